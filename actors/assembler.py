@@ -1,0 +1,184 @@
+"""The Assembler owns the transcripts: it appends chosen steps, decides when a problem is finished, and answers."""
+
+from collections.abc import Callable
+from typing import ClassVar, assert_never
+
+import anyio
+import msgspec
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from actors.actor import Actor, Posts
+from actors.docket import Docket
+from actors.seeds import unit_draw
+from protocols.messages import (
+    AssemblerMail,
+    AuditStep,
+    Context,
+    DraftStep,
+    EscalateStep,
+    StartProblem,
+    StepAudited,
+    StepChosen,
+    StepDrafted,
+    StepFailed,
+    StepRegenerated,
+    Task,
+)
+from protocols.records import Candidate, FinishReason, Limits, Solution, Step, StepRecord, Transcript
+
+
+class Assembler(Actor[AssemblerMail]):
+    """Hands each finished problem to ``answer``, which is called once a problem and must not block."""
+
+    name: ClassVar[str] = "assembler"
+
+    def __init__(
+        self,
+        inbox: MemoryObjectReceiveStream[AssemblerMail],
+        posts: Posts,
+        docket: Docket,
+        answer: Callable[[Solution], None],
+    ) -> None:
+        super().__init__(inbox, posts, docket)
+        self._answer = answer
+        self._solving: dict[str, _Progress] = {}
+
+    async def serve(self, message: AssemblerMail) -> None:
+        if isinstance(message, StartProblem):
+            await self._solve(message)
+            return
+        progress = self._solving[message.context.task.id]
+        match message:
+            case StepDrafted(draft=draft):
+                await self._keep(progress, message, StepRecord(candidates=(draft,), chosen=0))
+            case StepRegenerated(draft=None, targets=targets):
+                await self._keep(progress, message, StepRecord(candidates=targets, chosen=0))
+            case StepRegenerated(draft=draft, targets=targets):
+                await self._keep(progress, message, escalated(draft, targets))
+            case StepChosen():
+                await self._keep(progress, message, chosen(message))
+            case StepAudited(audit=audit):
+                record = progress.steps[message.context.step]
+                progress.steps[message.context.step] = msgspec.structs.replace(record, audit=audit)
+                progress.audits_open -= 1
+                progress.settle()
+            case StepFailed(unserved="audit_step"):  # the report has one figure less; the tally says so
+                progress.audits_open -= 1
+                progress.settle()
+            case StepFailed(actor=actor, error=error):
+                progress.fail(f"{actor}, step {message.context.step + 1}: {error}")
+            case _:
+                assert_never(message)
+
+    async def _solve(self, message: StartProblem) -> None:
+        """Live as long as the problem does: start it, wait for its end or its deadline, answer."""
+        task = message.context.task
+        progress = self._solving[task.id] = _Progress(task, anyio.current_time())
+        try:
+            with anyio.move_on_after(task.limits.deadline):
+                await self._ask(message.context, message.id)
+                await progress.settled.wait()
+            self._answer(progress.solution(self._docket, anyio.current_time()))
+        finally:
+            del self._solving[task.id]
+            self._docket.close(task.id)
+
+    async def _ask(self, context: Context, cause: str) -> None:
+        for role in context.task.policy.proposers:
+            if role == "draft":
+                await self._posts.drafter.send(DraftStep(context=context, cause=cause))
+            else:
+                await self._posts.escalator.send(EscalateStep(context=context, cause=cause))
+
+    async def _keep(
+        self, progress: "_Progress", message: StepDrafted | StepRegenerated | StepChosen, record: StepRecord
+    ) -> None:
+        """Append the chosen step; ask for the next one unless the problem has come to its end."""
+        context, task = message.context, message.context.task
+        progress.steps.append(record)
+        progress.finish = finish_reason(progress.steps, task.limits)
+        if _audited(task, context.step, record):
+            progress.audits_open += 1
+            audit = AuditStep(context=context, cause=message.id, draft=record.candidates[0], target=record.kept)
+            await self._posts.verifier.send(audit)
+        if progress.finish is not None:
+            progress.settle()
+            return
+        kept = Step(text=record.kept.text, author=record.kept.author)
+        await self._ask(next_context(task, context.transcript.extended(kept), progress.steps), message.id)
+
+
+class _Progress:
+    """A problem on its way."""
+
+    def __init__(self, task: Task, started: float) -> None:
+        self.task = task
+        self.started = started
+        self.steps: list[StepRecord] = []
+        self.finish: FinishReason | None = None
+        self.error: str | None = None
+        self.audits_open = 0
+        self.settled = anyio.Event()
+
+    def fail(self, error: str) -> None:
+        """The first failure of a problem is its result."""
+        self.finish, self.error = "failed", self.error or error
+        self.settled.set()
+
+    def settle(self) -> None:
+        if self.finish is not None and self.audits_open == 0:
+            self.settled.set()
+
+    def solution(self, docket: Docket, now: float) -> Solution:
+        return Solution(
+            problem=self.task.id,
+            question=self.task.transcript.question,
+            steps=tuple(self.steps),
+            finish=self.finish or "deadline",
+            seconds=now - self.started,
+            calls=docket.calls(self.task.id),
+            error=self.error,
+        )
+
+
+def next_context(task: Task, transcript: Transcript, steps: list[StepRecord]) -> Context:
+    """The context of the step after ``steps``, with the tokens that the limits leave for it."""
+    limits = task.limits
+    left = min(limits.step_tokens, limits.max_tokens - _kept_tokens(steps))
+    return Context(task=task, step=len(steps), transcript=transcript, max_tokens=left)
+
+
+def finish_reason(steps: list[StepRecord], limits: Limits) -> FinishReason | None:
+    """Whether the newest step ends the problem, and why; None if the next step is to be asked for."""
+    kept = steps[-1].kept
+    if kept.ending == "end":
+        return "answered"
+    if _kept_tokens(steps) >= limits.max_tokens:
+        return "max_tokens"
+    if kept.ending == "limit":
+        return "step_limit"
+    newest = [record.kept.text.strip() for record in steps[-limits.repeats :]]
+    if len(newest) == limits.repeats and len(set(newest)) == 1:
+        return "loop" if newest[0] else "empty_steps"
+    return "max_steps" if len(steps) >= limits.max_steps else None
+
+
+def escalated(draft: Candidate, targets: tuple[Candidate, ...]) -> StepRecord:
+    """The record of a step that the target wrote in place of a rejected draft."""
+    return StepRecord(candidates=(draft, *targets), chosen=1, verdict="escalate")
+
+
+def chosen(message: StepChosen) -> StepRecord:
+    """The record of a step for which the policy kept one of the candidates that were there."""
+    candidates = (*((message.draft,) if message.draft else ()), *message.targets)
+    author = "draft" if message.verdict == "keep_draft" else "target"
+    index = next(i for i, candidate in enumerate(candidates) if candidate.author == author)
+    return StepRecord(candidates=candidates, chosen=index, verdict=message.verdict)
+
+
+def _kept_tokens(steps: list[StepRecord]) -> int:
+    return sum(record.kept.usage.completion_tokens for record in steps)
+
+
+def _audited(task: Task, step: int, record: StepRecord) -> bool:
+    return record.verdict == "escalate" and unit_draw(task.seed, task.id, step, "audit") < task.audit

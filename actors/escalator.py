@@ -1,0 +1,55 @@
+"""The Escalator owns the target model."""
+
+from typing import ClassVar
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from actors.actor import Actor, Posts
+from actors.docket import Docket
+from actors.writing import write_candidate
+from protocols.messages import Context, EscalatorMail, StepRegenerated
+from protocols.ports import Generator
+from protocols.records import Candidate
+
+
+class Escalator(Actor[EscalatorMail]):
+    """Has the target write a step, as often as the task asks for; at most ``in_flight`` requests at once."""
+
+    name: ClassVar[str] = "escalator"
+
+    def __init__(
+        self,
+        inbox: MemoryObjectReceiveStream[EscalatorMail],
+        posts: Posts,
+        docket: Docket,
+        generator: Generator,
+        in_flight: int,
+    ) -> None:
+        super().__init__(inbox, posts, docket)
+        self._generator = generator
+        self._limiter = anyio.CapacityLimiter(in_flight)
+
+    async def serve(self, message: EscalatorMail) -> None:
+        context, policy = message.context, message.context.task.policy
+        judged = policy.scale is not None and "target" in policy.proposers
+        targets = await self._write(context, context.task.sampling.target_samples if judged else 1)
+        regenerated = StepRegenerated(context=context, cause=message.id, targets=targets, draft=message.draft)
+        await (self._posts.verifier if judged else self._posts.assembler).send(regenerated)
+
+    async def _write(self, context: Context, samples: int) -> tuple[Candidate, ...]:
+        """All samples at the same time, in their order."""
+        written: dict[int, Candidate] = {}
+
+        async def write(sample: int) -> None:
+            written[sample] = await write_candidate(
+                self._generator, self._limiter, self._docket, context, "target", sample
+            )
+
+        if samples == 1:
+            await write(0)
+        else:
+            async with anyio.create_task_group() as tasks:
+                for sample in range(samples):
+                    tasks.start_soon(write, sample)
+        return tuple(written[sample] for sample in range(samples))

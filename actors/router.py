@@ -1,0 +1,81 @@
+"""The Router applies the task's policy: accept, escalate, or choose between two."""
+
+from typing import ClassVar, assert_never
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from actors.actor import Actor, Posts
+from actors.docket import Docket
+from protocols.errors import ProblemError
+from protocols.messages import Context, EscalateStep, RouterMail, StepChosen, StepDrafted, StepScored
+from protocols.ports import Evidence
+from protocols.records import Candidate
+
+
+class _Joining:
+    """Where the second of two messages is brought to the first."""
+
+    def __init__(self) -> None:
+        self._there = anyio.Event()
+        self._second: StepScored | None = None
+
+    def bring(self, second: StepScored) -> None:
+        self._second = second
+        self._there.set()
+
+    async def brought(self) -> StepScored:
+        await self._there.wait()
+        assert self._second is not None
+        return self._second
+
+
+class Router(Actor[RouterMail]):
+    """Joins the candidates of a step where a policy asked two models, and decides as soon as all are there."""
+
+    name: ClassVar[str] = "router"
+
+    def __init__(self, inbox: MemoryObjectReceiveStream[RouterMail], posts: Posts, docket: Docket) -> None:
+        super().__init__(inbox, posts, docket)
+        self._waiting: dict[str, _Joining] = {}
+
+    async def serve(self, message: RouterMail) -> None:
+        match message:
+            case StepDrafted(draft=draft):
+                await self._decide(message.context, message.id, draft, ())
+            case StepScored(candidates=candidates):
+                if len(message.context.task.policy.proposers) == 1:
+                    await self._decide(message.context, message.id, candidates[0], ())
+                else:
+                    await self._join(message)
+            case _:
+                assert_never(message)
+
+    async def _join(self, message: StepScored) -> None:
+        """The first of the two waits for the second, and decides; it is cancelled with its problem."""
+        problem = message.context.task.id
+        waiting = self._waiting.get(problem)
+        if waiting is not None:
+            waiting.bring(message)
+            return
+        waiting = self._waiting[problem] = _Joining()
+        try:
+            second = await waiting.brought()
+        finally:
+            del self._waiting[problem]
+        draft, targets = (message, second) if message.candidates[0].author == "draft" else (second, message)
+        await self._decide(message.context, second.id, draft.candidates[0], targets.candidates)
+
+    async def _decide(
+        self, context: Context, cause: str, draft: Candidate, targets: tuple[Candidate, ...]
+    ) -> None:
+        task = context.task
+        evidence = Evidence(problem=task.id, step=context.step, seed=task.seed, draft=draft, targets=targets)
+        verdict = task.policy.decide(evidence)
+        if verdict == "escalate":
+            if targets:
+                raise ProblemError("the policy escalated a step that the target has written already")
+            await self._posts.escalator.send(EscalateStep(context=context, cause=cause, draft=draft))
+        else:
+            chosen = StepChosen(context=context, cause=cause, verdict=verdict, draft=draft, targets=targets)
+            await self._posts.assembler.send(chosen)

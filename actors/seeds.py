@@ -1,0 +1,19 @@
+"""Randomness that depends on what is asked and never on when: order independence rests on it."""
+
+import hashlib
+
+from protocols.records import Role
+
+
+def step_seed(seed: int, problem: str, step: int, role: Role, sample: int) -> int:
+    """The sampling seed of one request, 0 to 2**31 - 1 (servers take 32-bit signed seeds)."""
+    return _derived(f"{seed}/{problem}/{step}/{role}/{sample}") >> 33
+
+
+def unit_draw(seed: int, problem: str, step: int, purpose: str) -> float:
+    """A number in [0, 1), uniform over problems and steps; ``purpose`` keeps two uses apart."""
+    return _derived(f"{seed}/{problem}/{step}/{purpose}") / 2**64
+
+
+def _derived(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

@@ -1,0 +1,100 @@
+"""The Verifier owns the scoring models. It turns candidates into scores and decides nothing."""
+
+from collections.abc import Mapping
+from typing import ClassVar, assert_never
+
+import anyio
+import msgspec
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from actors.actor import Actor, Posts
+from actors.docket import Docket
+from protocols.errors import BackendError, ProblemError
+from protocols.messages import (
+    AuditStep,
+    Context,
+    StepAudited,
+    StepDrafted,
+    StepRegenerated,
+    StepScored,
+    VerifierMail,
+)
+from protocols.ports import Scorer, ScoreRequest
+from protocols.records import Audit, Candidate, Model, Rating, Scale
+
+
+class Verifier(Actor[VerifierMail]):
+    """Scores candidates; at most ``in_flight[scale]`` requests are at the model of each scale at once."""
+
+    name: ClassVar[str] = "verifier"
+
+    def __init__(
+        self,
+        inbox: MemoryObjectReceiveStream[VerifierMail],
+        posts: Posts,
+        docket: Docket,
+        scorers: Mapping[Scale, Scorer],
+        in_flight: Mapping[Scale, int],
+    ) -> None:
+        super().__init__(inbox, posts, docket)
+        self._scorers = dict(scorers)
+        self._limiters = {scale: anyio.CapacityLimiter(in_flight[scale]) for scale in scorers}
+
+    async def serve(self, message: VerifierMail) -> None:
+        context, scale = message.context, message.context.task.policy.scale
+        match message:
+            case AuditStep(draft=draft, target=target):
+                rewards = await self._rated(context, "prm", (draft, target), "audit")
+                audit = Audit(draft=rewards[0].value, target=rewards[1].value)
+                await self._posts.assembler.send(StepAudited(context=context, cause=message.id, audit=audit))
+                return
+            case StepDrafted(draft=draft):
+                candidates: tuple[Candidate, ...] = (draft,)
+            case StepRegenerated(targets=targets):
+                candidates = targets
+            case _:
+                assert_never(message)
+        if scale is None:
+            raise ProblemError(f"the policy {type(context.task.policy).__name__} names no scale to score on")
+        ratings = await self._rated(context, scale, candidates, scale)
+        scored = tuple(
+            msgspec.structs.replace(candidate, rating=rating)
+            for candidate, rating in zip(candidates, ratings, strict=True)
+        )
+        await self._posts.router.send(StepScored(context=context, cause=message.id, candidates=scored))
+
+    async def _rated(
+        self, context: Context, scale: Scale, candidates: tuple[Candidate, ...], model: Model
+    ) -> list[Rating]:
+        """A rating for each candidate, all asked for at the same time."""
+        ratings: dict[int, Rating] = {}
+
+        async def rate(index: int) -> None:
+            ratings[index] = await self._rate(context, scale, candidates[index], model)
+
+        if len(candidates) == 1:
+            await rate(0)
+        else:
+            async with anyio.create_task_group() as tasks:
+                for index in range(len(candidates)):
+                    tasks.start_soon(rate, index)
+        return [ratings[index] for index in range(len(candidates))]
+
+    async def _rate(self, context: Context, scale: Scale, candidate: Candidate, model: Model) -> Rating:
+        request = ScoreRequest(
+            problem=context.task.id,
+            step=context.step,
+            scale=scale,
+            transcript=context.transcript,
+            candidate=candidate.text,
+            author=candidate.author,
+            separator=context.task.separator,
+        )
+        async with self._limiters[scale]:
+            started = anyio.current_time()
+            with self._docket.request(context.task.id, model) as counted:
+                score = await self._scorers[scale].score(request)
+                counted.usage = score.usage
+        if not 0.0 <= score.value <= 1.0:  # NaN fails this as well
+            raise BackendError(f"the {scale} model scored {score.value}, and a score lies in [0, 1]")
+        return Rating(value=score.value, usage=score.usage, seconds=anyio.current_time() - started)

@@ -1,0 +1,1 @@
+"""The models behind the ports. Only this folder and ``arbiter/training`` import torch and transformers, when used."""

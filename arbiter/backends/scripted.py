@@ -1,0 +1,70 @@
+"""Backends without a model: a function answers. Shipped for tests, of Arbiter and of programs that use it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import anyio
+
+from protocols.ports import Generation, GenerationRequest, Score, ScoreRequest
+from protocols.records import Usage
+
+Seconds = float | Callable[[GenerationRequest | ScoreRequest], float]
+
+
+class _Scripted:
+    """Counts calls; ``seconds`` is how long each takes, on the clock of the event loop."""
+
+    def __init__(self, seconds: Seconds) -> None:
+        self._seconds = seconds
+        self.calls = 0
+        self.running = 0
+        self.most_running = 0
+        self.cancelled = 0
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self.calls += 1
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            yield
+        except anyio.get_cancelled_exc_class():
+            self.cancelled += 1
+            raise
+        finally:
+            self.running -= 1
+
+    async def _take_time(self, request: GenerationRequest | ScoreRequest) -> None:
+        await anyio.sleep(self._seconds(request) if callable(self._seconds) else self._seconds)
+
+
+class ScriptedGenerator(_Scripted):
+    """Answers with ``script(request)``: a generation, or a text that ends at the separator.
+
+    A text's tokens are its words. An exception that the script raises is the backend's failure.
+    """
+
+    def __init__(self, script: Callable[[GenerationRequest], Generation | str], seconds: Seconds = 0.0) -> None:
+        super().__init__(seconds)
+        self._script = script
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        with self._counted():
+            await self._take_time(request)
+            answer = self._script(request)
+        if isinstance(answer, Generation):
+            return answer
+        return Generation(text=answer, ending="separator", usage=Usage(completion_tokens=len(answer.split())))
+
+
+class ScriptedScorer(_Scripted):
+    """Scores with ``script(request)``."""
+
+    def __init__(self, script: Callable[[ScoreRequest], float], seconds: Seconds = 0.0) -> None:
+        super().__init__(seconds)
+        self._script = script
+
+    async def score(self, request: ScoreRequest) -> Score:
+        with self._counted():
+            await self._take_time(request)
+            return Score(value=self._script(request), usage=Usage(prompt_tokens=len(request.candidate.split())))

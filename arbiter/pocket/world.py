@@ -1,0 +1,213 @@
+"""The pocket world: multi-step arithmetic whose every step a program can check.
+
+A problem is a start value and a chain of operations, asked as an expression, as instructions or as a
+story. Its solution has one step an operation, each with its digit-by-digit working, and a last step
+that boxes the answer. The operations are chosen so that three kinds of step exist: addition and
+subtraction (small models learn them), multiplication by one digit (a larger model learns it better),
+and remainders without any working (beyond both, so that calling the larger model is waste).
+"""
+
+import random
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import msgspec
+
+SEPARATOR = "\n\n"
+PROMPT = "Problem: {question}\nSolution:\n"
+LARGEST = 999
+
+Kind = Literal["+", "-", "*", "mod"]
+Form = Literal["expression", "instructions", "story"]
+Split = Literal["train", "test"]
+
+KIND_WEIGHTS: dict[Kind, float] = {"+": 0.32, "-": 0.32, "*": 0.31, "mod": 0.05}
+FORMS: tuple[Form, ...] = ("expression", "instructions", "story")
+NAMES = ("Ann", "Bob", "Eva", "Tom", "Mia", "Sam", "Lea", "Max")
+ITEMS = ("coins", "apples", "cards", "stamps", "shells", "books", "beads", "marbles")
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One link of the chain: the running value is combined with ``operand``."""
+
+    kind: Kind
+    operand: int
+
+    def apply(self, value: int) -> int:
+        match self.kind:
+            case "+":
+                return value + self.operand
+            case "-":
+                return value - self.operand
+            case "*":
+                return value * self.operand
+            case "mod":
+                return value % self.operand
+
+
+class PocketProblem(msgspec.Struct, frozen=True):
+    """A question of the pocket world with its one right solution."""
+
+    start: int
+    operations: tuple[Operation, ...]
+    question: str
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """The running value before each operation, and the answer at the end."""
+        values = [self.start]
+        for operation in self.operations:
+            values.append(operation.apply(values[-1]))
+        return tuple(values)
+
+    @property
+    def answer(self) -> int:
+        return self.values[-1]
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The right solution, a text a step, without separators."""
+        pairs = zip(self.values, self.operations, strict=False)
+        return *(step_text(value, operation) for value, operation in pairs), final_step(self.answer)
+
+    def right_steps(self, steps: Sequence[str]) -> tuple[bool, ...]:
+        """For each of ``steps``: is it right, and is everything before it that it rests on?"""
+        right, so_far = self.steps, True
+        verdicts: list[bool] = []
+        for index, step in enumerate(steps):
+            so_far = so_far and index < len(right) and step.strip() == right[index]
+            verdicts.append(so_far)
+        return tuple(verdicts)
+
+
+def step_text(value: int, operation: Operation) -> str:
+    """The step that applies ``operation`` to ``value``, with its working, lowest digit first."""
+    head = f"{value}{operation.kind}{operation.operand}"
+    working = ",".join(_working(value, operation))
+    return f"{head}: {working}: {operation.apply(value)}." if working else f"{head}: {operation.apply(value)}."
+
+
+def final_step(answer: int) -> str:
+    return f"The answer is \\boxed{{{answer}}}."
+
+
+def _working(value: int, operation: Operation) -> Iterator[str]:
+    match operation.kind:
+        case "+":
+            return _added(value, operation.operand)
+        case "-":
+            return _subtracted(value, operation.operand)
+        case "*":
+            return _multiplied(value, operation.operand)
+        case "mod":
+            return iter(())
+
+
+def _digits(number: int, width: int = 1) -> list[int]:
+    return [int(digit) for digit in reversed(str(number).zfill(width))]
+
+
+def _added(value: int, operand: int) -> Iterator[str]:
+    width, carry = max(len(str(value)), len(str(operand))), 0
+    for a, b in zip(_digits(value, width), _digits(operand, width), strict=True):
+        total = a + b + carry
+        yield f"{a}+{b}{'+1' if carry else ''}={total}"
+        carry = total // 10
+
+
+def _subtracted(value: int, operand: int) -> Iterator[str]:
+    width, borrow = max(len(str(value)), len(str(operand))), 0
+    for a, b in zip(_digits(value, width), _digits(operand, width), strict=True):
+        rest = a - b - borrow
+        yield f"{a}-{b}{'-1' if borrow else ''}{'+10' if rest < 0 else ''}={rest % 10}"
+        borrow = int(rest < 0)
+
+
+def _multiplied(value: int, operand: int) -> Iterator[str]:
+    carry = 0
+    for digit in _digits(value):
+        total = digit * operand + carry
+        yield f"{digit}*{operand}{f'+{carry}' if carry else ''}={total}"
+        carry = total // 10
+
+
+def problems(seed: int, split: Split = "test") -> Iterator[PocketProblem]:
+    """Endless distinct problems of ``split``, the same for the same seed.
+
+    The splits share no problem: which one a chain of operations belongs to is decided by its hash.
+    """
+    rng, seen = random.Random(f"pocket:{split}:{seed}"), set[str]()
+    while True:
+        start, operations = _chain(rng)
+        expression = _expression(start, operations)
+        if expression in seen or split_of(expression) != split:
+            continue
+        seen.add(expression)
+        question = _asked(rng, rng.choice(FORMS), start, operations)
+        yield PocketProblem(start=start, operations=operations, question=question)
+
+
+def split_of(expression: str) -> Split:
+    return "test" if zlib.crc32(expression.encode()) % 5 == 0 else "train"
+
+
+def _chain(rng: random.Random) -> tuple[int, tuple[Operation, ...]]:
+    start = value = rng.randint(11, 199)
+    operations: list[Operation] = []
+    length = rng.randint(2, 6)
+    while len(operations) < length:
+        kind = rng.choices(tuple(KIND_WEIGHTS), tuple(KIND_WEIGHTS.values()))[0]
+        low, high = _operand_range(kind, value)
+        if low > high:
+            continue
+        operations.append(Operation(kind, rng.randint(low, high)))
+        value = operations[-1].apply(value)
+    return start, tuple(operations)
+
+
+def _operand_range(kind: Kind, value: int) -> tuple[int, int]:
+    """The smallest and largest operand that keep the chain within 0 to ``LARGEST``; empty if none does."""
+    match kind:
+        case "+":
+            return 11, min(499, LARGEST - value)
+        case "-":
+            return 11, value - 2
+        case "*":
+            return 2, min(9, LARGEST // max(value, 12))
+        case "mod":
+            return 13, 49 if value >= 100 else 0
+
+
+def _expression(start: int, operations: Sequence[Operation]) -> str:
+    text = str(start)
+    for index, operation in enumerate(operations):
+        inner = f"({text})" if index else text
+        text = f"{inner}{operation.kind}{operation.operand}"
+    return text
+
+
+def _asked(rng: random.Random, form: Form, start: int, operations: Sequence[Operation]) -> str:
+    match form:
+        case "expression":
+            return f"Compute {_expression(start, operations)}."
+        case "instructions":
+            verbs = {"+": "Add", "-": "Subtract", "*": "Multiply by", "mod": "Take the remainder by"}
+            told = " ".join(f"{verbs[operation.kind]} {operation.operand}." for operation in operations)
+            return f"Start with {start}. {told} What is the result?"
+        case "story":
+            return _story(rng, start, operations)
+
+
+def _story(rng: random.Random, start: int, operations: Sequence[Operation]) -> str:
+    name, items = rng.choice(NAMES), rng.choice(ITEMS)
+    phrases = {
+        "+": ("{name} finds {n} more.", "{name} buys {n} more.", "A friend brings {n} more."),
+        "-": ("{name} loses {n}.", "{name} gives away {n}.", "{name} sells {n}."),
+        "*": ("A wizard makes it {n} times as many.", "Then the number grows {n} times."),
+        "mod": ("{name} packs bags of {n} and keeps only what is left over.",),
+    }
+    told = " ".join(
+        rng.choice(phrases[operation.kind]).format(name=name, n=operation.operand) for operation in operations
+    )
+    return f"{name} has {start} {items}. {told} How many {items} does {name} have now?"

@@ -1,0 +1,1 @@
+"""The words of Arbiter: records, messages, errors and ports. Imports msgspec alone."""

@@ -1,0 +1,43 @@
+"""Every error that Arbiter raises, in one tree, named by the border where it arises.
+
+``ArbiterError``
+├── ``ConfigError``       a configuration file or an option is wrong (nothing has started)
+├── ``DataError``         a problem file is missing or malformed (nothing has started)
+├── ``RunError``          a run folder cannot be used
+├── ``BackendError``      a model could not be loaded, reached or understood
+│   └── ``ContextTooLong``    the prompt leaves no room in the model's context
+├── ``ProblemError``      one problem could not be solved; the others go on
+└── ``ClosedError``       the ring was closed while the problem was in it
+"""
+
+
+class ArbiterError(Exception):
+    """Base of all errors raised by Arbiter; its text is written for the person who has to act on it."""
+
+
+class ConfigError(ArbiterError):
+    """A configuration key, value or option is wrong. The text names the file, the key and the way out."""
+
+
+class DataError(ArbiterError):
+    """A problem file is missing or malformed. The text names the file and the line."""
+
+
+class RunError(ArbiterError):
+    """A run folder cannot be created, read or continued."""
+
+
+class BackendError(ArbiterError):
+    """A model could not be loaded, reached or understood."""
+
+
+class ContextTooLong(BackendError):
+    """The prompt leaves no room in the model's context."""
+
+
+class ProblemError(ArbiterError):
+    """One problem could not be solved; its cause is the ``__cause__``, or told in the text."""
+
+
+class ClosedError(ArbiterError):
+    """The ring was closed while the problem was still in it. Not a fault of the problem or of a model."""

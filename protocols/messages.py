@@ -1,0 +1,131 @@
+"""One frozen struct a message, one tagged union a mailbox.
+
+The way of a step (A Assembler, D Drafter, V Verifier, R Router, E Escalator)::
+
+    draft                A → D → A
+    target               A → E → A
+    random               A → D → R → (A or E → A)
+    router, rsd          A → D → V → R → (A or E → A)
+    oracle, generate     A → {D and E at once} → V → R → A
+
+A message's id is computed from its kind and its place in its problem, never from a counter or a clock, so
+that it is the same at every concurrency.
+"""
+
+import msgspec
+
+from protocols.ports import Policy
+from protocols.records import Audit, Candidate, Limits, Sampling, Transcript, Verdict
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A problem as it is given to the ring. ``id`` is unique among the problems in the ring.
+
+    ``audit`` is the share of escalations, 0 to 1, whose both candidates the PRM scores off the path.
+    """
+
+    id: str
+    transcript: Transcript
+    policy: Policy
+    limits: Limits = Limits()
+    sampling: Sampling = Sampling()
+    separator: str = "\n\n"
+    seed: int = 0
+    audit: float = 0.0
+
+
+class Context(msgspec.Struct, frozen=True):
+    """The context x_k of a step: its problem, its index k from 0, the steps before it, and the tokens it may take."""
+
+    task: Task
+    step: int
+    transcript: Transcript
+    max_tokens: int
+
+
+class Message(msgspec.Struct, frozen=True, tag_field="kind"):
+    """Base of all messages; ``cause`` is the id of the message that led to this one."""
+
+    context: Context
+    cause: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.context.task.id}/{self.context.step}/{self.__struct_config__.tag}"
+
+
+class StartProblem(Message, frozen=True, tag="start_problem"):
+    """To the Assembler: solve this problem. Its context is the first step's."""
+
+
+class DraftStep(Message, frozen=True, tag="draft_step"):
+    """To the Drafter: write a step."""
+
+
+class EscalateStep(Message, frozen=True, tag="escalate_step"):
+    """To the Escalator: write a step; ``draft`` is the rejected one, None where none was tried before."""
+
+    draft: Candidate | None = None
+
+
+class StepDrafted(Message, frozen=True, tag="step_drafted"):
+    """From the Drafter."""
+
+    draft: Candidate
+
+
+class StepRegenerated(Message, frozen=True, tag="step_regenerated"):
+    """From the Escalator: the target's samples, and the rejected draft that they replace."""
+
+    targets: tuple[Candidate, ...]
+    draft: Candidate | None = None
+
+
+class StepScored(Message, frozen=True, tag="step_scored"):
+    """From the Verifier to the Router: candidates of one author, each with its rating."""
+
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def id(self) -> str:
+        return f"{super().id}/{self.candidates[0].author}"
+
+
+class StepChosen(Message, frozen=True, tag="step_chosen"):
+    """From the Router to the Assembler: a candidate that is there is kept."""
+
+    verdict: Verdict
+    draft: Candidate | None
+    targets: tuple[Candidate, ...] = ()
+
+
+class AuditStep(Message, frozen=True, tag="audit_step"):
+    """To the Verifier: score both candidates of an escalated step for the report; the step is decided already."""
+
+    draft: Candidate
+    target: Candidate
+
+
+class StepAudited(Message, frozen=True, tag="step_audited"):
+    """From the Verifier to the Assembler."""
+
+    audit: Audit
+
+
+class StepFailed(Message, frozen=True, tag="step_failed"):
+    """To the Assembler: ``actor`` could not serve a message of the kind ``unserved``; ``error`` says why."""
+
+    actor: str
+    unserved: str
+    error: str
+
+    @property
+    def id(self) -> str:
+        return f"{super().id}/{self.actor}"
+
+
+AssemblerMail = StartProblem | StepDrafted | StepRegenerated | StepChosen | StepAudited | StepFailed
+DrafterMail = DraftStep
+VerifierMail = StepDrafted | StepRegenerated | AuditStep
+RouterMail = StepDrafted | StepScored
+EscalatorMail = EscalateStep

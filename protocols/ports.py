@@ -1,0 +1,105 @@
+"""The ports that actors know instead of servers: a generator, a scorer, a policy.
+
+Which model, dialect and address stand behind a port is the configuration's business.
+"""
+
+from typing import Protocol, runtime_checkable
+
+from protocols.records import Candidate, Ending, Record, Role, Scale, Transcript, Usage, Verdict
+
+
+class GenerationRequest(Record, frozen=True):
+    """One step to write: the context, where to stop, and how to sample.
+
+    ``seed`` decides the sampling noise above temperature 0; equal requests with equal seeds have equal
+    answers. ``problem``, ``step`` and ``sample`` say whose request it is and do not change the answer.
+    """
+
+    problem: str
+    step: int
+    sample: int
+    role: Role
+    transcript: Transcript
+    separator: str
+    max_tokens: int
+    temperature: float
+    top_p: float
+    seed: int
+
+
+class Generation(Record, frozen=True):
+    """A step's text without the separator, and why it stopped there."""
+
+    text: str
+    ending: Ending
+    usage: Usage
+
+
+class ScoreRequest(Record, frozen=True):
+    """A candidate step to score after its context."""
+
+    problem: str
+    step: int
+    scale: Scale
+    transcript: Transcript
+    candidate: str
+    author: Role
+    separator: str
+
+
+class Score(Record, frozen=True):
+    """A value in [0, 1] on the scale of the request, and the tokens that were read for it."""
+
+    value: float
+    usage: Usage
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """A model that writes steps. Cancelling the await ends the request at the model as well."""
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        """Write one step. Raises ``BackendError`` (or any other error: it fails this problem alone)."""
+        ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """A model that scores steps. Cancelling the await ends the request at the model as well."""
+
+    async def score(self, request: ScoreRequest) -> Score:
+        """Score one candidate. Raises ``BackendError`` (or any other error: it fails this problem alone)."""
+        ...
+
+
+class Evidence(Record, frozen=True):
+    """All that a policy may look at: the scored candidates, and where in which problem they stand."""
+
+    problem: str
+    step: int
+    seed: int
+    draft: Candidate | None
+    targets: tuple[Candidate, ...] = ()
+
+
+class Policy(Protocol):
+    """A pure rule: which models a step asks, and which candidate to keep. No task, clock or client in it."""
+
+    @property
+    def proposers(self) -> tuple[Role, ...]:
+        """The models that write each step before anything is decided; all of them at the same time."""
+        ...
+
+    @property
+    def scale(self) -> Scale | None:
+        """The scorer that reads each proposed candidate, if one does."""
+        ...
+
+    @property
+    def decides(self) -> bool:
+        """False for the baselines of one model, whose only candidate is kept unseen."""
+        ...
+
+    def decide(self, evidence: Evidence) -> Verdict:
+        """Keep a candidate or escalate. ``escalate`` is legal only where the target is not a proposer."""
+        ...

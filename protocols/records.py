@@ -1,0 +1,185 @@
+"""What is known about a problem: its task, its steps, and how it ended. Frozen values, shared and never copied."""
+
+from typing import Literal
+
+import msgspec
+
+Role = Literal["draft", "target"]
+"""Who writes a step: the draft model (``Model 0`` in the router's eyes) or the target model (``Model 1``)."""
+
+Scale = Literal["prm", "router"]
+"""What a score means: ``prm`` is the process reward h(x, z), ``router`` is ŷ = P(Δ > 0 given x, z_d)."""
+
+Model = Literal["draft", "target", "prm", "router", "audit"]
+"""Whom a request goes to; ``audit`` counts apart the PRM's calls that serve the report and not the run."""
+
+Ending = Literal["separator", "end", "limit"]
+"""Why a generation stopped: at the step separator, at the end of the answer, or at its token limit."""
+
+Verdict = Literal["keep_draft", "keep_target", "escalate"]
+"""What a policy decides: keep a candidate that is there, or have the target write one."""
+
+FinishReason = Literal[
+    "answered",  # a kept step ended the answer
+    "step_limit",  # a kept step was cut by the token limit of a step
+    "max_tokens",  # the kept steps have used up the tokens of the problem
+    "max_steps",  # the kept steps have used up the steps of the problem
+    "loop",  # the same step was kept again and again
+    "empty_steps",  # empty steps were kept again and again
+    "deadline",  # the problem's wall-clock time was up
+    "failed",  # a model or an actor failed; the error says how
+]
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of all records: immutable, and strict about what is read back from a file."""
+
+
+class Usage(Record, frozen=True):
+    """Tokens of one or several requests, as the model's own server or tokenizer counted them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+        )
+
+
+class Step(Record, frozen=True):
+    """A kept step of a transcript: its text without the separator, and the model that wrote it."""
+
+    text: str
+    author: Role
+
+
+class Transcript(Record, frozen=True):
+    """The context x_k = (q, z_1 … z_{k-1}): the question and the steps kept so far."""
+
+    question: str
+    steps: tuple[Step, ...] = ()
+
+    def extended(self, step: Step) -> "Transcript":
+        return Transcript(question=self.question, steps=(*self.steps, step))
+
+
+class Sampling(Record, frozen=True):
+    """How a model samples. At temperature 0 it is greedy, and the seed is not used."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    target_samples: int = 1
+
+
+class Limits(Record, frozen=True):
+    """Where a problem ends at the latest.
+
+    ``max_tokens`` counts the completion tokens of kept steps, ``step_tokens`` those of one step;
+    ``repeats`` identical kept steps in a row end the problem; ``deadline`` is in seconds of wall-clock.
+    """
+
+    max_steps: int = 100
+    max_tokens: int = 4096
+    step_tokens: int = 1024
+    repeats: int = 3
+    deadline: float | None = None
+
+
+class Rating(Record, frozen=True):
+    """A score in [0, 1] on the scale that the policy asked for; what it cost in tokens read and in seconds."""
+
+    value: float
+    usage: Usage
+    seconds: float
+
+
+class Candidate(Record, frozen=True):
+    """A step that a model proposed for a context; ``seconds`` is the time that its request took."""
+
+    author: Role
+    text: str
+    ending: Ending
+    usage: Usage
+    seconds: float
+    sample: int = 0
+    rating: Rating | None = None
+
+    @property
+    def score(self) -> float | None:
+        return None if self.rating is None else self.rating.value
+
+
+class Audit(Record, frozen=True):
+    """Process rewards of a rejected draft and of the target's step in its place, measured off the path."""
+
+    draft: float
+    target: float
+
+    @property
+    def improved(self) -> bool:
+        return self.target > self.draft
+
+
+class StepRecord(Record, frozen=True):
+    """All that happened at one step: every candidate, which of them was kept, and why.
+
+    ``verdict`` is None where no policy decided (the one-model baselines).
+    """
+
+    candidates: tuple[Candidate, ...]
+    chosen: int
+    verdict: Verdict | None = None
+    audit: Audit | None = None
+
+    @property
+    def kept(self) -> Candidate:
+        return self.candidates[self.chosen]
+
+    @property
+    def draft(self) -> Candidate | None:
+        return next((candidate for candidate in self.candidates if candidate.author == "draft"), None)
+
+    @property
+    def targets(self) -> tuple[Candidate, ...]:
+        return tuple(candidate for candidate in self.candidates if candidate.author == "target")
+
+
+class Tally(Record, frozen=True):
+    """Requests made to one model for one problem, and the tokens of those that were answered."""
+
+    requests: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    usage: Usage = Usage()
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            requests=self.requests + other.requests,
+            failed=self.failed + other.failed,
+            cancelled=self.cancelled + other.cancelled,
+            usage=self.usage + other.usage,
+        )
+
+
+class Solution(Record, frozen=True):
+    """How a problem ended: its steps, why it ended, and how long it took, in seconds.
+
+    ``error`` is set exactly if ``finish`` is ``failed``. ``calls`` counts every request made for the
+    problem, by model, those for steps that were never kept included.
+    """
+
+    problem: str
+    question: str
+    steps: tuple[StepRecord, ...]
+    finish: FinishReason
+    seconds: float
+    calls: dict[Model, Tally]
+    error: str | None = None
+
+    def text(self, separator: str) -> str:
+        """The whole answer: the kept steps with the separator between them."""
+        return separator.join(step.kept.text for step in self.steps)
