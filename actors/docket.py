@@ -5,7 +5,7 @@ cancelled then (the requests at the models with it), and a message that arrives 
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import anyio
@@ -45,7 +45,7 @@ class Docket:
         return len(self._open)
 
     @contextmanager
-    def work(self, problem: str) -> Iterator[None]:
+    def work(self, problem: str) -> Generator[None]:
         """Run the block as work on ``problem``: it ends early, without an error, once the problem is closed."""
         with anyio.CancelScope() as scope:
             entry = self._open[problem]
@@ -56,7 +56,7 @@ class Docket:
                 entry.scopes.discard(scope)
 
     @contextmanager
-    def request(self, problem: str, model: Model) -> Iterator[Request]:
+    def request(self, problem: str, model: Model) -> Generator[Request]:
         """Count the block as one request to ``model``: answered, failed or cancelled."""
         entry, request = self._open[problem], Request()
         entry.running[model] += 1

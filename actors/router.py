@@ -2,32 +2,15 @@
 
 from typing import ClassVar, assert_never
 
-import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from actors.actor import Actor, Posts
 from actors.docket import Docket
+from actors.later import Later
 from protocols.errors import ProblemError
 from protocols.messages import Context, EscalateStep, RouterMail, StepChosen, StepDrafted, StepScored
 from protocols.ports import Evidence
 from protocols.records import Candidate
-
-
-class _Joining:
-    """Where the second of two messages is brought to the first."""
-
-    def __init__(self) -> None:
-        self._there = anyio.Event()
-        self._second: StepScored | None = None
-
-    def bring(self, second: StepScored) -> None:
-        self._second = second
-        self._there.set()
-
-    async def brought(self) -> StepScored:
-        await self._there.wait()
-        assert self._second is not None
-        return self._second
 
 
 class Router(Actor[RouterMail]):
@@ -37,7 +20,7 @@ class Router(Actor[RouterMail]):
 
     def __init__(self, inbox: MemoryObjectReceiveStream[RouterMail], posts: Posts, docket: Docket) -> None:
         super().__init__(inbox, posts, docket)
-        self._waiting: dict[str, _Joining] = {}
+        self._waiting: dict[str, Later[StepScored]] = {}
 
     async def serve(self, message: RouterMail) -> None:
         match message:
@@ -56,19 +39,17 @@ class Router(Actor[RouterMail]):
         problem = message.context.task.id
         waiting = self._waiting.get(problem)
         if waiting is not None:
-            waiting.bring(message)
+            waiting.set(message)
             return
-        waiting = self._waiting[problem] = _Joining()
+        waiting = self._waiting[problem] = Later[StepScored]()
         try:
-            second = await waiting.brought()
+            second = await waiting.wait()
         finally:
             del self._waiting[problem]
         draft, targets = (message, second) if message.candidates[0].author == "draft" else (second, message)
         await self._decide(message.context, second.id, draft.candidates[0], targets.candidates)
 
-    async def _decide(
-        self, context: Context, cause: str, draft: Candidate, targets: tuple[Candidate, ...]
-    ) -> None:
+    async def _decide(self, context: Context, cause: str, draft: Candidate, targets: tuple[Candidate, ...]) -> None:
         task = context.task
         evidence = Evidence(problem=task.id, step=context.step, seed=task.seed, draft=draft, targets=targets)
         verdict = task.policy.decide(evidence)

@@ -1,0 +1,1 @@
+"""Arbiter: step-level speculative reasoning. What users import is here."""

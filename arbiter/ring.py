@@ -1,6 +1,6 @@
 """The wiring: five actors, their mailboxes, and the door through which problems go in and solutions come out."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
@@ -12,6 +12,7 @@ from actors.assembler import Assembler, next_context
 from actors.docket import Docket
 from actors.drafter import Drafter
 from actors.escalator import Escalator
+from actors.later import Later
 from actors.router import Router
 from actors.verifier import Verifier
 from protocols.errors import ClosedError, ConfigError
@@ -45,7 +46,7 @@ class Models(msgspec.Struct, frozen=True):
     scorers: Mapping[Scale, Seat[Scorer]] = {}
 
     def require(self, policy: Policy, audit: float = 0.0) -> None:
-        """Raises ``ConfigError`` naming the first model that ``policy`` (or auditing it) calls and that is not there."""
+        """Raises ``ConfigError`` naming the first model that ``policy``, or auditing it, calls and that is not there."""
         needed = {*policy.proposers, *((policy.scale,) if policy.scale else ())}
         if policy.decides:
             needed.add("target")
@@ -66,7 +67,7 @@ class Ring:
         self._models = models
         self._posts = posts
         self._docket = docket
-        self._replies: dict[str, _Reply] = {}
+        self._replies: dict[str, Later[Solution]] = {}
         self._closed = False
 
     async def solve(self, task: Task) -> Solution:
@@ -79,47 +80,29 @@ class Ring:
         if self._closed:
             raise ClosedError(f"problem {task.id!r} came after the ring was closed")
         self._docket.open(task.id)
-        reply = self._replies[task.id] = _Reply()
+        reply = self._replies[task.id] = Later[Solution]()
         try:
             first = next_context(task, task.transcript, [])
             await self._posts.assembler.send(StartProblem(context=first, cause=task.id))
-            return await reply.given()
+            return await reply.wait()
         finally:
             del self._replies[task.id]
             self._docket.close(task.id)
 
     def answer(self, solution: Solution) -> None:
         """Called by the Assembler."""
-        self._replies[solution.problem].give(solution)
+        self._replies[solution.problem].set(solution)
 
     def close(self) -> None:
         """Answer whoever still waits with ``ClosedError``."""
         self._closed = True
         for problem, reply in self._replies.items():
             self._docket.close(problem)
-            reply.give(ClosedError(f"the ring was closed while problem {problem!r} was in it"))
-
-
-class _Reply:
-    def __init__(self) -> None:
-        self._there = anyio.Event()
-        self._reply: Solution | ClosedError | None = None
-
-    def give(self, reply: Solution | ClosedError) -> None:
-        if self._reply is None:
-            self._reply = reply
-            self._there.set()
-
-    async def given(self) -> Solution:
-        await self._there.wait()
-        if isinstance(self._reply, Solution):
-            return self._reply
-        assert self._reply is not None
-        raise self._reply
+            reply.fail(ClosedError(f"the ring was closed while problem {problem!r} was in it"))
 
 
 @asynccontextmanager
-async def open_ring(models: Models, mailbox: int = 16) -> AsyncIterator[Ring]:
+async def open_ring(models: Models, mailbox: int = 16) -> AsyncGenerator[Ring]:
     """A running ring. ``mailbox`` is the capacity of each actor's mailbox; 1 is enough (see ``actors.actor``)."""
     to_assembler, assembler_inbox = anyio.create_memory_object_stream[AssemblerMail](mailbox)
     to_drafter, drafter_inbox = anyio.create_memory_object_stream[DrafterMail](mailbox)
@@ -128,8 +111,8 @@ async def open_ring(models: Models, mailbox: int = 16) -> AsyncIterator[Ring]:
     to_escalator, escalator_inbox = anyio.create_memory_object_stream[EscalatorMail](mailbox)
     posts, docket = Posts(to_assembler, to_drafter, to_verifier, to_router, to_escalator), Docket()
     ring = Ring(models, posts, docket)
-    scorers = {scale: seat.port for scale, seat in models.scorers.items()}
-    in_flight = {scale: seat.in_flight for scale, seat in models.scorers.items()}
+    scorers: dict[Scale, Scorer] = {scale: seat.port for scale, seat in models.scorers.items()}
+    in_flight: dict[Scale, int] = {scale: seat.in_flight for scale, seat in models.scorers.items()}
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
         await tasks.start(Assembler(assembler_inbox, posts, docket, ring.answer).run)

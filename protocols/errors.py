@@ -5,7 +5,7 @@
 ├── ``DataError``         a problem file is missing or malformed (nothing has started)
 ├── ``RunError``          a run folder cannot be used
 ├── ``BackendError``      a model could not be loaded, reached or understood
-│   └── ``ContextTooLong``    the prompt leaves no room in the model's context
+│   └── ``ContextTooLongError``  the prompt leaves no room in the model's context
 ├── ``ProblemError``      one problem could not be solved; the others go on
 └── ``ClosedError``       the ring was closed while the problem was in it
 """
@@ -31,7 +31,7 @@ class BackendError(ArbiterError):
     """A model could not be loaded, reached or understood."""
 
 
-class ContextTooLong(BackendError):
+class ContextTooLongError(BackendError):
     """The prompt leaves no room in the model's context."""
 
 

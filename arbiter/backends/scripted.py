@@ -1,6 +1,6 @@
 """Backends without a model: a function answers. Shipped for tests, of Arbiter and of programs that use it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import anyio
@@ -22,7 +22,7 @@ class _Scripted:
         self.cancelled = 0
 
     @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def _counted(self) -> Generator[None]:
         self.calls += 1
         self.running += 1
         self.most_running = max(self.most_running, self.running)

@@ -89,6 +89,7 @@ def step_text(value: int, operation: Operation) -> str:
 
 
 def final_step(answer: int) -> str:
+    """The step that boxes the answer and ends the solution."""
     return f"The answer is \\boxed{{{answer}}}."
 
 
@@ -133,7 +134,7 @@ def _multiplied(value: int, operand: int) -> Iterator[str]:
 
 
 def problems(seed: int, split: Split = "test") -> Iterator[PocketProblem]:
-    """Endless distinct problems of ``split``, the same for the same seed.
+    """Endless, distinct problems of ``split``, the same for the same seed.
 
     The splits share no problem: which one a chain of operations belongs to is decided by its hash.
     """
@@ -149,6 +150,7 @@ def problems(seed: int, split: Split = "test") -> Iterator[PocketProblem]:
 
 
 def split_of(expression: str) -> Split:
+    """Which split the chain of operations belongs to, however it is asked: one in five is for testing."""
     return "test" if zlib.crc32(expression.encode()) % 5 == 0 else "train"
 
 

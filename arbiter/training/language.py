@@ -15,13 +15,7 @@ IGNORED = -100
 HEAD_SIZE = 32  # smaller heads crash vLLM's CPU build
 
 
-def solution_text(problem: world.PocketProblem) -> str:
-    return world.SEPARATOR.join(problem.steps)
-
-
-def llama_config(
-    tokenizer: PreTrainedTokenizerFast, hidden: int, layers: int, intermediate: int
-) -> LlamaConfig:
+def llama_config(tokenizer: PreTrainedTokenizerFast, hidden: int, layers: int, intermediate: int) -> LlamaConfig:
     """The shape shared by all pocket models: a small Llama whose context is the tokenizer's."""
     heads = hidden // HEAD_SIZE
     return LlamaConfig(
@@ -70,7 +64,7 @@ def _batches(tokenizer: PreTrainedTokenizerFast, seed: int, size: int) -> Iterat
 def encode(tokenizer: PreTrainedTokenizerFast, problem: world.PocketProblem) -> tuple[list[int], list[int]]:
     """Token ids of prompt and solution, and the labels: only the solution is learned."""
     prompt: list[int] = tokenizer(world.PROMPT.format(question=problem.question))["input_ids"]
-    solution: list[int] = tokenizer(solution_text(problem))["input_ids"]
+    solution: list[int] = tokenizer(world.SEPARATOR.join(problem.steps))["input_ids"]
     solution.append(tokenizer.eos_token_id)
     return prompt + solution, [IGNORED] * len(prompt) + solution
 

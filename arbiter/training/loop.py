@@ -37,9 +37,7 @@ def fit(
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
     )
-    schedule = get_linear_schedule_with_warmup(
-        optimizer, int(settings.warmup * settings.updates), settings.updates
-    )
+    schedule = get_linear_schedule_with_warmup(optimizer, int(settings.warmup * settings.updates), settings.updates)
     running = 0.0
     model.train()
     for update in range(1, settings.updates + 1):
