@@ -6,7 +6,7 @@ capacity of its mailboxes: a send can only wait for a loop that is about to rece
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar, cast
 
 import anyio
 import structlog
@@ -79,11 +79,15 @@ class Actor(ABC, Generic[Mail]):
 def told(error: BaseException) -> str:
     """An error and its causes in one line, the outermost first."""
     parts: list[str] = []
-    cause: BaseException | None = error
+    cause: BaseException | None = _innermost(error)
     while cause is not None:
-        if isinstance(cause, BaseExceptionGroup):  # requests made at the same time: the first failure tells it
-            cause = cause.exceptions[0]
-            continue
         parts.append(f"{type(cause).__name__}: {cause}".rstrip(": "))
-        cause = cause.__cause__
+        cause = _innermost(cause.__cause__)
     return ", caused by ".join(parts)
+
+
+def _innermost(error: BaseException | None) -> BaseException | None:
+    """Of requests made at the same time, the first that failed tells what went wrong."""
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return error

@@ -24,7 +24,7 @@ from protocols.messages import (
     StepRegenerated,
     Task,
 )
-from protocols.records import Candidate, FinishReason, Limits, Solution, Step, StepRecord, Transcript
+from protocols.records import FinishReason, Limits, Solution, Step, StepRecord, Transcript
 
 
 class Assembler(Actor[AssemblerMail]):
@@ -51,10 +51,8 @@ class Assembler(Actor[AssemblerMail]):
         match message:
             case StepDrafted(draft=draft):
                 await self._keep(progress, message, StepRecord(candidates=(draft,), chosen=0))
-            case StepRegenerated(draft=None, targets=targets):
-                await self._keep(progress, message, StepRecord(candidates=targets, chosen=0))
-            case StepRegenerated(draft=draft, targets=targets):
-                await self._keep(progress, message, escalated(draft, targets))
+            case StepRegenerated():
+                await self._keep(progress, message, regenerated(message))
             case StepChosen():
                 await self._keep(progress, message, chosen(message))
             case StepAudited(audit=audit):
@@ -163,9 +161,11 @@ def finish_reason(steps: list[StepRecord], limits: Limits) -> FinishReason | Non
     return "max_steps" if len(steps) >= limits.max_steps else None
 
 
-def escalated(draft: Candidate, targets: tuple[Candidate, ...]) -> StepRecord:
-    """The record of a step that the target wrote in place of a rejected draft."""
-    return StepRecord(candidates=(draft, *targets), chosen=1, verdict="escalate")
+def regenerated(message: StepRegenerated) -> StepRecord:
+    """The record of a step that the target wrote, alone or in place of a rejected draft."""
+    if message.draft is None:
+        return StepRecord(candidates=message.targets, chosen=0)
+    return StepRecord(candidates=(message.draft, *message.targets), chosen=1, verdict="escalate")
 
 
 def chosen(message: StepChosen) -> StepRecord:

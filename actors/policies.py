@@ -9,8 +9,8 @@ from typing import ClassVar
 import msgspec
 
 from actors.seeds import unit_draw
-from protocols.ports import Evidence
-from protocols.records import Candidate, Role, Scale, Verdict
+from protocols.ports import Evidence, Policy
+from protocols.records import Candidate, Model, Role, Scale, Verdict
 
 
 class DraftOnly(msgspec.Struct, frozen=True, tag="draft"):
@@ -102,6 +102,18 @@ class GenerateRows(msgspec.Struct, frozen=True, tag="generate"):
 def advantage(evidence: Evidence) -> float:
     """Δ = h(x, z_t) − h(x, z_d) of the target's first sample, in [-1, 1]."""
     return _score(evidence.targets[0]) - _score(evidence.draft)
+
+
+def called_models(policy: Policy, audit: float) -> tuple[Model, ...]:
+    """The models that a run of ``policy`` may call; the PRM as well where a share ``audit`` above 0 is audited."""
+    called: list[Model] = [*policy.proposers]
+    if policy.decides and "target" not in called:
+        called.append("target")
+    if policy.scale is not None:
+        called.append(policy.scale)
+    if audit > 0 and "prm" not in called:
+        called.append("prm")
+    return tuple(called)
 
 
 def _score(candidate: Candidate | None) -> float:

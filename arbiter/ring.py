@@ -13,7 +13,9 @@ from actors.docket import Docket
 from actors.drafter import Drafter
 from actors.escalator import Escalator
 from actors.later import Later
+from actors.policies import called_models
 from actors.router import Router
+from actors.supervision import services
 from actors.verifier import Verifier
 from protocols.errors import ClosedError, ConfigError
 from protocols.messages import (
@@ -46,14 +48,9 @@ class Models(msgspec.Struct, frozen=True):
     scorers: Mapping[Scale, Seat[Scorer]] = {}
 
     def require(self, policy: Policy, audit: float = 0.0) -> None:
-        """Raises ``ConfigError`` naming the first model that ``policy``, or auditing it, calls and that is not there."""
-        needed = {*policy.proposers, *((policy.scale,) if policy.scale else ())}
-        if policy.decides:
-            needed.add("target")
-        if audit > 0:
-            needed.add("prm")
+        """Raises ``ConfigError`` naming the first model that ``policy``, or its audit, calls and that is not there."""
         there = {"draft": self.draft, "target": self.target, **self.scorers}
-        for model in sorted(needed):
+        for model in called_models(policy, audit):
             if there.get(model) is None:
                 raise ConfigError(
                     f"the run calls the {model} model, and none is configured: add a table [models.{model}]"
@@ -113,8 +110,7 @@ async def open_ring(models: Models, mailbox: int = 16) -> AsyncGenerator[Ring]:
     ring = Ring(models, posts, docket)
     scorers: dict[Scale, Scorer] = {scale: seat.port for scale, seat in models.scorers.items()}
     in_flight: dict[Scale, int] = {scale: seat.in_flight for scale, seat in models.scorers.items()}
-    failure: Exception | None = None
-    async with anyio.create_task_group() as tasks:
+    async with services() as tasks:
         await tasks.start(Assembler(assembler_inbox, posts, docket, ring.answer).run)
         await tasks.start(Router(router_inbox, posts, docket).run)
         await tasks.start(Verifier(verifier_inbox, posts, docket, scorers, in_flight).run)
@@ -126,13 +122,8 @@ async def open_ring(models: Models, mailbox: int = 16) -> AsyncGenerator[Ring]:
             )
         try:
             yield ring
-        except Exception as error:  # the caller's own error, raised again below: not one of a group
-            failure = error
         finally:
             ring.close()
-            tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
 
 
 async def solve_all(

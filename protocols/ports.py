@@ -3,7 +3,7 @@
 Which model, dialect and address stand behind a port is the configuration's business.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from protocols.records import Candidate, Ending, Record, Role, Scale, Transcript, Usage, Verdict
 
@@ -83,22 +83,16 @@ class Evidence(Record, frozen=True):
 
 
 class Policy(Protocol):
-    """A pure rule: which models a step asks, and which candidate to keep. No task, clock or client in it."""
+    """A pure rule: which models a step asks, and which candidate to keep. No task, clock or client in it.
 
-    @property
-    def proposers(self) -> tuple[Role, ...]:
-        """The models that write each step before anything is decided; all of them at the same time."""
-        ...
+    ``proposers`` write each step before anything is decided, all at the same time; ``scale`` names the scorer
+    that reads each proposed candidate, if one does; ``decides`` is False for the baselines of one model, whose
+    only candidate is kept unseen.
+    """
 
-    @property
-    def scale(self) -> Scale | None:
-        """The scorer that reads each proposed candidate, if one does."""
-        ...
-
-    @property
-    def decides(self) -> bool:
-        """False for the baselines of one model, whose only candidate is kept unseen."""
-        ...
+    proposers: ClassVar[tuple[Role, ...]]
+    scale: ClassVar[Scale | None]
+    decides: ClassVar[bool]
 
     def decide(self, evidence: Evidence) -> Verdict:
         """Keep a candidate or escalate. ``escalate`` is legal only where the target is not a proposer."""

@@ -9,7 +9,7 @@ and remainders without any working (beyond both, so that calling the larger mode
 
 import random
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -22,7 +22,9 @@ Kind = Literal["+", "-", "*", "mod"]
 Form = Literal["expression", "instructions", "story"]
 Split = Literal["train", "test"]
 
-KIND_WEIGHTS: dict[Kind, float] = {"+": 0.32, "-": 0.32, "*": 0.31, "mod": 0.05}
+Weights = Mapping[Kind, float]
+
+KIND_WEIGHTS: Weights = {"+": 0.32, "-": 0.32, "*": 0.31, "mod": 0.05}
 FORMS: tuple[Form, ...] = ("expression", "instructions", "story")
 NAMES = ("Ann", "Bob", "Eva", "Tom", "Mia", "Sam", "Lea", "Max")
 ITEMS = ("coins", "apples", "cards", "stamps", "shells", "books", "beads", "marbles")
@@ -133,14 +135,14 @@ def _multiplied(value: int, operand: int) -> Iterator[str]:
         carry = total // 10
 
 
-def problems(seed: int, split: Split = "test") -> Iterator[PocketProblem]:
-    """Endless, distinct problems of ``split``, the same for the same seed.
+def problems(seed: int, split: Split = "test", weights: Weights = KIND_WEIGHTS) -> Iterator[PocketProblem]:
+    """Endless, distinct problems of ``split``, the same for the same seed; ``weights`` is how often each kind comes.
 
     The splits share no problem: which one a chain of operations belongs to is decided by its hash.
     """
     rng, seen = random.Random(f"pocket:{split}:{seed}"), set[str]()
     while True:
-        start, operations = _chain(rng)
+        start, operations = _chain(rng, weights)
         expression = _expression(start, operations)
         if expression in seen or split_of(expression) != split:
             continue
@@ -154,12 +156,12 @@ def split_of(expression: str) -> Split:
     return "test" if zlib.crc32(expression.encode()) % 5 == 0 else "train"
 
 
-def _chain(rng: random.Random) -> tuple[int, tuple[Operation, ...]]:
+def _chain(rng: random.Random, weights: Weights) -> tuple[int, tuple[Operation, ...]]:
     start = value = rng.randint(11, 199)
     operations: list[Operation] = []
-    length = rng.randint(2, 6)
+    length = rng.randint(2, 5)
     while len(operations) < length:
-        kind = rng.choices(tuple(KIND_WEIGHTS), tuple(KIND_WEIGHTS.values()))[0]
+        kind = rng.choices(tuple(weights), tuple(weights.values()))[0]
         low, high = _operand_range(kind, value)
         if low > high:
             continue

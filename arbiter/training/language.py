@@ -35,13 +35,17 @@ def llama_config(tokenizer: PreTrainedTokenizerFast, hidden: int, layers: int, i
 
 
 def train_language_model(
-    config: LlamaConfig, tokenizer: PreTrainedTokenizerFast, settings: Settings, seed: int
+    config: LlamaConfig,
+    tokenizer: PreTrainedTokenizerFast,
+    settings: Settings,
+    seed: int,
+    weights: world.Weights = world.KIND_WEIGHTS,
 ) -> LlamaForCausalLM:
-    """A new model of the shape ``config``, trained on the pocket world's train split."""
+    """A new model of the shape ``config``, trained on the pocket world's train split with ``weights`` of the kinds."""
     torch.manual_seed(seed)
     model = LlamaForCausalLM(config)
     held_out = list(itertools.islice(world.problems(seed + 1, "train"), 256))
-    batches = _batches(tokenizer, seed, settings.batch)
+    batches = _batches(tokenizer, world.problems(seed, "train", weights), random.Random(seed), settings.batch)
     fit(model, batches, _next_token_loss, settings, lambda: step_accuracy(model, tokenizer, held_out))
     return model
 
@@ -50,9 +54,10 @@ def _next_token_loss(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
     return model(**batch).loss
 
 
-def _batches(tokenizer: PreTrainedTokenizerFast, seed: int, size: int) -> Iterator[Batch]:
+def _batches(
+    tokenizer: PreTrainedTokenizerFast, source: Iterator[world.PocketProblem], rng: random.Random, size: int
+) -> Iterator[Batch]:
     """Endless batches of solutions; sorted by length inside a window, so that little of a batch is padding."""
-    source, rng = world.problems(seed, "train"), random.Random(seed)
     while True:
         rows = [encode(tokenizer, problem) for problem in itertools.islice(source, size * 32)]
         rows.sort(key=lambda row: len(row[0]))

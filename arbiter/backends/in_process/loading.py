@@ -1,0 +1,66 @@
+"""Loading a checkpoint: on the GPU where there is one, and never with code from the checkpoint."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (transformers and torch are typed in part)
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+import arbiter.pocket
+from protocols.errors import BackendError
+
+POCKET = "pocket:"
+_AUTO: dict[str, Any] = {"generator": AutoModelForCausalLM, "scorer": AutoModelForSequenceClassification}
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """A model on its device, its tokenizer, and how many tokens its context holds."""
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    context: int
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+
+def load(name: str, kind: str, device: str = "auto", dtype: str = "auto") -> Loaded:
+    """Load the ``generator`` or ``scorer`` called ``name``.
+
+    ``name`` is a folder, a hub name, or ``pocket:ROLE``; ``device`` is ``auto`` or torch's name of one;
+    ``dtype`` is ``auto`` (float32 on a CPU, the checkpoint's own elsewhere) or torch's name of one.
+    Raises ``BackendError`` if it cannot be loaded.
+    """
+    path = str(Path(arbiter.pocket.__file__).parent / "models" / name.removeprefix(POCKET))
+    place = path if name.startswith(POCKET) else name
+    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    precision = ("float32" if where == "cpu" else "auto") if dtype == "auto" else dtype
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place)
+        model: Any = _AUTO[kind].from_pretrained(place, dtype=precision)
+        model = model.to(where).eval()
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise BackendError(
+            f"cannot load the model {name!r} as a {kind} on {where}: {_first_line(error)}. "
+            "Give a folder in Hugging Face format, a name that the hub knows, or pocket:draft"
+        ) from error
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return Loaded(name, model, tokenizer, int(model.config.max_position_embeddings))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__

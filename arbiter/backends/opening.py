@@ -1,0 +1,91 @@
+"""From the configuration's model tables to the seats of a ring."""
+
+import functools
+import importlib.util
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+from anyio.abc import TaskGroup
+
+from actors.policies import called_models
+from actors.supervision import services
+from arbiter.backends.prompts import PromptTemplate
+from arbiter.config import Config, ModelTable
+from arbiter.ring import Models, Seat
+from protocols.errors import ConfigError
+from protocols.ports import Generator, Scorer
+from protocols.records import Model, Role, Scale
+
+if TYPE_CHECKING:
+    from arbiter.backends.in_process.generation import InProcessGenerator
+    from arbiter.backends.in_process.scoring import InProcessScorer
+
+
+def required_tables(config: Config) -> dict[Model, ModelTable]:
+    """The tables of the models that the configured run may call. Raises ``ConfigError`` if one is missing."""
+    tables: dict[Model, ModelTable] = {}
+    for name in called_models(config.policy(), config.audit):
+        table = getattr(config.models, name)
+        if table is None:
+            raise ConfigError(
+                f"the run type {config.run_type!r} calls the {name} model, and none is configured: "
+                f"add a table [models.{name}]"
+            )
+        tables[name] = table
+    return tables
+
+
+@asynccontextmanager
+async def open_models(config: Config) -> AsyncGenerator[Models]:
+    """The models that the configured run calls, loaded and ready; closed when the block ends.
+
+    Raises ``ConfigError`` if a table or an extra is missing, ``BackendError`` if a model cannot be loaded.
+    """
+    tables = required_tables(config)
+    if not all(importlib.util.find_spec(package) for package in ("torch", "transformers")):
+        raise ConfigError(
+            "models in process need torch and transformers, which are not installed: "
+            "pip install 'arbiter-reasoning[pocket]'"
+        )
+    opened: dict[Model, InProcessGenerator | InProcessScorer] = {}
+    async with services() as tasks:
+        try:
+            writers: dict[Role, Seat[Generator]] = {}
+            scorers: dict[Scale, Seat[Scorer]] = {}
+            for name, table in tables.items():
+                if name == "draft" or name == "target":
+                    generator = opened[name] = await _open_generator(table, tasks)
+                    writers[name] = Seat[Generator](generator, table.in_flight)
+                elif name != "audit":
+                    scorer = opened[name] = await _open_scorer(table, tasks)
+                    scorers[name] = Seat[Scorer](scorer, table.in_flight)
+            yield Models(draft=writers.get("draft"), target=writers.get("target"), scorers=scorers)
+        finally:
+            for backend in opened.values():
+                backend.batcher.close()
+
+
+async def _open_generator(table: ModelTable, tasks: TaskGroup) -> "InProcessGenerator":
+    from arbiter.backends.in_process.generation import InProcessGenerator
+    from arbiter.backends.in_process.loading import load
+
+    loaded = await anyio.to_thread.run_sync(
+        functools.partial(load, table.model, "generator", device=table.device, dtype=table.dtype)
+    )
+    generator = InProcessGenerator(loaded, PromptTemplate(table.prompt, table.annotate), table.batch)
+    await tasks.start(generator.batcher.run)
+    return generator
+
+
+async def _open_scorer(table: ModelTable, tasks: TaskGroup) -> "InProcessScorer":
+    from arbiter.backends.in_process.loading import load
+    from arbiter.backends.in_process.scoring import InProcessScorer
+
+    loaded = await anyio.to_thread.run_sync(
+        functools.partial(load, table.model, "scorer", device=table.device, dtype=table.dtype)
+    )
+    scorer = InProcessScorer(loaded, PromptTemplate(table.prompt, table.annotate), table.batch)
+    await tasks.start(scorer.batcher.run)
+    return scorer

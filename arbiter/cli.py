@@ -1,0 +1,193 @@
+"""The command line: ``arbiter COMMAND``. Errors are one line on standard error; the exit status says the kind."""
+
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import anyio
+import cyclopts
+import msgspec
+from cyclopts import Parameter
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from arbiter.bench import bench
+from arbiter.config import Config, RunType, load_config, override
+from arbiter.progress import LiveWatcher, PlainWatcher
+from arbiter.results import Summary
+from protocols.errors import ArbiterError
+
+FAILED, INTERRUPTED = 2, 130
+
+app = cyclopts.App(
+    name="arbiter",
+    help="Step-level speculative reasoning: a small model drafts, the big one is called only where it helps.",
+)
+out = Console()
+err = Console(stderr=True)
+
+
+@app.command(name="bench")
+def bench_command(
+    config: str,
+    /,
+    *,
+    run_type: RunType | None = None,
+    threshold: float | None = None,
+    data: str | None = None,
+    limit: int | None = None,
+    concurrency: int | None = None,
+    audit: float | None = None,
+    seed: int | None = None,
+    out: Annotated[Path | None, Parameter(name="--out")] = None,
+    json: bool = False,
+    debug: bool = False,
+) -> int:
+    """Solve many problems at once, grade them, and store and print the figures.
+
+    Examples::
+
+        arbiter bench pocket
+        arbiter bench pocket --run-type rsd --threshold 0.8
+        arbiter bench configs/mine.toml --data problems.jsonl --limit 100 --out runs/first --json
+
+    Parameters
+    ----------
+    config
+        A configuration file, or the name of a built-in one (``pocket``).
+    run_type
+        Who is asked, and which step is kept: ``router`` escalates where the learned router expects the target
+        to write a better step, ``rsd`` where the draft's process reward is low, ``random`` by chance; ``oracle``
+        and ``generate`` ask both models at every step; ``draft`` and ``target`` are one model alone.
+    threshold
+        The knob of the run type, on its own scale: a lower one escalates more for ``router`` and ``oracle``,
+        less for ``rsd``; for ``random`` it is the probability of escalating.
+    data
+        ``pocket``, ``pocket:SEED`` or a JSONL file with the fields ``question`` and ``answer``.
+    limit
+        Take only the first problems.
+    concurrency
+        How many problems are in the ring at once.
+    audit
+        The share of escalations (0 to 1) whose two candidates are both scored for the report. Those calls are
+        counted apart.
+    seed
+        Decides the sampling noise above temperature 0, the choices of ``random`` and the audited sample.
+    out
+        The run's folder. By default a new one under ``runs/``.
+    json
+        Print the summary as JSON on standard output, and nothing else there.
+    debug
+        Show the traceback of an error.
+    """
+    return _guarded(
+        debug,
+        lambda: _bench(_configured(config, run_type, threshold, data, limit, concurrency, audit, seed), out, json),
+    )
+
+
+def _configured(
+    name: str,
+    run_type: RunType | None,
+    threshold: float | None,
+    data: str | None,
+    limit: int | None,
+    concurrency: int | None,
+    audit: float | None,
+    seed: int | None,
+) -> Config:
+    """The named configuration with the options that were given in place of its keys."""
+    options: dict[str, Any] = {
+        "run_type": run_type,
+        "audit": audit,
+        "seed": seed,
+        "data": _given(source=data, limit=limit),
+        "limits": _given(problems=concurrency),
+    }
+    config = override(load_config(name), _given(**options), "command line")
+    return config if threshold is None else config.with_threshold(threshold)
+
+
+def _given(**options: Any) -> dict[str, Any]:  # noqa: ANN401 - options are of any type
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def _bench(config: Config, folder: Path | None, as_json: bool) -> int:
+    live = LiveWatcher(err) if err.is_terminal else nullcontext(PlainWatcher(err))
+    with live as watcher:
+        summary, path = anyio.run(partial(bench, config, folder, watcher))
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")
+    else:
+        out.print(_figures(summary))
+    err.print(f"the run is in {path}", highlight=False, soft_wrap=True)
+    return INTERRUPTED if summary.interrupted else 0
+
+
+def _figures(summary: Summary) -> Table:
+    """The summary for people."""
+    knob = "" if summary.threshold is None else f", τ = {summary.threshold:g}"
+    table = Table(title=f"{summary.run_type}{knob}", title_justify="left", show_header=False)
+    for name, value in _rows(summary):
+        table.add_row(name, value)
+    return table
+
+
+def _rows(summary: Summary) -> list[tuple[str, str]]:
+    low, high = summary.accuracy_interval or (0.0, 0.0)
+    waste, latency = summary.wasted_escalations, summary.latency
+    return [
+        ("problems", f"{summary.problems}, of which {summary.graded} graded, {summary.failed} failed"),
+        ("accuracy", f"{_percent(summary.accuracy)}  (95 % interval {low:.1%} to {high:.1%})"),
+        (
+            "acceptance",
+            f"{_percent(summary.acceptance_rate)} of steps, {_percent(summary.acceptance_rate_tokens)} of tokens",
+        ),
+        ("steps", f"{summary.steps}, of which {summary.escalations} escalated"),
+        (
+            "wasted escalations",
+            f"{_percent(waste.share)} of {waste.judged} judged" if waste.judged else "not judged (see --audit)",
+        ),
+        ("requests", ", ".join(f"{model} {calls.requests}" for model, calls in summary.calls.items())),
+        *(
+            (f"tokens of {model}", f"{tokens.kept} kept, {tokens.discarded} discarded, {tokens.prompt} read")
+            for model, tokens in summary.tokens.items()
+        ),
+        ("ended by", ", ".join(f"{reason} {count}" for reason, count in summary.finish.items())),
+        (
+            "seconds a problem",
+            f"mean {_seconds(latency.mean)}, p50 {_seconds(latency.p50)}, p95 {_seconds(latency.p95)}",
+        ),
+        ("wall time", f"{summary.wall_seconds:.1f} s" + (", interrupted" if summary.interrupted else "")),
+    ]
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _guarded(debug: bool, action: Callable[[], int]) -> int:
+    """Run ``action``; an error that Arbiter knows is told in a line, without a traceback."""
+    try:
+        return action()
+    except ArbiterError as error:
+        if debug:
+            raise
+        err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        return FAILED
+    except KeyboardInterrupt:
+        err.print("interrupted", highlight=False)
+        return INTERRUPTED
+
+
+def main() -> None:
+    """Run the command line."""
+    sys.exit(app())

@@ -1,0 +1,98 @@
+"""What a person sees while a benchmark runs: a live line on a terminal, plain lines elsewhere."""
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from arbiter.config import Config
+from arbiter.results import Result
+
+_PLAIN_LINES = 10  # over a whole run
+
+
+class Tallies:
+    """Figures so far, kept up problem by problem."""
+
+    def __init__(self) -> None:
+        self.solved = self.right = self.graded = self.failed = 0
+        self.steps = self.accepted = self.tokens = 0
+        self._started = time.monotonic()
+
+    def add(self, result: Result) -> None:
+        solution = result.solution
+        self.solved += 1
+        self.failed += solution.finish == "failed"
+        self.graded += result.grade.right is not None
+        self.right += result.grade.right is True
+        self.steps += len(solution.steps)
+        self.accepted += sum(step.kept.author == "draft" for step in solution.steps)
+        self.tokens += sum(tally.usage.completion_tokens for tally in solution.calls.values())
+
+    def line(self) -> str:
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        accuracy = f"{self.right / self.graded:.1%}" if self.graded else "–"
+        acceptance = f"{self.accepted / self.steps:.1%}" if self.steps else "–"
+        failed = f"  {self.failed} failed" if self.failed else ""
+        return (
+            f"accuracy {accuracy}  acceptance {acceptance}  "
+            f"{self.steps / seconds:.1f} steps/s  {self.tokens / seconds:.0f} tokens/s{failed}"
+        )
+
+
+class PlainWatcher:
+    """Some ten lines over a run, on standard error."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._problems = 0
+        self._tallies = Tallies()
+
+    def loading(self, config: Config) -> None:
+        self._print(f"loading models for {config.run_type}")
+
+    def started(self, problems: int) -> None:
+        self._problems, self._tallies = problems, Tallies()
+
+    def solved(self, result: Result) -> None:
+        self._tallies.add(result)
+        done = self._tallies.solved
+        if done == self._problems or done % max(1, self._problems // _PLAIN_LINES) == 0:
+            self._print(f"{done}/{self._problems}  {self._tallies.line()}")
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+
+class LiveWatcher:
+    """One line that moves, on a terminal. Use it as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+        )
+        self._task = self._progress.add_task("loading models", total=None, figures="")
+        self._tallies = Tallies()
+
+    def __enter__(self) -> "LiveWatcher":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def loading(self, config: Config) -> None:
+        self._progress.update(self._task, description=f"{config.run_type}: loading models")
+
+    def started(self, problems: int) -> None:
+        self._tallies = Tallies()
+        self._progress.update(self._task, description="solving", total=problems)
+
+    def solved(self, result: Result) -> None:
+        self._tallies.add(result)
+        self._progress.update(self._task, completed=self._tallies.solved, figures=self._tallies.line())

@@ -1,0 +1,169 @@
+"""A run's folder: everything that a run leaves behind, written as it happens.
+
+::
+
+    config.toml     the resolved configuration: ``arbiter bench FOLDER/config.toml`` does the same again
+    versions.json   of Arbiter, Python and the packages that decide results
+    results.jsonl   one line a problem (``arbiter.results.Result``), in the order in which they ended
+    rows.jsonl      of a generate run: one training row a step (``arbiter.runs.Row``)
+    summary.json    the figures (``arbiter.results.Summary``)
+"""
+
+import importlib.metadata
+import platform
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self, cast
+
+import msgspec
+import tomli_w
+
+from arbiter.config import Config
+from arbiter.results import Result, Summary
+from protocols.errors import RunError
+from protocols.records import Record, Step
+
+_PACKAGES = ("arbiter-reasoning", "anyio", "msgspec", "math-verify", "torch", "transformers", "tokenizers")
+
+
+class Row(Record, frozen=True):
+    """One step of a generate run, for training a router.
+
+    ``history`` are the kept steps before it, each with its author; the scores are process rewards in [0, 1].
+    The advantage of the target is the mean of ``target_scores`` minus ``draft_score``.
+    """
+
+    problem: str
+    question: str
+    step: int
+    history: tuple[Step, ...]
+    draft: str
+    draft_score: float
+    targets: tuple[str, ...]
+    target_scores: tuple[float, ...]
+
+    @property
+    def advantage(self) -> float:
+        return sum(self.target_scores) / len(self.target_scores) - self.draft_score
+
+
+class RunFolder:
+    """Writes a run's folder. Use it as a context manager; ``summary.json`` is written by ``finish``."""
+
+    def __init__(self, config: Config, out: Path | None) -> None:
+        self.path = out or _new_path(config)
+        self._config = config
+        self._results: BinaryIO | None = None
+        self._rows: BinaryIO | None = None
+
+    def __enter__(self) -> Self:
+        """Raises ``RunError`` if the folder holds a run already, or cannot be written."""
+        if (self.path / "results.jsonl").exists():
+            raise RunError(f"{self.path} holds a run already: give another folder with --out, or remove this one")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / "config.toml").write_bytes(tomli_w.dumps(_without_none(self._config)).encode())
+            (self.path / "versions.json").write_bytes(msgspec.json.format(msgspec.json.encode(versions())))
+            self._results = (self.path / "results.jsonl").open("ab")
+            if self._config.run_type == "generate":
+                self._rows = (self.path / "rows.jsonl").open("ab")
+        except OSError as error:
+            raise RunError(f"cannot write the run folder {self.path}: {error.strerror}") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for file in (self._results, self._rows):
+            if file is not None:
+                file.close()
+
+    def add(self, result: Result) -> None:
+        """Append a result, and its training rows if this is a generate run. Raises ``RunError`` if the disk refuses."""
+        self._append(self._results, result)
+        if self._rows is not None:
+            for row in training_rows(result):
+                self._append(self._rows, row)
+
+    def finish(self, summary: Summary) -> None:
+        """Write the summary."""
+        text = msgspec.json.format(msgspec.json.encode(summary))
+        (self.path / "summary.json").write_bytes(text + b"\n")
+
+    def _append(self, file: BinaryIO | None, record: Record) -> None:
+        if file is None:
+            raise RunError(f"the run folder {self.path} is not open")
+        try:
+            file.write(msgspec.json.encode(record) + b"\n")
+            file.flush()
+        except OSError as error:
+            raise RunError(f"cannot write to {self.path}: {error.strerror}") from error
+
+
+def training_rows(result: Result) -> Iterator[Row]:
+    """The steps of a generate run's result whose candidates were all scored."""
+    history: tuple[Step, ...] = ()
+    for index, record in enumerate(result.solution.steps):
+        scores = [target.score for target in record.targets if target.score is not None]
+        if record.draft is not None and record.draft.score is not None and scores:
+            yield Row(
+                problem=result.solution.problem,
+                question=result.solution.question,
+                step=index,
+                history=history,
+                draft=record.draft.text,
+                draft_score=record.draft.score,
+                targets=tuple(target.text for target in record.targets),
+                target_scores=tuple(scores),
+            )
+        history = (*history, Step(text=record.kept.text, author=record.kept.author))
+
+
+def read_records(path: Path, kind: type[Record]) -> Iterator[Record]:
+    """The records of a JSONL file. Raises ``RunError`` naming the line that cannot be read."""
+    decoder = msgspec.json.Decoder(kind)
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    yield decoder.decode(line)
+                except msgspec.DecodeError as error:
+                    raise RunError(f"{path}, line {number}: {error}") from error
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}") from error
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides results; packages that are not installed are left out."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _new_path(config: Config) -> Path:
+    """``runs/TIME-TYPE``, with a number behind it if that is taken."""
+    base = Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{config.run_type}"
+    path, number = base, 1
+    while path.exists():
+        number += 1
+        path = base.with_name(f"{base.name}-{number}")
+    return path
+
+
+def _without_none(config: Config) -> dict[str, Any]:
+    """The configuration as TOML can hold it: a key that is not set is left out."""
+
+    def clean(tree: dict[str, Any]) -> dict[str, Any]:
+        return {
+            key: clean(cast("dict[str, Any]", value)) if isinstance(value, dict) else value
+            for key, value in tree.items()
+            if value is not None
+        }
+
+    return clean(msgspec.to_builtins(config))

@@ -1,0 +1,170 @@
+"""Training of the pocket PRM and router: sequence classifiers read at the last token of a step.
+
+Both read the text that the ring's scorers read (``PromptTemplate.render_candidate``). The PRM learns from all
+steps of a solution in one pass; the router from one row a step, since its candidate may not be in its history.
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (transformers and torch are typed in part)
+
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from torch.nn import functional
+from transformers import LlamaForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
+
+from arbiter.backends.prompts import PromptTemplate
+from arbiter.pocket import world
+from arbiter.runs import Row
+from arbiter.training.loop import Batch, Settings, fit
+from protocols.records import Step, Transcript
+
+IGNORED = -100
+
+
+class Labelled(msgspec.Struct, frozen=True):
+    """Token ids, and a label at some of them (``IGNORED`` elsewhere)."""
+
+    ids: list[int]
+    labels: list[int]
+
+
+def solution_row(
+    tokenizer: PreTrainedTokenizerFast, question: str, steps: Sequence[str], right: Sequence[bool]
+) -> Labelled:
+    """A solution for the PRM: its label at the last token of each step is whether it is right so far."""
+    ids: list[int] = tokenizer(world.PROMPT.format(question=question))["input_ids"]
+    labels = [IGNORED] * len(ids)
+    for step, is_right in zip(steps, right, strict=True):
+        added: list[int] = tokenizer(step + world.SEPARATOR)["input_ids"]
+        ids, labels = ids + added, labels + [IGNORED] * (len(added) - 1) + [int(is_right)]
+    return Labelled(ids, labels)
+
+
+def router_row(tokenizer: PreTrainedTokenizerFast, row: Row) -> Labelled:
+    """A step for the router, as it reads it: history annotated, the draft's candidate last, y = 1[Δ > 0] there."""
+    template = PromptTemplate(world.PROMPT, annotate=True)
+    context = Transcript(question=row.question, steps=row.history)
+    text = template.render_candidate(context, row.draft, "draft", world.SEPARATOR)
+    ids: list[int] = tokenizer(text)["input_ids"]
+    return Labelled(ids, [IGNORED] * (len(ids) - 1) + [int(row.advantage > 0)])
+
+
+def balanced(rows: Sequence[Labelled], seed: int) -> list[Labelled]:
+    """As many rows of each class as the rarer one has: the majority is downsampled."""
+    classes: dict[int, list[Labelled]] = {0: [], 1: []}
+    for row in rows:
+        classes[row.labels[-1]].append(row)
+    rng, size = random.Random(seed), min(len(found) for found in classes.values())
+    kept = [row for found in classes.values() for row in rng.sample(found, size)]
+    rng.shuffle(kept)
+    return kept
+
+
+def train_prm(
+    base: Path, tokenizer: PreTrainedTokenizerFast, rows: Sequence[Labelled], settings: Settings, seed: int
+) -> LlamaForSequenceClassification:
+    """A value head on the language model ``base``: the sigmoid of its one logit is h(x, z)."""
+    torch.manual_seed(seed)
+    model = LlamaForSequenceClassification.from_pretrained(base, num_labels=1, dtype=torch.float32)
+    held_out = rows[: len(rows) // 20]
+    batches = _batches(tokenizer, rows[len(held_out) :], settings.batch, seed)
+    fit(model, batches, _value_loss, settings, lambda: _evaluated(model, tokenizer, held_out))
+    return model
+
+
+def train_router(
+    prm: Path, tokenizer: PreTrainedTokenizerFast, rows: Sequence[Labelled], settings: Settings, seed: int
+) -> LlamaForSequenceClassification:
+    """Two classes, starting from the PRM: class 1 ("the target writes a better step") from its negated value head."""
+    torch.manual_seed(seed)
+    reward = LlamaForSequenceClassification.from_pretrained(prm, dtype=torch.float32)
+    model = LlamaForSequenceClassification.from_pretrained(
+        prm, num_labels=2, dtype=torch.float32, ignore_mismatched_sizes=True
+    )
+    with torch.no_grad():
+        model.score.weight.copy_(torch.cat([reward.score.weight, -reward.score.weight]) / 2)
+    held_out = rows[: len(rows) // 20]
+    batches = _batches(tokenizer, balanced(rows[len(held_out) :], seed), settings.batch, seed)
+    fit(model, batches, _class_loss, settings, lambda: _evaluated(model, tokenizer, held_out))
+    return model
+
+
+def _batches(
+    tokenizer: PreTrainedTokenizerFast, rows: Sequence[Labelled], size: int, seed: int
+) -> Iterator[Batch]:
+    """Endless epochs of batches, each of rows of similar length, in a new order every time."""
+    rng = random.Random(seed)
+    while True:
+        order = sorted(rows, key=lambda row: len(row.ids) + 16 * rng.random())
+        windows = [order[start : start + size] for start in range(0, len(order), size)]
+        rng.shuffle(windows)
+        yield from (_collated(tokenizer, window) for window in windows)
+
+
+def _collated(tokenizer: PreTrainedTokenizerFast, rows: Sequence[Labelled]) -> Batch:
+    width = max(len(row.ids) for row in rows)
+    pad: Any = tokenizer.pad_token_id
+    return {
+        "input_ids": torch.tensor([row.ids + [pad] * (width - len(row.ids)) for row in rows]),
+        "attention_mask": torch.tensor([[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in rows]),
+        "labels": torch.tensor([row.labels + [IGNORED] * (width - len(row.labels)) for row in rows]),
+    }
+
+
+def _labelled_logits(model: PreTrainedModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """The logits at all labelled tokens, and their labels."""
+    backbone: Any = model.model
+    head: Any = model.score
+    hidden = backbone(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+    labelled = batch["labels"] != IGNORED
+    return head(hidden[labelled]), batch["labels"][labelled]
+
+
+def _value_loss(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+    logits, labels = _labelled_logits(model, batch)
+    return functional.binary_cross_entropy_with_logits(logits[:, 0], labels.float())
+
+
+def _class_loss(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+    logits, labels = _labelled_logits(model, batch)
+    return functional.cross_entropy(logits, labels)
+
+
+def _evaluated(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rows: Sequence[Labelled]
+) -> dict[str, float]:
+    """Accuracy by class, and the chance that a positive step scores above a negative one (AUROC)."""
+    scores: list[float] = []
+    labels: list[int] = []
+    for start in range(0, len(rows), 64):
+        logits, found = _labelled_logits(model, _collated(tokenizer, rows[start : start + 64]))
+        value = logits[:, 0] if logits.shape[-1] == 1 else logits[:, 1] - logits[:, 0]
+        scores += value.tolist()
+        labels += found.tolist()
+    positive = [score for score, label in zip(scores, labels, strict=True) if label]
+    negative = [score for score, label in zip(scores, labels, strict=True) if not label]
+    return {
+        "right_1": round(sum(score > 0 for score in positive) / len(positive), 3),
+        "right_0": round(sum(score <= 0 for score in negative) / len(negative), 3),
+        "auroc": round(auroc(positive, negative), 3),
+    }
+
+
+def auroc(positive: Sequence[float], negative: Sequence[float]) -> float:
+    """The probability that a random positive outranks a random negative, ties counted half (Mann-Whitney)."""
+    ranked = sorted([(score, 1) for score in positive] + [(score, 0) for score in negative])
+    total, index = 0.0, 0
+    while index < len(ranked):
+        end = index
+        while end < len(ranked) and ranked[end][0] == ranked[index][0]:
+            end += 1
+        mean_rank = (index + 1 + end) / 2
+        total += mean_rank * sum(label for _, label in ranked[index:end])
+        index = end
+    pairs = len(positive) * len(negative)
+    return (total - len(positive) * (len(positive) + 1) / 2) / pairs if pairs else float("nan")

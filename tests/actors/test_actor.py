@@ -1,0 +1,204 @@
+"""One actor alone: how it receives, serves, fails and stops."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import ClassVar
+
+import anyio
+import pytest
+from anyio.abc import TaskStatus
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from actors.actor import Actor, Posts, told
+from actors.docket import Docket
+from protocols.errors import BackendError
+from protocols.messages import (
+    AssemblerMail,
+    Context,
+    DrafterMail,
+    DraftStep,
+    EscalatorMail,
+    RouterMail,
+    StepFailed,
+    Task,
+    VerifierMail,
+)
+
+Virtual = Callable[[Callable[[], Awaitable[None]]], None]
+Tasks = Callable[..., Task]
+
+
+class Clerk(Actor[DraftStep]):
+    """Takes a second for a message; breaks on the problem ``bad``, and is never done with ``slow``."""
+
+    name: ClassVar[str] = "clerk"
+
+    def __init__(self, inbox: MemoryObjectReceiveStream[DraftStep], posts: Posts, docket: Docket) -> None:
+        super().__init__(inbox, posts, docket)
+        self.served: list[str] = []
+
+    async def serve(self, message: DraftStep) -> None:
+        problem = message.context.task.id
+        if problem == "bad":
+            raise KeyError("a bug")
+        await anyio.sleep(1000 if problem == "slow" else 1)
+        self.served.append(problem)
+
+
+@dataclass
+class Office:
+    """A clerk at work, its mailbox, what it sends to the Assembler, and whether it has gone home."""
+
+    clerk: Clerk
+    docket: Docket
+    inbox: MemoryObjectSendStream[DraftStep]
+    outbox: MemoryObjectReceiveStream[AssemblerMail]
+    gone: anyio.Event
+
+    async def send(self, task: Task, step: int = 0) -> None:
+        context = Context(task=task, step=step, transcript=task.transcript, max_tokens=10)
+        await self.inbox.send(DraftStep(context=context, cause="why"))
+
+    async def work(self, *, task_status: TaskStatus[None]) -> None:
+        await self.clerk.run(task_status=task_status)
+        self.gone.set()
+
+
+@asynccontextmanager
+async def an_office(*problems: str) -> AsyncGenerator[Office]:
+    docket = Docket()
+    for problem in problems:
+        docket.open(problem)
+    inbox, received = anyio.create_memory_object_stream[DraftStep](1)
+    to_assembler, outbox = anyio.create_memory_object_stream[AssemblerMail](10)
+    to_drafter, drafter = anyio.create_memory_object_stream[DrafterMail](1)
+    to_verifier, verifier = anyio.create_memory_object_stream[VerifierMail](1)
+    to_router, router = anyio.create_memory_object_stream[RouterMail](1)
+    to_escalator, escalator = anyio.create_memory_object_stream[EscalatorMail](1)
+    posts = Posts(to_assembler, to_drafter, to_verifier, to_router, to_escalator)
+    office = Office(Clerk(received, posts, docket), docket, inbox, outbox, anyio.Event())
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(office.work)
+        yield office
+        tasks.cancel_scope.cancel()
+    for receiver in (outbox, drafter, verifier, router, escalator):
+        receiver.close()
+    for sender in (inbox, to_assembler, to_drafter, to_verifier, to_router, to_escalator):
+        sender.close()
+
+
+def test_an_actor_that_has_started_receives(in_virtual_time: Virtual, a_task: Tasks) -> None:
+    async def body() -> None:
+        async with an_office("p") as office:
+            await office.send(a_task("p"))
+            await anyio.sleep(1.5)
+            assert office.clerk.served == ["p"]
+
+    in_virtual_time(body)
+
+
+def test_a_bug_is_told_to_the_assembler_with_its_place(in_virtual_time: Virtual, a_task: Tasks) -> None:
+    async def body() -> None:
+        async with an_office("bad") as office:
+            await office.send(a_task("bad"), step=4)
+            failed = await office.outbox.receive()
+            assert isinstance(failed, StepFailed)
+            assert (failed.actor, failed.unserved, failed.error) == ("clerk", "draft_step", "KeyError: 'a bug'")
+            assert (failed.context.task.id, failed.context.step, failed.cause) == ("bad", 4, "bad/4/draft_step")
+
+    in_virtual_time(body)
+
+
+def test_a_bug_fails_its_own_problem_alone(in_virtual_time: Virtual, a_task: Tasks) -> None:
+    async def body() -> None:
+        async with an_office("bad", "p", "q") as office:
+            for problem in ("p", "bad", "q"):
+                await office.send(a_task(problem))
+            await anyio.sleep(1.5)
+            assert sorted(office.clerk.served) == ["p", "q"]
+            assert office.outbox.statistics().current_buffer_used == 1
+
+    in_virtual_time(body)
+
+
+def test_a_message_that_takes_long_holds_up_no_other(in_virtual_time: Virtual, a_task: Tasks) -> None:
+    async def body() -> None:
+        async with an_office("slow", "p") as office:
+            await office.send(a_task("slow"))
+            await office.send(a_task("p"))
+            await anyio.sleep(1.5)
+            assert office.clerk.served == ["p"]
+
+    in_virtual_time(body)
+
+
+def test_a_message_for_a_closed_problem_is_not_served(in_virtual_time: Virtual, a_task: Tasks) -> None:
+    async def body() -> None:
+        async with an_office("p") as office:
+            await office.send(a_task("gone"))
+            await office.send(a_task("p"))
+            await anyio.sleep(1.5)
+            assert office.clerk.served == ["p"]
+
+    in_virtual_time(body)
+
+
+def test_closing_a_problem_ends_its_service_in_silence(in_virtual_time: Virtual, a_task: Tasks) -> None:
+    async def body() -> None:
+        async with an_office("p", "q") as office:
+            await office.send(a_task("p"))
+            await office.send(a_task("q"))
+            await anyio.sleep(0.5)
+            office.docket.close("p")
+            await anyio.sleep(5)
+            assert office.clerk.served == ["q"]
+            assert office.outbox.statistics().current_buffer_used == 0
+
+    in_virtual_time(body)
+
+
+def test_an_actor_ends_once_its_mailbox_is_closed_and_all_is_served(in_virtual_time: Virtual, a_task: Tasks) -> None:
+    async def body() -> None:
+        async with an_office("p") as office:
+            await office.send(a_task("p"))
+            office.inbox.close()
+            await office.gone.wait()
+            assert office.clerk.served == ["p"]
+
+    in_virtual_time(body)
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ValueError("bad"), "ValueError: bad"),
+        (ValueError(), "ValueError"),
+        (caused(BackendError("no answer"), OSError("refused")), "BackendError: no answer, caused by OSError: refused"),
+        (
+            caused(BackendError("one"), caused(OSError("two"), ValueError("three"))),
+            "BackendError: one, caused by OSError: two, caused by ValueError: three",
+        ),
+        (ExceptionGroup("group", [ValueError("first"), OSError("second")]), "ValueError: first"),
+        (ExceptionGroup("outer", [ExceptionGroup("inner", [ValueError("deep")])]), "ValueError: deep"),
+        (
+            ExceptionGroup("group", [caused(BackendError("one"), OSError("two"))]),
+            "BackendError: one, caused by OSError: two",
+        ),
+        (
+            caused(BackendError("one"), ExceptionGroup("group", [OSError("two")])),
+            "BackendError: one, caused by OSError: two",
+        ),
+    ],
+)
+def test_an_error_is_told_with_its_causes_the_outermost_first(error: Exception, text: str) -> None:
+    assert told(error) == text
+
+
+def test_an_error_is_told_in_one_line() -> None:
+    assert "\n" not in told(ValueError("first line\nsecond line"))

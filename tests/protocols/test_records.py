@@ -1,0 +1,153 @@
+"""Records: frozen, strict about what they are read from, and the same after a round trip."""
+
+from typing import get_args
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocols import ports
+from protocols.records import (
+    Audit,
+    Candidate,
+    Ending,
+    FinishReason,
+    Limits,
+    Model,
+    Rating,
+    Record,
+    Role,
+    Solution,
+    Step,
+    StepRecord,
+    Tally,
+    Transcript,
+    Usage,
+    Verdict,
+)
+
+counts = st.integers(0, 2**31)
+seconds = st.floats(0, 1e6)
+usages = st.builds(Usage, counts, counts, counts)
+ratings = st.builds(Rating, st.floats(0, 1), usages, seconds)
+candidates = st.builds(
+    Candidate,
+    st.sampled_from(get_args(Role)),
+    st.text(),
+    st.sampled_from(get_args(Ending)),
+    usages,
+    seconds,
+    st.integers(0, 9),
+    st.none() | ratings,
+)
+step_records = st.builds(
+    StepRecord,
+    st.lists(candidates, min_size=1, max_size=3).map(tuple),
+    st.just(0),
+    st.none() | st.sampled_from(get_args(Verdict)),
+    st.none() | st.builds(Audit, st.floats(0, 1), st.floats(0, 1)),
+)
+solutions = st.builds(
+    Solution,
+    st.text(),
+    st.text(),
+    st.lists(step_records, max_size=3).map(tuple),
+    st.sampled_from(get_args(FinishReason)),
+    seconds,
+    st.dictionaries(st.sampled_from(get_args(Model)), st.builds(Tally, counts, counts, counts, usages)),
+    st.none() | st.text(),
+)
+
+
+def candidate(author: Role, text: str = "a step", sample: int = 0) -> Candidate:
+    return Candidate(author, text, "separator", Usage(), 1.0, sample)
+
+
+@pytest.mark.parametrize("record", Record.__subclasses__())
+def test_every_record_is_frozen_and_strict(record: type[Record]) -> None:
+    config = record.__struct_config__
+    assert config.frozen
+    assert config.forbid_unknown_fields
+
+
+def test_records_of_the_ports_are_records() -> None:
+    assert {ports.GenerationRequest, ports.Generation, ports.ScoreRequest, ports.Score} <= set(Record.__subclasses__())
+
+
+def test_a_field_cannot_be_set() -> None:
+    step = Step("text", "draft")
+    with pytest.raises(AttributeError):
+        step.text = "other"  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_an_unknown_field_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError, match="autor"):
+        msgspec.json.decode(b'{"text": "", "author": "draft", "autor": "draft"}', type=Step)
+
+
+def test_an_unknown_field_deep_inside_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError, match="tokens"):
+        msgspec.json.decode(b'{"requests": 1, "usage": {"tokens": 3}}', type=Tally)
+
+
+def test_a_word_outside_the_vocabulary_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError, match="judge"):
+        msgspec.json.decode(b'{"text": "", "author": "judge"}', type=Step)
+
+
+@given(solutions)
+def test_a_solution_is_the_same_after_a_round_trip(solution: Solution) -> None:
+    assert msgspec.json.decode(msgspec.json.encode(solution), type=Solution) == solution
+
+
+def test_extending_a_transcript_leaves_the_old_one_as_it_was() -> None:
+    before = Transcript("question", (Step("one", "draft"),))
+    after = before.extended(Step("two", "target"))
+    assert [step.text for step in before.steps] == ["one"]
+    assert [step.text for step in after.steps] == ["one", "two"]
+
+
+def test_usages_add_up_field_by_field() -> None:
+    assert Usage(1, 2, 3) + Usage(10, 20, 30) == Usage(11, 22, 33)
+
+
+def test_tallies_add_up_field_by_field() -> None:
+    assert Tally(1, 2, 3, Usage(4)) + Tally(10, 20, 30, Usage(40)) == Tally(11, 22, 33, Usage(44))
+
+
+def test_an_unrated_candidate_has_no_score() -> None:
+    assert candidate("draft").score is None
+
+
+def test_a_rated_candidate_has_its_ratings_score() -> None:
+    rated = msgspec.structs.replace(candidate("draft"), rating=Rating(0.25, Usage(), 1.0))
+    assert rated.score == 0.25
+
+
+def test_a_step_record_tells_its_candidates_by_author() -> None:
+    draft, first, second = candidate("draft"), candidate("target"), candidate("target", sample=1)
+    record = StepRecord(candidates=(draft, first, second), chosen=1)
+    assert (record.draft, record.targets, record.kept) == (draft, (first, second), first)
+
+
+def test_a_step_record_without_a_draft_says_so() -> None:
+    assert StepRecord(candidates=(candidate("target"),), chosen=0).draft is None
+
+
+@pytest.mark.parametrize(("draft", "target", "improved"), [(0.2, 0.3, True), (0.3, 0.3, False), (0.4, 0.3, False)])
+def test_an_audit_counts_only_a_higher_reward_as_improved(draft: float, target: float, improved: bool) -> None:
+    assert Audit(draft=draft, target=target).improved is improved
+
+
+def test_a_solutions_text_joins_the_kept_steps() -> None:
+    steps = (
+        StepRecord(candidates=(candidate("draft", "wrong"), candidate("target", "one")), chosen=1),
+        StepRecord(candidates=(candidate("draft", "two"),), chosen=0),
+    )
+    solution = Solution("p", "question", steps, "answered", 1.0, {})
+    assert solution.text("\n\n") == "one\n\ntwo"
+
+
+def test_a_problem_has_no_deadline_unless_it_is_given_one() -> None:
+    assert Limits().deadline is None
