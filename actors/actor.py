@@ -5,6 +5,7 @@ problem ever waits for another one's step. It follows that the ring cannot deadl
 capacity of its mailboxes: a send can only wait for a loop that is about to receive.
 """
 
+import logging
 from abc import ABC, abstractmethod
 from typing import ClassVar, Generic, TypeVar, cast
 
@@ -18,7 +19,13 @@ from protocols.messages import AssemblerMail, DrafterMail, EscalatorMail, Messag
 
 Mail = TypeVar("Mail", bound=Message)
 
-log = structlog.get_logger("arbiter.actors")
+# Through the standard library's logging, which is quiet below a warning until somebody sets it up, and which
+# leaves a host program's own structlog alone.
+log = structlog.wrap_logger(
+    logging.getLogger("arbiter.actors"),
+    processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
+    wrapper_class=structlog.stdlib.BoundLogger,
+)
 
 
 class Posts:
@@ -58,14 +65,16 @@ class Actor(ABC, Generic[Mail]):
 
     async def _serve(self, message: Mail) -> None:
         """Serve one message; whatever goes wrong fails its problem, and nothing else."""
-        problem = message.context.task.id
-        if problem not in self._docket:
+        task = message.context.task
+        if task not in self._docket:
             return
-        with self._docket.work(problem):
+        with self._docket.work(task):
             try:
                 await self.serve(message)
-            except Exception as error:  # the one place where a foreign error becomes a problem's result
-                log.debug("step failed", problem=problem, actor=self.name, cause=message.id, exc_info=error)
+            # The one place where a foreign error becomes a problem's result. It may come in a group, and
+            # together with a cancellation, which goes its own way.
+            except* Exception as error:
+                log.debug("step failed", problem=task.id, actor=self.name, cause=message.id, exc_info=error)
                 unserved = str(type(message).__struct_config__.tag)
                 await self._posts.assembler.send(
                     StepFailed(message.context, message.id, self.name, unserved, told(error))
@@ -81,7 +90,7 @@ def told(error: BaseException) -> str:
     parts: list[str] = []
     cause: BaseException | None = _innermost(error)
     while cause is not None:
-        parts.append(f"{type(cause).__name__}: {cause}".rstrip(": "))
+        parts.append(" ".join(f"{type(cause).__name__}: {cause}".split()).rstrip(": "))
         cause = _innermost(cause.__cause__)
     return ", caused by ".join(parts)
 

@@ -7,7 +7,7 @@ import anyio
 import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from actors.actor import Actor, Posts
+from actors.actor import Actor, Posts, told
 from actors.docket import Docket
 from actors.seeds import unit_draw
 from protocols.messages import (
@@ -37,17 +37,17 @@ class Assembler(Actor[AssemblerMail]):
         inbox: MemoryObjectReceiveStream[AssemblerMail],
         posts: Posts,
         docket: Docket,
-        answer: Callable[[Solution], None],
+        answer: Callable[[Task, Solution], None],
     ) -> None:
         super().__init__(inbox, posts, docket)
         self._answer = answer
-        self._solving: dict[str, _Progress] = {}
+        self._solving: dict[Task, _Progress] = {}
 
     async def serve(self, message: AssemblerMail) -> None:
         if isinstance(message, StartProblem):
             await self._solve(message)
             return
-        progress = self._solving[message.context.task.id]
+        progress = self._solving[message.context.task]
         match message:
             case StepDrafted(draft=draft):
                 await self._keep(progress, message, StepRecord(candidates=(draft,), chosen=0))
@@ -71,15 +71,17 @@ class Assembler(Actor[AssemblerMail]):
     async def _solve(self, message: StartProblem) -> None:
         """Live as long as the problem does: start it, wait for its end or its deadline, answer."""
         task = message.context.task
-        progress = self._solving[task.id] = _Progress(task, anyio.current_time())
+        progress = self._solving[task] = _Progress(task, anyio.current_time())
         try:
             with anyio.move_on_after(task.limits.deadline):
                 await self._ask(message.context, message.id)
                 await progress.settled.wait()
-            self._answer(progress.solution(self._docket, anyio.current_time()))
+        except Exception as error:  # a policy that cannot even be asked: who waits for the answer is told
+            progress.fail(f"assembler, step 1: {told(error)}")
         finally:
-            del self._solving[task.id]
-            self._docket.close(task.id)
+            del self._solving[task]
+        self._answer(task, progress.solution(self._docket, anyio.current_time()))
+        self._docket.close(task)
 
     async def _ask(self, context: Context, cause: str) -> None:
         for role in context.task.policy.proposers:
@@ -134,7 +136,7 @@ class _Progress:
             steps=tuple(self.steps),
             finish=self.finish or "deadline",
             seconds=now - self.started,
-            calls=docket.calls(self.task.id),
+            calls=docket.calls(self.task),
             error=self.error,
         )
 

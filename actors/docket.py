@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 import anyio
 
-from protocols.errors import ProblemError
+from protocols.errors import ClosedError, ProblemError
+from protocols.messages import Task
 from protocols.records import Model, Tally, Usage
 
 
@@ -24,31 +25,36 @@ class Docket:
     """The open problems, shared by the actors of one ring."""
 
     def __init__(self) -> None:
-        self._open: dict[str, _Entry] = {}
+        self._open: dict[Task, _Entry] = {}
+        self._ids: set[str] = set()
 
-    def open(self, problem: str) -> None:
+    def open(self, task: Task) -> None:
         """Raises ``ProblemError`` if a problem of this id is open already."""
-        if problem in self._open:
-            raise ProblemError(f"problem {problem!r} is being solved already: give each problem an id of its own")
-        self._open[problem] = _Entry()
+        if task.id in self._ids:
+            raise ProblemError(f"problem {task.id!r} is being solved already: give each problem an id of its own")
+        self._open[task] = _Entry()
+        self._ids.add(task.id)
 
-    def close(self, problem: str) -> None:
-        """Cancel all work on ``problem``; closing twice is allowed."""
-        entry = self._open.pop(problem, None)
-        for scope in tuple(entry.scopes) if entry else ():
+    def close(self, task: Task) -> None:
+        """Cancel all work on ``task``; closing twice is allowed."""
+        entry = self._open.pop(task, None)
+        if entry is None:
+            return
+        self._ids.discard(task.id)
+        for scope in tuple(entry.scopes):
             scope.cancel()
 
-    def __contains__(self, problem: str) -> bool:
-        return problem in self._open
+    def __contains__(self, task: Task) -> bool:
+        return task in self._open
 
     def __len__(self) -> int:
         return len(self._open)
 
     @contextmanager
-    def work(self, problem: str) -> Generator[None]:
-        """Run the block as work on ``problem``: it ends early, without an error, once the problem is closed."""
+    def work(self, task: Task) -> Generator[None]:
+        """Run the block as work on ``task``: it ends early, without an error, once the problem is closed."""
+        entry = self._entry(task)
         with anyio.CancelScope() as scope:
-            entry = self._open[problem]
             entry.scopes.add(scope)
             try:
                 yield
@@ -56,9 +62,9 @@ class Docket:
                 entry.scopes.discard(scope)
 
     @contextmanager
-    def request(self, problem: str, model: Model) -> Generator[Request]:
+    def request(self, task: Task, model: Model) -> Generator[Request]:
         """Count the block as one request to ``model``: answered, failed or cancelled."""
-        entry, request = self._open[problem], Request()
+        entry, request = self._entry(task), Request()
         entry.running[model] += 1
         try:
             yield request
@@ -73,14 +79,20 @@ class Docket:
         finally:
             entry.running[model] -= 1
 
-    def calls(self, problem: str) -> dict[Model, Tally]:
-        """Requests made for ``problem`` so far, by model; those still running as cancelled, as closing will do."""
-        entry = self._open[problem]
+    def calls(self, task: Task) -> dict[Model, Tally]:
+        """Requests made for ``task`` so far, by model; those still running as cancelled, as closing will do."""
+        entry = self._entry(task)
         calls = dict(entry.calls)
         for model, running in entry.running.items():
             if running:
                 calls[model] = calls.get(model, Tally()) + Tally(requests=running, cancelled=running)
         return calls
+
+    def _entry(self, task: Task) -> "_Entry":
+        """Raises ``ClosedError`` if the problem was closed: its work is cancelled, and may not have felt it yet."""
+        if task not in self._open:
+            raise ClosedError(f"problem {task.id!r} is closed")
+        return self._open[task]
 
 
 class _Entry:

@@ -9,11 +9,11 @@ from actors.actor import Actor, Posts
 from actors.docket import Docket
 from actors.writing import write_candidate
 from protocols.messages import DrafterMail, StepDrafted
-from protocols.ports import Generator
+from protocols.ports import Generator, Seat
 
 
 class Drafter(Actor[DrafterMail]):
-    """Writes the draft of a step; at most ``in_flight`` requests are at the model at once."""
+    """Writes the draft of a step; at most ``model.in_flight`` requests are at the model at once."""
 
     name: ClassVar[str] = "drafter"
 
@@ -22,12 +22,11 @@ class Drafter(Actor[DrafterMail]):
         inbox: MemoryObjectReceiveStream[DrafterMail],
         posts: Posts,
         docket: Docket,
-        generator: Generator,
-        in_flight: int,
+        model: Seat[Generator],
     ) -> None:
         super().__init__(inbox, posts, docket)
-        self._generator = generator
-        self._limiter = anyio.CapacityLimiter(in_flight)
+        self._generator = model.port
+        self._limiter = anyio.CapacityLimiter(model.in_flight)
 
     async def serve(self, message: DrafterMail) -> None:
         context, policy = message.context, message.context.task.policy

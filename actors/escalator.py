@@ -9,12 +9,12 @@ from actors.actor import Actor, Posts
 from actors.docket import Docket
 from actors.writing import write_candidate
 from protocols.messages import Context, EscalatorMail, StepRegenerated
-from protocols.ports import Generator
+from protocols.ports import Generator, Seat
 from protocols.records import Candidate
 
 
 class Escalator(Actor[EscalatorMail]):
-    """Has the target write a step, as often as the task asks for; at most ``in_flight`` requests at once."""
+    """Has the target write a step, as often as the task asks for; at most ``model.in_flight`` requests at once."""
 
     name: ClassVar[str] = "escalator"
 
@@ -23,12 +23,11 @@ class Escalator(Actor[EscalatorMail]):
         inbox: MemoryObjectReceiveStream[EscalatorMail],
         posts: Posts,
         docket: Docket,
-        generator: Generator,
-        in_flight: int,
+        model: Seat[Generator],
     ) -> None:
         super().__init__(inbox, posts, docket)
-        self._generator = generator
-        self._limiter = anyio.CapacityLimiter(in_flight)
+        self._generator = model.port
+        self._limiter = anyio.CapacityLimiter(model.in_flight)
 
     async def serve(self, message: EscalatorMail) -> None:
         context, policy = message.context, message.context.task.policy

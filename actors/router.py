@@ -8,7 +8,7 @@ from actors.actor import Actor, Posts
 from actors.docket import Docket
 from actors.later import Later
 from protocols.errors import ProblemError
-from protocols.messages import Context, EscalateStep, RouterMail, StepChosen, StepDrafted, StepScored
+from protocols.messages import Context, EscalateStep, RouterMail, StepChosen, StepDrafted, StepScored, Task
 from protocols.ports import Evidence
 from protocols.records import Candidate
 
@@ -20,7 +20,7 @@ class Router(Actor[RouterMail]):
 
     def __init__(self, inbox: MemoryObjectReceiveStream[RouterMail], posts: Posts, docket: Docket) -> None:
         super().__init__(inbox, posts, docket)
-        self._waiting: dict[str, Later[StepScored]] = {}
+        self._waiting: dict[Task, Later[StepScored]] = {}
 
     async def serve(self, message: RouterMail) -> None:
         match message:
@@ -36,16 +36,16 @@ class Router(Actor[RouterMail]):
 
     async def _join(self, message: StepScored) -> None:
         """The first of the two waits for the second, and decides; it is cancelled with its problem."""
-        problem = message.context.task.id
-        waiting = self._waiting.get(problem)
+        task = message.context.task
+        waiting = self._waiting.get(task)
         if waiting is not None:
             waiting.set(message)
             return
-        waiting = self._waiting[problem] = Later[StepScored]()
+        waiting = self._waiting[task] = Later[StepScored]()
         try:
             second = await waiting.wait()
         finally:
-            del self._waiting[problem]
+            del self._waiting[task]
         draft, targets = (message, second) if message.candidates[0].author == "draft" else (second, message)
         await self._decide(message.context, second.id, draft.candidates[0], targets.candidates)
 

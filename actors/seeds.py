@@ -12,7 +12,7 @@ def step_seed(seed: int, problem: str, step: int, role: Role, sample: int) -> in
 
 def unit_draw(seed: int, problem: str, step: int, purpose: str) -> float:
     """A number in [0, 1), uniform over problems and steps; ``purpose`` keeps two uses apart."""
-    return _derived(f"{seed}/{problem}/{step}/{purpose}") / 2**64
+    return (_derived(f"{seed}/{problem}/{step}/{purpose}") >> 11) / 2**53  # all 53 bits of a float, never 1.0
 
 
 def _derived(text: str) -> int:

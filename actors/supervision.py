@@ -14,11 +14,11 @@ async def services() -> AsyncGenerator[TaskGroup]:
     An error of the block comes out as itself, not as one of a group; a service that crashes cancels the
     block, and its error comes out in a group.
     """
-    failure: Exception | None = None
+    failure: Exception | KeyboardInterrupt | SystemExit | None = None
     async with anyio.create_task_group() as tasks:
         try:
             yield tasks
-        except Exception as error:
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
             failure = error
         finally:
             tasks.cancel_scope.cancel()

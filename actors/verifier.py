@@ -19,12 +19,12 @@ from protocols.messages import (
     StepScored,
     VerifierMail,
 )
-from protocols.ports import Scorer, ScoreRequest
+from protocols.ports import Scorer, ScoreRequest, Seat
 from protocols.records import Audit, Candidate, Model, Rating, Scale
 
 
 class Verifier(Actor[VerifierMail]):
-    """Scores candidates; at most ``in_flight[scale]`` requests are at the model of each scale at once."""
+    """Scores candidates; at most ``in_flight`` of a scale's seat are at its model at once."""
 
     name: ClassVar[str] = "verifier"
 
@@ -33,12 +33,11 @@ class Verifier(Actor[VerifierMail]):
         inbox: MemoryObjectReceiveStream[VerifierMail],
         posts: Posts,
         docket: Docket,
-        scorers: Mapping[Scale, Scorer],
-        in_flight: Mapping[Scale, int],
+        scorers: Mapping[Scale, Seat[Scorer]],
     ) -> None:
         super().__init__(inbox, posts, docket)
-        self._scorers = dict(scorers)
-        self._limiters = {scale: anyio.CapacityLimiter(in_flight[scale]) for scale in scorers}
+        self._scorers = {scale: seat.port for scale, seat in scorers.items()}
+        self._limiters = {scale: anyio.CapacityLimiter(seat.in_flight) for scale, seat in scorers.items()}
 
     async def serve(self, message: VerifierMail) -> None:
         context, scale = message.context, message.context.task.policy.scale
@@ -92,7 +91,7 @@ class Verifier(Actor[VerifierMail]):
         )
         async with self._limiters[scale]:
             started = anyio.current_time()
-            with self._docket.request(context.task.id, model) as counted:
+            with self._docket.request(context.task, model) as counted:
                 score = await self._scorers[scale].score(request)
                 counted.usage = score.usage
         if not 0.0 <= score.value <= 1.0:  # NaN fails this as well

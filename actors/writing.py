@@ -28,7 +28,7 @@ async def write_candidate(
     )
     async with limiter:
         started = anyio.current_time()
-        with docket.request(task.id, role) as counted:
+        with docket.request(task, role) as counted:
             generation = await generator.generate(request)
             counted.usage = generation.usage
     return Candidate(

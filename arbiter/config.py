@@ -103,7 +103,12 @@ class ModelTables(_Table, frozen=True):
 
 
 class Config(_Table, frozen=True):
-    """A whole experiment. ``audit`` is the share of escalations whose both candidates the PRM scores off the path."""
+    """A whole experiment.
+
+    ``audit`` is the share of escalations whose both candidates the PRM scores off the path. ``cpu_threads`` is how
+    many threads one operation of a model in process uses on a CPU (torch's own default if not set); tiny models
+    are fastest with 1, since each model has a worker thread anyway.
+    """
 
     models: ModelTables
     run_type: RunType = "router"
@@ -111,6 +116,7 @@ class Config(_Table, frozen=True):
     audit: Share = 0.0
     seed: int = 0
     separator: Annotated[str, msgspec.Meta(min_length=1)] = "\n\n"
+    cpu_threads: Count | None = None
     sampling: SamplingTable = SamplingTable()
     limits: LimitsTable = LimitsTable()
     data: DataTable = DataTable()

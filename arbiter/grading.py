@@ -90,6 +90,5 @@ def equivalent(answer: str, reference: str) -> bool:
     # seconds of imports, which the worker alone pays
     from math_verify import parse, verify  # pyright: ignore
 
-    expected: Any = parse(f"\\boxed{{{reference}}}")
-    given: Any = parse(f"\\boxed{{{answer}}}")
-    return bool(verify(expected, given))
+    read: Any = parse
+    return bool(verify(read(f"\\boxed{{{reference}}}"), read(f"\\boxed{{{answer}}}")))

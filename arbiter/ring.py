@@ -1,13 +1,14 @@
 """The wiring: five actors, their mailboxes, and the door through which problems go in and solutions come out."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Generic, TypeVar
+from contextlib import ExitStack, asynccontextmanager
+from typing import Any, TypeVar
 
 import anyio
 import msgspec
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from actors.actor import Posts
+from actors.actor import Actor, Posts
 from actors.assembler import Assembler, next_context
 from actors.docket import Docket
 from actors.drafter import Drafter
@@ -27,17 +28,10 @@ from protocols.messages import (
     Task,
     VerifierMail,
 )
-from protocols.ports import Generator, Policy, Scorer
+from protocols.ports import Generator, Policy, Scorer, Seat
 from protocols.records import Scale, Solution
 
-Port = TypeVar("Port", Generator, Scorer, covariant=True)
-
-
-class Seat(msgspec.Struct, Generic[Port], frozen=True):
-    """A model in the ring: its port, and how many requests may be at it at once."""
-
-    port: Port
-    in_flight: int = 64
+Mail = TypeVar("Mail")
 
 
 class Models(msgspec.Struct, frozen=True):
@@ -64,7 +58,7 @@ class Ring:
         self._models = models
         self._posts = posts
         self._docket = docket
-        self._replies: dict[str, Later[Solution]] = {}
+        self._replies: dict[Task, Later[Solution]] = {}
         self._closed = False
 
     async def solve(self, task: Task) -> Solution:
@@ -76,54 +70,67 @@ class Ring:
         self._models.require(task.policy, task.audit)
         if self._closed:
             raise ClosedError(f"problem {task.id!r} came after the ring was closed")
-        self._docket.open(task.id)
-        reply = self._replies[task.id] = Later[Solution]()
+        task = msgspec.structs.replace(task)  # a task of its own: the caller may give the same one again
+        self._docket.open(task)
+        reply = self._replies[task] = Later[Solution]()
         try:
             first = next_context(task, task.transcript, [])
             await self._posts.assembler.send(StartProblem(context=first, cause=task.id))
             return await reply.wait()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            raise ClosedError(f"the ring was closed before problem {task.id!r} was in it") from error
         finally:
-            del self._replies[task.id]
-            self._docket.close(task.id)
+            del self._replies[task]
+            self._docket.close(task)
 
-    def answer(self, solution: Solution) -> None:
+    def answer(self, task: Task, solution: Solution) -> None:
         """Called by the Assembler."""
-        self._replies[solution.problem].set(solution)
+        self._replies[task].set(solution)
 
     def close(self) -> None:
         """Answer whoever still waits with ``ClosedError``."""
         self._closed = True
-        for problem, reply in self._replies.items():
-            self._docket.close(problem)
-            reply.fail(ClosedError(f"the ring was closed while problem {problem!r} was in it"))
+        for task, reply in self._replies.items():
+            self._docket.close(task)
+            reply.fail(ClosedError(f"the ring was closed while problem {task.id!r} was in it"))
 
 
 @asynccontextmanager
 async def open_ring(models: Models, mailbox: int = 16) -> AsyncGenerator[Ring]:
     """A running ring. ``mailbox`` is the capacity of each actor's mailbox; 1 is enough (see ``actors.actor``)."""
-    to_assembler, assembler_inbox = anyio.create_memory_object_stream[AssemblerMail](mailbox)
-    to_drafter, drafter_inbox = anyio.create_memory_object_stream[DrafterMail](mailbox)
-    to_verifier, verifier_inbox = anyio.create_memory_object_stream[VerifierMail](mailbox)
-    to_router, router_inbox = anyio.create_memory_object_stream[RouterMail](mailbox)
-    to_escalator, escalator_inbox = anyio.create_memory_object_stream[EscalatorMail](mailbox)
-    posts, docket = Posts(to_assembler, to_drafter, to_verifier, to_router, to_escalator), Docket()
-    ring = Ring(models, posts, docket)
-    scorers: dict[Scale, Scorer] = {scale: seat.port for scale, seat in models.scorers.items()}
-    in_flight: dict[Scale, int] = {scale: seat.in_flight for scale, seat in models.scorers.items()}
-    async with services() as tasks:
-        await tasks.start(Assembler(assembler_inbox, posts, docket, ring.answer).run)
-        await tasks.start(Router(router_inbox, posts, docket).run)
-        await tasks.start(Verifier(verifier_inbox, posts, docket, scorers, in_flight).run)
+    with ExitStack() as stack:
+        to_assembler, assembler_inbox = _mailbox(stack, anyio.create_memory_object_stream[AssemblerMail](mailbox))
+        to_drafter, drafter_inbox = _mailbox(stack, anyio.create_memory_object_stream[DrafterMail](mailbox))
+        to_verifier, verifier_inbox = _mailbox(stack, anyio.create_memory_object_stream[VerifierMail](mailbox))
+        to_router, router_inbox = _mailbox(stack, anyio.create_memory_object_stream[RouterMail](mailbox))
+        to_escalator, escalator_inbox = _mailbox(stack, anyio.create_memory_object_stream[EscalatorMail](mailbox))
+        posts, docket = Posts(to_assembler, to_drafter, to_verifier, to_router, to_escalator), Docket()
+        ring = Ring(models, posts, docket)
+        actors: list[Actor[Any]] = [
+            Assembler(assembler_inbox, posts, docket, ring.answer),
+            Verifier(verifier_inbox, posts, docket, models.scorers),
+            Router(router_inbox, posts, docket),
+        ]
         if models.draft:
-            await tasks.start(Drafter(drafter_inbox, posts, docket, models.draft.port, models.draft.in_flight).run)
+            actors.append(Drafter(drafter_inbox, posts, docket, models.draft))
         if models.target:
-            await tasks.start(
-                Escalator(escalator_inbox, posts, docket, models.target.port, models.target.in_flight).run
-            )
-        try:
-            yield ring
-        finally:
-            ring.close()
+            actors.append(Escalator(escalator_inbox, posts, docket, models.target))
+        async with services() as tasks:
+            for actor in actors:
+                await tasks.start(actor.run)
+            try:
+                yield ring
+            finally:
+                ring.close()
+
+
+def _mailbox(
+    stack: ExitStack, ends: tuple[MemoryObjectSendStream[Mail], MemoryObjectReceiveStream[Mail]]
+) -> tuple[MemoryObjectSendStream[Mail], MemoryObjectReceiveStream[Mail]]:
+    """Both ends of a mailbox, closed with ``stack``."""
+    for end in ends:
+        stack.enter_context(end)
+    return ends
 
 
 async def solve_all(

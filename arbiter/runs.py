@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self, cast
+from typing import Any, BinaryIO, Self, TypeVar, cast
 
 import msgspec
 import tomli_w
@@ -23,7 +23,9 @@ import tomli_w
 from arbiter.config import Config
 from arbiter.results import Result, Summary
 from protocols.errors import RunError
-from protocols.records import Record, Step
+from protocols.records import Record, Solution, Step
+
+Kind = TypeVar("Kind", bound=Record)
 
 _PACKAGES = ("arbiter-reasoning", "anyio", "msgspec", "math-verify", "torch", "transformers", "tokenizers")
 
@@ -84,7 +86,7 @@ class RunFolder:
         """Append a result, and its training rows if this is a generate run. Raises ``RunError`` if the disk refuses."""
         self._append(self._results, result)
         if self._rows is not None:
-            for row in training_rows(result):
+            for row in training_rows(result.solution):
                 self._append(self._rows, row)
 
     def finish(self, summary: Summary) -> None:
@@ -102,15 +104,15 @@ class RunFolder:
             raise RunError(f"cannot write to {self.path}: {error.strerror}") from error
 
 
-def training_rows(result: Result) -> Iterator[Row]:
-    """The steps of a generate run's result whose candidates were all scored."""
+def training_rows(solution: Solution) -> Iterator[Row]:
+    """The steps of a generate run's solution whose candidates were all scored."""
     history: tuple[Step, ...] = ()
-    for index, record in enumerate(result.solution.steps):
+    for index, record in enumerate(solution.steps):
         scores = [target.score for target in record.targets if target.score is not None]
         if record.draft is not None and record.draft.score is not None and scores:
             yield Row(
-                problem=result.solution.problem,
-                question=result.solution.question,
+                problem=solution.problem,
+                question=solution.question,
                 step=index,
                 history=history,
                 draft=record.draft.text,
@@ -121,7 +123,7 @@ def training_rows(result: Result) -> Iterator[Row]:
         history = (*history, Step(text=record.kept.text, author=record.kept.author))
 
 
-def read_records(path: Path, kind: type[Record]) -> Iterator[Record]:
+def read_records(path: Path, kind: type[Kind]) -> Iterator[Kind]:
     """The records of a JSONL file. Raises ``RunError`` naming the line that cannot be read."""
     decoder = msgspec.json.Decoder(kind)
     try:

@@ -18,8 +18,10 @@ from protocols.ports import Policy
 from protocols.records import Audit, Candidate, Limits, Sampling, Transcript, Verdict
 
 
-class Task(msgspec.Struct, frozen=True):
+class Task(msgspec.Struct, frozen=True, eq=False):
     """A problem as it is given to the ring. ``id`` is unique among the problems in the ring.
+
+    Two tasks are never equal, so that a problem that is given again is not mistaken for the one before.
 
     ``audit`` is the share of escalations, 0 to 1, whose both candidates the PRM scores off the path.
     """
@@ -121,7 +123,7 @@ class StepFailed(Message, frozen=True, tag="step_failed"):
 
     @property
     def id(self) -> str:
-        return f"{super().id}/{self.actor}"
+        return f"{super().id}/{self.actor}/{self.unserved}"
 
 
 AssemblerMail = StartProblem | StepDrafted | StepRegenerated | StepChosen | StepAudited | StepFailed

@@ -3,8 +3,11 @@
 Which model, dialect and address stand behind a port is the configuration's business.
 """
 
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
+import msgspec
+
+from protocols.errors import ConfigError
 from protocols.records import Candidate, Ending, Record, Role, Scale, Transcript, Usage, Verdict
 
 
@@ -70,6 +73,21 @@ class Scorer(Protocol):
     async def score(self, request: ScoreRequest) -> Score:
         """Score one candidate. Raises ``BackendError`` (or any other error: it fails this problem alone)."""
         ...
+
+
+Port = TypeVar("Port", Generator, Scorer, covariant=True)
+
+
+class Seat(msgspec.Struct, Generic[Port], frozen=True):
+    """A model's place in the ring: its port, and how many requests may be at it at once."""
+
+    port: Port
+    in_flight: int = 64
+
+    def __post_init__(self) -> None:
+        """Raises ``ConfigError`` if nothing could ever be asked."""
+        if self.in_flight < 1:
+            raise ConfigError(f"in_flight must be 1 or more, and it is {self.in_flight}")
 
 
 class Evidence(Record, frozen=True):

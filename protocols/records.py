@@ -1,8 +1,11 @@
 """What is known about a problem: its task, its steps, and how it ended. Frozen values, shared and never copied."""
 
+import math
 from typing import Literal
 
 import msgspec
+
+from protocols.errors import ConfigError
 
 Role = Literal["draft", "target"]
 """Who writes a step: the draft model (``Model 0`` in the router's eyes) or the target model (``Model 1``)."""
@@ -74,6 +77,12 @@ class Sampling(Record, frozen=True):
     top_p: float = 1.0
     target_samples: int = 1
 
+    def __post_init__(self) -> None:
+        """Raises ``ConfigError`` if a value is out of range."""
+        _require(self.temperature >= 0, "temperature must be 0 or more", self.temperature)
+        _require(0 < self.top_p <= 1, "top_p must lie in (0, 1]", self.top_p)
+        _require(self.target_samples >= 1, "target_samples must be 1 or more", self.target_samples)
+
 
 class Limits(Record, frozen=True):
     """Where a problem ends at the latest.
@@ -87,6 +96,20 @@ class Limits(Record, frozen=True):
     step_tokens: int = 1024
     repeats: int = 3
     deadline: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ``ConfigError`` if a value is out of range."""
+        _require(self.max_steps >= 1, "max_steps must be 1 or more", self.max_steps)
+        _require(self.max_tokens >= 1, "max_tokens must be 1 or more", self.max_tokens)
+        _require(self.step_tokens >= 1, "step_tokens must be 1 or more", self.step_tokens)
+        _require(self.repeats >= 2, "repeats must be 2 or more", self.repeats)
+        over_or_to_come = self.deadline is None or not math.isnan(self.deadline)
+        _require(over_or_to_come, "deadline must be a number of seconds", self.deadline)
+
+
+def _require(holds: bool, rule: str, value: float | None) -> None:
+    if not holds:
+        raise ConfigError(f"{rule}, and it is {value}")
 
 
 class Rating(Record, frozen=True):

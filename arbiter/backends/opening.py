@@ -13,9 +13,9 @@ from actors.policies import called_models
 from actors.supervision import services
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.config import Config, ModelTable
-from arbiter.ring import Models, Seat
+from arbiter.ring import Models
 from protocols.errors import ConfigError
-from protocols.ports import Generator, Scorer
+from protocols.ports import Generator, Scorer, Seat
 from protocols.records import Model, Role, Scale
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ async def open_models(config: Config) -> AsyncGenerator[Models]:
             "models in process need torch and transformers, which are not installed: "
             "pip install 'arbiter-reasoning[pocket]'"
         )
+    if config.cpu_threads is not None:
+        import torch
+
+        torch.set_num_threads(config.cpu_threads)
     opened: dict[Model, InProcessGenerator | InProcessScorer] = {}
     async with services() as tasks:
         try:

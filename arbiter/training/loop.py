@@ -1,6 +1,10 @@
-"""One optimisation loop for every pocket model: AdamW, linear warm-up, linear decay, clipped gradients."""
+"""What all training shares: labelled rows, batches of similar length, and one optimisation loop."""
 
-from collections.abc import Callable, Iterator
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# (transformers and torch are typed in part)
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 import structlog
@@ -9,7 +13,17 @@ from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
 Batch = dict[str, torch.Tensor]
 
+IGNORED = -100
+"""The label of a token that is read and not learned (the value that torch's losses skip)."""
+
 log = structlog.get_logger("arbiter.training")
+
+
+class Labelled(msgspec.Struct, frozen=True):
+    """Token ids, and a label for each of them (``IGNORED`` where there is none)."""
+
+    ids: list[int]
+    labels: list[int]
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -26,6 +40,25 @@ class Settings(msgspec.Struct, frozen=True):
     weight_decay: float = 0.01
 
 
+def windows(rows: Iterable[Labelled], size: int, rng: random.Random) -> list[list[Labelled]]:
+    """``rows`` in batches of ``size``: similar lengths together, so that little is padding, in random order."""
+    order = sorted(rows, key=lambda row: len(row.ids) + 16 * rng.random())
+    found = [order[start : start + size] for start in range(0, len(order), size)]
+    rng.shuffle(found)
+    return found
+
+
+def collated(rows: Sequence[Labelled], pad: int) -> Batch:
+    """Tensors of shape (rows, longest row); padded on the right, since training needs no shared end."""
+    width = max(len(row.ids) for row in rows)
+    missing = [width - len(row.ids) for row in rows]
+    return {
+        "input_ids": torch.tensor([row.ids + [pad] * lack for row, lack in zip(rows, missing, strict=True)]),
+        "attention_mask": torch.tensor([[1] * (width - lack) + [0] * lack for lack in missing]),
+        "labels": torch.tensor([row.labels + [IGNORED] * lack for row, lack in zip(rows, missing, strict=True)]),
+    }
+
+
 def fit(
     model: PreTrainedModel,
     batches: Iterator[Batch],
@@ -33,7 +66,10 @@ def fit(
     settings: Settings,
     evaluate: Callable[[], dict[str, float]],
 ) -> None:
-    """Train ``model`` in place; ``evaluate`` is asked ten times on the way, and its figures are logged."""
+    """Train ``model`` in place with AdamW, linear warm-up and decay, and clipped gradients.
+
+    ``evaluate`` is asked ten times on the way, and its figures are logged.
+    """
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
     )

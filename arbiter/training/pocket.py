@@ -1,28 +1,47 @@
-"""Make the four pocket models: ``python -m arbiter.training.pocket STAGE``, stages in order, each from a seed.
+"""Make the four pocket models: ``python -m arbiter.training.pocket [STAGE]``, all stages in order, each from a seed.
 
-tokenizer   merges learned from the world's own text
-draft       a small Llama that has seen few multiplications
-target      a larger one that has seen everything, for longer
+::
+
+    tokenizer   merges learned from the world's own text
+    draft       a small Llama that has seen few multiplications
+    target      a larger one that has seen everything, for longer
+    prm         a value head on the target, from sampled solutions that a program has checked step by step
+    router      two classes, from the PRM, on the rows of a ``generate`` run of this very system
 """
+
+# pyright: reportUnknownMemberType=false
+# (torch and transformers are typed in part)
 
 import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import anyio
 import structlog
 import torch
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel
 
+from arbiter.backends.opening import open_models
+from arbiter.bench import make_task
+from arbiter.config import Config, load_config, override
+from arbiter.data import Problem
 from arbiter.pocket import world
+from arbiter.ring import open_ring, solve_all
+from arbiter.runs import training_rows
 from arbiter.training.language import llama_config, train_language_model
-from arbiter.training.loop import Settings
-from arbiter.training.tokenizer import train_tokenizer
+from arbiter.training.loop import Labelled, Settings
+from arbiter.training.scoring import router_row, solution_row, train_prm, train_router
+from arbiter.training.tokenizer import Text, train_tokenizer
+from protocols.records import Solution
 
 SEED = 2512
 MODELS = Path(__file__).parent.parent / "pocket" / "models"
 CONTEXT = 512
-DRAFT_WEIGHTS: world.Weights = {"+": 0.45, "-": 0.45, "*": 0.06, "mod": 0.04}
+PRM_PROBLEMS = 5000
+ROUTER_PROBLEMS = 4000
+DRAFT_WEIGHTS: world.Weights = {"+": 0.47, "-": 0.46, "*": 0.03, "mod": 0.04}
 
 log = structlog.get_logger("arbiter.training")
 
@@ -51,14 +70,76 @@ def make_target() -> None:
 
 
 def _make_language_model(name: str, shape: tuple[int, int, int], settings: Settings, weights: world.Weights) -> None:
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(MODELS / "draft")
-    model = train_language_model(llama_config(tokenizer, *shape), tokenizer, settings, SEED, weights)
-    model.to(torch.float16).save_pretrained(MODELS / name)
-    tokenizer.save_pretrained(MODELS / name)
+    text = Text.load(MODELS / "draft")
+    model = train_language_model(llama_config(text, *shape), text, settings, SEED, weights)
+    _save(model, name, text)
 
 
-STAGES: dict[str, Callable[[], None]] = {"tokenizer": make_tokenizer, "draft": make_draft, "target": make_target}
+def make_prm() -> None:
+    """Train the PRM on solutions that draft and target wrote by turns, each step labelled by the world's own rules."""
+    drawn = _drawn(SEED + 10, PRM_PROBLEMS)
+    config = _sampling_config({"run_type": "random", "sampling": {"temperature": 0.7}})
+    solutions = anyio.run(_solved, config, drawn)
+    text = Text.load(MODELS / "target")
+    rows: list[Labelled] = []
+    for solution in solutions:
+        steps = [step.kept.text for step in solution.steps]
+        problem = drawn[solution.problem]
+        rows.append(solution_row(text, problem.question, steps, problem.right_steps(steps)))
+    settings = Settings(updates=len(rows) * 4 // 32, batch=32, learning_rate=1e-3)
+    _save(train_prm(MODELS / "target", text, rows, settings, SEED), "prm", text)
+
+
+def make_router() -> None:
+    """Train the router on the advantage of the target, as the PRM sees it at each step of a generate run."""
+    drawn = _drawn(SEED + 20, ROUTER_PROBLEMS)
+    solutions = anyio.run(_solved, _sampling_config({"run_type": "generate"}), drawn)
+    text = Text.load(MODELS / "prm")
+    rows = [router_row(text, row) for solution in solutions for row in training_rows(solution)]
+    positive = sum(row.labels[-1] for row in rows)
+    log.info("rows", steps=len(rows), positive=positive)
+    settings = Settings(updates=2 * min(positive, len(rows) - positive) * 4 // 32, batch=32, learning_rate=5e-4)
+    _save(train_router(MODELS / "prm", text, rows, settings, SEED), "router", text)
+
+
+def _drawn(seed: int, count: int) -> dict[str, world.PocketProblem]:
+    return {str(index): problem for index, problem in enumerate(itertools.islice(world.problems(seed, "train"), count))}
+
+
+def _sampling_config(changes: dict[str, Any]) -> Config:
+    return override(load_config("pocket"), changes, "recipe")
+
+
+async def _solved(config: Config, drawn: dict[str, world.PocketProblem]) -> list[Solution]:
+    """The solutions of a run of this very system over the drawn problems, in a fixed order."""
+    solutions: dict[str, Solution] = {}
+
+    async def keep(solution: Solution) -> None:
+        solutions[solution.problem] = solution
+        if len(solutions) % 500 == 0:
+            log.info("solved", problems=len(solutions), of=len(drawn))
+
+    tasks = (make_task(config, Problem(key, problem.question)) for key, problem in drawn.items())
+    async with open_models(config) as models, open_ring(models) as ring:
+        await solve_all(ring, tasks, config.limits.problems, keep)
+    return [solutions[key] for key in drawn]
+
+
+def _save(model: PreTrainedModel, name: str, text: Text) -> None:
+    """Half precision on disk: the models are used in single precision, and four of them fit the repository."""
+    model.half().save_pretrained(MODELS / name)
+    text.tokenizer.save_pretrained(MODELS / name)
+
+
+STAGES: dict[str, Callable[[], None]] = {
+    "tokenizer": make_tokenizer,
+    "draft": make_draft,
+    "target": make_target,
+    "prm": make_prm,
+    "router": make_router,
+}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    STAGES[sys.argv[1]]()
+    for stage in sys.argv[1:] or STAGES:
+        STAGES[stage]()

@@ -12,45 +12,33 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 from torch.nn import functional
-from transformers import LlamaForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import LlamaForSequenceClassification, PreTrainedModel
 
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.pocket import world
 from arbiter.runs import Row
-from arbiter.training.loop import Batch, Settings, fit
-from protocols.records import Step, Transcript
-
-IGNORED = -100
-
-
-class Labelled(msgspec.Struct, frozen=True):
-    """Token ids, and a label at some of them (``IGNORED`` elsewhere)."""
-
-    ids: list[int]
-    labels: list[int]
+from arbiter.training.loop import IGNORED, Batch, Labelled, Settings, collated, fit, windows
+from arbiter.training.tokenizer import Text
+from protocols.records import Transcript
 
 
-def solution_row(
-    tokenizer: PreTrainedTokenizerFast, question: str, steps: Sequence[str], right: Sequence[bool]
-) -> Labelled:
+def solution_row(text: Text, question: str, steps: Sequence[str], right: Sequence[bool]) -> Labelled:
     """A solution for the PRM: its label at the last token of each step is whether it is right so far."""
-    ids: list[int] = tokenizer(world.PROMPT.format(question=question))["input_ids"]
+    ids = text.ids(world.PROMPT.format(question=question))
     labels = [IGNORED] * len(ids)
     for step, is_right in zip(steps, right, strict=True):
-        added: list[int] = tokenizer(step + world.SEPARATOR)["input_ids"]
+        added = text.ids(step + world.SEPARATOR)
         ids, labels = ids + added, labels + [IGNORED] * (len(added) - 1) + [int(is_right)]
     return Labelled(ids, labels)
 
 
-def router_row(tokenizer: PreTrainedTokenizerFast, row: Row) -> Labelled:
+def router_row(text: Text, row: Row) -> Labelled:
     """A step for the router, as it reads it: history annotated, the draft's candidate last, y = 1[Δ > 0] there."""
     template = PromptTemplate(world.PROMPT, annotate=True)
     context = Transcript(question=row.question, steps=row.history)
-    text = template.render_candidate(context, row.draft, "draft", world.SEPARATOR)
-    ids: list[int] = tokenizer(text)["input_ids"]
+    ids = text.ids(template.render_candidate(context, row.draft, "draft", world.SEPARATOR))
     return Labelled(ids, [IGNORED] * (len(ids) - 1) + [int(row.advantage > 0)])
 
 
@@ -66,19 +54,19 @@ def balanced(rows: Sequence[Labelled], seed: int) -> list[Labelled]:
 
 
 def train_prm(
-    base: Path, tokenizer: PreTrainedTokenizerFast, rows: Sequence[Labelled], settings: Settings, seed: int
+    base: Path, text: Text, rows: Sequence[Labelled], settings: Settings, seed: int
 ) -> LlamaForSequenceClassification:
     """A value head on the language model ``base``: the sigmoid of its one logit is h(x, z)."""
     torch.manual_seed(seed)
     model = LlamaForSequenceClassification.from_pretrained(base, num_labels=1, dtype=torch.float32)
     held_out = rows[: len(rows) // 20]
-    batches = _batches(tokenizer, rows[len(held_out) :], settings.batch, seed)
-    fit(model, batches, _value_loss, settings, lambda: _evaluated(model, tokenizer, held_out))
+    batches = _batches(text, rows[len(held_out) :], settings.batch, seed)
+    fit(model, batches, _value_loss, settings, lambda: _evaluated(model, text, held_out))
     return model
 
 
 def train_router(
-    prm: Path, tokenizer: PreTrainedTokenizerFast, rows: Sequence[Labelled], settings: Settings, seed: int
+    prm: Path, text: Text, rows: Sequence[Labelled], settings: Settings, seed: int
 ) -> LlamaForSequenceClassification:
     """Two classes, starting from the PRM: class 1 ("the target writes a better step") from its negated value head."""
     torch.manual_seed(seed)
@@ -89,31 +77,16 @@ def train_router(
     with torch.no_grad():
         model.score.weight.copy_(torch.cat([reward.score.weight, -reward.score.weight]) / 2)
     held_out = rows[: len(rows) // 20]
-    batches = _batches(tokenizer, balanced(rows[len(held_out) :], seed), settings.batch, seed)
-    fit(model, batches, _class_loss, settings, lambda: _evaluated(model, tokenizer, held_out))
+    batches = _batches(text, balanced(rows[len(held_out) :], seed), settings.batch, seed)
+    fit(model, batches, _class_loss, settings, lambda: _evaluated(model, text, held_out))
     return model
 
 
-def _batches(
-    tokenizer: PreTrainedTokenizerFast, rows: Sequence[Labelled], size: int, seed: int
-) -> Iterator[Batch]:
-    """Endless epochs of batches, each of rows of similar length, in a new order every time."""
+def _batches(text: Text, rows: Sequence[Labelled], size: int, seed: int) -> Iterator[Batch]:
+    """Endless epochs, each in an order of its own."""
     rng = random.Random(seed)
     while True:
-        order = sorted(rows, key=lambda row: len(row.ids) + 16 * rng.random())
-        windows = [order[start : start + size] for start in range(0, len(order), size)]
-        rng.shuffle(windows)
-        yield from (_collated(tokenizer, window) for window in windows)
-
-
-def _collated(tokenizer: PreTrainedTokenizerFast, rows: Sequence[Labelled]) -> Batch:
-    width = max(len(row.ids) for row in rows)
-    pad: Any = tokenizer.pad_token_id
-    return {
-        "input_ids": torch.tensor([row.ids + [pad] * (width - len(row.ids)) for row in rows]),
-        "attention_mask": torch.tensor([[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in rows]),
-        "labels": torch.tensor([row.labels + [IGNORED] * (width - len(row.labels)) for row in rows]),
-    }
+        yield from (collated(window, text.pad) for window in windows(rows, size, rng))
 
 
 def _labelled_logits(model: PreTrainedModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -135,14 +108,12 @@ def _class_loss(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
     return functional.cross_entropy(logits, labels)
 
 
-def _evaluated(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rows: Sequence[Labelled]
-) -> dict[str, float]:
+def _evaluated(model: PreTrainedModel, text: Text, rows: Sequence[Labelled]) -> dict[str, float]:
     """Accuracy by class, and the chance that a positive step scores above a negative one (AUROC)."""
     scores: list[float] = []
     labels: list[int] = []
     for start in range(0, len(rows), 64):
-        logits, found = _labelled_logits(model, _collated(tokenizer, rows[start : start + 64]))
+        logits, found = _labelled_logits(model, collated(rows[start : start + 64], text.pad))
         value = logits[:, 0] if logits.shape[-1] == 1 else logits[:, 1] - logits[:, 0]
         scores += value.tolist()
         labels += found.tolist()

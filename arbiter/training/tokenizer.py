@@ -4,7 +4,12 @@ Digits stay single tokens, and punctuation merges with the newlines behind it (`
 so that a step's separator is cut out of a token here as with production tokenizers.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# (transformers is typed in part)
+
 from collections.abc import Iterable
+from pathlib import Path
+from typing import cast
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -21,6 +26,23 @@ _CHAT_TEMPLATE = (
     "{{ 'Problem: ' + message['content'] + '\nSolution:\n' }}"
     "{% else %}{{ message['content'] + '\n\n' }}{% endif %}{% endfor %}"
 )
+
+
+class Text:
+    """A tokenizer as training uses it: token ids of a text, and the two special tokens."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.tokenizer = tokenizer
+        self.end = cast("int", tokenizer.eos_token_id)
+        self.pad = cast("int", tokenizer.pad_token_id)
+        self.longest = cast("int", tokenizer.model_max_length)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Text":
+        return cls(PreTrainedTokenizerFast.from_pretrained(folder))
+
+    def ids(self, text: str) -> list[int]:
+        return cast("list[int]", self.tokenizer(text)["input_ids"])
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int, longest: int) -> PreTrainedTokenizerFast:

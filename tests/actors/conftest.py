@@ -11,9 +11,9 @@ from trio.testing import MockClock
 
 from actors.policies import DraftOnly
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models, Seat, open_ring, solve_all
+from arbiter.ring import Models, open_ring, solve_all
 from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest, Generator, Policy, Scorer
+from protocols.ports import Generation, GenerationRequest, Generator, Policy, Scorer, Seat
 from protocols.records import Solution, Transcript, Usage
 
 Body = Callable[[], Awaitable[None]]

@@ -12,6 +12,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from actors.actor import Actor, Posts, told
 from actors.docket import Docket
+from actors.policies import DraftOnly
 from protocols.errors import BackendError
 from protocols.messages import (
     AssemblerMail,
@@ -24,9 +25,9 @@ from protocols.messages import (
     Task,
     VerifierMail,
 )
+from protocols.records import Transcript
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
-Tasks = Callable[..., Task]
 
 
 class Clerk(Actor[DraftStep]):
@@ -46,17 +47,23 @@ class Clerk(Actor[DraftStep]):
         self.served.append(problem)
 
 
+def a_task(problem: str) -> Task:
+    return Task(id=problem, transcript=Transcript("?"), policy=DraftOnly())
+
+
 @dataclass
 class Office:
     """A clerk at work, its mailbox, what it sends to the Assembler, and whether it has gone home."""
 
     clerk: Clerk
     docket: Docket
+    tasks: dict[str, Task]
     inbox: MemoryObjectSendStream[DraftStep]
     outbox: MemoryObjectReceiveStream[AssemblerMail]
     gone: anyio.Event
 
-    async def send(self, task: Task, step: int = 0) -> None:
+    async def send(self, problem: str, step: int = 0) -> None:
+        task = self.tasks.get(problem) or a_task(problem)
         context = Context(task=task, step=step, transcript=task.transcript, max_tokens=10)
         await self.inbox.send(DraftStep(context=context, cause="why"))
 
@@ -67,9 +74,9 @@ class Office:
 
 @asynccontextmanager
 async def an_office(*problems: str) -> AsyncGenerator[Office]:
-    docket = Docket()
-    for problem in problems:
-        docket.open(problem)
+    docket, opened = Docket(), {problem: a_task(problem) for problem in problems}
+    for task in opened.values():
+        docket.open(task)
     inbox, received = anyio.create_memory_object_stream[DraftStep](1)
     to_assembler, outbox = anyio.create_memory_object_stream[AssemblerMail](10)
     to_drafter, drafter = anyio.create_memory_object_stream[DrafterMail](1)
@@ -77,31 +84,33 @@ async def an_office(*problems: str) -> AsyncGenerator[Office]:
     to_router, router = anyio.create_memory_object_stream[RouterMail](1)
     to_escalator, escalator = anyio.create_memory_object_stream[EscalatorMail](1)
     posts = Posts(to_assembler, to_drafter, to_verifier, to_router, to_escalator)
-    office = Office(Clerk(received, posts, docket), docket, inbox, outbox, anyio.Event())
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(office.work)
-        yield office
-        tasks.cancel_scope.cancel()
-    for receiver in (outbox, drafter, verifier, router, escalator):
-        receiver.close()
-    for sender in (inbox, to_assembler, to_drafter, to_verifier, to_router, to_escalator):
-        sender.close()
+    office = Office(Clerk(received, posts, docket), docket, opened, inbox, outbox, anyio.Event())
+    streams = [outbox, drafter, verifier, router, escalator]
+    streams += [inbox, to_assembler, to_drafter, to_verifier, to_router, to_escalator]
+    try:
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(office.work)
+            yield office
+            tasks.cancel_scope.cancel()
+    finally:
+        for stream in streams:
+            stream.close()
 
 
-def test_an_actor_that_has_started_receives(in_virtual_time: Virtual, a_task: Tasks) -> None:
+def test_an_actor_that_has_started_receives(in_virtual_time: Virtual) -> None:
     async def body() -> None:
         async with an_office("p") as office:
-            await office.send(a_task("p"))
+            await office.send("p")
             await anyio.sleep(1.5)
             assert office.clerk.served == ["p"]
 
     in_virtual_time(body)
 
 
-def test_a_bug_is_told_to_the_assembler_with_its_place(in_virtual_time: Virtual, a_task: Tasks) -> None:
+def test_a_bug_is_told_to_the_assembler_with_its_place(in_virtual_time: Virtual) -> None:
     async def body() -> None:
         async with an_office("bad") as office:
-            await office.send(a_task("bad"), step=4)
+            await office.send("bad", step=4)
             failed = await office.outbox.receive()
             assert isinstance(failed, StepFailed)
             assert (failed.actor, failed.unserved, failed.error) == ("clerk", "draft_step", "KeyError: 'a bug'")
@@ -110,11 +119,11 @@ def test_a_bug_is_told_to_the_assembler_with_its_place(in_virtual_time: Virtual,
     in_virtual_time(body)
 
 
-def test_a_bug_fails_its_own_problem_alone(in_virtual_time: Virtual, a_task: Tasks) -> None:
+def test_a_bug_fails_its_own_problem_alone(in_virtual_time: Virtual) -> None:
     async def body() -> None:
         async with an_office("bad", "p", "q") as office:
             for problem in ("p", "bad", "q"):
-                await office.send(a_task(problem))
+                await office.send(problem)
             await anyio.sleep(1.5)
             assert sorted(office.clerk.served) == ["p", "q"]
             assert office.outbox.statistics().current_buffer_used == 1
@@ -122,35 +131,35 @@ def test_a_bug_fails_its_own_problem_alone(in_virtual_time: Virtual, a_task: Tas
     in_virtual_time(body)
 
 
-def test_a_message_that_takes_long_holds_up_no_other(in_virtual_time: Virtual, a_task: Tasks) -> None:
+def test_a_message_that_takes_long_holds_up_no_other(in_virtual_time: Virtual) -> None:
     async def body() -> None:
         async with an_office("slow", "p") as office:
-            await office.send(a_task("slow"))
-            await office.send(a_task("p"))
+            await office.send("slow")
+            await office.send("p")
             await anyio.sleep(1.5)
             assert office.clerk.served == ["p"]
 
     in_virtual_time(body)
 
 
-def test_a_message_for_a_closed_problem_is_not_served(in_virtual_time: Virtual, a_task: Tasks) -> None:
+def test_a_message_for_a_closed_problem_is_not_served(in_virtual_time: Virtual) -> None:
     async def body() -> None:
         async with an_office("p") as office:
-            await office.send(a_task("gone"))
-            await office.send(a_task("p"))
+            await office.send("gone")
+            await office.send("p")
             await anyio.sleep(1.5)
             assert office.clerk.served == ["p"]
 
     in_virtual_time(body)
 
 
-def test_closing_a_problem_ends_its_service_in_silence(in_virtual_time: Virtual, a_task: Tasks) -> None:
+def test_closing_a_problem_ends_its_service_in_silence(in_virtual_time: Virtual) -> None:
     async def body() -> None:
         async with an_office("p", "q") as office:
-            await office.send(a_task("p"))
-            await office.send(a_task("q"))
+            await office.send("p")
+            await office.send("q")
             await anyio.sleep(0.5)
-            office.docket.close("p")
+            office.docket.close(office.tasks["p"])
             await anyio.sleep(5)
             assert office.clerk.served == ["q"]
             assert office.outbox.statistics().current_buffer_used == 0
@@ -158,10 +167,10 @@ def test_closing_a_problem_ends_its_service_in_silence(in_virtual_time: Virtual,
     in_virtual_time(body)
 
 
-def test_an_actor_ends_once_its_mailbox_is_closed_and_all_is_served(in_virtual_time: Virtual, a_task: Tasks) -> None:
+def test_an_actor_ends_once_its_mailbox_is_closed_and_all_is_served(in_virtual_time: Virtual) -> None:
     async def body() -> None:
         async with an_office("p") as office:
-            await office.send(a_task("p"))
+            await office.send("p")
             office.inbox.close()
             await office.gone.wait()
             assert office.clerk.served == ["p"]

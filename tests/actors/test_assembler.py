@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from actors.assembler import chosen, escalated, finish_reason, next_context
+from actors.assembler import chosen, finish_reason, next_context, regenerated
 from actors.policies import DraftOnly
-from protocols.messages import Context, StepChosen, Task
+from protocols.messages import Context, StepChosen, StepRegenerated, Task
 from protocols.records import (
     Candidate,
     Ending,
@@ -20,6 +20,7 @@ from protocols.records import (
 )
 
 TASK = Task("p", Transcript("question"), DraftOnly())
+CONTEXT = Context(task=TASK, step=0, transcript=TASK.transcript, max_tokens=10)
 WIDE = Limits(max_steps=100, max_tokens=1000, repeats=3)
 
 
@@ -65,12 +66,12 @@ def test_a_problem_ends_at_its_first_reason(
 @pytest.mark.parametrize(
     ("steps", "limits", "reason"),
     [
-        ([kept("a", "end", 1000)], Limits(max_steps=1, max_tokens=1000, repeats=1), "answered"),
-        ([kept("a", "limit", 1000)], Limits(max_steps=1, max_tokens=1000, repeats=1), "max_tokens"),
-        ([kept("a", tokens=1000)], Limits(max_steps=1, max_tokens=1000, repeats=1), "max_tokens"),
-        ([kept("a", "limit")], Limits(max_steps=1, repeats=1), "step_limit"),
-        ([kept("a")], Limits(max_steps=1, repeats=1), "loop"),
-        ([kept("")], Limits(max_steps=1, repeats=1), "empty_steps"),
+        ([kept("a", "end", 1000)], Limits(max_steps=1, max_tokens=1000), "answered"),
+        ([kept("a", "limit", 1000)], Limits(max_steps=1, max_tokens=1000), "max_tokens"),
+        ([kept("a", tokens=1000)], Limits(max_steps=1, max_tokens=1000), "max_tokens"),
+        ([kept("a"), kept("a", "limit")], Limits(max_steps=2, repeats=2), "step_limit"),
+        ([kept("a"), kept("a")], Limits(max_steps=2, repeats=2), "loop"),
+        ([kept(""), kept("")], Limits(max_steps=2, repeats=2), "empty_steps"),
     ],
 )
 def test_of_several_reasons_the_one_nearest_to_the_answer_is_told(
@@ -104,19 +105,23 @@ def test_the_next_context_stands_after_the_kept_steps() -> None:
 
 def test_an_escalated_step_keeps_the_target_and_records_the_rejected_draft() -> None:
     draft, target = candidate("a"), candidate("b", author="target")
-    record = escalated(draft, (target,))
+    record = regenerated(StepRegenerated(CONTEXT, "cause", (target,), draft))
     assert (record.candidates, record.kept, record.verdict) == ((draft, target), target, "escalate")
+
+
+def test_a_step_that_the_target_writes_alone_has_no_verdict() -> None:
+    target = candidate("b", author="target")
+    record = regenerated(StepRegenerated(CONTEXT, "cause", (target,)))
+    assert (record.candidates, record.kept, record.verdict) == ((target,), target, None)
 
 
 @pytest.mark.parametrize(("verdict", "text"), [("keep_draft", "a"), ("keep_target", "b")])
 def test_a_chosen_step_keeps_the_candidate_of_its_verdict(verdict: Verdict, text: str) -> None:
     draft, targets = candidate("a"), (candidate("b", author="target"), candidate("c", author="target"))
-    context = Context(task=TASK, step=0, transcript=TASK.transcript, max_tokens=10)
-    record = chosen(StepChosen(context, "cause", verdict, draft, targets))
+    record = chosen(StepChosen(CONTEXT, "cause", verdict, draft, targets))
     assert (record.candidates, record.kept.text, record.verdict) == ((draft, *targets), text, verdict)
 
 
 def test_a_draft_kept_alone_is_recorded_alone() -> None:
-    context = Context(task=TASK, step=0, transcript=TASK.transcript, max_tokens=10)
-    record = chosen(StepChosen(context, "cause", "keep_draft", candidate("a")))
+    record = chosen(StepChosen(CONTEXT, "cause", "keep_draft", candidate("a")))
     assert (len(record.candidates), record.kept.text) == (1, "a")

@@ -12,9 +12,10 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
     advantage,
+    called_models,
 )
 from protocols.ports import Evidence, Policy
-from protocols.records import Candidate, Rating, Role, Scale, Usage, Verdict
+from protocols.records import Candidate, Model, Rating, Role, Scale, Usage, Verdict
 
 
 def candidate(author: Role, score: float | None) -> Candidate:
@@ -162,6 +163,26 @@ def test_a_policy_asks_the_models_of_the_papers_table(
     policy: Policy, proposers: tuple[Role, ...], scale: Scale | None, decides: bool
 ) -> None:
     assert (policy.proposers, policy.scale, policy.decides) == (proposers, scale, decides)
+
+
+@pytest.mark.parametrize(
+    ("policy", "audit", "models"),
+    [
+        (DraftOnly(), 0.0, {"draft"}),
+        (TargetOnly(), 0.0, {"target"}),
+        (RandomEscalation(0.5), 0.0, {"draft", "target"}),
+        (RandomEscalation(0.5), 0.1, {"draft", "target", "prm"}),
+        (RewardThreshold(0.5), 0.0, {"draft", "target", "prm"}),
+        (RewardThreshold(0.5), 0.1, {"draft", "target", "prm"}),
+        (LearnedRouter(0.5), 0.0, {"draft", "target", "router"}),
+        (LearnedRouter(0.5), 0.1, {"draft", "target", "router", "prm"}),
+        (Oracle(0.5), 0.0, {"draft", "target", "prm"}),
+        (GenerateRows(), 0.0, {"draft", "target", "prm"}),
+    ],
+)
+def test_the_models_that_a_run_may_call_are_each_named_once(policy: Policy, audit: float, models: set[Model]) -> None:
+    called = called_models(policy, audit)
+    assert (set(called), len(called)) == (models, len(models))
 
 
 def test_policies_of_equal_thresholds_are_equal_and_cannot_be_changed() -> None:

@@ -1,5 +1,6 @@
 """Records: frozen, strict about what they are read from, and the same after a round trip."""
 
+from collections.abc import Callable
 from typing import get_args
 
 import msgspec
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols import ports
+from protocols.errors import ConfigError
 from protocols.records import (
     Audit,
     Candidate,
@@ -18,6 +20,7 @@ from protocols.records import (
     Rating,
     Record,
     Role,
+    Sampling,
     Solution,
     Step,
     StepRecord,
@@ -151,3 +154,23 @@ def test_a_solutions_text_joins_the_kept_steps() -> None:
 
 def test_a_problem_has_no_deadline_unless_it_is_given_one() -> None:
     assert Limits().deadline is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (Limits, {"max_steps": 0}),
+        (Limits, {"max_tokens": 0}),
+        (Limits, {"step_tokens": 0}),
+        (Limits, {"repeats": 1}),
+        (Limits, {"deadline": float("nan")}),
+        (Sampling, {"temperature": -0.1}),
+        (Sampling, {"top_p": 0.0}),
+        (Sampling, {"target_samples": 0}),
+    ],
+)
+def test_limits_and_sampling_out_of_range_are_refused_by_name(
+    kind: Callable[..., object], values: dict[str, float]
+) -> None:
+    with pytest.raises(ConfigError, match=next(iter(values))):
+        kind(**values)

@@ -3,11 +3,14 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import torch
+import transformers
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -48,9 +51,10 @@ def load(name: str, kind: str, device: str = "auto", dtype: str = "auto") -> Loa
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     precision = ("float32" if where == "cpu" else "auto") if dtype == "auto" else dtype
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place)
-        model: Any = _AUTO[kind].from_pretrained(place, dtype=precision)
-        model = model.to(where).eval()
+        with _no_progress_bar():
+            tokenizer = AutoTokenizer.from_pretrained(place)
+            model: Any = _AUTO[kind].from_pretrained(place, dtype=precision)
+            model = model.to(where).eval()
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise BackendError(
             f"cannot load the model {name!r} as a {kind} on {where}: {_first_line(error)}. "
@@ -60,6 +64,18 @@ def load(name: str, kind: str, device: str = "auto", dtype: str = "auto") -> Loa
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return Loaded(name, model, tokenizer, int(model.config.max_position_embeddings))
+
+
+@contextmanager
+def _no_progress_bar() -> Generator[None]:
+    """Keep the loader's own bar off the terminal, and leave the setting as it was."""
+    shown = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers.utils.logging.enable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,32 @@
+# Every recipe runs in the environment that `just setup` makes.
+python := ".venv/bin/python"
+
+# Make the environment: the tested set of versions, everything that the tests need.
+setup:
+    python3 -m venv .venv
+    {{python}} -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+
+# What CI runs: lint, types, tests.
+check: lint types test
+
+lint:
+    {{python}} -m ruff check .
+    {{python}} -m ruff format --check .
+
+types:
+    {{python}} -m pyright --pythonpath {{python}}
+
+test *args:
+    {{python}} -m pytest {{args}}
+
+# The pocket benchmark.
+bench *args:
+    .venv/bin/arbiter bench pocket {{args}}
+
+# All policies on the same problems, one table.
+policies *args:
+    {{python}} benchmarks/policies.py {{args}}
+
+# Make the four pocket models again, from their seeds (about 80 minutes on 2 cores).
+train-pocket *stages:
+    {{python}} -m arbiter.training.pocket {{stages}}

@@ -1,0 +1,103 @@
+"""The same ring on asyncio, where runs in production go."""
+
+import asyncio
+from collections.abc import Callable
+
+import anyio
+import pytest
+
+from actors.policies import (
+    DraftOnly,
+    GenerateRows,
+    LearnedRouter,
+    Oracle,
+    RandomEscalation,
+    RewardThreshold,
+    TargetOnly,
+)
+from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
+from arbiter.ring import Models, open_ring, solve_all
+from protocols.errors import ClosedError
+from protocols.messages import Task
+from protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
+from protocols.records import Sampling, Solution
+
+Tasks = Callable[..., Task]
+Cast = Callable[..., Models]
+Solved = Callable[..., list[Solution]]
+Script = Callable[[GenerationRequest], Generation]
+
+EVERY_POLICY = [
+    DraftOnly(),
+    TargetOnly(),
+    RandomEscalation(0.5),
+    RewardThreshold(0.6),
+    LearnedRouter(0.4),
+    Oracle(0.0),
+    GenerateRows(),
+]
+
+
+def at_once(cast: Cast, script: Script) -> Models:
+    scorers = (ScriptedScorer(lambda request: request.step / 4) for _ in range(2))
+    return cast(ScriptedGenerator(script), ScriptedGenerator(script), *scorers, in_flight=3)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("policy", EVERY_POLICY)
+async def test_asyncio_and_trio_give_the_same_transcripts(
+    policy: Policy, solved: Solved, a_task: Tasks, cast: Cast, three_steps: Script
+) -> None:
+    tasks = [a_task(str(n), policy=policy, audit=0.5, sampling=Sampling(target_samples=2)) for n in range(10)]
+    ended: list[Solution] = []
+
+    async def done(solution: Solution) -> None:
+        ended.append(solution)
+
+    async with open_ring(at_once(cast, three_steps), mailbox=1) as ring:
+        await solve_all(ring, tasks, 4, done)
+    on_trio = await asyncio.to_thread(solved, at_once(cast, three_steps), tasks)
+    assert {solution.problem: solution.text("|") for solution in ended} == {
+        solution.problem: solution.text("|") for solution in on_trio
+    }
+
+
+class Stuck:
+    """Tells when a request is at the model, and keeps it there."""
+
+    def __init__(self) -> None:
+        self.reached = anyio.Event()
+
+    def seconds(self, _: GenerationRequest | ScoreRequest) -> float:
+        self.reached.set()
+        return 3600.0
+
+
+@pytest.mark.asyncio
+async def test_cancelling_a_solve_on_asyncio_ends_its_request(a_task: Tasks, cast: Cast, three_steps: Script) -> None:
+    stuck = Stuck()
+    draft = ScriptedGenerator(three_steps, stuck.seconds)
+    async with open_ring(cast(draft)) as ring:
+        solving = asyncio.create_task(ring.solve(a_task()))
+        await stuck.reached.wait()
+        solving.cancel()
+        await asyncio.wait([solving])
+        await anyio.wait_all_tasks_blocked()
+        assert (solving.cancelled(), draft.running, draft.cancelled) == (True, 0, 1)
+
+
+@pytest.mark.asyncio
+async def test_closing_the_ring_on_asyncio_answers_who_waits(a_task: Tasks, cast: Cast, three_steps: Script) -> None:
+    stuck = Stuck()
+    async with open_ring(cast(ScriptedGenerator(three_steps, stuck.seconds))) as ring:
+        solving = asyncio.create_task(ring.solve(a_task()))
+        await stuck.reached.wait()
+    with pytest.raises(ClosedError):
+        await solving
+
+
+@pytest.mark.asyncio
+async def test_an_error_of_the_caller_on_asyncio_comes_out_as_itself(a_task: Tasks, cast: Cast) -> None:
+    with pytest.raises(ValueError, match="mine"):
+        async with open_ring(cast()):
+            raise ValueError("mine")

@@ -1,0 +1,172 @@
+"""What goes wrong stays with its own problem: bugs, models that break, and values that are no scores."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, ClassVar
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from actors.policies import DraftOnly, GenerateRows, LearnedRouter, Oracle, RandomEscalation, RewardThreshold
+from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
+from arbiter.ring import Models, Ring, open_ring
+from protocols.messages import Task
+from protocols.ports import Evidence, Generation, GenerationRequest, Policy, Score, ScoreRequest
+from protocols.records import Limits, Sampling, Solution, Verdict
+
+Virtual = Callable[[Callable[[], Awaitable[None]]], None]
+Tasks = Callable[..., Task]
+Cast = Callable[..., Models]
+Solved = Callable[..., list[Solution]]
+Script = Callable[[GenerationRequest], Generation]
+
+
+class Broken(DraftOnly, frozen=True):
+    """A policy with a bug."""
+
+    decides = True
+
+    def decide(self, evidence: Evidence) -> Verdict:
+        raise ZeroDivisionError("a bug")
+
+
+class Greedy(Oracle, frozen=True):
+    """A policy that asks for a target's step that is there already."""
+
+    def decide(self, evidence: Evidence) -> Verdict:
+        return "escalate"
+
+
+@pytest.mark.parametrize(
+    ("policy", "error"),
+    [
+        (Broken(), "router, step 1: ZeroDivisionError: a bug"),
+        (Greedy(0.0), "router, step 1: ProblemError: the policy escalated a step that the target has written already"),
+    ],
+)
+def test_a_policy_with_a_bug_fails_its_own_problem_alone(
+    policy: Policy, error: str, solved: Solved, a_task: Tasks, cast: Cast
+) -> None:
+    solutions = solved(cast(), [a_task("bug", policy=policy), a_task("p")])
+    ends = {solution.problem: (solution.finish, solution.error) for solution in solutions}
+    assert ends == {"bug": ("failed", error), "p": ("answered", None)}
+
+
+@pytest.mark.parametrize("value", [-0.001, 1.001, float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize(
+    ("scale", "policy"), [("prm", RewardThreshold(0.5)), ("router", LearnedRouter(0.5)), ("prm", Oracle(0.0))]
+)
+def test_a_value_that_is_no_score_is_a_failure(
+    value: float, scale: str, policy: Policy, solved: Solved, a_task: Tasks, cast: Cast
+) -> None:
+    models = cast(**{scale: ScriptedScorer(lambda _: value)})
+    (solution,) = solved(models, [a_task(policy=policy)])
+    assert (solution.finish, solution.steps) == ("failed", ())
+    assert (
+        solution.error
+        == f"verifier, step 1: BackendError: the {scale} model scored {value}, and a score lies in [0, 1]"
+    )
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_the_ends_of_the_interval_are_scores(value: float, solved: Solved, a_task: Tasks, cast: Cast) -> None:
+    (solution,) = solved(cast(prm=ScriptedScorer(lambda _: value)), [a_task(policy=RewardThreshold(0.0))])
+    assert (solution.finish, solution.steps[0].kept.score) == ("answered", value)
+
+
+def test_a_scorer_that_fails_fails_the_problem(solved: Solved, a_task: Tasks, cast: Cast) -> None:
+    def script(request: ScoreRequest) -> float:
+        raise TimeoutError
+
+    (solution,) = solved(cast(router=ScriptedScorer(script)), [a_task(policy=LearnedRouter(0.5))])
+    assert solution.error == "verifier, step 1: TimeoutError"
+
+
+class _BreaksOnSecondLook(tuple[str, ...]):
+    """Proposers that can be listed once (as the ring does at the door), and then no more."""
+
+    def __iter__(self) -> Iterator[str]:
+        if hasattr(self, "listed"):
+            raise LookupError("no proposer")
+        self.listed = True
+        return super().__iter__()
+
+
+class BreaksWhenAsked:
+    """A policy with a fault of its own."""
+
+    proposers: ClassVar[Any] = _BreaksOnSecondLook(("draft",))
+    scale: ClassVar[Any] = None
+    decides: ClassVar[bool] = False
+
+    def decide(self, evidence: Evidence) -> Verdict:
+        raise AssertionError("never asked")
+
+
+def test_a_policy_that_cannot_be_asked_fails_its_problem_alone(solved: Solved, a_task: Tasks, cast: Cast) -> None:
+    solutions = solved(cast(), [a_task("bad", policy=BreaksWhenAsked()), a_task("p")])
+    assert {solution.problem: solution.finish for solution in solutions} == {"bad": "failed", "p": "answered"}
+
+
+class LosesConnection:
+    """A model whose client breaks as it is cancelled, for one request of a problem."""
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        await self._wait(breaks=request.sample == 0)
+        raise AssertionError("never reached")
+
+    async def score(self, request: ScoreRequest) -> Score:
+        await self._wait(breaks=request.author == "draft")
+        raise AssertionError("never reached")
+
+    async def _wait(self, breaks: bool) -> None:
+        try:
+            await anyio.sleep(1000)
+        except anyio.get_cancelled_exc_class():
+            if breaks:
+                raise OSError("connection lost") from None
+            raise
+
+
+@pytest.mark.parametrize(
+    ("model", "policy", "audit"), [("target", GenerateRows(), 0.0), ("prm", RandomEscalation(1.0), 1.0)]
+)
+def test_a_model_that_breaks_as_it_is_cancelled_breaks_no_other_problem(
+    model: str, policy: Policy, audit: float, solved: Solved, a_task: Tasks, cast: Cast
+) -> None:
+    sampling, limits = Sampling(target_samples=3), Limits(deadline=50)
+    tasks = [a_task("late", policy=policy, audit=audit, sampling=sampling, limits=limits), a_task("next")]
+    solutions = solved(cast(**{model: LosesConnection()}), tasks, concurrency=1)
+    assert [(solution.problem, solution.error) for solution in solutions] == [("late", None), ("next", None)]
+
+
+@pytest.mark.parametrize("moments", range(20))
+def test_a_problem_may_be_cancelled_at_any_moment(
+    moments: int, in_virtual_time: Virtual, a_task: Tasks, cast: Cast, three_steps: Script
+) -> None:
+    written = anyio.Event()
+
+    def script(request: GenerationRequest) -> Generation:
+        written.set()
+        return three_steps(request)
+
+    generators, scorers = [ScriptedGenerator(script) for _ in range(2)], [ScriptedScorer(lambda _: 0.5)] * 2
+    task = a_task("leaves", policy=GenerateRows(), sampling=Sampling(target_samples=3), limits=Limits(max_steps=2))
+
+    async def leave(ring: Ring, scope: anyio.CancelScope) -> None:
+        with scope:
+            await ring.solve(task)
+
+    async def body() -> None:
+        async with open_ring(cast(*generators, *scorers)) as ring, anyio.create_task_group() as tasks:
+            scope = anyio.CancelScope()
+            tasks.start_soon(leave, ring, scope)
+            await written.wait()
+            for _ in range(moments):
+                await anyio.lowlevel.checkpoint()
+            scope.cancel()
+            await anyio.wait_all_tasks_blocked()
+            assert (await ring.solve(a_task("stays"))).finish == "answered"
+            assert sum(model.running for model in (*generators, *scorers)) == 0
+
+    in_virtual_time(body)
