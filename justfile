@@ -1,5 +1,5 @@
 # Every recipe runs in the environment that `just setup` makes.
-python := ".venv/bin/python"
+python := absolute_path(".venv/bin/python")
 
 # Make the environment: the tested set of versions, everything that the tests need.
 setup:
@@ -21,7 +21,7 @@ test *args:
 
 # The pocket benchmark.
 bench *args:
-    .venv/bin/arbiter bench pocket {{args}}
+    {{python}} -m arbiter.cli bench pocket {{args}}
 
 # All policies on the same problems, one table.
 policies *args:

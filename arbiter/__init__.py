@@ -1,1 +1,63 @@
-"""Arbiter: step-level speculative reasoning. What users import is here."""
+"""Arbiter: step-level speculative reasoning. What users import is here.
+
+A ring solves problems with the models of a configuration::
+
+    config = load_config("pocket")
+    async with open_models(config) as models, open_ring(models) as ring:
+        solution = await ring.solve(make_task(config, Problem("first", "Compute (12+30)*7.")))
+"""
+
+from actors.policies import (
+    DraftOnly,
+    GenerateRows,
+    LearnedRouter,
+    Oracle,
+    RandomEscalation,
+    RewardThreshold,
+    TargetOnly,
+)
+from arbiter.backends.opening import open_models
+from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
+from arbiter.bench import make_task
+from arbiter.config import Config, load_config
+from arbiter.data import Problem, load_problems
+from arbiter.results import Result, Summary
+from arbiter.ring import Models, Ring, open_ring, solve_all
+from protocols.errors import ArbiterError
+from protocols.messages import Task
+from protocols.ports import Generator, Policy, Scorer, Seat
+from protocols.records import Limits, Sampling, Solution, Transcript
+
+__all__ = [
+    "ArbiterError",
+    "Config",
+    "DraftOnly",
+    "GenerateRows",
+    "Generator",
+    "LearnedRouter",
+    "Limits",
+    "Models",
+    "Oracle",
+    "Policy",
+    "Problem",
+    "RandomEscalation",
+    "Result",
+    "RewardThreshold",
+    "Ring",
+    "Sampling",
+    "Scorer",
+    "ScriptedGenerator",
+    "ScriptedScorer",
+    "Seat",
+    "Solution",
+    "Summary",
+    "TargetOnly",
+    "Task",
+    "Transcript",
+    "load_config",
+    "load_problems",
+    "make_task",
+    "open_models",
+    "open_ring",
+    "solve_all",
+]

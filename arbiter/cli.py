@@ -3,9 +3,11 @@
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import anyio
 import cyclopts
@@ -25,10 +27,56 @@ FAILED, INTERRUPTED = 2, 130
 
 app = cyclopts.App(
     name="arbiter",
+    help_format="markdown",
+    version=version("arbiter-reasoning"),
+    default_parameter=Parameter(negative=()),
     help="Step-level speculative reasoning: a small model drafts, the big one is called only where it helps.",
 )
-out = Console()
-err = Console(stderr=True)
+stdout = Console()
+stderr = Console(stderr=True)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """Options that take the place of the configuration's keys."""
+
+    run_type: RunType | None = None
+    """Who is asked, and which step is kept: `router` escalates where the learned router expects the target to write a
+    better step, `rsd` where the draft's process reward is low, `random` by chance; `oracle` and `generate` ask both
+    models at every step; `draft` and `target` are one model alone."""
+
+    threshold: float | None = None
+    """The knob of the run type, on its own scale: a lower one escalates more for `router` and `oracle`, less for
+    `rsd`; for `random` it is the probability of escalating."""
+
+    data: str | None = None
+    """`pocket`, `pocket:SEED`, or a JSONL file with the fields `question` and `answer`."""
+
+    limit: int | None = None
+    """Take only the first problems."""
+
+    concurrency: int | None = None
+    """How many problems are in the ring at once."""
+
+    audit: float | None = None
+    """The share of escalations (0 to 1) whose two candidates the PRM scores for the report. Those calls are counted
+    apart."""
+
+    seed: int | None = None
+    """Decides the sampling noise above temperature 0, the choices of `random`, and the audited sample."""
+
+    def applied_to(self, config: Config) -> Config:
+        """``config`` with the options that were given. Raises ``ConfigError`` naming the key that is wrong."""
+        changes = _given(
+            run_type=self.run_type,
+            audit=self.audit,
+            seed=self.seed,
+            data=_given(source=self.data, limit=self.limit),
+            limits=_given(problems=self.concurrency),
+        )
+        changed = override(config, changes, "command line")
+        return changed if self.threshold is None else changed.with_threshold(self.threshold)
 
 
 @app.command(name="bench")
@@ -36,20 +84,14 @@ def bench_command(
     config: str,
     /,
     *,
-    run_type: RunType | None = None,
-    threshold: float | None = None,
-    data: str | None = None,
-    limit: int | None = None,
-    concurrency: int | None = None,
-    audit: float | None = None,
-    seed: int | None = None,
-    out: Annotated[Path | None, Parameter(name="--out")] = None,
+    overrides: Overrides = Overrides(),
+    out: Path | None = None,
     json: bool = False,
     debug: bool = False,
 ) -> int:
     """Solve many problems at once, grade them, and store and print the figures.
 
-    Examples::
+    Examples:
 
         arbiter bench pocket
         arbiter bench pocket --run-type rsd --threshold 0.8
@@ -58,58 +100,15 @@ def bench_command(
     Parameters
     ----------
     config
-        A configuration file, or the name of a built-in one (``pocket``).
-    run_type
-        Who is asked, and which step is kept: ``router`` escalates where the learned router expects the target
-        to write a better step, ``rsd`` where the draft's process reward is low, ``random`` by chance; ``oracle``
-        and ``generate`` ask both models at every step; ``draft`` and ``target`` are one model alone.
-    threshold
-        The knob of the run type, on its own scale: a lower one escalates more for ``router`` and ``oracle``,
-        less for ``rsd``; for ``random`` it is the probability of escalating.
-    data
-        ``pocket``, ``pocket:SEED`` or a JSONL file with the fields ``question`` and ``answer``.
-    limit
-        Take only the first problems.
-    concurrency
-        How many problems are in the ring at once.
-    audit
-        The share of escalations (0 to 1) whose two candidates are both scored for the report. Those calls are
-        counted apart.
-    seed
-        Decides the sampling noise above temperature 0, the choices of ``random`` and the audited sample.
+        A configuration file, or the name of a built-in one (`pocket`).
     out
-        The run's folder. By default a new one under ``runs/``.
+        The run's folder. By default a new one under `runs/`.
     json
         Print the summary as JSON on standard output, and nothing else there.
     debug
         Show the traceback of an error.
     """
-    return _guarded(
-        debug,
-        lambda: _bench(_configured(config, run_type, threshold, data, limit, concurrency, audit, seed), out, json),
-    )
-
-
-def _configured(
-    name: str,
-    run_type: RunType | None,
-    threshold: float | None,
-    data: str | None,
-    limit: int | None,
-    concurrency: int | None,
-    audit: float | None,
-    seed: int | None,
-) -> Config:
-    """The named configuration with the options that were given in place of its keys."""
-    options: dict[str, Any] = {
-        "run_type": run_type,
-        "audit": audit,
-        "seed": seed,
-        "data": _given(source=data, limit=limit),
-        "limits": _given(problems=concurrency),
-    }
-    config = override(load_config(name), _given(**options), "command line")
-    return config if threshold is None else config.with_threshold(threshold)
+    return _guarded(debug, lambda: _bench(overrides.applied_to(load_config(config)), out, json))
 
 
 def _given(**options: Any) -> dict[str, Any]:  # noqa: ANN401 - options are of any type
@@ -117,14 +116,14 @@ def _given(**options: Any) -> dict[str, Any]:  # noqa: ANN401 - options are of a
 
 
 def _bench(config: Config, folder: Path | None, as_json: bool) -> int:
-    live = LiveWatcher(err) if err.is_terminal else nullcontext(PlainWatcher(err))
+    live = LiveWatcher(stderr) if stderr.is_terminal else nullcontext(PlainWatcher(stderr))
     with live as watcher:
         summary, path = anyio.run(partial(bench, config, folder, watcher))
     if as_json:
         sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")
     else:
-        out.print(_figures(summary))
-    err.print(f"the run is in {path}", highlight=False, soft_wrap=True)
+        stdout.print(_figures(summary))
+    stderr.print(f"the run is in {path}", highlight=False, soft_wrap=True)
     return INTERRUPTED if summary.interrupted else 0
 
 
@@ -181,13 +180,17 @@ def _guarded(debug: bool, action: Callable[[], int]) -> int:
     except ArbiterError as error:
         if debug:
             raise
-        err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        stderr.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         return FAILED
     except KeyboardInterrupt:
-        err.print("interrupted", highlight=False)
+        stderr.print("interrupted", highlight=False)
         return INTERRUPTED
 
 
 def main() -> None:
     """Run the command line."""
     sys.exit(app())
+
+
+if __name__ == "__main__":
+    main()

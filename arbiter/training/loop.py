@@ -41,8 +41,8 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 def windows(rows: Iterable[Labelled], size: int, rng: random.Random) -> list[list[Labelled]]:
-    """``rows`` in batches of ``size``: similar lengths together, so that little is padding, in random order."""
-    order = sorted(rows, key=lambda row: len(row.ids) + 16 * rng.random())
+    """``rows`` in batches of ``size``: equal lengths together, so that little is padding; in random order."""
+    order = sorted(rows, key=lambda row: len(row.ids))
     found = [order[start : start + size] for start in range(0, len(order), size)]
     rng.shuffle(found)
     return found

@@ -86,7 +86,8 @@ def _batches(text: Text, rows: Sequence[Labelled], size: int, seed: int) -> Iter
     """Endless epochs, each in an order of its own."""
     rng = random.Random(seed)
     while True:
-        yield from (collated(window, text.pad) for window in windows(rows, size, rng))
+        order = rng.sample(rows, len(rows))  # so that rows of equal length meet others each time
+        yield from (collated(window, text.pad) for window in windows(order, size, rng))
 
 
 def _labelled_logits(model: PreTrainedModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:

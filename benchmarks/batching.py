@@ -1,0 +1,87 @@
+"""What batching changes: the same pocket problems one at a time and all at once, at temperature 0.
+
+    python benchmarks/batching.py [--limit 100] [--run-type router] [--json]
+
+The ring itself is independent of order (a property test holds it), so whatever differs here comes from the
+models' arithmetic: a sum in another order can turn a near tie between two tokens.
+"""
+
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import cyclopts
+import msgspec
+from cyclopts import Parameter
+from rich.console import Console
+
+from arbiter.bench import bench
+from arbiter.config import RunType, load_config, override
+from arbiter.progress import PlainWatcher
+from arbiter.results import Result
+from arbiter.runs import read_records
+
+Transcript = list[tuple[str, str]]
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """``differing`` of ``problems`` have another transcript; ``largest_score_gap`` is over the steps before that."""
+
+    problems: int
+    differing: int
+    differing_in_answer: int
+    largest_score_gap: float
+
+
+def main(
+    limit: int = 100, run_type: RunType = "router", as_json: Annotated[bool, Parameter(name="--json")] = False
+) -> None:
+    """Compare concurrency 1 with all of ``limit`` problems at once."""
+    alone, together = (_results(limit, run_type, concurrency) for concurrency in (1, limit))
+    differing = [problem for problem in alone if _transcript(alone[problem]) != _transcript(together[problem])]
+    found = Comparison(
+        problems=len(alone),
+        differing=len(differing),
+        differing_in_answer=sum(alone[problem].grade != together[problem].grade for problem in differing),
+        largest_score_gap=max(_score_gap(alone[problem], together[problem]) for problem in alone),
+    )
+    sys.stdout.write(msgspec.json.encode(found).decode() if as_json else _told(found))
+    sys.stdout.write("\n")
+
+
+def _results(limit: int, run_type: RunType, concurrency: int) -> dict[str, Result]:
+    changes = {"run_type": run_type, "data": {"limit": limit}, "limits": {"problems": concurrency}}
+    config = override(load_config("pocket"), changes, "command line")
+    with tempfile.TemporaryDirectory() as folder:
+        _, path = anyio.run(partial(bench, config, Path(folder) / "run", PlainWatcher(Console(stderr=True))))
+        return {result.solution.problem: result for result in read_records(path / "results.jsonl", Result)}
+
+
+def _transcript(result: Result) -> Transcript:
+    return [(step.kept.author, step.kept.text) for step in result.solution.steps]
+
+
+def _score_gap(one: Result, other: Result) -> float:
+    """The largest difference between two scores of the same candidate in the same context."""
+    gap = 0.0
+    for a, b in zip(one.solution.steps, other.solution.steps, strict=False):
+        for x, y in zip(a.candidates, b.candidates, strict=False):
+            if x.text == y.text and x.score is not None and y.score is not None:
+                gap = max(gap, abs(x.score - y.score))
+        if a.kept.text != b.kept.text:
+            break
+    return gap
+
+
+def _told(found: Comparison) -> str:
+    return (
+        f"{found.differing} of {found.problems} transcripts differ, {found.differing_in_answer} in their grade; "
+        f"scores of equal steps differ by {found.largest_score_gap:.1e} at most"
+    )
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)
