@@ -17,6 +17,7 @@ from arbiter.grading import Grade, Grader
 from arbiter.results import Result, Summary, summarise
 from arbiter.ring import Models, open_ring, solve_all
 from arbiter.runs import RunFolder
+from protocols.errors import RunError
 from protocols.messages import Task
 from protocols.records import Solution, Transcript
 
@@ -72,7 +73,7 @@ async def run_problems(
     config: Config, problems: list[Problem], models: Models, folder: RunFolder, watcher: Watcher
 ) -> Summary:
     """Solve ``problems`` with ``models``, and write results and summary into ``folder``."""
-    grader, results = Grader(), list[Result]()
+    grader, results, failures = Grader(), list[Result](), list[RunError]()
     references = {problem.id: problem.answer for problem in problems}
 
     async def finish(solution: Solution) -> None:
@@ -82,7 +83,12 @@ async def run_problems(
         else:
             grade = await grader.grade(solution.text(config.separator), reference)
         result = Result(solution=solution, grade=grade, reference=reference)
-        folder.add(result)
+        try:
+            folder.add(result)
+        except RunError as error:  # what cannot be stored need not be solved
+            failures.append(error)
+            solving.cancel()
+            return
         results.append(result)
         watcher.solved(result)
 
@@ -99,6 +105,8 @@ async def run_problems(
             await signals.start(_cancel_on_signal, solving)
             async with open_ring(models) as ring:
                 await solve_all(ring, tasks, config.limits.problems, grade_later)
+    if failures:
+        raise failures[0]
     seconds = time.monotonic() - started
     summary = summarise(results, config.run_type, config.threshold, seconds, solving.cancel_called)
     folder.finish(summary)

@@ -32,8 +32,8 @@ app = cyclopts.App(
     default_parameter=Parameter(negative=()),
     help="Step-level speculative reasoning: a small model drafts, the big one is called only where it helps.",
 )
-stdout = Console()
-stderr = Console(stderr=True)
+stdout = Console(emoji=False)
+stderr = Console(stderr=True, emoji=False)
 
 
 @Parameter(name="*")
@@ -173,6 +173,11 @@ def _seconds(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
+def _tell(error: str) -> int:
+    stderr.print(f"[red]error:[/red] {escape(error)}", highlight=False, soft_wrap=True)
+    return FAILED
+
+
 def _guarded(debug: bool, action: Callable[[], int]) -> int:
     """Run ``action``; an error that Arbiter knows is told in a line, without a traceback."""
     try:
@@ -180,8 +185,7 @@ def _guarded(debug: bool, action: Callable[[], int]) -> int:
     except ArbiterError as error:
         if debug:
             raise
-        stderr.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
-        return FAILED
+        return _tell(str(error))
     except KeyboardInterrupt:
         stderr.print("interrupted", highlight=False)
         return INTERRUPTED
@@ -189,7 +193,11 @@ def _guarded(debug: bool, action: Callable[[], int]) -> int:
 
 def main() -> None:
     """Run the command line."""
-    sys.exit(app())
+    try:
+        status = app(exit_on_error=False, print_error=False)
+    except cyclopts.CycloptsError as error:
+        status = _tell(" ".join(str(error).split()))
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import re
 import tomllib
 import types
 import typing
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -193,8 +194,9 @@ def override(config: Config, changes: dict[str, Any], source: str) -> Config:
 
 
 def _find(name: str) -> Path:
-    if Path(name).is_file():
-        return Path(name)
+    with suppress(OSError):  # a name that no file can have
+        if Path(name).is_file():
+            return Path(name)
     known = built_in()
     if name in known:
         return known[name]
@@ -222,16 +224,26 @@ def _told(error: str) -> str:
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
         return f"unknown key {'.'.join([*parents, unknown['field']])!r}; {hint}"
     if place := _PLACE.match(error):
-        return f"{place['path']}: {place['what']}"
+        return f"{place['path']}: {place['what']}{_choices(place['path'].split('.'))}"
     return error
+
+
+def _choices(path: list[str]) -> str:
+    """The values that the key at ``path`` may have, where they can be listed."""
+    hint = typing.get_type_hints(_table(path[:-1]), include_extras=True).get(path[-1])
+    return f"; one of {', '.join(typing.get_args(hint))}" if typing.get_origin(hint) is Literal else ""
 
 
 def _fields(path: list[str]) -> list[str]:
     """The keys of the table at ``path``."""
+    return list(_table(path).__struct_fields__)
+
+
+def _table(path: list[str]) -> Any:  # noqa: ANN401 - a class, known only at run time
     table: Any = Config
     for name in path:
         table = _struct_in(typing.get_type_hints(table)[name])
-    return list(table.__struct_fields__)
+    return table
 
 
 def _struct_in(hint: Any) -> Any:  # noqa: ANN401 - a type hint has no narrower type

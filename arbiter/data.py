@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -78,8 +78,15 @@ def _parsed(line: bytes, place: str, default_id: str) -> Problem:
     return Problem(
         id=default_id if given_id is None else str(given_id),
         question=question,
-        answer=None if answer is None else str(answer),
+        answer=None if answer is None else _answer_text(answer),
     )
+
+
+def _answer_text(answer: object) -> str:
+    """OlympiadBench gives its answers in a list, most often of one."""
+    if isinstance(answer, list):
+        return ", ".join(str(part) for part in cast("list[object]", answer))
+    return str(answer)
 
 
 def _first(row: dict[str, Any], fields: tuple[str, ...]) -> object:

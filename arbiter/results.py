@@ -129,7 +129,7 @@ def wilson_interval(right: int, of: int) -> tuple[float, float] | None:
     share, z2 = right / of, _Z * _Z
     centre = (share + z2 / (2 * of)) / (1 + z2 / of)
     half = _Z / (1 + z2 / of) * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))  # rounding must not part them
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:

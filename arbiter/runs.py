@@ -11,7 +11,8 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -57,30 +58,29 @@ class RunFolder:
     def __init__(self, config: Config, out: Path | None) -> None:
         self.path = out or _new_path(config)
         self._config = config
+        self._files = ExitStack()
         self._results: BinaryIO | None = None
         self._rows: BinaryIO | None = None
 
     def __enter__(self) -> Self:
         """Raises ``RunError`` if the folder holds a run already, or cannot be written."""
-        if (self.path / "results.jsonl").exists():
-            raise RunError(f"{self.path} holds a run already: give another folder with --out, or remove this one")
-        try:
+        with self._told():
+            if (self.path / "results.jsonl").exists():
+                raise RunError(f"{self.path} holds a run already: give another folder with --out, or remove this one")
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / "config.toml").write_bytes(tomli_w.dumps(_without_none(self._config)).encode())
             (self.path / "versions.json").write_bytes(msgspec.json.format(msgspec.json.encode(versions())))
-            self._results = (self.path / "results.jsonl").open("ab")
-            if self._config.run_type == "generate":
-                self._rows = (self.path / "rows.jsonl").open("ab")
-        except OSError as error:
-            raise RunError(f"cannot write the run folder {self.path}: {error.strerror}") from error
+            with ExitStack() as files:
+                if self._config.run_type == "generate":
+                    self._rows = files.enter_context((self.path / "rows.jsonl").open("wb"))
+                self._results = files.enter_context((self.path / "results.jsonl").open("xb"))
+                self._files = files.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for file in (self._results, self._rows):
-            if file is not None:
-                file.close()
+        self._files.close()
 
     def add(self, result: Result) -> None:
         """Append a result, and its training rows if this is a generate run. Raises ``RunError`` if the disk refuses."""
@@ -90,18 +90,24 @@ class RunFolder:
                 self._append(self._rows, row)
 
     def finish(self, summary: Summary) -> None:
-        """Write the summary."""
+        """Write the summary. Raises ``RunError`` if the disk refuses."""
         text = msgspec.json.format(msgspec.json.encode(summary))
-        (self.path / "summary.json").write_bytes(text + b"\n")
+        with self._told():
+            (self.path / "summary.json").write_bytes(text + b"\n")
 
     def _append(self, file: BinaryIO | None, record: Record) -> None:
         if file is None:
             raise RunError(f"the run folder {self.path} is not open")
-        try:
+        with self._told():
             file.write(msgspec.json.encode(record) + b"\n")
             file.flush()
+
+    @contextmanager
+    def _told(self) -> Generator[None]:
+        try:
+            yield
         except OSError as error:
-            raise RunError(f"cannot write to {self.path}: {error.strerror}") from error
+            raise RunError(f"cannot write the run folder {self.path}: {error.strerror}") from error
 
 
 def training_rows(solution: Solution) -> Iterator[Row]:
@@ -109,7 +115,8 @@ def training_rows(solution: Solution) -> Iterator[Row]:
     history: tuple[Step, ...] = ()
     for index, record in enumerate(solution.steps):
         scores = [target.score for target in record.targets if target.score is not None]
-        if record.draft is not None and record.draft.score is not None and scores:
+        all_scored = bool(scores) and len(scores) == len(record.targets)
+        if record.draft is not None and record.draft.score is not None and all_scored:
             yield Row(
                 problem=solution.problem,
                 question=solution.question,

@@ -44,10 +44,13 @@ class Batcher(Generic[Ask, Answer]):
         self._batch: list[Job[Ask, Answer]] = []
         self._arrived = anyio.Event()
         self._thread = anyio.CapacityLimiter(1)
+        self._closed = False
         self.batches = 0
 
     async def submit(self, ask: Ask) -> Answer:
         """The answer. Cancelling takes the job out of its batch at the worker's next look."""
+        if self._closed:
+            raise ClosedError("the model was closed before the request was at it")
         job = Job[Ask, Answer](ask)
         self._waiting.append(job)
         self._arrived.set()
@@ -69,6 +72,7 @@ class Batcher(Generic[Ask, Answer]):
 
     def close(self) -> None:
         """Give up all jobs, so that a batch at work ends at the worker's next look."""
+        self._closed = True
         for job in (*self._waiting, *self._batch):
             job.cancelled = True
             job.answer.fail(ClosedError("the model was closed while a request was at it"))

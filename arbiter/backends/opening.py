@@ -1,6 +1,5 @@
 """From the configuration's model tables to the seats of a ring."""
 
-import functools
 import importlib.util
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -75,10 +74,9 @@ async def _open_generator(table: ModelTable, tasks: TaskGroup) -> "InProcessGene
     from arbiter.backends.in_process.generation import InProcessGenerator
     from arbiter.backends.in_process.loading import load
 
-    loaded = await anyio.to_thread.run_sync(
-        functools.partial(load, table.model, "generator", device=table.device, dtype=table.dtype)
-    )
-    generator = InProcessGenerator(loaded, PromptTemplate(table.prompt, table.annotate), table.batch)
+    template = PromptTemplate(table.prompt, table.annotate)
+    loaded = await anyio.to_thread.run_sync(load, table.model, "generator", table.device, table.dtype)
+    generator = InProcessGenerator(loaded, template, table.batch)
     await tasks.start(generator.batcher.run)
     return generator
 
@@ -87,9 +85,8 @@ async def _open_scorer(table: ModelTable, tasks: TaskGroup) -> "InProcessScorer"
     from arbiter.backends.in_process.loading import load
     from arbiter.backends.in_process.scoring import InProcessScorer
 
-    loaded = await anyio.to_thread.run_sync(
-        functools.partial(load, table.model, "scorer", device=table.device, dtype=table.dtype)
-    )
-    scorer = InProcessScorer(loaded, PromptTemplate(table.prompt, table.annotate), table.batch)
+    template = PromptTemplate(table.prompt, table.annotate)
+    loaded = await anyio.to_thread.run_sync(load, table.model, "scorer", table.device, table.dtype)
+    scorer = InProcessScorer(loaded, template, table.batch)
     await tasks.start(scorer.batcher.run)
     return scorer

@@ -53,16 +53,21 @@ def load(name: str, kind: str, device: str = "auto", dtype: str = "auto") -> Loa
     try:
         with _no_progress_bar():
             tokenizer = AutoTokenizer.from_pretrained(place)
-            model: Any = _AUTO[kind].from_pretrained(place, dtype=precision)
+            model, found = _AUTO[kind].from_pretrained(place, dtype=precision, output_loading_info=True)
             model = model.to(where).eval()
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except Exception as error:  # whatever a checkpoint, its tokenizer or the device makes of it
         raise BackendError(
             f"cannot load the model {name!r} as a {kind} on {where}: {_first_line(error)}. "
             "Give a folder in Hugging Face format, a name that the hub knows, or pocket:draft"
         ) from error
+    if found["missing_keys"]:
+        missing = ", ".join(sorted(found["missing_keys"]))
+        raise BackendError(f"the model {name!r} cannot serve as a {kind}: its checkpoint lacks {missing}")
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if model.config.pad_token_id is None:  # a classifier looks there for the last token that is not padding
+        model.config.pad_token_id = tokenizer.pad_token_id
     return Loaded(name, model, tokenizer, int(model.config.max_position_embeddings))
 
 

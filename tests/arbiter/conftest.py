@@ -1,0 +1,73 @@
+"""Configurations, and results made by hand."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arbiter.config import Config, parse
+from arbiter.grading import Grade
+from arbiter.results import Result
+from protocols.records import Candidate, Model, Rating, Role, Solution, StepRecord, Tally, Usage
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Callable[[str], Path]:
+    """The path of a real benchmark; a test that asks for one that is not on this machine is skipped."""
+
+    def find(name: str) -> Path:
+        path = Path(__file__).parents[2].parent / "shared" / "data" / name
+        if not path.is_file():
+            pytest.skip(f"{path} is not on this machine")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def a_config() -> Callable[..., Config]:
+    """A configuration with the keys that matter to a test; its models are never loaded."""
+
+    def build(**keys: Any) -> Config:
+        model = {"model": "nowhere", "prompt": "{question}"}
+        tables = dict.fromkeys(("draft", "target", "prm", "router"), model)
+        return parse({"models": tables, **keys}, "test")
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def a_candidate() -> Callable[..., Candidate]:
+    """A step of three tokens, with a process reward if it is given a ``score``."""
+
+    def build(author: Role = "draft", score: float | None = None, tokens: int = 3, **fields: Any) -> Candidate:
+        rating = None if score is None else Rating(score, Usage(prompt_tokens=10), 0.5)
+        usage = Usage(prompt_tokens=10, completion_tokens=tokens)
+        given: dict[str, Any] = {"text": f"a step of the {author}", "ending": "separator", "seconds": 1.0, **fields}
+        return Candidate(author=author, usage=usage, rating=rating, **given)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def a_solution(a_candidate: Callable[..., Candidate]) -> Callable[..., Solution]:
+    """A solution whose one step is the draft's, with the fields that matter to a test."""
+
+    def build(problem: str = "p", *steps: StepRecord, **fields: Any) -> Solution:
+        calls: dict[Model, Tally] = {"draft": Tally(requests=1, usage=Usage(10, 3))}
+        given: dict[str, Any] = {"finish": "answered", "seconds": 1.0, "calls": calls, **fields}
+        kept = steps or (StepRecord(candidates=(a_candidate(),), chosen=0),)
+        return Solution(problem=problem, question=f"question {problem}", steps=kept, **given)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def a_result(a_solution: Callable[..., Solution]) -> Callable[..., Result]:
+    """A result of ``solution``, or of a solution with the given fields."""
+
+    def build(right: bool | None = True, solution: Solution | None = None, **fields: Any) -> Result:
+        return Result(solution=solution or a_solution(**fields), grade=Grade(right=right), reference="1")
+
+    return build

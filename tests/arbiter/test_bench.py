@@ -1,0 +1,211 @@
+"""A whole run with scripted models: every problem has its result, whatever becomes of the others."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import msgspec
+import pytest
+
+from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
+from arbiter.bench import bench, make_task, run_problems
+from arbiter.config import Config, ModelTables
+from arbiter.data import Problem
+from arbiter.results import Result, Summary, summarise
+from arbiter.ring import Models, Seat
+from arbiter.runs import Row, RunFolder, read_records
+from protocols.errors import BackendError, ConfigError, DataError, RunError
+from protocols.ports import Generation, GenerationRequest, ScoreRequest
+from protocols.records import Limits, Sampling, Transcript, Usage
+
+Configs = Callable[..., Config]
+
+HOUR = 3600.0
+
+
+class Diary:
+    """A watcher that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.results: list[Result] = []
+
+    def loading(self, config: Config) -> None:
+        self.told.append(f"loading {config.run_type}")
+
+    def started(self, problems: int) -> None:
+        self.told.append(f"started {problems}")
+
+    def solved(self, result: Result) -> None:
+        self.told.append(f"solved {result.solution.problem}")
+        self.results.append(result)
+
+
+def echo(request: GenerationRequest) -> Generation:
+    """A first step, then one that boxes the question."""
+    if request.step == 0:
+        return Generation("Let me see.", "separator", Usage(5, 4))
+    return Generation(f"\\boxed{{{request.transcript.question}}}", "end", Usage(9, 2))
+
+
+def echoing(script: Callable[[GenerationRequest], Generation] = echo) -> Models:
+    return Models(
+        draft=Seat(ScriptedGenerator(script)),
+        target=Seat(ScriptedGenerator(echo)),
+        scorers={
+            "prm": Seat(ScriptedScorer(lambda request: 0.9 if request.author == "target" else 0.1)),
+            "router": Seat(ScriptedScorer(lambda request: request.step / 2)),
+        },
+    )
+
+
+def problems(count: int, wrong: int = 0) -> list[Problem]:
+    """Numbered problems that the echo solves, except for the last ``wrong``."""
+    return [Problem(str(n), str(n), str(n) if n < count - wrong else "no number") for n in range(count)]
+
+
+async def run(config: Config, given: list[Problem], models: Models, out: Path, watcher: Diary) -> Summary:
+    with anyio.fail_after(60), RunFolder(config, out) as folder:
+        return await run_problems(config, given, models, folder, watcher)
+
+
+def stored(out: Path) -> list[Result]:
+    return list(read_records(out / "results.jsonl", Result))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("run_type", ["draft", "target", "random", "router", "rsd", "oracle", "generate"])
+async def test_every_problem_is_graded_in_every_run_type(a_config: Configs, tmp_path: Path, run_type: str) -> None:
+    config = a_config(run_type=run_type, limits={"problems": 4})
+    summary = await run(config, problems(10), echoing(), tmp_path, Diary())
+    assert (summary.problems, summary.graded, summary.accuracy, summary.steps) == (10, 10, 1.0, 20)
+    assert {result.solution.problem for result in stored(tmp_path)} == {str(n) for n in range(10)}
+
+
+@pytest.mark.asyncio
+async def test_a_wrong_answer_is_wrong_with_its_reference(a_config: Configs, tmp_path: Path) -> None:
+    given = [Problem("p", "3", "4")]
+    await run(a_config(run_type="draft"), given, echoing(), tmp_path, Diary())
+    [result] = stored(tmp_path)
+    assert (result.grade.right, result.grade.answer, result.reference) == (False, "3", "4")
+
+
+@pytest.mark.asyncio
+async def test_the_summary_is_that_of_the_stored_results(a_config: Configs, tmp_path: Path) -> None:
+    config = a_config(limits={"problems": 3}, audit=0.5)
+    summary = await run(config, problems(12), echoing(), tmp_path, Diary())
+    assert summary == summarise(stored(tmp_path), "router", 0.5, summary.wall_seconds)
+    assert msgspec.json.decode((tmp_path / "summary.json").read_bytes(), type=Summary) == summary
+
+
+@pytest.mark.asyncio
+async def test_a_failing_problem_is_its_own_result_and_the_others_go_on(a_config: Configs, tmp_path: Path) -> None:
+    def script(request: GenerationRequest) -> Generation:
+        if request.problem == "3":
+            raise BackendError("the model fell over")
+        return echo(request)
+
+    summary = await run(a_config(run_type="draft"), problems(6), echoing(script), tmp_path, Diary())
+    failed = [result for result in stored(tmp_path) if result.solution.finish == "failed"]
+    assert (summary.problems, summary.failed, summary.graded, summary.accuracy) == (6, 1, 5, 1.0)
+    assert [result.solution.problem for result in failed] == ["3"]
+    assert "the model fell over" in (failed[0].grade.reason or "")
+    assert failed[0].grade.right is None
+
+
+@pytest.mark.asyncio
+async def test_a_watcher_is_told_of_the_start_and_of_every_stored_result(a_config: Configs, tmp_path: Path) -> None:
+    diary = Diary()
+    await run(a_config(), problems(5), echoing(), tmp_path, diary)
+    assert diary.told[0] == "started 5"
+    assert diary.results == stored(tmp_path)
+    assert sorted(diary.told[1:]) == [f"solved {n}" for n in range(5)]
+
+
+@pytest.mark.asyncio
+async def test_no_more_problems_are_in_the_ring_than_are_let_in(a_config: Configs, tmp_path: Path) -> None:
+    draft = ScriptedGenerator(echo, seconds=0.001)
+    config = a_config(run_type="draft", limits={"problems": 3})
+    await run(config, problems(9), Models(draft=Seat(draft)), tmp_path, Diary())
+    assert draft.most_running == 3
+
+
+@pytest.mark.asyncio
+async def test_a_generate_run_stores_a_row_a_step(a_config: Configs, tmp_path: Path) -> None:
+    await run(a_config(run_type="generate"), problems(3), echoing(), tmp_path, Diary())
+    rows = list(read_records(tmp_path / "rows.jsonl", Row))
+    assert sorted((row.problem, row.step) for row in rows) == [(str(n), step) for n in range(3) for step in (0, 1)]
+    assert {round(row.advantage, 6) for row in rows} == {0.8}
+
+
+@pytest.mark.asyncio
+async def test_a_run_of_no_problems_has_an_empty_summary(a_config: Configs, tmp_path: Path) -> None:
+    summary = await run(a_config(), [], echoing(), tmp_path, Diary())
+    assert (summary.problems, summary.accuracy, stored(tmp_path)) == (0, None, [])
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_the_run_and_keeps_what_is_done(
+    a_config: Configs, tmp_path: Path, number: signal.Signals
+) -> None:
+    def seconds(request: GenerationRequest | ScoreRequest) -> float:
+        if request.problem == "4":
+            os.kill(os.getpid(), number)
+        return 0.0 if request.problem in {"0", "1", "2"} else HOUR
+
+    draft = ScriptedGenerator(echo, seconds)
+    config = a_config(run_type="draft", limits={"problems": 2})
+    summary = await run(config, problems(20), Models(draft=Seat(draft)), tmp_path, Diary())
+    assert (summary.interrupted, summary.problems, summary.accuracy) == (True, 3, 1.0)
+    assert sorted(result.solution.problem for result in stored(tmp_path)) == ["0", "1", "2"]
+    assert (draft.running, draft.cancelled) == (0, 2)
+    assert msgspec.json.decode((tmp_path / "summary.json").read_bytes(), type=Summary) == summary
+
+
+@pytest.mark.asyncio
+async def test_a_run_that_was_not_interrupted_says_so(a_config: Configs, tmp_path: Path) -> None:
+    assert (await run(a_config(), problems(2), echoing(), tmp_path, Diary())).interrupted is False
+
+
+@pytest.mark.asyncio
+async def test_a_result_that_cannot_be_stored_ends_the_run_with_the_folders_error(
+    a_config: Configs, tmp_path: Path
+) -> None:
+    never_opened = RunFolder(a_config(), tmp_path)
+    with pytest.raises(RunError, match="is not open"), anyio.fail_after(60):
+        await run_problems(a_config(), problems(3), echoing(), never_opened, Diary())
+
+
+def test_a_task_has_all_that_the_configuration_decides(a_config: Configs) -> None:
+    config = a_config(
+        run_type="rsd",
+        thresholds={"rsd": 0.8},
+        seed=7,
+        audit=0.25,
+        separator=";",
+        limits={"max_steps": 4},
+        sampling={"temperature": 0.5},
+    )
+    task = make_task(config, Problem("p", "why?", "because"))
+    assert (task.id, task.transcript, task.policy) == ("p", Transcript("why?"), config.policy())
+    assert (task.limits, task.sampling) == (Limits(max_steps=4), Sampling(temperature=0.5))
+    assert (task.seed, task.audit, task.separator) == (7, 0.25, ";")
+
+
+@pytest.mark.asyncio
+async def test_a_missing_model_table_is_told_before_anything_is_loaded(a_config: Configs, tmp_path: Path) -> None:
+    config, diary = msgspec.structs.replace(a_config(run_type="rsd"), models=ModelTables()), Diary()
+    with pytest.raises(ConfigError, match=r"\[models\.draft\]"):
+        await bench(config, tmp_path, diary)
+    assert diary.told == []
+
+
+@pytest.mark.asyncio
+async def test_a_missing_data_file_is_told_before_anything_is_loaded(a_config: Configs, tmp_path: Path) -> None:
+    config, diary = a_config(data={"source": str(tmp_path / "nowhere.jsonl")}), Diary()
+    with pytest.raises(DataError, match=r"nowhere\.jsonl"):
+        await bench(config, tmp_path, diary)
+    assert diary.told == []

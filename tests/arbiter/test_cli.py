@@ -1,0 +1,119 @@
+"""The command as a person calls it: what it teaches, and how it says no."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Ended = subprocess.CompletedProcess[str]
+Arbiter = Callable[..., Ended]
+
+
+@pytest.fixture
+def arbiter(tmp_path: Path) -> Arbiter:
+    """The installed command, called in an empty folder."""
+
+    def call(*arguments: str) -> Ended:
+        script = Path(sys.executable).parent / "arbiter"
+        environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+        return subprocess.run(
+            [script, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return call
+
+
+def told(ended: Ended) -> str:
+    """The one line on standard error of a command that refused, and left nothing behind."""
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    return ended.stderr.strip()
+
+
+def test_help_names_the_commands(arbiter: Arbiter) -> None:
+    ended = arbiter("--help")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "bench" in ended.stdout
+
+
+def test_help_of_a_command_teaches_each_option(arbiter: Arbiter) -> None:
+    options = "run-type threshold data limit concurrency audit seed out json debug"
+    ended = arbiter("bench", "--help")
+    lines = [line for line in ended.stdout.splitlines() if "--" in line]
+    for option in options.split():
+        [line] = [line for line in lines if f"│ --{option} " in line]
+        assert len(line.split()) > 5, line
+
+
+def test_help_names_every_run_type(arbiter: Arbiter) -> None:
+    shown = arbiter("bench", "--help").stdout
+    assert all(name in shown for name in ("rsd", "oracle", "router", "generate", "draft", "target", "random"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["nowhere"], "'nowhere'"),
+        (["pocket", "--threshold", "2"], "--threshold: thresholds.router: "),
+        (["pocket", "--run-type", "draft", "--threshold", "0.5"], "'draft' has no threshold"),
+        (["pocket", "--data", "nowhere.jsonl"], "'nowhere.jsonl'"),
+        (["pocket", "--data", "pocket:one"], "pocket:one"),
+        (["pocket", "--limit", "0"], "data.limit: "),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_one_line_that_names_it(
+    arbiter: Arbiter, tmp_path: Path, arguments: list[str], named: str
+) -> None:
+    line = told(arbiter("bench", *arguments))
+    assert line.startswith("error: ")
+    assert named in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["bench", "pocket", "--run-type", "ruter"], '"ruter"'),
+        (["bench", "pocket", "--threshold", "high"], '"high"'),
+        (["bench", "pocket", "--treshold", "0.5"], "--treshold"),
+        (["bench"], "CONFIG"),
+        (["bensh"], '"bensh"'),
+    ],
+)
+def test_a_command_line_that_cannot_be_read_is_told_by_name(arbiter: Arbiter, arguments: list[str], named: str) -> None:
+    ended = arbiter(*arguments)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert named in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_command_line_that_cannot_be_read_is_told_in_one_line(arbiter: Arbiter) -> None:
+    assert "high" in told(arbiter("bench", "pocket", "--threshold", "high"))
+
+
+def test_an_unknown_key_of_a_file_is_told_with_the_file_and_the_nearest_key(arbiter: Arbiter, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[models]\n[limits]\nmax_stepz = 3\n", encoding="utf-8")
+    line = told(arbiter("bench", "mine.toml"))
+    assert line == "error: mine.toml: unknown key 'limits.max_stepz'; did you mean 'max_steps'?"
+
+
+def test_an_error_with_brackets_is_told_as_it_is(arbiter: Arbiter, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[models]\n", encoding="utf-8")
+    assert "[models.draft]" in told(arbiter("bench", "mine.toml"))
+
+
+def test_debug_shows_the_traceback(arbiter: Arbiter) -> None:
+    ended = arbiter("bench", "pocket", "--data", "nowhere.jsonl", "--debug")
+    assert ended.returncode != 0
+    assert "Traceback" in ended.stderr
+    assert "DataError" in ended.stderr

@@ -1,0 +1,140 @@
+"""Where problems come from, and how a file that is not right is told."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from arbiter.data import Problem, load_problems
+from arbiter.pocket import world
+from protocols.errors import DataError
+
+
+def written(folder: Path, *lines: str) -> str:
+    path = folder / "problems.jsonl"
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return str(path)
+
+
+def refusal(source: str, limit: int | None = None) -> str:
+    with pytest.raises(DataError) as caught:
+        load_problems(source, limit)
+    return str(caught.value)
+
+
+def test_pocket_alone_is_the_first_seed() -> None:
+    assert load_problems("pocket", 20) == load_problems("pocket:1", 20)
+
+
+def test_pocket_problems_are_the_worlds_test_problems_of_that_seed() -> None:
+    drawn = world.problems(7, "test")
+    assert load_problems("pocket:7", 3) == [
+        Problem(f"pocket-7-{index}", problem.question, str(problem.answer))
+        for index, problem in zip(range(3), drawn, strict=False)
+    ]
+
+
+def test_pocket_without_a_limit_is_two_hundred_problems() -> None:
+    assert len({problem.id for problem in load_problems("pocket:3", None)}) == 200
+
+
+@pytest.mark.parametrize("seed", ["one", "1.5", "1:2"])
+def test_a_pocket_seed_that_is_no_whole_number_is_refused_by_name(seed: str) -> None:
+    assert refusal(f"pocket:{seed}") == f"pocket:{seed}: the seed must be a whole number, as in pocket:1"
+
+
+def test_a_limit_takes_the_first_problems_of_a_file(tmp_path: Path) -> None:
+    source = written(tmp_path, *(f'{{"id": {n}, "question": "q{n}"}}' for n in range(5)))
+    assert [problem.question for problem in load_problems(source, 2)] == ["q0", "q1"]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('{"question": "q", "answer": "a"}', Problem("1", "q", "a")),
+        ('{"problem": "q", "solution": "s", "answer": "a"}', Problem("1", "q", "a")),
+        ('{"question": "q", "final_answer": "a"}', Problem("1", "q", "a")),
+        ('{"question": "q"}', Problem("1", "q", None)),
+        ('{"question": "q", "answer": null}', Problem("1", "q", None)),
+        ('{"id": 16, "question": "q"}', Problem("16", "q", None)),
+        ('{"unique_id": "test/1.json", "question": "q"}', Problem("test/1.json", "q", None)),
+    ],
+)
+def test_a_row_is_read_by_the_names_that_benchmarks_use(tmp_path: Path, line: str, problem: Problem) -> None:
+    assert load_problems(written(tmp_path, line), None) == [problem]
+
+
+@pytest.mark.parametrize(("number", "answer"), [("42", "42"), ("-3", "-3"), ("0", "0"), ("0.5", "0.5")])
+def test_a_numeric_answer_is_taken_as_it_is_written(tmp_path: Path, number: str, answer: str) -> None:
+    [problem] = load_problems(written(tmp_path, f'{{"question": "q", "answer": {number}}}'), None)
+    assert problem.answer == answer
+
+
+def test_a_list_of_one_answer_is_that_answer(tmp_path: Path) -> None:
+    [problem] = load_problems(written(tmp_path, '{"question": "q", "final_answer": ["2"]}'), None)
+    assert problem.answer == "2"
+
+
+def test_a_row_without_an_id_has_the_number_of_its_line(tmp_path: Path) -> None:
+    source = written(tmp_path, "", '{"question": "q"}', "  ", '{"question": "q"}')
+    assert [problem.id for problem in load_problems(source, None)] == ["2", "4"]
+
+
+@pytest.mark.parametrize("line", ["{", "[1]", "3", '"text"', '{"question": "q"} more', "\\xff"])
+def test_a_row_that_is_no_json_object_names_the_file_and_the_line(tmp_path: Path, line: str) -> None:
+    source = written(tmp_path, '{"question": "q"}', line)
+    assert refusal(source).startswith(f"{source}, line 2: not a JSON object: ")
+
+
+def test_a_row_that_is_not_utf8_names_the_file_and_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "problems.jsonl"
+    path.write_bytes(b'{"question": "\xff"}\n')
+    assert refusal(str(path)).startswith(f"{path}, line 1: ")
+
+
+@pytest.mark.parametrize("line", ["{}", '{"question": ""}', '{"question": " \\n"}', '{"question": 5}', '{"text": "q"}'])
+def test_a_row_without_a_question_names_the_line_and_the_fields(tmp_path: Path, line: str) -> None:
+    source = written(tmp_path, line)
+    assert refusal(source) == f"{source}, line 1: there is no question; it is looked for in question and problem"
+
+
+def test_a_duplicate_id_names_both_lines(tmp_path: Path) -> None:
+    source = written(tmp_path, '{"id": "a", "question": "q"}', '{"question": "q"}', '{"id": "a", "question": "r"}')
+    assert refusal(source) == f"{source}, line 3: the id 'a' is that of line 1 as well"
+
+
+@pytest.mark.parametrize("lines", [(), ("", "  ")])
+def test_a_file_without_a_problem_is_named(tmp_path: Path, lines: tuple[str, ...]) -> None:
+    source = written(tmp_path, *lines)
+    assert refusal(source) == f"{source} holds no problem"
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    source = str(tmp_path / "nowhere.jsonl")
+    assert refusal(source) == f"cannot read the problems in {source!r}: No such file or directory"
+
+
+def test_a_folder_is_no_file_of_problems(tmp_path: Path) -> None:
+    assert refusal(str(tmp_path)) == f"cannot read the problems in {str(tmp_path)!r}: Is a directory"
+
+
+def test_math500_is_read_as_it_is(real_data: Callable[[str], Path]) -> None:
+    path = real_data("math500.jsonl")
+    rows = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
+    assert load_problems(str(path), None) == [Problem(row["unique_id"], row["problem"], row["answer"]) for row in rows]
+
+
+def test_olympiadbench_questions_are_read_as_they_are(real_data: Callable[[str], Path]) -> None:
+    path = real_data("olympiadbench.jsonl")
+    rows = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
+    read = [(problem.id, problem.question) for problem in load_problems(str(path), None)]
+    assert read == [(str(row["id"]), row["question"]) for row in rows]
+
+
+def test_an_olympiadbench_answer_is_the_text_in_its_list(real_data: Callable[[str], Path]) -> None:
+    path = real_data("olympiadbench.jsonl")
+    rows = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
+    single = {str(row["id"]): row["final_answer"][0] for row in rows if len(row["final_answer"]) == 1}
+    assert single
+    assert single == {problem.id: problem.answer for problem in load_problems(str(path), None) if problem.id in single}

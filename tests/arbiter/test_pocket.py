@@ -1,0 +1,145 @@
+"""The four checkpoints that come with the repository, used for real."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (transformers and torch are typed in part)
+
+import json
+from pathlib import Path
+
+import anyio
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+import arbiter.pocket
+from arbiter.backends.opening import open_models
+from arbiter.backends.prompts import PromptTemplate
+from arbiter.bench import make_task
+from arbiter.config import Config, RunType, load_config, override
+from arbiter.data import load_problems
+from arbiter.grading import Grader
+from arbiter.pocket import world
+from arbiter.ring import open_ring, solve_all
+from protocols.ports import ScoreRequest
+from protocols.records import Scale, Solution, Transcript
+
+MODELS = Path(arbiter.pocket.__file__).parent / "models"
+ROLES = ("draft", "target", "prm", "router")
+QUESTION = "Start with 19. Multiply by 5. Add 45. What is the result?"
+
+
+def pocket(run_type: RunType, problems: int, **limits: int) -> Config:
+    changes = {"run_type": run_type, "data": {"limit": problems}, "limits": limits}
+    return override(load_config("pocket"), changes, "test")
+
+
+def solved(config: Config) -> dict[str, Solution]:
+    solutions: dict[str, Solution] = {}
+
+    async def keep(solution: Solution) -> None:
+        solutions[solution.problem] = solution
+
+    async def run() -> None:
+        tasks = [make_task(config, problem) for problem in load_problems(config.data.source, config.data.limit)]
+        async with open_models(config) as models, open_ring(models) as ring:
+            await solve_all(ring, tasks, config.limits.problems, keep)
+
+    anyio.run(run)
+    return solutions
+
+
+def accuracy(config: Config) -> float:
+    references = {problem.id: problem.answer for problem in load_problems(config.data.source, config.data.limit)}
+
+    async def grade() -> list[bool | None]:
+        grader = Grader()
+        return [
+            (await grader.grade(solution.text(config.separator), references[name])).right
+            for name, solution in solved_by_name.items()
+        ]
+
+    solved_by_name = solved(config)
+    return sum(right is True for right in anyio.run(grade)) / len(references)
+
+
+def test_all_weights_together_are_under_8_mb_and_safetensors() -> None:
+    files = [path for path in MODELS.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 8_000_000
+    assert {path.name for path in files if path.suffix not in {".json", ".jinja"}} == {"model.safetensors"}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_model_is_a_llama_with_heads_that_all_engines_serve(role: str) -> None:
+    config = json.loads((MODELS / role / "config.json").read_text())
+    assert (config["model_type"], config["head_dim"]) == ("llama", 32)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_separator_merges_with_the_end_of_a_step(role: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(MODELS / role)
+    assert len(tokenizer.tokenize("." + world.SEPARATOR)) == 1
+    assert len(tokenizer.tokenize("marbles")) < len("marbles")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_any_text_survives_the_tokenizer(role: str) -> None:
+    text = "Problem: “naïve” 東京 🙂\n\n\t x  y"
+    tokenizer = AutoTokenizer.from_pretrained(MODELS / role)
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_the_target_is_clearly_better_than_the_draft() -> None:
+    assert accuracy(pocket("draft", 60)) + 0.15 < accuracy(pocket("target", 60))
+
+
+@pytest.mark.parametrize("run_type", ["rsd", "router", "oracle", "generate", "random"])
+def test_every_run_type_solves_problems_that_the_draft_alone_does_not(run_type: RunType) -> None:
+    assert accuracy(pocket(run_type, 40)) > accuracy(pocket("draft", 40))
+
+
+def test_a_router_run_reads_every_draft_and_escalates_some() -> None:
+    solutions = solved(pocket("router", 30)).values()
+    steps = [step for solution in solutions for step in solution.steps]
+    assert all(step.draft is not None and step.draft.score is not None for step in steps)
+    assert 0 < sum(step.verdict == "escalate" for step in steps) < len(steps) / 2
+
+
+def test_a_right_step_has_a_higher_process_reward_than_a_wrong_one() -> None:
+    async def run() -> None:
+        async with open_models(pocket("rsd", 1)) as models:
+            scorer = models.scorers["prm"].port
+            right, wrong = [await scorer.score(request("prm", text)) for text in (RIGHT, WRONG)]
+            assert right.value > 0.8 > 0.2 > wrong.value
+
+    anyio.run(run)
+
+
+RIGHT, WRONG = "19*5: 9*5=45,1*5+4=9: 95.", "19*5: 9*5=40,1*5+4=9: 90."
+
+
+def request(scale: Scale, candidate: str) -> ScoreRequest:
+    return ScoreRequest(
+        problem="p",
+        step=0,
+        scale=scale,
+        transcript=Transcript(QUESTION),
+        candidate=candidate,
+        author="draft",
+        separator=world.SEPARATOR,
+    )
+
+
+def test_the_router_is_a_plain_two_class_classifier_that_transformers_alone_loads() -> None:
+    template = PromptTemplate(world.PROMPT, annotate=True)
+    text = template.render_candidate(Transcript(QUESTION), RIGHT, "draft", world.SEPARATOR)
+    tokenizer = AutoTokenizer.from_pretrained(MODELS / "router")
+    model = AutoModelForSequenceClassification.from_pretrained(MODELS / "router", dtype=torch.float32)
+    with torch.inference_mode():
+        expected = torch.softmax(model(**tokenizer(text, return_tensors="pt")).logits, -1)[0, 1].item()
+
+    async def run() -> None:
+        async with open_models(pocket("router", 1)) as models:
+            score = await models.scorers["router"].port.score(request("router", RIGHT))
+            assert score.value == pytest.approx(expected, abs=1e-5)
+
+    anyio.run(run)

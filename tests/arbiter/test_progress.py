@@ -1,0 +1,95 @@
+"""What is told while a benchmark runs, on a terminal and elsewhere."""
+
+import io
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+from rich.console import Console
+
+from arbiter.config import Config
+from arbiter.progress import LiveWatcher, PlainWatcher, Tallies
+from arbiter.results import Result
+from protocols.records import Candidate, Solution, StepRecord
+
+Configs = Callable[..., Config]
+Candidates = Callable[..., Candidate]
+Solutions = Callable[..., Solution]
+Results = Callable[..., Result]
+
+
+def plain(config: Config, results: list[Result]) -> list[str]:
+    """The lines told of a run."""
+    text = io.StringIO()
+    watcher = PlainWatcher(Console(file=text, width=200))
+    watcher.loading(config)
+    watcher.started(len(results))
+    for result in results:
+        watcher.solved(result)
+    return text.getvalue().splitlines()
+
+
+def test_loading_is_told_with_the_run_type(a_config: Configs) -> None:
+    assert plain(a_config(run_type="oracle"), []) == ["loading models for oracle"]
+
+
+@pytest.mark.parametrize(("problems", "lines"), [(1, 1), (7, 7), (10, 10), (100, 10), (1000, 10)])
+def test_a_run_of_any_length_is_told_in_ten_lines_at_the_most(
+    a_config: Configs, a_result: Results, problems: int, lines: int
+) -> None:
+    assert len(plain(a_config(), [a_result()] * problems)) == 1 + lines
+
+
+@pytest.mark.parametrize("problems", [1, 9, 11, 19, 25, 99])
+def test_the_last_line_tells_the_end(a_config: Configs, a_result: Results, problems: int) -> None:
+    *_, last = plain(a_config(), [a_result()] * problems)
+    assert last.startswith(f"{problems}/{problems}  accuracy 100.0%")
+
+
+def test_a_line_tells_accuracy_acceptance_and_failures(
+    a_result: Results, a_solution: Solutions, a_candidate: Candidates
+) -> None:
+    replaced = StepRecord((a_candidate("draft"), a_candidate("target")), 1, "escalate")
+    tallies = Tallies()
+    for result in (
+        a_result(True),
+        a_result(False, solution=a_solution("q", replaced)),
+        a_result(None, finish="failed", error="boom"),
+    ):
+        tallies.add(result)
+    assert tallies.line().startswith("accuracy 50.0%  acceptance 66.7%  ")
+    assert tallies.line().endswith("  1 failed")
+
+
+def test_a_line_before_any_problem_has_no_shares() -> None:
+    assert Tallies().line() == "accuracy –  acceptance –  0.0 steps/s  0 tokens/s"
+
+
+def test_tokens_count_those_of_every_model(a_result: Results) -> None:
+    tallies = Tallies()
+    tallies.add(a_result())
+    tallies.add(a_result())
+    assert (tallies.steps, tallies.tokens, tallies.solved) == (2, 6, 2)
+
+
+def test_a_terminal_sees_one_line_that_ends_with_the_figures(a_config: Configs, a_result: Results) -> None:
+    text = io.StringIO()
+    console = Console(file=text, width=200, force_terminal=True, color_system=None, _environ={"TERM": "xterm"})
+    with LiveWatcher(console) as watcher:
+        watcher.loading(a_config(run_type="oracle"))
+        watcher.started(3)
+        for right in (True, True, False):
+            watcher.solved(a_result(right))
+    *_, last = [line for line in text.getvalue().splitlines() if "solving" in line]
+    assert "3/3" in last
+    assert "accuracy 66.7%  acceptance 100.0%" in last
+
+
+def test_a_terminal_has_its_cursor_back_after_an_error(a_config: Configs) -> None:
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, _environ={"TERM": "xterm"})
+    with suppress(ValueError), LiveWatcher(console) as watcher:
+        watcher.loading(a_config())
+        raise ValueError("the run fell over")
+    hidden, shown = text.getvalue().rfind("\x1b[?25l"), text.getvalue().rfind("\x1b[?25h")
+    assert 0 <= hidden < shown
