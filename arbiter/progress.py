@@ -77,6 +77,7 @@ class LiveWatcher:
             console=console,
         )
         self._task = self._progress.add_task("loading models", total=None, figures="")
+        self._run_type = ""
         self._tallies = Tallies()
 
     def __enter__(self) -> "LiveWatcher":
@@ -87,11 +88,12 @@ class LiveWatcher:
         self._progress.stop()
 
     def loading(self, config: Config) -> None:
+        self._run_type = config.run_type
         self._progress.update(self._task, description=f"{config.run_type}: loading models")
 
     def started(self, problems: int) -> None:
         self._tallies = Tallies()
-        self._progress.update(self._task, description="solving", total=problems)
+        self._progress.update(self._task, description=self._run_type, total=problems)
 
     def solved(self, result: Result) -> None:
         self._tallies.add(result)

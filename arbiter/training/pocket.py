@@ -13,6 +13,7 @@
 # (torch and transformers are typed in part)
 
 import itertools
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,26 +22,29 @@ from typing import Any
 import anyio
 import structlog
 import torch
+from rich.console import Console
 from transformers import PreTrainedModel
 
 from arbiter.backends.opening import open_models
-from arbiter.bench import make_task
+from arbiter.bench import run_problems
 from arbiter.config import Config, load_config, override
 from arbiter.data import Problem
 from arbiter.pocket import world
-from arbiter.ring import open_ring, solve_all
-from arbiter.runs import training_rows
+from arbiter.progress import PlainWatcher
+from arbiter.results import Result
+from arbiter.runs import Row, RunFolder, read_records
 from arbiter.training.language import llama_config, train_language_model
-from arbiter.training.loop import Labelled, Settings
-from arbiter.training.scoring import router_row, solution_row, train_prm, train_router
+from arbiter.training.loop import Settings
+from arbiter.training.scoring import balanced, router_row, solution_row, train_prm, train_router
 from arbiter.training.tokenizer import Text, train_tokenizer
-from protocols.records import Solution
 
 SEED = 2512
 MODELS = Path(__file__).parent.parent / "pocket" / "models"
 CONTEXT = 512
 PRM_PROBLEMS = 5000
 ROUTER_PROBLEMS = 4000
+HELD_OUT = 250  # problems of either, for the figures in the log
+RUNS = Path("runs") / "train-pocket"
 DRAFT_WEIGHTS: world.Weights = {"+": 0.47, "-": 0.46, "*": 0.03, "mod": 0.04}
 
 log = structlog.get_logger("arbiter.training")
@@ -73,56 +77,54 @@ def _make_language_model(name: str, shape: tuple[int, int, int], settings: Setti
     text = Text.load(MODELS / "draft")
     model = train_language_model(llama_config(text, *shape), text, settings, SEED, weights)
     _save(model, name, text)
+    shutil.rmtree(RUNS, ignore_errors=True)  # runs of the model before
 
 
 def make_prm() -> None:
-    """Train the PRM on solutions that draft and target wrote by turns, each step labelled by the world's own rules."""
+    """Train the PRM on solutions that draft and target wrote by turns, each checked by the world's own rules."""
     drawn = _drawn(SEED + 10, PRM_PROBLEMS)
-    config = _sampling_config({"run_type": "random", "sampling": {"temperature": 0.7}})
-    solutions = anyio.run(_solved, config, drawn)
+    folder = _ran("prm", {"run_type": "random", "sampling": {"temperature": 0.7}}, drawn)
+    written = {
+        result.solution.problem: [step.kept.text for step in result.solution.steps]
+        for result in read_records(folder / "results.jsonl", Result)
+    }
     text = Text.load(MODELS / "target")
-    rows: list[Labelled] = []
-    for solution in solutions:
-        steps = [step.kept.text for step in solution.steps]
-        problem = drawn[solution.problem]
-        rows.append(solution_row(text, problem.question, steps, problem.right_steps(steps)))
+    rows = [solution_row(text, problem, written[name]) for name, problem in drawn.items()]
+    held_out = [solution_row(text, drawn[name], written[name], ends_only=True) for name in list(drawn)[:HELD_OUT]]
     settings = Settings(updates=len(rows) * 4 // 32, batch=32, learning_rate=1e-3)
-    _save(train_prm(MODELS / "target", text, rows, settings, SEED), "prm", text)
+    _save(train_prm(MODELS / "target", text, rows[HELD_OUT:], held_out, settings, SEED), "prm", text)
+    shutil.rmtree(RUNS / "router", ignore_errors=True)  # scored by the model before
 
 
 def make_router() -> None:
     """Train the router on the advantage of the target, as the PRM sees it at each step of a generate run."""
-    drawn = _drawn(SEED + 20, ROUTER_PROBLEMS)
-    solutions = anyio.run(_solved, _sampling_config({"run_type": "generate"}), drawn)
+    folder = _ran("router", {"run_type": "generate"}, _drawn(SEED + 20, ROUTER_PROBLEMS))
+    steps = sorted(read_records(folder / "rows.jsonl", Row), key=lambda row: (int(row.problem), row.step))
     text = Text.load(MODELS / "prm")
-    rows = [router_row(text, row) for solution in solutions for row in training_rows(solution)]
-    positive = sum(row.labels[-1] for row in rows)
-    log.info("rows", steps=len(rows), positive=positive)
-    settings = Settings(updates=2 * min(positive, len(rows) - positive) * 4 // 32, batch=32, learning_rate=5e-4)
-    _save(train_router(MODELS / "prm", text, rows, settings, SEED), "router", text)
+    held_out = [router_row(text, row) for row in steps if int(row.problem) < HELD_OUT]
+    rows = balanced([router_row(text, row) for row in steps if int(row.problem) >= HELD_OUT], SEED)
+    settings = Settings(updates=len(rows) * 4 // 32, batch=32, learning_rate=5e-4)
+    _save(train_router(MODELS / "prm", text, rows, held_out, settings, SEED), "router", text)
 
 
 def _drawn(seed: int, count: int) -> dict[str, world.PocketProblem]:
     return {str(index): problem for index, problem in enumerate(itertools.islice(world.problems(seed, "train"), count))}
 
 
-def _sampling_config(changes: dict[str, Any]) -> Config:
-    return override(load_config("pocket"), changes, "recipe")
+def _ran(name: str, changes: dict[str, Any], drawn: dict[str, world.PocketProblem]) -> Path:
+    """The folder of a run of this very system over the drawn problems; one that was finished before is used again."""
+    folder = RUNS / name
+    if not (folder / "summary.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        problems = [Problem(key, problem.question, str(problem.answer)) for key, problem in drawn.items()]
+        anyio.run(_run, override(load_config("pocket"), changes, "recipe"), problems, folder)
+    return folder
 
 
-async def _solved(config: Config, drawn: dict[str, world.PocketProblem]) -> list[Solution]:
-    """The solutions of a run of this very system over the drawn problems, in a fixed order."""
-    solutions: dict[str, Solution] = {}
-
-    async def keep(solution: Solution) -> None:
-        solutions[solution.problem] = solution
-        if len(solutions) % 500 == 0:
-            log.info("solved", problems=len(solutions), of=len(drawn))
-
-    tasks = (make_task(config, Problem(key, problem.question)) for key, problem in drawn.items())
-    async with open_models(config) as models, open_ring(models) as ring:
-        await solve_all(ring, tasks, config.limits.problems, keep)
-    return [solutions[key] for key in drawn]
+async def _run(config: Config, problems: list[Problem], out: Path) -> None:
+    async with open_models(config) as models:
+        with RunFolder(config, out) as folder:
+            await run_problems(config, problems, models, folder, PlainWatcher(Console(stderr=True)))
 
 
 def _save(model: PreTrainedModel, name: str, text: Text) -> None:

@@ -1,7 +1,7 @@
 """Training of the pocket PRM and router: sequence classifiers read at the last token of a step.
 
 Both read the text that the ring's scorers read (``PromptTemplate.render_candidate``). The PRM learns from all
-steps of a solution in one pass; the router from one row a step, since its candidate may not be in its history.
+tokens of a solution in one pass; the router from one row a step, since its candidate may not be in its history.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -24,13 +24,22 @@ from arbiter.training.tokenizer import Text
 from protocols.records import Transcript
 
 
-def solution_row(text: Text, question: str, steps: Sequence[str], right: Sequence[bool]) -> Labelled:
-    """A solution for the PRM: its label at the last token of each step is whether it is right so far."""
-    ids = text.ids(world.PROMPT.format(question=question))
+def solution_row(text: Text, problem: world.PocketProblem, steps: Sequence[str], ends_only: bool = False) -> Labelled:
+    """A solution for the PRM: at each of its tokens (or step ends), whether everything up to there is right.
+
+    The PRM is read at the last token of a step, but learns to check a step where it goes wrong: labels at the
+    ends alone leave a small model guessing.
+    """
+    ids = text.ids(world.PROMPT.format(question=problem.question))
     labels = [IGNORED] * len(ids)
-    for step, is_right in zip(steps, right, strict=True):
-        added = text.ids(step + world.SEPARATOR)
-        ids, labels = ids + added, labels + [IGNORED] * (len(added) - 1) + [int(is_right)]
+    right, so_far = problem.steps, True
+    for index, step in enumerate(steps):
+        written = text.ids(step + world.SEPARATOR)
+        expected = text.ids(right[index] + world.SEPARATOR) if index < len(right) else []
+        for place, token in enumerate(written):
+            so_far = so_far and place < len(expected) and token == expected[place]
+            ids.append(token)
+            labels.append(int(so_far) if not ends_only or place == len(written) - 1 else IGNORED)
     return Labelled(ids, labels)
 
 
@@ -54,19 +63,28 @@ def balanced(rows: Sequence[Labelled], seed: int) -> list[Labelled]:
 
 
 def train_prm(
-    base: Path, text: Text, rows: Sequence[Labelled], settings: Settings, seed: int
+    base: Path,
+    text: Text,
+    rows: Sequence[Labelled],
+    held_out: Sequence[Labelled],
+    settings: Settings,
+    seed: int,
 ) -> LlamaForSequenceClassification:
     """A value head on the language model ``base``: the sigmoid of its one logit is h(x, z)."""
     torch.manual_seed(seed)
     model = LlamaForSequenceClassification.from_pretrained(base, num_labels=1, dtype=torch.float32)
-    held_out = rows[: len(rows) // 20]
-    batches = _batches(text, rows[len(held_out) :], settings.batch, seed)
+    batches = _batches(text, rows, settings.batch, seed)
     fit(model, batches, _value_loss, settings, lambda: _evaluated(model, text, held_out))
     return model
 
 
 def train_router(
-    prm: Path, text: Text, rows: Sequence[Labelled], settings: Settings, seed: int
+    prm: Path,
+    text: Text,
+    rows: Sequence[Labelled],
+    held_out: Sequence[Labelled],
+    settings: Settings,
+    seed: int,
 ) -> LlamaForSequenceClassification:
     """Two classes, starting from the PRM: class 1 ("the target writes a better step") from its negated value head."""
     torch.manual_seed(seed)
@@ -76,8 +94,7 @@ def train_router(
     )
     with torch.no_grad():
         model.score.weight.copy_(torch.cat([reward.score.weight, -reward.score.weight]) / 2)
-    held_out = rows[: len(rows) // 20]
-    batches = _batches(text, balanced(rows[len(held_out) :], seed), settings.batch, seed)
+    batches = _batches(text, rows, settings.batch, seed)
     fit(model, batches, _class_loss, settings, lambda: _evaluated(model, text, held_out))
     return model
 

@@ -1,0 +1,36 @@
+"""The benchmarks' own commands, on a few problems."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+def printed(name: str, *options: str) -> dict[str, object]:
+    command = [sys.executable, str(BENCHMARKS / name), *options, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    return json.loads(done.stdout)
+
+
+def test_the_table_of_policies_has_a_run_for_each_and_compares_with_chance_at_equal_rates() -> None:
+    found = printed("policies.py", "--limit", "12")
+    points = found["points"]
+    assert isinstance(points, dict)
+    assert set(points) == {
+        "draft",
+        "rsd",
+        "router",
+        "oracle",
+        "target",
+        "random at router's rate",
+        "random at rsd's rate",
+    }
+    assert {point["problems"] for point in points.values()} == {12}
+    assert points["random at router's rate"]["threshold"] == 1 - points["router"]["acceptance_rate"]
+
+
+def test_batching_is_compared_problem_by_problem() -> None:
+    found = printed("batching.py", "--limit", "6")
+    assert found["problems"] == 6
