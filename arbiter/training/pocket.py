@@ -5,7 +5,8 @@
     tokenizer   merges learned from the world's own text
     draft       a small Llama that has seen few multiplications
     target      a larger one that has seen everything, for longer
-    prm         a value head on the target, from sampled solutions that a program has checked step by step
+    checker     the target grown by two layers, which tells replaced digits from right ones
+    prm         the checker, which judges steps: from sampled solutions that a program has checked step by step
     router      two classes, from the PRM, on the rows of a ``generate`` run of this very system
 """
 
@@ -13,6 +14,7 @@
 # (torch and transformers are typed in part)
 
 import itertools
+import random
 import shutil
 import sys
 from collections.abc import Callable
@@ -21,9 +23,8 @@ from typing import Any
 
 import anyio
 import structlog
-import torch
 from rich.console import Console
-from transformers import PreTrainedModel
+from transformers import LlamaForSequenceClassification, PreTrainedModel
 
 from arbiter.backends.opening import open_models
 from arbiter.bench import run_problems
@@ -35,15 +36,24 @@ from arbiter.results import Result
 from arbiter.runs import Row, RunFolder, read_records
 from arbiter.training.language import llama_config, train_language_model
 from arbiter.training.loop import Settings
-from arbiter.training.scoring import balanced, router_row, solution_row, train_prm, train_router
+from arbiter.training.scoring import (
+    PRM_INTERMEDIATE,
+    balanced,
+    gather,
+    grown,
+    router_row,
+    slipped_row,
+    solution_row,
+    train_prm,
+    train_router,
+)
 from arbiter.training.tokenizer import Text, train_tokenizer
 
 SEED = 2512
 MODELS = Path(__file__).parent.parent / "pocket" / "models"
 CONTEXT = 512
 PRM_PROBLEMS = 5000
-ROUTER_PROBLEMS = 4000
-HELD_OUT = 250  # problems of either, for the figures in the log
+ROUTER_PROBLEMS = 2000
 RUNS = Path("runs") / "train-pocket"
 DRAFT_WEIGHTS: world.Weights = {"+": 0.47, "-": 0.46, "*": 0.03, "mod": 0.04}
 
@@ -80,8 +90,18 @@ def _make_language_model(name: str, shape: tuple[int, int, int], settings: Setti
     shutil.rmtree(RUNS, ignore_errors=True)  # runs of the model before
 
 
+def make_checker() -> None:
+    """Grow the target by two layers, and teach it to tell replaced digits from right ones."""
+    text, rng = Text.load(MODELS / "target"), random.Random(SEED)
+    drawn = itertools.islice(world.problems(SEED + 5, "train"), 15_000)
+    slips = [slipped_row(text, problem, rng, rate=0.1) for problem in drawn]
+    model = grown(MODELS / "target", text, PRM_INTERMEDIATE, SEED)
+    train_prm(model, text, slips, Settings(updates=650, batch=32, learning_rate=1e-3), SEED)
+    model.save_pretrained(RUNS / "checker")
+
+
 def make_prm() -> None:
-    """Train the PRM on solutions that draft and target wrote by turns, each checked by the world's own rules."""
+    """Teach the checker to judge steps, on solutions that draft and target wrote by turns."""
     drawn = _drawn(SEED + 10, PRM_PROBLEMS)
     folder = _ran("prm", {"run_type": "random", "sampling": {"temperature": 0.7}}, drawn)
     written = {
@@ -89,10 +109,11 @@ def make_prm() -> None:
         for result in read_records(folder / "results.jsonl", Result)
     }
     text = Text.load(MODELS / "target")
-    rows = [solution_row(text, problem, written[name]) for name, problem in drawn.items()]
-    held_out = [solution_row(text, drawn[name], written[name], ends_only=True) for name in list(drawn)[:HELD_OUT]]
-    settings = Settings(updates=len(rows) * 4 // 32, batch=32, learning_rate=1e-3)
-    _save(train_prm(MODELS / "target", text, rows[HELD_OUT:], held_out, settings, SEED), "prm", text)
+    attempts = [solution_row(text, problem, written[name]) for name, problem in drawn.items()]
+    model = LlamaForSequenceClassification.from_pretrained(RUNS / "checker")
+    gather(model, text, SEED)
+    train_prm(model, text, attempts, Settings(updates=400, batch=32, learning_rate=5e-4), SEED)
+    _save(model, "prm", text)
     shutil.rmtree(RUNS / "router", ignore_errors=True)  # scored by the model before
 
 
@@ -101,10 +122,9 @@ def make_router() -> None:
     folder = _ran("router", {"run_type": "generate"}, _drawn(SEED + 20, ROUTER_PROBLEMS))
     steps = sorted(read_records(folder / "rows.jsonl", Row), key=lambda row: (int(row.problem), row.step))
     text = Text.load(MODELS / "prm")
-    held_out = [router_row(text, row) for row in steps if int(row.problem) < HELD_OUT]
-    rows = balanced([router_row(text, row) for row in steps if int(row.problem) >= HELD_OUT], SEED)
+    rows = balanced([router_row(text, row) for row in steps], SEED)
     settings = Settings(updates=len(rows) * 4 // 32, batch=32, learning_rate=5e-4)
-    _save(train_router(MODELS / "prm", text, rows, held_out, settings, SEED), "router", text)
+    _save(train_router(MODELS / "prm", text, rows, settings, SEED), "router", text)
 
 
 def _drawn(seed: int, count: int) -> dict[str, world.PocketProblem]:
@@ -137,11 +157,11 @@ STAGES: dict[str, Callable[[], None]] = {
     "tokenizer": make_tokenizer,
     "draft": make_draft,
     "target": make_target,
+    "checker": make_checker,
     "prm": make_prm,
     "router": make_router,
 }
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     for stage in sys.argv[1:] or STAGES:
         STAGES[stage]()

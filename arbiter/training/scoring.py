@@ -1,12 +1,14 @@
 """Training of the pocket PRM and router: sequence classifiers read at the last token of a step.
 
 Both read the text that the ring's scorers read (``PromptTemplate.render_candidate``). The PRM learns from all
-tokens of a solution in one pass; the router from one row a step, since its candidate may not be in its history.
+steps of a solution in one pass; the router from one row a step, since its candidate may not be in its history.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
 
+import copy
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 
 import torch
 from torch.nn import functional
-from transformers import LlamaForSequenceClassification, PreTrainedModel
+from transformers import LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedModel
 
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.pocket import world
@@ -23,23 +25,35 @@ from arbiter.training.loop import IGNORED, Batch, Labelled, Settings, collated, 
 from arbiter.training.tokenizer import Text
 from protocols.records import Transcript
 
+_LOOK_BACK_PAIRS = 4  # of the rotary pairs, the fastest: they tell neighbours apart
+_LOOK_BACK_SHARPNESS = 6.0
 
-def solution_row(text: Text, problem: world.PocketProblem, steps: Sequence[str], ends_only: bool = False) -> Labelled:
-    """A solution for the PRM: at each of its tokens (or step ends), whether everything up to there is right.
+PRM_INTERMEDIATE = 352  # of the target's 384: so that the four models stay under 8 MB
 
-    The PRM is read at the last token of a step, but learns to check a step where it goes wrong: labels at the
-    ends alone leave a small model guessing.
+
+def solution_row(text: Text, problem: world.PocketProblem, steps: Sequence[str]) -> Labelled:
+    """A solution as a model wrote it: at the last token of each step, whether all is right up to there."""
+    ids = text.ids(world.PROMPT.format(question=problem.question))
+    labels = [IGNORED] * len(ids)
+    for step, right in zip(steps, problem.right_steps(steps), strict=True):
+        written = text.ids(step + world.SEPARATOR)
+        ids += written
+        labels += [IGNORED] * (len(written) - 1) + [int(right)]
+    return Labelled(ids, labels)
+
+
+def slipped_row(text: Text, problem: world.PocketProblem, rng: random.Random, rate: float) -> Labelled:
+    """A right solution in which each digit is another one with the chance ``rate``; each token is labelled for itself.
+
+    Telling replaced tokens teaches to check a place from hundreds of places a solution (as ELECTRA does, Clark
+    et al. 2020), where the end of a step tells only that something was wrong somewhere.
     """
     ids = text.ids(world.PROMPT.format(question=problem.question))
     labels = [IGNORED] * len(ids)
-    right, so_far = problem.steps, True
-    for index, step in enumerate(steps):
-        written = text.ids(step + world.SEPARATOR)
-        expected = text.ids(right[index] + world.SEPARATOR) if index < len(right) else []
-        for place, token in enumerate(written):
-            so_far = so_far and place < len(expected) and token == expected[place]
-            ids.append(token)
-            labels.append(int(so_far) if not ends_only or place == len(written) - 1 else IGNORED)
+    for token in text.ids(world.SEPARATOR.join(problem.steps)):
+        slips = token in text.digits and rng.random() < rate
+        ids.append(rng.choice([digit for digit in text.digits if digit != token]) if slips else token)
+        labels.append(int(not slips))
     return Labelled(ids, labels)
 
 
@@ -63,26 +77,117 @@ def balanced(rows: Sequence[Labelled], seed: int) -> list[Labelled]:
 
 
 def train_prm(
-    base: Path,
-    text: Text,
-    rows: Sequence[Labelled],
-    held_out: Sequence[Labelled],
-    settings: Settings,
-    seed: int,
-) -> LlamaForSequenceClassification:
-    """A value head on the language model ``base``: the sigmoid of its one logit is h(x, z)."""
+    model: LlamaForSequenceClassification, text: Text, rows: Sequence[Labelled], settings: Settings, seed: int
+) -> None:
+    """Teach a value head in place: the sigmoid of its one logit is h(x, z). One row in twenty is held out."""
     torch.manual_seed(seed)
-    model = LlamaForSequenceClassification.from_pretrained(base, num_labels=1, dtype=torch.float32)
-    batches = _batches(text, rows, settings.batch, seed)
+    held_out = rows[: len(rows) // 20]
+    batches = _batches(text, rows[len(held_out) :], settings.batch, seed)
     fit(model, batches, _value_loss, settings, lambda: _evaluated(model, text, held_out))
+
+
+def grown(base: Path, text: Text, intermediate: int, seed: int) -> LlamaForSequenceClassification:
+    """A value head over the language model ``base`` with two layers more on top, made to compare and to gather.
+
+    A language model's prediction of a token is there after its last layer, one place before the token. Only a
+    layer above can compare the two, and only one above that can gather the comparisons: a verifier as deep as
+    the writer has to learn arithmetic anew. So the first new layer starts by looking one place back
+    (``_look_back``); the second does nothing until it is woken (``gather``). To keep the weights small, each
+    layer keeps the ``intermediate`` neurons whose output weights are largest.
+    """
+    torch.manual_seed(seed)
+    language = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)
+    config = copy.deepcopy(language.config)
+    config.num_hidden_layers, config.intermediate_size, config.num_labels = (
+        language.config.num_hidden_layers + 2,
+        intermediate,
+        1,
+    )
+    model = LlamaForSequenceClassification(config)
+    old: Any = language.model
+    new: Any = model.model
+    with torch.no_grad():
+        new.embed_tokens.load_state_dict(old.embed_tokens.state_dict())
+        new.norm.load_state_dict(old.norm.state_dict())
+        for source, layer in zip(old.layers, new.layers, strict=False):
+            layer.load_state_dict(_narrowed(source.state_dict(), intermediate))
+        _look_back(new.layers[-2], _last_states(old, text, seed))
+        new.layers[-1].self_attn.o_proj.weight.zero_()
+        new.layers[-1].mlp.down_proj.weight.zero_()
+    new.layers[-1].requires_grad_(requires_grad=False)
     return model
+
+
+@torch.no_grad()
+def gather(model: LlamaForSequenceClassification, text: Text, seed: int) -> None:
+    """Wake the last layer of a ``grown`` PRM that has learned to judge tokens: it starts by reading the worst one.
+
+    One head's keys are how wrong a token is by the model's own score, whatever its distance; what it reads is
+    that score, and it adds to the score of the token that asks.
+    """
+    backbone: Any = model.model
+    layer: Any = backbone.layers[-1]
+    layer.requires_grad_(requires_grad=True)
+    states = _last_states(backbone, text, seed)
+    scale = states.pow(2).mean(-1, keepdim=True).sqrt()
+    constant = torch.linalg.lstsq(states / scale, torch.ones(len(states), 1)).solution[:, 0]
+    judged = model.score.weight[0] * backbone.norm.weight
+    size: int = layer.self_attn.head_dim
+    slowest = size // 2 - 1  # of the rotary pairs: the same at all distances that occur
+    for weight in (layer.self_attn.q_proj.weight, layer.self_attn.k_proj.weight, layer.self_attn.v_proj.weight):
+        weight[:size] = 0.0
+    layer.self_attn.q_proj.weight[slowest] = constant * size**0.5
+    layer.self_attn.k_proj.weight[slowest] = -judged
+    layer.self_attn.v_proj.weight[0] = judged
+    layer.self_attn.o_proj.weight[:, 0] = 2 * scale.mean() * judged / judged.pow(2).sum()
+
+
+def _last_states(backbone: Any, text: Text, seed: int) -> torch.Tensor:  # noqa: ANN401 - transformers' own class
+    """What the last layer leaves for each token of some solutions, before the norm: shape (tokens, hidden)."""
+    states: list[torch.Tensor] = []
+    hook = backbone.norm.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0][0]))
+    for problem in itertools.islice(world.problems(seed, "train"), 50):
+        written = world.PROMPT.format(question=problem.question) + world.SEPARATOR.join(problem.steps)
+        backbone(torch.tensor([text.ids(written)]))
+    hook.remove()
+    return torch.cat(states)
+
+
+def _look_back(layer: Any, states: torch.Tensor) -> None:  # noqa: ANN401 - transformers' own class
+    """Start a layer so that each token reads what the layers below left one place before it.
+
+    Queries and keys are the same vector for all tokens (the direction of ``states`` that is most nearly
+    constant), so that only the rotary positions tell them apart; the queries are turned back by one place.
+    What is read is added in another orientation, so that it does not cover what is there.
+    """
+    hidden, size = states.shape[-1], layer.self_attn.head_dim
+    scale = states.pow(2).mean(-1, keepdim=True).sqrt()
+    normed = states / scale
+    constant = torch.linalg.lstsq(normed, torch.ones(len(normed), 1)).solution[:, 0]
+    frequencies = 10000.0 ** (-2 * torch.arange(_LOOK_BACK_PAIRS) / size)
+    query, key = torch.zeros(size), torch.zeros(size)
+    query[:_LOOK_BACK_PAIRS] = _LOOK_BACK_SHARPNESS * frequencies.cos()
+    query[size // 2 : size // 2 + _LOOK_BACK_PAIRS] = -_LOOK_BACK_SHARPNESS * frequencies.sin()
+    key[:_LOOK_BACK_PAIRS] = _LOOK_BACK_SHARPNESS
+    heads = hidden // size
+    layer.self_attn.q_proj.weight.copy_(torch.outer(query.repeat(heads), constant))
+    layer.self_attn.k_proj.weight.copy_(torch.outer(key.repeat(heads), constant))
+    layer.self_attn.v_proj.weight.copy_(torch.eye(hidden))
+    orientation = torch.linalg.qr(torch.randn(hidden, hidden)).Q
+    layer.self_attn.o_proj.weight.copy_(orientation * scale.mean())
+
+
+def _narrowed(state: dict[str, torch.Tensor], intermediate: int) -> dict[str, torch.Tensor]:
+    """A layer's weights with the ``intermediate`` neurons of largest output weight."""
+    kept = state["mlp.down_proj.weight"].norm(dim=0).topk(intermediate).indices.sort().values
+    rows = {name: state[name][kept] for name in ("mlp.gate_proj.weight", "mlp.up_proj.weight")}
+    return {**state, **rows, "mlp.down_proj.weight": state["mlp.down_proj.weight"][:, kept]}
 
 
 def train_router(
     prm: Path,
     text: Text,
     rows: Sequence[Labelled],
-    held_out: Sequence[Labelled],
     settings: Settings,
     seed: int,
 ) -> LlamaForSequenceClassification:
@@ -94,7 +199,8 @@ def train_router(
     )
     with torch.no_grad():
         model.score.weight.copy_(torch.cat([reward.score.weight, -reward.score.weight]) / 2)
-    batches = _batches(text, rows, settings.batch, seed)
+    held_out = rows[: len(rows) // 20]
+    batches = _batches(text, rows[len(held_out) :], settings.batch, seed)
     fit(model, batches, _class_loss, settings, lambda: _evaluated(model, text, held_out))
     return model
 
@@ -117,8 +223,11 @@ def _labelled_logits(model: PreTrainedModel, batch: Batch) -> tuple[torch.Tensor
 
 
 def _value_loss(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+    """Cross-entropy, the rarer class weighted up to the other one: wrong ones are few."""
     logits, labels = _labelled_logits(model, batch)
-    return functional.binary_cross_entropy_with_logits(logits[:, 0], labels.float())
+    right = labels.float().mean().clamp(0.01, 0.99)
+    weight = torch.where(labels == 1, 0.5 / right, 0.5 / (1 - right))
+    return functional.binary_cross_entropy_with_logits(logits[:, 0], labels.float(), weight)
 
 
 def _class_loss(model: PreTrainedModel, batch: Batch) -> torch.Tensor:

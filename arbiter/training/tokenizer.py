@@ -35,6 +35,7 @@ class Text:
         self.tokenizer = tokenizer
         self.end = cast("int", tokenizer.eos_token_id)
         self.pad = cast("int", tokenizer.pad_token_id)
+        self.digits = [self.ids(digit)[0] for digit in "0123456789"]
         self.longest = cast("int", tokenizer.model_max_length)
 
     @classmethod

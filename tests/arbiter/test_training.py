@@ -16,7 +16,17 @@ from arbiter.runs import Row
 from arbiter.training.language import encoded, llama_config, step_accuracy, train_language_model
 from arbiter.training.loop import IGNORED, Labelled, Settings, collated, windows
 from arbiter.training.pocket import MODELS, STAGES
-from arbiter.training.scoring import auroc, balanced, router_row, solution_row, train_prm, train_router
+from arbiter.training.scoring import (
+    PRM_INTERMEDIATE,
+    auroc,
+    balanced,
+    grown,
+    router_row,
+    slipped_row,
+    solution_row,
+    train_prm,
+    train_router,
+)
 from arbiter.training.tokenizer import Text
 from protocols.records import Step, Transcript
 
@@ -33,12 +43,6 @@ def problem() -> world.PocketProblem:
     return next(world.problems(5, "train"))
 
 
-def labelled_ends(text: Text, row: Labelled) -> list[int]:
-    """The labels at the tokens that close a step."""
-    ends = {text.ids("." + world.SEPARATOR)[-1]}
-    return [label for token, label in zip(row.ids, row.labels, strict=True) if token in ends and label != IGNORED]
-
-
 def test_only_the_solution_is_learned_and_it_ends(text: Text, problem: world.PocketProblem) -> None:
     row = encoded(text, problem)
     learned = [label for label in row.labels if label != IGNORED]
@@ -46,23 +50,33 @@ def test_only_the_solution_is_learned_and_it_ends(text: Text, problem: world.Poc
     assert learned == row.ids[-len(learned) :]
 
 
-def test_a_right_solution_is_right_at_each_of_its_tokens(text: Text, problem: world.PocketProblem) -> None:
-    row = solution_row(text, problem, problem.steps)
-    assert {label for label in row.labels if label != IGNORED} == {1}
-
-
-def test_nothing_is_right_from_the_first_wrong_token_on(text: Text, problem: world.PocketProblem) -> None:
-    wrong = [problem.steps[0].replace("=", "=1", 1), *problem.steps[1:]]
-    labels = [label for label in solution_row(text, problem, wrong).labels if label != IGNORED]
-    assert labels == sorted(labels, reverse=True)
-    assert labels[0] == 1
-    assert labelled_ends(text, solution_row(text, problem, wrong)) == [0] * len(wrong)
-
-
-def test_labels_at_the_ends_alone_are_the_worlds_verdicts(text: Text, problem: world.PocketProblem) -> None:
+def test_the_ends_of_steps_are_labelled_with_the_worlds_verdicts(text: Text, problem: world.PocketProblem) -> None:
     written = [*problem.steps[:1], "1+1: 1+1=3: 3.", *problem.steps[2:]]
-    labels = [label for label in solution_row(text, problem, written, ends_only=True).labels if label != IGNORED]
+    row = solution_row(text, problem, written)
+    labels = [label for label in row.labels if label != IGNORED]
     assert labels == [int(right) for right in problem.right_steps(written)]
+    assert text.tokenizer.decode(row.ids).count(world.SEPARATOR) == len(written)
+
+
+def test_a_slip_is_a_digit_in_the_place_of_another_and_is_labelled_where_it_stands(
+    text: Text, problem: world.PocketProblem
+) -> None:
+    whole = slipped_row(text, problem, random.Random(1), rate=0.0)
+    slipped = slipped_row(text, problem, random.Random(1), rate=0.3)
+    changed = [index for index, pair in enumerate(zip(whole.ids, slipped.ids, strict=True)) if pair[0] != pair[1]]
+    assert changed
+    assert {whole.ids[index] for index in changed} | {slipped.ids[index] for index in changed} <= set(text.digits)
+    assert [index for index, label in enumerate(slipped.labels) if label == 0] == changed
+    assert 0 not in whole.labels
+
+
+def test_the_grown_prm_starts_by_looking_one_place_back(text: Text) -> None:
+    prm = grown(MODELS / "target", text, PRM_INTERMEDIATE, seed=1)
+    prm.set_attn_implementation("eager")
+    ids = torch.tensor([text.ids(world.PROMPT.format(question="Compute (12+30)*7."))])
+    with torch.inference_mode():
+        layer = prm.model(ids, output_attentions=True).attentions[-2][0].mean(0)
+    assert layer.diagonal(-1)[3:].mean() > 0.5
 
 
 @pytest.mark.parametrize(("target_score", "label"), [(0.9, 1), (0.2, 0), (0.1, 0)])
@@ -120,21 +134,18 @@ def test_a_language_model_learns_and_the_same_seed_learns_the_same(text: Text) -
 
 
 def test_the_prm_learns_from_solutions_and_the_router_starts_from_the_prm(text: Text, tmp_path: Path) -> None:
-    language = train_language_model(llama_config(text, 32, 1, 32), text, QUICK, seed=3)
-    language.save_pretrained(tmp_path / "language")
-    drawn = list(itertools.islice(world.problems(9, "train"), 12))
-    broken = [[step.replace("=", "=9", 1) for step in found.steps] for found in drawn]
-    rows = [
-        solution_row(text, found, steps)
-        for found, wrong in zip(drawn, broken, strict=True)
-        for steps in (found.steps, wrong)
-    ]
-    prm = train_prm(tmp_path / "language", text, rows, rows, QUICK, seed=3)
+    drawn = list(enumerate(itertools.islice(world.problems(9, "train"), 40)))
+    written = [[step.replace("=", "=9", 1) if index % 2 else step for step in found.steps] for index, found in drawn]
+    rows = [solution_row(text, found, steps) for (_, found), steps in zip(drawn, written, strict=True)]
+    prm = grown(MODELS / "target", text, PRM_INTERMEDIATE, seed=3)
+    before = prm.score.weight.detach().clone()
+    train_prm(prm, text, rows, QUICK, seed=3)
+    assert not torch.equal(before, prm.score.weight)
     prm.save_pretrained(tmp_path / "prm")
     labels = [Labelled(row.ids, [IGNORED] * (len(row.ids) - 1) + [index % 2]) for index, row in enumerate(rows)]
-    router = train_router(tmp_path / "prm", text, labels, labels, QUICK, seed=3)
+    router = train_router(tmp_path / "prm", text, labels, QUICK, seed=3)
     assert (prm.config.num_labels, router.config.num_labels) == (1, 2)
 
 
 def test_the_stages_stand_in_the_order_in_which_they_need_each_other() -> None:
-    assert list(STAGES) == ["tokenizer", "draft", "target", "prm", "router"]
+    assert list(STAGES) == ["tokenizer", "draft", "target", "checker", "prm", "router"]
