@@ -5,8 +5,7 @@
     tokenizer   merges learned from the world's own text
     draft       a small Llama that has seen few multiplications
     target      a larger one that has seen everything, for longer
-    checker     the target grown by two layers, which tells replaced digits from right ones
-    prm         the checker, which judges steps: from sampled solutions that a program has checked step by step
+    prm         the target grown by two layers, from sampled solutions that a program has checked step by step
     router      two classes, from the PRM, on the rows of a ``generate`` run of this very system
 """
 
@@ -24,7 +23,7 @@ from typing import Any
 import anyio
 import structlog
 from rich.console import Console
-from transformers import LlamaForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from arbiter.backends.opening import open_models
 from arbiter.bench import run_problems
@@ -39,7 +38,6 @@ from arbiter.training.loop import Settings
 from arbiter.training.scoring import (
     PRM_INTERMEDIATE,
     balanced,
-    gather,
     grown,
     router_row,
     slipped_row,
@@ -90,29 +88,20 @@ def _make_language_model(name: str, shape: tuple[int, int, int], settings: Setti
     shutil.rmtree(RUNS, ignore_errors=True)  # runs of the model before
 
 
-def make_checker() -> None:
-    """Grow the target by two layers, and teach it to tell replaced digits from right ones."""
-    text, rng = Text.load(MODELS / "target"), random.Random(SEED)
-    drawn = itertools.islice(world.problems(SEED + 5, "train"), 15_000)
-    slips = [slipped_row(text, problem, rng, rate=0.1) for problem in drawn]
-    model = grown(MODELS / "target", text, PRM_INTERMEDIATE, SEED)
-    train_prm(model, text, slips, Settings(updates=650, batch=32, learning_rate=1e-3), SEED)
-    model.save_pretrained(RUNS / "checker")
-
-
 def make_prm() -> None:
-    """Teach the checker to judge steps, on solutions that draft and target wrote by turns."""
+    """Teach the grown target to tell slips, then to judge steps that draft and target wrote by turns."""
     drawn = _drawn(SEED + 10, PRM_PROBLEMS)
     folder = _ran("prm", {"run_type": "random", "sampling": {"temperature": 0.7}}, drawn)
     written = {
         result.solution.problem: [step.kept.text for step in result.solution.steps]
         for result in read_records(folder / "results.jsonl", Result)
     }
-    text = Text.load(MODELS / "target")
+    text, rng = Text.load(MODELS / "target"), random.Random(SEED)
+    slips = [slipped_row(text, problem, rng, rate=0.1) for problem in drawn.values() for _ in range(3)]
     attempts = [solution_row(text, problem, written[name]) for name, problem in drawn.items()]
-    model = LlamaForSequenceClassification.from_pretrained(RUNS / "checker")
-    gather(model, text, SEED)
-    train_prm(model, text, attempts, Settings(updates=400, batch=32, learning_rate=5e-4), SEED)
+    model = grown(MODELS / "target", text, PRM_INTERMEDIATE, SEED)
+    train_prm(model, text, slips, Settings(updates=700, batch=32, learning_rate=1e-3), SEED)
+    train_prm(model, text, attempts, Settings(updates=500, batch=32, learning_rate=1e-3), SEED)
     _save(model, "prm", text)
     shutil.rmtree(RUNS / "router", ignore_errors=True)  # scored by the model before
 
@@ -157,7 +146,6 @@ STAGES: dict[str, Callable[[], None]] = {
     "tokenizer": make_tokenizer,
     "draft": make_draft,
     "target": make_target,
-    "checker": make_checker,
     "prm": make_prm,
     "router": make_router,
 }

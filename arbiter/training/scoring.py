@@ -92,8 +92,8 @@ def grown(base: Path, text: Text, intermediate: int, seed: int) -> LlamaForSeque
     A language model's prediction of a token is there after its last layer, one place before the token. Only a
     layer above can compare the two, and only one above that can gather the comparisons: a verifier as deep as
     the writer has to learn arithmetic anew. So the first new layer starts by looking one place back
-    (``_look_back``); the second does nothing until it is woken (``gather``). To keep the weights small, each
-    layer keeps the ``intermediate`` neurons whose output weights are largest.
+    (``_look_back``), and the second changes nothing yet. To keep the weights small, each layer keeps the
+    ``intermediate`` neurons whose output weights are largest.
     """
     torch.manual_seed(seed)
     language = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)
@@ -114,32 +114,7 @@ def grown(base: Path, text: Text, intermediate: int, seed: int) -> LlamaForSeque
         _look_back(new.layers[-2], _last_states(old, text, seed))
         new.layers[-1].self_attn.o_proj.weight.zero_()
         new.layers[-1].mlp.down_proj.weight.zero_()
-    new.layers[-1].requires_grad_(requires_grad=False)
     return model
-
-
-@torch.no_grad()
-def gather(model: LlamaForSequenceClassification, text: Text, seed: int) -> None:
-    """Wake the last layer of a ``grown`` PRM that has learned to judge tokens: it starts by reading the worst one.
-
-    One head's keys are how wrong a token is by the model's own score, whatever its distance; what it reads is
-    that score, and it adds to the score of the token that asks.
-    """
-    backbone: Any = model.model
-    layer: Any = backbone.layers[-1]
-    layer.requires_grad_(requires_grad=True)
-    states = _last_states(backbone, text, seed)
-    scale = states.pow(2).mean(-1, keepdim=True).sqrt()
-    constant = torch.linalg.lstsq(states / scale, torch.ones(len(states), 1)).solution[:, 0]
-    judged = model.score.weight[0] * backbone.norm.weight
-    size: int = layer.self_attn.head_dim
-    slowest = size // 2 - 1  # of the rotary pairs: the same at all distances that occur
-    for weight in (layer.self_attn.q_proj.weight, layer.self_attn.k_proj.weight, layer.self_attn.v_proj.weight):
-        weight[:size] = 0.0
-    layer.self_attn.q_proj.weight[slowest] = constant * size**0.5
-    layer.self_attn.k_proj.weight[slowest] = -judged
-    layer.self_attn.v_proj.weight[0] = judged
-    layer.self_attn.o_proj.weight[:, 0] = 2 * scale.mean() * judged / judged.pow(2).sum()
 
 
 def _last_states(backbone: Any, text: Text, seed: int) -> torch.Tensor:  # noqa: ANN401 - transformers' own class

@@ -148,4 +148,4 @@ def test_the_prm_learns_from_solutions_and_the_router_starts_from_the_prm(text: 
 
 
 def test_the_stages_stand_in_the_order_in_which_they_need_each_other() -> None:
-    assert list(STAGES) == ["tokenizer", "draft", "target", "checker", "prm", "router"]
+    assert list(STAGES) == ["tokenizer", "draft", "target", "prm", "router"]
