@@ -2,6 +2,7 @@
 
 from typing import ClassVar, assert_never
 
+import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from actors.actor import Actor, Posts
@@ -11,6 +12,18 @@ from protocols.errors import ProblemError
 from protocols.messages import Context, EscalateStep, RouterMail, StepChosen, StepDrafted, StepScored, Task
 from protocols.ports import Evidence
 from protocols.records import Candidate
+
+
+def same_score_for_same_text(draft: Candidate, target: Candidate) -> Candidate:
+    """``target`` with the draft's score if it wrote the same step: h(x, z) is a function of the text.
+
+    Two requests for the same text can differ in the last digits, by what shared their batches, and a difference
+    of rounding would count as an advantage.
+    """
+    if target.text != draft.text or target.rating is None or draft.rating is None:
+        return target
+    rating = msgspec.structs.replace(target.rating, value=draft.rating.value)
+    return msgspec.structs.replace(target, rating=rating)
 
 
 class Router(Actor[RouterMail]):
@@ -46,8 +59,10 @@ class Router(Actor[RouterMail]):
             second = await waiting.wait()
         finally:
             del self._waiting[task]
-        draft, targets = (message, second) if message.candidates[0].author == "draft" else (second, message)
-        await self._decide(message.context, second.id, draft.candidates[0], targets.candidates)
+        drafted, regenerated = (message, second) if message.candidates[0].author == "draft" else (second, message)
+        draft = drafted.candidates[0]
+        targets = tuple(same_score_for_same_text(draft, target) for target in regenerated.candidates)
+        await self._decide(message.context, second.id, draft, targets)
 
     async def _decide(self, context: Context, cause: str, draft: Candidate, targets: tuple[Candidate, ...]) -> None:
         task = context.task

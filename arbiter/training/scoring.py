@@ -120,7 +120,11 @@ def grown(base: Path, text: Text, intermediate: int, seed: int) -> LlamaForSeque
 def _last_states(backbone: Any, text: Text, seed: int) -> torch.Tensor:  # noqa: ANN401 - transformers' own class
     """What the last layer leaves for each token of some solutions, before the norm: shape (tokens, hidden)."""
     states: list[torch.Tensor] = []
-    hook = backbone.norm.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0][0]))
+
+    def keep(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        states.append(inputs[0][0])
+
+    hook = backbone.norm.register_forward_pre_hook(keep)
     for problem in itertools.islice(world.problems(seed, "train"), 50):
         written = world.PROMPT.format(question=problem.question) + world.SEPARATOR.join(problem.steps)
         backbone(torch.tensor([text.ids(written)]))

@@ -1,0 +1,19 @@
+"""The Router's join: equal steps have equal scores."""
+
+from actors.router import same_score_for_same_text
+from protocols.records import Candidate, Rating, Role, Usage
+
+
+def scored(author: Role, text: str, value: float) -> Candidate:
+    rating = Rating(value=value, usage=Usage(prompt_tokens=3), seconds=0.5)
+    return Candidate(author=author, text=text, ending="separator", usage=Usage(), seconds=1.0, rating=rating)
+
+
+def test_the_same_step_has_no_advantage_whatever_its_two_requests_rounded_to() -> None:
+    found = same_score_for_same_text(scored("draft", "a", 0.7), scored("target", "a", 0.7000001))
+    assert (found.author, found.score) == ("target", 0.7)
+
+
+def test_another_step_keeps_its_own_score() -> None:
+    target = scored("target", "b", 0.9)
+    assert same_score_for_same_text(scored("draft", "a", 0.7), target) is target
