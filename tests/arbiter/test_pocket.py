@@ -3,6 +3,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
 
+import itertools
 import json
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from arbiter.data import load_problems
 from arbiter.grading import Grader
 from arbiter.pocket import world
 from arbiter.ring import open_ring, solve_all
+from arbiter.training.scoring import auroc
 from protocols.ports import ScoreRequest
 from protocols.records import Scale, Solution, Transcript
 
@@ -104,17 +106,18 @@ def test_a_router_run_reads_every_draft_and_escalates_some() -> None:
     assert 0 < sum(step.verdict == "escalate" for step in steps) < len(steps) / 2
 
 
-def test_a_right_step_has_a_higher_process_reward_than_a_wrong_one() -> None:
-    async def run() -> None:
-        async with open_models(pocket("rsd", 1)) as models:
-            scorer = models.scorers["prm"].port
-            right, wrong = [await scorer.score(request("prm", text)) for text in (RIGHT, WRONG)]
-            assert right.value > 0.8 > 0.2 > wrong.value
+def test_drafts_that_are_right_have_higher_process_rewards_than_drafts_that_are_wrong() -> None:
+    drawn = list(itertools.islice(world.problems(1), 60))
+    rewards: dict[bool, list[float]] = {True: [], False: []}
+    for name, solution in solved(pocket("rsd", 60)).items():
+        draft = solution.steps[0].draft
+        assert draft is not None
+        assert draft.score is not None
+        rewards[draft.text == drawn[int(name.rpartition("-")[2])].steps[0]].append(draft.score)
+    assert auroc(rewards[True], rewards[False]) > 0.75
 
-    anyio.run(run)
 
-
-RIGHT, WRONG = "19*5: 9*5=45,1*5+4=9: 95.", "19*5: 9*5=40,1*5+4=9: 90."
+RIGHT = "19*5: 9*5=45,1*5+4=9: 95."
 
 
 def request(scale: Scale, candidate: str) -> ScoreRequest:

@@ -80,7 +80,7 @@ def test_a_terminal_sees_one_line_that_ends_with_the_figures(a_config: Configs, 
         watcher.started(3)
         for right in (True, True, False):
             watcher.solved(a_result(right))
-    *_, last = [line for line in text.getvalue().splitlines() if "solving" in line]
+    *_, last = [line for line in text.getvalue().splitlines() if "oracle" in line]
     assert "3/3" in last
     assert "accuracy 66.7%  acceptance 100.0%" in last
 
