@@ -1,0 +1,59 @@
+"""The options that take the place of the configuration's keys."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from cyclopts import Parameter
+
+from arbiter.config import Config, RunType, override
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """Options that take the place of the configuration's keys."""
+
+    run_type: RunType | None = None
+    """Who is asked, and which step is kept: `router` escalates where the learned router expects the target to write a
+    better step, `rsd` where the draft's process reward is low, `random` by chance; `oracle` and `generate` ask both
+    models at every step; `draft` and `target` are one model alone."""
+
+    threshold: float | None = None
+    """The knob of the run type, on its own scale: a lower one escalates more for `router` and `oracle`, less for
+    `rsd`; for `random` it is the probability of escalating."""
+
+    data: str | None = None
+    """`pocket`, `pocket:SEED`, or a JSONL file with the fields `question` and `answer`."""
+
+    limit: int | None = None
+    """Take only the first problems."""
+
+    concurrency: int | None = None
+    """How many problems are in the ring at once."""
+
+    audit: float | None = None
+    """The share of escalations (0 to 1) whose two candidates the PRM scores for the report. Those calls are counted
+    apart."""
+
+    seed: int | None = None
+    """Decides the sampling noise above temperature 0, the choices of `random`, and the audited sample."""
+
+    def applied_to(self, config: Config) -> Config:
+        """``config`` with the options that were given. Raises ``ConfigError`` naming the key that is wrong."""
+        changes = given(
+            run_type=self.run_type,
+            audit=self.audit,
+            seed=self.seed,
+            data=given(source=self.data, limit=self.limit),
+            limits=given(problems=self.concurrency),
+        )
+        changed = override(config, changes, "command line")
+        return changed if self.threshold is None else changed.with_threshold(self.threshold)
+
+
+NOT_GIVEN = Overrides()
+
+
+def given(**options: Any) -> dict[str, Any]:  # noqa: ANN401 - options are of any type
+    """Those of ``options`` that were set."""
+    return {key: value for key, value in options.items() if value is not None}
