@@ -5,7 +5,7 @@
     tokenizer   merges learned from the world's own text
     draft       a small Llama that has seen few multiplications
     target      a larger one that has seen everything, for longer
-    prm         the target grown by two layers, from sampled solutions that a program has checked step by step
+    prm         a judge built over the target, taught on solutions that a program has checked step by step
     router      two classes, from the PRM, on the rows of a ``generate`` run of this very system
 """
 
@@ -33,14 +33,13 @@ from arbiter.pocket import world
 from arbiter.progress import PlainWatcher
 from arbiter.results import Result
 from arbiter.runs import Row, RunFolder, read_records
+from arbiter.training.judge import judge
 from arbiter.training.language import llama_config, train_language_model
 from arbiter.training.loop import Settings
 from arbiter.training.scoring import (
-    PRM_INTERMEDIATE,
     balanced,
-    grown,
     router_row,
-    slipped_row,
+    slipped,
     solution_row,
     train_prm,
     train_router,
@@ -89,7 +88,7 @@ def _make_language_model(name: str, shape: tuple[int, int, int], settings: Setti
 
 
 def make_prm() -> None:
-    """Teach the grown target to tell slips, then to judge steps that draft and target wrote by turns."""
+    """Build a judge over the target, and teach it on what draft and target wrote by turns, and on single slips."""
     drawn = _drawn(SEED + 10, PRM_PROBLEMS)
     folder = _ran("prm", {"run_type": "random", "sampling": {"temperature": 0.7}}, drawn)
     written = {
@@ -97,11 +96,12 @@ def make_prm() -> None:
         for result in read_records(folder / "results.jsonl", Result)
     }
     text, rng = Text.load(MODELS / "target"), random.Random(SEED)
-    slips = [slipped_row(text, problem, rng, rate=0.1) for problem in drawn.values() for _ in range(3)]
     attempts = [solution_row(text, problem, written[name]) for name, problem in drawn.items()]
-    model = grown(MODELS / "target", text, PRM_INTERMEDIATE, SEED)
-    train_prm(model, text, slips, Settings(updates=700, batch=32, learning_rate=1e-3), SEED)
-    train_prm(model, text, attempts, Settings(updates=500, batch=32, learning_rate=1e-3), SEED)
+    slips = [solution_row(text, problem, slipped(problem, rng)) for problem in drawn.values()]
+    rows = attempts + slips
+    rng.shuffle(rows)
+    model = judge(MODELS / "target", text, SEED)
+    train_prm(model, text, rows, Settings(updates=400, batch=32, learning_rate=2e-4), SEED)
     _save(model, "prm", text)
     shutil.rmtree(RUNS / "router", ignore_errors=True)  # scored by the model before
 

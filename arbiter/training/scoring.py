@@ -7,8 +7,6 @@ steps of a solution in one pass; the router from one row a step, since its candi
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
 
-import copy
-import itertools
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 
 import torch
 from torch.nn import functional
-from transformers import LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedModel
+from transformers import LlamaForSequenceClassification, PreTrainedModel
 
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.pocket import world
@@ -24,11 +22,6 @@ from arbiter.runs import Row
 from arbiter.training.loop import IGNORED, Batch, Labelled, Settings, collated, fit, windows
 from arbiter.training.tokenizer import Text
 from protocols.records import Transcript
-
-_LOOK_BACK_PAIRS = 4  # of the rotary pairs, the fastest: they tell neighbours apart
-_LOOK_BACK_SHARPNESS = 6.0
-
-PRM_INTERMEDIATE = 352  # of the target's 384: so that the four models stay under 8 MB
 
 
 def solution_row(text: Text, problem: world.PocketProblem, steps: Sequence[str]) -> Labelled:
@@ -42,19 +35,16 @@ def solution_row(text: Text, problem: world.PocketProblem, steps: Sequence[str])
     return Labelled(ids, labels)
 
 
-def slipped_row(text: Text, problem: world.PocketProblem, rng: random.Random, rate: float) -> Labelled:
-    """A right solution in which each digit is another one with the chance ``rate``; each token is labelled for itself.
-
-    Telling replaced tokens teaches to check a place from hundreds of places a solution (as ELECTRA does, Clark
-    et al. 2020), where the end of a step tells only that something was wrong somewhere.
-    """
-    ids = text.ids(world.PROMPT.format(question=problem.question))
-    labels = [IGNORED] * len(ids)
-    for token in text.ids(world.SEPARATOR.join(problem.steps)):
-        slips = token in text.digits and rng.random() < rate
-        ids.append(rng.choice([digit for digit in text.digits if digit != token]) if slips else token)
-        labels.append(int(not slips))
-    return Labelled(ids, labels)
+def slipped(problem: world.PocketProblem, rng: random.Random) -> list[str]:
+    """The right solution with one digit of one step replaced: the smallest mistake that there is."""
+    steps = list(problem.steps)
+    index = rng.randrange(len(steps))
+    step = steps[index]
+    place = rng.choice([at for at, character in enumerate(step) if character.isdigit()])
+    steps[index] = (
+        step[:place] + rng.choice([digit for digit in "0123456789" if digit != step[place]]) + step[place + 1 :]
+    )
+    return steps
 
 
 def router_row(text: Text, row: Row) -> Labelled:
@@ -84,83 +74,6 @@ def train_prm(
     held_out = rows[: len(rows) // 20]
     batches = _batches(text, rows[len(held_out) :], settings.batch, seed)
     fit(model, batches, _value_loss, settings, lambda: _evaluated(model, text, held_out))
-
-
-def grown(base: Path, text: Text, intermediate: int, seed: int) -> LlamaForSequenceClassification:
-    """A value head over the language model ``base`` with two layers more on top, made to compare and to gather.
-
-    A language model's prediction of a token is there after its last layer, one place before the token. Only a
-    layer above can compare the two, and only one above that can gather the comparisons: a verifier as deep as
-    the writer has to learn arithmetic anew. So the first new layer starts by looking one place back
-    (``_look_back``), and the second changes nothing yet. To keep the weights small, each layer keeps the
-    ``intermediate`` neurons whose output weights are largest.
-    """
-    torch.manual_seed(seed)
-    language = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)
-    config = copy.deepcopy(language.config)
-    config.num_hidden_layers, config.intermediate_size, config.num_labels = (
-        language.config.num_hidden_layers + 2,
-        intermediate,
-        1,
-    )
-    model = LlamaForSequenceClassification(config)
-    old: Any = language.model
-    new: Any = model.model
-    with torch.no_grad():
-        new.embed_tokens.load_state_dict(old.embed_tokens.state_dict())
-        new.norm.load_state_dict(old.norm.state_dict())
-        for source, layer in zip(old.layers, new.layers, strict=False):
-            layer.load_state_dict(_narrowed(source.state_dict(), intermediate))
-        _look_back(new.layers[-2], _last_states(old, text, seed))
-        new.layers[-1].self_attn.o_proj.weight.zero_()
-        new.layers[-1].mlp.down_proj.weight.zero_()
-    return model
-
-
-def _last_states(backbone: Any, text: Text, seed: int) -> torch.Tensor:  # noqa: ANN401 - transformers' own class
-    """What the last layer leaves for each token of some solutions, before the norm: shape (tokens, hidden)."""
-    states: list[torch.Tensor] = []
-
-    def keep(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        states.append(inputs[0][0])
-
-    hook = backbone.norm.register_forward_pre_hook(keep)
-    for problem in itertools.islice(world.problems(seed, "train"), 50):
-        written = world.PROMPT.format(question=problem.question) + world.SEPARATOR.join(problem.steps)
-        backbone(torch.tensor([text.ids(written)]))
-    hook.remove()
-    return torch.cat(states)
-
-
-def _look_back(layer: Any, states: torch.Tensor) -> None:  # noqa: ANN401 - transformers' own class
-    """Start a layer so that each token reads what the layers below left one place before it.
-
-    Queries and keys are the same vector for all tokens (the direction of ``states`` that is most nearly
-    constant), so that only the rotary positions tell them apart; the queries are turned back by one place.
-    What is read is added in another orientation, so that it does not cover what is there.
-    """
-    hidden, size = states.shape[-1], layer.self_attn.head_dim
-    scale = states.pow(2).mean(-1, keepdim=True).sqrt()
-    normed = states / scale
-    constant = torch.linalg.lstsq(normed, torch.ones(len(normed), 1)).solution[:, 0]
-    frequencies = 10000.0 ** (-2 * torch.arange(_LOOK_BACK_PAIRS) / size)
-    query, key = torch.zeros(size), torch.zeros(size)
-    query[:_LOOK_BACK_PAIRS] = _LOOK_BACK_SHARPNESS * frequencies.cos()
-    query[size // 2 : size // 2 + _LOOK_BACK_PAIRS] = -_LOOK_BACK_SHARPNESS * frequencies.sin()
-    key[:_LOOK_BACK_PAIRS] = _LOOK_BACK_SHARPNESS
-    heads = hidden // size
-    layer.self_attn.q_proj.weight.copy_(torch.outer(query.repeat(heads), constant))
-    layer.self_attn.k_proj.weight.copy_(torch.outer(key.repeat(heads), constant))
-    layer.self_attn.v_proj.weight.copy_(torch.eye(hidden))
-    orientation = torch.linalg.qr(torch.randn(hidden, hidden)).Q
-    layer.self_attn.o_proj.weight.copy_(orientation * scale.mean())
-
-
-def _narrowed(state: dict[str, torch.Tensor], intermediate: int) -> dict[str, torch.Tensor]:
-    """A layer's weights with the ``intermediate`` neurons of largest output weight."""
-    kept = state["mlp.down_proj.weight"].norm(dim=0).topk(intermediate).indices.sort().values
-    rows = {name: state[name][kept] for name in ("mlp.gate_proj.weight", "mlp.up_proj.weight")}
-    return {**state, **rows, "mlp.down_proj.weight": state["mlp.down_proj.weight"][:, kept]}
 
 
 def train_router(

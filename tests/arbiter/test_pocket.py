@@ -5,9 +5,11 @@
 
 import itertools
 import json
+import random
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -114,10 +116,11 @@ def test_drafts_that_are_right_have_higher_process_rewards_than_drafts_that_are_
         assert draft is not None
         assert draft.score is not None
         rewards[draft.text == drawn[int(name.rpartition("-")[2])].steps[0]].append(draft.score)
-    assert auroc(rewards[True], rewards[False]) > 0.75
+    assert auroc(rewards[True], rewards[False]) > 0.9
 
 
 RIGHT = "19*5: 9*5=45,1*5+4=9: 95."
+WRONG = ("19*5: 9*5=45,1*5+4=9: 96.", "19*5: 9*5=54,1*5+5=10: 104.", "19*5: 9*5=45,1*5+4=8: 85.")
 
 
 def request(scale: Scale, candidate: str) -> ScoreRequest:
@@ -146,3 +149,32 @@ def test_the_router_is_a_plain_two_class_classifier_that_transformers_alone_load
             assert score.value == pytest.approx(expected, abs=1e-5)
 
     anyio.run(run)
+
+
+def scored(requests: list[ScoreRequest]) -> list[float]:
+    async def run() -> list[float]:
+        async with open_models(pocket("rsd", 1)) as models:
+            port = models.scorers["prm"].port
+            return [(await port.score(request)).value for request in requests]
+
+    return anyio.run(run)
+
+
+def test_the_prm_is_sure_of_a_right_step_and_takes_no_wrong_one_for_right() -> None:
+    right, *wrong = scored([request("prm", candidate) for candidate in (RIGHT, *WRONG)])
+    assert right > 0.8
+    assert max(wrong) < 0.5
+
+
+def test_the_prm_tells_a_right_first_step_from_the_same_with_one_digit_changed() -> None:
+    rng = random.Random(1)
+    asks: list[ScoreRequest] = []
+    for problem in itertools.islice(world.problems(3), 60):
+        step = problem.steps[0]
+        place = rng.choice([index for index, character in enumerate(step) if character.isdigit()])
+        other = rng.choice([digit for digit in "0123456789" if digit != step[place]])
+        for candidate in (step, step[:place] + other + step[place + 1 :]):
+            transcript = Transcript(problem.question)
+            asks.append(msgspec.structs.replace(request("prm", candidate), transcript=transcript))
+    values = scored(asks)
+    assert auroc(values[::2], values[1::2]) > 0.95

@@ -13,16 +13,15 @@ import torch
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.pocket import world
 from arbiter.runs import Row
+from arbiter.training.judge import judge
 from arbiter.training.language import encoded, llama_config, step_accuracy, train_language_model
 from arbiter.training.loop import IGNORED, Labelled, Settings, collated, windows
 from arbiter.training.pocket import MODELS, STAGES
 from arbiter.training.scoring import (
-    PRM_INTERMEDIATE,
     auroc,
     balanced,
-    grown,
     router_row,
-    slipped_row,
+    slipped,
     solution_row,
     train_prm,
     train_router,
@@ -58,25 +57,36 @@ def test_the_ends_of_steps_are_labelled_with_the_worlds_verdicts(text: Text, pro
     assert text.tokenizer.decode(row.ids).count(world.SEPARATOR) == len(written)
 
 
-def test_a_slip_is_a_digit_in_the_place_of_another_and_is_labelled_where_it_stands(
-    text: Text, problem: world.PocketProblem
-) -> None:
-    whole = slipped_row(text, problem, random.Random(1), rate=0.0)
-    slipped = slipped_row(text, problem, random.Random(1), rate=0.3)
-    changed = [index for index, pair in enumerate(zip(whole.ids, slipped.ids, strict=True)) if pair[0] != pair[1]]
-    assert changed
-    assert {whole.ids[index] for index in changed} | {slipped.ids[index] for index in changed} <= set(text.digits)
-    assert [index for index, label in enumerate(slipped.labels) if label == 0] == changed
-    assert 0 not in whole.labels
+@pytest.mark.parametrize("seed", range(5))
+def test_a_slip_is_one_digit_of_one_step(problem: world.PocketProblem, seed: int) -> None:
+    found = slipped(problem, random.Random(seed))
+    pairs = [(mine, right) for mine, right in zip(found, problem.steps, strict=True) if mine != right]
+    assert len(pairs) == 1
+    changed = [(a, b) for a, b in zip(*pairs[0], strict=True) if a != b]
+    assert len(changed) == 1
+    assert "".join(changed[0]).isdigit()
 
 
-def test_the_grown_prm_starts_by_looking_one_place_back(text: Text) -> None:
-    prm = grown(MODELS / "target", text, PRM_INTERMEDIATE, seed=1)
-    prm.set_attn_implementation("eager")
-    ids = torch.tensor([text.ids(world.PROMPT.format(question="Compute (12+30)*7."))])
+def test_a_judge_tells_slips_before_it_has_learned_anything(text: Text) -> None:
+    rng, drawn = random.Random(1), list(itertools.islice(world.problems(9, "train"), 40))
+    rows = [solution_row(text, found, steps) for found in drawn for steps in (found.steps, slipped(found, rng))]
+    model = judge(MODELS / "target", text, seed=1)
+    scores: dict[int, list[float]] = {0: [], 1: []}
     with torch.inference_mode():
-        layer = prm.model(ids, output_attentions=True).attentions[-2][0].mean(0)
-    assert layer.diagonal(-1)[3:].mean() > 0.5
+        for row in rows:
+            values = model.score(model.model(torch.tensor([row.ids])).last_hidden_state)[0, :, 0]
+            for value, label in zip(values.tolist(), row.labels, strict=True):
+                if label != IGNORED:
+                    scores[label].append(value)
+    assert auroc(scores[1], scores[0]) > 0.85
+
+
+def test_a_judge_learns_in_its_two_new_layers_and_its_head_alone(text: Text) -> None:
+    model = judge(MODELS / "target", text, seed=1)
+    learning = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    old = [f"model.layers.{index}." for index in range(4)]
+    assert learning
+    assert not [name for name in learning if name.startswith(("model.embed_tokens", *old))]
 
 
 @pytest.mark.parametrize(("target_score", "label"), [(0.9, 1), (0.2, 0), (0.1, 0)])
@@ -137,7 +147,7 @@ def test_the_prm_learns_from_solutions_and_the_router_starts_from_the_prm(text: 
     drawn = list(enumerate(itertools.islice(world.problems(9, "train"), 40)))
     written = [[step.replace("=", "=9", 1) if index % 2 else step for step in found.steps] for index, found in drawn]
     rows = [solution_row(text, found, steps) for (_, found), steps in zip(drawn, written, strict=True)]
-    prm = grown(MODELS / "target", text, PRM_INTERMEDIATE, seed=3)
+    prm = judge(MODELS / "target", text, seed=3)
     before = prm.score.weight.detach().clone()
     train_prm(prm, text, rows, QUICK, seed=3)
     assert not torch.equal(before, prm.score.weight)
