@@ -1,42 +1,69 @@
-"""Problems to solve: from the pocket world, or from a JSONL file."""
+"""Problems to solve: from the pocket world, a JSONL file, or the Hugging Face hub."""
 
 import itertools
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO
 
 import msgspec
 
+from arbiter.hub import BENCHMARKS, HubData, hub_data, hub_rows
 from arbiter.pocket import world
+from arbiter.rows import USUAL, Fields, Problem, problem_of
 from protocols.errors import DataError
 
+__all__ = ["Fields", "Problem", "load_problems"]
+
 POCKET_SEED = 1
-_QUESTION_FIELDS = ("question", "problem")
-_ANSWER_FIELDS = ("answer", "final_answer")
-_ID_FIELDS = ("id", "unique_id")
+LONGEST_LINE = 16 << 20
+_SUFFIXES = {".jsonl", ".json", ".ndjson", ".txt", ".csv", ".parquet"}
 
 
-class Problem(msgspec.Struct, frozen=True):
-    """A question, and the answer to grade against, if there is one. ``id`` is unique within its source."""
+def load_problems(
+    source: str,
+    limit: int | None = None,
+    *,
+    fields: Fields = USUAL,
+    subset: str | None = None,
+    split: str | None = None,
+) -> list[Problem]:
+    """The first ``limit`` problems of ``source`` (all of them without a limit, 200 of the pocket world's).
 
-    id: str
-    question: str
-    answer: str | None = None
+    ``source`` is one of
 
+    - ``pocket``, ``pocket:SEED``: problems that no pocket model was trained on, whatever the seed
+    - the path of a JSONL file, one object a line
+    - ``math500``, ``olympiadbench``, or a data set of the Hugging Face hub: ``OWNER/NAME``,
+      ``OWNER/NAME:SPLIT``, ``OWNER/NAME:SUBSET:SPLIT``
 
-def load_problems(source: str, limit: int | None) -> list[Problem]:
-    """The first ``limit`` problems of ``source`` (all of a file's without a limit, 200 of the pocket world's).
-
-    ``source`` is ``pocket``, ``pocket:SEED`` (problems that no pocket model was trained on, whatever the
-    seed) or the path of a JSONL file, one object a line. Raises ``DataError`` naming the file and the line.
+    The usual names of fields are known (``arbiter.rows``); ``fields`` names others. Raises ``DataError``
+    naming the file and the line.
     """
     name, _, seed = source.partition(":")
     if name == "pocket":
         return _pocket(seed or str(POCKET_SEED), limit or 200)
-    problems = list(itertools.islice(_read(Path(source)), limit))
+    data = hub_data(source, subset, split)
+    is_file = Path(source).suffix in _SUFFIXES or (source.lower() not in BENCHMARKS and os.path.lexists(source))
+    rows = _file_rows(Path(source)) if data is None or is_file else _hub_rows(data, source)
+    problems = list(itertools.islice(_problems(rows, fields), limit))
     if not problems:
         raise DataError(f"{source} holds no problem")
     return problems
+
+
+Row = tuple[dict[str, Any], str, str]
+"""The fields, the place for people, and the number that is the id if the row has none."""
+
+
+def _problems(rows: Iterable[Row], fields: Fields) -> Iterator[Problem]:
+    seen: dict[str, str] = {}
+    for row, place, number in rows:
+        problem = problem_of(row, place, number, fields)
+        if problem.id in seen:
+            raise DataError(f"{place}: the id {problem.id!r} is that of line {seen[problem.id]} as well")
+        seen[problem.id] = number
+        yield problem
 
 
 def _pocket(seed: str, limit: int) -> list[Problem]:
@@ -50,44 +77,43 @@ def _pocket(seed: str, limit: int) -> list[Problem]:
     ]
 
 
-def _read(path: Path) -> Iterator[Problem]:
-    seen: dict[str, int] = {}
+def _hub_rows(data: HubData, source: str) -> Iterator[Row]:
+    for number, row in enumerate(hub_rows(data), start=1):
+        yield dict(row), f"{source}, row {number}", str(number)
+
+
+def _file_rows(path: Path) -> Iterator[Row]:
     try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
+        with path.open("rb") as file:
+            for number, line in _lines(file, path):
                 if line.strip():
                     place = f"{path}, line {number}"
-                    problem = _parsed(line, place, default_id=str(number))
-                    if problem.id in seen:
-                        raise DataError(f"{place}: the id {problem.id!r} is that of line {seen[problem.id]} as well")
-                    seen[problem.id] = number
-                    yield problem
-    except OSError as error:
-        raise DataError(f"cannot read the problems in {str(path)!r}: {error.strerror}") from error
+                    yield _decoded(line, place), place, str(number)
+    except FileNotFoundError as error:
+        known = f"known by name: pocket, {', '.join(BENCHMARKS)}, and OWNER/NAME of the Hugging Face hub"
+        raise DataError(f"cannot read the problems in {str(path)!r}: {error.strerror}; {known}") from error
+    except (OSError, ValueError) as error:  # a path with a null character is a ValueError
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"cannot read the problems in {str(path)!r}: {reason}; it must be a JSONL file") from error
 
 
-def _parsed(line: bytes, place: str, default_id: str) -> Problem:
+def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
+    """Lines with their numbers; a line that has no end in sight is refused before it fills the memory."""
+    for number in itertools.count(1):
+        line = file.readline(LONGEST_LINE)
+        if not line:
+            return
+        if len(line) == LONGEST_LINE:
+            raise DataError(
+                f"{path}, line {number}: longer than {LONGEST_LINE >> 20} MiB; a JSONL file has one object a line"
+            )
+        yield number, line
+
+
+def _decoded(line: bytes, place: str) -> dict[str, Any]:
     try:
-        row = msgspec.json.decode(line, type=dict[str, Any])
+        return msgspec.json.decode(line, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{place}: not a JSON object: {error}") from error
-    question = _first(row, _QUESTION_FIELDS)
-    if not isinstance(question, str) or not question.strip():
-        raise DataError(f"{place}: there is no question; it is looked for in {' and '.join(_QUESTION_FIELDS)}")
-    answer, given_id = _first(row, _ANSWER_FIELDS), _first(row, _ID_FIELDS)
-    return Problem(
-        id=default_id if given_id is None else str(given_id),
-        question=question,
-        answer=None if answer is None else _answer_text(answer),
-    )
-
-
-def _answer_text(answer: object) -> str:
-    """OlympiadBench gives its answers in a list, most often of one."""
-    if isinstance(answer, list):
-        return ", ".join(str(part) for part in cast("list[object]", answer))
-    return str(answer)
-
-
-def _first(row: dict[str, Any], fields: tuple[str, ...]) -> object:
-    return next((row[field] for field in fields if row.get(field) is not None), None)
+        a_list = line.lstrip().startswith(b"[")
+        hint = "; a JSON list must become one object a line (jq -c '.[]' does it)" if a_list else ""
+        raise DataError(f"{place}: not a JSON object: {error}{hint}") from error

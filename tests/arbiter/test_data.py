@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from arbiter.data import Problem, load_problems
+from arbiter.answers import Reference
+from arbiter.data import LONGEST_LINE, Fields, Problem, load_problems
 from arbiter.pocket import world
 from protocols.errors import DataError
 
@@ -93,10 +94,48 @@ def test_a_row_that_is_not_utf8_names_the_file_and_the_line(tmp_path: Path) -> N
     assert refusal(str(path)).startswith(f"{path}, line 1: ")
 
 
-@pytest.mark.parametrize("line", ["{}", '{"question": ""}', '{"question": " \\n"}', '{"question": 5}', '{"text": "q"}'])
-def test_a_row_without_a_question_names_the_line_and_the_fields(tmp_path: Path, line: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "there"),
+    [("{}", "none"), ('{"question": 5}', "question"), ('{"text": "q", "reply": "a"}', "text, reply")],
+)
+def test_a_row_without_a_question_names_the_line_the_fields_and_the_way_out(
+    tmp_path: Path, line: str, there: str
+) -> None:
     source = written(tmp_path, line)
-    assert refusal(source) == f"{source}, line 1: there is no question; it is looked for in question and problem"
+    assert refusal(source) == (
+        f"{source}, line 1: there is no question; it is looked for in question, problem, input, prompt, content. "
+        f'Fields here: {there}; name the right one in the configuration: [data] fields = {{question = "…"}}'
+    )
+
+
+@pytest.mark.parametrize("line", ['{"question": ""}', '{"problem": " \\n"}'])
+def test_an_empty_question_is_told_with_its_place(tmp_path: Path, line: str) -> None:
+    source = written(tmp_path, '{"question": "q"}', line)
+    assert refusal(source) == f"{source}, line 2: the question is empty: fill it in, or take the row out"
+
+
+def test_fields_of_other_names_are_read_as_they_are_mapped(tmp_path: Path) -> None:
+    source = written(tmp_path, '{"text": "q", "reply": 3, "key": "k", "question": "other"}')
+    fields = Fields(question="text", answer="reply", id="key")
+    assert load_problems(source, fields=fields) == [Problem("k", "q", "3")]
+
+
+def test_a_mapped_field_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
+    source = written(tmp_path, '{"text": "q"}')
+    with pytest.raises(DataError) as caught:
+        load_problems(source, fields=Fields(question="text", answer="reply"))
+    told = f"{source}, line 1: there is no field 'reply', which data.fields names. Fields here: text; "
+    assert str(caught.value).startswith(told)
+
+
+def test_a_line_without_an_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "problems.jsonl"
+    path.write_bytes(b"x" * (LONGEST_LINE + 1))
+    assert refusal(str(path)) == f"{path}, line 1: longer than 16 MiB; a JSONL file has one object a line"
+
+
+def test_a_json_list_is_told_with_the_way_out(tmp_path: Path) -> None:
+    assert refusal(written(tmp_path, '[{"question": "q"}]')).endswith("(jq -c '.[]' does it)")
 
 
 def test_a_duplicate_id_names_both_lines(tmp_path: Path) -> None:
@@ -112,11 +151,15 @@ def test_a_file_without_a_problem_is_named(tmp_path: Path, lines: tuple[str, ...
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     source = str(tmp_path / "nowhere.jsonl")
-    assert refusal(source) == f"cannot read the problems in {source!r}: No such file or directory"
+    assert refusal(source) == (
+        f"cannot read the problems in {source!r}: No such file or directory; known by name: pocket, math500, "
+        "olympiadbench, and OWNER/NAME of the Hugging Face hub"
+    )
 
 
 def test_a_folder_is_no_file_of_problems(tmp_path: Path) -> None:
-    assert refusal(str(tmp_path)) == f"cannot read the problems in {str(tmp_path)!r}: Is a directory"
+    told = f"cannot read the problems in {str(tmp_path)!r}: Is a directory; it must be a JSONL file"
+    assert refusal(str(tmp_path)) == told
 
 
 def test_math500_is_read_as_it_is(real_data: Callable[[str], Path]) -> None:
@@ -132,9 +175,10 @@ def test_olympiadbench_questions_are_read_as_they_are(real_data: Callable[[str],
     assert read == [(str(row["id"]), row["question"]) for row in rows]
 
 
-def test_an_olympiadbench_answer_is_the_text_in_its_list(real_data: Callable[[str], Path]) -> None:
-    path = real_data("olympiadbench.jsonl")
-    rows = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
-    single = {str(row["id"]): row["final_answer"][0] for row in rows if len(row["final_answer"]) == 1}
-    assert single
-    assert single == {problem.id: problem.answer for problem in load_problems(str(path), None) if problem.id in single}
+def test_an_olympiadbench_answer_carries_what_grading_needs(real_data: Callable[[str], Path]) -> None:
+    answers = {problem.id: problem.answer for problem in load_problems(str(real_data("olympiadbench.jsonl")))}
+    assert answers["1606"] == "2"
+    assert answers["1664"] == Reference(("69", "84"))
+    assert answers["2426"] == Reference(("$\\frac{600}{7}$",), unit="km/h")
+    assert answers["2592"] == Reference(("4.2",), unit="%", tolerance=(0.1,))
+    assert sum(isinstance(answer, Reference) for answer in answers.values()) < 110

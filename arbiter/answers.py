@@ -1,0 +1,184 @@
+"""Answers as text: finding them in a solution, and what can be said of two answers without mathematics.
+
+Everything here is pure and takes time linear in its input, so it may run on the event loop.
+"""
+
+import re
+
+import msgspec
+
+from protocols.records import Record
+
+_OPEN_THOUGHT, _CLOSE_THOUGHT = "<think>", "</think>"
+_TOKENS = re.compile(
+    r"\\(?:boxed|fbox)(?![A-Za-z])\s*(?:(?P<braced>\{)|(?=(?P<bare>[-+]?[\d.\\][^\s$]{0,200}))|)"
+    r"|\\."
+    r"|(?P<open>\{)|(?P<close>\})",
+    re.DOTALL,
+)
+
+
+class Reference(Record, frozen=True):
+    """What an answer is judged against, where a text alone does not say it.
+
+    ``answers`` are all to be given, in any order. ``unit`` is that of each, which may be left out.
+    ``tolerance`` is the largest absolute error that is still right: one for all answers, or one for each.
+    """
+
+    answers: tuple[str, ...]
+    unit: str | None = None
+    tolerance: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        """The answers for people."""
+        return ", ".join(self.answers) + (f" {self.unit}" if self.unit else "")
+
+
+def as_reference(answer: str | Reference) -> Reference:
+    """A reference of one answer, if it is a text."""
+    return answer if isinstance(answer, Reference) else Reference(answers=(answer,))
+
+
+class Box(msgspec.Struct, frozen=True):
+    """What a box holds, and the part of the text that it takes up."""
+
+    inside: str
+    start: int
+    end: int
+
+
+def behind_thought(text: str) -> str | None:
+    """What stands behind the last thought of ``text``; None if a thought never ends."""
+    behind = text.rpartition(_CLOSE_THOUGHT)[2]
+    return None if _OPEN_THOUGHT in behind else behind
+
+
+def boxes(text: str) -> list[Box]:
+    """All whole ``\\boxed`` and ``\\fbox`` of ``text``, with or without braces, by where they start."""
+    found: list[Box] = []
+    opened: list[tuple[bool, int, int]] = []  # is it a box's, where the box starts, where its inside starts
+    for token in _TOKENS.finditer(text):
+        if inside := _unbraced(token["bare"] or ""):
+            found.append(Box(inside, token.start(), token.end() + len(inside)))
+        elif token["braced"] or token["open"]:
+            opened.append((token["braced"] is not None, token.start(), token.end()))
+        elif token["close"] and opened:
+            is_box, start, inside_start = opened.pop()
+            if is_box:
+                found.append(Box(text[inside_start : token.start()].strip(), start, token.end()))
+    return sorted(found, key=lambda box: box.start)
+
+
+def extract_answer(text: str, several: bool = False) -> str | None:
+    """What stands in the box of ``text`` that starts last, nested braces included; None if there is no whole box.
+
+    With ``several`` the boxes before it in the same step (no blank line between) belong to the answer as
+    well, and are joined with commas.
+    """
+    found = boxes(text)
+    if not found:
+        return None
+    taken = [found[-1]]
+    for box in reversed(found[:-1]) if several else ():
+        if box.end > taken[0].start:
+            continue  # the outer box of one that is taken
+        if "\n\n" in text[box.end : taken[0].start]:
+            break
+        taken.insert(0, box)
+    return ", ".join(box.inside for box in taken)
+
+
+def _unbraced(bare: str) -> str:
+    """The token behind ``\\boxed`` up to where the surrounding mathematics or sentence ends."""
+    depth = 0
+    for position, character in enumerate(bare):
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if depth < 0 or bare.startswith(("\\)", "\\]"), position):
+            return bare[:position].rstrip(".,;:")
+    return bare.rstrip(".,;:")
+
+
+_DECORATION = re.compile(r"\$|\\left(?![a-z])|\\right(?![a-z])|\\[!,;: ]|\\q?quad(?![a-z])|~|\s")
+_SET = re.compile(r"\\\{(?P<inside>.*)\\\}", re.DOTALL)
+_AND = re.compile(r"\\(?:text|mbox|textrm)\{\s*(?:,?\s*(?:and|or))\s*\}|\s,?\s*(?:and|or)\s|;")
+_THOUSANDS = re.compile(r"(?<=\d)(?:,\\!|\{,\})(?=\s*\d{3}(?!\d))")
+_BARE_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+
+
+def plain(text: str) -> str:
+    """``text`` without what does not change its meaning: dollars, spaces, sizes of brackets, a full stop."""
+    bare = _DECORATION.sub("", text).rstrip(".,")
+    return bare.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
+
+
+def split_answers(text: str, count: int | None = None) -> list[str]:
+    """The parts of an answer that commas, semicolons, "and" or "or" separate outside of brackets; ± gives two.
+
+    With ``count``, commas that look like those of thousands are taken as such if it comes out then.
+    """
+    bare = text.replace("$", "").replace("\\left", "").replace("\\right", "").strip().rstrip(".").strip()
+    if inside := _SET.fullmatch(bare):
+        bare = inside["inside"]
+    bare = _THOUSANDS.sub("", _AND.sub(",", bare))
+    parts = _at_commas(bare)
+    if count is not None and len(parts) != count:
+        grouped = _at_commas(_BARE_THOUSANDS.sub("", bare))
+        return grouped if len(grouped) == count else parts
+    return parts
+
+
+def _at_commas(text: str) -> list[str]:
+    depth, start, parts = 0, 0, list[str]()
+    for position, character in enumerate(text):
+        depth += {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            parts.append(text[start:position])
+            start = position + 1
+    parts.append(text[start:])
+    named = [part.strip() for part in parts if part.strip()]
+    return [signed for part in named for signed in _signs(part)]
+
+
+def _signs(part: str) -> list[str]:
+    return [part.replace("\\pm", "+"), part.replace("\\pm", "-")] if "\\pm" in part else [part]
+
+
+_WRAPPED = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname)\s*\{(?P<inside>[^{}]*)\}")
+_CHOICE = re.compile(r"\(?(?P<letter>[A-Ea-e])\)|(?P<bare>[A-E])")
+_CHOSEN = re.compile(r"\(?(?P<letter>[A-Ea-e])\).*|(?P<bare>[A-E])(?:[.:].*)?", re.DOTALL)
+_WORDS = re.compile(r"[^\W\d_]+(?:[ '-]+[^\W\d_]+)*")
+_ARTICLE = re.compile(r"(?:the|an?) (?=\w)")
+
+
+def same_words(answer: str, reference: str) -> bool | None:
+    """Whether two answers agree, where the reference is a choice (A to E) or a text; None if it is neither."""
+    expected, wrapped = _unwrapped(reference), _unwrapped(reference) != _bare(reference)
+    given = _unwrapped(answer)
+    if choice := _CHOICE.fullmatch(expected):
+        if chosen := _CHOSEN.fullmatch(given):
+            return _letter(chosen) == _letter(choice)
+        return None if choice["bare"] and not wrapped else False
+    if not _WORDS.fullmatch(expected) or not (wrapped or _is_prose(expected)):
+        return None
+    return _folded(given) == _folded(expected)
+
+
+def _bare(text: str) -> str:
+    return text.replace("$", "").replace("\\ ", " ").replace("\\,", " ").strip().rstrip(".").strip()
+
+
+def _unwrapped(text: str) -> str:
+    return " ".join(_bare(_WRAPPED.sub(lambda match: match["inside"], text)).split())
+
+
+def _letter(match: re.Match[str]) -> str:
+    return (match["letter"] or match["bare"]).upper()
+
+
+def _is_prose(text: str) -> bool:
+    """Words, and not a product of variables, which is most often written in the order of the alphabet."""
+    return len(text) >= 3 and sorted(text) != list(text)
+
+
+def _folded(text: str) -> str:
+    return _ARTICLE.sub("", text.casefold(), count=1)

@@ -1,0 +1,146 @@
+"""Grading a run's folder again: new grades and a new summary from the stored solutions, without any model."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from arbiter.config import Config, load_config
+from arbiter.grading import Grade, Grader
+from arbiter.results import Result, Summary, summary_of
+from protocols.errors import RunError
+
+Told = Callable[[int, int], None]
+"""Called with how many results are graded, and of how many."""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A result whose grade is another one than before."""
+
+    problem: str
+    sample: int
+    before: Grade
+    after: Grade
+
+
+class Regraded(msgspec.Struct, frozen=True):
+    """What grading again found. ``torn`` says that the last line was half written, and has been left out."""
+
+    run: str
+    summary: Summary
+    changes: tuple[Change, ...]
+    torn: bool
+
+
+async def regrade(folder: Path, grader: Grader, told: Told = lambda _done, _of: None) -> Regraded:
+    """Grade the run in ``folder`` again, and put the new grades and summary in the place of the old ones.
+
+    The files are replaced when all is graded, so that an interruption leaves the folder as it was. Raises
+    ``RunError`` or ``ConfigError`` naming the folder, the file and the line.
+    """
+    config, path = _config_of(folder), folder / "results.jsonl"
+    as_found = _state(path)
+    results, torn = _results(path)
+    graded = await _all_graded(results, config.separator, grader, told)
+    summary = _summary(folder, config, graded)
+    if _state(path) != as_found:
+        raise RunError(f"{path} has changed meanwhile: is the run still going on? Grade it when it has ended")
+    _replace(path, b"".join(msgspec.json.encode(result) + b"\n" for result in graded))
+    _replace(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+    changes = (_change(before, after) for before, after in zip(results, graded, strict=True))
+    return Regraded(str(folder), summary, tuple(change for change in changes if change is not None), torn)
+
+
+async def _all_graded(results: list[Result], separator: str, grader: Grader, told: Told) -> list[Result]:
+    grades: dict[int, Grade] = {}
+
+    async def grade(place: int, result: Result) -> None:
+        grades[place] = await grader.grade_solution(result.solution, separator, result.reference)
+        told(len(grades), len(results))
+
+    async with anyio.create_task_group() as grading:
+        for place, result in enumerate(results):
+            grading.start_soon(grade, place, result)
+    return [msgspec.structs.replace(result, grade=grades[place]) for place, result in enumerate(results)]
+
+
+def _config_of(folder: Path) -> Config:
+    if not folder.is_dir():
+        raise RunError(f"there is no run folder {str(folder)!r}; arbiter bench tells at its end where a run is")
+    path = folder / "config.toml"
+    if not path.is_file():
+        raise RunError(f"{str(folder)!r} holds no run: there is no {path.name} in it")
+    return load_config(str(path))
+
+
+def _results(path: Path) -> tuple[list[Result], bool]:
+    """The stored results, and whether the last line was half written when the run was killed."""
+    decoder, results = msgspec.json.Decoder(Result), list[Result]()
+    lines = _read(path).split(b"\n")
+    rest = lines.pop()  # nothing, if the last line is whole
+    for number, line in enumerate(lines, start=1):
+        try:
+            results.append(decoder.decode(line))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise RunError(f"{path}, line {number}: {error}") from error
+    if rest:
+        try:
+            results.append(decoder.decode(rest))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return results, True
+    return results, False
+
+
+def _summary(folder: Path, config: Config, results: list[Result]) -> Summary:
+    """The new summary; time and interruption are the old one's. A run that was killed has none of its own."""
+    path = folder / "summary.json"
+    if not path.exists():
+        return summary_of(config, results, wall_seconds=None, interrupted=True)
+    try:
+        old = msgspec.json.decode(_read(path), type=Summary)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: {error}; without this file the run is graded as an interrupted one") from error
+    return summary_of(config, results, old.wall_seconds, old.interrupted)
+
+
+def _change(before: Result, after: Result) -> Change | None:
+    if before.grade == after.grade:
+        return None
+    return Change(before.solution.problem, before.solution.sample, before.grade, after.grade)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    with contextlib.suppress(OSError):
+        found = path.stat()
+        return found.st_size, found.st_mtime_ns
+    return None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put ``content`` in the place of a file, all of it or nothing."""
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(handle)
+            temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,123 @@
+"""The benchmarks' own solutions, graded. Some 20 s on two idle cores in all."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import anyio
+import anyio.to_process
+import msgspec
+import pytest
+
+from arbiter.answers import as_reference, plain
+from arbiter.data import Problem, load_problems
+from arbiter.equivalence import equal_mathematics
+from arbiter.grading import Grade, Grader
+
+RealData = Callable[[str], Path]
+
+SOLUTIONS_THAT_DISAGREE: dict[str, str] = {}
+"""MATH500: none. Every solution's last box is its answer, to the letter."""
+
+UNREADABLE = {
+    "1965": "a sentence: a family of functions, whose parameters are described in words",
+    "2045": "an interval whose 't \\in' has lost its '\\in': 't(0,4]'",
+}
+"""OlympiadBench: answers that math-verify cannot read, so that another answer to them stays ungraded."""
+
+SAME_BY_CHANCE = {"test/algebra/1837.json": "its answer is 5, the next problem's x=5"}
+"""Problems to which the next problem's answer is right, although it is written in another way."""
+
+
+async def graded(texts: Sequence[tuple[Problem, str]]) -> dict[str, Grade]:
+    grader, grades = Grader(), dict[str, Grade]()
+
+    async def grade(problem: Problem, text: str) -> None:
+        grades[problem.id] = await grader.grade(text, problem.answer)
+
+    async with anyio.create_task_group() as grading:
+        for problem, text in texts:
+            grading.start_soon(grade, problem, text)
+    return grades
+
+
+def not_right(grades: dict[str, Grade]) -> set[str]:
+    return {name for name, grade in grades.items() if grade.right is not True}
+
+
+def boxed(problem: Problem) -> str:
+    """A solution that ends in the problem's own answer."""
+    answer = problem.answer
+    assert answer is not None
+    return f"\\boxed{{{', '.join(as_reference(answer).answers)}}}"
+
+
+@pytest.mark.asyncio
+async def test_the_solutions_of_math500_are_right_but_for_known_ones(real_data: RealData) -> None:
+    path = real_data("math500.jsonl")
+    solutions = [msgspec.json.decode(line)["solution"] for line in path.read_bytes().splitlines()]
+    grades = await graded(list(zip(load_problems(str(path)), solutions, strict=True)))
+    wrong = not_right(grades)
+    assert len(grades) == 500
+    assert len(wrong) <= 0.01 * len(grades)
+    assert wrong == SOLUTIONS_THAT_DISAGREE.keys()
+
+
+@pytest.mark.asyncio
+async def test_the_answers_of_olympiadbench_are_right_in_a_box(real_data: RealData) -> None:
+    problems = load_problems(str(real_data("olympiadbench.jsonl")))
+    grades = await graded([(problem, boxed(problem)) for problem in problems])
+    assert len(grades) == 675
+    assert not_right(grades) == set()
+
+
+@pytest.mark.asyncio
+async def test_the_answers_of_olympiadbench_are_right_in_a_box_each_in_another_order(real_data: RealData) -> None:
+    problems = load_problems(str(real_data("olympiadbench.jsonl")))
+    several = [problem for problem in problems if len(as_reference(problem.answer or "").answers) > 1]
+    texts = [
+        (problem, " and ".join(f"$\\boxed{{{part}}}$" for part in reversed(as_reference(problem.answer or "").answers)))
+        for problem in several
+    ]
+    assert len(texts) > 80
+    assert not_right(await graded(texts)) == set()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("name", "unreadable"), [("math500", set[str]()), ("olympiadbench", set(UNREADABLE))])
+async def test_the_answers_equal_themselves_as_mathematics_alone(
+    real_data: RealData, name: str, unreadable: set[str]
+) -> None:
+    """Without the comparisons of texts that come first."""
+    problems = load_problems(str(real_data(f"{name}.jsonl")))
+    failed = await anyio.to_process.run_sync(unequal_to_themselves, problems)
+    assert len(failed) <= 0.01 * len(problems)
+    assert failed == unreadable
+
+
+def unequal_to_themselves(problems: Sequence[Problem]) -> set[str]:
+    """Runs in a worker."""
+    return {problem.id for problem in problems if not _equals_itself(as_reference(problem.answer or "").answers)}
+
+
+def _equals_itself(answers: Sequence[str]) -> bool:
+    try:
+        return all(equal_mathematics(answer, answer) for answer in answers)
+    except Exception:
+        return False
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", ["math500", "olympiadbench"])
+async def test_another_problems_answer_is_wrong(real_data: RealData, name: str) -> None:
+    problems = load_problems(str(real_data(f"{name}.jsonl")), 300)
+    others = [*problems[1:], problems[0]]
+    grades = await graded([(problem, boxed(other)) for problem, other in zip(problems, others, strict=True)])
+    same = {
+        problem.id
+        for problem, other in zip(problems, others, strict=True)
+        if plain(str(problem.answer)) == plain(str(other.answer))
+    }
+    assert {name for name, grade in grades.items() if grade.right} - same == (
+        SAME_BY_CHANCE.keys() & {problem.id for problem in problems}
+    )
+    assert {name for name, grade in grades.items() if grade.right is None} <= UNREADABLE.keys()
