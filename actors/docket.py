@@ -26,21 +26,21 @@ class Docket:
 
     def __init__(self) -> None:
         self._open: dict[Task, _Entry] = {}
-        self._ids: set[str] = set()
+        self._ids: set[tuple[str, int]] = set()
 
     def open(self, task: Task) -> None:
-        """Raises ``ProblemError`` if a problem of this id is open already."""
-        if task.id in self._ids:
+        """Raises ``ProblemError`` if this sample of a problem of this id is open already."""
+        if (task.id, task.sample) in self._ids:
             raise ProblemError(f"problem {task.id!r} is being solved already: give each problem an id of its own")
         self._open[task] = _Entry()
-        self._ids.add(task.id)
+        self._ids.add((task.id, task.sample))
 
     def close(self, task: Task) -> None:
         """Cancel all work on ``task``; closing twice is allowed."""
         entry = self._open.pop(task, None)
         if entry is None:
             return
-        self._ids.discard(task.id)
+        self._ids.discard((task.id, task.sample))
         for scope in tuple(entry.scopes):
             scope.cancel()
 

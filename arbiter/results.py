@@ -1,22 +1,28 @@
 """What a run found: a result a problem, and the summary over all of them."""
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from arbiter.config import RunType
+import msgspec
+
+from arbiter.answers import Reference
+from arbiter.config import Config, RunType
+from arbiter.estimates import quantile
 from arbiter.grading import Grade
+from arbiter.model_tables import PriceTable
+from arbiter.samples import Estimate, MajorityVote, majority_vote, mean_accuracy, pass_at_each
 from protocols.records import FinishReason, Model, Record, Role, Solution, StepRecord, Tally
-
-_Z = 1.959964  # the standard normal quantile of a two-sided 95 % interval
 
 
 class Result(Record, frozen=True):
-    """One line of ``results.jsonl``: a problem's solution and its grade."""
+    """One line of ``results.jsonl``: the solution of a problem, or of one of its samples, and its grade.
+
+    ``reference`` is the right answer as a text, or a ``Reference`` where grading needs more than a text.
+    """
 
     solution: Solution
     grade: Grade
-    reference: str | None = None
+    reference: str | Reference | None = None
 
 
 class ModelTokens(Record, frozen=True):
@@ -54,11 +60,24 @@ class Latency(Record, frozen=True):
     p95: float | None
 
 
+class Cost(Record, frozen=True):
+    """What a run's tokens cost, by the prices of the configuration, those of discarded steps included.
+
+    ``total`` leaves out ``audit``, which serves the report alone. Both are None where a price is not given. Requests
+    that failed or were cancelled are not in it: no server told their tokens.
+    """
+
+    models: dict[Model, float | None]
+    total: float | None
+
+
 class Summary(Record, frozen=True):
     """``summary.json``: the figures of a run. Keys are added over time, and never renamed or removed.
 
-    ``accuracy`` is the share of right answers among the ``graded`` problems (a problem that failed is not
-    graded), ``accuracy_interval`` its 95 % interval (Wilson). ``acceptance_rate`` is the share of kept steps
+    ``problems`` counts problems; where each is decoded several times (``samples``), all other counts are of their
+    ``decoded`` samples. ``accuracy`` is the share of right answers among the ``graded`` (what failed is not
+    graded), ``accuracy_interval`` its 95 % interval (Wilson's, for as many independent answers as the samples are
+    worth). ``pass_at_k`` is the chance that one of k samples is right. ``acceptance_rate`` is the share of kept steps
     that the draft wrote, ``acceptance_rate_tokens`` the same by tokens. ``target_calls`` counts requests to
     the target. ``wasted_escalations`` is known in ``oracle`` and ``generate`` runs, and from the audited
     sample in others.
@@ -81,29 +100,46 @@ class Summary(Record, frozen=True):
     tokens: dict[Model, ModelTokens]
     finish: dict[FinishReason, int]
     latency: Latency
-    wall_seconds: float
+    wall_seconds: float | None
     interrupted: bool = False
+    samples: int = 1
+    decoded: int = 0
+    pass_at_k: dict[int, Estimate] = msgspec.field(default_factory=dict[int, Estimate])
+    majority_vote: MajorityVote | None = None
+    cost: Cost | None = None
+
+
+def summary_of(
+    config: Config, results: Sequence[Result], wall_seconds: float | None, interrupted: bool = False
+) -> Summary:
+    """The summary of a run of ``config``, which took ``wall_seconds`` in all (None: not known)."""
+    tables = {name: getattr(config.models, name) for name in config.models.__struct_fields__}
+    prices: dict[str, PriceTable] = {name: table.price for name, table in tables.items() if table and table.price}
+    samples = config.sampling.samples
+    return summarise(results, config.run_type, config.threshold, wall_seconds, interrupted, samples, prices)
 
 
 def summarise(
     results: Sequence[Result],
     run_type: RunType,
     threshold: float | None,
-    wall_seconds: float,
+    wall_seconds: float | None,
     interrupted: bool = False,
+    samples: int = 1,
+    prices: Mapping[str, PriceTable] | None = None,
 ) -> Summary:
-    """The summary of ``results``, which took ``wall_seconds`` in all."""
+    """The summary of ``results``, with ``samples`` of each problem, by the models' ``prices``."""
     steps = [step for result in results for step in result.solution.steps]
-    graded = [result.grade.right for result in results if result.grade.right is not None]
-    calls = _calls(results)
+    problems, calls = _by_problem(results), _calls(results)
+    accuracy = mean_accuracy(problems)
     return Summary(
         run_type=run_type,
         threshold=threshold,
-        problems=len(results),
-        graded=len(graded),
+        problems=len(problems),
+        graded=sum(result.grade.right is not None for result in results),
         failed=sum(result.solution.finish == "failed" for result in results),
-        accuracy=_ratio(sum(graded), len(graded)),
-        accuracy_interval=wilson_interval(sum(graded), len(graded)),
+        accuracy=accuracy.value,
+        accuracy_interval=accuracy.interval,
         acceptance_rate=_ratio(sum(step.kept.author == "draft" for step in steps), len(steps)),
         acceptance_rate_tokens=_ratio(_kept_tokens(steps, "draft"), sum(_kept_tokens(steps, role) for role in _ROLES)),
         steps=len(steps),
@@ -116,31 +152,41 @@ def summarise(
         latency=_latency([result.solution.seconds for result in results if result.solution.finish != "failed"]),
         wall_seconds=wall_seconds,
         interrupted=interrupted,
+        samples=samples,
+        decoded=len(results),
+        pass_at_k=pass_at_each(problems, samples),
+        majority_vote=majority_vote(problems),
+        cost=_cost(calls, prices) if prices else None,
     )
 
 
 _ROLES: tuple[Role, ...] = ("draft", "target")
 
 
-def wilson_interval(right: int, of: int) -> tuple[float, float] | None:
-    """The 95 % score interval of a share (Wilson 1927): sound at 0 and 1 and for few problems."""
-    if of == 0:
-        return None
-    share, z2 = right / of, _Z * _Z
-    centre = (share + z2 / (2 * of)) / (1 + z2 / of)
-    half = _Z / (1 + z2 / of) * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
-    return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))  # rounding must not part them
+def _by_problem(results: Iterable[Result]) -> list[list[Grade]]:
+    """The grades of each problem's samples, by their numbers."""
+    problems: dict[str, dict[int, Grade]] = {}
+    for result in results:
+        problems.setdefault(result.solution.problem, {})[result.solution.sample] = result.grade
+    return [[grades[number] for number in sorted(grades)] for grades in problems.values()]
 
 
-def quantile(values: Sequence[float], share: float) -> float | None:
-    """The ``share`` quantile (0 to 1) with linear interpolation; None of no values."""
-    if not values:
+def _cost(calls: Mapping[Model, Tally], prices: Mapping[str, PriceTable]) -> Cost:
+    models: dict[Model, float | None] = {
+        model: _priced(tally, prices.get("prm" if model == "audit" else model)) for model, tally in calls.items()
+    }
+    counted = [cost for model, cost in models.items() if model != "audit"]
+    known = [cost for cost in counted if cost is not None]
+    return Cost(models, sum(known) if len(known) == len(counted) else None)
+
+
+def _priced(tally: Tally, price: PriceTable | None) -> float | None:
+    if price is None:
         return None
-    ordered = sorted(values)
-    place = share * (len(ordered) - 1)
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+    usage = tally.usage
+    cached = price.prompt if price.cached is None else price.cached
+    read = (usage.prompt_tokens - usage.cached_tokens) * price.prompt + usage.cached_tokens * cached
+    return (read + usage.completion_tokens * price.completion) / 1_000_000
 
 
 def _ratio(part: int, whole: int) -> float | None:

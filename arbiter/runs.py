@@ -4,7 +4,7 @@
 
     config.toml     the resolved configuration: ``arbiter bench FOLDER/config.toml`` does the same again
     versions.json   of Arbiter, Python and the packages that decide results
-    results.jsonl   one line a problem (``arbiter.results.Result``), in the order in which they ended
+    results.jsonl   one line a problem, or a sample of it (``arbiter.results.Result``), in the order in which they ended
     rows.jsonl      of a generate run: one training row a step (``arbiter.runs.Row``)
     summary.json    the figures (``arbiter.results.Summary``)
 """
@@ -35,6 +35,7 @@ class Row(Record, frozen=True):
     """One step of a generate run, for training a router.
 
     ``history`` are the kept steps before it, each with its author; the scores are process rewards in [0, 1].
+    ``sample`` is the number of the decoding, where each problem is decoded several times.
     The advantage of the target is the mean of ``target_scores`` minus ``draft_score``.
     """
 
@@ -46,6 +47,7 @@ class Row(Record, frozen=True):
     draft_score: float
     targets: tuple[str, ...]
     target_scores: tuple[float, ...]
+    sample: int = 0
 
     @property
     def advantage(self) -> float:
@@ -126,6 +128,7 @@ def training_rows(solution: Solution) -> Iterator[Row]:
                 draft_score=record.draft.score,
                 targets=tuple(target.text for target in record.targets),
                 target_scores=tuple(scores),
+                sample=solution.sample,
             )
         history = (*history, Step(text=record.kept.text, author=record.kept.author))
 
@@ -138,7 +141,7 @@ def read_records(path: Path, kind: type[Kind]) -> Iterator[Kind]:
             for number, line in enumerate(lines, start=1):
                 try:
                     yield decoder.decode(line)
-                except msgspec.DecodeError as error:
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
                     raise RunError(f"{path}, line {number}: {error}") from error
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from error

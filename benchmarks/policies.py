@@ -23,13 +23,13 @@ from rich.console import Console
 
 from arbiter.bench import bench
 from arbiter.config import Config, RunType, load_config, override
+from arbiter.estimates import quantile
 from arbiter.progress import PlainWatcher
-from arbiter.results import Result, Summary, quantile
+from arbiter.results import Result, Summary
 from arbiter.runs import read_records
-from protocols.records import Role
+from arbiter.tables import COLUMNS, Entry, markdown
 
 RESAMPLES = 2000
-_WRITERS: tuple[Role, ...] = ("draft", "target")
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -101,27 +101,9 @@ def _difference(better: Point, than: Point) -> Difference:
 
 
 def _table(points: Iterable[Point]) -> str:
-    lines = [
-        "| run | τ | accuracy | 95 % interval | acceptance | target calls | tokens: draft / target | wasted |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for point in points:
-        found, tokens = point.summary, point.summary.tokens
-        low, high = found.accuracy_interval or (0.0, 0.0)
-        written = [tokens[role].kept + tokens[role].discarded if role in tokens else 0 for role in _WRITERS]
-        waste = found.wasted_escalations
-        cells = (
-            point.name,
-            "–" if found.threshold is None else f"{found.threshold:.3g}",
-            f"{found.accuracy or 0:.1%}",
-            f"{low:.1%} to {high:.1%}",
-            f"{found.acceptance_rate or 0:.1%}",
-            str(found.target_calls),
-            f"{written[0]} / {written[1]}",
-            "–" if waste.share is None else f"{waste.share:.0%} of {waste.judged}",
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    names = ("run", "τ", "accuracy", "95 % interval", "acceptance", "target calls", "tokens: draft / target", "wasted")
+    entries = [Entry(point.name, point.summary) for point in points]
+    return markdown({name: COLUMNS[name] for name in names}, entries)
 
 
 def _differences(differences: Iterable[Difference]) -> str:

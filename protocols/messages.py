@@ -19,7 +19,10 @@ from protocols.records import Audit, Candidate, Limits, Sampling, Transcript, Ve
 
 
 class Task(msgspec.Struct, frozen=True, eq=False):
-    """A problem as it is given to the ring. ``id`` is unique among the problems in the ring.
+    """A problem as it is given to the ring.
+
+    ``id`` is the problem's, and ``sample`` says which of its decodings this is; the two together are unique among the
+    problems in the ring. Samples differ by their ``seed`` alone.
 
     Two tasks are never equal, so that a problem that is given again is not mistaken for the one before.
 
@@ -34,6 +37,7 @@ class Task(msgspec.Struct, frozen=True, eq=False):
     separator: str = "\n\n"
     seed: int = 0
     audit: float = 0.0
+    sample: int = 0
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -53,7 +57,9 @@ class Message(msgspec.Struct, frozen=True, tag_field="kind"):
 
     @property
     def id(self) -> str:
-        return f"{self.context.task.id}/{self.context.step}/{self.__struct_config__.tag}"
+        task = self.context.task
+        step = f"{self.context.step}#{task.sample}" if task.sample else f"{self.context.step}"
+        return f"{task.id}/{step}/{self.__struct_config__.tag}"
 
 
 class StartProblem(Message, frozen=True, tag="start_problem"):

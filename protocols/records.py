@@ -191,6 +191,7 @@ class Tally(Record, frozen=True):
 class Solution(Record, frozen=True):
     """How a problem ended: its steps, why it ended, and how long it took, in seconds.
 
+    ``sample`` is the number of the decoding, from 0, where a problem is decoded several times.
     ``error`` is set exactly if ``finish`` is ``failed``. ``calls`` counts every request made for the
     problem, by model, those for steps that were never kept included.
     """
@@ -202,6 +203,7 @@ class Solution(Record, frozen=True):
     seconds: float
     calls: dict[Model, Tally]
     error: str | None = None
+    sample: int = 0
 
     def text(self, separator: str) -> str:
         """The whole answer: the kept steps with the separator between them."""

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 import anyio
+import msgspec
 import pytest
 
 from actors.docket import Docket
@@ -42,6 +43,19 @@ def test_a_problem_cannot_be_opened_twice() -> None:
     docket = opened(P)
     with pytest.raises(ProblemError, match="'p' is being solved already"):
         docket.open(P)
+
+
+def test_samples_of_a_problem_are_open_side_by_side() -> None:
+    first, second = P, msgspec.structs.replace(P, sample=1)
+    docket = opened(first, second)
+    docket.close(first)
+    assert (first in docket, second in docket) == (False, True)
+
+
+def test_a_sample_cannot_be_opened_twice() -> None:
+    docket = opened(msgspec.structs.replace(P, sample=1))
+    with pytest.raises(ProblemError, match="'p' is being solved already"):
+        docket.open(msgspec.structs.replace(P, sample=1))
 
 
 def test_a_closed_problem_can_be_opened_again() -> None:

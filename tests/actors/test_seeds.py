@@ -6,7 +6,7 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.seeds import step_seed, unit_draw
+from actors.seeds import sample_seed, step_seed, unit_draw
 
 integers = st.integers(0, 2**63)
 
@@ -14,6 +14,20 @@ integers = st.integers(0, 2**63)
 @given(integers, st.text(), integers, integers)
 def test_a_seed_fits_a_signed_integer_of_32_bits(seed: int, problem: str, step: int, sample: int) -> None:
     assert 0 <= step_seed(seed, problem, step, "target", sample) < 2**31
+
+
+@given(integers, st.integers(1, 2**31))
+def test_a_samples_seed_fits_a_signed_integer_of_32_bits(seed: int, sample: int) -> None:
+    assert 0 <= sample_seed(seed, sample) < 2**31
+
+
+@given(integers)
+def test_the_first_sample_has_the_seed_of_the_run(seed: int) -> None:
+    assert sample_seed(seed, 0) == seed
+
+
+def test_samples_have_seeds_of_their_own() -> None:
+    assert len({sample_seed(seed, sample) for seed in range(10) for sample in range(100)}) == 1000
 
 
 @given(integers, st.text(), integers)

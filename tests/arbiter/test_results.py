@@ -1,6 +1,5 @@
 """The figures of a run, from results made by hand."""
 
-import itertools
 from collections.abc import Callable
 
 import msgspec
@@ -8,22 +7,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbiter.config import Config
+from arbiter.estimates import wilson_interval
+from arbiter.grading import Grade
+from arbiter.model_tables import PriceTable
 from arbiter.results import (
+    Cost,
     Latency,
     ModelCalls,
     ModelTokens,
     Result,
     Summary,
     Waste,
-    quantile,
     summarise,
-    wilson_interval,
+    summary_of,
 )
 from protocols.records import Audit, Candidate, Model, Solution, StepRecord, Tally, Usage
 
 Candidates = Callable[..., Candidate]
 Solutions = Callable[..., Solution]
 Results = Callable[..., Result]
+Configs = Callable[..., Config]
 
 PROMISED = {
     "problems",
@@ -40,57 +44,16 @@ PROMISED = {
 }
 
 
+def apart(*results: Result) -> list[Result]:
+    """``results``, each of a problem of its own."""
+    return [
+        msgspec.structs.replace(result, solution=msgspec.structs.replace(result.solution, problem=str(number)))
+        for number, result in enumerate(results)
+    ]
+
+
 def summary(*results: Result) -> Summary:
-    return summarise(results, "router", 0.5, wall_seconds=10.0)
-
-
-@pytest.mark.parametrize(
-    ("right", "of", "low", "high"),
-    [(0, 10, 0.0, 0.27753), (5, 10, 0.23659, 0.76341), (10, 10, 0.72247, 1.0), (1, 1, 0.20655, 1.0)],
-)
-def test_the_interval_is_wilsons(right: int, of: int, low: float, high: float) -> None:
-    assert wilson_interval(right, of) == pytest.approx((low, high), abs=1e-5)
-
-
-def test_there_is_no_interval_of_nothing() -> None:
-    assert wilson_interval(0, 0) is None
-
-
-def test_an_interval_holds_its_share_and_stays_within_zero_and_one() -> None:
-    for of, right in itertools.chain.from_iterable([(of, right) for right in range(of + 1)] for of in range(1, 60)):
-        low, high = wilson_interval(right, of) or (1.0, 0.0)
-        assert 0 <= low <= right / of <= high <= 1, (right, of)
-
-
-@given(of=st.integers(1, 10_000), share=st.floats(0, 1))
-def test_wrong_answers_have_the_mirrored_interval(of: int, share: float) -> None:
-    right = round(share * of)
-    low, high = wilson_interval(right, of) or (0.0, 0.0)
-    assert wilson_interval(of - right, of) == pytest.approx((1 - high, 1 - low))
-
-
-@given(right=st.integers(0, 50), more=st.integers(0, 50))
-def test_ten_times_the_problems_narrow_the_interval(right: int, more: int) -> None:
-    of = right + more + 1
-    few, many = wilson_interval(right, of) or (0.0, 0.0), wilson_interval(10 * right, 10 * of) or (0.0, 1.0)
-    assert many[1] - many[0] < few[1] - few[0]
-
-
-@pytest.mark.parametrize(
-    ("values", "share", "expected"),
-    [([], 0.5, None), ([3.0], 0.95, 3.0), ([3, 1, 2], 0.5, 2), ([1, 2], 0.5, 1.5), ([1, 2, 3], 1.0, 3), ([2, 1], 0, 1)],
-)
-def test_a_quantile_interpolates_between_its_neighbours(
-    values: list[float], share: float, expected: float | None
-) -> None:
-    assert quantile(values, share) == expected
-
-
-@given(values=st.lists(st.floats(-1e6, 1e6), min_size=1), share=st.floats(0, 1))
-def test_a_quantile_lies_within_its_values(values: list[float], share: float) -> None:
-    found = quantile(values, share)
-    assert found is not None
-    assert min(values) - 1e-6 <= found <= max(values) + 1e-6
+    return summarise(apart(*results), "router", 0.5, wall_seconds=10.0)
 
 
 def test_the_summary_has_the_keys_that_are_promised() -> None:
@@ -198,3 +161,86 @@ def test_latency_is_of_the_problems_that_did_not_fail(a_result: Results) -> None
     solved = [a_result(seconds=seconds) for seconds in (1.0, 2.0, 6.0)]
     failed = a_result(None, seconds=100.0, finish="failed", error="boom")
     assert summary(*solved, failed).latency == Latency(mean=3.0, p50=2.0, p95=5.6)
+
+
+@given(verdicts=st.lists(st.sampled_from([True, False, None]), max_size=30))
+def test_with_one_sample_a_problem_all_shares_are_the_plain_accuracy(verdicts: list[bool | None]) -> None:
+    results = [
+        Result(
+            solution=Solution(str(number), "?", (), "answered", 1.0, {}),
+            grade=Grade(right=verdict, answer=None if verdict is None else str(verdict)),
+        )
+        for number, verdict in enumerate(verdicts)
+    ]
+    figures, graded = summarise(results, "router", 0.5, 1.0), [right for right in verdicts if right is not None]
+    accuracy, interval = sum(graded) / len(graded) if graded else None, wilson_interval(sum(graded), len(graded))
+    assert (figures.problems, figures.decoded, figures.graded) == (len(verdicts), len(verdicts), len(graded))
+    assert (figures.accuracy, figures.accuracy_interval) == (accuracy, interval)
+    assert figures.pass_at_k.keys() == {1}
+    assert (figures.pass_at_k[1].value, figures.pass_at_k[1].interval) == (accuracy, interval)
+    assert figures.majority_vote is not None
+    assert (figures.majority_vote.value, figures.majority_vote.interval) == (accuracy, interval)
+
+
+def test_problems_are_counted_once_however_often_each_is_decoded(a_result: Results) -> None:
+    results = [a_result(problem=name, sample=number) for name in ("p", "q") for number in range(3)]
+    figures = summarise(results, "router", 0.5, 1.0, samples=3)
+    assert (figures.problems, figures.samples, figures.decoded, figures.graded, figures.steps) == (2, 3, 6, 6, 6)
+    assert list(figures.pass_at_k) == [1, 2, 3]
+
+
+@given(order=st.permutations(range(6)))
+def test_the_order_in_which_samples_end_changes_no_share(order: list[int]) -> None:
+    answers = "112223"
+    results = [
+        Result(
+            solution=Solution("p", "?", (), "answered", 1.0, {}, sample=number),
+            grade=Grade(right=answers[number] == "1", answer=answers[number]),
+        )
+        for number in order
+    ]
+    figures = summarise(results, "router", 0.5, 1.0, samples=6)
+    assert (figures.accuracy, figures.majority_vote and figures.majority_vote.value) == (2 / 6, 0.0)
+
+
+PRICES = {
+    "draft": PriceTable(prompt=1.0, cached=0.5, completion=4.0),
+    "target": PriceTable(prompt=10.0, completion=40.0),
+    "prm": PriceTable(prompt=3.0, completion=0.0),
+}
+
+
+def test_a_model_costs_what_it_read_and_all_that_it_wrote(a_result: Results) -> None:
+    calls: dict[Model, Tally] = {
+        "draft": Tally(requests=1, usage=Usage(3_000_000, 2_000_000, 1_000_000)),
+        "target": Tally(requests=1, usage=Usage(1_000_000, 100_000, 500_000)),
+    }
+    found = summarise([a_result(calls=calls), a_result(problem="q", calls=calls)], "rsd", 0.7, 1.0, prices=PRICES).cost
+    assert found == Cost({"draft": 2 * (2 + 0.5 + 8), "target": 2 * (10 + 4)}, 2 * (10.5 + 14))
+
+
+def test_without_a_price_for_a_called_model_the_whole_cost_is_not_known(a_result: Results) -> None:
+    calls: dict[Model, Tally] = {"draft": Tally(1, usage=Usage(1_000_000)), "router": Tally(1, usage=Usage(9))}
+    found = summarise([a_result(calls=calls)], "router", 0.5, 1.0, prices=PRICES).cost
+    assert found == Cost({"draft": 1.0, "router": None}, None)
+
+
+def test_an_audit_costs_what_the_prm_costs_and_is_not_in_the_total(a_result: Results) -> None:
+    calls: dict[Model, Tally] = {"draft": Tally(1, usage=Usage(1_000_000)), "audit": Tally(1, usage=Usage(1_000_000))}
+    found = summarise([a_result(calls=calls)], "random", 0.5, 1.0, prices=PRICES).cost
+    assert found == Cost({"draft": 1.0, "audit": 3.0}, 1.0)
+
+
+def test_without_any_price_there_is_no_cost(a_config: Configs, a_result: Results) -> None:
+    assert summary_of(a_config(), [a_result()], 1.0).cost is None
+
+
+def test_the_summary_of_a_run_takes_all_from_its_configuration(a_config: Configs, a_result: Results) -> None:
+    priced = {"model": "m", "prompt": "{question}", "price": {"prompt": 0.5, "completion": 1.5}}
+    config = a_config(
+        run_type="draft", models={"draft": priced}, sampling={"temperature": 0.7, "samples": 2}, data={"source": "x"}
+    )
+    calls: dict[Model, Tally] = {"draft": Tally(requests=1, usage=Usage(2_000_000, 1_000_000))}
+    found = summary_of(config, [a_result(calls=calls)], None, interrupted=True)
+    assert (found.run_type, found.threshold, found.samples, found.wall_seconds) == ("draft", None, 2, None)
+    assert (found.cost, found.interrupted) == (Cost({"draft": 2.5}, 2.5), True)

@@ -63,7 +63,7 @@ def test_the_configuration_of_a_run_does_the_same_again(a_config: Configs, tmp_p
 def test_a_key_that_is_not_set_is_left_out_of_the_configuration(tmp_path: Path) -> None:
     with RunFolder(parse({"models": {}}, "test"), tmp_path):
         written = tomllib.loads((tmp_path / "config.toml").read_text(encoding="utf-8"))
-    assert (written["models"], written["data"]) == ({}, {"source": "pocket:1"})
+    assert (written["models"], written["data"]) == ({}, {"source": "pocket:1", "fields": {}})
 
 
 def test_the_versions_of_a_run_are_those_of_this_installation(a_config: Configs, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_other_runs_write_no_rows(a_config: Configs, a_result: Results, two_step
     assert not (tmp_path / "rows.jsonl").exists()
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b'{"unknown": 1}', b"\xff"])
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"unknown": 1}', b"\xff", b'{"reference": "\xff"}'])
 def test_a_damaged_line_is_named(a_config: Configs, a_result: Results, tmp_path: Path, damage: bytes) -> None:
     with RunFolder(a_config(), tmp_path) as folder:
         folder.add(a_result())

@@ -4,6 +4,7 @@ import re
 from typing import get_args
 
 import pytest
+from msgspec import structs
 
 from actors.policies import DraftOnly
 from protocols import messages
@@ -66,6 +67,11 @@ def one_of_each(place: Context, cause: str = "cause") -> list[Message]:
     ]
 
 
+def sampled(place: Context, number: int) -> Context:
+    """The same place in another sample."""
+    return structs.replace(place, task=structs.replace(place.task, sample=number))
+
+
 def ids(sent: list[Message]) -> list[str]:
     return [message.id for message in sent]
 
@@ -98,6 +104,17 @@ def test_two_failures_of_one_actor_at_one_step_have_ids_of_their_own() -> None:
 
 def test_an_id_tells_problem_step_and_kind() -> None:
     assert DraftStep(context("p", 3), "cause").id == "p/3/draft_step"
+
+
+def test_an_id_tells_which_sample_of_a_problem_it_is_of() -> None:
+    third = DraftStep(sampled(context("p", 3), 2), "cause")
+    assert third.id == "p/3#2/draft_step"
+
+
+def test_ids_are_unique_among_samples_whatever_the_problems_are_called() -> None:
+    places = [context(problem) for problem in ("p", "p#1", "p/0#1", "p/0")]
+    named = [DraftStep(sampled(place, number), "cause").id for place in places for number in range(3)]
+    assert len(set(named)) == len(named)
 
 
 def test_every_kind_has_its_tag_in_the_table() -> None:
