@@ -30,7 +30,7 @@ async def write_candidate(
         started = anyio.current_time()
         with docket.request(task, role) as counted:
             generation = await generator.generate(request)
-            counted.usage = generation.usage
+            counted.usage = generation.usage + generation.overhead
     return Candidate(
         author=role,
         text=generation.text,

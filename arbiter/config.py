@@ -24,20 +24,17 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
+from arbiter.model_tables import DEFAULT_BACKEND, Backend, Count, ModelTables, Table
+from arbiter.rows import Fields
 from protocols.errors import ConfigError
 from protocols.ports import Policy
 from protocols.records import Limits, Sampling
 
 RunType = Literal["rsd", "oracle", "router", "generate", "draft", "target", "random"]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
-class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of all tables."""
-
-
-class Thresholds(_Table, frozen=True):
+class Thresholds(Table, frozen=True):
     """The one knob of each run type that has one, each on a scale of its own; ``--threshold`` sets the run's.
 
     ``rsd``: keep the draft iff h ≥ τ. ``router``: keep the draft iff ŷ ≤ τ. ``oracle``: keep the target iff
@@ -50,15 +47,27 @@ class Thresholds(_Table, frozen=True):
     random: Share = 0.5
 
 
-class SamplingTable(_Table, frozen=True):
-    """``temperature`` 0 is greedy. ``target_samples`` counts where target and draft are both scored."""
+class SamplingTable(Table, frozen=True):
+    """``temperature`` 0 is greedy. ``target_samples`` counts where target and draft are both scored.
+
+    ``samples`` is how often each problem is decoded, each time with noise of its own.
+    """
 
     temperature: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     target_samples: Count = 1
+    samples: Count = 1
+
+    def check(self, source: str) -> None:
+        """Raises ``ConfigError`` naming ``source`` if all samples of a problem would be the same."""
+        if self.samples > 1 and self.temperature == 0:
+            raise ConfigError(
+                f"{source}: sampling.samples is {self.samples}, and at temperature 0 all samples of a problem are the "
+                "same: set sampling.temperature (--temperature) above 0, or leave samples out"
+            )
 
 
-class LimitsTable(_Table, frozen=True):
+class LimitsTable(Table, frozen=True):
     """Where a problem ends at the latest (``protocols.records.Limits``), and how many are in the ring at once."""
 
     max_steps: Count = 100
@@ -69,41 +78,22 @@ class LimitsTable(_Table, frozen=True):
     problems: Count = 64
 
 
-class DataTable(_Table, frozen=True):
-    """Where the problems come from: ``pocket``, ``pocket:SEED`` or the path of a JSONL file; the first ``limit``."""
+class DataTable(Table, frozen=True):
+    """Where the problems come from; the first ``limit`` of them.
+
+    ``source`` is ``pocket``, ``pocket:SEED``, the path of a JSONL file, ``math500``, ``olympiadbench`` or
+    ``OWNER/NAME`` of the Hugging Face hub, of which ``subset`` and ``split`` name a part. ``fields`` names the fields
+    of a row where they are not the usual ones (``arbiter/rows.py``): ``fields = {question = "…", answer = "…"}``.
+    """
 
     source: str = "pocket:1"
     limit: Count | None = None
+    subset: str | None = None
+    split: str | None = None
+    fields: Fields = Fields()
 
 
-class ModelTable(_Table, frozen=True):
-    """A model in process.
-
-    ``model`` is a folder, a hub name or ``pocket:ROLE``; ``prompt`` is its template, with ``{question}``;
-    ``annotate`` prefixes each step with its author. ``in_flight`` requests are at the model at once, of
-    which ``batch`` share a forward pass. ``device`` and ``dtype`` are torch's names, or ``auto``.
-    """
-
-    model: str
-    prompt: str
-    backend: Literal["transformers"] = "transformers"
-    annotate: bool = False
-    in_flight: Count = 128
-    batch: Count = 128
-    device: str = "auto"
-    dtype: str = "auto"
-
-
-class ModelTables(_Table, frozen=True):
-    """The models that a run may call; it needs those alone that its run type calls."""
-
-    draft: ModelTable | None = None
-    target: ModelTable | None = None
-    prm: ModelTable | None = None
-    router: ModelTable | None = None
-
-
-class Config(_Table, frozen=True):
+class Config(Table, frozen=True):
     """A whole experiment.
 
     ``audit`` is the share of escalations whose both candidates the PRM scores off the path. ``cpu_threads`` is how
@@ -182,10 +172,14 @@ def built_in() -> dict[str, Path]:
 
 def parse(tree: dict[str, Any], source: str) -> Config:
     """Check a tree of tables. Raises ``ConfigError`` naming ``source``, the key and the way out."""
+    tree = _with_backends(tree)
     try:
-        return msgspec.convert(tree, Config)
+        config = msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{source}: {_told(str(error))}") from error
+        raise ConfigError(f"{source}: {_told(str(error), tree)}") from error
+    config.models.check(source)
+    config.sampling.check(source)
+    return config
 
 
 def override(config: Config, changes: dict[str, Any], source: str) -> Config:
@@ -211,42 +205,67 @@ def _merged(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _with_backends(tree: dict[str, Any]) -> dict[str, Any]:
+    """``tree`` with the default backend in each model's table that names none."""
+    models = tree.get("models")
+    if not isinstance(models, dict):
+        return tree
+    named = {
+        name: {"backend": DEFAULT_BACKEND, **typing.cast("dict[str, Any]", table)} if isinstance(table, dict) else table
+        for name, table in typing.cast("dict[str, Any]", models).items()
+    }
+    return {**tree, "models": named}
+
+
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>[^`]*)`(?: - at `\$\.?(?P<path>[^`]*)`)?")
 _PLACE = re.compile(r"(?P<what>.*) - at `\$\.(?P<path>[^`]*)`")
 
 
-def _told(error: str) -> str:
+def _told(error: str, tree: dict[str, Any]) -> str:
     """msgspec's message in the words of the file: the full key first, and for an unknown key the nearest known one."""
     if unknown := _UNKNOWN.match(error):
         parents = [part for part in (unknown["path"] or "").split(".") if part]
-        known = _fields(parents)
+        known = _fields(parents, tree)
         near = difflib.get_close_matches(unknown["field"], known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
         return f"unknown key {'.'.join([*parents, unknown['field']])!r}; {hint}"
     if place := _PLACE.match(error):
-        return f"{place['path']}: {place['what']}{_choices(place['path'].split('.'))}"
+        return f"{place['path']}: {place['what']}{_choices(place['path'].split('.'), tree)}"
     return error
 
 
-def _choices(path: list[str]) -> str:
+def _choices(path: list[str], tree: dict[str, Any]) -> str:
     """The values that the key at ``path`` may have, where they can be listed."""
-    hint = typing.get_type_hints(_table(path[:-1]), include_extras=True).get(path[-1])
-    return f"; one of {', '.join(typing.get_args(hint))}" if typing.get_origin(hint) is Literal else ""
+    if path[-1] == "backend":
+        hint: Any = Backend
+    else:
+        hint = typing.get_type_hints(_table(path[:-1], tree), include_extras=True).get(path[-1])
+    choices = next((option for option in _options(hint) if typing.get_origin(option) is Literal), None)
+    return "" if choices is None else f"; one of {', '.join(typing.get_args(choices))}"
 
 
-def _fields(path: list[str]) -> list[str]:
+def _fields(path: list[str], tree: dict[str, Any]) -> list[str]:
     """The keys of the table at ``path``."""
-    return list(_table(path).__struct_fields__)
+    table = _table(path, tree)
+    tag: str | None = table.__struct_config__.tag_field
+    return [*([tag] if tag else []), *table.__struct_fields__]
 
 
-def _table(path: list[str]) -> Any:  # noqa: ANN401 - a class, known only at run time
+def _table(path: list[str], tree: dict[str, Any]) -> Any:  # noqa: ANN401 - a class, known only at run time
+    """The struct that the table at ``path`` of ``tree`` is read as."""
     table: Any = Config
     for name in path:
-        table = _struct_in(typing.get_type_hints(table)[name])
+        tree = tree.get(name, {})
+        table = _struct_in(typing.get_type_hints(table)[name], tree.get("backend"))
     return table
 
 
-def _struct_in(hint: Any) -> Any:  # noqa: ANN401 - a type hint has no narrower type
-    """The struct in a hint that may be a union with None."""
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return next(option for option in options if isinstance(option, type) and issubclass(option, msgspec.Struct))
+def _struct_in(hint: Any, backend: object) -> Any:  # noqa: ANN401 - a type hint has no narrower type
+    """The struct in a hint that may be a union with None, or of the tables of several backends."""
+    structs = [option for option in _options(hint) if isinstance(option, type) and issubclass(option, msgspec.Struct)]
+    return next((option for option in structs if option.__struct_config__.tag == backend), structs[0])
+
+
+def _options(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401 - as above
+    """The members of a union, or the hint alone."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)

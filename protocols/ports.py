@@ -31,11 +31,15 @@ class GenerationRequest(Record, frozen=True):
 
 
 class Generation(Record, frozen=True):
-    """A step's text without the separator, and why it stopped there."""
+    """A step's text without the separator, and why it stopped there.
+
+    ``overhead`` is what the answer cost beside its own tokens: requests that only found out why it had stopped.
+    """
 
     text: str
     ending: Ending
     usage: Usage
+    overhead: Usage = Usage()
 
 
 class ScoreRequest(Record, frozen=True):

@@ -1,30 +1,25 @@
 """From the configuration's model tables to the seats of a ring."""
 
-import importlib.util
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio.to_thread
-from anyio.abc import TaskGroup
 
 from actors.policies import called_models
-from actors.supervision import services
-from arbiter.backends.prompts import PromptTemplate
-from arbiter.config import Config, ModelTable
+from arbiter.backends.in_process.opening import open_local_generator, open_local_scorer
+from arbiter.backends.prompts import PromptTemplate, prompt_template
+from arbiter.backends.served.opening import open_served_generator, open_served_scorer
+from arbiter.config import Config
+from arbiter.model_tables import AnyModelTable, InProcess
 from arbiter.ring import Models
 from protocols.errors import ConfigError
 from protocols.ports import Generator, Scorer, Seat
 from protocols.records import Model, Role, Scale
 
-if TYPE_CHECKING:
-    from arbiter.backends.in_process.generation import InProcessGenerator
-    from arbiter.backends.in_process.scoring import InProcessScorer
 
-
-def required_tables(config: Config) -> dict[Model, ModelTable]:
+def required_tables(config: Config) -> dict[Model, AnyModelTable]:
     """The tables of the models that the configured run may call. Raises ``ConfigError`` if one is missing."""
-    tables: dict[Model, ModelTable] = {}
+    tables: dict[Model, AnyModelTable] = {}
     for name in called_models(config.policy(), config.audit):
         table = getattr(config.models, name)
         if table is None:
@@ -38,55 +33,51 @@ def required_tables(config: Config) -> dict[Model, ModelTable]:
 
 @asynccontextmanager
 async def open_models(config: Config) -> AsyncGenerator[Models]:
-    """The models that the configured run calls, loaded and ready; closed when the block ends.
+    """The models that the configured run calls, ready; closed when the block ends.
 
-    Raises ``ConfigError`` if a table or an extra is missing, ``BackendError`` if a model cannot be loaded.
+    Raises ``ConfigError`` if a table, an extra or a key is missing, ``BackendError`` if a model cannot be loaded, or
+    a server not be reached or used.
     """
-    tables = required_tables(config)
-    if not all(importlib.util.find_spec(package) for package in ("torch", "transformers")):
-        raise ConfigError(
-            "models in process need torch and transformers, which are not installed: "
-            "pip install 'arbiter-reasoning[pocket]'"
-        )
-    if config.cpu_threads is not None:
-        import torch
-
-        torch.set_num_threads(config.cpu_threads)
-    opened: dict[Model, InProcessGenerator | InProcessScorer] = {}
-    async with services() as tasks:
-        try:
-            writers: dict[Role, Seat[Generator]] = {}
-            scorers: dict[Scale, Seat[Scorer]] = {}
-            for name, table in tables.items():
-                if name == "draft" or name == "target":
-                    generator = opened[name] = await _open_generator(table, tasks)
-                    writers[name] = Seat[Generator](generator, table.in_flight)
-                elif name != "audit":
-                    scorer = opened[name] = await _open_scorer(table, tasks)
-                    scorers[name] = Seat[Scorer](scorer, table.in_flight)
-            yield Models(draft=writers.get("draft"), target=writers.get("target"), scorers=scorers)
-        finally:
-            for backend in opened.values():
-                backend.batcher.close()
+    writers: dict[Role, Seat[Generator]] = {}
+    scorers: dict[Scale, Seat[Scorer]] = {}
+    async with AsyncExitStack() as stack:
+        for name, table in required_tables(config).items():
+            if name == "draft" or name == "target":
+                generator = await stack.enter_async_context(open_generator(name, table, config.cpu_threads))
+                writers[name] = Seat[Generator](generator, table.in_flight)
+            elif name != "audit":
+                scorer = await stack.enter_async_context(open_scorer(name, table, config.cpu_threads))
+                scorers[name] = Seat[Scorer](scorer, table.in_flight)
+        yield Models(draft=writers.get("draft"), target=writers.get("target"), scorers=scorers)
 
 
-async def _open_generator(table: ModelTable, tasks: TaskGroup) -> "InProcessGenerator":
-    from arbiter.backends.in_process.generation import InProcessGenerator
-    from arbiter.backends.in_process.loading import load
+@asynccontextmanager
+async def open_generator(name: Role, table: AnyModelTable, threads: int | None) -> AsyncGenerator[Generator]:
+    """The model of the table ``[models.name]`` that writes steps; raises as ``open_models``."""
+    template = await _template(name, table)
+    if isinstance(table, InProcess):
+        opening = open_local_generator(table, template, threads)
+    else:
+        opening = open_served_generator(name, table, template)
+    async with opening as generator:
+        yield generator
 
-    template = PromptTemplate(table.prompt, table.annotate)
-    loaded = await anyio.to_thread.run_sync(load, table.model, "generator", table.device, table.dtype)
-    generator = InProcessGenerator(loaded, template, table.batch)
-    await tasks.start(generator.batcher.run)
-    return generator
+
+@asynccontextmanager
+async def open_scorer(name: Scale, table: AnyModelTable, threads: int | None) -> AsyncGenerator[Scorer]:
+    """The model of the table ``[models.name]`` that scores steps; raises as ``open_models``."""
+    template = await _template(name, table)
+    if isinstance(table, InProcess):
+        opening = open_local_scorer(table, template, threads)
+    else:
+        opening = open_served_scorer(name, table, template)
+    async with opening as scorer:
+        yield scorer
 
 
-async def _open_scorer(table: ModelTable, tasks: TaskGroup) -> "InProcessScorer":
-    from arbiter.backends.in_process.loading import load
-    from arbiter.backends.in_process.scoring import InProcessScorer
-
-    template = PromptTemplate(table.prompt, table.annotate)
-    loaded = await anyio.to_thread.run_sync(load, table.model, "scorer", table.device, table.dtype)
-    scorer = InProcessScorer(loaded, template, table.batch)
-    await tasks.start(scorer.batcher.run)
-    return scorer
+async def _template(name: Model, table: AnyModelTable) -> PromptTemplate:
+    tokenizer = table.tokenizer or table.model
+    try:
+        return await anyio.to_thread.run_sync(prompt_template, table.prompt, table.annotate, tokenizer)
+    except ConfigError as error:
+        raise ConfigError(f"models.{name}: {error}") from error

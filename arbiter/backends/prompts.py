@@ -1,4 +1,9 @@
-"""How a context is written for a model: the question in the model's own template, then the steps."""
+"""How a context is written for a model: the question in the model's own template, then the steps.
+
+No template begins with a beginning-of-text token: servers and tokenizers put it there themselves.
+"""
+
+from typing import Any
 
 import msgspec
 
@@ -6,6 +11,44 @@ from protocols.errors import ConfigError
 from protocols.records import Role, Step, Transcript
 
 QUESTION = "{question}"
+CHAT = "chat"
+_BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
+_STEP_FORMAT = """\
+Solve the following math problem efficiently and clearly:
+
+- For simple problems (2 steps or fewer):
+Provide a concise solution with minimal explanation.
+
+- For complex problems (3 steps or more):
+Use this step-by-step format:
+
+## Step 1: [Concise description]
+[Brief explanation and calculations]
+
+## Step 2: [Concise description]
+[Brief explanation and calculations]
+
+...
+
+Regardless of the approach, always conclude with:
+
+Therefore, the final answer is: $\\boxed{answer}$. I hope it is correct.
+
+Where [answer] is just the final number or expression that solves the problem."""
+
+TEMPLATES = {
+    "qwen2.5-math": (
+        f"<|im_start|>system\n{_BOXED}<|im_end|>\n<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n"
+    ),
+    "llama-3": (
+        f"<|start_header_id|>user<|end_header_id|>\n\n{_STEP_FORMAT}\n\nProblem: {QUESTION}<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n"
+    ),
+    "plain": f"{QUESTION}\n",
+}
+"""By name: Qwen2.5-Math's own; Llama 3's mathematics prompt, as the published Arbitrage program uses it; and the bare
+question on a line, as value-head PRMs are trained to read it (Skywork-o1-Open-PRM)."""
+
 _MODEL_NUMBER: dict[Role, int] = {"draft": 0, "target": 1}
 
 
@@ -21,7 +64,11 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if self.before_steps.count(QUESTION) != 1:
-            raise ConfigError(f"a prompt must hold {QUESTION} exactly once, and {self.before_steps!r} does not")
+            known = ", ".join([*TEMPLATES, CHAT])
+            raise ConfigError(
+                f"the prompt {self.before_steps!r} is no template (there are {known}), and as a template's own text "
+                f"it must hold {QUESTION} exactly once"
+            )
 
     def render(self, transcript: Transcript, separator: str) -> str:
         """The text of the context. It ends with a separator, or with the template where there is no step yet."""
@@ -34,3 +81,36 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def _written(self, step: Step) -> str:
         return f"Model {_MODEL_NUMBER[step.author]}: {step.text}" if self.annotate else step.text
+
+
+def prompt_template(prompt: str, annotate: bool, tokenizer: str) -> PromptTemplate:
+    """The template that a configuration's ``prompt`` names or spells out.
+
+    ``chat`` reads the chat template of ``tokenizer`` (a folder or a hub name; needs transformers). Raises
+    ``ConfigError`` if it is neither, or ``tokenizer`` has no template.
+    """
+    text = _chat_template(tokenizer) if prompt == CHAT else TEMPLATES.get(prompt, prompt)
+    return PromptTemplate(text, annotate)
+
+
+def _chat_template(name: str) -> str:
+    """One turn of a user who asks the question; the answer comes next."""
+    try:
+        from transformers import AutoTokenizer
+    except ImportError as error:
+        raise ConfigError(
+            "prompt = \"chat\" needs transformers, which is not installed: pip install 'arbiter-reasoning[pocket]', "
+            f"or name a template: {', '.join(TEMPLATES)}"
+        ) from error
+    turn = [{"role": "user", "content": f"{QUESTION}\n\n{_BOXED}"}]
+    try:
+        reader: Any = AutoTokenizer  # typed in part
+        tokenizer: Any = reader.from_pretrained(name)
+        text: str = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    except Exception as error:  # whatever a tokenizer, its template or the hub makes of it
+        raise ConfigError(
+            f'prompt = "chat": cannot read a chat template from the tokenizer {name!r}: '
+            f"{str(error).strip().partition(chr(10))[0]}. Set tokenizer to a folder or a hub name, or name a template: "
+            f"{', '.join(TEMPLATES)}"
+        ) from error
+    return text.removeprefix(tokenizer.bos_token or "")

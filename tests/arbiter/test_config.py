@@ -77,7 +77,12 @@ def test_an_unknown_key_is_refused_with_its_full_name_and_the_nearest_known_one(
 
 def test_an_unknown_key_near_none_is_refused_with_the_known_ones() -> None:
     told = refusal({**EMPTY, "data": {"zzz": 1}})
-    assert told == "mine.toml: unknown key 'data.zzz'; known here: source, limit"
+    assert told == "mine.toml: unknown key 'data.zzz'; known here: source, limit, subset, split, fields"
+
+
+def test_an_unknown_part_of_a_problem_is_refused_with_the_nearest_known_one() -> None:
+    told = refusal({**EMPTY, "data": {"fields": {"quesion": "text"}}})
+    assert told == "mine.toml: unknown key 'data.fields.quesion'; did you mean 'question'?"
 
 
 @pytest.mark.parametrize(
@@ -238,3 +243,22 @@ def test_a_resolved_configuration_is_read_back_as_it_was_written(
     }
     config = parse(tree, "mine.toml")
     assert parse(tomllib.loads(tomli_w.dumps(_without_none(config))), "config.toml") == config
+
+
+def test_several_samples_need_a_temperature_above_zero() -> None:
+    with pytest.raises(ConfigError, match=r"^mine\.toml: sampling\.samples is 4, .* temperature 0 .*--temperature"):
+        parse({"models": {}, "sampling": {"samples": 4}}, "mine.toml")
+    assert parse({"models": {}, "sampling": {"samples": 4, "temperature": 0.1}}, "mine.toml").sampling.samples == 4
+
+
+@pytest.mark.parametrize("price", [{"prompt": -1, "completion": 1}, {"prompt": 1}, {"prompt": "1", "completion": 1}])
+def test_a_price_that_is_none_is_told_by_its_key(price: dict[str, object]) -> None:
+    table = {"model": "m", "prompt": "{question}", "price": price}
+    with pytest.raises(ConfigError, match=r"^mine\.toml: models\.target\.price"):
+        parse({"models": {"target": table}}, "mine.toml")
+
+
+def test_an_unknown_key_of_a_price_is_told_with_the_nearest() -> None:
+    table = {"model": "m", "prompt": "{question}", "price": {"prompt": 1, "complexion": 1}}
+    with pytest.raises(ConfigError, match=r"'models\.target\.price\.complexion'; did you mean 'completion'"):
+        parse({"models": {"target": table}}, "mine.toml")

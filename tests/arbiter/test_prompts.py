@@ -1,10 +1,15 @@
 """How a context is written for a model."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
-from arbiter.backends.prompts import PromptTemplate
+import arbiter.pocket
+from arbiter.backends.prompts import TEMPLATES, PromptTemplate, prompt_template
 from protocols.errors import ConfigError
 from protocols.records import Role, Step, Transcript
 
@@ -68,3 +73,34 @@ def test_a_context_only_grows_at_its_end(steps: tuple[Step, ...], annotate: bool
     context = Transcript("q", steps)
     longer = template.render(context.extended(Step(text, "target")), "|")
     assert longer.startswith(template.render(context, "|"))
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_template_is_chosen_by_its_name(name: str) -> None:
+    template = prompt_template(name, annotate=True, tokenizer="not read")
+    assert template == PromptTemplate(TEMPLATES[name], annotate=True)
+
+
+def test_a_text_with_the_question_in_it_is_a_template_of_its_own() -> None:
+    assert prompt_template("Q: {question}\n", annotate=False, tokenizer="").before_steps == "Q: {question}\n"
+
+
+def test_a_name_that_no_template_has_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"'qwen' is no template \(there are qwen2.5-math, llama-3, plain, chat\)"):
+        prompt_template("qwen", annotate=False, tokenizer="")
+
+
+def test_chat_is_the_tokenizers_own_template_with_the_question_in_it() -> None:
+    models = Path(arbiter.pocket.__file__).parent / "models"
+    template = prompt_template("chat", annotate=False, tokenizer=str(models / "draft"))
+    told = "Please reason step by step, and put your final answer within \\boxed{}."
+    reader: Any = AutoTokenizer  # typed in part
+    expected = reader.from_pretrained(models / "draft").apply_chat_template(
+        [{"role": "user", "content": f"What?\n\n{told}"}], tokenize=False, add_generation_prompt=True
+    )
+    assert template.render(Transcript("What?"), "\n\n") == expected
+
+
+def test_a_tokenizer_that_cannot_be_read_is_told_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Set tokenizer to a folder or a hub name, or name a template"):
+        prompt_template("chat", annotate=False, tokenizer=str(tmp_path))

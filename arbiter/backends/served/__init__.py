@@ -1,0 +1,1 @@
+"""Models behind servers: completions and scores over HTTP."""

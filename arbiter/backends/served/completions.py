@@ -1,0 +1,117 @@
+"""Steps from any server that speaks ``/v1/completions``: sglang, vLLM, llama.cpp, transformers serve, hosted ones.
+
+What stopped an answer, the separator or the end, is told by each engine in its own field, and by some in none
+(``ending_of``). Tokens are those of the server's ``usage``; no text is encoded again to count it.
+"""
+
+from typing import Any
+
+import msgspec
+
+from arbiter.backends.prompts import PromptTemplate
+from arbiter.backends.served.transport import Transport, persistent, understood
+from protocols.errors import BackendError
+from protocols.ports import Generation, GenerationRequest
+from protocols.records import Ending, Usage
+
+PATH = "/v1/completions"
+_PROBE_TOKENS = 4
+_GIVEN_UP = frozenset({"abort", "error", "content_filter"})  # reasons with which a server drops an answer half-way
+
+
+class _PromptDetails(msgspec.Struct, frozen=True):
+    cached_tokens: int | None = 0
+
+
+class _Usage(msgspec.Struct, frozen=True):
+    prompt_tokens: int | None = 0
+    completion_tokens: int | None = 0
+    prompt_tokens_details: _PromptDetails | None = None
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """One answer. The engines' own fields are unset where another engine answered."""
+
+    text: str
+    finish_reason: str | None = None
+    matched_stop: str | int | list[int] | msgspec.UnsetType | None = msgspec.UNSET  # sglang: the text, or a token
+    stop_reason: str | int | msgspec.UnsetType | None = msgspec.UNSET  # vLLM: the text, or a token, or null at the end
+    stopping_word: str | msgspec.UnsetType | None = msgspec.UNSET  # llama.cpp: the text, or "" at the end
+
+
+class _Completion(msgspec.Struct, frozen=True):
+    choices: list[Choice]
+    usage: _Usage | None = None
+
+
+_DECODER = msgspec.json.Decoder(_Completion)
+
+
+class ServedGenerator:
+    """A ``Generator`` over a transport. ``model`` is the server's name of it."""
+
+    def __init__(self, transport: Transport, model: str, template: PromptTemplate) -> None:
+        self._transport = transport
+        self._model = model
+        self._template = template
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        """Write one step. Raises ``BackendError``; ``ContextTooLongError`` if the server says so."""
+        prompt = self._template.render(request.transcript, request.separator)
+        sampling: dict[str, Any] = {"temperature": request.temperature}
+        if request.temperature > 0:
+            sampling |= {"top_p": request.top_p, "seed": request.seed}
+        choice, usage = await self._complete(
+            prompt, {"max_tokens": request.max_tokens, "stop": [request.separator], **sampling}
+        )
+        text, ending = ending_of(choice, request.separator)
+        if ending is not None:
+            return Generation(text=text, ending=ending, usage=usage)
+        ended, spent = await self._would_end(prompt + text)
+        return Generation(text=text, ending="end" if ended else "separator", usage=usage, overhead=spent)
+
+    async def _would_end(self, written: str) -> tuple[bool, Usage]:
+        """Whether the model writes nothing more after ``written``, at temperature 0, when nothing else can stop it.
+
+        For servers that do not say what stopped them: one short request, whose prompt they have just read.
+        """
+        choice, usage = await self._complete(written, {"max_tokens": _PROBE_TOKENS, "temperature": 0})
+        return not choice.text, usage
+
+    async def _complete(self, prompt: str, options: dict[str, Any]) -> tuple[Choice, Usage]:
+        body = {"model": self._model, "prompt": prompt, **options}
+        address = self._transport.address
+        answer = await persistent(address, lambda: self._transport.post(PATH, body))
+        completion: _Completion = understood(address, PATH, answer, _DECODER)
+        if not completion.choices:
+            raise BackendError(f"{address.url}{PATH} answered without a choice. Is a language model served there?")
+        choice = completion.choices[0]
+        if choice.finish_reason in _GIVEN_UP:
+            raise BackendError(
+                f"{address.url}{PATH} gave the answer up half-way ({choice.finish_reason}). "
+                "The server's own log may tell why"
+            )
+        return choice, _counted(completion.usage)
+
+
+def ending_of(choice: Choice, separator: str) -> tuple[str, Ending | None]:
+    """The step's text, and why it stopped there; None where the server does not tell the separator from the end.
+
+    A separator in the text counts first: the server left it in, or did not honour ``stop`` at all.
+    """
+    text, found, _ = choice.text.partition(separator)
+    if found:
+        return text, "separator"
+    if choice.finish_reason == "length":
+        return text, "limit"
+    for named in (choice.matched_stop, choice.stop_reason, choice.stopping_word):
+        if named is not msgspec.UNSET:
+            return text, "separator" if named == separator else "end"
+    return text, None
+
+
+def _counted(usage: _Usage | None) -> Usage:
+    if usage is None:
+        return Usage()
+    cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else 0
+    return Usage(usage.prompt_tokens or 0, usage.completion_tokens or 0, cached or 0)

@@ -1,0 +1,127 @@
+"""From a table to a model behind a server: a transport, and a look at what the server says that it has."""
+
+import os
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from arbiter.backends.prompts import PromptTemplate
+from arbiter.backends.served.completions import ServedGenerator
+from arbiter.backends.served.direct import open_direct
+from arbiter.backends.served.scores import ServedScorer
+from arbiter.backends.served.transport import Address, NotServedError, Transport, persistent, understood
+from arbiter.model_tables import Hosted, Served
+from protocols.errors import BackendError, ConfigError
+from protocols.ports import GenerationRequest, Generator, Scorer, ScoreRequest
+from protocols.records import Model, Transcript
+
+_MODELS = "/v1/models"
+_CHECK_SECONDS, _CHECK_RETRIES = 15.0, 1
+_TRIAL = Transcript("Compute 1+1.")
+
+
+class ServedModel(msgspec.Struct, frozen=True):
+    """A model as a server lists it; ``max_model_len`` is its context in tokens, where the server says so."""
+
+    id: str
+    max_model_len: int | None = None
+
+
+class _ModelList(msgspec.Struct, frozen=True):
+    data: list[ServedModel]
+
+
+_DECODER = msgspec.json.Decoder(_ModelList | list[ServedModel])  # some hosts send the list bare
+
+
+@asynccontextmanager
+async def open_served_generator(name: Model, table: Served, template: PromptTemplate) -> AsyncGenerator[Generator]:
+    """A model that writes. Raises ``ConfigError`` if its key is not there, ``BackendError`` as ``served_model``."""
+    async with open_transport(name, table) as transport:
+        generator = ServedGenerator(transport, table.model, template)
+        if await served_model(name, table) is None:
+            await _tried(name, generator.generate(GenerationRequest("", 0, 0, "draft", _TRIAL, "\n\n", 1, 0.0, 1.0, 0)))
+        yield generator
+
+
+@asynccontextmanager
+async def open_served_scorer(name: Model, table: Served, template: PromptTemplate) -> AsyncGenerator[Scorer]:
+    """A model that scores. Raises as ``open_served_generator``."""
+    default = "embeddings" if isinstance(table, Hosted) else "classify"
+    async with open_transport(name, table) as transport:
+        scorer = ServedScorer(transport, table.model, template, table.scores or default)
+        if await served_model(name, table) is None:
+            await _tried(name, scorer.score(ScoreRequest("", 0, "prm", _TRIAL, "2", "draft", "\n\n")))
+        yield scorer
+
+
+@asynccontextmanager
+async def open_transport(name: Model, table: Served) -> AsyncGenerator[Transport]:
+    """The transport of the table's backend. Raises ``ConfigError`` if the key or the SDK is not there."""
+    address = Address(
+        url=table.base,
+        timeout=table.timeout,
+        retries=table.retries,
+        connections=table.in_flight,
+        key=_key(name, table),
+        key_variable=table.api_key_env,
+    )
+    if isinstance(table, Hosted):
+        from arbiter.backends.served.sdk import open_sdk  # a second of imports that the other backend does not need
+
+        opening = open_sdk(address)
+    else:
+        opening = open_direct(address)
+    async with opening as transport:
+        yield transport
+
+
+async def served_model(name: Model, table: Served) -> ServedModel | None:
+    """The table's model as its server lists it; None if the server has no list.
+
+    Asked before any work starts, with little patience. Raises ``BackendError`` naming the table if the server cannot
+    be reached, or lists other models (sglang would answer in the name of any).
+    """
+    timeout, retries = min(table.timeout, _CHECK_SECONDS), min(table.retries, _CHECK_RETRIES)
+    patient = msgspec.structs.replace(table, timeout=timeout, retries=retries)
+    async with open_transport(name, patient) as transport:
+        try:
+            answer = await persistent(transport.address, lambda: transport.get(_MODELS))
+            listed: _ModelList | list[ServedModel] = understood(transport.address, _MODELS, answer, _DECODER)
+        except NotServedError:
+            return None
+        except BackendError as error:
+            raise BackendError(f"models.{name}: {error}") from error
+    models = listed if isinstance(listed, list) else listed.data
+    found = next((model for model in models if model.id == table.model), None)
+    if found is None:
+        there = ", ".join(model.id for model in models) or "none"
+        raise BackendError(f"models.{name}: {table.base} does not serve {table.model!r}; it serves: {there}")
+    return found
+
+
+async def _tried(name: Model, answer: Awaitable[object]) -> None:
+    """One small request before any work starts, to a server that does not say what it has."""
+    try:
+        await answer
+    except BackendError as error:
+        raise BackendError(f"models.{name}: {error}") from error
+
+
+def _key(name: Model, table: Served) -> str | None:
+    variable = table.api_key_env
+    if not variable:
+        return None
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise ConfigError(
+            f"models.{name}: the environment variable {variable} (api_key_env) is not set; put the key there, "
+            f'the name of another variable into models.{name}.api_key_env, or "" if the server wants no key'
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(
+            f"models.{name}: the environment variable {variable} (api_key_env) holds no key: "
+            "something in it cannot be sent, such as a line break, a quotation mark of a text or an ellipsis"
+        )
+    return key

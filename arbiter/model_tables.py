@@ -1,0 +1,134 @@
+"""The tables ``[models.NAME]`` of a configuration: which model stands behind a port, and where.
+
+``backend`` chooses the kind of table, and with it the keys that it may have.
+"""
+
+import re
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from protocols.errors import ConfigError
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Price = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # TOML knows inf, which no price is
+Backend = Literal["transformers", "http", "openai"]
+DEFAULT_BACKEND: Backend = "transformers"
+
+_CREDENTIALS = re.compile(r"//[^/@]*@")
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of all tables of a configuration: strict about its keys."""
+
+
+class PriceTable(Table, frozen=True, kw_only=True):
+    """What a million tokens cost, in one currency for all models: read (``prompt``), of these out of a prefix cache
+    (``cached``, as any other if not set), and written (``completion``), whether kept or not.
+    """
+
+    prompt: Price
+    cached: Price | None = None
+    completion: Price
+
+
+class ModelTable(Table, frozen=True, kw_only=True, tag_field="backend"):
+    """What all models have.
+
+    ``model`` is its name; ``prompt`` is how a question is put to it: the name of a template
+    (``arbiter.backends.prompts.TEMPLATES``), ``chat`` for the tokenizer's own, or the text itself, with ``{question}``.
+    ``tokenizer`` is a folder or hub name for ``chat``, if it is not ``model``. ``annotate`` prefixes each step with
+    its author. ``in_flight`` requests are at the model at once. With a ``price`` the summary has the model's cost.
+    """
+
+    model: str
+    prompt: str
+    tokenizer: str | None = None
+    annotate: bool = False
+    in_flight: Count = 128
+    price: PriceTable | None = None
+
+
+class InProcess(ModelTable, frozen=True, kw_only=True, tag="transformers"):
+    """A model in this process, through transformers.
+
+    ``model`` is a folder, a hub name or ``pocket:ROLE``. Up to ``batch`` requests share a forward pass.
+    ``device`` and ``dtype`` are torch's names, or ``auto``.
+    """
+
+    batch: Count = 128
+    device: str = "auto"
+    dtype: str = "auto"
+
+
+class Served(ModelTable, frozen=True, kw_only=True, tag="http"):
+    """A model behind a server that speaks ``/v1/completions``, or for scores one of the dialects.
+
+    ``model`` is the server's name of it; ``url`` its address, with or without ``/v1``. ``api_key_env`` is the name of
+    the environment variable that holds the key, empty for none. ``timeout`` is in seconds, for one attempt;
+    ``retries`` come after it.
+    ``scores`` is the dialect in which a PRM or a router is asked: ``classify`` (sglang's ``/classify``, the default)
+    or ``embeddings`` (``/v1/embeddings``).
+    """
+
+    url: str
+    api_key_env: str | None = None
+    timeout: Annotated[float, msgspec.Meta(gt=0, le=86400)] = 600.0
+    retries: Annotated[int, msgspec.Meta(ge=0)] = 5
+    scores: Literal["classify", "embeddings"] | None = None
+
+    @property
+    def base(self) -> str:
+        """``url`` without ``/v1`` behind it."""
+        return self.url.rstrip("/").removesuffix("/v1")
+
+
+class Hosted(Served, frozen=True, kw_only=True, tag="openai"):
+    """As ``http``, through the ``openai`` package; scores only as ``embeddings``."""
+
+    url: str = "https://api.openai.com"
+    api_key_env: str | None = "OPENAI_API_KEY"
+
+
+AnyModelTable = InProcess | Served | Hosted
+
+
+class ModelTables(Table, frozen=True):
+    """The models that a run may call; it needs those alone that its run type calls."""
+
+    draft: AnyModelTable | None = None
+    target: AnyModelTable | None = None
+    prm: AnyModelTable | None = None
+    router: AnyModelTable | None = None
+
+    def check(self, source: str) -> None:
+        """Raises ``ConfigError`` naming ``source`` and a key that no type can refuse."""
+        for name in self.__struct_fields__:
+            table: AnyModelTable | None = getattr(self, name)
+            place = f"{source}: models.{name}"
+            if not isinstance(table, Served):
+                continue
+            if not table.url.startswith(("http://", "https://")):
+                raise ConfigError(f"{place}.url: {table.url!r} must begin with http:// or https://")
+            if not _is_url(table.url):
+                raise ConfigError(f"{place}.url: {table.url!r} is no address; write it like 'http://localhost:30000'")
+            if _CREDENTIALS.search(table.url):
+                raise ConfigError(
+                    f"{place}.url holds a password, which would be stored with the run: put the key into an "
+                    f"environment variable, and its name into models.{name}.api_key_env"
+                )
+            if table.scores and name in ("draft", "target"):
+                raise ConfigError(f"{place}.scores: the {name} model writes steps and scores none; leave the key out")
+            if table.scores == "classify" and isinstance(table, Hosted):
+                raise ConfigError(f"{place}.scores: the openai backend reaches only 'embeddings', http also 'classify'")
+
+
+def _is_url(url: str) -> bool:
+    """Whether ``url`` has a host, and a port that is a number where it has one."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is no number
+    except ValueError:
+        return False
+    return bool(parts.hostname) and not any(map(str.isspace, url))

@@ -1,0 +1,113 @@
+"""What the client itself costs: problems against a server that answers at once, for both HTTP backends.
+
+    python benchmarks/throughput.py --data ../shared/data/math500.jsonl
+
+The whole of a run is measured: the ring, the requests, grading and the run's folder. Seconds depend on the machine;
+what to compare is the ratio of the two lines, which run one after the other, each ``repeats`` times, best first kept.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio
+import cyclopts
+import msgspec
+from rich.console import Console
+
+from arbiter.bench import bench
+from arbiter.config import parse
+from arbiter.progress import PlainWatcher
+
+BACKENDS: tuple[Literal["http", "openai"], ...] = ("http", "openai")
+KEY = "ARBITER_BENCHMARK_KEY"
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """One run: its requests, and the seconds and CPU seconds of this process (graders and server apart)."""
+
+    backend: str
+    problems: int
+    graded: int
+    requests: int
+    seconds: float
+    cpu: float
+
+
+def main(
+    *, data: str = "pocket:2", limit: int | None = None, concurrency: int = 256, repeats: int = 3, port: int = 30200
+) -> None:
+    """Measure ``http`` and ``openai`` by turns over the problems of ``data``, and print a line each."""
+    os.environ[KEY] = "none"
+    with served(port):
+        readings = [measured(backend, data, limit, concurrency, port) for _ in range(repeats) for backend in BACKENDS]
+    out = Console(emoji=False, highlight=False, soft_wrap=True)
+    out.print("| backend | problems graded | requests | requests/s | CPU µs a request |\n|---|---|---|---|---|")
+    for backend in BACKENDS:
+        best = min((reading for reading in readings if reading.backend == backend), key=lambda reading: reading.cpu)
+        out.print(
+            f"| {backend} | {best.graded} of {best.problems} | {best.requests} | {best.requests / best.seconds:.0f} | "
+            f"{best.cpu / best.requests * 1e6:.0f} |"
+        )
+
+
+def measured(backend: str, data: str, limit: int | None, concurrency: int, port: int) -> Reading:
+    """An ``rsd`` run against the server: a request to the draft and one to the PRM at each step."""
+    table: dict[str, Any] = {
+        "backend": backend,
+        "url": f"http://127.0.0.1:{port}",
+        "model": "fixed",
+        "prompt": "qwen2.5-math",
+        "in_flight": concurrency,
+    }
+    if backend == "openai":
+        table["api_key_env"] = KEY
+    source: dict[str, Any] = {"source": data} if limit is None else {"source": data, "limit": limit}
+    tree = {
+        "run_type": "rsd",
+        "data": source,
+        "limits": {"problems": concurrency},
+        "models": {"draft": table, "target": table, "prm": {**table, "prompt": "plain"}},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        config, watcher = parse(tree, "benchmark"), PlainWatcher(Console(stderr=True))
+        started, cpu = time.monotonic(), _cpu_seconds()
+        summary, _ = anyio.run(partial(bench, config, Path(folder) / "run", watcher))
+        return Reading(
+            backend=backend,
+            problems=summary.problems,
+            graded=summary.graded,
+            requests=sum(calls.requests for calls in summary.calls.values()),
+            seconds=time.monotonic() - started,
+            cpu=_cpu_seconds() - cpu,
+        )
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+@contextmanager
+def served(port: int) -> Generator[None]:
+    """The fixed-answer server in a process of its own."""
+    command = [sys.executable, str(Path(__file__).parent / "fixed_server.py"), str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - the command is ours
+        if process.stdout is None or process.stdout.readline() != b"ready\n":
+            raise SystemExit("the server did not start")
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)

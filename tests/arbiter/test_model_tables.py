@@ -1,0 +1,85 @@
+"""What a model's table may say, by backend, and what is refused."""
+
+from typing import Any
+
+import pytest
+
+from arbiter.config import Config, override, parse
+from arbiter.model_tables import Hosted, InProcess, Served
+from protocols.errors import ConfigError
+
+SERVED = {"backend": "http", "url": "http://127.0.0.1:30000", "model": "m", "prompt": "plain"}
+
+
+def configured(name: str, table: dict[str, Any]) -> Config:
+    return parse({"models": {name: table}}, "mine.toml")
+
+
+def refusal(name: str, **changes: Any) -> str:
+    with pytest.raises(ConfigError) as refused:
+        configured(name, {**SERVED, **changes})
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "kind"),
+    [
+        ({"model": "m", "prompt": "plain"}, InProcess),
+        ({"backend": "transformers", "model": "m", "prompt": "plain"}, InProcess),
+        (SERVED, Served),
+        ({"backend": "openai", "model": "m", "prompt": "plain"}, Hosted),
+    ],
+)
+def test_the_backend_chooses_the_kind_of_table_and_models_in_process_are_the_default(
+    table: dict[str, Any], kind: type
+) -> None:
+    assert type(configured("draft", table).models.draft) is kind
+
+
+def test_a_key_of_another_backend_is_refused_with_the_keys_of_this_one() -> None:
+    assert "unknown key 'models.draft.device'" in refusal("draft", device="cpu")
+    assert "did you mean 'timeout'" in refusal("draft", timeuot=3)
+
+
+def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:
+    told = refusal("draft", backend="htp")
+    assert told.startswith("mine.toml: models.draft.backend: ")
+    assert told.endswith("; one of transformers, http, openai")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "told"),
+    [
+        (
+            "draft",
+            {"url": "127.0.0.1:30000"},
+            "models.draft.url: '127.0.0.1:30000' must begin with http:// or https://",
+        ),
+        ("draft", {"scores": "classify"}, "models.draft.scores: the draft model writes steps"),
+        ("prm", {"scores": "classify", "backend": "openai"}, "models.prm.scores: the openai backend reaches only"),
+        ("prm", {"scores": "pooling"}, "models.prm.scores: Invalid enum value 'pooling'; one of classify, embeddings"),
+        ("draft", {"retries": -1}, "models.draft.retries: Expected `int` >= 0"),
+        ("draft", {"timeout": 0}, "models.draft.timeout: Expected `float` > 0"),
+        ("draft", {"url": 7}, "models.draft.url: Expected `str`"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_with_its_key(name: str, changes: dict[str, Any], told: str) -> None:
+    assert refusal(name, **changes).startswith(f"mine.toml: {told}")
+
+
+def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
+    told = refusal("draft", url="http://me:hunter2@example.org")
+    assert "api_key_env" in told
+    assert "hunter2" not in told
+
+
+@pytest.mark.parametrize("url", ["http://h:1", "http://h:1/", "http://h:1/v1", "http://h:1/v1/"])
+def test_an_address_is_the_same_with_and_without_v1(url: str) -> None:
+    table = configured("draft", {**SERVED, "url": url}).models.draft
+    assert isinstance(table, Served)
+    assert table.base == "http://h:1"
+
+
+def test_options_change_a_configuration_with_servers_and_leave_its_tables() -> None:
+    config = configured("draft", SERVED)
+    assert override(config, {"seed": 3}, "command line").models == config.models
