@@ -28,7 +28,10 @@ from protocols.records import FinishReason, Limits, Solution, Step, StepRecord, 
 
 
 class Assembler(Actor[AssemblerMail]):
-    """Hands each finished problem to ``answer``, which is called once a problem and must not block."""
+    """Hands each finished problem to ``answer``, called once a problem, and each chosen step to ``chosen``.
+
+    Neither may block.
+    """
 
     name: ClassVar[str] = "assembler"
 
@@ -38,9 +41,11 @@ class Assembler(Actor[AssemblerMail]):
         posts: Posts,
         docket: Docket,
         answer: Callable[[Task, Solution], None],
+        chosen: Callable[[Task, StepRecord], None],
     ) -> None:
         super().__init__(inbox, posts, docket)
         self._answer = answer
+        self._chosen = chosen
         self._solving: dict[Task, _Progress] = {}
 
     async def serve(self, message: AssemblerMail) -> None:
@@ -96,6 +101,7 @@ class Assembler(Actor[AssemblerMail]):
         """Append the chosen step; ask for the next one unless the problem has come to its end."""
         context, task = message.context, message.context.task
         progress.steps.append(record)
+        self._chosen(task, record)
         progress.finish = finish_reason(progress.steps, task.limits)
         if _audited(task, context.step, record):
             progress.audits_open += 1
@@ -138,6 +144,7 @@ class _Progress:
             seconds=now - self.started,
             calls=docket.calls(self.task),
             error=self.error,
+            sample=self.task.sample,
         )
 
 

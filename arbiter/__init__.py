@@ -16,11 +16,13 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
+from arbiter.answers import Reference
 from arbiter.backends.opening import open_models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.bench import make_task
 from arbiter.config import Config, load_config
 from arbiter.data import Problem, load_problems
+from arbiter.grading import Grade, Grader
 from arbiter.results import Result, Summary
 from arbiter.ring import Models, Ring, open_ring, solve_all
 from protocols.errors import ArbiterError
@@ -34,6 +36,8 @@ __all__ = [
     "DraftOnly",
     "GenerateRows",
     "Generator",
+    "Grade",
+    "Grader",
     "LearnedRouter",
     "Limits",
     "Models",
@@ -41,6 +45,7 @@ __all__ = [
     "Policy",
     "Problem",
     "RandomEscalation",
+    "Reference",
     "Result",
     "RewardThreshold",
     "Ring",

@@ -9,12 +9,13 @@ from typing import Protocol
 import anyio
 from anyio.abc import TaskStatus
 
+from actors.seeds import sample_seed
 from actors.supervision import services
 from arbiter.backends.opening import open_models, required_tables
 from arbiter.config import Config
 from arbiter.data import Problem, load_problems
-from arbiter.grading import Grade, Grader
-from arbiter.results import Result, Summary, summarise
+from arbiter.grading import Grader, needs_mathematics
+from arbiter.results import Result, Summary, summary_of
 from arbiter.ring import Models, open_ring, solve_all
 from arbiter.runs import RunFolder
 from protocols.errors import RunError
@@ -29,17 +30,17 @@ class Watcher(Protocol):
         """Models are being loaded."""
         ...
 
-    def started(self, problems: int) -> None:
-        """The first problem is about to be let in."""
+    def started(self, solutions: int) -> None:
+        """The first problem is about to be let in; so many solutions are to come, one a problem and sample."""
         ...
 
     def solved(self, result: Result) -> None:
-        """A problem has ended and is stored."""
+        """A problem, or one of its samples, has ended and is stored."""
         ...
 
 
-def make_task(config: Config, problem: Problem) -> Task:
-    """A problem as the ring takes it."""
+def make_task(config: Config, problem: Problem, sample: int = 0) -> Task:
+    """A problem as the ring takes it, for the decoding of the number ``sample``."""
     return Task(
         id=problem.id,
         transcript=Transcript(problem.question),
@@ -47,8 +48,9 @@ def make_task(config: Config, problem: Problem) -> Task:
         limits=config.problem_limits(),
         sampling=config.problem_sampling(),
         separator=config.separator,
-        seed=config.seed,
+        seed=sample_seed(config.seed, sample),
         audit=config.audit,
+        sample=sample,
     )
 
 
@@ -60,7 +62,8 @@ async def bench(config: Config, out: Path | None, watcher: Watcher) -> tuple[Sum
     where that is possible.
     """
     required_tables(config)
-    problems = load_problems(config.data.source, config.data.limit)
+    data = config.data
+    problems = load_problems(data.source, data.limit, fields=data.fields, subset=data.subset, split=data.split)
     async with AsyncExitStack() as stack:
         watcher.loading(config)
         models = await stack.enter_async_context(open_models(config))
@@ -78,10 +81,7 @@ async def run_problems(
 
     async def finish(solution: Solution) -> None:
         reference = references[solution.problem]
-        if solution.finish == "failed":
-            grade = Grade(right=None, reason=solution.error)
-        else:
-            grade = await grader.grade(solution.text(config.separator), reference)
+        grade = await grader.grade_solution(solution, config.separator, reference)
         result = Result(solution=solution, grade=grade, reference=reference)
         try:
             folder.add(result)
@@ -92,9 +92,11 @@ async def run_problems(
         results.append(result)
         watcher.solved(result)
 
-    watcher.started(len(problems))
+    samples = config.sampling.samples
+    watcher.started(len(problems) * samples)
     started = time.monotonic()
-    tasks = (make_task(config, problem) for problem in problems)
+    # one problem's samples stand together: they share a prefix, and a run that is cut short has whole problems
+    tasks = (make_task(config, problem, sample) for problem in problems for sample in range(samples))
     solving = anyio.CancelScope()
     async with anyio.create_task_group() as grading, services() as signals:
 
@@ -103,12 +105,14 @@ async def run_problems(
 
         with solving:
             await signals.start(_cancel_on_signal, solving)
+            if any(needs_mathematics(reference) for reference in references.values()):
+                signals.start_soon(grader.warm)  # while the models write, not when they have answered
             async with open_ring(models) as ring:
                 await solve_all(ring, tasks, config.limits.problems, grade_later)
     if failures:
         raise failures[0]
     seconds = time.monotonic() - started
-    summary = summarise(results, config.run_type, config.threshold, seconds, solving.cancel_called)
+    summary = summary_of(config, results, seconds, solving.cancel_called)
     folder.finish(summary)
     return summary
 

@@ -45,20 +45,20 @@ class PlainWatcher:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._problems = 0
+        self._solutions = 0
         self._tallies = Tallies()
 
     def loading(self, config: Config) -> None:
         self._print(f"loading models for {config.run_type}")
 
-    def started(self, problems: int) -> None:
-        self._problems, self._tallies = problems, Tallies()
+    def started(self, solutions: int) -> None:
+        self._solutions, self._tallies = solutions, Tallies()
 
     def solved(self, result: Result) -> None:
         self._tallies.add(result)
         done = self._tallies.solved
-        if done == self._problems or done % max(1, self._problems // _PLAIN_LINES) == 0:
-            self._print(f"{done}/{self._problems}  {self._tallies.line()}")
+        if done == self._solutions or done % max(1, self._solutions // _PLAIN_LINES) == 0:
+            self._print(f"{done}/{self._solutions}  {self._tallies.line()}")
 
     def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, soft_wrap=True)
@@ -91,9 +91,9 @@ class LiveWatcher:
         self._run_type = config.run_type
         self._progress.update(self._task, description=f"{config.run_type}: loading models")
 
-    def started(self, problems: int) -> None:
+    def started(self, solutions: int) -> None:
         self._tallies = Tallies()
-        self._progress.update(self._task, description=self._run_type, total=problems)
+        self._progress.update(self._task, description=self._run_type, total=solutions)
 
     def solved(self, result: Result) -> None:
         self._tallies.add(result)

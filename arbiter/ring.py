@@ -29,9 +29,10 @@ from protocols.messages import (
     VerifierMail,
 )
 from protocols.ports import Generator, Policy, Scorer, Seat
-from protocols.records import Scale, Solution
+from protocols.records import Scale, Solution, StepRecord
 
 Mail = TypeVar("Mail")
+Watch = Callable[[StepRecord], None]
 
 
 class Models(msgspec.Struct, frozen=True):
@@ -59,10 +60,13 @@ class Ring:
         self._posts = posts
         self._docket = docket
         self._replies: dict[Task, Later[Solution]] = {}
+        self._watches: dict[Task, Watch] = {}
         self._closed = False
 
-    async def solve(self, task: Task) -> Solution:
+    async def solve(self, task: Task, watch: Watch | None = None) -> Solution:
         """Solve one problem. What goes wrong with it is told in its solution; a cancelled call leaves nothing behind.
+
+        ``watch`` is called with each step when it is chosen, and must not block; its error fails the problem.
 
         Raises ``ConfigError`` if a model is missing, ``ProblemError`` if a problem of the same id is in the
         ring, ``ClosedError`` if the ring is closed before the problem is solved.
@@ -73,6 +77,8 @@ class Ring:
         task = msgspec.structs.replace(task)  # a task of its own: the caller may give the same one again
         self._docket.open(task)
         reply = self._replies[task] = Later[Solution]()
+        if watch is not None:
+            self._watches[task] = watch
         try:
             first = next_context(task, task.transcript, [])
             await self._posts.assembler.send(StartProblem(context=first, cause=task.id))
@@ -81,11 +87,17 @@ class Ring:
             raise ClosedError(f"the ring was closed before problem {task.id!r} was in it") from error
         finally:
             del self._replies[task]
+            self._watches.pop(task, None)
             self._docket.close(task)
 
     def answer(self, task: Task, solution: Solution) -> None:
         """Called by the Assembler."""
         self._replies[task].set(solution)
+
+    def chosen(self, task: Task, step: StepRecord) -> None:
+        """Called by the Assembler."""
+        if task in self._watches:
+            self._watches[task](step)
 
     def close(self) -> None:
         """Answer whoever still waits with ``ClosedError``."""
@@ -107,7 +119,7 @@ async def open_ring(models: Models, mailbox: int = 16) -> AsyncGenerator[Ring]:
         posts, docket = Posts(to_assembler, to_drafter, to_verifier, to_router, to_escalator), Docket()
         ring = Ring(models, posts, docket)
         actors: list[Actor[Any]] = [
-            Assembler(assembler_inbox, posts, docket, ring.answer),
+            Assembler(assembler_inbox, posts, docket, ring.answer, ring.chosen),
             Verifier(verifier_inbox, posts, docket, models.scorers),
             Router(router_inbox, posts, docket),
         ]

@@ -4,6 +4,7 @@
 ├── ``ConfigError``       a configuration file or an option is wrong (nothing has started)
 ├── ``DataError``         a problem file is missing or malformed (nothing has started)
 ├── ``RunError``          a run folder cannot be used
+├── ``ReportError``       a report cannot be written
 ├── ``BackendError``      a model could not be loaded, reached or understood
 │   └── ``ContextTooLongError``  the prompt leaves no room in the model's context
 ├── ``ProblemError``      one problem could not be solved; the others go on
@@ -25,6 +26,10 @@ class DataError(ArbiterError):
 
 class RunError(ArbiterError):
     """A run folder cannot be created, read or continued."""
+
+
+class ReportError(ArbiterError):
+    """A report on runs cannot be written or drawn. The text names the folder and the reason."""
 
 
 class BackendError(ArbiterError):

@@ -13,8 +13,10 @@ from arbiter.bench import bench
 from arbiter.commands.overrides import NOT_GIVEN, Overrides
 from arbiter.commands.shell import INTERRUPTED, app, guarded, stderr, stdout
 from arbiter.config import Config, load_config
+from arbiter.estimates import Interval
 from arbiter.progress import LiveWatcher, PlainWatcher
-from arbiter.results import Summary
+from arbiter.results import Cost, Summary
+from arbiter.tables import NOTHING, from_to, money, percent, seconds
 
 
 @app.command(name="bench")
@@ -33,6 +35,7 @@ def bench_command(
 
         arbiter bench pocket
         arbiter bench pocket --run-type rsd --threshold 0.8
+        arbiter bench pocket --samples 4 --temperature 0.7
         arbiter bench configs/mine.toml --data problems.jsonl --limit 100 --out runs/first --json
 
     Parameters
@@ -71,37 +74,54 @@ def _figures(summary: Summary) -> Table:
 
 
 def _rows(summary: Summary) -> list[tuple[str, str]]:
-    low, high = summary.accuracy_interval or (0.0, 0.0)
     waste, latency = summary.wasted_escalations, summary.latency
+    accuracy, acceptance = summary.accuracy, percent(summary.acceptance_rate)
     return [
-        ("problems", f"{summary.problems}, of which {summary.graded} graded, {summary.failed} failed"),
-        ("accuracy", f"{_percent(summary.accuracy)}  (95 % interval {low:.1%} to {high:.1%})"),
-        (
-            "acceptance",
-            f"{_percent(summary.acceptance_rate)} of steps, {_percent(summary.acceptance_rate_tokens)} of tokens",
-        ),
+        ("problems", _problems(summary)),
+        ("accuracy", _estimate(accuracy, summary.accuracy_interval)),
+        *(_samples(summary) if summary.samples > 1 else ()),
+        ("acceptance", f"{acceptance} of steps, {percent(summary.acceptance_rate_tokens)} of tokens"),
         ("steps", f"{summary.steps}, of which {summary.escalations} escalated"),
         (
             "wasted escalations",
-            f"{_percent(waste.share)} of {waste.judged} judged" if waste.judged else "not judged (see --audit)",
+            f"{percent(waste.share)} of {waste.judged} judged" if waste.judged else "not judged (see --audit)",
         ),
         ("requests", ", ".join(f"{model} {calls.requests}" for model, calls in summary.calls.items())),
         *(
             (f"tokens of {model}", f"{tokens.kept} kept, {tokens.discarded} discarded, {tokens.prompt} read")
             for model, tokens in summary.tokens.items()
         ),
+        *([("cost", _cost(summary.cost))] if summary.cost else ()),
         ("ended by", ", ".join(f"{reason} {count}" for reason, count in summary.finish.items())),
         (
-            "seconds a problem",
-            f"mean {_seconds(latency.mean)}, p50 {_seconds(latency.p50)}, p95 {_seconds(latency.p95)}",
+            "seconds a sample" if summary.samples > 1 else "seconds a problem",
+            f"mean {seconds(latency.mean)}, p50 {seconds(latency.p50)}, p95 {seconds(latency.p95)}",
         ),
-        ("wall time", f"{summary.wall_seconds:.1f} s" + (", interrupted" if summary.interrupted else "")),
+        ("wall time", f"{summary.wall_seconds or 0.0:.1f} s" + (", interrupted" if summary.interrupted else "")),
     ]
 
 
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.1%}"
+def _problems(summary: Summary) -> str:
+    ended = f"{summary.graded} graded, {summary.failed} failed"
+    if summary.samples == 1:
+        return f"{summary.problems}, of which {ended}"
+    return f"{summary.problems}, in {summary.decoded} samples, of which {ended}"
 
 
-def _seconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+def _samples(summary: Summary) -> list[tuple[str, str]]:
+    """What several samples a problem tell; where fewer problems could be counted than there are, it is said."""
+    told = {f"pass@{k}": (found.value, found.interval, found.problems, "") for k, found in summary.pass_at_k.items()}
+    if vote := summary.majority_vote:
+        told["majority vote"] = vote.value, vote.interval, vote.problems, f", {vote.ties} tied" if vote.ties else ""
+    return [
+        (name, _estimate(value, interval) + ("" if of == summary.problems else f" of {of} problems") + more)
+        for name, (value, interval, of, more) in told.items()
+    ]
+
+
+def _estimate(value: float | None, interval: Interval | None) -> str:
+    return NOTHING if value is None else f"{percent(value)}  (95 % interval {from_to(interval)})"
+
+
+def _cost(cost: Cost) -> str:
+    return f"{money(cost.total)} (" + ", ".join(f"{model} {money(part)}" for model, part in cost.models.items()) + ")"

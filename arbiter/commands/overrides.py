@@ -10,8 +10,8 @@ from arbiter.config import Config, RunType, override
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Overrides:
-    """Options that take the place of the configuration's keys."""
+class PolicyOverrides:
+    """Options for a single question."""
 
     run_type: RunType | None = None
     """Who is asked, and which step is kept: `router` escalates where the learned router expects the target to write a
@@ -22,33 +22,55 @@ class Overrides:
     """The knob of the run type, on its own scale: a lower one escalates more for `router` and `oracle`, less for
     `rsd`; for `random` it is the probability of escalating."""
 
-    data: str | None = None
-    """`pocket`, `pocket:SEED`, or a JSONL file with the fields `question` and `answer`."""
-
-    limit: int | None = None
-    """Take only the first problems."""
-
-    concurrency: int | None = None
-    """How many problems are in the ring at once."""
-
-    audit: float | None = None
-    """The share of escalations (0 to 1) whose two candidates the PRM scores for the report. Those calls are counted
-    apart."""
+    temperature: float | None = None
+    """How freely the models choose their tokens; 0 always takes the likeliest."""
 
     seed: int | None = None
     """Decides the sampling noise above temperature 0, the choices of `random`, and the audited sample."""
 
     def applied_to(self, config: Config) -> Config:
         """``config`` with the options that were given. Raises ``ConfigError`` naming the key that is wrong."""
-        changes = given(
+        changed = override(config, self.changes(), "command line")
+        return changed if self.threshold is None else changed.with_threshold(self.threshold)
+
+    def changes(self) -> dict[str, Any]:
+        """The keys that the options set, as a tree of tables, without the threshold, whose key is the run type's."""
+        return given(run_type=self.run_type, seed=self.seed, sampling=given(temperature=self.temperature))
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Overrides(PolicyOverrides):
+    """Options for many problems."""
+
+    data: str | None = None
+    """`pocket`, `pocket:SEED`, `math500`, `olympiadbench`, a data set of the Hugging Face hub (`OWNER/NAME`,
+    `OWNER/NAME:SPLIT` or `OWNER/NAME:SUBSET:SPLIT`), or a JSONL file; the field names of the usual releases are known,
+    others are named in the configuration (`[data] fields`)."""
+
+    limit: int | None = None
+    """Take only the first problems."""
+
+    concurrency: int | None = None
+    """How many problems are in the ring at once; each sample of a problem counts as one."""
+
+    samples: int | None = None
+    """Decode each problem so many times, and report mean accuracy, pass@k and the majority's answer; needs a
+    temperature above 0."""
+
+    audit: float | None = None
+    """The share of escalations (0 to 1) whose two candidates the PRM scores for the report. Those calls are counted
+    apart."""
+
+    def changes(self) -> dict[str, Any]:
+        return given(
             run_type=self.run_type,
             audit=self.audit,
             seed=self.seed,
             data=given(source=self.data, limit=self.limit),
             limits=given(problems=self.concurrency),
+            sampling=given(samples=self.samples, temperature=self.temperature),
         )
-        changed = override(config, changes, "command line")
-        return changed if self.threshold is None else changed.with_threshold(self.threshold)
 
 
 NOT_GIVEN = Overrides()

@@ -1,5 +1,8 @@
-"""Configurations, and results made by hand."""
+"""Configurations, results made by hand, and the command."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,26 @@ from arbiter.config import Config, parse
 from arbiter.grading import Grade
 from arbiter.results import Result
 from protocols.records import Candidate, Model, Rating, Role, Solution, StepRecord, Tally, Usage
+
+
+@pytest.fixture
+def arbiter(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The installed command, called in an empty folder."""
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        script = Path(sys.executable).parent / "arbiter"
+        environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+        return subprocess.run(
+            [script, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return call
 
 
 @pytest.fixture(scope="session")

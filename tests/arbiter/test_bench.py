@@ -35,8 +35,8 @@ class Diary:
     def loading(self, config: Config) -> None:
         self.told.append(f"loading {config.run_type}")
 
-    def started(self, problems: int) -> None:
-        self.told.append(f"started {problems}")
+    def started(self, solutions: int) -> None:
+        self.told.append(f"started {solutions}")
 
     def solved(self, result: Result) -> None:
         self.told.append(f"solved {result.solution.problem}")
@@ -209,3 +209,61 @@ async def test_a_missing_data_file_is_told_before_anything_is_loaded(a_config: C
     with pytest.raises(DataError, match=r"nowhere\.jsonl"):
         await bench(config, tmp_path, diary)
     assert diary.told == []
+
+
+def guessing(request: GenerationRequest) -> Generation:
+    """One step, whose answer is the noise that it was asked with."""
+    return Generation(f"\\boxed{{{request.seed}}}", "end", Usage(5, 4))
+
+
+async def answers(config: Config, out: Path) -> dict[tuple[str, int], str | None]:
+    """What each sample of three problems answered."""
+    await run(config, problems(3), Models(draft=Seat(ScriptedGenerator(guessing))), out, Diary())
+    results = stored(out)
+    found = {(result.solution.problem, result.solution.sample): result.grade.answer for result in results}
+    assert len(found) == len(results)
+    return found
+
+
+def sampled(a_config: Configs, samples: int, concurrency: int = 8) -> Config:
+    sampling = {"temperature": 0.7, "samples": samples}
+    return a_config(run_type="draft", sampling=sampling, limits={"problems": concurrency})
+
+
+@pytest.mark.asyncio
+async def test_every_sample_of_every_problem_is_one_result_with_noise_of_its_own(
+    a_config: Configs, tmp_path: Path
+) -> None:
+    found = await answers(sampled(a_config, 4), tmp_path)
+    assert found.keys() == {(str(problem), sample) for problem in range(3) for sample in range(4)}
+    assert len(set(found.values())) == 12
+
+
+@pytest.mark.asyncio
+async def test_the_noise_of_a_sample_does_not_depend_on_concurrency(a_config: Configs, tmp_path: Path) -> None:
+    alone = await answers(sampled(a_config, 3, concurrency=1), tmp_path / "alone")
+    assert await answers(sampled(a_config, 3, concurrency=9), tmp_path / "together") == alone
+
+
+@pytest.mark.asyncio
+async def test_more_samples_add_to_fewer_and_one_is_a_run_without_samples(a_config: Configs, tmp_path: Path) -> None:
+    none = await answers(a_config(run_type="draft", sampling={"temperature": 0.7}), tmp_path / "0")
+    one, two, four = [await answers(sampled(a_config, count), tmp_path / str(count)) for count in (1, 2, 4)]
+    assert none == one
+    assert one.items() < two.items() < four.items()
+
+
+@pytest.mark.asyncio
+async def test_a_watcher_is_told_of_all_samples_that_are_to_come(a_config: Configs, tmp_path: Path) -> None:
+    diary = Diary()
+    config = sampled(a_config, 2)
+    summary = await run(config, problems(3), echoing(), tmp_path, diary)
+    assert (diary.told[0], len(diary.results), summary.problems, summary.decoded) == ("started 6", 6, 3, 6)
+
+
+@pytest.mark.asyncio
+async def test_the_training_rows_of_samples_say_which_they_are_of(a_config: Configs, tmp_path: Path) -> None:
+    config = a_config(run_type="generate", sampling={"temperature": 0.7, "samples": 2})
+    await run(config, problems(1), echoing(), tmp_path, Diary())
+    rows = list(read_records(tmp_path / "rows.jsonl", Row))
+    assert sorted((row.sample, row.step) for row in rows) == [(0, 0), (0, 1), (1, 0), (1, 1)]

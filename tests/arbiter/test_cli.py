@@ -1,8 +1,6 @@
 """The command as a person calls it: what it teaches, and how it says no."""
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,26 +8,6 @@ import pytest
 
 Ended = subprocess.CompletedProcess[str]
 Arbiter = Callable[..., Ended]
-
-
-@pytest.fixture
-def arbiter(tmp_path: Path) -> Arbiter:
-    """The installed command, called in an empty folder."""
-
-    def call(*arguments: str) -> Ended:
-        script = Path(sys.executable).parent / "arbiter"
-        environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
-        return subprocess.run(
-            [script, *arguments],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    return call
 
 
 def told(ended: Ended) -> str:
@@ -47,7 +25,7 @@ def test_help_names_the_commands(arbiter: Arbiter) -> None:
 
 
 def test_help_of_a_command_teaches_each_option(arbiter: Arbiter) -> None:
-    options = "run-type threshold data limit concurrency audit seed out json debug"
+    options = "run-type threshold data limit concurrency samples temperature audit seed out json debug"
     ended = arbiter("bench", "--help")
     lines = [line for line in ended.stdout.splitlines() if "--" in line]
     for option in options.split():
