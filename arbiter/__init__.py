@@ -16,13 +16,13 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
-from arbiter.answers import Reference
 from arbiter.backends.opening import open_models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.bench import make_task
 from arbiter.config import Config, load_config
 from arbiter.data import Problem, load_problems
 from arbiter.grading import Grade, Grader
+from arbiter.grading.answers import Reference
 from arbiter.results import Result, Summary
 from arbiter.ring import Models, Ring, open_ring, solve_all
 from protocols.errors import ArbiterError

@@ -14,7 +14,7 @@ from actors.supervision import services
 from arbiter.backends.opening import open_models, required_tables
 from arbiter.config import Config
 from arbiter.data import Problem, load_problems
-from arbiter.grading import Grader, needs_mathematics
+from arbiter.grading.grader import Grader, needs_mathematics
 from arbiter.results import Result, Summary, summary_of
 from arbiter.ring import Models, open_ring, solve_all
 from arbiter.runs import RunFolder

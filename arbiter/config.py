@@ -24,8 +24,8 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
+from arbiter.data.rows import Fields
 from arbiter.model_tables import DEFAULT_BACKEND, Backend, Count, ModelTables, Table
-from arbiter.rows import Fields
 from protocols.errors import ConfigError
 from protocols.ports import Policy
 from protocols.records import Limits, Sampling
@@ -83,7 +83,7 @@ class DataTable(Table, frozen=True):
 
     ``source`` is ``pocket``, ``pocket:SEED``, the path of a JSONL file, ``math500``, ``olympiadbench`` or
     ``OWNER/NAME`` of the Hugging Face hub, of which ``subset`` and ``split`` name a part. ``fields`` names the fields
-    of a row where they are not the usual ones (``arbiter/rows.py``): ``fields = {question = "…", answer = "…"}``.
+    of a row where they are not the usual ones (``arbiter/data/rows.py``): ``fields = {question = "…", answer = "…"}``.
     """
 
     source: str = "pocket:1"

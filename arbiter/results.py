@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from arbiter.answers import Reference
 from arbiter.config import Config, RunType
 from arbiter.estimates import quantile
 from arbiter.grading import Grade
+from arbiter.grading.answers import Reference
 from arbiter.model_tables import PriceTable
 from arbiter.samples import Estimate, MajorityVote, majority_vote, mean_accuracy, pass_at_each
 from protocols.records import FinishReason, Model, Record, Role, Solution, StepRecord, Tally

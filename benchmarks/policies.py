@@ -25,9 +25,9 @@ from arbiter.bench import bench
 from arbiter.config import Config, RunType, load_config, override
 from arbiter.estimates import quantile
 from arbiter.progress import PlainWatcher
+from arbiter.reports.tables import COLUMNS, Entry, markdown
 from arbiter.results import Result, Summary
 from arbiter.runs import read_records
-from arbiter.tables import COLUMNS, Entry, markdown
 
 RESAMPLES = 2000
 

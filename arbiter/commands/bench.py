@@ -15,8 +15,8 @@ from arbiter.commands.shell import INTERRUPTED, app, guarded, stderr, stdout
 from arbiter.config import Config, load_config
 from arbiter.estimates import Interval
 from arbiter.progress import LiveWatcher, PlainWatcher
+from arbiter.reports.tables import NOTHING, from_to, money, percent, seconds
 from arbiter.results import Cost, Summary
-from arbiter.tables import NOTHING, from_to, money, percent, seconds
 
 
 @app.command(name="bench")

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from arbiter.commands.shell import app, guarded, stderr, stdout
 from arbiter.grading import Grade, Grader
-from arbiter.regrading import Change, Regraded, regrade
+from arbiter.grading.regrading import Change, Regraded, regrade
 
 _SHOWN = 20
 

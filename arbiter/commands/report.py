@@ -8,8 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from arbiter.commands.shell import app, guarded, stderr, stdout
-from arbiter.report import Report, report_on, write_report
-from arbiter.tables import cells, columns_for, fitting
+from arbiter.reports.report import Report, report_on, write_report
+from arbiter.reports.tables import cells, columns_for, fitting
 
 
 @app.command(name="report")

@@ -12,8 +12,16 @@ import anyio
 import anyio.to_process
 import msgspec
 
-from arbiter.answers import Reference, as_reference, behind_thought, extract_answer, plain, same_words, split_answers
-from arbiter.equivalence import Verdict, judge
+from arbiter.grading.answers import (
+    Reference,
+    as_reference,
+    behind_thought,
+    extract_answer,
+    plain,
+    same_words,
+    split_answers,
+)
+from arbiter.grading.equivalence import Verdict, judge
 from protocols.records import Solution
 
 LONGEST = 2000

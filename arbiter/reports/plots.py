@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arbiter.config import RunType
-from arbiter.tables import Entry
+from arbiter.reports.tables import Entry
 from protocols.records import Model, Role
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def accuracy_by_acceptance(entries: Sequence[Entry]) -> "Figure | None":
     """Accuracy with its interval against the acceptance rate: a line a run type, the baselines as single points."""
     from matplotlib.ticker import PercentFormatter
 
-    from arbiter.labels import Label, place_labels
+    from arbiter.reports.labels import Label, place_labels
 
     series = _series(entries)
     if not series:

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arbiter.config import Config
-from arbiter.report import read_run, report_on, write_report
+from arbiter.reports.report import read_run, report_on, write_report
+from arbiter.reports.tables import cells, columns_for, fitting
 from arbiter.results import Result, Summary, summary_of
 from arbiter.runs import RunFolder
-from arbiter.tables import cells, columns_for, fitting
 from protocols.errors import ConfigError, ReportError, RunError
 
 Configs = Callable[..., Config]

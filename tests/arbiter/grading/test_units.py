@@ -2,7 +2,7 @@
 
 import pytest
 
-from arbiter.units import without_unit
+from arbiter.grading.units import without_unit
 
 
 @pytest.mark.parametrize(

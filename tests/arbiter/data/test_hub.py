@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from arbiter.hub import HubData, Load, Rows, hub_data, hub_rows
+from arbiter.data.hub import HubData, Load, Rows, hub_data, hub_rows
 from protocols.errors import DataError
 
 ROW = {"question": "q"}
@@ -139,7 +139,7 @@ def test_what_the_library_loads_is_read_as_rows(tmp_path: Path) -> None:
     (tmp_path / "data" / "test.jsonl").write_text('{"question": "q", "answer": "3"}\n', encoding="utf-8")
     program = f"""
 import datasets
-from arbiter.hub import HubData, hub_rows
+from arbiter.data.hub import HubData, hub_rows
 rows = hub_rows(HubData("owner/name"), lambda name, subset: datasets.load_dataset({str(tmp_path / "data")!r}, subset))
 print([dict(row) for row in rows])
 """

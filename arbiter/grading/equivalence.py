@@ -12,8 +12,8 @@ from typing import Any, cast
 
 import msgspec
 
-from arbiter.answers import Reference, plain, same_words, split_answers
-from arbiter.units import without_unit
+from arbiter.grading.answers import Reference, plain, same_words, split_answers
+from arbiter.grading.units import without_unit
 
 INNER_SECONDS = 5
 _MEMORY = 4 << 30

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from arbiter.answers import Reference
-from arbiter.rows import Problem, problem_of
+from arbiter.data.rows import Problem, problem_of
+from arbiter.grading.answers import Reference
 from protocols.errors import DataError
 
 

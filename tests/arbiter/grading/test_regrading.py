@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from arbiter.answers import Reference
 from arbiter.config import Config
 from arbiter.grading import Grade, Grader
-from arbiter.regrading import Change, regrade
+from arbiter.grading.answers import Reference
+from arbiter.grading.regrading import Change, regrade
 from arbiter.results import Result, Summary, summary_of
 from arbiter.runs import RunFolder, read_records
 from protocols.errors import RunError

@@ -8,9 +8,9 @@ import msgspec
 
 from actors.policies import called_models
 from arbiter.config import Config, load_config
+from arbiter.reports.tables import Entry, as_csv, columns_for, markdown, ordered
 from arbiter.results import Result, Summary, summary_of
 from arbiter.runs import read_records
-from arbiter.tables import Entry, as_csv, columns_for, markdown, ordered
 from protocols.errors import ReportError, RunError
 
 State = Literal["finished", "interrupted", "unfinished"]
@@ -114,7 +114,7 @@ def write_report(report: Report, folder: Path) -> str | None:
 
     Raises ``ReportError`` if the folder cannot be written.
     """
-    from arbiter.plots import draw, why_not
+    from arbiter.reports.plots import draw, why_not
 
     reason = why_not()
     try:

@@ -8,9 +8,9 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from arbiter.hub import BENCHMARKS, HubData, hub_data, hub_rows
+from arbiter.data.hub import BENCHMARKS, HubData, hub_data, hub_rows
+from arbiter.data.rows import USUAL, Fields, Problem, problem_of
 from arbiter.pocket import world
-from arbiter.rows import USUAL, Fields, Problem, problem_of
 from protocols.errors import DataError
 
 __all__ = ["Fields", "Problem", "load_problems"]

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbiter.answers import Reference
-from arbiter.grading import LONGEST, Grade, Grader, needs_mathematics
+from arbiter.grading.answers import Reference
+from arbiter.grading.grader import LONGEST, Grade, Grader, needs_mathematics
 from protocols.records import Solution
 
 Case = tuple[str, str | Reference]

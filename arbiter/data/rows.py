@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import msgspec
 
-from arbiter.answers import Reference, extract_answer, split_answers
+from arbiter.grading.answers import Reference, extract_answer, split_answers
 from protocols.errors import DataError
 
 _QUESTION = ("question", "problem", "input", "prompt", "content")

@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from arbiter.answers import Reference
-from arbiter.data import LONGEST_LINE, Fields, Problem, load_problems
+from arbiter.data.loading import LONGEST_LINE, Fields, Problem, load_problems
+from arbiter.grading.answers import Reference
 from arbiter.pocket import world
 from protocols.errors import DataError
 

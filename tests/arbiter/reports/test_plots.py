@@ -12,10 +12,10 @@ from PIL import Image
 
 from arbiter.config import RunType
 from arbiter.estimates import wilson_interval
-from arbiter.labels import Label, place_labels
-from arbiter.plots import STYLES, accuracy_by_acceptance, draw, names
+from arbiter.reports.labels import Label, place_labels
+from arbiter.reports.plots import STYLES, accuracy_by_acceptance, draw, names
+from arbiter.reports.tables import Entry
 from arbiter.results import Cost, Latency, ModelTokens, summarise
-from arbiter.tables import Entry
 
 EMPTY = summarise([], "router", 0.5, 1.0)
 

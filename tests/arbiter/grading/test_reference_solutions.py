@@ -8,10 +8,10 @@ import anyio.to_process
 import msgspec
 import pytest
 
-from arbiter.answers import as_reference, plain
 from arbiter.data import Problem, load_problems
-from arbiter.equivalence import equal_mathematics
 from arbiter.grading import Grade, Grader
+from arbiter.grading.answers import as_reference, plain
+from arbiter.grading.equivalence import equal_mathematics
 
 RealData = Callable[[str], Path]
 

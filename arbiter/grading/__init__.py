@@ -1,0 +1,6 @@
+"""Is an answer right? Answers as text, then as mathematics, in processes of their own."""
+
+from arbiter.grading.answers import Reference, extract_answer
+from arbiter.grading.grader import Grade, Grader
+
+__all__ = ["Grade", "Grader", "Reference", "extract_answer"]

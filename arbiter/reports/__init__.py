@@ -1,0 +1,1 @@
+"""One or several runs beside one another: as a table, as CSV and as plots."""
