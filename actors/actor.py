@@ -5,27 +5,20 @@ problem ever waits for another one's step. It follows that the ring cannot deadl
 capacity of its mailboxes: a send can only wait for a loop that is about to receive.
 """
 
-import logging
 from abc import ABC, abstractmethod
 from typing import ClassVar, Generic, TypeVar, cast
 
 import anyio
-import structlog
 from anyio.abc import TaskStatus
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from actors.docket import Docket
+from actors.logs import logger
 from protocols.messages import AssemblerMail, DrafterMail, EscalatorMail, Message, RouterMail, StepFailed, VerifierMail
 
 Mail = TypeVar("Mail", bound=Message)
 
-# Through the standard library's logging, which is quiet below a warning until somebody sets it up, and which
-# leaves a host program's own structlog alone.
-log = structlog.wrap_logger(
-    logging.getLogger("arbiter.actors"),
-    processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
-    wrapper_class=structlog.stdlib.BoundLogger,
-)
+log = logger("arbiter.actors")
 
 
 class Posts:
@@ -86,11 +79,13 @@ class Actor(ABC, Generic[Mail]):
 
 
 def told(error: BaseException) -> str:
-    """An error and its causes in one line, the outermost first."""
+    """An error and its causes in one line, the outermost first; a cause that adds no text is left out."""
     parts: list[str] = []
     cause: BaseException | None = _innermost(error)
     while cause is not None:
-        parts.append(" ".join(f"{type(cause).__name__}: {cause}".split()).rstrip(": "))
+        text = " ".join(str(cause).split())
+        if not parts or (text and text not in parts[-1]):
+            parts.append(f"{type(cause).__name__}: {text}".rstrip(": "))
         cause = _innermost(cause.__cause__)
     return ", caused by ".join(parts)
 

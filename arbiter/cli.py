@@ -5,11 +5,12 @@ import sys
 import cyclopts
 
 from arbiter.commands import bench, doctor, grade, report, solve  # noqa: F401 - importing a command adds it  # pyright: ignore[reportUnusedImport]
-from arbiter.commands.shell import app, tell
+from arbiter.commands.shell import app, show_notices, tell
 
 
 def main() -> None:
     """Run the command line."""
+    show_notices()
     try:
         status = app(exit_on_error=False, print_error=False)
     except cyclopts.CycloptsError as error:

@@ -9,6 +9,7 @@ from arbiter.config import Config
 from arbiter.results import Result
 
 _PLAIN_LINES = 10  # over a whole run
+_CAUSES = 5  # of failures that are told while a run goes on; all are in its results
 
 
 class Tallies:
@@ -18,8 +19,10 @@ class Tallies:
         self.solved = self.right = self.graded = self.failed = 0
         self.steps = self.accepted = self.tokens = 0
         self._started = time.monotonic()
+        self._causes: set[str] = set()
 
-    def add(self, result: Result) -> None:
+    def add(self, result: Result) -> str | None:
+        """Count a result; what to tell of it, if it failed for a cause that was not told before."""
         solution = result.solution
         self.solved += 1
         self.failed += solution.finish == "failed"
@@ -28,6 +31,10 @@ class Tallies:
         self.steps += len(solution.steps)
         self.accepted += sum(step.kept.author == "draft" for step in solution.steps)
         self.tokens += sum(tally.usage.completion_tokens for tally in solution.calls.values())
+        if solution.error is None or solution.error in self._causes or len(self._causes) == _CAUSES:
+            return None
+        self._causes.add(solution.error)
+        return f"{solution.problem} failed: {solution.error}"
 
     def line(self) -> str:
         seconds = max(time.monotonic() - self._started, 1e-9)
@@ -55,13 +62,14 @@ class PlainWatcher:
         self._solutions, self._tallies = solutions, Tallies()
 
     def solved(self, result: Result) -> None:
-        self._tallies.add(result)
+        if news := self._tallies.add(result):
+            self._print(news)
         done = self._tallies.solved
         if done == self._solutions or done % max(1, self._solutions // _PLAIN_LINES) == 0:
             self._print(f"{done}/{self._solutions}  {self._tallies.line()}")
 
     def _print(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 class LiveWatcher:
@@ -96,5 +104,6 @@ class LiveWatcher:
         self._progress.update(self._task, description=self._run_type, total=solutions)
 
     def solved(self, result: Result) -> None:
-        self._tallies.add(result)
+        if news := self._tallies.add(result):
+            self._progress.console.print(news, highlight=False, markup=False, soft_wrap=True)
         self._progress.update(self._task, completed=self._tallies.solved, figures=self._tallies.line())

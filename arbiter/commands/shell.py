@@ -1,5 +1,6 @@
 """The parts that all commands share: the application, its consoles, and how an error is told."""
 
+import logging
 from collections.abc import Callable
 from importlib.metadata import version
 
@@ -21,6 +22,29 @@ app = cyclopts.App(
 )
 stdout = Console(emoji=False)
 stderr = Console(stderr=True, emoji=False)
+
+_NOTICE_SECONDS = 5.0
+
+
+class Notices(logging.Handler):
+    """Shows on standard error why a run waits: requests that are tried again, for a server once in some seconds."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._shown: dict[str, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        url, error = str(getattr(record, "url", "")), str(getattr(record, "error", ""))
+        if record.created - self._shown.get(url, 0.0) >= _NOTICE_SECONDS:
+            self._shown[url] = record.created
+            stderr.print(f"[yellow]{record.getMessage()}:[/yellow] {escape(error)}", highlight=False, soft_wrap=True)
+
+
+def show_notices() -> None:
+    """Show what the backends tell, above the live line if there is one."""
+    backends = logging.getLogger("arbiter.backends")
+    backends.setLevel(logging.INFO)
+    backends.addHandler(Notices())
 
 
 def tell(error: str) -> int:

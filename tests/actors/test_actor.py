@@ -211,3 +211,10 @@ def test_an_error_is_told_with_its_causes_the_outermost_first(error: Exception, 
 
 def test_an_error_is_told_in_one_line() -> None:
     assert "\n" not in told(ValueError("first line\nsecond line"))
+
+
+@pytest.mark.parametrize("cause", [TimeoutError(), OSError("connection refused"), OSError("refused")])
+def test_a_cause_that_adds_nothing_is_left_out(cause: Exception) -> None:
+    error = BackendError("no answer: connection refused")
+    error.__cause__ = cause
+    assert told(error) == "BackendError: no answer: connection refused"

@@ -93,3 +93,18 @@ def test_a_terminal_has_its_cursor_back_after_an_error(a_config: Configs) -> Non
         raise ValueError("the run fell over")
     hidden, shown = text.getvalue().rfind("\x1b[?25l"), text.getvalue().rfind("\x1b[?25h")
     assert 0 <= hidden < shown
+
+
+def test_each_cause_of_failure_is_told_once_and_at_most_five_of_them(a_config: Configs, a_result: Results) -> None:
+    errors = [f"cause [{index // 2}]" for index in range(20)]
+    lines = plain(a_config(), [a_result(None, finish="failed", error=error) for error in errors])
+    assert [line for line in lines if "cause" in line] == [f"p failed: cause [{index}]" for index in range(5)]
+
+
+def test_a_terminal_is_told_a_cause_above_its_line(a_config: Configs, a_result: Results) -> None:
+    text = io.StringIO()
+    with LiveWatcher(Console(file=text, force_terminal=True, width=200)) as watcher:
+        watcher.loading(a_config())
+        watcher.started(2)
+        watcher.solved(a_result(None, finish="failed", error="boom"))
+    assert "p failed: boom" in text.getvalue()

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import anyio
 import msgspec
 
+from actors.logs import logger
 from protocols.errors import BackendError, ContextTooLongError
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
@@ -24,6 +25,9 @@ _TOO_LONG = re.compile(
     r"|exceeds? the (available |maximum )?(context|input)|max_tokens must be at least 1",  # of what is left, in vLLM
     re.IGNORECASE,
 )
+
+
+log = logger("arbiter.backends")
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -91,7 +95,9 @@ async def persistent(address: Address, attempt: Callable[[], Awaitable[bytes]]) 
                 attempts = f"{tried} attempts" if tried > 1 else "1 attempt"
                 raise TemporaryError(f"{error} (after {attempts})", error.pause) from error.__cause__
             jittered = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tried - 1, 10)))
-            await anyio.sleep(jittered if error.pause is None else error.pause + min(jittered, 1.0))
+            pause = jittered if error.pause is None else error.pause + min(jittered, 1.0)
+            log.info("trying again", url=address.url, attempt=tried, pause=pause, error=str(error))
+            await anyio.sleep(pause)
         except UnicodeEncodeError as error:
             raise BackendError(f"{address.url}: the text is not valid Unicode and cannot be sent: {error}") from error
     raise AssertionError("there is at least one attempt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -222,3 +223,10 @@ async def test_what_cannot_be_understood_is_asked_once(body: str, server: FakeSe
     with pytest.raises(BackendError):
         await ask({"retries": 5})
     assert len(server.asked) == 1
+
+
+def test_each_further_attempt_is_logged_with_its_server_and_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "arbiter.backends"):
+        persisted(Attempts([TemporaryError("busy"), TemporaryError("still busy")]), retries=2)
+    told = [(record.message, record.__dict__["url"], record.__dict__["error"]) for record in caplog.records]
+    assert told == [("trying again", "http://here", reason) for reason in ("busy", "still busy")]
