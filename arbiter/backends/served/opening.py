@@ -1,5 +1,6 @@
 """From a table to a model behind a server: a transport, and a look at what the server says that it has."""
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
@@ -58,7 +59,11 @@ async def open_served_scorer(name: Model, table: Served, template: PromptTemplat
 
 @asynccontextmanager
 async def open_transport(name: Model, table: Served) -> AsyncGenerator[Transport]:
-    """The transport of the table's backend. Raises ``ConfigError`` if the key or the SDK is not there."""
+    """The transport of the table's backend. Raises ``ConfigError`` if its key is not there, or this is not asyncio."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError as error:
+        raise ConfigError(f"models.{name}: servers are reached from asyncio alone; run it with anyio.run(…)") from error
     address = Address(
         url=table.base,
         timeout=table.timeout,

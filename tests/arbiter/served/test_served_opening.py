@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from arbiter.backends.served.opening import ServedModel, served_model
@@ -182,3 +183,12 @@ def test_an_address_that_is_none_is_refused_with_its_key(url: str, told: str, ta
 def test_a_time_out_that_is_none_is_refused_with_its_key(timeout: float, table: Table) -> None:
     with pytest.raises(ConfigError, match=r"^test: models\.draft\.timeout: "):
         table(timeout=timeout)
+
+
+def test_a_server_cannot_be_reached_from_trio_and_it_is_said_why() -> None:
+    table = parse(
+        {"models": {"draft": {"backend": "http", "url": "http://127.0.0.1:9", "model": "m", "prompt": "plain"}}}, "test"
+    ).models.draft
+    assert isinstance(table, Served)
+    with pytest.raises(ConfigError, match=r"models\.draft: servers are reached from asyncio alone"):
+        anyio.run(served_model, "draft", table, backend="trio")
