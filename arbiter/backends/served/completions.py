@@ -1,9 +1,11 @@
 """Steps from any server that speaks ``/v1/completions``: sglang, vLLM, llama.cpp, transformers serve, hosted ones.
 
 What stopped an answer, the separator or the end, is told by each engine in its own field, and by some in none
-(``ending_of``). Tokens are those of the server's ``usage``; no text is encoded again to count it.
+(``ending_of``). Tokens are those of the server's ``usage``; no text is encoded again to count it. Where a server
+wrote on behind the separator, they are shared out by characters.
 """
 
+import math
 from typing import Any
 
 import msgspec
@@ -66,7 +68,9 @@ class ServedGenerator:
         )
         text, ending = ending_of(choice, request.separator)
         if ending is not None:
-            return Generation(text=text, ending=ending, usage=usage)
+            kept = _kept(usage, len(text + request.separator), len(choice.text))
+            rest = Usage(completion_tokens=usage.completion_tokens - kept.completion_tokens)
+            return Generation(text=text, ending=ending, usage=kept, overhead=rest)
         ended, spent = await self._would_end(prompt + text)
         return Generation(text=text, ending="end" if ended else "separator", usage=usage, overhead=spent)
 
@@ -108,6 +112,18 @@ def ending_of(choice: Choice, separator: str) -> tuple[str, Ending | None]:
         if named is not msgspec.UNSET:
             return text, "separator" if named == separator else "end"
     return text, None
+
+
+def _kept(usage: Usage, kept: int, written: int) -> Usage:
+    """The part of ``usage`` that fell to the first ``kept`` of the ``written`` characters of an answer.
+
+    A server that ignores ``stop`` counts what it wrote behind the separator as well, and that would use up the
+    problem's own limits.
+    """
+    if kept >= written:
+        return usage
+    tokens = math.ceil(usage.completion_tokens * kept / written)
+    return msgspec.structs.replace(usage, completion_tokens=tokens)
 
 
 def _counted(usage: _Usage | None) -> Usage:

@@ -11,7 +11,15 @@ from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.completions import ServedGenerator
 from arbiter.backends.served.direct import open_direct
 from arbiter.backends.served.scores import ServedScorer
-from arbiter.backends.served.transport import Address, NotServedError, Transport, persistent, understood
+from arbiter.backends.served.transport import (
+    Address,
+    NotServedError,
+    TemporaryError,
+    Transport,
+    UnreachableError,
+    persistent,
+    understood,
+)
 from arbiter.model_tables import Hosted, Served
 from protocols.errors import BackendError, ConfigError
 from protocols.ports import GenerationRequest, Generator, Scorer, ScoreRequest
@@ -83,7 +91,7 @@ async def open_transport(name: Model, table: Served) -> AsyncGenerator[Transport
 
 
 async def served_model(name: Model, table: Served) -> ServedModel | None:
-    """The table's model as its server lists it; None if the server has no list.
+    """The table's model as its server lists it; None if the server has no list to give.
 
     Asked before any work starts, with little patience. Raises ``BackendError`` naming the table if the server cannot
     be reached, or lists other models (sglang would answer in the name of any).
@@ -94,7 +102,9 @@ async def served_model(name: Model, table: Served) -> ServedModel | None:
         try:
             answer = await persistent(transport.address, lambda: transport.get(_MODELS))
             listed: _ModelList | list[ServedModel] = understood(transport.address, _MODELS, answer, _DECODER)
-        except NotServedError:
+        except UnreachableError as error:
+            raise BackendError(f"models.{name}: {error}") from error
+        except (NotServedError, TemporaryError):  # transformers serve, say, fails to list models without a hub
             return None
         except BackendError as error:
             raise BackendError(f"models.{name}: {error}") from error

@@ -61,6 +61,10 @@ class TemporaryError(BackendError):
         self.pause = pause
 
 
+class UnreachableError(TemporaryError):
+    """No answer came at all."""
+
+
 class NotServedError(BackendError):
     """The server has nothing at this path, or no such model."""
 
@@ -93,7 +97,7 @@ async def persistent(address: Address, attempt: Callable[[], Awaitable[bytes]]) 
         except TemporaryError as error:
             if tried > address.retries:
                 attempts = f"{tried} attempts" if tried > 1 else "1 attempt"
-                raise TemporaryError(f"{error} (after {attempts})", error.pause) from error.__cause__
+                raise type(error)(f"{error} (after {attempts})", error.pause) from error.__cause__
             jittered = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tried - 1, 10)))
             pause = jittered if error.pause is None else error.pause + min(jittered, 1.0)
             log.info("trying again", url=address.url, attempt=tried, pause=pause, error=str(error))
@@ -122,7 +126,7 @@ def refusal(address: Address, path: str, status: int, headers: Mapping[str, str]
     return BackendError(f"{what}. The server refuses the request as such; its own log may tell why")
 
 
-def silent(address: Address, path: str, error: BaseException, connecting: float | None = None) -> TemporaryError:
+def silent(address: Address, path: str, error: BaseException, connecting: float | None = None) -> UnreachableError:
     """A connection that could not be made (in ``connecting`` seconds), broke, or brought nothing in time."""
     way = "Is the server up, and the url right?"
     if connecting is not None:
@@ -132,7 +136,7 @@ def silent(address: Address, path: str, error: BaseException, connecting: float 
         way = "If the server is up and busy, lower in_flight or raise timeout"
     else:
         told = excerpt(str(error), address.key) or f"the connection broke ({type(error).__name__})"
-    return TemporaryError(f"{address.url}{path} does not answer: {told}. {way}")
+    return UnreachableError(f"{address.url}{path} does not answer: {told}. {way}")
 
 
 def understood(address: Address, path: str, body: bytes, decoder: "msgspec.json.Decoder[Any]") -> Any:  # noqa: ANN401

@@ -238,3 +238,13 @@ def test_step_after_step_every_engine_gives_the_whole_answer_cut_at_the_separato
 
     anyio.run(write)
     assert steps == whole.split(separator)
+
+
+@pytest.mark.asyncio
+async def test_what_a_server_writes_behind_the_separator_is_not_the_steps_but_overhead(
+    server: FakeServer, step: StepOf, engine: EngineOf
+) -> None:
+    server.replies(engine("careless", rest))
+    found = await step()
+    assert found.usage.completion_tokens == len("First.\n\n")
+    assert found.overhead == Usage(completion_tokens=len("Second."))
