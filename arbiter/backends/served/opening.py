@@ -56,12 +56,14 @@ async def open_served_generator(name: Model, table: Served, template: PromptTemp
 
 @asynccontextmanager
 async def open_served_scorer(name: Model, table: Served, template: PromptTemplate) -> AsyncGenerator[Scorer]:
-    """A model that scores. Raises as ``open_served_generator``."""
+    """A model that scores, or so it has shown with one small request: a server may list a model and speak another
+    dialect, or have a model of another kind. Raises as ``open_served_generator``.
+    """
     default = "embeddings" if isinstance(table, Hosted) else "classify"
     async with open_transport(name, table) as transport:
         scorer = ServedScorer(transport, table.model, template, table.scores or default)
-        if await served_model(name, table) is None:
-            await _tried(name, scorer.score(ScoreRequest("", 0, "prm", _TRIAL, "2", "draft", "\n\n")))
+        await served_model(name, table)
+        await _tried(name, scorer.score(ScoreRequest("", 0, "prm", _TRIAL, "2", "draft", "\n\n")))
         yield scorer
 
 
@@ -117,7 +119,7 @@ async def served_model(name: Model, table: Served) -> ServedModel | None:
 
 
 async def _tried(name: Model, answer: Awaitable[object]) -> None:
-    """One small request before any work starts, to a server that does not say what it has."""
+    """One small request before any work starts."""
     try:
         await answer
     except BackendError as error:

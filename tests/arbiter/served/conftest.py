@@ -27,6 +27,9 @@ Faults: ``reset`` breaks the connection in the middle of the body, ``half`` ends
 """
 
 MODELS = "/v1/models"
+_SCORED = {"embedding": [0.0]}
+TRIED = {"choices": [{"text": "2", "finish_reason": "length"}], **_SCORED, "data": [_SCORED]}
+"""Right in every dialect: what the one small request before any work brings."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -53,6 +56,8 @@ class FakeServer:
         self.url = f"http://127.0.0.1:{port}"
         self.models: Reply = {"body": {"object": "list", "data": [{"id": "m", "max_model_len": 1024}]}}
         self.looks: list[Asked] = []
+        self.trial: Reply | Script = {"body": TRIED}
+        self.trials: list[Asked] = []
         self.asked: list[Asked] = []
         self.running = 0
         self.most_running = 0
@@ -74,12 +79,14 @@ class FakeServer:
         text = await request.text()
         headers = {name.lower(): value for name, value in request.headers.items()}
         asked = Asked(request.method, request.path, headers, json.loads(text) if text else {})
-        (self.looks if asked.path == MODELS else self.asked).append(asked)
+        at_the_start = asked.path == MODELS or "Compute 1+1." in text
+        seen = self.looks if asked.path == MODELS else self.trials if at_the_start else self.asked
+        seen.append(asked)
         self.connections.add(request.transport)
-        reply = self.models if asked.path == MODELS else self._next(asked)
+        reply = self.models if asked.path == MODELS else self._next(asked, at_the_start)
         self.running += 1
         self.most_running = max(self.most_running, self.running)
-        if asked.path != MODELS:
+        if not at_the_start:
             self._arrivals.release()
         try:
             return await self._answered(request, reply)
@@ -89,8 +96,9 @@ class FakeServer:
         finally:
             self.running -= 1
 
-    def _next(self, asked: Asked) -> Reply:
-        script = self._scripts[0] if len(self._scripts) == 1 else self._scripts.pop(0)
+    def _next(self, asked: Asked, at_the_start: bool) -> Reply:
+        scripts = [self.trial] if at_the_start else self._scripts
+        script = scripts[0] if len(scripts) == 1 else scripts.pop(0)
         return script(asked) if callable(script) else script
 
     async def _answered(self, request: web.Request, reply: Reply) -> web.StreamResponse:

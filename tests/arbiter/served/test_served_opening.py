@@ -106,7 +106,7 @@ async def test_a_server_without_a_list_is_tried_with_one_small_request(
     server.models = {"status": status}
     server.replies({"body": {**answer()["body"], **scored(0.0)["body"]}})
     await ask()
-    trial, asked = server.asked
+    (trial,), (asked,) = server.trials, server.asked
     assert (trial.path, trial.body["model"]) == (asked.path, "m")
     assert trial.body.get("max_tokens", 1) == 1
 
@@ -116,12 +116,36 @@ async def test_a_server_without_a_list_is_tried_with_one_small_request(
 async def test_a_server_without_a_list_that_fails_the_request_is_refused_at_the_start(
     status: int, told: str, server: FakeServer, ask: Ask, name: str
 ) -> None:
-    server.models = {"status": 404}
-    server.replies({"status": status, "body": ""})
+    server.models, server.trial = {"status": 404}, {"status": status, "body": ""}
     with pytest.raises(BackendError) as caught:
         await ask()
-    path = server.asked[0].path
+    path = server.trials[0].path
     assert str(caught.value).startswith(f"models.{name}: {server.url}{path} {told}. ")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("trial", "told"),
+    [
+        ({"status": 404, "body": "Not Found"}, "answered 404: Not Found. Is the url right"),
+        (
+            {"body": {"embedding": [0.1] * 8, "data": [{"embedding": [0.1] * 8}]}},
+            "answered with 8 numbers; a scorer has",
+        ),
+        (
+            {"body": {"embedding": [None], "data": [{"embedding": [None]}]}},
+            "answered with a score that is not a number",
+        ),
+    ],
+)
+async def test_a_scorer_is_tried_before_any_work_whatever_its_server_lists(
+    trial: dict[str, Any], told: str, server: FakeServer, score: Ask
+) -> None:
+    server.trial = trial
+    with pytest.raises(BackendError, match=r"^models\.prm: ") as caught:
+        await score()
+    assert told in str(caught.value)
+    assert (len(server.trials), server.asked) == (1, [])
 
 
 @pytest.mark.asyncio

@@ -185,6 +185,7 @@ async def test_a_server_that_is_not_there_or_has_nothing_stops_the_run_before_an
     url: str | None, server: FakeServer, a_config: Configs, world: World
 ) -> None:
     right = world()
+    server.trial = {"status": 404}
     server.replies(lambda asked: {"status": 404} if asked.path.startswith("/elsewhere") else right(asked))
     config = a_config(router={"url": url or f"{server.url}/elsewhere"})
     with pytest.raises(BackendError, match=r"^models\.router: http://127\.0\.0\.1:"):
