@@ -27,6 +27,14 @@ bench *args:
 policies *args:
     {{python}} benchmarks/policies.py {{args}}
 
+# What the client costs a request, for both HTTP backends.
+throughput *args:
+    {{python}} benchmarks/throughput.py {{args}}
+
+# The pocket models behind four real sglang servers, compared with in process (see docs/servers.md).
+servers *args:
+    {{python}} benchmarks/servers.py {{args}}
+
 # Make the four pocket models again, from their seeds (about 80 minutes on 2 cores).
 train-pocket *stages:
     {{python}} -m arbiter.training.pocket {{stages}}

@@ -65,13 +65,13 @@ def _answer(path: bytes, body: bytes) -> bytes:
     return _LAST if steps >= STEPS - 1 else _STEP % (steps, steps + 1)
 
 
-async def main(port: int) -> None:
-    """Serve until killed."""
-    server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", port, backlog=1024)
-    sys.stdout.write("ready\n")
+async def main() -> None:
+    """Serve until killed, at a free port, which is printed."""
+    server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0, backlog=1024)
+    sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    asyncio.run(main())

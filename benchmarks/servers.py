@@ -9,6 +9,7 @@ Needs no GPU: the servers run on the CPU (``benchmarks/sglang_cpu``), about 2 GB
 transcripts should be the same; each that is not is shown at its first different step.
 """
 
+import itertools
 import os
 import subprocess
 import sys
@@ -54,6 +55,7 @@ def main(
     python: Path = Path(".sglang/bin/python"),
     backend: str = "http",
     port: int = 30100,
+    json: bool = False,
 ) -> int:
     """Start the servers with the interpreter ``python``, run both ways, compare; 1 if a transcript differs."""
     config = override(load_config("pocket"), {"run_type": run_type, "data": {"limit": limit}}, "command line")
@@ -66,7 +68,13 @@ def main(
         there = solved(behind_servers(config, ports, backend), Path(folder) / "served")
     with tempfile.TemporaryDirectory() as folder:
         here = solved(config, Path(folder) / "here")
-    return compared(here, there)
+    different = differing(here[1], there[1])
+    if json:
+        found = {"problems": len(here[1]), "different": different, "in_process": here[0], "served": there[0]}
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+    else:
+        tell(here, there, different)
+    return int(bool(different))
 
 
 def behind_servers(config: Config, ports: Mapping[str, int], backend: str) -> Config:
@@ -141,7 +149,14 @@ def solved(config: Config, folder: Path) -> tuple[Summary, dict[str, Solution]]:
     return summary, {result.solution.problem: result.solution for result in results}
 
 
-def compared(here: tuple[Summary, dict[str, Solution]], there: tuple[Summary, dict[str, Solution]]) -> int:
+def differing(here: Mapping[str, Solution], there: Mapping[str, Solution]) -> list[str]:
+    """The problems whose transcripts are not the same."""
+    return [problem for problem, solution in here.items() if texts(solution) != texts(there.get(problem))]
+
+
+def tell(
+    here: tuple[Summary, dict[str, Solution]], there: tuple[Summary, dict[str, Solution]], different: list[str]
+) -> None:
     """Print both summaries' figures, and each transcript that differs."""
     out = Console(emoji=False, soft_wrap=True, highlight=False)
     for place, (summary, _) in (("in process", here), ("sglang", there)):
@@ -152,18 +167,13 @@ def compared(here: tuple[Summary, dict[str, Solution]], there: tuple[Summary, di
             f"{place:<11} accuracy {accuracy}, {summary.steps} steps, {summary.failed} failed, requests: {calls}, "
             f"{cached} of {sum(tokens.prompt for tokens in summary.tokens.values())} tokens read from a cache"
         )
-    different = 0
-    for problem, solution in here[1].items():
-        other = there[1].get(problem)
-        pairs = zip(texts(solution), texts(other), strict=False)
-        if other is None or texts(solution) != texts(other):
-            different += 1
-            step = next((index for index, (mine, theirs) in enumerate(pairs) if mine != theirs), "the end")
-            out.print(
-                f"{problem} differs from step {step} on:\n  in process {texts(solution)}\n  sglang     {texts(other)}"
-            )
-    out.print(f"{len(here[1]) - different} of {len(here[1])} transcripts are the same")
-    return int(different > 0)
+    for problem in different:
+        mine, theirs = texts(here[1][problem]), texts(there[1].get(problem))
+        same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(mine, theirs, strict=False)))
+        out.print(
+            f"{problem} differs from step {same + 1} on:\n  in process {mine[same:]}\n  sglang     {theirs[same:]}"
+        )
+    out.print(f"{len(here[1]) - len(different)} of {len(here[1])} transcripts are the same")
 
 
 def texts(solution: Solution | None) -> list[tuple[str, str]]:

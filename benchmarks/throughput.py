@@ -3,7 +3,8 @@
     python benchmarks/throughput.py --data ../shared/data/math500.jsonl
 
 The whole of a run is measured: the ring, the requests, grading and the run's folder. Seconds depend on the machine;
-what to compare is the ratio of the two lines, which run one after the other, each ``repeats`` times, best first kept.
+what to compare is the ratio of the two lines, which run one after the other, each ``repeats`` times, the one of least
+CPU kept.
 """
 
 import os
@@ -43,19 +44,30 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 def main(
-    *, data: str = "pocket:2", limit: int | None = None, concurrency: int = 256, repeats: int = 3, port: int = 30200
+    *,
+    data: str = "pocket:2",
+    limit: int | None = None,
+    concurrency: int = 256,
+    repeats: int = 3,
+    json: bool = False,
 ) -> None:
     """Measure ``http`` and ``openai`` by turns over the problems of ``data``, and print a line each."""
     os.environ[KEY] = "none"
-    with served(port):
+    with served() as port:
         readings = [measured(backend, data, limit, concurrency, port) for _ in range(repeats) for backend in BACKENDS]
+    best = {
+        backend: min((one for one in readings if one.backend == backend), key=lambda one: one.cpu)
+        for backend in BACKENDS
+    }
+    if json:
+        sys.stdout.write(msgspec.json.encode(best).decode() + "\n")
+        return
     out = Console(emoji=False, highlight=False, soft_wrap=True)
     out.print("| backend | problems graded | requests | requests/s | CPU µs a request |\n|---|---|---|---|---|")
-    for backend in BACKENDS:
-        best = min((reading for reading in readings if reading.backend == backend), key=lambda reading: reading.cpu)
+    for backend, reading in best.items():
         out.print(
-            f"| {backend} | {best.graded} of {best.problems} | {best.requests} | {best.requests / best.seconds:.0f} | "
-            f"{best.cpu / best.requests * 1e6:.0f} |"
+            f"| {backend} | {reading.graded} of {reading.problems} | {reading.requests} | "
+            f"{reading.requests / reading.seconds:.0f} | {reading.cpu / reading.requests * 1e6:.0f} |"
         )
 
 
@@ -97,14 +109,14 @@ def _cpu_seconds() -> float:
 
 
 @contextmanager
-def served(port: int) -> Generator[None]:
-    """The fixed-answer server in a process of its own."""
-    command = [sys.executable, str(Path(__file__).parent / "fixed_server.py"), str(port)]
+def served() -> Generator[int]:
+    """The fixed-answer server in a process of its own; its port."""
+    command = [sys.executable, str(Path(__file__).parent / "fixed_server.py")]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - the command is ours
-        if process.stdout is None or process.stdout.readline() != b"ready\n":
-            raise SystemExit("the server did not start")
         try:
-            yield
+            if process.stdout is None or not (port := process.stdout.readline()):
+                raise SystemExit("the server did not start")
+            yield int(port)
         finally:
             process.terminate()
 

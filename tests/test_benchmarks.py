@@ -34,3 +34,10 @@ def test_the_table_of_policies_has_a_run_for_each_and_compares_with_chance_at_eq
 def test_batching_is_compared_problem_by_problem() -> None:
     found = printed("batching.py", "--limit", "6")
     assert found["problems"] == 6
+
+
+def test_the_clients_cost_is_measured_for_both_backends_over_the_same_requests() -> None:
+    found = printed("throughput.py", "--limit", "8", "--repeats", "1")
+    assert {backend: reading["problems"] for backend, reading in found.items()} == {"http": 8, "openai": 8}
+    assert {reading["requests"] for reading in found.values()} == {8 * 5 * 2}
+    assert all(reading["cpu"] > 0 for reading in found.values())
