@@ -28,13 +28,15 @@ class Result(Record, frozen=True):
 class ModelTokens(Record, frozen=True):
     """Tokens of one model: those that it wrote (``kept``, ``discarded``), those that it read (``prompt``).
 
-    ``cached`` of the latter came from a prefix cache.
+    ``cached`` of the latter came from a prefix cache. ``cancelled`` are those written for requests that were cancelled,
+    and are in no other figure: 0 if there were no such requests, and None if there were, since nobody told them.
     """
 
     kept: int = 0
     discarded: int = 0
     prompt: int = 0
     cached: int = 0
+    cancelled: int | None = 0
 
 
 class ModelCalls(Record, frozen=True):
@@ -208,7 +210,13 @@ def _kept_tokens(steps: Iterable[StepRecord], author: Role) -> int:
 def _tokens(model: Model, tally: Tally, steps: Iterable[StepRecord]) -> ModelTokens:
     kept = _kept_tokens(steps, model) if model == "draft" or model == "target" else 0
     usage = tally.usage
-    return ModelTokens(kept, usage.completion_tokens - kept, usage.prompt_tokens, usage.cached_tokens)
+    return ModelTokens(
+        kept=kept,
+        discarded=usage.completion_tokens - kept,
+        prompt=usage.prompt_tokens,
+        cached=usage.cached_tokens,
+        cancelled=None if tally.cancelled else 0,
+    )
 
 
 def _waste(steps: Iterable[StepRecord]) -> Waste:

@@ -100,7 +100,7 @@ def test_acceptance_counts_steps_and_tokens(a_result: Results, a_solution: Solut
     assert (figures.acceptance_rate, figures.acceptance_rate_tokens) == (3 / 4, 6 / 12)
 
 
-def test_tokens_are_kept_or_discarded_and_add_up_to_what_was_written(
+def test_tokens_are_kept_or_discarded_and_those_of_cancelled_requests_are_in_neither(
     a_result: Results, a_solution: Solutions, a_candidate: Candidates
 ) -> None:
     replaced = StepRecord(
@@ -113,7 +113,7 @@ def test_tokens_are_kept_or_discarded_and_add_up_to_what_was_written(
     }
     figures = summary(a_result(solution=a_solution("p", replaced, calls=calls)))
     assert figures.tokens == {
-        "draft": ModelTokens(kept=0, discarded=5, prompt=20, cached=4),
+        "draft": ModelTokens(kept=0, discarded=5, prompt=20, cached=4, cancelled=None),
         "target": ModelTokens(kept=7, discarded=2, prompt=30, cached=0),
         "router": ModelTokens(kept=0, discarded=0, prompt=15, cached=0),
     }
