@@ -1,0 +1,63 @@
+"""Watching a problem while it is solved."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from arbiter.backends.scripted import ScriptedGenerator
+from arbiter.ring import Models, open_ring
+from protocols.messages import Task
+from protocols.ports import Generation, GenerationRequest
+from protocols.records import Solution, StepRecord
+
+Virtual = Callable[[Callable[[], Awaitable[None]]], None]
+Tasks = Callable[..., Task]
+Cast = Callable[..., Models]
+Script = Callable[[GenerationRequest], Generation]
+
+
+@pytest.fixture
+def watched(in_virtual_time: Virtual, a_task: Tasks, cast: Cast, three_steps: Script) -> Callable[..., Solution]:
+    """A problem of three steps, solved under the eyes of ``watch``."""
+
+    def solve(watch: Callable[[StepRecord], None]) -> Solution:
+        solutions: list[Solution] = []
+
+        async def body() -> None:
+            async with open_ring(cast(ScriptedGenerator(three_steps, seconds=1))) as ring:
+                solutions.append(await ring.solve(a_task(), watch))
+
+        in_virtual_time(body)
+        return solutions[0]
+
+    return solve
+
+
+def test_who_watches_sees_each_step_once_in_its_order(watched: Callable[..., Solution]) -> None:
+    seen: list[StepRecord] = []
+    solution = watched(seen.append)
+    assert len(seen) == 3
+    assert tuple(seen) == solution.steps
+
+
+def test_a_step_is_seen_before_the_next_one_is_asked_for(
+    in_virtual_time: Virtual, a_task: Tasks, cast: Cast, three_steps: Script
+) -> None:
+    draft = ScriptedGenerator(three_steps, seconds=1)
+    asked: list[int] = []
+
+    async def body() -> None:
+        async with open_ring(cast(draft)) as ring:
+            await ring.solve(a_task(), lambda _: asked.append(draft.calls))
+
+    in_virtual_time(body)
+    assert asked == [1, 2, 3]
+
+
+def test_who_watches_and_fails_has_failed_the_problem(watched: Callable[..., Solution]) -> None:
+    def fail(_: StepRecord) -> None:
+        raise ValueError("I cannot look")
+
+    solution = watched(fail)
+    assert solution.finish == "failed"
+    assert "I cannot look" in str(solution.error)
