@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from arbiter.estimates import Interval, clustered_interval, wilson_interval
 from arbiter.grading import Grade
+from arbiter.grading.answers import plain
 from protocols.records import Record
 
 Problems = Sequence[Sequence[Grade]]
@@ -102,24 +103,17 @@ def _vote(grades: Sequence[Grade]) -> tuple[bool | None, bool]:
     return (True if winner in right else False if winner in wrong else None), bool(others)
 
 
-_LAYOUT = re.compile(r"\\(?:left|right)(?![a-zA-Z])|\\[,;:! ]|\\q?quad(?![a-zA-Z])|\$|~")
-_SPACE = re.compile(r"(?<![0-9A-Za-z]) | (?![0-9A-Za-z])")
-_FRACTION = re.compile(r"\\[dt]frac(?![a-zA-Z])")
 _NUMBER = re.compile(r"(?P<sign>-?)0*(?P<whole>\d+|\d{1,3}(?:,\d{3})+)(?:\.(?P<part>\d*?)0*)?")
 
 
 def comparable(answer: str) -> str:
     """``answer`` without what only changes its looks, so that equal answers are mostly equal texts."""
-    text = _SPACE.sub("", _FRACTION.sub(r"\\frac", _one_spaced(answer))).rstrip(".")
+    text = plain(answer)
     number = _NUMBER.fullmatch(text)
     if number is None:
         return text
     written = number["whole"].replace(",", "") + (f".{number['part']}" if number["part"] else "")
     return written if written == "0" else number["sign"] + written
-
-
-def _one_spaced(answer: str) -> str:
-    return " ".join(_LAYOUT.sub(" ", answer).split())
 
 
 def _verdicts(grades: Sequence[Grade]) -> list[bool]:

@@ -99,7 +99,7 @@ def _unbraced(bare: str) -> str:
 
 
 _DECORATION = re.compile(r"\$|\\left(?![a-z])|\\right(?![a-z])|\\[!,;: ]|\\q?quad(?![a-z])|~")
-_IDLE_SPACE = re.compile(r"(?<![0-9A-Za-z])\s+|\s+(?![0-9A-Za-z])")  # between digits it tells 1 1/2 from 11/2
+_IDLE_SPACE = re.compile(r"(?<![0-9A-Za-z]) | (?![0-9A-Za-z])")  # between digits it tells 1 1/2 from 11/2
 _SET = re.compile(r"\\\{(?P<inside>.*)\\\}", re.DOTALL)
 _AND = re.compile(r"\\(?:text|mbox|textrm)\{\s*(?:,?\s*(?:and|or))\s*\}|\s,?\s*(?:and|or)\s|;")
 _THOUSANDS = re.compile(r"(?<=\d)(?:,\\!|\{,\})(?=\s*\d{3}(?!\d))")
@@ -108,7 +108,7 @@ _BARE_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 def plain(text: str) -> str:
     """``text`` without what does not change its meaning: dollars, spaces, sizes of brackets, a full stop."""
-    bare = _IDLE_SPACE.sub("", _DECORATION.sub("", text)).rstrip(".,")
+    bare = _IDLE_SPACE.sub("", " ".join(_DECORATION.sub("", text).split())).rstrip(".,")
     return bare.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
 
 

@@ -180,6 +180,6 @@ def test_what_may_be_mathematics_is_not_judged_as_words(reference: str) -> None:
     assert same_words("7", reference) is None
 
 
-@pytest.mark.parametrize(("one", "other"), [("1 1/2", "11/2"), ("3 4", "34"), ("a b", "ab")])
+@pytest.mark.parametrize(("one", "other"), [("1 1/2", "11/2"), ("1  1/2", "11/2"), ("3 4", "34"), ("a b", "ab")])
 def test_a_space_between_digits_or_letters_is_not_taken_away(one: str, other: str) -> None:
     assert plain(one) != plain(other)
