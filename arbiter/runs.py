@@ -147,6 +147,25 @@ def read_records(path: Path, kind: type[Kind]) -> Iterator[Kind]:
         raise RunError(f"cannot read {path}: {error.strerror}") from error
 
 
+def read_results(path: Path) -> tuple[list[Result], bool]:
+    """The results of a run, and whether a last line was left out because a killed run had only half written it.
+
+    Raises ``RunError`` naming another line that cannot be read.
+    """
+    results: list[Result] = []
+    try:
+        for result in read_records(path, Result):
+            results.append(result)  # noqa: PERF402 - those before a torn line are kept
+    except RunError as error:
+        if not path.is_file():
+            raise
+        stored = path.read_bytes()
+        if stored.count(b"\n") == len(results) and not stored.endswith(b"\n"):
+            return results, True
+        raise RunError(f"{error}; without that line the others can be read") from error
+    return results, False
+
+
 def versions() -> dict[str, str]:
     """Versions of what decides results; packages that are not installed are left out."""
     found = {"python": platform.python_version(), "platform": platform.platform()}

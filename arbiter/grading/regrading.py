@@ -12,6 +12,7 @@ import msgspec
 from arbiter.config import Config, load_config
 from arbiter.grading import Grade, Grader
 from arbiter.results import Result, Summary, summary_of
+from arbiter.runs import read_results
 from protocols.errors import RunError
 
 Told = Callable[[int, int], None]
@@ -44,7 +45,7 @@ async def regrade(folder: Path, grader: Grader, told: Told = lambda _done, _of: 
     """
     config, path = _config_of(folder), folder / "results.jsonl"
     as_found = _state(path)
-    results, torn = _results(path)
+    results, torn = read_results(path)
     graded = await _all_graded(results, config.separator, grader, told)
     summary = _summary(folder, config, graded)
     if _state(path) != as_found:
@@ -75,24 +76,6 @@ def _config_of(folder: Path) -> Config:
     if not path.is_file():
         raise RunError(f"{str(folder)!r} holds no run: there is no {path.name} in it")
     return load_config(str(path))
-
-
-def _results(path: Path) -> tuple[list[Result], bool]:
-    """The stored results, and whether the last line was half written when the run was killed."""
-    decoder, results = msgspec.json.Decoder(Result), list[Result]()
-    lines = _read(path).split(b"\n")
-    rest = lines.pop()  # nothing, if the last line is whole
-    for number, line in enumerate(lines, start=1):
-        try:
-            results.append(decoder.decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise RunError(f"{path}, line {number}: {error}") from error
-    if rest:
-        try:
-            results.append(decoder.decode(rest))
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return results, True
-    return results, False
 
 
 def _summary(folder: Path, config: Config, results: list[Result]) -> Summary:

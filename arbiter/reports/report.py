@@ -9,8 +9,8 @@ import msgspec
 from actors.policies import called_models
 from arbiter.config import Config, load_config
 from arbiter.reports.tables import Entry, as_csv, columns_for, markdown, ordered
-from arbiter.results import Result, Summary, summary_of
-from arbiter.runs import read_records
+from arbiter.results import Summary, summary_of
+from arbiter.runs import read_results
 from protocols.errors import ReportError, RunError
 
 State = Literal["finished", "interrupted", "unfinished"]
@@ -96,7 +96,7 @@ def read_run(folder: Path) -> Run:
         if not (folder / name).is_file():
             raise RunError(f"{folder} is not a run: it holds no {name}; give a folder that `arbiter bench` wrote")
     config, ending = load_config(str(folder / "config.toml")), _read_ending(folder / "summary.json")
-    results, torn = _read_results(folder / "results.jsonl")
+    results, torn = read_results(folder / "results.jsonl")
     state: State = "unfinished" if ending is None else "interrupted" if ending.interrupted else "finished"
     seconds = None if ending is None else ending.wall_seconds
     return Run(
@@ -143,20 +143,6 @@ def _read_ending(path: Path) -> _Ending | None:
         raise RunError(f"cannot read {path}: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: {error}; remove the file to have the run reported as unfinished") from error
-
-
-def _read_results(path: Path) -> tuple[list[Result], bool]:
-    """The results, and whether a last one was left out because it was only partly written."""
-    results: list[Result] = []
-    try:
-        for result in read_records(path, Result):
-            results.append(result)  # noqa: PERF402 - those before a torn line are kept
-    except RunError as error:
-        stored = path.read_bytes() if path.is_file() else b""
-        if stored.count(b"\n") == len(results) and not stored.endswith(b"\n"):
-            return results, True
-        raise RunError(f"{error}; remove that line to have the others reported") from error
-    return results, False
 
 
 def _of_each(runs: Iterable[Run]) -> list[str]:

@@ -252,7 +252,7 @@ def test_a_broken_line_is_told_with_its_file_number_and_the_way_out(a_run: Runs,
     folder = a_run("one")
     results = folder / "results.jsonl"
     results.write_bytes(damage + b"\n" + results.read_bytes())
-    with pytest.raises(RunError, match=rf"{results}, line 1: .*; remove that line to have the others reported"):
+    with pytest.raises(RunError, match=rf"{results}, line 1: .*; without that line the others can be read"):
         report_on([folder])
 
 
