@@ -7,7 +7,6 @@ It speaks ``/v1/models``, ``/v1/completions``, ``/classify`` and ``/v1/embedding
 import asyncio
 import sys
 
-MODEL = "fixed"
 STEPS = 5
 
 _STEP = rb"""{"choices":[{"text":"We take the next step, and write down what follows from it: $x + %d = %d$.",

@@ -41,3 +41,9 @@ def test_the_clients_cost_is_measured_for_both_backends_over_the_same_requests()
     assert {backend: reading["problems"] for backend, reading in found.items()} == {"http": 8, "openai": 8}
     assert {reading["requests"] for reading in found.values()} == {8 * 5 * 2}
     assert all(reading["cpu"] > 0 for reading in found.values())
+
+
+def test_steps_are_measured_for_the_writers_and_for_the_prm() -> None:
+    found = printed("steps.py", "--problems", "24")
+    assert found["draft"]["*"] < found["target"]["*"]
+    assert found["prm"]["auroc"] > 0.9

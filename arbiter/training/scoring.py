@@ -73,7 +73,7 @@ def train_prm(
     torch.manual_seed(seed)
     held_out = rows[: len(rows) // 20]
     batches = _batches(text, rows[len(held_out) :], settings.batch, seed)
-    fit(model, batches, _value_loss, settings, lambda: _evaluated(model, text, held_out))
+    fit(model, batches, _value_loss, settings, lambda: evaluated(model, text, held_out))
 
 
 def train_router(
@@ -93,7 +93,7 @@ def train_router(
         model.score.weight.copy_(torch.cat([reward.score.weight, -reward.score.weight]) / 2)
     held_out = rows[: len(rows) // 20]
     batches = _batches(text, rows[len(held_out) :], settings.batch, seed)
-    fit(model, batches, _class_loss, settings, lambda: _evaluated(model, text, held_out))
+    fit(model, batches, _class_loss, settings, lambda: evaluated(model, text, held_out))
     return model
 
 
@@ -127,7 +127,7 @@ def _class_loss(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
     return functional.cross_entropy(logits, labels)
 
 
-def _evaluated(model: PreTrainedModel, text: Text, rows: Sequence[Labelled]) -> dict[str, float]:
+def evaluated(model: PreTrainedModel, text: Text, rows: Sequence[Labelled]) -> dict[str, float]:
     """Accuracy by class, and the chance that a positive step scores above a negative one (AUROC)."""
     scores: list[float] = []
     labels: list[int] = []

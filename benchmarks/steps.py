@@ -1,0 +1,62 @@
+"""What the pocket models can do: right steps of draft and target by kind, and how the PRM tells steps apart.
+
+    python benchmarks/steps.py [--problems 256] [--seed 3] [--json]
+
+Problems are of the test split. A step counts after a right context. The PRM judges each right solution and the same
+with one digit of one step replaced; its figure is the chance that a right step scores above a wrong one (AUROC).
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (transformers is typed in part)
+
+import itertools
+import random
+import sys
+from pathlib import Path
+
+import cyclopts
+import msgspec
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+import arbiter.pocket
+from arbiter.pocket import world
+from arbiter.training.language import step_accuracy
+from arbiter.training.scoring import evaluated, slipped, solution_row
+from arbiter.training.tokenizer import Text
+
+MODELS = Path(arbiter.pocket.__file__).parent / "models"
+KINDS = ("+", "-", "*", "mod", "answer", "solved")
+
+
+def main(*, problems: int = 256, seed: int = 3, json: bool = False) -> None:
+    """Measure over so many ``problems`` of ``seed``, and print a table."""
+    drawn, rng = list(itertools.islice(world.problems(seed), problems)), random.Random(seed)
+    text = Text.load(MODELS / "target")
+    found: dict[str, dict[str, float]] = {}
+    with torch.inference_mode():
+        for name in ("draft", "target"):
+            model = AutoModelForCausalLM.from_pretrained(MODELS / name, dtype=torch.float32)
+            found[name] = step_accuracy(model, text, drawn)
+        rows = [
+            solution_row(text, problem, steps) for problem in drawn for steps in (problem.steps, slipped(problem, rng))
+        ]
+        judge = AutoModelForSequenceClassification.from_pretrained(MODELS / "prm", dtype=torch.float32)
+        found["prm"] = evaluated(judge, text, rows)
+    if json:
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+        return
+    lines = [f"| | {' | '.join(KINDS)} |", "|---" * (len(KINDS) + 1) + "|"]
+    lines += [
+        f"| {name} | {' | '.join(f'{found[name][kind]:.3f}' for kind in KINDS)} |" for name in ("draft", "target")
+    ]
+    prm = found["prm"]
+    told = (
+        f"AUROC {prm['auroc']:.3f}; right steps above 0.5: {prm['right_1']:.3f}, wrong ones below: {prm['right_0']:.3f}"
+    )
+    lines += ["", f"PRM: {told}"]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)
