@@ -6,23 +6,27 @@ capacity of its mailboxes: a send can only wait for a loop that is about to rece
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Generic, TypeVar, cast
+from typing import ClassVar, Generic, TypeVar
 
 import anyio
 from anyio.abc import TaskStatus
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from actors.docket import Docket
+from actors.journal import AnyMail, message_entry
 from actors.logs import logger
+from actors.telling import told
 from protocols.messages import AssemblerMail, DrafterMail, EscalatorMail, Message, RouterMail, StepFailed, VerifierMail
+from protocols.ports import Journal
 
 Mail = TypeVar("Mail", bound=Message)
+AnyM = TypeVar("AnyM", bound=AnyMail)
 
 log = logger("arbiter.actors")
 
 
 class Posts:
-    """The addresses of the five actors: a send stream each."""
+    """The addresses of the five actors; what is sent to one of them is in the journal before."""
 
     def __init__(
         self,
@@ -31,12 +35,33 @@ class Posts:
         verifier: MemoryObjectSendStream[VerifierMail],
         router: MemoryObjectSendStream[RouterMail],
         escalator: MemoryObjectSendStream[EscalatorMail],
+        journal: Journal,
     ) -> None:
-        self.assembler = assembler
-        self.drafter = drafter
-        self.verifier = verifier
-        self.router = router
-        self.escalator = escalator
+        self._assembler = assembler
+        self._drafter = drafter
+        self._verifier = verifier
+        self._router = router
+        self._escalator = escalator
+        self._journal = journal
+
+    async def to_assembler(self, message: AssemblerMail, sender: str) -> None:
+        await self._send(self._assembler, message, sender, "assembler")
+
+    async def to_drafter(self, message: DrafterMail, sender: str) -> None:
+        await self._send(self._drafter, message, sender, "drafter")
+
+    async def to_verifier(self, message: VerifierMail, sender: str) -> None:
+        await self._send(self._verifier, message, sender, "verifier")
+
+    async def to_router(self, message: RouterMail, sender: str) -> None:
+        await self._send(self._router, message, sender, "router")
+
+    async def to_escalator(self, message: EscalatorMail, sender: str) -> None:
+        await self._send(self._escalator, message, sender, "escalator")
+
+    async def _send(self, address: MemoryObjectSendStream[AnyM], message: AnyM, sender: str, to: str) -> None:
+        await self._journal.write(message_entry(message, sender, to))
+        await address.send(message)
 
 
 class Actor(ABC, Generic[Mail]):
@@ -69,29 +94,9 @@ class Actor(ABC, Generic[Mail]):
             except* Exception as error:
                 log.debug("step failed", problem=task.id, actor=self.name, cause=message.id, exc_info=error)
                 unserved = str(type(message).__struct_config__.tag)
-                await self._posts.assembler.send(
-                    StepFailed(message.context, message.id, self.name, unserved, told(error))
-                )
+                failed = StepFailed(message.context, message.id, self.name, unserved, told(error))
+                await self._posts.to_assembler(failed, self.name)
 
     @abstractmethod
     async def serve(self, message: Mail) -> None:
         """Do what ``message`` asks for. Runs in a task of its own, cancelled when its problem is closed."""
-
-
-def told(error: BaseException) -> str:
-    """An error and its causes in one line, the outermost first; a cause that adds no text is left out."""
-    parts: list[str] = []
-    cause: BaseException | None = _innermost(error)
-    while cause is not None:
-        text = " ".join(str(cause).split())
-        if not parts or (text and text not in parts[-1]):
-            parts.append(f"{type(cause).__name__}: {text}".rstrip(": "))
-        cause = _innermost(cause.__cause__)
-    return ", caused by ".join(parts)
-
-
-def _innermost(error: BaseException | None) -> BaseException | None:
-    """Of requests made at the same time, the first that failed tells what went wrong."""
-    while isinstance(error, BaseExceptionGroup):
-        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
-    return error

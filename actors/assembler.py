@@ -1,5 +1,6 @@
 """The Assembler owns the transcripts: it appends chosen steps, decides when a problem is finished, and answers."""
 
+import math
 from collections.abc import Callable
 from typing import ClassVar, assert_never
 
@@ -7,9 +8,11 @@ import anyio
 import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from actors.actor import Actor, Posts, told
+from actors.actor import Actor, Posts
 from actors.docket import Docket
 from actors.seeds import unit_draw
+from actors.telling import told
+from protocols.events import Entry, ProblemEnded
 from protocols.messages import (
     AssemblerMail,
     AuditStep,
@@ -24,7 +27,8 @@ from protocols.messages import (
     StepRegenerated,
     Task,
 )
-from protocols.records import FinishReason, Limits, Solution, Step, StepRecord, Transcript
+from protocols.ports import Journal
+from protocols.records import Candidate, FinishReason, Limits, Solution, Step, StepRecord, Transcript, Verdict
 
 
 class Assembler(Actor[AssemblerMail]):
@@ -40,10 +44,12 @@ class Assembler(Actor[AssemblerMail]):
         inbox: MemoryObjectReceiveStream[AssemblerMail],
         posts: Posts,
         docket: Docket,
+        journal: Journal,
         answer: Callable[[Task, Solution], None],
         chosen: Callable[[Task, StepRecord], None],
     ) -> None:
         super().__init__(inbox, posts, docket)
+        self._journal = journal
         self._answer = answer
         self._chosen = chosen
         self._solving: dict[Task, _Progress] = {}
@@ -57,9 +63,9 @@ class Assembler(Actor[AssemblerMail]):
             case StepDrafted(draft=draft):
                 await self._keep(progress, message, StepRecord(candidates=(draft,), chosen=0))
             case StepRegenerated():
-                await self._keep(progress, message, regenerated(message))
+                await self._keep(progress, message, regenerated_record(message.draft, message.targets))
             case StepChosen():
-                await self._keep(progress, message, chosen(message))
+                await self._keep(progress, message, chosen_record(message.verdict, message.draft, message.targets))
             case StepAudited(audit=audit):
                 record = progress.steps[message.context.step]
                 progress.steps[message.context.step] = msgspec.structs.replace(record, audit=audit)
@@ -76,24 +82,27 @@ class Assembler(Actor[AssemblerMail]):
     async def _solve(self, message: StartProblem) -> None:
         """Live as long as the problem does: start it, wait for its end or its deadline, answer."""
         task = message.context.task
-        progress = self._solving[task] = _Progress(task, anyio.current_time())
+        progress = self._solving[task] = _Progress(task, anyio.current_time() - self._journal.spent(message.id))
+        deadline = math.inf if task.limits.deadline is None else progress.started + task.limits.deadline
         try:
-            with anyio.move_on_after(task.limits.deadline):
+            with anyio.CancelScope(deadline=deadline):
                 await self._ask(message.context, message.id)
                 await progress.settled.wait()
         except Exception as error:  # a policy that cannot even be asked: who waits for the answer is told
             progress.fail(f"assembler, step 1: {told(error)}")
         finally:
             del self._solving[task]
-        self._answer(task, progress.solution(self._docket, anyio.current_time()))
+        solution = progress.solution(self._docket, anyio.current_time())
+        await self._journal.write(_ended(message, solution))
+        self._answer(task, solution)
         self._docket.close(task)
 
     async def _ask(self, context: Context, cause: str) -> None:
         for role in context.task.policy.proposers:
             if role == "draft":
-                await self._posts.drafter.send(DraftStep(context=context, cause=cause))
+                await self._posts.to_drafter(DraftStep(context=context, cause=cause), self.name)
             else:
-                await self._posts.escalator.send(EscalateStep(context=context, cause=cause))
+                await self._posts.to_escalator(EscalateStep(context=context, cause=cause), self.name)
 
     async def _keep(
         self, progress: "_Progress", message: StepDrafted | StepRegenerated | StepChosen, record: StepRecord
@@ -106,7 +115,7 @@ class Assembler(Actor[AssemblerMail]):
         if _audited(task, context.step, record):
             progress.audits_open += 1
             audit = AuditStep(context=context, cause=message.id, draft=record.candidates[0], target=record.kept)
-            await self._posts.verifier.send(audit)
+            await self._posts.to_verifier(audit, self.name)
         if progress.finish is not None:
             progress.settle()
             return
@@ -141,11 +150,19 @@ class _Progress:
             question=self.task.transcript.question,
             steps=tuple(self.steps),
             finish=self.finish or "deadline",
-            seconds=now - self.started,
+            seconds=round(now - self.started, 6),
             calls=docket.calls(self.task),
             error=self.error,
             sample=self.task.sample,
         )
+
+
+def _ended(message: StartProblem, solution: Solution) -> Entry:
+    ended = ProblemEnded(solution.finish, len(solution.steps), solution.seconds, solution.error)
+    place = message.id.removesuffix("start_problem")
+    return Entry(
+        f"{place}problem_ended", "assembler", ended, message.id, solution.problem, solution.sample, message.context.step
+    )
 
 
 def next_context(task: Task, transcript: Transcript, steps: list[StepRecord]) -> Context:
@@ -170,19 +187,19 @@ def finish_reason(steps: list[StepRecord], limits: Limits) -> FinishReason | Non
     return "max_steps" if len(steps) >= limits.max_steps else None
 
 
-def regenerated(message: StepRegenerated) -> StepRecord:
-    """The record of a step that the target wrote, alone or in place of a rejected draft."""
-    if message.draft is None:
-        return StepRecord(candidates=message.targets, chosen=0)
-    return StepRecord(candidates=(message.draft, *message.targets), chosen=1, verdict="escalate")
+def regenerated_record(draft: Candidate | None, targets: tuple[Candidate, ...]) -> StepRecord:
+    """The record of a step that the target wrote, alone or in place of a rejected ``draft``."""
+    if draft is None:
+        return StepRecord(candidates=targets, chosen=0)
+    return StepRecord(candidates=(draft, *targets), chosen=1, verdict="escalate")
 
 
-def chosen(message: StepChosen) -> StepRecord:
+def chosen_record(verdict: Verdict, draft: Candidate | None, targets: tuple[Candidate, ...]) -> StepRecord:
     """The record of a step for which the policy kept one of the candidates that were there."""
-    candidates = (*((message.draft,) if message.draft else ()), *message.targets)
-    author = "draft" if message.verdict == "keep_draft" else "target"
+    candidates = (*((draft,) if draft else ()), *targets)
+    author = "draft" if verdict == "keep_draft" else "target"
     index = next(i for i, candidate in enumerate(candidates) if candidate.author == author)
-    return StepRecord(candidates=candidates, chosen=index, verdict=message.verdict)
+    return StepRecord(candidates=candidates, chosen=index, verdict=verdict)
 
 
 def _kept_tokens(steps: list[StepRecord]) -> int:

@@ -2,12 +2,12 @@
 
 from typing import ClassVar
 
-import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from actors.actor import Actor, Posts
+from actors.calls import Calls
 from actors.docket import Docket
-from actors.writing import write_candidate
+from actors.writing import Writer
 from protocols.messages import DrafterMail, StepDrafted
 from protocols.ports import Generator, Seat
 
@@ -22,19 +22,19 @@ class Drafter(Actor[DrafterMail]):
         inbox: MemoryObjectReceiveStream[DrafterMail],
         posts: Posts,
         docket: Docket,
+        calls: Calls,
         model: Seat[Generator],
     ) -> None:
         super().__init__(inbox, posts, docket)
-        self._generator = model.port
-        self._limiter = anyio.CapacityLimiter(model.in_flight)
+        self._writer = Writer("draft", self.name, model, calls)
 
     async def serve(self, message: DrafterMail) -> None:
         context, policy = message.context, message.context.task.policy
-        draft = await write_candidate(self._generator, self._limiter, self._docket, context, "draft")
+        draft = await self._writer.candidate(message)
         drafted = StepDrafted(context=context, cause=message.id, draft=draft)
         if policy.scale is not None:
-            await self._posts.verifier.send(drafted)
+            await self._posts.to_verifier(drafted, self.name)
         elif policy.decides:
-            await self._posts.router.send(drafted)
+            await self._posts.to_router(drafted, self.name)
         else:
-            await self._posts.assembler.send(drafted)
+            await self._posts.to_assembler(drafted, self.name)

@@ -6,9 +6,10 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from actors.actor import Actor, Posts
+from actors.calls import Calls
 from actors.docket import Docket
-from actors.writing import write_candidate
-from protocols.messages import Context, EscalatorMail, StepRegenerated
+from actors.writing import Writer
+from protocols.messages import EscalatorMail, StepRegenerated
 from protocols.ports import Generator, Seat
 from protocols.records import Candidate
 
@@ -23,27 +24,28 @@ class Escalator(Actor[EscalatorMail]):
         inbox: MemoryObjectReceiveStream[EscalatorMail],
         posts: Posts,
         docket: Docket,
+        calls: Calls,
         model: Seat[Generator],
     ) -> None:
         super().__init__(inbox, posts, docket)
-        self._generator = model.port
-        self._limiter = anyio.CapacityLimiter(model.in_flight)
+        self._writer = Writer("target", self.name, model, calls)
 
     async def serve(self, message: EscalatorMail) -> None:
         context, policy = message.context, message.context.task.policy
         judged = policy.scale is not None and "target" in policy.proposers
-        targets = await self._write(context, context.task.sampling.target_samples if judged else 1)
+        targets = await self._write(message, context.task.sampling.target_samples if judged else 1)
         regenerated = StepRegenerated(context=context, cause=message.id, targets=targets, draft=message.draft)
-        await (self._posts.verifier if judged else self._posts.assembler).send(regenerated)
+        if judged:
+            await self._posts.to_verifier(regenerated, self.name)
+        else:
+            await self._posts.to_assembler(regenerated, self.name)
 
-    async def _write(self, context: Context, samples: int) -> tuple[Candidate, ...]:
+    async def _write(self, message: EscalatorMail, samples: int) -> tuple[Candidate, ...]:
         """All samples at the same time, in their order."""
         written: dict[int, Candidate] = {}
 
         async def write(sample: int) -> None:
-            written[sample] = await write_candidate(
-                self._generator, self._limiter, self._docket, context, "target", sample
-            )
+            written[sample] = await self._writer.candidate(message, sample)
 
         if samples == 1:
             await write(0)

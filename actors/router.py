@@ -71,7 +71,7 @@ class Router(Actor[RouterMail]):
         if verdict == "escalate":
             if targets:
                 raise ProblemError("the policy escalated a step that the target has written already")
-            await self._posts.escalator.send(EscalateStep(context=context, cause=cause, draft=draft))
+            await self._posts.to_escalator(EscalateStep(context=context, cause=cause, draft=draft), self.name)
         else:
             chosen = StepChosen(context=context, cause=cause, verdict=verdict, draft=draft, targets=targets)
-            await self._posts.assembler.send(chosen)
+            await self._posts.to_assembler(chosen, self.name)

@@ -8,11 +8,11 @@ import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from actors.actor import Actor, Posts
+from actors.calls import Call, Calls
 from actors.docket import Docket
-from protocols.errors import BackendError, ProblemError
+from protocols.errors import ProblemError
 from protocols.messages import (
     AuditStep,
-    Context,
     StepAudited,
     StepDrafted,
     StepRegenerated,
@@ -33,9 +33,11 @@ class Verifier(Actor[VerifierMail]):
         inbox: MemoryObjectReceiveStream[VerifierMail],
         posts: Posts,
         docket: Docket,
+        calls: Calls,
         scorers: Mapping[Scale, Seat[Scorer]],
     ) -> None:
         super().__init__(inbox, posts, docket)
+        self._calls = calls
         self._scorers = {scale: seat.port for scale, seat in scorers.items()}
         self._limiters = {scale: anyio.CapacityLimiter(seat.in_flight) for scale, seat in scorers.items()}
 
@@ -43,9 +45,9 @@ class Verifier(Actor[VerifierMail]):
         context, scale = message.context, message.context.task.policy.scale
         match message:
             case AuditStep(draft=draft, target=target):
-                rewards = await self._rated(context, "prm", (draft, target), "audit")
+                rewards = await self._rated(message, "prm", (draft, target), "audit")
                 audit = Audit(draft=rewards[0].value, target=rewards[1].value)
-                await self._posts.assembler.send(StepAudited(context=context, cause=message.id, audit=audit))
+                await self._posts.to_assembler(StepAudited(context=context, cause=message.id, audit=audit), self.name)
                 return
             case StepDrafted(draft=draft):
                 candidates: tuple[Candidate, ...] = (draft,)
@@ -55,21 +57,21 @@ class Verifier(Actor[VerifierMail]):
                 assert_never(message)
         if scale is None:
             raise ProblemError(f"the policy {type(context.task.policy).__name__} names no scale to score on")
-        ratings = await self._rated(context, scale, candidates, scale)
+        ratings = await self._rated(message, scale, candidates, scale)
         scored = tuple(
             msgspec.structs.replace(candidate, rating=rating)
             for candidate, rating in zip(candidates, ratings, strict=True)
         )
-        await self._posts.router.send(StepScored(context=context, cause=message.id, candidates=scored))
+        await self._posts.to_router(StepScored(context=context, cause=message.id, candidates=scored), self.name)
 
     async def _rated(
-        self, context: Context, scale: Scale, candidates: tuple[Candidate, ...], model: Model
+        self, message: VerifierMail, scale: Scale, candidates: tuple[Candidate, ...], model: Model
     ) -> list[Rating]:
         """A rating for each candidate, all asked for at the same time."""
         ratings: dict[int, Rating] = {}
 
         async def rate(index: int) -> None:
-            ratings[index] = await self._rate(context, scale, candidates[index], model)
+            ratings[index] = await self._rate(message, scale, candidates[index], Call(self.name, message, model, index))
 
         if len(candidates) == 1:
             await rate(0)
@@ -79,7 +81,8 @@ class Verifier(Actor[VerifierMail]):
                     tasks.start_soon(rate, index)
         return [ratings[index] for index in range(len(candidates))]
 
-    async def _rate(self, context: Context, scale: Scale, candidate: Candidate, model: Model) -> Rating:
+    async def _rate(self, message: VerifierMail, scale: Scale, candidate: Candidate, call: Call) -> Rating:
+        context = message.context
         request = ScoreRequest(
             problem=context.task.id,
             step=context.step,
@@ -88,12 +91,7 @@ class Verifier(Actor[VerifierMail]):
             candidate=candidate.text,
             author=candidate.author,
             separator=context.task.separator,
+            call=call.id,
         )
-        async with self._limiters[scale]:
-            started = anyio.current_time()
-            with self._docket.request(context.task, model) as counted:
-                score = await self._scorers[scale].score(request)
-                counted.usage = score.usage
-        if not 0.0 <= score.value <= 1.0:  # NaN fails this as well
-            raise BackendError(f"the {scale} model scored {score.value}, and a score lies in [0, 1]")
-        return Rating(value=score.value, usage=score.usage, seconds=anyio.current_time() - started)
+        made = await self._calls.score(call, self._scorers[scale], self._limiters[scale], request)
+        return Rating(value=made.value, usage=made.usage, seconds=made.seconds)

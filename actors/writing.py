@@ -2,40 +2,46 @@
 
 import anyio
 
-from actors.docket import Docket
+from actors.calls import Call, Calls
 from actors.seeds import step_seed
-from protocols.messages import Context
-from protocols.ports import GenerationRequest, Generator
+from protocols.messages import DraftStep, EscalateStep
+from protocols.ports import GenerationRequest, Generator, Seat
 from protocols.records import Candidate, Role
 
 
-async def write_candidate(
-    generator: Generator, limiter: anyio.CapacityLimiter, docket: Docket, context: Context, role: Role, sample: int = 0
-) -> Candidate:
-    """One candidate for ``context``. The limiter is held around the model's call alone, never across a send."""
-    task = context.task
-    request = GenerationRequest(
-        problem=task.id,
-        step=context.step,
-        sample=sample,
-        role=role,
-        transcript=context.transcript,
-        separator=task.separator,
-        max_tokens=context.max_tokens,
-        temperature=task.sampling.temperature,
-        top_p=task.sampling.top_p,
-        seed=step_seed(task.seed, task.id, context.step, role, sample),
-    )
-    async with limiter:
-        started = anyio.current_time()
-        with docket.request(task, role) as counted:
-            generation = await generator.generate(request)
-            counted.usage = generation.usage + generation.overhead
-    return Candidate(
-        author=role,
-        text=generation.text,
-        ending=generation.ending,
-        usage=generation.usage,
-        seconds=anyio.current_time() - started,
-        sample=sample,
-    )
+class Writer:
+    """A writing model at its seat: at most ``in_flight`` requests are at it at once."""
+
+    def __init__(self, role: Role, actor: str, seat: Seat[Generator], calls: Calls) -> None:
+        self._role: Role = role
+        self._actor = actor
+        self._generator = seat.port
+        self._limiter = anyio.CapacityLimiter(seat.in_flight)
+        self._calls = calls
+
+    async def candidate(self, message: DraftStep | EscalateStep, sample: int = 0) -> Candidate:
+        """One candidate for the context of ``message``."""
+        context, task = message.context, message.context.task
+        call = Call(self._actor, message, self._role, sample)
+        request = GenerationRequest(
+            problem=task.id,
+            step=context.step,
+            sample=sample,
+            role=self._role,
+            transcript=context.transcript,
+            separator=task.separator,
+            max_tokens=context.max_tokens,
+            temperature=task.sampling.temperature,
+            top_p=task.sampling.top_p,
+            seed=step_seed(task.seed, task.id, context.step, self._role, sample),
+            call=call.id,
+        )
+        made = await self._calls.generate(call, self._generator, self._limiter, request)
+        return Candidate(
+            author=self._role,
+            text=made.text,
+            ending=made.ending,
+            usage=made.usage,
+            seconds=made.seconds,
+            sample=sample,
+        )

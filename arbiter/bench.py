@@ -1,8 +1,7 @@
 """The main job: many problems through one ring, graded and stored as they end."""
 
 import signal
-import time
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,9 +14,10 @@ from arbiter.backends.opening import open_models, required_tables
 from arbiter.config import Config
 from arbiter.data import Problem, load_problems
 from arbiter.grading.grader import Grader, needs_mathematics
+from arbiter.log.writer import Show
 from arbiter.results import Result, Summary, summary_of
 from arbiter.ring import Models, open_ring, solve_all
-from arbiter.runs import RunFolder
+from arbiter.runs import RunFolder, check_run, open_run
 from protocols.errors import RunError
 from protocols.messages import Task
 from protocols.records import Solution, Transcript
@@ -30,8 +30,11 @@ class Watcher(Protocol):
         """Models are being loaded."""
         ...
 
-    def started(self, solutions: int) -> None:
-        """The first problem is about to be let in; so many solutions are to come, one a problem and sample."""
+    def started(self, solutions: int, earlier: Sequence[Result]) -> None:
+        """The first problem is about to be let in; so many solutions are to come, one a problem and sample.
+
+        Those of ``earlier`` sessions of the run are there already.
+        """
         ...
 
     def solved(self, result: Result) -> None:
@@ -54,37 +57,36 @@ def make_task(config: Config, problem: Problem, sample: int = 0) -> Task:
     )
 
 
-async def bench(config: Config, out: Path | None, watcher: Watcher) -> tuple[Summary, Path]:
+async def bench(config: Config, out: Path | None, watcher: Watcher, show: Show | None = None) -> tuple[Summary, Path]:
     """Solve and grade the configured problems; the summary, and the run's folder.
 
-    SIGINT or SIGTERM ends it early: what is done is stored, and the summary says ``interrupted``.
+    If ``out`` holds this very run, unfinished, it is continued. ``show`` gets each event that is logged, in another
+    thread. SIGINT or SIGTERM ends the run early: what is done is stored, and the summary says ``interrupted``.
     Raises ``ConfigError``, ``DataError``, ``BackendError`` or ``RunError``, before any problem is started
     where that is possible.
     """
     required_tables(config)
     data = config.data
     problems = load_problems(data.source, data.limit, fields=data.fields, subset=data.subset, split=data.split)
-    async with AsyncExitStack() as stack:
-        watcher.loading(config)
-        models = await stack.enter_async_context(open_models(config))
-        folder = stack.enter_context(RunFolder(config, out))
+    if out is not None:
+        check_run(config, problems, out)
+    watcher.loading(config)
+    async with open_models(config) as models, open_run(config, problems, out, show) as folder:
         summary = await run_problems(config, problems, models, folder, watcher)
     return summary, folder.path
 
 
 async def run_problems(
-    config: Config, problems: list[Problem], models: Models, folder: RunFolder, watcher: Watcher
+    config: Config, problems: Sequence[Problem], models: Models, folder: RunFolder, watcher: Watcher
 ) -> Summary:
-    """Solve ``problems`` with ``models``, and write results and summary into ``folder``."""
-    grader, results, failures = Grader(), list[Result](), list[RunError]()
+    """Solve those of ``problems`` that no earlier session has, and write results and summary into ``folder``."""
+    grader, results, failures = Grader(), [*folder.results], list[RunError]()
     references = {problem.id: problem.answer for problem in problems}
 
     async def finish(solution: Solution) -> None:
-        reference = references[solution.problem]
-        grade = await grader.grade_solution(solution, config.separator, reference)
-        result = Result(solution=solution, grade=grade, reference=reference)
+        grade = await grader.grade_solution(solution, config.separator, references[solution.problem])
         try:
-            folder.add(result)
+            result = await folder.add(solution, grade)
         except RunError as error:  # what cannot be stored need not be solved
             failures.append(error)
             solving.cancel()
@@ -92,11 +94,8 @@ async def run_problems(
         results.append(result)
         watcher.solved(result)
 
-    samples = config.sampling.samples
-    watcher.started(len(problems) * samples)
-    started = time.monotonic()
-    # one problem's samples stand together: they share a prefix, and a run that is cut short has whole problems
-    tasks = (make_task(config, problem, sample) for problem in problems for sample in range(samples))
+    watcher.started(len(problems) * config.sampling.samples, folder.results)
+    tasks = _tasks_left(config, problems, folder)
     solving = anyio.CancelScope()
     async with anyio.create_task_group() as grading, services() as signals:
 
@@ -107,14 +106,23 @@ async def run_problems(
             await signals.start(_cancel_on_signal, solving)
             if any(needs_mathematics(reference) for reference in references.values()):
                 signals.start_soon(grader.warm)  # while the models write, not when they have answered
-            async with open_ring(models) as ring:
+            for solution in folder.ungraded:
+                await grade_later(solution)
+            async with open_ring(models, journal=folder.journal) as ring:
                 await solve_all(ring, tasks, config.limits.problems, grade_later)
     if failures:
         raise failures[0]
-    seconds = time.monotonic() - started
-    summary = summary_of(config, results, seconds, solving.cancel_called)
-    folder.finish(summary)
+    summary = summary_of(config, results, round(folder.journal.seconds, 6), solving.cancel_called)
+    await folder.finish(summary)
     return summary
+
+
+def _tasks_left(config: Config, problems: Sequence[Problem], folder: RunFolder) -> Iterator[Task]:
+    """One problem's samples stand together: they share a prefix, and a run that is cut short has whole problems."""
+    for problem in problems:
+        for sample in range(config.sampling.samples):
+            if not folder.is_done(problem.id, sample):
+                yield make_task(config, problem, sample)
 
 
 async def _cancel_on_signal(scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:

@@ -27,10 +27,12 @@ from actors.policies import (
 from arbiter.data.rows import Fields
 from arbiter.model_tables import DEFAULT_BACKEND, Backend, Count, ModelTables, Table
 from protocols.errors import ConfigError
+from protocols.events import Detail
 from protocols.ports import Policy
 from protocols.records import Limits, Sampling
 
 RunType = Literal["rsd", "oracle", "router", "generate", "draft", "target", "random"]
+Level = Literal["off", "debug", "info", "warning"]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
@@ -93,6 +95,27 @@ class DataTable(Table, frozen=True):
     fields: Fields = Fields()
 
 
+class LogTable(Table, frozen=True):
+    """The run's log (``docs/log.md``).
+
+    ``record`` says how much it holds: ``full``; ``redacted``: no text of questions, steps and answers; ``decisions``:
+    no text, and only what was decided and answered. ``sync`` is the time between two calls of ``fsync`` in seconds:
+    what a power cut can take. ``level`` is from which level on events are shown on standard error while they happen.
+    """
+
+    record: Detail = "full"
+    sync: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 1.0
+    level: Level = "off"
+
+    def check(self, source: str, run_type: RunType) -> None:
+        """Raises ``ConfigError`` naming ``source`` if the run's rows would have no text."""
+        if run_type == "generate" and self.record != "full":
+            raise ConfigError(
+                f"{source}: log.record is {self.record!r}, and the rows that a run of the type 'generate' writes are "
+                "text: set log.record to 'full'"
+            )
+
+
 class Config(Table, frozen=True):
     """A whole experiment.
 
@@ -111,6 +134,7 @@ class Config(Table, frozen=True):
     sampling: SamplingTable = SamplingTable()
     limits: LimitsTable = LimitsTable()
     data: DataTable = DataTable()
+    log: LogTable = LogTable()
 
     @property
     def threshold(self) -> float | None:
@@ -179,6 +203,7 @@ def parse(tree: dict[str, Any], source: str) -> Config:
         raise ConfigError(f"{source}: {_told(str(error), tree)}") from error
     config.models.check(source)
     config.sampling.check(source)
+    config.log.check(source, config.run_type)
     return config
 
 

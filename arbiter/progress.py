@@ -1,6 +1,7 @@
 """What a person sees while a benchmark runs: a live line on a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -13,13 +14,16 @@ _CAUSES = 5  # of failures that are told while a run goes on; all are in its res
 
 
 class Tallies:
-    """Figures so far, kept up problem by problem."""
+    """Figures so far, kept up problem by problem; rates are those of this session."""
 
-    def __init__(self) -> None:
+    def __init__(self, earlier: Sequence[Result] = ()) -> None:
         self.solved = self.right = self.graded = self.failed = 0
         self.steps = self.accepted = self.tokens = 0
         self._started = time.monotonic()
         self._causes: set[str] = set()
+        for result in earlier:
+            self.add(result)
+        self._steps_before, self._tokens_before = self.steps, self.tokens
 
     def add(self, result: Result) -> str | None:
         """Count a result; what to tell of it, if it failed for a cause that was not told before."""
@@ -43,8 +47,13 @@ class Tallies:
         failed = f"  {self.failed} failed" if self.failed else ""
         return (
             f"accuracy {accuracy}  acceptance {acceptance}  "
-            f"{self.steps / seconds:.1f} steps/s  {self.tokens / seconds:.0f} tokens/s{failed}"
+            f"{(self.steps - self._steps_before) / seconds:.1f} steps/s  "
+            f"{(self.tokens - self._tokens_before) / seconds:.0f} tokens/s{failed}"
         )
+
+
+def _continued(solutions: int, earlier: Sequence[Result]) -> str:
+    return f"the run is continued: {len(earlier)} of {solutions} are there already"
 
 
 class PlainWatcher:
@@ -58,8 +67,10 @@ class PlainWatcher:
     def loading(self, config: Config) -> None:
         self._print(f"loading models for {config.run_type}")
 
-    def started(self, solutions: int) -> None:
-        self._solutions, self._tallies = solutions, Tallies()
+    def started(self, solutions: int, earlier: Sequence[Result]) -> None:
+        self._solutions, self._tallies = solutions, Tallies(earlier)
+        if earlier:
+            self._print(_continued(solutions, earlier))
 
     def solved(self, result: Result) -> None:
         if news := self._tallies.add(result):
@@ -99,9 +110,11 @@ class LiveWatcher:
         self._run_type = config.run_type
         self._progress.update(self._task, description=f"{config.run_type}: loading models")
 
-    def started(self, solutions: int) -> None:
-        self._tallies = Tallies()
-        self._progress.update(self._task, description=self._run_type, total=solutions)
+    def started(self, solutions: int, earlier: Sequence[Result]) -> None:
+        self._tallies = Tallies(earlier)
+        if earlier:
+            self._progress.console.print(_continued(solutions, earlier), highlight=False, soft_wrap=True)
+        self._progress.update(self._task, description=self._run_type, total=solutions, completed=len(earlier))
 
     def solved(self, result: Result) -> None:
         if news := self._tallies.add(result):

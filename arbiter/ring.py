@@ -10,9 +10,11 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from actors.actor import Actor, Posts
 from actors.assembler import Assembler, next_context
+from actors.calls import Calls
 from actors.docket import Docket
 from actors.drafter import Drafter
 from actors.escalator import Escalator
+from actors.journal import NoJournal
 from actors.later import Later
 from actors.policies import called_models
 from actors.router import Router
@@ -28,7 +30,7 @@ from protocols.messages import (
     Task,
     VerifierMail,
 )
-from protocols.ports import Generator, Policy, Scorer, Seat
+from protocols.ports import Generator, Journal, Policy, Scorer, Seat
 from protocols.records import Scale, Solution, StepRecord
 
 Mail = TypeVar("Mail")
@@ -81,7 +83,7 @@ class Ring:
             self._watches[task] = watch
         try:
             first = next_context(task, task.transcript, [])
-            await self._posts.assembler.send(StartProblem(context=first, cause=task.id))
+            await self._posts.to_assembler(StartProblem(context=first, cause=task.id), "ring")
             return await reply.wait()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             raise ClosedError(f"the ring was closed before problem {task.id!r} was in it") from error
@@ -108,25 +110,30 @@ class Ring:
 
 
 @asynccontextmanager
-async def open_ring(models: Models, mailbox: int = 16) -> AsyncGenerator[Ring]:
-    """A running ring. ``mailbox`` is the capacity of each actor's mailbox; 1 is enough (see ``actors.actor``)."""
+async def open_ring(models: Models, mailbox: int = 16, journal: Journal | None = None) -> AsyncGenerator[Ring]:
+    """A running ring. ``mailbox`` is the capacity of each actor's mailbox; 1 is enough (see ``actors.actor``).
+
+    Everything that happens is written into ``journal``, if one is given (``arbiter.log.open_journal``).
+    """
+    journal = journal or NoJournal()
     with ExitStack() as stack:
         to_assembler, assembler_inbox = _mailbox(stack, anyio.create_memory_object_stream[AssemblerMail](mailbox))
         to_drafter, drafter_inbox = _mailbox(stack, anyio.create_memory_object_stream[DrafterMail](mailbox))
         to_verifier, verifier_inbox = _mailbox(stack, anyio.create_memory_object_stream[VerifierMail](mailbox))
         to_router, router_inbox = _mailbox(stack, anyio.create_memory_object_stream[RouterMail](mailbox))
         to_escalator, escalator_inbox = _mailbox(stack, anyio.create_memory_object_stream[EscalatorMail](mailbox))
-        posts, docket = Posts(to_assembler, to_drafter, to_verifier, to_router, to_escalator), Docket()
+        posts, docket = Posts(to_assembler, to_drafter, to_verifier, to_router, to_escalator, journal), Docket()
+        calls = Calls(docket, journal)
         ring = Ring(models, posts, docket)
         actors: list[Actor[Any]] = [
-            Assembler(assembler_inbox, posts, docket, ring.answer, ring.chosen),
-            Verifier(verifier_inbox, posts, docket, models.scorers),
+            Assembler(assembler_inbox, posts, docket, journal, ring.answer, ring.chosen),
+            Verifier(verifier_inbox, posts, docket, calls, models.scorers),
             Router(router_inbox, posts, docket),
         ]
         if models.draft:
-            actors.append(Drafter(drafter_inbox, posts, docket, models.draft))
+            actors.append(Drafter(drafter_inbox, posts, docket, calls, models.draft))
         if models.target:
-            actors.append(Escalator(escalator_inbox, posts, docket, models.target))
+            actors.append(Escalator(escalator_inbox, posts, docket, calls, models.target))
         async with services() as tasks:
             for actor in actors:
                 await tasks.start(actor.run)

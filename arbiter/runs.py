@@ -2,107 +2,117 @@
 
 ::
 
+    events.jsonl    the log, of which all that follows is a reading (``protocols.events``, ``docs/log.md``)
     config.toml     the resolved configuration: ``arbiter bench FOLDER/config.toml`` does the same again
     versions.json   of Arbiter, Python and the packages that decide results
     results.jsonl   one line a problem, or a sample of it (``arbiter.results.Result``), in the order in which they ended
-    rows.jsonl      of a generate run: one training row a step (``arbiter.runs.Row``)
+    rows.jsonl      of a generate run: one training row a step (``arbiter.rows.Row``)
     summary.json    the figures (``arbiter.results.Summary``)
 """
 
 import importlib.metadata
 import platform
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Self, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import msgspec
 import tomli_w
 
 from arbiter.config import Config
+from arbiter.data import Problem
+from arbiter.grading import Grade
+from arbiter.log.detail import without_text
+from arbiter.log.identity import identity
+from arbiter.log.journal import check_same, open_journal
+from arbiter.log.reading import LOG
+from arbiter.log.recorder import Recorder
+from arbiter.log.writer import Show
 from arbiter.results import Result, Summary
+from arbiter.rows import training_rows
 from protocols.errors import RunError
-from protocols.records import Record, Solution, Step
+from protocols.events import Graded, RunEnded
+from protocols.records import Record, Solution
 
 Kind = TypeVar("Kind", bound=Record)
 
 _PACKAGES = ("arbiter-reasoning", "anyio", "msgspec", "math-verify", "torch", "transformers", "tokenizers")
 
 
-class Row(Record, frozen=True):
-    """One step of a generate run, for training a router.
+class RunFolder:
+    """A run's folder while the run is going on; made by ``open_run``.
 
-    ``history`` are the kept steps before it, each with its author; the scores are process rewards in [0, 1].
-    ``sample`` is the number of the decoding, where each problem is decoded several times.
-    The advantage of the target is the mean of ``target_scores`` minus ``draft_score``.
+    ``results`` are those of earlier sessions, in their order; ``ungraded`` are solutions that were not graded then.
     """
 
-    problem: str
-    question: str
-    step: int
-    history: tuple[Step, ...]
-    draft: str
-    draft_score: float
-    targets: tuple[str, ...]
-    target_scores: tuple[float, ...]
-    sample: int = 0
-
-    @property
-    def advantage(self) -> float:
-        return sum(self.target_scores) / len(self.target_scores) - self.draft_score
-
-
-class RunFolder:
-    """Writes a run's folder. Use it as a context manager; ``summary.json`` is written by ``finish``."""
-
-    def __init__(self, config: Config, out: Path | None) -> None:
-        self.path = out or _new_path(config)
+    def __init__(self, path: Path, config: Config, problems: Sequence[Problem], journal: Recorder) -> None:
+        self.path = path
+        self.journal = journal
         self._config = config
-        self._files = ExitStack()
-        self._results: BinaryIO | None = None
-        self._rows: BinaryIO | None = None
+        self._whole = config.log.record == "full"
+        self._references = {problem.id: problem.answer for problem in problems}
+        self._files: dict[str, BinaryIO] = {}
+        self.results: list[Result] = []
+        self.ungraded: list[Solution] = []
+        for key, solution in journal.earlier.solutions.items():
+            grade = journal.earlier.grades.get(key)
+            if grade is not None:
+                self.results.append(self._stored(solution, Grade(grade.right, grade.answer, grade.reason)))
+            elif self._whole:  # without its text it cannot be graded, and has to be made again
+                self.ungraded.append(solution)
+        known = (*(result.solution for result in self.results), *self.ungraded)
+        self._done = {(solution.problem, solution.sample) for solution in known}
 
-    def __enter__(self) -> Self:
-        """Raises ``RunError`` if the folder holds a run already, or cannot be written."""
+    def is_done(self, problem: str, sample: int) -> bool:
+        """Whether an earlier session has solved this sample of a problem."""
+        return (problem, sample) in self._done
+
+    def open(self, files: ExitStack) -> None:
+        """Write configuration, versions, and what is known from earlier sessions. Raises ``RunError``."""
         with self._told():
-            if (self.path / "results.jsonl").exists():
-                raise RunError(f"{self.path} holds a run already: give another folder with --out, or remove this one")
-            self.path.mkdir(parents=True, exist_ok=True)
             (self.path / "config.toml").write_bytes(tomli_w.dumps(_without_none(self._config)).encode())
             (self.path / "versions.json").write_bytes(msgspec.json.format(msgspec.json.encode(versions())))
-            with ExitStack() as files:
-                if self._config.run_type == "generate":
-                    self._rows = files.enter_context((self.path / "rows.jsonl").open("wb"))
-                self._results = files.enter_context((self.path / "results.jsonl").open("xb"))
-                self._files = files.pop_all()
-        return self
+            (self.path / "summary.json").unlink(missing_ok=True)  # of a session that was not the last one
+            for name in ("results.jsonl", "rows.jsonl") if self._config.run_type == "generate" else ("results.jsonl",):
+                self._files[name] = files.enter_context((self.path / name).open("wb"))
+        for result in self.results:
+            self._append(result)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._files.close()
+    async def add(self, solution: Solution, grade: Grade) -> Result:
+        """Store a graded solution, and its training rows if this is a generate run. Raises ``RunError``."""
+        result = Result(solution=solution, grade=grade, reference=self._references[solution.problem])
+        reference = msgspec.to_builtins(result.reference)
+        graded = Graded(grade.right, grade.answer, grade.reason, reference)
+        name = f"{solution.problem}#{solution.sample}/graded"
+        await self.journal.tell(name, graded, solution.problem, solution.sample)
+        self._append(self._stored(solution, grade))
+        return result
 
-    def add(self, result: Result) -> None:
-        """Append a result, and its training rows if this is a generate run. Raises ``RunError`` if the disk refuses."""
-        self._append(self._results, result)
-        if self._rows is not None:
-            for row in training_rows(result.solution):
-                self._append(self._rows, row)
-
-    def finish(self, summary: Summary) -> None:
-        """Write the summary. Raises ``RunError`` if the disk refuses."""
+    async def finish(self, summary: Summary) -> None:
+        """Write the summary, and into the log that the session has ended. Raises ``RunError`` if the disk refuses."""
         text = msgspec.json.format(msgspec.json.encode(summary))
         with self._told():
             (self.path / "summary.json").write_bytes(text + b"\n")
+        await self.journal.tell(f"run_ended/{self.journal.earlier.sessions}", RunEnded(summary.interrupted))
 
-    def _append(self, file: BinaryIO | None, record: Record) -> None:
-        if file is None:
-            raise RunError(f"the run folder {self.path} is not open")
+    def _stored(self, solution: Solution, grade: Grade) -> Result:
+        """A result as this run's folder holds it."""
+        if self._whole:
+            return Result(solution, grade, self._references[solution.problem])
+        return Result(without_text(solution), Grade(grade.right))
+
+    def _append(self, result: Result) -> None:
+        self._write("results.jsonl", result)
+        if "rows.jsonl" in self._files:
+            for row in training_rows(result.solution):
+                self._write("rows.jsonl", row)
+
+    def _write(self, name: str, record: Record) -> None:
         with self._told():
-            file.write(msgspec.json.encode(record) + b"\n")
-            file.flush()
+            self._files[name].write(msgspec.json.encode(record) + b"\n")
+            self._files[name].flush()
 
     @contextmanager
     def _told(self) -> Generator[None]:
@@ -112,25 +122,37 @@ class RunFolder:
             raise RunError(f"cannot write the run folder {self.path}: {error.strerror}") from error
 
 
-def training_rows(solution: Solution) -> Iterator[Row]:
-    """The steps of a generate run's solution whose candidates were all scored."""
-    history: tuple[Step, ...] = ()
-    for index, record in enumerate(solution.steps):
-        scores = [target.score for target in record.targets if target.score is not None]
-        all_scored = bool(scores) and len(scores) == len(record.targets)
-        if record.draft is not None and record.draft.score is not None and all_scored:
-            yield Row(
-                problem=solution.problem,
-                question=solution.question,
-                step=index,
-                history=history,
-                draft=record.draft.text,
-                draft_score=record.draft.score,
-                targets=tuple(target.text for target in record.targets),
-                target_scores=tuple(scores),
-                sample=solution.sample,
-            )
-        history = (*history, Step(text=record.kept.text, author=record.kept.author))
+@asynccontextmanager
+async def open_run(
+    config: Config, problems: Sequence[Problem], out: Path | None, show: Show | None = None
+) -> AsyncGenerator[RunFolder]:
+    """The folder of a run, new or to be continued. ``show`` gets each event that is written, in another thread.
+
+    Raises ``RunError`` if the folder holds another run, is being written by another process, is damaged, or cannot be
+    written; the latter out of the block as well, which is cancelled then.
+    """
+    path = out or _new_path(config)
+    _refuse_without_log(path)
+    async with open_journal(
+        path / LOG, identity(config, problems), versions(), config.log.record, config.log.sync, show
+    ) as journal:
+        with ExitStack() as files:
+            folder = RunFolder(path, config, problems, journal)
+            folder.open(files)
+            yield folder
+
+
+def check_run(config: Config, problems: Sequence[Problem], out: Path) -> None:
+    """Raises ``RunError`` if ``out`` holds another run than this one: to be asked before anything is loaded."""
+    _refuse_without_log(out)
+    check_same(out / LOG, identity(config, problems))
+
+
+def _refuse_without_log(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise RunError(f"cannot write the run folder {path}: it is a file")
+    if (path / "results.jsonl").exists() and not (path / LOG).exists():
+        raise RunError(f"{path} holds a run without its log ({LOG}): give another folder with --out")
 
 
 def read_records(path: Path, kind: type[Kind]) -> Iterator[Kind]:

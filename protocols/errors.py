@@ -6,7 +6,8 @@
 ├── ``RunError``          a run folder cannot be used
 ├── ``ReportError``       a report cannot be written
 ├── ``BackendError``      a model could not be loaded, reached or understood
-│   └── ``ContextTooLongError``  the prompt leaves no room in the model's context
+│   ├── ``ContextTooLongError``  the prompt leaves no room in the model's context
+│   └── ``RecordedError``        a request failed when it was recorded, and so it does again
 ├── ``ProblemError``      one problem could not be solved; the others go on
 └── ``ClosedError``       the ring was closed while the problem was in it
 """
@@ -38,6 +39,10 @@ class BackendError(ArbiterError):
 
 class ContextTooLongError(BackendError):
     """The prompt leaves no room in the model's context."""
+
+
+class RecordedError(BackendError):
+    """A request failed when it was recorded; its text is what was told of it then."""
 
 
 class ProblemError(ArbiterError):

@@ -1,4 +1,4 @@
-"""The ports that actors know instead of servers: a generator, a scorer, a policy.
+"""The ports that actors know instead of servers: a generator, a scorer, a policy, a journal.
 
 Which model, dialect and address stand behind a port is the configuration's business.
 """
@@ -8,6 +8,7 @@ from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 import msgspec
 
 from protocols.errors import ConfigError
+from protocols.events import CallFailed, Entry, Generated, Scored
 from protocols.records import Candidate, Ending, Record, Role, Scale, Transcript, Usage, Verdict
 
 
@@ -15,7 +16,8 @@ class GenerationRequest(Record, frozen=True):
     """One step to write: the context, where to stop, and how to sample.
 
     ``seed`` decides the sampling noise above temperature 0; equal requests with equal seeds have equal
-    answers. ``problem``, ``step`` and ``sample`` say whose request it is and do not change the answer.
+    answers. ``problem``, ``step``, ``sample`` and ``call`` say whose request it is and do not change the answer;
+    ``call`` is the request's id in the log.
     """
 
     problem: str
@@ -28,6 +30,7 @@ class GenerationRequest(Record, frozen=True):
     temperature: float
     top_p: float
     seed: int
+    call: str = ""
 
 
 class Generation(Record, frozen=True):
@@ -43,7 +46,7 @@ class Generation(Record, frozen=True):
 
 
 class ScoreRequest(Record, frozen=True):
-    """A candidate step to score after its context."""
+    """A candidate step to score after its context. ``call`` is the request's id in the log."""
 
     problem: str
     step: int
@@ -52,6 +55,7 @@ class ScoreRequest(Record, frozen=True):
     candidate: str
     author: Role
     separator: str
+    call: str = ""
 
 
 class Score(Record, frozen=True):
@@ -118,4 +122,24 @@ class Policy(Protocol):
 
     def decide(self, evidence: Evidence) -> Verdict:
         """Keep a candidate or escalate. ``escalate`` is legal only where the target is not a proposer."""
+        ...
+
+
+class Journal(Protocol):
+    """Where the actors write what happens, and where an earlier session's answers are found again."""
+
+    async def write(self, entry: Entry) -> None:
+        """Hand over an entry; waits for room. What it tells may be used once this returns."""
+        ...
+
+    def note(self, entry: Entry) -> None:
+        """Hand over an entry without waiting, as a task that is being cancelled must."""
+        ...
+
+    def recall(self, call: str) -> Generated | Scored | CallFailed | None:
+        """The recorded outcome of the call of this id, which is then not made again; None where there is none."""
+        ...
+
+    def spent(self, start: str) -> float:
+        """Seconds that the problem begun by the message ``start`` has been in the ring in earlier sessions."""
         ...

@@ -12,24 +12,32 @@ from rich.table import Table
 from arbiter.bench import bench
 from arbiter.commands.overrides import NOT_GIVEN, Overrides
 from arbiter.commands.shell import INTERRUPTED, app, guarded, stderr, stdout
-from arbiter.config import Config, load_config
+from arbiter.config import Config, Level, built_in, load_config, override
 from arbiter.estimates import Interval
+from arbiter.log.console import shown
+from arbiter.log.reading import log_path
 from arbiter.progress import LiveWatcher, PlainWatcher
 from arbiter.reports.tables import NOTHING, from_to, money, percent, seconds
 from arbiter.results import Cost, Summary
+from protocols.errors import ConfigError
 
 
 @app.command(name="bench")
 def bench_command(
-    config: str,
+    config: str | None = None,
     /,
     *,
     overrides: Overrides = NOT_GIVEN,
     out: Path | None = None,
+    resume: Path | None = None,
+    log_level: Level | None = None,
     json: bool = False,
     debug: bool = False,
 ) -> int:
     """Solve many problems at once, grade them, and store and print the figures.
+
+    A run that was interrupted or killed is continued by `--resume`, or by the same command with the same `--out`: what
+    is done stays done, and no answer is paid for twice.
 
     Examples:
 
@@ -37,31 +45,65 @@ def bench_command(
         arbiter bench pocket --run-type rsd --threshold 0.8
         arbiter bench pocket --samples 4 --temperature 0.7
         arbiter bench configs/mine.toml --data problems.jsonl --limit 100 --out runs/first --json
+        arbiter bench --resume runs/first
 
     Parameters
     ----------
     config
-        A configuration file, or the name of a built-in one (`pocket`).
+        A configuration file, or the name of a built-in one (`pocket`). With `--resume` it may be left out: it is then
+        the run's own.
     out
-        The run's folder. By default a new one under `runs/`.
+        The run's folder. By default a new one under `runs/`. If it holds this very run, unfinished, it is continued.
+    resume
+        The folder of a run to continue. What decides its results must be as it was (docs/log.md); addresses,
+        concurrency and time-outs may be others.
+    log_level
+        Show the run's events while they happen, on standard error: `warning` what goes wrong, `info` problems as well,
+        `debug` every message and request. The log in the run's folder has all of them in any case.
     json
         Print the summary as JSON on standard output, and nothing else there.
     debug
         Show the traceback of an error.
     """
-    return guarded(debug, lambda: _bench(overrides.applied_to(load_config(config)), out, json))
+
+    def action() -> int:
+        chosen = overrides.applied_to(load_config(_configured(config, out, resume)))
+        if log_level is not None:
+            chosen = override(chosen, {"log": {"level": log_level}}, "--log-level")
+        return _bench(chosen, out or resume, json)
+
+    return guarded(debug, action)
+
+
+def _configured(config: str | None, out: Path | None, resume: Path | None) -> str:
+    """The configuration's name, or that of the run to continue. Raises ``ConfigError`` or ``RunError``."""
+    if resume is None:
+        if config is None:
+            raise ConfigError(f"name a configuration: a file, or a built-in one ({', '.join(built_in())})")
+        return config
+    if out is not None and out != resume:
+        raise ConfigError(f"--resume {resume} goes on in that folder: leave --out out")
+    log_path(resume)
+    return config or str(resume / "config.toml")
 
 
 def _bench(config: Config, folder: Path | None, as_json: bool) -> int:
     live = LiveWatcher(stderr) if stderr.is_terminal else nullcontext(PlainWatcher(stderr))
     with live as watcher:
-        summary, path = anyio.run(partial(bench, config, folder, watcher))
+        summary, path = anyio.run(partial(bench, config, folder, watcher, shown(config.log.level, _tell_event)))
     if as_json:
         sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")
     else:
         stdout.print(_figures(summary))
     stderr.print(f"the run is in {path}", highlight=False, soft_wrap=True)
-    return INTERRUPTED if summary.interrupted else 0
+    if not summary.interrupted:
+        return 0
+    stderr.print(f"to go on with it: arbiter bench --resume {path}", highlight=False, soft_wrap=True)
+    return INTERRUPTED
+
+
+def _tell_event(line: str) -> None:
+    stderr.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _figures(summary: Summary) -> Table:

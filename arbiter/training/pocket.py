@@ -32,7 +32,8 @@ from arbiter.data import Problem
 from arbiter.pocket import world
 from arbiter.progress import PlainWatcher
 from arbiter.results import Result
-from arbiter.runs import Row, RunFolder, read_records
+from arbiter.rows import Row
+from arbiter.runs import open_run, read_records
 from arbiter.training.judge import judge
 from arbiter.training.language import llama_config, train_language_model
 from arbiter.training.loop import Settings
@@ -121,19 +122,20 @@ def _drawn(seed: int, count: int) -> dict[str, world.PocketProblem]:
 
 
 def _ran(name: str, changes: dict[str, Any], drawn: dict[str, world.PocketProblem]) -> Path:
-    """The folder of a run of this very system over the drawn problems; one that was finished before is used again."""
+    """The folder of a run of this very system over the drawn problems.
+
+    One that was finished before is used again, one that was cut short is continued.
+    """
     folder = RUNS / name
     if not (folder / "summary.json").exists():
-        shutil.rmtree(folder, ignore_errors=True)
         problems = [Problem(key, problem.question, str(problem.answer)) for key, problem in drawn.items()]
         anyio.run(_run, override(load_config("pocket"), changes, "recipe"), problems, folder)
     return folder
 
 
 async def _run(config: Config, problems: list[Problem], out: Path) -> None:
-    async with open_models(config) as models:
-        with RunFolder(config, out) as folder:
-            await run_problems(config, problems, models, folder, PlainWatcher(Console(stderr=True)))
+    async with open_models(config) as models, open_run(config, problems, out) as folder:
+        await run_problems(config, problems, models, folder, PlainWatcher(Console(stderr=True)))
 
 
 def _save(model: PreTrainedModel, name: str, text: Text) -> None:

@@ -18,7 +18,7 @@ from transformers import LlamaForSequenceClassification, PreTrainedModel
 
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.pocket import world
-from arbiter.runs import Row
+from arbiter.rows import Row
 from arbiter.training.loop import IGNORED, Batch, Labelled, Settings, collated, fit, windows
 from arbiter.training.tokenizer import Text
 from protocols.records import Transcript

@@ -10,9 +10,11 @@ import pytest
 from anyio.abc import TaskStatus
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from actors.actor import Actor, Posts, told
+from actors.actor import Actor, Posts
 from actors.docket import Docket
+from actors.journal import NoJournal
 from actors.policies import DraftOnly
+from actors.telling import told
 from protocols.errors import BackendError
 from protocols.messages import (
     AssemblerMail,
@@ -83,7 +85,7 @@ async def an_office(*problems: str) -> AsyncGenerator[Office]:
     to_verifier, verifier = anyio.create_memory_object_stream[VerifierMail](1)
     to_router, router = anyio.create_memory_object_stream[RouterMail](1)
     to_escalator, escalator = anyio.create_memory_object_stream[EscalatorMail](1)
-    posts = Posts(to_assembler, to_drafter, to_verifier, to_router, to_escalator)
+    posts = Posts(to_assembler, to_drafter, to_verifier, to_router, to_escalator, NoJournal())
     office = Office(Clerk(received, posts, docket), docket, opened, inbox, outbox, anyio.Event())
     streams = [outbox, drafter, verifier, router, escalator]
     streams += [inbox, to_assembler, to_drafter, to_verifier, to_router, to_escalator]

@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from actors.assembler import chosen, finish_reason, next_context, regenerated
+from actors.assembler import chosen_record, finish_reason, next_context, regenerated_record
 from actors.policies import DraftOnly
-from protocols.messages import Context, StepChosen, StepRegenerated, Task
+from protocols.messages import Context, Task
 from protocols.records import (
     Candidate,
     Ending,
@@ -105,23 +105,23 @@ def test_the_next_context_stands_after_the_kept_steps() -> None:
 
 def test_an_escalated_step_keeps_the_target_and_records_the_rejected_draft() -> None:
     draft, target = candidate("a"), candidate("b", author="target")
-    record = regenerated(StepRegenerated(CONTEXT, "cause", (target,), draft))
+    record = regenerated_record(draft, (target,))
     assert (record.candidates, record.kept, record.verdict) == ((draft, target), target, "escalate")
 
 
 def test_a_step_that_the_target_writes_alone_has_no_verdict() -> None:
     target = candidate("b", author="target")
-    record = regenerated(StepRegenerated(CONTEXT, "cause", (target,)))
+    record = regenerated_record(None, (target,))
     assert (record.candidates, record.kept, record.verdict) == ((target,), target, None)
 
 
 @pytest.mark.parametrize(("verdict", "text"), [("keep_draft", "a"), ("keep_target", "b")])
 def test_a_chosen_step_keeps_the_candidate_of_its_verdict(verdict: Verdict, text: str) -> None:
     draft, targets = candidate("a"), (candidate("b", author="target"), candidate("c", author="target"))
-    record = chosen(StepChosen(CONTEXT, "cause", verdict, draft, targets))
+    record = chosen_record(verdict, draft, targets)
     assert (record.candidates, record.kept.text, record.verdict) == ((draft, *targets), text, verdict)
 
 
 def test_a_draft_kept_alone_is_recorded_alone() -> None:
-    record = chosen(StepChosen(CONTEXT, "cause", "keep_draft", candidate("a")))
+    record = chosen_record("keep_draft", candidate("a"), ())
     assert (len(record.candidates), record.kept.text) == (1, "a")

@@ -1,0 +1,116 @@
+"""Requests to models: the one place where they are limited, counted, timed and recorded."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+import msgspec
+
+from actors.docket import Docket
+from actors.telling import told
+from protocols.errors import BackendError, RecordedError
+from protocols.events import AnyPayload, Asked, CallCancelled, CallFailed, Entry, Generated, Scored
+from protocols.messages import Message
+from protocols.ports import GenerationRequest, Generator, Journal, Scorer, ScoreRequest
+from protocols.records import Model, Usage
+
+Answered = TypeVar("Answered", Generated, Scored)
+
+
+class Call:
+    """A request that an actor makes on behalf of a message; ``index`` tells those of one message apart."""
+
+    def __init__(self, actor: str, message: Message, model: Model, index: int) -> None:
+        self.actor = actor
+        self.message = message
+        self.model: Model = model
+        self.index = index
+        self.id = f"{message.id}/{model}/{index}"
+
+    def asked(self) -> Entry:
+        return self._entry(self.id, self.message.id, Asked(self.model, self.index))
+
+    def ended(self, outcome: AnyPayload) -> Entry:
+        return self._entry(f"{self.id}/answer", self.id, outcome)
+
+    def _entry(self, name: str, cause: str, payload: AnyPayload) -> Entry:
+        context = self.message.context
+        return Entry(name, self.actor, payload, cause, context.task.id, context.task.sample, context.step)
+
+
+class Calls:
+    """Makes the requests of a ring's actors.
+
+    What a journal remembers of an earlier session is answered from there, and costs nothing again.
+    """
+
+    def __init__(self, docket: Docket, journal: Journal) -> None:
+        self._docket = docket
+        self._journal = journal
+
+    async def generate(
+        self, call: Call, generator: Generator, limiter: anyio.CapacityLimiter, request: GenerationRequest
+    ) -> Generated:
+        """The model's step. Raises what the model raised."""
+
+        async def ask() -> Generated:
+            made = await generator.generate(request)
+            overhead = None if made.overhead == Usage() else made.overhead
+            return Generated(made.text, made.ending, made.usage, 0.0, overhead)
+
+        return await self._made(call, limiter, ask, Generated)
+
+    async def score(self, call: Call, scorer: Scorer, limiter: anyio.CapacityLimiter, request: ScoreRequest) -> Scored:
+        """The model's score. Raises what the model raised, and ``BackendError`` for a value outside [0, 1]."""
+
+        async def ask() -> Scored:
+            made = await scorer.score(request)
+            if not 0.0 <= made.value <= 1.0:  # NaN fails this as well
+                raise BackendError(f"the {request.scale} model scored {made.value}, and a score lies in [0, 1]")
+            return Scored(made.value, made.usage, 0.0)
+
+        return await self._made(call, limiter, ask, Scored)
+
+    async def _made(
+        self,
+        call: Call,
+        limiter: anyio.CapacityLimiter,
+        ask: Callable[[], Awaitable[Answered]],
+        kind: type[Answered],
+    ) -> Answered:
+        recalled = self._journal.recall(call.id)
+        if recalled is not None:
+            return self._recalled(call, recalled, kind)
+        async with limiter:
+            await self._journal.write(call.asked())
+            answered = await self._asked(call, ask)
+        await self._journal.write(call.ended(answered))  # the limit is held around the model's call alone
+        return answered
+
+    async def _asked(self, call: Call, ask: Callable[[], Awaitable[Answered]]) -> Answered:
+        started = anyio.current_time()
+        with self._docket.request(call.message.context.task, call.model) as counted:
+            try:
+                answered = await ask()
+            except Exception as error:
+                await self._journal.write(call.ended(CallFailed(told(error), _since(started))))
+                raise
+            except BaseException:
+                self._journal.note(call.ended(CallCancelled(_since(started))))
+                raise
+            counted.usage = answered.cost
+        return msgspec.structs.replace(answered, seconds=_since(started))
+
+    def _recalled(self, call: Call, outcome: Generated | Scored | CallFailed, kind: type[Answered]) -> Answered:
+        with self._docket.request(call.message.context.task, call.model) as counted:
+            if isinstance(outcome, CallFailed):
+                raise RecordedError(outcome.error)
+            if not isinstance(outcome, kind):
+                raise BackendError(f"the log holds another answer to {call.id} than was asked for")
+            counted.usage = outcome.cost
+        return outcome
+
+
+def _since(started: float) -> float:
+    """Seconds, to the microsecond: a log has no use for more digits."""
+    return round(anyio.current_time() - started, 6)

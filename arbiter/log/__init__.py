@@ -1,0 +1,1 @@
+"""The log is the run: writing it, reading it, and what it says."""

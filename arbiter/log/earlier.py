@@ -1,0 +1,64 @@
+"""What the sessions of a run have left in its log."""
+
+import secrets
+from pathlib import Path
+
+from arbiter.log.history import Key, ProblemHistory
+from arbiter.log.reading import LogFile
+from protocols.events import Event, Graded, ProblemEnded, RunStarted, StartProblem
+from protocols.records import Solution
+
+
+class Earlier:
+    """Read from a log: finished problems and their grades, and the problems left open. Of a new run, empty.
+
+    Raises ``RunError`` naming the line if the log is damaged elsewhere than at its end.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.sessions = 0
+        self.started: RunStarted | None = None
+        self.run = secrets.token_hex(4)
+        self.seq = 0
+        self.mono = 0.0
+        self.solutions: dict[Key, Solution] = {}
+        self.grades: dict[Key, Graded] = {}
+        self.unfinished: dict[Key, ProblemHistory] = {}
+        self._file = LogFile(path)
+        if path.exists():
+            for event in self._file:
+                self._add(event)
+
+    @property
+    def torn(self) -> int:
+        """Bytes of a last line that was only half written."""
+        return self._file.torn
+
+    def repair(self) -> None:
+        """Cut a torn last line off."""
+        if self.torn:
+            with self._file.path.open("r+b") as file:
+                file.truncate(self._file.whole)
+
+    def _add(self, event: Event) -> None:
+        self.run, self.seq, self.mono = event.run, event.seq + 1, event.mono
+        key = event.problem or "", event.sample
+        match event.payload:
+            case RunStarted():
+                self.sessions += 1
+                self.started = self.started or event.payload
+            case StartProblem():
+                self.unfinished[key] = ProblemHistory(event)
+            case Graded():
+                self.grades[key] = event.payload
+            case _ if key in self.unfinished:
+                self._add_to(self.unfinished[key], event)
+            case _:
+                pass  # of the run itself, or of a problem that has ended
+
+    def _add_to(self, problem: ProblemHistory, event: Event) -> None:
+        problem.add(event)
+        solution = problem.solution() if isinstance(event.payload, ProblemEnded) else None
+        if solution is not None:
+            self.solutions[problem.key] = solution
+            del self.unfinished[problem.key]

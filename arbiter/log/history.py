@@ -1,0 +1,180 @@
+"""What a log tells of one problem: its messages, its calls, and the solution that they make up."""
+
+from collections.abc import Iterable, Iterator
+
+from actors.assembler import chosen_record, regenerated_record
+from actors.router import same_score_for_same_text
+from protocols import events
+from protocols.events import Event
+from protocols.records import Audit, Candidate, Model, Rating, Role, Solution, StepRecord, Tally
+
+Key = tuple[str, int]
+"""A problem's id, and the number of its decoding."""
+
+
+class CallHistory:
+    """One request: when it was asked, how often it was tried again, and how it ended.
+
+    ``asked`` is None in a log that keeps decisions only; ``ended`` is None if no outcome was written.
+    """
+
+    def __init__(self, name: str, asked: Event | None) -> None:
+        self.id = name
+        self.asked = asked
+        self.retries: list[Event] = []
+        self.ended: Event | None = None
+
+    @property
+    def model(self) -> Model:
+        name: Model = self.id.rsplit("/", 2)[1]  # type: ignore[assignment]
+        return name
+
+    @property
+    def outcome(self) -> events.Outcome | None:
+        payload = None if self.ended is None else self.ended.payload
+        return payload if isinstance(payload, events.Outcome) else None
+
+
+class ProblemHistory:
+    """All events of one decoding of a problem; of a call that was made again in a later session, the last one."""
+
+    def __init__(self, start: Event) -> None:
+        self.start = start
+        self.messages: dict[str, Event] = {start.id: start}
+        self.calls: dict[str, CallHistory] = {}
+        self.ended: Event | None = None
+
+    @property
+    def key(self) -> Key:
+        return self.start.problem or "", self.start.sample
+
+    @property
+    def task(self) -> events.StartProblem:
+        assert isinstance(self.start.payload, events.StartProblem)  # noqa: S101 - it is made of such an event alone
+        return self.start.payload
+
+    @property
+    def end(self) -> events.ProblemEnded | None:
+        payload = None if self.ended is None else self.ended.payload
+        return payload if isinstance(payload, events.ProblemEnded) else None
+
+    def add(self, event: Event) -> None:
+        match event.payload:
+            case events.Asked():
+                self.calls[event.id] = CallHistory(event.id, event)
+            case events.Generated() | events.Scored() | events.CallFailed() | events.CallCancelled():
+                self._call(event).ended = event
+            case events.CallRetried():
+                self._call(event).retries.append(event)
+            case events.ProblemEnded():
+                self.ended = event
+            case _:
+                self.messages.setdefault(event.id, event)
+
+    def _call(self, event: Event) -> CallHistory:
+        name = event.cause or ""
+        return self.calls.setdefault(name, CallHistory(name, None))
+
+    def steps(self) -> list[StepRecord]:
+        """The kept steps, in their order; an unfinished problem's so far."""
+        kept = [
+            self._record(message, message.id.removesuffix(f"/{message.kind}"))
+            for message in self.messages.values()
+            if message.to == "assembler"
+            and isinstance(message.payload, events.StepDrafted | events.StepRegenerated | events.StepChosen)
+        ]
+        return kept if self.end is None else kept[: self.end.steps]
+
+    def solution(self) -> Solution | None:
+        """The problem's solution as the ring gave it; None while it has not ended."""
+        if self.end is None:
+            return None
+        return Solution(
+            problem=self.key[0],
+            question=self.task.question,
+            steps=tuple(self.steps()),
+            finish=self.end.finish,
+            seconds=self.end.seconds,
+            calls=self.tallies(),
+            error=self.end.error,
+            sample=self.key[1],
+        )
+
+    def tallies(self) -> dict[Model, Tally]:
+        """Requests by model; those without an outcome as cancelled."""
+        tallies: dict[Model, Tally] = {}
+        for call in self.calls.values():
+            match call.outcome:
+                case events.Generated() | events.Scored() as answer:
+                    tally = Tally(requests=1, usage=answer.cost)
+                case events.CallFailed():
+                    tally = Tally(requests=1, failed=1)
+                case _:
+                    tally = Tally(requests=1, cancelled=1)
+            tallies[call.model] = tallies.get(call.model, Tally()) + tally
+        return tallies
+
+    def _record(self, message: Event, place: str) -> StepRecord:
+        draft, targets = self._candidate(place, "draft", 0), self._targets(place)
+        match message.payload:
+            case events.StepChosen(verdict=verdict):
+                if draft is not None:
+                    targets = tuple(same_score_for_same_text(draft, target) for target in targets)
+                record = chosen_record(verdict, draft, targets)
+            case events.StepRegenerated():
+                record = regenerated_record(draft, targets)
+            case _:
+                record = StepRecord(candidates=(draft,) if draft else (), chosen=0)
+        if f"{place}/step_audited" not in self.messages:
+            return record
+        return StepRecord(record.candidates, record.chosen, record.verdict, self._audit(place))
+
+    def _targets(self, place: str) -> tuple[Candidate, ...]:
+        targets: list[Candidate] = []
+        while (target := self._candidate(place, "target", len(targets))) is not None:
+            targets.append(target)
+        return tuple(targets)
+
+    def _candidate(self, place: str, author: Role, index: int) -> Candidate | None:
+        asked = "draft_step" if author == "draft" else "escalate_step"
+        made = self._outcome(f"{place}/{asked}/{author}/{index}")
+        if not isinstance(made, events.Generated):
+            return None
+        rating = self._rating(place, "step_drafted" if author == "draft" else "step_regenerated", index)
+        return Candidate(author, made.text, made.ending, made.usage, made.seconds, index, rating)
+
+    def _rating(self, place: str, message: str, index: int) -> Rating | None:
+        for scale in ("prm", "router"):
+            score = self._outcome(f"{place}/{message}/{scale}/{index}")
+            if isinstance(score, events.Scored):
+                return Rating(score.value, score.usage, score.seconds)
+        return None
+
+    def _audit(self, place: str) -> Audit | None:
+        draft, target = (self._outcome(f"{place}/audit_step/audit/{index}") for index in (0, 1))
+        if isinstance(draft, events.Scored) and isinstance(target, events.Scored):
+            return Audit(draft.value, target.value)
+        return None
+
+    def _outcome(self, call: str) -> events.Outcome | None:
+        return self.calls[call].outcome if call in self.calls else None
+
+
+def histories(log: Iterable[Event]) -> Iterator[ProblemHistory]:
+    """The problems of a log, each as soon as it has ended, and at last those that have not.
+
+    Memory is held for the open problems alone. What comes of a problem after its end (cancelled calls, grades) is in
+    no history.
+    """
+    open_problems: dict[Key, ProblemHistory] = {}
+    for event in log:
+        if event.problem is None:
+            continue
+        key = event.problem, event.sample
+        if isinstance(event.payload, events.StartProblem):
+            open_problems[key] = ProblemHistory(event)
+        elif key in open_problems:
+            open_problems[key].add(event)
+            if isinstance(event.payload, events.ProblemEnded):
+                yield open_problems.pop(key)
+    yield from open_problems.values()

@@ -1,0 +1,93 @@
+"""What a run is: the keys of its configuration that decide results, and none of those that only operate it."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, cast
+
+import msgspec
+
+from actors.policies import called_models
+from arbiter.config import Config
+from arbiter.data import Problem
+
+OPERATIONAL = (
+    "cpu_threads",
+    "limits.problems",
+    "log.level",
+    "log.sync",
+    "models.*.api_key_env",
+    "models.*.batch",
+    "models.*.device",
+    "models.*.in_flight",
+    "models.*.price",
+    "models.*.price.*",
+    "models.*.retries",
+    "models.*.timeout",
+    "models.*.url",
+)
+"""Patterns of the keys that may be changed when a run is resumed; ``docs/log.md`` tells why, key by key."""
+
+
+def identity(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
+    """The values that decide the results of a run, by their full keys.
+
+    Left out are operational keys, models that the run does not call, and thresholds of other run types. Problems are
+    named by their number and a digest, wherever they come from.
+    """
+    called = {f"models.{name}." for name in called_models(config.policy(), config.audit)}
+    return {
+        **{key: value for key, value in flat(config).items() if _decides(key, config.run_type, called)},
+        **_data(problems),
+    }
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """The name of an identity: 16 hexadecimal digits."""
+    return hashlib.blake2b(msgspec.json.encode(values, order="sorted"), digest_size=8).hexdigest()
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """A line for each key whose values differ."""
+    return [
+        f"{key}: {_told(before, key)} in the run, {_told(now, key)} now"
+        for key in sorted({*before, *now})
+        if _told(before, key) != _told(now, key)
+    ]
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """All keys of a configuration with dots between their parts."""
+    found: dict[str, Any] = {}
+
+    def walk(tree: dict[str, Any], prefix: str) -> None:
+        for key, value in tree.items():
+            if isinstance(value, dict):
+                walk(cast("dict[str, Any]", value), f"{prefix}{key}.")
+            else:
+                found[f"{prefix}{key}"] = value
+
+    walk(msgspec.to_builtins(config), "")
+    return found
+
+
+def is_operational(key: str) -> bool:
+    """Whether the key may change from session to session."""
+    return any(fnmatchcase(key, pattern) for pattern in OPERATIONAL)
+
+
+def _decides(key: str, run_type: str, called: set[str]) -> bool:
+    if key.startswith("models."):
+        return any(key.startswith(model) for model in called) and not is_operational(key)
+    if key.startswith("thresholds."):
+        return key == f"thresholds.{run_type}"
+    return not key.startswith("data.") and not is_operational(key)
+
+
+def _data(problems: Sequence[Problem]) -> dict[str, Any]:
+    name = hashlib.blake2b(msgspec.json.encode(list(problems)), digest_size=8)
+    return {"data.problems": len(problems), "data.digest": name.hexdigest()}
+
+
+def _told(values: Mapping[str, Any], key: str) -> str:
+    return msgspec.json.encode(values[key]).decode() if key in values else "not there"

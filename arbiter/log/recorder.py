@@ -1,0 +1,113 @@
+"""The journal of a run: gives every event its number and time, and knows what earlier sessions have paid for."""
+
+import time
+
+import anyio
+
+from arbiter.log.detail import reduced
+from arbiter.log.earlier import Earlier
+from arbiter.log.writer import Writer
+from protocols.errors import RunError
+from protocols.events import (
+    SCHEMA,
+    AnyPayload,
+    CallCancelled,
+    CallFailed,
+    Detail,
+    Entry,
+    Event,
+    Generated,
+    Outcome,
+    Scored,
+)
+
+ACTOR = "run"
+"""Who writes the events of the run itself."""
+
+
+class Recorder:
+    """A ``Journal`` over a writer; made by ``open_journal``.
+
+    Messages that an earlier session wrote are not written again; one that is not the same stops the run, since its
+    log would no longer be of one piece.
+    """
+
+    def __init__(self, writer: Writer, earlier: Earlier, detail: Detail) -> None:
+        self.earlier = earlier
+        self._writer = writer
+        self._detail: Detail = detail
+        self._seq = earlier.seq
+        self._started = anyio.current_time() - earlier.mono
+        self._messages: dict[str, Event] = {}
+        self._outcomes: dict[str, Outcome] = {}
+        self._spent: dict[str, float] = {}
+        self._left_its_log = anyio.Event()
+        self._difference = ""
+        if detail == "full":  # without its texts a problem can only be begun anew
+            self._remember()
+
+    @property
+    def seconds(self) -> float:
+        """The run's own clock: seconds since it began, without those between its sessions."""
+        return anyio.current_time() - self._started
+
+    async def write(self, entry: Entry) -> None:
+        known = self._messages.get(entry.id)
+        if known is None:
+            await self._writer.room()
+            self.note(entry)
+        elif (entry.payload, entry.cause, entry.to) != (known.payload, known.cause, known.to):
+            self._difference = (
+                f"{known.id} is {known.payload} in line {known.seq + 1} of its log, and {entry.payload} now"
+            )
+            self._left_its_log.set()
+            await anyio.sleep_forever()  # the run is being stopped
+
+    def note(self, entry: Entry) -> None:
+        kept = reduced(entry, self._detail)
+        if kept is not None:
+            self._writer.put(self._stamped(kept))
+
+    def recall(self, call: str) -> Generated | Scored | CallFailed | None:
+        outcome = self._outcomes.get(call)
+        return None if isinstance(outcome, CallCancelled) else outcome
+
+    def spent(self, start: str) -> float:
+        return self._spent.get(start, 0.0)
+
+    async def tell(self, name: str, payload: AnyPayload, problem: str | None = None, sample: int = 0) -> None:
+        """Write an event that no actor writes."""
+        await self.write(Entry(name, ACTOR, payload, problem=problem, sample=sample))
+
+    async def guard(self) -> None:
+        """Raises ``RunError`` once the run goes another way than its log."""
+        await self._left_its_log.wait()
+        raise RunError(
+            f"the run cannot be continued: {self._difference}. "
+            "Was it begun by another version of Arbiter (versions.json tells)?"
+        )
+
+    def _remember(self) -> None:
+        for problem in self.earlier.unfinished.values():
+            self._messages.update(problem.messages)
+            self._outcomes.update({name: call.outcome for name, call in problem.calls.items() if call.outcome})
+            self._spent[problem.start.id] = self.earlier.mono - problem.start.mono
+
+    def _stamped(self, entry: Entry) -> Event:
+        event = Event(
+            v=SCHEMA,
+            run=self.earlier.run,
+            seq=self._seq,
+            mono=round(self.seconds, 6),
+            wall=round(time.time(), 6),
+            id=entry.id,
+            actor=entry.actor,
+            to=entry.to,
+            cause=entry.cause,
+            problem=entry.problem,
+            sample=entry.sample,
+            step=entry.step,
+            payload=entry.payload,
+        )
+        self._seq += 1
+        return event

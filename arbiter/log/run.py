@@ -1,0 +1,167 @@
+"""Reading a run: its events, its problems, and tables of them.
+
+::
+
+    run = Run.open("runs/first")
+    for problem in run.problems():
+        print(problem.key, problem.end, [step.kept.author for step in problem.steps()])
+    frame = pandas.DataFrame(run.table("steps"))  # or polars.DataFrame
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import msgspec
+
+from arbiter.log.history import Key, ProblemHistory, histories
+from arbiter.log.reading import LogFile, log_path
+from arbiter.log.times import seconds_waited, step_times
+from protocols.errors import RunError
+from protocols.events import Event, Graded, RunStarted
+from protocols.records import StepRecord
+
+Table = Literal["problems", "steps", "calls", "events"]
+
+
+class Run:
+    """A recorded run. Its log is read again for each question, as a stream: it may be larger than memory.
+
+    A log that is still being written, or was cut short, is read up to its last whole line.
+    """
+
+    def __init__(self, log: LogFile, started: RunStarted) -> None:
+        self.started = started
+        self._log = log
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """The run in a folder, or of a log file, which may be compressed (``.gz``, ``.bz2``, ``.xz``).
+
+        Raises ``RunError`` if there is none, or if it is of a schema that is not known here.
+        """
+        log = LogFile(log_path(Path(path)))
+        first = next(iter(log), None)
+        if first is None or not isinstance(first.payload, RunStarted):
+            raise RunError(f"{log.path} holds no run: it does not begin with the event run_started")
+        return cls(log, first.payload)
+
+    @property
+    def path(self) -> Path:
+        """The log."""
+        return self._log.path
+
+    @property
+    def torn(self) -> int:
+        """After the log was read: the bytes of a last line that was only half written, and left out."""
+        return self._log.torn
+
+    def events(self) -> Iterator[Event]:
+        """All events in their order. Raises ``RunError`` naming the line that is damaged or missing."""
+        return iter(self._log)
+
+    def follow(self) -> Iterator[Event]:
+        """All events, and those still to come until the run ends in good order; waits for them."""
+        return self._log.follow()
+
+    def problems(self) -> Iterator[ProblemHistory]:
+        """Each problem, or sample of it, as soon as its end is read; at last those that have no end."""
+        return histories(self.events())
+
+    def grades(self) -> dict[Key, Graded]:
+        """The last grade of each problem that has one."""
+        return {
+            (event.problem or "", event.sample): event.payload
+            for event in self.events()
+            if isinstance(event.payload, Graded)
+        }
+
+    def table(self, of: Table) -> Iterator[dict[str, Any]]:
+        """Rows with equal keys, as data frames are made of; the keys are those documented in ``docs/log.md``."""
+        match of:
+            case "events":
+                yield from map(_event_row, self.events())
+            case "problems":
+                grades = self.grades()
+                for problem in self.problems():
+                    yield _problem_row(problem, grades.get(problem.key))
+            case "steps":
+                for problem in self.problems():
+                    for step, record in enumerate(problem.steps()):
+                        yield _step_row(problem, step, record)
+            case "calls":
+                for problem in self.problems():
+                    yield from _call_rows(problem)
+
+
+def _event_row(event: Event) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.structs.asdict(event)
+    return {**fields, "payload": msgspec.json.encode(event.payload).decode(), "kind": event.kind}
+
+
+def _problem_row(problem: ProblemHistory, grade: Graded | None) -> dict[str, Any]:
+    steps = problem.steps()
+    return {
+        "problem": problem.key[0],
+        "sample": problem.key[1],
+        "question": problem.task.question,
+        "finish": problem.end and problem.end.finish,
+        "error": problem.end and problem.end.error,
+        "right": grade and grade.right,
+        "answer": grade and grade.answer,
+        "steps": len(steps),
+        "accepted": sum(step.kept.author == "draft" for step in steps),
+        "escalated": sum(step.verdict == "escalate" for step in steps),
+        "tokens": sum(step.kept.usage.completion_tokens for step in steps),
+        "target_calls": sum(call.model == "target" for call in problem.calls.values()),
+        "started": problem.start.mono,
+        "seconds": problem.end and problem.end.seconds,
+    }
+
+
+def _step_row(problem: ProblemHistory, step: int, record: StepRecord) -> dict[str, Any]:
+    draft, target, times = record.draft, next(iter(record.targets), None), step_times(problem, step)
+    return {
+        "problem": problem.key[0],
+        "sample": problem.key[1],
+        "step": step,
+        "author": record.kept.author,
+        "verdict": record.verdict,
+        "text": record.kept.text,
+        "ending": record.kept.ending,
+        "tokens": record.kept.usage.completion_tokens,
+        "draft_text": draft and draft.text,
+        "draft_score": draft and draft.score,
+        "target_text": target and target.text,
+        "target_score": target and target.score,
+        "audit_draft": record.audit and record.audit.draft,
+        "audit_target": record.audit and record.audit.target,
+        "seconds": times and times.total,
+        "queue_seconds": times and times.queue,
+        "draft_seconds": times and times.draft,
+        "score_seconds": times and times.score,
+        "target_seconds": times and times.target,
+    }
+
+
+def _call_rows(problem: ProblemHistory) -> Iterator[dict[str, Any]]:
+    for call in problem.calls.values():
+        outcome, asked = call.outcome, call.asked
+        usage = getattr(outcome, "usage", None)
+        yield {
+            "problem": problem.key[0],
+            "sample": problem.key[1],
+            "step": (asked or call.ended or problem.start).step,
+            "id": call.id,
+            "model": call.model,
+            "asked": asked and asked.mono,
+            "waited": seconds_waited(problem, call),
+            "seconds": outcome and outcome.seconds,
+            "outcome": call.ended and call.ended.kind,
+            "retries": len(call.retries),
+            "prompt_tokens": usage and usage.prompt_tokens,
+            "completion_tokens": usage and usage.completion_tokens,
+            "cached_tokens": usage and usage.cached_tokens,
+            "value": getattr(outcome, "value", None),
+            "error": getattr(outcome, "error", None),
+        }

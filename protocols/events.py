@@ -1,0 +1,236 @@
+"""What a run's log is made of: one event a line, the log's number and time around what happened.
+
+The events of messages hold them by reference: a candidate is named by the call that brought it, and a step's context
+by a digest, so that no text is written twice. The ids of messages and calls are computed from their place in their
+problem; an event's ``cause`` is the id of the one that led to it.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from protocols.records import Ending, FinishReason, Limits, Model, Record, Role, Sampling, Step, Usage, Verdict
+
+SCHEMA = 1
+"""The version of the log's format. A log of another one is refused by name."""
+
+Detail = Literal["full", "redacted", "decisions"]
+"""How much a log holds: ``full``; ``redacted``: no text of questions, steps and answers, digests in their place;
+``decisions``: no text, and of messages and calls only what was decided and answered."""
+
+
+class Payload(Record, frozen=True, tag_field="kind", omit_defaults=True):
+    """Base of what an event tells."""
+
+
+class RunStarted(Payload, frozen=True, tag="run_started"):
+    """A session of the run begins, the first with number 0.
+
+    ``identity`` has every configured key that decides results, and ``digest`` names them all.
+    """
+
+    session: int
+    digest: str
+    identity: dict[str, Any]
+    versions: dict[str, str]
+    record: Detail = "full"
+
+
+class RunEnded(Payload, frozen=True, tag="run_ended"):
+    """The session ended in good order; ``interrupted`` by a signal, or with all problems done."""
+
+    interrupted: bool = False
+
+
+class StartProblem(Payload, frozen=True, tag="start_problem"):
+    """A problem is given to the ring, with all that decides its way; ``policy`` is a policy's tag and fields."""
+
+    question: str
+    policy: dict[str, Any]
+    limits: Limits
+    sampling: Sampling
+    separator: str
+    seed: int
+    audit: float = 0.0
+    steps: tuple[Step, ...] = ()
+
+
+class DraftStep(Payload, frozen=True, tag="draft_step"):
+    """The draft is to write a step after the context of this digest."""
+
+    context: str
+    max_tokens: int
+
+
+class EscalateStep(Payload, frozen=True, tag="escalate_step"):
+    """The target is to write a step; ``rejects`` says that a policy rejected the draft's."""
+
+    context: str
+    max_tokens: int
+    rejects: bool = False
+
+
+class StepDrafted(Payload, frozen=True, tag="step_drafted"):
+    """The draft's step is there."""
+
+
+class StepRegenerated(Payload, frozen=True, tag="step_regenerated"):
+    """The target's step, or all of its samples, are there."""
+
+
+class StepScored(Payload, frozen=True, tag="step_scored"):
+    """The candidates of one author are scored."""
+
+    author: Role
+
+
+class StepChosen(Payload, frozen=True, tag="step_chosen"):
+    """The policy keeps a candidate."""
+
+    verdict: Verdict
+
+
+class AuditStep(Payload, frozen=True, tag="audit_step"):
+    """Both candidates of an escalated step are to be scored for the report."""
+
+
+class StepAudited(Payload, frozen=True, tag="step_audited"):
+    """They are scored."""
+
+
+class StepFailed(Payload, frozen=True, tag="step_failed"):
+    """An actor could not serve a message of the kind ``unserved``."""
+
+    actor: str
+    unserved: str
+    error: str
+
+
+class Asked(Payload, frozen=True, tag="asked"):
+    """A request goes to a model; ``index`` tells those of one message apart: target samples, or candidates."""
+
+    model: Model
+    index: int = 0
+
+
+class Generated(Payload, frozen=True, tag="generated"):
+    """A model's step, and the seconds that its request took."""
+
+    text: str
+    ending: Ending
+    usage: Usage
+    seconds: float
+    overhead: Usage | None = None
+
+    @property
+    def cost(self) -> Usage:
+        return self.usage if self.overhead is None else self.usage + self.overhead
+
+
+class Scored(Payload, frozen=True, tag="scored"):
+    """A score in [0, 1], and the seconds that its request took."""
+
+    value: float
+    usage: Usage
+    seconds: float
+
+    @property
+    def cost(self) -> Usage:
+        return self.usage
+
+
+class CallFailed(Payload, frozen=True, tag="call_failed"):
+    """A request failed for good, with the error and its causes."""
+
+    error: str
+    seconds: float
+
+
+class CallCancelled(Payload, frozen=True, tag="call_cancelled"):
+    """A request was cancelled, since nobody needs its answer any more."""
+
+    seconds: float
+
+
+class CallRetried(Payload, frozen=True, tag="call_retried"):
+    """An attempt failed, and the request is made again after ``pause`` seconds."""
+
+    attempt: int
+    pause: float
+    error: str
+
+
+class ProblemEnded(Payload, frozen=True, tag="problem_ended"):
+    """A problem's end: why, with how many kept steps, after how many seconds in the ring over all sessions."""
+
+    finish: FinishReason
+    steps: int
+    seconds: float
+    error: str | None = None
+
+
+class Graded(Payload, frozen=True, tag="graded"):
+    """An answer's grade (``arbiter.grading.Grade``); the last one of a problem counts."""
+
+    right: bool | None
+    answer: str | None = None
+    reason: str | None = None
+    reference: str | dict[str, Any] | None = None
+
+
+MessageEvent = (
+    StartProblem
+    | DraftStep
+    | EscalateStep
+    | StepDrafted
+    | StepRegenerated
+    | StepScored
+    | StepChosen
+    | AuditStep
+    | StepAudited
+    | StepFailed
+)
+Outcome = Generated | Scored | CallFailed | CallCancelled
+AnyPayload = RunStarted | RunEnded | MessageEvent | Asked | Outcome | CallRetried | ProblemEnded | Graded
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What happened and where, before the log has given it number and time.
+
+    ``actor`` is who did it, ``to`` the receiver of a message. ``step`` counts from 0, as ``sample`` does.
+    """
+
+    id: str
+    actor: str
+    payload: AnyPayload
+    cause: str | None = None
+    problem: str | None = None
+    sample: int = 0
+    step: int | None = None
+    to: str | None = None
+
+
+class Event(Record, frozen=True, omit_defaults=True, kw_only=True):
+    """One line of a log.
+
+    ``seq`` counts the lines from 0 over all sessions. ``mono`` is in seconds of the run's own clock, which stands
+    still between sessions; ``wall`` is Unix time.
+    """
+
+    v: int
+    run: str
+    seq: int
+    mono: float
+    wall: float
+    id: str
+    actor: str
+    to: str | None = None
+    cause: str | None = None
+    problem: str | None = None
+    sample: int = 0
+    step: int | None = None
+    payload: AnyPayload
+
+    @property
+    def kind(self) -> str:
+        return str(self.payload.__struct_config__.tag)
