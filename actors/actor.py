@@ -92,10 +92,15 @@ class Actor(ABC, Generic[Mail]):
             # The one place where a foreign error becomes a problem's result. It may come in a group, and
             # together with a cancellation, which goes its own way.
             except* Exception as error:
-                log.debug("step failed", problem=task.id, actor=self.name, cause=message.id, exc_info=error)
-                unserved = str(type(message).__struct_config__.tag)
-                failed = StepFailed(message.context, message.id, self.name, unserved, told(error))
-                await self._posts.to_assembler(failed, self.name)
+                if task in self._docket:  # else it was closed meanwhile, and nobody waits for it
+                    await self._fail(message, error)
+
+    async def _fail(self, message: Mail, error: BaseException) -> None:
+        task = message.context.task
+        log.debug("step failed", problem=task.id, actor=self.name, cause=message.id, exc_info=error)
+        unserved = str(type(message).__struct_config__.tag)
+        failed = StepFailed(message.context, message.id, self.name, unserved, told(error))
+        await self._posts.to_assembler(failed, self.name)
 
     @abstractmethod
     async def serve(self, message: Mail) -> None:

@@ -75,7 +75,7 @@ class Assembler(Actor[AssemblerMail]):
                 progress.audits_open -= 1
                 progress.settle()
             case StepFailed(actor=actor, error=error):
-                progress.fail(f"{actor}, step {message.context.step + 1}: {error}")
+                progress.fail(failure(actor, message.context.step, error))
             case _:
                 assert_never(message)
 
@@ -89,7 +89,7 @@ class Assembler(Actor[AssemblerMail]):
                 await self._ask(message.context, message.id)
                 await progress.settled.wait()
         except Exception as error:  # a policy that cannot even be asked: who waits for the answer is told
-            progress.fail(f"assembler, step 1: {told(error)}")
+            progress.fail(failure(self.name, 0, told(error)))
         finally:
             del self._solving[task]
         solution = progress.solution(self._docket, anyio.current_time())
@@ -157,8 +157,14 @@ class _Progress:
         )
 
 
+def failure(actor: str, step: int, error: str) -> str:
+    """What is told of a problem that failed at ``step``, counted from 0."""
+    return f"{actor}, step {step + 1}: {error}"
+
+
 def _ended(message: StartProblem, solution: Solution) -> Entry:
-    ended = ProblemEnded(solution.finish, len(solution.steps), solution.seconds, solution.error)
+    audited = sum(step.audit is not None for step in solution.steps)
+    ended = ProblemEnded(solution.finish, len(solution.steps), solution.seconds, audited, solution.error)
     place = message.id.removesuffix("start_problem")
     return Entry(
         f"{place}problem_ended", "assembler", ended, message.id, solution.problem, solution.sample, message.context.step

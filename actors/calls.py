@@ -1,6 +1,8 @@
 """Requests to models: the one place where they are limited, counted, timed and recorded."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from contextvars import ContextVar
 from typing import TypeVar
 
 import anyio
@@ -9,12 +11,23 @@ import msgspec
 from actors.docket import Docket
 from actors.telling import told
 from protocols.errors import BackendError, RecordedError
-from protocols.events import AnyPayload, Asked, CallCancelled, CallFailed, Entry, Generated, Scored
+from protocols.events import AnyPayload, Asked, CallCancelled, CallFailed, CallRetried, Entry, Generated, Scored
 from protocols.messages import Message
 from protocols.ports import GenerationRequest, Generator, Journal, Scorer, ScoreRequest
 from protocols.records import Model, Usage
 
 Answered = TypeVar("Answered", Generated, Scored)
+
+
+_RETRIES: ContextVar[Callable[[CallRetried], None]] = ContextVar("retries", default=lambda _: None)
+
+
+def note_retry(attempt: int, pause: float, error: str) -> None:
+    """For backends: an ``attempt`` (from 1) at the call being made has failed; another follows in ``pause`` seconds.
+
+    Outside a ring's call it does nothing.
+    """
+    _RETRIES.get()(CallRetried(attempt, round(pause, 6), error))
 
 
 class Call:
@@ -32,6 +45,9 @@ class Call:
 
     def ended(self, outcome: AnyPayload) -> Entry:
         return self._entry(f"{self.id}/answer", self.id, outcome)
+
+    def retried(self, retried: CallRetried) -> Entry:
+        return self._entry(f"{self.id}/retry/{retried.attempt}", self.id, retried)
 
     def _entry(self, name: str, cause: str, payload: AnyPayload) -> Entry:
         context = self.message.context
@@ -81,24 +97,28 @@ class Calls:
         recalled = self._journal.recall(call.id)
         if recalled is not None:
             return self._recalled(call, recalled, kind)
-        async with limiter:
-            await self._journal.write(call.asked())
-            answered = await self._asked(call, ask)
-        await self._journal.write(call.ended(answered))  # the limit is held around the model's call alone
+        with ExitStack() as until_recorded:  # a solution counts the answers that its log has before its end
+            async with limiter:
+                await self._journal.write(call.asked())
+                counted = until_recorded.enter_context(self._docket.request(call.message.context.task, call.model))
+                answered = await self._asked(call, ask)
+            await self._journal.write(call.ended(answered))  # the limit is held around the model's call alone
+            counted.usage = answered.cost
         return answered
 
     async def _asked(self, call: Call, ask: Callable[[], Awaitable[Answered]]) -> Answered:
         started = anyio.current_time()
-        with self._docket.request(call.message.context.task, call.model) as counted:
-            try:
-                answered = await ask()
-            except Exception as error:
-                await self._journal.write(call.ended(CallFailed(told(error), _since(started))))
-                raise
-            except BaseException:
-                self._journal.note(call.ended(CallCancelled(_since(started))))
-                raise
-            counted.usage = answered.cost
+        retries = _RETRIES.set(lambda retried: self._journal.note(call.retried(retried)))
+        try:
+            answered = await ask()
+        except Exception as error:
+            await self._journal.write(call.ended(CallFailed(told(error), _since(started))))
+            raise
+        except BaseException:
+            self._journal.note(call.ended(CallCancelled(_since(started))))
+            raise
+        finally:
+            _RETRIES.reset(retries)
         return msgspec.structs.replace(answered, seconds=_since(started))
 
     def _recalled(self, call: Call, outcome: Generated | Scored | CallFailed, kind: type[Answered]) -> Answered:

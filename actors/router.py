@@ -62,7 +62,8 @@ class Router(Actor[RouterMail]):
         drafted, regenerated = (message, second) if message.candidates[0].author == "draft" else (second, message)
         draft = drafted.candidates[0]
         targets = tuple(same_score_for_same_text(draft, target) for target in regenerated.candidates)
-        await self._decide(message.context, second.id, draft, targets)
+        # of the two causes always the same one, so that a log does not depend on which of them was the faster
+        await self._decide(message.context, regenerated.id, draft, targets)
 
     async def _decide(self, context: Context, cause: str, draft: Candidate, targets: tuple[Candidate, ...]) -> None:
         task = context.task

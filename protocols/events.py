@@ -161,11 +161,12 @@ class CallRetried(Payload, frozen=True, tag="call_retried"):
 
 
 class ProblemEnded(Payload, frozen=True, tag="problem_ended"):
-    """A problem's end: why, with how many kept steps, after how many seconds in the ring over all sessions."""
+    """A problem's end: why, with how many kept and audited steps, after how many seconds in the ring (all sessions)."""
 
     finish: FinishReason
     steps: int
     seconds: float
+    audited: int = 0
     error: str | None = None
 
 

@@ -1,15 +1,25 @@
 """What a log tells of one problem: its messages, its calls, and the solution that they make up."""
 
 from collections.abc import Iterable, Iterator
+from typing import get_args
 
 from actors.assembler import chosen_record, regenerated_record
 from actors.router import same_score_for_same_text
 from protocols import events
+from protocols.errors import RunError
 from protocols.events import Event
 from protocols.records import Audit, Candidate, Model, Rating, Role, Solution, StepRecord, Tally
 
 Key = tuple[str, int]
 """A problem's id, and the number of its decoding."""
+
+
+_MODELS = {model: model for model in get_args(Model)}
+
+
+def model_of(call: str) -> Model:
+    """The model that the call of this id asked."""
+    return _MODELS[call.rsplit("/", 2)[1]]
 
 
 class CallHistory:
@@ -26,8 +36,7 @@ class CallHistory:
 
     @property
     def model(self) -> Model:
-        name: Model = self.id.rsplit("/", 2)[1]  # type: ignore[assignment]
-        return name
+        return model_of(self.id)
 
     @property
     def outcome(self) -> events.Outcome | None:
@@ -116,6 +125,8 @@ class ProblemHistory:
 
     def _record(self, message: Event, place: str) -> StepRecord:
         draft, targets = self._candidate(place, "draft", 0), self._targets(place)
+        if not self._has_kept(message, draft, targets):
+            raise RunError(f"the log contradicts itself in line {message.seq + 1}: it keeps a step that nobody wrote")
         match message.payload:
             case events.StepChosen(verdict=verdict):
                 if draft is not None:
@@ -125,9 +136,22 @@ class ProblemHistory:
                 record = regenerated_record(draft, targets)
             case _:
                 record = StepRecord(candidates=(draft,) if draft else (), chosen=0)
-        if f"{place}/step_audited" not in self.messages:
+        if f"{place}/step_audited" not in self._audited:
             return record
         return StepRecord(record.candidates, record.chosen, record.verdict, self._audit(place))
+
+    def _has_kept(self, message: Event, draft: Candidate | None, targets: tuple[Candidate, ...]) -> bool:
+        match message.payload:
+            case events.StepRegenerated() | events.StepChosen(verdict="keep_target"):
+                return bool(targets)
+            case _:
+                return draft is not None
+
+    @property
+    def _audited(self) -> set[str]:
+        """The audits that came in time; of the others nothing is in the solution."""
+        audits = [name for name, message in self.messages.items() if isinstance(message.payload, events.StepAudited)]
+        return set(audits if self.end is None else audits[: self.end.audited])
 
     def _targets(self, place: str) -> tuple[Candidate, ...]:
         targets: list[Candidate] = []

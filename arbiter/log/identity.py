@@ -47,12 +47,14 @@ def digest(values: Mapping[str, Any]) -> str:
     return hashlib.blake2b(msgspec.json.encode(values, order="sorted"), digest_size=8).hexdigest()
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """A line for each key whose values differ."""
+def differences(
+    one: Mapping[str, Any], other: Mapping[str, Any], names: tuple[str, str] = ("in the run", "now")
+) -> list[str]:
+    """A line for each key whose values differ; ``names`` say which value is whose."""
     return [
-        f"{key}: {_told(before, key)} in the run, {_told(now, key)} now"
-        for key in sorted({*before, *now})
-        if _told(before, key) != _told(now, key)
+        f"{key}: {_told(one, key)} {names[0]}, {_told(other, key)} {names[1]}"
+        for key in sorted({*one, *other})
+        if _told(one, key) != _told(other, key)
     ]
 
 

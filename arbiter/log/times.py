@@ -38,7 +38,7 @@ def step_times(problem: ProblemHistory, step: int) -> StepTimes | None:
         return _longest_each((call for call in calls if call.model in models), seconds_taken)
 
     return StepTimes(
-        total=kept[0] - asked[0],
+        total=round(kept[0] - asked[0], 6),
         queue=_longest_each(
             (call for call in calls if call.model != "audit"), lambda call: seconds_waited(problem, call)
         ),
@@ -66,4 +66,4 @@ def _longest_each(calls: Iterable[CallHistory], seconds: Callable[[CallHistory],
     for call in calls:
         cause = call.asked and call.asked.cause
         longest[cause] = max(longest.get(cause, 0.0), seconds(call))
-    return sum(longest.values())
+    return round(sum(longest.values()), 6)

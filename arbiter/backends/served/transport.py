@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import anyio
 import msgspec
 
+from actors.calls import note_retry
 from actors.logs import logger
 from protocols.errors import BackendError, ContextTooLongError
 
@@ -101,6 +102,7 @@ async def persistent(address: Address, attempt: Callable[[], Awaitable[bytes]]) 
             jittered = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tried - 1, 10)))
             pause = jittered if error.pause is None else error.pause + min(jittered, 1.0)
             log.info("trying again", url=address.url, attempt=tried, pause=pause, error=str(error))
+            note_retry(tried, pause, str(error))
             await anyio.sleep(pause)
         except UnicodeEncodeError as error:
             raise BackendError(f"{address.url}: the text is not valid Unicode and cannot be sent: {error}") from error

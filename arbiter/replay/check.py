@@ -1,0 +1,131 @@
+"""``arbiter replay``: recorded answers and times are fed to the actors, who must send the recorded messages."""
+
+from collections import defaultdict
+
+import anyio
+
+from arbiter.log.history import Key, ProblemHistory
+from arbiter.log.run import Run
+from arbiter.replay.comparison import Comparison, Difference, struck_after
+from arbiter.replay.recorded import RecordedModels
+from arbiter.replay.tasks import task_of
+from arbiter.replay.virtual import run_virtually
+from arbiter.ring import Ring, open_ring
+from protocols.errors import RunError
+from protocols.events import Detail, Entry
+from protocols.records import Record
+
+AT_ONCE = 64
+"""Problems that are replayed at the same time: enough to share the clock's jumps, few enough to hold in memory."""
+
+_AFTERWARDS = 1.0  # virtual seconds after its last event in which a problem may still do what its log does not have
+
+
+class Verdict(Record, frozen=True):
+    """What a replay found: ``differences`` has the first one of each problem that has any, in the log's order."""
+
+    run: str
+    problems: int
+    unfinished: int
+    messages: int
+    differences: tuple[Difference, ...]
+
+
+class CheckingJournal:
+    """A ``Journal`` that compares with a log what it is told, and holds up whoever leaves it."""
+
+    def __init__(self, detail: Detail) -> None:
+        self._detail: Detail = detail
+        self._comparisons: dict[Key, Comparison] = {}
+        self._spent: dict[str, float] = {}
+
+    def begin(self, problem: ProblemHistory) -> Comparison:
+        """``problem`` starts now; what it does from now on is compared."""
+        comparison = self._comparisons[problem.key] = Comparison(problem, self._detail)
+        deadline = problem.task.limits.deadline
+        if deadline is not None:
+            self._spent[problem.start.id] = deadline - struck_after(problem)
+        return comparison
+
+    def end(self, problem: ProblemHistory) -> None:
+        """The problem is over."""
+        self._comparisons.pop(problem.key, None)
+        self._spent.pop(problem.start.id, None)
+
+    async def write(self, entry: Entry) -> None:
+        if not self._is_recorded(entry):
+            await anyio.sleep_forever()
+
+    def note(self, entry: Entry) -> None:
+        self._is_recorded(entry)
+
+    def recall(self, call: str) -> None:
+        """Nothing: each call is made, and answered when it was."""
+
+    def spent(self, start: str) -> float:
+        return self._spent.get(start, 0.0)
+
+    def _is_recorded(self, entry: Entry) -> bool:
+        comparison = self._comparisons.get((entry.problem or "", entry.sample))
+        return comparison is None or comparison.add(entry)
+
+
+def check(run: Run) -> Verdict:
+    """Replay all problems of ``run``. Raises ``RunError`` if its log cannot be read or replayed."""
+    if run.started.record == "decisions":
+        raise RunError(
+            f"{run.path} cannot be replayed: it was recorded with log.record = 'decisions', which leaves out what the "
+            "actors asked for. Record with 'full' or 'redacted'"
+        )
+    replay = _Replay(run)
+    run_virtually(replay.run)
+    return replay.verdict()
+
+
+class _Replay:
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._models = RecordedModels()
+        self._journal = CheckingJournal(run.started.record)
+        self._busy = defaultdict[Key, anyio.Lock](anyio.Lock)  # a problem that was given twice is replayed in turn
+        self._problems = self._unfinished = self._messages = 0
+        self._differences: dict[int, Difference] = {}
+        self._refusal: RunError | None = None
+
+    def verdict(self) -> Verdict:
+        """What was found. Raises ``RunError`` if the log could not be read or replayed."""
+        if self._refusal is not None:
+            raise self._refusal
+        differences = tuple(self._differences[place] for place in sorted(self._differences))
+        return Verdict(str(self._run.path), self._problems, self._unfinished, self._messages, differences)
+
+    async def run(self) -> None:
+        waiting = self._run.problems()
+        async with open_ring(self._models.seats(), journal=self._journal) as ring:
+
+            async def work() -> None:
+                try:
+                    for problem in waiting:
+                        await self._replay(ring, problem)
+                except RunError as error:  # kept, to come out as itself and not as one of a group
+                    self._refusal = error
+                    workers.cancel_scope.cancel()
+
+            async with anyio.create_task_group() as workers:
+                for _ in range(AT_ONCE):
+                    workers.start_soon(work)
+
+    async def _replay(self, ring: Ring, problem: ProblemHistory) -> None:
+        place, self._problems = self._problems, self._problems + 1
+        self._unfinished += problem.end is None
+        async with self._busy[problem.key]:
+            self._models.begin(problem)
+            comparison = self._journal.begin(problem)
+            with anyio.move_on_after(comparison.seconds + _AFTERWARDS):
+                await ring.solve(task_of(problem))
+            self._models.end(problem)
+            self._journal.end(problem)
+        self._messages += comparison.messages
+        difference = comparison.difference()
+        if difference is not None:
+            self._differences[place] = difference

@@ -1,0 +1,80 @@
+"""Models that answer what a log says they answered, wherever they are asked the same again."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import anyio
+
+from actors.journal import NoJournal
+from arbiter.log.history import CallHistory, Key, ProblemHistory, model_of
+from protocols.errors import BackendError, RecordedError
+from protocols.events import CallFailed, Entry, Generated, Scored
+from protocols.ports import Generation, GenerationRequest, Score, ScoreRequest
+from protocols.records import Model, Record, Step, Transcript, Usage
+
+Answer = TypeVar("Answer", Generated, Scored)
+Speeds = Mapping[Model, float]
+"""By model: how many times as fast as in the run its server is; 1 where it is left out."""
+
+
+class Left(Record, frozen=True):
+    """A problem that left the recording: at ``step``, from 0, it asked ``model`` what the run had not asked."""
+
+    problem: str
+    sample: int
+    step: int
+    model: Model
+
+
+class KnownAnswers:
+    """All models of a recorded run, as far as it asked them. A call takes as long as it did, by ``speeds``."""
+
+    def __init__(self, speeds: Speeds) -> None:
+        self._speeds = speeds
+        self._calls: dict[str, tuple[CallHistory, tuple[Step, ...]]] = {}
+        self.unanswered: set[str] = set()
+
+    def add(self, problem: ProblemHistory) -> None:
+        """Take in the calls of ``problem``, each with the steps that were before it."""
+        given = len(problem.task.steps)
+        steps = (*problem.task.steps, *(Step(step.kept.text, step.kept.author) for step in problem.steps()))
+        for name, call in problem.calls.items():
+            if call.asked is not None and call.asked.step is not None:
+                self._calls[name] = call, steps[: given + call.asked.step]
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        """The recorded step. Raises ``RecordedError`` where the call had failed, ``BackendError`` if there is none."""
+        made = await self._answer(request.call, request.transcript, Generated)
+        return Generation(made.text, made.ending, made.usage, made.overhead or Usage())
+
+    async def score(self, request: ScoreRequest) -> Score:
+        """The recorded score. Raises as ``generate``."""
+        made = await self._answer(request.call, request.transcript, Scored)
+        return Score(made.value, made.usage)
+
+    async def _answer(self, name: str, transcript: Transcript, kind: type[Answer]) -> Answer:
+        call, before = self._calls.get(name, (None, ()))
+        outcome = call.outcome if call is not None and transcript.steps == before else None
+        if call is None or not isinstance(outcome, kind | CallFailed):
+            self.unanswered.add(name)
+            raise BackendError(f"the recording has no answer to {name}")
+        await anyio.sleep(outcome.seconds / self._speeds.get(call.model, 1.0))
+        if isinstance(outcome, CallFailed):
+            raise RecordedError(outcome.error)
+        return outcome
+
+
+class LeavingJournal(NoJournal):
+    """Notes where problems leave the recording. An audit serves the report alone, and none leaves it for that."""
+
+    def __init__(self, answers: KnownAnswers) -> None:
+        self._answers = answers
+        self.left: dict[Key, Left] = {}
+
+    async def write(self, entry: Entry) -> None:
+        if entry.cause is None or entry.cause not in self._answers.unanswered:
+            return
+        model = model_of(entry.cause)
+        if model != "audit" and entry.problem is not None:
+            left = Left(entry.problem, entry.sample, entry.step or 0, model)
+            self.left.setdefault((entry.problem, entry.sample), left)

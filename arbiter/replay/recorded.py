@@ -1,0 +1,61 @@
+"""Models that answer what a log says they answered, when it says they did."""
+
+from typing import TypeVar
+
+import anyio
+
+from arbiter.log.history import CallHistory, ProblemHistory
+from arbiter.ring import Models
+from protocols.errors import RecordedError
+from protocols.events import CallFailed, Generated, Scored
+from protocols.ports import Generation, GenerationRequest, Generator, Score, Scorer, ScoreRequest, Seat
+from protocols.records import Usage
+
+UNLIMITED = 1_000_000
+Answer = TypeVar("Answer", Generated, Scored)
+
+
+class RecordedModels:
+    """All models of a recorded run, for the problems that are being replayed.
+
+    Each answer comes as many seconds after its problem's start as it did in the run. A call that was cancelled, or
+    whose end nobody saw, is never answered.
+    """
+
+    def __init__(self) -> None:
+        self._calls: dict[str, tuple[CallHistory, float]] = {}
+
+    def begin(self, problem: ProblemHistory) -> None:
+        """The problem starts now."""
+        offset = anyio.current_time() - problem.start.mono
+        self._calls.update({name: (call, offset) for name, call in problem.calls.items()})
+
+    def end(self, problem: ProblemHistory) -> None:
+        """The problem is over."""
+        for name in problem.calls:
+            self._calls.pop(name, None)
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        """The recorded step. Raises ``RecordedError`` where the call had failed."""
+        made = await self._answer(request.call, Generated)
+        return Generation(made.text, made.ending, made.usage, made.overhead or Usage())
+
+    async def score(self, request: ScoreRequest) -> Score:
+        """The recorded score. Raises ``RecordedError`` where the call had failed."""
+        made = await self._answer(request.call, Scored)
+        return Score(made.value, made.usage)
+
+    def seats(self) -> Models:
+        """Seats for a ring, with room for all requests at once: who had to wait is in the recorded times."""
+        writer, scorer = Seat[Generator](self, UNLIMITED), Seat[Scorer](self, UNLIMITED)
+        return Models(draft=writer, target=writer, scorers={"prm": scorer, "router": scorer})
+
+    async def _answer(self, name: str, kind: type[Answer]) -> Answer:
+        call, offset = self._calls[name]
+        if call.ended is not None:
+            await anyio.sleep_until(offset + call.ended.mono)
+        if isinstance(call.outcome, CallFailed):
+            raise RecordedError(call.outcome.error)
+        while not isinstance(call.outcome, kind):
+            await anyio.sleep_forever()
+        return call.outcome

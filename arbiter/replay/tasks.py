@@ -1,0 +1,47 @@
+"""Recorded problems as tasks that a ring can solve again."""
+
+import msgspec
+
+from actors.policies import (
+    DraftOnly,
+    GenerateRows,
+    LearnedRouter,
+    Oracle,
+    RandomEscalation,
+    RewardThreshold,
+    TargetOnly,
+)
+from arbiter.log.history import ProblemHistory
+from protocols.errors import RunError
+from protocols.messages import Task
+from protocols.ports import Policy
+from protocols.records import Transcript
+
+AnyPolicy = DraftOnly | TargetOnly | RandomEscalation | RewardThreshold | LearnedRouter | Oracle | GenerateRows
+
+
+def task_of(problem: ProblemHistory, policy: Policy | None = None) -> Task:
+    """The task as it was given, or with another policy. Raises ``RunError`` if its policy is not known here."""
+    given = problem.task
+    return Task(
+        id=problem.key[0],
+        transcript=Transcript(given.question, given.steps),
+        policy=policy or _policy(problem),
+        limits=given.limits,
+        sampling=given.sampling,
+        separator=given.separator,
+        seed=given.seed,
+        audit=given.audit,
+        sample=problem.key[1],
+    )
+
+
+def _policy(problem: ProblemHistory) -> Policy:
+    recorded = problem.task.policy
+    try:
+        return msgspec.convert(recorded, AnyPolicy)
+    except msgspec.ValidationError as error:
+        raise RunError(
+            f"problem {problem.key[0]!r} was solved by the policy {recorded.get('type')!r}, which cannot be replayed: "
+            f"it is not one of Arbiter's own ({error})"
+        ) from error

@@ -1,0 +1,150 @@
+"""What-if: the same actors under another policy, concurrency or speed of the servers, over the recorded answers.
+
+Where the recording has no answer, a problem leaves it and has no result: nothing is made up.
+"""
+
+from collections.abc import Iterable
+
+import anyio
+import msgspec
+
+from arbiter.config import Config
+from arbiter.grading import Grade, Grader
+from arbiter.grading.answers import Reference
+from arbiter.log.history import Key, ProblemHistory
+from arbiter.log.run import Run
+from arbiter.replay.known import KnownAnswers, LeavingJournal, Left, Speeds
+from arbiter.replay.recorded import UNLIMITED
+from arbiter.replay.tasks import task_of
+from arbiter.replay.virtual import run_virtually
+from arbiter.results import Result, Summary, summary_of
+from arbiter.ring import Models, open_ring, solve_all
+from protocols.errors import RunError
+from protocols.events import Graded
+from protocols.ports import Generator, Scorer, Seat
+from protocols.records import Record, Solution
+
+
+class WhatIf(Record, frozen=True):
+    """Problems that the recording answers to their end (``exact``), and those that ``left`` it.
+
+    ``recorded`` and ``replayed`` are the figures of the exact ones, as they were and as they would have been. Times are
+    known only where no problem left the recording, since those that did would have shared the servers.
+    """
+
+    run: str
+    exact: int
+    left: tuple[Left, ...]
+    unfinished: int
+    recorded: Summary
+    replayed: Summary
+
+
+def what_if(run: Run, before: Config, config: Config, speeds: Speeds) -> WhatIf:
+    """Solve the recorded problems by the policy and within the concurrency of ``config``, at other ``speeds``.
+
+    ``before`` is the configuration of the run. Answers that the run did not have are graded, in worker processes.
+    Raises ``RunError`` if the log cannot be read, or leaves out what is needed.
+    """
+    if run.started.record == "decisions":
+        raise RunError(f"{run.path} was recorded with log.record = 'decisions', and does not hold the answers")
+    problems = list(run.problems())
+    finished = {problem.key: problem for problem in problems if problem.end is not None}
+    simulation = _Simulation(finished.values(), config, speeds)
+    run_virtually(simulation.run)
+    left = simulation.journal.left
+    solutions = {key: solution for key, solution in simulation.solutions.items() if key not in left}
+    results = _Results(run, {key: finished[key] for key in solutions})
+    recorded, replayed = results.recorded(), anyio.run(results.replayed, solutions)
+    whole = not left and len(finished) == len(problems)
+    return WhatIf(
+        run=str(run.path),
+        exact=len(solutions),
+        left=tuple(left.values()),
+        unfinished=len(problems) - len(finished),
+        recorded=_summary(before, recorded, _taken(finished.values()) if whole else None),
+        replayed=_summary(config, replayed, simulation.seconds if whole else None),
+    )
+
+
+class _Simulation:
+    """The ring in virtual time."""
+
+    def __init__(self, problems: Iterable[ProblemHistory], config: Config, speeds: Speeds) -> None:
+        self._config = config
+        self._problems = list(problems)
+        self._answers = KnownAnswers(speeds)
+        self.journal = LeavingJournal(self._answers)
+        self.solutions: dict[Key, Solution] = {}
+        self.seconds = 0.0
+        for problem in self._problems:
+            self._answers.add(problem)
+
+    async def run(self) -> None:
+        policy, started = self._config.policy(), anyio.current_time()
+        tasks = (task_of(problem, policy) for problem in self._problems)
+        async with open_ring(self._models(), journal=self.journal) as ring:
+            await solve_all(ring, tasks, self._config.limits.problems, self._done)
+        self.seconds = round(anyio.current_time() - started, 6)
+
+    async def _done(self, solution: Solution) -> None:
+        self.solutions[solution.problem, solution.sample] = solution
+
+    def _models(self) -> Models:
+        tables, answers = self._config.models, self._answers
+        draft = Seat[Generator](answers, tables.draft.in_flight if tables.draft else UNLIMITED)
+        target = Seat[Generator](answers, tables.target.in_flight if tables.target else UNLIMITED)
+        prm = Seat[Scorer](answers, tables.prm.in_flight if tables.prm else UNLIMITED)
+        router = Seat[Scorer](answers, tables.router.in_flight if tables.router else UNLIMITED)
+        return Models(draft=draft, target=target, scorers={"prm": prm, "router": router})
+
+
+class _Results:
+    """Results of the same problems, as they were and as they would have been."""
+
+    def __init__(self, run: Run, problems: dict[Key, ProblemHistory]) -> None:
+        self._grades = run.grades()
+        self._separators = {key: problem.task.separator for key, problem in problems.items()}
+        self._recorded = {key: solution for key, problem in problems.items() if (solution := problem.solution())}
+
+    def recorded(self) -> list[Result]:
+        return [Result(solution, self._recorded_grade(key)) for key, solution in self._recorded.items()]
+
+    async def replayed(self, solutions: dict[Key, Solution]) -> list[Result]:
+        """Solutions whose text is as it was have the recorded grade; the others are graded."""
+        grader, grades = Grader(), dict[Key, Grade]()
+
+        async def grade(key: Key, solution: Solution) -> None:
+            separator, graded = self._separators[key], self._grades.get(key)
+            if graded is None or solution.text(separator) == self._recorded[key].text(separator):
+                grades[key] = self._recorded_grade(key)
+            else:
+                grades[key] = await grader.grade_solution(solution, separator, _reference(graded))
+
+        async with anyio.create_task_group() as grading:
+            for key, solution in solutions.items():
+                grading.start_soon(grade, key, solution)
+        return [Result(solution, grades[key]) for key, solution in solutions.items()]
+
+    def _recorded_grade(self, key: Key) -> Grade:
+        graded = self._grades.get(key)
+        return Grade(None, reason="not graded in the run") if graded is None else Grade(graded.right, graded.answer)
+
+
+def _reference(graded: Graded) -> str | Reference | None:
+    reference = graded.reference
+    return msgspec.convert(reference, Reference) if isinstance(reference, dict) else reference
+
+
+def _taken(problems: Iterable[ProblemHistory]) -> float:
+    starts = [problem.start.mono for problem in problems]
+    ends = [problem.ended.mono for problem in problems if problem.ended is not None]
+    return round(max(ends) - min(starts), 6) if ends else 0.0
+
+
+def _summary(config: Config, results: list[Result], seconds: float | None) -> Summary:
+    summary = summary_of(config, results, seconds)
+    if seconds is not None:
+        return summary
+    nothing = msgspec.structs.replace(summary.latency, mean=None, p50=None, p95=None)
+    return msgspec.structs.replace(summary, latency=nothing)

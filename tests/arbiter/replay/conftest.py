@@ -1,0 +1,122 @@
+"""Recordings of scripted worlds, made on a real event loop: with failures, deadlines, limits and interruptions."""
+
+import hashlib
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+
+from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
+from arbiter.log.journal import open_journal
+from arbiter.log.run import Run
+from arbiter.ring import Models, open_ring, solve_all
+from protocols.errors import BackendError
+from protocols.messages import Task
+from protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest, Seat
+from protocols.records import Limits, Sampling, Solution, Transcript, Usage
+
+MILLISECOND = 0.001
+
+
+def share(*parts: object) -> float:
+    """A number in [0, 1) that depends on ``parts`` alone."""
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=6).digest(), "big") / 2**48
+
+
+def a_world(seed: int, failures: float) -> Models:
+    """Models whose answers, times and failures depend on the seed and on the call."""
+
+    def write(request: GenerationRequest) -> Generation:
+        if share(seed, "fails", request.call) < failures:
+            raise BackendError("the model fell over") from OSError("no route")
+        drawn = share(seed, "ends", request.call)
+        ending = "end" if drawn < 0.15 else "limit" if drawn < 0.2 else "separator"
+        text = "again" if share(seed, "text", request.call) < 0.3 else f"{request.role} {request.step} {request.sample}"
+        return Generation(text, ending, Usage(5, 3), Usage(1, 1) if drawn > 0.9 else Usage())
+
+    def rate(request: ScoreRequest) -> float:
+        drawn = share(seed, "score", request.call)
+        if drawn < failures:
+            raise BackendError("the scorer fell over")
+        return 7.0 if drawn > 0.99 else drawn  # out of range: that is a failure as well
+
+    def seconds(request: GenerationRequest | ScoreRequest) -> float:
+        return MILLISECOND * share(seed, "time", request.call) if share(seed, "slow", request.call) < 0.7 else 0.0
+
+    rng = random.Random(seed)
+    return Models(
+        draft=Seat(ScriptedGenerator(write, seconds), rng.choice([1, 3, 100])),
+        target=Seat(ScriptedGenerator(write, seconds), rng.choice([1, 3, 100])),
+        scorers={"prm": Seat(ScriptedScorer(rate, seconds), 2), "router": Seat(ScriptedScorer(rate, seconds), 50)},
+    )
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Callable[..., Run]:
+    """Solve the tasks and write the log; ``cut`` interrupts it after so many seconds."""
+
+    def make(models: Models, tasks: list[Task], name: str = "run", concurrency: int = 4, cut: float = 60.0) -> Run:
+        async def done(_: Solution) -> None:
+            """Its log tells all."""
+
+        async def body() -> None:
+            async with (
+                open_journal(tmp_path / name / "events.jsonl", {"run_type": "test"}) as journal,
+                open_ring(models, journal=journal) as ring,
+            ):
+                with anyio.move_on_after(cut):
+                    await solve_all(ring, tasks, concurrency, done)
+
+        anyio.run(body)
+        return Run.open(tmp_path / name)
+
+    return make
+
+
+@pytest.fixture
+def a_recording(record: Callable[..., Run]) -> Callable[..., Run]:
+    """A recording of twelve decodings, everything about which is drawn from ``seed``."""
+
+    def make(seed: int, policy: Policy) -> Run:
+        rng = random.Random(seed)
+        failures = rng.choice([0.0, 0.0, 0.05, 0.2])
+        tasks = [
+            Task(
+                id=f"p{number // 2}",
+                transcript=Transcript(f"question {number // 2}"),
+                policy=policy,
+                limits=Limits(max_steps=6, deadline=rng.choice([None, None, 4 * MILLISECOND, 10 * MILLISECOND])),
+                sampling=Sampling(0.5, 1.0, rng.choice([1, 3])),
+                seed=number % 2,
+                audit=rng.choice([0.0, 0.7]),
+                sample=number % 2,
+            )
+            for number in range(12)
+        ]
+        cut = 0.01 if rng.random() < 0.3 else 60.0
+        return record(a_world(seed, failures), tasks, f"run-{seed}", rng.choice([1, 4, 12]), cut)
+
+    return make
+
+
+@pytest.fixture
+def altered() -> Callable[..., Run]:
+    """A copy of a log in which the line number ``line`` is changed, or which ends before it."""
+
+    def make(run: Run, line: int, change: Callable[[dict[str, Any]], None] | None) -> Run:
+        lines = run.path.read_bytes().splitlines(keepends=True)
+        if change is None:
+            changed = [*lines[:line], lines[line][:25]]
+        else:
+            event = msgspec.json.decode(lines[line])
+            change(event)
+            changed = [*lines[:line], msgspec.json.encode(event) + b"\n", *lines[line + 1 :]]
+        path = run.path.with_name("altered.jsonl")
+        path.write_bytes(b"".join(changed))
+        return Run.open(path)
+
+    return make

@@ -1,0 +1,198 @@
+"""A replay is what its log says, and the first thing that is not is named."""
+
+import random
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import anyio
+import pytest
+
+from actors.policies import (
+    DraftOnly,
+    GenerateRows,
+    LearnedRouter,
+    Oracle,
+    RandomEscalation,
+    RewardThreshold,
+    TargetOnly,
+)
+from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
+from arbiter.log.journal import open_journal
+from arbiter.log.run import Run
+from arbiter.replay.check import check
+from arbiter.ring import Models, open_ring
+from protocols.errors import RunError
+from protocols.events import Detail, Event
+from protocols.messages import Task
+from protocols.ports import Evidence, Policy, Seat
+from protocols.records import Role, Scale, Transcript, Verdict
+
+POLICIES: tuple[Policy, ...] = (
+    DraftOnly(),
+    TargetOnly(),
+    RandomEscalation(0.5),
+    RewardThreshold(0.5),
+    LearnedRouter(0.5),
+    Oracle(0.0),
+    GenerateRows(),
+)
+Recording = Callable[..., Run]
+Altered = Callable[..., Run]
+
+
+def lines_of(run: Run, kind: str) -> list[Event]:
+    return [event for event in run.events() if event.kind == kind]
+
+
+def weak_drafts() -> Models:
+    """Drafts score 0.2 at every other step; the third step ends the answer."""
+    generator = ScriptedGenerator(lambda request: f"{request.role} step {request.step}", seconds=0.001)
+    scorer = ScriptedScorer(lambda request: 0.2 if request.step % 2 else 0.8)
+    return Models(draft=Seat(generator), target=Seat(generator), scorers={"prm": Seat(scorer), "router": Seat(scorer)})
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: type(policy).__name__)
+@pytest.mark.parametrize("seed", range(6))
+def test_every_recording_replays_as_it_was_recorded(a_recording: Recording, policy: Policy, seed: int) -> None:
+    """Failures, deadlines, audits, samples, busy models and interruptions are among them."""
+    verdict = check(a_recording(seed, policy))
+    assert verdict.differences == ()
+    assert verdict.messages > 0
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: type(policy).__name__)
+def test_a_log_that_ends_anywhere_replays_as_far_as_it_goes(
+    a_recording: Recording, altered: Altered, policy: Policy
+) -> None:
+    run, rng = a_recording(1, policy), random.Random(1)
+    count = sum(1 for _ in run.events())
+    for line in rng.sample(range(2, count), 12):
+        assert check(altered(run, line, None)).differences == (), f"cut before line {line + 1}"
+
+
+@pytest.mark.parametrize("policy", POLICIES[2:], ids=lambda policy: type(policy).__name__)
+def test_an_altered_decision_is_named_and_nothing_else(record: Recording, altered: Altered, policy: Policy) -> None:
+    tasks = [Task(f"p{n}", Transcript(f"question {n}"), policy) for n in range(3)]
+    run = record(weak_drafts(), tasks, "run", 3, 0.2)
+    decided = lines_of(run, "step_chosen")[3]
+
+    def turn(event: dict[str, Any]) -> None:
+        other = {"keep_draft": "keep_target", "keep_target": "keep_draft"}
+        event["payload"]["verdict"] = other[event["payload"]["verdict"]]
+
+    [difference] = check(altered(run, decided.seq, turn)).differences
+    assert difference.recorded is not None
+    assert difference.replayed is not None
+    assert (difference.problem, difference.step) == (decided.problem, decided.step)
+    assert difference.recorded.id == difference.replayed.id == decided.id
+    assert difference.replayed.payload == decided.payload
+    assert difference.causes[-1] == decided.cause
+    assert difference.causes[0] == decided.problem
+
+
+def test_an_altered_score_is_found_at_the_decision_that_it_turns(record: Recording, altered: Altered) -> None:
+    run = record(weak_drafts(), [Task("p", Transcript("q"), RewardThreshold(0.5))], "run", 1, 0.2)
+    scored = lines_of(run, "scored")[2]  # 0.8, and so the draft was kept
+
+    def lower(event: dict[str, Any]) -> None:
+        event["payload"]["value"] = 0.1
+
+    [difference] = check(altered(run, scored.seq, lower)).differences
+    assert difference.recorded is not None
+    assert difference.replayed is not None
+    assert (difference.recorded.id, difference.replayed.id) == ("p/2/step_chosen", "p/2/escalate_step")
+    assert difference.causes[-1] == "p/2/step_scored/draft"
+
+
+def test_an_altered_text_is_found_at_the_next_context(record: Recording, altered: Altered) -> None:
+    run = record(weak_drafts(), [Task("p", Transcript("q"), DraftOnly())], "run", 1, 0.05)
+    written = lines_of(run, "generated")[1]
+
+    def rewrite(event: dict[str, Any]) -> None:
+        event["payload"]["text"] = "another step"
+
+    [difference] = check(altered(run, written.seq, rewrite)).differences
+    assert difference.recorded is not None
+    assert difference.recorded.id == "p/2/draft_step"
+
+
+def test_a_message_that_is_not_in_the_log_is_shown_beside_nothing(record: Recording, altered: Altered) -> None:
+    run = record(weak_drafts(), [Task("p", Transcript("q"), RewardThreshold(0.5))], "run", 1, 60.0)
+    chosen = lines_of(run, "step_chosen")[0]
+
+    def rename(event: dict[str, Any]) -> None:
+        event["id"] = "p/0/step_taken"
+
+    [difference] = check(altered(run, chosen.seq, rename)).differences
+    assert difference.recorded is not None
+    assert (difference.recorded.id, difference.replayed and difference.replayed.id) == ("p/0/step_taken", chosen.id)
+
+
+def test_a_problem_that_failed_fails_again_with_its_causes(a_recording: Recording) -> None:
+    failed = [
+        problem.end.error
+        for seed in range(12)
+        for problem in a_recording(seed, Oracle(0.0)).problems()
+        if problem.end is not None and problem.end.finish == "failed"
+    ]
+    assert any("the model fell over, caused by OSError: no route" in (error or "") for error in failed)
+
+
+def test_the_same_log_gives_the_same_verdict_twice(a_recording: Recording) -> None:
+    run = a_recording(3, GenerateRows())
+    assert check(run) == check(run)
+
+
+@pytest.mark.parametrize("detail", ["full", "redacted"])
+def test_a_log_without_texts_can_be_replayed(tmp_path: Any, detail: Detail) -> None:
+    async def body() -> None:
+        async with (
+            open_journal(tmp_path / "events.jsonl", detail=detail) as journal,
+            open_ring(weak_drafts(), journal=journal) as ring,
+        ):
+            await ring.solve(Task("p", Transcript("q"), LearnedRouter(0.5)))
+
+    anyio.run(body)
+    verdict = check(Run.open(tmp_path))
+    assert (verdict.differences, verdict.problems) == ((), 1)
+
+
+def test_a_log_of_decisions_alone_is_refused_with_the_way_out(tmp_path: Any) -> None:
+    async def body() -> None:
+        async with open_journal(tmp_path / "events.jsonl", detail="decisions"):
+            pass
+
+    anyio.run(body)
+    with pytest.raises(RunError, match=r"decisions.*Record with 'full' or 'redacted'"):
+        check(Run.open(tmp_path))
+
+
+class HomeMade:
+    """A policy that Arbiter does not know."""
+
+    proposers: ClassVar[tuple[Role, ...]] = ("draft",)
+    scale: ClassVar[Scale | None] = None
+    decides: ClassVar[bool] = False
+
+    def decide(self, evidence: Evidence) -> Verdict:
+        return "keep_draft"
+
+
+def test_a_policy_that_is_not_known_is_refused_by_name(record: Recording) -> None:
+    run = record(weak_drafts(), [Task("p", Transcript("q"), HomeMade())], "run", 1, 0.1)
+    with pytest.raises(RunError, match="'HomeMade'"):
+        check(run)
+
+
+def test_a_problem_that_was_given_twice_is_replayed_twice(tmp_path: Any) -> None:
+    async def body() -> None:
+        async with (
+            open_journal(tmp_path / "events.jsonl") as journal,
+            open_ring(weak_drafts(), journal=journal) as ring,
+        ):
+            for _ in range(2):
+                await ring.solve(Task("p", Transcript("q"), RewardThreshold(0.5)))
+
+    anyio.run(body)
+    verdict = check(Run.open(tmp_path))
+    assert (verdict.problems, verdict.unfinished, verdict.differences) == (2, 0, ())

@@ -1,0 +1,182 @@
+"""The commands that read a run's log: replay, show and diff, over recordings of the pocket models."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Ended = subprocess.CompletedProcess[str]
+Command = Callable[..., Ended]
+
+
+@pytest.fixture(scope="module")
+def call() -> Command:
+    def run(*arguments: str | Path, columns: int = 200) -> Ended:
+        script = Path(sys.executable).parent / "arbiter"
+        environment = {**os.environ, "COLUMNS": str(columns), "NO_COLOR": "1"}
+        return subprocess.run(
+            [script, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def rsd(call: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return recorded(call, tmp_path_factory.mktemp("runs") / "rsd", "rsd")
+
+
+@pytest.fixture(scope="module")
+def oracle(call: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return recorded(call, tmp_path_factory.mktemp("runs") / "oracle", "oracle")
+
+
+def recorded(call: Command, out: Path, run_type: str) -> Path:
+    ended = call("bench", "pocket", "--run-type", run_type, "--limit", "14", "--out", out)
+    assert ended.returncode == 0, ended.stderr
+    return out
+
+
+def one_altered(run: Path, out: Path) -> str:
+    """A copy of the log in which one decision is turned; the decision's id."""
+    lines = (run / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    place = next(number for number, line in enumerate(lines) if '"keep_draft"' in line)
+    lines[place] = lines[place].replace('"keep_draft"', '"keep_target"')
+    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    name: str = json.loads(lines[place])["id"]
+    return name
+
+
+def test_a_recorded_run_replays_and_says_so(call: Command, rsd: Path) -> None:
+    ended = call("replay", rsd)
+    assert ended.returncode == 0
+    assert "14 problems" in ended.stdout
+    assert "every message is the recorded one" in ended.stdout
+
+
+def test_a_replay_prints_the_same_bytes_twice(call: Command, oracle: Path) -> None:
+    assert call("replay", oracle, "--json").stdout == call("replay", oracle, "--json").stdout
+
+
+def test_an_altered_decision_is_shown_with_both_sides_and_its_causes(call: Command, rsd: Path, tmp_path: Path) -> None:
+    name = one_altered(rsd, tmp_path / "altered.jsonl")
+    ended = call("replay", tmp_path / "altered.jsonl")
+    assert ended.returncode == 1
+    assert "1 problems differ" in ended.stdout
+    assert "recorded  router → assembler  step_chosen  verdict='keep_target'" in ended.stdout
+    assert "replayed  router → assembler  step_chosen  verdict='keep_draft'" in ended.stdout
+    assert name.replace("step_chosen", "step_scored/draft") in ended.stdout
+
+
+def test_a_what_if_says_what_it_can_answer_and_where_the_others_left(call: Command, oracle: Path) -> None:
+    found = json.loads(call("replay", oracle, "--run-type", "rsd", "--threshold", "0.9", "--json").stdout)
+    assert found["what_if"]["exact"] + len(found["what_if"]["left"]) == 14
+    assert found["what_if"]["replayed"]["run_type"] == "rsd"
+    assert {row["policy"] for row in found["decisions"]} == {"draft", "random", "rsd", "oracle", "target"}
+
+
+def test_a_what_if_is_told_beside_what_was(call: Command, rsd: Path) -> None:
+    ended = call("replay", rsd, "--concurrency", "2", "--server-speed", "target=0.5")
+    assert ended.returncode == 0
+    assert "14 of 14 problems answered exactly" in ended.stdout
+    assert "what if" in ended.stdout
+
+
+@pytest.mark.parametrize("speed", ["target", "target=0", "target=nan", "nobody=1", "target=fast"])
+def test_a_speed_that_is_none_is_refused_with_the_way_to_write_it(call: Command, rsd: Path, speed: str) -> None:
+    ended = call("replay", rsd, "--server-speed", speed)
+    assert ended.returncode == 2
+    assert "write MODEL=FACTOR" in ended.stderr
+
+
+def test_a_threshold_needs_a_run_type_that_has_one(call: Command, rsd: Path) -> None:
+    ended = call("replay", rsd, "--run-type", "draft", "--threshold", "0.3")
+    assert ended.returncode == 2
+    assert "has no threshold" in ended.stderr
+
+
+def test_a_log_without_its_configuration_can_only_be_checked(call: Command, rsd: Path, tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_bytes((rsd / "events.jsonl").read_bytes())
+    assert call("replay", tmp_path).returncode == 0
+    ended = call("replay", tmp_path, "--threshold", "0.4")
+    assert ended.returncode == 2
+    assert "config.toml" in ended.stderr
+
+
+def test_a_log_of_another_version_is_refused_by_name(call: Command, rsd: Path, tmp_path: Path) -> None:
+    text = (rsd / "events.jsonl").read_text(encoding="utf-8").replace('{"v":1,', '{"v":7,')
+    (tmp_path / "events.jsonl").write_text(text, encoding="utf-8")
+    ended = call("replay", tmp_path)
+    assert ended.returncode == 2
+    assert "schema version 7" in ended.stderr
+
+
+def test_the_list_of_problems_fits_the_terminal(call: Command, rsd: Path) -> None:
+    ended = call("show", rsd, columns=80)
+    assert "14 of 14 problems" in ended.stdout
+    assert "pocket-1-13" in ended.stdout
+    assert max(map(len, ended.stdout.splitlines())) <= 80
+
+
+def test_filters_choose_problems(call: Command, rsd: Path) -> None:
+    every = [json.loads(line) for line in call("show", rsd, "--json").stdout.splitlines()]
+    escalated = [json.loads(line) for line in call("show", rsd, "--escalated", "--json").stdout.splitlines()]
+    slowest = [json.loads(line) for line in call("show", rsd, "--slowest", "3", "--json").stdout.splitlines()]
+    assert len(every) == 14
+    assert escalated == [row for row in every if row["escalated"]]
+    assert [row["seconds"] for row in slowest] == sorted((row["seconds"] for row in every), reverse=True)[:3]
+    assert call("show", rsd, "--failed", "--json").stdout == ""
+
+
+def test_a_problem_is_told_step_by_step_with_scores_and_the_other_proposal(call: Command, rsd: Path) -> None:
+    escalated = json.loads(call("show", rsd, "--escalated", "--json").stdout.splitlines()[0])["problem"]
+    told = call("show", rsd, escalated).stdout
+    assert "target  escalated: h = " in told
+    assert "the draft proposed: " in told
+    assert "tokens, " in told
+
+
+def test_an_unknown_problem_is_refused_with_the_way_to_list_them(call: Command, rsd: Path) -> None:
+    ended = call("show", rsd, "nobody")
+    assert ended.returncode == 2
+    assert "no problem 'nobody'" in ended.stderr
+    assert "arbiter show" in ended.stderr
+
+
+def test_following_a_run_that_has_ended_tells_it_and_ends(call: Command, rsd: Path) -> None:
+    told = call("show", rsd, "--follow").stdout.splitlines()
+    assert sum("answered" in line for line in told) == 14
+    assert told[-1].endswith("the run has ended")
+
+
+def test_following_one_problem_tells_its_steps(call: Command, rsd: Path) -> None:
+    told = call("show", rsd, "pocket-1-1", "--follow").stdout
+    assert "step 1, drafter: " in told
+    assert "keep_draft" in told
+    assert "pocket-1-2 " not in told
+
+
+def test_two_runs_part_where_their_texts_differ(call: Command, rsd: Path, oracle: Path) -> None:
+    found = json.loads(call("diff", rsd, oracle, "--json").stdout)
+    assert found["same"] + len(found["partings"]) == 14
+    for parting in found["partings"]:
+        assert parting["a"] is None or parting["b"] is None or parting["a"]["text"] != parting["b"]["text"]
+    assert sum(found["answers"].values()) == 14
+    assert any("run_type" in line for line in found["identity"])
+
+
+def test_a_run_does_not_part_from_itself(call: Command, rsd: Path) -> None:
+    ended = call("diff", rsd, rsd)
+    assert ended.returncode == 0
+    assert "14 problems have the same transcript, 0 part ways" in ended.stdout
+
+
+@pytest.mark.parametrize("command", ["replay", "show"])
+def test_what_is_no_run_is_refused_by_name(call: Command, command: str, tmp_path: Path) -> None:
+    ended = call(command, tmp_path / "nothing")
+    assert ended.returncode == 2
+    assert "there is no run" in ended.stderr
