@@ -93,7 +93,7 @@ class Assembler(Actor[AssemblerMail]):
         finally:
             del self._solving[task]
         solution = progress.solution(self._docket, anyio.current_time())
-        await self._journal.write(_ended(message, solution))
+        self._journal.note(_ended(message, solution))  # at once: nothing may come between the solution and its end
         self._answer(task, solution)
         self._docket.close(task)
 

@@ -71,6 +71,7 @@ class Calls:
 
         async def ask() -> Generated:
             made = await generator.generate(request)
+            made.text.encode()  # a text that no log can hold is this request's failure
             overhead = None if made.overhead == Usage() else made.overhead
             return Generated(made.text, made.ending, made.usage, 0.0, overhead)
 

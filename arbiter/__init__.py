@@ -23,6 +23,8 @@ from arbiter.config import Config, load_config
 from arbiter.data import Problem, load_problems
 from arbiter.grading import Grade, Grader
 from arbiter.grading.answers import Reference
+from arbiter.log.journal import open_journal
+from arbiter.log.run import Run
 from arbiter.results import Result, Summary
 from arbiter.ring import Models, Ring, open_ring, solve_all
 from protocols.errors import ArbiterError
@@ -49,6 +51,7 @@ __all__ = [
     "Result",
     "RewardThreshold",
     "Ring",
+    "Run",
     "Sampling",
     "Scorer",
     "ScriptedGenerator",
@@ -62,6 +65,7 @@ __all__ = [
     "load_config",
     "load_problems",
     "make_task",
+    "open_journal",
     "open_models",
     "open_ring",
     "solve_all",

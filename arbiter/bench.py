@@ -57,11 +57,14 @@ def make_task(config: Config, problem: Problem, sample: int = 0) -> Task:
     )
 
 
-async def bench(config: Config, out: Path | None, watcher: Watcher, show: Show | None = None) -> tuple[Summary, Path]:
+async def bench(
+    config: Config, out: Path | None, watcher: Watcher, show: Show | None = None, retry_failed: bool = False
+) -> tuple[Summary, Path]:
     """Solve and grade the configured problems; the summary, and the run's folder.
 
-    If ``out`` holds this very run, unfinished, it is continued. ``show`` gets each event that is logged, in another
-    thread. SIGINT or SIGTERM ends the run early: what is done is stored, and the summary says ``interrupted``.
+    If ``out`` holds this very run, unfinished, it is continued, with ``retry_failed`` the problems that failed as well.
+    ``show`` gets each event that is logged, in another thread. SIGINT or SIGTERM ends the run early: what is done is
+    stored, and the summary says ``interrupted``.
     Raises ``ConfigError``, ``DataError``, ``BackendError`` or ``RunError``, before any problem is started
     where that is possible.
     """
@@ -71,7 +74,7 @@ async def bench(config: Config, out: Path | None, watcher: Watcher, show: Show |
     if out is not None:
         check_run(config, problems, out)
     watcher.loading(config)
-    async with open_models(config) as models, open_run(config, problems, out, show) as folder:
+    async with open_models(config) as models, open_run(config, problems, out, show, retry_failed) as folder:
         summary = await run_problems(config, problems, models, folder, watcher)
     return summary, folder.path
 

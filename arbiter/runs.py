@@ -15,8 +15,9 @@ import platform
 from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 import tomli_w
@@ -47,16 +48,20 @@ class RunFolder:
     ``results`` are those of earlier sessions, in their order; ``ungraded`` are solutions that were not graded then.
     """
 
-    def __init__(self, path: Path, config: Config, problems: Sequence[Problem], journal: Recorder) -> None:
+    def __init__(
+        self, path: Path, config: Config, problems: Sequence[Problem], journal: Recorder, retry_failed: bool
+    ) -> None:
         self.path = path
         self.journal = journal
         self._config = config
         self._whole = config.log.record == "full"
         self._references = {problem.id: problem.answer for problem in problems}
-        self._files: dict[str, BinaryIO] = {}
+        self._files: dict[str, FileIO] = {}
         self.results: list[Result] = []
         self.ungraded: list[Solution] = []
         for key, solution in journal.earlier.solutions.items():
+            if retry_failed and solution.finish == "failed":
+                continue
             grade = journal.earlier.grades.get(key)
             if grade is not None:
                 self.results.append(self._stored(solution, Grade(grade.right, grade.answer, grade.reason)))
@@ -72,21 +77,18 @@ class RunFolder:
     def open(self, files: ExitStack) -> None:
         """Write configuration, versions, and what is known from earlier sessions. Raises ``RunError``."""
         with self._told():
-            (self.path / "config.toml").write_bytes(tomli_w.dumps(_without_none(self._config)).encode())
-            (self.path / "versions.json").write_bytes(msgspec.json.format(msgspec.json.encode(versions())))
+            _replace(self.path / "config.toml", tomli_w.dumps(_without_none(self._config)).encode())
+            _replace(self.path / "versions.json", msgspec.json.format(msgspec.json.encode(versions())))
             (self.path / "summary.json").unlink(missing_ok=True)  # of a session that was not the last one
             for name in ("results.jsonl", "rows.jsonl") if self._config.run_type == "generate" else ("results.jsonl",):
-                self._files[name] = files.enter_context((self.path / name).open("wb"))
+                self._files[name] = files.enter_context((self.path / name).open("wb", buffering=0))
         for result in self.results:
             self._append(result)
 
     async def add(self, solution: Solution, grade: Grade) -> Result:
         """Store a graded solution, and its training rows if this is a generate run. Raises ``RunError``."""
         result = Result(solution=solution, grade=grade, reference=self._references[solution.problem])
-        reference = msgspec.to_builtins(result.reference)
-        graded = Graded(grade.right, grade.answer, grade.reason, reference)
-        name = f"{solution.problem}#{solution.sample}/graded"
-        await self.journal.tell(name, graded, solution.problem, solution.sample)
+        await record_grade(self.journal, result)
         self._append(self._stored(solution, grade))
         return result
 
@@ -94,8 +96,8 @@ class RunFolder:
         """Write the summary, and into the log that the session has ended. Raises ``RunError`` if the disk refuses."""
         text = msgspec.json.format(msgspec.json.encode(summary))
         with self._told():
-            (self.path / "summary.json").write_bytes(text + b"\n")
-        await self.journal.tell(f"run_ended/{self.journal.earlier.sessions}", RunEnded(summary.interrupted))
+            _replace(self.path / "summary.json", text + b"\n")
+        await record_end(self.journal, summary.interrupted)
 
     def _stored(self, solution: Solution, grade: Grade) -> Result:
         """A result as this run's folder holds it."""
@@ -111,8 +113,9 @@ class RunFolder:
 
     def _write(self, name: str, record: Record) -> None:
         with self._told():
-            self._files[name].write(msgspec.json.encode(record) + b"\n")
-            self._files[name].flush()
+            line = memoryview(msgspec.json.encode(record) + b"\n")
+            while line:
+                line = line[self._files[name].write(line) :]
 
     @contextmanager
     def _told(self) -> Generator[None]:
@@ -124,9 +127,15 @@ class RunFolder:
 
 @asynccontextmanager
 async def open_run(
-    config: Config, problems: Sequence[Problem], out: Path | None, show: Show | None = None
+    config: Config,
+    problems: Sequence[Problem],
+    out: Path | None,
+    show: Show | None = None,
+    retry_failed: bool = False,
 ) -> AsyncGenerator[RunFolder]:
     """The folder of a run, new or to be continued. ``show`` gets each event that is written, in another thread.
+
+    With ``retry_failed``, problems that failed in earlier sessions are solved again from their beginning.
 
     Raises ``RunError`` if the folder holds another run, is being written by another process, is damaged, or cannot be
     written; the latter out of the block as well, which is cancelled then.
@@ -137,9 +146,21 @@ async def open_run(
         path / LOG, identity(config, problems), versions(), config.log.record, config.log.sync, show
     ) as journal:
         with ExitStack() as files:
-            folder = RunFolder(path, config, problems, journal)
+            folder = RunFolder(path, config, problems, journal, retry_failed)
             folder.open(files)
             yield folder
+
+
+async def record_grade(journal: Recorder, result: Result) -> None:
+    """Write a result's grade into the log."""
+    solution, grade = result.solution, result.grade
+    graded = Graded(grade.right, grade.answer, grade.reason, msgspec.to_builtins(result.reference))
+    await journal.tell(f"{solution.problem}#{solution.sample}/graded", graded, solution.problem, solution.sample)
+
+
+async def record_end(journal: Recorder, interrupted: bool) -> None:
+    """Write into the log that this session ends in good order."""
+    await journal.tell(f"run_ended/{journal.earlier.sessions}", RunEnded(interrupted))
 
 
 def check_run(config: Config, problems: Sequence[Problem], out: Path) -> None:
@@ -149,9 +170,13 @@ def check_run(config: Config, problems: Sequence[Problem], out: Path) -> None:
 
 
 def _refuse_without_log(path: Path) -> None:
-    if path.exists() and not path.is_dir():
-        raise RunError(f"cannot write the run folder {path}: it is a file")
-    if (path / "results.jsonl").exists() and not (path / LOG).exists():
+    try:
+        if path.exists() and not path.is_dir():
+            raise RunError(f"cannot write the run folder {path}: it is a file")
+        without_log = (path / "results.jsonl").exists() and not (path / LOG).exists()
+    except OSError as error:  # a name that no folder can have
+        raise RunError(f"cannot write the run folder {path}: {error.strerror}") from error
+    if without_log:
         raise RunError(f"{path} holds a run without its log ({LOG}): give another folder with --out")
 
 
@@ -197,6 +222,13 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _replace(path: Path, text: bytes) -> None:
+    """Write a whole file in one step: a killed run leaves the old one or the new one."""
+    new = path.with_name(f".{path.name}.new")
+    new.write_bytes(text)
+    new.replace(path)
 
 
 def _new_path(config: Config) -> Path:

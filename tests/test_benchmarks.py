@@ -47,3 +47,9 @@ def test_steps_are_measured_for_the_writers_and_for_the_prm() -> None:
     found = printed("steps.py", "--problems", "24")
     assert found["draft"]["*"] < found["target"]["*"]
     assert found["prm"]["auroc"] > 0.9
+
+
+def test_the_logs_cost_is_measured_beside_a_ring_without_one() -> None:
+    found = printed("log.py", "--problems", "8", "--repeats", "1")
+    assert set(found) == {"off", "full", "redacted", "decisions"}
+    assert found["off"]["bytes"] == 0 < found["decisions"]["bytes"] < found["full"]["bytes"]

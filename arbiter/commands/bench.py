@@ -30,6 +30,7 @@ def bench_command(
     overrides: Overrides = NOT_GIVEN,
     out: Path | None = None,
     resume: Path | None = None,
+    retry_failed: bool = False,
     log_level: Level | None = None,
     json: bool = False,
     debug: bool = False,
@@ -57,6 +58,8 @@ def bench_command(
     resume
         The folder of a run to continue. What decides its results must be as it was (docs/log.md); addresses,
         concurrency and time-outs may be others.
+    retry_failed
+        Of a run that is continued, solve the problems that failed once more, from their beginning.
     log_level
         Show the run's events while they happen, on standard error: `warning` what goes wrong, `info` problems as well,
         `debug` every message and request. The log in the run's folder has all of them in any case.
@@ -70,7 +73,7 @@ def bench_command(
         chosen = overrides.applied_to(load_config(_configured(config, out, resume)))
         if log_level is not None:
             chosen = override(chosen, {"log": {"level": log_level}}, "--log-level")
-        return _bench(chosen, out or resume, json)
+        return _bench(chosen, out or resume, json, retry_failed)
 
     return guarded(debug, action)
 
@@ -87,10 +90,11 @@ def _configured(config: str | None, out: Path | None, resume: Path | None) -> st
     return config or str(resume / "config.toml")
 
 
-def _bench(config: Config, folder: Path | None, as_json: bool) -> int:
+def _bench(config: Config, folder: Path | None, as_json: bool, retry_failed: bool) -> int:
     live = LiveWatcher(stderr) if stderr.is_terminal else nullcontext(PlainWatcher(stderr))
     with live as watcher:
-        summary, path = anyio.run(partial(bench, config, folder, watcher, shown(config.log.level, _tell_event)))
+        show = shown(config.log.level, _tell_event)
+        summary, path = anyio.run(partial(bench, config, folder, watcher, show, retry_failed))
     if as_json:
         sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")
     else:

@@ -11,8 +11,11 @@ import msgspec
 
 from arbiter.config import Config, load_config
 from arbiter.grading import Grade, Grader
+from arbiter.log.earlier import Earlier
+from arbiter.log.journal import open_journal
+from arbiter.log.reading import LOG
 from arbiter.results import Result, Summary, summary_of
-from arbiter.runs import read_results
+from arbiter.runs import read_results, record_end, record_grade, versions
 from protocols.errors import RunError
 
 Told = Callable[[int, int], None]
@@ -44,12 +47,16 @@ async def regrade(folder: Path, grader: Grader, told: Told = lambda _done, _of: 
     ``RunError`` or ``ConfigError`` naming the folder, the file and the line.
     """
     config, path = _config_of(folder), folder / "results.jsonl"
+    if config.log.record != "full":
+        raise RunError(f"{folder} was recorded with log.record = {config.log.record!r}: there is no text to grade")
     as_found = _state(path)
     results, torn = read_results(path)
     graded = await _all_graded(results, config.separator, grader, told)
     summary = _summary(folder, config, graded)
     if _state(path) != as_found:
         raise RunError(f"{path} has changed meanwhile: is the run still going on? Grade it when it has ended")
+    changed = [after for before, after in zip(results, graded, strict=True) if before.grade != after.grade]
+    await _record(folder / LOG, changed, summary.interrupted)
     _replace(path, b"".join(msgspec.json.encode(result) + b"\n" for result in graded))
     _replace(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
     changes = (_change(before, after) for before, after in zip(results, graded, strict=True))
@@ -94,6 +101,17 @@ def _change(before: Result, after: Result) -> Change | None:
     if before.grade == after.grade:
         return None
     return Change(before.solution.problem, before.solution.sample, before.grade, after.grade)
+
+
+async def _record(log: Path, results: list[Result], interrupted: bool) -> None:
+    """Write new grades into the run's log, if it has one: a run that is continued takes its grades from there."""
+    started = Earlier(log).started if results else None
+    if started is None:
+        return
+    async with open_journal(log, started.identity, versions(), started.record) as journal:
+        for result in results:
+            await record_grade(journal, result)
+        await record_end(journal, interrupted)
 
 
 def _read(path: Path) -> bytes:

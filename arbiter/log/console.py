@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -35,7 +36,8 @@ def shown(level: Level, write: Callable[[str], None]) -> Show | None:
     )
 
     def show(event: Event) -> None:
-        logger.log(_level_of(event), event.kind, **_fields(event))
+        with suppress(OSError):  # a console that is gone is no reason to stop the run
+            logger.log(_level_of(event), event.kind, **_fields(event))
 
     return show
 

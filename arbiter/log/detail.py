@@ -75,7 +75,7 @@ def _without_text(payload: events.AnyPayload) -> events.AnyPayload:
 
 def _kinds(error: str) -> str:
     """The kind of an error alone: a server's answer may quote what it was asked."""
-    where, _, rest = error.rpartition(": ") if error.startswith(_ACTORS) else ("", "", error)
+    where, _, rest = error.partition(": ") if error.startswith(_ACTORS) else ("", "", error)
     kind = rest.partition(":")[0]
     return f"{where}: {kind}" if where else kind
 

@@ -61,12 +61,15 @@ def _locked(path: Path) -> Generator[None]:
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with lock.acquire(timeout=0):
-            yield
+        held = lock.acquire(timeout=0)
     except Timeout as error:
         raise RunError(
             f"another process is writing the run {path.parent}: wait for its end, or give another --out"
         ) from error
+    except OSError as error:
+        raise RunError(f"cannot write the run folder {path.parent}: {error.strerror}") from error
+    with held:
+        yield
 
 
 def check_same(path: Path, identity: Mapping[str, Any]) -> None:

@@ -58,20 +58,21 @@ class LogFile:
             yield from self._events(file)
 
     def follow(self, pause: float = 0.2) -> Iterator[Event]:
-        """The events so far and all that are still to come, until the session ends in good order."""
+        """The events so far and all that are still to come, until the newest session ends in good order."""
         with self._opened() as file:
-            tail, number = b"", 0
+            number, ended = 0, False
             while True:
+                place = file.tell()
                 line = file.readline()
-                tail += line
-                if not line:
-                    time.sleep(pause)
-                elif tail.endswith(b"\n"):
-                    event = self._decoded(tail, number)
+                if line.endswith(b"\n"):
+                    event = self._decoded(line, number)
                     yield event
-                    tail, number = b"", number + 1
-                    if event.kind == "run_ended":
-                        return
+                    number, ended = number + 1, event.kind == "run_ended"
+                elif ended and not line:
+                    return
+                else:
+                    file.seek(place)  # half a line may still be cut off, and another one written in its place
+                    time.sleep(pause)
 
     def _events(self, file: BinaryIO) -> Iterator[Event]:
         run = None

@@ -3,6 +3,7 @@
 import time
 
 import anyio
+import msgspec
 
 from arbiter.log.detail import reduced
 from arbiter.log.earlier import Earlier
@@ -56,7 +57,7 @@ class Recorder:
         if known is None:
             await self._writer.room()
             self.note(entry)
-        elif (entry.payload, entry.cause, entry.to) != (known.payload, known.cause, known.to):
+        elif (_as_read(entry.payload), entry.cause, entry.to) != (known.payload, known.cause, known.to):
             self._difference = (
                 f"{known.id} is {known.payload} in line {known.seq + 1} of its log, and {entry.payload} now"
             )
@@ -111,3 +112,8 @@ class Recorder:
         )
         self._seq += 1
         return event
+
+
+def _as_read(payload: AnyPayload) -> AnyPayload:
+    """``payload`` as a log gives it back: JSON has no infinity."""
+    return msgspec.json.decode(msgspec.json.encode(payload), type=type(payload))

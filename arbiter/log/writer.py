@@ -55,8 +55,9 @@ class Writer:
     def put(self, event: Event) -> None:
         """Hand over an event."""
         self._pending.append(event)
-        with self._wake:
-            self._wake.notify()
+        if len(self._pending) == 1:  # else the thread knows already that there is something
+            with self._wake:
+                self._wake.notify()
 
     def close(self) -> None:
         """Have the thread write what is left, and end."""
@@ -68,10 +69,14 @@ class Writer:
         """Serve until closed. Raises ``RunError`` as soon as the disk refuses."""
         task_status.started()
         try:
-            await anyio.to_thread.run_sync(self._work, limiter=anyio.CapacityLimiter(1))
+            with anyio.CancelScope(shield=True):  # what was handed over is written, even before the thread is there
+                await anyio.to_thread.run_sync(self._work, limiter=anyio.CapacityLimiter(1))
         except OSError as error:
             told = f"cannot write the log {self._path}: {error.strerror}; the run was stopped, and can be resumed"
             self.failure = RunError(told)
+            raise self.failure from error
+        except UnicodeEncodeError as error:
+            self.failure = RunError(f"cannot write the log {self._path}: a text in it is not valid Unicode: {error}")
             raise self.failure from error
 
     def _work(self) -> None:
@@ -130,8 +135,8 @@ async def open_writer(path: Path, sync: float, show: Show | None = None, room: i
         raise RunError(f"cannot write the log {path}: {error.strerror}") from error
     try:
         async with services() as tasks:
-            await tasks.start(writer.run)
             try:
+                await tasks.start(writer.run)
                 yield writer
             finally:
                 writer.close()

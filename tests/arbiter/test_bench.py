@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import anyio
@@ -15,7 +15,8 @@ from arbiter.config import Config, ModelTables
 from arbiter.data import Problem
 from arbiter.results import Result, Summary, summarise
 from arbiter.ring import Models, Seat
-from arbiter.runs import Row, RunFolder, read_records
+from arbiter.rows import Row
+from arbiter.runs import open_run, read_records
 from protocols.errors import BackendError, ConfigError, DataError, RunError
 from protocols.ports import Generation, GenerationRequest, ScoreRequest
 from protocols.records import Limits, Sampling, Transcript, Usage
@@ -35,8 +36,8 @@ class Diary:
     def loading(self, config: Config) -> None:
         self.told.append(f"loading {config.run_type}")
 
-    def started(self, solutions: int) -> None:
-        self.told.append(f"started {solutions}")
+    def started(self, solutions: int, earlier: Sequence[Result]) -> None:
+        self.told.append(f"started {solutions}, {len(earlier)} there")
 
     def solved(self, result: Result) -> None:
         self.told.append(f"solved {result.solution.problem}")
@@ -67,8 +68,9 @@ def problems(count: int, wrong: int = 0) -> list[Problem]:
 
 
 async def run(config: Config, given: list[Problem], models: Models, out: Path, watcher: Diary) -> Summary:
-    with anyio.fail_after(60), RunFolder(config, out) as folder:
-        return await run_problems(config, given, models, folder, watcher)
+    with anyio.fail_after(60):
+        async with open_run(config, given, out) as folder:
+            return await run_problems(config, given, models, folder, watcher)
 
 
 def stored(out: Path) -> list[Result]:
@@ -116,10 +118,34 @@ async def test_a_failing_problem_is_its_own_result_and_the_others_go_on(a_config
 
 
 @pytest.mark.asyncio
+async def test_problems_that_failed_are_solved_again_where_that_is_asked_for(a_config: Configs, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def down(request: GenerationRequest) -> Generation:
+        if request.problem in "35":
+            raise BackendError("the server is down")
+        return echo(request)
+
+    def up(request: GenerationRequest) -> Generation:
+        asked.append(request.problem)
+        return echo(request)
+
+    config, given = a_config(run_type="draft"), problems(6)
+    await run(config, given, echoing(down), tmp_path, Diary())
+    async with open_run(config, given, tmp_path, retry_failed=True) as folder:
+        summary = await run_problems(config, given, echoing(up), folder, Diary())
+    assert set(asked) == {"3", "5"}
+    assert (summary.problems, summary.failed, summary.accuracy) == (6, 0, 1.0)
+    assert sorted(result.solution.problem for result in stored(tmp_path)) == [str(n) for n in range(6)]
+    again = await run(config, given, echoing(down), tmp_path, Diary())
+    assert (again.problems, again.failed) == (6, 0)
+
+
+@pytest.mark.asyncio
 async def test_a_watcher_is_told_of_the_start_and_of_every_stored_result(a_config: Configs, tmp_path: Path) -> None:
     diary = Diary()
     await run(a_config(), problems(5), echoing(), tmp_path, diary)
-    assert diary.told[0] == "started 5"
+    assert diary.told[0] == "started 5, 0 there"
     assert diary.results == stored(tmp_path)
     assert sorted(diary.told[1:]) == [f"solved {n}" for n in range(5)]
 
@@ -174,9 +200,12 @@ async def test_a_run_that_was_not_interrupted_says_so(a_config: Configs, tmp_pat
 async def test_a_result_that_cannot_be_stored_ends_the_run_with_the_folders_error(
     a_config: Configs, tmp_path: Path
 ) -> None:
-    never_opened = RunFolder(a_config(), tmp_path)
-    with pytest.raises(RunError, match="is not open"), anyio.fail_after(60):
-        await run_problems(a_config(), problems(3), echoing(), never_opened, Diary())
+    (tmp_path / "events.jsonl").touch()
+    (tmp_path / "results.jsonl").symlink_to("/dev/full")
+    diary = Diary()
+    with pytest.raises(RunError, match=f"cannot write the run folder {tmp_path}: No space left on device"):
+        await run(a_config(), problems(3), echoing(), tmp_path, diary)
+    assert diary.results == []
 
 
 def test_a_task_has_all_that_the_configuration_decides(a_config: Configs) -> None:
@@ -258,7 +287,7 @@ async def test_a_watcher_is_told_of_all_samples_that_are_to_come(a_config: Confi
     diary = Diary()
     config = sampled(a_config, 2)
     summary = await run(config, problems(3), echoing(), tmp_path, diary)
-    assert (diary.told[0], len(diary.results), summary.problems, summary.decoded) == ("started 6", 6, 3, 6)
+    assert (diary.told[0], len(diary.results), summary.problems, summary.decoded) == ("started 6, 0 there", 6, 3, 6)
 
 
 @pytest.mark.asyncio

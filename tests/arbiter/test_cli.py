@@ -1,5 +1,6 @@
 """The command as a person calls it: what it teaches, and how it says no."""
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ def test_help_names_the_commands(arbiter: Arbiter) -> None:
 
 
 def test_help_of_a_command_teaches_each_option(arbiter: Arbiter) -> None:
-    options = "run-type threshold data limit concurrency samples temperature audit seed out json debug"
+    options = "run-type threshold data limit concurrency samples temperature audit seed out resume log-level json debug"
     ended = arbiter("bench", "--help")
     lines = [line for line in ended.stdout.splitlines() if "--" in line]
     for option in options.split():
@@ -47,6 +48,10 @@ def test_help_names_every_run_type(arbiter: Arbiter) -> None:
         (["pocket", "--data", "nowhere.jsonl"], "'nowhere.jsonl'"),
         (["pocket", "--data", "pocket:one"], "pocket:one"),
         (["pocket", "--limit", "0"], "data.limit: "),
+        ([], "name a configuration: a file, or a built-in one (math500, pocket"),
+        (["--resume", "nowhere"], "there is no run 'nowhere'"),
+        (["--resume", "here", "--out", "there"], "--resume here goes on in that folder: leave --out out"),
+        (["pocket", "--log-level", "off", "--resume", "."], "'.' holds no run: there is no events.jsonl in it"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line_that_names_it(
@@ -64,7 +69,7 @@ def test_what_cannot_be_done_is_told_in_one_line_that_names_it(
         (["bench", "pocket", "--run-type", "ruter"], '"ruter"'),
         (["bench", "pocket", "--threshold", "high"], '"high"'),
         (["bench", "pocket", "--treshold", "0.5"], "--treshold"),
-        (["bench"], "CONFIG"),
+        (["bench", "pocket", "--log-level", "loud"], '"loud"'),
         (["bensh"], '"bensh"'),
     ],
 )
@@ -95,3 +100,17 @@ def test_debug_shows_the_traceback(arbiter: Arbiter) -> None:
     assert ended.returncode != 0
     assert "Traceback" in ended.stderr
     assert "DataError" in ended.stderr
+
+
+def test_events_are_shown_from_the_given_level_on_and_a_run_is_continued_by_its_folder_alone(arbiter: Arbiter) -> None:
+    ended = arbiter("bench", "pocket", "--run-type", "draft", "--limit", "2", "--out", "run", "--log-level", "info")
+    kinds = [line.split()[2] for line in ended.stderr.splitlines() if line.startswith("[")]
+    assert ended.returncode == 0, ended.stderr
+    assert [kinds.count(kind) for kind in ("run_started", "start_problem", "graded", "asked")] == [1, 2, 2, 0]
+    again = arbiter("bench", "--resume", "run", "--json", "--log-level", "off")
+    assert (again.returncode, json.loads(again.stdout)["problems"]) == (0, 2), again.stderr
+    assert "the run is continued: 2 of 2 are there already" in again.stderr
+    assert "run_started" not in again.stderr
+    other = arbiter("bench", "--resume", "run", "--seed", "1")
+    assert (other.returncode, other.stdout) == (2, "")
+    assert "  seed: 0 in the run, 1 now" in other.stderr.splitlines()

@@ -114,6 +114,9 @@ def test_a_value_of_the_wrong_type_names_the_key(tree: dict[str, Any], told: str
         ("limits", "deadline", 0.0),
         ("limits", "problems", 0),
         ("data", "limit", 0),
+        ("log", "sync", -0.1),
+        ("log", "sync", 3601.0),
+        ("log", "sync", float("nan")),
     ],
 )
 def test_a_value_out_of_range_names_the_key(table: str, key: str, value: float) -> None:
@@ -262,3 +265,25 @@ def test_an_unknown_key_of_a_price_is_told_with_the_nearest() -> None:
     table = {"model": "m", "prompt": "{question}", "price": {"prompt": 1, "complexion": 1}}
     with pytest.raises(ConfigError, match=r"'models\.target\.price\.complexion'; did you mean 'completion'"):
         parse({"models": {"target": table}}, "mine.toml")
+
+
+def test_a_log_is_full_synced_each_second_and_quiet_unless_told(a_config: Configs) -> None:
+    log = a_config().log
+    assert (log.record, log.sync, log.level) == ("full", 1.0, "off")
+
+
+@pytest.mark.parametrize(
+    ("table", "choices"),
+    [({"record": "all"}, "full, redacted, decisions"), ({"level": "loud"}, "off, debug, info, warning")],
+)
+def test_an_unknown_choice_for_the_log_is_refused_with_the_known_ones(table: dict[str, str], choices: str) -> None:
+    [key] = table
+    told = refusal({**EMPTY, "log": table})
+    assert told.startswith(f"mine.toml: log.{key}: Invalid enum value")
+    assert told.endswith(f"one of {choices}")
+
+
+@pytest.mark.parametrize("record", ["redacted", "decisions"])
+def test_a_run_that_writes_rows_keeps_its_texts(record: str) -> None:
+    told = refusal({**EMPTY, "run_type": "generate", "log": {"record": record}})
+    assert told.startswith(f"mine.toml: log.record is {record!r}, and the rows that a run of the type 'generate'")

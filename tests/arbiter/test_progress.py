@@ -23,7 +23,7 @@ def plain(config: Config, results: list[Result]) -> list[str]:
     text = io.StringIO()
     watcher = PlainWatcher(Console(file=text, width=200))
     watcher.loading(config)
-    watcher.started(len(results))
+    watcher.started(len(results), [])
     for result in results:
         watcher.solved(result)
     return text.getvalue().splitlines()
@@ -77,7 +77,7 @@ def test_a_terminal_sees_one_line_that_ends_with_the_figures(a_config: Configs, 
     console = Console(file=text, width=200, force_terminal=True, color_system=None, _environ={"TERM": "xterm"})
     with LiveWatcher(console) as watcher:
         watcher.loading(a_config(run_type="oracle"))
-        watcher.started(3)
+        watcher.started(3, [])
         for right in (True, True, False):
             watcher.solved(a_result(right))
     *_, last = [line for line in text.getvalue().splitlines() if "oracle" in line]
@@ -105,6 +105,34 @@ def test_a_terminal_is_told_a_cause_above_its_line(a_config: Configs, a_result: 
     text = io.StringIO()
     with LiveWatcher(Console(file=text, force_terminal=True, width=200)) as watcher:
         watcher.loading(a_config())
-        watcher.started(2)
+        watcher.started(2, [])
         watcher.solved(a_result(None, finish="failed", error="boom"))
     assert "p failed: boom" in text.getvalue()
+
+
+def test_a_run_that_is_continued_is_told_with_what_is_there_and_counts_on(a_config: Configs, a_result: Results) -> None:
+    text = io.StringIO()
+    watcher = PlainWatcher(Console(file=text, width=200))
+    watcher.started(4, [a_result(False), a_result(False)])
+    watcher.solved(a_result())
+    watcher.solved(a_result())
+    first, *_, last = text.getvalue().splitlines()
+    assert first == "the run is continued: 2 of 4 are there already"
+    assert last.startswith("4/4  accuracy 50.0%")
+
+
+def test_a_terminal_is_told_that_a_run_is_continued_and_counts_on(a_config: Configs, a_result: Results) -> None:
+    text = io.StringIO()
+    console = Console(file=text, width=200, force_terminal=True, color_system=None, _environ={"TERM": "xterm"})
+    with LiveWatcher(console) as watcher:
+        watcher.loading(a_config(run_type="oracle"))
+        watcher.started(2, [a_result(False)])
+        watcher.solved(a_result())
+    assert "the run is continued: 1 of 2 are there already" in text.getvalue()
+    *_, last = [line for line in text.getvalue().splitlines() if "oracle" in line]
+    assert "2/2" in last
+    assert "accuracy 50.0%" in last
+
+
+def test_rates_are_those_of_the_session(a_result: Results) -> None:
+    assert "  0.0 steps/s  0 tokens/s" in Tallies([a_result()] * 5).line()

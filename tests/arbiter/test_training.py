@@ -12,7 +12,7 @@ import torch
 
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.pocket import world
-from arbiter.runs import Row
+from arbiter.rows import Row
 from arbiter.training.judge import judge
 from arbiter.training.language import encoded, llama_config, step_accuracy, train_language_model
 from arbiter.training.loop import IGNORED, Labelled, Settings, collated, windows

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from anyio.from_thread import start_blocking_portal
 
 from arbiter.config import Config
+from arbiter.data import Problem
 from arbiter.grading import Grade, Grader
 from arbiter.grading.answers import Reference
 from arbiter.grading.regrading import Change, regrade
+from arbiter.log.run import Run
 from arbiter.results import Result, Summary, summary_of
-from arbiter.runs import RunFolder, read_records
+from arbiter.runs import open_run, read_records
 from protocols.errors import RunError
 from protocols.records import Candidate, Solution, StepRecord
 
@@ -36,11 +39,18 @@ def solved(a_solution: Callable[..., Solution], a_candidate: Callable[..., Candi
 
 
 def stored(folder: Path, config: Config, *results: Result, finished: bool = True) -> Path:
-    with RunFolder(config, folder) as run:
-        for result in results:
-            run.add(result)
-        if finished:
-            run.finish(summary_of(config, results, wall_seconds=12.5))
+    """A run's folder with a log of its own, as a run leaves it; without an end if it was killed."""
+
+    async def write() -> None:
+        problems = [Problem(one.solution.problem, one.solution.question, one.reference) for one in results]
+        async with open_run(config, problems, folder) as run:
+            for result in results:
+                await run.add(result.solution, result.grade)
+            if finished:
+                await run.finish(summary_of(config, results, wall_seconds=12.5))
+
+    with start_blocking_portal() as portal:  # some of those who call are on an event loop already
+        portal.call(write)
     return folder
 
 
@@ -82,6 +92,25 @@ async def test_all_but_the_grades_stays_as_it_was(tmp_path: Path, a_config: Conf
     [after] = read_records(folder / "results.jsonl", Result)
     assert msgspec.structs.replace(after, grade=STALE) == result
     assert {path.name for path in folder.iterdir()} == names
+
+
+@pytest.mark.asyncio
+async def test_new_grades_are_in_the_log_from_which_a_run_is_continued(
+    tmp_path: Path, a_config: Configs, solved: Solved
+) -> None:
+    folder = stored(tmp_path / "run", a_config(), solved("a", "\\boxed{0.5}"), solved("b", "\\boxed{2}"))
+    await regrade(folder, Grader())
+    grades = Run.open(folder).grades()
+    assert [(key, grade.right, grade.answer) for key, grade in grades.items()] == [
+        (("a", 0), True, "0.5"),
+        (("b", 0), False, "2"),
+    ]
+
+
+@pytest.mark.asyncio
+async def test_a_run_without_texts_is_not_graded_again(tmp_path: Path, a_config: Configs, solved: Solved) -> None:
+    folder = stored(tmp_path / "run", a_config(log={"record": "redacted"}), solved("a", "\\boxed{0.5}"))
+    assert "no text to grade" in await refusal(folder)
 
 
 @pytest.mark.asyncio

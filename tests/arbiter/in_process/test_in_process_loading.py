@@ -4,7 +4,7 @@
 # (transformers and torch are typed in part)
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ class Nobody:
 
     def loading(self, config: Config) -> None: ...
 
-    def started(self, solutions: int) -> None: ...
+    def started(self, solutions: int, earlier: Sequence[Result]) -> None: ...
 
     def solved(self, result: Result) -> None: ...
 

@@ -6,16 +6,18 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arbiter.config import Config
+from arbiter.data import Problem
 from arbiter.reports.report import read_run, report_on, write_report
 from arbiter.reports.tables import cells, columns_for, fitting
 from arbiter.results import Result, Summary, summary_of
-from arbiter.runs import RunFolder
+from arbiter.runs import open_run
 from protocols.errors import ConfigError, ReportError, RunError
 
 Configs = Callable[..., Config]
@@ -31,11 +33,16 @@ def a_run(a_config: Configs, a_result: Results, tmp_path: Path) -> Runs:
 
     def build(name: str, *results: Result, finished: bool = True, interrupted: bool = False, **keys: object) -> Path:
         config, stored = a_config(**keys), list(results) or two(a_result)
-        with RunFolder(config, tmp_path / name) as folder:
-            for result in stored:
-                folder.add(result)
-            if finished:
-                folder.finish(summary_of(config, stored, 12.5, interrupted))
+        problems = [Problem(one.solution.problem, one.solution.question, one.reference) for one in stored]
+
+        async def write() -> None:
+            async with open_run(config, problems, tmp_path / name) as folder:
+                for result in stored:
+                    await folder.add(result.solution, result.grade)
+                if finished:
+                    await folder.finish(summary_of(config, stored, 12.5, interrupted))
+
+        anyio.run(write)
         return tmp_path / name
 
     return build

@@ -1,0 +1,97 @@
+"""``arbiter export``: a run in the formats of other tools."""
+
+from pathlib import Path
+
+from rich.markup import escape
+
+from arbiter.commands.shell import app, guarded, stderr
+from arbiter.exports.files import require
+from arbiter.log.run import Run
+from protocols.errors import ConfigError
+
+
+@app.command(name="export")
+def export_command(
+    run: Path,
+    *,
+    html: Path | None = None,
+    perfetto: Path | None = None,
+    otlp: str | None = None,
+    debug: bool = False,
+) -> int:
+    """Turn a run's log into a page, a trace, or spans.
+
+    A run that is still going on, or was killed, is exported as far as its log goes. What the log leaves out (`record`
+    in the configuration) no export can show.
+
+    Examples:
+
+        arbiter export runs/first --html first.html
+        arbiter export runs/first --perfetto first.pftrace
+        arbiter export runs/first --otlp http://localhost:4318/v1/traces
+
+    Parameters
+    ----------
+    run
+        The folder that `arbiter bench` wrote, or its log.
+    html
+        One file for the browser, which needs no network: figures, filters, every problem's transcript with who wrote
+        which step and why, and where the time went.
+    perfetto
+        A trace for the Perfetto UI (ui.perfetto.dev): actors, requests, messages and their causes on the run's clock
+        (needs the extra `trace`).
+    otlp
+        Send OpenTelemetry spans to this address of a collector, by OTLP over HTTP (needs the extra `otel`). They hold
+        no text of questions and steps.
+    debug
+        Show the traceback of an error.
+    """
+    return guarded(debug, lambda: _export(run, html, perfetto, otlp))
+
+
+def _export(folder: Path, html: Path | None, perfetto: Path | None, otlp: str | None) -> int:
+    if html is None and perfetto is None and otlp is None:
+        raise ConfigError(
+            "export into what? Give --html FILE (a page for the browser), --perfetto FILE (a trace for the Perfetto "
+            "UI) or --otlp URL (OpenTelemetry spans for a collector), or several of them"
+        )
+    if perfetto is not None:
+        require("perfetto", "trace", "a Perfetto trace")
+    if otlp is not None:
+        require("opentelemetry.sdk", "otel", "the export of spans")
+        require("opentelemetry.exporter.otlp.proto.http", "otel", "the export of spans")
+    run = Run.open(folder)
+    if html is not None:
+        _write_html(run, html)
+    if perfetto is not None:
+        _write_perfetto(run, perfetto)
+    if otlp is not None:
+        _send(run, otlp)
+    if run.torn:
+        _tell("the last line of the log was only half written, and left out")
+    return 0
+
+
+def _write_html(run: Run, path: Path) -> None:
+    from arbiter.exports.html import write_page
+
+    write_page(run, path)
+    _tell(f"the page is in {path}")
+
+
+def _write_perfetto(run: Run, path: Path) -> None:
+    from arbiter.exports.perfetto import write_trace  # its package is an extra
+
+    write_trace(run, path)
+    _tell(f"the trace is in {path}: open it at https://ui.perfetto.dev")
+
+
+def _send(run: Run, endpoint: str) -> None:
+    from arbiter.exports.otlp import send_spans  # its packages are an extra
+
+    spans = send_spans(run, endpoint)
+    _tell(f"{spans} spans were sent to {endpoint}")
+
+
+def _tell(line: str) -> None:
+    stderr.print(escape(line), highlight=False, soft_wrap=True)

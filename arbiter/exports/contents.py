@@ -1,0 +1,194 @@
+"""What the page shows of a run, as JSON can hold it. A key whose value is not known is left out."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from arbiter.config import RunType
+from arbiter.exports.spans import CallSpan, ProblemSpan, Spans
+from arbiter.grading import Grade
+from arbiter.grading.answers import Reference
+from arbiter.log.history import Key, ProblemHistory
+from arbiter.log.run import Run
+from arbiter.log.times import step_times
+from arbiter.results import Result, Summary, summarise
+from protocols import events
+from protocols.events import Event, Graded
+from protocols.records import Candidate, StepRecord
+
+Json = dict[str, Any]
+
+
+def contents(run: Run) -> Json:
+    """The run, its figures, and its problems in the order in which they began. Raises ``RunError``."""
+    grades, calls = run.grades(), _calls(run)
+    problems: dict[Key, Json] = {}
+    results: list[Result] = []
+    for history in run.problems():  # of a problem that was begun anew, the last
+        problems[history.key] = _problem(history, grades.get(history.key), calls.get(history.key, []))
+        solution = history.solution()
+        if solution is not None:
+            grade = grades.get(history.key) or Graded(right=None)
+            results.append(Result(solution, Grade(grade.right, grade.answer, grade.reason)))
+    first, last = _ends(run)
+    return {
+        "run": _run(run, first, last),
+        "figures": _figures(summary(run, results, last - first.mono), len(problems)),
+        "problems": sorted(problems.values(), key=lambda problem: problem["begin"]),
+    }
+
+
+def summary(run: Run, results: list[Result], seconds: float) -> Summary:
+    """The figures of ``results``, as the run itself computed them."""
+    identity = run.started.identity
+    run_type = cast("RunType", identity.get("run_type", "router"))
+    threshold = identity.get(f"thresholds.{run_type}")
+    return summarise(results, run_type, threshold, seconds, samples=identity.get("sampling.samples", 1))
+
+
+def _ends(run: Run) -> tuple[Event, float]:
+    """The first event, and how far the run's clock went."""
+    log = run.events()
+    first = next(log)
+    return first, max((event.mono for event in log), default=first.mono)
+
+
+def _run(run: Run, first: Event, last: float) -> Json:
+    identity = run.started.identity
+    models = {
+        name: identity[f"models.{name}.model"]
+        for name in ("draft", "target", "prm", "router")
+        if f"models.{name}.model" in identity
+    }
+    return {
+        "id": first.run,
+        "name": _name(run.path),
+        "begun": first.wall,
+        "seconds": round(last, 6),
+        "record": run.started.record,
+        "models": models,
+        "versions": run.started.versions,
+        "identity": identity,
+    }
+
+
+def _name(log: Path) -> str:
+    """The folder's name, or that of a log that lies elsewhere."""
+    path = log.absolute()
+    return path.parent.name if path.name.startswith("events.jsonl") else path.name
+
+
+def _figures(figures: Summary, problems: int) -> Json:
+    return _known(
+        type=figures.run_type,
+        threshold=figures.threshold,
+        problems=problems,
+        ended=figures.decoded,
+        failed=figures.failed,
+        accuracy=figures.accuracy,
+        interval=figures.accuracy_interval,
+        acceptance=figures.acceptance_rate,
+        mean=figures.latency.mean,
+        tokens={model: tokens.kept + tokens.discarded for model, tokens in figures.tokens.items()},
+        requests={model: calls.requests for model, calls in figures.calls.items()},
+    )
+
+
+def _problem(history: ProblemHistory, grade: Graded | None, calls: list[Json]) -> Json:
+    end, records = history.end, history.steps()
+    return _known(
+        id=history.key[0],
+        sample=history.key[1] or None,
+        question=history.task.question,
+        given=[{"author": step.author, "text": step.text} for step in history.task.steps] or None,
+        begin=history.start.mono,
+        end=history.ended and history.ended.mono,
+        seconds=end and end.seconds,
+        finish=end and end.finish,
+        error=end and end.error,
+        right=grade and grade.right,
+        answer=grade and grade.answer,
+        reason=grade and grade.reason,
+        reference=_reference(grade),
+        steps=[_step(history, number, record) for number, record in enumerate(records)],
+        calls=calls,
+    )
+
+
+def _reference(grade: Graded | None) -> str | None:
+    match None if grade is None else grade.reference:
+        case dict() as reference:
+            return str(msgspec.convert(reference, Reference))
+        case reference:
+            return reference
+
+
+def _step(history: ProblemHistory, number: int, record: StepRecord) -> Json:
+    times = step_times(history, number)
+    kept = [
+        message.mono
+        for message in history.messages.values()
+        if message.step == number
+        and message.to == "assembler"
+        and isinstance(message.payload, events.StepDrafted | events.StepRegenerated | events.StepChosen)
+    ]
+    return {
+        **_candidate(record.kept),
+        **_known(
+            verdict=record.verdict,
+            others=[_candidate(one) for one in record.candidates if one is not record.kept] or None,
+            audit=record.audit and [record.audit.draft, record.audit.target],
+            end=min(kept, default=None),
+            times=times and {name: round(getattr(times, name), 6) for name in times.__struct_fields__},
+        ),
+    }
+
+
+def _candidate(candidate: Candidate) -> Json:
+    return _known(
+        author=candidate.author,
+        text=candidate.text,
+        ending=candidate.ending,
+        tokens=candidate.usage.completion_tokens,
+        score=candidate.score,
+    )
+
+
+def _calls(run: Run) -> dict[Key, list[Json]]:
+    """Every request of each problem; of a problem that was begun anew, the last time."""
+    spans, found = Spans(), dict[Key, list[Json]]()
+    for event in run.events():
+        for problem in spans.add(event):
+            found[problem.key] = [_call(problem, call) for call in problem.calls]
+    for problem in spans.rest():
+        found[problem.key] = [_call(problem, call) for call in problem.calls]
+    return found
+
+
+_ENDED = {"call_failed": "failed", "call_cancelled": "cancelled"}
+
+
+def _call(problem: ProblemSpan, call: CallSpan) -> Json:
+    outcome = call.outcome
+    kind = "unfinished" if outcome is None else str(outcome.__struct_config__.tag)
+    usage = outcome.usage if isinstance(outcome, events.Generated | events.Scored) else None
+    asked = next((message.mono for message in problem.messages if message.id == call.cause), None)
+    return _known(
+        actor=call.actor,
+        model=call.model,
+        step=call.first.step,
+        begin=call.begin,
+        end=call.end,
+        ended=_ENDED.get(kind, kind),
+        waited=None if asked is None else max(0.0, round(call.begin - asked, 6)),
+        score=getattr(outcome, "value", None),
+        read=usage and usage.prompt_tokens,
+        written=usage and usage.completion_tokens,
+        retries=[str(getattr(retry.payload, "error", "")) for retry in call.retries] or None,
+        error=getattr(outcome, "error", None),
+    )
+
+
+def _known(**values: object) -> Json:
+    return {name: value for name, value in values.items() if value is not None}

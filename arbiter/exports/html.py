@@ -1,0 +1,55 @@
+"""A run as one page for the browser, with all that it needs in the file: no network, no other file.
+
+The run is embedded as JSON, and the page's own script sets it as text, never as markup: questions and steps are what
+models and data sets wrote. A content security policy names the digests of the page's script and style, so that
+nothing else can run, whatever a text holds.
+"""
+
+import base64
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from arbiter.exports.contents import contents
+from arbiter.exports.files import replacing
+from arbiter.log.run import Run
+
+_ASSETS = files("arbiter.exports") / "page"
+
+
+def write_page(run: Run, path: Path) -> None:
+    """Write the page of ``run``. Raises ``RunError`` if its log is damaged, ``ReportError`` if the disk refuses."""
+    text = page(contents(run))
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def page(data: dict[str, Any]) -> str:
+    """The page that shows ``data`` (``contents``)."""
+    style, script = _asset("page.css"), _asset("page.js")
+    policy = (
+        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    parts = {"policy": policy, "style": style, "script": script, "data": embedded(data)}
+    whole = _asset("page.html")
+    for name, part in parts.items():
+        before, after = whole.split(f"@@{name}@@")  # not replace: a part may hold what looks like the next mark
+        whole = before + part + after
+    return whole
+
+
+def embedded(data: object) -> str:
+    """``data`` as JSON that cannot end, or comment out, the script element that it stands in."""
+    return msgspec.json.encode(data).decode().replace("<", "\\u003c")
+
+
+def _asset(name: str) -> str:
+    return (_ASSETS / name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,182 @@
+"""A run as a trace for the Perfetto UI (the extra ``trace``; imported only when one is written).
+
+::
+
+    arbiter RUN            the process
+      problems in flight   counter
+      requests of MODEL    counters
+      ring                 a slice a problem; what the ring sends
+      assembler, …         what the actor sends, as instants
+        ACTOR's requests   a slice a request, in lanes
+
+The lanes of an actor are sibling tracks of one name, which the UI shows as one track of as many rows: requests that
+overlap never share a lane. Arrows lead from a message to the requests made for it, and from them to the message that
+the actor sent then. Packets are written as soon as a problem has ended, one by one; the UI sorts them by time.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import DebugAnnotation, TrackEvent
+
+from arbiter.exports.files import replacing
+from arbiter.exports.spans import CallSpan, ProblemSpan, Spans
+from arbiter.exports.tracks import Tracks, ns, number
+from arbiter.log.history import Key
+from arbiter.log.run import Run
+from protocols import events
+from protocols.events import Event, Graded
+
+Fact = str | int | float | bool | None
+
+
+def write_trace(run: Run, path: Path) -> None:
+    """Write the trace of ``run``. Raises ``RunError`` if its log is damaged, ``ReportError`` if the disk refuses."""
+    grades = run.grades()
+    with replacing(path) as file:
+        trace, spans = Tracks(file), Spans()
+        for event in run.events():
+            if event.seq == 0:
+                trace.open(event, str(run.started.identity.get("run_type", "")))
+            for problem in spans.add(event):
+                _write_problem(trace, problem, grades, spans.now)
+            trace.count(event, "problems in flight", spans.problems)
+            for model, requests in spans.requests.items():
+                trace.count(event, f"requests of {model}", requests)
+        for problem in spans.rest():
+            _write_problem(trace, problem, grades, spans.now)
+
+
+def _write_problem(trace: Tracks, problem: ProblemSpan, grades: Mapping[Key, Graded], now: float) -> None:
+    grade = grades.get(problem.key)
+    ended = now if problem.ended is None else problem.ended.mono
+    trace.slice(trace.lane("ring", problem.lane), problem.start.mono, ended, _problem_event(problem, grade))
+    arrows = _Arrows(problem)
+    marks = [(ns(call.begin), call.first.seq, call) for call in problem.calls]
+    marks += [(ns(message.mono), message.seq, message) for message in problem.messages]
+    for _, _, mark in sorted(marks, key=lambda mark: mark[:2]):
+        if isinstance(mark, CallSpan):
+            event = _call_event(problem, mark)
+            arrows.onto(event, mark.attempt)
+            trace.slice(trace.lane(mark.actor, mark.lane), mark.begin, now if mark.end is None else mark.end, event)
+        else:
+            event = _message_event(mark)
+            arrows.onto(event, mark.id)
+            trace.instant(trace.actor(mark.actor), mark.mono, event)
+
+
+class _Arrows:
+    """What led to what in a problem; an arrow's id is computed from the ids at its two ends."""
+
+    def __init__(self, problem: ProblemSpan) -> None:
+        self._out: dict[str, list[int]] = {}
+        self._in: dict[str, list[int]] = {}
+        begun = {message.id: message.mono for message in problem.messages}
+        begun |= {call.attempt: call.begin for call in problem.calls}
+        for source, target in _causes(problem):
+            if source in begun and begun[source] <= begun[target]:
+                arrow = number(f"{source}\n{target}")
+                self._out.setdefault(source, []).append(arrow)
+                self._in.setdefault(target, []).append(arrow)
+
+    def onto(self, event: TrackEvent, name: str) -> None:
+        """Have the arrows begin and end at ``event``, which shows the message or request ``name``."""
+        event.flow_ids.extend(self._out.get(name, ()))
+        event.terminating_flow_ids.extend(self._in.get(name, ()))
+
+
+def _causes(problem: ProblemSpan) -> Iterator[tuple[str, str]]:
+    """Pairs of cause and effect: a message and its requests, the answered requests of an actor and its message."""
+    answered: dict[tuple[str, str], list[str]] = {}
+    for call in problem.calls:
+        if call.outcome is not None:
+            answered.setdefault((call.cause, call.actor), []).append(call.attempt)
+    yield from ((call.cause, call.attempt) for call in problem.calls)
+    for message in problem.messages:
+        cause = message.cause or ""
+        for source in answered.get((cause, message.actor), [cause]):
+            yield source, message.id
+
+
+def _problem_event(problem: ProblemSpan, grade: Graded | None) -> TrackEvent:
+    end, (name, sample) = problem.end, problem.key
+    finish = "unfinished" if end is None else end.finish
+    label = f"{name} #{sample}" if sample else name
+    event = TrackEvent(name=f"{finish.upper()} {label}" if finish in _BAD else label, categories=["problem", finish])
+    _annotate(
+        event,
+        {
+            "problem": name,
+            "sample": sample,
+            "finish": finish,
+            "right": grade and grade.right,
+            "steps": end and end.steps,
+            "error": end and end.error,
+        },
+    )
+    return event
+
+
+_BAD = ("failed", "deadline", "unfinished")
+_OUTCOMES = {"call_failed": "failed", "call_cancelled": "cancelled", None: "unfinished"}
+
+
+def _call_event(problem: ProblemSpan, call: CallSpan) -> TrackEvent:
+    outcome, name = call.outcome, problem.key[0]
+    kind = None if outcome is None else str(outcome.__struct_config__.tag)
+    wrong = _OUTCOMES.get(kind)
+    step = (call.first.step or 0) + 1
+    label = f"{call.model} {name} step {step}"
+    event = TrackEvent(
+        name=f"{wrong.upper()} {label}" if wrong else label, categories=["request", call.model, wrong or "answered"]
+    )
+    usage = outcome.usage if isinstance(outcome, events.Generated | events.Scored) else None
+    asked = next((message for message in problem.messages if message.id == call.cause), None)
+    _annotate(
+        event,
+        {
+            "problem": name,
+            "sample": problem.key[1],
+            "step": step,
+            "model": call.model,
+            "ended": wrong or "answered",
+            "ending": getattr(outcome, "ending", None),
+            "score": getattr(outcome, "value", None),
+            "prompt_tokens": usage and usage.prompt_tokens,
+            "completion_tokens": usage and usage.completion_tokens,
+            "waited_seconds": asked and max(0.0, round(call.begin - asked.mono, 6)),
+            "retries": len(call.retries),
+            "retried_for": "; ".join(str(getattr(retry.payload, "error", "")) for retry in call.retries) or None,
+            "error": getattr(outcome, "error", None),
+            "id": call.id,
+        },
+    )
+    return event
+
+
+_TOLD = ("verdict", "author", "rejects", "max_tokens", "unserved", "error")
+"""What is shown of messages: a trace has the times and decisions of a run, and no text of questions."""
+
+
+def _message_event(message: Event) -> TrackEvent:
+    event = TrackEvent(name=message.kind, categories=["message"])
+    facts = {name: getattr(message.payload, name, None) for name in _TOLD}
+    step = None if message.step is None else message.step + 1
+    _annotate(event, {**facts, "problem": message.problem, "step": step, "to": message.to, "id": message.id})
+    return event
+
+
+def _annotate(event: TrackEvent, facts: Mapping[str, Fact]) -> None:
+    """Facts as the UI shows them beside an event; those that are not known are left out."""
+    for name, value in facts.items():
+        match value:
+            case None:
+                continue
+            case bool():
+                event.debug_annotations.append(DebugAnnotation(name=name, bool_value=value))
+            case int():
+                event.debug_annotations.append(DebugAnnotation(name=name, int_value=value))
+            case float():
+                event.debug_annotations.append(DebugAnnotation(name=name, double_value=value))
+            case _:
+                event.debug_annotations.append(DebugAnnotation(name=name, string_value=value))

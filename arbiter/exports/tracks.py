@@ -1,0 +1,124 @@
+"""The tracks of a trace, and the packets that are written onto them (the extra ``trace``)."""
+
+# pyright: reportMissingTypeStubs=false
+# (perfetto has stubs for its messages, and none for its builder)
+
+import hashlib
+from typing import BinaryIO
+
+from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import BuiltinClock, TracePacket, TrackDescriptor, TrackEvent
+from perfetto.trace_builder.proto_builder import StreamingTraceProtoBuilder
+
+from protocols.events import Event
+
+ACTORS = ("ring", "assembler", "drafter", "verifier", "router", "escalator")
+"""The tracks of the actors, from top to bottom."""
+
+_PROCESS = 1
+_SEQUENCE = 1
+
+
+class Tracks:
+    """Packets on their way into a file; tracks are described when they are first used."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._builder = StreamingTraceProtoBuilder(file)
+        self._described: set[int] = set()
+        self._counts: dict[str, int] = {}
+
+    def open(self, first: Event, run_type: str) -> None:
+        """The process, its actors in their order, and what the run's clock was in the world's time."""
+        clocks = self._packet(None)
+        for clock, seconds in (
+            (BuiltinClock.BUILTIN_CLOCK_BOOTTIME, first.mono),
+            (BuiltinClock.BUILTIN_CLOCK_REALTIME, first.wall),
+        ):
+            clocks.clock_snapshot.clocks.add(clock_id=clock, timestamp=ns(seconds))
+        self._write(clocks)
+        packet = self._packet(None)
+        track = packet.track_descriptor
+        track.uuid, track.child_ordering = number("run"), TrackDescriptor.EXPLICIT
+        track.process.pid, track.process.process_name = _PROCESS, f"arbiter {run_type} {first.run}".replace("  ", " ")
+        self._write(packet)
+        for actor in ACTORS:
+            self.actor(actor)
+
+    def slice(self, track: int, begin: float, end: float, event: TrackEvent) -> None:
+        """``event`` as the beginning of a slice."""
+        event.type, event.track_uuid = TrackEvent.TYPE_SLICE_BEGIN, track
+        self._event(begin, event)
+        self._event(end, TrackEvent(type=TrackEvent.TYPE_SLICE_END, track_uuid=track))
+
+    def instant(self, track: int, at: float, event: TrackEvent) -> None:
+        event.type, event.track_uuid = TrackEvent.TYPE_INSTANT, track
+        self._event(at, event)
+
+    def count(self, event: Event, name: str, value: int) -> None:
+        """The value of a counter, if it has changed."""
+        if self._counts.get(name, 0) == value:
+            return
+        self._counts[name] = value
+        track = self._counter(name)
+        self._event(event.mono, TrackEvent(type=TrackEvent.TYPE_COUNTER, track_uuid=track, counter_value=value))
+
+    def lane(self, actor: str, lane: int) -> int:
+        """A track of the actor's requests, or of the ring's problems."""
+        name = "problems" if actor == "ring" else f"{actor}'s requests"
+        merged = TrackDescriptor.SIBLING_MERGE_BEHAVIOR_BY_TRACK_NAME
+        uuid = number(f"{actor}/{lane}")
+        described = TrackDescriptor(
+            uuid=uuid, parent_uuid=self.actor(actor), name=name, sibling_order_rank=lane, sibling_merge_behavior=merged
+        )
+        return self._describe(described)
+
+    def actor(self, name: str) -> int:
+        """The track of what an actor sends."""
+        rank = 100 + (ACTORS.index(name) if name in ACTORS else len(ACTORS))
+        return self._describe(
+            TrackDescriptor(
+                uuid=number(name),
+                parent_uuid=number("run"),
+                name=name,
+                sibling_order_rank=rank,
+                child_ordering=TrackDescriptor.EXPLICIT,
+            )
+        )
+
+    def _counter(self, name: str) -> int:
+        track = TrackDescriptor(uuid=number(name), parent_uuid=number("run"), name=name)
+        track.counter.unit_name = "problems" if name.startswith("problems") else "requests"
+        track.sibling_order_rank = 0 if name.startswith("problems") else 1
+        return self._describe(track)
+
+    def _describe(self, track: TrackDescriptor) -> int:
+        if track.uuid not in self._described:
+            self._described.add(track.uuid)
+            packet = self._packet(None)
+            packet.track_descriptor.CopyFrom(track)
+            self._write(packet)
+        return track.uuid
+
+    def _event(self, at: float, event: TrackEvent) -> None:
+        packet = self._packet(at)
+        packet.track_event.CopyFrom(event)
+        self._write(packet)
+
+    def _packet(self, at: float | None) -> TracePacket:
+        packet = self._builder.create_packet()
+        packet.trusted_packet_sequence_id = _SEQUENCE
+        if at is not None:
+            packet.timestamp = ns(at)
+        return packet
+
+    def _write(self, packet: TracePacket) -> None:
+        self._builder.write_packet(packet)
+
+
+def number(name: str) -> int:
+    """64 bits that name something, the same in every export; never 0, which means none."""
+    return int.from_bytes(hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest()) or 1
+
+
+def ns(seconds: float) -> int:
+    """Nanoseconds, as a trace counts them."""
+    return round(seconds * 1e9)

@@ -1,0 +1,113 @@
+"""What the log costs: the same problems through a ring of models that answer at once, with the log and without it.
+
+    python benchmarks/log.py [--problems 400] [--repeats 5] [--json]
+
+Models that take no time leave the orchestration alone. The rounds are interleaved (off, full, redacted, decisions, off,
+…), and of each the fastest counts, since everything else on a machine only adds. CPU is that of the whole process, the
+writer's thread included. ``share`` says how much of the orchestration the log is: (on - off) / on.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, get_args
+
+import anyio
+import cyclopts
+import msgspec
+from cyclopts import Parameter
+
+from actors.journal import NoJournal
+from actors.policies import RewardThreshold
+from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
+from arbiter.log.journal import open_journal
+from arbiter.log.reading import LOG
+from arbiter.ring import Models, open_ring, solve_all
+from protocols.events import Detail
+from protocols.messages import Task
+from protocols.ports import Generation, GenerationRequest, Journal, Seat
+from protocols.records import Solution, Transcript, Usage
+
+STEPS = 8
+TEXT = "We multiply the first number by the second one, carry the ten, and write the sum of both rows below. " * 2
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """Of a step: CPU in microseconds, and bytes of the log; ``ratio`` is the CPU beside that without a log."""
+
+    cpu: float
+    ratio: float
+    share: float
+    bytes: float
+
+
+def main(problems: int = 400, repeats: int = 5, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
+    """Measure each kind of log ``repeats`` times, over ``problems`` problems of eight steps, a third escalated."""
+    details: tuple[Detail | None, ...] = (None, *get_args(Detail))
+    readings = {detail: [_measured(detail, problems)] for detail in details}  # the first warms up
+    for _ in range(repeats):
+        for detail in details:
+            readings[detail].append(_measured(detail, problems))
+    fastest = {detail: min(rounds[1:]) for detail, rounds in readings.items()}
+    off, _ = fastest[None]
+    found = {
+        detail or "off": Cost(1e6 * cpu, cpu / off, (cpu - off) / cpu, size) for detail, (cpu, size) in fastest.items()
+    }
+    sys.stdout.write(msgspec.json.encode(found).decode() if as_json else _told(found))
+    sys.stdout.write("\n")
+
+
+def _measured(detail: Detail | None, problems: int) -> tuple[float, float]:
+    """CPU seconds and bytes, of a step."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / LOG
+        started = time.process_time()
+        steps = anyio.run(_solve, log, detail, problems)
+        cpu = time.process_time() - started
+        return cpu / steps, (log.stat().st_size if log.exists() else 0) / steps
+
+
+async def _solve(log: Path, detail: Detail | None, problems: int) -> int:
+    steps = 0
+
+    async def done(solution: Solution) -> None:
+        nonlocal steps
+        steps += len(solution.steps)
+
+    tasks = (Task(f"problem-{n}", Transcript(TEXT), RewardThreshold(0.5)) for n in range(problems))
+    async with _journal(log, detail) as journal, open_ring(_models(), journal=journal) as ring:
+        await solve_all(ring, tasks, 64, done)
+    return steps
+
+
+@asynccontextmanager
+async def _journal(log: Path, detail: Detail | None) -> AsyncGenerator[Journal]:
+    if detail is None:
+        yield NoJournal()
+    else:
+        async with open_journal(log, detail=detail) as journal:
+            yield journal
+
+
+def _models() -> Models:
+    def write(request: GenerationRequest) -> Generation:
+        ending = "end" if request.step == STEPS - 1 else "separator"
+        return Generation(f"Step {request.step}: {TEXT}", ending, Usage(500, 50, 400))
+
+    generator = ScriptedGenerator(write)
+    scorer = ScriptedScorer(lambda request: 0.9 if request.step % 3 else 0.1)
+    return Models(draft=Seat(generator), target=Seat(generator), scorers={"prm": Seat(scorer)})
+
+
+def _told(found: dict[str, Cost]) -> str:
+    lines = [f"{'log':<10} {'µs CPU a step':>14} {'ratio':>6} {'share':>6} {'bytes a step':>13}"]
+    for name, cost in found.items():
+        lines.append(f"{name:<10} {cost.cpu:>14.0f} {cost.ratio:>6.2f} {cost.share:>6.0%} {cost.bytes:>13.0f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)

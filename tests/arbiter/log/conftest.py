@@ -1,0 +1,193 @@
+"""Worlds of scripted models, rings with a journal in memory, and runs that are cut and continued."""
+
+import hashlib
+import math
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+import trio
+from trio.testing import MockClock
+
+from actors.policies import DraftOnly
+from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
+from arbiter.bench import run_problems
+from arbiter.config import Config
+from arbiter.data import Problem
+from arbiter.results import Result
+from arbiter.ring import Models, open_ring, solve_all
+from arbiter.runs import open_run, read_records
+from protocols.errors import BackendError
+from protocols.events import SCHEMA, Entry, Event
+from protocols.messages import Task
+from protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest, Seat
+from protocols.records import Ending, Solution, Transcript, Usage
+
+Body = Callable[[], Awaitable[None]]
+Request = GenerationRequest | ScoreRequest
+
+FOR_EVER = 1e9  # virtual seconds, longer than any scripted run: whoever reaches it waits for nothing
+
+
+@pytest.fixture(scope="session")
+def in_virtual_time() -> Callable[[Body], None]:
+    """Run an async function to its end under a clock that jumps as soon as nobody has anything to do."""
+
+    def run(body: Body) -> None:
+        async def guarded() -> None:
+            with trio.fail_after(FOR_EVER):
+                await body()
+
+        trio.run(guarded, clock=MockClock(autojump_threshold=0))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def a_task() -> Callable[..., Task]:
+    """A task with the fields that matter to a test."""
+
+    def build(problem: str = "p", policy: Policy | None = None, **fields: Any) -> Task:
+        return Task(id=problem, transcript=Transcript(f"question {problem}"), policy=policy or DraftOnly(), **fields)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def a_world() -> Callable[..., Models]:
+    """Models whose answers, failures and times are drawn from a seed and the request alone; ``asked`` is told of each.
+
+    ``fails`` is the share of calls that fail, or score outside [0, 1]; ``slow`` the longest time of a call.
+    """
+
+    def build(
+        seed: int = 0,
+        fails: float = 0.0,
+        slow: float = 0.0,
+        in_flight: int = 64,
+        asked: Callable[[Request], None] = lambda _: None,
+    ) -> Models:
+        def seconds(request: Request) -> float:
+            return slow and round(slow * _share(seed, "seconds", request.call), 1)  # rounded: many end at once
+
+        def write(request: GenerationRequest) -> Generation:
+            asked(request)
+            place = seed, request.role, request.transcript, request.sample, request.seed
+            if _share(*place, "fails") < fails:
+                raise BackendError(f"the {request.role} fell over\nat step {request.step}") from OSError("no route")
+            drawn = _share(*place)
+            ending: Ending = "end" if drawn < 0.2 else "limit" if drawn < 0.25 else "separator"
+            words = 1 + int(10 * drawn) % 5
+            overhead = Usage(2, 1) if drawn > 0.9 else Usage()
+            return Generation(f"{request.role} {drawn:.3f} \\boxed{{7}}", ending, Usage(9, words, 3), overhead)
+
+        def rate(request: ScoreRequest) -> float:
+            asked(request)
+            drawn = _share(seed, request.scale, request.transcript, request.candidate)
+            return drawn if drawn >= fails else math.nan if drawn < fails / 2 else 1.5
+
+        return Models(
+            draft=Seat(ScriptedGenerator(write, seconds), in_flight),
+            target=Seat(ScriptedGenerator(write, seconds), in_flight),
+            scorers={
+                "prm": Seat(ScriptedScorer(rate, seconds), in_flight),
+                "router": Seat(ScriptedScorer(rate, seconds), in_flight),
+            },
+        )
+
+    return build
+
+
+class Memory:
+    """A journal in memory, whose events have been through JSON."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    async def write(self, entry: Entry) -> None:
+        self.note(entry)
+
+    def note(self, entry: Entry) -> None:
+        now, fields = anyio.current_time(), {name: getattr(entry, name) for name in entry.__struct_fields__}
+        event = Event(v=SCHEMA, run="memory", seq=len(self.events), mono=now, wall=now, **fields)
+        self.events.append(msgspec.json.decode(msgspec.json.encode(event), type=Event))
+
+    def recall(self, call: str) -> None:
+        """Nothing: each run is a new one."""
+
+    def spent(self, start: str) -> float:
+        return 0.0
+
+
+@pytest.fixture(scope="session")
+def recorded(in_virtual_time: Callable[[Body], None]) -> Callable[..., tuple[list[Solution], list[Event]]]:
+    """The solutions that a ring gave in virtual time, and all events that it wrote into its journal."""
+
+    def solve(models: Models, tasks: Iterable[Task], concurrency: int = 1000) -> tuple[list[Solution], list[Event]]:
+        solutions: list[Solution] = []
+        journal = Memory()
+
+        async def done(solution: Solution) -> None:
+            solutions.append(solution)
+
+        async def body() -> None:
+            async with open_ring(models, journal=journal) as ring:
+                await solve_all(ring, tasks, concurrency, done)
+
+        in_virtual_time(body)
+        return solutions, journal.events
+
+    return solve
+
+
+class Nobody:
+    """A watcher that does not care."""
+
+    def loading(self, config: Config) -> None: ...
+
+    def started(self, solutions: int, earlier: Sequence[Result]) -> None: ...
+
+    def solved(self, result: Result) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def run_in() -> Callable[..., dict[tuple[str, int], Result]]:
+    """A run, new or continued, in a folder; what its results are then, by problem and sample, without their times."""
+
+    def run(out: Path, config: Config, models: Models, problems: Sequence[Problem]) -> dict[tuple[str, int], Result]:
+        async def main() -> None:
+            with anyio.fail_after(60):
+                async with open_run(config, problems, out) as folder:
+                    await run_problems(config, problems, models, folder, Nobody())
+
+        anyio.run(main)
+        results = list(read_records(out / "results.jsonl", Result))
+        found = {(result.solution.problem, result.solution.sample): _timeless(result) for result in results}
+        assert len(found) == len(results)
+        return found
+
+    return run
+
+
+def _timeless(result: Result) -> Result:
+    """The same result of a run that took no time: clocks differ from run to run."""
+    tree = msgspec.to_builtins(result)
+
+    def clear(part: Any) -> None:
+        for key, value in part.items() if isinstance(part, dict) else enumerate(part):  # pyright: ignore
+            if key == "seconds":
+                part[key] = 0.0
+            elif isinstance(value, dict | list | tuple):
+                clear(value)
+
+    tree = msgspec.json.decode(msgspec.json.encode(tree))
+    clear(tree)
+    return msgspec.convert(tree, Result)
+
+
+def _share(*parts: object) -> float:
+    """A number in [0, 1) that depends on ``parts`` alone."""
+    return int.from_bytes(hashlib.blake2b(msgspec.json.encode(parts), digest_size=6).digest(), "big") / 2**48

@@ -1,0 +1,117 @@
+"""What a log tells of a problem is what the ring said of it."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.policies import (
+    DraftOnly,
+    GenerateRows,
+    LearnedRouter,
+    Oracle,
+    RandomEscalation,
+    RewardThreshold,
+    TargetOnly,
+)
+from arbiter.log.history import histories
+from arbiter.ring import Models
+from protocols.events import Event
+from protocols.messages import Task
+from protocols.ports import Policy
+from protocols.records import Limits, Sampling, Solution
+
+Tasks = Callable[..., Task]
+Worlds = Callable[..., Models]
+Recorded = Callable[..., tuple[list[Solution], list[Event]]]
+
+EVERY_POLICY = [
+    DraftOnly(),
+    TargetOnly(),
+    RandomEscalation(0.5),
+    RewardThreshold(0.5),
+    LearnedRouter(0.5),
+    Oracle(0.0),
+    GenerateRows(),
+]
+
+
+def by_key(solutions: list[Solution]) -> dict[tuple[str, int], Solution]:
+    return {(solution.problem, solution.sample): solution for solution in solutions}
+
+
+def told(events: list[Event]) -> dict[tuple[str, int], Solution | None]:
+    return {problem.key: problem.solution() for problem in histories(events)}
+
+
+@pytest.mark.parametrize("policy", EVERY_POLICY)
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    fails=st.sampled_from([0.0, 0.05, 0.3]),
+    in_flight=st.integers(1, 4),
+    concurrency=st.integers(1, 12),
+    samples=st.integers(1, 3),
+    audit=st.sampled_from([0.0, 0.5, 1.0]),
+    limit=st.none() | st.floats(0.1, 20) | st.integers(1, 20),
+)
+def test_the_solution_of_a_log_is_that_of_the_ring(
+    policy: Policy, seed: int, fails: float, in_flight: int, concurrency: int, samples: int, audit: float,
+    limit: float | None, a_world: Worlds, a_task: Tasks, recorded: Recorded,
+) -> None:  # fmt: skip
+    models = a_world(seed, fails, slow=3.0, in_flight=in_flight)
+    limits, sampling = Limits(max_steps=5, max_tokens=14, deadline=limit), Sampling(target_samples=samples)
+    tasks = [
+        a_task(str(n), policy, audit=audit, limits=limits, sampling=sampling, sample=decoding, seed=decoding)
+        for n in range(4)
+        for decoding in range(2)
+    ]
+    solutions, events = recorded(models, tasks, concurrency)
+    assert len(solutions) == 8
+    assert told(events) == by_key(solutions)
+
+
+def test_what_comes_after_the_end_does_not_count(a_world: Worlds, a_task: Tasks, recorded: Recorded) -> None:
+    """At the deadline requests are still going on; that they were cancelled is written when they feel it."""
+    tasks = [a_task(str(n), Oracle(0.0), limits=Limits(deadline=0.5)) for n in range(3)]
+    solutions, events = recorded(a_world(slow=30.0), tasks)
+    ends = [event.seq for event in events if event.kind == "problem_ended"]
+    assert any(event.seq > ends[0] for event in events if event.kind == "call_cancelled")
+    assert {solution.finish for solution in solutions} == {"deadline"}
+    assert told(events) == by_key(solutions)
+
+
+def test_a_problem_is_told_as_soon_as_its_end_is_read(a_world: Worlds, a_task: Tasks, recorded: Recorded) -> None:
+    _, events = recorded(a_world(), [a_task(str(n)) for n in range(3)], 1)
+    read: list[int] = []
+
+    def reading() -> Iterator[Event]:
+        for event in events:
+            read.append(event.seq)
+            yield event
+
+    told_after = {problem.key[0]: read[-1] for problem in histories(reading())}
+    assert told_after == {event.problem: event.seq for event in events if event.kind == "problem_ended"}
+
+
+def test_an_unfinished_problem_has_its_kept_steps_and_no_solution(
+    a_world: Worlds, a_task: Tasks, recorded: Recorded
+) -> None:
+    [solution], events = recorded(a_world(seed=3), [a_task(policy=RewardThreshold(0.5))])
+    assert len(solution.steps) > 1
+    [cut] = [event.seq for event in events if event.kind == "problem_ended"]
+    [unfinished] = histories(events[:cut])
+    assert unfinished.solution() is None
+    assert tuple(unfinished.steps()) == solution.steps
+
+
+def test_every_event_but_the_first_of_a_problem_has_a_cause_that_was_written_before(
+    a_world: Worlds, a_task: Tasks, recorded: Recorded
+) -> None:
+    tasks = [a_task(str(n), policy, audit=1.0) for n, policy in enumerate(EVERY_POLICY)]
+    _, events = recorded(a_world(slow=2.0), tasks)
+    written: set[str | None] = {task.id for task in tasks}
+    for event in events:
+        assert event.cause in written, event
+        written.add(event.id)

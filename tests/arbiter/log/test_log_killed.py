@@ -1,0 +1,152 @@
+"""Runs that are killed with SIGKILL, again and again, and continued each time."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arbiter.log.reading import LOG, LogFile
+from arbiter.results import Result
+from arbiter.runs import read_records
+from protocols.events import CallFailed, Event, Generated, Scored
+
+DRIVER = Path(__file__).parent / "killed_run.py"
+SECONDS = 120.0
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
+
+
+def start(command: Sequence[str | Path]) -> "subprocess.Popen[bytes]":
+    """A process in a group of its own."""
+    return subprocess.Popen(
+        command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
+
+
+def run_to_end(command: Sequence[str | Path]) -> str:
+    """What it told on standard error."""
+    process = start(command)
+    _, told = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, told.decode()
+    return told.decode()
+
+
+def kill_at(size: int, log: Path, command: Sequence[str | Path]) -> None:
+    """Run until the log has so many bytes, and more than before by a line or two, and kill the whole group then."""
+    size = max(size, (log.stat().st_size if log.exists() else 0) + 3000)
+    process = start(command)
+    until = time.monotonic() + SECONDS
+    while not log.exists() or log.stat().st_size < size:
+        assert process.poll() is None, f"it ended before the log had {size} bytes: {process.communicate()[1].decode()}"
+        assert time.monotonic() < until
+        time.sleep(0.0005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=SECONDS)
+    assert process.returncode == -signal.SIGKILL
+
+
+def moments(whole: int, kills: int, seed: int) -> list[int]:
+    """Sizes of the log, spread over its life."""
+    draw = random.Random(seed)
+    found = sorted(draw.randrange(int(0.95 * whole)) for _ in range(kills))
+    print(f"seed {seed}: killed at {found} of {whole} bytes")  # noqa: T201 - of a failed test
+    return found
+
+
+def solved(folder: Path) -> dict[str, Any]:
+    """Transcripts, ends and grades."""
+    return {
+        result.solution.problem: (
+            [(step.kept.author, step.kept.text) for step in result.solution.steps],
+            result.solution.finish,
+            result.grade,
+        )
+        for result in read_records(folder / "results.jsonl", Result)
+    }
+
+
+def answers(events: Sequence[Event]) -> dict[str | None, int]:
+    """The line of the outcome of each request that has one."""
+    return {event.cause: event.seq for event in events if isinstance(event.payload, Generated | Scored | CallFailed)}
+
+
+def check(events: list[Event], sessions: int) -> None:
+    """One piece, one end a problem, and no request after its answer."""
+    assert [event.seq for event in events] == list(range(len(events)))
+    assert [event.kind for event in events].count("run_started") == sessions
+    assert [event.mono for event in events] == sorted(event.mono for event in events)
+    assert set(Counter(event.problem for event in events if event.kind == "problem_ended").values()) <= {1}
+    known = answers(events)
+    again = [event.id for event in events if event.kind == "asked" and event.seq > known.get(event.id, len(events))]
+    assert again == []
+
+
+def test_a_run_that_is_killed_twenty_times_is_the_run_that_was_never_killed(tmp_path: Path) -> None:
+    undisturbed, run, asked = tmp_path / "undisturbed", tmp_path / "run", tmp_path / "asked"
+    run_to_end([sys.executable, DRIVER, undisturbed, tmp_path / "asked before"])
+    whole, log, command = (undisturbed / LOG).stat().st_size, run / LOG, [sys.executable, DRIVER, run, asked]
+    known, made = set[str | None](), 0
+    for session, size in enumerate(moments(whole, 20, seed=1), start=1):
+        kill_at(size, log, command)
+        requests = asked.read_text().split() if asked.exists() else []
+        assert known.isdisjoint(requests[made:])
+        events = list(LogFile(log))
+        check(events, sessions=session)
+        known, made = set(answers(events)), len(requests)
+    run_to_end(command)
+    check(list(LogFile(log)), sessions=21)
+    assert known.isdisjoint(asked.read_text().split()[made:])
+    assert solved(run) == solved(undisturbed)
+    assert len(solved(run)) == 40
+
+
+def test_a_pocket_run_that_is_killed_is_the_run_that_was_never_killed(tmp_path: Path) -> None:
+    """The pocket models answer what they answered, whatever else was in their batch."""
+    undisturbed, run = tmp_path / "undisturbed", tmp_path / "run"
+    arbiter = Path(sys.executable).parent / "arbiter"
+    command = [arbiter, "bench", "pocket", "--limit", "24", "--out"]
+    run_to_end([*command, undisturbed])
+    for session, size in enumerate(moments((undisturbed / LOG).stat().st_size, 6, seed=2), start=1):
+        kill_at(size, run / LOG, [*command, run])
+        check(list(LogFile(run / LOG)), sessions=session)
+    told = run_to_end([arbiter, "bench", "--resume", run])
+    check(list(LogFile(run / LOG)), sessions=7)
+    assert "the run is continued: " in told
+    assert solved(run) == solved(undisturbed)
+
+
+def test_a_killed_process_leaves_its_run_to_the_next_and_a_living_one_does_not(tmp_path: Path) -> None:
+    run, command = tmp_path / "run", [sys.executable, DRIVER, tmp_path / "run", tmp_path / "asked"]
+    first = start(command)
+    while not (run / LOG).exists() or (run / LOG).stat().st_size < 1000:
+        assert first.poll() is None
+        time.sleep(0.0005)
+    os.killpg(first.pid, signal.SIGSTOP)
+    second = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert second.returncode != 0
+    assert f"RunError: another process is writing the run {run}" in second.stderr
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    run_to_end(command)
+    assert len(solved(run)) == 40
+
+
+@pytest.mark.parametrize("size", [3_000, 100_000])
+def test_a_full_disk_stops_a_run_which_can_be_continued(tmp_path: Path, size: int) -> None:
+    run, command = tmp_path / "run", [sys.executable, DRIVER, tmp_path / "run", tmp_path / "asked"]
+    ended = subprocess.run([*command, str(size)], capture_output=True, text=True, timeout=SECONDS, check=False)
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last.endswith(f"cannot write the log {run / LOG}: File too large; the run was stopped, and can be resumed")
+    requests = (tmp_path / "asked").read_text().split()
+    known = answers(list(LogFile(run / LOG)))
+    run_to_end(command)
+    assert known.keys().isdisjoint((tmp_path / "asked").read_text().split()[len(requests) :])
+    run_to_end([sys.executable, DRIVER, tmp_path / "undisturbed", tmp_path / "asked before"])
+    assert solved(run) == solved(tmp_path / "undisturbed")

@@ -1,0 +1,187 @@
+"""A run that was cut anywhere and is continued is the run that was never cut."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from arbiter.config import Config
+from arbiter.data import Problem
+from arbiter.log.reading import LOG, LogFile
+from arbiter.log.run import Run
+from arbiter.results import Result
+from arbiter.ring import Models
+from arbiter.rows import Row
+from arbiter.runs import read_records
+from protocols.events import CallCancelled, Event, Outcome
+from protocols.ports import GenerationRequest, ScoreRequest
+from protocols.records import Solution
+
+Configs = Callable[..., Config]
+Worlds = Callable[..., Models]
+Results = dict[tuple[str, int], Result]
+RunIn = Callable[..., Results]
+
+PROBLEMS = [Problem(str(n), f"question {n}", "7") for n in range(3)]
+RUN_TYPES = ["draft", "target", "random", "router", "rsd", "oracle", "generate"]
+FAILS = 0.15
+
+
+def a_short_run(a_config: Configs, run_type: str, **keys: object) -> Config:
+    limits = {"max_steps": 3, "problems": 2}
+    return a_config(run_type=run_type, limits=limits, thresholds={"router": 0.4, "rsd": 0.6}, audit=0.5, **keys)
+
+
+def answered(log: Path) -> set[str]:
+    """The requests whose outcome is whole in the log."""
+    return {
+        event.cause or ""
+        for event in LogFile(log)
+        if isinstance(event.payload, Outcome) and not isinstance(event.payload, CallCancelled)
+    }
+
+
+def cut(whole: bytes, folder: Path, size: int) -> Path:
+    """A folder with nothing but the first ``size`` bytes of a log."""
+    folder.mkdir()
+    log = folder / LOG
+    log.write_bytes(whole[:size])
+    return log
+
+
+def ends_of_lines(whole: bytes) -> list[int]:
+    return [place + 1 for place, byte in enumerate(whole) if byte == ord("\n")]
+
+
+def told(log: Path) -> dict[tuple[str, int], Solution | None]:
+    return {problem.key: problem.solution() for problem in Run.open(log).problems()}
+
+
+def stored(folder: Path) -> dict[tuple[str, int], Solution | None]:
+    results = read_records(folder / "results.jsonl", Result)
+    return {(result.solution.problem, result.solution.sample): result.solution for result in results}
+
+
+class Asked(list[str]):
+    """Notes which requests reached a model."""
+
+    def __call__(self, request: GenerationRequest | ScoreRequest) -> None:
+        self.append(request.call)
+
+
+@pytest.mark.parametrize("run_type", RUN_TYPES)
+def test_a_run_cut_at_any_event_and_continued_is_the_run_that_was_not_cut(
+    a_config: Configs, a_world: Worlds, run_in: RunIn, tmp_path: Path, run_type: str
+) -> None:
+    config = a_short_run(a_config, run_type)
+    undisturbed = run_in(tmp_path / "undisturbed", config, a_world(1, FAILS), PROBLEMS)
+    whole = (tmp_path / "undisturbed" / LOG).read_bytes()
+    for size in ends_of_lines(whole):
+        log = cut(whole, tmp_path / str(size), size)
+        before, asked = answered(log), Asked()
+        assert run_in(log.parent, config, a_world(1, FAILS, asked=asked), PROBLEMS) == undisturbed, size
+        assert told(log) == stored(log.parent)
+        assert before.isdisjoint(asked)
+        assert len(set(asked)) == len(asked)
+        check_whole(list(LogFile(log)))
+
+
+@pytest.mark.parametrize("run_type", ["router", "generate"])
+def test_a_run_cut_in_any_line_and_continued_is_the_run_that_was_not_cut(
+    a_config: Configs, a_world: Worlds, run_in: RunIn, tmp_path: Path, run_type: str
+) -> None:
+    config = a_short_run(a_config, run_type)
+    undisturbed = run_in(tmp_path / "undisturbed", config, a_world(2), PROBLEMS)
+    whole = (tmp_path / "undisturbed" / LOG).read_bytes()
+    starts = [0, *ends_of_lines(whole)]
+    for start, end in pairwise(starts):
+        size = start + 1 + (start * 7919) % (end - start - 1)  # another place of each line
+        log = cut(whole, tmp_path / str(size), size)
+        assert run_in(log.parent, config, a_world(2), PROBLEMS) == undisturbed, size
+        assert LogFile(log).torn == 0
+        check_whole(list(LogFile(log)))
+
+
+def check_whole(events: list[Event]) -> None:
+    """Numbers without a gap, a clock that never goes back, and one end and one last grade a problem."""
+    assert [event.seq for event in events] == list(range(len(events)))
+    assert [event.mono for event in events] == sorted(event.mono for event in events)
+    assert len({event.run for event in events}) == 1
+    for kind in ("start_problem", "problem_ended", "graded"):
+        assert sorted(event.problem or "" for event in events if event.kind == kind) == ["0", "1", "2"]
+    assert [event.kind for event in events].count("run_started") in (1, 2)
+
+
+def test_several_samples_are_continued_one_by_one(
+    a_config: Configs, a_world: Worlds, run_in: RunIn, tmp_path: Path
+) -> None:
+    config = a_short_run(a_config, "rsd", sampling={"samples": 2, "temperature": 0.5})
+    undisturbed = run_in(tmp_path / "undisturbed", config, a_world(1), PROBLEMS)
+    whole = (tmp_path / "undisturbed" / LOG).read_bytes()
+    assert len(undisturbed) == 6
+    for size in ends_of_lines(whole)[::3]:
+        log = cut(whole, tmp_path / str(size), size)
+        before, asked = answered(log), Asked()
+        assert run_in(log.parent, config, a_world(1, asked=asked), PROBLEMS) == undisturbed
+        assert before.isdisjoint(asked)
+
+
+def test_a_run_may_be_cut_again_and_again(a_config: Configs, a_world: Worlds, run_in: RunIn, tmp_path: Path) -> None:
+    config = a_short_run(a_config, "oracle")
+    undisturbed = run_in(tmp_path / "undisturbed", config, a_world(1), PROBLEMS)
+    run_in(tmp_path / "cut", config, a_world(1), PROBLEMS)
+    log = tmp_path / "cut" / LOG
+    for session in range(1, 6):
+        log.write_bytes(log.read_bytes()[: 1000 * session])
+        assert run_in(tmp_path / "cut", config, a_world(1), PROBLEMS) == undisturbed
+    kinds = [event.kind for event in LogFile(log)]
+    assert kinds.count("problem_ended") == 3
+
+
+def test_a_finished_run_is_continued_without_any_request(
+    a_config: Configs, a_world: Worlds, run_in: RunIn, tmp_path: Path
+) -> None:
+    asked, config = Asked(), a_short_run(a_config, "oracle")
+    first = run_in(tmp_path, config, a_world(1), PROBLEMS)
+    assert run_in(tmp_path, config, a_world(1, asked=asked), PROBLEMS) == first
+    assert asked == []
+
+
+def test_a_request_that_failed_before_the_cut_fails_again_without_being_made(
+    a_config: Configs, a_world: Worlds, run_in: RunIn, tmp_path: Path
+) -> None:
+    config = a_short_run(a_config, "draft")
+    undisturbed = run_in(tmp_path / "undisturbed", config, a_world(1, fails=1.0), PROBLEMS[:1])
+    whole = (tmp_path / "undisturbed" / LOG).read_bytes()
+    [failure] = [event.seq for event in LogFile(tmp_path / "undisturbed" / LOG) if event.kind == "call_failed"]
+    log, asked = cut(whole, tmp_path / "cut", ends_of_lines(whole)[failure]), Asked()
+    assert run_in(log.parent, config, a_world(1, fails=0.0, asked=asked), PROBLEMS[:1]) == undisturbed
+    assert asked == []
+    assert "BackendError: the draft fell over at step 0, caused by OSError: no route" in str(undisturbed)
+
+
+def test_results_and_rows_are_made_again_from_the_log(
+    a_config: Configs, a_world: Worlds, run_in: RunIn, tmp_path: Path
+) -> None:
+    config = a_short_run(a_config, "generate")
+    run_in(tmp_path, config, a_world(1), PROBLEMS)
+    files = {path: sorted(path.read_bytes().splitlines()) for path in tmp_path.glob("*.jsonl") if path.name != LOG}
+    assert len(list(read_records(tmp_path / "rows.jsonl", Row))) > 3
+    for path in files:
+        path.unlink()
+    run_in(tmp_path, config, a_world(1), PROBLEMS)
+    assert {path: sorted(path.read_bytes().splitlines()) for path in files} == files
+
+
+def test_a_problem_that_ended_without_a_grade_is_graded_and_not_solved_again(
+    a_config: Configs, a_world: Worlds, run_in: RunIn, tmp_path: Path
+) -> None:
+    config, asked = a_short_run(a_config, "draft"), Asked()
+    undisturbed = run_in(tmp_path / "undisturbed", config, a_world(1), PROBLEMS[:1])
+    whole = (tmp_path / "undisturbed" / LOG).read_bytes()
+    [graded] = [event.seq for event in LogFile(tmp_path / "undisturbed" / LOG) if event.kind == "graded"]
+    log = cut(whole, tmp_path / "cut", ends_of_lines(whole)[graded - 1])
+    assert run_in(log.parent, config, a_world(1, asked=asked), PROBLEMS[:1]) == undisturbed
+    assert asked == []
+    assert [grade.right for grade in Run.open(log).grades().values()] == [True]
