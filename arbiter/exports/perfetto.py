@@ -2,7 +2,7 @@
 
 ::
 
-    arbiter RUN            the process
+    arbiter RUN            what all others are below
       problems in flight   counter
       requests of MODEL    counters
       ring                 a slice a problem; what the ring sends

@@ -14,7 +14,6 @@ from protocols.events import Event
 ACTORS = ("ring", "assembler", "drafter", "verifier", "router", "escalator")
 """The tracks of the actors, from top to bottom."""
 
-_PROCESS = 1
 _SEQUENCE = 1
 
 
@@ -27,7 +26,10 @@ class Tracks:
         self._counts: dict[str, int] = {}
 
     def open(self, first: Event, run_type: str) -> None:
-        """The process, its actors in their order, and what the run's clock was in the world's time."""
+        """The run, its actors in their order, and what the run's clock was in the world's time.
+
+        The run is a plain track: the UI sorts the tracks of a process by name, whatever order they ask for.
+        """
         clocks = self._packet(None)
         for clock, seconds in (
             (BuiltinClock.BUILTIN_CLOCK_BOOTTIME, first.mono),
@@ -38,7 +40,7 @@ class Tracks:
         packet = self._packet(None)
         track = packet.track_descriptor
         track.uuid, track.child_ordering = number("run"), TrackDescriptor.EXPLICIT
-        track.process.pid, track.process.process_name = _PROCESS, f"arbiter {run_type} {first.run}".replace("  ", " ")
+        track.name = f"arbiter {run_type} {first.run}".replace("  ", " ")
         self._write(packet)
         for actor in ACTORS:
             self.actor(actor)

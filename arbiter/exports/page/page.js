@@ -187,6 +187,8 @@
     return svg;
   }
 
+  const HALF_A_LABEL = 24; // pixels: a label nearer to the end than that stands before its mark, not around it
+
   function ticks(element, length) {
     const raw = (length || 1) / Math.max(2, Math.min(8, element.clientWidth / 90));
     const power = 10 ** Math.floor(Math.log10(raw));
@@ -196,7 +198,7 @@
     for (let at = 0; at <= length * 1.0001; at += step) marks.push(at);
     element.replaceChildren(...marks.map((at, index) => {
       const text = length < 0.1 ? `${+(at * 1000).toFixed(Math.max(0, digits - 3))} ms` : `${at.toFixed(digits)} s`;
-      const mark = make("span", { class: at > length * 0.96 && index ? "last" : null }, text);
+      const mark = make("span", { class: index && (1 - at / length) * element.clientWidth < HALF_A_LABEL ? "last" : null }, text);
       mark.style.left = `${(at / (length || 1)) * 100}%`;
       return mark;
     }));

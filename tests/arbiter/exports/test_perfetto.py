@@ -88,13 +88,13 @@ def test_every_effect_in_the_ring_has_an_arrow_from_its_cause(any_run: Run, tmp_
 
 def test_tracks_hang_below_the_run_and_its_actors_in_their_order(plain_run: Run, tmp_path: Path) -> None:
     trace = read(plain_run, tmp_path)
-    [process] = [track for track in trace.tracks.values() if track.HasField("process")]
+    [top] = [track for track in trace.tracks.values() if not track.parent_uuid]
     actors = [track for track in trace.tracks.values() if track.name in ACTORS]
-    assert process.process.process_name.startswith("arbiter router ")
-    assert process.child_ordering == TrackDescriptor.EXPLICIT
+    assert top.name.startswith("arbiter router ")
+    assert top.child_ordering == TrackDescriptor.EXPLICIT
     assert [track.name for track in sorted(actors, key=lambda track: track.sibling_order_rank)] == list(ACTORS)
-    assert {track.parent_uuid for track in actors} == {process.uuid}
-    assert all(track.parent_uuid in trace.tracks for track in trace.tracks.values() if track is not process)
+    assert {track.parent_uuid for track in actors} == {top.uuid}
+    assert all(track.parent_uuid in trace.tracks for track in trace.tracks.values() if track is not top)
 
 
 def test_lanes_of_an_actor_have_one_name_so_that_they_are_shown_as_one(plain_run: Run, tmp_path: Path) -> None:
