@@ -30,6 +30,10 @@ class Watcher(Protocol):
         """Models are being loaded."""
         ...
 
+    def notice(self, text: str) -> None:
+        """A line for the person who watches: an earlier session of the run was found."""
+        ...
+
     def started(self, solutions: int, earlier: Sequence[Result]) -> None:
         """The first problem is about to be let in; so many solutions are to come, one a problem and sample.
 
@@ -97,7 +101,10 @@ async def run_problems(
         results.append(result)
         watcher.solved(result)
 
-    watcher.started(len(problems) * config.sampling.samples, folder.results)
+    solutions = len(problems) * config.sampling.samples
+    for line in _notices(folder, solutions):
+        watcher.notice(line)
+    watcher.started(solutions, folder.results)
     tasks = _tasks_left(config, problems, folder)
     solving = anyio.CancelScope()
     async with anyio.create_task_group() as grading, services() as signals:
@@ -118,6 +125,15 @@ async def run_problems(
     summary = summary_of(config, results, round(folder.journal.seconds, 6), solving.cancel_called)
     await folder.finish(summary)
     return summary
+
+
+def _notices(folder: RunFolder, solutions: int) -> Iterator[str]:
+    earlier = folder.journal.earlier
+    if earlier.sessions:
+        under_way = f", {len(earlier.unfinished)} go on from where they were" if earlier.unfinished else ""
+        yield f"the run is continued: {len(folder.results)} of {solutions} are there already{under_way}"
+    if earlier.torn:
+        yield f"the last line of its log was half written ({earlier.torn} bytes) and has been cut off"
 
 
 def _tasks_left(config: Config, problems: Sequence[Problem], folder: RunFolder) -> Iterator[Task]:

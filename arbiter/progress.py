@@ -52,10 +52,6 @@ class Tallies:
         )
 
 
-def _continued(solutions: int, earlier: Sequence[Result]) -> str:
-    return f"the run is continued: {len(earlier)} of {solutions} are there already"
-
-
 class PlainWatcher:
     """Some ten lines over a run, on standard error."""
 
@@ -67,10 +63,11 @@ class PlainWatcher:
     def loading(self, config: Config) -> None:
         self._print(f"loading models for {config.run_type}")
 
+    def notice(self, text: str) -> None:
+        self._print(text)
+
     def started(self, solutions: int, earlier: Sequence[Result]) -> None:
         self._solutions, self._tallies = solutions, Tallies(earlier)
-        if earlier:
-            self._print(_continued(solutions, earlier))
 
     def solved(self, result: Result) -> None:
         if news := self._tallies.add(result):
@@ -110,13 +107,14 @@ class LiveWatcher:
         self._run_type = config.run_type
         self._progress.update(self._task, description=f"{config.run_type}: loading models")
 
+    def notice(self, text: str) -> None:
+        self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     def started(self, solutions: int, earlier: Sequence[Result]) -> None:
         self._tallies = Tallies(earlier)
-        if earlier:
-            self._progress.console.print(_continued(solutions, earlier), highlight=False, soft_wrap=True)
         self._progress.update(self._task, description=self._run_type, total=solutions, completed=len(earlier))
 
     def solved(self, result: Result) -> None:
         if news := self._tallies.add(result):
-            self._progress.console.print(news, highlight=False, markup=False, soft_wrap=True)
+            self.notice(news)
         self._progress.update(self._task, completed=self._tallies.solved, figures=self._tallies.line())

@@ -16,7 +16,7 @@ from arbiter.log.history import ProblemHistory
 from arbiter.log.run import Run
 from arbiter.log.times import StepTimes
 from arbiter.reports.tables import seconds
-from protocols.errors import RunError
+from protocols.errors import ConfigError, RunError
 from protocols.events import EscalateStep, Generated, Graded, ProblemEnded, RunEnded, StepChosen
 from protocols.records import Role
 
@@ -81,6 +81,8 @@ def show_command(
     """
 
     def action() -> int:
+        if slowest is not None and slowest < 1:
+            raise ConfigError(f"--slowest {slowest}: it is a number of problems, 1 or more")
         opened = Run.open(run)
         if follow:
             return _follow(opened, problem)

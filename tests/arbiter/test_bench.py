@@ -36,6 +36,9 @@ class Diary:
     def loading(self, config: Config) -> None:
         self.told.append(f"loading {config.run_type}")
 
+    def notice(self, text: str) -> None:
+        self.told.append(text)
+
     def started(self, solutions: int, earlier: Sequence[Result]) -> None:
         self.told.append(f"started {solutions}, {len(earlier)} there")
 
@@ -115,6 +118,19 @@ async def test_a_failing_problem_is_its_own_result_and_the_others_go_on(a_config
     assert [result.solution.problem for result in failed] == ["3"]
     assert "the model fell over" in (failed[0].grade.reason or "")
     assert failed[0].grade.right is None
+
+
+@pytest.mark.asyncio
+async def test_a_torn_log_is_repaired_with_a_notice(a_config: Configs, tmp_path: Path) -> None:
+    config, given, diary = a_config(run_type="draft"), problems(3), Diary()
+    await run(config, given, echoing(), tmp_path, Diary())
+    with (tmp_path / "events.jsonl").open("ab") as log:
+        log.write(b'{"v":1,"run"')
+    await run(config, given, echoing(), tmp_path, diary)
+    assert diary.told[:2] == [
+        "the run is continued: 3 of 3 are there already",
+        "the last line of its log was half written (12 bytes) and has been cut off",
+    ]
 
 
 @pytest.mark.asyncio
