@@ -9,6 +9,7 @@ import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from actors.actor import Actor, Posts
+from actors.contexts import context_after, finish_reason
 from actors.docket import Docket
 from actors.seeds import unit_draw
 from actors.telling import told
@@ -28,7 +29,7 @@ from protocols.messages import (
     Task,
 )
 from protocols.ports import Journal
-from protocols.records import Candidate, FinishReason, Limits, Solution, Step, StepRecord, Transcript, Verdict
+from protocols.records import Candidate, FinishReason, Solution, StepRecord, Verdict
 
 
 class Assembler(Actor[AssemblerMail]):
@@ -111,7 +112,7 @@ class Assembler(Actor[AssemblerMail]):
         context, task = message.context, message.context.task
         progress.steps.append(record)
         self._chosen(task, record)
-        progress.finish = finish_reason(progress.steps, task.limits)
+        progress.finish = finish_reason(context, record.kept)
         if _audited(task, context.step, record):
             progress.audits_open += 1
             audit = AuditStep(context=context, cause=message.id, draft=record.candidates[0], target=record.kept)
@@ -119,8 +120,7 @@ class Assembler(Actor[AssemblerMail]):
         if progress.finish is not None:
             progress.settle()
             return
-        kept = Step(text=record.kept.text, author=record.kept.author)
-        await self._ask(next_context(task, context.transcript.extended(kept), progress.steps), message.id)
+        await self._ask(context_after(context, record.kept), message.id)
 
 
 class _Progress:
@@ -154,6 +154,7 @@ class _Progress:
             calls=docket.calls(self.task),
             error=self.error,
             sample=self.task.sample,
+            predrafts=docket.predrafts(self.task),
         )
 
 
@@ -171,28 +172,6 @@ def _ended(message: StartProblem, solution: Solution) -> Entry:
     )
 
 
-def next_context(task: Task, transcript: Transcript, steps: list[StepRecord]) -> Context:
-    """The context of the step after ``steps``, with the tokens that the limits leave for it."""
-    limits = task.limits
-    left = min(limits.step_tokens, limits.max_tokens - _kept_tokens(steps))
-    return Context(task=task, step=len(steps), transcript=transcript, max_tokens=left)
-
-
-def finish_reason(steps: list[StepRecord], limits: Limits) -> FinishReason | None:
-    """Whether the newest step ends the problem, and why; None if the next step is to be asked for."""
-    kept = steps[-1].kept
-    if kept.ending == "end":
-        return "answered"
-    if _kept_tokens(steps) >= limits.max_tokens:
-        return "max_tokens"
-    if kept.ending == "limit":
-        return "step_limit"
-    newest = [record.kept.text.strip() for record in steps[-limits.repeats :]]
-    if len(newest) == limits.repeats and len(set(newest)) == 1:
-        return "loop" if newest[0] else "empty_steps"
-    return "max_steps" if len(steps) >= limits.max_steps else None
-
-
 def regenerated_record(draft: Candidate | None, targets: tuple[Candidate, ...]) -> StepRecord:
     """The record of a step that the target wrote, alone or in place of a rejected ``draft``."""
     if draft is None:
@@ -206,10 +185,6 @@ def chosen_record(verdict: Verdict, draft: Candidate | None, targets: tuple[Cand
     author = "draft" if verdict == "keep_draft" else "target"
     index = next(i for i, candidate in enumerate(candidates) if candidate.author == author)
     return StepRecord(candidates=candidates, chosen=index, verdict=verdict)
-
-
-def _kept_tokens(steps: list[StepRecord]) -> int:
-    return sum(record.kept.usage.completion_tokens for record in steps)
 
 
 def _audited(task: Task, step: int, record: StepRecord) -> bool:

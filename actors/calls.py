@@ -14,7 +14,7 @@ from protocols.errors import BackendError, RecordedError
 from protocols.events import AnyPayload, Asked, CallCancelled, CallFailed, CallRetried, Entry, Generated, Scored
 from protocols.messages import Message
 from protocols.ports import GenerationRequest, Generator, Journal, Scorer, ScoreRequest
-from protocols.records import Model, Usage
+from protocols.records import Model, Predrafts, Usage
 
 Answered = TypeVar("Answered", Generated, Scored)
 
@@ -39,6 +39,11 @@ class Call:
         self.model: Model = model
         self.index = index
         self.id = f"{message.id}/{model}/{index}"
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether nobody has asked for its answer yet: a draft ``index`` steps ahead of its message's."""
+        return self.model == "draft" and self.index > 0
 
     def asked(self) -> Entry:
         return self._entry(self.id, self.message.id, Asked(self.model, self.index))
@@ -102,6 +107,8 @@ class Calls:
             async with limiter:
                 await self._journal.write(call.asked())
                 counted = until_recorded.enter_context(self._docket.request(call.message.context.task, call.model))
+                if call.is_ahead:
+                    self._docket.count_predrafts(call.message.context.task, Predrafts(started=1))
                 answered = await self._asked(call, ask)
             await self._journal.write(call.ended(answered))  # the limit is held around the model's call alone
             counted.usage = answered.cost

@@ -12,7 +12,7 @@ import anyio
 
 from protocols.errors import ClosedError, ProblemError
 from protocols.messages import Task
-from protocols.records import Model, Tally, Usage
+from protocols.records import Model, Predrafts, Tally, Usage
 
 
 class Request:
@@ -88,6 +88,15 @@ class Docket:
                 calls[model] = calls.get(model, Tally()) + Tally(requests=running, cancelled=running)
         return calls
 
+    def count_predrafts(self, task: Task, more: Predrafts) -> None:
+        """Add to what was drafted ahead for ``task``."""
+        entry = self._entry(task)
+        entry.predrafts = entry.predrafts + more
+
+    def predrafts(self, task: Task) -> Predrafts:
+        """What was drafted ahead for ``task`` so far."""
+        return self._entry(task).predrafts
+
     def _entry(self, task: Task) -> "_Entry":
         """Raises ``ClosedError`` if the problem was closed: its work is cancelled, and may not have felt it yet."""
         if task not in self._open:
@@ -100,6 +109,7 @@ class _Entry:
         self.scopes: set[anyio.CancelScope] = set()
         self.calls: dict[Model, Tally] = {}
         self.running: Counter[Model] = Counter()
+        self.predrafts = Predrafts()
 
     def add(self, model: Model, tally: Tally) -> None:
         self.calls[model] = self.calls.get(model, Tally()) + tally

@@ -1,19 +1,31 @@
-"""The Drafter owns the draft model."""
+"""The Drafter owns the draft model. It drafts what it is asked for, and ahead of that what may be asked for next."""
 
 from typing import ClassVar
 
+import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from actors.actor import Actor, Posts
 from actors.calls import Calls
+from actors.contexts import context_after, finish_reason
 from actors.docket import Docket
+from actors.later import Later
 from actors.writing import Writer
-from protocols.messages import DrafterMail, StepDrafted
-from protocols.ports import Generator, Seat
+from protocols.errors import ClosedError
+from protocols.events import Entry, Predrafted
+from protocols.messages import Context, DrafterMail, StepDrafted, Task
+from protocols.ports import Generator, Journal, Seat
+from protocols.records import Candidate, Predrafts
 
 
 class Drafter(Actor[DrafterMail]):
-    """Writes the draft of a step; at most ``model.in_flight`` requests are at the model at once."""
+    """Writes the draft of a step; at most ``model.in_flight`` requests are at the model at once.
+
+    While its draft is scored, or the target writes another one, it drafts up to ``lookahead`` next steps on top of it,
+    as if it will be kept. Such a pre-draft is used for exactly the context that it was written for, so that transcripts
+    are the same as without; one that cannot be used any more is cancelled. Pre-drafts yield: none is begun unless there
+    is room at the model, and when a draft that somebody waits for finds no room, the newest pre-draft gives way.
+    """
 
     name: ClassVar[str] = "drafter"
 
@@ -23,14 +35,20 @@ class Drafter(Actor[DrafterMail]):
         posts: Posts,
         docket: Docket,
         calls: Calls,
+        journal: Journal,
         model: Seat[Generator],
+        lookahead: int,
     ) -> None:
         super().__init__(inbox, posts, docket)
         self._writer = Writer("draft", self.name, model, calls)
+        self._journal = journal
+        self._lookahead = lookahead
+        self._ahead: dict[Task, list[_Predraft]] = {}
 
     async def serve(self, message: DrafterMail) -> None:
         context, policy = message.context, message.context.task.policy
-        draft = await self._writer.candidate(message)
+        is_known = self._journal.recall(f"{message.id}/draft/0") is not None
+        draft = await (self._writer.candidate(message) if is_known else self._draft(message))
         drafted = StepDrafted(context=context, cause=message.id, draft=draft)
         if policy.scale is not None:
             await self._posts.to_verifier(drafted, self.name)
@@ -38,3 +56,119 @@ class Drafter(Actor[DrafterMail]):
             await self._posts.to_router(drafted, self.name)
         else:
             await self._posts.to_assembler(drafted, self.name)
+        if self._lookahead and policy.decides and not is_known:  # what comes next is known as well, or soon will be
+            await self._look_ahead(message, draft)
+
+    async def _draft(self, message: DrafterMail) -> Candidate:
+        """The draft for ``message``, written ahead or now."""
+        predraft = self._take(message.context)
+        if predraft is not None and (draft := await predraft.written()) is not None:
+            self._use(message, predraft, draft)
+            return draft
+        self._make_room()
+        return await self._writer.candidate(message)
+
+    def _use(self, message: DrafterMail, predraft: "_Predraft", draft: Candidate) -> None:
+        context = message.context
+        used = Predrafted(predraft.call)
+        self._journal.note(
+            Entry(
+                f"{message.id}/draft/0", self.name, used, message.id, context.task.id, context.task.sample, context.step
+            )
+        )
+        self._docket.count_predrafts(context.task, Predrafts(hits=1, wasted_tokens=-draft.usage.completion_tokens))
+
+    def _take(self, context: Context) -> "_Predraft | None":
+        """The pre-draft for ``context``; if there is none, all others of its problem have missed, and are dropped."""
+        ahead = self._ahead.get(context.task, [])
+        for predraft in ahead:
+            if predraft.context == context:
+                predraft.taken = True
+                predraft.over.set()
+                return predraft
+        for predraft in ahead:
+            predraft.drop()
+        return None
+
+    def _make_room(self) -> None:
+        """If a draft that somebody waits for finds no room, the newest pre-draft at the model gives way."""
+        if self._lookahead and not self._writer.has_room:
+            running = [one for ahead in self._ahead.values() for one in ahead if one.is_running and not one.taken]
+            if running:
+                running[-1].drop()
+
+    async def _look_ahead(self, message: DrafterMail, draft: Candidate) -> None:
+        """Draft next steps on top of ``draft``; lives until all of them are used, dropped, or the problem is closed."""
+        task, context = message.context.task, message.context
+        mine: list[_Predraft] = []
+        try:
+            for depth in range(1, self._lookahead + 1):
+                if finish_reason(context, draft) is not None:
+                    break
+                context = context_after(context, draft)
+                predraft = next((one for one in self._ahead.get(task, []) if one.context == context), None)
+                if predraft is None:
+                    if not self._writer.has_room:
+                        break
+                    predraft = _Predraft(context, f"{message.id}/draft/{depth}")
+                    mine.append(predraft)
+                    self._ahead.setdefault(task, []).append(predraft)
+                    await self._write_ahead(message, predraft, depth)
+                written = await predraft.written()
+                if written is None:
+                    break
+                draft = written
+            for predraft in mine:
+                await predraft.over.wait()
+        finally:
+            self._forget(task, mine)
+
+    async def _write_ahead(self, message: DrafterMail, predraft: "_Predraft", depth: int) -> None:
+        """A pre-draft that fails is as if it had never been begun: its step is asked for in its turn."""
+        task = message.context.task
+        with predraft.scope:
+            try:
+                draft = await self._writer.candidate_ahead(message, predraft.context, depth)
+            except Exception as error:  # the log has its cause
+                predraft.answer.fail(error)
+            else:
+                self._docket.count_predrafts(task, Predrafts(wasted_tokens=draft.usage.completion_tokens))
+                predraft.answer.set(draft)
+        if predraft.scope.cancelled_caught:
+            predraft.drop()
+
+    def _forget(self, task: Task, predrafts: "list[_Predraft]") -> None:
+        left = [one for one in self._ahead.get(task, []) if one not in predrafts]
+        if left:
+            self._ahead[task] = left
+        else:
+            self._ahead.pop(task, None)
+
+
+class _Predraft:
+    """A draft that nobody has asked for yet. ``over`` is set once it was taken, or dropped."""
+
+    def __init__(self, context: Context, call: str) -> None:
+        self.context = context
+        self.call = call
+        self.answer = Later[Candidate]()
+        self.scope = anyio.CancelScope()
+        self.over = anyio.Event()
+        self.taken = False
+
+    @property
+    def is_running(self) -> bool:
+        return not self.answer.is_there
+
+    def drop(self) -> None:
+        """It cannot be used any more, or has to give way."""
+        self.scope.cancel()
+        self.answer.fail(ClosedError("the pre-draft was dropped"))
+        self.over.set()
+
+    async def written(self) -> Candidate | None:
+        """The candidate, once it is written; None if it failed or was dropped."""
+        try:
+            return await self.answer.wait()
+        except Exception:
+            return None

@@ -25,6 +25,11 @@ class Later(Generic[Value]):
             self._error = error
             self._there.set()
 
+    @property
+    def is_there(self) -> bool:
+        """Whether it was set, or failed."""
+        return self._there.is_set()
+
     async def wait(self) -> Value:
         """The value, once it is there. Raises the error if it failed."""
         await self._there.wait()

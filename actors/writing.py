@@ -4,7 +4,7 @@ import anyio
 
 from actors.calls import Call, Calls
 from actors.seeds import step_seed
-from protocols.messages import DraftStep, EscalateStep
+from protocols.messages import Context, DraftStep, EscalateStep
 from protocols.ports import GenerationRequest, Generator, Seat
 from protocols.records import Candidate, Role
 
@@ -19,10 +19,21 @@ class Writer:
         self._limiter = anyio.CapacityLimiter(seat.in_flight)
         self._calls = calls
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a request would be made at once."""
+        return self._limiter.available_tokens > 0
+
     async def candidate(self, message: DraftStep | EscalateStep, sample: int = 0) -> Candidate:
         """One candidate for the context of ``message``."""
-        context, task = message.context, message.context.task
-        call = Call(self._actor, message, self._role, sample)
+        return await self._write(message.context, Call(self._actor, message, self._role, sample), sample)
+
+    async def candidate_ahead(self, message: DraftStep | EscalateStep, context: Context, depth: int) -> Candidate:
+        """One candidate for ``context``, which may come ``depth`` steps after that of ``message``."""
+        return await self._write(context, Call(self._actor, message, self._role, depth), 0)
+
+    async def _write(self, context: Context, call: Call, sample: int) -> Candidate:
+        task = context.task
         request = GenerationRequest(
             problem=task.id,
             step=context.step,

@@ -121,7 +121,8 @@ class Config(Table, frozen=True):
 
     ``audit`` is the share of escalations whose both candidates the PRM scores off the path. ``cpu_threads`` is how
     many threads one operation of a model in process uses on a CPU (torch's own default if not set); tiny models
-    are fastest with 1, since each model has a worker thread anyway.
+    are fastest with 1, since each model has a worker thread anyway. ``lookahead`` is how many steps are drafted ahead
+    while a step is scored or regenerated; it changes no transcript.
     """
 
     models: ModelTables
@@ -131,6 +132,7 @@ class Config(Table, frozen=True):
     seed: int = 0
     separator: Annotated[str, msgspec.Meta(min_length=1)] = "\n\n"
     cpu_threads: Count | None = None
+    lookahead: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
     sampling: SamplingTable = SamplingTable()
     limits: LimitsTable = LimitsTable()
     data: DataTable = DataTable()

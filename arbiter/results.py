@@ -11,7 +11,7 @@ from arbiter.grading import Grade
 from arbiter.grading.answers import Reference
 from arbiter.model_tables import PriceTable
 from arbiter.samples import Estimate, MajorityVote, majority_vote, mean_accuracy, pass_at_each
-from protocols.records import FinishReason, Model, Record, Role, Solution, StepRecord, Tally
+from protocols.records import FinishReason, Model, Predrafts, Record, Role, Solution, StepRecord, Tally
 
 
 class Result(Record, frozen=True):
@@ -109,6 +109,7 @@ class Summary(Record, frozen=True):
     pass_at_k: dict[int, Estimate] = msgspec.field(default_factory=dict[int, Estimate])
     majority_vote: MajorityVote | None = None
     cost: Cost | None = None
+    predrafts: Predrafts = Predrafts()
 
 
 def summary_of(
@@ -159,6 +160,7 @@ def summarise(
         pass_at_k=pass_at_each(problems, samples),
         majority_vote=majority_vote(problems),
         cost=_cost(calls, prices) if prices else None,
+        predrafts=sum((result.solution.predrafts for result in results), Predrafts()),
     )
 
 

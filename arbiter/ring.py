@@ -9,8 +9,9 @@ import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from actors.actor import Actor, Posts
-from actors.assembler import Assembler, next_context
+from actors.assembler import Assembler
 from actors.calls import Calls
+from actors.contexts import first_context
 from actors.docket import Docket
 from actors.drafter import Drafter
 from actors.escalator import Escalator
@@ -82,8 +83,8 @@ class Ring:
         if watch is not None:
             self._watches[task] = watch
         try:
-            first = next_context(task, task.transcript, [])
-            await self._posts.to_assembler(StartProblem(context=first, cause=task.id), "ring")
+            start = StartProblem(context=first_context(task), cause=task.id)
+            await self._posts.to_assembler(start, "ring")
             return await reply.wait()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             raise ClosedError(f"the ring was closed before problem {task.id!r} was in it") from error
@@ -110,9 +111,12 @@ class Ring:
 
 
 @asynccontextmanager
-async def open_ring(models: Models, mailbox: int = 16, journal: Journal | None = None) -> AsyncGenerator[Ring]:
+async def open_ring(
+    models: Models, mailbox: int = 16, journal: Journal | None = None, lookahead: int = 0
+) -> AsyncGenerator[Ring]:
     """A running ring. ``mailbox`` is the capacity of each actor's mailbox; 1 is enough (see ``actors.actor``).
 
+    Up to ``lookahead`` steps are drafted ahead while a step is scored or regenerated (``actors.drafter``).
     Everything that happens is written into ``journal``, if one is given (``arbiter.log.open_journal``).
     """
     journal = journal or NoJournal()
@@ -131,7 +135,7 @@ async def open_ring(models: Models, mailbox: int = 16, journal: Journal | None =
             Router(router_inbox, posts, docket),
         ]
         if models.draft:
-            actors.append(Drafter(drafter_inbox, posts, docket, calls, models.draft))
+            actors.append(Drafter(drafter_inbox, posts, docket, calls, journal, models.draft, lookahead))
         if models.target:
             actors.append(Escalator(escalator_inbox, posts, docket, calls, models.target))
         async with services() as tasks:

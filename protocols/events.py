@@ -127,6 +127,12 @@ class Generated(Payload, frozen=True, tag="generated"):
         return self.usage if self.overhead is None else self.usage + self.overhead
 
 
+class Predrafted(Payload, frozen=True, tag="predrafted"):
+    """The step was drafted ahead: the answer to the request ``call`` is used, and none is made for it."""
+
+    call: str
+
+
 class Scored(Payload, frozen=True, tag="scored"):
     """A score in [0, 1], and the seconds that its request took."""
 
@@ -192,7 +198,7 @@ MessageEvent = (
     | StepFailed
 )
 Outcome = Generated | Scored | CallFailed | CallCancelled
-AnyPayload = RunStarted | RunEnded | MessageEvent | Asked | Outcome | CallRetried | ProblemEnded | Graded
+AnyPayload = RunStarted | RunEnded | MessageEvent | Asked | Predrafted | Outcome | CallRetried | ProblemEnded | Graded
 
 
 class Entry(msgspec.Struct, frozen=True):

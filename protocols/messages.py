@@ -41,12 +41,16 @@ class Task(msgspec.Struct, frozen=True, eq=False):
 
 
 class Context(msgspec.Struct, frozen=True):
-    """The context x_k of a step: its problem, its index k from 0, the steps before it, and the tokens it may take."""
+    """The context x_k of a step: its problem, its index k from 0, the steps before it, and the tokens it may take.
+
+    ``kept_tokens`` are those that the kept steps before it have used up.
+    """
 
     task: Task
     step: int
     transcript: Transcript
     max_tokens: int
+    kept_tokens: int = 0
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="kind"):

@@ -188,6 +188,23 @@ class Tally(Record, frozen=True):
         )
 
 
+class Predrafts(Record, frozen=True):
+    """Drafts that were begun before anybody asked for them: how many, how many of them were used (``hits``), and the
+    tokens of those that were written for nothing. Cancelled ones tell no tokens.
+    """
+
+    started: int = 0
+    hits: int = 0
+    wasted_tokens: int = 0
+
+    def __add__(self, other: "Predrafts") -> "Predrafts":
+        return Predrafts(
+            started=self.started + other.started,
+            hits=self.hits + other.hits,
+            wasted_tokens=self.wasted_tokens + other.wasted_tokens,
+        )
+
+
 class Solution(Record, frozen=True):
     """How a problem ended: its steps, why it ended, and how long it took, in seconds.
 
@@ -204,6 +221,7 @@ class Solution(Record, frozen=True):
     calls: dict[Model, Tally]
     error: str | None = None
     sample: int = 0
+    predrafts: Predrafts = Predrafts()
 
     def text(self, separator: str) -> str:
         """The whole answer: the kept steps with the separator between them."""

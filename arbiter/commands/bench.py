@@ -20,6 +20,7 @@ from arbiter.progress import LiveWatcher, PlainWatcher
 from arbiter.reports.tables import NOTHING, from_to, money, percent, seconds
 from arbiter.results import Cost, Summary
 from protocols.errors import ConfigError
+from protocols.records import Predrafts
 
 
 @app.command(name="bench")
@@ -137,6 +138,7 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
             (f"tokens of {model}", f"{tokens.kept} kept, {tokens.discarded} discarded, {tokens.prompt} read")
             for model, tokens in summary.tokens.items()
         ),
+        *([("drafted ahead", _ahead(summary.predrafts))] if summary.predrafts.started else ()),
         *([("cost", _cost(summary.cost))] if summary.cost else ()),
         ("ended by", ", ".join(f"{reason} {count}" for reason, count in summary.finish.items())),
         (
@@ -167,6 +169,10 @@ def _samples(summary: Summary) -> list[tuple[str, str]]:
 
 def _estimate(value: float | None, interval: Interval | None) -> str:
     return NOTHING if value is None else f"{percent(value)}  (95 % interval {from_to(interval)})"
+
+
+def _ahead(ahead: Predrafts) -> str:
+    return f"{ahead.started} steps, of which {ahead.hits} used; {ahead.wasted_tokens} tokens for nothing"
 
 
 def _cost(cost: Cost) -> str:

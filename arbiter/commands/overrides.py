@@ -54,6 +54,10 @@ class Overrides(PolicyOverrides):
     concurrency: int | None = None
     """How many problems are in the ring at once; each sample of a problem counts as one."""
 
+    lookahead: int | None = None
+    """How many steps are drafted ahead while a step is scored or regenerated. It changes no transcript, and costs draft
+    tokens; worth it where the draft's server has room."""
+
     samples: int | None = None
     """Decode each problem so many times, and report mean accuracy, pass@k and the majority's answer; needs a
     temperature above 0."""
@@ -66,6 +70,7 @@ class Overrides(PolicyOverrides):
         return given(
             run_type=self.run_type,
             audit=self.audit,
+            lookahead=self.lookahead,
             seed=self.seed,
             data=given(source=self.data, limit=self.limit),
             limits=given(problems=self.concurrency),

@@ -8,7 +8,7 @@ from actors.router import same_score_for_same_text
 from protocols import events
 from protocols.errors import RunError
 from protocols.events import Event
-from protocols.records import Audit, Candidate, Model, Rating, Role, Solution, StepRecord, Tally
+from protocols.records import Audit, Candidate, Model, Predrafts, Rating, Role, Solution, StepRecord, Tally
 
 Key = tuple[str, int]
 """A problem's id, and the number of its decoding."""
@@ -39,6 +39,11 @@ class CallHistory:
         return model_of(self.id)
 
     @property
+    def is_ahead(self) -> bool:
+        """Whether nobody had asked for it yet: a draft that was begun ahead."""
+        return self.model == "draft" and not self.id.endswith("/0")
+
+    @property
     def outcome(self) -> events.Outcome | None:
         payload = None if self.ended is None else self.ended.payload
         return payload if isinstance(payload, events.Outcome) else None
@@ -51,6 +56,7 @@ class ProblemHistory:
         self.start = start
         self.messages: dict[str, Event] = {start.id: start}
         self.calls: dict[str, CallHistory] = {}
+        self.reused: dict[str, Event] = {}
         self.ended: Event | None = None
 
     @property
@@ -71,6 +77,8 @@ class ProblemHistory:
         match event.payload:
             case events.Asked():
                 self.calls[event.id] = CallHistory(event.id, event)
+            case events.Predrafted():
+                self.reused[event.id] = event
             case events.Generated() | events.Scored() | events.CallFailed() | events.CallCancelled():
                 self._call(event).ended = event
             case events.CallRetried():
@@ -107,7 +115,21 @@ class ProblemHistory:
             calls=self.tallies(),
             error=self.end.error,
             sample=self.key[1],
+            predrafts=self.predrafts(),
         )
+
+    def answers(self) -> dict[str, CallHistory]:
+        """All requests by their ids, and by the id that a draft written ahead would have had in its turn."""
+        drafts = {name: self.calls.get(_written_as(event)) for name, event in self.reused.items()}
+        return {**self.calls, **{name: call for name, call in drafts.items() if call is not None}}
+
+    def predrafts(self) -> Predrafts:
+        """What was drafted ahead."""
+        ahead = [call for call in self.calls.values() if call.is_ahead]
+        used = {_written_as(event) for event in self.reused.values()}
+        wasted = (call.outcome for call in ahead if call.id not in used)
+        tokens = sum(outcome.usage.completion_tokens for outcome in wasted if isinstance(outcome, events.Generated))
+        return Predrafts(started=len(ahead), hits=len(self.reused), wasted_tokens=tokens)
 
     def tallies(self) -> dict[Model, Tally]:
         """Requests by model; those without an outcome as cancelled."""
@@ -181,7 +203,13 @@ class ProblemHistory:
         return None
 
     def _outcome(self, call: str) -> events.Outcome | None:
-        return self.calls[call].outcome if call in self.calls else None
+        name = _written_as(self.reused[call]) if call in self.reused else call
+        return self.calls[name].outcome if name in self.calls else None
+
+
+def _written_as(event: Event) -> str:
+    """The id of the request whose answer a step that was drafted ahead has."""
+    return event.payload.call if isinstance(event.payload, events.Predrafted) else event.id
 
 
 def histories(log: Iterable[Event]) -> Iterator[ProblemHistory]:

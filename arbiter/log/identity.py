@@ -14,6 +14,7 @@ from arbiter.data import Problem
 OPERATIONAL = (
     "cpu_threads",
     "limits.problems",
+    "lookahead",
     "log.level",
     "log.sync",
     "models.*.api_key_env",

@@ -91,7 +91,7 @@ class Recorder:
     def _remember(self) -> None:
         for problem in self.earlier.unfinished.values():
             self._messages.update(problem.messages)
-            self._outcomes.update({name: call.outcome for name, call in problem.calls.items() if call.outcome})
+            self._outcomes.update({name: call.outcome for name, call in problem.answers().items() if call.outcome})
             self._spent[problem.start.id] = self.earlier.mono - problem.start.mono
 
     def _stamped(self, entry: Entry) -> Event:

@@ -32,7 +32,8 @@ def step_times(problem: ProblemHistory, step: int) -> StepTimes | None:
     kept = [m.mono for m in messages if m.to == "assembler" and isinstance(m.payload, _KEEPING)]
     if not asked or not kept:
         return None
-    calls = [call for call in problem.calls.values() if call.asked is not None and call.asked.step == step]
+    asked_here = (call for call in problem.calls.values() if call.asked is not None and call.asked.step == step)
+    calls = [call for call in asked_here if not call.is_ahead]
 
     def taken(*models: Model) -> float:
         return _longest_each((call for call in calls if call.model in models), seconds_taken)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from actors.assembler import failure
-from arbiter.log.history import ProblemHistory
+from arbiter.log.history import CallHistory, ProblemHistory
 from protocols import events
 from protocols.events import Detail, Entry, Event
 from protocols.records import Record
@@ -119,7 +119,7 @@ class Comparison:
         calls = [
             call.ended.mono
             for call in self._problem.calls.values()
-            if call.ended is not None and isinstance(call.outcome, events.CallFailed) and call.model != "audit"
+            if call.ended is not None and isinstance(call.outcome, events.CallFailed) and _fails_problem(call)
         ]
         return min((*calls, *(event.mono for event in self._recorded.values() if _fails(event))), default=math.inf)
 
@@ -147,6 +147,10 @@ class Comparison:
         return entry.actor, entry.to, entry.cause, payload
 
 
+def _fails_problem(call: CallHistory) -> bool:
+    return call.model != "audit" and not call.is_ahead
+
+
 def _failure(entry: Entry, failed: events.StepFailed) -> str:
     """A failed step as its problem's error tells it."""
     return failure(failed.actor, entry.step or 0, failed.error)
@@ -165,9 +169,11 @@ def struck_after(problem: ProblemHistory) -> float:
 
 
 def _compared(problem: ProblemHistory) -> list[Event]:
-    calls = (call.asked for call in problem.calls.values() if call.asked is not None)
+    calls = (call.asked for call in problem.calls.values() if call.asked is not None and not call.is_ahead)
+    # a replay looks at nothing ahead, and asks for each draft in its turn
+    drafts = (msgspec.structs.replace(event, payload=events.Asked("draft")) for event in problem.reused.values())
     ends = (problem.ended,) if problem.ended is not None else ()
-    return sorted((*problem.messages.values(), *calls, *ends), key=lambda event: event.seq)
+    return sorted((*problem.messages.values(), *calls, *drafts, *ends), key=lambda event: event.seq)
 
 
 def _told(entry: Entry | Event | None) -> Told | None:

@@ -38,9 +38,10 @@ class KnownAnswers:
         """Take in the calls of ``problem``, each with the steps that were before it."""
         given = len(problem.task.steps)
         steps = (*problem.task.steps, *(Step(step.kept.text, step.kept.author) for step in problem.steps()))
-        for name, call in problem.calls.items():
-            if call.asked is not None and call.asked.step is not None:
-                self._calls[name] = call, steps[: given + call.asked.step]
+        for name, call in problem.answers().items():
+            asked = problem.reused.get(name, call.asked)
+            if asked is not None and asked.step is not None and (name in problem.reused or not call.is_ahead):
+                self._calls[name] = call, steps[: given + asked.step]
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """The recorded step. Raises ``RecordedError`` where the call had failed, ``BackendError`` if there is none."""

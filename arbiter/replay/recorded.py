@@ -28,11 +28,11 @@ class RecordedModels:
     def begin(self, problem: ProblemHistory) -> None:
         """The problem starts now."""
         offset = anyio.current_time() - problem.start.mono
-        self._calls.update({name: (call, offset) for name, call in problem.calls.items()})
+        self._calls.update({name: (call, offset) for name, call in problem.answers().items()})
 
     def end(self, problem: ProblemHistory) -> None:
         """The problem is over."""
-        for name in problem.calls:
+        for name in problem.answers():
             self._calls.pop(name, None)
 
     async def generate(self, request: GenerationRequest) -> Generation:

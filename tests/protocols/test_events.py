@@ -29,6 +29,7 @@ ONE_OF_EACH: list[AnyPayload] = [
     events.StepAudited(),
     events.StepFailed("drafter", "draft_step", "OSError: gone"),
     events.Asked("target", 3),
+    events.Predrafted("p/0/draft_step/draft/1"),
     events.Generated("Δ \u2028 \0", "end", Usage(1, 2, 3), 0.1, Usage(1)),
     events.Scored(0.1 + 0.2, Usage(1), 1e-6),
     events.CallFailed("OSError: gone", 0.1),

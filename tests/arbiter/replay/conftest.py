@@ -59,14 +59,21 @@ def a_world(seed: int, failures: float) -> Models:
 def record(tmp_path: Path) -> Callable[..., Run]:
     """Solve the tasks and write the log; ``cut`` interrupts it after so many seconds."""
 
-    def make(models: Models, tasks: list[Task], name: str = "run", concurrency: int = 4, cut: float = 60.0) -> Run:
+    def make(
+        models: Models,
+        tasks: list[Task],
+        name: str = "run",
+        concurrency: int = 4,
+        cut: float = 60.0,
+        lookahead: int = 0,
+    ) -> Run:
         async def done(_: Solution) -> None:
             """Its log tells all."""
 
         async def body() -> None:
             async with (
                 open_journal(tmp_path / name / "events.jsonl", {"run_type": "test"}) as journal,
-                open_ring(models, journal=journal) as ring,
+                open_ring(models, journal=journal, lookahead=lookahead) as ring,
             ):
                 with anyio.move_on_after(cut):
                     await solve_all(ring, tasks, concurrency, done)
@@ -98,7 +105,7 @@ def a_recording(record: Callable[..., Run]) -> Callable[..., Run]:
             for number in range(12)
         ]
         cut = 0.01 if rng.random() < 0.3 else 60.0
-        return record(a_world(seed, failures), tasks, f"run-{seed}", rng.choice([1, 4, 12]), cut)
+        return record(a_world(seed, failures), tasks, f"run-{seed}", rng.choice([1, 4, 12]), cut, rng.choice([0, 1, 3]))
 
     return make
 

@@ -25,7 +25,7 @@ from protocols.errors import RunError
 from protocols.events import Detail, Event
 from protocols.messages import Task
 from protocols.ports import Evidence, Policy, Seat
-from protocols.records import Role, Scale, Transcript, Verdict
+from protocols.records import Limits, Role, Scale, Transcript, Verdict
 
 POLICIES: tuple[Policy, ...] = (
     DraftOnly(),
@@ -51,6 +51,11 @@ def weak_drafts() -> Models:
     return Models(draft=Seat(generator), target=Seat(generator), scorers={"prm": Seat(scorer), "router": Seat(scorer)})
 
 
+def a_task(policy: Policy, problem: str = "p") -> Task:
+    """Six steps, none of which ends the answer."""
+    return Task(problem, Transcript(f"question {problem}"), policy, Limits(max_steps=6, repeats=99))
+
+
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: type(policy).__name__)
 @pytest.mark.parametrize("seed", range(6))
 def test_every_recording_replays_as_it_was_recorded(a_recording: Recording, policy: Policy, seed: int) -> None:
@@ -72,8 +77,7 @@ def test_a_log_that_ends_anywhere_replays_as_far_as_it_goes(
 
 @pytest.mark.parametrize("policy", POLICIES[2:], ids=lambda policy: type(policy).__name__)
 def test_an_altered_decision_is_named_and_nothing_else(record: Recording, altered: Altered, policy: Policy) -> None:
-    tasks = [Task(f"p{n}", Transcript(f"question {n}"), policy) for n in range(3)]
-    run = record(weak_drafts(), tasks, "run", 3, 0.2)
+    run = record(weak_drafts(), [a_task(policy, str(n)) for n in range(3)])
     decided = lines_of(run, "step_chosen")[3]
 
     def turn(event: dict[str, Any]) -> None:
@@ -91,7 +95,7 @@ def test_an_altered_decision_is_named_and_nothing_else(record: Recording, altere
 
 
 def test_an_altered_score_is_found_at_the_decision_that_it_turns(record: Recording, altered: Altered) -> None:
-    run = record(weak_drafts(), [Task("p", Transcript("q"), RewardThreshold(0.5))], "run", 1, 0.2)
+    run = record(weak_drafts(), [a_task(RewardThreshold(0.5))])
     scored = lines_of(run, "scored")[2]  # 0.8, and so the draft was kept
 
     def lower(event: dict[str, Any]) -> None:
@@ -105,7 +109,7 @@ def test_an_altered_score_is_found_at_the_decision_that_it_turns(record: Recordi
 
 
 def test_an_altered_text_is_found_at_the_next_context(record: Recording, altered: Altered) -> None:
-    run = record(weak_drafts(), [Task("p", Transcript("q"), DraftOnly())], "run", 1, 0.05)
+    run = record(weak_drafts(), [a_task(DraftOnly())])
     written = lines_of(run, "generated")[1]
 
     def rewrite(event: dict[str, Any]) -> None:
@@ -117,7 +121,7 @@ def test_an_altered_text_is_found_at_the_next_context(record: Recording, altered
 
 
 def test_a_message_that_is_not_in_the_log_is_shown_beside_nothing(record: Recording, altered: Altered) -> None:
-    run = record(weak_drafts(), [Task("p", Transcript("q"), RewardThreshold(0.5))], "run", 1, 60.0)
+    run = record(weak_drafts(), [a_task(RewardThreshold(0.5))])
     chosen = lines_of(run, "step_chosen")[0]
 
     def rename(event: dict[str, Any]) -> None:
@@ -150,7 +154,7 @@ def test_a_log_without_texts_can_be_replayed(tmp_path: Any, detail: Detail) -> N
             open_journal(tmp_path / "events.jsonl", detail=detail) as journal,
             open_ring(weak_drafts(), journal=journal) as ring,
         ):
-            await ring.solve(Task("p", Transcript("q"), LearnedRouter(0.5)))
+            await ring.solve(a_task(LearnedRouter(0.5)))
 
     anyio.run(body)
     verdict = check(Run.open(tmp_path))
@@ -179,7 +183,7 @@ class HomeMade:
 
 
 def test_a_policy_that_is_not_known_is_refused_by_name(record: Recording) -> None:
-    run = record(weak_drafts(), [Task("p", Transcript("q"), HomeMade())], "run", 1, 0.1)
+    run = record(weak_drafts(), [a_task(HomeMade())])
     with pytest.raises(RunError, match="'HomeMade'"):
         check(run)
 
@@ -191,7 +195,7 @@ def test_a_problem_that_was_given_twice_is_replayed_twice(tmp_path: Any) -> None
             open_ring(weak_drafts(), journal=journal) as ring,
         ):
             for _ in range(2):
-                await ring.solve(Task("p", Transcript("q"), RewardThreshold(0.5)))
+                await ring.solve(a_task(RewardThreshold(0.5)))
 
     anyio.run(body)
     verdict = check(Run.open(tmp_path))

@@ -1,0 +1,205 @@
+"""Drafting ahead: what it hides, when it is used, and that it changes no transcript."""
+
+import hashlib
+import random
+from collections.abc import Awaitable, Callable
+
+import anyio
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.policies import DraftOnly, GenerateRows, LearnedRouter, Oracle, RandomEscalation, RewardThreshold
+from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
+from arbiter.ring import Models, open_ring, solve_all
+from protocols.errors import BackendError
+from protocols.messages import Task
+from protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
+from protocols.records import Limits, Predrafts, Sampling, Solution, Usage
+
+Virtual = Callable[[Callable[[], Awaitable[None]]], None]
+Tasks = Callable[..., Task]
+Cast = Callable[..., Models]
+Solve = Callable[..., list[Solution]]
+
+STEPS = 4
+DECIDING = [RewardThreshold(0.5), LearnedRouter(0.5), RandomEscalation(0.5), Oracle(0.0), GenerateRows()]
+
+
+def four_steps(request: GenerationRequest) -> Generation:
+    """``draft 0`` and so on, of ten tokens each."""
+    ending = "end" if request.step == STEPS - 1 else "separator"
+    return Generation(f"{request.role} {request.step}", ending, Usage(completion_tokens=10))
+
+
+@pytest.fixture(scope="session")
+def solve(in_virtual_time: Virtual) -> Solve:
+    """Solutions of tasks in a ring that looks so far ahead."""
+
+    def run(models: Models, *tasks: Task, lookahead: int) -> list[Solution]:
+        solutions: list[Solution] = []
+
+        async def done(solution: Solution) -> None:
+            solutions.append(solution)
+
+        async def body() -> None:
+            async with open_ring(models, 1, lookahead=lookahead) as ring:
+                await solve_all(ring, tasks, 1000, done)
+
+        in_virtual_time(body)
+        return solutions
+
+    return run
+
+
+def drafting(cast: Cast, keep: float = 1.0, draft: float = 2.0, score: float = 1.0, target: float = 5.0) -> Models:
+    """Draft, score and target take so many seconds; every score is ``keep``."""
+    return cast(
+        ScriptedGenerator(four_steps, draft),
+        ScriptedGenerator(four_steps, target),
+        ScriptedScorer(lambda _: keep, score),
+        ScriptedScorer(lambda _: keep, score),
+    )
+
+
+@pytest.mark.parametrize(("draft", "score"), [(2.0, 1.0), (1.0, 3.0), (2.0, 2.0)])
+def test_of_an_accepted_step_the_shorter_of_draft_and_score_is_hidden(
+    cast: Cast, a_task: Tasks, solve: Solve, draft: float, score: float
+) -> None:
+    models = drafting(cast, draft=draft, score=score)
+    [alone] = solve(models, a_task(policy=RewardThreshold(0.5)), lookahead=0)
+    [ahead] = solve(models, a_task(policy=RewardThreshold(0.5)), lookahead=1)
+    assert alone.seconds == STEPS * (draft + score)
+    assert alone.seconds - ahead.seconds == (STEPS - 1) * min(draft, score)
+    assert ahead.predrafts == Predrafts(started=STEPS - 1, hits=STEPS - 1)
+
+
+def test_a_deeper_look_ahead_hides_long_scores_as_well(cast: Cast, a_task: Tasks, solve: Solve) -> None:
+    models = drafting(cast, draft=1.0, score=4.0)
+    [once] = solve(models, a_task(policy=RewardThreshold(0.5)), lookahead=1)
+    [twice] = solve(models, a_task(policy=RewardThreshold(0.5)), lookahead=2)
+    assert once.seconds == twice.seconds == 1.0 + STEPS * 4.0
+    assert twice.predrafts.hits == STEPS - 1
+
+
+def test_a_pre_draft_on_a_rejected_step_is_wasted_and_told(cast: Cast, a_task: Tasks, solve: Solve) -> None:
+    models = drafting(cast, keep=0.0, draft=2.0, score=1.0, target=5.0)
+    [ahead] = solve(models, a_task(policy=RewardThreshold(0.5)), lookahead=1)
+    assert {step.kept.author for step in ahead.steps} == {"target"}
+    assert ahead.predrafts == Predrafts(started=STEPS - 1, hits=0, wasted_tokens=(STEPS - 1) * 10)
+    assert ahead.calls["draft"].requests == STEPS + STEPS - 1
+
+
+def test_a_pre_draft_that_cannot_be_used_any_more_is_cancelled_at_once(cast: Cast, a_task: Tasks, solve: Solve) -> None:
+    draft = ScriptedGenerator(four_steps, lambda request: 2.0 if request.step == 0 else 100.0)
+    models = cast(draft, ScriptedGenerator(four_steps, 1.0), ScriptedScorer(lambda _: 0.0, 1.0))
+    [solution] = solve(models, a_task(policy=RewardThreshold(0.5), limits=Limits(max_steps=2)), lookahead=1)
+    assert (draft.cancelled, draft.running) == (1, 0)
+    assert solution.seconds == 2 + 1 + 1 + 100 + 1 + 1  # the second draft begins when the target's step is there
+
+
+def test_nothing_is_drafted_ahead_behind_the_end_of_a_problem(cast: Cast, a_task: Tasks, solve: Solve) -> None:
+    models = drafting(cast)
+    for limits in (Limits(max_steps=1), Limits(max_tokens=10)):
+        [solution] = solve(models, a_task(policy=RewardThreshold(0.5), limits=limits), lookahead=3)
+        assert solution.predrafts == Predrafts()
+
+
+def test_a_baseline_of_one_model_has_nothing_to_look_ahead_to(cast: Cast, a_task: Tasks, solve: Solve) -> None:
+    [solution] = solve(drafting(cast), a_task(policy=DraftOnly()), lookahead=2)
+    assert solution.predrafts == Predrafts()
+
+
+def test_a_pre_draft_is_begun_only_if_there_is_room_and_gives_way(cast: Cast, a_task: Tasks, solve: Solve) -> None:
+    """With one place at the draft, what somebody waits for never takes longer than without looking ahead."""
+
+    def models() -> Models:
+        return cast(ScriptedGenerator(four_steps, 2.0), None, ScriptedScorer(lambda _: 1.0, 1.0), None, in_flight=1)
+
+    tasks = [a_task(str(n), policy=RewardThreshold(0.5)) for n in range(3)]
+    alone = max(solution.seconds for solution in solve(models(), *tasks, lookahead=0))
+    ahead = max(solution.seconds for solution in solve(models(), *tasks, lookahead=2))
+    assert ahead <= alone
+
+
+def test_a_pre_draft_that_fails_is_asked_for_in_its_turn(cast: Cast, a_task: Tasks, solve: Solve) -> None:
+    calls: list[str] = []
+
+    def first_ahead_fails(request: GenerationRequest) -> Generation:
+        calls.append(request.call)
+        if request.call.endswith("/draft/1"):
+            raise BackendError("fell over")
+        return four_steps(request)
+
+    models = cast(ScriptedGenerator(first_ahead_fails, 1.0), None, ScriptedScorer(lambda _: 1.0, 1.0))
+    [solution] = solve(models, a_task(policy=RewardThreshold(0.5)), lookahead=1)
+    assert (solution.finish, len(solution.steps), solution.predrafts.hits) == ("answered", STEPS, 0)
+    assert calls.count("p/1/draft_step/draft/0") == 1
+
+
+def test_a_closed_problem_leaves_no_pre_draft_behind(cast: Cast, a_task: Tasks, in_virtual_time: Virtual) -> None:
+    draft = ScriptedGenerator(four_steps, 1.0)
+    models = cast(draft, None, ScriptedScorer(lambda _: 1.0, 100.0))
+
+    async def body() -> None:
+        async with open_ring(models, 1, lookahead=3) as ring:
+            with anyio.move_on_after(2.5):
+                await ring.solve(a_task(policy=RewardThreshold(0.5)))
+            await anyio.sleep(0.1)
+            assert draft.running == 0
+
+    in_virtual_time(body)
+    assert draft.cancelled == 1
+
+
+def share(*parts: object) -> float:
+    """A number in [0, 1) that depends on ``parts`` alone."""
+    return hashlib.blake2b(msgspec.json.encode(parts), digest_size=6).digest()[0] / 256
+
+
+def write(request: GenerationRequest) -> Generation:
+    """Steps of all lengths, some of them repeated, that depend on the role and the whole context."""
+    drawn = share(request.seed, request.role, request.transcript)
+    text = "again" if drawn > 0.7 else f"{request.role} {drawn}"
+    return Generation(text, "end" if drawn < 0.1 else "separator", Usage(completion_tokens=1 + int(9 * drawn)))
+
+
+def rate(request: ScoreRequest) -> float:
+    return share(request.scale, request.transcript, request.candidate)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    policy=st.sampled_from(DECIDING),
+    lookahead=st.integers(1, 4),
+    in_flight=st.sampled_from([1, 2, 1000]),
+    temperature=st.sampled_from([0.0, 0.8]),
+    timing=st.integers(0, 1000),
+)
+def test_transcripts_are_the_same_with_and_without(
+    cast: Cast,
+    a_task: Tasks,
+    solve: Solve,
+    policy: Policy,
+    lookahead: int,
+    in_flight: int,
+    temperature: float,
+    timing: int,
+) -> None:
+    """Over random worlds, in which a call takes any time, and the same call another time the next time."""
+
+    def told(ahead: int) -> dict[str, object]:
+        draw = random.Random(timing + ahead)
+
+        def seconds(_: GenerationRequest | ScoreRequest) -> float:
+            return draw.choice((0.0, 0.0, 0.1, 1.0, 7.0))
+
+        writers = (ScriptedGenerator(write, seconds) for _ in range(2))
+        scorers = (ScriptedScorer(rate, seconds) for _ in range(2))
+        sampling, limits = Sampling(temperature), Limits(max_steps=8, max_tokens=40, step_tokens=12)
+        tasks = [a_task(str(n), policy=policy, limits=limits, sampling=sampling) for n in range(6)]
+        found = solve(cast(*writers, *scorers, in_flight=in_flight), *tasks, lookahead=ahead)
+        return {one.problem: ([(step.kept.text, step.kept.author) for step in one.steps], one.finish) for one in found}
+
+    assert told(0) == told(lookahead)

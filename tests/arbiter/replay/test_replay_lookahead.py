@@ -1,0 +1,87 @@
+"""Logs of runs that draft ahead: they fold, replay, answer what-ifs and continue as others do."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from actors.policies import LearnedRouter, Oracle, RewardThreshold
+from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
+from arbiter.log.history import CallHistory
+from arbiter.log.journal import open_journal
+from arbiter.log.run import Run
+from arbiter.replay.check import check
+from arbiter.ring import Models, open_ring, solve_all
+from protocols.events import Generated
+from protocols.messages import Task
+from protocols.ports import Generation, GenerationRequest, Policy, Seat
+from protocols.records import Limits, Predrafts, Solution, Transcript, Usage
+
+STEPS = 5
+
+
+def models(asked: list[str], draft_seconds: float = 0.001) -> Models:
+    """The draft is rejected at every third step; the target takes three times as long."""
+
+    def write(request: GenerationRequest) -> Generation:
+        asked.append(request.call)
+        ending = "end" if request.step == STEPS - 1 else "separator"
+        return Generation(f"{request.role} {request.step}", ending, Usage(5, 3))
+
+    scorer = ScriptedScorer(lambda request: 0.1 if request.step % 3 == 2 else 0.9, 0.002)
+    return Models(
+        draft=Seat(ScriptedGenerator(write, draft_seconds)),
+        target=Seat(ScriptedGenerator(write, 3 * draft_seconds)),
+        scorers={"prm": Seat(scorer), "router": Seat(scorer)},
+    )
+
+
+def is_paid(call: CallHistory) -> bool:
+    return isinstance(call.outcome, Generated)
+
+
+def solved(log: Path, world: Models, policy: Policy, lookahead: int, cut: float = 60.0) -> dict[str, Solution]:
+    solutions: dict[str, Solution] = {}
+
+    async def done(solution: Solution) -> None:
+        solutions[solution.problem] = solution
+
+    async def body() -> None:
+        async with open_journal(log) as journal, open_ring(world, journal=journal, lookahead=lookahead) as ring:
+            with anyio.move_on_after(cut):
+                tasks = (Task(f"p{n}", Transcript(f"question {n}"), policy, Limits(max_steps=9)) for n in range(4))
+                await solve_all(ring, tasks, 4, done)
+
+    anyio.run(body)
+    return solutions
+
+
+@pytest.mark.parametrize(
+    "policy", [RewardThreshold(0.5), LearnedRouter(0.5), Oracle(0.0)], ids=lambda p: type(p).__name__
+)
+def test_the_log_folds_to_what_the_ring_gave_and_replays(tmp_path: Path, policy: Policy) -> None:
+    solutions = solved(tmp_path / "events.jsonl", models([]), policy, lookahead=2)
+    run = Run.open(tmp_path)
+    assert {problem.key[0]: problem.solution() for problem in run.problems()} == solutions
+    assert sum((one.predrafts for one in solutions.values()), Predrafts()).hits > 0
+    assert check(run).differences == ()
+
+
+def test_a_continued_run_uses_what_was_written_ahead(tmp_path: Path) -> None:
+    before, after = list[str](), list[str]()
+    undisturbed = solved(tmp_path / "whole" / "events.jsonl", models([]), RewardThreshold(0.5), lookahead=0)
+    log = tmp_path / "cut" / "events.jsonl"
+    solved(log, models(before), RewardThreshold(0.5), lookahead=2, cut=0.012)
+    answered = {
+        name for problem in Run.open(log).problems() for name, call in problem.answers().items() if is_paid(call)
+    }
+    solutions = solved(log, models(after), RewardThreshold(0.5), lookahead=1)
+    told = {problem.key[0]: problem.solution() for problem in Run.open(log).problems()}
+    assert set(told) == set(undisturbed)
+    for name, solution in told.items():
+        assert solution is not None
+        texts = [(step.kept.text, step.kept.author) for step in solution.steps]
+        assert texts == [(step.kept.text, step.kept.author) for step in undisturbed[name].steps]
+    assert answered.isdisjoint(after)
+    assert set(solutions) <= set(undisturbed)
+    assert check(Run.open(log)).differences == ()
