@@ -53,3 +53,13 @@ def test_the_logs_cost_is_measured_beside_a_ring_without_one() -> None:
     found = printed("log.py", "--problems", "8", "--repeats", "1")
     assert set(found) == {"off", "full", "redacted", "decisions"}
     assert found["off"]["bytes"] == 0 < found["decisions"]["bytes"] < found["full"]["bytes"]
+
+
+def test_schedules_are_compared_in_virtual_time_and_no_two_runs_differ() -> None:
+    found, again = (printed("schedules.py", "--problems", "6") for _ in range(2))
+    assert found == again
+    assert set(found) == {"published", "repaired", "gather", "bound", "latency", "ours"}
+    assert set(found["latency"]) == {"published", "repaired", "gather", "bound"}
+    for ratios in (found, found["latency"]):
+        assert ratios["bound"] <= 1 < ratios["repaired"] < ratios["published"]
+    assert set(found["ours"]["servers"]) == {"draft", "router", "target"}

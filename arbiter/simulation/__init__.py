@@ -1,0 +1,1 @@
+"""Simulated model servers and workloads, for exact performance results in virtual time."""

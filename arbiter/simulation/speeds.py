@@ -1,0 +1,94 @@
+"""Speeds of model servers by model and GPU: derived from data sheets, not measured.
+
+Each figure follows from the roofline, in bfloat16:
+
+- ``step``: the weights are read once (bytes / bandwidth), and a pass costs ``OVERHEAD`` beside that;
+- ``sequence``: 2 operations a parameter for its token;
+- ``context``: the keys and values of 1,000 tokens are read (bytes / bandwidth);
+- ``prefill``: 2 operations a parameter for each token;
+- ``cache_tokens``: what the memory that is left beside the weights holds of keys and values.
+
+Of the data sheet's bandwidth and operations the shares ``BANDWIDTH_REACHED`` and ``OPERATIONS_REACHED`` are taken as
+reached. Those, ``OVERHEAD`` and ``FIXED`` are assumptions of usual size. Weights and operations are added up, where the
+better kernels overlap them: steps of large batches are slower here than the bare roofline says.
+"""
+
+from arbiter.simulation.engine import Speed
+from protocols.errors import ConfigError
+from protocols.records import Record
+
+BANDWIDTH_REACHED = 0.8
+OPERATIONS_REACHED = 0.5
+OVERHEAD = 0.001  # seconds a pass: launching kernels, sampling, scheduling
+FIXED = 0.005  # seconds a request: network, HTTP, tokenising
+MEMORY_USED = 0.9
+BYTES = 2  # of a number in bfloat16
+
+
+class GPU(Record, frozen=True):
+    """Of the data sheet: bytes a second, dense bfloat16 operations a second, bytes of memory."""
+
+    bandwidth: float
+    operations: float
+    memory: float
+
+
+class Model(Record, frozen=True):
+    """Parameters in all, and of the attention's cache: layers, key-value heads, size of a head."""
+
+    parameters: float
+    layers: int
+    heads: int
+    head: int
+
+    @property
+    def weights(self) -> float:
+        """Bytes."""
+        return BYTES * self.parameters
+
+    @property
+    def cached(self) -> int:
+        """Bytes of keys and values of a token."""
+        return 2 * self.layers * self.heads * self.head * BYTES
+
+
+GPUS = {
+    "A100": GPU(2.039e12, 312e12, 80e9),  # NVIDIA A100 80GB SXM, data sheet
+    "H100": GPU(3.35e12, 989e12, 80e9),  # NVIDIA H100 80GB SXM, data sheet (without sparsity)
+}
+
+MODELS = {
+    "1.5B": Model(1.54e9, 28, 2, 128),  # Qwen2.5(-Math)-1.5B: model card and config.json, as the others
+    "3B": Model(3.09e9, 36, 2, 128),  # Qwen2.5-3B
+    "7B": Model(7.61e9, 28, 4, 128),  # Qwen2.5(-Math)-7B
+    "8B": Model(8.03e9, 32, 8, 128),  # Llama-3.1-8B
+    "70B": Model(70.6e9, 80, 8, 128),  # Llama-3.1-70B
+    "PRM-1.5B": Model(1.54e9, 28, 2, 128),  # a reward model or router made of Qwen2.5-Math-1.5B
+}
+
+
+def speed_of(model: str, gpu: str, gpus: int = 1, running: int = 64, mixed: bool = False) -> Speed:
+    """The speed of the named model on so many GPUs, which share its weights and its work without loss.
+
+    ``running`` is the server's own limit of sequences; ``mixed`` as in ``Speed``. Raises ``KeyError`` for a name that
+    is not in the tables, and ``ConfigError`` if the weights do not fit.
+    """
+    size, card = MODELS[model], GPUS[gpu]
+    bandwidth = gpus * card.bandwidth * BANDWIDTH_REACHED
+    operations = gpus * card.operations * OPERATIONS_REACHED
+    return Speed(
+        step=OVERHEAD + size.weights / bandwidth,
+        sequence=2 * size.parameters / operations,
+        context=1000 * size.cached / bandwidth,
+        prefill=operations / (2 * size.parameters),
+        fixed=FIXED,
+        running=running,
+        cache_tokens=_room(size, gpus * card.memory * MEMORY_USED),
+        mixed=mixed,
+    )
+
+
+def _room(size: Model, memory: float) -> int:
+    if memory <= size.weights:
+        raise ConfigError(f"{size.weights / 1e9:.0f} GB of weights do not fit into {memory / 1e9:.0f} GB: more GPUs")
+    return int((memory - size.weights) / size.cached)
