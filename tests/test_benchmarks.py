@@ -63,3 +63,11 @@ def test_schedules_are_compared_in_virtual_time_and_no_two_runs_differ() -> None
     for ratios in (found, found["latency"]):
         assert ratios["bound"] <= 1 < ratios["repaired"] < ratios["published"]
     assert set(found["ours"]["servers"]) == {"draft", "router", "target"}
+
+
+def test_looking_ahead_hides_time_and_keeps_every_step() -> None:
+    found: Any = printed("latency.py", "--problems", "3")
+    assert {(one["acceptance"], one["lookahead"]) for one in found} == {
+        (acceptance, lookahead) for acceptance in (0.5, 0.7, 0.9, 0.95) for lookahead in (0, 1, 2)
+    }
+    assert all(one["hidden"] > 0.9 for one in found if one["lookahead"])
