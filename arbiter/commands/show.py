@@ -21,7 +21,7 @@ from protocols.events import EscalateStep, Generated, Graded, ProblemEnded, RunE
 from protocols.records import Role
 
 _SHOWN = 50
-_OTHER_COLUMNS = 62  # characters of a line that are not the question's
+_OTHER_COLUMNS = 56  # characters of a line that are not the question's
 _NOTICED = 0.005  # seconds: what is shorter is not told
 _COLOURS: dict[Role, str] = {"draft": "cyan", "target": "magenta"}
 
@@ -115,7 +115,7 @@ def _show_list(run: Run, rows: list[dict[str, Any]], of: int, as_json: bool) -> 
         _write(rows)
         return 0
     table = Table(box=SIMPLE_HEAD)
-    for heading in ("problem", "result", "drafted", "target calls", "seconds"):
+    for heading in ("problem", "result", "drafted", "target", "seconds"):
         table.add_column(heading, no_wrap=True)
     table.add_column("question", no_wrap=True)
     room = max(20, stdout.width - _OTHER_COLUMNS)

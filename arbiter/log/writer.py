@@ -44,13 +44,17 @@ class Writer:
         self._closing = False
         self.failure: RunError | None = None
         self._emptier: anyio.Event | None = None
-        self.bytes = 0
 
     async def room(self) -> None:
         """Wait until fewer than ``room`` events wait. Never returns once a write has failed: the run is stopping."""
-        while len(self._pending) >= self._room or self.failure is not None:
+        while self._is_full:
             self._emptier = self._emptier or anyio.Event()
-            await self._emptier.wait()
+            if self._is_full:  # else the thread has made room before it could see that somebody waits
+                await self._emptier.wait()
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._pending) >= self._room or self.failure is not None
 
     def put(self, event: Event) -> None:
         """Hand over an event."""
@@ -117,7 +121,6 @@ class Writer:
         while lines:
             written = self._file.write(lines)
             lines = lines[written:]
-            self.bytes += written
         if self._show is not None:
             for event in batch:
                 self._show(event)

@@ -155,14 +155,6 @@ async def test_within_the_interval_nothing_is_synced(slow: Slow) -> None:
 
 
 @pytest.mark.asyncio
-async def test_bytes_are_those_of_the_file(tmp_path: Path) -> None:
-    async with open_writer(tmp_path / "log", HOUR) as writer:
-        for seq in range(100):
-            writer.put(an_event(seq, "Δ" * seq))
-    assert writer.bytes == (tmp_path / "log").stat().st_size > 0
-
-
-@pytest.mark.asyncio
 async def test_a_log_is_appended_to(tmp_path: Path) -> None:
     for seq in range(3):
         async with open_writer(tmp_path / "log", HOUR) as writer:
