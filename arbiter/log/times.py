@@ -43,7 +43,7 @@ def step_times(problem: ProblemHistory, step: int) -> StepTimes | None:
         queue=_longest_each(
             (call for call in calls if call.model != "audit"), lambda call: seconds_waited(problem, call)
         ),
-        draft=taken("draft"),
+        draft=round(taken("draft") + _waited_for_ahead(problem, step), 6),
         score=taken("prm", "router"),
         target=taken("target"),
     )
@@ -55,10 +55,19 @@ def seconds_taken(call: CallHistory) -> float:
 
 
 def seconds_waited(problem: ProblemHistory, call: CallHistory) -> float:
-    """From the message that led to the call until it was made: for room at the model, and for the log."""
-    if call.asked is None or call.asked.cause not in problem.messages:
+    """From the message that led to the call until it was made: for room at the model, and for the log.
+
+    Nobody waits for a draft that is written ahead.
+    """
+    if call.is_ahead or call.asked is None or call.asked.cause not in problem.messages:
         return 0.0
     return max(0.0, call.asked.mono - problem.messages[call.asked.cause].mono)
+
+
+def _waited_for_ahead(problem: ProblemHistory, step: int) -> float:
+    """From the message that asked for a step until its draft, which was begun ahead, was there."""
+    used = (event for event in problem.reused.values() if event.step == step and event.cause in problem.messages)
+    return sum(event.mono - problem.messages[event.cause or ""].mono for event in used)
 
 
 def _longest_each(calls: Iterable[CallHistory], seconds: Callable[[CallHistory], float]) -> float:

@@ -85,3 +85,13 @@ def test_a_continued_run_uses_what_was_written_ahead(tmp_path: Path) -> None:
     assert answered.isdisjoint(after)
     assert set(solutions) <= set(undisturbed)
     assert check(Run.open(log)).differences == ()
+
+
+def test_of_a_step_written_ahead_the_time_is_told_that_was_waited_for_it(tmp_path: Path) -> None:
+    """Drafts take far longer than scores, so that each is waited for, but by less than it takes."""
+    solved(tmp_path / "events.jsonl", models([], draft_seconds=0.05), RewardThreshold(0.0), lookahead=1)
+    rows = [row for row in Run.open(tmp_path).table("steps") if row["step"]]
+    assert all(0 < row["draft_seconds"] <= row["seconds"] for row in rows)
+    calls = [row for row in Run.open(tmp_path).table("calls") if row["id"].endswith("/draft/1")]
+    assert len(calls) == len(rows)
+    assert {row["waited"] for row in calls} == {0.0}
