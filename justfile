@@ -31,6 +31,18 @@ policies *args:
 throughput *args:
     {{python}} benchmarks/throughput.py {{args}}
 
+# The ring beside lock-step schedules and a bound, over simulated servers in virtual time (see docs/performance.md).
+schedules *args:
+    {{python}} benchmarks/schedules.py {{args}}
+
+# One problem at a time, with and without drafting ahead, over the same servers.
+latency *args:
+    {{python}} benchmarks/latency.py {{args}}
+
+# What the event log costs beside a ring without one.
+log-cost *args:
+    {{python}} benchmarks/log.py {{args}}
+
 # The pocket models behind four real sglang servers, compared with in process (see docs/servers.md).
 servers *args:
     {{python}} benchmarks/servers.py {{args}}
