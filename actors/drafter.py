@@ -11,7 +11,6 @@ from actors.contexts import context_after, finish_reason
 from actors.docket import Docket
 from actors.later import Later
 from actors.writing import Writer
-from protocols.errors import ClosedError
 from protocols.events import Entry, Predrafted
 from protocols.messages import Context, DrafterMail, StepDrafted, Task
 from protocols.ports import Generator, Journal, Seat
@@ -24,7 +23,7 @@ class Drafter(Actor[DrafterMail]):
     While its draft is scored, or the target writes another one, it drafts up to ``lookahead`` next steps on top of it,
     as if it will be kept. Such a pre-draft is used for exactly the context that it was written for, so that transcripts
     are the same as without; one that cannot be used any more is cancelled. Pre-drafts yield: none is begun unless there
-    is room at the model, and when a draft that somebody waits for finds no room, the newest pre-draft gives way.
+    is room at the model, and when a draft that somebody waits for finds no room, a pre-draft gives way.
     """
 
     name: ClassVar[str] = "drafter"
@@ -62,7 +61,7 @@ class Drafter(Actor[DrafterMail]):
     async def _draft(self, message: DrafterMail) -> Candidate:
         """The draft for ``message``, written ahead or now."""
         predraft = self._take(message.context)
-        if predraft is not None and (draft := await predraft.written()) is not None:
+        if predraft is not None and (draft := await predraft.answer.wait()) is not None:
             self._use(message, predraft, draft)
             return draft
         self._make_room()
@@ -91,7 +90,7 @@ class Drafter(Actor[DrafterMail]):
         return None
 
     def _make_room(self) -> None:
-        """If a draft that somebody waits for finds no room, the newest pre-draft at the model gives way."""
+        """If a draft that somebody waits for finds no room, a pre-draft at the model gives way."""
         if self._lookahead and not self._writer.has_room:
             running = [one for ahead in self._ahead.values() for one in ahead if one.is_running and not one.taken]
             if running:
@@ -114,7 +113,7 @@ class Drafter(Actor[DrafterMail]):
                     mine.append(predraft)
                     self._ahead.setdefault(task, []).append(predraft)
                     await self._write_ahead(message, predraft, depth)
-                written = await predraft.written()
+                written = await predraft.answer.wait()
                 if written is None:
                     break
                 draft = written
@@ -129,8 +128,8 @@ class Drafter(Actor[DrafterMail]):
         with predraft.scope:
             try:
                 draft = await self._writer.candidate_ahead(message, predraft.context, depth)
-            except Exception as error:  # the log has its cause
-                predraft.answer.fail(error)
+            except Exception:  # the log has its cause
+                predraft.answer.set(None)
             else:
                 self._docket.count_predrafts(task, Predrafts(wasted_tokens=draft.usage.completion_tokens))
                 predraft.answer.set(draft)
@@ -146,12 +145,15 @@ class Drafter(Actor[DrafterMail]):
 
 
 class _Predraft:
-    """A draft that nobody has asked for yet. ``over`` is set once it was taken, or dropped."""
+    """A draft that nobody has asked for yet; its ``answer`` is None if it failed or was dropped.
+
+    ``over`` is set once it was taken, or dropped.
+    """
 
     def __init__(self, context: Context, call: str) -> None:
         self.context = context
         self.call = call
-        self.answer = Later[Candidate]()
+        self.answer = Later[Candidate | None]()
         self.scope = anyio.CancelScope()
         self.over = anyio.Event()
         self.taken = False
@@ -163,12 +165,5 @@ class _Predraft:
     def drop(self) -> None:
         """It cannot be used any more, or has to give way."""
         self.scope.cancel()
-        self.answer.fail(ClosedError("the pre-draft was dropped"))
+        self.answer.set(None)
         self.over.set()
-
-    async def written(self) -> Candidate | None:
-        """The candidate, once it is written; None if it failed or was dropped."""
-        try:
-            return await self.answer.wait()
-        except Exception:
-            return None

@@ -49,6 +49,8 @@ class Earlier:
                 self.started = self.started or event.payload
             case StartProblem():
                 self.unfinished[key] = ProblemHistory(event)
+                self.solutions.pop(key, None)  # a problem that failed is being solved once more
+                self.grades.pop(key, None)
             case Graded():
                 self.grades[key] = event.payload
             case _ if key in self.unfinished:

@@ -121,6 +121,29 @@ async def test_a_failing_problem_is_its_own_result_and_the_others_go_on(a_config
 
 
 @pytest.mark.asyncio
+async def test_a_second_try_that_was_cut_short_is_continued_and_not_taken_for_the_first(
+    a_config: Configs, tmp_path: Path
+) -> None:
+    """The log ends in the middle of the second try, whose problem had failed and been graded before."""
+
+    def down(_: GenerationRequest) -> Generation:
+        raise BackendError("the server is down")
+
+    config, given = a_config(run_type="draft"), problems(1)
+    await run(config, given, echoing(down), tmp_path, Diary())
+    async with open_run(config, given, tmp_path, retry_failed=True) as folder:
+        await run_problems(config, given, echoing(), folder, Diary())
+    log = tmp_path / "events.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    ended = [number for number, line in enumerate(lines) if b'"problem_ended"' in line]
+    for cut in range(ended[0] + 5, len(lines)):
+        log.write_bytes(b"".join(lines[:cut]))
+        summary = await run(config, given, echoing(), tmp_path, Diary())
+        again = sum(b'"start_problem"' in line for line in lines[:cut]) == 2
+        assert summary.failed == (0 if again else 1), f"cut before line {cut + 1}"
+
+
+@pytest.mark.asyncio
 async def test_a_torn_log_is_repaired_with_a_notice(a_config: Configs, tmp_path: Path) -> None:
     config, given, diary = a_config(run_type="draft"), problems(3), Diary()
     await run(config, given, echoing(), tmp_path, Diary())
