@@ -1,53 +1,23 @@
-"""Tasks, rings of scripted models, and a clock that jumps as soon as nobody has anything to do."""
+"""Rings of scripted models."""
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
 
 import pytest
 import structlog
-import trio
-from trio.testing import MockClock
 
-from actors.policies import DraftOnly
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.ring import Models, open_ring, solve_all
 from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest, Generator, Policy, Scorer, Seat
-from protocols.records import Solution, Transcript, Usage
+from protocols.ports import Generation, GenerationRequest, Generator, Scorer, Seat
+from protocols.records import Solution, Usage
 
 Body = Callable[[], Awaitable[None]]
-
-FOR_EVER = 1e9  # virtual seconds, longer than any scripted run: whoever reaches it waits for nothing
 
 
 @pytest.fixture(scope="session", autouse=True)
 def quiet() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
-
-
-@pytest.fixture(scope="session")
-def in_virtual_time() -> Callable[[Body], None]:
-    """Run an async function to its end; a deadlock raises ``TooSlowError`` at once."""
-
-    def run(body: Body) -> None:
-        async def guarded() -> None:
-            with trio.fail_after(FOR_EVER):
-                await body()
-
-        trio.run(guarded, clock=MockClock(autojump_threshold=0))
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def a_task() -> Callable[..., Task]:
-    """A task with the fields that matter to a test."""
-
-    def build(problem: str = "p", policy: Policy | None = None, **fields: Any) -> Task:
-        return Task(id=problem, transcript=Transcript(f"question {problem}"), policy=policy or DraftOnly(), **fields)
-
-    return build
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,7 @@ from typing import Any
 import anyio
 import msgspec
 import pytest
-import trio
-from trio.testing import MockClock
 
-from actors.policies import DraftOnly
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.bench import run_problems
 from arbiter.config import Config
@@ -23,37 +20,11 @@ from arbiter.runs import open_run, read_records
 from protocols.errors import BackendError
 from protocols.events import SCHEMA, Entry, Event
 from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest, Seat
-from protocols.records import Ending, Solution, Transcript, Usage
+from protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
+from protocols.records import Ending, Solution, Usage
 
 Body = Callable[[], Awaitable[None]]
 Request = GenerationRequest | ScoreRequest
-
-FOR_EVER = 1e9  # virtual seconds, longer than any scripted run: whoever reaches it waits for nothing
-
-
-@pytest.fixture(scope="session")
-def in_virtual_time() -> Callable[[Body], None]:
-    """Run an async function to its end under a clock that jumps as soon as nobody has anything to do."""
-
-    def run(body: Body) -> None:
-        async def guarded() -> None:
-            with trio.fail_after(FOR_EVER):
-                await body()
-
-        trio.run(guarded, clock=MockClock(autojump_threshold=0))
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def a_task() -> Callable[..., Task]:
-    """A task with the fields that matter to a test."""
-
-    def build(problem: str = "p", policy: Policy | None = None, **fields: Any) -> Task:
-        return Task(id=problem, transcript=Transcript(f"question {problem}"), policy=policy or DraftOnly(), **fields)
-
-    return build
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,41 @@
+"""What the tests of all floors share: tasks, and a clock that jumps as soon as nobody has anything to do."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from actors.policies import DraftOnly
+from protocols.messages import Task
+from protocols.ports import Policy
+from protocols.records import Transcript
+
+Body = Callable[[], Awaitable[None]]
+
+FOR_EVER = 1e9  # virtual seconds, longer than any scripted run: whoever reaches it waits for nothing
+
+
+@pytest.fixture(scope="session")
+def in_virtual_time() -> Callable[[Body], None]:
+    """Run an async function to its end; a deadlock raises ``TooSlowError`` at once."""
+
+    def run(body: Body) -> None:
+        async def guarded() -> None:
+            with trio.fail_after(FOR_EVER):
+                await body()
+
+        trio.run(guarded, clock=MockClock(autojump_threshold=0))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def a_task() -> Callable[..., Task]:
+    """A task with the fields that matter to a test."""
+
+    def build(problem: str = "p", policy: Policy | None = None, **fields: Any) -> Task:
+        return Task(id=problem, transcript=Transcript(f"question {problem}"), policy=policy or DraftOnly(), **fields)
+
+    return build
