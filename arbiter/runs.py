@@ -11,7 +11,9 @@
 """
 
 import importlib.metadata
+import os
 import platform
+import tempfile
 from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -77,8 +79,8 @@ class RunFolder:
     def open(self, files: ExitStack) -> None:
         """Write configuration, versions, and what is known from earlier sessions. Raises ``RunError``."""
         with self._told():
-            _replace(self.path / "config.toml", tomli_w.dumps(_without_none(self._config)).encode())
-            _replace(self.path / "versions.json", msgspec.json.format(msgspec.json.encode(versions())))
+            replace_file(self.path / "config.toml", tomli_w.dumps(_without_none(self._config)).encode())
+            replace_file(self.path / "versions.json", msgspec.json.format(msgspec.json.encode(versions())))
             (self.path / "summary.json").unlink(missing_ok=True)  # of a session that was not the last one
             for name in ("results.jsonl", "rows.jsonl") if self._config.run_type == "generate" else ("results.jsonl",):
                 self._files[name] = files.enter_context((self.path / name).open("wb", buffering=0))
@@ -96,7 +98,7 @@ class RunFolder:
         """Write the summary, and into the log that the session has ended. Raises ``RunError`` if the disk refuses."""
         text = msgspec.json.format(msgspec.json.encode(summary))
         with self._told():
-            _replace(self.path / "summary.json", text + b"\n")
+            replace_file(self.path / "summary.json", text + b"\n")
         await record_end(self.journal, summary.interrupted)
 
     def _stored(self, solution: Solution, grade: Grade) -> Result:
@@ -224,11 +226,19 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _replace(path: Path, text: bytes) -> None:
-    """Write a whole file in one step: a killed run leaves the old one or the new one."""
-    new = path.with_name(f".{path.name}.new")
-    new.write_bytes(text)
-    new.replace(path)
+def replace_file(path: Path, content: bytes) -> None:
+    """Put ``content`` in the place of a file, all of it or nothing. Raises ``OSError``."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(handle)
+        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _new_path(config: Config) -> Path:

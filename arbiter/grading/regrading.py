@@ -1,8 +1,6 @@
 """Grading a run's folder again: new grades and a new summary from the stored solutions, without any model."""
 
 import contextlib
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from arbiter.log.earlier import Earlier
 from arbiter.log.journal import open_journal
 from arbiter.log.reading import LOG
 from arbiter.results import Result, Summary, summary_of
-from arbiter.runs import read_results, record_end, record_grade, versions
+from arbiter.runs import read_results, record_end, record_grade, replace_file, versions
 from protocols.errors import RunError
 
 Told = Callable[[int, int], None]
@@ -57,8 +55,8 @@ async def regrade(folder: Path, grader: Grader, told: Told = lambda _done, _of: 
         raise RunError(f"{path} has changed meanwhile: is the run still going on? Grade it when it has ended")
     changed = [after for before, after in zip(results, graded, strict=True) if before.grade != after.grade]
     await _record(folder / LOG, changed, summary.interrupted)
-    _replace(path, b"".join(msgspec.json.encode(result) + b"\n" for result in graded))
-    _replace(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+    _put(path, b"".join(msgspec.json.encode(result) + b"\n" for result in graded))
+    _put(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
     changes = (_change(before, after) for before, after in zip(results, graded, strict=True))
     return Regraded(str(folder), summary, tuple(change for change in changes if change is not None), torn)
 
@@ -128,20 +126,8 @@ def _state(path: Path) -> tuple[int, int] | None:
     return None
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Put ``content`` in the place of a file, all of it or nothing."""
+def _put(path: Path, content: bytes) -> None:
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(handle)
-            temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        replace_file(path, content)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}") from error
