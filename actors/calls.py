@@ -78,7 +78,15 @@ class Calls:
             made = await generator.generate(request)
             made.text.encode()  # a text that no log can hold is this request's failure
             overhead = None if made.overhead == Usage() else made.overhead
-            return Generated(made.text, made.ending, made.usage, 0.0, overhead)
+            return Generated(
+                made.text,
+                made.ending,
+                made.usage,
+                made.seconds or 0.0,
+                overhead,
+                made.agreement,
+                stored=made.seconds is not None,
+            )
 
         return await self._made(call, limiter, ask, Generated)
 
@@ -89,7 +97,7 @@ class Calls:
             made = await scorer.score(request)
             if not 0.0 <= made.value <= 1.0:  # NaN fails this as well
                 raise BackendError(f"the {request.scale} model scored {made.value}, and a score lies in [0, 1]")
-            return Scored(made.value, made.usage, 0.0)
+            return Scored(made.value, made.usage, made.seconds or 0.0, stored=made.seconds is not None)
 
         return await self._made(call, limiter, ask, Scored)
 
@@ -127,7 +135,7 @@ class Calls:
             raise
         finally:
             _RETRIES.reset(retries)
-        return msgspec.structs.replace(answered, seconds=_since(started))
+        return answered if answered.stored else msgspec.structs.replace(answered, seconds=_since(started))
 
     def _recalled(self, call: Call, outcome: Generated | Scored | CallFailed, kind: type[Answered]) -> Answered:
         with self._docket.request(call.message.context.task, call.model) as counted:

@@ -55,4 +55,5 @@ class Writer:
             usage=made.usage,
             seconds=made.seconds,
             sample=sample,
+            agreement=made.agreement,
         )

@@ -9,7 +9,19 @@ from typing import Any, Literal
 
 import msgspec
 
-from protocols.records import Ending, FinishReason, Limits, Model, Record, Role, Sampling, Step, Usage, Verdict
+from protocols.records import (
+    Agreement,
+    Ending,
+    FinishReason,
+    Limits,
+    Model,
+    Record,
+    Role,
+    Sampling,
+    Step,
+    Usage,
+    Verdict,
+)
 
 SCHEMA = 1
 """The version of the log's format. A log of another one is refused by name."""
@@ -114,13 +126,19 @@ class Asked(Payload, frozen=True, tag="asked"):
 
 
 class Generated(Payload, frozen=True, tag="generated"):
-    """A model's step, and the seconds that its request took."""
+    """A model's step, and the seconds that its request took.
+
+    ``agreement`` is there if it was shown a rejected draft. Of a ``stored`` answer the seconds are those of the request
+    that brought it, in another run.
+    """
 
     text: str
     ending: Ending
     usage: Usage
     seconds: float
     overhead: Usage | None = None
+    agreement: Agreement | None = None
+    stored: bool = False
 
     @property
     def cost(self) -> Usage:
@@ -134,11 +152,12 @@ class Predrafted(Payload, frozen=True, tag="predrafted"):
 
 
 class Scored(Payload, frozen=True, tag="scored"):
-    """A score in [0, 1], and the seconds that its request took."""
+    """A score in [0, 1], and the seconds that its request took; ``stored`` as in ``Generated``."""
 
     value: float
     usage: Usage
     seconds: float
+    stored: bool = False
 
     @property
     def cost(self) -> Usage:

@@ -9,7 +9,14 @@ import msgspec
 
 from protocols.errors import ConfigError
 from protocols.events import CallFailed, Entry, Generated, Scored
-from protocols.records import Candidate, Ending, Record, Role, Scale, Transcript, Usage, Verdict
+from protocols.records import Agreement, Candidate, Ending, Record, Role, Scale, Transcript, Usage, Verdict
+
+
+class Proposal(Record, frozen=True):
+    """A step that another model wrote for the same context, and why it stopped there."""
+
+    text: str
+    ending: Ending
 
 
 class GenerationRequest(Record, frozen=True):
@@ -17,7 +24,9 @@ class GenerationRequest(Record, frozen=True):
 
     ``seed`` decides the sampling noise above temperature 0; equal requests with equal seeds have equal
     answers. ``problem``, ``step``, ``sample`` and ``call`` say whose request it is and do not change the answer;
-    ``call`` is the request's id in the log.
+    ``call`` is the request's id in the log. Nor do these change it: a ``proposal``, given at temperature 0 alone, may
+    be read in one pass, and what the model would have written itself need not be written again; what is ``ahead``
+    nobody waits for yet, and it may give way to what somebody does.
     """
 
     problem: str
@@ -31,18 +40,25 @@ class GenerationRequest(Record, frozen=True):
     top_p: float
     seed: int
     call: str = ""
+    proposal: Proposal | None = None
+    ahead: bool = False
 
 
 class Generation(Record, frozen=True):
     """A step's text without the separator, and why it stopped there.
 
-    ``overhead`` is what the answer cost beside its own tokens: requests that only found out why it had stopped.
+    ``usage`` counts all tokens of the text, those agreed on among them. ``overhead`` is what the answer cost beside
+    them: a proposal's tokens that were read for nothing, requests that only found out why it had stopped.
+    ``agreement`` is there if the request's proposal was read. ``seconds`` is for an answer that was kept from before:
+    what it took then.
     """
 
     text: str
     ending: Ending
     usage: Usage
     overhead: Usage = Usage()
+    agreement: Agreement | None = None
+    seconds: float | None = None
 
 
 class ScoreRequest(Record, frozen=True):
@@ -59,10 +75,14 @@ class ScoreRequest(Record, frozen=True):
 
 
 class Score(Record, frozen=True):
-    """A value in [0, 1] on the scale of the request, and the tokens that were read for it."""
+    """A value in [0, 1] on the scale of the request, and the tokens that were read for it.
+
+    ``seconds`` is for an answer that was kept from before: what it took then.
+    """
 
     value: float
     usage: Usage
+    seconds: float | None = None
 
 
 @runtime_checkable

@@ -112,6 +112,15 @@ def _require(holds: bool, rule: str, value: float | None) -> None:
         raise ConfigError(f"{rule}, and it is {value}")
 
 
+class Agreement(Record, frozen=True):
+    """How far the target agreed with a rejected draft, token by token: with the first ``agreed`` of its ``proposed``
+    tokens, which it then had not to write.
+    """
+
+    proposed: int
+    agreed: int
+
+
 class Rating(Record, frozen=True):
     """A score in [0, 1] on the scale that the policy asked for; what it cost in tokens read and in seconds."""
 
@@ -121,7 +130,10 @@ class Rating(Record, frozen=True):
 
 
 class Candidate(Record, frozen=True):
-    """A step that a model proposed for a context; ``seconds`` is the time that its request took."""
+    """A step that a model proposed for a context; ``seconds`` is the time that its request took.
+
+    ``agreement`` is there if the target was shown a rejected draft to check, in place of writing it all.
+    """
 
     author: Role
     text: str
@@ -130,6 +142,7 @@ class Candidate(Record, frozen=True):
     seconds: float
     sample: int = 0
     rating: Rating | None = None
+    agreement: Agreement | None = None
 
     @property
     def score(self) -> float | None:

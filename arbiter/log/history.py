@@ -187,7 +187,7 @@ class ProblemHistory:
         if not isinstance(made, events.Generated):
             return None
         rating = self._rating(place, "step_drafted" if author == "draft" else "step_regenerated", index)
-        return Candidate(author, made.text, made.ending, made.usage, made.seconds, index, rating)
+        return Candidate(author, made.text, made.ending, made.usage, made.seconds, index, rating, made.agreement)
 
     def _rating(self, place: str, message: str, index: int) -> Rating | None:
         for scale in ("prm", "router"):

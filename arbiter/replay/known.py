@@ -7,10 +7,11 @@ import anyio
 
 from actors.journal import NoJournal
 from arbiter.log.history import CallHistory, Key, ProblemHistory, model_of
+from arbiter.replay.recorded import as_generation, as_score
 from protocols.errors import BackendError, RecordedError
 from protocols.events import CallFailed, Entry, Generated, Scored
 from protocols.ports import Generation, GenerationRequest, Score, ScoreRequest
-from protocols.records import Model, Record, Step, Transcript, Usage
+from protocols.records import Model, Record, Step, Transcript
 
 Answer = TypeVar("Answer", Generated, Scored)
 Speeds = Mapping[Model, float]
@@ -46,12 +47,12 @@ class KnownAnswers:
     async def generate(self, request: GenerationRequest) -> Generation:
         """The recorded step. Raises ``RecordedError`` where the call had failed, ``BackendError`` if there is none."""
         made = await self._answer(request.call, request.transcript, Generated)
-        return Generation(made.text, made.ending, made.usage, made.overhead or Usage())
+        return as_generation(made)
 
     async def score(self, request: ScoreRequest) -> Score:
         """The recorded score. Raises as ``generate``."""
         made = await self._answer(request.call, request.transcript, Scored)
-        return Score(made.value, made.usage)
+        return as_score(made)
 
     async def _answer(self, name: str, transcript: Transcript, kind: type[Answer]) -> Answer:
         call, before = self._calls.get(name, (None, ()))

@@ -15,6 +15,17 @@ UNLIMITED = 1_000_000
 Answer = TypeVar("Answer", Generated, Scored)
 
 
+def as_generation(made: Generated) -> Generation:
+    """The answer as its model gave it."""
+    overhead, seconds = made.overhead or Usage(), made.seconds if made.stored else None
+    return Generation(made.text, made.ending, made.usage, overhead, made.agreement, seconds)
+
+
+def as_score(made: Scored) -> Score:
+    """The answer as its model gave it."""
+    return Score(made.value, made.usage, made.seconds if made.stored else None)
+
+
 class RecordedModels:
     """All models of a recorded run, for the problems that are being replayed.
 
@@ -38,12 +49,12 @@ class RecordedModels:
     async def generate(self, request: GenerationRequest) -> Generation:
         """The recorded step. Raises ``RecordedError`` where the call had failed."""
         made = await self._answer(request.call, Generated)
-        return Generation(made.text, made.ending, made.usage, made.overhead or Usage())
+        return as_generation(made)
 
     async def score(self, request: ScoreRequest) -> Score:
         """The recorded score. Raises ``RecordedError`` where the call had failed."""
         made = await self._answer(request.call, Scored)
-        return Score(made.value, made.usage)
+        return as_score(made)
 
     def seats(self) -> Models:
         """Seats for a ring, with room for all requests at once: who had to wait is in the recorded times."""
