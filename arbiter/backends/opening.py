@@ -1,6 +1,6 @@
 """From the configuration's model tables to the seats of a ring."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio.to_thread
@@ -38,15 +38,22 @@ async def open_models(config: Config) -> AsyncGenerator[Models]:
     Raises ``ConfigError`` if a table, an extra or a key is missing, ``BackendError`` if a model cannot be loaded, or
     a server not be reached or used.
     """
+    async with open_tables(required_tables(config), config.cpu_threads) as models:
+        yield models
+
+
+@asynccontextmanager
+async def open_tables(tables: Mapping[Model, AnyModelTable], threads: int | None) -> AsyncGenerator[Models]:
+    """The models of these tables; raises as ``open_models``."""
     writers: dict[Role, Seat[Generator]] = {}
     scorers: dict[Scale, Seat[Scorer]] = {}
     async with AsyncExitStack() as stack:
-        for name, table in required_tables(config).items():
+        for name, table in tables.items():
             if name == "draft" or name == "target":
-                generator = await stack.enter_async_context(open_generator(name, table, config.cpu_threads))
+                generator = await stack.enter_async_context(open_generator(name, table, threads))
                 writers[name] = Seat[Generator](generator, table.in_flight)
             elif name != "audit":
-                scorer = await stack.enter_async_context(open_scorer(name, table, config.cpu_threads))
+                scorer = await stack.enter_async_context(open_scorer(name, table, threads))
                 scorers[name] = Seat[Scorer](scorer, table.in_flight)
         yield Models(draft=writers.get("draft"), target=writers.get("target"), scorers=scorers)
 

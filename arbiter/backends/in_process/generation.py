@@ -3,6 +3,9 @@
 A batch is prefilled together, padded on the left, and decoded a token at a time. A row leaves as soon as it
 is finished or cancelled; its answer is delivered at once. Sampling noise is drawn per row from its request's
 seed, so that it does not depend on who shares the batch.
+
+A proposed step is read in the same pass as its prompt, which shows the model's own choice after each of its tokens.
+What it would have written itself is kept, and the rest is hidden from it from then on.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -13,18 +16,21 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-from transformers import DynamicCache, PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedConfig
+from transformers.cache_utils import DynamicLayer
 
 from arbiter.backends.batching import Batcher, Deliver, Job
 from arbiter.backends.in_process.loading import Loaded
 from arbiter.backends.prompts import PromptTemplate
+from arbiter.backends.step_tokens import StepTokens, agreed_tokens, agreement, proposed_tokens
 from protocols.errors import ContextTooLongError
 from protocols.ports import Generation, GenerationRequest
-from protocols.records import Ending, Usage
+from protocols.records import Usage
 
 GenerationJob = Job[GenerationRequest, Generation]
 
 _COMPACT_BELOW = 0.75  # of a batch still at work: below it, copying the cache costs less than decoding dead rows
+_LARGEST_CHECK = 2**29  # logits that a pass computes to check proposals: 2 GiB in float32
 
 
 class InProcessGenerator:
@@ -34,6 +40,7 @@ class InProcessGenerator:
         self._loaded = loaded
         self._template = template
         self._ends = _end_tokens(loaded)
+        self._checks = can_check(loaded.model.config)
         self.batcher = Batcher[GenerationRequest, Generation](self._work, largest_batch)
 
     async def generate(self, request: GenerationRequest) -> Generation:
@@ -45,23 +52,25 @@ class InProcessGenerator:
         rows = self._rows(jobs, deliver)
         if not rows:
             return
-        decoding = _Decoding(self._loaded, [row.prompt for row in rows])
+        decoding = _Decoding(self._loaded, rows)
+        taken = _first_tokens(decoding, rows)
         while True:
-            tokens = _pick(decoding.logits, rows)
-            finished = [row for row, token in zip(rows, tokens, strict=True) if row.take(token)]
+            finished = [row for row, tokens in zip(rows, taken, strict=True) if row.step.take(tokens)]
             if finished:
                 deliver([(row.job, row.generation()) for row in finished])
-            alive = [index for index, row in enumerate(rows) if row.ending is None and not row.job.cancelled]
+            alive = [index for index, row in enumerate(rows) if row.step.ending is None and not row.job.cancelled]
             if not alive:
                 return
             if len(alive) < _COMPACT_BELOW * len(rows):
-                rows, tokens = [rows[index] for index in alive], [tokens[index] for index in alive]
+                rows, taken = [rows[index] for index in alive], [taken[index] for index in alive]
                 decoding.keep(alive)
-            decoding.advance(tokens)
+            decoding.advance([tokens[-1] for tokens in taken])
+            taken = [[token] for token in _pick(decoding.logits[:, -1], rows)]
 
     def _rows(self, jobs: Sequence[GenerationJob], deliver: Deliver[GenerationRequest, Generation]) -> list["_Row"]:
         """A row for each job whose prompt leaves room in the context; the others are answered with the error."""
         rows: list[_Row] = []
+        most = _LARGEST_CHECK // (len(jobs) * self._loaded.model.config.get_text_config().vocab_size)
         for job in jobs:
             text = self._template.render(job.ask.transcript, job.ask.separator)
             prompt: list[int] = self._loaded.tokenizer(text)["input_ids"]
@@ -73,8 +82,22 @@ class InProcessGenerator:
                 )
                 deliver([(job, error)])
             else:
-                rows.append(_Row(job, prompt, min(room, job.ask.max_tokens), self._loaded.tokenizer, self._ends))
+                room = min(room, job.ask.max_tokens)
+                step = StepTokens(self._loaded.tokenizer, job.ask.separator, self._ends, room)
+                rows.append(_Row(job, prompt, self._proposed(job.ask, min(room, most)), step))
         return rows
+
+    def _proposed(self, ask: GenerationRequest, room: int) -> list[int]:
+        if ask.proposal is None or not self._checks:
+            return []
+        return proposed_tokens(self._loaded.tokenizer, ask.proposal.text, ask.proposal.ending, ask.separator, room)
+
+
+def can_check(config: PreTrainedConfig) -> bool:
+    """Whether the model forgets tokens that are hidden from it: one with a sliding window or a state of its own does
+    not.
+    """
+    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
 
 
 def _end_tokens(loaded: Loaded) -> frozenset[int]:
@@ -86,60 +109,48 @@ def _end_tokens(loaded: Loaded) -> frozenset[int]:
 
 
 class _Row:
-    """One request while it is decoded."""
+    """One request while it is decoded. ``proposed`` are the tokens of a step to check, none if there is none."""
 
-    def __init__(
-        self, job: GenerationJob, prompt: list[int], room: int, tokenizer: PreTrainedTokenizerBase, ends: frozenset[int]
-    ) -> None:
+    def __init__(self, job: GenerationJob, prompt: list[int], proposed: list[int], step: StepTokens) -> None:
         self.job = job
         self.prompt = prompt
+        self.proposed = proposed
+        self.step = step
         self.noise = random.Random(job.ask.seed)
-        self.ending: Ending | None = None
-        self._room = room
-        self._tokenizer = tokenizer
-        self._ends = ends
-        self._tokens: list[int] = []
-        self._text = ""
-
-    def take(self, token: int) -> bool:
-        """Append a token; True if the step ends with it. Rows that have ended take no more."""
-        if self.ending is not None:
-            return False
-        self._tokens.append(token)
-        separator = self.job.ask.separator
-        if token in self._ends:
-            self.ending, self._text = "end", self._decoded(self._tokens[:-1])
-        elif separator in self._decoded(self._tokens[-len(separator.encode()) :]):
-            # each token holds one byte or more, so a separator that ends here lies in that tail
-            self.ending, self._text = "separator", self._decoded(self._tokens).partition(separator)[0]
-        elif len(self._tokens) == self._room:
-            self.ending, self._text = "limit", self._decoded(self._tokens)
-        return self.ending is not None
 
     def generation(self) -> Generation:
-        assert self.ending is not None  # noqa: S101 - asked for finished rows only
-        usage = Usage(prompt_tokens=len(self.prompt), completion_tokens=len(self._tokens))
-        return Generation(text=self._text, ending=self.ending, usage=usage)
-
-    def _decoded(self, tokens: list[int]) -> str:
-        return cast("str", self._tokenizer.decode(tokens, skip_special_tokens=True))
+        step, found = self.step, agreement(self.proposed, self.step) if self.proposed else None
+        assert step.ending is not None  # noqa: S101 - asked for finished rows only
+        usage = Usage(prompt_tokens=len(self.prompt), completion_tokens=len(step.tokens))
+        overhead = Usage(prompt_tokens=found.proposed - found.agreed) if found else Usage()
+        return Generation(step.text, step.ending, usage, overhead, found)
 
 
 class _Decoding:
-    """The tensors of a batch: its cache, its mask, and the logits of the next token, one row a request."""
+    """The tensors of a batch: its cache, its mask, and the last pass's logits, one row a request.
 
-    def __init__(self, loaded: Loaded, prompts: list[list[int]]) -> None:
+    ``logits`` has those after each of a row's last tokens: in the first pass all that may have to be checked.
+    """
+
+    def __init__(self, loaded: Loaded, rows: Sequence["_Row"]) -> None:
         self._model: Any = loaded.model
         self._cache = DynamicCache(config=loaded.model.config)
-        padded = loaded.tokenizer.pad({"input_ids": prompts}, padding=True, return_tensors="pt").to(loaded.device)
+        read = [[*row.prompt, *row.proposed] for row in rows]
+        padded = loaded.tokenizer.pad({"input_ids": read}, padding=True, return_tensors="pt").to(loaded.device)
         self._mask = padded["attention_mask"]
-        self._forward(padded["input_ids"], (self._mask.cumsum(-1) - 1).clamp(min=0))
+        shown = 1 + max(len(row.proposed) for row in rows)
+        self._forward(padded["input_ids"], (self._mask.cumsum(-1) - 1).clamp(min=0), shown)
+
+    def hide(self, row: int, tokens: int) -> None:
+        """The last ``tokens`` of a row are as if they had not been read."""
+        if tokens:
+            self._mask[row, -tokens:] = 0
 
     def advance(self, tokens: list[int]) -> None:
         """Feed one token a row."""
         self._mask = torch.cat([self._mask, self._mask.new_ones((len(tokens), 1))], dim=-1)
         ids = torch.tensor(tokens, device=self._mask.device).unsqueeze(-1)
-        self._forward(ids, self._mask.sum(-1, keepdim=True) - 1)
+        self._forward(ids, self._mask.sum(-1, keepdim=True) - 1, 1)
 
     def keep(self, rows: list[int]) -> None:
         """Drop all other rows."""
@@ -147,20 +158,32 @@ class _Decoding:
         self._cache.batch_select_indices(indices)
         self._mask = self._mask[indices]
 
-    def _forward(self, ids: torch.Tensor, positions: torch.Tensor) -> None:
+    def _forward(self, ids: torch.Tensor, positions: torch.Tensor, shown: int) -> None:
         out = self._model(
             input_ids=ids,
             attention_mask=self._mask,
             position_ids=positions,
             past_key_values=self._cache,
             use_cache=True,
-            logits_to_keep=1,
+            logits_to_keep=shown,
         )
-        self.logits: torch.Tensor = out.logits[:, -1].float()
+        self.logits: torch.Tensor = out.logits
+
+
+def _first_tokens(decoding: _Decoding, rows: Sequence[_Row]) -> list[list[int]]:
+    """What each row begins with: its first token, or as much of its proposal as it agrees with and the token after."""
+    taken = [[token] for token in _pick(decoding.logits[:, -1], rows)]
+    choices: list[list[int]] = decoding.logits.argmax(-1).tolist()
+    for index, row in enumerate(rows):
+        if row.proposed:
+            taken[index] = agreed_tokens(row.proposed, choices[index][-len(row.proposed) - 1 :])
+            decoding.hide(index, len(row.proposed) + 1 - len(taken[index]))
+    return taken
 
 
 def _pick(logits: torch.Tensor, rows: Sequence[_Row]) -> list[int]:
     """The next token of each row: the first choice at temperature 0, else drawn with the row's own noise."""
+    logits = logits.float()
     greedy: list[int] = logits.argmax(-1).tolist()
     return [
         greedy[index] if row.job.ask.temperature == 0 else _draw(logits[index], row) for index, row in enumerate(rows)
