@@ -18,6 +18,8 @@ from protocols.records import Model, Predrafts, Usage
 
 Answered = TypeVar("Answered", Generated, Scored)
 
+_UNTOLD = -1.0  # seconds of an answer whose port leaves it to the clock here
+
 
 _RETRIES: ContextVar[Callable[[CallRetried], None]] = ContextVar("retries", default=lambda _: None)
 
@@ -82,10 +84,10 @@ class Calls:
                 made.text,
                 made.ending,
                 made.usage,
-                made.seconds or 0.0,
+                _UNTOLD if made.seconds is None else made.seconds,
                 overhead,
                 made.agreement,
-                stored=made.seconds is not None,
+                stored=made.seconds is not None and not made.fresh,
             )
 
         return await self._made(call, limiter, ask, Generated)
@@ -97,7 +99,8 @@ class Calls:
             made = await scorer.score(request)
             if not 0.0 <= made.value <= 1.0:  # NaN fails this as well
                 raise BackendError(f"the {request.scale} model scored {made.value}, and a score lies in [0, 1]")
-            return Scored(made.value, made.usage, made.seconds or 0.0, stored=made.seconds is not None)
+            seconds = _UNTOLD if made.seconds is None else made.seconds
+            return Scored(made.value, made.usage, seconds, stored=made.seconds is not None and not made.fresh)
 
         return await self._made(call, limiter, ask, Scored)
 
@@ -135,7 +138,8 @@ class Calls:
             raise
         finally:
             _RETRIES.reset(retries)
-        return answered if answered.stored else msgspec.structs.replace(answered, seconds=_since(started))
+        taken = _since(started) if answered.seconds == _UNTOLD else answered.seconds
+        return msgspec.structs.replace(answered, seconds=taken)
 
     def _recalled(self, call: Call, outcome: Generated | Scored | CallFailed, kind: type[Answered]) -> Answered:
         with self._docket.request(call.message.context.task, call.model) as counted:

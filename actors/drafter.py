@@ -8,6 +8,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from actors.actor import Actor, Posts
 from actors.calls import Calls
 from actors.contexts import context_after, finish_reason
+from actors.controllers import LookaheadControl
 from actors.docket import Docket
 from actors.later import Later
 from actors.writing import Writer
@@ -20,10 +21,10 @@ from protocols.records import Candidate, Predrafts
 class Drafter(Actor[DrafterMail]):
     """Writes the draft of a step; at most ``model.in_flight`` requests are at the model at once.
 
-    While its draft is scored, or the target writes another one, it drafts up to ``lookahead`` next steps on top of it,
-    as if it will be kept. Such a pre-draft is used for exactly the context that it was written for, so that transcripts
-    are the same as without; one that cannot be used any more is cancelled. Pre-drafts yield: none is begun unless there
-    is room at the model, and when a draft that somebody waits for finds no room, a pre-draft gives way.
+    While its draft is scored, or the target writes another one, it drafts as many next steps on top of it as
+    ``control`` says, as if it will be kept. Such a pre-draft is used for exactly the request that it answers, so that
+    transcripts are the same as without; one that cannot be used any more is cancelled. Pre-drafts yield: none is begun
+    unless there is room at the model, and when a draft that somebody waits for finds no room, a pre-draft gives way.
     """
 
     name: ClassVar[str] = "drafter"
@@ -36,16 +37,19 @@ class Drafter(Actor[DrafterMail]):
         calls: Calls,
         journal: Journal,
         model: Seat[Generator],
-        lookahead: int,
+        control: LookaheadControl,
     ) -> None:
         super().__init__(inbox, posts, docket)
         self._writer = Writer("draft", self.name, model, calls)
         self._journal = journal
-        self._lookahead = lookahead
+        self._annotated = model.annotated
+        self._control = control
         self._ahead: dict[Task, list[_Predraft]] = {}
 
     async def serve(self, message: DrafterMail) -> None:
         context, policy = message.context, message.context.task.policy
+        if context.step and policy.decides:
+            self._control.observe(context.transcript.steps[-1].author == "draft")
         is_known = self._journal.recall(f"{message.id}/draft/0") is not None
         draft = await (self._writer.candidate(message) if is_known else self._draft(message))
         drafted = StepDrafted(context=context, cause=message.id, draft=draft)
@@ -55,8 +59,10 @@ class Drafter(Actor[DrafterMail]):
             await self._posts.to_router(drafted, self.name)
         else:
             await self._posts.to_assembler(drafted, self.name)
-        if self._lookahead and policy.decides and not is_known:  # what comes next is known as well, or soon will be
-            await self._look_ahead(message, draft)
+        if policy.decides and not is_known:  # what comes next is known as well, or soon will be
+            depth = self._control.depth(self._writer.load)
+            if depth:
+                await self._look_ahead(message, draft, depth)
 
     async def _draft(self, message: DrafterMail) -> Candidate:
         """The draft for ``message``, written ahead or now."""
@@ -81,7 +87,7 @@ class Drafter(Actor[DrafterMail]):
         """The pre-draft for ``context``; if there is none, all others of its problem have missed, and are dropped."""
         ahead = self._ahead.get(context.task, [])
         for predraft in ahead:
-            if predraft.context == context:
+            if predraft.answers(context, self._annotated):
                 predraft.taken = True
                 predraft.over.set()
                 return predraft
@@ -91,21 +97,22 @@ class Drafter(Actor[DrafterMail]):
 
     def _make_room(self) -> None:
         """If a draft that somebody waits for finds no room, a pre-draft at the model gives way."""
-        if self._lookahead and not self._writer.has_room:
+        if self._ahead and not self._writer.has_room:
             running = [one for ahead in self._ahead.values() for one in ahead if one.is_running and not one.taken]
             if running:
                 running[-1].drop()
 
-    async def _look_ahead(self, message: DrafterMail, draft: Candidate) -> None:
+    async def _look_ahead(self, message: DrafterMail, draft: Candidate, most: int) -> None:
         """Draft next steps on top of ``draft``; lives until all of them are used, dropped, or the problem is closed."""
         task, context = message.context.task, message.context
         mine: list[_Predraft] = []
         try:
-            for depth in range(1, self._lookahead + 1):
+            for depth in range(1, most + 1):
                 if finish_reason(context, draft) is not None:
                     break
                 context = context_after(context, draft)
-                predraft = next((one for one in self._ahead.get(task, []) if one.context == context), None)
+                known = (one for one in self._ahead.get(task, []) if one.answers(context, self._annotated))
+                predraft = next(known, None)
                 if predraft is None:
                     if not self._writer.has_room:
                         break
@@ -158,6 +165,13 @@ class _Predraft:
         self.over = anyio.Event()
         self.taken = False
 
+    def answers(self, context: Context, annotated: bool) -> bool:
+        """Whether its request is the one that ``context`` leads to; authors count if the model is told them."""
+        mine = self.context
+        if annotated:
+            return mine == context
+        return (mine.step, mine.max_tokens) == (context.step, context.max_tokens) and _texts(mine) == _texts(context)
+
     @property
     def is_running(self) -> bool:
         return not self.answer.is_there
@@ -167,3 +181,7 @@ class _Predraft:
         self.scope.cancel()
         self.answer.set(None)
         self.over.set()
+
+
+def _texts(context: Context) -> list[str]:
+    return [step.text for step in context.transcript.steps]

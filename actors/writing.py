@@ -5,7 +5,7 @@ import anyio
 from actors.calls import Call, Calls
 from actors.seeds import step_seed
 from protocols.messages import Context, DraftStep, EscalateStep
-from protocols.ports import GenerationRequest, Generator, Seat
+from protocols.ports import GenerationRequest, Generator, Proposal, Seat
 from protocols.records import Candidate, Role
 
 
@@ -20,19 +20,27 @@ class Writer:
         self._calls = calls
 
     @property
+    def load(self) -> float:
+        """The share of the model's places that are taken."""
+        return self._limiter.borrowed_tokens / self._limiter.total_tokens
+
+    @property
     def has_room(self) -> bool:
         """Whether a request would be made at once."""
         return self._limiter.available_tokens > 0
 
-    async def candidate(self, message: DraftStep | EscalateStep, sample: int = 0) -> Candidate:
+    async def candidate(
+        self, message: DraftStep | EscalateStep, sample: int = 0, proposal: Proposal | None = None
+    ) -> Candidate:
         """One candidate for the context of ``message``."""
-        return await self._write(message.context, Call(self._actor, message, self._role, sample), sample)
+        call = Call(self._actor, message, self._role, sample)
+        return await self._write(message.context, call, sample, proposal)
 
     async def candidate_ahead(self, message: DraftStep | EscalateStep, context: Context, depth: int) -> Candidate:
         """One candidate for ``context``, which may come ``depth`` steps after that of ``message``."""
         return await self._write(context, Call(self._actor, message, self._role, depth), 0)
 
-    async def _write(self, context: Context, call: Call, sample: int) -> Candidate:
+    async def _write(self, context: Context, call: Call, sample: int, proposal: Proposal | None = None) -> Candidate:
         task = context.task
         request = GenerationRequest(
             problem=task.id,
@@ -46,6 +54,8 @@ class Writer:
             top_p=task.sampling.top_p,
             seed=step_seed(task.seed, task.id, context.step, self._role, sample),
             call=call.id,
+            proposal=proposal,
+            ahead=call.is_ahead,
         )
         made = await self._calls.generate(call, self._generator, self._limiter, request)
         return Candidate(

@@ -102,7 +102,7 @@ async def run_problems(
         watcher.solved(result)
 
     solutions = len(problems) * config.sampling.samples
-    for line in _notices(folder, solutions):
+    for line in notices(folder, solutions):
         watcher.notice(line)
     watcher.started(solutions, folder.results)
     tasks = _tasks_left(config, problems, folder)
@@ -113,12 +113,12 @@ async def run_problems(
             grading.start_soon(finish, solution)
 
         with solving:
-            await signals.start(_cancel_on_signal, solving)
+            await signals.start(cancel_on_signal, solving)
             if any(needs_mathematics(reference) for reference in references.values()):
                 signals.start_soon(grader.warm)  # while the models write, not when they have answered
             for solution in folder.ungraded:
                 await grade_later(solution)
-            async with open_ring(models, journal=folder.journal, lookahead=config.lookahead) as ring:
+            async with open_ring(models, journal=folder.journal, lookahead=config.depth, verify=config.verify) as ring:
                 await solve_all(ring, tasks, config.limits.problems, grade_later)
     if failures:
         raise failures[0]
@@ -127,7 +127,8 @@ async def run_problems(
     return summary
 
 
-def _notices(folder: RunFolder, solutions: int) -> Iterator[str]:
+def notices(folder: RunFolder, solutions: int) -> Iterator[str]:
+    """What has to be said of the earlier sessions of a run."""
     earlier = folder.journal.earlier
     if earlier.sessions:
         under_way = f", {len(earlier.unfinished)} go on from where they were" if earlier.unfinished else ""
@@ -144,7 +145,7 @@ def _tasks_left(config: Config, problems: Sequence[Problem], folder: RunFolder) 
                 yield make_task(config, problem, sample)
 
 
-async def _cancel_on_signal(scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
+async def cancel_on_signal(scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
     """Cancel at the first signal; a second one has its usual effect."""
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from actors.controllers import Verify
 from actors.policies import (
     DraftOnly,
     GenerateRows,
@@ -122,7 +123,9 @@ class Config(Table, frozen=True):
     ``audit`` is the share of escalations whose both candidates the PRM scores off the path. ``cpu_threads`` is how
     many threads one operation of a model in process uses on a CPU (torch's own default if not set); tiny models
     are fastest with 1, since each model has a worker thread anyway. ``lookahead`` is how many steps are drafted ahead
-    while a step is scored or regenerated; it changes no transcript.
+    while a step is scored or regenerated, or ``auto``. ``verify`` says whether the target is shown a rejected draft, so
+    that it writes only what it would not have written itself: ``on``, ``off``, or where it pays (``auto``). Neither
+    changes a transcript.
     """
 
     models: ModelTables
@@ -132,11 +135,17 @@ class Config(Table, frozen=True):
     seed: int = 0
     separator: Annotated[str, msgspec.Meta(min_length=1)] = "\n\n"
     cpu_threads: Count | None = None
-    lookahead: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
+    lookahead: Annotated[int, msgspec.Meta(ge=0, le=64)] | Literal["auto"] = 0
+    verify: Verify = "auto"
     sampling: SamplingTable = SamplingTable()
     limits: LimitsTable = LimitsTable()
     data: DataTable = DataTable()
     log: LogTable = LogTable()
+
+    @property
+    def depth(self) -> int | None:
+        """How many steps are drafted ahead; None where a controller says so."""
+        return None if self.lookahead == "auto" else self.lookahead
 
     @property
     def threshold(self) -> float | None:

@@ -11,7 +11,7 @@ from arbiter.grading import Grade
 from arbiter.grading.answers import Reference
 from arbiter.model_tables import PriceTable
 from arbiter.samples import Estimate, MajorityVote, majority_vote, mean_accuracy, pass_at_each
-from protocols.records import FinishReason, Model, Predrafts, Record, Role, Solution, StepRecord, Tally
+from protocols.records import Candidate, FinishReason, Model, Predrafts, Record, Role, Solution, StepRecord, Tally
 
 
 class Result(Record, frozen=True):
@@ -73,6 +73,22 @@ class Cost(Record, frozen=True):
     total: float | None
 
 
+class Verified(Record, frozen=True):
+    """Escalations that were ``shown`` the rejected draft (``--verify``): with ``agreed`` of its ``proposed`` tokens the
+    target agreed, and had to write the rest of its own ``tokens``. ``whole`` steps it would have written as they were.
+
+    ``break_even`` is an estimate of how many tokens of a draft must be agreed on until showing it takes no longer than
+    writing: what checking costs, in tokens that the target writes meanwhile. None unless both ways were taken.
+    """
+
+    shown: int = 0
+    whole: int = 0
+    proposed: int = 0
+    agreed: int = 0
+    tokens: int = 0
+    break_even: float | None = None
+
+
 class Summary(Record, frozen=True):
     """``summary.json``: the figures of a run. Keys are added over time, and never renamed or removed.
 
@@ -82,7 +98,7 @@ class Summary(Record, frozen=True):
     worth). ``pass_at_k`` is the chance that one of k samples is right. ``acceptance_rate`` is the share of kept steps
     that the draft wrote, ``acceptance_rate_tokens`` the same by tokens. ``target_calls`` counts requests to
     the target. ``wasted_escalations`` is known in ``oracle`` and ``generate`` runs, and from the audited
-    sample in others.
+    sample in others. ``simulated`` says that all times are: the run had answers of other runs (``docs/sweep.md``).
     """
 
     run_type: RunType
@@ -110,6 +126,8 @@ class Summary(Record, frozen=True):
     majority_vote: MajorityVote | None = None
     cost: Cost | None = None
     predrafts: Predrafts = Predrafts()
+    verified: Verified = Verified()
+    simulated: bool = False
 
 
 def summary_of(
@@ -161,6 +179,7 @@ def summarise(
         majority_vote=majority_vote(problems),
         cost=_cost(calls, prices) if prices else None,
         predrafts=sum((result.solution.predrafts for result in results), Predrafts()),
+        verified=_verified([step.targets[0] for step in steps if step.verdict == "escalate"]),
     )
 
 
@@ -219,6 +238,36 @@ def _tokens(model: Model, tally: Tally, steps: Iterable[StepRecord]) -> ModelTok
         cached=usage.cached_tokens,
         cancelled=None if tally.cancelled else 0,
     )
+
+
+def _verified(rewritten: Sequence[Candidate]) -> Verified:
+    """Of what the target wrote in the place of rejected drafts."""
+    shown = [(candidate, candidate.agreement) for candidate in rewritten if candidate.agreement is not None]
+    tokens = sum(candidate.usage.completion_tokens for candidate, _ in shown)
+    agreed = sum(agreement.agreed for _, agreement in shown)
+    return Verified(
+        shown=len(shown),
+        whole=sum(agreement.agreed >= candidate.usage.completion_tokens - 1 for candidate, agreement in shown),
+        proposed=sum(agreement.proposed for _, agreement in shown),
+        agreed=agreed,
+        tokens=tokens,
+        break_even=_break_even(
+            [candidate for candidate in rewritten if candidate.agreement is None],
+            len(shown),
+            tokens - agreed,
+            sum(candidate.seconds for candidate, _ in shown),
+        ),
+    )
+
+
+def _break_even(plain: Sequence[Candidate], shown: int, written: int, seconds: float) -> float | None:
+    """What checking a draft costs, in tokens: the seconds of the ``shown`` steps that the tokens ``written`` for them
+    do not explain, at the pace of the ``plain`` ones.
+    """
+    tokens, taken = sum(one.usage.completion_tokens for one in plain), sum(one.seconds for one in plain)
+    if not shown or not tokens or not taken:
+        return None
+    return round((seconds * tokens / taken - written) / shown, 2)
 
 
 def _waste(steps: Iterable[StepRecord]) -> Waste:

@@ -12,6 +12,7 @@ from actors.actor import Actor, Posts
 from actors.assembler import Assembler
 from actors.calls import Calls
 from actors.contexts import first_context
+from actors.controllers import LookaheadControl, Verify, VerifyControl
 from actors.docket import Docket
 from actors.drafter import Drafter
 from actors.escalator import Escalator
@@ -112,11 +113,17 @@ class Ring:
 
 @asynccontextmanager
 async def open_ring(
-    models: Models, mailbox: int = 16, journal: Journal | None = None, lookahead: int = 0
+    models: Models,
+    mailbox: int = 16,
+    journal: Journal | None = None,
+    lookahead: int | None = 0,
+    verify: Verify = "off",
 ) -> AsyncGenerator[Ring]:
     """A running ring. ``mailbox`` is the capacity of each actor's mailbox; 1 is enough (see ``actors.actor``).
 
-    Up to ``lookahead`` steps are drafted ahead while a step is scored or regenerated (``actors.drafter``).
+    Up to ``lookahead`` steps are drafted ahead while a step is scored or regenerated (``actors.drafter``); None leaves
+    their number to a controller. ``verify`` says whether the target is shown rejected drafts, so that it writes only
+    what it would not have written itself (``actors.escalator``). Neither changes a transcript.
     Everything that happens is written into ``journal``, if one is given (``arbiter.log.open_journal``).
     """
     journal = journal or NoJournal()
@@ -135,9 +142,11 @@ async def open_ring(
             Router(router_inbox, posts, docket),
         ]
         if models.draft:
-            actors.append(Drafter(drafter_inbox, posts, docket, calls, journal, models.draft, lookahead))
+            actors.append(
+                Drafter(drafter_inbox, posts, docket, calls, journal, models.draft, LookaheadControl(lookahead))
+            )
         if models.target:
-            actors.append(Escalator(escalator_inbox, posts, docket, calls, models.target))
+            actors.append(Escalator(escalator_inbox, posts, docket, calls, models.target, VerifyControl(verify)))
         async with services() as tasks:
             for actor in actors:
                 await tasks.start(actor.run)

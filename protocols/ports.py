@@ -50,7 +50,7 @@ class Generation(Record, frozen=True):
     ``usage`` counts all tokens of the text, those agreed on among them. ``overhead`` is what the answer cost beside
     them: a proposal's tokens that were read for nothing, requests that only found out why it had stopped.
     ``agreement`` is there if the request's proposal was read. ``seconds`` is for an answer that was kept from before:
-    what it took then.
+    what it took then; or, if it is ``fresh``, what it took now without waiting in a queue of the port's own.
     """
 
     text: str
@@ -59,6 +59,7 @@ class Generation(Record, frozen=True):
     overhead: Usage = Usage()
     agreement: Agreement | None = None
     seconds: float | None = None
+    fresh: bool = False
 
 
 class ScoreRequest(Record, frozen=True):
@@ -77,12 +78,13 @@ class ScoreRequest(Record, frozen=True):
 class Score(Record, frozen=True):
     """A value in [0, 1] on the scale of the request, and the tokens that were read for it.
 
-    ``seconds`` is for an answer that was kept from before: what it took then.
+    ``seconds`` and ``fresh`` are as in ``Generation``.
     """
 
     value: float
     usage: Usage
     seconds: float | None = None
+    fresh: bool = False
 
 
 @runtime_checkable
@@ -107,10 +109,14 @@ Port = TypeVar("Port", Generator, Scorer, covariant=True)
 
 
 class Seat(msgspec.Struct, Generic[Port], frozen=True):
-    """A model's place in the ring: its port, and how many requests may be at it at once."""
+    """A model's place in the ring: its port, and how many requests may be at it at once.
+
+    ``annotated`` says that the model is told who wrote each step: what it writes then depends on that, too.
+    """
 
     port: Port
     in_flight: int = 64
+    annotated: bool = True
 
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if nothing could ever be asked."""

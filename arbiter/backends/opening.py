@@ -51,7 +51,7 @@ async def open_tables(tables: Mapping[Model, AnyModelTable], threads: int | None
         for name, table in tables.items():
             if name == "draft" or name == "target":
                 generator = await stack.enter_async_context(open_generator(name, table, threads))
-                writers[name] = Seat[Generator](generator, table.in_flight)
+                writers[name] = Seat[Generator](generator, table.in_flight, table.annotate)
             elif name != "audit":
                 scorer = await stack.enter_async_context(open_scorer(name, table, threads))
                 scorers[name] = Seat[Scorer](scorer, table.in_flight)

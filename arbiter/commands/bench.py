@@ -18,7 +18,7 @@ from arbiter.log.console import shown
 from arbiter.log.reading import log_path
 from arbiter.progress import LiveWatcher, PlainWatcher
 from arbiter.reports.tables import NOTHING, from_to, money, percent, seconds
-from arbiter.results import Cost, Summary
+from arbiter.results import Cost, Summary, Verified
 from protocols.errors import ConfigError
 from protocols.records import Predrafts
 
@@ -139,6 +139,7 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
             for model, tokens in summary.tokens.items()
         ),
         *([("drafted ahead", _ahead(summary.predrafts))] if summary.predrafts.started else ()),
+        *([("shown to the target", _shown(summary.verified))] if summary.verified.shown else ()),
         *([("cost", _cost(summary.cost))] if summary.cost else ()),
         ("ended by", ", ".join(f"{reason} {count}" for reason, count in summary.finish.items())),
         (
@@ -173,6 +174,11 @@ def _estimate(value: float | None, interval: Interval | None) -> str:
 
 def _ahead(ahead: Predrafts) -> str:
     return f"{ahead.started} steps, of which {ahead.hits} used; {ahead.wasted_tokens} tokens for nothing"
+
+
+def _shown(verified: Verified) -> str:
+    told = f"{verified.shown} rejected drafts, {verified.whole} of them its own step"
+    return f"{told}; {percent(verified.agreed / verified.tokens)} of its tokens it had not to write"
 
 
 def _cost(cost: Cost) -> str:

@@ -1,10 +1,11 @@
 """The options that take the place of the configuration's keys."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from cyclopts import Parameter
 
+from actors.controllers import Verify
 from arbiter.config import Config, RunType, override
 
 
@@ -54,9 +55,13 @@ class Overrides(PolicyOverrides):
     concurrency: int | None = None
     """How many problems are in the ring at once; each sample of a problem counts as one."""
 
-    lookahead: int | None = None
-    """How many steps are drafted ahead while a step is scored or regenerated. It changes no transcript, and costs draft
-    tokens; worth it where the draft's server has room."""
+    lookahead: int | Literal["auto"] | None = None
+    """How many steps are drafted ahead while a step is scored or regenerated, or `auto`. It changes no transcript, and
+    costs draft tokens; worth it where the draft's server has room."""
+
+    verify: Verify | None = None
+    """Whether the target is shown a rejected draft, so that it writes only what it would not have written itself: `on`,
+    `off`, or where it pays (`auto`). It changes no transcript; above temperature 0 it is off."""
 
     samples: int | None = None
     """Decode each problem so many times, and report mean accuracy, pass@k and the majority's answer; needs a
@@ -71,6 +76,7 @@ class Overrides(PolicyOverrides):
             run_type=self.run_type,
             audit=self.audit,
             lookahead=self.lookahead,
+            verify=self.verify,
             seed=self.seed,
             data=given(source=self.data, limit=self.limit),
             limits=given(problems=self.concurrency),

@@ -26,8 +26,14 @@ OPERATIONAL = (
     "models.*.retries",
     "models.*.timeout",
     "models.*.url",
+    "verify",
 )
 """Patterns of the keys that may be changed when a run is resumed; ``docs/log.md`` tells why, key by key."""
+
+
+SHARED = {"answers": "shared by arbiter sweep"}
+"""What the identity of a run has beside its keys if its answers may be those of other runs (``docs/sweep.md``): its
+times were not measured, and it is not continued as a run of its own."""
 
 
 def identity(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:

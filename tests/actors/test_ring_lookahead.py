@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.controllers import Verify
 from actors.policies import DraftOnly, GenerateRows, LearnedRouter, Oracle, RandomEscalation, RewardThreshold
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.ring import Models, open_ring, solve_all
 from protocols.errors import BackendError
 from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
+from protocols.ports import Generation, GenerationRequest, Generator, Policy, Scorer, ScoreRequest, Seat
 from protocols.records import Limits, Predrafts, Sampling, Solution, Usage
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
@@ -158,10 +159,15 @@ def share(*parts: object) -> float:
     return hashlib.blake2b(msgspec.json.encode(parts), digest_size=6).digest()[0] / 256
 
 
-def write(request: GenerationRequest) -> Generation:
-    """Steps of all lengths, some of them repeated, that depend on the role and the whole context."""
-    drawn = share(request.seed, request.role, request.transcript)
-    text = "again" if drawn > 0.7 else f"{request.role} {drawn}"
+def write(request: GenerationRequest, annotated: bool) -> Generation:
+    """Steps of all lengths, some of them repeated, that depend on the whole context.
+
+    The authors in it count if the model is told them. Where not, both models write the same now and then.
+    """
+    context = request.transcript if annotated else [step.text for step in request.transcript.steps]
+    by = (request.role, request.seed) if annotated or share(context, request.role) > 0.5 else ()
+    drawn = share(by, context)
+    text = "again" if drawn > 0.7 else f"{drawn}"
     return Generation(text, "end" if drawn < 0.1 else "separator", Usage(completion_tokens=1 + int(9 * drawn)))
 
 
@@ -169,37 +175,51 @@ def rate(request: ScoreRequest) -> float:
     return share(request.scale, request.transcript, request.candidate)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     policy=st.sampled_from(DECIDING),
-    lookahead=st.integers(1, 4),
+    lookahead=st.sampled_from([1, 2, 3, 4, None]),
+    verify=st.sampled_from(["on", "auto"]),
+    annotated=st.booleans(),
     in_flight=st.sampled_from([1, 2, 1000]),
     temperature=st.sampled_from([0.0, 0.8]),
     timing=st.integers(0, 1000),
 )
 def test_transcripts_are_the_same_with_and_without(
-    cast: Cast,
     a_task: Tasks,
-    solve: Solve,
+    in_virtual_time: Virtual,
     policy: Policy,
-    lookahead: int,
+    lookahead: int | None,
+    verify: Verify,
+    annotated: bool,
     in_flight: int,
     temperature: float,
     timing: int,
 ) -> None:
     """Over random worlds, in which a call takes any time, and the same call another time the next time."""
 
-    def told(ahead: int) -> dict[str, object]:
-        draw = random.Random(timing + ahead)
+    def told(speculates: bool) -> dict[str, object]:
+        draw, found = random.Random(timing + speculates), dict[str, object]()
 
         def seconds(_: GenerationRequest | ScoreRequest) -> float:
             return draw.choice((0.0, 0.0, 0.1, 1.0, 7.0))
 
-        writers = (ScriptedGenerator(write, seconds) for _ in range(2))
-        scorers = (ScriptedScorer(rate, seconds) for _ in range(2))
-        sampling, limits = Sampling(temperature), Limits(max_steps=8, max_tokens=40, step_tokens=12)
-        tasks = [a_task(str(n), policy=policy, limits=limits, sampling=sampling) for n in range(6)]
-        found = solve(cast(*writers, *scorers, in_flight=in_flight), *tasks, lookahead=ahead)
-        return {one.problem: ([(step.kept.text, step.kept.author) for step in one.steps], one.finish) for one in found}
+        async def done(one: Solution) -> None:
+            found[one.problem] = [(step.kept.text, step.kept.author) for step in one.steps], one.finish
 
-    assert told(0) == told(lookahead)
+        async def body() -> None:
+            writer = Seat[Generator](
+                ScriptedGenerator(lambda request: write(request, annotated), seconds), in_flight, annotated
+            )
+            scorer = Seat[Scorer](ScriptedScorer(rate, seconds), in_flight)
+            models = Models(draft=writer, target=writer, scorers={"prm": scorer, "router": scorer})
+            sampling, limits = Sampling(temperature), Limits(max_steps=8, max_tokens=40, step_tokens=12)
+            tasks = [a_task(str(n), policy=policy, limits=limits, sampling=sampling) for n in range(6)]
+            ahead, shown = (lookahead, verify) if speculates else (0, "off")
+            async with open_ring(models, 1, lookahead=ahead, verify=shown) as ring:
+                await solve_all(ring, tasks, 1000, done)
+
+        in_virtual_time(body)
+        return found
+
+    assert told(False) == told(True)

@@ -18,11 +18,12 @@ from arbiter.results import (
     ModelTokens,
     Result,
     Summary,
+    Verified,
     Waste,
     summarise,
     summary_of,
 )
-from protocols.records import Audit, Candidate, Model, Solution, StepRecord, Tally, Usage
+from protocols.records import Agreement, Audit, Candidate, Model, Solution, StepRecord, Tally, Usage
 
 Candidates = Callable[..., Candidate]
 Solutions = Callable[..., Solution]
@@ -244,3 +245,25 @@ def test_the_summary_of_a_run_takes_all_from_its_configuration(a_config: Configs
     found = summary_of(config, [a_result(calls=calls)], None, interrupted=True)
     assert (found.run_type, found.threshold, found.samples, found.wall_seconds) == ("draft", None, 2, None)
     assert (found.cost, found.interrupted) == (Cost({"draft": 2.5}, 2.5), True)
+
+
+def rewritten(tokens: int, seconds: float, agreement: Agreement | None = None) -> StepRecord:
+    draft = Candidate("draft", "d", "separator", Usage(), 0.1)
+    target = Candidate("target", "t", "separator", Usage(completion_tokens=tokens), seconds, agreement=agreement)
+    return StepRecord(candidates=(draft, target), chosen=1, verdict="escalate")
+
+
+def test_of_escalations_that_were_shown_the_draft_the_agreed_tokens_are_counted(
+    a_result: Results, a_solution: Solutions
+) -> None:
+    steps = [rewritten(10, 0.5, Agreement(8, 4)), rewritten(5, 0.2, Agreement(4, 4)), rewritten(20, 2.0)]
+    found = summary(a_result(True, a_solution("p", *steps))).verified
+    # 6 and 1 tokens were written, which take 0.7 s at the pace of the plain one; nothing is left for checking
+    assert found == Verified(shown=2, whole=1, proposed=12, agreed=8, tokens=15, break_even=0.0)
+
+
+def test_the_break_even_is_what_checking_costs_in_tokens(a_result: Results, a_solution: Solutions) -> None:
+    steps = [rewritten(10, 1.3, Agreement(8, 0)), rewritten(20, 2.0)]
+    assert summary(a_result(True, a_solution("p", *steps))).verified.break_even == pytest.approx(3.0)
+    assert summary(a_result(True, a_solution("p", *steps[:1]))).verified.break_even is None
+    assert summary(a_result(True, a_solution("p", *steps[1:]))).verified == Verified()

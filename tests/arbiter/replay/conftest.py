@@ -10,6 +10,7 @@ import anyio
 import msgspec
 import pytest
 
+from actors.controllers import Verify
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.log.journal import open_journal
 from arbiter.log.run import Run
@@ -17,9 +18,10 @@ from arbiter.ring import Models, open_ring, solve_all
 from protocols.errors import BackendError
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest, Seat
-from protocols.records import Limits, Sampling, Solution, Transcript, Usage
+from protocols.records import Agreement, Limits, Sampling, Solution, Transcript, Usage
 
 MILLISECOND = 0.001
+VERIFY: tuple[Verify, ...] = ("off", "on", "auto")
 
 
 def share(*parts: object) -> float:
@@ -36,7 +38,8 @@ def a_world(seed: int, failures: float) -> Models:
         drawn = share(seed, "ends", request.call)
         ending = "end" if drawn < 0.15 else "limit" if drawn < 0.2 else "separator"
         text = "again" if share(seed, "text", request.call) < 0.3 else f"{request.role} {request.step} {request.sample}"
-        return Generation(text, ending, Usage(5, 3), Usage(1, 1) if drawn > 0.9 else Usage())
+        agreement = Agreement(3, 2) if request.proposal and share(seed, "checks", request.call) < 0.7 else None
+        return Generation(text, ending, Usage(5, 3), Usage(1, 1) if drawn > 0.9 else Usage(), agreement)
 
     def rate(request: ScoreRequest) -> float:
         drawn = share(seed, "score", request.call)
@@ -49,7 +52,7 @@ def a_world(seed: int, failures: float) -> Models:
 
     rng = random.Random(seed)
     return Models(
-        draft=Seat(ScriptedGenerator(write, seconds), rng.choice([1, 3, 100])),
+        draft=Seat(ScriptedGenerator(write, seconds), rng.choice([1, 3, 100]), rng.choice([True, False])),
         target=Seat(ScriptedGenerator(write, seconds), rng.choice([1, 3, 100])),
         scorers={"prm": Seat(ScriptedScorer(rate, seconds), 2), "router": Seat(ScriptedScorer(rate, seconds), 50)},
     )
@@ -65,7 +68,8 @@ def record(tmp_path: Path) -> Callable[..., Run]:
         name: str = "run",
         concurrency: int = 4,
         cut: float = 60.0,
-        lookahead: int = 0,
+        lookahead: int | None = 0,
+        verify: Verify = "off",
     ) -> Run:
         async def done(_: Solution) -> None:
             """Its log tells all."""
@@ -73,7 +77,7 @@ def record(tmp_path: Path) -> Callable[..., Run]:
         async def body() -> None:
             async with (
                 open_journal(tmp_path / name / "events.jsonl", {"run_type": "test"}) as journal,
-                open_ring(models, journal=journal, lookahead=lookahead) as ring,
+                open_ring(models, journal=journal, lookahead=lookahead, verify=verify) as ring,
             ):
                 with anyio.move_on_after(cut):
                     await solve_all(ring, tasks, concurrency, done)
@@ -97,7 +101,7 @@ def a_recording(record: Callable[..., Run]) -> Callable[..., Run]:
                 transcript=Transcript(f"question {number // 2}"),
                 policy=policy,
                 limits=Limits(max_steps=6, deadline=rng.choice([None, None, 4 * MILLISECOND, 10 * MILLISECOND])),
-                sampling=Sampling(0.5, 1.0, rng.choice([1, 3])),
+                sampling=Sampling(rng.choice([0.0, 0.5]), 1.0, rng.choice([1, 3])),
                 seed=number % 2,
                 audit=rng.choice([0.0, 0.7]),
                 sample=number % 2,
@@ -105,7 +109,8 @@ def a_recording(record: Callable[..., Run]) -> Callable[..., Run]:
             for number in range(12)
         ]
         cut = 0.01 if rng.random() < 0.3 else 60.0
-        return record(a_world(seed, failures), tasks, f"run-{seed}", rng.choice([1, 4, 12]), cut, rng.choice([0, 1, 3]))
+        concurrency, lookahead = rng.choice([1, 4, 12]), rng.choice([0, 1, 3, None])
+        return record(a_world(seed, failures), tasks, f"run-{seed}", concurrency, cut, lookahead, rng.choice(VERIFY))
 
     return make
 

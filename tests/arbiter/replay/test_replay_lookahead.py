@@ -5,6 +5,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from actors.controllers import Verify
 from actors.policies import LearnedRouter, Oracle, RewardThreshold
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.log.history import CallHistory
@@ -14,8 +15,8 @@ from arbiter.replay.check import check
 from arbiter.ring import Models, open_ring, solve_all
 from protocols.events import Generated
 from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest, Policy, Seat
-from protocols.records import Limits, Predrafts, Solution, Transcript, Usage
+from protocols.ports import Generation, GenerationRequest, Generator, Policy, Scorer, Seat
+from protocols.records import Agreement, Limits, Predrafts, Solution, Transcript, Usage
 
 STEPS = 5
 
@@ -40,14 +41,19 @@ def is_paid(call: CallHistory) -> bool:
     return isinstance(call.outcome, Generated)
 
 
-def solved(log: Path, world: Models, policy: Policy, lookahead: int, cut: float = 60.0) -> dict[str, Solution]:
+def solved(
+    log: Path, world: Models, policy: Policy, lookahead: int, cut: float = 60.0, verify: Verify = "off"
+) -> dict[str, Solution]:
     solutions: dict[str, Solution] = {}
 
     async def done(solution: Solution) -> None:
         solutions[solution.problem] = solution
 
     async def body() -> None:
-        async with open_journal(log) as journal, open_ring(world, journal=journal, lookahead=lookahead) as ring:
+        async with (
+            open_journal(log) as journal,
+            open_ring(world, journal=journal, lookahead=lookahead, verify=verify) as ring,
+        ):
             with anyio.move_on_after(cut):
                 tasks = (Task(f"p{n}", Transcript(f"question {n}"), policy, Limits(max_steps=9)) for n in range(4))
                 await solve_all(ring, tasks, 4, done)
@@ -95,3 +101,21 @@ def test_of_a_step_written_ahead_the_time_is_told_that_was_waited_for_it(tmp_pat
     calls = [row for row in Run.open(tmp_path).table("calls") if row["id"].endswith("/draft/1")]
     assert len(calls) == len(rows)
     assert {row["waited"] for row in calls} == {0.0}
+
+
+def test_what_the_target_agreed_with_is_in_the_log_and_replays(tmp_path: Path) -> None:
+    """Its steps are those that it writes unasked, and what it was shown is told of each."""
+
+    def write(request: GenerationRequest) -> Generation:
+        agreement = Agreement(3, request.step % 4) if request.proposal else None
+        ending = "end" if request.step == STEPS - 1 else "separator"
+        return Generation(f"{request.role} {request.step}", ending, Usage(5, 3), agreement=agreement)
+
+    writer, scorer = Seat[Generator](ScriptedGenerator(write, 0.001)), Seat[Scorer](ScriptedScorer(lambda _: 0.1))
+    world = Models(draft=writer, target=writer, scorers={"prm": scorer})
+    solutions = solved(tmp_path / "events.jsonl", world, RewardThreshold(0.5), lookahead=0, verify="on")
+    run = Run.open(tmp_path)
+    assert {problem.key[0]: problem.solution() for problem in run.problems()} == solutions
+    agreements = [step.kept.agreement for step in solutions["p0"].steps]
+    assert agreements == [Agreement(3, step % 4) for step in range(STEPS)]
+    assert check(run).differences == ()

@@ -1,0 +1,75 @@
+"""Pure: when it pays to draft ahead, and to show the target a rejected draft, from what was seen so far.
+
+A controller changes no transcript, only what it costs and when it is there. It holds numbers, and no clock or client.
+"""
+
+from typing import Literal
+
+Verify = Literal["auto", "on", "off"]
+"""Whether the target is shown rejected drafts: where it has paid so far (``auto``), always, or never."""
+
+_MOST = 3  # steps: beyond, what is drafted ahead is rarely used and hides nothing that is left
+_LEAST_CHANCE = 0.3  # of being used, below which a pre-draft is not begun even by an idle server
+_ACCEPTANCE_MEMORY = 1 / 64  # the weight of one step
+_TIME_MEMORY = 1 / 32  # the weight of one escalation
+_FIRST = 8  # escalations of each kind before the two are compared
+_LOOK_AGAIN = 16  # every so many escalations the other kind has its turn
+
+
+def lookahead_depth(acceptance: float, load: float) -> int:
+    """How many steps to draft ahead.
+
+    A pre-draft ``depth`` steps ahead is used if as many steps are accepted, with a chance of ``acceptance ** depth``.
+    It is begun if that chance is above the model's ``load``, the share of its places that are taken: an idle model has
+    nothing better to do, and a full one has.
+    """
+    least = max(load, _LEAST_CHANCE)
+    return next((depth for depth in range(_MOST, 0, -1) if acceptance**depth > least), 0)
+
+
+class LookaheadControl:
+    """Sets the depth from the acceptance rate and the load, or has it ``pinned``."""
+
+    def __init__(self, pinned: int | None) -> None:
+        self._pinned = pinned
+        self.acceptance = 0.5  # nothing is known yet
+
+    def observe(self, accepted: bool) -> None:
+        """A step was decided."""
+        self.acceptance += _ACCEPTANCE_MEMORY * (accepted - self.acceptance)
+
+    def depth(self, load: float) -> int:
+        return lookahead_depth(self.acceptance, load) if self._pinned is None else self._pinned
+
+
+class VerifyControl:
+    """Says for each escalation whether to show the target the draft.
+
+    In ``auto`` both ways have turns at first; then the one whose tokens took less time so far, and now and then the
+    other, since loads change.
+    """
+
+    def __init__(self, mode: Verify) -> None:
+        self._mode: Verify = mode
+        self._turns = 0
+        self._seen = {True: 0, False: 0}
+        self._seconds = {True: 0.0, False: 0.0}
+        self._tokens = {True: 0.0, False: 0.0}
+
+    def shows(self) -> bool:
+        """Whether the next escalation shows the draft."""
+        if self._mode != "auto":
+            return self._mode == "on"
+        self._turns += 1
+        if min(self._seen.values()) < _FIRST:
+            return self._turns % 2 == 1
+        return self._pays() != (self._turns % _LOOK_AGAIN == 0)
+
+    def observe(self, shown: bool, tokens: int, seconds: float) -> None:
+        """An escalated step of so many ``tokens`` was there after ``seconds``."""
+        self._seen[shown] += 1
+        self._seconds[shown] += _TIME_MEMORY * (seconds - self._seconds[shown])
+        self._tokens[shown] += _TIME_MEMORY * (tokens - self._tokens[shown])
+
+    def _pays(self) -> bool:
+        return self._seconds[True] * self._tokens[False] < self._seconds[False] * self._tokens[True]

@@ -1,0 +1,99 @@
+"""When it pays to draft ahead, and to show the target a rejected draft."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.controllers import LookaheadControl, VerifyControl, lookahead_depth
+
+
+@pytest.mark.parametrize(
+    ("acceptance", "load", "depth"),
+    [
+        (0.95, 0.0, 3),
+        (0.7, 0.0, 3),
+        (0.6, 0.0, 2),
+        (0.5, 0.0, 1),
+        (0.3, 0.0, 0),  # rarely used: not even by an idle model
+        (0.9, 0.5, 3),
+        (0.7, 0.5, 1),
+        (0.7, 0.7, 0),  # as likely wasted as the place is likely wanted
+        (0.95, 0.94, 1),
+        (1.0, 1.0, 0),  # no room
+        (1.0, 0.99, 3),
+        (0.0, 0.0, 0),
+    ],
+)
+def test_the_depth_follows_acceptance_and_load(acceptance: float, load: float, depth: int) -> None:
+    assert lookahead_depth(acceptance, load) == depth
+
+
+shares = st.floats(0, 1)
+
+
+@given(shares, shares, shares)
+def test_more_load_never_drafts_further_ahead_and_more_acceptance_never_less(a: float, b: float, load: float) -> None:
+    low, high = sorted((a, b))
+    assert lookahead_depth(low, load) <= lookahead_depth(high, load)
+    assert lookahead_depth(load, high) <= lookahead_depth(load, low)
+
+
+def test_a_pinned_depth_stays() -> None:
+    control = LookaheadControl(2)
+    for _ in range(100):
+        control.observe(accepted=False)
+    assert (control.depth(0.0), control.depth(1.0)) == (2, 2)
+
+
+def test_the_observed_acceptance_rate_moves_the_depth() -> None:
+    control = LookaheadControl(None)
+    depths = [control.depth(0.0)]
+    for accepted in (True, False):
+        for _ in range(200):
+            control.observe(accepted)
+        depths.append(control.depth(0.0))
+    assert depths == [1, 3, 0]
+
+
+@pytest.mark.parametrize(("mode", "shown"), [("on", 100), ("off", 0)])
+def test_a_pinned_mode_stays(mode: str, shown: int) -> None:
+    assert shares_of(VerifyControl("on" if mode == "on" else "off"), checked=1.0, written=1.0) == [shown]
+
+
+@pytest.mark.parametrize(("checked", "written", "least", "most"), [(1.0, 2.0, 85, 95), (2.0, 1.0, 5, 15)])
+def test_the_faster_way_is_taken_and_the_other_now_and_then(
+    checked: float, written: float, least: int, most: int
+) -> None:
+    control = VerifyControl("auto")
+    shares_of(control, checked, written)
+    [later] = shares_of(control, checked, written)
+    assert least <= later <= most
+
+
+def test_it_changes_its_mind_when_times_change() -> None:
+    control = VerifyControl("auto")
+    shares_of(control, 1.0, 2.0, rounds=3)
+    before, *_, after = shares_of(control, 3.0, 2.0, rounds=10)
+    assert before > after
+    assert after < 20
+
+
+def test_where_a_model_checks_nothing_both_are_the_same_and_nothing_is_decided() -> None:
+    control = VerifyControl("auto")
+    for _ in range(100):
+        control.shows()
+        control.observe(shown=False, tokens=10, seconds=1.0)
+    assert {control.shows() for _ in range(2)} == {True, False}
+
+
+def shares_of(control: VerifyControl, checked: float, written: float, rounds: int = 1) -> list[int]:
+    """How many of each 100 escalations were shown a draft, where the two ways take so long."""
+    counts: list[int] = []
+    for _ in range(rounds):
+        shown: list[bool] = []
+        for _ in range(100):
+            shows = control.shows()
+            control.observe(shows, tokens=10, seconds=checked if shows else written)
+            shown.append(shows)
+        counts.append(sum(shown))
+    return counts

@@ -1,0 +1,135 @@
+"""Showing the target a rejected draft: when it is done, what it saves, and that a pre-draft on the same text hits."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from actors.controllers import Verify
+from actors.policies import Oracle, RandomEscalation, RewardThreshold, TargetOnly
+from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
+from arbiter.ring import Models, open_ring, solve_all
+from protocols.messages import Task
+from protocols.ports import Generation, GenerationRequest, Policy, Proposal, Scorer, ScoreRequest, Seat
+from protocols.records import Agreement, Limits, Predrafts, Sampling, Solution, Usage
+
+Virtual = Callable[[Callable[[], Awaitable[None]]], None]
+Tasks = Callable[..., Task]
+Cast = Callable[..., Models]
+Solve = Callable[..., Solution]
+
+STEPS = 4
+
+
+def write(request: GenerationRequest) -> Generation:
+    """Ten tokens; the target writes what was proposed to it at every step but the second."""
+    text = f"draft {request.step}" if request.step != 1 else f"{request.role} {request.step}"
+    agreement = None
+    if request.role == "target" and request.proposal is not None:
+        agreement = Agreement(10, 10 if request.proposal.text == text else 4)
+    ending = "end" if request.step == STEPS - 1 else "separator"
+    return Generation(text, ending, Usage(completion_tokens=10), agreement=agreement)
+
+
+def seconds(request: GenerationRequest | ScoreRequest) -> float:
+    """A tenth of a second a token that has to be written."""
+    assert isinstance(request, GenerationRequest)
+    made = write(request)
+    return (10 - (made.agreement.agreed if made.agreement else 0)) / 10 + 0.1
+
+
+@pytest.fixture(scope="session")
+def solve(in_virtual_time: Virtual) -> Solve:
+    def run(models: Models, task: Task, verify: Verify, lookahead: int | None = 0) -> Solution:
+        solutions: list[Solution] = []
+
+        async def done(solution: Solution) -> None:
+            solutions.append(solution)
+
+        async def body() -> None:
+            async with open_ring(models, 1, lookahead=lookahead, verify=verify) as ring:
+                await solve_all(ring, [task], 1, done)
+
+        in_virtual_time(body)
+        return solutions[0]
+
+    return run
+
+
+def rejecting(asked: list[GenerationRequest], annotated: bool = True) -> Models:
+    """Every draft is rejected; ``asked`` gets what the target was asked for."""
+
+    def note(request: GenerationRequest) -> Generation:
+        asked.append(request)
+        return write(request)
+
+    draft, target = ScriptedGenerator(write, 1.0), ScriptedGenerator(note, seconds)
+    scorer = Seat[Scorer](ScriptedScorer(lambda _: 0.0, 0.5))
+    return Models(
+        draft=Seat(draft, annotated=annotated), target=Seat(target), scorers={"prm": scorer, "router": scorer}
+    )
+
+
+def test_the_rejected_draft_goes_along_and_spares_what_was_agreed_on(a_task: Tasks, solve: Solve) -> None:
+    asked: list[GenerationRequest] = []
+    plain = solve(rejecting([]), a_task(policy=RewardThreshold(0.5)), "off")
+    shown = solve(rejecting(asked), a_task(policy=RewardThreshold(0.5)), "on")
+    assert [request.proposal for request in asked] == [Proposal(f"draft {n}", e) for n, e in enumerate(ENDINGS)]
+    assert texts(plain) == texts(shown)
+    assert [step.kept.agreement for step in shown.steps] == [Agreement(10, n) for n in (10, 4, 10, 10)]
+    assert plain.seconds - shown.seconds == pytest.approx(3.4)
+
+
+ENDINGS = ("separator", "separator", "separator", "end")
+
+
+@pytest.mark.parametrize("policy", [TargetOnly(), Oracle(0.0)], ids=lambda policy: type(policy).__name__)
+def test_where_no_draft_was_rejected_nothing_is_proposed(a_task: Tasks, solve: Solve, policy: Policy) -> None:
+    asked: list[GenerationRequest] = []
+    solve(rejecting(asked), a_task(policy=policy), "on")
+    assert len(asked) == STEPS
+    assert {request.proposal for request in asked} == {None}
+
+
+@pytest.mark.parametrize(("temperature", "verify"), [(0.0, "off"), (0.7, "on"), (0.7, "auto")])
+def test_nothing_is_proposed_above_temperature_0_or_when_it_is_off(
+    a_task: Tasks, solve: Solve, temperature: float, verify: Verify
+) -> None:
+    asked: list[GenerationRequest] = []
+    task = a_task(policy=RandomEscalation(1.0), sampling=Sampling(temperature))
+    solve(rejecting(asked), task, verify)
+    assert {request.proposal for request in asked} == {None}
+
+
+def test_a_pre_draft_hits_when_the_target_writes_the_same_step(a_task: Tasks, solve: Solve) -> None:
+    task = a_task(policy=RewardThreshold(0.5))
+    solution = solve(rejecting([], annotated=False), task, "on", lookahead=1)
+    assert solution.predrafts == Predrafts(started=3, hits=2, wasted_tokens=10)
+    assert texts(solution) == texts(solve(rejecting([], annotated=False), task, "off"))
+
+
+def test_it_does_not_hit_if_the_draft_is_told_who_wrote_the_step(a_task: Tasks, solve: Solve) -> None:
+    solution = solve(rejecting([], annotated=True), a_task(policy=RewardThreshold(0.5)), "on", lookahead=1)
+    assert (solution.predrafts.started, solution.predrafts.hits) == (3, 0)
+
+
+def test_a_pre_draft_with_other_room_for_tokens_does_not_hit(a_task: Tasks, solve: Solve) -> None:
+    """The target's step has the same text and more tokens, which leave less for the steps after it."""
+
+    def longer(request: GenerationRequest) -> Generation:
+        return Generation(f"draft {request.step}", "separator", Usage(completion_tokens=12))
+
+    models = rejecting([], annotated=False)
+    models = Models(draft=models.draft, target=Seat(ScriptedGenerator(longer)), scorers=models.scorers)
+    limits = Limits(max_tokens=30, max_steps=2)
+    solution = solve(models, a_task(policy=RewardThreshold(0.5), limits=limits), "off", lookahead=1)
+    assert solution.predrafts.hits == 0
+
+
+def test_the_controller_drafts_ahead_where_steps_are_accepted(a_task: Tasks, cast: Cast, solve: Solve) -> None:
+    accepting = cast(ScriptedGenerator(write, 1.0), None, ScriptedScorer(lambda _: 1.0, 1.0))
+    solution = solve(accepting, a_task(policy=RewardThreshold(0.5)), "auto", lookahead=None)
+    assert solution.predrafts.hits == STEPS - 1
+
+
+def texts(solution: Solution) -> list[tuple[str, str]]:
+    return [(step.kept.author, step.kept.text) for step in solution.steps]
