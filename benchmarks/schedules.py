@@ -12,11 +12,9 @@ and keep the same steps; that is checked.
 - ``repaired``: the same rounds, with the target on rejected steps alone, whose steps are not scored.
 - ``gather``: a plain loop for each problem, all of them at the same time.
 - ``ours``: the ring.
-- ``bound``: what no schedule of the same requests can beat. A problem takes at least the sum of its requests on idle
-  servers (``Speed.alone``); a server takes at least the time of its requests' tokens in its largest batches
-  (``Speed.least``). The makespan is at least the longest of all those. The j-th problem to end ends no sooner than the
-  j-th smallest sum of idle times, nor than any server has done the j problems with which it has least to do: so much
-  for the mean latency.
+- ``bound``: what no schedule of the same requests can beat (``arbiter.simulation.bounds``).
+
+The target agrees with no draft, and none is proposed to it.
 
 See docs/performance.md for the parameters and results.
 """
@@ -24,7 +22,6 @@ See docs/performance.md for the parameters and results.
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from itertools import accumulate
 from statistics import fmean
 from typing import Annotated, Any, TypeVar
 
@@ -37,15 +34,17 @@ from actors.policies import LearnedRouter
 from actors.supervision import services
 from arbiter.replay.virtual import run_virtually
 from arbiter.ring import Models, open_ring, solve_all
-from arbiter.simulation.engine import Load
-from arbiter.simulation.server import SimulatedGenerator, SimulatedScorer, SimulatedServer
+from arbiter.simulation.bounds import Bounds
+from arbiter.simulation.engine import Load, Speed, Work
+from arbiter.simulation.server import Served, SimulatedGenerator, SimulatedScorer, SimulatedServer
 from arbiter.simulation.speeds import speed_of
-from arbiter.simulation.world import World, tokens_of
+from arbiter.simulation.world import Quantiles, World, tokens_of
 from protocols.ports import Generation, GenerationRequest, Score, ScoreRequest, Seat
-from protocols.records import Role, Solution, Step, Transcript, Usage
+from protocols.records import Model, Role, Solution, Step, Transcript
 
 GPU = "H100"
-MODELS = {"draft": "1.5B", "router": "PRM-1.5B", "target": "7B"}
+MODELS: dict[Model, str] = {"draft": "1.5B", "router": "PRM-1.5B", "target": "7B"}
+_WRITERS: tuple[Role, ...] = ("draft", "target")
 POLICY = LearnedRouter(0.5)
 
 Answer = TypeVar("Answer")
@@ -66,15 +65,18 @@ class Fleet:
 
     def __init__(self, world: World, running: int, mixed: bool) -> None:
         self.world = world
-        speeds = {name: speed_of(model, GPU, running=running, mixed=mixed) for name, model in MODELS.items()}
+        speeds: dict[Model, Speed] = {
+            name: speed_of(model, GPU, running=running, mixed=mixed) for name, model in MODELS.items()
+        }
         self.servers = {name: SimulatedServer(speed) for name, speed in speeds.items()}
-        writers = {name: SimulatedGenerator(self.servers[name], world.write, tokens_of) for name in ("draft", "target")}
-        self._writers = writers
-        self._reader = SimulatedScorer(self.servers["router"], world.rate, tokens_of)
+        self._bounds = Bounds(speeds, world.problems)
+        self._writers = {
+            name: SimulatedGenerator(self.servers[name], world.write, tokens_of, partial(self._note, name))
+            for name in _WRITERS
+        }
+        self._reader = SimulatedScorer(self.servers["router"], world.rate, tokens_of, partial(self._note, "router"))
         self.ended: dict[str, float] = {}
         self.kept: dict[str, tuple[Step, ...]] = {}
-        self._alone = dict.fromkeys(world.names(), 0.0)
-        self._least = {name: dict.fromkeys(world.names(), 0.0) for name in MODELS}
 
     def models(self) -> Models:
         """For the ring: nothing waits but at the servers."""
@@ -82,14 +84,10 @@ class Fleet:
         return Models(draft=seat, target=seat, scorers={"router": seat})
 
     async def generate(self, request: GenerationRequest) -> Generation:
-        made = await self._writers[request.role].generate(request)
-        self._note(request.role, request.problem, made.usage)
-        return made
+        return await self._writers[request.role].generate(request)
 
     async def score(self, request: ScoreRequest) -> Score:
-        made = await self._reader.score(request)
-        self._note("router", request.problem, made.usage)
-        return made
+        return await self._reader.score(request)
 
     async def write(self, role: Role, problem: str, context: Transcript) -> Generation:
         """For schedules without a ring: the same request as the ring's."""
@@ -109,21 +107,16 @@ class Fleet:
 
     def found(self) -> Found:
         """What the schedule took, once all problems have ended."""
-        least = [sorted(each.values()) for each in self._least.values()]
-        ends = zip(sorted(self._alone.values()), *map(accumulate, least), strict=True)
         return Found(
             makespan=max(self.ended.values()),
             latency=fmean(self.ended.values()),
-            bound=max(max(self._alone.values()), *map(sum, least)),
-            latency_bound=fmean(map(max, ends)),
+            bound=self._bounds.makespan(self.world.problems),
+            latency_bound=self._bounds.latency(),
             servers={name: server.load for name, server in self.servers.items()},
         )
 
-    def _note(self, name: str, problem: str, usage: Usage) -> None:
-        tokens = usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens
-        speed = self.servers[name].speed
-        self._alone[problem] += speed.alone(*tokens)
-        self._least[name][problem] += speed.least(*tokens, together=self.world.problems)
+    def _note(self, name: Model, request: GenerationRequest | ScoreRequest, work: Work, served: Served) -> None:
+        self._bounds.add(name, request.problem, work, served.cached)
 
 
 async def lock_step(fleet: Fleet, everywhere: bool) -> None:
@@ -226,7 +219,7 @@ def main(
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Compare the schedules on ``problems`` problems whose drafts are kept with probability ``acceptance``."""
-    found = measure(World(problems, acceptance, seed), running, mixed)
+    found = measure(World(problems, acceptance, seed, agreeing=Quantiles((0.0, 0.0))), running, mixed)
     sys.stdout.write(msgspec.json.encode(_figures(found)).decode() if as_json else _told(found))
     sys.stdout.write("\n")
 

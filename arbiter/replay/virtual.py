@@ -6,7 +6,10 @@ from typing import Any
 
 
 def run_virtually(main: Callable[[], Awaitable[None]]) -> None:
-    """Run ``main`` on trio under a clock that jumps, with a scheduler that takes tasks in a fixed order."""
+    """Run ``main`` on trio under a clock that jumps, with a scheduler that takes tasks in a fixed order.
+
+    Ctrl-C comes out as the ``KeyboardInterrupt`` that it is, and in no group.
+    """
     import trio
     from trio.testing import MockClock  # imported when used: it brings pytest along where that is installed
 
@@ -17,6 +20,10 @@ def run_virtually(main: Callable[[], Awaitable[None]]) -> None:
     scheduler._r.seed(0)
     try:
         trio.run(main, clock=MockClock(autojump_threshold=0))
+    except BaseExceptionGroup as group:
+        if group.subgroup(KeyboardInterrupt) is not None:
+            raise KeyboardInterrupt from group
+        raise
     finally:
         scheduler._ALLOW_DETERMINISTIC_SCHEDULING = shuffled
         scheduler._r.setstate(state)

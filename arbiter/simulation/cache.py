@@ -15,7 +15,8 @@ class Text(NamedTuple):
 class PrefixCache:
     """Holds at most ``budget`` tokens of contexts, shared where they begin alike; the longest unused go first.
 
-    Texts are remembered whole or not at all.
+    Texts are remembered whole or not at all. What two of them have in common at their beginning is known only where it
+    is asked for as a piece of its own.
     """
 
     def __init__(self, budget: int) -> None:

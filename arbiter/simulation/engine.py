@@ -208,6 +208,11 @@ class Engine:
         self.load.wasted += written + (job.prompt - job.cached if job.started else 0)
         return answered
 
+    def remember(self, context: tuple[Text, ...]) -> None:
+        """Keep ``context`` in the prefix cache, where the server has read and written it in other pieces."""
+        self._cache.remember(context)
+        self.load.evicted = self._cache.evicted
+
     def _step(self) -> float:
         return self.speed.decoding(len(self._running), self._held)
 
@@ -244,7 +249,7 @@ class Engine:
         """A pass is over: what is only read is answered, the others decode from now on."""
         read, self._reading, self._pass_ends = self._reading, [], math.inf
         for job in read:
-            self._remember(job.work.prompt)
+            self.remember(job.work.prompt)
             if job.completion:
                 job.first = self._decoded
                 self._running.add(job)
@@ -276,9 +281,5 @@ class Engine:
         self.load.answered += 1
         self.load.decoded += job.completion
         if job.work.completion is not None:
-            self._remember((*job.work.prompt, job.work.completion))
+            self.remember((*job.work.prompt, job.work.completion))
         return job
-
-    def _remember(self, context: tuple[Text, ...]) -> None:
-        self._cache.remember(context)
-        self.load.evicted = self._cache.evicted

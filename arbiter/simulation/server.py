@@ -7,13 +7,14 @@ exact and every run is the same.
 from collections.abc import Callable
 
 import anyio
+import msgspec
 from anyio.abc import TaskStatus
 
 from actors.later import Later
 from arbiter.simulation.cache import Text
 from arbiter.simulation.engine import Engine, Job, Load, Speed, Work
-from protocols.ports import Generation, GenerationRequest, Score, ScoreRequest
-from protocols.records import Record, Transcript, Usage
+from protocols.ports import Generation, GenerationRequest, Proposal, Score, ScoreRequest
+from protocols.records import Agreement, Record, Transcript, Usage
 
 Measure = Callable[[str], int]
 """How many tokens a text has."""
@@ -25,6 +26,14 @@ class Served(Record, frozen=True):
     cached: int
     waited: float
     seconds: float
+
+
+Watch = Callable[[GenerationRequest | ScoreRequest, Work, Served], None]
+"""Is told of each request that a server has answered, on behalf of which request of the ring."""
+
+
+def unwatched(request: GenerationRequest | ScoreRequest, work: Work, served: Served) -> None:
+    """Nobody looks on."""
 
 
 class SimulatedServer:
@@ -73,6 +82,10 @@ class SimulatedServer:
             del self._answers[job]
         return Served(job.cached, job.waited, anyio.current_time() - called)
 
+    def remember(self, context: tuple[Text, ...]) -> None:
+        """Keep ``context`` in the prefix cache, where it was read and written in other pieces."""
+        self._engine.remember(context)
+
     def _tell(self, answered: list[Job]) -> None:
         for job in answered:
             self._answers[job].set(anyio.current_time())
@@ -81,38 +94,86 @@ class SimulatedServer:
 class SimulatedGenerator:
     """A generator at a server. ``script`` says text, ending and completion tokens, whatever the timing.
 
-    Prompt and cached tokens of the answer's usage are the server's.
+    Prompt and cached tokens of the answer's usage are the server's. What is written ahead waits behind all that
+    somebody waits for.
+
+    If the request has a proposal and the script says how far the model agrees with it, the model reads the proposal
+    after the context, in a request of its own. So the tokens agreed on and the one after them are known; the others, if
+    there are any, it writes in a second request, whose prompt ends with those and is in the cache but for the last. The
+    completion tokens of a script hold the one that ends the step: where no more than one is left, there is no second
+    request. The cache then holds the tokens agreed on twice, as a piece of the proposal and in the step.
     """
 
     def __init__(
-        self, server: SimulatedServer, script: Callable[[GenerationRequest], Generation], measure: Measure
+        self,
+        server: SimulatedServer,
+        script: Callable[[GenerationRequest], Generation],
+        measure: Measure,
+        watch: Watch = unwatched,
     ) -> None:
         self._server = server
         self._script = script
         self._measure = measure
+        self._watch = watch
 
     async def generate(self, request: GenerationRequest) -> Generation:
-        written = self._script(request)
-        prompt = _prompt(request.transcript, self._measure)
+        written, prompt = self._script(request), _prompt(request.transcript, self._measure)
+        if request.proposal is not None and written.agreement is not None:
+            return await self._checked(request, prompt, request.proposal, written, written.agreement)
         completion = Text(written.text, written.usage.completion_tokens)
-        served = await self._server.serve(Work(prompt, completion))
+        served = await self._serve(request, Work(prompt, completion))
         usage = Usage(sum(text.tokens for text in prompt), completion.tokens, served.cached)
         return Generation(written.text, written.ending, usage, written.overhead)
+
+    async def _checked(
+        self,
+        request: GenerationRequest,
+        context: tuple[Text, ...],
+        proposal: Proposal,
+        written: Generation,
+        agreement: Agreement,
+    ) -> Generation:
+        """The step, of which the server has to write what is left after the tokens agreed on."""
+        agreed, more = agreement.agreed, agreement.proposed - agreement.agreed
+        head = Text(f"{proposal.text}[:{agreed}]" if more else proposal.text, agreed)
+        served = await self._serve(request, Work((*context, head, Text(f"{proposal.text}[{agreed}:]", more))))
+        step = Text(written.text, written.usage.completion_tokens)
+        if (left := step.tokens - agreed - 1) > 0:
+            known = (*context, head, Text(f"{step.key}[{agreed}]", 1))
+            await self._serve(request, Work(known, Text(f"{step.key}[{agreed + 1}:]", left)))
+        self._server.remember((*context, step))
+        prompt = sum(text.tokens for text in context)
+        usage = Usage(prompt, step.tokens, min(served.cached, prompt))
+        return Generation(step.key, written.ending, usage, written.overhead + Usage(more), agreement)
+
+    async def _serve(self, request: GenerationRequest, work: Work) -> Served:
+        work = msgspec.structs.replace(work, priority=int(request.ahead))
+        served = await self._server.serve(work)
+        self._watch(request, work, served)
+        return served
 
 
 class SimulatedScorer:
     """A scorer at a server, which reads and writes nothing. ``script`` says the score, whatever the timing."""
 
-    def __init__(self, server: SimulatedServer, script: Callable[[ScoreRequest], float], measure: Measure) -> None:
+    def __init__(
+        self,
+        server: SimulatedServer,
+        script: Callable[[ScoreRequest], float],
+        measure: Measure,
+        watch: Watch = unwatched,
+    ) -> None:
         self._server = server
         self._script = script
         self._measure = measure
+        self._watch = watch
 
     async def score(self, request: ScoreRequest) -> Score:
         candidate = Text(request.candidate, self._measure(request.candidate))
-        prompt = (*_prompt(request.transcript, self._measure), candidate)
-        served = await self._server.serve(Work(prompt))
-        return Score(self._script(request), Usage(sum(text.tokens for text in prompt), 0, served.cached))
+        work = Work((*_prompt(request.transcript, self._measure), candidate))
+        served = await self._server.serve(work)
+        self._watch(request, work, served)
+        return Score(self._script(request), Usage(sum(text.tokens for text in work.prompt), 0, served.cached))
 
 
 def _prompt(transcript: Transcript, measure: Measure) -> tuple[Text, ...]:

@@ -13,6 +13,9 @@ reached. Those, ``OVERHEAD`` and ``FIXED`` are assumptions of usual size. Weight
 better kernels overlap them: steps of large batches are slower here than the bare roofline says.
 """
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 from arbiter.simulation.engine import Speed
 from protocols.errors import ConfigError
 from protocols.records import Record
@@ -23,6 +26,8 @@ OVERHEAD = 0.001  # seconds a pass: launching kernels, sampling, scheduling
 FIXED = 0.005  # seconds a request: network, HTTP, tokenising
 MEMORY_USED = 0.9
 BYTES = 2  # of a number in bfloat16
+
+Entry = TypeVar("Entry")
 
 
 class GPU(Record, frozen=True):
@@ -55,6 +60,8 @@ class Model(Record, frozen=True):
 GPUS = {
     "A100": GPU(2.039e12, 312e12, 80e9),  # NVIDIA A100 80GB SXM, data sheet
     "H100": GPU(3.35e12, 989e12, 80e9),  # NVIDIA H100 80GB SXM, data sheet (without sparsity)
+    "H200": GPU(4.8e12, 989e12, 141e9),  # NVIDIA H200 SXM, data sheet (without sparsity)
+    "L40S": GPU(0.864e12, 362e12, 48e9),  # NVIDIA L40S, data sheet (without sparsity)
 }
 
 MODELS = {
@@ -62,18 +69,20 @@ MODELS = {
     "3B": Model(3.09e9, 36, 2, 128),  # Qwen2.5-3B
     "7B": Model(7.61e9, 28, 4, 128),  # Qwen2.5(-Math)-7B
     "8B": Model(8.03e9, 32, 8, 128),  # Llama-3.1-8B
+    "32B": Model(32.5e9, 64, 8, 128),  # Qwen2.5-32B
     "70B": Model(70.6e9, 80, 8, 128),  # Llama-3.1-70B
     "PRM-1.5B": Model(1.54e9, 28, 2, 128),  # a reward model or router made of Qwen2.5-Math-1.5B
+    "PRM-7B": Model(7.61e9, 28, 4, 128),  # one made of Qwen2.5-Math-7B
 }
 
 
 def speed_of(model: str, gpu: str, gpus: int = 1, running: int = 64, mixed: bool = False) -> Speed:
     """The speed of the named model on so many GPUs, which share its weights and its work without loss.
 
-    ``running`` is the server's own limit of sequences; ``mixed`` as in ``Speed``. Raises ``KeyError`` for a name that
-    is not in the tables, and ``ConfigError`` if the weights do not fit.
+    ``running`` is the server's own limit of sequences; ``mixed`` as in ``Speed``. Raises ``ConfigError`` for a name
+    that is not in the tables, and if the weights do not fit.
     """
-    size, card = MODELS[model], GPUS[gpu]
+    size, card = _known("model", model, MODELS), _known("GPU", gpu, GPUS)
     bandwidth = gpus * card.bandwidth * BANDWIDTH_REACHED
     operations = gpus * card.operations * OPERATIONS_REACHED
     return Speed(
@@ -86,6 +95,12 @@ def speed_of(model: str, gpu: str, gpus: int = 1, running: int = 64, mixed: bool
         cache_tokens=_room(size, gpus * card.memory * MEMORY_USED),
         mixed=mixed,
     )
+
+
+def _known(kind: str, name: str, table: Mapping[str, Entry]) -> Entry:
+    if name not in table:
+        raise ConfigError(f"unknown {kind} {name!r}; known: {', '.join(table)}")
+    return table[name]
 
 
 def _room(size: Model, memory: float) -> int:

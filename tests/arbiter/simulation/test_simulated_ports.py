@@ -12,7 +12,7 @@ from arbiter.ring import Models, open_ring, solve_all
 from arbiter.simulation.engine import Speed
 from arbiter.simulation.server import SimulatedGenerator, SimulatedScorer, SimulatedServer
 from arbiter.simulation.speeds import GPUS, MODELS, speed_of
-from arbiter.simulation.world import LogNormal, World, tokens_of
+from arbiter.simulation.world import LogNormal, Quantiles, World, tokens_of
 from protocols.errors import ConfigError
 from protocols.ports import Policy, Seat
 from protocols.records import Solution
@@ -66,7 +66,8 @@ POLICIES = (RewardThreshold(0.5), LearnedRouter(0.5), Oracle(0.0), GenerateRows(
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_exactly_the_drawn_steps_are_kept_from_the_draft(policy: Policy) -> None:
-    solutions = Fleet(SMALL, FAST).solve(SMALL, policy)
+    world = replace(SMALL, agreeing=Quantiles((0.0, 0.0)))  # of two equal texts the draft is kept
+    solutions = Fleet(world, FAST).solve(world, policy)
     authors = {name: [step.kept.author for step in each.steps] for name, each in solutions.items()}
     assert authors == {
         name: ["draft" if SMALL.accepted(name, step) else "target" for step in range(SMALL.length(name))]

@@ -1,0 +1,197 @@
+"""A workload over simulated servers in the real ring, in virtual time: how long it takes, and what takes so long."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from functools import partial
+from statistics import fmean
+
+import anyio
+
+from actors.journal import NoJournal
+from actors.policies import called_models
+from actors.supervision import services
+from arbiter.estimates import quantile
+from arbiter.log.history import model_of
+from arbiter.replay.virtual import run_virtually
+from arbiter.ring import Models, open_ring, solve_all
+from arbiter.simulation.bounds import Bounds
+from arbiter.simulation.engine import Speed, Work
+from arbiter.simulation.figures import STEPS, Case, Figures, Latency, Server
+from arbiter.simulation.placement import Placement
+from arbiter.simulation.server import Served, SimulatedGenerator, SimulatedScorer, SimulatedServer
+from arbiter.simulation.workload import Workload
+from protocols.events import Asked, Entry, Predrafted
+from protocols.ports import GenerationRequest, Scorer, ScoreRequest, Seat
+from protocols.records import Agreement, FinishReason, Model, Predrafts, Record, Role, Scale, Solution
+
+_HALF = 0.5
+_DIGITS = 6  # of seconds and shares: more say nothing
+
+
+class Hardware(Record, frozen=True):
+    """A server for each model: where it stands, and how many requests its seat in the ring lets through at once.
+
+    At most ``running`` sequences are decoded together on a server; ``mixed`` ones decode while they read. The draft
+    model is told who wrote each step if it is ``annotated``.
+    """
+
+    placements: dict[Model, Placement]
+    in_flight: dict[Model, int]
+    running: int = 64
+    mixed: bool = False
+    annotated: bool = False
+
+    def check(self) -> None:
+        """Raises ``ConfigError`` for a model or GPU that is not known, and for weights that do not fit."""
+        for placement in self.placements.values():
+            placement.speed(self.running, self.mixed)
+
+
+class Study(NoJournal):
+    """One simulation; it is the ring's journal, and so sees who waits for a seat."""
+
+    kept = True
+
+    def __init__(self, workload: Workload, hardware: Hardware, case: Case) -> None:
+        self._workload = workload
+        self._case = case
+        self._hardware = hardware
+        self._tasks = list(workload.tasks())
+        called = {model for task in self._tasks for model in called_models(task.policy, task.audit)}
+        self._places: dict[Model, Placement] = {
+            model: place for model, place in hardware.placements.items() if model in called
+        }
+        speeds: dict[Model, Speed] = {
+            model: place.speed(hardware.running, hardware.mixed) for model, place in self._places.items()
+        }
+        self._servers: dict[Model, SimulatedServer] = {model: SimulatedServer(speed) for model, speed in speeds.items()}
+        self._bounds = Bounds(speeds, hardware.running)
+        self._sent: dict[str, float] = {}
+        self._waited: dict[Model, float] = defaultdict(float)  # for a seat
+        self._lost: dict[Model, float] = defaultdict(float)
+        self._lost_ahead: dict[str, float] = {}
+        self._solutions: list[Solution] = []
+        self._makespan = 0.0
+
+    def run(self, done: Callable[[], None]) -> Figures:
+        """Solve all problems; ``done`` is called as each ends."""
+
+        case = self._case
+        ahead = None if case.lookahead == "auto" else case.lookahead
+
+        async def ended(solution: Solution) -> None:
+            self._solutions.append(solution)
+            done()
+
+        async def body() -> None:
+            started = anyio.current_time()
+            async with services() as tasks:
+                for server in self._servers.values():
+                    await tasks.start(server.run)
+                async with open_ring(self._models(), journal=self, lookahead=ahead, verify=case.verify) as ring:
+                    await solve_all(ring, self._tasks, case.concurrency, ended)
+            self._makespan = anyio.current_time() - started
+
+        run_virtually(body)
+        return self._figures()
+
+    async def write(self, entry: Entry) -> None:
+        now = anyio.current_time()
+        if not isinstance(entry.payload, Asked):
+            self._sent[entry.id] = now
+        elif not _is_ahead(entry.id):  # nobody waits for what is
+            model, waited = entry.payload.model, now - self._sent.get(entry.cause or "", now)
+            self._waited["prm" if model == "audit" else model] += waited
+            if model != "audit":
+                self._lost[model] += waited
+
+    def note(self, entry: Entry) -> None:
+        if isinstance(entry.payload, Predrafted):  # what was ahead is waited for
+            self._lost["draft"] += self._lost_ahead.pop(entry.payload.call, 0.0)
+
+    def _models(self) -> Models:
+        load = self._workload
+        seats = self._hardware.in_flight
+        roles: tuple[Role, ...] = ("draft", "target")
+        writers = {
+            role: Seat(
+                SimulatedGenerator(self._servers[role], load.write, load.measure, partial(self._note, role)),
+                seats[role],
+                self._hardware.annotated,
+            )
+            for role in roles
+            if role in self._servers
+        }
+        scorers: dict[Scale, Seat[Scorer]] = {
+            scale: Seat(
+                SimulatedScorer(self._servers[scale], load.rate, load.measure, partial(self._note, scale)),
+                seats[scale],
+            )
+            for scale in ("prm", "router")
+            if scale in self._servers
+        }
+        return Models(draft=writers.get("draft"), target=writers.get("target"), scorers=scorers)
+
+    def _note(self, server: Model, request: GenerationRequest | ScoreRequest, work: Work, served: Served) -> None:
+        place = request.call.removeprefix(f"{request.problem}/").partition("/")[0]
+        alone = self._bounds.add(server, f"{request.problem}#{place.partition('#')[2]}", work, served.cached)
+        if _is_ahead(request.call):
+            self._lost_ahead[request.call] = served.seconds - alone
+        elif model_of(request.call) != "audit":
+            self._lost[server] += served.seconds - alone
+
+    def _figures(self) -> Figures:
+        ends = [solution.seconds for solution in self._solutions]
+        steps = [step for solution in self._solutions for step in solution.steps]
+        whole = sum(ends) or 1.0
+        lost: dict[Model, float] = {model: self._lost[model] for model in self._servers}
+        own = max(1 - sum(lost.values()) / whole, 0.0)
+        ends_by: Counter[FinishReason] = Counter(solution.finish for solution in self._solutions)
+        shown = [one.agreement for step in steps for one in step.targets if one.agreement is not None]
+        kept = sum(step.kept.usage.completion_tokens for step in steps)
+        return Figures(
+            case=self._case,
+            acceptance=_rounded(fmean(step.kept.author == "draft" for step in steps) if steps else 0.0),
+            problems=len(ends),
+            steps=len(steps),
+            makespan=_rounded(self._makespan),
+            latency=Latency(_rounded(fmean(ends)), *(_rounded(quantile(ends, at) or 0.0) for at in (0.5, 0.95, 0.99))),
+            problems_per_second=_rounded(len(ends) / self._makespan),
+            tokens_per_second=_rounded(kept / self._makespan),
+            own=_rounded(own),
+            bottleneck=STEPS if own >= _HALF else max(lost, key=lambda name: lost[name]),
+            bound=_rounded(self._bounds.makespan(self._case.concurrency)) if self._is_in_turn else None,
+            finish={reason: ends_by[reason] for reason in sorted(ends_by)},
+            predrafts=sum((solution.predrafts for solution in self._solutions), Predrafts()),
+            agreement=Agreement(sum(one.proposed for one in shown), sum(one.agreed for one in shown)),
+            servers={model: self._server(model, whole) for model in self._servers},
+        )
+
+    @property
+    def _is_in_turn(self) -> bool:
+        """Whether the requests of a problem come one after another."""
+        one_by_one = all(len(task.policy.proposers) == 1 and not task.audit for task in self._tasks)
+        return one_by_one and self._case.lookahead == 0
+
+    def _server(self, model: Model, whole: float) -> Server:
+        load = self._servers[model].load
+        return Server(
+            placement=str(self._places[model]),
+            requests=load.requests,
+            utilisation=_rounded(load.utilisation(self._makespan)),
+            full=_rounded(load.most_running / self._hardware.running),
+            waited=_rounded((load.waited + self._waited[model]) / max(load.requests, 1)),
+            lost=_rounded(self._lost[model] / whole),
+            read=load.read,
+            cached=load.cached,
+            decoded=load.decoded,
+            wasted=load.wasted,
+        )
+
+
+def _is_ahead(call: str) -> bool:
+    return model_of(call) == "draft" and not call.endswith("/0")
+
+
+def _rounded(number: float) -> float:
+    return round(number, _DIGITS) + 0.0  # there is no -0.0

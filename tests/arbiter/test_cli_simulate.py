@@ -1,0 +1,48 @@
+"""``arbiter simulate``, as users call it."""
+
+import json
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_a_row_for_each_combination_and_the_same_bytes_twice(arbiter: Command) -> None:
+    options = ("--problems", "8", "--concurrency", "1,8", "--lookahead", "0,auto", "--acceptance", "0.5,0.9", "--json")
+    first, second = (arbiter("simulate", "pocket", *options) for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == second.stdout
+    found = json.loads(first.stdout)
+    cases = [
+        (row["case"]["concurrency"], row["case"]["lookahead"], row["case"]["acceptance"]) for row in found["cases"]
+    ]
+    assert cases == [(n, depth, rate) for n in (1, 8) for depth in (0, "auto") for rate in (0.5, 0.9)]
+    assert "not measured" in found["assumptions"][0]
+
+
+def test_tables_for_people_end_with_what_was_assumed(arbiter: Command) -> None:
+    ended = arbiter("simulate", "pocket", "--problems", "8", "--target", "70B@4xA100", "--run-type", "rsd")
+    assert ended.returncode == 0, ended.stderr
+    assert "bottleneck" in ended.stdout
+    *_, servers, workload, _ = ended.stdout.strip().splitlines()
+    assert "target 70B on 4 × A100" in servers
+    assert "stated, not recorded: 8 problems" in workload
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--gpu", "H900"), "unknown GPU 'H900'; known: A100, H100"),
+        (("--target", "70B"), "70B on H100: 141 GB of weights do not fit"),
+        (("--acceptance", "2"), "--acceptance 2: write numbers from 0 to 1"),
+        (("--run-type", "target", "--acceptance", "0.5"), "asks one model alone"),
+        (("--verify", "perhaps"), "--verify perhaps: write auto, on, off"),
+    ],
+)
+def test_what_cannot_be_simulated_is_told_in_a_line(arbiter: Command, options: tuple[str, ...], told: str) -> None:
+    ended = arbiter("simulate", "pocket", *options)
+    assert ended.returncode == 2
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr
