@@ -1,21 +1,26 @@
-"""What every actor is: a bounded mailbox, and a task of its own for each message.
+"""What every actor is: a bounded mailbox that is emptied at all times.
 
-The receiving loop never waits for anything but mail, so every mailbox is emptied at all times, and no
-problem ever waits for another one's step. It follows that the ring cannot deadlock, whatever the
-capacity of its mailboxes: a send can only wait for a loop that is about to receive.
+Some actors work: they serve each message in a task of its own, which may wait for a model, and go on receiving. The
+others decide: they serve one message after another, and wait for nothing but room in mailboxes.
+
+The ring cannot deadlock, whatever the capacity of its mailboxes. Those who work always receive. The Assembler sends to
+nobody else, and so it always comes to receive; the Router sends to the Assembler as well, and so it does, too. And no
+problem ever waits for another one's step.
 """
 
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import ClassVar, Generic, TypeVar
 
 import anyio
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from actors.docket import Docket
 from actors.journal import AnyMail, message_entry
 from actors.logs import logger
 from actors.telling import told
+from protocols.errors import LeftError
 from protocols.messages import AssemblerMail, DrafterMail, EscalatorMail, Message, RouterMail, StepFailed, VerifierMail
 from protocols.ports import Journal
 
@@ -60,12 +65,16 @@ class Posts:
         await self._send(self._escalator, message, sender, "escalator")
 
     async def _send(self, address: MemoryObjectSendStream[AnyM], message: AnyM, sender: str, to: str) -> None:
-        await self._journal.write(message_entry(message, sender, to))
-        await address.send(message)
+        if self._journal.kept:
+            await self._journal.write(message_entry(message, sender, to))
+        try:
+            address.send_nowait(message)  # most of the time there is room, and this is a tenth of the other's price
+        except anyio.WouldBlock:
+            await address.send(message)
 
 
 class Actor(ABC, Generic[Mail]):
-    """Serves its mailbox until it is cancelled. Subclasses say what to do with one message."""
+    """Receives messages until it is cancelled. Subclasses say what to do with one."""
 
     name: ClassVar[str]
 
@@ -79,29 +88,59 @@ class Actor(ABC, Generic[Mail]):
         async with self._inbox, anyio.create_task_group() as tasks:
             task_status.started()
             async for message in self._inbox:
-                tasks.start_soon(self._serve, message)
+                await self._receive(message, tasks)
+
+    @abstractmethod
+    async def serve(self, message: Mail) -> None:
+        """Do what ``message`` asks for."""
+
+    @abstractmethod
+    async def _receive(self, message: Mail, tasks: TaskGroup) -> None:
+        """Serve ``message`` or have it served; whatever goes wrong with it fails its problem, and nothing else."""
+
+    async def _fail(self, message: Mail, error: BaseException) -> None:
+        task = message.context.task
+        if task not in self._docket:  # it was closed meanwhile, and nobody waits for it
+            return
+        log.debug("step failed", problem=task.id, actor=self.name, cause=message.id, exc_info=error)
+        unserved = str(type(message).__struct_config__.tag)
+        with suppress(LeftError):
+            await self._tell(StepFailed(message.context, message.id, self.name, unserved, told(error)))
+
+    async def _tell(self, failed: StepFailed) -> None:
+        await self._posts.to_assembler(failed, self.name)
+
+
+class Working(Actor[Mail]):
+    """Serves each message in a task of its own, which is cancelled when its problem is closed."""
+
+    async def _receive(self, message: Mail, tasks: TaskGroup) -> None:
+        tasks.start_soon(self._serve, message)
 
     async def _serve(self, message: Mail) -> None:
-        """Serve one message; whatever goes wrong fails its problem, and nothing else."""
         task = message.context.task
         if task not in self._docket:
             return
         with self._docket.work(task):
             try:
                 await self.serve(message)
-            # The one place where a foreign error becomes a problem's result. It may come in a group, and
+            except* LeftError:
+                pass
+            # The one place where a foreign error of a model becomes a problem's result. It may come in a group, and
             # together with a cancellation, which goes its own way.
             except* Exception as error:
-                if task in self._docket:  # else it was closed meanwhile, and nobody waits for it
-                    await self._fail(message, error)
+                await self._fail(message, error)
 
-    async def _fail(self, message: Mail, error: BaseException) -> None:
-        task = message.context.task
-        log.debug("step failed", problem=task.id, actor=self.name, cause=message.id, exc_info=error)
-        unserved = str(type(message).__struct_config__.tag)
-        failed = StepFailed(message.context, message.id, self.name, unserved, told(error))
-        await self._posts.to_assembler(failed, self.name)
 
-    @abstractmethod
-    async def serve(self, message: Mail) -> None:
-        """Do what ``message`` asks for. Runs in a task of its own, cancelled when its problem is closed."""
+class Deciding(Actor[Mail]):
+    """Serves one message after another: with next to no cost, since it waits for nothing that takes time."""
+
+    async def _receive(self, message: Mail, tasks: TaskGroup) -> None:
+        if message.context.task not in self._docket:
+            return
+        try:
+            await self.serve(message)
+        except LeftError:
+            pass
+        except Exception as error:  # of a policy, or of somebody who watches
+            await self._fail(message, error)

@@ -1,18 +1,18 @@
 """The Assembler owns the transcripts: it appends chosen steps, decides when a problem is finished, and answers."""
 
-import math
 from collections.abc import Callable
 from typing import ClassVar, assert_never
 
 import anyio
 import msgspec
+from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from actors.actor import Actor, Posts
+from actors.actor import Deciding, Posts
 from actors.contexts import context_after, finish_reason
 from actors.docket import Docket
+from actors.journal import message_entry
 from actors.seeds import unit_draw
-from actors.telling import told
 from protocols.events import Entry, ProblemEnded
 from protocols.messages import (
     AssemblerMail,
@@ -32,7 +32,7 @@ from protocols.ports import Journal
 from protocols.records import Candidate, FinishReason, Solution, StepRecord, Verdict
 
 
-class Assembler(Actor[AssemblerMail]):
+class Assembler(Deciding[AssemblerMail]):
     """Hands each finished problem to ``answer``, called once a problem, and each chosen step to ``chosen``.
 
     Neither may block.
@@ -55,12 +55,21 @@ class Assembler(Actor[AssemblerMail]):
         self._chosen = chosen
         self._solving: dict[Task, _Progress] = {}
 
+    async def _receive(self, message: AssemblerMail, tasks: TaskGroup) -> None:
+        task = message.context.task
+        if isinstance(message, StartProblem) and task in self._docket:
+            progress = _Progress(task, message, anyio.current_time() - self._journal.spent(message.id))
+            self._solving[task] = progress
+            self._docket.when_closed(task, self._forget)
+            if task.limits.deadline is not None:
+                tasks.start_soon(self._strike, progress, progress.started + task.limits.deadline)
+        await super()._receive(message, tasks)
+
     async def serve(self, message: AssemblerMail) -> None:
-        if isinstance(message, StartProblem):
-            await self._solve(message)
-            return
         progress = self._solving[message.context.task]
         match message:
+            case StartProblem():
+                await self._ask(message.context, message.id)
             case StepDrafted(draft=draft):
                 await self._keep(progress, message, StepRecord(candidates=(draft,), chosen=0))
             case StepRegenerated():
@@ -71,32 +80,40 @@ class Assembler(Actor[AssemblerMail]):
                 record = progress.steps[message.context.step]
                 progress.steps[message.context.step] = msgspec.structs.replace(record, audit=audit)
                 progress.audits_open -= 1
-                progress.settle()
             case StepFailed(unserved="audit_step"):  # the report has one figure less; the tally says so
                 progress.audits_open -= 1
-                progress.settle()
             case StepFailed(actor=actor, error=error):
                 progress.fail(failure(actor, message.context.step, error))
             case _:
                 assert_never(message)
+        if progress.is_settled:
+            self._end(progress)
 
-    async def _solve(self, message: StartProblem) -> None:
-        """Live as long as the problem does: start it, wait for its end or its deadline, answer."""
-        task = message.context.task
-        progress = self._solving[task] = _Progress(task, anyio.current_time() - self._journal.spent(message.id))
-        deadline = math.inf if task.limits.deadline is None else progress.started + task.limits.deadline
-        try:
-            with anyio.CancelScope(deadline=deadline):
-                await self._ask(message.context, message.id)
-                await progress.settled.wait()
-        except Exception as error:  # a policy that cannot even be asked: who waits for the answer is told
-            progress.fail(failure(self.name, 0, told(error)))
-        finally:
-            del self._solving[task]
+    async def _tell(self, failed: StepFailed) -> None:
+        """Its own failure it does not send to itself, which it would have to be receiving for."""
+        if self._journal.kept:
+            await self._journal.write(message_entry(failed, self.name, self.name))
+        await self.serve(failed)
+
+    async def _strike(self, progress: "_Progress", deadline: float) -> None:
+        """End the problem at its deadline."""
+        with self._docket.work(progress.task):
+            await anyio.sleep_until(deadline)
+            self._end(progress)
+
+    def _end(self, progress: "_Progress") -> None:
+        """Answer, and close the problem, unless it is closed."""
+        task = progress.task
+        if task not in self._docket:
+            return
         solution = progress.solution(self._docket, anyio.current_time())
-        self._journal.note(_ended(message, solution))  # at once: nothing may come between the solution and its end
+        if self._journal.kept:  # at once: nothing may come between the solution and its end
+            self._journal.note(_ended(progress.start, solution))
         self._answer(task, solution)
         self._docket.close(task)
+
+    def _forget(self, task: Task) -> None:
+        self._solving.pop(task, None)
 
     async def _ask(self, context: Context, cause: str) -> None:
         for role in context.task.policy.proposers:
@@ -117,32 +134,33 @@ class Assembler(Actor[AssemblerMail]):
             progress.audits_open += 1
             audit = AuditStep(context=context, cause=message.id, draft=record.candidates[0], target=record.kept)
             await self._posts.to_verifier(audit, self.name)
-        if progress.finish is not None:
-            progress.settle()
-            return
-        await self._ask(context_after(context, record.kept), message.id)
+        if progress.finish is None:
+            await self._ask(context_after(context, record.kept), message.id)
 
 
 class _Progress:
     """A problem on its way."""
 
-    def __init__(self, task: Task, started: float) -> None:
+    __slots__ = ("_failed", "audits_open", "error", "finish", "start", "started", "steps", "task")
+
+    def __init__(self, task: Task, start: StartProblem, started: float) -> None:
         self.task = task
+        self.start = start
         self.started = started
         self.steps: list[StepRecord] = []
         self.finish: FinishReason | None = None
         self.error: str | None = None
         self.audits_open = 0
-        self.settled = anyio.Event()
+        self._failed = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more is to come."""
+        return self._failed or (self.finish is not None and self.audits_open == 0)
 
     def fail(self, error: str) -> None:
-        """The first failure of a problem is its result."""
-        self.finish, self.error = "failed", self.error or error
-        self.settled.set()
-
-    def settle(self) -> None:
-        if self.finish is not None and self.audits_open == 0:
-            self.settled.set()
+        """A failure of a problem is its result."""
+        self._failed, self.finish, self.error = True, "failed", error
 
     def solution(self, docket: Docket, now: float) -> Solution:
         return Solution(

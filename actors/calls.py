@@ -1,7 +1,6 @@
 """Requests to models: the one place where they are limited, counted, timed and recorded."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
 from contextvars import ContextVar
 from typing import TypeVar
 
@@ -9,6 +8,7 @@ import anyio
 import msgspec
 
 from actors.docket import Docket
+from actors.places import Places
 from actors.telling import told
 from protocols.errors import BackendError, RecordedError
 from protocols.events import AnyPayload, Asked, CallCancelled, CallFailed, CallRetried, Entry, Generated, Scored
@@ -34,6 +34,8 @@ def note_retry(attempt: int, pause: float, error: str) -> None:
 
 class Call:
     """A request that an actor makes on behalf of a message; ``index`` tells those of one message apart."""
+
+    __slots__ = ("actor", "id", "index", "message", "model")
 
     def __init__(self, actor: str, message: Message, model: Model, index: int) -> None:
         self.actor = actor
@@ -71,9 +73,7 @@ class Calls:
         self._docket = docket
         self._journal = journal
 
-    async def generate(
-        self, call: Call, generator: Generator, limiter: anyio.CapacityLimiter, request: GenerationRequest
-    ) -> Generated:
+    async def generate(self, call: Call, generator: Generator, places: Places, request: GenerationRequest) -> Generated:
         """The model's step. Raises what the model raised."""
 
         async def ask() -> Generated:
@@ -90,9 +90,9 @@ class Calls:
                 stored=made.seconds is not None and not made.fresh,
             )
 
-        return await self._made(call, limiter, ask, Generated)
+        return await self._made(call, places, ask, Generated)
 
-    async def score(self, call: Call, scorer: Scorer, limiter: anyio.CapacityLimiter, request: ScoreRequest) -> Scored:
+    async def score(self, call: Call, scorer: Scorer, places: Places, request: ScoreRequest) -> Scored:
         """The model's score. Raises what the model raised, and ``BackendError`` for a value outside [0, 1]."""
 
         async def ask() -> Scored:
@@ -102,31 +102,43 @@ class Calls:
             seconds = _UNTOLD if made.seconds is None else made.seconds
             return Scored(made.value, made.usage, seconds, stored=made.seconds is not None and not made.fresh)
 
-        return await self._made(call, limiter, ask, Scored)
+        return await self._made(call, places, ask, Scored)
 
     async def _made(
         self,
         call: Call,
-        limiter: anyio.CapacityLimiter,
+        places: Places,
         ask: Callable[[], Awaitable[Answered]],
         kind: type[Answered],
     ) -> Answered:
         recalled = self._journal.recall(call.id)
         if recalled is not None:
             return self._recalled(call, recalled, kind)
-        with ExitStack() as until_recorded:  # a solution counts the answers that its log has before its end
-            async with limiter:
+        task = call.message.context.task
+        await places.take((call.is_ahead, self._docket.number(task)))
+        is_taken = True
+        try:
+            if self._journal.kept:
                 await self._journal.write(call.asked())
-                counted = until_recorded.enter_context(self._docket.request(call.message.context.task, call.model))
+            with self._docket.request(task, call.model) as counted:  # until recorded: see ``Docket.calls``
                 if call.is_ahead:
-                    self._docket.count_predrafts(call.message.context.task, Predrafts(started=1))
+                    self._docket.count_predrafts(task, Predrafts(started=1))
                 answered = await self._asked(call, ask)
-            await self._journal.write(call.ended(answered))  # the limit is held around the model's call alone
-            counted.usage = answered.cost
+                places.give()  # the limit is held around the model's call alone
+                is_taken = False
+                if self._journal.kept:
+                    await self._journal.write(call.ended(answered))
+                counted.usage = answered.cost
+        finally:
+            if is_taken:
+                places.give()
         return answered
 
     async def _asked(self, call: Call, ask: Callable[[], Awaitable[Answered]]) -> Answered:
         started = anyio.current_time()
+        if not self._journal.kept:
+            answered = await ask()
+            return _timed(answered, started)
         retries = _RETRIES.set(lambda retried: self._journal.note(call.retried(retried)))
         try:
             answered = await ask()
@@ -138,8 +150,7 @@ class Calls:
             raise
         finally:
             _RETRIES.reset(retries)
-        taken = _since(started) if answered.seconds == _UNTOLD else answered.seconds
-        return msgspec.structs.replace(answered, seconds=taken)
+        return _timed(answered, started)
 
     def _recalled(self, call: Call, outcome: Generated | Scored | CallFailed, kind: type[Answered]) -> Answered:
         with self._docket.request(call.message.context.task, call.model) as counted:
@@ -149,6 +160,11 @@ class Calls:
                 raise BackendError(f"the log holds another answer to {call.id} than was asked for")
             counted.usage = outcome.cost
         return outcome
+
+
+def _timed(answered: Answered, started: float) -> Answered:
+    """With the seconds since ``started``, unless the port has told them: of an answer from before, or a fresh one."""
+    return msgspec.structs.replace(answered, seconds=_since(started)) if answered.seconds == _UNTOLD else answered
 
 
 def _since(started: float) -> float:

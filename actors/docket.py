@@ -4,9 +4,9 @@ A problem is closed in one call, from any actor and without an await: all its wo
 cancelled then (the requests at the models with it), and a message that arrives for it later is not served.
 """
 
-from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from itertools import count
 
 import anyio
 
@@ -18,7 +18,10 @@ from protocols.records import Model, Predrafts, Tally, Usage
 class Request:
     """A request that is being made; set ``usage`` once it is answered."""
 
-    usage: Usage | None = None
+    __slots__ = ("usage",)
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
 
 
 class Docket:
@@ -27,12 +30,13 @@ class Docket:
     def __init__(self) -> None:
         self._open: dict[Task, _Entry] = {}
         self._ids: set[tuple[str, int]] = set()
+        self._numbers = count()
 
     def open(self, task: Task) -> None:
         """Raises ``ProblemError`` if this sample of a problem of this id is open already."""
         if (task.id, task.sample) in self._ids:
             raise ProblemError(f"problem {task.id!r} is being solved already: give each problem an id of its own")
-        self._open[task] = _Entry()
+        self._open[task] = _Entry(next(self._numbers))
         self._ids.add((task.id, task.sample))
 
     def close(self, task: Task) -> None:
@@ -43,12 +47,24 @@ class Docket:
         self._ids.discard((task.id, task.sample))
         for scope in tuple(entry.scopes):
             scope.cancel()
+        for forget in entry.forget:
+            forget(task)
 
     def __contains__(self, task: Task) -> bool:
         return task in self._open
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def when_closed(self, task: Task, forget: Callable[[Task], object]) -> None:
+        """Call ``forget(task)`` when ``task`` is closed: for what an actor knows of it."""
+        known = self._entry(task).forget
+        if forget not in known:
+            known.append(forget)
+
+    def number(self, task: Task) -> int:
+        """How many problems were opened before ``task``."""
+        return self._entry(task).number
 
     @contextmanager
     def work(self, task: Task) -> Generator[None]:
@@ -65,7 +81,7 @@ class Docket:
     def request(self, task: Task, model: Model) -> Generator[Request]:
         """Count the block as one request to ``model``: answered, failed or cancelled."""
         entry, request = self._entry(task), Request()
-        entry.running[model] += 1
+        entry.running[model] = entry.running.get(model, 0) + 1
         try:
             yield request
         except Exception:
@@ -105,10 +121,14 @@ class Docket:
 
 
 class _Entry:
-    def __init__(self) -> None:
+    __slots__ = ("calls", "forget", "number", "predrafts", "running", "scopes")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.forget: list[Callable[[Task], object]] = []
         self.scopes: set[anyio.CancelScope] = set()
         self.calls: dict[Model, Tally] = {}
-        self.running: Counter[Model] = Counter()
+        self.running: dict[Model, int] = {}
         self.predrafts = Predrafts()
 
     def add(self, model: Model, tally: Tally) -> None:

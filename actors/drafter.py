@@ -5,7 +5,7 @@ from typing import ClassVar
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from actors.actor import Actor, Posts
+from actors.actor import Posts, Working
 from actors.calls import Calls
 from actors.contexts import context_after, finish_reason
 from actors.controllers import LookaheadControl
@@ -18,7 +18,7 @@ from protocols.ports import Generator, Journal, Seat
 from protocols.records import Candidate, Predrafts
 
 
-class Drafter(Actor[DrafterMail]):
+class Drafter(Working[DrafterMail]):
     """Writes the draft of a step; at most ``model.in_flight`` requests are at the model at once.
 
     While its draft is scored, or the target writes another one, it drafts as many next steps on top of it as

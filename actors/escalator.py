@@ -5,7 +5,7 @@ from typing import ClassVar
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from actors.actor import Actor, Posts
+from actors.actor import Posts, Working
 from actors.calls import Calls
 from actors.controllers import VerifyControl
 from actors.docket import Docket
@@ -15,7 +15,7 @@ from protocols.ports import Generator, Proposal, Seat
 from protocols.records import Candidate
 
 
-class Escalator(Actor[EscalatorMail]):
+class Escalator(Working[EscalatorMail]):
     """Has the target write a step, as often as the task asks for; at most ``model.in_flight`` requests at once.
 
     At temperature 0 a rejected draft may go along as a proposal, where ``control`` says so: what the target would have

@@ -32,6 +32,8 @@ AnyMail = AssemblerMail | DrafterMail | VerifierMail | RouterMail | EscalatorMai
 class NoJournal:
     """The ``Journal`` of a ring that keeps none."""
 
+    kept = False
+
     async def write(self, entry: events.Entry) -> None:
         """Forget it."""
 

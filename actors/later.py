@@ -10,6 +10,8 @@ Value = TypeVar("Value")
 class Later(Generic[Value]):
     """Set or failed at most once with effect: what comes after the first is ignored."""
 
+    __slots__ = ("_error", "_there", "_values")
+
     def __init__(self) -> None:
         self._there = anyio.Event()
         self._values: list[Value] = []

@@ -5,9 +5,8 @@ from typing import ClassVar, assert_never
 import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from actors.actor import Actor, Posts
+from actors.actor import Deciding, Posts
 from actors.docket import Docket
-from actors.later import Later
 from protocols.errors import ProblemError
 from protocols.messages import Context, EscalateStep, RouterMail, StepChosen, StepDrafted, StepScored, Task
 from protocols.ports import Evidence
@@ -26,14 +25,14 @@ def same_score_for_same_text(draft: Candidate, target: Candidate) -> Candidate:
     return msgspec.structs.replace(target, rating=rating)
 
 
-class Router(Actor[RouterMail]):
+class Router(Deciding[RouterMail]):
     """Joins the candidates of a step where a policy asked two models, and decides as soon as all are there."""
 
     name: ClassVar[str] = "router"
 
     def __init__(self, inbox: MemoryObjectReceiveStream[RouterMail], posts: Posts, docket: Docket) -> None:
         super().__init__(inbox, posts, docket)
-        self._waiting: dict[Task, Later[StepScored]] = {}
+        self._waiting: dict[Task, StepScored] = {}
 
     async def serve(self, message: RouterMail) -> None:
         match message:
@@ -48,17 +47,13 @@ class Router(Actor[RouterMail]):
                 assert_never(message)
 
     async def _join(self, message: StepScored) -> None:
-        """The first of the two waits for the second, and decides; it is cancelled with its problem."""
+        """The first of the two is kept until the second is there."""
         task = message.context.task
-        waiting = self._waiting.get(task)
-        if waiting is not None:
-            waiting.set(message)
+        second = self._waiting.pop(task, None)
+        if second is None:
+            self._waiting[task] = message
+            self._docket.when_closed(task, self._forget)
             return
-        waiting = self._waiting[task] = Later[StepScored]()
-        try:
-            second = await waiting.wait()
-        finally:
-            del self._waiting[task]
         drafted, regenerated = (message, second) if message.candidates[0].author == "draft" else (second, message)
         draft = drafted.candidates[0]
         targets = tuple(same_score_for_same_text(draft, target) for target in regenerated.candidates)
@@ -76,3 +71,6 @@ class Router(Actor[RouterMail]):
         else:
             chosen = StepChosen(context=context, cause=cause, verdict=verdict, draft=draft, targets=targets)
             await self._posts.to_assembler(chosen, self.name)
+
+    def _forget(self, task: Task) -> None:
+        self._waiting.pop(task, None)

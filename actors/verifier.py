@@ -7,9 +7,10 @@ import anyio
 import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from actors.actor import Actor, Posts
+from actors.actor import Posts, Working
 from actors.calls import Call, Calls
 from actors.docket import Docket
+from actors.places import Places
 from protocols.errors import ProblemError
 from protocols.messages import (
     AuditStep,
@@ -23,7 +24,7 @@ from protocols.ports import Scorer, ScoreRequest, Seat
 from protocols.records import Audit, Candidate, Model, Rating, Scale
 
 
-class Verifier(Actor[VerifierMail]):
+class Verifier(Working[VerifierMail]):
     """Scores candidates; at most ``in_flight`` of a scale's seat are at its model at once."""
 
     name: ClassVar[str] = "verifier"
@@ -39,7 +40,7 @@ class Verifier(Actor[VerifierMail]):
         super().__init__(inbox, posts, docket)
         self._calls = calls
         self._scorers = {scale: seat.port for scale, seat in scorers.items()}
-        self._limiters = {scale: anyio.CapacityLimiter(seat.in_flight) for scale, seat in scorers.items()}
+        self._places = {scale: Places(seat.in_flight) for scale, seat in scorers.items()}
 
     async def serve(self, message: VerifierMail) -> None:
         context, scale = message.context, message.context.task.policy.scale
@@ -93,5 +94,5 @@ class Verifier(Actor[VerifierMail]):
             separator=context.task.separator,
             call=call.id,
         )
-        made = await self._calls.score(call, self._scorers[scale], self._limiters[scale], request)
+        made = await self._calls.score(call, self._scorers[scale], self._places[scale], request)
         return Rating(value=made.value, usage=made.usage, seconds=made.seconds)

@@ -1,8 +1,7 @@
 """How the two writing actors, Drafter and Escalator, ask their model for a candidate."""
 
-import anyio
-
 from actors.calls import Call, Calls
+from actors.places import Places
 from actors.seeds import step_seed
 from protocols.messages import Context, DraftStep, EscalateStep
 from protocols.ports import GenerationRequest, Generator, Proposal, Seat
@@ -16,18 +15,18 @@ class Writer:
         self._role: Role = role
         self._actor = actor
         self._generator = seat.port
-        self._limiter = anyio.CapacityLimiter(seat.in_flight)
+        self._places = Places(seat.in_flight)
         self._calls = calls
 
     @property
     def load(self) -> float:
         """The share of the model's places that are taken."""
-        return self._limiter.borrowed_tokens / self._limiter.total_tokens
+        return self._places.load
 
     @property
     def has_room(self) -> bool:
         """Whether a request would be made at once."""
-        return self._limiter.available_tokens > 0
+        return self._places.has_room
 
     async def candidate(
         self, message: DraftStep | EscalateStep, sample: int = 0, proposal: Proposal | None = None
@@ -57,7 +56,7 @@ class Writer:
             proposal=proposal,
             ahead=call.is_ahead,
         )
-        made = await self._calls.generate(call, self._generator, self._limiter, request)
+        made = await self._calls.generate(call, self._generator, self._places, request)
         return Candidate(
             author=self._role,
             text=made.text,

@@ -8,6 +8,7 @@
 ├── ``BackendError``      a model could not be loaded, reached or understood
 │   ├── ``ContextTooLongError``  the prompt leaves no room in the model's context
 │   └── ``RecordedError``        a request failed when it was recorded, and so it does again
+├── ``LeftError``         a problem that is replayed has left its recording, and goes no further
 ├── ``ProblemError``      one problem could not be solved; the others go on
 └── ``ClosedError``       the ring was closed while the problem was in it
 """
@@ -43,6 +44,10 @@ class ContextTooLongError(BackendError):
 
 class RecordedError(BackendError):
     """A request failed when it was recorded; its text is what was told of it then."""
+
+
+class LeftError(ArbiterError):
+    """A problem that is replayed has left its recording, and goes no further."""
 
 
 class ProblemError(ArbiterError):

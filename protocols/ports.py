@@ -152,10 +152,18 @@ class Policy(Protocol):
 
 
 class Journal(Protocol):
-    """Where the actors write what happens, and where an earlier session's answers are found again."""
+    """Where the actors write what happens, and where an earlier session's answers are found again.
+
+    If it is not ``kept``, nothing need be written into it.
+    """
+
+    kept: bool
 
     async def write(self, entry: Entry) -> None:
-        """Hand over an entry; waits for room. What it tells may be used once this returns."""
+        """Hand over an entry; waits for room. What it tells may be used once this returns.
+
+        Raises ``LeftError`` if the problem is to go no further.
+        """
         ...
 
     def note(self, entry: Entry) -> None:

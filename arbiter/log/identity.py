@@ -23,9 +23,11 @@ OPERATIONAL = (
     "models.*.in_flight",
     "models.*.price",
     "models.*.price.*",
+    "models.*.priority",
     "models.*.retries",
     "models.*.timeout",
     "models.*.url",
+    "models.*.verifies",
     "verify",
 )
 """Patterns of the keys that may be changed when a run is resumed; ``docs/log.md`` tells why, key by key."""

@@ -33,6 +33,8 @@ class Recorder:
     log would no longer be of one piece.
     """
 
+    kept = True
+
     def __init__(self, writer: Writer, earlier: Earlier, detail: Detail) -> None:
         self.earlier = earlier
         self._writer = writer

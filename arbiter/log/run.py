@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 import msgspec
 
 from arbiter.log.history import Key, ProblemHistory, histories
+from arbiter.log.identity import SHARED
 from arbiter.log.reading import LogFile, log_path
 from arbiter.log.times import seconds_waited, step_times
 from protocols.errors import RunError
@@ -55,6 +56,11 @@ class Run:
     def torn(self) -> int:
         """After the log was read: the bytes of a last line that was only half written, and left out."""
         return self._log.torn
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether answers were those of other runs, so that the times of its log are not those of a run of its own."""
+        return SHARED.items() <= self.started.identity.items()
 
     def events(self) -> Iterator[Event]:
         """All events in their order. Raises ``RunError`` naming the line that is damaged or missing."""

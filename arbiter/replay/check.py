@@ -11,7 +11,7 @@ from arbiter.replay.recorded import RecordedModels
 from arbiter.replay.tasks import task_of
 from arbiter.replay.virtual import run_virtually
 from arbiter.ring import Ring, open_ring
-from protocols.errors import RunError
+from protocols.errors import LeftError, RunError
 from protocols.events import Detail, Entry
 from protocols.records import Record
 
@@ -34,6 +34,8 @@ class Verdict(Record, frozen=True):
 class CheckingJournal:
     """A ``Journal`` that compares with a log what it is told, and holds up whoever leaves it."""
 
+    kept = True
+
     def __init__(self, detail: Detail) -> None:
         self._detail: Detail = detail
         self._comparisons: dict[Key, Comparison] = {}
@@ -54,7 +56,7 @@ class CheckingJournal:
 
     async def write(self, entry: Entry) -> None:
         if not self._is_recorded(entry):
-            await anyio.sleep_forever()
+            raise LeftError(f"{entry.id} is not in the log")
 
     def note(self, entry: Entry) -> None:
         self._is_recorded(entry)

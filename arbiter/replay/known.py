@@ -69,6 +69,8 @@ class KnownAnswers:
 class LeavingJournal(NoJournal):
     """Notes where problems leave the recording. An audit serves the report alone, and none leaves it for that."""
 
+    kept = True
+
     def __init__(self, answers: KnownAnswers) -> None:
         self._answers = answers
         self.left: dict[Key, Left] = {}

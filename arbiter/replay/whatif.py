@@ -29,7 +29,8 @@ class WhatIf(Record, frozen=True):
     """Problems that the recording answers to their end (``exact``), and those that ``left`` it.
 
     ``recorded`` and ``replayed`` are the figures of the exact ones, as they were and as they would have been. Times are
-    known only where no problem left the recording, since those that did would have shared the servers.
+    known only where no problem left the recording, since those that did would have shared the servers; as they were,
+    not of a point of a sweep either, whose answers came from other runs.
     """
 
     run: str
@@ -50,7 +51,7 @@ def what_if(run: Run, before: Config, config: Config, speeds: Speeds) -> WhatIf:
         raise RunError(f"{run.path} was recorded with log.record = 'decisions', and does not hold the answers")
     problems = list(run.problems())
     finished = {problem.key: problem for problem in problems if problem.end is not None}
-    simulation = _Simulation(finished.values(), config, speeds)
+    simulation = Simulation(finished.values(), config, speeds)
     run_virtually(simulation.run)
     left = simulation.journal.left
     solutions = {key: solution for key, solution in simulation.solutions.items() if key not in left}
@@ -62,12 +63,12 @@ def what_if(run: Run, before: Config, config: Config, speeds: Speeds) -> WhatIf:
         exact=len(solutions),
         left=tuple(left.values()),
         unfinished=len(problems) - len(finished),
-        recorded=_summary(before, recorded, _taken(finished.values()) if whole else None),
+        recorded=_summary(before, recorded, _taken(finished.values()) if whole and not run.is_shared else None),
         replayed=_summary(config, replayed, simulation.seconds if whole else None),
     )
 
 
-class _Simulation:
+class Simulation:
     """The ring in virtual time."""
 
     def __init__(self, problems: Iterable[ProblemHistory], config: Config, speeds: Speeds) -> None:

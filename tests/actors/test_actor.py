@@ -10,7 +10,7 @@ import pytest
 from anyio.abc import TaskStatus
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from actors.actor import Actor, Posts
+from actors.actor import Posts, Working
 from actors.docket import Docket
 from actors.journal import NoJournal
 from actors.policies import DraftOnly
@@ -32,7 +32,7 @@ from protocols.records import Transcript
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 
 
-class Clerk(Actor[DraftStep]):
+class Clerk(Working[DraftStep]):
     """Takes a second for a message; breaks on the problem ``bad``, and is never done with ``slow``."""
 
     name: ClassVar[str] = "clerk"

@@ -27,6 +27,8 @@ ANSWER = Generated("from the log", "end", Usage(5, 3), 1.5, Usage(2, 0))
 class Notebook:
     """A journal that keeps entries, knows ``recalled``, and has room for an entry when ``room`` says so."""
 
+    kept = True
+
     def __init__(self, recalled: dict[str, Recalled] | None = None) -> None:
         self.entries: list[Entry] = []
         self.recalled = recalled or {}

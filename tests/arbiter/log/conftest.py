@@ -75,6 +75,8 @@ def a_world() -> Callable[..., Models]:
 class Memory:
     """A journal in memory, whose events have been through JSON."""
 
+    kept = True
+
     def __init__(self) -> None:
         self.events: list[Event] = []
 

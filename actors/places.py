@@ -1,0 +1,62 @@
+"""The places at a model, and who gets the next one."""
+
+import heapq
+from itertools import count
+
+import anyio
+
+Rank = tuple[int, ...]
+"""Who goes first: the smaller one."""
+
+
+class Places:
+    """So many requests may be at a model at once. Whoever finds no place waits for one, in the order of ranks.
+
+    Equal ranks wait in the order in which they came.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._free = total
+        self._waiting: list[tuple[Rank, int, _Turn]] = []
+        self._numbers = count()
+
+    @property
+    def load(self) -> float:
+        """The share of places that are taken."""
+        return 1 - self._free / self._total
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a place would be had at once."""
+        return self._free > 0
+
+    async def take(self, rank: Rank) -> None:
+        """Have a place, until ``give``."""
+        if self._free:
+            self._free -= 1
+            return
+        turn = _Turn()
+        heapq.heappush(self._waiting, (rank, next(self._numbers), turn))
+        try:
+            await turn.come.wait()
+        except BaseException:
+            if turn.come.is_set():  # it was given the place in the moment in which it was cancelled
+                self.give()
+            turn.is_over = True
+            raise
+
+    def give(self) -> None:
+        """Leave the place to whoever is next."""
+        while self._waiting:
+            turn = heapq.heappop(self._waiting)[2]
+            if not turn.is_over:
+                turn.come.set()
+                return
+        self._free += 1
+
+
+class _Turn:
+    def __init__(self) -> None:
+        self.come = anyio.Event()
+        self.is_over = False

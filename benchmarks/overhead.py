@@ -1,0 +1,253 @@
+"""What the ring itself costs: CPU a step and memory a problem, beside a bare loop that makes the same requests.
+
+    python benchmarks/overhead.py [--problems 400] [--repeats 5] [--most 10000] [--json]
+
+Over HTTP, a server in another process answers at once, each step is one request to the draft and one to the PRM, and 64
+problems are solved at a time: by a bare loop for each with the same client (``loop``), by the ring (``off``), and by
+the ring with a log of everything (``on``). The rounds are interleaved, and of each the fastest counts, since everything
+else on a machine only adds.
+
+In process, models answer without waiting for anything, for 1 to ``most`` problems in flight. Memory is what Python has
+allocated (``tracemalloc``) while all problems stand in the middle of their last step but one, less what it was before,
+for each problem; the texts of its steps are counted apart.
+"""
+
+import gc
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import cyclopts
+import msgspec
+from cyclopts import Parameter
+from throughput import served
+
+from actors.policies import RewardThreshold
+from arbiter.backends.opening import open_generator, open_scorer
+from arbiter.log.journal import open_journal
+from arbiter.log.reading import LOG
+from arbiter.model_tables import Served
+from arbiter.ring import Models, Ring, open_ring, solve_all
+from protocols.messages import Task
+from protocols.ports import Generation, GenerationRequest, Generator, Score, Scorer, ScoreRequest, Seat
+from protocols.records import Limits, Solution, Step, Transcript, Usage
+
+AT_ONCE = 64
+STEPS = 8
+QUESTION = "We multiply the first number by the second one, carry the ten, and write the sum of both rows below. " * 4
+POLICY = RewardThreshold(0.7)
+LIMITS = Limits()
+
+
+class Http(msgspec.Struct, frozen=True):
+    """Microseconds of CPU a step, and those of the ring beside those of the loop."""
+
+    loop: float
+    off: float
+    on: float
+    off_ratio: float
+    on_ratio: float
+
+
+class InProcess(msgspec.Struct, frozen=True):
+    """With so many problems in flight: microseconds of CPU a step, and bytes a problem beside its ``text``."""
+
+    problems: int
+    cpu: float
+    memory: float
+    text: float
+
+
+class Found(msgspec.Struct, frozen=True):
+    """All figures."""
+
+    http: Http
+    in_process: list[InProcess]
+
+
+def main(
+    *,
+    problems: int = 400,
+    repeats: int = 5,
+    most: int = 10_000,
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
+) -> None:
+    """Measure all of it."""
+    found = Found(over_http(problems, repeats), [in_process(10**power) for power in range(6) if 10**power <= most])
+    sys.stdout.write(msgspec.json.encode(found).decode() if as_json else _told(found))
+    sys.stdout.write("\n")
+
+
+def over_http(problems: int, repeats: int) -> Http:
+    """The fastest of ``repeats`` rounds of each; the first one warms up."""
+    ways: dict[str, Callable[[Generator, Scorer, int], Awaitable[int]]] = {"loop": loop, "off": ring, "on": logged}
+    readings: dict[str, list[float]] = {name: [] for name in ways}
+    with served() as port:
+        for _ in range(repeats + 1):
+            for name, way in ways.items():
+                readings[name].append(anyio.run(_timed, way, port, problems))
+    fastest = {name: min(rounds[1:]) for name, rounds in readings.items()}
+    return Http(**fastest, off_ratio=fastest["off"] / fastest["loop"], on_ratio=fastest["on"] / fastest["loop"])
+
+
+async def _timed(way: Callable[[Generator, Scorer, int], Awaitable[int]], port: int, problems: int) -> float:
+    table = Served(url=f"http://127.0.0.1:{port}", model="fixed", prompt="qwen2.5-math", in_flight=AT_ONCE)
+    async with open_generator("draft", table, None) as generator, open_scorer("prm", table, None) as scorer:
+        gc.collect()
+        started = time.process_time()
+        steps = await way(generator, scorer, problems)
+        return 1e6 * (time.process_time() - started) / steps
+
+
+async def loop(generator: Generator, scorer: Scorer, problems: int) -> int:
+    """No ring: each worker takes a problem and makes its requests one after another. The number of steps."""
+    waiting, done = iter(range(problems)), 0
+
+    async def work() -> None:
+        nonlocal done
+        for number in waiting:
+            context, name, ending = Transcript(f"{QUESTION} {number}"), f"problem-{number}", ""
+            while ending != "end":
+                step = len(context.steps)
+                request = GenerationRequest(
+                    name, step, 0, "draft", context, "\n\n", LIMITS.step_tokens, temperature=0.0, top_p=1.0, seed=0
+                )
+                made = await generator.generate(request)
+                await scorer.score(ScoreRequest(name, step, "prm", context, made.text, "draft", "\n\n"))
+                context, ending, done = context.extended(Step(made.text, "draft")), made.ending, done + 1
+
+    async with anyio.create_task_group() as workers:
+        for _ in range(AT_ONCE):
+            workers.start_soon(work)
+    return done
+
+
+async def ring(generator: Generator, scorer: Scorer, problems: int, log: Path | None = None) -> int:
+    """The same requests through the ring. The number of steps."""
+    steps = 0
+
+    async def done(solution: Solution) -> None:
+        nonlocal steps
+        steps += len(solution.steps)
+
+    seat = Seat(generator, AT_ONCE)
+    models = Models(draft=seat, target=seat, scorers={"prm": Seat(scorer, AT_ONCE)})
+    tasks = (Task(f"problem-{number}", Transcript(f"{QUESTION} {number}"), POLICY) for number in range(problems))
+    async with _open(models, log) as opened:
+        await solve_all(opened, tasks, AT_ONCE, done)
+    return steps
+
+
+async def logged(generator: Generator, scorer: Scorer, problems: int) -> int:
+    """As ``ring``, with a log."""
+    with tempfile.TemporaryDirectory() as folder:
+        return await ring(generator, scorer, problems, Path(folder) / LOG)
+
+
+@asynccontextmanager
+async def _open(models: Models, log: Path | None) -> AsyncGenerator[Ring]:
+    if log is None:
+        async with open_ring(models) as opened:
+            yield opened
+    else:
+        async with open_journal(log) as journal, open_ring(models, journal=journal) as opened:
+            yield opened
+
+
+class Immediate:
+    """All models: they answer without waiting, but for a target whose step before the last waits for all problems."""
+
+    def __init__(self, problems: int, full: Callable[[], None]) -> None:
+        self._missing = problems
+        self._full = full
+        self._all_there = anyio.Event()
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        if request.step == STEPS - 2:
+            self._missing -= 1
+            if not self._missing:
+                self._full()
+                self._all_there.set()
+            await self._all_there.wait()
+        ending = "end" if request.step == STEPS - 1 else "separator"
+        return Generation(f"Step {request.step} of {request.problem}: {QUESTION}", ending, Usage(500, 50, 400))
+
+    async def score(self, request: ScoreRequest) -> Score:
+        return Score(0.9 if request.step % 3 else 0.1, Usage(550))
+
+
+def in_process(problems: int) -> InProcess:
+    """So many problems at once, in rounds of at least 1,000 in all."""
+    rounds = max(1000 // problems, 1)
+    fastest = min(_cpu(problems, rounds) for _ in range(3))
+    memory, text = _memory(problems)
+    return InProcess(problems, fastest, memory, text)
+
+
+def _cpu(problems: int, rounds: int) -> float:
+    gc.collect()
+    started = time.process_time()
+    for _ in range(rounds):
+        anyio.run(_solved, problems, _nothing)
+    return 1e6 * (time.process_time() - started) / (problems * rounds * STEPS)
+
+
+def _nothing() -> None:
+    """All are there, and nobody looks."""
+
+
+def _memory(problems: int) -> tuple[float, float]:
+    """Bytes a problem when all of them are there, and of these the texts: its question, and what was written for it."""
+    seen: list[int] = []
+
+    def look() -> None:
+        gc.collect()
+        seen.append(tracemalloc.get_traced_memory()[0])
+
+    anyio.run(_solved, 1, _nothing)  # what is imported and cached is there from now on
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        anyio.run(_solved, problems, look)
+    finally:
+        tracemalloc.stop()
+    written = STEPS - 2 + len(range(0, STEPS - 2, 3))  # every third draft is rejected, and another step written
+    text = float(written * sys.getsizeof(f"Step 0 of problem-{problems}: {QUESTION}") + sys.getsizeof(QUESTION))
+    return (seen[0] - before) / problems - text, text
+
+
+async def _solved(problems: int, full: Callable[[], None]) -> None:
+    async def done(solution: Solution) -> None:
+        if solution.finish != "answered":
+            raise RuntimeError(f"{solution.problem} ended by {solution.finish}: {solution.error}")
+
+    models = Immediate(problems, full)
+    writer, scorer = Seat[Generator](models, problems), Seat[Scorer](models, problems)
+    tasks = (Task(f"problem-{number}", Transcript(f"{QUESTION} {number}"), POLICY) for number in range(problems))
+    async with open_ring(Models(draft=writer, target=writer, scorers={"prm": scorer})) as opened:
+        await solve_all(opened, tasks, problems, done)
+
+
+def _told(found: Found) -> str:
+    http = found.http
+    lines = [
+        "| over HTTP | CPU µs a step | / loop |\n|---|---|---|",
+        f"| loop | {http.loop:.0f} | 1 |",
+        f"| ring, no log | {http.off:.0f} | {http.off_ratio:.2f} |",
+        f"| ring, log | {http.on:.0f} | {http.on_ratio:.2f} |",
+        "",
+        "| problems in flight | CPU µs a step | bytes a problem beside its text |\n|---|---|---|",
+        *(f"| {one.problems:,} | {one.cpu:.0f} | {one.memory:,.0f} |" for one in found.in_process),
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)
