@@ -35,9 +35,21 @@ throughput *args:
 schedules *args:
     {{python}} benchmarks/schedules.py {{args}}
 
-# One problem at a time, with and without drafting ahead, over the same servers.
+# A sweep that shares its answers against as many separate runs: requests and tokens (see docs/sweep.md).
+sweep *args:
+    {{python}} benchmarks/sweep.py {{args}}
+
+# One problem at a time, with and without drafting ahead and verified escalation, over the same servers.
 latency *args:
     {{python}} benchmarks/latency.py {{args}}
+
+# How far the target agrees with rejected drafts, measured on the pocket models.
+matches *args:
+    {{python}} benchmarks/matches.py {{args}}
+
+# The pocket models by policy and with each speculation, in process and behind sglang: tokens, and times as ratios.
+models *args:
+    {{python}} benchmarks/models.py {{args}}
 
 # What the event log costs beside a ring without one.
 log-cost *args:

@@ -4,7 +4,7 @@ import sys
 
 import cyclopts
 
-from arbiter.commands import bench, diff, doctor, export, grade, replay, report, show, solve  # noqa: F401 - importing a command adds it  # pyright: ignore[reportUnusedImport]
+from arbiter.commands import bench, diff, doctor, export, grade, replay, report, show, simulate, solve, sweep  # noqa: F401 - importing a command adds it  # pyright: ignore[reportUnusedImport]
 from arbiter.commands.shell import app, show_notices, tell
 
 

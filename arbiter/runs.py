@@ -14,7 +14,7 @@ import importlib.metadata
 import os
 import platform
 import tempfile
-from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from io import FileIO
@@ -28,7 +28,7 @@ from arbiter.config import Config
 from arbiter.data import Problem
 from arbiter.grading import Grade
 from arbiter.log.detail import without_text
-from arbiter.log.identity import identity
+from arbiter.log.identity import SHARED, identity
 from arbiter.log.journal import check_same, open_journal
 from arbiter.log.reading import LOG
 from arbiter.log.recorder import Recorder
@@ -40,6 +40,8 @@ from protocols.events import Graded, RunEnded
 from protocols.records import Record, Solution
 
 Kind = TypeVar("Kind", bound=Record)
+Timed = Callable[[Solution], Solution]
+"""What gives a solution another time than the measured one."""
 
 _PACKAGES = ("arbiter-reasoning", "anyio", "msgspec", "math-verify", "torch", "transformers", "tokenizers")
 
@@ -51,10 +53,17 @@ class RunFolder:
     """
 
     def __init__(
-        self, path: Path, config: Config, problems: Sequence[Problem], journal: Recorder, retry_failed: bool
+        self,
+        path: Path,
+        config: Config,
+        problems: Sequence[Problem],
+        journal: Recorder,
+        retry_failed: bool,
+        timed: Timed,
     ) -> None:
         self.path = path
         self.journal = journal
+        self._timed = timed
         self._config = config
         self._whole = config.log.record == "full"
         self._references = {problem.id: problem.answer for problem in problems}
@@ -79,7 +88,7 @@ class RunFolder:
     def open(self, files: ExitStack) -> None:
         """Write configuration, versions, and what is known from earlier sessions. Raises ``RunError``."""
         with self._told():
-            replace_file(self.path / "config.toml", tomli_w.dumps(_without_none(self._config)).encode())
+            replace_file(self.path / "config.toml", as_toml(self._config))
             replace_file(self.path / "versions.json", msgspec.json.format(msgspec.json.encode(versions())))
             (self.path / "summary.json").unlink(missing_ok=True)  # of a session that was not the last one
             for name in ("results.jsonl", "rows.jsonl") if self._config.run_type == "generate" else ("results.jsonl",):
@@ -103,6 +112,7 @@ class RunFolder:
 
     def _stored(self, solution: Solution, grade: Grade) -> Result:
         """A result as this run's folder holds it."""
+        solution = self._timed(solution)
         if self._whole:
             return Result(solution, grade, self._references[solution.problem])
         return Result(without_text(solution), Grade(grade.right))
@@ -134,21 +144,22 @@ async def open_run(
     out: Path | None,
     show: Show | None = None,
     retry_failed: bool = False,
+    shared: Timed | None = None,
 ) -> AsyncGenerator[RunFolder]:
     """The folder of a run, new or to be continued. ``show`` gets each event that is written, in another thread.
 
-    With ``retry_failed``, problems that failed in earlier sessions are solved again from their beginning.
+    With ``retry_failed``, problems that failed in earlier sessions are solved again from their beginning. ``shared`` is
+    for a run that has answers of other runs: it says how long its solutions would have taken.
 
     Raises ``RunError`` if the folder holds another run, is being written by another process, is damaged, or cannot be
     written; the latter out of the block as well, which is cancelled then.
     """
-    path = out or _new_path(config)
+    path = out or new_path(config.run_type)
     _refuse_without_log(path)
-    async with open_journal(
-        path / LOG, identity(config, problems), versions(), config.log.record, config.log.sync, show
-    ) as journal:
+    what = identity(config, problems) | (SHARED if shared else {})
+    async with open_journal(path / LOG, what, versions(), config.log.record, config.log.sync, show) as journal:
         with ExitStack() as files:
-            folder = RunFolder(path, config, problems, journal, retry_failed)
+            folder = RunFolder(path, config, problems, journal, retry_failed, shared or _as_measured)
             folder.open(files)
             yield folder
 
@@ -165,10 +176,14 @@ async def record_end(journal: Recorder, interrupted: bool) -> None:
     await journal.tell(f"run_ended/{journal.earlier.sessions}", RunEnded(interrupted))
 
 
-def check_run(config: Config, problems: Sequence[Problem], out: Path) -> None:
+def check_run(config: Config, problems: Sequence[Problem], out: Path, shared: bool = False) -> None:
     """Raises ``RunError`` if ``out`` holds another run than this one: to be asked before anything is loaded."""
     _refuse_without_log(out)
-    check_same(out / LOG, identity(config, problems))
+    check_same(out / LOG, identity(config, problems) | (SHARED if shared else {}))
+
+
+def _as_measured(solution: Solution) -> Solution:
+    return solution
 
 
 def _refuse_without_log(path: Path) -> None:
@@ -241,14 +256,19 @@ def replace_file(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _new_path(config: Config) -> Path:
-    """``runs/TIME-TYPE``, with a number behind it if that is taken."""
-    base = Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{config.run_type}"
+def new_path(kind: str) -> Path:
+    """``runs/TIME-KIND``, with a number behind it if that is taken."""
+    base = Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{kind}"
     path, number = base, 1
     while path.exists():
         number += 1
         path = base.with_name(f"{base.name}-{number}")
     return path
+
+
+def as_toml(config: Config) -> bytes:
+    """The configuration as a file."""
+    return tomli_w.dumps(_without_none(config)).encode()
 
 
 def _without_none(config: Config) -> dict[str, Any]:

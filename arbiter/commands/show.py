@@ -128,9 +128,18 @@ def _show_list(run: Run, rows: list[dict[str, Any]], of: int, as_json: bool) -> 
     stdout.print(table)
     more = f"; the first {_SHOWN} are shown (all of them: --json)" if len(rows) > _SHOWN else ""
     _print(f"{len(rows)} of {of} problems{more}")
+    _tell_of_times(run)
     if run.torn:
         stderr.print(f"the last line of the log was half written ({run.torn} bytes), and is left out")
     return 0
+
+
+def _tell_of_times(run: Run) -> None:
+    if run.is_shared:
+        told = (
+            "times are those of the sweep, in which answers of other points took none; results.jsonl has simulated ones"
+        )
+        stderr.print(told, highlight=False, soft_wrap=True)
 
 
 def _cut(text: str, room: int) -> str:
@@ -156,6 +165,8 @@ def _show_problem(run: Run, name: str, sample: int | None, as_json: bool) -> int
             _write(stories(problem))
         else:
             _tell(problem, grades.get(problem.key))
+    if not as_json:
+        _tell_of_times(run)
     return 0
 
 

@@ -12,6 +12,7 @@ from arbiter.grading import Grade, Grader
 from arbiter.log.earlier import Earlier
 from arbiter.log.journal import open_journal
 from arbiter.log.reading import LOG
+from arbiter.log.run import Run
 from arbiter.results import Result, Summary, summary_of
 from arbiter.runs import read_results, record_end, record_grade, replace_file, versions
 from protocols.errors import RunError
@@ -87,12 +88,15 @@ def _summary(folder: Path, config: Config, results: list[Result]) -> Summary:
     """The new summary; time and interruption are the old one's. A run that was killed has none of its own."""
     path = folder / "summary.json"
     if not path.exists():
-        return summary_of(config, results, wall_seconds=None, interrupted=True)
+        shared = (folder / LOG).exists() and Run.open(folder).is_shared
+        killed = summary_of(config, results, wall_seconds=None, interrupted=True)
+        return msgspec.structs.replace(killed, simulated=shared)
     try:
         old = msgspec.json.decode(_read(path), type=Summary)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: {error}; without this file the run is graded as an interrupted one") from error
-    return summary_of(config, results, old.wall_seconds, old.interrupted)
+    graded = summary_of(config, results, old.wall_seconds, old.interrupted)
+    return msgspec.structs.replace(graded, simulated=old.simulated)
 
 
 def _change(before: Result, after: Result) -> Change | None:

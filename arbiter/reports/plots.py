@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from arbiter.config import RunType
 from arbiter.reports.tables import Entry
 from protocols.records import Model, Role
@@ -145,10 +147,16 @@ def latency(entries: Sequence[Entry]) -> "Figure | None":
     marks: dict[str, Any] = {"ls": "none", "color": "#222222", "ms": 7, "zorder": 3}
     axes.plot(medians, places, marker="o", mfc="white", label="median (p50)", **marks)
     axes.plot(tails, places, marker=">", label="95th percentile (p95)", **marks)
-    _name_rows(axes, known, max(means + tails))
+    _name_rows(axes, list(map(_marked, known)), max(means + tails))
     axes.set_xlabel(f"seconds {_each(known)}; the bar is the mean")
     figure.legend(loc="outside right upper", frameon=False)
     return figure
+
+
+def _marked(entry: Entry) -> Entry:
+    """Times that nobody measured are called so."""
+    remarks = [entry.remark] * bool(entry.remark) + ["simulated"] * entry.summary.simulated
+    return msgspec.structs.replace(entry, remark=", ".join(remarks))
 
 
 def tokens(entries: Sequence[Entry]) -> "Figure | None":

@@ -8,6 +8,7 @@ import msgspec
 
 from actors.policies import called_models
 from arbiter.config import Config, load_config
+from arbiter.log.run import Run as Recorded
 from arbiter.reports.tables import Entry, as_csv, columns_for, markdown, ordered
 from arbiter.results import Summary, summary_of
 from arbiter.runs import read_results
@@ -82,10 +83,20 @@ def report_on(folders: Sequence[Path]) -> Report:
     """The report on the runs in ``folders``; one that is given twice is in it once. Raises ``RunError``."""
     if not folders:
         raise RunError("no run is given: name one or several folders, as in `arbiter report runs/first runs/second`")
-    different = {folder.resolve(): folder for folder in folders}
+    different = {folder.resolve(): folder for folder in _runs_among(folders)}
     runs = {run.name: run for run in map(read_run, different.values())}
     in_order = [runs[entry.name] for entry in ordered(Entry(run.name, run.summary) for run in runs.values())]
     return Report(in_order, [*_of_each(in_order), *_of_all(in_order)])
+
+
+def _runs_among(paths: Sequence[Path]) -> list[Path]:
+    """The runs of a sweep for its folder; files that lie beside runs, as in ``runs/sweep/*``, are no runs."""
+    folders = [path for path in paths if path.is_dir()] or paths
+    found: list[Path] = []
+    for path in folders:
+        is_sweep = (path / "sweep.json").is_file()
+        found += sorted(run.parent for run in path.glob("*/results.jsonl")) if is_sweep else [path]
+    return found
 
 
 def read_run(folder: Path) -> Run:
@@ -99,11 +110,13 @@ def read_run(folder: Path) -> Run:
     results, torn = read_results(folder / "results.jsonl")
     state: State = "unfinished" if ending is None else "interrupted" if ending.interrupted else "finished"
     seconds = None if ending is None else ending.wall_seconds
+    summary = summary_of(config, results, seconds, state == "interrupted")
+    simulated = _is_shared(folder) if ending is None else ending.simulated
     return Run(
         name=str(folder),
         state=state,
         config=config,
-        summary=summary_of(config, results, seconds, state == "interrupted"),
+        summary=msgspec.structs.replace(summary, simulated=simulated),
         questions=frozenset((result.solution.question, str(result.reference)) for result in results),
         torn=torn,
     )
@@ -132,6 +145,15 @@ class _Ending(msgspec.Struct, frozen=True):
 
     wall_seconds: float | None = None
     interrupted: bool = False
+    simulated: bool = False
+
+
+def _is_shared(folder: Path) -> bool:
+    """Whether the run has answers of other runs, by its log if that is there."""
+    try:
+        return Recorded.open(folder).is_shared
+    except RunError:
+        return False
 
 
 def _read_ending(path: Path) -> _Ending | None:
@@ -173,6 +195,7 @@ def _of_all(runs: Sequence[Run]) -> list[str]:
         common = len(frozenset[Hashable].intersection(*(run.questions for run in runs)))
         sets = [(_source(run), run.name) for run in runs]
         told.append(f"the runs are not over the same problems; {common} are in all of them: {_grouped(sets)}")
+    told += _of_times(runs)
     experiments = [_compared(run.config) for run in runs]
     for key in sorted({key for experiment in experiments for key in experiment}):
         values = [
@@ -182,6 +205,13 @@ def _of_all(runs: Sequence[Run]) -> list[str]:
             only = ", so that their latencies cannot be compared" if key in _OF_SPEED else ""
             told.append(f"the runs differ in {key}{only}: {_grouped(values)}")
     return told
+
+
+def _of_times(runs: Sequence[Run]) -> list[str]:
+    simulated = [("simulated" if run.summary.simulated else "measured", run.name) for run in runs]
+    if len(dict(simulated)) < 2:
+        return []
+    return [f"some latencies are measured and others simulated (docs/sweep.md): {_grouped(simulated)}"]
 
 
 def _source(run: Run) -> str:

@@ -11,7 +11,7 @@ import msgspec
 from arbiter.config import RunType
 from arbiter.estimates import Interval
 from arbiter.results import Summary
-from protocols.records import Role
+from protocols.records import Record, Role
 
 NOTHING = "–"
 _GAP = 3  # between two columns on a terminal
@@ -83,6 +83,11 @@ def with_interval(value: float | None, interval: Interval | None) -> str:
     return NOTHING if value is None else f"{percent(value)} ({from_to(interval)})"
 
 
+def _simulated(entry: Entry) -> str:
+    """What stands behind times that nobody measured."""
+    return " (simulated)" if entry.summary.simulated else ""
+
+
 def markdown(columns: Mapping[str, Column], entries: Iterable[Entry]) -> str:
     """A table in Markdown, without a line end at its end."""
 
@@ -114,10 +119,11 @@ def as_csv(entries: Iterable[Entry]) -> str:
 
     The ends of an interval are ``.low`` and ``.high``; what is null or missing is empty.
     """
-    rows: list[dict[str, object]] = []
-    for entry in entries:
-        figures = _flat(msgspec.to_builtins(entry.summary, str_keys=True))
-        rows.append({"run": entry.name, "remark": entry.remark, **figures})
+    return csv_of([{"run": entry.name, "remark": entry.remark, **flat(entry.summary)} for entry in entries])
+
+
+def csv_of(rows: Sequence[Mapping[str, object]]) -> str:
+    """Rows as CSV; what is null or missing is empty."""
     names = dict.fromkeys(name for row in rows for name in row)
     # a figure that is null in one run and a table in another would be an empty column of its own
     kept = [name for name in names if not any(other.startswith(f"{name}.") for other in names)]
@@ -126,6 +132,11 @@ def as_csv(entries: Iterable[Entry]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def flat(record: Record) -> dict[str, object]:
+    """The keys of a record with dots between their parts, and the ends of an interval as ``.low`` and ``.high``."""
+    return _flat(msgspec.to_builtins(record, str_keys=True))
 
 
 def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, object]:
@@ -167,12 +178,12 @@ def _written(entry: Entry) -> str:
 
 def _latency(entry: Entry) -> str:
     found = entry.summary.latency
-    return " / ".join(seconds(value) for value in (found.mean, found.p50, found.p95))
+    return " / ".join(seconds(value) for value in (found.mean, found.p50, found.p95)) + _simulated(entry)
 
 
 def _wall(entry: Entry) -> str:
     found = entry.summary.wall_seconds
-    return NOTHING if found is None else f"{found:.1f} s"
+    return NOTHING if found is None else f"{found:.1f} s{_simulated(entry)}"
 
 
 def _wasted(entry: Entry) -> str:

@@ -56,3 +56,6 @@ def test_the_doctor_finds_the_pocket_models_well(arbiter: Arbiter) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
     lines = [line.split() for line in ended.stdout.splitlines()]
     assert [line[:2] for line in lines] == [["ok", name] for name in ("draft", "target", "prm", "router")]
+    assert [line.split(" ")[-3:] for line in ended.stdout.splitlines() if "checks proposals" in line] == [
+        ["the", "same", "step"]
+    ]

@@ -1,0 +1,1 @@
+"""One run for each threshold, over answers that all of them share."""

@@ -1,0 +1,108 @@
+"""The points of a sweep: run types and thresholds, each a run of its own."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from typing import Any, get_args
+
+import msgspec
+
+from arbiter.config import Config, RunType, Thresholds, override
+from protocols.errors import ConfigError
+
+MOST = 200
+"""Points of a sweep: each has a log, and a thread that writes it."""
+
+_RUN_TYPES: tuple[RunType, ...] = get_args(RunType)
+_HOW = (
+    "write START:END:STEP, as in 0:1:0.1, or a list, as in 0.2,0.5; for one run type TYPE=…, as in oracle=-0.5:0.5:0.1"
+)
+
+
+class Point(msgspec.Struct, frozen=True):
+    """A run of the sweep, and the name of its folder."""
+
+    name: str
+    config: Config
+
+
+def run_types_of(text: str) -> list[RunType]:
+    """The run types of a list with commas. Raises ``ConfigError`` naming one that there is not."""
+    known: dict[str, RunType] = {run_type: run_type for run_type in _RUN_TYPES}
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"--run-types {text}: there is no run type {name!r}; there are {', '.join(known)}")
+    return list(dict.fromkeys(known[name] for name in names))
+
+
+def plan(config: Config, run_types: Sequence[RunType], thresholds: Sequence[str]) -> list[Point]:
+    """A point for each run type and threshold; a run type without a threshold is one point.
+
+    ``thresholds`` are as on the command line; without any, a run type has its configured one. Raises ``ConfigError``
+    if one cannot be read, is out of the scale of its run type, or is for none of the run types.
+    """
+    given = _given(thresholds)
+    unused = [name for name in given if name is not None and name not in run_types]
+    if unused or (None in given and not any(run_type in Thresholds.__struct_fields__ for run_type in run_types)):
+        raise ConfigError(
+            f"--thresholds: none of the run types ({', '.join(run_types)}) takes those"
+            + (f" of {', '.join(map(str, unused))}" if unused else "")
+            + f"; run types with a threshold: {', '.join(Thresholds.__struct_fields__)}"
+        )
+    points: dict[str, Point] = {}
+    for run_type in run_types:
+        for threshold in _thresholds(config, run_type, given):
+            point = point_of(config, run_type, threshold)
+            points[point.name] = point
+    if len(points) > MOST:
+        raise ConfigError(f"--thresholds: these are {len(points)} points, and a sweep has at most {MOST}")
+    return list(points.values())
+
+
+def point_of(config: Config, run_type: RunType, threshold: float | None) -> Point:
+    """One point. Raises ``ConfigError`` if its threshold is out of the scale of its run type."""
+    changes: dict[str, Any] = {"run_type": run_type}
+    if threshold is None:
+        return Point(run_type, override(config, changes, "--run-types"))
+    number = f"{Decimal(repr(threshold + 0.0)).normalize():f}"  # + 0.0: there is no -0
+    return Point(
+        f"{run_type}-{number}", override(config, changes | {"thresholds": {run_type: threshold}}, "--thresholds")
+    )
+
+
+def _thresholds(
+    config: Config, run_type: RunType, given: Mapping[str | None, Sequence[float]]
+) -> Sequence[float] | tuple[None]:
+    if run_type not in Thresholds.__struct_fields__:
+        return (None,)
+    configured: float = getattr(config.thresholds, run_type)
+    return given.get(run_type) or given.get(None) or (configured,)
+
+
+def _given(options: Iterable[str]) -> dict[str | None, list[float]]:
+    """By run type, and None for all others."""
+    found: dict[str | None, list[float]] = {}
+    for option in options:
+        name, equals, values = option.rpartition("=")
+        if equals and name not in Thresholds.__struct_fields__:
+            raise ConfigError(f"--thresholds {option}: {name!r} is no run type with a threshold; {_HOW}")
+        found.setdefault(name or None, []).extend(map(float, _values(option, values)))
+    return {name: sorted(set(values)) for name, values in found.items()}
+
+
+def _values(option: str, text: str) -> list[Decimal]:
+    parts = text.split(":")
+    try:
+        if len(parts) == 1:
+            values = [Decimal(part) for part in text.split(",")]
+        else:
+            start, end, step = map(Decimal, parts)
+            if step <= 0 or end < start:
+                raise ConfigError(f"--thresholds {option}: it goes from a lower to a higher number in steps above 0")
+            count = int((end - start) / step) + 1
+            values = [start + number * step for number in range(min(count, MOST + 1))]
+    except (InvalidOperation, ValueError, OverflowError) as error:
+        raise ConfigError(f"--thresholds {option}: {_HOW}") from error
+    if not all(value.is_finite() for value in values):
+        raise ConfigError(f"--thresholds {option}: {_HOW}")
+    return values

@@ -1,0 +1,227 @@
+"""A sweep that shares its answers against as many separate runs: requests and tokens.
+
+    python benchmarks/sweep.py [--limit 40] [--thresholds 0:1:0.1] [--problems 40] [--seed 0] [--json]
+
+- ``pocket``: the pocket models, in a real sweep of the learned router's thresholds, and in a run of each point alone.
+- ``routed`` and ``uniform``: scripted models, on problems of 15 to 40 steps. What a model writes and how the router
+  scores it is drawn from the whole context, so that two points never have anything in common again after the first
+  decision that differs. ``routed`` draws the scores from those that the pocket router gave in ``pocket``; ``uniform``
+  takes every score for equally likely, as no router does that has learned anything: nothing parts the points sooner.
+
+``separate`` are runs that shared nothing, and were made; ``of_separate`` and ``of_most`` are the sweep's requests in
+relation to all of them and to those of the one that needs most. Tokens are those written, and those read.
+"""
+
+import hashlib
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import anyio
+import cyclopts
+import msgspec
+from cyclopts import Parameter
+from rich.console import Console
+
+from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
+from arbiter.bench import make_task
+from arbiter.config import Config, load_config, override
+from arbiter.data import Problem
+from arbiter.log.run import Run
+from arbiter.progress import PlainWatcher
+from arbiter.ring import Models, open_ring, solve_all
+from arbiter.sweep.answers import NOTHING_SPENT, Spent, counted
+from arbiter.sweep.points import Point, plan
+from arbiter.sweep.running import Job, run_together
+from arbiter.sweep.store import annotated_models, key_of
+from arbiter.sweep.sweeping import Wish, sweep
+from protocols.events import Scored
+from protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
+from protocols.records import Solution, Transcript, Usage
+
+FEWEST, MOST = 15, 40
+TOKENS = 40  # of a step, and of a question
+
+
+class Found(msgspec.Struct, frozen=True):
+    """Of one comparison; ``seconds`` is the wall time of the sweep and of the separate runs."""
+
+    points: int
+    problems: int
+    steps: float
+    made: Spent
+    separate: Spent
+    of_separate: float
+    of_most: float
+    tokens_of_separate: float
+    seconds: tuple[float, float]
+
+
+def main(
+    *,
+    limit: int = 40,
+    thresholds: str = "0:1:0.1",
+    problems: int = 40,
+    seed: int = 0,
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
+) -> None:
+    """Compare over ``limit`` pocket problems, and over ``problems`` scripted ones."""
+    pocket, scores = _pocket(limit, thresholds)
+    found = {
+        "pocket": pocket,
+        "routed": _scripted(problems, thresholds, seed, lambda drawn: scores[int(drawn * len(scores))]),
+        "uniform": _scripted(problems, thresholds, seed, lambda drawn: drawn),
+    }
+    sys.stdout.write(msgspec.json.encode(found).decode() if as_json else _told(found))
+    sys.stdout.write("\n")
+
+
+def _pocket(limit: int, thresholds: str) -> tuple[Found, list[float]]:
+    """The comparison, and the scores of the router."""
+    config = override(load_config("pocket"), {"data": {"limit": limit}}, "--limit")
+    points = plan(config, ["router"], [thresholds])
+    watcher = PlainWatcher(Console(stderr=True))
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.monotonic()
+        shared, out = sweep(Wish(config, points), Path(folder) / "shared", watcher)
+        between = time.monotonic()
+        alone, _ = sweep(Wish(config, points, measure=True), Path(folder) / "alone", watcher)
+        seconds = between - began, time.monotonic() - between
+        rows = [row.summary for row in shared.points if row.summary]
+        steps = sum(summary.steps for summary in rows) / sum(summary.problems for summary in rows)
+        needed = [row.requests.needed for row in alone.points]
+        return _found(points, limit, steps, shared.made, needed, seconds), _scores(points, out)
+
+
+def _scores(points: Sequence[Point], out: Path) -> list[float]:
+    """What the router gave, each answer once."""
+    scored = [event.payload for point in points for event in Run.open(out / point.name).events()]
+    return sorted(one.value for one in scored if isinstance(one, Scored) and not one.stored)
+
+
+def _found(
+    points: Sequence[Point],
+    problems: int,
+    steps: float,
+    made: Spent,
+    needed: Sequence[Spent],
+    seconds: tuple[float, float],
+) -> Found:
+    separate, most = sum(needed, NOTHING_SPENT), max(spent.requests for spent in needed)
+    return Found(
+        points=len(points),
+        problems=problems,
+        steps=round(steps, 2),
+        made=made,
+        separate=separate,
+        of_separate=round(made.requests / separate.requests, 4),
+        of_most=round(made.requests / most, 4),
+        tokens_of_separate=round(_tokens(made) / _tokens(separate), 4),
+        seconds=(round(seconds[0], 1), round(seconds[1], 1)),
+    )
+
+
+def _tokens(spent: Spent) -> int:
+    return spent.prompt_tokens + spent.completion_tokens
+
+
+def _scripted(problems: int, thresholds: str, seed: int, score: Callable[[float], float]) -> Found:
+    limits = {"max_steps": MOST, "max_tokens": MOST * TOKENS, "problems": 256}
+    config = override(load_config("pocket"), {"limits": limits}, "benchmark")
+    points = plan(config, ["router"], [thresholds])
+    given = [Problem(f"problem-{seed}-{number}", f"question {seed} {number}", None) for number in range(problems)]
+    began = time.monotonic()
+    made, needed = _together(points, given, score)
+    between = time.monotonic()
+    alone = [anyio.run(_alone, point.config, given, score) for point in points]
+    if [spent for spent, _ in alone] != needed:
+        raise RuntimeError("separate runs needed other requests than the points of the sweep")
+    steps = sum(count for _, count in alone) / len(points) / problems
+    return _found(points, problems, steps, made, needed, (between - began, time.monotonic() - between))
+
+
+def _together(
+    points: Sequence[Point], problems: Sequence[Problem], score: Callable[[float], float]
+) -> tuple[Spent, list[Spent]]:
+    """What a sweep made, and what each of its points needed."""
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(points, problems, Path(folder), PlainWatcher(Console(stderr=True)))
+        anyio.run(run_together, job, _models(score))
+        runs = {point.name: Run.open(Path(folder) / point.name).problems() for point in points}
+        annotated = annotated_models(points[0].config)
+        counts = counted(runs, lambda request: key_of(request, annotated))
+    made = sum((count.made for count in counts.values()), NOTHING_SPENT)
+    return made, [count.needed for count in counts.values()]
+
+
+async def _alone(config: Config, problems: Sequence[Problem], score: Callable[[float], float]) -> tuple[Spent, int]:
+    """What a run made that shared nothing, and its steps."""
+    spent, steps = NOTHING_SPENT, 0
+
+    async def done(solution: Solution) -> None:
+        nonlocal spent, steps
+        steps += len(solution.steps)
+        for tally in solution.calls.values():
+            spent += Spent(tally.requests, tally.usage.prompt_tokens, tally.usage.completion_tokens)
+
+    async with open_ring(_models(score)) as ring:
+        await solve_all(ring, (make_task(config, problem) for problem in problems), config.limits.problems, done)
+    return spent, steps
+
+
+def _models(score: Callable[[float], float]) -> Models:
+    def write(request: GenerationRequest) -> Generation:
+        length = FEWEST + int(_drawn(request.transcript.question) * (MOST - FEWEST + 1))
+        ending = "end" if len(request.transcript.steps) == length - 1 else "separator"
+        text = f"{request.role} {_drawn(request.role, _texts(request.transcript))}"
+        return Generation(text, ending, Usage(_read(request.transcript), TOKENS))
+
+    def rate(request: ScoreRequest) -> float:
+        return score(_drawn("score", request.candidate, _texts(request.transcript)))
+
+    writer = Seat(ScriptedGenerator(write))
+    return Models(draft=writer, target=writer, scorers={"router": Seat(ScriptedScorer(rate))})
+
+
+def _texts(transcript: Transcript) -> tuple[str, ...]:
+    return transcript.question, *(step.text for step in transcript.steps)
+
+
+def _read(transcript: Transcript) -> int:
+    return TOKENS * (1 + len(transcript.steps))
+
+
+def _drawn(*parts: object) -> float:
+    """A number in [0, 1) that depends on ``parts`` alone."""
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=6).digest(), "big") / 2**48
+
+
+def _told(found: dict[str, Found]) -> str:
+    lines = [
+        "| sweep | points | problems | steps | requests made | of separate runs | of its most expensive point "
+        "| tokens written | of separate | tokens read and written, of separate | seconds: sweep, separate |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, one in found.items():
+        cells: list[Any] = [
+            name,
+            one.points,
+            one.problems,
+            f"{one.steps:.1f}",
+            f"{one.made.requests} of {one.separate.requests}",
+            f"{one.of_separate:.1%}",
+            f"{one.of_most:.2f}",
+            f"{one.made.completion_tokens} of {one.separate.completion_tokens}",
+            f"{one.made.completion_tokens / one.separate.completion_tokens:.1%}",
+            f"{one.tokens_of_separate:.1%}",
+            f"{one.seconds[0]:.1f}, {one.seconds[1]:.1f}",
+        ]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)

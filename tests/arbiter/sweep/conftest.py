@@ -1,0 +1,139 @@
+"""Scripted models whose answers depend on what they see alone, and tell how long they took."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
+from arbiter.config import Config
+from arbiter.data import Problem
+from arbiter.results import Result
+from arbiter.ring import Models
+from arbiter.sweep.found import Sweep
+from arbiter.sweep.points import Point
+from arbiter.sweep.running import Job, run_alone, run_together
+from arbiter.sweep.sweeping import settle
+from protocols.errors import BackendError
+from protocols.ports import Generation, GenerationRequest, Score, Scorer, ScoreRequest, Seat
+from protocols.records import Transcript, Usage
+
+Request = GenerationRequest | ScoreRequest
+
+
+def share(*parts: object) -> float:
+    """A number in [0, 1) that depends on ``parts`` alone."""
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=6).digest(), "big") / 2**48
+
+
+def seen(transcript: Transcript) -> tuple[str, ...]:
+    return transcript.question, *(step.text for step in transcript.steps)
+
+
+class Told:
+    """A scripted port that says itself how long each of its answers took: no test waits for that."""
+
+    def __init__(self, inner: ScriptedGenerator | ScriptedScorer, seed: int) -> None:
+        self._inner: Any = inner
+        self._seed = seed
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        made: Generation = await self._inner.generate(request)
+        taken = round(0.1 + share(self._seed, request.role, seen(request.transcript)), 3)
+        return Generation(made.text, made.ending, made.usage, seconds=taken, fresh=True)
+
+    async def score(self, request: ScoreRequest) -> Score:
+        made: Score = await self._inner.score(request)
+        taken = round(0.01 + share(self._seed, request.candidate) / 10, 3)
+        return Score(made.value, made.usage, seconds=taken, fresh=True)
+
+
+@pytest.fixture(scope="session")
+def a_seen_world() -> Callable[..., Models]:
+    """Models that see the texts of a context and nothing else. ``asked`` is told of each request at a model; ``fails``
+    is the share of those that fail.
+    """
+
+    def build(
+        seed: int = 0, fails: float = 0.0, in_flight: int = 64, asked: Callable[[Request], None] = lambda _: None
+    ) -> Models:
+        def write(request: GenerationRequest) -> Generation:
+            asked(request)
+            noise = request.seed if request.temperature else 0
+            drawn = share(seed, request.role, seen(request.transcript), noise)
+            if share(seed, "fails", drawn) < fails:
+                raise BackendError(f"the {request.role} fell over") from OSError("no route")
+            ending = "end" if drawn < 0.2 else "separator"
+            return Generation(f"{request.role} {drawn:.3f} \\boxed{{7}}", ending, Usage(9, 1 + int(10 * drawn)))
+
+        def rate(request: ScoreRequest) -> float:
+            asked(request)
+            return share(seed, request.scale, seen(request.transcript), request.candidate)
+
+        writer = Told(ScriptedGenerator(write), seed)
+        scorer = Told(ScriptedScorer(rate), seed)
+        return Models(
+            draft=Seat(writer, in_flight),
+            target=Seat(writer, in_flight),
+            scorers={"prm": Seat[Scorer](scorer, in_flight), "router": Seat[Scorer](scorer, in_flight)},
+        )
+
+    return build
+
+
+class Quiet:
+    """A watcher that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.solved_so_far = 0
+
+    def loading(self, config: Config) -> None: ...
+
+    def notice(self, text: str) -> None:
+        self.told.append(text)
+
+    def started(self, solutions: int, earlier: Sequence[Result]) -> None:
+        self.told.append(f"{len(earlier)} of {solutions}")
+
+    def solved(self, result: Result) -> None:
+        self.solved_so_far += 1
+
+
+@pytest.fixture
+def quiet() -> Quiet:
+    return Quiet()
+
+
+@pytest.fixture(scope="session")
+def swept() -> Callable[..., Sweep]:
+    """The figures of a sweep over scripted models, new or continued, with shared answers or ``alone``."""
+
+    def run(
+        out: Path,
+        points: Sequence[Point],
+        models: Models,
+        problems: Sequence[Problem],
+        alone: bool = False,
+        retry_failed: bool = False,
+    ) -> Sweep:
+        job = Job(points, problems, out, Quiet(), retry_failed=retry_failed)
+
+        async def main() -> bool:
+            with anyio.fail_after(60):
+                return await (run_alone if alone else run_together)(job, models)
+
+        return settle(job, alone, anyio.run(main))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def questions() -> Callable[[int], list[Problem]]:
+    def build(count: int) -> list[Problem]:
+        return [Problem(str(n), f"question {n}", "7") for n in range(count)]
+
+    return build

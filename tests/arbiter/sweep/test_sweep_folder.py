@@ -1,0 +1,131 @@
+"""A sweep's folder: what is refused, what is marked, and what the other commands make of it."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+
+from arbiter.config import Config
+from arbiter.data import Problem
+from arbiter.grading import Grader
+from arbiter.grading.regrading import regrade
+from arbiter.reports.report import report_on
+from arbiter.results import Result, Summary
+from arbiter.ring import Models
+from arbiter.runs import open_run, read_records
+from arbiter.sweep.found import Sweep
+from arbiter.sweep.points import plan
+from arbiter.sweep.sweeping import Wish, sweep
+from protocols.errors import ConfigError, RunError
+
+Configs = Callable[..., Config]
+Worlds = Callable[..., Models]
+Swept = Callable[..., Sweep]
+Questions = Callable[[int], list[Problem]]
+
+
+@pytest.fixture
+def a_sweep(a_config: Configs, a_seen_world: Worlds, swept: Swept, questions: Questions, tmp_path: Path) -> Path:
+    """Three points over four problems."""
+    points = plan(a_config(), ["draft", "router"], ["0.2,0.8"])
+    swept(tmp_path, points, a_seen_world(2), questions(4))
+    return tmp_path
+
+
+def wish(config: Config, **fields: Any) -> Wish:
+    return Wish(config, plan(config, ["router"], ["0.2,0.8"]), **fields)
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ({"log": {"record": "redacted"}}, "log.record"),
+        ({"limits": {"deadline": 60.0}}, "limits.deadline"),
+        ({"lookahead": 1}, "lookahead"),
+    ],
+)
+def test_what_shared_answers_cannot_have_is_refused_with_the_way_out(
+    a_config: Configs, tmp_path: Path, quiet: Any, keys: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(ConfigError, match="--measure") as error:
+        sweep(wish(a_config(**keys)), tmp_path / "sweep", quiet)
+    assert named in str(error.value)
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_another_experiment_is_refused_with_the_key_before_anything_is_loaded(
+    a_sweep: Path, a_config: Configs, quiet: Any
+) -> None:
+    with pytest.raises(RunError, match="seed: 0 in the run, 3 now"):
+        sweep(wish(a_config(seed=3)), a_sweep, quiet)
+    assert quiet.told == []
+
+
+def test_measured_and_shared_points_are_not_mixed(a_sweep: Path, a_config: Configs, quiet: Any) -> None:
+    with pytest.raises(RunError, match="shares its answers, and was not measured"):
+        sweep(wish(a_config(), measure=True), a_sweep, quiet)
+
+
+def test_the_folder_of_a_run_is_refused(a_sweep: Path, a_config: Configs, quiet: Any) -> None:
+    with pytest.raises(RunError, match="holds a run of its own"):
+        sweep(wish(a_config()), a_sweep / "draft", quiet)
+
+
+def test_a_point_is_not_continued_as_a_run_of_its_own(a_sweep: Path, a_config: Configs, questions: Questions) -> None:
+    async def resume() -> None:
+        async with open_run(a_config(run_type="draft"), questions(4), a_sweep / "draft"):
+            pass
+
+    with pytest.raises(RunError, match="shared by arbiter sweep"):
+        anyio.run(resume)
+
+
+def test_every_file_of_a_point_has_the_simulated_times_or_none(a_sweep: Path) -> None:
+    found = msgspec.json.decode((a_sweep / "sweep.json").read_bytes(), type=Sweep)
+    for row in found.points:
+        summary = msgspec.json.decode((a_sweep / row.point / "summary.json").read_bytes(), type=Summary)
+        stored = list(read_records(a_sweep / row.point / "results.jsonl", Result))
+        assert summary == row.summary
+        assert summary.simulated
+        assert summary.latency.mean == pytest.approx(sum(one.solution.seconds for one in stored) / len(stored))
+        for one in stored:
+            assert one.solution.seconds >= sum(step.kept.seconds for step in one.solution.steps) - 1e-5
+
+
+def test_the_rows_of_the_sweep_are_a_csv_as_well(a_sweep: Path) -> None:
+    with (a_sweep / "sweep.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["point"] for row in rows] == ["draft", "router-0.2", "router-0.8"]
+    assert {row["simulated"] for row in rows} == {"True"}
+    assert int(rows[0]["needed.requests"]) >= int(rows[0]["made.requests"])
+
+
+def test_a_report_takes_the_sweep_or_all_that_is_in_it_and_marks_its_times(a_sweep: Path) -> None:
+    text = report_on([a_sweep]).to_markdown()
+    assert text == report_on(list(a_sweep.iterdir())).to_markdown()
+    assert text.count("(simulated)") == 2 * 3
+
+
+def test_a_point_that_is_not_finished_is_marked_as_well(a_sweep: Path) -> None:
+    (a_sweep / "draft" / "summary.json").unlink()
+    text = report_on([a_sweep / "draft"]).to_markdown()
+    assert "unfinished" in text
+    assert text.count("(simulated)") == 1  # its wall time is not known
+
+
+def test_measured_and_simulated_times_are_told_apart_in_a_report(
+    a_sweep: Path, a_config: Configs, a_seen_world: Worlds, swept: Swept, questions: Questions, tmp_path: Path
+) -> None:
+    swept(tmp_path / "alone", plan(a_config(), ["draft"], []), a_seen_world(2), questions(4), alone=True)
+    told = report_on([a_sweep / "draft", tmp_path / "alone" / "draft"]).warnings
+    assert any("some latencies are measured and others simulated" in warning for warning in told)
+
+
+def test_grading_a_point_again_keeps_its_times_marked(a_sweep: Path) -> None:
+    assert anyio.run(regrade, a_sweep / "draft", Grader()).summary.simulated
+    (a_sweep / "draft" / "summary.json").unlink()
+    assert anyio.run(regrade, a_sweep / "draft", Grader()).summary.simulated
