@@ -9,9 +9,9 @@ import msgspec
 from arbiter.backends.opening import open_generator, open_scorer
 from arbiter.backends.served.opening import served_model
 from arbiter.config import Config
-from arbiter.model_tables import AnyModelTable, Served
-from protocols.errors import ArbiterError
-from protocols.ports import GenerationRequest, Generator, Scorer, ScoreRequest
+from arbiter.model_tables import AnyModelTable, Hosted, Served
+from protocols.errors import ArbiterError, BackendError
+from protocols.ports import Generation, GenerationRequest, Generator, Proposal, Scorer, ScoreRequest
 from protocols.records import Role, Scale, Transcript
 
 _QUESTION = "Compute (12+30)-17."
@@ -72,7 +72,36 @@ async def _writer(name: Role, table: AnyModelTable, config: Config) -> Finding:
                 "its server counts no tokens: limits.max_tokens will not end a problem, figures of tokens are 0"
             )
         told.append(await _seeds(generator, name, config))
+        if name == "target":
+            checks, agrees = await _checks(generator, step, table, config)
+            told.append(checks)
+            state = state if agrees else "warning"
     return Finding(name, state, tuple(told))
+
+
+async def _checks(generator: Generator, own: Generation, table: AnyModelTable, config: Config) -> tuple[str, bool]:
+    """What comes of showing the target its own step with something put into the middle; False if that is no good."""
+    served = isinstance(table, Served)
+    if served and not table.verifies:
+        way = "the http backend" if isinstance(table, Hosted) else 'verifies = "sglang" or "vllm"'
+        return f"writes escalated steps whole, also what their drafts have right; {way} could change that", True
+    half = len(own.text) // 2
+    proposal = Proposal(f"{own.text[:half]} {own.text[half:]}", own.ending)
+    request = msgspec.structs.replace(_request("target", config, temperature=0.0), proposal=proposal)
+    try:
+        step = await generator.generate(request)
+    except BackendError as error:
+        return f"cannot check a proposal: {error}", False
+    if step.agreement is None:
+        why = "its context does not hold limits.step_tokens more" if served else "it has a sliding window, or a state"
+        return f"does not check proposals: {why}", True
+    agreed = f"checks proposals: agreed with {step.agreement.agreed} of {step.agreement.proposed} tokens"
+    if (step.text, step.ending, step.usage.completion_tokens) == (own.text, own.ending, own.usage.completion_tokens):
+        return f"{agreed}, the same step", True
+    return (
+        f"{agreed}, and wrote {step.text!r} ({step.ending}) where it writes {own.text!r} ({own.ending}) without one: "
+        "if this is not a single close choice, leave verifies out"
+    ), False
 
 
 async def _seeds(generator: Generator, name: Role, config: Config) -> str:

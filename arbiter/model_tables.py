@@ -14,6 +14,7 @@ from protocols.errors import ConfigError
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Price = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # TOML knows inf, which no price is
 Backend = Literal["transformers", "http", "openai"]
+Engine = Literal["sglang", "vllm"]
 DEFAULT_BACKEND: Backend = "transformers"
 
 _CREDENTIALS = re.compile(r"//[^/@]*@")
@@ -38,8 +39,9 @@ class ModelTable(Table, frozen=True, kw_only=True, tag_field="backend"):
 
     ``model`` is its name; ``prompt`` is how a question is put to it: the name of a template
     (``arbiter.backends.prompts.TEMPLATES``), ``chat`` for the tokenizer's own, or the text itself, with ``{question}``.
-    ``tokenizer`` is a folder or hub name for ``chat``, if it is not ``model``. ``annotate`` prefixes each step with
-    its author. ``in_flight`` requests are at the model at once. With a ``price`` the summary has the model's cost.
+    ``tokenizer`` is a folder or hub name, for ``chat`` and ``verifies``, if it is not ``model``. ``annotate`` prefixes
+    each step with its author. ``in_flight`` requests are at the model at once. With a ``price`` the summary has the
+    model's cost.
     """
 
     model: str
@@ -70,6 +72,9 @@ class Served(ModelTable, frozen=True, kw_only=True, tag="http"):
     ``retries`` come after it.
     ``scores`` is the dialect in which a PRM or a router is asked: ``classify`` (sglang's ``/classify``, the default)
     or ``embeddings`` (``/v1/embeddings``).
+    ``verifies`` is the engine of a target that shows its own choices, so that it can check a rejected draft and write
+    only the rest; needs its tokenizer (``tokenizer``, or else ``model``). ``priority`` is the engine that schedules by
+    priorities; a request that nobody waits for yet then comes after the others.
     """
 
     url: str
@@ -77,6 +82,8 @@ class Served(ModelTable, frozen=True, kw_only=True, tag="http"):
     timeout: Annotated[float, msgspec.Meta(gt=0, le=86400)] = 600.0
     retries: Annotated[int, msgspec.Meta(ge=0)] = 5
     scores: Literal["classify", "embeddings"] | None = None
+    verifies: Engine | None = None
+    priority: Engine | None = None
 
     @property
     def base(self) -> str:
@@ -118,10 +125,25 @@ class ModelTables(Table, frozen=True):
                     f"{place}.url holds a password, which would be stored with the run: put the key into an "
                     f"environment variable, and its name into models.{name}.api_key_env"
                 )
-            if table.scores and name in ("draft", "target"):
-                raise ConfigError(f"{place}.scores: the {name} model writes steps and scores none; leave the key out")
-            if table.scores == "classify" and isinstance(table, Hosted):
-                raise ConfigError(f"{place}.scores: the openai backend reaches only 'embeddings', http also 'classify'")
+            wrong = _key_of_another(name, table)
+            if wrong:
+                raise ConfigError(f"{place}.{wrong}")
+
+
+def _key_of_another(name: str, table: Served) -> str | None:
+    """The key of ``table`` that only models of another kind or backend may have, and why."""
+    writes, hosted = name in ("draft", "target"), isinstance(table, Hosted)
+    if table.scores and writes:
+        return f"scores: the {name} model writes steps and scores none; leave the key out"
+    if table.scores == "classify" and hosted:
+        return "scores: the openai backend reaches only 'embeddings', http also 'classify'"
+    if table.verifies and name != "target":
+        return "verifies: only the target is shown rejected drafts; leave the key out"
+    if table.verifies and hosted:
+        return "verifies: the openai backend has no words for it, http has"
+    if table.priority and not writes:
+        return f"priority: everything that the {name} model scores is waited for; leave the key out"
+    return None
 
 
 def _is_url(url: str) -> bool:

@@ -3,10 +3,9 @@
 No template begins with a beginning-of-text token: servers and tokenizers put it there themselves.
 """
 
-from typing import Any
-
 import msgspec
 
+from arbiter.backends.tokenizers import read_tokenizer
 from protocols.errors import ConfigError
 from protocols.records import Role, Step, Transcript
 
@@ -95,22 +94,14 @@ def prompt_template(prompt: str, annotate: bool, tokenizer: str) -> PromptTempla
 
 def _chat_template(name: str) -> str:
     """One turn of a user who asks the question; the answer comes next."""
-    try:
-        from transformers import AutoTokenizer
-    except ImportError as error:
-        raise ConfigError(
-            "prompt = \"chat\" needs transformers, which is not installed: pip install 'arbiter-reasoning[pocket]', "
-            f"or name a template: {', '.join(TEMPLATES)}"
-        ) from error
+    instead = f"name a template: {', '.join(TEMPLATES)}"
+    tokenizer = read_tokenizer(name, f'prompt = "{CHAT}"', instead)
     turn = [{"role": "user", "content": f"{QUESTION}\n\n{_BOXED}"}]
     try:
-        reader: Any = AutoTokenizer  # typed in part
-        tokenizer: Any = reader.from_pretrained(name)
         text: str = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-    except Exception as error:  # whatever a tokenizer, its template or the hub makes of it
+    except Exception as error:  # whatever a template makes of it
         raise ConfigError(
-            f'prompt = "chat": cannot read a chat template from the tokenizer {name!r}: '
-            f"{str(error).strip().partition(chr(10))[0]}. Set tokenizer to a folder or a hub name, or name a template: "
-            f"{', '.join(TEMPLATES)}"
+            f'prompt = "{CHAT}": cannot read a chat template from the tokenizer {name!r}: '
+            f"{str(error).strip().partition(chr(10))[0]}. Set tokenizer to a folder or a hub name, or {instead}"
         ) from error
     return text.removeprefix(tokenizer.bos_token or "")

@@ -3,7 +3,7 @@
 Pure, and the same for models in process and behind servers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 from protocols.records import Agreement, Ending
@@ -16,7 +16,7 @@ class StepTokens:
     ``room``-th token. ``tokenizer`` is one of transformers.
     """
 
-    def __init__(self, tokenizer: Any, separator: str, ends: frozenset[int], room: int) -> None:  # noqa: ANN401
+    def __init__(self, tokenizer: Any, separator: str, ends: Set[int], room: int) -> None:  # noqa: ANN401
         self._tokenizer = tokenizer
         self._separator = separator
         self._ends = ends

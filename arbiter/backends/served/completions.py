@@ -6,12 +6,14 @@ wrote on behind the separator, they are shared out by characters.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.transport import Transport, persistent, understood
+from arbiter.model_tables import Engine
 from protocols.errors import BackendError
 from protocols.ports import Generation, GenerationRequest
 from protocols.records import Ending, Usage
@@ -19,13 +21,19 @@ from protocols.records import Ending, Usage
 PATH = "/v1/completions"
 _PROBE_TOKENS = 4
 _GIVEN_UP = frozenset({"abort", "error", "content_filter"})  # reasons with which a server drops an answer half-way
+_LATER: dict[Engine, int] = {"sglang": -1, "vllm": 1}  # than 0: one serves the highest number first, one the lowest
+WITHOUT_PENALTIES = {"presence_penalty": 0, "frequency_penalty": 0, "repetition_penalty": 1}
+"""Said by a target that checks proposals: what it shows of its choices has none, and some servers take a default from
+the model's generation settings."""
 
 
 class _PromptDetails(msgspec.Struct, frozen=True):
     cached_tokens: int | None = 0
 
 
-class _Usage(msgspec.Struct, frozen=True):
+class ServerUsage(msgspec.Struct, frozen=True):
+    """What a server says of a request's tokens; any of it may be missing."""
+
     prompt_tokens: int | None = 0
     completion_tokens: int | None = 0
     prompt_tokens_details: _PromptDetails | None = None
@@ -43,26 +51,37 @@ class Choice(msgspec.Struct, frozen=True):
 
 class _Completion(msgspec.Struct, frozen=True):
     choices: list[Choice]
-    usage: _Usage | None = None
+    usage: ServerUsage | None = None
 
 
 _DECODER = msgspec.json.Decoder(_Completion)
 
 
 class ServedGenerator:
-    """A ``Generator`` over a transport. ``model`` is the server's name of it."""
+    """A ``Generator`` over a transport. ``model`` is the server's name of it.
 
-    def __init__(self, transport: Transport, model: str, template: PromptTemplate) -> None:
+    ``greedily`` is sent beside temperature 0; ``priority`` is the engine, if it schedules by priorities.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        model: str,
+        template: PromptTemplate,
+        greedily: Mapping[str, Any] | None = None,
+        priority: Engine | None = None,
+    ) -> None:
         self._transport = transport
         self._model = model
         self._template = template
+        self._greedily = greedily or {}
+        self._priority: Engine | None = priority
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step. Raises ``BackendError``; ``ContextTooLongError`` if the server says so."""
         prompt = self._template.render(request.transcript, request.separator)
-        sampling: dict[str, Any] = {"temperature": request.temperature}
-        if request.temperature > 0:
-            sampling |= {"top_p": request.top_p, "seed": request.seed}
+        sampling: dict[str, Any] = {"temperature": request.temperature, **priority_of(request, self._priority)}
+        sampling |= {"top_p": request.top_p, "seed": request.seed} if request.temperature > 0 else self._greedily
         choice, usage = await self._complete(
             prompt, {"max_tokens": request.max_tokens, "stop": [request.separator], **sampling}
         )
@@ -90,12 +109,24 @@ class ServedGenerator:
         if not completion.choices:
             raise BackendError(f"{address.url}{PATH} answered without a choice. Is a language model served there?")
         choice = completion.choices[0]
-        if choice.finish_reason in _GIVEN_UP:
-            raise BackendError(
-                f"{address.url}{PATH} gave the answer up half-way ({choice.finish_reason}). "
-                "The server's own log may tell why"
-            )
-        return choice, _counted(completion.usage)
+        check_reason(choice.finish_reason, address.url + PATH)
+        return choice, counted(completion.usage)
+
+
+def check_reason(reason: str | None, where: str) -> None:
+    """Raises ``BackendError`` if it is one with which a server drops an answer half-way."""
+    if reason in _GIVEN_UP:
+        raise BackendError(f"{where} gave the answer up half-way ({reason}). The server's own log may tell why")
+
+
+def priority_of(request: GenerationRequest, engine: Engine | None) -> dict[str, int]:
+    """What ``engine`` is told, so that a request which nobody waits for yet comes after the others.
+
+    Each is given a number: sglang puts those without one last.
+    """
+    if engine is None:
+        return {}
+    return {"priority": _LATER[engine] if request.ahead else 0}
 
 
 def ending_of(choice: Choice, separator: str) -> tuple[str, Ending | None]:
@@ -126,7 +157,8 @@ def _kept(usage: Usage, kept: int, written: int) -> Usage:
     return msgspec.structs.replace(usage, completion_tokens=tokens)
 
 
-def _counted(usage: _Usage | None) -> Usage:
+def counted(usage: ServerUsage | None) -> Usage:
+    """The tokens of one request as its server counted them; none where it counts none."""
     if usage is None:
         return Usage()
     cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else 0

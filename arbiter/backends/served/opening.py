@@ -5,10 +5,12 @@ import os
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
 
+import anyio.to_thread
 import msgspec
 
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.backends.served.completions import ServedGenerator
+from arbiter.backends.served.checking import CheckingGenerator, Checks
+from arbiter.backends.served.completions import WITHOUT_PENALTIES, ServedGenerator
 from arbiter.backends.served.direct import open_direct
 from arbiter.backends.served.scores import ServedScorer
 from arbiter.backends.served.transport import (
@@ -20,14 +22,16 @@ from arbiter.backends.served.transport import (
     persistent,
     understood,
 )
-from arbiter.model_tables import Hosted, Served
+from arbiter.backends.tokenizers import end_tokens, read_tokenizer
+from arbiter.model_tables import Engine, Hosted, Served
 from protocols.errors import BackendError, ConfigError
-from protocols.ports import GenerationRequest, Generator, Scorer, ScoreRequest
+from protocols.ports import GenerationRequest, Generator, Proposal, Scorer, ScoreRequest
 from protocols.records import Model, Transcript
 
 _MODELS = "/v1/models"
 _CHECK_SECONDS, _CHECK_RETRIES = 15.0, 1
 _TRIAL = Transcript("Compute 1+1.")
+_SMALL = GenerationRequest("", 0, 0, "draft", _TRIAL, "\n\n", 1, 0.0, 1.0, 0)
 
 
 class ServedModel(msgspec.Struct, frozen=True):
@@ -48,9 +52,17 @@ _DECODER = msgspec.json.Decoder(_ModelList | list[ServedModel])  # some hosts se
 async def open_served_generator(name: Model, table: Served, template: PromptTemplate) -> AsyncGenerator[Generator]:
     """A model that writes. Raises ``ConfigError`` if its key is not there, ``BackendError`` as ``served_model``."""
     async with open_transport(name, table) as transport:
-        generator = ServedGenerator(transport, table.model, template)
-        if await served_model(name, table) is None:
-            await _tried(name, generator.generate(GenerationRequest("", 0, 0, "draft", _TRIAL, "\n\n", 1, 0.0, 1.0, 0)))
+        greedily = WITHOUT_PENALTIES if table.verifies else None
+        generator = ServedGenerator(transport, table.model, template, greedily, table.priority)
+        listed = await served_model(name, table)
+        if table.verifies:
+            checks = await _checks(name, table, table.verifies, listed)
+            checking = CheckingGenerator(generator, transport, table.model, template, checks)
+            await _tried(name, _shown(name, table, checking))
+            yield checking
+            return
+        if listed is None:
+            await _tried(name, generator.generate(_SMALL))
         yield generator
 
 
@@ -116,6 +128,34 @@ async def served_model(name: Model, table: Served) -> ServedModel | None:
         there = ", ".join(model.id for model in models) or "none"
         raise BackendError(f"models.{name}: {table.base} does not serve {table.model!r}; it serves: {there}")
     return found
+
+
+async def _checks(name: Model, table: Served, engine: Engine, listed: ServedModel | None) -> Checks:
+    """What the model of ``table`` needs to check proposals. Raises ``ConfigError`` if its tokenizer cannot be read."""
+    tokenizer_name = table.tokenizer or table.model
+
+    def read() -> Checks:
+        tokenizer = read_tokenizer(tokenizer_name, f"models.{name}.verifies", "leave verifies out")
+        context = listed.max_model_len if listed else None
+        return Checks(engine, tokenizer, {*end_tokens(tokenizer_name, tokenizer, engine)}, context, table.priority)
+
+    return await anyio.to_thread.run_sync(read)
+
+
+async def _shown(name: Model, table: Served, checking: CheckingGenerator) -> None:
+    """Ask for a token plainly, and for one with a proposal: another engine, or another tokenizer, is found out here."""
+    request = msgspec.structs.replace(_SMALL, max_tokens=2)
+    plain = await checking.generate(request)
+    try:
+        checked = await checking.generate(msgspec.structs.replace(request, proposal=Proposal("2", "limit")))
+    except NotServedError as error:
+        raise BackendError(f"{error} Set verifies to the engine that is served there, or leave it out") from error
+    read, counted = checked.usage.prompt_tokens, plain.usage.prompt_tokens
+    if counted not in (0, read):
+        raise BackendError(
+            f"{table.base} counts {counted} tokens where the tokenizer {table.tokenizer or table.model!r} makes {read} "
+            f"of them. Set models.{name}.tokenizer to the one that is served, or leave verifies out"
+        )
 
 
 async def _tried(name: Model, answer: Awaitable[object]) -> None:
