@@ -97,6 +97,8 @@ class Assembler(Deciding[AssemblerMail]):
 
     async def _strike(self, progress: "_Progress", deadline: float) -> None:
         """End the problem at its deadline."""
+        if progress.task not in self._docket:  # it has ended before this task was begun
+            return
         with self._docket.work(progress.task):
             await anyio.sleep_until(deadline)
             self._end(progress)

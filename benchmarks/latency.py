@@ -1,15 +1,21 @@
-"""The latency of one problem at a time, with and without drafting ahead, over simulated servers in virtual time.
+"""The latency of one problem at a time, with drafting ahead and verified escalation on and off, in virtual time.
 
-    python benchmarks/latency.py [--problems 64] [--seed 0] [--json]
+    python benchmarks/latency.py [--problems 64] [--seed 0] [--lookahead 1] [--json]
+    python benchmarks/latency.py --draft 8B --target 70B@4xH100 --acceptance 0.7,0.9
 
-Draft 1.5B, router 1.5B and target 7B on an H100 each; one problem is in the ring at a time. While a step is scored the
-next one can be drafted: of an accepted step the shorter of its score and the next draft can be hidden (``hideable``). A
-pre-draft goes on while the target writes another step, for nothing, unless that has the same text (here it never has).
-``hidden`` is the share of the hideable time that was hidden. Every run keeps the same steps; that is checked.
+One problem is in the ring at a time, over simulated servers (docs/performance.md), each schedule on idle servers of its
+own. Every schedule keeps the same steps; that is checked.
+
+What can be *hidden*: a draft that is written while the step before it is scored, and rewritten by the target, if that
+step keeps its draft's text: accepted, or written by the target all the same. One step ahead, that is the shorter of the
+draft and what is done meanwhile. How long the problems would take if all of that were hidden is computed from the
+seconds that each request took (``_all_hidden``); ``hidden`` is the share of this saving that the schedule had.
+
+*Wasted* are the tokens that the draft's server wrote beside the drafts that were asked for, those of cancelled requests
+among them.
 """
 
 import sys
-from itertools import pairwise
 from statistics import fmean
 from typing import Annotated
 
@@ -17,109 +23,204 @@ import cyclopts
 import msgspec
 from cyclopts import Parameter
 
+from actors.controllers import Verify
 from actors.policies import LearnedRouter
 from actors.supervision import services
 from arbiter.replay.virtual import run_virtually
 from arbiter.ring import Models, open_ring, solve_all
+from arbiter.simulation.placement import Placement, placed
 from arbiter.simulation.server import SimulatedGenerator, SimulatedScorer, SimulatedServer
-from arbiter.simulation.speeds import speed_of
-from arbiter.simulation.world import World, tokens_of
+from arbiter.simulation.world import AGREEING, Quantiles, World, tokens_of
 from protocols.ports import Scorer, Seat
-from protocols.records import Predrafts, Scale, Solution
+from protocols.records import Scale, Solution, StepRecord
 
-ACCEPTANCES = (0.5, 0.7, 0.9, 0.95)
-LOOKAHEADS = (0, 1, 2)
+
+class Schedule(msgspec.Struct, frozen=True):
+    """Which of the two is on; ``lookahead`` None is the controller's."""
+
+    name: str
+    lookahead: int | None
+    verify: Verify
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """Mean latency in virtual seconds, and that of the sequential schedule divided by it."""
+    """Mean latency in virtual seconds, and its ratio to that of the sequential schedule.
+
+    ``hideable`` seconds a problem are what drafting ahead can hide, and ``hidden`` is the share of it that was.
+    ``agreed`` is the share of the target's tokens that it had not to write, ``spent`` who took which share of the
+    requests' seconds, those of drafts that were never asked for apart.
+    """
 
     acceptance: float
-    lookahead: int
+    schedule: str
     latency: float
-    faster: float
+    ratio: float
+    hideable: float | None
     hidden: float | None
     hits: int
+    wasted_tokens: int
     wasted_share: float
+    agreed: float
+    spent: dict[str, float]
 
 
-def main(problems: int = 64, seed: int = 0, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
-    """Measure each acceptance with each look-ahead."""
-    readings = [one for acceptance in ACCEPTANCES for one in _measured(World(problems, acceptance, seed))]
+class Run(msgspec.Struct, frozen=True):
+    """What a schedule did: its solutions, and the tokens that the draft's server wrote."""
+
+    solutions: list[Solution]
+    drafted: int
+
+    @property
+    def latency(self) -> float:
+        return fmean(solution.seconds for solution in self.solutions)
+
+    @property
+    def steps(self) -> list[StepRecord]:
+        return [step for solution in self.solutions for step in solution.steps]
+
+
+def main(
+    problems: int = 64,
+    seed: int = 0,
+    *,
+    lookahead: int = 1,
+    draft: str = "1.5B",
+    router: str = "PRM-1.5B",
+    target: str = "7B",
+    gpu: str = "H100",
+    acceptance: str = "0.5,0.7,0.9,0.95",
+    agreeing: str = "",
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
+) -> None:
+    """Measure each schedule at each acceptance.
+
+    Models are MODEL, MODEL@GPU or MODEL@4xGPU. Several acceptance rates have commas between them, and so have the
+    quantiles ``agreeing`` of the share of a rejected draft that the target would have written itself (``AGREEING``).
+    """
+    places = {name: placed(text, gpu) for name, text in (("draft", draft), ("router", router), ("target", target))}
+    matches = Quantiles(_numbers(agreeing)) if agreeing else AGREEING
+    schedules = (
+        Schedule("sequential", 0, "off"),
+        Schedule("ahead", lookahead, "off"),
+        Schedule("verified", 0, "on"),
+        Schedule("both", lookahead, "on"),
+        Schedule("auto", None, "auto"),
+    )
+    readings = [
+        one
+        for accepted in _numbers(acceptance)
+        for one in _measured(World(problems, accepted, seed, agreeing=matches), places, schedules)
+    ]
     sys.stdout.write(msgspec.json.encode(readings).decode() if as_json else _told(readings))
     sys.stdout.write("\n")
 
 
-def _measured(world: World) -> list[Reading]:
-    runs = {lookahead: _solved(world, lookahead) for lookahead in LOOKAHEADS}
-    sequential = runs[0]
-    for solutions in runs.values():
-        if _kept(solutions) != _kept(sequential):
-            raise RuntimeError("looking ahead has changed a transcript")
-    hideable = sum(map(_hideable, sequential))
-    before = fmean(solution.seconds for solution in sequential)
-    return [_reading(world, lookahead, runs[lookahead], before, hideable) for lookahead in LOOKAHEADS]
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(map(float, text.split(",")))
 
 
-def _reading(world: World, lookahead: int, solutions: list[Solution], before: float, hideable: float) -> Reading:
-    latency = fmean(solution.seconds for solution in solutions)
-    ahead = sum((solution.predrafts for solution in solutions), Predrafts())
-    drafted = sum(solution.calls["draft"].usage.completion_tokens for solution in solutions)
+def _measured(world: World, places: dict[str, Placement], schedules: tuple[Schedule, ...]) -> list[Reading]:
+    runs = {schedule.name: _solved(world, places, schedule) for schedule in schedules}
+    sequential = runs["sequential"]
+    for run in runs.values():
+        if _kept(run) != _kept(sequential):
+            raise RuntimeError("a schedule has changed a transcript")
+    return [_reading(world.acceptance, one.name, runs, one.lookahead or 0) for one in schedules]
+
+
+def _reading(acceptance: float, name: str, runs: dict[str, Run], lookahead: int) -> Reading:
+    """What can be hidden is that of the schedule which verifies as much and drafts nothing ahead."""
+    run = runs[name]
+    before = {"ahead": runs["sequential"], "both": runs["verified"]}.get(name)
+    hidden = hideable = None
+    if before is not None:
+        hideable = before.latency - fmean(_all_hidden(solution, lookahead) for solution in before.solutions)
+        hidden = round((before.latency - run.latency) / hideable, 4) if hideable > 0 else None
+    wasted = run.drafted - sum(step.draft.usage.completion_tokens for step in run.steps if step.draft)
+    rewritten = [step.targets[0] for step in run.steps if step.targets]
+    agreed = sum(one.agreement.agreed for one in rewritten if one.agreement)
     return Reading(
-        acceptance=world.acceptance,
-        lookahead=lookahead,
-        latency=round(latency, 6),
-        faster=round(before / latency, 4),
-        hidden=round((before - latency) * len(solutions) / hideable, 4) if lookahead else None,
-        hits=ahead.hits,
-        wasted_share=round(ahead.wasted_tokens / drafted, 4),
+        acceptance=acceptance,
+        schedule=name,
+        latency=round(run.latency, 6),
+        ratio=round(run.latency / runs["sequential"].latency, 4),
+        hideable=None if hideable is None else round(hideable, 6),
+        hidden=hidden,
+        hits=sum(solution.predrafts.hits for solution in run.solutions),
+        wasted_tokens=wasted,
+        wasted_share=round(wasted / run.drafted, 4),
+        agreed=round(agreed / max(sum(one.usage.completion_tokens for one in rewritten), 1), 4),
+        spent=_spent(run),
     )
 
 
-def _solved(world: World, lookahead: int) -> list[Solution]:
+def _spent(run: Run) -> dict[str, float]:
+    seconds = {
+        "draft": sum(step.draft.seconds for step in run.steps if step.draft),
+        "score": sum(step.draft.rating.seconds for step in run.steps if step.draft and step.draft.rating),
+        "target": sum(one.seconds for step in run.steps for one in step.targets),
+    }
+    return {name: round(each / sum(seconds.values()), 4) for name, each in seconds.items()}
+
+
+def _all_hidden(solution: Solution, depth: int) -> float:
+    """Seconds that the problem takes if each draft is begun as soon as the text before it is there.
+
+    A draft is written ahead of ``depth`` steps that are not decided yet, at most, and of use where all of them keep
+    the texts of their drafts.
+    """
+    asked = [0.0]  # when each step was decided to be the next one
+    written = list[float]()  # when its draft was there
+    for place, step in enumerate(solution.steps):
+        if step.draft is None or step.draft.rating is None:
+            raise RuntimeError(f"a step of {solution.problem} has no draft or no score")
+        begun, before = asked[-1], solution.steps[place - 1] if place else None
+        if before and before.draft and before.kept.text == before.draft.text and depth:
+            back = max(place - depth, 0)  # its draft is in use: from then on the next ones may be written
+            begun = min(begun, max(written[-1], written[back], asked[back]))
+        written.append(begun + step.draft.seconds)
+        rest = step.draft.rating.seconds + sum(one.seconds for one in step.targets)
+        asked.append(max(written[-1], asked[-1]) + rest)
+    return asked[-1]
+
+
+def _solved(world: World, places: dict[str, Placement], schedule: Schedule) -> Run:
     solutions: list[Solution] = []
+    servers = {name: SimulatedServer(place.speed(running=64, mixed=False)) for name, place in places.items()}
 
     async def done(solution: Solution) -> None:
         solutions.append(solution)
 
     async def body() -> None:
-        names = {"draft": "1.5B", "target": "7B", "router": "PRM-1.5B"}
-        servers = {name: SimulatedServer(speed_of(model, "H100")) for name, model in names.items()}
         draft, target = (SimulatedGenerator(servers[name], world.write, tokens_of) for name in ("draft", "target"))
         scorers: dict[Scale, Seat[Scorer]] = {"router": Seat(SimulatedScorer(servers["router"], world.rate, tokens_of))}
-        models = Models(draft=Seat(draft), target=Seat(target), scorers=scorers)
+        # a draft model is told the steps alone, not who wrote them: the usual template
+        models = Models(draft=Seat(draft, annotated=False), target=Seat(target, annotated=False), scorers=scorers)
         async with services() as tasks:
             for server in servers.values():
                 await tasks.start(server.run)
-            async with open_ring(models, lookahead=lookahead) as ring:
+            async with open_ring(models, lookahead=schedule.lookahead, verify=schedule.verify) as ring:
                 await solve_all(ring, world.tasks(LearnedRouter(0.5)), 1, done)
 
     run_virtually(body)
-    return solutions
+    return Run(solutions, servers["draft"].load.decoded)
 
 
-def _hideable(solution: Solution) -> float:
-    """Seconds: of each accepted step that another one follows, the shorter of its score and the next draft."""
-    return sum(
-        min(step.draft.rating.seconds, following.draft.seconds)
-        for step, following in pairwise(solution.steps)
-        if step.kept.author == "draft" and step.draft and step.draft.rating and following.draft
-    )
-
-
-def _kept(solutions: list[Solution]) -> list[list[tuple[str, str]]]:
-    return [[(step.kept.author, step.kept.text) for step in solution.steps] for solution in solutions]
+def _kept(run: Run) -> list[list[tuple[str, str]]]:
+    return [[(step.kept.author, step.kept.text) for step in solution.steps] for solution in run.solutions]
 
 
 def _told(readings: list[Reading]) -> str:
     lines = [
-        "| acceptance | look-ahead | latency, s | sequential / this | hidden | used | wasted draft tokens |",
-        "|---|---|---|---|---|---|---|",
+        "| acceptance | schedule | latency, s | / sequential | hidden | used | wasted draft tokens | agreed "
+        "| draft, score, target |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for one in readings:
         hidden = "" if one.hidden is None else f"{one.hidden:.1%}"
-        start = f"| {one.acceptance:g} | {one.lookahead} | {one.latency:.3f} | {one.faster:.3f} "
-        lines.append(f"{start}| {hidden} | {one.hits} | {one.wasted_share:.1%} |")
+        spent = ", ".join(f"{share:.0%}" for share in one.spent.values())
+        start = f"| {one.acceptance:g} | {one.schedule} | {one.latency:.3f} | {one.ratio:.3f} | {hidden} | {one.hits} "
+        lines.append(f"{start}| {one.wasted_tokens} ({one.wasted_share:.1%}) | {one.agreed:.1%} | {spent} |")
     return "\n".join(lines)
 
 

@@ -65,9 +65,48 @@ def test_schedules_are_compared_in_virtual_time_and_no_two_runs_differ() -> None
     assert set(found["ours"]["servers"]) == {"draft", "router", "target"}
 
 
-def test_looking_ahead_hides_time_and_keeps_every_step() -> None:
-    found: Any = printed("latency.py", "--problems", "3")
-    assert {(one["acceptance"], one["lookahead"]) for one in found} == {
-        (acceptance, lookahead) for acceptance in (0.5, 0.7, 0.9, 0.95) for lookahead in (0, 1, 2)
-    }
-    assert all(one["hidden"] > 0.9 for one in found if one["lookahead"])
+def test_latency_is_compared_with_each_speculation_on_and_off() -> None:
+    options = "--problems", "3", "--acceptance", "0.5,0.9"
+    found: Any = printed("latency.py", *options)
+    readings = {(one["acceptance"], one["schedule"]): one for one in found}
+    schedules = "sequential", "ahead", "verified", "both", "auto"
+    assert list(readings) == [(acceptance, schedule) for acceptance in (0.5, 0.9) for schedule in schedules]
+    for (_, schedule), one in readings.items():
+        assert (one["ratio"] < 1) == (schedule != "sequential")
+        assert (one["hits"] > 0) == (one["wasted_tokens"] > 0) == (schedule in ("ahead", "both", "auto"))
+        assert (one["agreed"] > 0) == (schedule in ("verified", "both", "auto"))
+        assert one["hidden"] is None or 0.9 < one["hidden"] < 1.01
+
+
+def test_where_nothing_agrees_the_scores_of_accepted_steps_are_all_that_is_hidden() -> None:
+    options = "--problems", "3", "--acceptance", "0.9", "--agreeing", "0,0", "--lookahead"
+    one, two = (printed("latency.py", *options, depth) for depth in ("1", "2"))
+    (sequential, ahead, *_), deeper = list[Any](one), list[Any](two)[1]
+    assert ahead["latency"] == deeper["latency"] < sequential["latency"]
+    assert ahead["wasted_tokens"] < deeper["wasted_tokens"]
+
+
+def test_matches_are_measured_where_drafts_are_rejected() -> None:
+    found: Any = printed("matches.py", "--limit", "6")
+    assert {one["run_type"] for one in found} == {"router", "rsd"}
+    for one in found:
+        assert one["deciles"] == sorted(one["deciles"])
+        assert 0 <= one["same"] <= one["mean"] <= 1
+
+
+def test_real_models_are_compared_with_the_target_and_servers_are_left_out_where_there_are_none() -> None:
+    found = printed("models.py", "--limit", "1", "--repeats", "1", "--python", "nowhere")
+    rows = {row["name"]: row for row in found["rows"]}
+    assert set(rows) == {"target", "draft", "rsd", "router", "router, ahead", "router, verified", "router, both"}
+    assert rows["target"]["wall"] == rows["target"]["latency"] == 1
+    assert [row["differing"] for row in rows.values()] == [None] * 4 + [0] * 3
+    assert "nowhere" in found["skipped"]
+
+
+def test_a_sweep_is_compared_with_separate_runs_that_were_made() -> None:
+    found = printed("sweep.py", "--limit", "2", "--thresholds", "0:1:0.5", "--problems", "3")
+    assert set(found) == {"pocket", "routed", "uniform"}
+    for one in found.values():
+        assert one["points"] == 3
+        assert one["made"]["requests"] == round(one["of_separate"] * one["separate"]["requests"])
+        assert 1 / 3 < one["of_separate"] < 1 <= one["of_most"]

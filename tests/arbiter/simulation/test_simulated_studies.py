@@ -100,9 +100,10 @@ def test_a_server_without_places_is_the_bottleneck_and_its_requests_wait(a_confi
 
 
 def test_waiting_at_the_seat_is_told_as_waiting_in_the_queue_is(a_config: Configure) -> None:
-    case = Case(12, acceptance=0.7)
+    world = replace(SMALL, problems=30)  # the seat and the queue have orders of their own: many must wait
     seat, queue = (
-        simulated(a_config(), case, hardware(running=2, in_flight=places)).servers["draft"] for places in (2, 128)
+        simulated(a_config(), Case(30, acceptance=0.7), hardware(running=2, in_flight=places), world).servers["draft"]
+        for places in (2, 128)
     )
     assert seat.waited == pytest.approx(queue.waited, rel=0.2)
     assert seat.waited > 0.1
