@@ -11,10 +11,11 @@ and keep the same steps; that is checked.
   barrier; the scores of its steps, barrier.
 - ``repaired``: the same rounds, with the target on rejected steps alone, whose steps are not scored.
 - ``gather``: a plain loop for each problem, all of them at the same time.
-- ``ours``: the ring.
+- ``plain``: the ring, with as many places at draft and target as their servers have, given to older problems first. No
+  step is drafted ahead, and the target writes each of its steps whole.
+- ``ours``: the same with the defaults of a configuration: where it pays, the target is shown the rejected draft and
+  writes only what it would not have written itself (``World.agreeing``).
 - ``bound``: what no schedule of the same requests can beat (``arbiter.simulation.bounds``).
-
-The target agrees with no draft, and none is proposed to it.
 
 See docs/performance.md for the parameters and results.
 """
@@ -30,6 +31,7 @@ import cyclopts
 import msgspec
 from cyclopts import Parameter
 
+from actors.controllers import Verify
 from actors.policies import LearnedRouter
 from actors.supervision import services
 from arbiter.replay.virtual import run_virtually
@@ -38,7 +40,7 @@ from arbiter.simulation.bounds import Bounds
 from arbiter.simulation.engine import Load, Speed, Work
 from arbiter.simulation.server import Served, SimulatedGenerator, SimulatedScorer, SimulatedServer
 from arbiter.simulation.speeds import speed_of
-from arbiter.simulation.world import Quantiles, World, tokens_of
+from arbiter.simulation.world import World, tokens_of
 from protocols.ports import Generation, GenerationRequest, Score, ScoreRequest, Seat
 from protocols.records import Model, Role, Solution, Step, Transcript
 
@@ -79,9 +81,9 @@ class Fleet:
         self.kept: dict[str, tuple[Step, ...]] = {}
 
     def models(self) -> Models:
-        """For the ring: nothing waits but at the servers."""
-        seat = Seat[Any](self, self.world.problems)
-        return Models(draft=seat, target=seat, scorers={"router": seat})
+        """For the ring: whoever has to wait for a writer waits there, and not in the order of the server's queue."""
+        writer, reader = Seat[Any](self, self.servers["target"].speed.running), Seat[Any](self, self.world.problems)
+        return Models(draft=writer, target=writer, scorers={"router": reader})
 
     async def generate(self, request: GenerationRequest) -> Generation:
         return await self._writers[request.role].generate(request)
@@ -161,17 +163,25 @@ async def gather(fleet: Fleet) -> None:
     await _all({name: fleet.world.question(name) for name in fleet.world.names()}, solve)
 
 
-async def ours(fleet: Fleet) -> None:
-    """The ring."""
+async def plain(fleet: Fleet) -> None:
+    """The ring alone."""
+    await _ring(fleet, "off")
 
+
+async def ours(fleet: Fleet) -> None:
+    """The ring as it is configured by default."""
+    await _ring(fleet, "auto")
+
+
+async def _ring(fleet: Fleet, verify: Verify) -> None:
     async def done(solution: Solution) -> None:
         fleet.end(solution.problem, (Step(step.kept.text, step.kept.author) for step in solution.steps))
 
-    async with open_ring(fleet.models()) as ring:
+    async with open_ring(fleet.models(), verify=verify) as ring:
         await solve_all(ring, fleet.world.tasks(POLICY), fleet.world.problems, done)
 
 
-SCHEDULES = (published, repaired, gather, ours)
+SCHEDULES = (published, repaired, gather, plain, ours)
 
 
 async def _all(
@@ -219,7 +229,7 @@ def main(
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Compare the schedules on ``problems`` problems whose drafts are kept with probability ``acceptance``."""
-    found = measure(World(problems, acceptance, seed, agreeing=Quantiles((0.0, 0.0))), running, mixed)
+    found = measure(World(problems, acceptance, seed), running, mixed)
     sys.stdout.write(msgspec.json.encode(_figures(found)).decode() if as_json else _told(found))
     sys.stdout.write("\n")
 
