@@ -25,6 +25,9 @@ class Drafter(Working[DrafterMail]):
     ``control`` says, as if it will be kept. Such a pre-draft is used for exactly the request that it answers, so that
     transcripts are the same as without; one that cannot be used any more is cancelled. Pre-drafts yield: none is begun
     unless there is room at the model, and when a draft that somebody waits for finds no room, a pre-draft gives way.
+
+    To ``salvage`` is lossy: where another step was kept than a pre-draft was written for, it is offered all the same,
+    as the draft of its step in the new context, and the policy decides about it there.
     """
 
     name: ClassVar[str] = "drafter"
@@ -38,12 +41,14 @@ class Drafter(Working[DrafterMail]):
         journal: Journal,
         model: Seat[Generator],
         control: LookaheadControl,
+        salvage: bool = False,
     ) -> None:
         super().__init__(inbox, posts, docket)
         self._writer = Writer("draft", self.name, model, calls)
         self._journal = journal
         self._annotated = model.annotated
         self._control = control
+        self._salvage = salvage
         self._ahead: dict[Task, list[_Predraft]] = {}
 
     async def serve(self, message: DrafterMail) -> None:
@@ -66,34 +71,41 @@ class Drafter(Working[DrafterMail]):
 
     async def _draft(self, message: DrafterMail) -> Candidate:
         """The draft for ``message``, written ahead or now."""
-        predraft = self._take(message.context)
-        if predraft is not None and (draft := await predraft.answer.wait()) is not None:
-            self._use(message, predraft, draft)
-            return draft
+        predraft, stale = self._take(message.context)
+        if predraft is not None:
+            draft = await predraft.answer.wait()
+            if draft is not None and (not stale or _fits(draft, predraft.context, message.context)):
+                self._use(message, predraft, draft, stale)
+                return draft
         self._make_room()
         return await self._writer.candidate(message)
 
-    def _use(self, message: DrafterMail, predraft: "_Predraft", draft: Candidate) -> None:
-        context = message.context
-        used = Predrafted(predraft.call)
-        self._journal.note(
-            Entry(
-                f"{message.id}/draft/0", self.name, used, message.id, context.task.id, context.task.sample, context.step
-            )
-        )
-        self._docket.count_predrafts(context.task, Predrafts(hits=1, wasted_tokens=-draft.usage.completion_tokens))
+    def _use(self, message: DrafterMail, predraft: "_Predraft", draft: Candidate, stale: bool) -> None:
+        context, task = message.context, message.context.task
+        if self._journal.kept:
+            used = Predrafted(predraft.call, stale)
+            entry = Entry(f"{message.id}/draft/0", self.name, used, message.id, task.id, task.sample, context.step)
+            self._journal.note(entry)
+        tokens = -draft.usage.completion_tokens
+        self._docket.count_predrafts(task, Predrafts(hits=not stale, wasted_tokens=tokens, salvaged=stale))
 
-    def _take(self, context: Context) -> "_Predraft | None":
-        """The pre-draft for ``context``; if there is none, all others of its problem have missed, and are dropped."""
+    def _take(self, context: Context) -> "tuple[_Predraft | None, bool]":
+        """The pre-draft for ``context``, and whether it is one for another context of the same step.
+
+        All that cannot be used any more are dropped.
+        """
         ahead = self._ahead.get(context.task, [])
         for predraft in ahead:
             if predraft.answers(context, self._annotated):
-                predraft.taken = True
-                predraft.over.set()
-                return predraft
+                predraft.take()
+                return predraft, False
+        stale = next((one for one in ahead if self._salvage and one.context.step == context.step and one.is_left), None)
         for predraft in ahead:
-            predraft.drop()
-        return None
+            if predraft is not stale:
+                predraft.drop()
+        if stale is not None:
+            stale.take()
+        return stale, True
 
     def _make_room(self) -> None:
         """If a draft that somebody waits for finds no room, a pre-draft at the model gives way."""
@@ -176,6 +188,16 @@ class _Predraft:
     def is_running(self) -> bool:
         return not self.answer.is_there
 
+    @property
+    def is_left(self) -> bool:
+        """Whether it can still be used."""
+        return not self.over.is_set()
+
+    def take(self) -> None:
+        """It is used, or will be once it is there."""
+        self.taken = True
+        self.over.set()
+
     def drop(self) -> None:
         """It cannot be used any more, or has to give way."""
         self.scope.cancel()
@@ -185,3 +207,10 @@ class _Predraft:
 
 def _texts(context: Context) -> list[str]:
     return [step.text for step in context.transcript.steps]
+
+
+def _fits(draft: Candidate, written_for: Context, context: Context) -> bool:
+    """Whether ``draft`` keeps the limits of ``context``, and was not cut by narrower ones."""
+    if draft.ending == "limit":
+        return written_for.max_tokens == context.max_tokens
+    return draft.usage.completion_tokens <= context.max_tokens

@@ -118,7 +118,9 @@ async def run_problems(
                 signals.start_soon(grader.warm)  # while the models write, not when they have answered
             for solution in folder.ungraded:
                 await grade_later(solution)
-            async with open_ring(models, journal=folder.journal, lookahead=config.depth, verify=config.verify) as ring:
+            async with open_ring(
+                models, journal=folder.journal, lookahead=config.depth, verify=config.verify, salvage=config.salvage
+            ) as ring:
                 await solve_all(ring, tasks, config.limits.problems, grade_later)
     if failures:
         raise failures[0]

@@ -125,7 +125,8 @@ class Config(Table, frozen=True):
     are fastest with 1, since each model has a worker thread anyway. ``lookahead`` is how many steps are drafted ahead
     while a step is scored or regenerated, or ``auto``. ``verify`` says whether the target is shown a rejected draft, so
     that it writes only what it would not have written itself: ``on``, ``off``, or where it pays (``auto``). Neither
-    changes a transcript.
+    changes a transcript. ``salvage`` does: what was drafted ahead for a step that was not kept is offered all the same,
+    in its new context.
     """
 
     models: ModelTables
@@ -137,6 +138,7 @@ class Config(Table, frozen=True):
     cpu_threads: Count | None = None
     lookahead: Annotated[int, msgspec.Meta(ge=0, le=64)] | Literal["auto"] = 0
     verify: Verify = "auto"
+    salvage: bool = False
     sampling: SamplingTable = SamplingTable()
     limits: LimitsTable = LimitsTable()
     data: DataTable = DataTable()
@@ -212,6 +214,11 @@ def parse(tree: dict[str, Any], source: str) -> Config:
         config = msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{source}: {_told(str(error), tree)}") from error
+    if config.salvage and config.lookahead == 0:
+        raise ConfigError(
+            f"{source}: salvage offers what was drafted ahead, and lookahead is 0: set lookahead (--lookahead), or "
+            "leave salvage out"
+        )
     config.models.check(source)
     config.sampling.check(source)
     config.log.check(source, config.run_type)

@@ -118,12 +118,14 @@ async def open_ring(
     journal: Journal | None = None,
     lookahead: int | None = 0,
     verify: Verify = "off",
+    salvage: bool = False,
 ) -> AsyncGenerator[Ring]:
     """A running ring. ``mailbox`` is the capacity of each actor's mailbox; 1 is enough (see ``actors.actor``).
 
     Up to ``lookahead`` steps are drafted ahead while a step is scored or regenerated (``actors.drafter``); None leaves
     their number to a controller. ``verify`` says whether the target is shown rejected drafts, so that it writes only
-    what it would not have written itself (``actors.escalator``). Neither changes a transcript.
+    what it would not have written itself (``actors.escalator``). Neither changes a transcript; to ``salvage`` what was
+    drafted ahead for another context does.
     Everything that happens is written into ``journal``, if one is given (``arbiter.log.open_journal``).
     """
     journal = journal or NoJournal()
@@ -142,9 +144,8 @@ async def open_ring(
             Router(router_inbox, posts, docket),
         ]
         if models.draft:
-            actors.append(
-                Drafter(drafter_inbox, posts, docket, calls, journal, models.draft, LookaheadControl(lookahead))
-            )
+            control = LookaheadControl(lookahead)
+            actors.append(Drafter(drafter_inbox, posts, docket, calls, journal, models.draft, control, salvage))
         if models.target:
             actors.append(Escalator(escalator_inbox, posts, docket, calls, models.target, VerifyControl(verify)))
         async with services() as tasks:

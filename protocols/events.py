@@ -146,9 +146,13 @@ class Generated(Payload, frozen=True, tag="generated"):
 
 
 class Predrafted(Payload, frozen=True, tag="predrafted"):
-    """The step was drafted ahead: the answer to the request ``call`` is used, and none is made for it."""
+    """The step was drafted ahead: the answer to the request ``call`` is used, and none is made for it.
+
+    A ``stale`` one was written for another context, and is offered in this one (``salvage``).
+    """
 
     call: str
+    stale: bool = False
 
 
 class Scored(Payload, frozen=True, tag="scored"):

@@ -204,17 +204,21 @@ class Tally(Record, frozen=True):
 class Predrafts(Record, frozen=True):
     """Drafts that were begun before anybody asked for them: how many, how many of them were used (``hits``), and the
     tokens of those that were written for nothing. Cancelled ones tell no tokens.
+
+    ``salvaged`` ones were offered in another context than they were written for, which may change transcripts.
     """
 
     started: int = 0
     hits: int = 0
     wasted_tokens: int = 0
+    salvaged: int = 0
 
     def __add__(self, other: "Predrafts") -> "Predrafts":
         return Predrafts(
             started=self.started + other.started,
             hits=self.hits + other.hits,
             wasted_tokens=self.wasted_tokens + other.wasted_tokens,
+            salvaged=self.salvaged + other.salvaged,
         )
 
 

@@ -58,8 +58,8 @@ def test_the_logs_cost_is_measured_beside_a_ring_without_one() -> None:
 def test_schedules_are_compared_in_virtual_time_and_no_two_runs_differ() -> None:
     found, again = (printed("schedules.py", "--problems", "6") for _ in range(2))
     assert found == again
-    assert set(found) == {"published", "repaired", "gather", "bound", "latency", "ours"}
-    assert set(found["latency"]) == {"published", "repaired", "gather", "bound"}
+    assert set(found) == {"published", "repaired", "gather", "plain", "bound", "latency", "ours"}
+    assert set(found["latency"]) == {"published", "repaired", "gather", "plain", "bound"}
     for ratios in (found, found["latency"]):
         assert ratios["bound"] <= 1 < ratios["repaired"] < ratios["published"]
     assert set(found["ours"]["servers"]) == {"draft", "router", "target"}

@@ -173,7 +173,8 @@ def _estimate(value: float | None, interval: Interval | None) -> str:
 
 
 def _ahead(ahead: Predrafts) -> str:
-    return f"{ahead.started} steps, of which {ahead.hits} used; {ahead.wasted_tokens} tokens for nothing"
+    salvaged = f", {ahead.salvaged} more in another context" if ahead.salvaged else ""
+    return f"{ahead.started} steps, of which {ahead.hits} used{salvaged}; {ahead.wasted_tokens} tokens for nothing"
 
 
 def _shown(verified: Verified) -> str:

@@ -63,6 +63,10 @@ class Overrides(PolicyOverrides):
     """Whether the target is shown a rejected draft, so that it writes only what it would not have written itself: `on`,
     `off`, or where it pays (`auto`). It changes no transcript; above temperature 0 it is off."""
 
+    salvage: bool | None = None
+    """Offer what was drafted ahead for a step that was not kept as the draft of its step all the same; it changes
+    transcripts, and saves drafts. Needs `--lookahead`."""
+
     samples: int | None = None
     """Decode each problem so many times, and report mean accuracy, pass@k and the majority's answer; needs a
     temperature above 0."""
@@ -77,6 +81,7 @@ class Overrides(PolicyOverrides):
             audit=self.audit,
             lookahead=self.lookahead,
             verify=self.verify,
+            salvage=self.salvage,
             seed=self.seed,
             data=given(source=self.data, limit=self.limit),
             limits=given(problems=self.concurrency),

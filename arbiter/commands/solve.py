@@ -64,7 +64,10 @@ def solve_command(
 
 async def _solve(question: str, config: Config, as_json: bool) -> int:
     show = None if as_json else _show
-    async with open_models(config) as models, open_ring(models) as ring:
+    async with (
+        open_models(config) as models,
+        open_ring(models, lookahead=config.depth, verify=config.verify, salvage=config.salvage) as ring,
+    ):
         solution = await ring.solve(make_task(config, Problem("question", question)), show)
     if as_json:
         sys.stdout.write(msgspec.json.encode(solution).decode() + "\n")

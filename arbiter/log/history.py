@@ -129,7 +129,8 @@ class ProblemHistory:
         used = {_written_as(event) for event in self.reused.values()}
         wasted = (call.outcome for call in ahead if call.id not in used)
         tokens = sum(outcome.usage.completion_tokens for outcome in wasted if isinstance(outcome, events.Generated))
-        return Predrafts(started=len(ahead), hits=len(self.reused), wasted_tokens=tokens)
+        stale = [isinstance(event.payload, events.Predrafted) and event.payload.stale for event in self.reused.values()]
+        return Predrafts(len(ahead), hits=stale.count(False), wasted_tokens=tokens, salvaged=stale.count(True))
 
     def tallies(self) -> dict[Model, Tally]:
         """Requests by model; those without an outcome as cancelled."""

@@ -223,3 +223,54 @@ def test_transcripts_are_the_same_with_and_without(
         return found
 
     assert told(False) == told(True)
+
+
+def salvaging(in_virtual_time: Virtual, models: Models, task: Task, salvage: bool) -> Solution:
+    solutions: list[Solution] = []
+
+    async def body() -> None:
+        async with open_ring(models, 1, lookahead=1, salvage=salvage) as ring:
+            solutions.append(await ring.solve(task))
+
+    in_virtual_time(body)
+    return solutions[0]
+
+
+def test_a_stale_pre_draft_is_offered_in_its_new_context_only_if_it_is_to_be_salvaged(
+    cast: Cast, a_task: Tasks, in_virtual_time: Virtual
+) -> None:
+    """The first step is rejected; what was drafted on top of it becomes the draft of the second, and is scored."""
+
+    def write_on(request: GenerationRequest) -> Generation:
+        before = request.transcript.steps[-1].text if request.transcript.steps else "nothing"
+        ending = "end" if request.step == STEPS - 1 else "separator"
+        return Generation(f"{request.role} after {before[:6]}", ending, Usage(completion_tokens=10))
+
+    def models() -> Models:
+        scorer = ScriptedScorer(lambda request: float(request.step > 0), 1.0)
+        return cast(ScriptedGenerator(write_on, 2.0), ScriptedGenerator(write_on, 5.0), scorer)
+
+    task = a_task(policy=RewardThreshold(0.5))
+    exact, salvaged = (salvaging(in_virtual_time, models(), task, salvage) for salvage in (False, True))
+    assert [step.kept.text for step in exact.steps][:2] == ["target after nothin", "draft after target"]
+    assert [step.kept.text for step in salvaged.steps][:2] == ["target after nothin", "draft after draft "]
+    assert exact.predrafts == Predrafts(started=3, hits=2, wasted_tokens=10)
+    assert salvaged.predrafts == Predrafts(started=3, hits=2, salvaged=1)
+    assert exact.seconds - salvaged.seconds == pytest.approx(2.0)
+
+
+def test_a_stale_pre_draft_keeps_the_limits_of_its_new_context(
+    cast: Cast, a_task: Tasks, in_virtual_time: Virtual
+) -> None:
+    """The target's step leaves 8 tokens, and what was drafted ahead has 10."""
+
+    def write_so_much(request: GenerationRequest) -> Generation:
+        tokens = 12 if request.role == "target" else min(10, request.max_tokens)
+        return Generation(f"{request.role} {request.step}", "separator", Usage(completion_tokens=tokens))
+
+    scorer = ScriptedScorer(lambda request: float(request.step > 0), 1.0)
+    models = cast(ScriptedGenerator(write_so_much, 2.0), ScriptedGenerator(write_so_much, 5.0), scorer)
+    task = a_task(policy=RewardThreshold(0.5), limits=Limits(max_tokens=20))
+    solution = salvaging(in_virtual_time, models, task, salvage=True)
+    assert [step.kept.usage.completion_tokens for step in solution.steps] == [12, 8]
+    assert solution.predrafts.salvaged == 0

@@ -287,3 +287,21 @@ def test_an_unknown_choice_for_the_log_is_refused_with_the_known_ones(table: dic
 def test_a_run_that_writes_rows_keeps_its_texts(record: str) -> None:
     told = refusal({**EMPTY, "run_type": "generate", "log": {"record": record}})
     assert told.startswith(f"mine.toml: log.record is {record!r}, and the rows that a run of the type 'generate'")
+
+
+@pytest.mark.parametrize(("lookahead", "depth"), [(0, 0), (3, 3), ("auto", None)])
+def test_how_far_is_drafted_ahead_is_pinned_or_left_to_the_controller(lookahead: object, depth: int | None) -> None:
+    assert parse({**EMPTY, "lookahead": lookahead}, "mine.toml").depth == depth
+
+
+def test_only_what_is_drafted_ahead_can_be_salvaged() -> None:
+    told = refusal({**EMPTY, "salvage": True})
+    assert told.startswith("mine.toml: salvage offers what was drafted ahead, and lookahead is 0: set lookahead")
+    assert parse({**EMPTY, "salvage": True, "lookahead": "auto"}, "mine.toml").salvage
+
+
+@pytest.mark.parametrize("key", ["lookahead", "verify"])
+def test_an_unknown_choice_is_refused_with_the_known_ones(key: str) -> None:
+    told = refusal({**EMPTY, key: "sometimes"})
+    assert told.startswith(f"mine.toml: {key}: ")
+    assert "auto" in told

@@ -70,6 +70,7 @@ def record(tmp_path: Path) -> Callable[..., Run]:
         cut: float = 60.0,
         lookahead: int | None = 0,
         verify: Verify = "off",
+        salvage: bool = False,
     ) -> Run:
         async def done(_: Solution) -> None:
             """Its log tells all."""
@@ -77,7 +78,7 @@ def record(tmp_path: Path) -> Callable[..., Run]:
         async def body() -> None:
             async with (
                 open_journal(tmp_path / name / "events.jsonl", {"run_type": "test"}) as journal,
-                open_ring(models, journal=journal, lookahead=lookahead, verify=verify) as ring,
+                open_ring(models, journal=journal, lookahead=lookahead, verify=verify, salvage=salvage) as ring,
             ):
                 with anyio.move_on_after(cut):
                     await solve_all(ring, tasks, concurrency, done)
@@ -110,7 +111,8 @@ def a_recording(record: Callable[..., Run]) -> Callable[..., Run]:
         ]
         cut = 0.01 if rng.random() < 0.3 else 60.0
         concurrency, lookahead = rng.choice([1, 4, 12]), rng.choice([0, 1, 3, None])
-        return record(a_world(seed, failures), tasks, f"run-{seed}", concurrency, cut, lookahead, rng.choice(VERIFY))
+        verify, salvage = rng.choice(VERIFY), rng.choice([True, False])
+        return record(a_world(seed, failures), tasks, f"run-{seed}", concurrency, cut, lookahead, verify, salvage)
 
     return make
 
