@@ -1,0 +1,94 @@
+"""How far the target agrees with the drafts that are rejected, measured on the pocket models.
+
+    python benchmarks/matches.py [--limit 1000] [--seed 7] [--json]
+
+Each rejected draft is shown to the target, which agrees with a share of its tokens before the first that it would not
+have written itself. The shares of the router's rejections, as deciles, are ``AGREEING`` in
+``arbiter/simulation/world.py``: what simulated targets agree with.
+"""
+
+import sys
+import tempfile
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated
+
+import anyio
+import cyclopts
+import msgspec
+from cyclopts import Parameter
+from rich.console import Console
+
+from arbiter.bench import bench
+from arbiter.config import RunType, load_config, override
+from arbiter.estimates import quantile
+from arbiter.progress import PlainWatcher
+from arbiter.results import Result
+from arbiter.runs import read_records
+
+RUN_TYPES: tuple[RunType, ...] = ("router", "rsd")
+
+
+class Matches(msgspec.Struct, frozen=True):
+    """Of so many ``rejected`` drafts: ``same`` is the share whose text the target writes as well, ``tokens`` the share
+    of all their tokens that it agrees with, ``mean`` and ``deciles`` are over the shares of the single drafts.
+    """
+
+    run_type: RunType
+    rejected: int
+    same: float
+    tokens: float
+    mean: float
+    deciles: tuple[float, ...]
+
+
+def main(*, limit: int = 1000, seed: int = 7, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
+    """Run ``limit`` pocket problems of ``seed`` through ``router`` and ``rsd`` at their default thresholds."""
+    found = [matches for run_type in RUN_TYPES if (matches := _measured(run_type, limit, seed))]
+    sys.stdout.write(msgspec.json.encode(found).decode() if as_json else _told(found))
+    sys.stdout.write("\n")
+
+
+def _measured(run_type: RunType, limit: int, seed: int) -> Matches | None:
+    changes = {"run_type": run_type, "verify": "on", "data": {"source": f"pocket:{seed}", "limit": limit}}
+    config = override(load_config("pocket"), changes, "command line")
+    with tempfile.TemporaryDirectory() as folder:
+        _, path = anyio.run(partial(bench, config, Path(folder) / "run", PlainWatcher(Console(stderr=True))))
+        return matches_of(run_type, read_records(path / "results.jsonl", Result))
+
+
+def matches_of(run_type: RunType, results: Iterable[Result]) -> Matches | None:
+    """None if no draft was rejected."""
+    rejected = [step for result in results for step in result.solution.steps if step.verdict == "escalate"]
+    agreements = [
+        one.agreement for step in rejected for one in step.targets if one.agreement and one.agreement.proposed
+    ]
+    if not agreements:
+        return None
+    shares = [one.agreed / one.proposed for one in agreements]
+    return Matches(
+        run_type=run_type,
+        rejected=len(rejected),
+        same=round(fmean(step.draft is not None and step.kept.text == step.draft.text for step in rejected), 4),
+        tokens=round(sum(one.agreed for one in agreements) / sum(one.proposed for one in agreements), 4),
+        mean=round(fmean(shares), 4),
+        deciles=tuple(round(quantile(shares, tenth / 10) or 0.0, 2) for tenth in range(11)),
+    )
+
+
+def _told(found: list[Matches]) -> str:
+    lines = [
+        "| run type | rejected drafts | the target's own step | tokens agreed on | mean share | deciles |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in found:
+        deciles = ", ".join(f"{share:g}" for share in one.deciles)
+        start = f"| {one.run_type} | {one.rejected} | {one.same:.1%} | {one.tokens:.1%} "
+        lines.append(f"{start}| {one.mean:.3f} | {deciles} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)
