@@ -29,6 +29,8 @@ AnyM = TypeVar("AnyM", bound=AnyMail)
 
 log = logger("arbiter.actors")
 
+_SPARE = 16  # tasks that receive though nothing is there for them
+
 
 class Posts:
     """The addresses of the five actors; what is sent to one of them is in the journal before."""
@@ -87,16 +89,15 @@ class Actor(ABC, Generic[Mail]):
         """Receive and serve; ``started`` is reported once mail is received."""
         async with self._inbox, anyio.create_task_group() as tasks:
             task_status.started()
-            async for message in self._inbox:
-                await self._receive(message, tasks)
+            await self._receive(tasks)
 
     @abstractmethod
     async def serve(self, message: Mail) -> None:
         """Do what ``message`` asks for."""
 
     @abstractmethod
-    async def _receive(self, message: Mail, tasks: TaskGroup) -> None:
-        """Serve ``message`` or have it served; whatever goes wrong with it fails its problem, and nothing else."""
+    async def _receive(self, tasks: TaskGroup) -> None:
+        """Serve what comes; whatever goes wrong with a message fails its problem, and nothing else."""
 
     async def _fail(self, message: Mail, error: BaseException) -> None:
         task = message.context.task
@@ -112,10 +113,28 @@ class Actor(ABC, Generic[Mail]):
 
 
 class Working(Actor[Mail]):
-    """Serves each message in a task of its own, which is cancelled when its problem is closed."""
+    """Serves each message in a task of its own, and always has one more that receives.
 
-    async def _receive(self, message: Mail, tasks: TaskGroup) -> None:
-        tasks.start_soon(self._serve, message)
+    A task that has served its message receives again: to begin one anew for each message would cost more than most of
+    what else a message costs. The work on a message is cancelled when its problem is closed.
+    """
+
+    _receiving = 0
+
+    async def _receive(self, tasks: TaskGroup) -> None:
+        self._receiving += 1
+        while True:
+            try:
+                message = await self._inbox.receive()
+            except anyio.EndOfStream:
+                return
+            self._receiving -= 1
+            if not self._receiving:
+                tasks.start_soon(self._receive, tasks)
+            await self._serve(message)
+            if self._receiving >= _SPARE:
+                return
+            self._receiving += 1
 
     async def _serve(self, message: Mail) -> None:
         task = message.context.task
@@ -135,7 +154,14 @@ class Working(Actor[Mail]):
 class Deciding(Actor[Mail]):
     """Serves one message after another: with next to no cost, since it waits for nothing that takes time."""
 
-    async def _receive(self, message: Mail, tasks: TaskGroup) -> None:
+    async def _receive(self, tasks: TaskGroup) -> None:
+        async for message in self._inbox:
+            await self._serve(message, tasks)
+            with suppress(anyio.WouldBlock, anyio.EndOfStream):
+                while True:  # what is there already is had for less
+                    await self._serve(self._inbox.receive_nowait(), tasks)
+
+    async def _serve(self, message: Mail, tasks: TaskGroup) -> None:
         if message.context.task not in self._docket:
             return
         try:

@@ -55,7 +55,7 @@ class Assembler(Deciding[AssemblerMail]):
         self._chosen = chosen
         self._solving: dict[Task, _Progress] = {}
 
-    async def _receive(self, message: AssemblerMail, tasks: TaskGroup) -> None:
+    async def _serve(self, message: AssemblerMail, tasks: TaskGroup) -> None:
         task = message.context.task
         if isinstance(message, StartProblem) and task in self._docket:
             progress = _Progress(task, message, anyio.current_time() - self._journal.spent(message.id))
@@ -63,7 +63,7 @@ class Assembler(Deciding[AssemblerMail]):
             self._docket.when_closed(task, self._forget)
             if task.limits.deadline is not None:
                 tasks.start_soon(self._strike, progress, progress.started + task.limits.deadline)
-        await super()._receive(message, tasks)
+        await super()._serve(message, tasks)
 
     async def serve(self, message: AssemblerMail) -> None:
         progress = self._solving[message.context.task]

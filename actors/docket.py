@@ -4,24 +4,15 @@ A problem is closed in one call, from any actor and without an await: all its wo
 cancelled then (the requests at the models with it), and a message that arrives for it later is not served.
 """
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import count
+from types import TracebackType
 
 import anyio
 
 from protocols.errors import ClosedError, ProblemError
 from protocols.messages import Task
 from protocols.records import Model, Predrafts, Tally, Usage
-
-
-class Request:
-    """A request that is being made; set ``usage`` once it is answered."""
-
-    __slots__ = ("usage",)
-
-    def __init__(self) -> None:
-        self.usage: Usage | None = None
 
 
 class Docket:
@@ -66,34 +57,13 @@ class Docket:
         """How many problems were opened before ``task``."""
         return self._entry(task).number
 
-    @contextmanager
-    def work(self, task: Task) -> Generator[None]:
+    def work(self, task: Task) -> "_Work":
         """Run the block as work on ``task``: it ends early, without an error, once the problem is closed."""
-        entry = self._entry(task)
-        with anyio.CancelScope() as scope:
-            entry.scopes.add(scope)
-            try:
-                yield
-            finally:
-                entry.scopes.discard(scope)
+        return _Work(self._entry(task).scopes)
 
-    @contextmanager
-    def request(self, task: Task, model: Model) -> Generator[Request]:
+    def request(self, task: Task, model: Model) -> "Request":
         """Count the block as one request to ``model``: answered, failed or cancelled."""
-        entry, request = self._entry(task), Request()
-        entry.running[model] = entry.running.get(model, 0) + 1
-        try:
-            yield request
-        except Exception:
-            entry.add(model, Tally(requests=1, failed=1))
-            raise
-        except BaseException:
-            entry.add(model, Tally(requests=1, cancelled=1))
-            raise
-        else:
-            entry.add(model, Tally(requests=1, usage=request.usage or Usage()))
-        finally:
-            entry.running[model] -= 1
+        return Request(self._entry(task), model)
 
     def calls(self, task: Task) -> dict[Model, Tally]:
         """Requests made for ``task`` so far, by model; those still running as cancelled, as closing will do."""
@@ -118,6 +88,54 @@ class Docket:
         if task not in self._open:
             raise ClosedError(f"problem {task.id!r} is closed")
         return self._open[task]
+
+
+class Request:
+    """A request that is being made; set ``usage`` once it is answered."""
+
+    __slots__ = ("_entry", "_model", "usage")
+
+    def __init__(self, entry: "_Entry", model: Model) -> None:
+        self._entry = entry
+        self._model: Model = model
+        self.usage: Usage | None = None
+
+    def __enter__(self) -> "Request":
+        running = self._entry.running
+        running[self._model] = running.get(self._model, 0) + 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            tally = Tally(requests=1, usage=self.usage or Usage())
+        elif issubclass(kind, Exception):
+            tally = Tally(requests=1, failed=1)
+        else:
+            tally = Tally(requests=1, cancelled=1)
+        self._entry.add(self._model, tally)
+        self._entry.running[self._model] -= 1
+
+
+class _Work:
+    """A cancel scope that is among those of its problem while its block runs."""
+
+    __slots__ = ("_scope", "_scopes")
+
+    def __init__(self, scopes: set[anyio.CancelScope]) -> None:
+        self._scope = anyio.CancelScope()
+        self._scopes = scopes
+
+    def __enter__(self) -> None:
+        self._scopes.add(self._scope)
+        self._scope.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self._scopes.discard(self._scope)
+        return bool(self._scope.__exit__(kind, error, trace))
 
 
 class _Entry:

@@ -53,8 +53,6 @@ class Drafter(Working[DrafterMail]):
 
     async def serve(self, message: DrafterMail) -> None:
         context, policy = message.context, message.context.task.policy
-        if context.step and policy.decides:
-            self._control.observe(context.transcript.steps[-1].author == "draft")
         is_known = self._journal.recall(f"{message.id}/draft/0") is not None
         draft = await (self._writer.candidate(message) if is_known else self._draft(message))
         drafted = StepDrafted(context=context, cause=message.id, draft=draft)
@@ -72,6 +70,9 @@ class Drafter(Working[DrafterMail]):
     async def _draft(self, message: DrafterMail) -> Candidate:
         """The draft for ``message``, written ahead or now."""
         predraft, stale = self._take(message.context)
+        if message.context.step and message.context.task.policy.decides:
+            hits = predraft is not None and not stale  # as it does if the target writes the same step, too
+            self._control.observe(hits or message.context.transcript.steps[-1].author == "draft")
         if predraft is not None:
             draft = await predraft.answer.wait()
             if draft is not None and (not stale or _fits(draft, predraft.context, message.context)):

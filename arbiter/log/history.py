@@ -74,6 +74,9 @@ class ProblemHistory:
         return payload if isinstance(payload, events.ProblemEnded) else None
 
     def add(self, event: Event) -> None:
+        """Take in an event. What comes after the problem's end counts for nothing."""
+        if self.ended is not None:
+            return
         match event.payload:
             case events.Asked():
                 self.calls[event.id] = CallHistory(event.id, event)
