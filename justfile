@@ -51,6 +51,10 @@ matches *args:
 models *args:
     {{python}} benchmarks/models.py {{args}}
 
+# What the ring costs beside a bare loop, in CPU and memory.
+overhead *args:
+    {{python}} benchmarks/overhead.py {{args}}
+
 # What the event log costs beside a ring without one.
 log-cost *args:
     {{python}} benchmarks/log.py {{args}}

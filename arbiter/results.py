@@ -5,11 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from arbiter.config import Config, RunType
+from arbiter.config import Config
 from arbiter.estimates import quantile
 from arbiter.grading import Grade
 from arbiter.grading.answers import Reference
 from arbiter.model_tables import PriceTable
+from arbiter.run_tables import RunType
 from arbiter.samples import Estimate, MajorityVote, majority_vote, mean_accuracy, pass_at_each
 from protocols.records import Candidate, FinishReason, Model, Predrafts, Record, Role, Solution, StepRecord, Tally
 

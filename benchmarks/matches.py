@@ -22,10 +22,11 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from arbiter.bench import bench
-from arbiter.config import RunType, load_config, override
+from arbiter.config import load_config, override
 from arbiter.estimates import quantile
 from arbiter.progress import PlainWatcher
 from arbiter.results import Result
+from arbiter.run_tables import RunType
 from arbiter.runs import read_records
 
 RUN_TYPES: tuple[RunType, ...] = ("router", "rsd")

@@ -24,10 +24,11 @@ import msgspec
 from cyclopts import Parameter
 from servers import console, differing, served, solved, tables, wait_until_ready
 
-from arbiter.config import Config, RunType, load_config, override, parse
+from arbiter.config import Config, load_config, override, parse
 from arbiter.model_tables import ModelTables
 from arbiter.reports.tables import percent
 from arbiter.results import ModelCalls, ModelTokens, Summary
+from arbiter.run_tables import RunType
 from protocols.records import Solution
 
 

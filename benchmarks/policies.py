@@ -22,11 +22,12 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from arbiter.bench import bench
-from arbiter.config import Config, RunType, load_config, override
+from arbiter.config import Config, load_config, override
 from arbiter.estimates import quantile
 from arbiter.progress import PlainWatcher
 from arbiter.reports.tables import COLUMNS, Entry, markdown
 from arbiter.results import Result, Summary
+from arbiter.run_tables import RunType
 from arbiter.runs import read_records
 
 RESAMPLES = 2000

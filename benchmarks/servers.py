@@ -29,10 +29,11 @@ from rich.console import Console
 
 import arbiter.pocket
 from arbiter.bench import bench
-from arbiter.config import Config, RunType, load_config, override, parse
+from arbiter.config import Config, load_config, override, parse
 from arbiter.model_tables import ModelTables
 from arbiter.progress import PlainWatcher
 from arbiter.results import Result, Summary
+from arbiter.run_tables import RunType
 from arbiter.runs import read_records
 from protocols.records import Solution
 

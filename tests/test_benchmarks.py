@@ -55,6 +55,13 @@ def test_the_logs_cost_is_measured_beside_a_ring_without_one() -> None:
     assert found["off"]["bytes"] == 0 < found["decisions"]["bytes"] < found["full"]["bytes"]
 
 
+def test_the_rings_cost_is_measured_beside_a_bare_loop_with_the_same_requests() -> None:
+    found = printed("overhead.py", "--problems", "6", "--repeats", "1", "--most", "10")
+    assert set(found["http"]) == {"loop", "off", "on", "off_ratio", "on_ratio"}
+    assert [one["problems"] for one in found["in_process"]] == [1, 10]
+    assert all(one["cpu"] > 0 and one["text"] > 0 for one in found["in_process"])
+
+
 def test_schedules_are_compared_in_virtual_time_and_no_two_runs_differ() -> None:
     found, again = (printed("schedules.py", "--problems", "6") for _ in range(2))
     assert found == again

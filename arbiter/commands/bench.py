@@ -12,13 +12,14 @@ from rich.table import Table
 from arbiter.bench import bench
 from arbiter.commands.overrides import NOT_GIVEN, Overrides
 from arbiter.commands.shell import INTERRUPTED, app, guarded, stderr, stdout
-from arbiter.config import Config, Level, built_in, load_config, override
+from arbiter.config import Config, built_in, load_config, override
 from arbiter.estimates import Interval
 from arbiter.log.console import shown
 from arbiter.log.reading import log_path
 from arbiter.progress import LiveWatcher, PlainWatcher
 from arbiter.reports.tables import NOTHING, from_to, money, percent, seconds
 from arbiter.results import Cost, Summary, Verified
+from arbiter.run_tables import Level
 from protocols.errors import ConfigError
 from protocols.records import Predrafts
 

@@ -6,7 +6,8 @@ from typing import Any, Literal
 from cyclopts import Parameter
 
 from actors.controllers import Verify
-from arbiter.config import Config, RunType, override
+from arbiter.config import Config, override
+from arbiter.run_tables import RunType
 
 
 @Parameter(name="*")

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from arbiter.commands.overrides import given
 from arbiter.commands.shell import app, guarded, stderr, stdout
-from arbiter.config import Config, RunType, load_config, override
+from arbiter.config import Config, load_config, override
 from arbiter.log.run import Run
 from arbiter.replay.check import Verdict, check
 from arbiter.replay.comparison import Difference, Told
@@ -19,6 +19,7 @@ from arbiter.replay.known import Speeds
 from arbiter.replay.whatif import WhatIf, what_if
 from arbiter.reports.tables import percent, seconds
 from arbiter.results import Summary
+from arbiter.run_tables import RunType
 from protocols.errors import ConfigError, RunError
 from protocols.records import Model
 

@@ -14,9 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from actors.controllers import Verify
 from arbiter.commands.overrides import given
 from arbiter.commands.shell import app, guarded, stderr, stdout
-from arbiter.config import Config, RunType, built_in, load_config, override
+from arbiter.config import Config, built_in, load_config, override
 from arbiter.log.run import Run
 from arbiter.model_tables import AnyModelTable, ModelTable
+from arbiter.run_tables import RunType
 from arbiter.simulation.figures import Case, Depth, Figures
 from arbiter.simulation.placement import placed
 from arbiter.simulation.plan import Plan

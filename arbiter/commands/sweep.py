@@ -11,10 +11,11 @@ from rich.table import Table
 
 from arbiter.commands.overrides import NOT_GIVEN, Overrides
 from arbiter.commands.shell import INTERRUPTED, app, guarded, stderr, stdout
-from arbiter.config import Config, Level, built_in, load_config, override
+from arbiter.config import Config, built_in, load_config, override
 from arbiter.log.console import shown
 from arbiter.progress import LiveWatcher, PlainWatcher
 from arbiter.reports.tables import COLUMNS, Column, Entry, cells, fitting
+from arbiter.run_tables import Level
 from arbiter.sweep.found import Row, Sweep, earlier
 from arbiter.sweep.points import plan, run_types_of
 from arbiter.sweep.sweeping import Wish, sweep

@@ -5,7 +5,6 @@ from typing import Any, cast
 
 import msgspec
 
-from arbiter.config import RunType
 from arbiter.exports.spans import CallSpan, ProblemSpan, Spans
 from arbiter.grading import Grade
 from arbiter.grading.answers import Reference
@@ -13,6 +12,7 @@ from arbiter.log.history import Key, ProblemHistory
 from arbiter.log.run import Run
 from arbiter.log.times import step_times
 from arbiter.results import Result, Summary, summarise
+from arbiter.run_tables import RunType
 from protocols import events
 from protocols.events import Event, Graded
 from protocols.records import Candidate, StepRecord

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import structlog
 
-from arbiter.config import Level
 from arbiter.log.writer import Show
+from arbiter.run_tables import Level
 from protocols import events
 from protocols.events import Event
 

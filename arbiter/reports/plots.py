@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from arbiter.config import RunType
 from arbiter.reports.tables import Entry
+from arbiter.run_tables import RunType
 from protocols.records import Model, Role
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import Any, cast, get_args
 
 import msgspec
 
-from arbiter.config import RunType
 from arbiter.estimates import Interval
 from arbiter.results import Summary
+from arbiter.run_tables import RunType
 from protocols.records import Record, Role
 
 NOTHING = "–"

@@ -13,7 +13,8 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
-from arbiter.config import Config, RunType
+from arbiter.config import Config
+from arbiter.run_tables import RunType
 from arbiter.simulation.figures import Case, Figures
 from arbiter.simulation.recorded import RecordedWorkload
 from arbiter.simulation.study import Hardware, Study

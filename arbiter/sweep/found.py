@@ -5,9 +5,9 @@ from pathlib import Path
 
 import msgspec
 
-from arbiter.config import RunType
 from arbiter.reports.tables import csv_of, flat
 from arbiter.results import Summary
+from arbiter.run_tables import RunType
 from arbiter.runs import replace_file
 from arbiter.sweep.answers import NOTHING_SPENT, Counts, Spent
 from arbiter.sweep.points import Point

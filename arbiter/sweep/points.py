@@ -6,7 +6,8 @@ from typing import Any, get_args
 
 import msgspec
 
-from arbiter.config import Config, RunType, Thresholds, override
+from arbiter.config import Config, override
+from arbiter.run_tables import RunType, Thresholds
 from protocols.errors import ConfigError
 
 MOST = 200

@@ -20,7 +20,8 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
-from arbiter.config import Config, RunType, built_in, load_config, override, parse
+from arbiter.config import Config, built_in, load_config, override, parse
+from arbiter.run_tables import RunType
 from arbiter.runs import _without_none  # pyright: ignore[reportPrivateUsage] - what is written must be readable
 from protocols.errors import ConfigError
 from protocols.ports import Policy

@@ -18,11 +18,12 @@ import arbiter.pocket
 from arbiter.backends.opening import open_models
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.bench import make_task
-from arbiter.config import Config, RunType, load_config, override
+from arbiter.config import Config, load_config, override
 from arbiter.data import load_problems
 from arbiter.grading import Grader
 from arbiter.pocket import world
 from arbiter.ring import open_ring, solve_all
+from arbiter.run_tables import RunType
 from arbiter.training.scoring import auroc
 from protocols.ports import ScoreRequest
 from protocols.records import Scale, Solution, Transcript

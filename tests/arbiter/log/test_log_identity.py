@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from arbiter.config import Config, RunType, load_config, override
+from arbiter.config import Config, load_config, override
 from arbiter.data import Problem
 from arbiter.log.identity import OPERATIONAL, differences, digest, flat, identity, is_operational
+from arbiter.run_tables import RunType
 
 Configs = Callable[..., Config]
 

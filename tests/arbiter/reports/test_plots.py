@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from arbiter.config import RunType
 from arbiter.estimates import wilson_interval
 from arbiter.reports.labels import Label, place_labels
 from arbiter.reports.plots import STYLES, accuracy_by_acceptance, draw, names
 from arbiter.reports.tables import Entry
 from arbiter.results import Cost, Latency, ModelTokens, summarise
+from arbiter.run_tables import RunType
 
 EMPTY = summarise([], "router", 0.5, 1.0)
 

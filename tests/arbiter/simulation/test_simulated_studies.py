@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from actors.controllers import Verify
-from arbiter.config import Config, RunType
+from arbiter.config import Config
+from arbiter.run_tables import RunType
 from arbiter.simulation.figures import STEPS, Case, Depth, Figures
 from arbiter.simulation.placement import Placement, placed
 from arbiter.simulation.plan import Plan
