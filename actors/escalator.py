@@ -58,15 +58,14 @@ class Escalator(Working[EscalatorMail]):
 
     async def _write(self, message: EscalatorMail, samples: int) -> tuple[Candidate, ...]:
         """All samples at the same time, in their order."""
+        if samples == 1:
+            return (await self._writer.candidate(message),)
         written: dict[int, Candidate] = {}
 
         async def write(sample: int) -> None:
             written[sample] = await self._writer.candidate(message, sample)
 
-        if samples == 1:
-            await write(0)
-        else:
-            async with anyio.create_task_group() as tasks:
-                for sample in range(samples):
-                    tasks.start_soon(write, sample)
+        async with anyio.create_task_group() as tasks:
+            for sample in range(samples):
+                tasks.start_soon(write, sample)
         return tuple(written[sample] for sample in range(samples))

@@ -69,17 +69,17 @@ class Verifier(Working[VerifierMail]):
         self, message: VerifierMail, scale: Scale, candidates: tuple[Candidate, ...], model: Model
     ) -> list[Rating]:
         """A rating for each candidate, all asked for at the same time."""
+        calls = [Call(self.name, message, model, index) for index in range(len(candidates))]
+        if len(calls) == 1:
+            return [await self._rate(message, scale, candidates[0], calls[0])]
         ratings: dict[int, Rating] = {}
 
         async def rate(index: int) -> None:
-            ratings[index] = await self._rate(message, scale, candidates[index], Call(self.name, message, model, index))
+            ratings[index] = await self._rate(message, scale, candidates[index], calls[index])
 
-        if len(candidates) == 1:
-            await rate(0)
-        else:
-            async with anyio.create_task_group() as tasks:
-                for index in range(len(candidates)):
-                    tasks.start_soon(rate, index)
+        async with anyio.create_task_group() as tasks:
+            for index in range(len(candidates)):
+                tasks.start_soon(rate, index)
         return [ratings[index] for index in range(len(candidates))]
 
     async def _rate(self, message: VerifierMail, scale: Scale, candidate: Candidate, call: Call) -> Rating:

@@ -1,5 +1,6 @@
 """The command line: ``arbiter COMMAND``. Errors are one line on standard error; the exit status says the kind."""
 
+import gc
 import sys
 
 import cyclopts
@@ -8,9 +9,19 @@ from arbiter.commands import bench, diff, doctor, export, grade, replay, report,
 from arbiter.commands.shell import app, show_notices, tell
 
 
+def collect_seldom() -> None:
+    """Look for cycles of garbage seldom.
+
+    The ring makes next to none, and with thousands of problems in flight looking for them would cost more than all else
+    that it does. A library leaves that to its host; this process is our own.
+    """
+    gc.set_threshold(50_000, 10, 50)
+
+
 def main() -> None:
     """Run the command line."""
     show_notices()
+    collect_seldom()
     try:
         status = app(exit_on_error=False, print_error=False)
     except cyclopts.CycloptsError as error:

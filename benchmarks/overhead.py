@@ -7,6 +7,8 @@ problems are solved at a time: by a bare loop for each with the same client (``l
 the ring with a log of everything (``on``). The rounds are interleaved, and of each the fastest counts, since everything
 else on a machine only adds.
 
+The garbage collector is set as the command line sets it (``arbiter.cli.collect_seldom``), for the loop as well.
+
 In process, models answer without waiting for anything, for 1 to ``most`` problems in flight. Memory is what Python has
 allocated (``tracemalloc``) while all problems stand in the middle of their last step but one, less what it was before,
 for each problem; the texts of its steps are counted apart.
@@ -30,6 +32,7 @@ from throughput import served
 
 from actors.policies import RewardThreshold
 from arbiter.backends.opening import open_generator, open_scorer
+from arbiter.cli import collect_seldom
 from arbiter.log.journal import open_journal
 from arbiter.log.reading import LOG
 from arbiter.model_tables import Served
@@ -79,6 +82,7 @@ def main(
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Measure all of it."""
+    collect_seldom()
     found = Found(over_http(problems, repeats), [in_process(10**power) for power in range(6) if 10**power <= most])
     sys.stdout.write(msgspec.json.encode(found).decode() if as_json else _told(found))
     sys.stdout.write("\n")
