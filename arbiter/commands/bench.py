@@ -10,9 +10,9 @@ import msgspec
 from rich.table import Table
 
 from arbiter.bench import bench
-from arbiter.commands.overrides import NOT_GIVEN, Overrides
+from arbiter.commands.overrides import NOT_GIVEN, Overrides, configured
 from arbiter.commands.shell import INTERRUPTED, app, guarded, stderr, stdout
-from arbiter.config import Config, built_in, load_config, override
+from arbiter.config import Config, load_config, override
 from arbiter.estimates import Interval
 from arbiter.log.console import shown
 from arbiter.log.reading import log_path
@@ -20,7 +20,6 @@ from arbiter.progress import LiveWatcher, PlainWatcher
 from arbiter.reports.tables import NOTHING, from_to, money, percent, seconds
 from arbiter.results import Cost, Summary, Verified
 from arbiter.run_tables import Level
-from protocols.errors import ConfigError
 from protocols.records import Predrafts
 
 
@@ -72,24 +71,12 @@ def bench_command(
     """
 
     def action() -> int:
-        chosen = overrides.applied_to(load_config(_configured(config, out, resume)))
+        chosen = overrides.applied_to(load_config(configured(config, out, resume, log_path)))
         if log_level is not None:
             chosen = override(chosen, {"log": {"level": log_level}}, "--log-level")
         return _bench(chosen, out or resume, json, retry_failed)
 
     return guarded(debug, action)
-
-
-def _configured(config: str | None, out: Path | None, resume: Path | None) -> str:
-    """The configuration's name, or that of the run to continue. Raises ``ConfigError`` or ``RunError``."""
-    if resume is None:
-        if config is None:
-            raise ConfigError(f"name a configuration: a file, or a built-in one ({', '.join(built_in())})")
-        return config
-    if out is not None and out != resume:
-        raise ConfigError(f"--resume {resume} goes on in that folder: leave --out out")
-    log_path(resume)
-    return config or str(resume / "config.toml")
 
 
 def _bench(config: Config, folder: Path | None, as_json: bool, retry_failed: bool) -> int:

@@ -1,13 +1,16 @@
 """The options that take the place of the configuration's keys."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from cyclopts import Parameter
 
 from actors.controllers import Verify
-from arbiter.config import Config, override
+from arbiter.config import Config, built_in, override
 from arbiter.run_tables import RunType
+from protocols.errors import ConfigError
 
 
 @Parameter(name="*")
@@ -96,3 +99,18 @@ NOT_GIVEN = Overrides()
 def given(**options: Any) -> dict[str, Any]:  # noqa: ANN401 - options are of any type
     """Those of ``options`` that were set."""
     return {key: value for key, value in options.items() if value is not None}
+
+
+def configured(config: str | None, out: Path | None, resume: Path | None, check: Callable[[Path], object]) -> str:
+    """The configuration's name, or that of what is to be resumed, whose folder ``check`` refuses if it is none.
+
+    Raises ``ConfigError``, and what ``check`` raises.
+    """
+    if resume is None:
+        if config is None:
+            raise ConfigError(f"name a configuration: a file, or a built-in one ({', '.join(built_in())})")
+        return config
+    if out is not None and out != resume:
+        raise ConfigError(f"--resume {resume} goes on in that folder: leave --out out")
+    check(resume)
+    return config or str(resume / "config.toml")

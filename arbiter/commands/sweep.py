@@ -9,9 +9,9 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from arbiter.commands.overrides import NOT_GIVEN, Overrides
+from arbiter.commands.overrides import NOT_GIVEN, Overrides, configured
 from arbiter.commands.shell import INTERRUPTED, app, guarded, stderr, stdout
-from arbiter.config import Config, built_in, load_config, override
+from arbiter.config import Config, load_config, override
 from arbiter.log.console import shown
 from arbiter.progress import LiveWatcher, PlainWatcher
 from arbiter.reports.tables import COLUMNS, Column, Entry, cells, fitting
@@ -93,7 +93,7 @@ def sweep_command(
     """
 
     def action() -> int:
-        chosen = _applied(overrides, load_config(_configured(config, out, resume)))
+        chosen = _applied(overrides, load_config(configured(config, out, resume, _check)))
         if log_level is not None:
             chosen = override(chosen, {"log": {"level": log_level}}, "--log-level")
         asked = resume is None or run_types is not None or bool(thresholds)
@@ -113,17 +113,10 @@ def _applied(overrides: Overrides, config: Config) -> Config:
     return overrides.applied_to(config)
 
 
-def _configured(config: str | None, out: Path | None, resume: Path | None) -> str:
-    """The configuration's name, or that of the sweep to continue. Raises ``ConfigError`` or ``RunError``."""
-    if resume is None:
-        if config is None:
-            raise ConfigError(f"name a configuration: a file, or a built-in one ({', '.join(built_in())})")
-        return config
-    if out is not None and out != resume:
-        raise ConfigError(f"--resume {resume} goes on in that folder: leave --out out")
-    if not (resume / "sweep.json").is_file():
-        raise RunError(f"{str(resume)!r} holds no sweep: there is no sweep.json in it")
-    return config or str(resume / "config.toml")
+def _check(folder: Path) -> None:
+    """Raises ``RunError`` if ``folder`` holds no sweep."""
+    if not (folder / "sweep.json").is_file():
+        raise RunError(f"{str(folder)!r} holds no sweep: there is no sweep.json in it")
 
 
 def _sweep(wish: Wish, folder: Path | None, as_json: bool) -> int:

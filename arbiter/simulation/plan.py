@@ -4,23 +4,12 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from actors.policies import (
-    DraftOnly,
-    GenerateRows,
-    LearnedRouter,
-    Oracle,
-    RandomEscalation,
-    RewardThreshold,
-    TargetOnly,
-)
 from arbiter.config import Config
-from arbiter.run_tables import RunType
 from arbiter.simulation.figures import Case, Figures
 from arbiter.simulation.recorded import RecordedWorkload
 from arbiter.simulation.study import Hardware, Study
 from arbiter.simulation.workload import StatedWorkload, Workload
 from arbiter.simulation.world import World
-from protocols.ports import Policy
 
 
 class Plan:
@@ -50,25 +39,12 @@ class Plan:
         config = self._config
         world = self.world if acceptance is None else replace(self.world, acceptance=acceptance)
         limits = replace(config.problem_limits(), deadline=None)
-        return StatedWorkload(
-            world, policy_for(config.run_type, world.acceptance), limits, config.problem_sampling(), config.audit
-        )
+        policy = _at(config, world.acceptance).policy()
+        return StatedWorkload(world, policy, limits, config.problem_sampling(), config.audit)
 
 
-def policy_for(run_type: RunType, acceptance: float) -> Policy:
-    """The run type's policy with the threshold at which a world's scores accept what the world accepts."""
-    match run_type:
-        case "rsd":
-            return RewardThreshold(0.5)
-        case "router":
-            return LearnedRouter(0.5)
-        case "oracle":
-            return Oracle(0.0)
-        case "generate":
-            return GenerateRows()
-        case "random":
-            return RandomEscalation(1 - acceptance)
-        case "draft":
-            return DraftOnly()
-        case "target":
-            return TargetOnly()
+def _at(config: Config, acceptance: float) -> Config:
+    """The configuration with the threshold at which a world's scores accept what the world accepts."""
+    thresholds = {"rsd": 0.5, "router": 0.5, "oracle": 0.0, "random": 1 - acceptance}
+    threshold = thresholds.get(config.run_type)
+    return config if threshold is None else config.with_threshold(threshold)
