@@ -27,7 +27,6 @@ OPERATIONAL = (
     "models.*.retries",
     "models.*.timeout",
     "models.*.url",
-    "models.*.verifies",
     "verify",
 )
 """Patterns of the keys that may be changed when a run is resumed; ``docs/log.md`` tells why, key by key."""
