@@ -1,0 +1,14 @@
+"""How well a score tells which steps to escalate, and curves of runs; ``docs/evaluation.md`` has the formulas.
+
+Importing it raises ``ConfigError`` where numpy or scipy is missing, so commands import it when they are called.
+"""
+
+import importlib.util
+
+from protocols.errors import ConfigError
+
+_MISSING = [name for name in ("numpy", "scipy") if importlib.util.find_spec(name) is None]
+if _MISSING:
+    raise ConfigError(
+        f"evaluation needs {' and '.join(_MISSING)}, not installed here: pip install 'arbiter-reasoning[train]'"
+    )

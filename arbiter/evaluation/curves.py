@@ -1,0 +1,201 @@
+"""Curves of runs: accuracy, seconds or target tokens against the acceptance rate, compared at matched acceptance.
+
+A curve's points are runs over the same problems; between neighbouring points it is linear. Its ends are the draft alone
+(acceptance 1) and the target alone (acceptance 0). Each resample of the problems computes pooled acceptance and figure
+of every point again, and then interpolates.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from arbiter.evaluation.resampling import RESAMPLES, Estimate, Floats, drawn, estimate, estimates, ratio
+from arbiter.results import Result
+from protocols.errors import DataError
+from protocols.records import Record
+
+Figure = Literal["accuracy", "seconds", "target_tokens"]
+
+
+class Outcome(Record, frozen=True):
+    """What a run made of a problem: ``right`` is the share of its graded answers (None: none was graded).
+
+    ``draft_steps`` of its ``steps`` kept steps are the draft's; ``target_tokens`` the target wrote, kept or not.
+    """
+
+    problem: str
+    right: float | None
+    draft_steps: int
+    steps: int
+    seconds: float = 0.0
+    target_tokens: int = 0
+
+
+class Point(msgspec.Struct, frozen=True):
+    """A run of a curve: its threshold (None for one model alone) and its outcomes, one a problem."""
+
+    threshold: float | None
+    outcomes: Sequence[Outcome]
+
+
+def outcomes_of(results: Iterable[Result]) -> list[Outcome]:
+    """One outcome a problem; several samples of it are added up, their seconds and tokens averaged."""
+    found: dict[str, list[Result]] = {}
+    for result in results:
+        found.setdefault(result.solution.problem, []).append(result)
+    return [_outcome(problem, samples) for problem, samples in found.items()]
+
+
+def _outcome(problem: str, samples: Sequence[Result]) -> Outcome:
+    grades = [sample.grade.right for sample in samples if sample.grade.right is not None]
+    steps = [step for sample in samples for step in sample.solution.steps]
+    tallies = [sample.solution.calls.get("target") for sample in samples]
+    tokens = sum(tally.usage.completion_tokens for tally in tallies if tally)
+    return Outcome(
+        problem=problem,
+        right=sum(grades) / len(grades) if grades else None,
+        draft_steps=sum(step.kept.author == "draft" for step in steps),
+        steps=len(steps),
+        seconds=sum(sample.solution.seconds for sample in samples) / len(samples),
+        target_tokens=round(tokens / len(samples)),
+    )
+
+
+class Curve(msgspec.Struct, frozen=True, eq=False, dict=True):
+    """Points over the same problems, in one order: arrays of the shape (problems, points); made by ``curve``.
+
+    ``graded`` is 1 where there is a grade; ``right`` is 0 where there is none.
+    """
+
+    problems: tuple[str, ...]
+    thresholds: tuple[float | None, ...]
+    right: Floats
+    graded: Floats
+    draft_steps: Floats
+    steps: Floats
+    seconds: Floats
+    target_tokens: Floats
+
+    def acceptance(self, weights: Floats) -> Floats:
+        """Kept draft steps / kept steps, pooled over the problems: (resamples, points)."""
+        return ratio(weights @ self.draft_steps, weights @ self.steps)
+
+    def figure(self, name: Figure, weights: Floats) -> Floats:
+        """Of each point, (resamples, points): the share of right answers, or a mean over the problems."""
+        if name == "accuracy":
+            return ratio(weights @ self.right, weights @ self.graded)
+        whole = self.seconds if name == "seconds" else self.target_tokens
+        return (weights @ whole) / weights.sum(axis=1, keepdims=True)
+
+    def at(self, acceptance: Sequence[float], figure: Figure = "accuracy") -> list[float]:
+        """The figure at acceptance rates in [0, 1], by linear interpolation; the end's value beyond an end."""
+        return self.interpolated(np.asarray(acceptance, dtype=np.float64), self.ones, figure)[0].tolist()
+
+    def interpolated(self, acceptance: Floats, weights: Floats, figure: Figure = "accuracy") -> Floats:
+        """The figure at the rates, (rates,), in each resample: (resamples, rates)."""
+        lines = zip(self.acceptance(weights), self.figure(figure, weights), strict=True)
+        return np.array([np.interp(acceptance, *_line(*line)) for line in lines])
+
+    def areas(self, low: float, high: float, weights: Floats) -> Floats:
+        """∫ accuracy over acceptance rates from ``low`` to ``high``, exact for the lines: (resamples,)."""
+        lines = zip(self.acceptance(weights), self.figure("accuracy", weights), strict=True)
+        return np.array([_integral(*_line(*line), low, high) for line in lines])
+
+    @cached_property
+    def ones(self) -> Floats:
+        """Each problem once: the weights of the data themselves, (1, problems)."""
+        return np.ones((1, len(self.problems)))
+
+
+def curve(points: Sequence[Point]) -> Curve:
+    """The curve through ``points``, those of the two models alone among them.
+
+    Raises ``DataError`` where there is no point, or where the points are not over the same problems.
+    """
+    if not points:
+        raise DataError("a curve needs at least one run: give the runs of its thresholds and of both models alone")
+    tables = [{outcome.problem: outcome for outcome in point.outcomes} for point in points]
+    problems = tuple(sorted(tables[0]))
+    for point, table in zip(points, tables, strict=True):
+        if tuple(sorted(table)) != problems or not problems:
+            missing = len(set(problems) ^ set(table))
+            raise DataError(
+                f"the run at threshold {point.threshold} is over other problems than the first one of its curve "
+                f"({missing} are not in both): give runs over the same problems, and at least one"
+            )
+    kept = [[table[problem] for table in tables] for problem in problems]
+    return Curve(
+        problems,
+        tuple(point.threshold for point in points),
+        right=np.array([[one.right or 0.0 for one in row] for row in kept]),
+        graded=np.array([[float(one.right is not None) for one in row] for row in kept]),
+        draft_steps=np.array([[float(one.draft_steps) for one in row] for row in kept]),
+        steps=np.array([[float(one.steps) for one in row] for row in kept]),
+        seconds=np.array([[one.seconds for one in row] for row in kept]),
+        target_tokens=np.array([[float(one.target_tokens) for one in row] for row in kept]),
+    )
+
+
+def resampled_problems(curves: Sequence[Curve], resamples: int = RESAMPLES, seed: int = 0) -> Floats:
+    """Weights for paired comparisons of ``curves``: (resamples, problems). Raises ``DataError`` if problems differ."""
+    if len({each.problems for each in curves}) != 1:
+        raise DataError("the curves are not over the same problems, so that they cannot be compared problem by problem")
+    return drawn(len(curves[0].problems), resamples, seed)
+
+
+def along(one: Curve, acceptance: Sequence[float], weights: Floats, figure: Figure = "accuracy") -> list[Estimate]:
+    """The curve's figure at each acceptance rate, with its interval."""
+    rates = np.asarray(acceptance, dtype=np.float64)
+    return estimates(one.interpolated(rates, one.ones, figure)[0], one.interpolated(rates, weights, figure))
+
+
+def difference(
+    one: Curve, other: Curve, acceptance: Sequence[float], weights: Floats, figure: Figure = "accuracy"
+) -> list[Estimate]:
+    """``one`` − ``other`` at each acceptance rate, paired by problem. ``weights`` are ``resampled_problems``."""
+    rates = np.asarray(acceptance, dtype=np.float64)
+
+    def apart(drawn: Floats) -> Floats:
+        return one.interpolated(rates, drawn, figure) - other.interpolated(rates, drawn, figure)
+
+    return estimates(apart(one.ones)[0], apart(weights))
+
+
+def area_between(one: Curve, other: Curve, weights: Floats, low: float = 0.0, high: float = 1.0) -> Estimate:
+    """∫ (accuracy of ``one`` − that of ``other``) over acceptance rates from ``low`` to ``high``."""
+
+    def apart(drawn: Floats) -> Floats:
+        return one.areas(low, high, drawn) - other.areas(low, high, drawn)
+
+    return estimate(float(apart(one.ones)[0]), apart(weights))
+
+
+def area_ratio(one: Curve, base: Curve, best: Curve, weights: Floats, low: float = 0.0, high: float = 1.0) -> Estimate:
+    """(area of ``one`` − area of ``base``) / (area of ``best`` − area of ``base``): 0 for the base, 1 for the best.
+
+    It has no value where the best is not above the base; where that is so in more than 2.5 % of the resamples, no
+    interval.
+    """
+
+    def share(drawn: Floats) -> Floats:
+        floor, top = base.areas(low, high, drawn), best.areas(low, high, drawn) - base.areas(low, high, drawn)
+        return ratio(one.areas(low, high, drawn) - floor, np.where(top > 0, top, 0.0))
+
+    return estimate(float(share(one.ones)[0]), share(weights))
+
+
+def _line(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """The points with a value in the order of x; those at the same place are one, at the mean of their values."""
+    known = np.isfinite(x) & np.isfinite(y)
+    if not known.any():
+        return np.array([0.0]), np.array([np.nan])
+    places, which, counts = np.unique(x[known], return_inverse=True, return_counts=True)
+    return places, np.bincount(which, y[known]) / counts
+
+
+def _integral(x: Floats, y: Floats, low: float, high: float) -> float:
+    knots = np.concatenate([[low], x[(x > low) & (x < high)], [high]])
+    return float(np.trapezoid(np.interp(knots, x, y), knots))

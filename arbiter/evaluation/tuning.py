@@ -1,0 +1,156 @@
+"""The threshold that meets a budget, from the steps of a collected set."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from arbiter.evaluation.calibration import OUTCOMES, outcomes
+from arbiter.evaluation.checkpoints import Router
+from arbiter.evaluation.evaluating import predictions
+from arbiter.evaluation.resampling import Estimate, Floats, Integers, by_step, drawn, estimate, estimates, summed
+from arbiter.evaluation.scores import numbered
+from arbiter.evaluation.thresholds import threshold_within
+from arbiter.rows import Row
+from protocols.errors import DataError
+from protocols.records import Record
+
+Policy = Literal["router", "rsd", "confidence"]
+
+ESCALATES: dict[Policy, int] = {"router": 1, "rsd": -1, "confidence": -1}
+"""1 where a step is escalated above the threshold (ŷ > τ), -1 where below it (h < τ)."""
+
+
+class Tuned(Record, frozen=True):
+    """A threshold with the interval that other problems of the same kind would put it in, and what it gives.
+
+    ``expected`` are figures at that very threshold over the data that it was chosen on, ``held_out`` over others (None:
+    there are no others). ``escalated`` is a share of all steps, and so are its parts ``improved``, ``wasted`` and
+    ``harmed``; ``target_tokens`` and ``seconds`` are means a problem, ``accuracy`` a share of its answers.
+    """
+
+    policy: Policy
+    threshold: Estimate
+    expected: dict[str, Estimate]
+    held_out: dict[str, Estimate] | None = None
+
+
+class Steps(msgspec.Struct, frozen=True, eq=False):
+    """Steps with what the policy decides by (``own``: ŷ, h or the draft's confidence), arrays of the shape (steps,).
+
+    ``tokens`` are those that the target writes for a step; None where rows do not tell them. ``first`` is 1 at one step
+    of each solution and 0 at the others: a problem that was decoded several times has several.
+    """
+
+    policy: Policy
+    problem: Integers
+    own: Floats
+    delta: Floats
+    tokens: Floats | None
+    first: Floats
+
+    @property
+    def wish(self) -> Floats:
+        """Higher where an escalation is wanted more; a mere change of sign, so that ties stay ties."""
+        return ESCALATES[self.policy] * self.own
+
+    @property
+    def problems(self) -> int:
+        return int(self.problem.max()) + 1
+
+
+def steps_of(rows: Sequence[Row], policy: Policy, router: Router | None = None) -> Steps:
+    """The steps of ``rows``; ``router`` tells the ŷ of the policy ``router``, by its first head where it has several.
+
+    Raises ``DataError`` if the rows do not have what the policy decides by.
+    """
+    tokens = [sum(row.target_tokens) / len(row.target_tokens) for row in rows if row.target_tokens]
+    return Steps(
+        policy,
+        numbered(rows),
+        _own(rows, policy, router),
+        np.array([row.advantage for row in rows]),
+        np.array(tokens) if len(tokens) == len(rows) else None,
+        _first(rows),
+    )
+
+
+def _first(rows: Sequence[Row]) -> Floats:
+    seen: set[tuple[str, int]] = set()
+    found = np.zeros(len(rows))
+    for place, row in enumerate(rows):
+        if (row.problem, row.sample) not in seen:
+            seen.add((row.problem, row.sample))
+            found[place] = 1
+    return found
+
+
+def _own(rows: Sequence[Row], policy: Policy, router: Router | None) -> Floats:
+    if policy == "router":
+        if router is None:
+            raise DataError("the policy 'router' needs a checkpoint: name it in models.router")
+        return predictions(router, rows)[:, 0]
+    if policy == "rsd":
+        return np.array([row.draft_score for row in rows])
+    known = [row.confidence for row in rows if row.confidence is not None]
+    if len(known) < len(rows):
+        raise DataError(
+            f"{len(rows) - len(known)} of {len(rows)} rows have no confidence of the draft: "
+            "collect them again with it, or tune another --policy"
+        )
+    return np.array(known)
+
+
+def by_escalation(steps: Steps, share: float, resamples: int, seed: int) -> Estimate:
+    """The τ at which at most ``share`` (0 to 1) of the steps are escalated."""
+    ones = np.ones(len(steps.own))
+    return _within(steps, ones, share * ones, resamples, seed)
+
+
+def by_target_tokens(steps: Steps, tokens: float, resamples: int, seed: int) -> Estimate:
+    """The τ at which the target writes ``tokens`` a problem in the mean, at most. Raises ``DataError`` without them."""
+    if steps.tokens is None:
+        raise DataError("the rows do not tell the target's tokens (format version 1): collect them again")
+    return _within(steps, steps.tokens, tokens * steps.first, resamples, seed)
+
+
+def expected(steps: Steps, threshold: float, resamples: int, seed: int) -> dict[str, Estimate]:
+    """What ``threshold`` does to the steps: the figures of ``Tuned``, by their names."""
+    escalated = (steps.wish > ESCALATES[steps.policy] * threshold).astype(np.float64)
+    weights = drawn(steps.problems, resamples, seed)
+    ones = np.ones((1, steps.problems))
+    point, resampled = (outcomes(steps.problem, steps.delta, escalated, each) for each in (ones, weights))
+    kept, *kinds = estimates(point[0], resampled)
+    found = {"escalated": _rest(kept), **dict(zip(OUTCOMES[1:], kinds, strict=True))}
+    if steps.tokens is not None:
+        sums = summed(np.stack([steps.tokens * escalated, steps.first], axis=1), steps.problem, steps.problems)
+        (point,), resampled = (_mean(each @ sums) for each in (ones, weights))
+        found["target_tokens"] = estimate(float(point), resampled)
+    return found
+
+
+def _within(steps: Steps, cost: Floats, allowed: Floats, resamples: int, seed: int) -> Estimate:
+    """The τ at which Σ ``cost`` of the escalated steps is at most Σ ``allowed`` of all; both are (steps,)."""
+    ones = np.ones((1, len(cost)))
+    weights = drawn(steps.problems, resamples, seed)
+    found = [
+        _own_scale(steps, threshold_within(steps.wish, cost, some @ allowed, some))
+        for some in (ones, *by_step(weights, steps.problem))
+    ]
+    return estimate(float(found[0][0]), np.concatenate(found[1:]))
+
+
+def _own_scale(steps: Steps, wish: Floats) -> Floats:
+    """Thresholds of the wish as those of the policy, within its scale of 0 to 1."""
+    return np.clip(ESCALATES[steps.policy] * wish, 0, 1) + 0.0  # + 0.0: there is no -0
+
+
+def _mean(sums: Floats) -> Floats:
+    return sums[:, 0] / sums[:, 1]
+
+
+def _rest(share: Estimate) -> Estimate:
+    """1 less a share."""
+    ends = share.interval
+    return Estimate(None if share.value is None else 1 - share.value, ends and (1 - ends[1], 1 - ends[0]))

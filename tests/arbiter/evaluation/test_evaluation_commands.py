@@ -1,0 +1,109 @@
+"""``arbiter evaluate`` and ``arbiter tune``, as users call them."""
+
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from arbiter.evaluation.checkpoints import Router
+from arbiter.evaluation.evaluating import evaluate
+from arbiter.evaluation.figures import Evaluation
+from arbiter.evaluation.telling import as_markdown
+from arbiter.training.reading import read_rows
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_the_report_on_a_router(rows_file: Path) -> None:
+    router = Router("runs/router", lambda rows: [[round(0.9 - 0.8 * row.draft_score, 3)] for row in rows])
+    told = as_markdown(evaluate(read_rows(rows_file), "collected", "test", router, 200))
+    assert told == (Path(__file__).parent / "evaluation.md").read_text(encoding="utf-8")
+
+
+def test_without_a_model_the_scores_that_need_no_training_are_evaluated(arbiter: Command, rows_file: Path) -> None:
+    options = ("--data", str(rows_file), "--resamples", "100")
+    found = arbiter("evaluate", "router", *options, "--out", "report")
+    assert found.returncode == 0, found.stderr
+    assert "|  | rsd | confidence | random | oracle |" in found.stdout
+    assert "the evaluation is in report" in found.stderr
+    assert (rows_file.parent / "report" / "gain.svg").stat().st_size > 1000
+    found = arbiter("evaluate", "router", *options, "--json")
+    evaluation = msgspec.json.decode(found.stdout, type=Evaluation)
+    stored = msgspec.json.decode((rows_file.parent / "report" / "evaluation.json").read_bytes(), type=Evaluation)
+    assert evaluation == stored
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--data", "nowhere"), "nowhere"),
+        (("--data", "{rows}", "--resamples", "10"), "--resamples must be 100 or more"),
+        (("--data", "{rows}", "--split", "held-out"), "held-out"),
+        (("--data", "{rows}", "--model", "pocket:router"), "how pocket:router reads a step is not known"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_is_refused_in_a_line(
+    arbiter: Command, rows_file: Path, options: tuple[str, ...], told: str
+) -> None:
+    found = arbiter("evaluate", "router", *(option.format(rows=rows_file) for option in options))
+    assert (found.returncode, found.stdout) == (2, "")
+    assert told in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
+def test_the_threshold_is_written_into_a_copy_of_the_configuration(arbiter: Command, rows_file: Path) -> None:
+    found = arbiter(
+        *("tune", "pocket", "--data", str(rows_file), "--escalation", "0.2", "--policy", "rsd"),
+        *("--out", "tuned.toml", "--json"),
+    )
+    assert found.returncode == 0, found.stderr
+    written = tomllib.loads((rows_file.parent / "tuned.toml").read_text())
+    tuned = msgspec.json.decode(found.stdout)
+    assert (written["run_type"], written["thresholds"]["rsd"]) == ("rsd", tuned["threshold"]["value"])
+    assert tuned["held_out"].keys() == tuned["expected"].keys()
+    assert "without its comments" in found.stderr
+
+
+def test_a_pocket_router_is_asked_as_its_configuration_says(arbiter: Command, rows_file: Path) -> None:
+    pytest.importorskip("torch")
+    found = arbiter("tune", "pocket", "--data", str(rows_file), "--escalation", "0.2", "--out", "tuned.toml")
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith("router: τ = ")
+    assert "| steps escalated |" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--data", "{rows}"), "exactly one of --escalation, --target-tokens, --latency, --accuracy"),
+        (("--data", "{rows}", "--escalation", "1.5"), "--escalation is a number from 0 to 1, and it is 1.5"),
+        (("--data", "{rows}", "--latency", "inf"), "--latency is a number 0 or more, and it is inf"),
+        (("--data", "{rows}", "--accuracy", "0.8"), "--accuracy needs graded runs"),
+        (("--escalation", "0.5"), "exactly one of --data and --sweep"),
+        (("--sweep", "nowhere", "--accuracy", "0.8"), "'nowhere' holds no sweep"),
+        (("--data", "{rows}", "--escalation", "0.5", "--policy", "rsd", "--resamples", "9"), "--resamples must be"),
+    ],
+)
+def test_a_budget_that_cannot_be_tuned_for_is_refused_in_a_line(
+    arbiter: Command, rows_file: Path, options: tuple[str, ...], told: str
+) -> None:
+    found = arbiter("tune", "pocket", *(option.format(rows=rows_file) for option in options), "--out", "tuned.toml")
+    assert (found.returncode, found.stdout) == (2, "")
+    assert told in found.stderr
+    assert not (rows_file.parent / "tuned.toml").exists()
+
+
+def test_where_a_library_is_missing_evaluation_says_what_to_install() -> None:
+    program = "import sys; sys.modules['scipy'] = None; import arbiter.evaluation"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "evaluation needs scipy, not installed here: pip install 'arbiter-reasoning[train]'" in found.stderr
+
+
+def test_the_command_line_loads_no_library_of_evaluation() -> None:
+    program = "import sys, arbiter.cli; print(sorted({'numpy', 'scipy', 'sklearn', 'matplotlib'} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
