@@ -12,6 +12,7 @@ from actors.actor import Deciding, Posts
 from actors.contexts import context_after, finish_reason
 from actors.docket import Docket
 from actors.journal import message_entry
+from actors.policies import best_target
 from actors.seeds import unit_draw
 from protocols.events import Entry, ProblemEnded
 from protocols.messages import (
@@ -175,6 +176,7 @@ class _Progress:
             error=self.error,
             sample=self.task.sample,
             predrafts=docket.predrafts(self.task),
+            targets=docket.targets(self.task),
         )
 
 
@@ -202,8 +204,8 @@ def regenerated_record(draft: Candidate | None, targets: tuple[Candidate, ...]) 
 def chosen_record(verdict: Verdict, draft: Candidate | None, targets: tuple[Candidate, ...]) -> StepRecord:
     """The record of a step for which the policy kept one of the candidates that were there."""
     candidates = (*((draft,) if draft else ()), *targets)
-    author = "draft" if verdict == "keep_draft" else "target"
-    index = next(i for i, candidate in enumerate(candidates) if candidate.author == author)
+    kept = draft if verdict == "keep_draft" else best_target(targets)
+    index = next(i for i, candidate in enumerate(candidates) if candidate is kept)
     return StepRecord(candidates=candidates, chosen=index, verdict=verdict)
 
 

@@ -33,15 +33,19 @@ def note_retry(attempt: int, pause: float, error: str) -> None:
 
 
 class Call:
-    """A request that an actor makes on behalf of a message; ``index`` tells those of one message apart."""
+    """A request that an actor makes on behalf of a message; ``index`` tells those of one message apart.
 
-    __slots__ = ("actor", "id", "index", "message", "model")
+    ``target`` names the target, where the policy knows several.
+    """
 
-    def __init__(self, actor: str, message: Message, model: Model, index: int) -> None:
+    __slots__ = ("actor", "id", "index", "message", "model", "target")
+
+    def __init__(self, actor: str, message: Message, model: Model, index: int, target: str = "") -> None:
         self.actor = actor
         self.message = message
         self.model: Model = model
         self.index = index
+        self.target = target
         self.id = f"{message.id}/{model}/{index}"
 
     @property
@@ -50,7 +54,7 @@ class Call:
         return self.model == "draft" and self.index > 0
 
     def asked(self) -> Entry:
-        return self._entry(self.id, self.message.id, Asked(self.model, self.index))
+        return self._entry(self.id, self.message.id, Asked(self.model, self.index, self.target))
 
     def ended(self, outcome: AnyPayload) -> Entry:
         return self._entry(f"{self.id}/answer", self.id, outcome)
@@ -74,11 +78,13 @@ class Calls:
         self._journal = journal
 
     async def generate(self, call: Call, generator: Generator, places: Places, request: GenerationRequest) -> Generated:
-        """The model's step. Raises what the model raised."""
+        """The model's step. Raises what the model raised, and ``BackendError`` for a confidence outside (0, 1]."""
 
         async def ask() -> Generated:
             made = await generator.generate(request)
             made.text.encode()  # a text that no log can hold is this request's failure
+            if made.confidence is not None and not 0.0 < made.confidence <= 1.0:  # NaN fails this as well
+                raise BackendError(f"the {request.role} model told a confidence of {made.confidence}, not in (0, 1]")
             overhead = None if made.overhead == Usage() else made.overhead
             return Generated(
                 made.text,
@@ -88,6 +94,7 @@ class Calls:
                 overhead,
                 made.agreement,
                 stored=made.seconds is not None and not made.fresh,
+                confidence=made.confidence,
             )
 
         return await self._made(call, places, ask, Generated)
@@ -97,10 +104,12 @@ class Calls:
 
         async def ask() -> Scored:
             made = await scorer.score(request)
-            if not 0.0 <= made.value <= 1.0:  # NaN fails this as well
-                raise BackendError(f"the {request.scale} model scored {made.value}, and a score lies in [0, 1]")
+            for value in (made.value, *made.estimates):
+                if not 0.0 <= value <= 1.0:  # NaN fails this as well
+                    raise BackendError(f"the {request.scale} model scored {value}, and a score lies in [0, 1]")
             seconds = _UNTOLD if made.seconds is None else made.seconds
-            return Scored(made.value, made.usage, seconds, stored=made.seconds is not None and not made.fresh)
+            stored = made.seconds is not None and not made.fresh
+            return Scored(made.value, made.usage, seconds, stored, made.estimates)
 
         return await self._made(call, places, ask, Scored)
 
@@ -120,7 +129,7 @@ class Calls:
         try:
             if self._journal.kept:
                 await self._journal.write(call.asked())
-            with self._docket.request(task, call.model) as counted:  # until recorded: see ``Docket.calls``
+            with self._docket.request(task, call.model, call.target) as counted:  # until recorded: see ``Docket.calls``
                 if call.is_ahead:
                     self._docket.count_predrafts(task, Predrafts(started=1))
                 answered = await self._asked(call, ask)
@@ -153,7 +162,7 @@ class Calls:
         return _timed(answered, started)
 
     def _recalled(self, call: Call, outcome: Generated | Scored | CallFailed, kind: type[Answered]) -> Answered:
-        with self._docket.request(call.message.context.task, call.model) as counted:
+        with self._docket.request(call.message.context.task, call.model, call.target) as counted:
             if isinstance(outcome, CallFailed):
                 raise RecordedError(outcome.error)
             if not isinstance(outcome, kind):

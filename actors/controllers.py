@@ -1,6 +1,7 @@
-"""Pure: when it pays to draft ahead, and to show the target a rejected draft, from what was seen so far.
+"""Pure: when it pays to draft ahead, and to show the target a rejected draft; where a threshold has to be for a budget.
 
-A controller changes no transcript, only what it costs and when it is there. It holds numbers, and no clock or client.
+A controller holds numbers, and no clock or client. It changes no transcript, only what that costs and when it is there;
+but for ``BudgetControl``, which moves the very threshold that decides, and is off unless it is asked for.
 """
 
 from typing import Literal
@@ -14,6 +15,9 @@ _ACCEPTANCE_MEMORY = 1 / 64  # the weight of one step
 _TIME_MEMORY = 1 / 32  # the weight of one escalation
 _FIRST = 8  # escalations of each kind before the two are compared
 _LOOK_AGAIN = 16  # every so many escalations the other kind has its turn
+
+
+_BUDGET_STEP = 0.05  # of a threshold on scores in [0, 1]: 20 escalations move it from end to end
 
 
 def lookahead_depth(acceptance: float, load: float) -> int:
@@ -73,3 +77,28 @@ class VerifyControl:
 
     def _pays(self) -> bool:
         return self._seconds[True] * self._tokens[False] < self._seconds[False] * self._tokens[True]
+
+
+class BudgetControl:
+    """Moves a threshold on scores in [0, 1] so that a share ``budget`` of the steps is escalated, whatever the scores.
+
+    A step is escalated if its score is above the threshold, or, unless ``above``, below it. Each escalation moves the
+    threshold a step away from more of them, each kept draft back by as much less as the budget allows more keeping
+    (tracking of a quantile with a constant step, so that it follows a drift). Since the threshold turns back as soon as
+    it leaves [0, 1], after n steps of any scores the escalations are within ``slack`` of ``budget`` · n.
+    """
+
+    slack = 1 / _BUDGET_STEP + 2
+    """Steps. (The threshold stays within one step of [0, 1], and its way is what the count is off, in steps.)"""
+
+    def __init__(self, budget: float, threshold: float, above: bool) -> None:
+        self._budget = budget
+        self._above = above
+        self.threshold = threshold
+
+    def observe(self, score: float) -> float:
+        """A step of this score was decided by ``threshold``; the threshold for the next one."""
+        escalated = score > self.threshold if self._above else score < self.threshold
+        move = _BUDGET_STEP * (escalated - self._budget)
+        self.threshold += move if self._above else -move
+        return self.threshold

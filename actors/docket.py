@@ -4,7 +4,7 @@ A problem is closed in one call, from any actor and without an await: all its wo
 cancelled then (the requests at the models with it), and a message that arrives for it later is not served.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from types import TracebackType
 
@@ -13,6 +13,8 @@ import anyio
 from protocols.errors import ClosedError, ProblemError
 from protocols.messages import Task
 from protocols.records import Model, Predrafts, Tally, Usage
+
+_Asked = tuple[Model, str]  # and its name, of several targets
 
 
 class Docket:
@@ -61,18 +63,27 @@ class Docket:
         """Run the block as work on ``task``: it ends early, without an error, once the problem is closed."""
         return _Work(self._entry(task).scopes)
 
-    def request(self, task: Task, model: Model) -> "Request":
-        """Count the block as one request to ``model``: answered, failed or cancelled."""
-        return Request(self._entry(task), model)
+    def request(self, task: Task, model: Model, target: str = "") -> "Request":
+        """Count the block as one request to ``model``: answered, failed or cancelled.
+
+        ``target`` is its name, where there are several of them.
+        """
+        return Request(self._entry(task), (model, target))
 
     def calls(self, task: Task) -> dict[Model, Tally]:
         """Requests made for ``task`` so far, by model; those still running as cancelled, as closing will do."""
-        entry = self._entry(task)
-        calls = dict(entry.calls)
-        for model, running in entry.running.items():
-            if running:
-                calls[model] = calls.get(model, Tally()) + Tally(requests=running, cancelled=running)
+        calls: dict[Model, Tally] = {}
+        for (model, _), tally in self._entry(task).tallies():
+            calls[model] = calls.get(model, Tally()) + tally
         return calls
+
+    def targets(self, task: Task) -> dict[str, Tally]:
+        """Of ``calls`` those to targets that have names, by these."""
+        targets: dict[str, Tally] = {}
+        for (_, target), tally in self._entry(task).tallies():
+            if target:
+                targets[target] = targets.get(target, Tally()) + tally
+        return targets
 
     def count_predrafts(self, task: Task, more: Predrafts) -> None:
         """Add to what was drafted ahead for ``task``."""
@@ -93,16 +104,16 @@ class Docket:
 class Request:
     """A request that is being made; set ``usage`` once it is answered."""
 
-    __slots__ = ("_entry", "_model", "usage")
+    __slots__ = ("_asked", "_entry", "usage")
 
-    def __init__(self, entry: "_Entry", model: Model) -> None:
+    def __init__(self, entry: "_Entry", asked: "_Asked") -> None:
         self._entry = entry
-        self._model: Model = model
+        self._asked = asked
         self.usage: Usage | None = None
 
     def __enter__(self) -> "Request":
         running = self._entry.running
-        running[self._model] = running.get(self._model, 0) + 1
+        running[self._asked] = running.get(self._asked, 0) + 1
         return self
 
     def __exit__(
@@ -114,8 +125,8 @@ class Request:
             tally = Tally(requests=1, failed=1)
         else:
             tally = Tally(requests=1, cancelled=1)
-        self._entry.add(self._model, tally)
-        self._entry.running[self._model] -= 1
+        self._entry.add(self._asked, tally)
+        self._entry.running[self._asked] -= 1
 
 
 class _Work:
@@ -145,9 +156,15 @@ class _Entry:
         self.number = number
         self.forget: list[Callable[[Task], object]] = []
         self.scopes: set[anyio.CancelScope] = set()
-        self.calls: dict[Model, Tally] = {}
-        self.running: dict[Model, int] = {}
+        self.calls: dict[_Asked, Tally] = {}
+        self.running: dict[_Asked, int] = {}
         self.predrafts = Predrafts()
 
-    def add(self, model: Model, tally: Tally) -> None:
-        self.calls[model] = self.calls.get(model, Tally()) + tally
+    def add(self, asked: _Asked, tally: Tally) -> None:
+        self.calls[asked] = self.calls.get(asked, Tally()) + tally
+
+    def tallies(self) -> Iterator[tuple[_Asked, Tally]]:
+        yield from self.calls.items()
+        for asked, running in self.running.items():
+            if running:
+                yield asked, Tally(requests=running, cancelled=running)

@@ -1,5 +1,6 @@
-"""The Escalator owns the target model."""
+"""The Escalator owns the target model, or several of them."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import anyio
@@ -7,8 +8,9 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from actors.actor import Posts, Working
 from actors.calls import Calls
-from actors.controllers import VerifyControl
+from actors.controllers import Verify, VerifyControl
 from actors.docket import Docket
+from actors.policies import targets_of
 from actors.writing import Writer
 from protocols.messages import EscalatorMail, StepRegenerated
 from protocols.ports import Generator, Proposal, Seat
@@ -16,10 +18,11 @@ from protocols.records import Candidate
 
 
 class Escalator(Working[EscalatorMail]):
-    """Has the target write a step, as often as the task asks for; at most ``model.in_flight`` requests at once.
+    """Has a target write a step, as often as the task asks for; at most ``in_flight`` requests are at each at once.
 
-    At temperature 0 a rejected draft may go along as a proposal, where ``control`` says so: what the target would have
-    written itself it then need not write.
+    ``model`` is the one that policies ask which know a single target, ``targets`` are the others', by name. At
+    temperature 0 a rejected draft may go along as a proposal, as ``verify`` says: what the target would have written
+    itself it then need not write.
     """
 
     name: ClassVar[str] = "escalator"
@@ -30,20 +33,27 @@ class Escalator(Working[EscalatorMail]):
         posts: Posts,
         docket: Docket,
         calls: Calls,
-        model: Seat[Generator],
-        control: VerifyControl,
+        model: Seat[Generator] | None,
+        targets: Mapping[str, Seat[Generator]],
+        verify: Verify,
     ) -> None:
         super().__init__(inbox, posts, docket)
-        self._writer = Writer("target", self.name, model, calls)
-        self._control = control
+        self._calls = calls
+        self._model = model
+        self._seats = targets
+        self._verify: Verify = verify
+        self._targets: dict[str, _Target] = {}
 
     async def serve(self, message: EscalatorMail) -> None:
         context, policy = message.context, message.context.task.policy
         judged = policy.scale is not None and "target" in policy.proposers
         if message.draft is not None and context.task.sampling.temperature == 0:
             targets = (await self._rewrite(message, message.draft),)
+        elif message.draft is not None:
+            targets = await self._write(message, (message.target,), 1)
         else:
-            targets = await self._write(message, context.task.sampling.target_samples if judged else 1)
+            samples = context.task.sampling.target_samples if judged else 1
+            targets = await self._write(message, targets_of(policy) or ("",), samples)
         regenerated = StepRegenerated(context=context, cause=message.id, targets=targets, draft=message.draft)
         if judged:
             await self._posts.to_verifier(regenerated, self.name)
@@ -51,21 +61,39 @@ class Escalator(Working[EscalatorMail]):
             await self._posts.to_assembler(regenerated, self.name)
 
     async def _rewrite(self, message: EscalatorMail, draft: Candidate) -> Candidate:
-        proposal = Proposal(draft.text, draft.ending) if self._control.shows() else None
-        written = await self._writer.candidate(message, proposal=proposal)
-        self._control.observe(written.agreement is not None, written.usage.completion_tokens, written.seconds)
+        target = self._target(message.target)
+        proposal = Proposal(draft.text, draft.ending) if target.control.shows() else None
+        written = await target.writer.candidate(message, proposal=proposal)
+        target.control.observe(written.agreement is not None, written.usage.completion_tokens, written.seconds)
         return written
 
-    async def _write(self, message: EscalatorMail, samples: int) -> tuple[Candidate, ...]:
-        """All samples at the same time, in their order."""
-        if samples == 1:
-            return (await self._writer.candidate(message),)
+    async def _write(self, message: EscalatorMail, names: tuple[str, ...], samples: int) -> tuple[Candidate, ...]:
+        """All samples of all targets at the same time, in their order."""
+        asked = [(name, sample) for name in names for sample in range(samples)]
+        if len(asked) == 1:
+            return (await self._target(names[0]).writer.candidate(message),)
         written: dict[int, Candidate] = {}
 
-        async def write(sample: int) -> None:
-            written[sample] = await self._writer.candidate(message, sample)
+        async def write(index: int, name: str, sample: int) -> None:
+            written[index] = await self._target(name).writer.candidate(message, sample, index=index)
 
         async with anyio.create_task_group() as tasks:
-            for sample in range(samples):
-                tasks.start_soon(write, sample)
-        return tuple(written[sample] for sample in range(samples))
+            for index, (name, sample) in enumerate(asked):
+                tasks.start_soon(write, index, name, sample)
+        return tuple(written[index] for index in range(len(asked)))
+
+    def _target(self, name: str) -> "_Target":
+        if name not in self._targets:
+            seat = self._seats[name] if name else self._model
+            assert seat is not None  # noqa: S101 - no task comes in whose models are not there
+            writer = Writer("target", self.name, seat, self._calls, name)
+            self._targets[name] = _Target(writer, VerifyControl(self._verify))
+        return self._targets[name]
+
+
+class _Target:
+    """A target: who asks it, and whether it is shown rejected drafts, which pays for one and not for another."""
+
+    def __init__(self, writer: Writer, control: VerifyControl) -> None:
+        self.writer = writer
+        self.control = control

@@ -33,6 +33,7 @@ class NoJournal:
     """The ``Journal`` of a ring that keeps none."""
 
     kept = False
+    threshold: float | None = None
 
     async def write(self, entry: events.Entry) -> None:
         """Forget it."""
@@ -41,6 +42,9 @@ class NoJournal:
         """Forget it."""
 
     def recall(self, call: str) -> None:
+        """Nothing."""
+
+    def decided(self, place: str) -> float | None:
         """Nothing."""
 
     def spent(self, start: str) -> float:
@@ -76,16 +80,17 @@ def _payload(message: AnyMail) -> events.MessageEvent:
             return _start(message.context.task)
         case DraftStep(context=context):
             return events.DraftStep(context_digest(context.transcript), context.max_tokens)
-        case EscalateStep(context=context, draft=draft):
-            return events.EscalateStep(context_digest(context.transcript), context.max_tokens, draft is not None)
+        case EscalateStep(context=context, draft=draft, target=target, threshold=threshold):
+            digest = context_digest(context.transcript)
+            return events.EscalateStep(digest, context.max_tokens, draft is not None, target, threshold)
         case StepDrafted():
             return events.StepDrafted()
         case StepRegenerated():
             return events.StepRegenerated()
         case StepScored(candidates=candidates):
             return events.StepScored(candidates[0].author)
-        case StepChosen(verdict=verdict):
-            return events.StepChosen(verdict)
+        case StepChosen(verdict=verdict, threshold=threshold):
+            return events.StepChosen(verdict, threshold)
         case AuditStep():
             return events.AuditStep()
         case StepAudited():
@@ -97,7 +102,9 @@ def _payload(message: AnyMail) -> events.MessageEvent:
 
 
 def _start(task: Task) -> events.StartProblem:
-    policy: dict[str, Any] = msgspec.to_builtins(task.policy) if isinstance(task.policy, msgspec.Struct) else {}
+    policy: dict[str, Any] = {}
+    if isinstance(task.policy, msgspec.Struct):
+        policy = msgspec.json.decode(msgspec.json.encode(task.policy))  # as a log gives it back: JSON has no tuples
     return events.StartProblem(
         question=task.transcript.question,
         policy={"type": type(task.policy).__name__, **policy},

@@ -95,4 +95,4 @@ class Verifier(Working[VerifierMail]):
             call=call.id,
         )
         made = await self._calls.score(call, self._scorers[scale], self._places[scale], request)
-        return Rating(value=made.value, usage=made.usage, seconds=made.seconds)
+        return Rating(value=made.value, usage=made.usage, seconds=made.seconds, estimates=made.estimates)

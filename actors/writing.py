@@ -2,6 +2,7 @@
 
 from actors.calls import Call, Calls
 from actors.places import Places
+from actors.policies import measure_of
 from actors.seeds import step_seed
 from protocols.messages import Context, DraftStep, EscalateStep
 from protocols.ports import GenerationRequest, Generator, Proposal, Seat
@@ -9,11 +10,15 @@ from protocols.records import Candidate, Role
 
 
 class Writer:
-    """A writing model at its seat: at most ``in_flight`` requests are at it at once."""
+    """A writing model at its seat: at most ``in_flight`` requests are at it at once.
 
-    def __init__(self, role: Role, actor: str, seat: Seat[Generator], calls: Calls) -> None:
+    ``target`` is its name, if it is one of several targets.
+    """
+
+    def __init__(self, role: Role, actor: str, seat: Seat[Generator], calls: Calls, target: str = "") -> None:
         self._role: Role = role
         self._actor = actor
+        self._target = target
         self._generator = seat.port
         self._places = Places(seat.in_flight)
         self._calls = calls
@@ -29,10 +34,14 @@ class Writer:
         return self._places.has_room
 
     async def candidate(
-        self, message: DraftStep | EscalateStep, sample: int = 0, proposal: Proposal | None = None
+        self,
+        message: DraftStep | EscalateStep,
+        sample: int = 0,
+        proposal: Proposal | None = None,
+        index: int | None = None,
     ) -> Candidate:
-        """One candidate for the context of ``message``."""
-        call = Call(self._actor, message, self._role, sample)
+        """One candidate for the context of ``message``; ``index`` tells its request apart, if not its ``sample``."""
+        call = Call(self._actor, message, self._role, sample if index is None else index, self._target)
         return await self._write(message.context, call, sample, proposal)
 
     async def candidate_ahead(self, message: DraftStep | EscalateStep, context: Context, depth: int) -> Candidate:
@@ -55,6 +64,8 @@ class Writer:
             call=call.id,
             proposal=proposal,
             ahead=call.is_ahead,
+            confidence=measure_of(task.policy) if self._role == "draft" else None,
+            target=self._target,
         )
         made = await self._calls.generate(call, self._generator, self._places, request)
         return Candidate(
@@ -65,4 +76,6 @@ class Writer:
             seconds=made.seconds,
             sample=sample,
             agreement=made.agreement,
+            confidence=made.confidence,
+            target=self._target,
         )

@@ -8,8 +8,10 @@ A ring solves problems with the models of a configuration::
 """
 
 from actors.policies import (
+    ConfidenceThreshold,
     DraftOnly,
     GenerateRows,
+    JudgeThreshold,
     LearnedRouter,
     Oracle,
     RandomEscalation,
@@ -30,16 +32,18 @@ from arbiter.ring import Models, Ring, open_ring, solve_all
 from protocols.errors import ArbiterError
 from protocols.messages import Task
 from protocols.ports import Generator, Policy, Scorer, Seat
-from protocols.records import Limits, Sampling, Solution, Transcript
+from protocols.records import Limits, Sampling, Solution, Target, Transcript
 
 __all__ = [
     "ArbiterError",
+    "ConfidenceThreshold",
     "Config",
     "DraftOnly",
     "GenerateRows",
     "Generator",
     "Grade",
     "Grader",
+    "JudgeThreshold",
     "LearnedRouter",
     "Limits",
     "Models",
@@ -59,6 +63,7 @@ __all__ = [
     "Seat",
     "Solution",
     "Summary",
+    "Target",
     "TargetOnly",
     "Task",
     "Transcript",

@@ -17,19 +17,23 @@ import msgspec
 
 from actors.controllers import Verify
 from actors.policies import (
+    ConfidenceThreshold,
     DraftOnly,
     GenerateRows,
+    JudgeThreshold,
     LearnedRouter,
     Oracle,
     RandomEscalation,
     RewardThreshold,
     TargetOnly,
+    called_models,
+    targets_of,
 )
-from arbiter.model_tables import DEFAULT_BACKEND, Backend, Count, ModelTables, Table
-from arbiter.run_tables import DataTable, LimitsTable, LogTable, RunType, SamplingTable, Share, Thresholds
+from arbiter.model_tables import DEFAULT_BACKEND, AnyModelTable, Backend, Count, InProcess, ModelTables, Table
+from arbiter.run_tables import BUDGETED, DataTable, LimitsTable, LogTable, RunType, SamplingTable, Share, Thresholds
 from protocols.errors import ConfigError
 from protocols.ports import Policy
-from protocols.records import Limits, Sampling
+from protocols.records import Limits, Measure, Sampling, Target
 
 
 class Config(Table, frozen=True):
@@ -41,7 +45,9 @@ class Config(Table, frozen=True):
     while a step is scored or regenerated, or ``auto``. ``verify`` says whether the target is shown a rejected draft, so
     that it writes only what it would not have written itself: ``on``, ``off``, or where it pays (``auto``). Neither
     changes a transcript. ``salvage`` does: what was drafted ahead for a step that was not kept is offered all the same,
-    in its new context.
+    in its new context. ``confidence`` is how the draft's confidence is measured, for the run types that ask for it
+    (``measure``). ``budget`` is the share of drafted steps that may be escalated: the threshold of the run type is then
+    only where it begins, and is moved so that the share is held while the problems change.
     """
 
     models: ModelTables
@@ -54,6 +60,8 @@ class Config(Table, frozen=True):
     lookahead: Annotated[int, msgspec.Meta(ge=0, le=64)] | Literal["auto"] = 0
     verify: Verify = "auto"
     salvage: bool = False
+    confidence: Measure | None = None
+    budget: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
     sampling: SamplingTable = SamplingTable()
     limits: LimitsTable = LimitsTable()
     data: DataTable = DataTable()
@@ -69,6 +77,19 @@ class Config(Table, frozen=True):
         """The knob of this run's type; None where it has none."""
         return getattr(self.thresholds, self.run_type, None)
 
+    @property
+    def measure(self) -> Measure | None:
+        """How the draft's confidence is measured; None where the run does not ask for it.
+
+        The run type ``confidence`` does, ``generate`` if the key is set or the draft is in process: a server that
+        shows no probabilities would refuse it.
+        """
+        if self.run_type == "confidence":
+            return self.confidence or "mean"
+        if self.run_type == "generate":
+            return self.confidence or ("mean" if isinstance(self.models.draft, InProcess) else None)
+        return None
+
     def with_threshold(self, threshold: float) -> "Config":
         """The same experiment with the knob of its run type turned. Raises ``ConfigError`` if it has none."""
         if self.run_type not in Thresholds.__struct_fields__:
@@ -80,19 +101,32 @@ class Config(Table, frozen=True):
         """The rule of this run's type."""
         match self.run_type:
             case "rsd":
-                return RewardThreshold(self.thresholds.rsd)
+                return RewardThreshold(self.thresholds.rsd, self.budget)
             case "oracle":
                 return Oracle(self.thresholds.oracle)
             case "router":
-                return LearnedRouter(self.thresholds.router)
+                targets = tuple(Target(name, table.cost or 1.0) for name, table in self.models.targets.items())
+                return LearnedRouter(self.thresholds.router, targets, self.budget)
+            case "judge":
+                return JudgeThreshold(self.thresholds.judge, self.budget)
             case "random":
                 return RandomEscalation(self.thresholds.random)
             case "generate":
-                return GenerateRows()
+                return GenerateRows(self.measure, tuple(self.models.targets))
+            case "confidence":
+                return ConfidenceThreshold(self.thresholds.confidence, self.measure or "mean", self.budget)
             case "draft":
                 return DraftOnly()
             case "target":
                 return TargetOnly()
+
+    def called_tables(self) -> dict[str, AnyModelTable | None]:
+        """The tables of the models that the run may call, by their keys behind ``models.``; None if one is missing."""
+        policy, there = self.policy(), self.models.configured()
+        targets = [f"targets.{name}" for name in targets_of(policy) or list(self.models.targets)[:1]]
+        called = called_models(policy, self.audit)
+        places = [place for name in called for place in (targets if name == "target" and targets else (name,))]
+        return {place: there.get(place) for place in places}
 
     def problem_limits(self) -> Limits:
         """The limits of one problem."""
@@ -128,11 +162,17 @@ def parse(tree: dict[str, Any], source: str) -> Config:
     try:
         config = msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{source}: {_told(str(error), tree)}") from error
+        told = _told_of_targets(tree) if "models.targets[...]" in str(error) else None
+        raise ConfigError(f"{source}: {told or _told(str(error), tree)}") from error
     if config.salvage and config.lookahead == 0:
         raise ConfigError(
             f"{source}: salvage offers what was drafted ahead, and lookahead is 0: set lookahead (--lookahead), or "
             "leave salvage out"
+        )
+    if config.budget is not None and config.run_type not in BUDGETED:
+        raise ConfigError(
+            f"{source}: budget moves a threshold on the draft's score, and the run type {config.run_type!r} has none: "
+            f"leave budget out, or take one of {', '.join(BUDGETED)}"
         )
     config.models.check(source)
     config.sampling.check(source)
@@ -164,15 +204,32 @@ def _merged(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_backends(tree: dict[str, Any]) -> dict[str, Any]:
-    """``tree`` with the default backend in each model's table that names none."""
+    """``tree`` with the defaults of models' tables: the backend, and the judge's prompt."""
     models = tree.get("models")
     if not isinstance(models, dict):
         return tree
-    named = {
-        name: {"backend": DEFAULT_BACKEND, **typing.cast("dict[str, Any]", table)} if isinstance(table, dict) else table
-        for name, table in typing.cast("dict[str, Any]", models).items()
-    }
+    named = {name: _with_default(name, table) for name, table in typing.cast("dict[str, Any]", models).items()}
     return {**tree, "models": named}
+
+
+def _with_default(name: str, table: object) -> object:
+    if not isinstance(table, dict):
+        return table
+    if name == "targets":
+        return {name: _with_default("", one) for name, one in typing.cast("dict[str, Any]", table).items()}
+    defaults = {"backend": DEFAULT_BACKEND, **({"prompt": "judge"} if name == "judge" else {})}
+    return {**defaults, **typing.cast("dict[str, Any]", table)}
+
+
+def _told_of_targets(tree: dict[str, Any]) -> str | None:
+    """What is wrong with the first table of several targets that is wrong, whose name msgspec does not tell."""
+    for name, table in tree["models"]["targets"].items():
+        alone = {"models": {"target": table}}
+        try:
+            msgspec.convert(alone, Config)
+        except msgspec.ValidationError as error:
+            return _told(str(error), alone).replace("models.target", f"models.targets.{name}", 1)
+    return None
 
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>[^`]*)`(?: - at `\$\.?(?P<path>[^`]*)`)?")

@@ -1,7 +1,7 @@
 """Is everything there that a configuration names, and does it do what a run needs of it? One finding a model."""
 
 from collections.abc import AsyncGenerator
-from typing import Literal
+from typing import Literal, get_args
 
 import anyio
 import msgspec
@@ -31,26 +31,23 @@ class Finding(msgspec.Struct, frozen=True):
 
 async def examine(config: Config) -> AsyncGenerator[Finding]:
     """A finding for each table ``[models.NAME]`` of ``config``, in their order, each with a few small requests."""
-    models = config.models
-    writers: dict[Role, AnyModelTable | None] = {"draft": models.draft, "target": models.target}
-    scorers: dict[Scale, AnyModelTable | None] = {"prm": models.prm, "router": models.router}
-    for name, table in (*writers.items(), *scorers.items()):
-        if table is None:
-            continue
+    scales: dict[str, Scale] = {scale: scale for scale in get_args(Scale)}
+    for name, table in config.models.configured().items():
         try:
-            if name == "draft" or name == "target":
-                yield await _writer(name, table, config)
+            if name in scales:
+                yield await _scorer(scales[name], table, config)
             else:
-                yield await _scorer(name, table, config)
+                yield await _writer(name, table, config)
         except ArbiterError as error:
             yield Finding(name, "failed", (str(error).removeprefix(f"models.{name}: "),))
 
 
-async def _writer(name: Role, table: AnyModelTable, config: Config) -> Finding:
+async def _writer(name: str, table: AnyModelTable, config: Config) -> Finding:
     told, state = await _place(name, table), "ok"
+    role: Role = "draft" if name == "draft" else "target"
     async with open_generator(name, table, config.cpu_threads) as generator:
         started = anyio.current_time()
-        step = await generator.generate(_request(name, config, temperature=0.0))
+        step = await generator.generate(_request(role, config, temperature=0.0))
         seconds = anyio.current_time() - started
         told.append(f"wrote a step of {step.usage.completion_tokens} tokens in {seconds:.2f} s")
         match step.ending:
@@ -71,8 +68,8 @@ async def _writer(name: Role, table: AnyModelTable, config: Config) -> Finding:
             told.append(
                 "its server counts no tokens: limits.max_tokens will not end a problem, figures of tokens are 0"
             )
-        told.append(await _seeds(generator, name, config))
-        if name == "target":
+        told.append(await _seeds(generator, role, config))
+        if role == "target":
             checks, agrees = await _checks(generator, step, table, config)
             told.append(checks)
             state = state if agrees else "warning"
@@ -112,7 +109,7 @@ async def _seeds(generator: Generator, name: Role, config: Config) -> str:
 
 async def _scorer(name: Scale, table: AnyModelTable, config: Config) -> Finding:
     told, state = await _place(name, table), "ok"
-    async with open_scorer(name, table, config.cpu_threads) as scorer:
+    async with open_scorer(name, table, config.cpu_threads, max(1, len(config.models.targets))) as scorer:
         right, wrong = [await _score(scorer, name, step, config) for step in (_RIGHT, _WRONG)]
     told.append(f"scored a right step {right:.3f} and a wrong one {wrong:.3f}")
     if right == wrong:
@@ -121,7 +118,7 @@ async def _scorer(name: Scale, table: AnyModelTable, config: Config) -> Finding:
     return Finding(name, state, tuple(told))
 
 
-async def _place(name: Role | Scale, table: AnyModelTable) -> list[str]:
+async def _place(name: str, table: AnyModelTable) -> list[str]:
     if not isinstance(table, Served):
         return [f"{table.model} in process"]
     model = await served_model(name, table)

@@ -1,5 +1,6 @@
 """Why each step of a recorded problem is as it is, in words."""
 
+from actors.policies import best_target
 from arbiter.log.history import ProblemHistory
 from arbiter.log.times import StepTimes, step_times
 from protocols.events import CallFailed, Graded
@@ -30,15 +31,26 @@ def stories(problem: ProblemHistory) -> list[Story]:
 
 def decision(record: StepRecord, policy: str, threshold: float | None) -> str:
     """Why a step was kept, by the rule of the policy and the scores that it saw."""
-    draft, target = _score(record.draft), _score(next(iter(record.targets), None))
+    draft, target = _score(record.draft), _score(best_target(record.targets) if record.targets else None)
     knob = "" if threshold is None else f"τ = {threshold:g}"
-    kept = {"keep_draft": "kept", "keep_target": "the target's kept", "escalate": "escalated", None: "the only one"}
+    name = f" to {record.kept.target}" if record.kept.target else ""
+    kept = {
+        "keep_draft": "kept",
+        "keep_target": "the target's kept",
+        "escalate": f"escalated{name}",
+        None: "the only one",
+    }
     said = kept[record.verdict]
     match policy:
         case "router" if draft is not None:
-            said += f": ŷ = {draft:.4g} {'≤' if record.verdict == 'keep_draft' else '>'} {knob}"
+            said += f": ŷ = {_estimates(record.draft)} {'≤' if record.verdict == 'keep_draft' else '>'} {knob}"
         case "rsd" if draft is not None:
             said += f": h = {draft:.4g} {'≥' if record.verdict == 'keep_draft' else '<'} {knob}"
+        case "judge" if draft is not None:
+            said += f": rating = {draft:.4g} {'≥' if record.verdict == 'keep_draft' else '<'} {knob}"
+        case "confidence" if record.draft is not None and record.draft.confidence is not None:
+            sign = "≥" if record.verdict == "keep_draft" else "<"
+            said += f": confidence = {record.draft.confidence:.4g} {sign} {knob}"
         case "oracle" | "generate" if draft is not None and target is not None:
             said += f": Δ = {target:.4g} - {draft:.4g} = {target - draft:.4g}"
             said += f" {'>' if record.verdict == 'keep_target' else '≤'} {knob or 0}"
@@ -78,7 +90,8 @@ def _story(problem: ProblemHistory, step: int, record: StepRecord) -> Story:
     kept, policy = record.kept, problem.task.policy
     others = [candidate for candidate in record.candidates if candidate.author != kept.author]
     calls = [call for call in problem.calls.values() if call.ended is not None and call.ended.step == step]
-    knob = policy.get("threshold", policy.get("probability"))
+    moved = next((at for place, at in problem.thresholds().items() if _step_of(place) == step), None)
+    knob = policy.get("threshold", policy.get("probability")) if moved is None else moved
     return Story(
         step=step,
         author=kept.author,
@@ -90,6 +103,16 @@ def _story(problem: ProblemHistory, step: int, record: StepRecord) -> Story:
         retries=sum(len(call.retries) for call in calls),
         times=step_times(problem, step),
     )
+
+
+def _step_of(place: str) -> int:
+    return int(place.rpartition("/")[2].partition("#")[0])
+
+
+def _estimates(draft: Candidate | None) -> str:
+    """A router's score, or all of them where there are several targets."""
+    rating = draft and draft.rating
+    return ", ".join(f"{value:.4g}" for value in rating.estimates or (rating.value,)) if rating else ""
 
 
 def _score(candidate: Candidate | None) -> float | None:

@@ -17,6 +17,7 @@ Backend = Literal["transformers", "http", "openai"]
 Engine = Literal["sglang", "vllm"]
 DEFAULT_BACKEND: Backend = "transformers"
 
+_NAME = re.compile(r"[\w-]+")
 _CREDENTIALS = re.compile(r"//[^/@]*@")
 
 
@@ -41,7 +42,7 @@ class ModelTable(Table, frozen=True, kw_only=True, tag_field="backend"):
     (``arbiter.backends.prompts.TEMPLATES``), ``chat`` for the tokenizer's own, or the text itself, with ``{question}``.
     ``tokenizer`` is a folder or hub name, for ``chat`` and ``verifies``, if it is not ``model``. ``annotate`` prefixes
     each step with its author. ``in_flight`` requests are at the model at once. With a ``price`` the summary has the
-    model's cost.
+    model's cost. ``cost`` is what a step of one of several targets costs, relative to the others.
     """
 
     model: str
@@ -50,6 +51,7 @@ class ModelTable(Table, frozen=True, kw_only=True, tag_field="backend"):
     annotate: bool = False
     in_flight: Count = 128
     price: PriceTable | None = None
+    cost: Annotated[float, msgspec.Meta(gt=0, le=1e9)] | None = None
 
 
 class InProcess(ModelTable, frozen=True, kw_only=True, tag="transformers"):
@@ -101,19 +103,34 @@ class Hosted(Served, frozen=True, kw_only=True, tag="openai"):
 AnyModelTable = InProcess | Served | Hosted
 
 
-class ModelTables(Table, frozen=True):
-    """The models that a run may call; it needs those alone that its run type calls."""
+class ModelTables(Table, frozen=True, omit_defaults=True):
+    """The models that a run may call; it needs those alone that its run type calls.
+
+    ``targets`` are several targets by name, in the place of ``target``; run types that know one have the first.
+    """
 
     draft: AnyModelTable | None = None
     target: AnyModelTable | None = None
     prm: AnyModelTable | None = None
     router: AnyModelTable | None = None
+    judge: AnyModelTable | None = None
+    targets: dict[str, AnyModelTable] = {}
+
+    def configured(self) -> dict[str, AnyModelTable]:
+        """The tables that are there, by their keys behind ``models.``."""
+        one: dict[str, AnyModelTable | None] = {
+            name: getattr(self, name) for name in self.__struct_fields__ if name != "targets"
+        }
+        there = {name: table for name, table in one.items() if table is not None}
+        return there | {f"targets.{name}": table for name, table in self.targets.items()}
 
     def check(self, source: str) -> None:
         """Raises ``ConfigError`` naming ``source`` and a key that no type can refuse."""
-        for name in self.__struct_fields__:
-            table: AnyModelTable | None = getattr(self, name)
+        self._check_targets(source)
+        for name, table in self.configured().items():
             place = f"{source}: models.{name}"
+            if table.cost is not None and not name.startswith("targets."):
+                raise ConfigError(f"{place}.cost: only one of several targets, [models.targets.NAME], has a cost")
             if not isinstance(table, Served):
                 continue
             if not table.url.startswith(("http://", "https://")):
@@ -129,15 +146,34 @@ class ModelTables(Table, frozen=True):
             if wrong:
                 raise ConfigError(f"{place}.{wrong}")
 
+    def _check_targets(self, source: str) -> None:
+        if self.targets and self.target is not None:
+            raise ConfigError(
+                f"{source}: both models.target and models.targets are there: make models.target one of the targets, "
+                "[models.targets.NAME], or leave it out"
+            )
+        for name, table in self.targets.items():
+            if not _NAME.fullmatch(name):
+                raise ConfigError(
+                    f"{source}: models.targets: the name {name!r} has other signs than letters, 0-9, _, -"
+                )
+            if table.cost is None:
+                raise ConfigError(
+                    f"{source}: models.targets.{name}: cost is missing: say what a step of it costs, relative to the "
+                    "other targets (cost = 1.0)"
+                )
+
 
 def _key_of_another(name: str, table: Served) -> str | None:
     """The key of ``table`` that only models of another kind or backend may have, and why."""
-    writes, hosted = name in ("draft", "target"), isinstance(table, Hosted)
-    if table.scores and writes:
-        return f"scores: the {name} model writes steps and scores none; leave the key out"
+    is_target = name == "target" or name.startswith("targets.")
+    writes, hosted = name == "draft" or is_target, isinstance(table, Hosted)
+    if table.scores and (writes or name == "judge"):
+        does = "writes steps and scores none" if writes else "is asked for a token, and not as a classifier"
+        return f"scores: the {name} model {does}; leave the key out"
     if table.scores == "classify" and hosted:
         return "scores: the openai backend reaches only 'embeddings', http also 'classify'"
-    if table.verifies and name != "target":
+    if table.verifies and not is_target:
         return "verifies: only the target is shown rejected drafts; leave the key out"
     if table.verifies and hosted:
         return "verifies: the openai backend has no words for it, http has"

@@ -2,9 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
+from actors.policies import best_target
 from arbiter.config import Config
 from arbiter.estimates import quantile
 from arbiter.grading import Grade
@@ -12,7 +14,10 @@ from arbiter.grading.answers import Reference
 from arbiter.model_tables import PriceTable
 from arbiter.run_tables import RunType
 from arbiter.samples import Estimate, MajorityVote, majority_vote, mean_accuracy, pass_at_each
-from protocols.records import Candidate, FinishReason, Model, Predrafts, Record, Role, Solution, StepRecord, Tally
+from arbiter.verified import Verified, verified
+from protocols.records import FinishReason, Model, Predrafts, Record, Role, Solution, StepRecord, Tally
+
+Name = TypeVar("Name", bound=str)
 
 
 class Result(Record, frozen=True):
@@ -74,20 +79,12 @@ class Cost(Record, frozen=True):
     total: float | None
 
 
-class Verified(Record, frozen=True):
-    """Escalations that were ``shown`` the rejected draft (``--verify``): with ``agreed`` of its ``proposed`` tokens the
-    target agreed, and had to write the rest of its own ``tokens``. ``whole`` steps it would have written as they were.
+class TargetFigures(Record, frozen=True):
+    """Of one of several targets: its requests, its tokens, and what they cost (None without a price)."""
 
-    ``break_even`` is an estimate of how many tokens of a draft must be agreed on until showing it takes no longer than
-    writing: what checking costs, in tokens that the target writes meanwhile. None unless both ways were taken.
-    """
-
-    shown: int = 0
-    whole: int = 0
-    proposed: int = 0
-    agreed: int = 0
-    tokens: int = 0
-    break_even: float | None = None
+    calls: ModelCalls
+    tokens: ModelTokens
+    cost: float | None = None
 
 
 class Summary(Record, frozen=True):
@@ -99,7 +96,8 @@ class Summary(Record, frozen=True):
     worth). ``pass_at_k`` is the chance that one of k samples is right. ``acceptance_rate`` is the share of kept steps
     that the draft wrote, ``acceptance_rate_tokens`` the same by tokens. ``target_calls`` counts requests to
     the target. ``wasted_escalations`` is known in ``oracle`` and ``generate`` runs, and from the audited
-    sample in others. ``simulated`` says that all times are: the run had answers of other runs (``docs/sweep.md``).
+    sample in others. ``targets`` has the figures of each of several targets, by name. ``simulated`` says that all times
+    are: the run had answers of other runs (``docs/sweep.md``).
     """
 
     run_type: RunType
@@ -129,14 +127,18 @@ class Summary(Record, frozen=True):
     predrafts: Predrafts = Predrafts()
     verified: Verified = Verified()
     simulated: bool = False
+    targets: dict[str, TargetFigures] = msgspec.field(default_factory=dict[str, TargetFigures])
 
 
 def summary_of(
     config: Config, results: Sequence[Result], wall_seconds: float | None, interrupted: bool = False
 ) -> Summary:
     """The summary of a run of ``config``, which took ``wall_seconds`` in all (None: not known)."""
-    tables = {name: getattr(config.models, name) for name in config.models.__struct_fields__}
-    prices: dict[str, PriceTable] = {name: table.price for name, table in tables.items() if table and table.price}
+    tables = config.models.configured()
+    first = next((name for name in tables if name.startswith("targets.")), "target")
+    prices = {name: table.price for name, table in tables.items() if table.price}
+    if first in prices:
+        prices["target"] = prices[first]  # of several, the target of those who know one
     samples = config.sampling.samples
     return summarise(results, config.run_type, config.threshold, wall_seconds, interrupted, samples, prices)
 
@@ -152,7 +154,8 @@ def summarise(
 ) -> Summary:
     """The summary of ``results``, with ``samples`` of each problem, by the models' ``prices``."""
     steps = [step for result in results for step in result.solution.steps]
-    problems, calls = _by_problem(results), _calls(results)
+    problems, calls = _by_problem(results), _added(result.solution.calls for result in results)
+    targets = _targets(results, steps, prices or {})
     accuracy = mean_accuracy(problems)
     return Summary(
         run_type=run_type,
@@ -178,9 +181,10 @@ def summarise(
         decoded=len(results),
         pass_at_k=pass_at_each(problems, samples),
         majority_vote=majority_vote(problems),
-        cost=_cost(calls, prices) if prices else None,
+        cost=_cost(calls, prices, targets) if prices else None,
         predrafts=sum((result.solution.predrafts for result in results), Predrafts()),
-        verified=_verified([step.targets[0] for step in steps if step.verdict == "escalate"]),
+        verified=verified([step.targets[0] for step in steps if step.verdict == "escalate"]),
+        targets=targets,
     )
 
 
@@ -195,10 +199,13 @@ def _by_problem(results: Iterable[Result]) -> list[list[Grade]]:
     return [[grades[number] for number in sorted(grades)] for grades in problems.values()]
 
 
-def _cost(calls: Mapping[Model, Tally], prices: Mapping[str, PriceTable]) -> Cost:
+def _cost(calls: Mapping[Model, Tally], prices: Mapping[str, PriceTable], targets: Mapping[str, TargetFigures]) -> Cost:
     models: dict[Model, float | None] = {
         model: _priced(tally, prices.get("prm" if model == "audit" else model)) for model, tally in calls.items()
     }
+    if targets:
+        each = [target.cost for target in targets.values() if target.cost is not None]
+        models["target"] = sum(each) if len(each) == len(targets) else None
     counted = [cost for model, cost in models.items() if model != "audit"]
     known = [cost for cost in counted if cost is not None]
     return Cost(models, sum(known) if len(known) == len(counted) else None)
@@ -217,12 +224,27 @@ def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _calls(results: Iterable[Result]) -> dict[Model, Tally]:
-    calls: dict[Model, Tally] = {}
-    for result in results:
-        for model, tally in result.solution.calls.items():
-            calls[model] = calls.get(model, Tally()) + tally
+def _added(each: Iterable[Mapping[Name, Tally]]) -> dict[Name, Tally]:
+    calls: dict[Name, Tally] = {}
+    for one in each:
+        for name, tally in one.items():
+            calls[name] = calls.get(name, Tally()) + tally
     return calls
+
+
+def _targets(
+    results: Sequence[Result], steps: Sequence[StepRecord], prices: Mapping[str, PriceTable]
+) -> dict[str, TargetFigures]:
+    calls = _added(result.solution.targets for result in results)
+    kept = {name: [step for step in steps if step.kept.target == name] for name in calls}
+    return {
+        name: TargetFigures(
+            calls=ModelCalls(tally.requests, tally.failed, tally.cancelled),
+            tokens=_tokens("target", tally, kept[name]),
+            cost=_priced(tally, prices.get(f"targets.{name}")),
+        )
+        for name, tally in sorted(calls.items())
+    }
 
 
 def _kept_tokens(steps: Iterable[StepRecord], author: Role) -> int:
@@ -241,44 +263,16 @@ def _tokens(model: Model, tally: Tally, steps: Iterable[StepRecord]) -> ModelTok
     )
 
 
-def _verified(rewritten: Sequence[Candidate]) -> Verified:
-    """Of what the target wrote in the place of rejected drafts."""
-    shown = [(candidate, candidate.agreement) for candidate in rewritten if candidate.agreement is not None]
-    tokens = sum(candidate.usage.completion_tokens for candidate, _ in shown)
-    agreed = sum(agreement.agreed for _, agreement in shown)
-    return Verified(
-        shown=len(shown),
-        whole=sum(agreement.agreed >= candidate.usage.completion_tokens - 1 for candidate, agreement in shown),
-        proposed=sum(agreement.proposed for _, agreement in shown),
-        agreed=agreed,
-        tokens=tokens,
-        break_even=_break_even(
-            [candidate for candidate in rewritten if candidate.agreement is None],
-            len(shown),
-            tokens - agreed,
-            sum(candidate.seconds for candidate, _ in shown),
-        ),
-    )
-
-
-def _break_even(plain: Sequence[Candidate], shown: int, written: int, seconds: float) -> float | None:
-    """What checking a draft costs, in tokens: the seconds of the ``shown`` steps that the tokens ``written`` for them
-    do not explain, at the pace of the ``plain`` ones.
-    """
-    tokens, taken = sum(one.usage.completion_tokens for one in plain), sum(one.seconds for one in plain)
-    if not shown or not tokens or not taken:
-        return None
-    return round((seconds * tokens / taken - written) / shown, 2)
-
-
 def _waste(steps: Iterable[StepRecord]) -> Waste:
     """Over the steps whose draft and target the PRM both scored, in the run or in an audit."""
     improved: list[bool] = []
     for step in steps:
         if step.audit is not None:
             improved.append(step.audit.improved)
-        elif step.draft and step.targets and step.targets[0].score is not None and step.draft.score is not None:
-            improved.append(step.targets[0].score > step.draft.score)
+        elif step.draft and step.draft.score is not None and step.targets:
+            target = best_target(step.targets).score
+            if target is not None:
+                improved.append(target > step.draft.score)
     return Waste(judged=len(improved), share=_ratio(improved.count(False), len(improved)))
 
 

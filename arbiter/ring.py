@@ -12,13 +12,13 @@ from actors.actor import Actor, Posts
 from actors.assembler import Assembler
 from actors.calls import Calls
 from actors.contexts import first_context
-from actors.controllers import LookaheadControl, Verify, VerifyControl
+from actors.controllers import LookaheadControl, Verify
 from actors.docket import Docket
 from actors.drafter import Drafter
 from actors.escalator import Escalator
 from actors.journal import NoJournal
 from actors.later import Later
-from actors.policies import called_models
+from actors.policies import called_models, targets_of
 from actors.router import Router
 from actors.supervision import services
 from actors.verifier import Verifier
@@ -40,19 +40,29 @@ Watch = Callable[[StepRecord], None]
 
 
 class Models(msgspec.Struct, frozen=True):
-    """The models of a ring; a policy can be used if the models that it calls are there."""
+    """The models of a ring; a policy can be used if the models that it calls are there.
+
+    ``targets`` are those of policies that know several, by name.
+    """
 
     draft: Seat[Generator] | None = None
     target: Seat[Generator] | None = None
     scorers: Mapping[Scale, Seat[Scorer]] = {}
+    targets: Mapping[str, Seat[Generator]] = {}
 
     def require(self, policy: Policy, audit: float = 0.0) -> None:
         """Raises ``ConfigError`` naming the first model that ``policy``, or its audit, calls and that is not there."""
         there = {"draft": self.draft, "target": self.target, **self.scorers}
+        names = targets_of(policy)
         for model in called_models(policy, audit):
-            if there.get(model) is None:
+            if there.get(model) is None and not (model == "target" and names):
                 raise ConfigError(
                     f"the run calls the {model} model, and none is configured: add a table [models.{model}]"
+                )
+        for name in names:
+            if name not in self.targets:
+                raise ConfigError(
+                    f"the run calls the target {name!r}, and it is not there: add a table [models.targets.{name}]"
                 )
 
 
@@ -141,13 +151,13 @@ async def open_ring(
         actors: list[Actor[Any]] = [
             Assembler(assembler_inbox, posts, docket, journal, ring.answer, ring.chosen),
             Verifier(verifier_inbox, posts, docket, calls, models.scorers),
-            Router(router_inbox, posts, docket),
+            Router(router_inbox, posts, docket, journal),
         ]
         if models.draft:
             control = LookaheadControl(lookahead)
             actors.append(Drafter(drafter_inbox, posts, docket, calls, journal, models.draft, control, salvage))
-        if models.target:
-            actors.append(Escalator(escalator_inbox, posts, docket, calls, models.target, VerifyControl(verify)))
+        if models.target or models.targets:
+            actors.append(Escalator(escalator_inbox, posts, docket, calls, models.target, models.targets, verify))
         async with services() as tasks:
             for actor in actors:
                 await tasks.start(actor.run)

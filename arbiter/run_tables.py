@@ -9,7 +9,10 @@ from arbiter.model_tables import Count, Table
 from protocols.errors import ConfigError
 from protocols.events import Detail
 
-RunType = Literal["rsd", "oracle", "router", "generate", "draft", "target", "random"]
+RunType = Literal["rsd", "oracle", "router", "generate", "draft", "target", "random", "confidence", "judge"]
+BUDGETED: tuple[RunType, ...] = ("router", "rsd", "confidence", "judge")
+"""The run types whose threshold a budget can move."""
+
 Level = Literal["off", "debug", "info", "warning"]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
@@ -18,13 +21,16 @@ class Thresholds(Table, frozen=True):
     """The one knob of each run type that has one, each on a scale of its own; ``--threshold`` sets the run's.
 
     ``rsd``: keep the draft iff h ≥ τ. ``router``: keep the draft iff ŷ ≤ τ. ``oracle``: keep the target iff
-    Δ > τ. ``random``: the probability of escalating a step.
+    Δ > τ. ``random``: the probability of escalating a step. ``confidence``: keep the draft iff its confidence ≥ τ.
+    ``judge``: keep the draft iff the judge's rating ≥ τ.
     """
 
     rsd: Share = 0.7
     router: Share = 0.5
     oracle: Annotated[float, msgspec.Meta(ge=-1, le=1)] = 0.0
     random: Share = 0.5
+    confidence: Share = 0.8
+    judge: Share = 0.7
 
 
 class SamplingTable(Table, frozen=True):

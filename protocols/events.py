@@ -75,11 +75,15 @@ class DraftStep(Payload, frozen=True, tag="draft_step"):
 
 
 class EscalateStep(Payload, frozen=True, tag="escalate_step"):
-    """The target is to write a step; ``rejects`` says that a policy rejected the draft's."""
+    """The target is to write a step; ``rejects`` says that a policy rejected the draft's, ``target`` which of several
+    targets it chose. ``threshold`` is where it stood at the decision, where a budget moves it.
+    """
 
     context: str
     max_tokens: int
     rejects: bool = False
+    target: str = ""
+    threshold: float | None = None
 
 
 class StepDrafted(Payload, frozen=True, tag="step_drafted"):
@@ -97,9 +101,10 @@ class StepScored(Payload, frozen=True, tag="step_scored"):
 
 
 class StepChosen(Payload, frozen=True, tag="step_chosen"):
-    """The policy keeps a candidate."""
+    """The policy keeps a candidate; ``threshold`` as in ``EscalateStep``."""
 
     verdict: Verdict
+    threshold: float | None = None
 
 
 class AuditStep(Payload, frozen=True, tag="audit_step"):
@@ -119,17 +124,21 @@ class StepFailed(Payload, frozen=True, tag="step_failed"):
 
 
 class Asked(Payload, frozen=True, tag="asked"):
-    """A request goes to a model; ``index`` tells those of one message apart: target samples, or candidates."""
+    """A request goes to a model; ``index`` tells those of one message apart: target samples, or candidates.
+
+    ``target`` names the target, where the policy knows several: their samples are counted on, target by target.
+    """
 
     model: Model
     index: int = 0
+    target: str = ""
 
 
 class Generated(Payload, frozen=True, tag="generated"):
     """A model's step, and the seconds that its request took.
 
-    ``agreement`` is there if it was shown a rejected draft. Of a ``stored`` answer the seconds are those of the request
-    that brought it, in another run.
+    ``agreement`` is there if it was shown a rejected draft, ``confidence`` if it was asked for. Of a ``stored`` answer
+    the seconds are those of the request that brought it, in another run.
     """
 
     text: str
@@ -139,6 +148,7 @@ class Generated(Payload, frozen=True, tag="generated"):
     overhead: Usage | None = None
     agreement: Agreement | None = None
     stored: bool = False
+    confidence: float | None = None
 
     @property
     def cost(self) -> Usage:
@@ -156,12 +166,16 @@ class Predrafted(Payload, frozen=True, tag="predrafted"):
 
 
 class Scored(Payload, frozen=True, tag="scored"):
-    """A score in [0, 1], and the seconds that its request took; ``stored`` as in ``Generated``."""
+    """A score in [0, 1], and the seconds that its request took; ``stored`` as in ``Generated``.
+
+    ``estimates`` are a router's for each of several targets.
+    """
 
     value: float
     usage: Usage
     seconds: float
     stored: bool = False
+    estimates: tuple[float, ...] = ()
 
     @property
     def cost(self) -> Usage:

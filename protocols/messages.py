@@ -52,6 +52,12 @@ class Context(msgspec.Struct, frozen=True):
     max_tokens: int
     kept_tokens: int = 0
 
+    @property
+    def place(self) -> str:
+        """What the ids of its messages begin with."""
+        sample = f"#{self.task.sample}" if self.task.sample else ""
+        return f"{self.task.id}/{self.step}{sample}"
+
 
 class Message(msgspec.Struct, frozen=True, tag_field="kind"):
     """Base of all messages; ``cause`` is the id of the message that led to this one."""
@@ -61,9 +67,7 @@ class Message(msgspec.Struct, frozen=True, tag_field="kind"):
 
     @property
     def id(self) -> str:
-        task = self.context.task
-        step = f"{self.context.step}#{task.sample}" if task.sample else f"{self.context.step}"
-        return f"{task.id}/{step}/{self.__struct_config__.tag}"
+        return f"{self.context.place}/{self.__struct_config__.tag}"
 
 
 class StartProblem(Message, frozen=True, tag="start_problem"):
@@ -75,9 +79,15 @@ class DraftStep(Message, frozen=True, tag="draft_step"):
 
 
 class EscalateStep(Message, frozen=True, tag="escalate_step"):
-    """To the Escalator: write a step; ``draft`` is the rejected one, None where none was tried before."""
+    """To the Escalator: write a step; ``draft`` is the rejected one, None where none was tried before.
+
+    ``target`` is the name of the target that is to replace it, where the policy knows several; ``threshold`` is where
+    it stood at the decision, where a budget moves it.
+    """
 
     draft: Candidate | None = None
+    target: str = ""
+    threshold: float | None = None
 
 
 class StepDrafted(Message, frozen=True, tag="step_drafted"):
@@ -104,11 +114,12 @@ class StepScored(Message, frozen=True, tag="step_scored"):
 
 
 class StepChosen(Message, frozen=True, tag="step_chosen"):
-    """From the Router to the Assembler: a candidate that is there is kept."""
+    """From the Router to the Assembler: a candidate that is there is kept. ``threshold`` as in ``EscalateStep``."""
 
     verdict: Verdict
     draft: Candidate | None
     targets: tuple[Candidate, ...] = ()
+    threshold: float | None = None
 
 
 class AuditStep(Message, frozen=True, tag="audit_step"):

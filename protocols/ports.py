@@ -9,7 +9,7 @@ import msgspec
 
 from protocols.errors import ConfigError
 from protocols.events import CallFailed, Entry, Generated, Scored
-from protocols.records import Agreement, Candidate, Ending, Record, Role, Scale, Transcript, Usage, Verdict
+from protocols.records import Agreement, Candidate, Ending, Measure, Record, Role, Scale, Transcript, Usage, Verdict
 
 
 class Proposal(Record, frozen=True):
@@ -22,6 +22,8 @@ class Proposal(Record, frozen=True):
 class GenerationRequest(Record, frozen=True):
     """One step to write: the context, where to stop, and how to sample.
 
+    ``confidence`` is how the model's confidence in the step is to be measured; None: it is not wanted. ``target`` names
+    the target that is asked, where the policy knows several.
     ``seed`` decides the sampling noise above temperature 0; equal requests with equal seeds have equal
     answers. ``problem``, ``step``, ``sample`` and ``call`` say whose request it is and do not change the answer;
     ``call`` is the request's id in the log. Nor do these change it: a ``proposal``, given at temperature 0 alone, may
@@ -42,6 +44,8 @@ class GenerationRequest(Record, frozen=True):
     call: str = ""
     proposal: Proposal | None = None
     ahead: bool = False
+    confidence: Measure | None = None
+    target: str = ""
 
 
 class Generation(Record, frozen=True):
@@ -49,8 +53,9 @@ class Generation(Record, frozen=True):
 
     ``usage`` counts all tokens of the text, those agreed on among them. ``overhead`` is what the answer cost beside
     them: a proposal's tokens that were read for nothing, requests that only found out why it had stopped.
-    ``agreement`` is there if the request's proposal was read. ``seconds`` is for an answer that was kept from before:
-    what it took then; or, if it is ``fresh``, what it took now without waiting in a queue of the port's own.
+    ``agreement`` is there if the request's proposal was read, ``confidence`` in (0, 1] if it was asked for.
+    ``seconds`` is for an answer that was kept from before: what it took then; or, if it is ``fresh``, what it took now
+    without waiting in a queue of the port's own.
     """
 
     text: str
@@ -60,6 +65,7 @@ class Generation(Record, frozen=True):
     agreement: Agreement | None = None
     seconds: float | None = None
     fresh: bool = False
+    confidence: float | None = None
 
 
 class ScoreRequest(Record, frozen=True):
@@ -78,6 +84,7 @@ class ScoreRequest(Record, frozen=True):
 class Score(Record, frozen=True):
     """A value in [0, 1] on the scale of the request, and the tokens that were read for it.
 
+    ``estimates`` are a router's for each of several targets, in their order; ``value`` is the largest of them.
     ``seconds`` and ``fresh`` are as in ``Generation``.
     """
 
@@ -85,6 +92,7 @@ class Score(Record, frozen=True):
     usage: Usage
     seconds: float | None = None
     fresh: bool = False
+    estimates: tuple[float, ...] = ()
 
 
 @runtime_checkable
@@ -154,10 +162,12 @@ class Policy(Protocol):
 class Journal(Protocol):
     """Where the actors write what happens, and where an earlier session's answers are found again.
 
-    If it is not ``kept``, nothing need be written into it.
+    If it is not ``kept``, nothing need be written into it. ``threshold`` is where an earlier session has left a
+    threshold that a budget moves; None if there is none.
     """
 
     kept: bool
+    threshold: float | None
 
     async def write(self, entry: Entry) -> None:
         """Hand over an entry; waits for room. What it tells may be used once this returns.
@@ -172,6 +182,10 @@ class Journal(Protocol):
 
     def recall(self, call: str) -> Generated | Scored | CallFailed | None:
         """The recorded outcome of the call of this id, which is then not made again; None where there is none."""
+        ...
+
+    def decided(self, place: str) -> float | None:
+        """The moved threshold by which the step at ``place`` was decided when it was recorded; None if it was not."""
         ...
 
     def spent(self, start: str) -> float:

@@ -10,11 +10,19 @@ from protocols.errors import ConfigError
 Role = Literal["draft", "target"]
 """Who writes a step: the draft model (``Model 0`` in the router's eyes) or the target model (``Model 1``)."""
 
-Scale = Literal["prm", "router"]
-"""What a score means: ``prm`` is the process reward h(x, z), ``router`` is ŷ = P(Δ > 0 given x, z_d)."""
+Scale = Literal["prm", "router", "judge"]
+"""What a score means: ``prm`` is the process reward h(x, z), ``router`` is ŷ = P(Δ > 0 given x, z_d), ``judge`` the
+digit with which a language model rates a step, as a share of 9."""
 
-Model = Literal["draft", "target", "prm", "router", "audit"]
+Model = Literal["draft", "target", "prm", "router", "judge", "audit"]
 """Whom a request goes to; ``audit`` counts apart the PRM's calls that serve the report and not the run."""
+
+Measure = Literal["mean", "first"]
+"""How a model's confidence in its own step is measured, in (0, 1], by its probabilities at temperature 1.
+
+``mean`` is the geometric mean of those of the step's tokens; ``first`` is exp(−H), H the entropy in nats of the
+distribution of its first token.
+"""
 
 Ending = Literal["separator", "end", "limit"]
 """Why a generation stopped: at the step separator, at the end of the answer, or at its token limit."""
@@ -122,17 +130,23 @@ class Agreement(Record, frozen=True):
 
 
 class Rating(Record, frozen=True):
-    """A score in [0, 1] on the scale that the policy asked for; what it cost in tokens read and in seconds."""
+    """A score in [0, 1] on the scale that the policy asked for; what it cost in tokens read and in seconds.
+
+    ``estimates`` are a router's for each of several targets, in their order; ``value`` is the largest of them.
+    """
 
     value: float
     usage: Usage
     seconds: float
+    estimates: tuple[float, ...] = ()
 
 
 class Candidate(Record, frozen=True):
     """A step that a model proposed for a context; ``seconds`` is the time that its request took.
 
     ``agreement`` is there if the target was shown a rejected draft to check, in place of writing it all.
+    ``confidence`` in (0, 1] is the model's own in its step; None if nobody asked for it. ``target`` is the name of the
+    target that wrote it, where the policy knows several.
     """
 
     author: Role
@@ -143,6 +157,8 @@ class Candidate(Record, frozen=True):
     sample: int = 0
     rating: Rating | None = None
     agreement: Agreement | None = None
+    confidence: float | None = None
+    target: str = ""
 
     @property
     def score(self) -> float | None:
@@ -158,6 +174,13 @@ class Audit(Record, frozen=True):
     @property
     def improved(self) -> bool:
         return self.target > self.draft
+
+
+class Target(Record, frozen=True):
+    """One of several target models: its name, and what a step of it costs, relative to the others."""
+
+    name: str
+    cost: float = 1.0
 
 
 class StepRecord(Record, frozen=True):
@@ -227,7 +250,8 @@ class Solution(Record, frozen=True):
 
     ``sample`` is the number of the decoding, from 0, where a problem is decoded several times.
     ``error`` is set exactly if ``finish`` is ``failed``. ``calls`` counts every request made for the
-    problem, by model, those for steps that were never kept included.
+    problem, by model, those for steps that were never kept included; ``targets`` those to the target by their names,
+    where the policy knows several.
     """
 
     problem: str
@@ -239,6 +263,7 @@ class Solution(Record, frozen=True):
     error: str | None = None
     sample: int = 0
     predrafts: Predrafts = Predrafts()
+    targets: dict[str, Tally] = {}
 
     def text(self, separator: str) -> str:
         """The whole answer: the kept steps with the separator between them."""

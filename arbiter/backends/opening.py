@@ -1,27 +1,35 @@
 """From the configuration's model tables to the seats of a ring."""
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import TypeVar, get_args
 
 import anyio.to_thread
 
-from actors.policies import called_models
-from arbiter.backends.in_process.opening import open_local_generator, open_local_scorer
+from arbiter.backends.in_process.opening import open_local_generator, open_local_judge, open_local_scorer
+from arbiter.backends.judging import JudgePrompt, judge_prompt
 from arbiter.backends.prompts import PromptTemplate, prompt_template
-from arbiter.backends.served.opening import open_served_generator, open_served_scorer
+from arbiter.backends.served.opening import open_served_generator, open_served_judge, open_served_scorer
 from arbiter.config import Config
 from arbiter.model_tables import AnyModelTable, InProcess
 from arbiter.ring import Models
 from protocols.errors import ConfigError
 from protocols.ports import Generator, Scorer, Seat
-from protocols.records import Model, Role, Scale
+from protocols.records import Scale
+
+_TARGETS = "targets."
+_SCALES: dict[str, Scale] = {scale: scale for scale in get_args(Scale)}
+Prompt = TypeVar("Prompt", JudgePrompt, PromptTemplate)
 
 
-def required_tables(config: Config) -> dict[Model, AnyModelTable]:
-    """The tables of the models that the configured run may call. Raises ``ConfigError`` if one is missing."""
-    tables: dict[Model, AnyModelTable] = {}
-    for name in called_models(config.policy(), config.audit):
-        table = getattr(config.models, name)
+def required_tables(config: Config) -> dict[str, AnyModelTable]:
+    """The tables of the models that the configured run may call, by their keys behind ``models.``.
+
+    Raises ``ConfigError`` if one is missing.
+    """
+    tables: dict[str, AnyModelTable] = {}
+    for name, table in config.called_tables().items():
         if table is None:
             raise ConfigError(
                 f"the run type {config.run_type!r} calls the {name} model, and none is configured: "
@@ -43,23 +51,32 @@ async def open_models(config: Config) -> AsyncGenerator[Models]:
 
 
 @asynccontextmanager
-async def open_tables(tables: Mapping[Model, AnyModelTable], threads: int | None) -> AsyncGenerator[Models]:
-    """The models of these tables; raises as ``open_models``."""
-    writers: dict[Role, Seat[Generator]] = {}
+async def open_tables(tables: Mapping[str, AnyModelTable], threads: int | None) -> AsyncGenerator[Models]:
+    """The models of these tables, by their keys behind ``models.``; raises as ``open_models``.
+
+    The first of several targets is the target of those who know one.
+    """
+    writers: dict[str, Seat[Generator]] = {}
+    targets: dict[str, Seat[Generator]] = {}
     scorers: dict[Scale, Seat[Scorer]] = {}
+    heads = max(1, sum(name.startswith(_TARGETS) for name in tables))
     async with AsyncExitStack() as stack:
         for name, table in tables.items():
-            if name == "draft" or name == "target":
+            if name in _SCALES:
+                scale = _SCALES[name]
+                scorer = await stack.enter_async_context(open_scorer(scale, table, threads, heads))
+                scorers[scale] = Seat[Scorer](scorer, table.in_flight)
+            else:
                 generator = await stack.enter_async_context(open_generator(name, table, threads))
-                writers[name] = Seat[Generator](generator, table.in_flight, table.annotate)
-            elif name != "audit":
-                scorer = await stack.enter_async_context(open_scorer(name, table, threads))
-                scorers[name] = Seat[Scorer](scorer, table.in_flight)
-        yield Models(draft=writers.get("draft"), target=writers.get("target"), scorers=scorers)
+                of_many = name.startswith(_TARGETS)
+                seats, key = (targets, name.removeprefix(_TARGETS)) if of_many else (writers, name)
+                seats[key] = Seat[Generator](generator, table.in_flight, table.annotate)
+        target = writers.get("target") or next(iter(targets.values()), None)
+        yield Models(writers.get("draft"), target, scorers, targets)
 
 
 @asynccontextmanager
-async def open_generator(name: Role, table: AnyModelTable, threads: int | None) -> AsyncGenerator[Generator]:
+async def open_generator(name: str, table: AnyModelTable, threads: int | None) -> AsyncGenerator[Generator]:
     """The model of the table ``[models.name]`` that writes steps; raises as ``open_models``."""
     template = await _template(name, table)
     if isinstance(table, InProcess):
@@ -71,20 +88,41 @@ async def open_generator(name: Role, table: AnyModelTable, threads: int | None) 
 
 
 @asynccontextmanager
-async def open_scorer(name: Scale, table: AnyModelTable, threads: int | None) -> AsyncGenerator[Scorer]:
-    """The model of the table ``[models.name]`` that scores steps; raises as ``open_models``."""
+async def open_scorer(
+    name: Scale, table: AnyModelTable, threads: int | None, targets: int = 1
+) -> AsyncGenerator[Scorer]:
+    """The model of the table ``[models.name]`` that scores steps; raises as ``open_models``.
+
+    Of so many ``targets`` a router makes an estimate for each.
+    """
+    if name == "judge":
+        async with await _judge(table, threads) as judge:
+            yield judge
+        return
     template = await _template(name, table)
     if isinstance(table, InProcess):
-        opening = open_local_scorer(table, template, threads)
+        opening = open_local_scorer(table, template, threads, targets if name == "router" else 1)
     else:
-        opening = open_served_scorer(name, table, template)
+        opening = open_served_scorer(name, table, template, targets if name == "router" else 1)
     async with opening as scorer:
         yield scorer
 
 
-async def _template(name: Model, table: AnyModelTable) -> PromptTemplate:
+async def _judge(table: AnyModelTable, threads: int | None) -> AbstractAsyncContextManager[Scorer]:
+    prompt: JudgePrompt = await _read("judge", partial(judge_prompt, table.prompt, table.tokenizer or table.model))
+    if isinstance(table, InProcess):
+        return open_local_judge(table, prompt, threads)
+    return open_served_judge(table, prompt)
+
+
+async def _template(name: str, table: AnyModelTable) -> PromptTemplate:
     tokenizer = table.tokenizer or table.model
+    return await _read(name, partial(prompt_template, table.prompt, table.annotate, tokenizer))
+
+
+async def _read(name: str, read: Callable[[], Prompt]) -> Prompt:
+    """What ``read`` gives, which may read files, in a thread; its error names the table."""
     try:
-        return await anyio.to_thread.run_sync(prompt_template, table.prompt, table.annotate, tokenizer)
+        return await anyio.to_thread.run_sync(read)
     except ConfigError as error:
         raise ConfigError(f"models.{name}: {error}") from error

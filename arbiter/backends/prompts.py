@@ -88,15 +88,18 @@ def prompt_template(prompt: str, annotate: bool, tokenizer: str) -> PromptTempla
     ``chat`` reads the chat template of ``tokenizer`` (a folder or a hub name; needs transformers). Raises
     ``ConfigError`` if it is neither, or ``tokenizer`` has no template.
     """
-    text = _chat_template(tokenizer) if prompt == CHAT else TEMPLATES.get(prompt, prompt)
+    text = chat_turn(tokenizer, f"{QUESTION}\n\n{_BOXED}") if prompt == CHAT else TEMPLATES.get(prompt, prompt)
     return PromptTemplate(text, annotate)
 
 
-def _chat_template(name: str) -> str:
-    """One turn of a user who asks the question; the answer comes next."""
+def chat_turn(name: str, asked: str) -> str:
+    """One turn of a user who says what is ``asked``, by the tokenizer ``name``; the answer comes next.
+
+    Raises ``ConfigError`` if the tokenizer cannot be read, or has no chat template.
+    """
     instead = f"name a template: {', '.join(TEMPLATES)}"
     tokenizer = read_tokenizer(name, f'prompt = "{CHAT}"', instead)
-    turn = [{"role": "user", "content": f"{QUESTION}\n\n{_BOXED}"}]
+    turn = [{"role": "user", "content": asked}]
     try:
         text: str = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
     except Exception as error:  # whatever a template makes of it

@@ -58,13 +58,15 @@ class ScriptedGenerator(_Scripted):
 
 
 class ScriptedScorer(_Scripted):
-    """Scores with ``script(request)``."""
+    """Scores with ``script(request)``: a value, or one for each of several targets."""
 
-    def __init__(self, script: Callable[[ScoreRequest], float], seconds: Seconds = 0.0) -> None:
+    def __init__(self, script: Callable[[ScoreRequest], float | tuple[float, ...]], seconds: Seconds = 0.0) -> None:
         super().__init__(seconds)
         self._script = script
 
     async def score(self, request: ScoreRequest) -> Score:
         with self._counted():
             await self._take_time(request)
-            return Score(value=self._script(request), usage=Usage(prompt_tokens=len(request.candidate.split())))
+            made = self._script(request)
+        usage = Usage(prompt_tokens=len(request.candidate.split()))
+        return Score(max(made), usage, estimates=made) if isinstance(made, tuple) else Score(made, usage)

@@ -20,12 +20,13 @@ class PolicyOverrides:
 
     run_type: RunType | None = None
     """Who is asked, and which step is kept: `router` escalates where the learned router expects the target to write a
-    better step, `rsd` where the draft's process reward is low, `random` by chance; `oracle` and `generate` ask both
+    better step, `rsd` where the draft's process reward is low, `confidence` where the draft model was unsure, `judge`
+    where a language model rates the draft low, `random` by chance; `oracle` and `generate` ask both
     models at every step; `draft` and `target` are one model alone."""
 
     threshold: float | None = None
     """The knob of the run type, on its own scale: a lower one escalates more for `router` and `oracle`, less for
-    `rsd`; for `random` it is the probability of escalating."""
+    `rsd`, `confidence` and `judge`; for `random` it is the probability of escalating."""
 
     temperature: float | None = None
     """How freely the models choose their tokens; 0 always takes the likeliest."""
@@ -75,6 +76,10 @@ class Overrides(PolicyOverrides):
     """Decode each problem so many times, and report mean accuracy, pass@k and the majority's answer; needs a
     temperature above 0."""
 
+    budget: float | None = None
+    """The share of drafted steps (0 to 1) that may be escalated, for `router`, `rsd`, `confidence` and `judge`: their
+    threshold is moved to hold it, so that results depend on the order in which steps are decided."""
+
     audit: float | None = None
     """The share of escalations (0 to 1) whose two candidates the PRM scores for the report. Those calls are counted
     apart."""
@@ -83,6 +88,7 @@ class Overrides(PolicyOverrides):
         return given(
             run_type=self.run_type,
             audit=self.audit,
+            budget=self.budget,
             lookahead=self.lookahead,
             verify=self.verify,
             salvage=self.salvage,

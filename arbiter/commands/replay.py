@@ -25,7 +25,7 @@ from protocols.records import Model
 
 DIFFERS = 1
 _CAUSES = 12  # of a difference, the nearest ones
-_SERVERS: tuple[Model, ...] = ("draft", "target", "prm", "router")
+_SERVERS: tuple[Model, ...] = ("draft", "target", "prm", "router", "judge")
 
 
 @app.command(name="replay")

@@ -30,7 +30,7 @@ from protocols.records import Model
 
 Number = TypeVar("Number", int, float)
 _STATED = World()
-_MODELS: tuple[Model, ...] = ("draft", "target", "router", "prm")
+_MODELS: tuple[Model, ...] = ("draft", "target", "router", "prm", "judge")
 
 
 @Parameter(name="*")
@@ -53,6 +53,9 @@ class HardwareOptions:
 
     prm: str = "PRM-1.5B"
     """The process reward model, as `--draft`."""
+
+    judge: str = "7B"
+    """The judge, as `--draft`."""
 
     running: int = 64
     """How many sequences a server decodes together."""

@@ -58,7 +58,7 @@ def _run(run: Run, first: Event, last: float) -> Json:
     identity = run.started.identity
     models = {
         name: identity[f"models.{name}.model"]
-        for name in ("draft", "target", "prm", "router")
+        for name in ("draft", "target", "prm", "router", "judge")
         if f"models.{name}.model" in identity
     }
     return {

@@ -5,12 +5,14 @@ from pathlib import Path
 
 from arbiter.log.history import Key, ProblemHistory
 from arbiter.log.reading import LogFile
-from protocols.events import Event, Graded, ProblemEnded, RunStarted, StartProblem
+from protocols.events import EscalateStep, Event, Graded, ProblemEnded, RunStarted, StartProblem, StepChosen
 from protocols.records import Solution
 
 
 class Earlier:
     """Read from a log: finished problems and their grades, and the problems left open. Of a new run, empty.
+
+    ``threshold`` is where a budget has left it.
 
     Raises ``RunError`` naming the line if the log is damaged elsewhere than at its end.
     """
@@ -21,6 +23,7 @@ class Earlier:
         self.run = secrets.token_hex(4)
         self.seq = 0
         self.mono = 0.0
+        self.threshold: float | None = None
         self.solutions: dict[Key, Solution] = {}
         self.grades: dict[Key, Graded] = {}
         self.unfinished: dict[Key, ProblemHistory] = {}
@@ -42,6 +45,8 @@ class Earlier:
 
     def _add(self, event: Event) -> None:
         self.run, self.seq, self.mono = event.run, event.seq + 1, event.mono
+        if isinstance(event.payload, StepChosen | EscalateStep) and event.payload.threshold is not None:
+            self.threshold = event.payload.threshold
         key = event.problem or "", event.sample
         match event.payload:
             case RunStarted():

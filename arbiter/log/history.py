@@ -8,7 +8,7 @@ from actors.router import same_score_for_same_text
 from protocols import events
 from protocols.errors import RunError
 from protocols.events import Event
-from protocols.records import Audit, Candidate, Model, Predrafts, Rating, Role, Solution, StepRecord, Tally
+from protocols.records import Audit, Candidate, Model, Predrafts, Rating, Role, Scale, Solution, StepRecord, Tally
 
 Key = tuple[str, int]
 """A problem's id, and the number of its decoding."""
@@ -119,7 +119,17 @@ class ProblemHistory:
             error=self.end.error,
             sample=self.key[1],
             predrafts=self.predrafts(),
+            targets=self.target_tallies(),
         )
+
+    def thresholds(self) -> dict[str, float]:
+        """Where a budget had moved the threshold, by the place of each step that was decided by it."""
+        decided = ((event, event.payload) for event in self.messages.values())
+        return {
+            event.id.removesuffix(f"/{event.kind}"): payload.threshold
+            for event, payload in decided
+            if isinstance(payload, events.StepChosen | events.EscalateStep) and payload.threshold is not None
+        }
 
     def answers(self) -> dict[str, CallHistory]:
         """All requests by their ids, and by the id that a draft written ahead would have had in its turn."""
@@ -139,15 +149,24 @@ class ProblemHistory:
         """Requests by model; those without an outcome as cancelled."""
         tallies: dict[Model, Tally] = {}
         for call in self.calls.values():
-            match call.outcome:
-                case events.Generated() | events.Scored() as answer:
-                    tally = Tally(requests=1, usage=answer.cost)
-                case events.CallFailed():
-                    tally = Tally(requests=1, failed=1)
-                case _:
-                    tally = Tally(requests=1, cancelled=1)
-            tallies[call.model] = tallies.get(call.model, Tally()) + tally
+            tallies[call.model] = tallies.get(call.model, Tally()) + _tally(call)
         return tallies
+
+    def target_tallies(self) -> dict[str, Tally]:
+        """Of these the requests to targets that have names, by these."""
+        tallies: dict[str, Tally] = {}
+        for call in self.calls.values():
+            if name := self.target_of(call):
+                tallies[name] = tallies.get(name, Tally()) + _tally(call)
+        return tallies
+
+    def target_of(self, call: CallHistory) -> str:
+        """The name of the target that was asked, where the policy knew several; else empty."""
+        asked = call.asked and call.asked.payload
+        if isinstance(asked, events.Asked):
+            return asked.target
+        message = self.messages.get(call.id.rsplit("/", 2)[0])  # all that a log of decisions has
+        return message.payload.target if message and isinstance(message.payload, events.EscalateStep) else ""
 
     def _record(self, message: Event, place: str) -> StepRecord:
         draft, targets = self._candidate(place, "draft", 0), self._targets(place)
@@ -187,17 +206,29 @@ class ProblemHistory:
 
     def _candidate(self, place: str, author: Role, index: int) -> Candidate | None:
         asked = "draft_step" if author == "draft" else "escalate_step"
-        made = self._outcome(f"{place}/{asked}/{author}/{index}")
+        name = f"{place}/{asked}/{author}/{index}"
+        made = self._outcome(name)
         if not isinstance(made, events.Generated):
             return None
         rating = self._rating(place, "step_drafted" if author == "draft" else "step_regenerated", index)
-        return Candidate(author, made.text, made.ending, made.usage, made.seconds, index, rating, made.agreement)
+        return Candidate(
+            author,
+            made.text,
+            made.ending,
+            made.usage,
+            made.seconds,
+            index % self.task.sampling.target_samples,
+            rating,
+            made.agreement,
+            made.confidence,
+            self.target_of(self.calls[name]) if author == "target" else "",
+        )
 
     def _rating(self, place: str, message: str, index: int) -> Rating | None:
-        for scale in ("prm", "router"):
+        for scale in get_args(Scale):
             score = self._outcome(f"{place}/{message}/{scale}/{index}")
             if isinstance(score, events.Scored):
-                return Rating(score.value, score.usage, score.seconds)
+                return Rating(score.value, score.usage, score.seconds, score.estimates)
         return None
 
     def _audit(self, place: str) -> Audit | None:
@@ -209,6 +240,16 @@ class ProblemHistory:
     def _outcome(self, call: str) -> events.Outcome | None:
         name = _written_as(self.reused[call]) if call in self.reused else call
         return self.calls[name].outcome if name in self.calls else None
+
+
+def _tally(call: CallHistory) -> Tally:
+    match call.outcome:
+        case events.Generated() | events.Scored() as answer:
+            return Tally(requests=1, usage=answer.cost)
+        case events.CallFailed():
+            return Tally(requests=1, failed=1)
+        case _:
+            return Tally(requests=1, cancelled=1)
 
 
 def _written_as(event: Event) -> str:

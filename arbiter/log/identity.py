@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
-from actors.policies import called_models
+from actors.policies import targets_of
 from arbiter.config import Config
 from arbiter.data import Problem
 
@@ -32,6 +32,9 @@ OPERATIONAL = (
 """Patterns of the keys that may be changed when a run is resumed; ``docs/log.md`` tells why, key by key."""
 
 
+_LATER = (".cost", "budget")
+"""Keys that logs of earlier versions do not have; left out while they are not set, so that those can be continued."""
+
 SHARED = {"answers": "shared by arbiter sweep"}
 """What the identity of a run has beside its keys if its answers may be those of other runs (``docs/sweep.md``): its
 times were not measured, and it is not continued as a run of its own."""
@@ -40,12 +43,16 @@ times were not measured, and it is not continued as a run of its own."""
 def identity(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
     """The values that decide the results of a run, by their full keys.
 
-    Left out are operational keys, models that the run does not call, and thresholds of other run types. Problems are
-    named by their number and a digest, wherever they come from.
+    Left out are operational keys, models that the run does not call, and thresholds of other run types. ``confidence``
+    is the measure that the run asks for, and there if it asks for one. Problems are named by their number and a digest,
+    wherever they come from.
     """
-    called = {f"models.{name}." for name in called_models(config.policy(), config.audit)}
+    called, names = {f"models.{name}." for name in config.called_tables()}, list(targets_of(config.policy()))
+    keys = {key: value for key, value in flat(config).items() if _decides(key, config.run_type, called)}
     return {
-        **{key: value for key, value in flat(config).items() if _decides(key, config.run_type, called)},
+        **{key: value for key, value in keys.items() if value is not None or not key.endswith(_LATER)},
+        **({"models.targets": names} if names else {}),
+        **({} if config.measure is None else {"confidence": config.measure}),
         **_data(problems),
     }
 
@@ -91,7 +98,7 @@ def _decides(key: str, run_type: str, called: set[str]) -> bool:
         return any(key.startswith(model) for model in called) and not is_operational(key)
     if key.startswith("thresholds."):
         return key == f"thresholds.{run_type}"
-    return not key.startswith("data.") and not is_operational(key)
+    return key != "confidence" and not key.startswith("data.") and not is_operational(key)
 
 
 def _data(problems: Sequence[Problem]) -> dict[str, Any]:

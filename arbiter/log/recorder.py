@@ -44,6 +44,8 @@ class Recorder:
         self._messages: dict[str, Event] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._spent: dict[str, float] = {}
+        self._decided: dict[str, float] = {}
+        self.threshold = earlier.threshold
         self._left_its_log = anyio.Event()
         self._difference = ""
         if detail == "full":  # without its texts a problem can only be begun anew
@@ -75,6 +77,9 @@ class Recorder:
         outcome = self._outcomes.get(call)
         return None if isinstance(outcome, CallCancelled) else outcome
 
+    def decided(self, place: str) -> float | None:
+        return self._decided.get(place)
+
     def spent(self, start: str) -> float:
         return self._spent.get(start, 0.0)
 
@@ -93,6 +98,7 @@ class Recorder:
     def _remember(self) -> None:
         for problem in self.earlier.unfinished.values():
             self._messages.update(problem.messages)
+            self._decided.update(problem.thresholds())
             self._outcomes.update({name: call.outcome for name, call in problem.answers().items() if call.outcome})
             self._spent[problem.start.id] = self.earlier.mono - problem.start.mono
 

@@ -44,7 +44,7 @@ def step_times(problem: ProblemHistory, step: int) -> StepTimes | None:
             (call for call in calls if call.model != "audit"), lambda call: seconds_waited(problem, call)
         ),
         draft=round(taken("draft") + _waited_for_ahead(problem, step), 6),
-        score=taken("prm", "router"),
+        score=taken("prm", "router", "judge"),
         target=taken("target"),
     )
 

@@ -35,15 +35,18 @@ class CheckingJournal:
     """A ``Journal`` that compares with a log what it is told, and holds up whoever leaves it."""
 
     kept = True
+    threshold: float | None = None
 
     def __init__(self, detail: Detail) -> None:
         self._detail: Detail = detail
+        self._decided: dict[str, float] = {}
         self._comparisons: dict[Key, Comparison] = {}
         self._spent: dict[str, float] = {}
 
     def begin(self, problem: ProblemHistory) -> Comparison:
         """``problem`` starts now; what it does from now on is compared."""
         comparison = self._comparisons[problem.key] = Comparison(problem, self._detail)
+        self._decided.update(problem.thresholds())
         deadline = problem.task.limits.deadline
         if deadline is not None:
             self._spent[problem.start.id] = deadline - struck_after(problem)
@@ -53,6 +56,8 @@ class CheckingJournal:
         """The problem is over."""
         self._comparisons.pop(problem.key, None)
         self._spent.pop(problem.start.id, None)
+        for place in problem.thresholds():
+            self._decided.pop(place, None)
 
     async def write(self, entry: Entry) -> None:
         if not self._is_recorded(entry):
@@ -63,6 +68,9 @@ class CheckingJournal:
 
     def recall(self, call: str) -> None:
         """Nothing: each call is made, and answered when it was."""
+
+    def decided(self, place: str) -> float | None:
+        return self._decided.get(place)
 
     def spent(self, start: str) -> float:
         return self._spent.get(start, 0.0)

@@ -1,7 +1,7 @@
 """Models that answer what a log says they answered, wherever they are asked the same again."""
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import anyio
 
@@ -27,12 +27,21 @@ class Left(Record, frozen=True):
     model: Model
 
 
+class _Known(NamedTuple):
+    """A call, the steps that were ``before`` it, and of a writer's which target and measure were asked for."""
+
+    call: CallHistory
+    before: tuple[Step, ...]
+    target: str
+    measure: str | None
+
+
 class KnownAnswers:
     """All models of a recorded run, as far as it asked them. A call takes as long as it did, by ``speeds``."""
 
     def __init__(self, speeds: Speeds) -> None:
         self._speeds = speeds
-        self._calls: dict[str, tuple[CallHistory, tuple[Step, ...]]] = {}
+        self._calls: dict[str, _Known] = {}
         self.unanswered: set[str] = set()
 
     def add(self, problem: ProblemHistory) -> None:
@@ -42,25 +51,28 @@ class KnownAnswers:
         for name, call in problem.answers().items():
             asked = problem.reused.get(name, call.asked)
             if asked is not None and asked.step is not None and (name in problem.reused or not call.is_ahead):
-                self._calls[name] = call, steps[: given + asked.step]
+                measure = problem.task.policy.get("confidence") if call.model == "draft" else None
+                self._calls[name] = _Known(call, steps[: given + asked.step], problem.target_of(call), measure)
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """The recorded step. Raises ``RecordedError`` where the call had failed, ``BackendError`` if there is none."""
-        made = await self._answer(request.call, request.transcript, Generated)
+        known = self._calls.get(request.call)
+        if known and (known.target != request.target or request.confidence not in (None, known.measure)):
+            known = None  # another target, or another measure of the draft's confidence, was asked
+        made = await self._answer(request.call, known, request.transcript, Generated)
         return as_generation(made)
 
     async def score(self, request: ScoreRequest) -> Score:
         """The recorded score. Raises as ``generate``."""
-        made = await self._answer(request.call, request.transcript, Scored)
+        made = await self._answer(request.call, self._calls.get(request.call), request.transcript, Scored)
         return as_score(made)
 
-    async def _answer(self, name: str, transcript: Transcript, kind: type[Answer]) -> Answer:
-        call, before = self._calls.get(name, (None, ()))
-        outcome = call.outcome if call is not None and transcript.steps == before else None
-        if call is None or not isinstance(outcome, kind | CallFailed):
+    async def _answer(self, name: str, known: "_Known | None", transcript: Transcript, kind: type[Answer]) -> Answer:
+        outcome = known.call.outcome if known is not None and transcript.steps == known.before else None
+        if known is None or not isinstance(outcome, kind | CallFailed):
             self.unanswered.add(name)
             raise BackendError(f"the recording has no answer to {name}")
-        await anyio.sleep(outcome.seconds / self._speeds.get(call.model, 1.0))
+        await anyio.sleep(outcome.seconds / self._speeds.get(known.call.model, 1.0))
         if isinstance(outcome, CallFailed):
             raise RecordedError(outcome.error)
         return outcome

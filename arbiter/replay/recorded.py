@@ -1,6 +1,6 @@
 """Models that answer what a log says they answered, when it says they did."""
 
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import anyio
 
@@ -9,7 +9,7 @@ from arbiter.ring import Models
 from protocols.errors import RecordedError
 from protocols.events import CallFailed, Generated, Scored
 from protocols.ports import Generation, GenerationRequest, Generator, Score, Scorer, ScoreRequest, Seat
-from protocols.records import Usage
+from protocols.records import Scale, Usage
 
 UNLIMITED = 1_000_000
 Answer = TypeVar("Answer", Generated, Scored)
@@ -18,12 +18,26 @@ Answer = TypeVar("Answer", Generated, Scored)
 def as_generation(made: Generated) -> Generation:
     """The answer as its model gave it."""
     overhead, seconds = made.overhead or Usage(), made.seconds if made.stored else None
-    return Generation(made.text, made.ending, made.usage, overhead, made.agreement, seconds)
+    return Generation(made.text, made.ending, made.usage, overhead, made.agreement, seconds, confidence=made.confidence)
 
 
 def as_score(made: Scored) -> Score:
     """The answer as its model gave it."""
-    return Score(made.value, made.usage, made.seconds if made.stored else None)
+    return Score(made.value, made.usage, made.seconds if made.stored else None, estimates=made.estimates)
+
+
+class _AnyTarget(dict[str, Seat[Generator]]):
+    """The targets of a recorded run, whatever their names are."""
+
+    def __init__(self, seat: Seat[Generator]) -> None:
+        super().__init__()
+        self._seat = seat
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> Seat[Generator]:
+        return self._seat
 
 
 class RecordedModels:
@@ -59,7 +73,7 @@ class RecordedModels:
     def seats(self) -> Models:
         """Seats for a ring, with room for all requests at once: who had to wait is in the recorded times."""
         writer, scorer = Seat[Generator](self, UNLIMITED), Seat[Scorer](self, UNLIMITED)
-        return Models(draft=writer, target=writer, scorers={"prm": scorer, "router": scorer})
+        return Models(writer, writer, dict.fromkeys(get_args(Scale), scorer), _AnyTarget(writer))
 
     async def _answer(self, name: str, kind: type[Answer]) -> Answer:
         call, offset = self._calls[name]

@@ -3,8 +3,10 @@
 import msgspec
 
 from actors.policies import (
+    ConfidenceThreshold,
     DraftOnly,
     GenerateRows,
+    JudgeThreshold,
     LearnedRouter,
     Oracle,
     RandomEscalation,
@@ -17,7 +19,17 @@ from protocols.messages import Task
 from protocols.ports import Policy
 from protocols.records import Transcript
 
-AnyPolicy = DraftOnly | TargetOnly | RandomEscalation | RewardThreshold | LearnedRouter | Oracle | GenerateRows
+AnyPolicy = (
+    DraftOnly
+    | TargetOnly
+    | RandomEscalation
+    | RewardThreshold
+    | LearnedRouter
+    | ConfidenceThreshold
+    | JudgeThreshold
+    | Oracle
+    | GenerateRows
+)
 
 
 def task_of(problem: ProblemHistory, policy: Policy | None = None) -> Task:

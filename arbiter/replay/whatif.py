@@ -13,6 +13,7 @@ from arbiter.grading import Grade, Grader
 from arbiter.grading.answers import Reference
 from arbiter.log.history import Key, ProblemHistory
 from arbiter.log.run import Run
+from arbiter.model_tables import AnyModelTable
 from arbiter.replay.known import KnownAnswers, LeavingJournal, Left, Speeds
 from arbiter.replay.recorded import UNLIMITED
 from arbiter.replay.tasks import task_of
@@ -22,7 +23,7 @@ from arbiter.ring import Models, open_ring, solve_all
 from protocols.errors import RunError
 from protocols.events import Graded
 from protocols.ports import Generator, Scorer, Seat
-from protocols.records import Record, Solution
+from protocols.records import Record, Scale, Solution
 
 
 class WhatIf(Record, frozen=True):
@@ -95,9 +96,12 @@ class Simulation:
         tables, answers = self._config.models, self._answers
         draft = Seat[Generator](answers, tables.draft.in_flight if tables.draft else UNLIMITED)
         target = Seat[Generator](answers, tables.target.in_flight if tables.target else UNLIMITED)
-        prm = Seat[Scorer](answers, tables.prm.in_flight if tables.prm else UNLIMITED)
-        router = Seat[Scorer](answers, tables.router.in_flight if tables.router else UNLIMITED)
-        return Models(draft=draft, target=target, scorers={"prm": prm, "router": router})
+        readers: dict[Scale, AnyModelTable | None] = {"prm": tables.prm, "router": tables.router, "judge": tables.judge}
+        scorers: dict[Scale, Seat[Scorer]] = {
+            scale: Seat[Scorer](answers, table.in_flight if table else UNLIMITED) for scale, table in readers.items()
+        }
+        targets = {name: Seat[Generator](answers, table.in_flight) for name, table in tables.targets.items()}
+        return Models(draft, next(iter(targets.values()), target), scorers, targets)
 
 
 class _Results:

@@ -28,8 +28,16 @@ STYLES: dict[RunType, tuple[str, str]] = {
     "rsd": ("#D55E00", "s"),
     "oracle": ("#009E73", "^"),
     "generate": ("#CC79A7", "v"),
+    "confidence": ("#56B4E9", "*"),
+    "judge": ("#F0E442", "h"),
 }
-_MODELS: dict[Model, str] = {"draft": "#E69F00", "target": "#0072B2", "prm": "#009E73", "router": "#CC79A7"}
+_MODELS: dict[Model, str] = {
+    "draft": "#E69F00",
+    "target": "#0072B2",
+    "prm": "#009E73",
+    "router": "#CC79A7",
+    "judge": "#F0E442",
+}
 _BASELINES: tuple[RunType, ...] = ("draft", "target")
 _WRITERS: tuple[Role, ...] = ("draft", "target")
 _DPI = 150

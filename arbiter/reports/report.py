@@ -6,7 +6,6 @@ from typing import Any, Literal, cast
 
 import msgspec
 
-from actors.policies import called_models
 from arbiter.config import Config, load_config
 from arbiter.log.run import Run as Recorded
 from arbiter.reports.tables import Entry, as_csv, columns_for, markdown, ordered
@@ -235,9 +234,9 @@ def _compared(config: Config) -> dict[str, str]:
     """The keys that should be the same in runs that are compared, with their values."""
     tree: dict[str, Any] = msgspec.to_builtins(config)
     found = {key: value for key, value in _leaves(tree) if not key.startswith(_NOT_COMPARED) or key in _OF_SPEED}
-    for model in called_models(config.policy(), 0.0):
-        table = cast("dict[str, Any]", tree["models"].get(model) or {})
-        found |= {f"models.{model}.{key}": table[key] for key in _OF_A_MODEL if key in table}
+    for place, called in msgspec.structs.replace(config, audit=0.0).called_tables().items():
+        table: dict[str, Any] = msgspec.to_builtins(called) if called else {}
+        found |= {f"models.{place}.{key}": table[key] for key in _OF_A_MODEL if key in table}
     return {key: "not set" if value is None else repr(value) for key, value in found.items()}
 
 

@@ -15,7 +15,17 @@ from protocols.records import Record, Role
 
 NOTHING = "–"
 _GAP = 3  # between two columns on a terminal
-_ORDER: tuple[RunType, ...] = ("draft", "rsd", "router", "oracle", "generate", "random", "target")
+_ORDER: tuple[RunType, ...] = (
+    "draft",
+    "confidence",
+    "judge",
+    "rsd",
+    "router",
+    "oracle",
+    "generate",
+    "random",
+    "target",
+)
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -45,6 +55,8 @@ def columns_for(entries: Sequence[Entry]) -> dict[str, Column]:
     names += ["target calls", "draft: kept / discarded", "target: kept / discarded", "seconds: mean / p50 / p95"]
     names += ["wall time", "wasted"]
     columns = {name: COLUMNS[name] for name in names}
+    if any(entry.summary.targets for entry in entries):
+        columns["calls by target"] = COLUMNS["calls by target"]
     if any(entry.summary.cost for entry in entries):
         columns["cost"] = COLUMNS["cost"]
     if any(entry.summary.samples > 1 for entry in entries):
@@ -191,6 +203,11 @@ def _wasted(entry: Entry) -> str:
     return NOTHING if found.share is None else f"{found.share:.0%} of {found.judged}"
 
 
+def _by_target(entry: Entry) -> str:
+    found = entry.summary.targets
+    return ", ".join(f"{name} {one.calls.requests}" for name, one in found.items()) or NOTHING
+
+
 def _pass_at(k: int) -> Column:
     def column(entry: Entry) -> str:
         found = entry.summary.pass_at_k.get(k)
@@ -220,6 +237,7 @@ COLUMNS: dict[str, Column] = {
     "seconds: mean / p50 / p95": _latency,
     "wall time": _wall,
     "wasted": _wasted,
+    "calls by target": _by_target,
     "cost": lambda entry: NOTHING if entry.summary.cost is None else money(entry.summary.cost.total),
     "samples": lambda entry: str(entry.summary.samples),
     "majority vote": _majority,

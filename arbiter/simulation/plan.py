@@ -45,6 +45,6 @@ class Plan:
 
 def _at(config: Config, acceptance: float) -> Config:
     """The configuration with the threshold at which a world's scores accept what the world accepts."""
-    thresholds = {"rsd": 0.5, "router": 0.5, "oracle": 0.0, "random": 1 - acceptance}
+    thresholds = {"rsd": 0.5, "router": 0.5, "confidence": 0.5, "judge": 0.5, "oracle": 0.0, "random": 1 - acceptance}
     threshold = thresholds.get(config.run_type)
     return config if threshold is None else config.with_threshold(threshold)

@@ -135,7 +135,8 @@ class RecordedWorkload:
 
 
 def _generation(made: Generated, agreement: Agreement | None) -> Generation:
-    return Generation(made.text, made.ending, Usage(0, made.usage.completion_tokens), agreement=agreement)
+    usage = Usage(0, made.usage.completion_tokens)
+    return Generation(made.text, made.ending, usage, agreement=agreement, confidence=made.confidence)
 
 
 def _alike(one: str, other: str) -> int:

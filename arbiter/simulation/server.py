@@ -123,7 +123,7 @@ class SimulatedGenerator:
         completion = Text(written.text, written.usage.completion_tokens)
         served = await self._serve(request, Work(prompt, completion))
         usage = Usage(sum(text.tokens for text in prompt), completion.tokens, served.cached)
-        return Generation(written.text, written.ending, usage, written.overhead)
+        return Generation(written.text, written.ending, usage, written.overhead, confidence=written.confidence)
 
     async def _checked(
         self,

@@ -4,11 +4,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import partial
 from statistics import fmean
+from typing import get_args
 
 import anyio
 
 from actors.journal import NoJournal
-from actors.policies import called_models
+from actors.policies import called_models, targets_of
 from actors.supervision import services
 from arbiter.estimates import quantile
 from arbiter.log.history import model_of
@@ -20,6 +21,7 @@ from arbiter.simulation.figures import STEPS, Case, Figures, Latency, Server
 from arbiter.simulation.placement import Placement
 from arbiter.simulation.server import Served, SimulatedGenerator, SimulatedScorer, SimulatedServer
 from arbiter.simulation.workload import Workload
+from protocols.errors import ConfigError
 from protocols.events import Asked, Entry, Predrafted
 from protocols.ports import GenerationRequest, Scorer, ScoreRequest, Seat
 from protocols.records import Agreement, FinishReason, Model, Predrafts, Record, Role, Scale, Solution
@@ -57,6 +59,10 @@ class Study(NoJournal):
         self._case = case
         self._hardware = hardware
         self._tasks = list(workload.tasks())
+        if any(targets_of(task.policy) for task in self._tasks):
+            raise ConfigError(
+                "a simulation has one target, and the policy knows several by name: simulate [models.target]"
+            )
         called = {model for task in self._tasks for model in called_models(task.policy, task.audit)}
         self._places: dict[Model, Placement] = {
             model: place for model, place in hardware.placements.items() if model in called
@@ -122,12 +128,13 @@ class Study(NoJournal):
             for role in roles
             if role in self._servers
         }
+        scales: tuple[Scale, ...] = get_args(Scale)
         scorers: dict[Scale, Seat[Scorer]] = {
             scale: Seat(
                 SimulatedScorer(self._servers[scale], load.rate, load.measure, partial(self._note, scale)),
                 seats[scale],
             )
-            for scale in ("prm", "router")
+            for scale in scales
             if scale in self._servers
         }
         return Models(draft=writers.get("draft"), target=writers.get("target"), scorers=scorers)

@@ -63,6 +63,9 @@ Measured on the pocket models: 764 rejected drafts of 1,000 problems, the router
 """
 
 
+_UNSURE = 0.25  # a draft's confidence where it is not accepted, below the threshold of 0.5
+
+
 class World(Record, frozen=True):
     """So many ``problems``; a draft step is accepted with probability ``acceptance``.
 
@@ -121,7 +124,9 @@ class World(Record, frozen=True):
         ending = "end" if step == self.length(problem) - 1 else "separator"
         if tokens > most:
             tokens, ending = most, "limit"
-        return Generation(f"{author} {tokens}", ending, Usage(completion_tokens=tokens), agreement=agreement)
+        sure = None if request.confidence is None else 1.0 if self.accepted(problem, step) else _UNSURE
+        usage = Usage(completion_tokens=tokens)
+        return Generation(f"{author} {tokens}", ending, usage, agreement=agreement, confidence=sure)
 
     def rate(self, request: ScoreRequest) -> float:
         """The script of a scorer on either scale, by which a threshold of 0.5 accepts exactly the drawn steps.
@@ -131,7 +136,7 @@ class World(Record, frozen=True):
         if request.author == "target":
             return 0.5
         kept = self.accepted(request.problem, request.step)
-        return float(kept if request.scale == "prm" else not kept)
+        return float(not kept if request.scale == "router" else kept)
 
     def _tokens(self, problem: str, step: int, role: Role, sample: int) -> int:
         return self.step_tokens.at(self._drawn(problem, step, f"{role} {sample}"))

@@ -119,19 +119,23 @@ def _generation(
     problem: ProblemHistory, call: CallHistory, message: events.Event, before: Transcript
 ) -> GenerationRequest:
     task, (name, _), role = problem.task, problem.key, "draft" if call.model == "draft" else "target"
-    index, step = _index(call), message.step or 0
+    step, sample = message.step or 0, _index(call)
+    if role == "target":
+        sample %= task.sampling.target_samples
     asking = message.payload
     return GenerationRequest(
         problem=name,
         step=step,
-        sample=index,
+        sample=sample,
         role=role,
         transcript=before,
         separator=task.separator,
         max_tokens=asking.max_tokens if isinstance(asking, events.DraftStep | events.EscalateStep) else 0,
         temperature=task.sampling.temperature,
         top_p=task.sampling.top_p,
-        seed=step_seed(task.seed, name, step, role, index),
+        seed=step_seed(task.seed, name, step, role, sample),
+        confidence=task.policy.get("confidence") if role == "draft" else None,
+        target=problem.target_of(call),
     )
 
 
@@ -143,7 +147,7 @@ def _score(problem: ProblemHistory, call: CallHistory, message: events.Event, be
     return ScoreRequest(
         problem=problem.key[0],
         step=message.step or 0,
-        scale="router" if call.model == "router" else "prm",
+        scale=call.model if call.model == "router" or call.model == "judge" else "prm",
         transcript=before,
         candidate=made.text if isinstance(made, events.Generated) else "",
         author="draft" if is_draft else "target",

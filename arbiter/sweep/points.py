@@ -14,9 +14,8 @@ MOST = 200
 """Points of a sweep: each has a log, and a thread that writes it."""
 
 _RUN_TYPES: tuple[RunType, ...] = get_args(RunType)
-_HOW = (
-    "write START:END:STEP, as in 0:1:0.1, or a list, as in 0.2,0.5; for one run type TYPE=…, as in oracle=-0.5:0.5:0.1"
-)
+_HOW = "write START:END:STEP, as in 0:1:0.1, or a list, as in 0.2,0.5"
+_HOW_FOR_ONE = f"{_HOW}; for one run type TYPE=…, as in oracle=-0.5:0.5:0.1"
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -86,12 +85,16 @@ def _given(options: Iterable[str]) -> dict[str | None, list[float]]:
     for option in options:
         name, equals, values = option.rpartition("=")
         if equals and name not in Thresholds.__struct_fields__:
-            raise ConfigError(f"--thresholds {option}: {name!r} is no run type with a threshold; {_HOW}")
-        found.setdefault(name or None, []).extend(map(float, _values(option, values)))
+            raise ConfigError(f"--thresholds {option}: {name!r} is no run type with a threshold; {_HOW_FOR_ONE}")
+        found.setdefault(name or None, []).extend(values_of(f"--thresholds {option}", values))
     return {name: sorted(set(values)) for name, values in found.items()}
 
 
-def _values(option: str, text: str) -> list[Decimal]:
+def values_of(option: str, text: str) -> list[float]:
+    """The numbers of ``START:END:STEP``, or of a list with commas; ``option`` is what they are given for.
+
+    Raises ``ConfigError`` if ``text`` cannot be read; of more than ``MOST`` numbers one more than those is returned.
+    """
     parts = text.split(":")
     try:
         if len(parts) == 1:
@@ -99,11 +102,11 @@ def _values(option: str, text: str) -> list[Decimal]:
         else:
             start, end, step = map(Decimal, parts)
             if step <= 0 or end < start:
-                raise ConfigError(f"--thresholds {option}: it goes from a lower to a higher number in steps above 0")
+                raise ConfigError(f"{option}: it goes from a lower to a higher number in steps above 0")
             count = int((end - start) / step) + 1
             values = [start + number * step for number in range(min(count, MOST + 1))]
     except (InvalidOperation, ValueError, OverflowError) as error:
-        raise ConfigError(f"--thresholds {option}: {_HOW}") from error
+        raise ConfigError(f"{option}: {_HOW}") from error
     if not all(value.is_finite() for value in values):
-        raise ConfigError(f"--thresholds {option}: {_HOW}")
-    return values
+        raise ConfigError(f"{option}: {_HOW}")
+    return [float(value) for value in values]

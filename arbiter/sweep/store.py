@@ -13,7 +13,7 @@ from arbiter.config import Config
 from arbiter.replay.recorded import UNLIMITED
 from arbiter.ring import Models
 from protocols.ports import Generation, GenerationRequest, Generator, Score, Scorer, ScoreRequest, Seat
-from protocols.records import Role, Scale, Transcript
+from protocols.records import Transcript
 
 Request = GenerationRequest | ScoreRequest
 Answer = TypeVar("Answer", Generation, Score)
@@ -21,8 +21,9 @@ Answer = TypeVar("Answer", Generation, Score)
 
 def annotated_models(config: Config) -> frozenset[str]:
     """The models whose prompts name the authors of steps."""
-    tables = config.models
-    return frozenset(name for name in tables.__struct_fields__ if (table := getattr(tables, name)) and table.annotate)
+    annotated = {name for name, table in config.models.configured().items() if table.annotate}
+    first = next(iter(config.models.targets.values()), None)  # of several, the target of those who know one
+    return frozenset(annotated | ({"target"} if first and first.annotate else set()))
 
 
 def key_of(request: Request, annotated: Collection[str]) -> bytes:
@@ -36,9 +37,10 @@ def key_of(request: Request, annotated: Collection[str]) -> bytes:
         author = request.author if named else None
         asked = (request.scale, _as_seen(request.transcript, named), request.candidate, author, request.separator)
     else:
-        context = _as_seen(request.transcript, request.role in annotated)
+        writer = f"targets.{request.target}" if request.target else request.role
+        context = _as_seen(request.transcript, writer in annotated)
         noise = (request.temperature, request.top_p, request.seed) if request.temperature else ()
-        asked = (request.role, context, request.separator, request.max_tokens, noise)
+        asked = (writer, context, request.separator, request.max_tokens, noise, request.confidence)
     return hashlib.blake2b(msgspec.json.encode(asked), digest_size=16).digest()
 
 
@@ -60,17 +62,18 @@ class AnswerStore:
         self._annotated = annotated
         self._generations = _Answers[Generation](tasks)
         self._scores = _Answers[Score](tasks)
-        writers: dict[Role, Seat[Generator] | None] = {"draft": models.draft, "target": models.target}
-        self._writers = {role: seat.port for role, seat in writers.items() if seat}
-        self._scorers: dict[Scale, Scorer] = {scale: seat.port for scale, seat in models.scorers.items()}
-        seats = {**{role: seat for role, seat in writers.items() if seat}, **models.scorers}
-        self._limiters = {name: anyio.CapacityLimiter(seat.in_flight) for name, seat in seats.items()}
+        self._models = models
+        self._limiters: dict[int, anyio.CapacityLimiter] = {}
 
     def seats(self) -> Models:
         """The models of a ring that shares the answers."""
-        writers = {role: Seat[Generator](self, UNLIMITED) for role in self._writers}
-        scorers: dict[Scale, Seat[Scorer]] = {scale: Seat[Scorer](self, UNLIMITED) for scale in self._scorers}
-        return Models(draft=writers.get("draft"), target=writers.get("target"), scorers=scorers)
+        models, writer, scorer = self._models, Seat[Generator](self, UNLIMITED), Seat[Scorer](self, UNLIMITED)
+        return Models(
+            draft=models.draft and writer,
+            target=models.target and writer,
+            scorers=dict.fromkeys(models.scorers, scorer),
+            targets=dict.fromkeys(models.targets, writer),
+        )
 
     def keep(self, request: Request, answer: Generation | Score) -> None:
         """Know an answer from before; its ``seconds`` are set."""
@@ -81,14 +84,21 @@ class AnswerStore:
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """The model's step, of this request or of an equal one. Raises what the model raised."""
-        port, key = self._writers[request.role], key_of(request, self._annotated)
-        made = await self._generations.get(key, lambda: port.generate(request), self._limiters[request.role])
+        models, key = self._models, key_of(request, self._annotated)
+        one = models.draft if request.role == "draft" else models.target
+        seat = models.targets[request.target] if request.target else one
+        assert seat is not None  # noqa: S101 - no task comes in whose models are not there
+        made = await self._generations.get(key, lambda: seat.port.generate(request), self._limiter(seat))
         return made if request.proposal else msgspec.structs.replace(made, agreement=None)
 
     async def score(self, request: ScoreRequest) -> Score:
         """The model's score, of this request or of an equal one. Raises what the model raised."""
-        port, key = self._scorers[request.scale], key_of(request, self._annotated)
-        return await self._scores.get(key, lambda: port.score(request), self._limiters[request.scale])
+        seat, key = self._models.scorers[request.scale], key_of(request, self._annotated)
+        return await self._scores.get(key, lambda: seat.port.score(request), self._limiter(seat))
+
+    def _limiter(self, seat: Seat[Generator] | Seat[Scorer]) -> anyio.CapacityLimiter:
+        """That of the seat: the first of several targets has one, by whatever name it is asked."""
+        return self._limiters.setdefault(id(seat), anyio.CapacityLimiter(seat.in_flight))
 
 
 class _Flight(Generic[Answer]):

@@ -28,7 +28,6 @@ from arbiter.sweep.running import Job, run_alone, run_together
 from arbiter.sweep.store import annotated_models, key_of
 from arbiter.sweep.times import simulate
 from protocols.errors import ConfigError, RunError
-from protocols.records import Model
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -59,7 +58,7 @@ def sweep(wish: Wish, out: Path | None, watcher: Watcher, show: Show | None = No
     _check(wish)
     data = wish.config.data
     problems = load_problems(data.source, data.limit, fields=data.fields, subset=data.subset, split=data.split)
-    tables: dict[Model, AnyModelTable] = {
+    tables: dict[str, AnyModelTable] = {
         name: table for point in wish.points for name, table in required_tables(point.config).items()
     }
     for point in wish.points:
@@ -102,7 +101,7 @@ def _draw(figures: Sweep, out: Path) -> None:
             raise RunError(f"cannot write the plots into {out}: {error.strerror}") from error
 
 
-async def _run(job: Job, tables: Mapping[Model, AnyModelTable], measure: bool) -> bool:
+async def _run(job: Job, tables: Mapping[str, AnyModelTable], measure: bool) -> bool:
     async with open_tables(tables, job.config.cpu_threads) as models:
         return await (run_alone if measure else run_together)(job, models)
 
@@ -142,6 +141,11 @@ def _check(wish: Wish) -> None:
         raise ConfigError(
             "limits.deadline is set, and a sweep that shares answers has no times to hold against it: leave it out, "
             f"{out}"
+        )
+    if config.budget is not None:
+        raise ConfigError(
+            "budget is set, and a threshold that is moved while steps are decided depends on their order, which a "
+            f"sweep that shares answers does not keep: leave it out, {out}"
         )
     if config.lookahead:
         raise ConfigError(

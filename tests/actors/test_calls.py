@@ -28,6 +28,7 @@ class Notebook:
     """A journal that keeps entries, knows ``recalled``, and has room for an entry when ``room`` says so."""
 
     kept = True
+    threshold: float | None = None
 
     def __init__(self, recalled: dict[str, Recalled] | None = None) -> None:
         self.entries: list[Entry] = []
@@ -45,6 +46,9 @@ class Notebook:
 
     def recall(self, call: str) -> Recalled | None:
         return self.recalled.get(call)
+
+    def decided(self, place: str) -> None:
+        """Nothing."""
 
     def spent(self, start: str) -> float:
         return 0.0

@@ -1,10 +1,13 @@
-"""When it pays to draft ahead, and to show the target a rejected draft."""
+"""When it pays to draft ahead, and to show the target a rejected draft; where a threshold is for a budget."""
+
+import random
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.controllers import LookaheadControl, VerifyControl, lookahead_depth
+from actors.controllers import BudgetControl, LookaheadControl, VerifyControl, lookahead_depth
 
 
 @pytest.mark.parametrize(
@@ -97,3 +100,49 @@ def shares_of(control: VerifyControl, checked: float, written: float, rounds: in
             shown.append(shows)
         counts.append(sum(shown))
     return counts
+
+
+def escalated(control: BudgetControl, scores: Iterable[float], above: bool) -> int:
+    """How many steps of these scores are escalated."""
+    found = 0
+    for score in scores:
+        found += score > control.threshold if above else score < control.threshold
+        control.observe(score)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("above", "score", "threshold", "after"),
+    [
+        (True, 0.9, 0.5, 0.5 + 0.05 * 0.8),  # escalated: the next one needs more
+        (True, 0.5, 0.5, 0.5 - 0.05 * 0.2),  # kept, as a tie is: the next one needs less
+        (False, 0.1, 0.5, 0.5 - 0.05 * 0.8),
+        (False, 0.5, 0.5, 0.5 + 0.05 * 0.2),
+    ],
+)
+def test_an_escalation_moves_the_threshold_away_from_more_and_a_kept_draft_back(
+    above: bool, score: float, threshold: float, after: float
+) -> None:
+    assert BudgetControl(0.2, threshold, above).observe(score) == pytest.approx(after)
+
+
+@given(
+    st.lists(st.floats(0.0, 1.0) | st.sampled_from([0.0, 0.5, 1.0]), max_size=400),
+    st.floats(0.01, 0.99),
+    st.floats(0.0, 1.0),
+    st.booleans(),
+)
+def test_the_budget_holds_for_any_scores_whatsoever(
+    scores: list[float], budget: float, threshold: float, above: bool
+) -> None:
+    control = BudgetControl(budget, threshold, above)
+    assert abs(escalated(control, scores, above) - budget * len(scores)) <= BudgetControl.slack
+    assert -0.1 <= control.threshold <= 1.1
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_the_budget_is_held_while_the_scores_drift(above: bool) -> None:
+    rng, control = random.Random(0), BudgetControl(0.2, 0.5, above)
+    for centre in (0.2, 0.8, 0.4):
+        scores = [min(max(rng.gauss(centre, 0.1), 0.0), 1.0) for _ in range(1000)]
+        assert 0.17 <= escalated(control, scores, above) / 1000 <= 0.23

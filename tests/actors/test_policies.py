@@ -4,8 +4,10 @@ import msgspec
 import pytest
 
 from actors.policies import (
+    ConfidenceThreshold,
     DraftOnly,
     GenerateRows,
+    JudgeThreshold,
     LearnedRouter,
     Oracle,
     RandomEscalation,
@@ -13,18 +15,19 @@ from actors.policies import (
     TargetOnly,
     advantage,
     called_models,
+    measure_of,
 )
 from protocols.ports import Evidence, Policy
 from protocols.records import Candidate, Model, Rating, Role, Scale, Usage, Verdict
 
 
-def candidate(author: Role, score: float | None) -> Candidate:
+def candidate(author: Role, score: float | None, sample: int = 0) -> Candidate:
     rating = None if score is None else Rating(score, Usage(), 1.0)
-    return Candidate(author, "a step", "separator", Usage(), 1.0, rating=rating)
+    return Candidate(author, "a step", "separator", Usage(), 1.0, sample, rating)
 
 
 def evidence(draft: float | None = None, *targets: float | None, step: int = 0, seed: int = 0) -> Evidence:
-    written = tuple(candidate("target", score) for score in targets)
+    written = tuple(candidate("target", score, sample) for sample, score in enumerate(targets))
     return Evidence(problem="p", step=step, seed=seed, draft=candidate("draft", draft), targets=written)
 
 
@@ -142,6 +145,42 @@ def test_a_policy_asked_without_a_score_raises(policy: Policy, seen: Evidence) -
         policy.decide(seen)
 
 
+@pytest.mark.parametrize(
+    ("confidence", "threshold", "verdict"),
+    [
+        (0.81, 0.8, "keep_draft"),
+        (0.8, 0.8, "keep_draft"),
+        (0.79, 0.8, "escalate"),
+        (0.001, 0.0, "keep_draft"),
+        (1.0, 1.0, "keep_draft"),
+    ],
+)
+def test_a_draft_is_kept_whose_own_confidence_reaches_the_threshold(
+    confidence: float, threshold: float, verdict: Verdict
+) -> None:
+    draft = msgspec.structs.replace(candidate("draft", None), confidence=confidence)
+    told = msgspec.structs.replace(evidence(), draft=draft)
+    assert ConfidenceThreshold(threshold).decide(told) == verdict
+
+
+@pytest.mark.parametrize(("rating", "verdict"), [(0.71, "keep_draft"), (0.7, "keep_draft"), (0.69, "escalate")])
+def test_a_draft_is_kept_whose_rating_reaches_the_threshold(rating: float, verdict: Verdict) -> None:
+    assert JudgeThreshold(0.7).decide(evidence(rating)) == verdict
+
+
+def test_a_draft_without_a_confidence_is_never_judged_by_it() -> None:
+    with pytest.raises(ValueError, match="told none"):
+        ConfidenceThreshold(0.5).decide(evidence(0.9))
+
+
+def test_only_those_who_want_a_confidence_ask_for_it() -> None:
+    assert [measure_of(policy) for policy in (ConfidenceThreshold(0.5, "first"), GenerateRows("mean"))] == [
+        "first",
+        "mean",
+    ]
+    assert {measure_of(policy) for policy in (GenerateRows(), LearnedRouter(0.5), DraftOnly(), Oracle(0.0))} == {None}
+
+
 def test_a_policy_asked_without_a_draft_raises() -> None:
     with pytest.raises(ValueError, match="needs a scored candidate"):
         RewardThreshold(0.5).decide(Evidence(problem="p", step=0, seed=0, draft=None))
@@ -155,6 +194,8 @@ def test_a_policy_asked_without_a_draft_raises() -> None:
         (RandomEscalation(0.5), ("draft",), None, True),
         (RewardThreshold(0.5), ("draft",), "prm", True),
         (LearnedRouter(0.5), ("draft",), "router", True),
+        (ConfidenceThreshold(0.5), ("draft",), None, True),
+        (JudgeThreshold(0.5), ("draft",), "judge", True),
         (Oracle(0.5), ("draft", "target"), "prm", True),
         (GenerateRows(), ("draft", "target"), "prm", True),
     ],
@@ -176,6 +217,8 @@ def test_a_policy_asks_the_models_of_the_papers_table(
         (RewardThreshold(0.5), 0.1, {"draft", "target", "prm"}),
         (LearnedRouter(0.5), 0.0, {"draft", "target", "router"}),
         (LearnedRouter(0.5), 0.1, {"draft", "target", "router", "prm"}),
+        (ConfidenceThreshold(0.5), 0.0, {"draft", "target"}),
+        (JudgeThreshold(0.5), 0.0, {"draft", "target", "judge"}),
         (Oracle(0.5), 0.0, {"draft", "target", "prm"}),
         (GenerateRows(), 0.0, {"draft", "target", "prm"}),
     ],

@@ -54,7 +54,7 @@ def a_config() -> Callable[..., Config]:
 
     def build(**keys: Any) -> Config:
         model = {"model": "nowhere", "prompt": "{question}"}
-        tables = dict.fromkeys(("draft", "target", "prm", "router"), model)
+        tables = dict.fromkeys(("draft", "target", "prm", "router", "judge"), model)
         return parse({"models": tables, **keys}, "test")
 
     return build

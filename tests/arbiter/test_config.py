@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.policies import (
+    ConfidenceThreshold,
     DraftOnly,
     GenerateRows,
+    JudgeThreshold,
     LearnedRouter,
     Oracle,
     RandomEscalation,
@@ -206,7 +208,9 @@ def test_a_threshold_out_of_range_names_the_option_and_the_key(a_config: Configs
         ("router", LearnedRouter(0.2)),
         ("oracle", Oracle(0.3)),
         ("random", RandomEscalation(0.4)),
-        ("generate", GenerateRows()),
+        ("confidence", ConfidenceThreshold(0.5)),
+        ("judge", JudgeThreshold(0.6)),
+        ("generate", GenerateRows("mean")),
         ("draft", DraftOnly()),
         ("target", TargetOnly()),
     ],
@@ -214,7 +218,7 @@ def test_a_threshold_out_of_range_names_the_option_and_the_key(a_config: Configs
 def test_each_run_type_has_its_policy_with_its_own_threshold(
     a_config: Configs, run_type: RunType, policy: Policy
 ) -> None:
-    thresholds = {"rsd": 0.1, "router": 0.2, "oracle": 0.3, "random": 0.4}
+    thresholds = {"rsd": 0.1, "router": 0.2, "oracle": 0.3, "random": 0.4, "confidence": 0.5, "judge": 0.6}
     assert a_config(run_type=run_type, thresholds=thresholds).policy() == policy
 
 

@@ -6,6 +6,9 @@ seed, so that it does not depend on who shares the batch.
 
 A proposed step is read in the same pass as its prompt, which shows the model's own choice after each of its tokens.
 What it would have written itself is kept, and the rest is hidden from it from then on.
+
+A row whose confidence is asked for keeps the log-probabilities of its tokens, from the logits as they are: neither
+temperature nor ``top_p`` has a part in them. No proposal is read for it.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -20,6 +23,7 @@ from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 
 from arbiter.backends.batching import Batcher, Deliver, Job
+from arbiter.backends.confidence import confidence_at, mean_confidence
 from arbiter.backends.in_process.loading import Loaded
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.step_tokens import StepTokens, agreed_tokens, agreement, proposed_tokens
@@ -55,6 +59,7 @@ class InProcessGenerator:
         decoding = _Decoding(self._loaded, rows)
         taken = _first_tokens(decoding, rows)
         while True:
+            _note_chances(decoding.logits[:, -1], taken, rows)
             finished = [row for row, tokens in zip(rows, taken, strict=True) if row.step.take(tokens)]
             if finished:
                 deliver([(row.job, row.generation()) for row in finished])
@@ -88,7 +93,7 @@ class InProcessGenerator:
         return rows
 
     def _proposed(self, ask: GenerationRequest, room: int) -> list[int]:
-        if ask.proposal is None or not self._checks:
+        if ask.proposal is None or ask.confidence is not None or not self._checks:
             return []
         return proposed_tokens(self._loaded.tokenizer, ask.proposal.text, ask.proposal.ending, ask.separator, room)
 
@@ -109,7 +114,11 @@ def _end_tokens(loaded: Loaded) -> frozenset[int]:
 
 
 class _Row:
-    """One request while it is decoded. ``proposed`` are the tokens of a step to check, none if there is none."""
+    """One request while it is decoded. ``proposed`` are the tokens of a step to check, none if there is none.
+
+    ``logprobs`` are those of its tokens, ``entropy`` is that of the first one's distribution, each where it is asked
+    for.
+    """
 
     def __init__(self, job: GenerationJob, prompt: list[int], proposed: list[int], step: StepTokens) -> None:
         self.job = job
@@ -117,13 +126,26 @@ class _Row:
         self.proposed = proposed
         self.step = step
         self.noise = random.Random(job.ask.seed)
+        self.logprobs: list[float] = []
+        self.entropy: float | None = None
+
+    @property
+    def wants_chances(self) -> bool:
+        """Whether its confidence needs the distribution of its next token."""
+        measure = self.job.ask.confidence
+        return measure == "mean" or (measure == "first" and self.entropy is None)
 
     def generation(self) -> Generation:
         step, found = self.step, agreement(self.proposed, self.step) if self.proposed else None
         assert step.ending is not None  # noqa: S101 - asked for finished rows only
         usage = Usage(prompt_tokens=len(self.prompt), completion_tokens=len(step.tokens))
         overhead = Usage(prompt_tokens=found.proposed - found.agreed) if found else Usage()
-        return Generation(step.text, step.ending, usage, overhead, found)
+        return Generation(step.text, step.ending, usage, overhead, found, confidence=self._confidence())
+
+    def _confidence(self) -> float | None:
+        if self.entropy is not None:
+            return confidence_at(self.entropy)
+        return mean_confidence(self.logprobs) if self.logprobs else None
 
 
 class _Decoding:
@@ -179,6 +201,22 @@ def _first_tokens(decoding: _Decoding, rows: Sequence[_Row]) -> list[list[int]]:
             taken[index] = agreed_tokens(row.proposed, choices[index][-len(row.proposed) - 1 :])
             decoding.hide(index, len(row.proposed) + 1 - len(taken[index]))
     return taken
+
+
+def _note_chances(logits: torch.Tensor, taken: Sequence[Sequence[int]], rows: Sequence[_Row]) -> None:
+    """Keep what a row's confidence needs of the distribution out of which its token was taken."""
+    asked = [index for index, row in enumerate(rows) if row.wants_chances]
+    if not asked:
+        return
+    logprobs = torch.log_softmax(logits[asked].float(), -1)
+    tokens = torch.tensor([taken[index][0] for index in asked], device=logits.device)
+    chosen: list[float] = logprobs.gather(-1, tokens.unsqueeze(-1))[:, 0].tolist()
+    for place, index in enumerate(asked):
+        row = rows[index]
+        if row.job.ask.confidence == "mean":
+            row.logprobs.append(chosen[place])
+        else:
+            row.entropy = float(torch.special.entr(logprobs[place].exp()).sum())
 
 
 def _pick(logits: torch.Tensor, rows: Sequence[_Row]) -> list[int]:

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 import arbiter.pocket
-from protocols.errors import BackendError
+from protocols.errors import BackendError, ContextTooLongError
 
 POCKET = "pocket:"
 _AUTO: dict[str, Any] = {"generator": AutoModelForCausalLM, "scorer": AutoModelForSequenceClassification}
@@ -69,6 +69,14 @@ def load(name: str, kind: str, device: str = "auto", dtype: str = "auto") -> Loa
     if model.config.pad_token_id is None:  # a classifier looks there for the last token that is not padding
         model.config.pad_token_id = tokenizer.pad_token_id
     return Loaded(name, model, tokenizer, int(model.config.max_position_embeddings))
+
+
+def too_long(loaded: Loaded, tokens: int) -> ContextTooLongError:
+    """The error of a text to score that does not fit into the model's context."""
+    return ContextTooLongError(
+        f"the text to score has {tokens} tokens, and the context of {loaded.name} holds "
+        f"{loaded.context}: lower limits.max_tokens or shorten the question"
+    )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import anyio.to_thread
 
 from actors.supervision import services
 from arbiter.backends.batching import Batcher
+from arbiter.backends.judging import JudgePrompt
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.model_tables import InProcess
 from protocols.errors import ConfigError
@@ -32,14 +33,27 @@ async def open_local_generator(
 
 
 @asynccontextmanager
-async def open_local_scorer(table: InProcess, template: PromptTemplate, threads: int | None) -> AsyncGenerator[Scorer]:
-    """A model that scores. Raises as ``open_local_generator``, and if it has more than two labels."""
+async def open_local_scorer(
+    table: InProcess, template: PromptTemplate, threads: int | None, targets: int = 1
+) -> AsyncGenerator[Scorer]:
+    """A model that scores for so many ``targets``. Raises as ``open_local_generator``, and if its labels are others."""
     loaded = await _loaded(table, "scorer", threads)
     from arbiter.backends.in_process.scoring import InProcessScorer
 
-    scorer = InProcessScorer(loaded, template, table.batch)
+    scorer = InProcessScorer(loaded, template, table.batch, targets)
     async with _serving(scorer.batcher):
         yield scorer
+
+
+@asynccontextmanager
+async def open_local_judge(table: InProcess, prompt: JudgePrompt, threads: int | None) -> AsyncGenerator[Scorer]:
+    """A language model that judges. Raises as ``open_local_generator``."""
+    loaded = await _loaded(table, "generator", threads)
+    from arbiter.backends.in_process.judging import InProcessJudge
+
+    judge = InProcessJudge(loaded, prompt, table.batch)
+    async with _serving(judge.batcher):
+        yield judge
 
 
 async def _loaded(table: InProcess, kind: str, threads: int | None) -> "Loaded":

@@ -9,9 +9,10 @@ from typing import Any, cast
 import torch
 
 from arbiter.backends.batching import Batcher, Deliver, Job
-from arbiter.backends.in_process.loading import Loaded
+from arbiter.backends.in_process.loading import Loaded, too_long
 from arbiter.backends.prompts import PromptTemplate
-from protocols.errors import BackendError, ContextTooLongError
+from arbiter.backends.served.scores import labels_of
+from protocols.errors import BackendError
 from protocols.ports import Score, ScoreRequest
 from protocols.records import Usage
 
@@ -22,13 +23,14 @@ class InProcessScorer:
     """A ``Scorer`` over a loaded classifier, read at the last token; run ``batcher`` while it is used.
 
     One label is a value head: the score is its sigmoid. Two labels are classes: the score is the softmax's
-    probability of class 1. Raises ``BackendError`` for any other number of labels.
+    probability of class 1. For several ``targets`` there are two classes for each, in their order. Raises
+    ``BackendError`` for any other number of labels.
     """
 
-    def __init__(self, loaded: Loaded, template: PromptTemplate, largest_batch: int) -> None:
+    def __init__(self, loaded: Loaded, template: PromptTemplate, largest_batch: int, targets: int = 1) -> None:
         labels = cast("int", loaded.model.config.num_labels)
-        if labels not in (1, 2):
-            raise BackendError(f"{loaded.name} has {labels} labels; a scorer has one (a value) or two (classes)")
+        if labels != 2 * targets and (labels, targets) != (1, 1):
+            raise BackendError(f"{loaded.name} has {labels} labels; {labels_of(targets)}")
         self._loaded = loaded
         self._template = template
         self._one_label = labels == 1
@@ -47,27 +49,23 @@ class InProcessScorer:
             text = self._template.render_candidate(ask.transcript, ask.candidate, ask.author, ask.separator)
             ids: list[int] = self._loaded.tokenizer(text)["input_ids"]
             if len(ids) > self._loaded.context:
-                deliver([(job, self._too_long(len(ids)))])
+                deliver([(job, too_long(self._loaded, len(ids)))])
             else:
                 fitting.append(job)
                 texts.append(ids)
         if not fitting:
             return
         scores = [
-            Score(value=value, usage=Usage(prompt_tokens=len(ids)))
-            for value, ids in zip(self._values(texts), texts, strict=True)
+            Score(max(values), Usage(prompt_tokens=len(ids)), estimates=tuple(values) if len(values) > 1 else ())
+            for values, ids in zip(self._values(texts), texts, strict=True)
         ]
         deliver(list(zip(fitting, scores, strict=True)))
 
-    def _values(self, texts: list[list[int]]) -> list[float]:
+    def _values(self, texts: list[list[int]]) -> list[list[float]]:
+        """Of each text a value, or one for each target."""
         model: Any = self._loaded.model
         batch = self._loaded.tokenizer.pad({"input_ids": texts}, padding=True, return_tensors="pt")
         logits: torch.Tensor = model(**batch.to(self._loaded.device)).logits.float()
-        values = torch.sigmoid(logits[:, 0]) if self._one_label else torch.softmax(logits, -1)[:, 1]
-        return values.tolist()
-
-    def _too_long(self, tokens: int) -> ContextTooLongError:
-        return ContextTooLongError(
-            f"the text to score has {tokens} tokens, and the context of {self._loaded.name} holds "
-            f"{self._loaded.context}: lower limits.max_tokens or shorten the question"
-        )
+        if self._one_label:
+            return torch.sigmoid(logits).tolist()
+        return torch.softmax(logits.unflatten(-1, (-1, 2)), -1)[..., 1].tolist()

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from arbiter.backends.prompts import PromptTemplate
+from arbiter.backends.served.logprobs import Logprobs, confidence_of, wanted
 from arbiter.backends.served.transport import Transport, persistent, understood
 from arbiter.model_tables import Engine
 from protocols.errors import BackendError
@@ -47,6 +48,7 @@ class Choice(msgspec.Struct, frozen=True):
     matched_stop: str | int | list[int] | msgspec.UnsetType | None = msgspec.UNSET  # sglang: the text, or a token
     stop_reason: str | int | msgspec.UnsetType | None = msgspec.UNSET  # vLLM: the text, or a token, or null at the end
     stopping_word: str | msgspec.UnsetType | None = msgspec.UNSET  # llama.cpp: the text, or "" at the end
+    logprobs: Logprobs | None = None
 
 
 class _Completion(msgspec.Struct, frozen=True):
@@ -60,7 +62,8 @@ _DECODER = msgspec.json.Decoder(_Completion)
 class ServedGenerator:
     """A ``Generator`` over a transport. ``model`` is the server's name of it.
 
-    ``greedily`` is sent beside temperature 0; ``priority`` is the engine, if it schedules by priorities.
+    ``greedily`` is sent beside temperature 0; ``priority`` is the engine, if it schedules by priorities; a ``hosted``
+    one refuses fields that it does not know.
     """
 
     def __init__(
@@ -70,12 +73,14 @@ class ServedGenerator:
         template: PromptTemplate,
         greedily: Mapping[str, Any] | None = None,
         priority: Engine | None = None,
+        hosted: bool = False,
     ) -> None:
         self._transport = transport
         self._model = model
         self._template = template
         self._greedily = greedily or {}
         self._priority: Engine | None = priority
+        self._hosted = hosted
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step. Raises ``BackendError``; ``ContextTooLongError`` if the server says so."""
@@ -83,15 +88,36 @@ class ServedGenerator:
         sampling: dict[str, Any] = {"temperature": request.temperature, **priority_of(request, self._priority)}
         sampling |= {"top_p": request.top_p, "seed": request.seed} if request.temperature > 0 else self._greedily
         choice, usage = await self._complete(
-            prompt, {"max_tokens": request.max_tokens, "stop": [request.separator], **sampling}
+            prompt,
+            {
+                "max_tokens": request.max_tokens,
+                "stop": [request.separator],
+                **wanted(request.confidence, self._hosted),
+                **sampling,
+            },
         )
         text, ending = ending_of(choice, request.separator)
+        sure = self._confidence(request, choice, text) if request.confidence else None
         if ending is not None:
             kept = _kept(usage, len(text + request.separator), len(choice.text))
             rest = Usage(completion_tokens=usage.completion_tokens - kept.completion_tokens)
-            return Generation(text=text, ending=ending, usage=kept, overhead=rest)
+            return Generation(text=text, ending=ending, usage=kept, overhead=rest, confidence=sure)
         ended, spent = await self._would_end(prompt + text)
-        return Generation(text=text, ending="end" if ended else "separator", usage=usage, overhead=spent)
+        return Generation(
+            text=text, ending="end" if ended else "separator", usage=usage, overhead=spent, confidence=sure
+        )
+
+    def _confidence(self, request: GenerationRequest, choice: Choice, text: str) -> float:
+        """Of the step ``text``. Raises ``BackendError`` if the server shows no log-probabilities."""
+        told = choice.logprobs
+        found = confidence_of(told, request.confidence or "mean", text + request.separator) if told else None
+        if found is None:
+            raise BackendError(
+                f"{self._transport.address.url}{PATH} answered without log-probabilities, from which the draft's "
+                "confidence is computed. Serve the draft with an engine that answers `logprobs` (sglang, vLLM, "
+                "llama.cpp), or run it in process; a 'generate' run does without where `confidence` is left out"
+            )
+        return found
 
     async def _would_end(self, written: str) -> tuple[bool, Usage]:
         """Whether the model writes nothing more after ``written``, at temperature 0, when nothing else can stop it.
@@ -102,15 +128,19 @@ class ServedGenerator:
         return not choice.text, usage
 
     async def _complete(self, prompt: str, options: dict[str, Any]) -> tuple[Choice, Usage]:
-        body = {"model": self._model, "prompt": prompt, **options}
-        address = self._transport.address
-        answer = await persistent(address, lambda: self._transport.post(PATH, body))
-        completion: _Completion = understood(address, PATH, answer, _DECODER)
-        if not completion.choices:
-            raise BackendError(f"{address.url}{PATH} answered without a choice. Is a language model served there?")
-        choice = completion.choices[0]
-        check_reason(choice.finish_reason, address.url + PATH)
-        return choice, counted(completion.usage)
+        return await complete(self._transport, {"model": self._model, "prompt": prompt, **options})
+
+
+async def complete(transport: Transport, body: Mapping[str, Any]) -> tuple[Choice, Usage]:
+    """The first choice of a completion, and its tokens. Raises ``BackendError`` if there is none, or half of one."""
+    address = transport.address
+    answer = await persistent(address, lambda: transport.post(PATH, body))
+    completion: _Completion = understood(address, PATH, answer, _DECODER)
+    if not completion.choices:
+        raise BackendError(f"{address.url}{PATH} answered without a choice. Is a language model served there?")
+    choice = completion.choices[0]
+    check_reason(choice.finish_reason, address.url + PATH)
+    return choice, counted(completion.usage)
 
 
 def check_reason(reason: str | None, where: str) -> None:

@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 import anyio.to_thread
 import msgspec
 
+from arbiter.backends.judging import JudgePrompt
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.checking import CheckingGenerator, Checks
 from arbiter.backends.served.completions import WITHOUT_PENALTIES, ServedGenerator
 from arbiter.backends.served.direct import open_direct
+from arbiter.backends.served.judging import ServedJudge
 from arbiter.backends.served.scores import ServedScorer
 from arbiter.backends.served.transport import (
     Address,
@@ -26,7 +28,7 @@ from arbiter.backends.tokenizers import end_tokens, read_tokenizer
 from arbiter.model_tables import Engine, Hosted, Served
 from protocols.errors import BackendError, ConfigError
 from protocols.ports import GenerationRequest, Generator, Proposal, Scorer, ScoreRequest
-from protocols.records import Model, Transcript
+from protocols.records import Transcript
 
 _MODELS = "/v1/models"
 _CHECK_SECONDS, _CHECK_RETRIES = 15.0, 1
@@ -49,11 +51,13 @@ _DECODER = msgspec.json.Decoder(_ModelList | list[ServedModel])  # some hosts se
 
 
 @asynccontextmanager
-async def open_served_generator(name: Model, table: Served, template: PromptTemplate) -> AsyncGenerator[Generator]:
+async def open_served_generator(name: str, table: Served, template: PromptTemplate) -> AsyncGenerator[Generator]:
     """A model that writes. Raises ``ConfigError`` if its key is not there, ``BackendError`` as ``served_model``."""
     async with open_transport(name, table) as transport:
         greedily = WITHOUT_PENALTIES if table.verifies else None
-        generator = ServedGenerator(transport, table.model, template, greedily, table.priority)
+        generator = ServedGenerator(
+            transport, table.model, template, greedily, table.priority, hosted=isinstance(table, Hosted)
+        )
         listed = await served_model(name, table)
         if table.verifies:
             checks = await _checks(name, table, table.verifies, listed)
@@ -67,20 +71,32 @@ async def open_served_generator(name: Model, table: Served, template: PromptTemp
 
 
 @asynccontextmanager
-async def open_served_scorer(name: Model, table: Served, template: PromptTemplate) -> AsyncGenerator[Scorer]:
-    """A model that scores, or so it has shown with one small request: a server may list a model and speak another
-    dialect, or have a model of another kind. Raises as ``open_served_generator``.
+async def open_served_scorer(
+    name: str, table: Served, template: PromptTemplate, targets: int = 1
+) -> AsyncGenerator[Scorer]:
+    """A model that scores for so many ``targets``, or so it has shown with one small request: a server may list a model
+    and speak another dialect, or have a model of another kind. Raises as ``open_served_generator``.
     """
     default = "embeddings" if isinstance(table, Hosted) else "classify"
     async with open_transport(name, table) as transport:
-        scorer = ServedScorer(transport, table.model, template, table.scores or default)
+        scorer = ServedScorer(transport, table.model, template, table.scores or default, targets)
         await served_model(name, table)
         await _tried(name, scorer.score(ScoreRequest("", 0, "prm", _TRIAL, "2", "draft", "\n\n")))
         yield scorer
 
 
 @asynccontextmanager
-async def open_transport(name: Model, table: Served) -> AsyncGenerator[Transport]:
+async def open_served_judge(table: Served, prompt: JudgePrompt) -> AsyncGenerator[Scorer]:
+    """A language model that judges, and has shown with one small request that a digit comes of it. Raises as above."""
+    async with open_transport("judge", table) as transport:
+        judge = ServedJudge(transport, table.model, prompt, hosted=isinstance(table, Hosted))
+        await served_model("judge", table)
+        await _tried("judge", judge.score(ScoreRequest("", 0, "judge", _TRIAL, "2", "draft", "\n\n")))
+        yield judge
+
+
+@asynccontextmanager
+async def open_transport(name: str, table: Served) -> AsyncGenerator[Transport]:
     """The transport of the table's backend. Raises ``ConfigError`` if its key is not there, or this is not asyncio."""
     try:
         asyncio.get_running_loop()
@@ -104,7 +120,7 @@ async def open_transport(name: Model, table: Served) -> AsyncGenerator[Transport
         yield transport
 
 
-async def served_model(name: Model, table: Served) -> ServedModel | None:
+async def served_model(name: str, table: Served) -> ServedModel | None:
     """The table's model as its server lists it; None if the server has no list to give.
 
     Asked before any work starts, with little patience. Raises ``BackendError`` naming the table if the server cannot
@@ -130,7 +146,7 @@ async def served_model(name: Model, table: Served) -> ServedModel | None:
     return found
 
 
-async def _checks(name: Model, table: Served, engine: Engine, listed: ServedModel | None) -> Checks:
+async def _checks(name: str, table: Served, engine: Engine, listed: ServedModel | None) -> Checks:
     """What the model of ``table`` needs to check proposals. Raises ``ConfigError`` if its tokenizer cannot be read."""
     tokenizer_name = table.tokenizer or table.model
 
@@ -142,7 +158,7 @@ async def _checks(name: Model, table: Served, engine: Engine, listed: ServedMode
     return await anyio.to_thread.run_sync(read)
 
 
-async def _shown(name: Model, table: Served, checking: CheckingGenerator) -> None:
+async def _shown(name: str, table: Served, checking: CheckingGenerator) -> None:
     """Ask for a token plainly, and for one with a proposal: another engine, or another tokenizer, is found out here."""
     request = msgspec.structs.replace(_SMALL, max_tokens=2)
     plain = await checking.generate(request)
@@ -158,7 +174,7 @@ async def _shown(name: Model, table: Served, checking: CheckingGenerator) -> Non
         )
 
 
-async def _tried(name: Model, answer: Awaitable[object]) -> None:
+async def _tried(name: str, answer: Awaitable[object]) -> None:
     """One small request before any work starts."""
     try:
         await answer
@@ -166,7 +182,7 @@ async def _tried(name: Model, answer: Awaitable[object]) -> None:
         raise BackendError(f"models.{name}: {error}") from error
 
 
-def _key(name: Model, table: Served) -> str | None:
+def _key(name: str, table: Served) -> str | None:
     variable = table.api_key_env
     if not variable:
         return None

@@ -71,13 +71,19 @@ DIALECTS: dict[Dialect, _Speech] = {
 
 
 class ServedScorer:
-    """A ``Scorer`` over a transport: sigmoid of a single logit, or the softmax's probability of class 1 of two."""
+    """A ``Scorer`` over a transport: sigmoid of a single logit, or the softmax's probability of class 1 of two.
 
-    def __init__(self, transport: Transport, model: str, template: PromptTemplate, dialect: Dialect) -> None:
+    For several ``targets`` there are two logits for each, in their order.
+    """
+
+    def __init__(
+        self, transport: Transport, model: str, template: PromptTemplate, dialect: Dialect, targets: int = 1
+    ) -> None:
         self._transport = transport
         self._model = model
         self._template = template
         self._speech = DIALECTS[dialect]
+        self._targets = targets
 
     async def score(self, request: ScoreRequest) -> Score:
         """Score one candidate. Raises ``BackendError`` if what comes back is no score."""
@@ -92,7 +98,20 @@ class ServedScorer:
             raise BackendError(
                 f"{address.url}{speech.path} answered without a score. Is a classifier served there?"
             ) from error
-        return Score(value=probability(logits, address.url + speech.path), usage=usage)
+        where = address.url + speech.path
+        if self._targets == 1:
+            return Score(value=probability(logits, where), usage=usage)
+        if len(logits) != 2 * self._targets:
+            raise BackendError(f"{where} answered with {len(logits)} numbers; {labels_of(self._targets)}")
+        estimates = tuple(probability(list(pair), where) for pair in zip(logits[::2], logits[1::2], strict=True))
+        return Score(max(estimates), usage, estimates=estimates)
+
+
+def labels_of(targets: int) -> str:
+    """How many labels a scorer has, in words."""
+    if targets == 1:
+        return "a scorer has one (a value) or two (classes)"
+    return f"a router of {targets} targets has {2 * targets} (two classes for each target)"
 
 
 def probability(logits: Logits, where: str) -> float:
@@ -103,7 +122,7 @@ def probability(logits: Logits, where: str) -> float:
     values = [math.nan if logit is None else logit for logit in logits]
     if len(values) not in (1, 2):
         raise BackendError(
-            f"{where} answered with {len(values)} numbers; a scorer has one (a value) or two (classes). "
+            f"{where} answered with {len(values)} numbers; {labels_of(1)}. "
             "Is a language model or an embedding model served there?"
         )
     if not all(map(math.isfinite, values)):

@@ -69,6 +69,25 @@ def test_two_labels_are_classes_and_the_chance_of_the_second_is_the_score(
     assert [score.value for score in found] == pytest.approx(expected, abs=1e-5)
 
 
+def test_a_router_of_two_targets_has_a_pair_of_classes_for_each(
+    classifier: Classifiers, tokenizer: PreTrainedTokenizerFast, served: Served, scoring: Requests
+) -> None:
+    folder = classifier(4)
+    requests = [scoring(candidate=candidate) for candidate in CANDIDATES]
+    scorer = InProcessScorer(load(str(folder), "scorer", device="cpu"), TEMPLATE, 8, targets=2)
+    found: list[Any] = served(scorer.score, scorer.batcher, requests)
+    for score, request in zip(found, requests, strict=True):
+        pairs = logits(folder, tokenizer, request).reshape(2, 2)
+        assert score.estimates == pytest.approx(torch.softmax(pairs, -1)[:, 1].tolist(), abs=1e-5)
+        assert score.value == max(score.estimates)
+
+
+@pytest.mark.parametrize("labels", [1, 2, 3])
+def test_a_router_of_two_targets_with_other_labels_is_refused(classifier: Classifiers, labels: int) -> None:
+    with pytest.raises(BackendError, match=rf"has {labels} labels; a router of 2 targets has 4"):
+        InProcessScorer(load(str(classifier(labels)), "scorer", device="cpu"), TEMPLATE, 8, targets=2)
+
+
 @pytest.mark.parametrize("labels", [3, 4])
 def test_any_other_number_of_labels_is_refused_by_name(classifier: Classifiers, labels: int) -> None:
     folder = str(classifier(labels))

@@ -32,6 +32,7 @@ def a_world() -> Callable[..., Models]:
     """Models whose answers, failures and times are drawn from a seed and the request alone; ``asked`` is told of each.
 
     ``fails`` is the share of calls that fail, or score outside [0, 1]; ``slow`` the longest time of a call.
+    With ``several`` targets the router has an estimate for each of two.
     """
 
     def build(
@@ -40,25 +41,31 @@ def a_world() -> Callable[..., Models]:
         slow: float = 0.0,
         in_flight: int = 64,
         asked: Callable[[Request], None] = lambda _: None,
+        several: bool = False,
     ) -> Models:
         def seconds(request: Request) -> float:
             return slow and round(slow * _share(seed, "seconds", request.call), 1)  # rounded: many end at once
 
         def write(request: GenerationRequest) -> Generation:
             asked(request)
-            place = seed, request.role, request.transcript, request.sample, request.seed
+            place = seed, request.target or request.role, request.transcript, request.sample, request.seed
             if _share(*place, "fails") < fails:
                 raise BackendError(f"the {request.role} fell over\nat step {request.step}") from OSError("no route")
             drawn = _share(*place)
             ending: Ending = "end" if drawn < 0.2 else "limit" if drawn < 0.25 else "separator"
             words = 1 + int(10 * drawn) % 5
             overhead = Usage(2, 1) if drawn > 0.9 else Usage()
-            return Generation(f"{request.role} {drawn:.3f} \\boxed{{7}}", ending, Usage(9, words, 3), overhead)
+            sure = max(_share(*place, "sure"), 0.01) if request.confidence else None
+            return Generation(
+                f"{request.role} {drawn:.3f} \\boxed{{7}}", ending, Usage(9, words, 3), overhead, confidence=sure
+            )
 
-        def rate(request: ScoreRequest) -> float:
+        def rate(request: ScoreRequest) -> float | tuple[float, ...]:
             asked(request)
             drawn = _share(seed, request.scale, request.transcript, request.candidate)
-            return drawn if drawn >= fails else math.nan if drawn < fails / 2 else 1.5
+            if drawn < fails:
+                return math.nan if drawn < fails / 2 else 1.5
+            return (drawn, 1.0 - drawn) if request.scale == "router" and several else drawn
 
         return Models(
             draft=Seat(ScriptedGenerator(write, seconds), in_flight),
@@ -66,7 +73,9 @@ def a_world() -> Callable[..., Models]:
             scorers={
                 "prm": Seat(ScriptedScorer(rate, seconds), in_flight),
                 "router": Seat(ScriptedScorer(rate, seconds), in_flight),
+                "judge": Seat(ScriptedScorer(rate, seconds), in_flight),
             },
+            targets={name: Seat(ScriptedGenerator(write, seconds), in_flight) for name in ("small", "large")},
         )
 
     return build
@@ -76,6 +85,7 @@ class Memory:
     """A journal in memory, whose events have been through JSON."""
 
     kept = True
+    threshold: float | None = None
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -90,6 +100,9 @@ class Memory:
 
     def recall(self, call: str) -> None:
         """Nothing: each run is a new one."""
+
+    def decided(self, place: str) -> None:
+        """Nothing: as above."""
 
     def spent(self, start: str) -> float:
         return 0.0

@@ -15,12 +15,13 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
+from arbiter.log.detail import reduced
 from arbiter.log.history import histories
 from arbiter.ring import Models
-from protocols.events import Event
+from protocols.events import Detail, Entry, Event
 from protocols.messages import Task
 from protocols.ports import Policy
-from protocols.records import Limits, Sampling, Solution
+from protocols.records import Limits, Sampling, Solution, Target
 
 Tasks = Callable[..., Task]
 Worlds = Callable[..., Models]
@@ -34,6 +35,8 @@ EVERY_POLICY = [
     LearnedRouter(0.5),
     Oracle(0.0),
     GenerateRows(),
+    GenerateRows("mean", ("small", "large")),
+    LearnedRouter(0.6, (Target("small", 1.0), Target("large", 1.5)), budget=0.3),
 ]
 
 
@@ -60,7 +63,7 @@ def test_the_solution_of_a_log_is_that_of_the_ring(
     policy: Policy, seed: int, fails: float, in_flight: int, concurrency: int, samples: int, audit: float,
     limit: float | None, a_world: Worlds, a_task: Tasks, recorded: Recorded,
 ) -> None:  # fmt: skip
-    models = a_world(seed, fails, slow=3.0, in_flight=in_flight)
+    models = a_world(seed, fails, slow=3.0, in_flight=in_flight, several=True)
     limits, sampling = Limits(max_steps=5, max_tokens=14, deadline=limit), Sampling(target_samples=samples)
     tasks = [
         a_task(str(n), policy, audit=audit, limits=limits, sampling=sampling, sample=decoding, seed=decoding)
@@ -70,6 +73,28 @@ def test_the_solution_of_a_log_is_that_of_the_ring(
     solutions, events = recorded(models, tasks, concurrency)
     assert len(solutions) == 8
     assert told(events) == by_key(solutions)
+
+
+@pytest.mark.parametrize("detail", ["full", "decisions"])
+def test_which_target_wrote_a_step_is_told_by_its_log(
+    detail: Detail, a_world: Worlds, a_task: Tasks, recorded: Recorded
+) -> None:
+    policy = LearnedRouter(0.3, (Target("small", 1.0), Target("large", 1.0)))
+    solutions, events = recorded(a_world(several=True), [a_task(str(n), policy) for n in range(9)])
+    kept = [event for event in events if (entry := reduced(as_entry(event), detail)) and entry.id == event.id]
+    found = {problem.key: problem.solution() for problem in histories(kept)}
+    wrote = {candidate.target for one in solutions for step in one.steps for candidate in step.targets}
+    assert wrote == {"small", "large"}
+    assert {key: one and one.targets for key, one in found.items()} == {
+        key: one.targets for key, one in by_key(solutions).items()
+    }
+    assert {key: one and [step.kept.target for step in one.steps] for key, one in found.items()} == {
+        key: [step.kept.target for step in one.steps] for key, one in by_key(solutions).items()
+    }
+
+
+def as_entry(event: Event) -> Entry:
+    return Entry(**{name: getattr(event, name) for name in Entry.__struct_fields__})
 
 
 def test_what_comes_after_the_end_does_not_count(a_world: Worlds, a_task: Tasks, recorded: Recorded) -> None:
@@ -110,7 +135,7 @@ def test_every_event_but_the_first_of_a_problem_has_a_cause_that_was_written_bef
     a_world: Worlds, a_task: Tasks, recorded: Recorded
 ) -> None:
     tasks = [a_task(str(n), policy, audit=1.0) for n, policy in enumerate(EVERY_POLICY)]
-    _, events = recorded(a_world(slow=2.0), tasks)
+    _, events = recorded(a_world(slow=2.0, several=True), tasks)
     written: set[str | None] = {task.id for task in tasks}
     for event in events:
         assert event.cause in written, event

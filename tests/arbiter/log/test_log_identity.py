@@ -26,7 +26,7 @@ def every_key(a_config: Configs) -> set[str]:
     configs = [load_config("pocket"), a_config(models={"draft": SERVED}), override(load_config("pocket"), {}, "test")]
     priced = override(load_config("pocket"), {"models": {"draft": {"price": PRICE}}}, "test")
     return {re.sub(r"^models\.\w+\.", "models.*.", key) for config in [*configs, priced] for key in flat(config)} - {
-        "models.draft", "models.target", "models.prm", "models.router",  # a model that is not configured
+        "models.draft", "models.target", "models.prm", "models.router", "models.judge",  # not configured
     }  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def test_every_operational_pattern_is_that_of_a_key(every_key: set[str]) -> None
     assert unused == set()
 
 
-@pytest.mark.parametrize("run_type", ["rsd", "oracle", "router", "random"])
+@pytest.mark.parametrize("run_type", ["rsd", "oracle", "router", "random", "confidence", "judge"])
 def test_the_threshold_of_the_runs_own_type_decides_and_no_other(a_config: Configs, run_type: RunType) -> None:
     keys = identity(a_config(run_type=run_type), PROBLEMS)
     assert [key for key in keys if key.startswith("thresholds.")] == [f"thresholds.{run_type}"]

@@ -25,7 +25,7 @@ Results = dict[tuple[str, int], Result]
 RunIn = Callable[..., Results]
 
 PROBLEMS = [Problem(str(n), f"question {n}", "7") for n in range(3)]
-RUN_TYPES = ["draft", "target", "random", "router", "rsd", "oracle", "generate"]
+RUN_TYPES = ["draft", "target", "random", "router", "rsd", "confidence", "judge", "oracle", "generate"]
 FAILS = 0.15
 
 
@@ -88,6 +88,43 @@ def test_a_run_cut_at_any_event_and_continued_is_the_run_that_was_not_cut(
         assert before.isdisjoint(asked)
         assert len(set(asked)) == len(asked)
         check_whole(list(LogFile(log)))
+
+
+@pytest.mark.parametrize("run_type", ["router", "generate"])
+def test_a_run_of_several_targets_goes_on_as_the_run_that_was_not_cut(
+    a_config: Configs, a_world: Worlds, run_in: RunIn, tmp_path: Path, run_type: str
+) -> None:
+    model = {"model": "nowhere", "prompt": "{question}"}
+    targets = {"small": {**model, "cost": 1.0}, "large": {**model, "cost": 1.5}}
+    models = {"draft": model, "prm": model, "router": model, "targets": targets}
+    config = a_config(run_type=run_type, models=models, limits={"max_steps": 3}, thresholds={"router": 0.4})
+    undisturbed = run_in(tmp_path / "undisturbed", config, a_world(1, several=True), PROBLEMS)
+    assert {name for result in undisturbed.values() for name in result.solution.targets} == {"small", "large"}
+    whole = (tmp_path / "undisturbed" / LOG).read_bytes()
+    for size in ends_of_lines(whole)[::7]:
+        log = cut(whole, tmp_path / str(size), size)
+        assert run_in(log.parent, config, a_world(1, several=True), PROBLEMS) == undisturbed, size
+
+
+def test_a_run_with_a_budget_goes_on_by_its_recorded_decisions_and_from_the_threshold_that_it_had_come_to(
+    a_config: Configs, a_world: Worlds, run_in: RunIn, tmp_path: Path
+) -> None:
+    """One problem at a time, so that the order of decisions is the same."""
+    config = a_config(run_type="rsd", budget=0.4, limits={"max_steps": 4, "problems": 1})
+    undisturbed = run_in(tmp_path / "undisturbed", config, a_world(1), PROBLEMS)
+    whole = (tmp_path / "undisturbed" / LOG).read_bytes()
+    moved = [at for problem in Run.open(tmp_path / "undisturbed").problems() for at in problem.thresholds().values()]
+    assert len(set(moved)) > 3
+    for size in ends_of_lines(whole)[::3]:
+        log = cut(whole, tmp_path / str(size), size)
+        continued = run_in(log.parent, config, a_world(1), PROBLEMS)
+        assert continued.keys() == undisturbed.keys()
+        before, after = LogFile(tmp_path / "undisturbed" / LOG), list(LogFile(log))
+        recorded = [event for event in before if event.seq < whole[:size].count(b"\n")]
+        assert [event.payload for event in after[: len(recorded)]] == [event.payload for event in recorded]
+        known = [at for event in recorded if (at := getattr(event.payload, "threshold", None)) is not None]
+        new = [at for event in after[len(recorded) :] if (at := getattr(event.payload, "threshold", None)) is not None]
+        assert not new or new[0] == (known[-1] if known else moved[0])
 
 
 @pytest.mark.parametrize("run_type", ["router", "generate"])

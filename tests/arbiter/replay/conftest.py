@@ -39,13 +39,17 @@ def a_world(seed: int, failures: float) -> Models:
         ending = "end" if drawn < 0.15 else "limit" if drawn < 0.2 else "separator"
         text = "again" if share(seed, "text", request.call) < 0.3 else f"{request.role} {request.step} {request.sample}"
         agreement = Agreement(3, 2) if request.proposal and share(seed, "checks", request.call) < 0.7 else None
-        return Generation(text, ending, Usage(5, 3), Usage(1, 1) if drawn > 0.9 else Usage(), agreement)
+        overhead = Usage(1, 1) if drawn > 0.9 else Usage()
+        sure = max(share(seed, "sure", request.call), 0.01) if request.confidence else None
+        return Generation(text, ending, Usage(5, 3), overhead, agreement, confidence=sure)
 
-    def rate(request: ScoreRequest) -> float:
+    def rate(request: ScoreRequest) -> float | tuple[float, ...]:
         drawn = share(seed, "score", request.call)
         if drawn < failures:
             raise BackendError("the scorer fell over")
-        return 7.0 if drawn > 0.99 else drawn  # out of range: that is a failure as well
+        if drawn > 0.99:
+            return 7.0  # out of range: that is a failure as well
+        return (drawn, share(seed, "other target", request.call)) if request.scale == "router" else drawn
 
     def seconds(request: GenerationRequest | ScoreRequest) -> float:
         return MILLISECOND * share(seed, "time", request.call) if share(seed, "slow", request.call) < 0.7 else 0.0
@@ -54,7 +58,15 @@ def a_world(seed: int, failures: float) -> Models:
     return Models(
         draft=Seat(ScriptedGenerator(write, seconds), rng.choice([1, 3, 100]), rng.choice([True, False])),
         target=Seat(ScriptedGenerator(write, seconds), rng.choice([1, 3, 100])),
-        scorers={"prm": Seat(ScriptedScorer(rate, seconds), 2), "router": Seat(ScriptedScorer(rate, seconds), 50)},
+        scorers={
+            "prm": Seat(ScriptedScorer(rate, seconds), 2),
+            "router": Seat(ScriptedScorer(rate, seconds), 50),
+            "judge": Seat(ScriptedScorer(rate, seconds), 3),
+        },
+        targets={
+            "small": Seat(ScriptedGenerator(write, seconds), rng.choice([1, 3, 100])),
+            "large": Seat(ScriptedGenerator(write, seconds), 2),
+        },
     )
 
 

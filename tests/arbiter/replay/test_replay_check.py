@@ -8,8 +8,10 @@ import anyio
 import pytest
 
 from actors.policies import (
+    ConfidenceThreshold,
     DraftOnly,
     GenerateRows,
+    JudgeThreshold,
     LearnedRouter,
     Oracle,
     RandomEscalation,
@@ -24,17 +26,25 @@ from arbiter.ring import Models, open_ring
 from protocols.errors import RunError
 from protocols.events import Detail, Event
 from protocols.messages import Task
-from protocols.ports import Evidence, Policy, Seat
-from protocols.records import Limits, Role, Scale, Transcript, Verdict
+from protocols.ports import Evidence, Generation, GenerationRequest, Policy, Scorer, ScoreRequest, Seat
+from protocols.records import Limits, Role, Scale, Target, Transcript, Usage, Verdict
 
+SCALES: tuple[Scale, ...] = ("prm", "router", "judge")
 POLICIES: tuple[Policy, ...] = (
     DraftOnly(),
     TargetOnly(),
     RandomEscalation(0.5),
     RewardThreshold(0.5),
     LearnedRouter(0.5),
+    ConfidenceThreshold(0.5, "first"),
+    JudgeThreshold(0.5),
     Oracle(0.0),
-    GenerateRows(),
+    GenerateRows("mean"),
+    LearnedRouter(0.5, (Target("small", 1.0),)),
+    LearnedRouter(0.6, (Target("small", 1.0), Target("large", 1.5))),
+    GenerateRows(targets=("small", "large")),
+    LearnedRouter(0.5, budget=0.3),
+    RewardThreshold(0.5, budget=0.3),
 )
 Recording = Callable[..., Run]
 Altered = Callable[..., Run]
@@ -46,9 +56,21 @@ def lines_of(run: Run, kind: str) -> list[Event]:
 
 def weak_drafts() -> Models:
     """Drafts score 0.2 at every other step; the third step ends the answer."""
-    generator = ScriptedGenerator(lambda request: f"{request.role} step {request.step}", seconds=0.001)
-    scorer = ScriptedScorer(lambda request: 0.2 if request.step % 2 else 0.8)
-    return Models(draft=Seat(generator), target=Seat(generator), scorers={"prm": Seat(scorer), "router": Seat(scorer)})
+
+    def write(request: GenerationRequest) -> Generation:
+        sure = None if request.confidence is None else 0.2 if request.step % 2 else 0.8
+        text = f"{request.target or request.role} step {request.step}"
+        return Generation(text, "separator", Usage(completion_tokens=3), confidence=sure)
+
+    generator = ScriptedGenerator(write, seconds=0.001)
+
+    def rate(request: ScoreRequest) -> float | tuple[float, ...]:
+        value = 0.2 if request.step % 2 else 0.8
+        return (value, value) if request.scale == "router" else value
+
+    scorer = ScriptedScorer(rate)
+    scorers = dict.fromkeys(SCALES, Seat[Scorer](scorer))
+    return Models(Seat(generator), Seat(generator), scorers, targets=dict.fromkeys(("small", "large"), Seat(generator)))
 
 
 def a_task(policy: Policy, problem: str = "p") -> Task:

@@ -10,13 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arbiter.backends.opening import open_scorer
 from arbiter.backends.served.scores import probability
 from protocols.errors import BackendError
-from protocols.ports import Score
+from protocols.ports import Score, ScoreRequest
 from protocols.records import Usage
 
 if TYPE_CHECKING:
     from conftest import FakeServer
+
+    from arbiter.model_tables import AnyModelTable
 
 ScoreOf = Callable[..., Awaitable[Score]]
 Scored = Callable[..., dict[str, Any]]
@@ -34,6 +37,39 @@ async def test_one_number_is_a_value_and_two_are_classes_of_which_the_second_is_
 ) -> None:
     server.replies(scored(*logits))
     assert (await score()).value == pytest.approx(value, abs=1e-6)
+
+
+@pytest.mark.asyncio
+async def test_a_router_of_two_targets_is_read_in_pairs(
+    server: FakeServer, table: Callable[..., AnyModelTable], scored: Scored, scoring: Callable[..., ScoreRequest]
+) -> None:
+    server.trial = scored(0.0, 0.0, 0.0, 0.0)
+    server.replies(scored(1.0, 3.0, 3.0, 1.0))
+    async with open_scorer("router", table("router"), None, targets=2) as router:
+        found = await router.score(scoring(scale="router"))
+    assert found.estimates == pytest.approx((0.880797, 0.119203), abs=1e-6)
+    assert found.value == found.estimates[0]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("logits", [(0.0,), (0.0, 0.0), (0.0, 0.0, 0.0)])
+async def test_a_router_of_two_targets_that_answers_with_other_numbers_is_refused_before_any_work(
+    logits: tuple[float, ...], server: FakeServer, table: Callable[..., AnyModelTable], scored: Scored
+) -> None:
+    server.trial = scored(*logits)
+    with pytest.raises(BackendError, match=rf"{len(logits)} numbers; a router of 2 targets has 4"):
+        async with open_scorer("router", table("router"), None, targets=2):
+            pass
+
+
+@pytest.mark.asyncio
+async def test_four_numbers_are_no_score_of_a_router_of_one_target(
+    server: FakeServer, table: Callable[..., AnyModelTable], scored: Scored
+) -> None:
+    server.trial = scored(0.0, 0.0, 0.0, 0.0)
+    with pytest.raises(BackendError, match="4 numbers; a scorer has one"):
+        async with open_scorer("router", table("router"), None):
+            pass
 
 
 @pytest.mark.asyncio

@@ -21,7 +21,7 @@ from protocols.errors import ConfigError
 from protocols.records import Model
 
 SMALL = World(problems=12, steps=LogNormal(5, 0.7, 20), seed=3)
-MODELS: dict[Model, str] = {"draft": "1.5B", "target": "7B", "prm": "PRM-1.5B", "router": "PRM-1.5B"}
+MODELS: dict[Model, str] = {"draft": "1.5B", "target": "7B", "prm": "PRM-1.5B", "router": "PRM-1.5B", "judge": "7B"}
 Configure = Callable[..., Config]
 
 
@@ -44,10 +44,20 @@ def test_every_run_type_asks_its_models_alone(a_config: Configure, run_type: Run
         "target": {"target"},
         "random": {"draft", "target"},
         "router": {"draft", "target", "router"},
+        "confidence": {"draft", "target"},
+        "judge": {"draft", "target", "judge"},
     }
     assert set(found.servers) == asked.get(run_type, {"draft", "target", "prm"})
     assert found.finish == {"answered": SMALL.problems}
     assert found.acceptance == {"draft": 1, "target": 0}.get(run_type, pytest.approx(0.7, abs=0.15))
+
+
+def test_a_simulation_of_several_targets_is_refused(a_config: Configure) -> None:
+    model = {"model": "m", "prompt": "{question}"}
+    targets = {name: {**model, "cost": 1.0} for name in ("small", "large")}
+    config = a_config(models={"draft": model, "router": model, "targets": targets})
+    with pytest.raises(ConfigError, match="a simulation has one target"):
+        simulated(config, Case(4, acceptance=0.7))
 
 
 def test_equal_simulations_are_equal_byte_for_byte(a_config: Configure) -> None:

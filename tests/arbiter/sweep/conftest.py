@@ -19,9 +19,10 @@ from arbiter.sweep.running import Job, run_alone, run_together
 from arbiter.sweep.sweeping import settle
 from protocols.errors import BackendError
 from protocols.ports import Generation, GenerationRequest, Score, Scorer, ScoreRequest, Seat
-from protocols.records import Transcript, Usage
+from protocols.records import Scale, Transcript, Usage
 
 Request = GenerationRequest | ScoreRequest
+SCALES: tuple[Scale, ...] = ("prm", "router", "judge")
 
 
 def share(*parts: object) -> float:
@@ -43,7 +44,7 @@ class Told:
     async def generate(self, request: GenerationRequest) -> Generation:
         made: Generation = await self._inner.generate(request)
         taken = round(0.1 + share(self._seed, request.role, seen(request.transcript)), 3)
-        return Generation(made.text, made.ending, made.usage, seconds=taken, fresh=True)
+        return Generation(made.text, made.ending, made.usage, seconds=taken, fresh=True, confidence=made.confidence)
 
     async def score(self, request: ScoreRequest) -> Score:
         made: Score = await self._inner.score(request)
@@ -67,7 +68,10 @@ def a_seen_world() -> Callable[..., Models]:
             if share(seed, "fails", drawn) < fails:
                 raise BackendError(f"the {request.role} fell over") from OSError("no route")
             ending = "end" if drawn < 0.2 else "separator"
-            return Generation(f"{request.role} {drawn:.3f} \\boxed{{7}}", ending, Usage(9, 1 + int(10 * drawn)))
+            sure = max(share(seed, "sure", drawn), 0.01) if request.confidence else None
+            return Generation(
+                f"{request.role} {drawn:.3f} \\boxed{{7}}", ending, Usage(9, 1 + int(10 * drawn)), confidence=sure
+            )
 
         def rate(request: ScoreRequest) -> float:
             asked(request)
@@ -78,7 +82,7 @@ def a_seen_world() -> Callable[..., Models]:
         return Models(
             draft=Seat(writer, in_flight),
             target=Seat(writer, in_flight),
-            scorers={"prm": Seat[Scorer](scorer, in_flight), "router": Seat[Scorer](scorer, in_flight)},
+            scorers=dict.fromkeys(SCALES, Seat[Scorer](scorer, in_flight)),
         )
 
     return build

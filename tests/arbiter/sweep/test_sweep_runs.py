@@ -36,7 +36,7 @@ Request = GenerationRequest | ScoreRequest
 FEW = settings(
     deadline=None, max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-SEQUENTIAL: tuple[RunType, ...] = ("draft", "target", "random", "router", "rsd")
+SEQUENTIAL: tuple[RunType, ...] = ("draft", "target", "random", "router", "rsd", "confidence", "judge")
 ALL: tuple[RunType, ...] = (*SEQUENTIAL, "oracle", "generate")
 
 
