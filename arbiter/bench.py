@@ -62,9 +62,14 @@ def make_task(config: Config, problem: Problem, sample: int = 0) -> Task:
 
 
 async def bench(
-    config: Config, out: Path | None, watcher: Watcher, show: Show | None = None, retry_failed: bool = False
+    config: Config,
+    out: Path | None,
+    watcher: Watcher,
+    show: Show | None = None,
+    retry_failed: bool = False,
+    problems: Sequence[Problem] | None = None,
 ) -> tuple[Summary, Path]:
-    """Solve and grade the configured problems; the summary, and the run's folder.
+    """Solve and grade the configured problems, or those given; the summary, and the run's folder.
 
     If ``out`` holds this very run, unfinished, it is continued, with ``retry_failed`` the problems that failed as well.
     ``show`` gets each event that is logged, in another thread. SIGINT or SIGTERM ends the run early: what is done is
@@ -74,7 +79,8 @@ async def bench(
     """
     required_tables(config)
     data = config.data
-    problems = load_problems(data.source, data.limit, fields=data.fields, subset=data.subset, split=data.split)
+    if problems is None:
+        problems = load_problems(data.source, data.limit, fields=data.fields, subset=data.subset, split=data.split)
     if out is not None:
         check_run(config, problems, out)
     watcher.loading(config)

@@ -68,6 +68,8 @@ def training_rows(solution: Solution) -> Iterator[Row]:
                 version=VERSION,
                 kept=record.kept.author,
                 draft_tokens=draft.usage.completion_tokens,
+                target_names=tuple(target.target for target in targets) if any(one.target for one in targets) else (),
+                confidence=draft.confidence,
                 target_tokens=tuple(target.usage.completion_tokens for target in targets),
             )
         history = (*history, Step(text=record.kept.text, author=record.kept.author))

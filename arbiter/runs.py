@@ -66,7 +66,7 @@ class RunFolder:
         self._timed = timed
         self._config = config
         self._whole = config.log.record == "full"
-        self._references = {problem.id: problem.answer for problem in problems}
+        self._problems = {problem.id: problem for problem in problems}
         self._files: dict[str, FileIO] = {}
         self.results: list[Result] = []
         self.ungraded: list[Solution] = []
@@ -98,7 +98,7 @@ class RunFolder:
 
     async def add(self, solution: Solution, grade: Grade) -> Result:
         """Store a graded solution, and its training rows if this is a generate run. Raises ``RunError``."""
-        result = Result(solution=solution, grade=grade, reference=self._references[solution.problem])
+        result = Result(solution=solution, grade=grade, reference=self._problems[solution.problem].answer)
         await record_grade(self.journal, result)
         self._append(self._stored(solution, grade))
         return result
@@ -114,14 +114,15 @@ class RunFolder:
         """A result as this run's folder holds it."""
         solution = self._timed(solution)
         if self._whole:
-            return Result(solution, grade, self._references[solution.problem])
+            return Result(solution, grade, self._problems[solution.problem].answer)
         return Result(without_text(solution), Grade(grade.right))
 
     def _append(self, result: Result) -> None:
         self._write("results.jsonl", result)
         if "rows.jsonl" in self._files:
+            problem = self._problems[result.solution.problem]
             for row in training_rows(result.solution):
-                self._write("rows.jsonl", row)
+                self._write("rows.jsonl", msgspec.structs.replace(row, source=problem.source, split=problem.split))
 
     def _write(self, name: str, record: Record) -> None:
         with self._told():

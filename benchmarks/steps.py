@@ -20,9 +20,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 import arbiter.pocket
+from arbiter.backends.prompts import PromptTemplate
 from arbiter.pocket import world
 from arbiter.training.language import step_accuracy
-from arbiter.training.scoring import evaluated, slipped, solution_row
+from arbiter.training.pocket import slipped
+from arbiter.training.prm import figures, solution_row
+from arbiter.training.reading import Solved
 from arbiter.training.tokenizer import Text
 
 MODELS = Path(arbiter.pocket.__file__).parent / "models"
@@ -38,11 +41,15 @@ def main(*, problems: int = 256, seed: int = 3, json: bool = False) -> None:
         for name in ("draft", "target"):
             model = AutoModelForCausalLM.from_pretrained(MODELS / name, dtype=torch.float32)
             found[name] = step_accuracy(model, text, drawn)
-        rows = [
-            solution_row(text, problem, steps) for problem in drawn for steps in (problem.steps, slipped(problem, rng))
+        solved = [
+            Solved(problem.question, tuple(steps), tuple(map(float, problem.right_steps(steps))))
+            for problem in drawn
+            for steps in (problem.steps, slipped(problem, rng))
         ]
+        template = PromptTemplate(world.PROMPT)
+        rows = [solution_row(text.tokenizer, template, world.SEPARATOR, row, text.longest) for row in solved]
         judge = AutoModelForSequenceClassification.from_pretrained(MODELS / "prm", dtype=torch.float32)
-        found["prm"] = evaluated(judge, text, rows)
+        found["prm"] = {name: value or 0.0 for name, value in figures(judge, rows).items()}
     if json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
         return

@@ -16,6 +16,7 @@ from protocols.errors import DataError
 __all__ = ["Fields", "Problem", "load_problems"]
 
 POCKET_SEED = 1
+_POCKET: dict[str, world.Split] = {"pocket": "test", "pocket-train": "train"}
 LONGEST_LINE = 16 << 20
 _SUFFIXES = {".jsonl", ".json", ".ndjson", ".txt", ".csv", ".parquet"}
 
@@ -32,7 +33,8 @@ def load_problems(
 
     ``source`` is one of
 
-    - ``pocket``, ``pocket:SEED``: problems that no pocket model was trained on, whatever the seed
+    - ``pocket``, ``pocket:SEED``: problems that no pocket model was trained on, whatever the seed;
+      ``pocket-train:SEED``: of those that they may be trained on
     - the path of a JSONL file, one object a line
     - ``math500``, ``olympiadbench``, or a data set of the Hugging Face hub: ``OWNER/NAME``,
       ``OWNER/NAME:SPLIT``, ``OWNER/NAME:SUBSET:SPLIT``
@@ -41,8 +43,8 @@ def load_problems(
     naming the file and the line.
     """
     name, _, seed = source.partition(":")
-    if name == "pocket":
-        return _pocket(seed or str(POCKET_SEED), limit or 200)
+    if name in _POCKET:
+        return _pocket(name, seed or str(POCKET_SEED), limit or 200)
     data = hub_data(source, subset, split)
     is_file = Path(source).suffix in _SUFFIXES or (source.lower() not in BENCHMARKS and os.path.lexists(source))
     rows = _file_rows(Path(source)) if data is None or is_file else _hub_rows(data, source)
@@ -66,14 +68,13 @@ def _problems(rows: Iterable[Row], fields: Fields) -> Iterator[Problem]:
         yield problem
 
 
-def _pocket(seed: str, limit: int) -> list[Problem]:
+def _pocket(name: str, seed: str, limit: int) -> list[Problem]:
     try:
-        drawn = itertools.islice(world.problems(int(seed), "test"), limit)
+        drawn = itertools.islice(world.problems(int(seed), _POCKET[name]), limit)
     except ValueError as error:
-        raise DataError(f"pocket:{seed}: the seed must be a whole number, as in pocket:1") from error
+        raise DataError(f"{name}:{seed}: the seed must be a whole number, as in {name}:1") from error
     return [
-        Problem(id=f"pocket-{seed}-{index}", question=problem.question, answer=str(problem.answer))
-        for index, problem in enumerate(drawn)
+        Problem(f"{name}-{seed}-{index}", problem.question, str(problem.answer)) for index, problem in enumerate(drawn)
     ]
 
 

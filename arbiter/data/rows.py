@@ -13,11 +13,13 @@ from typing import Any, cast
 import msgspec
 
 from arbiter.grading.answers import Reference, extract_answer, split_answers
+from arbiter.rows import Split
 from protocols.errors import DataError
 
 _QUESTION = ("question", "problem", "input", "prompt", "content")
 _ANSWER = ("answer", "final_answer", "expected_answer", "ground_truth", "gt", "target", "correct", "label")
 _ID = ("id", "unique_id", "problem_id", "idx")
+_SOURCE = ("source",)
 _BEFORE = ("context", "body", "table")  # OlympiadBench's physics; SVAMP and ASDiv; TabMWP
 _CHOICES = ("choices", "options")  # MMLU; SAT, AQuA and Gaokao
 
@@ -27,15 +29,18 @@ _LABELLED = re.compile(r"\(?A[).:]")
 _LETTERS = "ABCDEFGHIJ"
 
 
-class Problem(msgspec.Struct, frozen=True):
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """A question, and the answer to grade against, if there is one. ``id`` is unique within its source.
 
-    The answer is a text, or a ``Reference`` where grading needs more: several answers, a unit, a tolerance.
+    The answer is a text, or a ``Reference`` where grading needs more: several answers, a unit, a tolerance. ``source``
+    is its stratum, by which a collection is sampled; ``split`` the part of the data that its training rows belong to.
     """
 
     id: str
     question: str
     answer: str | Reference | None = None
+    source: str = ""
+    split: Split = "train"
 
 
 class Fields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -44,6 +49,7 @@ class Fields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     question: str | None = None
     answer: str | None = None
     id: str | None = None
+    source: str | None = None
 
 
 USUAL = Fields()
@@ -57,11 +63,13 @@ def problem_of(row: Mapping[str, Any], place: str, default_id: str, fields: Fiel
         raise DataError(_no_question(row, question, place, fields))
     answer = _given(row, fields.answer, place) if fields.answer else _answer(named)
     given_id = _given(row, fields.id, place) if fields.id else _first(named, _ID)
+    source = _given(row, fields.source, place) if fields.source else _first(named, _SOURCE)
     choices = _first(named, _CHOICES)
     return Problem(
         id=default_id if given_id is None else str(given_id),
         question="\n".join([*_before(named), question, *_listed(choices)]),
         answer=_reference(answer, choices, named, place),
+        source="" if source is None else str(source),
     )
 
 

@@ -2,9 +2,10 @@
 
 A problem is a start value and a chain of operations, asked as an expression, as instructions or as a
 story. Its solution has one step an operation, each with its digit-by-digit working, and a last step
-that boxes the answer. The operations are chosen so that three kinds of step exist: addition and
-subtraction (small models learn them), multiplication by one digit (a larger model learns it better),
-and remainders without any working (beyond both, so that calling the larger model is waste).
+that boxes the answer. With what the two writers are taught, three kinds of step exist: addition and
+subtraction (both are right), multiplication by one digit (mostly the target alone), and what is beyond both, so
+that calling the target is waste: division by one digit, which neither was taught, and remainders, which both guess
+since they show no working.
 """
 
 import random
@@ -18,13 +19,13 @@ SEPARATOR = "\n\n"
 PROMPT = "Problem: {question}\nSolution:\n"
 LARGEST = 999
 
-Kind = Literal["+", "-", "*", "mod"]
+Kind = Literal["+", "-", "*", "/", "mod"]
 Form = Literal["expression", "instructions", "story"]
 Split = Literal["train", "test"]
 
 Weights = Mapping[Kind, float]
 
-KIND_WEIGHTS: Weights = {"+": 0.32, "-": 0.32, "*": 0.31, "mod": 0.05}
+KIND_WEIGHTS: Weights = {"+": 0.26, "-": 0.26, "*": 0.26, "/": 0.17, "mod": 0.05}
 FORMS: tuple[Form, ...] = ("expression", "instructions", "story")
 NAMES = ("Ann", "Bob", "Eva", "Tom", "Mia", "Sam", "Lea", "Max")
 ITEMS = ("coins", "apples", "cards", "stamps", "shells", "books", "beads", "marbles")
@@ -44,6 +45,8 @@ class Operation(msgspec.Struct, frozen=True):
                 return value - self.operand
             case "*":
                 return value * self.operand
+            case "/":
+                return value // self.operand
             case "mod":
                 return value % self.operand
 
@@ -84,7 +87,7 @@ class PocketProblem(msgspec.Struct, frozen=True):
 
 
 def step_text(value: int, operation: Operation) -> str:
-    """The step that applies ``operation`` to ``value``, with its working, lowest digit first."""
+    """The step that applies ``operation`` to ``value``, with its working, lowest digit first (highest in division)."""
     head = f"{value}{operation.kind}{operation.operand}"
     working = ",".join(_working(value, operation))
     return f"{head}: {working}: {operation.apply(value)}." if working else f"{head}: {operation.apply(value)}."
@@ -103,6 +106,8 @@ def _working(value: int, operation: Operation) -> Iterator[str]:
             return _subtracted(value, operation.operand)
         case "*":
             return _multiplied(value, operation.operand)
+        case "/":
+            return _divided(value, operation.operand)
         case "mod":
             return iter(())
 
@@ -135,6 +140,14 @@ def _multiplied(value: int, operand: int) -> Iterator[str]:
         carry = total // 10
 
 
+def _divided(value: int, operand: int) -> Iterator[str]:
+    rest = 0
+    for digit in reversed(_digits(value)):
+        total = 10 * rest + digit
+        rest = total % operand
+        yield f"{total}/{operand}={total // operand}r{rest}"
+
+
 def problems(seed: int, split: Split = "test", weights: Weights = KIND_WEIGHTS) -> Iterator[PocketProblem]:
     """Endless, distinct problems of ``split``, the same for the same seed; ``weights`` is how often each kind comes.
 
@@ -162,25 +175,27 @@ def _chain(rng: random.Random, weights: Weights) -> tuple[int, tuple[Operation, 
     length = rng.randint(2, 5)
     while len(operations) < length:
         kind = rng.choices(tuple(weights), tuple(weights.values()))[0]
-        low, high = _operand_range(kind, value)
-        if low > high:
+        operands = _operands(kind, value)
+        if not operands:
             continue
-        operations.append(Operation(kind, rng.randint(low, high)))
+        operations.append(Operation(kind, rng.choice(operands)))
         value = operations[-1].apply(value)
     return start, tuple(operations)
 
 
-def _operand_range(kind: Kind, value: int) -> tuple[int, int]:
-    """The smallest and largest operand that keep the chain within 0 to ``LARGEST``; empty if none does."""
+def _operands(kind: Kind, value: int) -> Sequence[int]:
+    """The operands that keep the chain whole and within 0 to ``LARGEST``; none if there is none."""
     match kind:
         case "+":
-            return 11, min(499, LARGEST - value)
+            return range(11, min(499, LARGEST - value) + 1)
         case "-":
-            return 11, value - 2
+            return range(11, value - 1)
         case "*":
-            return 2, min(9, LARGEST // max(value, 12))
+            return range(2, min(9, LARGEST // max(value, 12)) + 1)
+        case "/":
+            return [operand for operand in range(2, 10) if value >= 20 and value % operand == 0]
         case "mod":
-            return 13, 49 if value >= 100 else 0
+            return range(13, 50 if value >= 100 else 13)
 
 
 def _expression(start: int, operations: Sequence[Operation]) -> str:
@@ -196,7 +211,7 @@ def _asked(rng: random.Random, form: Form, start: int, operations: Sequence[Oper
         case "expression":
             return f"Compute {_expression(start, operations)}."
         case "instructions":
-            verbs = {"+": "Add", "-": "Subtract", "*": "Multiply by", "mod": "Take the remainder by"}
+            verbs = {"+": "Add", "-": "Subtract", "*": "Multiply by", "/": "Divide by", "mod": "Take the remainder by"}
             told = " ".join(f"{verbs[operation.kind]} {operation.operand}." for operation in operations)
             return f"Start with {start}. {told} What is the result?"
         case "story":
@@ -209,6 +224,10 @@ def _story(rng: random.Random, start: int, operations: Sequence[Operation]) -> s
         "+": ("{name} finds {n} more.", "{name} buys {n} more.", "A friend brings {n} more."),
         "-": ("{name} loses {n}.", "{name} gives away {n}.", "{name} sells {n}."),
         "*": ("A wizard makes it {n} times as many.", "Then the number grows {n} times."),
+        "/": (
+            "{name} packs {n} equal boxes and keeps one of them.",
+            "{name} shares them fairly among {n} and keeps one part.",
+        ),
         "mod": ("{name} packs bags of {n} and keeps only what is left over.",),
     }
     told = " ".join(

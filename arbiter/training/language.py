@@ -7,13 +7,15 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from arbiter.pocket import world
-from arbiter.training.loop import IGNORED, Batch, Labelled, Settings, collated, fit, windows
+from arbiter.training.batches import IGNORED, Batch, Labelled, collated, windows
 from arbiter.training.tokenizer import Text
+from arbiter.training.trainer import Settings, fit
 
 HEAD_SIZE = 32  # smaller heads crash vLLM's CPU build
 
@@ -47,27 +49,48 @@ def train_language_model(
     """A new model of the shape ``config``, trained on the pocket world's train split with ``weights`` of the kinds."""
     torch.manual_seed(seed)
     model = LlamaForCausalLM(config)
-    held_out = list(itertools.islice(world.problems(seed + 1, "train"), 256))
-    batches = _batches(text, world.problems(seed, "train", weights), random.Random(seed), settings.batch)
-    fit(model, batches, _next_token_loss, settings, lambda: step_accuracy(model, text, held_out))
+    train_further(model, text, settings, seed, weights)
     return model
 
 
-def _next_token_loss(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
-    return model(**batch).loss
+def train_further(
+    model: LlamaForCausalLM,
+    text: Text,
+    settings: Settings,
+    seed: int,
+    weights: world.Weights = world.KIND_WEIGHTS,
+    annotated: float = 0.0,
+) -> None:
+    """Train ``model`` in place; in a share ``annotated`` of the solutions each step has an author, drawn at random."""
+    held_out = list(itertools.islice(world.problems(seed + 1, "train"), 256))
+
+    def begin(size: int) -> Iterator[list[Labelled]]:
+        return _batches(text, world.problems(seed, "train", weights), random.Random(seed), size, annotated)
+
+    fit(model, begin, _next_token_loss, settings, lambda: step_accuracy(model, text, held_out), pad=text.pad)
 
 
-def _batches(text: Text, source: Iterator[world.PocketProblem], rng: random.Random, size: int) -> Iterator[Batch]:
+def _next_token_loss(model: Any, batch: Batch) -> torch.Tensor:  # noqa: ANN401 - it may be wrapped
+    return model(**{name: batch[name] for name in ("input_ids", "attention_mask", "labels")}).loss
+
+
+def _batches(
+    text: Text, source: Iterator[world.PocketProblem], rng: random.Random, size: int, annotated: float
+) -> Iterator[list[Labelled]]:
     """Endless batches, no problem twice."""
     while True:
-        rows = [encoded(text, problem) for problem in itertools.islice(source, size * 32)]
-        yield from (collated(window, text.pad) for window in windows(rows, size, rng))
+        rows = [
+            encoded(text, problem, rng if annotated and rng.random() < annotated else None)
+            for problem in itertools.islice(source, size * 32)
+        ]
+        yield from windows(rows, size, rng)
 
 
-def encoded(text: Text, problem: world.PocketProblem) -> Labelled:
-    """Prompt and solution, of which only the solution is learned."""
+def encoded(text: Text, problem: world.PocketProblem, authors: random.Random | None = None) -> Labelled:
+    """Prompt and solution, of which only the solution is learned; with ``authors``, each step has one of those."""
     prompt = text.ids(world.PROMPT.format(question=problem.question))
-    solution = [*text.ids(world.SEPARATOR.join(problem.steps)), text.end]
+    steps = problem.steps if authors is None else [f"Model {authors.randrange(2)}: {step}" for step in problem.steps]
+    solution = [*text.ids(world.SEPARATOR.join(steps)), text.end]
     return Labelled(prompt + solution, [IGNORED] * len(prompt) + solution)
 
 

@@ -1,15 +1,18 @@
-"""Make the four pocket models: ``python -m arbiter.training.pocket [STAGE]``, all stages in order, each from a seed.
+"""Make the pocket models: ``python -m arbiter.training.pocket [STAGE]``, all stages in order, each from a seed.
 
 ::
 
     tokenizer   merges learned from the world's own text
-    draft       a small Llama that has seen few multiplications
-    target      a larger one that has seen everything, for longer
-    prm         a judge built over the target, taught on solutions that a program has checked step by step
-    router      two classes, from the PRM, on the rows of a ``generate`` run of this very system
+    draft       a small Llama that has seen few multiplications, and no division
+    target      a larger one that has seen many, and no division
+    reader      another one of that size, which has seen all: what the PRM is built over, and nothing else
+    prm         a judge built over the reader, taught on solutions that a program has checked step by step
+    router      two classes, from the PRM, on a collection of this very system
+
+The last two stages are what ``arbiter train prm`` and ``arbiter collect`` with ``arbiter train router`` do.
 """
 
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # (torch and transformers are typed in part)
 
 import itertools
@@ -17,50 +20,42 @@ import random
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio
-import structlog
 from rich.console import Console
 from transformers import PreTrainedModel
 
-from arbiter.backends.opening import open_models
-from arbiter.bench import run_problems
-from arbiter.config import Config, load_config, override
+from arbiter.bench import bench
+from arbiter.collection import planned, problems_of
+from arbiter.config import load_config, override
 from arbiter.data import Problem
 from arbiter.pocket import world
 from arbiter.progress import PlainWatcher
 from arbiter.results import Result
-from arbiter.rows import Row
-from arbiter.runs import open_run, read_records
+from arbiter.runs import read_records
 from arbiter.training.judge import judge
-from arbiter.training.language import llama_config, train_language_model
-from arbiter.training.loop import Settings
-from arbiter.training.scoring import (
-    balanced,
-    router_row,
-    slipped,
-    solution_row,
-    train_prm,
-    train_router,
-)
+from arbiter.training.language import llama_config, train_further, train_language_model
+from arbiter.training.prm import PrmSettings, train_prm
+from arbiter.training.reading import Solved, read_rows
+from arbiter.training.router import RouterSettings, train_router
 from arbiter.training.tokenizer import Text, train_tokenizer
+from arbiter.training.trainer import Settings
 
 SEED = 2512
 MODELS = Path(__file__).parent.parent / "pocket" / "models"
 CONTEXT = 512
-PRM_PROBLEMS = 5000
-ROUTER_PROBLEMS = 2000
+PRM_PROBLEMS = 3300
+ROUTER_PROBLEMS = 4000
 RUNS = Path("runs") / "train-pocket"
+WRITER_WEIGHTS: world.Weights = {"+": 0.32, "-": 0.32, "*": 0.31, "mod": 0.05}
 DRAFT_WEIGHTS: world.Weights = {"+": 0.47, "-": 0.46, "*": 0.03, "mod": 0.04}
-
-log = structlog.get_logger("arbiter.training")
 
 
 def make_tokenizer() -> None:
-    """Learn the tokenizer that all four models share."""
-    problems = itertools.islice(world.problems(SEED, "train"), 5000)
+    """Learn the tokenizer that all models share."""
+    problems = itertools.islice(world.problems(SEED, "train", WRITER_WEIGHTS), 5000)
     train_tokenizer((_annotated(problem) for problem in problems), 512, CONTEXT).save_pretrained(MODELS / "draft")
 
 
@@ -72,82 +67,142 @@ def _annotated(problem: world.PocketProblem) -> str:
 
 def make_draft() -> None:
     """Train the draft."""
-    _make_language_model("draft", (96, 3, 288), Settings(updates=2000, batch=32, learning_rate=3e-3), DRAFT_WEIGHTS)
+    settings = Settings(updates=2000, batch=32, learning_rate=3e-3, seed=SEED)
+    _make_language_model(MODELS / "draft", (96, 3, 288), settings, DRAFT_WEIGHTS)
 
 
 def make_target() -> None:
     """Train the target."""
-    settings = Settings(updates=3600, batch=32, learning_rate=2e-3)
-    _make_language_model("target", (128, 4, 384), settings, world.KIND_WEIGHTS)
+    _make_language_model(MODELS / "target", (128, 4, 384), _LONGER, WRITER_WEIGHTS)
 
 
-def _make_language_model(name: str, shape: tuple[int, int, int], settings: Settings, weights: world.Weights) -> None:
+def make_reader() -> None:
+    """Train the model that the PRM is built over; at the end with authors before its steps, as the router reads."""
     text = Text.load(MODELS / "draft")
-    model = train_language_model(llama_config(text, *shape), text, settings, SEED, weights)
-    _save(model, name, text)
-    shutil.rmtree(RUNS, ignore_errors=True)  # runs of the model before
+    model = train_language_model(llama_config(text, 128, 4, 384), text, _LONGER, SEED)
+    further = Settings(updates=600, batch=32, learning_rate=5e-4, seed=SEED)
+    train_further(model, text, further, SEED + 2, annotated=0.5)
+    _save(model, RUNS / "reader", text)
+
+
+_LONGER = Settings(updates=3600, batch=32, learning_rate=2e-3, seed=SEED)
+
+
+def _make_language_model(out: Path, shape: tuple[int, int, int], settings: Settings, weights: world.Weights) -> None:
+    text = Text.load(MODELS / "draft")
+    _save(train_language_model(llama_config(text, *shape), text, settings, SEED, weights), out, text)
 
 
 def make_prm() -> None:
-    """Build a judge over the target, and teach it on what draft and target wrote by turns, and on single slips."""
-    drawn = _drawn(SEED + 10, PRM_PROBLEMS)
-    folder = _ran("prm", {"run_type": "random", "sampling": {"temperature": 0.7}}, drawn)
-    written = {
-        result.solution.problem: [step.kept.text for step in result.solution.steps]
-        for result in read_records(folder / "results.jsonl", Result)
-    }
-    text, rng = Text.load(MODELS / "target"), random.Random(SEED)
-    attempts = [solution_row(text, problem, written[name]) for name, problem in drawn.items()]
-    slips = [solution_row(text, problem, slipped(problem, rng)) for problem in drawn.values()]
-    rows = attempts + slips
-    rng.shuffle(rows)
-    model = judge(MODELS / "target", text, SEED)
-    train_prm(model, text, rows, Settings(updates=400, batch=32, learning_rate=2e-4), SEED)
-    _save(model, "prm", text)
-    shutil.rmtree(RUNS / "router", ignore_errors=True)  # scored by the model before
+    """Build a judge over the reader, and teach it on what draft and target wrote by turns, and on single slips."""
+    _anew(RUNS / "judge", RUNS / "prm")
+    text = Text.load(RUNS / "reader")
+    _save(judge(RUNS / "reader", text, SEED), RUNS / "judge", text)
+    settings = PrmSettings(
+        base=str(RUNS / "judge"),
+        prompt=world.PROMPT,
+        layers=2,
+        epochs=2,
+        batch=32,
+        learning_rate=2e-4,
+        seed=SEED,
+    )
+    train_prm(settings, _judged(), RUNS / "prm")
+    _publish(RUNS / "prm", "prm")
 
 
-def make_router() -> None:
-    """Train the router on the advantage of the target, as the PRM sees it at each step of a generate run."""
-    folder = _ran("router", {"run_type": "generate"}, _drawn(SEED + 20, ROUTER_PROBLEMS))
-    steps = sorted(read_records(folder / "rows.jsonl", Row), key=lambda row: (int(row.problem), row.step))
-    text = Text.load(MODELS / "prm")
-    rows = balanced([router_row(text, row) for row in steps], SEED)
-    settings = Settings(updates=len(rows) * 4 // 32, batch=32, learning_rate=5e-4)
-    _save(train_router(MODELS / "prm", text, rows, settings, SEED), "router", text)
+def _judged() -> list[Solved]:
+    """Attempts of draft and target, each step labelled by the world's rules, and right solutions with a slip."""
+    problems = list(itertools.islice(world.problems(SEED + 10, "train"), PRM_PROBLEMS))
+    drawn = {str(index): problem for index, problem in enumerate(problems)}
+    rng = random.Random(SEED)
+    found: list[Solved] = []
+    attempts = {result.solution.problem: result for result in read_records(_attempts(drawn) / "results.jsonl", Result)}
+    for name, problem in drawn.items():
+        split = "validation" if rng.random() < _HELD_OUT else "train"
+        for steps in ([step.kept.text for step in attempts[name].solution.steps], slipped(problem, rng)):
+            labels = tuple(map(float, problem.right_steps(steps)))
+            found.append(Solved(problem.question, tuple(steps), labels, split))
+    return found
 
 
-def _drawn(seed: int, count: int) -> dict[str, world.PocketProblem]:
-    return {str(index): problem for index, problem in enumerate(itertools.islice(world.problems(seed, "train"), count))}
+_HELD_OUT = 0.05
 
 
-def _ran(name: str, changes: dict[str, Any], drawn: dict[str, world.PocketProblem]) -> Path:
-    """The folder of a run of this very system over the drawn problems.
-
-    One that was finished before is used again, one that was cut short is continued.
-    """
-    folder = RUNS / name
+def _attempts(drawn: dict[str, world.PocketProblem]) -> Path:
+    """The run of draft and target by turns; one that is finished is used again, one that was cut short goes on."""
+    folder = RUNS / "attempts"
     if not (folder / "summary.json").exists():
+        changes = {"run_type": "random", "sampling": {"temperature": 0.7}}
         problems = [Problem(key, problem.question, str(problem.answer)) for key, problem in drawn.items()]
-        anyio.run(_run, override(load_config("pocket"), changes, "recipe"), problems, folder)
+        watcher = PlainWatcher(Console(stderr=True))
+        anyio.run(
+            partial(bench, override(load_config("pocket"), changes, "recipe"), folder, watcher, problems=problems)
+        )
     return folder
 
 
-async def _run(config: Config, problems: list[Problem], out: Path) -> None:
-    async with open_models(config) as models, open_run(config, problems, out) as folder:
-        await run_problems(config, problems, models, folder, PlainWatcher(Console(stderr=True)))
+def slipped(problem: world.PocketProblem, rng: random.Random) -> list[str]:
+    """The right solution with one digit of one step replaced: the smallest mistake that there is."""
+    steps = list(problem.steps)
+    index = rng.randrange(len(steps))
+    step = steps[index]
+    place = rng.choice([at for at, character in enumerate(step) if character.isdigit()])
+    steps[index] = (
+        step[:place] + rng.choice([digit for digit in "0123456789" if digit != step[place]]) + step[place + 1 :]
+    )
+    return steps
 
 
-def _save(model: PreTrainedModel, name: str, text: Text) -> None:
+def make_router() -> None:
+    """Train the router on the advantage of the target, as the PRM sees it at each step of a collection."""
+    _anew(RUNS / "router")
+    settings = RouterSettings(
+        base="pocket:prm",
+        prompt=world.PROMPT,
+        epochs=4,
+        batch=32,
+        learning_rate=5e-4,
+        seed=SEED,
+    )
+    train_router(settings, read_rows(_collected()), RUNS / "router")
+    _publish(RUNS / "router", "router")
+
+
+def _collected() -> Path:
+    """``arbiter collect pocket --data pocket-train:SEED --limit N --seed SEED``."""
+    folder = RUNS / "rows"
+    if not (folder / "summary.json").exists():
+        data = {"source": f"pocket-train:{SEED + 20}", "limit": ROUTER_PROBLEMS}
+        config = override(load_config("pocket"), {"run_type": "generate", "seed": SEED, "data": data}, "recipe")
+        plan = planned(config, None, 0.1, 0.1)
+        watcher = PlainWatcher(Console(stderr=True))
+        anyio.run(partial(bench, config, folder, watcher, problems=problems_of(config, plan)))
+    return folder
+
+
+def _anew(*folders: Path) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _publish(folder: Path, name: str) -> None:
+    """Put a trained checkpoint in the place of the pocket model of that name."""
+    _anew(MODELS / name)
+    shutil.copytree(folder, MODELS / name)
+
+
+def _save(model: PreTrainedModel, out: Path, text: Text) -> None:
     """Half precision on disk: the models are used in single precision, and four of them fit the repository."""
-    model.half().save_pretrained(MODELS / name)
-    text.tokenizer.save_pretrained(MODELS / name)
+    model.half().save_pretrained(out)
+    text.tokenizer.save_pretrained(out)
 
 
 STAGES: dict[str, Callable[[], None]] = {
     "tokenizer": make_tokenizer,
     "draft": make_draft,
     "target": make_target,
+    "reader": make_reader,
     "prm": make_prm,
     "router": make_router,
 }

@@ -1,0 +1,146 @@
+"""Dumps of step pairs in the layout of the published Arbitrage program's run type ``generate``, as training rows.
+
+A JSONL file, one step a line. Its fields, and what they may be called elsewhere (upper and lower case are the same):
+
+========================  ==================================================================================
+``problem``               the question; also ``question``
+``idx``                   the problem's number in its file; also ``id``, ``problem_id``; else the question is the id
+``prev_responses``        the kept steps, each ``[text, author]`` with author 1 the draft and 2 the target; or a text,
+                          or ``{"text": …, "author": …}``; also ``history``, ``steps``
+``draft_response``        the draft's step; also ``draft``
+``target_response``       the target's step; also ``target``
+``step_reward``           the process rewards of the draft's steps, of which the last counts, or that one alone; also
+                          ``draft_reward``, ``draft_score``
+``target_step_reward``    the same of the target's, the mean of several samples where there were any; also
+                          ``target_reward``, ``target_score``
+``source``                the stratum, if there is one
+========================  ==================================================================================
+
+Other names are mapped by ``--fields``.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from arbiter.rows import VERSION, Row
+from protocols.errors import ConfigError, DataError
+from protocols.records import Role, Step
+
+_NAMES: dict[str, tuple[str, ...]] = {
+    "problem": ("problem", "question"),
+    "idx": ("idx", "id", "problem_id"),
+    "prev_responses": ("prev_responses", "history", "steps"),
+    "draft_response": ("draft_response", "draft"),
+    "target_response": ("target_response", "target"),
+    "step_reward": ("step_reward", "draft_reward", "draft_score"),
+    "target_step_reward": ("target_step_reward", "target_reward", "target_score"),
+    "source": ("source",),
+}
+_OPTIONAL = {"idx", "source"}
+_AUTHORS: dict[object, Role] = {1: "draft", 2: "target", "draft": "draft", "target": "target"}
+
+
+def field_names(mapping: str) -> dict[str, str]:
+    """What ``--fields "problem=text,draft_response=small"`` says. Raises ``ConfigError`` naming what is no field."""
+    found: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in mapping.split(","))):
+        name, given, theirs = part.partition("=")
+        if name.strip() not in _NAMES or not given or not theirs.strip():
+            raise ConfigError(f"--fields: {part!r} is not FIELD=NAME; the fields are {', '.join(_NAMES)}")
+        found[name.strip()] = theirs.strip()
+    return found
+
+
+def published_rows(path: Path, fields: Mapping[str, str], separator: str = "\n\n") -> Iterator[Row]:
+    """The rows of a dump. Raises ``DataError`` naming the file, the line and the field."""
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield _Line(line, f"{path}, line {number}", fields).row(separator)
+    except OSError as error:
+        raise DataError(f"cannot read {str(path)!r}: {error.strerror}") from error
+
+
+class _Line:
+    """A line of a dump, and where it stands."""
+
+    def __init__(self, line: bytes, place: str, fields: Mapping[str, str]) -> None:
+        try:
+            tree = msgspec.json.decode(line, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise DataError(f"{place}: not a JSON object: {error}") from error
+        self._place = place
+        self._fields = fields
+        self._tree = {key.lower(): value for key, value in tree.items()}
+
+    def row(self, separator: str) -> Row:
+        question = self._text("problem")
+        number, source = self._value("idx"), self._value("source")
+        history = self._history(separator)
+        return Row(
+            problem=question if number is None else str(number),
+            question=question,
+            step=len(history),
+            history=history,
+            draft=self._text("draft_response").removesuffix(separator),
+            draft_score=self._score("step_reward"),
+            targets=(self._text("target_response").removesuffix(separator),),
+            target_scores=(self._score("target_step_reward"),),
+            version=VERSION,
+            source="" if source is None else str(source),
+        )
+
+    def _value(self, field: str) -> object:
+        names = (self._fields[field].lower(),) if field in self._fields else _NAMES[field]
+        for name in names:
+            if self._tree.get(name) is not None:
+                return self._tree[name]
+        if field in _OPTIONAL:
+            return None
+        looked = " or ".join(names)
+        there = ", ".join(self._tree) or "none"
+        raise DataError(
+            f"{self._place}: there is no field {looked}; fields here: {there}. Map it: --fields {field}=NAME"
+        )
+
+    def _text(self, field: str) -> str:
+        value = self._value(field)
+        if not isinstance(value, str):
+            raise self._wrong(field, "a text")
+        return value
+
+    def _score(self, field: str) -> float:
+        value = self._value(field)
+        values = cast("list[object]", value) if isinstance(value, list) else [value]
+        last = values[-1] if values else None
+        if isinstance(last, bool) or not isinstance(last, int | float) or not 0 <= last <= 1:
+            raise self._wrong(field, "a number from 0 to 1, or a list that ends with one")
+        return float(last)
+
+    def _history(self, separator: str) -> tuple[Step, ...]:
+        steps = self._value("prev_responses")
+        if not isinstance(steps, list):
+            raise self._wrong("prev_responses", "a list")
+        return tuple(self._step(step, separator) for step in cast("list[object]", steps))
+
+    def _step(self, step: object, separator: str) -> Step:
+        match step:
+            case str():
+                text, author = step, "draft"
+            case [str() as text, (int() | str()) as author]:
+                pass
+            case {"text": str() as text, "author": (int() | str()) as author}:
+                pass
+            case _:
+                raise self._wrong("prev_responses", "a list of [text, author]")
+        if author not in _AUTHORS:
+            raise self._wrong("prev_responses", "a list of [text, author] with author 1 (draft) or 2 (target)")
+        return Step(text.removesuffix(separator), _AUTHORS[author])
+
+    def _wrong(self, field: str, wanted: str) -> DataError:
+        name = self._fields.get(field, field)
+        return DataError(f"{self._place}: the field {name!r} must be {wanted}")

@@ -1,0 +1,85 @@
+"""What a router learns of a row: classes of the advantage Δ, and how much the row counts."""
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+
+from arbiter.rows import Row
+from arbiter.training.batches import IGNORED
+from arbiter.training.recipe import Balance, Labels
+from protocols.errors import DataError
+
+CLASSES: dict[Labels, int] = {"binary": 2, "4-class": 4, "10-class": 10, "ordinal": 4}
+
+
+def target_names(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The targets of ``rows`` in the order in which they appear; empty where there is one alone."""
+    return tuple(dict.fromkeys(name for row in rows for name in row.target_names))
+
+
+def advantages(row: Row, targets: Sequence[str]) -> list[float | None]:
+    """Δ of each of ``targets``, the mean over its samples; None where it has none. One Δ where ``targets`` is empty."""
+    if not targets:
+        return [row.advantage]
+    found: list[float | None] = []
+    for target in targets:
+        scores = [score for name, score in zip(row.target_names, row.target_scores, strict=False) if name == target]
+        found.append(sum(scores) / len(scores) - row.draft_score if scores else None)
+    return found
+
+
+def edges_of(deltas: Sequence[float], labels: Labels) -> tuple[float, ...]:
+    """The edges between the classes: 0, and on each side of it the quantiles that part that side's Δ evenly.
+
+    Class c holds the Δ above c of the edges, so that the upper half of the classes is Δ > 0. Rows with Δ = 0 belong to
+    the class just below. Raises ``DataError`` if a side has too few values to be parted.
+    """
+    half = CLASSES[labels] // 2
+    if half == 1:
+        return (0.0,)
+    shares = np.arange(1, half) / half
+    sides = [np.asarray([delta for delta in deltas if sign * delta > 0]) for sign in (-1, 1)]
+    if min(map(len, sides)) < half:
+        raise DataError(
+            f"--labels {labels} needs {half} rows with Δ < 0 and {half} with Δ > 0 in the training split, and there "
+            f"are {len(sides[0])} and {len(sides[1])}: take --labels binary, or collect more"
+        )
+    low, high = (np.quantile(side, shares).tolist() for side in sides)
+    edges = (*low, 0.0, *high)
+    if len(set(edges)) < len(edges):
+        raise DataError(f"Δ has too few different values for --labels {labels}: take --labels binary")
+    return edges
+
+
+def labels_of(deltas: Sequence[float | None], edges: Sequence[float], labels: Labels) -> list[int]:
+    """The labels of a row: for each target its class, or for ordinal ones whether Δ is above each edge."""
+    if labels == "ordinal":
+        return [IGNORED if deltas[0] is None else int(deltas[0] > edge) for edge in edges]
+    return [IGNORED if delta is None else sum(delta > edge for edge in edges) for delta in deltas]
+
+
+def is_better(deltas: Sequence[float | None]) -> bool:
+    """y = 1[Δ > 0]; of several targets, whether any writes a better step."""
+    return any(delta is not None and delta > 0 for delta in deltas)
+
+
+def balanced(better: Sequence[bool], balance: Balance, seed: int) -> list[tuple[int, float]]:
+    """Which rows are learned from, and how much each counts, so that both signs of Δ count as much.
+
+    ``downsample`` takes as many of the majority as there are of the minority, ``weights`` takes all. Raises
+    ``DataError`` if all rows are of one sign, from which nothing can be learned.
+    """
+    classes = [[index for index, found in enumerate(better) if found is kind] for kind in (False, True)]
+    if not all(classes):
+        told = "none" if not classes[1] else "all"
+        raise DataError(
+            f"in {told} of the {len(better)} rows of the training split the target writes a better step (Δ > 0): a "
+            "router learns from both kinds; collect more problems, or look at the PRM's scores"
+        )
+    if balance == "none":
+        return [(index, 1.0) for index in range(len(better))]
+    if balance == "weights":
+        return [(index, len(better) / (2 * len(classes[found]))) for index, found in enumerate(better)]
+    rng, size = random.Random(seed), min(map(len, classes))
+    return [(index, 1.0) for found in classes for index in rng.sample(found, size)]

@@ -1,0 +1,55 @@
+"""The text that a router reads of a row, as token ids of a bounded length."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# (transformers is typed in part)
+
+import bisect
+from collections.abc import Sequence
+from typing import Any, cast
+
+from transformers import PreTrainedTokenizerBase
+
+from arbiter.backends.prompts import PromptTemplate
+from arbiter.rows import Row
+from arbiter.training.quiet import quiet
+from protocols.records import Transcript
+
+
+class Texts:
+    """Rows as a router reads them: what ``PromptTemplate.render_candidate`` gives the ring's scorer.
+
+    A text above ``longest`` tokens loses its oldest steps, whole ones; the question and the candidate always stay.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, separator: str, longest: int
+    ) -> None:
+        self._tokenizer: Any = tokenizer
+        self._template = template
+        self._separator = separator
+        self._longest = longest
+
+    def text(self, row: Row, dropped: int = 0) -> str:
+        """The text without the ``dropped`` oldest steps."""
+        context = Transcript(question=row.question, steps=row.history[dropped:])
+        return self._template.render_candidate(context, row.draft, "draft", self._separator)
+
+    def ids(self, rows: Sequence[Row]) -> list[list[int] | None]:
+        """Token ids of each row; None where question and candidate alone are too long."""
+        if not rows:
+            return []
+        with quiet():  # that a text is too long is what is found out here
+            whole = cast("list[list[int]]", self._tokenizer([self.text(row) for row in rows])["input_ids"])
+        return [
+            ids if len(ids) <= self._longest else self._shortened(row) for row, ids in zip(rows, whole, strict=True)
+        ]
+
+    def _shortened(self, row: Row) -> list[int] | None:
+        def tokens(dropped: int) -> list[int]:
+            return cast("list[int]", self._tokenizer(self.text(row, dropped))["input_ids"])
+
+        # A text only gets shorter by leaving out steps: the fewest that must go are found by bisection.
+        least = bisect.bisect_left(
+            range(len(row.history) + 1), -self._longest, key=lambda dropped: -len(tokens(dropped))
+        )
+        return tokens(least) if least <= len(row.history) else None

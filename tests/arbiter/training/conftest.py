@@ -1,0 +1,106 @@
+"""Tiny checkpoints of every kind that a training starts from, and rows to learn from."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (transformers and torch are typed in part)
+
+import itertools
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaConfig, PreTrainedTokenizerFast, Qwen2Config
+from transformers.models import llama, qwen2
+
+from arbiter.pocket import world
+from arbiter.rows import Row, Split
+from arbiter.training.tokenizer import train_tokenizer
+from protocols.records import Step
+
+CONTEXT = 512
+_KINDS = {"llama": (LlamaConfig, llama.modeling_llama, "Llama"), "qwen2": (Qwen2Config, qwen2.modeling_qwen2, "Qwen2")}
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    problems = itertools.islice(world.problems(1, "train"), 200)
+    texts = [world.PROMPT.format(question=found.question) + world.SEPARATOR.join(found.steps) for found in problems]
+    return train_tokenizer(texts, 384, CONTEXT)
+
+
+@pytest.fixture(scope="session")
+def base(tokenizer: PreTrainedTokenizerFast, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A checkpoint with random weights: ``head`` is the end of its class's name, ``family`` its beginning."""
+
+    def build(head: str = "ForSequenceClassification", labels: int = 1, family: str = "llama", seed: int = 5) -> Path:
+        shape, module, name = _KINDS[family]
+        build_config: Any = shape
+        config = build_config(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            max_position_embeddings=CONTEXT,
+            initializer_range=0.2,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            num_labels=labels,
+        )
+        torch.manual_seed(seed)
+        folder = tmp_path_factory.mktemp(f"{family}{head}{labels}")
+        getattr(module, name + head)(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def prm(base: Callable[..., Path]) -> Path:
+    return base()
+
+
+@pytest.fixture(scope="session")
+def a_row() -> Callable[..., Row]:
+    """A row with the fields that matter to a test."""
+
+    def build(problem: str = "p", low: float = 0.2, high: float = 0.9, split: Split = "train", **fields: Any) -> Row:
+        given: dict[str, Any] = {
+            "question": "Compute (2+2)+3.",
+            "step": 1,
+            "history": (Step("2+2: 2+2=4: 4.", "target"),),
+            "draft": "4+3: 4+3=7: 7.",
+            "targets": ("4+3: 7.",),
+            "target_scores": (high,),
+            **fields,
+        }
+        return Row(problem=problem, draft_score=low, split=split, **given)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def rows(a_row: Callable[..., Row]) -> list[Row]:
+    """Rows of the pocket world, of which a wrong draft is worth an escalation most often."""
+    rng, found = random.Random(3), list[Row]()
+    for number, problem in enumerate(itertools.islice(world.problems(9, "train"), 12)):
+        for index, step in enumerate(problem.steps):
+            wrong = rng.random() < 0.4
+            found.append(
+                a_row(
+                    str(number),
+                    0.3 * rng.random() if wrong else rng.random(),
+                    rng.random(),
+                    "validation" if number % 3 == 0 else "train",
+                    question=problem.question,
+                    step=index,
+                    history=tuple(Step(text, "draft") for text in problem.steps[:index]),
+                    draft=step.replace("=", "=9", 1) if wrong else step,
+                )
+            )
+    return found
