@@ -1,11 +1,32 @@
 """The command line: ``arbiter COMMAND``. Errors are one line on standard error; the exit status says the kind."""
 
+# importing a command adds it
+# ruff: noqa: F401
+# pyright: reportUnusedImport=false
+
 import gc
 import sys
 
 import cyclopts
 
-from arbiter.commands import bench, diff, doctor, export, grade, replay, report, show, simulate, solve, sweep  # noqa: F401 - importing a command adds it  # pyright: ignore[reportUnusedImport]
+from arbiter.commands import (
+    bench,
+    collect,
+    diff,
+    doctor,
+    evaluate,
+    export,
+    grade,
+    replay,
+    report,
+    reproduce,
+    show,
+    simulate,
+    solve,
+    sweep,
+    train,
+    tune,
+)
 from arbiter.commands.shell import app, show_notices, tell
 
 

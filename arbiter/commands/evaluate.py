@@ -39,7 +39,7 @@ def evaluate_router_command(
 ) -> int:
     """Evaluate a router on collected steps, beside the scores that need no training.
 
-    Beside the router's ŷ stand `rsd` (1 − h of the draft), `confidence` (1 − the draft's own, where all rows have it),
+    Beside the router's ŷ stand `rsd` (−h of the draft), `confidence` (minus the draft's own, where all rows have it),
     `random` and `oracle` (Δ itself): rank correlation with Δ, AUROC of Δ > 0, accuracy of each class, calibration, and
     the share of the possible gain that is captured where so many steps are escalated. Each figure has a 95 % interval,
     by resampling problems (docs/evaluation.md). Needs the extra `train`, and for plots `plot`.

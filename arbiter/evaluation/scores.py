@@ -14,7 +14,7 @@ Name = Literal["router", "rsd", "confidence", "random", "oracle"]
 NAMES: tuple[Name, ...] = get_args(Name)
 
 _HALF = 0.5
-_CUTS: dict[Name, float | None] = {"router": _HALF, "rsd": _HALF, "confidence": _HALF, "random": None, "oracle": 0.0}
+_CUTS: dict[Name, float | None] = {"router": _HALF, "rsd": -_HALF, "confidence": -_HALF, "random": None, "oracle": 0.0}
 
 
 class Scored(msgspec.Struct, frozen=True, eq=False):
@@ -39,14 +39,15 @@ class Scored(msgspec.Struct, frozen=True, eq=False):
 def scores(rows: Sequence[Row], delta: Floats, predicted: Floats | None = None) -> list[Scored]:
     """The scores that ``rows`` have, with ``predicted`` as the router's ŷ in [0, 1] (None: there is no router).
 
-    ``rsd`` is 1 - h(x, z_d) and ``confidence`` 1 - the draft's own (left out unless all rows have it); ``oracle`` is Δ.
+    ``rsd`` is -h(x, z_d) and ``confidence`` minus the draft's own (left out unless all rows have it): 1 - h would make
+    ties of rewards below 1e-16. ``oracle`` is Δ.
     ``random`` is the same for all steps: ties count in expectation, so that nothing is drawn.
     """
     confidences = [row.confidence for row in rows if row.confidence is not None]
     found: dict[Name, Floats | None] = {
         "router": predicted,
-        "rsd": 1 - np.array([row.draft_score for row in rows]),
-        "confidence": 1 - np.array(confidences) if len(confidences) == len(rows) else None,
+        "rsd": -np.array([row.draft_score for row in rows]),
+        "confidence": -np.array(confidences) if len(confidences) == len(rows) else None,
         "random": np.zeros(len(rows)),
         "oracle": delta,
     }

@@ -28,6 +28,11 @@ def step(verdict: Verdict | None, draft: float | None, target: float | None = No
     return StepRecord((scored("draft", draft), scored("target", target)), 0, verdict)
 
 
+def sure(verdict: Verdict, confidence: float) -> StepRecord:
+    draft = Candidate("draft", "text", "separator", Usage(), 0.0, confidence=confidence)
+    return StepRecord((draft, scored("target", None)), 0, verdict)
+
+
 @pytest.mark.parametrize(
     ("record", "policy", "knob", "told"),
     [
@@ -37,6 +42,9 @@ def step(verdict: Verdict | None, draft: float | None, target: float | None = No
         (step("escalate", 0.25), "rsd", 0.7, "escalated: h = 0.25 < τ = 0.7"),
         (step("keep_target", 0.25, 0.5), "oracle", 0.0, "the target's kept: Δ = 0.5 - 0.25 = 0.25 > τ = 0"),
         (step("keep_draft", 0.5, 0.25), "generate", None, "kept: Δ = 0.25 - 0.5 = -0.25 ≤ 0"),
+        (step("keep_draft", 0.75), "judge", 0.7, "kept: rating = 0.75 ≥ τ = 0.7"),
+        (sure("escalate", 0.25), "confidence", 0.8, "escalated: confidence = 0.25 < τ = 0.8"),
+        (sure("keep_draft", 0.9), "confidence", 0.8, "kept: confidence = 0.9 ≥ τ = 0.8"),
         (step("escalate", None), "random", 0.3, "escalated by chance, with a probability of 0.3"),
         (step(None, None), "draft", None, "the only one"),
         (step("keep_draft", 0.1), "somebody's own", None, "kept"),

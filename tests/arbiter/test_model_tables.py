@@ -1,9 +1,11 @@
 """What a model's table may say, by backend, and what is refused."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from arbiter.backends.opening import required_tables
 from arbiter.config import Config, override, parse
 from arbiter.model_tables import Hosted, InProcess, Served
 from protocols.errors import ConfigError
@@ -89,3 +91,59 @@ def test_an_address_is_the_same_with_and_without_v1(url: str) -> None:
 def test_options_change_a_configuration_with_servers_and_leave_its_tables() -> None:
     config = configured("draft", SERVED)
     assert override(config, {"seed": 3}, "command line").models == config.models
+
+
+SMALL = {"model": "s", "prompt": "plain", "cost": 1.0}
+
+
+def targets_refused(**tables: Any) -> str:
+    with pytest.raises(ConfigError) as refused:
+        parse({"models": tables}, "mine.toml")
+    return str(refused.value)
+
+
+def test_several_targets_keep_their_order_and_have_the_default_backend() -> None:
+    models = parse({"models": {"targets": {"b": SMALL, "a": {**SMALL, "cost": 2}}}}, "mine.toml").models
+    assert [(name, type(table), table.cost) for name, table in models.targets.items()] == [
+        ("b", InProcess, 1.0),
+        ("a", InProcess, 2.0),
+    ]
+    assert list(models.configured()) == ["targets.b", "targets.a"]
+
+
+@pytest.mark.parametrize(
+    ("tables", "told"),
+    [
+        ({"target": SMALL, "targets": {"a": SMALL}}, "mine.toml: both models.target and models.targets are there"),
+        ({"targets": {"a": {"model": "s", "prompt": "plain"}}}, "mine.toml: models.targets.a: cost is missing"),
+        ({"targets": {"a b": SMALL}}, "mine.toml: models.targets: the name 'a b' has other signs"),
+        ({"targets": {"a": {**SMALL, "cost": 0}}}, "mine.toml: models.targets.a.cost: Expected `float` > 0"),
+        ({"targets": {"a": SMALL, "b": {**SMALL, "coost": 1}}}, "mine.toml: unknown key 'models.targets.b.coost'; did"),
+        ({"targets": {"a": {**SMALL, "backend": "htp"}}}, "mine.toml: models.targets.a.backend: Invalid value 'htp'"),
+        ({"target": SMALL}, "mine.toml: models.target.cost: only one of several targets"),
+        ({"targets": {"a": {**SERVED, "cost": 1, "scores": "classify"}}}, "mine.toml: models.targets.a.scores: the"),
+        ({"judge": {**SERVED, "scores": "classify"}}, "mine.toml: models.judge.scores: the judge model is asked for"),
+    ],
+)
+def test_what_is_wrong_with_several_targets_is_told_by_their_names(tables: dict[str, Any], told: str) -> None:
+    assert targets_refused(**tables).startswith(told)
+
+
+def test_the_judge_has_a_prompt_of_its_own_unless_it_is_given_one() -> None:
+    assert parse({"models": {"judge": {"model": "m"}}}, "mine.toml").models.judge == InProcess(
+        model="m", prompt="judge"
+    )
+
+
+def test_run_types_that_know_one_target_have_the_first_and_the_others_all(a_config: Callable[..., Config]) -> None:
+    model = {"model": "m", "prompt": "plain"}
+    models = {"draft": model, "prm": model, "router": model, "targets": {"b": SMALL, "a": SMALL}}
+    for run_type, called in {
+        "router": ["draft", "targets.b", "targets.a", "router"],
+        "generate": ["draft", "targets.b", "targets.a", "prm"],
+        "rsd": ["draft", "targets.b", "prm"],
+        "target": ["targets.b"],
+    }.items():
+        config = a_config(run_type=run_type, models=models)
+        assert sorted(config.called_tables()) == sorted(called)
+    assert required_tables(a_config(run_type="rsd", models=models)).keys() == {"draft", "targets.b", "prm"}

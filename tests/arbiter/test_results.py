@@ -232,6 +232,33 @@ def test_an_audit_costs_what_the_prm_costs_and_is_not_in_the_total(a_result: Res
     assert found == Cost({"draft": 1.0, "audit": 3.0}, 1.0)
 
 
+def test_each_of_several_targets_has_its_own_requests_tokens_and_price(
+    a_config: Configs, a_result: Results, a_solution: Callable[..., Solution]
+) -> None:
+    model = {"model": "m", "prompt": "{question}"}
+    targets = {
+        "small": {**model, "cost": 1, "price": {"prompt": 1.0, "completion": 2.0}},
+        "large": {**model, "cost": 5, "price": {"prompt": 10.0, "completion": 20.0}},
+    }
+    tallies = {"small": Tally(2, usage=Usage(1_000_000, 3)), "large": Tally(1, usage=Usage(500_000, 4))}
+    kept = Candidate("target", "t", "separator", Usage(completion_tokens=3), 0.0, target="small")
+    whole: dict[Model, Tally] = {"target": tallies["small"] + tallies["large"]}
+    steps = (StepRecord((kept,), 0, "escalate"),)
+    config = a_config(run_type="router", models={"targets": targets})
+    solution = a_solution("p", *steps, calls=whole, targets=tallies)
+    found = summary_of(config, [a_result(solution=solution)], 1.0)
+    assert (found.target_calls, found.tokens["target"].discarded) == (3, 4)
+    assert {
+        name: (one.calls.requests, one.tokens.kept, one.tokens.discarded) for name, one in found.targets.items()
+    } == {
+        "small": (2, 3, 0),
+        "large": (1, 0, 4),
+    }
+    assert [found.targets[name].cost for name in ("small", "large")] == pytest.approx([1.000006, 5.00008])
+    assert found.cost is not None
+    assert found.cost.models["target"] == found.cost.total == pytest.approx(6.000086)
+
+
 def test_without_any_price_there_is_no_cost(a_config: Configs, a_result: Results) -> None:
     assert summary_of(a_config(), [a_result()], 1.0).cost is None
 

@@ -71,7 +71,7 @@ def test_only_a_probability_has_a_calibration(evaluation: Evaluation) -> None:
 
 
 def test_thresholds_are_quantiles_of_the_validation_split(evaluation: Evaluation, some_rows: list[Row]) -> None:
-    wishes = sorted(1 - row.draft_score for row in some_rows if row.split == "validation")
+    wishes = sorted(-row.draft_score for row in some_rows if row.split == "validation")
     assert evaluation.calibrated_on == "validation"
     for found in found_of(evaluation, "rsd").outcomes:
         above = sum(wish > found.threshold for wish in wishes) / len(wishes)
@@ -96,7 +96,7 @@ def test_the_scores_of_a_step_are_higher_where_an_escalation_is_wanted(a_row: Ro
     rows = [a_row("a", 0.2, 0.9, confidence=0.3), a_row("b", 0.8, 0.6, confidence=None)]
     found = {scored.name: scored.score.tolist() for scored in scores(rows, advantages(rows))}
     assert found == {
-        "rsd": pytest.approx([0.8, 0.2]),
+        "rsd": [-0.2, -0.8],
         "random": [0, 0],
         "oracle": pytest.approx([0.7, -0.2]),
     }

@@ -1,0 +1,126 @@
+"""``arbiter reproduce``: the paper's comparison of policies, for any pair of models, with its report."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from arbiter.commands.overrides import NOT_GIVEN, Overrides
+from arbiter.commands.shell import INTERRUPTED, app, guarded, stderr, stdout
+from arbiter.commands.simulate import HardwareOptions
+from arbiter.config import load_config
+from arbiter.log.console import shown
+from arbiter.progress import LiveWatcher, PlainWatcher
+from arbiter.reports.tables import percent, with_interval
+from arbiter.runs import new_path
+from arbiter.sweep.points import values_of
+
+if TYPE_CHECKING:
+    from arbiter.reproduce.report import Reproduction
+    from arbiter.reproduce.reproducing import Asked
+
+
+_HARDWARE = HardwareOptions()
+
+
+@app.command(name="reproduce")
+def reproduce_command(
+    config: str,
+    /,
+    *,
+    data: Path,
+    acceptance: str = "0.3:0.9:0.1",
+    out: Path | None = None,
+    resamples: int = 1000,
+    ablation: Annotated[bool, Parameter(negative="--no-ablation")] = True,
+    hardware: HardwareOptions = _HARDWARE,
+    overrides: Overrides = NOT_GIVEN,
+    debug: bool = False,
+) -> int:
+    """Compare draft, target, random, confidence, rsd, router and oracle over the same problems, from one sweep.
+
+    Thresholds are quantiles of the scores of a collected set's validation split, so that all run types are run at about
+    the same acceptance rates. The report has accuracy against acceptance and against seconds, paired differences at the
+    same acceptance rate, what became of each step, how well the router's scores follow the advantage on the set's
+    test split, and the paper's ablation, for which routers are trained on its train split. The problems of the
+    comparison should not be those that were collected.
+
+    Examples:
+
+        arbiter collect pocket --data pocket-train:7 --limit 2000 --out runs/collected
+        arbiter reproduce pocket --data runs/collected --limit 2000 --out runs/reproduction
+        arbiter reproduce llama3-1b-8b.toml --data runs/numina --acceptance 0.5:0.9:0.1
+
+    Parameters
+    ----------
+    config
+        A configuration file, or the name of a built-in one (`pocket`): all models, and the problems.
+    data
+        The folder of a collected set of these models (`arbiter collect`).
+    acceptance
+        The acceptance rates, `START:END:STEP` or a list.
+    out
+        The folder of the comparison. By default a new one under `runs/`. What it has already is not made again, so that
+        the same command goes on after Ctrl-C.
+    resamples
+        How many resamples of the problems the intervals are from.
+    ablation
+        Train and evaluate the variants of the router's recipe (`--no-ablation` leaves them out). It needs the extra
+        `train`, and the router's own `arbiter.json`.
+    debug
+        Show the traceback of an error.
+    """
+
+    def action() -> int:
+        chosen = overrides.applied_to(load_config(config))
+        from arbiter.reproduce.reproducing import Asked
+        from arbiter.training.reading import read_rows
+
+        asked = Asked(
+            title=Path(config).stem,
+            config=chosen,
+            data=data,
+            rows=read_rows(data),
+            acceptances=tuple(values_of(f"--acceptance {acceptance}", acceptance)),
+            hardware=hardware.applied_to(chosen),
+            ablation=ablation,
+            resamples=resamples,
+        )
+        return _reproduce(asked, out or new_path("reproduce"))
+
+    return guarded(debug, action)
+
+
+def _reproduce(asked: "Asked", folder: Path) -> int:
+    from arbiter.reproduce.reproducing import reproduce
+
+    live = LiveWatcher(stderr) if stderr.is_terminal else nullcontext(PlainWatcher(stderr))
+    with live as watcher:
+        found = reproduce(asked, folder, watcher, shown(asked.config.log.level, _tell))
+    if found is None:
+        _tell(f"to go on with it, give the same command with --out {folder}")
+        return INTERRUPTED
+    _show(found)
+    _tell(f"the report is in {folder}: report.html, report.md, runs.csv, reproduction.json")
+    return 0
+
+
+def _show(found: "Reproduction") -> None:
+    """The headline: accuracy at the same acceptance rates, and areas."""
+    comparison = found.comparison
+    table = Table(box=SIMPLE_HEAD, title=f"accuracy at the same acceptance rate, {comparison.problems} problems")
+    table.add_column("run type")
+    for rate in comparison.acceptances:
+        table.add_column(percent(rate), justify="right")
+    table.add_column("share of the oracle's area", justify="right")
+    for curve in comparison.curves:
+        accuracies = [percent(each.value) for each in curve.accuracy]
+        table.add_row(curve.run_type, *accuracies, with_interval(curve.area.value, curve.area.interval))
+    stdout.print(table)
+
+
+def _tell(line: str) -> None:
+    stderr.print(line, highlight=False, markup=False, soft_wrap=True)
