@@ -31,7 +31,7 @@ def reproduce_command(
     config: str,
     /,
     *,
-    data: Path,
+    data: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)],
     acceptance: str = "0.3:0.9:0.1",
     out: Path | None = None,
     resamples: int = 1000,
@@ -59,7 +59,7 @@ def reproduce_command(
     config
         A configuration file, or the name of a built-in one (`pocket`): all models, and the problems.
     data
-        The folder of a collected set of these models (`arbiter collect`).
+        The folders of collected sets of these models (`arbiter collect`), of which no problem is in two.
     acceptance
         The acceptance rates, `START:END:STEP` or a list.
     out
@@ -82,8 +82,8 @@ def reproduce_command(
         asked = Asked(
             title=Path(config).stem,
             config=chosen,
-            data=data,
-            rows=read_rows(data),
+            data=" ".join(map(str, data)),
+            rows=[row for folder in data for row in read_rows(folder)],
             acceptances=tuple(values_of(f"--acceptance {acceptance}", acceptance)),
             hardware=hardware.applied_to(chosen),
             ablation=ablation,

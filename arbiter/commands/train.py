@@ -89,6 +89,7 @@ def router_command(
     base: str,
     out: Path,
     labels: Labels = "binary",
+    margin: float = 0.0,
     balance: Balance = "downsample",
     annotate: Annotated[bool | None, Parameter(negative="--no-annotate")] = None,
     temperature_scaling: Annotated[bool, Parameter(negative="--no-temperature-scaling")] = True,
@@ -119,6 +120,9 @@ def router_command(
     labels
         What is learned of Δ: its sign (`binary`), its bin (`4-class`, `10-class`), or whether it is above each of
         three edges (`ordinal`).
+    margin
+        How far Δ must be above 0 to count as better: a process reward model's scores differ a little between texts that
+        are equally bad.
     balance
         How both signs of Δ are made to count as much: by leaving out rows of the majority (`downsample`), by weights,
         or not at all.
@@ -143,6 +147,7 @@ def router_command(
             annotate=_annotated(annotate, collection),
             targets=collection.targets if collection else (),
             labels=labels,
+            margin=margin,
             balance=balance,
             temperature_scaling=temperature_scaling,
             **options.changes(),

@@ -40,6 +40,7 @@ _SAME = (
     "separator",
     "annotate",
     "labels",
+    "margin",
     "balance",
     "epochs",
     "batch",
@@ -96,4 +97,7 @@ def _train(recipe: "Recipe", rows: Sequence[Row], out: Path, changes: Mapping[st
     from arbiter.training.router import RouterSettings, train_router
 
     same: dict[str, Any] = {name: getattr(recipe, name) for name in _SAME}
+    if changes.get("balance", recipe.balance) != recipe.balance:  # as many updates, over other rows
+        learned = sum(row.split == "train" for row in rows)
+        same["epochs"] = recipe.updates * recipe.batch / learned
     train_router(RouterSettings(**{**same, **changes}), rows, out, resume=out.exists())

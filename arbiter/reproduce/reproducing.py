@@ -41,13 +41,13 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be reproduced.
 
     ``config`` names the models and the problems, ``title`` is what it is called. ``rows`` are those of the collected
-    set ``data``: its validation split gives the thresholds, its test split the router's figures, and its train split
+    sets ``data``: its validation split gives the thresholds, its test split the router's figures, and its train split
     the ``ablation``. ``acceptances`` are the rates, 0 to 1, at which runs are made and compared.
     """
 
     title: str
     config: Config
-    data: Path
+    data: str
     rows: Sequence[Row]
     acceptances: Sequence[float]
     hardware: Hardware
@@ -65,7 +65,7 @@ def reproduce(asked: Asked, out: Path, watcher: Watcher, show: Show | None = Non
     _check(asked)
     watcher.notice("scoring the collected steps")
     scored = _Scored(asked)
-    there = rows_of(asked.rows, "validation", str(asked.data))
+    there = rows_of(asked.rows, "validation", asked.data)
     thresholds = quantile_thresholds(there, advantages(there), np.array(scored.of(there)), asked.acceptances)
     audited = override(asked.config, {"audit": 1.0}, "reproduce")
     planned = points(audited, thresholds)
@@ -77,7 +77,7 @@ def reproduce(asked: Asked, out: Path, watcher: Watcher, show: Show | None = Non
     watcher.notice("comparing them")
     comparison = compare(runs, asked.acceptances, asked.resamples, asked.seed)
     router = Router(scored.name, scored.predict)
-    evaluation = evaluate(asked.rows, str(asked.data), "test", router, asked.resamples, asked.seed)
+    evaluation = evaluate(asked.rows, asked.data, "test", router, asked.resamples, asked.seed)
     found = Reproduction(
         title=asked.title,
         comparison=comparison,
@@ -164,4 +164,4 @@ def _ablation(asked: Asked, folder: Path, watcher: Watcher) -> tuple[Ablated, ..
     if not asked.ablation or not isinstance(router, InProcess):
         return ()
     told = watcher.notice
-    return tuple(ablate(asked.rows, str(asked.data), router.model, folder, told, asked.resamples, asked.seed))
+    return tuple(ablate(asked.rows, asked.data, router.model, folder, told, asked.resamples, asked.seed))

@@ -54,14 +54,17 @@ class _Scratch:
 
 
 @torch.no_grad()
-def judge(base: Path, text: Text, seed: int) -> LlamaForSequenceClassification:
+def judge(
+    base: Path, text: Text, seed: int, weights: world.Weights = world.KIND_WEIGHTS
+) -> LlamaForSequenceClassification:
     """A value head over the language model ``base`` with two layers more on top, made to compare and to gather.
 
-    Only the new layers and the head are left to be trained.
+    How ``base`` uses its directions is read from problems with ``weights`` of the kinds, which should be those that it
+    was taught. Only the new layers and the head are left to be trained.
     """
     torch.manual_seed(seed)
     writer = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)
-    samples = _solutions(text, seed)
+    samples = _solutions(text, seed, weights)
     scratch = _Scratch(_least_used(writer, samples)[: _Scratch.SIZE])
     model = _copied(writer, scratch, text)
     backbone: Any = model.model
@@ -83,8 +86,8 @@ def judge(base: Path, text: Text, seed: int) -> LlamaForSequenceClassification:
     return model
 
 
-def _solutions(text: Text, seed: int) -> list[list[int]]:
-    problems = itertools.islice(world.problems(seed, "train"), _SAMPLE)
+def _solutions(text: Text, seed: int, weights: world.Weights) -> list[list[int]]:
+    problems = itertools.islice(world.problems(seed, "train", weights), _SAMPLE)
     return [
         text.ids(world.PROMPT.format(question=problem.question) + world.SEPARATOR.join(problem.steps))
         for problem in problems

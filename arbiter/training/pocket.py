@@ -47,7 +47,8 @@ SEED = 2512
 MODELS = Path(__file__).parent.parent / "pocket" / "models"
 CONTEXT = 512
 PRM_PROBLEMS = 3300
-ROUTER_PROBLEMS = 4000
+ROUTER_SEEDS = (SEED + 20, SEED + 21)
+ROUTER_PROBLEMS = 900  # of each seed
 RUNS = Path("runs") / "train-pocket"
 WRITER_WEIGHTS: world.Weights = {"+": 0.32, "-": 0.32, "*": 0.31, "mod": 0.05}
 DRAFT_WEIGHTS: world.Weights = {"+": 0.47, "-": 0.46, "*": 0.03, "mod": 0.04}
@@ -160,20 +161,22 @@ def make_router() -> None:
     settings = RouterSettings(
         base="pocket:prm",
         prompt=world.PROMPT,
-        epochs=4,
+        margin=0.01,
+        epochs=6,
         batch=32,
         learning_rate=5e-4,
         seed=SEED,
     )
-    train_router(settings, read_rows(_collected()), RUNS / "router")
+    rows = [row for seed in ROUTER_SEEDS for row in read_rows(_collected(seed))]
+    train_router(settings, rows, RUNS / "router")
     _publish(RUNS / "router", "router")
 
 
-def _collected() -> Path:
-    """``arbiter collect pocket --data pocket-train:SEED --limit N --seed SEED``."""
-    folder = RUNS / "rows"
+def _collected(seed: int) -> Path:
+    """``arbiter collect pocket --data pocket-train:SEED --limit N --seed SEED``: two of them can run side by side."""
+    folder = RUNS / f"rows-{seed}"
     if not (folder / "summary.json").exists():
-        data = {"source": f"pocket-train:{SEED + 20}", "limit": ROUTER_PROBLEMS}
+        data = {"source": f"pocket-train:{seed}", "limit": ROUTER_PROBLEMS}
         config = override(load_config("pocket"), {"run_type": "generate", "seed": SEED, "data": data}, "recipe")
         plan = planned(config, None, 0.1, 0.1)
         watcher = PlainWatcher(Console(stderr=True))

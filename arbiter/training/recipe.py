@@ -22,8 +22,9 @@ class Recipe(Record, frozen=True, kw_only=True):
 
     ``kind`` is ``router`` (ŷ) or ``prm`` (h). The text that it reads is ``prompt`` (with ``{question}``), then the
     steps, each closed by ``separator`` and, with ``annotate``, prefixed by its author; above ``max_length`` tokens the
-    oldest steps are left out. ``edges`` are the bin edges of Δ between a router's classes. ``targets`` are the names of
-    several targets, in the order of the heads; ``temperature`` has T of each head, by which its weights are divided.
+    oldest steps are left out. ``edges`` are the bin edges of Δ − ``margin`` between a router's classes. ``targets`` are
+    the names of several targets, in the order of the heads; ``temperature`` has T of each head, by which its weights
+    are divided.
     ``head`` says what the head was made from. ``rows`` counts what was learned from (after balancing), held out, and
     too long; ``data`` is the digest of all of it. ``figures`` are those of the validation split, after training.
     """
@@ -38,6 +39,7 @@ class Recipe(Record, frozen=True, kw_only=True):
     separator: str
     max_length: int
     edges: tuple[float, ...] = ()
+    margin: float = 0.0
     targets: tuple[str, ...] = ()
     balance: Balance = "none"
     epochs: float

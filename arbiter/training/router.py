@@ -35,8 +35,9 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``prompt`` (with ``{question}``), ``annotate`` and ``separator`` say how a row's text is written, as in the table of
     the router in a configuration. ``targets`` are several targets' names in the order of their heads (empty: in the
-    order in which the rows have them). ``max_length`` is in tokens (None: what the base reads, 4096 at most), ``batch``
-    in rows, ``warmup`` a share of the updates.
+    order in which the rows have them). ``margin`` is how far Δ must be above 0 to count as better: the PRM's own noise.
+    ``max_length`` is in tokens (None: what the base reads, 4096 at most), ``batch`` in rows, ``warmup`` a share of the
+    updates.
     """
 
     base: str
@@ -45,6 +46,7 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True):
     separator: str = "\n\n"
     targets: tuple[str, ...] = ()
     labels: Labels = "binary"
+    margin: float = 0.0
     balance: Balance = "downsample"
     epochs: float = 3.0
     batch: int = 1024
@@ -58,6 +60,10 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True):
     precision: Precision = "auto"
     gradient_checkpointing: bool = False
     temperature_scaling: bool = True
+
+
+WATCHED = 512
+"""Validation rows that are looked at on the way; the figures at the end are of all."""
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -78,7 +84,7 @@ def train_router(settings: RouterSettings, rows: Sequence[Row], out: Path, *, re
     """
     targets = settings.targets or target_names(rows)
     train, held_out = _splits(settings, rows, targets)
-    found = [advantages(row, targets) for row in train]
+    found = [_beyond(advantages(row, targets), settings.margin) for row in train]
     edges = edges_of([delta for deltas in found for delta in deltas if delta is not None], settings.labels)
     balanced([is_better(deltas) for deltas in found], settings.balance, settings.seed)  # told before anything is loaded
     course = Course(out, resume)
@@ -86,11 +92,12 @@ def train_router(settings: RouterSettings, rows: Sequence[Row], out: Path, *, re
     base = open_base(settings.base, _outputs(settings.labels, len(targets)), settings.labels)
     longest = min(settings.max_length or LONGEST, base.context)
     texts = Texts(base.tokenizer, PromptTemplate(settings.prompt, settings.annotate), settings.separator, longest)
-    learned = _part(texts, train, targets, edges, settings.labels)
-    validation = _part(texts, held_out, targets, edges, settings.labels)
+    learned = _part(texts, train, targets, edges, settings)
+    validation = _part(texts, held_out, targets, edges, settings)
     if not learned.rows:
         raise DataError(f"no row of the split 'train' is short enough for {longest} tokens: raise --max-length")
-    chosen = balanced([is_better(deltas) for deltas in learned.deltas], settings.balance, settings.seed)
+    better = [is_better(_beyond(deltas, settings.margin)) for deltas in learned.deltas]
+    chosen = balanced(better, settings.balance, settings.seed)
     examples = [msgspec.structs.replace(learned.rows[index], weight=weight) for index, weight in chosen]
     recipe = msgspec.structs.replace(
         _recipe(settings, base, len(examples)),
@@ -106,12 +113,14 @@ def train_router(settings: RouterSettings, rows: Sequence[Row], out: Path, *, re
     )
     log.info("rows", head=base.head, **recipe.rows)
 
-    def evaluate() -> dict[str, float | None]:
-        return _figures(_logits(base, validation, settings.labels), validation, settings.labels)
+    watched = _Part(validation.rows[:WATCHED], validation.deltas[:WATCHED])
+
+    def evaluate(part: _Part = watched) -> dict[str, float | None]:
+        return _figures(_logits(base, part, settings.labels), part, settings)
 
     model = course.run(base, examples, _losses(settings.labels), optimising(settings, len(examples)), recipe, evaluate)
     temperature = _calibrated(model, base, validation, settings)
-    return course.save(base, msgspec.structs.replace(recipe, temperature=temperature, figures=evaluate()))
+    return course.save(base, msgspec.structs.replace(recipe, temperature=temperature, figures=evaluate(validation)))
 
 
 def _splits(settings: RouterSettings, rows: Sequence[Row], targets: Sequence[str]) -> tuple[list[Row], list[Row]]:
@@ -141,13 +150,20 @@ def _outputs(labels: Labels, targets: int) -> int:
             return CLASSES[labels]
 
 
-def _part(texts: Texts, rows: Sequence[Row], targets: Sequence[str], edges: Sequence[float], labels: Labels) -> _Part:
+def _beyond(deltas: Sequence[float | None], margin: float) -> list[float | None]:
+    """Δ − margin: what is learned is whether it is above 0."""
+    return [None if delta is None else delta - margin for delta in deltas]
+
+
+def _part(
+    texts: Texts, rows: Sequence[Row], targets: Sequence[str], edges: Sequence[float], settings: RouterSettings
+) -> _Part:
     """Those of ``rows`` that are not too long."""
     found = _Part([], [])
     for row, ids in zip(rows, texts.ids(rows), strict=True):
         if ids is not None:
             deltas = advantages(row, targets)
-            found.rows.append(Labelled(ids, labels_of(deltas, edges, labels)))
+            found.rows.append(Labelled(ids, labels_of(_beyond(deltas, settings.margin), edges, settings.labels)))
             found.deltas.append(deltas)
     return found
 
@@ -160,6 +176,7 @@ def _recipe(settings: RouterSettings, base: Base, examples: int) -> Recipe:
         base=settings.base,
         head=base.head,
         labels=settings.labels,
+        margin=settings.margin,
         prompt=settings.prompt,
         annotate=settings.annotate,
         separator=settings.separator,
@@ -202,11 +219,11 @@ def _logits(base: Base, part: _Part, labels: Labels) -> Tensor:
     return logits
 
 
-def _figures(logits: Tensor, part: _Part, labels: Labels) -> dict[str, float | None]:
+def _figures(logits: Tensor, part: _Part, settings: RouterSettings) -> dict[str, float | None]:
     """Log loss of ŷ, AUROC and Spearman's ρ with Δ over all rows and targets of a split."""
     if not part.rows:
         return {}
-    estimated = estimates(logits, labels in ("4-class", "10-class"))
+    estimated = estimates(logits, settings.labels in ("4-class", "10-class"))
     pairs = [
         (float(value), delta)
         for values, deltas in zip(estimated.tolist(), part.deltas, strict=True)
@@ -214,7 +231,7 @@ def _figures(logits: Tensor, part: _Part, labels: Labels) -> dict[str, float | N
         if delta is not None
     ]
     values, deltas = [value for value, _ in pairs], [delta for _, delta in pairs]
-    better = [delta > 0 for delta in deltas]
+    better = [delta > settings.margin for delta in deltas]
     found = {
         "validation_loss": log_loss(torch.tensor(values), torch.tensor(better)),
         "auroc": auroc(values, better),
@@ -241,7 +258,7 @@ def _calibrated(model: PreTrainedModel, base: Base, part: _Part, settings: Route
     found: list[float] = []
     for index in range(heads):
         there = [row for row, deltas in enumerate(part.deltas) if deltas[index] is not None]
-        better = torch.tensor([(part.deltas[row][index] or 0.0) > 0 for row in there])
+        better = torch.tensor([(part.deltas[row][index] or 0.0) > settings.margin for row in there])
         both = len(set(better.tolist())) == 2  # else the best temperature is 0
         classes = settings.labels in ("4-class", "10-class")
         found.append(best_temperature(logits[there, index], better, classes) if both else 1.0)
