@@ -23,9 +23,13 @@ test *args:
 bench *args:
     {{python}} -m arbiter.cli bench pocket {{args}}
 
-# All policies on the same problems, one table.
-policies *args:
-    {{python}} benchmarks/policies.py {{args}}
+# The paper's comparison on the pocket models: rows collected, a router trained, evaluated and tuned, and the report.
+reproduce:
+    {{python}} -m arbiter.cli collect pocket --data pocket-train:2600 --limit 1000 --out runs/rows
+    {{python}} -m arbiter.cli train router --data runs/rows --base pocket:prm --margin 0.01 --epochs 6 --batch 32 --learning-rate 5e-4 --out runs/router
+    {{python}} -m arbiter.cli evaluate router --data runs/rows --model runs/router --out runs/evaluation
+    {{python}} -m arbiter.cli tune pocket --data runs/rows --escalation 0.2 --out runs/tuned.toml
+    {{python}} -m arbiter.cli reproduce pocket --rows runs/rows --limit 1000 --out runs/reproduction
 
 # What the client costs a request, for both HTTP backends.
 throughput *args:
@@ -63,6 +67,6 @@ log-cost *args:
 servers *args:
     {{python}} benchmarks/servers.py {{args}}
 
-# Make the four pocket models again, from their seeds (about 80 minutes on 2 cores).
+# Make the pocket models again, from their seeds (about three hours on 2 cores).
 train-pocket *stages:
     {{python}} -m arbiter.training.pocket {{stages}}

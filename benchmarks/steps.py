@@ -29,7 +29,7 @@ from arbiter.training.reading import Solved
 from arbiter.training.tokenizer import Text
 
 MODELS = Path(arbiter.pocket.__file__).parent / "models"
-KINDS = ("+", "-", "*", "mod", "answer", "solved")
+KINDS = ("+", "-", "*", "/", "mod", "answer", "solved")
 
 
 def main(*, problems: int = 256, seed: int = 3, json: bool = False) -> None:

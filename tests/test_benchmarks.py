@@ -15,22 +15,6 @@ def printed(name: str, *options: str) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def test_the_table_of_policies_has_a_run_for_each_and_compares_with_chance_at_equal_rates() -> None:
-    found = printed("policies.py", "--limit", "12")
-    points = found["points"]
-    assert set(points) == {
-        "draft",
-        "rsd",
-        "router",
-        "oracle",
-        "target",
-        "random at router's rate",
-        "random at rsd's rate",
-    }
-    assert {point["problems"] for point in points.values()} == {12}
-    assert points["random at router's rate"]["threshold"] == 1 - points["router"]["acceptance_rate"]
-
-
 def test_batching_is_compared_problem_by_problem() -> None:
     found = printed("batching.py", "--limit", "6")
     assert found["problems"] == 6
@@ -44,7 +28,7 @@ def test_the_clients_cost_is_measured_for_both_backends_over_the_same_requests()
 
 
 def test_steps_are_measured_for_the_writers_and_for_the_prm() -> None:
-    found = printed("steps.py", "--problems", "24")
+    found = printed("steps.py", "--problems", "96")
     assert found["draft"]["*"] < found["target"]["*"]
     assert found["prm"]["auroc"] > 0.9
 

@@ -192,21 +192,25 @@ class Engine:
         self.due = min(self._pass_ends, self._sequence_ends)
 
     def cancel(self, job: Job, now: float) -> list[Job]:
-        """Take ``job`` out at once; its place is free for the next pass. Returns what else is answered by now."""
+        """Take ``job`` out at once; its place is free for the next pass. Returns what else is answered by now.
+
+        An answer of this very moment comes too late: nobody has it, and the request counts as cancelled.
+        """
         answered = self.advance(now)
-        if job.over:
-            return answered
-        job.over = True
-        self.load.cancelled += 1
         written = 0
-        if job in self._running:
+        if job.over:
+            self.load.answered -= 1
+            written = job.completion
+        elif job in self._running:
             written = int(self._decoded - job.first)
+            self.load.decoded += written
             self._leave(job)
         elif job in self._reading:
             self._reading.remove(job)
-        self.load.decoded += written
+        job.over = True
+        self.load.cancelled += 1
         self.load.wasted += written + (job.prompt - job.cached if job.started else 0)
-        return answered
+        return [other for other in answered if other is not job]
 
     def remember(self, context: tuple[Text, ...]) -> None:
         """Keep ``context`` in the prefix cache, where the server has read and written it in other pieces."""

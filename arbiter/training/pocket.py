@@ -8,6 +8,7 @@
     reader      another one of that size, which has seen all: what the PRM is built over, and nothing else
     prm         a judge built over the reader, taught on solutions that a program has checked step by step
     router      two classes, from the PRM, on a collection of this very system
+    specialist  the draft, taught multiplications: a second, cheaper target (not shipped, and made if asked for)
 
 The last two stages are what ``arbiter train prm`` and ``arbiter collect`` with ``arbiter train router`` do.
 """
@@ -24,8 +25,9 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+import torch
 from rich.console import Console
-from transformers import PreTrainedModel
+from transformers import LlamaForCausalLM, PreTrainedModel
 
 from arbiter.bench import bench
 from arbiter.collection import planned, problems_of
@@ -52,6 +54,7 @@ ROUTER_PROBLEMS = 900  # of each seed
 RUNS = Path("runs") / "train-pocket"
 WRITER_WEIGHTS: world.Weights = {"+": 0.32, "-": 0.32, "*": 0.31, "mod": 0.05}
 DRAFT_WEIGHTS: world.Weights = {"+": 0.47, "-": 0.46, "*": 0.03, "mod": 0.04}
+SPECIALIST_WEIGHTS: world.Weights = {"+": 0.2, "-": 0.2, "*": 0.56, "mod": 0.04}
 
 
 def make_tokenizer() -> None:
@@ -172,6 +175,15 @@ def make_router() -> None:
     _publish(RUNS / "router", "router")
 
 
+def make_specialist() -> None:
+    """Teach the draft multiplications: a target that costs less than the target (``docs/policies.md``)."""
+    text = Text.load(MODELS / "draft")
+    model = LlamaForCausalLM.from_pretrained(MODELS / "draft", dtype=torch.float32)
+    settings = Settings(updates=600, batch=32, learning_rate=1e-3, seed=SEED)
+    train_further(model, text, settings, SEED + 3, SPECIALIST_WEIGHTS)
+    _save(model, RUNS / "specialist", text)
+
+
 def _collected(seed: int) -> Path:
     """``arbiter collect pocket --data pocket-train:SEED --limit N --seed SEED``: two of them can run side by side."""
     folder = RUNS / f"rows-{seed}"
@@ -210,6 +222,8 @@ STAGES: dict[str, Callable[[], None]] = {
     "router": make_router,
 }
 
+ON_REQUEST: dict[str, Callable[[], None]] = {"specialist": make_specialist}
+
 if __name__ == "__main__":
     for stage in sys.argv[1:] or STAGES:
-        STAGES[stage]()
+        (STAGES | ON_REQUEST)[stage]()

@@ -84,8 +84,9 @@ def train_router(settings: RouterSettings, rows: Sequence[Row], out: Path, *, re
     """
     targets = settings.targets or target_names(rows)
     train, held_out = _splits(settings, rows, targets)
-    found = [_beyond(advantages(row, targets), settings.margin) for row in train]
-    edges = edges_of([delta for deltas in found for delta in deltas if delta is not None], settings.labels)
+    raw = [advantages(row, targets) for row in train]
+    found = [_beyond(deltas, settings.margin) for deltas in raw]
+    edges = _edges([delta for deltas in raw for delta in deltas if delta is not None], settings)
     balanced([is_better(deltas) for deltas in found], settings.balance, settings.seed)  # told before anything is loaded
     course = Course(out, resume)
     torch.manual_seed(settings.seed)
@@ -153,6 +154,12 @@ def _outputs(labels: Labels, targets: int) -> int:
 def _beyond(deltas: Sequence[float | None], margin: float) -> list[float | None]:
     """Δ − margin: what is learned is whether it is above 0."""
     return [None if delta is None else delta - margin for delta in deltas]
+
+
+def _edges(deltas: Sequence[float], settings: RouterSettings) -> tuple[float, ...]:
+    """The edges of Δ − margin between the classes; Δ from 0 to the margin is in the class below the middle one."""
+    clear = [delta for delta in deltas if not 0 < delta <= settings.margin]
+    return tuple(edge - settings.margin if edge else 0.0 for edge in edges_of(clear, settings.labels))
 
 
 def _part(

@@ -18,7 +18,7 @@ from arbiter.config import load_config
 from arbiter.reproduce.ablation import VARIANTS
 from arbiter.training.reading import read_rows
 
-REPRODUCE = "reproduce own.toml --data rows --limit 12 --acceptance 0.5,0.8 --resamples 100"
+REPRODUCE = "reproduce own.toml --rows rows --limit 6 --acceptance 0.5,0.8 --resamples 100"
 
 
 def arbiter(folder: Path, command: str) -> str:
@@ -33,7 +33,7 @@ def arbiter(folder: Path, command: str) -> str:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the whole way was gone."""
     path = tmp_path_factory.mktemp("pipeline")
-    arbiter(path, "collect pocket --data pocket-train:3 --limit 60 --test 0.3 --out rows")
+    arbiter(path, "collect pocket --data pocket-train:3 --limit 36 --test 0.3 --out rows")
     training = "--epochs 1 --batch 16 --learning-rate 1e-4"
     arbiter(path, f"train router --data rows --base pocket:prm {training} --out router")
     arbiter(path, "evaluate router --data rows --model router --resamples 100 --out evaluation")
@@ -72,7 +72,7 @@ def test_an_evaluation_is_told_with_plots(folder: Path) -> None:
 
 def test_a_reproduction_has_all_run_types_at_all_rates(folder: Path) -> None:
     found = json.loads((folder / "reproduction" / "reproduction.json").read_text())["comparison"]
-    assert found["problems"] == 12
+    assert found["problems"] == 6
     assert {point["run_type"] for point in found["points"]} == {
         "draft", "target", "random", "confidence", "rsd", "router", "oracle",
     }  # fmt: skip

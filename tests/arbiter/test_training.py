@@ -8,6 +8,7 @@ import random
 
 import pytest
 import torch
+from transformers import LlamaForSequenceClassification
 
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.pocket import world
@@ -21,6 +22,7 @@ from arbiter.training.reading import Solved
 from arbiter.training.tokenizer import Text
 from arbiter.training.trainer import Settings
 
+TAUGHT: world.Weights = {"+": 1.0, "-": 1.0, "*": 1.0}  # what the target was taught to do well
 QUICK = Settings(updates=20, batch=4, learning_rate=1e-3)
 
 
@@ -32,6 +34,12 @@ def text() -> Text:
 @pytest.fixture(scope="module")
 def problem() -> world.PocketProblem:
     return next(world.problems(5, "train"))
+
+
+@pytest.fixture(scope="module")
+def untaught(text: Text) -> LlamaForSequenceClassification:
+    """A judge over the target that has learned nothing yet."""
+    return judge(MODELS / "target", text, 1, TAUGHT)
 
 
 def test_only_the_solution_is_learned_and_it_ends(text: Text, problem: world.PocketProblem) -> None:
@@ -51,9 +59,11 @@ def test_a_slip_is_one_digit_of_one_step(problem: world.PocketProblem, seed: int
     assert "".join(changed[0]).isdigit()
 
 
-def test_a_judge_tells_slips_before_it_has_learned_anything(text: Text) -> None:
-    rng, drawn = random.Random(1), list(itertools.islice(world.problems(9, "train"), 40))
-    template, model = PromptTemplate(world.PROMPT), judge(MODELS / "target", text, seed=1)
+def test_a_judge_tells_slips_before_it_has_learned_anything(
+    text: Text, untaught: LlamaForSequenceClassification
+) -> None:
+    rng, drawn = random.Random(1), list(itertools.islice(world.problems(9, "train", TAUGHT), 40))
+    template, model = PromptTemplate(world.PROMPT), untaught
     values: list[float] = []
     right: list[bool] = []
     for problem in drawn:
@@ -68,9 +78,8 @@ def test_a_judge_tells_slips_before_it_has_learned_anything(text: Text) -> None:
     assert (auroc(values, right) or 0) > 0.85
 
 
-def test_a_judge_learns_in_its_two_new_layers_and_its_head_alone(text: Text) -> None:
-    model = judge(MODELS / "target", text, seed=1)
-    learning = {name for name, weight in model.named_parameters() if weight.requires_grad}
+def test_a_judge_learns_in_its_two_new_layers_and_its_head_alone(untaught: LlamaForSequenceClassification) -> None:
+    learning = {name for name, weight in untaught.named_parameters() if weight.requires_grad}
     old = [f"model.layers.{index}." for index in range(4)]
     assert learning
     assert not [name for name in learning if name.startswith(("model.embed_tokens", *old))]

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from arbiter.pocket import world
 from arbiter.pocket.world import Kind, Operation, PocketProblem, Split
 
-HEAD = re.compile(r"(?P<value>\d+)(?P<kind>\+|-|\*|mod)(?P<operand>\d+): (?:(?P<working>\S+): )?(?P<after>\d+)\.")
+HEAD = re.compile(r"(?P<value>\d+)(?P<kind>\+|-|\*|/|mod)(?P<operand>\d+): (?:(?P<working>\S+): )?(?P<after>\d+)\.")
+DIVISION = re.compile(r"(?P<total>\d+)/(?P<by>\d+)=(?P<quotient>\d)r(?P<rest>\d+)")
 ANSWER = re.compile(r"The answer is \\boxed\{(\d+)\}\.")
 
 
@@ -28,7 +29,23 @@ def evaluated(sum_of_products: str) -> int:
 def applied(kind: str, value: int, operand: int) -> int:
     if kind == "mod":
         return value - value // operand * operand
+    if kind == "/":
+        return (value - value % operand) // operand
     return {"+": value + operand, "-": value - operand, "*": value * operand}[kind]
+
+
+def check_division(working: str, value: int, operand: int, after: int) -> None:
+    """Check each item of a long division, from the highest digit on, with the digit brought down and what is left."""
+    rest, quotient = 0, ""
+    for digit, item in zip(str(value), working.split(","), strict=True):
+        found = DIVISION.fullmatch(item)
+        assert found is not None
+        total, left = int(found["total"]), int(found["rest"])
+        assert (found["total"], int(found["by"])) == (str(rest * 10 + int(digit)), operand)
+        assert int(found["quotient"]) * operand + left == total
+        assert left < operand
+        rest, quotient = left, quotient + found["quotient"]
+    assert int(quotient) == after
 
 
 def check_step(step: str, value: int) -> int:
@@ -39,7 +56,9 @@ def check_step(step: str, value: int) -> int:
     assert int(found["value"]) == value
     assert after == applied(found["kind"], value, operand)
     assert (found["working"] is None) == (found["kind"] == "mod")
-    if found["working"] is not None:
+    if found["kind"] == "/":
+        check_division(found["working"], value, operand, after)
+    elif found["working"] is not None:
         items = [item.split("=") for item in found["working"].split(",")]
         assert all(evaluated(left) == int(right) for left, right in items)
         *lower, top = [int(right) for _, right in items]
@@ -79,13 +98,13 @@ def test_the_steps_of_every_problem_chain_to_its_answer(seed: int) -> None:
         assert int(boxed[1]) == value == problem.answer
 
 
-@pytest.mark.parametrize("kind", ["+", "-", "*"])
+@pytest.mark.parametrize("kind", ["+", "-", "*", "/"])
 @given(value=st.integers(0, 999), operand=st.integers(0, 999))
 @settings(deadline=None)
 def test_the_working_of_any_operation_is_right(kind: Kind, value: int, operand: int) -> None:
     if kind == "-":
         value, operand = max(value, operand), min(value, operand)
-    used = operand % 10 if kind == "*" else operand
+    used = {"*": operand % 10, "/": operand % 8 + 2}.get(kind, operand)
     check_step(world.step_text(value, Operation(kind, used)), value)
 
 

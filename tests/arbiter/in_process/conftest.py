@@ -23,7 +23,7 @@ from protocols.records import Transcript
 Ask = TypeVar("Ask")
 Answer = TypeVar("Answer")
 
-CONTEXT = 96
+CONTEXT = 160
 
 
 def _text(problem: world.PocketProblem) -> str:

@@ -136,7 +136,7 @@ def test_usage_counts_the_tokens_of_the_prompt(
 
 def test_the_context_of_the_model_ends_a_step(loaded: Loaded, write: Write, generation: Requests) -> None:
     question = "1" * (loaded.context - 2 - len(loaded.tokenizer(TEMPLATE.render(Transcript(""), ""))["input_ids"]))
-    [answer] = write([generation(question, max_tokens=50)])
+    [answer] = write([generation(question, max_tokens=50, separator="###")])
     assert answer.ending == "limit"
     assert answer.usage == Usage(prompt_tokens=loaded.context - 2, completion_tokens=2)
 

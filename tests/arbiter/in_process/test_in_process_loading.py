@@ -51,7 +51,7 @@ def tables(writer: Path, classifier: Callable[..., Path]) -> dict[str, Any]:
 
 def test_a_loaded_model_knows_its_name_and_its_context(writer: Path) -> None:
     loaded = load(str(writer), "generator", device="cpu")
-    assert (loaded.name, loaded.context, loaded.device.type) == (str(writer), 96, "cpu")
+    assert (loaded.name, loaded.context, loaded.device.type) == (str(writer), 160, "cpu")
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [("auto", torch.float32), ("bfloat16", torch.bfloat16)])

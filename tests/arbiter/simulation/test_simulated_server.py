@@ -245,6 +245,14 @@ def test_a_cancelled_request_frees_its_place_at_once(patience: float) -> None:
     assert (day.load.wasted, day.load.decoded) == (50 + int((begun - 1.0) / 0.75), 4 + int((begun - 1.0) / 0.75))
 
 
+def test_a_request_that_is_given_up_when_its_answer_comes_is_cancelled() -> None:
+    visits = [Visit(0.0, request_of(50, 4, name), patience=1.5 + 4.0) for name in "ab"]
+    day = serve(PLAIN, visits)  # both read for 1.5 s, then 4 tokens at 1 s: both answers come when nobody waits
+    assert day.served == [None, None]
+    assert (day.load.answered, day.load.cancelled) == (0, 2)
+    assert (day.load.read, day.load.decoded, day.load.wasted) == (100, 8, 108)
+
+
 def test_those_that_stay_are_faster_once_another_one_is_cancelled() -> None:
     visits = [Visit(0.0, request_of(100, 10)), Visit(0.0, request_of(100, 1000, "other"), 2.5 + 5.0)]
     day = serve(PLAIN, visits)  # both read for 2.5 s, then 5 s at 1 s a token, then 5 tokens at 0.75 s
