@@ -6,7 +6,7 @@ from arbiter.grading import Grade
 from arbiter.reproduce.comparing import Comparison, Ran, compare
 from arbiter.results import Result
 from arbiter.run_tables import RunType
-from protocols.records import Candidate, Role, Solution, StepRecord, Tally, Usage
+from protocols.records import Candidate, Model, Role, Solution, StepRecord, Tally, Usage
 
 PROBLEMS = 200
 RATES = (0.25, 0.5, 0.75)
@@ -22,7 +22,8 @@ def a_run(run_type: RunType, threshold: float | None, accepted: int, right: floa
     results: list[Result] = []
     for problem in range(PROBLEMS):
         steps = tuple(a_step("draft" if step < accepted else "target") for step in range(10))
-        calls = {"target": Tally(requests=10 - accepted, usage=Usage(completion_tokens=7))} if accepted < 10 else {}
+        tally = Tally(requests=10 - accepted, usage=Usage(completion_tokens=7))
+        calls: dict[Model, Tally] = {"target": tally} if accepted < 10 else {}
         solution = Solution(f"p{problem}", "q", steps, "answered", 2.0, calls)
         results.append(Result(solution, Grade(right=order[problem] < right * PROBLEMS, answer="1", reason="exact")))
     return Ran(f"{run_type}-{threshold}", run_type, threshold, results)
