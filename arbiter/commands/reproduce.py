@@ -31,7 +31,7 @@ def reproduce_command(
     config: str,
     /,
     *,
-    data: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)],
+    rows: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)],
     acceptance: str = "0.3:0.9:0.1",
     out: Path | None = None,
     resamples: int = 1000,
@@ -51,14 +51,14 @@ def reproduce_command(
     Examples:
 
         arbiter collect pocket --data pocket-train:7 --limit 2000 --out runs/collected
-        arbiter reproduce pocket --data runs/collected --limit 2000 --out runs/reproduction
-        arbiter reproduce llama3-1b-8b.toml --data runs/numina --acceptance 0.5:0.9:0.1
+        arbiter reproduce pocket --rows runs/collected --limit 2000 --out runs/reproduction
+        arbiter reproduce llama3-1b-8b --rows runs/numina --acceptance 0.5:0.9:0.1
 
     Parameters
     ----------
     config
         A configuration file, or the name of a built-in one (`pocket`): all models, and the problems.
-    data
+    rows
         The folders of collected sets of these models (`arbiter collect`), of which no problem is in two.
     acceptance
         The acceptance rates, `START:END:STEP` or a list.
@@ -82,8 +82,8 @@ def reproduce_command(
         asked = Asked(
             title=Path(config).stem,
             config=chosen,
-            data=" ".join(map(str, data)),
-            rows=[row for folder in data for row in read_rows(folder)],
+            data=" ".join(map(str, rows)),
+            rows=[row for folder in rows for row in read_rows(folder)],
             acceptances=tuple(values_of(f"--acceptance {acceptance}", acceptance)),
             hardware=hardware.applied_to(chosen),
             ablation=ablation,
