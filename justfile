@@ -16,8 +16,9 @@ lint:
 types:
     {{python}} -m pyright --pythonpath {{python}}
 
+# In two processes: each file stays in one, with the models and servers that it starts.
 test *args:
-    {{python}} -m pytest {{args}}
+    {{python}} -m pytest --numprocesses 2 --dist loadfile {{args}}
 
 # The pocket benchmark.
 bench *args:
