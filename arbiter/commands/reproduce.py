@@ -8,15 +8,17 @@ from cyclopts import Parameter
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from arbiter.commands.collect import CollectOptions, collect_command
 from arbiter.commands.overrides import NOT_GIVEN, Overrides
 from arbiter.commands.shell import INTERRUPTED, app, guarded, stderr, stdout
 from arbiter.commands.simulate import HardwareOptions
-from arbiter.config import load_config
+from arbiter.config import Config, load_config
 from arbiter.log.console import shown
 from arbiter.progress import LiveWatcher, PlainWatcher
 from arbiter.reports.tables import percent, with_interval
 from arbiter.runs import new_path
 from arbiter.sweep.points import values_of
+from protocols.errors import ConfigError
 
 if TYPE_CHECKING:
     from arbiter.reproduce.report import Reproduction
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 
 _HARDWARE = HardwareOptions()
+_TRAINING, _COLLECTED = "pocket-train:2600", 1000
 
 
 @app.command(name="reproduce")
@@ -31,7 +34,7 @@ def reproduce_command(
     config: str,
     /,
     *,
-    rows: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)],
+    rows: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)] = (),
     acceptance: str = "0.3:0.9:0.1",
     out: Path | None = None,
     resamples: int = 1000,
@@ -50,6 +53,7 @@ def reproduce_command(
 
     Examples:
 
+        arbiter reproduce pocket --limit 1000 --out runs/reproduction
         arbiter collect pocket --data pocket-train:7 --limit 2000 --out runs/collected
         arbiter reproduce pocket --rows runs/collected --limit 2000 --out runs/reproduction
         arbiter reproduce llama3-1b-8b --rows runs/numina --acceptance 0.5:0.9:0.1
@@ -59,7 +63,8 @@ def reproduce_command(
     config
         A configuration file, or the name of a built-in one (`pocket`): all models, and the problems.
     rows
-        The folders of collected sets of these models (`arbiter collect`), of which no problem is in two.
+        The folders of collected sets of these models (`arbiter collect`), of which no problem is in two. For pocket
+        problems it may be left out: 1,000 of the training split are then collected first, into the folder `rows`.
     acceptance
         The acceptance rates, `START:END:STEP` or a list.
     out
@@ -75,23 +80,39 @@ def reproduce_command(
     """
 
     def action() -> int:
-        chosen = overrides.applied_to(load_config(config))
         from arbiter.reproduce.reproducing import Asked
         from arbiter.training.reading import read_rows
 
+        chosen, folder = overrides.applied_to(load_config(config)), out or new_path("reproduce")
+        if not rows and (status := _collect(config, chosen, folder / "rows")):
+            return status
+        collected = rows or (folder / "rows",)
         asked = Asked(
             title=Path(config).stem,
             config=chosen,
-            data=" ".join(map(str, rows)),
-            rows=[row for folder in rows for row in read_rows(folder)],
+            data=" ".join(map(str, collected)),
+            rows=[row for path in collected for row in read_rows(path)],
             acceptances=tuple(values_of(f"--acceptance {acceptance}", acceptance)),
             hardware=hardware.applied_to(chosen),
             ablation=ablation,
             resamples=resamples,
         )
-        return _reproduce(asked, out or new_path("reproduce"))
+        return _reproduce(asked, folder)
 
     return guarded(debug, action)
+
+
+def _collect(name: str, config: Config, folder: Path) -> int:
+    """Collect pocket problems into ``folder`` if it has not all of them; the exit status. Raises ``ConfigError``."""
+    from arbiter.collection import read_collection
+
+    if not config.data.source.startswith("pocket"):
+        how = f"arbiter collect {name} --data … --out runs/rows"
+        raise ConfigError(f"--rows is missing: collect some of other problems than those that are compared: {how}")
+    before = read_collection(folder)
+    if before is not None and before.complete:
+        return 0
+    return collect_command(name, options=CollectOptions(data=_TRAINING, limit=_COLLECTED), out=folder)
 
 
 def _reproduce(asked: "Asked", folder: Path) -> int:
