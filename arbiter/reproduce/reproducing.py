@@ -83,7 +83,7 @@ def reproduce(asked: Asked, out: Path, watcher: Watcher, show: Show | None = Non
         comparison=comparison,
         evaluation=evaluation,
         ablation=_ablation(asked, out / "ablation", watcher),
-        hardware=tuple((model, str(place)) for model, place in asked.hardware.placements.items()) if timed else (),
+        hardware=_hardware(asked) if timed else (),
         timed=timed,
     )
     write(found, out)
@@ -125,6 +125,12 @@ class _Scored:
 
 def _key(row: Row) -> tuple[str, int, int]:
     return row.problem, row.sample, row.step
+
+
+def _hardware(asked: Asked) -> tuple[tuple[str, str], ...]:
+    """What the seconds are simulated on, of the models that any of the runs calls."""
+    called = ("draft", "target", "router", "prm")
+    return tuple((model, str(place)) for model, place in asked.hardware.placements.items() if model in called)
 
 
 def _check(asked: Asked) -> None:
