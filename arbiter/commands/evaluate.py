@@ -48,7 +48,7 @@ def evaluate_router_command(
 
         arbiter evaluate router --data runs/collected --model runs/router
         arbiter evaluate router --data runs/collected/rows.jsonl --split validation
-        arbiter evaluate router --data runs/collected --model pocket:router --config pocket --out report
+        arbiter evaluate router --data runs/collected --model runs/bare-router --config mine.toml --out report
 
     Parameters
     ----------

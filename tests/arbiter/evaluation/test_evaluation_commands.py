@@ -1,5 +1,6 @@
 """``arbiter evaluate`` and ``arbiter tune``, as users call them."""
 
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -13,6 +14,7 @@ from arbiter.evaluation.checkpoints import Router
 from arbiter.evaluation.evaluating import evaluate
 from arbiter.evaluation.figures import Evaluation
 from arbiter.evaluation.telling import as_markdown
+from arbiter.training.predicting import folder_of
 from arbiter.training.reading import read_rows
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -43,7 +45,6 @@ def test_without_a_model_the_scores_that_need_no_training_are_evaluated(arbiter:
         (("--data", "nowhere"), "nowhere"),
         (("--data", "{rows}", "--resamples", "10"), "--resamples must be 100 or more"),
         (("--data", "{rows}", "--split", "held-out"), "held-out"),
-        (("--data", "{rows}", "--model", "pocket:router"), "how pocket:router reads a step is not known"),
     ],
 )
 def test_an_evaluation_that_cannot_be_is_refused_in_a_line(
@@ -52,6 +53,15 @@ def test_an_evaluation_that_cannot_be_is_refused_in_a_line(
     found = arbiter("evaluate", "router", *(option.format(rows=rows_file) for option in options))
     assert (found.returncode, found.stdout) == (2, "")
     assert told in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
+def test_a_router_that_does_not_say_how_it_reads_a_step_is_refused(arbiter: Command, rows_file: Path) -> None:
+    bare = rows_file.parent / "bare"
+    shutil.copytree(folder_of("pocket:router"), bare, ignore=shutil.ignore_patterns("arbiter.json"))
+    found = arbiter("evaluate", "router", "--data", str(rows_file), "--model", str(bare))
+    assert (found.returncode, found.stdout) == (2, "")
+    assert f"how {bare} reads a step is not known" in found.stderr
     assert found.stderr.count("\n") == 1
 
 
