@@ -2,8 +2,9 @@
 
     python benchmarks/steps.py [--problems 256] [--seed 3] [--json]
 
-Problems are of the test split. A step counts after a right context. The PRM judges each right solution and the same
-with one digit of one step replaced; its figure is the chance that a right step scores above a wrong one (AUROC).
+Problems are of the test split: of all kinds, and of those that the writers were taught. A step counts after a right
+context. The PRM judges each right solution and the same with one digit of one step replaced; its figure is the chance
+that a right step scores above a wrong one (AUROC).
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -23,7 +24,7 @@ import arbiter.pocket
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.pocket import world
 from arbiter.training.language import step_accuracy
-from arbiter.training.pocket import slipped
+from arbiter.training.pocket import WRITER_WEIGHTS, slipped
 from arbiter.training.prm import figures, solution_row
 from arbiter.training.reading import Solved
 from arbiter.training.tokenizer import Text
@@ -37,10 +38,12 @@ def main(*, problems: int = 256, seed: int = 3, json: bool = False) -> None:
     drawn, rng = list(itertools.islice(world.problems(seed), problems)), random.Random(seed)
     text = Text.load(MODELS / "target")
     found: dict[str, dict[str, float]] = {}
+    taught = list(itertools.islice(world.problems(seed, weights=WRITER_WEIGHTS), problems))
     with torch.inference_mode():
         for name in ("draft", "target"):
             model = AutoModelForCausalLM.from_pretrained(MODELS / name, dtype=torch.float32)
             found[name] = step_accuracy(model, text, drawn)
+            found[f"{name}, as taught"] = step_accuracy(model, text, taught)
         solved = [
             Solved(problem.question, tuple(steps), tuple(map(float, problem.right_steps(steps))))
             for problem in drawn
@@ -54,10 +57,10 @@ def main(*, problems: int = 256, seed: int = 3, json: bool = False) -> None:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
         return
     lines = [f"| | {' | '.join(KINDS)} |", "|---" * (len(KINDS) + 1) + "|"]
-    lines += [
-        f"| {name} | {' | '.join(f'{found[name][kind]:.3f}' for kind in KINDS)} |" for name in ("draft", "target")
-    ]
-    prm = found["prm"]
+    prm = found.pop("prm")
+    for name, shares in sorted(found.items(), key=lambda row: row[0].endswith("taught")):
+        cells = (f"{shares[kind]:.3f}" if kind in shares else "–" for kind in KINDS)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     told = (
         f"AUROC {prm['auroc']:.3f}; right steps above 0.5: {prm['right_1']:.3f}, wrong ones below: {prm['right_0']:.3f}"
     )

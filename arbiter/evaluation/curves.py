@@ -164,15 +164,6 @@ def difference(
     return estimates(apart(one.ones)[0], apart(weights))
 
 
-def area_between(one: Curve, other: Curve, weights: Floats, low: float = 0.0, high: float = 1.0) -> Estimate:
-    """∫ (accuracy of ``one`` − that of ``other``) over acceptance rates from ``low`` to ``high``."""
-
-    def apart(drawn: Floats) -> Floats:
-        return one.areas(low, high, drawn) - other.areas(low, high, drawn)
-
-    return estimate(float(apart(one.ones)[0]), apart(weights))
-
-
 def area_ratio(one: Curve, base: Curve, best: Curve, weights: Floats, low: float = 0.0, high: float = 1.0) -> Estimate:
     """(area of ``one`` − area of ``base``) / (area of ``best`` − area of ``base``): 0 for the base, 1 for the best.
 

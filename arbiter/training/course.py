@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import msgspec
 import torch
@@ -28,34 +28,30 @@ _CHECKPOINTS, _PLAN = "checkpoints", "plan.json"
 ROWS_AT_ONCE = 64  # where nothing is learned
 
 
-class HasCourse(Protocol):
-    """The settings that say how long and how fast to train."""
+class CourseSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a training starts from, what it reads, and how it learns; ``docs/training.md`` tells each of them.
 
-    @property
-    def epochs(self) -> float: ...
-    @property
-    def batch(self) -> int: ...
-    @property
-    def micro_batch(self) -> int | None: ...
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def warmup(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def max_length(self) -> int | None: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def lora(self) -> int | None: ...
-    @property
-    def precision(self) -> Precision: ...
-    @property
-    def gradient_checkpointing(self) -> bool: ...
+    ``prompt`` (with ``{question}``) and ``separator`` say how a text is written, as in a configuration. ``max_length``
+    is in tokens (None: what the base reads, 4096 at most), ``batch`` in rows, ``warmup`` a share of the updates.
+    """
+
+    base: str
+    prompt: str
+    separator: str = "\n\n"
+    epochs: float = 1.0
+    batch: int = 64
+    micro_batch: int | None = None
+    learning_rate: float = 1e-5
+    warmup: float = 0.05
+    weight_decay: float = 0.01
+    max_length: int | None = None
+    seed: int = 0
+    lora: int | None = None
+    precision: Precision = "auto"
+    gradient_checkpointing: bool = False
 
 
-def check_course(settings: HasCourse) -> None:
+def check_course(settings: CourseSettings) -> None:
     """Raises ``ConfigError`` naming an option whose value makes no sense."""
     for name in ("epochs", "batch", "micro_batch", "learning_rate", "max_length", "lora"):
         value = cast("float | None", getattr(settings, name))
@@ -65,7 +61,7 @@ def check_course(settings: HasCourse) -> None:
         raise ConfigError(f"--warmup {settings.warmup:g}: it is a share of the updates, from 0 to 1")
 
 
-def optimising(settings: HasCourse, examples: int) -> Settings:
+def optimising(settings: CourseSettings, examples: int) -> Settings:
     """The trainer's settings for so many examples; a batch is never larger than all of them."""
     batch = min(settings.batch, examples)
     return Settings(

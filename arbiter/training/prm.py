@@ -17,12 +17,12 @@ from transformers import PreTrainedModel
 
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.training.batches import IGNORED, Batch, Labelled, collated
-from arbiter.training.course import LONGEST, ROWS_AT_ONCE, Course, check_course, digest, optimising
+from arbiter.training.course import LONGEST, ROWS_AT_ONCE, Course, CourseSettings, check_course, digest, optimising
 from arbiter.training.figures import auroc
 from arbiter.training.heads import Base, open_base
 from arbiter.training.quiet import quiet
 from arbiter.training.reading import Solved
-from arbiter.training.recipe import Precision, Recipe
+from arbiter.training.recipe import Recipe
 from arbiter.training.trainer import Loss, precision_of
 from protocols.errors import ConfigError, DataError
 from protocols.records import Transcript
@@ -30,28 +30,13 @@ from protocols.records import Transcript
 log = structlog.get_logger("arbiter.training")
 
 
-class PrmSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process reward model starts from, what it reads, and how it learns.
+class PrmSettings(CourseSettings, frozen=True, kw_only=True):
+    """How a process reward model is trained, over what all trainings have; ``batch`` counts solutions.
 
-    ``layers`` trains only so many of the last layers, the final norm and the head (None: everything). The rest is as in
-    ``RouterSettings``; ``batch`` counts solutions.
+    ``layers`` trains only so many of the last layers, the final norm and the head (None: everything).
     """
 
-    base: str
-    prompt: str
-    separator: str = "\n\n"
     layers: int | None = None
-    epochs: float = 1.0
-    batch: int = 64
-    micro_batch: int | None = None
-    learning_rate: float = 1e-5
-    warmup: float = 0.05
-    weight_decay: float = 0.01
-    max_length: int | None = None
-    seed: int = 0
-    lora: int | None = None
-    precision: Precision = "auto"
-    gradient_checkpointing: bool = False
 
 
 def train_prm(settings: PrmSettings, rows: Sequence[Solved], out: Path, *, resume: bool = False) -> Recipe:

@@ -17,12 +17,12 @@ from transformers import PreTrainedModel
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.rows import Row
 from arbiter.training.batches import IGNORED, Batch, Labelled
-from arbiter.training.course import LONGEST, Course, check_course, digest, logits_of, optimising
+from arbiter.training.course import LONGEST, Course, CourseSettings, check_course, digest, logits_of, optimising
 from arbiter.training.figures import auroc, best_temperature, log_loss, spearman
 from arbiter.training.heads import Base, open_base
 from arbiter.training.labels import CLASSES, advantages, balanced, edges_of, is_better, labels_of, target_names
 from arbiter.training.predicting import estimates
-from arbiter.training.recipe import Balance, Labels, Precision, Recipe
+from arbiter.training.recipe import Balance, Labels, Recipe
 from arbiter.training.texts import Texts
 from arbiter.training.trainer import precision_of
 from protocols.errors import ConfigError, DataError
@@ -30,35 +30,21 @@ from protocols.errors import ConfigError, DataError
 log = structlog.get_logger("arbiter.training")
 
 
-class RouterSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a router starts from, what it reads, and how it learns; ``docs/training.md`` tells each of them.
+class RouterSettings(CourseSettings, frozen=True, kw_only=True):
+    """How a router is trained, over what all trainings have; the defaults are the paper's.
 
-    ``prompt`` (with ``{question}``), ``annotate`` and ``separator`` say how a row's text is written, as in the table of
-    the router in a configuration. ``targets`` are several targets' names in the order of their heads (empty: in the
-    order in which the rows have them). ``margin`` is how far Δ must be above 0 to count as better: the PRM's own noise.
-    ``max_length`` is in tokens (None: what the base reads, 4096 at most), ``batch`` in rows, ``warmup`` a share of the
-    updates.
+    ``annotate`` says whether each step is read with its author. ``targets`` are several targets' names in the order of
+    their heads (empty: in the order in which the rows have them). ``margin`` is how far Δ must be above 0 to count as
+    better: the PRM's own noise.
     """
 
-    base: str
-    prompt: str
     annotate: bool = True
-    separator: str = "\n\n"
     targets: tuple[str, ...] = ()
     labels: Labels = "binary"
     margin: float = 0.0
     balance: Balance = "downsample"
     epochs: float = 3.0
     batch: int = 1024
-    micro_batch: int | None = None
-    learning_rate: float = 1e-5
-    warmup: float = 0.05
-    weight_decay: float = 0.01
-    max_length: int | None = None
-    seed: int = 0
-    lora: int | None = None
-    precision: Precision = "auto"
-    gradient_checkpointing: bool = False
     temperature_scaling: bool = True
 
 
