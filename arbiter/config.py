@@ -29,8 +29,9 @@ from actors.policies import (
     called_models,
     targets_of,
 )
-from arbiter.model_tables import DEFAULT_BACKEND, AnyModelTable, Backend, Count, InProcess, ModelTables, Table
+from arbiter.model_tables import DEFAULT_BACKEND, AnyModelTable, Backend, InProcess, ModelTables
 from arbiter.run_tables import BUDGETED, DataTable, LimitsTable, LogTable, RunType, SamplingTable, Share, Thresholds
+from arbiter.tables import Count, Table
 from protocols.errors import ConfigError
 from protocols.ports import Policy
 from protocols.records import Limits, Measure, Sampling, Target

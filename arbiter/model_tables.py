@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from arbiter.server_tables import ServerTable
+from arbiter.tables import Count, Table
 from protocols.errors import ConfigError
 
-Count = Annotated[int, msgspec.Meta(ge=1)]
 Price = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # TOML knows inf, which no price is
 Backend = Literal["transformers", "http", "openai"]
 Engine = Literal["sglang", "vllm"]
@@ -19,10 +20,6 @@ DEFAULT_BACKEND: Backend = "transformers"
 
 _NAME = re.compile(r"[\w-]+")
 _CREDENTIALS = re.compile(r"//[^/@]*@")
-
-
-class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of all tables of a configuration: strict about its keys."""
 
 
 class PriceTable(Table, frozen=True, kw_only=True):
@@ -76,7 +73,8 @@ class Served(ModelTable, frozen=True, kw_only=True, tag="http"):
     or ``embeddings`` (``/v1/embeddings``).
     ``verifies`` is the engine of a target that shows its own choices, so that it can check a rejected draft and write
     only the rest; needs its tokenizer (``tokenizer``, or else ``model``). ``priority`` is the engine that schedules by
-    priorities; a request that nobody waits for yet then comes after the others.
+    priorities; a request that nobody waits for yet then comes after the others. ``server`` says how ``arbiter up``
+    starts the server.
     """
 
     url: str
@@ -86,6 +84,7 @@ class Served(ModelTable, frozen=True, kw_only=True, tag="http"):
     scores: Literal["classify", "embeddings"] | None = None
     verifies: Engine | None = None
     priority: Engine | None = None
+    server: ServerTable | None = None
 
     @property
     def base(self) -> str:
@@ -114,7 +113,7 @@ class ModelTables(Table, frozen=True, omit_defaults=True):
     prm: AnyModelTable | None = None
     router: AnyModelTable | None = None
     judge: AnyModelTable | None = None
-    targets: dict[str, AnyModelTable] = {}
+    targets: dict[str, AnyModelTable] = msgspec.field(default_factory=dict[str, AnyModelTable])
 
     def configured(self) -> dict[str, AnyModelTable]:
         """The tables that are there, by their keys behind ``models.``."""
@@ -142,7 +141,7 @@ class ModelTables(Table, frozen=True, omit_defaults=True):
                     f"{place}.url holds a password, which would be stored with the run: put the key into an "
                     f"environment variable, and its name into models.{name}.api_key_env"
                 )
-            wrong = _key_of_another(name, table)
+            wrong = _key_of_another(name, table) or _wrong_server(table)
             if wrong:
                 raise ConfigError(f"{place}.{wrong}")
 
@@ -179,6 +178,20 @@ def _key_of_another(name: str, table: Served) -> str | None:
         return "verifies: the openai backend has no words for it, http has"
     if table.priority and not writes:
         return f"priority: everything that the {name} model scores is waited for; leave the key out"
+    return None
+
+
+def _wrong_server(table: Served) -> str | None:
+    """The key for the server of ``table`` that does not go with the others, and why."""
+    server = table.server
+    if server is None:
+        return None
+    if urlsplit(table.url).port is None:
+        return (
+            f"url: {table.url!r} has no port, and the server is to listen at one: write it like http://127.0.0.1:30000"
+        )
+    if server.replicas > 1 and (table.scores == "classify" or (table.scores is None and not isinstance(table, Hosted))):
+        return 'scores: the router before several replicas does not forward /classify; set scores = "embeddings"'
     return None
 
 

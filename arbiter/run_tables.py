@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from arbiter.data.rows import Fields
-from arbiter.model_tables import Count, Table
+from arbiter.tables import Count, Table
 from protocols.errors import ConfigError
 from protocols.events import Detail
 

@@ -25,6 +25,15 @@ OPERATIONAL = (
     "models.*.price.*",
     "models.*.priority",
     "models.*.retries",
+    "models.*.server.data_parallel",
+    "models.*.server.device",
+    "models.*.server.engine",
+    "models.*.server.gpus",
+    "models.*.server.host",
+    "models.*.server.memory_fraction",
+    "models.*.server.python",
+    "models.*.server.replicas",
+    "models.*.server.tensor_parallel",
     "models.*.timeout",
     "models.*.url",
     "verify",
@@ -32,7 +41,7 @@ OPERATIONAL = (
 """Patterns of the keys that may be changed when a run is resumed; ``docs/log.md`` tells why, key by key."""
 
 
-_LATER = (".cost", "budget")
+_LATER = ("budget", "models.*.cost", "models.*.server", "models.*.server.*")
 """Keys that logs of earlier versions do not have; left out while they are not set, so that those can be continued."""
 
 SHARED = {"answers": "shared by arbiter sweep"}
@@ -50,7 +59,7 @@ def identity(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
     called, names = {f"models.{name}." for name in config.called_tables()}, list(targets_of(config.policy()))
     keys = {key: value for key, value in flat(config).items() if _decides(key, config.run_type, called)}
     return {
-        **{key: value for key, value in keys.items() if value is not None or not key.endswith(_LATER)},
+        **{key: value for key, value in keys.items() if value not in (None, (), []) or not _matches(key, _LATER)},
         **({"models.targets": names} if names else {}),
         **({} if config.measure is None else {"confidence": config.measure}),
         **_data(problems),
@@ -90,7 +99,11 @@ def flat(config: Config) -> dict[str, Any]:
 
 def is_operational(key: str) -> bool:
     """Whether the key may change from session to session."""
-    return any(fnmatchcase(key, pattern) for pattern in OPERATIONAL)
+    return _matches(key, OPERATIONAL)
+
+
+def _matches(key: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(key, pattern) for pattern in patterns)
 
 
 def _decides(key: str, run_type: str, called: set[str]) -> bool:

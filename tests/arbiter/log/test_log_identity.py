@@ -23,7 +23,9 @@ SERVED = {"backend": "http", "model": "m", "prompt": "{question}", "url": "http:
 @pytest.fixture(scope="module")
 def every_key(a_config: Configs) -> set[str]:
     """The keys of all kinds of tables, models as ``models.*``."""
-    configs = [load_config("pocket"), a_config(models={"draft": SERVED}), override(load_config("pocket"), {}, "test")]
+    started = {**SERVED, "server": {}}, {**SERVED, "server": {"speculation": {"algorithm": "NGRAM"}}}
+    served = [a_config(models={"draft": table}) for table in (SERVED, *started)]
+    configs = [load_config("pocket"), *served]
     priced = override(load_config("pocket"), {"models": {"draft": {"price": PRICE}}}, "test")
     return {re.sub(r"^models\.\w+\.", "models.*.", key) for config in [*configs, priced] for key in flat(config)} - {
         "models.draft", "models.target", "models.prm", "models.router", "models.judge",  # not configured
