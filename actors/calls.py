@@ -12,7 +12,7 @@ from actors.places import Places
 from actors.telling import told
 from protocols.errors import BackendError, RecordedError
 from protocols.events import AnyPayload, Asked, CallCancelled, CallFailed, CallRetried, Entry, Generated, Scored
-from protocols.messages import Message
+from protocols.messages import Message, Task
 from protocols.ports import GenerationRequest, Generator, Journal, Scorer, ScoreRequest
 from protocols.records import Model, Predrafts, Usage
 
@@ -77,6 +77,10 @@ class Calls:
         self._docket = docket
         self._journal = journal
 
+    def order(self, task: Task) -> int:
+        """How many problems were let in before ``task``."""
+        return self._docket.number(task)
+
     async def generate(self, call: Call, generator: Generator, places: Places, request: GenerationRequest) -> Generated:
         """The model's step. Raises what the model raised, and ``BackendError`` for a confidence outside (0, 1]."""
 
@@ -124,7 +128,7 @@ class Calls:
         if recalled is not None:
             return self._recalled(call, recalled, kind)
         task = call.message.context.task
-        await places.take((call.is_ahead, self._docket.number(task)))
+        await places.take((call.is_ahead, self.order(task)))
         is_taken = True
         try:
             if self._journal.kept:

@@ -64,6 +64,7 @@ class Writer:
             call=call.id,
             proposal=proposal,
             ahead=call.is_ahead,
+            order=self._calls.order(task),
             confidence=measure_of(task.policy) if self._role == "draft" else None,
             target=self._target,
         )

@@ -28,7 +28,8 @@ class GenerationRequest(Record, frozen=True):
     answers. ``problem``, ``step``, ``sample`` and ``call`` say whose request it is and do not change the answer;
     ``call`` is the request's id in the log. Nor do these change it: a ``proposal``, given at temperature 0 alone, may
     be read in one pass, and what the model would have written itself need not be written again; what is ``ahead``
-    nobody waits for yet, and it may give way to what somebody does.
+    nobody waits for yet, and it may give way to what somebody does; of those that are waited for, the one of the
+    smaller ``order`` goes first: that many problems were let in before its own.
     """
 
     problem: str
@@ -44,6 +45,7 @@ class GenerationRequest(Record, frozen=True):
     call: str = ""
     proposal: Proposal | None = None
     ahead: bool = False
+    order: int = 0
     confidence: Measure | None = None
     target: str = ""
 

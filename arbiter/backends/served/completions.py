@@ -22,7 +22,8 @@ from protocols.records import Ending, Usage
 PATH = "/v1/completions"
 _PROBE_TOKENS = 4
 _GIVEN_UP = frozenset({"abort", "error", "content_filter"})  # reasons with which a server drops an answer half-way
-_LATER: dict[Engine, int] = {"sglang": -1, "vllm": 1}  # than 0: one serves the highest number first, one the lowest
+_LATER: dict[Engine, int] = {"sglang": -1, "vllm": 1}  # one serves the highest number first, one the lowest
+_AHEAD = 1 << 20  # more than there are problems that somebody waits for
 WITHOUT_PENALTIES = {"presence_penalty": 0, "frequency_penalty": 0, "repetition_penalty": 1}
 """Said by a target that checks proposals: what it shows of its choices has none, and some servers take a default from
 the model's generation settings."""
@@ -150,13 +151,13 @@ def check_reason(reason: str | None, where: str) -> None:
 
 
 def priority_of(request: GenerationRequest, engine: Engine | None) -> dict[str, int]:
-    """What ``engine`` is told, so that a request which nobody waits for yet comes after the others.
+    """What ``engine`` is told, so that older problems come first, and what nobody waits for yet after all others.
 
-    Each is given a number: sglang puts those without one last.
+    Each request is given a number: sglang puts those without one last.
     """
     if engine is None:
         return {}
-    return {"priority": _LATER[engine] if request.ahead else 0}
+    return {"priority": _LATER[engine] * (request.order + _AHEAD * request.ahead)}
 
 
 def ending_of(choice: Choice, separator: str) -> tuple[str, Ending | None]:

@@ -126,11 +126,19 @@ def scripted_check(scripted: ScriptedServer) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("scripted")
 @pytest.mark.parametrize(
-    ("priority", "ahead", "said"),
-    [("sglang", False, 0), ("sglang", True, -1), ("vllm", False, 0), ("vllm", True, 1), (None, True, None)],
+    ("priority", "order", "ahead", "said"),
+    [
+        ("sglang", 0, False, 0),
+        ("sglang", 3, False, -3),
+        ("sglang", 3, True, -(2**20) - 3),
+        ("vllm", 3, False, 3),
+        ("vllm", 3, True, 2**20 + 3),
+        (None, 3, True, None),
+    ],
 )
-async def test_what_nobody_waits_for_yet_comes_after_the_others(
+async def test_older_problems_come_first_and_what_nobody_waits_for_yet_after_all_others(
     priority: str | None,
+    order: int,
     ahead: bool,
     said: int | None,
     server: Any,
@@ -139,8 +147,8 @@ async def test_what_nobody_waits_for_yet_comes_after_the_others(
 ) -> None:
     async with opened(priority=priority) as generator:
         server.asked.clear()
-        await generator.generate(generation(ahead=ahead))
-        await generator.generate(generation(ahead=ahead, proposal=Proposal("5", "end")))
+        await generator.generate(generation(order=order, ahead=ahead))
+        await generator.generate(generation(order=order, ahead=ahead, proposal=Proposal("5", "end")))
     assert [asked.path for asked in server.asked] == ["/v1/completions", "/generate", "/generate"]
     assert [asked.body.get("priority") for asked in server.asked] == [said] * 3
 
