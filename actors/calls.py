@@ -8,12 +8,12 @@ import anyio
 import msgspec
 
 from actors.docket import Docket
-from actors.places import Places
+from actors.flow import Flow
 from actors.telling import told
 from protocols.errors import BackendError, RecordedError
 from protocols.events import AnyPayload, Asked, CallCancelled, CallFailed, CallRetried, Entry, Generated, Scored
 from protocols.messages import Message, Task
-from protocols.ports import GenerationRequest, Generator, Journal, Scorer, ScoreRequest
+from protocols.ports import GenerationRequest, Generator, Journal, Scorer, ScoreRequest, Seat
 from protocols.records import Model, Predrafts, Usage
 
 Answered = TypeVar("Answered", Generated, Scored)
@@ -21,15 +21,15 @@ Answered = TypeVar("Answered", Generated, Scored)
 _UNTOLD = -1.0  # seconds of an answer whose port leaves it to the clock here
 
 
-_RETRIES: ContextVar[Callable[[CallRetried], None]] = ContextVar("retries", default=lambda _: None)
+_RETRIES: ContextVar[Callable[[CallRetried, bool], None]] = ContextVar("retries", default=lambda retried, busy: None)
 
 
-def note_retry(attempt: int, pause: float, error: str) -> None:
+def note_retry(attempt: int, pause: float, error: str, busy: bool = False) -> None:
     """For backends: an ``attempt`` (from 1) at the call being made has failed; another follows in ``pause`` seconds.
 
-    Outside a ring's call it does nothing.
+    ``busy``: since the server has too much to do. Outside a ring's call it does nothing.
     """
-    _RETRIES.get()(CallRetried(attempt, round(pause, 6), error))
+    _RETRIES.get()(CallRetried(attempt, round(pause, 6), error), busy)
 
 
 class Call:
@@ -76,12 +76,19 @@ class Calls:
     def __init__(self, docket: Docket, journal: Journal) -> None:
         self._docket = docket
         self._journal = journal
+        self.flows: list[Flow] = []
+
+    def flow(self, name: str, seat: Seat[Generator] | Seat[Scorer]) -> Flow:
+        """The places at a seat; ``name`` is the model's key behind ``models.``."""
+        flow = Flow(name, seat, self._journal)
+        self.flows.append(flow)
+        return flow
 
     def order(self, task: Task) -> int:
         """How many problems were let in before ``task``."""
         return self._docket.number(task)
 
-    async def generate(self, call: Call, generator: Generator, places: Places, request: GenerationRequest) -> Generated:
+    async def generate(self, call: Call, generator: Generator, flow: Flow, request: GenerationRequest) -> Generated:
         """The model's step. Raises what the model raised, and ``BackendError`` for a confidence outside (0, 1]."""
 
         async def ask() -> Generated:
@@ -101,9 +108,9 @@ class Calls:
                 confidence=made.confidence,
             )
 
-        return await self._made(call, places, ask, Generated)
+        return await self._made(call, flow, ask, Generated)
 
-    async def score(self, call: Call, scorer: Scorer, places: Places, request: ScoreRequest) -> Scored:
+    async def score(self, call: Call, scorer: Scorer, flow: Flow, request: ScoreRequest) -> Scored:
         """The model's score. Raises what the model raised, and ``BackendError`` for a value outside [0, 1]."""
 
         async def ask() -> Scored:
@@ -115,12 +122,12 @@ class Calls:
             stored = made.seconds is not None and not made.fresh
             return Scored(made.value, made.usage, seconds, stored, made.estimates)
 
-        return await self._made(call, places, ask, Scored)
+        return await self._made(call, flow, ask, Scored)
 
     async def _made(
         self,
         call: Call,
-        places: Places,
+        flow: Flow,
         ask: Callable[[], Awaitable[Answered]],
         kind: type[Answered],
     ) -> Answered:
@@ -128,7 +135,7 @@ class Calls:
         if recalled is not None:
             return self._recalled(call, recalled, kind)
         task = call.message.context.task
-        await places.take((call.is_ahead, self.order(task)))
+        number = await flow.take((call.is_ahead, self.order(task)))
         is_taken = True
         try:
             if self._journal.kept:
@@ -136,33 +143,39 @@ class Calls:
             with self._docket.request(task, call.model, call.target) as counted:  # until recorded: see ``Docket.calls``
                 if call.is_ahead:
                     self._docket.count_predrafts(task, Predrafts(started=1))
-                answered = await self._asked(call, ask)
-                places.give()  # the limit is held around the model's call alone
+                answered = await self._asked(call, flow, number, ask)
+                flow.give()  # the limit is held around the model's call alone
                 is_taken = False
                 if self._journal.kept:
                     await self._journal.write(call.ended(answered))
                 counted.usage = answered.cost
         finally:
             if is_taken:
-                places.give()
+                flow.give()
         return answered
 
-    async def _asked(self, call: Call, ask: Callable[[], Awaitable[Answered]]) -> Answered:
+    async def _asked(self, call: Call, flow: Flow, number: int, ask: Callable[[], Awaitable[Answered]]) -> Answered:
+        def retried(retried: CallRetried, busy: bool) -> None:
+            if busy:
+                flow.refused(number)
+            if self._journal.kept:
+                self._journal.note(call.retried(retried))
+
         started = anyio.current_time()
-        if not self._journal.kept:
-            answered = await ask()
-            return _timed(answered, started)
-        retries = _RETRIES.set(lambda retried: self._journal.note(call.retried(retried)))
+        retries = _RETRIES.set(retried)
         try:
             answered = await ask()
         except Exception as error:
-            await self._journal.write(call.ended(CallFailed(told(error), _since(started))))
+            if self._journal.kept:
+                await self._journal.write(call.ended(CallFailed(told(error), _since(started))))
             raise
         except BaseException:
-            self._journal.note(call.ended(CallCancelled(_since(started))))
+            if self._journal.kept:
+                self._journal.note(call.ended(CallCancelled(_since(started))))
             raise
         finally:
             _RETRIES.reset(retries)
+        flow.answered(number, _since(started), answered.usage.completion_tokens)
         return _timed(answered, started)
 
     def _recalled(self, call: Call, outcome: Generated | Scored | CallFailed, kind: type[Answered]) -> Answered:

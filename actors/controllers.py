@@ -1,4 +1,5 @@
-"""Pure: when it pays to draft ahead, and to show the target a rejected draft; where a threshold has to be for a budget.
+"""Pure: when it pays to draft ahead, and to show the target a rejected draft; how many requests a server bears; where a
+threshold has to be for a budget.
 
 A controller holds numbers, and no clock or client. It changes no transcript, only what that costs and when it is there;
 but for ``BudgetControl``, which moves the very threshold that decides, and is off unless it is asked for.
@@ -15,6 +16,14 @@ _ACCEPTANCE_MEMORY = 1 / 64  # the weight of one step
 _TIME_MEMORY = 1 / 32  # the weight of one escalation
 _FIRST = 8  # escalations of each kind before the two are compared
 _LOOK_AGAIN = 16  # every so many escalations the other kind has its turn
+
+
+_FEWEST = 1 / 8  # of the places that are configured
+_LESS = 0.7  # of the places, once there are too many
+_LONG_QUEUE = 1 / 4  # of the places
+_SLOW = 4.0  # times the least time a token
+_PACE_MEMORY = 1 / 16  # the weight of one answer
+_FORGETTING = 1.001  # the least time grows with each answer: loads change, and contexts
 
 
 _BUDGET_STEP = 0.05  # of a threshold on scores in [0, 1]: 20 escalations move it from end to end
@@ -102,3 +111,67 @@ class BudgetControl:
         move = _BUDGET_STEP * (escalated - self._budget)
         self.threshold += move if self._above else -move
         return self.threshold
+
+
+LimitReason = Literal["refused", "queue", "slow", "room"]
+"""Why a limit moved: the server refused a request, lets too many wait, got slow, or has room."""
+
+
+class LimitControl:
+    """How many requests may be at a server at once: one more with each round while all goes well, and a share of them
+    when it does not (additive increase, multiplicative decrease). The limit stays within an eighth of ``most``, at
+    least 1, and ``most``, where it begins.
+
+    Too many are there when the server refuses one for now (429, 503), when it lets more than a quarter of the limit
+    wait in its own queue, where nobody can put an older problem first, or, where it does not tell that, when a token
+    takes four times as long as it took at best with the limit used up. What was asked before a decrease says nothing
+    more about what came of it: requests that fail together count once.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._limit = float(most)
+        self._asked = 0
+        self._lessened = 0
+        self._waiting: int | None = None
+        self._pace: float | None = None
+        self._best = 0.0
+
+    @property
+    def limit(self) -> int:
+        return int(self._limit)
+
+    def ask(self) -> int:
+        """A request is made; its number."""
+        self._asked += 1
+        return self._asked
+
+    def refused(self, number: int) -> LimitReason | None:
+        """The server refused the request ``number`` for now. The reason, if the limit moved."""
+        return self._lessen("refused") if number > self._lessened else None
+
+    def answered(self, number: int, seconds: float, tokens: int, full: bool) -> LimitReason | None:
+        """The request was answered, with so many ``tokens`` written; ``full``: no more could have been asked then."""
+        if not full:
+            return None
+        pace = seconds / max(1, tokens)
+        self._pace = pace if self._pace is None else self._pace + _PACE_MEMORY * (pace - self._pace)
+        self._best = min(self._best * _FORGETTING, self._pace) or self._pace
+        if self._waiting is None and self._pace > _SLOW * self._best and number > self._lessened:
+            return self._lessen("slow")
+        if self._waiting or self._limit >= self._most:
+            return None
+        before = self.limit
+        self._limit = min(float(self._most), self._limit + 1 / self._limit)
+        return "room" if self.limit > before else None
+
+    def waits(self, requests: int | None) -> LimitReason | None:
+        """So many requests wait in the server's queue; None if it does not tell."""
+        self._waiting = requests
+        too_many = requests is not None and requests > max(1.0, _LONG_QUEUE * self._limit)
+        return self._lessen("queue") if too_many else None
+
+    def _lessen(self, reason: LimitReason) -> LimitReason | None:
+        before, self._lessened = self.limit, self._asked
+        self._limit = max(1.0, _FEWEST * self._most, _LESS * self._limit)
+        return reason if self.limit < before else None

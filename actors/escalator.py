@@ -38,11 +38,11 @@ class Escalator(Working[EscalatorMail]):
         verify: Verify,
     ) -> None:
         super().__init__(inbox, posts, docket)
-        self._calls = calls
-        self._model = model
-        self._seats = targets
-        self._verify: Verify = verify
-        self._targets: dict[str, _Target] = {}
+        seats = {**targets} if model is None else {"": model, **targets}
+        self._targets = {
+            name: _Target(Writer("target", self.name, seat, calls, name), VerifyControl(verify))
+            for name, seat in seats.items()
+        }
 
     async def serve(self, message: EscalatorMail) -> None:
         context, policy = message.context, message.context.task.policy
@@ -61,7 +61,7 @@ class Escalator(Working[EscalatorMail]):
             await self._posts.to_assembler(regenerated, self.name)
 
     async def _rewrite(self, message: EscalatorMail, draft: Candidate) -> Candidate:
-        target = self._target(message.target)
+        target = self._targets[message.target]
         proposal = Proposal(draft.text, draft.ending) if target.control.shows() else None
         written = await target.writer.candidate(message, proposal=proposal)
         target.control.observe(written.agreement is not None, written.usage.completion_tokens, written.seconds)
@@ -71,24 +71,16 @@ class Escalator(Working[EscalatorMail]):
         """All samples of all targets at the same time, in their order."""
         asked = [(name, sample) for name in names for sample in range(samples)]
         if len(asked) == 1:
-            return (await self._target(names[0]).writer.candidate(message),)
+            return (await self._targets[names[0]].writer.candidate(message),)
         written: dict[int, Candidate] = {}
 
         async def write(index: int, name: str, sample: int) -> None:
-            written[index] = await self._target(name).writer.candidate(message, sample, index=index)
+            written[index] = await self._targets[name].writer.candidate(message, sample, index=index)
 
         async with anyio.create_task_group() as tasks:
             for index, (name, sample) in enumerate(asked):
                 tasks.start_soon(write, index, name, sample)
         return tuple(written[index] for index in range(len(asked)))
-
-    def _target(self, name: str) -> "_Target":
-        if name not in self._targets:
-            seat = self._seats[name] if name else self._model
-            assert seat is not None  # noqa: S101 - no task comes in whose models are not there
-            writer = Writer("target", self.name, seat, self._calls, name)
-            self._targets[name] = _Target(writer, VerifyControl(self._verify))
-        return self._targets[name]
 
 
 class _Target:

@@ -17,24 +17,24 @@ class Places:
 
     def __init__(self, total: int) -> None:
         self._total = total
-        self._free = total
+        self._taken = 0
         self._waiting: list[tuple[Rank, int, _Turn]] = []
         self._numbers = count()
 
     @property
     def load(self) -> float:
         """The share of places that are taken."""
-        return 1 - self._free / self._total
+        return self._taken / self._total
 
     @property
     def has_room(self) -> bool:
         """Whether a place would be had at once."""
-        return self._free > 0
+        return self._taken < self._total
 
     async def take(self, rank: Rank) -> None:
         """Have a place, until ``give``."""
-        if self._free:
-            self._free -= 1
+        if self._taken < self._total:
+            self._taken += 1
             return
         turn = _Turn()
         heapq.heappush(self._waiting, (rank, next(self._numbers), turn))
@@ -48,12 +48,20 @@ class Places:
 
     def give(self) -> None:
         """Leave the place to whoever is next."""
-        while self._waiting:
+        self._taken -= 1
+        self._hand_out()
+
+    def resize(self, total: int) -> None:
+        """From now on there are so many places. Nobody loses one: until enough are given back, no more are had."""
+        self._total = total
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        while self._waiting and self._taken < self._total:
             turn = heapq.heappop(self._waiting)[2]
             if not turn.is_over:
+                self._taken += 1
                 turn.come.set()
-                return
-        self._free += 1
 
 
 class _Turn:

@@ -10,7 +10,6 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from actors.actor import Posts, Working
 from actors.calls import Call, Calls
 from actors.docket import Docket
-from actors.places import Places
 from protocols.errors import ProblemError
 from protocols.messages import (
     AuditStep,
@@ -40,7 +39,7 @@ class Verifier(Working[VerifierMail]):
         super().__init__(inbox, posts, docket)
         self._calls = calls
         self._scorers = {scale: seat.port for scale, seat in scorers.items()}
-        self._places = {scale: Places(seat.in_flight) for scale, seat in scorers.items()}
+        self._flows = {scale: calls.flow(scale, seat) for scale, seat in scorers.items()}
 
     async def serve(self, message: VerifierMail) -> None:
         context, scale = message.context, message.context.task.policy.scale
@@ -94,5 +93,5 @@ class Verifier(Working[VerifierMail]):
             separator=context.task.separator,
             call=call.id,
         )
-        made = await self._calls.score(call, self._scorers[scale], self._places[scale], request)
+        made = await self._calls.score(call, self._scorers[scale], self._flows[scale], request)
         return Rating(value=made.value, usage=made.usage, seconds=made.seconds, estimates=made.estimates)

@@ -1,7 +1,6 @@
 """How the two writing actors, Drafter and Escalator, ask their model for a candidate."""
 
 from actors.calls import Call, Calls
-from actors.places import Places
 from actors.policies import measure_of
 from actors.seeds import step_seed
 from protocols.messages import Context, DraftStep, EscalateStep
@@ -20,18 +19,18 @@ class Writer:
         self._actor = actor
         self._target = target
         self._generator = seat.port
-        self._places = Places(seat.in_flight)
+        self._flow = calls.flow(f"targets.{target}" if target else role, seat)
         self._calls = calls
 
     @property
     def load(self) -> float:
         """The share of the model's places that are taken."""
-        return self._places.load
+        return self._flow.load
 
     @property
     def has_room(self) -> bool:
         """Whether a request would be made at once."""
-        return self._places.has_room
+        return self._flow.has_room
 
     async def candidate(
         self,
@@ -68,7 +67,7 @@ class Writer:
             confidence=measure_of(task.policy) if self._role == "draft" else None,
             target=self._target,
         )
-        made = await self._calls.generate(call, self._generator, self._places, request)
+        made = await self._calls.generate(call, self._generator, self._flow, request)
         return Candidate(
             author=self._role,
             text=made.text,

@@ -48,7 +48,8 @@ class Config(Table, frozen=True):
     changes a transcript. ``salvage`` does: what was drafted ahead for a step that was not kept is offered all the same,
     in its new context. ``confidence`` is how the draft's confidence is measured, for the run types that ask for it
     (``measure``). ``budget`` is the share of drafted steps that may be escalated: the threshold of the run type is then
-    only where it begins, and is moved so that the share is held while the problems change.
+    only where it begins, and is moved so that the share is held while the problems change. ``adaptive``: of each server
+    ``in_flight`` is the most; fewer requests are at it while it cannot bear as many.
     """
 
     models: ModelTables
@@ -63,6 +64,7 @@ class Config(Table, frozen=True):
     salvage: bool = False
     confidence: Measure | None = None
     budget: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
+    adaptive: bool = True
     sampling: SamplingTable = SamplingTable()
     limits: LimitsTable = LimitsTable()
     data: DataTable = DataTable()

@@ -161,6 +161,8 @@ async def open_ring(
         async with services() as tasks:
             for actor in actors:
                 await tasks.start(actor.run)
+            for flow in calls.flows:
+                tasks.start_soon(flow.watch)
             try:
                 yield ring
             finally:

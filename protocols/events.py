@@ -203,6 +203,17 @@ class CallRetried(Payload, frozen=True, tag="call_retried"):
     error: str
 
 
+class LimitMoved(Payload, frozen=True, tag="limit_moved"):
+    """From now on so many requests may be at the ``model`` at once (its key behind ``models.``).
+
+    ``reason``: the server ``refused`` one for now, lets too many wait in its ``queue``, got ``slow``, or has ``room``.
+    """
+
+    model: str
+    limit: int
+    reason: Literal["refused", "queue", "slow", "room"]
+
+
 class ProblemEnded(Payload, frozen=True, tag="problem_ended"):
     """A problem's end: why, with how many kept and audited steps, after how many seconds in the ring (all sessions)."""
 
@@ -235,7 +246,18 @@ MessageEvent = (
     | StepFailed
 )
 Outcome = Generated | Scored | CallFailed | CallCancelled
-AnyPayload = RunStarted | RunEnded | MessageEvent | Asked | Predrafted | Outcome | CallRetried | ProblemEnded | Graded
+AnyPayload = (
+    RunStarted
+    | RunEnded
+    | MessageEvent
+    | Asked
+    | Predrafted
+    | Outcome
+    | CallRetried
+    | LimitMoved
+    | ProblemEnded
+    | Graded
+)
 
 
 class Entry(msgspec.Struct, frozen=True):

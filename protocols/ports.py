@@ -115,6 +115,14 @@ class Scorer(Protocol):
         ...
 
 
+class Gauge(Protocol):
+    """Tells how busy a server is."""
+
+    async def waiting(self) -> int | None:
+        """How many requests wait in the server's own queue; None if it does not say, or not now."""
+        ...
+
+
 Port = TypeVar("Port", Generator, Scorer, covariant=True)
 
 
@@ -122,11 +130,15 @@ class Seat(msgspec.Struct, Generic[Port], frozen=True):
     """A model's place in the ring: its port, and how many requests may be at it at once.
 
     ``annotated`` says that the model is told who wrote each step: what it writes then depends on that, too.
+    Of an ``adaptive`` seat ``in_flight`` is the most that there may be: fewer are while its server, whose queue the
+    ``gauge`` tells, cannot bear as many.
     """
 
     port: Port
     in_flight: int = 64
     annotated: bool = True
+    adaptive: bool = False
+    gauge: Gauge | None = None
 
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if nothing could ever be asked."""

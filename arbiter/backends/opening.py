@@ -1,7 +1,7 @@
 """From the configuration's model tables to the seats of a ring."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
 from typing import TypeVar, get_args
 
@@ -10,12 +10,13 @@ import anyio.to_thread
 from arbiter.backends.in_process.opening import open_local_generator, open_local_judge, open_local_scorer
 from arbiter.backends.judging import JudgePrompt, judge_prompt
 from arbiter.backends.prompts import PromptTemplate, prompt_template
+from arbiter.backends.served.gauge import open_gauge
 from arbiter.backends.served.opening import open_served_generator, open_served_judge, open_served_scorer
 from arbiter.config import Config
-from arbiter.model_tables import AnyModelTable, InProcess
+from arbiter.model_tables import AnyModelTable, InProcess, Served
 from arbiter.ring import Models
 from protocols.errors import ConfigError
-from protocols.ports import Generator, Scorer, Seat
+from protocols.ports import Gauge, Generator, Scorer, Seat
 from protocols.records import Scale
 
 _TARGETS = "targets."
@@ -46,15 +47,17 @@ async def open_models(config: Config) -> AsyncGenerator[Models]:
     Raises ``ConfigError`` if a table, an extra or a key is missing, ``BackendError`` if a model cannot be loaded, or
     a server not be reached or used.
     """
-    async with open_tables(required_tables(config), config.cpu_threads) as models:
+    async with open_tables(required_tables(config), config.cpu_threads, config.adaptive) as models:
         yield models
 
 
 @asynccontextmanager
-async def open_tables(tables: Mapping[str, AnyModelTable], threads: int | None) -> AsyncGenerator[Models]:
+async def open_tables(
+    tables: Mapping[str, AnyModelTable], threads: int | None, adaptive: bool = False
+) -> AsyncGenerator[Models]:
     """The models of these tables, by their keys behind ``models.``; raises as ``open_models``.
 
-    The first of several targets is the target of those who know one.
+    The first of several targets is the target of those who know one. The seats of servers may be ``adaptive``.
     """
     writers: dict[str, Seat[Generator]] = {}
     targets: dict[str, Seat[Generator]] = {}
@@ -62,15 +65,18 @@ async def open_tables(tables: Mapping[str, AnyModelTable], threads: int | None) 
     heads = max(1, sum(name.startswith(_TARGETS) for name in tables))
     async with AsyncExitStack() as stack:
         for name, table in tables.items():
+            adapts = adaptive and isinstance(table, Served)
             if name in _SCALES:
                 scale = _SCALES[name]
                 scorer = await stack.enter_async_context(open_scorer(scale, table, threads, heads))
-                scorers[scale] = Seat[Scorer](scorer, table.in_flight)
+                gauge = await stack.enter_async_context(_gauge(name, table, adaptive))
+                scorers[scale] = Seat[Scorer](scorer, table.in_flight, adaptive=adapts, gauge=gauge)
             else:
                 generator = await stack.enter_async_context(open_generator(name, table, threads))
+                gauge = await stack.enter_async_context(_gauge(name, table, adaptive))
                 of_many = name.startswith(_TARGETS)
                 seats, key = (targets, name.removeprefix(_TARGETS)) if of_many else (writers, name)
-                seats[key] = Seat[Generator](generator, table.in_flight, table.annotate)
+                seats[key] = Seat[Generator](generator, table.in_flight, table.annotate, adapts, gauge)
         target = writers.get("target") or next(iter(targets.values()), None)
         yield Models(writers.get("draft"), target, scorers, targets)
 
@@ -106,6 +112,10 @@ async def open_scorer(
         opening = open_served_scorer(name, table, template, targets if name == "router" else 1)
     async with opening as scorer:
         yield scorer
+
+
+def _gauge(name: str, table: AnyModelTable, adaptive: bool) -> AbstractAsyncContextManager[Gauge | None]:
+    return open_gauge(name, table) if adaptive and isinstance(table, Served) else nullcontext()
 
 
 async def _judge(table: AnyModelTable, threads: int | None) -> AbstractAsyncContextManager[Scorer]:

@@ -72,6 +72,10 @@ class Overrides(PolicyOverrides):
     """Offer what was drafted ahead for a step that was not kept as the draft of its step all the same; it changes
     transcripts, and saves drafts. Needs `--lookahead`."""
 
+    adaptive: bool | None = None
+    """Have fewer requests at a server than `in_flight` while it cannot bear as many (the default); `--no-adaptive`
+    pins their number."""
+
     samples: int | None = None
     """Decode each problem so many times, and report mean accuracy, pass@k and the majority's answer; needs a
     temperature above 0."""
@@ -87,6 +91,7 @@ class Overrides(PolicyOverrides):
     def changes(self) -> dict[str, Any]:
         return given(
             run_type=self.run_type,
+            adaptive=self.adaptive,
             audit=self.audit,
             budget=self.budget,
             lookahead=self.lookahead,

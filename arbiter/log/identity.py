@@ -12,6 +12,7 @@ from arbiter.config import Config
 from arbiter.data import Problem
 
 OPERATIONAL = (
+    "adaptive",
     "cpu_threads",
     "limits.problems",
     "lookahead",
@@ -41,7 +42,14 @@ OPERATIONAL = (
 """Patterns of the keys that may be changed when a run is resumed; ``docs/log.md`` tells why, key by key."""
 
 
-_LATER = ("budget", "models.*.cost", "models.*.server", "models.*.server.*")
+_LATER = (
+    "budget",
+    "models.*.cost",
+    "models.*.labels",
+    "models.*.server",
+    "models.*.server.*",
+    "models.*.step_tag",
+)
 """Keys that logs of earlier versions do not have; left out while they are not set, so that those can be continued."""
 
 SHARED = {"answers": "shared by arbiter sweep"}

@@ -2,12 +2,13 @@
 
 import random
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.controllers import BudgetControl, LookaheadControl, VerifyControl, lookahead_depth
+from actors.controllers import BudgetControl, LimitControl, LookaheadControl, VerifyControl, lookahead_depth
 
 
 @pytest.mark.parametrize(
@@ -146,3 +147,89 @@ def test_the_budget_is_held_while_the_scores_drift(above: bool) -> None:
     for centre in (0.2, 0.8, 0.4):
         scores = [min(max(rng.gauss(centre, 0.1), 0.0), 1.0) for _ in range(1000)]
         assert 0.17 <= escalated(control, scores, above) / 1000 <= 0.23
+
+
+def test_a_limit_begins_at_the_most() -> None:
+    assert LimitControl(100).limit == 100
+
+
+def test_requests_that_are_refused_together_lower_the_limit_once() -> None:
+    control = LimitControl(100)
+    together = [control.ask() for _ in range(100)]
+    assert [control.refused(number) for number in together] == ["refused", *[None] * 99]
+    assert control.limit == 70
+    control.refused(control.ask())
+    assert control.limit == 49
+
+
+def test_a_limit_grows_by_one_with_a_round_of_answers() -> None:
+    control = LimitControl(100)
+    control.refused(control.ask())
+    moves = [control.answered(control.ask(), 1.0, 10, full=True) for _ in range(72)]
+    assert moves.count("room") == 1
+    assert control.limit == 71
+
+
+def test_a_limit_that_is_not_used_up_does_not_grow() -> None:
+    control = LimitControl(100)
+    control.refused(control.ask())
+    assert not any(control.answered(control.ask(), 1.0, 10, full=False) for _ in range(500))
+
+
+def test_a_limit_does_not_grow_while_requests_wait_at_the_server() -> None:
+    control = LimitControl(100)
+    control.refused(control.ask())
+    control.waits(3)
+    assert not any(control.answered(control.ask(), 1.0, 10, full=True) for _ in range(500))
+    control.waits(0)
+    assert any(control.answered(control.ask(), 1.0, 10, full=True) for _ in range(500))
+
+
+@pytest.mark.parametrize(("waiting", "limit"), [(None, 100), (0, 100), (25, 100), (26, 70), (1000, 70)])
+def test_a_long_queue_lowers_the_limit(waiting: int | None, limit: int) -> None:
+    control = LimitControl(100)
+    assert control.waits(waiting) == ("queue" if limit < 100 else None)
+    assert control.limit == limit
+
+
+@pytest.mark.parametrize(("tells_queue", "slow"), [(False, True), (True, False)])
+def test_a_server_that_got_slow_has_less_only_if_it_does_not_tell_its_queue(tells_queue: bool, slow: bool) -> None:
+    control = LimitControl(100)
+    control.waits(0 if tells_queue else None)
+    for _ in range(50):
+        control.answered(control.ask(), 1.0, 10, full=True)
+    moves = [control.answered(control.ask(), 8.0, 10, full=True) for _ in range(50)]
+    assert ("slow" in moves) == slow
+
+
+def test_an_idle_server_s_speed_is_no_measure_of_a_busy_one_s() -> None:
+    control = LimitControl(100)
+    for _ in range(50):
+        control.answered(control.ask(), 0.1, 10, full=False)
+    assert not any(control.answered(control.ask(), 8.0, 10, full=True) for _ in range(50))
+
+
+signals = st.lists(
+    st.one_of(
+        st.tuples(st.just("refused")),
+        st.tuples(st.just("answered"), st.floats(0, 1e4), st.integers(0, 1000), st.booleans()),
+        st.tuples(st.just("waits"), st.none() | st.integers(0, 10_000)),
+    ),
+    max_size=200,
+)
+
+
+@given(st.integers(1, 300), signals)
+def test_a_limit_stays_between_an_eighth_and_the_most(most: int, signals: list[tuple[Any, ...]]) -> None:
+    control = LimitControl(most)
+    for kind, *told in signals:
+        before = control.limit
+        match kind:
+            case "refused":
+                moved = control.refused(control.ask())
+            case "answered":
+                moved = control.answered(control.ask(), *told)
+            case _:
+                moved = control.waits(*told)
+        assert max(1, most // 8) <= control.limit <= most
+        assert (moved is None) == (control.limit == before)

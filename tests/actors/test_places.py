@@ -103,3 +103,33 @@ def test_load_is_the_share_of_places_that_are_taken(in_virtual_time: Virtual) ->
         assert (places.load, places.has_room) == (1.0, False)
 
     in_virtual_time(body)
+
+
+@settings(max_examples=60, deadline=None)
+@given(totals=st.lists(st.integers(1, 6), min_size=1, max_size=8), wanting=st.integers(1, 12))
+def test_a_place_that_is_had_is_kept_and_none_stays_free_while_somebody_waits(
+    in_virtual_time: Virtual, totals: list[int], wanting: int
+) -> None:
+    async def body() -> None:
+        places, had = Places(totals[0]), set[int]()
+        waiting = set(range(wanting))
+
+        async def want(number: int) -> None:
+            await places.take((number,))
+            waiting.discard(number)
+            had.add(number)
+            await anyio.sleep(3)
+            had.discard(number)
+            places.give()
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(wanting):
+                tasks.start_soon(want, number)
+            for total in totals:
+                before = len(had)
+                places.resize(total)
+                await anyio.sleep(0.7)
+                assert len(had) <= max(total, before)
+                assert not waiting or len(had) >= total
+
+    in_virtual_time(body)

@@ -35,6 +35,7 @@ ONE_OF_EACH: list[AnyPayload] = [
     events.CallFailed("OSError: gone", 0.1),
     events.CallCancelled(0.1),
     events.CallRetried(1, 0.5, "OSError: gone"),
+    events.LimitMoved("draft", 90, "queue"),
     events.ProblemEnded("failed", 3, 1.5, error="OSError: gone"),
     events.Graded(None, "7", "no number", {"answers": ["7"]}),
 ]

@@ -21,6 +21,7 @@ from protocols.errors import BackendError, ContextTooLongError
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 _EXCERPT = 300
 _TEMPORARY = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+_BUSY = frozenset({429, 503})
 _TOO_LONG = re.compile(
     r"context.{0,20}length|maximum context|context window|longer than the model|max_model_len|too many tokens"
     r"|exceeds? the (available |maximum )?(context|input)|max_tokens must be at least 1",  # of what is left, in vLLM
@@ -54,12 +55,13 @@ class Address(msgspec.Struct, frozen=True):
 class TemporaryError(BackendError):
     """The server did not answer, or said that it cannot now; the same request may succeed later.
 
-    ``pause`` is how many seconds the server asked to wait.
+    ``pause`` is how many seconds the server asked to wait; ``busy``: it said that it has too much to do.
     """
 
-    def __init__(self, text: str, pause: float | None = None) -> None:
+    def __init__(self, text: str, pause: float | None = None, busy: bool = False) -> None:
         super().__init__(text)
         self.pause = pause
+        self.busy = busy
 
 
 class UnreachableError(TemporaryError):
@@ -98,11 +100,11 @@ async def persistent(address: Address, attempt: Callable[[], Awaitable[bytes]]) 
         except TemporaryError as error:
             if tried > address.retries:
                 attempts = f"{tried} attempts" if tried > 1 else "1 attempt"
-                raise type(error)(f"{error} (after {attempts})", error.pause) from error.__cause__
+                raise type(error)(f"{error} (after {attempts})", error.pause, error.busy) from error.__cause__
             jittered = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tried - 1, 10)))
             pause = jittered if error.pause is None else error.pause + min(jittered, 1.0)
             log.info("trying again", url=address.url, attempt=tried, pause=pause, error=str(error))
-            note_retry(tried, pause, str(error))
+            note_retry(tried, pause, str(error), error.busy)
             await anyio.sleep(pause)
         except UnicodeEncodeError as error:
             raise BackendError(f"{address.url}: the text is not valid Unicode and cannot be sent: {error}") from error
@@ -115,7 +117,7 @@ def refusal(address: Address, path: str, status: int, headers: Mapping[str, str]
     what = f"{address.url}{path} answered {status}" + (f": {said}" if said else "")
     if status in _TEMPORARY:
         way = "Lower in_flight, or raise retries" if status == 429 else "The server's own log may tell why"
-        return TemporaryError(f"{what}. {way}", _asked_pause(headers))
+        return TemporaryError(f"{what}. {way}", _asked_pause(headers), status in _BUSY)
     if status in (401, 403):
         variable = address.key_variable
         if not variable:
