@@ -11,7 +11,8 @@ from arbiter.config import Config
 from arbiter.estimates import quantile
 from arbiter.grading import Grade
 from arbiter.grading.answers import Reference
-from arbiter.model_tables import PriceTable
+from arbiter.model_tables import PriceTable, Served
+from arbiter.prefixes import PrefixCache, prefix_caches
 from arbiter.run_tables import RunType
 from arbiter.samples import Estimate, MajorityVote, majority_vote, mean_accuracy, pass_at_each
 from arbiter.verified import Verified, verified
@@ -97,7 +98,7 @@ class Summary(Record, frozen=True):
     that the draft wrote, ``acceptance_rate_tokens`` the same by tokens. ``target_calls`` counts requests to
     the target. ``wasted_escalations`` is known in ``oracle`` and ``generate`` runs, and from the audited
     sample in others. ``targets`` has the figures of each of several targets, by name. ``simulated`` says that all times
-    are: the run had answers of other runs (``docs/sweep.md``).
+    are: the run had answers of other runs (``docs/sweep.md``). ``prefix_caches`` are those of models behind servers.
     """
 
     run_type: RunType
@@ -128,6 +129,7 @@ class Summary(Record, frozen=True):
     verified: Verified = Verified()
     simulated: bool = False
     targets: dict[str, TargetFigures] = msgspec.field(default_factory=dict[str, TargetFigures])
+    prefix_caches: dict[Model, PrefixCache] = msgspec.field(default_factory=dict[Model, PrefixCache])
 
 
 def summary_of(
@@ -140,7 +142,12 @@ def summary_of(
     if first in prices:
         prices["target"] = prices[first]  # of several, the target of those who know one
     samples = config.sampling.samples
-    return summarise(results, config.run_type, config.threshold, wall_seconds, interrupted, samples, prices)
+    summary = summarise(results, config.run_type, config.threshold, wall_seconds, interrupted, samples, prices)
+    caches = prefix_caches((result.solution for result in results), config.policy().scale)
+    served = {"target" if name == first else name for name, table in tables.items() if isinstance(table, Served)}
+    return msgspec.structs.replace(
+        summary, prefix_caches={model: cache for model, cache in caches.items() if model in served}
+    )
 
 
 def summarise(

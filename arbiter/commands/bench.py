@@ -1,6 +1,7 @@
 """``arbiter bench``: many problems at once."""
 
 import sys
+from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -16,11 +17,12 @@ from arbiter.config import Config, load_config, override
 from arbiter.estimates import Interval
 from arbiter.log.console import shown
 from arbiter.log.reading import log_path
+from arbiter.prefixes import PrefixCache, lacking
 from arbiter.progress import LiveWatcher, PlainWatcher
 from arbiter.reports.tables import NOTHING, from_to, money, percent, seconds
 from arbiter.results import Cost, Summary, Verified
 from arbiter.run_tables import Level
-from protocols.records import Predrafts
+from protocols.records import Model, Predrafts
 
 
 @app.command(name="bench")
@@ -88,6 +90,8 @@ def _bench(config: Config, folder: Path | None, as_json: bool, retry_failed: boo
         sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")
     else:
         stdout.print(_figures(summary))
+    for line in lacking(summary.prefix_caches, ("draft", "target")):
+        stderr.print(f"warning: {line}", highlight=False, soft_wrap=True)
     stderr.print(f"the run is in {path}", highlight=False, soft_wrap=True)
     if not summary.interrupted:
         return 0
@@ -126,6 +130,7 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
             (f"tokens of {model}", f"{tokens.kept} kept, {tokens.discarded} discarded, {tokens.prompt} read")
             for model, tokens in summary.tokens.items()
         ),
+        *([("prefix cache", _caches(summary.prefix_caches))] if summary.prefix_caches else ()),
         *([("drafted ahead", _ahead(summary.predrafts))] if summary.predrafts.started else ()),
         *([("shown to the target", _shown(summary.verified))] if summary.verified.shown else ()),
         *([("cost", _cost(summary.cost))] if summary.cost else ()),
@@ -163,6 +168,14 @@ def _estimate(value: float | None, interval: Interval | None) -> str:
 def _ahead(ahead: Predrafts) -> str:
     salvaged = f", {ahead.salvaged} more in another context" if ahead.salvaged else ""
     return f"{ahead.started} steps, of which {ahead.hits} used{salvaged}; {ahead.wasted_tokens} tokens for nothing"
+
+
+def _caches(caches: Mapping[Model, PrefixCache]) -> str:
+    return ", ".join(
+        f"{model} {percent(cache.cached / cache.prompt)} (implied {percent(cache.implied / cache.prompt)})"
+        for model, cache in caches.items()
+        if cache.prompt
+    )
 
 
 def _shown(verified: Verified) -> str:
