@@ -35,6 +35,8 @@ Therefore, the final answer is: $\\boxed{answer}$. I hope it is correct.
 
 Where [answer] is just the final number or expression that solves the problem."""
 
+_QWEN3 = f"<|im_start|>user\n{QUESTION}\n\n{_BOXED}<|im_end|>\n<|im_start|>assistant\n"
+
 TEMPLATES = {
     "qwen2.5-math": (
         f"<|im_start|>system\n{_BOXED}<|im_end|>\n<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n"
@@ -43,10 +45,13 @@ TEMPLATES = {
         f"<|start_header_id|>user<|end_header_id|>\n\n{_STEP_FORMAT}\n\nProblem: {QUESTION}<|eot_id|>"
         "<|start_header_id|>assistant<|end_header_id|>\n\n"
     ),
+    "qwen3": f"{_QWEN3}<think>\n\n</think>\n\n",
+    "qwen3-thinking": _QWEN3,
     "plain": f"{QUESTION}\n",
 }
-"""By name: Qwen2.5-Math's own; Llama 3's mathematics prompt, as the published Arbitrage program uses it; and the bare
-question on a line, as value-head PRMs are trained to read it (Skywork-o1-Open-PRM)."""
+"""By name: Qwen2.5-Math's own; Llama 3's mathematics prompt, as the published Arbitrage program uses it; Qwen3's own,
+without thinking (an empty thought has been written) and with it; and the bare question on a line, as value-head PRMs
+are trained to read it (Skywork-o1-Open-PRM)."""
 
 _MODEL_NUMBER: dict[Role, int] = {"draft": 0, "target": 1}
 

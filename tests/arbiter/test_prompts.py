@@ -81,12 +81,39 @@ def test_a_template_is_chosen_by_its_name(name: str) -> None:
     assert template == PromptTemplate(TEMPLATES[name], annotate=True)
 
 
+BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
+QWEN3 = f"<|im_start|>user\n1+1?\n\n{BOXED}<|im_end|>\n<|im_start|>assistant\n"
+PUBLISHED = {
+    "qwen2.5-math": f"<|im_start|>system\n{BOXED}<|im_end|>\n<|im_start|>user\n1+1?<|im_end|>\n<|im_start|>assistant\n",
+    "qwen3": f"{QWEN3}<think>\n\n</think>\n\n",
+    "qwen3-thinking": QWEN3,
+}
+"""What the chat templates in the tokenizers of Qwen2.5-Math-7B-Instruct and Qwen3 (``enable_thinking`` false and true)
+make of the question, with the instruction of the model's card."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_template_puts_the_question_as_the_model_s_own_does(name: str) -> None:
+    template = prompt_template(name, annotate=False, tokenizer="not read")
+    assert template.render(Transcript("1+1?"), "\n\n") == PUBLISHED[name]
+
+
+def test_llama_s_turns_are_those_of_its_own_template() -> None:
+    """Which puts a turn of the system with two dates first, that the published program leaves out."""
+    turns = prompt_template("llama-3", annotate=False, tokenizer="not read").render(Transcript("1+1?"), "\n\n")
+    assert turns.startswith("<|start_header_id|>user<|end_header_id|>\n\nSolve the following math problem")
+    assert turns.endswith("Problem: 1+1?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n")
+
+
 def test_a_text_with_the_question_in_it_is_a_template_of_its_own() -> None:
     assert prompt_template("Q: {question}\n", annotate=False, tokenizer="").before_steps == "Q: {question}\n"
 
 
 def test_a_name_that_no_template_has_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"'qwen' is no template \(there are qwen2.5-math, llama-3, plain, chat\)"):
+    with pytest.raises(
+        ConfigError,
+        match=r"'qwen' is no template \(there are qwen2.5-math, llama-3, qwen3, qwen3-thinking, plain, chat",
+    ):
         prompt_template("qwen", annotate=False, tokenizer="")
 
 
