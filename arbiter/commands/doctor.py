@@ -12,10 +12,12 @@ _MARKS = {"ok": "[green]ok[/green]     ", "warning": "[yellow]warning[/yellow]",
 
 @app.command(name="doctor")
 def doctor_command(config: str, /, *, debug: bool = False) -> int:
-    """Ask each model of a configuration a small question, and tell what was seen, a line each.
+    """Ask each model of a configuration small questions, and tell what was seen, a line a check.
 
-    Is the server there, does it serve the model, does a step stop at the separator, are seeds honoured, what do
-    scores look like? The exit status is 0 if no model failed.
+    Is the server there, does it serve the model, is the template the model's own, does a step stop at the separator and
+    an answer at its end, are seeds honoured, is the prefix cache on and reported, does a cancelled request end at the
+    server, does it batch, what do scores of a right and of a wrong step look like, do the clocks agree? What is to be
+    changed is said in the line. The exit status is 0 if no model failed.
 
     Examples:
 
@@ -36,6 +38,7 @@ async def _told(config: Config) -> int:
     failed = False
     async for finding in examine(config):
         failed |= finding.state == "failed"
-        told = "; ".join(finding.told)
-        stdout.print(f"{_MARKS[finding.state]} {finding.model:<6} {escape(told)}", highlight=False, soft_wrap=True)
+        for check in finding.checks:
+            line = f"{_MARKS[check.state]} {finding.model:<8} {check.name:<10} {escape(check.told)}"
+            stdout.print(line, highlight=False, soft_wrap=True)
     return FAILED if failed else 0

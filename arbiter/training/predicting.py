@@ -10,9 +10,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-import arbiter.pocket
-from arbiter.backends.in_process.loading import POCKET, load
+from arbiter.backends.in_process.loading import load
 from arbiter.backends.prompts import PromptTemplate
+from arbiter.pocket import resolved
 from arbiter.rows import Row
 from arbiter.training.recipe import NAME, Recipe, read_recipe
 from arbiter.training.texts import Texts
@@ -75,11 +75,7 @@ def predict(
 
 def folder_of(name: str) -> Path:
     """Where a checkpoint's files are if it is on this machine."""
-    return (
-        Path(arbiter.pocket.__file__).parent / "models" / name.removeprefix(POCKET)
-        if name.startswith(POCKET)
-        else Path(name)
-    )
+    return Path(resolved(name))
 
 
 def _reading(

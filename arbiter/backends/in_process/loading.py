@@ -5,7 +5,6 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,10 +18,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-import arbiter.pocket
+from arbiter.pocket import resolved
 from protocols.errors import BackendError, ContextTooLongError
 
-POCKET = "pocket:"
 _AUTO: dict[str, Any] = {"generator": AutoModelForCausalLM, "scorer": AutoModelForSequenceClassification}
 
 
@@ -46,8 +44,7 @@ def load(name: str, kind: str, device: str = "auto", dtype: str = "auto") -> Loa
     ``dtype`` is ``auto`` (float32 on a CPU, the checkpoint's own elsewhere) or torch's name of one.
     Raises ``BackendError`` if it cannot be loaded.
     """
-    path = str(Path(arbiter.pocket.__file__).parent / "models" / name.removeprefix(POCKET))
-    place = path if name.startswith(POCKET) else name
+    place = resolved(name)
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     precision = ("float32" if where == "cpu" else "auto") if dtype == "auto" else dtype
     try:

@@ -27,7 +27,7 @@ Faults: ``reset`` breaks the connection in the middle of the body, ``half`` ends
 """
 
 MODELS = "/v1/models"
-QUEUES = ("/v1/loads", "/metrics")
+ABOUT = ("/v1/loads", "/metrics", "/model_info")
 _SCORED = {"embedding": [0.0]}
 TRIED = {"choices": [{"text": "2", "finish_reason": "length"}], **_SCORED, "data": [_SCORED]}
 """Right in every dialect: what the one small request before any work brings."""
@@ -57,7 +57,7 @@ class FakeServer:
         self.url = f"http://127.0.0.1:{port}"
         self.models: Reply = {"body": {"object": "list", "data": [{"id": "m", "max_model_len": 1024}]}}
         self.looks: list[Asked] = []
-        self.queue: Script = lambda _: {"status": 404}
+        self.about: Script = lambda _: {"status": 404}
         self.trial: Reply | Script = {"body": TRIED}
         self.trials: list[Asked] = []
         self.asked: list[Asked] = []
@@ -82,8 +82,8 @@ class FakeServer:
         headers = {name.lower(): value for name, value in request.headers.items()}
         asked = Asked(request.method, request.path, headers, json.loads(text) if text else {})
         at_the_start = asked.path == MODELS or "Compute 1+1." in text
-        if asked.path in QUEUES:
-            return await self._answered(request, self.queue(asked))
+        if asked.path in ABOUT:
+            return await self._answered(request, self.about(asked))
         seen = self.looks if asked.path == MODELS else self.trials if at_the_start else self.asked
         seen.append(asked)
         self.connections.add(request.transport)

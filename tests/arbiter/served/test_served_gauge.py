@@ -36,7 +36,7 @@ def waiting(server: FakeServer, table: Table) -> Callable[[Any], Any]:
     """What the gauge of a server with this script tells; ``none`` where there is no gauge."""
 
     async def look(script: Any) -> int | str | None:
-        server.queue = script
+        server.about = script
         served = table()
         assert isinstance(served, Served)
         async with open_gauge("draft", served) as gauge:
@@ -65,13 +65,13 @@ async def test_each_engine_is_understood(waiting: Any, backend: str, path: str, 
 async def test_a_server_that_tells_nothing_any_more_is_no_error(server: FakeServer, table: Table, backend: str) -> None:
     served = table()
     assert isinstance(served, Served)
-    server.queue = telling("/v1/loads", SGLANG)
+    server.about = telling("/v1/loads", SGLANG)
     async with open_gauge("draft", served) as gauge:
         if backend == "openai":
             assert gauge is None
             return
         assert gauge
-        server.queue = lambda _: {"status": 500}
+        server.about = lambda _: {"status": 500}
         assert await gauge.waiting() is None
 
 
@@ -80,7 +80,7 @@ async def test_a_server_that_tells_nothing_any_more_is_no_error(server: FakeServ
 async def test_the_seat_of_a_server_adapts_unless_it_is_pinned(
     server: FakeServer, table: Table, backend: str, adaptive: bool
 ) -> None:
-    server.queue = telling("/v1/loads", SGLANG)
+    server.about = telling("/v1/loads", SGLANG)
     async with open_tables({"draft": table()}, None, adaptive) as models:
         seat = models.draft
         assert seat

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 import arbiter.pocket
 from arbiter.backends.opening import open_generator
 from arbiter.config import parse
-from arbiter.doctor import Finding, examine
+from arbiter.doctor import Check, examine
 from protocols.errors import BackendError, ConfigError, ContextTooLongError
 from protocols.ports import GenerationRequest, Generator, Proposal
 from protocols.records import Agreement
@@ -153,17 +153,19 @@ async def test_older_problems_come_first_and_what_nobody_waits_for_yet_after_all
     assert [asked.body.get("priority") for asked in server.asked] == [said] * 3
 
 
-async def examined(url: str, **keys: Any) -> Finding:
+async def proposals(url: str, **keys: Any) -> Check:
+    """What the doctor says of the target's way with proposals."""
     table = {"backend": "http", "url": url, "model": "m", "prompt": "plain", "retries": 0, "timeout": 20, **keys}
     [finding] = [finding async for finding in examine(parse({"models": {"target": table}}, "test"))]
-    return finding
+    [check] = [check for check in finding.checks if check.name == "proposals"]
+    return check
 
 
 @pytest.mark.usefixtures("scripted")
 async def test_the_doctor_shows_that_a_target_checks_proposals(server: Any) -> None:
-    finding = await examined(server.url, verifies="sglang", tokenizer=POCKET, api_key_env="")
-    assert finding.state == "ok"
-    assert "checks proposals: agreed with 11 of 24 tokens, the same step" in finding.told
+    check = await proposals(server.url, verifies="sglang", tokenizer=POCKET, api_key_env="")
+    assert check.state == "ok"
+    assert check.told == "checks proposals: agreed with 11 of 24 tokens, the same step"
 
 
 async def test_the_doctor_warns_of_a_target_that_writes_another_step_with_a_proposal(
@@ -175,9 +177,9 @@ async def test_the_doctor_warns_of_a_target_that_writes_another_step_with_a_prop
         return answer
 
     scripted.change = wrong
-    finding = await examined(server.url, verifies="sglang", tokenizer=POCKET)
-    assert finding.state == "warning"
-    assert "without one: if this is not a single close choice, leave verifies out" in finding.told[-1]
+    check = await proposals(server.url, verifies="sglang", tokenizer=POCKET)
+    assert check.state == "warning"
+    assert "without one: if this is not a single close choice, leave verifies out" in check.told
 
 
 async def test_the_doctor_warns_of_a_check_that_fails(scripted: ScriptedServer, server: Any) -> None:
@@ -186,9 +188,9 @@ async def test_the_doctor_warns_of_a_check_that_fails(scripted: ScriptedServer, 
         return {} if shown > 2 else answer  # more than the small one at the start
 
     scripted.change = failing
-    finding = await examined(server.url, verifies="sglang", tokenizer=POCKET)
-    assert finding.state == "warning"
-    assert finding.told[-1].startswith(f"cannot check a proposal: {server.url}/generate answered with")
+    check = await proposals(server.url, verifies="sglang", tokenizer=POCKET)
+    assert check.state == "warning"
+    assert check.told.startswith(f"cannot check a proposal: {server.url}/generate answered with")
 
 
 @pytest.mark.parametrize("keys", [{}, {"backend": "openai", "api_key_env": ""}])
@@ -196,7 +198,7 @@ async def test_the_doctor_says_which_key_would_have_a_target_check_proposals(
     keys: dict[str, Any], server: Any, answer: Callable[..., Any]
 ) -> None:
     server.replies(answer(STEP))
-    finding = await examined(server.url, **keys)
-    assert finding.state == "ok"
+    check = await proposals(server.url, **keys)
+    assert check.state == "ok"
     told = "the http backend" if keys else 'verifies = "sglang" or "vllm"'
-    assert finding.told[-1].endswith(f"{told} could change that")
+    assert check.told.endswith(f"{told} could change that")
