@@ -84,7 +84,7 @@ vllm-env:
 # Make the environment of llama.cpp, in .llama-cpp (built from source: a C++ compiler, some 15 minutes of a core).
 llama-env:
     python3 -m venv .llama-cpp
-    .llama-cpp/bin/python -m pip install --quiet -r tests/servers/environments/llama-cpp.txt
+    .llama-cpp/bin/python -m pip install --quiet --no-deps -r tests/servers/environments/llama-cpp.txt
 
 # Make the environment of transformers' own server, in .tserve (1 GB).
 tserve-env:

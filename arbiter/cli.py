@@ -12,6 +12,7 @@ import cyclopts
 from arbiter.commands import (
     bench,
     collect,
+    convert,
     diff,
     doctor,
     evaluate,
@@ -26,6 +27,7 @@ from arbiter.commands import (
     sweep,
     train,
     tune,
+    up,
 )
 from arbiter.commands.shell import app, show_notices, tell
 

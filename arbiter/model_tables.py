@@ -16,6 +16,9 @@ from protocols.errors import ConfigError
 Price = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # TOML knows inf, which no price is
 Backend = Literal["transformers", "http", "openai"]
 Engine = Literal["sglang", "vllm"]
+Classifier = Literal["classify", "embeddings", "token-embeddings", "score", "vllm-classify", "pooling"]
+Scores = Literal[Classifier, "label-tokens"]
+Labels = tuple[str | int, str | int]
 DEFAULT_BACKEND: Backend = "transformers"
 
 _NAME = re.compile(r"[\w-]+")
@@ -69,8 +72,10 @@ class Served(ModelTable, frozen=True, kw_only=True, tag="http"):
     ``model`` is the server's name of it; ``url`` its address, with or without ``/v1``. ``api_key_env`` is the name of
     the environment variable that holds the key, empty for none. ``timeout`` is in seconds, for one attempt;
     ``retries`` come after it.
-    ``scores`` is the dialect in which a PRM or a router is asked: ``classify`` (sglang's ``/classify``, the default)
-    or ``embeddings`` (``/v1/embeddings``).
+    ``scores`` is the dialect in which a PRM or a router is asked (``docs/servers.md`` has them): ``classify`` (sglang's
+    ``/classify``, the default), or another. ``step_tag`` stands behind each step that it reads, in the separator's
+    place. ``labels`` are the tokens for a good step and for a bad one: their numbers for ``score``, their texts for
+    ``label-tokens``.
     ``verifies`` is the engine of a target that shows its own choices, so that it can check a rejected draft and write
     only the rest; needs its tokenizer (``tokenizer``, or else ``model``). ``priority`` is the engine that schedules by
     priorities; a request that nobody waits for yet then comes after the others. ``server`` says how ``arbiter up``
@@ -81,7 +86,9 @@ class Served(ModelTable, frozen=True, kw_only=True, tag="http"):
     api_key_env: str | None = None
     timeout: Annotated[float, msgspec.Meta(gt=0, le=86400)] = 600.0
     retries: Annotated[int, msgspec.Meta(ge=0)] = 5
-    scores: Literal["classify", "embeddings"] | None = None
+    scores: Scores | None = None
+    step_tag: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    labels: Labels | None = None
     verifies: Engine | None = None
     priority: Engine | None = None
     server: ServerTable | None = None
@@ -93,7 +100,7 @@ class Served(ModelTable, frozen=True, kw_only=True, tag="http"):
 
 
 class Hosted(Served, frozen=True, kw_only=True, tag="openai"):
-    """As ``http``, through the ``openai`` package; scores only as ``embeddings``."""
+    """As ``http``, through the ``openai`` package; scores only where that is below ``/v1`` at all engines."""
 
     url: str = "https://api.openai.com"
     api_key_env: str | None = "OPENAI_API_KEY"
@@ -170,14 +177,35 @@ def _key_of_another(name: str, table: Served) -> str | None:
     if table.scores and (writes or name == "judge"):
         does = "writes steps and scores none" if writes else "is asked for a token, and not as a classifier"
         return f"scores: the {name} model {does}; leave the key out"
-    if table.scores == "classify" and hosted:
-        return "scores: the openai backend reaches only 'embeddings', http also 'classify'"
+    if table.step_tag and (writes or name == "judge"):
+        return f"step_tag: the {name} model is no reward model; leave the key out"
+    if hosted and table.scores not in (None, "embeddings", "token-embeddings", "label-tokens"):
+        return (
+            "scores: the openai backend reaches only 'embeddings', 'token-embeddings' and 'label-tokens', "
+            f"http also {table.scores!r}"
+        )
+    if wrong := _wrong_labels(table):
+        return wrong
     if table.verifies and not is_target:
         return "verifies: only the target is shown rejected drafts; leave the key out"
     if table.verifies and hosted:
         return "verifies: the openai backend has no words for it, http has"
     if table.priority and not writes:
         return f"priority: everything that the {name} model scores is waited for; leave the key out"
+    return None
+
+
+def _wrong_labels(table: Served) -> str | None:
+    """Why the labels of ``table`` are none of its dialect."""
+    labels = table.labels
+    if table.scores not in ("score", "label-tokens"):
+        return "labels: only scores = 'score' and 'label-tokens' have labels; leave the key out" if labels else None
+    numbered = table.scores == "score"
+    told, like = ("numbers", "[648, 387]") if numbered else ("texts", '["+", "-"]')
+    numbers = {label for label in labels or () if isinstance(label, int) and label >= 0}
+    texts = {label.strip() for label in labels or () if isinstance(label, str)} - {""}
+    if len(numbers if numbered else texts) != 2:
+        return f"labels: scores = {table.scores!r} needs the {told} of the tokens for good and for bad, like {like}"
     return None
 
 
@@ -190,8 +218,6 @@ def _wrong_server(table: Served) -> str | None:
         return (
             f"url: {table.url!r} has no port, and the server is to listen at one: write it like http://127.0.0.1:30000"
         )
-    if server.replicas > 1 and (table.scores == "classify" or (table.scores is None and not isinstance(table, Hosted))):
-        return 'scores: the router before several replicas does not forward /classify; set scores = "embeddings"'
     return None
 
 

@@ -13,6 +13,9 @@ from arbiter.serving.interpreters import Interpreter
 CPU = Path(__file__).parent / "sglang_cpu"
 """What sglang lacks on a machine without a GPU."""
 
+_ORIGINAL = {"SGLANG_RETURN_ORIGINAL_LOGPROB": "1"}
+"""Log-probabilities are the model's own, above temperature 0 as well: a confidence is computed from them."""
+
 Command = tuple[list[str], dict[str, str]]
 """A command, and what its environment has beside this process's own."""
 
@@ -46,7 +49,8 @@ def sglang(job: Job, python: Interpreter) -> Command:
     command += ["--load-format", "gguf"] if is_gguf else []
     command += _option("--quantization", server.quantization or ("gguf" if is_gguf else None))
     if job.priority:
-        command += ["--enable-priority-scheduling"]
+        # what runs stays: with it on, a request is thrown out for one of a problem that is 10 older, and done again
+        command += ["--enable-priority-scheduling", "--disable-priority-preemption"]
         command += ["--schedule-low-priority-values-first"] if job.priority == "vllm" else []
     if speculation := server.speculation:
         command += ["--speculative-algorithm", speculation.algorithm]
@@ -58,7 +62,8 @@ def sglang(job: Job, python: Interpreter) -> Command:
     command += ["--device", "cpu"] if server.device == "cpu" else []
     command += ["--attention-backend", "torch_native"] if stands_in else []
     command += _option("--dtype", server.dtype or ("float32" if stands_in else None))
-    return [*command, *server.args], without_kernels() if stands_in else {}
+    told = {} if job.scores else _ORIGINAL
+    return [*command, *server.args], {**told, **(without_kernels() if stands_in else {})}
 
 
 def without_kernels() -> dict[str, str]:

@@ -23,7 +23,6 @@ _BY_TOKENS = ("score", "label-tokens")  # dialects that ask a writer what it wou
 REPLICA_PORTS = 100
 """Replica k listens at the port of ``url`` + 100 k; the router's own metrics are behind the last replica."""
 
-_POCKET = "pocket:"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Find = Callable[[Program, str | None], Interpreter]
@@ -228,14 +227,11 @@ def _as_counted(server: ServerTable, before: float) -> float | None:
 
 def resolved(path: str, place: str) -> str:
     """``path``, or for ``pocket:ROLE`` the folder of the model that comes with Arbiter."""
-    if not path.startswith(_POCKET):
-        return path
-    models = Path(arbiter.pocket.__file__).parent / "models"
-    folder = models / path.removeprefix(_POCKET)
-    if not folder.is_dir():
-        known = ", ".join(sorted(_POCKET + one.name for one in models.iterdir() if one.is_dir()))
+    folder = arbiter.pocket.resolved(path)
+    if folder != path and not Path(folder).is_dir():
+        known = ", ".join(sorted(arbiter.pocket.PREFIX + one.name for one in arbiter.pocket.MODELS.iterdir()))
         raise ConfigError(f"{place}.server.path: there is no model {path!r}; there are {known}")
-    return str(folder)
+    return folder
 
 
 def _check_ports(launches: Sequence[Launch], source: str) -> None:

@@ -13,7 +13,7 @@ two classes of a sequence: c₀, c₁         [c₀, c₁], as it is          c�
 none (a language model)                   random numbers              random numbers
 ========================================  ==========================  ==========================
 
-Biases are left out: a sequence classifier has none.
+Biases are left out: a sequence classifier has none. (``converting`` keeps them, and the meaning of the labels.)
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -42,7 +42,7 @@ from arbiter.training.quiet import quiet
 from arbiter.training.recipe import Labels
 from protocols.errors import BackendError
 
-_VALUE_HEAD, _WRAPPED = "v_head.summary.", "pretrained_model."
+VALUE_HEAD, WRAPPED = "v_head.summary.", "pretrained_model."
 
 
 class Base(msgspec.Struct, frozen=True):
@@ -85,7 +85,7 @@ def _opened(place: str, labels: int, kind: Labels | Literal["value"]) -> Base:
         stored_as = cast("torch.dtype | None", config.dtype) or torch.float32
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
         backbone, head, told = _read(place, config)
-        config.num_labels, config.pad_token_id = labels, _padding(tokenizer, config)
+        config.num_labels, config.pad_token_id = labels, padding(tokenizer, config)
         model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
         model.base_model.load_state_dict(backbone)
         if head is not None:
@@ -112,7 +112,7 @@ def expanded(pair: Tensor, labels: int, kind: Labels | Literal["value"]) -> Tens
             return torch.linspace(0.5, -0.5, labels)[:, None] * value
 
 
-def _padding(tokenizer: PreTrainedTokenizerBase, config: Any) -> int:  # noqa: ANN401
+def padding(tokenizer: PreTrainedTokenizerBase, config: Any) -> int:  # noqa: ANN401
     """The token that a classifier takes for padding, and so reads the last one before it."""
     for found in (tokenizer.pad_token_id, config.pad_token_id, tokenizer.eos_token_id):
         if isinstance(found, int):
@@ -126,7 +126,8 @@ def _read(place: str, config: Any) -> tuple[dict[str, Tensor], Tensor | None, st
     """The weights below the head, the head as rows (not better, better), and in words what it was."""
     kind = (config.architectures or ["none"])[0]
     labels = int(config.num_labels)
-    if names := _names_with_value_head(place):
+    names = names_of(place)
+    if any(name.startswith(VALUE_HEAD) for name in names):
         return _with_value_head(place, names)
     if kind.endswith("ForSequenceClassification") and labels in (1, 2):
         model = _loaded(AutoModelForSequenceClassification, place)
@@ -152,21 +153,22 @@ def _loaded(auto: Any, place: str) -> Any:  # noqa: ANN401 - transformers' own c
     return model
 
 
-def _names_with_value_head(place: str) -> dict[str, str]:
-    """Where each weight of a checkpoint with a value head is: names to files; empty if it has none."""
-    index = _file(place, "model.safetensors.index.json")
+def names_of(place: str) -> dict[str, str]:
+    """Where each weight of a checkpoint is: names to its safetensors files; empty if it has none."""
+    index = file_of(place, "model.safetensors.index.json")
     if index is not None:
         names: dict[str, str] = msgspec.json.decode(Path(index).read_bytes())["weight_map"]
     else:
-        whole = _file(place, "model.safetensors")
+        whole = file_of(place, "model.safetensors")
         if whole is None:
             return {}
         with safe_open(whole, "pt") as file:
             names = dict.fromkeys(file.keys(), "model.safetensors")
-    return names if any(name.startswith(_VALUE_HEAD) for name in names) else {}
+    return names
 
 
-def _file(place: str, name: str) -> str | None:
+def file_of(place: str, name: str) -> str | None:
+    """A file of the checkpoint on this machine, fetched from the hub if it is there; None if it has no such file."""
     return cached_file(
         place, name, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
     )
@@ -176,9 +178,9 @@ def _with_value_head(place: str, names: dict[str, str]) -> tuple[dict[str, Tenso
     """Weights named ``pretrained_model.model.*`` and ``v_head.summary.*``, as Skywork-o1-Open-PRM has them."""
     weights: dict[str, Tensor] = {}
     for part in sorted(set(names.values())):
-        with safe_open(cast("str", _file(place, part)), "pt") as file:
+        with safe_open(cast("str", file_of(place, part)), "pt") as file:
             weights.update({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
-    prefix = f"{_WRAPPED}model."
+    prefix = f"{WRAPPED}model."
     backbone = {name.removeprefix(prefix): found for name, found in weights.items() if name.startswith(prefix)}
-    value = weights[f"{_VALUE_HEAD}weight"]
+    value = weights[f"{VALUE_HEAD}weight"]
     return backbone, torch.cat([value, -value]) / 2, "a value head (v_head)"

@@ -17,7 +17,7 @@ from arbiter.training.recipe import NAME, Recipe
 from protocols.errors import ConfigError, RunError
 
 _INDEX, _WHOLE = "model.safetensors.index.json", "model.safetensors"
-_WITH_BIAS = {"qwen2"}  # model types whose classifier in sglang 0.5.23 has a bias in its head
+_WITH_BIAS = {"qwen2", "qwen3"}  # model types whose classifier in sglang 0.5.23 has a bias in its head
 
 
 def claim(out: Path, resume: bool) -> None:

@@ -59,7 +59,7 @@ def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:
         ),
         ("draft", {"scores": "classify"}, "models.draft.scores: the draft model writes steps"),
         ("prm", {"scores": "classify", "backend": "openai"}, "models.prm.scores: the openai backend reaches only"),
-        ("prm", {"scores": "pooling"}, "models.prm.scores: Invalid enum value 'pooling'; one of classify, embeddings"),
+        ("prm", {"scores": "pool"}, "models.prm.scores: Invalid enum value 'pool'; one of classify, embeddings"),
         ("draft", {"verifies": "sglang"}, "models.draft.verifies: only the target is shown rejected drafts"),
         ("router", {"verifies": "vllm"}, "models.router.verifies: only the target is shown rejected drafts"),
         ("target", {"verifies": "vllm", "backend": "openai"}, "models.target.verifies: the openai backend has no"),

@@ -5,11 +5,13 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import torch
 import transformers
+from safetensors import safe_open
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -17,10 +19,12 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.hub import cached_file
 
 from arbiter.pocket import resolved
 from protocols.errors import BackendError, ContextTooLongError
 
+_BIAS = "score.bias"
 _AUTO: dict[str, Any] = {"generator": AutoModelForCausalLM, "scorer": AutoModelForSequenceClassification}
 
 
@@ -60,12 +64,26 @@ def load(name: str, kind: str, device: str = "auto", dtype: str = "auto") -> Loa
     if found["missing_keys"]:
         missing = ", ".join(sorted(found["missing_keys"]))
         raise BackendError(f"the model {name!r} cannot serve as a {kind}: its checkpoint lacks {missing}")
+    if _BIAS in found["unexpected_keys"] and _is_biased(place):
+        raise BackendError(
+            f"the head of {name!r} has a bias, which transformers would leave out: serve it with an engine that has "
+            'one (sglang), behind backend = "http"'
+        )
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if model.config.pad_token_id is None:  # a classifier looks there for the last token that is not padding
         model.config.pad_token_id = tokenizer.pad_token_id
     return Loaded(name, model, tokenizer, int(model.config.max_position_embeddings))
+
+
+def _is_biased(place: str) -> bool:
+    """Whether the bias of a classifier's head is other than zero: sglang wants one, if only of zeros."""
+    index = cached_file(place, "model.safetensors.index.json", _raise_exceptions_for_missing_entries=False)
+    parts: dict[str, str] = msgspec.json.decode(Path(index).read_bytes())["weight_map"] if index else {}
+    whole = cached_file(place, parts.get(_BIAS, "model.safetensors"))
+    with safe_open(whole, "pt") as file:
+        return bool(file.get_tensor(_BIAS).any())
 
 
 def too_long(loaded: Loaded, tokens: int) -> ContextTooLongError:

@@ -100,7 +100,7 @@ class CheckingGenerator:
     async def _written(self, request: GenerationRequest, asked: Asked) -> Written:
         address, speech = self._transport.address, self._speech
         body = speech.body(asked) | priority_of(request, self._checks.priority)
-        answer = await persistent(address, lambda: self._transport.post(speech.path, body))
+        answer = await persistent(address, lambda: self._transport.post(speech.path, body, request.problem))
         written = speech.read(understood(address, speech.path, answer, speech.decoder), asked)
         check_reason(written.reason, address.url + speech.path)
         if isinstance(written.matched, int):

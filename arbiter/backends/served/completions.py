@@ -89,6 +89,7 @@ class ServedGenerator:
         sampling: dict[str, Any] = {"temperature": request.temperature, **priority_of(request, self._priority)}
         sampling |= {"top_p": request.top_p, "seed": request.seed} if request.temperature > 0 else self._greedily
         choice, usage = await self._complete(
+            request,
             prompt,
             {
                 "max_tokens": request.max_tokens,
@@ -103,7 +104,7 @@ class ServedGenerator:
             kept = _kept(usage, len(text + request.separator), len(choice.text))
             rest = Usage(completion_tokens=usage.completion_tokens - kept.completion_tokens)
             return Generation(text=text, ending=ending, usage=kept, overhead=rest, confidence=sure)
-        ended, spent = await self._would_end(prompt + text)
+        ended, spent = await self._would_end(request, prompt + text)
         return Generation(
             text=text, ending="end" if ended else "separator", usage=usage, overhead=spent, confidence=sure
         )
@@ -120,22 +121,25 @@ class ServedGenerator:
             )
         return found
 
-    async def _would_end(self, written: str) -> tuple[bool, Usage]:
+    async def _would_end(self, request: GenerationRequest, written: str) -> tuple[bool, Usage]:
         """Whether the model writes nothing more after ``written``, at temperature 0, when nothing else can stop it.
 
         For servers that do not say what stopped them: one short request, whose prompt they have just read.
         """
-        choice, usage = await self._complete(written, {"max_tokens": _PROBE_TOKENS, "temperature": 0})
+        choice, usage = await self._complete(request, written, {"max_tokens": _PROBE_TOKENS, "temperature": 0})
         return not choice.text, usage
 
-    async def _complete(self, prompt: str, options: dict[str, Any]) -> tuple[Choice, Usage]:
-        return await complete(self._transport, {"model": self._model, "prompt": prompt, **options})
+    async def _complete(self, request: GenerationRequest, prompt: str, options: dict[str, Any]) -> tuple[Choice, Usage]:
+        return await complete(self._transport, {"model": self._model, "prompt": prompt, **options}, request.problem)
 
 
-async def complete(transport: Transport, body: Mapping[str, Any]) -> tuple[Choice, Usage]:
-    """The first choice of a completion, and its tokens. Raises ``BackendError`` if there is none, or half of one."""
+async def complete(transport: Transport, body: Mapping[str, Any], problem: str) -> tuple[Choice, Usage]:
+    """The first choice of a completion for a ``problem``, and its tokens.
+
+    Raises ``BackendError`` if there is none, or half of one.
+    """
     address = transport.address
-    answer = await persistent(address, lambda: transport.post(PATH, body))
+    answer = await persistent(address, lambda: transport.post(PATH, body, problem))
     completion: _Completion = understood(address, PATH, answer, _DECODER)
     if not completion.choices:
         raise BackendError(f"{address.url}{PATH} answered without a choice. Is a language model served there?")

@@ -9,7 +9,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 import msgspec
 
-from arbiter.backends.served.transport import Address, refusal, silent
+from arbiter.backends.served.transport import Address, refusal, routing, silent
 
 
 class DirectTransport:
@@ -20,16 +20,16 @@ class DirectTransport:
         self._session = session
         self._proxy = proxy
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> bytes:
-        return await self._answer("POST", path, msgspec.json.encode(body))
+    async def post(self, path: str, body: Mapping[str, Any], problem: str) -> bytes:
+        return await self._answer("POST", path, msgspec.json.encode(body), routing(problem))
 
     async def get(self, path: str) -> bytes:
         return await self._answer("GET", path, None)
 
-    async def _answer(self, method: str, path: str, data: bytes | None) -> bytes:
+    async def _answer(self, method: str, path: str, data: bytes | None, more: Mapping[str, str] | None = None) -> bytes:
         try:
             url = self.address.url + path
-            async with self._session.request(method, url, data=data, proxy=self._proxy) as response:
+            async with self._session.request(method, url, data=data, headers=more, proxy=self._proxy) as response:
                 body = await response.read()
                 if response.ok:
                     return body

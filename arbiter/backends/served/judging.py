@@ -21,7 +21,9 @@ class ServedJudge:
         """Judge one candidate. Raises ``BackendError``, also if the judge answers with no digit."""
         text = self._prompt.render(request.transcript, request.candidate, request.separator)
         asked = {"max_tokens": 1, "temperature": 0, **alternatives_asked(TOP, self._hosted)}
-        choice, usage = await complete(self._transport, {"model": self._model, "prompt": text, **asked})
+        choice, usage = await complete(
+            self._transport, {"model": self._model, "prompt": text, **asked}, request.problem
+        )
         told = first_alternatives(choice.logprobs) if choice.logprobs else None
         where = self._transport.address.url + PATH
         return Score(value=judged(told or {choice.text: 0.0}, where), usage=usage)

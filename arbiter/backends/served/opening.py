@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import anyio.to_thread
@@ -12,8 +12,10 @@ from arbiter.backends.judging import JudgePrompt
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.checking import CheckingGenerator, Checks
 from arbiter.backends.served.completions import WITHOUT_PENALTIES, ServedGenerator
+from arbiter.backends.served.dialects import dialect_of, way_out
 from arbiter.backends.served.direct import open_direct
 from arbiter.backends.served.judging import ServedJudge
+from arbiter.backends.served.labels import LabelScorer
 from arbiter.backends.served.scores import ServedScorer
 from arbiter.backends.served.transport import (
     Address,
@@ -47,6 +49,10 @@ class _ModelList(msgspec.Struct, frozen=True):
     data: list[ServedModel]
 
 
+class _ModelInfo(msgspec.Struct, frozen=True):
+    is_generation: bool | None = None
+
+
 _DECODER = msgspec.json.Decoder(_ModelList | list[ServedModel])  # some hosts send the list bare
 
 
@@ -59,6 +65,7 @@ async def open_served_generator(name: str, table: Served, template: PromptTempla
             transport, table.model, template, greedily, table.priority, hosted=isinstance(table, Hosted)
         )
         listed = await served_model(name, table)
+        await _writes(name, table, transport)
         if table.verifies:
             checks = await _checks(name, table, table.verifies, listed)
             checking = CheckingGenerator(generator, transport, table.model, template, checks)
@@ -77,11 +84,13 @@ async def open_served_scorer(
     """A model that scores for so many ``targets``, or so it has shown with one small request: a server may list a model
     and speak another dialect, or have a model of another kind. Raises as ``open_served_generator``.
     """
-    default = "embeddings" if isinstance(table, Hosted) else "classify"
     async with open_transport(name, table) as transport:
-        scorer = ServedScorer(transport, table.model, template, table.scores or default, targets)
+        scorer, check = _scorer(name, transport, table, template, targets)
         await served_model(name, table)
-        await _tried(name, scorer.score(ScoreRequest("", 0, "prm", _TRIAL, "2", "draft", "\n\n")))
+        try:
+            await check(ScoreRequest("", 0, "prm", _TRIAL, "2", "draft", "\n\n"))
+        except BackendError as error:
+            raise BackendError(f"models.{name}: {error}{way_out(str(error), name)}") from error
         yield scorer
 
 
@@ -91,6 +100,7 @@ async def open_served_judge(table: Served, prompt: JudgePrompt) -> AsyncGenerato
     async with open_transport("judge", table) as transport:
         judge = ServedJudge(transport, table.model, prompt, hosted=isinstance(table, Hosted))
         await served_model("judge", table)
+        await _writes("judge", table, transport)
         await _tried("judge", judge.score(ScoreRequest("", 0, "judge", _TRIAL, "2", "draft", "\n\n")))
         yield judge
 
@@ -144,6 +154,40 @@ async def served_model(name: str, table: Served) -> ServedModel | None:
         there = ", ".join(model.id for model in models) or "none"
         raise BackendError(f"models.{name}: {table.base} does not serve {table.model!r}; it serves: {there}")
     return found
+
+
+async def _writes(name: str, table: Served, transport: Transport) -> None:
+    """Raises ``BackendError`` if a reward server of sglang is there: a request to write would end it."""
+    if isinstance(table, Hosted):
+        return
+    try:
+        told = msgspec.json.decode(await transport.get("/model_info"), type=_ModelInfo)
+    except (BackendError, msgspec.DecodeError):
+        return  # another engine
+    if told.is_generation is False:
+        raise BackendError(
+            f"models.{name}: {table.base} serves a reward model (sglang, --is-embedding), and a request to write would "
+            "end that server. Is the url right?"
+        )
+
+
+def _scorer(
+    name: str, transport: Transport, table: Served, template: PromptTemplate, targets: int
+) -> tuple[Scorer, Callable[[ScoreRequest], Awaitable[object]]]:
+    """The scorer of the table's dialect, and what to ask it before any work."""
+    hosted = isinstance(table, Hosted)
+    scores = table.scores or ("embeddings" if hosted else "classify")
+    if scores != "label-tokens":
+        dialect = dialect_of(scores, table.step_tag, table.labels)
+        classifier = ServedScorer(transport, table.model, template, dialect, targets, table.step_tag)
+        return classifier, classifier.check
+    if targets > 1:
+        raise ConfigError(
+            f"models.{name}.scores: label-tokens has one score for a step, a router of {targets} targets one for each"
+        )
+    good, bad = map(str, table.labels or ())
+    labelled = LabelScorer(transport, table.model, template, (good, bad), table.step_tag, hosted)
+    return labelled, labelled.score
 
 
 async def _checks(name: str, table: Served, engine: Engine, listed: ServedModel | None) -> Checks:

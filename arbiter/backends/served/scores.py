@@ -1,110 +1,114 @@
-"""Scores from a server: a sequence classifier read at the last token, in the dialects that give raw logits.
+"""Scores from a server that reads a text as a classifier does, and what its numbers mean.
 
-sglang's ``/v1/classify`` is not among them: it applies a softmax, which makes 1.0 of every value head.
+A score is the number of the newest step alone, in the range that its dialect states; whatever lies outside of it, is no
+number, or is missing, is an error and never a score.
 """
 
 import math
 import re
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
-
-import msgspec
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from arbiter.backends.prompts import PromptTemplate
+from arbiter.backends.served.dialects import Dialect, Logits, Range, Reading, ShapeError
 from arbiter.backends.served.transport import Transport, persistent, understood
 from protocols.errors import BackendError
 from protocols.ports import Score, ScoreRequest
-from protocols.records import Usage
-
-Dialect = Literal["classify", "embeddings"]
-Logits = list[float | None]
 
 _NO_NUMBER = re.compile(rb"-?\b(NaN|Infinity)\b")  # as Python's json writes them; other servers write null
-
-
-class _Meta(msgspec.Struct, frozen=True):
-    prompt_tokens: int | None = 0
-    cached_tokens: int | None = 0
-
-
-class _Classified(msgspec.Struct, frozen=True):
-    embedding: Logits
-    meta_info: _Meta = _Meta()
-
-
-class _Embedding(msgspec.Struct, frozen=True):
-    embedding: Logits
-
-
-class _EmbeddingUsage(msgspec.Struct, frozen=True):
-    prompt_tokens: int | None = 0
-
-
-class _Embedded(msgspec.Struct, frozen=True):
-    data: list[_Embedding]
-    usage: _EmbeddingUsage | None = None
-
-
-class _Speech(NamedTuple):
-    """A dialect: where to ask, what to send, and how to read the answer."""
-
-    path: str
-    asked: str
-    decoder: "msgspec.json.Decoder[Any]"
-    read: Callable[[Any], tuple[Logits, Usage]]
-
-
-def _classified(answer: _Classified | list[_Classified]) -> tuple[Logits, Usage]:
-    first = answer[0] if isinstance(answer, list) else answer
-    return first.embedding, Usage(first.meta_info.prompt_tokens or 0, 0, first.meta_info.cached_tokens or 0)
-
-
-def _embedded(answer: _Embedded) -> tuple[Logits, Usage]:
-    tokens = answer.usage.prompt_tokens if answer.usage else 0
-    return answer.data[0].embedding, Usage(tokens or 0)
-
-
-DIALECTS: dict[Dialect, _Speech] = {
-    "classify": _Speech("/classify", "text", msgspec.json.Decoder(_Classified | list[_Classified]), _classified),
-    "embeddings": _Speech("/v1/embeddings", "input", msgspec.json.Decoder(_Embedded), _embedded),
-}
+_TOGETHER = 1e-2  # how far two probabilities may be from 1 together: bfloat16 has 8 bits
 
 
 class ServedScorer:
-    """A ``Scorer`` over a transport: sigmoid of a single logit, or the softmax's probability of class 1 of two.
+    """A ``Scorer`` over a transport: of one number its sigmoid, or of two the softmax's probability of class 1; as they
+    are where the dialect has probabilities.
 
-    For several ``targets`` there are two logits for each, in their order.
+    For several ``targets`` there are two logits for each, in their order. ``step_tag`` stands behind each step.
     """
 
     def __init__(
-        self, transport: Transport, model: str, template: PromptTemplate, dialect: Dialect, targets: int = 1
+        self,
+        transport: Transport,
+        model: str,
+        template: PromptTemplate,
+        dialect: Dialect,
+        targets: int = 1,
+        step_tag: str | None = None,
     ) -> None:
         self._transport = transport
         self._model = model
         self._template = template
-        self._speech = DIALECTS[dialect]
+        self._dialect = dialect
         self._targets = targets
+        self._step_tag = step_tag
 
     async def score(self, request: ScoreRequest) -> Score:
         """Score one candidate. Raises ``BackendError`` if what comes back is no score."""
-        text = self._template.render_candidate(request.transcript, request.candidate, request.author, request.separator)
-        address, speech = self._transport.address, self._speech
-        body = {"model": self._model, speech.asked: text}
-        answer = await persistent(address, lambda: self._transport.post(speech.path, body))
+        return self._score_of(await self._read(request))
+
+    async def check(self, request: ScoreRequest) -> None:
+        """Score one candidate, and see that raw logits are raw where the server was asked for them.
+
+        Raises as ``score``, and if what came is what the server gives when it is asked for probabilities.
+        """
+        raw = await self._read(request)
         try:
-            answer = _NO_NUMBER.sub(b"null", answer)
-            logits, usage = speech.read(understood(address, speech.path, answer, speech.decoder))
-        except IndexError as error:
+            self._score_of(raw)
+        except BackendError as error:
+            tokens = raw.usage.prompt_tokens
+            if tokens and len(raw.numbers) in (tokens, 2 * tokens):
+                raise BackendError(
+                    f"{error} There are as many as the text has tokens, or twice as many: "
+                    'set scores = "token-embeddings"'
+                ) from error
+            raise
+        if self._dialect.softened is None:
+            return
+        soft = await self._read(request, self._dialect.softened)
+        if raw.numbers == soft.numbers and _are_probabilities(raw.numbers):
             raise BackendError(
-                f"{address.url}{speech.path} answered without a score. Is a classifier served there?"
-            ) from error
-        where = address.url + speech.path
+                f"{self._where} answers with {raw.numbers} whether it is asked for raw logits (use_activation = false) "
+                "or for probabilities. Take a vLLM that heeds the field (0.32.0 does), or a model without a "
+                "sigmoid in its head"
+            )
+
+    @property
+    def _where(self) -> str:
+        return self._transport.address.url + self._dialect.path
+
+    async def _read(self, request: ScoreRequest, changes: Mapping[str, Any] | None = None) -> Reading:
+        address, dialect = self._transport.address, self._dialect
+        text = text_of(self._template, request, self._step_tag)
+        body = {"model": self._model, **dialect.asked(text), **(changes or {})}
+        answer = await persistent(address, lambda: self._transport.post(dialect.path, body, request.problem))
+        known = understood(address, dialect.path, _NO_NUMBER.sub(b"null", answer), dialect.decoder)
+        try:
+            return dialect.read(known, len(request.transcript.steps) + 1)
+        except IndexError as error:
+            raise BackendError(f"{self._where} answered without a score. Is a classifier served there?") from error
+        except ShapeError as error:
+            raise BackendError(f"{self._where} answered with {error}") from error
+
+    def _score_of(self, reading: Reading) -> Score:
+        logits, where, known = reading.numbers, self._where, self._dialect.range
         if self._targets == 1:
-            return Score(value=probability(logits, where), usage=usage)
+            return Score(value=probability(logits, where, known), usage=reading.usage)
         if len(logits) != 2 * self._targets:
             raise BackendError(f"{where} answered with {len(logits)} numbers; {labels_of(self._targets)}")
-        estimates = tuple(probability(list(pair), where) for pair in zip(logits[::2], logits[1::2], strict=True))
-        return Score(max(estimates), usage, estimates=estimates)
+        pairs = zip(logits[::2], logits[1::2], strict=True)
+        estimates = tuple(probability(list(pair), where, known) for pair in pairs)
+        return Score(max(estimates), reading.usage, estimates=estimates)
+
+
+def text_of(template: PromptTemplate, request: ScoreRequest, step_tag: str | None) -> str:
+    """What a scorer reads: each step with the tag behind it, or else the separator.
+
+    The last tag comes without the blanks behind it, so that the text ends with the token that is read.
+    """
+    tag = step_tag or request.separator
+    text = template.render_candidate(request.transcript, request.candidate, request.author, tag)
+    blanks = len(tag) - len(tag.rstrip()) if step_tag and step_tag.strip() else 0
+    return text[: len(text) - blanks]
 
 
 def labels_of(targets: int) -> str:
@@ -114,12 +118,12 @@ def labels_of(targets: int) -> str:
     return f"a router of {targets} targets has {2 * targets} (two classes for each target)"
 
 
-def probability(logits: Logits, where: str) -> float:
-    """The score in [0, 1] of a classifier's raw ``logits``. Raises ``BackendError`` if they are not one or two numbers.
+def probability(numbers: Logits, where: str, known: Range = "logits") -> float:
+    """The score in [0, 1] of a classifier's ``numbers``. Raises ``BackendError`` if they are not one or two in range.
 
-    One logit is a value head, two are classes, of which class 1 is asked for.
+    One is a value, two are classes, of which class 1 is asked for.
     """
-    values = [math.nan if logit is None else logit for logit in logits]
+    values = [math.nan if number is None else number for number in numbers]
     if len(values) not in (1, 2):
         raise BackendError(
             f"{where} answered with {len(values)} numbers; {labels_of(1)}. "
@@ -127,8 +131,21 @@ def probability(logits: Logits, where: str) -> float:
         )
     if not all(map(math.isfinite, values)):
         raise BackendError(
-            f"{where} answered with a score that is not a number: {logits}. "
+            f"{where} answered with a score that is not a number: {numbers}. "
             "Does the model overflow in its dtype? Try bfloat16 or float32"
         )
+    if known == "probabilities":
+        if not _are_probabilities(values):
+            raise BackendError(
+                f"{where} answered with {numbers}, where probabilities were asked for: each in [0, 1], and two of them "
+                "1 together. Is that the right dialect for what is served there?"
+            )
+        return min(values[-1], 1.0)
     margin = values[0] if len(values) == 1 else values[1] - values[0]
     return 1 / (1 + math.exp(-margin)) if margin >= 0 else 1 - 1 / (1 + math.exp(margin))
+
+
+def _are_probabilities(numbers: Sequence[float | None]) -> bool:
+    values = [math.nan if number is None else number for number in numbers]
+    together = len(values) == 1 or math.isclose(math.fsum(values), 1, abs_tol=_TOGETHER)
+    return all(0 <= value <= 1 for value in values) and together

@@ -7,13 +7,11 @@ from typing import Any
 import anyio
 import openai
 
-from arbiter.backends.served.transport import Address, excerpt, refusal, silent
+from arbiter.backends.served.transport import Address, excerpt, refusal, routing, silent
 from protocols.errors import BackendError
 
 _NO_KEY = "no-key"  # the SDK insists on one; without a key no header is sent
-
-
-_WITHOUT_KEY = openai.RequestOptions(headers={"Authorization": openai.Omit()})
+_WITHOUT_KEY: dict[str, str | openai.Omit] = {"Authorization": openai.Omit()}
 
 
 class SdkTransport:
@@ -22,19 +20,19 @@ class SdkTransport:
     def __init__(self, address: Address, client: openai.AsyncOpenAI) -> None:
         self.address = address
         self._client = client
-        self._options = openai.RequestOptions() if address.key else _WITHOUT_KEY
+        self._headers = {} if address.key else _WITHOUT_KEY
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> bytes:
+    async def post(self, path: str, body: Mapping[str, Any], problem: str) -> bytes:
         asked = path.removeprefix("/v1")
         kind, sent = openai.HttpxBinaryResponseContent, dict(body)
-        return await self._answer(
-            path, lambda: self._client.post(asked, cast_to=kind, body=sent, options=self._options)
-        )
+        options = openai.RequestOptions(headers={**self._headers, **routing(problem)})
+        return await self._answer(path, lambda: self._client.post(asked, cast_to=kind, body=sent, options=options))
 
     async def get(self, path: str) -> bytes:
         asked = path.removeprefix("/v1")
         kind = openai.HttpxBinaryResponseContent
-        return await self._answer(path, lambda: self._client.get(asked, cast_to=kind, options=self._options))
+        options = openai.RequestOptions(headers=self._headers)
+        return await self._answer(path, lambda: self._client.get(asked, cast_to=kind, options=options))
 
     async def _answer(self, path: str, ask: Callable[[], Awaitable[openai.HttpxBinaryResponseContent]]) -> bytes:
         try:

@@ -4,6 +4,7 @@ Two transports share everything above this line: ``arbiter.backends.served.direc
 that people run themselves) and ``arbiter.backends.served.sdk`` (the ``openai`` package).
 """
 
+import hashlib
 import random
 import re
 import time
@@ -78,13 +79,20 @@ class Transport(Protocol):
     @property
     def address(self) -> Address: ...
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> bytes:
-        """The answer's body. Raises ``TemporaryError`` where another attempt may help, else ``BackendError``."""
+    async def post(self, path: str, body: Mapping[str, Any], problem: str) -> bytes:
+        """The answer's body. A router before several servers keeps what is asked for a ``problem`` at one of them.
+
+        Raises ``TemporaryError`` where another attempt may help, else ``BackendError``."""
         ...
 
     async def get(self, path: str) -> bytes:
         """As ``post``."""
         ...
+
+
+def routing(problem: str) -> dict[str, str]:
+    """The header by which the sglang router (0.3.2, ``--policy manual``) keeps a problem's requests together."""
+    return {"X-SMG-Routing-Key": hashlib.blake2b(problem.encode(errors="replace"), digest_size=8).hexdigest()}
 
 
 async def persistent(address: Address, attempt: Callable[[], Awaitable[bytes]]) -> bytes:

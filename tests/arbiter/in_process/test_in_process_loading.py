@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from arbiter.backends.in_process.loading import load
 from arbiter.bench import bench
@@ -52,6 +53,17 @@ def tables(writer: Path, classifier: Callable[..., Path]) -> dict[str, Any]:
 def test_a_loaded_model_knows_its_name_and_its_context(writer: Path) -> None:
     loaded = load(str(writer), "generator", device="cpu")
     assert (loaded.name, loaded.context, loaded.device.type) == (str(writer), 160, "cpu")
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.5])
+def test_a_head_with_a_bias_that_would_be_left_out_is_refused(classifier: Callable[..., Path], bias: float) -> None:
+    folder = classifier(1)
+    file = folder / "model.safetensors"
+    save_file({**load_file(file), "score.bias": torch.tensor([bias])}, file, metadata={"format": "pt"})
+    if bias:
+        assert "has a bias, which transformers would leave out" in refusal(str(folder), "scorer")
+    else:
+        assert load(str(folder), "scorer", device="cpu").name == str(folder)
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [("auto", torch.float32), ("bfloat16", torch.bfloat16)])

@@ -145,7 +145,7 @@ async def test_a_server_that_is_not_there_is_told_with_its_address(table: Table)
         url = f"http://127.0.0.1:{reserved.getsockname()[1]}"
         async with open_transport("draft", table(url=url)) as transport:
             with pytest.raises(TemporaryError) as caught:
-                await transport.post("/v1/completions", {})
+                await transport.post("/v1/completions", {}, "p")
     told = str(caught.value)
     assert told.startswith(f"{url}/v1/completions does not answer: ")
     assert told.endswith(". Is the server up, and the url right?")
@@ -165,4 +165,4 @@ async def test_a_server_that_accepts_no_connection_is_told_apart_from_one_that_i
         url = f"http://127.0.0.1:{full.getsockname()[1]}"
         async with opening(Address(url, timeout=PATIENCE, retries=0, connections=1, connect_timeout=0.2)) as transport:
             with pytest.raises(TemporaryError, match=r"no connection within 0\.2 s\. Is the server up"):
-                await transport.post("/v1/completions", {})
+                await transport.post("/v1/completions", {}, "p")

@@ -132,3 +132,15 @@ async def test_an_address_may_have_a_path_of_its_own(server: FakeServer, step: A
     server.replies(server.models, answer())
     await step({"url": server.url + "/api/v1"})
     assert [asked.path for asked in server.asked] == ["/api/v1/models", "/api/v1/completions"]
+
+
+@pytest.mark.asyncio
+async def test_all_requests_of_a_problem_have_one_routing_key_and_other_problems_another(
+    server: FakeServer, ask: Ask, answer: Answer, scored: Answer
+) -> None:
+    server.replies({"body": {**answer()["body"], **scored(1.0)["body"]}})
+    for problem in ("a", "a", "ä\n", "b"):
+        await ask(problem=problem)
+    keys = [asked.headers["x-smg-routing-key"] for asked in server.asked]
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 3
