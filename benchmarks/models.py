@@ -1,12 +1,11 @@
 """Real models: the pocket ones alone, by policy, and with drafting ahead and verified escalation; beside target-only.
 
     python benchmarks/models.py [--limit 40] [--seed 7] [--repeats 3] [--json]
-    python benchmarks/models.py --python .sglang/bin/python     # and behind four sglang servers (benchmarks/servers.py)
 
 The same problems in each row, one at a time and as many at once as there are (128 at most), in process and, if there is
-an interpreter that has sglang, over HTTP. The rounds are interleaved and of each row the fastest counts, since
-everything else on a machine only adds; times are ratios to target-only of the same place and concurrency. Servers keep
-their prefix caches between rounds.
+an interpreter that has sglang (docs/up.md), behind four servers of it. The rounds are interleaved and of each row the
+fastest counts, since everything else on a machine only adds; times are ratios to target-only of the same place and
+concurrency. Servers keep their prefix caches between rounds.
 
 *Written* are the target's tokens without those that it only had to agree with. Rows that speculate should keep the same
 steps as ``router``: it is counted where they do not.
@@ -14,22 +13,22 @@ steps as ``router``: it is counted where they do not.
 
 import sys
 import tempfile
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
+import anyio
 import cyclopts
 import msgspec
 from cyclopts import Parameter
-from servers import console, differing, served, solved, tables, wait_until_ready
+from fleets import POCKET, SERVED, Ran, behind_servers, console, differing, serving, solved
 
-from arbiter.config import Config, load_config, override, parse
-from arbiter.model_tables import ModelTables
+from arbiter.config import Config, load_config, override
 from arbiter.reports.tables import percent
-from arbiter.results import ModelCalls, ModelTokens, Summary
+from arbiter.results import ModelCalls, ModelTokens
 from arbiter.run_tables import RunType
-from protocols.records import Solution
+from arbiter.serving.interpreters import find_interpreter
+from protocols.errors import ConfigError
 
 
 class Variant(msgspec.Struct, frozen=True):
@@ -78,7 +77,7 @@ class Found(msgspec.Struct, frozen=True):
     skipped: str | None
 
 
-Rounds = dict[str, list[tuple[Summary, dict[str, Solution]]]]
+Rounds = dict[str, list[Ran]]
 
 
 def main(
@@ -86,52 +85,56 @@ def main(
     limit: int = 40,
     seed: int = 7,
     repeats: int = 3,
-    python: Path = Path(".sglang/bin/python"),
+    python: str | None = None,
     port: int = 30200,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """Run ``limit`` pocket problems of ``seed`` in each row, ``repeats`` times."""
-    config = override(load_config("pocket"), {"data": {"source": f"pocket:{seed}", "limit": limit}}, "command line")
-    rows, skipped = _rows("in process", config, repeats), None
-    if python.exists():
-        with _behind_servers(config, python, port) as served_config:
-            rows += _rows("sglang", served_config, repeats)
-    else:
-        skipped = f"over servers: skipped, there is no {python} (docs/servers.md, --python)"
-    found = Found(limit, rows, skipped)
+    """Run ``limit`` pocket problems of ``seed`` in each row, ``repeats`` times.
+
+    ``python`` is the interpreter that has sglang, if it is not where ``arbiter up`` finds it.
+    """
+    config = override(load_config(POCKET), {"data": {"source": f"pocket:{seed}", "limit": limit}}, "command line")
+    found = anyio.run(partial(_found, config, repeats, python, port))
     sys.stdout.write(msgspec.json.encode(found).decode() if as_json else _told(found))
     sys.stdout.write("\n")
 
 
-@contextmanager
-def _behind_servers(config: Config, python: Path, port: int) -> Generator[Config]:
-    """``config`` over servers that run until the block ends; the target checks proposals."""
-    ports = {name: port + index for index, name in enumerate(ModelTables.__struct_fields__)}
-    models = tables(ports, "http")
-    models["target"]["verifies"] = "sglang"
-    with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
-        logs = {name: Path(folder) / f"{name}.log" for name in ports}
-        servers = {name: stack.enter_context(served(python, name, ports[name], logs[name])) for name in ports}
-        for name, server in servers.items():
-            wait_until_ready(name, server, ports[name], logs[name])
-        tree: dict[str, Any] = msgspec.to_builtins(config)
-        yield parse({**tree, "models": models}, "servers")
+async def _found(config: Config, repeats: int, python: str | None, port: int) -> Found:
+    rows, skipped = await _rows("in process", config, repeats), None
+    try:
+        path = find_interpreter("sglang", python).path
+    except ConfigError as error:
+        skipped = f"over servers: skipped. {error}"
+    else:
+        rows += await _rows_over_servers(config, repeats, path, port)
+    return Found(config.data.limit or 0, rows, skipped)
 
 
-def _rows(place: str, config: Config, repeats: int) -> list[Row]:
+async def _rows_over_servers(config: Config, repeats: int, python: str, port: int) -> list[Row]:
+    """The rows over servers; the target checks proposals."""
+    verifies = {"verifies": "sglang", "tokenizer": "pocket:target"}
+    there = behind_servers(config, port, {"target": verifies})
+    chosen = {name: {"server": {"python": python}} for name in there.models.configured()}
+    there = override(there, {"models": chosen}, "--python")
+    with tempfile.TemporaryDirectory() as logs:
+        async with serving(there, SERVED, Path(logs)):
+            return await _rows("sglang", there, repeats)
+
+
+async def _rows(place: str, config: Config, repeats: int) -> list[Row]:
     problems = config.data.limit or config.limits.problems
     at_once = sorted({1, min(problems, config.limits.problems)})
-    return [row for concurrency in at_once for row in _compared(place, config, concurrency, repeats)]
+    return [row for concurrency in at_once for row in await _compared(place, config, concurrency, repeats)]
 
 
-def _compared(place: str, config: Config, concurrency: int, repeats: int) -> list[Row]:
+async def _compared(place: str, config: Config, concurrency: int, repeats: int) -> list[Row]:
     config = override(config, {"limits": {"problems": concurrency}}, "command line")
     rounds: Rounds = {variant.name: [] for variant in (*PLAIN, *SPECULATING)}
     for number in range(repeats):
         for variant in (*PLAIN, *SPECULATING):
             console.print(f"{place}, {concurrency} at once, round {number + 1}: {variant.name}", highlight=False)
             with tempfile.TemporaryDirectory() as folder:
-                rounds[variant.name].append(solved(_chosen(config, variant), Path(folder) / "run"))
+                rounds[variant.name].append(await solved(_chosen(config, variant), Path(folder) / "run"))
     speculating = {variant.name for variant in SPECULATING}
     return [_row(place, concurrency, name, rounds, name in speculating) for name in rounds]
 
@@ -142,10 +145,10 @@ def _chosen(config: Config, variant: Variant) -> Config:
 
 
 def _row(place: str, concurrency: int, name: str, rounds: Rounds, speculates: bool) -> Row:
-    summary, _ = rounds[name][-1]
+    summary = rounds[name][-1].summary
     target, draft = summary.tokens.get("target", ModelTokens()), summary.calls.get("draft", ModelCalls(0, 0, 0))
-    plain = rounds["router"][0][1]
-    different = {problem for _, solutions in rounds[name] for problem in differing(plain, solutions)}
+    plain = rounds["router"][0].solutions
+    different = {problem for ran in rounds[name] for problem in differing(plain, ran.solutions)}
     wall, latency = _fastest(rounds, name)
     target_wall, target_latency = _fastest(rounds, "target")
     return Row(
@@ -166,7 +169,7 @@ def _row(place: str, concurrency: int, name: str, rounds: Rounds, speculates: bo
 
 def _fastest(rounds: Rounds, name: str) -> tuple[float, float]:
     """Wall time and mean latency."""
-    summaries = [summary for summary, _ in rounds[name]]
+    summaries = [ran.summary for ran in rounds[name]]
     return min(one.wall_seconds or 0.0 for one in summaries), min(one.latency.mean or 0.0 for one in summaries)
 
 

@@ -1,183 +1,268 @@
-"""The pocket benchmark with its four models behind four real sglang servers, beside the same run in process.
+"""The pocket benchmark with its models behind four real sglang servers, beside the same run in process.
 
     just sglang-env
-    python benchmarks/servers.py --limit 50
+    python benchmarks/servers.py [--limit 200] [--concurrency 64] [--run-types router,oracle] [--json]
+    python benchmarks/servers.py --kill target       # that server is killed in the middle of a run, and starts again
 
-Needs no GPU: the servers run on the CPU (``arbiter/serving/sglang_cpu``), about 2 GB of memory each. At temperature 0
-the transcripts should be the same; each that is not is shown at its first different step.
+Needs no GPU: the servers are those of ``configs/pocket-sglang.toml``, about 2 GB of memory each, started as
+``arbiter up`` starts them. At temperature 0 the transcripts should be those of the run in process; each that is not is
+shown at its first different step, with the scores that decided. Each escalated step is audited, so that the PRM has
+something to do as well. The prefix caches are emptied before each run.
 """
 
-import itertools
-import os
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import anyio
 import cyclopts
 import msgspec
-from rich.console import Console
+from cyclopts import Parameter
+from fleets import POCKET, SERVED, Ran, behind_servers, console, differing, flush, kill_server, say, serving, solved
 
-import arbiter.pocket
-from arbiter.bench import bench
-from arbiter.config import Config, load_config, override, parse
-from arbiter.model_tables import ModelTables
+from arbiter.commands.shell import guarded, show_notices
+from arbiter.config import Config, load_config, override
+from arbiter.log.run import Run
+from arbiter.parting import Kept, Parting, compare
+from arbiter.prefixes import PrefixCache
 from arbiter.progress import PlainWatcher
-from arbiter.results import Result, Summary
+from arbiter.reports.tables import NOTHING, percent, seconds
+from arbiter.results import ModelCalls, Result
 from arbiter.run_tables import RunType
-from arbiter.runs import read_records
-from arbiter.serving.engines import CPU
-from protocols.records import Solution
+from arbiter.serving.fleet import Fleet, Server
+from protocols.errors import BackendError, ConfigError
+from protocols.events import LimitMoved
+from protocols.records import Model, Predrafts
 
-MODELS = Path(arbiter.pocket.__file__).parent / "models"
-SCORERS = ("prm", "router")
-FLAGS = (
-    "--host 127.0.0.1 --device cpu --dtype float32 --attention-backend torch_native "
-    "--max-total-tokens 16384 --enable-cache-report"
-)
-READY_SECONDS = 180
+_OPENAI = {"backend": "openai", "api_key_env": ""}
+_EMBEDDINGS = {**_OPENAI, "scores": "embeddings"}
+KEYS: dict[str, dict[str, dict[str, Any]]] = {
+    "http": {},
+    "openai": {"draft": _OPENAI, "target": _OPENAI, "prm": _EMBEDDINGS, "router": _EMBEDDINGS},
+}
+"""What a backend changes in the tables of the models."""
 
-console = Console(stderr=True, emoji=False)
+
+class Moves(msgspec.Struct, frozen=True):
+    """How often the limit of requests at a server was moved, and the least that it was."""
+
+    times: int
+    least: int
+
+
+class Killed(msgspec.Struct, frozen=True):
+    """A server that was killed when ``results`` problems had ended, and the ``starts`` that it had at the run's end."""
+
+    server: str
+    results: int
+    starts: int
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A run; ``requests`` are those a kept step, ``retries`` attempts that were made again, ``different`` the problems
+    whose kept steps are not those of the run in process.
+    """
+
+    run_type: RunType
+    place: str
+    problems: int
+    failed: int
+    accuracy: float | None
+    seconds: float | None
+    steps: int
+    requests: dict[Model, float]
+    caches: dict[Model, PrefixCache]
+    predrafts: Predrafts
+    cancelled: int
+    retries: dict[str, int]
+    limits: dict[str, Moves]
+    different: list[str]
+    partings: list[Parting]
+    killed: Killed | None = None
+
+
+class Killing(PlainWatcher):
+    """Kills ``server`` when ``after`` problems have ended."""
+
+    def __init__(self, server: Server, after: int) -> None:
+        super().__init__(console)
+        self._server, self._left = server, after
+
+    def solved(self, result: Result) -> None:
+        super().solved(result)
+        self._left -= 1
+        if self._left == 0:
+            kill_server(self._server)
 
 
 def main(
     *,
-    limit: int = 50,
-    run_type: RunType = "router",
-    python: Path = Path(".sglang/bin/python"),
-    backend: str = "http",
+    limit: int = 200,
+    concurrency: int = 64,
+    run_types: str = "router",
+    lookahead: str = "auto",
+    kill: Literal["draft", "target", "prm", "router"] | None = None,
+    backend: Literal["http", "openai"] = "http",
     port: int = 30100,
-    json: bool = False,
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> int:
-    """Start the servers with the interpreter ``python``, run both ways, compare; 1 if a transcript differs."""
-    config = override(load_config("pocket"), {"run_type": run_type, "data": {"limit": limit}}, "command line")
-    ports = {name: port + index for index, name in enumerate(ModelTables.__struct_fields__)}
-    with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
-        logs = {name: Path(folder) / f"{name}.log" for name in ports}
-        servers = {name: stack.enter_context(served(python, name, ports[name], logs[name])) for name in ports}
-        for name, server in servers.items():
-            wait_until_ready(name, server, ports[name], logs[name])
-        there = solved(behind_servers(config, ports, backend), Path(folder) / "served")
-    with tempfile.TemporaryDirectory() as folder:
-        here = solved(config, Path(folder) / "here")
-    different = differing(here[1], there[1])
-    if json:
-        found = {"problems": len(here[1]), "different": different, "in_process": here[0], "served": there[0]}
-        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
-    else:
-        tell(here, there, different)
-    return int(bool(different))
+    """Run ``limit`` pocket problems in process, over servers, and over servers with steps drafted ahead.
+
+    With ``kill`` once more, and the server of that model is killed when half of the problems have ended. The servers
+    have ``port`` and those behind it. The exit status is 1 if a transcript differs or a problem failed, and 2 for what
+    cannot be run.
+    """
+
+    def action() -> int:
+        show_notices()
+        ahead = lookahead if lookahead == "auto" else _number(lookahead)
+        here = configured(run_types.split(","), limit, concurrency, kill)
+        there = [behind_servers(config, port, KEYS[backend]) for config in here]
+        rows = anyio.run(partial(_measured, here, there, ahead, kill))
+        sys.stdout.write(msgspec.json.encode(rows).decode() if as_json else told(rows))
+        sys.stdout.write("\n")
+        return int(any(row.different or row.failed for row in rows))
+
+    return guarded(False, action)
 
 
-def behind_servers(config: Config, ports: Mapping[str, int], backend: str) -> Config:
-    """``config`` with servers in the place of its models."""
-    return parse({**msgspec.to_builtins(config), "models": tables(ports, backend)}, "servers")
+def configured(run_types: Sequence[str], limit: int, concurrency: int, kill: str | None) -> list[Config]:
+    """The pocket configuration for each run type.
+
+    Raises ``ConfigError`` for an unknown one, and if ``kill`` would kill a server that nobody asks, or too late.
+    """
+    changes = {"data": {"limit": limit}, "limits": {"problems": concurrency}, "audit": 1.0}
+    named = [override(load_config(POCKET), {**changes, "run_type": name}, "--run-types") for name in run_types]
+    for config in named if kill else ():
+        called = config.called_tables()
+        if kill not in called:
+            raise ConfigError(f"--kill: {config.run_type} never asks {kill}; it asks {', '.join(called)}")
+    if kill and limit < 2:
+        raise ConfigError("--kill: a run has no middle with less than 2 problems (--limit)")
+    return named
 
 
-def tables(ports: Mapping[str, int], backend: str) -> dict[str, Any]:
-    """The model tables of the pocket configuration, with servers in the place of models in process."""
-    pocket = load_config("pocket").models
-    found: dict[str, Any] = {}
-    for name, number in ports.items():
-        table = getattr(pocket, name)
-        found[name] = {
-            "backend": backend,
-            "url": f"http://127.0.0.1:{number}",
-            "model": str(MODELS / name),
-            "prompt": table.prompt,
-            "annotate": table.annotate,
-            "in_flight": 64,
-        }
-        if backend == "openai":
-            found[name]["api_key_env"] = "HOME"  # the servers take any key, and the SDK wants one
-    return found
+async def _measured(here: Sequence[Config], there: Sequence[Config], ahead: int | str, killed: str | None) -> list[Row]:
+    """All runs, those in process before there are servers, which take the machine's time even if nobody asks them."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        alone = {config.run_type: await _told_run("in process", config, folder) for config in here}
+        rows = [_row("in process", ran, ran) for ran in alone.values()]
+        async with serving(there[0], SERVED, folder / "logs") as fleet:
+            for config in there:
+                reference = alone[config.run_type]
+                drafting = override(config, {"lookahead": ahead}, "--lookahead")
+                for place, one in {"sglang": config, f"sglang, lookahead {ahead}": drafting}.items():
+                    await flush(fleet.servers)
+                    rows.append(_row(place, await _told_run(place, one, folder), reference))
+                if killed:
+                    rows.append(await _with_a_death(fleet, killed, drafting, folder, reference))
+        return rows
 
 
-@contextmanager
-def served(python: Path, name: str, port: int, log: Path) -> Generator[subprocess.Popen[bytes]]:
-    """A server of the pocket model ``name``, stopped when the block ends."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(CPU),
-        "SGLANG_USE_CPU_ENGINE": "1",
-        "OMP_NUM_THREADS": "1",
-        "SGLANG_CPU_OMP_THREADS_BIND": "1",
-    }
-    command = [str(python), "-m", "sglang.launch_server", "--model-path", str(MODELS / name), "--port", str(port)]
-    command += [*FLAGS.split(), *(["--is-embedding"] if name in SCORERS else [])]
-    with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - the command is ours
-            command, env=environment, stdout=output, stderr=output, start_new_session=True
-        )
-        try:
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
+async def _told_run(place: str, config: Config, folder: Path, watcher: PlainWatcher | None = None) -> Ran:
+    say(f"{config.run_type}, {place}")
+    return await solved(config, folder / f"{config.run_type}, {place}", watcher)
 
 
-def wait_until_ready(name: str, server: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
-    """Return once the server answers ``/ready``."""
-    end = time.monotonic() + READY_SECONDS
-    while time.monotonic() < end and server.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=2):
-                console.print(f"{name} is ready", highlight=False)
-                return
-        except OSError:
-            time.sleep(1)
-    raise SystemExit(
-        f"the server of {name} ended or is not ready after {READY_SECONDS} s; it wrote:\n{log.read_text()[-2000:]}"
+async def _with_a_death(fleet: Fleet, name: str, config: Config, folder: Path, reference: Ran) -> Row:
+    """The run in whose middle the server ``name`` is killed. Raises ``BackendError`` if it was not, or is not back."""
+    server = next(server for server in fleet.servers if server.launch.name == name)
+    await flush(fleet.servers)
+    before, after = server.starts, (config.data.limit or 2) // 2
+    place = f"sglang, lookahead {config.lookahead}, {name} killed"
+    ran = await _told_run(place, config, folder, Killing(server, after))
+    if server.starts == before:
+        raise BackendError(f"the run ended before {name}, which was killed in its middle, was started again")
+    return msgspec.structs.replace(_row(place, ran, reference), killed=Killed(name, after, server.starts))
+
+
+def _row(place: str, ran: Ran, reference: Ran) -> Row:
+    summary, run = ran.summary, Run.open(ran.path)
+    moves: dict[str, list[int]] = {}
+    for event in run.events():
+        if isinstance(event.payload, LimitMoved):
+            moves.setdefault(event.payload.model, []).append(event.payload.limit)
+    retries = Counter[str]()
+    for call in run.table("calls"):
+        retries[call["model"]] += call["retries"]
+    different = differing(reference.solutions, ran.solutions)
+    return Row(
+        run_type=summary.run_type,
+        place=place,
+        problems=summary.problems,
+        failed=summary.failed,
+        accuracy=summary.accuracy,
+        seconds=summary.wall_seconds,
+        steps=summary.steps,
+        requests={model: round(calls.requests / max(1, summary.steps), 4) for model, calls in summary.calls.items()},
+        caches=summary.prefix_caches,
+        predrafts=summary.predrafts,
+        cancelled=summary.calls.get("draft", ModelCalls(0, 0, 0)).cancelled,
+        retries=dict(+retries),
+        limits={model: Moves(len(limits), min(limits)) for model, limits in moves.items()},
+        different=different,
+        partings=list(compare(Run.open(reference.path), run).partings) if different else [],
     )
 
 
-def solved(config: Config, folder: Path) -> tuple[Summary, dict[str, Solution]]:
-    """The summary of a run, and its solutions by problem."""
-    summary, path = anyio.run(partial(bench, config, folder, PlainWatcher(console)))
-    results = read_records(path / "results.jsonl", Result)
-    return summary, {result.solution.problem: result.solution for result in results}
-
-
-def differing(here: Mapping[str, Solution], there: Mapping[str, Solution]) -> list[str]:
-    """The problems whose transcripts are not the same."""
-    return [problem for problem, solution in here.items() if texts(solution) != texts(there.get(problem))]
-
-
-def tell(
-    here: tuple[Summary, dict[str, Solution]], there: tuple[Summary, dict[str, Solution]], different: list[str]
-) -> None:
-    """Print both summaries' figures, and each transcript that differs."""
-    out = Console(emoji=False, soft_wrap=True, highlight=False)
-    for place, (summary, _) in (("in process", here), ("sglang", there)):
-        accuracy = "–" if summary.accuracy is None else f"{summary.accuracy:.1%}"
-        calls = ", ".join(f"{model} {calls.requests}" for model, calls in summary.calls.items())
-        cached = sum(tokens.cached for tokens in summary.tokens.values())
-        out.print(
-            f"{place:<11} accuracy {accuracy}, {summary.steps} steps, {summary.failed} failed, requests: {calls}, "
-            f"{cached} of {sum(tokens.prompt for tokens in summary.tokens.values())} tokens read from a cache"
+def told(rows: Sequence[Row]) -> str:
+    """The rows as a table, and each transcript that is another one."""
+    lines = [
+        "| run | accuracy | failed | seconds | requests a step | prompt tokens from the cache (implied) "
+        "| pre-drafts: begun / used / cancelled | retries | limit moves (least) | other transcripts |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        ahead = row.predrafts
+        caches = (
+            f"{model} {percent(cache.cached / max(1, cache.prompt))} ({percent(cache.implied / max(1, cache.prompt))})"
+            for model, cache in row.caches.items()
         )
-    for problem in different:
-        mine, theirs = texts(here[1][problem]), texts(there[1].get(problem))
-        same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(mine, theirs, strict=False)))
-        out.print(
-            f"{problem} differs from step {same + 1} on:\n  in process {mine[same:]}\n  sglang     {theirs[same:]}"
-        )
-    out.print(f"{len(here[1]) - len(different)} of {len(here[1])} transcripts are the same")
+        cells = [
+            f"{row.run_type}, {row.place}",
+            percent(row.accuracy),
+            f"{row.failed}",
+            seconds(row.seconds),
+            _listed(f"{model} {number:.2f}" for model, number in row.requests.items()),
+            _listed(caches),
+            f"{ahead.started} / {ahead.hits} / {row.cancelled}" if ahead.started else NOTHING,
+            _listed(f"{model} {number}" for model, number in row.retries.items()),
+            _listed(f"{model} {moves.times} ({moves.least})" for model, moves in row.limits.items()),
+            f"{len(row.different)} of {row.problems}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, *(line for row in rows for line in _told_differences(row))])
 
 
-def texts(solution: Solution | None) -> list[tuple[str, str]]:
-    """Each step's author and text."""
-    return [] if solution is None else [(step.kept.author, step.kept.text) for step in solution.steps]
+def _told_differences(row: Row) -> Iterable[str]:
+    partings = {parting.problem: parting for parting in row.partings}
+    for problem in row.different:
+        parting = partings.get(problem)
+        if parting is None:
+            yield f"{row.run_type}, {row.place}: {problem} has the same steps, but not by the same authors"
+            continue
+        yield f"{row.run_type}, {row.place}: {problem} differs from step {parting.step + 1} on:"
+        yield f"  in process  {_kept(parting.a)}"
+        yield f"  servers     {_kept(parting.b)}"
+
+
+def _kept(kept: Kept | None) -> str:
+    return "has ended" if kept is None else f"{kept.author}: {kept.text!r} ({kept.decision})"
+
+
+def _listed(parts: Iterable[str]) -> str:
+    return ", ".join(parts) or NOTHING
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise ConfigError(f"--lookahead: {text!r} is neither a number of steps nor auto")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def _bench(config: Config, folder: Path | None, as_json: bool, retry_failed: boo
         sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")
     else:
         stdout.print(_figures(summary))
-    for line in lacking(summary.prefix_caches, ("draft", "target")):
+    for line in lacking(summary.prefix_caches, WRITERS):
         stderr.print(f"warning: {line}", highlight=False, soft_wrap=True)
     stderr.print(f"the run is in {path}", highlight=False, soft_wrap=True)
     if not summary.interrupted:
@@ -170,11 +170,14 @@ def _ahead(ahead: Predrafts) -> str:
     return f"{ahead.started} steps, of which {ahead.hits} used{salvaged}; {ahead.wasted_tokens} tokens for nothing"
 
 
+WRITERS: tuple[Model, ...] = ("draft", "target")
+
+
 def _caches(caches: Mapping[Model, PrefixCache]) -> str:
     return ", ".join(
         f"{model} {percent(cache.cached / cache.prompt)} (implied {percent(cache.implied / cache.prompt)})"
         for model, cache in caches.items()
-        if cache.prompt
+        if cache.prompt and (model in WRITERS or cache.cached)  # few servers tell it of scores
     )
 
 
