@@ -7,10 +7,10 @@ setup:
     {{python}} -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 
 # Make the environment of sglang for a machine without a GPU, and of its router, in .sglang (2.7 GB; see docs/up.md).
-sglang-env:
-    python3 -m venv .sglang
-    .sglang/bin/python -m pip install --quiet -r arbiter/serving/sglang_cpu/requirements.txt
-    .sglang/bin/python -m pip install --quiet --no-deps torchvision==0.28.0 sglang==0.5.23 sglang-router==0.3.2
+sglang-env folder=".sglang":
+    python3 -m venv {{folder}}
+    {{folder}}/bin/python -m pip install --quiet -r arbiter/serving/sglang_cpu/requirements.txt
+    {{folder}}/bin/python -m pip install --quiet --no-deps torchvision==0.28.0 sglang==0.5.23 sglang-router==0.3.2
 
 # What CI runs: lint, types, tests.
 check: lint types test

@@ -24,6 +24,8 @@ from arbiter.results import Cost, Summary, Verified
 from arbiter.run_tables import Level
 from protocols.records import Model, Predrafts
 
+WRITERS: tuple[Model, ...] = ("draft", "target")
+
 
 @app.command(name="bench")
 def bench_command(
@@ -168,9 +170,6 @@ def _estimate(value: float | None, interval: Interval | None) -> str:
 def _ahead(ahead: Predrafts) -> str:
     salvaged = f", {ahead.salvaged} more in another context" if ahead.salvaged else ""
     return f"{ahead.started} steps, of which {ahead.hits} used{salvaged}; {ahead.wasted_tokens} tokens for nothing"
-
-
-WRITERS: tuple[Model, ...] = ("draft", "target")
 
 
 def _caches(caches: Mapping[Model, PrefixCache]) -> str:
