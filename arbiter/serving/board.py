@@ -13,7 +13,7 @@ from rich.text import Text
 from arbiter.serving.fleet import Server, State
 
 NOTHING = "–"
-_COLUMNS = ("server", "state", "address", "GPUs", "memory", "tokens/s", "running", "queue", "cache hits")
+_COLUMNS = ("server", "state", "address", "GPUs", "memory", "tok/s", "running", "queue", "cached")
 _STYLES: dict[State, str] = {"ready": "green", "starting": "cyan", "restarting": "yellow", "failed": "red"}
 _GIB = 2**30
 _ASK_SMI = ["nvidia-smi", "--query-gpu=index,uuid,memory.used,memory.total", "--format=csv,noheader,nounits"]
@@ -33,7 +33,7 @@ class Board:
         """The table at this moment."""
         if any(server.launch.gpus for server in self._servers) and time.monotonic() - self._asked > _SMI_SECONDS:
             self._on_gpus, self._asked = _memory_of_gpus(), time.monotonic()
-        table = Table()
+        table = Table(box=None, padding=(0, 2, 0, 0))  # nine columns in 80 signs
         for index, column in enumerate(_COLUMNS):
             table.add_column(column, justify="left" if index < 4 else "right", no_wrap=True)
         for server in self._servers:
@@ -45,7 +45,7 @@ class Board:
         return (
             launch.name,
             Text(_state(server), style=_STYLES.get(server.state, "")),
-            launch.address,
+            launch.address.removeprefix("http://"),
             ",".join(map(str, launch.gpus)) or NOTHING,
             self._memory(server),
             _number(server.rate),
