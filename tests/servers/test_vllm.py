@@ -1,0 +1,18 @@
+"""Real vLLM servers."""
+
+import pytest
+
+from tests.servers.engines import VLLM
+from tests.servers.rules import GenerationRules
+from tests.servers.scoring_rules import ScoringRules
+
+ENGINE = VLLM
+pytestmark = pytest.mark.servers
+
+
+class TestGenerationBehindVllm(GenerationRules):
+    pass
+
+
+class TestScoresBehindVllm(ScoringRules):
+    pass
