@@ -38,11 +38,11 @@ class Escalator(Working[EscalatorMail]):
         verify: Verify,
     ) -> None:
         super().__init__(inbox, posts, docket)
-        seats = {**targets} if model is None else {"": model, **targets}
-        self._targets = {
-            name: _Target(Writer("target", self.name, seat, calls, name), VerifyControl(verify))
-            for name, seat in seats.items()
-        }
+        self._calls = calls
+        self._seats = targets
+        self._verify: Verify = verify
+        known = {**targets} if model is None else {"": model, **targets}
+        self._targets = {name: self._at(name, seat) for name, seat in known.items()}
 
     async def serve(self, message: EscalatorMail) -> None:
         context, policy = message.context, message.context.task.policy
@@ -61,7 +61,7 @@ class Escalator(Working[EscalatorMail]):
             await self._posts.to_assembler(regenerated, self.name)
 
     async def _rewrite(self, message: EscalatorMail, draft: Candidate) -> Candidate:
-        target = self._targets[message.target]
+        target = self._target(message.target)
         proposal = Proposal(draft.text, draft.ending) if target.control.shows() else None
         written = await target.writer.candidate(message, proposal=proposal)
         target.control.observe(written.agreement is not None, written.usage.completion_tokens, written.seconds)
@@ -71,16 +71,24 @@ class Escalator(Working[EscalatorMail]):
         """All samples of all targets at the same time, in their order."""
         asked = [(name, sample) for name in names for sample in range(samples)]
         if len(asked) == 1:
-            return (await self._targets[names[0]].writer.candidate(message),)
+            return (await self._target(names[0]).writer.candidate(message),)
         written: dict[int, Candidate] = {}
 
         async def write(index: int, name: str, sample: int) -> None:
-            written[index] = await self._targets[name].writer.candidate(message, sample, index=index)
+            written[index] = await self._target(name).writer.candidate(message, sample, index=index)
 
         async with anyio.create_task_group() as tasks:
             for index, (name, sample) in enumerate(asked):
                 tasks.start_soon(write, index, name, sample)
         return tuple(written[index] for index in range(len(asked)))
+
+    def _target(self, name: str) -> "_Target":
+        if name not in self._targets:  # of a recorded run, which knows no names before they are asked
+            self._targets[name] = self._at(name, self._seats[name])
+        return self._targets[name]
+
+    def _at(self, name: str, seat: Seat[Generator]) -> "_Target":
+        return _Target(Writer("target", self.name, seat, self._calls, name), VerifyControl(self._verify))
 
 
 class _Target:

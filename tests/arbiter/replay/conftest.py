@@ -10,6 +10,7 @@ import anyio
 import msgspec
 import pytest
 
+from actors.calls import note_retry
 from actors.controllers import Verify
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.log.journal import open_journal
@@ -33,6 +34,8 @@ def a_world(seed: int, failures: float) -> Models:
     """Models whose answers, times and failures depend on the seed and on the call."""
 
     def write(request: GenerationRequest) -> Generation:
+        if share(seed, "busy", request.call) < 0.2:
+            note_retry(1, 0.0, "busy", busy=True)
         if share(seed, "fails", request.call) < failures:
             raise BackendError("the model fell over") from OSError("no route")
         drawn = share(seed, "ends", request.call)
@@ -56,7 +59,7 @@ def a_world(seed: int, failures: float) -> Models:
 
     rng = random.Random(seed)
     return Models(
-        draft=Seat(ScriptedGenerator(write, seconds), rng.choice([1, 3, 100]), rng.choice([True, False])),
+        draft=Seat(ScriptedGenerator(write, seconds), rng.choice([1, 3, 100]), rng.choice([True, False]), adaptive=True),
         target=Seat(ScriptedGenerator(write, seconds), rng.choice([1, 3, 100])),
         scorers={
             "prm": Seat(ScriptedScorer(rate, seconds), 2),
