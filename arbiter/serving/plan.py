@@ -162,8 +162,8 @@ def _of(one: _Wanted, find: Find, taken: dict[int, float], last: dict[int, str])
         gpus = server.gpus[index * each : (index + 1) * each]
         port = one.port + (REPLICA_PORTS * (index + 1) if several else 0)
         job = Job(
-            server=server,
-            path=resolved(server.path or one.table.model, one.place),
+            server=_with_proposer(server, one.place),
+            path=resolved(server.path or one.table.model, f"{one.place}.server.path"),
             model=one.table.model,
             scores=one.scores,
             priority=one.table.priority,
@@ -191,6 +191,15 @@ def _of(one: _Wanted, find: Find, taken: dict[int, float], last: dict[int, str])
         )
         last.update(dict.fromkeys(gpus, name))
     return [*replicas, _router(one, replicas, find)] if several else replicas
+
+
+def _with_proposer(server: ServerTable, place: str) -> ServerTable:
+    """With the folder of the model that speculation takes its proposals from."""
+    if server.speculation is None or server.speculation.model is None:
+        return server
+    model = resolved(server.speculation.model, f"{place}.server.speculation.model")
+    speculation = msgspec.structs.replace(server.speculation, model=model)
+    return msgspec.structs.replace(server, speculation=speculation)
 
 
 def _router(one: _Wanted, replicas: Sequence[Launch], find: Find) -> Launch:
@@ -230,7 +239,7 @@ def resolved(path: str, place: str) -> str:
     folder = arbiter.pocket.resolved(path)
     if folder != path and not Path(folder).is_dir():
         known = ", ".join(sorted(arbiter.pocket.PREFIX + one.name for one in arbiter.pocket.MODELS.iterdir()))
-        raise ConfigError(f"{place}.server.path: there is no model {path!r}; there are {known}")
+        raise ConfigError(f"{place}: there is no model {path!r}; there are {known}")
     return folder
 
 

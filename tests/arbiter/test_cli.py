@@ -48,7 +48,7 @@ def test_help_names_every_run_type(arbiter: Arbiter) -> None:
         (["pocket", "--data", "nowhere.jsonl"], "'nowhere.jsonl'"),
         (["pocket", "--data", "pocket:one"], "pocket:one"),
         (["pocket", "--limit", "0"], "data.limit: "),
-        ([], "name a configuration: a file, or a built-in one (llama3-1b-8b, "),
+        ([], "name a configuration: a file, or a built-in one (llama3-1b-8b-eagle3, "),
         (["--resume", "nowhere"], "there is no run 'nowhere'"),
         (["--resume", "here", "--out", "there"], "--resume here goes on in that folder: leave --out out"),
         (["pocket", "--log-level", "off", "--resume", "."], "'.' holds no run: there is no events.jsonl in it"),

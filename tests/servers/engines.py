@@ -125,7 +125,7 @@ def _to_gguf(python: Path, folder: Path, file: Path) -> Path:
 def _of_llama_cpp(_: str, folder: Path, port: int) -> list[str]:
     options = (
         f"--model {folder} --model_alias {folder.stem} --host 127.0.0.1 --port {port} "
-        "--n_ctx 8192 --n_threads 1 --n_threads_batch 1 --cache true"
+        "--n_ctx 8192 --n_threads 1 --n_threads_batch 1 --cache true --type_k 0 --type_v 0"
     )
     return ["-m", "llama_cpp.server", *options.split()]
 

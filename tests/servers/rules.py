@@ -157,7 +157,7 @@ class GenerationRules:
     async def test_a_server_that_is_killed_in_the_middle_and_comes_back_loses_no_request(
         self, engine: Engine, interpreter: Path, checkpoints: dict[str, Path], tmp_path: Path
     ) -> None:
-        folder, requests = checkpoints[WRITER], [asked(ENDLESS, max_tokens=3000 + n) for n in range(4)]
+        folder, requests = checkpoints[WRITER], [asked(ENDLESS, max_tokens=600 + n) for n in range(4)]
         launch = engine.launch(interpreter, WRITER, folder, free_ports(1)[0], tmp_path / "log")
         found: list[Generation] = []
 
@@ -167,14 +167,14 @@ class GenerationRules:
         with ExitStack() as stack:
             first = stack.enter_context(Running(launch))
             await anyio.to_thread.run_sync(first.wait_until_ready)
-            model = Model(engine.table(launch.url, folder, retries=40))
+            model = Model(engine.table(launch.url, folder, retries=40, timeout=600))
             async with model.writing() as generator, anyio.create_task_group() as group:
                 group.start_soon(ask, generator)
-                await anyio.sleep(1)
+                await anyio.sleep(0.5)
                 assert not found
                 first.kill()
                 stack.enter_context(Running(launch))
-        assert [one.text for one in found] == [ANSWERS[ENDLESS][: 3000 + n] for n in range(4)]
+        assert [one.text for one in found] == [ANSWERS[ENDLESS][: 600 + n] for n in range(4)]
 
     async def test_a_server_that_writes_is_refused_as_a_scorer_at_the_start(self, writer: Model) -> None:
         with pytest.raises(BackendError, match=r"models\.prm: .*/classify answered"):

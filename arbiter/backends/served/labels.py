@@ -69,7 +69,7 @@ def label_probability(alternatives: Mapping[str, float], good: str, bad: str, wh
             "prompt those that the model was trained with, and does the server tell 20 log-probabilities?"
         )
     margin = positive - negative
-    return 1 / (1 + math.exp(-margin)) if margin >= 0 else 1 - 1 / (1 + math.exp(margin))
+    return 1 / (1 + math.exp(-margin)) if margin >= 0 else math.exp(margin) / (1 + math.exp(margin))
 
 
 def _log_sum(alternatives: Mapping[str, float], label: str) -> float | None:

@@ -142,7 +142,7 @@ def probability(numbers: Logits, where: str, known: Range = "logits") -> float:
             )
         return min(values[-1], 1.0)
     margin = values[0] if len(values) == 1 else values[1] - values[0]
-    return 1 / (1 + math.exp(-margin)) if margin >= 0 else 1 - 1 / (1 + math.exp(margin))
+    return 1 / (1 + math.exp(-margin)) if margin >= 0 else math.exp(margin) / (1 + math.exp(margin))
 
 
 def _are_probabilities(numbers: Sequence[float | None]) -> bool:

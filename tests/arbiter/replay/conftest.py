@@ -59,7 +59,9 @@ def a_world(seed: int, failures: float) -> Models:
 
     rng = random.Random(seed)
     return Models(
-        draft=Seat(ScriptedGenerator(write, seconds), rng.choice([1, 3, 100]), rng.choice([True, False]), adaptive=True),
+        draft=Seat(
+            ScriptedGenerator(write, seconds), rng.choice([1, 3, 100]), rng.choice([True, False]), adaptive=True
+        ),
         target=Seat(ScriptedGenerator(write, seconds), rng.choice([1, 3, 100])),
         scorers={
             "prm": Seat(ScriptedScorer(rate, seconds), 2),
