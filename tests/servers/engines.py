@@ -30,7 +30,8 @@ class Engine(msgspec.Struct, frozen=True):
 
     ``arguments`` follow the interpreter, for a model's folder, its name and a port. ``converts`` makes another
     checkpoint of a folder where the engine needs one. ``dialects`` are those in which its scorers are asked.
-    ``breaks`` holds the rules that it does not keep, each with the reason.
+    ``keys`` are what a model's table says beside. ``breaks`` holds the rules that it does not keep, each with the
+    reason.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Engine(msgspec.Struct, frozen=True):
     converts: Callable[[Path, Path, Path], Path] | None = None
     metrics: Metrics | None = None
     dialects: tuple[Dialect, ...] = ()
+    keys: Mapping[str, Any] = {}
     breaks: Mapping[str, str] = {}
 
     def python(self) -> Path | None:
@@ -63,7 +65,7 @@ class Engine(msgspec.Struct, frozen=True):
     def table(self, url: str, folder: Path, backend: str = "http", **keys: Any) -> dict[str, Any]:
         """The configuration's table of a model behind one of its servers: one attempt, and no key."""
         given = {"url": url, "model": self.named(folder), "prompt": "{question}", "api_key_env": ""}
-        return {"backend": backend, "retries": 0, "timeout": 120, **given, **keys}
+        return {"backend": backend, "retries": 0, "timeout": 120, **given, **self.keys, **keys}
 
 
 def _of_sglang(model: str, folder: Path, port: int) -> list[str]:
@@ -142,10 +144,8 @@ LLAMA_CPP = Engine(
     ready="/v1/models",
     named=lambda file: file.stem,
     converts=_to_gguf,
+    keys={"server": {"engine": "llama.cpp"}},
     breaks={
-        "test_a_draft_in_a_gguf_file_writes_the_steps_that_it_writes_in_process": (
-            "it penalises repetitions by 1.1 if a request does not forbid it"
-        ),
         "test_a_limit_holds_where_it_cuts_a_character": "it writes on to the end of the character",
         "test_a_context_that_grows_is_read_from_the_cache": "it has a cache, and does not say what came from it",
         "test_a_request_that_is_given_up_ends_at_the_server": "it has no metrics, and writes on to the end",

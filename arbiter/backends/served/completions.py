@@ -63,8 +63,8 @@ _DECODER = msgspec.json.Decoder(_Completion)
 class ServedGenerator:
     """A ``Generator`` over a transport. ``model`` is the server's name of it.
 
-    ``greedily`` is sent beside temperature 0; ``priority`` is the engine, if it schedules by priorities; a ``hosted``
-    one refuses fields that it does not know.
+    ``greedily`` is sent beside temperature 0, ``always`` with each request; ``priority`` is the engine, if it schedules
+    by priorities; a ``hosted`` one refuses fields that it does not know.
     """
 
     def __init__(
@@ -75,11 +75,13 @@ class ServedGenerator:
         greedily: Mapping[str, Any] | None = None,
         priority: Engine | None = None,
         hosted: bool = False,
+        always: Mapping[str, Any] | None = None,
     ) -> None:
         self._transport = transport
         self._model = model
         self._template = template
         self._greedily = greedily or {}
+        self._always = always or {}
         self._priority: Engine | None = priority
         self._hosted = hosted
 
@@ -130,7 +132,9 @@ class ServedGenerator:
         return not choice.text, usage
 
     async def _complete(self, request: GenerationRequest, prompt: str, options: dict[str, Any]) -> tuple[Choice, Usage]:
-        return await complete(self._transport, {"model": self._model, "prompt": prompt, **options}, request.problem)
+        return await complete(
+            self._transport, {"model": self._model, "prompt": prompt, **options, **self._always}, request.problem
+        )
 
 
 async def complete(transport: Transport, body: Mapping[str, Any], problem: str) -> tuple[Choice, Usage]:

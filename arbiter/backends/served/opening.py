@@ -62,7 +62,7 @@ async def open_served_generator(name: str, table: Served, template: PromptTempla
     async with open_transport(name, table) as transport:
         greedily = WITHOUT_PENALTIES if table.verifies else None
         generator = ServedGenerator(
-            transport, table.model, template, greedily, table.priority, hosted=isinstance(table, Hosted)
+            transport, table.model, template, greedily, table.priority, isinstance(table, Hosted), _always(table)
         )
         listed = await served_model(name, table)
         await _writes(name, table, transport)
@@ -154,6 +154,12 @@ async def served_model(name: str, table: Served) -> ServedModel | None:
         there = ", ".join(model.id for model in models) or "none"
         raise BackendError(f"models.{name}: {table.base} does not serve {table.model!r}; it serves: {there}")
     return found
+
+
+def _always(table: Served) -> dict[str, float]:
+    """What llama.cpp's server has to be told for the model's own distribution: it has defaults that change it."""
+    is_llama_cpp = table.server is not None and table.server.engine == "llama.cpp"
+    return {"repeat_penalty": 1.0, "min_p": 0.0} if is_llama_cpp else {}
 
 
 async def _writes(name: str, table: Served, transport: Transport) -> None:

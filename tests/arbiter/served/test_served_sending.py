@@ -144,3 +144,15 @@ async def test_all_requests_of_a_problem_have_one_routing_key_and_other_problems
     keys = [asked.headers["x-smg-routing-key"] for asked in server.asked]
     assert keys[0] == keys[1]
     assert len(set(keys)) == 3
+
+
+@pytest.mark.asyncio
+async def test_llama_cpp_is_told_to_leave_the_models_distribution_as_it_is(
+    server: FakeServer, step: Ask, answer: Answer
+) -> None:
+    server.replies(answer())
+    await step({"server": {"engine": "llama.cpp"}})
+    assert {name: server.asked[0].body.get(name) for name in ("repeat_penalty", "min_p")} == {
+        "repeat_penalty": 1.0,
+        "min_p": 0.0,
+    }
