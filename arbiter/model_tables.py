@@ -120,7 +120,7 @@ class ModelTables(Table, frozen=True, omit_defaults=True):
     prm: AnyModelTable | None = None
     router: AnyModelTable | None = None
     judge: AnyModelTable | None = None
-    targets: dict[str, AnyModelTable] = msgspec.field(default_factory=dict[str, AnyModelTable])
+    targets: dict[str, AnyModelTable] = {}  # noqa: RUF012 - msgspec gives each its own, and omits it if empty
 
     def configured(self) -> dict[str, AnyModelTable]:
         """The tables that are there, by their keys behind ``models.``."""
