@@ -7,6 +7,8 @@ but for ``BudgetControl``, which moves the very threshold that decides, and is o
 
 from typing import Literal
 
+from protocols.events import LimitReason
+
 Verify = Literal["auto", "on", "off"]
 """Whether the target is shown rejected drafts: where it has paid so far (``auto``), always, or never."""
 
@@ -111,10 +113,6 @@ class BudgetControl:
         move = _BUDGET_STEP * (escalated - self._budget)
         self.threshold += move if self._above else -move
         return self.threshold
-
-
-LimitReason = Literal["refused", "queue", "slow", "room"]
-"""Why a limit moved: the server refused a request, lets too many wait, got slow, or has room."""
 
 
 class LimitControl:

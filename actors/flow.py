@@ -4,10 +4,10 @@ from itertools import count
 
 import anyio
 
-from actors.controllers import LimitControl, LimitReason
+from actors.controllers import LimitControl
 from actors.logs import logger
 from actors.places import Places, Rank
-from protocols.events import Entry, LimitMoved
+from protocols.events import Entry, LimitMoved, LimitReason
 from protocols.ports import Gauge, Generator, Journal, Scorer, Seat
 
 _LOOK_SECONDS = 2.0  # between two looks at the server's queue
@@ -27,7 +27,6 @@ class Flow:
         self._gauge: Gauge | None = seat.gauge if seat.adaptive else None
         self._control = LimitControl(seat.in_flight) if seat.adaptive else None
         self._moves = count()
-        self._at_once = 0
 
     @property
     def load(self) -> float:
@@ -42,12 +41,10 @@ class Flow:
     async def take(self, rank: Rank) -> int:
         """Have a place, until ``give``; the number of the request."""
         await self._places.take(rank)
-        self._at_once += 1
         return self._control.ask() if self._control else 0
 
     def give(self) -> None:
         """Leave the place to whoever is next."""
-        self._at_once -= 1
         self._places.give()
 
     def refused(self, number: int) -> None:
@@ -64,7 +61,7 @@ class Flow:
         """Look at the server's queue now and then, for ever; at once over where there is nothing to look at."""
         while self._gauge and self._control:
             await anyio.sleep(_LOOK_SECONDS)
-            if self._at_once:
+            if self.load:
                 self._moved(self._control.waits(await self._gauge.waiting()))
 
     def _moved(self, reason: LimitReason | None) -> None:

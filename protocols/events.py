@@ -26,6 +26,9 @@ from protocols.records import (
 SCHEMA = 1
 """The version of the log's format. A log of another one is refused by name."""
 
+LimitReason = Literal["refused", "queue", "slow", "room"]
+"""Why a limit moved: the server refused a request for now, lets too many wait, got slow, or has room."""
+
 Detail = Literal["full", "redacted", "decisions"]
 """How much a log holds: ``full``; ``redacted``: no text of questions, steps and answers, digests in their place;
 ``decisions``: no text, and of messages and calls only what was decided and answered."""
@@ -204,14 +207,11 @@ class CallRetried(Payload, frozen=True, tag="call_retried"):
 
 
 class LimitMoved(Payload, frozen=True, tag="limit_moved"):
-    """From now on so many requests may be at the ``model`` at once (its key behind ``models.``).
-
-    ``reason``: the server ``refused`` one for now, lets too many wait in its ``queue``, got ``slow``, or has ``room``.
-    """
+    """From now on so many requests may be at the ``model`` at once (its key behind ``models.``)."""
 
     model: str
     limit: int
-    reason: Literal["refused", "queue", "slow", "room"]
+    reason: LimitReason
 
 
 class ProblemEnded(Payload, frozen=True, tag="problem_ended"):
@@ -246,18 +246,8 @@ MessageEvent = (
     | StepFailed
 )
 Outcome = Generated | Scored | CallFailed | CallCancelled
-AnyPayload = (
-    RunStarted
-    | RunEnded
-    | MessageEvent
-    | Asked
-    | Predrafted
-    | Outcome
-    | CallRetried
-    | LimitMoved
-    | ProblemEnded
-    | Graded
-)
+CallEvent = Asked | Predrafted | Outcome | CallRetried
+AnyPayload = RunStarted | RunEnded | MessageEvent | CallEvent | LimitMoved | ProblemEnded | Graded
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -1,15 +1,18 @@
 """What a prefix cache could have kept, from the transcripts, beside what it did."""
 
+from typing import Any
+
 from arbiter.prefixes import PrefixCache, lacking, prefix_caches
 from protocols.records import Agreement, Candidate, Model, Rating, Solution, StepRecord, Usage
 
 
 def candidate(
-    author: str, prompt: int, cached: int = 0, scored: tuple[int, int] | None = None, **more: object
+    author: str, prompt: int, cached: int = 0, scored: tuple[int, int] | None = None, **more: Any
 ) -> Candidate:
     rating = Rating(0.5, Usage(scored[0], 0, scored[1]), 1.0) if scored else None
-    fields = {"author": author, "text": "…", "ending": "separator", "usage": Usage(prompt, 5, cached), "seconds": 1.0}
-    return Candidate(**{**fields, "rating": rating, **more})  # type: ignore[arg-type]
+    fields: dict[str, Any] = {"author": author, "text": "…", "ending": "separator", "seconds": 1.0, "rating": rating}
+    fields |= {"usage": Usage(prompt, 5, cached), **more}
+    return Candidate(**fields)
 
 
 def solution(*steps: StepRecord) -> Solution:
