@@ -177,6 +177,8 @@ class _Progress:
             sample=self.task.sample,
             predrafts=docket.predrafts(self.task),
             targets=docket.targets(self.task),
+            separator=self.task.separator,
+            stop=self.task.stop,
         )
 
 
@@ -210,4 +212,4 @@ def chosen_record(verdict: Verdict, draft: Candidate | None, targets: tuple[Cand
 
 
 def _audited(task: Task, step: int, record: StepRecord) -> bool:
-    return record.verdict == "escalate" and unit_draw(task.seed, task.id, step, "audit") < task.audit
+    return record.verdict == "escalate" and unit_draw(task.seed, task.drawn_as, step, "audit") < task.audit

@@ -19,6 +19,8 @@ def context_after(context: Context, kept: Candidate) -> Context:
 def finish_reason(context: Context, kept: Candidate) -> FinishReason | None:
     """Whether keeping ``kept`` after ``context`` ends the problem, and why; None if there is a next step."""
     limits = context.task.limits
+    if stopped(context, kept):
+        return "stop"
     if kept.ending == "end":
         return "answered"
     if context.kept_tokens + kept.usage.completion_tokens >= limits.max_tokens:
@@ -29,6 +31,20 @@ def finish_reason(context: Context, kept: Candidate) -> FinishReason | None:
     if repeated is not None:
         return "loop" if repeated else "empty_steps"
     return "max_steps" if context.step + 1 >= limits.max_steps else None
+
+
+def stopped(context: Context, kept: Candidate) -> bool:
+    """Whether one of the task's stop texts comes up with ``kept``: in it, or across its joins with what stands before
+    and behind it.
+    """
+    task = context.task
+    if not task.stop:
+        return False
+    reach = max(map(len, task.stop)) - 1
+    before = "".join(step.text + task.separator for step in context.transcript.steps[-reach - 1 :])
+    behind = task.separator if kept.ending == "separator" else ""
+    written = before[len(before) - min(reach, len(before)) :] + kept.text + behind
+    return any(stop in written for stop in task.stop)
 
 
 def _repeated(context: Context, kept: Candidate) -> str | None:

@@ -6,7 +6,7 @@ import anyio
 
 from actors.controllers import LimitControl
 from actors.logs import logger
-from actors.places import Places, Rank
+from actors.places import Occupancy, Places, Rank
 from protocols.events import Entry, LimitMoved, LimitReason
 from protocols.ports import Gauge, Generator, Journal, Scorer, Seat
 
@@ -21,12 +21,17 @@ class Flow:
     """
 
     def __init__(self, name: str, seat: Seat[Generator] | Seat[Scorer], journal: Journal) -> None:
-        self._name = name
+        self.name = name
         self._journal = journal
         self._places = Places(seat.in_flight)
         self._gauge: Gauge | None = seat.gauge if seat.adaptive else None
         self._control = LimitControl(seat.in_flight) if seat.adaptive else None
         self._moves = count()
+
+    @property
+    def occupancy(self) -> Occupancy:
+        """Who is at the model, and who waits."""
+        return self._places.occupancy
 
     @property
     def load(self) -> float:
@@ -69,7 +74,7 @@ class Flow:
             return
         limit = self._control.limit
         self._places.resize(limit)
-        log.info("limit moved", model=self._name, limit=limit, reason=reason)
+        log.info("limit moved", model=self.name, limit=limit, reason=reason)
         if self._journal.kept:
-            name = f"limit/{self._name}/{next(self._moves)}"
-            self._journal.note(Entry(name, "ring", LimitMoved(self._name, limit, reason)))
+            name = f"limit/{self.name}/{next(self._moves)}"
+            self._journal.note(Entry(name, "ring", LimitMoved(self.name, limit, reason)))

@@ -68,7 +68,8 @@ def message_entry(message: AnyMail, actor: str, to: str) -> events.Entry:
 
 def context_digest(transcript: Transcript) -> str:
     """Names a context in 16 digits: equal contexts have equal names."""
-    parts = [transcript.question]
+    parts = [part for turn in transcript.turns for part in (turn.speaker, turn.text)]
+    parts.append(transcript.question)
     for step in transcript.steps:
         parts += step.author, step.text
     return hashlib.blake2b("\0".join(parts).encode(errors="surrogatepass"), digest_size=8).hexdigest()
@@ -114,4 +115,8 @@ def _start(task: Task) -> events.StartProblem:
         seed=task.seed,
         audit=task.audit,
         steps=task.transcript.steps,
+        turns=task.transcript.turns,
+        stop=task.stop,
+        noise=task.noise,
+        tags=dict(task.tags),
     )

@@ -4,9 +4,18 @@ import heapq
 from itertools import count
 
 import anyio
+import msgspec
 
 Rank = tuple[int, ...]
 """Who goes first: the smaller one."""
+
+
+class Occupancy(msgspec.Struct, frozen=True):
+    """Of a model's places: how many are ``taken``, how many requests are ``waiting`` for one, and the ``limit``."""
+
+    taken: int
+    waiting: int
+    limit: int
 
 
 class Places:
@@ -25,6 +34,12 @@ class Places:
     def load(self) -> float:
         """The share of places that are taken."""
         return self._taken / self._total
+
+    @property
+    def occupancy(self) -> Occupancy:
+        """How many places are taken, and how many wait for one."""
+        waiting = sum(not turn.is_over for _, _, turn in self._waiting)
+        return Occupancy(self._taken, waiting, self._total)
 
     @property
     def has_room(self) -> bool:

@@ -68,7 +68,7 @@ class Router(Deciding[RouterMail]):
 
     async def _decide(self, context: Context, cause: str, draft: Candidate, targets: tuple[Candidate, ...]) -> None:
         task = context.task
-        evidence = Evidence(problem=task.id, step=context.step, seed=task.seed, draft=draft, targets=targets)
+        evidence = Evidence(problem=task.drawn_as, step=context.step, seed=task.seed, draft=draft, targets=targets)
         policy, threshold = self._ruled(context, draft)
         verdict = policy.decide(evidence)
         if verdict == "escalate":

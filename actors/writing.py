@@ -59,7 +59,7 @@ class Writer:
             max_tokens=context.max_tokens,
             temperature=task.sampling.temperature,
             top_p=task.sampling.top_p,
-            seed=step_seed(task.seed, task.id, context.step, self._role, sample),
+            seed=step_seed(task.seed, task.drawn_as, context.step, self._role, sample),
             call=call.id,
             proposal=proposal,
             ahead=call.is_ahead,

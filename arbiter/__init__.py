@@ -1,10 +1,11 @@
 """Arbiter: step-level speculative reasoning. What users import is here.
 
-A ring solves problems with the models of a configuration::
+An ``Arbiter`` solves questions with the models of a configuration::
 
-    config = load_config("pocket")
-    async with open_models(config) as models, open_ring(models) as ring:
-        solution = await ring.solve(make_task(config, Problem("first", "Compute (12+30)*7.")))
+    async with Arbiter.from_config("pocket") as arbiter:
+        solution = await arbiter.solve("Compute (12+30)*7.")
+
+Below it are the ring, the ports of its models, and its actors.
 """
 
 from actors.policies import (
@@ -21,24 +22,38 @@ from actors.policies import (
 from arbiter.backends.opening import open_models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.bench import make_task
+from arbiter.cast import Cast
 from arbiter.config import Config, load_config
 from arbiter.data import Problem, load_problems
 from arbiter.grading import Grade, Grader
 from arbiter.grading.answers import Reference
+from arbiter.library.asking import Message, Overrides, Question
+from arbiter.library.blocking import BlockingArbiter, solve
+from arbiter.library.solver import Arbiter
+from arbiter.library.streams import Solutions, Steps
 from arbiter.log.journal import open_journal
 from arbiter.log.run import Run
 from arbiter.results import Result, Summary
 from arbiter.ring import Models, Ring, open_ring, solve_all
-from protocols.errors import ArbiterError
+from protocols.errors import ArbiterError, BackendError, ClosedError, ConfigError, DataError, ProblemError
+from protocols.events import Event
 from protocols.messages import Task
 from protocols.ports import Generator, Policy, Scorer, Seat
-from protocols.records import Limits, Sampling, Solution, Target, Transcript
+from protocols.records import Limits, Sampling, Solution, Step, StepRecord, Target, Transcript, Turn, Usage
 
 __all__ = [
+    "Arbiter",
     "ArbiterError",
+    "BackendError",
+    "BlockingArbiter",
+    "Cast",
+    "ClosedError",
     "ConfidenceThreshold",
     "Config",
+    "ConfigError",
+    "DataError",
     "DraftOnly",
+    "Event",
     "GenerateRows",
     "Generator",
     "Grade",
@@ -46,10 +61,14 @@ __all__ = [
     "JudgeThreshold",
     "LearnedRouter",
     "Limits",
+    "Message",
     "Models",
     "Oracle",
+    "Overrides",
     "Policy",
     "Problem",
+    "ProblemError",
+    "Question",
     "RandomEscalation",
     "Reference",
     "Result",
@@ -62,16 +81,23 @@ __all__ = [
     "ScriptedScorer",
     "Seat",
     "Solution",
+    "Solutions",
+    "Step",
+    "StepRecord",
+    "Steps",
     "Summary",
     "Target",
     "TargetOnly",
     "Task",
     "Transcript",
+    "Turn",
+    "Usage",
     "load_config",
     "load_problems",
     "make_task",
     "open_journal",
     "open_models",
     "open_ring",
+    "solve",
     "solve_all",
 ]

@@ -97,7 +97,7 @@ async def run_problems(
     references = {problem.id: problem.answer for problem in problems}
 
     async def finish(solution: Solution) -> None:
-        grade = await grader.grade_solution(solution, config.separator, references[solution.problem])
+        grade = await grader.grade_solution(solution, references[solution.problem])
         try:
             result = await folder.add(solution, grade)
         except RunError as error:  # what cannot be stored need not be solved

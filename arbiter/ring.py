@@ -1,6 +1,6 @@
 """The wiring: five actors, their mailboxes, and the door through which problems go in and solutions come out."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
@@ -18,10 +18,12 @@ from actors.drafter import Drafter
 from actors.escalator import Escalator
 from actors.journal import NoJournal
 from actors.later import Later
+from actors.places import Occupancy
 from actors.policies import called_models, targets_of
 from actors.router import Router
 from actors.supervision import services
 from actors.verifier import Verifier
+from arbiter.cast import Cast, Stage
 from protocols.errors import ClosedError, ConfigError
 from protocols.messages import (
     AssemblerMail,
@@ -33,9 +35,10 @@ from protocols.messages import (
     VerifierMail,
 )
 from protocols.ports import Generator, Journal, Policy, Scorer, Seat
-from protocols.records import Scale, Solution, StepRecord
+from protocols.records import Model, Scale, Solution, StepRecord
 
 Mail = TypeVar("Mail")
+_OWN = Cast()
 Watch = Callable[[StepRecord], None]
 
 
@@ -50,12 +53,15 @@ class Models(msgspec.Struct, frozen=True):
     scorers: Mapping[Scale, Seat[Scorer]] = {}
     targets: Mapping[str, Seat[Generator]] = {}
 
-    def require(self, policy: Policy, audit: float = 0.0) -> None:
-        """Raises ``ConfigError`` naming the first model that ``policy``, or its audit, calls and that is not there."""
+    def require(self, policy: Policy, audit: float = 0.0, besides: Collection[Model] = ()) -> None:
+        """Raises ``ConfigError`` naming the first model that ``policy``, or its audit, calls and that is not there.
+
+        Those ``besides`` are there in another way.
+        """
         there = {"draft": self.draft, "target": self.target, **self.scorers}
-        names = targets_of(policy)
+        names = () if "target" in besides else targets_of(policy)
         for model in called_models(policy, audit):
-            if there.get(model) is None and not (model == "target" and names):
+            if there.get(model) is None and model not in besides and not (model == "target" and names):
                 raise ConfigError(
                     f"the run calls the {model} model, and none is configured: add a table [models.{model}]"
                 )
@@ -69,10 +75,12 @@ class Models(msgspec.Struct, frozen=True):
 class Ring:
     """Solves problems; made by ``open_ring``. Many calls of ``solve`` share the actors and their limits."""
 
-    def __init__(self, models: Models, posts: Posts, docket: Docket) -> None:
+    def __init__(self, models: Models, stage: Stage, cast: Cast) -> None:
         self._models = models
-        self._posts = posts
-        self._docket = docket
+        self._cast = cast
+        self._posts = stage.posts
+        self._docket = stage.docket
+        self._calls = stage.calls
         self._replies: dict[Task, Later[Solution]] = {}
         self._watches: dict[Task, Watch] = {}
         self._closed = False
@@ -85,7 +93,7 @@ class Ring:
         Raises ``ConfigError`` if a model is missing, ``ProblemError`` if a problem of the same id is in the
         ring, ``ClosedError`` if the ring is closed before the problem is solved.
         """
-        self._models.require(task.policy, task.audit)
+        self._models.require(task.policy, task.audit, self._cast.brings)
         if self._closed:
             raise ClosedError(f"problem {task.id!r} came after the ring was closed")
         task = msgspec.structs.replace(task)  # a task of its own: the caller may give the same one again
@@ -103,6 +111,11 @@ class Ring:
             del self._replies[task]
             self._watches.pop(task, None)
             self._docket.close(task)
+
+    @property
+    def occupancy(self) -> dict[str, Occupancy]:
+        """The places at each model, by its key behind ``models.``."""
+        return {flow.name: flow.occupancy for flow in self._calls.flows}
 
     def answer(self, task: Task, solution: Solution) -> None:
         """Called by the Assembler."""
@@ -129,13 +142,14 @@ async def open_ring(
     lookahead: int | None = 0,
     verify: Verify = "off",
     salvage: bool = False,
+    cast: Cast = _OWN,
 ) -> AsyncGenerator[Ring]:
     """A running ring. ``mailbox`` is the capacity of each actor's mailbox; 1 is enough (see ``actors.actor``).
 
     Up to ``lookahead`` steps are drafted ahead while a step is scored or regenerated (``actors.drafter``); None leaves
     their number to a controller. ``verify`` says whether the target is shown rejected drafts, so that it writes only
     what it would not have written itself (``actors.escalator``). Neither changes a transcript; to ``salvage`` what was
-    drafted ahead for another context does.
+    drafted ahead for another context does. ``cast`` has actors of one's own, in the places of the ring's.
     Everything that happens is written into ``journal``, if one is given (``arbiter.log.open_journal``).
     """
     journal = journal or NoJournal()
@@ -147,16 +161,25 @@ async def open_ring(
         to_escalator, escalator_inbox = _mailbox(stack, anyio.create_memory_object_stream[EscalatorMail](mailbox))
         posts, docket = Posts(to_assembler, to_drafter, to_verifier, to_router, to_escalator, journal), Docket()
         calls = Calls(docket, journal)
-        ring = Ring(models, posts, docket)
-        actors: list[Actor[Any]] = [
-            Assembler(assembler_inbox, posts, docket, journal, ring.answer, ring.chosen),
-            Verifier(verifier_inbox, posts, docket, calls, models.scorers),
-            Router(router_inbox, posts, docket, journal),
-        ]
-        if models.draft:
+        stage = Stage(posts, docket, calls, journal)
+        ring = Ring(models, stage, cast)
+        actors: list[Actor[Any]] = [Assembler(assembler_inbox, posts, docket, journal, ring.answer, ring.chosen)]
+        if cast.verifier:
+            actors.append(cast.verifier(verifier_inbox, stage))
+        else:
+            actors.append(Verifier(verifier_inbox, posts, docket, calls, models.scorers))
+        if cast.router:
+            actors.append(cast.router(router_inbox, stage))
+        else:
+            actors.append(Router(router_inbox, posts, docket, journal))
+        if cast.drafter:
+            actors.append(cast.drafter(drafter_inbox, stage))
+        elif models.draft:
             control = LookaheadControl(lookahead)
             actors.append(Drafter(drafter_inbox, posts, docket, calls, journal, models.draft, control, salvage))
-        if models.target or models.targets:
+        if cast.escalator:
+            actors.append(cast.escalator(escalator_inbox, stage))
+        elif models.target or models.targets:
             actors.append(Escalator(escalator_inbox, posts, docket, calls, models.target, models.targets, verify))
         async with services() as tasks:
             for actor in actors:

@@ -87,9 +87,8 @@ class RunFolder:
 
     def open(self, files: ExitStack) -> None:
         """Write configuration, versions, and what is known from earlier sessions. Raises ``RunError``."""
+        about_run(self.path, self._config)
         with self._told():
-            replace_file(self.path / "config.toml", as_toml(self._config))
-            replace_file(self.path / "versions.json", msgspec.json.format(msgspec.json.encode(versions())))
             (self.path / "summary.json").unlink(missing_ok=True)  # of a session that was not the last one
             for name in ("results.jsonl", "rows.jsonl") if self._config.run_type == "generate" else ("results.jsonl",):
                 self._files[name] = files.enter_context((self.path / name).open("wb", buffering=0))
@@ -163,6 +162,15 @@ async def open_run(
             folder = RunFolder(path, config, problems, journal, retry_failed, shared or _as_measured)
             folder.open(files)
             yield folder
+
+
+def about_run(path: Path, config: Config) -> None:
+    """Write what a run is made with into its folder. Raises ``RunError``."""
+    try:
+        replace_file(path / "config.toml", as_toml(config))
+        replace_file(path / "versions.json", msgspec.json.format(msgspec.json.encode(versions())))
+    except OSError as error:
+        raise RunError(f"cannot write the run folder {path}: {error.strerror}") from error
 
 
 async def record_grade(journal: Recorder, result: Result) -> None:

@@ -19,6 +19,7 @@ from protocols.records import (
     Role,
     Sampling,
     Step,
+    Turn,
     Usage,
     Verdict,
 )
@@ -58,7 +59,11 @@ class RunEnded(Payload, frozen=True, tag="run_ended"):
 
 
 class StartProblem(Payload, frozen=True, tag="start_problem"):
-    """A problem is given to the ring, with all that decides its way; ``policy`` is a policy's tag and fields."""
+    """A problem is given to the ring, with all that decides its way; ``policy`` is a policy's tag and fields.
+
+    ``turns`` are those of a conversation before the question, ``stop`` texts that end the answer, ``noise`` the name
+    under which chance is drawn if it is not the problem's id, ``tags`` what its user has told of it.
+    """
 
     question: str
     policy: dict[str, Any]
@@ -68,6 +73,10 @@ class StartProblem(Payload, frozen=True, tag="start_problem"):
     seed: int
     audit: float = 0.0
     steps: tuple[Step, ...] = ()
+    turns: tuple[Turn, ...] = ()
+    stop: tuple[str, ...] = ()
+    noise: str | None = None
+    tags: dict[str, str] = {}  # noqa: RUF012 - msgspec gives each its own
 
 
 class DraftStep(Payload, frozen=True, tag="draft_step"):

@@ -12,6 +12,8 @@ A message's id is computed from its kind and its place in its problem, never fro
 that it is the same at every concurrency.
 """
 
+from collections.abc import Mapping
+
 import msgspec
 
 from protocols.ports import Policy
@@ -26,7 +28,10 @@ class Task(msgspec.Struct, frozen=True, eq=False):
 
     Two tasks are never equal, so that a problem that is given again is not mistaken for the one before.
 
-    ``audit`` is the share of escalations, 0 to 1, whose both candidates the PRM scores off the path.
+    ``audit`` is the share of escalations, 0 to 1, whose both candidates the PRM scores off the path. ``stop`` are texts
+    that end the answer where one of them comes up first. All that is drawn by chance depends on ``noise`` in the place
+    of the ``id``, if it is given, so that equal problems with different ids can be given equal answers. ``tags`` are
+    its user's own words about it, which stand in the log and change nothing.
     """
 
     id: str
@@ -38,6 +43,14 @@ class Task(msgspec.Struct, frozen=True, eq=False):
     seed: int = 0
     audit: float = 0.0
     sample: int = 0
+    stop: tuple[str, ...] = ()
+    noise: str | None = None
+    tags: Mapping[str, str] = {}
+
+    @property
+    def drawn_as(self) -> str:
+        """The name under which chance is drawn for it."""
+        return self.id if self.noise is None else self.noise
 
 
 class Context(msgspec.Struct, frozen=True):

@@ -147,7 +147,10 @@ class Seat(msgspec.Struct, Generic[Port], frozen=True):
 
 
 class Evidence(Record, frozen=True):
-    """All that a policy may look at: the scored candidates, and where in which problem they stand."""
+    """All that a policy may look at: the scored candidates, and where in which problem they stand.
+
+    ``problem`` is the name under which chance is drawn for it (``protocols.messages.Task``).
+    """
 
     problem: str
     step: int

@@ -1,7 +1,7 @@
 """What is known about a problem: its task, its steps, and how it ended. Frozen values, shared and never copied."""
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -24,6 +24,9 @@ Measure = Literal["mean", "first"]
 distribution of its first token.
 """
 
+Speaker = Literal["system", "user", "assistant"]
+"""Who says a turn of a conversation; ``system`` are the instructions."""
+
 Ending = Literal["separator", "end", "limit"]
 """Why a generation stopped: at the step separator, at the end of the answer, or at its token limit."""
 
@@ -32,6 +35,7 @@ Verdict = Literal["keep_draft", "keep_target", "escalate"]
 
 FinishReason = Literal[
     "answered",  # a kept step ended the answer
+    "stop",  # one of the task's stop texts has come up in the kept steps
     "step_limit",  # a kept step was cut by the token limit of a step
     "max_tokens",  # the kept steps have used up the tokens of the problem
     "max_steps",  # the kept steps have used up the steps of the problem
@@ -68,14 +72,25 @@ class Step(Record, frozen=True):
     author: Role
 
 
+class Turn(Record, frozen=True):
+    """What was said in a conversation before the question: the instructions (``system``), or an earlier turn."""
+
+    speaker: Speaker
+    text: str
+
+
 class Transcript(Record, frozen=True):
-    """The context x_k = (q, z_1 … z_{k-1}): the question and the steps kept so far."""
+    """The context x_k = (q, z_1 … z_{k-1}): the question and the steps kept so far.
+
+    ``turns`` are those of a conversation before the question, the first of them the instructions if there are any.
+    """
 
     question: str
     steps: tuple[Step, ...] = ()
+    turns: tuple[Turn, ...] = ()
 
     def extended(self, step: Step) -> "Transcript":
-        return Transcript(question=self.question, steps=(*self.steps, step))
+        return Transcript(question=self.question, steps=(*self.steps, step), turns=self.turns)
 
 
 class Sampling(Record, frozen=True):
@@ -251,7 +266,7 @@ class Solution(Record, frozen=True):
     ``sample`` is the number of the decoding, from 0, where a problem is decoded several times.
     ``error`` is set exactly if ``finish`` is ``failed``. ``calls`` counts every request made for the
     problem, by model, those for steps that were never kept included; ``targets`` those to the target by their names,
-    where the policy knows several.
+    where the policy knows several. ``separator`` stands between steps, and ``stop`` are the texts that end the answer.
     """
 
     problem: str
@@ -264,7 +279,16 @@ class Solution(Record, frozen=True):
     sample: int = 0
     predrafts: Predrafts = Predrafts()
     targets: dict[str, Tally] = {}
+    separator: str = "\n\n"
+    stop: tuple[str, ...] = ()
 
-    def text(self, separator: str) -> str:
-        """The whole answer: the kept steps with the separator between them."""
-        return separator.join(step.kept.text for step in self.steps)
+    @property
+    def text(self) -> str:
+        """The whole answer: the kept steps with the separator between them, up to the first stop text."""
+        whole = self.separator.join(step.kept.text for step in self.steps)
+        return whole[: min((at for at in map(whole.find, self.stop) if at >= 0), default=None)]
+
+    @property
+    def usage(self) -> Usage:
+        """All tokens that the draft and the target have read and written for it, kept or not."""
+        return sum((self.calls[role].usage for role in get_args(Role) if role in self.calls), Usage())

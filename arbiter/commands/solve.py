@@ -72,7 +72,7 @@ async def _solve(question: str, config: Config, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(msgspec.json.encode(solution).decode() + "\n")
     else:
-        _conclude(solution, config.separator)
+        _conclude(solution)
     if solution.error is not None:
         stderr.print(f"[red]error:[/red] {escape(solution.error)}", highlight=False, soft_wrap=True)
     return FAILED if solution.finish == "failed" else 0
@@ -86,8 +86,8 @@ def _show(step: StepRecord) -> None:
     stdout.print(f"[{colour}]{escape(kept.text)}[/{colour}]  [dim]{note}[/dim]\n", highlight=False, soft_wrap=True)
 
 
-def _conclude(solution: Solution, separator: str) -> None:
-    answer = extract_answer(solution.text(separator))
+def _conclude(solution: Solution) -> None:
+    answer = extract_answer(solution.text)
     drafted = sum(step.kept.author == "draft" for step in solution.steps)
     tokens = ", ".join(
         f"{model} {tally.usage.completion_tokens}" for model, tally in solution.calls.items() if model in _COLOURS

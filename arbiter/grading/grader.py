@@ -65,11 +65,11 @@ class Grader:
             for _ in range(self._workers):
                 starting.start_soon(self._start_worker)
 
-    async def grade_solution(self, solution: Solution, separator: str, reference: str | Reference | None) -> Grade:
+    async def grade_solution(self, solution: Solution, reference: str | Reference | None) -> Grade:
         """Grade how a problem ended; one that failed is ungraded, with its error."""
         if solution.finish == "failed":
             return Grade(right=None, reason=solution.error)
-        return await self.grade(solution.text(separator), reference)
+        return await self.grade(solution.text, reference)
 
     async def grade(self, text: str, reference: str | Reference | None) -> Grade:
         """Grade a solution's whole text against the reference answer."""

@@ -66,7 +66,8 @@ async def _all_graded(results: list[Result], separator: str, grader: Grader, tol
     grades: dict[int, Grade] = {}
 
     async def grade(place: int, result: Result) -> None:
-        grades[place] = await grader.grade_solution(result.solution, separator, result.reference)
+        written = msgspec.structs.replace(result.solution, separator=separator)  # older results do not tell it
+        grades[place] = await grader.grade_solution(written, result.reference)
         told(len(grades), len(results))
 
     async with anyio.create_task_group() as grading:

@@ -7,7 +7,7 @@ import msgspec
 
 from protocols import events
 from protocols.events import Detail, Entry
-from protocols.records import Solution, Step
+from protocols.records import Solution, Step, Turn
 
 _NOT_DECISIONS = (
     events.DraftStep,
@@ -58,9 +58,10 @@ def _handed_on(entry: Entry) -> bool:
 def _without_text(payload: events.AnyPayload) -> events.AnyPayload:
     replace = msgspec.structs.replace
     match payload:
-        case events.StartProblem(question=question, steps=steps):
+        case events.StartProblem(question=question, steps=steps, turns=turns):
             hidden = tuple(Step(redacted(step.text), step.author) for step in steps)
-            return replace(payload, question=redacted(question), steps=hidden)
+            said = tuple(Turn(turn.speaker, redacted(turn.text)) for turn in turns)
+            return replace(payload, question=redacted(question), steps=hidden, turns=said, stop=(), tags={})
         case events.Generated(text=text):
             return replace(payload, text=redacted(text))
         case events.Graded():

@@ -10,14 +10,14 @@ from protocols.records import Solution
 
 
 class Earlier:
-    """Read from a log: finished problems and their grades, and the problems left open. Of a new run, empty.
+    """Read from a log: finished problems and their grades, and the problems left open. Of a new run, or none, empty.
 
     ``threshold`` is where a budget has left it.
 
     Raises ``RunError`` naming the line if the log is damaged elsewhere than at its end.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.sessions = 0
         self.started: RunStarted | None = None
         self.run = secrets.token_hex(4)
@@ -27,19 +27,19 @@ class Earlier:
         self.solutions: dict[Key, Solution] = {}
         self.grades: dict[Key, Graded] = {}
         self.unfinished: dict[Key, ProblemHistory] = {}
-        self._file = LogFile(path)
-        if path.exists():
+        self._file = None if path is None else LogFile(path)
+        if self._file is not None and self._file.path.exists():
             for event in self._file:
                 self._add(event)
 
     @property
     def torn(self) -> int:
         """Bytes of a last line that was only half written."""
-        return self._file.torn
+        return self._file.torn if self._file else 0
 
     def repair(self) -> None:
         """Cut a torn last line off."""
-        if self.torn:
+        if self._file and self.torn:
             with self._file.path.open("r+b") as file:
                 file.truncate(self._file.whole)
 

@@ -120,6 +120,8 @@ class ProblemHistory:
             sample=self.key[1],
             predrafts=self.predrafts(),
             targets=self.target_tallies(),
+            separator=self.task.separator,
+            stop=self.task.stop,
         )
 
     def thresholds(self) -> dict[str, float]:

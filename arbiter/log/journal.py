@@ -1,7 +1,7 @@
 """Opening a log to write in it: a new one, or one that earlier sessions have left."""
 
 from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from actors.supervision import services
 from arbiter.log.earlier import Earlier
 from arbiter.log.identity import differences, digest
 from arbiter.log.reading import LogFile
-from arbiter.log.recorder import Recorder
+from arbiter.log.recorder import Recorder, Watch
 from arbiter.log.writer import Show, open_writer
 from protocols.errors import RunError
 from protocols.events import Detail, RunStarted
@@ -22,28 +22,31 @@ SYNC = 1.0
 
 @asynccontextmanager
 async def open_journal(
-    path: Path,
+    path: Path | None,
     identity: Mapping[str, Any] | None = None,
     versions: Mapping[str, str] | None = None,
     detail: Detail = "full",
     sync: float = SYNC,
     show: Show | None = None,
+    watch: Watch | None = None,
 ) -> AsyncGenerator[Recorder]:
-    """A journal that writes the log ``path``, and goes on with it where there is one already.
+    """A journal that writes the log ``path``, and goes on with it where there is one already; None writes no log.
 
     ``identity`` is what decides the results of the run (``arbiter.log.identity``). ``sync`` is what a power cut can
-    take, in seconds. ``show`` is called in the writer's thread with each event that is written.
+    take, in seconds. ``show`` is called in the writer's thread with each event that is written, ``watch`` on the event
+    loop with each that happens, whole, however little the log holds of it: it must neither block nor raise.
 
     Raises ``RunError`` if another process writes the log, if it is damaged, if it is of another run, or if it cannot
     be written; the latter also out of the block, which is cancelled then.
     """
     identity = dict(identity or {})
-    with _locked(path):
+    with _locked(path) if path else nullcontext():
         earlier = Earlier(path)
-        _check(path, earlier.started, identity)
-        earlier.repair()
-        async with open_writer(path, sync, show) as writer:
-            recorder = Recorder(writer, earlier, detail)
+        if path:
+            _check(path, earlier.started, identity)
+            earlier.repair()
+        async with open_writer(path, sync, show) if path else nullcontext() as writer:
+            recorder = Recorder(writer, earlier, detail, watch)
             started = RunStarted(earlier.sessions, digest(identity), identity, dict(versions or {}), detail)
             await recorder.tell(f"run_started/{earlier.sessions}", started)
             try:

@@ -1,6 +1,7 @@
 """The journal of a run: gives every event its number and time, and knows what earlier sessions have paid for."""
 
 import time
+from collections.abc import Callable
 
 import anyio
 import msgspec
@@ -25,9 +26,11 @@ from protocols.events import (
 ACTOR = "run"
 """Who writes the events of the run itself."""
 
+Watch = Callable[[Event], None]
+
 
 class Recorder:
-    """A ``Journal`` over a writer; made by ``open_journal``.
+    """A ``Journal`` over a writer, or of nothing but those who ``watch``; made by ``open_journal``.
 
     Messages that an earlier session wrote are not written again; one that is not the same stops the run, since its
     log would no longer be of one piece.
@@ -35,9 +38,10 @@ class Recorder:
 
     kept = True
 
-    def __init__(self, writer: Writer, earlier: Earlier, detail: Detail) -> None:
+    def __init__(self, writer: Writer | None, earlier: Earlier, detail: Detail, watch: Watch | None = None) -> None:
         self.earlier = earlier
         self._writer = writer
+        self._watch = watch
         self._detail: Detail = detail
         self._seq = earlier.seq
         self._started = anyio.current_time() - earlier.mono
@@ -59,7 +63,8 @@ class Recorder:
     async def write(self, entry: Entry) -> None:
         known = self._messages.get(entry.id)
         if known is None:
-            await self._writer.room()
+            if self._writer is not None:
+                await self._writer.room()
             self.note(entry)
         elif (_as_read(entry.payload), entry.cause, entry.to) != (known.payload, known.cause, known.to):
             self._difference = (
@@ -70,8 +75,16 @@ class Recorder:
 
     def note(self, entry: Entry) -> None:
         kept = reduced(entry, self._detail)
-        if kept is not None:
-            self._writer.put(self._stamped(kept))
+        if kept is None and self._watch is None:
+            return
+        event = self._stamped(entry)
+        if self._watch is not None:
+            self._watch(event)
+        if kept is None:
+            return
+        self._seq += 1
+        if self._writer is not None:
+            self._writer.put(event if kept is entry else msgspec.structs.replace(event, payload=kept.payload))
 
     def recall(self, call: str) -> Generated | Scored | CallFailed | None:
         outcome = self._outcomes.get(call)
@@ -103,7 +116,7 @@ class Recorder:
             self._spent[problem.start.id] = self.earlier.mono - problem.start.mono
 
     def _stamped(self, entry: Entry) -> Event:
-        event = Event(
+        return Event(
             v=SCHEMA,
             run=self.earlier.run,
             seq=self._seq,
@@ -118,8 +131,6 @@ class Recorder:
             step=entry.step,
             payload=entry.payload,
         )
-        self._seq += 1
-        return event
 
 
 def _as_read(payload: AnyPayload) -> AnyPayload:

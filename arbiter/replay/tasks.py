@@ -37,7 +37,7 @@ def task_of(problem: ProblemHistory, policy: Policy | None = None) -> Task:
     given = problem.task
     return Task(
         id=problem.key[0],
-        transcript=Transcript(given.question, given.steps),
+        transcript=Transcript(given.question, given.steps, given.turns),
         policy=policy or _policy(problem),
         limits=given.limits,
         sampling=given.sampling,
@@ -45,6 +45,9 @@ def task_of(problem: ProblemHistory, policy: Policy | None = None) -> Task:
         seed=given.seed,
         audit=given.audit,
         sample=problem.key[1],
+        stop=given.stop,
+        noise=given.noise,
+        tags=given.tags,
     )
 
 

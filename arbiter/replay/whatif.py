@@ -109,7 +109,6 @@ class _Results:
 
     def __init__(self, run: Run, problems: dict[Key, ProblemHistory]) -> None:
         self._grades = run.grades()
-        self._separators = {key: problem.task.separator for key, problem in problems.items()}
         self._recorded = {key: solution for key, problem in problems.items() if (solution := problem.solution())}
 
     def recorded(self) -> list[Result]:
@@ -120,11 +119,11 @@ class _Results:
         grader, grades = Grader(), dict[Key, Grade]()
 
         async def grade(key: Key, solution: Solution) -> None:
-            separator, graded = self._separators[key], self._grades.get(key)
-            if graded is None or solution.text(separator) == self._recorded[key].text(separator):
+            graded = self._grades.get(key)
+            if graded is None or solution.text == self._recorded[key].text:
                 grades[key] = self._recorded_grade(key)
             else:
-                grades[key] = await grader.grade_solution(solution, separator, _reference(graded))
+                grades[key] = await grader.grade_solution(solution, _reference(graded))
 
         async with anyio.create_task_group() as grading:
             for key, solution in solutions.items():

@@ -55,7 +55,7 @@ def answers_of(problem: ProblemHistory) -> Iterator[Answered]:
         message = problem.messages.get((call.asked and call.asked.cause) or "")
         if message is None or message.step is None:
             continue
-        before = Transcript(problem.task.question, (*problem.task.steps, *steps[: message.step]))
+        before = Transcript(problem.task.question, (*problem.task.steps, *steps[: message.step]), problem.task.turns)
         match call.outcome:
             case events.Generated() as made:
                 answer = msgspec.structs.replace(as_generation(made), seconds=made.seconds)

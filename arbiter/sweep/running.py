@@ -146,8 +146,7 @@ class _Together:
                         yield place, make_task(point.config, problem, sample)
 
     async def _finish(self, place: int, solution: Solution) -> None:
-        separator, reference = self._job.config.separator, self._references[solution.problem]
-        grade = await self._grader.grade_solution(solution, separator, reference)
+        grade = await self._grader.grade_solution(solution, self._references[solution.problem])
         try:
             result = await self._folders[place].add(solution, grade)
         except RunError as error:  # what cannot be stored need not be solved

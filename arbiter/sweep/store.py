@@ -45,7 +45,8 @@ def key_of(request: Request, annotated: Collection[str]) -> bytes:
 
 
 def _as_seen(transcript: Transcript, annotated: bool) -> tuple[object, ...]:
-    return transcript.question, *(step if annotated else step.text for step in transcript.steps)
+    steps = (step if annotated else step.text for step in transcript.steps)
+    return transcript.turns, transcript.question, *steps
 
 
 class AnswerStore:

@@ -57,8 +57,8 @@ async def test_asyncio_and_trio_give_the_same_transcripts(
     async with open_ring(at_once(cast, three_steps), mailbox=1) as ring:
         await solve_all(ring, tasks, 4, done)
     on_trio = await asyncio.to_thread(solved, at_once(cast, three_steps), tasks)
-    assert {solution.problem: solution.text("|") for solution in ended} == {
-        solution.problem: solution.text("|") for solution in on_trio
+    assert {solution.problem: solution.text for solution in ended} == {
+        solution.problem: solution.text for solution in on_trio
     }
 
 

@@ -36,7 +36,7 @@ def test_an_audit_never_changes_a_transcript(policy: Policy, solved: Solved, a_t
     for audit in (0.0, 0.5, 1.0):
         tasks = [a_task(str(n), policy=policy, audit=audit) for n in range(20)]
         solutions = solved(cast(prm=ScriptedScorer(rewards, seconds=1)), tasks)
-        texts.append({solution.problem: solution.text("|") for solution in solutions})
+        texts.append({solution.problem: solution.text for solution in solutions})
     assert texts[0] == texts[1] == texts[2]
 
 

@@ -95,7 +95,7 @@ def test_a_rejected_draft_never_reaches_the_transcript(
 
     prm = ScriptedScorer(second_is_weak)
     (solution,) = solved(cast(ScriptedGenerator(reading), prm=prm), [a_task(policy=RewardThreshold(0.5))])
-    assert solution.text("|") == "draft step 0|target step 1|draft step 2"
+    assert solution.text == "draft step 0\n\ntarget step 1\n\ndraft step 2"
     assert "draft step 1" not in contexts
 
 

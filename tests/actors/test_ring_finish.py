@@ -33,7 +33,7 @@ def breaks_at(step: int, problem: str = "p") -> Callable[[GenerationRequest], st
 
 def test_an_answer_that_ends_is_answered(solved: Solved, a_task: Tasks, cast: Cast) -> None:
     (solution,) = solved(cast(), [a_task()])
-    assert (solution.finish, solution.text("|")) == ("answered", "draft step 0|draft step 1|draft step 2")
+    assert (solution.finish, solution.text) == ("answered", "draft step 0\n\ndraft step 1\n\ndraft step 2")
 
 
 def test_a_draft_that_ends_but_is_not_kept_ends_nothing(solved: Solved, a_task: Tasks, cast: Cast) -> None:
@@ -72,7 +72,7 @@ def test_tokens_of_rejected_drafts_leave_the_problems_limit_alone(solved: Solved
 def test_a_step_kept_again_and_again_ends_at_loop(solved: Solved, a_task: Tasks, cast: Cast) -> None:
     draft = ScriptedGenerator(lambda request: "first" if request.step == 0 else "again")
     (solution,) = solved(cast(draft), [a_task(limits=Limits(repeats=3))])
-    assert (solution.finish, solution.text(" ")) == ("loop", "first again again again")
+    assert (solution.finish, solution.text) == ("loop", "first\n\nagain\n\nagain\n\nagain")
 
 
 def test_empty_steps_kept_again_and_again_end_at_empty_steps(solved: Solved, a_task: Tasks, cast: Cast) -> None:

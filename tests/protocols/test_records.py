@@ -149,7 +149,7 @@ def test_a_solutions_text_joins_the_kept_steps() -> None:
         StepRecord(candidates=(candidate("draft", "two"),), chosen=0),
     )
     solution = Solution("p", "question", steps, "answered", 1.0, {})
-    assert solution.text("\n\n") == "one\n\ntwo"
+    assert solution.text == "one\n\ntwo"
 
 
 def test_a_problem_has_no_deadline_unless_it_is_given_one() -> None:

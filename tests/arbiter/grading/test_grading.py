@@ -81,7 +81,7 @@ async def test_without_a_reference_an_answer_is_ungraded_with_the_reason(text: s
 @pytest.mark.asyncio
 async def test_a_solution_that_failed_is_ungraded_with_its_error() -> None:
     solution = Solution("p", "q", (), "failed", 1.0, {}, error="the draft fell over")
-    grade = await Grader().grade_solution(solution, "\n\n", "3")
+    grade = await Grader().grade_solution(solution, "3")
     assert grade == Grade(right=None, reason="the draft fell over")
 
 

@@ -87,7 +87,7 @@ async def test_a_problem_over_four_models_has_the_transcript_and_the_counts_of_t
     server.replies(world())
     solution = (await solved(a_config(audit=1.0), "1+1?"))["1+1?"]
     assert (solution.finish, solution.error) == ("answered", None)
-    assert solution.text("|") == "draft 0|target 1|draft 2"
+    assert solution.text == "draft 0\n\ntarget 1\n\ndraft 2"
     assert [step.verdict for step in solution.steps] == ["keep_draft", "escalate", "keep_draft"]
     audit = solution.steps[1].audit
     assert audit is not None
@@ -124,7 +124,7 @@ async def test_a_transcript_is_the_same_whatever_engine_serves_the_models(
 ) -> None:
     server.replies(world(kind))
     solution = (await solved(a_config(), "1+1?"))["1+1?"]
-    assert (solution.finish, solution.text("|")) == ("answered", "draft 0|target 1|draft 2")
+    assert (solution.finish, solution.text) == ("answered", "draft 0\n\ntarget 1\n\ndraft 2")
 
 
 @pytest.mark.asyncio
