@@ -7,10 +7,12 @@
 ├── ``ReportError``       a report cannot be written
 ├── ``BackendError``      a model could not be loaded, reached or understood
 │   ├── ``ContextTooLongError``  the prompt leaves no room in the model's context
+│   ├── ``ConversationError``    the model's chat template refuses the conversation
 │   └── ``RecordedError``        a request failed when it was recorded, and so it does again
 ├── ``LeftError``         a problem that is replayed has left its recording, and goes no further
 ├── ``ProblemError``      one problem could not be solved; the others go on
-└── ``ClosedError``       the ring was closed while the problem was in it
+├── ``ClosedError``       the ring was closed while the problem was in it
+└── ``RequestError``      a request to the endpoint is refused
 """
 
 
@@ -42,6 +44,10 @@ class ContextTooLongError(BackendError):
     """The prompt leaves no room in the model's context."""
 
 
+class ConversationError(BackendError):
+    """The model's chat template refuses the conversation: say, its roles must alternate."""
+
+
 class RecordedError(BackendError):
     """A request failed when it was recorded; its text is what was told of it then."""
 
@@ -56,3 +62,24 @@ class ProblemError(ArbiterError):
 
 class ClosedError(ArbiterError):
     """The ring was closed while the problem was still in it. Not a fault of the problem or of a model."""
+
+
+class RequestError(ArbiterError):
+    """A request to the endpoint is refused. ``status`` is the one of HTTP; ``code`` and ``param`` are as OpenAI has
+    them; ``retry_after`` is in seconds, where trying again helps.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.param = param
+        self.retry_after = retry_after

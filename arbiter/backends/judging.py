@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from arbiter.backends.conversations import as_text
 from arbiter.backends.prompts import CHAT, chat_turn
 from protocols.errors import BackendError, ConfigError
 from protocols.records import Transcript
@@ -47,9 +48,11 @@ class JudgePrompt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
 
     def render(self, transcript: Transcript, candidate: str, separator: str) -> str:
-        """What the judge reads. No step before the candidate is an empty text."""
+        """What the judge reads. No step before the candidate is an empty text; turns of a conversation stand before
+        the question, a blank line between them.
+        """
         steps = separator.join(step.text for step in transcript.steps)
-        filled = {"question": transcript.question, "steps": steps, "step": candidate}
+        filled = {"question": as_text(transcript), "steps": steps, "step": candidate}
         return _PLACEHOLDER.sub(lambda found: filled[found[1]], self.text)
 
 

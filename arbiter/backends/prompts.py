@@ -1,13 +1,26 @@
 """How a context is written for a model: the question in the model's own template, then the steps.
 
-No template begins with a beginning-of-text token: servers and tokenizers put it there themselves.
+A question that ends a conversation is written with the turns before it (``conversations.py``). No template begins
+with a beginning-of-text token: servers and tokenizers put it there themselves.
 """
+
+from typing import Any
 
 import msgspec
 
+from arbiter.backends.conversations import (
+    CHATML,
+    LLAMA_3,
+    Conversation,
+    MarkedConversation,
+    Markup,
+    TokenizerConversation,
+    as_text,
+    chat_text,
+)
 from arbiter.backends.tokenizers import read_tokenizer
 from protocols.errors import ConfigError
-from protocols.records import Role, Step, Transcript
+from protocols.records import Role, Step, Transcript, Turn
 
 QUESTION = "{question}"
 CHAT = "chat"
@@ -53,6 +66,16 @@ TEMPLATES = {
 without thinking (an empty thought has been written) and with it; and the bare question on a line, as value-head PRMs
 are trained to read it (Skywork-o1-Open-PRM)."""
 
+FAMILIES: dict[str, Markup] = {
+    "qwen2.5-math": CHATML,
+    "llama-3": LLAMA_3,
+    "qwen3": CHATML,
+    "qwen3-thinking": CHATML,
+}
+"""By a template's name, the markup of its family, in which it writes the turns of a conversation; without a family they
+stand as text before the question."""
+
+_INSTEAD = f"name a template: {', '.join(TEMPLATES)}"
 _MODEL_NUMBER: dict[Role, int] = {"draft": 0, "target": 1}
 
 
@@ -60,11 +83,13 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``before_steps`` holds ``{question}`` once; every step follows with the separator behind it.
 
     With ``annotate``, each step is prefixed by the model that wrote it (``Model 0: `` the draft,
-    ``Model 1: `` the target), as the router is trained to read them.
+    ``Model 1: `` the target), as the router is trained to read them. ``conversation`` writes the question where turns
+    are before it; without one they stand as text in the question's place, a blank line between them.
     """
 
     before_steps: str
     annotate: bool = False
+    conversation: Conversation | None = None
 
     def __post_init__(self) -> None:
         if self.before_steps.count(QUESTION) != 1:
@@ -75,13 +100,22 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
 
     def render(self, transcript: Transcript, separator: str) -> str:
-        """The text of the context. It ends with a separator, or with the template where there is no step yet."""
+        """The text of the context. It ends with a separator, or with the template where there is no step yet.
+
+        Raises ``BackendError`` if the model's own chat template refuses the conversation.
+        """
         steps = (self._written(step) + separator for step in transcript.steps)
-        return self.before_steps.replace(QUESTION, transcript.question) + "".join(steps)
+        return self._head(transcript) + "".join(steps)
 
     def render_candidate(self, transcript: Transcript, candidate: str, author: Role, separator: str) -> str:
-        """The text that a scorer reads: the context and the candidate, closed by its separator."""
+        """What a scorer reads: the context and the candidate, closed by its separator. Raises as ``render``."""
         return self.render(transcript.extended(Step(text=candidate, author=author)), separator)
+
+    def _head(self, transcript: Transcript) -> str:
+        if transcript.turns and self.conversation is not None:
+            return self.conversation.head(transcript.turns, transcript.question)
+        before, _, behind = self.before_steps.partition(QUESTION)
+        return f"{before}{as_text(transcript)}{behind}"
 
     def _written(self, step: Step) -> str:
         return f"Model {_MODEL_NUMBER[step.author]}: {step.text}" if self.annotate else step.text
@@ -93,8 +127,14 @@ def prompt_template(prompt: str, annotate: bool, tokenizer: str) -> PromptTempla
     ``chat`` reads the chat template of ``tokenizer`` (a folder or a hub name; needs transformers). Raises
     ``ConfigError`` if it is neither, or ``tokenizer`` has no template.
     """
-    text = chat_turn(tokenizer, f"{QUESTION}\n\n{_BOXED}") if prompt == CHAT else TEMPLATES.get(prompt, prompt)
-    return PromptTemplate(text, annotate)
+    if prompt == CHAT:
+        reader = _reader(tokenizer)
+        text = _user_turn(tokenizer, reader, f"{QUESTION}\n\n{_BOXED}")
+        return PromptTemplate(text, annotate, TokenizerConversation(tokenizer, reader, _BOXED))
+    text = TEMPLATES.get(prompt, prompt)
+    before, _, behind = text.partition(QUESTION)
+    family = FAMILIES.get(prompt)
+    return PromptTemplate(text, annotate, MarkedConversation(before, behind, family) if family else None)
 
 
 def chat_turn(name: str, asked: str) -> str:
@@ -102,14 +142,18 @@ def chat_turn(name: str, asked: str) -> str:
 
     Raises ``ConfigError`` if the tokenizer cannot be read, or has no chat template.
     """
-    instead = f"name a template: {', '.join(TEMPLATES)}"
-    tokenizer = read_tokenizer(name, f'prompt = "{CHAT}"', instead)
-    turn = [{"role": "user", "content": asked}]
+    return _user_turn(name, _reader(name), asked)
+
+
+def _reader(name: str) -> Any:  # noqa: ANN401
+    return read_tokenizer(name, f'prompt = "{CHAT}"', _INSTEAD)
+
+
+def _user_turn(name: str, reader: Any, asked: str) -> str:  # noqa: ANN401
     try:
-        text: str = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+        return chat_text(reader, (Turn("user", asked),))
     except Exception as error:  # whatever a template makes of it
         raise ConfigError(
             f'prompt = "{CHAT}": cannot read a chat template from the tokenizer {name!r}: '
-            f"{str(error).strip().partition(chr(10))[0]}. Set tokenizer to a folder or a hub name, or {instead}"
+            f"{str(error).strip().partition(chr(10))[0]}. Set tokenizer to a folder or a hub name, or {_INSTEAD}"
         ) from error
-    return text.removeprefix(tokenizer.bos_token or "")

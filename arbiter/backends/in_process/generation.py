@@ -27,7 +27,7 @@ from arbiter.backends.confidence import confidence_at, mean_confidence
 from arbiter.backends.in_process.loading import Loaded
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.step_tokens import StepTokens, agreed_tokens, agreement, proposed_tokens
-from protocols.errors import ContextTooLongError
+from protocols.errors import BackendError, ContextTooLongError
 from protocols.ports import Generation, GenerationRequest
 from protocols.records import Usage
 
@@ -73,11 +73,17 @@ class InProcessGenerator:
             taken = [[token] for token in _pick(decoding.logits[:, -1], rows)]
 
     def _rows(self, jobs: Sequence[GenerationJob], deliver: Deliver[GenerationRequest, Generation]) -> list["_Row"]:
-        """A row for each job whose prompt leaves room in the context; the others are answered with the error."""
+        """A row for each job whose prompt can be written and leaves room in the context; the others are answered with
+        the error.
+        """
         rows: list[_Row] = []
         most = _LARGEST_CHECK // (len(jobs) * self._loaded.model.config.get_text_config().vocab_size)
         for job in jobs:
-            text = self._template.render(job.ask.transcript, job.ask.separator)
+            try:
+                text = self._template.render(job.ask.transcript, job.ask.separator)
+            except BackendError as error:  # its own conversation is refused, and no other's
+                deliver([(job, error)])
+                continue
             prompt: list[int] = self._loaded.tokenizer(text)["input_ids"]
             room = self._loaded.context - len(prompt)
             if room < 1:

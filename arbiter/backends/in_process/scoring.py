@@ -46,7 +46,11 @@ class InProcessScorer:
         texts: list[list[int]] = []
         for job in jobs:
             ask = job.ask
-            text = self._template.render_candidate(ask.transcript, ask.candidate, ask.author, ask.separator)
+            try:
+                text = self._template.render_candidate(ask.transcript, ask.candidate, ask.author, ask.separator)
+            except BackendError as error:  # its own conversation is refused, and no other's
+                deliver([(job, error)])
+                continue
             ids: list[int] = self._loaded.tokenizer(text)["input_ids"]
             if len(ids) > self._loaded.context:
                 deliver([(job, too_long(self._loaded, len(ids)))])
