@@ -1,1 +1,1 @@
-"""A run's log in the formats of other tools: a Perfetto trace, a page for the browser, OpenTelemetry spans."""
+"""A run's log in the formats of other tools: a trace, a page for the browser, spans, a log of Inspect."""

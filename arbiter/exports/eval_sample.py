@@ -1,0 +1,171 @@
+"""A problem as a sample of a log of inspect_ai."""
+
+import msgspec
+
+from arbiter.exports.eval_transcript import Transcript
+from arbiter.exports.eval_usage import Json, Models, identifier, known, moment, usage_of, usages
+from arbiter.grading.answers import Reference
+from arbiter.log.history import ProblemHistory
+from arbiter.log.times import step_times
+from protocols.events import Graded
+from protocols.records import FinishReason, StepRecord, Usage
+
+SCORER = "arbiter"
+"""The name of the score that is the grade."""
+
+_LIMITS = {"step_limit": "token", "max_tokens": "token", "max_steps": "turn", "deadline": "time"}
+
+
+def sample(history: ProblemHistory, grade: Graded | None, models: Models, run: str) -> Json:
+    """The sample of a problem, or of one decoding of it, with all that the log of ``run`` tells of it."""
+    end, records, name = history.end, history.steps(), identifier(run, *history.key)
+    given = _given(history, name)
+    written = [_message(name, models, number, record) for number, record in enumerate(records)]
+    question = history.task.question if len(given) == 1 else given
+    target, score, limit = _reference(grade), _score(grade), _limit(history)
+    error = end and end.error and {"message": end.error, "traceback": end.error, "traceback_ansi": end.error}
+    shown = known(question=question, target=target, score=score, limit=limit, error=error or None)
+    seconds = end and end.seconds
+    return known(
+        id=history.key[0].replace("\0", "␀"),  # it names a member of an archive, and such a name ends at a zero
+        epoch=history.key[1] + 1,
+        uuid=name,
+        input=question,
+        target=target,
+        messages=[
+            *given,
+            *({**one, "metadata": _told(number, records[number])} for number, one in enumerate(written)),
+        ],
+        output=_output(history, records, models, name),
+        scores=score and {SCORER: score},
+        metadata=_metadata(history, records),
+        events=Transcript(history, models, name, len(given)).events(shown),
+        events_data={"messages": [*given, *written], "calls": []},
+        model_usage=usages(models.usage(history)),
+        role_usage=usages({role: tally.usage for role, tally in history.tallies().items()}),
+        started_at=moment(history.start.wall),
+        completed_at=history.ended and moment(history.ended.wall),
+        total_time=seconds,
+        working_time=_worked(history, len(records)),
+        error=error or None,
+        limit=limit,
+        turn_count=len(records),
+    )
+
+
+def _given(history: ProblemHistory, name: str) -> list[Json]:
+    """What the models had before the first step: earlier turns, the question, and steps that were given with it."""
+    said = [(turn.speaker, turn.text) for turn in history.task.turns]
+    said += [("user", history.task.question), *(("assistant", step.text) for step in history.task.steps)]
+    return [
+        {"id": identifier(name, "given", number), "role": role, "content": text, "source": "input"}
+        for number, (role, text) in enumerate(said)
+    ]
+
+
+def _message(name: str, models: Models, number: int, record: StepRecord) -> Json:
+    kept = record.kept
+    return {
+        "id": identifier(name, "step", number),
+        "role": "assistant",
+        "content": kept.text,
+        "source": "generate",
+        "model": models.name(kept.author, kept.target),
+    }
+
+
+def _told(number: int, record: StepRecord) -> Json:
+    """Who wrote a step, and by which score it was kept or the draft's was not."""
+    kept, draft = record.kept, record.draft
+    return known(
+        step=number + 1,
+        author=kept.author,
+        target=kept.target or None,
+        verdict=record.verdict,
+        score=kept.score,
+        draft_score=draft.score if draft is not None and draft is not kept else None,
+    )
+
+
+def _step(number: int, record: StepRecord) -> Json:
+    kept = record.kept
+    return {
+        **_told(number, record),
+        **known(confidence=kept.confidence, tokens=kept.usage.completion_tokens, ending=kept.ending),
+    }
+
+
+def _output(history: ProblemHistory, records: list[StepRecord], models: Models, name: str) -> Json:
+    end, solution, tallies = history.end, history.solution(), history.tallies()
+    so_far = history.task.separator.join(record.kept.text for record in records)
+    text = so_far if solution is None else solution.text
+    message = {"id": identifier(name, "answer"), "role": "assistant", "content": text, "source": "generate"}
+    usage = sum((tally.usage for role, tally in tallies.items() if role in ("draft", "target")), Usage())
+    return known(
+        model=models.run_name,
+        choices=[
+            {"message": {**message, "model": models.run_name}, "stop_reason": _stop_reason(end and end.finish)},
+        ],
+        usage=usage_of(usage),
+        time=end and end.seconds,
+        error=end and end.error,
+    )
+
+
+def _stop_reason(finish: FinishReason | None) -> str:
+    match finish:
+        case None | "failed":
+            return "unknown"
+        case "answered" | "stop":
+            return "stop"
+        case _:  # cut by a limit; the sample tells by which
+            return "max_tokens"
+
+
+def _limit(history: ProblemHistory) -> Json | None:
+    """The limit that cut the problem; what inspect_ai has no word for is told as ``custom``."""
+    limits, finish = history.task.limits, history.end and history.end.finish
+    values = {
+        "step_limit": limits.step_tokens,
+        "max_tokens": limits.max_tokens,
+        "max_steps": limits.max_steps,
+        "deadline": limits.deadline,
+        "loop": limits.repeats,
+        "empty_steps": limits.repeats,
+    }
+    if finish is None or values.get(finish) is None:
+        return None
+    return {"type": _LIMITS.get(finish, "custom"), "limit": values[finish], "reason": finish}
+
+
+def _score(grade: Graded | None) -> Json | None:
+    if grade is None or grade.right is None:
+        return None
+    return known(value="C" if grade.right else "I", answer=grade.answer, explanation=grade.reason)
+
+
+def _reference(grade: Graded | None) -> str:
+    match None if grade is None else grade.reference:
+        case dict() as reference:
+            return str(msgspec.convert(reference, Reference))
+        case reference:
+            return reference or ""
+
+
+def _metadata(history: ProblemHistory, records: list[StepRecord]) -> Json:
+    drafted = sum(record.kept.author == "draft" for record in records)
+    return known(
+        finish="unfinished" if history.end is None else history.end.finish,
+        acceptance=drafted / len(records) if records else None,
+        steps=[_step(number, record) for number, record in enumerate(records)],
+        tags=history.task.tags or None,
+    )
+
+
+def _worked(history: ProblemHistory, steps: int) -> float | None:
+    """The seconds in which it did not wait for room at a model; None where the log does not tell."""
+    times = [step_times(history, number) for number in range(steps)]
+    if history.end is None or None in times:
+        return None
+    waited = sum(one.queue for one in times if one is not None)
+    return max(0.0, round(history.end.seconds - waited, 6))

@@ -1,0 +1,169 @@
+"""A problem's events as inspect_ai's viewer shows them: a span a step, with its requests and what was decided."""
+
+from collections.abc import Iterator
+
+from arbiter.exports.eval_usage import Json, Models, identifier, known, moment, usage_of
+from arbiter.log.history import CallHistory, ProblemHistory
+from protocols import events
+from protocols.events import Event
+from protocols.records import Role
+
+_STOP_REASONS = {"separator": "stop", "end": "stop", "limit": "max_tokens"}
+
+
+class Transcript:
+    """The events of a problem.
+
+    ``name`` is the sample's identifier, from which those of the events are computed; ``given`` the number of messages
+    before the first step, to which requests point.
+    """
+
+    def __init__(self, history: ProblemHistory, models: Models, name: str, given: int) -> None:
+        self._history, self._models, self._name, self._given = history, models, name, given
+        self._records = history.steps()
+        used = ((event.payload, event.step) for event in history.reused.values())
+        self._used_ahead = {one.call: (step, one.stale) for one, step in used if isinstance(one, events.Predrafted)}
+
+    def events(self, shown: Json) -> list[Json]:
+        """All of them; ``shown`` is what the sample itself shows: its question and target, score, limit and error."""
+        return list(self._events(shown))
+
+    def _events(self, shown: Json) -> Iterator[Json]:
+        start, last = self._history.start, self._history.ended or _last(self._history)
+        asked = {"id": self._history.key[0], "input": shown["question"], "target": shown["target"]}
+        yield self._event("sample_init", start, "init", sample=asked, state={})
+        steps: dict[int, list[CallHistory]] = {}
+        for call in self._history.calls.values():
+            steps.setdefault(self._place(call), []).append(call)
+        for number in sorted(steps):
+            yield from self._step(number, steps[number])
+        if "error" in shown:
+            yield self._event("error", last, "error", error=shown["error"])
+        if limit := shown.get("limit"):
+            yield self._event(
+                "sample_limit", last, "limit", type=limit["type"], limit=limit["limit"], message=limit["reason"]
+            )
+        if "score" in shown:
+            yield self._event("score", last, "score", score=shown["score"], target=shown["target"], scorer="arbiter")
+
+    def _step(self, number: int, calls: list[CallHistory]) -> Iterator[Json]:
+        record = self._records[number] if number < len(self._records) else None
+        author = record and (record.kept.target or record.kept.author)
+        name = f"step {number + 1}: {author}" if author else f"step {number + 1}"
+        span = identifier(self._name, number)
+        yield {**self._event("span_begin", _first(calls[0]), f"{number}/begin", id=span, name=name), "span_id": span}
+        for call in calls:
+            yield {**self._call(call, number), "span_id": span}
+        last = max((call.ended or _first(call) for call in calls), key=lambda event: event.seq)
+        if record is not None:
+            told = known(kept=author, verdict=record.verdict, threshold=self._threshold(number))
+            yield {**self._event("info", last, f"{number}/kept", source="arbiter", data=told), "span_id": span}
+        yield {**self._event("span_end", last, f"{number}/end", id=span), "span_id": span}
+
+    def _place(self, call: CallHistory) -> int:
+        """The step that a request is shown at: a draft that was written ahead is at the one that used it."""
+        step, _ = self._used_ahead.get(call.id, (_first(call).step, False))
+        return step or 0
+
+    def _threshold(self, number: int) -> float | None:
+        """Where it stood at the step: as the policy has it, unless a budget moved it."""
+        for place, moved in self._history.thresholds().items():
+            if place.endswith(f"/{number}"):
+                return moved
+        return self._history.task.policy.get("threshold")
+
+    def _call(self, call: CallHistory, number: int) -> Json:
+        match call.outcome:
+            case events.Scored(value=value):
+                score = {"value": value, "explanation": f"the {call.model}'s, of the {_scored(call)}'s step"}
+                return self._told(call, "score", score=score, scorer=call.model, intermediate=True)
+            case _ if call.model in ("draft", "target"):
+                return self._generation(call, number)
+            case outcome:
+                data = known(outcome=_ended(outcome), error=getattr(outcome, "error", None))
+                return self._told(call, "info", source=call.model, data=data)
+
+    def _generation(self, call: CallHistory, number: int) -> Json:
+        outcome, model, ahead = call.outcome, self._models.called(self._history, call), self._ahead(call)
+        answer, sampling = isinstance(outcome, events.Generated), self._history.task.sampling
+        asked = self._history.messages.get(call.id.rsplit("/", 2)[0])
+        output: Json = {"model": model}
+        if isinstance(outcome, events.Generated):
+            message = {
+                "id": identifier(self._name, call.id),
+                "role": "assistant",
+                "content": outcome.text,
+                "source": "generate",
+            }
+            choice = {"message": {**message, "model": model}, "stop_reason": _STOP_REASONS[outcome.ending]}
+            output |= {"choices": [choice], "usage": usage_of(outcome.cost), "time": outcome.seconds}
+        return self._told(
+            call,
+            "model",
+            model=model,
+            role=call.model,
+            input=[],
+            input_refs=[(0, self._given + number)] if ahead in (None, "used") else None,  # else it read other steps
+            tools=[],
+            tool_choice="none",
+            config=known(
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                max_tokens=getattr(asked and asked.payload, "max_tokens", None),
+            ),
+            output=output,
+            metadata=ahead and {"drafted_ahead": ahead},
+            retries=len(call.retries) or None,
+            error=getattr(outcome, "error", None) or (None if answer else _ended(outcome)),
+            completed=call.ended and moment(call.ended.wall),
+            working_time=outcome and outcome.seconds,
+        )
+
+    def _ahead(self, call: CallHistory) -> str | None:
+        """What became of a draft that was written ahead: a stale one was offered after other steps than it had read."""
+        if not call.is_ahead:
+            return None
+        _, stale = self._used_ahead.get(call.id, (None, None))
+        return "unused" if stale is None else "stale" if stale else "used"
+
+    def _told(self, call: CallHistory, kind: str, **fields: object) -> Json:
+        first = _first(call)
+        begun = 0.0 if call.asked is not None or call.outcome is None else call.outcome.seconds
+        return self._event(kind, first, call.id, begun, **fields)
+
+    def _event(self, kind: str, event: Event, place: str, before: float = 0.0, **fields: object) -> Json:
+        """An event that happened ``before`` seconds before one of the log; ``place`` tells it from others there."""
+        return known(
+            event=kind,
+            uuid=identifier(self._name, place, event.seq),
+            timestamp=moment(event.wall - before),
+            working_start=max(0.0, round(event.mono - before - self._history.start.mono, 6)),
+            **fields,
+        )
+
+
+def _scored(call: CallHistory) -> Role:
+    """Whose step it scored; an audit's first request is for the draft's, its second for the target's."""
+    is_second = call.model == "audit" and call.id.endswith("/1")
+    return "target" if is_second or "/step_regenerated/" in call.id else "draft"
+
+
+def _ended(outcome: events.Outcome | None) -> str:
+    match outcome:
+        case None:
+            return "not answered where the log ends"
+        case events.CallCancelled():
+            return "cancelled: nobody needed the answer any more"
+        case _:
+            return "failed"
+
+
+def _first(call: CallHistory) -> Event:
+    first = call.asked or call.ended or next(iter(call.retries), None)
+    assert first is not None  # noqa: S101 - a call is made of its first event
+    return first
+
+
+def _last(history: ProblemHistory) -> Event:
+    ends = (call.ended or _first(call) for call in history.calls.values())
+    return max([*history.messages.values(), *ends], key=lambda event: event.seq)
