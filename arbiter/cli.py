@@ -21,6 +21,7 @@ from arbiter.commands import (
     replay,
     report,
     reproduce,
+    serve,
     show,
     simulate,
     solve,

@@ -284,9 +284,15 @@ class Solution(Record, frozen=True):
 
     @property
     def text(self) -> str:
-        """The whole answer: the kept steps with the separator between them, up to the first stop text."""
-        whole = self.separator.join(step.kept.text for step in self.steps)
-        return whole[: min((at for at in map(whole.find, self.stop) if at >= 0), default=None)]
+        """The whole answer: the kept steps with the separator between them, up to the stop text that is whole first.
+
+        A step that ended at the separator has written it, so that a stop text may end in the last one, too.
+        """
+        joined = self.separator.join(step.kept.text for step in self.steps)
+        behind = self.separator if self.steps and self.steps[-1].kept.ending == "separator" else ""
+        written = joined + behind
+        stops = [(at + len(stop), at) for stop in self.stop if (at := written.find(stop)) >= 0]
+        return written[: min(stops)[1]] if stops else joined
 
     @property
     def usage(self) -> Usage:

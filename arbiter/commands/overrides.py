@@ -46,16 +46,8 @@ class PolicyOverrides:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Overrides(PolicyOverrides):
-    """Options for many problems."""
-
-    data: str | None = None
-    """`pocket`, `pocket:SEED`, `math500`, `olympiadbench`, a data set of the Hugging Face hub (`OWNER/NAME`,
-    `OWNER/NAME:SPLIT` or `OWNER/NAME:SUBSET:SPLIT`), or a JSONL file; the field names of the usual releases are known,
-    others are named in the configuration (`[data] fields`)."""
-
-    limit: int | None = None
-    """Take only the first problems."""
+class RingOverrides(PolicyOverrides):
+    """Options for a ring."""
 
     concurrency: int | None = None
     """How many problems are in the ring at once; each sample of a problem counts as one."""
@@ -76,6 +68,29 @@ class Overrides(PolicyOverrides):
     """Have fewer requests at a server than `in_flight` while it cannot bear as many (the default); `--no-adaptive`
     pins their number."""
 
+    def changes(self) -> dict[str, Any]:
+        return super().changes() | given(
+            adaptive=self.adaptive,
+            lookahead=self.lookahead,
+            verify=self.verify,
+            salvage=self.salvage,
+            limits=given(problems=self.concurrency),
+        )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Overrides(RingOverrides):
+    """Options for many problems."""
+
+    data: str | None = None
+    """`pocket`, `pocket:SEED`, `math500`, `olympiadbench`, a data set of the Hugging Face hub (`OWNER/NAME`,
+    `OWNER/NAME:SPLIT` or `OWNER/NAME:SUBSET:SPLIT`), or a JSONL file; the field names of the usual releases are known,
+    others are named in the configuration (`[data] fields`)."""
+
+    limit: int | None = None
+    """Take only the first problems."""
+
     samples: int | None = None
     """Decode each problem so many times, and report mean accuracy, pass@k and the majority's answer; needs a
     temperature above 0."""
@@ -89,17 +104,10 @@ class Overrides(PolicyOverrides):
     apart."""
 
     def changes(self) -> dict[str, Any]:
-        return given(
-            run_type=self.run_type,
-            adaptive=self.adaptive,
+        return super().changes() | given(
             audit=self.audit,
             budget=self.budget,
-            lookahead=self.lookahead,
-            verify=self.verify,
-            salvage=self.salvage,
-            seed=self.seed,
             data=given(source=self.data, limit=self.limit),
-            limits=given(problems=self.concurrency),
             sampling=given(samples=self.samples, temperature=self.temperature),
         )
 

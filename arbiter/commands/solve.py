@@ -6,14 +6,12 @@ import anyio
 import msgspec
 from rich.markup import escape
 
-from arbiter.backends.opening import open_models
-from arbiter.bench import make_task
 from arbiter.commands.overrides import PolicyOverrides
 from arbiter.commands.shell import FAILED, app, guarded, stderr, stdout
 from arbiter.config import Config, load_config
 from arbiter.data import Problem
 from arbiter.grading import extract_answer
-from arbiter.ring import open_ring
+from arbiter.library.solver import Arbiter
 from protocols.errors import DataError
 from protocols.records import Role, Solution, StepRecord
 
@@ -64,11 +62,8 @@ def solve_command(
 
 async def _solve(question: str, config: Config, as_json: bool) -> int:
     show = None if as_json else _show
-    async with (
-        open_models(config) as models,
-        open_ring(models, lookahead=config.depth, verify=config.verify, salvage=config.salvage) as ring,
-    ):
-        solution = await ring.solve(make_task(config, Problem("question", question)), show)
+    async with Arbiter(config, run_types=[config.run_type]) as arbiter:
+        solution = await arbiter.run(arbiter.task(Problem("question", question)), show)
     if as_json:
         sys.stdout.write(msgspec.json.encode(solution).decode() + "\n")
     else:

@@ -6,13 +6,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import anyio
 import sniffio
 from anyio.abc import TaskGroup
 
 from arbiter.backends.opening import open_tables
 from arbiter.cast import Cast
-from arbiter.config import Config, override
+from arbiter.config import Config
+from arbiter.library.asking import of_type
+from arbiter.library.door import Door
 from arbiter.library.streams import Soon
 from arbiter.log.identity import identity
 from arbiter.log.journal import open_journal
@@ -21,7 +22,7 @@ from arbiter.log.recorder import Recorder, Watch
 from arbiter.model_tables import AnyModelTable
 from arbiter.ring import Models, Ring
 from arbiter.run_tables import RunType
-from arbiter.runs import about_run, versions
+from arbiter.runs import about_run, record_end, versions
 from protocols.errors import ClosedError, ConfigError
 
 
@@ -31,7 +32,7 @@ class Opened:
     def __init__(self, models: Models, ring: Ring, tasks: TaskGroup, problems: int) -> None:
         self.models = models
         self.ring = ring
-        self.room = anyio.Semaphore(problems)
+        self.door = Door(problems)
         self.is_closed = False
         self.soon = _soon()
         self._tasks = tasks
@@ -61,8 +62,10 @@ async def open_given(
     Raises ``ConfigError`` and ``BackendError`` as ``open_models``.
     """
     there = {name for name, seat in (("draft", given.draft), ("target", given.target)) if seat}
-    there |= {*given.scorers, *(f"targets.{name}" for name in given.targets)}
-    named = config.models.configured() if run_types is None else _called(config, run_types, {*there, *cast.brings})
+    there |= {*given.scorers, *(f"targets.{name}" for name in given.targets), *cast.brings}
+    named = config.models.configured() if run_types is None else _called(config, run_types, there)
+    if cast.escalator:
+        there |= {name for name in named if name.startswith("targets.")}
     tables = {name: table for name, table in named.items() if name not in there}
     async with open_tables(tables, config.cpu_threads, config.adaptive) as opened:
         yield Models(
@@ -82,13 +85,14 @@ async def open_log(config: Config, out: Path | None, watch: Watch | None) -> Asy
         if out is not None:
             about_run(out, config)
         yield journal
+        await record_end(journal, interrupted=False)
 
 
 def _called(config: Config, run_types: Sequence[RunType], there: set[str]) -> dict[str, AnyModelTable]:
     """The tables that ``run_types`` call. Raises ``ConfigError`` if one is missing, and is not ``there`` otherwise."""
     called: dict[str, AnyModelTable] = {}
     for run_type in run_types:
-        for name, table in override(config, {"run_type": run_type}, "run_types").called_tables().items():
+        for name, table in of_type(config, run_type, "run_types").called_tables().items():
             if table is not None:
                 called[name] = table
             elif name not in there:

@@ -1,6 +1,6 @@
 """The Python API: one object that solves what it is asked, for any number of callers at once."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from functools import partial
 from pathlib import Path
@@ -16,12 +16,13 @@ from actors.supervision import services
 from arbiter.cast import Cast
 from arbiter.config import Config, load_config
 from arbiter.library.asking import Overrides, Question, Tasks
+from arbiter.library.mapping import solve_each, taking
 from arbiter.library.opening import Opened, open_given, open_log
 from arbiter.library.streams import Done, Solutions, Steps, Watch
 from arbiter.model_tables import ModelTables
 from arbiter.ring import Models, open_ring
 from arbiter.run_tables import RunType
-from protocols.errors import ClosedError, ConfigError
+from protocols.errors import ArbiterError, ClosedError, ConfigError
 from protocols.events import Event
 from protocols.messages import Task
 from protocols.ports import Journal, Policy
@@ -73,9 +74,6 @@ class Arbiter:
         self._asked = Tasks(self.config)
         self._opened: Opened | None = None
         self._stack = AsyncExitStack()
-        self._calls = 0
-        self._waiting = 0
-        self._idle = anyio.Event()
 
     @classmethod
     def from_config(
@@ -94,6 +92,8 @@ class Arbiter:
         return cls(read, models=models, cast=cast, run_types=run_types, out=out, hooks=hooks, leaving=leaving)
 
     async def __aenter__(self) -> Self:
+        if self.is_open:
+            raise ArbiterError("the Arbiter is open already: give it to who needs it, or make another one")
         async with AsyncExitStack() as stack:
             models = await stack.enter_async_context(open_given(self.config, self._given, self._cast, self._run_types))
             journal = await stack.enter_async_context(self._journal())
@@ -110,17 +110,14 @@ class Arbiter:
                 )
             )
             self._opened = Opened(models, ring, tasks, config.limits.problems)
+            stack.push_async_exit(self._leave)
             self._stack = stack.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        try:
-            await self.close(None if self._leaving == "drain" and error is None else 0.0)
-        finally:
-            done = await self._stack.__aexit__(kind, error, trace)
-        return done
+        return await self._stack.__aexit__(kind, error, trace)
 
     async def solve(self, question: Question, **overrides: Unpack[Overrides]) -> Solution:
         """Solve one question. What goes wrong with it is told in its solution (``finish`` is ``failed``).
@@ -139,7 +136,11 @@ class Arbiter:
 
         Raises ``DataError`` and ``ConfigError`` at once, and the rest as ``solve`` while it is iterated.
         """
-        opened, task = self._open(), self.task(question, **overrides)
+        return self.steps(self.task(question, **overrides))
+
+    def steps(self, task: Task) -> Steps:
+        """The steps of a task of ``task``, as ``stream`` gives them."""
+        opened = self._open()
         return Steps(opened.begin, opened.soon, partial(self.run, task))
 
     def map(
@@ -153,26 +154,17 @@ class Arbiter:
 
         At most ``concurrency`` of them are on their way, as many as ``limits.problems`` if it is None; each is taken
         from ``questions`` when there is room for it. A solution tells its ``question``, and its ``problem`` is the id
-        of a question that was given as a ``Problem``. Raises as ``stream``, and what ``questions`` raises.
+        of a question that was given as a ``Problem``. Raises ``ConfigError`` at once, and while it is iterated the rest
+        as ``solve``, and what ``questions`` raises: the first error cancels what is on its way.
         """
         opened, most = self._open(), self.config.limits.problems if concurrency is None else concurrency
         if most < 1:
             raise ConfigError(f"concurrency must be 1 or more, and it is {most}")
+        self._check(overrides.get("run_type"), self._asked.plan(overrides).policy)
+        take = taking(questions)
 
         async def solve(done: Done) -> None:
-            waiting, turn = _asynchronous(questions), anyio.Lock()
-
-            async def work() -> None:
-                while True:
-                    async with turn:
-                        question = await anext(waiting, None)
-                    if question is None:
-                        return
-                    await done(await self.solve(question, **overrides))
-
-            async with anyio.create_task_group() as workers:
-                for _ in range(most):
-                    workers.start_soon(work)
+            await solve_each(take, lambda question: self.solve(question, **overrides), done, most)
 
         return Solutions(opened.begin, opened.soon, solve)
 
@@ -188,21 +180,8 @@ class Arbiter:
         Raises ``ProblemError`` and ``ClosedError`` as ``solve``.
         """
         opened = self._open()
-        self._calls += 1
-        self._waiting += 1
-        try:
-            try:
-                await opened.room.acquire()
-            finally:
-                self._waiting -= 1
-            try:
-                return await opened.ring.solve(task, watch)
-            finally:
-                opened.room.release()
-        finally:
-            self._calls -= 1
-            if not self._calls:
-                self._idle.set()
+        async with opened.door.entered():
+            return await opened.ring.solve(task, watch)
 
     async def close(self, within: float | None = None) -> None:
         """Take no more calls, and wait so many seconds for those that are going on, None for as long as they take.
@@ -213,11 +192,17 @@ class Arbiter:
         if opened is None:
             return
         opened.is_closed = True
-        with anyio.move_on_after(within):
-            while self._calls:
-                self._idle = anyio.Event()
-                await self._idle.wait()
-        opened.ring.close()
+        try:
+            with anyio.move_on_after(within):
+                await opened.door.all_gone()
+        finally:
+            opened.ring.close()
+
+    def watch(self, hook: Hook) -> None:
+        """One more hook. Raises ``ConfigError`` if the Arbiter is open already."""
+        if self._opened is not None:
+            raise ConfigError("hooks are given before the Arbiter is opened: events may have passed already")
+        self._hooks = (*self._hooks, hook)
 
     @property
     def run_types(self) -> tuple[RunType, ...]:
@@ -227,17 +212,17 @@ class Arbiter:
     @property
     def running(self) -> int:
         """Problems in the ring."""
-        return self._calls - self._waiting
+        return 0 if self._opened is None else self._opened.door.inside
 
     @property
     def waiting(self) -> int:
         """Problems that wait for room in the ring."""
-        return self._waiting
+        return 0 if self._opened is None else self._opened.door.waiting
 
     @property
     def occupancy(self) -> Mapping[str, Occupancy]:
-        """The places at each model, by its key behind ``models.``."""
-        return self._open().ring.occupancy
+        """The places at each model, by its key behind ``models.``; none before it is opened."""
+        return {} if self._opened is None else self._opened.ring.occupancy
 
     @property
     def is_open(self) -> bool:
@@ -250,6 +235,11 @@ class Arbiter:
         if self._opened.is_closed:
             raise ClosedError("the Arbiter is closed, and takes no more calls")
         return self._opened
+
+    async def _leave(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close(None if self._leaving == "drain" and error is None else 0.0)
 
     def _can(self, run_type: RunType) -> bool:
         try:
@@ -276,12 +266,3 @@ class Arbiter:
                 hook(event)
             except Exception:  # a hook only looks on: nobody's problem fails with it
                 log.exception("a hook failed", hook=repr(hook), event_id=event.id)
-
-
-async def _asynchronous(questions: Iterable[Question] | AsyncIterable[Question]) -> AsyncIterator[Question]:
-    if isinstance(questions, AsyncIterable):
-        async for question in questions:
-            yield question
-    else:
-        for question in questions:
-            yield question

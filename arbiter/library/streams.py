@@ -1,12 +1,12 @@
 """What is handed to ``async for``: steps of one problem, and solutions of many.
 
 The work goes on in tasks of the Arbiter, and not in those of whoever iterates. Who leaves the loop early lets go of the
-iterator, and with it of the work: it is cancelled at once, the requests at the models with it. Where the iterator is
-kept in a variable, ``aclose`` (or ``async with``) does it.
+iterator, and with it of the work: it is cancelled at once, the requests at the models with it. So it is where the task
+that waits for the next item is cancelled. Where the iterator is kept in a variable, ``aclose`` (or ``async with``) does
+it.
 """
 
 import math
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from types import TracebackType
@@ -22,10 +22,10 @@ Item = TypeVar("Item")
 Watch = Callable[[StepRecord], None]
 Done = Callable[[Solution], Awaitable[None]]
 Begin = Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
-"""Runs a coroutine function as a task of its own."""
+"""Runs a coroutine function as a task of its own. Raises ``ClosedError``."""
 
 Soon = Callable[[Callable[[], object]], object]
-"""Calls a function on the event loop soon, from any thread."""
+"""Calls a function on the event loop soon, from any thread. Raises ``RuntimeError`` if the loop is over."""
 
 
 class Work(Generic[Item]):
@@ -35,23 +35,37 @@ class Work(Generic[Item]):
         ends = anyio.create_memory_object_stream[Item](room)
         self.send: MemoryObjectSendStream[Item] = ends[0]
         self.receive: MemoryObjectReceiveStream[Item] = ends[1]
-        self.scope = anyio.CancelScope()
         self.error: Exception | None = None
-        self.is_over = False
+        self.is_begun = False
+        self.is_complete = False
+        self._is_over = False
+        self._scope = anyio.CancelScope()
         self._run = run
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is something to cancel."""
+        return self.is_begun and not self._is_over
 
     async def go(self) -> None:
         """Do the work; its error is kept for who iterates."""
-        with self.send, self.scope:
-            try:
-                await self._run(self)
-            except Exception as error:
-                self.error = error
-        self.is_over = True
+        try:
+            with self.send, self._scope:
+                try:
+                    await self._run(self)
+                except Exception as error:
+                    self.error = error
+            self.is_complete = True
+        finally:
+            self._is_over = True
 
     def cancel(self) -> None:
         """Nobody wants any more of it."""
-        self.scope.cancel()
+        self._scope.cancel()
+        self.close()
+
+    def close(self) -> None:
+        """Nothing more is handed over."""
         self.send.close()
         self.receive.close()
 
@@ -63,23 +77,26 @@ class Stream(Generic[Item]):
         self._begin = begin
         self._soon = soon
         self._work = work
-        self._thread = threading.get_ident()
-        self._begun = False
         self._is_left = False
 
     def __aiter__(self) -> AsyncIterator[Item]:
         return self
 
     async def __anext__(self) -> Item:
-        self._start()
-        try:
-            return await self._work.receive.receive()
-        except (anyio.EndOfStream, anyio.ClosedResourceError):
-            was_left = self._is_left
-            await self.aclose()
-        if self._work.error is not None and not was_left:
-            raise self._work.error
-        if not (self._work.is_over or was_left):
+        work, was_left = self._work, self._is_left
+        if not was_left:
+            self._start()
+            try:
+                return await work.receive.receive()
+            except (anyio.EndOfStream, anyio.ClosedResourceError):
+                was_left = self._is_left
+                await self.aclose()
+            except BaseException:  # who waits was cancelled, which ends this as it ends any generator
+                await self.aclose()
+                raise
+        if work.error is not None and not was_left:
+            raise work.error
+        if not (work.is_complete or was_left):
             raise ClosedError("the arbiter was closed before all of it was there")
         raise StopAsyncIteration
 
@@ -93,20 +110,26 @@ class Stream(Generic[Item]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Cancel what is still going on."""
+        """Cancel what is still going on; waits for nothing."""
         self._is_left = True
         self._work.cancel()
 
+    def let_go(self) -> None:
+        """The same from any thread, and from wherever the collector comes by."""
+        self._is_left = True
+        if self._work.is_running:
+            with suppress(RuntimeError):  # the event loop is over, and so is the work
+                self._soon(self._work.cancel)
+                return
+        self._work.close()
+
     def __del__(self) -> None:
-        if threading.get_ident() == self._thread:
-            self._work.cancel()
-        elif not self._work.is_over:  # the collector ran in another thread, which must not touch the event loop
-            self._soon(self._work.cancel)
+        self.let_go()
 
     def _start(self) -> None:
-        if not self._begun:
-            self._begun = True
+        if not self._work.is_begun:
             self._begin(self._work.go)
+            self._work.is_begun = True
 
 
 class Steps(Stream[StepRecord]):
@@ -141,6 +164,12 @@ class Solutions(Stream[Solution]):
 
     def __init__(self, begin: Begin, soon: Soon, solve: Callable[[Done], Awaitable[None]]) -> None:
         async def run(work: Work[Solution]) -> None:
-            await solve(work.send.send)
+            async def put(solution: Solution) -> None:
+                try:
+                    work.send.send_nowait(solution)  # who waits for it has it, even if the Arbiter is closed right now
+                except anyio.WouldBlock:
+                    await work.send.send(solution)
+
+            await solve(put)
 
         super().__init__(begin, soon, Work(run, 0))

@@ -1,8 +1,10 @@
 """When a problem is finished, and what comes next."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from actors.contexts import context_after, finish_reason, first_context
+from actors.contexts import context_after, finish_reason, first_context, stopped
 from actors.policies import DraftOnly
 from protocols.messages import Context, Task
 from protocols.records import Candidate, Ending, FinishReason, Limits, Step, Transcript, Usage
@@ -95,3 +97,51 @@ def test_the_next_context_stands_after_the_kept_steps() -> None:
 
 def test_steps_that_a_problem_is_given_with_are_no_repeats_of_its_own() -> None:
     assert reason_at([step("given")], Limits(repeats=2)) is None
+
+
+STOPPING = [
+    ([step("one")], ("e",), True),
+    ([step("one")], ("two",), False),
+    ([step("on"), step("e")], ("on\n\ne",), True),  # across the join of two steps
+    ([step("a"), step("b"), step("c")], ("a\n\nb\n\nc",), True),  # across several
+    ([step("a"), step("")], ("\n\n\n\n",), True),
+    ([step("one")], ("\n",), True),  # it ended at the separator, which so was written
+    ([step("one")], ("e\n\n",), True),
+    ([step("one", "end")], ("\n",), False),
+    ([step("one", "limit")], ("e\n",), False),
+    ([step("one")], (), False),
+    ([step("one")], ("two", "ne"), True),
+]
+
+
+@pytest.mark.parametrize(("steps", "stop", "stops"), STOPPING)
+def test_a_stop_text_ends_the_problem_where_it_comes_up(
+    steps: list[Candidate], stop: tuple[str, ...], stops: bool
+) -> None:
+    context = first_context(Task("p", Transcript("question"), DraftOnly(), WIDE, stop=stop))
+    for kept in steps[:-1]:
+        context = context_after(context, kept)
+    assert stopped(context, steps[-1]) is stops
+
+
+def test_a_stop_text_goes_before_the_end_of_the_answer() -> None:
+    context = first_context(Task("p", Transcript("question"), DraftOnly(), WIDE, stop=("one",)))
+    assert finish_reason(context, step("one", "end")) == "stop"
+
+
+@given(
+    st.lists(st.text("ab|", max_size=4), min_size=1, max_size=6),
+    st.lists(st.text("ab|", min_size=1, max_size=5), min_size=1, max_size=3),
+)
+def test_the_problem_stops_at_the_first_step_with_which_a_stop_text_is_written(
+    texts: list[str], stop: list[str]
+) -> None:
+    context = first_context(Task("p", Transcript("question"), DraftOnly(), separator="|", stop=tuple(stop)))
+    written = ""
+    for text in texts:
+        written += f"{text}|"
+        has_come = any(one in written for one in stop)
+        assert stopped(context, step(text)) is has_come
+        if has_come:
+            return
+        context = context_after(context, step(text))

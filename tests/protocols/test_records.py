@@ -152,6 +152,56 @@ def test_a_solutions_text_joins_the_kept_steps() -> None:
     assert solution.text == "one\n\ntwo"
 
 
+def written(*texts: str, stop: tuple[str, ...] = (), ending: Ending = "separator") -> Solution:
+    """A solution of the draft's steps, the last of which ended like that."""
+    steps = tuple(
+        StepRecord((Candidate("draft", text, ending if place == len(texts) else "separator", Usage(), 1.0),), 0)
+        for place, text in enumerate(texts, start=1)
+    )
+    return Solution("p", "question", steps, "stop", 1.0, {}, stop=stop)
+
+
+@pytest.mark.parametrize(
+    ("solution", "text"),
+    [
+        (written("one", "two"), "one\n\ntwo"),
+        (written("one", "two", stop=("w",)), "one\n\nt"),
+        (written("one", "two", stop=("e\n\nt",)), "on"),
+        (written("one", "two", stop=("x", "o", "n")), ""),
+        (written("one", stop=("e\n",)), "on"),  # across the join with the separator behind the last step
+        (written("one", stop=("\n",)), "one"),
+        (written("one", stop=("\n\n\n",)), "one"),
+        (written("one", stop=("e\n",), ending="end"), "one"),
+        (written("one", stop=("one\n\n", "n")), "o"),  # the one that is whole first, not the one that begins first
+        (written("one", stop=("e", "ne")), "o"),
+    ],
+)
+def test_a_solutions_text_ends_before_the_stop_text_that_is_whole_first(solution: Solution, text: str) -> None:
+    assert solution.text == text
+
+
+@given(
+    st.lists(st.text("ab\n", max_size=5), min_size=1, max_size=5),
+    st.lists(st.text("ab\n", min_size=1, max_size=4), max_size=3).map(tuple),
+    st.sampled_from(get_args(Ending)),
+)
+def test_a_solutions_text_holds_no_stop_text(texts: list[str], stop: tuple[str, ...], ending: Ending) -> None:
+    solution = written(*texts, stop=stop, ending=ending)
+    assert not any(one in solution.text for one in stop)
+    assert written(*texts, ending=ending).text.startswith(solution.text.removesuffix("\n"))
+
+
+def test_a_solutions_usage_is_that_of_draft_and_target_kept_or_not() -> None:
+    calls: dict[Model, Tally] = {
+        "draft": Tally(requests=2, cancelled=1, usage=Usage(10, 2, 1)),
+        "target": Tally(requests=1, usage=Usage(20, 3)),
+        "prm": Tally(requests=2, usage=Usage(400)),
+    }
+    solution = Solution("p", "question", (), "answered", 1.0, calls)
+    assert solution.usage == Usage(30, 5, 1)
+    assert Solution("p", "question", (), "deadline", 1.0, {}).usage == Usage()
+
+
 def test_a_problem_has_no_deadline_unless_it_is_given_one() -> None:
     assert Limits().deadline is None
 

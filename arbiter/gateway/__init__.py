@@ -1,0 +1,1 @@
+"""An OpenAI-compatible endpoint over one Arbiter: an ASGI application, served by uvicorn or used in process."""

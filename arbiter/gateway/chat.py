@@ -1,0 +1,119 @@
+"""``POST /v1/chat/completions``."""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from arbiter.gateway.answers import Finish, Report, TokenUsage, finish_of, report, told, usage_of
+from arbiter.gateway.asking import asked_in_chat, overrides_of
+from arbiter.gateway.bodies import ChatBody, read
+from arbiter.gateway.house import House, task_of
+from arbiter.gateway.reading import raw_body
+from arbiter.gateway.refusals import answer
+from arbiter.gateway.streaming import DONE, EventStream, Flow, event, flows_of, solutions_of
+from protocols.errors import RequestError
+from protocols.messages import Task
+
+
+class AnswerMessage(msgspec.Struct, frozen=True):
+    """What the models say."""
+
+    content: str
+    role: Literal["assistant"] = "assistant"
+    refusal: str | None = None
+
+
+class ChatChoice(msgspec.Struct, frozen=True):
+    """The one answer."""
+
+    message: AnswerMessage
+    finish_reason: Finish
+    index: int = 0
+    logprobs: None = None
+
+
+class ChatCompletion(msgspec.Struct, frozen=True):
+    """A whole answer."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: TokenUsage
+    arbiter: Report
+    object: Literal["chat.completion"] = "chat.completion"
+
+
+class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a chunk adds."""
+
+    role: str | None = None
+    content: str | None = None
+
+
+class ChunkChoice(msgspec.Struct, frozen=True):
+    """What a chunk adds to the one answer."""
+
+    delta: Delta
+    finish_reason: Finish | None = None
+    index: int = 0
+    logprobs: None = None
+
+
+class ChatChunk(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A chunk of an answer: one a step, one at the end, and one with the usage if that was asked for."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    object: str = ""
+    usage: TokenUsage | None = None
+    arbiter: Report | None = None
+
+
+async def chat_completions(house: House, request: Request) -> Response:
+    """Answer a conversation. Raises ``RequestError``."""
+    body = read(await raw_body(request), ChatBody)
+    if body.max_tokens and body.max_completion_tokens and body.max_tokens != body.max_completion_tokens:
+        raise RequestError("max_tokens and max_completion_tokens differ: leave one of them out", param="max_tokens")
+    most = body.max_completion_tokens or body.max_tokens
+    task = task_of(house, asked_in_chat(body), overrides_of(house.arbiter, body, most, body.stop, body.seed))
+    if body.stream:
+        (flow,) = await flows_of(house, request, [task])
+        return EventStream(_chunks(body, task, flow), house.patience)
+    (solution,) = await solutions_of(house, request, [task])
+    choice = ChatChoice(AnswerMessage(solution.text), finish_of(solution))
+    usage = usage_of([solution])
+    return answer(ChatCompletion(_name(task), _now(), body.model, [choice], usage, report(solution, body.arbiter)))
+
+
+async def _chunks(body: ChatBody, task: Task, flow: Flow) -> AsyncIterator[bytes]:
+    name, created, model = _name(task), _now(), body.model
+
+    def chunk(choices: list[ChunkChoice], **fields: Any) -> bytes:  # noqa: ANN401
+        return event(ChatChunk(name, created, model, choices, "chat.completion.chunk", **fields))
+
+    wants_steps = body.arbiter is not None and body.arbiter.steps
+    yield chunk([ChunkChoice(Delta("assistant", ""))])
+    async for part in flow.parts():
+        if part.text or part.step:
+            extra = Report(step=told(part.step)) if part.step and wants_steps else None
+            yield chunk([ChunkChoice(Delta(content=part.text))], arbiter=extra)
+        if part.solution is not None:
+            yield chunk([ChunkChoice(Delta(), finish_of(part.solution))], arbiter=report(part.solution, None))
+            if body.stream_options and body.stream_options.include_usage:
+                yield chunk([], usage=usage_of([part.solution]))
+    yield DONE
+
+
+def _name(task: Task) -> str:
+    return f"chatcmpl-{task.id}"
+
+
+def _now() -> int:
+    return int(time.time())

@@ -1,0 +1,96 @@
+"""``POST /v1/completions``: each prompt is a question, which every model reads in its own template."""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from arbiter.gateway.answers import Finish, Report, TokenUsage, finish_of, report, told, usage_of
+from arbiter.gateway.asking import overrides_of
+from arbiter.gateway.bodies import CompletionBody, read
+from arbiter.gateway.house import House, task_of
+from arbiter.gateway.reading import raw_body
+from arbiter.gateway.refusals import answer
+from arbiter.gateway.streaming import DONE, EventStream, Flow, event, flows_of, solutions_of
+from protocols.errors import RequestError
+from protocols.messages import Task
+from protocols.records import Solution
+
+
+class CompletionChoice(msgspec.Struct, frozen=True):
+    """The answer to one prompt."""
+
+    text: str
+    index: int
+    finish_reason: Finish | None
+    logprobs: None = None
+    arbiter: Report | None = None
+
+
+class Completion(msgspec.Struct, frozen=True):
+    """All answers, or a chunk of them."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: TokenUsage | None = None
+    object: Literal["text_completion"] = "text_completion"
+
+
+async def completions(house: House, request: Request) -> Response:
+    """Answer one or several prompts. Raises ``RequestError``; of several, the first that fails fails them all."""
+    body = read(await raw_body(request), CompletionBody)
+    overrides = overrides_of(house.arbiter, body, body.max_tokens, body.stop, body.seed)
+    tasks = [task_of(house, prompt, overrides) for prompt in await _prompts(house, body)]
+    if body.stream:
+        return EventStream(_chunks(body, tasks, await flows_of(house, request, tasks)), house.patience)
+    solutions = await solutions_of(house, request, tasks)
+    choices = [
+        CompletionChoice(one.text, index, finish_of(one), arbiter=report(one, body.arbiter))
+        for index, one in enumerate(solutions)
+    ]
+    return answer(Completion(_name(tasks), int(time.time()), body.model, choices, usage_of(solutions)))
+
+
+async def _prompts(house: House, body: CompletionBody) -> list[str]:
+    """The questions. Raises ``RequestError`` if token ids are among them that cannot be read."""
+    prompt = body.prompt
+    if isinstance(prompt, str):
+        return [prompt]
+    if all(isinstance(one, int) for one in prompt):
+        return [await house.detokenized([one for one in prompt if isinstance(one, int)])]
+    found: list[str] = []
+    for place, one in enumerate(prompt):
+        if isinstance(one, int):
+            raise RequestError(
+                f"prompt[{place}]: a number among texts; give texts, or lists of numbers", param="prompt"
+            )
+        found.append(one if isinstance(one, str) else await house.detokenized(one))
+    return found
+
+
+async def _chunks(body: CompletionBody, tasks: list[Task], flows: list[Flow]) -> AsyncIterator[bytes]:
+    """One prompt's chunks after another's: all are solved at the same time, and the later ones wait to be sent."""
+    name, created = _name(tasks), int(time.time())
+    wants_steps = body.arbiter is not None and body.arbiter.steps
+    solutions: list[Solution] = []
+    for index, flow in enumerate(flows):
+        async for part in flow.parts():
+            ended: Finish | None = None
+            extra = Report(step=told(part.step)) if part.step and wants_steps else None
+            if part.solution is not None:
+                solutions.append(part.solution)
+                ended, extra = finish_of(part.solution), report(part.solution, None)
+            choice = CompletionChoice(part.text, index, ended, arbiter=extra)
+            yield event(Completion(name, created, body.model, [choice]))
+    if body.stream_options and body.stream_options.include_usage:
+        yield event(Completion(name, created, body.model, [], usage_of(solutions)))
+    yield DONE
+
+
+def _name(tasks: list[Task]) -> str:
+    return f"cmpl-{tasks[0].id}"

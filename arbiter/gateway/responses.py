@@ -1,0 +1,211 @@
+"""``POST /v1/responses``: nothing is stored, so each request brings its whole conversation."""
+
+import time
+from collections.abc import AsyncIterator
+from itertools import count
+from typing import Any, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response as HttpResponse
+
+from arbiter.gateway.answers import ModelUsage, Report, finish_of, report, told, usage_of
+from arbiter.gateway.asking import asked_in_items, overrides_of
+from arbiter.gateway.bodies import ResponseBody, read
+from arbiter.gateway.house import House, task_of
+from arbiter.gateway.reading import raw_body
+from arbiter.gateway.refusals import answer, shape
+from arbiter.gateway.streaming import EventStream, Flow, event, flows_of, solutions_of
+from protocols.errors import RequestError
+from protocols.messages import Task
+from protocols.records import Solution
+
+Status = Literal["in_progress", "completed", "incomplete", "failed"]
+
+
+class OutputText(msgspec.Struct, frozen=True):
+    """The text of an answer."""
+
+    text: str
+    annotations: list[str] = []
+    logprobs: list[str] = []
+    type: Literal["output_text"] = "output_text"
+
+
+class OutputMessage(msgspec.Struct, frozen=True):
+    """The one item of the output."""
+
+    id: str
+    status: Status
+    content: list[OutputText]
+    role: Literal["assistant"] = "assistant"
+    type: Literal["message"] = "message"
+
+
+class InputDetails(msgspec.Struct, frozen=True):
+    """Of the tokens read, those that came out of prefix caches."""
+
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+
+
+class OutputDetails(msgspec.Struct, frozen=True):
+    """Of the tokens written, those that were not kept (``rejected_tokens``)."""
+
+    reasoning_tokens: int = 0
+    rejected_tokens: int = 0
+
+
+class ResponseUsage(msgspec.Struct, frozen=True):
+    """Tokens of draft and target together; ``arbiter`` has each model's."""
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    input_tokens_details: InputDetails
+    output_tokens_details: OutputDetails
+    arbiter: dict[str, ModelUsage]
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why an answer is incomplete."""
+
+    reason: Literal["max_output_tokens"] = "max_output_tokens"
+
+
+class ResponseError(msgspec.Struct, frozen=True):
+    """Why there is no answer."""
+
+    message: str
+    code: str
+
+
+class Response(msgspec.Struct, frozen=True):
+    """A whole answer, or what is known of it while it is made."""
+
+    id: str
+    created_at: int
+    model: str
+    status: Status
+    output: list[OutputMessage]
+    usage: ResponseUsage | None = None
+    incomplete_details: Reason | None = None
+    error: ResponseError | None = None
+    instructions: str | None = None
+    max_output_tokens: int | None = None
+    metadata: dict[str, str] = {}
+    temperature: float | None = None
+    top_p: float | None = None
+    user: str | None = None
+    arbiter: Report | None = None
+    object: Literal["response"] = "response"
+    parallel_tool_calls: bool = False
+    tool_choice: Literal["none"] = "none"
+    tools: list[str] = []
+    store: bool = False
+    background: bool = False
+    previous_response_id: None = None
+    truncation: Literal["disabled"] = "disabled"
+
+
+class Told(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An event of a stream; which fields it has, its type says."""
+
+    type: str
+    sequence_number: int
+    response: Response | None = None
+    item: OutputMessage | None = None
+    part: OutputText | None = None
+    item_id: str | None = None
+    output_index: int | None = None
+    content_index: int | None = None
+    delta: str | None = None
+    text: str | None = None
+    logprobs: list[str] | None = None
+    arbiter: Report | None = None
+    code: str | None = None
+    message: str | None = None
+    param: str | None = None
+
+
+async def responses(house: House, request: Request) -> HttpResponse:
+    """Answer a conversation. Raises ``RequestError``."""
+    body = read(await raw_body(request), ResponseBody)
+    overrides = overrides_of(house.arbiter, body, body.max_output_tokens, None, None)
+    task = task_of(house, asked_in_items(body.input, body.instructions), overrides)
+    if body.stream:
+        (flow,) = await flows_of(house, request, [task])
+        return EventStream(_events(body, task, flow), house.patience)
+    (solution,) = await solutions_of(house, request, [task])
+    return answer(_ended(_begun(body, task), task, solution, body))
+
+
+async def _events(body: ResponseBody, task: Task, flow: Flow) -> AsyncIterator[bytes]:
+    """The sequence of events that clients of this endpoint know, with a delta a step."""
+    numbers, begun, name, text = count(), _begun(body, task), _item(task), ""
+    wants_steps = body.arbiter is not None and body.arbiter.steps
+
+    def tell(kind: str, **fields: Any) -> bytes:  # noqa: ANN401
+        return event(Told(f"response.{kind}", next(numbers), **fields), f"response.{kind}")
+
+    place = {"item_id": name, "output_index": 0, "content_index": 0}
+    yield tell("created", response=begun)
+    yield tell("in_progress", response=begun)
+    yield tell("output_item.added", item=OutputMessage(name, "in_progress", []), output_index=0)
+    yield tell("content_part.added", part=OutputText(""), **place)
+    try:
+        async for part in flow.parts():
+            text += part.text
+            extra = Report(step=told(part.step)) if part.step and wants_steps else None
+            if part.text or extra:
+                yield tell("output_text.delta", delta=part.text, logprobs=[], arbiter=extra, **place)
+            if part.solution is not None:
+                ended = _ended(begun, task, part.solution, body)
+                yield tell("output_text.done", text=text, logprobs=[], **place)
+                yield tell("content_part.done", part=OutputText(text), **place)
+                yield tell("output_item.done", item=ended.output[0], output_index=0)
+                yield tell(ended.status, response=ended)
+    except RequestError as error:
+        body_of = shape(error).error
+        failed = ResponseError(body_of.message, body_of.code or body_of.type)
+        yield tell("failed", response=msgspec.structs.replace(begun, status="failed", error=failed))
+
+
+def _begun(body: ResponseBody, task: Task) -> Response:
+    return Response(
+        id=f"resp_{task.id}",
+        created_at=int(time.time()),
+        model=body.model,
+        status="in_progress",
+        output=[],
+        instructions=body.instructions,
+        max_output_tokens=body.max_output_tokens,
+        metadata=body.metadata or {},
+        temperature=task.sampling.temperature,
+        top_p=task.sampling.top_p,
+        user=body.user,
+    )
+
+
+def _ended(begun: Response, task: Task, solution: Solution, body: ResponseBody) -> Response:
+    is_whole, usage = finish_of(solution) == "stop", usage_of([solution])
+    status: Status = "completed" if is_whole else "incomplete"
+    return msgspec.structs.replace(
+        begun,
+        status=status,
+        output=[OutputMessage(_item(task), status, [OutputText(solution.text)])],
+        usage=ResponseUsage(
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.total_tokens,
+            InputDetails(usage.prompt_tokens_details.cached_tokens),
+            OutputDetails(0, usage.completion_tokens_details.rejected_prediction_tokens),
+            usage.arbiter,
+        ),
+        incomplete_details=None if is_whole else Reason(),
+        arbiter=report(solution, body.arbiter),
+    )
+
+
+def _item(task: Task) -> str:
+    return f"msg_{task.id}"

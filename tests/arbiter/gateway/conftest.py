@@ -1,0 +1,145 @@
+"""The endpoint in process, over scripted models whose steps name the question that they answer."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import msgspec
+import pytest
+import uvicorn
+
+from actors.supervision import services
+from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer, Seconds
+from arbiter.config import Config, parse
+from arbiter.gateway.app import Gateway
+from arbiter.gateway.client import BASE, open_http_client
+from arbiter.gateway.serving import bound
+from arbiter.library.solver import Arbiter
+from arbiter.ring import Models
+from protocols.ports import Generation, GenerationRequest, Generator, Scorer, ScoreRequest, Seat
+from protocols.records import Role, Usage
+
+STEPS = 3
+"""How many steps a problem has; the draft's second one is rejected."""
+
+
+def written(request: GenerationRequest) -> Generation:
+    """The step of the request's number: it names its author and its question, and costs as many tokens as words."""
+    text = f"{request.role} {request.step} of {request.transcript.question}"
+    usage = Usage(prompt_tokens=10, completion_tokens=len(text.split()), cached_tokens=4)
+    return Generation(text, "end" if request.step + 1 == STEPS else "separator", usage)
+
+
+def estimated(request: ScoreRequest) -> float:
+    """The router's estimate: only the second step is worth the target."""
+    return 0.9 if request.step == 1 else 0.1
+
+
+class Scripted:
+    """The models, to be looked at."""
+
+    def __init__(self, write: Callable[[GenerationRequest], Generation | str], seconds: Seconds) -> None:
+        self.draft = ScriptedGenerator(write, seconds)
+        self.target = ScriptedGenerator(write, seconds)
+        self.router = ScriptedScorer(estimated, seconds)
+
+    @property
+    def seats(self) -> Models:
+        return Models(
+            draft=Seat[Generator](self.draft, 10_000),
+            target=Seat[Generator](self.target, 10_000),
+            scorers={"router": Seat[Scorer](self.router, 10_000)},
+        )
+
+    @property
+    def running(self) -> int:
+        return self.draft.running + self.target.running + self.router.running
+
+    def asked(self, role: Role) -> int:
+        return (self.draft if role == "draft" else self.target).calls
+
+
+class Served(msgspec.Struct, frozen=True):
+    """An endpoint that is open: the ``client`` asks it, ``post`` as JSON."""
+
+    gateway: Gateway
+    models: Scripted
+    client: httpx2.AsyncClient
+
+    async def post(self, path: str, **body: Any) -> httpx2.Response:
+        return await self.client.post(f"{BASE}/v1/{path}", json={"model": "arbiter", **body})
+
+    async def chat(self, question: str = "q", **body: Any) -> httpx2.Response:
+        return await self.post("chat/completions", messages=[{"role": "user", "content": question}], **body)
+
+    async def events(self, path: str, **body: Any) -> list[dict[str, Any]]:
+        """The data of all events; the last one, which says that it is done, as an empty one."""
+        answer = await self.post(path, stream=True, **body)
+        assert answer.status_code == 200, answer.text
+        lines = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
+        return [{} if line == "[DONE]" else msgspec.json.decode(line) for line in lines]
+
+    async def chat_events(self, question: str = "q", **body: Any) -> list[dict[str, Any]]:
+        return await self.events("chat/completions", messages=[{"role": "user", "content": question}], **body)
+
+
+Open = Callable[..., AbstractAsyncContextManager[Any]]
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Open:
+    """Opens an endpoint over scripted models, with the keys of a configuration and the options of a ``Gateway``."""
+
+    @asynccontextmanager
+    async def open_endpoint(
+        write: Callable[[GenerationRequest], Generation | str] = written,
+        seconds: Seconds = 0.0,
+        out: Path | None = None,
+        config: dict[str, Any] | None = None,
+        kind: type[Arbiter] = Arbiter,
+        **options: Any,
+    ) -> AsyncGenerator[Served]:
+        models = Scripted(write, seconds)
+        arbiter = kind(a_config(**(config or {})), models=models.seats, out=out)
+        gateway = Gateway(arbiter, **options)
+        async with arbiter, open_http_client(gateway.app, httpx2) as client:
+            yield Served(gateway, models, client)
+
+    return open_endpoint
+
+
+@pytest.fixture(scope="session")
+def listening(endpoint: Open) -> Open:
+    """As ``endpoint``, behind a socket: it tells the address as well, in the place of the client's own."""
+
+    @asynccontextmanager
+    async def open_socket(**options: Any) -> AsyncGenerator[tuple[Served, str]]:
+        async with endpoint(**options) as served, services() as tasks:
+            config = uvicorn.Config(served.gateway.app, log_config=None, access_log=False, lifespan="off")
+            with bound("127.0.0.1", 0) as socket:
+                server = uvicorn.Server(config)
+                tasks.start_soon(server.serve, [socket])
+                await _until(lambda: server.started)
+                yield served, f"http://127.0.0.1:{socket.getsockname()[1]}"
+
+    return open_socket
+
+
+def a_config(**keys: Any) -> Config:
+    """A configuration without tables of models."""
+    return parse({"models": {}, **keys}, "test")
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[[Callable[[], bool]], Awaitable[None]]:
+    """Waits until something holds; what never does fails."""
+    return _until
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    with anyio.fail_after(30):
+        while not holds():  # noqa: ASYNC110 - what is waited for tells nobody
+            await anyio.sleep(0.005)

@@ -1,0 +1,205 @@
+"""The endpoint's page in a real browser, over scripted models that answer, fail, hang and write markup."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncGenerator, Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+import uvicorn
+from anyio.from_thread import start_blocking_portal
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from arbiter import Arbiter
+from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
+from arbiter.config import parse
+from arbiter.gateway.board import Board
+from arbiter.gateway.page import headers, page
+from arbiter.ring import Models
+from protocols.errors import BackendError
+from protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
+from protocols.records import Usage
+
+if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
+    from playwright.sync_api import Browser, Page
+
+DESKTOP = (1280, 900)
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+See = Callable[["Page", "Endpoint"], None]
+Look = Callable[..., None]
+
+
+def write(request: GenerationRequest) -> Generation:
+    """Three steps; the target fails at the question ``break``, and where it is markup the steps are as well."""
+    question = request.transcript.question
+    if question == "break" and request.role == "target":
+        raise BackendError("503: the engine is overloaded")
+    said = question if "</script>" in question else f"The {request.role} says {request.step} of {question}."
+    return Generation(said, "end" if request.step == 2 else "separator", Usage(20, 5))
+
+
+def pause(request: GenerationRequest | ScoreRequest) -> float:
+    """The last step of ``endless`` never comes."""
+    return 3600.0 if request.transcript.question == "endless" and request.step == 2 else 0.0
+
+
+def scripted() -> Arbiter:
+    """The second step is the target's."""
+    served = {"backend": "http", "prompt": "{question}"}
+    tables = {
+        "draft": {**served, "model": "org/small", "url": "http://127.0.0.1:30000"},
+        "target": {**served, "model": "org/large", "url": "http://127.0.0.1:30001"},
+    }
+    given = Models(
+        draft=Seat(ScriptedGenerator(write, pause)),
+        target=Seat(ScriptedGenerator(write)),
+        scorers={"router": Seat(ScriptedScorer(lambda request: 0.75 if request.step == 1 else 0.25))},
+    )
+    return Arbiter(parse({"models": tables}, "test"), models=given, leaving="cancel")
+
+
+class Endpoint:
+    """An Arbiter behind the page; with a ``key`` only who has it is told anything."""
+
+    def __init__(self, portal: BlockingPortal, arbiter: Arbiter, key: str | None) -> None:
+        self.board = Board(arbiter)
+        self.port = 0
+        arbiter.watch(self.board)
+        self._arbiter = arbiter
+        self._key = key
+        self._portal = portal
+        self._line: AbstractContextManager[object] = nullcontext()
+        self._app = Starlette(routes=[Route("/", self._page), Route("/live", self._live)])
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None]:
+        async with self._arbiter:
+            yield
+
+    def connect(self) -> None:
+        """Be reached, at the same port each time."""
+        self._line = self._portal.wrap_async_context_manager(self._listening())
+        self._line.__enter__()
+
+    def disconnect(self) -> None:
+        """Be reached no more."""
+        self._line.__exit__(None, None, None)
+
+    @asynccontextmanager
+    async def _listening(self) -> AsyncGenerator[None]:
+        config = uvicorn.Config(self._app, "127.0.0.1", self.port, log_level="error", lifespan="off", ws="none")
+        server = uvicorn.Server(config)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server.serve)
+            while not server.started:  # noqa: ASYNC110 - it tells nobody else
+                await anyio.sleep(0.01)
+            self.port = server.servers[0].sockets[0].getsockname()[1]
+            yield
+            server.should_exit = True
+
+    def solve(self, *questions: Any, **overrides: Any) -> None:
+        """Solve them, one after another."""
+        for question in questions:
+            self._portal.call(lambda question=question: self._arbiter.solve(question, **overrides))
+
+    def begin(self, question: str) -> Callable[[], object]:
+        """Begin to solve it; what is returned gives it up."""
+        task = self._arbiter.task(question)
+        future = self._portal.start_task_soon(self._arbiter.run, task)
+
+        def leave() -> None:
+            future.cancel()
+            self._portal.call(self.board.left, task.id)
+
+        return leave
+
+    async def _page(self, request: Request) -> Response:
+        return Response(page(), headers=headers())
+
+    async def _live(self, request: Request) -> Response:
+        if self._key and request.headers.get("authorization") != f"Bearer {self._key}":
+            return JSONResponse({"error": {"message": "no"}}, status_code=401)
+        return JSONResponse(self.board.contents(), headers={"cache-control": "no-store"})
+
+
+class Window:
+    """A browser in a thread of its own: playwright's loop would keep others from running in this one."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._playwright, self._browser = self._thread.submit(self._start).result()
+
+    def _start(self) -> tuple[Any, Browser]:
+        from playwright.sync_api import sync_playwright  # only those who look at a page need it
+
+        started = sync_playwright().start()
+        return started, started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+    def look(self, *arguments: Any) -> list[str]:
+        """Have a function look at an endpoint; what the console told."""
+        return self._thread.submit(self._look, *arguments).result()
+
+    def _look(self, endpoint: Endpoint, see: See, size: tuple[int, int], scheme: Any) -> list[str]:
+        context = self._browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+        told, loaded = list[str](), list[str]()
+        address = f"http://127.0.0.1:{endpoint.port}/"
+        try:
+            view = context.new_page()
+            view.set_default_timeout(10_000)
+            view.on("console", lambda message: told.append(message.text))
+            view.on("pageerror", lambda error: told.append(str(error)))
+            view.on("request", lambda request: loaded.append(request.url))
+            view.goto(address)
+            see(view, endpoint)
+        finally:
+            context.close()
+        assert {url for url in loaded if not url.startswith("data:")} == {address, f"{address}live"}
+        return told
+
+    def close(self) -> None:
+        self._thread.submit(self._browser.close).result()
+        self._thread.submit(self._playwright.stop).result()
+        self._thread.shutdown()
+
+
+@pytest.fixture(scope="module")
+def window() -> Generator[Window]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium or google-chrome is on this machine's path")
+    opened = Window()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def look(window: Window) -> Look:
+    """Opens the page of an endpoint, and has a function look at it."""
+
+    def show(
+        see: See,
+        arbiter: Arbiter | None = None,
+        key: str | None = None,
+        size: tuple[int, int] = DESKTOP,
+        scheme: str = "light",
+        tells: str = "",
+    ) -> None:
+        with start_blocking_portal("asyncio") as portal:
+            endpoint = Endpoint(portal, arbiter or scripted(), key)
+            with portal.wrap_async_context_manager(endpoint.opened()):
+                endpoint.connect()
+                try:
+                    told = window.look(endpoint, see, size, scheme)
+                finally:
+                    endpoint.disconnect()
+        assert [text for text in told if not (tells and tells in text)] == []
+
+    return show
