@@ -35,12 +35,11 @@ class Door:
             await self._app(scope, receive, send)
             return
         began, state = time.monotonic(), scope.setdefault("state", {})
-        status: int = 499
+        statuses = [499]  # of a client that goes away before there is another one
 
         async def watched(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                statuses.append(message["status"])
             elif not message.get("more_body"):  # its places are free before its client can ask again
                 await state["after"].aclose()
             await send(message)
@@ -53,6 +52,7 @@ class Door:
                 else:
                     await refusal(_unknown())(scope, receive, watched)
         finally:
+            status = statuses[-1]
             tell = log.debug if scope["path"] in _ASKED_OFTEN and status == 200 else log.info
             tell(
                 "request",
