@@ -128,8 +128,11 @@ def _keys(variable: str | None) -> tuple[str, ...]:
     if variable is None:
         return ()
     keys = tuple(key for key in re.split(r"[,\s]+", os.environ.get(variable, "")) if key)
-    if not keys:
-        raise ConfigError(f"--api-key-env: the environment variable {variable} holds no key")
+    if not keys or not all(key.isascii() and key.isprintable() for key in keys):
+        raise ConfigError(
+            f"--api-key-env: the environment variable {variable} holds no key: it must hold one or several, with "
+            "commas between them, of ASCII letters, digits and signs"
+        )
     return keys
 
 

@@ -39,7 +39,7 @@ LARGEST = 4 << 20
 """Bytes of the largest body that is read."""
 
 PATIENCE = 60.0
-"""Seconds for which the client of a stream may read nothing."""
+"""Seconds for which a client may send or read nothing."""
 
 Endpoint = Callable[[House, Request], Awaitable[Response]]
 
@@ -72,7 +72,8 @@ class Gateway:
 
     ``queue`` problems may wait for room in the
     ring, more are refused with 429. With ``keys``, one of them must come as a bearer token. Bodies may have
-    ``largest`` bytes. The client of a stream that reads nothing for ``patience`` seconds is left.
+    ``largest`` bytes. A client that sends nothing of its body, or reads nothing of its stream, for ``patience`` seconds
+    is left.
 
     Raises ``ConfigError`` if the Arbiter is open already.
     """
@@ -90,7 +91,7 @@ class Gateway:
         board, metrics = Board(arbiter), Metrics(arbiter)
         arbiter.watch(board)
         arbiter.watch(metrics)
-        self._house = House(arbiter, board, metrics, arbiter.config.limits.problems + queue, patience)
+        self._house = House(arbiter, board, metrics, arbiter.config.limits.problems + queue, largest, patience)
         starlette = Starlette(
             routes=self._routes(),
             exception_handlers={
@@ -100,7 +101,6 @@ class Gateway:
                 Exception: _broken,
             },
         )
-        starlette.state.largest = largest
         self.app = Door(starlette, keys)
 
     @property
@@ -122,13 +122,19 @@ class Gateway:
             self._route("/openapi.json", _openapi),
             self._route("/v1/models", _models),
             self._route("/v1/models/{id:path}", _model),
-            self._route("/v1/chat/completions", chat_completions, "POST"),
-            self._route("/v1/completions", completions, "POST"),
-            self._route("/v1/responses", responses, "POST"),
+            self._route("/v1/chat/completions", partial(_placed, chat_completions), "POST"),
+            self._route("/v1/completions", partial(_placed, completions), "POST"),
+            self._route("/v1/responses", partial(_placed, responses), "POST"),
         ]
 
     def _route(self, path: str, endpoint: Endpoint, method: str = "GET") -> Route:
         return Route(path, partial(endpoint, self._house), methods=[method])
+
+
+async def _placed(endpoint: Endpoint, house: House, request: Request) -> Response:
+    """A place first: the body of who has none is not even read."""
+    house.enter(request)
+    return await endpoint(house, request)
 
 
 async def _page(_house: House, _request: Request) -> Response:

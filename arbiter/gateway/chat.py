@@ -78,7 +78,7 @@ class ChatChunk(msgspec.Struct, frozen=True, omit_defaults=True):
 
 async def chat_completions(house: House, request: Request) -> Response:
     """Answer a conversation. Raises ``RequestError``."""
-    body = read(await raw_body(request), ChatBody)
+    body = read(await raw_body(house, request), ChatBody)
     if body.max_tokens and body.max_completion_tokens and body.max_tokens != body.max_completion_tokens:
         raise RequestError("max_tokens and max_completion_tokens differ: leave one of them out", param="max_tokens")
     most = body.max_completion_tokens or body.max_tokens

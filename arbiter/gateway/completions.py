@@ -43,7 +43,7 @@ class Completion(msgspec.Struct, frozen=True):
 
 async def completions(house: House, request: Request) -> Response:
     """Answer one or several prompts. Raises ``RequestError``; of several, the first that fails fails them all."""
-    body = read(await raw_body(request), CompletionBody)
+    body = read(await raw_body(house, request), CompletionBody)
     overrides = overrides_of(house.arbiter, body, body.max_tokens, body.stop, body.seed)
     tasks = [task_of(house, prompt, overrides) for prompt in await _prompts(house, body)]
     if body.stream:

@@ -1,6 +1,7 @@
 """What every request passes on its way in and out: the key, and the access log."""
 
 import hmac
+import secrets
 import time
 from contextlib import AsyncExitStack
 
@@ -22,8 +23,9 @@ log = logger("arbiter.access")
 class Door:
     """Wraps an application. With ``keys``, a request must have one of them as its bearer token.
 
-    Keys are compared in constant time, and are never logged. What a request leaves to be done ``after`` it is done
-    when its response has been sent, or cannot be sent any more.
+    Keys are compared in constant time, and are never logged. The header ``x-request-id`` of an answer is the request's
+    name in the access log. What a request leaves to be done ``after`` it is done when its response is about to be
+    whole, or cannot be sent any more.
     """
 
     def __init__(self, app: ASGIApp, keys: tuple[str, ...]) -> None:
@@ -34,12 +36,13 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, state = time.monotonic(), scope.setdefault("state", {})
+        began, name, state = time.monotonic(), f"req_{secrets.token_hex(8)}", scope.setdefault("state", {})
         statuses = [499]  # of a client that goes away before there is another one
 
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
                 statuses.append(message["status"])
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", name.encode())]
             elif not message.get("more_body"):  # its places are free before its client can ask again
                 await state["after"].aclose()
             await send(message)
@@ -56,6 +59,7 @@ class Door:
             tell = log.debug if scope["path"] in _ASKED_OFTEN and status == 200 else log.info
             tell(
                 "request",
+                request=name,
                 method=scope["method"],
                 path=scope["path"],
                 status=status,

@@ -36,28 +36,29 @@ class Decoder(Protocol):
 class House:
     """``most`` problems may be open at once, in the ring or waiting for room in it; more are refused with 429.
 
-    A client of a stream that reads nothing for ``patience`` seconds is left.
+    Bodies may have ``largest`` bytes. A client that sends nothing of its body, or reads nothing of its stream, for
+    ``patience`` seconds is left.
     """
 
-    def __init__(self, arbiter: Arbiter, board: Board, metrics: Metrics, most: int, patience: float) -> None:
+    def __init__(
+        self, arbiter: Arbiter, board: Board, metrics: Metrics, most: int, largest: int, patience: float
+    ) -> None:
         self.arbiter = arbiter
         self.board = board
         self.metrics = metrics
         self.most = most
+        self.largest = largest
         self.patience = patience
         self.open = 0
         self._seconds = 1.0
         self._tokenizer: Decoder | None = None
         self._reading = anyio.Lock()
 
-    def enter(self, request: Request, tasks: Sequence[Task]) -> None:
-        """Take places for the problems of a request until it is answered.
+    def enter(self, request: Request, problems: int = 1) -> None:
+        """Take places for so many problems until the request is answered.
 
         Raises ``RequestError`` (429) if there are not so many left.
         """
-        problems = len(tasks)
-        if problems > self.most:
-            raise RequestError(f"at most {self.most} prompts can be asked at once, and these are {problems}")
         if self.open + problems > self.most:
             raise RequestError(
                 f"all {self.most} places are taken: try again later",
@@ -67,7 +68,6 @@ class House:
             )
         self.open += problems
         after(request).callback(self._leave, problems)
-        request.state.problems = [task.id for task in tasks]
 
     def _leave(self, problems: int) -> None:
         self.open -= problems

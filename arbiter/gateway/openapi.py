@@ -19,6 +19,7 @@ _REFUSALS = {
     400: "Something in the request is wrong, or cannot be honoured.",
     401: "The key is missing or wrong.",
     404: "There is no such model.",
+    408: "The body did not come.",
     413: "The body is too large.",
     415: "The content type is not application/json.",
     429: "All places are taken; `retry-after` says when to come again.",

@@ -130,7 +130,7 @@ class Told(msgspec.Struct, frozen=True, omit_defaults=True):
 
 async def responses(house: House, request: Request) -> HttpResponse:
     """Answer a conversation. Raises ``RequestError``."""
-    body = read(await raw_body(request), ResponseBody)
+    body = read(await raw_body(house, request), ResponseBody)
     overrides = overrides_of(house.arbiter, body, body.max_output_tokens, None, None)
     task = task_of(house, asked_in_items(body.input, body.instructions), overrides)
     if body.stream:

@@ -109,7 +109,10 @@ async def solutions_of(house: House, request: Request, tasks: Sequence[Task]) ->
 
 
 async def _begun(house: House, request: Request, tasks: Sequence[Task]) -> list[Flow]:
-    house.enter(request, tasks)
+    if len(tasks) > house.most:
+        raise RequestError(f"at most {house.most} prompts can be asked at once, and these are {len(tasks)}")
+    house.enter(request, len(tasks) - 1)  # beside the one that every request has
+    request.state.problems = [task.id for task in tasks]
     flows = [Flow(house, task) for task in tasks]
     for flow in flows:
         await flow.start(request)

@@ -43,6 +43,16 @@ async def test_a_request_of_more_prompts_than_there_are_places_is_refused_for_go
     assert (refused.status_code, taken.status_code) == (400, 200)
 
 
+async def test_the_body_of_who_has_no_place_is_not_read(endpoint: Any, until: Any) -> None:
+    headers, url = {"content-type": "application/json"}, "http://arbiter/v1/completions"
+    opening = endpoint(seconds=SLOW, config={"limits": {"problems": 1}}, queue=0)
+    async with opening as served, anyio.create_task_group() as clients:
+        clients.start_soon(served.chat)
+        await until(lambda: served.gateway.open == 1)
+        assert (await served.client.post(url, content=b"{", headers=headers)).status_code == 429
+        clients.cancel_scope.cancel()
+
+
 async def test_a_client_that_goes_away_ends_its_problem_at_the_models_and_no_other(endpoint: Any, until: Any) -> None:
     async with endpoint(seconds=SLOW) as served:
         async with anyio.create_task_group() as staying:

@@ -42,5 +42,6 @@ async def test_the_access_log_names_the_problems_and_never_a_key_or_a_text(
     told = [vars(record) for record in caplog.records if record.name == "arbiter.access"]
     assert (told[0]["path"], told[0]["status"]) == ("/v1/chat/completions", 200)
     assert told[0]["problems"] == [answer.id.removeprefix("chatcmpl-")]
+    assert told[0]["request"] == answer._request_id
     assert "secret-key" not in str(told)
     assert "private" not in str(told)

@@ -81,6 +81,18 @@ async def test_connections_that_are_cut_leave_nothing_running(listening: Any, un
         assert served.models.draft.cancelled == 20
 
 
+async def test_a_body_that_does_not_come_is_a_408_and_its_place_free_again(listening: Any) -> None:
+    async with listening(patience=0.2) as (served, url):
+        half = await anyio.connect_tcp("127.0.0.1", int(url.rpartition(":")[2]))
+        head = b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        await half.send(head + b"content-length: 1000\r\n\r\n{")
+        with anyio.fail_after(20):
+            answer = await half.receive()
+        await half.aclose()
+        assert b" 408 " in answer.splitlines()[0]
+        assert served.gateway.open == 0
+
+
 async def test_a_client_that_reads_nothing_holds_up_no_other_and_is_left_after_a_while(
     listening: Any, until: Any
 ) -> None:
