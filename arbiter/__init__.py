@@ -35,7 +35,7 @@ from arbiter.log.journal import open_journal
 from arbiter.log.run import Run
 from arbiter.results import Result, Summary
 from arbiter.ring import Models, Ring, open_ring, solve_all
-from protocols.errors import ArbiterError, BackendError, ClosedError, ConfigError, DataError, ProblemError
+from protocols.errors import ArbiterError, BackendError, ClosedError, ConfigError, DataError, ProblemError, RunError
 from protocols.events import Event
 from protocols.messages import Task
 from protocols.ports import Generator, Policy, Scorer, Seat
@@ -75,6 +75,7 @@ __all__ = [
     "RewardThreshold",
     "Ring",
     "Run",
+    "RunError",
     "Sampling",
     "Scorer",
     "ScriptedGenerator",

@@ -27,14 +27,19 @@ class Stage(msgspec.Struct, frozen=True):
     journal: Journal
 
 
-Made = Callable[[MemoryObjectReceiveStream[Mail], Stage], Actor[Mail]]
+Inbox = MemoryObjectReceiveStream
+"""The mailbox of an actor, by the union of its messages: ``Inbox[VerifierMail]``."""
+
+Made = Callable[[Inbox[Mail], Stage], Actor[Mail]]
+"""What makes an actor of its mailbox and the stage: a class whose constructor takes these two."""
 
 
 class Cast(msgspec.Struct, frozen=True):
     """Who plays which part: a callable that makes the actor of its mailbox and the stage; None has the ring's own.
 
     An actor is a subclass of ``Working`` (it waits for something) or ``Deciding`` (it waits for nothing), and sends
-    what its part has to send (``protocols/messages.py`` shows the way of a step). The Assembler is the ring's own.
+    what its part has to send (``protocols/messages.py`` shows the way of a step). The Assembler is the ring's own. The
+    configured models whose work an actor of one's own does are not opened.
     """
 
     drafter: Made[DrafterMail] | None = None

@@ -6,7 +6,7 @@ a frozen struct with ``decide`` (``Policy``), an actor a subclass of ``Working``
 
 from actors.actor import Actor, Deciding, Working
 from actors.calls import Call, note_retry
-from arbiter.cast import Cast, Stage
+from arbiter.cast import Cast, Inbox, Stage
 from protocols.messages import (
     AuditStep,
     Context,
@@ -53,6 +53,7 @@ __all__ = [
     "Generation",
     "GenerationRequest",
     "Generator",
+    "Inbox",
     "Policy",
     "Rating",
     "Role",

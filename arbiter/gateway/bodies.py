@@ -186,7 +186,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "frequency_penalty": (0,),
     "function_call": ("none", "auto"),
     "functions": ([],),
-    "include": ([],),
+    "include": ([], ["reasoning.encrypted_content"]),
     "logit_bias": ({},),
     "logprobs": (False,),
     "max_tool_calls": (),
@@ -197,7 +197,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "presence_penalty": (0,),
     "previous_response_id": (),
     "prompt": (),
-    "reasoning": ({},),
+    "reasoning": ({}, {"summary": "auto"}),
     "reasoning_effort": (),
     "response_format": ({"type": "text"},),
     "service_tier": ("auto", "default"),
@@ -211,7 +211,10 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "verbosity": (),
     "web_search_options": (),
 }
-"""Fields that cannot be honoured, with the values besides null that ask for nothing: others are refused."""
+"""Fields that cannot be honoured, with the values besides null that ask for nothing: others are refused.
+
+In what form reasoning items are to come asks for nothing, since there are none.
+"""
 
 
 def read(raw: bytes, kind: type[Body]) -> Body:

@@ -4,7 +4,7 @@ from typing import get_args
 
 import msgspec
 
-from arbiter.config import override
+from arbiter.library.asking import of_type
 from arbiter.library.solver import Arbiter
 from arbiter.run_tables import RunType
 from protocols.errors import ConfigError, RequestError
@@ -40,7 +40,7 @@ def point(arbiter: Arbiter, name: str) -> Point:
         return Point(run_type)
     try:
         found = Point(run_type, float(threshold))
-        override(arbiter.config, {"run_type": run_type}, "model").with_threshold(float(threshold))
+        of_type(arbiter.config, run_type, "model").with_threshold(float(threshold))
     except ValueError as error:
         raise _unknown(arbiter, name, f"{threshold!r} is no threshold") from error
     except ConfigError as error:

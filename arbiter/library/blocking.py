@@ -1,12 +1,13 @@
 """Arbiter for programs without an event loop of their own: scripts, and notebooks."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Generic, Self, TypeVar, Unpack
 
+import anyio
 import anyio.to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -80,17 +81,40 @@ class BlockingArbiter:
         portal = self._portal
         if portal is None:
             raise ClosedError("the BlockingArbiter is not open: use it in `with BlockingArbiter(…) as arbiter:`")
+        call = _Call(work)
         try:
-            future = portal.start_task_soon(work)
+            return portal.start_task_soon(call.run).result()
         except RuntimeError as error:
-            if self._portal is None:
+            if self._portal is None and not call.is_begun:
                 raise ClosedError("the BlockingArbiter was closed, and takes no more calls") from error
             raise
-        try:
-            return future.result()
-        except BaseException:  # of the call, which has ended then, or of whoever waits for it
-            future.cancel()
+        except (KeyboardInterrupt, SystemExit):  # which may come before it is known that the call has begun
+            call.is_wanted = False
+            with suppress(RuntimeError):  # the portal has been closed, and the call with it
+                portal.start_task_soon(call.cancel)
             raise
+
+
+class _Call(Generic[Answer]):
+    """A call that can be cancelled from the moment on in which it is there."""
+
+    def __init__(self, work: Callable[[], Awaitable[Answer]]) -> None:
+        self._work = work
+        self._scope: anyio.CancelScope | None = None
+        self.is_begun = False
+        self.is_wanted = True
+
+    async def run(self) -> Answer:
+        self.is_begun = True
+        with anyio.CancelScope() as self._scope:
+            if self.is_wanted:
+                return await self._work()
+        raise ClosedError("the call was interrupted")  # which nobody hears
+
+    def cancel(self) -> None:
+        """To be called on the event loop."""
+        if self._scope is not None:
+            self._scope.cancel()
 
 
 class _Threaded:

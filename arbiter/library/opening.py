@@ -81,7 +81,7 @@ async def open_log(config: Config, out: Path | None, watch: Watch | None) -> Asy
     """The log in the folder ``out``, beside what it is made with, and who watches. Raises ``RunError``."""
     what, log = identity(config, ()), config.log
     path = None if out is None else out / LOG
-    async with open_journal(path, what, versions(), log.record, log.sync, watch=watch) as journal:
+    async with open_journal(path, what, versions(), log.record, log.sync, watch=watch, goes_on=False) as journal:
         if out is not None:
             about_run(out, config)
         yield journal

@@ -29,12 +29,15 @@ async def open_journal(
     sync: float = SYNC,
     show: Show | None = None,
     watch: Watch | None = None,
+    goes_on: bool = True,
 ) -> AsyncGenerator[Recorder]:
     """A journal that writes the log ``path``, and goes on with it where there is one already; None writes no log.
 
     ``identity`` is what decides the results of the run (``arbiter.log.identity``). ``sync`` is what a power cut can
     take, in seconds. ``show`` is called in the writer's thread with each event that is written, ``watch`` on the event
-    loop with each that happens, whole, however little the log holds of it: it must neither block nor raise.
+    loop with each that happens, whole, however little the log holds of it: it must neither block nor raise. A session
+    that ``goes_on`` with problems that earlier ones left unfinished knows their answers; in another one a problem of
+    the same id is another problem.
 
     Raises ``RunError`` if another process writes the log, if it is damaged, if it is of another run, or if it cannot
     be written; the latter also out of the block, which is cancelled then.
@@ -46,7 +49,7 @@ async def open_journal(
             _check(path, earlier.started, identity)
             earlier.repair()
         async with open_writer(path, sync, show) if path else nullcontext() as writer:
-            recorder = Recorder(writer, earlier, detail, watch)
+            recorder = Recorder(writer, earlier, detail, watch, goes_on)
             started = RunStarted(earlier.sessions, digest(identity), identity, dict(versions or {}), detail)
             await recorder.tell(f"run_started/{earlier.sessions}", started)
             try:

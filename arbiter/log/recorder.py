@@ -33,12 +33,20 @@ class Recorder:
     """A ``Journal`` over a writer, or of nothing but those who ``watch``; made by ``open_journal``.
 
     Messages that an earlier session wrote are not written again; one that is not the same stops the run, since its
-    log would no longer be of one piece.
+    log would no longer be of one piece. Unless it ``goes_on`` with what earlier sessions left
+    unfinished, a problem of the same id is another one.
     """
 
     kept = True
 
-    def __init__(self, writer: Writer | None, earlier: Earlier, detail: Detail, watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        writer: Writer | None,
+        earlier: Earlier,
+        detail: Detail,
+        watch: Watch | None = None,
+        goes_on: bool = True,
+    ) -> None:
         self.earlier = earlier
         self._writer = writer
         self._watch = watch
@@ -52,7 +60,7 @@ class Recorder:
         self.threshold = earlier.threshold
         self._left_its_log = anyio.Event()
         self._difference = ""
-        if detail == "full":  # without its texts a problem can only be begun anew
+        if goes_on and detail == "full":  # without its texts a problem can only be begun anew
             self._remember()
 
     @property

@@ -13,7 +13,6 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 import msgspec
-from anyio.abc import TaskStatus
 
 from actors.supervision import services
 from protocols.errors import RunError
@@ -73,9 +72,8 @@ class Writer:
             self._closing = True
             self._wake.notify()
 
-    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+    async def run(self) -> None:
         """Serve until closed. Raises ``RunError`` as soon as the disk refuses."""
-        task_status.started()
         try:
             with anyio.CancelScope(shield=True):  # what was handed over is written, even before the thread is there
                 await anyio.to_thread.run_sync(self._work, limiter=anyio.CapacityLimiter(1))
@@ -145,7 +143,7 @@ async def open_writer(path: Path, sync: float, show: Show | None = None, room: i
     try:
         async with services() as tasks:
             try:
-                await tasks.start(writer.run)
+                tasks.start_soon(writer.run)  # not to be waited for: cancelled then, it would wait to be closed
                 yield writer
             finally:
                 writer.close()

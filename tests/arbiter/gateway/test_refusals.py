@@ -38,7 +38,8 @@ ASKING_FOR_MORE: dict[str, Any] = {
     "service_tier": "priority",
     "parallel_tool_calls": 1,
     "truncation": "auto",
-    "include": ["reasoning.encrypted_content"],
+    "include": ["message.output_text.logprobs"],
+    "reasoning": {"effort": "high"},
     "store": True,
     "background": True,
 }

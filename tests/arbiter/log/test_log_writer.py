@@ -229,3 +229,16 @@ async def test_a_log_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=f"cannot write the log {tmp_path}: Is a directory"):
         async with open_writer(tmp_path, HOUR):
             pass
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_who_is_cancelled_while_the_log_is_opened_does_not_wait_for_it_for_ever(tmp_path: Path, backend: str) -> None:
+    async def main() -> None:
+        with anyio.fail_after(30):
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                async with open_writer(tmp_path / "events.jsonl", 1.0):
+                    await anyio.sleep_forever()
+            assert scope.cancelled_caught
+
+    anyio.run(main, backend=backend)

@@ -1,0 +1,57 @@
+"""A policy of one's own over the estimate of the configured router.
+
+An error in an early step spoils all that come after it, so this one is strict there, and lenient later on. A policy is
+a pure rule: no clock, no request, nothing that it remembers. Run it with ``python examples/own_policy.py``.
+"""
+
+import asyncio
+from typing import ClassVar
+
+import msgspec
+
+from arbiter import Arbiter, LearnedRouter, Policy, Problem, load_problems
+from arbiter.extending import Evidence, Role, Scale, Verdict
+
+
+class StrictAtFirst(msgspec.Struct, frozen=True, tag="strict_at_first"):
+    """Keep the draft iff ŷ is at most ``early`` in the first ``steps``, and at most ``late`` after them."""
+
+    early: float
+    late: float
+    steps: int
+
+    proposers: ClassVar[tuple[Role, ...]] = ("draft",)
+    scale: ClassVar[Scale | None] = "router"
+    decides: ClassVar[bool] = True
+
+    def decide(self, evidence: Evidence) -> Verdict:
+        """Raises ``ValueError`` if the draft was not scored."""
+        if evidence.draft is None or evidence.draft.score is None:
+            raise ValueError("this policy needs the router's estimate of the draft")
+        threshold = self.early if evidence.step < self.steps else self.late
+        return "keep_draft" if evidence.draft.score <= threshold else "escalate"
+
+
+async def tried(arbiter: Arbiter, problems: list[Problem], policy: Policy) -> tuple[int, list[int]]:
+    """How many problems are solved, and at which steps the target was called."""
+    answers = {problem.id: problem.answer for problem in problems}
+    right, escalated = 0, list[int]()
+    async for solution in arbiter.map(problems, policy=policy):
+        right += f"\\boxed{{{answers[solution.problem]}}}" in solution.text
+        escalated += [number for number, step in enumerate(solution.steps) if step.verdict == "escalate"]
+    return right, escalated
+
+
+async def main() -> None:
+    """The same problems by the run type ``router``, and by the policy above."""
+    problems = list(load_problems("pocket:1", 40))
+    policies: dict[str, Policy] = {"router": LearnedRouter(0.5), "strict at first": StrictAtFirst(0.5, 1.0, 2)}
+    async with Arbiter.from_config("pocket", run_types=["router"]) as arbiter:
+        for name, policy in policies.items():
+            right, escalated = await tried(arbiter, problems, policy)
+            late = sum(number >= 2 for number in escalated)
+            print(f"{name}: {right} of {len(problems)} solved, {len(escalated)} escalated, {late} behind step 2")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,86 @@
+"""The examples run and say what they are to say; so does the code of the page that teaches the library."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+PAGE = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+
+
+def run(folder: Path, *arguments: str) -> str:
+    """What a program prints; a warning or a failure is an error."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error::ResourceWarning", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def figures(told: str, name: str) -> list[int]:
+    """The whole numbers behind ``name`` in what was printed."""
+    line = next(line for line in told.splitlines() if line.startswith(f"{name}: "))
+    return [int(number) for number in re.findall(r"\d+", line.removeprefix(name))]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_imports_nothing_of_arbiter_but_what_is_exported(example: Path) -> None:
+    imported = {
+        node.module
+        for node in ast.walk(ast.parse(example.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module
+    }
+    ours = {name for name in imported if name.partition(".")[0] in ("arbiter", "actors", "protocols")}
+    assert ours <= {"arbiter", "arbiter.extending"}
+
+
+def test_a_program_in_the_place_of_the_target_solves_more_and_more_the_oftener_it_is_called(tmp_path: Path) -> None:
+    told = run(tmp_path, str(ROOT / "examples" / "own_backend.py"))
+    model, program, oftener = (figures(told, name) for name in ("model", "program", "program, called more often"))
+    assert model[1] == program[1] == oftener[1] == 40
+    assert model[0] <= program[0] < oftener[0]
+    assert program[2] < oftener[2]
+
+
+def test_a_policy_of_ones_own_decides_where_the_target_is_called(tmp_path: Path) -> None:
+    told = run(tmp_path, str(ROOT / "examples" / "own_policy.py"))
+    router, strict = figures(told, "router"), figures(told, "strict at first")
+    assert strict[2] < router[2]
+    assert (router[3] > 0, strict[3]) == (True, 0)
+
+
+def test_a_verifier_of_ones_own_has_more_problems_solved_than_the_draft_solves_alone(tmp_path: Path) -> None:
+    told = run(tmp_path, str(ROOT / "examples" / "own_actor.py"))
+    alone, checked = figures(told, "draft alone"), figures(told, "checked")
+    assert alone[0] < checked[0]
+    assert alone[2] == 0 < checked[2]
+
+
+def test_an_agent_streams_a_conversation_maps_questions_and_leaves_early(tmp_path: Path) -> None:
+    told = run(tmp_path, str(ROOT / "examples" / "agent.py"))
+    assert "boxed{42}" in told
+    assert "many questions: 32 of 32 answered" in told
+    assert "the first answer: Compute 11+12. " in told
+    assert "still running: 0" in told
+
+
+def test_a_script_needs_no_event_loop(tmp_path: Path) -> None:
+    told = run(tmp_path, str(ROOT / "examples" / "script.py"))
+    assert "boxed{294}" in told
+    assert figures(told, "threshold 1.0")[2:] == [0]
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_the_code_of_the_page_runs(number: int, tmp_path: Path) -> None:
+    run(tmp_path, "-c", BLOCKS[number])

@@ -1,0 +1,164 @@
+"""What ``arbiter`` and ``arbiter.extending`` export: to add a name or to remove one is a decision, made here."""
+
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import actors
+import arbiter
+import protocols
+from arbiter import extending
+
+TYPED = Path(__file__).parent / "typed" / "agent.py"
+
+TOP = [
+    "Arbiter",
+    "ArbiterError",
+    "BackendError",
+    "BlockingArbiter",
+    "Cast",
+    "ClosedError",
+    "ConfidenceThreshold",
+    "Config",
+    "ConfigError",
+    "DataError",
+    "DraftOnly",
+    "Event",
+    "GenerateRows",
+    "Generator",
+    "Grade",
+    "Grader",
+    "JudgeThreshold",
+    "LearnedRouter",
+    "Limits",
+    "Message",
+    "Models",
+    "Oracle",
+    "Overrides",
+    "Policy",
+    "Problem",
+    "ProblemError",
+    "Question",
+    "RandomEscalation",
+    "Reference",
+    "Result",
+    "RewardThreshold",
+    "Ring",
+    "Run",
+    "RunError",
+    "Sampling",
+    "Scorer",
+    "ScriptedGenerator",
+    "ScriptedScorer",
+    "Seat",
+    "Solution",
+    "Solutions",
+    "Step",
+    "StepRecord",
+    "Steps",
+    "Summary",
+    "Target",
+    "TargetOnly",
+    "Task",
+    "Transcript",
+    "Turn",
+    "Usage",
+    "load_config",
+    "load_problems",
+    "make_task",
+    "open_journal",
+    "open_models",
+    "open_ring",
+    "solve",
+    "solve_all",
+]
+
+EXTENDING = [
+    "Actor",
+    "Audit",
+    "AuditStep",
+    "Call",
+    "Candidate",
+    "Cast",
+    "Context",
+    "Deciding",
+    "DraftStep",
+    "DrafterMail",
+    "Ending",
+    "EscalateStep",
+    "EscalatorMail",
+    "Evidence",
+    "Generation",
+    "GenerationRequest",
+    "Generator",
+    "Inbox",
+    "Policy",
+    "Rating",
+    "Role",
+    "RouterMail",
+    "Scale",
+    "Score",
+    "ScoreRequest",
+    "Scorer",
+    "Seat",
+    "Stage",
+    "StepAudited",
+    "StepChosen",
+    "StepDrafted",
+    "StepRegenerated",
+    "StepScored",
+    "Verdict",
+    "VerifierMail",
+    "Working",
+    "note_retry",
+]
+
+EXPORTED = [(arbiter, TOP), (extending, EXTENDING)]
+WORDS = {"Message", "Question", "Ending", "Role", "Scale", "Verdict", "Inbox"}
+"""Names of types that are no classes: what they mean stands below them in their module."""
+
+
+@pytest.mark.parametrize(("module", "names"), EXPORTED)
+def test_the_exported_names_are_these_and_no_others(module: ModuleType, names: list[str]) -> None:
+    assert sorted(module.__all__) == sorted(names)
+    assert all(hasattr(module, name) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(module, name) for module, names in EXPORTED for name in names if name not in WORDS],
+)
+def test_each_name_says_what_it_is(module: object, name: str) -> None:
+    found = getattr(module, name)
+    if inspect.isclass(found):
+        assert vars(found).get("__doc__")  # its own, no inherited one
+    elif inspect.isfunction(found):
+        assert found.__doc__
+    else:  # a union of messages
+        assert name.endswith("Mail")
+
+
+@pytest.mark.parametrize("package", [arbiter, actors, protocols])
+def test_each_package_says_that_it_is_typed(package: ModuleType) -> None:
+    (folder,) = package.__path__
+    assert (Path(folder) / "py.typed").is_file()
+
+
+def test_a_program_that_uses_it_passes_pyright_strict(tmp_path: Path) -> None:
+    program = tmp_path / "agent.py"
+    program.write_text(TYPED.read_text())
+    settings = {"typeCheckingMode": "strict", "pythonVersion": "3.11", "include": ["agent.py"]}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
+    done = subprocess.run(
+        [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--project", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,88 @@
+"""A program that uses Arbiter as its users do; ``tests/test_public_names.py`` has its types checked."""
+
+from collections.abc import AsyncIterator
+from typing import ClassVar, assert_type
+
+import msgspec
+
+from arbiter import (
+    Arbiter,
+    BlockingArbiter,
+    Cast,
+    Event,
+    Message,
+    Models,
+    Overrides,
+    ScriptedGenerator,
+    Seat,
+    Solution,
+    StepRecord,
+    Usage,
+    solve,
+)
+from arbiter.extending import (
+    Evidence,
+    Generation,
+    GenerationRequest,
+    Generator,
+    Role,
+    Scale,
+    Score,
+    Scorer,
+    ScoreRequest,
+    Verdict,
+)
+
+
+class Parrot:
+    """A generator of one's own."""
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        return Generation(request.transcript.question, "end", Usage(completion_tokens=1))
+
+
+class Judge:
+    """A scorer of one's own."""
+
+    async def score(self, request: ScoreRequest) -> Score:
+        return Score(0.5, Usage())
+
+
+class Half(msgspec.Struct, frozen=True):
+    """A policy of one's own."""
+
+    proposers: ClassVar[tuple[Role, ...]] = ("draft",)
+    scale: ClassVar[Scale | None] = "prm"
+    decides: ClassVar[bool] = True
+
+    def decide(self, evidence: Evidence) -> Verdict:
+        return "keep_draft" if evidence.step % 2 else "escalate"
+
+
+def hook(event: Event) -> None:
+    """Looks on."""
+
+
+async def questions() -> AsyncIterator[str]:
+    yield "first"
+
+
+async def use() -> Solution:
+    generator: Generator = Parrot()
+    scorer: Scorer = Judge()
+    models = Models(draft=Seat(generator), target=Seat(Parrot()), scorers={"prm": Seat(scorer)})
+    said: list[Message] = [{"role": "user", "content": "first"}]
+    overrides: Overrides = {"run_type": "rsd", "threshold": 0.4, "tags": {"user": "me"}}
+    async with Arbiter(models=models, cast=Cast(), hooks=[hook], leaving="cancel") as arbiter:
+        assert_type(await arbiter.solve(said, **overrides), Solution)
+        steps = arbiter.stream("second", policy=Half(), max_steps=3, deadline=None)
+        async for step in steps:
+            assert_type(step, StepRecord)
+        async for solution in arbiter.map(questions(), concurrency=256, run_type="draft"):
+            assert_type(solution, Solution)
+        return steps.solution
+
+
+def use_blocking() -> list[str]:
+    with BlockingArbiter(Arbiter(models=Models(draft=Seat(ScriptedGenerator(lambda _: "done"))))) as arbiter:
+        return [arbiter.solve("q", run_type="draft").text, *(one.text for one in arbiter.map(["q"])), solve("q").text]
