@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -16,9 +17,9 @@ from actors.supervision import services
 from arbiter.backends.in_process.generation import InProcessGenerator
 from arbiter.backends.in_process.loading import Loaded, load
 from arbiter.backends.prompts import PromptTemplate
-from protocols.errors import ContextTooLongError
+from protocols.errors import ContextTooLongError, ConversationError
 from protocols.ports import Generation, GenerationRequest
-from protocols.records import Step, Transcript, Usage
+from protocols.records import Step, Transcript, Turn, Usage
 
 Requests = Callable[..., GenerationRequest]
 Served = Callable[..., list[Any]]
@@ -211,3 +212,20 @@ def test_cancelling_a_request_leaves_the_answers_of_its_batch_unchanged(
     anyio.run(body)
     assert generator.batcher.batches == 1
     assert [answers[request.transcript.question] for request in others] == write(others)
+
+
+def test_a_conversation_that_the_template_refuses_fails_alone(
+    loaded: Loaded, served: Served, generation: Requests
+) -> None:
+    class Refusing:
+        def head(self, turns: tuple[Turn, ...], question: str) -> str:
+            raise ConversationError("roles must alternate")
+
+    refusing = PromptTemplate(TEMPLATE.before_steps, conversation=Refusing())
+    generator = InProcessGenerator(loaded, refusing, 8)
+    plain = [generation(question, max_tokens=4) for question in QUESTIONS[:3]]
+    asked = generation(max_tokens=4)
+    refused = msgspec.structs.replace(asked, transcript=Transcript("q", turns=(Turn("user", "before"),)))
+    answers = served(generator.generate, generator.batcher, [plain[0], refused, *plain[1:]])
+    assert isinstance(answers[1], ConversationError)
+    assert [isinstance(answer, Generation) for answer in answers] == [True, False, True, True]
