@@ -1,5 +1,6 @@
 # Every recipe runs in the environment that `just setup` makes.
 python := absolute_path(".venv/bin/python")
+frameworks := env("ARBITER_FRAMEWORKS_PYTHON", absolute_path(".frameworks/bin/python"))
 
 # Make the environment: the tested set of versions, everything that the tests need.
 setup:
@@ -9,8 +10,13 @@ setup:
 # Make the environment of sglang for a machine without a GPU, and of its router, in .sglang (2.7 GB; see docs/up.md).
 sglang-env folder=".sglang":
     python3 -m venv {{folder}}
-    {{folder}}/bin/python -m pip install --quiet -r arbiter/serving/sglang_cpu/requirements.txt
-    {{folder}}/bin/python -m pip install --quiet --no-deps torchvision==0.28.0 sglang==0.5.23 sglang-router==0.3.2
+    {{folder}}/bin/python -m pip install --quiet uv torch==2.13.0
+    @{{just_executable()}} _install {{folder}} -r arbiter/serving/sglang_cpu/requirements.txt
+    @{{just_executable()}} _install {{folder}} --no-deps torchvision==0.28.0 sglang==0.5.23 sglang-router==0.3.2
+
+# By uv, which takes seconds where pip takes minutes; by pip where uv cannot.
+_install folder *args:
+    @{{folder}}/bin/uv pip install --quiet --python {{folder}}/bin/python {{args}} || {{folder}}/bin/python -m pip install --quiet {{args}}
 
 # What CI runs: lint, types, tests.
 check: lint types test
@@ -98,6 +104,20 @@ tserve-env:
 # All tests with real servers (see docs/testing-servers.md); what is not installed is skipped, and named at the end.
 test-servers *args:
     ARBITER_TEST_SERVERS=all {{python}} -m pytest tests/servers {{args}}
+
+# With the oldest openai that is supported in a folder of its own, to be put before the newest one.
+# Make the environment of the frameworks that are tested at the endpoint, in .frameworks (2.4 GB; docs/integrations.md).
+frameworks-env folder=".frameworks":
+    python3 -m venv {{folder}}
+    {{folder}}/bin/python -m pip install --quiet uv torch==2.13.0
+    @{{just_executable()}} _install {{folder}} --no-deps -r tests/frameworks/environments/frameworks.txt
+    @{{just_executable()}} _install {{folder}} --no-deps --editable .
+    @{{just_executable()}} _install {{folder}} --no-deps --target {{folder}}/openai-2.8 -r tests/frameworks/environments/openai-2.8.txt
+
+# Warnings are no errors there: those of frameworks are not ours to mend, and many come when nobody can filter them.
+# The tests of the frameworks, and of logs for inspect_ai, in that environment, or in that of ARBITER_FRAMEWORKS_PYTHON.
+test-frameworks *args:
+    {{frameworks}} -m pytest -W default tests/frameworks tests/arbiter/exports/test_eval_*.py {{args}}
 
 # Make the pocket models again, from their seeds (about three hours on 2 cores).
 train-pocket *stages:

@@ -229,8 +229,10 @@
       else if (card.ended) ended.push(card); // the endpoint tells it no more, and somebody reads it
       else open.push(left(card));
     }
+    const focused = document.activeElement;
     arrange($("live"), open.map((card) => card.node));
     arrange($("ended"), ended.map((card) => card.node));
+    if (focused.isConnected) focused.focus({ preventScroll: true });  // a problem that ends goes from one list to the other
     write($("live-more"), told.more ? `and ${count(told.more, "older one")} more` : "");
     $("live-none").hidden = open.length > 0;
     $("ended-none").hidden = ended.length > 0;

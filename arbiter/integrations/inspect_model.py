@@ -1,0 +1,198 @@
+"""A configuration as a model of inspect_ai, in its process (the extra ``inspect``)."""
+
+# pyright: reportMissingImports=false, reportUnknownVariableType=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownArgumentType=false, reportUntypedBaseClass=false
+# inspect_ai is not in the development extra, since its pins are those of an application of its own
+
+import secrets
+from typing import Any
+
+import msgspec
+from inspect_ai._util.error import PrerequisiteError
+from inspect_ai.model import (
+    ChatCompletionChoice,
+    ChatMessage,
+    ChatMessageAssistant,
+    GenerateConfig,
+    ModelAPI,
+    ModelOutput,
+    ModelUsage,
+)
+from inspect_ai.tool import ToolChoice, ToolInfo
+from rich.markup import escape
+
+from arbiter.config import Config, load_config, override
+from arbiter.exports.eval_usage import usage_of
+from arbiter.gateway.answers import finish_of, report
+from arbiter.gateway.answers import usage_of as usage_by_model
+from arbiter.gateway.bodies import Extras
+from arbiter.integrations.keeping import Keeper
+from arbiter.library.asking import Message, Overrides, of_type
+from arbiter.library.solver import Arbiter
+from arbiter.run_tables import RunType
+from protocols.errors import ConfigError, DataError, ProblemError
+from protocols.records import Solution
+
+_SAMPLING = {
+    "max_tokens": "max_tokens",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "seed": "seed",
+    "stop_seqs": "stop",
+}
+"""What of a ``GenerateConfig`` a call honours, with the overrides' names."""
+
+_ELSEWHERE = {
+    "adaptive_connections",
+    "attempt_timeout",
+    "cache",
+    "fail_on_refusal",
+    "internal_tools",
+    "max_connections",
+    "max_retries",
+    "max_tool_output",
+    "parallel_tool_calls",
+    "reasoning_history",
+    "stream_idle_timeout",
+    "system_message",
+    "timeout",
+}
+"""What inspect_ai does itself, or what is about tools or streams, of which there are none."""
+
+_NEUTRAL: dict[str, object] = {
+    "batch": False,
+    "best_of": 1,
+    "extra_body": {},
+    "extra_headers": {},
+    "frequency_penalty": 0,
+    "logit_bias": {},
+    "logprobs": False,
+    "num_choices": 1,
+    "presence_penalty": 0,
+    "top_logprobs": 0,
+}
+"""Values that ask for nothing; everything else that is set is refused."""
+
+
+class ArbiterAPI(ModelAPI):
+    """``arbiter/CONFIG``: the configuration of a file, or the built-in one of that name.
+
+    The model arguments ``run_type`` and ``threshold`` choose the operating point, ``max_steps``, ``step_tokens`` and
+    ``deadline`` (seconds) the limits; what is not given is as configured. One ring serves all samples: it is opened
+    with the first call, and closed with the model or with the evaluation's event loop.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        config: GenerateConfig = GenerateConfig(),  # noqa: B008 - as inspect_ai's own providers have it
+        run_type: RunType | None = None,
+        threshold: float | None = None,
+        max_steps: int | None = None,
+        step_tokens: int | None = None,
+        deadline: float | None = None,
+        **unknown: Any,  # noqa: ANN401 - they are refused by name
+    ) -> None:
+        super().__init__(model_name, base_url, api_key, [], config)
+        limits = {"max_steps": max_steps, "step_tokens": step_tokens, "deadline": deadline}
+        try:
+            _refuse(model_name, base_url, unknown)
+            self._config = _configured(model_name, run_type, threshold, limits)
+        except ConfigError as error:
+            raise PrerequisiteError(escape(str(error))) from error
+        self._keeper = Keeper(lambda: Arbiter(self._config, run_types=()))
+
+    async def generate(
+        self,
+        input: list[ChatMessage],  # noqa: A002 - the name is inspect_ai's
+        tools: list[ToolInfo],
+        tool_choice: ToolChoice,
+        config: GenerateConfig,
+    ) -> ModelOutput:
+        """Raises ``ConfigError`` if something is asked that cannot be honoured, ``DataError`` if there is no question,
+        ``ProblemError`` if a model fails; opening the ring raises as ``Arbiter``.
+        """
+        if tools:
+            named = ", ".join(str(tool.name) for tool in tools)
+            raise ConfigError(f"tools cannot be honoured by arbiter/{self.model_name}: leave out {named}")
+        overrides = _overrides(config, self._config)
+        question = [_message(place, message) for place, message in enumerate(input)]
+        arbiter = await self._keeper.arbiter()
+        solution = await arbiter.solve(question, **overrides)
+        if solution.error is not None:
+            raise ProblemError(solution.error)
+        return self._output(solution, overrides)
+
+    async def aclose(self) -> None:
+        await self._keeper.aclose()
+
+    def max_connections(self) -> int:
+        return self._config.limits.problems
+
+    def connection_key(self) -> str:
+        return f"{self.model_name} {self._config.run_type}"
+
+    def _output(self, solution: Solution, overrides: Overrides) -> ModelOutput:
+        name = f"arbiter/{self.model_name}"
+        message = ChatMessageAssistant(content=solution.text, model=name, source="generate")
+        told = msgspec.to_builtins(report(solution, Extras(steps=True)))
+        told["usage"] = msgspec.to_builtins(usage_by_model([solution]).arbiter)
+        told["seed"] = overrides.get("seed", self._config.seed)
+        return ModelOutput(
+            model=name,
+            choices=[
+                ChatCompletionChoice(
+                    message=message, stop_reason="stop" if finish_of(solution) == "stop" else "max_tokens"
+                )
+            ],
+            usage=ModelUsage(**usage_of(solution.usage)),
+            metadata={"arbiter": told},
+        )
+
+
+def _refuse(name: str, base_url: str | None, unknown: dict[str, Any]) -> None:
+    if unknown:
+        known = "run_type, threshold, max_steps, step_tokens and deadline"
+        raise ConfigError(f"there is no model argument {', '.join(unknown)}; there are {known}")
+    if base_url:
+        raise ConfigError(
+            f"arbiter/{name} runs in this process and asks no {base_url}: an endpoint is openai-api/arbiter/arbiter"
+        )
+
+
+def _configured(
+    name: str, run_type: RunType | None, threshold: float | None, limits: dict[str, float | None]
+) -> Config:
+    config = load_config(name)
+    config = override(config, {"limits": {key: value for key, value in limits.items() if value is not None}}, "-M")
+    config = config if run_type is None else of_type(config, run_type, "-M run_type")
+    return config if threshold is None else config.with_threshold(threshold)
+
+
+def _overrides(config: GenerateConfig, configured: Config) -> Overrides:
+    """What the call has otherwise than the configuration. Above temperature 0 a call without a seed has a new one, so
+    that the epochs of a sample differ. Raises ``ConfigError`` naming what cannot be honoured.
+    """
+    given = {name: value for name, value in config.model_dump(exclude_none=True).items() if value is not None}
+    for name, value in given.items():
+        if name not in _SAMPLING and name not in _ELSEWHERE and value != _NEUTRAL.get(name):
+            raise ConfigError(f"{name} cannot be honoured by arbiter: leave it out (there are {', '.join(_SAMPLING)})")
+    made: dict[str, Any] = {ours: given[theirs] for theirs, ours in _SAMPLING.items() if theirs in given}
+    if "seed" not in made and made.get("temperature", configured.sampling.temperature) > 0:
+        made["seed"] = secrets.randbelow(2**31)
+    overrides: Overrides = {}
+    overrides.update(made)  # type: ignore[typeddict-item]
+    return overrides
+
+
+def _message(place: int, message: ChatMessage) -> Message:
+    """Raises ``DataError`` if there is more in it than text."""
+    content = message.content
+    parts = [] if isinstance(content, str) else [part.type for part in content if part.type != "text"]
+    if message.role == "tool" or getattr(message, "tool_calls", None):
+        parts.append("tool call")
+    if parts:
+        raise DataError(f"message {place}: arbiter reads texts alone, and there is a {parts[0]} in it")
+    return {"role": message.role, "content": message.text}

@@ -1,0 +1,81 @@
+"""langchain-openai at the endpoint: chats, completions and responses."""
+
+# pyright: basic, reportMissingImports=false
+# it is not in the development extra, since its pins are those of an application of its own
+
+import asyncio
+
+import pytest
+
+pytest.importorskip("langchain_openai")
+from langchain_openai import ChatOpenAI, OpenAI
+from openai import BadRequestError
+
+MODELS = ["arbiter", "arbiter:router@0.4"]
+apis = pytest.mark.parametrize("use_responses_api", [False, True], ids=["chat", "responses"])
+
+
+@pytest.fixture
+def endpoint(base_url: str) -> dict[str, str]:
+    return {"base_url": base_url, "api_key": "none"}
+
+
+@apis
+@pytest.mark.parametrize("model", MODELS)
+def test_a_chat_has_the_answer_and_its_tokens_whole_and_in_parts(
+    model: str, use_responses_api: bool, endpoint, question: str, the_answer: str
+) -> None:
+    chat = ChatOpenAI(model=model, use_responses_api=use_responses_api, stream_usage=True, **endpoint)
+    whole = chat.invoke(question)
+    assert the_answer in whole.text
+    chunks = list(chat.stream(question))
+    parts = [chunk.text for chunk in chunks if chunk.text]
+    assert len(parts) == 3
+    assert "".join(parts) == whole.text
+    assert sum(chunks[1:], chunks[0]).usage_metadata["total_tokens"] == whole.usage_metadata["total_tokens"] > 0
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_completion_has_the_answer_whole_and_in_parts(model: str, endpoint, question: str, the_answer: str) -> None:
+    completion = OpenAI(model=model, **endpoint)
+    whole = completion.invoke(question)
+    assert the_answer in whole
+    assert "".join(completion.stream(question)) == whole
+
+
+def test_batches_answer_each_question(endpoint, question: str, the_answer: str) -> None:
+    questions = [question, "Compute 12+30."]
+    chats = [ChatOpenAI(model="arbiter", use_responses_api=use, **endpoint) for use in (False, True)]
+
+    async def later() -> list[str]:
+        return [answer.text for chat in chats for answer in await chat.abatch(questions)]
+
+    told = [answer.text for chat in chats for answer in chat.batch(questions)] + asyncio.run(later())
+    told += OpenAI(model="arbiter", **endpoint).batch(questions)
+    assert len(told) == 10
+    assert all(the_answer in text for text in told[::2])
+    assert all(r"\boxed{42}" in text for text in told[1::2])
+
+
+def test_settings_and_a_conversation_are_honoured(endpoint, question: str) -> None:
+    def ask(**settings) -> str:
+        return ChatOpenAI(model="arbiter", **settings, **endpoint).invoke(question).text
+
+    first = ask().partition("\n\n")[0]
+    assert ask(stop=["\n\n"]) == first
+    assert ask(extra_body={"arbiter": {"max_steps": 1}}) == first
+    assert ask(temperature=1.5, seed=3) == ask(temperature=1.5, seed=3)
+    turns = [("system", "Be brief."), ("human", question), ("ai", first), ("human", "Compute 12+30.")]
+    assert ChatOpenAI(model="arbiter", max_tokens=200, **endpoint).invoke(turns).text
+
+
+@apis
+def test_tools_are_refused_by_the_fields_name(use_responses_api: bool, endpoint, question: str) -> None:
+    def add(left: int, right: int) -> int:
+        """Add two numbers."""
+        return left + right
+
+    chat = ChatOpenAI(model="arbiter", use_responses_api=use_responses_api, **endpoint).bind_tools([add])
+    with pytest.raises(BadRequestError) as refused:
+        chat.invoke(question)
+    assert refused.value.param == "tools"
