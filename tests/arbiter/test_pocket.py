@@ -72,8 +72,7 @@ def accuracy(run_type: RunType, count: int) -> float:
     async def grade() -> list[bool | None]:
         grader = Grader()
         return [
-            (await grader.grade(solution.text, references[name])).right
-            for name, solution in solved_by_name.items()
+            (await grader.grade(solution.text, references[name])).right for name, solution in solved_by_name.items()
         ]
 
     solved_by_name = solved(config, problems)
