@@ -185,7 +185,8 @@ async def _gone(_request: Request, _error: Exception) -> Response:
 async def _no_such(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is called for these alone
     told = f"{request.method} {request.url.path[:200]}: {error.detail}"
-    made = refusal(RequestError(told, status=error.status_code, code="not_found"))
+    code = "method_not_allowed" if error.status_code == 405 else "not_found"
+    made = refusal(RequestError(told, status=error.status_code, code=code))
     made.headers.update(error.headers or {})
     return made
 
