@@ -114,10 +114,10 @@ frameworks-env folder=".frameworks":
     @{{just_executable()}} _install {{folder}} --no-deps --editable .
     @{{just_executable()}} _install {{folder}} --no-deps --target {{folder}}/openai-2.8 -r tests/frameworks/environments/openai-2.8.txt
 
-# Warnings are no errors there: those of frameworks are not ours to mend, and many come when nobody can filter them.
+# Warnings are left out: those of frameworks are not ours to mend.
 # The tests of the frameworks, and of logs for inspect_ai, in that environment, or in that of ARBITER_FRAMEWORKS_PYTHON.
 test-frameworks *args:
-    {{frameworks}} -m pytest -W default tests/frameworks tests/arbiter/exports/test_eval_*.py {{args}}
+    {{frameworks}} -m pytest --numprocesses 2 --dist loadfile -W ignore tests/frameworks tests/arbiter/exports/test_eval_*.py {{args}}
 
 # Make the pocket models again, from their seeds (about three hours on 2 cores).
 train-pocket *stages:
