@@ -9,7 +9,7 @@ import hashlib
 from functools import cache
 from importlib.resources import files
 
-_ASSETS = files("arbiter.gateway") / "page"
+_ASSETS = files("arbiter.gateway") / "assets"
 
 
 @cache

@@ -1,7 +1,6 @@
 """Answers that are sent while they are made: server-sent events, one a step."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 
 import anyio
 import msgspec
@@ -148,11 +147,13 @@ class EventStream(StreamingResponse):
                 with anyio.fail_after(self._patience):
                     await send(message)
 
-        with suppress(TimeoutError, OSError):  # the connection is of no use any more
+        try:
             async with services() as tasks:
                 tasks.start_soon(cancel_when_gone, receive, tasks.cancel_scope)
                 tasks.start_soon(_ping, patient)
                 await self.stream_response(patient)
+        except* (TimeoutError, OSError):  # of the answer, or in a group of a ping: the connection is of no use any more
+            pass
 
 
 async def _told(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
