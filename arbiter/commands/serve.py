@@ -111,16 +111,21 @@ async def _serve(
         at = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
         _tell(f"loading {', '.join(config.models.configured()) or 'the models'} …")
         async with arbiter:
+            types = ", ".join(arbiter.run_types)
             await serve(
                 gateway,
                 listening,
                 drain,
-                lambda: _tell(
-                    f"{config.run_type} at {at}/v1 (models: {', '.join(arbiter.run_types)}); the page: {at}/"
-                ),
+                lambda: _tell(f"{config.run_type} at {at}/v1 (models: {types}); the page: {at}/"),
+                lambda: _tell(_farewell(arbiter.running + arbiter.waiting, drain)),
             )
-            _tell("closing …")
     _tell("closed")
+
+
+def _farewell(problems: int, drain: float) -> str:
+    if not problems:
+        return "closing"
+    return f"closing; still running: {problems}, for {drain:g} s at most; a second Ctrl-C hands them back at once"
 
 
 def _keys(variable: str | None) -> tuple[str, ...]:

@@ -28,8 +28,14 @@ def bound(host: str, port: int) -> socket.socket:
         raise ConfigError(f"cannot listen at {host}, port {port}: {error}; give another --host or --port") from error
 
 
-async def serve(gateway: Gateway, listening: socket.socket, drain: float, ready: Callable[[], None]) -> None:
-    """Answer until SIGINT or SIGTERM; ``ready`` is called once requests are taken.
+async def serve(
+    gateway: Gateway,
+    listening: socket.socket,
+    drain: float,
+    ready: Callable[[], None],
+    closing: Callable[[], None],
+) -> None:
+    """Answer until SIGINT or SIGTERM; ``ready`` is called once requests are taken, ``closing`` with the signal.
 
     Then no more are taken. Problems have ``drain`` seconds to end; what is left is handed back with 503. A second
     signal hands all back at once.
@@ -46,7 +52,7 @@ async def serve(gateway: Gateway, listening: socket.socket, drain: float, ready:
         ready,
     )
     async with services() as tasks:
-        tasks.start_soon(_close_on_signal, server, gateway, drain)
+        tasks.start_soon(_close_on_signal, server, gateway, drain, closing)
         await server.serve([listening])
 
 
@@ -66,14 +72,15 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _close_on_signal(server: _Server, gateway: Gateway, drain: float) -> None:
+async def _close_on_signal(server: _Server, gateway: Gateway, drain: float, closing: Callable[[], None]) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with anyio.create_task_group() as closing:
+        async with anyio.create_task_group() as draining:
             async for _ in signals:
                 if server.should_exit:
-                    closing.cancel_scope.cancel()
+                    draining.cancel_scope.cancel()
                     break
                 server.should_exit = True
-                closing.start_soon(gateway.arbiter.close, drain)
+                closing()
+                draining.start_soon(gateway.arbiter.close, drain)
         await gateway.arbiter.close(0)
         await anyio.sleep_forever()

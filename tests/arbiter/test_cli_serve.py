@@ -172,6 +172,7 @@ def test_what_does_not_end_in_time_is_handed_back_and_a_second_signal_hands_back
     client.join(60)
     assert (answers[0].status_code, answers[0].json()["error"]["code"]) == (503, "closing")
     assert process.ended() == 0
+    assert any(line.startswith("closing; still running: 1, for") for line in process.told)
 
 
 def test_what_is_wrong_is_told_in_a_line_before_anything_is_loaded(arbiter: Any) -> None:
