@@ -28,7 +28,7 @@ _SMOOTHING = 0.1  # of the mean length of problems, from which clients at capaci
 class Decoder(Protocol):
     """A tokenizer, as far as it is needed here."""
 
-    def decode(self, tokens: Sequence[int]) -> str:
+    def decode(self, tokens: Sequence[int], skip_special_tokens: bool) -> str:
         """Their text."""
         ...
 
@@ -82,12 +82,15 @@ class House:
         self.metrics.left(task.id)
 
     async def detokenized(self, tokens: Sequence[int]) -> str:
-        """The text of token ids of the draft's tokenizer. Raises ``RequestError`` if that is not known here."""
+        """The text of token ids of the draft's tokenizer, without the beginning and the end that tokenizers set.
+
+        Raises ``RequestError`` if the tokenizer is not known here.
+        """
         async with self._reading:
             tokenizer = self._tokenizer or await self._read()
             self._tokenizer = tokenizer
         try:
-            return tokenizer.decode(tokens)
+            return await anyio.to_thread.run_sync(tokenizer.decode, tokens, True)
         except Exception as error:  # whatever a tokenizer makes of numbers that it does not have
             raise RequestError(
                 f"prompt: these are no tokens of the draft: {error}", code="invalid_value", param="prompt"

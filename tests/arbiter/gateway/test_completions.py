@@ -77,7 +77,8 @@ async def test_token_ids_are_read_with_the_drafts_tokenizer_where_it_is_known() 
         return "step"
 
     reader: Any = AutoTokenizer
-    ids: list[int] = reader.from_pretrained(resolved("pocket:draft"))("Compute (12+30)*7.")["input_ids"]
+    tokenizer = reader.from_pretrained(resolved("pocket:draft"))
+    ids: list[int] = [*tokenizer("Compute (12+30)*7.")["input_ids"], tokenizer.eos_token_id]
     draft = Models(draft=Seat[Generator](ScriptedGenerator(write)))
     arbiter = Arbiter(load_config("pocket"), models=draft, run_types=["draft"])
     gateway = Gateway(arbiter)
