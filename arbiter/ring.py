@@ -163,15 +163,14 @@ async def open_ring(
         calls = Calls(docket, journal)
         stage = Stage(posts, docket, calls, journal)
         ring = Ring(models, stage, cast)
-        actors: list[Actor[Any]] = [Assembler(assembler_inbox, posts, docket, journal, ring.answer, ring.chosen)]
-        if cast.verifier:
-            actors.append(cast.verifier(verifier_inbox, stage))
-        else:
-            actors.append(Verifier(verifier_inbox, posts, docket, calls, models.scorers))
-        if cast.router:
-            actors.append(cast.router(router_inbox, stage))
-        else:
-            actors.append(Router(router_inbox, posts, docket, journal))
+        scorers = models.scorers
+        actors: list[Actor[Any]] = [
+            Assembler(assembler_inbox, posts, docket, journal, ring.answer, ring.chosen),
+            cast.verifier(verifier_inbox, stage)
+            if cast.verifier
+            else Verifier(verifier_inbox, posts, docket, calls, scorers),
+            cast.router(router_inbox, stage) if cast.router else Router(router_inbox, posts, docket, journal),
+        ]
         if cast.drafter:
             actors.append(cast.drafter(drafter_inbox, stage))
         elif models.draft:

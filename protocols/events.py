@@ -61,8 +61,7 @@ class RunEnded(Payload, frozen=True, tag="run_ended"):
 class StartProblem(Payload, frozen=True, tag="start_problem"):
     """A problem is given to the ring, with all that decides its way; ``policy`` is a policy's tag and fields.
 
-    ``turns`` are those of a conversation before the question, ``stop`` texts that end the answer, ``noise`` the name
-    under which chance is drawn if it is not the problem's id, ``tags`` what its user has told of it.
+    ``turns``, ``stop``, ``noise`` and ``tags`` are as in a ``Task`` (``protocols.messages``) and its transcript.
     """
 
     question: str

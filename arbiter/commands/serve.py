@@ -117,7 +117,7 @@ async def _serve(
                 listening,
                 drain,
                 lambda: _tell(f"{config.run_type} at {at}/v1 (models: {types}); the page: {at}/"),
-                lambda: _tell(_farewell(arbiter.running + arbiter.waiting, drain)),
+                lambda: _tell(_farewell(gateway.open, drain)),
             )
     _tell("closed")
 

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from arbiter.gateway.bodies import ChatBody, ChatMessage, Common, Extras, Item, Part
 from arbiter.gateway.points import point
@@ -47,9 +47,7 @@ def overrides_of(
         "stop": (stop,) if isinstance(stop, str) else stop,
         "tags": _tags(body, extras),
     }
-    made: Overrides = {}
-    made.update({name: value for name, value in given.items() if value is not None})  # type: ignore[typeddict-item]
-    return made
+    return cast("Overrides", {name: value for name, value in given.items() if value is not None})
 
 
 def asked_in_chat(body: ChatBody) -> Question:
@@ -70,7 +68,7 @@ def asked_in_items(items: str | Sequence[Item], instructions: str | None) -> Que
 
 
 def _said(message: ChatMessage, place: str) -> Message:
-    for name in ("tool_calls", "function_call", "audio", "tool_call_id"):
+    for name in ("name", "refusal", "annotations", "tool_calls", "function_call", "audio", "tool_call_id"):
         if getattr(message, name):
             raise _refused(f"{place}.{name}", name)
     return {"role": _role(message.role, place), "content": _text(message.content, place)}
@@ -106,8 +104,9 @@ def _refused(param: str, what: str) -> RequestError:
 
 
 def _tags(body: Common, extras: Extras) -> dict[str, str] | None:
-    tags = {**(body.metadata or {}), **(extras.tags or {}), **({"user": body.user} if body.user else {})}
-    return tags or None
+    named = {name: getattr(body, name, None) for name in ("user", "safety_identifier", "prompt_cache_key")}
+    told = {name: value for name, value in named.items() if value}
+    return {**(body.metadata or {}), **(extras.tags or {}), **told} or None
 
 
 def _narrower(configured: float | None, given: float | None) -> float | None:

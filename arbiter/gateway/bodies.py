@@ -89,6 +89,7 @@ class Common(Given, frozen=True, kw_only=True):
 
     model: str
     stream: bool | None = None
+    stream_options: StreamOptions | None = None
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     top_p: Share | None = None
     user: str | None = None
@@ -100,7 +101,6 @@ class ChatBody(Common, frozen=True, kw_only=True):
     """Of ``POST /v1/chat/completions``."""
 
     messages: Annotated[list[ChatMessage], msgspec.Meta(min_length=1)]
-    stream_options: StreamOptions | None = None
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
     stop: Stop | Stops | None = None
@@ -133,7 +133,6 @@ class CompletionBody(Common, frozen=True, kw_only=True):
     """Of ``POST /v1/completions``."""
 
     prompt: str | Annotated[list[str | int | Tokens], msgspec.Meta(min_length=1)]
-    stream_options: StreamOptions | None = None
     max_tokens: Count | None = None
     stop: Stop | Stops | None = None
     seed: Seed | None = None
@@ -152,7 +151,6 @@ class ResponseBody(Common, frozen=True, kw_only=True):
 
     input: str | Annotated[list[Item], msgspec.Meta(min_length=1)]
     instructions: str | None = None
-    stream_options: StreamOptions | None = None
     max_output_tokens: Count | None = None
     prompt_cache_key: str | None = None
     safety_identifier: str | None = None
@@ -227,6 +225,14 @@ def read(raw: bytes, kind: type[Body]) -> Body:
         raise RequestError(f"the body is no valid JSON: {error}", code="invalid_json") from error
     except RecursionError as error:
         raise RequestError("the body is nested too deeply", code="invalid_json") from error
+    if body.stream_options is not None and not body.stream:
+        raise RequestError("stream_options are for streams alone", code="invalid_value", param="stream_options")
+    if body.stream_options is not None and body.stream_options.include_obfuscation:
+        raise RequestError(
+            "stream_options.include_obfuscation cannot be honoured here: leave it out",
+            code="unsupported_parameter",
+            param="stream_options.include_obfuscation",
+        )
     refused = refused_fields(kind)
     for name, neutral in refused.items():
         value = getattr(body, name)

@@ -5,7 +5,7 @@
 # inspect_ai is not in the development extra, since its pins are those of an application of its own
 
 import secrets
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from inspect_ai._util.error import PrerequisiteError
@@ -182,9 +182,7 @@ def _overrides(config: GenerateConfig, configured: Config) -> Overrides:
     made: dict[str, Any] = {ours: given[theirs] for theirs, ours in _SAMPLING.items() if theirs in given}
     if "seed" not in made and made.get("temperature", configured.sampling.temperature) > 0:
         made["seed"] = secrets.randbelow(2**31)
-    overrides: Overrides = {}
-    overrides.update(made)  # type: ignore[typeddict-item]
-    return overrides
+    return cast("Overrides", made)
 
 
 def _message(place: int, message: ChatMessage) -> Message:

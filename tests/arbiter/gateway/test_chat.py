@@ -191,9 +191,9 @@ async def test_earlier_turns_and_instructions_reach_the_models(endpoint: Any) ->
 
 async def test_tags_user_and_metadata_stand_in_the_log(endpoint: Any, tmp_path: Path) -> None:
     async with endpoint(out=tmp_path) as served:
-        await served.chat(user="ann", metadata={"job": "7"}, arbiter={"tags": {"lane": "fast"}})
+        await served.chat(user="ann", safety_identifier="7f", metadata={"job": "7"}, arbiter={"tags": {"lane": "fast"}})
     (problem,) = Run.open(tmp_path).problems()
-    assert problem.task.tags == {"user": "ann", "job": "7", "lane": "fast"}
+    assert problem.task.tags == {"user": "ann", "safety_identifier": "7f", "job": "7", "lane": "fast"}
 
 
 async def test_a_model_that_fails_at_the_first_step_is_a_502_and_later_an_event(endpoint: Any) -> None:
