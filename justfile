@@ -76,6 +76,10 @@ overhead *args:
 log-cost *args:
     {{python}} benchmarks/log.py {{args}}
 
+# Rooms, floors and repeated names of this checkout, or of others side by side, and what their imports cost.
+layout *args:
+    {{python}} benchmarks/layout.py {{args}}
+
 # The pocket models behind four real sglang servers, compared with in process (see docs/servers.md).
 servers *args:
     {{python}} benchmarks/servers.py {{args}}

@@ -1,50 +1,72 @@
-"""Imports only go down, and a model library is loaded only where models run."""
+"""Imports go down, as ``[tool.arbiter] layers`` in pyproject.toml orders the rooms; few rooms load a model library."""
 
-import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from benchmarks.checkout import (
+    FACADE,
+    LINKED,
+    circles,
+    declared_layers,
+    imported_names,
+    read_source,
+    room_of,
+    upward,
+)
+
 ROOT = Path(__file__).parent.parent
+SOURCE = read_source(ROOT)
+LAYERS = declared_layers(ROOT)
+OWN = {"arbiter", *LINKED}
 MODEL_LIBRARIES = {"torch", "transformers", "tokenizers", "safetensors", "sglang"}
+MODEL_ROOMS = ("backends", "training")
+SGLANGS_OWN = "arbiter.servers.sglang_cpu."  # imported only by the process of sglang
 
 
-def imports_of(file: Path) -> set[str]:
-    """Top-level names of all modules that a file imports, those inside its functions included."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.add(node.module.partition(".")[0])
-    return names
+def third_party(module: str) -> set[str]:
+    """The top-level names that a module imports from other distributions."""
+    names = {name.partition(".")[0] for name in imported_names(SOURCE.trees[module], module)}
+    return names - OWN - sys.stdlib_module_names
+
+
+def test_every_room_is_on_one_floor() -> None:
+    assert Counter(room for floor in LAYERS for room in floor) == Counter([*SOURCE.rooms, FACADE])
+
+
+def test_an_import_between_rooms_goes_down() -> None:
+    assert SOURCE.imports
+    assert [str(one) for one in upward(SOURCE.imports, LAYERS)] == []
+
+
+def test_rooms_do_not_import_each_other_in_circles() -> None:
+    assert circles(SOURCE.imports) == []
 
 
 @pytest.mark.parametrize(
-    ("floor", "allowed"),
+    ("room", "allowed"),
     [
-        ("protocols", {"protocols", "msgspec"}),
-        ("actors", {"actors", "protocols", "anyio", "structlog", "msgspec"}),
+        ("protocols", {"msgspec"}),
+        ("actors", {"anyio", "structlog", "msgspec"}),
     ],
 )
-def test_a_floor_imports_only_what_stands_below_it(floor: str, allowed: set[str]) -> None:
-    files = list((ROOT / floor).rglob("*.py"))
-    above = {file.name: imports_of(file) - allowed - sys.stdlib_module_names for file in files}
-    assert files
-    assert {name: names for name, names in above.items() if names} == {}
+def test_the_lowest_rooms_import_few_distributions(room: str, allowed: set[str]) -> None:
+    modules = [module for module in SOURCE.trees if room_of(module) == room]
+    assert modules
+    assert {module: others for module in modules if (others := third_party(module) - allowed)} == {}
 
 
 def test_only_backends_and_training_import_a_model_library() -> None:
-    parts = ("backends", "training", "serving/sglang_cpu")  # the last is imported by sglang's own process alone
-    houses = [ROOT / "arbiter" / part for part in parts]
-    files = [file for file in (ROOT / "arbiter").rglob("*.py") if not any(house in file.parents for house in houses)]
-    assert files
-    assert [str(file.relative_to(ROOT)) for file in files if imports_of(file) & MODEL_LIBRARIES] == []
+    importing = {module for module in SOURCE.trees if third_party(module) & MODEL_LIBRARIES}
+    allowed = {module for module in importing if room_of(module) in MODEL_ROOMS or module.startswith(SGLANGS_OWN)}
+    assert allowed
+    assert importing - allowed == set()
 
 
 def test_importing_arbiter_and_its_ring_loads_no_model_library() -> None:
-    program = f"import sys, arbiter, arbiter.ring; print(sorted({MODEL_LIBRARIES} & set(sys.modules)))"
+    program = f"import sys, arbiter, arbiter.actors.ring; print(sorted({MODEL_LIBRARIES} & set(sys.modules)))"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "[]"
