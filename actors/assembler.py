@@ -15,6 +15,7 @@ from actors.journal import message_entry
 from actors.policies import best_target
 from actors.seeds import unit_draw
 from protocols.events import Entry, ProblemEnded
+from protocols.ids import problem_ended_id
 from protocols.messages import (
     AssemblerMail,
     AuditStep,
@@ -190,10 +191,9 @@ def failure(actor: str, step: int, error: str) -> str:
 def _ended(message: StartProblem, solution: Solution) -> Entry:
     audited = sum(step.audit is not None for step in solution.steps)
     ended = ProblemEnded(solution.finish, len(solution.steps), solution.seconds, audited, solution.error)
-    place = message.id.removesuffix("start_problem")
-    return Entry(
-        f"{place}problem_ended", "assembler", ended, message.id, solution.problem, solution.sample, message.context.step
-    )
+    problem, sample, step = solution.problem, solution.sample, message.context.step
+    name = problem_ended_id(problem, step, sample)
+    return Entry(name, "assembler", ended, message.id, problem, sample, step)
 
 
 def regenerated_record(draft: Candidate | None, targets: tuple[Candidate, ...]) -> StepRecord:

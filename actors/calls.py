@@ -12,6 +12,7 @@ from actors.flow import Flow
 from actors.telling import told
 from protocols.errors import BackendError, RecordedError
 from protocols.events import AnyPayload, Asked, CallCancelled, CallFailed, CallRetried, Entry, Generated, Scored
+from protocols.ids import answer_id, call_id, retry_id
 from protocols.messages import Message, Task
 from protocols.ports import GenerationRequest, Generator, Journal, Scorer, ScoreRequest, Seat
 from protocols.records import Model, Predrafts, Usage
@@ -46,7 +47,7 @@ class Call:
         self.model: Model = model
         self.index = index
         self.target = target
-        self.id = f"{message.id}/{model}/{index}"
+        self.id = call_id(message.id, model, index)
 
     @property
     def is_ahead(self) -> bool:
@@ -57,10 +58,10 @@ class Call:
         return self._entry(self.id, self.message.id, Asked(self.model, self.index, self.target))
 
     def ended(self, outcome: AnyPayload) -> Entry:
-        return self._entry(f"{self.id}/answer", self.id, outcome)
+        return self._entry(answer_id(self.id), self.id, outcome)
 
     def retried(self, retried: CallRetried) -> Entry:
-        return self._entry(f"{self.id}/retry/{retried.attempt}", self.id, retried)
+        return self._entry(retry_id(self.id, retried.attempt), self.id, retried)
 
     def _entry(self, name: str, cause: str, payload: AnyPayload) -> Entry:
         context = self.message.context

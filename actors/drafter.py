@@ -13,6 +13,7 @@ from actors.docket import Docket
 from actors.later import Later
 from actors.writing import Writer
 from protocols.events import Entry, Predrafted
+from protocols.ids import call_id
 from protocols.messages import Context, DrafterMail, StepDrafted, Task
 from protocols.ports import Generator, Journal, Seat
 from protocols.records import Candidate, Predrafts
@@ -53,7 +54,7 @@ class Drafter(Working[DrafterMail]):
 
     async def serve(self, message: DrafterMail) -> None:
         context, policy = message.context, message.context.task.policy
-        is_known = self._journal.recall(f"{message.id}/draft/0") is not None
+        is_known = self._journal.recall(call_id(message.id, "draft", 0)) is not None
         draft = await (self._writer.candidate(message) if is_known else self._draft(message))
         drafted = StepDrafted(context=context, cause=message.id, draft=draft)
         if policy.scale is not None:
@@ -85,7 +86,8 @@ class Drafter(Working[DrafterMail]):
         context, task = message.context, message.context.task
         if self._journal.kept:
             used = Predrafted(predraft.call, stale)
-            entry = Entry(f"{message.id}/draft/0", self.name, used, message.id, task.id, task.sample, context.step)
+            name = call_id(message.id, "draft", 0)
+            entry = Entry(name, self.name, used, message.id, task.id, task.sample, context.step)
             self._journal.note(entry)
         tokens = -draft.usage.completion_tokens
         self._docket.count_predrafts(task, Predrafts(hits=not stale, wasted_tokens=tokens, salvaged=stale))
@@ -129,7 +131,7 @@ class Drafter(Working[DrafterMail]):
                 if predraft is None:
                     if not self._writer.has_room:
                         break
-                    predraft = _Predraft(context, f"{message.id}/draft/{depth}")
+                    predraft = _Predraft(context, call_id(message.id, "draft", depth))
                     mine.append(predraft)
                     self._ahead.setdefault(task, []).append(predraft)
                     await self._write_ahead(message, predraft, depth)

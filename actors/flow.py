@@ -8,6 +8,7 @@ from actors.controllers import LimitControl
 from actors.logs import logger
 from actors.places import Occupancy, Places, Rank
 from protocols.events import Entry, LimitMoved, LimitReason
+from protocols.ids import limit_id
 from protocols.ports import Gauge, Generator, Journal, Scorer, Seat
 
 _LOOK_SECONDS = 2.0  # between two looks at the server's queue
@@ -76,5 +77,5 @@ class Flow:
         self._places.resize(limit)
         log.info("limit moved", model=self.name, limit=limit, reason=reason)
         if self._journal.kept:
-            name = f"limit/{self.name}/{next(self._moves)}"
+            name = limit_id(self.name, next(self._moves))
             self._journal.note(Entry(name, "ring", LimitMoved(self.name, limit, reason)))

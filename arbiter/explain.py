@@ -90,7 +90,7 @@ def _story(problem: ProblemHistory, step: int, record: StepRecord) -> Story:
     kept, policy = record.kept, problem.task.policy
     others = [candidate for candidate in record.candidates if candidate.author != kept.author]
     calls = [call for call in problem.calls.values() if call.ended is not None and call.ended.step == step]
-    moved = next((at for place, at in problem.thresholds().items() if _step_of(place) == step), None)
+    moved = problem.thresholds().get(step)
     knob = policy.get("threshold", policy.get("probability")) if moved is None else moved
     return Story(
         step=step,
@@ -103,10 +103,6 @@ def _story(problem: ProblemHistory, step: int, record: StepRecord) -> Story:
         retries=sum(len(call.retries) for call in calls),
         times=step_times(problem, step),
     )
-
-
-def _step_of(place: str) -> int:
-    return int(place.rpartition("/")[2].partition("#")[0])
 
 
 def _estimates(draft: Candidate | None) -> str:

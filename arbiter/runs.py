@@ -37,6 +37,7 @@ from arbiter.results import Result, Summary
 from arbiter.rows import training_rows
 from protocols.errors import RunError
 from protocols.events import Graded, RunEnded
+from protocols.ids import graded_id, run_ended_id
 from protocols.records import Record, Solution
 
 Kind = TypeVar("Kind", bound=Record)
@@ -177,12 +178,12 @@ async def record_grade(journal: Recorder, result: Result) -> None:
     """Write a result's grade into the log."""
     solution, grade = result.solution, result.grade
     graded = Graded(grade.right, grade.answer, grade.reason, msgspec.to_builtins(result.reference))
-    await journal.tell(f"{solution.problem}#{solution.sample}/graded", graded, solution.problem, solution.sample)
+    await journal.tell(graded_id(solution.problem, solution.sample), graded, solution.problem, solution.sample)
 
 
 async def record_end(journal: Recorder, interrupted: bool) -> None:
     """Write into the log that this session ends in good order."""
-    await journal.tell(f"run_ended/{journal.earlier.sessions}", RunEnded(interrupted))
+    await journal.tell(run_ended_id(journal.earlier.sessions), RunEnded(interrupted))
 
 
 def check_run(config: Config, problems: Sequence[Problem], out: Path, shared: bool = False) -> None:

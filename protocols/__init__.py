@@ -1,1 +1,1 @@
-"""The words of Arbiter: records, messages, errors and ports. Imports msgspec alone."""
+"""The words of Arbiter: records, messages, ids, errors and ports. Imports msgspec alone."""

@@ -13,9 +13,11 @@ that it is the same at every concurrency.
 """
 
 from collections.abc import Mapping
+from typing import cast
 
 import msgspec
 
+from protocols.ids import StepKind, failed_id, message_id, scored_id, step_id
 from protocols.ports import Policy
 from protocols.records import Audit, Candidate, Limits, Sampling, Transcript, Verdict
 
@@ -67,9 +69,8 @@ class Context(msgspec.Struct, frozen=True):
 
     @property
     def place(self) -> str:
-        """What the ids of its messages begin with."""
-        sample = f"#{self.task.sample}" if self.task.sample else ""
-        return f"{self.task.id}/{self.step}{sample}"
+        """The id of its step, with which the ids of its messages begin."""
+        return step_id(self.task.id, self.step, self.task.sample)
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="kind"):
@@ -80,7 +81,8 @@ class Message(msgspec.Struct, frozen=True, tag_field="kind"):
 
     @property
     def id(self) -> str:
-        return f"{self.context.place}/{self.__struct_config__.tag}"
+        context, task = self.context, self.context.task
+        return message_id(task.id, context.step, task.sample, cast("StepKind", self.__struct_config__.tag))
 
 
 class StartProblem(Message, frozen=True, tag="start_problem"):
@@ -123,7 +125,8 @@ class StepScored(Message, frozen=True, tag="step_scored"):
 
     @property
     def id(self) -> str:
-        return f"{super().id}/{self.candidates[0].author}"
+        context, task = self.context, self.context.task
+        return scored_id(task.id, context.step, task.sample, self.candidates[0].author)
 
 
 class StepChosen(Message, frozen=True, tag="step_chosen"):
@@ -157,7 +160,8 @@ class StepFailed(Message, frozen=True, tag="step_failed"):
 
     @property
     def id(self) -> str:
-        return f"{super().id}/{self.actor}/{self.unserved}"
+        context, task = self.context, self.context.task
+        return failed_id(task.id, context.step, task.sample, self.actor, self.unserved)
 
 
 AssemblerMail = StartProblem | StepDrafted | StepRegenerated | StepChosen | StepAudited | StepFailed

@@ -67,10 +67,8 @@ class Transcript:
 
     def _threshold(self, number: int) -> float | None:
         """Where it stood at the step: as the policy has it, unless a budget moved it."""
-        for place, moved in self._history.thresholds().items():
-            if place.endswith(f"/{number}"):
-                return moved
-        return self._history.task.policy.get("threshold")
+        moved = self._history.thresholds().get(number)
+        return self._history.task.policy.get("threshold") if moved is None else moved
 
     def _call(self, call: CallHistory, number: int) -> Json:
         match call.outcome:
@@ -86,7 +84,7 @@ class Transcript:
     def _generation(self, call: CallHistory, number: int) -> Json:
         outcome, model, ahead = call.outcome, self._models.called(self._history, call), self._ahead(call)
         answer, sampling = isinstance(outcome, events.Generated), self._history.task.sampling
-        asked = self._history.messages.get(call.id.rsplit("/", 2)[0])
+        asked = self._history.message_of(call)
         output: Json = {"model": model}
         if isinstance(outcome, events.Generated):
             message = {
@@ -144,8 +142,8 @@ class Transcript:
 
 def _scored(call: CallHistory) -> Role:
     """Whose step it scored; an audit's first request is for the draft's, its second for the target's."""
-    is_second = call.model == "audit" and call.id.endswith("/1")
-    return "target" if is_second or "/step_regenerated/" in call.id else "draft"
+    is_second = call.model == "audit" and call.parsed.index == 1
+    return "target" if is_second or call.parsed.message.kind == "step_regenerated" else "draft"
 
 
 def _ended(outcome: events.Outcome | None) -> str:

@@ -130,7 +130,7 @@ class _Spans:
         return end
 
     def _request(self, problem: ProblemHistory, call: CallHistory, operation: str) -> dict[str, Value]:
-        asked = problem.messages.get(call.id.rsplit("/", 2)[0])
+        asked = problem.message_of(call)
         sampling = problem.task.sampling
         generates = operation == _GENERATE
         return _known(

@@ -8,16 +8,22 @@ from collections import Counter
 from collections.abc import Iterator
 
 from arbiter.exports.lanes import Lanes
-from arbiter.log.history import Key
+from arbiter.log.history import Key, parsed_call
 from protocols import events
 from protocols.events import Event, Outcome
 
 
 class CallSpan:
-    """One request. ``outcome`` is None if the log, or its session, ended before the request did."""
+    """One request, for the message ``cause``. ``outcome`` is None if the log, or its session, ended before it did.
+
+    Raises ``RunError`` naming the line of ``first`` if ``name`` is no call id.
+    """
 
     def __init__(self, name: str, first: Event, begin: float, lane: int) -> None:
+        parsed = parsed_call(name, first)
         self.id = name
+        self.model = parsed.model
+        self.cause = str(parsed.message)
         self.first = first
         self.begin = begin
         self.lane = lane
@@ -29,15 +35,6 @@ class CallSpan:
     def attempt(self) -> str:
         """Its own name: a request that a later session made again has the same id."""
         return f"{self.id}@{self.first.seq}"
-
-    @property
-    def model(self) -> str:
-        return self.id.rsplit("/", 2)[1]
-
-    @property
-    def cause(self) -> str:
-        """The id of the message that the request was made for; a call's id begins with it."""
-        return self.id.rsplit("/", 2)[0]
 
     @property
     def actor(self) -> str:

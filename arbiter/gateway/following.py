@@ -13,6 +13,7 @@ from actors.assembler import chosen_record, regenerated_record
 from actors.router import same_score_for_same_text
 from protocols import events
 from protocols.events import Event
+from protocols.ids import CallId
 from protocols.records import Candidate, Ending, Rating, Role, StepRecord, Usage
 
 _Choice = events.StepDrafted | events.StepRegenerated | events.StepChosen
@@ -95,7 +96,7 @@ class Going:
         """A candidate has a score; audits tell nothing of the step that is going on."""
         if asked.model == "audit":
             return
-        author: Role = "draft" if call.rsplit("/", 3)[1] == "step_drafted" else "target"
+        author: Role = "draft" if CallId.parse(call).message.kind == "step_drafted" else "target"
         candidate = self._written.get((author, asked.index))
         if candidate is not None:
             rating = Rating(score.value, score.usage, score.seconds, score.estimates)

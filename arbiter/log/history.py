@@ -8,40 +8,44 @@ from actors.router import same_score_for_same_text
 from protocols import events
 from protocols.errors import RunError
 from protocols.events import Event
+from protocols.ids import CallId, StepKind, call_id, message_id, step_id
 from protocols.records import Audit, Candidate, Model, Predrafts, Rating, Role, Scale, Solution, StepRecord, Tally
 
 Key = tuple[str, int]
 """A problem's id, and the number of its decoding."""
 
 
-_MODELS = {model: model for model in get_args(Model)}
-
-
-def model_of(call: str) -> Model:
-    """The model that the call of this id asked."""
-    return _MODELS[call.rsplit("/", 2)[1]]
+def parsed_call(name: str, event: Event) -> CallId:
+    """The id of the call that ``event`` belongs to. Raises ``RunError`` naming the line if ``name`` is none."""
+    try:
+        return CallId.parse(name)
+    except ValueError as error:
+        raise RunError(f"the log is damaged in line {event.seq + 1}: {error}") from error
 
 
 class CallHistory:
     """One request: when it was asked, how often it was tried again, and how it ended.
 
     ``asked`` is None in a log that keeps decisions only; ``ended`` is None if no outcome was written.
+
+    Raises ``RunError`` naming the line of ``first``, the event that it is made of, if ``name`` is no call id.
     """
 
-    def __init__(self, name: str, asked: Event | None) -> None:
+    def __init__(self, name: str, first: Event) -> None:
         self.id = name
-        self.asked = asked
+        self.parsed = parsed_call(name, first)
+        self.asked = first if isinstance(first.payload, events.Asked) else None
         self.retries: list[Event] = []
         self.ended: Event | None = None
 
     @property
     def model(self) -> Model:
-        return model_of(self.id)
+        return self.parsed.model
 
     @property
     def is_ahead(self) -> bool:
         """Whether nobody had asked for it yet: a draft that was begun ahead."""
-        return self.model == "draft" and not self.id.endswith("/0")
+        return self.parsed.is_ahead
 
     @property
     def outcome(self) -> events.Outcome | None:
@@ -93,12 +97,24 @@ class ProblemHistory:
 
     def _call(self, event: Event) -> CallHistory:
         name = event.cause or ""
-        return self.calls.setdefault(name, CallHistory(name, None))
+        call = self.calls.get(name)
+        if call is None:
+            call = self.calls[name] = CallHistory(name, event)
+        return call
+
+    def place(self, step: int) -> str:
+        """The id of a step (``protocols.ids``)."""
+        problem, sample = self.key
+        return step_id(problem, step, sample)
+
+    def message_of(self, call: CallHistory) -> Event | None:
+        """The message that ``call`` was made for, if the log has it."""
+        return self.messages.get(str(call.parsed.message))
 
     def steps(self) -> list[StepRecord]:
         """The kept steps, in their order; an unfinished problem's so far."""
         kept = [
-            self._record(message, message.id.removesuffix(f"/{message.kind}"))
+            self._record(message, message.step or 0)
             for message in self.messages.values()
             if message.to == "assembler"
             and isinstance(message.payload, events.StepDrafted | events.StepRegenerated | events.StepChosen)
@@ -124,12 +140,12 @@ class ProblemHistory:
             stop=self.task.stop,
         )
 
-    def thresholds(self) -> dict[str, float]:
-        """Where a budget had moved the threshold, by the place of each step that was decided by it."""
-        decided = ((event, event.payload) for event in self.messages.values())
+    def thresholds(self) -> dict[int, float]:
+        """Where a budget had moved the threshold, by the number of each step that was decided by it."""
+        decided = ((event.step or 0, event.payload) for event in self.messages.values())
         return {
-            event.id.removesuffix(f"/{event.kind}"): payload.threshold
-            for event, payload in decided
+            step: payload.threshold
+            for step, payload in decided
             if isinstance(payload, events.StepChosen | events.EscalateStep) and payload.threshold is not None
         }
 
@@ -167,11 +183,11 @@ class ProblemHistory:
         asked = call.asked and call.asked.payload
         if isinstance(asked, events.Asked):
             return asked.target
-        message = self.messages.get(call.id.rsplit("/", 2)[0])  # all that a log of decisions has
+        message = self.message_of(call)  # all that a log of decisions has
         return message.payload.target if message and isinstance(message.payload, events.EscalateStep) else ""
 
-    def _record(self, message: Event, place: str) -> StepRecord:
-        draft, targets = self._candidate(place, "draft", 0), self._targets(place)
+    def _record(self, message: Event, step: int) -> StepRecord:
+        draft, targets = self._candidate(step, "draft", 0), self._targets(step)
         if not self._has_kept(message, draft, targets):
             raise RunError(f"the log contradicts itself in line {message.seq + 1}: it keeps a step that nobody wrote")
         match message.payload:
@@ -183,9 +199,9 @@ class ProblemHistory:
                 record = regenerated_record(draft, targets)
             case _:
                 record = StepRecord(candidates=(draft,) if draft else (), chosen=0)
-        if f"{place}/step_audited" not in self._audited:
+        if step not in self._audited:
             return record
-        return StepRecord(record.candidates, record.chosen, record.verdict, self._audit(place))
+        return StepRecord(record.candidates, record.chosen, record.verdict, self._audit(step))
 
     def _has_kept(self, message: Event, draft: Candidate | None, targets: tuple[Candidate, ...]) -> bool:
         match message.payload:
@@ -195,24 +211,24 @@ class ProblemHistory:
                 return draft is not None
 
     @property
-    def _audited(self) -> set[str]:
-        """The audits that came in time; of the others nothing is in the solution."""
-        audits = [name for name, message in self.messages.items() if isinstance(message.payload, events.StepAudited)]
+    def _audited(self) -> set[int]:
+        """The steps whose audits came in time; of the others nothing is in the solution."""
+        messages = self.messages.values()
+        audits = [message.step or 0 for message in messages if isinstance(message.payload, events.StepAudited)]
         return set(audits if self.end is None else audits[: self.end.audited])
 
-    def _targets(self, place: str) -> tuple[Candidate, ...]:
+    def _targets(self, step: int) -> tuple[Candidate, ...]:
         targets: list[Candidate] = []
-        while (target := self._candidate(place, "target", len(targets))) is not None:
+        while (target := self._candidate(step, "target", len(targets))) is not None:
             targets.append(target)
         return tuple(targets)
 
-    def _candidate(self, place: str, author: Role, index: int) -> Candidate | None:
-        asked = "draft_step" if author == "draft" else "escalate_step"
-        name = f"{place}/{asked}/{author}/{index}"
+    def _candidate(self, step: int, author: Role, index: int) -> Candidate | None:
+        name = self._call_id(step, "draft_step" if author == "draft" else "escalate_step", author, index)
         made = self._outcome(name)
         if not isinstance(made, events.Generated):
             return None
-        rating = self._rating(place, "step_drafted" if author == "draft" else "step_regenerated", index)
+        rating = self._rating(step, "step_drafted" if author == "draft" else "step_regenerated", index)
         return Candidate(
             author,
             made.text,
@@ -226,18 +242,22 @@ class ProblemHistory:
             self.target_of(self.calls[name]) if author == "target" else "",
         )
 
-    def _rating(self, place: str, message: str, index: int) -> Rating | None:
+    def _rating(self, step: int, message: StepKind, index: int) -> Rating | None:
         for scale in get_args(Scale):
-            score = self._outcome(f"{place}/{message}/{scale}/{index}")
+            score = self._outcome(self._call_id(step, message, scale, index))
             if isinstance(score, events.Scored):
                 return Rating(score.value, score.usage, score.seconds, score.estimates)
         return None
 
-    def _audit(self, place: str) -> Audit | None:
-        draft, target = (self._outcome(f"{place}/audit_step/audit/{index}") for index in (0, 1))
+    def _audit(self, step: int) -> Audit | None:
+        draft, target = (self._outcome(self._call_id(step, "audit_step", "audit", index)) for index in (0, 1))
         if isinstance(draft, events.Scored) and isinstance(target, events.Scored):
             return Audit(draft.value, target.value)
         return None
+
+    def _call_id(self, step: int, message: StepKind, model: Model, index: int) -> str:
+        problem, sample = self.key
+        return call_id(message_id(problem, step, sample, message), model, index)
 
     def _outcome(self, call: str) -> events.Outcome | None:
         name = _written_as(self.reused[call]) if call in self.reused else call

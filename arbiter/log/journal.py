@@ -15,6 +15,7 @@ from arbiter.log.recorder import Recorder, Watch
 from arbiter.log.writer import Show, open_writer
 from protocols.errors import RunError
 from protocols.events import Detail, RunStarted
+from protocols.ids import run_started_id
 
 SYNC = 1.0
 """Seconds between two calls of ``fsync``."""
@@ -51,7 +52,7 @@ async def open_journal(
         async with open_writer(path, sync, show) if path else nullcontext() as writer:
             recorder = Recorder(writer, earlier, detail, watch, goes_on)
             started = RunStarted(earlier.sessions, digest(identity), identity, dict(versions or {}), detail)
-            await recorder.tell(f"run_started/{earlier.sessions}", started)
+            await recorder.tell(run_started_id(earlier.sessions), started)
             try:
                 async with services() as tasks:
                     tasks.start_soon(recorder.guard)

@@ -119,7 +119,7 @@ class Recorder:
     def _remember(self) -> None:
         for problem in self.earlier.unfinished.values():
             self._messages.update(problem.messages)
-            self._decided.update(problem.thresholds())
+            self._decided.update({problem.place(step): moved for step, moved in problem.thresholds().items()})
             self._outcomes.update({name: call.outcome for name, call in problem.answers().items() if call.outcome})
             self._spent[problem.start.id] = self.earlier.mono - problem.start.mono
 

@@ -46,7 +46,7 @@ class CheckingJournal:
     def begin(self, problem: ProblemHistory) -> Comparison:
         """``problem`` starts now; what it does from now on is compared."""
         comparison = self._comparisons[problem.key] = Comparison(problem, self._detail)
-        self._decided.update(problem.thresholds())
+        self._decided.update({problem.place(step): moved for step, moved in problem.thresholds().items()})
         deadline = problem.task.limits.deadline
         if deadline is not None:
             self._spent[problem.start.id] = deadline - struck_after(problem)
@@ -56,8 +56,8 @@ class CheckingJournal:
         """The problem is over."""
         self._comparisons.pop(problem.key, None)
         self._spent.pop(problem.start.id, None)
-        for place in problem.thresholds():
-            self._decided.pop(place, None)
+        for step in problem.thresholds():
+            self._decided.pop(problem.place(step), None)
 
     async def write(self, entry: Entry) -> None:
         if not self._is_recorded(entry):

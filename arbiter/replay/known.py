@@ -6,10 +6,11 @@ from typing import NamedTuple, TypeVar
 import anyio
 
 from actors.journal import NoJournal
-from arbiter.log.history import CallHistory, Key, ProblemHistory, model_of
+from arbiter.log.history import CallHistory, Key, ProblemHistory
 from arbiter.replay.recorded import as_generation, as_score
 from protocols.errors import BackendError, RecordedError
 from protocols.events import CallFailed, Entry, Generated, Scored
+from protocols.ids import CallId
 from protocols.ports import Generation, GenerationRequest, Score, ScoreRequest
 from protocols.records import Model, Record, Step, Transcript
 
@@ -90,7 +91,7 @@ class LeavingJournal(NoJournal):
     async def write(self, entry: Entry) -> None:
         if entry.cause is None or entry.cause not in self._answers.unanswered:
             return
-        model = model_of(entry.cause)
+        model = CallId.parse(entry.cause).model
         if model != "audit" and entry.problem is not None:
             left = Left(entry.problem, entry.sample, entry.step or 0, model)
             self.left.setdefault((entry.problem, entry.sample), left)

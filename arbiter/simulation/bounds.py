@@ -1,7 +1,7 @@
 """What no schedule of the same requests can beat, whoever waits for whom."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from itertools import accumulate
 from statistics import fmean
 
@@ -20,10 +20,10 @@ class Bounds:
     def __init__(self, speeds: Mapping[Model, Speed], together: int) -> None:
         self._speeds = speeds
         self._together = together
-        self._alone: dict[str, float] = defaultdict(float)
-        self._least = {name: defaultdict[str, float](float) for name in speeds}
+        self._alone: dict[Hashable, float] = defaultdict(float)
+        self._least = {name: defaultdict[Hashable, float](float) for name in speeds}
 
-    def add(self, server: Model, problem: str, work: Work, cached: int) -> float:
+    def add(self, server: Model, problem: Hashable, work: Work, cached: int) -> float:
         """Count a request, of whose prompt so many tokens were ``cached``; its seconds on an idle server."""
         prompt = sum(text.tokens for text in work.prompt)
         completion = work.completion.tokens if work.completion else 0

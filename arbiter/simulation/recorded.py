@@ -9,12 +9,13 @@ from msgspec.structs import replace
 
 from actors.seeds import unit_draw
 from arbiter.log.detail import redacted
-from arbiter.log.history import ProblemHistory
+from arbiter.log.history import ProblemHistory, parsed_call
 from arbiter.log.run import Run
 from arbiter.replay.tasks import task_of
 from arbiter.simulation.world import AGREEING, Quantiles
 from protocols.errors import BackendError, RecordedError, RunError
 from protocols.events import CallFailed, Generated, Outcome, Scored
+from protocols.ids import CallId, StepId
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Proposal, ScoreRequest
 from protocols.records import Agreement, Usage
@@ -39,7 +40,7 @@ class RecordedWorkload:
         self._agreeing = agreeing
         self._tasks: list[Task] = []
         self._answers: dict[str, Outcome] = {}
-        self._drafts: dict[tuple[str, str], tuple[tuple[str, ...], Generated]] = {}
+        self._drafts: dict[StepId, tuple[tuple[str, ...], Generated]] = {}
         self._tokens: dict[str, int] = {}
         self.left_out = 0
         self.matches: Counter[Match] = Counter()
@@ -70,7 +71,7 @@ class RecordedWorkload:
         """The recorded step; of a draft ahead that the run has not, one as long as the run's draft of that step."""
         made = self._answers.get(request.call)
         if not isinstance(made, Generated):
-            if request.role == "target" or request.call.endswith("/draft/0"):
+            if not request.ahead:
                 raise _missing(made, request.call)
             return self._ahead(request)
         agreement = self._agreement(request, request.proposal, made) if request.proposal else None
@@ -96,20 +97,19 @@ class RecordedWorkload:
             self._answers[name] = call.outcome
             if isinstance(made := call.outcome, Generated):
                 self._tokens[made.text] = max(self._tokens.get(made.text, 0), made.usage.completion_tokens)
-                place = name.removeprefix(f"{problem.key[0]}/").partition("/")[0]
-                step = int(place.partition("#")[0])
-                if name.endswith("/draft/0"):
-                    self._drafts[problem.key[0], place] = texts[: len(task.transcript.steps) + step], made
-                if step == 0 and name.endswith("/0"):
+                asked = call.parsed if name == call.id else parsed_call(name, problem.reused[name])
+                place = asked.message.step
+                if asked.model == "draft" and not asked.is_ahead:
+                    self._drafts[place] = texts[: len(task.transcript.steps) + place.step], made
+                if place.step == 0 and asked.index == 0:
                     first = first or made.usage.prompt_tokens
         if first:
             given = sum(self.measure(step.text) for step in task.transcript.steps)
             self._tokens[task.transcript.question] = max(first - given, 1)
 
     def _ahead(self, request: GenerationRequest) -> Generation:
-        sample = request.call.removeprefix(f"{request.problem}/").partition("/")[0].partition("#")[2]
-        place = f"{request.step}#{sample}" if sample else f"{request.step}"
-        before, made = self._drafts.get((request.problem, place), (None, None))
+        sample = CallId.parse(request.call).message.step.sample
+        before, made = self._drafts.get(StepId(request.problem, request.step, sample), (None, None))
         if made is not None and before == tuple(step.text for step in request.transcript.steps):
             return _generation(made, None)
         tokens = made.usage.completion_tokens if made else self.measure(request.transcript.steps[-1].text)

@@ -12,7 +12,6 @@ from actors.journal import NoJournal
 from actors.policies import called_models, targets_of
 from actors.supervision import services
 from arbiter.estimates import quantile
-from arbiter.log.history import model_of
 from arbiter.replay.virtual import run_virtually
 from arbiter.ring import Models, open_ring, solve_all
 from arbiter.simulation.bounds import Bounds
@@ -23,6 +22,7 @@ from arbiter.simulation.server import Served, SimulatedGenerator, SimulatedScore
 from arbiter.simulation.workload import Workload
 from protocols.errors import ConfigError
 from protocols.events import Asked, Entry, Predrafted
+from protocols.ids import CallId
 from protocols.ports import GenerationRequest, Scorer, ScoreRequest, Seat
 from protocols.records import Agreement, FinishReason, Model, Predrafts, Record, Role, Scale, Solution
 
@@ -105,7 +105,7 @@ class Study(NoJournal):
         now = anyio.current_time()
         if not isinstance(entry.payload, Asked):
             self._sent[entry.id] = now
-        elif not _is_ahead(entry.id):  # nobody waits for what is
+        elif not CallId.parse(entry.id).is_ahead:  # nobody waits for what is
             model, waited = entry.payload.model, now - self._sent.get(entry.cause or "", now)
             self._waited["prm" if model == "audit" else model] += waited
             if model != "audit":
@@ -140,11 +140,12 @@ class Study(NoJournal):
         return Models(draft=writers.get("draft"), target=writers.get("target"), scorers=scorers)
 
     def _note(self, server: Model, request: GenerationRequest | ScoreRequest, work: Work, served: Served) -> None:
-        place = request.call.removeprefix(f"{request.problem}/").partition("/")[0]
-        alone = self._bounds.add(server, f"{request.problem}#{place.partition('#')[2]}", work, served.cached)
-        if _is_ahead(request.call):
+        call = CallId.parse(request.call)
+        step = call.message.step
+        alone = self._bounds.add(server, (step.problem, step.sample), work, served.cached)
+        if call.is_ahead:
             self._lost_ahead[request.call] = served.seconds - alone
-        elif model_of(request.call) != "audit":
+        elif call.model != "audit":
             self._lost[server] += served.seconds - alone
 
     def _figures(self) -> Figures:
@@ -194,10 +195,6 @@ class Study(NoJournal):
             decoded=load.decoded,
             wasted=load.wasted,
         )
-
-
-def _is_ahead(call: str) -> bool:
-    return model_of(call) == "draft" and not call.endswith("/0")
 
 
 def _rounded(number: float) -> float:

@@ -9,6 +9,7 @@ from arbiter.log.history import CallHistory, ProblemHistory
 from arbiter.replay.recorded import as_generation, as_score
 from arbiter.sweep.store import Request
 from protocols import events
+from protocols.ids import CallId, MessageId, StepId
 from protocols.ports import Generation, GenerationRequest, Score, ScoreRequest
 from protocols.records import Record, Step, Transcript, Usage
 
@@ -119,7 +120,7 @@ def _generation(
     problem: ProblemHistory, call: CallHistory, message: events.Event, before: Transcript
 ) -> GenerationRequest:
     task, (name, _), role = problem.task, problem.key, "draft" if call.model == "draft" else "target"
-    step, sample = message.step or 0, _index(call)
+    step, sample = message.step or 0, call.parsed.index
     if role == "target":
         sample %= task.sampling.target_samples
     asking = message.payload
@@ -140,9 +141,9 @@ def _generation(
 
 
 def _score(problem: ProblemHistory, call: CallHistory, message: events.Event, before: Transcript) -> ScoreRequest:
-    place, index = message.id.removesuffix(f"/{message.kind}"), _index(call)
-    is_draft = isinstance(message.payload, events.StepDrafted) or (call.model == "audit" and index == 0)
-    written = f"{place}/draft_step/draft/0" if is_draft else f"{place}/escalate_step/target/{_sample(call, index)}"
+    index, is_audit = call.parsed.index, call.model == "audit"
+    is_draft = isinstance(message.payload, events.StepDrafted) or (is_audit and index == 0)
+    written = _written(call.parsed.message.step, is_draft, 0 if is_audit else index)
     made = problem.calls[written].outcome
     return ScoreRequest(
         problem=problem.key[0],
@@ -155,9 +156,8 @@ def _score(problem: ProblemHistory, call: CallHistory, message: events.Event, be
     )
 
 
-def _index(call: CallHistory) -> int:
-    return int(call.id.rpartition("/")[2])
-
-
-def _sample(call: CallHistory, index: int) -> int:
-    return 0 if call.model == "audit" else index
+def _written(step: StepId, is_draft: bool, sample: int) -> str:
+    """The id of the request that brought a candidate."""
+    if is_draft:
+        return str(CallId(MessageId(step, "draft_step"), "draft", 0))
+    return str(CallId(MessageId(step, "escalate_step"), "target", sample))

@@ -1,5 +1,6 @@
 """``arbiter export``, and the files that it writes."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -40,6 +41,18 @@ def test_a_damaged_log_leaves_no_half_file(arbiter: Command, plain_run: Run, tmp
     assert ended.returncode == 2
     assert "line 41" in ended.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["events.jsonl"]
+
+
+def test_a_call_whose_id_is_none_is_an_error_that_names_its_line(
+    arbiter: Command, plain_run: Run, tmp_path: Path
+) -> None:
+    lines = plain_run.path.read_bytes().splitlines(keepends=True)
+    at, line = next((at, line) for at, line in enumerate(lines) if b'"kind":"asked"' in line)
+    damaged = re.sub(rb'"id":"[^"]*"', b'"id":"another"', line, count=1)
+    (tmp_path / "events.jsonl").write_bytes(b"".join([*lines[:at], damaged, *lines[at + 1 :]]))
+    ended = arbiter("export", ".", "--perfetto", "p.pftrace")
+    assert ended.returncode == 2
+    assert f"line {at + 1}: 'another' is not the id of a call" in ended.stderr
 
 
 def test_a_half_written_last_line_is_told(arbiter: Command, plain_run: Run, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from actors.policies import (
 from arbiter.log.detail import reduced
 from arbiter.log.history import histories
 from arbiter.ring import Models
+from protocols.errors import RunError
 from protocols.events import Detail, Entry, Event
 from protocols.messages import Task
 from protocols.ports import Policy
@@ -73,6 +75,29 @@ def test_the_solution_of_a_log_is_that_of_the_ring(
     solutions, events = recorded(models, tasks, concurrency)
     assert len(solutions) == 8
     assert told(events) == by_key(solutions)
+
+
+@pytest.mark.parametrize("policy", [LearnedRouter(0.5), Oracle(0.0)])
+def test_problems_that_are_called_like_ids_have_solutions_of_their_own(
+    policy: Policy, a_world: Worlds, a_task: Tasks, recorded: Recorded
+) -> None:
+    names = ("p", "p/0", "p/0#1", "p #1", "p/0/draft_step/draft/0", "p/0/step_failed", "draft/0", "")
+    tasks = [a_task(name, policy, audit=1.0, sample=sample, seed=sample) for name in names for sample in range(2)]
+    solutions, events = recorded(a_world(), tasks)
+    assert len({(solution.problem, solution.sample) for solution in solutions}) == len(tasks)
+    assert told(events) == by_key(solutions)
+
+
+@pytest.mark.parametrize("kind", ["asked", "generated"])
+def test_a_call_whose_id_is_none_is_refused_by_its_line(
+    kind: str, a_world: Worlds, a_task: Tasks, recorded: Recorded
+) -> None:
+    _, events = recorded(a_world(), [a_task()])
+    damaged = next(event for event in events if event.kind == kind)
+    name = "id" if kind == "asked" else "cause"
+    events[damaged.seq] = msgspec.structs.replace(damaged, **{name: "p/0/draft_step/draft/first"})
+    with pytest.raises(RunError, match=f"in line {damaged.seq + 1}: 'p/0/draft_step/draft/first' is not the id of a"):
+        list(histories(events))
 
 
 @pytest.mark.parametrize("detail", ["full", "decisions"])

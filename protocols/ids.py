@@ -1,0 +1,176 @@
+"""The ids of messages, calls and events. No other module builds or parses them.
+
+::
+
+    step      PROBLEM/NUMBER, and PROBLEM/NUMBER#SAMPLE from the second decoding on (both count from 0)
+    message   STEP/KIND, STEP/step_scored/AUTHOR, STEP/step_failed/ACTOR/UNSERVED_KIND
+    call      MESSAGE/MODEL/INDEX
+    event     CALL/answer, CALL/retry/ATTEMPT, STEP/problem_ended, PROBLEM#SAMPLE/graded,
+              run_started/SESSION, run_ended/SESSION, limit/MODEL/MOVE
+
+The functions build an id's text; they are on the hot path of the ring. The structs are parsed ids. Parsing goes from
+the right, so a problem's id may hold any text: slashes, number signs, whole ids. An actor's name must hold no slash and
+must not look like the number of a step (``0``, ``0#1``).
+"""
+
+import re
+from typing import Literal, get_args
+
+import msgspec
+
+from protocols.records import Model, Role
+
+StepKind = Literal[
+    "start_problem",
+    "draft_step",
+    "escalate_step",
+    "step_drafted",
+    "step_regenerated",
+    "step_chosen",
+    "audit_step",
+    "step_audited",
+]
+"""The kinds of which a step has at most one message, so that step and kind are its id."""
+
+MessageKind = StepKind | Literal["step_scored", "step_failed"]
+
+
+def step_id(problem: str, step: int, sample: int) -> str:
+    """A step of one decoding of a problem."""
+    return f"{problem}/{step}#{sample}" if sample else f"{problem}/{step}"
+
+
+def message_id(problem: str, step: int, sample: int, kind: StepKind) -> str:
+    """A message that is the only one of its kind at its step."""
+    # the ring builds one for each message it sends or serves: step_id would cost a call more
+    return f"{problem}/{step}#{sample}/{kind}" if sample else f"{problem}/{step}/{kind}"
+
+
+def scored_id(problem: str, step: int, sample: int, author: Role) -> str:
+    """The ``step_scored`` of an author's candidates."""
+    return f"{step_id(problem, step, sample)}/step_scored/{author}"
+
+
+def failed_id(problem: str, step: int, sample: int, actor: str, unserved: str) -> str:
+    """The ``step_failed`` of an actor that could not serve a message of the kind ``unserved``."""
+    return f"{step_id(problem, step, sample)}/step_failed/{actor}/{unserved}"
+
+
+def call_id(message: str, model: Model, index: int) -> str:
+    """A request to ``model`` for the message of this id; ``index`` tells apart those of one message."""
+    return f"{message}/{model}/{index}"
+
+
+def answer_id(call: str) -> str:
+    """The outcome of the call of this id."""
+    return f"{call}/answer"
+
+
+def retry_id(call: str, attempt: int) -> str:
+    """A failed attempt at the call of this id."""
+    return f"{call}/retry/{attempt}"
+
+
+def problem_ended_id(problem: str, step: int, sample: int) -> str:
+    """The end of a decoding that began at ``step``."""
+    return f"{step_id(problem, step, sample)}/problem_ended"
+
+
+def graded_id(problem: str, sample: int) -> str:
+    """The grade of a decoding."""
+    return f"{problem}#{sample}/graded"
+
+
+def run_started_id(session: int) -> str:
+    """The beginning of a run's session."""
+    return f"run_started/{session}"
+
+
+def run_ended_id(session: int) -> str:
+    """The end of a run's session."""
+    return f"run_ended/{session}"
+
+
+def limit_id(model: str, move: int) -> str:
+    """A move, counted from 0, of the limit of the requests to ``model`` (its key behind ``models.``)."""
+    return f"limit/{model}/{move}"
+
+
+class StepId(msgspec.Struct, frozen=True):
+    """A step of one decoding of a problem, each counted from 0."""
+
+    problem: str
+    step: int
+    sample: int = 0
+
+    def __str__(self) -> str:
+        return step_id(self.problem, self.step, self.sample)
+
+
+class MessageId(msgspec.Struct, frozen=True):
+    """A parsed message id.
+
+    ``qualifiers`` are what kind and step leave open: the author of a ``step_scored``, actor and unserved kind of a
+    ``step_failed``.
+    """
+
+    step: StepId
+    kind: MessageKind
+    qualifiers: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> "MessageId":
+        """Raises ``ValueError`` if ``text`` is no message id."""
+        found = _MESSAGE.fullmatch(text)
+        if found is None:
+            raise ValueError(f"{text!r} is not the id of a message")
+        return _message(*found.groups())
+
+    def __str__(self) -> str:
+        return "/".join((str(self.step), self.kind, *self.qualifiers))
+
+
+class CallId(msgspec.Struct, frozen=True):
+    """A parsed call id: a request to ``model`` for ``message``."""
+
+    message: MessageId
+    model: Model
+    index: int
+
+    @classmethod
+    def parse(cls, text: str) -> "CallId":
+        """Raises ``ValueError`` if ``text`` is no call id."""
+        found = _CALL.fullmatch(text)
+        if found is None:
+            raise ValueError(f"{text!r} is not the id of a call")
+        *message, model, index = found.groups()
+        return cls(_message(*message), _MODELS[model], int(index))
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether it asks for a draft ``index`` steps before anybody needs it."""
+        return self.model == "draft" and self.index > 0
+
+    def __str__(self) -> str:
+        return call_id(str(self.message), self.model, self.index)
+
+
+_STEP_KINDS: dict[str, StepKind] = {kind: kind for kind in get_args(StepKind)}
+_QUALIFIED: dict[str, MessageKind] = {"step_scored": "step_scored", "step_failed": "step_failed"}
+_MODELS: dict[str, Model] = {model: model for model in get_args(Model)}
+
+_NUMBER = "0|[1-9][0-9]*"
+_ONE_OF = "|".join(_STEP_KINDS)
+_SCORED = f"step_scored/(?:{'|'.join(get_args(Role))})"
+_FAILED = f"step_failed/[^/]+/(?:{_ONE_OF}|{'|'.join(_QUALIFIED)})"
+_GRAMMAR = f"(.*)/({_NUMBER})(?:#([1-9][0-9]*))?/({_ONE_OF}|{_SCORED}|{_FAILED})"
+_MESSAGE = re.compile(_GRAMMAR, re.DOTALL)
+_CALL = re.compile(f"{_GRAMMAR}/({'|'.join(_MODELS)})/({_NUMBER})", re.DOTALL)
+
+
+def _message(problem: str, step: str, sample: str | None, kind: str) -> MessageId:
+    place = StepId(problem, int(step), int(sample) if sample else 0)
+    if kind in _STEP_KINDS:
+        return MessageId(place, _STEP_KINDS[kind])
+    kind, *qualifiers = kind.split("/")
+    return MessageId(place, _QUALIFIED[kind], tuple(qualifiers))
