@@ -10,7 +10,7 @@ from actors.actor import Posts, Working
 from actors.calls import Calls
 from actors.controllers import Verify, VerifyControl
 from actors.docket import Docket
-from actors.policies import targets_of
+from actors.policies import target_names
 from actors.writing import Writer
 from protocols.messages import EscalatorMail, StepRegenerated
 from protocols.ports import Generator, Proposal, Seat
@@ -53,7 +53,7 @@ class Escalator(Working[EscalatorMail]):
             targets = await self._write(message, (message.target,), 1)
         else:
             samples = context.task.sampling.target_samples if judged else 1
-            targets = await self._write(message, targets_of(policy) or ("",), samples)
+            targets = await self._write(message, target_names(policy.targets) or ("",), samples)
         regenerated = StepRegenerated(context=context, cause=message.id, targets=targets, draft=message.draft)
         if judged:
             await self._posts.to_verifier(regenerated, self.name)

@@ -1,11 +1,12 @@
 """What backends, policies and actors of one's own are made of, beside what ``arbiter`` itself has.
 
 ``examples/`` has one of each: a backend is a class with ``generate`` or ``score`` (``Generator``, ``Scorer``), a policy
-a frozen struct with ``decide`` (``Policy``), an actor a subclass of ``Working`` or ``Deciding`` in a ``Cast``.
+a subclass of ``PolicyBase`` with ``decide``, an actor a subclass of ``Working`` or ``Deciding`` in a ``Cast``.
 """
 
 from actors.actor import Actor, Deciding, Working
 from actors.calls import Call, note_retry
+from actors.policies import PolicyBase
 from arbiter.cast import Cast, Inbox, Stage
 from protocols.messages import (
     AuditStep,
@@ -33,7 +34,7 @@ from protocols.ports import (
     ScoreRequest,
     Seat,
 )
-from protocols.records import Audit, Candidate, Ending, Rating, Role, Scale, Verdict
+from protocols.records import Audit, Candidate, Ending, Measure, Rating, Role, Scale, Verdict
 
 __all__ = [
     "Actor",
@@ -54,7 +55,9 @@ __all__ = [
     "GenerationRequest",
     "Generator",
     "Inbox",
+    "Measure",
     "Policy",
+    "PolicyBase",
     "Rating",
     "Role",
     "RouterMail",

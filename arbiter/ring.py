@@ -19,7 +19,7 @@ from actors.escalator import Escalator
 from actors.journal import NoJournal
 from actors.later import Later
 from actors.places import Occupancy
-from actors.policies import called_models, targets_of
+from actors.policies import called_models, check_policy, target_names
 from actors.router import Router
 from actors.supervision import services
 from actors.verifier import Verifier
@@ -54,12 +54,14 @@ class Models(msgspec.Struct, frozen=True):
     targets: Mapping[str, Seat[Generator]] = {}
 
     def require(self, policy: Policy, audit: float = 0.0, besides: Collection[Model] = ()) -> None:
-        """Raises ``ConfigError`` naming the first model that ``policy``, or its audit, calls and that is not there.
+        """Raises ``ConfigError`` if ``policy`` lacks a member, or naming the first model that it or its audit calls and
+        that is not there.
 
         Those ``besides`` are there in another way.
         """
+        check_policy(policy)
         there = {"draft": self.draft, "target": self.target, **self.scorers}
-        names = () if "target" in besides else targets_of(policy)
+        names = () if "target" in besides else target_names(policy.targets)
         for model in called_models(policy, audit):
             if there.get(model) is None and model not in besides and not (model == "target" and names):
                 raise ConfigError(

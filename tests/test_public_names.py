@@ -97,7 +97,9 @@ EXTENDING = [
     "GenerationRequest",
     "Generator",
     "Inbox",
+    "Measure",
     "Policy",
+    "PolicyBase",
     "Rating",
     "Role",
     "RouterMail",
@@ -119,7 +121,7 @@ EXTENDING = [
 ]
 
 EXPORTED = [(arbiter, TOP), (extending, EXTENDING)]
-WORDS = {"Message", "Question", "Ending", "Role", "Scale", "Verdict", "Inbox"}
+WORDS = {"Message", "Question", "Ending", "Role", "Scale", "Measure", "Verdict", "Inbox"}
 """Names of types that are no classes: what they mean stands below them in their module."""
 
 

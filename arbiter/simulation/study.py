@@ -9,7 +9,7 @@ from typing import get_args
 import anyio
 
 from actors.journal import NoJournal
-from actors.policies import called_models, targets_of
+from actors.policies import called_models
 from actors.supervision import services
 from arbiter.estimates import quantile
 from arbiter.log.history import model_of
@@ -59,7 +59,7 @@ class Study(NoJournal):
         self._case = case
         self._hardware = hardware
         self._tasks = list(workload.tasks())
-        if any(targets_of(task.policy) for task in self._tasks):
+        if any(task.policy.targets for task in self._tasks):
             raise ConfigError(
                 "a simulation has one target, and the policy knows several by name: simulate [models.target]"
             )

@@ -7,7 +7,15 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from actors.policies import DraftOnly, GenerateRows, LearnedRouter, Oracle, RandomEscalation, RewardThreshold
+from actors.policies import (
+    DraftOnly,
+    GenerateRows,
+    LearnedRouter,
+    Oracle,
+    PolicyBase,
+    RandomEscalation,
+    RewardThreshold,
+)
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.ring import Models, Ring, open_ring
 from protocols.messages import Task
@@ -92,11 +100,10 @@ class _BreaksOnSecondLook(tuple[str, ...]):
         return super().__iter__()
 
 
-class BreaksWhenAsked:
+class BreaksWhenAsked(PolicyBase, frozen=True):
     """A policy with a fault of its own."""
 
     proposers: ClassVar[Any] = _BreaksOnSecondLook(("draft",))
-    scale: ClassVar[Any] = None
     decides: ClassVar[bool] = False
 
     def decide(self, evidence: Evidence) -> Verdict:
