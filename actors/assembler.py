@@ -8,10 +8,11 @@ import msgspec
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from actors.actor import Deciding, Posts
+from actors.actor import Deciding
 from actors.contexts import context_after, finish_reason
 from actors.docket import Docket
 from actors.journal import message_entry
+from actors.mailboxes import Posts
 from actors.policies import best_target
 from actors.seeds import unit_draw
 from protocols.events import Entry, ProblemEnded

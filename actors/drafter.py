@@ -5,12 +5,13 @@ from typing import ClassVar
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from actors.actor import Posts, Working
+from actors.actor import Working
 from actors.calls import Calls
 from actors.contexts import context_after, finish_reason
 from actors.controllers import LookaheadControl
 from actors.docket import Docket
 from actors.later import Later
+from actors.mailboxes import Posts
 from actors.writing import Writer
 from protocols.events import Entry, Predrafted
 from protocols.messages import Context, DrafterMail, StepDrafted, Task

@@ -6,10 +6,11 @@ from typing import ClassVar
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from actors.actor import Posts, Working
+from actors.actor import Working
 from actors.calls import Calls
 from actors.controllers import Verify, VerifyControl
 from actors.docket import Docket
+from actors.mailboxes import Posts
 from actors.policies import target_names
 from actors.writing import Writer
 from protocols.messages import EscalatorMail, StepRegenerated

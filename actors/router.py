@@ -5,9 +5,10 @@ from typing import ClassVar, assert_never
 import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from actors.actor import Deciding, Posts
+from actors.actor import Deciding
 from actors.controllers import BudgetControl
 from actors.docket import Docket
+from actors.mailboxes import Posts
 from actors.policies import budget_control, target_names
 from protocols.errors import ProblemError
 from protocols.messages import Context, EscalateStep, RouterMail, StepChosen, StepDrafted, StepScored, Task

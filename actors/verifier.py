@@ -7,9 +7,10 @@ import anyio
 import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from actors.actor import Posts, Working
+from actors.actor import Working
 from actors.calls import Call, Calls
 from actors.docket import Docket
+from actors.mailboxes import Posts
 from protocols.errors import ProblemError
 from protocols.messages import (
     AuditStep,

@@ -8,6 +8,7 @@ An ``Arbiter`` solves questions with the models of a configuration::
 Below it are the ring, the ports of its models, and its actors.
 """
 
+from actors.factories import Cast
 from actors.policies import (
     ConfidenceThreshold,
     DraftOnly,
@@ -19,10 +20,10 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
+from actors.ring import Models, Ring, open_ring, solve_all
 from arbiter.backends.opening import open_models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.bench import make_task
-from arbiter.cast import Cast
 from arbiter.config import Config, load_config
 from arbiter.data import Problem, load_problems
 from arbiter.grading import Grade, Grader
@@ -34,7 +35,6 @@ from arbiter.library.streams import Solutions, Steps
 from arbiter.log.journal import open_journal
 from arbiter.log.run import Run
 from arbiter.results import Result, Summary
-from arbiter.ring import Models, Ring, open_ring, solve_all
 from protocols.errors import ArbiterError, BackendError, ClosedError, ConfigError, DataError, ProblemError, RunError
 from protocols.events import Event
 from protocols.messages import Task

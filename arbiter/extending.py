@@ -6,8 +6,8 @@ a subclass of ``PolicyBase`` with ``decide``, an actor a subclass of ``Working``
 
 from actors.actor import Actor, Deciding, Working
 from actors.calls import Call, note_retry
+from actors.factories import Cast, Inbox, Stage
 from actors.policies import PolicyBase
-from arbiter.cast import Cast, Inbox, Stage
 from protocols.messages import (
     AuditStep,
     Context,

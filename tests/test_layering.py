@@ -45,6 +45,6 @@ def test_only_backends_and_training_import_a_model_library() -> None:
 
 
 def test_importing_arbiter_and_its_ring_loads_no_model_library() -> None:
-    program = f"import sys, arbiter, arbiter.ring; print(sorted({MODEL_LIBRARIES} & set(sys.modules)))"
+    program = f"import sys, arbiter, actors.ring; print(sorted({MODEL_LIBRARIES} & set(sys.modules)))"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "[]"

@@ -9,8 +9,9 @@ from typing import Any
 import sniffio
 from anyio.abc import TaskGroup
 
+from actors.factories import Cast
+from actors.ring import Models, Ring
 from arbiter.backends.opening import open_tables
-from arbiter.cast import Cast
 from arbiter.config import Config
 from arbiter.library.asking import of_type
 from arbiter.library.door import Door
@@ -20,7 +21,6 @@ from arbiter.log.journal import open_journal
 from arbiter.log.reading import LOG
 from arbiter.log.recorder import Recorder, Watch
 from arbiter.model_tables import AnyModelTable
-from arbiter.ring import Models, Ring
 from arbiter.run_tables import RunType
 from arbiter.runs import about_run, record_end, versions
 from protocols.errors import ClosedError, ConfigError

@@ -9,18 +9,18 @@ from typing import Literal, Self, Unpack, get_args
 
 import anyio
 
+from actors.factories import Cast
 from actors.journal import NoJournal
 from actors.logs import logger
 from actors.places import Occupancy
+from actors.ring import Models, open_ring
 from actors.supervision import services
-from arbiter.cast import Cast
 from arbiter.config import Config, load_config
 from arbiter.library.asking import Overrides, Question, Tasks
 from arbiter.library.mapping import solve_each, taking
 from arbiter.library.opening import Opened, open_given, open_log
 from arbiter.library.streams import Done, Solutions, Steps, Watch
 from arbiter.model_tables import ModelTables
-from arbiter.ring import Models, open_ring
 from arbiter.run_tables import RunType
 from protocols.errors import ArbiterError, ClosedError, ConfigError
 from protocols.events import Event

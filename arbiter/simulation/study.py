@@ -10,11 +10,11 @@ import anyio
 
 from actors.journal import NoJournal
 from actors.policies import called_models
+from actors.ring import Models, open_ring, solve_all
 from actors.supervision import services
 from arbiter.estimates import quantile
 from arbiter.log.history import model_of
 from arbiter.replay.virtual import run_virtually
-from arbiter.ring import Models, open_ring, solve_all
 from arbiter.simulation.bounds import Bounds
 from arbiter.simulation.engine import Speed, Work
 from arbiter.simulation.figures import STEPS, Case, Figures, Latency, Server

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Iterable
 import pytest
 import structlog
 
+from actors.ring import Models, open_ring, solve_all
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models, open_ring, solve_all
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Generator, Scorer, Seat
 from protocols.records import Solution, Usage

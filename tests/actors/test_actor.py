@@ -10,9 +10,10 @@ import pytest
 from anyio.abc import TaskStatus
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from actors.actor import Posts, Working
+from actors.actor import Working
 from actors.docket import Docket
 from actors.journal import NoJournal
+from actors.mailboxes import Posts
 from actors.policies import DraftOnly
 from actors.telling import told
 from protocols.errors import BackendError

@@ -7,8 +7,8 @@ import anyio
 import pytest
 
 from actors.policies import Oracle, RewardThreshold
+from actors.ring import Models, open_ring
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models, open_ring
 from protocols.events import Asked, CallCancelled, CallFailed, Entry, Generated, Scored
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest

@@ -16,8 +16,8 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
+from actors.ring import Models, Ring, open_ring, solve_all
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models, Ring, open_ring, solve_all
 from protocols.errors import ConfigError
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Policy

@@ -15,8 +15,8 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
+from actors.ring import Models, open_ring, solve_all
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models, open_ring, solve_all
 from protocols.errors import ClosedError
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest

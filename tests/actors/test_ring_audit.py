@@ -6,8 +6,8 @@ from itertools import count
 import pytest
 
 from actors.policies import LearnedRouter, RandomEscalation, RewardThreshold
+from actors.ring import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models
 from protocols.errors import BackendError
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest

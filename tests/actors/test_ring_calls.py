@@ -13,8 +13,8 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
+from actors.ring import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
 from protocols.records import Sampling, Solution

@@ -9,8 +9,8 @@ import anyio.lowlevel
 import pytest
 from anyio.abc import TaskGroup
 
+from actors.ring import Models, Ring, open_ring
 from arbiter.backends.scripted import ScriptedGenerator
-from arbiter.ring import Models, Ring, open_ring
 from protocols.errors import ClosedError, ProblemError
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest

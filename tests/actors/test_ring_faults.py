@@ -16,8 +16,8 @@ from actors.policies import (
     RandomEscalation,
     RewardThreshold,
 )
+from actors.ring import Models, Ring, open_ring
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models, Ring, open_ring
 from protocols.messages import Task
 from protocols.ports import Evidence, Generation, GenerationRequest, Policy, Score, ScoreRequest
 from protocols.records import Limits, Sampling, Solution, Verdict

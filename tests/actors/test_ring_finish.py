@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from actors.policies import GenerateRows, Oracle, RandomEscalation
+from actors.ring import Models
 from arbiter.backends.scripted import ScriptedGenerator
-from arbiter.ring import Models
 from protocols.errors import BackendError
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest

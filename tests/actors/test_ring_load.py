@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 import trio.lowlevel
 
 from actors.policies import RewardThreshold
+from actors.ring import Models, Ring, open_ring, solve_all
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models, Ring, open_ring, solve_all
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest
 from protocols.records import Solution, Usage

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from actors.controllers import Verify
 from actors.policies import DraftOnly, GenerateRows, LearnedRouter, Oracle, RandomEscalation, RewardThreshold
+from actors.ring import Models, open_ring, solve_all
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models, open_ring, solve_all
 from protocols.errors import BackendError
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Generator, Policy, Scorer, ScoreRequest, Seat

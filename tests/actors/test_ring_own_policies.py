@@ -9,8 +9,8 @@ import pytest
 
 from actors.journal import NoJournal
 from actors.policies import LearnedRouter, PolicyBase, check_policy
+from actors.ring import Models, open_ring
 from arbiter.backends.scripted import ScriptedGenerator
-from arbiter.ring import Models, open_ring
 from protocols.errors import ConfigError
 from protocols.events import Entry, EscalateStep, StepChosen
 from protocols.messages import Task

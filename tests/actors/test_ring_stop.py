@@ -15,8 +15,8 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
+from actors.ring import Models
 from arbiter.backends.scripted import ScriptedGenerator
-from arbiter.ring import Models
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Policy
 from protocols.records import Limits, Solution, Usage

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from actors.policies import GenerateRows, LearnedRouter, RewardThreshold
+from actors.ring import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models
 from arbiter.rows import training_rows
 from protocols.errors import ConfigError
 from protocols.messages import Task

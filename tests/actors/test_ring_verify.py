@@ -6,8 +6,8 @@ import pytest
 
 from actors.controllers import Verify
 from actors.policies import Oracle, RandomEscalation, RewardThreshold, TargetOnly
+from actors.ring import Models, open_ring, solve_all
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models, open_ring, solve_all
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Policy, Proposal, Scorer, ScoreRequest, Seat
 from protocols.records import Agreement, Limits, Predrafts, Sampling, Solution, Usage

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from actors.ring import Models, open_ring
 from arbiter.backends.scripted import ScriptedGenerator
-from arbiter.ring import Models, open_ring
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest
 from protocols.records import Solution, StepRecord

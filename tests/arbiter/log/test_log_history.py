@@ -15,9 +15,9 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
+from actors.ring import Models
 from arbiter.log.detail import reduced
 from arbiter.log.history import histories
-from arbiter.ring import Models
 from protocols.events import Detail, Entry, Event
 from protocols.messages import Task
 from protocols.ports import Policy

@@ -6,12 +6,12 @@ from pathlib import Path
 import anyio
 
 from actors.policies import PolicyBase
+from actors.ring import Models, open_ring
 from arbiter.commands.show import show_command
 from arbiter.explain import stories
 from arbiter.log.journal import open_journal
 from arbiter.log.reading import LOG, LogFile
 from arbiter.log.run import Run
-from arbiter.ring import Models, open_ring
 from protocols.events import Event
 from protocols.messages import Task
 from protocols.ports import Evidence

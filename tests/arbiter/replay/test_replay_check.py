@@ -19,11 +19,11 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
+from actors.ring import Models, open_ring
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.log.journal import open_journal
 from arbiter.log.run import Run
 from arbiter.replay.check import check
-from arbiter.ring import Models, open_ring
 from protocols.errors import RunError
 from protocols.events import Detail, Event
 from protocols.messages import Task

@@ -8,7 +8,7 @@ import anyio
 import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from actors.actor import Actor, Posts
+from actors.actor import Actor
 from actors.assembler import Assembler
 from actors.calls import Calls
 from actors.contexts import first_context
@@ -16,14 +16,15 @@ from actors.controllers import LookaheadControl, Verify
 from actors.docket import Docket
 from actors.drafter import Drafter
 from actors.escalator import Escalator
+from actors.factories import Cast, Stage
 from actors.journal import NoJournal
 from actors.later import Later
+from actors.mailboxes import Posts
 from actors.places import Occupancy
 from actors.policies import called_models, check_policy, target_names
 from actors.router import Router
 from actors.supervision import services
 from actors.verifier import Verifier
-from arbiter.cast import Cast, Stage
 from protocols.errors import ClosedError, ConfigError
 from protocols.messages import (
     AssemblerMail,

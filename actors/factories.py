@@ -6,9 +6,10 @@ from typing import TypeVar
 import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from actors.actor import Actor, Posts
+from actors.actor import Actor
 from actors.calls import Calls
 from actors.docket import Docket
+from actors.mailboxes import Posts
 from protocols.messages import DrafterMail, EscalatorMail, RouterMail, VerifierMail
 from protocols.ports import Journal
 from protocols.records import Model
