@@ -1,56 +1,38 @@
-"""Actors of one's own, in the places of the ring's."""
+"""Replacement actors: what makes them."""
 
 from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
-from anyio.streams.memory import MemoryObjectReceiveStream
 
-from actors.actor import Actor
-from actors.calls import Calls
-from actors.docket import Docket
-from actors.mailboxes import Posts
+from actors.actor import Actor, ActorContext
+from actors.mailboxes import Inbox
 from protocols.messages import DrafterMail, EscalatorMail, RouterMail, VerifierMail
-from protocols.ports import Journal
 from protocols.records import Model
 
 Mail = TypeVar("Mail", DrafterMail, EscalatorMail, RouterMail, VerifierMail)
 
+ActorFactory = Callable[[Inbox[Mail], ActorContext], Actor[Mail]]
+"""Makes an actor from its inbox and the context: the class of an actor, for instance."""
 
-class Stage(msgspec.Struct, frozen=True):
-    """What an actor works with: the addresses of the others, the open problems, the one way to make requests to
-    models, and the journal.
+
+class ActorFactories(msgspec.Struct, frozen=True):
+    """Factories for replacement actors. Each receives the inbox and its ``ActorContext``; ``None`` keeps the built-in
+    actor.
+
+    An actor is a subclass of ``ConcurrentActor``, if it waits for something, or of ``SequentialActor``, if it waits for
+    nothing. It sends what the built-in actor would send (``protocols/messages.py`` shows the way of a step). The
+    Assembler cannot be replaced. The configured models whose work a replacement actor does are not opened.
     """
 
-    posts: Posts
-    docket: Docket
-    calls: Calls
-    journal: Journal
-
-
-Inbox = MemoryObjectReceiveStream
-"""The mailbox of an actor, by the union of its messages: ``Inbox[VerifierMail]``."""
-
-Made = Callable[[Inbox[Mail], Stage], Actor[Mail]]
-"""What makes an actor of its mailbox and the stage: a class whose constructor takes these two."""
-
-
-class Cast(msgspec.Struct, frozen=True):
-    """Who plays which part: a callable that makes the actor of its mailbox and the stage; None has the ring's own.
-
-    An actor is a subclass of ``Working`` (it waits for something) or ``Deciding`` (it waits for nothing), and sends
-    what its part has to send (``protocols/messages.py`` shows the way of a step). The Assembler is the ring's own. The
-    configured models whose work an actor of one's own does are not opened.
-    """
-
-    drafter: Made[DrafterMail] | None = None
-    verifier: Made[VerifierMail] | None = None
-    router: Made[RouterMail] | None = None
-    escalator: Made[EscalatorMail] | None = None
+    drafter: ActorFactory[DrafterMail] | None = None
+    verifier: ActorFactory[VerifierMail] | None = None
+    router: ActorFactory[RouterMail] | None = None
+    escalator: ActorFactory[EscalatorMail] | None = None
 
     @property
-    def brings(self) -> frozenset[Model]:
-        """The models that need not be configured, since an actor of one's own does their work."""
+    def replaced_models(self) -> frozenset[Model]:
+        """The models that need not be configured, since a replacement actor does their work."""
         there: dict[Model, object] = {
             "draft": self.drafter,
             "target": self.escalator,

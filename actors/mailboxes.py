@@ -1,19 +1,36 @@
-"""The way from one actor to another: what is sent is in the journal before."""
+"""The mailboxes of the five actors. What is sent to one of them is in the journal before it arrives."""
 
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 import anyio
-from anyio.streams.memory import MemoryObjectSendStream
+import msgspec
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from actors.journal import AnyMail, message_entry
 from protocols.messages import AssemblerMail, DrafterMail, EscalatorMail, RouterMail, VerifierMail
 from protocols.ports import Journal
 
 AnyM = TypeVar("AnyM", bound=AnyMail)
+Mail = TypeVar("Mail")
+
+Inbox = MemoryObjectReceiveStream
+"""The receiving end of an actor's mailbox, by the union of its messages: ``Inbox[VerifierMail]``."""
 
 
-class Posts:
-    """The addresses of the five actors; what is sent to one of them is in the journal before."""
+class Inboxes(msgspec.Struct, frozen=True):
+    """The receiving ends of the five mailboxes."""
+
+    assembler: Inbox[AssemblerMail]
+    drafter: Inbox[DrafterMail]
+    verifier: Inbox[VerifierMail]
+    router: Inbox[RouterMail]
+    escalator: Inbox[EscalatorMail]
+
+
+class Mailboxes:
+    """Sends messages to the five actors; each is written into the journal first."""
 
     def __init__(
         self,
@@ -53,3 +70,25 @@ class Posts:
             address.send_nowait(message)  # most of the time there is room, and this is a tenth of the other's price
         except anyio.WouldBlock:
             await address.send(message)
+
+
+@contextmanager
+def open_mailboxes(capacity: int, journal: Journal) -> Generator[tuple[Mailboxes, Inboxes]]:
+    """Both ends of five mailboxes, which are closed with the block."""
+    with ExitStack() as stack:
+        to_assembler, assembler = _both(stack, anyio.create_memory_object_stream[AssemblerMail](capacity))
+        to_drafter, drafter = _both(stack, anyio.create_memory_object_stream[DrafterMail](capacity))
+        to_verifier, verifier = _both(stack, anyio.create_memory_object_stream[VerifierMail](capacity))
+        to_router, router = _both(stack, anyio.create_memory_object_stream[RouterMail](capacity))
+        to_escalator, escalator = _both(stack, anyio.create_memory_object_stream[EscalatorMail](capacity))
+        mailboxes = Mailboxes(to_assembler, to_drafter, to_verifier, to_router, to_escalator, journal)
+        yield mailboxes, Inboxes(assembler, drafter, verifier, router, escalator)
+
+
+def _both(
+    stack: ExitStack, ends: tuple[MemoryObjectSendStream[Mail], MemoryObjectReceiveStream[Mail]]
+) -> tuple[MemoryObjectSendStream[Mail], MemoryObjectReceiveStream[Mail]]:
+    """Both ends of a mailbox, closed with ``stack``."""
+    for end in ends:
+        stack.enter_context(end)
+    return ends

@@ -3,16 +3,14 @@
 from typing import ClassVar, assert_never
 
 import msgspec
-from anyio.streams.memory import MemoryObjectReceiveStream
 
-from actors.actor import Deciding
+from actors.actor import ActorContext, SequentialActor
 from actors.controllers import BudgetControl
-from actors.docket import Docket
-from actors.mailboxes import Posts
+from actors.mailboxes import Inbox
 from actors.policies import budget_control, target_names
 from protocols.errors import ProblemError
 from protocols.messages import Context, EscalateStep, RouterMail, StepChosen, StepDrafted, StepScored, Task
-from protocols.ports import Evidence, Journal, Policy
+from protocols.ports import Evidence, Policy
 from protocols.records import Candidate
 
 
@@ -28,16 +26,14 @@ def same_score_for_same_text(draft: Candidate, target: Candidate) -> Candidate:
     return msgspec.structs.replace(target, rating=rating)
 
 
-class Router(Deciding[RouterMail]):
+class Router(SequentialActor[RouterMail]):
     """Joins the candidates of a step where a policy asked two models, and decides as soon as all are there."""
 
     name: ClassVar[str] = "router"
 
-    def __init__(
-        self, inbox: MemoryObjectReceiveStream[RouterMail], posts: Posts, docket: Docket, journal: Journal
-    ) -> None:
-        super().__init__(inbox, posts, docket)
-        self._journal = journal
+    def __init__(self, inbox: Inbox[RouterMail], context: ActorContext) -> None:
+        super().__init__(inbox, context)
+        self._journal = context.journal
         self._budgets: dict[Policy, BudgetControl] = {}
         self._waiting: dict[Task, StepScored] = {}
 
@@ -77,10 +73,10 @@ class Router(Deciding[RouterMail]):
                 raise ProblemError("the policy escalated a step that the target has written already")
             target = _chosen_target(policy, evidence)
             escalated = EscalateStep(context=context, cause=cause, draft=draft, target=target, threshold=threshold)
-            await self._posts.to_escalator(escalated, self.name)
+            await self._mailboxes.to_escalator(escalated, self.name)
         else:
             chosen = StepChosen(context, cause, verdict, draft, targets, threshold)
-            await self._posts.to_assembler(chosen, self.name)
+            await self._mailboxes.to_assembler(chosen, self.name)
 
     def _ruled(self, context: Context, evidence: Evidence) -> tuple[Policy, float | None]:
         """The policy, and its threshold where a budget has moved it: the recorded one of a step that is decided again.

@@ -8,7 +8,7 @@ An ``Arbiter`` solves questions with the models of a configuration::
 Below it are the ring, the ports of its models, and its actors.
 """
 
-from actors.factories import Cast
+from actors.factories import ActorFactories
 from actors.policies import (
     ConfidenceThreshold,
     DraftOnly,
@@ -20,7 +20,8 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
-from actors.ring import Models, Ring, open_ring, solve_all
+from actors.ring import Ring, open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.backends.opening import open_models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.bench import make_task
@@ -42,11 +43,11 @@ from protocols.ports import Generator, Policy, Scorer, Seat
 from protocols.records import Limits, Sampling, Solution, Step, StepRecord, Target, Transcript, Turn, Usage
 
 __all__ = [
+    "ActorFactories",
     "Arbiter",
     "ArbiterError",
     "BackendError",
     "BlockingArbiter",
-    "Cast",
     "ClosedError",
     "ConfidenceThreshold",
     "Config",

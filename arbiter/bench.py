@@ -8,7 +8,8 @@ from typing import Protocol
 import anyio
 from anyio.abc import TaskStatus
 
-from actors.ring import Models, open_ring, solve_all
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from actors.seeds import sample_seed
 from actors.supervision import services
 from arbiter.backends.opening import open_models, required_tables

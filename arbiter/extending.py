@@ -1,12 +1,14 @@
-"""What backends, policies and actors of one's own are made of, beside what ``arbiter`` itself has.
+"""What your own backends, policies and actors are made of, besides what ``arbiter`` itself has.
 
-``examples/`` has one of each: a backend is a class with ``generate`` or ``score`` (``Generator``, ``Scorer``), a policy
-a subclass of ``PolicyBase`` with ``decide``, an actor a subclass of ``Working`` or ``Deciding`` in a ``Cast``.
+``examples/`` has one of each. A backend is a class with ``generate`` or ``score`` (``Generator``, ``Scorer``). A policy
+is a subclass of ``PolicyBase`` with ``decide``. An actor is a subclass of ``ConcurrentActor`` or ``SequentialActor``,
+which an ``ActorFactories`` puts in the place of a built-in one.
 """
 
-from actors.actor import Actor, Deciding, Working
+from actors.actor import Actor, ActorContext, ConcurrentActor, SequentialActor
 from actors.calls import Call, note_retry
-from actors.factories import Cast, Inbox, Stage
+from actors.factories import ActorFactories
+from actors.mailboxes import Inbox
 from actors.policies import PolicyBase
 from protocols.messages import (
     AuditStep,
@@ -38,13 +40,14 @@ from protocols.records import Audit, Candidate, Ending, Measure, Rating, Role, S
 
 __all__ = [
     "Actor",
+    "ActorContext",
+    "ActorFactories",
     "Audit",
     "AuditStep",
     "Call",
     "Candidate",
-    "Cast",
+    "ConcurrentActor",
     "Context",
-    "Deciding",
     "DraftStep",
     "DrafterMail",
     "Ending",
@@ -66,7 +69,7 @@ __all__ = [
     "ScoreRequest",
     "Scorer",
     "Seat",
-    "Stage",
+    "SequentialActor",
     "StepAudited",
     "StepChosen",
     "StepDrafted",
@@ -74,6 +77,5 @@ __all__ = [
     "StepScored",
     "Verdict",
     "VerifierMail",
-    "Working",
     "note_retry",
 ]

@@ -31,7 +31,8 @@ from cyclopts import Parameter
 from throughput import served
 
 from actors.policies import RewardThreshold
-from actors.ring import Models, Ring, open_ring, solve_all
+from actors.ring import Ring, open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.backends.opening import open_generator, open_scorer
 from arbiter.cli import collect_seldom
 from arbiter.log.journal import open_journal

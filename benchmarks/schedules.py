@@ -33,7 +33,8 @@ from cyclopts import Parameter
 
 from actors.controllers import Verify
 from actors.policies import LearnedRouter
-from actors.ring import Models, open_ring, solve_all
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from actors.supervision import services
 from arbiter.replay.virtual import run_virtually
 from arbiter.simulation.bounds import Bounds

@@ -26,7 +26,8 @@ import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 
-from actors.ring import Models, open_ring, solve_all
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.bench import make_task
 from arbiter.config import Config, load_config, override

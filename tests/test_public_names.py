@@ -17,11 +17,11 @@ from arbiter import extending
 TYPED = Path(__file__).parent / "typed" / "agent.py"
 
 TOP = [
+    "ActorFactories",
     "Arbiter",
     "ArbiterError",
     "BackendError",
     "BlockingArbiter",
-    "Cast",
     "ClosedError",
     "ConfidenceThreshold",
     "Config",
@@ -80,13 +80,14 @@ TOP = [
 
 EXTENDING = [
     "Actor",
+    "ActorContext",
+    "ActorFactories",
     "Audit",
     "AuditStep",
     "Call",
     "Candidate",
-    "Cast",
+    "ConcurrentActor",
     "Context",
-    "Deciding",
     "DraftStep",
     "DrafterMail",
     "Ending",
@@ -108,7 +109,7 @@ EXTENDING = [
     "ScoreRequest",
     "Scorer",
     "Seat",
-    "Stage",
+    "SequentialActor",
     "StepAudited",
     "StepChosen",
     "StepDrafted",
@@ -116,7 +117,6 @@ EXTENDING = [
     "StepScored",
     "Verdict",
     "VerifierMail",
-    "Working",
     "note_retry",
 ]
 

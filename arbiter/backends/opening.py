@@ -7,7 +7,7 @@ from typing import TypeVar, get_args
 
 import anyio.to_thread
 
-from actors.ring import Models
+from actors.ring_setup import Models
 from arbiter.backends.in_process.opening import open_local_generator, open_local_judge, open_local_scorer
 from arbiter.backends.judging import JudgePrompt, judge_prompt
 from arbiter.backends.prompts import PromptTemplate, prompt_template

@@ -9,8 +9,9 @@ from typing import Any
 import sniffio
 from anyio.abc import TaskGroup
 
-from actors.factories import Cast
-from actors.ring import Models, Ring
+from actors.factories import ActorFactories
+from actors.ring import Ring
+from actors.ring_setup import Models
 from arbiter.backends.opening import open_tables
 from arbiter.config import Config
 from arbiter.library.asking import of_type
@@ -55,16 +56,16 @@ def _soon() -> Soon:
 
 @asynccontextmanager
 async def open_given(
-    config: Config, given: Models, cast: Cast, run_types: Sequence[RunType] | None
+    config: Config, given: Models, factories: ActorFactories, run_types: Sequence[RunType] | None
 ) -> AsyncGenerator[Models]:
     """The ``given`` models, and for those that are not given the configured ones that ``run_types`` call, or all.
 
     Raises ``ConfigError`` and ``BackendError`` as ``open_models``.
     """
     there = {name for name, seat in (("draft", given.draft), ("target", given.target)) if seat}
-    there |= {*given.scorers, *(f"targets.{name}" for name in given.targets), *cast.brings}
+    there |= {*given.scorers, *(f"targets.{name}" for name in given.targets), *factories.replaced_models}
     named = config.models.configured() if run_types is None else _called(config, run_types, there)
-    if cast.escalator:
+    if factories.escalator:
         there |= {name for name in named if name.startswith("targets.")}
     tables = {name: table for name, table in named.items() if name not in there}
     async with open_tables(tables, config.cpu_threads, config.adaptive) as opened:

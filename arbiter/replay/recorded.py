@@ -4,7 +4,7 @@ from typing import TypeVar, get_args
 
 import anyio
 
-from actors.ring import Models
+from actors.ring_setup import Models
 from arbiter.log.history import CallHistory, ProblemHistory
 from protocols.errors import RecordedError
 from protocols.events import CallFailed, Generated, Scored

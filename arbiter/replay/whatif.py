@@ -8,7 +8,8 @@ from collections.abc import Iterable
 import anyio
 import msgspec
 
-from actors.ring import Models, open_ring, solve_all
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.config import Config
 from arbiter.grading import Grade, Grader
 from arbiter.grading.answers import Reference

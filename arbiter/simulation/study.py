@@ -10,7 +10,8 @@ import anyio
 
 from actors.journal import NoJournal
 from actors.policies import called_models
-from actors.ring import Models, open_ring, solve_all
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from actors.supervision import services
 from arbiter.estimates import quantile
 from arbiter.log.history import model_of

@@ -8,7 +8,8 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from actors.ring import Models, Ring, open_ring
+from actors.ring import Ring, open_ring
+from actors.ring_setup import Models
 from actors.supervision import services
 from arbiter.bench import Watcher, cancel_on_signal, make_task, notices, run_problems
 from arbiter.config import Config

@@ -9,7 +9,7 @@ import anyio.lowlevel
 import msgspec
 from anyio.abc import TaskGroup
 
-from actors.ring import Models
+from actors.ring_setup import Models
 from arbiter.config import Config
 from arbiter.replay.recorded import UNLIMITED
 from protocols.ports import Generation, GenerationRequest, Generator, Score, Scorer, ScoreRequest, Seat

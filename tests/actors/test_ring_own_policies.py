@@ -9,7 +9,8 @@ import pytest
 
 from actors.journal import NoJournal
 from actors.policies import LearnedRouter, PolicyBase, check_policy
-from actors.ring import Models, open_ring
+from actors.ring import open_ring
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
 from protocols.errors import ConfigError
 from protocols.events import Entry, EscalateStep, StepChosen
@@ -19,7 +20,7 @@ from protocols.records import Limits, Measure, Role, Scale, Solution, Target, Us
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]
-Cast = Callable[..., Models]
+MakeModels = Callable[..., Models]
 Solved = Callable[..., list[Solution]]
 
 STEPS = Limits(max_steps=8, repeats=100)
@@ -128,11 +129,13 @@ class Thresholds(NoJournal):
 class Models100:
     """A draft whose confidence is ``sure``, and two targets by name; all write down what they are asked."""
 
-    def __init__(self, cast: Cast, sure: float = 0.6) -> None:
+    def __init__(self, make_models: MakeModels, sure: float = 0.6) -> None:
         self.asked: list[GenerationRequest] = []
         self._sure = sure
         seat = Seat(ScriptedGenerator(self._write))
-        self.models = msgspec.structs.replace(cast(), draft=seat, target=seat, targets={"small": seat, "large": seat})
+        self.models = msgspec.structs.replace(
+            make_models(), draft=seat, target=seat, targets={"small": seat, "large": seat}
+        )
 
     def _write(self, request: GenerationRequest) -> Generation:
         self.asked.append(request)
@@ -167,10 +170,10 @@ def decided(models: Models, task: Task, in_virtual_time: Virtual) -> list[tuple[
     ids=lambda value: type(value).__name__,
 )
 def test_a_policy_with_a_confidence_and_a_budget_gets_both(
-    policy: Policy, measure: Measure, in_virtual_time: Virtual, a_task: Tasks, cast: Cast
+    policy: Policy, measure: Measure, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
 ) -> None:
     """The draft is always surer than τ, so τ rises by 0.05 · 0.25 with each step, until a draft is below it."""
-    world = Models100(cast, sure=0.52)
+    world = Models100(make_models, sure=0.52)
     found = decided(world.models, a_task(policy=policy, limits=STEPS), in_virtual_time)
     assert world.measures == {measure}
     assert [threshold for _, threshold in found] == pytest.approx(
@@ -180,16 +183,18 @@ def test_a_policy_with_a_confidence_and_a_budget_gets_both(
 
 
 def test_the_threshold_moves_the_other_way_where_a_score_above_it_escalates(
-    in_virtual_time: Virtual, a_task: Tasks, cast: Cast
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
 ) -> None:
     policy = Unsure(0.5, budget=0.25, escalates_above=True)
-    found = decided(Models100(cast, sure=0.48).models, a_task(policy=policy, limits=STEPS), in_virtual_time)
+    found = decided(Models100(make_models, sure=0.48).models, a_task(policy=policy, limits=STEPS), in_virtual_time)
     assert [threshold for _, threshold in found[:4]] == pytest.approx([0.5, 0.4875, 0.475, 0.5125])
     assert [escalated for escalated, _ in found] == [False, False, True, False] * 2
 
 
-def test_a_policy_that_asks_for_nothing_gets_nothing(in_virtual_time: Virtual, a_task: Tasks, cast: Cast) -> None:
-    world = Models100(cast)
+def test_a_policy_that_asks_for_nothing_gets_nothing(
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
+) -> None:
+    world = Models100(make_models)
     found = decided(world.models, a_task(policy=ByTurns(("small", "large")), limits=STEPS), in_virtual_time)
     assert world.measures == {None}
     assert found == [(True, None)] * 8
@@ -199,22 +204,24 @@ def test_a_policy_that_asks_for_nothing_gets_nothing(in_virtual_time: Virtual, a
     ("policy", "names"), [(ByTurns(), ["small", "large"] * 4), (FirstOnly(), ["large"] * 8)], ids=str
 )
 def test_an_escalated_step_goes_to_the_target_that_the_policy_chooses_or_to_its_first(
-    policy: Policy, names: list[str], solved: Solved, a_task: Tasks, cast: Cast
+    policy: Policy, names: list[str], solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:
-    [solution] = solved(Models100(cast).models, [a_task(policy=policy, limits=STEPS)])
+    [solution] = solved(Models100(make_models).models, [a_task(policy=policy, limits=STEPS)])
     assert [step.kept.target for step in solution.steps] == names
 
 
-def test_a_target_that_the_policy_has_not_named_fails_the_problem(solved: Solved, a_task: Tasks, cast: Cast) -> None:
-    [solution] = solved(Models100(cast).models, [a_task(policy=Elsewhere())])
+def test_a_target_that_the_policy_has_not_named_fails_the_problem(
+    solved: Solved, a_task: Tasks, make_models: MakeModels
+) -> None:
+    [solution] = solved(Models100(make_models).models, [a_task(policy=Elsewhere())])
     assert solution.error == (
         "router, step 1: ProblemError: the policy chose the target 'large', which is none of its targets: small"
     )
 
 
-def test_a_target_of_ones_own_policy_that_is_not_there_is_named_with_its_table(cast: Cast) -> None:
+def test_a_target_of_ones_own_policy_that_is_not_there_is_named_with_its_table(make_models: MakeModels) -> None:
     with pytest.raises(ConfigError, match=r"add a table \[models\.targets\.large\]"):
-        cast().require(FirstOnly())
+        make_models().require(FirstOnly())
 
 
 class Bare(msgspec.Struct, frozen=True):
@@ -281,9 +288,9 @@ class Unhashable(PolicyBase, frozen=True):
     ids=lambda value: type(value).__name__,
 )
 def test_a_policy_that_cannot_be_asked_for_all_is_refused_before_it_begins(
-    policy: Any, refusal: str, in_virtual_time: Virtual, a_task: Tasks, cast: Cast
+    policy: Any, refusal: str, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
 ) -> None:
-    world = Models100(cast)
+    world = Models100(make_models)
 
     async def body() -> None:
         async with open_ring(world.models) as ring:

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from typing import ClassVar, assert_type
 
 from arbiter import (
+    ActorFactories,
     Arbiter,
     BlockingArbiter,
-    Cast,
     Event,
     Message,
     Models,
@@ -86,7 +86,7 @@ async def use() -> Solution:
     models = Models(draft=Seat(generator), target=Seat(Parrot()), scorers={"prm": Seat(scorer)})
     said: list[Message] = [{"role": "user", "content": "first"}]
     overrides: Overrides = {"run_type": "rsd", "threshold": 0.4, "tags": {"user": "me"}}
-    async with Arbiter(models=models, cast=Cast(), hooks=[hook], leaving="cancel") as arbiter:
+    async with Arbiter(models=models, factories=ActorFactories(), hooks=[hook], leaving="cancel") as arbiter:
         assert_type(await arbiter.solve(said, **overrides), Solution)
         assert_type(await arbiter.solve("first", policy=Unsure(0.5)), Solution)
         steps = arbiter.stream("second", policy=Half(), max_steps=3, deadline=None)

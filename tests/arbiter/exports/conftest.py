@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from actors.ring import Models, Seat
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.bench import run_problems
 from arbiter.config import Config
@@ -20,7 +20,7 @@ from arbiter.log.run import Run
 from arbiter.results import Result
 from arbiter.runs import open_run
 from protocols.errors import BackendError
-from protocols.ports import Generation, GenerationRequest, ScoreRequest
+from protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
 from protocols.records import Usage
 
 if TYPE_CHECKING:

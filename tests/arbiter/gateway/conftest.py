@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import uvicorn
 
-from actors.ring import Models
+from actors.ring_setup import Models
 from actors.supervision import services
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer, Seconds
 from arbiter.config import Config, parse

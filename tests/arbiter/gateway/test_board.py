@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.calls import note_retry
-from actors.ring import Models
+from actors.ring_setup import Models
 from arbiter import Arbiter
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config import parse

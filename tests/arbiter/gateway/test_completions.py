@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from actors.ring import Models
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.config import load_config
 from arbiter.gateway.app import Gateway

@@ -10,7 +10,8 @@ import anyio
 import msgspec
 import pytest
 
-from actors.ring import Models, open_ring, solve_all
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.bench import run_problems
 from arbiter.config import Config

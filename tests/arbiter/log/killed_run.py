@@ -12,7 +12,7 @@ from pathlib import Path
 
 import anyio
 
-from actors.ring import Models
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.bench import run_problems
 from arbiter.config import Config, parse

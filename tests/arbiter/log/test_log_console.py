@@ -8,7 +8,8 @@ import anyio
 import pytest
 import structlog
 
-from actors.ring import Models, open_ring
+from actors.ring import open_ring
+from actors.ring_setup import Models
 from arbiter.log.console import shown
 from arbiter.log.journal import open_journal
 from arbiter.log.reading import LOG

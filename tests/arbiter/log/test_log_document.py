@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from actors.ring import Models
+from actors.ring_setup import Models
 from arbiter.config import Config
 from arbiter.data import Problem
 from arbiter.log.run import Run, Table

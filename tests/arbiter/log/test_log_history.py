@@ -15,7 +15,7 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
-from actors.ring import Models
+from actors.ring_setup import Models
 from arbiter.log.detail import reduced
 from arbiter.log.history import histories
 from protocols.events import Detail, Entry, Event

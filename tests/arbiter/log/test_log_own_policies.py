@@ -6,7 +6,8 @@ from pathlib import Path
 import anyio
 
 from actors.policies import PolicyBase
-from actors.ring import Models, open_ring
+from actors.ring import open_ring
+from actors.ring_setup import Models
 from arbiter.commands.show import show_command
 from arbiter.explain import stories
 from arbiter.log.journal import open_journal

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from actors.ring import Models
+from actors.ring_setup import Models
 from arbiter.config import Config
 from arbiter.data import Problem
 from arbiter.log.reading import LOG, LogFile

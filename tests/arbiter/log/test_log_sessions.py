@@ -11,7 +11,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actors.ring import Models, open_ring
+from actors.ring import open_ring
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.config import Config, override
 from arbiter.data import Problem

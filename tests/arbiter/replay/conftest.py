@@ -12,7 +12,8 @@ import pytest
 
 from actors.calls import note_retry
 from actors.controllers import Verify
-from actors.ring import Models, open_ring, solve_all
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.log.journal import open_journal
 from arbiter.log.run import Run

@@ -19,7 +19,8 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
-from actors.ring import Models, open_ring
+from actors.ring import open_ring
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.log.journal import open_journal
 from arbiter.log.run import Run

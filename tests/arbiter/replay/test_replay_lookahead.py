@@ -7,7 +7,8 @@ import pytest
 
 from actors.controllers import Verify
 from actors.policies import LearnedRouter, Oracle, RewardThreshold
-from actors.ring import Models, open_ring, solve_all
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.log.history import CallHistory
 from arbiter.log.journal import open_journal

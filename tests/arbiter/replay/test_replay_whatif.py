@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from actors.policies import LearnedRouter, Oracle, RewardThreshold
-from actors.ring import Models
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config import Config, parse
 from arbiter.log.run import Run

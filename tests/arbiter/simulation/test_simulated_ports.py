@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from actors.policies import DraftOnly, GenerateRows, LearnedRouter, Oracle, RewardThreshold, TargetOnly
-from actors.ring import Models, open_ring, solve_all
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from actors.supervision import services
 from arbiter.replay.virtual import run_virtually
 from arbiter.simulation.engine import Speed

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from actors.controllers import Verify
 from actors.policies import LearnedRouter, Oracle
-from actors.ring import Models, open_ring, solve_all
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.log.journal import open_journal
 from arbiter.log.run import Run

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from actors.ring import Models
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config import Config
 from arbiter.data import Problem

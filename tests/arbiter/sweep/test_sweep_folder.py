@@ -9,7 +9,7 @@ import anyio
 import msgspec
 import pytest
 
-from actors.ring import Models
+from actors.ring_setup import Models
 from arbiter.config import Config
 from arbiter.data import Problem
 from arbiter.grading import Grader

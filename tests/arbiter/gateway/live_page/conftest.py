@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from actors.ring import Models
+from actors.ring_setup import Models
 from arbiter import Arbiter
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config import parse
