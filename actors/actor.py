@@ -1,95 +1,97 @@
 """What every actor is: a bounded mailbox that is emptied at all times.
 
-Some actors work: they serve each message in a task of its own, which may wait for a model, and go on receiving. The
-others decide: they serve one message after another, and wait for nothing but room in mailboxes.
+A ``ConcurrentActor`` serves each message in a task of its own, which may wait for a model, and goes on receiving. A
+``SequentialActor`` serves one message after another, and waits for nothing but room in mailboxes.
 
-The ring cannot deadlock, whatever the capacity of its mailboxes. Those who work always receive. The Assembler sends to
-nobody else, and so it always comes to receive; the Router sends to the Assembler as well, and so it does, too. And no
-problem ever waits for another one's step.
+The ring cannot deadlock, whatever the capacity of its mailboxes. Concurrent actors always receive. The Assembler sends
+to concurrent actors alone, and so it always comes to receive. The Router sends to the Assembler as well, and so it
+always comes to receive, too. And no problem ever waits for another one's step.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
 from typing import ClassVar, Generic, TypeVar
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup, TaskStatus
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+from actors.calls import Calls
 from actors.docket import Docket
-from actors.journal import AnyMail, message_entry
 from actors.logs import logger
+from actors.mailboxes import Inbox, Mailboxes
+from actors.ring_setup import Models, RingSettings
 from actors.telling import told
 from protocols.errors import LeftError
-from protocols.messages import AssemblerMail, DrafterMail, EscalatorMail, Message, RouterMail, StepFailed, VerifierMail
+from protocols.messages import Message, StepFailed, Task
 from protocols.ports import Journal
+from protocols.records import Solution, StepRecord
 
 Mail = TypeVar("Mail", bound=Message)
-AnyM = TypeVar("AnyM", bound=AnyMail)
 
-log = logger("arbiter.actors")
+STOP_SECONDS = 5.0
+"""How long ``on_stop`` may take; it is cancelled then."""
 
 _SPARE = 16  # tasks that receive though nothing is there for them
 
+log = logger("arbiter.actors")
 
-class Posts:
-    """The addresses of the five actors; what is sent to one of them is in the journal before."""
 
-    def __init__(
-        self,
-        assembler: MemoryObjectSendStream[AssemblerMail],
-        drafter: MemoryObjectSendStream[DrafterMail],
-        verifier: MemoryObjectSendStream[VerifierMail],
-        router: MemoryObjectSendStream[RouterMail],
-        escalator: MemoryObjectSendStream[EscalatorMail],
-        journal: Journal,
-    ) -> None:
-        self._assembler = assembler
-        self._drafter = drafter
-        self._verifier = verifier
-        self._router = router
-        self._escalator = escalator
-        self._journal = journal
+class ActorContext(msgspec.Struct, frozen=True):
+    """What the actors of a ring share.
 
-    async def to_assembler(self, message: AssemblerMail, sender: str) -> None:
-        await self._send(self._assembler, message, sender, "assembler")
+    ``mailboxes`` sends messages to the other actors, ``docket`` knows the open problems, ``calls`` makes requests to
+    models, and ``journal`` records what happens. ``models`` and ``settings`` are those of the ring. The Assembler calls
+    ``report_step`` with each kept step and ``report_solution`` with each solution; neither may block.
+    """
 
-    async def to_drafter(self, message: DrafterMail, sender: str) -> None:
-        await self._send(self._drafter, message, sender, "drafter")
-
-    async def to_verifier(self, message: VerifierMail, sender: str) -> None:
-        await self._send(self._verifier, message, sender, "verifier")
-
-    async def to_router(self, message: RouterMail, sender: str) -> None:
-        await self._send(self._router, message, sender, "router")
-
-    async def to_escalator(self, message: EscalatorMail, sender: str) -> None:
-        await self._send(self._escalator, message, sender, "escalator")
-
-    async def _send(self, address: MemoryObjectSendStream[AnyM], message: AnyM, sender: str, to: str) -> None:
-        if self._journal.kept:
-            await self._journal.write(message_entry(message, sender, to))
-        try:
-            address.send_nowait(message)  # most of the time there is room, and this is a tenth of the other's price
-        except anyio.WouldBlock:
-            await address.send(message)
+    mailboxes: Mailboxes
+    docket: Docket
+    calls: Calls
+    journal: Journal
+    models: Models
+    settings: RingSettings
+    report_solution: Callable[[Task, Solution], None]
+    report_step: Callable[[Task, StepRecord], None]
 
 
 class Actor(ABC, Generic[Mail]):
-    """Receives messages until it is cancelled. Subclasses say what to do with one."""
+    """Receives messages until it is cancelled, or its mailbox is closed. Subclasses serve one message.
+
+    An actor is made with its inbox and the ``ActorContext``. Its life, in this order:
+
+    1. ``on_start`` runs. No message is received before it has ended, and the ring opens only when all actors have
+       started. Its error comes out of opening the ring as itself; the actors that have started before are stopped.
+    2. Messages are served.
+    3. ``on_stop`` runs, once, if ``on_start`` had ended without an error: when the ring closes, when the actor is
+       cancelled and when it crashes. Messages are no longer served. A cancellation does not reach it, but after
+       ``STOP_SECONDS`` it is cancelled. Its error is logged, and changes nothing else.
+    """
 
     name: ClassVar[str]
 
-    def __init__(self, inbox: MemoryObjectReceiveStream[Mail], posts: Posts, docket: Docket) -> None:
+    def __init__(self, inbox: Inbox[Mail], context: ActorContext) -> None:
         self._inbox = inbox
-        self._posts = posts
-        self._docket = docket
+        self._context = context
+        self._mailboxes = context.mailboxes
+        self._docket = context.docket
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Receive and serve; ``started`` is reported once mail is received."""
-        async with self._inbox, anyio.create_task_group() as tasks:
-            task_status.started()
-            await self._receive(tasks)
+        """Start, receive and serve, and stop; ``started`` is reported once mail is received."""
+        await self.on_start()
+        try:
+            async with self._inbox, anyio.create_task_group() as tasks:
+                task_status.started()
+                await self._receive(tasks)
+        finally:
+            await self._stop()
+
+    async def on_start(self) -> None:
+        """Open what the actor needs; does nothing by default."""
+
+    async def on_stop(self) -> None:
+        """Close what the actor has opened; does nothing by default."""
 
     @abstractmethod
     async def serve(self, message: Mail) -> None:
@@ -98,6 +100,15 @@ class Actor(ABC, Generic[Mail]):
     @abstractmethod
     async def _receive(self, tasks: TaskGroup) -> None:
         """Serve what comes; whatever goes wrong with a message fails its problem, and nothing else."""
+
+    async def _stop(self) -> None:
+        with anyio.move_on_after(STOP_SECONDS, shield=True) as scope:
+            try:
+                await self.on_stop()
+            except Exception:
+                log.exception("on_stop failed", actor=self.name)
+        if scope.cancelled_caught:
+            log.warning("on_stop was cancelled: it took too long", actor=self.name, seconds=STOP_SECONDS)
 
     async def _fail(self, message: Mail, error: BaseException) -> None:
         task = message.context.task
@@ -109,10 +120,10 @@ class Actor(ABC, Generic[Mail]):
             await self._tell(StepFailed(message.context, message.id, self.name, unserved, told(error)))
 
     async def _tell(self, failed: StepFailed) -> None:
-        await self._posts.to_assembler(failed, self.name)
+        await self._mailboxes.to_assembler(failed, self.name)
 
 
-class Working(Actor[Mail]):
+class ConcurrentActor(Actor[Mail]):
     """Serves each message in a task of its own, and always has one more that receives.
 
     A task that has served its message receives again: to begin one anew for each message would cost more than most of
@@ -151,7 +162,7 @@ class Working(Actor[Mail]):
                 await self._fail(message, error)
 
 
-class Deciding(Actor[Mail]):
+class SequentialActor(Actor[Mail]):
     """Serves one message after another: with next to no cost, since it waits for nothing that takes time."""
 
     async def _receive(self, tasks: TaskGroup) -> None:

@@ -1,17 +1,16 @@
 """The Assembler owns the transcripts: it appends chosen steps, decides when a problem is finished, and answers."""
 
-from collections.abc import Callable
 from typing import ClassVar, assert_never
 
 import anyio
 import msgspec
 from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectReceiveStream
 
-from actors.actor import Deciding, Posts
+from actors.actor import ActorContext, SequentialActor
 from actors.contexts import context_after, finish_reason
 from actors.docket import Docket
 from actors.journal import message_entry
+from actors.mailboxes import Inbox
 from actors.policies import best_target
 from actors.seeds import unit_draw
 from protocols.events import Entry, ProblemEnded
@@ -30,31 +29,17 @@ from protocols.messages import (
     StepRegenerated,
     Task,
 )
-from protocols.ports import Journal
 from protocols.records import Candidate, FinishReason, Solution, StepRecord, Verdict
 
 
-class Assembler(Deciding[AssemblerMail]):
-    """Hands each finished problem to ``answer``, called once a problem, and each chosen step to ``chosen``.
-
-    Neither may block.
-    """
+class Assembler(SequentialActor[AssemblerMail]):
+    """Reports each kept step, and once a problem its solution, to the ring (``ActorContext``)."""
 
     name: ClassVar[str] = "assembler"
 
-    def __init__(
-        self,
-        inbox: MemoryObjectReceiveStream[AssemblerMail],
-        posts: Posts,
-        docket: Docket,
-        journal: Journal,
-        answer: Callable[[Task, Solution], None],
-        chosen: Callable[[Task, StepRecord], None],
-    ) -> None:
-        super().__init__(inbox, posts, docket)
-        self._journal = journal
-        self._answer = answer
-        self._chosen = chosen
+    def __init__(self, inbox: Inbox[AssemblerMail], context: ActorContext) -> None:
+        super().__init__(inbox, context)
+        self._journal = context.journal
         self._solving: dict[Task, _Progress] = {}
 
     async def _serve(self, message: AssemblerMail, tasks: TaskGroup) -> None:
@@ -113,7 +98,7 @@ class Assembler(Deciding[AssemblerMail]):
         solution = progress.solution(self._docket, anyio.current_time())
         if self._journal.kept:  # at once: nothing may come between the solution and its end
             self._journal.note(_ended(progress.start, solution))
-        self._answer(task, solution)
+        self._context.report_solution(task, solution)
         self._docket.close(task)
 
     def _forget(self, task: Task) -> None:
@@ -122,9 +107,9 @@ class Assembler(Deciding[AssemblerMail]):
     async def _ask(self, context: Context, cause: str) -> None:
         for role in context.task.policy.proposers:
             if role == "draft":
-                await self._posts.to_drafter(DraftStep(context=context, cause=cause), self.name)
+                await self._mailboxes.to_drafter(DraftStep(context=context, cause=cause), self.name)
             else:
-                await self._posts.to_escalator(EscalateStep(context=context, cause=cause), self.name)
+                await self._mailboxes.to_escalator(EscalateStep(context=context, cause=cause), self.name)
 
     async def _keep(
         self, progress: "_Progress", message: StepDrafted | StepRegenerated | StepChosen, record: StepRecord
@@ -132,12 +117,12 @@ class Assembler(Deciding[AssemblerMail]):
         """Append the chosen step; ask for the next one unless the problem has come to its end."""
         context, task = message.context, message.context.task
         progress.steps.append(record)
-        self._chosen(task, record)
+        self._context.report_step(task, record)
         progress.finish = finish_reason(context, record.kept)
         if _audited(task, context.step, record):
             progress.audits_open += 1
             audit = AuditStep(context=context, cause=message.id, draft=record.candidates[0], target=record.kept)
-            await self._posts.to_verifier(audit, self.name)
+            await self._mailboxes.to_verifier(audit, self.name)
         if progress.finish is None:
             await self._ask(context_after(context, record.kept), message.id)
 

@@ -3,29 +3,28 @@
 from typing import ClassVar
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream
 
-from actors.actor import Posts, Working
-from actors.calls import Calls
+from actors.actor import ActorContext, ConcurrentActor
 from actors.contexts import context_after, finish_reason
 from actors.controllers import LookaheadControl
-from actors.docket import Docket
 from actors.later import Later
+from actors.mailboxes import Inbox
 from actors.writing import Writer
+from protocols.errors import ConfigError
 from protocols.events import Entry, Predrafted
 from protocols.ids import call_id
 from protocols.messages import Context, DrafterMail, StepDrafted, Task
-from protocols.ports import Generator, Journal, Seat
 from protocols.records import Candidate, Predrafts
 
 
-class Drafter(Working[DrafterMail]):
-    """Writes the draft of a step; at most ``model.in_flight`` requests are at the model at once.
+class Drafter(ConcurrentActor[DrafterMail]):
+    """Writes the draft of a step; at most ``in_flight`` requests of its seat are at the model at once.
 
     While its draft is scored, or the target writes another one, it drafts as many next steps on top of it as
-    ``control`` says, as if it will be kept. Such a pre-draft is used for exactly the request that it answers, so that
-    transcripts are the same as without; one that cannot be used any more is cancelled. Pre-drafts yield: none is begun
-    unless there is room at the model, and when a draft that somebody waits for finds no room, a pre-draft gives way.
+    ``settings.lookahead`` says, as if it will be kept. Such a pre-draft is used for exactly the request that it
+    answers, so that transcripts are the same as without; one that cannot be used any more is cancelled. Pre-drafts
+    yield: none is begun unless there is room at the model, and when a draft that somebody waits for finds no room, a
+    pre-draft gives way.
 
     To ``salvage`` is lossy: where another step was kept than a pre-draft was written for, it is offered all the same,
     as the draft of its step in the new context, and the policy decides about it there.
@@ -33,23 +32,16 @@ class Drafter(Working[DrafterMail]):
 
     name: ClassVar[str] = "drafter"
 
-    def __init__(
-        self,
-        inbox: MemoryObjectReceiveStream[DrafterMail],
-        posts: Posts,
-        docket: Docket,
-        calls: Calls,
-        journal: Journal,
-        model: Seat[Generator],
-        control: LookaheadControl,
-        salvage: bool = False,
-    ) -> None:
-        super().__init__(inbox, posts, docket)
-        self._writer = Writer("draft", self.name, model, calls)
-        self._journal = journal
+    def __init__(self, inbox: Inbox[DrafterMail], context: ActorContext) -> None:
+        super().__init__(inbox, context)
+        model = context.models.draft
+        if model is None:
+            raise ConfigError("a Drafter needs a draft model, and the ring has none")
+        self._writer = Writer("draft", self.name, model, context.calls)
+        self._journal = context.journal
         self._annotated = model.annotated
-        self._control = control
-        self._salvage = salvage
+        self._control = LookaheadControl(context.settings.lookahead)
+        self._salvage = context.settings.salvage
         self._ahead: dict[Task, list[_Predraft]] = {}
 
     async def serve(self, message: DrafterMail) -> None:
@@ -58,11 +50,11 @@ class Drafter(Working[DrafterMail]):
         draft = await (self._writer.candidate(message) if is_known else self._draft(message))
         drafted = StepDrafted(context=context, cause=message.id, draft=draft)
         if policy.scale is not None:
-            await self._posts.to_verifier(drafted, self.name)
+            await self._mailboxes.to_verifier(drafted, self.name)
         elif policy.decides:
-            await self._posts.to_router(drafted, self.name)
+            await self._mailboxes.to_router(drafted, self.name)
         else:
-            await self._posts.to_assembler(drafted, self.name)
+            await self._mailboxes.to_assembler(drafted, self.name)
         if policy.decides and not is_known:  # what comes next is known as well, or soon will be
             depth = self._control.depth(self._writer.load)
             if depth:

@@ -1,46 +1,35 @@
 """The Escalator owns the target model, or several of them."""
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream
 
-from actors.actor import Posts, Working
-from actors.calls import Calls
+from actors.actor import ActorContext, ConcurrentActor
 from actors.controllers import Verify, VerifyControl
-from actors.docket import Docket
-from actors.policies import targets_of
+from actors.mailboxes import Inbox
+from actors.policies import target_names
 from actors.writing import Writer
 from protocols.messages import EscalatorMail, StepRegenerated
 from protocols.ports import Generator, Proposal, Seat
 from protocols.records import Candidate
 
 
-class Escalator(Working[EscalatorMail]):
+class Escalator(ConcurrentActor[EscalatorMail]):
     """Has a target write a step, as often as the task asks for; at most ``in_flight`` requests are at each at once.
 
-    ``model`` is the one that policies ask which know a single target, ``targets`` are the others', by name. At
-    temperature 0 a rejected draft may go along as a proposal, as ``verify`` says: what the target would have written
-    itself it then need not write.
+    ``models.target`` is the one that policies ask which know a single target, ``models.targets`` are the others', by
+    name. At temperature 0 a rejected draft may go along as a proposal, as ``settings.verify`` says: what the target
+    would have written itself it then need not write.
     """
 
     name: ClassVar[str] = "escalator"
 
-    def __init__(
-        self,
-        inbox: MemoryObjectReceiveStream[EscalatorMail],
-        posts: Posts,
-        docket: Docket,
-        calls: Calls,
-        model: Seat[Generator] | None,
-        targets: Mapping[str, Seat[Generator]],
-        verify: Verify,
-    ) -> None:
-        super().__init__(inbox, posts, docket)
-        self._calls = calls
+    def __init__(self, inbox: Inbox[EscalatorMail], context: ActorContext) -> None:
+        super().__init__(inbox, context)
+        model, targets = context.models.target, context.models.targets
+        self._calls = context.calls
         self._seats = targets
-        self._verify: Verify = verify
+        self._verify: Verify = context.settings.verify
         known = {**targets} if model is None else {"": model, **targets}
         self._targets = {name: self._at(name, seat) for name, seat in known.items()}
 
@@ -53,12 +42,12 @@ class Escalator(Working[EscalatorMail]):
             targets = await self._write(message, (message.target,), 1)
         else:
             samples = context.task.sampling.target_samples if judged else 1
-            targets = await self._write(message, targets_of(policy) or ("",), samples)
+            targets = await self._write(message, target_names(policy.targets) or ("",), samples)
         regenerated = StepRegenerated(context=context, cause=message.id, targets=targets, draft=message.draft)
         if judged:
-            await self._posts.to_verifier(regenerated, self.name)
+            await self._mailboxes.to_verifier(regenerated, self.name)
         else:
-            await self._posts.to_assembler(regenerated, self.name)
+            await self._mailboxes.to_assembler(regenerated, self.name)
 
     async def _rewrite(self, message: EscalatorMail, draft: Candidate) -> Candidate:
         target = self._target(message.target)

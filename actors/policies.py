@@ -5,67 +5,100 @@ Equations refer to *Arbitrage: Efficient Reasoning via Advantage-Aware Speculati
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import msgspec
 
 from actors.controllers import BudgetControl
 from actors.seeds import unit_draw
+from protocols.errors import ConfigError
 from protocols.ports import Evidence, Policy
 from protocols.records import Candidate, Measure, Model, Role, Scale, Target, Verdict
 
+_MEMBERS = (*Policy.__annotations__, *(name for name in vars(Policy) if not name.startswith("_")))
 
-class DraftOnly(msgspec.Struct, frozen=True, tag="draft"):
-    """Baseline: the draft model alone."""
+
+class PolicyBase(msgspec.Struct, frozen=True):
+    """Base of policies: a frozen struct with the defaults of ``Policy``.
+
+    A subclass writes ``decide`` and overrides what it needs, by a field or by a plain class attribute::
+
+        class Unsure(PolicyBase, frozen=True):
+            threshold: float
+            budget: float | None = None
+            confidence: Measure = "mean"
+
+            def decide(self, evidence: Evidence) -> Verdict:
+                return "keep_draft" if self.score(evidence) >= self.threshold else "escalate"
+
+    By default the draft alone writes, no scorer reads it, no confidence is measured, and there is no budget. ``score``
+    is the draft's score if the policy names a ``scale``, else the draft's confidence. ``target`` is the first of
+    ``targets``. The log has the fields of a policy, and not its class attributes. A budget moves the field
+    ``threshold``; equal policies share one moved threshold.
+    """
 
     proposers: ClassVar[tuple[Role, ...]] = ("draft",)
     scale: ClassVar[Scale | None] = None
+    decides: ClassVar[bool] = True
+    # Not annotated: an annotation would make each a field of every policy, or forbid a field of that name below.
+    targets = ()
+    confidence = None
+    budget = None
+    threshold = None
+    escalates_above = False
+
+    def score(self, evidence: Evidence) -> float:
+        return _confidence(evidence.draft) if self.scale is None else _score(evidence.draft)
+
+    def target(self, evidence: Evidence) -> str:
+        return next(iter(target_names(self.targets)), "")
+
+    def with_threshold(self, threshold: float) -> Self:
+        return msgspec.structs.replace(self, threshold=threshold)
+
+
+class DraftOnly(PolicyBase, frozen=True, tag="draft"):
+    """Baseline: the draft model alone."""
+
     decides: ClassVar[bool] = False
 
     def decide(self, evidence: Evidence) -> Verdict:
         return "keep_draft"
 
 
-class TargetOnly(msgspec.Struct, frozen=True, tag="target"):
+class TargetOnly(PolicyBase, frozen=True, tag="target"):
     """Baseline: the target model alone."""
 
     proposers: ClassVar[tuple[Role, ...]] = ("target",)
-    scale: ClassVar[Scale | None] = None
     decides: ClassVar[bool] = False
 
     def decide(self, evidence: Evidence) -> Verdict:
         return "keep_target"
 
 
-class RandomEscalation(msgspec.Struct, frozen=True, tag="random"):
+class RandomEscalation(PolicyBase, frozen=True, tag="random"):
     """Escalate a step with ``probability``, whatever it says: the baseline that every router must beat."""
 
     probability: float
-
-    proposers: ClassVar[tuple[Role, ...]] = ("draft",)
-    scale: ClassVar[Scale | None] = None
-    decides: ClassVar[bool] = True
 
     def decide(self, evidence: Evidence) -> Verdict:
         drawn = unit_draw(evidence.seed, evidence.problem, evidence.step, "random")
         return "escalate" if drawn < self.probability else "keep_draft"
 
 
-class RewardThreshold(msgspec.Struct, frozen=True, tag="rsd", omit_defaults=True):
+class RewardThreshold(PolicyBase, frozen=True, tag="rsd", omit_defaults=True):
     """RSD: keep the draft iff h(x, z_d) ≥ τ. With a ``budget`` τ is only where it begins (``BudgetControl``)."""
 
     threshold: float
     budget: float | None = None
 
-    proposers: ClassVar[tuple[Role, ...]] = ("draft",)
     scale: ClassVar[Scale | None] = "prm"
-    decides: ClassVar[bool] = True
 
     def decide(self, evidence: Evidence) -> Verdict:
         return "keep_draft" if _score(evidence.draft) >= self.threshold else "escalate"
 
 
-class LearnedRouter(msgspec.Struct, frozen=True, tag="router", omit_defaults=True):
+class LearnedRouter(PolicyBase, frozen=True, tag="router", omit_defaults=True):
     """Arbitrage: keep the draft iff ŷ ≤ τ, where ŷ = P(Δ > 0 given x, z_d).
 
     Of several ``targets`` each has a ŷ of its own: the draft is kept iff all are ≤ τ. Else the step goes to the one
@@ -76,9 +109,8 @@ class LearnedRouter(msgspec.Struct, frozen=True, tag="router", omit_defaults=Tru
     targets: tuple[Target, ...] = ()
     budget: float | None = None
 
-    proposers: ClassVar[tuple[Role, ...]] = ("draft",)
     scale: ClassVar[Scale | None] = "router"
-    decides: ClassVar[bool] = True
+    escalates_above = True
 
     def decide(self, evidence: Evidence) -> Verdict:
         return "keep_draft" if _score(evidence.draft) <= self.threshold else "escalate"
@@ -99,7 +131,7 @@ class LearnedRouter(msgspec.Struct, frozen=True, tag="router", omit_defaults=Tru
         return max(above, key=lambda one: one[1] / one[0].cost)[0].name
 
 
-class ConfidenceThreshold(msgspec.Struct, frozen=True, tag="confidence"):
+class ConfidenceThreshold(PolicyBase, frozen=True, tag="confidence"):
     """Keep the draft iff the draft model's own ``confidence`` in it reaches τ: no model is trained or asked for it.
 
     ``budget`` as for ``RewardThreshold``.
@@ -109,42 +141,35 @@ class ConfidenceThreshold(msgspec.Struct, frozen=True, tag="confidence"):
     confidence: Measure = "mean"
     budget: float | None = None
 
-    proposers: ClassVar[tuple[Role, ...]] = ("draft",)
-    scale: ClassVar[Scale | None] = None
-    decides: ClassVar[bool] = True
-
     def decide(self, evidence: Evidence) -> Verdict:
         return "keep_draft" if _confidence(evidence.draft) >= self.threshold else "escalate"
 
 
-class JudgeThreshold(msgspec.Struct, frozen=True, tag="judge", omit_defaults=True):
+class JudgeThreshold(PolicyBase, frozen=True, tag="judge", omit_defaults=True):
     """Keep the draft iff a language model's rating of it reaches τ. ``budget`` as for ``RewardThreshold``."""
 
     threshold: float
     budget: float | None = None
 
-    proposers: ClassVar[tuple[Role, ...]] = ("draft",)
     scale: ClassVar[Scale | None] = "judge"
-    decides: ClassVar[bool] = True
 
     def decide(self, evidence: Evidence) -> Verdict:
         return "keep_draft" if _score(evidence.draft) >= self.threshold else "escalate"
 
 
-class Oracle(msgspec.Struct, frozen=True, tag="oracle"):
+class Oracle(PolicyBase, frozen=True, tag="oracle"):
     """Keep the target iff Δ = h(x, z_t) − h(x, z_d) > τ; the target's first sample is its candidate."""
 
     threshold: float
 
     proposers: ClassVar[tuple[Role, ...]] = ("draft", "target")
     scale: ClassVar[Scale | None] = "prm"
-    decides: ClassVar[bool] = True
 
     def decide(self, evidence: Evidence) -> Verdict:
         return "keep_target" if advantage(evidence) > self.threshold else "keep_draft"
 
 
-class GenerateRows(msgspec.Struct, frozen=True, tag="generate", omit_defaults=True):
+class GenerateRows(PolicyBase, frozen=True, tag="generate", omit_defaults=True):
     """Keep the higher score, the draft on a tie: the run that writes the router's training rows.
 
     With a measure of ``confidence`` the rows have the draft's as well. Of several ``targets``, by their names, each
@@ -156,7 +181,6 @@ class GenerateRows(msgspec.Struct, frozen=True, tag="generate", omit_defaults=Tr
 
     proposers: ClassVar[tuple[Role, ...]] = ("draft", "target")
     scale: ClassVar[Scale | None] = "prm"
-    decides: ClassVar[bool] = True
 
     def decide(self, evidence: Evidence) -> Verdict:
         return "keep_target" if advantage(evidence) > 0 else "keep_draft"
@@ -173,33 +197,45 @@ def best_target(candidates: Sequence[Candidate]) -> Candidate:
     return max(firsts, key=lambda one: -1.0 if one.score is None else one.score)
 
 
-def targets_of(policy: Policy) -> tuple[str, ...]:
-    """The names of the targets that ``policy`` may ask; none where it knows a single one, without a name."""
-    if isinstance(policy, GenerateRows):
-        return policy.targets
-    return tuple(target.name for target in policy.targets) if isinstance(policy, LearnedRouter) else ()
+def check_policy(policy: Policy) -> None:
+    """Raises ``ConfigError`` naming a member that ``policy`` lacks, or the reason why its budget cannot be held."""
+    name = type(policy).__name__
+    for member in _MEMBERS:
+        if not hasattr(policy, member):
+            raise ConfigError(
+                f"the policy {name} has no {member!r}: derive it from PolicyBase (arbiter.extending), which has a "
+                "default for every member but decide"
+            )
+    if policy.budget is not None:
+        _check_budget(policy, name)
 
 
-Budgeted = RewardThreshold | LearnedRouter | ConfidenceThreshold | JudgeThreshold
-"""The policies with a threshold on a score of the draft in [0, 1], which can be moved to hold a budget."""
+def _check_budget(policy: Policy, name: str) -> None:
+    if not policy.decides:
+        raise ConfigError(f"the policy {name} has a budget and never decides: set decides, or leave the budget out")
+    threshold = budget_control(policy, None).threshold
+    try:
+        hash(policy.with_threshold(threshold))
+    except (TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"the policy {name} has a budget, and its threshold cannot be moved ({error}): derive it from PolicyBase "
+            "(arbiter.extending) with a field threshold, or write with_threshold"
+        ) from error
 
 
-def budget_control(policy: Budgeted, threshold: float | None) -> BudgetControl | None:
-    """Who holds the policy's budget, from the ``threshold`` on that it had come to; None if it has none."""
-    if policy.budget is None:
-        return None
-    begins = policy.threshold if threshold is None else threshold
-    return BudgetControl(policy.budget, begins, above=isinstance(policy, LearnedRouter))
+def target_names(targets: Sequence[Target | str]) -> tuple[str, ...]:
+    """The names of a policy's targets; none where it knows a single one, without a name."""
+    return tuple(target if isinstance(target, str) else target.name for target in targets)
 
 
-def score_of(policy: Budgeted, draft: Candidate | None) -> float:
-    """What the policy's threshold is held against. Raises ``ValueError`` if it is not there."""
-    return _confidence(draft) if isinstance(policy, ConfidenceThreshold) else _score(draft)
-
-
-def measure_of(policy: Policy) -> Measure | None:
-    """How the draft's confidence is measured for ``policy``; None if it does not want to know it."""
-    return policy.confidence if isinstance(policy, ConfidenceThreshold | GenerateRows) else None
+def budget_control(policy: Policy, threshold: float | None) -> BudgetControl:
+    """The controller of the policy's budget. It begins at ``threshold``, where an earlier session has left it, or else
+    at the policy's own. Raises ``ConfigError`` if the policy has no budget or no threshold.
+    """
+    budget, begins = policy.budget, policy.threshold
+    if budget is None or begins is None:
+        raise ConfigError(f"the policy {type(policy).__name__} has no budget, or no threshold that a budget could move")
+    return BudgetControl(budget, begins if threshold is None else threshold, policy.escalates_above)
 
 
 def called_models(policy: Policy, audit: float) -> tuple[Model, ...]:

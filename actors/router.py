@@ -3,15 +3,14 @@
 from typing import ClassVar, assert_never
 
 import msgspec
-from anyio.streams.memory import MemoryObjectReceiveStream
 
-from actors.actor import Deciding, Posts
+from actors.actor import ActorContext, SequentialActor
 from actors.controllers import BudgetControl
-from actors.docket import Docket
-from actors.policies import Budgeted, LearnedRouter, budget_control, score_of
+from actors.mailboxes import Inbox
+from actors.policies import budget_control, target_names
 from protocols.errors import ProblemError
 from protocols.messages import Context, EscalateStep, RouterMail, StepChosen, StepDrafted, StepScored, Task
-from protocols.ports import Evidence, Journal, Policy
+from protocols.ports import Evidence, Policy
 from protocols.records import Candidate
 
 
@@ -27,17 +26,15 @@ def same_score_for_same_text(draft: Candidate, target: Candidate) -> Candidate:
     return msgspec.structs.replace(target, rating=rating)
 
 
-class Router(Deciding[RouterMail]):
+class Router(SequentialActor[RouterMail]):
     """Joins the candidates of a step where a policy asked two models, and decides as soon as all are there."""
 
     name: ClassVar[str] = "router"
 
-    def __init__(
-        self, inbox: MemoryObjectReceiveStream[RouterMail], posts: Posts, docket: Docket, journal: Journal
-    ) -> None:
-        super().__init__(inbox, posts, docket)
-        self._journal = journal
-        self._budgets: dict[Budgeted, BudgetControl | None] = {}
+    def __init__(self, inbox: Inbox[RouterMail], context: ActorContext) -> None:
+        super().__init__(inbox, context)
+        self._journal = context.journal
+        self._budgets: dict[Policy, BudgetControl] = {}
         self._waiting: dict[Task, StepScored] = {}
 
     async def serve(self, message: RouterMail) -> None:
@@ -69,33 +66,40 @@ class Router(Deciding[RouterMail]):
     async def _decide(self, context: Context, cause: str, draft: Candidate, targets: tuple[Candidate, ...]) -> None:
         task = context.task
         evidence = Evidence(problem=task.drawn_as, step=context.step, seed=task.seed, draft=draft, targets=targets)
-        policy, threshold = self._ruled(context, draft)
+        policy, threshold = self._ruled(context, evidence)
         verdict = policy.decide(evidence)
         if verdict == "escalate":
             if targets:
                 raise ProblemError("the policy escalated a step that the target has written already")
-            target = policy.target(evidence) if isinstance(policy, LearnedRouter) else ""
+            target = _chosen_target(policy, evidence)
             escalated = EscalateStep(context=context, cause=cause, draft=draft, target=target, threshold=threshold)
-            await self._posts.to_escalator(escalated, self.name)
+            await self._mailboxes.to_escalator(escalated, self.name)
         else:
             chosen = StepChosen(context, cause, verdict, draft, targets, threshold)
-            await self._posts.to_assembler(chosen, self.name)
+            await self._mailboxes.to_assembler(chosen, self.name)
 
-    def _ruled(self, context: Context, draft: Candidate) -> tuple[Policy, float | None]:
+    def _ruled(self, context: Context, evidence: Evidence) -> tuple[Policy, float | None]:
         """The policy, and its threshold where a budget has moved it: the recorded one of a step that is decided again.
 
         What was decided in an earlier session has moved it there already.
         """
         policy = context.task.policy
-        if not isinstance(policy, Budgeted) or policy.budget is None:
+        if policy.budget is None:
             return policy, None
         if policy not in self._budgets:
             self._budgets[policy] = budget_control(policy, self._journal.threshold)
         control, used = self._budgets[policy], self._journal.decided(context.place)
-        if used is None and control is not None:
+        if used is None:
             used = control.threshold
-            control.observe(score_of(policy, draft))
-        return (policy if used is None else msgspec.structs.replace(policy, threshold=used)), used
+            control.observe(policy.score(evidence))
+        return policy.with_threshold(used), used
 
     def _forget(self, task: Task) -> None:
         self._waiting.pop(task, None)
+
+
+def _chosen_target(policy: Policy, evidence: Evidence) -> str:
+    target, names = policy.target(evidence), target_names(policy.targets)
+    if target not in (names or ("",)):
+        raise ProblemError(f"the policy chose the target {target!r}, which is none of its targets: {', '.join(names)}")
+    return target

@@ -1,15 +1,13 @@
 """The Verifier owns the scoring models. It turns candidates into scores and decides nothing."""
 
-from collections.abc import Mapping
 from typing import ClassVar, assert_never
 
 import anyio
 import msgspec
-from anyio.streams.memory import MemoryObjectReceiveStream
 
-from actors.actor import Posts, Working
-from actors.calls import Call, Calls
-from actors.docket import Docket
+from actors.actor import ActorContext, ConcurrentActor
+from actors.calls import Call
+from actors.mailboxes import Inbox
 from protocols.errors import ProblemError
 from protocols.messages import (
     AuditStep,
@@ -19,24 +17,18 @@ from protocols.messages import (
     StepScored,
     VerifierMail,
 )
-from protocols.ports import Scorer, ScoreRequest, Seat
+from protocols.ports import ScoreRequest
 from protocols.records import Audit, Candidate, Model, Rating, Scale
 
 
-class Verifier(Working[VerifierMail]):
+class Verifier(ConcurrentActor[VerifierMail]):
     """Scores candidates; at most ``in_flight`` of a scale's seat are at its model at once."""
 
     name: ClassVar[str] = "verifier"
 
-    def __init__(
-        self,
-        inbox: MemoryObjectReceiveStream[VerifierMail],
-        posts: Posts,
-        docket: Docket,
-        calls: Calls,
-        scorers: Mapping[Scale, Seat[Scorer]],
-    ) -> None:
-        super().__init__(inbox, posts, docket)
+    def __init__(self, inbox: Inbox[VerifierMail], context: ActorContext) -> None:
+        super().__init__(inbox, context)
+        calls, scorers = context.calls, context.models.scorers
         self._calls = calls
         self._scorers = {scale: seat.port for scale, seat in scorers.items()}
         self._flows = {scale: calls.flow(scale, seat) for scale, seat in scorers.items()}
@@ -47,7 +39,9 @@ class Verifier(Working[VerifierMail]):
             case AuditStep(draft=draft, target=target):
                 rewards = await self._rated(message, "prm", (draft, target), "audit")
                 audit = Audit(draft=rewards[0].value, target=rewards[1].value)
-                await self._posts.to_assembler(StepAudited(context=context, cause=message.id, audit=audit), self.name)
+                await self._mailboxes.to_assembler(
+                    StepAudited(context=context, cause=message.id, audit=audit), self.name
+                )
                 return
             case StepDrafted(draft=draft):
                 candidates: tuple[Candidate, ...] = (draft,)
@@ -62,7 +56,7 @@ class Verifier(Working[VerifierMail]):
             msgspec.structs.replace(candidate, rating=rating)
             for candidate, rating in zip(candidates, ratings, strict=True)
         )
-        await self._posts.to_router(StepScored(context=context, cause=message.id, candidates=scored), self.name)
+        await self._mailboxes.to_router(StepScored(context=context, cause=message.id, candidates=scored), self.name)
 
     async def _rated(
         self, message: VerifierMail, scale: Scale, candidates: tuple[Candidate, ...], model: Model

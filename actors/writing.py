@@ -1,7 +1,6 @@
 """How the two writing actors, Drafter and Escalator, ask their model for a candidate."""
 
 from actors.calls import Call, Calls
-from actors.policies import measure_of
 from actors.seeds import step_seed
 from protocols.messages import Context, DraftStep, EscalateStep
 from protocols.ports import GenerationRequest, Generator, Proposal, Seat
@@ -64,7 +63,7 @@ class Writer:
             proposal=proposal,
             ahead=call.is_ahead,
             order=self._calls.order(task),
-            confidence=measure_of(task.policy) if self._role == "draft" else None,
+            confidence=task.policy.confidence if self._role == "draft" else None,
             target=self._target,
         )
         made = await self._calls.generate(call, self._generator, self._flow, request)

@@ -8,6 +8,7 @@ An ``Arbiter`` solves questions with the models of a configuration::
 Below it are the ring, the ports of its models, and its actors.
 """
 
+from actors.factories import ActorFactories
 from actors.policies import (
     ConfidenceThreshold,
     DraftOnly,
@@ -19,10 +20,11 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
+from actors.ring import Ring, open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.backends.opening import open_models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.bench import make_task
-from arbiter.cast import Cast
 from arbiter.config import Config, load_config
 from arbiter.data import Problem, load_problems
 from arbiter.grading import Grade, Grader
@@ -34,7 +36,6 @@ from arbiter.library.streams import Solutions, Steps
 from arbiter.log.journal import open_journal
 from arbiter.log.run import Run
 from arbiter.results import Result, Summary
-from arbiter.ring import Models, Ring, open_ring, solve_all
 from protocols.errors import ArbiterError, BackendError, ClosedError, ConfigError, DataError, ProblemError, RunError
 from protocols.events import Event
 from protocols.messages import Task
@@ -42,11 +43,11 @@ from protocols.ports import Generator, Policy, Scorer, Seat
 from protocols.records import Limits, Sampling, Solution, Step, StepRecord, Target, Transcript, Turn, Usage
 
 __all__ = [
+    "ActorFactories",
     "Arbiter",
     "ArbiterError",
     "BackendError",
     "BlockingArbiter",
-    "Cast",
     "ClosedError",
     "ConfidenceThreshold",
     "Config",

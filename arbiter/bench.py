@@ -8,6 +8,8 @@ from typing import Protocol
 import anyio
 from anyio.abc import TaskStatus
 
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from actors.seeds import sample_seed
 from actors.supervision import services
 from arbiter.backends.opening import open_models, required_tables
@@ -16,7 +18,6 @@ from arbiter.data import Problem, load_problems
 from arbiter.grading.grader import Grader, needs_mathematics
 from arbiter.log.writer import Show
 from arbiter.results import Result, Summary, summary_of
-from arbiter.ring import Models, open_ring, solve_all
 from arbiter.runs import RunFolder, check_run, open_run
 from protocols.errors import RunError
 from protocols.messages import Task

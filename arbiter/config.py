@@ -27,7 +27,7 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
     called_models,
-    targets_of,
+    target_names,
 )
 from arbiter.model_tables import DEFAULT_BACKEND, AnyModelTable, Backend, InProcess, ModelTables
 from arbiter.run_tables import BUDGETED, DataTable, LimitsTable, LogTable, RunType, SamplingTable, Share, Thresholds
@@ -126,7 +126,7 @@ class Config(Table, frozen=True):
     def called_tables(self) -> dict[str, AnyModelTable | None]:
         """The tables of the models that the run may call, by their keys behind ``models.``; None if one is missing."""
         policy, there = self.policy(), self.models.configured()
-        targets = [f"targets.{name}" for name in targets_of(policy) or list(self.models.targets)[:1]]
+        targets = [f"targets.{name}" for name in target_names(policy.targets) or list(self.models.targets)[:1]]
         called = called_models(policy, self.audit)
         places = [place for name in called for place in (targets if name == "target" and targets else (name,))]
         return {place: there.get(place) for place in places}

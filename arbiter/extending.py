@@ -1,12 +1,15 @@
-"""What backends, policies and actors of one's own are made of, beside what ``arbiter`` itself has.
+"""What your own backends, policies and actors are made of, besides what ``arbiter`` itself has.
 
-``examples/`` has one of each: a backend is a class with ``generate`` or ``score`` (``Generator``, ``Scorer``), a policy
-a frozen struct with ``decide`` (``Policy``), an actor a subclass of ``Working`` or ``Deciding`` in a ``Cast``.
+``examples/`` has one of each. A backend is a class with ``generate`` or ``score`` (``Generator``, ``Scorer``). A policy
+is a subclass of ``PolicyBase`` with ``decide``. An actor is a subclass of ``ConcurrentActor`` or ``SequentialActor``,
+which an ``ActorFactories`` puts in the place of a built-in one.
 """
 
-from actors.actor import Actor, Deciding, Working
+from actors.actor import Actor, ActorContext, ConcurrentActor, SequentialActor
 from actors.calls import Call, note_retry
-from arbiter.cast import Cast, Inbox, Stage
+from actors.factories import ActorFactories
+from actors.mailboxes import Inbox
+from actors.policies import PolicyBase
 from protocols.messages import (
     AuditStep,
     Context,
@@ -33,17 +36,18 @@ from protocols.ports import (
     ScoreRequest,
     Seat,
 )
-from protocols.records import Audit, Candidate, Ending, Rating, Role, Scale, Verdict
+from protocols.records import Audit, Candidate, Ending, Measure, Rating, Role, Scale, Verdict
 
 __all__ = [
     "Actor",
+    "ActorContext",
+    "ActorFactories",
     "Audit",
     "AuditStep",
     "Call",
     "Candidate",
-    "Cast",
+    "ConcurrentActor",
     "Context",
-    "Deciding",
     "DraftStep",
     "DrafterMail",
     "Ending",
@@ -54,7 +58,9 @@ __all__ = [
     "GenerationRequest",
     "Generator",
     "Inbox",
+    "Measure",
     "Policy",
+    "PolicyBase",
     "Rating",
     "Role",
     "RouterMail",
@@ -63,7 +69,7 @@ __all__ = [
     "ScoreRequest",
     "Scorer",
     "Seat",
-    "Stage",
+    "SequentialActor",
     "StepAudited",
     "StepChosen",
     "StepDrafted",
@@ -71,6 +77,5 @@ __all__ = [
     "StepScored",
     "Verdict",
     "VerifierMail",
-    "Working",
     "note_retry",
 ]

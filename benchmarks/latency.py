@@ -25,9 +25,10 @@ from cyclopts import Parameter
 
 from actors.controllers import Verify
 from actors.policies import LearnedRouter
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from actors.supervision import services
 from arbiter.replay.virtual import run_virtually
-from arbiter.ring import Models, open_ring, solve_all
 from arbiter.simulation.placement import Placement, placed
 from arbiter.simulation.server import SimulatedGenerator, SimulatedScorer, SimulatedServer
 from arbiter.simulation.world import AGREEING, Quantiles, World, tokens_of

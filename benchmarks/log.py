@@ -22,10 +22,11 @@ from cyclopts import Parameter
 
 from actors.journal import NoJournal
 from actors.policies import RewardThreshold
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.log.journal import open_journal
 from arbiter.log.reading import LOG
-from arbiter.ring import Models, open_ring, solve_all
 from protocols.events import Detail
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Journal, Seat

@@ -31,12 +31,13 @@ from cyclopts import Parameter
 from throughput import served
 
 from actors.policies import RewardThreshold
+from actors.ring import Ring, open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.backends.opening import open_generator, open_scorer
 from arbiter.cli import collect_seldom
 from arbiter.log.journal import open_journal
 from arbiter.log.reading import LOG
 from arbiter.model_tables import Served
-from arbiter.ring import Models, Ring, open_ring, solve_all
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Generator, Score, Scorer, ScoreRequest, Seat
 from protocols.records import Limits, Solution, Step, Transcript, Usage

@@ -33,9 +33,10 @@ from cyclopts import Parameter
 
 from actors.controllers import Verify
 from actors.policies import LearnedRouter
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from actors.supervision import services
 from arbiter.replay.virtual import run_virtually
-from arbiter.ring import Models, open_ring, solve_all
 from arbiter.simulation.bounds import Bounds
 from arbiter.simulation.engine import Load, Speed, Work
 from arbiter.simulation.server import Served, SimulatedGenerator, SimulatedScorer, SimulatedServer

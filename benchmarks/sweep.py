@@ -26,13 +26,14 @@ import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.bench import make_task
 from arbiter.config import Config, load_config, override
 from arbiter.data import Problem
 from arbiter.log.run import Run
 from arbiter.progress import PlainWatcher
-from arbiter.ring import Models, open_ring, solve_all
 from arbiter.sweep.answers import NOTHING_SPENT, Spent, counted
 from arbiter.sweep.points import Point, plan
 from arbiter.sweep.running import Job, run_together

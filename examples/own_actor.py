@@ -10,33 +10,38 @@ from typing import ClassVar
 
 import msgspec
 
-from arbiter import Arbiter, Cast, DraftOnly, Policy, Problem, RewardThreshold, Transcript, Usage, load_problems
+from arbiter import (
+    ActorFactories,
+    Arbiter,
+    DraftOnly,
+    Policy,
+    Problem,
+    RewardThreshold,
+    Transcript,
+    Usage,
+    load_problems,
+)
 from arbiter.extending import (
     Audit,
     AuditStep,
     Candidate,
-    Inbox,
+    ConcurrentActor,
     Rating,
-    Stage,
     StepAudited,
     StepDrafted,
     StepRegenerated,
     StepScored,
     VerifierMail,
-    Working,
 )
 
 STEP = re.compile(r"(\d+)(\+|-|\*|/|mod)(\d+):.* (\d+)\.")
 BOXED = re.compile(r"The answer is \\boxed\{(\d+)\}\.")
 
 
-class Checker(Working[VerifierMail]):
+class Checker(ConcurrentActor[VerifierMail]):
     """Scores a step 1 if its arithmetic is right and goes on from the step before it, and 0 if not."""
 
     name: ClassVar[str] = "verifier"
-
-    def __init__(self, inbox: Inbox[VerifierMail], stage: Stage) -> None:
-        super().__init__(inbox, stage.posts, stage.docket)
 
     async def serve(self, message: VerifierMail) -> None:
         """Answer the mail of a Verifier: candidates go on to the Router with their scores, audits to the Assembler."""
@@ -44,13 +49,13 @@ class Checker(Working[VerifierMail]):
         match message:
             case StepDrafted(draft=draft):
                 scored = StepScored(context, message.id, (rated(transcript, draft),))
-                await self._posts.to_router(scored, self.name)
+                await self._mailboxes.to_router(scored, self.name)
             case StepRegenerated(targets=targets):
                 scored = StepScored(context, message.id, tuple(rated(transcript, target) for target in targets))
-                await self._posts.to_router(scored, self.name)
+                await self._mailboxes.to_router(scored, self.name)
             case AuditStep(draft=draft, target=target):
                 audit = Audit(reward(transcript, draft.text), reward(transcript, target.text))
-                await self._posts.to_assembler(StepAudited(context, message.id, audit), self.name)
+                await self._mailboxes.to_assembler(StepAudited(context, message.id, audit), self.name)
 
 
 def rated(transcript: Transcript, candidate: Candidate) -> Candidate:
@@ -94,7 +99,7 @@ async def main() -> None:
     """The same problems by the draft alone, and with the checker over it."""
     problems = list(load_problems("pocket:1", 40))
     policies: dict[str, Policy] = {"draft alone": DraftOnly(), "checked": RewardThreshold(0.5)}
-    async with Arbiter.from_config("pocket", cast=Cast(verifier=Checker), run_types=["rsd"]) as arbiter:
+    async with Arbiter.from_config("pocket", factories=ActorFactories(verifier=Checker), run_types=["rsd"]) as arbiter:
         for name, policy in policies.items():
             right, escalated = await tried(arbiter, problems, policy)
             print(f"{name}: {right} of {len(problems)} solved, {escalated} steps by the target")

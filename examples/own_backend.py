@@ -11,7 +11,7 @@ from arbiter import Arbiter, BackendError, Models, Problem, Seat, Usage, load_pr
 from arbiter.extending import Generation, GenerationRequest
 
 VERBS = {
-    "+": r"Add (\d+)|finds (\d+) more|buys (\d+) more|brings (\d+) more",
+    "+": r"Add (\d+)|finds (\d+) more|buys (\d+) more|replaced_models (\d+) more",
     "-": r"Subtract (\d+)|loses (\d+)|gives away (\d+)|sells (\d+)",
     "*": r"Multiply by (\d+)|makes it (\d+) times|grows (\d+) times",
     "/": r"Divide by (\d+)|packs (\d+) equal boxes|among (\d+)",

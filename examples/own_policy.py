@@ -7,29 +7,23 @@ a pure rule: no clock, no request, nothing that it remembers. Run it with ``pyth
 import asyncio
 from typing import ClassVar
 
-import msgspec
-
 from arbiter import Arbiter, LearnedRouter, Policy, Problem, load_problems
-from arbiter.extending import Evidence, Role, Scale, Verdict
+from arbiter.extending import Evidence, PolicyBase, Scale, Verdict
 
 
-class StrictAtFirst(msgspec.Struct, frozen=True, tag="strict_at_first"):
+class StrictAtFirst(PolicyBase, frozen=True, tag="strict_at_first"):
     """Keep the draft iff ŷ is at most ``early`` in the first ``steps``, and at most ``late`` after them."""
 
     early: float
     late: float
     steps: int
 
-    proposers: ClassVar[tuple[Role, ...]] = ("draft",)
     scale: ClassVar[Scale | None] = "router"
-    decides: ClassVar[bool] = True
 
     def decide(self, evidence: Evidence) -> Verdict:
         """Raises ``ValueError`` if the draft was not scored."""
-        if evidence.draft is None or evidence.draft.score is None:
-            raise ValueError("this policy needs the router's estimate of the draft")
         threshold = self.early if evidence.step < self.steps else self.late
-        return "keep_draft" if evidence.draft.score <= threshold else "escalate"
+        return "keep_draft" if self.score(evidence) <= threshold else "escalate"
 
 
 async def tried(arbiter: Arbiter, problems: list[Problem], policy: Policy) -> tuple[int, list[int]]:

@@ -3,13 +3,27 @@
 Which model, dialect and address stand behind a port is the configuration's business.
 """
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
 from protocols.errors import ConfigError
 from protocols.events import CallFailed, Entry, Generated, Scored
-from protocols.records import Agreement, Candidate, Ending, Measure, Record, Role, Scale, Transcript, Usage, Verdict
+from protocols.records import (
+    Agreement,
+    Candidate,
+    Ending,
+    Measure,
+    Record,
+    Role,
+    Scale,
+    Target,
+    Transcript,
+    Usage,
+    Verdict,
+)
 
 
 class Proposal(Record, frozen=True):
@@ -160,19 +174,66 @@ class Evidence(Record, frozen=True):
 
 
 class Policy(Protocol):
-    """A pure rule: which models a step asks, and which candidate to keep. No task, clock or client in it.
+    """A pure rule: which models a step asks, and which candidate to keep. It has no task, clock or client.
 
-    ``proposers`` write each step before anything is decided, all at the same time; ``scale`` names the scorer
-    that reads each proposed candidate, if one does; ``decides`` is False for the baselines of one model, whose
-    only candidate is kept unseen.
+    Derive a policy from ``PolicyBase`` (``actors.policies``), which has a default for every member but ``decide``. A
+    policy without that base must have all members itself; one that lacks a member is refused with ``ConfigError``.
+
+    Which models a step asks:
+
+    - ``proposers`` write each step before the policy decides, all at the same time.
+    - ``scale`` names the scorer that reads each proposed candidate; None for no scorer.
+    - ``decides`` is False for the baselines of one model, whose only candidate is kept without a decision.
+    - ``targets`` are the targets that the policy may ask, or their names; empty if it knows one, without a name.
+    - ``confidence`` is how the draft model measures its confidence in a step; None if the policy does not need it.
+
+    How a budget is held:
+
+    - ``budget`` is the share of decided steps, between 0 and 1, that may be escalated; None for no budget. The ring
+      holds it by moving the threshold after each decision.
+    - ``threshold`` is where that begins. ``score`` is what the policy compares with it, in [0, 1].
+    - ``escalates_above`` is True if a score above the threshold escalates, and False if a score below it does.
+    - ``with_threshold`` returns the policy that decides at the moved threshold.
     """
 
     proposers: ClassVar[tuple[Role, ...]]
     scale: ClassVar[Scale | None]
     decides: ClassVar[bool]
 
+    @property
+    @abstractmethod
+    def targets(self) -> Sequence[Target | str]: ...
+    @property
+    @abstractmethod
+    def confidence(self) -> Measure | None: ...
+    @property
+    @abstractmethod
+    def budget(self) -> float | None: ...
+    @property
+    @abstractmethod
+    def threshold(self) -> float | None: ...
+    @property
+    @abstractmethod
+    def escalates_above(self) -> bool: ...
+
+    @abstractmethod
     def decide(self, evidence: Evidence) -> Verdict:
         """Keep a candidate or escalate. ``escalate`` is legal only where the target is not a proposer."""
+        ...
+
+    @abstractmethod
+    def score(self, evidence: Evidence) -> float:
+        """What ``decide`` compares with the threshold. Raises ``ValueError`` if the evidence does not have it."""
+        ...
+
+    @abstractmethod
+    def target(self, evidence: Evidence) -> str:
+        """The name of the target that writes an escalated step; empty if the policy knows one target without a name."""
+        ...
+
+    @abstractmethod
+    def with_threshold(self, threshold: float) -> "Policy":
+        """The same policy with another threshold."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The examples run and say what they are to say; so does the code of the page that teaches the library."""
+"""The examples run and say what they are to say; so does the code of the pages that teach the library."""
 
 import ast
 import re
@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-PAGE = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+PAGES = "".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("library.md", "policies.md"))
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGES, flags=re.DOTALL)
 
 
 def run(folder: Path, *arguments: str) -> str:
@@ -82,5 +82,5 @@ def test_a_script_needs_no_event_loop(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_the_code_of_the_page_runs(number: int, tmp_path: Path) -> None:
+def test_the_code_of_the_pages_runs(number: int, tmp_path: Path) -> None:
     run(tmp_path, "-c", BLOCKS[number])

@@ -17,11 +17,11 @@ from arbiter import extending
 TYPED = Path(__file__).parent / "typed" / "agent.py"
 
 TOP = [
+    "ActorFactories",
     "Arbiter",
     "ArbiterError",
     "BackendError",
     "BlockingArbiter",
-    "Cast",
     "ClosedError",
     "ConfidenceThreshold",
     "Config",
@@ -80,13 +80,14 @@ TOP = [
 
 EXTENDING = [
     "Actor",
+    "ActorContext",
+    "ActorFactories",
     "Audit",
     "AuditStep",
     "Call",
     "Candidate",
-    "Cast",
+    "ConcurrentActor",
     "Context",
-    "Deciding",
     "DraftStep",
     "DrafterMail",
     "Ending",
@@ -97,7 +98,9 @@ EXTENDING = [
     "GenerationRequest",
     "Generator",
     "Inbox",
+    "Measure",
     "Policy",
+    "PolicyBase",
     "Rating",
     "Role",
     "RouterMail",
@@ -106,7 +109,7 @@ EXTENDING = [
     "ScoreRequest",
     "Scorer",
     "Seat",
-    "Stage",
+    "SequentialActor",
     "StepAudited",
     "StepChosen",
     "StepDrafted",
@@ -114,12 +117,11 @@ EXTENDING = [
     "StepScored",
     "Verdict",
     "VerifierMail",
-    "Working",
     "note_retry",
 ]
 
 EXPORTED = [(arbiter, TOP), (extending, EXTENDING)]
-WORDS = {"Message", "Question", "Ending", "Role", "Scale", "Verdict", "Inbox"}
+WORDS = {"Message", "Question", "Ending", "Role", "Scale", "Measure", "Verdict", "Inbox"}
 """Names of types that are no classes: what they mean stands below them in their module."""
 
 

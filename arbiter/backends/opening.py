@@ -7,6 +7,7 @@ from typing import TypeVar, get_args
 
 import anyio.to_thread
 
+from actors.ring_setup import Models
 from arbiter.backends.in_process.opening import open_local_generator, open_local_judge, open_local_scorer
 from arbiter.backends.judging import JudgePrompt, judge_prompt
 from arbiter.backends.prompts import PromptTemplate, prompt_template
@@ -14,7 +15,6 @@ from arbiter.backends.served.gauge import open_gauge
 from arbiter.backends.served.opening import open_served_generator, open_served_judge, open_served_scorer
 from arbiter.config import Config
 from arbiter.model_tables import AnyModelTable, InProcess, Served
-from arbiter.ring import Models
 from protocols.errors import ConfigError
 from protocols.ports import Gauge, Generator, Scorer, Seat
 from protocols.records import Scale

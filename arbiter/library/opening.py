@@ -9,8 +9,10 @@ from typing import Any
 import sniffio
 from anyio.abc import TaskGroup
 
+from actors.factories import ActorFactories
+from actors.ring import Ring
+from actors.ring_setup import Models
 from arbiter.backends.opening import open_tables
-from arbiter.cast import Cast
 from arbiter.config import Config
 from arbiter.library.asking import of_type
 from arbiter.library.door import Door
@@ -20,7 +22,6 @@ from arbiter.log.journal import open_journal
 from arbiter.log.reading import LOG
 from arbiter.log.recorder import Recorder, Watch
 from arbiter.model_tables import AnyModelTable
-from arbiter.ring import Models, Ring
 from arbiter.run_tables import RunType
 from arbiter.runs import about_run, record_end, versions
 from protocols.errors import ClosedError, ConfigError
@@ -55,16 +56,16 @@ def _soon() -> Soon:
 
 @asynccontextmanager
 async def open_given(
-    config: Config, given: Models, cast: Cast, run_types: Sequence[RunType] | None
+    config: Config, given: Models, factories: ActorFactories, run_types: Sequence[RunType] | None
 ) -> AsyncGenerator[Models]:
     """The ``given`` models, and for those that are not given the configured ones that ``run_types`` call, or all.
 
     Raises ``ConfigError`` and ``BackendError`` as ``open_models``.
     """
     there = {name for name, seat in (("draft", given.draft), ("target", given.target)) if seat}
-    there |= {*given.scorers, *(f"targets.{name}" for name in given.targets), *cast.brings}
+    there |= {*given.scorers, *(f"targets.{name}" for name in given.targets), *factories.replaced_models}
     named = config.models.configured() if run_types is None else _called(config, run_types, there)
-    if cast.escalator:
+    if factories.escalator:
         there |= {name for name in named if name.startswith("targets.")}
     tables = {name: table for name, table in named.items() if name not in there}
     async with open_tables(tables, config.cpu_threads, config.adaptive) as opened:

@@ -9,18 +9,19 @@ from typing import Literal, Self, Unpack, get_args
 
 import anyio
 
+from actors.factories import ActorFactories
 from actors.journal import NoJournal
 from actors.logs import logger
 from actors.places import Occupancy
+from actors.ring import open_ring
+from actors.ring_setup import Models
 from actors.supervision import services
-from arbiter.cast import Cast
 from arbiter.config import Config, load_config
 from arbiter.library.asking import Overrides, Question, Tasks
 from arbiter.library.mapping import solve_each, taking
 from arbiter.library.opening import Opened, open_given, open_log
 from arbiter.library.streams import Done, Solutions, Steps, Watch
 from arbiter.model_tables import ModelTables
-from arbiter.ring import Models, open_ring
 from arbiter.run_tables import RunType
 from protocols.errors import ArbiterError, ClosedError, ConfigError
 from protocols.events import Event
@@ -42,7 +43,7 @@ class Arbiter:
     others wait in the order in which they came. Cancelling a call cancels its problem at once, on the servers too, and
     touches no other.
 
-    ``models`` stand in the place of configured ones, and ``cast`` has actors of one's own (``docs/library.md``).
+    ``models`` stand in the place of configured ones, and ``factories`` make replacement actors (``docs/library.md``).
     ``run_types`` are those that calls may choose: only their models are opened; else all that are configured.
     ``out`` is a folder for the log of all calls, to be read, shown and replayed as that of a run; ``hooks`` are called
     on the event loop with each event as it happens, must not block, and what they raise is logged.
@@ -58,7 +59,7 @@ class Arbiter:
         config: Config | None = None,
         *,
         models: Models | None = None,
-        cast: Cast | None = None,
+        factories: ActorFactories | None = None,
         run_types: Sequence[RunType] | None = None,
         out: str | Path | None = None,
         hooks: Sequence[Hook] = (),
@@ -66,7 +67,7 @@ class Arbiter:
     ) -> None:
         self.config = config or Config(models=ModelTables())
         self._given = models or Models()
-        self._cast = cast or Cast()
+        self._factories = factories or ActorFactories()
         self._run_types = None if run_types is None else (self.config.run_type, *run_types)
         self._out = None if out is None else Path(out)
         self._hooks = tuple(hooks)
@@ -81,7 +82,7 @@ class Arbiter:
         config: str | Path | Config,
         *,
         models: Models | None = None,
-        cast: Cast | None = None,
+        factories: ActorFactories | None = None,
         run_types: Sequence[RunType] | None = None,
         out: str | Path | None = None,
         hooks: Sequence[Hook] = (),
@@ -89,13 +90,15 @@ class Arbiter:
     ) -> Self:
         """An Arbiter with the configuration of a file, or the built-in one of that name. Raises ``ConfigError``."""
         read = config if isinstance(config, Config) else load_config(str(config))
-        return cls(read, models=models, cast=cast, run_types=run_types, out=out, hooks=hooks, leaving=leaving)
+        return cls(read, models=models, factories=factories, run_types=run_types, out=out, hooks=hooks, leaving=leaving)
 
     async def __aenter__(self) -> Self:
         if self.is_open:
             raise ArbiterError("the Arbiter is open already: give it to who needs it, or make another one")
         async with AsyncExitStack() as stack:
-            models = await stack.enter_async_context(open_given(self.config, self._given, self._cast, self._run_types))
+            models = await stack.enter_async_context(
+                open_given(self.config, self._given, self._factories, self._run_types)
+            )
             journal = await stack.enter_async_context(self._journal())
             tasks = await stack.enter_async_context(services())
             config = self.config
@@ -106,7 +109,7 @@ class Arbiter:
                     lookahead=config.depth,
                     verify=config.verify,
                     salvage=config.salvage,
-                    cast=self._cast,
+                    factories=self._factories,
                 )
             )
             self._opened = Opened(models, ring, tasks, config.limits.problems)
@@ -252,7 +255,7 @@ class Arbiter:
         """Raises ``ConfigError`` if a call may not choose it, or a model that it calls is not there."""
         if run_type and self._run_types is not None and run_type not in self._run_types:
             raise ConfigError(f"the run type {run_type!r} is none of this Arbiter's: {', '.join(self._run_types)}")
-        self._open().models.require(policy, self.config.audit, self._cast.brings)
+        self._open().models.require(policy, self.config.audit, self._factories.replaced_models)
 
     def _journal(self) -> AbstractAsyncContextManager[Journal]:
         if self._out is None and not self._hooks:

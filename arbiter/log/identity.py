@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
-from actors.policies import targets_of
+from actors.policies import target_names
 from arbiter.config import Config
 from arbiter.data import Problem
 
@@ -64,7 +64,7 @@ def identity(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
     is the measure that the run asks for, and there if it asks for one. Problems are named by their number and a digest,
     wherever they come from.
     """
-    called, names = {f"models.{name}." for name in config.called_tables()}, list(targets_of(config.policy()))
+    called, names = {f"models.{name}." for name in config.called_tables()}, list(target_names(config.policy().targets))
     keys = {key: value for key, value in flat(config).items() if _decides(key, config.run_type, called)}
     return {
         **{key: value for key, value in keys.items() if value not in (None, (), []) or not _matches(key, _LATER)},

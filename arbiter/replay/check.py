@@ -4,13 +4,13 @@ from collections import defaultdict
 
 import anyio
 
+from actors.ring import Ring, open_ring
 from arbiter.log.history import Key, ProblemHistory
 from arbiter.log.run import Run
 from arbiter.replay.comparison import Comparison, Difference, struck_after
 from arbiter.replay.recorded import RecordedModels
 from arbiter.replay.tasks import task_of
 from arbiter.replay.virtual import run_virtually
-from arbiter.ring import Ring, open_ring
 from protocols.errors import LeftError, RunError
 from protocols.events import Detail, Entry
 from protocols.records import Record

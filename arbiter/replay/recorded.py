@@ -4,8 +4,8 @@ from typing import TypeVar, get_args
 
 import anyio
 
+from actors.ring_setup import Models
 from arbiter.log.history import CallHistory, ProblemHistory
-from arbiter.ring import Models
 from protocols.errors import RecordedError
 from protocols.events import CallFailed, Generated, Scored
 from protocols.ports import Generation, GenerationRequest, Generator, Score, Scorer, ScoreRequest, Seat

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 import anyio
 import msgspec
 
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.config import Config
 from arbiter.grading import Grade, Grader
 from arbiter.grading.answers import Reference
@@ -19,7 +21,6 @@ from arbiter.replay.recorded import UNLIMITED
 from arbiter.replay.tasks import task_of
 from arbiter.replay.virtual import run_virtually
 from arbiter.results import Result, Summary, summary_of
-from arbiter.ring import Models, open_ring, solve_all
 from protocols.errors import RunError
 from protocols.events import Graded
 from protocols.ports import Generator, Scorer, Seat

@@ -9,11 +9,12 @@ from typing import get_args
 import anyio
 
 from actors.journal import NoJournal
-from actors.policies import called_models, targets_of
+from actors.policies import called_models
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from actors.supervision import services
 from arbiter.estimates import quantile
 from arbiter.replay.virtual import run_virtually
-from arbiter.ring import Models, open_ring, solve_all
 from arbiter.simulation.bounds import Bounds
 from arbiter.simulation.engine import Speed, Work
 from arbiter.simulation.figures import STEPS, Case, Figures, Latency, Server
@@ -59,7 +60,7 @@ class Study(NoJournal):
         self._case = case
         self._hardware = hardware
         self._tasks = list(workload.tasks())
-        if any(targets_of(task.policy) for task in self._tasks):
+        if any(task.policy.targets for task in self._tasks):
             raise ConfigError(
                 "a simulation has one target, and the policy knows several by name: simulate [models.target]"
             )

@@ -8,6 +8,8 @@ from pathlib import Path
 import anyio
 import msgspec
 
+from actors.ring import Ring, open_ring
+from actors.ring_setup import Models
 from actors.supervision import services
 from arbiter.bench import Watcher, cancel_on_signal, make_task, notices, run_problems
 from arbiter.config import Config
@@ -15,7 +17,6 @@ from arbiter.data import Problem
 from arbiter.grading.grader import Grader, needs_mathematics
 from arbiter.log.run import Run
 from arbiter.log.writer import Show
-from arbiter.ring import Models, Ring, open_ring
 from arbiter.runs import RunFolder, open_run, record_end
 from arbiter.sweep.answers import answers_of
 from arbiter.sweep.points import Point

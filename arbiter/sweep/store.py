@@ -9,9 +9,9 @@ import anyio.lowlevel
 import msgspec
 from anyio.abc import TaskGroup
 
+from actors.ring_setup import Models
 from arbiter.config import Config
 from arbiter.replay.recorded import UNLIMITED
-from arbiter.ring import Models
 from protocols.ports import Generation, GenerationRequest, Generator, Score, Scorer, ScoreRequest, Seat
 from protocols.records import Transcript
 

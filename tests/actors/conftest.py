@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Iterable
 import pytest
 import structlog
 
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models, open_ring, solve_all
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Generator, Scorer, Seat
 from protocols.records import Solution, Usage
@@ -21,7 +22,7 @@ def quiet() -> None:
 
 
 @pytest.fixture(scope="session")
-def cast() -> Callable[..., Models]:
+def make_models() -> Callable[..., Models]:
     """All four models: those that matter to a test as given, the others with an answer of three steps, 1 s a call."""
 
     def build(
@@ -45,7 +46,9 @@ def cast() -> Callable[..., Models]:
 
 @pytest.fixture(scope="session")
 def three_steps() -> Callable[[GenerationRequest], Generation]:
-    """The script of the cast's own models: ``draft step 0`` and so on, three tokens each; the third ends the answer."""
+    """The script of the models that a test does not give: ``draft step 0`` and so on, three tokens each; the third
+    ends the answer.
+    """
     return _three_steps
 
 

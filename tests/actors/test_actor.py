@@ -10,35 +10,34 @@ import pytest
 from anyio.abc import TaskStatus
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from actors.actor import Posts, Working
+from actors.actor import ActorContext, ConcurrentActor
+from actors.calls import Calls
 from actors.docket import Docket
 from actors.journal import NoJournal
+from actors.mailboxes import Inbox, open_mailboxes
 from actors.policies import DraftOnly
+from actors.ring_setup import Models, RingSettings
 from actors.telling import told
 from protocols.errors import BackendError
 from protocols.messages import (
     AssemblerMail,
     Context,
-    DrafterMail,
     DraftStep,
-    EscalatorMail,
-    RouterMail,
     StepFailed,
     Task,
-    VerifierMail,
 )
 from protocols.records import Transcript
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 
 
-class Clerk(Working[DraftStep]):
+class Clerk(ConcurrentActor[DraftStep]):
     """Takes a second for a message; breaks on the problem ``bad``, and is never done with ``slow``."""
 
     name: ClassVar[str] = "clerk"
 
-    def __init__(self, inbox: MemoryObjectReceiveStream[DraftStep], posts: Posts, docket: Docket) -> None:
-        super().__init__(inbox, posts, docket)
+    def __init__(self, inbox: Inbox[DraftStep], context: ActorContext) -> None:
+        super().__init__(inbox, context)
         self.served: list[str] = []
 
     async def serve(self, message: DraftStep) -> None:
@@ -76,27 +75,22 @@ class Office:
 
 @asynccontextmanager
 async def an_office(*problems: str) -> AsyncGenerator[Office]:
-    docket, opened = Docket(), {problem: a_task(problem) for problem in problems}
+    docket, opened, journal = Docket(), {problem: a_task(problem) for problem in problems}, NoJournal()
     for task in opened.values():
         docket.open(task)
     inbox, received = anyio.create_memory_object_stream[DraftStep](1)
-    to_assembler, outbox = anyio.create_memory_object_stream[AssemblerMail](10)
-    to_drafter, drafter = anyio.create_memory_object_stream[DrafterMail](1)
-    to_verifier, verifier = anyio.create_memory_object_stream[VerifierMail](1)
-    to_router, router = anyio.create_memory_object_stream[RouterMail](1)
-    to_escalator, escalator = anyio.create_memory_object_stream[EscalatorMail](1)
-    posts = Posts(to_assembler, to_drafter, to_verifier, to_router, to_escalator, NoJournal())
-    office = Office(Clerk(received, posts, docket), docket, opened, inbox, outbox, anyio.Event())
-    streams = [outbox, drafter, verifier, router, escalator]
-    streams += [inbox, to_assembler, to_drafter, to_verifier, to_router, to_escalator]
-    try:
+    with inbox, received, open_mailboxes(10, journal) as (mailboxes, inboxes):
+        settings, calls = RingSettings(0, "off", salvage=False), Calls(docket, journal)
+        context = ActorContext(mailboxes, docket, calls, journal, Models(), settings, nobody, nobody)
+        office = Office(Clerk(received, context), docket, opened, inbox, inboxes.assembler, anyio.Event())
         async with anyio.create_task_group() as tasks:
             await tasks.start(office.work)
             yield office
             tasks.cancel_scope.cancel()
-    finally:
-        for stream in streams:
-            stream.close()
+
+
+def nobody(task: Task, told: object) -> None:
+    """Nobody waits for it."""
 
 
 def test_an_actor_that_has_started_receives(in_virtual_time: Virtual) -> None:

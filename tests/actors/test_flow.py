@@ -6,8 +6,9 @@ import anyio
 import pytest
 
 from actors.calls import note_retry
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
-from arbiter.ring import Models, open_ring, solve_all
 from protocols.events import Entry, LimitMoved
 from protocols.messages import Task
 from protocols.ports import Gauge, Generation, GenerationRequest, Generator, Seat

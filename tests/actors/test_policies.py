@@ -15,7 +15,6 @@ from actors.policies import (
     TargetOnly,
     advantage,
     called_models,
-    measure_of,
 )
 from protocols.ports import Evidence, Policy
 from protocols.records import Candidate, Model, Rating, Role, Scale, Usage, Verdict
@@ -174,11 +173,10 @@ def test_a_draft_without_a_confidence_is_never_judged_by_it() -> None:
 
 
 def test_only_those_who_want_a_confidence_ask_for_it() -> None:
-    assert [measure_of(policy) for policy in (ConfidenceThreshold(0.5, "first"), GenerateRows("mean"))] == [
-        "first",
-        "mean",
-    ]
-    assert {measure_of(policy) for policy in (GenerateRows(), LearnedRouter(0.5), DraftOnly(), Oracle(0.0))} == {None}
+    asking: list[Policy] = [ConfidenceThreshold(0.5, "first"), GenerateRows("mean")]
+    others: list[Policy] = [GenerateRows(), LearnedRouter(0.5), DraftOnly(), Oracle(0.0)]
+    assert [policy.confidence for policy in asking] == ["first", "mean"]
+    assert {policy.confidence for policy in others} == {None}
 
 
 def test_a_policy_asked_without_a_draft_raises() -> None:

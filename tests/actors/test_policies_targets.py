@@ -12,9 +12,9 @@ from actors.policies import (
     TargetOnly,
     advantage,
     best_target,
-    targets_of,
+    target_names,
 )
-from protocols.ports import Evidence
+from protocols.ports import Evidence, Policy
 from protocols.records import Candidate, Rating, Role, Target, Usage
 
 
@@ -89,6 +89,7 @@ def test_of_several_targets_the_best_first_sample_is_the_candidate_and_the_first
 
 
 def test_only_the_policies_that_choose_among_targets_name_them() -> None:
-    assert targets_of(LearnedRouter(0.5, SEVERAL)) == ("small", "large", "twin")
-    assert targets_of(GenerateRows(targets=("a", "b"))) == ("a", "b")
-    assert {targets_of(policy) for policy in (Oracle(0.0), TargetOnly(), LearnedRouter(0.5), GenerateRows())} == {()}
+    others: list[Policy] = [Oracle(0.0), TargetOnly(), LearnedRouter(0.5), GenerateRows()]
+    assert target_names(LearnedRouter(0.5, SEVERAL).targets) == ("small", "large", "twin")
+    assert target_names(GenerateRows(targets=("a", "b")).targets) == ("a", "b")
+    assert {target_names(policy.targets) for policy in others} == {()}

@@ -16,8 +16,9 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
+from actors.ring import Ring, open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models, Ring, open_ring, solve_all
 from protocols.errors import ConfigError
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Policy
@@ -25,7 +26,7 @@ from protocols.records import Solution
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]
-Cast = Callable[..., Models]
+MakeModels = Callable[..., Models]
 Script = Callable[[GenerationRequest], Generation]
 
 
@@ -43,12 +44,12 @@ class Callers:
 
 
 def test_cancelling_one_solve_ends_its_request_at_the_model(
-    in_virtual_time: Virtual, a_task: Tasks, cast: Cast, three_steps: Script
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
     draft = ScriptedGenerator(three_steps, seconds=10)
 
     async def body() -> None:
-        async with open_ring(cast(draft)) as ring:
+        async with open_ring(make_models(draft)) as ring:
             with anyio.move_on_after(5):
                 await ring.solve(a_task())
             await anyio.wait_all_tasks_blocked()
@@ -58,7 +59,7 @@ def test_cancelling_one_solve_ends_its_request_at_the_model(
 
 
 def test_cancelling_one_solve_touches_no_other_problem(
-    in_virtual_time: Virtual, a_task: Tasks, cast: Cast, three_steps: Script
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
     draft = ScriptedGenerator(three_steps, seconds=10)
 
@@ -67,7 +68,7 @@ def test_cancelling_one_solve_touches_no_other_problem(
             await ring.solve(a_task("leaves"))
 
     async def body() -> None:
-        async with open_ring(cast(draft)) as ring, anyio.create_task_group() as tasks:
+        async with open_ring(make_models(draft)) as ring, anyio.create_task_group() as tasks:
             tasks.start_soon(leave, ring)
             solution = await ring.solve(a_task("stays"))
             assert (solution.finish, solution.seconds) == ("answered", 30)
@@ -79,7 +80,12 @@ def test_cancelling_one_solve_touches_no_other_problem(
 @pytest.mark.parametrize("policy", [DraftOnly(), RewardThreshold(0.6), LearnedRouter(0.4), GenerateRows()])
 @pytest.mark.parametrize("seconds", [0.5, 1.5, 2.5])
 def test_cancelling_the_whole_leaves_nothing_running(
-    policy: Policy, seconds: float, in_virtual_time: Virtual, a_task: Tasks, cast: Cast, three_steps: Script
+    policy: Policy,
+    seconds: float,
+    in_virtual_time: Virtual,
+    a_task: Tasks,
+    make_models: MakeModels,
+    three_steps: Script,
 ) -> None:
     generators = [ScriptedGenerator(three_steps, seconds=1) for _ in range(2)]
     scorers = [ScriptedScorer(lambda _: 0.5, seconds=1) for _ in range(2)]
@@ -89,7 +95,7 @@ def test_cancelling_the_whole_leaves_nothing_running(
 
     async def body() -> None:
         with anyio.move_on_after(seconds) as scope:
-            async with open_ring(cast(*generators, *scorers), mailbox=1) as ring:
+            async with open_ring(make_models(*generators, *scorers), mailbox=1) as ring:
                 await solve_all(ring, [a_task(str(n), policy=policy) for n in range(20)], 20, ignore)
         assert scope.cancelled_caught
         assert sum(model.calls for model in (*generators, *scorers)) >= 20
@@ -100,7 +106,7 @@ def test_cancelling_the_whole_leaves_nothing_running(
 
 @pytest.mark.parametrize("moments", range(12))
 def test_a_problem_that_was_cancelled_can_be_solved_again_at_once(
-    moments: int, in_virtual_time: Virtual, a_task: Tasks, cast: Cast, three_steps: Script
+    moments: int, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
     """``moments`` after the draft is written its step is somewhere between two actors."""
     written = anyio.Event()
@@ -116,7 +122,10 @@ def test_a_problem_that_was_cancelled_can_be_solved_again_at_once(
         scope.cancel()
 
     async def body() -> None:
-        async with open_ring(cast(ScriptedGenerator(script, seconds=1))) as ring, anyio.create_task_group() as tasks:
+        async with (
+            open_ring(make_models(ScriptedGenerator(script, seconds=1))) as ring,
+            anyio.create_task_group() as tasks,
+        ):
             with anyio.CancelScope() as scope:
                 tasks.start_soon(leave, scope)
                 await ring.solve(a_task(policy=RewardThreshold(0.5)))
@@ -128,7 +137,7 @@ def test_a_problem_that_was_cancelled_can_be_solved_again_at_once(
 
 @pytest.mark.parametrize("moments", range(12))
 def test_a_second_call_at_the_end_of_the_first_is_refused_or_solved(
-    moments: int, in_virtual_time: Virtual, a_task: Tasks, cast: Cast, three_steps: Script
+    moments: int, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
     ending = anyio.Event()
 
@@ -139,7 +148,7 @@ def test_a_second_call_at_the_end_of_the_first_is_refused_or_solved(
 
     async def body() -> None:
         callers = Callers()
-        async with open_ring(cast(ScriptedGenerator(script))) as ring, anyio.create_task_group() as tasks:
+        async with open_ring(make_models(ScriptedGenerator(script))) as ring, anyio.create_task_group() as tasks:
             tasks.start_soon(callers.call, ring, a_task(), "first")
             await ending.wait()
             for _ in range(moments):
@@ -152,10 +161,12 @@ def test_a_second_call_at_the_end_of_the_first_is_refused_or_solved(
     in_virtual_time(body)
 
 
-def test_the_same_id_twice_at_once_is_a_problem_error(in_virtual_time: Virtual, a_task: Tasks, cast: Cast) -> None:
+def test_the_same_id_twice_at_once_is_a_problem_error(
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
+) -> None:
     async def body() -> None:
         callers = Callers()
-        async with open_ring(cast()) as ring:
+        async with open_ring(make_models()) as ring:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(callers.call, ring, a_task(), "first")
                 await anyio.sleep(0.5)
@@ -165,9 +176,11 @@ def test_the_same_id_twice_at_once_is_a_problem_error(in_virtual_time: Virtual, 
     in_virtual_time(body)
 
 
-def test_the_same_id_can_be_solved_again_after_its_end(in_virtual_time: Virtual, a_task: Tasks, cast: Cast) -> None:
+def test_the_same_id_can_be_solved_again_after_its_end(
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
+) -> None:
     async def body() -> None:
-        async with open_ring(cast()) as ring:
+        async with open_ring(make_models()) as ring:
             first = await ring.solve(a_task())
             second = await ring.solve(a_task())
             assert first == second
@@ -195,11 +208,11 @@ def test_the_same_id_can_be_solved_again_after_its_end(in_virtual_time: Virtual,
 )
 def test_a_missing_model_is_a_config_error_before_any_call(
     policy: Policy, missing: str, audit: float,
-    in_virtual_time: Virtual, a_task: Tasks, cast: Cast, three_steps: Script,
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script,
 ) -> None:  # fmt: skip
     generators = [ScriptedGenerator(three_steps) for _ in range(2)]
     scorers = [ScriptedScorer(lambda _: 0.5) for _ in range(2)]
-    there = cast(*generators, *scorers)
+    there = make_models(*generators, *scorers)
     if missing in {"draft", "target"}:
         models = msgspec.structs.replace(there, **{missing: None})
     else:
@@ -219,9 +232,9 @@ def test_a_missing_model_is_a_config_error_before_any_call(
     [(DraftOnly(), {"draft"}), (TargetOnly(), {"target"}), (LearnedRouter(0.4), {"draft", "target"})],
 )
 def test_a_model_that_the_rule_does_not_call_may_be_missing(
-    policy: Policy, kept: set[str], in_virtual_time: Virtual, a_task: Tasks, cast: Cast
+    policy: Policy, kept: set[str], in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
 ) -> None:
-    there = cast()
+    there = make_models()
     models = Models(
         draft=there.draft if "draft" in kept else None,
         target=there.target if "target" in kept else None,

@@ -15,15 +15,16 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models, open_ring, solve_all
 from protocols.errors import ClosedError
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
 from protocols.records import Sampling, Solution
 
 Tasks = Callable[..., Task]
-Cast = Callable[..., Models]
+MakeModels = Callable[..., Models]
 Solved = Callable[..., list[Solution]]
 Script = Callable[[GenerationRequest], Generation]
 
@@ -38,15 +39,15 @@ EVERY_POLICY = [
 ]
 
 
-def at_once(cast: Cast, script: Script) -> Models:
+def at_once(make_models: MakeModels, script: Script) -> Models:
     scorers = (ScriptedScorer(lambda request: request.step / 4) for _ in range(2))
-    return cast(ScriptedGenerator(script), ScriptedGenerator(script), *scorers, in_flight=3)
+    return make_models(ScriptedGenerator(script), ScriptedGenerator(script), *scorers, in_flight=3)
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("policy", EVERY_POLICY)
 async def test_asyncio_and_trio_give_the_same_transcripts(
-    policy: Policy, solved: Solved, a_task: Tasks, cast: Cast, three_steps: Script
+    policy: Policy, solved: Solved, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
     tasks = [a_task(str(n), policy=policy, audit=0.5, sampling=Sampling(target_samples=2)) for n in range(10)]
     ended: list[Solution] = []
@@ -54,9 +55,9 @@ async def test_asyncio_and_trio_give_the_same_transcripts(
     async def done(solution: Solution) -> None:
         ended.append(solution)
 
-    async with open_ring(at_once(cast, three_steps), mailbox=1) as ring:
+    async with open_ring(at_once(make_models, three_steps), mailbox=1) as ring:
         await solve_all(ring, tasks, 4, done)
-    on_trio = await asyncio.to_thread(solved, at_once(cast, three_steps), tasks)
+    on_trio = await asyncio.to_thread(solved, at_once(make_models, three_steps), tasks)
     assert {solution.problem: solution.text for solution in ended} == {
         solution.problem: solution.text for solution in on_trio
     }
@@ -74,10 +75,12 @@ class Stuck:
 
 
 @pytest.mark.asyncio
-async def test_cancelling_a_solve_on_asyncio_ends_its_request(a_task: Tasks, cast: Cast, three_steps: Script) -> None:
+async def test_cancelling_a_solve_on_asyncio_ends_its_request(
+    a_task: Tasks, make_models: MakeModels, three_steps: Script
+) -> None:
     stuck = Stuck()
     draft = ScriptedGenerator(three_steps, stuck.seconds)
-    async with open_ring(cast(draft)) as ring:
+    async with open_ring(make_models(draft)) as ring:
         solving = asyncio.create_task(ring.solve(a_task()))
         await stuck.reached.wait()
         solving.cancel()
@@ -87,9 +90,11 @@ async def test_cancelling_a_solve_on_asyncio_ends_its_request(a_task: Tasks, cas
 
 
 @pytest.mark.asyncio
-async def test_closing_the_ring_on_asyncio_answers_who_waits(a_task: Tasks, cast: Cast, three_steps: Script) -> None:
+async def test_closing_the_ring_on_asyncio_answers_who_waits(
+    a_task: Tasks, make_models: MakeModels, three_steps: Script
+) -> None:
     stuck = Stuck()
-    async with open_ring(cast(ScriptedGenerator(three_steps, stuck.seconds))) as ring:
+    async with open_ring(make_models(ScriptedGenerator(three_steps, stuck.seconds))) as ring:
         solving = asyncio.create_task(ring.solve(a_task()))
         await stuck.reached.wait()
     with pytest.raises(ClosedError):
@@ -97,7 +102,7 @@ async def test_closing_the_ring_on_asyncio_answers_who_waits(a_task: Tasks, cast
 
 
 @pytest.mark.asyncio
-async def test_an_error_of_the_caller_on_asyncio_comes_out_as_itself(a_task: Tasks, cast: Cast) -> None:
+async def test_an_error_of_the_caller_on_asyncio_comes_out_as_itself(a_task: Tasks, make_models: MakeModels) -> None:
     with pytest.raises(ValueError, match="mine"):
-        async with open_ring(cast()):
+        async with open_ring(make_models()):
             raise ValueError("mine")

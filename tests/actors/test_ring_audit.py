@@ -6,15 +6,15 @@ from itertools import count
 import pytest
 
 from actors.policies import LearnedRouter, RandomEscalation, RewardThreshold
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models
 from protocols.errors import BackendError
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
 from protocols.records import Audit, Limits, Solution, Tally
 
 Tasks = Callable[..., Task]
-Cast = Callable[..., Models]
+MakeModels = Callable[..., Models]
 Solved = Callable[..., list[Solution]]
 Script = Callable[[GenerationRequest], Generation]
 
@@ -31,76 +31,82 @@ def target_is_unreadable(request: ScoreRequest) -> float:
 
 
 @pytest.mark.parametrize("policy", [RandomEscalation(0.5), RewardThreshold(0.5), LearnedRouter(0.4)])
-def test_an_audit_never_changes_a_transcript(policy: Policy, solved: Solved, a_task: Tasks, cast: Cast) -> None:
+def test_an_audit_never_changes_a_transcript(
+    policy: Policy, solved: Solved, a_task: Tasks, make_models: MakeModels
+) -> None:
     texts: list[dict[str, str]] = []
     for audit in (0.0, 0.5, 1.0):
         tasks = [a_task(str(n), policy=policy, audit=audit) for n in range(20)]
-        solutions = solved(cast(prm=ScriptedScorer(rewards, seconds=1)), tasks)
+        solutions = solved(make_models(prm=ScriptedScorer(rewards, seconds=1)), tasks)
         texts.append({solution.problem: solution.text for solution in solutions})
     assert texts[0] == texts[1] == texts[2]
 
 
-def test_an_audit_is_counted_apart_from_the_run(solved: Solved, a_task: Tasks, cast: Cast) -> None:
-    (plain,) = solved(cast(prm=ScriptedScorer(rewards)), [a_task(policy=RewardThreshold(0.5))])
-    (audited,) = solved(cast(prm=ScriptedScorer(rewards)), [a_task(policy=RewardThreshold(0.5), audit=1.0)])
+def test_an_audit_is_counted_apart_from_the_run(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
+    (plain,) = solved(make_models(prm=ScriptedScorer(rewards)), [a_task(policy=RewardThreshold(0.5))])
+    (audited,) = solved(make_models(prm=ScriptedScorer(rewards)), [a_task(policy=RewardThreshold(0.5), audit=1.0)])
     assert {model: tally for model, tally in audited.calls.items() if model != "audit"} == plain.calls
     assert audited.calls["audit"].requests == 2 * 3
 
 
-def test_an_audit_tells_both_rewards(solved: Solved, a_task: Tasks, cast: Cast) -> None:
-    (solution,) = solved(cast(prm=ScriptedScorer(rewards)), [a_task(policy=RandomEscalation(1.0), audit=1.0)])
+def test_an_audit_tells_both_rewards(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
+    (solution,) = solved(make_models(prm=ScriptedScorer(rewards)), [a_task(policy=RandomEscalation(1.0), audit=1.0)])
     assert [step.audit for step in solution.steps] == [Audit(draft=0.3, target=0.7)] * 3
 
 
-def test_a_step_that_is_not_escalated_is_not_audited(solved: Solved, a_task: Tasks, cast: Cast) -> None:
-    solutions = solved(cast(), [a_task(str(n), policy=RandomEscalation(0.5), audit=1.0) for n in range(20)])
+def test_a_step_that_is_not_escalated_is_not_audited(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
+    solutions = solved(make_models(), [a_task(str(n), policy=RandomEscalation(0.5), audit=1.0) for n in range(20)])
     steps = [step for solution in solutions for step in solution.steps]
     assert {(step.verdict, step.audit is not None) for step in steps} == {("escalate", True), ("keep_draft", False)}
 
 
-def test_a_share_of_the_escalations_is_audited(solved: Solved, a_task: Tasks, cast: Cast) -> None:
-    solutions = solved(cast(), [a_task(str(n), policy=RandomEscalation(1.0), audit=0.25) for n in range(300)])
+def test_a_share_of_the_escalations_is_audited(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
+    solutions = solved(make_models(), [a_task(str(n), policy=RandomEscalation(1.0), audit=0.25) for n in range(300)])
     audited = sum(step.audit is not None for solution in solutions for step in solution.steps)
     assert audited / 900 == pytest.approx(0.25, abs=0.05)
 
 
 def test_the_next_step_does_not_wait_for_an_audit(
-    solved: Solved, a_task: Tasks, cast: Cast, three_steps: Script
+    solved: Solved, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
     prm = ScriptedScorer(rewards, seconds=10)
-    models = cast(ScriptedGenerator(three_steps, seconds=1), ScriptedGenerator(three_steps, seconds=1), prm)
+    models = make_models(ScriptedGenerator(three_steps, seconds=1), ScriptedGenerator(three_steps, seconds=1), prm)
     (solution,) = solved(models, [a_task(policy=RandomEscalation(1.0), audit=1.0)])
     assert solution.seconds == 3 * (1 + 1) + 10
 
 
-def test_a_failing_audit_does_not_fail_the_problem(solved: Solved, a_task: Tasks, cast: Cast) -> None:
+def test_a_failing_audit_does_not_fail_the_problem(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
     prm = ScriptedScorer(target_is_unreadable)
-    (solution,) = solved(cast(prm=prm), [a_task(policy=RewardThreshold(0.5), audit=1.0)])
+    (solution,) = solved(make_models(prm=prm), [a_task(policy=RewardThreshold(0.5), audit=1.0)])
     assert (solution.finish, solution.error) == ("answered", None)
     assert [step.audit for step in solution.steps] == [None] * 3
 
 
-def test_a_failing_audit_is_counted_as_failed(solved: Solved, a_task: Tasks, cast: Cast) -> None:
+def test_a_failing_audit_is_counted_as_failed(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
     prm = ScriptedScorer(target_is_unreadable, seconds=lambda request: getattr(request, "author", "") == "draft")
-    (solution,) = solved(cast(prm=prm), [a_task(policy=RandomEscalation(1.0), audit=1.0)])
+    (solution,) = solved(make_models(prm=prm), [a_task(policy=RandomEscalation(1.0), audit=1.0)])
     assert solution.calls["audit"] == Tally(requests=6, failed=3, cancelled=3)
 
 
-def test_an_audit_without_a_score_leaves_no_audit(solved: Solved, a_task: Tasks, cast: Cast) -> None:
+def test_an_audit_without_a_score_leaves_no_audit(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
     prm = ScriptedScorer(lambda _: float("nan"))
-    (solution,) = solved(cast(prm=prm), [a_task(policy=RandomEscalation(1.0), audit=1.0)])
+    (solution,) = solved(make_models(prm=prm), [a_task(policy=RandomEscalation(1.0), audit=1.0)])
     assert (solution.finish, [step.audit for step in solution.steps]) == ("answered", [None] * 3)
 
 
-def test_a_deadline_during_the_last_audit_leaves_the_answer_answered(solved: Solved, a_task: Tasks, cast: Cast) -> None:
+def test_a_deadline_during_the_last_audit_leaves_the_answer_answered(
+    solved: Solved, a_task: Tasks, make_models: MakeModels
+) -> None:
     task = a_task(policy=RandomEscalation(1.0), audit=1.0, limits=Limits(deadline=50))
-    (solution,) = solved(cast(prm=ScriptedScorer(rewards, seconds=100)), [task])
+    (solution,) = solved(make_models(prm=ScriptedScorer(rewards, seconds=100)), [task])
     assert (solution.finish, solution.seconds, len(solution.steps)) == ("answered", 50, 3)
     assert solution.calls["audit"] == Tally(requests=6, cancelled=6)
 
 
-def test_audits_that_come_back_in_any_order_stand_at_their_own_steps(solved: Solved, a_task: Tasks, cast: Cast) -> None:
+def test_audits_that_come_back_in_any_order_stand_at_their_own_steps(
+    solved: Solved, a_task: Tasks, make_models: MakeModels
+) -> None:
     calls = count()
     prm = ScriptedScorer(lambda request: request.step / 10, seconds=lambda _: 50.0 - next(calls))
-    (solution,) = solved(cast(prm=prm), [a_task(policy=RandomEscalation(1.0), audit=1.0)])
+    (solution,) = solved(make_models(prm=prm), [a_task(policy=RandomEscalation(1.0), audit=1.0)])
     assert [step.audit for step in solution.steps] == [Audit(step / 10, step / 10) for step in range(3)]

@@ -13,14 +13,14 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
 from protocols.records import Sampling, Solution
 
 Tasks = Callable[..., Task]
-Cast = Callable[..., Models]
+MakeModels = Callable[..., Models]
 Solved = Callable[..., list[Solution]]
 Script = Callable[[GenerationRequest], Generation]
 
@@ -53,39 +53,41 @@ def second_is_doubtful(request: ScoreRequest) -> float:
 )
 def test_a_run_type_calls_only_the_models_of_its_rule(
     policy: Policy, samples: int, draft: int, target: int, prm: int, router: int,
-    solved: Solved, a_task: Tasks, cast: Cast, three_steps: Script,
+    solved: Solved, a_task: Tasks, make_models: MakeModels, three_steps: Script,
 ) -> None:  # fmt: skip
     generators = ScriptedGenerator(three_steps), ScriptedGenerator(three_steps)
     scorers = ScriptedScorer(second_is_weak), ScriptedScorer(second_is_doubtful)
-    solved(cast(*generators, *scorers), [a_task(policy=policy, sampling=Sampling(target_samples=samples))])
+    solved(make_models(*generators, *scorers), [a_task(policy=policy, sampling=Sampling(target_samples=samples))])
     assert [model.calls for model in (*generators, *scorers)] == [draft, target, prm, router]
 
 
 def test_random_calls_the_target_exactly_on_its_escalations(
-    solved: Solved, a_task: Tasks, cast: Cast, three_steps: Script
+    solved: Solved, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
     target = ScriptedGenerator(three_steps)
-    solutions = solved(cast(target=target), [a_task(str(n), policy=RandomEscalation(0.3)) for n in range(50)])
+    solutions = solved(make_models(target=target), [a_task(str(n), policy=RandomEscalation(0.3)) for n in range(50)])
     escalated = sum(step.verdict == "escalate" for solution in solutions for step in solution.steps)
     assert target.calls == escalated > 0
 
 
 def test_a_solution_counts_the_calls_that_the_models_saw(
-    solved: Solved, a_task: Tasks, cast: Cast, three_steps: Script
+    solved: Solved, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
     draft, target, prm = ScriptedGenerator(three_steps), ScriptedGenerator(three_steps), ScriptedScorer(second_is_weak)
-    (solution,) = solved(cast(draft, target, prm), [a_task(policy=RewardThreshold(0.5))])
+    (solution,) = solved(make_models(draft, target, prm), [a_task(policy=RewardThreshold(0.5))])
     counted = {model: tally.requests for model, tally in solution.calls.items()}
     assert counted == {"draft": draft.calls, "target": target.calls, "prm": prm.calls}
 
 
-def test_a_solution_counts_the_tokens_of_steps_that_were_not_kept(solved: Solved, a_task: Tasks, cast: Cast) -> None:
-    (solution,) = solved(cast(), [a_task(policy=RandomEscalation(1.0))])
+def test_a_solution_counts_the_tokens_of_steps_that_were_not_kept(
+    solved: Solved, a_task: Tasks, make_models: MakeModels
+) -> None:
+    (solution,) = solved(make_models(), [a_task(policy=RandomEscalation(1.0))])
     assert [solution.calls[model].usage.completion_tokens for model in ("draft", "target")] == [9, 9]
 
 
 def test_a_rejected_draft_never_reaches_the_transcript(
-    solved: Solved, a_task: Tasks, cast: Cast, three_steps: Script
+    solved: Solved, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
     contexts: list[str] = []
 
@@ -94,21 +96,21 @@ def test_a_rejected_draft_never_reaches_the_transcript(
         return three_steps(request)
 
     prm = ScriptedScorer(second_is_weak)
-    (solution,) = solved(cast(ScriptedGenerator(reading), prm=prm), [a_task(policy=RewardThreshold(0.5))])
+    (solution,) = solved(make_models(ScriptedGenerator(reading), prm=prm), [a_task(policy=RewardThreshold(0.5))])
     assert solution.text == "draft step 0\n\ntarget step 1\n\ndraft step 2"
     assert "draft step 1" not in contexts
 
 
-def test_a_rejected_draft_is_recorded_with_its_score(solved: Solved, a_task: Tasks, cast: Cast) -> None:
+def test_a_rejected_draft_is_recorded_with_its_score(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
     prm = ScriptedScorer(second_is_weak)
-    (solution,) = solved(cast(prm=prm), [a_task(policy=RewardThreshold(0.5))])
+    (solution,) = solved(make_models(prm=prm), [a_task(policy=RewardThreshold(0.5))])
     rejected = solution.steps[1].draft
     assert rejected is not None
     assert (rejected.text, rejected.score) == ("draft step 1", 0.2)
 
 
 def test_generate_records_every_sample_in_its_order_with_a_score_of_its_own(
-    solved: Solved, a_task: Tasks, cast: Cast
+    solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:
     def numbered(request: GenerationRequest) -> str:
         return f"sample {request.sample}"
@@ -116,25 +118,25 @@ def test_generate_records_every_sample_in_its_order_with_a_score_of_its_own(
     target = ScriptedGenerator(numbered, seconds=lambda request: 5.0 - getattr(request, "sample", 0))
     prm = ScriptedScorer(lambda request: int(request.candidate[-1]) / 10 if request.author == "target" else 0.0)
     sampling = Sampling(target_samples=4)
-    (solution,) = solved(cast(target=target, prm=prm), [a_task(policy=GenerateRows(), sampling=sampling)])
+    (solution,) = solved(make_models(target=target, prm=prm), [a_task(policy=GenerateRows(), sampling=sampling)])
     written = [(sample.sample, sample.text, sample.score) for sample in solution.steps[0].targets]
     assert written == [(n, f"sample {n}", n / 10) for n in range(4)]
 
 
 @pytest.mark.parametrize(("draft", "target"), [(1.0, 9.0), (9.0, 1.0), (1.0, 1.0)])
 def test_whichever_score_comes_first_a_candidate_stays_its_authors(
-    draft: float, target: float, solved: Solved, a_task: Tasks, cast: Cast, three_steps: Script
+    draft: float, target: float, solved: Solved, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
     generators = ScriptedGenerator(three_steps, draft), ScriptedGenerator(three_steps, target)
     prm = ScriptedScorer(lambda request: 0.75 if request.author == "target" else 0.25)
-    (solution,) = solved(cast(*generators, prm), [a_task(policy=Oracle(0.25))])
+    (solution,) = solved(make_models(*generators, prm), [a_task(policy=Oracle(0.25))])
     candidates = [(candidate.author, candidate.text, candidate.score) for candidate in solution.steps[0].candidates]
     assert candidates == [("draft", "draft step 0", 0.25), ("target", "target step 0", 0.75)]
     assert (solution.steps[0].verdict, solution.steps[0].kept.author) == ("keep_target", "target")
 
 
 def test_a_request_tells_its_place_its_limits_and_its_sampling(
-    solved: Solved, a_task: Tasks, cast: Cast, three_steps: Script
+    solved: Solved, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
     seen: list[GenerationRequest] = []
 
@@ -143,7 +145,7 @@ def test_a_request_tells_its_place_its_limits_and_its_sampling(
         return three_steps(request)
 
     task = a_task(sampling=Sampling(temperature=0.7, top_p=0.9), separator="\n")
-    solved(cast(ScriptedGenerator(reading)), [task])
+    solved(make_models(ScriptedGenerator(reading)), [task])
     assert [(request.problem, request.step, request.role, request.separator) for request in seen] == [
         ("p", step, "draft", "\n") for step in range(3)
     ]
@@ -151,7 +153,7 @@ def test_a_request_tells_its_place_its_limits_and_its_sampling(
 
 
 def test_samples_of_one_step_have_seeds_of_their_own(
-    solved: Solved, a_task: Tasks, cast: Cast, three_steps: Script
+    solved: Solved, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
     seeds: list[int] = []
 
@@ -160,12 +162,12 @@ def test_samples_of_one_step_have_seeds_of_their_own(
         return three_steps(request)
 
     task = a_task(policy=GenerateRows(), sampling=Sampling(target_samples=4))
-    solved(cast(ScriptedGenerator(reading), ScriptedGenerator(reading)), [task])
+    solved(make_models(ScriptedGenerator(reading), ScriptedGenerator(reading)), [task])
     assert len(set(seeds)) == len(seeds) >= 10
 
 
 def test_a_score_is_asked_for_on_the_policys_scale_and_after_the_candidates_context(
-    solved: Solved, a_task: Tasks, cast: Cast
+    solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:
     seen: list[ScoreRequest] = []
 
@@ -173,7 +175,7 @@ def test_a_score_is_asked_for_on_the_policys_scale_and_after_the_candidates_cont
         seen.append(request)
         return 0.0
 
-    solved(cast(router=ScriptedScorer(reading)), [a_task(policy=LearnedRouter(0.5))])
+    solved(make_models(router=ScriptedScorer(reading)), [a_task(policy=LearnedRouter(0.5))])
     assert [(request.scale, request.candidate, len(request.transcript.steps)) for request in seen] == [
         ("router", f"draft step {step}", step) for step in range(3)
     ]

@@ -9,15 +9,16 @@ import anyio.lowlevel
 import pytest
 from anyio.abc import TaskGroup
 
+from actors.ring import Ring, open_ring
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
-from arbiter.ring import Models, Ring, open_ring
 from protocols.errors import ClosedError, ProblemError
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]
-Cast = Callable[..., Models]
+MakeModels = Callable[..., Models]
 Script = Callable[[GenerationRequest], Generation]
 
 
@@ -35,10 +36,10 @@ class Callers:
 
 
 def test_solving_after_the_ring_is_closed_raises_closed_error(
-    in_virtual_time: Virtual, a_task: Tasks, cast: Cast
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
 ) -> None:
     async def body() -> None:
-        async with open_ring(cast()) as ring:
+        async with open_ring(make_models()) as ring:
             pass
         with pytest.raises(ClosedError, match="'p' came after"):
             await ring.solve(a_task())
@@ -47,13 +48,13 @@ def test_solving_after_the_ring_is_closed_raises_closed_error(
 
 
 def test_a_caller_who_waits_when_the_ring_is_closed_gets_closed_error(
-    in_virtual_time: Virtual, a_task: Tasks, cast: Cast, three_steps: Script
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
     draft = ScriptedGenerator(three_steps, seconds=10)
 
     async def body() -> None:
         callers = Callers()
-        async with anyio.create_task_group() as tasks, open_ring(cast(draft)) as ring:
+        async with anyio.create_task_group() as tasks, open_ring(make_models(draft)) as ring:
             for problem in ("p", "q"):
                 tasks.start_soon(callers.call, ring, a_task(problem))
             await anyio.sleep(5)
@@ -65,11 +66,11 @@ def test_a_caller_who_waits_when_the_ring_is_closed_gets_closed_error(
 
 @pytest.mark.parametrize("moments", range(8))
 def test_a_caller_at_a_full_door_gets_closed_error_as_well(
-    moments: int, in_virtual_time: Virtual, a_task: Tasks, cast: Cast
+    moments: int, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
 ) -> None:
     async def body() -> None:
         callers = Callers()
-        async with anyio.create_task_group() as tasks, open_ring(cast(), mailbox=1) as ring:
+        async with anyio.create_task_group() as tasks, open_ring(make_models(), mailbox=1) as ring:
             for n in range(100):
                 tasks.start_soon(callers.call, ring, a_task(str(n)))
             for _ in range(moments):
@@ -83,10 +84,10 @@ def test_a_caller_at_a_full_door_gets_closed_error_as_well(
     "error", [ValueError("mine"), ProblemError("mine"), ExceptionGroup("mine", [OSError()]), KeyboardInterrupt("mine")]
 )
 def test_an_error_of_the_caller_comes_out_as_itself(
-    error: BaseException, in_virtual_time: Virtual, a_task: Tasks, cast: Cast
+    error: BaseException, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
 ) -> None:
     async def body() -> None:
-        async with open_ring(cast()) as ring:
+        async with open_ring(make_models()) as ring:
             await ring.solve(a_task())
             raise error
 
@@ -96,12 +97,12 @@ def test_an_error_of_the_caller_comes_out_as_itself(
 
 
 def test_an_error_of_the_caller_closes_the_ring_for_the_others(
-    in_virtual_time: Virtual, a_task: Tasks, cast: Cast
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
 ) -> None:
     callers = Callers()
 
     async def break_off(tasks: TaskGroup) -> None:
-        async with open_ring(cast()) as ring:
+        async with open_ring(make_models()) as ring:
             tasks.start_soon(callers.call, ring, a_task())
             await anyio.sleep(0.5)
             raise ValueError("mine")
@@ -115,9 +116,9 @@ def test_an_error_of_the_caller_closes_the_ring_for_the_others(
     in_virtual_time(body)
 
 
-def test_a_closed_ring_leaves_no_stream_open(in_virtual_time: Virtual, a_task: Tasks, cast: Cast) -> None:
+def test_a_closed_ring_leaves_no_stream_open(in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels) -> None:
     async def body() -> None:
-        async with open_ring(Models(draft=cast().draft)) as ring:
+        async with open_ring(Models(draft=make_models().draft)) as ring:
             await ring.solve(a_task())
 
     with warnings.catch_warnings(record=True) as warned:

@@ -7,16 +7,25 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from actors.policies import DraftOnly, GenerateRows, LearnedRouter, Oracle, RandomEscalation, RewardThreshold
+from actors.policies import (
+    DraftOnly,
+    GenerateRows,
+    LearnedRouter,
+    Oracle,
+    PolicyBase,
+    RandomEscalation,
+    RewardThreshold,
+)
+from actors.ring import Ring, open_ring
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models, Ring, open_ring
 from protocols.messages import Task
 from protocols.ports import Evidence, Generation, GenerationRequest, Policy, Score, ScoreRequest
 from protocols.records import Limits, Sampling, Solution, Verdict
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]
-Cast = Callable[..., Models]
+MakeModels = Callable[..., Models]
 Solved = Callable[..., list[Solution]]
 Script = Callable[[GenerationRequest], Generation]
 
@@ -45,9 +54,9 @@ class Greedy(Oracle, frozen=True):
     ],
 )
 def test_a_policy_with_a_bug_fails_its_own_problem_alone(
-    policy: Policy, error: str, solved: Solved, a_task: Tasks, cast: Cast
+    policy: Policy, error: str, solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:
-    solutions = solved(cast(), [a_task("bug", policy=policy), a_task("p")])
+    solutions = solved(make_models(), [a_task("bug", policy=policy), a_task("p")])
     ends = {solution.problem: (solution.finish, solution.error) for solution in solutions}
     assert ends == {"bug": ("failed", error), "p": ("answered", None)}
 
@@ -57,9 +66,9 @@ def test_a_policy_with_a_bug_fails_its_own_problem_alone(
     ("scale", "policy"), [("prm", RewardThreshold(0.5)), ("router", LearnedRouter(0.5)), ("prm", Oracle(0.0))]
 )
 def test_a_value_that_is_no_score_is_a_failure(
-    value: float, scale: str, policy: Policy, solved: Solved, a_task: Tasks, cast: Cast
+    value: float, scale: str, policy: Policy, solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:
-    models = cast(**{scale: ScriptedScorer(lambda _: value)})
+    models = make_models(**{scale: ScriptedScorer(lambda _: value)})
     (solution,) = solved(models, [a_task(policy=policy)])
     assert (solution.finish, solution.steps) == ("failed", ())
     assert (
@@ -69,16 +78,18 @@ def test_a_value_that_is_no_score_is_a_failure(
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_the_ends_of_the_interval_are_scores(value: float, solved: Solved, a_task: Tasks, cast: Cast) -> None:
-    (solution,) = solved(cast(prm=ScriptedScorer(lambda _: value)), [a_task(policy=RewardThreshold(0.0))])
+def test_the_ends_of_the_interval_are_scores(
+    value: float, solved: Solved, a_task: Tasks, make_models: MakeModels
+) -> None:
+    (solution,) = solved(make_models(prm=ScriptedScorer(lambda _: value)), [a_task(policy=RewardThreshold(0.0))])
     assert (solution.finish, solution.steps[0].kept.score) == ("answered", value)
 
 
-def test_a_scorer_that_fails_fails_the_problem(solved: Solved, a_task: Tasks, cast: Cast) -> None:
+def test_a_scorer_that_fails_fails_the_problem(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
     def script(request: ScoreRequest) -> float:
         raise TimeoutError
 
-    (solution,) = solved(cast(router=ScriptedScorer(script)), [a_task(policy=LearnedRouter(0.5))])
+    (solution,) = solved(make_models(router=ScriptedScorer(script)), [a_task(policy=LearnedRouter(0.5))])
     assert solution.error == "verifier, step 1: TimeoutError"
 
 
@@ -92,19 +103,20 @@ class _BreaksOnSecondLook(tuple[str, ...]):
         return super().__iter__()
 
 
-class BreaksWhenAsked:
+class BreaksWhenAsked(PolicyBase, frozen=True):
     """A policy with a fault of its own."""
 
     proposers: ClassVar[Any] = _BreaksOnSecondLook(("draft",))
-    scale: ClassVar[Any] = None
     decides: ClassVar[bool] = False
 
     def decide(self, evidence: Evidence) -> Verdict:
         raise AssertionError("never asked")
 
 
-def test_a_policy_that_cannot_be_asked_fails_its_problem_alone(solved: Solved, a_task: Tasks, cast: Cast) -> None:
-    solutions = solved(cast(), [a_task("bad", policy=BreaksWhenAsked()), a_task("p")])
+def test_a_policy_that_cannot_be_asked_fails_its_problem_alone(
+    solved: Solved, a_task: Tasks, make_models: MakeModels
+) -> None:
+    solutions = solved(make_models(), [a_task("bad", policy=BreaksWhenAsked()), a_task("p")])
     assert {solution.problem: solution.finish for solution in solutions} == {"bad": "failed", "p": "answered"}
 
 
@@ -132,17 +144,17 @@ class LosesConnection:
     ("model", "policy", "audit"), [("target", GenerateRows(), 0.0), ("prm", RandomEscalation(1.0), 1.0)]
 )
 def test_a_model_that_breaks_as_it_is_cancelled_breaks_no_other_problem(
-    model: str, policy: Policy, audit: float, solved: Solved, a_task: Tasks, cast: Cast
+    model: str, policy: Policy, audit: float, solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:
     sampling, limits = Sampling(target_samples=3), Limits(deadline=50)
     tasks = [a_task("late", policy=policy, audit=audit, sampling=sampling, limits=limits), a_task("next")]
-    solutions = solved(cast(**{model: LosesConnection()}), tasks, concurrency=1)
+    solutions = solved(make_models(**{model: LosesConnection()}), tasks, concurrency=1)
     assert [(solution.problem, solution.error) for solution in solutions] == [("late", None), ("next", None)]
 
 
 @pytest.mark.parametrize("moments", range(20))
 def test_a_problem_may_be_cancelled_at_any_moment(
-    moments: int, in_virtual_time: Virtual, a_task: Tasks, cast: Cast, three_steps: Script
+    moments: int, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
     written = anyio.Event()
 
@@ -158,7 +170,7 @@ def test_a_problem_may_be_cancelled_at_any_moment(
             await ring.solve(task)
 
     async def body() -> None:
-        async with open_ring(cast(*generators, *scorers)) as ring, anyio.create_task_group() as tasks:
+        async with open_ring(make_models(*generators, *scorers)) as ring, anyio.create_task_group() as tasks:
             scope = anyio.CancelScope()
             tasks.start_soon(leave, ring, scope)
             await written.wait()

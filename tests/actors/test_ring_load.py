@@ -8,15 +8,16 @@ from collections.abc import Awaitable, Callable
 import trio.lowlevel
 
 from actors.policies import RewardThreshold
+from actors.ring import Ring, open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models, Ring, open_ring, solve_all
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest
 from protocols.records import Solution, Usage
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]
-Cast = Callable[..., Models]
+MakeModels = Callable[..., Models]
 Script = Callable[[GenerationRequest], Generation]
 
 PROBLEMS = 1000
@@ -41,8 +42,8 @@ class Batch:
         self.ended[f"{solution.problem} {solution.finish}"] += 1
 
 
-def every_other_is_weak(cast: Cast, three_steps: Script) -> Models:
-    return cast(
+def every_other_is_weak(make_models: MakeModels, three_steps: Script) -> Models:
+    return make_models(
         ScriptedGenerator(three_steps, seconds=1),
         ScriptedGenerator(three_steps, seconds=3),
         ScriptedScorer(lambda request: (int(request.problem) + request.step) % 2, seconds=0.5),
@@ -51,12 +52,12 @@ def every_other_is_weak(cast: Cast, three_steps: Script) -> Models:
 
 
 def test_every_one_of_a_thousand_problems_is_answered_once(
-    in_virtual_time: Virtual, a_task: Tasks, cast: Cast, three_steps: Script
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
     batch = Batch(a_task)
 
     async def body() -> None:
-        async with open_ring(every_other_is_weak(cast, three_steps)) as ring:
+        async with open_ring(every_other_is_weak(make_models, three_steps)) as ring:
             await batch.run(ring)
 
     in_virtual_time(body)
@@ -64,7 +65,7 @@ def test_every_one_of_a_thousand_problems_is_answered_once(
 
 
 def test_a_batch_leaves_no_task_behind_but_a_few_that_receive(
-    in_virtual_time: Virtual, a_task: Tasks, cast: Cast, three_steps: Script
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
     living: list[int] = []
 
@@ -73,7 +74,7 @@ def test_a_batch_leaves_no_task_behind_but_a_few_that_receive(
 
     async def body() -> None:
         count()
-        async with open_ring(every_other_is_weak(cast, three_steps)) as ring:
+        async with open_ring(every_other_is_weak(make_models, three_steps)) as ring:
             count()
             await Batch(a_task).run(ring)
             await trio.testing.wait_all_tasks_blocked()
@@ -90,11 +91,13 @@ def one_step(request: GenerationRequest) -> Generation:
     return Generation(f"{request.role} writes", "end", Usage(completion_tokens=2))
 
 
-def test_the_same_thousand_ids_find_the_docket_empty_again(in_virtual_time: Virtual, a_task: Tasks, cast: Cast) -> None:
+def test_the_same_thousand_ids_find_the_docket_empty_again(
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
+) -> None:
     batch = Batch(a_task)
 
     async def body() -> None:
-        async with open_ring(every_other_is_weak(cast, one_step)) as ring:
+        async with open_ring(every_other_is_weak(make_models, one_step)) as ring:
             await batch.run(ring)
             await batch.run(ring)
 
@@ -103,12 +106,12 @@ def test_the_same_thousand_ids_find_the_docket_empty_again(in_virtual_time: Virt
 
 
 def test_a_second_thousand_takes_no_more_memory_than_the_first(
-    in_virtual_time: Virtual, a_task: Tasks, cast: Cast
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
 ) -> None:
     batch, traced = Batch(a_task), list[int]()
 
     async def body() -> None:
-        async with open_ring(every_other_is_weak(cast, one_step)) as ring:
+        async with open_ring(every_other_is_weak(make_models, one_step)) as ring:
             tracemalloc.start()
             try:
                 for first in (0, PROBLEMS):

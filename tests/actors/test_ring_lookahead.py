@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from actors.controllers import Verify
 from actors.policies import DraftOnly, GenerateRows, LearnedRouter, Oracle, RandomEscalation, RewardThreshold
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models, open_ring, solve_all
 from protocols.errors import BackendError
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Generator, Policy, Scorer, ScoreRequest, Seat
@@ -21,7 +22,7 @@ from protocols.records import Limits, Predrafts, Sampling, Solution, Usage
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]
-Cast = Callable[..., Models]
+MakeModels = Callable[..., Models]
 Solve = Callable[..., list[Solution]]
 
 STEPS = 4
@@ -54,9 +55,11 @@ def solve(in_virtual_time: Virtual) -> Solve:
     return run
 
 
-def drafting(cast: Cast, keep: float = 1.0, draft: float = 2.0, score: float = 1.0, target: float = 5.0) -> Models:
+def drafting(
+    make_models: MakeModels, keep: float = 1.0, draft: float = 2.0, score: float = 1.0, target: float = 5.0
+) -> Models:
     """Draft, score and target take so many seconds; every score is ``keep``."""
-    return cast(
+    return make_models(
         ScriptedGenerator(four_steps, draft),
         ScriptedGenerator(four_steps, target),
         ScriptedScorer(lambda _: keep, score),
@@ -66,9 +69,9 @@ def drafting(cast: Cast, keep: float = 1.0, draft: float = 2.0, score: float = 1
 
 @pytest.mark.parametrize(("draft", "score"), [(2.0, 1.0), (1.0, 3.0), (2.0, 2.0)])
 def test_of_an_accepted_step_the_shorter_of_draft_and_score_is_hidden(
-    cast: Cast, a_task: Tasks, solve: Solve, draft: float, score: float
+    make_models: MakeModels, a_task: Tasks, solve: Solve, draft: float, score: float
 ) -> None:
-    models = drafting(cast, draft=draft, score=score)
+    models = drafting(make_models, draft=draft, score=score)
     [alone] = solve(models, a_task(policy=RewardThreshold(0.5)), lookahead=0)
     [ahead] = solve(models, a_task(policy=RewardThreshold(0.5)), lookahead=1)
     assert alone.seconds == STEPS * (draft + score)
@@ -76,47 +79,59 @@ def test_of_an_accepted_step_the_shorter_of_draft_and_score_is_hidden(
     assert ahead.predrafts == Predrafts(started=STEPS - 1, hits=STEPS - 1)
 
 
-def test_a_deeper_look_ahead_hides_long_scores_as_well(cast: Cast, a_task: Tasks, solve: Solve) -> None:
-    models = drafting(cast, draft=1.0, score=4.0)
+def test_a_deeper_look_ahead_hides_long_scores_as_well(make_models: MakeModels, a_task: Tasks, solve: Solve) -> None:
+    models = drafting(make_models, draft=1.0, score=4.0)
     [once] = solve(models, a_task(policy=RewardThreshold(0.5)), lookahead=1)
     [twice] = solve(models, a_task(policy=RewardThreshold(0.5)), lookahead=2)
     assert once.seconds == twice.seconds == 1.0 + STEPS * 4.0
     assert twice.predrafts.hits == STEPS - 1
 
 
-def test_a_pre_draft_on_a_rejected_step_is_wasted_and_told(cast: Cast, a_task: Tasks, solve: Solve) -> None:
-    models = drafting(cast, keep=0.0, draft=2.0, score=1.0, target=5.0)
+def test_a_pre_draft_on_a_rejected_step_is_wasted_and_told(
+    make_models: MakeModels, a_task: Tasks, solve: Solve
+) -> None:
+    models = drafting(make_models, keep=0.0, draft=2.0, score=1.0, target=5.0)
     [ahead] = solve(models, a_task(policy=RewardThreshold(0.5)), lookahead=1)
     assert {step.kept.author for step in ahead.steps} == {"target"}
     assert ahead.predrafts == Predrafts(started=STEPS - 1, hits=0, wasted_tokens=(STEPS - 1) * 10)
     assert ahead.calls["draft"].requests == STEPS + STEPS - 1
 
 
-def test_a_pre_draft_that_cannot_be_used_any_more_is_cancelled_at_once(cast: Cast, a_task: Tasks, solve: Solve) -> None:
+def test_a_pre_draft_that_cannot_be_used_any_more_is_cancelled_at_once(
+    make_models: MakeModels, a_task: Tasks, solve: Solve
+) -> None:
     draft = ScriptedGenerator(four_steps, lambda request: 2.0 if request.step == 0 else 100.0)
-    models = cast(draft, ScriptedGenerator(four_steps, 1.0), ScriptedScorer(lambda _: 0.0, 1.0))
+    models = make_models(draft, ScriptedGenerator(four_steps, 1.0), ScriptedScorer(lambda _: 0.0, 1.0))
     [solution] = solve(models, a_task(policy=RewardThreshold(0.5), limits=Limits(max_steps=2)), lookahead=1)
     assert (draft.cancelled, draft.running) == (1, 0)
     assert solution.seconds == 2 + 1 + 1 + 100 + 1 + 1  # the second draft begins when the target's step is there
 
 
-def test_nothing_is_drafted_ahead_behind_the_end_of_a_problem(cast: Cast, a_task: Tasks, solve: Solve) -> None:
-    models = drafting(cast)
+def test_nothing_is_drafted_ahead_behind_the_end_of_a_problem(
+    make_models: MakeModels, a_task: Tasks, solve: Solve
+) -> None:
+    models = drafting(make_models)
     for limits in (Limits(max_steps=1), Limits(max_tokens=10)):
         [solution] = solve(models, a_task(policy=RewardThreshold(0.5), limits=limits), lookahead=3)
         assert solution.predrafts == Predrafts()
 
 
-def test_a_baseline_of_one_model_has_nothing_to_look_ahead_to(cast: Cast, a_task: Tasks, solve: Solve) -> None:
-    [solution] = solve(drafting(cast), a_task(policy=DraftOnly()), lookahead=2)
+def test_a_baseline_of_one_model_has_nothing_to_look_ahead_to(
+    make_models: MakeModels, a_task: Tasks, solve: Solve
+) -> None:
+    [solution] = solve(drafting(make_models), a_task(policy=DraftOnly()), lookahead=2)
     assert solution.predrafts == Predrafts()
 
 
-def test_a_pre_draft_is_begun_only_if_there_is_room_and_gives_way(cast: Cast, a_task: Tasks, solve: Solve) -> None:
+def test_a_pre_draft_is_begun_only_if_there_is_room_and_gives_way(
+    make_models: MakeModels, a_task: Tasks, solve: Solve
+) -> None:
     """With one place at the draft, what somebody waits for never takes longer than without looking ahead."""
 
     def models() -> Models:
-        return cast(ScriptedGenerator(four_steps, 2.0), None, ScriptedScorer(lambda _: 1.0, 1.0), None, in_flight=1)
+        return make_models(
+            ScriptedGenerator(four_steps, 2.0), None, ScriptedScorer(lambda _: 1.0, 1.0), None, in_flight=1
+        )
 
     tasks = [a_task(str(n), policy=RewardThreshold(0.5)) for n in range(3)]
     alone = max(solution.seconds for solution in solve(models(), *tasks, lookahead=0))
@@ -124,7 +139,7 @@ def test_a_pre_draft_is_begun_only_if_there_is_room_and_gives_way(cast: Cast, a_
     assert ahead <= alone
 
 
-def test_a_pre_draft_that_fails_is_asked_for_in_its_turn(cast: Cast, a_task: Tasks, solve: Solve) -> None:
+def test_a_pre_draft_that_fails_is_asked_for_in_its_turn(make_models: MakeModels, a_task: Tasks, solve: Solve) -> None:
     calls: list[str] = []
 
     def first_ahead_fails(request: GenerationRequest) -> Generation:
@@ -133,15 +148,17 @@ def test_a_pre_draft_that_fails_is_asked_for_in_its_turn(cast: Cast, a_task: Tas
             raise BackendError("fell over")
         return four_steps(request)
 
-    models = cast(ScriptedGenerator(first_ahead_fails, 1.0), None, ScriptedScorer(lambda _: 1.0, 1.0))
+    models = make_models(ScriptedGenerator(first_ahead_fails, 1.0), None, ScriptedScorer(lambda _: 1.0, 1.0))
     [solution] = solve(models, a_task(policy=RewardThreshold(0.5)), lookahead=1)
     assert (solution.finish, len(solution.steps), solution.predrafts.hits) == ("answered", STEPS, 0)
     assert calls.count("p/1/draft_step/draft/0") == 1
 
 
-def test_a_closed_problem_leaves_no_pre_draft_behind(cast: Cast, a_task: Tasks, in_virtual_time: Virtual) -> None:
+def test_a_closed_problem_leaves_no_pre_draft_behind(
+    make_models: MakeModels, a_task: Tasks, in_virtual_time: Virtual
+) -> None:
     draft = ScriptedGenerator(four_steps, 1.0)
-    models = cast(draft, None, ScriptedScorer(lambda _: 1.0, 100.0))
+    models = make_models(draft, None, ScriptedScorer(lambda _: 1.0, 100.0))
 
     async def body() -> None:
         async with open_ring(models, 1, lookahead=3) as ring:
@@ -237,7 +254,7 @@ def salvaging(in_virtual_time: Virtual, models: Models, task: Task, salvage: boo
 
 
 def test_a_stale_pre_draft_is_offered_in_its_new_context_only_if_it_is_to_be_salvaged(
-    cast: Cast, a_task: Tasks, in_virtual_time: Virtual
+    make_models: MakeModels, a_task: Tasks, in_virtual_time: Virtual
 ) -> None:
     """The first step is rejected; what was drafted on top of it becomes the draft of the second, and is scored."""
 
@@ -248,7 +265,7 @@ def test_a_stale_pre_draft_is_offered_in_its_new_context_only_if_it_is_to_be_sal
 
     def models() -> Models:
         scorer = ScriptedScorer(lambda request: float(request.step > 0), 1.0)
-        return cast(ScriptedGenerator(write_on, 2.0), ScriptedGenerator(write_on, 5.0), scorer)
+        return make_models(ScriptedGenerator(write_on, 2.0), ScriptedGenerator(write_on, 5.0), scorer)
 
     task = a_task(policy=RewardThreshold(0.5))
     exact, salvaged = (salvaging(in_virtual_time, models(), task, salvage) for salvage in (False, True))
@@ -260,7 +277,7 @@ def test_a_stale_pre_draft_is_offered_in_its_new_context_only_if_it_is_to_be_sal
 
 
 def test_a_stale_pre_draft_keeps_the_limits_of_its_new_context(
-    cast: Cast, a_task: Tasks, in_virtual_time: Virtual
+    make_models: MakeModels, a_task: Tasks, in_virtual_time: Virtual
 ) -> None:
     """The target's step leaves 8 tokens, and what was drafted ahead has 10."""
 
@@ -269,7 +286,7 @@ def test_a_stale_pre_draft_keeps_the_limits_of_its_new_context(
         return Generation(f"{request.role} {request.step}", "separator", Usage(completion_tokens=tokens))
 
     scorer = ScriptedScorer(lambda request: float(request.step > 0), 1.0)
-    models = cast(ScriptedGenerator(write_so_much, 2.0), ScriptedGenerator(write_so_much, 5.0), scorer)
+    models = make_models(ScriptedGenerator(write_so_much, 2.0), ScriptedGenerator(write_so_much, 5.0), scorer)
     task = a_task(policy=RewardThreshold(0.5), limits=Limits(max_tokens=20))
     solution = salvaging(in_virtual_time, models, task, salvage=True)
     assert [step.kept.usage.completion_tokens for step in solution.steps] == [12, 8]

@@ -18,14 +18,14 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
 from protocols.records import Limits, Role, Sampling, Solution, Usage
 
 Tasks = Callable[..., Task]
-Cast = Callable[..., Models]
+MakeModels = Callable[..., Models]
 Solved = Callable[..., list[Solution]]
 
 EVERY_POLICY = [
@@ -60,10 +60,10 @@ def timing(seed: int) -> Callable[[GenerationRequest | ScoreRequest], float]:
     return lambda _: draw.choice((0.0, 0.0, 0.1, 1.0, 7.0))
 
 
-def models(cast: Cast, seed: int, in_flight: int) -> Models:
+def models(make_models: MakeModels, seed: int, in_flight: int) -> Models:
     seconds = timing(seed)
     generators = (ScriptedGenerator(write, seconds) for _ in range(2))
-    return cast(*generators, *(ScriptedScorer(rate, seconds) for _ in range(2)), in_flight=in_flight)
+    return make_models(*generators, *(ScriptedScorer(rate, seconds) for _ in range(2)), in_flight=in_flight)
 
 
 def transcripts(solutions: list[Solution]) -> dict[str, list[tuple[str, Role]]]:
@@ -82,11 +82,11 @@ def transcripts(solutions: list[Solution]) -> dict[str, list[tuple[str, Role]]]:
 )
 def test_no_ring_deadlocks_and_every_problem_gets_one_solution(
     policy: Policy, mailbox: int, in_flight: int, concurrency: int, samples: int, audit: float, seed: int,
-    solved: Solved, a_task: Tasks, cast: Cast,
+    solved: Solved, a_task: Tasks, make_models: MakeModels,
 ) -> None:  # fmt: skip
     sampling, limits = Sampling(target_samples=samples), Limits(max_steps=4)
     tasks = [a_task(str(n), policy=policy, audit=audit, sampling=sampling, limits=limits, seed=seed) for n in range(8)]
-    solutions = solved(models(cast, seed, in_flight), tasks, concurrency, mailbox)
+    solutions = solved(models(make_models, seed, in_flight), tasks, concurrency, mailbox)
     assert sorted(solution.problem for solution in solutions) == sorted(task.id for task in tasks)
     assert {solution.error for solution in solutions} == {None}
 
@@ -101,7 +101,7 @@ def test_no_ring_deadlocks_and_every_problem_gets_one_solution(
 )
 def test_no_ring_deadlocks_when_models_fail_and_deadlines_strike(
     mailbox: int, in_flight: int, concurrency: int, seed: int, deadline: float,
-    solved: Solved, a_task: Tasks, cast: Cast,
+    solved: Solved, a_task: Tasks, make_models: MakeModels,
 ) -> None:  # fmt: skip
     draw, seconds = random.Random(seed), timing(seed)
 
@@ -118,7 +118,7 @@ def test_no_ring_deadlocks_when_models_fail_and_deadlines_strike(
         for policy in EVERY_POLICY
         for n in range(2)
     ]
-    solutions = solved(cast(*generators, *scorers, in_flight=in_flight), tasks, concurrency, mailbox)
+    solutions = solved(make_models(*generators, *scorers, in_flight=in_flight), tasks, concurrency, mailbox)
     assert sorted(solution.problem for solution in solutions) == sorted(task.id for task in tasks)
     assert all((solution.error is not None) == (solution.finish == "failed") for solution in solutions)
 
@@ -127,26 +127,26 @@ def test_no_ring_deadlocks_when_models_fail_and_deadlines_strike(
 @settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 2**32), times=st.integers(0, 2**32), audit=st.sampled_from([0.0, 0.5]))
 def test_transcripts_depend_neither_on_concurrency_nor_on_timing(
-    policy: Policy, seed: int, times: int, audit: float, solved: Solved, a_task: Tasks, cast: Cast
+    policy: Policy, seed: int, times: int, audit: float, solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:
     sampling, limits = Sampling(temperature=1.0, target_samples=2), Limits(max_steps=6)
     tasks = [a_task(str(n), policy=policy, audit=audit, sampling=sampling, limits=limits, seed=seed) for n in range(10)]
-    one_by_one = transcripts(solved(models(cast, 0, in_flight=64), tasks, concurrency=1))
-    all_at_once = transcripts(solved(models(cast, times, in_flight=3), tasks, concurrency=256))
+    one_by_one = transcripts(solved(models(make_models, 0, in_flight=64), tasks, concurrency=1))
+    all_at_once = transcripts(solved(models(make_models, times, in_flight=3), tasks, concurrency=256))
     assert one_by_one == all_at_once
 
 
 @settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 2**32), order=st.permutations(range(10)))
 def test_transcripts_do_not_depend_on_the_order_of_the_problems(
-    seed: int, order: list[int], solved: Solved, a_task: Tasks, cast: Cast
+    seed: int, order: list[int], solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:
     tasks = [a_task(str(n), policy=RewardThreshold(0.5), seed=seed, limits=Limits(max_steps=6)) for n in range(10)]
-    first = transcripts(solved(models(cast, seed, in_flight=2), tasks, concurrency=3))
-    second = transcripts(solved(models(cast, seed, in_flight=2), [tasks[n] for n in order], concurrency=3))
+    first = transcripts(solved(models(make_models, seed, in_flight=2), tasks, concurrency=3))
+    second = transcripts(solved(models(make_models, seed, in_flight=2), [tasks[n] for n in order], concurrency=3))
     assert first == second
 
 
-def test_another_seed_gives_another_transcript(solved: Solved, a_task: Tasks, cast: Cast) -> None:
-    texts = [transcripts(solved(models(cast, 0, in_flight=2), [a_task(seed=seed)])) for seed in (1, 2)]
+def test_another_seed_gives_another_transcript(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
+    texts = [transcripts(solved(models(make_models, 0, in_flight=2), [a_task(seed=seed)])) for seed in (1, 2)]
     assert texts[0] != texts[1]

@@ -15,14 +15,14 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
-from arbiter.ring import Models
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Policy
 from protocols.records import Limits, Solution, Usage
 
 Tasks = Callable[..., Task]
-Cast = Callable[..., Models]
+MakeModels = Callable[..., Models]
 Solved = Callable[..., list[Solution]]
 
 
@@ -40,21 +40,21 @@ Solved = Callable[..., list[Solution]]
     ],
 )
 def test_under_each_policy_the_problem_ends_at_the_stop_text(
-    policy: Policy, solved: Solved, a_task: Tasks, cast: Cast
+    policy: Policy, solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:
-    (solution,) = solved(cast(), [a_task(policy=policy, stop=("step 1",))])
+    (solution,) = solved(make_models(), [a_task(policy=policy, stop=("step 1",))])
     assert (solution.finish, len(solution.steps)) == ("stop", 2)
     assert solution.text.endswith(("\n\ndraft ", "\n\ntarget "))
 
 
-def test_nothing_is_asked_behind_a_stop_text(solved: Solved, a_task: Tasks, cast: Cast) -> None:
+def test_nothing_is_asked_behind_a_stop_text(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
     draft = ScriptedGenerator(lambda request: f"step {request.step}")
-    solved(cast(draft), [a_task(stop=("1",))])
+    solved(make_models(draft), [a_task(stop=("1",))])
     assert draft.calls == 2
 
 
-def test_a_rejected_draft_stops_nothing(solved: Solved, a_task: Tasks, cast: Cast) -> None:
-    (solution,) = solved(cast(), [a_task(policy=RewardThreshold(0.6), stop=("draft",))])
+def test_a_rejected_draft_stops_nothing(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
+    (solution,) = solved(make_models(), [a_task(policy=RewardThreshold(0.6), stop=("draft",))])
     assert (solution.finish, len(solution.steps)) == ("answered", 3)
 
 
@@ -64,14 +64,14 @@ def test_a_rejected_draft_stops_nothing(solved: Solved, a_task: Tasks, cast: Cas
     stop=st.lists(st.text("ab|", min_size=1, max_size=5), min_size=1, max_size=3),
 )
 def test_the_text_is_the_whole_one_up_to_the_stop_text_that_is_whole_first(
-    texts: list[str], stop: list[str], solved: Solved, a_task: Tasks, cast: Cast
+    texts: list[str], stop: list[str], solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:
     def script(request: GenerationRequest) -> Generation:
         is_last = request.step == len(texts) - 1
         return Generation(texts[request.step], "end" if is_last else "separator", Usage(completion_tokens=1))
 
     task = a_task(separator="|", stop=tuple(stop), limits=Limits(repeats=100))
-    (solution,) = solved(cast(ScriptedGenerator(script)), [task])
+    (solution,) = solved(make_models(ScriptedGenerator(script)), [task])
     assert solution.text == cut("|".join(texts), stop)
     assert not any(one in solution.text for one in stop)
 

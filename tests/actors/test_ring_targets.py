@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from actors.policies import GenerateRows, LearnedRouter, RewardThreshold
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models
 from arbiter.rows import training_rows
 from protocols.errors import ConfigError
 from protocols.messages import Task
@@ -15,7 +15,7 @@ from protocols.ports import GenerationRequest, Seat
 from protocols.records import Limits, Sampling, Solution, Target
 
 Tasks = Callable[..., Task]
-Cast = Callable[..., Models]
+MakeModels = Callable[..., Models]
 Solved = Callable[..., list[Solution]]
 
 SMALL, LARGE = Target("small", 1.0), Target("large", 3.0)
@@ -25,11 +25,16 @@ TWO_STEPS = Limits(max_steps=2)
 class Fleet:
     """Two targets and a router for both, who write down what they are asked."""
 
-    def __init__(self, cast: Cast, estimates: tuple[float, ...] = (0.9, 0.9), rewards: dict[str, float] | None = None):
+    def __init__(
+        self,
+        make_models: MakeModels,
+        estimates: tuple[float, ...] = (0.9, 0.9),
+        rewards: dict[str, float] | None = None,
+    ):
         self.asked: list[GenerationRequest] = []
         worth = rewards or {}
         prm = ScriptedScorer(lambda request: worth.get(request.candidate.partition(" ")[0], 0.5))
-        whole = cast(router=ScriptedScorer(lambda _: estimates), prm=prm)
+        whole = make_models(router=ScriptedScorer(lambda _: estimates), prm=prm)
         targets = {name: Seat(ScriptedGenerator(self._write)) for name in ("small", "large")}
         self.models = msgspec.structs.replace(whole, targets=targets)
 
@@ -42,9 +47,9 @@ class Fleet:
     ("estimates", "name"), [((0.9, 0.9), "small"), ((0.2, 0.9), "large"), ((0.31, 0.95), "large"), ((0.2, 0.1), None)]
 )
 def test_the_chosen_target_alone_writes_an_escalated_step(
-    estimates: tuple[float, ...], name: str | None, a_task: Tasks, cast: Cast, solved: Solved
+    estimates: tuple[float, ...], name: str | None, a_task: Tasks, make_models: MakeModels, solved: Solved
 ) -> None:
-    fleet = Fleet(cast, estimates)
+    fleet = Fleet(make_models, estimates)
     (solution,) = solved(fleet.models, [a_task(policy=LearnedRouter(0.3, (SMALL, LARGE)), limits=TWO_STEPS)])
     assert {request.target for request in fleet.asked} == ({name} if name else set())
     assert [step.kept.target for step in solution.steps] == [name or ""] * 2
@@ -55,9 +60,9 @@ def test_the_chosen_target_alone_writes_an_escalated_step(
 
 
 def test_generate_asks_every_target_for_all_samples_and_goes_on_with_the_best_first_one(
-    a_task: Tasks, cast: Cast, solved: Solved
+    a_task: Tasks, make_models: MakeModels, solved: Solved
 ) -> None:
-    fleet = Fleet(cast, rewards={"small": 0.6, "large": 0.8, "draft": 0.7})
+    fleet = Fleet(make_models, rewards={"small": 0.6, "large": 0.8, "draft": 0.7})
     policy = GenerateRows(targets=("small", "large"))
     task = a_task(policy=policy, limits=TWO_STEPS, sampling=Sampling(target_samples=2))
     (solution,) = solved(fleet.models, [task])
@@ -70,20 +75,24 @@ def test_generate_asks_every_target_for_all_samples_and_goes_on_with_the_best_fi
     assert rows[0].targets == ("small 0.0", "small 0.1", "large 0.0", "large 0.1")
 
 
-def test_on_a_tie_of_draft_and_best_target_the_draft_goes_on(a_task: Tasks, cast: Cast, solved: Solved) -> None:
-    fleet = Fleet(cast, rewards={"small": 0.8, "large": 0.8, "draft": 0.8})
+def test_on_a_tie_of_draft_and_best_target_the_draft_goes_on(
+    a_task: Tasks, make_models: MakeModels, solved: Solved
+) -> None:
+    fleet = Fleet(make_models, rewards={"small": 0.8, "large": 0.8, "draft": 0.8})
     (solution,) = solved(fleet.models, [a_task(policy=GenerateRows(targets=("small", "large")), limits=TWO_STEPS)])
     assert {step.kept.author for step in solution.steps} == {"draft"}
 
 
-def test_a_policy_of_one_target_asks_the_one_without_a_name(a_task: Tasks, cast: Cast, solved: Solved) -> None:
-    fleet = Fleet(cast)
+def test_a_policy_of_one_target_asks_the_one_without_a_name(
+    a_task: Tasks, make_models: MakeModels, solved: Solved
+) -> None:
+    fleet = Fleet(make_models)
     (solution,) = solved(fleet.models, [a_task(policy=RewardThreshold(0.9), limits=TWO_STEPS)])
     assert fleet.asked == []
     assert solution.targets == {}
     assert solution.calls["target"].requests == 2
 
 
-def test_a_target_that_is_not_there_is_named_with_its_table(cast: Cast) -> None:
+def test_a_target_that_is_not_there_is_named_with_its_table(make_models: MakeModels) -> None:
     with pytest.raises(ConfigError, match=r"add a table \[models\.targets\.small\]"):
-        cast().require(LearnedRouter(0.3, (SMALL,)))
+        make_models().require(LearnedRouter(0.3, (SMALL,)))

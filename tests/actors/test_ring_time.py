@@ -13,14 +13,14 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
 from protocols.records import Sampling, Solution
 
 Tasks = Callable[..., Task]
-Cast = Callable[..., Models]
+MakeModels = Callable[..., Models]
 Solved = Callable[..., list[Solution]]
 Script = Callable[[GenerationRequest], Generation]
 
@@ -51,9 +51,9 @@ EVERY_POLICY = [
     ],
 )
 def test_a_step_takes_the_longest_way_through_the_models_of_its_rule(
-    policy: Policy, seconds: float, solved: Solved, a_task: Tasks, cast: Cast, three_steps: Script
+    policy: Policy, seconds: float, solved: Solved, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
-    models = cast(
+    models = make_models(
         ScriptedGenerator(three_steps, seconds=2),
         ScriptedGenerator(three_steps, seconds=7),
         ScriptedScorer(lambda _: 0.5, seconds=1),
@@ -64,9 +64,9 @@ def test_a_step_takes_the_longest_way_through_the_models_of_its_rule(
 
 
 def test_a_draft_is_scored_while_the_target_still_writes(
-    solved: Solved, a_task: Tasks, cast: Cast, three_steps: Script
+    solved: Solved, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
-    models = cast(
+    models = make_models(
         ScriptedGenerator(three_steps, seconds=2),
         ScriptedGenerator(three_steps, seconds=4),
         ScriptedScorer(lambda _: 0.5, seconds=lambda request: 5 if getattr(request, "author", "") == "draft" else 1),
@@ -75,15 +75,17 @@ def test_a_draft_is_scored_while_the_target_still_writes(
     assert solution.seconds == 3 * (2 + 5)
 
 
-def test_all_samples_of_a_step_are_written_at_the_same_time(solved: Solved, a_task: Tasks, cast: Cast) -> None:
-    (solution,) = solved(cast(), [a_task(policy=GenerateRows(), sampling=Sampling(target_samples=4))])
+def test_all_samples_of_a_step_are_written_at_the_same_time(
+    solved: Solved, a_task: Tasks, make_models: MakeModels
+) -> None:
+    (solution,) = solved(make_models(), [a_task(policy=GenerateRows(), sampling=Sampling(target_samples=4))])
     assert solution.seconds == 3 * (1 + 1)
 
 
-def test_a_candidates_seconds_are_those_of_its_request(solved: Solved, a_task: Tasks, cast: Cast) -> None:
+def test_a_candidates_seconds_are_those_of_its_request(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
     draft = ScriptedGenerator(lambda request: f"step {request.step}", seconds=lambda request: 1.0 + request.step)
     prm = ScriptedScorer(lambda _: 1.0, seconds=4)
-    (solution,) = solved(cast(draft, prm=prm), [a_task(policy=RewardThreshold(0.5))])
+    (solution,) = solved(make_models(draft, prm=prm), [a_task(policy=RewardThreshold(0.5))])
     candidates = [step.kept for step in solution.steps]
     ratings = [candidate.rating.seconds for candidate in candidates if candidate.rating]
     assert [candidate.seconds for candidate in candidates] == [1.0 + step for step in range(len(candidates))]
@@ -92,14 +94,14 @@ def test_a_candidates_seconds_are_those_of_its_request(solved: Solved, a_task: T
 
 @pytest.mark.parametrize("policy", EVERY_POLICY)
 def test_no_problem_waits_for_the_step_of_another_one(
-    policy: Policy, solved: Solved, a_task: Tasks, cast: Cast, three_steps: Script
+    policy: Policy, solved: Solved, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
     def seconds(request: GenerationRequest | ScoreRequest) -> float:
         return 1000.0 if request.problem == "slow" else 1.0
 
     def models() -> Models:
         generators = (ScriptedGenerator(three_steps, seconds) for _ in range(2))
-        return cast(*generators, *(ScriptedScorer(lambda _: 0.5, seconds) for _ in range(2)))
+        return make_models(*generators, *(ScriptedScorer(lambda _: 0.5, seconds) for _ in range(2)))
 
     tasks = [a_task(problem, policy=policy) for problem in ("slow", *map(str, range(100)))]
     together = {solution.problem: solution.seconds for solution in solved(models(), tasks)}
@@ -113,34 +115,40 @@ def test_no_problem_waits_for_the_step_of_another_one(
 @pytest.mark.parametrize("in_flight", [1, 3])
 @pytest.mark.parametrize(("policy", "used"), [(GenerateRows(), [0, 1, 2]), (LearnedRouter(0.4), [0, 1, 3])])
 def test_no_more_requests_than_its_seat_allows_are_at_a_model(
-    policy: Policy, used: list[int], in_flight: int, solved: Solved, a_task: Tasks, cast: Cast, three_steps: Script
+    policy: Policy,
+    used: list[int],
+    in_flight: int,
+    solved: Solved,
+    a_task: Tasks,
+    make_models: MakeModels,
+    three_steps: Script,
 ) -> None:
     generators = ScriptedGenerator(three_steps, seconds=1), ScriptedGenerator(three_steps, seconds=5)
     scorers = [ScriptedScorer(lambda _: 0.5, seconds=5) for _ in range(2)]
     tasks = [a_task(str(n), policy=policy, sampling=Sampling(target_samples=2)) for n in range(20)]
-    solved(cast(*generators, *scorers, in_flight=in_flight), tasks)
+    solved(make_models(*generators, *scorers, in_flight=in_flight), tasks)
     assert [(*generators, *scorers)[model].most_running for model in used] == [in_flight] * 3
 
 
 def test_a_request_that_waits_for_room_at_its_model_takes_no_time_of_its_own(
-    solved: Solved, a_task: Tasks, cast: Cast
+    solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:
-    solutions = solved(cast(in_flight=1), [a_task(str(n)) for n in range(10)])
+    solutions = solved(make_models(in_flight=1), [a_task(str(n)) for n in range(10)])
     assert max(solution.seconds for solution in solutions) == 30
     assert {step.kept.seconds for solution in solutions for step in solution.steps} == {1.0}
 
 
 @pytest.mark.parametrize("concurrency", [1, 5])
 def test_no_more_problems_than_the_concurrency_are_in_the_ring(
-    concurrency: int, solved: Solved, a_task: Tasks, cast: Cast, three_steps: Script
+    concurrency: int, solved: Solved, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
     draft = ScriptedGenerator(three_steps, seconds=1)
-    solved(cast(draft), [a_task(str(n)) for n in range(20)], concurrency=concurrency)
+    solved(make_models(draft), [a_task(str(n)) for n in range(20)], concurrency=concurrency)
     assert draft.most_running == concurrency
 
 
 def test_a_task_is_taken_from_its_source_only_when_there_is_room_for_it(
-    solved: Solved, a_task: Tasks, cast: Cast, three_steps: Script
+    solved: Solved, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
     taken: list[str] = []
     ahead: list[int] = []
@@ -154,12 +162,14 @@ def test_a_task_is_taken_from_its_source_only_when_there_is_room_for_it(
         ahead.append(len(taken) - int(request.problem))
         return three_steps(request)
 
-    solved(cast(ScriptedGenerator(reading, seconds=1)), source(), concurrency=4)
+    solved(make_models(ScriptedGenerator(reading, seconds=1)), source(), concurrency=4)
     assert taken == [str(n) for n in range(20)]
     assert max(ahead) == 4
 
 
-def test_a_problem_that_ends_makes_room_at_once(solved: Solved, a_task: Tasks, cast: Cast, three_steps: Script) -> None:
+def test_a_problem_that_ends_makes_room_at_once(
+    solved: Solved, a_task: Tasks, make_models: MakeModels, three_steps: Script
+) -> None:
     draft = ScriptedGenerator(three_steps, seconds=lambda request: 100.0 if request.problem == "0" else 1.0)
-    solutions = solved(cast(draft), [a_task(str(n)) for n in range(100)], concurrency=2)
+    solutions = solved(make_models(draft), [a_task(str(n)) for n in range(100)], concurrency=2)
     assert [solution.problem for solution in solutions] == [*map(str, range(1, 100)), "0"]

@@ -6,15 +6,16 @@ import pytest
 
 from actors.controllers import Verify
 from actors.policies import Oracle, RandomEscalation, RewardThreshold, TargetOnly
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models, open_ring, solve_all
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Policy, Proposal, Scorer, ScoreRequest, Seat
 from protocols.records import Agreement, Limits, Predrafts, Sampling, Solution, Usage
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]
-Cast = Callable[..., Models]
+MakeModels = Callable[..., Models]
 Solve = Callable[..., Solution]
 
 STEPS = 4
@@ -125,8 +126,10 @@ def test_a_pre_draft_with_other_room_for_tokens_does_not_hit(a_task: Tasks, solv
     assert solution.predrafts.hits == 0
 
 
-def test_the_controller_drafts_ahead_where_steps_are_accepted(a_task: Tasks, cast: Cast, solve: Solve) -> None:
-    accepting = cast(ScriptedGenerator(write, 1.0), None, ScriptedScorer(lambda _: 1.0, 1.0))
+def test_the_controller_drafts_ahead_where_steps_are_accepted(
+    a_task: Tasks, make_models: MakeModels, solve: Solve
+) -> None:
+    accepting = make_models(ScriptedGenerator(write, 1.0), None, ScriptedScorer(lambda _: 1.0, 1.0))
     solution = solve(accepting, a_task(policy=RewardThreshold(0.5)), "auto", lookahead=None)
     assert solution.predrafts.hits == STEPS - 1
 

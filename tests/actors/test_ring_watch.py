@@ -4,27 +4,30 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from actors.ring import open_ring
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
-from arbiter.ring import Models, open_ring
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest
 from protocols.records import Solution, StepRecord
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]
-Cast = Callable[..., Models]
+MakeModels = Callable[..., Models]
 Script = Callable[[GenerationRequest], Generation]
 
 
 @pytest.fixture
-def watched(in_virtual_time: Virtual, a_task: Tasks, cast: Cast, three_steps: Script) -> Callable[..., Solution]:
+def watched(
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script
+) -> Callable[..., Solution]:
     """A problem of three steps, solved under the eyes of ``watch``."""
 
     def solve(watch: Callable[[StepRecord], None]) -> Solution:
         solutions: list[Solution] = []
 
         async def body() -> None:
-            async with open_ring(cast(ScriptedGenerator(three_steps, seconds=1))) as ring:
+            async with open_ring(make_models(ScriptedGenerator(three_steps, seconds=1))) as ring:
                 solutions.append(await ring.solve(a_task(), watch))
 
         in_virtual_time(body)
@@ -41,13 +44,13 @@ def test_who_watches_sees_each_step_once_in_its_order(watched: Callable[..., Sol
 
 
 def test_a_step_is_seen_before_the_next_one_is_asked_for(
-    in_virtual_time: Virtual, a_task: Tasks, cast: Cast, three_steps: Script
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
     draft = ScriptedGenerator(three_steps, seconds=1)
     asked: list[int] = []
 
     async def body() -> None:
-        async with open_ring(cast(draft)) as ring:
+        async with open_ring(make_models(draft)) as ring:
             await ring.solve(a_task(), lambda _: asked.append(draft.calls))
 
     in_virtual_time(body)

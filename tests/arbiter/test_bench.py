@@ -9,16 +9,16 @@ import anyio
 import msgspec
 import pytest
 
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.bench import bench, make_task, run_problems
 from arbiter.config import Config, ModelTables
 from arbiter.data import Problem
 from arbiter.results import Result, Summary, summarise
-from arbiter.ring import Models, Seat
 from arbiter.rows import Row
 from arbiter.runs import open_run, read_records
 from protocols.errors import BackendError, ConfigError, DataError, RunError
-from protocols.ports import Generation, GenerationRequest, ScoreRequest
+from protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
 from protocols.records import Limits, Sampling, Transcript, Usage
 
 Configs = Callable[..., Config]

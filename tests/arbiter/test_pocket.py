@@ -15,6 +15,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import arbiter.pocket
+from actors.ring import open_ring, solve_all
 from arbiter.backends.opening import open_models
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.bench import make_task
@@ -22,7 +23,6 @@ from arbiter.config import Config, load_config, override
 from arbiter.data import Problem, load_problems
 from arbiter.grading import Grader
 from arbiter.pocket import world
-from arbiter.ring import open_ring, solve_all
 from arbiter.run_tables import RunType
 from arbiter.training.figures import auroc
 from protocols.ports import ScoreRequest

@@ -3,12 +3,10 @@
 from collections.abc import AsyncIterator
 from typing import ClassVar, assert_type
 
-import msgspec
-
 from arbiter import (
+    ActorFactories,
     Arbiter,
     BlockingArbiter,
-    Cast,
     Event,
     Message,
     Models,
@@ -25,7 +23,8 @@ from arbiter.extending import (
     Generation,
     GenerationRequest,
     Generator,
-    Role,
+    Measure,
+    PolicyBase,
     Scale,
     Score,
     Scorer,
@@ -48,15 +47,29 @@ class Judge:
         return Score(0.5, Usage())
 
 
-class Half(msgspec.Struct, frozen=True):
+class Half(PolicyBase, frozen=True):
     """A policy of one's own."""
 
-    proposers: ClassVar[tuple[Role, ...]] = ("draft",)
     scale: ClassVar[Scale | None] = "prm"
-    decides: ClassVar[bool] = True
 
     def decide(self, evidence: Evidence) -> Verdict:
         return "keep_draft" if evidence.step % 2 else "escalate"
+
+
+class Unsure(PolicyBase, frozen=True):
+    """A policy of one's own that asks for all that a policy may ask for."""
+
+    threshold: float
+    confidence: Measure | None = "mean"
+    budget: float | None = 0.2
+    targets = ("small", "large")
+    escalates_above = False
+
+    def decide(self, evidence: Evidence) -> Verdict:
+        return "keep_draft" if self.score(evidence) >= self.threshold else "escalate"
+
+    def target(self, evidence: Evidence) -> str:
+        return "small" if evidence.step else "large"
 
 
 def hook(event: Event) -> None:
@@ -73,8 +86,9 @@ async def use() -> Solution:
     models = Models(draft=Seat(generator), target=Seat(Parrot()), scorers={"prm": Seat(scorer)})
     said: list[Message] = [{"role": "user", "content": "first"}]
     overrides: Overrides = {"run_type": "rsd", "threshold": 0.4, "tags": {"user": "me"}}
-    async with Arbiter(models=models, cast=Cast(), hooks=[hook], leaving="cancel") as arbiter:
+    async with Arbiter(models=models, factories=ActorFactories(), hooks=[hook], leaving="cancel") as arbiter:
         assert_type(await arbiter.solve(said, **overrides), Solution)
+        assert_type(await arbiter.solve("first", policy=Unsure(0.5)), Solution)
         steps = arbiter.stream("second", policy=Half(), max_steps=3, deadline=None)
         async for step in steps:
             assert_type(step, StepRecord)

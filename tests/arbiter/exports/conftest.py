@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.bench import run_problems
 from arbiter.config import Config
@@ -17,10 +18,9 @@ from arbiter.data import Problem
 from arbiter.exports.html import write_page
 from arbiter.log.run import Run
 from arbiter.results import Result
-from arbiter.ring import Models, Seat
 from arbiter.runs import open_run
 from protocols.errors import BackendError
-from protocols.ports import Generation, GenerationRequest, ScoreRequest
+from protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
 from protocols.records import Usage
 
 if TYPE_CHECKING:

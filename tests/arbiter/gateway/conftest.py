@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import uvicorn
 
+from actors.ring_setup import Models
 from actors.supervision import services
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer, Seconds
 from arbiter.config import Config, parse
@@ -18,7 +19,6 @@ from arbiter.gateway.app import Gateway
 from arbiter.gateway.client import BASE, open_http_client
 from arbiter.gateway.serving import bound
 from arbiter.library.solver import Arbiter
-from arbiter.ring import Models
 from protocols.ports import Generation, GenerationRequest, Generator, Scorer, ScoreRequest, Seat
 from protocols.records import Role, Usage
 

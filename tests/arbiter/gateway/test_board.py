@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.calls import note_retry
+from actors.ring_setup import Models
 from arbiter import Arbiter
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config import parse
 from arbiter.gateway.board import RECENT, SHOWN, STEPS, Board
-from arbiter.ring import Models
 from protocols.errors import BackendError
 from protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
 from protocols.records import Usage

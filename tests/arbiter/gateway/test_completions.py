@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.config import load_config
 from arbiter.gateway.app import Gateway
 from arbiter.library.solver import Arbiter
-from arbiter.ring import Models
 from protocols.ports import Generation, GenerationRequest, Generator, Seat
 from protocols.records import Usage
 

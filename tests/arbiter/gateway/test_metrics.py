@@ -12,11 +12,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from actors.calls import note_retry
 from actors.policies import LearnedRouter
+from actors.ring_setup import Models
 from arbiter import Arbiter
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config import Config, parse
 from arbiter.gateway.metrics import Metrics
-from arbiter.ring import Models
 from protocols.errors import BackendError
 from protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
 from protocols.records import Model, Predrafts, Scale, Solution, Tally, Target, Usage

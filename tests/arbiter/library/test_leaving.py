@@ -6,8 +6,8 @@ import anyio
 import pytest
 from anyio.abc import TaskGroup
 
-from arbiter import Arbiter, ArbiterError, Cast, ClosedError, ScriptedGenerator
-from arbiter.extending import Stage, VerifierMail, Working
+from arbiter import ActorFactories, Arbiter, ArbiterError, ClosedError, ScriptedGenerator
+from arbiter.extending import ConcurrentActor, VerifierMail
 from protocols.messages import Message
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
@@ -251,7 +251,7 @@ def test_it_may_be_opened_again_and_not_twice_at_once(an_arbiter: Arbiters, in_v
     in_virtual_time(body)
 
 
-class Crashing(Working[VerifierMail]):
+class Crashing(ConcurrentActor[VerifierMail]):
     """A verifier that takes the whole ring with it: a bug of the actor itself, not of what it asks."""
 
     name = "verifier"
@@ -263,16 +263,15 @@ class Crashing(Working[VerifierMail]):
         raise RuntimeError("the actor is broken")
 
 
-def crashing(inbox: anyio.abc.ObjectReceiveStream[VerifierMail], stage: Stage) -> Crashing:
-    return Crashing(inbox, stage.posts, stage.docket)  # pyright: ignore[reportArgumentType]
-
-
 def test_an_actor_that_crashes_ends_the_block_with_its_error_and_every_call_with_closed_error(
     an_arbiter: Arbiters, on_each_loop: Virtual, three_steps: Callable[..., object]
 ) -> None:
     draft = ScriptedGenerator(three_steps)  # pyright: ignore[reportArgumentType]
 
-    arbiter, callers = an_arbiter(draft, keys={"run_type": "rsd"}, cast=Cast(verifier=crashing)), Callers()
+    arbiter, callers = (
+        an_arbiter(draft, keys={"run_type": "rsd"}, factories=ActorFactories(verifier=Crashing)),
+        Callers(),
+    )
 
     async def use(tasks: TaskGroup) -> None:
         async with arbiter:

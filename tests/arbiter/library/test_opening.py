@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from arbiter import (
+    ActorFactories,
     Arbiter,
-    Cast,
     Config,
     ConfigError,
     Models,
@@ -23,15 +23,14 @@ from arbiter import (
 from arbiter.config import parse
 from arbiter.extending import (
     Candidate,
+    ConcurrentActor,
     Generation,
     GenerationRequest,
     Generator,
     Rating,
-    Stage,
     StepDrafted,
     StepScored,
     VerifierMail,
-    Working,
 )
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
@@ -102,18 +101,15 @@ def test_a_model_of_ones_own_stands_in_the_place_of_the_configured_one(on_each_l
     on_each_loop(body)
 
 
-class Liking(Working[VerifierMail]):
+class Liking(ConcurrentActor[VerifierMail]):
     """Rates every draft the same, without a model."""
 
     name = "verifier"
 
-    def __init__(self, inbox: Any, stage: Stage) -> None:
-        super().__init__(inbox, stage.posts, stage.docket)
-
     async def serve(self, message: VerifierMail) -> None:
         assert isinstance(message, StepDrafted)
         rated = (rated_as(message, 0.9),)
-        await self._posts.to_router(StepScored(message.context, message.id, rated), self.name)
+        await self._mailboxes.to_router(StepScored(message.context, message.id, rated), self.name)
 
 
 def rated_as(message: StepDrafted, value: float) -> Candidate:
@@ -127,7 +123,7 @@ def test_models_whose_work_an_actor_of_ones_own_does_are_not_opened(on_each_loop
     async def body() -> None:
         config = parse({"models": {"prm": missing, "router": missing}, "run_type": "rsd"}, "test")
         models = Models(draft=own, target=own)
-        async with Arbiter(config, models=models, cast=Cast(verifier=Liking)) as arbiter:
+        async with Arbiter(config, models=models, factories=ActorFactories(verifier=Liking)) as arbiter:
             solution = await arbiter.solve("q", policy=RewardThreshold(0.5))
             assert (solution.steps[0].kept.author, solution.steps[0].kept.score) == ("draft", 0.9)
 

@@ -10,12 +10,13 @@ import anyio
 import msgspec
 import pytest
 
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.bench import run_problems
 from arbiter.config import Config
 from arbiter.data import Problem
 from arbiter.results import Result
-from arbiter.ring import Models, open_ring, solve_all
 from arbiter.runs import open_run, read_records
 from protocols.errors import BackendError
 from protocols.events import SCHEMA, Entry, Event

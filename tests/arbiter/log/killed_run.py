@@ -12,12 +12,12 @@ from pathlib import Path
 
 import anyio
 
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.bench import run_problems
 from arbiter.config import Config, parse
 from arbiter.data import Problem
 from arbiter.results import Result
-from arbiter.ring import Models
 from arbiter.runs import open_run
 from protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
 from protocols.records import Usage

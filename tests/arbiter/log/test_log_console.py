@@ -8,10 +8,11 @@ import anyio
 import pytest
 import structlog
 
+from actors.ring import open_ring
+from actors.ring_setup import Models
 from arbiter.log.console import shown
 from arbiter.log.journal import open_journal
 from arbiter.log.reading import LOG
-from arbiter.ring import Models, open_ring
 from arbiter.run_tables import Level
 from protocols.events import (
     SCHEMA,

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config import Config
 from arbiter.data import Problem
@@ -14,7 +15,6 @@ from arbiter.log.detail import redacted
 from arbiter.log.reading import LOG, LogFile
 from arbiter.log.run import Run
 from arbiter.results import Result
-from arbiter.ring import Models
 from protocols.errors import BackendError, ConfigError
 from protocols.events import Detail
 from protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat

@@ -7,11 +7,11 @@ from typing import get_args
 
 import pytest
 
+from actors.ring_setup import Models
 from arbiter.config import Config
 from arbiter.data import Problem
 from arbiter.log.run import Run, Table
 from arbiter.results import Result
-from arbiter.ring import Models
 from protocols.events import AnyPayload, Event
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "log.md").read_text(encoding="utf-8")

@@ -16,9 +16,9 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
+from actors.ring_setup import Models
 from arbiter.log.detail import reduced
 from arbiter.log.history import histories
-from arbiter.ring import Models
 from protocols.errors import RunError
 from protocols.events import Detail, Entry, Event
 from protocols.messages import Task

@@ -7,12 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from actors.ring_setup import Models
 from arbiter.config import Config
 from arbiter.data import Problem
 from arbiter.log.reading import LOG, LogFile
 from arbiter.log.run import Run
 from arbiter.results import Result
-from arbiter.ring import Models
 from arbiter.rows import Row
 from arbiter.runs import read_records
 from protocols.events import CallCancelled, Event, Outcome

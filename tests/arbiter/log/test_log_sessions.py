@@ -11,13 +11,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from actors.ring import open_ring
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.config import Config, override
 from arbiter.data import Problem
 from arbiter.log.journal import open_journal
 from arbiter.log.reading import LOG, LogFile
 from arbiter.results import Result
-from arbiter.ring import Models, open_ring
 from arbiter.runs import open_run
 from protocols.errors import RunError
 from protocols.events import DraftStep, Event

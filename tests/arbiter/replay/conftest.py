@@ -12,10 +12,11 @@ import pytest
 
 from actors.calls import note_retry
 from actors.controllers import Verify
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.log.journal import open_journal
 from arbiter.log.run import Run
-from arbiter.ring import Models, open_ring, solve_all
 from protocols.errors import BackendError
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest, Seat

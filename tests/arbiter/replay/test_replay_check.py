@@ -14,20 +14,22 @@ from actors.policies import (
     JudgeThreshold,
     LearnedRouter,
     Oracle,
+    PolicyBase,
     RandomEscalation,
     RewardThreshold,
     TargetOnly,
 )
+from actors.ring import open_ring
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.log.journal import open_journal
 from arbiter.log.run import Run
 from arbiter.replay.check import check
-from arbiter.ring import Models, open_ring
 from protocols.errors import RunError
 from protocols.events import Detail, Event
 from protocols.messages import Task
 from protocols.ports import Evidence, Generation, GenerationRequest, Policy, Scorer, ScoreRequest, Seat
-from protocols.records import Limits, Role, Scale, Target, Transcript, Usage, Verdict
+from protocols.records import Limits, Scale, Target, Transcript, Usage, Verdict
 
 SCALES: tuple[Scale, ...] = ("prm", "router", "judge")
 POLICIES: tuple[Policy, ...] = (
@@ -193,11 +195,9 @@ def test_a_log_of_decisions_alone_is_refused_with_the_way_out(tmp_path: Any) -> 
         check(Run.open(tmp_path))
 
 
-class HomeMade:
+class HomeMade(PolicyBase, frozen=True):
     """A policy that Arbiter does not know."""
 
-    proposers: ClassVar[tuple[Role, ...]] = ("draft",)
-    scale: ClassVar[Scale | None] = None
     decides: ClassVar[bool] = False
 
     def decide(self, evidence: Evidence) -> Verdict:

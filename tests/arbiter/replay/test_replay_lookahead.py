@@ -7,12 +7,13 @@ import pytest
 
 from actors.controllers import Verify
 from actors.policies import LearnedRouter, Oracle, RewardThreshold
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.log.history import CallHistory
 from arbiter.log.journal import open_journal
 from arbiter.log.run import Run
 from arbiter.replay.check import check
-from arbiter.ring import Models, open_ring, solve_all
 from protocols.events import Generated
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Generator, Policy, Scorer, Seat

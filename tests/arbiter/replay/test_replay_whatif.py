@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from actors.policies import LearnedRouter, Oracle, RewardThreshold
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config import Config, parse
 from arbiter.log.run import Run
 from arbiter.replay.decisions import compare_decisions
 from arbiter.replay.whatif import WhatIf, what_if
-from arbiter.ring import Models
 from protocols.errors import BackendError, RunError
 from protocols.messages import Task
 from protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest, Seat

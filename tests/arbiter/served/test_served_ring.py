@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from actors.ring import open_ring, solve_all
 from arbiter.backends.opening import open_models
 from arbiter.config import Config, parse
-from arbiter.ring import open_ring, solve_all
 from protocols.errors import BackendError
 from protocols.messages import Task
 from protocols.records import Solution, Tally, Transcript, Usage

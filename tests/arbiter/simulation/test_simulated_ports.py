@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from actors.policies import DraftOnly, GenerateRows, LearnedRouter, Oracle, RewardThreshold, TargetOnly
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from actors.supervision import services
 from arbiter.replay.virtual import run_virtually
-from arbiter.ring import Models, open_ring, solve_all
 from arbiter.simulation.engine import Speed
 from arbiter.simulation.server import SimulatedGenerator, SimulatedScorer, SimulatedServer
 from arbiter.simulation.speeds import GPUS, MODELS, speed_of

@@ -8,10 +8,11 @@ from msgspec.structs import replace
 
 from actors.controllers import Verify
 from actors.policies import LearnedRouter, Oracle
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.log.journal import open_journal
 from arbiter.log.run import Run
-from arbiter.ring import Models, open_ring, solve_all
 from arbiter.simulation.figures import Case, Depth, Figures
 from arbiter.simulation.placement import Placement
 from arbiter.simulation.recorded import RecordedWorkload

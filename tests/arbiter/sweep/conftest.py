@@ -8,11 +8,11 @@ from typing import Any
 import anyio
 import pytest
 
+from actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config import Config
 from arbiter.data import Problem
 from arbiter.results import Result
-from arbiter.ring import Models
 from arbiter.sweep.found import Sweep
 from arbiter.sweep.points import Point
 from arbiter.sweep.running import Job, run_alone, run_together

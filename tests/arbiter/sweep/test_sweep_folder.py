@@ -9,13 +9,13 @@ import anyio
 import msgspec
 import pytest
 
+from actors.ring_setup import Models
 from arbiter.config import Config
 from arbiter.data import Problem
 from arbiter.grading import Grader
 from arbiter.grading.regrading import regrade
 from arbiter.reports.report import report_on
 from arbiter.results import Result, Summary
-from arbiter.ring import Models
 from arbiter.runs import open_run, read_records
 from arbiter.sweep.found import Sweep
 from arbiter.sweep.points import plan

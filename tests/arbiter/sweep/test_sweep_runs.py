@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from actors.ring_setup import Models
 from arbiter.config import Config
 from arbiter.data import Problem
 from arbiter.log.run import Run
 from arbiter.results import Result, Summary
-from arbiter.ring import Models
 from arbiter.run_tables import RunType
 from arbiter.runs import read_records
 from arbiter.sweep.answers import answers_of

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.policies import LearnedRouter
+from actors.ring import open_ring, solve_all
+from actors.ring_setup import Models
 from actors.supervision import services
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.ring import Models, open_ring, solve_all
 from arbiter.sweep.store import AnswerStore, key_of
 from protocols.errors import BackendError
 from protocols.messages import Task

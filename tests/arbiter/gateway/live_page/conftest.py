@@ -17,12 +17,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from actors.ring_setup import Models
 from arbiter import Arbiter
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config import parse
 from arbiter.gateway.board import Board
 from arbiter.gateway.page import headers, page
-from arbiter.ring import Models
 from protocols.errors import BackendError
 from protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
 from protocols.records import Usage

@@ -1,0 +1,169 @@
+"""The wiring: five actors, their mailboxes, and the door through which problems go in and solutions come out."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import msgspec
+
+from actors.actor import Actor, ActorContext
+from actors.assembler import Assembler
+from actors.calls import Calls
+from actors.contexts import first_context
+from actors.controllers import Verify
+from actors.docket import Docket
+from actors.drafter import Drafter
+from actors.escalator import Escalator
+from actors.factories import ActorFactories
+from actors.journal import NoJournal
+from actors.later import Later
+from actors.mailboxes import Inboxes, Mailboxes, open_mailboxes
+from actors.places import Occupancy
+from actors.ring_setup import Models, RingSettings
+from actors.router import Router
+from actors.supervision import services
+from actors.verifier import Verifier
+from protocols.errors import ClosedError
+from protocols.messages import StartProblem, Task
+from protocols.ports import Journal
+from protocols.records import Solution, StepRecord
+
+_BUILT_IN = ActorFactories()
+Watch = Callable[[StepRecord], None]
+
+
+class Ring:
+    """Solves problems; made by ``open_ring``. Many calls of ``solve`` share the actors and their limits."""
+
+    def __init__(
+        self, models: Models, factories: ActorFactories, mailboxes: Mailboxes, docket: Docket, calls: Calls
+    ) -> None:
+        self._models = models
+        self._factories = factories
+        self._mailboxes = mailboxes
+        self._docket = docket
+        self._calls = calls
+        self._replies: dict[Task, Later[Solution]] = {}
+        self._watches: dict[Task, Watch] = {}
+        self._closed = False
+
+    async def solve(self, task: Task, watch: Watch | None = None) -> Solution:
+        """Solve one problem. What goes wrong with it is told in its solution; a cancelled call leaves nothing behind.
+
+        ``watch`` is called with each step when it is chosen, and must not block; its error fails the problem.
+
+        Raises ``ConfigError`` if a model is missing, ``ProblemError`` if a problem of the same id is in the
+        ring, ``ClosedError`` if the ring is closed before the problem is solved.
+        """
+        self._models.require(task.policy, task.audit, self._factories.replaced_models)
+        if self._closed:
+            raise ClosedError(f"problem {task.id!r} came after the ring was closed")
+        task = msgspec.structs.replace(task)  # a task of its own: the caller may give the same one again
+        self._docket.open(task)
+        reply = self._replies[task] = Later[Solution]()
+        if watch is not None:
+            self._watches[task] = watch
+        try:
+            start = StartProblem(context=first_context(task), cause=task.id)
+            await self._mailboxes.to_assembler(start, "ring")
+            return await reply.wait()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            raise ClosedError(f"the ring was closed before problem {task.id!r} was in it") from error
+        finally:
+            del self._replies[task]
+            self._watches.pop(task, None)
+            self._docket.close(task)
+
+    @property
+    def occupancy(self) -> dict[str, Occupancy]:
+        """The places at each model, by its key behind ``models.``."""
+        return {flow.name: flow.occupancy for flow in self._calls.flows}
+
+    def report_solution(self, task: Task, solution: Solution) -> None:
+        """Called by the Assembler."""
+        self._replies[task].set(solution)
+
+    def report_step(self, task: Task, step: StepRecord) -> None:
+        """Called by the Assembler."""
+        if task in self._watches:
+            self._watches[task](step)
+
+    def close(self) -> None:
+        """Answer whoever still waits with ``ClosedError``."""
+        self._closed = True
+        for task, reply in self._replies.items():
+            self._docket.close(task)
+            reply.fail(ClosedError(f"the ring was closed while problem {task.id!r} was in it"))
+
+
+@asynccontextmanager
+async def open_ring(
+    models: Models,
+    mailbox: int = 16,
+    journal: Journal | None = None,
+    lookahead: int | None = 0,
+    verify: Verify = "off",
+    salvage: bool = False,
+    factories: ActorFactories = _BUILT_IN,
+) -> AsyncGenerator[Ring]:
+    """A running ring. ``mailbox`` is the capacity of each actor's mailbox; 1 is enough (see ``actors.actor``).
+
+    Up to ``lookahead`` steps are drafted ahead while a step is scored or regenerated (``actors.drafter``); None leaves
+    their number to a controller. ``verify`` says whether the target is shown rejected drafts, so that it writes only
+    what it would not have written itself (``actors.escalator``). Neither changes a transcript; to ``salvage`` what was
+    drafted ahead for another context does. ``factories`` make replacement actors.
+    Everything that happens is written into ``journal``, if one is given (``arbiter.log.open_journal``).
+
+    Raises what an actor's ``on_start`` raises.
+    """
+    journal, docket = journal or NoJournal(), Docket()
+    calls, settings = Calls(docket, journal), RingSettings(lookahead, verify, salvage)
+    with open_mailboxes(mailbox, journal) as (mailboxes, inboxes):
+        ring = Ring(models, factories, mailboxes, docket, calls)
+        context = ActorContext(
+            mailboxes, docket, calls, journal, models, settings, ring.report_solution, ring.report_step
+        )
+        actors = _actors(factories, inboxes, context)
+        async with services() as tasks:
+            for actor in actors:
+                await tasks.start(actor.run)
+            for flow in calls.flows:
+                tasks.start_soon(flow.watch)
+            try:
+                yield ring
+            finally:
+                ring.close()
+
+
+def _actors(factories: ActorFactories, inboxes: Inboxes, context: ActorContext) -> list[Actor[Any]]:
+    """The five actors, without a writing one that has no model."""
+    models = context.models
+    actors: list[Actor[Any]] = [
+        Assembler(inboxes.assembler, context),
+        (factories.verifier or Verifier)(inboxes.verifier, context),
+        (factories.router or Router)(inboxes.router, context),
+    ]
+    if factories.drafter or models.draft:
+        actors.append((factories.drafter or Drafter)(inboxes.drafter, context))
+    if factories.escalator or models.target or models.targets:
+        actors.append((factories.escalator or Escalator)(inboxes.escalator, context))
+    return actors
+
+
+async def solve_all(
+    ring: Ring, tasks: Iterable[Task], concurrency: int, done: Callable[[Solution], Awaitable[None]]
+) -> None:
+    """Solve ``tasks`` with at most ``concurrency`` of them in the ring; ``done`` gets each as it ends.
+
+    Tasks are taken from the iterable only when there is room for them, in its order.
+    """
+    waiting: Iterator[Task] = iter(tasks)
+
+    async def work() -> None:
+        for task in waiting:
+            await done(await ring.solve(task))
+
+    async with anyio.create_task_group() as workers:
+        for _ in range(concurrency):
+            workers.start_soon(work)

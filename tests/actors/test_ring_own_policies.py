@@ -1,0 +1,323 @@
+"""Policies that users write: what they ask for is asked, and what they lack is named."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+
+from actors.journal import NoJournal
+from actors.policies import LearnedRouter, PolicyBase, check_policy
+from actors.ring import open_ring
+from actors.ring_setup import Models
+from arbiter.backends.scripted import ScriptedGenerator
+from protocols.errors import ConfigError
+from protocols.events import Entry, EscalateStep, StepChosen
+from protocols.messages import Task
+from protocols.ports import Evidence, Generation, GenerationRequest, Policy, Seat
+from protocols.records import Limits, Measure, Role, Scale, Solution, Target, Usage, Verdict
+
+Virtual = Callable[[Callable[[], Awaitable[None]]], None]
+Tasks = Callable[..., Task]
+MakeModels = Callable[..., Models]
+Solved = Callable[..., list[Solution]]
+
+STEPS = Limits(max_steps=8, repeats=100)
+
+
+class Unsure(PolicyBase, frozen=True):
+    """Escalates where the draft model is less sure than τ, or surer where that ``escalates_above``."""
+
+    threshold: float
+    confidence: Measure | None = "mean"
+    budget: float | None = None
+    escalates_above: bool = False
+
+    def decide(self, evidence: Evidence) -> Verdict:
+        score = self.score(evidence)
+        escalates = score > self.threshold if self.escalates_above else score < self.threshold
+        return "escalate" if escalates else "keep_draft"
+
+
+class Constant(PolicyBase, frozen=True):
+    """Asks by plain class attributes."""
+
+    threshold: float
+
+    confidence = "first"
+    budget = 0.25
+
+    def decide(self, evidence: Evidence) -> Verdict:
+        return "keep_draft" if self.score(evidence) >= self.threshold else "escalate"
+
+
+@dataclass(frozen=True)
+class NoStruct:
+    """Has every member of its own, without the base."""
+
+    threshold: float
+    proposers: ClassVar[tuple[Role, ...]] = ("draft",)
+    scale: ClassVar[Scale | None] = None
+    decides: ClassVar[bool] = True
+    targets: tuple[str, ...] = ()
+    confidence: Measure | None = "mean"
+    budget: float | None = 0.25
+    escalates_above: bool = False
+
+    def decide(self, evidence: Evidence) -> Verdict:
+        return "keep_draft" if self.score(evidence) >= self.threshold else "escalate"
+
+    def score(self, evidence: Evidence) -> float:
+        assert evidence.draft is not None
+        assert evidence.draft.confidence is not None
+        return evidence.draft.confidence
+
+    def target(self, evidence: Evidence) -> str:
+        return ""
+
+    def with_threshold(self, threshold: float) -> "NoStruct":
+        return replace(self, threshold=threshold)
+
+
+class ByTurns(PolicyBase, frozen=True):
+    """Escalates every step, to one target after the other."""
+
+    targets: tuple[Target | str, ...] = (Target("small"), "large")
+
+    def decide(self, evidence: Evidence) -> Verdict:
+        return "escalate"
+
+    def target(self, evidence: Evidence) -> str:
+        return "large" if evidence.step % 2 else "small"
+
+
+class FirstOnly(PolicyBase, frozen=True):
+    """Escalates every step, and does not choose among its targets."""
+
+    targets = ("large", "small")
+
+    def decide(self, evidence: Evidence) -> Verdict:
+        return "escalate"
+
+
+class Elsewhere(PolicyBase, frozen=True):
+    """Chooses a target that it has not named."""
+
+    targets = ("small",)
+
+    def decide(self, evidence: Evidence) -> Verdict:
+        return "escalate"
+
+    def target(self, evidence: Evidence) -> str:
+        return "large"
+
+
+class Thresholds(NoJournal):
+    """Notes the verdict and the threshold of each decision."""
+
+    kept = True
+
+    def __init__(self) -> None:
+        self.found: list[tuple[bool, float | None]] = []
+
+    async def write(self, entry: Entry) -> None:
+        if isinstance(entry.payload, EscalateStep | StepChosen):
+            self.found.append((isinstance(entry.payload, EscalateStep), entry.payload.threshold))
+
+
+class Models100:
+    """A draft whose confidence is ``sure``, and two targets by name; all write down what they are asked."""
+
+    def __init__(self, make_models: MakeModels, sure: float = 0.6) -> None:
+        self.asked: list[GenerationRequest] = []
+        self._sure = sure
+        seat = Seat(ScriptedGenerator(self._write))
+        self.models = msgspec.structs.replace(
+            make_models(), draft=seat, target=seat, targets={"small": seat, "large": seat}
+        )
+
+    def _write(self, request: GenerationRequest) -> Generation:
+        self.asked.append(request)
+        text, sure = f"{request.target or request.role} {request.step}", self._sure if request.confidence else None
+        return Generation(text, "separator", Usage(completion_tokens=1), confidence=sure)
+
+    @property
+    def measures(self) -> set[Measure | None]:
+        """The measures of confidence that the draft was asked for."""
+        return {request.confidence for request in self.asked if request.role == "draft"}
+
+
+def decided(models: Models, task: Task, in_virtual_time: Virtual) -> list[tuple[bool, float | None]]:
+    """Whether each step was escalated, and by which moved threshold."""
+    journal = Thresholds()
+
+    async def body() -> None:
+        async with open_ring(models, journal=journal) as ring:
+            assert (await ring.solve(task)).finish == "max_steps"
+
+    in_virtual_time(body)
+    return journal.found
+
+
+@pytest.mark.parametrize(
+    ("policy", "measure"),
+    [
+        (Unsure(0.5, budget=0.25), "mean"),
+        (Constant(0.5), "first"),
+        (NoStruct(0.5), "mean"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_policy_with_a_confidence_and_a_budget_gets_both(
+    policy: Policy, measure: Measure, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
+) -> None:
+    """The draft is always surer than τ, so τ rises by 0.05 · 0.25 with each step, until a draft is below it."""
+    world = Models100(make_models, sure=0.52)
+    found = decided(world.models, a_task(policy=policy, limits=STEPS), in_virtual_time)
+    assert world.measures == {measure}
+    assert [threshold for _, threshold in found] == pytest.approx(
+        [0.5, 0.5125, 0.525, 0.4875, 0.5, 0.5125, 0.525, 0.4875]
+    )
+    assert [escalated for escalated, _ in found] == [False, False, True, False] * 2
+
+
+def test_the_threshold_moves_the_other_way_where_a_score_above_it_escalates(
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
+) -> None:
+    policy = Unsure(0.5, budget=0.25, escalates_above=True)
+    found = decided(Models100(make_models, sure=0.48).models, a_task(policy=policy, limits=STEPS), in_virtual_time)
+    assert [threshold for _, threshold in found[:4]] == pytest.approx([0.5, 0.4875, 0.475, 0.5125])
+    assert [escalated for escalated, _ in found] == [False, False, True, False] * 2
+
+
+def test_a_policy_that_asks_for_nothing_gets_nothing(
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
+) -> None:
+    world = Models100(make_models)
+    found = decided(world.models, a_task(policy=ByTurns(("small", "large")), limits=STEPS), in_virtual_time)
+    assert world.measures == {None}
+    assert found == [(True, None)] * 8
+
+
+@pytest.mark.parametrize(
+    ("policy", "names"), [(ByTurns(), ["small", "large"] * 4), (FirstOnly(), ["large"] * 8)], ids=str
+)
+def test_an_escalated_step_goes_to_the_target_that_the_policy_chooses_or_to_its_first(
+    policy: Policy, names: list[str], solved: Solved, a_task: Tasks, make_models: MakeModels
+) -> None:
+    [solution] = solved(Models100(make_models).models, [a_task(policy=policy, limits=STEPS)])
+    assert [step.kept.target for step in solution.steps] == names
+
+
+def test_a_target_that_the_policy_has_not_named_fails_the_problem(
+    solved: Solved, a_task: Tasks, make_models: MakeModels
+) -> None:
+    [solution] = solved(Models100(make_models).models, [a_task(policy=Elsewhere())])
+    assert solution.error == (
+        "router, step 1: ProblemError: the policy chose the target 'large', which is none of its targets: small"
+    )
+
+
+def test_a_target_of_ones_own_policy_that_is_not_there_is_named_with_its_table(make_models: MakeModels) -> None:
+    with pytest.raises(ConfigError, match=r"add a table \[models\.targets\.large\]"):
+        make_models().require(FirstOnly())
+
+
+class Bare(msgspec.Struct, frozen=True):
+    """The members that every policy needs, without the base."""
+
+    proposers: ClassVar[tuple[Role, ...]] = ("draft",)
+    scale: ClassVar[Scale | None] = None
+    decides: ClassVar[bool] = True
+
+    def decide(self, evidence: Evidence) -> Verdict:
+        return "keep_draft"
+
+
+class Undecided(PolicyBase, frozen=True):
+    """Has no rule."""
+
+
+class Unmovable(PolicyBase, frozen=True):
+    """Its threshold is no field."""
+
+    threshold = 0.5
+    budget = 0.25
+
+    def decide(self, evidence: Evidence) -> Verdict:
+        return "keep_draft"
+
+
+class WithoutThreshold(PolicyBase, frozen=True):
+    """Has nothing that a budget could move."""
+
+    budget = 0.25
+
+    def decide(self, evidence: Evidence) -> Verdict:
+        return "keep_draft"
+
+
+class Baseline(WithoutThreshold, frozen=True):
+    """Never decides."""
+
+    decides: ClassVar[bool] = False
+
+
+class Unhashable(PolicyBase, frozen=True):
+    """Cannot be told apart from others by its hash."""
+
+    threshold: float
+    weights: list[float]
+    budget = 0.25
+
+    def decide(self, evidence: Evidence) -> Verdict:
+        return "keep_draft"
+
+
+@pytest.mark.parametrize(
+    ("policy", "refusal"),
+    [
+        (Bare(), "the policy Bare has no 'targets': derive it from PolicyBase"),
+        (Undecided(), "the policy Undecided has no 'decide'"),
+        (WithoutThreshold(), "the policy WithoutThreshold has no budget, or no threshold"),
+        (Unmovable(), "the policy Unmovable has a budget, and its threshold cannot be moved"),
+        (Unhashable(0.5, [1.0]), r"its threshold cannot be moved \(unhashable type: 'list'\)"),
+        (Baseline(), "the policy Baseline has a budget and never decides"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_policy_that_cannot_be_asked_for_all_is_refused_before_it_begins(
+    policy: Any, refusal: str, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
+) -> None:
+    world = Models100(make_models)
+
+    async def body() -> None:
+        async with open_ring(world.models) as ring:
+            with pytest.raises(ConfigError, match=refusal):
+                await ring.solve(a_task(policy=policy))
+
+    in_virtual_time(body)
+    assert world.asked == []
+
+
+class Abstract(Policy):
+    """Derived from the protocol in the place of the base, which has no defaults."""
+
+    proposers: ClassVar[tuple[Role, ...]] = ("draft",)
+    scale: ClassVar[Scale | None] = None
+    decides: ClassVar[bool] = True
+
+    def decide(self, evidence: Evidence) -> Verdict:
+        return "keep_draft"
+
+
+def test_the_protocol_itself_has_no_defaults_and_names_what_is_missing() -> None:
+    with pytest.raises(TypeError, match=r"abstract class Abstract .*budget.*confidence.*with_threshold"):
+        Abstract()  # pyright: ignore[reportAbstractUsage]
+
+
+def test_the_policies_of_arbiter_have_all_that_a_policy_may_be_asked_for() -> None:
+    policy = LearnedRouter(0.5, (Target("small"),), budget=0.1)
+    check_policy(policy)
+    assert policy.with_threshold(0.75) == LearnedRouter(0.75, (Target("small"),), budget=0.1)
