@@ -8,6 +8,7 @@ nobody else, and so it always comes to receive; the Router sends to the Assemble
 problem ever waits for another one's step.
 """
 
+import logging
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import ClassVar, Generic, TypeVar
@@ -18,7 +19,6 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from actors.docket import Docket
 from actors.journal import AnyMail, message_entry
-from actors.logs import logger
 from actors.telling import told
 from protocols.errors import LeftError
 from protocols.messages import AssemblerMail, DrafterMail, EscalatorMail, Message, RouterMail, StepFailed, VerifierMail
@@ -27,7 +27,7 @@ from protocols.ports import Journal
 Mail = TypeVar("Mail", bound=Message)
 AnyM = TypeVar("AnyM", bound=AnyMail)
 
-log = logger("arbiter.actors")
+log = logging.getLogger("arbiter.actors")
 
 _SPARE = 16  # tasks that receive though nothing is there for them
 
@@ -103,7 +103,8 @@ class Actor(ABC, Generic[Mail]):
         task = message.context.task
         if task not in self._docket:  # it was closed meanwhile, and nobody waits for it
             return
-        log.debug("step failed", problem=task.id, actor=self.name, cause=message.id, exc_info=error)
+        fields = {"problem": task.id, "actor": self.name, "cause": message.id}
+        log.debug("step failed", exc_info=error, extra=fields)
         unserved = str(type(message).__struct_config__.tag)
         with suppress(LeftError):
             await self._tell(StepFailed(message.context, message.id, self.name, unserved, told(error)))

@@ -26,7 +26,7 @@ def imports_of(file: Path) -> set[str]:
     ("floor", "allowed"),
     [
         ("protocols", {"protocols", "msgspec"}),
-        ("actors", {"actors", "protocols", "anyio", "structlog", "msgspec"}),
+        ("actors", {"actors", "protocols", "anyio", "msgspec"}),
     ],
 )
 def test_a_floor_imports_only_what_stands_below_it(floor: str, allowed: set[str]) -> None:
