@@ -27,7 +27,3 @@ def main() -> None:
 
     collect_seldom()
     sys.exit(run(sys.argv[1:]))
-
-
-if __name__ == "__main__":
-    main()

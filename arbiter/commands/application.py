@@ -37,7 +37,7 @@ app = cyclopts.App(
     help="Step-level speculative reasoning: a small model drafts, the big one is called only where it helps.",
 )
 for _name in COMMANDS:
-    app.command(f"arbiter.commands.{_name}:{_name}_command", name=_name)
+    app.command(f"{__package__}.{_name}:{_name}_command", name=_name)
 
 
 def run(arguments: Sequence[str]) -> int | None:

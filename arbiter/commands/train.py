@@ -107,7 +107,7 @@ def router_command(
 
         arbiter train router --data runs/rows --base pocket:prm --epochs 3 --batch 64 --learning-rate 2e-4 --out router
         arbiter train router --data rows --base Skywork/Skywork-o1-Open-PRM-Qwen-2.5-1.5B --out router
-        accelerate launch -m arbiter.cli train router --data rows --base CHECKPOINT --out router
+        accelerate launch -m arbiter train router --data rows --base CHECKPOINT --out router
 
     Parameters
     ----------
