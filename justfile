@@ -34,15 +34,15 @@ test *args:
 
 # The pocket benchmark.
 bench *args:
-    {{python}} -m arbiter.cli bench pocket {{args}}
+    {{python}} -m arbiter bench pocket {{args}}
 
 # The paper's comparison on the pocket models: rows collected, a router trained, evaluated and tuned, and the report.
 reproduce:
-    {{python}} -m arbiter.cli collect pocket --data pocket-train:2600 --limit 1000 --out runs/rows
-    {{python}} -m arbiter.cli train router --data runs/rows --base pocket:prm --margin 0.01 --epochs 6 --batch 32 --learning-rate 5e-4 --out runs/router
-    {{python}} -m arbiter.cli evaluate router --data runs/rows --model runs/router --out runs/evaluation
-    {{python}} -m arbiter.cli tune pocket --data runs/rows --escalation 0.2 --out runs/tuned.toml
-    {{python}} -m arbiter.cli reproduce pocket --rows runs/rows --limit 1000 --out runs/reproduction
+    {{python}} -m arbiter collect pocket --data pocket-train:2600 --limit 1000 --out runs/rows
+    {{python}} -m arbiter train router --data runs/rows --base pocket:prm --margin 0.01 --epochs 6 --batch 32 --learning-rate 5e-4 --out runs/router
+    {{python}} -m arbiter evaluate router --data runs/rows --model runs/router --out runs/evaluation
+    {{python}} -m arbiter tune pocket --data runs/rows --escalation 0.2 --out runs/tuned.toml
+    {{python}} -m arbiter reproduce pocket --rows runs/rows --limit 1000 --out runs/reproduction
 
 # What the client costs a request, for both HTTP backends.
 throughput *args:

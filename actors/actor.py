@@ -8,6 +8,7 @@ to concurrent actors alone, and so it always comes to receive. The Router sends 
 always comes to receive, too. And no problem ever waits for another one's step.
 """
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +20,6 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from actors.calls import Calls
 from actors.docket import Docket
-from actors.logs import logger
 from actors.mailboxes import Inbox, Mailboxes
 from actors.ring_setup import Models, RingSettings
 from actors.telling import told
@@ -33,9 +33,9 @@ Mail = TypeVar("Mail", bound=Message)
 STOP_SECONDS = 5.0
 """How long ``on_stop`` may take; it is cancelled then."""
 
-_SPARE = 16  # tasks that receive though nothing is there for them
+log = logging.getLogger("arbiter.actors")
 
-log = logger("arbiter.actors")
+_SPARE = 16  # tasks that receive though nothing is there for them
 
 
 class ActorContext(msgspec.Struct, frozen=True):
@@ -106,15 +106,16 @@ class Actor(ABC, Generic[Mail]):
             try:
                 await self.on_stop()
             except Exception:
-                log.exception("on_stop failed", actor=self.name)
+                log.exception("on_stop failed", extra={"actor": self.name})
         if scope.cancelled_caught:
-            log.warning("on_stop was cancelled: it took too long", actor=self.name, seconds=STOP_SECONDS)
+            log.warning("on_stop was cancelled: it took longer than %s s", STOP_SECONDS, extra={"actor": self.name})
 
     async def _fail(self, message: Mail, error: BaseException) -> None:
         task = message.context.task
         if task not in self._docket:  # it was closed meanwhile, and nobody waits for it
             return
-        log.debug("step failed", problem=task.id, actor=self.name, cause=message.id, exc_info=error)
+        fields = {"problem": task.id, "actor": self.name, "cause": message.id}
+        log.debug("step failed", exc_info=error, extra=fields)
         unserved = str(type(message).__struct_config__.tag)
         with suppress(LeftError):
             await self._tell(StepFailed(message.context, message.id, self.name, unserved, told(error)))

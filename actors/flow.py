@@ -1,11 +1,11 @@
 """The requests to one model: who makes the next one, and how many may be there at once."""
 
+import logging
 from itertools import count
 
 import anyio
 
 from actors.controllers import LimitControl
-from actors.logs import logger
 from actors.places import Occupancy, Places, Rank
 from protocols.events import Entry, LimitMoved, LimitReason
 from protocols.ids import limit_id
@@ -13,7 +13,7 @@ from protocols.ports import Gauge, Generator, Journal, Scorer, Seat
 
 _LOOK_SECONDS = 2.0  # between two looks at the server's queue
 
-log = logger("actors.flow")
+log = logging.getLogger("actors.flow")
 
 
 class Flow:
@@ -75,7 +75,7 @@ class Flow:
             return
         limit = self._control.limit
         self._places.resize(limit)
-        log.info("limit moved", model=self.name, limit=limit, reason=reason)
+        log.info("limit moved", extra={"model": self.name, "limit": limit, "reason": reason})
         if self._journal.kept:
             name = limit_id(self.name, next(self._moves))
             self._journal.note(Entry(name, "ring", LimitMoved(self.name, limit, reason)))

@@ -1,36 +1,10 @@
-"""The command line: ``arbiter COMMAND``. Errors are one line on standard error; the exit status says the kind."""
+"""The command line: ``arbiter COMMAND``.
 
-# importing a command adds it
-# ruff: noqa: F401
-# pyright: reportUnusedImport=false
+The command ``arbiter`` and ``python -m arbiter`` import this module first, so it imports next to nothing itself.
+"""
 
 import gc
 import sys
-
-import cyclopts
-
-from arbiter.commands import (
-    bench,
-    collect,
-    convert,
-    diff,
-    doctor,
-    evaluate,
-    export,
-    grade,
-    replay,
-    report,
-    reproduce,
-    serve,
-    show,
-    simulate,
-    solve,
-    sweep,
-    train,
-    tune,
-    up,
-)
-from arbiter.commands.shell import app, show_notices, tell
 
 
 def collect_seldom() -> None:
@@ -44,14 +18,12 @@ def collect_seldom() -> None:
 
 def main() -> None:
     """Run the command line."""
-    show_notices()
+    if sys.argv[1:] == ["--version"]:  # answered without the parser, which takes longer to import than all the rest
+        from arbiter import __version__
+
+        sys.stdout.write(f"{__version__}\n")
+        return
+    from arbiter.commands.application import run
+
     collect_seldom()
-    try:
-        status = app(exit_on_error=False, print_error=False)
-    except cyclopts.CycloptsError as error:
-        status = tell(" ".join(str(error).split()))
-    sys.exit(status)
-
-
-if __name__ == "__main__":
-    main()
+    sys.exit(run(sys.argv[1:]))

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from arbiter.config import Config
 from arbiter.results import Result
@@ -84,6 +84,8 @@ class LiveWatcher:
     """One line that moves, on a terminal. Use it as a context manager."""
 
     def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -118,3 +120,8 @@ class LiveWatcher:
         if news := self._tallies.add(result):
             self.notice(news)
         self._progress.update(self._task, completed=self._tallies.solved, figures=self._tallies.line())
+
+
+def watcher_for(console: Console) -> AbstractContextManager[PlainWatcher | LiveWatcher]:
+    """The watcher that suits ``console``."""
+    return LiveWatcher(console) if console.is_terminal else nullcontext(PlainWatcher(console))

@@ -50,7 +50,7 @@ def test_rooms_do_not_import_each_other_in_circles() -> None:
     ("room", "allowed"),
     [
         ("protocols", {"msgspec"}),
-        ("actors", {"anyio", "structlog", "msgspec"}),
+        ("actors", {"anyio", "msgspec"}),
     ],
 )
 def test_the_lowest_rooms_import_few_distributions(room: str, allowed: set[str]) -> None:

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Mapping
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -12,13 +11,13 @@ from rich.table import Table
 
 from arbiter.bench import bench
 from arbiter.commands.overrides import NOT_GIVEN, Overrides, configured
-from arbiter.commands.shell import INTERRUPTED, app, guarded, stderr, stdout
+from arbiter.commands.shell import INTERRUPTED, guarded, stderr, stdout
 from arbiter.config import Config, load_config, override
 from arbiter.estimates import Interval
 from arbiter.log.console import shown
 from arbiter.log.reading import log_path
 from arbiter.prefixes import PrefixCache, lacking
-from arbiter.progress import LiveWatcher, PlainWatcher
+from arbiter.progress import watcher_for
 from arbiter.reports.tables import NOTHING, from_to, money, percent, seconds
 from arbiter.results import Cost, Summary, Verified
 from arbiter.run_tables import Level
@@ -27,7 +26,6 @@ from protocols.records import Model, Predrafts
 WRITERS: tuple[Model, ...] = ("draft", "target")
 
 
-@app.command(name="bench")
 def bench_command(
     config: str | None = None,
     /,
@@ -84,8 +82,7 @@ def bench_command(
 
 
 def _bench(config: Config, folder: Path | None, as_json: bool, retry_failed: bool) -> int:
-    live = LiveWatcher(stderr) if stderr.is_terminal else nullcontext(PlainWatcher(stderr))
-    with live as watcher:
+    with watcher_for(stderr) as watcher:
         show = shown(config.log.level, _tell_event)
         summary, path = anyio.run(partial(bench, config, folder, watcher, show, retry_failed))
     if as_json:

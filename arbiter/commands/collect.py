@@ -1,7 +1,6 @@
 """``arbiter collect``: training rows for a router."""
 
 import sys
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,11 +24,11 @@ from arbiter.collection import (
     write_collection,
 )
 from arbiter.commands.overrides import configured, given
-from arbiter.commands.shell import INTERRUPTED, app, guarded, stderr, stdout
+from arbiter.commands.shell import INTERRUPTED, guarded, stderr, stdout
 from arbiter.config import load_config, override
 from arbiter.data.published import field_names
 from arbiter.log.reading import log_path
-from arbiter.progress import LiveWatcher, PlainWatcher
+from arbiter.progress import watcher_for
 from arbiter.reports.tables import percent
 from arbiter.rows import Row
 from arbiter.runs import check_run, new_path, read_records
@@ -87,7 +86,6 @@ class CollectOptions:
 _NOT_GIVEN = CollectOptions()
 
 
-@app.command(name="collect")
 def collect_command(
     config: str | None = None,
     /,
@@ -167,8 +165,7 @@ def _collect(
     folder = folder or new_path("collection")
     check_run(config, problems, folder)
     write_collection(folder, plan)
-    live = LiveWatcher(stderr) if stderr.is_terminal else nullcontext(PlainWatcher(stderr))
-    with live as watcher:
+    with watcher_for(stderr) as watcher:
         summary, _ = anyio.run(partial(bench, config, folder, watcher, None, retry_failed, problems))
     collection = counted(plan, read_records(folder / "rows.jsonl", Row), not summary.interrupted)
     write_collection(folder, collection)

@@ -6,12 +6,11 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from arbiter.commands.shell import app, guarded, stdout
+from arbiter.commands.shell import guarded, stdout
 from arbiter.training.recipe import Precision
 from protocols.errors import ConfigError
 
 
-@app.command(name="convert")
 def convert_command(
     checkpoint: str,
     /,

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 from rich.markup import escape
 
-from arbiter.commands.shell import app, guarded, stdout
+from arbiter.commands.shell import guarded, stdout
 from arbiter.log.run import Run
 from arbiter.parting import Comparison, Kept, Parting, compare
 
@@ -14,7 +14,6 @@ DIFFER = 1
 _SHOWN = 20
 
 
-@app.command(name="diff")
 def diff_command(run_a: Path, run_b: Path, /, *, json: bool = False, debug: bool = False) -> int:
     """Show where the transcripts of two runs of the same problems part ways, and what became of the answers.
 

@@ -3,14 +3,13 @@
 import anyio
 from rich.markup import escape
 
-from arbiter.commands.shell import FAILED, app, guarded, stdout
+from arbiter.commands.shell import FAILED, guarded, stdout
 from arbiter.config import Config, load_config
 from arbiter.doctor import examine
 
 _MARKS = {"ok": "[green]ok[/green]     ", "warning": "[yellow]warning[/yellow]", "failed": "[red]failed[/red] "}
 
 
-@app.command(name="doctor")
 def doctor_command(config: str, /, *, debug: bool = False) -> int:
     """Ask each model of a configuration small questions, and tell what was seen, a line a check.
 

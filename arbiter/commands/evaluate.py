@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from arbiter.commands.shell import app, guarded, stderr, stdout
+from arbiter.commands.shell import guarded, stderr, stdout, version
 from arbiter.config import load_config
 from arbiter.rows import Split
 from protocols.errors import ConfigError
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 _FEWEST = 100  # resamples of which a 2.5 % quantile can be told
 
-evaluate_app = cyclopts.App(name="evaluate", help="How well a score tells which steps to escalate.")
-app.command(evaluate_app)
+evaluate_command = cyclopts.App(
+    name="evaluate", help="How well a score tells which steps to escalate.", version=version
+)
 
 
-@evaluate_app.command(name="router")
+@evaluate_command.command(name="router")
 def evaluate_router_command(
     *,
     data: Path,

@@ -4,13 +4,12 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from arbiter.commands.shell import app, guarded, stderr
+from arbiter.commands.shell import guarded, stderr
 from arbiter.exports.files import require
 from arbiter.log.run import Run
 from protocols.errors import ConfigError
 
 
-@app.command(name="export")
 def export_command(
     run: Path,
     *,

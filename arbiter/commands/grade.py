@@ -5,16 +5,14 @@ from pathlib import Path
 
 import anyio
 import msgspec
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from arbiter.commands.shell import app, guarded, stderr, stdout
+from arbiter.commands.shell import guarded, progress_bar, stderr, stdout
 from arbiter.grading import Grade, Grader
 from arbiter.grading.regrading import Change, Regraded, regrade
 
 _SHOWN = 20
 
 
-@app.command(name="grade")
 def grade_command(run: Path, /, *, json: bool = False, debug: bool = False) -> int:
     """Grade a run again from its stored solutions, without decoding anything.
 
@@ -40,15 +38,7 @@ def grade_command(run: Path, /, *, json: bool = False, debug: bool = False) -> i
 
 
 def _grade(run: Path, as_json: bool) -> int:
-    with Progress(
-        TextColumn("grading"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True),
-        console=stderr,
-        transient=True,
-        disable=not stderr.is_terminal,
-    ) as progress:
+    with progress_bar("grading") as progress:
         task = progress.add_task("", total=None)
 
         def told(done: int, of: int) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from rich.table import Table
 
 from arbiter.commands.overrides import given
-from arbiter.commands.shell import app, guarded, stderr, stdout
+from arbiter.commands.shell import guarded, stderr, stdout
 from arbiter.config import Config, load_config, override
 from arbiter.log.run import Run
 from arbiter.replay.check import Verdict, check
@@ -28,7 +28,6 @@ _CAUSES = 12  # of a difference, the nearest ones
 _SERVERS: tuple[Model, ...] = ("draft", "target", "prm", "router", "judge")
 
 
-@app.command(name="replay")
 def replay_command(
     run: Path,
     /,

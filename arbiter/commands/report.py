@@ -7,12 +7,11 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from arbiter.commands.shell import app, guarded, stderr, stdout
+from arbiter.commands.shell import guarded, stderr, stdout
 from arbiter.reports.report import Report, report_on, write_report
 from arbiter.reports.tables import cells, columns_for, fitting
 
 
-@app.command(name="report")
 def report_command(
     *runs: Path,
     out: Path | None = None,

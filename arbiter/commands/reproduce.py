@@ -1,6 +1,5 @@
 """``arbiter reproduce``: the paper's comparison of policies, for any pair of models, with its report."""
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,11 +9,11 @@ from rich.table import Table
 
 from arbiter.commands.collect import CollectOptions, collect_command
 from arbiter.commands.overrides import NOT_GIVEN, Overrides
-from arbiter.commands.shell import INTERRUPTED, app, guarded, stderr, stdout
+from arbiter.commands.shell import INTERRUPTED, guarded, stderr, stdout
 from arbiter.commands.simulate import HardwareOptions
 from arbiter.config import Config, load_config
 from arbiter.log.console import shown
-from arbiter.progress import LiveWatcher, PlainWatcher
+from arbiter.progress import watcher_for
 from arbiter.reports.tables import percent, with_interval
 from arbiter.runs import new_path
 from arbiter.sweep.points import values_of
@@ -29,7 +28,6 @@ _HARDWARE = HardwareOptions()
 _TRAINING, _COLLECTED = "pocket-train:2600", 1000
 
 
-@app.command(name="reproduce")
 def reproduce_command(
     config: str,
     /,
@@ -118,8 +116,7 @@ def _collect(name: str, config: Config, folder: Path) -> int:
 def _reproduce(asked: "Asked", folder: Path) -> int:
     from arbiter.reproduce.reproducing import reproduce
 
-    live = LiveWatcher(stderr) if stderr.is_terminal else nullcontext(PlainWatcher(stderr))
-    with live as watcher:
+    with watcher_for(stderr) as watcher:
         found = reproduce(asked, folder, watcher, shown(asked.config.log.level, _tell))
     if found is None:
         _tell(f"to go on with it, give the same command with --out {folder}")

@@ -8,11 +8,10 @@ import sys
 from pathlib import Path
 
 import anyio
-import structlog
 from rich.markup import escape
 
 from arbiter.commands.overrides import RingOverrides
-from arbiter.commands.shell import app, guarded, stderr
+from arbiter.commands.shell import guarded, stderr
 from arbiter.config import Config, load_config
 from arbiter.exports.files import require
 from arbiter.library.solver import Arbiter
@@ -23,7 +22,6 @@ _AS_CONFIGURED = RingOverrides()
 PORT = 8400
 
 
-@app.command(name="serve")
 def serve_command(
     config: str = "pocket",
     /,
@@ -150,6 +148,8 @@ def _is_loopback(host: str) -> bool:
 
 def _log_to_stderr() -> None:
     """Requests, and what goes wrong: lines for people on a terminal, else JSON."""
+    import structlog  # takes long to import
+
     is_terminal = sys.stderr.isatty()
     renderer = structlog.dev.ConsoleRenderer() if is_terminal else structlog.processors.JSONRenderer()
     handler = logging.StreamHandler()

@@ -1,25 +1,20 @@
-"""The parts that all commands share: the application, its consoles, and how an error is told."""
+"""The parts that all commands share: the consoles, and how an error is reported."""
 
 import logging
 from collections.abc import Callable
-from importlib.metadata import version
+from typing import TYPE_CHECKING
 
-import cyclopts
-from cyclopts import Parameter
 from rich.console import Console
 from rich.markup import escape
 
+import arbiter
 from protocols.errors import ArbiterError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 FAILED, INTERRUPTED = 2, 130
 
-app = cyclopts.App(
-    name="arbiter",
-    help_format="markdown",
-    version=version("arbiter-reasoning"),
-    default_parameter=Parameter(negative=()),
-    help="Step-level speculative reasoning: a small model drafts, the big one is called only where it helps.",
-)
 stdout = Console(emoji=False)
 stderr = Console(stderr=True, emoji=False)
 
@@ -40,11 +35,24 @@ class Notices(logging.Handler):
             stderr.print(f"[yellow]{record.getMessage()}:[/yellow] {escape(error)}", highlight=False, soft_wrap=True)
 
 
+def version() -> str:
+    """The version of the distribution, for the applications: a nested one does not inherit it."""
+    return arbiter.__version__
+
+
 def show_notices() -> None:
     """Show what the backends tell, above the live line if there is one."""
     backends = logging.getLogger("arbiter.backends")
     backends.setLevel(logging.INFO)
     backends.addHandler(Notices())
+
+
+def progress_bar(text: str) -> "Progress":
+    """A bar on standard error that is removed at the end; not drawn where there is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn(text), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn(compact=True)
+    return Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal)
 
 
 def tell(error: str) -> int:

@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from arbiter.commands.shell import app, guarded, stderr, stdout
+from arbiter.commands.shell import guarded, stderr, stdout
 from arbiter.explain import Story, failures, result_of, stories
 from arbiter.log.history import ProblemHistory
 from arbiter.log.run import Run
@@ -26,7 +26,6 @@ _NOTICED = 0.005  # seconds: what is shorter is not told
 _COLOURS: dict[Role, str] = {"draft": "cyan", "target": "magenta"}
 
 
-@app.command(name="show")
 def show_command(
     run: Path,
     problem: str | None = None,

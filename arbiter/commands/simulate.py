@@ -9,11 +9,10 @@ from typing import TypeVar, get_args
 
 import msgspec
 from cyclopts import Parameter
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from actors.controllers import Verify
 from arbiter.commands.overrides import given
-from arbiter.commands.shell import app, guarded, stderr, stdout
+from arbiter.commands.shell import guarded, progress_bar, stdout
 from arbiter.config import Config, built_in, load_config, override
 from arbiter.log.run import Run
 from arbiter.model_tables import AnyModelTable, ModelTable
@@ -114,7 +113,6 @@ class WorkloadOptions:
         )
 
 
-@app.command(name="simulate")
 def simulate_command(
     config: str | None = None,
     /,
@@ -251,13 +249,7 @@ def _with_median(numbers: LogNormal, median: float) -> LogNormal:
 
 def _simulated(plan: Plan, cases: list[Case]) -> list[Figures]:
     """The figures of all cases; a line moves meanwhile, on a terminal."""
-    columns = (
-        TextColumn("simulating"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True),
-    )
-    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+    with progress_bar("simulating") as progress:
         task = progress.add_task("", total=plan.problems * len(cases))
         return [plan.simulate(case, lambda: progress.advance(task)) for case in cases]
 

@@ -7,7 +7,7 @@ import msgspec
 from rich.markup import escape
 
 from arbiter.commands.overrides import PolicyOverrides
-from arbiter.commands.shell import FAILED, app, guarded, stderr, stdout
+from arbiter.commands.shell import FAILED, guarded, stderr, stdout
 from arbiter.config import Config, load_config
 from arbiter.data import Problem
 from arbiter.grading import extract_answer
@@ -19,7 +19,6 @@ _COLOURS: dict[Role, str] = {"draft": "cyan", "target": "magenta"}
 _PLAIN = PolicyOverrides()
 
 
-@app.command(name="solve")
 def solve_command(
     question: str,
     /,

@@ -1,7 +1,6 @@
 """``arbiter sweep``: a whole curve of run types and thresholds."""
 
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
@@ -10,10 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from arbiter.commands.overrides import NOT_GIVEN, Overrides, configured
-from arbiter.commands.shell import INTERRUPTED, app, guarded, stderr, stdout
+from arbiter.commands.shell import INTERRUPTED, guarded, stderr, stdout
 from arbiter.config import Config, load_config, override
 from arbiter.log.console import shown
-from arbiter.progress import LiveWatcher, PlainWatcher
+from arbiter.progress import watcher_for
 from arbiter.reports.tables import COLUMNS, Column, Entry, cells, fitting
 from arbiter.run_tables import Level
 from arbiter.sweep.found import Row, Sweep, earlier
@@ -31,7 +30,6 @@ _FIGURES = (
 )
 
 
-@app.command(name="sweep")
 def sweep_command(
     config: str | None = None,
     /,
@@ -120,8 +118,7 @@ def _check(folder: Path) -> None:
 
 
 def _sweep(wish: Wish, folder: Path | None, as_json: bool) -> int:
-    live = LiveWatcher(stderr) if stderr.is_terminal else nullcontext(PlainWatcher(stderr))
-    with live as watcher:
+    with watcher_for(stderr) as watcher:
         found, path = sweep(wish, folder, watcher, shown(wish.config.log.level, _tell))
     if as_json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")

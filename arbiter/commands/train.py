@@ -10,20 +10,20 @@ from typing import Annotated, Any
 
 import cyclopts
 import msgspec
-import structlog
 from cyclopts import Parameter
 
 from arbiter.backends.prompts import TEMPLATES, prompt_template
 from arbiter.collection import Collection, common, read_collection
 from arbiter.commands.overrides import given
-from arbiter.commands.shell import app, guarded, stderr, stdout
+from arbiter.commands.shell import guarded, stderr, stdout, version
 from arbiter.rows import Row
 from arbiter.training.reading import read_rows, read_solved
 from arbiter.training.recipe import Balance, Labels, Precision, Recipe, is_first_process
 from protocols.errors import ConfigError
 
-train = cyclopts.App(name="train", help="Train a router or a process reward model (docs/training.md).")
-app.command(train)
+train_command = cyclopts.App(
+    name="train", help="Train a router or a process reward model (docs/training.md).", version=version
+)
 
 
 @Parameter(name="*")
@@ -82,7 +82,7 @@ _NOT_GIVEN = TrainOptions()
 Data = Annotated[tuple[Path, ...], Parameter(consume_multiple=True)]
 
 
-@train.command(name="router")
+@train_command.command(name="router")
 def router_command(
     *,
     data: Data,
@@ -107,7 +107,7 @@ def router_command(
 
         arbiter train router --data runs/rows --base pocket:prm --epochs 3 --batch 64 --learning-rate 2e-4 --out router
         arbiter train router --data rows --base Skywork/Skywork-o1-Open-PRM-Qwen-2.5-1.5B --out router
-        accelerate launch -m arbiter.cli train router --data rows --base CHECKPOINT --out router
+        accelerate launch -m arbiter train router --data rows --base CHECKPOINT --out router
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def router_command(
     return guarded(debug, action)
 
 
-@train.command(name="prm")
+@train_command.command(name="prm")
 def prm_command(
     *,
     data: Data,
@@ -207,6 +207,8 @@ def prm_command(
 
 def _library(module: str) -> Any:  # noqa: ANN401 - a module that needs torch
     """A module of the training, whose figures go to standard error. Raises ``ConfigError`` if its extra is missing."""
+    import structlog  # takes long to import
+
     level = logging.INFO if is_first_process() else logging.CRITICAL
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 from cyclopts import Parameter
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from arbiter.commands.shell import app, guarded, stderr, stdout
+from arbiter.commands.shell import guarded, progress_bar, stderr, stdout
 from arbiter.commands.simulate import HardwareOptions, WorkloadOptions
 from arbiter.config import Config, load_config, override
 from arbiter.rows import Split
@@ -60,7 +59,6 @@ class Budget:
 _NO_BUDGET, _HARDWARE, _WORKLOAD = Budget(), HardwareOptions(), WorkloadOptions()
 
 
-@app.command(name="tune")
 def tune_command(
     config: str,
     /,
@@ -222,8 +220,7 @@ def _share(wanted: Wanted, config: Config, hardware: HardwareOptions, workload: 
     if wanted.budget != "latency":
         return wanted.value if wanted.budget == "escalation" else None
     world = workload.world()
-    columns = TextColumn("simulating"), BarColumn(bar_width=20), MofNCompleteColumn()
-    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+    with progress_bar("simulating") as progress:
         task = progress.add_task("", total=world.problems * len(ACCEPTANCES))
         servers = hardware.applied_to(config)
         share = escalation_within(wanted.value, config, wanted.policy, servers, world, lambda: progress.advance(task))

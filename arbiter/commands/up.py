@@ -5,16 +5,15 @@ import shutil
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import anyio
 from cyclopts import Parameter
-from rich.live import Live
 
-from arbiter.commands.shell import app, guarded, stderr
+from arbiter.commands.shell import guarded, stderr
 from arbiter.config import load_config
 from arbiter.serving.board import Board
 from arbiter.serving.checks import check, visible_gpus
@@ -28,7 +27,6 @@ LOGS = Path("runs") / "servers"
 _FIGURES_SECONDS = 60.0  # between plain tables, where there is no terminal
 
 
-@app.command(name="up")
 def up_command(
     config: str,
     /,
@@ -140,10 +138,12 @@ async def _while_they_run(fleet: Fleet, gpus: Sequence[str], command: Sequence[s
             stderr.print(Board(fleet.servers, gpus).table())
 
 
-def _live(fleet: Fleet, gpus: Sequence[str], has_command: bool) -> Live | nullcontext[None]:
+def _live(fleet: Fleet, gpus: Sequence[str], has_command: bool) -> AbstractContextManager[object]:
     """A table that is drawn again and again; not where there is no terminal, or where a command has it."""
     if has_command or not stderr.is_terminal:
         return nullcontext()
+    from rich.live import Live
+
     return Live(console=stderr, get_renderable=Board(fleet.servers, gpus).table, refresh_per_second=2)
 
 

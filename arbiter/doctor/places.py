@@ -3,7 +3,6 @@
 import time
 from email.utils import parsedate_to_datetime
 
-import aiohttp
 import anyio
 
 from arbiter.backends.served.gauge import ServerGauge
@@ -30,6 +29,8 @@ async def clock(table: AnyModelTable) -> Check | None:
     """Whether the server's clock is as this machine's; None where it does not tell."""
     if not isinstance(table, Served):
         return None
+    import aiohttp  # takes long to import
+
     timeout = aiohttp.ClientTimeout(total=min(table.timeout, 10.0))
     try:
         async with aiohttp.ClientSession(timeout=timeout) as session:

@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from arbiter import __version__
 from arbiter.gateway.board import Board
 from arbiter.gateway.chat import chat_completions
 from arbiter.gateway.client import open_client
@@ -160,7 +160,7 @@ async def _metrics(house: House, _request: Request) -> Response:
 
 
 async def _openapi(_house: House, _request: Request) -> Response:
-    return answer(document(version("arbiter-reasoning")))
+    return answer(document(__version__))
 
 
 async def _models(house: House, _request: Request) -> Response:

@@ -1,6 +1,7 @@
 """What every request passes on its way in and out: the key, and the access log."""
 
 import hmac
+import logging
 import secrets
 import time
 from contextlib import AsyncExitStack
@@ -8,7 +9,6 @@ from contextlib import AsyncExitStack
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from actors.logs import logger
 from arbiter.gateway.refusals import refusal
 from protocols.errors import RequestError
 
@@ -17,7 +17,7 @@ _OPEN = ("/", "/health", "/ready", "/openapi.json")
 
 _ASKED_OFTEN = ("/live", "/health", "/ready", "/metrics")
 
-log = logger("arbiter.access")
+log = logging.getLogger("arbiter.access")
 
 
 class Door:
@@ -56,17 +56,17 @@ class Door:
                     await refusal(_unknown())(scope, receive, watched)
         finally:
             status = statuses[-1]
-            tell = log.debug if scope["path"] in _ASKED_OFTEN and status == 200 else log.info
-            tell(
-                "request",
-                request=name,
-                method=scope["method"],
-                path=scope["path"],
-                status=status,
-                seconds=round(time.monotonic() - began, 4),
-                client=(scope.get("client") or ("in process",))[0],
-                problems=state.get("problems", []),
-            )
+            fields = {
+                "request": name,
+                "method": scope["method"],
+                "path": scope["path"],
+                "status": status,
+                "seconds": round(time.monotonic() - began, 4),
+                "client": (scope.get("client") or ("in process",))[0],
+                "problems": state.get("problems", []),
+            }
+            is_quiet = scope["path"] in _ASKED_OFTEN and status == 200
+            log.log(logging.DEBUG if is_quiet else logging.INFO, "request", extra=fields)
 
     def _is_known(self, request: Request) -> bool:
         if not self._keys or request.url.path in _OPEN:

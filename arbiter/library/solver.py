@@ -1,5 +1,6 @@
 """The Python API: one object that solves what it is asked, for any number of callers at once."""
 
+import logging
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from functools import partial
@@ -11,7 +12,6 @@ import anyio
 
 from actors.factories import ActorFactories
 from actors.journal import NoJournal
-from actors.logs import logger
 from actors.places import Occupancy
 from actors.ring import open_ring
 from actors.ring_setup import Models
@@ -33,7 +33,7 @@ Leaving = Literal["drain", "cancel"]
 Hook = Callable[[Event], None]
 _RUN_TYPES: tuple[RunType, ...] = get_args(RunType)
 
-log = logger("arbiter.library")
+log = logging.getLogger("arbiter.library")
 
 
 class Arbiter:
@@ -268,4 +268,4 @@ class Arbiter:
             try:
                 hook(event)
             except Exception:  # a hook only looks on: nobody's problem fails with it
-                log.exception("a hook failed", hook=repr(hook), event_id=event.id)
+                log.exception("a hook failed", extra={"hook": repr(hook), "event_id": event.id})

@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
-import structlog
 
 from arbiter.log.writer import Show
 from arbiter.run_tables import Level
@@ -27,6 +26,8 @@ def shown(level: Level, write: Callable[[str], None]) -> Show | None:
     """
     if level == "off":
         return None
+    import structlog  # takes long to import
+
     logger: Any = structlog.wrap_logger(
         _Lines(write),
         processors=[structlog.processors.add_log_level, structlog.dev.ConsoleRenderer(colors=False, pad_event_to=18)],

@@ -8,9 +8,8 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
-import aiohttp
 import anyio
 import msgspec
 from anyio.abc import Process
@@ -19,6 +18,9 @@ from arbiter.serving import leash
 from arbiter.serving.launches import Launch
 from arbiter.serving.metrics import Figures, figures
 from protocols.errors import ArbiterError, BackendError, RunError
+
+if TYPE_CHECKING:
+    from arbiter.serving.pages import Pages
 
 State = Literal["waiting", "starting", "ready", "restarting", "failed", "stopped"]
 
@@ -84,13 +86,13 @@ class Fleet:
         gpus: Sequence[str],
         tell: Callable[[str], None],
         patience: Patience,
-        session: aiohttp.ClientSession,
+        pages: "Pages",
     ) -> None:
         self.servers = [Server(launch, logs / f"{launch.name}.log") for launch in launches]
         self._gpus = gpus
         self._tell = tell
         self._patience = patience
-        self._session = session
+        self._pages = pages
 
     async def ready(self) -> None:
         """Return once each server has been ready."""
@@ -151,24 +153,17 @@ class Fleet:
         if server.launch.program not in ("sglang", "vllm"):
             return
         while True:
-            status, text = await self._page(server.launch, "/metrics")
+            status, text = await self._pages.read(f"{server.launch.address}/metrics")
             if status == 200:
                 server.heard(figures(server.launch.program, text))
             await anyio.sleep(self._patience.figures)
 
     async def _is_ready(self, launch: Launch) -> bool:
         for page in launch.ready:
-            status, _ = await self._page(launch, page)
+            status, _ = await self._pages.read(launch.address + page)
             if status != 404:
                 return status == 200
         return False
-
-    async def _page(self, launch: Launch, path: str) -> tuple[int, str]:
-        """Status and text of a page; 0 if there is no answer."""
-        with suppress(aiohttp.ClientError, TimeoutError, OSError):
-            async with self._session.get(launch.address + path) as answer:
-                return answer.status, await answer.text(errors="replace")
-        return 0, ""
 
 
 @asynccontextmanager
@@ -184,10 +179,11 @@ async def open_fleet(
     Each has a file in ``logs``. ``gpus`` are CUDA's names of the machine's. ``tell`` is called with what happens.
     The block is cancelled, and ``BackendError`` raised, if a server cannot be brought up.
     """
+    from arbiter.serving.pages import open_pages  # its HTTP client takes long to import
+
     _make(logs)
-    timeout = aiohttp.ClientTimeout(total=10)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
-        fleet = Fleet(launches, logs, gpus, tell, patience, session)
+    async with open_pages() as pages:
+        fleet = Fleet(launches, logs, gpus, tell, patience, pages)
         try:
             async with anyio.create_task_group() as tasks:
                 for server in fleet.servers:

@@ -1,10 +1,8 @@
 """Rings of scripted models."""
 
-import logging
 from collections.abc import Awaitable, Callable, Iterable
 
 import pytest
-import structlog
 
 from actors.ring import open_ring, solve_all
 from actors.ring_setup import Models
@@ -14,11 +12,6 @@ from protocols.ports import Generation, GenerationRequest, Generator, Scorer, Se
 from protocols.records import Solution, Usage
 
 Body = Callable[[], Awaitable[None]]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def quiet() -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
 
 
 @pytest.fixture(scope="session")

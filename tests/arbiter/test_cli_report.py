@@ -96,9 +96,3 @@ def test_what_cannot_be_done_is_told_in_one_line_that_names_it(
     line = told(arbiter(*arguments))
     assert line.startswith("error: ")
     assert named in line
-
-
-def test_the_command_line_does_not_load_matplotlib() -> None:
-    program = "import sys, arbiter.cli; print('matplotlib' in sys.modules)"
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert ended.stdout.strip() == "False"

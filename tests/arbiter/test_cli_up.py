@@ -88,7 +88,7 @@ def test_a_command_runs_beside_its_servers_and_its_status_is_the_end(arbiter: Ar
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_all_servers(tmp_path: Path, number: signal.Signals) -> None:
     port = configured(tmp_path, draft=ON_CPU)
-    command = [sys.executable, "-m", "arbiter.cli", "up", "mine.toml"]
+    command = [sys.executable, "-m", "arbiter", "up", "mine.toml"]
     with subprocess.Popen(command, cwd=tmp_path, env=dict(os.environ), stderr=subprocess.PIPE, text=True) as up:
         assert up.stderr is not None
         assert any("all servers are ready" in line for line in iter(up.stderr.readline, ""))

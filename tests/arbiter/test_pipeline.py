@@ -23,7 +23,7 @@ REPRODUCE = "reproduce own.toml --rows rows --limit 6 --acceptance 0.5,0.8 --res
 
 def arbiter(folder: Path, command: str) -> str:
     """Standard output of the command, which has to succeed."""
-    call = [sys.executable, "-m", "arbiter.cli", *command.split()]
+    call = [sys.executable, "-m", "arbiter", *command.split()]
     done = subprocess.run(call, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -53,7 +53,7 @@ def starting(tmp_path_factory: pytest.TempPathFactory) -> Generator[Callable[[],
     said = tmp_path_factory.mktemp("endpoint") / "said.txt"
     with said.open("wb") as output:
         started = subprocess.Popen(
-            [sys.executable, "-m", "arbiter.cli", "serve", "pocket", "--port", "0"],
+            [sys.executable, "-m", "arbiter", "serve", "pocket", "--port", "0"],
             stdout=output,
             stderr=subprocess.STDOUT,
         )

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import ClassVar, assert_type
 
+import arbiter as package
 from arbiter import (
     ActorFactories,
     Arbiter,
@@ -100,3 +101,9 @@ async def use() -> Solution:
 def use_blocking() -> list[str]:
     with BlockingArbiter(Arbiter(models=Models(draft=Seat(ScriptedGenerator(lambda _: "done"))))) as arbiter:
         return [arbiter.solve("q", run_type="draft").text, *(one.text for one in arbiter.map(["q"])), solve("q").text]
+
+
+def misspell() -> object:
+    """Type checkers know each name, though it is imported when it is first used."""
+    assert_type(package.__version__, str)
+    return package.Arbitre  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]

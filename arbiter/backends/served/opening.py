@@ -13,7 +13,6 @@ from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.checking import CheckingGenerator, Checks
 from arbiter.backends.served.completions import WITHOUT_PENALTIES, ServedGenerator
 from arbiter.backends.served.dialects import dialect_of, way_out
-from arbiter.backends.served.direct import open_direct
 from arbiter.backends.served.judging import ServedJudge
 from arbiter.backends.served.labels import LabelScorer
 from arbiter.backends.served.scores import ServedScorer
@@ -120,11 +119,13 @@ async def open_transport(name: str, table: Served) -> AsyncGenerator[Transport]:
         key=_key(name, table),
         key_variable=table.api_key_env,
     )
-    if isinstance(table, Hosted):
-        from arbiter.backends.served.sdk import open_sdk  # a second of imports that the other backend does not need
+    if isinstance(table, Hosted):  # each has an HTTP client that takes long to import
+        from arbiter.backends.served.sdk import open_sdk
 
         opening = open_sdk(address)
     else:
+        from arbiter.backends.served.direct import open_direct
+
         opening = open_direct(address)
     async with opening as transport:
         yield transport

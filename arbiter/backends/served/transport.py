@@ -5,6 +5,7 @@ that people run themselves) and ``arbiter.backends.served.sdk`` (the ``openai`` 
 """
 
 import hashlib
+import logging
 import random
 import re
 import time
@@ -16,7 +17,6 @@ import anyio
 import msgspec
 
 from actors.calls import note_retry
-from actors.logs import logger
 from protocols.errors import BackendError, ContextTooLongError
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
@@ -30,7 +30,7 @@ _TOO_LONG = re.compile(
 )
 
 
-log = logger("arbiter.backends")
+log = logging.getLogger("arbiter.backends")
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -111,7 +111,8 @@ async def persistent(address: Address, attempt: Callable[[], Awaitable[bytes]]) 
                 raise type(error)(f"{error} (after {attempts})", error.pause, error.busy) from error.__cause__
             jittered = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tried - 1, 10)))
             pause = jittered if error.pause is None else error.pause + min(jittered, 1.0)
-            log.info("trying again", url=address.url, attempt=tried, pause=pause, error=str(error))
+            fields = {"url": address.url, "attempt": tried, "pause": pause, "error": str(error)}
+            log.info("trying again", extra=fields)
             note_retry(tried, pause, str(error), error.busy)
             await anyio.sleep(pause)
         except UnicodeEncodeError as error:

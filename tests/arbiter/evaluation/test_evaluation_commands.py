@@ -111,9 +111,3 @@ def test_where_a_library_is_missing_evaluation_says_what_to_install() -> None:
     program = "import sys; sys.modules['scipy'] = None; import arbiter.evaluation"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "evaluation needs scipy, not installed here: pip install 'arbiter-reasoning[train]'" in found.stderr
-
-
-def test_the_command_line_loads_no_library_of_evaluation() -> None:
-    program = "import sys, arbiter.cli; print(sorted({'numpy', 'scipy', 'sklearn', 'matplotlib'} & set(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,9 +101,3 @@ def test_a_missing_package_is_told_with_the_way_to_install_it(module: str) -> No
     told = r"a trace needs no_such_package, .*pip install 'arbiter-reasoning\[trace\]'"
     with pytest.raises(ConfigError, match=told):
         require(module, "trace", "a trace")
-
-
-def test_the_command_line_loads_the_packages_of_no_export() -> None:
-    program = "import sys, arbiter.cli; print({'perfetto', 'opentelemetry', 'google'} & set(sys.modules))"
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert ended.stdout.strip() == "set()"

@@ -121,7 +121,7 @@ def test_a_real_server_runs_as_long_as_a_command_does(sglang: Interpreter, tmp_p
     )
     ask = f"import urllib.request as r; print(r.urlopen('http://127.0.0.1:{free_port}/v1/models').read().decode())"
     ended = subprocess.run(
-        [sys.executable, "-m", "arbiter.cli", "up", str(config), "--only", "draft", "--", sys.executable, "-c", ask],
+        [sys.executable, "-m", "arbiter", "up", str(config), "--only", "draft", "--", sys.executable, "-c", ask],
         cwd=tmp_path,
         env={**os.environ, "ARBITER_SGLANG_PYTHON": sglang.path},
         capture_output=True,
