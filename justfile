@@ -11,7 +11,7 @@ setup:
 sglang-env folder=".sglang":
     python3 -m venv {{folder}}
     {{folder}}/bin/python -m pip install --quiet uv torch==2.13.0
-    @{{just_executable()}} _install {{folder}} -r arbiter/serving/sglang_cpu/requirements.txt
+    @{{just_executable()}} _install {{folder}} -r arbiter/servers/sglang_cpu/requirements.txt
     @{{just_executable()}} _install {{folder}} --no-deps torchvision==0.28.0 sglang==0.5.23 sglang-router==0.3.2
 
 # By uv, which takes seconds where pip takes minutes; by pip where uv cannot.

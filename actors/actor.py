@@ -18,15 +18,15 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from actors.calls import Calls
-from actors.docket import Docket
-from actors.mailboxes import Inbox, Mailboxes
-from actors.ring_setup import Models, RingSettings
-from actors.telling import told
-from protocols.errors import LeftError
-from protocols.messages import Message, StepFailed, Task
-from protocols.ports import Journal
-from protocols.records import Solution, StepRecord
+from arbiter.actors.error_text import told
+from arbiter.actors.mailboxes import Inbox, Mailboxes
+from arbiter.actors.registry import Docket
+from arbiter.actors.requests import Calls
+from arbiter.actors.ring_setup import Models, RingSettings
+from arbiter.protocols.errors import LeftError
+from arbiter.protocols.messages import Message, StepFailed, Task
+from arbiter.protocols.ports import Journal
+from arbiter.protocols.records import Solution, StepRecord
 
 Mail = TypeVar("Mail", bound=Message)
 

@@ -6,16 +6,16 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup
 
-from actors.actor import ActorContext, SequentialActor
-from actors.contexts import context_after, finish_reason
-from actors.docket import Docket
-from actors.journal import message_entry
-from actors.mailboxes import Inbox
-from actors.policies import best_target
-from actors.seeds import unit_draw
-from protocols.events import Entry, ProblemEnded
-from protocols.ids import problem_ended_id
-from protocols.messages import (
+from arbiter.actors.actor import ActorContext, SequentialActor
+from arbiter.actors.journal import message_entry
+from arbiter.actors.mailboxes import Inbox
+from arbiter.actors.policies import best_target
+from arbiter.actors.registry import Docket
+from arbiter.actors.seeds import unit_draw
+from arbiter.actors.transcripts import context_after, finish_reason
+from arbiter.protocols.events import Entry, ProblemEnded
+from arbiter.protocols.ids import problem_ended_id
+from arbiter.protocols.messages import (
     AssemblerMail,
     AuditStep,
     Context,
@@ -29,7 +29,7 @@ from protocols.messages import (
     StepRegenerated,
     Task,
 )
-from protocols.records import Candidate, FinishReason, Solution, StepRecord, Verdict
+from arbiter.protocols.records import Candidate, FinishReason, Solution, StepRecord, Verdict
 
 
 class Assembler(SequentialActor[AssemblerMail]):

@@ -7,7 +7,7 @@ but for ``BudgetControl``, which moves the very threshold that decides, and is o
 
 from typing import Literal
 
-from protocols.events import LimitReason
+from arbiter.protocols.events import LimitReason
 
 Verify = Literal["auto", "on", "off"]
 """Whether the target is shown rejected drafts: where it has paid so far (``auto``), always, or never."""

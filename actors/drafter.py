@@ -4,17 +4,17 @@ from typing import ClassVar
 
 import anyio
 
-from actors.actor import ActorContext, ConcurrentActor
-from actors.contexts import context_after, finish_reason
-from actors.controllers import LookaheadControl
-from actors.later import Later
-from actors.mailboxes import Inbox
-from actors.writing import Writer
-from protocols.errors import ConfigError
-from protocols.events import Entry, Predrafted
-from protocols.ids import call_id
-from protocols.messages import Context, DrafterMail, StepDrafted, Task
-from protocols.records import Candidate, Predrafts
+from arbiter.actors.actor import ActorContext, ConcurrentActor
+from arbiter.actors.controllers import LookaheadControl
+from arbiter.actors.future import Later
+from arbiter.actors.generation import Writer
+from arbiter.actors.mailboxes import Inbox
+from arbiter.actors.transcripts import context_after, finish_reason
+from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.events import Entry, Predrafted
+from arbiter.protocols.ids import call_id
+from arbiter.protocols.messages import Context, DrafterMail, StepDrafted, Task
+from arbiter.protocols.records import Candidate, Predrafts
 
 
 class Drafter(ConcurrentActor[DrafterMail]):

@@ -4,14 +4,14 @@ from typing import ClassVar
 
 import anyio
 
-from actors.actor import ActorContext, ConcurrentActor
-from actors.controllers import Verify, VerifyControl
-from actors.mailboxes import Inbox
-from actors.policies import target_names
-from actors.writing import Writer
-from protocols.messages import EscalatorMail, StepRegenerated
-from protocols.ports import Generator, Proposal, Seat
-from protocols.records import Candidate
+from arbiter.actors.actor import ActorContext, ConcurrentActor
+from arbiter.actors.controllers import Verify, VerifyControl
+from arbiter.actors.generation import Writer
+from arbiter.actors.mailboxes import Inbox
+from arbiter.actors.policies import target_names
+from arbiter.protocols.messages import EscalatorMail, StepRegenerated
+from arbiter.protocols.ports import Generator, Proposal, Seat
+from arbiter.protocols.records import Candidate
 
 
 class Escalator(ConcurrentActor[EscalatorMail]):

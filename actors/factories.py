@@ -5,10 +5,10 @@ from typing import TypeVar
 
 import msgspec
 
-from actors.actor import Actor, ActorContext
-from actors.mailboxes import Inbox
-from protocols.messages import DrafterMail, EscalatorMail, RouterMail, VerifierMail
-from protocols.records import Model
+from arbiter.actors.actor import Actor, ActorContext
+from arbiter.actors.mailboxes import Inbox
+from arbiter.protocols.messages import DrafterMail, EscalatorMail, RouterMail, VerifierMail
+from arbiter.protocols.records import Model
 
 Mail = TypeVar("Mail", DrafterMail, EscalatorMail, RouterMail, VerifierMail)
 

@@ -5,8 +5,8 @@ from typing import Any, assert_never
 
 import msgspec
 
-from protocols import events
-from protocols.messages import (
+from arbiter.protocols import events
+from arbiter.protocols.messages import (
     AssemblerMail,
     AuditStep,
     DrafterMail,
@@ -24,7 +24,7 @@ from protocols.messages import (
     Task,
     VerifierMail,
 )
-from protocols.records import Transcript
+from arbiter.protocols.records import Transcript
 
 AnyMail = AssemblerMail | DrafterMail | VerifierMail | RouterMail | EscalatorMail
 

@@ -8,9 +8,9 @@ import anyio
 import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from actors.journal import AnyMail, message_entry
-from protocols.messages import AssemblerMail, DrafterMail, EscalatorMail, RouterMail, VerifierMail
-from protocols.ports import Journal
+from arbiter.actors.journal import AnyMail, message_entry
+from arbiter.protocols.messages import AssemblerMail, DrafterMail, EscalatorMail, RouterMail, VerifierMail
+from arbiter.protocols.ports import Journal
 
 AnyM = TypeVar("AnyM", bound=AnyMail)
 Mail = TypeVar("Mail")

@@ -9,11 +9,11 @@ from typing import ClassVar, Self
 
 import msgspec
 
-from actors.controllers import BudgetControl
-from actors.seeds import unit_draw
-from protocols.errors import ConfigError
-from protocols.ports import Evidence, Policy
-from protocols.records import Candidate, Measure, Model, Role, Scale, Target, Verdict
+from arbiter.actors.controllers import BudgetControl
+from arbiter.actors.seeds import unit_draw
+from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.ports import Evidence, Policy
+from arbiter.protocols.records import Candidate, Measure, Model, Role, Scale, Target, Verdict
 
 _MEMBERS = (*Policy.__annotations__, *(name for name in vars(Policy) if not name.startswith("_")))
 

@@ -7,27 +7,27 @@ from typing import Any
 import anyio
 import msgspec
 
-from actors.actor import Actor, ActorContext
-from actors.assembler import Assembler
-from actors.calls import Calls
-from actors.contexts import first_context
-from actors.controllers import Verify
-from actors.docket import Docket
-from actors.drafter import Drafter
-from actors.escalator import Escalator
-from actors.factories import ActorFactories
-from actors.journal import NoJournal
-from actors.later import Later
-from actors.mailboxes import Inboxes, Mailboxes, open_mailboxes
-from actors.places import Occupancy
-from actors.ring_setup import Models, RingSettings
-from actors.router import Router
-from actors.supervision import services
-from actors.verifier import Verifier
-from protocols.errors import ClosedError
-from protocols.messages import StartProblem, Task
-from protocols.ports import Journal
-from protocols.records import Solution, StepRecord
+from arbiter.actors.actor import Actor, ActorContext
+from arbiter.actors.assembler import Assembler
+from arbiter.actors.controllers import Verify
+from arbiter.actors.drafter import Drafter
+from arbiter.actors.escalator import Escalator
+from arbiter.actors.factories import ActorFactories
+from arbiter.actors.future import Later
+from arbiter.actors.journal import NoJournal
+from arbiter.actors.mailboxes import Inboxes, Mailboxes, open_mailboxes
+from arbiter.actors.registry import Docket
+from arbiter.actors.requests import Calls
+from arbiter.actors.ring_setup import Models, RingSettings
+from arbiter.actors.router import Router
+from arbiter.actors.slots import Occupancy
+from arbiter.actors.supervision import services
+from arbiter.actors.transcripts import first_context
+from arbiter.actors.verifier import Verifier
+from arbiter.protocols.errors import ClosedError
+from arbiter.protocols.messages import StartProblem, Task
+from arbiter.protocols.ports import Journal
+from arbiter.protocols.records import Solution, StepRecord
 
 _BUILT_IN = ActorFactories()
 Watch = Callable[[StepRecord], None]
@@ -107,12 +107,12 @@ async def open_ring(
     salvage: bool = False,
     factories: ActorFactories = _BUILT_IN,
 ) -> AsyncGenerator[Ring]:
-    """A running ring. ``mailbox`` is the capacity of each actor's mailbox; 1 is enough (see ``actors.actor``).
+    """A running ring. ``mailbox`` is the capacity of each actor's mailbox; 1 is enough (see ``arbiter.actors.actor``).
 
-    Up to ``lookahead`` steps are drafted ahead while a step is scored or regenerated (``actors.drafter``); None leaves
-    their number to a controller. ``verify`` says whether the target is shown rejected drafts, so that it writes only
-    what it would not have written itself (``actors.escalator``). Neither changes a transcript; to ``salvage`` what was
-    drafted ahead for another context does. ``factories`` make replacement actors.
+    Up to ``lookahead`` steps are drafted ahead while a step is scored or regenerated (``arbiter.actors.drafter``);
+    None leaves their number to a controller. ``verify`` says whether the target is shown rejected drafts, so that it
+    writes only what it would not have written itself (``arbiter.actors.escalator``). Neither changes a transcript; to ``salvage``
+    what was drafted ahead for another context does. ``factories`` make replacement actors.
     Everything that happens is written into ``journal``, if one is given (``arbiter.log.open_journal``).
 
     Raises what an actor's ``on_start`` raises.

@@ -4,11 +4,11 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
-from actors.controllers import Verify
-from actors.policies import called_models, check_policy, target_names
-from protocols.errors import ConfigError
-from protocols.ports import Generator, Policy, Scorer, Seat
-from protocols.records import Model, Scale
+from arbiter.actors.controllers import Verify
+from arbiter.actors.policies import called_models, check_policy, target_names
+from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.ports import Generator, Policy, Scorer, Seat
+from arbiter.protocols.records import Model, Scale
 
 
 class Models(msgspec.Struct, frozen=True):

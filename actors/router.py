@@ -4,14 +4,14 @@ from typing import ClassVar, assert_never
 
 import msgspec
 
-from actors.actor import ActorContext, SequentialActor
-from actors.controllers import BudgetControl
-from actors.mailboxes import Inbox
-from actors.policies import budget_control, target_names
-from protocols.errors import ProblemError
-from protocols.messages import Context, EscalateStep, RouterMail, StepChosen, StepDrafted, StepScored, Task
-from protocols.ports import Evidence, Policy
-from protocols.records import Candidate
+from arbiter.actors.actor import ActorContext, SequentialActor
+from arbiter.actors.controllers import BudgetControl
+from arbiter.actors.mailboxes import Inbox
+from arbiter.actors.policies import budget_control, target_names
+from arbiter.protocols.errors import ProblemError
+from arbiter.protocols.messages import Context, EscalateStep, RouterMail, StepChosen, StepDrafted, StepScored, Task
+from arbiter.protocols.ports import Evidence, Policy
+from arbiter.protocols.records import Candidate
 
 
 def same_score_for_same_text(draft: Candidate, target: Candidate) -> Candidate:

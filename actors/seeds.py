@@ -2,7 +2,7 @@
 
 import hashlib
 
-from protocols.records import Role
+from arbiter.protocols.records import Role
 
 
 def step_seed(seed: int, problem: str, step: int, role: Role, sample: int) -> int:

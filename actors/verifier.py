@@ -5,11 +5,11 @@ from typing import ClassVar, assert_never
 import anyio
 import msgspec
 
-from actors.actor import ActorContext, ConcurrentActor
-from actors.calls import Call
-from actors.mailboxes import Inbox
-from protocols.errors import ProblemError
-from protocols.messages import (
+from arbiter.actors.actor import ActorContext, ConcurrentActor
+from arbiter.actors.mailboxes import Inbox
+from arbiter.actors.requests import Call
+from arbiter.protocols.errors import ProblemError
+from arbiter.protocols.messages import (
     AuditStep,
     StepAudited,
     StepDrafted,
@@ -17,8 +17,8 @@ from protocols.messages import (
     StepScored,
     VerifierMail,
 )
-from protocols.ports import ScoreRequest
-from protocols.records import Audit, Candidate, Model, Rating, Scale
+from arbiter.protocols.ports import ScoreRequest
+from arbiter.protocols.records import Audit, Candidate, Model, Rating, Scale
 
 
 class Verifier(ConcurrentActor[VerifierMail]):

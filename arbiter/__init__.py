@@ -13,71 +13,71 @@ Below it are the ring, the ports of its models, and its actors.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from actors.factories import ActorFactories as ActorFactories
-    from actors.policies import ConfidenceThreshold as ConfidenceThreshold
-    from actors.policies import DraftOnly as DraftOnly
-    from actors.policies import GenerateRows as GenerateRows
-    from actors.policies import JudgeThreshold as JudgeThreshold
-    from actors.policies import LearnedRouter as LearnedRouter
-    from actors.policies import Oracle as Oracle
-    from actors.policies import RandomEscalation as RandomEscalation
-    from actors.policies import RewardThreshold as RewardThreshold
-    from actors.policies import TargetOnly as TargetOnly
-    from actors.ring import Ring as Ring
-    from actors.ring import open_ring as open_ring
-    from actors.ring import solve_all as solve_all
-    from actors.ring_setup import Models as Models
+    from arbiter.actors.factories import ActorFactories as ActorFactories
+    from arbiter.actors.policies import ConfidenceThreshold as ConfidenceThreshold
+    from arbiter.actors.policies import DraftOnly as DraftOnly
+    from arbiter.actors.policies import GenerateRows as GenerateRows
+    from arbiter.actors.policies import JudgeThreshold as JudgeThreshold
+    from arbiter.actors.policies import LearnedRouter as LearnedRouter
+    from arbiter.actors.policies import Oracle as Oracle
+    from arbiter.actors.policies import RandomEscalation as RandomEscalation
+    from arbiter.actors.policies import RewardThreshold as RewardThreshold
+    from arbiter.actors.policies import TargetOnly as TargetOnly
+    from arbiter.actors.ring import Ring as Ring
+    from arbiter.actors.ring import open_ring as open_ring
+    from arbiter.actors.ring import solve_all as solve_all
+    from arbiter.actors.ring_setup import Models as Models
     from arbiter.backends.opening import open_models as open_models
     from arbiter.backends.scripted import ScriptedGenerator as ScriptedGenerator
     from arbiter.backends.scripted import ScriptedScorer as ScriptedScorer
-    from arbiter.bench import make_task as make_task
-    from arbiter.config import Config as Config
-    from arbiter.config import load_config as load_config
+    from arbiter.config.config import Config as Config
+    from arbiter.config.config import load_config as load_config
     from arbiter.data import Problem as Problem
     from arbiter.data import load_problems as load_problems
     from arbiter.grading import Grade as Grade
     from arbiter.grading import Grader as Grader
     from arbiter.grading.answers import Reference as Reference
-    from arbiter.library.asking import Message as Message
-    from arbiter.library.asking import Overrides as Overrides
-    from arbiter.library.asking import Question as Question
+    from arbiter.library.arbiter import Arbiter as Arbiter
     from arbiter.library.blocking import BlockingArbiter as BlockingArbiter
     from arbiter.library.blocking import solve as solve
-    from arbiter.library.solver import Arbiter as Arbiter
+    from arbiter.library.questions import Message as Message
+    from arbiter.library.questions import Overrides as Overrides
+    from arbiter.library.questions import Question as Question
     from arbiter.library.streams import Solutions as Solutions
     from arbiter.library.streams import Steps as Steps
-    from arbiter.log.journal import open_journal as open_journal
     from arbiter.log.run import Run as Run
-    from arbiter.results import Result as Result
-    from arbiter.results import Summary as Summary
-    from protocols.errors import ArbiterError as ArbiterError
-    from protocols.errors import BackendError as BackendError
-    from protocols.errors import ClosedError as ClosedError
-    from protocols.errors import ConfigError as ConfigError
-    from protocols.errors import DataError as DataError
-    from protocols.errors import ProblemError as ProblemError
-    from protocols.errors import RunError as RunError
-    from protocols.events import Event as Event
-    from protocols.messages import Task as Task
-    from protocols.ports import Generator as Generator
-    from protocols.ports import Policy as Policy
-    from protocols.ports import Scorer as Scorer
-    from protocols.ports import Seat as Seat
-    from protocols.records import Limits as Limits
-    from protocols.records import Sampling as Sampling
-    from protocols.records import Solution as Solution
-    from protocols.records import Step as Step
-    from protocols.records import StepRecord as StepRecord
-    from protocols.records import Target as Target
-    from protocols.records import Transcript as Transcript
-    from protocols.records import Turn as Turn
-    from protocols.records import Usage as Usage
+    from arbiter.log.sessions import open_journal as open_journal
+    from arbiter.protocols.errors import ArbiterError as ArbiterError
+    from arbiter.protocols.errors import BackendError as BackendError
+    from arbiter.protocols.errors import ClosedError as ClosedError
+    from arbiter.protocols.errors import ConfigError as ConfigError
+    from arbiter.protocols.errors import DataError as DataError
+    from arbiter.protocols.errors import ProblemError as ProblemError
+    from arbiter.protocols.errors import RunError as RunError
+    from arbiter.protocols.events import Event as Event
+    from arbiter.protocols.messages import Task as Task
+    from arbiter.protocols.ports import Generator as Generator
+    from arbiter.protocols.ports import Policy as Policy
+    from arbiter.protocols.ports import Scorer as Scorer
+    from arbiter.protocols.ports import Seat as Seat
+    from arbiter.protocols.records import Limits as Limits
+    from arbiter.protocols.records import Sampling as Sampling
+    from arbiter.protocols.records import Solution as Solution
+    from arbiter.protocols.records import Step as Step
+    from arbiter.protocols.records import StepRecord as StepRecord
+    from arbiter.protocols.records import Target as Target
+    from arbiter.protocols.records import Transcript as Transcript
+    from arbiter.protocols.records import Turn as Turn
+    from arbiter.protocols.records import Usage as Usage
+    from arbiter.runs.bench import make_task as make_task
+    from arbiter.runs.results import Result as Result
+    from arbiter.runs.results import Summary as Summary
 
     __version__: str
 
 _NAMES: dict[str, tuple[str, ...]] = {
-    "actors.factories": ("ActorFactories",),
-    "actors.policies": (
+    "arbiter.actors.factories": ("ActorFactories",),
+    "arbiter.actors.policies": (
         "ConfidenceThreshold",
         "DraftOnly",
         "GenerateRows",
@@ -90,21 +90,21 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ),
     "arbiter.backends.opening": ("open_models",),
     "arbiter.backends.scripted": ("ScriptedGenerator", "ScriptedScorer"),
-    "arbiter.bench": ("make_task",),
-    "arbiter.config": ("Config", "load_config"),
+    "arbiter.runs.bench": ("make_task",),
+    "arbiter.config.config": ("Config", "load_config"),
     "arbiter.data": ("Problem", "load_problems"),
     "arbiter.grading": ("Grade", "Grader"),
     "arbiter.grading.answers": ("Reference",),
-    "arbiter.library.asking": ("Message", "Overrides", "Question"),
+    "arbiter.library.questions": ("Message", "Overrides", "Question"),
     "arbiter.library.blocking": ("BlockingArbiter", "solve"),
-    "arbiter.library.solver": ("Arbiter",),
+    "arbiter.library.arbiter": ("Arbiter",),
     "arbiter.library.streams": ("Solutions", "Steps"),
-    "arbiter.log.journal": ("open_journal",),
+    "arbiter.log.sessions": ("open_journal",),
     "arbiter.log.run": ("Run",),
-    "arbiter.results": ("Result", "Summary"),
-    "actors.ring": ("Ring", "open_ring", "solve_all"),
-    "actors.ring_setup": ("Models",),
-    "protocols.errors": (
+    "arbiter.runs.results": ("Result", "Summary"),
+    "arbiter.actors.ring": ("Ring", "open_ring", "solve_all"),
+    "arbiter.actors.ring_setup": ("Models",),
+    "arbiter.protocols.errors": (
         "ArbiterError",
         "BackendError",
         "ClosedError",
@@ -113,10 +113,10 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "ProblemError",
         "RunError",
     ),
-    "protocols.events": ("Event",),
-    "protocols.messages": ("Task",),
-    "protocols.ports": ("Generator", "Policy", "Scorer", "Seat"),
-    "protocols.records": (
+    "arbiter.protocols.events": ("Event",),
+    "arbiter.protocols.messages": ("Task",),
+    "arbiter.protocols.ports": ("Generator", "Policy", "Scorer", "Seat"),
+    "arbiter.protocols.records": (
         "Limits",
         "Sampling",
         "Solution",

@@ -1,6 +1,6 @@
 """``python -m arbiter``: the same as the command ``arbiter``."""
 
-from arbiter.cli import main
+from arbiter.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -5,12 +5,12 @@ is a subclass of ``PolicyBase`` with ``decide``. An actor is a subclass of ``Con
 which an ``ActorFactories`` puts in the place of a built-in one.
 """
 
-from actors.actor import Actor, ActorContext, ConcurrentActor, SequentialActor
-from actors.calls import Call, note_retry
-from actors.factories import ActorFactories
-from actors.mailboxes import Inbox
-from actors.policies import PolicyBase
-from protocols.messages import (
+from arbiter.actors.actor import Actor, ActorContext, ConcurrentActor, SequentialActor
+from arbiter.actors.factories import ActorFactories
+from arbiter.actors.mailboxes import Inbox
+from arbiter.actors.policies import PolicyBase
+from arbiter.actors.requests import Call, note_retry
+from arbiter.protocols.messages import (
     AuditStep,
     Context,
     DrafterMail,
@@ -25,7 +25,7 @@ from protocols.messages import (
     StepScored,
     VerifierMail,
 )
-from protocols.ports import (
+from arbiter.protocols.ports import (
     Evidence,
     Generation,
     GenerationRequest,
@@ -36,7 +36,7 @@ from protocols.ports import (
     ScoreRequest,
     Seat,
 )
-from protocols.records import Audit, Candidate, Ending, Measure, Rating, Role, Scale, Verdict
+from arbiter.protocols.records import Audit, Candidate, Ending, Measure, Rating, Role, Scale, Verdict
 
 __all__ = [
     "Actor",

@@ -18,12 +18,12 @@ import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 
-from arbiter.bench import bench
-from arbiter.config import load_config, override
-from arbiter.progress import PlainWatcher
-from arbiter.results import Result
-from arbiter.run_tables import RunType
-from arbiter.runs import read_records
+from arbiter.config.config import load_config, override
+from arbiter.config.run_tables import RunType
+from arbiter.runs.bench import bench
+from arbiter.runs.folder import read_records
+from arbiter.runs.progress import PlainWatcher
+from arbiter.runs.results import Result
 
 Transcript = list[tuple[str, str]]
 

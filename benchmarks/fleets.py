@@ -13,18 +13,18 @@ import anyio
 import msgspec
 from rich.console import Console
 
-from arbiter.bench import bench
-from arbiter.config import Config, load_config, parse
-from arbiter.progress import PlainWatcher
-from arbiter.results import Result, Summary
-from arbiter.runs import read_records
-from arbiter.serving.checks import check, visible_gpus
-from arbiter.serving.fleet import Fleet, Server, open_fleet
-from arbiter.serving.interpreters import find_interpreter
-from arbiter.serving.metrics import figures
-from arbiter.serving.plan import plan
-from protocols.errors import BackendError, RunError
-from protocols.records import Solution
+from arbiter.config.config import Config, load_config, parse
+from arbiter.protocols.errors import BackendError, RunError
+from arbiter.protocols.records import Solution
+from arbiter.runs.bench import bench
+from arbiter.runs.folder import read_records
+from arbiter.runs.progress import PlainWatcher
+from arbiter.runs.results import Result, Summary
+from arbiter.servers.engine_metrics import figures
+from arbiter.servers.fleet import Fleet, Server, open_fleet
+from arbiter.servers.interpreters import find_interpreter
+from arbiter.servers.plan import plan
+from arbiter.servers.preflight import check, visible_gpus
 
 POCKET, SERVED = "pocket", "pocket-sglang"
 FLUSH_SECONDS = 30.0

@@ -23,17 +23,17 @@ import cyclopts
 import msgspec
 from cyclopts import Parameter
 
-from actors.controllers import Verify
-from actors.policies import LearnedRouter
-from actors.ring import open_ring, solve_all
-from actors.ring_setup import Models
-from actors.supervision import services
-from arbiter.replay.virtual import run_virtually
+from arbiter.actors.controllers import Verify
+from arbiter.actors.policies import LearnedRouter
+from arbiter.actors.ring import open_ring, solve_all
+from arbiter.actors.ring_setup import Models
+from arbiter.actors.supervision import services
+from arbiter.protocols.ports import Scorer, Seat
+from arbiter.protocols.records import Scale, Solution, StepRecord
+from arbiter.replay.virtual_time import run_virtually
 from arbiter.simulation.placement import Placement, placed
 from arbiter.simulation.server import SimulatedGenerator, SimulatedScorer, SimulatedServer
-from arbiter.simulation.world import AGREEING, Quantiles, World, tokens_of
-from protocols.ports import Scorer, Seat
-from protocols.records import Scale, Solution, StepRecord
+from arbiter.simulation.synthetic_workload import AGREEING, Quantiles, World, tokens_of
 
 
 class Schedule(msgspec.Struct, frozen=True):

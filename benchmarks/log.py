@@ -20,17 +20,17 @@ import cyclopts
 import msgspec
 from cyclopts import Parameter
 
-from actors.journal import NoJournal
-from actors.policies import RewardThreshold
-from actors.ring import open_ring, solve_all
-from actors.ring_setup import Models
+from arbiter.actors.journal import NoJournal
+from arbiter.actors.policies import RewardThreshold
+from arbiter.actors.ring import open_ring, solve_all
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.log.journal import open_journal
-from arbiter.log.reading import LOG
-from protocols.events import Detail
-from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest, Journal, Seat
-from protocols.records import Solution, Transcript, Usage
+from arbiter.log.reader import LOG
+from arbiter.log.sessions import open_journal
+from arbiter.protocols.events import Detail
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Generation, GenerationRequest, Journal, Seat
+from arbiter.protocols.records import Solution, Transcript, Usage
 
 STEPS = 8
 TEXT = "We multiply the first number by the second one, carry the ten, and write the sum of both rows below. " * 2

@@ -4,7 +4,7 @@
 
 Each rejected draft is shown to the target, which agrees with a share of its tokens before the first that it would not
 have written itself. The shares of the router's rejections, as deciles, are ``AGREEING`` in
-``arbiter/simulation/world.py``: what simulated targets agree with.
+``arbiter/simulation/synthetic_workload.py``: what simulated targets agree with.
 """
 
 import sys
@@ -21,13 +21,13 @@ import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 
-from arbiter.bench import bench
-from arbiter.config import load_config, override
-from arbiter.estimates import quantile
-from arbiter.progress import PlainWatcher
-from arbiter.results import Result
-from arbiter.run_tables import RunType
-from arbiter.runs import read_records
+from arbiter.config.config import load_config, override
+from arbiter.config.run_tables import RunType
+from arbiter.runs.bench import bench
+from arbiter.runs.folder import read_records
+from arbiter.runs.intervals import quantile
+from arbiter.runs.progress import PlainWatcher
+from arbiter.runs.results import Result
 
 RUN_TYPES: tuple[RunType, ...] = ("router", "rsd")
 

@@ -23,12 +23,12 @@ import msgspec
 from cyclopts import Parameter
 from fleets import POCKET, SERVED, Ran, behind_servers, console, differing, serving, solved
 
-from arbiter.config import Config, load_config, override
-from arbiter.reports.tables import percent
-from arbiter.results import ModelCalls, ModelTokens
-from arbiter.run_tables import RunType
-from arbiter.serving.interpreters import find_interpreter
-from protocols.errors import ConfigError
+from arbiter.config.config import Config, load_config, override
+from arbiter.config.run_tables import RunType
+from arbiter.protocols.errors import ConfigError
+from arbiter.runs.reports.tables import percent
+from arbiter.runs.results import ModelCalls, ModelTokens
+from arbiter.servers.interpreters import find_interpreter
 
 
 class Variant(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ problems are solved at a time: by a bare loop for each with the same client (``l
 the ring with a log of everything (``on``). The rounds are interleaved, and of each the fastest counts, since everything
 else on a machine only adds.
 
-The garbage collector is set as the command line sets it (``arbiter.cli.collect_seldom``), for the loop as well.
+The garbage collector is set as the command line sets it (``arbiter.cli.main.collect_seldom``), for the loop as well.
 
 In process, models answer without waiting for anything, for 1 to ``most`` problems in flight. Memory is what Python has
 allocated (``tracemalloc``) while all problems stand in the middle of their last step but one, less what it was before,
@@ -30,17 +30,17 @@ import msgspec
 from cyclopts import Parameter
 from throughput import served
 
-from actors.policies import RewardThreshold
-from actors.ring import Ring, open_ring, solve_all
-from actors.ring_setup import Models
+from arbiter.actors.policies import RewardThreshold
+from arbiter.actors.ring import Ring, open_ring, solve_all
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.opening import open_generator, open_scorer
-from arbiter.cli import collect_seldom
-from arbiter.log.journal import open_journal
-from arbiter.log.reading import LOG
-from arbiter.model_tables import Served
-from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest, Generator, Score, Scorer, ScoreRequest, Seat
-from protocols.records import Limits, Solution, Step, Transcript, Usage
+from arbiter.cli.main import collect_seldom
+from arbiter.config.model_tables import Served
+from arbiter.log.reader import LOG
+from arbiter.log.sessions import open_journal
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Score, Scorer, ScoreRequest, Seat
+from arbiter.protocols.records import Limits, Solution, Step, Transcript, Usage
 
 AT_ONCE = 64
 STEPS = 8

@@ -15,7 +15,7 @@ and keep the same steps; that is checked.
   step is drafted ahead, and the target writes each of its steps whole.
 - ``ours``: the same with the defaults of a configuration: where it pays, the target is shown the rejected draft and
   writes only what it would not have written itself (``World.agreeing``).
-- ``bound``: what no schedule of the same requests can beat (``arbiter.simulation.bounds``).
+- ``bound``: what no schedule of the same requests can beat (``arbiter.simulation.lower_bounds``).
 
 See docs/performance.md for the parameters and results.
 """
@@ -31,19 +31,19 @@ import cyclopts
 import msgspec
 from cyclopts import Parameter
 
-from actors.controllers import Verify
-from actors.policies import LearnedRouter
-from actors.ring import open_ring, solve_all
-from actors.ring_setup import Models
-from actors.supervision import services
-from arbiter.replay.virtual import run_virtually
-from arbiter.simulation.bounds import Bounds
+from arbiter.actors.controllers import Verify
+from arbiter.actors.policies import LearnedRouter
+from arbiter.actors.ring import open_ring, solve_all
+from arbiter.actors.ring_setup import Models
+from arbiter.actors.supervision import services
+from arbiter.protocols.ports import Generation, GenerationRequest, Score, ScoreRequest, Seat
+from arbiter.protocols.records import Model, Role, Solution, Step, Transcript
+from arbiter.replay.virtual_time import run_virtually
 from arbiter.simulation.engine import Load, Speed, Work
+from arbiter.simulation.lower_bounds import Bounds
 from arbiter.simulation.server import Served, SimulatedGenerator, SimulatedScorer, SimulatedServer
 from arbiter.simulation.speeds import speed_of
-from arbiter.simulation.world import World, tokens_of
-from protocols.ports import Generation, GenerationRequest, Score, ScoreRequest, Seat
-from protocols.records import Model, Role, Solution, Step, Transcript
+from arbiter.simulation.synthetic_workload import World, tokens_of
 
 GPU = "H100"
 MODELS: dict[Model, str] = {"draft": "1.5B", "router": "PRM-1.5B", "target": "7B"}

@@ -38,19 +38,19 @@ from fleets import (
     solved,
 )
 
-from arbiter.commands.shell import guarded, show_notices
-from arbiter.config import Config, load_config, override
+from arbiter.cli.console import guarded, show_notices
+from arbiter.config.config import Config, load_config, override
+from arbiter.config.run_tables import RunType
+from arbiter.log.diff import Kept, Parting, compare
 from arbiter.log.run import Run
-from arbiter.parting import Kept, Parting, compare
-from arbiter.prefixes import PrefixCache
-from arbiter.progress import PlainWatcher
-from arbiter.reports.tables import NOTHING, percent, seconds
-from arbiter.results import ModelCalls, Result
-from arbiter.run_tables import RunType
-from arbiter.serving.fleet import Fleet, Server
-from protocols.errors import BackendError, ConfigError
-from protocols.events import LimitMoved
-from protocols.records import Model, Predrafts
+from arbiter.protocols.errors import BackendError, ConfigError
+from arbiter.protocols.events import LimitMoved
+from arbiter.protocols.records import Model, Predrafts
+from arbiter.runs.prefix_cache import PrefixCache
+from arbiter.runs.progress import PlainWatcher
+from arbiter.runs.reports.tables import NOTHING, percent, seconds
+from arbiter.runs.results import ModelCalls, Result
+from arbiter.servers.fleet import Fleet, Server
 
 _OPENAI = {"backend": "openai", "api_key_env": ""}
 _EMBEDDINGS = {**_OPENAI, "scores": "embeddings"}

@@ -29,18 +29,18 @@ import msgspec
 from cyclopts import Parameter
 from fleets import POCKET, Ran, behind_servers, differing, say, serving, solved
 
-from arbiter.commands.shell import guarded, show_notices
-from arbiter.config import Config, load_config, override, parse
-from arbiter.model_tables import Served
+from arbiter.cli.console import guarded, show_notices
+from arbiter.config.config import Config, load_config, override, parse
+from arbiter.config.model_tables import Served
+from arbiter.config.run_tables import RunType
+from arbiter.config.server_tables import Program, SpeculationTable
 from arbiter.pocket import resolved
-from arbiter.reports.tables import NOTHING, percent, seconds
-from arbiter.run_tables import RunType
-from arbiter.server_tables import Program, SpeculationTable
-from arbiter.serving.fleet import Server
-from arbiter.serving.launches import Launch
-from arbiter.serving.metrics import figures
-from protocols.errors import BackendError, ConfigError
-from protocols.records import Model
+from arbiter.protocols.errors import BackendError, ConfigError
+from arbiter.protocols.records import Model
+from arbiter.runs.reports.tables import NOTHING, percent, seconds
+from arbiter.servers.engine_metrics import figures
+from arbiter.servers.fleet import Server
+from arbiter.servers.plan_types import Launch
 
 PROPOSED = 3  # tokens that the pocket draft proposes at once
 _VLLM = "vllm:spec_decode_num_{}_total"

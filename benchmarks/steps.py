@@ -23,11 +23,11 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 import arbiter.pocket
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.pocket import world
-from arbiter.training.language import step_accuracy
 from arbiter.training.pocket import WRITER_WEIGHTS, slipped
-from arbiter.training.prm import figures, solution_row
-from arbiter.training.reading import Solved
+from arbiter.training.pocket_lm import step_accuracy
+from arbiter.training.prm_training import figures, solution_row
 from arbiter.training.tokenizer import Text
+from arbiter.training.training_data import Solved
 
 MODELS = Path(arbiter.pocket.__file__).parent / "models"
 KINDS = ("+", "-", "*", "/", "mod", "answer", "solved")

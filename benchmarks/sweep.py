@@ -26,22 +26,22 @@ import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 
-from actors.ring import open_ring, solve_all
-from actors.ring_setup import Models
+from arbiter.actors.ring import open_ring, solve_all
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.bench import make_task
-from arbiter.config import Config, load_config, override
+from arbiter.config.config import Config, load_config, override
 from arbiter.data import Problem
 from arbiter.log.run import Run
-from arbiter.progress import PlainWatcher
-from arbiter.sweep.answers import NOTHING_SPENT, Spent, counted
+from arbiter.protocols.events import Scored
+from arbiter.protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
+from arbiter.protocols.records import Solution, Transcript, Usage
+from arbiter.runs.bench import make_task
+from arbiter.runs.progress import PlainWatcher
+from arbiter.sweep.answer_cache import annotated_models, key_of
+from arbiter.sweep.log_answers import NOTHING_SPENT, Spent, counted
 from arbiter.sweep.points import Point, plan
-from arbiter.sweep.running import Job, run_together
-from arbiter.sweep.store import annotated_models, key_of
-from arbiter.sweep.sweeping import Wish, sweep
-from protocols.events import Scored
-from protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
-from protocols.records import Solution, Transcript, Usage
+from arbiter.sweep.runner import Job, run_together
+from arbiter.sweep.sweep import Wish, sweep
 
 FEWEST, MOST = 15, 40
 TOKENS = 40  # of a step, and of a question

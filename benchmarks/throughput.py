@@ -24,9 +24,9 @@ import cyclopts
 import msgspec
 from rich.console import Console
 
-from arbiter.bench import bench
-from arbiter.config import parse
-from arbiter.progress import PlainWatcher
+from arbiter.config.config import parse
+from arbiter.runs.bench import bench
+from arbiter.runs.progress import PlainWatcher
 
 BACKENDS: tuple[Literal["http", "openai"], ...] = ("http", "openai")
 KEY = "ARBITER_BENCHMARK_KEY"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from protocols.records import (
+from arbiter.protocols.records import (
     Agreement,
     Ending,
     FinishReason,
@@ -61,7 +61,7 @@ class RunEnded(Payload, frozen=True, tag="run_ended"):
 class StartProblem(Payload, frozen=True, tag="start_problem"):
     """A problem is given to the ring, with all that decides its way; ``policy`` is a policy's tag and fields.
 
-    ``turns``, ``stop``, ``noise`` and ``tags`` are as in a ``Task`` (``protocols.messages``) and its transcript.
+    ``turns``, ``stop``, ``noise`` and ``tags`` are as in a ``Task`` and its transcript.
     """
 
     question: str

@@ -18,7 +18,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from protocols.records import Model, Role
+from arbiter.protocols.records import Model, Role
 
 StepKind = Literal[
     "start_problem",

@@ -17,9 +17,9 @@ from typing import cast
 
 import msgspec
 
-from protocols.ids import StepKind, failed_id, message_id, scored_id, step_id
-from protocols.ports import Policy
-from protocols.records import Audit, Candidate, Limits, Sampling, Transcript, Verdict
+from arbiter.protocols.ids import StepKind, failed_id, message_id, scored_id, step_id
+from arbiter.protocols.ports import Policy
+from arbiter.protocols.records import Audit, Candidate, Limits, Sampling, Transcript, Verdict
 
 
 class Task(msgspec.Struct, frozen=True, eq=False):

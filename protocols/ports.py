@@ -9,9 +9,9 @@ from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
-from protocols.errors import ConfigError
-from protocols.events import CallFailed, Entry, Generated, Scored
-from protocols.records import (
+from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.events import CallFailed, Entry, Generated, Scored
+from arbiter.protocols.records import (
     Agreement,
     Candidate,
     Ending,
@@ -163,7 +163,7 @@ class Seat(msgspec.Struct, Generic[Port], frozen=True):
 class Evidence(Record, frozen=True):
     """All that a policy may look at: the scored candidates, and where in which problem they stand.
 
-    ``problem`` is the name under which chance is drawn for it (``protocols.messages.Task``).
+    ``problem`` is the name under which chance is drawn for it (``arbiter.protocols.messages.Task``).
     """
 
     problem: str
@@ -176,8 +176,9 @@ class Evidence(Record, frozen=True):
 class Policy(Protocol):
     """A pure rule: which models a step asks, and which candidate to keep. It has no task, clock or client.
 
-    Derive a policy from ``PolicyBase`` (``actors.policies``), which has a default for every member but ``decide``. A
-    policy without that base must have all members itself; one that lacks a member is refused with ``ConfigError``.
+    Derive a policy from ``PolicyBase`` (``arbiter.actors.policies``), which has a default for every member but
+    ``decide``. A policy without that base must have all members itself; one that lacks a member is refused
+    with ``ConfigError``.
 
     Which models a step asks:
 

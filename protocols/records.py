@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from protocols.errors import ConfigError
+from arbiter.protocols.errors import ConfigError
 
 Role = Literal["draft", "target"]
 """Who writes a step: the draft model (``Model 0`` in the router's eyes) or the target model (``Model 1``)."""

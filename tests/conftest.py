@@ -7,10 +7,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actors.policies import DraftOnly
-from protocols.messages import Task
-from protocols.ports import Policy
-from protocols.records import Transcript
+from arbiter.actors.policies import DraftOnly
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Policy
+from arbiter.protocols.records import Transcript
 
 Body = Callable[[], Awaitable[None]]
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from arbiter.serving.interpreters import find_interpreter, likely_interpreter
-from arbiter.serving.plan import plan
-from protocols.errors import ConfigError
-from protocols.records import Candidate, Role, Solution, StepRecord, Usage
+from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.records import Candidate, Role, Solution, StepRecord, Usage
+from arbiter.servers.interpreters import find_interpreter, likely_interpreter
+from arbiter.servers.plan import plan
 from tests.servers.starting import free_ports
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"

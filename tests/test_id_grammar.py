@@ -13,8 +13,8 @@ from typing import get_args
 
 import pytest
 
-from protocols.ids import StepKind
-from protocols.records import Model
+from arbiter.protocols.ids import StepKind
+from arbiter.protocols.records import Model
 
 ROOT = Path(__file__).parent.parent
 FLOORS = ("protocols", "actors", "arbiter", "benchmarks", "examples")

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 import arbiter
-from arbiter.commands.application import COMMANDS
-from protocols.records import Limits
+from arbiter.cli.application import COMMANDS
+from arbiter.protocols.records import Limits
 
 ROOT = Path(__file__).parent.parent
-SCRIPT = "import sys; sys.argv = ['arbiter', *{arguments!r}]; from arbiter.cli import main\ntry: main()\n{end}"
+SCRIPT = "import sys; sys.argv = ['arbiter', *{arguments!r}]; from arbiter.cli.main import main\ntry: main()\n{end}"
 END = "except SystemExit: pass"
 HTTP = {"aiohttp", "httpx", "openai", "starlette", "uvicorn"}
 HEAVY = HTTP | {
@@ -100,7 +100,7 @@ def test_the_version_is_shown_without_the_command_line_parser() -> None:
     modules = modules_after(command_line("--version"))
     assert {name for name in modules if name.partition(".")[0] not in sys.stdlib_module_names} == {
         "arbiter",
-        "arbiter.cli",
+        "arbiter.cli.main",
     }
 
 
@@ -110,7 +110,7 @@ def test_the_command_line_imports_no_slow_package_to_show_help_or_to_refuse(argu
 
 
 def test_a_command_imports_the_module_of_no_other() -> None:
-    loaded = {name for name in modules_after(command_line("show", "nowhere")) if name.startswith("arbiter.commands.")}
+    loaded = {name for name in modules_after(command_line("show", "nowhere")) if name.startswith("arbiter.cli.")}
     assert {name.rpartition(".")[2] for name in loaded} & set(COMMANDS) == {"show"}
 
 
@@ -120,8 +120,8 @@ def test_a_command_draws_and_logs_nothing_before_there_is_something_to_show() ->
 
 
 def test_each_module_of_a_command_is_one_that_can_be_called() -> None:
-    folder = Path(importlib.import_module("arbiter.commands").__path__[0])
-    modules = {path.stem: importlib.import_module(f"arbiter.commands.{path.stem}") for path in folder.glob("[a-z]*.py")}
+    folder = Path(importlib.import_module("arbiter.cli").__path__[0])
+    modules = {path.stem: importlib.import_module(f"arbiter.cli.{path.stem}") for path in folder.glob("[a-z]*.py")}
     assert tuple(sorted(name for name, found in modules.items() if hasattr(found, f"{name}_command"))) == COMMANDS
 
 

@@ -6,7 +6,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from arbiter.config import parse
+from arbiter.config.config import parse
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 

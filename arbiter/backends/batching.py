@@ -10,8 +10,8 @@ import anyio.from_thread
 import anyio.to_thread
 from anyio.abc import TaskStatus
 
-from actors.later import Later
-from protocols.errors import ClosedError
+from arbiter.actors.future import Later
+from arbiter.protocols.errors import ClosedError
 
 Ask = TypeVar("Ask")
 Answer = TypeVar("Answer")

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from protocols.errors import ConversationError
-from protocols.records import Speaker, Transcript, Turn
+from arbiter.protocols.errors import ConversationError
+from arbiter.protocols.records import Speaker, Transcript, Turn
 
 Turns = tuple[Turn, ...]
 

@@ -7,17 +7,17 @@ from typing import TypeVar, get_args
 
 import anyio.to_thread
 
-from actors.ring_setup import Models
-from arbiter.backends.in_process.opening import open_local_generator, open_local_judge, open_local_scorer
-from arbiter.backends.judging import JudgePrompt, judge_prompt
+from arbiter.actors.ring_setup import Models
+from arbiter.backends.in_process.local_models import open_local_generator, open_local_judge, open_local_scorer
+from arbiter.backends.judge_prompts import JudgePrompt, judge_prompt
 from arbiter.backends.prompts import PromptTemplate, prompt_template
-from arbiter.backends.served.gauge import open_gauge
-from arbiter.backends.served.opening import open_served_generator, open_served_judge, open_served_scorer
-from arbiter.config import Config
-from arbiter.model_tables import AnyModelTable, InProcess, Served
-from protocols.errors import ConfigError
-from protocols.ports import Gauge, Generator, Scorer, Seat
-from protocols.records import Scale
+from arbiter.backends.served.queue_depth import open_gauge
+from arbiter.backends.served.served_models import open_served_generator, open_served_judge, open_served_scorer
+from arbiter.config.config import Config
+from arbiter.config.model_tables import AnyModelTable, InProcess, Served
+from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.ports import Gauge, Generator, Scorer, Seat
+from arbiter.protocols.records import Scale
 
 _TARGETS = "targets."
 _SCALES: dict[str, Scale] = {scale: scale for scale in get_args(Scale)}

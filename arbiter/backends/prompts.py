@@ -19,8 +19,8 @@ from arbiter.backends.conversations import (
     chat_text,
 )
 from arbiter.backends.tokenizers import read_tokenizer
-from protocols.errors import ConfigError
-from protocols.records import Role, Step, Transcript, Turn
+from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.records import Role, Step, Transcript, Turn
 
 QUESTION = "{question}"
 CHAT = "chat"

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import anyio
 
-from protocols.ports import Generation, GenerationRequest, Score, ScoreRequest
-from protocols.records import Usage
+from arbiter.protocols.ports import Generation, GenerationRequest, Score, ScoreRequest
+from arbiter.protocols.records import Usage
 
 Seconds = float | Callable[[GenerationRequest | ScoreRequest], float]
 

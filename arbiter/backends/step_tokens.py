@@ -6,7 +6,7 @@ Pure, and the same for models in process and behind servers.
 from collections.abc import Sequence, Set
 from typing import Any
 
-from protocols.records import Agreement, Ending
+from arbiter.protocols.records import Agreement, Ending
 
 
 class StepTokens:

@@ -5,9 +5,9 @@
 
 from typing import Any
 
-from arbiter.model_tables import Engine
+from arbiter.config.model_tables import Engine
 from arbiter.pocket import resolved
-from protocols.errors import ConfigError
+from arbiter.protocols.errors import ConfigError
 
 
 def read_tokenizer(name: str, wanted_by: str, instead: str) -> Any:  # noqa: ANN401

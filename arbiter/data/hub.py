@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import msgspec
 
-from protocols.errors import DataError
+from arbiter.protocols.errors import DataError
 
 _SECONDS = 5.0
 _NAME = re.compile(

@@ -9,9 +9,9 @@ from typing import Any, BinaryIO
 import msgspec
 
 from arbiter.data.hub import BENCHMARKS, HubData, hub_data, hub_rows
-from arbiter.data.rows import USUAL, Fields, Problem, problem_of
+from arbiter.data.problems import USUAL, Fields, Problem, problem_of
 from arbiter.pocket import world
-from protocols.errors import DataError
+from arbiter.protocols.errors import DataError
 
 __all__ = ["Fields", "Problem", "load_problems"]
 
@@ -39,7 +39,7 @@ def load_problems(
     - ``math500``, ``olympiadbench``, or a data set of the Hugging Face hub: ``OWNER/NAME``,
       ``OWNER/NAME:SPLIT``, ``OWNER/NAME:SUBSET:SPLIT``
 
-    The usual names of fields are known (``arbiter.rows``); ``fields`` names others. Raises ``DataError``
+    The usual names of fields are known (``arbiter.data.training_rows``); ``fields`` names others. Raises ``DataError``
     naming the file and the line.
     """
     name, _, seed = source.partition(":")

@@ -25,9 +25,9 @@ from typing import Any, cast
 
 import msgspec
 
-from arbiter.rows import VERSION, Row
-from protocols.errors import ConfigError, DataError
-from protocols.records import Role, Step
+from arbiter.data.training_rows import VERSION, Row
+from arbiter.protocols.errors import ConfigError, DataError
+from arbiter.protocols.records import Role, Step
 
 _NAMES: dict[str, tuple[str, ...]] = {
     "problem": ("problem", "question"),

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from arbiter.data.rows import Problem
-from arbiter.rows import Split
-from protocols.errors import ConfigError
+from arbiter.data.problems import Problem
+from arbiter.data.training_rows import Split
+from arbiter.protocols.errors import ConfigError
 
 
 def stratified(problems: Sequence[Problem], limit: int, seed: int) -> list[Problem]:

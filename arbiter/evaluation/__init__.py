@@ -5,7 +5,7 @@ Importing it raises ``ConfigError`` where numpy or scipy is missing, so commands
 
 import importlib.util
 
-from protocols.errors import ConfigError
+from arbiter.protocols.errors import ConfigError
 
 _MISSING = [name for name in ("numpy", "scipy") if importlib.util.find_spec(name) is None]
 if _MISSING:

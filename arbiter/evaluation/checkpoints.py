@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from arbiter.model_tables import AnyModelTable, InProcess
-from arbiter.rows import Row
-from protocols.errors import ConfigError
+from arbiter.config.model_tables import AnyModelTable, InProcess
+from arbiter.data.training_rows import Row
+from arbiter.protocols.errors import ConfigError
 
 Predict = Callable[[Sequence[Row]], Sequence[Sequence[float]]]
 """The ŷ in [0, 1] of each row, one a target."""
@@ -25,12 +25,12 @@ def checkpoint(name: str, table: AnyModelTable | None = None, separator: str | N
 
     A checkpoint that says in its ``arbiter.json`` how it reads a step is asked so; any other as the ``table`` of a
     configuration and its ``separator`` say. Raises ``ConfigError`` if torch is missing, ``DataError`` if
-    ``arbiter.json`` is damaged; asking it raises what ``arbiter.training.predicting.predict`` does.
+    ``arbiter.json`` is damaged; asking it raises what ``arbiter.training.inference.predict`` does.
     """
     try:
         from arbiter.backends.prompts import prompt_template
-        from arbiter.training.predicting import folder_of, predict
-        from arbiter.training.recipe import read_recipe
+        from arbiter.training.inference import folder_of, predict
+        from arbiter.training.metadata import read_recipe
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"a router needs {error.name}, not installed: pip install 'arbiter-reasoning[train]'"

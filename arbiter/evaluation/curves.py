@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 
 from arbiter.evaluation.resampling import RESAMPLES, Estimate, Floats, drawn, estimate, estimates, ratio
-from arbiter.results import Result
-from protocols.errors import DataError
-from protocols.records import Record
+from arbiter.protocols.errors import DataError
+from arbiter.protocols.records import Record
+from arbiter.runs.results import Result
 
 Figure = Literal["accuracy", "seconds", "target_tokens"]
 

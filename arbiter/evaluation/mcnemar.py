@@ -7,8 +7,8 @@ import numpy as np
 
 from arbiter.evaluation.curves import Curve
 from arbiter.evaluation.resampling import Floats
-from protocols.errors import DataError
-from protocols.records import Record
+from arbiter.protocols.errors import DataError
+from arbiter.protocols.records import Record
 
 _stats: Any = importlib.import_module("scipy.stats")  # it has no types
 

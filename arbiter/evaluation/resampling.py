@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from arbiter.estimates import Interval
-from protocols.records import Record
+from arbiter.protocols.records import Record
+from arbiter.runs.intervals import Interval
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -6,9 +6,9 @@ from typing import Literal, get_args
 import msgspec
 import numpy as np
 
+from arbiter.data.training_rows import Row
 from arbiter.evaluation.resampling import Floats, Integers
-from arbiter.rows import Row
-from protocols.errors import DataError
+from arbiter.protocols.errors import DataError
 
 Name = Literal["router", "rsd", "confidence", "random", "oracle"]
 NAMES: tuple[Name, ...] = get_args(Name)

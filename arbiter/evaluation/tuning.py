@@ -6,15 +6,15 @@ from typing import Literal
 import msgspec
 import numpy as np
 
+from arbiter.data.training_rows import Row
 from arbiter.evaluation.calibration import OUTCOMES, outcomes
 from arbiter.evaluation.checkpoints import Router
-from arbiter.evaluation.evaluating import predictions
+from arbiter.evaluation.evaluate import predictions
 from arbiter.evaluation.resampling import Estimate, Floats, Integers, by_step, drawn, estimate, estimates, summed
 from arbiter.evaluation.scores import numbered
 from arbiter.evaluation.thresholds import threshold_within
-from arbiter.rows import Row
-from protocols.errors import DataError
-from protocols.records import Record
+from arbiter.protocols.errors import DataError
+from arbiter.protocols.records import Record
 
 Policy = Literal["router", "rsd", "confidence"]
 

@@ -5,17 +5,17 @@ from typing import Any, cast
 
 import msgspec
 
+from arbiter.config.run_tables import RunType
 from arbiter.exports.spans import CallSpan, ProblemSpan, Spans
 from arbiter.grading import Grade
 from arbiter.grading.answers import Reference
 from arbiter.log.history import Key, ProblemHistory
 from arbiter.log.run import Run
-from arbiter.log.times import step_times
-from arbiter.results import Result, Summary, summarise
-from arbiter.run_tables import RunType
-from protocols import events
-from protocols.events import Event, Graded
-from protocols.records import Candidate, StepRecord
+from arbiter.log.timing import step_times
+from arbiter.protocols import events
+from arbiter.protocols.events import Event, Graded
+from arbiter.protocols.records import Candidate, StepRecord
+from arbiter.runs.results import Result, Summary, summarise
 
 Json = dict[str, Any]
 

@@ -21,9 +21,9 @@ from arbiter.exports.files import replacing
 from arbiter.grading import Grade
 from arbiter.log.history import Key
 from arbiter.log.run import Run
-from arbiter.results import Result, Summary
-from protocols.events import Event, Graded, RunEnded, RunStarted
-from protocols.records import Usage
+from arbiter.protocols.events import Event, Graded, RunEnded, RunStarted
+from arbiter.protocols.records import Usage
+from arbiter.runs.results import Result, Summary
 
 
 def write_eval(run: Run, path: Path) -> None:

@@ -6,9 +6,9 @@ from arbiter.exports.eval_transcript import Transcript
 from arbiter.exports.eval_usage import Json, Models, identifier, known, moment, usage_of, usages
 from arbiter.grading.answers import Reference
 from arbiter.log.history import ProblemHistory
-from arbiter.log.times import step_times
-from protocols.events import Graded
-from protocols.records import FinishReason, StepRecord, Usage
+from arbiter.log.timing import step_times
+from arbiter.protocols.events import Graded
+from arbiter.protocols.records import FinishReason, StepRecord, Usage
 
 SCORER = "arbiter"
 """The name of the score that is the grade."""

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from arbiter.exports.eval_usage import Json, Models, identifier, known, moment, usage_of
 from arbiter.log.history import CallHistory, ProblemHistory
-from protocols import events
-from protocols.events import Event
-from protocols.records import Role
+from arbiter.protocols import events
+from arbiter.protocols.events import Event
+from arbiter.protocols.records import Role
 
 _STOP_REASONS = {"separator": "stop", "end": "stop", "limit": "max_tokens"}
 

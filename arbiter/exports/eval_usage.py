@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from arbiter.log.history import CallHistory, ProblemHistory
-from protocols.records import Model, Usage
+from arbiter.protocols.records import Model, Usage
 
 Json = dict[str, Any]
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from protocols.errors import ConfigError, ReportError
+from arbiter.protocols.errors import ConfigError, ReportError
 
 
 @contextmanager

@@ -15,9 +15,9 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_
 
 from arbiter.log.history import CallHistory, Key, ProblemHistory
 from arbiter.log.run import Run
-from protocols import events
-from protocols.events import Event, Graded
-from protocols.records import Model, StepRecord
+from arbiter.protocols import events
+from arbiter.protocols.events import Event, Graded
+from arbiter.protocols.records import Model, StepRecord
 
 Value = str | bool | int | float | list[str]
 

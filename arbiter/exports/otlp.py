@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from arbiter.exports.otel import NamedIds, export_spans
 from arbiter.log.run import Run
-from protocols.errors import ReportError
+from arbiter.protocols.errors import ReportError
 
 BATCH = 512
 """Spans of one request."""

@@ -24,8 +24,8 @@ from arbiter.exports.spans import CallSpan, ProblemSpan, Spans
 from arbiter.exports.tracks import Tracks, ns, number
 from arbiter.log.history import Key
 from arbiter.log.run import Run
-from protocols import events
-from protocols.events import Event, Graded
+from arbiter.protocols import events
+from arbiter.protocols.events import Event, Graded
 
 Fact = str | int | float | bool | None
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 from arbiter.exports.lanes import Lanes
 from arbiter.log.history import Key, parsed_call
-from protocols import events
-from protocols.events import Event, Outcome
+from arbiter.protocols import events
+from arbiter.protocols.events import Event, Outcome
 
 
 class CallSpan:

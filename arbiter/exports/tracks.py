@@ -9,7 +9,7 @@ from typing import BinaryIO
 from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import BuiltinClock, TracePacket, TrackDescriptor, TrackEvent
 from perfetto.trace_builder.proto_builder import StreamingTraceProtoBuilder
 
-from protocols.events import Event
+from arbiter.protocols.events import Event
 
 ACTORS = ("ring", "assembler", "drafter", "verifier", "router", "escalator")
 """The tracks of the actors, from top to bottom."""

@@ -13,21 +13,21 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from arbiter import __version__
-from arbiter.gateway.board import Board
+from arbiter.gateway.admission import GoneError, House
 from arbiter.gateway.chat import chat_completions
-from arbiter.gateway.client import open_client
 from arbiter.gateway.completions import completions
-from arbiter.gateway.door import Door
-from arbiter.gateway.house import GoneError, House
-from arbiter.gateway.metrics import Metrics
+from arbiter.gateway.error_responses import answer, refusal
+from arbiter.gateway.inprocess_client import open_client
+from arbiter.gateway.live_page import headers as page_headers
+from arbiter.gateway.live_page import page
+from arbiter.gateway.live_state import Board
+from arbiter.gateway.middleware import Door
+from arbiter.gateway.model_names import names, point
 from arbiter.gateway.openapi import document
-from arbiter.gateway.page import headers as page_headers
-from arbiter.gateway.page import page
-from arbiter.gateway.points import names, point
-from arbiter.gateway.refusals import answer, refusal
+from arbiter.gateway.prometheus import Metrics
 from arbiter.gateway.responses import responses
-from arbiter.library.solver import Arbiter
-from protocols.errors import RequestError
+from arbiter.library.arbiter import Arbiter
+from arbiter.protocols.errors import RequestError
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

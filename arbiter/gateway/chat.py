@@ -8,15 +8,15 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from arbiter.gateway.answers import Finish, Report, TokenUsage, finish_of, report, told, usage_of
-from arbiter.gateway.asking import asked_in_chat, overrides_of
-from arbiter.gateway.bodies import ChatBody, read
-from arbiter.gateway.house import House, task_of
-from arbiter.gateway.reading import raw_body
-from arbiter.gateway.refusals import answer
+from arbiter.gateway.admission import House, task_of
+from arbiter.gateway.error_responses import answer
+from arbiter.gateway.request_body import raw_body
+from arbiter.gateway.request_mapping import asked_in_chat, overrides_of
+from arbiter.gateway.response_schemas import Finish, Report, TokenUsage, finish_of, report, told, usage_of
+from arbiter.gateway.schemas import ChatBody, read
 from arbiter.gateway.streaming import DONE, EventStream, Flow, event, flows_of, solutions_of
-from protocols.errors import RequestError
-from protocols.messages import Task
+from arbiter.protocols.errors import RequestError
+from arbiter.protocols.messages import Task
 
 
 class AnswerMessage(msgspec.Struct, frozen=True):

@@ -5,11 +5,11 @@ from typing import Any
 
 import msgspec
 
-from arbiter.gateway.bodies import ChatBody, CompletionBody, ResponseBody, refused_fields
 from arbiter.gateway.chat import ChatChunk, ChatCompletion
 from arbiter.gateway.completions import Completion
-from arbiter.gateway.refusals import ErrorShape
+from arbiter.gateway.error_responses import ErrorShape
 from arbiter.gateway.responses import Response, Told
+from arbiter.gateway.schemas import ChatBody, CompletionBody, ResponseBody, refused_fields
 
 Json = dict[str, Any]
 

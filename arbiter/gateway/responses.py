@@ -9,16 +9,16 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
 
-from arbiter.gateway.answers import ModelUsage, Report, finish_of, report, told, usage_of
-from arbiter.gateway.asking import asked_in_items, overrides_of
-from arbiter.gateway.bodies import ResponseBody, read
-from arbiter.gateway.house import House, task_of
-from arbiter.gateway.reading import raw_body
-from arbiter.gateway.refusals import answer, shape
+from arbiter.gateway.admission import House, task_of
+from arbiter.gateway.error_responses import answer, shape
+from arbiter.gateway.request_body import raw_body
+from arbiter.gateway.request_mapping import asked_in_items, overrides_of
+from arbiter.gateway.response_schemas import ModelUsage, Report, finish_of, report, told, usage_of
+from arbiter.gateway.schemas import ResponseBody, read
 from arbiter.gateway.streaming import EventStream, Flow, event, flows_of, solutions_of
-from protocols.errors import RequestError
-from protocols.messages import Task
-from protocols.records import Solution
+from arbiter.protocols.errors import RequestError
+from arbiter.protocols.messages import Task
+from arbiter.protocols.records import Solution
 
 Status = Literal["in_progress", "completed", "incomplete", "failed"]
 

@@ -8,13 +8,13 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from actors.supervision import services
-from arbiter.gateway.answers import TextSoFar, check
-from arbiter.gateway.house import House, after, cancel_when_gone, closing, while_there
-from arbiter.gateway.refusals import shape
-from protocols.errors import ClosedError, RequestError
-from protocols.messages import Task
-from protocols.records import Solution, StepRecord
+from arbiter.actors.supervision import services
+from arbiter.gateway.admission import House, after, cancel_when_gone, closing, while_there
+from arbiter.gateway.error_responses import shape
+from arbiter.gateway.response_schemas import TextSoFar, check
+from arbiter.protocols.errors import ClosedError, RequestError
+from arbiter.protocols.messages import Task
+from arbiter.protocols.records import Solution, StepRecord
 
 PING_SECONDS = 15
 """Between two comments that keep a connection open while a step takes long."""

@@ -7,7 +7,7 @@ import re
 
 import msgspec
 
-from protocols.records import Record
+from arbiter.protocols.records import Record
 
 _OPEN_THOUGHT, _CLOSE_THOUGHT = "<think>", "</think>"
 _TOKENS = re.compile(

@@ -22,7 +22,7 @@ from arbiter.grading.answers import (
     split_answers,
 )
 from arbiter.grading.equivalence import Verdict, judge
-from protocols.records import Solution
+from arbiter.protocols.records import Solution
 
 LONGEST = 2000
 SECONDS = 20.0

@@ -21,17 +21,17 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 from rich.markup import escape
 
-from arbiter.config import Config, load_config, override
+from arbiter.config.config import Config, load_config, override
+from arbiter.config.run_tables import RunType
 from arbiter.exports.eval_usage import usage_of
-from arbiter.gateway.answers import finish_of, report
-from arbiter.gateway.answers import usage_of as usage_by_model
-from arbiter.gateway.bodies import Extras
-from arbiter.integrations.keeping import Keeper
-from arbiter.library.asking import Message, Overrides, of_type
-from arbiter.library.solver import Arbiter
-from arbiter.run_tables import RunType
-from protocols.errors import ConfigError, DataError, ProblemError
-from protocols.records import Solution
+from arbiter.gateway.response_schemas import finish_of, report
+from arbiter.gateway.response_schemas import usage_of as usage_by_model
+from arbiter.gateway.schemas import Extras
+from arbiter.integrations.arbiter_cache import Keeper
+from arbiter.library.arbiter import Arbiter
+from arbiter.library.questions import Message, Overrides, of_type
+from arbiter.protocols.errors import ConfigError, DataError, ProblemError
+from arbiter.protocols.records import Solution
 
 _SAMPLING = {
     "max_tokens": "max_tokens",

@@ -11,13 +11,13 @@ import anyio
 import anyio.to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from arbiter.config import Config
-from arbiter.library.asking import Overrides, Question
-from arbiter.library.mapping import END
-from arbiter.library.solver import Arbiter
+from arbiter.config.config import Config
+from arbiter.library.arbiter import Arbiter
+from arbiter.library.batch_map import END
+from arbiter.library.questions import Overrides, Question
 from arbiter.library.streams import Solutions
-from protocols.errors import ClosedError
-from protocols.records import Solution
+from arbiter.protocols.errors import ClosedError
+from arbiter.protocols.records import Solution
 
 Answer = TypeVar("Answer")
 

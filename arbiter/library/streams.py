@@ -15,8 +15,8 @@ from typing import Any, Generic, Self, TypeVar
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from protocols.errors import ClosedError
-from protocols.records import Solution, StepRecord
+from arbiter.protocols.errors import ClosedError
+from arbiter.protocols.records import Solution, StepRecord
 
 Item = TypeVar("Item")
 Watch = Callable[[StepRecord], None]

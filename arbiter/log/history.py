@@ -3,13 +3,24 @@
 from collections.abc import Iterable, Iterator
 from typing import get_args
 
-from actors.assembler import chosen_record, regenerated_record
-from actors.router import same_score_for_same_text
-from protocols import events
-from protocols.errors import RunError
-from protocols.events import Event
-from protocols.ids import CallId, StepKind, call_id, message_id, step_id
-from protocols.records import Audit, Candidate, Model, Predrafts, Rating, Role, Scale, Solution, StepRecord, Tally
+from arbiter.actors.assembler import chosen_record, regenerated_record
+from arbiter.actors.router import same_score_for_same_text
+from arbiter.protocols import events
+from arbiter.protocols.errors import RunError
+from arbiter.protocols.events import Event
+from arbiter.protocols.ids import CallId, StepKind, call_id, message_id, step_id
+from arbiter.protocols.records import (
+    Audit,
+    Candidate,
+    Model,
+    Predrafts,
+    Rating,
+    Role,
+    Scale,
+    Solution,
+    StepRecord,
+    Tally,
+)
 
 Key = tuple[str, int]
 """A problem's id, and the number of its decoding."""
@@ -103,7 +114,7 @@ class ProblemHistory:
         return call
 
     def place(self, step: int) -> str:
-        """The id of a step (``protocols.ids``)."""
+        """The id of a step (``arbiter.protocols.ids``)."""
         problem, sample = self.key
         return step_id(problem, step, sample)
 

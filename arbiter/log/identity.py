@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import msgspec
 
-from actors.policies import target_names
-from arbiter.config import Config
+from arbiter.actors.policies import target_names
+from arbiter.config.config import Config
 from arbiter.data import Problem
 
 OPERATIONAL = (

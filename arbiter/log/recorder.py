@@ -6,11 +6,11 @@ from collections.abc import Callable
 import anyio
 import msgspec
 
-from arbiter.log.detail import reduced
-from arbiter.log.earlier import Earlier
+from arbiter.log.redaction import reduced
+from arbiter.log.resume import Earlier
 from arbiter.log.writer import Writer
-from protocols.errors import RunError
-from protocols.events import (
+from arbiter.protocols.errors import RunError
+from arbiter.protocols.events import (
     SCHEMA,
     AnyPayload,
     CallCancelled,

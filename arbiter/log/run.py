@@ -16,11 +16,11 @@ import msgspec
 
 from arbiter.log.history import Key, ProblemHistory, histories
 from arbiter.log.identity import SHARED
-from arbiter.log.reading import LogFile, log_path
-from arbiter.log.times import seconds_waited, step_times
-from protocols.errors import RunError
-from protocols.events import Event, Graded, RunStarted
-from protocols.records import StepRecord
+from arbiter.log.reader import LogFile, log_path
+from arbiter.log.timing import seconds_waited, step_times
+from arbiter.protocols.errors import RunError
+from arbiter.protocols.events import Event, Graded, RunStarted
+from arbiter.protocols.records import StepRecord
 
 Table = Literal["problems", "steps", "calls", "events"]
 

@@ -14,9 +14,9 @@ import anyio.from_thread
 import anyio.to_thread
 import msgspec
 
-from actors.supervision import services
-from protocols.errors import RunError
-from protocols.events import Event
+from arbiter.actors.supervision import services
+from arbiter.protocols.errors import RunError
+from arbiter.protocols.events import Event
 
 ROOM = 4096
 """Events that may wait for the disk; who has more to write waits for room."""

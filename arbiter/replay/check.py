@@ -4,16 +4,16 @@ from collections import defaultdict
 
 import anyio
 
-from actors.ring import Ring, open_ring
+from arbiter.actors.ring import Ring, open_ring
 from arbiter.log.history import Key, ProblemHistory
 from arbiter.log.run import Run
-from arbiter.replay.comparison import Comparison, Difference, struck_after
-from arbiter.replay.recorded import RecordedModels
-from arbiter.replay.tasks import task_of
-from arbiter.replay.virtual import run_virtually
-from protocols.errors import LeftError, RunError
-from protocols.events import Detail, Entry
-from protocols.records import Record
+from arbiter.protocols.errors import LeftError, RunError
+from arbiter.protocols.events import Detail, Entry
+from arbiter.protocols.records import Record
+from arbiter.replay.message_comparison import Comparison, Difference, struck_after
+from arbiter.replay.recorded_models import RecordedModels
+from arbiter.replay.recorded_tasks import task_of
+from arbiter.replay.virtual_time import run_virtually
 
 AT_ONCE = 64
 """Problems that are replayed at the same time: enough to share the clock's jumps, few enough to hold in memory."""

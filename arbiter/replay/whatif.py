@@ -8,23 +8,23 @@ from collections.abc import Iterable
 import anyio
 import msgspec
 
-from actors.ring import open_ring, solve_all
-from actors.ring_setup import Models
-from arbiter.config import Config
+from arbiter.actors.ring import open_ring, solve_all
+from arbiter.actors.ring_setup import Models
+from arbiter.config.config import Config
+from arbiter.config.model_tables import AnyModelTable
 from arbiter.grading import Grade, Grader
 from arbiter.grading.answers import Reference
 from arbiter.log.history import Key, ProblemHistory
 from arbiter.log.run import Run
-from arbiter.model_tables import AnyModelTable
-from arbiter.replay.known import KnownAnswers, LeavingJournal, Left, Speeds
-from arbiter.replay.recorded import UNLIMITED
-from arbiter.replay.tasks import task_of
-from arbiter.replay.virtual import run_virtually
-from arbiter.results import Result, Summary, summary_of
-from protocols.errors import RunError
-from protocols.events import Graded
-from protocols.ports import Generator, Scorer, Seat
-from protocols.records import Record, Scale, Solution
+from arbiter.protocols.errors import RunError
+from arbiter.protocols.events import Graded
+from arbiter.protocols.ports import Generator, Scorer, Seat
+from arbiter.protocols.records import Record, Scale, Solution
+from arbiter.replay.recorded_answers import KnownAnswers, LeavingJournal, Left, Speeds
+from arbiter.replay.recorded_models import UNLIMITED
+from arbiter.replay.recorded_tasks import task_of
+from arbiter.replay.virtual_time import run_virtually
+from arbiter.runs.results import Result, Summary, summary_of
 
 
 class WhatIf(Record, frozen=True):

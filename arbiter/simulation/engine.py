@@ -18,9 +18,9 @@ from itertools import count
 
 import msgspec
 
+from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.records import Record
 from arbiter.simulation.cache import PrefixCache, Text
-from protocols.errors import ConfigError
-from protocols.records import Record
 
 
 class Speed(Record, frozen=True):

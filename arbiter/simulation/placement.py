@@ -2,10 +2,10 @@
 
 import re
 
+from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.records import Record
 from arbiter.simulation.engine import Speed
 from arbiter.simulation.speeds import speed_of
-from protocols.errors import ConfigError
-from protocols.records import Record
 
 _WRITTEN = re.compile(r"(?P<model>[^@]+)(?:@(?:(?P<gpus>[1-9]\d{0,2})x)?(?P<gpu>[A-Za-z]\w*))?")
 

@@ -1,6 +1,6 @@
 """A simulated model server, and the adapters that put it behind the ports of the ring.
 
-No thread, process or socket takes part, so it runs in virtual time (``arbiter.replay.virtual``), where results are
+No thread, process or socket takes part, so it runs in virtual time (``arbiter.replay.virtual_time``), where results are
 exact and every run is the same.
 """
 
@@ -10,11 +10,11 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from actors.later import Later
+from arbiter.actors.future import Later
+from arbiter.protocols.ports import Generation, GenerationRequest, Proposal, Score, ScoreRequest
+from arbiter.protocols.records import Agreement, Record, Transcript, Usage
 from arbiter.simulation.cache import Text
 from arbiter.simulation.engine import Engine, Job, Load, Speed, Work
-from protocols.ports import Generation, GenerationRequest, Proposal, Score, ScoreRequest
-from protocols.records import Agreement, Record, Transcript, Usage
 
 Measure = Callable[[str], int]
 """How many tokens a text has."""

@@ -16,9 +16,9 @@ better kernels overlap them: steps of large batches are slower here than the bar
 from collections.abc import Mapping
 from typing import TypeVar
 
+from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.records import Record
 from arbiter.simulation.engine import Speed
-from protocols.errors import ConfigError
-from protocols.records import Record
 
 BANDWIDTH_REACHED = 0.8
 OPERATIONS_REACHED = 0.5

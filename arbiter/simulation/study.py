@@ -8,24 +8,24 @@ from typing import get_args
 
 import anyio
 
-from actors.journal import NoJournal
-from actors.policies import called_models
-from actors.ring import open_ring, solve_all
-from actors.ring_setup import Models
-from actors.supervision import services
-from arbiter.estimates import quantile
-from arbiter.replay.virtual import run_virtually
-from arbiter.simulation.bounds import Bounds
+from arbiter.actors.journal import NoJournal
+from arbiter.actors.policies import called_models
+from arbiter.actors.ring import open_ring, solve_all
+from arbiter.actors.ring_setup import Models
+from arbiter.actors.supervision import services
+from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.events import Asked, Entry, Predrafted
+from arbiter.protocols.ids import CallId
+from arbiter.protocols.ports import GenerationRequest, Scorer, ScoreRequest, Seat
+from arbiter.protocols.records import Agreement, FinishReason, Model, Predrafts, Record, Role, Scale, Solution
+from arbiter.replay.virtual_time import run_virtually
+from arbiter.runs.intervals import quantile
 from arbiter.simulation.engine import Speed, Work
-from arbiter.simulation.figures import STEPS, Case, Figures, Latency, Server
+from arbiter.simulation.lower_bounds import Bounds
 from arbiter.simulation.placement import Placement
 from arbiter.simulation.server import Served, SimulatedGenerator, SimulatedScorer, SimulatedServer
+from arbiter.simulation.simulation_results import STEPS, Case, Figures, Latency, Server
 from arbiter.simulation.workload import Workload
-from protocols.errors import ConfigError
-from protocols.events import Asked, Entry, Predrafted
-from protocols.ids import CallId
-from protocols.ports import GenerationRequest, Scorer, ScoreRequest, Seat
-from protocols.records import Agreement, FinishReason, Model, Predrafts, Record, Role, Scale, Solution
 
 _HALF = 0.5
 _DIGITS = 6  # of seconds and shares: more say nothing

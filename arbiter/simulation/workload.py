@@ -5,10 +5,10 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from arbiter.simulation.world import World, tokens_of
-from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
-from protocols.records import Limits, Sampling
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
+from arbiter.protocols.records import Limits, Sampling
+from arbiter.simulation.synthetic_workload import World, tokens_of
 
 
 class Workload(Protocol):

@@ -6,9 +6,9 @@ from typing import Any, get_args
 
 import msgspec
 
-from arbiter.config import Config, override
-from arbiter.run_tables import RunType, Thresholds
-from protocols.errors import ConfigError
+from arbiter.config.config import Config, override
+from arbiter.config.run_tables import RunType, Thresholds
+from arbiter.protocols.errors import ConfigError
 
 MOST = 200
 """Points of a sweep: each has a log, and a thread that writes it."""

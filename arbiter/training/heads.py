@@ -37,10 +37,10 @@ from transformers import (
 )
 from transformers.utils.hub import cached_file
 
-from arbiter.training.predicting import folder_of
-from arbiter.training.quiet import quiet
-from arbiter.training.recipe import Labels
-from protocols.errors import BackendError
+from arbiter.protocols.errors import BackendError
+from arbiter.training.inference import folder_of
+from arbiter.training.metadata import Labels
+from arbiter.training.silence import quiet
 
 VALUE_HEAD, WRAPPED = "v_head.summary.", "pretrained_model."
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from arbiter.rows import Row
+from arbiter.data.training_rows import Row
+from arbiter.protocols.errors import DataError
 from arbiter.training.batches import IGNORED
-from arbiter.training.recipe import Balance, Labels
-from protocols.errors import DataError
+from arbiter.training.metadata import Balance, Labels
 
 CLASSES: dict[Labels, int] = {"binary": 2, "4-class": 4, "10-class": 10, "ordinal": 4}
 

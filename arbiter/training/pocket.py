@@ -29,21 +29,21 @@ import torch
 from rich.console import Console
 from transformers import LlamaForCausalLM, PreTrainedModel
 
-from arbiter.bench import bench
-from arbiter.collection import planned, problems_of
-from arbiter.config import load_config, override
+from arbiter.config.config import load_config, override
 from arbiter.data import Problem
 from arbiter.pocket import world
-from arbiter.progress import PlainWatcher
-from arbiter.results import Result
-from arbiter.runs import read_records
-from arbiter.training.judge import judge
-from arbiter.training.language import llama_config, train_further, train_language_model
-from arbiter.training.prm import PrmSettings, train_prm
-from arbiter.training.reading import Solved, read_rows
-from arbiter.training.router import RouterSettings, train_router
+from arbiter.runs.bench import bench
+from arbiter.runs.collection import planned, problems_of
+from arbiter.runs.folder import read_records
+from arbiter.runs.progress import PlainWatcher
+from arbiter.runs.results import Result
+from arbiter.training.pocket_lm import llama_config, train_further, train_language_model
+from arbiter.training.pocket_prm import judge
+from arbiter.training.prm_training import PrmSettings, train_prm
+from arbiter.training.router_training import RouterSettings, train_router
 from arbiter.training.tokenizer import Text, train_tokenizer
 from arbiter.training.trainer import Settings
+from arbiter.training.training_data import Solved, read_rows
 
 SEED = 2512
 MODELS = Path(__file__).parent.parent / "pocket" / "models"

@@ -10,9 +10,9 @@ from typing import Any, cast
 from transformers import PreTrainedTokenizerBase
 
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.rows import Row
-from arbiter.training.quiet import quiet
-from protocols.records import Transcript
+from arbiter.data.training_rows import Row
+from arbiter.protocols.records import Transcript
+from arbiter.training.silence import quiet
 
 
 class Texts:

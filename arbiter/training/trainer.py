@@ -24,11 +24,11 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
+from arbiter.protocols.errors import BackendError, ConfigError, RunError
 from arbiter.training.batches import Batch, Labelled, Stream, collated
-from arbiter.training.quiet import quiet
-from arbiter.training.recipe import Precision
-from arbiter.training.watching import Evaluate, Interruption, Watch
-from protocols.errors import BackendError, ConfigError, RunError
+from arbiter.training.metadata import Precision
+from arbiter.training.silence import quiet
+from arbiter.training.training_progress import Evaluate, Interruption, Watch
 
 Loss = Callable[[Any, Batch], torch.Tensor]
 """The mean loss of a batch, with the batch's gradients; the model may be wrapped for several devices."""

@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import pytest
 
-from actors.ring import open_ring, solve_all
-from actors.ring_setup import Models
+from arbiter.actors.ring import open_ring, solve_all
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest, Generator, Scorer, Seat
-from protocols.records import Solution, Usage
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Scorer, Seat
+from arbiter.protocols.records import Solution, Usage
 
 Body = Callable[[], Awaitable[None]]
 

@@ -10,23 +10,23 @@ import pytest
 from anyio.abc import TaskStatus
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from actors.actor import ActorContext, ConcurrentActor
-from actors.calls import Calls
-from actors.docket import Docket
-from actors.journal import NoJournal
-from actors.mailboxes import Inbox, open_mailboxes
-from actors.policies import DraftOnly
-from actors.ring_setup import Models, RingSettings
-from actors.telling import told
-from protocols.errors import BackendError
-from protocols.messages import (
+from arbiter.actors.actor import ActorContext, ConcurrentActor
+from arbiter.actors.error_text import told
+from arbiter.actors.journal import NoJournal
+from arbiter.actors.mailboxes import Inbox, open_mailboxes
+from arbiter.actors.policies import DraftOnly
+from arbiter.actors.registry import Docket
+from arbiter.actors.requests import Calls
+from arbiter.actors.ring_setup import Models, RingSettings
+from arbiter.protocols.errors import BackendError
+from arbiter.protocols.messages import (
     AssemblerMail,
     Context,
     DraftStep,
     StepFailed,
     Task,
 )
-from protocols.records import Transcript
+from arbiter.protocols.records import Transcript
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 

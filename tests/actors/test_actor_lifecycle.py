@@ -7,15 +7,15 @@ import anyio
 import pytest
 from anyio.abc import TaskStatus
 
-from actors.actor import STOP_SECONDS, Actor, ActorContext, ConcurrentActor, SequentialActor
-from actors.factories import ActorFactories
-from actors.mailboxes import Inbox
-from actors.policies import RandomEscalation
-from actors.ring import open_ring
-from actors.ring_setup import Models
-from protocols.errors import ClosedError
-from protocols.messages import DrafterMail, EscalatorMail, Message, RouterMail, StepChosen, StepDrafted, Task
-from protocols.records import Candidate, Limits, Usage
+from arbiter.actors.actor import STOP_SECONDS, Actor, ActorContext, ConcurrentActor, SequentialActor
+from arbiter.actors.factories import ActorFactories
+from arbiter.actors.mailboxes import Inbox
+from arbiter.actors.policies import RandomEscalation
+from arbiter.actors.ring import open_ring
+from arbiter.actors.ring_setup import Models
+from arbiter.protocols.errors import ClosedError
+from arbiter.protocols.messages import DrafterMail, EscalatorMail, Message, RouterMail, StepChosen, StepDrafted, Task
+from arbiter.protocols.records import Candidate, Limits, Usage
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from actors.assembler import chosen_record, regenerated_record
-from protocols.records import (
+from arbiter.actors.assembler import chosen_record, regenerated_record
+from arbiter.protocols.records import (
     Candidate,
     Ending,
     Role,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.controllers import BudgetControl, LimitControl, LookaheadControl, VerifyControl, lookahead_depth
+from arbiter.actors.controllers import BudgetControl, LimitControl, LookaheadControl, VerifyControl, lookahead_depth
 
 
 @pytest.mark.parametrize(

@@ -4,19 +4,19 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from actors.actor import ActorContext
-from actors.drafter import Drafter
-from actors.escalator import Escalator
-from actors.factories import ActorFactories
-from actors.mailboxes import Inbox
-from actors.policies import DraftOnly, LearnedRouter
-from actors.ring import open_ring
-from actors.ring_setup import Models
-from actors.router import Router
-from actors.verifier import Verifier
-from protocols.errors import ConfigError
-from protocols.messages import DrafterMail, Task
-from protocols.records import Solution
+from arbiter.actors.actor import ActorContext
+from arbiter.actors.drafter import Drafter
+from arbiter.actors.escalator import Escalator
+from arbiter.actors.factories import ActorFactories
+from arbiter.actors.mailboxes import Inbox
+from arbiter.actors.policies import DraftOnly, LearnedRouter
+from arbiter.actors.ring import open_ring
+from arbiter.actors.ring_setup import Models
+from arbiter.actors.router import Router
+from arbiter.actors.verifier import Verifier
+from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.messages import DrafterMail, Task
+from arbiter.protocols.records import Solution
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]

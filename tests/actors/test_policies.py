@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from actors.policies import (
+from arbiter.actors.policies import (
     ConfidenceThreshold,
     DraftOnly,
     GenerateRows,
@@ -16,8 +16,8 @@ from actors.policies import (
     advantage,
     called_models,
 )
-from protocols.ports import Evidence, Policy
-from protocols.records import Candidate, Model, Rating, Role, Scale, Usage, Verdict
+from arbiter.protocols.ports import Evidence, Policy
+from arbiter.protocols.records import Candidate, Model, Rating, Role, Scale, Usage, Verdict
 
 
 def candidate(author: Role, score: float | None, sample: int = 0) -> Candidate:

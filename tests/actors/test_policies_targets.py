@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.policies import (
+from arbiter.actors.policies import (
     GenerateRows,
     LearnedRouter,
     Oracle,
@@ -14,8 +14,8 @@ from actors.policies import (
     best_target,
     target_names,
 )
-from protocols.ports import Evidence, Policy
-from protocols.records import Candidate, Rating, Role, Target, Usage
+from arbiter.protocols.ports import Evidence, Policy
+from arbiter.protocols.records import Candidate, Rating, Role, Target, Usage
 
 
 def candidate(author: Role, score: float | None, sample: int = 0) -> Candidate:

@@ -7,7 +7,7 @@ import anyio.lowlevel
 import msgspec
 import pytest
 
-from actors.policies import (
+from arbiter.actors.policies import (
     DraftOnly,
     GenerateRows,
     LearnedRouter,
@@ -16,13 +16,13 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
-from actors.ring import Ring, open_ring, solve_all
-from actors.ring_setup import Models
+from arbiter.actors.ring import Ring, open_ring, solve_all
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from protocols.errors import ConfigError
-from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest, Policy
-from protocols.records import Solution
+from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Generation, GenerationRequest, Policy
+from arbiter.protocols.records import Solution
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]

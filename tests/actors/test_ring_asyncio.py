@@ -6,7 +6,7 @@ from collections.abc import Callable
 import anyio
 import pytest
 
-from actors.policies import (
+from arbiter.actors.policies import (
     DraftOnly,
     GenerateRows,
     LearnedRouter,
@@ -15,13 +15,13 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
-from actors.ring import open_ring, solve_all
-from actors.ring_setup import Models
+from arbiter.actors.ring import open_ring, solve_all
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from protocols.errors import ClosedError
-from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
-from protocols.records import Sampling, Solution
+from arbiter.protocols.errors import ClosedError
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
+from arbiter.protocols.records import Sampling, Solution
 
 Tasks = Callable[..., Task]
 MakeModels = Callable[..., Models]

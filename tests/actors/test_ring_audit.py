@@ -5,13 +5,13 @@ from itertools import count
 
 import pytest
 
-from actors.policies import LearnedRouter, RandomEscalation, RewardThreshold
-from actors.ring_setup import Models
+from arbiter.actors.policies import LearnedRouter, RandomEscalation, RewardThreshold
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from protocols.errors import BackendError
-from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
-from protocols.records import Audit, Limits, Solution, Tally
+from arbiter.protocols.errors import BackendError
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
+from arbiter.protocols.records import Audit, Limits, Solution, Tally
 
 Tasks = Callable[..., Task]
 MakeModels = Callable[..., Models]

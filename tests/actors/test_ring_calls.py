@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from actors.policies import (
+from arbiter.actors.policies import (
     DraftOnly,
     GenerateRows,
     LearnedRouter,
@@ -13,11 +13,11 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
-from actors.ring_setup import Models
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
-from protocols.records import Sampling, Solution
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
+from arbiter.protocols.records import Sampling, Solution
 
 Tasks = Callable[..., Task]
 MakeModels = Callable[..., Models]

@@ -9,12 +9,12 @@ import anyio.lowlevel
 import pytest
 from anyio.abc import TaskGroup
 
-from actors.ring import Ring, open_ring
-from actors.ring_setup import Models
+from arbiter.actors.ring import Ring, open_ring
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
-from protocols.errors import ClosedError, ProblemError
-from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest
+from arbiter.protocols.errors import ClosedError, ProblemError
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Generation, GenerationRequest
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]

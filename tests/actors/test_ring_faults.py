@@ -7,7 +7,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from actors.policies import (
+from arbiter.actors.policies import (
     DraftOnly,
     GenerateRows,
     LearnedRouter,
@@ -16,12 +16,12 @@ from actors.policies import (
     RandomEscalation,
     RewardThreshold,
 )
-from actors.ring import Ring, open_ring
-from actors.ring_setup import Models
+from arbiter.actors.ring import Ring, open_ring
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from protocols.messages import Task
-from protocols.ports import Evidence, Generation, GenerationRequest, Policy, Score, ScoreRequest
-from protocols.records import Limits, Sampling, Solution, Verdict
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Evidence, Generation, GenerationRequest, Policy, Score, ScoreRequest
+from arbiter.protocols.records import Limits, Sampling, Solution, Verdict
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]

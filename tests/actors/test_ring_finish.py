@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
-from actors.policies import GenerateRows, Oracle, RandomEscalation
-from actors.ring_setup import Models
+from arbiter.actors.policies import GenerateRows, Oracle, RandomEscalation
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
-from protocols.errors import BackendError
-from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest
-from protocols.records import Limits, Sampling, Solution, Tally, Usage
+from arbiter.protocols.errors import BackendError
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Generation, GenerationRequest
+from arbiter.protocols.records import Limits, Sampling, Solution, Tally, Usage
 
 Tasks = Callable[..., Task]
 MakeModels = Callable[..., Models]

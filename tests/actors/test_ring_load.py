@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable
 
 import trio.lowlevel
 
-from actors.policies import RewardThreshold
-from actors.ring import Ring, open_ring, solve_all
-from actors.ring_setup import Models
+from arbiter.actors.policies import RewardThreshold
+from arbiter.actors.ring import Ring, open_ring, solve_all
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest
-from protocols.records import Solution, Usage
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Generation, GenerationRequest
+from arbiter.protocols.records import Solution, Usage
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]

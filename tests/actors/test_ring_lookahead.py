@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.controllers import Verify
-from actors.policies import DraftOnly, GenerateRows, LearnedRouter, Oracle, RandomEscalation, RewardThreshold
-from actors.ring import open_ring, solve_all
-from actors.ring_setup import Models
+from arbiter.actors.controllers import Verify
+from arbiter.actors.policies import DraftOnly, GenerateRows, LearnedRouter, Oracle, RandomEscalation, RewardThreshold
+from arbiter.actors.ring import open_ring, solve_all
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from protocols.errors import BackendError
-from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest, Generator, Policy, Scorer, ScoreRequest, Seat
-from protocols.records import Limits, Predrafts, Sampling, Solution, Usage
+from arbiter.protocols.errors import BackendError
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Policy, Scorer, ScoreRequest, Seat
+from arbiter.protocols.records import Limits, Predrafts, Sampling, Solution, Usage
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]

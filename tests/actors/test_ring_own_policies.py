@@ -7,16 +7,16 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from actors.journal import NoJournal
-from actors.policies import LearnedRouter, PolicyBase, check_policy
-from actors.ring import open_ring
-from actors.ring_setup import Models
+from arbiter.actors.journal import NoJournal
+from arbiter.actors.policies import LearnedRouter, PolicyBase, check_policy
+from arbiter.actors.ring import open_ring
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
-from protocols.errors import ConfigError
-from protocols.events import Entry, EscalateStep, StepChosen
-from protocols.messages import Task
-from protocols.ports import Evidence, Generation, GenerationRequest, Policy, Seat
-from protocols.records import Limits, Measure, Role, Scale, Solution, Target, Usage, Verdict
+from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.events import Entry, EscalateStep, StepChosen
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Evidence, Generation, GenerationRequest, Policy, Seat
+from arbiter.protocols.records import Limits, Measure, Role, Scale, Solution, Target, Usage, Verdict
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.policies import (
+from arbiter.actors.policies import (
     DraftOnly,
     GenerateRows,
     LearnedRouter,
@@ -15,11 +15,11 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
-from actors.ring_setup import Models
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
-from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest, Policy
-from protocols.records import Limits, Solution, Usage
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Generation, GenerationRequest, Policy
+from arbiter.protocols.records import Limits, Solution, Usage
 
 Tasks = Callable[..., Task]
 MakeModels = Callable[..., Models]

@@ -5,14 +5,14 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from actors.policies import GenerateRows, LearnedRouter, RewardThreshold
-from actors.ring_setup import Models
+from arbiter.actors.policies import GenerateRows, LearnedRouter, RewardThreshold
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.rows import training_rows
-from protocols.errors import ConfigError
-from protocols.messages import Task
-from protocols.ports import GenerationRequest, Seat
-from protocols.records import Limits, Sampling, Solution, Target
+from arbiter.data.training_rows import training_rows
+from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import GenerationRequest, Seat
+from arbiter.protocols.records import Limits, Sampling, Solution, Target
 
 Tasks = Callable[..., Task]
 MakeModels = Callable[..., Models]

@@ -4,14 +4,14 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from actors.controllers import Verify
-from actors.policies import Oracle, RandomEscalation, RewardThreshold, TargetOnly
-from actors.ring import open_ring, solve_all
-from actors.ring_setup import Models
+from arbiter.actors.controllers import Verify
+from arbiter.actors.policies import Oracle, RandomEscalation, RewardThreshold, TargetOnly
+from arbiter.actors.ring import open_ring, solve_all
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest, Policy, Proposal, Scorer, ScoreRequest, Seat
-from protocols.records import Agreement, Limits, Predrafts, Sampling, Solution, Usage
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Generation, GenerationRequest, Policy, Proposal, Scorer, ScoreRequest, Seat
+from arbiter.protocols.records import Agreement, Limits, Predrafts, Sampling, Solution, Usage
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]

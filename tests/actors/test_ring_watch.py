@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from actors.ring import open_ring
-from actors.ring_setup import Models
+from arbiter.actors.ring import open_ring
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
-from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest
-from protocols.records import Solution, StepRecord
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Generation, GenerationRequest
+from arbiter.protocols.records import Solution, StepRecord
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]

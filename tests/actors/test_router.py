@@ -1,7 +1,7 @@
 """The Router's join: equal steps have equal scores."""
 
-from actors.router import same_score_for_same_text
-from protocols.records import Candidate, Rating, Role, Usage
+from arbiter.actors.router import same_score_for_same_text
+from arbiter.protocols.records import Candidate, Rating, Role, Usage
 
 
 def scored(author: Role, text: str, value: float) -> Candidate:

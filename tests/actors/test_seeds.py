@@ -6,7 +6,7 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.seeds import sample_seed, step_seed, unit_draw
+from arbiter.actors.seeds import sample_seed, step_seed, unit_draw
 
 integers = st.integers(0, 2**63)
 
@@ -59,7 +59,9 @@ def test_a_draw_changes_with_each_of_its_arguments() -> None:
 
 
 def test_seeds_and_draws_are_the_same_in_every_process() -> None:
-    program = 'from actors.seeds import *; print(step_seed(7, "p", 3, "draft", 1), unit_draw(7, "p", 3, "audit"))'
+    program = (
+        'from arbiter.actors.seeds import *; print(step_seed(7, "p", 3, "draft", 1), unit_draw(7, "p", 3, "audit"))'
+    )
     runs = [subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True) for _ in "ab"]
     expected = f"{step_seed(7, 'p', 3, 'draft', 1)} {unit_draw(7, 'p', 3, 'audit')}"
     assert [run.stdout.strip() for run in runs] == [expected, expected]

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 import pytest
 
-from actors.supervision import services
+from arbiter.actors.supervision import services
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from arbiter.config import Config, parse
+from arbiter.config.config import Config, parse
 from arbiter.grading import Grade
-from arbiter.results import Result
-from protocols.records import Candidate, Model, Rating, Role, Solution, StepRecord, Tally, Usage
+from arbiter.protocols.records import Candidate, Model, Rating, Role, Solution, StepRecord, Tally, Usage
+from arbiter.runs.results import Result
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import uvicorn
 from openai import AsyncOpenAI, OpenAI
 
 from arbiter import Arbiter, Models, ScriptedGenerator, Seat
-from arbiter.config import parse
+from arbiter.config.config import parse
 from arbiter.extending import GenerationRequest, ScoreRequest
 from arbiter.gateway.app import Gateway
-from arbiter.gateway.serving import bound
-from protocols.ports import Generator
+from arbiter.gateway.uvicorn_server import bound
+from arbiter.protocols.ports import Generator
 
 FOR_EVER = 1e6
 ASKED: Any = {"model": "arbiter", "messages": [{"role": "user", "content": "q"}]}

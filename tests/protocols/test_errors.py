@@ -4,8 +4,8 @@ import inspect
 
 import pytest
 
-from protocols import errors
-from protocols.errors import ArbiterError, BackendError, ClosedError, ContextTooLongError, ProblemError
+from arbiter.protocols import errors
+from arbiter.protocols.errors import ArbiterError, BackendError, ClosedError, ContextTooLongError, ProblemError
 
 ALL = [value for _, value in inspect.getmembers(errors, inspect.isclass)]
 

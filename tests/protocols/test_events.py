@@ -6,10 +6,10 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from protocols import events, messages
-from protocols.events import SCHEMA, AnyPayload, Event, Payload
-from protocols.messages import Message
-from protocols.records import Limits, Sampling, Step, Usage
+from arbiter.protocols import events, messages
+from arbiter.protocols.events import SCHEMA, AnyPayload, Event, Payload
+from arbiter.protocols.messages import Message
+from arbiter.protocols.records import Limits, Sampling, Step, Usage
 
 KINDS: tuple[type[Payload], ...] = get_args(AnyPayload)
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.calls import Call
-from actors.policies import DraftOnly
-from protocols import ids
-from protocols.ids import CallId, MessageId, MessageKind, StepId, StepKind
-from protocols.messages import (
+from arbiter.actors.policies import DraftOnly
+from arbiter.actors.requests import Call
+from arbiter.protocols import ids
+from arbiter.protocols.ids import CallId, MessageId, MessageKind, StepId, StepKind
+from arbiter.protocols.messages import (
     AuditStep,
     Context,
     DraftStep,
@@ -25,7 +25,7 @@ from protocols.messages import (
     StepScored,
     Task,
 )
-from protocols.records import Audit, Candidate, Model, Role, Transcript, Usage
+from arbiter.protocols.records import Audit, Candidate, Model, Role, Transcript, Usage
 
 KINDS: list[str] = [str(kind.__struct_config__.tag) for kind in Message.__subclasses__()]
 MODELS: tuple[Model, ...] = get_args(Model)

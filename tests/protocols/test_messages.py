@@ -6,9 +6,9 @@ from typing import get_args
 import pytest
 from msgspec import structs
 
-from actors.policies import DraftOnly
-from protocols import messages
-from protocols.messages import (
+from arbiter.actors.policies import DraftOnly
+from arbiter.protocols import messages
+from arbiter.protocols.messages import (
     AuditStep,
     Context,
     DraftStep,
@@ -23,7 +23,7 @@ from protocols.messages import (
     StepScored,
     Task,
 )
-from protocols.records import Audit, Candidate, Role, Transcript, Usage
+from arbiter.protocols.records import Audit, Candidate, Role, Transcript, Usage
 
 MAILBOXES = ["AssemblerMail", "DrafterMail", "VerifierMail", "RouterMail", "EscalatorMail"]
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols import ports
-from protocols.errors import ConfigError
-from protocols.records import (
+from arbiter.protocols import ports
+from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.records import (
     Audit,
     Candidate,
     Ending,

@@ -13,10 +13,10 @@ import anyio.to_thread
 import msgspec
 
 from arbiter.backends.opening import open_generator, open_scorer
-from arbiter.config import parse
-from arbiter.model_tables import AnyModelTable
-from protocols.ports import Generation, GenerationRequest, Generator, Scorer, ScoreRequest
-from protocols.records import Transcript
+from arbiter.config.config import parse
+from arbiter.config.model_tables import AnyModelTable
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Scorer, ScoreRequest
+from arbiter.protocols.records import Transcript
 from tests.servers.engines import Metrics
 
 SEPARATOR = "\n\n"

@@ -11,7 +11,7 @@ import msgspec
 from tests.servers.starting import Launch
 
 ROOT = Path(__file__).parents[2]
-_STAND_INS = ROOT / "arbiter/serving/sglang_cpu"
+_STAND_INS = ROOT / "arbiter/servers/sglang_cpu"
 POCKET = ROOT / "arbiter/pocket/models"
 WRITER = "writer"  # the model made by hand (scribe.py); the others are the pocket models
 SCORERS = ("prm", "router")

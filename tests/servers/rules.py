@@ -7,9 +7,9 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from protocols.errors import BackendError, ContextTooLongError
-from protocols.ports import Generation, Generator
-from protocols.records import Step, Transcript
+from arbiter.protocols.errors import BackendError, ContextTooLongError
+from arbiter.protocols.ports import Generation, Generator
+from arbiter.protocols.records import Step, Transcript
 from tests.servers.asking import Gauges, Model, answering, asked, at_once
 from tests.servers.engines import WRITER, Engine
 from tests.servers.scribe import ANSWERS, CONTEXT, EMPTY_STEP, ENDLESS, NOTHING, UNICODE

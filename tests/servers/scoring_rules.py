@@ -7,8 +7,8 @@ import anyio
 import pytest
 
 from arbiter.backends.opening import open_scorer
-from arbiter.config import load_config
-from protocols.errors import BackendError, ContextTooLongError
+from arbiter.config.config import load_config
+from arbiter.protocols.errors import BackendError, ContextTooLongError
 from tests.servers.asking import Model, scored
 from tests.servers.engines import Dialect
 

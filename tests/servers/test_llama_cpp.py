@@ -3,7 +3,7 @@
 import pytest
 
 from arbiter.backends.opening import open_generator
-from arbiter.config import load_config
+from arbiter.config.config import load_config
 from tests.servers.asking import Model, asked
 from tests.servers.engines import LLAMA_CPP
 from tests.servers.rules import GenerationRules

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, AutoTokenizer, Qwen2Config
 from transformers.models.qwen2 import modeling_qwen2
 
-from arbiter.training.converting import convert
+from arbiter.training.convert import convert
 from tests.servers.asking import Model, scored
 from tests.servers.engines import POCKET, SGLANG
 

@@ -7,11 +7,11 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from arbiter.bench import bench
-from arbiter.config import Config, load_config, override, parse
-from arbiter.progress import PlainWatcher
-from arbiter.results import Result, Summary
-from arbiter.runs import read_records
+from arbiter.config.config import Config, load_config, override, parse
+from arbiter.runs.bench import bench
+from arbiter.runs.folder import read_records
+from arbiter.runs.progress import PlainWatcher
+from arbiter.runs.results import Result, Summary
 from tests.servers.asking import Model
 from tests.servers.engines import SGLANG
 from tests.servers.rules import GenerationRules

@@ -10,11 +10,11 @@ import torch
 
 from arbiter.backends.batching import Batcher, Deliver, Job
 from arbiter.backends.confidence import TOP
-from arbiter.backends.in_process.loading import Loaded, too_long
-from arbiter.backends.judging import JudgePrompt, judged
-from protocols.errors import BackendError
-from protocols.ports import Score, ScoreRequest
-from protocols.records import Usage
+from arbiter.backends.in_process.model_loading import Loaded, too_long
+from arbiter.backends.judge_prompts import JudgePrompt, judged
+from arbiter.protocols.errors import BackendError
+from arbiter.protocols.ports import Score, ScoreRequest
+from arbiter.protocols.records import Usage
 
 JudgeJob = Job[ScoreRequest, Score]
 

@@ -9,12 +9,12 @@ from typing import Any, cast
 import torch
 
 from arbiter.backends.batching import Batcher, Deliver, Job
-from arbiter.backends.in_process.loading import Loaded, too_long
+from arbiter.backends.in_process.model_loading import Loaded, too_long
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.backends.served.scores import labels_of
-from protocols.errors import BackendError
-from protocols.ports import Score, ScoreRequest
-from protocols.records import Usage
+from arbiter.backends.served.scorer import labels_of
+from arbiter.protocols.errors import BackendError
+from arbiter.protocols.ports import Score, ScoreRequest
+from arbiter.protocols.records import Usage
 
 ScoreJob = Job[ScoreRequest, Score]
 

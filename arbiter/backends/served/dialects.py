@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from arbiter.backends.served.completions import ServerUsage, counted
-from arbiter.model_tables import Classifier, Labels
-from protocols.records import Usage
+from arbiter.backends.served.generator import ServerUsage, counted
+from arbiter.config.model_tables import Classifier, Labels
+from arbiter.protocols.records import Usage
 
 Logits = list[float | None]
 Range = Literal["logits", "probabilities"]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from arbiter.backends.confidence import TOP, entropy_confidence, mean_confidence
-from protocols.records import Measure
+from arbiter.protocols.records import Measure
 
 
 class _Token(msgspec.Struct, frozen=True):

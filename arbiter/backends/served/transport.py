@@ -1,7 +1,7 @@
 """The border to a server: one request and its answer's bytes, and what its refusals mean.
 
-Two transports share everything above this line: ``arbiter.backends.served.direct`` (aiohttp, for the engines
-that people run themselves) and ``arbiter.backends.served.sdk`` (the ``openai`` package).
+Two transports share everything above this line: ``arbiter.backends.served.aiohttp_transport`` (aiohttp, for the engines
+that people run themselves) and ``arbiter.backends.served.openai_transport`` (the ``openai`` package).
 """
 
 import hashlib
@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import anyio
 import msgspec
 
-from actors.calls import note_retry
-from protocols.errors import BackendError, ContextTooLongError
+from arbiter.actors.requests import note_retry
+from arbiter.protocols.errors import BackendError, ContextTooLongError
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 _EXCERPT = 300

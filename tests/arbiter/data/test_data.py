@@ -9,7 +9,7 @@ import pytest
 from arbiter.data.loading import LONGEST_LINE, Fields, Problem, load_problems
 from arbiter.grading.answers import Reference
 from arbiter.pocket import world
-from protocols.errors import DataError
+from arbiter.protocols.errors import DataError
 
 
 def written(folder: Path, *lines: str) -> str:

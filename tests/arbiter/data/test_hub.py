@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from arbiter.data.hub import HubData, Load, Rows, hub_data, hub_rows
-from protocols.errors import DataError
+from arbiter.protocols.errors import DataError
 
 ROW = {"question": "q"}
 
@@ -92,7 +92,7 @@ def ended(program: str, **environment: str) -> str:
 TRY: str = """
 import sys
 from arbiter.data import load_problems
-from protocols.errors import DataError
+from arbiter.protocols.errors import DataError
 try:
     load_problems("owner/of-nothing")
 except DataError as error:

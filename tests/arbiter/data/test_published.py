@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from arbiter.data.published import field_names, published_rows
-from protocols.errors import ConfigError, DataError
-from protocols.records import Step
+from arbiter.protocols.errors import ConfigError, DataError
+from arbiter.protocols.records import Step
 
 LINE: dict[str, Any] = {
     "idx": 3,

@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from arbiter.data.training_rows import VERSION, Row, Split
 from arbiter.evaluation.curves import Outcome, Point
 from arbiter.evaluation.resampling import Floats
 from arbiter.evaluation.scores import Scored
-from arbiter.rows import VERSION, Row, Split
 
 
 @pytest.fixture(scope="session")

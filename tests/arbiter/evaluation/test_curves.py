@@ -20,8 +20,8 @@ from arbiter.evaluation.curves import (
     resampled_problems,
 )
 from arbiter.evaluation.mcnemar import exact_p, mcnemar
-from arbiter.results import Result
-from protocols.errors import DataError
+from arbiter.protocols.errors import DataError
+from arbiter.runs.results import Result
 
 stats: Any = importlib.import_module("scipy.stats")
 Points = Callable[..., Point]

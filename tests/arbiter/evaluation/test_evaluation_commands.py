@@ -11,11 +11,11 @@ import msgspec
 import pytest
 
 from arbiter.evaluation.checkpoints import Router
-from arbiter.evaluation.evaluating import evaluate
-from arbiter.evaluation.figures import Evaluation
-from arbiter.evaluation.telling import as_markdown
-from arbiter.training.predicting import folder_of
-from arbiter.training.reading import read_rows
+from arbiter.evaluation.evaluate import evaluate
+from arbiter.evaluation.evaluation_report import as_markdown
+from arbiter.evaluation.evaluation_results import Evaluation
+from arbiter.training.inference import folder_of
+from arbiter.training.training_data import read_rows
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

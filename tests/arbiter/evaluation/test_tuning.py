@@ -10,22 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.policies import LearnedRouter, RewardThreshold
-from arbiter.config import Config
+from arbiter.actors.policies import LearnedRouter, RewardThreshold
+from arbiter.config.config import Config
+from arbiter.data.training_rows import Row
 from arbiter.evaluation.checkpoints import Router
-from arbiter.evaluation.sweeps import first_reached, read_sweep
-from arbiter.evaluation.sweeps import tune as tune_sweep
+from arbiter.evaluation.latency_budget import escalation_within
+from arbiter.evaluation.sweep_tuning import first_reached, read_sweep
+from arbiter.evaluation.sweep_tuning import tune as tune_sweep
 from arbiter.evaluation.thresholds import threshold_at, threshold_within
 from arbiter.evaluation.tuning import by_escalation, by_target_tokens, expected, steps_of
-from arbiter.evaluation.waiting import escalation_within
-from arbiter.results import Result
-from arbiter.rows import Row
+from arbiter.protocols.errors import DataError, RunError
+from arbiter.protocols.ports import Evidence, Policy
+from arbiter.protocols.records import Candidate, Model, Rating, Usage, Verdict
+from arbiter.runs.results import Result
 from arbiter.simulation.placement import placed
 from arbiter.simulation.study import Hardware
-from arbiter.simulation.world import World
-from protocols.errors import DataError, RunError
-from protocols.ports import Evidence, Policy
-from protocols.records import Candidate, Model, Rating, Usage, Verdict
+from arbiter.simulation.synthetic_workload import World
 
 Rows = Callable[..., Row]
 numbers = st.integers(0, 10).map(lambda number: number / 10)

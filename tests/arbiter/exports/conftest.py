@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from actors.ring_setup import Models
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.bench import run_problems
-from arbiter.config import Config
+from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.exports.html import write_page
 from arbiter.log.run import Run
-from arbiter.results import Result
-from arbiter.runs import open_run
-from protocols.errors import BackendError
-from protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
-from protocols.records import Usage
+from arbiter.protocols.errors import BackendError
+from arbiter.protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
+from arbiter.protocols.records import Usage
+from arbiter.runs.bench import run_problems
+from arbiter.runs.folder import open_run
+from arbiter.runs.results import Result
 
 if TYPE_CHECKING:
     from pathlib import Path

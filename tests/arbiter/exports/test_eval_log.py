@@ -11,9 +11,9 @@ import pytest
 from arbiter.data import Problem
 from arbiter.log.history import Key
 from arbiter.log.run import Run
-from arbiter.results import Summary
-from protocols.errors import RunError
-from protocols.events import Asked
+from arbiter.protocols.errors import RunError
+from arbiter.protocols.events import Asked
+from arbiter.runs.results import Summary
 
 pytest.importorskip("inspect_ai", reason="an .eval log needs inspect_ai (the extra inspect)")
 from arbiter.exports.eval_log import write_eval

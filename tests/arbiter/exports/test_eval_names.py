@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from arbiter.exports.eval_usage import Models, usage_of
 from arbiter.log.run import Run
-from protocols.records import Usage
+from arbiter.protocols.records import Usage
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 COUNTS = st.integers(0, 10**9)

@@ -9,7 +9,7 @@ import pytest
 
 from arbiter.exports.files import replacing, require
 from arbiter.log.run import Run
-from protocols.errors import ConfigError, ReportError
+from arbiter.protocols.errors import ConfigError, ReportError
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -18,8 +18,8 @@ from arbiter.data import Problem
 from arbiter.exports.otel import NamedIds, export_spans
 from arbiter.exports.otlp import send_spans
 from arbiter.log.run import Run
-from protocols.errors import ReportError
-from protocols.events import Asked, CallRetried, Event, ProblemEnded, StartProblem
+from arbiter.protocols.errors import ReportError
+from arbiter.protocols.events import Asked, CallRetried, Event, ProblemEnded, StartProblem
 
 RecordRun = Callable[..., Run]
 

@@ -12,7 +12,7 @@ from arbiter.data import Problem
 from arbiter.exports.perfetto import write_trace
 from arbiter.exports.tracks import ACTORS
 from arbiter.log.run import Run
-from protocols.events import Asked, MessageEvent, RunStarted
+from arbiter.protocols.events import Asked, MessageEvent, RunStarted
 
 RecordRun = Callable[..., Run]
 TYPES = ("draft", "target", "random", "router", "rsd", "oracle", "generate")

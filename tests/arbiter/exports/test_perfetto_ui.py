@@ -14,7 +14,7 @@ from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TrackEvent
 from arbiter.exports.perfetto import write_trace
 from arbiter.exports.tracks import ACTORS
 from arbiter.log.run import Run
-from protocols.events import Asked, MessageEvent
+from arbiter.protocols.events import Asked, MessageEvent
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route

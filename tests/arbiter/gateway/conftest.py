@@ -11,16 +11,16 @@ import msgspec
 import pytest
 import uvicorn
 
-from actors.ring_setup import Models
-from actors.supervision import services
+from arbiter.actors.ring_setup import Models
+from arbiter.actors.supervision import services
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer, Seconds
-from arbiter.config import Config, parse
+from arbiter.config.config import Config, parse
 from arbiter.gateway.app import Gateway
-from arbiter.gateway.client import BASE, open_http_client
-from arbiter.gateway.serving import bound
-from arbiter.library.solver import Arbiter
-from protocols.ports import Generation, GenerationRequest, Generator, Scorer, ScoreRequest, Seat
-from protocols.records import Role, Usage
+from arbiter.gateway.inprocess_client import BASE, open_http_client
+from arbiter.gateway.uvicorn_server import bound
+from arbiter.library.arbiter import Arbiter
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Scorer, ScoreRequest, Seat
+from arbiter.protocols.records import Role, Usage
 
 STEPS = 3
 """How many steps a problem has; the draft's second one is rejected."""

@@ -5,7 +5,7 @@ from typing import Any
 import anyio
 import pytest
 
-from protocols.errors import ClosedError
+from arbiter.protocols.errors import ClosedError
 
 pytestmark = pytest.mark.asyncio
 SLOW = 60.0

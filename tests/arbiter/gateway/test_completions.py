@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from actors.ring_setup import Models
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
-from arbiter.config import load_config
+from arbiter.config.config import load_config
 from arbiter.gateway.app import Gateway
-from arbiter.library.solver import Arbiter
-from protocols.ports import Generation, GenerationRequest, Generator, Seat
-from protocols.records import Usage
+from arbiter.library.arbiter import Arbiter
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Seat
+from arbiter.protocols.records import Usage
 
 pytestmark = pytest.mark.asyncio
 

@@ -8,8 +8,8 @@ import anyio
 import msgspec
 import pytest
 
-from protocols.ports import Generation, GenerationRequest
-from protocols.records import Usage
+from arbiter.protocols.ports import Generation, GenerationRequest
+from arbiter.protocols.records import Usage
 
 pytestmark = pytest.mark.asyncio
 CLIENTS, ROOM = 1000, 100

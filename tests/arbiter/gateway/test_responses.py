@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from protocols.ports import Generation, GenerationRequest
-from protocols.records import Usage
+from arbiter.protocols.ports import Generation, GenerationRequest
+from arbiter.protocols.records import Usage
 
 pytestmark = pytest.mark.asyncio
 WHOLE = "draft 0 of q\n\ntarget 1 of q\n\ndraft 2 of q"

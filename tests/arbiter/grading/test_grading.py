@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from arbiter.grading.answers import Reference
 from arbiter.grading.grader import LONGEST, Grade, Grader, needs_mathematics
-from protocols.records import Solution
+from arbiter.protocols.records import Solution
 
 Case = tuple[str, str | Reference]
 

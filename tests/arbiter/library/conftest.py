@@ -8,9 +8,9 @@ import anyio.lowlevel
 import pytest
 
 from arbiter import Arbiter, Config, Models, ScriptedGenerator, ScriptedScorer, Seat, Usage
-from arbiter.config import parse
+from arbiter.config.config import parse
 from arbiter.extending import Generation, GenerationRequest
-from protocols.ports import Generator, Scorer
+from arbiter.protocols.ports import Generator, Scorer
 
 Body = Callable[[], Awaitable[None]]
 

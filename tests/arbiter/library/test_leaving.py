@@ -8,7 +8,7 @@ from anyio.abc import TaskGroup
 
 from arbiter import ActorFactories, Arbiter, ArbiterError, ClosedError, ScriptedGenerator
 from arbiter.extending import ConcurrentActor, VerifierMail
-from protocols.messages import Message
+from arbiter.protocols.messages import Message
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Arbiters = Callable[..., Arbiter]

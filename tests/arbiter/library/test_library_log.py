@@ -9,8 +9,8 @@ import pytest
 
 from arbiter import Arbiter, Event, Problem, Run, ScriptedGenerator, Turn
 from arbiter.extending import Generation, GenerationRequest
+from arbiter.protocols.errors import RunError
 from arbiter.replay.check import check
-from protocols.errors import RunError
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Arbiters = Callable[..., Arbiter]

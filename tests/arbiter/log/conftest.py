@@ -10,19 +10,19 @@ import anyio
 import msgspec
 import pytest
 
-from actors.ring import open_ring, solve_all
-from actors.ring_setup import Models
+from arbiter.actors.ring import open_ring, solve_all
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.bench import run_problems
-from arbiter.config import Config
+from arbiter.config.config import Config
 from arbiter.data import Problem
-from arbiter.results import Result
-from arbiter.runs import open_run, read_records
-from protocols.errors import BackendError
-from protocols.events import SCHEMA, Entry, Event
-from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
-from protocols.records import Ending, Solution, Usage
+from arbiter.protocols.errors import BackendError
+from arbiter.protocols.events import SCHEMA, Entry, Event
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
+from arbiter.protocols.records import Ending, Solution, Usage
+from arbiter.runs.bench import run_problems
+from arbiter.runs.folder import open_run, read_records
+from arbiter.runs.results import Result
 
 Body = Callable[[], Awaitable[None]]
 Request = GenerationRequest | ScoreRequest

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import anyio
 
-from actors.ring_setup import Models
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.bench import run_problems
-from arbiter.config import Config, parse
+from arbiter.config.config import Config, parse
 from arbiter.data import Problem
-from arbiter.results import Result
-from arbiter.runs import open_run
-from protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
-from protocols.records import Usage
+from arbiter.protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
+from arbiter.protocols.records import Usage
+from arbiter.runs.bench import run_problems
+from arbiter.runs.folder import open_run
+from arbiter.runs.results import Result
 
 PROBLEMS = [Problem(str(n), f"question {n}", "7") for n in range(40)]
 

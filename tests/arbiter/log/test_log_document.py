@@ -7,12 +7,12 @@ from typing import get_args
 
 import pytest
 
-from actors.ring_setup import Models
-from arbiter.config import Config
+from arbiter.actors.ring_setup import Models
+from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.log.run import Run, Table
-from arbiter.results import Result
-from protocols.events import AnyPayload, Event
+from arbiter.protocols.events import AnyPayload, Event
+from arbiter.runs.results import Result
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "log.md").read_text(encoding="utf-8")
 

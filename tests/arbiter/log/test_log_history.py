@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.policies import (
+from arbiter.actors.policies import (
     DraftOnly,
     GenerateRows,
     LearnedRouter,
@@ -16,14 +16,14 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
-from actors.ring_setup import Models
-from arbiter.log.detail import reduced
+from arbiter.actors.ring_setup import Models
 from arbiter.log.history import histories
-from protocols.errors import RunError
-from protocols.events import Detail, Entry, Event
-from protocols.messages import Task
-from protocols.ports import Policy
-from protocols.records import Limits, Sampling, Solution, Target
+from arbiter.log.redaction import reduced
+from arbiter.protocols.errors import RunError
+from arbiter.protocols.events import Detail, Entry, Event
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Policy
+from arbiter.protocols.records import Limits, Sampling, Solution, Target
 
 Tasks = Callable[..., Task]
 Worlds = Callable[..., Models]

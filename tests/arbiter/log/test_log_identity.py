@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from arbiter.config import Config, load_config, override
+from arbiter.config.config import Config, load_config, override
+from arbiter.config.run_tables import RunType
 from arbiter.data import Problem
 from arbiter.log.identity import OPERATIONAL, differences, digest, flat, identity, is_operational
-from arbiter.run_tables import RunType
 
 Configs = Callable[..., Config]
 

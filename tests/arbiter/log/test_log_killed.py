@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from arbiter.log.reading import LOG, LogFile
-from arbiter.results import Result
-from arbiter.runs import read_records
-from protocols.events import CallFailed, Event, Generated, Scored
+from arbiter.log.reader import LOG, LogFile
+from arbiter.protocols.events import CallFailed, Event, Generated, Scored
+from arbiter.runs.folder import read_records
+from arbiter.runs.results import Result
 
 DRIVER = Path(__file__).parent / "killed_run.py"
 SECONDS = 120.0

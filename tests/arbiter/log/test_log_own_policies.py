@@ -5,18 +5,18 @@ from pathlib import Path
 
 import anyio
 
-from actors.policies import PolicyBase
-from actors.ring import open_ring
-from actors.ring_setup import Models
-from arbiter.commands.show import show_command
-from arbiter.explain import stories
-from arbiter.log.journal import open_journal
-from arbiter.log.reading import LOG, LogFile
+from arbiter.actors.policies import PolicyBase
+from arbiter.actors.ring import open_ring
+from arbiter.actors.ring_setup import Models
+from arbiter.cli.show import show_command
+from arbiter.log.explain import stories
+from arbiter.log.reader import LOG, LogFile
 from arbiter.log.run import Run
-from protocols.events import Event
-from protocols.messages import Task
-from protocols.ports import Evidence
-from protocols.records import Limits, Measure, Solution, Verdict
+from arbiter.log.sessions import open_journal
+from arbiter.protocols.events import Event
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Evidence
+from arbiter.protocols.records import Limits, Measure, Solution, Verdict
 
 Worlds = Callable[..., Models]
 Tasks = Callable[..., Task]

@@ -7,17 +7,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from actors.ring_setup import Models
-from arbiter.config import Config
+from arbiter.actors.ring_setup import Models
+from arbiter.config.config import Config
 from arbiter.data import Problem
-from arbiter.log.reading import LOG, LogFile
+from arbiter.data.training_rows import Row
+from arbiter.log.reader import LOG, LogFile
 from arbiter.log.run import Run
-from arbiter.results import Result
-from arbiter.rows import Row
-from arbiter.runs import read_records
-from protocols.events import CallCancelled, Event, Outcome
-from protocols.ports import GenerationRequest, ScoreRequest
-from protocols.records import Solution
+from arbiter.protocols.events import CallCancelled, Event, Outcome
+from arbiter.protocols.ports import GenerationRequest, ScoreRequest
+from arbiter.protocols.records import Solution
+from arbiter.runs.folder import read_records
+from arbiter.runs.results import Result
 
 Configs = Callable[..., Config]
 Worlds = Callable[..., Models]

@@ -11,20 +11,20 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actors.ring import open_ring
-from actors.ring_setup import Models
+from arbiter.actors.ring import open_ring
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
-from arbiter.config import Config, override
+from arbiter.config.config import Config, override
 from arbiter.data import Problem
-from arbiter.log.journal import open_journal
-from arbiter.log.reading import LOG, LogFile
-from arbiter.results import Result
-from arbiter.runs import open_run
-from protocols.errors import RunError
-from protocols.events import DraftStep, Event
-from protocols.messages import Task
-from protocols.ports import Seat
-from protocols.records import Limits, Solution
+from arbiter.log.reader import LOG, LogFile
+from arbiter.log.sessions import open_journal
+from arbiter.protocols.errors import RunError
+from arbiter.protocols.events import DraftStep, Event
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Seat
+from arbiter.protocols.records import Limits, Solution
+from arbiter.runs.folder import open_run
+from arbiter.runs.results import Result
 
 Configs = Callable[..., Config]
 Worlds = Callable[..., Models]

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbiter.log.writer import open_writer
-from protocols.errors import RunError
-from protocols.events import SCHEMA, Event, RunEnded, StepFailed
+from arbiter.protocols.errors import RunError
+from arbiter.protocols.events import SCHEMA, Event, RunEnded, StepFailed
 
 HOUR = 3600.0
 

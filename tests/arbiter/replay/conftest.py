@@ -10,17 +10,17 @@ import anyio
 import msgspec
 import pytest
 
-from actors.calls import note_retry
-from actors.controllers import Verify
-from actors.ring import open_ring, solve_all
-from actors.ring_setup import Models
+from arbiter.actors.controllers import Verify
+from arbiter.actors.requests import note_retry
+from arbiter.actors.ring import open_ring, solve_all
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.log.journal import open_journal
 from arbiter.log.run import Run
-from protocols.errors import BackendError
-from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest, Seat
-from protocols.records import Agreement, Limits, Sampling, Solution, Transcript, Usage
+from arbiter.log.sessions import open_journal
+from arbiter.protocols.errors import BackendError
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest, Seat
+from arbiter.protocols.records import Agreement, Limits, Sampling, Solution, Transcript, Usage
 
 MILLISECOND = 0.001
 VERIFY: tuple[Verify, ...] = ("off", "on", "auto")

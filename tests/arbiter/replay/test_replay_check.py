@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import anyio
 import pytest
 
-from actors.policies import (
+from arbiter.actors.policies import (
     ConfidenceThreshold,
     DraftOnly,
     GenerateRows,
@@ -19,17 +19,17 @@ from actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
-from actors.ring import open_ring
-from actors.ring_setup import Models
+from arbiter.actors.ring import open_ring
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.log.journal import open_journal
 from arbiter.log.run import Run
+from arbiter.log.sessions import open_journal
+from arbiter.protocols.errors import RunError
+from arbiter.protocols.events import Detail, Event
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Evidence, Generation, GenerationRequest, Policy, Scorer, ScoreRequest, Seat
+from arbiter.protocols.records import Limits, Scale, Target, Transcript, Usage, Verdict
 from arbiter.replay.check import check
-from protocols.errors import RunError
-from protocols.events import Detail, Event
-from protocols.messages import Task
-from protocols.ports import Evidence, Generation, GenerationRequest, Policy, Scorer, ScoreRequest, Seat
-from protocols.records import Limits, Scale, Target, Transcript, Usage, Verdict
 
 SCALES: tuple[Scale, ...] = ("prm", "router", "judge")
 POLICIES: tuple[Policy, ...] = (

@@ -5,19 +5,19 @@ from pathlib import Path
 import anyio
 import pytest
 
-from actors.controllers import Verify
-from actors.policies import LearnedRouter, Oracle, RewardThreshold
-from actors.ring import open_ring, solve_all
-from actors.ring_setup import Models
+from arbiter.actors.controllers import Verify
+from arbiter.actors.policies import LearnedRouter, Oracle, RewardThreshold
+from arbiter.actors.ring import open_ring, solve_all
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.log.history import CallHistory
-from arbiter.log.journal import open_journal
 from arbiter.log.run import Run
+from arbiter.log.sessions import open_journal
+from arbiter.protocols.events import Generated
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Policy, Scorer, Seat
+from arbiter.protocols.records import Agreement, Limits, Predrafts, Solution, Transcript, Usage
 from arbiter.replay.check import check
-from protocols.events import Generated
-from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest, Generator, Policy, Scorer, Seat
-from protocols.records import Agreement, Limits, Predrafts, Solution, Transcript, Usage
 
 STEPS = 5
 

@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
-from actors.policies import LearnedRouter, Oracle, RewardThreshold
-from actors.ring_setup import Models
+from arbiter.actors.policies import LearnedRouter, Oracle, RewardThreshold
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.config import Config, parse
+from arbiter.config.config import Config, parse
 from arbiter.log.run import Run
-from arbiter.replay.decisions import compare_decisions
+from arbiter.protocols.errors import BackendError, RunError
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest, Seat
+from arbiter.protocols.records import Transcript, Usage
+from arbiter.replay.policy_comparison import compare_decisions
 from arbiter.replay.whatif import WhatIf, what_if
-from protocols.errors import BackendError, RunError
-from protocols.messages import Task
-from protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest, Seat
-from protocols.records import Transcript, Usage
 
 Recording = Callable[..., Run]
 STEPS, PROBLEMS = 3, 8

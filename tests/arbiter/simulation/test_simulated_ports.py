@@ -5,18 +5,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from actors.policies import DraftOnly, GenerateRows, LearnedRouter, Oracle, RewardThreshold, TargetOnly
-from actors.ring import open_ring, solve_all
-from actors.ring_setup import Models
-from actors.supervision import services
-from arbiter.replay.virtual import run_virtually
+from arbiter.actors.policies import DraftOnly, GenerateRows, LearnedRouter, Oracle, RewardThreshold, TargetOnly
+from arbiter.actors.ring import open_ring, solve_all
+from arbiter.actors.ring_setup import Models
+from arbiter.actors.supervision import services
+from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.ports import Policy, Seat
+from arbiter.protocols.records import Solution
+from arbiter.replay.virtual_time import run_virtually
 from arbiter.simulation.engine import Speed
 from arbiter.simulation.server import SimulatedGenerator, SimulatedScorer, SimulatedServer
 from arbiter.simulation.speeds import GPUS, MODELS, speed_of
-from arbiter.simulation.world import LogNormal, Quantiles, World, tokens_of
-from protocols.errors import ConfigError
-from protocols.ports import Policy, Seat
-from protocols.records import Solution
+from arbiter.simulation.synthetic_workload import LogNormal, Quantiles, World, tokens_of
 
 FAST = Speed(step=0.01, sequence=0.001, prefill=5000.0, fixed=0.005)
 SLOW = Speed(step=0.4, sequence=0.2, prefill=90.0, context=0.3, fixed=0.1, running=2, cache_tokens=300)

@@ -6,23 +6,23 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
-from actors.controllers import Verify
-from actors.policies import LearnedRouter, Oracle
-from actors.ring import open_ring, solve_all
-from actors.ring_setup import Models
+from arbiter.actors.controllers import Verify
+from arbiter.actors.policies import LearnedRouter, Oracle
+from arbiter.actors.ring import open_ring, solve_all
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.log.journal import open_journal
 from arbiter.log.run import Run
-from arbiter.simulation.figures import Case, Depth, Figures
+from arbiter.log.sessions import open_journal
+from arbiter.protocols.errors import BackendError, RunError
+from arbiter.protocols.events import Detail
+from arbiter.protocols.ports import Generation, GenerationRequest, Policy, Seat
+from arbiter.protocols.records import Limits, Model, Sampling, Solution
 from arbiter.simulation.placement import Placement
-from arbiter.simulation.recorded import RecordedWorkload
+from arbiter.simulation.recorded_workload import RecordedWorkload
+from arbiter.simulation.simulation_results import Case, Depth, Figures
 from arbiter.simulation.study import Hardware, Study
+from arbiter.simulation.synthetic_workload import LogNormal, World, tokens_of
 from arbiter.simulation.workload import StatedWorkload, Workload
-from arbiter.simulation.world import LogNormal, World, tokens_of
-from protocols.errors import BackendError, RunError
-from protocols.events import Detail
-from protocols.ports import Generation, GenerationRequest, Policy, Seat
-from protocols.records import Limits, Model, Sampling, Solution
 
 SMALL = World(problems=10, acceptance=0.6, steps=LogNormal(5, 0.7, 20), seed=5)
 SERVERS: dict[Model, Placement] = {

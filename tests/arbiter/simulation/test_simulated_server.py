@@ -10,12 +10,12 @@ from anyio.abc import TaskStatus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.supervision import services
-from arbiter.replay.virtual import run_virtually
+from arbiter.actors.supervision import services
+from arbiter.protocols.errors import ConfigError
+from arbiter.replay.virtual_time import run_virtually
 from arbiter.simulation.cache import Text
 from arbiter.simulation.engine import Load, Speed, Work
 from arbiter.simulation.server import Served, SimulatedServer
-from protocols.errors import ConfigError
 
 PLAIN = Speed(step=0.5, sequence=0.25, prefill=100.0, running=2)
 

@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from actors.controllers import Verify
-from arbiter.config import Config
-from arbiter.run_tables import RunType
-from arbiter.simulation.figures import STEPS, Case, Depth, Figures
+from arbiter.actors.controllers import Verify
+from arbiter.config.config import Config
+from arbiter.config.run_tables import RunType
+from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.records import Model
+from arbiter.simulation.cases import Plan
 from arbiter.simulation.placement import Placement, placed
-from arbiter.simulation.plan import Plan
+from arbiter.simulation.simulation_results import STEPS, Case, Depth, Figures
 from arbiter.simulation.study import Hardware
-from arbiter.simulation.world import LogNormal, World
-from protocols.errors import ConfigError
-from protocols.records import Model
+from arbiter.simulation.synthetic_workload import LogNormal, World
 
 SMALL = World(problems=12, steps=LogNormal(5, 0.7, 20), seed=3)
 MODELS: dict[Model, str] = {"draft": "1.5B", "target": "7B", "prm": "PRM-1.5B", "router": "PRM-1.5B", "judge": "7B"}

@@ -5,15 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from actors.supervision import services
-from arbiter.replay.virtual import run_virtually
+from arbiter.actors.supervision import services
+from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.ports import Generation, GenerationRequest, Proposal, ScoreRequest
+from arbiter.protocols.records import Agreement, Role, Step, Transcript, Usage
+from arbiter.replay.virtual_time import run_virtually
 from arbiter.simulation.cache import Text
 from arbiter.simulation.engine import Load, Speed, Work
 from arbiter.simulation.server import Served, SimulatedGenerator, SimulatedServer
-from arbiter.simulation.world import Quantiles, World, tokens_of
-from protocols.errors import ConfigError
-from protocols.ports import Generation, GenerationRequest, Proposal, ScoreRequest
-from protocols.records import Agreement, Role, Step, Transcript, Usage
+from arbiter.simulation.synthetic_workload import Quantiles, World, tokens_of
 
 PLAIN = Speed(step=0.5, sequence=0.25, prefill=100.0, fixed=0.125, running=2)
 QUESTION = Transcript("question 50")

@@ -8,18 +8,18 @@ from typing import Any
 import anyio
 import pytest
 
-from actors.ring_setup import Models
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.config import Config
+from arbiter.config.config import Config
 from arbiter.data import Problem
-from arbiter.results import Result
-from arbiter.sweep.found import Sweep
+from arbiter.protocols.errors import BackendError
+from arbiter.protocols.ports import Generation, GenerationRequest, Score, Scorer, ScoreRequest, Seat
+from arbiter.protocols.records import Scale, Transcript, Usage
+from arbiter.runs.results import Result
 from arbiter.sweep.points import Point
-from arbiter.sweep.running import Job, run_alone, run_together
-from arbiter.sweep.sweeping import settle
-from protocols.errors import BackendError
-from protocols.ports import Generation, GenerationRequest, Score, Scorer, ScoreRequest, Seat
-from protocols.records import Scale, Transcript, Usage
+from arbiter.sweep.runner import Job, run_alone, run_together
+from arbiter.sweep.sweep import settle
+from arbiter.sweep.sweep_results import Sweep
 
 Request = GenerationRequest | ScoreRequest
 SCALES: tuple[Scale, ...] = ("prm", "router", "judge")

@@ -9,18 +9,18 @@ import anyio
 import msgspec
 import pytest
 
-from actors.ring_setup import Models
-from arbiter.config import Config
+from arbiter.actors.ring_setup import Models
+from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.grading import Grader
-from arbiter.grading.regrading import regrade
-from arbiter.reports.report import report_on
-from arbiter.results import Result, Summary
-from arbiter.runs import open_run, read_records
-from arbiter.sweep.found import Sweep
+from arbiter.protocols.errors import ConfigError, RunError
+from arbiter.runs.folder import open_run, read_records
+from arbiter.runs.regrading import regrade
+from arbiter.runs.reports.report import report_on
+from arbiter.runs.results import Result, Summary
 from arbiter.sweep.points import plan
-from arbiter.sweep.sweeping import Wish, sweep
-from protocols.errors import ConfigError, RunError
+from arbiter.sweep.sweep import Wish, sweep
+from arbiter.sweep.sweep_results import Sweep
 
 Configs = Callable[..., Config]
 Worlds = Callable[..., Models]

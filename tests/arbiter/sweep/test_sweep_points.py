@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbiter.config import Config
+from arbiter.config.config import Config
+from arbiter.protocols.errors import ConfigError
 from arbiter.sweep.points import plan, run_types_of
-from protocols.errors import ConfigError
 
 Configs = Callable[..., Config]
 

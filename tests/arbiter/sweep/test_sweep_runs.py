@@ -11,21 +11,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actors.ring_setup import Models
-from arbiter.config import Config
+from arbiter.actors.ring_setup import Models
+from arbiter.config.config import Config
+from arbiter.config.run_tables import RunType
 from arbiter.data import Problem
 from arbiter.log.run import Run
-from arbiter.results import Result, Summary
-from arbiter.run_tables import RunType
-from arbiter.runs import read_records
-from arbiter.sweep.answers import answers_of
-from arbiter.sweep.found import Sweep
+from arbiter.protocols.errors import RunError
+from arbiter.protocols.ports import GenerationRequest, ScoreRequest
+from arbiter.protocols.records import Solution
+from arbiter.runs.folder import read_records
+from arbiter.runs.results import Result, Summary
+from arbiter.sweep.answer_cache import key_of
+from arbiter.sweep.log_answers import answers_of
 from arbiter.sweep.points import Point, plan
-from arbiter.sweep.store import key_of
-from arbiter.sweep.times import simulate, timed_alone
-from protocols.errors import RunError
-from protocols.ports import GenerationRequest, ScoreRequest
-from protocols.records import Solution
+from arbiter.sweep.simulated_times import simulate, timed_alone
+from arbiter.sweep.sweep_results import Sweep
 
 Configs = Callable[..., Config]
 Worlds = Callable[..., Models]

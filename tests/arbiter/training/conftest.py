@@ -14,10 +14,10 @@ import torch
 from transformers import LlamaConfig, PreTrainedTokenizerFast, Qwen2Config
 from transformers.models import llama, qwen2
 
+from arbiter.data.training_rows import Row, Split
 from arbiter.pocket import world
-from arbiter.rows import Row, Split
+from arbiter.protocols.records import Step
 from arbiter.training.tokenizer import train_tokenizer
-from protocols.records import Step
 
 CONTEXT = 512
 _KINDS = {"llama": (LlamaConfig, llama.modeling_llama, "Llama"), "qwen2": (Qwen2Config, qwen2.modeling_qwen2, "Qwen2")}

@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
+from arbiter.protocols.errors import BackendError
 from arbiter.training.heads import Base, expanded, open_base
-from arbiter.training.predicting import estimates
-from protocols.errors import BackendError
+from arbiter.training.inference import estimates
 
 IDS = torch.tensor([[5, 9, 30, 31, 12]])
 

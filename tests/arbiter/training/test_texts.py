@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from arbiter.backends.prompts import PromptTemplate
+from arbiter.data.training_rows import Row
 from arbiter.pocket import world
-from arbiter.rows import Row
+from arbiter.protocols.errors import DataError
+from arbiter.protocols.records import Step, Transcript
 from arbiter.training.batches import IGNORED, Labelled, Stream, collated, epochs
 from arbiter.training.labels import advantages, balanced, edges_of, labels_of, target_names
 from arbiter.training.texts import Texts
-from protocols.errors import DataError
-from protocols.records import Step, Transcript
 
 TEMPLATE = PromptTemplate(world.PROMPT, annotate=True)
 

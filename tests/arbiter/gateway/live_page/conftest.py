@@ -17,15 +17,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from actors.ring_setup import Models
 from arbiter import Arbiter
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.config import parse
-from arbiter.gateway.board import Board
-from arbiter.gateway.page import headers, page
-from protocols.errors import BackendError
-from protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
-from protocols.records import Usage
+from arbiter.config.config import parse
+from arbiter.gateway.live_page import headers, page
+from arbiter.gateway.live_state import Board
+from arbiter.protocols.errors import BackendError
+from arbiter.protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
+from arbiter.protocols.records import Usage
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from arbiter import Arbiter
-from arbiter.config import load_config
+from arbiter.config.config import load_config
 
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright (the extra dev)")
 from playwright.sync_api import Locator, Page, expect

@@ -1,0 +1,244 @@
+"""Steps from a causal language model in process.
+
+A batch is prefilled together, padded on the left, and decoded a token at a time. A row leaves as soon as it
+is finished or cancelled; its answer is delivered at once. Sampling noise is drawn per row from its request's
+seed, so that it does not depend on who shares the batch.
+
+A proposed step is read in the same pass as its prompt, which shows the model's own choice after each of its tokens.
+What it would have written itself is kept, and the rest is hidden from it from then on.
+
+A row whose confidence is asked for keeps the log-probabilities of its tokens, from the logits as they are: neither
+temperature nor ``top_p`` has a part in them. No proposal is read for it.
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (transformers and torch are typed in part)
+
+import random
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from transformers import DynamicCache, PreTrainedConfig
+from transformers.cache_utils import DynamicLayer
+
+from arbiter.backends.batching import Batcher, Deliver, Job
+from arbiter.backends.confidence import confidence_at, mean_confidence
+from arbiter.backends.in_process.model_loading import Loaded
+from arbiter.backends.prompts import PromptTemplate
+from arbiter.backends.step_tokens import StepTokens, agreed_tokens, agreement, proposed_tokens
+from arbiter.protocols.errors import BackendError, ContextTooLongError
+from arbiter.protocols.ports import Generation, GenerationRequest
+from arbiter.protocols.records import Usage
+
+GenerationJob = Job[GenerationRequest, Generation]
+
+_COMPACT_BELOW = 0.75  # of a batch still at work: below it, copying the cache costs less than decoding dead rows
+_LARGEST_CHECK = 2**29  # logits that a pass computes to check proposals: 2 GiB in float32
+
+
+class InProcessGenerator:
+    """A ``Generator`` over a loaded model; run ``batcher`` while it is used."""
+
+    def __init__(self, loaded: Loaded, template: PromptTemplate, largest_batch: int) -> None:
+        self._loaded = loaded
+        self._template = template
+        self._ends = _end_tokens(loaded)
+        self._checks = can_check(loaded.model.config)
+        self.batcher = Batcher[GenerationRequest, Generation](self._work, largest_batch)
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        """Write one step. Raises ``ContextTooLongError`` if the prompt fills the model's context."""
+        return await self.batcher.submit(request)
+
+    @torch.inference_mode()
+    def _work(self, jobs: Sequence[GenerationJob], deliver: Deliver[GenerationRequest, Generation]) -> None:
+        rows = self._rows(jobs, deliver)
+        if not rows:
+            return
+        decoding = _Decoding(self._loaded, rows)
+        taken = _first_tokens(decoding, rows)
+        while True:
+            _note_chances(decoding.logits[:, -1], taken, rows)
+            finished = [row for row, tokens in zip(rows, taken, strict=True) if row.step.take(tokens)]
+            if finished:
+                deliver([(row.job, row.generation()) for row in finished])
+            alive = [index for index, row in enumerate(rows) if row.step.ending is None and not row.job.cancelled]
+            if not alive:
+                return
+            if len(alive) < _COMPACT_BELOW * len(rows):
+                rows, taken = [rows[index] for index in alive], [taken[index] for index in alive]
+                decoding.keep(alive)
+            decoding.advance([tokens[-1] for tokens in taken])
+            taken = [[token] for token in _pick(decoding.logits[:, -1], rows)]
+
+    def _rows(self, jobs: Sequence[GenerationJob], deliver: Deliver[GenerationRequest, Generation]) -> list["_Row"]:
+        """A row for each job whose prompt can be written and leaves room in the context; the others are answered with
+        the error.
+        """
+        rows: list[_Row] = []
+        most = _LARGEST_CHECK // (len(jobs) * self._loaded.model.config.get_text_config().vocab_size)
+        for job in jobs:
+            try:
+                text = self._template.render(job.ask.transcript, job.ask.separator)
+            except BackendError as error:  # its own conversation is refused, and no other's
+                deliver([(job, error)])
+                continue
+            prompt: list[int] = self._loaded.tokenizer(text)["input_ids"]
+            room = self._loaded.context - len(prompt)
+            if room < 1:
+                error = ContextTooLongError(
+                    f"the prompt has {len(prompt)} tokens, and the context of {self._loaded.name} holds "
+                    f"{self._loaded.context}: lower limits.max_tokens or shorten the question"
+                )
+                deliver([(job, error)])
+            else:
+                room = min(room, job.ask.max_tokens)
+                step = StepTokens(self._loaded.tokenizer, job.ask.separator, self._ends, room)
+                rows.append(_Row(job, prompt, self._proposed(job.ask, min(room, most)), step))
+        return rows
+
+    def _proposed(self, ask: GenerationRequest, room: int) -> list[int]:
+        if ask.proposal is None or ask.confidence is not None or not self._checks:
+            return []
+        return proposed_tokens(self._loaded.tokenizer, ask.proposal.text, ask.proposal.ending, ask.separator, room)
+
+
+def can_check(config: PreTrainedConfig) -> bool:
+    """Whether the model forgets tokens that are hidden from it: one with a sliding window or a state of its own does
+    not.
+    """
+    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
+
+
+def _end_tokens(loaded: Loaded) -> frozenset[int]:
+    """What ends an answer: the generation settings' tokens (chat models have several), and the tokenizer's."""
+    generation: Any = loaded.model.generation_config
+    given: Any = generation.eos_token_id if generation is not None else None
+    ends: list[int | None] = given if isinstance(given, list) else [given]
+    return frozenset(end for end in (*ends, cast("int | None", loaded.tokenizer.eos_token_id)) if end is not None)
+
+
+class _Row:
+    """One request while it is decoded. ``proposed`` are the tokens of a step to check, none if there is none.
+
+    ``logprobs`` are those of its tokens, ``entropy`` is that of the first one's distribution, each where it is asked
+    for.
+    """
+
+    def __init__(self, job: GenerationJob, prompt: list[int], proposed: list[int], step: StepTokens) -> None:
+        self.job = job
+        self.prompt = prompt
+        self.proposed = proposed
+        self.step = step
+        self.noise = random.Random(job.ask.seed)
+        self.logprobs: list[float] = []
+        self.entropy: float | None = None
+
+    @property
+    def wants_chances(self) -> bool:
+        """Whether its confidence needs the distribution of its next token."""
+        measure = self.job.ask.confidence
+        return measure == "mean" or (measure == "first" and self.entropy is None)
+
+    def generation(self) -> Generation:
+        step, found = self.step, agreement(self.proposed, self.step) if self.proposed else None
+        assert step.ending is not None  # noqa: S101 - asked for finished rows only
+        usage = Usage(prompt_tokens=len(self.prompt), completion_tokens=len(step.tokens))
+        overhead = Usage(prompt_tokens=found.proposed - found.agreed) if found else Usage()
+        return Generation(step.text, step.ending, usage, overhead, found, confidence=self._confidence())
+
+    def _confidence(self) -> float | None:
+        if self.entropy is not None:
+            return confidence_at(self.entropy)
+        return mean_confidence(self.logprobs) if self.logprobs else None
+
+
+class _Decoding:
+    """The tensors of a batch: its cache, its mask, and the last pass's logits, one row a request.
+
+    ``logits`` has those after each of a row's last tokens: in the first pass all that may have to be checked.
+    """
+
+    def __init__(self, loaded: Loaded, rows: Sequence["_Row"]) -> None:
+        self._model: Any = loaded.model
+        self._cache = DynamicCache(config=loaded.model.config)
+        read = [[*row.prompt, *row.proposed] for row in rows]
+        padded = loaded.tokenizer.pad({"input_ids": read}, padding=True, return_tensors="pt").to(loaded.device)
+        self._mask = padded["attention_mask"]
+        shown = 1 + max(len(row.proposed) for row in rows)
+        self._forward(padded["input_ids"], (self._mask.cumsum(-1) - 1).clamp(min=0), shown)
+
+    def hide(self, row: int, tokens: int) -> None:
+        """The last ``tokens`` of a row are as if they had not been read."""
+        if tokens:
+            self._mask[row, -tokens:] = 0
+
+    def advance(self, tokens: list[int]) -> None:
+        """Feed one token a row."""
+        self._mask = torch.cat([self._mask, self._mask.new_ones((len(tokens), 1))], dim=-1)
+        ids = torch.tensor(tokens, device=self._mask.device).unsqueeze(-1)
+        self._forward(ids, self._mask.sum(-1, keepdim=True) - 1, 1)
+
+    def keep(self, rows: list[int]) -> None:
+        """Drop all other rows."""
+        indices = torch.tensor(rows, device=self._mask.device)
+        self._cache.batch_select_indices(indices)
+        self._mask = self._mask[indices]
+
+    def _forward(self, ids: torch.Tensor, positions: torch.Tensor, shown: int) -> None:
+        out = self._model(
+            input_ids=ids,
+            attention_mask=self._mask,
+            position_ids=positions,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=shown,
+        )
+        self.logits: torch.Tensor = out.logits
+
+
+def _first_tokens(decoding: _Decoding, rows: Sequence[_Row]) -> list[list[int]]:
+    """What each row begins with: its first token, or as much of its proposal as it agrees with and the token after."""
+    taken = [[token] for token in _pick(decoding.logits[:, -1], rows)]
+    choices: list[list[int]] = decoding.logits.argmax(-1).tolist()
+    for index, row in enumerate(rows):
+        if row.proposed:
+            taken[index] = agreed_tokens(row.proposed, choices[index][-len(row.proposed) - 1 :])
+            decoding.hide(index, len(row.proposed) + 1 - len(taken[index]))
+    return taken
+
+
+def _note_chances(logits: torch.Tensor, taken: Sequence[Sequence[int]], rows: Sequence[_Row]) -> None:
+    """Keep what a row's confidence needs of the distribution out of which its token was taken."""
+    asked = [index for index, row in enumerate(rows) if row.wants_chances]
+    if not asked:
+        return
+    logprobs = torch.log_softmax(logits[asked].float(), -1)
+    tokens = torch.tensor([taken[index][0] for index in asked], device=logits.device)
+    chosen: list[float] = logprobs.gather(-1, tokens.unsqueeze(-1))[:, 0].tolist()
+    for place, index in enumerate(asked):
+        row = rows[index]
+        if row.job.ask.confidence == "mean":
+            row.logprobs.append(chosen[place])
+        else:
+            row.entropy = float(torch.special.entr(logprobs[place].exp()).sum())
+
+
+def _pick(logits: torch.Tensor, rows: Sequence[_Row]) -> list[int]:
+    """The next token of each row: the first choice at temperature 0, else drawn with the row's own noise."""
+    logits = logits.float()
+    greedy: list[int] = logits.argmax(-1).tolist()
+    return [
+        greedy[index] if row.job.ask.temperature == 0 else _draw(logits[index], row) for index, row in enumerate(rows)
+    ]
+
+
+def _draw(logits: torch.Tensor, row: _Row) -> int:
+    """Sample by inverting the distribution function of the most likely tokens that make up ``top_p``."""
+    ask = row.job.ask
+    chances, order = torch.softmax(logits / ask.temperature, -1).sort(descending=True, stable=True)
+    total = chances.cumsum(-1)
+    kept = int((total - chances < ask.top_p).sum())
+    drawn = row.noise.random() * float(total[kept - 1])
+    return int(order[min(int((total[:kept] <= drawn).sum()), kept - 1)])

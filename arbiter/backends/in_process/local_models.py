@@ -1,0 +1,81 @@
+"""From a table to a model in this process, loaded and ready."""
+
+import importlib.util
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+
+from arbiter.actors.supervision import services
+from arbiter.backends.batching import Batcher
+from arbiter.backends.judge_prompts import JudgePrompt
+from arbiter.backends.prompts import PromptTemplate
+from arbiter.config.model_tables import InProcess
+from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.ports import Generator, Scorer
+
+if TYPE_CHECKING:
+    from arbiter.backends.in_process.model_loading import Loaded
+
+
+@asynccontextmanager
+async def open_local_generator(
+    table: InProcess, template: PromptTemplate, threads: int | None
+) -> AsyncGenerator[Generator]:
+    """A model that writes. Raises ``ConfigError`` without torch, ``BackendError`` if it cannot be loaded."""
+    loaded = await _loaded(table, "generator", threads)
+    from arbiter.backends.in_process.decoding import InProcessGenerator
+
+    generator = InProcessGenerator(loaded, template, table.batch)
+    async with _serving(generator.batcher):
+        yield generator
+
+
+@asynccontextmanager
+async def open_local_scorer(
+    table: InProcess, template: PromptTemplate, threads: int | None, targets: int = 1
+) -> AsyncGenerator[Scorer]:
+    """A model that scores for so many ``targets``. Raises as ``open_local_generator``, and if its labels are others."""
+    loaded = await _loaded(table, "scorer", threads)
+    from arbiter.backends.in_process.scoring import InProcessScorer
+
+    scorer = InProcessScorer(loaded, template, table.batch, targets)
+    async with _serving(scorer.batcher):
+        yield scorer
+
+
+@asynccontextmanager
+async def open_local_judge(table: InProcess, prompt: JudgePrompt, threads: int | None) -> AsyncGenerator[Scorer]:
+    """A language model that judges. Raises as ``open_local_generator``."""
+    loaded = await _loaded(table, "generator", threads)
+    from arbiter.backends.in_process.judging import InProcessJudge
+
+    judge = InProcessJudge(loaded, prompt, table.batch)
+    async with _serving(judge.batcher):
+        yield judge
+
+
+async def _loaded(table: InProcess, kind: str, threads: int | None) -> "Loaded":
+    if not all(importlib.util.find_spec(package) for package in ("torch", "transformers")):
+        raise ConfigError(
+            "models in process need torch and transformers, which are not installed: "
+            "pip install 'arbiter-reasoning[pocket]'"
+        )
+    import torch
+
+    from arbiter.backends.in_process.model_loading import load
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return await anyio.to_thread.run_sync(load, table.model, kind, table.device, table.dtype)
+
+
+@asynccontextmanager
+async def _serving(batcher: "Batcher[Any, Any]") -> AsyncGenerator[None]:
+    async with services() as tasks:
+        await tasks.start(batcher.run)
+        try:
+            yield
+        finally:
+            batcher.close()

@@ -1,0 +1,110 @@
+"""Loading a checkpoint: on the GPU where there is one, and never with code from the checkpoint."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (transformers and torch are typed in part)
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+import transformers
+from safetensors import safe_open
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils.hub import cached_file
+
+from arbiter.pocket import resolved
+from arbiter.protocols.errors import BackendError, ContextTooLongError
+
+_BIAS = "score.bias"
+_AUTO: dict[str, Any] = {"generator": AutoModelForCausalLM, "scorer": AutoModelForSequenceClassification}
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """A model on its device, its tokenizer, and how many tokens its context holds."""
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    context: int
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+
+def load(name: str, kind: str, device: str = "auto", dtype: str = "auto") -> Loaded:
+    """Load the ``generator`` or ``scorer`` called ``name``.
+
+    ``name`` is a folder, a hub name, or ``pocket:ROLE``; ``device`` is ``auto`` or torch's name of one;
+    ``dtype`` is ``auto`` (float32 on a CPU, the checkpoint's own elsewhere) or torch's name of one.
+    Raises ``BackendError`` if it cannot be loaded.
+    """
+    place = resolved(name)
+    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    precision = ("float32" if where == "cpu" else "auto") if dtype == "auto" else dtype
+    try:
+        with _no_progress_bar():
+            tokenizer = AutoTokenizer.from_pretrained(place)
+            model, found = _AUTO[kind].from_pretrained(place, dtype=precision, output_loading_info=True)
+            model = model.to(where).eval()
+    except Exception as error:  # whatever a checkpoint, its tokenizer or the device makes of it
+        raise BackendError(
+            f"cannot load the model {name!r} as a {kind} on {where}: {_first_line(error)}. "
+            "Give a folder in Hugging Face format, a name that the hub knows, or pocket:draft"
+        ) from error
+    if found["missing_keys"]:
+        missing = ", ".join(sorted(found["missing_keys"]))
+        raise BackendError(f"the model {name!r} cannot serve as a {kind}: its checkpoint lacks {missing}")
+    if _BIAS in found["unexpected_keys"] and _is_biased(place):
+        raise BackendError(
+            f"the head of {name!r} has a bias, which transformers would leave out: serve it with an engine that has "
+            'one (sglang), behind backend = "http"'
+        )
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if model.config.pad_token_id is None:  # a classifier looks there for the last token that is not padding
+        model.config.pad_token_id = tokenizer.pad_token_id
+    return Loaded(name, model, tokenizer, int(model.config.max_position_embeddings))
+
+
+def _is_biased(place: str) -> bool:
+    """Whether the bias of a classifier's head is other than zero: sglang wants one, if only of zeros."""
+    index = cached_file(place, "model.safetensors.index.json", _raise_exceptions_for_missing_entries=False)
+    parts: dict[str, str] = msgspec.json.decode(Path(index).read_bytes())["weight_map"] if index else {}
+    whole = cached_file(place, parts.get(_BIAS, "model.safetensors"))
+    with safe_open(whole, "pt") as file:
+        return bool(file.get_tensor(_BIAS).any())
+
+
+def too_long(loaded: Loaded, tokens: int) -> ContextTooLongError:
+    """The error of a text to score that does not fit into the model's context."""
+    return ContextTooLongError(
+        f"the text to score has {tokens} tokens, and the context of {loaded.name} holds "
+        f"{loaded.context}: lower limits.max_tokens or shorten the question"
+    )
+
+
+@contextmanager
+def _no_progress_bar() -> Generator[None]:
+    """Keep the loader's own bar off the terminal, and leave the setting as it was."""
+    shown = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers.utils.logging.enable_progress_bar()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__

@@ -1,0 +1,29 @@
+"""A judge behind a server that speaks ``/v1/completions``: one token, with its alternatives where they are told."""
+
+from arbiter.backends.confidence import TOP
+from arbiter.backends.judge_prompts import JudgePrompt, judged
+from arbiter.backends.served.generator import PATH, complete
+from arbiter.backends.served.logprobs import alternatives_asked, first_alternatives
+from arbiter.backends.served.transport import Transport
+from arbiter.protocols.ports import Score, ScoreRequest
+
+
+class ServedJudge:
+    """A ``Scorer`` over a transport; a ``hosted`` endpoint refuses fields that it does not know."""
+
+    def __init__(self, transport: Transport, model: str, prompt: JudgePrompt, hosted: bool = False) -> None:
+        self._transport = transport
+        self._model = model
+        self._prompt = prompt
+        self._hosted = hosted
+
+    async def score(self, request: ScoreRequest) -> Score:
+        """Judge one candidate. Raises ``BackendError``, also if the judge answers with no digit."""
+        text = self._prompt.render(request.transcript, request.candidate, request.separator)
+        asked = {"max_tokens": 1, "temperature": 0, **alternatives_asked(TOP, self._hosted)}
+        choice, usage = await complete(
+            self._transport, {"model": self._model, "prompt": text, **asked}, request.problem
+        )
+        told = first_alternatives(choice.logprobs) if choice.logprobs else None
+        where = self._transport.address.url + PATH
+        return Score(value=judged(told or {choice.text: 0.0}, where), usage=usage)

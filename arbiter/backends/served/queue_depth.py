@@ -1,0 +1,87 @@
+"""How many requests are at a server and how many of them wait there, as engines tell it."""
+
+import re
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from arbiter.backends.served.served_models import open_transport
+from arbiter.backends.served.transport import Transport
+from arbiter.config.model_tables import Hosted, Served
+from arbiter.protocols.errors import BackendError
+
+_SECONDS = 5.0
+_VLLM = re.compile(rb"^vllm:num_requests_(running|waiting)(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
+
+
+class ServerLoad(msgspec.Struct, frozen=True):
+    """How many requests run at a server, and how many wait in its queue."""
+
+    running: int
+    waiting: int
+
+
+class _Load(msgspec.Struct, frozen=True):
+    num_waiting_reqs: int
+    num_running_reqs: int = 0
+
+
+class _Loads(msgspec.Struct, frozen=True):
+    loads: list[_Load]
+
+
+def _told_by_sglang(answer: bytes) -> ServerLoad:
+    loads = msgspec.json.decode(answer, type=_Loads).loads
+    return ServerLoad(sum(load.num_running_reqs for load in loads), sum(load.num_waiting_reqs for load in loads))
+
+
+def _told_by_vllm(answer: bytes) -> ServerLoad | None:
+    found = {b"running": 0, b"waiting": 0}
+    told = _VLLM.findall(answer)
+    for name, count in told:
+        found[name] += int(float(count))
+    return ServerLoad(found[b"running"], found[b"waiting"]) if told else None
+
+
+_TELLING: tuple[tuple[str, Callable[[bytes], ServerLoad | None]], ...] = (
+    ("/v1/loads?include=core", _told_by_sglang),  # sglang 0.5.23: entrypoints/v1_loads.py
+    ("/metrics", _told_by_vllm),  # vLLM 0.32.0: v1/metrics/loggers.py, one line an engine
+)
+
+
+class ServerGauge:
+    """A ``Gauge`` over a transport: asks at ``path``, and reads the answer with ``read``."""
+
+    def __init__(self, transport: Transport, path: str, read: Callable[[bytes], ServerLoad | None]) -> None:
+        self._transport = transport
+        self._path = path
+        self._read = read
+
+    async def load(self) -> ServerLoad | None:
+        """What the server has to do; None if it does not say."""
+        try:
+            return self._read(await self._transport.get(self._path))
+        except (BackendError, msgspec.DecodeError):
+            return None
+
+    async def waiting(self) -> int | None:
+        """How many requests wait; None if the server does not say."""
+        load = await self.load()
+        return None if load is None else load.waiting
+
+
+@asynccontextmanager
+async def open_gauge(name: str, table: Served) -> AsyncGenerator[ServerGauge | None]:
+    """The gauge of the table's server; None if it tells in none of the ways that are known, or is a hosted one."""
+    if isinstance(table, Hosted):
+        yield None
+        return
+    patient = msgspec.structs.replace(table, timeout=min(table.timeout, _SECONDS), retries=0, in_flight=1)
+    async with open_transport(name, patient) as transport:
+        for path, read in _TELLING:
+            gauge = ServerGauge(transport, path, read)
+            if await gauge.load() is not None:
+                yield gauge
+                return
+        yield None

@@ -1,0 +1,151 @@
+"""Scores from a server that reads a text as a classifier does, and what its numbers mean.
+
+A score is the number of the newest step alone, in the range that its dialect states; whatever lies outside of it, is no
+number, or is missing, is an error and never a score.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from arbiter.backends.prompts import PromptTemplate
+from arbiter.backends.served.dialects import Dialect, Logits, Range, Reading, ShapeError
+from arbiter.backends.served.transport import Transport, persistent, understood
+from arbiter.protocols.errors import BackendError
+from arbiter.protocols.ports import Score, ScoreRequest
+
+_NO_NUMBER = re.compile(rb"-?\b(NaN|Infinity)\b")  # as Python's json writes them; other servers write null
+_TOGETHER = 1e-2  # how far two probabilities may be from 1 together: bfloat16 has 8 bits
+
+
+class ServedScorer:
+    """A ``Scorer`` over a transport: of one number its sigmoid, or of two the softmax's probability of class 1; as they
+    are where the dialect has probabilities.
+
+    For several ``targets`` there are two logits for each, in their order. ``step_tag`` stands behind each step.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        model: str,
+        template: PromptTemplate,
+        dialect: Dialect,
+        targets: int = 1,
+        step_tag: str | None = None,
+    ) -> None:
+        self._transport = transport
+        self._model = model
+        self._template = template
+        self._dialect = dialect
+        self._targets = targets
+        self._step_tag = step_tag
+
+    async def score(self, request: ScoreRequest) -> Score:
+        """Score one candidate. Raises ``BackendError`` if what comes back is no score."""
+        return self._score_of(await self._read(request))
+
+    async def check(self, request: ScoreRequest) -> None:
+        """Score one candidate, and see that raw logits are raw where the server was asked for them.
+
+        Raises as ``score``, and if what came is what the server gives when it is asked for probabilities.
+        """
+        raw = await self._read(request)
+        try:
+            self._score_of(raw)
+        except BackendError as error:
+            tokens = raw.usage.prompt_tokens
+            if tokens and len(raw.numbers) in (tokens, 2 * tokens):
+                raise BackendError(
+                    f"{error} There are as many as the text has tokens, or twice as many: "
+                    'set scores = "token-embeddings"'
+                ) from error
+            raise
+        if self._dialect.softened is None:
+            return
+        soft = await self._read(request, self._dialect.softened)
+        if raw.numbers == soft.numbers and _are_probabilities(raw.numbers):
+            raise BackendError(
+                f"{self._where} answers with {raw.numbers} whether it is asked for raw logits (use_activation = false) "
+                "or for probabilities. Take a vLLM that heeds the field (0.32.0 does), or a model without a "
+                "sigmoid in its head"
+            )
+
+    @property
+    def _where(self) -> str:
+        return self._transport.address.url + self._dialect.path
+
+    async def _read(self, request: ScoreRequest, changes: Mapping[str, Any] | None = None) -> Reading:
+        address, dialect = self._transport.address, self._dialect
+        text = text_of(self._template, request, self._step_tag)
+        body = {"model": self._model, **dialect.asked(text), **(changes or {})}
+        answer = await persistent(address, lambda: self._transport.post(dialect.path, body, request.problem))
+        known = understood(address, dialect.path, _NO_NUMBER.sub(b"null", answer), dialect.decoder)
+        try:
+            return dialect.read(known, len(request.transcript.steps) + 1)
+        except IndexError as error:
+            raise BackendError(f"{self._where} answered without a score. Is a classifier served there?") from error
+        except ShapeError as error:
+            raise BackendError(f"{self._where} answered with {error}") from error
+
+    def _score_of(self, reading: Reading) -> Score:
+        logits, where, known = reading.numbers, self._where, self._dialect.range
+        if self._targets == 1:
+            return Score(value=probability(logits, where, known), usage=reading.usage)
+        if len(logits) != 2 * self._targets:
+            raise BackendError(f"{where} answered with {len(logits)} numbers; {labels_of(self._targets)}")
+        pairs = zip(logits[::2], logits[1::2], strict=True)
+        estimates = tuple(probability(list(pair), where, known) for pair in pairs)
+        return Score(max(estimates), reading.usage, estimates=estimates)
+
+
+def text_of(template: PromptTemplate, request: ScoreRequest, step_tag: str | None) -> str:
+    """What a scorer reads: each step with the tag behind it, or else the separator.
+
+    The last tag comes without the blanks behind it, so that the text ends with the token that is read.
+    """
+    tag = step_tag or request.separator
+    text = template.render_candidate(request.transcript, request.candidate, request.author, tag)
+    blanks = len(tag) - len(tag.rstrip()) if step_tag and step_tag.strip() else 0
+    return text[: len(text) - blanks]
+
+
+def labels_of(targets: int) -> str:
+    """How many labels a scorer has, in words."""
+    if targets == 1:
+        return "a scorer has one (a value) or two (classes)"
+    return f"a router of {targets} targets has {2 * targets} (two classes for each target)"
+
+
+def probability(numbers: Logits, where: str, known: Range = "logits") -> float:
+    """The score in [0, 1] of a classifier's ``numbers``. Raises ``BackendError`` if they are not one or two in range.
+
+    One is a value, two are classes, of which class 1 is asked for.
+    """
+    values = [math.nan if number is None else number for number in numbers]
+    if len(values) not in (1, 2):
+        raise BackendError(
+            f"{where} answered with {len(values)} numbers; {labels_of(1)}. "
+            "Is a language model or an embedding model served there?"
+        )
+    if not all(map(math.isfinite, values)):
+        raise BackendError(
+            f"{where} answered with a score that is not a number: {numbers}. "
+            "Does the model overflow in its dtype? Try bfloat16 or float32"
+        )
+    if known == "probabilities":
+        if not _are_probabilities(values):
+            raise BackendError(
+                f"{where} answered with {numbers}, where probabilities were asked for: each in [0, 1], and two of them "
+                "1 together. Is that the right dialect for what is served there?"
+            )
+        return min(values[-1], 1.0)
+    margin = values[0] if len(values) == 1 else values[1] - values[0]
+    return 1 / (1 + math.exp(-margin)) if margin >= 0 else math.exp(margin) / (1 + math.exp(margin))
+
+
+def _are_probabilities(numbers: Sequence[float | None]) -> bool:
+    values = [math.nan if number is None else number for number in numbers]
+    together = len(values) == 1 or math.isclose(math.fsum(values), 1, abs_tol=_TOGETHER)
+    return all(0 <= value <= 1 for value in values) and together

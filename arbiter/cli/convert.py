@@ -1,0 +1,68 @@
+"""``arbiter convert``: a published reward model or router as a sequence classifier that engines serve as it is."""
+
+import importlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from arbiter.cli.console import guarded, stdout
+from arbiter.protocols.errors import ConfigError
+from arbiter.training.metadata import Precision
+
+
+def convert_command(
+    checkpoint: str,
+    /,
+    *,
+    out: Path,
+    form: Annotated[Literal["value", "classes", "reward"] | None, Parameter(name="--as")] = None,
+    dtype: Precision = "auto",
+    debug: bool = False,
+) -> int:
+    """Convert a reward model or a router into a sequence classifier that sglang serves with no plug-in.
+
+    A value-head reward model (Skywork-o1-Open-PRM), a token classifier of one or two labels (the published router), or
+    a sequence classifier: its score stays what it is, which is checked on a few texts before the folder is there
+    (docs/convert.md). Needs the extra `train`.
+
+    Examples:
+
+        arbiter convert Skywork/Skywork-o1-Open-PRM-Qwen-2.5-1.5B --out models/prm
+        arbiter convert checkpoints/router --out models/router
+        arbiter convert checkpoints/router --out models/router --as value --dtype bfloat16
+
+    Parameters
+    ----------
+    checkpoint
+        A folder in Hugging Face format, or a name on the hub, with weights in safetensors.
+    out
+        The folder to write; it must not be there yet.
+    form
+        One label (`value`) or two (`classes`); by default as the checkpoint has it. `reward` is a value in the form of
+        Qwen2ForRewardModel, for engines whose sequence classifier has no bias.
+    dtype
+        The precision of the weights below the head; by default the checkpoint's.
+    debug
+        Show the traceback of an error.
+    """
+    return guarded(debug, lambda: _convert(checkpoint, out, form, dtype))
+
+
+def _convert(checkpoint: str, out: Path, form: Literal["value", "classes", "reward"] | None, dtype: Precision) -> int:
+    try:
+        converting: Any = importlib.import_module("arbiter.training.convert")
+    except ImportError as error:
+        raise ConfigError(
+            f"converting needs the package {error.name}, which is not installed: pip install 'arbiter-reasoning[train]'"
+        ) from error
+    made = converting.convert(checkpoint, out, form, dtype)
+    labels = "1 label (a value)" if made.labels == 1 else f"{made.labels} labels (classes)"
+    bias = ", ".join(f"{each:.4g}" for each in made.bias) if any(made.bias) else "none"
+    for line in (
+        f"{made.head} → {made.architecture}, {labels}, bias: {bias}",
+        f"largest difference of a logit: {made.difference:.1e}",
+        f"written to {out}; serve it with: python -m sglang.launch_server --model-path {out} --is-embedding",
+    ):
+        stdout.print(line, highlight=False, soft_wrap=True, markup=False)
+    return 0

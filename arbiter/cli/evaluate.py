@@ -1,0 +1,131 @@
+"""``arbiter evaluate``: how well a score tells which steps to escalate."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cyclopts
+import msgspec
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from arbiter.cli.console import guarded, stderr, stdout, version
+from arbiter.config.config import load_config
+from arbiter.data.training_rows import Split
+from arbiter.protocols.errors import ConfigError
+
+if TYPE_CHECKING:
+    from arbiter.evaluation.evaluation_results import Evaluation
+
+_FEWEST = 100  # resamples of which a 2.5 % quantile can be told
+
+evaluate_command = cyclopts.App(
+    name="evaluate", help="How well a score tells which steps to escalate.", version=version
+)
+
+
+@evaluate_command.command(name="router")
+def evaluate_router_command(
+    *,
+    data: Path,
+    model: str | None = None,
+    config: str | None = None,
+    split: Split = "test",
+    out: Path | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    json: bool = False,
+    debug: bool = False,
+) -> int:
+    """Evaluate a router on collected steps, beside the scores that need no training.
+
+    Beside the router's ŷ stand `rsd` (−h of the draft), `confidence` (minus the draft's own, where all rows have it),
+    `random` and `oracle` (Δ itself): rank correlation with Δ, AUROC of Δ > 0, accuracy of each class, calibration, and
+    the share of the possible gain that is captured where so many steps are escalated. Each figure has a 95 % interval,
+    by resampling problems (docs/evaluation.md). Needs the extra `train`, and for plots `plot`.
+
+    Examples:
+
+        arbiter evaluate router --data runs/collected --model runs/router
+        arbiter evaluate router --data runs/collected/rows.jsonl --split validation
+        arbiter evaluate router --data runs/collected --model runs/bare-router --config mine.toml --out report
+
+    Parameters
+    ----------
+    data
+        The folder of a collected set, or its `rows.jsonl`.
+    model
+        The router's checkpoint: a folder, a name on the hub, or `pocket:router`. Left out: only the scores that need
+        no training are evaluated.
+    config
+        For a checkpoint that has no `arbiter.json` beside it: the configuration whose `models.router` says how it reads
+        a step (`prompt`, `annotate`).
+    split
+        The part of the rows that is evaluated: `train`, `validation` or `test`. Thresholds are quantiles of the scores
+        of the part `validation`, where there is one.
+    out
+        A folder for `evaluation.json`, `evaluation.md`, `gain.csv`, `outcomes.csv`, and the plots `gain` and
+        `reliability` as PNG and SVG.
+    resamples
+        How many resamples of the problems the intervals are from.
+    seed
+        Decides the resamples.
+    json
+        Print `evaluation.json` on standard output, and nothing else there.
+    debug
+        Show the traceback of an error.
+    """
+
+    def action() -> int:
+        if resamples < _FEWEST:
+            raise ConfigError(f"--resamples must be {_FEWEST} or more, and it is {resamples}: an interval has tails")
+        _tell(_evaluated(data, model, config, split, resamples, seed), out, json)
+        return 0
+
+    return guarded(debug, action)
+
+
+def _evaluated(
+    data: Path, model: str | None, config: str | None, split: Split, resamples: int, seed: int
+) -> "Evaluation":
+    from arbiter.evaluation.checkpoints import checkpoint
+    from arbiter.evaluation.evaluate import evaluate
+    from arbiter.training.training_data import read_rows
+
+    rows = read_rows(data)
+    chosen = None if config is None else load_config(config)
+    table, separator = (None, None) if chosen is None else (chosen.models.router, chosen.separator)
+    router = None if model is None else checkpoint(model, table, separator)
+    return evaluate(rows, str(data), split, router, resamples, seed)
+
+
+def _tell(evaluation: "Evaluation", out: Path | None, as_json: bool) -> None:
+    from arbiter.evaluation.evaluation_report import as_markdown, write
+
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(evaluation).decode() + "\n")
+    elif stdout.is_terminal:
+        _show(evaluation)
+    else:
+        sys.stdout.write(as_markdown(evaluation))
+    if out is not None:
+        no_plots = write(evaluation, out)
+        if no_plots:
+            stderr.print(f"[yellow]no plots:[/yellow] {escape(no_plots)}", highlight=False, soft_wrap=True)
+        stderr.print(f"the evaluation is in {escape(str(out))}", highlight=False, soft_wrap=True)
+
+
+def _show(evaluation: "Evaluation") -> None:
+    """The tables as a terminal shows them best."""
+    from arbiter.evaluation.evaluation_report import about, differences, side_by_side
+
+    for target in evaluation.targets:
+        stdout.print(escape(about(evaluation, target)), highlight=False)
+        for heading, *lines in (side_by_side(target), *([differences(target)] if target.differences else [])):
+            table = Table(box=SIMPLE_HEAD)
+            for place, name in enumerate(heading):
+                table.add_column(name, justify="right" if place else "left", overflow="fold")
+            for line in lines:
+                table.add_row(*map(escape, line))
+            stdout.print(table)

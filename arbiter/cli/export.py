@@ -1,0 +1,121 @@
+"""``arbiter export``: a run in the formats of other tools."""
+
+from pathlib import Path
+
+from rich.markup import escape
+
+from arbiter.cli.console import guarded, stderr
+from arbiter.exports.files import require
+from arbiter.log.run import Run
+from arbiter.protocols.errors import ConfigError
+
+
+def export_command(
+    run: Path,
+    *,
+    html: Path | None = None,
+    perfetto: Path | None = None,
+    otlp: str | None = None,
+    inspect: Path | None = None,
+    debug: bool = False,
+) -> int:
+    """Turn a run's log into a page, a trace, spans, or an evaluation log.
+
+    A run that is still going on, or was killed, is exported as far as its log goes. What the log leaves out (`record`
+    in the configuration) no export can show.
+
+    Examples:
+
+        arbiter export runs/first --html first.html
+        arbiter export runs/first --perfetto first.pftrace
+        arbiter export runs/first --otlp http://localhost:4318/v1/traces
+        arbiter export runs/first --inspect logs/first.eval
+
+    Parameters
+    ----------
+    run
+        The folder that `arbiter bench` wrote, or its log.
+    html
+        One file for the browser, which needs no network: figures, filters, every problem's transcript with who wrote
+        which step and why, and where the time went.
+    perfetto
+        A trace for the Perfetto UI (ui.perfetto.dev): actors, requests, messages and their causes on the run's clock
+        (needs the extra `trace`).
+    otlp
+        Send OpenTelemetry spans to this address of a collector, by OTLP over HTTP (needs the extra `otel`). They hold
+        no text of questions and steps.
+    inspect
+        A log that `inspect view` opens, `.eval` or `.json`: each problem with its score, its steps and who wrote them
+        (needs the extra `inspect`).
+    debug
+        Show the traceback of an error.
+    """
+    return guarded(debug, lambda: _export(run, html, perfetto, otlp, inspect))
+
+
+def _export(folder: Path, html: Path | None, perfetto: Path | None, otlp: str | None, inspect: Path | None) -> int:
+    if html is None and perfetto is None and otlp is None and inspect is None:
+        raise ConfigError(
+            "export into what? Give --html FILE (a page for the browser), --perfetto FILE (a trace for the Perfetto "
+            "UI), --otlp URL (OpenTelemetry spans for a collector) or --inspect FILE.eval (a log for inspect view), or "
+            "several of them"
+        )
+    if perfetto is not None:
+        require("perfetto", "trace", "a Perfetto trace")
+    if otlp is not None:
+        require("opentelemetry.sdk", "otel", "the export of spans")
+        require("opentelemetry.exporter.otlp.proto.http", "otel", "the export of spans")
+    if inspect is not None:
+        _check_name(inspect)
+        require("inspect_ai", "inspect", "an .eval log")
+    run = Run.open(folder)
+    if html is not None:
+        _write_html(run, html)
+    if perfetto is not None:
+        _write_perfetto(run, perfetto)
+    if otlp is not None:
+        _send(run, otlp)
+    if inspect is not None:
+        _write_eval(run, inspect)
+    if run.torn:
+        _tell("the last line of the log was only half written, and left out")
+    return 0
+
+
+def _write_html(run: Run, path: Path) -> None:
+    from arbiter.exports.html import write_page
+
+    write_page(run, path)
+    _tell(f"the page is in {path}")
+
+
+def _write_perfetto(run: Run, path: Path) -> None:
+    from arbiter.exports.perfetto import write_trace  # its package is an extra
+
+    write_trace(run, path)
+    _tell(f"the trace is in {path}: open it at https://ui.perfetto.dev")
+
+
+def _send(run: Run, endpoint: str) -> None:
+    from arbiter.exports.otlp import send_spans  # its packages are an extra
+
+    spans = send_spans(run, endpoint)
+    _tell(f"{spans} spans were sent to {endpoint}")
+
+
+def _check_name(path: Path) -> None:
+    """Inspect tells the format of a log by the end of its name, and reads no other. Raises ``ConfigError``."""
+    if path.suffix not in (".eval", ".json"):
+        raise ConfigError(f"--inspect {path}: the name must end in .eval, or in .json, for inspect reads no other log")
+
+
+def _write_eval(run: Run, path: Path) -> None:
+    from arbiter.exports.eval_log import write_eval  # its package is an extra
+
+    write_eval(run, path)
+    look = f": inspect view --log-dir {path.parent}" if path.suffix == ".eval" else ""  # it lists few .json files
+    _tell(f"the log is in {path}{look}")
+
+
+def _tell(line: str) -> None:
+    stderr.print(escape(line), highlight=False, soft_wrap=True)

@@ -1,0 +1,79 @@
+"""``arbiter grade``: a run's grades again, from its stored solutions."""
+
+import sys
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from arbiter.cli.console import guarded, progress_bar, stderr, stdout
+from arbiter.grading import Grade, Grader
+from arbiter.runs.regrading import Change, Regraded, regrade
+
+_SHOWN = 20
+
+
+def grade_command(run: Path, /, *, json: bool = False, debug: bool = False) -> int:
+    """Grade a run again from its stored solutions, without decoding anything.
+
+    For a run that was graded by an older version, that was killed before it had a summary, or some of whose answers
+    stayed ungraded on a busy machine. Grades and summary in the folder are replaced at the end; an interruption leaves
+    them as they were.
+
+    Examples:
+
+        arbiter grade runs/first
+        arbiter grade runs/first --json
+
+    Parameters
+    ----------
+    run
+        The run's folder.
+    json
+        Print the new summary and all changes as JSON on standard output, and nothing else there.
+    debug
+        Show the traceback of an error.
+    """
+    return guarded(debug, lambda: _grade(run, json))
+
+
+def _grade(run: Path, as_json: bool) -> int:
+    with progress_bar("grading") as progress:
+        task = progress.add_task("", total=None)
+
+        def told(done: int, of: int) -> None:
+            progress.update(task, completed=done, total=of)
+
+        regraded = anyio.run(regrade, run, Grader(), told)
+    if regraded.torn:
+        stderr.print("the last line of results.jsonl was half written, and is left out", highlight=False)
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(regraded).decode() + "\n")
+    else:
+        _show(regraded)
+    return 0
+
+
+def _show(regraded: Regraded) -> None:
+    summary, changes = regraded.summary, regraded.changes
+    for change in changes[:_SHOWN]:
+        stdout.print(_line(change), highlight=False, soft_wrap=True, markup=False)
+    if len(changes) > _SHOWN:
+        stdout.print(f"… and {len(changes) - _SHOWN} more (all of them: --json)", highlight=False)
+    accuracy = "–" if summary.accuracy is None else f"{summary.accuracy:.1%}"
+    stdout.print(
+        f"{len(changes)} of {summary.decoded} grades changed; "
+        f"{summary.graded} graded, {summary.failed} failed, accuracy {accuracy}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _line(change: Change) -> str:
+    sample = f" (sample {change.sample})" if change.sample else ""
+    reason = f": {change.after.reason}" if change.after.reason else ""
+    return f"{change.problem}{sample}: {_verdict(change.before)} → {_verdict(change.after)}{reason}"
+
+
+def _verdict(grade: Grade) -> str:
+    return {True: "right", False: "wrong", None: "ungraded"}[grade.right]

@@ -1,0 +1,74 @@
+"""``arbiter report``: runs beside one another."""
+
+import sys
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from arbiter.cli.console import guarded, stderr, stdout
+from arbiter.runs.reports.report import Report, report_on, write_report
+from arbiter.runs.reports.tables import cells, columns_for, fitting
+
+
+def report_command(
+    *runs: Path,
+    out: Path | None = None,
+    json: bool = False,
+    debug: bool = False,
+) -> int:
+    """Put runs beside one another: a table, and with `--out` files and plots.
+
+    What keeps the runs from being compared (other problems, another seed, failures, an early end) is said below the
+    table. Runs that are still going on, or were killed, are reported from what they have stored.
+
+    Examples:
+
+        arbiter report runs/first
+        arbiter report runs/sweep-* --out report
+        arbiter report runs/rsd runs/router --json
+
+    Parameters
+    ----------
+    runs
+        The folders that `arbiter bench` wrote, one or several.
+    out
+        A folder for `report.md`, `report.csv`, and plots of accuracy by acceptance rate, latency, tokens and cost
+        (plots need the extra `plot`).
+    json
+        Print the report as JSON on standard output, and nothing else there.
+    debug
+        Show the traceback of an error.
+    """
+    return guarded(debug, lambda: _report(runs, out, json))
+
+
+def _report(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> int:
+    report = report_on(folders)
+    if as_json:
+        sys.stdout.write(report.to_json().decode() + "\n")
+    elif stdout.is_terminal:
+        _show(report)
+    else:
+        sys.stdout.write(report.to_markdown())
+    if out is not None:
+        no_plots = write_report(report, out)
+        if no_plots:
+            stderr.print(f"[yellow]no plots:[/yellow] {escape(no_plots)}", highlight=False, soft_wrap=True)
+        stderr.print(f"the report is in {escape(str(out))}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _show(report: Report) -> None:
+    """The table as a terminal shows it best: columns that do not fit continue in a table below."""
+    columns = columns_for(report.entries)
+    for part in fitting(columns, report.entries, stdout.width):
+        table = Table(box=SIMPLE_HEAD)
+        for heading in part:
+            table.add_column(heading, overflow="fold")
+        for row in cells(part, report.entries):
+            table.add_row(*map(escape, row))
+        stdout.print(table)
+    for warning in report.warnings:
+        stdout.print(f"[yellow]careful:[/yellow] {escape(warning)}", highlight=False)

@@ -1,0 +1,240 @@
+"""``arbiter show``: what happened in a run, problem by problem and step by step."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from arbiter.cli.console import guarded, stderr, stdout
+from arbiter.log.explain import Story, failures, result_of, stories
+from arbiter.log.history import ProblemHistory
+from arbiter.log.run import Run
+from arbiter.log.timing import StepTimes
+from arbiter.protocols.errors import ConfigError, RunError
+from arbiter.protocols.events import EscalateStep, Generated, Graded, ProblemEnded, RunEnded, StepChosen
+from arbiter.protocols.records import Role
+from arbiter.runs.reports.tables import seconds
+
+_SHOWN = 50
+_OTHER_COLUMNS = 56  # characters of a line that are not the question's
+_NOTICED = 0.005  # seconds: what is shorter is not told
+_COLOURS: dict[Role, str] = {"draft": "cyan", "target": "magenta"}
+
+
+def show_command(
+    run: Path,
+    problem: str | None = None,
+    /,
+    *,
+    sample: int | None = None,
+    wrong: bool = False,
+    escalated: bool = False,
+    failed: bool = False,
+    unfinished: bool = False,
+    slowest: int | None = None,
+    follow: bool = False,
+    json: bool = False,
+    debug: bool = False,
+) -> int:
+    """Show a run's problems, or one of them step by step.
+
+    Each step tells who wrote it, what the other model proposed, the scores, the decision, the tokens, and where the
+    time went: waiting for room at a busy model (queue), for the draft, the score and the target.
+
+    Examples:
+
+        arbiter show runs/first
+        arbiter show runs/first pocket-1-12
+        arbiter show runs/first --wrong --slowest 10
+        arbiter show runs/first --follow
+
+    Parameters
+    ----------
+    run
+        The run's folder, or a log file, which may be compressed.
+    problem
+        A problem's id: its transcript is shown.
+    sample
+        Only the sample of this number, where each problem was decoded several times.
+    wrong
+        Only problems whose answer is wrong.
+    escalated
+        Only problems in which the target was called in place of a draft.
+    failed
+        Only problems that failed.
+    unfinished
+        Only problems without an end: the run is going on, or was cut short.
+    slowest
+        Only so many, those that took longest first.
+    follow
+        Watch a run that is going on, until it ends.
+    json
+        Print the problems, or the steps of the one asked for, as JSON lines on standard output, and nothing else there.
+    debug
+        Show the traceback of an error.
+    """
+
+    def action() -> int:
+        if slowest is not None and slowest < 1:
+            raise ConfigError(f"--slowest {slowest}: it is a number of problems, 1 or more")
+        opened = Run.open(run)
+        if follow:
+            return _follow(opened, problem)
+        if problem is not None:
+            return _show_problem(opened, problem, sample, json)
+        kinds = {"wrong": wrong, "escalated": escalated, "failed": failed, "unfinished": unfinished}
+        rows = [row for row in opened.table("problems") if sample is None or row["sample"] == sample]
+        wanted = [row for row in rows if all(_is(kind, row) for kind, asked in kinds.items() if asked)]
+        if slowest is not None:
+            wanted = sorted(wanted, key=lambda row: -(row["seconds"] or 0.0))[:slowest]
+        return _show_list(opened, wanted, len(rows), json)
+
+    return guarded(debug, action)
+
+
+def _is(kind: str, row: dict[str, Any]) -> bool:
+    match kind:
+        case "wrong":
+            return row["right"] is False
+        case "escalated":
+            return row["escalated"] > 0
+        case "failed":
+            return row["finish"] == "failed"
+        case _:
+            return row["finish"] is None
+
+
+def _show_list(run: Run, rows: list[dict[str, Any]], of: int, as_json: bool) -> int:
+    if as_json:
+        _write(rows)
+        return 0
+    table = Table(box=SIMPLE_HEAD)
+    for heading in ("problem", "result", "drafted", "target", "seconds"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("question", no_wrap=True)
+    room = max(20, stdout.width - _OTHER_COLUMNS)
+    for row in rows[:_SHOWN]:
+        name = f"{row['problem']}#{row['sample']}" if row["sample"] else row["problem"]
+        drafted, calls = f"{row['accepted']} of {row['steps']}", str(row["target_calls"])
+        table.add_row(
+            escape(name), _result(row), drafted, calls, seconds(row["seconds"]), escape(_cut(row["question"], room))
+        )
+    stdout.print(table)
+    more = f"; the first {_SHOWN} are shown (all of them: --json)" if len(rows) > _SHOWN else ""
+    _print(f"{len(rows)} of {of} problems{more}")
+    _tell_of_times(run)
+    if run.torn:
+        stderr.print(f"the last line of the log was half written ({run.torn} bytes), and is left out")
+    return 0
+
+
+def _tell_of_times(run: Run) -> None:
+    if run.is_shared:
+        told = (
+            "times are those of the sweep, in which answers of other points took none; results.jsonl has simulated ones"
+        )
+        stderr.print(told, highlight=False, soft_wrap=True)
+
+
+def _cut(text: str, room: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= room else f"{line[: room - 1]}…"
+
+
+def _result(row: dict[str, Any]) -> str:
+    if row["finish"] in (None, "failed"):
+        return "[red]failed[/red]" if row["finish"] else "[yellow]no end[/yellow]"
+    verdict = {True: "[green]right[/green]", False: "[red]wrong[/red]", None: "not graded"}[row["right"]]
+    return verdict if row["finish"] == "answered" else f"{verdict}, {row['finish']}"
+
+
+def _show_problem(run: Run, name: str, sample: int | None, as_json: bool) -> int:
+    found = [problem for problem in run.problems() if problem.key[0] == name and sample in (None, problem.key[1])]
+    if not found:
+        which = "" if sample is None else f", sample {sample}"
+        raise RunError(f"{run.path} has no problem {name!r}{which}; arbiter show {run.path.parent} lists them")
+    grades = run.grades()
+    for problem in found:
+        if as_json:
+            _write(stories(problem))
+        else:
+            _tell(problem, grades.get(problem.key))
+    if not as_json:
+        _tell_of_times(run)
+    return 0
+
+
+def _tell(problem: ProblemHistory, grade: Graded | None) -> None:
+    number = f", sample {problem.key[1]}" if problem.key[1] else ""
+    taken = "" if problem.end is None else f"; {seconds(problem.end.seconds)} s"
+    _say(f"[bold]{escape(problem.key[0])}{number}[/bold]  {escape(result_of(problem, grade))}{taken}")
+    _say(f"{escape(problem.task.question)}\n")
+    for story in stories(problem):
+        _tell_step(story)
+    for line in failures(problem):
+        _say(f"[red]failed request:[/red] {escape(line)}")
+
+
+def _tell_step(story: Story) -> None:
+    colour, retries = _COLOURS[story.author], f", {story.retries} retries" if story.retries else ""
+    _say(f"[{colour}]{story.step + 1}  {story.author}[/{colour}]  {escape(story.decision)}")
+    _say(f"   [{colour}]{escape(_indented(story.text))}[/{colour}]")
+    if story.other is not None and story.other_text is not None:
+        _say(f"   [dim]the {story.other} proposed:[/dim] {escape(_indented(story.other_text))}")
+    _say(f"   [dim]{story.tokens} tokens{_spent(story.times)}{retries}[/dim]\n")
+
+
+def _spent(times: StepTimes | None) -> str:
+    if times is None:
+        return ""
+    parts = {"queue": times.queue, "draft": times.draft, "score": times.score, "target": times.target}
+    told = ", ".join(f"{name} {seconds(taken)}" for name, taken in parts.items() if taken >= _NOTICED)
+    return f", {seconds(times.total)} s ({told})" if told else f", {seconds(times.total)} s"
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n   ")
+
+
+def _follow(run: Run, problem: str | None) -> int:
+    """Lines as they come: of all problems their ends, of one of them its steps as well."""
+    for event in run.follow():
+        if problem is not None and event.problem != problem:
+            continue
+        number = f"#{event.sample}" if event.sample else ""
+        match event.payload:
+            case ProblemEnded(finish=finish, steps=steps, error=error):
+                why = f": {error}" if error else ""
+                _print(f"{event.mono:9.2f} s  {event.problem}{number}  {finish}{why}, {steps} steps")
+            case Graded(right=right, answer=answer):
+                verdict = {True: "right", False: "wrong", None: "not graded"}[right]
+                _print(f"{event.mono:9.2f} s  {event.problem}{number}  {verdict}: {answer or 'no answer'}")
+            case RunEnded(interrupted=interrupted):
+                _print(f"{event.mono:9.2f} s  the run {'was interrupted' if interrupted else 'has ended'}")
+            case Generated(text=text) if problem is not None:
+                _print(f"{event.mono:9.2f} s  step {(event.step or 0) + 1}, {event.actor}: {text}")
+            case StepChosen(verdict=verdict) if problem is not None:
+                _print(f"{event.mono:9.2f} s  step {(event.step or 0) + 1}: {verdict}")
+            case EscalateStep(rejects=True) if problem is not None:
+                _print(f"{event.mono:9.2f} s  step {(event.step or 0) + 1}: escalated")
+            case _:
+                pass
+    return 0
+
+
+def _write(rows: Iterable[Any]) -> None:
+    for row in rows:
+        sys.stdout.write(msgspec.json.encode(row).decode() + "\n")
+
+
+def _print(line: str) -> None:
+    stdout.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _say(markup: str) -> None:
+    stdout.print(markup, highlight=False, soft_wrap=True)

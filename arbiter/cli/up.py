@@ -1,0 +1,151 @@
+"""``arbiter up``: the servers that a configuration describes."""
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+from cyclopts import Parameter
+
+from arbiter.cli.console import guarded, stderr
+from arbiter.config.config import load_config
+from arbiter.protocols.errors import ArbiterError, ConfigError
+from arbiter.servers.fleet import Fleet, first_of, leashed, open_fleet, shown, stop
+from arbiter.servers.interpreters import find_interpreter, likely_interpreter
+from arbiter.servers.plan import plan
+from arbiter.servers.plan_types import Launch
+from arbiter.servers.preflight import check, visible_gpus
+from arbiter.servers.status_table import Board
+
+LOGS = Path("runs") / "servers"
+_FIGURES_SECONDS = 60.0  # between plain tables, where there is no terminal
+
+
+def up_command(
+    config: str,
+    /,
+    *command: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
+    only: str | None = None,
+    print_: Annotated[bool, Parameter(name="--print")] = False,
+    logs: Path | None = None,
+    host: str | None = None,
+    debug: bool = False,
+) -> int:
+    """Start the servers that a configuration describes, keep them running, and stop them all at the end.
+
+    Each table `[models.NAME.server]` says how the server of that model is started, on which engine and GPUs
+    (docs/up.md). Ctrl-C stops all of them; one that dies is started again. With `-- COMMAND` they run as long as the
+    command does, which is started once all are ready, and whose exit status is the one of this command.
+
+    Examples:
+
+        arbiter up pocket-sglang
+        arbiter up configs/mine.toml --print
+        arbiter up configs/mine.toml --only draft,target --logs /var/log/servers
+        arbiter up pocket-sglang -- arbiter bench pocket-sglang --limit 50
+
+    Parameters
+    ----------
+    config
+        A configuration file, or the name of a built-in one (`pocket-sglang`).
+    only
+        Start the servers of these models alone: `draft,target`.
+    print_
+        Print the command of each server, with what its environment has beside this one, and start nothing.
+    logs
+        The folder of the servers' logs, one file each. By default `runs/servers/CONFIG`.
+    host
+        Listen at this address and not at those of the configuration. `0.0.0.0` lets anybody in the network in.
+    debug
+        Show the traceback of an error.
+    """
+
+    def action() -> int:
+        find = likely_interpreter if print_ else find_interpreter
+        names = [name.strip() for name in (only or "").split(",") if name.strip()]
+        chosen = plan(load_config(config), config, find, only=names, host=host)
+        for note in chosen.notes:
+            _tell(note)
+        gpus = visible_gpus() if any(launch.gpus for launch in chosen.launches) else ()
+        if print_:
+            for launch in chosen.launches:
+                sys.stdout.write(f"# {launch.name}, {launch.address}\n{shown(launch, gpus)}\n")
+            return 0
+        if command and shutil.which(command[0]) is None:
+            raise ConfigError(f"there is no command {command[0]!r} to run beside the servers (behind --)")
+        check(chosen.launches, gpus)
+        folder = logs or LOGS / Path(config).stem
+        return anyio.run(partial(_up, chosen.launches, folder, gpus, command))
+
+    return guarded(debug, action)
+
+
+async def _up(launches: Sequence[Launch], logs: Path, gpus: Sequence[str], command: Sequence[str]) -> int:
+    """Keep the servers up until a signal comes or the command ends; the exit status."""
+    heard: list[signal.Signals] = []
+    status = 0
+    _tell(f"starting {len(launches)} servers; their logs are in {logs}")
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_listen, tasks.cancel_scope, heard)
+            async with open_fleet(
+                launches,
+                logs,
+                gpus,
+                _tell,
+            ) as fleet:
+                with _live(fleet, gpus, bool(command)):
+                    status = await _while_they_run(fleet, gpus, command)
+            tasks.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        known = group.subgroup(ArbiterError)
+        if known is None:
+            raise
+        raise first_of(known) from group
+    _tell("all servers are stopped")
+    return 128 + heard[0] if heard else status
+
+
+async def _listen(scope: anyio.CancelScope, heard: list[signal.Signals]) -> None:
+    """End all at the first signal; later ones change nothing, since all is ending."""
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        async for number in signals:
+            if not heard:
+                _tell(f"stopping all servers ({number.name})")
+                heard.append(number)
+                scope.cancel()
+
+
+async def _while_they_run(fleet: Fleet, gpus: Sequence[str], command: Sequence[str]) -> int:
+    """Run ``command`` once all are ready, and return its exit status; without one, for ever."""
+    await fleet.ready()
+    if command:
+        process = await leashed(command, os.environ)
+        try:
+            return await process.wait()
+        finally:
+            await stop(process)
+    _tell("all servers are ready; Ctrl-C stops them")
+    while True:
+        await anyio.sleep(_FIGURES_SECONDS)
+        if not stderr.is_terminal:
+            stderr.print(Board(fleet.servers, gpus).table())
+
+
+def _live(fleet: Fleet, gpus: Sequence[str], has_command: bool) -> AbstractContextManager[object]:
+    """A table that is drawn again and again; not where there is no terminal, or where a command has it."""
+    if has_command or not stderr.is_terminal:
+        return nullcontext()
+    from rich.live import Live
+
+    return Live(console=stderr, get_renderable=Board(fleet.servers, gpus).table, refresh_per_second=2)
+
+
+def _tell(line: str) -> None:
+    stderr.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,6 +1,0 @@
-"""Is everything there that a configuration names, and does it do what a run needs of it?"""
-
-from arbiter.doctor.examining import examine
-from arbiter.doctor.findings import Check, Finding, State
-
-__all__ = ["Check", "Finding", "State", "examine"]

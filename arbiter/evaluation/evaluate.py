@@ -1,0 +1,76 @@
+"""Scores side by side over the steps of a collected set."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from arbiter.data.training_rows import Row, Split
+from arbiter.evaluation.checkpoints import Router
+from arbiter.evaluation.evaluation_results import Evaluation, TargetFigures
+from arbiter.evaluation.resampling import RESAMPLES, Floats, drawn
+from arbiter.evaluation.score_metrics import measure
+from arbiter.evaluation.scores import Scored, advantages, scores, target_names
+from arbiter.protocols.errors import DataError
+
+_SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+def rows_of(rows: Sequence[Row], split: str, data: str) -> list[Row]:
+    """The rows of ``split``. Raises ``DataError`` if there are none in ``data``, naming the splits that it has."""
+    found = [row for row in rows if row.split == split]
+    if not rows:
+        raise DataError(f"{data} has no rows: collect some with a run of the type 'generate'")
+    if not found:
+        there = ", ".join(name for name in _SPLITS if any(row.split == name for row in rows))
+        raise DataError(f"{data} has no rows of the split {split!r}; give another with --split: {there}")
+    return found
+
+
+def evaluate(
+    rows: Sequence[Row],
+    data: str,
+    split: Split = "test",
+    router: Router | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Evaluation:
+    """All scores over the rows of ``split``, the training-free ones alone without a ``router``; ``data`` names them.
+
+    Thresholds are calibrated on the validation split, or on ``split`` itself if there is none. Raises ``DataError`` if
+    the split is empty, if all its steps are of one class, or if the router has not one ŷ for each of its targets.
+    """
+    tested = rows_of(rows, split, data)
+    validation = [row for row in rows if row.split == "validation"]
+    calibrated_on: Split = "validation" if validation else split
+    calibrating = tested if calibrated_on == split else validation
+    targets = router.targets if router else target_names(tested)
+    predicted = [predictions(router, some) if router else None for some in (tested, calibrating)]
+    weights = drawn(len({row.problem for row in tested}), resamples, seed)
+    found: list[TargetFigures] = []
+    for column, target in enumerate(targets or ("",)):
+        scored, calibration = (
+            scores(some, advantages(some, target), None if known is None else known[:, column])
+            for some, known in zip((tested, calibrating), predicted, strict=True)
+        )
+        _refuse_one_class(scored[0], data, split)
+        found.append(measure(target, scored, {each.name: each for each in calibration}, weights))
+    return Evaluation(data, router.name if router else None, split, calibrated_on, resamples, seed, tuple(found))
+
+
+def predictions(router: Router, rows: Sequence[Row]) -> Floats:
+    """ŷ of the shape (rows, heads). Raises ``DataError`` if the router has not a ŷ for each of its targets."""
+    found = np.array(router.predict(rows), dtype=np.float64).reshape(len(rows), -1)
+    heads = max(len(router.targets), 1)
+    if found.shape[1] != heads:
+        raise DataError(f"{router.name} tells {found.shape[1]} ŷ a step, and it is for {heads} targets: train it again")
+    return found
+
+
+def _refuse_one_class(scored: Scored, data: str, split: str) -> None:
+    positive = int((scored.delta > 0).sum())
+    if positive in (0, len(scored.delta)):
+        kind = "no step" if positive == 0 else "every step"
+        raise DataError(
+            f"{data}: {kind} of the split {split!r} has Δ > 0, so that there is nothing to tell apart: "
+            "evaluate more problems, or another split with --split"
+        )

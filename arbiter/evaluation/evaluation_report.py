@@ -1,0 +1,201 @@
+"""An evaluation for people and for other programs: tables, Markdown, CSV, and the files of ``--out``."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from arbiter.evaluation.evaluation_results import Evaluation, Outcomes, ScoreFigures, TargetFigures
+from arbiter.evaluation.resampling import Estimate
+from arbiter.evaluation.tuning import Tuned
+from arbiter.protocols.errors import ReportError
+from arbiter.runs.folder import replace_file
+from arbiter.runs.reports.tables import NOTHING, csv_of, percent
+
+PLOTS = {"gain": "Gain by escalation", "reliability": "Reliability of ŷ"}
+_TOLD_AT = (0.1, 0.2, 0.3)  # shares escalated that a table has
+_AIMED_AT = (0.1, 0.2, 0.3, 0.5)
+
+_SHARES = {
+    "escalated": "steps escalated",
+    "improved": "improved",
+    "wasted": "wasted",
+    "harmed": "harmed",
+    "accuracy": "accuracy",
+}
+_MEANS = {"target_tokens": "target tokens a problem", "seconds": "seconds a problem"}
+
+Lines = list[list[str]]
+
+
+def side_by_side(target: TargetFigures) -> Lines:
+    """A line a figure, a column a score; the first line has the headings."""
+    scores = target.scores
+    lines: Lines = [["", *(score.score for score in scores)]]
+    lines.append(["Spearman ρ with Δ", *(number(score.spearman) for score in scores)])
+    lines.append(["AUROC of Δ > 0", *(number(score.auroc) for score in scores)])
+    lines.append(["accuracy where Δ > 0", *(share(score.accuracy_improving) for score in scores)])
+    lines.append(["accuracy where Δ ≤ 0", *(share(score.accuracy_others) for score in scores)])
+    lines.append(["ECE", *(number(score.ece) for score in scores)])
+    lines.append(["Brier score", *(number(score.brier) for score in scores)])
+    for place, gain in enumerate(scores[0].gains):
+        if gain.escalated in _TOLD_AT:
+            heading = f"gain captured at {gain.escalated:.0%} escalated"
+            lines.append([heading, *(share(score.gains[place].captured) for score in scores)])
+    lines.append(["area of the gain curve", *(number(score.area) for score in scores)])
+    return lines
+
+
+def differences(target: TargetFigures) -> Lines:
+    """A line a figure, a column a pair of scores."""
+    pairs = target.differences
+    lines: Lines = [["difference", *(f"{pair.score} − {pair.other}" for pair in pairs)]]
+    lines.append(["Spearman ρ", *(number(pair.spearman) for pair in pairs)])
+    lines.append(["AUROC", *(number(pair.auroc) for pair in pairs)])
+    for place, gain in enumerate(target.scores[0].gains):
+        if gain.escalated in _TOLD_AT:
+            heading = f"gain captured at {gain.escalated:.0%} escalated"
+            lines.append([heading, *(share(pair.captured[place]) for pair in pairs)])
+    lines.append(["area of the gain curve", *(number(pair.area) for pair in pairs)])
+    return lines
+
+
+def about(evaluation: Evaluation, target: TargetFigures) -> str:
+    """What the figures are of, in a line."""
+    against = f"target {target.target}: " if target.target else ""
+    return (
+        f"{against}{target.steps} steps of {target.problems} problems, split {evaluation.split}; "
+        f"Δ > 0 in {share(target.improving)} of the steps, mean Δ {number(target.mean_advantage)}; "
+        f"95 % intervals from {evaluation.resamples} resamples of problems"
+    )
+
+
+def as_markdown(evaluation: Evaluation, plots: Sequence[str] = (), no_plots: str | None = None) -> str:
+    """The tables, and the files of ``plots`` or why there are none."""
+    scored = f"{evaluation.model} over {evaluation.data}" if evaluation.model else evaluation.data
+    parts = [f"# Evaluation of {scored}"]
+    for target in evaluation.targets:
+        parts += [about(evaluation, target), table(side_by_side(target))]
+        if target.differences:
+            parts.append(table(differences(target)))
+        parts += [_outcomes(target, evaluation)]
+    parts += [f"![{title}]({name}.png)" for name, title in PLOTS.items() if f"{name}.png" in plots]
+    if no_plots:
+        parts.append(f"No plots: {no_plots}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def gain_csv(evaluation: Evaluation) -> str:
+    """``target``, ``score``, ``escalated``, and ``captured`` and ``net``, each with ``_low`` and ``_high``."""
+    return csv_of(
+        [
+            {"target": target.target, "score": score.score, "escalated": gain.escalated}
+            | _ends("captured", gain.captured)
+            | _ends("net", gain.net)
+            for target, score in _scores(evaluation)
+            for gain in score.gains
+        ]
+    )
+
+
+def outcomes_csv(evaluation: Evaluation) -> str:
+    """``target``, ``score``, ``aimed``, ``threshold``, and the four shares, each with ``_low`` and ``_high``."""
+    return csv_of(
+        [
+            {"target": target.target, "score": score.score, "aimed": found.aimed, "threshold": found.threshold}
+            | _ends("kept", found.kept)
+            | _ends("improved", found.improved)
+            | _ends("wasted", found.wasted)
+            | _ends("harmed", found.harmed)
+            for target, score in _scores(evaluation)
+            for found in score.outcomes
+        ]
+    )
+
+
+def tuning(found: Tuned) -> Lines:
+    """What a threshold is expected to give, a line a figure; a column more where it was checked on held-out steps."""
+    lines: Lines = [["", "expected", *([] if found.held_out is None else ["on the split test"])]]
+    for name, value in found.expected.items():
+        told = share if name in _SHARES else number
+        others = [] if found.held_out is None else [told(found.held_out.get(name))]
+        lines.append([_SHARES.get(name) or _MEANS[name], told(value), *others])
+    return lines
+
+
+def write(evaluation: Evaluation, folder: Path) -> str | None:
+    """Write ``evaluation.json``, ``evaluation.md``, ``gain.csv``, ``outcomes.csv`` and the plots into ``folder``.
+
+    Returns why there are no plots, if there are none. Raises ``ReportError`` if the folder cannot be written.
+    """
+    from arbiter.evaluation.score_plots import draw
+    from arbiter.runs.reports.plots import why_not
+
+    reason = why_not()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        plots = [] if reason else draw(evaluation, folder)
+        texts = {
+            "evaluation.json": msgspec.json.format(msgspec.json.encode(evaluation)).decode() + "\n",
+            "evaluation.md": as_markdown(evaluation, plots, reason),
+            "gain.csv": gain_csv(evaluation),
+            "outcomes.csv": outcomes_csv(evaluation),
+        }
+        for name, text in texts.items():
+            replace_file(folder / name, text.encode())
+    except OSError as error:
+        raise ReportError(f"cannot write the evaluation into {folder}: {error.strerror}") from error
+    return reason
+
+
+def number(found: Estimate | None) -> str:
+    """``0.151 (0.120 to 0.180)``; an interval of no width is left out."""
+    return _told(found, lambda value: f"{round(value, 3) + 0.0:.3f}")  # + 0.0: there is no -0
+
+
+def share(found: Estimate | None) -> str:
+    """``15.1% (12.0% to 18.0%)``; an interval of no width is left out."""
+    return _told(found, lambda value: percent(round(value, 3) + 0.0))
+
+
+def level(found: Estimate) -> str:
+    """A threshold: ``0.0123 (0.01101 to 0.0136)``."""
+    return _told(found, lambda value: f"{value:.4g}")
+
+
+def _told(found: Estimate | None, text: Callable[[float], str]) -> str:
+    if found is None or found.value is None:
+        return NOTHING
+    low, high = found.interval or (found.value, found.value)
+    return text(found.value) + (f" ({text(low)} to {text(high)})" if high > low else "")
+
+
+def table(lines: Lines) -> str:
+    """Lines as a table in Markdown, without a line end at its end."""
+    heading, *others = ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join([heading, "|" + "---|" * len(lines[0]), *others])
+
+
+def _outcomes(target: TargetFigures, evaluation: Evaluation) -> str:
+    lines: Lines = [["score", "aimed at", "τ", "kept", "improved", "wasted", "harmed"]]
+    for score in target.scores:
+        lines += [_outcome(score, found) for found in score.outcomes if found.aimed in _AIMED_AT]
+    said = (
+        f"Outcomes of the steps of the split {evaluation.split}, in shares of all steps. A score is compared with its "
+        f"τ, the quantile of the scores of the split {evaluation.calibrated_on} that escalates the share aimed at."
+    )
+    return f"{said}\n\n{table(lines)}"
+
+
+def _outcome(score: ScoreFigures, found: Outcomes) -> list[str]:
+    shares = (found.kept, found.improved, found.wasted, found.harmed)
+    return [score.score, f"{found.aimed:.0%}", f"{found.threshold:.4g}", *map(share, shares)]
+
+
+def _scores(evaluation: Evaluation) -> Iterable[tuple[TargetFigures, ScoreFigures]]:
+    return ((target, score) for target in evaluation.targets for score in target.scores)
+
+
+def _ends(name: str, found: Estimate) -> dict[str, object]:
+    low, high = found.interval or (None, None)
+    return {name: found.value, f"{name}_low": low, f"{name}_high": high}

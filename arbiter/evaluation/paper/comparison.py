@@ -1,0 +1,157 @@
+"""The runs of a sweep compared at matched acceptance (``docs/evaluation.md`` defines it), paired by problem."""
+
+from collections.abc import Mapping, Sequence
+
+from arbiter.config.run_tables import RunType
+from arbiter.evaluation.curves import (
+    Curve,
+    along,
+    area_ratio,
+    curve,
+    difference,
+    outcomes_of,
+    resampled_problems,
+)
+from arbiter.evaluation.curves import Point as CurvePoint
+from arbiter.evaluation.mcnemar import McNemar, mcnemar
+from arbiter.evaluation.paper.planned_runs import ALONE
+from arbiter.evaluation.paper.step_outcomes import Steps, steps_of
+from arbiter.evaluation.resampling import Estimate, Floats
+from arbiter.protocols.records import Record
+from arbiter.runs.results import Result
+
+PAIRS: tuple[tuple[RunType, RunType], ...] = (
+    ("router", "random"),
+    ("router", "confidence"),
+    ("router", "rsd"),
+    ("oracle", "router"),
+)
+"""Whose difference at matched acceptance is told, where both were run."""
+
+
+class PointFigures(Record, frozen=True):
+    """One run: its knob, and what came out.
+
+    ``acceptance`` is the share of kept steps that the draft wrote. ``target_calls`` and ``target_tokens`` (written,
+    kept or not) are means of a problem, and ``seconds`` as well: as requests took them in the sweep.
+    ``seconds_alone`` are those of one problem at a time on the stated hardware (None: not simulated).
+    """
+
+    name: str
+    run_type: RunType
+    threshold: float | None
+    acceptance: float
+    accuracy: Estimate
+    target_calls: float
+    target_tokens: float
+    seconds: float
+    steps: Steps
+    seconds_alone: float | None = None
+
+
+class Difference(Record, frozen=True):
+    """The accuracy of ``one`` − that of ``other`` at an acceptance rate, between the points of their curves; and
+    McNemar's test of the two runs whose rates are nearest to it.
+    """
+
+    one: RunType
+    other: RunType
+    acceptance: float
+    difference: Estimate
+    mcnemar: McNemar
+
+
+class CurveFigures(Record, frozen=True):
+    """A run type between its points: accuracy at each of the acceptance rates of the comparison, and its share of the
+    area between random escalation and the oracle, over the acceptance rates from 0 to 1.
+    """
+
+    run_type: RunType
+    accuracy: tuple[Estimate, ...]
+    area: Estimate
+
+
+class Comparison(Record, frozen=True):
+    """All runs over the same ``problems``; ``acceptances`` are the rates at which curves are compared."""
+
+    problems: int
+    acceptances: tuple[float, ...]
+    points: tuple[PointFigures, ...]
+    curves: tuple[CurveFigures, ...]
+    differences: tuple[Difference, ...]
+
+
+class Ran(Record, frozen=True):
+    """A run of the sweep, with its results."""
+
+    name: str
+    run_type: RunType
+    threshold: float | None
+    results: Sequence[Result]
+    seconds_alone: float | None = None
+
+
+def compare(runs: Sequence[Ran], acceptances: Sequence[float], resamples: int, seed: int) -> Comparison:
+    """Every run and curve of ``runs``, the two models alone among them. All figures of a pair are on the same
+    resamples of the problems. Raises ``DataError`` where the runs are not over the same problems.
+    """
+    curves = _curves(runs)
+    weights = resampled_problems(list(curves.values()), resamples, seed)
+    rates = list(acceptances)
+    figures: list[PointFigures] = []
+    for ran in runs:
+        alone = curve([_point(ran)])
+        accuracy = along(alone, [0.0], weights)[0]  # a curve of one point is the same everywhere
+        figures.append(_figures(ran, accuracy, float(alone.acceptance(alone.ones)[0, 0])))
+    return Comparison(
+        problems=weights.shape[1],
+        acceptances=tuple(rates),
+        points=tuple(figures),
+        curves=tuple(
+            CurveFigures(name, tuple(along(each, rates, weights)), _area(curves, name, weights))
+            for name, each in curves.items()
+        ),
+        differences=tuple(
+            Difference(one, other, rate, apart, mcnemar(curves[one], curves[other], rate))
+            for one, other in PAIRS
+            if one in curves and other in curves
+            for rate, apart in zip(rates, difference(curves[one], curves[other], rates, weights), strict=True)
+        ),
+    )
+
+
+def _curves(runs: Sequence[Ran]) -> dict[RunType, Curve]:
+    """A curve for each run type with thresholds, between the ends that all have: the draft and the target alone."""
+    ends = [_point(ran) for ran in runs if ran.run_type in ALONE]
+    between: dict[RunType, list[CurvePoint]] = {}
+    for ran in runs:
+        if ran.run_type not in ALONE:
+            between.setdefault(ran.run_type, []).append(_point(ran))
+    return {name: curve([*ends, *found]) for name, found in between.items()}
+
+
+def _point(ran: Ran) -> CurvePoint:
+    return CurvePoint(ran.threshold, outcomes_of(ran.results))
+
+
+def _area(curves: Mapping[RunType, Curve], name: RunType, weights: Floats) -> Estimate:
+    if "random" not in curves or "oracle" not in curves:
+        return Estimate(None)
+    return area_ratio(curves[name], curves["random"], curves["oracle"], weights)
+
+
+def _figures(ran: Ran, accuracy: Estimate, acceptance: float) -> PointFigures:
+    solutions = [result.solution for result in ran.results]
+    targets = [solution.calls["target"] for solution in solutions if "target" in solution.calls]
+    return PointFigures(
+        name=ran.name,
+        run_type=ran.run_type,
+        threshold=ran.threshold,
+        acceptance=acceptance,
+        accuracy=accuracy,
+        target_calls=sum(tally.requests for tally in targets) / len(solutions),
+        target_tokens=sum(tally.usage.completion_tokens for tally in targets) / len(solutions),
+        seconds=sum(solution.seconds for solution in solutions) / len(solutions),
+        steps=steps_of(ran.results),
+        seconds_alone=ran.seconds_alone,
+    )

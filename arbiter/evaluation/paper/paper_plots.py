@@ -1,0 +1,170 @@
+"""The plots of the comparison, as PNG and SVG: accuracy by acceptance and by latency, differences, steps."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from arbiter.config.run_tables import RunType
+from arbiter.evaluation.paper.comparison import PAIRS, Comparison, Difference, PointFigures
+from arbiter.evaluation.paper.planned_runs import ALONE
+from arbiter.runs.reports.plots import STYLES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_FATES = {"kept": "#BBBBBB", "improved": "#009E73", "wasted": "#F0E442", "harmed": "#D55E00"}
+_GRID = "#E5E5E5"
+
+
+def draw(found: Comparison, folder: Path) -> list[str]:
+    """Draw what there is to draw into ``folder``, each as PNG and SVG; the names of the plots. Needs matplotlib."""
+    plots: dict[str, Any] = {
+        "acceptance": by_acceptance(found),
+        "latency": by_latency(found.points),
+        "differences": differences(found.differences),
+        "steps": steps(found.points),
+    }
+    there: dict[str, Any] = {name: figure for name, figure in plots.items() if figure is not None}
+    for name, figure in there.items():
+        figure.savefig(folder / f"{name}.png", dpi=150)
+        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    return list(there)
+
+
+def by_acceptance(found: Comparison) -> "Figure":
+    """Accuracy with its interval against the acceptance rate: a line a run type through its runs."""
+    figure, (axes,) = _canvas(1, 7.6, 5.2)
+    ends = [point for point in found.points if point.run_type in ALONE]
+    for name, points in _by_type(found.points).items():
+        if name in ALONE:
+            _bars(axes, points, name, lines=False)
+            continue
+        _bars(axes, points, name, lines=False)
+        whole = sorted([*ends, *points], key=lambda point: point.acceptance)
+        axes.plot(
+            [point.acceptance for point in whole], [point.accuracy.value for point in whole], color=STYLES[name][0],
+            lw=1.6, zorder=2,
+        )  # fmt: skip
+    axes.set(xlabel="acceptance rate: share of steps that the draft wrote", ylabel="accuracy, with its 95 % interval")
+    _percent(axes.xaxis, axes.yaxis)
+    axes.legend(frameon=False, loc="best")
+    return figure
+
+
+def by_latency(points: Sequence[PointFigures]) -> "Figure | None":
+    """Accuracy against seconds a problem: on the stated hardware, or, where that was not simulated, as recorded."""
+    if not points:
+        return None
+    stated = all(point.seconds_alone is not None for point in points)
+    figure, (axes,) = _canvas(1, 7.6, 5.2)
+    for name, found in _by_type(points).items():
+        _bars(axes, found, name, lines=name not in ALONE, latency=True)
+    axes.set(
+        xlabel="seconds a problem, one at a time, simulated on the stated hardware" if stated else "seconds a problem",
+        ylabel="accuracy, with its 95 % interval",
+    )
+    _percent(axes.yaxis)
+    axes.legend(frameon=False, loc="best")
+    return figure
+
+
+def differences(found: Sequence[Difference]) -> "Figure | None":
+    """Differences at matched acceptance, with intervals: a panel a pair."""
+    pairs = [pair for pair in PAIRS if any((each.one, each.other) == pair for each in found)]
+    if not pairs:
+        return None
+    figure, panels = _canvas(len(pairs), 2.6 * len(pairs) + 0.6, 3.4)
+    for axes, (one, other) in zip(panels, pairs, strict=True):
+        mine = [each for each in found if (each.one, each.other) == (one, other) and each.difference.value is not None]
+        rates = [each.acceptance for each in mine]
+        middle = [each.difference.value or 0.0 for each in mine]
+        low = [each.difference.interval[0] if each.difference.interval else 0.0 for each in mine]
+        high = [each.difference.interval[1] if each.difference.interval else 0.0 for each in mine]
+        colour = STYLES[one][0]
+        axes.axhline(0, color="#444444", lw=0.9)
+        axes.fill_between(rates, low, high, color=colour, alpha=0.2, lw=0)
+        axes.plot(rates, middle, color=colour, marker=STYLES[one][1], ms=5)
+        axes.set_title(f"{one} − {other}", fontsize=11)
+        axes.set_xlabel("acceptance rate")
+        _percent(axes.xaxis, axes.yaxis)
+    panels[0].set_ylabel("accuracy, difference")
+    return figure
+
+
+def steps(points: Sequence[PointFigures]) -> "Figure | None":
+    """What became of the steps by acceptance rate: a panel a run type, the four fates stacked."""
+    judged = {
+        name: sorted(found, key=lambda point: point.acceptance)
+        for name, found in _by_type([point for point in points if point.steps.kept is not None]).items()
+        if len(found) > 1
+    }
+    if not judged:
+        return None
+    figure, panels = _canvas(len(judged), 2.4 * len(judged) + 1.2, 3.4)
+    for axes, (name, found) in zip(panels, judged.items(), strict=True):
+        rates = [point.acceptance for point in found]
+        shares = [[getattr(point.steps, fate) for point in found] for fate in _FATES]
+        axes.stackplot(rates, shares, colors=list(_FATES.values()), labels=list(_FATES), lw=0)
+        axes.set_title(name, fontsize=11)
+        axes.set_xlabel("acceptance rate")
+        axes.set(xlim=(min(rates), max(rates)), ylim=(0, 1))
+        _percent(axes.xaxis, axes.yaxis)
+    panels[0].set_ylabel("share of steps")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    return figure
+
+
+def _bars(
+    axes: Any,  # noqa: ANN401 - matplotlib's axes
+    points: Sequence[PointFigures],
+    name: RunType,
+    *,
+    lines: bool,
+    latency: bool = False,
+) -> None:
+    """The runs of a type, each with the interval of its accuracy."""
+    known = sorted(
+        (_place(point, latency), point.accuracy.value, *point.accuracy.interval)
+        for point in points
+        if point.accuracy.value is not None and point.accuracy.interval is not None
+    )
+    colour, marker = STYLES[name]
+    x, y, low, high = ([row[column] for row in known] for column in range(4))
+    below, above = ([abs(a - b) for a, b in zip(y, ends, strict=True)] for ends in (low, high))
+    axes.errorbar(
+        x, y, [below, above], color=colour, marker=marker, ms=6, ls="-" if lines else "none", lw=1.6, elinewidth=1,
+        capsize=3, label=name, zorder=3,
+    )  # fmt: skip
+
+
+def _place(point: PointFigures, latency: bool) -> float:
+    if not latency:
+        return point.acceptance
+    return point.seconds if point.seconds_alone is None else point.seconds_alone
+
+
+def _by_type(points: Sequence[PointFigures]) -> dict[RunType, list[PointFigures]]:
+    found: dict[RunType, list[PointFigures]] = {}
+    for point in points:
+        found.setdefault(point.run_type, []).append(point)
+    return found
+
+
+def _canvas(panels: int, width: float, height: float) -> tuple[Any, list[Any]]:
+    """A figure and its panels; untyped, as many of matplotlib's methods are."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    found: Any = figure.subplots(1, panels, sharey=True, squeeze=False)
+    for axes in found[0]:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(visible=True, color=_GRID)
+        axes.set_axisbelow(True)
+    return figure, list(found[0])
+
+
+def _percent(*axes: Any) -> None:  # noqa: ANN401 - matplotlib's axis
+    from matplotlib.ticker import PercentFormatter
+
+    for axis in axes:
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))

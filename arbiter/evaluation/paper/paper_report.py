@@ -1,0 +1,215 @@
+"""What the comparison found, in words and tables; ``paper_plots`` draws the pictures."""
+
+from collections.abc import Iterable, Sequence
+
+from arbiter.evaluation.evaluation_results import Evaluation
+from arbiter.evaluation.paper.ablation import PAPER, Ablated
+from arbiter.evaluation.paper.comparison import Comparison, PointFigures
+from arbiter.evaluation.paper.document import Block, Heading, Paragraph, Picture, Table
+from arbiter.evaluation.paper.planned_runs import ALONE
+from arbiter.evaluation.resampling import Estimate
+from arbiter.protocols.records import Record
+from arbiter.runs.reports.tables import NOTHING, csv_of, flat, from_to, percent
+
+VERSION = 1
+_SHOWN = {
+    "acceptance": "Accuracy against the acceptance rate, each run with its 95 % interval",
+    "latency": "Accuracy against seconds a problem",
+    "differences": "Differences in accuracy at the same acceptance rate, with their 95 % intervals",
+    "steps": "What became of the steps: kept drafts, and escalations that improved, wasted or harmed",
+}
+
+
+class Reproduction(Record, frozen=True):
+    """``reproduction.json``. Keys are added over time, and never renamed or removed.
+
+    ``title`` names the configuration. ``hardware`` is what ``seconds_alone`` were simulated on, a pair a model, over
+    ``timed`` problems. ``evaluation`` is of the router on the collected test split, ``ablation`` of variants.
+    """
+
+    title: str
+    comparison: Comparison
+    evaluation: Evaluation | None = None
+    ablation: tuple[Ablated, ...] = ()
+    hardware: tuple[tuple[str, str], ...] = ()
+    timed: int = 0
+    version: int = VERSION
+
+
+def blocks(found: Reproduction, pictures: Sequence[str]) -> list[Block]:
+    """The whole report."""
+    comparison = found.comparison
+    parts: list[Block] = [
+        Heading(f"{found.title}: draft, target, and who decides between them", 1),
+        Paragraph(
+            f"All runs are over the same {comparison.problems} problems. Intervals are 95 %, by a bootstrap over "
+            "problems; differences are paired: both runs of a pair are on the same resamples. Runs are compared at the "
+            "same acceptance rate (the share of kept steps that the draft wrote), in a straight line between the "
+            "neighbouring runs of a curve."
+        ),
+    ]
+    parts += [Picture(name, _SHOWN[name]) for name in ("acceptance", "latency") if name in pictures]
+    parts += [*_timing(found), Heading("Runs"), _runs(comparison.points)]
+    parts += [Heading("At the same acceptance rate"), _accuracies(comparison)]
+    parts += [Picture("differences", _SHOWN["differences"])] if "differences" in pictures else []
+    parts += [_differences(comparison), *_areas(comparison)]
+    parts += [Heading("What became of each step"), _steps(comparison.points)]
+    parts += [Picture("steps", _SHOWN["steps"])] if "steps" in pictures else []
+    if found.evaluation is not None:
+        parts += [Heading("How well the scores tell which steps to escalate"), *_evaluated(found.evaluation)]
+    if found.ablation:
+        parts += [Heading("Ablation"), *_ablated(found.ablation)]
+    return parts
+
+
+def table_csv(comparison: Comparison) -> str:
+    """A line a run, with all of its figures."""
+    return csv_of([flat(point) for point in comparison.points])
+
+
+def _timing(found: Reproduction) -> list[Block]:
+    if not found.hardware:
+        return []
+    where = ", ".join(f"{model}: {place}" for model, place in found.hardware)
+    return [
+        Paragraph(
+            f"Seconds are of the first {found.timed} problems, one at a time, on simulated servers ({where}), whose "
+            "speeds follow from data sheets and not from measurements."
+        )
+    ]
+
+
+def _runs(points: Sequence[PointFigures]) -> Table:
+    stated = any(point.seconds_alone is not None for point in points)
+    heads = [
+        "run",
+        "τ",
+        "acceptance",
+        "accuracy",
+        "95 % interval",
+        "target calls a problem",
+        "target tokens",
+        "seconds",
+    ]
+    rows = [
+        [
+            point.run_type,
+            NOTHING if point.threshold is None else f"{point.threshold:.3g}",
+            percent(point.acceptance),
+            percent(point.accuracy.value),
+            from_to(point.accuracy.interval),
+            f"{point.target_calls:.2f}",
+            f"{point.target_tokens:.1f}",
+            f"{(point.seconds_alone or 0.0) if stated else point.seconds:.2f}",
+        ]
+        for point in points
+    ]
+    return Table(heads, rows)
+
+
+def _accuracies(comparison: Comparison) -> Table:
+    rates = [percent(rate) for rate in comparison.acceptances]
+    rows = [[curve.run_type, *(percent(each.value) for each in curve.accuracy)] for curve in comparison.curves]
+    return Table(["accuracy at acceptance", *rates], rows)
+
+
+def _differences(comparison: Comparison) -> Table:
+    rows = [
+        [
+            f"{each.one} − {each.other}",
+            percent(each.acceptance),
+            _signed(each.difference.value),
+            _apart(each.difference),
+            f"{each.mcnemar.first} / {each.mcnemar.second}",
+            f"{each.mcnemar.p:.2g}",
+        ]
+        for each in comparison.differences
+    ]
+    return Table(["pair", "acceptance", "difference", "95 % interval", "only one right", "McNemar's p"], rows)
+
+
+def _areas(comparison: Comparison) -> list[Block]:
+    rows = [[curve.run_type, percent(curve.area.value), from_to(curve.area.interval)] for curve in comparison.curves]
+    return [
+        Paragraph(
+            "Area between a curve and random escalation, as a share of that between the oracle and random escalation, "
+            "over all acceptance rates:"
+        ),
+        Table(["curve", "share", "95 % interval"], rows),
+    ]
+
+
+def _steps(points: Iterable[PointFigures]) -> Table:
+    rows = [
+        [
+            f"{point.run_type}, τ = {point.threshold:.3g}",
+            percent(point.acceptance),
+            *(
+                percent(share)
+                for share in (point.steps.kept, point.steps.improved, point.steps.wasted, point.steps.harmed)
+            ),
+        ]
+        for point in points
+        if point.threshold is not None and point.run_type not in ALONE and point.steps.judged
+    ]
+    return Table(["run", "acceptance", "kept", "improved", "wasted", "harmed"], rows)
+
+
+def _evaluated(found: Evaluation) -> list[Block]:
+    figures = found.targets[0]
+    rows = [
+        [each.score, *map(_number, (each.spearman, each.auroc, each.area))]
+        for each in figures.scores
+        if each.score != "random"
+    ]
+    return [
+        Paragraph(
+            f"{figures.steps} collected steps of {figures.problems} problems of the split {found.split!r}; the target "
+            f"writes {percent(figures.improving.value)} of them better. ρ is Spearman's, between the score and Δ; the "
+            "area is that under the curve of gain captured against steps escalated."
+        ),
+        Table(["score", "ρ", "AUROC", "area"], rows),
+    ]
+
+
+def _ablated(found: Sequence[Ablated]) -> list[Block]:
+    rows = [
+        [
+            each.variant,
+            _number(each.spearman),
+            f"{PAPER[each.variant]:.4f}" if each.variant in PAPER else NOTHING,
+            _number(each.auroc),
+            _share(each.others),
+            _share(each.improving),
+        ]
+        for each in found
+    ]
+    heads = ["router", "ρ", "ρ in the paper", "AUROC", "accuracy on Δ ≤ 0", "accuracy on Δ > 0"]
+    return [
+        Paragraph(
+            "Routers trained on the same rows with one thing changed from the first, on the same held-out steps. The "
+            "paper's figures are of other models and problems; what can be compared is the order."
+        ),
+        Table(heads, rows),
+    ]
+
+
+def _number(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return NOTHING
+    ends = estimate.interval
+    return f"{estimate.value:.3f}" + (f" ({ends[0]:.3f} to {ends[1]:.3f})" if ends else "")
+
+
+def _share(estimate: Estimate | None) -> str:
+    return NOTHING if estimate is None else percent(estimate.value)
+
+
+def _signed(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:+.1%}"
+
+
+def _apart(estimate: Estimate) -> str:
+    return (
+        NOTHING if estimate.interval is None else f"{_signed(estimate.interval[0])} to {_signed(estimate.interval[1])}"
+    )

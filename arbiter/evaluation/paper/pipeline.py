@@ -1,0 +1,173 @@
+"""The whole comparison: thresholds from a collected set, one sweep over all run types, figures, ablation, report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+import msgspec
+import numpy as np
+
+from arbiter.config.config import Config, override
+from arbiter.config.model_tables import InProcess
+from arbiter.data.training_rows import Row
+from arbiter.evaluation.checkpoints import Router
+from arbiter.evaluation.evaluate import evaluate, rows_of
+from arbiter.evaluation.paper.ablation import Ablated, ablate
+from arbiter.evaluation.paper.comparison import Ran, compare
+from arbiter.evaluation.paper.document import markdown, page
+from arbiter.evaluation.paper.latency import seconds_alone
+from arbiter.evaluation.paper.paper_plots import draw
+from arbiter.evaluation.paper.paper_report import Reproduction, blocks, table_csv
+from arbiter.evaluation.paper.planned_runs import points, quantile_thresholds
+from arbiter.evaluation.paper.router_scores import predicted
+from arbiter.evaluation.scores import advantages
+from arbiter.log.writer import Show
+from arbiter.protocols.errors import ConfigError, RunError
+from arbiter.runs.bench import Watcher
+from arbiter.runs.folder import read_results
+from arbiter.runs.reports.plots import why_not
+from arbiter.simulation.study import Hardware
+from arbiter.sweep.points import Point
+from arbiter.sweep.sweep import Wish, sweep
+from arbiter.sweep.sweep_results import put
+
+TIMED = 200
+"""Problems whose seconds are simulated on stated hardware."""
+
+FILE = "reproduction.json"
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be reproduced.
+
+    ``config`` names the models and the problems, ``title`` is what it is called. ``rows`` are those of the collected
+    sets ``data``: its validation split gives the thresholds, its test split the router's figures, and its train split
+    the ``ablation``. ``acceptances`` are the rates, 0 to 1, at which runs are made and compared.
+    """
+
+    title: str
+    config: Config
+    data: str
+    rows: Sequence[Row]
+    acceptances: Sequence[float]
+    hardware: Hardware
+    ablation: bool = True
+    resamples: int = 1000
+    seed: int = 0
+
+
+def reproduce(asked: Asked, out: Path, watcher: Watcher, show: Show | None = None) -> Reproduction | None:
+    """Make the comparison in the folder ``out``, and write its report there; None if a signal ended it early.
+
+    What ``out`` holds already of it is not made again. Not inside of an event loop. Raises ``ConfigError``,
+    ``DataError``, ``BackendError`` or ``RunError``.
+    """
+    _check(asked)
+    watcher.notice("scoring the collected steps")
+    scored = _Scored(asked)
+    there = rows_of(asked.rows, "validation", asked.data)
+    thresholds = quantile_thresholds(there, advantages(there), np.array(scored.of(there)), asked.acceptances)
+    audited = override(asked.config, {"audit": 1.0}, "reproduce")
+    planned = points(audited, thresholds)
+    swept, folder = sweep(Wish(audited, planned), out / "sweep", watcher, show)
+    if swept.interrupted:
+        return None
+    watcher.notice(f"simulating the seconds of {len(planned)} runs")
+    timed, runs = _runs(asked, planned, folder)
+    watcher.notice("comparing them")
+    comparison = compare(runs, asked.acceptances, asked.resamples, asked.seed)
+    router = Router(scored.name, scored.predict)
+    evaluation = evaluate(asked.rows, asked.data, "test", router, asked.resamples, asked.seed)
+    found = Reproduction(
+        title=asked.title,
+        comparison=comparison,
+        evaluation=evaluation,
+        ablation=_ablation(asked, out / "ablation", watcher),
+        hardware=_hardware(asked) if timed else (),
+        timed=timed,
+    )
+    write(found, out)
+    return found
+
+
+def write(found: Reproduction, out: Path) -> None:
+    """Write ``reproduction.json``, ``runs.csv``, the plots, ``report.md`` and ``report.html``. Raises ``RunError``."""
+    try:
+        pictures = [] if why_not() else draw(found.comparison, out)
+        parts = blocks(found, pictures)
+        shown = page(parts, out)
+    except OSError as error:
+        raise RunError(f"cannot write the report into {out}: {error.strerror}") from error
+    put(out / FILE, msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+    put(out / "runs.csv", table_csv(found.comparison).encode())
+    put(out / "report.md", markdown(parts).encode())
+    put(out / "report.html", shown.encode())
+
+
+class _Scored:
+    """The configured router's ŷ of collected steps, each asked for once."""
+
+    def __init__(self, asked: Asked) -> None:
+        table = asked.config.models.router
+        if table is None:
+            raise ConfigError("the comparison needs a router, and none is configured: add a table [models.router]")
+        self.name = table.model
+        rows = [row for row in asked.rows if row.split != "train"]
+        values = anyio.run(predicted, table, rows, asked.config.separator, asked.config.cpu_threads)
+        self._found = {_key(row): value for row, value in zip(rows, values, strict=True)}
+
+    def of(self, rows: Sequence[Row]) -> list[float]:
+        return [self._found[_key(row)] for row in rows]
+
+    def predict(self, rows: Sequence[Row]) -> list[list[float]]:
+        return [[value] for value in self.of(rows)]
+
+
+def _key(row: Row) -> tuple[str, int, int]:
+    return row.problem, row.sample, row.step
+
+
+def _hardware(asked: Asked) -> tuple[tuple[str, str], ...]:
+    """What the seconds are simulated on, of the models that any of the runs calls."""
+    called = ("draft", "target", "router", "prm")
+    return tuple((model, str(place)) for model, place in asked.hardware.placements.items() if model in called)
+
+
+def _check(asked: Asked) -> None:
+    """Raises ``ConfigError`` before anything is asked."""
+    if asked.config.models.targets:
+        raise ConfigError("the comparison is of one target, and several are configured: give it [models.target] alone")
+    if not all(0 < rate < 1 for rate in asked.acceptances):
+        raise ConfigError("acceptance rates lie between 0 and 1: their ends are the target and the draft alone")
+    asked.hardware.check()
+
+
+def _runs(asked: Asked, planned: Sequence[Point], folder: Path) -> tuple[int, list[Ran]]:
+    """The runs with their results, and of how many problems the seconds were simulated on stated hardware.
+
+    Where a model is behind a server, its requests took the time of a real deployment: nothing is simulated then.
+    """
+    results = {point.name: read_results(folder / point.name / "results.jsonl")[0] for point in planned}
+    models = asked.config.models
+    local = isinstance(models.draft, InProcess) and isinstance(models.target, InProcess)
+    first = list(dict.fromkeys(result.solution.problem for result in results[planned[0].name]))
+    some = sorted(first)[:TIMED] if local else []
+    verify = asked.config.verify
+    return len(some), [
+        Ran(
+            point.name,
+            point.config.run_type,
+            point.config.threshold,
+            results[point.name],
+            seconds_alone(folder / point.name, frozenset(some), asked.hardware, verify) if some else None,
+        )
+        for point in planned
+    ]
+
+
+def _ablation(asked: Asked, folder: Path, watcher: Watcher) -> tuple[Ablated, ...]:
+    router = asked.config.models.router
+    if not asked.ablation or not isinstance(router, InProcess):
+        return ()
+    told = watcher.notice
+    return tuple(ablate(asked.rows, asked.data, router.model, folder, told, asked.resamples, asked.seed))

@@ -1,0 +1,36 @@
+"""The router's ŷ of collected steps, from wherever the configuration has it: in this process or behind a server."""
+
+from collections.abc import Sequence
+
+import anyio
+
+from arbiter.backends.opening import open_scorer
+from arbiter.config.model_tables import AnyModelTable
+from arbiter.data.training_rows import Row
+from arbiter.protocols.ports import ScoreRequest
+from arbiter.protocols.records import Transcript
+
+
+async def predicted(table: AnyModelTable, rows: Sequence[Row], separator: str, threads: int | None) -> list[float]:
+    """ŷ in [0, 1] of each row's draft. Raises ``ConfigError`` or ``BackendError`` as a run's models do."""
+    found = [0.0] * len(rows)
+    async with open_scorer("router", table, threads) as scorer:
+        places = anyio.CapacityLimiter(table.in_flight)
+
+        async def score(place: int, row: Row) -> None:
+            request = ScoreRequest(
+                problem=row.problem,
+                step=row.step,
+                scale="router",
+                transcript=Transcript(row.question, row.history),
+                candidate=row.draft,
+                author="draft",
+                separator=separator,
+            )
+            async with places:
+                found[place] = (await scorer.score(request)).value
+
+        async with anyio.create_task_group() as tasks:
+            for place, row in enumerate(rows):
+                tasks.start_soon(score, place, row)
+    return found

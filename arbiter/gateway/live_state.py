@@ -1,0 +1,197 @@
+"""What the endpoint's page shows: the problems in the ring and those just ended, the models, and sums over all.
+
+Its memory is bounded: of each problem the last steps are held and of each text the beginning.
+"""
+
+import time
+from collections import deque
+from itertools import islice
+from typing import Any, get_args
+
+import msgspec
+
+from arbiter.gateway.model_health import Standing
+from arbiter.library.arbiter import Arbiter
+from arbiter.log.live import Following, Going, is_ahead, model_of
+from arbiter.protocols import events
+from arbiter.protocols.records import Candidate, Role, StepRecord, Usage
+
+SHOWN = 40
+"""Open problems that are shown, and ended ones."""
+
+STEPS = 30
+"""Steps of a problem that are held: the last ones."""
+
+RECENT = 200
+"""Steps over which the recent acceptance is told."""
+
+_QUESTION, _STEP, _REJECTED, _ERROR, _TAG, _TAGS = 300, 2000, 500, 300, 100, 10
+
+
+class Board(Following):
+    """Follows the events of ``arbiter``; ``contents`` is JSON-able."""
+
+    def __init__(self, arbiter: Arbiter) -> None:
+        super().__init__()
+        self._arbiter = arbiter
+        self._began = time.monotonic()
+        self._shown: dict[str, _Shown] = {}
+        self._past: deque[dict[str, Any]] = deque(maxlen=SHOWN)
+        self._sums = _Sums()
+        self._recent: deque[bool] = deque(maxlen=RECENT)
+        self._tokens = dict.fromkeys(get_args(Role), Usage())
+        self._standings: dict[str, Standing] = {}
+
+    def contents(self) -> dict[str, Any]:
+        """The live state: ``totals``, ``models``, the newest open problems (``open``, and how many ``more``), and the
+        last ``ended`` ones, each with the newest first.
+        """
+        now = time.monotonic()
+        open_ones = [
+            {**shown.told(), "seconds": round(now - shown.began, 3), "doing": self._open[name].doing}
+            for name, shown in islice(reversed(self._shown.items()), SHOWN)
+        ]
+        return {
+            "totals": self._totals(now),
+            "models": self._models(now),
+            "open": open_ones,
+            "more": self.followed - len(open_ones),
+            "ended": list(reversed(self._past)),
+        }
+
+    def started(self, going: Going) -> None:
+        self._shown[going.id] = _Shown(going, time.monotonic())
+
+    def asked(self, asked: events.Asked) -> None:
+        self._sums.predrafts += is_ahead(asked)
+
+    def retried(self, asked: events.Asked, retried: events.CallRetried) -> None:
+        self._standing(asked).retried_after(retried.error)
+
+    def answered(self, asked: events.Asked, outcome: events.Outcome) -> None:
+        match outcome:
+            case events.CallCancelled():
+                return
+            case events.CallFailed(error=error):
+                self._standing(asked).failed_with(error)
+            case _:
+                self._standing(asked).answered_after(outcome.seconds, time.monotonic())
+                if asked.model in self._tokens:
+                    self._tokens[asked.model] += outcome.cost
+
+    def reused(self) -> None:
+        self._sums.hits += 1
+
+    def kept(self, going: Going, step: StepRecord, seconds: float) -> None:
+        by_draft = step.kept.author == "draft"
+        self._recent.append(by_draft)
+        self._sums.steps += 1
+        self._sums.accepted += by_draft
+        self._shown[going.id].steps.append(_step(going.kept, step, seconds))
+
+    def ended(self, going: Going, end: events.ProblemEnded | None) -> None:
+        shown = self._shown.pop(going.id)
+        seconds = time.monotonic() - shown.began if end is None else end.seconds
+        self._sums.ended += 1
+        self._sums.cancelled += end is None
+        self._sums.failed += end is not None and end.finish == "failed"
+        finish = "cancelled" if end is None else end.finish
+        error = end.error[:_ERROR] if end and end.error else None
+        self._past.append({**shown.told(), "seconds": round(seconds, 3), "finish": finish, "error": error})
+
+    def _totals(self, now: float) -> dict[str, Any]:
+        sums, recent, arbiter = self._sums, self._recent, self._arbiter
+        return {
+            **msgspec.structs.asdict(sums),
+            "seconds": round(now - self._began, 1),
+            "accepting": arbiter.is_open,
+            "running": arbiter.running,
+            "waiting": arbiter.waiting,
+            "room": arbiter.config.limits.problems,
+            "acceptance": _share(sums.accepted, sums.steps),
+            "recent_acceptance": _share(sum(recent), len(recent)),
+            "recent": "".join("d" if by_draft else "t" for by_draft in recent),
+            "tokens": {role: msgspec.structs.asdict(usage) for role, usage in self._tokens.items()},
+        }
+
+    def _models(self, now: float) -> list[dict[str, Any]]:
+        places = self._arbiter.occupancy
+        tables = self._arbiter.config.models
+        told = tables.configured()
+        if tables.targets:  # who knows a single target has the first
+            told["target"] = next(iter(tables.targets.values()))
+        return [
+            self._standings.get(name, Standing()).told(name, told.get(name), places[name], now)
+            for name in sorted(places, key=_writers_first)
+        ]
+
+    def _standing(self, asked: events.Asked) -> Standing:
+        name = "prm" if asked.model == "audit" else model_of(asked)
+        return self._standings.setdefault(name, Standing())
+
+
+def _writers_first(name: str) -> tuple[bool, bool, str]:
+    return not name.startswith(("draft", "target")), name != "draft", name
+
+
+class _Sums(msgspec.Struct):
+    """Over all problems; ``accepted`` are kept steps of the draft."""
+
+    ended: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    steps: int = 0
+    accepted: int = 0
+    predrafts: int = 0
+    hits: int = 0
+
+
+class _Shown:
+    """An open problem as it is shown."""
+
+    def __init__(self, going: Going, began: float) -> None:
+        self.began = began
+        self.steps: deque[dict[str, Any]] = deque(maxlen=STEPS)
+        self._going = going
+
+    def told(self) -> dict[str, Any]:
+        going, task = self._going, self._going.task
+        configured = task.policy.get("threshold", task.policy.get("probability"))
+        return {
+            "id": going.id,
+            "question": _cut(task.question, _QUESTION),
+            "tags": {name[:_TAG]: text[:_TAG] for name, text in islice(task.tags.items(), _TAGS)},
+            "policy": task.policy["type"],
+            "threshold": configured if going.threshold is None else going.threshold,
+            "before": going.kept - len(self.steps),
+            "steps": list(self.steps),
+        }
+
+
+def _step(number: int, step: StepRecord, seconds: float) -> dict[str, Any]:
+    """``rejected`` is there if another step stands in the place of the draft's."""
+    draft, kept = step.draft, step.kept
+    judged = draft or kept
+    return {
+        "number": number,
+        "author": kept.author,
+        "target": kept.target or None,
+        "text": _cut(kept.text, _STEP),
+        "tokens": kept.usage.completion_tokens,
+        "score": judged.score,
+        "verdict": step.verdict,
+        "seconds": round(seconds, 3),
+        "rejected": None if draft is None or kept.author == "draft" else _rejected(draft),
+    }
+
+
+def _rejected(draft: Candidate) -> str:
+    return _cut(draft.text, _REJECTED)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[:most] + "…"
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

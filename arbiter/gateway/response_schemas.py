@@ -1,0 +1,167 @@
+"""What clients are told of a solution: its text, its end, its tokens, and what became of its steps."""
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import msgspec
+
+from arbiter.gateway.schemas import Extras
+from arbiter.protocols.errors import RequestError
+from arbiter.protocols.records import FinishReason, Solution, StepRecord, Usage
+
+Finish = Literal["stop", "length"]
+_ENDED: tuple[FinishReason, ...] = ("answered", "stop")
+_REFUSED = {"ContextTooLongError": "context_length_exceeded", "ConversationError": "invalid_conversation"}
+
+
+class PromptDetails(msgspec.Struct, frozen=True):
+    """Of the tokens read, those that came out of prefix caches."""
+
+    cached_tokens: int = 0
+
+
+class CompletionDetails(msgspec.Struct, frozen=True):
+    """Of the tokens written: the draft's that were kept, and all that were not."""
+
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+class ModelUsage(msgspec.Struct, frozen=True):
+    """What one model was asked, and its tokens."""
+
+    requests: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class TokenUsage(msgspec.Struct, frozen=True):
+    """Tokens of draft and target together, as OpenAI names them; ``arbiter`` has each model's, scorers too."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    prompt_tokens_details: PromptDetails = PromptDetails()
+    completion_tokens_details: CompletionDetails = CompletionDetails()
+    arbiter: dict[str, ModelUsage] = {}
+
+
+class Report(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The field ``arbiter`` of an answer: the problem's id in the log, why it ended, and the share of its steps
+    that the draft wrote; ``steps`` if they were asked for. In the chunk of a step there is the ``step`` alone.
+    """
+
+    id: str | None = None
+    finish: FinishReason | None = None
+    seconds: float | None = None
+    acceptance_rate: float | None = None
+    steps: list[dict[str, Any]] | None = None
+    step: dict[str, Any] | None = None
+
+
+class TextSoFar:
+    """The text of a problem while its steps come: what may be sent, and nothing of a stop text."""
+
+    def __init__(self, separator: str, stop: Iterable[str]) -> None:
+        self._separator = separator
+        self._stop = tuple(stop)
+        self._text = ""
+        self._sent = 0
+        self._steps = 0
+
+    def add(self, step: StepRecord) -> str:
+        """What the step adds. The beginning of what may become a stop text is held back."""
+        if self._steps:
+            self._text += self._separator
+        self._steps += 1
+        self._text += step.kept.text
+        found = [at for at in map(self._text.find, self._stop) if at >= 0]
+        return self._send(min(found) if found else len(self._text) - self._held())
+
+    def end(self, solution: Solution) -> str:
+        """The rest."""
+        self._text = solution.text
+        return self._send(len(self._text))
+
+    def _send(self, end: int) -> str:
+        part = self._text[self._sent : end]
+        self._sent = max(self._sent, end)
+        return part
+
+    def _held(self) -> int:
+        longest = max(map(len, self._stop), default=1) - 1
+        for size in range(min(longest, len(self._text)), 0, -1):
+            if any(stop.startswith(self._text[-size:]) for stop in self._stop):
+                return size
+        return 0
+
+
+def check(solution: Solution) -> Solution:
+    """Raises ``RequestError`` if the problem failed: 400 if it could not be asked, 502 if a model failed."""
+    error = solution.error
+    if error is None:
+        return solution
+    code = next((code for kind, code in _REFUSED.items() if f"{kind}:" in error), None)
+    if code is not None:
+        raise RequestError(error, code=code)
+    raise RequestError(f"a model failed: {error}", status=502, code="model_failed")
+
+
+def finish_of(solution: Solution) -> Finish:
+    """OpenAI's word for why the answer ended."""
+    return "stop" if solution.finish in _ENDED else "length"
+
+
+def report(solution: Solution, extras: Extras | None) -> Report:
+    """What is told of the problem."""
+    drafted = sum(step.kept.author == "draft" for step in solution.steps)
+    return Report(
+        id=solution.problem,
+        finish=solution.finish,
+        seconds=solution.seconds,
+        acceptance_rate=drafted / len(solution.steps) if solution.steps else None,
+        steps=[told(step) for step in solution.steps] if extras and extras.steps else None,
+    )
+
+
+def told(step: StepRecord) -> dict[str, Any]:
+    """The whole record of a step (``arbiter.protocols.records.StepRecord``)."""
+    record: dict[str, Any] = msgspec.to_builtins(step)
+    return record
+
+
+def usage_of(solutions: Iterable[Solution]) -> TokenUsage:
+    """The tokens of all requests to draft and target, kept or not: exactly those that the log has."""
+    solutions = list(solutions)
+    whole = sum((solution.usage for solution in solutions), Usage())
+    kept = [step.kept for solution in solutions for step in solution.steps]
+    written = sum(candidate.usage.completion_tokens for candidate in kept)
+    drafted = sum(candidate.usage.completion_tokens for candidate in kept if candidate.author == "draft")
+    return TokenUsage(
+        prompt_tokens=whole.prompt_tokens,
+        completion_tokens=whole.completion_tokens,
+        total_tokens=whole.prompt_tokens + whole.completion_tokens,
+        prompt_tokens_details=PromptDetails(whole.cached_tokens),
+        completion_tokens_details=CompletionDetails(drafted, max(0, whole.completion_tokens - written)),
+        arbiter=_by_model(solutions),
+    )
+
+
+def _by_model(solutions: Iterable[Solution]) -> dict[str, ModelUsage]:
+    found: dict[str, ModelUsage] = {}
+    for solution in solutions:
+        for model, tally in solution.calls.items():
+            before = found.get(model, ModelUsage())
+            found[model] = ModelUsage(
+                requests=before.requests + tally.requests,
+                failed=before.failed + tally.failed,
+                cancelled=before.cancelled + tally.cancelled,
+                prompt_tokens=before.prompt_tokens + tally.usage.prompt_tokens,
+                cached_tokens=before.cached_tokens + tally.usage.cached_tokens,
+                completion_tokens=before.completion_tokens + tally.usage.completion_tokens,
+            )
+    return found

@@ -1,0 +1,86 @@
+"""The endpoint behind a socket, until a signal ends it."""
+
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Generator
+
+import anyio
+import uvicorn
+
+from arbiter.actors.supervision import services
+from arbiter.gateway.app import Gateway
+from arbiter.protocols.errors import ConfigError
+
+DRAIN = 30.0
+"""Seconds that problems are given to end when the endpoint is shut down."""
+
+_BACKLOG = 2048  # connections that may wait to be accepted: many clients come at the same time
+_FAREWELL = 5  # seconds after the last problem was ended in which its client may still read of it
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises ``ConfigError`` if the address cannot be used."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"cannot listen at {host}, port {port}: {error}; give another --host or --port") from error
+
+
+async def serve(
+    gateway: Gateway,
+    listening: socket.socket,
+    drain: float,
+    ready: Callable[[], None],
+    closing: Callable[[], None],
+) -> None:
+    """Answer until SIGINT or SIGTERM; ``ready`` is called once requests are taken, ``closing`` with the signal.
+
+    Then no more are taken. Problems have ``drain`` seconds to end; what is left is handed back with 503. A second
+    signal hands all back at once.
+    """
+    server = _Server(
+        uvicorn.Config(
+            gateway.app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=int(drain) + _FAREWELL,
+        ),
+        ready,
+    )
+    async with services() as tasks:
+        tasks.start_soon(_close_on_signal, server, gateway, drain, closing)
+        await server.serve([listening])
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ``ready``, and leaves signals to others."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+async def _close_on_signal(server: _Server, gateway: Gateway, drain: float, closing: Callable[[], None]) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with anyio.create_task_group() as draining:
+            async for _ in signals:
+                if server.should_exit:
+                    draining.cancel_scope.cancel()
+                    break
+                server.should_exit = True
+                closing()
+                draining.start_soon(gateway.arbiter.close, drain)
+        await gateway.arbiter.close(0)
+        await anyio.sleep_forever()

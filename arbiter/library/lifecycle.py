@@ -1,0 +1,104 @@
+"""What an Arbiter opens: the models that are not given, and its log."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import sniffio
+from anyio.abc import TaskGroup
+
+from arbiter.actors.factories import ActorFactories
+from arbiter.actors.ring import Ring
+from arbiter.actors.ring_setup import Models
+from arbiter.backends.opening import open_tables
+from arbiter.config.config import Config
+from arbiter.config.model_tables import AnyModelTable
+from arbiter.config.run_tables import RunType
+from arbiter.library.admission_queue import Door
+from arbiter.library.questions import of_type
+from arbiter.library.streams import Soon
+from arbiter.log.identity import identity
+from arbiter.log.reader import LOG
+from arbiter.log.recorder import Recorder, Watch
+from arbiter.log.sessions import open_journal
+from arbiter.protocols.errors import ClosedError, ConfigError
+from arbiter.runs.folder import about_run, record_end, versions
+
+
+class Opened:
+    """What there is while the Arbiter is open."""
+
+    def __init__(self, models: Models, ring: Ring, tasks: TaskGroup, problems: int) -> None:
+        self.models = models
+        self.ring = ring
+        self.door = Door(problems)
+        self.is_closed = False
+        self.soon = _soon()
+        self._tasks = tasks
+
+    def begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do it as a task of the Arbiter. Raises ``ClosedError``."""
+        if self.is_closed:
+            raise ClosedError("the Arbiter is closed, and takes no more calls")
+        self._tasks.start_soon(work)
+
+
+def _soon() -> Soon:
+    """How this event loop is told from other threads what to call."""
+    if sniffio.current_async_library() == "asyncio":
+        return asyncio.get_running_loop().call_soon_threadsafe
+    import trio
+
+    return trio.lowlevel.current_trio_token().run_sync_soon
+
+
+@asynccontextmanager
+async def open_given(
+    config: Config, given: Models, factories: ActorFactories, run_types: Sequence[RunType] | None
+) -> AsyncGenerator[Models]:
+    """The ``given`` models, and for those that are not given the configured ones that ``run_types`` call, or all.
+
+    Raises ``ConfigError`` and ``BackendError`` as ``open_models``.
+    """
+    there = {name for name, seat in (("draft", given.draft), ("target", given.target)) if seat}
+    there |= {*given.scorers, *(f"targets.{name}" for name in given.targets), *factories.replaced_models}
+    named = config.models.configured() if run_types is None else _called(config, run_types, there)
+    if factories.escalator:
+        there |= {name for name in named if name.startswith("targets.")}
+    tables = {name: table for name, table in named.items() if name not in there}
+    async with open_tables(tables, config.cpu_threads, config.adaptive) as opened:
+        yield Models(
+            given.draft or opened.draft,
+            given.target or next(iter(given.targets.values()), None) or opened.target,
+            {**opened.scorers, **given.scorers},
+            {**opened.targets, **given.targets},
+        )
+
+
+@asynccontextmanager
+async def open_log(config: Config, out: Path | None, watch: Watch | None) -> AsyncGenerator[Recorder]:
+    """The log in the folder ``out``, beside what it is made with, and who watches. Raises ``RunError``."""
+    what, log = identity(config, ()), config.log
+    path = None if out is None else out / LOG
+    async with open_journal(path, what, versions(), log.record, log.sync, watch=watch, goes_on=False) as journal:
+        if out is not None:
+            about_run(out, config)
+        yield journal
+        await record_end(journal, interrupted=False)
+
+
+def _called(config: Config, run_types: Sequence[RunType], there: set[str]) -> dict[str, AnyModelTable]:
+    """The tables that ``run_types`` call. Raises ``ConfigError`` if one is missing, and is not ``there`` otherwise."""
+    called: dict[str, AnyModelTable] = {}
+    for run_type in run_types:
+        for name, table in of_type(config, run_type, "run_types").called_tables().items():
+            if table is not None:
+                called[name] = table
+            elif name not in there:
+                raise ConfigError(
+                    f"the run type {run_type!r} calls the {name} model, and none is configured: "
+                    f"add a table [models.{name}], or leave {run_type!r} out of run_types"
+                )
+    return called

@@ -1,0 +1,71 @@
+"""The log's events as lines for people, through structlog."""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from arbiter.config.run_tables import Level
+from arbiter.log.writer import Show
+from arbiter.protocols import events
+from arbiter.protocols.events import Event
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
+_WARNINGS = (events.CallFailed, events.CallRetried, events.StepFailed)
+_NEWS = (events.RunStarted, events.RunEnded, events.StartProblem, events.ProblemEnded, events.Graded)
+_SHORT = (events.RunStarted, events.StartProblem)
+"""Events of which the console shows no fields: they fill a screen, and the log has them."""
+
+
+def shown(level: Level, write: Callable[[str], None]) -> Show | None:
+    """What renders each event from ``level`` on as a line for ``write``; None if the level is ``off``.
+
+    A structlog logger of its own: the host program's structlog configuration is neither used nor changed.
+    """
+    if level == "off":
+        return None
+    import structlog  # takes long to import
+
+    logger: Any = structlog.wrap_logger(
+        _Lines(write),
+        processors=[structlog.processors.add_log_level, structlog.dev.ConsoleRenderer(colors=False, pad_event_to=18)],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        context_class=dict,
+        cache_logger_on_first_use=True,
+    )
+
+    def show(event: Event) -> None:
+        with suppress(OSError):  # a console that is gone is no reason to stop the run
+            logger.log(_level_of(event), event.kind, **_fields(event))
+
+    return show
+
+
+def _level_of(event: Event) -> int:
+    payload = event.payload
+    if isinstance(payload, _WARNINGS) or (isinstance(payload, events.ProblemEnded) and payload.error is not None):
+        return logging.WARNING
+    return logging.INFO if isinstance(payload, _NEWS) else logging.DEBUG
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    where = {
+        "seconds": event.mono,
+        "actor": event.actor,
+        "to": event.to,
+        "problem": event.problem,
+        "sample": event.sample or None,
+        "step": event.step,
+    }
+    told: dict[str, Any] = {} if isinstance(event.payload, _SHORT) else msgspec.structs.asdict(event.payload)
+    told = {f"took_{key}" if key == "seconds" else key: value for key, value in told.items()}
+    return {key: value for key, value in {**where, **told}.items() if value is not None}
+
+
+class _Lines:
+    """A logger as structlog wraps it, over a function that writes a line."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self.msg = self.debug = self.info = self.warning = write

@@ -1,0 +1,272 @@
+"""What goes on in the ring, put together from its events while they happen: problems, their steps, their requests.
+
+``Metrics`` and ``Board`` follow it. Only what an open problem still needs is held: it is let go at its end.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import msgspec
+
+from arbiter.actors.assembler import chosen_record, regenerated_record
+from arbiter.actors.router import same_score_for_same_text
+from arbiter.protocols import events
+from arbiter.protocols.events import Event
+from arbiter.protocols.ids import CallId
+from arbiter.protocols.records import Candidate, Ending, Rating, Role, StepRecord, Usage
+
+_Choice = events.StepDrafted | events.StepRegenerated | events.StepChosen
+
+_ASSEMBLER = "assembler"
+_END: Ending = "separator"
+
+
+class Going:
+    """A problem in the ring; ``calls`` are its requests that have no outcome yet, by their ids.
+
+    ``drafted`` are the tokens that the draft has written for it, ``draft_kept`` those of its kept steps. ``threshold``
+    is where a budget has moved it, None where there is none.
+    """
+
+    def __init__(self, name: str, task: events.StartProblem) -> None:
+        self.id = name
+        self.task = task
+        self.calls: dict[str, events.Asked] = {}
+        self.kept = 0
+        self.drafted = 0
+        self.draft_kept = 0
+        self.threshold: float | None = None
+        self.doing = "begins"
+        self._step = -1
+        self._asked_at = 0.0
+        self._rejects = False
+        self._written: dict[tuple[Role, int], Candidate] = {}
+        self._ahead: dict[str, tuple[int, Candidate]] = {}
+        self._chosen: tuple[StepRecord, float] | None = None
+
+    def ask(self, event: Event) -> tuple[StepRecord, float] | None:
+        """The Assembler asks for a step. The one before is final by that, and returned the first time."""
+        step, before = event.step or 0, None
+        if step != self._step:
+            before = self.keep()
+            self._step, self._asked_at = step, event.mono
+            self._written.clear()
+        return before
+
+    def keep(self) -> tuple[StepRecord, float] | None:
+        """The chosen step, and the seconds that it took, if there is one that was not told before."""
+        chosen, self._chosen = self._chosen, None
+        if chosen is None:
+            return None
+        kept = chosen[0].kept
+        self.kept += 1
+        self.draft_kept += kept.usage.completion_tokens if kept.author == "draft" else 0
+        self._ahead = {name: one for name, one in self._ahead.items() if one[0] > self._step}
+        return chosen
+
+    def escalate(self, message: events.EscalateStep) -> None:
+        """The target is to write."""
+        self._rejects = message.rejects
+        self.threshold = message.threshold
+        self.doing = "waits for the target"
+
+    def write(self, call: str, asked: events.Asked, event: Event, made: events.Generated) -> None:
+        """A model has written a step."""
+        author: Role = "draft" if asked.model == "draft" else "target"
+        sample = asked.index % self.task.sampling.target_samples if author == "target" else 0
+        candidate = Candidate(author, made.text, made.ending, made.usage, made.seconds, sample, target=asked.target)
+        if author == "target":
+            self._written[author, asked.index] = candidate
+            return
+        self.drafted += made.cost.completion_tokens
+        if asked.index:
+            self._ahead[call] = (event.step or 0) + asked.index, candidate
+        else:
+            self._written[author, 0] = candidate
+
+    def reuse(self, call: str) -> None:
+        """A draft that was written ahead is used."""
+        _, draft = self._ahead.pop(call, (0, None))
+        if draft is not None:
+            self._written["draft", 0] = draft
+            self.doing = "has its draft from before"
+
+    def rate(self, call: str, asked: events.Asked, score: events.Scored) -> None:
+        """A candidate has a score; audits tell nothing of the step that is going on."""
+        if asked.model == "audit":
+            return
+        author: Role = "draft" if CallId.parse(call).message.kind == "step_drafted" else "target"
+        candidate = self._written.get((author, asked.index))
+        if candidate is not None:
+            rating = Rating(score.value, score.usage, score.seconds, score.estimates)
+            self._written[author, asked.index] = msgspec.structs.replace(candidate, rating=rating)
+
+    def choose(self, event: Event, message: _Choice) -> None:
+        """A step is on its way to the Assembler, which keeps it unless the problem ends before."""
+        draft = self._written.get(("draft", 0)) or _untold("draft")
+        targets = tuple(self._written[key] for key in sorted(self._written) if key[0] == "target")
+        match message:
+            case events.StepDrafted():
+                record = StepRecord((draft,), 0)
+            case events.StepRegenerated():
+                record = regenerated_record(draft if self._rejects else None, targets or (_untold("target"),))
+            case events.StepChosen(verdict=verdict, threshold=threshold):
+                self.threshold = threshold
+                if verdict == "keep_target" and not targets:
+                    targets = (_untold("target"),)
+                targets = tuple(same_score_for_same_text(draft, target) for target in targets)
+                record = chosen_record(verdict, draft, targets)
+        self._chosen = record, event.mono - self._asked_at
+
+
+class Following(ABC):
+    """A hook: called with the events of an ``Arbiter``, it tells its subclass what has happened.
+
+    Of a problem that its client gives up there is no event; ``left`` says so.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[str, Going] = {}
+
+    def __call__(self, event: Event) -> None:
+        if event.problem is None:
+            return
+        if isinstance(event.payload, events.StartProblem):
+            self._start(event.problem, event.payload)
+            return
+        serve, going = self._SERVES.get(type(event.payload)), self._open.get(event.problem)
+        if serve is not None and going is not None:  # what comes after a problem's end counts for nothing
+            serve(self, going, event, event.payload)
+
+    def left(self, problem: str) -> None:
+        """The problem was given up. Does nothing if it has ended before, or had not come into the ring."""
+        going = self._open.pop(problem, None)
+        if going is not None:
+            self._over(going, None)
+
+    @property
+    def followed(self) -> int:
+        """Problems in the ring, of which something is held."""
+        return len(self._open)
+
+    @abstractmethod
+    def started(self, going: Going) -> None:
+        """A problem has come into the ring."""
+
+    @abstractmethod
+    def asked(self, asked: events.Asked) -> None:
+        """A request goes to a model."""
+
+    @abstractmethod
+    def retried(self, asked: events.Asked, retried: events.CallRetried) -> None:
+        """It is made again."""
+
+    @abstractmethod
+    def answered(self, asked: events.Asked, outcome: events.Outcome) -> None:
+        """It has ended, in whatever way; with its problem at the latest."""
+
+    @abstractmethod
+    def reused(self) -> None:
+        """A draft that was written ahead is used."""
+
+    @abstractmethod
+    def kept(self, going: Going, step: StepRecord, seconds: float) -> None:
+        """A step is final, so many seconds after it was asked for."""
+
+    @abstractmethod
+    def ended(self, going: Going, end: events.ProblemEnded | None) -> None:
+        """A problem has ended; None if its client gave it up."""
+
+    def _start(self, problem: str, task: events.StartProblem) -> None:
+        self.left(problem)  # as no two of the same id are in the ring, an older one was given up
+        going = self._open[problem] = Going(problem, task)
+        self.started(going)
+
+    def _end(self, going: Going, event: Event, payload: events.ProblemEnded) -> None:
+        del self._open[going.id]
+        if payload.steps > going.kept:
+            self._keep(going, going.keep())
+        self._over(going, payload)
+
+    def _over(self, going: Going, end: events.ProblemEnded | None) -> None:
+        for asked in going.calls.values():
+            self.answered(asked, events.CallCancelled(0.0))
+        self.ended(going, end)
+
+    def _keep(self, going: Going, chosen: tuple[StepRecord, float] | None) -> None:
+        if chosen is not None:
+            self.kept(going, *chosen)
+
+    def _draft(self, going: Going, event: Event, payload: events.DraftStep) -> None:
+        self._keep(going, going.ask(event))
+        going.doing = "waits for the draft"
+
+    def _escalate(self, going: Going, event: Event, payload: events.EscalateStep) -> None:
+        if event.actor == _ASSEMBLER:
+            self._keep(going, going.ask(event))
+        going.escalate(payload)
+
+    def _choose(self, going: Going, event: Event, payload: _Choice) -> None:
+        if event.to == _ASSEMBLER:
+            going.choose(event, payload)
+
+    def _ask(self, going: Going, event: Event, payload: events.Asked) -> None:
+        going.calls[event.id] = payload
+        if not is_ahead(payload) and payload.model != "audit":
+            going.doing = f"the {payload.model} {'writes' if payload.model in ('draft', 'target') else 'scores'}"
+        self.asked(payload)
+
+    def _retry(self, going: Going, event: Event, payload: events.CallRetried) -> None:
+        asked = going.calls.get(event.cause or "")
+        if asked is not None:
+            self.retried(asked, payload)
+
+    def _answer(self, going: Going, event: Event, payload: events.Outcome) -> None:
+        call = event.cause or ""
+        asked = going.calls.pop(call, None)
+        if asked is None:
+            return
+        match payload:
+            case events.Generated():
+                going.write(call, asked, event, payload)
+            case events.Scored():
+                going.rate(call, asked, payload)
+            case _:
+                pass
+        self.answered(asked, payload)
+
+    def _reuse(self, going: Going, event: Event, payload: events.Predrafted) -> None:
+        going.reuse(payload.call)
+        self.reused()
+
+    _SERVES: ClassVar[dict[type[events.AnyPayload], Callable[["Following", Going, Event, Any], None]]] = {
+        events.DraftStep: _draft,
+        events.EscalateStep: _escalate,
+        events.StepDrafted: _choose,
+        events.StepRegenerated: _choose,
+        events.StepChosen: _choose,
+        events.Asked: _ask,
+        events.CallRetried: _retry,
+        events.Generated: _answer,
+        events.Scored: _answer,
+        events.CallFailed: _answer,
+        events.CallCancelled: _answer,
+        events.Predrafted: _reuse,
+        events.ProblemEnded: _end,
+    }
+
+
+def is_ahead(asked: events.Asked) -> bool:
+    """Whether nobody waits for the answer yet: a draft that is written ahead."""
+    return asked.model == "draft" and asked.index > 0
+
+
+def _untold(author: Role) -> Candidate:
+    """A step of an actor of one's own that made it without a request."""
+    return Candidate(author, "", _END, Usage(), 0.0)
+
+
+def model_of(asked: events.Asked) -> str:
+    """Whom a request goes to, by its key behind ``models.``; ``audit`` as in ``arbiter.protocols.records.Model``."""
+    return f"targets.{asked.target}" if asked.target else asked.model

@@ -1,0 +1,84 @@
+"""How much of an event goes into the log: ``record = "full" | "redacted" | "decisions"``."""
+
+import hashlib
+import re
+
+import msgspec
+
+from arbiter.protocols import events
+from arbiter.protocols.events import Detail, Entry
+from arbiter.protocols.records import Solution, Step, Turn
+
+_NOT_DECISIONS = (
+    events.DraftStep,
+    events.StepScored,
+    events.AuditStep,
+    events.Asked,
+    events.CallRetried,
+)
+
+
+def reduced(entry: Entry, detail: Detail) -> Entry | None:
+    """``entry`` as a log of that detail holds it; None where it does not."""
+    if detail == "full":
+        return entry
+    if detail == "decisions" and (isinstance(entry.payload, _NOT_DECISIONS) or _handed_on(entry)):
+        return None
+    return msgspec.structs.replace(entry, payload=_without_text(entry.payload))
+
+
+def without_text(solution: Solution) -> Solution:
+    """``solution`` as it can be read from a log that holds no text."""
+    replace = msgspec.structs.replace
+    steps = tuple(
+        replace(step, candidates=tuple(replace(one, text=redacted(one.text)) for one in step.candidates))
+        for step in solution.steps
+    )
+    error = solution.error and _kinds(solution.error)
+    return replace(solution, question=redacted(solution.question), steps=steps, error=error)
+
+
+_STAND_IN = re.compile(r"\[[0-9a-f]{16}, \d+ characters\]")
+
+
+def redacted(text: str) -> str:
+    """A stand-in for ``text``: equal texts have equal ones; an empty text, and a stand-in, stay what they are."""
+    stripped = text.strip()
+    if not stripped or _STAND_IN.fullmatch(text):
+        return stripped
+    digest = hashlib.blake2b(stripped.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+    return f"[{digest}, {len(text)} characters]"
+
+
+def _handed_on(entry: Entry) -> bool:
+    """Whether it is a candidate on its way to be scored or judged: nothing is decided by it."""
+    return entry.to != "assembler" and isinstance(entry.payload, events.StepDrafted | events.StepRegenerated)
+
+
+def _without_text(payload: events.AnyPayload) -> events.AnyPayload:
+    replace = msgspec.structs.replace
+    match payload:
+        case events.StartProblem(question=question, steps=steps, turns=turns):
+            hidden = tuple(Step(redacted(step.text), step.author) for step in steps)
+            said = tuple(Turn(turn.speaker, redacted(turn.text)) for turn in turns)
+            return replace(payload, question=redacted(question), steps=hidden, turns=said, stop=(), tags={})
+        case events.Generated(text=text):
+            return replace(payload, text=redacted(text))
+        case events.Graded():
+            return replace(payload, answer=None, reason=None, reference=None)
+        case events.CallFailed(error=error) | events.CallRetried(error=error) | events.StepFailed(error=error):
+            return replace(payload, error=_kinds(error))
+        case events.ProblemEnded(error=str(error)):
+            return replace(payload, error=_kinds(error))
+        case _:
+            return payload
+
+
+def _kinds(error: str) -> str:
+    """The kind of an error alone: a server's answer may quote what it was asked."""
+    where, _, rest = error.partition(": ") if error.startswith(_ACTORS) else ("", "", error)
+    kind = rest.partition(":")[0]
+    return f"{where}: {kind}" if where else kind
+
+
+_ACTORS = ("assembler,", "drafter,", "verifier,", "router,", "escalator,")

@@ -1,0 +1,71 @@
+"""What the sessions of a run have left in its log."""
+
+import secrets
+from pathlib import Path
+
+from arbiter.log.history import Key, ProblemHistory
+from arbiter.log.reader import LogFile
+from arbiter.protocols.events import EscalateStep, Event, Graded, ProblemEnded, RunStarted, StartProblem, StepChosen
+from arbiter.protocols.records import Solution
+
+
+class Earlier:
+    """Read from a log: finished problems and their grades, and the problems left open. Of a new run, or none, empty.
+
+    ``threshold`` is where a budget has left it.
+
+    Raises ``RunError`` naming the line if the log is damaged elsewhere than at its end.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.sessions = 0
+        self.started: RunStarted | None = None
+        self.run = secrets.token_hex(4)
+        self.seq = 0
+        self.mono = 0.0
+        self.threshold: float | None = None
+        self.solutions: dict[Key, Solution] = {}
+        self.grades: dict[Key, Graded] = {}
+        self.unfinished: dict[Key, ProblemHistory] = {}
+        self._file = None if path is None else LogFile(path)
+        if self._file is not None and self._file.path.exists():
+            for event in self._file:
+                self._add(event)
+
+    @property
+    def torn(self) -> int:
+        """Bytes of a last line that was only half written."""
+        return self._file.torn if self._file else 0
+
+    def repair(self) -> None:
+        """Cut a torn last line off."""
+        if self._file and self.torn:
+            with self._file.path.open("r+b") as file:
+                file.truncate(self._file.whole)
+
+    def _add(self, event: Event) -> None:
+        self.run, self.seq, self.mono = event.run, event.seq + 1, event.mono
+        if isinstance(event.payload, StepChosen | EscalateStep) and event.payload.threshold is not None:
+            self.threshold = event.payload.threshold
+        key = event.problem or "", event.sample
+        match event.payload:
+            case RunStarted():
+                self.sessions += 1
+                self.started = self.started or event.payload
+            case StartProblem():
+                self.unfinished[key] = ProblemHistory(event)
+                self.solutions.pop(key, None)  # a problem that failed is being solved once more
+                self.grades.pop(key, None)
+            case Graded():
+                self.grades[key] = event.payload
+            case _ if key in self.unfinished:
+                self._add_to(self.unfinished[key], event)
+            case _:
+                pass  # of the run itself, or of a problem that has ended
+
+    def _add_to(self, problem: ProblemHistory, event: Event) -> None:
+        problem.add(event)
+        solution = problem.solution() if isinstance(event.payload, ProblemEnded) else None
+        if solution is not None:
+            self.solutions[problem.key] = solution
+            del self.unfinished[problem.key]

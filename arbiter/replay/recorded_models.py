@@ -1,0 +1,86 @@
+"""Models that answer what a log says they answered, when it says they did."""
+
+from typing import TypeVar, get_args
+
+import anyio
+
+from arbiter.actors.ring_setup import Models
+from arbiter.log.history import CallHistory, ProblemHistory
+from arbiter.protocols.errors import RecordedError
+from arbiter.protocols.events import CallFailed, Generated, Scored
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Score, Scorer, ScoreRequest, Seat
+from arbiter.protocols.records import Scale, Usage
+
+UNLIMITED = 1_000_000
+Answer = TypeVar("Answer", Generated, Scored)
+
+
+def as_generation(made: Generated) -> Generation:
+    """The answer as its model gave it."""
+    overhead, seconds = made.overhead or Usage(), made.seconds if made.stored else None
+    return Generation(made.text, made.ending, made.usage, overhead, made.agreement, seconds, confidence=made.confidence)
+
+
+def as_score(made: Scored) -> Score:
+    """The answer as its model gave it."""
+    return Score(made.value, made.usage, made.seconds if made.stored else None, estimates=made.estimates)
+
+
+class _AnyTarget(dict[str, Seat[Generator]]):
+    """The targets of a recorded run, whatever their names are."""
+
+    def __init__(self, seat: Seat[Generator]) -> None:
+        super().__init__()
+        self._seat = seat
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> Seat[Generator]:
+        return self._seat
+
+
+class RecordedModels:
+    """All models of a recorded run, for the problems that are being replayed.
+
+    Each answer comes as many seconds after its problem's start as it did in the run. A call that was cancelled, or
+    whose end nobody saw, is never answered.
+    """
+
+    def __init__(self) -> None:
+        self._calls: dict[str, tuple[CallHistory, float]] = {}
+
+    def begin(self, problem: ProblemHistory) -> None:
+        """The problem starts now."""
+        offset = anyio.current_time() - problem.start.mono
+        self._calls.update({name: (call, offset) for name, call in problem.answers().items()})
+
+    def end(self, problem: ProblemHistory) -> None:
+        """The problem is over."""
+        for name in problem.answers():
+            self._calls.pop(name, None)
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        """The recorded step. Raises ``RecordedError`` where the call had failed."""
+        made = await self._answer(request.call, Generated)
+        return as_generation(made)
+
+    async def score(self, request: ScoreRequest) -> Score:
+        """The recorded score. Raises ``RecordedError`` where the call had failed."""
+        made = await self._answer(request.call, Scored)
+        return as_score(made)
+
+    def seats(self) -> Models:
+        """Seats for a ring, with room for all requests at once: who had to wait is in the recorded times."""
+        writer, scorer = Seat[Generator](self, UNLIMITED), Seat[Scorer](self, UNLIMITED)
+        return Models(writer, writer, dict.fromkeys(get_args(Scale), scorer), _AnyTarget(writer))
+
+    async def _answer(self, name: str, kind: type[Answer]) -> Answer:
+        call, offset = self._calls[name]
+        if call.ended is not None:
+            await anyio.sleep_until(offset + call.ended.mono)
+        if isinstance(call.outcome, CallFailed):
+            raise RecordedError(call.outcome.error)
+        while not isinstance(call.outcome, kind):
+            await anyio.sleep_forever()
+        return call.outcome

@@ -1,0 +1,62 @@
+"""Recorded problems as tasks that a ring can solve again."""
+
+import msgspec
+
+from arbiter.actors.policies import (
+    ConfidenceThreshold,
+    DraftOnly,
+    GenerateRows,
+    JudgeThreshold,
+    LearnedRouter,
+    Oracle,
+    RandomEscalation,
+    RewardThreshold,
+    TargetOnly,
+)
+from arbiter.log.history import ProblemHistory
+from arbiter.protocols.errors import RunError
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Policy
+from arbiter.protocols.records import Transcript
+
+AnyPolicy = (
+    DraftOnly
+    | TargetOnly
+    | RandomEscalation
+    | RewardThreshold
+    | LearnedRouter
+    | ConfidenceThreshold
+    | JudgeThreshold
+    | Oracle
+    | GenerateRows
+)
+
+
+def task_of(problem: ProblemHistory, policy: Policy | None = None) -> Task:
+    """The task as it was given, or with another policy. Raises ``RunError`` if its policy is not known here."""
+    given = problem.task
+    return Task(
+        id=problem.key[0],
+        transcript=Transcript(given.question, given.steps, given.turns),
+        policy=policy or _policy(problem),
+        limits=given.limits,
+        sampling=given.sampling,
+        separator=given.separator,
+        seed=given.seed,
+        audit=given.audit,
+        sample=problem.key[1],
+        stop=given.stop,
+        noise=given.noise,
+        tags=given.tags,
+    )
+
+
+def _policy(problem: ProblemHistory) -> Policy:
+    recorded = problem.task.policy
+    try:
+        return msgspec.convert(recorded, AnyPolicy)
+    except msgspec.ValidationError as error:
+        raise RunError(
+            f"problem {problem.key[0]!r} was solved by the policy {recorded.get('type')!r}, which cannot be replayed: "
+            f"it is not one of Arbiter's own ({error})"
+        ) from error

@@ -1,0 +1,294 @@
+"""A run's folder: everything that a run leaves behind, written as it happens.
+
+::
+
+    events.jsonl    the log, of which all that follows is a reading (``arbiter.protocols.events``, ``docs/log.md``)
+    config.toml     the resolved configuration: ``arbiter bench FOLDER/config.toml`` does the same again
+    versions.json   of Arbiter, Python and the packages that decide results
+    results.jsonl   one line a problem, or a sample of it (``Result``), in the order in which they ended
+    rows.jsonl      of a generate run: one training row a step (``arbiter.data.training_rows.Row``)
+    summary.json    the figures (``arbiter.runs.results.Summary``)
+"""
+
+import importlib.metadata
+import os
+import platform
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from io import FileIO
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import msgspec
+import tomli_w
+
+from arbiter.config.config import Config
+from arbiter.data import Problem
+from arbiter.data.training_rows import training_rows
+from arbiter.grading import Grade
+from arbiter.log.identity import SHARED, identity
+from arbiter.log.reader import LOG
+from arbiter.log.recorder import Recorder
+from arbiter.log.redaction import without_text
+from arbiter.log.sessions import check_same, open_journal
+from arbiter.log.writer import Show
+from arbiter.protocols.errors import RunError
+from arbiter.protocols.events import Graded, RunEnded
+from arbiter.protocols.ids import graded_id, run_ended_id
+from arbiter.protocols.records import Record, Solution
+from arbiter.runs.results import Result, Summary
+
+Kind = TypeVar("Kind", bound=Record)
+Timed = Callable[[Solution], Solution]
+"""What gives a solution another time than the measured one."""
+
+_PACKAGES = ("arbiter-reasoning", "anyio", "msgspec", "math-verify", "torch", "transformers", "tokenizers")
+
+
+class RunFolder:
+    """A run's folder while the run is going on; made by ``open_run``.
+
+    ``results`` are those of earlier sessions, in their order; ``ungraded`` are solutions that were not graded then.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        config: Config,
+        problems: Sequence[Problem],
+        journal: Recorder,
+        retry_failed: bool,
+        timed: Timed,
+    ) -> None:
+        self.path = path
+        self.journal = journal
+        self._timed = timed
+        self._config = config
+        self._whole = config.log.record == "full"
+        self._problems = {problem.id: problem for problem in problems}
+        self._files: dict[str, FileIO] = {}
+        self.results: list[Result] = []
+        self.ungraded: list[Solution] = []
+        for key, solution in journal.earlier.solutions.items():
+            if retry_failed and solution.finish == "failed":
+                continue
+            grade = journal.earlier.grades.get(key)
+            if grade is not None:
+                self.results.append(self._stored(solution, Grade(grade.right, grade.answer, grade.reason)))
+            elif self._whole:  # without its text it cannot be graded, and has to be made again
+                self.ungraded.append(solution)
+        known = (*(result.solution for result in self.results), *self.ungraded)
+        self._done = {(solution.problem, solution.sample) for solution in known}
+
+    def is_done(self, problem: str, sample: int) -> bool:
+        """Whether an earlier session has solved this sample of a problem."""
+        return (problem, sample) in self._done
+
+    def open(self, files: ExitStack) -> None:
+        """Write configuration, versions, and what is known from earlier sessions. Raises ``RunError``."""
+        about_run(self.path, self._config)
+        with self._told():
+            (self.path / "summary.json").unlink(missing_ok=True)  # of a session that was not the last one
+            for name in ("results.jsonl", "rows.jsonl") if self._config.run_type == "generate" else ("results.jsonl",):
+                self._files[name] = files.enter_context((self.path / name).open("wb", buffering=0))
+        for result in self.results:
+            self._append(result)
+
+    async def add(self, solution: Solution, grade: Grade) -> Result:
+        """Store a graded solution, and its training rows if this is a generate run. Raises ``RunError``."""
+        result = Result(solution=solution, grade=grade, reference=self._problems[solution.problem].answer)
+        await record_grade(self.journal, result)
+        self._append(self._stored(solution, grade))
+        return result
+
+    async def finish(self, summary: Summary) -> None:
+        """Write the summary, and into the log that the session has ended. Raises ``RunError`` if the disk refuses."""
+        text = msgspec.json.format(msgspec.json.encode(summary))
+        with self._told():
+            replace_file(self.path / "summary.json", text + b"\n")
+        await record_end(self.journal, summary.interrupted)
+
+    def _stored(self, solution: Solution, grade: Grade) -> Result:
+        """A result as this run's folder holds it."""
+        solution = self._timed(solution)
+        if self._whole:
+            return Result(solution, grade, self._problems[solution.problem].answer)
+        return Result(without_text(solution), Grade(grade.right))
+
+    def _append(self, result: Result) -> None:
+        self._write("results.jsonl", result)
+        if "rows.jsonl" in self._files:
+            problem = self._problems[result.solution.problem]
+            for row in training_rows(result.solution):
+                self._write("rows.jsonl", msgspec.structs.replace(row, source=problem.source, split=problem.split))
+
+    def _write(self, name: str, record: Record) -> None:
+        with self._told():
+            line = memoryview(msgspec.json.encode(record) + b"\n")
+            while line:
+                line = line[self._files[name].write(line) :]
+
+    @contextmanager
+    def _told(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RunError(f"cannot write the run folder {self.path}: {error.strerror}") from error
+
+
+@asynccontextmanager
+async def open_run(
+    config: Config,
+    problems: Sequence[Problem],
+    out: Path | None,
+    show: Show | None = None,
+    retry_failed: bool = False,
+    shared: Timed | None = None,
+) -> AsyncGenerator[RunFolder]:
+    """The folder of a run, new or to be continued. ``show`` gets each event that is written, in another thread.
+
+    With ``retry_failed``, problems that failed in earlier sessions are solved again from their beginning. ``shared`` is
+    for a run that has answers of other runs: it says how long its solutions would have taken.
+
+    Raises ``RunError`` if the folder holds another run, is being written by another process, is damaged, or cannot be
+    written; the latter out of the block as well, which is cancelled then.
+    """
+    path = out or new_path(config.run_type)
+    _refuse_without_log(path)
+    what = identity(config, problems) | (SHARED if shared else {})
+    async with open_journal(path / LOG, what, versions(), config.log.record, config.log.sync, show) as journal:
+        with ExitStack() as files:
+            folder = RunFolder(path, config, problems, journal, retry_failed, shared or _as_measured)
+            folder.open(files)
+            yield folder
+
+
+def about_run(path: Path, config: Config) -> None:
+    """Write what a run is made with into its folder. Raises ``RunError``."""
+    try:
+        replace_file(path / "config.toml", as_toml(config))
+        replace_file(path / "versions.json", msgspec.json.format(msgspec.json.encode(versions())))
+    except OSError as error:
+        raise RunError(f"cannot write the run folder {path}: {error.strerror}") from error
+
+
+async def record_grade(journal: Recorder, result: Result) -> None:
+    """Write a result's grade into the log."""
+    solution, grade = result.solution, result.grade
+    graded = Graded(grade.right, grade.answer, grade.reason, msgspec.to_builtins(result.reference))
+    await journal.tell(graded_id(solution.problem, solution.sample), graded, solution.problem, solution.sample)
+
+
+async def record_end(journal: Recorder, interrupted: bool) -> None:
+    """Write into the log that this session ends in good order."""
+    await journal.tell(run_ended_id(journal.earlier.sessions), RunEnded(interrupted))
+
+
+def check_run(config: Config, problems: Sequence[Problem], out: Path, shared: bool = False) -> None:
+    """Raises ``RunError`` if ``out`` holds another run than this one: to be asked before anything is loaded."""
+    _refuse_without_log(out)
+    check_same(out / LOG, identity(config, problems) | (SHARED if shared else {}))
+
+
+def _as_measured(solution: Solution) -> Solution:
+    return solution
+
+
+def _refuse_without_log(path: Path) -> None:
+    try:
+        if path.exists() and not path.is_dir():
+            raise RunError(f"cannot write the run folder {path}: it is a file")
+        without_log = (path / "results.jsonl").exists() and not (path / LOG).exists()
+    except OSError as error:  # a name that no folder can have
+        raise RunError(f"cannot write the run folder {path}: {error.strerror}") from error
+    if without_log:
+        raise RunError(f"{path} holds a run without its log ({LOG}): give another folder with --out")
+
+
+def read_records(path: Path, kind: type[Kind]) -> Iterator[Kind]:
+    """The records of a JSONL file. Raises ``RunError`` naming the line that cannot be read."""
+    decoder = msgspec.json.Decoder(kind)
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    yield decoder.decode(line)
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    raise RunError(f"{path}, line {number}: {error}") from error
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}") from error
+
+
+def read_results(path: Path) -> tuple[list[Result], bool]:
+    """The results of a run, and whether a last line was left out because a killed run had only half written it.
+
+    Raises ``RunError`` naming another line that cannot be read.
+    """
+    results: list[Result] = []
+    try:
+        for result in read_records(path, Result):
+            results.append(result)  # noqa: PERF402 - those before a torn line are kept
+    except RunError as error:
+        if not path.is_file():
+            raise
+        stored = path.read_bytes()
+        if stored.count(b"\n") == len(results) and not stored.endswith(b"\n"):
+            return results, True
+        raise RunError(f"{error}; without that line the others can be read") from error
+    return results, False
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides results; packages that are not installed are left out."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put ``content`` in the place of a file, all of it or nothing. Raises ``OSError``."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(handle)
+        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def new_path(kind: str) -> Path:
+    """``runs/TIME-KIND``, with a number behind it if that is taken."""
+    base = Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{kind}"
+    path, number = base, 1
+    while path.exists():
+        number += 1
+        path = base.with_name(f"{base.name}-{number}")
+    return path
+
+
+def as_toml(config: Config) -> bytes:
+    """The configuration as a file."""
+    return tomli_w.dumps(_without_none(config)).encode()
+
+
+def _without_none(config: Config) -> dict[str, Any]:
+    """The configuration as TOML can hold it: a key that is not set is left out."""
+
+    def clean(tree: dict[str, Any]) -> dict[str, Any]:
+        return {
+            key: clean(cast("dict[str, Any]", value)) if isinstance(value, dict) else value
+            for key, value in tree.items()
+            if value is not None
+        }
+
+    return clean(msgspec.to_builtins(config))

@@ -1,0 +1,260 @@
+"""Plots of runs, with matplotlib (the extra ``plot``), which is imported only when something is drawn.
+
+Thresholds of different run types are on scales of their own, so that none of them is an axis: runs are placed by
+their acceptance rate, and thresholds only stand beside the points.
+"""
+
+import importlib.util
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from arbiter.config.run_tables import RunType
+from arbiter.protocols.records import Model, Role
+from arbiter.runs.reports.tables import Entry
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# The colours of Okabe and Ito, which people with any colour vision can tell apart; markers differ as well.
+STYLES: dict[RunType, tuple[str, str]] = {
+    "draft": ("#E69F00", "D"),
+    "target": ("#000000", "P"),
+    "random": ("#7F7F7F", "X"),
+    "router": ("#0072B2", "o"),
+    "rsd": ("#D55E00", "s"),
+    "oracle": ("#009E73", "^"),
+    "generate": ("#CC79A7", "v"),
+    "confidence": ("#56B4E9", "*"),
+    "judge": ("#F0E442", "h"),
+}
+_MODELS: dict[Model, str] = {
+    "draft": "#E69F00",
+    "target": "#0072B2",
+    "prm": "#009E73",
+    "router": "#CC79A7",
+    "judge": "#F0E442",
+}
+_BASELINES: tuple[RunType, ...] = ("draft", "target")
+_WRITERS: tuple[Role, ...] = ("draft", "target")
+_DPI = 150
+_WIDTH = 9.0
+_LONGEST_NAME = 40
+
+# One part of a stacked bar: its name in the legend, its colour, whether it is hatched, and its length in each row.
+Part = tuple[str, str, bool, list[float]]
+
+
+def why_not() -> str | None:
+    """Why nothing can be drawn here, with the way out; None if all is there."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return "plots need matplotlib, which is not installed: pip install 'arbiter-reasoning[plot]'"
+    return None
+
+
+def draw(entries: Sequence[Entry], folder: Path) -> list[str]:
+    """Draw what there is to draw into ``folder``; the names of the files. Needs matplotlib."""
+    plots: dict[str, Callable[[Sequence[Entry]], Figure | None]] = {
+        "accuracy.png": accuracy_by_acceptance,
+        "latency.png": latency,
+        "tokens.png": tokens,
+        "cost.png": cost,
+    }
+    figures: dict[str, Any] = {name: plot(entries) for name, plot in plots.items()}
+    drawn = {name: figure for name, figure in figures.items() if figure is not None}
+    for name, figure in drawn.items():
+        figure.savefig(folder / name)
+    return list(drawn)
+
+
+def accuracy_by_acceptance(entries: Sequence[Entry]) -> "Figure | None":
+    """Accuracy with its interval against the acceptance rate: a line a run type, the baselines as single points."""
+    from matplotlib.ticker import PercentFormatter
+
+    from arbiter.runs.reports.plot_labels import Label, place_labels
+
+    series = _series(entries)
+    if not series:
+        return None
+    figure, axes = _canvas(5.2)
+    labels: list[Label] = []
+    for run_type, points in series.items():
+        colour, marker = STYLES[run_type]
+        x, y = [point[0] for point in points], [point[1] for point in points]
+        low, high = [point[1] - point[2] for point in points], [point[3] - point[1] for point in points]
+        joined = "none" if run_type in _BASELINES else "-"
+        axes.errorbar(
+            x, y, [low, high], color=colour, marker=marker, ms=7, ls=joined, lw=1.6, elinewidth=1, capsize=3,
+            label=run_type, clip_on=False, zorder=3,
+        )  # fmt: skip
+        labels += [Label(*place, text, colour) for place, text in _thresholds(points).items()]
+    axes.set(xlabel="acceptance rate: share of steps that the draft wrote", ylabel="accuracy, with its 95 % interval")
+    axes.set_xlim(*_span([point[0] for points in series.values() for point in points]))
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.grid(visible=True, axis="both", color="#E5E5E5")
+    figure.legend(loc="outside right upper", frameon=False, title="run type")
+    place_labels(figure, axes, labels, _bars(series))
+    return figure
+
+
+Point = tuple[float, float, float, float, float | None]  # acceptance, accuracy, its interval's ends, threshold
+
+
+def _series(entries: Sequence[Entry]) -> dict[RunType, list[Point]]:
+    """The points of each run type in the order of their acceptance, of the runs that have both figures."""
+    series: dict[RunType, list[Point]] = {}
+    for entry in entries:
+        found = entry.summary
+        if found.accuracy is not None and found.accuracy_interval is not None and found.acceptance_rate is not None:
+            point = (found.acceptance_rate, found.accuracy, *found.accuracy_interval, found.threshold)
+            series.setdefault(found.run_type, []).append(point)
+    return {run_type: sorted(points, key=lambda point: point[:4]) for run_type, points in series.items()}
+
+
+def _thresholds(points: Sequence[Point]) -> dict[tuple[float, float], str]:
+    """What is written beside each place of one run type: its threshold, or the range of all that came out there."""
+    there: dict[tuple[float, float], list[float]] = {}
+    for point in points:
+        if point[4] is not None:
+            there.setdefault((point[0], point[1]), []).append(point[4])
+    return {
+        place: f"τ = {min(found):.3g}" + (f" to {max(found):.3g}" if max(found) > min(found) else "")
+        for place, found in there.items()
+    }
+
+
+def _span(rates: Sequence[float]) -> tuple[float, float]:
+    """The ends of an axis that shows ``rates``, and a fifth of the whole scale at the least."""
+    middle, half = (min(rates) + max(rates)) / 2, max((max(rates) - min(rates)) / 2 * 1.1, 0.1)
+    return max(-0.02, middle - half), min(1.02, middle + half)
+
+
+def _bars(series: dict[RunType, list[Point]]) -> list[list[tuple[float, float]]]:
+    """What is drawn, as lines in the axes' own units: the error bars, and what joins the points."""
+    bars = [[(point[0], point[2]), (point[0], point[3])] for points in series.values() for point in points]
+    joined = [points for run_type, points in series.items() if run_type not in _BASELINES]
+    return bars + [[(point[0], point[1]) for point in points] for points in joined]
+
+
+def latency(entries: Sequence[Entry]) -> "Figure | None":
+    """Seconds a problem: the mean as a bar, median and 95th percentile as marks."""
+    known = [entry for entry in entries if entry.summary.latency.mean is not None]
+    if not known:
+        return None
+    means, medians, tails = (
+        [getattr(entry.summary.latency, name) for entry in known] for name in ("mean", "p50", "p95")
+    )
+    figure, axes = _canvas(_height(len(known)))
+    places = range(len(known))
+    colours = [STYLES[entry.summary.run_type][0] for entry in known]
+    axes.barh(places, means, height=0.62, color=colours)
+    marks: dict[str, Any] = {"ls": "none", "color": "#222222", "ms": 7, "zorder": 3}
+    axes.plot(medians, places, marker="o", mfc="white", label="median (p50)", **marks)
+    axes.plot(tails, places, marker=">", label="95th percentile (p95)", **marks)
+    _name_rows(axes, list(map(_marked, known)), max(means + tails))
+    axes.set_xlabel(f"seconds {_each(known)}; the bar is the mean")
+    figure.legend(loc="outside right upper", frameon=False)
+    return figure
+
+
+def _marked(entry: Entry) -> Entry:
+    """Times that nobody measured are called so."""
+    remarks = [entry.remark] * bool(entry.remark) + ["simulated"] * entry.summary.simulated
+    return msgspec.structs.replace(entry, remark=", ".join(remarks))
+
+
+def tokens(entries: Sequence[Entry]) -> "Figure | None":
+    """Tokens written for a problem, by model, kept or discarded."""
+    rows = [entry for entry in entries if entry.summary.decoded]
+    parts: list[Part] = []
+    for role in _WRITERS:
+        found = [entry.summary.tokens.get(role) for entry in rows]
+        kept = [found.kept / row.summary.decoded if found else 0.0 for found, row in zip(found, rows, strict=True)]
+        lost = [f.discarded / row.summary.decoded if f else 0.0 for f, row in zip(found, rows, strict=True)]
+        parts += [(f"{role}, kept", _MODELS[role], False, kept), (f"{role}, discarded", _MODELS[role], True, lost)]
+    return _stacked(rows, parts, f"tokens written {_each(rows)}, mean")
+
+
+def cost(entries: Sequence[Entry]) -> "Figure | None":
+    """What a thousand problems cost, by model, audits left out."""
+    rows = [entry for entry in entries if entry.summary.decoded and entry.summary.cost]
+    parts: list[Part] = []
+    for model, colour in _MODELS.items():
+        costs = [entry.summary.cost.models.get(model) if entry.summary.cost else None for entry in rows]
+        each = [1000 * (cost or 0.0) / row.summary.decoded for cost, row in zip(costs, rows, strict=True)]
+        parts.append((model, colour, False, each))
+    incomplete = any(entry.summary.cost and entry.summary.cost.total is None for entry in rows)
+    missing = "; models without a price left out" if incomplete else ""
+    return _stacked(rows, parts, f"cost {_each(rows)}, times 1000{missing}")
+
+
+def _stacked(rows: Sequence[Entry], parts: Sequence[Part], meaning: str) -> "Figure | None":
+    """Bars of several parts, a row a run; None if there is nothing to see."""
+    there = [part for part in parts if any(part[3])]
+    if not there:
+        return None
+    figure, axes = _canvas(_height(len(rows)))
+    left = [0.0] * len(rows)
+    for name, colour, hatched, lengths in there:
+        look: dict[str, Any] = {"color": colour}
+        if hatched:
+            look = {"facecolor": "white", "edgecolor": colour, "hatch": "/////", "linewidth": 0.8}
+        seen = [row for row, length in enumerate(lengths) if length]  # an empty part would leave its edge
+        axes.barh(
+            seen, [lengths[row] for row in seen], left=[left[row] for row in seen], height=0.62, label=name, **look
+        )
+        left = [before + length for before, length in zip(left, lengths, strict=True)]
+    _name_rows(axes, rows, max(left))
+    axes.set_xlabel(meaning)
+    figure.legend(loc="outside right upper", frameon=False)
+    return figure
+
+
+def _canvas(height: float) -> tuple[Any, Any]:
+    """A figure and its axes; untyped, as many of matplotlib's methods are."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _height(rows: int) -> float:
+    return 1.3 + 0.34 * max(rows, 2)
+
+
+def _name_rows(axes: Any, entries: Sequence[Entry], longest: float) -> None:  # noqa: ANN401 - matplotlib's axes
+    """A run a row, the first on top, and an axis from 0 to a little over the ``longest``."""
+    axes.set_yticks(range(len(entries)), names(entries), parse_math=False)
+    axes.set_ylim(len(entries) - 0.4, -0.6)
+    axes.set_xlim(0, 1.04 * longest)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=True, axis="x", color="#E5E5E5")
+
+
+def names(entries: Sequence[Entry]) -> list[str]:
+    """What each run is called in a plot: its type and threshold, with its folder where that is not enough."""
+
+    def told(entry: Entry) -> str:
+        knob = entry.summary.threshold
+        return entry.summary.run_type + ("" if knob is None else f", τ = {knob:.3g}")
+
+    count = Counter(map(told, entries))
+    ends = Counter((told(entry), Path(entry.name).name) for entry in entries)
+    named: list[str] = []
+    for entry in entries:
+        end = Path(entry.name).name
+        folder = end if ends[told(entry), end] == 1 else entry.name
+        short = folder if len(folder) <= _LONGEST_NAME else f"…{folder[1 - _LONGEST_NAME :]}"
+        named.append(told(entry) if count[told(entry)] == 1 else f"{told(entry)} ({short})")
+    return [name + (f", {entry.remark}" if entry.remark else "") for name, entry in zip(named, entries, strict=True)]
+
+
+def _each(rows: Sequence[Entry]) -> str:
+    return "a sample" if any(row.summary.samples > 1 for row in rows) else "a problem"

@@ -1,0 +1,253 @@
+"""Runs beside one another: read from their folders, put into one table, with what keeps them from being compared."""
+
+from collections.abc import Hashable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import msgspec
+
+from arbiter.config.config import Config, load_config
+from arbiter.log.run import Run as Recorded
+from arbiter.protocols.errors import ReportError, RunError
+from arbiter.runs.folder import read_results
+from arbiter.runs.reports.tables import Entry, as_csv, columns_for, markdown, ordered
+from arbiter.runs.results import Summary, summary_of
+
+State = Literal["finished", "interrupted", "unfinished"]
+PLOTS = {
+    "accuracy.png": "Accuracy by acceptance rate",
+    "latency.png": "Latency",
+    "tokens.png": "Tokens",
+    "cost.png": "Cost",
+}
+
+# What of a model's table decides what it answers; the rest is operation or a matter of price.
+_OF_A_MODEL = ("model", "prompt", "tokenizer", "annotate", "dtype")
+# The problems themselves are compared, not where they came from.
+_NOT_COMPARED = ("run_type", "thresholds", "audit", "data", "models", "cpu_threads", "limits.problems")
+_OF_SPEED = ("limits.problems", "cpu_threads")
+_NAMED = 3  # runs named at a difference
+
+
+class Run(msgspec.Struct, frozen=True):
+    """A run as it was found: its figures are those of its stored results, whether it came to its end or not.
+
+    ``interrupted`` was ended early by a signal; ``unfinished`` has no summary: it is still going on, or was killed.
+    """
+
+    name: str
+    state: State
+    config: Config
+    summary: Summary
+    questions: frozenset[Hashable]
+    torn: bool = False
+
+
+class Report(msgspec.Struct, frozen=True):
+    """Runs in the order of their table, and what has to be known when they are compared."""
+
+    runs: list[Run]
+    warnings: list[str]
+
+    @property
+    def entries(self) -> list[Entry]:
+        return [Entry(run.name, run.summary, "" if run.state == "finished" else run.state) for run in self.runs]
+
+    def to_json(self) -> bytes:
+        """``runs`` (each with its ``run``, ``state``, ``seed``, ``data`` and ``summary``) and ``warnings``."""
+        runs = [
+            {
+                "run": run.name,
+                "state": run.state,
+                "seed": run.config.seed,
+                "data": run.config.data,
+                "summary": run.summary,
+            }
+            for run in self.runs
+        ]
+        return msgspec.json.encode({"runs": runs, "warnings": self.warnings})
+
+    def to_markdown(self, plots: Sequence[str] = (), no_plots: str | None = None) -> str:
+        """The table, the warnings, and the files of ``plots`` or why there are none."""
+        parts = ["# Report", markdown(columns_for(self.entries), self.entries)]
+        if self.warnings:
+            parts += ["## Read with care", "\n".join(f"- {warning}" for warning in self.warnings)]
+        parts += [f"![{PLOTS[name]}]({name})" for name in plots]
+        if no_plots:
+            parts.append(f"No plots: {no_plots}.")
+        return "\n\n".join(parts) + "\n"
+
+
+def report_on(folders: Sequence[Path]) -> Report:
+    """The report on the runs in ``folders``; one that is given twice is in it once. Raises ``RunError``."""
+    if not folders:
+        raise RunError("no run is given: name one or several folders, as in `arbiter report runs/first runs/second`")
+    different = {folder.resolve(): folder for folder in _runs_among(folders)}
+    runs = {run.name: run for run in map(read_run, different.values())}
+    in_order = [runs[entry.name] for entry in ordered(Entry(run.name, run.summary) for run in runs.values())]
+    return Report(in_order, [*_of_each(in_order), *_of_all(in_order)])
+
+
+def _runs_among(paths: Sequence[Path]) -> list[Path]:
+    """The runs of a sweep for its folder; files that lie beside runs, as in ``runs/sweep/*``, are no runs."""
+    folders = [path for path in paths if path.is_dir()] or paths
+    found: list[Path] = []
+    for path in folders:
+        is_sweep = (path / "sweep.json").is_file()
+        found += sorted(run.parent for run in path.glob("*/results.jsonl")) if is_sweep else [path]
+    return found
+
+
+def read_run(folder: Path) -> Run:
+    """The run in ``folder``. Raises ``RunError`` or ``ConfigError`` naming the file and the way out."""
+    if not folder.is_dir():
+        raise RunError(f"there is no run folder {str(folder)!r}: give the one that `arbiter bench` named at its end")
+    for name in ("config.toml", "results.jsonl"):
+        if not (folder / name).is_file():
+            raise RunError(f"{folder} is not a run: it holds no {name}; give a folder that `arbiter bench` wrote")
+    config, ending = load_config(str(folder / "config.toml")), _read_ending(folder / "summary.json")
+    results, torn = read_results(folder / "results.jsonl")
+    state: State = "unfinished" if ending is None else "interrupted" if ending.interrupted else "finished"
+    seconds = None if ending is None else ending.wall_seconds
+    summary = summary_of(config, results, seconds, state == "interrupted")
+    simulated = _is_shared(folder) if ending is None else ending.simulated
+    return Run(
+        name=str(folder),
+        state=state,
+        config=config,
+        summary=msgspec.structs.replace(summary, simulated=simulated),
+        questions=frozenset((result.solution.question, str(result.reference)) for result in results),
+        torn=torn,
+    )
+
+
+def write_report(report: Report, folder: Path) -> str | None:
+    """Write ``report.md``, ``report.csv`` and the plots; why there are no plots, if there are none.
+
+    Raises ``ReportError`` if the folder cannot be written.
+    """
+    from arbiter.runs.reports.plots import draw, why_not
+
+    reason = why_not()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        plots = [] if reason else draw(report.entries, folder)
+        (folder / "report.md").write_text(report.to_markdown(plots, reason), encoding="utf-8")
+        (folder / "report.csv").write_text(as_csv(report.entries), encoding="utf-8")
+    except OSError as error:
+        raise ReportError(f"cannot write the report into {folder}: {error.strerror}") from error
+    return reason
+
+
+class _Ending(msgspec.Struct, frozen=True):
+    """What of ``summary.json`` is not in the results."""
+
+    wall_seconds: float | None = None
+    interrupted: bool = False
+    simulated: bool = False
+
+
+def _is_shared(folder: Path) -> bool:
+    """Whether the run has answers of other runs, by its log if that is there."""
+    try:
+        return Recorded.open(folder).is_shared
+    except RunError:
+        return False
+
+
+def _read_ending(path: Path) -> _Ending | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Ending)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: {error}; remove the file to have the run reported as unfinished") from error
+
+
+def _of_each(runs: Iterable[Run]) -> list[str]:
+    """What is missing in single runs."""
+    told: list[str] = []
+    for run in runs:
+        found = run.summary
+        if run.state == "interrupted":
+            told.append(f"{run.name} was interrupted: its figures are of the {found.problems} problems that ended")
+        if run.state == "unfinished":
+            torn = " (the last line was only partly written, and is left out)" if run.torn else ""
+            told.append(
+                f"{run.name} is unfinished, still going on or killed: its figures are of what is stored{torn}, "
+                "its wall time is not known"
+            )
+        if found.failed:
+            told.append(f"{run.name}: {found.failed} of {found.decoded} failed, and are not in its accuracy or latency")
+        ungraded = found.decoded - found.graded - found.failed
+        if ungraded:
+            told.append(f"{run.name}: {ungraded} of {found.decoded} could not be graded, and are not in its accuracy")
+    return told
+
+
+def _of_all(runs: Sequence[Run]) -> list[str]:
+    """What keeps the runs from being compared with one another."""
+    told: list[str] = []
+    if len({run.questions for run in runs}) > 1:
+        common = len(frozenset[Hashable].intersection(*(run.questions for run in runs)))
+        sets = [(_source(run), run.name) for run in runs]
+        told.append(f"the runs are not over the same problems; {common} are in all of them: {_grouped(sets)}")
+    told += _of_times(runs)
+    experiments = [_compared(run.config) for run in runs]
+    for key in sorted({key for experiment in experiments for key in experiment}):
+        values = [
+            (experiment[key], run.name) for experiment, run in zip(experiments, runs, strict=True) if key in experiment
+        ]
+        if len({value for value, _ in values}) > 1:
+            only = ", so that their latencies cannot be compared" if key in _OF_SPEED else ""
+            told.append(f"the runs differ in {key}{only}: {_grouped(values)}")
+    return told
+
+
+def _of_times(runs: Sequence[Run]) -> list[str]:
+    simulated = [("simulated" if run.summary.simulated else "measured", run.name) for run in runs]
+    if len(dict(simulated)) < 2:
+        return []
+    return [f"some latencies are measured and others simulated (docs/sweep.md): {_grouped(simulated)}"]
+
+
+def _source(run: Run) -> str:
+    limit = run.config.data.limit
+    return f"{len(run.questions)} of {run.config.data.source}" + (f" (limit {limit})" if limit else "")
+
+
+def _grouped(values: Iterable[tuple[str, str]]) -> str:
+    """Each value with the runs that have it."""
+    runs: dict[str, list[str]] = {}
+    for value, run in values:
+        runs.setdefault(value, []).append(run)
+    named = {
+        value: ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+        for value, names in runs.items()
+    }
+    return "; ".join(f"{_short(value)} in {names}" for value, names in named.items())
+
+
+def _compared(config: Config) -> dict[str, str]:
+    """The keys that should be the same in runs that are compared, with their values."""
+    tree: dict[str, Any] = msgspec.to_builtins(config)
+    found = {key: value for key, value in _leaves(tree) if not key.startswith(_NOT_COMPARED) or key in _OF_SPEED}
+    for place, called in msgspec.structs.replace(config, audit=0.0).called_tables().items():
+        table: dict[str, Any] = msgspec.to_builtins(called) if called else {}
+        found |= {f"models.{place}.{key}": table[key] for key in _OF_A_MODEL if key in table}
+    return {key: "not set" if value is None else repr(value) for key, value in found.items()}
+
+
+def _leaves(tree: dict[str, Any], above: str = "") -> list[tuple[str, Any]]:
+    leaves: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        name = f"{above}{key}"
+        leaves += _leaves(cast("dict[str, Any]", value), f"{name}.") if isinstance(value, dict) else [(name, value)]
+    return leaves
+
+
+def _short(text: str) -> str:
+    """A long value is told by its beginning and its end."""
+    return text if len(text) <= 60 else f"{text[:40]} … {text[-15:]}"

@@ -1,0 +1,288 @@
+"""What a run found: a result a problem, and the summary over all of them."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from arbiter.actors.policies import best_target
+from arbiter.config.config import Config
+from arbiter.config.model_tables import PriceTable, Served
+from arbiter.config.run_tables import RunType
+from arbiter.grading import Grade
+from arbiter.grading.answers import Reference
+from arbiter.protocols.records import FinishReason, Model, Predrafts, Record, Role, Solution, StepRecord, Tally
+from arbiter.runs.intervals import quantile
+from arbiter.runs.prefix_cache import PrefixCache, prefix_caches
+from arbiter.runs.samples import Estimate, MajorityVote, majority_vote, mean_accuracy, pass_at_each
+from arbiter.runs.verification_savings import Verified, verified
+
+Name = TypeVar("Name", bound=str)
+
+
+class Result(Record, frozen=True):
+    """One line of ``results.jsonl``: the solution of a problem, or of one of its samples, and its grade.
+
+    ``reference`` is the right answer as a text, or a ``Reference`` where grading needs more than a text.
+    """
+
+    solution: Solution
+    grade: Grade
+    reference: str | Reference | None = None
+
+
+class ModelTokens(Record, frozen=True):
+    """Tokens of one model: those that it wrote (``kept``, ``discarded``), those that it read (``prompt``).
+
+    ``cached`` of the latter came from a prefix cache. ``cancelled`` are those written for requests that were cancelled,
+    and are in no other figure: 0 if there were no such requests, and None if there were, since nobody told them.
+    """
+
+    kept: int = 0
+    discarded: int = 0
+    prompt: int = 0
+    cached: int = 0
+    cancelled: int | None = 0
+
+
+class ModelCalls(Record, frozen=True):
+    """Requests made to one model, and how many of them failed or were cancelled."""
+
+    requests: int
+    failed: int
+    cancelled: int
+
+
+class Waste(Record, frozen=True):
+    """How many escalations were judged by the PRM, and the share of them that did not improve the step (Δ ≤ 0)."""
+
+    judged: int
+    share: float | None
+
+
+class Latency(Record, frozen=True):
+    """Seconds from a problem's first request to its end; None where no problem was solved."""
+
+    mean: float | None
+    p50: float | None
+    p95: float | None
+
+
+class Cost(Record, frozen=True):
+    """What a run's tokens cost, by the prices of the configuration, those of discarded steps included.
+
+    ``total`` leaves out ``audit``, which serves the report alone. Both are None where a price is not given. Requests
+    that failed or were cancelled are not in it: no server told their tokens.
+    """
+
+    models: dict[Model, float | None]
+    total: float | None
+
+
+class TargetFigures(Record, frozen=True):
+    """Of one of several targets: its requests, its tokens, and what they cost (None without a price)."""
+
+    calls: ModelCalls
+    tokens: ModelTokens
+    cost: float | None = None
+
+
+class Summary(Record, frozen=True):
+    """``summary.json``: the figures of a run. Keys are added over time, and never renamed or removed.
+
+    ``problems`` counts problems; where each is decoded several times (``samples``), all other counts are of their
+    ``decoded`` samples. ``accuracy`` is the share of right answers among the ``graded`` (what failed is not
+    graded), ``accuracy_interval`` its 95 % interval (Wilson's, for as many independent answers as the samples are
+    worth). ``pass_at_k`` is the chance that one of k samples is right. ``acceptance_rate`` is the share of kept steps
+    that the draft wrote, ``acceptance_rate_tokens`` the same by tokens. ``target_calls`` counts requests to
+    the target. ``wasted_escalations`` is known in ``oracle`` and ``generate`` runs, and from the audited
+    sample in others. ``targets`` has the figures of each of several targets, by name. ``simulated`` says that all times
+    are: the run had answers of other runs (``docs/sweep.md``). ``prefix_caches`` are those of models behind servers.
+    """
+
+    run_type: RunType
+    threshold: float | None
+    problems: int
+    graded: int
+    failed: int
+    accuracy: float | None
+    accuracy_interval: tuple[float, float] | None
+    acceptance_rate: float | None
+    acceptance_rate_tokens: float | None
+    steps: int
+    escalations: int
+    wasted_escalations: Waste
+    target_calls: int
+    calls: dict[Model, ModelCalls]
+    tokens: dict[Model, ModelTokens]
+    finish: dict[FinishReason, int]
+    latency: Latency
+    wall_seconds: float | None
+    interrupted: bool = False
+    samples: int = 1
+    decoded: int = 0
+    pass_at_k: dict[int, Estimate] = msgspec.field(default_factory=dict[int, Estimate])
+    majority_vote: MajorityVote | None = None
+    cost: Cost | None = None
+    predrafts: Predrafts = Predrafts()
+    verified: Verified = Verified()
+    simulated: bool = False
+    targets: dict[str, TargetFigures] = msgspec.field(default_factory=dict[str, TargetFigures])
+    prefix_caches: dict[Model, PrefixCache] = msgspec.field(default_factory=dict[Model, PrefixCache])
+
+
+def summary_of(
+    config: Config, results: Sequence[Result], wall_seconds: float | None, interrupted: bool = False
+) -> Summary:
+    """The summary of a run of ``config``, which took ``wall_seconds`` in all (None: not known)."""
+    tables = config.models.configured()
+    first = next((name for name in tables if name.startswith("targets.")), "target")
+    prices = {name: table.price for name, table in tables.items() if table.price}
+    if first in prices:
+        prices["target"] = prices[first]  # of several, the target of those who know one
+    samples = config.sampling.samples
+    summary = summarise(results, config.run_type, config.threshold, wall_seconds, interrupted, samples, prices)
+    caches = prefix_caches((result.solution for result in results), config.policy().scale)
+    served = {"target" if name == first else name for name, table in tables.items() if isinstance(table, Served)}
+    return msgspec.structs.replace(
+        summary, prefix_caches={model: cache for model, cache in caches.items() if model in served}
+    )
+
+
+def summarise(
+    results: Sequence[Result],
+    run_type: RunType,
+    threshold: float | None,
+    wall_seconds: float | None,
+    interrupted: bool = False,
+    samples: int = 1,
+    prices: Mapping[str, PriceTable] | None = None,
+) -> Summary:
+    """The summary of ``results``, with ``samples`` of each problem, by the models' ``prices``."""
+    steps = [step for result in results for step in result.solution.steps]
+    problems, calls = _by_problem(results), _added(result.solution.calls for result in results)
+    targets = _targets(results, steps, prices or {})
+    accuracy = mean_accuracy(problems)
+    return Summary(
+        run_type=run_type,
+        threshold=threshold,
+        problems=len(problems),
+        graded=sum(result.grade.right is not None for result in results),
+        failed=sum(result.solution.finish == "failed" for result in results),
+        accuracy=accuracy.value,
+        accuracy_interval=accuracy.interval,
+        acceptance_rate=_ratio(sum(step.kept.author == "draft" for step in steps), len(steps)),
+        acceptance_rate_tokens=_ratio(_kept_tokens(steps, "draft"), sum(_kept_tokens(steps, role) for role in _ROLES)),
+        steps=len(steps),
+        escalations=sum(step.verdict == "escalate" for step in steps),
+        wasted_escalations=_waste(steps),
+        target_calls=calls.get("target", Tally()).requests,
+        calls={model: ModelCalls(tally.requests, tally.failed, tally.cancelled) for model, tally in calls.items()},
+        tokens={model: _tokens(model, tally, steps) for model, tally in calls.items()},
+        finish=dict(Counter(result.solution.finish for result in results)),
+        latency=_latency([result.solution.seconds for result in results if result.solution.finish != "failed"]),
+        wall_seconds=wall_seconds,
+        interrupted=interrupted,
+        samples=samples,
+        decoded=len(results),
+        pass_at_k=pass_at_each(problems, samples),
+        majority_vote=majority_vote(problems),
+        cost=_cost(calls, prices, targets) if prices else None,
+        predrafts=sum((result.solution.predrafts for result in results), Predrafts()),
+        verified=verified([step.targets[0] for step in steps if step.verdict == "escalate"]),
+        targets=targets,
+    )
+
+
+_ROLES: tuple[Role, ...] = ("draft", "target")
+
+
+def _by_problem(results: Iterable[Result]) -> list[list[Grade]]:
+    """The grades of each problem's samples, by their numbers."""
+    problems: dict[str, dict[int, Grade]] = {}
+    for result in results:
+        problems.setdefault(result.solution.problem, {})[result.solution.sample] = result.grade
+    return [[grades[number] for number in sorted(grades)] for grades in problems.values()]
+
+
+def _cost(calls: Mapping[Model, Tally], prices: Mapping[str, PriceTable], targets: Mapping[str, TargetFigures]) -> Cost:
+    models: dict[Model, float | None] = {
+        model: _priced(tally, prices.get("prm" if model == "audit" else model)) for model, tally in calls.items()
+    }
+    if targets:
+        each = [target.cost for target in targets.values() if target.cost is not None]
+        models["target"] = sum(each) if len(each) == len(targets) else None
+    counted = [cost for model, cost in models.items() if model != "audit"]
+    known = [cost for cost in counted if cost is not None]
+    return Cost(models, sum(known) if len(known) == len(counted) else None)
+
+
+def _priced(tally: Tally, price: PriceTable | None) -> float | None:
+    if price is None:
+        return None
+    usage = tally.usage
+    cached = price.prompt if price.cached is None else price.cached
+    read = (usage.prompt_tokens - usage.cached_tokens) * price.prompt + usage.cached_tokens * cached
+    return (read + usage.completion_tokens * price.completion) / 1_000_000
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _added(each: Iterable[Mapping[Name, Tally]]) -> dict[Name, Tally]:
+    calls: dict[Name, Tally] = {}
+    for one in each:
+        for name, tally in one.items():
+            calls[name] = calls.get(name, Tally()) + tally
+    return calls
+
+
+def _targets(
+    results: Sequence[Result], steps: Sequence[StepRecord], prices: Mapping[str, PriceTable]
+) -> dict[str, TargetFigures]:
+    calls = _added(result.solution.targets for result in results)
+    kept = {name: [step for step in steps if step.kept.target == name] for name in calls}
+    return {
+        name: TargetFigures(
+            calls=ModelCalls(tally.requests, tally.failed, tally.cancelled),
+            tokens=_tokens("target", tally, kept[name]),
+            cost=_priced(tally, prices.get(f"targets.{name}")),
+        )
+        for name, tally in sorted(calls.items())
+    }
+
+
+def _kept_tokens(steps: Iterable[StepRecord], author: Role) -> int:
+    return sum(step.kept.usage.completion_tokens for step in steps if step.kept.author == author)
+
+
+def _tokens(model: Model, tally: Tally, steps: Iterable[StepRecord]) -> ModelTokens:
+    kept = _kept_tokens(steps, model) if model == "draft" or model == "target" else 0
+    usage = tally.usage
+    return ModelTokens(
+        kept=kept,
+        discarded=usage.completion_tokens - kept,
+        prompt=usage.prompt_tokens,
+        cached=usage.cached_tokens,
+        cancelled=None if tally.cancelled else 0,
+    )
+
+
+def _waste(steps: Iterable[StepRecord]) -> Waste:
+    """Over the steps whose draft and target the PRM both scored, in the run or in an audit."""
+    improved: list[bool] = []
+    for step in steps:
+        if step.audit is not None:
+            improved.append(step.audit.improved)
+        elif step.draft and step.draft.score is not None and step.targets:
+            target = best_target(step.targets).score
+            if target is not None:
+                improved.append(target > step.draft.score)
+    return Waste(judged=len(improved), share=_ratio(improved.count(False), len(improved)))
+
+
+def _latency(seconds: Sequence[float]) -> Latency:
+    mean = sum(seconds) / len(seconds) if seconds else None
+    return Latency(mean=mean, p50=quantile(seconds, 0.5), p95=quantile(seconds, 0.95))

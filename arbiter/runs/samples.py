@@ -1,0 +1,120 @@
+"""What several samples of each problem tell: mean accuracy, pass@k and the majority's answer, with intervals.
+
+Everything here takes one list a problem: the grades of its samples, in the order of their numbers.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from arbiter.grading import Grade
+from arbiter.grading.answers import plain
+from arbiter.protocols.records import Record
+from arbiter.runs.intervals import Interval, clustered_interval, wilson_interval
+
+Problems = Sequence[Sequence[Grade]]
+
+
+class Estimate(Record, frozen=True):
+    """A share and its 95 % interval over ``problems``: those that could be counted. None where there was none."""
+
+    value: float | None
+    interval: Interval | None
+    problems: int
+
+
+class MajorityVote(Record, frozen=True):
+    """The share of ``problems`` whose most frequent answer is right, and its 95 % interval (Wilson).
+
+    ``undecided`` problems are not among them: the grader could not judge their most frequent answer, or none of
+    their samples. In ``ties`` problems several answers were the most frequent; the one whose first sample has the
+    lowest number was taken.
+    """
+
+    value: float | None
+    interval: Interval | None
+    problems: int
+    undecided: int
+    ties: int
+
+
+def mean_accuracy(problems: Problems) -> Estimate:
+    """The share of right answers among all graded samples."""
+    verdicts = [graded for graded in map(_verdicts, problems) if graded]
+    right, of = [float(sum(graded)) for graded in verdicts], [float(len(graded)) for graded in verdicts]
+    value = sum(right) / sum(of) if of else None
+    return Estimate(value, clustered_interval(right, of, most=sum(of)), len(of))
+
+
+def pass_at_each(problems: Problems, samples: int) -> dict[int, Estimate]:
+    """pass@k for the powers of two below ``samples``, and for ``samples``."""
+    powers = [2**power for power in range(samples.bit_length()) if 2**power < samples]
+    return {k: pass_at(problems, k) for k in [*powers, samples]}
+
+
+def pass_at(problems: Problems, k: int) -> Estimate:
+    """The chance that at least one of ``k`` samples is right, over the problems with ``k`` graded samples or more."""
+    verdicts = [graded for graded in map(_verdicts, problems) if len(graded) >= k]
+    passes = [unbiased_pass(sum(graded), len(graded), k) for graded in verdicts]
+    value = sum(passes) / len(passes) if passes else None
+    # k samples together are one answer: no more of those are independent than there are k's in the samples
+    most = sum(len(graded) for graded in verdicts) / k
+    return Estimate(value, clustered_interval(passes, [1.0] * len(passes), most), len(passes))
+
+
+def unbiased_pass(right: int, of: int, k: int) -> float:
+    """The chance that ``k`` samples, drawn from ``of`` with ``right`` right ones, hold a right one.
+
+    The estimator of Chen et al. 2021 (arXiv 2107.03374), in whole numbers.
+    """
+    return 1 - math.comb(of - right, k) / math.comb(of, k)
+
+
+def majority_vote(problems: Problems) -> MajorityVote:
+    """The share of problems whose most frequent answer is right."""
+    votes = [_vote(grades) for grades in problems]
+    verdicts = [right for right, _ in votes if right is not None]
+    return MajorityVote(
+        value=sum(verdicts) / len(verdicts) if verdicts else None,
+        interval=wilson_interval(sum(verdicts), len(verdicts)),
+        problems=len(verdicts),
+        undecided=len(votes) - len(verdicts),
+        ties=sum(tied for _, tied in votes),
+    )
+
+
+def _vote(grades: Sequence[Grade]) -> tuple[bool | None, bool]:
+    """Whether the most frequent answer is right (None: not known), and whether it had to share its place.
+
+    Answers are equal if they are written the same, or are both right. A sample without an answer has no vote; a
+    problem without a vote is wrong if one of its samples was judged.
+    """
+    voters = [
+        (comparable(grade.answer or ""), grade.right) for grade in grades if grade.answer is not None or grade.right
+    ]
+    right = [text for text, verdict in voters if verdict]
+    wrong = {text for text, verdict in voters if verdict is False}
+    votes = Counter(right[0] if text in right else text for text, _ in voters)  # keeps the order of the first samples
+    if not votes:
+        return (False if _verdicts(grades) else None), False
+    most = max(votes.values())
+    winner, *others = [text for text, count in votes.items() if count == most]
+    return (True if winner in right else False if winner in wrong else None), bool(others)
+
+
+_NUMBER = re.compile(r"(?P<sign>-?)0*(?P<whole>\d+|\d{1,3}(?:,\d{3})+)(?:\.(?P<part>\d*?)0*)?")
+
+
+def comparable(answer: str) -> str:
+    """``answer`` without what only changes its looks, so that equal answers are mostly equal texts."""
+    text = plain(answer)
+    number = _NUMBER.fullmatch(text)
+    if number is None:
+        return text
+    written = number["whole"].replace(",", "") + (f".{number['part']}" if number["part"] else "")
+    return written if written == "0" else number["sign"] + written
+
+
+def _verdicts(grades: Sequence[Grade]) -> list[bool]:
+    return [grade.right for grade in grades if grade.right is not None]

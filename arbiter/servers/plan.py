@@ -1,0 +1,266 @@
+"""From a configuration to what has to be started for it: one launch a server, in the order in which they start."""
+
+import socket
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+import arbiter.pocket
+from arbiter.config.config import Config
+from arbiter.config.model_tables import Served
+from arbiter.config.server_tables import Program, ServerTable
+from arbiter.protocols.errors import ConfigError
+from arbiter.servers.engines import COMMANDS, Job, router
+from arbiter.servers.interpreters import Interpreter
+from arbiter.servers.plan_types import EVERYWHERE, Launch, Plan
+from arbiter.servers.unsupported import refusal
+
+_SCORERS = ("prm", "router")
+_BY_TOKENS = ("score", "label-tokens")  # dialects that ask a writer what it would write
+REPLICA_PORTS = 100
+"""Replica k listens at the port of ``url`` + 100 k; the router's own metrics are behind the last replica."""
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+Find = Callable[[Program, str | None], Interpreter]
+
+
+class _Wanted(msgspec.Struct, frozen=True):
+    """A server that tables ask for; ``fraction`` is its share of what earlier ones leave of its GPUs' memory."""
+
+    names: tuple[str, ...]
+    place: str
+    table: Served
+    server: ServerTable
+    host: str
+
+    @property
+    def name(self) -> str:
+        return "+".join(self.names)
+
+    @property
+    def scores(self) -> bool:
+        """Whether it is a classifier, and writes nothing."""
+        return self.names[0] in _SCORERS and self.table.scores not in _BY_TOKENS
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.table.url).port or 0
+
+
+def plan(config: Config, source: str, find: Find, *, only: Sequence[str] = (), host: str | None = None) -> Plan:
+    """The servers of ``config``, those of the models ``only`` if any are named, listening at ``host`` if it is given.
+
+    ``find`` finds an engine's interpreter. Raises ``ConfigError`` naming ``source``, the key and the way out.
+    """
+    wanted, notes = _wanted(config, source, host)
+    launches = _launches(wanted, source, find)
+    _check_ports(launches, source)
+    chosen = _only(launches, wanted, only, source)
+    there = {launch.name for launch in chosen}
+    kept = (msgspec.structs.replace(one, after=tuple(name for name in one.after if name in there)) for one in chosen)
+    open_to_all = [one.name for one in wanted if one.host in EVERYWHERE and one.name in there]
+    if open_to_all:
+        notes += (f"anybody in the network can ask the server of {', '.join(open_to_all)}: it listens everywhere",)
+    return Plan(tuple(kept), notes)
+
+
+def here() -> tuple[str, ...]:
+    """The names of this machine."""
+    return (*_LOOPBACK, *EVERYWHERE, socket.gethostname().lower(), socket.getfqdn().lower())
+
+
+def _wanted(config: Config, source: str, host: str | None) -> tuple[list[_Wanted], tuple[str, ...]]:
+    found: dict[tuple[str, int | None, str], _Wanted] = {}
+    notes: list[str] = []
+    for name, table in config.models.configured().items():
+        if not isinstance(table, Served):
+            continue
+        place = f"{source}: models.{name}"
+        if table.server is None:
+            notes.append(f"models.{name} is not started here: it has no table [models.{name}.server]")
+            continue
+        parts = urlsplit(table.url)
+        if parts.hostname not in here():
+            notes.append(f"models.{name} is not started here: its url names {parts.hostname}")
+            continue
+        one = _Wanted((name,), place, table, table.server, host or table.server.host)
+        if one.host in _LOOPBACK and parts.hostname not in (*_LOOPBACK, *EVERYWHERE):
+            raise ConfigError(
+                f"{place}.url names {parts.hostname}, and its server would listen at {one.host} alone: write "
+                f"127.0.0.1 into the url, or set models.{name}.server.host"
+            )
+        key = "here", parts.port, table.model
+        found[key] = _merged(found[key], one, source) if key in found else one
+    if not found:
+        told = "; ".join(notes) or "its models run in process"
+        raise ConfigError(
+            f'{source}: there is nothing to start: {told}. A model with backend = "http", a url of this machine and '
+            "a table [models.NAME.server] has a server that this command starts (docs/up.md)"
+        )
+    return list(found.values()), tuple(notes)
+
+
+def _merged(first: _Wanted, second: _Wanted, source: str) -> _Wanted:
+    """One server for two tables with the same url and model."""
+    priorities = {one.table.priority for one in (first, second)} - {None}
+    if first.server != second.server or len(priorities) > 1:
+        raise ConfigError(
+            f"{source}: models.{first.names[0]} and models.{second.names[0]} have the same url and model, and so one "
+            "server: make their server tables and their priority equal, or give them different ports"
+        )
+    if first.scores != second.scores:
+        raise ConfigError(
+            f"{source}: models.{first.names[0]} and models.{second.names[0]} have the same url and model, and one of "
+            "them scores: a server does one or the other, give them different ports"
+        )
+    table = first.table if first.table.priority else second.table
+    return msgspec.structs.replace(first, names=(*first.names, *second.names), table=table)
+
+
+def _launches(wanted: Sequence[_Wanted], source: str, find: Find) -> list[Launch]:
+    shared = Counter(gpu for one in wanted for gpu in one.server.gpus)
+    last: dict[int, str] = {}  # the latest server on each GPU that several share
+    taken: dict[int, float] = {}  # the shares of those before it
+    launches: list[Launch] = []
+    for one in wanted:
+        if told := refusal(one.table, one.server, one.scores):
+            raise ConfigError(f"{one.place}.{told}")
+        if any(shared[gpu] > 1 for gpu in one.server.gpus):
+            _check_share(one, taken, source)
+        launches += _of(one, find, taken, last)
+        for gpu in one.server.gpus:
+            taken[gpu] = taken.get(gpu, 0.0) + (one.server.memory_fraction or 0.0)
+    return launches
+
+
+def _check_share(one: _Wanted, taken: dict[int, float], source: str) -> None:
+    fraction = one.server.memory_fraction
+    if fraction is None and one.server.engine != "llama.cpp":
+        raise ConfigError(
+            f"{one.place}.server.memory_fraction is missing: other servers are on the same GPU, and this one would "
+            "take almost all of it. Give each a share, less than 1 in all"
+        )
+    for gpu in one.server.gpus:
+        if round(taken.get(gpu, 0.0) + (fraction or 0.0), 6) >= 1:
+            raise ConfigError(
+                f"{source}: the memory_fraction of the servers on GPU {gpu} come to 1 or more with "
+                f"models.{one.names[0]}.server.memory_fraction = {fraction:g}: lower one, or use another GPU"
+            )
+
+
+def _of(one: _Wanted, find: Find, taken: dict[int, float], last: dict[int, str]) -> list[Launch]:
+    """The server, or its replicas and the router before them."""
+    server, several = one.server, one.server.replicas > 1
+    each = server.tensor_parallel * server.data_parallel
+    python = _found(find, one, server.engine, server.python)
+    replicas: list[Launch] = []
+    for index in range(server.replicas):
+        gpus = server.gpus[index * each : (index + 1) * each]
+        port = one.port + (REPLICA_PORTS * (index + 1) if several else 0)
+        job = Job(
+            server=_with_proposer(server, one.place),
+            path=resolved(server.path or one.table.model, f"{one.place}.server.path"),
+            model=one.table.model,
+            scores=one.scores,
+            priority=one.table.priority,
+            host="127.0.0.1" if several else one.host,
+            port=port,
+            fraction=_as_counted(server, max((taken.get(gpu, 0.0) for gpu in gpus), default=0.0)),
+        )
+        command, environment = COMMANDS[server.engine](job, python)
+        name = f"{one.name}-{index + 1}" if several else one.name
+        replicas.append(
+            Launch(
+                name=name,
+                place=one.place,
+                program=server.engine,
+                scores=one.scores,
+                command=tuple(command),
+                environment=environment,
+                host=job.host,
+                port=port,
+                ports=(port,),
+                path=job.path,
+                gpus=gpus,
+                after=tuple(dict.fromkeys(last[gpu] for gpu in gpus if gpu in last)),
+            )
+        )
+        last.update(dict.fromkeys(gpus, name))
+    return [*replicas, _router(one, replicas, find)] if several else replicas
+
+
+def _with_proposer(server: ServerTable, place: str) -> ServerTable:
+    """With the folder of the model that speculation takes its proposals from."""
+    if server.speculation is None or server.speculation.model is None:
+        return server
+    model = resolved(server.speculation.model, f"{place}.server.speculation.model")
+    speculation = msgspec.structs.replace(server.speculation, model=model)
+    return msgspec.structs.replace(server, speculation=speculation)
+
+
+def _router(one: _Wanted, replicas: Sequence[Launch], find: Find) -> Launch:
+    metrics_port = one.port + REPLICA_PORTS * (len(replicas) + 1)
+    python = _found(find, one, "sglang", one.server.python if one.server.engine == "sglang" else None)
+    command, environment = router(python, [each.address for each in replicas], one.host, one.port, metrics_port)
+    return Launch(
+        name=one.name,
+        place=one.place,
+        program="router",
+        scores=one.scores,
+        command=tuple(command),
+        environment=environment,
+        host=one.host,
+        port=one.port,
+        ports=(one.port, metrics_port),
+        after=tuple(each.name for each in replicas),
+    )
+
+
+def _found(find: Find, one: _Wanted, program: Program, named: str | None) -> Interpreter:
+    try:
+        return find(program, named)
+    except ConfigError as error:
+        raise ConfigError(f"{one.place}.server: {error}") from error
+
+
+def _as_counted(server: ServerTable, before: float) -> float | None:
+    """The share of a GPU in the engine's own count: of all its memory, but for sglang of what is free at its start."""
+    if server.memory_fraction is None or server.engine != "sglang":
+        return server.memory_fraction
+    return round(server.memory_fraction / (1.0 - before), 4)
+
+
+def resolved(path: str, place: str) -> str:
+    """``path``, or for ``pocket:ROLE`` the folder of the model that comes with Arbiter."""
+    folder = arbiter.pocket.resolved(path)
+    if folder != path and not Path(folder).is_dir():
+        known = ", ".join(sorted(arbiter.pocket.PREFIX + one.name for one in arbiter.pocket.MODELS.iterdir()))
+        raise ConfigError(f"{place}: there is no model {path!r}; there are {known}")
+    return folder
+
+
+def _check_ports(launches: Sequence[Launch], source: str) -> None:
+    owners: dict[int, Launch] = {}
+    for launch in launches:
+        for port in launch.ports:
+            if port > 65535:
+                raise ConfigError(f"{launch.place}.url: {launch.name} would listen at port {port}; take a lower one")
+            owner = owners.setdefault(port, launch)
+            if owner is not launch:
+                raise ConfigError(
+                    f"{source}: {owner.name} and {launch.name} would both listen at port {port}: change the url of "
+                    "one (replicas use the ports 100, 200, … above it)"
+                )
+
+
+def _only(launches: Sequence[Launch], wanted: Sequence[_Wanted], only: Sequence[str], source: str) -> list[Launch]:
+    known = {name: one.place for one in wanted for name in one.names}
+    for name in only:
+        if name not in known:
+            raise ConfigError(f"--only: {source} has no server {name!r} to start here; there are {', '.join(known)}")
+    places = {known[name] for name in only}
+    return [launch for launch in launches if not only or launch.place in places]

@@ -1,0 +1,105 @@
+"""The servers as a table: where each stands, what it holds, and how busy it is."""
+
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from arbiter.servers.fleet import Server, State
+
+NOTHING = "–"
+_COLUMNS = ("server", "state", "address", "GPUs", "memory", "tok/s", "running", "queue", "cached")
+_STYLES: dict[State, str] = {"ready": "green", "starting": "cyan", "restarting": "yellow", "failed": "red"}
+_GIB = 2**30
+_ASK_SMI = ["nvidia-smi", "--query-gpu=index,uuid,memory.used,memory.total", "--format=csv,noheader,nounits"]
+_SMI_SECONDS = 5.0
+
+
+class Board:
+    """Draws ``servers``; ``gpus`` are CUDA's names of the machine's."""
+
+    def __init__(self, servers: Sequence[Server], gpus: Sequence[str]) -> None:
+        self._servers = servers
+        self._gpus = gpus
+        self._on_gpus: dict[str, tuple[float, float]] = {}
+        self._asked = float("-inf")
+
+    def table(self) -> Table:
+        """The table at this moment."""
+        if any(server.launch.gpus for server in self._servers) and time.monotonic() - self._asked > _SMI_SECONDS:
+            self._on_gpus, self._asked = _memory_of_gpus(), time.monotonic()
+        table = Table(box=None, padding=(0, 2, 0, 0))  # nine columns in 80 signs
+        for index, column in enumerate(_COLUMNS):
+            table.add_column(column, justify="left" if index < 4 else "right", no_wrap=True)
+        for server in self._servers:
+            table.add_row(*self._row(server))
+        return table
+
+    def _row(self, server: Server) -> tuple[str | Text, ...]:
+        launch, found = server.launch, server.figures
+        return (
+            launch.name,
+            Text(_state(server), style=_STYLES.get(server.state, "")),
+            launch.address.removeprefix("http://"),
+            ",".join(map(str, launch.gpus)) or NOTHING,
+            self._memory(server),
+            _number(server.rate),
+            _number(found.running),
+            _number(found.queued),
+            NOTHING if found.hit_rate is None else f"{found.hit_rate:.1%}",
+        )
+
+    def _memory(self, server: Server) -> str:
+        """Of GPUs all that is used on them, whoever shares them; else the resident memory of its processes."""
+        if server.launch.gpus:
+            names = [self._gpus[gpu] for gpu in server.launch.gpus if gpu < len(self._gpus)]
+            found = [self._on_gpus[name] for name in names if name in self._on_gpus]
+            if not found:
+                return NOTHING
+            used, there = map(sum, zip(*found, strict=True))
+            return f"{used:.1f}/{there:.0f} GiB"
+        process = server.process
+        return NOTHING if process is None else f"{resident(process.pid) / _GIB:.1f} GiB"
+
+
+def resident(session: int) -> int:
+    """The resident memory, in bytes, of all processes of a session; what they share counts for each."""
+    pages = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, IndexError, ValueError):
+            fields = (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            pages += int(fields[21]) if int(fields[3]) == session else 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _memory_of_gpus() -> dict[str, tuple[float, float]]:
+    """Used and there, in GiB, by number and by UUID; empty if nobody tells."""
+    found: dict[str, tuple[float, float]] = {}
+    with suppress(OSError, subprocess.SubprocessError, ValueError):
+        told = subprocess.run(_ASK_SMI, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - ours
+        for line in told.stdout.splitlines():
+            index, uuid, used, there = (field.strip() for field in line.split(","))
+            found[index] = found[uuid] = float(used) / 1024, float(there) / 1024
+    return found
+
+
+def _state(server: Server) -> str:
+    seconds = time.monotonic() - server.since
+    match server.state:
+        case "starting":
+            return f"starting {seconds:.0f} s"
+        case "restarting":
+            return f"restarting in {max(0.0, server.next_start - time.monotonic()):.0f} s"
+        case "ready" if server.starts > 1:
+            return f"ready (start {server.starts})"
+        case state:
+            return state
+
+
+def _number(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.0f}"

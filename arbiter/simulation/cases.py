@@ -1,0 +1,50 @@
+"""The cases of a what-if: a recorded or a stated workload at several concurrencies, acceptance rates, look-aheads."""
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from arbiter.config.config import Config
+from arbiter.simulation.recorded_workload import RecordedWorkload
+from arbiter.simulation.simulation_results import Case, Figures
+from arbiter.simulation.study import Hardware, Study
+from arbiter.simulation.synthetic_workload import World
+from arbiter.simulation.workload import StatedWorkload, Workload
+
+
+class Plan:
+    """A workload, and the servers that it is put to. ``world`` is not used where there is a recorded workload."""
+
+    def __init__(self, config: Config, hardware: Hardware, world: World, recorded: RecordedWorkload | None) -> None:
+        limits = config.limits
+        self._config = config
+        self._hardware = hardware
+        self._recorded = recorded
+        self.world = replace(  # within the limits, so that none of its steps is cut
+            world,
+            steps=replace(world.steps, most=limits.max_steps),
+            step_tokens=replace(world.step_tokens, most=limits.step_tokens),
+        )
+
+    @property
+    def problems(self) -> int:
+        return self._recorded.problems if self._recorded else self.world.problems
+
+    def simulate(self, case: Case, done: Callable[[], None]) -> Figures:
+        """The figures of a case; ``done`` is called as each problem ends."""
+        workload = self._recorded or self._stated(case.acceptance)
+        return Study(workload, self._hardware, case).run(done)
+
+    def _stated(self, acceptance: float | None) -> Workload:
+        config = self._config
+        world = self.world if acceptance is None else replace(self.world, acceptance=acceptance)
+        limits = replace(config.problem_limits(), deadline=None)
+        policy = _at(config, world.acceptance).policy()
+        return StatedWorkload(world, policy, limits, config.problem_sampling(), config.audit)
+
+
+def _at(config: Config, acceptance: float) -> Config:
+    """The configuration with the threshold at which a world's scores accept what the world accepts."""
+    thresholds = {"rsd": 0.5, "router": 0.5, "confidence": 0.5, "judge": 0.5, "oracle": 0.0, "random": 1 - acceptance}
+    threshold = thresholds.get(config.run_type)
+    return config if threshold is None else config.with_threshold(threshold)

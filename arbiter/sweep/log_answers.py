@@ -1,0 +1,163 @@
+"""The answers that a log holds, each with the request that it was given to."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import msgspec
+
+from arbiter.actors.seeds import step_seed
+from arbiter.log.history import CallHistory, ProblemHistory
+from arbiter.protocols import events
+from arbiter.protocols.ids import CallId, MessageId, StepId
+from arbiter.protocols.ports import Generation, GenerationRequest, Score, ScoreRequest
+from arbiter.protocols.records import Record, Step, Transcript, Usage
+from arbiter.replay.recorded_models import as_generation, as_score
+from arbiter.sweep.answer_cache import Request
+
+
+class Answered(Record, frozen=True):
+    """A request of a run and its answer; ``stored`` if another run had made it."""
+
+    request: Request
+    answer: Generation | Score
+    stored: bool
+    cost: Usage
+
+
+class Spent(Record, frozen=True):
+    """Requests that were answered, and the tokens that models read and wrote for them."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: "Spent") -> "Spent":
+        return Spent(
+            self.requests + other.requests,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+        )
+
+
+NOTHING_SPENT = Spent()
+
+
+class Counts(Record, frozen=True):
+    """What a run ``needed``, and what of it was ``made`` for it; ``failed`` requests are in neither."""
+
+    needed: Spent = NOTHING_SPENT
+    made: Spent = NOTHING_SPENT
+    failed: int = 0
+
+
+def answers_of(problem: ProblemHistory) -> Iterator[Answered]:
+    """The answered requests of a problem, with the seconds that each took. Its log is a full one."""
+    steps = tuple(Step(step.kept.text, step.kept.author) for step in problem.steps())
+    for call in problem.calls.values():
+        message = problem.messages.get((call.asked and call.asked.cause) or "")
+        if message is None or message.step is None:
+            continue
+        before = Transcript(problem.task.question, (*problem.task.steps, *steps[: message.step]), problem.task.turns)
+        match call.outcome:
+            case events.Generated() as made:
+                answer = msgspec.structs.replace(as_generation(made), seconds=made.seconds)
+                yield Answered(_generation(problem, call, message, before), answer, made.stored, made.cost)
+            case events.Scored() as made:
+                answer = msgspec.structs.replace(as_score(made), seconds=made.seconds)
+                yield Answered(_score(problem, call, message, before), answer, made.stored, made.cost)
+            case _:
+                pass
+
+
+def counted(runs: Mapping[str, Iterable[ProblemHistory]], key: Callable[[Request], bytes]) -> dict[str, Counts]:
+    """What each of the runs that shared their answers needed and made, by the keys of its requests.
+
+    An answer that no run has made, since its maker was killed before it could say so, is counted for the first run
+    that has it.
+    """
+    found = dict.fromkeys(runs, Counts())
+    made: set[bytes] = set()
+    taken: dict[bytes, tuple[str, Spent]] = {}
+    for name, problems in runs.items():
+        for problem in problems:
+            found[name] = _plus(found[name], failed=_failures(problem))
+            for answered in answers_of(problem):
+                spent = _spent(answered.cost)
+                found[name] = _plus(found[name], spent, NOTHING_SPENT if answered.stored else spent)
+                if answered.stored:
+                    taken.setdefault(key(answered.request), (name, spent))
+                else:
+                    made.add(key(answered.request))
+    for asked, (name, spent) in taken.items():
+        if asked not in made:
+            found[name] = _plus(found[name], made=spent)
+    return found
+
+
+def counted_alone(problems: Iterable[ProblemHistory]) -> Counts:
+    """What a run that shared nothing needed, and made."""
+    found = Counts()
+    for problem in problems:
+        found = _plus(found, failed=_failures(problem))
+        for call in problem.calls.values():
+            if isinstance(call.outcome, events.Generated | events.Scored):
+                found = _plus(found, _spent(call.outcome.cost), _spent(call.outcome.cost))
+    return found
+
+
+def _plus(counts: Counts, needed: Spent = NOTHING_SPENT, made: Spent = NOTHING_SPENT, failed: int = 0) -> Counts:
+    return Counts(counts.needed + needed, counts.made + made, counts.failed + failed)
+
+
+def _spent(cost: Usage) -> Spent:
+    return Spent(1, cost.prompt_tokens, cost.completion_tokens)
+
+
+def _failures(problem: ProblemHistory) -> int:
+    return sum(isinstance(call.outcome, events.CallFailed) for call in problem.calls.values())
+
+
+def _generation(
+    problem: ProblemHistory, call: CallHistory, message: events.Event, before: Transcript
+) -> GenerationRequest:
+    task, (name, _), role = problem.task, problem.key, "draft" if call.model == "draft" else "target"
+    step, sample = message.step or 0, call.parsed.index
+    if role == "target":
+        sample %= task.sampling.target_samples
+    asking = message.payload
+    return GenerationRequest(
+        problem=name,
+        step=step,
+        sample=sample,
+        role=role,
+        transcript=before,
+        separator=task.separator,
+        max_tokens=asking.max_tokens if isinstance(asking, events.DraftStep | events.EscalateStep) else 0,
+        temperature=task.sampling.temperature,
+        top_p=task.sampling.top_p,
+        seed=step_seed(task.seed, name, step, role, sample),
+        confidence=task.policy.get("confidence") if role == "draft" else None,
+        target=problem.target_of(call),
+    )
+
+
+def _score(problem: ProblemHistory, call: CallHistory, message: events.Event, before: Transcript) -> ScoreRequest:
+    index, is_audit = call.parsed.index, call.model == "audit"
+    is_draft = isinstance(message.payload, events.StepDrafted) or (is_audit and index == 0)
+    written = _written(call.parsed.message.step, is_draft, 0 if is_audit else index)
+    made = problem.calls[written].outcome
+    return ScoreRequest(
+        problem=problem.key[0],
+        step=message.step or 0,
+        scale=call.model if call.model == "router" or call.model == "judge" else "prm",
+        transcript=before,
+        candidate=made.text if isinstance(made, events.Generated) else "",
+        author="draft" if is_draft else "target",
+        separator=problem.task.separator,
+    )
+
+
+def _written(step: StepId, is_draft: bool, sample: int) -> str:
+    """The id of the request that brought a candidate."""
+    if is_draft:
+        return str(CallId(MessageId(step, "draft_step"), "draft", 0))
+    return str(CallId(MessageId(step, "escalate_step"), "target", sample))

@@ -1,0 +1,157 @@
+"""Solving the problems of all points of a sweep: together over one store of answers, or each alone."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from arbiter.actors.ring import Ring, open_ring
+from arbiter.actors.ring_setup import Models
+from arbiter.actors.supervision import services
+from arbiter.config.config import Config
+from arbiter.data import Problem
+from arbiter.grading.grader import Grader, needs_mathematics
+from arbiter.log.run import Run
+from arbiter.log.writer import Show
+from arbiter.protocols.errors import RunError
+from arbiter.protocols.messages import Task
+from arbiter.protocols.records import Solution
+from arbiter.runs.bench import Watcher, cancel_on_signal, make_task, notices, run_problems
+from arbiter.runs.folder import RunFolder, open_run, record_end
+from arbiter.sweep.answer_cache import AnswerStore, annotated_models
+from arbiter.sweep.log_answers import answers_of
+from arbiter.sweep.points import Point
+from arbiter.sweep.simulated_times import timed_alone
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What is to be solved, where, and who is told."""
+
+    points: Sequence[Point]
+    problems: Sequence[Problem]
+    out: Path
+    watcher: Watcher
+    show: Show | None = None
+    retry_failed: bool = False
+
+    @property
+    def config(self) -> Config:
+        """The configuration of the first point: what is not run type and threshold is the same in all."""
+        return self.points[0].config
+
+
+async def run_alone(job: Job, models: Models) -> bool:
+    """Each point as a run of its own, one after the other; whether a signal ended it early. Raises as ``bench``."""
+    for point in job.points:
+        job.watcher.notice(point.name)
+        where = job.out / point.name
+        async with open_run(point.config, job.problems, where, job.show, job.retry_failed) as folder:
+            summary = await run_problems(point.config, job.problems, models, folder, job.watcher)
+        if summary.interrupted:
+            return True
+    return False
+
+
+async def run_together(job: Job, models: Models) -> bool:
+    """All points at once, each problem in all of them at about the same time; whether a signal ended it early.
+
+    ``limits.problems`` is how many are in all rings together. Answers that the points' logs hold are known from the
+    beginning. Summaries are left to be written: the times are not known yet. Raises ``RunError`` as ``bench``.
+    """
+    async with AsyncExitStack() as stack:
+        folders = [await _opened(stack, job, point) for point in job.points]
+        store = AnswerStore(models, annotated_models(job.config), await stack.enter_async_context(services()))
+        for folder in folders:
+            _refill(store, folder)
+        together = _Together(job, folders)
+        await together.run(store)
+        for folder in folders:
+            await record_end(folder.journal, together.interrupted)
+    return together.interrupted
+
+
+async def _opened(stack: AsyncExitStack, job: Job, point: Point) -> RunFolder:
+    timed = partial(timed_alone, config=point.config)
+    opening = open_run(point.config, job.problems, job.out / point.name, job.show, job.retry_failed, timed)
+    return await stack.enter_async_context(opening)
+
+
+def _refill(store: AnswerStore, folder: RunFolder) -> None:
+    if folder.journal.earlier.sessions:
+        for problem in Run.open(folder.path).problems():
+            for answered in answers_of(problem):
+                store.keep(answered.request, answered.answer)
+
+
+class _Together:
+    """The rings of all points, let in problem by problem."""
+
+    def __init__(self, job: Job, folders: Sequence[RunFolder]) -> None:
+        self._job = job
+        self._folders = folders
+        self._grader = Grader()
+        self._references = {problem.id: problem.answer for problem in job.problems}
+        self._failures: list[RunError] = []
+        self._solving = anyio.CancelScope()
+
+    @property
+    def interrupted(self) -> bool:
+        return self._solving.cancel_called
+
+    async def run(self, store: AnswerStore) -> None:
+        self._tell()
+        async with anyio.create_task_group() as grading, services() as signals:
+            with self._solving:
+                await signals.start(cancel_on_signal, self._solving)
+                if any(map(needs_mathematics, self._references.values())):
+                    signals.start_soon(self._grader.warm)
+                for place, folder in enumerate(self._folders):
+                    for solution in folder.ungraded:
+                        grading.start_soon(self._finish, place, solution)
+                async with AsyncExitStack() as stack:
+                    rings = [await self._ring(stack, store, place) for place in range(len(self._folders))]
+                    waiting = self._waiting()
+
+                    async def work() -> None:
+                        for place, task in waiting:
+                            solution = await rings[place].solve(task)
+                            grading.start_soon(self._finish, place, solution)
+
+                    async with anyio.create_task_group() as workers:
+                        for _ in range(self._job.config.limits.problems):
+                            workers.start_soon(work)
+        if self._failures:
+            raise self._failures[0]
+
+    def _tell(self) -> None:
+        job, earlier = self._job, [result for folder in self._folders for result in folder.results]
+        each = len(job.problems) * job.config.sampling.samples
+        for point, folder in zip(job.points, self._folders, strict=True):
+            for line in notices(folder, each):
+                job.watcher.notice(f"{point.name}: {line}")
+        job.watcher.started(each * len(job.points), earlier)
+
+    async def _ring(self, stack: AsyncExitStack, store: AnswerStore, place: int) -> Ring:
+        verify, journal = self._job.points[place].config.verify, self._folders[place].journal
+        return await stack.enter_async_context(open_ring(store.seats(), journal=journal, verify=verify))
+
+    def _waiting(self) -> Iterator[tuple[int, Task]]:
+        """What is not solved yet, each problem for all points one after the other: so they ask the same at once."""
+        for problem in self._job.problems:
+            for sample in range(self._job.config.sampling.samples):
+                for place, point in enumerate(self._job.points):
+                    if not self._folders[place].is_done(problem.id, sample):
+                        yield place, make_task(point.config, problem, sample)
+
+    async def _finish(self, place: int, solution: Solution) -> None:
+        grade = await self._grader.grade_solution(solution, self._references[solution.problem])
+        try:
+            result = await self._folders[place].add(solution, grade)
+        except RunError as error:  # what cannot be stored need not be solved
+            self._failures.append(error)
+            self._solving.cancel()
+            return
+        self._job.watcher.solved(result)

@@ -1,0 +1,210 @@
+"""A whole sweep: points, models, runs, times and figures, in one folder."""
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+import msgspec
+from filelock import FileLock, Timeout
+
+from arbiter.backends.opening import open_tables, required_tables
+from arbiter.config.config import Config
+from arbiter.config.model_tables import AnyModelTable
+from arbiter.data import Problem, load_problems
+from arbiter.log.history import ProblemHistory
+from arbiter.log.reader import LOG
+from arbiter.log.run import Run
+from arbiter.log.writer import Show
+from arbiter.protocols.errors import ConfigError, RunError
+from arbiter.runs.bench import Watcher
+from arbiter.runs.folder import as_toml, check_run, new_path, read_results
+from arbiter.runs.reports.tables import Entry
+from arbiter.runs.results import Result, Summary, summary_of
+from arbiter.sweep import sweep_results
+from arbiter.sweep.answer_cache import annotated_models, key_of
+from arbiter.sweep.log_answers import Counts, counted, counted_alone
+from arbiter.sweep.points import Point, point_of
+from arbiter.sweep.runner import Job, run_alone, run_together
+from arbiter.sweep.simulated_times import simulate
+from arbiter.sweep.sweep_results import Sweep, found_in, put
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """What a sweep is to be: ``points`` of ``config``, measured alone (``measure``) or with shared answers.
+
+    Without ``points`` it is to go on with those that its folder holds.
+    """
+
+    config: Config
+    points: Sequence[Point]
+    measure: bool = False
+    retry_failed: bool = False
+
+
+def sweep(wish: Wish, out: Path | None, watcher: Watcher, show: Show | None = None) -> tuple[Sweep, Path]:
+    """Solve and grade the configured problems at each point; the figures, and the sweep's folder.
+
+    Points that ``out`` holds already are gone on with, besides those wished for; what they have asked is not asked
+    again. SIGINT and SIGTERM end it early, as ``bench``. Not inside of an event loop.
+
+    Raises ``ConfigError``, ``DataError``, ``BackendError`` or ``RunError``, before any problem is started where that
+    is possible.
+    """
+    folder = out or new_path("sweep")
+    if (folder / LOG).exists():
+        raise RunError(f"{folder} holds a run of its own: give another folder with --out")
+    wish = _with_earlier(wish, folder)
+    _check(wish)
+    data = wish.config.data
+    problems = load_problems(data.source, data.limit, fields=data.fields, subset=data.subset, split=data.split)
+    tables: dict[str, AnyModelTable] = {
+        name: table for point in wish.points for name, table in required_tables(point.config).items()
+    }
+    for point in wish.points:
+        check_run(point.config, problems, folder / point.name, shared=not wish.measure)
+    with _locked(folder):
+        put(folder / "config.toml", as_toml(wish.config))
+        sweep_results.write(found_in(wish.points, {}, {}, wish.measure, interrupted=True), folder)
+        watcher.loading(wish.config)
+        job = Job(wish.points, problems, folder, watcher, show, wish.retry_failed)
+        interrupted = anyio.run(_run, job, tables, wish.measure)
+        figures = settle(job, wish.measure, interrupted)
+        _draw(figures, folder)
+    return figures, folder
+
+
+def settle(job: Job, measured: bool, interrupted: bool) -> Sweep:
+    """Give every point its times and its summary, and write what was found. Raises ``RunError``."""
+    begun = [point for point in job.points if (job.out / point.name / LOG).exists()]
+    if not measured:
+        job.watcher.notice(f"simulating the times of {len(begun)} points from those of their requests")
+    summaries = {
+        point.name: _measured(job.out / point.name) if measured else _simulated(point, job, interrupted)
+        for point in begun
+    }
+    there = {name: summary for name, summary in summaries.items() if summary is not None}
+    figures = found_in(job.points, _counts(begun, job.out, measured), there, measured, interrupted)
+    sweep_results.write(figures, job.out)
+    return figures
+
+
+def _draw(figures: Sweep, out: Path) -> None:
+    """The plots of ``arbiter report``, where there is what they need."""
+    from arbiter.runs.reports.plots import draw, why_not
+
+    entries = [Entry(row.point, row.summary) for row in figures.points if row.summary is not None]
+    if entries and not figures.interrupted and why_not() is None:
+        try:
+            draw(entries, out)
+        except OSError as error:
+            raise RunError(f"cannot write the plots into {out}: {error.strerror}") from error
+
+
+async def _run(job: Job, tables: Mapping[str, AnyModelTable], measure: bool) -> bool:
+    async with open_tables(tables, job.config.cpu_threads) as models:
+        return await (run_alone if measure else run_together)(job, models)
+
+
+def _with_earlier(wish: Wish, folder: Path) -> Wish:
+    """The points of an earlier session as well."""
+    earlier = sweep_results.earlier(folder)
+    if earlier is None and not wish.points:
+        raise RunError(f"{folder} holds no sweep: there is no {sweep_results.FILE} in it")
+    if earlier is None:
+        return wish
+    if earlier.measured != wish.measure:
+        how = "was measured (--measure)" if earlier.measured else "shares its answers, and was not measured"
+        raise RunError(f"{folder} holds a sweep that {how}: give another folder with --out")
+    known = [point_of(wish.config, one.run_type, one.threshold) for one in earlier.points]
+    points = {point.name: point for point in (*known, *wish.points)}
+    types = list(dict.fromkeys(point.config.run_type for point in points.values()))
+
+    def place(point: Point) -> tuple[int, float]:
+        return types.index(point.config.run_type), point.config.threshold or 0.0
+
+    return msgspec.structs.replace(wish, points=sorted(points.values(), key=place))
+
+
+def _check(wish: Wish) -> None:
+    """Raises ``ConfigError`` if answers cannot be shared in such a run."""
+    config = wish.config
+    if wish.measure:
+        return
+    out = "or measure each point alone with --measure"
+    if config.log.record != "full":
+        raise ConfigError(
+            f"log.record is {config.log.record!r}, and the points of a sweep share the answers that their logs hold: "
+            f"set log.record to 'full', {out}"
+        )
+    if config.limits.deadline is not None:
+        raise ConfigError(
+            "limits.deadline is set, and a sweep that shares answers has no times to hold against it: leave it out, "
+            f"{out}"
+        )
+    if config.budget is not None:
+        raise ConfigError(
+            "budget is set, and a threshold that is moved while steps are decided depends on their order, which a "
+            f"sweep that shares answers does not keep: leave it out, {out}"
+        )
+    if config.lookahead:
+        raise ConfigError(
+            f"lookahead is {config.lookahead}, and drafts that nobody asked for would be paid for in a sweep that "
+            f"simulates its times: set it to 0 (--lookahead 0), {out}"
+        )
+
+
+@contextmanager
+def _locked(folder: Path) -> Generator[None]:
+    lock = FileLock(folder / ".sweep.lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunError(f"another process is writing the sweep {folder}: wait for its end, or give --out") from error
+    except OSError as error:
+        raise RunError(f"cannot write the sweep's folder {folder}: {error.strerror}") from error
+    with held:
+        yield
+
+
+def _measured(folder: Path) -> Summary | None:
+    path = folder / "summary.json"
+    return msgspec.json.decode(path.read_bytes(), type=Summary) if path.exists() else None
+
+
+def _simulated(point: Point, job: Job, interrupted: bool) -> Summary:
+    """Simulate a point, and write its results and its summary with those times."""
+    folder = job.out / point.name
+    simulated = simulate(_finished(folder, job.problems), point.config)
+    stored, _ = read_results(folder / "results.jsonl")
+    results = [
+        _timed(result, simulated.each.get((result.solution.problem, result.solution.sample))) for result in stored
+    ]
+    whole = len(results) == len(job.problems) * point.config.sampling.samples
+    summary = summary_of(point.config, results, simulated.together, interrupted and not whole)
+    summary = msgspec.structs.replace(summary, simulated=True)
+    put(folder / "results.jsonl", b"".join(msgspec.json.encode(result) + b"\n" for result in results))
+    put(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+    return summary
+
+
+def _finished(folder: Path, problems: Sequence[Problem]) -> list[ProblemHistory]:
+    """The problems that ended, in the order in which they are given: that of their ends is chance."""
+    places = {problem.id: place for place, problem in enumerate(problems)}
+    ended = {problem.key: problem for problem in Run.open(folder).problems() if problem.end is not None}
+    return sorted(ended.values(), key=lambda problem: (places[problem.key[0]], problem.key[1]))
+
+
+def _timed(result: Result, seconds: float | None) -> Result:
+    if seconds is None:  # it was cut short while it was solved once more
+        return result
+    return msgspec.structs.replace(result, solution=msgspec.structs.replace(result.solution, seconds=seconds))
+
+
+def _counts(points: Sequence[Point], out: Path, measured: bool) -> dict[str, Counts]:
+    if measured:
+        return {point.name: counted_alone(Run.open(out / point.name).problems()) for point in points}
+    runs = {point.name: Run.open(out / point.name).problems() for point in points}
+    annotated = annotated_models(points[0].config) if points else ()
+    return counted(runs, lambda request: key_of(request, annotated))

@@ -1,0 +1,177 @@
+"""The way from a base and its examples to a checkpoint on disk, which all classifiers go."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (transformers and torch are typed in part)
+
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from arbiter.protocols.errors import ConfigError
+from arbiter.training.batches import Labelled, collated, epochs
+from arbiter.training.checkpoint import claim, save
+from arbiter.training.heads import Base
+from arbiter.training.metadata import Precision, Recipe, is_first_process
+from arbiter.training.silence import quiet
+from arbiter.training.trainer import Loss, Settings, fit, forget_checkpoints
+from arbiter.training.training_progress import Evaluate
+
+LONGEST = 4096  # tokens, where the base's context holds more and no length is set
+_CHECKPOINTS, _PLAN = "checkpoints", "plan.json"
+ROWS_AT_ONCE = 64  # where nothing is learned
+
+
+class CourseSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a training starts from, what it reads, and how it learns; ``docs/training.md`` tells each of them.
+
+    ``prompt`` (with ``{question}``) and ``separator`` say how a text is written, as in a configuration. ``max_length``
+    is in tokens (None: what the base reads, 4096 at most), ``batch`` in rows, ``warmup`` a share of the updates.
+    """
+
+    base: str
+    prompt: str
+    separator: str = "\n\n"
+    epochs: float = 1.0
+    batch: int = 64
+    micro_batch: int | None = None
+    learning_rate: float = 1e-5
+    warmup: float = 0.05
+    weight_decay: float = 0.01
+    max_length: int | None = None
+    seed: int = 0
+    lora: int | None = None
+    precision: Precision = "auto"
+    gradient_checkpointing: bool = False
+
+
+def check_course(settings: CourseSettings) -> None:
+    """Raises ``ConfigError`` naming an option whose value makes no sense."""
+    for name in ("epochs", "batch", "micro_batch", "learning_rate", "max_length", "lora"):
+        value = cast("float | None", getattr(settings, name))
+        if value is not None and not value > 0:
+            raise ConfigError(f"--{name.replace('_', '-')} {value:g}: it must be above 0")
+    if not 0 <= settings.warmup <= 1:
+        raise ConfigError(f"--warmup {settings.warmup:g}: it is a share of the updates, from 0 to 1")
+
+
+def optimising(settings: CourseSettings, examples: int) -> Settings:
+    """The trainer's settings for so many examples; a batch is never larger than all of them."""
+    batch = min(settings.batch, examples)
+    return Settings(
+        updates=max(1, math.ceil(settings.epochs * examples / batch)),
+        batch=batch,
+        learning_rate=settings.learning_rate,
+        warmup=settings.warmup,
+        weight_decay=settings.weight_decay,
+        micro_batch=settings.micro_batch,
+        precision=settings.precision,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        seed=settings.seed,
+    )
+
+
+def digest(rows: Sequence[msgspec.Struct]) -> str:
+    """A name of the data: 16 hexadecimal digits."""
+    name = hashlib.blake2b(digest_size=8)
+    for row in rows:
+        name.update(msgspec.json.encode(row))
+    return name.hexdigest()
+
+
+class Course:
+    """One training: its folder, its checkpoints, and its end. Only the first of several processes writes.
+
+    Raises ``ConfigError`` if ``out`` holds something, and is not to be resumed.
+    """
+
+    def __init__(self, out: Path, resume: bool) -> None:
+        self._out = out
+        self._resume = resume
+        if is_first_process():
+            claim(out, resume)
+
+    def run(
+        self,
+        base: Base,
+        examples: Sequence[Labelled],
+        loss: Loss,
+        settings: Settings,
+        recipe: Recipe,
+        evaluate: Evaluate,
+    ) -> PreTrainedModel:
+        """Train the model of ``base``, which is changed; with adapters of rank ``recipe.lora``, merged afterwards."""
+        self._same(recipe)
+        adapted = _with_adapters(base.model, recipe.lora) if recipe.lora else base.model
+        fit(
+            adapted,
+            lambda size: epochs(examples, size, settings.seed),
+            loss,
+            settings,
+            evaluate,
+            pad=int(base.model.config.pad_token_id),
+            checkpoints=self._out / _CHECKPOINTS,
+            resume=self._resume,
+        )
+        if recipe.lora:
+            cast("Any", adapted).merge_and_unload()
+        return base.model.eval()
+
+    def save(self, base: Base, recipe: Recipe) -> Recipe:
+        """Write the model of ``base`` in the precision of its base, and delete what was kept to resume."""
+        if recipe.kind == "router" and int(cast("Any", base.model.config).num_labels) == 2:
+            base.model.config.id2label = {0: "not better", 1: "better"}
+            base.model.config.label2id = {"not better": 0, "better": 1}
+        if is_first_process():
+            save(base.model, base.tokenizer, recipe, base.stored_as, self._out)
+            forget_checkpoints(self._out / _CHECKPOINTS)
+        return recipe
+
+    def _same(self, recipe: Recipe) -> None:
+        """Refuse to resume another training than this one."""
+        if not is_first_process():
+            return
+        path = self._out / _CHECKPOINTS / _PLAN
+        if self._resume and path.is_file():
+            before = msgspec.json.decode(path.read_bytes(), type=Recipe)
+            for name in Recipe.__struct_fields__:
+                then, now = getattr(before, name), getattr(recipe, name)
+                if then != now:
+                    raise ConfigError(f"--resume: {name} was {then!r} in {self._out}, and is {now!r} now")
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(msgspec.json.encode(recipe))
+
+
+@torch.inference_mode()
+def logits_of(base: Base, rows: Sequence[Labelled]) -> Tensor:
+    """The logits at the last token of each row: shape (rows, labels), on the CPU."""
+    model: Any = base.model
+    pad, order = int(model.config.pad_token_id), sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
+    found = torch.empty(len(rows), int(model.config.num_labels))
+    for start in range(0, len(order), ROWS_AT_ONCE):
+        chosen = order[start : start + ROWS_AT_ONCE]
+        batch = collated([rows[index] for index in chosen], pad)
+        read = {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}
+        found[chosen] = model(**read).logits.float().cpu()
+    return found
+
+
+def _with_adapters(model: PreTrainedModel, rank: int) -> PreTrainedModel:
+    """``model`` under low-rank adapters of all its linear layers; they and the head alone are trained."""
+    from peft import LoraConfig, TaskType, get_peft_model  # seldom used, and slow to import
+
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        target_modules="all-linear",
+        modules_to_save=["score"],
+        task_type=TaskType.SEQ_CLS,
+    )
+    with quiet():
+        return cast("PreTrainedModel", get_peft_model(model, config))

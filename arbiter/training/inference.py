@@ -1,0 +1,102 @@
+"""What a trained checkpoint says of rows: ŷ of a router, h of a process reward model."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (transformers and torch are typed in part)
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from arbiter.backends.in_process.model_loading import load
+from arbiter.backends.prompts import PromptTemplate
+from arbiter.data.training_rows import Row
+from arbiter.pocket import resolved
+from arbiter.protocols.errors import BackendError, ConfigError, DataError
+from arbiter.training.metadata import NAME, Recipe, read_recipe
+from arbiter.training.texts import Texts
+
+
+def estimates(logits: Tensor, classes: bool = False) -> Tensor:
+    """ŷ = P(Δ > 0) of each target from a head's logits: shape (rows, labels) to (rows, targets).
+
+    One label is a value: the sigmoid of it is h. 2n labels are n pairs (not better, better). With ``classes`` they are
+    bins of Δ from the lowest to the highest, of which the upper half is above 0.
+    """
+    labels = logits.shape[-1]
+    if labels == 1:
+        return torch.sigmoid(logits)
+    if classes:
+        return torch.softmax(logits, -1)[:, labels // 2 :].sum(-1, keepdim=True)
+    return torch.softmax(logits.unflatten(-1, (labels // 2, 2)), -1)[..., 1]
+
+
+@torch.inference_mode()
+def predict(
+    name: str,
+    rows: Sequence[Row],
+    *,
+    template: PromptTemplate | None = None,
+    separator: str | None = None,
+    batch: int = 64,
+    device: str = "auto",
+) -> list[list[float]]:
+    """What the checkpoint ``name`` (a folder, a hub name, or ``pocket:ROLE``) says of the draft's step of each row.
+
+    The inner list has ŷ in [0, 1] for each target (one for a plain router), or h for a process reward model of one
+    label. ``template`` and ``separator`` say how the text is written; by default as in training, which the
+    checkpoint's ``arbiter.json`` tells. A text that is too long loses its oldest steps, as in training.
+
+    Raises ``ConfigError`` if the template is not known, ``BackendError`` if the model cannot be loaded, ``DataError``
+    naming a row whose question and step are longer than the model's context.
+    """
+    recipe = read_recipe(folder_of(name))
+    template, separator = _reading(name, recipe, template, separator)
+    loaded = load(name, "scorer", device)
+    labels = cast("int", loaded.model.config.num_labels)
+    if labels > 2 and (recipe is None or labels % 2):
+        raise BackendError(f"{name} has {labels} labels, and no {NAME} beside it says what they mean")
+    longest = min(loaded.context, recipe.max_length) if recipe else loaded.context
+    texts = Texts(loaded.tokenizer, template, separator, longest)
+    ids = [_checked(row, found, longest) for row, found in zip(rows, texts.ids(rows), strict=True)]
+    classes = recipe is not None and recipe.labels in ("4-class", "10-class")
+    model: Any = loaded.model
+    found: dict[int, list[float]] = {}
+    order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
+    for start in range(0, len(order), batch):
+        chosen = order[start : start + batch]
+        padded = loaded.tokenizer.pad({"input_ids": [ids[index] for index in chosen]}, return_tensors="pt")
+        values = estimates(model(**padded.to(loaded.device)).logits.float(), classes)
+        found.update(zip(chosen, values.tolist(), strict=True))
+    return [found[index] for index in range(len(ids))]
+
+
+def folder_of(name: str) -> Path:
+    """Where a checkpoint's files are if it is on this machine."""
+    return Path(resolved(name))
+
+
+def _reading(
+    name: str, recipe: Recipe | None, template: PromptTemplate | None, separator: str | None
+) -> tuple[PromptTemplate, str]:
+    if template is None:
+        if recipe is None:
+            raise ConfigError(
+                f"how {name} reads a step is not known, since there is no {NAME} beside it: name its prompt, "
+                "and whether steps are annotated by their author"
+            )
+        template = PromptTemplate(recipe.prompt, recipe.annotate)
+    if separator is None:
+        separator = recipe.separator if recipe else "\n\n"
+    return template, separator
+
+
+def _checked(row: Row, ids: list[int] | None, longest: int) -> list[int]:
+    if ids is None:
+        raise DataError(
+            f"problem {row.problem!r}, step {row.step}: question and step have more than {longest} tokens, "
+            "which the model cannot read; leave the row out"
+        )
+    return ids

@@ -1,0 +1,78 @@
+"""Reading what is learned from: rows of a collection, and solutions whose steps are labelled."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from arbiter.data.training_rows import VERSION, Row, Split
+from arbiter.protocols.errors import DataError
+from arbiter.protocols.records import Record
+
+ROWS = "rows.jsonl"
+
+Kind = TypeVar("Kind", bound=msgspec.Struct)
+
+
+class Solved(Record, frozen=True):
+    """A solution whose steps are labelled, for training a process reward model.
+
+    ``labels`` has for each of ``steps`` how good it is, from 0 (wrong) to 1 (right).
+    """
+
+    question: str
+    steps: tuple[str, ...]
+    labels: tuple[Annotated[float, msgspec.Meta(ge=0, le=1)], ...]
+    split: Split = "train"
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a ``rows.jsonl``, or of the folder that holds one; those of format version 1 are read as well.
+
+    Raises ``DataError`` naming the file and the line.
+    """
+    file = path / ROWS if path.is_dir() else path
+    rows: list[Row] = []
+    for place, row in _lines(file, Row):
+        if row.version > VERSION:
+            raise DataError(
+                f"{place}: its format has the version {row.version}, and {VERSION} is the newest known here"
+            )
+        if not row.targets or len(row.targets) != len(row.target_scores):
+            raise DataError(
+                f"{place}: {len(row.targets)} targets, {len(row.target_scores)} target_scores; each has one"
+            )
+        if row.target_names and len(row.target_names) != len(row.targets):
+            raise DataError(f"{place}: {len(row.targets)} targets, {len(row.target_names)} target_names; each has one")
+        rows.append(row)
+    if not rows:
+        raise DataError(f"{file} holds no row")
+    return rows
+
+
+def read_solved(path: Path) -> list[Solved]:
+    """The labelled solutions of a JSONL file. Raises ``DataError`` naming the file, the line and the field."""
+    rows: list[Solved] = []
+    for place, row in _lines(path, Solved):
+        if not row.steps or len(row.steps) != len(row.labels):
+            raise DataError(f"{place}: {len(row.steps)} steps, {len(row.labels)} labels; each step has one")
+        rows.append(row)
+    if not rows:
+        raise DataError(f"{path} holds no solution")
+    return rows
+
+
+def _lines(path: Path, kind: type[Kind]) -> Iterator[tuple[str, Kind]]:
+    """Each line's place, and what it holds."""
+    decoder, place = msgspec.json.Decoder(kind), str(path)
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    place = f"{path}, line {number}"
+                    yield place, decoder.decode(line)
+    except OSError as error:
+        raise DataError(f"cannot read {str(path)!r}: {error.strerror}; give a JSONL file, or its folder") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{place}: {error}") from error

@@ -1,0 +1,170 @@
+"""Tiny checkpoints with random weights, and requests served in one batch or one by one."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (transformers and torch are typed in part)
+
+import itertools
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
+
+from arbiter.actors.supervision import services
+from arbiter.backends.batching import Batcher
+from arbiter.pocket import world
+from arbiter.protocols.ports import GenerationRequest, ScoreRequest
+from arbiter.protocols.records import Transcript
+from arbiter.training.tokenizer import train_tokenizer
+
+Ask = TypeVar("Ask")
+Answer = TypeVar("Answer")
+
+CONTEXT = 160
+
+
+def _text(problem: world.PocketProblem) -> str:
+    return world.PROMPT.format(question=problem.question) + world.SEPARATOR.join(problem.steps)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    texts = [_text(problem) for problem in itertools.islice(world.problems(1, "train"), 200)]
+    return train_tokenizer(texts, 384, CONTEXT)
+
+
+@pytest.fixture(scope="session")
+def shape(tokenizer: PreTrainedTokenizerFast) -> Callable[..., LlamaConfig]:
+    """The shape of the tiny models; the wide range of its weights gives each context a next token of its own."""
+
+    def build(**fields: Any) -> LlamaConfig:
+        given: dict[str, Any] = {
+            "pad_token_id": tokenizer.pad_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            **fields,
+        }
+        return LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            head_dim=32,
+            max_position_embeddings=CONTEXT,
+            initializer_range=0.3,
+            bos_token_id=None,
+            **given,
+        )
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def writer(
+    tokenizer: PreTrainedTokenizerFast, shape: Callable[..., LlamaConfig], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A language model. What it writes is plain text: its logits of tokens that are none are always 0."""
+    torch.manual_seed(5)
+    model = LlamaForCausalLM(shape())
+    texts = [str(tokenizer.decode([token], skip_special_tokens=True)) for token in range(len(tokenizer))]
+    plain = [token for token, text in enumerate(texts) if text and text.isascii()]
+    with torch.no_grad():
+        kept = model.lm_head.weight[plain].clone()
+        model.lm_head.weight.zero_()
+        model.lm_head.weight[plain] = kept
+    folder = tmp_path_factory.mktemp("writer")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def classifier(
+    tokenizer: PreTrainedTokenizerFast, shape: Callable[..., LlamaConfig], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """A sequence classifier with so many labels, and a head with spread-out scores."""
+
+    def build(labels: int, **fields: Any) -> Path:
+        torch.manual_seed(labels)
+        model = LlamaForSequenceClassification(shape(num_labels=labels, **fields))
+        folder = tmp_path_factory.mktemp(f"classifier-{labels}")
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def generation() -> Callable[..., GenerationRequest]:
+    """A request for a first step with the fields that matter to a test."""
+
+    def build(question: str = "Compute 1+1.", **fields: Any) -> GenerationRequest:
+        given: dict[str, Any] = {
+            "separator": "\n\n",
+            "max_tokens": 12,
+            "temperature": 0.0,
+            "top_p": 1.0,
+            "seed": 0,
+            **fields,
+        }
+        context: dict[str, Any] = {
+            "problem": "p",
+            "step": 0,
+            "sample": 0,
+            "role": "draft",
+            "transcript": Transcript(question),
+        }
+        return GenerationRequest(**{**context, **given})
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def scoring() -> Callable[..., ScoreRequest]:
+    """A request to score the draft's first step."""
+
+    def build(question: str = "Compute 1+1.", candidate: str = "1+1: 1+1=2: 2.", **fields: Any) -> ScoreRequest:
+        given: dict[str, Any] = {
+            "scale": "prm",
+            "author": "draft",
+            "separator": "\n\n",
+            "transcript": Transcript(question),
+            **fields,
+        }
+        return ScoreRequest(problem="p", step=0, candidate=candidate, **given)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def served() -> Callable[..., list[Any]]:
+    """The answers, or errors, to requests that wait together before the batcher begins."""
+
+    def serve(
+        ask: Callable[[Ask], Awaitable[Answer]], batcher: Batcher[Ask, Answer], requests: Sequence[Ask]
+    ) -> list[Answer | Exception]:
+        answers: dict[int, Answer | Exception] = {}
+
+        async def one(place: int, request: Ask) -> None:
+            try:
+                answers[place] = await ask(request)
+            except Exception as error:
+                answers[place] = error
+
+        async def all_of_them() -> None:
+            with anyio.fail_after(120):
+                async with services() as service, anyio.create_task_group() as asking:
+                    for place, request in enumerate(requests):
+                        asking.start_soon(one, place, request)
+                    await anyio.wait_all_tasks_blocked()
+                    await service.start(batcher.run)
+
+        anyio.run(all_of_them)
+        return [answers[place] for place in range(len(requests))]
+
+    return serve

@@ -1,0 +1,231 @@
+"""A causal model in process writes what transformers' own ``generate`` writes, whoever shares the batch."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (transformers and torch are typed in part)
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from arbiter.actors.supervision import services
+from arbiter.backends.in_process.decoding import InProcessGenerator
+from arbiter.backends.in_process.model_loading import Loaded, load
+from arbiter.backends.prompts import PromptTemplate
+from arbiter.protocols.errors import ContextTooLongError, ConversationError
+from arbiter.protocols.ports import Generation, GenerationRequest
+from arbiter.protocols.records import Step, Transcript, Turn, Usage
+
+Requests = Callable[..., GenerationRequest]
+Served = Callable[..., list[Any]]
+Write = Callable[..., list[Any]]
+
+TEMPLATE = PromptTemplate("Problem: {question}\nSolution:\n")
+QUESTIONS = (
+    "Compute 1+1.",
+    "Compute (12+34)*5.",
+    "Start with 7. Add 11. What is the result?",
+    "Ann has 30 coins. Ann loses 12. How many coins does Ann have now?",
+    "2",
+    "Compute ((120-12)*3)mod25.",
+    "Bob has 55 shells. A friend brings 20 more.",
+    "Start with 99.",
+)
+SEPARATORS = ("\n\n", " ", "e", "1", ": ", ".", "an", "+")
+
+
+@pytest.fixture(scope="module")
+def loaded(writer: Path) -> Loaded:
+    return load(str(writer), "generator", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def write(loaded: Loaded, served: Served) -> Write:
+    """The tiny model's answers; ``largest`` is its batch."""
+
+    def answers(requests: Sequence[GenerationRequest], largest: int = 8, model: Loaded = loaded) -> list[Any]:
+        generator = InProcessGenerator(model, TEMPLATE, largest)
+        return served(generator.generate, generator.batcher, requests)
+
+    return answers
+
+
+def reference(folder: Path, tokenizer: PreTrainedTokenizerFast, request: GenerationRequest) -> Generation:
+    """The same step by transformers' own greedy ``generate``, cut by hand."""
+    model: Any = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    prompt = tokenizer(TEMPLATE.render(request.transcript, request.separator), return_tensors="pt")
+    limits: dict[str, Any] = {"max_new_tokens": request.max_tokens, "do_sample": False}
+    out: list[int] = model.generate(prompt["input_ids"], attention_mask=prompt["attention_mask"], **limits)[0].tolist()
+    read = prompt["input_ids"].shape[1]
+    for count in range(1, len(out) - read + 1):
+        text = str(tokenizer.decode(out[read : read + count], skip_special_tokens=True))
+        if request.separator in text:
+            return Generation(text.partition(request.separator)[0], "separator", Usage(read, count))
+    text = str(tokenizer.decode(out[read:], skip_special_tokens=True))
+    ended = out[-1] == model.generation_config.eos_token_id
+    return Generation(text, "end" if ended else "limit", Usage(read, len(out) - read))
+
+
+def test_greedy_steps_are_those_of_transformers_cut_at_the_separator_or_the_limit(
+    writer: Path, tokenizer: PreTrainedTokenizerFast, write: Write, generation: Requests
+) -> None:
+    pairs = zip(QUESTIONS, SEPARATORS, strict=True)
+    requests = [generation(question, separator=separator) for question, separator in pairs]
+    expected = [reference(writer, tokenizer, request) for request in requests]
+    assert {answer.ending for answer in expected} == {"separator", "limit"}
+    assert len({answer.text for answer in expected}) == len(expected)
+    assert write(requests) == expected
+
+
+def test_a_step_ends_at_a_token_that_the_generation_settings_name(
+    tokenizer: PreTrainedTokenizerFast, writer: Path, write: Write, generation: Requests
+) -> None:
+    [plain] = write([generation(max_tokens=8)])
+    tokens = tokenizer(plain.text)["input_ids"]
+    chatty = load(str(writer), "generator", device="cpu")
+    settings: Any = chatty.model.generation_config
+    settings.eos_token_id = [tokenizer.eos_token_id, *tokens]
+    [answer] = write([generation(max_tokens=8)], model=chatty)
+    assert (answer.text, answer.ending, answer.usage.completion_tokens) == ("", "end", 1)
+
+
+def test_a_step_ends_at_the_tokenizers_own_end(
+    writer: Path, tokenizer: PreTrainedTokenizerFast, write: Write, generation: Requests
+) -> None:
+    [plain] = write([generation(max_tokens=6)])
+    ending = load(str(writer), "generator", device="cpu")
+    last: int = tokenizer(plain.text)["input_ids"][-1]
+    ending.tokenizer.eos_token = tokenizer.convert_ids_to_tokens(last)
+    [answer] = write([generation(max_tokens=6)], model=ending)
+    assert answer.ending == "end"
+    assert plain.text.startswith(answer.text)
+    assert answer.text != plain.text
+
+
+def test_a_batch_of_one_and_a_batch_of_eight_write_the_same(write: Write, generation: Requests) -> None:
+    requests = [generation(question, max_tokens=20) for question in QUESTIONS]
+    assert write(requests, largest=1) == write(requests, largest=8)
+
+
+def test_rows_that_leave_early_change_nothing_for_the_rest(write: Write, generation: Requests) -> None:
+    lengths = (1, 2, 2, 3, 5, 20, 21, 30)
+    pairs = zip(QUESTIONS, lengths, strict=True)
+    requests = [generation(question, max_tokens=n, separator="###") for question, n in pairs]
+    together = write(requests)
+    assert together == [answer for request in requests for answer in write([request])]
+    assert [answer.usage.completion_tokens for answer in together] == list(lengths)
+
+
+def test_the_token_limit_of_a_request_ends_its_step(write: Write, generation: Requests) -> None:
+    [answer] = write([generation(max_tokens=3)])
+    assert (answer.ending, answer.usage.completion_tokens) == ("limit", 3)
+
+
+def test_usage_counts_the_tokens_of_the_prompt(
+    tokenizer: PreTrainedTokenizerFast, write: Write, generation: Requests
+) -> None:
+    context = Transcript("Compute 1+1.", (Step("1+1: 1+1=2: 2.", "draft"),))
+    [answer] = write([generation(transcript=context, max_tokens=1)])
+    read = len(tokenizer(TEMPLATE.render(context, "\n\n"))["input_ids"])
+    assert answer.usage == Usage(prompt_tokens=read, completion_tokens=1)
+
+
+def test_the_context_of_the_model_ends_a_step(loaded: Loaded, write: Write, generation: Requests) -> None:
+    question = "1" * (loaded.context - 2 - len(loaded.tokenizer(TEMPLATE.render(Transcript(""), ""))["input_ids"]))
+    [answer] = write([generation(question, max_tokens=50, separator="###")])
+    assert answer.ending == "limit"
+    assert answer.usage == Usage(prompt_tokens=loaded.context - 2, completion_tokens=2)
+
+
+def test_a_prompt_longer_than_the_context_fails_alone(loaded: Loaded, write: Write, generation: Requests) -> None:
+    fitting = [generation(question) for question in QUESTIONS[:2]]
+    first, too_long, last = write([fitting[0], generation("1" * loaded.context), fitting[1]])
+    assert isinstance(too_long, ContextTooLongError)
+    assert loaded.name in str(too_long)
+    assert [first, last] == write(fitting)
+
+
+def test_a_prompt_that_fills_the_context_leaves_no_room(loaded: Loaded, write: Write, generation: Requests) -> None:
+    question = "1" * (loaded.context - len(loaded.tokenizer(TEMPLATE.render(Transcript(""), ""))["input_ids"]))
+    [error] = write([generation(question)])
+    assert isinstance(error, ContextTooLongError)
+
+
+def test_sampled_steps_depend_on_their_seed_and_not_on_their_company(write: Write, generation: Requests) -> None:
+    requests = [generation(question, temperature=1.0, seed=n) for n, question in enumerate(QUESTIONS)]
+    assert write(requests) == write(requests, largest=1) == list(reversed(write(requests[::-1])))
+
+
+def test_the_same_request_with_the_same_seed_has_the_same_answer(write: Write, generation: Requests) -> None:
+    first, second = write([generation(temperature=1.0, seed=3), generation(temperature=1.0, seed=3, sample=1)])
+    assert first == second
+
+
+def test_different_seeds_sample_different_steps(write: Write, generation: Requests) -> None:
+    answers = write([generation(temperature=1.0, seed=seed) for seed in range(8)])
+    assert len({answer.text for answer in answers}) > 4
+
+
+def test_at_temperature_zero_the_seed_is_not_used(write: Write, generation: Requests) -> None:
+    first, second = write([generation(seed=1), generation(seed=2)])
+    assert first == second
+
+
+def test_a_tiny_top_p_leaves_the_first_choice_alone(write: Write, generation: Requests) -> None:
+    requests = [generation(question, temperature=1.0, top_p=1e-9, seed=7) for question in QUESTIONS]
+    assert write(requests) == write([generation(question) for question in QUESTIONS])
+
+
+def test_cancelling_a_request_leaves_the_answers_of_its_batch_unchanged(
+    loaded: Loaded, write: Write, generation: Requests
+) -> None:
+    generator = InProcessGenerator(loaded, TEMPLATE, 4)
+    others = [generation(question, max_tokens=30) for question in QUESTIONS[:2]]
+    answers: dict[str, Generation] = {}
+
+    async def ask(request: GenerationRequest) -> None:
+        answers[request.transcript.question] = await generator.generate(request)
+
+    async def short(request: GenerationRequest, scope: anyio.CancelScope) -> None:
+        await generator.generate(request)
+        scope.cancel()
+
+    async def long(scope: anyio.CancelScope) -> None:
+        with scope:
+            await generator.generate(generation(QUESTIONS[2], max_tokens=60))
+
+    async def body() -> None:
+        async with services() as service, anyio.create_task_group() as asking:
+            scope = anyio.CancelScope()
+            asking.start_soon(long, scope)
+            asking.start_soon(short, generation(QUESTIONS[3], max_tokens=1), scope)
+            for request in others:
+                asking.start_soon(ask, request)
+            await anyio.wait_all_tasks_blocked()
+            await service.start(generator.batcher.run)
+
+    anyio.run(body)
+    assert generator.batcher.batches == 1
+    assert [answers[request.transcript.question] for request in others] == write(others)
+
+
+def test_a_conversation_that_the_template_refuses_fails_alone(
+    loaded: Loaded, served: Served, generation: Requests
+) -> None:
+    class Refusing:
+        def head(self, turns: tuple[Turn, ...], question: str) -> str:
+            raise ConversationError("roles must alternate")
+
+    refusing = PromptTemplate(TEMPLATE.before_steps, conversation=Refusing())
+    generator = InProcessGenerator(loaded, refusing, 8)
+    plain = [generation(question, max_tokens=4) for question in QUESTIONS[:3]]
+    asked = generation(max_tokens=4)
+    refused = msgspec.structs.replace(asked, transcript=Transcript("q", turns=(Turn("user", "before"),)))
+    answers = served(generator.generate, generator.batcher, [plain[0], refused, *plain[1:]])
+    assert isinstance(answers[1], ConversationError)
+    assert [isinstance(answer, Generation) for answer in answers] == [True, False, True, True]

@@ -1,0 +1,91 @@
+"""A judge in process: the expected digit of its own distribution, whoever shares the batch."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (transformers and torch are typed in part)
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from arbiter.backends.in_process.judging import InProcessJudge
+from arbiter.backends.in_process.model_loading import Loaded, load
+from arbiter.backends.judge_prompts import JudgePrompt
+from arbiter.protocols.errors import BackendError, ContextTooLongError
+from arbiter.protocols.ports import ScoreRequest
+
+Requests = Callable[..., ScoreRequest]
+Served = Callable[..., list[Any]]
+
+PROMPT = JudgePrompt("{question}\n{steps}\n{step}\n")
+CANDIDATES = ("1+1: 1+1=2: 2.", "No.", "12*3: 2*3=6,1*3=3: 36.")
+
+
+@pytest.fixture(scope="module")
+def judge(
+    tmp_path_factory: pytest.TempPathFactory, shape: Callable[..., Any], tokenizer: PreTrainedTokenizerFast
+) -> Loaded:
+    """A model that has digits among its likeliest tokens: the rows of the others are small."""
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(shape())
+    digits = [tokenizer.convert_tokens_to_ids(digit) for digit in "0123456789"]
+    with torch.no_grad():
+        weight = model.lm_head.weight
+        keep = weight[digits].clone()
+        weight.mul_(0.01)
+        weight[digits] = keep * 3
+    folder: Path = tmp_path_factory.mktemp("judge")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return load(str(folder), "generator", device="cpu")
+
+
+def scores(served: Served, loaded: Loaded, requests: Sequence[ScoreRequest]) -> list[Any]:
+    judge = InProcessJudge(loaded, PROMPT, 8)
+    return served(judge.score, judge.batcher, requests)
+
+
+def expected(loaded: Loaded, request: ScoreRequest) -> float:
+    tokenizer: Any = loaded.tokenizer
+    model: Any = loaded.model
+    text = PROMPT.render(request.transcript, request.candidate, request.separator)
+    with torch.inference_mode():
+        logits = model(**tokenizer(text, return_tensors="pt")).logits[0, -1]
+    top = set(logits.topk(20).indices.tolist())
+    digits = {digit: tokenizer.convert_tokens_to_ids(str(digit)) for digit in range(10)}
+    weights = {digit: float(torch.exp(logits[token])) for digit, token in digits.items() if token in top}
+    return sum(digit * weight for digit, weight in weights.items()) / sum(weights.values()) / 9
+
+
+def test_the_score_is_the_expected_digit_of_the_models_next_token(
+    judge: Loaded, served: Served, scoring: Requests
+) -> None:
+    requests = [scoring(candidate=candidate, scale="judge") for candidate in CANDIDATES]
+    found = scores(served, judge, requests)
+    assert [score.value for score in found] == pytest.approx([expected(judge, one) for one in requests], abs=1e-4)
+    assert len({round(score.value, 6) for score in found}) == len(CANDIDATES)
+    assert all(score.usage.prompt_tokens and not score.usage.completion_tokens for score in found)
+
+
+def test_a_model_that_has_no_digit_in_mind_fails_its_request_alone(
+    judge: Loaded, served: Served, scoring: Requests
+) -> None:
+    silent: Any = load(judge.name, "generator", device="cpu")
+    tokenizer: Any = silent.tokenizer
+    with torch.no_grad():
+        for digit in "0123456789":
+            silent.model.lm_head.weight[tokenizer.convert_tokens_to_ids(digit)] = 0.0
+            silent.model.lm_head.weight[:, :] += 0.0
+        silent.model.lm_head.weight[:40] *= 100
+    [error] = scores(served, silent, [scoring(scale="judge")])
+    assert isinstance(error, BackendError)
+    assert "no digit" in str(error)
+
+
+def test_a_text_longer_than_the_context_is_refused(judge: Loaded, served: Served, scoring: Requests) -> None:
+    [error, score] = scores(served, judge, [scoring(candidate="1 " * 200), scoring()])
+    assert isinstance(error, ContextTooLongError)
+    assert 0.0 <= score.value <= 1.0

@@ -1,0 +1,131 @@
+"""A proposed step changes no answer: it only spares the model what it would have written itself."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (transformers and torch are typed in part)
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from transformers import GemmaConfig, LlamaConfig, MistralConfig
+
+from arbiter.backends.in_process.decoding import InProcessGenerator, can_check
+from arbiter.backends.in_process.model_loading import Loaded, load
+from arbiter.backends.prompts import PromptTemplate
+from arbiter.protocols.ports import Generation, GenerationRequest, Proposal
+from arbiter.protocols.records import Agreement, Ending, Usage
+
+Requests = Callable[..., GenerationRequest]
+Served = Callable[..., list[Any]]
+Write = Callable[[Sequence[GenerationRequest]], list[Generation]]
+
+TEMPLATE = PromptTemplate("Problem: {question}\nSolution:\n")
+QUESTIONS = ("Compute 1+1.", "Compute (12+34)*5.", "Start with 7. Add 11.", "2", "Bob has 55 shells.")
+SEPARATORS = ("\n\n", " ", "e", "1", ": ", "an")
+
+
+@pytest.fixture(scope="module")
+def loaded(writer: Path) -> Loaded:
+    return load(str(writer), "generator", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def write(loaded: Loaded, served: Served) -> Write:
+    def answers(requests: Sequence[GenerationRequest]) -> list[Generation]:
+        generator = InProcessGenerator(loaded, TEMPLATE, 8)
+        return served(generator.generate, generator.batcher, requests)
+
+    return answers
+
+
+def with_proposal(request: GenerationRequest, text: str, ending: Ending = "separator") -> GenerationRequest:
+    return msgspec.structs.replace(request, proposal=Proposal(text, ending))
+
+
+def step_of(made: Generation) -> tuple[str, Ending, Usage]:
+    return made.text, made.ending, made.usage
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_an_answer_is_the_same_with_a_proposal_of_any_kind(generation: Requests, write: Write, seed: int) -> None:
+    draw = random.Random(seed)
+    requests = [
+        generation(question, separator=draw.choice(SEPARATORS), max_tokens=draw.randint(1, 20))
+        for question in draw.choices(QUESTIONS, k=6)
+    ]
+    plain = write(requests)
+    proposals = list[str]()
+    for own in plain:
+        cut = draw.randint(0, len(own.text))
+        wrong = "".join(draw.choices("0123 abc=+:\n", k=draw.randint(0, 8)))
+        proposals.append(draw.choice([own.text, own.text[:cut], own.text[:cut] + wrong, own.text + wrong, wrong]))
+    endings: list[Ending] = draw.choices(("separator", "end", "limit"), k=6)
+    proposed = [
+        with_proposal(request, text, ending) if draw.random() < 0.8 else request
+        for request, text, ending in zip(requests, proposals, endings, strict=True)
+    ]
+    assert [step_of(made) for made in write(proposed)] == [step_of(made) for made in plain]
+
+
+def test_a_step_that_the_model_would_have_written_itself_costs_one_pass(
+    generation: Requests, write: Write, loaded: Loaded
+) -> None:
+    request = generation(separator="an", max_tokens=40)
+    own = write([request])[0]
+    passes: list[int] = []
+
+    def count(*_: object) -> None:
+        passes.append(1)
+
+    hook: Any = loaded.model.register_forward_hook(count)
+    made = write([with_proposal(request, own.text, own.ending)])[0]
+    hook.remove()
+    assert step_of(made) == step_of(own)
+    assert own.usage.completion_tokens > 3
+    assert len(passes) == 1
+    assert made.agreement is not None
+    assert made.agreement.agreed >= own.usage.completion_tokens - 1
+
+
+def test_of_a_wrong_proposal_the_tokens_are_counted_that_were_read_for_nothing(
+    generation: Requests, write: Write, loaded: Loaded
+) -> None:
+    request = generation(max_tokens=6)
+    own = write([request])[0]
+    wrong = "".join(chr(ord(character) ^ 1) for character in own.text)
+    made = write([with_proposal(request, wrong, "limit")])[0]
+    tokens: list[int] = loaded.tokenizer(wrong, add_special_tokens=False)["input_ids"]
+    proposed = min(len(tokens), 5)
+    assert step_of(made) == step_of(own)
+    assert made.agreement == Agreement(proposed, 0)
+    assert made.overhead == Usage(prompt_tokens=proposed)
+
+
+def test_without_a_proposal_there_is_no_agreement(generation: Requests, write: Write) -> None:
+    made = write([generation(), with_proposal(generation(), "1")])
+    assert made[0].agreement is None
+    assert made[1].agreement is not None
+
+
+def test_a_proposal_takes_part_in_a_batch_with_sampled_requests(generation: Requests, write: Write) -> None:
+    sampled = generation(temperature=1.0, seed=7)
+    alone = write([sampled])[0]
+    own = write([generation()])[0]
+    together = write([sampled, with_proposal(generation(), own.text[:5] + "?")])
+    assert [step_of(made) for made in together] == [step_of(alone), step_of(own)]
+
+
+@pytest.mark.parametrize(
+    ("config", "checks"),
+    [
+        (LlamaConfig(), True),
+        (GemmaConfig(), True),
+        (MistralConfig(sliding_window=None), True),
+        (MistralConfig(sliding_window=64), False),
+    ],
+)
+def test_a_model_that_cannot_forget_what_it_has_read_checks_no_proposals(config: Any, checks: bool) -> None:
+    assert can_check(config) is checks

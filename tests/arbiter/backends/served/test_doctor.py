@@ -1,0 +1,216 @@
+"""What the doctor says of a server: what it saw, and the way out of what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from arbiter.config.config import parse
+from arbiter.servers.doctor import Check, Finding, examine
+
+if TYPE_CHECKING:
+    from conftest import Asked, FakeServer
+
+pytestmark = pytest.mark.asyncio
+
+STEPS = ("12+30: 2+0=2,1+3=4: 42.", "42-17: 2-7=5,3-1=2: 25.", "Answer: 25")
+EngineOf = Callable[[str, Callable[["Asked"], str]], Any]
+Found = Callable[..., Any]
+
+
+@pytest.fixture
+def found(server: FakeServer) -> Found:
+    """The finding of a configuration with one model, whose table has ``keys`` besides what it must have."""
+
+    async def look(name: str, **keys: Any) -> Finding:
+        given = {"url": server.url, "model": "m", "prompt": "plain", "retries": 0, "timeout": 20}
+        table = {"backend": "http", **given, **keys}
+        [finding] = [finding async for finding in examine(parse({"models": {name: table}}, "test"))]
+        return finding
+
+    return look
+
+
+def of(finding: Finding, name: str) -> Check:
+    """The only check of this name."""
+    [check] = [check for check in finding.checks if check.name == name]
+    return check
+
+
+def rest(asked: Asked) -> str:
+    """What the model has in mind to write behind the prompt."""
+    done = asked.body["prompt"].count("\n\n")
+    return "\n\n".join(STEPS[done:])
+
+
+async def test_a_model_that_does_all_is_told_with_its_context_and_what_it_did(
+    server: FakeServer, engine: EngineOf, found: Found
+) -> None:
+    server.replies(engine("sglang", rest))
+    finding = await found("draft")
+    assert (finding.model, finding.state) == ("draft", "ok")
+    assert of(finding, "model").told == f"m at {server.url}, a context of 1024 tokens"
+    assert of(finding, "step").told.startswith("wrote a step of 25 tokens in ")
+    assert of(finding, "step").told.endswith(r"stopped at the separator '\n\n'")
+    assert of(finding, "seeds").told == "honours seeds"
+    assert of(finding, "end").told == "ended its answer with step 3"
+    assert of(finding, "cache").told == "took 10 of 20 prompt tokens from its prefix cache when asked again"
+    assert of(finding, "burst").told.startswith("16 requests at once: ")
+    assert of(finding, "clock").told == "the server's clock is as this one's"
+
+
+async def test_a_model_that_never_stops_is_a_warning_that_names_its_prompt(
+    server: FakeServer, answer: Callable[..., Any], found: Found
+) -> None:
+    server.replies(answer("and so on", finish_reason="length", matched_stop=None))
+    finding = await found("draft")
+    assert of(finding, "step").state == "warning"
+    assert "prompt = 'plain'" in of(finding, "step").told
+
+
+async def test_an_answer_that_never_ends_is_a_warning(
+    server: FakeServer, answer: Callable[..., Any], found: Found
+) -> None:
+    server.replies(answer(STEPS[0]))
+    finding = await found("draft")
+    assert of(finding, "end").state == "warning"
+    assert "did not end its answer within 16 steps" in of(finding, "end").told
+
+
+async def test_a_server_that_ignores_seeds_is_found_out(
+    server: FakeServer, answer: Callable[..., Any], found: Found
+) -> None:
+    server.replies(*(answer(text) for text in (STEPS[0], "one", "two", "three")))
+    assert "ignores seeds" in of(await found("target"), "seeds").told
+
+
+async def test_a_server_that_names_no_stop_is_found_out(server: FakeServer, engine: EngineOf, found: Found) -> None:
+    server.replies(engine("plain", rest))
+    assert "does not say what stopped it" in of(await found("draft"), "stops").told
+
+
+async def test_a_cache_that_is_not_reported_is_a_warning_with_the_option_to_set(
+    server: FakeServer, answer: Callable[..., Any], found: Found
+) -> None:
+    server.replies(answer(STEPS[0]))
+    check = of(await found("draft"), "cache")
+    assert check.state == "warning"
+    assert "--enable-cache-report" in check.told
+
+
+@pytest.mark.parametrize(
+    ("after", "state", "told"),
+    [(0, "ok", "ends a request when it is cancelled"), (1, "warning", "goes on with a request that was cancelled")],
+)
+async def test_a_server_that_goes_on_with_a_cancelled_request_is_found_out(
+    after: int, state: str, told: str, server: FakeServer, engine: EngineOf, found: Found
+) -> None:
+    written = engine("sglang", rest)
+    looks: list[int] = []
+
+    def about(asked: Asked) -> Any:
+        looks.append(1)
+        running = 0 if len(looks) < 3 else after
+        return {"body": {"loads": [{"num_waiting_reqs": 0, "num_running_reqs": running}]}}
+
+    server.about = lambda asked: about(asked) if asked.path == "/v1/loads" else {"status": 404}
+    server.replies(lambda asked: {"fault": "silent"} if "\x1e" in asked.body["stop"][0] else written(asked))
+    check = of(await found("draft"), "cancel")
+    assert (check.state, check.told[: len(told)]) == (state, told)
+
+
+async def test_a_clock_that_is_off_is_a_warning(server: FakeServer, engine: EngineOf, found: Found) -> None:
+    server.models = {**server.models, "headers": {"date": "Sun, 22 Nov 2026 10:00:00 GMT"}}
+    server.replies(engine("sglang", rest))
+    check = of(await found("draft"), "clock")
+    assert check.state == "warning"
+    assert "set both by NTP" in check.told
+
+
+async def test_a_reward_server_that_is_to_write_is_refused_before_it_is_asked_to(
+    server: FakeServer, found: Found
+) -> None:
+    server.about = lambda asked: {"body": {"is_generation": False}} if asked.path == "/model_info" else {"status": 404}
+    finding = await found("draft")
+    assert finding.state == "failed"
+    assert "serves a reward model" in finding.told[-1]
+    assert server.asked == server.trials == []
+
+
+async def test_scores_are_shown_for_a_right_step_and_a_wrong_one(
+    server: FakeServer, scored: Callable[..., Any], found: Found
+) -> None:
+    server.replies(scored(2.0), scored(-2.0))
+    finding = await found("prm")
+    assert finding.state == "ok"
+    assert of(finding, "scores").told == "scored a right step 0.881 and a wrong one 0.119"
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong", "state"),
+    [
+        ("prm", 1.0, 1.0, "warning"),
+        ("prm", -2.0, 2.0, "warning"),
+        ("router", 1.0, 1.0, "warning"),
+        ("router", -2.0, 2.0, "ok"),
+    ],
+)
+async def test_scores_that_do_not_tell_steps_apart_or_the_wrong_way_round_are_a_warning(
+    server: FakeServer,
+    scored: Callable[..., Any],
+    found: Found,
+    name: str,
+    right: float,
+    wrong: float,
+    state: str,
+) -> None:
+    server.replies(scored(right), scored(wrong))
+    assert (await found(name)).state == state
+
+
+async def test_a_model_that_the_server_does_not_have_has_failed_and_those_it_has_are_named(
+    server: FakeServer, found: Found
+) -> None:
+    finding = await found("draft", model="another")
+    assert finding.state == "failed"
+    assert finding.told == (f"{server.url} does not serve 'another'; it serves: m",)
+
+
+async def test_one_model_that_fails_does_not_hide_the_next(server: FakeServer, engine: EngineOf) -> None:
+    server.replies(engine("sglang", rest))
+    table = {"backend": "http", "url": server.url, "model": "m", "prompt": "plain", "retries": 0}
+    tree = {"models": {"draft": {**table, "model": "another"}, "target": table}}
+    findings = [finding async for finding in examine(parse(tree, "test"))]
+    assert [(finding.model, finding.state) for finding in findings] == [("draft", "failed"), ("target", "ok")]
+
+
+async def test_template_and_separator_are_compared_with_the_tokenizers_own(
+    server: FakeServer, engine: EngineOf, found: Found
+) -> None:
+    server.replies(engine("sglang", rest))
+    own = await found("draft", tokenizer="pocket:draft", prompt="Problem: {question}\nSolution:\n")
+    assert (of(own, "template").state, of(own, "separator").state) == ("ok", "ok")
+    other = await found("draft", tokenizer="pocket:draft", prompt="qwen2.5-math")
+    assert of(other, "template").state == "warning"
+    assert 'set prompt = "chat"' in of(other, "template").told
+
+
+async def test_a_tokenizer_that_differs_between_draft_and_target_is_a_warning(
+    server: FakeServer, engine: EngineOf, tmp_path: Any
+) -> None:
+    letters = {chr(code): code for code in range(128)}
+    tokenizer: Any = Tokenizer(models.WordLevel(letters, "?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    fast: Any = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    fast.save_pretrained(tmp_path)
+    server.replies(engine("sglang", rest))
+    table = {"backend": "http", "url": server.url, "model": "m", "prompt": "plain", "retries": 0}
+    pair = {"draft": {**table, "tokenizer": "pocket:draft"}, "target": {**table, "tokenizer": str(tmp_path)}}
+    *_, finding = [finding async for finding in examine(parse({"models": pair}, "test"))]
+    check = of(finding, "tokens")
+    assert check.state == "warning"
+    assert "agrees with less of it" in check.told

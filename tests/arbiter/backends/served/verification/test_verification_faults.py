@@ -1,0 +1,142 @@
+"""Answers that show no choices, and servers that refuse or drop the requests of a check."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from arbiter.config.model_tables import Engine
+from arbiter.protocols.errors import BackendError
+from arbiter.protocols.ports import GenerationRequest, Proposal
+from arbiter.protocols.records import Transcript
+
+if TYPE_CHECKING:
+    from conftest import Target
+
+Targets = Callable[..., "Target"]
+Request = Callable[..., GenerationRequest]
+Body = dict[str, Any]
+Case = tuple[Engine, str, Callable[[Body], None]]
+
+PROPOSAL = Proposal("a a", "end")
+A, B, LINES = 2, 3, 5
+UNTOLD = "answered without the model's own choice for each token. Is it {} that is served there? Set verifies to"
+OTHER = "answered with something else than expected"
+ONE = [[-0.5, 2, None]]
+RANK = {"2": {"rank": 1}}
+
+
+def sglang(change: Callable[[Body], None]) -> Case:
+    return "sglang", "/generate", change
+
+
+def vllm(change: Callable[[Body], None]) -> Case:
+    return "vllm", "/v1/completions", lambda answer: change(answer["choices"][0])
+
+
+def told(value: Any) -> Case:
+    return sglang(lambda answer: answer["meta_info"].update(input_top_logprobs=value))
+
+
+def ranked(value: Any) -> Case:
+    return vllm(lambda choice: choice.update(prompt_logprobs=value))
+
+
+EMPTY: Case = "vllm", "/v1/completions", lambda answer: answer.update(choices=[])
+
+
+@pytest.mark.parametrize(
+    ("case", "says"),
+    [
+        (told(None), UNTOLD),
+        (told([]), UNTOLD),
+        (told([None, ONE, ONE]), UNTOLD),  # a place too few
+        (told([None, ONE, ONE, ONE, ONE]), UNTOLD),
+        (told([None, ONE, None, ONE]), UNTOLD),
+        (told([None, ONE, [], ONE]), UNTOLD),
+        (told([None, ONE, [[-0.5, None, None]], ONE]), OTHER),
+        (told("no"), OTHER),
+        (sglang(lambda answer: answer["meta_info"].pop("input_top_logprobs")), UNTOLD),
+        (sglang(lambda answer: answer.update(output_ids=[])), UNTOLD),
+        (sglang(lambda answer: answer.update(output_ids=None)), OTHER),
+        (sglang(lambda answer: answer.pop("output_ids")), OTHER),
+        (sglang(lambda answer: answer.pop("meta_info")), OTHER),
+        (ranked(None), UNTOLD),
+        (ranked([]), UNTOLD),
+        (ranked([None, RANK, RANK]), UNTOLD),
+        (ranked([None, RANK, RANK, RANK, RANK]), UNTOLD),
+        (ranked([None, RANK, None, RANK]), UNTOLD),
+        (ranked([None, RANK, {"2": {"rank": 2}}, RANK]), UNTOLD),
+        (ranked([None, RANK, {"a": {"rank": 1}}, RANK]), OTHER),
+        (vllm(lambda choice: choice.pop("prompt_logprobs")), UNTOLD),
+        (vllm(lambda choice: choice.pop("token_ids")), OTHER),
+        (vllm(lambda choice: choice.update(token_ids=[])), UNTOLD),
+        (EMPTY, UNTOLD),
+    ],
+)
+def test_an_answer_that_does_not_show_each_choice_is_an_error_with_its_way_out(
+    case: Case, says: str, target: Targets, generation: Request
+) -> None:
+    engine, path, change = case
+
+    def always(_: Sequence[int]) -> int:
+        return A
+
+    there = target(model=always, engine=engine)
+
+    def changed(_: str, answer: Body) -> Body:
+        change(answer)
+        return answer
+
+    there.server.change = changed
+    expected = re.escape(f"http://scripted{path} {says.format(engine)}")
+    with pytest.raises(BackendError, match=f"^{expected}"):
+        there.write(generation(transcript=Transcript("b")), PROPOSAL)
+
+
+@pytest.mark.parametrize("request_of", ["the check", "the rest"])
+@pytest.mark.parametrize("engine", ["sglang", "vllm"])
+def test_an_answer_that_the_server_gave_up_half_way_is_no_step(
+    engine: Engine, request_of: str, target: Targets, generation: Request
+) -> None:
+    there = target([B, B, LINES], engine=engine)
+
+    def changed(_: str, answer: Body) -> Body:
+        if (request_of == "the check") == (len(there.server.asked) == 1):
+            if engine == "sglang":
+                answer["meta_info"]["finish_reason"] = {"type": "abort", "message": "no memory"}
+            else:
+                answer["choices"][0]["finish_reason"] = "abort"
+        return answer
+
+    there.server.change = changed
+    with pytest.raises(BackendError, match=r"gave the answer up half-way \(abort\)"):
+        there.write(generation(transcript=Transcript("b")), PROPOSAL)
+
+
+@pytest.mark.parametrize(
+    ("fields", "ending"),
+    [
+        ({"finish_reason": {"type": "stop", "matched": "\n\n"}}, "separator"),
+        ({"finish_reason": {"type": "stop", "matched": None}}, "end"),
+        ({"finish_reason": {"type": "length", "length": 1}}, "limit"),
+        ({"finish_reason": None}, "end"),
+    ],
+)
+def test_where_the_tokens_do_not_tell_the_ending_the_server_does(
+    fields: Body, ending: str, target: Targets, generation: Request
+) -> None:
+    there = target([B, B, LINES])
+
+    def changed(_: str, answer: Body) -> Body:
+        if len(there.server.asked) == 2:
+            answer["output_ids"] = [A]
+            answer["meta_info"].update(fields)
+        return answer
+
+    there.server.change = changed
+    made = there.write(generation(transcript=Transcript("b")), PROPOSAL)
+    assert (made.text, made.ending, made.usage.completion_tokens) == ("ba", ending, 2)

@@ -1,0 +1,97 @@
+"""A step's tokens: where it ends, inside what was agreed on and across its join."""
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arbiter.backends.step_tokens import StepTokens, agreed_tokens, agreement, proposed_tokens
+from arbiter.protocols.records import Agreement
+
+TEXTS = ["<end>", "a", "b", "\n", "\n\n", "a\n", "\nb", "ab"]
+END = 0
+tokens = st.lists(st.integers(0, len(TEXTS) - 1), max_size=12)
+
+
+class Tokenizer:
+    """A token is its place in ``TEXTS``; the longest is taken first."""
+
+    def decode(self, ids: list[int], *, skip_special_tokens: bool) -> str:
+        return "".join(TEXTS[token] for token in ids if not (skip_special_tokens and token == END))
+
+    def __call__(self, text: str, *, add_special_tokens: bool) -> dict[str, Any]:
+        assert not add_special_tokens
+        ids: list[int] = []
+        while text:
+            token = max((t for t in range(1, len(TEXTS)) if text.startswith(TEXTS[t])), key=lambda t: len(TEXTS[t]))
+            ids.append(token)
+            text = text[len(TEXTS[token]) :]
+        return {"input_ids": ids}
+
+
+def step(room: int = 100) -> StepTokens:
+    return StepTokens(Tokenizer(), "\n\n", frozenset({END}), room)
+
+
+@pytest.mark.parametrize(
+    ("taken", "room", "text", "ending", "used"),
+    [
+        ([[1, 2, 4, 1]], 9, "ab", "separator", 3),  # the separator as a token of its own
+        ([[5, 6, 1]], 9, "a", "separator", 2),  # across two tokens, with text on both sides
+        ([[1, 3], [3, 1]], 9, "a", "separator", 3),  # across the join of what was agreed on and what was written
+        ([[1, 2, END, 1]], 9, "ab", "end", 3),  # the end inside what was agreed on
+        ([[1], [END]], 9, "a", "end", 2),
+        ([[1, 2, 1, 2]], 3, "aba", "limit", 3),  # a limit counts the agreed tokens
+        ([[1, 2], [1, 2]], 3, "aba", "limit", 3),
+        ([[1, END]], 2, "a", "end", 2),  # an end that comes with the last token is the end
+        ([[1, 4]], 2, "a", "separator", 2),
+        ([[1, 3, 1, 3]], 9, "", None, 4),
+    ],
+)
+def test_a_step_ends_where_its_model_would_have_stopped(
+    taken: list[list[int]], room: int, text: str, ending: str | None, used: int
+) -> None:
+    written = step(room)
+    assert any(written.take(part) for part in taken) is (ending is not None)
+    assert (written.text, written.ending, len(written.tokens)) == (text, ending, used)
+
+
+@given(tokens, st.lists(st.integers(0, 12), max_size=3), st.integers(1, 12))
+def test_it_does_not_matter_in_how_many_parts_the_tokens_come(ids: list[int], cuts: list[int], room: int) -> None:
+    whole, parts = step(room), step(room)
+    whole.take(ids)
+    places = [0, *sorted(cuts), len(ids)]
+    for start, stop in pairwise(places):
+        parts.take(ids[start:stop])
+    assert (parts.tokens, parts.text, parts.ending) == (whole.tokens, whole.text, whole.ending)
+
+
+@given(tokens, tokens)
+def test_what_is_agreed_on_is_the_models_own(proposed: list[int], own: list[int]) -> None:
+    choices = (own + [END] * (len(proposed) + 1))[: len(proposed) + 1]
+    taken = agreed_tokens(proposed, choices)
+    assert taken == choices[: len(taken)]
+    assert 1 <= len(taken) <= len(proposed) + 1
+    assert taken[:-1] == proposed[: len(taken) - 1]
+    if len(taken) <= len(proposed):
+        assert taken[-1] != proposed[len(taken) - 1]
+
+
+@pytest.mark.parametrize(
+    ("proposed", "own", "found"),
+    [([1, 2, 1], [1, 2, 2, 1], 2), ([1, 2], [1, 2, 1], 2), ([1, 2, 1], [1, END], 1), ([2], [1], 0), ([1, 1], [1], 1)],
+)
+def test_agreement_counts_the_beginning_that_both_share(proposed: list[int], own: list[int], found: int) -> None:
+    written = step()
+    written.take(own)
+    assert agreement(proposed, written) == Agreement(len(proposed), found)
+
+
+def test_a_proposal_ends_as_its_step_did_and_leaves_room_for_a_token() -> None:
+    tokenizer = Tokenizer()
+    assert proposed_tokens(tokenizer, "ab", "separator", "\n\n", 9) == [7, 4]
+    assert proposed_tokens(tokenizer, "ab", "end", "\n\n", 9) == [7]
+    assert proposed_tokens(tokenizer, "aa", "separator", "\n\n", 3) == [1, 5]
+    assert proposed_tokens(tokenizer, "aa", "separator", "\n\n", 1) == []

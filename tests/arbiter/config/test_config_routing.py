@@ -1,0 +1,39 @@
+"""What a configuration says of the draft's confidence, and of a budget."""
+
+from collections.abc import Callable
+
+import pytest
+
+from arbiter.config.config import Config
+from arbiter.config.run_tables import BUDGETED, RunType
+from arbiter.protocols.errors import ConfigError
+
+Configs = Callable[..., Config]
+
+
+def test_the_draft_is_asked_for_its_confidence_where_the_run_type_or_the_key_wants_it(a_config: Configs) -> None:
+    assert a_config(run_type="confidence", confidence="first").measure == "first"
+    assert a_config(run_type="generate", confidence="first").measure == "first"
+    assert a_config(run_type="router", confidence="first").measure is None
+    served = {"draft": {"backend": "http", "model": "m", "prompt": "{question}", "url": "http://here:1"}}
+    assert a_config(run_type="generate", models=served).measure is None
+    assert a_config(run_type="generate", models=served, confidence="mean").measure == "mean"
+    assert a_config(run_type="confidence", models=served).measure == "mean"
+
+
+@pytest.mark.parametrize("run_type", BUDGETED)
+def test_a_budget_is_part_of_the_policies_whose_threshold_it_moves(a_config: Configs, run_type: RunType) -> None:
+    policy = a_config(run_type=run_type, budget=0.2).policy()
+    assert policy.budget == 0.2
+
+
+@pytest.mark.parametrize("run_type", ["draft", "target", "random", "oracle", "generate"])
+def test_a_budget_for_another_run_type_is_refused(a_config: Configs, run_type: RunType) -> None:
+    with pytest.raises(ConfigError, match=rf"the run type '{run_type}' has none: leave budget out"):
+        a_config(run_type=run_type, budget=0.2)
+
+
+@pytest.mark.parametrize("budget", [0.0, 1.0, -0.1])
+def test_a_budget_lies_between_nothing_and_all(a_config: Configs, budget: float) -> None:
+    with pytest.raises(ConfigError, match="budget: Expected `float`"):
+        a_config(run_type="router", budget=budget)

@@ -1,0 +1,149 @@
+"""What a model's table may say, by backend, and what is refused."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from arbiter.backends.opening import required_tables
+from arbiter.config.config import Config, override, parse
+from arbiter.config.model_tables import Hosted, InProcess, Served
+from arbiter.protocols.errors import ConfigError
+
+SERVED = {"backend": "http", "url": "http://127.0.0.1:30000", "model": "m", "prompt": "plain"}
+
+
+def configured(name: str, table: dict[str, Any]) -> Config:
+    return parse({"models": {name: table}}, "mine.toml")
+
+
+def refusal(name: str, **changes: Any) -> str:
+    with pytest.raises(ConfigError) as refused:
+        configured(name, {**SERVED, **changes})
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "kind"),
+    [
+        ({"model": "m", "prompt": "plain"}, InProcess),
+        ({"backend": "transformers", "model": "m", "prompt": "plain"}, InProcess),
+        (SERVED, Served),
+        ({"backend": "openai", "model": "m", "prompt": "plain"}, Hosted),
+    ],
+)
+def test_the_backend_chooses_the_kind_of_table_and_models_in_process_are_the_default(
+    table: dict[str, Any], kind: type
+) -> None:
+    assert type(configured("draft", table).models.draft) is kind
+
+
+def test_a_key_of_another_backend_is_refused_with_the_keys_of_this_one() -> None:
+    assert "unknown key 'models.draft.device'" in refusal("draft", device="cpu")
+    assert "did you mean 'timeout'" in refusal("draft", timeuot=3)
+
+
+def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:
+    told = refusal("draft", backend="htp")
+    assert told.startswith("mine.toml: models.draft.backend: ")
+    assert told.endswith("; one of transformers, http, openai")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "told"),
+    [
+        (
+            "draft",
+            {"url": "127.0.0.1:30000"},
+            "models.draft.url: '127.0.0.1:30000' must begin with http:// or https://",
+        ),
+        ("draft", {"scores": "classify"}, "models.draft.scores: the draft model writes steps"),
+        ("prm", {"scores": "classify", "backend": "openai"}, "models.prm.scores: the openai backend reaches only"),
+        ("prm", {"scores": "pool"}, "models.prm.scores: Invalid enum value 'pool'; one of classify, embeddings"),
+        ("draft", {"verifies": "sglang"}, "models.draft.verifies: only the target is shown rejected drafts"),
+        ("router", {"verifies": "vllm"}, "models.router.verifies: only the target is shown rejected drafts"),
+        ("target", {"verifies": "vllm", "backend": "openai"}, "models.target.verifies: the openai backend has no"),
+        ("target", {"verifies": "tgi"}, "models.target.verifies: Invalid enum value 'tgi'; one of sglang, vllm"),
+        ("prm", {"priority": "sglang"}, "models.prm.priority: everything that the prm model scores is waited for"),
+        ("draft", {"priority": True}, "models.draft.priority: Expected `str | null`"),
+        ("draft", {"retries": -1}, "models.draft.retries: Expected `int` >= 0"),
+        ("draft", {"timeout": 0}, "models.draft.timeout: Expected `float` > 0"),
+        ("draft", {"url": 7}, "models.draft.url: Expected `str`"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_with_its_key(name: str, changes: dict[str, Any], told: str) -> None:
+    assert refusal(name, **changes).startswith(f"mine.toml: {told}")
+
+
+def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
+    told = refusal("draft", url="http://me:hunter2@example.org")
+    assert "api_key_env" in told
+    assert "hunter2" not in told
+
+
+@pytest.mark.parametrize("url", ["http://h:1", "http://h:1/", "http://h:1/v1", "http://h:1/v1/"])
+def test_an_address_is_the_same_with_and_without_v1(url: str) -> None:
+    table = configured("draft", {**SERVED, "url": url}).models.draft
+    assert isinstance(table, Served)
+    assert table.base == "http://h:1"
+
+
+def test_options_change_a_configuration_with_servers_and_leave_its_tables() -> None:
+    config = configured("draft", SERVED)
+    assert override(config, {"seed": 3}, "command line").models == config.models
+
+
+SMALL = {"model": "s", "prompt": "plain", "cost": 1.0}
+
+
+def targets_refused(**tables: Any) -> str:
+    with pytest.raises(ConfigError) as refused:
+        parse({"models": tables}, "mine.toml")
+    return str(refused.value)
+
+
+def test_several_targets_keep_their_order_and_have_the_default_backend() -> None:
+    models = parse({"models": {"targets": {"b": SMALL, "a": {**SMALL, "cost": 2}}}}, "mine.toml").models
+    assert [(name, type(table), table.cost) for name, table in models.targets.items()] == [
+        ("b", InProcess, 1.0),
+        ("a", InProcess, 2.0),
+    ]
+    assert list(models.configured()) == ["targets.b", "targets.a"]
+
+
+@pytest.mark.parametrize(
+    ("tables", "told"),
+    [
+        ({"target": SMALL, "targets": {"a": SMALL}}, "mine.toml: both models.target and models.targets are there"),
+        ({"targets": {"a": {"model": "s", "prompt": "plain"}}}, "mine.toml: models.targets.a: cost is missing"),
+        ({"targets": {"a b": SMALL}}, "mine.toml: models.targets: the name 'a b' has other signs"),
+        ({"targets": {"a": {**SMALL, "cost": 0}}}, "mine.toml: models.targets.a.cost: Expected `float` > 0"),
+        ({"targets": {"a": SMALL, "b": {**SMALL, "coost": 1}}}, "mine.toml: unknown key 'models.targets.b.coost'; did"),
+        ({"targets": {"a": {**SMALL, "backend": "htp"}}}, "mine.toml: models.targets.a.backend: Invalid value 'htp'"),
+        ({"target": SMALL}, "mine.toml: models.target.cost: only one of several targets"),
+        ({"targets": {"a": {**SERVED, "cost": 1, "scores": "classify"}}}, "mine.toml: models.targets.a.scores: the"),
+        ({"judge": {**SERVED, "scores": "classify"}}, "mine.toml: models.judge.scores: the judge model is asked for"),
+    ],
+)
+def test_what_is_wrong_with_several_targets_is_told_by_their_names(tables: dict[str, Any], told: str) -> None:
+    assert targets_refused(**tables).startswith(told)
+
+
+def test_the_judge_has_a_prompt_of_its_own_unless_it_is_given_one() -> None:
+    assert parse({"models": {"judge": {"model": "m"}}}, "mine.toml").models.judge == InProcess(
+        model="m", prompt="judge"
+    )
+
+
+def test_run_types_that_know_one_target_have_the_first_and_the_others_all(a_config: Callable[..., Config]) -> None:
+    model = {"model": "m", "prompt": "plain"}
+    models = {"draft": model, "prm": model, "router": model, "targets": {"b": SMALL, "a": SMALL}}
+    for run_type, called in {
+        "router": ["draft", "targets.b", "targets.a", "router"],
+        "generate": ["draft", "targets.b", "targets.a", "prm"],
+        "rsd": ["draft", "targets.b", "prm"],
+        "target": ["targets.b"],
+    }.items():
+        config = a_config(run_type=run_type, models=models)
+        assert sorted(config.called_tables()) == sorted(called)
+    assert required_tables(a_config(run_type="rsd", models=models)).keys() == {"draft", "targets.b", "prm"}

@@ -1,0 +1,201 @@
+"""What is wrong, unknown or cannot be honoured is refused in OpenAI's shape, and the endpoint lives on."""
+
+from contextlib import suppress
+from typing import Any
+
+import httpx2
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from arbiter.gateway.inprocess_client import BASE
+from arbiter.gateway.schemas import ChatBody, CompletionBody, ResponseBody, read, refused_fields
+from arbiter.library.arbiter import Arbiter
+from arbiter.protocols.errors import RequestError
+
+ASKED: dict[str, tuple[Any, dict[str, Any]]] = {
+    "chat/completions": (ChatBody, {"messages": [{"role": "user", "content": "q"}]}),
+    "completions": (CompletionBody, {"prompt": "q"}),
+    "responses": (ResponseBody, {"input": "q"}),
+}
+ASKING_FOR_MORE: dict[str, Any] = {
+    "n": 2,
+    "best_of": 3,
+    "logprobs": True,
+    "top_logprobs": 5,
+    "echo": True,
+    "frequency_penalty": 0.5,
+    "presence_penalty": -1,
+    "logit_bias": {"50256": -100},
+    "tools": [{"type": "function", "function": {"name": "add"}}],
+    "tool_choice": "required",
+    "functions": [{"name": "add"}],
+    "function_call": {"name": "add"},
+    "response_format": {"type": "json_object"},
+    "text": {"format": {"type": "json_object"}},
+    "modalities": ["text", "audio"],
+    "service_tier": "priority",
+    "parallel_tool_calls": 1,
+    "truncation": "auto",
+    "include": ["message.output_text.logprobs"],
+    "reasoning": {"effort": "high"},
+    "store": True,
+    "background": True,
+}
+FIELDS = [(path, name) for path, (kind, _) in ASKED.items() for name in refused_fields(kind)]
+
+
+@pytest.mark.parametrize(("path", "name"), FIELDS)
+@pytest.mark.asyncio
+async def test_what_cannot_be_honoured_is_refused_by_name(endpoint: Any, path: str, name: str) -> None:
+    async with endpoint() as served:
+        refused = await served.post(path, **ASKED[path][1], **{name: ASKING_FOR_MORE.get(name, "something")})
+        assert served.models.asked("draft") == 0
+    error = refused.json()["error"]
+    assert (refused.status_code, error["type"]) == (400, "invalid_request_error")
+    assert (error["param"], error["code"]) == (name, "unsupported_parameter")
+
+
+@pytest.mark.parametrize(("path", "name"), FIELDS)
+@pytest.mark.asyncio
+async def test_the_same_field_is_taken_where_it_asks_for_nothing(endpoint: Any, path: str, name: str) -> None:
+    kind, body = ASKED[path]
+    async with endpoint() as served:
+        for neutral in (None, *refused_fields(kind)[name]):
+            assert (await served.post(path, **body, **{name: neutral})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "code"),
+    [
+        ({"colour": 1}, "colour", "unknown_parameter"),
+        ({"arbiter": {"treshold": 0.4}}, "arbiter.treshold", "unknown_parameter"),
+        ({"temperature": "hot"}, "temperature", "invalid_value"),
+        ({"temperature": 3}, "temperature", "invalid_value"),
+        ({"top_p": 0}, "top_p", "invalid_value"),
+        ({"max_tokens": 0}, "max_tokens", "invalid_value"),
+        ({"stop": ["a", "b", "c", "d", "e"]}, "stop", "invalid_value"),
+        ({"stop": ""}, "stop", "invalid_value"),
+        ({"messages": []}, "messages", "invalid_value"),
+        ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]}, None, "unsupported_parameter"),
+        ({"messages": [{"role": "user", "content": "x", "name": "ann"}]}, "messages[0].name", "unsupported_parameter"),
+        ({"stream_options": {"include_usage": True}}, "stream_options", "invalid_value"),
+        ({"stream": True, "stream_options": {"include_obfuscation": True}}, None, "unsupported_parameter"),
+        ({"messages": [{"role": "wizard", "content": "x"}]}, "messages[0].role", "invalid_value"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content", "missing_required_parameter"),
+        ({"messages": [{"role": "user", "content": "  "}]}, None, "invalid_value"),
+        (
+            {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
+            None,
+            "invalid_value",
+        ),
+        ({"metadata": {str(number): "x" for number in range(17)}}, "metadata", "invalid_value"),
+        ({"model": "gpt-7"}, "model", "model_not_found"),
+        ({"model": "arbiter:rsd"}, "model", "model_not_found"),
+        ({"model": "arbiter:router@high"}, "model", "model_not_found"),
+        ({"model": "arbiter:router@7"}, "model", "model_not_found"),
+    ],
+)
+@pytest.mark.asyncio
+async def test_what_is_wrong_is_told_with_its_field(endpoint: Any, body: Any, param: str | None, code: str) -> None:
+    async with endpoint() as served:
+        refused = await served.post("chat/completions", **{**ASKED["chat/completions"][1], **body})
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"]) == (404 if code == "model_not_found" else 400, code)
+    assert param is None or error["param"] == param
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"{", b"[]", b"null", b'{"model": "arbiter"', b'{"model": "\xff"}', b'{"model": "\\ud800"}', b"\x00"],
+)
+@pytest.mark.asyncio
+async def test_a_body_that_is_no_json_object_is_a_400(endpoint: Any, raw: bytes) -> None:
+    async with endpoint() as served:
+        refused = await sent(served, raw)
+    assert (refused.status_code, refused.json()["error"]["type"]) == (400, "invalid_request_error")
+
+
+@pytest.mark.asyncio
+async def test_a_body_that_is_nested_too_deeply_is_a_400(endpoint: Any) -> None:
+    raw = b'{"model": "arbiter", "messages": [], "tools": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    async with endpoint() as served:
+        assert (await sent(served, raw)).status_code == 400
+
+
+@pytest.mark.asyncio
+async def test_a_body_that_is_too_large_is_a_413_before_it_is_read_whole(endpoint: Any) -> None:
+    async with endpoint(largest=1000) as served:
+        told = await sent(served, b" " * 1001)
+
+        async def parts() -> Any:
+            for _ in range(1001):
+                yield b" "
+
+        untold = await served.client.post(
+            f"{BASE}/v1/completions", content=parts(), headers={"content-type": "application/json"}
+        )
+    assert (told.status_code, untold.status_code) == (413, 413)
+
+
+@pytest.mark.asyncio
+async def test_another_content_type_than_json_is_a_415(endpoint: Any) -> None:
+    async with endpoint() as served:
+        refused = await served.client.post(
+            f"{BASE}/v1/completions", content=b"{}", headers={"content-type": "text/plain"}
+        )
+    assert refused.status_code == 415
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v1/nowhere", 404), ("DELETE", "/v1/models", 405)])
+@pytest.mark.asyncio
+async def test_other_paths_and_methods_are_refused_in_the_same_shape(
+    endpoint: Any, method: str, path: str, status: int
+) -> None:
+    async with endpoint() as served:
+        refused = await served.client.request(method, BASE + path)
+    assert (refused.status_code, set(refused.json()["error"])) == (status, {"message", "type", "param", "code"})
+
+
+@pytest.mark.asyncio
+async def test_an_error_of_the_endpoint_itself_is_a_500_without_its_cause(endpoint: Any) -> None:
+    class Broken(Arbiter):
+        def task(self, question: Any, **overrides: Any) -> Any:
+            raise ZeroDivisionError("a secret")
+
+    async with endpoint(kind=Broken) as served:
+        failed = await served.chat()
+        assert (await served.client.get(f"{BASE}/health")).status_code == 200
+    assert (failed.status_code, failed.json()["error"]["code"]) == (500, "internal_error")
+    assert "secret" not in failed.text
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.sampled_from([ChatBody, CompletionBody, ResponseBody]),
+    st.dictionaries(st.sampled_from([*ChatBody.__struct_fields__, "prompt", "input", "x"]), JSON) | JSON,
+)
+def test_any_json_is_read_or_refused(kind: Any, body: Any) -> None:
+    with suppress(RequestError):
+        assert isinstance(read(msgspec.json.encode(body), kind), kind)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=40))
+def test_any_bytes_are_read_or_refused(raw: bytes) -> None:
+    with pytest.raises(RequestError):
+        read(raw, ChatBody)
+
+
+async def sent(served: Any, raw: bytes) -> httpx2.Response:
+    return await served.client.post(
+        f"{BASE}/v1/chat/completions", content=raw, headers={"content-type": "application/json"}
+    )

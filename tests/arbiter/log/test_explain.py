@@ -1,0 +1,90 @@
+"""Why a step was kept, in the words of each policy."""
+
+import pytest
+
+from arbiter.log.explain import decision, result_of
+from arbiter.log.history import ProblemHistory
+from arbiter.protocols.events import SCHEMA, Event, Graded, ProblemEnded, StartProblem
+from arbiter.protocols.records import (
+    Audit,
+    Candidate,
+    FinishReason,
+    Limits,
+    Rating,
+    Role,
+    Sampling,
+    StepRecord,
+    Usage,
+    Verdict,
+)
+
+
+def scored(author: Role, score: float | None) -> Candidate:
+    rating = None if score is None else Rating(score, Usage(), 0.0)
+    return Candidate(author, "text", "separator", Usage(), 0.0, rating=rating)
+
+
+def step(verdict: Verdict | None, draft: float | None, target: float | None = None) -> StepRecord:
+    return StepRecord((scored("draft", draft), scored("target", target)), 0, verdict)
+
+
+def sure(verdict: Verdict, confidence: float) -> StepRecord:
+    draft = Candidate("draft", "text", "separator", Usage(), 0.0, confidence=confidence)
+    return StepRecord((draft, scored("target", None)), 0, verdict)
+
+
+@pytest.mark.parametrize(
+    ("record", "policy", "knob", "told"),
+    [
+        (step("keep_draft", 0.25), "router", 0.5, "kept: ŷ = 0.25 ≤ τ = 0.5"),
+        (step("escalate", 0.75), "router", 0.5, "escalated: ŷ = 0.75 > τ = 0.5"),
+        (step("keep_draft", 0.75), "rsd", 0.7, "kept: h = 0.75 ≥ τ = 0.7"),
+        (step("escalate", 0.25), "rsd", 0.7, "escalated: h = 0.25 < τ = 0.7"),
+        (step("keep_target", 0.25, 0.5), "oracle", 0.0, "the target's kept: Δ = 0.5 - 0.25 = 0.25 > τ = 0"),
+        (step("keep_draft", 0.5, 0.25), "generate", None, "kept: Δ = 0.25 - 0.5 = -0.25 ≤ 0"),
+        (step("keep_draft", 0.75), "judge", 0.7, "kept: rating = 0.75 ≥ τ = 0.7"),
+        (sure("escalate", 0.25), "confidence", 0.8, "escalated: confidence = 0.25 < τ = 0.8"),
+        (sure("keep_draft", 0.9), "confidence", 0.8, "kept: confidence = 0.9 ≥ τ = 0.8"),
+        (step("escalate", None), "random", 0.3, "escalated by chance, with a probability of 0.3"),
+        (step(None, None), "draft", None, "the only one"),
+        (step("keep_draft", 0.1), "somebody's own", None, "kept"),
+    ],
+)
+def test_a_decision_is_told_by_its_rule(record: StepRecord, policy: str, knob: float | None, told: str) -> None:
+    assert decision(record, policy, knob) == told
+
+
+def test_an_audited_step_tells_the_advantage() -> None:
+    record = StepRecord((scored("draft", 0.9), scored("target", None)), 1, "escalate", Audit(0.25, 0.75))
+    assert decision(record, "router", 0.5).endswith("; audited: Δ = 0.75 - 0.25 = 0.5")
+
+
+def a_problem(finish: FinishReason | None, error: str | None = None) -> ProblemHistory:
+    def event(seq: int, payload: StartProblem | ProblemEnded) -> Event:
+        return Event(
+            v=SCHEMA, run="r", seq=seq, mono=0.0, wall=0.0, id=str(seq), actor="a", problem="p", payload=payload
+        )
+
+    problem = ProblemHistory(event(0, StartProblem("q", {"type": "draft"}, Limits(), Sampling(), "\n\n", 0)))
+    if finish is not None:
+        problem.add(event(1, ProblemEnded(finish, 0, 1.0, error=error)))
+    return problem
+
+
+@pytest.mark.parametrize(
+    ("problem", "grade", "told"),
+    [
+        (a_problem(None), None, "no end in the log"),
+        (a_problem("failed", "drafter, step 1: OSError"), Graded(None), "failed: drafter, step 1: OSError"),
+        (a_problem("answered"), Graded(right=True), "right; ended by answered"),
+        (a_problem("loop"), Graded(False, "3", reference="4"), "wrong (3, and not 4); ended by loop"),
+        (
+            a_problem("answered"),
+            Graded(False, None, reference={"answers": ["1", "2"]}),
+            "wrong (no answer, and not 1, 2); ended by answered",
+        ),
+        (a_problem("answered"), None, "not graded; ended by answered"),
+    ],
+)
+def test_an_end_is_told_with_its_grade(problem: ProblemHistory, grade: Graded | None, told: str) -> None:
+    assert result_of(problem, grade) == told

@@ -1,0 +1,337 @@
+"""A whole run with scripted models: every problem has its result, whatever becomes of the others."""
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import anyio
+import msgspec
+import pytest
+
+from arbiter.actors.ring_setup import Models
+from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
+from arbiter.config.config import Config, ModelTables
+from arbiter.data import Problem
+from arbiter.data.training_rows import Row
+from arbiter.protocols.errors import BackendError, ConfigError, DataError, RunError
+from arbiter.protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
+from arbiter.protocols.records import Limits, Sampling, Transcript, Usage
+from arbiter.runs.bench import bench, make_task, run_problems
+from arbiter.runs.folder import open_run, read_records
+from arbiter.runs.results import Result, Summary, summarise
+
+Configs = Callable[..., Config]
+
+HOUR = 3600.0
+
+
+class Diary:
+    """A watcher that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.results: list[Result] = []
+
+    def loading(self, config: Config) -> None:
+        self.told.append(f"loading {config.run_type}")
+
+    def notice(self, text: str) -> None:
+        self.told.append(text)
+
+    def started(self, solutions: int, earlier: Sequence[Result]) -> None:
+        self.told.append(f"started {solutions}, {len(earlier)} there")
+
+    def solved(self, result: Result) -> None:
+        self.told.append(f"solved {result.solution.problem}")
+        self.results.append(result)
+
+
+def echo(request: GenerationRequest) -> Generation:
+    """A first step, then one that boxes the question."""
+    if request.step == 0:
+        return Generation("Let me see.", "separator", Usage(5, 4))
+    return Generation(f"\\boxed{{{request.transcript.question}}}", "end", Usage(9, 2))
+
+
+def echoing(script: Callable[[GenerationRequest], Generation] = echo) -> Models:
+    return Models(
+        draft=Seat(ScriptedGenerator(script)),
+        target=Seat(ScriptedGenerator(echo)),
+        scorers={
+            "prm": Seat(ScriptedScorer(lambda request: 0.9 if request.author == "target" else 0.1)),
+            "router": Seat(ScriptedScorer(lambda request: request.step / 2)),
+        },
+    )
+
+
+def problems(count: int, wrong: int = 0) -> list[Problem]:
+    """Numbered problems that the echo solves, except for the last ``wrong``."""
+    return [Problem(str(n), str(n), str(n) if n < count - wrong else "no number") for n in range(count)]
+
+
+async def run(config: Config, given: list[Problem], models: Models, out: Path, watcher: Diary) -> Summary:
+    with anyio.fail_after(60):
+        async with open_run(config, given, out) as folder:
+            return await run_problems(config, given, models, folder, watcher)
+
+
+def stored(out: Path) -> list[Result]:
+    return list(read_records(out / "results.jsonl", Result))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("run_type", ["draft", "target", "random", "router", "rsd", "oracle", "generate"])
+async def test_every_problem_is_graded_in_every_run_type(a_config: Configs, tmp_path: Path, run_type: str) -> None:
+    config = a_config(run_type=run_type, limits={"problems": 4})
+    summary = await run(config, problems(10), echoing(), tmp_path, Diary())
+    assert (summary.problems, summary.graded, summary.accuracy, summary.steps) == (10, 10, 1.0, 20)
+    assert {result.solution.problem for result in stored(tmp_path)} == {str(n) for n in range(10)}
+
+
+@pytest.mark.asyncio
+async def test_a_wrong_answer_is_wrong_with_its_reference(a_config: Configs, tmp_path: Path) -> None:
+    given = [Problem("p", "3", "4")]
+    await run(a_config(run_type="draft"), given, echoing(), tmp_path, Diary())
+    [result] = stored(tmp_path)
+    assert (result.grade.right, result.grade.answer, result.reference) == (False, "3", "4")
+
+
+@pytest.mark.asyncio
+async def test_the_summary_is_that_of_the_stored_results(a_config: Configs, tmp_path: Path) -> None:
+    config = a_config(limits={"problems": 3}, audit=0.5)
+    summary = await run(config, problems(12), echoing(), tmp_path, Diary())
+    assert summary == summarise(stored(tmp_path), "router", 0.5, summary.wall_seconds)
+    assert msgspec.json.decode((tmp_path / "summary.json").read_bytes(), type=Summary) == summary
+
+
+@pytest.mark.asyncio
+async def test_a_failing_problem_is_its_own_result_and_the_others_go_on(a_config: Configs, tmp_path: Path) -> None:
+    def script(request: GenerationRequest) -> Generation:
+        if request.problem == "3":
+            raise BackendError("the model fell over")
+        return echo(request)
+
+    summary = await run(a_config(run_type="draft"), problems(6), echoing(script), tmp_path, Diary())
+    failed = [result for result in stored(tmp_path) if result.solution.finish == "failed"]
+    assert (summary.problems, summary.failed, summary.graded, summary.accuracy) == (6, 1, 5, 1.0)
+    assert [result.solution.problem for result in failed] == ["3"]
+    assert "the model fell over" in (failed[0].grade.reason or "")
+    assert failed[0].grade.right is None
+
+
+@pytest.mark.asyncio
+async def test_a_second_try_that_was_cut_short_is_continued_and_not_taken_for_the_first(
+    a_config: Configs, tmp_path: Path
+) -> None:
+    """The log ends in the middle of the second try, whose problem had failed and been graded before."""
+
+    def down(_: GenerationRequest) -> Generation:
+        raise BackendError("the server is down")
+
+    config, given = a_config(run_type="draft"), problems(1)
+    await run(config, given, echoing(down), tmp_path, Diary())
+    async with open_run(config, given, tmp_path, retry_failed=True) as folder:
+        await run_problems(config, given, echoing(), folder, Diary())
+    log = tmp_path / "events.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    ended = [number for number, line in enumerate(lines) if b'"problem_ended"' in line]
+    for cut in range(ended[0] + 5, len(lines)):
+        log.write_bytes(b"".join(lines[:cut]))
+        summary = await run(config, given, echoing(), tmp_path, Diary())
+        again = sum(b'"start_problem"' in line for line in lines[:cut]) == 2
+        assert summary.failed == (0 if again else 1), f"cut before line {cut + 1}"
+
+
+@pytest.mark.asyncio
+async def test_a_torn_log_is_repaired_with_a_notice(a_config: Configs, tmp_path: Path) -> None:
+    config, given, diary = a_config(run_type="draft"), problems(3), Diary()
+    await run(config, given, echoing(), tmp_path, Diary())
+    with (tmp_path / "events.jsonl").open("ab") as log:
+        log.write(b'{"v":1,"run"')
+    await run(config, given, echoing(), tmp_path, diary)
+    assert diary.told[:2] == [
+        "the run is continued: 3 of 3 are there already",
+        "the last line of its log was half written (12 bytes) and has been cut off",
+    ]
+
+
+@pytest.mark.asyncio
+async def test_problems_that_failed_are_solved_again_where_that_is_asked_for(a_config: Configs, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def down(request: GenerationRequest) -> Generation:
+        if request.problem in "35":
+            raise BackendError("the server is down")
+        return echo(request)
+
+    def up(request: GenerationRequest) -> Generation:
+        asked.append(request.problem)
+        return echo(request)
+
+    config, given = a_config(run_type="draft"), problems(6)
+    await run(config, given, echoing(down), tmp_path, Diary())
+    async with open_run(config, given, tmp_path, retry_failed=True) as folder:
+        summary = await run_problems(config, given, echoing(up), folder, Diary())
+    assert set(asked) == {"3", "5"}
+    assert (summary.problems, summary.failed, summary.accuracy) == (6, 0, 1.0)
+    assert sorted(result.solution.problem for result in stored(tmp_path)) == [str(n) for n in range(6)]
+    again = await run(config, given, echoing(down), tmp_path, Diary())
+    assert (again.problems, again.failed) == (6, 0)
+
+
+@pytest.mark.asyncio
+async def test_a_watcher_is_told_of_the_start_and_of_every_stored_result(a_config: Configs, tmp_path: Path) -> None:
+    diary = Diary()
+    await run(a_config(), problems(5), echoing(), tmp_path, diary)
+    assert diary.told[0] == "started 5, 0 there"
+    assert diary.results == stored(tmp_path)
+    assert sorted(diary.told[1:]) == [f"solved {n}" for n in range(5)]
+
+
+@pytest.mark.asyncio
+async def test_no_more_problems_are_in_the_ring_than_are_let_in(a_config: Configs, tmp_path: Path) -> None:
+    draft = ScriptedGenerator(echo, seconds=0.001)
+    config = a_config(run_type="draft", limits={"problems": 3})
+    await run(config, problems(9), Models(draft=Seat(draft)), tmp_path, Diary())
+    assert draft.most_running == 3
+
+
+@pytest.mark.asyncio
+async def test_a_generate_run_stores_a_row_a_step(a_config: Configs, tmp_path: Path) -> None:
+    await run(a_config(run_type="generate"), problems(3), echoing(), tmp_path, Diary())
+    rows = list(read_records(tmp_path / "rows.jsonl", Row))
+    assert sorted((row.problem, row.step) for row in rows) == [(str(n), step) for n in range(3) for step in (0, 1)]
+    assert {row.advantage for row in rows} == {0.0}  # both echo the same step, and the same step has one score
+
+
+@pytest.mark.asyncio
+async def test_a_run_of_no_problems_has_an_empty_summary(a_config: Configs, tmp_path: Path) -> None:
+    summary = await run(a_config(), [], echoing(), tmp_path, Diary())
+    assert (summary.problems, summary.accuracy, stored(tmp_path)) == (0, None, [])
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_the_run_and_keeps_what_is_done(
+    a_config: Configs, tmp_path: Path, number: signal.Signals
+) -> None:
+    def seconds(request: GenerationRequest | ScoreRequest) -> float:
+        if request.problem == "4":
+            os.kill(os.getpid(), number)
+        return 0.0 if request.problem in {"0", "1", "2"} else HOUR
+
+    draft = ScriptedGenerator(echo, seconds)
+    config = a_config(run_type="draft", limits={"problems": 2})
+    summary = await run(config, problems(20), Models(draft=Seat(draft)), tmp_path, Diary())
+    assert (summary.interrupted, summary.problems, summary.accuracy) == (True, 3, 1.0)
+    assert sorted(result.solution.problem for result in stored(tmp_path)) == ["0", "1", "2"]
+    assert (draft.running, draft.cancelled) == (0, 2)
+    assert msgspec.json.decode((tmp_path / "summary.json").read_bytes(), type=Summary) == summary
+
+
+@pytest.mark.asyncio
+async def test_a_run_that_was_not_interrupted_says_so(a_config: Configs, tmp_path: Path) -> None:
+    assert (await run(a_config(), problems(2), echoing(), tmp_path, Diary())).interrupted is False
+
+
+@pytest.mark.asyncio
+async def test_a_result_that_cannot_be_stored_ends_the_run_with_the_folders_error(
+    a_config: Configs, tmp_path: Path
+) -> None:
+    (tmp_path / "events.jsonl").touch()
+    (tmp_path / "results.jsonl").symlink_to("/dev/full")
+    diary = Diary()
+    with pytest.raises(RunError, match=f"cannot write the run folder {tmp_path}: No space left on device"):
+        await run(a_config(), problems(3), echoing(), tmp_path, diary)
+    assert diary.results == []
+
+
+def test_a_task_has_all_that_the_configuration_decides(a_config: Configs) -> None:
+    config = a_config(
+        run_type="rsd",
+        thresholds={"rsd": 0.8},
+        seed=7,
+        audit=0.25,
+        separator=";",
+        limits={"max_steps": 4},
+        sampling={"temperature": 0.5},
+    )
+    task = make_task(config, Problem("p", "why?", "because"))
+    assert (task.id, task.transcript, task.policy) == ("p", Transcript("why?"), config.policy())
+    assert (task.limits, task.sampling) == (Limits(max_steps=4), Sampling(temperature=0.5))
+    assert (task.seed, task.audit, task.separator) == (7, 0.25, ";")
+
+
+@pytest.mark.asyncio
+async def test_a_missing_model_table_is_told_before_anything_is_loaded(a_config: Configs, tmp_path: Path) -> None:
+    config, diary = msgspec.structs.replace(a_config(run_type="rsd"), models=ModelTables()), Diary()
+    with pytest.raises(ConfigError, match=r"\[models\.draft\]"):
+        await bench(config, tmp_path, diary)
+    assert diary.told == []
+
+
+@pytest.mark.asyncio
+async def test_a_missing_data_file_is_told_before_anything_is_loaded(a_config: Configs, tmp_path: Path) -> None:
+    config, diary = a_config(data={"source": str(tmp_path / "nowhere.jsonl")}), Diary()
+    with pytest.raises(DataError, match=r"nowhere\.jsonl"):
+        await bench(config, tmp_path, diary)
+    assert diary.told == []
+
+
+def guessing(request: GenerationRequest) -> Generation:
+    """One step, whose answer is the noise that it was asked with."""
+    return Generation(f"\\boxed{{{request.seed}}}", "end", Usage(5, 4))
+
+
+async def answers(config: Config, out: Path) -> dict[tuple[str, int], str | None]:
+    """What each sample of three problems answered."""
+    await run(config, problems(3), Models(draft=Seat(ScriptedGenerator(guessing))), out, Diary())
+    results = stored(out)
+    found = {(result.solution.problem, result.solution.sample): result.grade.answer for result in results}
+    assert len(found) == len(results)
+    return found
+
+
+def sampled(a_config: Configs, samples: int, concurrency: int = 8) -> Config:
+    sampling = {"temperature": 0.7, "samples": samples}
+    return a_config(run_type="draft", sampling=sampling, limits={"problems": concurrency})
+
+
+@pytest.mark.asyncio
+async def test_every_sample_of_every_problem_is_one_result_with_noise_of_its_own(
+    a_config: Configs, tmp_path: Path
+) -> None:
+    found = await answers(sampled(a_config, 4), tmp_path)
+    assert found.keys() == {(str(problem), sample) for problem in range(3) for sample in range(4)}
+    assert len(set(found.values())) == 12
+
+
+@pytest.mark.asyncio
+async def test_the_noise_of_a_sample_does_not_depend_on_concurrency(a_config: Configs, tmp_path: Path) -> None:
+    alone = await answers(sampled(a_config, 3, concurrency=1), tmp_path / "alone")
+    assert await answers(sampled(a_config, 3, concurrency=9), tmp_path / "together") == alone
+
+
+@pytest.mark.asyncio
+async def test_more_samples_add_to_fewer_and_one_is_a_run_without_samples(a_config: Configs, tmp_path: Path) -> None:
+    none = await answers(a_config(run_type="draft", sampling={"temperature": 0.7}), tmp_path / "0")
+    one, two, four = [await answers(sampled(a_config, count), tmp_path / str(count)) for count in (1, 2, 4)]
+    assert none == one
+    assert one.items() < two.items() < four.items()
+
+
+@pytest.mark.asyncio
+async def test_a_watcher_is_told_of_all_samples_that_are_to_come(a_config: Configs, tmp_path: Path) -> None:
+    diary = Diary()
+    config = sampled(a_config, 2)
+    summary = await run(config, problems(3), echoing(), tmp_path, diary)
+    assert (diary.told[0], len(diary.results), summary.problems, summary.decoded) == ("started 6, 0 there", 6, 3, 6)
+
+
+@pytest.mark.asyncio
+async def test_the_training_rows_of_samples_say_which_they_are_of(a_config: Configs, tmp_path: Path) -> None:
+    config = a_config(run_type="generate", sampling={"temperature": 0.7, "samples": 2})
+    await run(config, problems(1), echoing(), tmp_path, Diary())
+    rows = list(read_records(tmp_path / "rows.jsonl", Row))
+    assert sorted((row.sample, row.step) for row in rows) == [(0, 0), (0, 1), (1, 0), (1, 1)]

@@ -1,0 +1,140 @@
+"""What is told while a benchmark runs, on a terminal and elsewhere."""
+
+import io
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+from rich.console import Console
+
+from arbiter.config.config import Config
+from arbiter.protocols.records import Candidate, Solution, StepRecord
+from arbiter.runs.progress import LiveWatcher, PlainWatcher, Tallies
+from arbiter.runs.results import Result
+
+Configs = Callable[..., Config]
+Candidates = Callable[..., Candidate]
+Solutions = Callable[..., Solution]
+Results = Callable[..., Result]
+
+
+def plain(config: Config, results: list[Result]) -> list[str]:
+    """The lines told of a run."""
+    text = io.StringIO()
+    watcher = PlainWatcher(Console(file=text, width=200))
+    watcher.loading(config)
+    watcher.started(len(results), [])
+    for result in results:
+        watcher.solved(result)
+    return text.getvalue().splitlines()
+
+
+def test_loading_is_told_with_the_run_type(a_config: Configs) -> None:
+    assert plain(a_config(run_type="oracle"), []) == ["loading models for oracle"]
+
+
+@pytest.mark.parametrize(("problems", "lines"), [(1, 1), (7, 7), (10, 10), (100, 10), (1000, 10)])
+def test_a_run_of_any_length_is_told_in_ten_lines_at_the_most(
+    a_config: Configs, a_result: Results, problems: int, lines: int
+) -> None:
+    assert len(plain(a_config(), [a_result()] * problems)) == 1 + lines
+
+
+@pytest.mark.parametrize("problems", [1, 9, 11, 19, 25, 99])
+def test_the_last_line_tells_the_end(a_config: Configs, a_result: Results, problems: int) -> None:
+    *_, last = plain(a_config(), [a_result()] * problems)
+    assert last.startswith(f"{problems}/{problems}  accuracy 100.0%")
+
+
+def test_a_line_tells_accuracy_acceptance_and_failures(
+    a_result: Results, a_solution: Solutions, a_candidate: Candidates
+) -> None:
+    replaced = StepRecord((a_candidate("draft"), a_candidate("target")), 1, "escalate")
+    tallies = Tallies()
+    for result in (
+        a_result(True),
+        a_result(False, solution=a_solution("q", replaced)),
+        a_result(None, finish="failed", error="boom"),
+    ):
+        tallies.add(result)
+    assert tallies.line().startswith("accuracy 50.0%  acceptance 66.7%  ")
+    assert tallies.line().endswith("  1 failed")
+
+
+def test_a_line_before_any_problem_has_no_shares() -> None:
+    assert Tallies().line() == "accuracy –  acceptance –  0.0 steps/s  0 tokens/s"
+
+
+def test_tokens_count_those_of_every_model(a_result: Results) -> None:
+    tallies = Tallies()
+    tallies.add(a_result())
+    tallies.add(a_result())
+    assert (tallies.steps, tallies.tokens, tallies.solved) == (2, 6, 2)
+
+
+def test_a_terminal_sees_one_line_that_ends_with_the_figures(a_config: Configs, a_result: Results) -> None:
+    text = io.StringIO()
+    console = Console(file=text, width=200, force_terminal=True, color_system=None, _environ={"TERM": "xterm"})
+    with LiveWatcher(console) as watcher:
+        watcher.loading(a_config(run_type="oracle"))
+        watcher.started(3, [])
+        for right in (True, True, False):
+            watcher.solved(a_result(right))
+    *_, last = [line for line in text.getvalue().splitlines() if "oracle" in line]
+    assert "3/3" in last
+    assert "accuracy 66.7%  acceptance 100.0%" in last
+
+
+def test_a_terminal_has_its_cursor_back_after_an_error(a_config: Configs) -> None:
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, _environ={"TERM": "xterm"})
+    with suppress(ValueError), LiveWatcher(console) as watcher:
+        watcher.loading(a_config())
+        raise ValueError("the run fell over")
+    hidden, shown = text.getvalue().rfind("\x1b[?25l"), text.getvalue().rfind("\x1b[?25h")
+    assert 0 <= hidden < shown
+
+
+def test_each_cause_of_failure_is_told_once_and_at_most_five_of_them(a_config: Configs, a_result: Results) -> None:
+    errors = [f"cause [{index // 2}]" for index in range(20)]
+    lines = plain(a_config(), [a_result(None, finish="failed", error=error) for error in errors])
+    assert [line for line in lines if "cause" in line] == [f"p failed: cause [{index}]" for index in range(5)]
+
+
+def test_a_terminal_is_told_a_cause_above_its_line(a_config: Configs, a_result: Results) -> None:
+    text = io.StringIO()
+    with LiveWatcher(Console(file=text, force_terminal=True, width=200)) as watcher:
+        watcher.loading(a_config())
+        watcher.started(2, [])
+        watcher.solved(a_result(None, finish="failed", error="boom"))
+    assert "p failed: boom" in text.getvalue()
+
+
+def test_a_run_that_is_continued_is_told_with_what_is_there_and_counts_on(a_config: Configs, a_result: Results) -> None:
+    text = io.StringIO()
+    watcher = PlainWatcher(Console(file=text, width=200))
+    watcher.notice("the run is continued")
+    watcher.started(4, [a_result(False), a_result(False)])
+    watcher.solved(a_result())
+    watcher.solved(a_result())
+    first, *_, last = text.getvalue().splitlines()
+    assert first == "the run is continued"
+    assert last.startswith("4/4  accuracy 50.0%")
+
+
+def test_a_terminal_is_told_that_a_run_is_continued_and_counts_on(a_config: Configs, a_result: Results) -> None:
+    text = io.StringIO()
+    console = Console(file=text, width=200, force_terminal=True, color_system=None, _environ={"TERM": "xterm"})
+    with LiveWatcher(console) as watcher:
+        watcher.loading(a_config(run_type="oracle"))
+        watcher.notice("the run is continued")
+        watcher.started(2, [a_result(False)])
+        watcher.solved(a_result())
+    assert "the run is continued" in text.getvalue()
+    *_, last = [line for line in text.getvalue().splitlines() if "oracle" in line]
+    assert "2/2" in last
+    assert "accuracy 50.0%" in last
+
+
+def test_rates_are_those_of_the_session(a_result: Results) -> None:
+    assert "  0.0 steps/s  0 tokens/s" in Tallies([a_result()] * 5).line()
