@@ -9,9 +9,9 @@ from anyio.abc import TaskGroup
 from arbiter.actors.actor import ActorContext, SequentialActor
 from arbiter.actors.journal import message_entry
 from arbiter.actors.mailboxes import Inbox
-from arbiter.actors.policies import best_target
 from arbiter.actors.registry import Docket
 from arbiter.actors.seeds import unit_draw
+from arbiter.actors.step_records import chosen_record, regenerated_record
 from arbiter.actors.transcripts import context_after, finish_reason
 from arbiter.protocols.events import Entry, ProblemEnded
 from arbiter.protocols.ids import problem_ended_id
@@ -29,7 +29,7 @@ from arbiter.protocols.messages import (
     StepRegenerated,
     Task,
 )
-from arbiter.protocols.records import Candidate, FinishReason, Solution, StepRecord, Verdict
+from arbiter.protocols.records import FinishReason, Solution, StepRecord
 
 
 class Assembler(SequentialActor[AssemblerMail]):
@@ -179,21 +179,6 @@ def _ended(message: StartProblem, solution: Solution) -> Entry:
     problem, sample, step = solution.problem, solution.sample, message.context.step
     name = problem_ended_id(problem, step, sample)
     return Entry(name, "assembler", ended, message.id, problem, sample, step)
-
-
-def regenerated_record(draft: Candidate | None, targets: tuple[Candidate, ...]) -> StepRecord:
-    """The record of a step that the target wrote, alone or in place of a rejected ``draft``."""
-    if draft is None:
-        return StepRecord(candidates=targets, chosen=0)
-    return StepRecord(candidates=(draft, *targets), chosen=1, verdict="escalate")
-
-
-def chosen_record(verdict: Verdict, draft: Candidate | None, targets: tuple[Candidate, ...]) -> StepRecord:
-    """The record of a step for which the policy kept one of the candidates that were there."""
-    candidates = (*((draft,) if draft else ()), *targets)
-    kept = draft if verdict == "keep_draft" else best_target(targets)
-    index = next(i for i, candidate in enumerate(candidates) if candidate is kept)
-    return StepRecord(candidates=candidates, chosen=index, verdict=verdict)
 
 
 def _audited(task: Task, step: int, record: StepRecord) -> bool:

@@ -111,8 +111,8 @@ async def open_ring(
 
     Up to ``lookahead`` steps are drafted ahead while a step is scored or regenerated (``arbiter.actors.drafter``);
     None leaves their number to a controller. ``verify`` says whether the target is shown rejected drafts, so that it
-    writes only what it would not have written itself (``arbiter.actors.escalator``). Neither changes a transcript; to ``salvage``
-    what was drafted ahead for another context does. ``factories`` make replacement actors.
+    writes only what it would not have written itself (``arbiter.actors.escalator``). Neither changes a transcript; to
+    ``salvage`` what was drafted ahead for another context does. ``factories`` make replacement actors.
     Everything that happens is written into ``journal``, if one is given (``arbiter.log.open_journal``).
 
     Raises what an actor's ``on_start`` raises.

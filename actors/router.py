@@ -2,28 +2,15 @@
 
 from typing import ClassVar, assert_never
 
-import msgspec
-
 from arbiter.actors.actor import ActorContext, SequentialActor
 from arbiter.actors.controllers import BudgetControl
 from arbiter.actors.mailboxes import Inbox
 from arbiter.actors.policies import budget_control, target_names
+from arbiter.actors.step_records import same_score_for_same_text
 from arbiter.protocols.errors import ProblemError
 from arbiter.protocols.messages import Context, EscalateStep, RouterMail, StepChosen, StepDrafted, StepScored, Task
 from arbiter.protocols.ports import Evidence, Policy
 from arbiter.protocols.records import Candidate
-
-
-def same_score_for_same_text(draft: Candidate, target: Candidate) -> Candidate:
-    """``target`` with the draft's score if it wrote the same step: h(x, z) is a function of the text.
-
-    Two requests for the same text can differ in the last digits, by what shared their batches, and a difference
-    of rounding would count as an advantage.
-    """
-    if target.text != draft.text or target.rating is None or draft.rating is None:
-        return target
-    rating = msgspec.structs.replace(target.rating, value=draft.rating.value)
-    return msgspec.structs.replace(target, rating=rating)
 
 
 class Router(SequentialActor[RouterMail]):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from arbiter.config.config import load_config as load_config
     from arbiter.data import Problem as Problem
     from arbiter.data import load_problems as load_problems
+    from arbiter.data.tasks import make_task as make_task
     from arbiter.grading import Grade as Grade
     from arbiter.grading import Grader as Grader
     from arbiter.grading.answers import Reference as Reference
@@ -69,7 +70,6 @@ if TYPE_CHECKING:
     from arbiter.protocols.records import Transcript as Transcript
     from arbiter.protocols.records import Turn as Turn
     from arbiter.protocols.records import Usage as Usage
-    from arbiter.runs.bench import make_task as make_task
     from arbiter.runs.results import Result as Result
     from arbiter.runs.results import Summary as Summary
 
@@ -90,7 +90,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ),
     "arbiter.backends.opening": ("open_models",),
     "arbiter.backends.scripted": ("ScriptedGenerator", "ScriptedScorer"),
-    "arbiter.runs.bench": ("make_task",),
+    "arbiter.data.tasks": ("make_task",),
     "arbiter.config.config": ("Config", "load_config"),
     "arbiter.data": ("Problem", "load_problems"),
     "arbiter.grading": ("Grade", "Grader"),

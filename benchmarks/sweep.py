@@ -31,11 +31,11 @@ from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import Config, load_config, override
 from arbiter.data import Problem
+from arbiter.data.tasks import make_task
 from arbiter.log.run import Run
 from arbiter.protocols.events import Scored
 from arbiter.protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
 from arbiter.protocols.records import Solution, Transcript, Usage
-from arbiter.runs.bench import make_task
 from arbiter.runs.progress import PlainWatcher
 from arbiter.sweep.answer_cache import annotated_models, key_of
 from arbiter.sweep.log_answers import NOTHING_SPENT, Spent, counted

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 import msgspec
 
 from arbiter.config.base import Count, Table
-from arbiter.data.problems import Fields
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.events import Detail
 
@@ -15,6 +14,19 @@ BUDGETED: tuple[RunType, ...] = ("router", "rsd", "confidence", "judge")
 
 Level = Literal["off", "debug", "info", "warning"]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class Fields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The names of the fields that hold a problem's parts, where they are not the usual ones."""
+
+    question: str | None = None
+    answer: str | None = None
+    id: str | None = None
+    source: str | None = None
+
+
+USUAL = Fields()
+"""The names of the fields in the usual releases of data sets."""
 
 
 class Thresholds(Table, frozen=True):

@@ -1,6 +1,7 @@
 """Problems to solve: from the pocket world, a JSONL file, or the Hugging Face hub."""
 
+from arbiter.config.run_tables import Fields
 from arbiter.data.loading import load_problems
-from arbiter.data.problems import Fields, Problem
+from arbiter.data.problems import Problem
 
 __all__ = ["Fields", "Problem", "load_problems"]

@@ -8,8 +8,9 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from arbiter.config.run_tables import USUAL, Fields
 from arbiter.data.hub import BENCHMARKS, HubData, hub_data, hub_rows
-from arbiter.data.problems import USUAL, Fields, Problem, problem_of
+from arbiter.data.problems import Problem, problem_of
 from arbiter.pocket import world
 from arbiter.protocols.errors import DataError
 

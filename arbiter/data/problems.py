@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import msgspec
 
+from arbiter.config.run_tables import USUAL, Fields
 from arbiter.data.training_rows import Split
 from arbiter.grading.answers import Reference, extract_answer, split_answers
 from arbiter.protocols.errors import DataError
@@ -41,18 +42,6 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     answer: str | Reference | None = None
     source: str = ""
     split: Split = "train"
-
-
-class Fields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The names of the fields that hold a problem's parts, where they are not the usual ones."""
-
-    question: str | None = None
-    answer: str | None = None
-    id: str | None = None
-    source: str | None = None
-
-
-USUAL = Fields()
 
 
 def problem_of(row: Mapping[str, Any], place: str, default_id: str, fields: Fields = USUAL) -> Problem:

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from arbiter import __version__
 from arbiter.gateway.admission import GoneError, House
 from arbiter.gateway.chat import chat_completions
 from arbiter.gateway.completions import completions
@@ -160,7 +160,7 @@ async def _metrics(house: House, _request: Request) -> Response:
 
 
 async def _openapi(_house: House, _request: Request) -> Response:
-    return answer(document(__version__))
+    return answer(document(version("arbiter-reasoning")))
 
 
 async def _models(house: House, _request: Request) -> Response:

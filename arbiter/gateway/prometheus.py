@@ -7,13 +7,13 @@ Labels are models, authors, verdicts and ends alone: never a problem, a text or 
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import cache
+from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from arbiter import __version__
 from arbiter.library.arbiter import Arbiter
 from arbiter.log.live import Following, Going, is_ahead, model_of
 from arbiter.protocols import events
@@ -37,7 +37,7 @@ class Metrics(Following):
         self._recent: deque[bool] = deque(maxlen=RECENT)
         self._make_counters(registry)
         self._make_histograms(registry)
-        about = {"version": __version__, "run_type": arbiter.config.run_type}
+        about = {"version": version("arbiter-reasoning"), "run_type": arbiter.config.run_type}
         Info("arbiter_build", "What is running, and the run type of requests that choose none", registry=registry).info(
             about
         )

@@ -11,11 +11,11 @@ import msgspec
 from arbiter.config.config import Config, override
 from arbiter.config.run_tables import BUDGETED, RunType
 from arbiter.data import Problem
+from arbiter.data.tasks import make_task
 from arbiter.protocols.errors import ConfigError, DataError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Policy
 from arbiter.protocols.records import Limits, Sampling, Speaker, Transcript, Turn
-from arbiter.runs.bench import make_task
 
 Message = Mapping[str, str]
 """One turn of a conversation, with the keys ``role`` (``system``, ``user`` or ``assistant``) and ``content``."""

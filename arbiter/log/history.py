@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import get_args
 
-from arbiter.actors.assembler import chosen_record, regenerated_record
-from arbiter.actors.router import same_score_for_same_text
+from arbiter.actors.step_records import chosen_record, regenerated_record, same_score_for_same_text
 from arbiter.protocols import events
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Event

@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from arbiter.actors.assembler import chosen_record, regenerated_record
-from arbiter.actors.router import same_score_for_same_text
+from arbiter.actors.step_records import chosen_record, regenerated_record, same_score_for_same_text
 from arbiter.protocols import events
 from arbiter.protocols.events import Event
 from arbiter.protocols.ids import CallId

@@ -10,16 +10,16 @@ from anyio.abc import TaskStatus
 
 from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
-from arbiter.actors.seeds import sample_seed
 from arbiter.actors.supervision import services
 from arbiter.backends.opening import open_models, required_tables
 from arbiter.config.config import Config
 from arbiter.data import Problem, load_problems
+from arbiter.data.tasks import make_task
 from arbiter.grading.grader import Grader, needs_mathematics
 from arbiter.log.writer import Show
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.records import Solution, Transcript
+from arbiter.protocols.records import Solution
 from arbiter.runs.folder import RunFolder, check_run, open_run
 from arbiter.runs.results import Result, Summary, summary_of
 
@@ -45,21 +45,6 @@ class Watcher(Protocol):
     def solved(self, result: Result) -> None:
         """A problem, or one of its samples, has ended and is stored."""
         ...
-
-
-def make_task(config: Config, problem: Problem, sample: int = 0) -> Task:
-    """A problem as the ring takes it, for the decoding of the number ``sample``."""
-    return Task(
-        id=problem.id,
-        transcript=Transcript(problem.question),
-        policy=config.policy(),
-        limits=config.problem_limits(),
-        sampling=config.problem_sampling(),
-        separator=config.separator,
-        seed=sample_seed(config.seed, sample),
-        audit=config.audit,
-        sample=sample,
-    )
 
 
 async def bench(

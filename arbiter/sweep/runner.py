@@ -13,13 +13,14 @@ from arbiter.actors.ring_setup import Models
 from arbiter.actors.supervision import services
 from arbiter.config.config import Config
 from arbiter.data import Problem
+from arbiter.data.tasks import make_task
 from arbiter.grading.grader import Grader, needs_mathematics
 from arbiter.log.run import Run
 from arbiter.log.writer import Show
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Solution
-from arbiter.runs.bench import Watcher, cancel_on_signal, make_task, notices, run_problems
+from arbiter.runs.bench import Watcher, cancel_on_signal, notices, run_problems
 from arbiter.runs.folder import RunFolder, open_run, record_end
 from arbiter.sweep.answer_cache import AnswerStore, annotated_models
 from arbiter.sweep.log_answers import answers_of

@@ -1,6 +1,6 @@
 """The Router's join: equal steps have equal scores."""
 
-from arbiter.actors.router import same_score_for_same_text
+from arbiter.actors.step_records import same_score_for_same_text
 from arbiter.protocols.records import Candidate, Rating, Role, Usage
 
 

@@ -21,11 +21,11 @@ from arbiter.backends.prompts import PromptTemplate
 from arbiter.config.config import Config, load_config, override
 from arbiter.config.run_tables import RunType
 from arbiter.data import Problem, load_problems
+from arbiter.data.tasks import make_task
 from arbiter.grading import Grader
 from arbiter.pocket import world
 from arbiter.protocols.ports import ScoreRequest
 from arbiter.protocols.records import Scale, Solution, Transcript
-from arbiter.runs.bench import make_task
 from arbiter.training.metrics import auroc
 
 MODELS = Path(arbiter.pocket.__file__).parent / "models"

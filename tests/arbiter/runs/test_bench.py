@@ -13,11 +13,12 @@ from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import Config, ModelTables
 from arbiter.data import Problem
+from arbiter.data.tasks import make_task
 from arbiter.data.training_rows import Row
 from arbiter.protocols.errors import BackendError, ConfigError, DataError, RunError
 from arbiter.protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
 from arbiter.protocols.records import Limits, Sampling, Transcript, Usage
-from arbiter.runs.bench import bench, make_task, run_problems
+from arbiter.runs.bench import bench, run_problems
 from arbiter.runs.folder import open_run, read_records
 from arbiter.runs.results import Result, Summary, summarise
 

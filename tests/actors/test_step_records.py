@@ -2,7 +2,7 @@
 
 import pytest
 
-from arbiter.actors.assembler import chosen_record, regenerated_record
+from arbiter.actors.step_records import chosen_record, regenerated_record
 from arbiter.protocols.records import (
     Candidate,
     Ending,

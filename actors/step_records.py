@@ -1,0 +1,33 @@
+"""Pure: the record of a step, from its candidates and from what the policy decided."""
+
+import msgspec
+
+from arbiter.actors.policies import best_target
+from arbiter.protocols.records import Candidate, StepRecord, Verdict
+
+
+def regenerated_record(draft: Candidate | None, targets: tuple[Candidate, ...]) -> StepRecord:
+    """The record of a step that the target wrote, alone or in place of a rejected ``draft``."""
+    if draft is None:
+        return StepRecord(candidates=targets, chosen=0)
+    return StepRecord(candidates=(draft, *targets), chosen=1, verdict="escalate")
+
+
+def chosen_record(verdict: Verdict, draft: Candidate | None, targets: tuple[Candidate, ...]) -> StepRecord:
+    """The record of a step for which the policy kept one of the candidates that were there."""
+    candidates = (*((draft,) if draft else ()), *targets)
+    kept = draft if verdict == "keep_draft" else best_target(targets)
+    index = next(i for i, candidate in enumerate(candidates) if candidate is kept)
+    return StepRecord(candidates=candidates, chosen=index, verdict=verdict)
+
+
+def same_score_for_same_text(draft: Candidate, target: Candidate) -> Candidate:
+    """``target`` with the draft's score if it wrote the same step: h(x, z) is a function of the text.
+
+    Two requests for the same text can differ in the last digits, by what shared their batches, and a difference
+    of rounding would count as an advantage.
+    """
+    if target.text != draft.text or target.rating is None or draft.rating is None:
+        return target
+    rating = msgspec.structs.replace(target.rating, value=draft.rating.value)
+    return msgspec.structs.replace(target, rating=rating)

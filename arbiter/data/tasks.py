@@ -1,0 +1,22 @@
+"""Problems as tasks of the ring."""
+
+from arbiter.actors.seeds import sample_seed
+from arbiter.config.config import Config
+from arbiter.data.problems import Problem
+from arbiter.protocols.messages import Task
+from arbiter.protocols.records import Transcript
+
+
+def make_task(config: Config, problem: Problem, sample: int = 0) -> Task:
+    """A problem as the ring takes it, for the decoding of the number ``sample``."""
+    return Task(
+        id=problem.id,
+        transcript=Transcript(problem.question),
+        policy=config.policy(),
+        limits=config.problem_limits(),
+        sampling=config.problem_sampling(),
+        separator=config.separator,
+        seed=sample_seed(config.seed, sample),
+        audit=config.audit,
+        sample=sample,
+    )
