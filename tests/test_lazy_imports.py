@@ -100,6 +100,7 @@ def test_the_version_is_shown_without_the_command_line_parser() -> None:
     modules = modules_after(command_line("--version"))
     assert {name for name in modules if name.partition(".")[0] not in sys.stdlib_module_names} == {
         "arbiter",
+        "arbiter.cli",
         "arbiter.cli.main",
     }
 
