@@ -18,12 +18,12 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from arbiter.actors.error_text import told
+from arbiter.actors.error_text import format_error
 from arbiter.actors.mailboxes import Inbox, Mailboxes
-from arbiter.actors.registry import Docket
-from arbiter.actors.requests import Calls
+from arbiter.actors.registry import ProblemRegistry
+from arbiter.actors.requests import RequestExecutor
 from arbiter.actors.ring_setup import Models, RingSettings
-from arbiter.protocols.errors import LeftError
+from arbiter.protocols.errors import DivergedError
 from arbiter.protocols.messages import Message, StepFailed, Task
 from arbiter.protocols.ports import Journal
 from arbiter.protocols.records import Solution, StepRecord
@@ -41,14 +41,14 @@ _SPARE = 16  # tasks that receive though nothing is there for them
 class ActorContext(msgspec.Struct, frozen=True):
     """What the actors of a ring share.
 
-    ``mailboxes`` sends messages to the other actors, ``docket`` knows the open problems, ``calls`` makes requests to
+    ``mailboxes`` sends messages to the other actors, ``registry`` knows the open problems, ``calls`` makes requests to
     models, and ``journal`` records what happens. ``models`` and ``settings`` are those of the ring. The Assembler calls
     ``report_step`` with each kept step and ``report_solution`` with each solution; neither may block.
     """
 
     mailboxes: Mailboxes
-    docket: Docket
-    calls: Calls
+    registry: ProblemRegistry
+    calls: RequestExecutor
     journal: Journal
     models: Models
     settings: RingSettings
@@ -75,7 +75,7 @@ class Actor(ABC, Generic[Mail]):
         self._inbox = inbox
         self._context = context
         self._mailboxes = context.mailboxes
-        self._docket = context.docket
+        self._registry = context.registry
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Start, receive and serve, and stop; ``started`` is reported once mail is received."""
@@ -112,13 +112,13 @@ class Actor(ABC, Generic[Mail]):
 
     async def _fail(self, message: Mail, error: BaseException) -> None:
         task = message.context.task
-        if task not in self._docket:  # it was closed meanwhile, and nobody waits for it
+        if task not in self._registry:  # it was closed meanwhile, and nobody waits for it
             return
         fields = {"problem": task.id, "actor": self.name, "cause": message.id}
         log.debug("step failed", exc_info=error, extra=fields)
-        unserved = str(type(message).__struct_config__.tag)
-        with suppress(LeftError):
-            await self._tell(StepFailed(message.context, message.id, self.name, unserved, told(error)))
+        failed_kind = str(type(message).__struct_config__.tag)
+        with suppress(DivergedError):
+            await self._tell(StepFailed(message.context, message.id, self.name, failed_kind, format_error(error)))
 
     async def _tell(self, failed: StepFailed) -> None:
         await self._mailboxes.to_assembler(failed, self.name)
@@ -150,12 +150,12 @@ class ConcurrentActor(Actor[Mail]):
 
     async def _serve(self, message: Mail) -> None:
         task = message.context.task
-        if task not in self._docket:
+        if task not in self._registry:
             return
-        with self._docket.work(task):
+        with self._registry.work(task):
             try:
                 await self.serve(message)
-            except* LeftError:
+            except* DivergedError:
                 pass
             # The one place where a foreign error of a model becomes a problem's result. It may come in a group, and
             # together with a cancellation, which goes its own way.
@@ -174,11 +174,11 @@ class SequentialActor(Actor[Mail]):
                     await self._serve(self._inbox.receive_nowait(), tasks)
 
     async def _serve(self, message: Mail, tasks: TaskGroup) -> None:
-        if message.context.task not in self._docket:
+        if message.context.task not in self._registry:
             return
         try:
             await self.serve(message)
-        except LeftError:
+        except DivergedError:
             pass
         except Exception as error:  # of a policy, or of somebody who watches
             await self._fail(message, error)

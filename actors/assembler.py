@@ -9,7 +9,7 @@ from anyio.abc import TaskGroup
 from arbiter.actors.actor import ActorContext, SequentialActor
 from arbiter.actors.journal import message_entry
 from arbiter.actors.mailboxes import Inbox
-from arbiter.actors.registry import Docket
+from arbiter.actors.registry import ProblemRegistry
 from arbiter.actors.seeds import unit_draw
 from arbiter.actors.step_records import chosen_record, regenerated_record
 from arbiter.actors.transcripts import context_after, finish_reason
@@ -22,8 +22,8 @@ from arbiter.protocols.messages import (
     DraftStep,
     EscalateStep,
     StartProblem,
+    StepAccepted,
     StepAudited,
-    StepChosen,
     StepDrafted,
     StepFailed,
     StepRegenerated,
@@ -44,10 +44,10 @@ class Assembler(SequentialActor[AssemblerMail]):
 
     async def _serve(self, message: AssemblerMail, tasks: TaskGroup) -> None:
         task = message.context.task
-        if isinstance(message, StartProblem) and task in self._docket:
+        if isinstance(message, StartProblem) and task in self._registry:
             progress = _Progress(task, message, anyio.current_time() - self._journal.spent(message.id))
             self._solving[task] = progress
-            self._docket.when_closed(task, self._forget)
+            self._registry.when_closed(task, self._forget)
             if task.limits.deadline is not None:
                 tasks.start_soon(self._strike, progress, progress.started + task.limits.deadline)
         await super()._serve(message, tasks)
@@ -61,13 +61,13 @@ class Assembler(SequentialActor[AssemblerMail]):
                 await self._keep(progress, message, StepRecord(candidates=(draft,), chosen=0))
             case StepRegenerated():
                 await self._keep(progress, message, regenerated_record(message.draft, message.targets))
-            case StepChosen():
+            case StepAccepted():
                 await self._keep(progress, message, chosen_record(message.verdict, message.draft, message.targets))
             case StepAudited(audit=audit):
                 record = progress.steps[message.context.step]
                 progress.steps[message.context.step] = msgspec.structs.replace(record, audit=audit)
                 progress.audits_open -= 1
-            case StepFailed(unserved="audit_step"):  # the report has one figure less; the tally says so
+            case StepFailed(failed_kind="audit_step"):  # the report has one figure less; the tally says so
                 progress.audits_open -= 1
             case StepFailed(actor=actor, error=error):
                 progress.fail(failure(actor, message.context.step, error))
@@ -84,22 +84,22 @@ class Assembler(SequentialActor[AssemblerMail]):
 
     async def _strike(self, progress: "_Progress", deadline: float) -> None:
         """End the problem at its deadline."""
-        if progress.task not in self._docket:  # it has ended before this task was begun
+        if progress.task not in self._registry:  # it has ended before this task was begun
             return
-        with self._docket.work(progress.task):
+        with self._registry.work(progress.task):
             await anyio.sleep_until(deadline)
             self._end(progress)
 
     def _end(self, progress: "_Progress") -> None:
         """Answer, and close the problem, unless it is closed."""
         task = progress.task
-        if task not in self._docket:
+        if task not in self._registry:
             return
-        solution = progress.solution(self._docket, anyio.current_time())
+        solution = progress.solution(self._registry, anyio.current_time())
         if self._journal.kept:  # at once: nothing may come between the solution and its end
             self._journal.note(_ended(progress.start, solution))
         self._context.report_solution(task, solution)
-        self._docket.close(task)
+        self._registry.close(task)
 
     def _forget(self, task: Task) -> None:
         self._solving.pop(task, None)
@@ -112,7 +112,7 @@ class Assembler(SequentialActor[AssemblerMail]):
                 await self._mailboxes.to_escalator(EscalateStep(context=context, cause=cause), self.name)
 
     async def _keep(
-        self, progress: "_Progress", message: StepDrafted | StepRegenerated | StepChosen, record: StepRecord
+        self, progress: "_Progress", message: StepDrafted | StepRegenerated | StepAccepted, record: StepRecord
     ) -> None:
         """Append the chosen step; ask for the next one unless the problem has come to its end."""
         context, task = message.context, message.context.task
@@ -151,18 +151,18 @@ class _Progress:
         """A failure of a problem is its result."""
         self._failed, self.finish, self.error = True, "failed", error
 
-    def solution(self, docket: Docket, now: float) -> Solution:
+    def solution(self, registry: ProblemRegistry, now: float) -> Solution:
         return Solution(
             problem=self.task.id,
             question=self.task.transcript.question,
             steps=tuple(self.steps),
-            finish=self.finish or "deadline",
+            finish_reason=self.finish or "deadline",
             seconds=round(now - self.started, 6),
-            calls=docket.calls(self.task),
+            requests=registry.request_counts(self.task),
             error=self.error,
             sample=self.task.sample,
-            predrafts=docket.predrafts(self.task),
-            targets=docket.targets(self.task),
+            lookahead=registry.lookahead(self.task),
+            targets=registry.target_counts(self.task),
             separator=self.task.separator,
             stop=self.task.stop,
         )
@@ -175,11 +175,11 @@ def failure(actor: str, step: int, error: str) -> str:
 
 def _ended(message: StartProblem, solution: Solution) -> Entry:
     audited = sum(step.audit is not None for step in solution.steps)
-    ended = ProblemEnded(solution.finish, len(solution.steps), solution.seconds, audited, solution.error)
+    ended = ProblemEnded(solution.finish_reason, len(solution.steps), solution.seconds, audited, solution.error)
     problem, sample, step = solution.problem, solution.sample, message.context.step
     name = problem_ended_id(problem, step, sample)
     return Entry(name, "assembler", ended, message.id, problem, sample, step)
 
 
 def _audited(task: Task, step: int, record: StepRecord) -> bool:
-    return record.verdict == "escalate" and unit_draw(task.seed, task.drawn_as, step, "audit") < task.audit
+    return record.verdict == "escalate" and unit_draw(task.seed, task.seed_name, step, "audit") < task.audit

@@ -6,15 +6,15 @@ import anyio
 
 from arbiter.actors.actor import ActorContext, ConcurrentActor
 from arbiter.actors.controllers import LookaheadControl
-from arbiter.actors.future import Later
-from arbiter.actors.generation import Writer
+from arbiter.actors.future import Future
+from arbiter.actors.generation import StepGenerator
 from arbiter.actors.mailboxes import Inbox
 from arbiter.actors.transcripts import context_after, finish_reason
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.events import Entry, Predrafted
 from arbiter.protocols.ids import call_id
 from arbiter.protocols.messages import Context, DrafterMail, StepDrafted, Task
-from arbiter.protocols.records import Candidate, Predrafts
+from arbiter.protocols.records import Candidate, LookaheadStats
 
 
 class Drafter(ConcurrentActor[DrafterMail]):
@@ -37,7 +37,7 @@ class Drafter(ConcurrentActor[DrafterMail]):
         model = context.models.draft
         if model is None:
             raise ConfigError("a Drafter needs a draft model, and the ring has none")
-        self._writer = Writer("draft", self.name, model, context.calls)
+        self._writer = StepGenerator("draft", self.name, model, context.calls)
         self._journal = context.journal
         self._annotated = model.annotated
         self._control = LookaheadControl(context.settings.lookahead)
@@ -49,7 +49,7 @@ class Drafter(ConcurrentActor[DrafterMail]):
         is_known = self._journal.recall(call_id(message.id, "draft", 0)) is not None
         draft = await (self._writer.candidate(message) if is_known else self._draft(message))
         drafted = StepDrafted(context=context, cause=message.id, draft=draft)
-        if policy.scale is not None:
+        if policy.score_kind is not None:
             await self._mailboxes.to_verifier(drafted, self.name)
         elif policy.decides:
             await self._mailboxes.to_router(drafted, self.name)
@@ -82,7 +82,7 @@ class Drafter(ConcurrentActor[DrafterMail]):
             entry = Entry(name, self.name, used, message.id, task.id, task.sample, context.step)
             self._journal.note(entry)
         tokens = -draft.usage.completion_tokens
-        self._docket.count_predrafts(task, Predrafts(hits=not stale, wasted_tokens=tokens, salvaged=stale))
+        self._registry.add_lookahead(task, LookaheadStats(hits=not stale, wasted_tokens=tokens, salvaged=stale))
 
     def _take(self, context: Context) -> "tuple[_Predraft | None, bool]":
         """The pre-draft for ``context``, and whether it is one for another context of the same step.
@@ -145,7 +145,7 @@ class Drafter(ConcurrentActor[DrafterMail]):
             except Exception:  # the log has its cause
                 predraft.answer.set(None)
             else:
-                self._docket.count_predrafts(task, Predrafts(wasted_tokens=draft.usage.completion_tokens))
+                self._registry.add_lookahead(task, LookaheadStats(wasted_tokens=draft.usage.completion_tokens))
                 predraft.answer.set(draft)
         if predraft.scope.cancelled_caught:
             predraft.drop()
@@ -167,7 +167,7 @@ class _Predraft:
     def __init__(self, context: Context, call: str) -> None:
         self.context = context
         self.call = call
-        self.answer = Later[Candidate | None]()
+        self.answer = Future[Candidate | None]()
         self.scope = anyio.CancelScope()
         self.over = anyio.Event()
         self.taken = False
@@ -206,6 +206,6 @@ def _texts(context: Context) -> list[str]:
 
 def _fits(draft: Candidate, written_for: Context, context: Context) -> bool:
     """Whether ``draft`` keeps the limits of ``context``, and was not cut by narrower ones."""
-    if draft.ending == "limit":
+    if draft.stop_reason == "limit":
         return written_for.max_tokens == context.max_tokens
     return draft.usage.completion_tokens <= context.max_tokens

@@ -5,7 +5,7 @@ from typing import cast
 from arbiter.protocols.errors import RecordedError
 
 
-def told(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """An error and its causes in one line, the outermost first; a cause that adds no text is left out."""
     parts: list[str] = []
     cause: BaseException | None = _innermost(error)

@@ -6,11 +6,11 @@ import anyio
 
 from arbiter.actors.actor import ActorContext, ConcurrentActor
 from arbiter.actors.controllers import Verify, VerifyControl
-from arbiter.actors.generation import Writer
+from arbiter.actors.generation import StepGenerator
 from arbiter.actors.mailboxes import Inbox
 from arbiter.actors.policies import target_names
 from arbiter.protocols.messages import EscalatorMail, StepRegenerated
-from arbiter.protocols.ports import Generator, Proposal, Seat
+from arbiter.protocols.ports import Generator, ModelHandle, Proposal
 from arbiter.protocols.records import Candidate
 
 
@@ -31,11 +31,11 @@ class Escalator(ConcurrentActor[EscalatorMail]):
         self._seats = targets
         self._verify: Verify = context.settings.verify
         known = {**targets} if model is None else {"": model, **targets}
-        self._targets = {name: self._at(name, seat) for name, seat in known.items()}
+        self._targets = {name: self._at(name, handle) for name, handle in known.items()}
 
     async def serve(self, message: EscalatorMail) -> None:
         context, policy = message.context, message.context.task.policy
-        judged = policy.scale is not None and "target" in policy.proposers
+        judged = policy.score_kind is not None and "target" in policy.proposers
         if message.draft is not None and context.task.sampling.temperature == 0:
             targets = (await self._rewrite(message, message.draft),)
         elif message.draft is not None:
@@ -51,9 +51,9 @@ class Escalator(ConcurrentActor[EscalatorMail]):
 
     async def _rewrite(self, message: EscalatorMail, draft: Candidate) -> Candidate:
         target = self._target(message.target)
-        proposal = Proposal(draft.text, draft.ending) if target.control.shows() else None
+        proposal = Proposal(draft.text, draft.stop_reason) if target.control.shows() else None
         written = await target.writer.candidate(message, proposal=proposal)
-        target.control.observe(written.agreement is not None, written.usage.completion_tokens, written.seconds)
+        target.control.observe(written.prefix_match is not None, written.usage.completion_tokens, written.seconds)
         return written
 
     async def _write(self, message: EscalatorMail, names: tuple[str, ...], samples: int) -> tuple[Candidate, ...]:
@@ -76,13 +76,13 @@ class Escalator(ConcurrentActor[EscalatorMail]):
             self._targets[name] = self._at(name, self._seats[name])
         return self._targets[name]
 
-    def _at(self, name: str, seat: Seat[Generator]) -> "_Target":
-        return _Target(Writer("target", self.name, seat, self._calls, name), VerifyControl(self._verify))
+    def _at(self, name: str, handle: ModelHandle[Generator]) -> "_Target":
+        return _Target(StepGenerator("target", self.name, handle, self._calls, name), VerifyControl(self._verify))
 
 
 class _Target:
     """A target: who asks it, and whether it is shown rejected drafts, which pays for one and not for another."""
 
-    def __init__(self, writer: Writer, control: VerifyControl) -> None:
+    def __init__(self, writer: StepGenerator, control: VerifyControl) -> None:
         self.writer = writer
         self.control = control

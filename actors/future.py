@@ -7,7 +7,7 @@ import anyio
 Value = TypeVar("Value")
 
 
-class Later(Generic[Value]):
+class Future(Generic[Value]):
     """Set or failed at most once with effect: what comes after the first is ignored."""
 
     __slots__ = ("_error", "_there", "_values")

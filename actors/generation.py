@@ -1,35 +1,37 @@
 """How the two writing actors, Drafter and Escalator, ask their model for a candidate."""
 
-from arbiter.actors.requests import Call, Calls
+from arbiter.actors.requests import ModelRequest, RequestExecutor
 from arbiter.actors.seeds import step_seed
 from arbiter.protocols.messages import Context, DraftStep, EscalateStep
-from arbiter.protocols.ports import GenerationRequest, Generator, Proposal, Seat
-from arbiter.protocols.records import Candidate, Role
+from arbiter.protocols.ports import GenerationRequest, Generator, ModelHandle, Proposal
+from arbiter.protocols.records import Author, Candidate
 
 
-class Writer:
+class StepGenerator:
     """A writing model at its seat: at most ``in_flight`` requests are at it at once.
 
     ``target`` is its name, if it is one of several targets.
     """
 
-    def __init__(self, role: Role, actor: str, seat: Seat[Generator], calls: Calls, target: str = "") -> None:
-        self._role: Role = role
+    def __init__(
+        self, role: Author, actor: str, handle: ModelHandle[Generator], calls: RequestExecutor, target: str = ""
+    ) -> None:
+        self._role: Author = role
         self._actor = actor
         self._target = target
-        self._generator = seat.port
-        self._flow = calls.flow(f"targets.{target}" if target else role, seat)
+        self._generator = handle.port
+        self._limiter = calls.limiter(f"targets.{target}" if target else role, handle)
         self._calls = calls
 
     @property
     def load(self) -> float:
         """The share of the model's places that are taken."""
-        return self._flow.load
+        return self._limiter.load
 
     @property
     def has_room(self) -> bool:
         """Whether a request would be made at once."""
-        return self._flow.has_room
+        return self._limiter.has_room
 
     async def candidate(
         self,
@@ -39,26 +41,28 @@ class Writer:
         index: int | None = None,
     ) -> Candidate:
         """One candidate for the context of ``message``; ``index`` tells its request apart, if not its ``sample``."""
-        call = Call(self._actor, message, self._role, sample if index is None else index, self._target)
+        call = ModelRequest(self._actor, message, self._role, sample if index is None else index, self._target)
         return await self._write(message.context, call, sample, proposal)
 
     async def candidate_ahead(self, message: DraftStep | EscalateStep, context: Context, depth: int) -> Candidate:
         """One candidate for ``context``, which may come ``depth`` steps after that of ``message``."""
-        return await self._write(context, Call(self._actor, message, self._role, depth), 0)
+        return await self._write(context, ModelRequest(self._actor, message, self._role, depth), 0)
 
-    async def _write(self, context: Context, call: Call, sample: int, proposal: Proposal | None = None) -> Candidate:
+    async def _write(
+        self, context: Context, call: ModelRequest, sample: int, proposal: Proposal | None = None
+    ) -> Candidate:
         task = context.task
         request = GenerationRequest(
             problem=task.id,
             step=context.step,
             sample=sample,
-            role=self._role,
+            author=self._role,
             transcript=context.transcript,
             separator=task.separator,
             max_tokens=context.max_tokens,
             temperature=task.sampling.temperature,
             top_p=task.sampling.top_p,
-            seed=step_seed(task.seed, task.drawn_as, context.step, self._role, sample),
+            seed=step_seed(task.seed, task.seed_name, context.step, self._role, sample),
             call=call.id,
             proposal=proposal,
             ahead=call.is_ahead,
@@ -66,15 +70,15 @@ class Writer:
             confidence=task.policy.confidence if self._role == "draft" else None,
             target=self._target,
         )
-        made = await self._calls.generate(call, self._generator, self._flow, request)
+        made = await self._calls.generate(call, self._generator, self._limiter, request)
         return Candidate(
             author=self._role,
             text=made.text,
-            ending=made.ending,
+            stop_reason=made.stop_reason,
             usage=made.usage,
             seconds=made.seconds,
             sample=sample,
-            agreement=made.agreement,
+            prefix_match=made.prefix_match,
             confidence=made.confidence,
             target=self._target,
         )

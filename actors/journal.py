@@ -15,8 +15,8 @@ from arbiter.protocols.messages import (
     EscalatorMail,
     RouterMail,
     StartProblem,
+    StepAccepted,
     StepAudited,
-    StepChosen,
     StepDrafted,
     StepFailed,
     StepRegenerated,
@@ -68,7 +68,7 @@ def message_entry(message: AnyMail, actor: str, to: str) -> events.Entry:
 
 def context_digest(transcript: Transcript) -> str:
     """Names a context in 16 digits: equal contexts have equal names."""
-    parts = [part for turn in transcript.turns for part in (turn.speaker, turn.text)]
+    parts = [part for turn in transcript.turns for part in (turn.role, turn.text)]
     parts.append(transcript.question)
     for step in transcript.steps:
         parts += step.author, step.text
@@ -90,14 +90,14 @@ def _payload(message: AnyMail) -> events.MessageEvent:
             return events.StepRegenerated()
         case StepScored(candidates=candidates):
             return events.StepScored(candidates[0].author)
-        case StepChosen(verdict=verdict, threshold=threshold):
-            return events.StepChosen(verdict, threshold)
+        case StepAccepted(verdict=verdict, threshold=threshold):
+            return events.StepAccepted(verdict, threshold)
         case AuditStep():
             return events.AuditStep()
         case StepAudited():
             return events.StepAudited()
-        case StepFailed(actor=actor, unserved=unserved, error=error):
-            return events.StepFailed(actor, unserved, error)
+        case StepFailed(actor=actor, failed_kind=failed_kind, error=error):
+            return events.StepFailed(actor, failed_kind, error)
         case _:
             assert_never(message)
 
@@ -117,6 +117,6 @@ def _start(task: Task) -> events.StartProblem:
         steps=task.transcript.steps,
         turns=task.transcript.turns,
         stop=task.stop,
-        noise=task.noise,
+        seed_key=task.seed_key,
         tags=dict(task.tags),
     )

@@ -6,27 +6,27 @@ from itertools import count
 import anyio
 
 from arbiter.actors.controllers import LimitControl
-from arbiter.actors.slots import Occupancy, Places, Rank
+from arbiter.actors.slots import Occupancy, PrioritySemaphore, Rank
 from arbiter.protocols.events import Entry, LimitMoved, LimitReason
 from arbiter.protocols.ids import limit_id
-from arbiter.protocols.ports import Gauge, Generator, Journal, Scorer, Seat
+from arbiter.protocols.ports import Generator, Journal, ModelHandle, QueueDepth, Scorer
 
 _LOOK_SECONDS = 2.0  # between two looks at the server's queue
 
 log = logging.getLogger("arbiter.actors.limiter")
 
 
-class Flow:
+class ConcurrencyLimiter:
     """The places at a seat. Their number is the seat's ``in_flight``; of an ``adaptive`` seat it moves below that, as
     the server bears it, and each move is written into ``journal``. ``name`` is the model's, behind ``models.``.
     """
 
-    def __init__(self, name: str, seat: Seat[Generator] | Seat[Scorer], journal: Journal) -> None:
+    def __init__(self, name: str, handle: ModelHandle[Generator] | ModelHandle[Scorer], journal: Journal) -> None:
         self.name = name
         self._journal = journal
-        self._places = Places(seat.in_flight)
-        self._gauge: Gauge | None = seat.gauge if seat.adaptive else None
-        self._control = LimitControl(seat.in_flight) if seat.adaptive else None
+        self._places = PrioritySemaphore(handle.in_flight)
+        self._queue_depth: QueueDepth | None = handle.queue_depth if handle.adaptive else None
+        self._control = LimitControl(handle.in_flight) if handle.adaptive else None
         self._moves = count()
 
     @property
@@ -65,10 +65,10 @@ class Flow:
 
     async def watch(self) -> None:
         """Look at the server's queue now and then, for ever; at once over where there is nothing to look at."""
-        while self._gauge and self._control:
+        while self._queue_depth and self._control:
             await anyio.sleep(_LOOK_SECONDS)
             if self.load:
-                self._moved(self._control.waits(await self._gauge.waiting()))
+                self._moved(self._control.waits(await self._queue_depth.waiting()))
 
     def _moved(self, reason: LimitReason | None) -> None:
         if reason is None or self._control is None:

@@ -13,7 +13,7 @@ from arbiter.actors.controllers import BudgetControl
 from arbiter.actors.seeds import unit_draw
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.ports import Evidence, Policy
-from arbiter.protocols.records import Candidate, Measure, Model, Role, Scale, Target, Verdict
+from arbiter.protocols.records import Author, Candidate, ConfidenceMetric, Model, ScoreKind, Target, Verdict
 
 _MEMBERS = (*Policy.__annotations__, *(name for name in vars(Policy) if not name.startswith("_")))
 
@@ -26,19 +26,19 @@ class PolicyBase(msgspec.Struct, frozen=True):
         class Unsure(PolicyBase, frozen=True):
             threshold: float
             budget: float | None = None
-            confidence: Measure = "mean"
+            confidence: ConfidenceMetric = "mean"
 
             def decide(self, evidence: Evidence) -> Verdict:
                 return "keep_draft" if self.score(evidence) >= self.threshold else "escalate"
 
     By default the draft alone writes, no scorer reads it, no confidence is measured, and there is no budget. ``score``
-    is the draft's score if the policy names a ``scale``, else the draft's confidence. ``target`` is the first of
+    is the draft's score if the policy names a ``score_kind``, else the draft's confidence. ``target`` is the first of
     ``targets``. The log has the fields of a policy, and not its class attributes. A budget moves the field
     ``threshold``; equal policies share one moved threshold.
     """
 
-    proposers: ClassVar[tuple[Role, ...]] = ("draft",)
-    scale: ClassVar[Scale | None] = None
+    proposers: ClassVar[tuple[Author, ...]] = ("draft",)
+    score_kind: ClassVar[ScoreKind | None] = None
     decides: ClassVar[bool] = True
     # Not annotated: an annotation would make each a field of every policy, or forbid a field of that name below.
     targets = ()
@@ -48,7 +48,7 @@ class PolicyBase(msgspec.Struct, frozen=True):
     escalates_above = False
 
     def score(self, evidence: Evidence) -> float:
-        return _confidence(evidence.draft) if self.scale is None else _score(evidence.draft)
+        return _confidence(evidence.draft) if self.score_kind is None else _score(evidence.draft)
 
     def target(self, evidence: Evidence) -> str:
         return next(iter(target_names(self.targets)), "")
@@ -69,7 +69,7 @@ class DraftOnly(PolicyBase, frozen=True, tag="draft"):
 class TargetOnly(PolicyBase, frozen=True, tag="target"):
     """Baseline: the target model alone."""
 
-    proposers: ClassVar[tuple[Role, ...]] = ("target",)
+    proposers: ClassVar[tuple[Author, ...]] = ("target",)
     decides: ClassVar[bool] = False
 
     def decide(self, evidence: Evidence) -> Verdict:
@@ -92,7 +92,7 @@ class RewardThreshold(PolicyBase, frozen=True, tag="rsd", omit_defaults=True):
     threshold: float
     budget: float | None = None
 
-    scale: ClassVar[Scale | None] = "prm"
+    score_kind: ClassVar[ScoreKind | None] = "prm"
 
     def decide(self, evidence: Evidence) -> Verdict:
         return "keep_draft" if _score(evidence.draft) >= self.threshold else "escalate"
@@ -109,7 +109,7 @@ class LearnedRouter(PolicyBase, frozen=True, tag="router", omit_defaults=True):
     targets: tuple[Target, ...] = ()
     budget: float | None = None
 
-    scale: ClassVar[Scale | None] = "router"
+    score_kind: ClassVar[ScoreKind | None] = "router"
     escalates_above = True
 
     def decide(self, evidence: Evidence) -> Verdict:
@@ -138,7 +138,7 @@ class ConfidenceThreshold(PolicyBase, frozen=True, tag="confidence"):
     """
 
     threshold: float
-    confidence: Measure = "mean"
+    confidence: ConfidenceMetric = "mean"
     budget: float | None = None
 
     def decide(self, evidence: Evidence) -> Verdict:
@@ -151,7 +151,7 @@ class JudgeThreshold(PolicyBase, frozen=True, tag="judge", omit_defaults=True):
     threshold: float
     budget: float | None = None
 
-    scale: ClassVar[Scale | None] = "judge"
+    score_kind: ClassVar[ScoreKind | None] = "judge"
 
     def decide(self, evidence: Evidence) -> Verdict:
         return "keep_draft" if _score(evidence.draft) >= self.threshold else "escalate"
@@ -162,8 +162,8 @@ class Oracle(PolicyBase, frozen=True, tag="oracle"):
 
     threshold: float
 
-    proposers: ClassVar[tuple[Role, ...]] = ("draft", "target")
-    scale: ClassVar[Scale | None] = "prm"
+    proposers: ClassVar[tuple[Author, ...]] = ("draft", "target")
+    score_kind: ClassVar[ScoreKind | None] = "prm"
 
     def decide(self, evidence: Evidence) -> Verdict:
         return "keep_target" if advantage(evidence) > self.threshold else "keep_draft"
@@ -176,11 +176,11 @@ class GenerateRows(PolicyBase, frozen=True, tag="generate", omit_defaults=True):
     writes its samples; the best first sample is their candidate.
     """
 
-    confidence: Measure | None = None
+    confidence: ConfidenceMetric | None = None
     targets: tuple[str, ...] = ()
 
-    proposers: ClassVar[tuple[Role, ...]] = ("draft", "target")
-    scale: ClassVar[Scale | None] = "prm"
+    proposers: ClassVar[tuple[Author, ...]] = ("draft", "target")
+    score_kind: ClassVar[ScoreKind | None] = "prm"
 
     def decide(self, evidence: Evidence) -> Verdict:
         return "keep_target" if advantage(evidence) > 0 else "keep_draft"
@@ -243,8 +243,8 @@ def called_models(policy: Policy, audit: float) -> tuple[Model, ...]:
     called: list[Model] = [*policy.proposers]
     if policy.decides and "target" not in called:
         called.append("target")
-    if policy.scale is not None:
-        called.append(policy.scale)
+    if policy.score_kind is not None:
+        called.append(policy.score_kind)
     if audit > 0 and "prm" not in called:
         called.append("prm")
     return tuple(called)

@@ -12,12 +12,12 @@ import anyio
 
 from arbiter.protocols.errors import ClosedError, ProblemError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.records import Model, Predrafts, Tally, Usage
+from arbiter.protocols.records import LookaheadStats, Model, RequestCounts, Usage
 
 _Asked = tuple[Model, str]  # and its name, of several targets
 
 
-class Docket:
+class ProblemRegistry:
     """The open problems, shared by the actors of one ring."""
 
     def __init__(self) -> None:
@@ -63,34 +63,34 @@ class Docket:
         """Run the block as work on ``task``: it ends early, without an error, once the problem is closed."""
         return _Work(self._entry(task).scopes)
 
-    def request(self, task: Task, model: Model, target: str = "") -> "Request":
+    def request(self, task: Task, model: Model, target: str = "") -> "RequestCounter":
         """Count the block as one request to ``model``: answered, failed or cancelled.
 
         ``target`` is its name, where there are several of them.
         """
-        return Request(self._entry(task), (model, target))
+        return RequestCounter(self._entry(task), (model, target))
 
-    def calls(self, task: Task) -> dict[Model, Tally]:
+    def request_counts(self, task: Task) -> dict[Model, RequestCounts]:
         """Requests made for ``task`` so far, by model; those still running as cancelled, as closing will do."""
-        calls: dict[Model, Tally] = {}
-        for (model, _), tally in self._entry(task).tallies():
-            calls[model] = calls.get(model, Tally()) + tally
+        calls: dict[Model, RequestCounts] = {}
+        for (model, _), counts in self._entry(task).request_counts():
+            calls[model] = calls.get(model, RequestCounts()) + counts
         return calls
 
-    def targets(self, task: Task) -> dict[str, Tally]:
+    def target_counts(self, task: Task) -> dict[str, RequestCounts]:
         """Of ``calls`` those to targets that have names, by these."""
-        targets: dict[str, Tally] = {}
-        for (_, target), tally in self._entry(task).tallies():
+        targets: dict[str, RequestCounts] = {}
+        for (_, target), counts in self._entry(task).request_counts():
             if target:
-                targets[target] = targets.get(target, Tally()) + tally
+                targets[target] = targets.get(target, RequestCounts()) + counts
         return targets
 
-    def count_predrafts(self, task: Task, more: Predrafts) -> None:
+    def add_lookahead(self, task: Task, more: LookaheadStats) -> None:
         """Add to what was drafted ahead for ``task``."""
         entry = self._entry(task)
         entry.predrafts = entry.predrafts + more
 
-    def predrafts(self, task: Task) -> Predrafts:
+    def lookahead(self, task: Task) -> LookaheadStats:
         """What was drafted ahead for ``task`` so far."""
         return self._entry(task).predrafts
 
@@ -101,7 +101,7 @@ class Docket:
         return self._open[task]
 
 
-class Request:
+class RequestCounter:
     """A request that is being made; set ``usage`` once it is answered."""
 
     __slots__ = ("_asked", "_entry", "usage")
@@ -111,7 +111,7 @@ class Request:
         self._asked = asked
         self.usage: Usage | None = None
 
-    def __enter__(self) -> "Request":
+    def __enter__(self) -> "RequestCounter":
         running = self._entry.running
         running[self._asked] = running.get(self._asked, 0) + 1
         return self
@@ -120,12 +120,12 @@ class Request:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            tally = Tally(requests=1, usage=self.usage or Usage())
+            counts = RequestCounts(requests=1, usage=self.usage or Usage())
         elif issubclass(kind, Exception):
-            tally = Tally(requests=1, failed=1)
+            counts = RequestCounts(requests=1, failed=1)
         else:
-            tally = Tally(requests=1, cancelled=1)
-        self._entry.add(self._asked, tally)
+            counts = RequestCounts(requests=1, cancelled=1)
+        self._entry.add(self._asked, counts)
         self._entry.running[self._asked] -= 1
 
 
@@ -156,15 +156,15 @@ class _Entry:
         self.number = number
         self.forget: list[Callable[[Task], object]] = []
         self.scopes: set[anyio.CancelScope] = set()
-        self.calls: dict[_Asked, Tally] = {}
+        self.calls: dict[_Asked, RequestCounts] = {}
         self.running: dict[_Asked, int] = {}
-        self.predrafts = Predrafts()
+        self.predrafts = LookaheadStats()
 
-    def add(self, asked: _Asked, tally: Tally) -> None:
-        self.calls[asked] = self.calls.get(asked, Tally()) + tally
+    def add(self, asked: _Asked, counts: RequestCounts) -> None:
+        self.calls[asked] = self.calls.get(asked, RequestCounts()) + counts
 
-    def tallies(self) -> Iterator[tuple[_Asked, Tally]]:
+    def request_counts(self) -> Iterator[tuple[_Asked, RequestCounts]]:
         yield from self.calls.items()
         for asked, running in self.running.items():
             if running:
-                yield asked, Tally(requests=running, cancelled=running)
+                yield asked, RequestCounts(requests=running, cancelled=running)

@@ -7,17 +7,26 @@ from typing import TypeVar
 import anyio
 import msgspec
 
-from arbiter.actors.error_text import told
-from arbiter.actors.limiter import Flow
-from arbiter.actors.registry import Docket
+from arbiter.actors.error_text import format_error
+from arbiter.actors.limiter import ConcurrencyLimiter
+from arbiter.actors.registry import ProblemRegistry
 from arbiter.protocols.errors import BackendError, RecordedError
-from arbiter.protocols.events import AnyPayload, Asked, CallCancelled, CallFailed, CallRetried, Entry, Generated, Scored
+from arbiter.protocols.events import (
+    AnyPayload,
+    CallCancelled,
+    CallFailed,
+    CallGenerated,
+    CallRetried,
+    CallScored,
+    CallStarted,
+    Entry,
+)
 from arbiter.protocols.ids import answer_id, call_id, retry_id
 from arbiter.protocols.messages import Message, Task
-from arbiter.protocols.ports import GenerationRequest, Generator, Journal, Scorer, ScoreRequest, Seat
-from arbiter.protocols.records import Model, Predrafts, Usage
+from arbiter.protocols.ports import GenerationRequest, Generator, Journal, ModelHandle, Scorer, ScoreRequest
+from arbiter.protocols.records import LookaheadStats, Model, Usage
 
-Answered = TypeVar("Answered", Generated, Scored)
+Answered = TypeVar("Answered", CallGenerated, CallScored)
 
 _UNTOLD = -1.0  # seconds of an answer whose port leaves it to the clock here
 
@@ -33,7 +42,7 @@ def note_retry(attempt: int, pause: float, error: str, busy: bool = False) -> No
     _RETRIES.get()(CallRetried(attempt, round(pause, 6), error), busy)
 
 
-class Call:
+class ModelRequest:
     """A request that an actor makes on behalf of a message; ``index`` tells those of one message apart.
 
     ``target`` names the target, where the policy knows several.
@@ -55,7 +64,7 @@ class Call:
         return self.model == "draft" and self.index > 0
 
     def asked(self) -> Entry:
-        return self._entry(self.id, self.message.id, Asked(self.model, self.index, self.target))
+        return self._entry(self.id, self.message.id, CallStarted(self.model, self.index, self.target))
 
     def ended(self, outcome: AnyPayload) -> Entry:
         return self._entry(answer_id(self.id), self.id, outcome)
@@ -68,67 +77,71 @@ class Call:
         return Entry(name, self.actor, payload, cause, context.task.id, context.task.sample, context.step)
 
 
-class Calls:
+class RequestExecutor:
     """Makes the requests of a ring's actors.
 
     What a journal remembers of an earlier session is answered from there, and costs nothing again.
     """
 
-    def __init__(self, docket: Docket, journal: Journal) -> None:
-        self._docket = docket
+    def __init__(self, registry: ProblemRegistry, journal: Journal) -> None:
+        self._registry = registry
         self._journal = journal
-        self.flows: list[Flow] = []
+        self.limiters: list[ConcurrencyLimiter] = []
 
-    def flow(self, name: str, seat: Seat[Generator] | Seat[Scorer]) -> Flow:
+    def limiter(self, name: str, handle: ModelHandle[Generator] | ModelHandle[Scorer]) -> ConcurrencyLimiter:
         """The places at a seat; ``name`` is the model's key behind ``models.``."""
-        flow = Flow(name, seat, self._journal)
-        self.flows.append(flow)
-        return flow
+        limiter = ConcurrencyLimiter(name, handle, self._journal)
+        self.limiters.append(limiter)
+        return limiter
 
     def order(self, task: Task) -> int:
         """How many problems were let in before ``task``."""
-        return self._docket.number(task)
+        return self._registry.number(task)
 
-    async def generate(self, call: Call, generator: Generator, flow: Flow, request: GenerationRequest) -> Generated:
+    async def generate(
+        self, call: ModelRequest, generator: Generator, limiter: ConcurrencyLimiter, request: GenerationRequest
+    ) -> CallGenerated:
         """The model's step. Raises what the model raised, and ``BackendError`` for a confidence outside (0, 1]."""
 
-        async def ask() -> Generated:
+        async def ask() -> CallGenerated:
             made = await generator.generate(request)
             made.text.encode()  # a text that no log can hold is this request's failure
             if made.confidence is not None and not 0.0 < made.confidence <= 1.0:  # NaN fails this as well
-                raise BackendError(f"the {request.role} model told a confidence of {made.confidence}, not in (0, 1]")
+                raise BackendError(f"the {request.author} model told a confidence of {made.confidence}, not in (0, 1]")
             overhead = None if made.overhead == Usage() else made.overhead
-            return Generated(
+            return CallGenerated(
                 made.text,
-                made.ending,
+                made.stop_reason,
                 made.usage,
                 _UNTOLD if made.seconds is None else made.seconds,
                 overhead,
-                made.agreement,
+                made.prefix_match,
                 stored=made.seconds is not None and not made.fresh,
                 confidence=made.confidence,
             )
 
-        return await self._made(call, flow, ask, Generated)
+        return await self._made(call, limiter, ask, CallGenerated)
 
-    async def score(self, call: Call, scorer: Scorer, flow: Flow, request: ScoreRequest) -> Scored:
+    async def score(
+        self, call: ModelRequest, scorer: Scorer, limiter: ConcurrencyLimiter, request: ScoreRequest
+    ) -> CallScored:
         """The model's score. Raises what the model raised, and ``BackendError`` for a value outside [0, 1]."""
 
-        async def ask() -> Scored:
+        async def ask() -> CallScored:
             made = await scorer.score(request)
             for value in (made.value, *made.estimates):
                 if not 0.0 <= value <= 1.0:  # NaN fails this as well
-                    raise BackendError(f"the {request.scale} model scored {value}, and a score lies in [0, 1]")
+                    raise BackendError(f"the {request.score_kind} model scored {value}, and a score lies in [0, 1]")
             seconds = _UNTOLD if made.seconds is None else made.seconds
             stored = made.seconds is not None and not made.fresh
-            return Scored(made.value, made.usage, seconds, stored, made.estimates)
+            return CallScored(made.value, made.usage, seconds, stored, made.estimates)
 
-        return await self._made(call, flow, ask, Scored)
+        return await self._made(call, limiter, ask, CallScored)
 
     async def _made(
         self,
-        call: Call,
-        flow: Flow,
+        call: ModelRequest,
+        limiter: ConcurrencyLimiter,
         ask: Callable[[], Awaitable[Answered]],
         kind: type[Answered],
     ) -> Answered:
@@ -136,29 +149,33 @@ class Calls:
         if recalled is not None:
             return self._recalled(call, recalled, kind)
         task = call.message.context.task
-        number = await flow.take((call.is_ahead, self.order(task)))
+        number = await limiter.take((call.is_ahead, self.order(task)))
         is_taken = True
         try:
             if self._journal.kept:
                 await self._journal.write(call.asked())
-            with self._docket.request(task, call.model, call.target) as counted:  # until recorded: see ``Docket.calls``
+            with self._registry.request(
+                task, call.model, call.target
+            ) as counted:  # until recorded: see ``ProblemRegistry.calls``
                 if call.is_ahead:
-                    self._docket.count_predrafts(task, Predrafts(started=1))
-                answered = await self._asked(call, flow, number, ask)
-                flow.give()  # the limit is held around the model's call alone
+                    self._registry.add_lookahead(task, LookaheadStats(started=1))
+                answered = await self._asked(call, limiter, number, ask)
+                limiter.give()  # the limit is held around the model's call alone
                 is_taken = False
                 if self._journal.kept:
                     await self._journal.write(call.ended(answered))
                 counted.usage = answered.cost
         finally:
             if is_taken:
-                flow.give()
+                limiter.give()
         return answered
 
-    async def _asked(self, call: Call, flow: Flow, number: int, ask: Callable[[], Awaitable[Answered]]) -> Answered:
+    async def _asked(
+        self, call: ModelRequest, limiter: ConcurrencyLimiter, number: int, ask: Callable[[], Awaitable[Answered]]
+    ) -> Answered:
         def retried(retried: CallRetried, busy: bool) -> None:
             if busy:
-                flow.refused(number)
+                limiter.refused(number)
             if self._journal.kept:
                 self._journal.note(call.retried(retried))
 
@@ -168,7 +185,7 @@ class Calls:
             answered = await ask()
         except Exception as error:
             if self._journal.kept:
-                await self._journal.write(call.ended(CallFailed(told(error), _since(started))))
+                await self._journal.write(call.ended(CallFailed(format_error(error), _since(started))))
             raise
         except BaseException:
             if self._journal.kept:
@@ -176,11 +193,13 @@ class Calls:
             raise
         finally:
             _RETRIES.reset(retries)
-        flow.answered(number, _since(started), answered.usage.completion_tokens)
+        limiter.answered(number, _since(started), answered.usage.completion_tokens)
         return _timed(answered, started)
 
-    def _recalled(self, call: Call, outcome: Generated | Scored | CallFailed, kind: type[Answered]) -> Answered:
-        with self._docket.request(call.message.context.task, call.model, call.target) as counted:
+    def _recalled(
+        self, call: ModelRequest, outcome: CallGenerated | CallScored | CallFailed, kind: type[Answered]
+    ) -> Answered:
+        with self._registry.request(call.message.context.task, call.model, call.target) as counted:
             if isinstance(outcome, CallFailed):
                 raise RecordedError(outcome.error)
             if not isinstance(outcome, kind):

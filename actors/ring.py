@@ -13,11 +13,11 @@ from arbiter.actors.controllers import Verify
 from arbiter.actors.drafter import Drafter
 from arbiter.actors.escalator import Escalator
 from arbiter.actors.factories import ActorFactories
-from arbiter.actors.future import Later
+from arbiter.actors.future import Future
 from arbiter.actors.journal import NoJournal
 from arbiter.actors.mailboxes import Inboxes, Mailboxes, open_mailboxes
-from arbiter.actors.registry import Docket
-from arbiter.actors.requests import Calls
+from arbiter.actors.registry import ProblemRegistry
+from arbiter.actors.requests import RequestExecutor
 from arbiter.actors.ring_setup import Models, RingSettings
 from arbiter.actors.router import Router
 from arbiter.actors.slots import Occupancy
@@ -37,14 +37,19 @@ class Ring:
     """Solves problems; made by ``open_ring``. Many calls of ``solve`` share the actors and their limits."""
 
     def __init__(
-        self, models: Models, factories: ActorFactories, mailboxes: Mailboxes, docket: Docket, calls: Calls
+        self,
+        models: Models,
+        factories: ActorFactories,
+        mailboxes: Mailboxes,
+        registry: ProblemRegistry,
+        calls: RequestExecutor,
     ) -> None:
         self._models = models
         self._factories = factories
         self._mailboxes = mailboxes
-        self._docket = docket
+        self._registry = registry
         self._calls = calls
-        self._replies: dict[Task, Later[Solution]] = {}
+        self._replies: dict[Task, Future[Solution]] = {}
         self._watches: dict[Task, Watch] = {}
         self._closed = False
 
@@ -60,8 +65,8 @@ class Ring:
         if self._closed:
             raise ClosedError(f"problem {task.id!r} came after the ring was closed")
         task = msgspec.structs.replace(task)  # a task of its own: the caller may give the same one again
-        self._docket.open(task)
-        reply = self._replies[task] = Later[Solution]()
+        self._registry.open(task)
+        reply = self._replies[task] = Future[Solution]()
         if watch is not None:
             self._watches[task] = watch
         try:
@@ -73,12 +78,12 @@ class Ring:
         finally:
             del self._replies[task]
             self._watches.pop(task, None)
-            self._docket.close(task)
+            self._registry.close(task)
 
     @property
     def occupancy(self) -> dict[str, Occupancy]:
         """The places at each model, by its key behind ``models.``."""
-        return {flow.name: flow.occupancy for flow in self._calls.flows}
+        return {limiter.name: limiter.occupancy for limiter in self._calls.limiters}
 
     def report_solution(self, task: Task, solution: Solution) -> None:
         """Called by the Assembler."""
@@ -93,7 +98,7 @@ class Ring:
         """Answer whoever still waits with ``ClosedError``."""
         self._closed = True
         for task, reply in self._replies.items():
-            self._docket.close(task)
+            self._registry.close(task)
             reply.fail(ClosedError(f"the ring was closed while problem {task.id!r} was in it"))
 
 
@@ -117,19 +122,19 @@ async def open_ring(
 
     Raises what an actor's ``on_start`` raises.
     """
-    journal, docket = journal or NoJournal(), Docket()
-    calls, settings = Calls(docket, journal), RingSettings(lookahead, verify, salvage)
+    journal, registry = journal or NoJournal(), ProblemRegistry()
+    calls, settings = RequestExecutor(registry, journal), RingSettings(lookahead, verify, salvage)
     with open_mailboxes(mailbox, journal) as (mailboxes, inboxes):
-        ring = Ring(models, factories, mailboxes, docket, calls)
+        ring = Ring(models, factories, mailboxes, registry, calls)
         context = ActorContext(
-            mailboxes, docket, calls, journal, models, settings, ring.report_solution, ring.report_step
+            mailboxes, registry, calls, journal, models, settings, ring.report_solution, ring.report_step
         )
         actors = _actors(factories, inboxes, context)
         async with services() as tasks:
             for actor in actors:
                 await tasks.start(actor.run)
-            for flow in calls.flows:
-                tasks.start_soon(flow.watch)
+            for limiter in calls.limiters:
+                tasks.start_soon(limiter.watch)
             try:
                 yield ring
             finally:

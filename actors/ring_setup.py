@@ -7,8 +7,8 @@ import msgspec
 from arbiter.actors.controllers import Verify
 from arbiter.actors.policies import called_models, check_policy, target_names
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.ports import Generator, Policy, Scorer, Seat
-from arbiter.protocols.records import Model, Scale
+from arbiter.protocols.ports import Generator, ModelHandle, Policy, Scorer
+from arbiter.protocols.records import Model, ScoreKind
 
 
 class Models(msgspec.Struct, frozen=True):
@@ -17,10 +17,10 @@ class Models(msgspec.Struct, frozen=True):
     ``targets`` are those of policies that know several, by name.
     """
 
-    draft: Seat[Generator] | None = None
-    target: Seat[Generator] | None = None
-    scorers: Mapping[Scale, Seat[Scorer]] = {}
-    targets: Mapping[str, Seat[Generator]] = {}
+    draft: ModelHandle[Generator] | None = None
+    target: ModelHandle[Generator] | None = None
+    scorers: Mapping[ScoreKind, ModelHandle[Scorer]] = {}
+    targets: Mapping[str, ModelHandle[Generator]] = {}
 
     def require(self, policy: Policy, audit: float = 0.0, besides: Collection[Model] = ()) -> None:
         """Raises ``ConfigError`` if ``policy`` lacks a member, or naming the first model that it or its audit calls and

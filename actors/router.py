@@ -8,7 +8,7 @@ from arbiter.actors.mailboxes import Inbox
 from arbiter.actors.policies import budget_control, target_names
 from arbiter.actors.step_records import same_score_for_same_text
 from arbiter.protocols.errors import ProblemError
-from arbiter.protocols.messages import Context, EscalateStep, RouterMail, StepChosen, StepDrafted, StepScored, Task
+from arbiter.protocols.messages import Context, EscalateStep, RouterMail, StepAccepted, StepDrafted, StepScored, Task
 from arbiter.protocols.ports import Evidence, Policy
 from arbiter.protocols.records import Candidate
 
@@ -42,7 +42,7 @@ class Router(SequentialActor[RouterMail]):
         second = self._waiting.pop(task, None)
         if second is None:
             self._waiting[task] = message
-            self._docket.when_closed(task, self._forget)
+            self._registry.when_closed(task, self._forget)
             return
         drafted, regenerated = (message, second) if message.candidates[0].author == "draft" else (second, message)
         draft = drafted.candidates[0]
@@ -52,7 +52,7 @@ class Router(SequentialActor[RouterMail]):
 
     async def _decide(self, context: Context, cause: str, draft: Candidate, targets: tuple[Candidate, ...]) -> None:
         task = context.task
-        evidence = Evidence(problem=task.drawn_as, step=context.step, seed=task.seed, draft=draft, targets=targets)
+        evidence = Evidence(problem=task.seed_name, step=context.step, seed=task.seed, draft=draft, targets=targets)
         policy, threshold = self._ruled(context, evidence)
         verdict = policy.decide(evidence)
         if verdict == "escalate":
@@ -62,7 +62,7 @@ class Router(SequentialActor[RouterMail]):
             escalated = EscalateStep(context=context, cause=cause, draft=draft, target=target, threshold=threshold)
             await self._mailboxes.to_escalator(escalated, self.name)
         else:
-            chosen = StepChosen(context, cause, verdict, draft, targets, threshold)
+            chosen = StepAccepted(context, cause, verdict, draft, targets, threshold)
             await self._mailboxes.to_assembler(chosen, self.name)
 
     def _ruled(self, context: Context, evidence: Evidence) -> tuple[Policy, float | None]:

@@ -2,10 +2,10 @@
 
 import hashlib
 
-from arbiter.protocols.records import Role
+from arbiter.protocols.records import Author
 
 
-def step_seed(seed: int, problem: str, step: int, role: Role, sample: int) -> int:
+def step_seed(seed: int, problem: str, step: int, role: Author, sample: int) -> int:
     """The sampling seed of one request, 0 to 2**31 - 1 (servers take 32-bit signed seeds)."""
     return _derived(f"{seed}/{problem}/{step}/{role}/{sample}") >> 33
 

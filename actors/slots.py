@@ -18,7 +18,7 @@ class Occupancy(msgspec.Struct, frozen=True):
     limit: int
 
 
-class Places:
+class PrioritySemaphore:
     """So many requests may be at a model at once. Whoever finds no place waits for one, in the order of ranks.
 
     Equal ranks wait in the order in which they came.

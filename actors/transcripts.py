@@ -21,11 +21,11 @@ def finish_reason(context: Context, kept: Candidate) -> FinishReason | None:
     limits = context.task.limits
     if stopped(context, kept):
         return "stop"
-    if kept.ending == "end":
+    if kept.stop_reason == "end":
         return "answered"
     if context.kept_tokens + kept.usage.completion_tokens >= limits.max_tokens:
         return "max_tokens"
-    if kept.ending == "limit":
+    if kept.stop_reason == "limit":
         return "step_limit"
     repeated = _repeated(context, kept)
     if repeated is not None:
@@ -42,7 +42,7 @@ def stopped(context: Context, kept: Candidate) -> bool:
         return False
     reach = max(map(len, task.stop)) - 1
     before = "".join(step.text + task.separator for step in context.transcript.steps[-reach - 1 :])
-    behind = task.separator if kept.ending == "separator" else ""
+    behind = task.separator if kept.stop_reason == "separator" else ""
     written = before[len(before) - min(reach, len(before)) :] + kept.text + behind
     return any(stop in written for stop in task.stop)
 

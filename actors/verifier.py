@@ -7,7 +7,7 @@ import msgspec
 
 from arbiter.actors.actor import ActorContext, ConcurrentActor
 from arbiter.actors.mailboxes import Inbox
-from arbiter.actors.requests import Call
+from arbiter.actors.requests import ModelRequest
 from arbiter.protocols.errors import ProblemError
 from arbiter.protocols.messages import (
     AuditStep,
@@ -18,7 +18,7 @@ from arbiter.protocols.messages import (
     VerifierMail,
 )
 from arbiter.protocols.ports import ScoreRequest
-from arbiter.protocols.records import Audit, Candidate, Model, Rating, Scale
+from arbiter.protocols.records import AuditScores, Candidate, Model, Rating, ScoreKind
 
 
 class Verifier(ConcurrentActor[VerifierMail]):
@@ -30,15 +30,15 @@ class Verifier(ConcurrentActor[VerifierMail]):
         super().__init__(inbox, context)
         calls, scorers = context.calls, context.models.scorers
         self._calls = calls
-        self._scorers = {scale: seat.port for scale, seat in scorers.items()}
-        self._flows = {scale: calls.flow(scale, seat) for scale, seat in scorers.items()}
+        self._scorers = {score_kind: handle.port for score_kind, handle in scorers.items()}
+        self._limiters = {score_kind: calls.limiter(score_kind, handle) for score_kind, handle in scorers.items()}
 
     async def serve(self, message: VerifierMail) -> None:
-        context, scale = message.context, message.context.task.policy.scale
+        context, score_kind = message.context, message.context.task.policy.score_kind
         match message:
             case AuditStep(draft=draft, target=target):
                 rewards = await self._rated(message, "prm", (draft, target), "audit")
-                audit = Audit(draft=rewards[0].value, target=rewards[1].value)
+                audit = AuditScores(draft=rewards[0].value, target=rewards[1].value)
                 await self._mailboxes.to_assembler(
                     StepAudited(context=context, cause=message.id, audit=audit), self.name
                 )
@@ -49,9 +49,9 @@ class Verifier(ConcurrentActor[VerifierMail]):
                 candidates = targets
             case _:
                 assert_never(message)
-        if scale is None:
+        if score_kind is None:
             raise ProblemError(f"the policy {type(context.task.policy).__name__} names no scale to score on")
-        ratings = await self._rated(message, scale, candidates, scale)
+        ratings = await self._rated(message, score_kind, candidates, score_kind)
         scored = tuple(
             msgspec.structs.replace(candidate, rating=rating)
             for candidate, rating in zip(candidates, ratings, strict=True)
@@ -59,33 +59,35 @@ class Verifier(ConcurrentActor[VerifierMail]):
         await self._mailboxes.to_router(StepScored(context=context, cause=message.id, candidates=scored), self.name)
 
     async def _rated(
-        self, message: VerifierMail, scale: Scale, candidates: tuple[Candidate, ...], model: Model
+        self, message: VerifierMail, score_kind: ScoreKind, candidates: tuple[Candidate, ...], model: Model
     ) -> list[Rating]:
         """A rating for each candidate, all asked for at the same time."""
-        calls = [Call(self.name, message, model, index) for index in range(len(candidates))]
+        calls = [ModelRequest(self.name, message, model, index) for index in range(len(candidates))]
         if len(calls) == 1:
-            return [await self._rate(message, scale, candidates[0], calls[0])]
+            return [await self._rate(message, score_kind, candidates[0], calls[0])]
         ratings: dict[int, Rating] = {}
 
         async def rate(index: int) -> None:
-            ratings[index] = await self._rate(message, scale, candidates[index], calls[index])
+            ratings[index] = await self._rate(message, score_kind, candidates[index], calls[index])
 
         async with anyio.create_task_group() as tasks:
             for index in range(len(candidates)):
                 tasks.start_soon(rate, index)
         return [ratings[index] for index in range(len(candidates))]
 
-    async def _rate(self, message: VerifierMail, scale: Scale, candidate: Candidate, call: Call) -> Rating:
+    async def _rate(
+        self, message: VerifierMail, score_kind: ScoreKind, candidate: Candidate, call: ModelRequest
+    ) -> Rating:
         context = message.context
         request = ScoreRequest(
             problem=context.task.id,
             step=context.step,
-            scale=scale,
+            score_kind=score_kind,
             transcript=context.transcript,
             candidate=candidate.text,
             author=candidate.author,
             separator=context.task.separator,
             call=call.id,
         )
-        made = await self._calls.score(call, self._scorers[scale], self._flows[scale], request)
+        made = await self._calls.score(call, self._scorers[score_kind], self._limiters[score_kind], request)
         return Rating(value=made.value, usage=made.usage, seconds=made.seconds, estimates=made.estimates)

@@ -58,9 +58,9 @@ if TYPE_CHECKING:
     from arbiter.protocols.events import Event as Event
     from arbiter.protocols.messages import Task as Task
     from arbiter.protocols.ports import Generator as Generator
+    from arbiter.protocols.ports import ModelHandle as ModelHandle
     from arbiter.protocols.ports import Policy as Policy
     from arbiter.protocols.ports import Scorer as Scorer
-    from arbiter.protocols.ports import Seat as Seat
     from arbiter.protocols.records import Limits as Limits
     from arbiter.protocols.records import Sampling as Sampling
     from arbiter.protocols.records import Solution as Solution
@@ -115,7 +115,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ),
     "arbiter.protocols.events": ("Event",),
     "arbiter.protocols.messages": ("Task",),
-    "arbiter.protocols.ports": ("Generator", "Policy", "Scorer", "Seat"),
+    "arbiter.protocols.ports": ("Generator", "Policy", "Scorer", "ModelHandle"),
     "arbiter.protocols.records": (
         "Limits",
         "Sampling",

@@ -21,7 +21,7 @@ from arbiter.runs.folder import read_records
 from arbiter.runs.progress import PlainWatcher
 from arbiter.runs.results import Result, Summary
 from arbiter.servers.engine_metrics import figures
-from arbiter.servers.fleet import Fleet, Server, open_fleet
+from arbiter.servers.fleet import Fleet, ServerProcess, open_fleet
 from arbiter.servers.interpreters import find_interpreter
 from arbiter.servers.plan import plan
 from arbiter.servers.preflight import check, visible_gpus
@@ -75,20 +75,20 @@ async def solved(config: Config, folder: Path, watcher: PlainWatcher | None = No
     return Ran(summary, {result.solution.problem: result.solution for result in results}, path)
 
 
-def kill_server(server: Server) -> None:
+def kill_server(server: ServerProcess) -> None:
     """End the program of ``server`` with SIGKILL, as the kernel does when memory is short.
 
     It is the first child of the process that keeps it on the leash.
     """
-    keeper = server.process
-    if keeper is None:
+    shared = server.process
+    if shared is None:
         raise BackendError(f"{server.launch.name} cannot be killed: it does not run")
-    children = Path(f"/proc/{keeper.pid}/task/{keeper.pid}/children").read_text(encoding="ascii").split()
+    children = Path(f"/proc/{shared.pid}/task/{shared.pid}/children").read_text(encoding="ascii").split()
     say(f"killing {server.launch.name}")
     os.kill(int(children[0]), signal.SIGKILL)
 
 
-async def cached_and_read(servers: Sequence[Server]) -> dict[str, tuple[float, float]]:
+async def cached_and_read(servers: Sequence[ServerProcess]) -> dict[str, tuple[float, float]]:
     """By server, in the life that it has now: the prompt tokens out of its prefix cache, and all of them."""
     found: dict[str, tuple[float, float]] = {}
     async with aiohttp.ClientSession() as session:
@@ -112,7 +112,7 @@ def hit_rates(before: Mapping[str, tuple[float, float]], after: Mapping[str, tup
     return found
 
 
-async def flush(servers: Sequence[Server]) -> None:
+async def flush(servers: Sequence[ServerProcess]) -> None:
     """Empty the prefix caches. sglang refuses while a request runs; one that was cancelled does so for some seconds."""
     async with aiohttp.ClientSession() as session:
         for server in servers:

@@ -28,12 +28,12 @@ from arbiter.actors.policies import LearnedRouter
 from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.actors.supervision import services
-from arbiter.protocols.ports import Scorer, Seat
-from arbiter.protocols.records import Scale, Solution, StepRecord
+from arbiter.protocols.ports import ModelHandle, Scorer
+from arbiter.protocols.records import ScoreKind, Solution, StepRecord
 from arbiter.replay.virtual_time import run_virtually
 from arbiter.simulation.placement import Placement, placed
 from arbiter.simulation.server import SimulatedGenerator, SimulatedScorer, SimulatedServer
-from arbiter.simulation.synthetic_workload import AGREEING, Quantiles, World, tokens_of
+from arbiter.simulation.synthetic_workload import AGREEING, Quantiles, SyntheticWorkload, tokens_of
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -93,7 +93,7 @@ def main(
     agreeing: str = "",
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """Measure each schedule at each acceptance.
+    """ConfidenceMetric each schedule at each acceptance.
 
     Models are MODEL, MODEL@GPU or MODEL@4xGPU. Several acceptance rates have commas between them, and so have the
     quantiles ``agreeing`` of the share of a rejected draft that the target would have written itself (``AGREEING``).
@@ -110,7 +110,7 @@ def main(
     readings = [
         one
         for accepted in _numbers(acceptance)
-        for one in _measured(World(problems, accepted, seed, agreeing=matches), places, schedules)
+        for one in _measured(SyntheticWorkload(problems, accepted, seed, agreeing=matches), places, schedules)
     ]
     sys.stdout.write(msgspec.json.encode(readings).decode() if as_json else _told(readings))
     sys.stdout.write("\n")
@@ -120,7 +120,7 @@ def _numbers(text: str) -> tuple[float, ...]:
     return tuple(map(float, text.split(",")))
 
 
-def _measured(world: World, places: dict[str, Placement], schedules: tuple[Schedule, ...]) -> list[Reading]:
+def _measured(world: SyntheticWorkload, places: dict[str, Placement], schedules: tuple[Schedule, ...]) -> list[Reading]:
     runs = {schedule.name: _solved(world, places, schedule) for schedule in schedules}
     sequential = runs["sequential"]
     for run in runs.values():
@@ -139,7 +139,7 @@ def _reading(acceptance: float, name: str, runs: dict[str, Run], lookahead: int)
         hidden = round((before.latency - run.latency) / hideable, 4) if hideable > 0 else None
     wasted = run.drafted - sum(step.draft.usage.completion_tokens for step in run.steps if step.draft)
     rewritten = [step.targets[0] for step in run.steps if step.targets]
-    agreed = sum(one.agreement.agreed for one in rewritten if one.agreement)
+    agreed = sum(one.prefix_match.matched for one in rewritten if one.prefix_match)
     return Reading(
         acceptance=acceptance,
         schedule=name,
@@ -147,7 +147,7 @@ def _reading(acceptance: float, name: str, runs: dict[str, Run], lookahead: int)
         ratio=round(run.latency / runs["sequential"].latency, 4),
         hideable=None if hideable is None else round(hideable, 6),
         hidden=hidden,
-        hits=sum(solution.predrafts.hits for solution in run.solutions),
+        hits=sum(solution.lookahead.hits for solution in run.solutions),
         wasted_tokens=wasted,
         wasted_share=round(wasted / run.drafted, 4),
         agreed=round(agreed / max(sum(one.usage.completion_tokens for one in rewritten), 1), 4),
@@ -185,7 +185,7 @@ def _all_hidden(solution: Solution, depth: int) -> float:
     return asked[-1]
 
 
-def _solved(world: World, places: dict[str, Placement], schedule: Schedule) -> Run:
+def _solved(world: SyntheticWorkload, places: dict[str, Placement], schedule: Schedule) -> Run:
     solutions: list[Solution] = []
     servers = {name: SimulatedServer(place.speed(running=64, mixed=False)) for name, place in places.items()}
 
@@ -194,9 +194,13 @@ def _solved(world: World, places: dict[str, Placement], schedule: Schedule) -> R
 
     async def body() -> None:
         draft, target = (SimulatedGenerator(servers[name], world.write, tokens_of) for name in ("draft", "target"))
-        scorers: dict[Scale, Seat[Scorer]] = {"router": Seat(SimulatedScorer(servers["router"], world.rate, tokens_of))}
+        scorers: dict[ScoreKind, ModelHandle[Scorer]] = {
+            "router": ModelHandle(SimulatedScorer(servers["router"], world.rate, tokens_of))
+        }
         # a draft model is told the steps alone, not who wrote them: the usual template
-        models = Models(draft=Seat(draft, annotated=False), target=Seat(target, annotated=False), scorers=scorers)
+        models = Models(
+            draft=ModelHandle(draft, annotated=False), target=ModelHandle(target, annotated=False), scorers=scorers
+        )
         async with services() as tasks:
             for server in servers.values():
                 await tasks.start(server.run)

@@ -29,7 +29,7 @@ from arbiter.log.reader import LOG
 from arbiter.log.sessions import open_journal
 from arbiter.protocols.events import Detail
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, Journal, Seat
+from arbiter.protocols.ports import Generation, GenerationRequest, Journal, ModelHandle
 from arbiter.protocols.records import Solution, Transcript, Usage
 
 STEPS = 8
@@ -46,7 +46,7 @@ class Cost(msgspec.Struct, frozen=True):
 
 
 def main(problems: int = 400, repeats: int = 5, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
-    """Measure each kind of log ``repeats`` times, over ``problems`` problems of eight steps, a third escalated."""
+    """ConfidenceMetric each kind of log ``repeats`` times, over ``problems`` problems of eight steps, a third escalated."""
     details: tuple[Detail | None, ...] = (None, *get_args(Detail))
     readings = {detail: [_measured(detail, problems)] for detail in details}  # the first warms up
     for _ in range(repeats):
@@ -100,7 +100,7 @@ def _models() -> Models:
 
     generator = ScriptedGenerator(write)
     scorer = ScriptedScorer(lambda request: 0.9 if request.step % 3 else 0.1)
-    return Models(draft=Seat(generator), target=Seat(generator), scorers={"prm": Seat(scorer)})
+    return Models(draft=ModelHandle(generator), target=ModelHandle(generator), scorers={"prm": ModelHandle(scorer)})
 
 
 def _told(found: dict[str, Cost]) -> str:

@@ -64,16 +64,16 @@ def matches_of(run_type: RunType, results: Iterable[Result]) -> Matches | None:
     """None if no draft was rejected."""
     rejected = [step for result in results for step in result.solution.steps if step.verdict == "escalate"]
     agreements = [
-        one.agreement for step in rejected for one in step.targets if one.agreement and one.agreement.proposed
+        one.prefix_match for step in rejected for one in step.targets if one.prefix_match and one.prefix_match.proposed
     ]
     if not agreements:
         return None
-    shares = [one.agreed / one.proposed for one in agreements]
+    shares = [one.matched / one.proposed for one in agreements]
     return Matches(
         run_type=run_type,
         rejected=len(rejected),
         same=round(fmean(step.draft is not None and step.kept.text == step.draft.text for step in rejected), 4),
-        tokens=round(sum(one.agreed for one in agreements) / sum(one.proposed for one in agreements), 4),
+        tokens=round(sum(one.matched for one in agreements) / sum(one.proposed for one in agreements), 4),
         mean=round(fmean(shares), 4),
         deciles=tuple(round(quantile(shares, tenth / 10) or 0.0, 2) for tenth in range(11)),
     )

@@ -146,7 +146,7 @@ def _chosen(config: Config, variant: Variant) -> Config:
 
 def _row(place: str, concurrency: int, name: str, rounds: Rounds, speculates: bool) -> Row:
     summary = rounds[name][-1].summary
-    target, draft = summary.tokens.get("target", ModelTokens()), summary.calls.get("draft", ModelCalls(0, 0, 0))
+    target, draft = summary.tokens.get("target", ModelTokens()), summary.requests.get("draft", ModelCalls(0, 0, 0))
     plain = rounds["router"][0].solutions
     different = {problem for ran in rounds[name] for problem in differing(plain, ran.solutions)}
     wall, latency = _fastest(rounds, name)
@@ -157,9 +157,9 @@ def _row(place: str, concurrency: int, name: str, rounds: Rounds, speculates: bo
         name=name,
         accuracy=summary.accuracy,
         acceptance=summary.acceptance_rate,
-        written=target.kept + target.discarded - summary.verified.agreed,
+        written=target.kept + target.discarded - summary.verification.agreed,
         read=target.prompt - target.cached,
-        wasted=summary.predrafts.wasted_tokens,
+        wasted=summary.lookahead.wasted_tokens,
         cancelled=draft.cancelled,
         wall=round(wall / target_wall, 4),
         latency=round(latency / target_latency, 4),

@@ -35,11 +35,11 @@ from arbiter.actors.ring import Ring, open_ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.opening import open_generator, open_scorer
 from arbiter.cli.main import collect_seldom
-from arbiter.config.model_tables import Served
+from arbiter.config.model_tables import ServedTable
 from arbiter.log.reader import LOG
 from arbiter.log.sessions import open_journal
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Score, Scorer, ScoreRequest, Seat
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Score, Scorer, ScoreRequest
 from arbiter.protocols.records import Limits, Solution, Step, Transcript, Usage
 
 AT_ONCE = 64
@@ -82,7 +82,7 @@ def main(
     most: int = 10_000,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """Measure all of it."""
+    """ConfidenceMetric all of it."""
     collect_seldom()
     found = Found(over_http(problems, repeats), [in_process(10**power) for power in range(6) if 10**power <= most])
     sys.stdout.write(msgspec.json.encode(found).decode() if as_json else _told(found))
@@ -102,7 +102,7 @@ def over_http(problems: int, repeats: int) -> Http:
 
 
 async def _timed(way: Callable[[Generator, Scorer, int], Awaitable[int]], port: int, problems: int) -> float:
-    table = Served(url=f"http://127.0.0.1:{port}", model="fixed", prompt="qwen2.5-math", in_flight=AT_ONCE)
+    table = ServedTable(url=f"http://127.0.0.1:{port}", model="fixed", prompt="qwen2.5-math", in_flight=AT_ONCE)
     async with open_generator("draft", table, None) as generator, open_scorer("prm", table, None) as scorer:
         gc.collect()
         started = time.process_time()
@@ -125,7 +125,7 @@ async def loop(generator: Generator, scorer: Scorer, problems: int) -> int:
                 )
                 made = await generator.generate(request)
                 await scorer.score(ScoreRequest(name, step, "prm", context, made.text, "draft", "\n\n"))
-                context, ending, done = context.extended(Step(made.text, "draft")), made.ending, done + 1
+                context, ending, done = context.extended(Step(made.text, "draft")), made.stop_reason, done + 1
 
     async with anyio.create_task_group() as workers:
         for _ in range(AT_ONCE):
@@ -141,8 +141,8 @@ async def ring(generator: Generator, scorer: Scorer, problems: int, log: Path | 
         nonlocal steps
         steps += len(solution.steps)
 
-    seat = Seat(generator, AT_ONCE)
-    models = Models(draft=seat, target=seat, scorers={"prm": Seat(scorer, AT_ONCE)})
+    handle = ModelHandle(generator, AT_ONCE)
+    models = Models(draft=handle, target=handle, scorers={"prm": ModelHandle(scorer, AT_ONCE)})
     tasks = (Task(f"problem-{number}", Transcript(f"{QUESTION} {number}"), POLICY) for number in range(problems))
     async with _open(models, log) as opened:
         await solve_all(opened, tasks, AT_ONCE, done)
@@ -230,11 +230,11 @@ def _memory(problems: int) -> tuple[float, float]:
 
 async def _solved(problems: int, full: Callable[[], None]) -> None:
     async def done(solution: Solution) -> None:
-        if solution.finish != "answered":
-            raise RuntimeError(f"{solution.problem} ended by {solution.finish}: {solution.error}")
+        if solution.finish_reason != "answered":
+            raise RuntimeError(f"{solution.problem} ended by {solution.finish_reason}: {solution.error}")
 
     models = Immediate(problems, full)
-    writer, scorer = Seat[Generator](models, problems), Seat[Scorer](models, problems)
+    writer, scorer = ModelHandle[Generator](models, problems), ModelHandle[Scorer](models, problems)
     tasks = (Task(f"problem-{number}", Transcript(f"{QUESTION} {number}"), POLICY) for number in range(problems))
     async with open_ring(Models(draft=writer, target=writer, scorers={"prm": scorer})) as opened:
         await solve_all(opened, tasks, problems, done)

@@ -14,7 +14,7 @@ and keep the same steps; that is checked.
 - ``plain``: the ring, with as many places at draft and target as their servers have, given to older problems first. No
   step is drafted ahead, and the target writes each of its steps whole.
 - ``ours``: the same with the defaults of a configuration: where it pays, the target is shown the rejected draft and
-  writes only what it would not have written itself (``World.agreeing``).
+  writes only what it would not have written itself (``SyntheticWorkload.agreeing``).
 - ``bound``: what no schedule of the same requests can beat (``arbiter.simulation.lower_bounds``).
 
 See docs/performance.md for the parameters and results.
@@ -36,18 +36,18 @@ from arbiter.actors.policies import LearnedRouter
 from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.actors.supervision import services
-from arbiter.protocols.ports import Generation, GenerationRequest, Score, ScoreRequest, Seat
-from arbiter.protocols.records import Model, Role, Solution, Step, Transcript
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Score, ScoreRequest
+from arbiter.protocols.records import Author, Model, Solution, Step, Transcript
 from arbiter.replay.virtual_time import run_virtually
-from arbiter.simulation.engine import Load, Speed, Work
+from arbiter.simulation.engine import EngineLoad, EngineWork, Speed
 from arbiter.simulation.lower_bounds import Bounds
-from arbiter.simulation.server import Served, SimulatedGenerator, SimulatedScorer, SimulatedServer
+from arbiter.simulation.server import ServedRequest, SimulatedGenerator, SimulatedScorer, SimulatedServer
 from arbiter.simulation.speeds import speed_of
-from arbiter.simulation.synthetic_workload import World, tokens_of
+from arbiter.simulation.synthetic_workload import SyntheticWorkload, tokens_of
 
 GPU = "H100"
 MODELS: dict[Model, str] = {"draft": "1.5B", "router": "PRM-1.5B", "target": "7B"}
-_WRITERS: tuple[Role, ...] = ("draft", "target")
+_WRITERS: tuple[Author, ...] = ("draft", "target")
 POLICY = LearnedRouter(0.5)
 
 Answer = TypeVar("Answer")
@@ -60,13 +60,13 @@ class Found(msgspec.Struct, frozen=True):
     latency: float
     bound: float
     latency_bound: float
-    servers: dict[str, Load]
+    servers: dict[str, EngineLoad]
 
 
 class Fleet:
     """Three servers and their ports, used by one schedule; notes when problems end, and what their requests take."""
 
-    def __init__(self, world: World, running: int, mixed: bool) -> None:
+    def __init__(self, world: SyntheticWorkload, running: int, mixed: bool) -> None:
         self.world = world
         speeds: dict[Model, Speed] = {
             name: speed_of(model, GPU, running=running, mixed=mixed) for name, model in MODELS.items()
@@ -83,23 +83,26 @@ class Fleet:
 
     def models(self) -> Models:
         """For the ring: whoever has to wait for a writer waits there, and not in the order of the server's queue."""
-        writer, reader = Seat[Any](self, self.servers["target"].speed.running), Seat[Any](self, self.world.problems)
+        writer, reader = (
+            ModelHandle[Any](self, self.servers["target"].speed.running),
+            ModelHandle[Any](self, self.world.problems),
+        )
         return Models(draft=writer, target=writer, scorers={"router": reader})
 
     async def generate(self, request: GenerationRequest) -> Generation:
-        return await self._writers[request.role].generate(request)
+        return await self._writers[request.author].generate(request)
 
     async def score(self, request: ScoreRequest) -> Score:
         return await self._reader.score(request)
 
-    async def write(self, role: Role, problem: str, context: Transcript) -> Generation:
+    async def write(self, role: Author, problem: str, context: Transcript) -> Generation:
         """For schedules without a ring: the same request as the ring's."""
         step = len(context.steps)
         return await self.generate(
             GenerationRequest(problem, step, 0, role, context, "\n\n", self.world.step_tokens.most, 0.0, 1.0, 0)
         )
 
-    async def accepts(self, author: Role, made: Mapping[str, Generation], problem: str, context: Transcript) -> bool:
+    async def accepts(self, author: Author, made: Mapping[str, Generation], problem: str, context: Transcript) -> bool:
         """Have the router read the step that was made for the problem; whether it would be kept."""
         request = ScoreRequest(problem, len(context.steps), "router", context, made[problem].text, author, "\n\n")
         return (await self.score(request)).value <= POLICY.threshold
@@ -118,7 +121,9 @@ class Fleet:
             servers={name: server.load for name, server in self.servers.items()},
         )
 
-    def _note(self, name: Model, request: GenerationRequest | ScoreRequest, work: Work, served: Served) -> None:
+    def _note(
+        self, name: Model, request: GenerationRequest | ScoreRequest, work: EngineWork, served: ServedRequest
+    ) -> None:
         self._bounds.add(name, request.problem, work, served.cached)
 
 
@@ -135,7 +140,7 @@ async def lock_step(fleet: Fleet, everywhere: bool) -> None:
         for name, context in tuple(running.items()):
             made, role = (drafts[name], "draft") if kept[name] else (targets[name], "target")
             running[name] = context.extended(Step(made.text, role))
-            if made.ending == "end":
+            if made.stop_reason == "end":
                 fleet.end(name, running.pop(name).steps)
 
 
@@ -158,7 +163,7 @@ async def gather(fleet: Fleet) -> None:
             made, role = await fleet.write("draft", name, context), "draft"
             if not await fleet.accepts("draft", {name: made}, name, context):
                 made, role = await fleet.write("target", name, context), "target"
-            context, ending = context.extended(Step(made.text, role)), made.ending
+            context, ending = context.extended(Step(made.text, role)), made.stop_reason
         fleet.end(name, context.steps)
 
     await _all({name: fleet.world.question(name) for name in fleet.world.names()}, solve)
@@ -200,7 +205,7 @@ async def _all(
     return answers
 
 
-def measure(world: World, running: int, mixed: bool) -> dict[str, Found]:
+def measure(world: SyntheticWorkload, running: int, mixed: bool) -> dict[str, Found]:
     """Run each schedule. Raises ``RuntimeError`` if two of them kept different steps."""
     fleets = {schedule.__name__: Fleet(world, running, mixed) for schedule in SCHEDULES}
     for schedule in SCHEDULES:
@@ -230,7 +235,7 @@ def main(
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Compare the schedules on ``problems`` problems whose drafts are kept with probability ``acceptance``."""
-    found = measure(World(problems, acceptance, seed), running, mixed)
+    found = measure(SyntheticWorkload(problems, acceptance, seed), running, mixed)
     sys.stdout.write(msgspec.json.encode(_figures(found)).decode() if as_json else _told(found))
     sys.stdout.write("\n")
 
@@ -251,7 +256,7 @@ def _figures(found: dict[str, Found]) -> dict[str, Any]:
     }
 
 
-def _served(load: Load, seconds: float) -> dict[str, Any]:
+def _served(load: EngineLoad, seconds: float) -> dict[str, Any]:
     counts = {name: round(value, 6) for name, value in msgspec.structs.asdict(load).items()}
     return counts | {"utilisation": round(load.utilisation(seconds), 4)}
 

@@ -41,16 +41,16 @@ from fleets import (
 from arbiter.cli.console import guarded, show_notices
 from arbiter.config.config import Config, load_config, override
 from arbiter.config.run_tables import RunType
-from arbiter.log.diff import Kept, Parting, compare
+from arbiter.log.diff import FirstDifference, KeptStep, compare
 from arbiter.log.run import Run
 from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.protocols.events import LimitMoved
-from arbiter.protocols.records import Model, Predrafts
-from arbiter.runs.prefix_cache import PrefixCache
+from arbiter.protocols.records import LookaheadStats, Model
+from arbiter.runs.prefix_cache import PrefixCacheUse
 from arbiter.runs.progress import PlainWatcher
 from arbiter.runs.reports.tables import NOTHING, percent, seconds
 from arbiter.runs.results import ModelCalls, Result
-from arbiter.servers.fleet import Fleet, Server
+from arbiter.servers.fleet import Fleet, ServerProcess
 
 _OPENAI = {"backend": "openai", "api_key_env": ""}
 _EMBEDDINGS = {**_OPENAI, "scores": "embeddings"}
@@ -91,21 +91,21 @@ class Row(msgspec.Struct, frozen=True):
     seconds: float | None
     steps: int
     requests: dict[Model, float]
-    caches: dict[Model, PrefixCache]
+    caches: dict[Model, PrefixCacheUse]
     hit_rates: dict[str, float]
-    predrafts: Predrafts
+    predrafts: LookaheadStats
     cancelled: int
     retries: dict[str, int]
     limits: dict[str, Moves]
     different: list[str]
-    partings: list[Parting]
+    partings: list[FirstDifference]
     killed: Killed | None = None
 
 
 class Killing(PlainWatcher):
     """Kills ``server`` when ``after`` problems have ended."""
 
-    def __init__(self, server: Server, after: int) -> None:
+    def __init__(self, server: ServerProcess, after: int) -> None:
         super().__init__(console)
         self._server, self._left = server, after
 
@@ -224,11 +224,11 @@ def _row(place: str, ran: Ran, reference: Ran) -> Row:
         accuracy=summary.accuracy,
         seconds=summary.wall_seconds,
         steps=summary.steps,
-        requests={model: round(calls.requests / max(1, summary.steps), 4) for model, calls in summary.calls.items()},
+        requests={model: round(calls.requests / max(1, summary.steps), 4) for model, calls in summary.requests.items()},
         caches=summary.prefix_caches,
         hit_rates={},
-        predrafts=summary.predrafts,
-        cancelled=summary.calls.get("draft", ModelCalls(0, 0, 0)).cancelled,
+        predrafts=summary.lookahead,
+        cancelled=summary.requests.get("draft", ModelCalls(0, 0, 0)).cancelled,
         retries=dict(+retries),
         limits={model: Moves(len(limits), min(limits)) for model, limits in moves.items()},
         different=different,
@@ -274,7 +274,7 @@ def _told_differences(row: Row) -> Iterable[str]:
         yield f"  servers     {_kept(parting.b)}"
 
 
-def _kept(kept: Kept | None) -> str:
+def _kept(kept: KeptStep | None) -> str:
     return "has ended" if kept is None else f"{kept.author}: {kept.text!r} ({kept.decision})"
 
 

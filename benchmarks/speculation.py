@@ -31,7 +31,7 @@ from fleets import POCKET, Ran, behind_servers, differing, say, serving, solved
 
 from arbiter.cli.console import guarded, show_notices
 from arbiter.config.config import Config, load_config, override, parse
-from arbiter.config.model_tables import Served
+from arbiter.config.model_tables import ServedTable
 from arbiter.config.run_tables import RunType
 from arbiter.config.server_tables import Program, SpeculationTable
 from arbiter.pocket import resolved
@@ -39,7 +39,7 @@ from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.protocols.records import Model
 from arbiter.runs.reports.tables import NOTHING, percent, seconds
 from arbiter.servers.engine_metrics import figures
-from arbiter.servers.fleet import Server
+from arbiter.servers.fleet import ServerProcess
 from arbiter.servers.plan_types import Launch
 
 PROPOSED = 3  # tokens that the pocket draft proposes at once
@@ -147,7 +147,7 @@ def chosen(config: str | None, plain: str | None, port: int) -> tuple[Config, Co
 def speculation_of(config: Config) -> SpeculationTable | None:
     """How the engine of the target speculates, if it does."""
     target = config.models.target
-    server = target.server if isinstance(target, Served) else None
+    server = target.server if isinstance(target, ServedTable) else None
     return server.speculation if server else None
 
 
@@ -183,7 +183,7 @@ async def _measured(plain: Config, speculating: Config, run_type: RunType, sourc
 async def _ran(config: Config, source: str, folder: Path, speculates: bool) -> tuple[Ran, Decoding | None]:
     """A run over servers of its own, and what those of the target tell."""
     called = config.called_tables().items()
-    only = [name for name, table in called if isinstance(table, Served) and table.server is not None]
+    only = [name for name, table in called if isinstance(table, ServedTable) and table.server is not None]
     async with serving(config, source, folder / "logs", only) as fleet:
         ran = await solved(config, folder / "run")
         return ran, await _decoding(fleet.servers, speculates)
@@ -199,14 +199,14 @@ def _row(ran: Ran, speculates: bool, decoding: Decoding | None, reference: Ran |
         accuracy=summary.accuracy,
         latency=summary.latency.mean,
         wall=summary.wall_seconds,
-        requests={model: calls.requests for model, calls in summary.calls.items()},
+        requests={model: calls.requests for model, calls in summary.requests.items()},
         tokens={model: one.kept + one.discarded for model, one in summary.tokens.items() if one.kept + one.discarded},
         decoding=decoding,
         different=len(differing(reference.solutions, ran.solutions)) if speculates and reference else None,
     )
 
 
-async def _decoding(servers: Sequence[Server], speculates: bool) -> Decoding | None:
+async def _decoding(servers: Sequence[ServerProcess], speculates: bool) -> Decoding | None:
     """What the servers of the target tell, all replicas together."""
     launches = [server.launch for server in servers if server.launch.place.endswith("models.target")]
     engines = [launch for launch in launches if launch.program in ("sglang", "vllm")]

@@ -26,7 +26,7 @@ from arbiter.pocket import world
 from arbiter.training.pocket import WRITER_WEIGHTS, slipped
 from arbiter.training.pocket_lm import step_accuracy
 from arbiter.training.prm_training import figures, solution_row
-from arbiter.training.tokenizer import Text
+from arbiter.training.tokenizer import EncodedText
 from arbiter.training.training_data import Solved
 
 MODELS = Path(arbiter.pocket.__file__).parent / "models"
@@ -34,9 +34,9 @@ KINDS = ("+", "-", "*", "/", "mod", "answer", "solved")
 
 
 def main(*, problems: int = 256, seed: int = 3, json: bool = False) -> None:
-    """Measure over so many ``problems`` of ``seed``, and print a table."""
+    """ConfidenceMetric over so many ``problems`` of ``seed``, and print a table."""
     drawn, rng = list(itertools.islice(world.problems(seed), problems)), random.Random(seed)
-    text = Text.load(MODELS / "target")
+    text = EncodedText.load(MODELS / "target")
     found: dict[str, dict[str, float]] = {}
     taught = list(itertools.islice(world.problems(seed, weights=WRITER_WEIGHTS), problems))
     with torch.inference_mode():

@@ -33,15 +33,15 @@ from arbiter.config.config import Config, load_config, override
 from arbiter.data import Problem
 from arbiter.data.tasks import make_task
 from arbiter.log.run import Run
-from arbiter.protocols.events import Scored
-from arbiter.protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
+from arbiter.protocols.events import CallScored
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, ScoreRequest
 from arbiter.protocols.records import Solution, Transcript, Usage
 from arbiter.runs.progress import PlainWatcher
 from arbiter.sweep.answer_cache import annotated_models, key_of
 from arbiter.sweep.log_answers import NOTHING_SPENT, Spent, counted
-from arbiter.sweep.points import Point, plan
-from arbiter.sweep.runner import Job, run_together
-from arbiter.sweep.sweep import Wish, sweep
+from arbiter.sweep.points import SweepPoint, plan
+from arbiter.sweep.runner import SweepJob, run_together
+from arbiter.sweep.sweep import SweepRequest, sweep
 
 FEWEST, MOST = 15, 40
 TOKENS = 40  # of a step, and of a question
@@ -87,9 +87,9 @@ def _pocket(limit: int, thresholds: str) -> tuple[Found, list[float]]:
     watcher = PlainWatcher(Console(stderr=True))
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
-        shared, out = sweep(Wish(config, points), Path(folder) / "shared", watcher)
+        shared, out = sweep(SweepRequest(config, points), Path(folder) / "shared", watcher)
         between = time.monotonic()
-        alone, _ = sweep(Wish(config, points, measure=True), Path(folder) / "alone", watcher)
+        alone, _ = sweep(SweepRequest(config, points, measure=True), Path(folder) / "alone", watcher)
         seconds = between - began, time.monotonic() - between
         rows = [row.summary for row in shared.points if row.summary]
         steps = sum(summary.steps for summary in rows) / sum(summary.problems for summary in rows)
@@ -97,14 +97,14 @@ def _pocket(limit: int, thresholds: str) -> tuple[Found, list[float]]:
         return _found(points, limit, steps, shared.made, needed, seconds), _scores(points, out)
 
 
-def _scores(points: Sequence[Point], out: Path) -> list[float]:
+def _scores(points: Sequence[SweepPoint], out: Path) -> list[float]:
     """What the router gave, each answer once."""
     scored = [event.payload for point in points for event in Run.open(out / point.name).events()]
-    return sorted(one.value for one in scored if isinstance(one, Scored) and not one.stored)
+    return sorted(one.value for one in scored if isinstance(one, CallScored) and not one.stored)
 
 
 def _found(
-    points: Sequence[Point],
+    points: Sequence[SweepPoint],
     problems: int,
     steps: float,
     made: Spent,
@@ -145,11 +145,11 @@ def _scripted(problems: int, thresholds: str, seed: int, score: Callable[[float]
 
 
 def _together(
-    points: Sequence[Point], problems: Sequence[Problem], score: Callable[[float], float]
+    points: Sequence[SweepPoint], problems: Sequence[Problem], score: Callable[[float], float]
 ) -> tuple[Spent, list[Spent]]:
     """What a sweep made, and what each of its points needed."""
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(points, problems, Path(folder), PlainWatcher(Console(stderr=True)))
+        job = SweepJob(points, problems, Path(folder), PlainWatcher(Console(stderr=True)))
         anyio.run(run_together, job, _models(score))
         runs = {point.name: Run.open(Path(folder) / point.name).problems() for point in points}
         annotated = annotated_models(points[0].config)
@@ -165,8 +165,8 @@ async def _alone(config: Config, problems: Sequence[Problem], score: Callable[[f
     async def done(solution: Solution) -> None:
         nonlocal spent, steps
         steps += len(solution.steps)
-        for tally in solution.calls.values():
-            spent += Spent(tally.requests, tally.usage.prompt_tokens, tally.usage.completion_tokens)
+        for counts in solution.requests.values():
+            spent += Spent(counts.requests, counts.usage.prompt_tokens, counts.usage.completion_tokens)
 
     async with open_ring(_models(score)) as ring:
         await solve_all(ring, (make_task(config, problem) for problem in problems), config.limits.problems, done)
@@ -177,14 +177,14 @@ def _models(score: Callable[[float], float]) -> Models:
     def write(request: GenerationRequest) -> Generation:
         length = FEWEST + int(_drawn(request.transcript.question) * (MOST - FEWEST + 1))
         ending = "end" if len(request.transcript.steps) == length - 1 else "separator"
-        text = f"{request.role} {_drawn(request.role, _texts(request.transcript))}"
+        text = f"{request.author} {_drawn(request.author, _texts(request.transcript))}"
         return Generation(text, ending, Usage(_read(request.transcript), TOKENS))
 
     def rate(request: ScoreRequest) -> float:
         return score(_drawn("score", request.candidate, _texts(request.transcript)))
 
-    writer = Seat(ScriptedGenerator(write))
-    return Models(draft=writer, target=writer, scorers={"router": Seat(ScriptedScorer(rate))})
+    writer = ModelHandle(ScriptedGenerator(write))
+    return Models(draft=writer, target=writer, scorers={"router": ModelHandle(ScriptedScorer(rate))})
 
 
 def _texts(transcript: Transcript) -> tuple[str, ...]:

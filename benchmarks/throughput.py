@@ -51,7 +51,7 @@ def main(
     repeats: int = 3,
     json: bool = False,
 ) -> None:
-    """Measure ``http`` and ``openai`` by turns over the problems of ``data``, and print a line each."""
+    """ConfidenceMetric ``http`` and ``openai`` by turns over the problems of ``data``, and print a line each."""
     os.environ[KEY] = "none"
     with served() as port:
         readings = [measured(backend, data, limit, concurrency, port) for _ in range(repeats) for backend in BACKENDS]
@@ -97,7 +97,7 @@ def measured(backend: str, data: str, limit: int | None, concurrency: int, port:
             backend=backend,
             problems=summary.problems,
             graded=summary.graded,
-            requests=sum(calls.requests for calls in summary.calls.values()),
+            requests=sum(calls.requests for calls in summary.requests.values()),
             seconds=time.monotonic() - started,
             cpu=_cpu_seconds() - cpu,
         )

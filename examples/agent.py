@@ -20,7 +20,7 @@ async def converse(arbiter: Arbiter) -> None:
     async for step in steps:
         score = "" if step.kept.score is None else f", ŷ = {step.kept.score:.2f}"
         print(f"  {step.kept.author}{score}: {step.kept.text}")
-    print(f"  {steps.solution.finish}, {steps.solution.usage.completion_tokens} tokens written")
+    print(f"  {steps.solution.finish_reason}, {steps.solution.usage.completion_tokens} tokens written")
 
 
 async def work_through(arbiter: Arbiter, number: int) -> int:
@@ -28,7 +28,7 @@ async def work_through(arbiter: Arbiter, number: int) -> int:
     questions = [problem.question for problem in load_problems("pocket:2", number)]
     answered = 0
     async for solution in arbiter.map(questions, concurrency=16, deadline=60.0):
-        answered += solution.finish == "answered"
+        answered += solution.finish_reason == "answered"
     return answered
 
 

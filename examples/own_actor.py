@@ -22,7 +22,7 @@ from arbiter import (
     load_problems,
 )
 from arbiter.extending import (
-    Audit,
+    AuditScores,
     AuditStep,
     Candidate,
     ConcurrentActor,
@@ -54,7 +54,7 @@ class Checker(ConcurrentActor[VerifierMail]):
                 scored = StepScored(context, message.id, tuple(rated(transcript, target) for target in targets))
                 await self._mailboxes.to_router(scored, self.name)
             case AuditStep(draft=draft, target=target):
-                audit = Audit(reward(transcript, draft.text), reward(transcript, target.text))
+                audit = AuditScores(reward(transcript, draft.text), reward(transcript, target.text))
                 await self._mailboxes.to_assembler(StepAudited(context, message.id, audit), self.name)
 
 

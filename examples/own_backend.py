@@ -7,11 +7,11 @@ program below in the place of the target model. Run it with ``python examples/ow
 import asyncio
 import re
 
-from arbiter import Arbiter, BackendError, Models, Problem, Seat, Usage, load_problems
+from arbiter import Arbiter, BackendError, ModelHandle, Models, Problem, Usage, load_problems
 from arbiter.extending import Generation, GenerationRequest
 
 VERBS = {
-    "+": r"Add (\d+)|finds (\d+) more|buys (\d+) more|replaced_models (\d+) more",
+    "+": r"Add (\d+)|finds (\d+) more|buys (\d+) more|brings (\d+) more",
     "-": r"Subtract (\d+)|loses (\d+)|gives away (\d+)|sells (\d+)",
     "*": r"Multiply by (\d+)|makes it (\d+) times|grows (\d+) times",
     "/": r"Divide by (\d+)|packs (\d+) equal boxes|among (\d+)",
@@ -79,7 +79,7 @@ async def main() -> None:
     problems = list(load_problems("pocket:1", 40))
     async with Arbiter.from_config("pocket", run_types=["router"]) as arbiter:
         print(f"model: {await solved(arbiter, problems, 0.5)}")
-    models = Models(target=Seat(Calculator()))
+    models = Models(target=ModelHandle(Calculator()))
     async with Arbiter.from_config("pocket", models=models, run_types=["router"]) as arbiter:
         print(f"program: {await solved(arbiter, problems, 0.5)}")
         print(f"program, called more often: {await solved(arbiter, problems, 0.02)}")

@@ -8,7 +8,7 @@ import asyncio
 from typing import ClassVar
 
 from arbiter import Arbiter, LearnedRouter, Policy, Problem, load_problems
-from arbiter.extending import Evidence, PolicyBase, Scale, Verdict
+from arbiter.extending import Evidence, PolicyBase, ScoreKind, Verdict
 
 
 class StrictAtFirst(PolicyBase, frozen=True, tag="strict_at_first"):
@@ -18,7 +18,7 @@ class StrictAtFirst(PolicyBase, frozen=True, tag="strict_at_first"):
     late: float
     steps: int
 
-    scale: ClassVar[Scale | None] = "router"
+    score_kind: ClassVar[ScoreKind | None] = "router"
 
     def decide(self, evidence: Evidence) -> Verdict:
         """Raises ``ValueError`` if the draft was not scored."""

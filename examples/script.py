@@ -17,7 +17,7 @@ def main() -> None:
         for threshold in (0.5, 1.0):
             solutions = list(arbiter.map(problems, threshold=threshold))
             right = sum(f"\\boxed{{{answers[one.problem]}}}" in one.text for one in solutions)
-            calls = sum(one.calls["target"].requests for one in solutions if "target" in one.calls)
+            calls = sum(one.requests["target"].requests for one in solutions if "target" in one.requests)
             print(f"threshold {threshold}: {right} of {len(problems)} solved, {calls} calls of the target")
 
 

@@ -9,7 +9,7 @@
 │   ├── ``ContextTooLongError``  the prompt leaves no room in the model's context
 │   ├── ``ConversationError``    the model's chat template refuses the conversation
 │   └── ``RecordedError``        a request failed when it was recorded, and so it does again
-├── ``LeftError``         a problem that is replayed has left its recording, and goes no further
+├── ``DivergedError``         a problem that is replayed has left its recording, and goes no further
 ├── ``ProblemError``      one problem could not be solved; the others go on
 ├── ``ClosedError``       the ring was closed while the problem was in it
 └── ``RequestError``      a request to the endpoint is refused
@@ -52,7 +52,7 @@ class RecordedError(BackendError):
     """A request failed when it was recorded; its text is what was told of it then."""
 
 
-class LeftError(ArbiterError):
+class DivergedError(ArbiterError):
     """A problem that is replayed has left its recording, and goes no further."""
 
 

@@ -10,21 +10,21 @@ from typing import Any, Literal
 import msgspec
 
 from arbiter.protocols.records import (
-    Agreement,
-    Ending,
+    Author,
     FinishReason,
     Limits,
     Model,
+    PrefixMatch,
     Record,
-    Role,
     Sampling,
     Step,
+    StopReason,
     Turn,
     Usage,
     Verdict,
 )
 
-SCHEMA = 1
+SCHEMA = 2
 """The version of the log's format. A log of another one is refused by name."""
 
 LimitReason = Literal["refused", "queue", "slow", "room"]
@@ -74,7 +74,7 @@ class StartProblem(Payload, frozen=True, tag="start_problem"):
     steps: tuple[Step, ...] = ()
     turns: tuple[Turn, ...] = ()
     stop: tuple[str, ...] = ()
-    noise: str | None = None
+    seed_key: str | None = None
     tags: dict[str, str] = {}  # noqa: RUF012 - msgspec gives each its own
 
 
@@ -108,10 +108,10 @@ class StepRegenerated(Payload, frozen=True, tag="step_regenerated"):
 class StepScored(Payload, frozen=True, tag="step_scored"):
     """The candidates of one author are scored."""
 
-    author: Role
+    author: Author
 
 
-class StepChosen(Payload, frozen=True, tag="step_chosen"):
+class StepAccepted(Payload, frozen=True, tag="step_accepted"):
     """The policy keeps a candidate; ``threshold`` as in ``EscalateStep``."""
 
     verdict: Verdict
@@ -127,14 +127,14 @@ class StepAudited(Payload, frozen=True, tag="step_audited"):
 
 
 class StepFailed(Payload, frozen=True, tag="step_failed"):
-    """An actor could not serve a message of the kind ``unserved``."""
+    """An actor could not serve a message of the kind ``failed_kind``."""
 
     actor: str
-    unserved: str
+    failed_kind: str
     error: str
 
 
-class Asked(Payload, frozen=True, tag="asked"):
+class CallStarted(Payload, frozen=True, tag="call_started"):
     """A request goes to a model; ``index`` tells those of one message apart: target samples, or candidates.
 
     ``target`` names the target, where the policy knows several: their samples are counted on, target by target.
@@ -145,7 +145,7 @@ class Asked(Payload, frozen=True, tag="asked"):
     target: str = ""
 
 
-class Generated(Payload, frozen=True, tag="generated"):
+class CallGenerated(Payload, frozen=True, tag="call_generated"):
     """A model's step, and the seconds that its request took.
 
     ``agreement`` is there if it was shown a rejected draft, ``confidence`` if it was asked for. Of a ``stored`` answer
@@ -153,11 +153,11 @@ class Generated(Payload, frozen=True, tag="generated"):
     """
 
     text: str
-    ending: Ending
+    stop_reason: StopReason
     usage: Usage
     seconds: float
     overhead: Usage | None = None
-    agreement: Agreement | None = None
+    prefix_match: PrefixMatch | None = None
     stored: bool = False
     confidence: float | None = None
 
@@ -176,8 +176,8 @@ class Predrafted(Payload, frozen=True, tag="predrafted"):
     stale: bool = False
 
 
-class Scored(Payload, frozen=True, tag="scored"):
-    """A score in [0, 1], and the seconds that its request took; ``stored`` as in ``Generated``.
+class CallScored(Payload, frozen=True, tag="call_scored"):
+    """A score in [0, 1], and the seconds that its request took; ``stored`` as in ``CallGenerated``.
 
     ``estimates`` are a router's for each of several targets.
     """
@@ -225,7 +225,7 @@ class LimitMoved(Payload, frozen=True, tag="limit_moved"):
 class ProblemEnded(Payload, frozen=True, tag="problem_ended"):
     """A problem's end: why, with how many kept and audited steps, after how many seconds in the ring (all sessions)."""
 
-    finish: FinishReason
+    finish_reason: FinishReason
     steps: int
     seconds: float
     audited: int = 0
@@ -248,13 +248,13 @@ MessageEvent = (
     | StepDrafted
     | StepRegenerated
     | StepScored
-    | StepChosen
+    | StepAccepted
     | AuditStep
     | StepAudited
     | StepFailed
 )
-Outcome = Generated | Scored | CallFailed | CallCancelled
-CallEvent = Asked | Predrafted | Outcome | CallRetried
+Outcome = CallGenerated | CallScored | CallFailed | CallCancelled
+CallEvent = CallStarted | Predrafted | Outcome | CallRetried
 AnyPayload = RunStarted | RunEnded | MessageEvent | CallEvent | LimitMoved | ProblemEnded | Graded
 
 

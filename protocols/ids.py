@@ -18,7 +18,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from arbiter.protocols.records import Model, Role
+from arbiter.protocols.records import Author, Model
 
 StepKind = Literal[
     "start_problem",
@@ -26,7 +26,7 @@ StepKind = Literal[
     "escalate_step",
     "step_drafted",
     "step_regenerated",
-    "step_chosen",
+    "step_accepted",
     "audit_step",
     "step_audited",
 ]
@@ -46,14 +46,14 @@ def message_id(problem: str, step: int, sample: int, kind: StepKind) -> str:
     return f"{problem}/{step}#{sample}/{kind}" if sample else f"{problem}/{step}/{kind}"
 
 
-def scored_id(problem: str, step: int, sample: int, author: Role) -> str:
+def scored_id(problem: str, step: int, sample: int, author: Author) -> str:
     """The ``step_scored`` of an author's candidates."""
     return f"{step_id(problem, step, sample)}/step_scored/{author}"
 
 
-def failed_id(problem: str, step: int, sample: int, actor: str, unserved: str) -> str:
-    """The ``step_failed`` of an actor that could not serve a message of the kind ``unserved``."""
-    return f"{step_id(problem, step, sample)}/step_failed/{actor}/{unserved}"
+def failed_id(problem: str, step: int, sample: int, actor: str, failed_kind: str) -> str:
+    """The ``step_failed`` of an actor that could not serve a message of the kind ``failed_kind``."""
+    return f"{step_id(problem, step, sample)}/step_failed/{actor}/{failed_kind}"
 
 
 def call_id(message: str, model: Model, index: int) -> str:
@@ -161,7 +161,7 @@ _MODELS: dict[str, Model] = {model: model for model in get_args(Model)}
 
 _NUMBER = "0|[1-9][0-9]*"
 _ONE_OF = "|".join(_STEP_KINDS)
-_SCORED = f"step_scored/(?:{'|'.join(get_args(Role))})"
+_SCORED = f"step_scored/(?:{'|'.join(get_args(Author))})"
 _FAILED = f"step_failed/[^/]+/(?:{_ONE_OF}|{'|'.join(_QUALIFIED)})"
 _GRAMMAR = f"(.*)/({_NUMBER})(?:#([1-9][0-9]*))?/({_ONE_OF}|{_SCORED}|{_FAILED})"
 _MESSAGE = re.compile(_GRAMMAR, re.DOTALL)

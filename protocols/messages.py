@@ -19,7 +19,7 @@ import msgspec
 
 from arbiter.protocols.ids import StepKind, failed_id, message_id, scored_id, step_id
 from arbiter.protocols.ports import Policy
-from arbiter.protocols.records import Audit, Candidate, Limits, Sampling, Transcript, Verdict
+from arbiter.protocols.records import AuditScores, Candidate, Limits, Sampling, Transcript, Verdict
 
 
 class Task(msgspec.Struct, frozen=True, eq=False):
@@ -46,13 +46,13 @@ class Task(msgspec.Struct, frozen=True, eq=False):
     audit: float = 0.0
     sample: int = 0
     stop: tuple[str, ...] = ()
-    noise: str | None = None
+    seed_key: str | None = None
     tags: Mapping[str, str] = {}
 
     @property
-    def drawn_as(self) -> str:
+    def seed_name(self) -> str:
         """The name under which chance is drawn for it."""
-        return self.id if self.noise is None else self.noise
+        return self.id if self.seed_key is None else self.seed_key
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -129,7 +129,7 @@ class StepScored(Message, frozen=True, tag="step_scored"):
         return scored_id(task.id, context.step, task.sample, self.candidates[0].author)
 
 
-class StepChosen(Message, frozen=True, tag="step_chosen"):
+class StepAccepted(Message, frozen=True, tag="step_accepted"):
     """From the Router to the Assembler: a candidate that is there is kept. ``threshold`` as in ``EscalateStep``."""
 
     verdict: Verdict
@@ -148,23 +148,23 @@ class AuditStep(Message, frozen=True, tag="audit_step"):
 class StepAudited(Message, frozen=True, tag="step_audited"):
     """From the Verifier to the Assembler."""
 
-    audit: Audit
+    audit: AuditScores
 
 
 class StepFailed(Message, frozen=True, tag="step_failed"):
-    """To the Assembler: ``actor`` could not serve a message of the kind ``unserved``; ``error`` says why."""
+    """To the Assembler: ``actor`` could not serve a message of the kind ``failed_kind``; ``error`` says why."""
 
     actor: str
-    unserved: str
+    failed_kind: str
     error: str
 
     @property
     def id(self) -> str:
         context, task = self.context, self.context.task
-        return failed_id(task.id, context.step, task.sample, self.actor, self.unserved)
+        return failed_id(task.id, context.step, task.sample, self.actor, self.failed_kind)
 
 
-AssemblerMail = StartProblem | StepDrafted | StepRegenerated | StepChosen | StepAudited | StepFailed
+AssemblerMail = StartProblem | StepDrafted | StepRegenerated | StepAccepted | StepAudited | StepFailed
 DrafterMail = DraftStep
 VerifierMail = StepDrafted | StepRegenerated | AuditStep
 RouterMail = StepDrafted | StepScored

@@ -10,15 +10,15 @@ from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 import msgspec
 
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.events import CallFailed, Entry, Generated, Scored
+from arbiter.protocols.events import CallFailed, CallGenerated, CallScored, Entry
 from arbiter.protocols.records import (
-    Agreement,
+    Author,
     Candidate,
-    Ending,
-    Measure,
+    ConfidenceMetric,
+    PrefixMatch,
     Record,
-    Role,
-    Scale,
+    ScoreKind,
+    StopReason,
     Target,
     Transcript,
     Usage,
@@ -30,7 +30,7 @@ class Proposal(Record, frozen=True):
     """A step that another model wrote for the same context, and why it stopped there."""
 
     text: str
-    ending: Ending
+    stop_reason: StopReason
 
 
 class GenerationRequest(Record, frozen=True):
@@ -49,7 +49,7 @@ class GenerationRequest(Record, frozen=True):
     problem: str
     step: int
     sample: int
-    role: Role
+    author: Author
     transcript: Transcript
     separator: str
     max_tokens: int
@@ -60,7 +60,7 @@ class GenerationRequest(Record, frozen=True):
     proposal: Proposal | None = None
     ahead: bool = False
     order: int = 0
-    confidence: Measure | None = None
+    confidence: ConfidenceMetric | None = None
     target: str = ""
 
 
@@ -75,10 +75,10 @@ class Generation(Record, frozen=True):
     """
 
     text: str
-    ending: Ending
+    stop_reason: StopReason
     usage: Usage
     overhead: Usage = Usage()
-    agreement: Agreement | None = None
+    prefix_match: PrefixMatch | None = None
     seconds: float | None = None
     fresh: bool = False
     confidence: float | None = None
@@ -89,10 +89,10 @@ class ScoreRequest(Record, frozen=True):
 
     problem: str
     step: int
-    scale: Scale
+    score_kind: ScoreKind
     transcript: Transcript
     candidate: str
-    author: Role
+    author: Author
     separator: str
     call: str = ""
 
@@ -129,7 +129,7 @@ class Scorer(Protocol):
         ...
 
 
-class Gauge(Protocol):
+class QueueDepth(Protocol):
     """Tells how busy a server is."""
 
     async def waiting(self) -> int | None:
@@ -140,19 +140,19 @@ class Gauge(Protocol):
 Port = TypeVar("Port", Generator, Scorer, covariant=True)
 
 
-class Seat(msgspec.Struct, Generic[Port], frozen=True):
+class ModelHandle(msgspec.Struct, Generic[Port], frozen=True):
     """A model's place in the ring: its port, and how many requests may be at it at once.
 
     ``annotated`` says that the model is told who wrote each step: what it writes then depends on that, too.
     Of an ``adaptive`` seat ``in_flight`` is the most that there may be: fewer are while its server, whose queue the
-    ``gauge`` tells, cannot bear as many.
+    ``queue_depth`` tells, cannot bear as many.
     """
 
     port: Port
     in_flight: int = 64
     annotated: bool = True
     adaptive: bool = False
-    gauge: Gauge | None = None
+    queue_depth: QueueDepth | None = None
 
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if nothing could ever be asked."""
@@ -183,7 +183,7 @@ class Policy(Protocol):
     Which models a step asks:
 
     - ``proposers`` write each step before the policy decides, all at the same time.
-    - ``scale`` names the scorer that reads each proposed candidate; None for no scorer.
+    - ``score_kind`` names the scorer that reads each proposed candidate; None for no scorer.
     - ``decides`` is False for the baselines of one model, whose only candidate is kept without a decision.
     - ``targets`` are the targets that the policy may ask, or their names; empty if it knows one, without a name.
     - ``confidence`` is how the draft model measures its confidence in a step; None if the policy does not need it.
@@ -197,8 +197,8 @@ class Policy(Protocol):
     - ``with_threshold`` returns the policy that decides at the moved threshold.
     """
 
-    proposers: ClassVar[tuple[Role, ...]]
-    scale: ClassVar[Scale | None]
+    proposers: ClassVar[tuple[Author, ...]]
+    score_kind: ClassVar[ScoreKind | None]
     decides: ClassVar[bool]
 
     @property
@@ -206,7 +206,7 @@ class Policy(Protocol):
     def targets(self) -> Sequence[Target | str]: ...
     @property
     @abstractmethod
-    def confidence(self) -> Measure | None: ...
+    def confidence(self) -> ConfidenceMetric | None: ...
     @property
     @abstractmethod
     def budget(self) -> float | None: ...
@@ -251,7 +251,7 @@ class Journal(Protocol):
     async def write(self, entry: Entry) -> None:
         """Hand over an entry; waits for room. What it tells may be used once this returns.
 
-        Raises ``LeftError`` if the problem is to go no further.
+        Raises ``DivergedError`` if the problem is to go no further.
         """
         ...
 
@@ -259,7 +259,7 @@ class Journal(Protocol):
         """Hand over an entry without waiting, as a task that is being cancelled must."""
         ...
 
-    def recall(self, call: str) -> Generated | Scored | CallFailed | None:
+    def recall(self, call: str) -> CallGenerated | CallScored | CallFailed | None:
         """The recorded outcome of the call of this id, which is then not made again; None where there is none."""
         ...
 

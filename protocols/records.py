@@ -7,27 +7,27 @@ import msgspec
 
 from arbiter.protocols.errors import ConfigError
 
-Role = Literal["draft", "target"]
+Author = Literal["draft", "target"]
 """Who writes a step: the draft model (``Model 0`` in the router's eyes) or the target model (``Model 1``)."""
 
-Scale = Literal["prm", "router", "judge"]
+ScoreKind = Literal["prm", "router", "judge"]
 """What a score means: ``prm`` is the process reward h(x, z), ``router`` is ŷ = P(Δ > 0 given x, z_d), ``judge`` the
 digit with which a language model rates a step, as a share of 9."""
 
 Model = Literal["draft", "target", "prm", "router", "judge", "audit"]
 """Whom a request goes to; ``audit`` counts apart the PRM's calls that serve the report and not the run."""
 
-Measure = Literal["mean", "first"]
+ConfidenceMetric = Literal["mean", "first"]
 """How a model's confidence in its own step is measured, in (0, 1], by its probabilities at temperature 1.
 
 ``mean`` is the geometric mean of those of the step's tokens; ``first`` is exp(−H), H the entropy in nats of the
 distribution of its first token.
 """
 
-Speaker = Literal["system", "user", "assistant"]
+ChatRole = Literal["system", "user", "assistant"]
 """Who says a turn of a conversation; ``system`` are the instructions."""
 
-Ending = Literal["separator", "end", "limit"]
+StopReason = Literal["separator", "end", "limit"]
 """Why a generation stopped: at the step separator, at the end of the answer, or at its token limit."""
 
 Verdict = Literal["keep_draft", "keep_target", "escalate"]
@@ -69,13 +69,13 @@ class Step(Record, frozen=True):
     """A kept step of a transcript: its text without the separator, and the model that wrote it."""
 
     text: str
-    author: Role
+    author: Author
 
 
 class Turn(Record, frozen=True):
     """What was said in a conversation before the question: the instructions (``system``), or an earlier turn."""
 
-    speaker: Speaker
+    role: ChatRole
     text: str
 
 
@@ -135,13 +135,13 @@ def _require(holds: bool, rule: str, value: float | None) -> None:
         raise ConfigError(f"{rule}, and it is {value}")
 
 
-class Agreement(Record, frozen=True):
+class PrefixMatch(Record, frozen=True):
     """How far the target agreed with a rejected draft, token by token: with the first ``agreed`` of its ``proposed``
     tokens, which it then had not to write.
     """
 
     proposed: int
-    agreed: int
+    matched: int
 
 
 class Rating(Record, frozen=True):
@@ -164,14 +164,14 @@ class Candidate(Record, frozen=True):
     target that wrote it, where the policy knows several.
     """
 
-    author: Role
+    author: Author
     text: str
-    ending: Ending
+    stop_reason: StopReason
     usage: Usage
     seconds: float
     sample: int = 0
     rating: Rating | None = None
-    agreement: Agreement | None = None
+    prefix_match: PrefixMatch | None = None
     confidence: float | None = None
     target: str = ""
 
@@ -180,7 +180,7 @@ class Candidate(Record, frozen=True):
         return None if self.rating is None else self.rating.value
 
 
-class Audit(Record, frozen=True):
+class AuditScores(Record, frozen=True):
     """Process rewards of a rejected draft and of the target's step in its place, measured off the path."""
 
     draft: float
@@ -207,7 +207,7 @@ class StepRecord(Record, frozen=True):
     candidates: tuple[Candidate, ...]
     chosen: int
     verdict: Verdict | None = None
-    audit: Audit | None = None
+    audit: AuditScores | None = None
 
     @property
     def kept(self) -> Candidate:
@@ -222,7 +222,7 @@ class StepRecord(Record, frozen=True):
         return tuple(candidate for candidate in self.candidates if candidate.author == "target")
 
 
-class Tally(Record, frozen=True):
+class RequestCounts(Record, frozen=True):
     """Requests made to one model for one problem, and the tokens of those that were answered."""
 
     requests: int = 0
@@ -230,8 +230,8 @@ class Tally(Record, frozen=True):
     cancelled: int = 0
     usage: Usage = Usage()
 
-    def __add__(self, other: "Tally") -> "Tally":
-        return Tally(
+    def __add__(self, other: "RequestCounts") -> "RequestCounts":
+        return RequestCounts(
             requests=self.requests + other.requests,
             failed=self.failed + other.failed,
             cancelled=self.cancelled + other.cancelled,
@@ -239,7 +239,7 @@ class Tally(Record, frozen=True):
         )
 
 
-class Predrafts(Record, frozen=True):
+class LookaheadStats(Record, frozen=True):
     """Drafts that were begun before anybody asked for them: how many, how many of them were used (``hits``), and the
     tokens of those that were written for nothing. Cancelled ones tell no tokens.
 
@@ -251,8 +251,8 @@ class Predrafts(Record, frozen=True):
     wasted_tokens: int = 0
     salvaged: int = 0
 
-    def __add__(self, other: "Predrafts") -> "Predrafts":
-        return Predrafts(
+    def __add__(self, other: "LookaheadStats") -> "LookaheadStats":
+        return LookaheadStats(
             started=self.started + other.started,
             hits=self.hits + other.hits,
             wasted_tokens=self.wasted_tokens + other.wasted_tokens,
@@ -272,13 +272,13 @@ class Solution(Record, frozen=True):
     problem: str
     question: str
     steps: tuple[StepRecord, ...]
-    finish: FinishReason
+    finish_reason: FinishReason
     seconds: float
-    calls: dict[Model, Tally]
+    requests: dict[Model, RequestCounts]
     error: str | None = None
     sample: int = 0
-    predrafts: Predrafts = Predrafts()
-    targets: dict[str, Tally] = {}
+    lookahead: LookaheadStats = LookaheadStats()
+    targets: dict[str, RequestCounts] = {}
     separator: str = "\n\n"
     stop: tuple[str, ...] = ()
 
@@ -289,7 +289,7 @@ class Solution(Record, frozen=True):
         A step that ended at the separator has written it, so that a stop text may end in the last one, too.
         """
         joined = self.separator.join(step.kept.text for step in self.steps)
-        behind = self.separator if self.steps and self.steps[-1].kept.ending == "separator" else ""
+        behind = self.separator if self.steps and self.steps[-1].kept.stop_reason == "separator" else ""
         written = joined + behind
         stops = [(at + len(stop), at) for stop in self.stop if (at := written.find(stop)) >= 0]
         return written[: min(stops)[1]] if stops else joined
@@ -297,4 +297,4 @@ class Solution(Record, frozen=True):
     @property
     def usage(self) -> Usage:
         """All tokens that the draft and the target have read and written for it, kept or not."""
-        return sum((self.calls[role].usage for role in get_args(Role) if role in self.calls), Usage())
+        return sum((self.requests[role].usage for role in get_args(Author) if role in self.requests), Usage())

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.records import Candidate, Role, Solution, StepRecord, Usage
+from arbiter.protocols.records import Author, Candidate, Solution, StepRecord, Usage
 from arbiter.servers.interpreters import find_interpreter, likely_interpreter
 from arbiter.servers.plan import plan
 from tests.servers.starting import free_ports
@@ -42,7 +42,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Load:
     return import_module
 
 
-def solution(*steps: tuple[Role, str]) -> Solution:
+def solution(*steps: tuple[Author, str]) -> Solution:
     records = (StepRecord((Candidate(author, text, "separator", Usage(1, 1), 1.0),), 0) for author, text in steps)
     return Solution("p", "q", tuple(records), "answered", 1.0, {})
 
@@ -186,12 +186,12 @@ def test_a_transcript_that_differs_is_told_with_both_steps_and_why_they_were_kep
         requests={"draft": 1.0},
         caches={},
         hit_rates={"draft": 0.5},
-        predrafts=servers.Predrafts(3, 2),
+        predrafts=servers.LookaheadStats(3, 2),
         cancelled=1,
         retries={"target": 7},
         limits={"draft": servers.Moves(2, 16)},
         different=["p1", "p2"],
-        partings=[servers.Parting("p1", 0, 1, servers.Kept("draft", "a", "kept: ŷ = 0.5 ≤ τ = 0.5"), None)],
+        partings=[servers.FirstDifference("p1", 0, 1, servers.Kept("draft", "a", "kept: ŷ = 0.5 ≤ τ = 0.5"), None)],
     )
     told = servers.told([row])
     assert "3 / 2 / 1" in told

@@ -53,7 +53,7 @@ TOP = [
     "Scorer",
     "ScriptedGenerator",
     "ScriptedScorer",
-    "Seat",
+    "ModelHandle",
     "Solution",
     "Solutions",
     "Step",
@@ -88,7 +88,7 @@ EXTENDING = [
     "Context",
     "DraftStep",
     "DrafterMail",
-    "Ending",
+    "StopReason",
     "EscalateStep",
     "EscalatorMail",
     "Evidence",
@@ -96,7 +96,7 @@ EXTENDING = [
     "GenerationRequest",
     "Generator",
     "Inbox",
-    "Measure",
+    "ConfidenceMetric",
     "Policy",
     "PolicyBase",
     "Rating",
@@ -106,10 +106,10 @@ EXTENDING = [
     "Score",
     "ScoreRequest",
     "Scorer",
-    "Seat",
+    "ModelHandle",
     "SequentialActor",
     "StepAudited",
-    "StepChosen",
+    "StepAccepted",
     "StepDrafted",
     "StepRegenerated",
     "StepScored",
@@ -119,7 +119,7 @@ EXTENDING = [
 ]
 
 EXPORTED = [(arbiter, TOP), (extending, EXTENDING)]
-WORDS = {"Message", "Question", "Ending", "Role", "Scale", "Measure", "Verdict", "Inbox"}
+WORDS = {"Message", "Question", "StopReason", "Role", "Scale", "ConfidenceMetric", "Verdict", "Inbox"}
 """Names of types that are no classes: what they mean stands below them in their module."""
 
 

@@ -10,24 +10,24 @@ import anyio.from_thread
 import anyio.to_thread
 from anyio.abc import TaskStatus
 
-from arbiter.actors.future import Later
+from arbiter.actors.future import Future
 from arbiter.protocols.errors import ClosedError
 
 Ask = TypeVar("Ask")
 Answer = TypeVar("Answer")
 
 
-class Job(Generic[Ask, Answer]):
+class BatchJob(Generic[Ask, Answer]):
     """A request in a batch. The worker thread reads ``cancelled``, which only ever turns from False to True."""
 
     def __init__(self, ask: Ask) -> None:
         self.ask = ask
         self.cancelled = False
-        self.answer = Later[Answer]()
+        self.answer = Future[Answer]()
 
 
-Deliver = Callable[[Iterable[tuple[Job[Ask, Answer], Answer | Exception]]], None]
-Work = Callable[[Sequence[Job[Ask, Answer]], Deliver[Ask, Answer]], None]
+Deliver = Callable[[Iterable[tuple[BatchJob[Ask, Answer], Answer | Exception]]], None]
+Work = Callable[[Sequence[BatchJob[Ask, Answer]], Deliver[Ask, Answer]], None]
 
 
 class Batcher(Generic[Ask, Answer]):
@@ -40,8 +40,8 @@ class Batcher(Generic[Ask, Answer]):
     def __init__(self, work: Work[Ask, Answer], largest: int) -> None:
         self._work = work
         self._largest = largest
-        self._waiting: deque[Job[Ask, Answer]] = deque()
-        self._batch: list[Job[Ask, Answer]] = []
+        self._waiting: deque[BatchJob[Ask, Answer]] = deque()
+        self._batch: list[BatchJob[Ask, Answer]] = []
         self._arrived = anyio.Event()
         self._thread = anyio.CapacityLimiter(1)
         self._closed = False
@@ -51,7 +51,7 @@ class Batcher(Generic[Ask, Answer]):
         """The answer. Cancelling takes the job out of its batch at the worker's next look."""
         if self._closed:
             raise ClosedError("the model was closed before the request was at it")
-        job = Job[Ask, Answer](ask)
+        job = BatchJob[Ask, Answer](ask)
         self._waiting.append(job)
         self._arrived.set()
         try:
@@ -97,7 +97,7 @@ class Batcher(Generic[Ask, Answer]):
         self._batch = []
 
 
-def _deliver(answers: Iterable[tuple[Job[Ask, Answer], Answer | Exception]]) -> None:
+def _deliver(answers: Iterable[tuple[BatchJob[Ask, Answer], Answer | Exception]]) -> None:
     for job, answer in answers:
         if isinstance(answer, Exception):
             job.answer.fail(answer)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from arbiter.protocols.errors import ConversationError
-from arbiter.protocols.records import Speaker, Transcript, Turn
+from arbiter.protocols.records import ChatRole, Transcript, Turn
 
 Turns = tuple[Turn, ...]
 
@@ -36,11 +36,11 @@ class Markup(msgspec.Struct, frozen=True):
     behind: str
     end: str
 
-    def opening(self, speaker: Speaker) -> str:
+    def opening(self, speaker: ChatRole) -> str:
         return f"{self.before}{speaker}{self.behind}"
 
     def said(self, turns: Iterable[Turn]) -> str:
-        return "".join(f"{self.opening(turn.speaker)}{turn.text}{self.end}" for turn in turns)
+        return "".join(f"{self.opening(turn.role)}{turn.text}{self.end}" for turn in turns)
 
 
 CHATML = Markup("<|im_start|>", "\n", "<|im_end|>\n")
@@ -98,7 +98,7 @@ def chat_text(tokenizer: Any, turns: Turns) -> str:  # noqa: ANN401
 
     Raises what the template does.
     """
-    messages = [{"role": turn.speaker, "content": turn.text} for turn in turns]
+    messages = [{"role": turn.role, "content": turn.text} for turn in turns]
     text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     return text.removeprefix(tokenizer.bos_token or "")
 
@@ -110,4 +110,4 @@ def as_text(transcript: Transcript) -> str:
 
 def instructed(turns: Turns) -> bool:
     """Whether the conversation has instructions of its own."""
-    return any(turn.speaker == "system" for turn in turns)
+    return any(turn.role == "system" for turn in turns)

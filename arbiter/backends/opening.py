@@ -11,16 +11,16 @@ from arbiter.actors.ring_setup import Models
 from arbiter.backends.in_process.local_models import open_local_generator, open_local_judge, open_local_scorer
 from arbiter.backends.judge_prompts import JudgePrompt, judge_prompt
 from arbiter.backends.prompts import PromptTemplate, prompt_template
-from arbiter.backends.served.queue_depth import open_gauge
+from arbiter.backends.served.queue_depth import open_queue_depth
 from arbiter.backends.served.served_models import open_served_generator, open_served_judge, open_served_scorer
 from arbiter.config.config import Config
-from arbiter.config.model_tables import AnyModelTable, InProcess, Served
+from arbiter.config.model_tables import AnyModelTable, InProcessTable, ServedTable
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.ports import Gauge, Generator, Scorer, Seat
-from arbiter.protocols.records import Scale
+from arbiter.protocols.ports import Generator, ModelHandle, QueueDepth, Scorer
+from arbiter.protocols.records import ScoreKind
 
 _TARGETS = "targets."
-_SCALES: dict[str, Scale] = {scale: scale for scale in get_args(Scale)}
+_SCALES: dict[str, ScoreKind] = {score_kind: score_kind for score_kind in get_args(ScoreKind)}
 Prompt = TypeVar("Prompt", JudgePrompt, PromptTemplate)
 
 
@@ -59,24 +59,26 @@ async def open_tables(
 
     The first of several targets is the target of those who know one. The seats of servers may be ``adaptive``.
     """
-    writers: dict[str, Seat[Generator]] = {}
-    targets: dict[str, Seat[Generator]] = {}
-    scorers: dict[Scale, Seat[Scorer]] = {}
+    writers: dict[str, ModelHandle[Generator]] = {}
+    targets: dict[str, ModelHandle[Generator]] = {}
+    scorers: dict[ScoreKind, ModelHandle[Scorer]] = {}
     heads = max(1, sum(name.startswith(_TARGETS) for name in tables))
     async with AsyncExitStack() as stack:
         for name, table in tables.items():
-            adapts = adaptive and isinstance(table, Served)
+            adapts = adaptive and isinstance(table, ServedTable)
             if name in _SCALES:
-                scale = _SCALES[name]
-                scorer = await stack.enter_async_context(open_scorer(scale, table, threads, heads))
-                gauge = await stack.enter_async_context(_gauge(name, table, adaptive))
-                scorers[scale] = Seat[Scorer](scorer, table.in_flight, adaptive=adapts, gauge=gauge)
+                score_kind = _SCALES[name]
+                scorer = await stack.enter_async_context(open_scorer(score_kind, table, threads, heads))
+                queue_depth = await stack.enter_async_context(_queue_depth(name, table, adaptive))
+                scorers[score_kind] = ModelHandle[Scorer](
+                    scorer, table.in_flight, adaptive=adapts, queue_depth=queue_depth
+                )
             else:
                 generator = await stack.enter_async_context(open_generator(name, table, threads))
-                gauge = await stack.enter_async_context(_gauge(name, table, adaptive))
+                queue_depth = await stack.enter_async_context(_queue_depth(name, table, adaptive))
                 of_many = name.startswith(_TARGETS)
-                seats, key = (targets, name.removeprefix(_TARGETS)) if of_many else (writers, name)
-                seats[key] = Seat[Generator](generator, table.in_flight, table.annotate, adapts, gauge)
+                handles, key = (targets, name.removeprefix(_TARGETS)) if of_many else (writers, name)
+                handles[key] = ModelHandle[Generator](generator, table.in_flight, table.annotate, adapts, queue_depth)
         target = writers.get("target") or next(iter(targets.values()), None)
         yield Models(writers.get("draft"), target, scorers, targets)
 
@@ -85,7 +87,7 @@ async def open_tables(
 async def open_generator(name: str, table: AnyModelTable, threads: int | None) -> AsyncGenerator[Generator]:
     """The model of the table ``[models.name]`` that writes steps; raises as ``open_models``."""
     template = await _template(name, table)
-    if isinstance(table, InProcess):
+    if isinstance(table, InProcessTable):
         opening = open_local_generator(table, template, threads)
     else:
         opening = open_served_generator(name, table, template)
@@ -95,7 +97,7 @@ async def open_generator(name: str, table: AnyModelTable, threads: int | None) -
 
 @asynccontextmanager
 async def open_scorer(
-    name: Scale, table: AnyModelTable, threads: int | None, targets: int = 1
+    name: ScoreKind, table: AnyModelTable, threads: int | None, targets: int = 1
 ) -> AsyncGenerator[Scorer]:
     """The model of the table ``[models.name]`` that scores steps; raises as ``open_models``.
 
@@ -106,7 +108,7 @@ async def open_scorer(
             yield judge
         return
     template = await _template(name, table)
-    if isinstance(table, InProcess):
+    if isinstance(table, InProcessTable):
         opening = open_local_scorer(table, template, threads, targets if name == "router" else 1)
     else:
         opening = open_served_scorer(name, table, template, targets if name == "router" else 1)
@@ -114,13 +116,13 @@ async def open_scorer(
         yield scorer
 
 
-def _gauge(name: str, table: AnyModelTable, adaptive: bool) -> AbstractAsyncContextManager[Gauge | None]:
-    return open_gauge(name, table) if adaptive and isinstance(table, Served) else nullcontext()
+def _queue_depth(name: str, table: AnyModelTable, adaptive: bool) -> AbstractAsyncContextManager[QueueDepth | None]:
+    return open_queue_depth(name, table) if adaptive and isinstance(table, ServedTable) else nullcontext()
 
 
 async def _judge(table: AnyModelTable, threads: int | None) -> AbstractAsyncContextManager[Scorer]:
     prompt: JudgePrompt = await _read("judge", partial(judge_prompt, table.prompt, table.tokenizer or table.model))
-    if isinstance(table, InProcess):
+    if isinstance(table, InProcessTable):
         return open_local_judge(table, prompt, threads)
     return open_served_judge(table, prompt)
 

@@ -20,7 +20,7 @@ from arbiter.backends.conversations import (
 )
 from arbiter.backends.tokenizers import read_tokenizer
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.records import Role, Step, Transcript, Turn
+from arbiter.protocols.records import Author, Step, Transcript, Turn
 
 QUESTION = "{question}"
 CHAT = "chat"
@@ -76,7 +76,7 @@ FAMILIES: dict[str, Markup] = {
 stand as text before the question."""
 
 _INSTEAD = f"name a template: {', '.join(TEMPLATES)}"
-_MODEL_NUMBER: dict[Role, int] = {"draft": 0, "target": 1}
+_MODEL_NUMBER: dict[Author, int] = {"draft": 0, "target": 1}
 
 
 class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,7 +107,7 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         steps = (self._written(step) + separator for step in transcript.steps)
         return self._head(transcript) + "".join(steps)
 
-    def render_candidate(self, transcript: Transcript, candidate: str, author: Role, separator: str) -> str:
+    def render_candidate(self, transcript: Transcript, candidate: str, author: Author, separator: str) -> str:
         """What a scorer reads: the context and the candidate, closed by its separator. Raises as ``render``."""
         return self.render(transcript.extended(Step(text=candidate, author=author)), separator)
 

@@ -54,7 +54,7 @@ class ScriptedGenerator(_Scripted):
             answer = self._script(request)
         if isinstance(answer, Generation):
             return answer
-        return Generation(text=answer, ending="separator", usage=Usage(completion_tokens=len(answer.split())))
+        return Generation(text=answer, stop_reason="separator", usage=Usage(completion_tokens=len(answer.split())))
 
 
 class ScriptedScorer(_Scripted):

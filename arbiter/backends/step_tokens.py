@@ -6,7 +6,7 @@ Pure, and the same for models in process and behind servers.
 from collections.abc import Sequence, Set
 from typing import Any
 
-from arbiter.protocols.records import Agreement, Ending
+from arbiter.protocols.records import PrefixMatch, StopReason
 
 
 class StepTokens:
@@ -22,7 +22,7 @@ class StepTokens:
         self._ends = ends
         self._room = room
         self.tokens: list[int] = []
-        self.ending: Ending | None = None
+        self.ending: StopReason | None = None
         self.text = ""
 
     def take(self, tokens: Sequence[int]) -> bool:
@@ -35,7 +35,7 @@ class StepTokens:
                 return True
         return False
 
-    def close(self, ending: Ending) -> None:
+    def close(self, ending: StopReason) -> None:
         """The model says itself that the step is over; the tokens do not."""
         self.ending, self.text = ending, self._decoded(self.tokens)
 
@@ -53,7 +53,7 @@ class StepTokens:
         return str(self._tokenizer.decode(tokens, skip_special_tokens=True))
 
 
-def proposed_tokens(tokenizer: Any, text: str, ending: Ending, separator: str, room: int) -> list[int]:  # noqa: ANN401
+def proposed_tokens(tokenizer: Any, text: str, ending: StopReason, separator: str, room: int) -> list[int]:  # noqa: ANN401
     """A proposed step in the tokens of the model that checks it; one fewer than it has ``room`` for, its own.
 
     The proposal is tokenised apart from its context, which stays as it would be without. If these are not the tokens
@@ -73,8 +73,8 @@ def agreed_tokens(proposed: Sequence[int], own: Sequence[int]) -> list[int]:
     return [*proposed[:agreed], own[agreed]]
 
 
-def agreement(proposed: Sequence[int], step: StepTokens) -> Agreement:
+def agreement(proposed: Sequence[int], step: StepTokens) -> PrefixMatch:
     """How many tokens were proposed, and how many of them are the step's."""
     pairs = zip(proposed, step.tokens, strict=False)
     agreed = next((place for place, (theirs, own) in enumerate(pairs) if theirs != own), None)
-    return Agreement(len(proposed), min(len(proposed), len(step.tokens)) if agreed is None else agreed)
+    return PrefixMatch(len(proposed), min(len(proposed), len(step.tokens)) if agreed is None else agreed)

@@ -10,18 +10,18 @@ import msgspec
 from rich.table import Table
 
 from arbiter.cli.console import INTERRUPTED, guarded, stderr, stdout
-from arbiter.cli.overrides import NOT_GIVEN, Overrides, configured
+from arbiter.cli.overrides import NOT_GIVEN, RunOverrides, configured
 from arbiter.config.config import Config, load_config, override
 from arbiter.config.run_tables import Level
 from arbiter.log.event_lines import shown
 from arbiter.log.reader import log_path
-from arbiter.protocols.records import Model, Predrafts
+from arbiter.protocols.records import LookaheadStats, Model
 from arbiter.runs.bench import bench
 from arbiter.runs.intervals import Interval
-from arbiter.runs.prefix_cache import PrefixCache, lacking
+from arbiter.runs.prefix_cache import PrefixCacheUse, lacking
 from arbiter.runs.progress import watcher_for
 from arbiter.runs.reports.tables import NOTHING, from_to, money, percent, seconds
-from arbiter.runs.results import Cost, Summary, Verified
+from arbiter.runs.results import Cost, Summary, VerificationSavings
 
 WRITERS: tuple[Model, ...] = ("draft", "target")
 
@@ -30,7 +30,7 @@ def bench_command(
     config: str | None = None,
     /,
     *,
-    overrides: Overrides = NOT_GIVEN,
+    overrides: RunOverrides = NOT_GIVEN,
     out: Path | None = None,
     resume: Path | None = None,
     retry_failed: bool = False,
@@ -124,16 +124,16 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
             "wasted escalations",
             f"{percent(waste.share)} of {waste.judged} judged" if waste.judged else "not judged (see --audit)",
         ),
-        ("requests", ", ".join(f"{model} {calls.requests}" for model, calls in summary.calls.items())),
+        ("requests", ", ".join(f"{model} {calls.requests}" for model, calls in summary.requests.items())),
         *(
             (f"tokens of {model}", f"{tokens.kept} kept, {tokens.discarded} discarded, {tokens.prompt} read")
             for model, tokens in summary.tokens.items()
         ),
         *([("prefix cache", _caches(summary.prefix_caches))] if summary.prefix_caches else ()),
-        *([("drafted ahead", _ahead(summary.predrafts))] if summary.predrafts.started else ()),
-        *([("shown to the target", _shown(summary.verified))] if summary.verified.shown else ()),
+        *([("drafted ahead", _ahead(summary.lookahead))] if summary.lookahead.started else ()),
+        *([("shown to the target", _shown(summary.verification))] if summary.verification.shown else ()),
         *([("cost", _cost(summary.cost))] if summary.cost else ()),
-        ("ended by", ", ".join(f"{reason} {count}" for reason, count in summary.finish.items())),
+        ("ended by", ", ".join(f"{reason} {count}" for reason, count in summary.finish_reasons.items())),
         (
             "seconds a sample" if summary.samples > 1 else "seconds a problem",
             f"mean {seconds(latency.mean)}, p50 {seconds(latency.p50)}, p95 {seconds(latency.p95)}",
@@ -164,12 +164,12 @@ def _estimate(value: float | None, interval: Interval | None) -> str:
     return NOTHING if value is None else f"{percent(value)}  (95 % interval {from_to(interval)})"
 
 
-def _ahead(ahead: Predrafts) -> str:
+def _ahead(ahead: LookaheadStats) -> str:
     salvaged = f", {ahead.salvaged} more in another context" if ahead.salvaged else ""
     return f"{ahead.started} steps, of which {ahead.hits} used{salvaged}; {ahead.wasted_tokens} tokens for nothing"
 
 
-def _caches(caches: Mapping[Model, PrefixCache]) -> str:
+def _caches(caches: Mapping[Model, PrefixCacheUse]) -> str:
     return ", ".join(
         f"{model} {percent(cache.cached / cache.prompt)} (implied {percent(cache.implied / cache.prompt)})"
         for model, cache in caches.items()
@@ -177,7 +177,7 @@ def _caches(caches: Mapping[Model, PrefixCache]) -> str:
     )
 
 
-def _shown(verified: Verified) -> str:
+def _shown(verified: VerificationSavings) -> str:
     told = f"{verified.shown} rejected drafts, {verified.whole} of them its own step"
     return f"{told}; {percent(verified.agreed / verified.tokens)} of its tokens it had not to write"
 

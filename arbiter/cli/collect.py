@@ -15,7 +15,7 @@ from arbiter.cli.console import INTERRUPTED, guarded, stderr, stdout
 from arbiter.cli.overrides import configured, given
 from arbiter.config.config import load_config, override
 from arbiter.data.published import field_names
-from arbiter.data.training_rows import Row
+from arbiter.data.training_rows import TrainingRow
 from arbiter.log.reader import log_path
 from arbiter.protocols.errors import ConfigError
 from arbiter.runs.bench import bench
@@ -167,7 +167,7 @@ def _collect(
     write_collection(folder, plan)
     with watcher_for(stderr) as watcher:
         summary, _ = anyio.run(partial(bench, config, folder, watcher, None, retry_failed, problems))
-    collection = counted(plan, read_records(folder / "rows.jsonl", Row), not summary.interrupted)
+    collection = counted(plan, read_records(folder / "rows.jsonl", TrainingRow), not summary.interrupted)
     write_collection(folder, collection)
     if summary.failed:
         stderr.print(f"{summary.failed} of {summary.problems} problems failed: try them again with --retry-failed")

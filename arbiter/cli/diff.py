@@ -7,7 +7,7 @@ import msgspec
 from rich.markup import escape
 
 from arbiter.cli.console import guarded, stdout
-from arbiter.log.diff import Comparison, Kept, Parting, compare
+from arbiter.log.diff import FirstDifference, KeptStep, RunDiff, compare
 from arbiter.log.run import Run
 
 DIFFER = 1
@@ -47,7 +47,7 @@ def diff_command(run_a: Path, run_b: Path, /, *, json: bool = False, debug: bool
     return guarded(debug, action)
 
 
-def _show(found: Comparison) -> None:
+def _show(found: RunDiff) -> None:
     for line in found.identity:
         _say(f"[dim]{escape(line)}[/dim]")
     _say(f"{found.same} problems have the same transcript, {len(found.partings)} part ways")
@@ -62,14 +62,14 @@ def _show(found: Comparison) -> None:
         _say(f"\n… and {len(found.partings) - _SHOWN} more (all of them: --json)")
 
 
-def _show_parting(parting: Parting) -> None:
+def _show_parting(parting: FirstDifference) -> None:
     number = f"#{parting.sample}" if parting.sample else ""
     _say(f"\n[bold]{escape(parting.problem)}{number}[/bold] parts at step {parting.step + 1}")
     _say(f"  A  {_kept(parting.a)}")
     _say(f"  B  {_kept(parting.b)}")
 
 
-def _kept(kept: Kept | None) -> str:
+def _kept(kept: KeptStep | None) -> str:
     if kept is None:
         return "[dim]has ended[/dim]"
     text = " ".join(kept.text.split())

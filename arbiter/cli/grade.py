@@ -8,7 +8,7 @@ import msgspec
 
 from arbiter.cli.console import guarded, progress_bar, stderr, stdout
 from arbiter.grading import Grade, Grader
-from arbiter.runs.regrading import Change, Regraded, regrade
+from arbiter.runs.regrading import GradeChange, Regraded, regrade
 
 _SHOWN = 20
 
@@ -69,7 +69,7 @@ def _show(regraded: Regraded) -> None:
     )
 
 
-def _line(change: Change) -> str:
+def _line(change: GradeChange) -> str:
     sample = f" (sample {change.sample})" if change.sample else ""
     reason = f": {change.after.reason}" if change.after.reason else ""
     return f"{change.problem}{sample}: {_verdict(change.before)} → {_verdict(change.after)}{reason}"

@@ -80,7 +80,7 @@ class RingOverrides(PolicyOverrides):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Overrides(RingOverrides):
+class RunOverrides(RingOverrides):
     """Options for many problems."""
 
     data: str | None = None
@@ -112,7 +112,7 @@ class Overrides(RingOverrides):
         )
 
 
-NOT_GIVEN = Overrides()
+NOT_GIVEN = RunOverrides()
 
 
 def given(**options: Any) -> dict[str, Any]:  # noqa: ANN401 - options are of any type

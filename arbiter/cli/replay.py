@@ -15,8 +15,8 @@ from arbiter.config.run_tables import RunType
 from arbiter.log.run import Run
 from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.protocols.records import Model
-from arbiter.replay.check import Verdict, check
-from arbiter.replay.message_comparison import Difference, Told
+from arbiter.replay.check import ReplayResult, check
+from arbiter.replay.message_comparison import ComparedMessage, MessageDifference
 from arbiter.replay.policy_comparison import LIMITS, Decisions, compare_decisions
 from arbiter.replay.recorded_answers import Speeds
 from arbiter.replay.whatif import WhatIf, what_if
@@ -140,7 +140,7 @@ def _write(found: dict[str, Any]) -> None:
     sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
 
 
-def _show_verdict(verdict: Verdict) -> None:
+def _show_verdict(verdict: ReplayResult) -> None:
     _print(f"{verdict.problems} problems, {verdict.messages} messages")
     if verdict.unfinished:
         _print(f"{verdict.unfinished} problems have no end in the log, and were replayed as far as it goes")
@@ -151,7 +151,7 @@ def _show_verdict(verdict: Verdict) -> None:
     _show_difference(verdict.differences[0])
 
 
-def _show_difference(difference: Difference) -> None:
+def _show_difference(difference: MessageDifference) -> None:
     sample = f", sample {difference.sample}" if difference.sample else ""
     step = "" if difference.step is None else f", step {difference.step + 1}"
     _print(f"\nproblem {difference.problem}{sample}{step}")
@@ -164,7 +164,7 @@ def _show_difference(difference: Difference) -> None:
         _print(f"    … and {len(difference.causes) - _CAUSES} before (all of them: --json)")
 
 
-def _line(told: Told | None) -> str:
+def _line(told: ComparedMessage | None) -> str:
     if told is None:
         return "nothing"
     fields = ", ".join(f"{name}={value!r}" for name, value in msgspec.structs.asdict(told.payload).items())

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from arbiter.cli.collect import CollectOptions, collect_command
 from arbiter.cli.console import INTERRUPTED, guarded, stderr, stdout
-from arbiter.cli.overrides import NOT_GIVEN, Overrides
+from arbiter.cli.overrides import NOT_GIVEN, RunOverrides
 from arbiter.cli.simulate import HardwareOptions
 from arbiter.config.config import Config, load_config
 from arbiter.log.event_lines import shown
@@ -21,7 +21,7 @@ from arbiter.sweep.points import values_of
 
 if TYPE_CHECKING:
     from arbiter.evaluation.paper.paper_report import Reproduction
-    from arbiter.evaluation.paper.pipeline import Asked
+    from arbiter.evaluation.paper.pipeline import PaperRequest
 
 
 _HARDWARE = HardwareOptions()
@@ -38,7 +38,7 @@ def reproduce_command(
     resamples: int = 1000,
     ablation: Annotated[bool, Parameter(negative="--no-ablation")] = True,
     hardware: HardwareOptions = _HARDWARE,
-    overrides: Overrides = NOT_GIVEN,
+    overrides: RunOverrides = NOT_GIVEN,
     debug: bool = False,
 ) -> int:
     """Compare draft, target, random, confidence, rsd, router and oracle over the same problems, from one sweep.
@@ -78,14 +78,14 @@ def reproduce_command(
     """
 
     def action() -> int:
-        from arbiter.evaluation.paper.pipeline import Asked
+        from arbiter.evaluation.paper.pipeline import PaperRequest
         from arbiter.training.training_data import read_rows
 
         chosen, folder = overrides.applied_to(load_config(config)), out or new_path("reproduce")
         if not rows and (status := _collect(config, chosen, folder / "rows")):
             return status
         collected = rows or (folder / "rows",)
-        asked = Asked(
+        asked = PaperRequest(
             title=Path(config).stem,
             config=chosen,
             data=" ".join(map(str, collected)),
@@ -113,7 +113,7 @@ def _collect(name: str, config: Config, folder: Path) -> int:
     return collect_command(name, options=CollectOptions(data=_TRAINING, limit=_COLLECTED), out=folder)
 
 
-def _reproduce(asked: "Asked", folder: Path) -> int:
+def _reproduce(asked: "PaperRequest", folder: Path) -> int:
     from arbiter.evaluation.paper.pipeline import reproduce
 
     with watcher_for(stderr) as watcher:

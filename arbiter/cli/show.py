@@ -16,14 +16,14 @@ from arbiter.log.history import ProblemHistory
 from arbiter.log.run import Run
 from arbiter.log.timing import StepTimes
 from arbiter.protocols.errors import ConfigError, RunError
-from arbiter.protocols.events import EscalateStep, Generated, Graded, ProblemEnded, RunEnded, StepChosen
-from arbiter.protocols.records import Role
+from arbiter.protocols.events import CallGenerated, EscalateStep, Graded, ProblemEnded, RunEnded, StepAccepted
+from arbiter.protocols.records import Author
 from arbiter.runs.reports.tables import seconds
 
 _SHOWN = 50
 _OTHER_COLUMNS = 56  # characters of a line that are not the question's
 _NOTICED = 0.005  # seconds: what is shorter is not told
-_COLOURS: dict[Role, str] = {"draft": "cyan", "target": "magenta"}
+_COLOURS: dict[Author, str] = {"draft": "cyan", "target": "magenta"}
 
 
 def show_command(
@@ -104,9 +104,9 @@ def _is(kind: str, row: dict[str, Any]) -> bool:
         case "escalated":
             return row["escalated"] > 0
         case "failed":
-            return row["finish"] == "failed"
+            return row["finish_reason"] == "failed"
         case _:
-            return row["finish"] is None
+            return row["finish_reason"] is None
 
 
 def _show_list(run: Run, rows: list[dict[str, Any]], of: int, as_json: bool) -> int:
@@ -147,10 +147,10 @@ def _cut(text: str, room: int) -> str:
 
 
 def _result(row: dict[str, Any]) -> str:
-    if row["finish"] in (None, "failed"):
-        return "[red]failed[/red]" if row["finish"] else "[yellow]no end[/yellow]"
+    if row["finish_reason"] in (None, "failed"):
+        return "[red]failed[/red]" if row["finish_reason"] else "[yellow]no end[/yellow]"
     verdict = {True: "[green]right[/green]", False: "[red]wrong[/red]", None: "not graded"}[row["right"]]
-    return verdict if row["finish"] == "answered" else f"{verdict}, {row['finish']}"
+    return verdict if row["finish_reason"] == "answered" else f"{verdict}, {row['finish']}"
 
 
 def _show_problem(run: Run, name: str, sample: int | None, as_json: bool) -> int:
@@ -208,7 +208,7 @@ def _follow(run: Run, problem: str | None) -> int:
             continue
         number = f"#{event.sample}" if event.sample else ""
         match event.payload:
-            case ProblemEnded(finish=finish, steps=steps, error=error):
+            case ProblemEnded(finish_reason=finish, steps=steps, error=error):
                 why = f": {error}" if error else ""
                 _print(f"{event.mono:9.2f} s  {event.problem}{number}  {finish}{why}, {steps} steps")
             case Graded(right=right, answer=answer):
@@ -216,9 +216,9 @@ def _follow(run: Run, problem: str | None) -> int:
                 _print(f"{event.mono:9.2f} s  {event.problem}{number}  {verdict}: {answer or 'no answer'}")
             case RunEnded(interrupted=interrupted):
                 _print(f"{event.mono:9.2f} s  the run {'was interrupted' if interrupted else 'has ended'}")
-            case Generated(text=text) if problem is not None:
+            case CallGenerated(text=text) if problem is not None:
                 _print(f"{event.mono:9.2f} s  step {(event.step or 0) + 1}, {event.actor}: {text}")
-            case StepChosen(verdict=verdict) if problem is not None:
+            case StepAccepted(verdict=verdict) if problem is not None:
                 _print(f"{event.mono:9.2f} s  step {(event.step or 0) + 1}: {verdict}")
             case EscalateStep(rejects=True) if problem is not None:
                 _print(f"{event.mono:9.2f} s  step {(event.step or 0) + 1}: escalated")

@@ -19,16 +19,16 @@ from arbiter.config.run_tables import RunType
 from arbiter.log.run import Run
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.records import Model
-from arbiter.simulation.cases import Plan
+from arbiter.simulation.cases import CasePlan
 from arbiter.simulation.placement import placed
 from arbiter.simulation.recorded_workload import RecordedWorkload
 from arbiter.simulation.simulation_report import assumptions, tables
-from arbiter.simulation.simulation_results import Case, Depth, Figures
+from arbiter.simulation.simulation_results import Case, Depth, SimulationResult
 from arbiter.simulation.study import Hardware
-from arbiter.simulation.synthetic_workload import LogNormal, World
+from arbiter.simulation.synthetic_workload import LogNormal, SyntheticWorkload
 
 Number = TypeVar("Number", int, float)
-_STATED = World()
+_STATED = SyntheticWorkload()
 _MODELS: tuple[Model, ...] = ("draft", "target", "router", "prm", "judge")
 
 
@@ -99,12 +99,12 @@ class WorkloadOptions:
     question_tokens: float = _STATED.question_tokens.median
     """The median number of tokens of a question with its template (log-normal, σ = 0.5)."""
 
-    def world(self) -> World:
+    def world(self) -> SyntheticWorkload:
         """The stated problems. Raises ``ConfigError`` for a number that none can have."""
         for name in ("problems", "steps", "step_tokens", "question_tokens"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ConfigError(f"--{name.replace('_', '-')} must be more than 0, and it is {getattr(self, name):g}")
-        return World(
+        return SyntheticWorkload(
             problems=self.problems,
             seed=self.seed,
             steps=_with_median(_STATED.steps, self.steps),
@@ -176,7 +176,7 @@ def simulate_command(
         servers = hardware.applied_to(chosen)
         world = workload.world()
         recorded = None if opened is None else RecordedWorkload.open(opened)
-        plan = Plan(chosen, servers, world, recorded)
+        plan = CasePlan(chosen, servers, world, recorded)
         rows = _simulated(plan, cases)
         _tell(rows, assumptions(plan, servers, recorded, rows), json)
         return 0
@@ -247,14 +247,14 @@ def _with_median(numbers: LogNormal, median: float) -> LogNormal:
     return msgspec.structs.replace(numbers, median=median)
 
 
-def _simulated(plan: Plan, cases: list[Case]) -> list[Figures]:
+def _simulated(plan: CasePlan, cases: list[Case]) -> list[SimulationResult]:
     """The figures of all cases; a line moves meanwhile, on a terminal."""
     with progress_bar("simulating") as progress:
         task = progress.add_task("", total=plan.problems * len(cases))
         return [plan.simulate(case, lambda: progress.advance(task)) for case in cases]
 
 
-def _tell(rows: list[Figures], assumed: list[str], as_json: bool) -> None:
+def _tell(rows: list[SimulationResult], assumed: list[str], as_json: bool) -> None:
     if as_json:
         sys.stdout.write(msgspec.json.encode({"cases": rows, "assumptions": assumed}).decode() + "\n")
         return

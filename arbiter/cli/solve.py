@@ -13,9 +13,9 @@ from arbiter.data import Problem
 from arbiter.grading import extract_answer
 from arbiter.library.arbiter import Arbiter
 from arbiter.protocols.errors import DataError
-from arbiter.protocols.records import Role, Solution, StepRecord
+from arbiter.protocols.records import Author, Solution, StepRecord
 
-_COLOURS: dict[Role, str] = {"draft": "cyan", "target": "magenta"}
+_COLOURS: dict[Author, str] = {"draft": "cyan", "target": "magenta"}
 _PLAIN = PolicyOverrides()
 
 
@@ -69,7 +69,7 @@ async def _solve(question: str, config: Config, as_json: bool) -> int:
         _conclude(solution)
     if solution.error is not None:
         stderr.print(f"[red]error:[/red] {escape(solution.error)}", highlight=False, soft_wrap=True)
-    return FAILED if solution.finish == "failed" else 0
+    return FAILED if solution.finish_reason == "failed" else 0
 
 
 def _show(step: StepRecord) -> None:
@@ -84,11 +84,11 @@ def _conclude(solution: Solution) -> None:
     answer = extract_answer(solution.text)
     drafted = sum(step.kept.author == "draft" for step in solution.steps)
     tokens = ", ".join(
-        f"{model} {tally.usage.completion_tokens}" for model, tally in solution.calls.items() if model in _COLOURS
+        f"{model} {counts.usage.completion_tokens}" for model, counts in solution.requests.items() if model in _COLOURS
     )
     stdout.print(f"[bold]{escape(answer) if answer is not None else 'no boxed answer'}[/bold]", highlight=False)
     stdout.print(
-        f"[dim]{solution.finish}; {drafted} of {len(solution.steps)} steps by the draft; "
+        f"[dim]{solution.finish_reason}; {drafted} of {len(solution.steps)} steps by the draft; "
         f"tokens written: {tokens}; {solution.seconds:.2f} s[/dim]",
         highlight=False,
         soft_wrap=True,

@@ -9,16 +9,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from arbiter.cli.console import INTERRUPTED, guarded, stderr, stdout
-from arbiter.cli.overrides import NOT_GIVEN, Overrides, configured
+from arbiter.cli.overrides import NOT_GIVEN, RunOverrides, configured
 from arbiter.config.config import Config, load_config, override
 from arbiter.config.run_tables import Level
 from arbiter.log.event_lines import shown
 from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.runs.progress import watcher_for
-from arbiter.runs.reports.tables import COLUMNS, Column, Entry, cells, fitting
+from arbiter.runs.reports.tables import COLUMNS, Column, ReportRow, cells, fitting
 from arbiter.sweep.points import plan, run_types_of
-from arbiter.sweep.sweep import Wish, sweep
-from arbiter.sweep.sweep_results import Row, Sweep, earlier
+from arbiter.sweep.sweep import SweepRequest, sweep
+from arbiter.sweep.sweep_results import SweepResult, SweepRow, earlier
 
 _FIGURES = (
     "accuracy",
@@ -37,7 +37,7 @@ def sweep_command(
     thresholds: tuple[str, ...] = (),
     run_types: str | None = None,
     measure: bool = False,
-    overrides: Overrides = NOT_GIVEN,
+    overrides: RunOverrides = NOT_GIVEN,
     out: Path | None = None,
     resume: Path | None = None,
     retry_failed: bool = False,
@@ -98,13 +98,13 @@ def sweep_command(
         types = run_types_of(chosen.run_type if run_types is None else run_types)
         before = None if resume is None else earlier(resume)
         measured = measure if before is None else measure or before.measured
-        wish = Wish(chosen, plan(chosen, types, thresholds) if asked else (), measured, retry_failed)
-        return _sweep(wish, out or resume, json)
+        request = SweepRequest(chosen, plan(chosen, types, thresholds) if asked else (), measured, retry_failed)
+        return _sweep(request, out or resume, json)
 
     return guarded(debug, action)
 
 
-def _applied(overrides: Overrides, config: Config) -> Config:
+def _applied(overrides: RunOverrides, config: Config) -> Config:
     """Raises ``ConfigError`` for those of a single run."""
     if overrides.run_type is not None or overrides.threshold is not None:
         raise ConfigError("a sweep takes --run-types and --thresholds: several, or one of each")
@@ -117,9 +117,9 @@ def _check(folder: Path) -> None:
         raise RunError(f"{str(folder)!r} holds no sweep: there is no sweep.json in it")
 
 
-def _sweep(wish: Wish, folder: Path | None, as_json: bool) -> int:
+def _sweep(request: SweepRequest, folder: Path | None, as_json: bool) -> int:
     with watcher_for(stderr) as watcher:
-        found, path = sweep(wish, folder, watcher, shown(wish.config.log.level, _tell))
+        found, path = sweep(request, folder, watcher, shown(request.config.log.level, _tell))
     if as_json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
     else:
@@ -135,9 +135,9 @@ def _tell(line: str) -> None:
     stderr.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _show(found: Sweep) -> None:
+def _show(found: SweepResult) -> None:
     """The table in parts that fit the terminal, and what it cost."""
-    entries = [Entry(row.point, row.summary) for row in found.points if row.summary is not None]
+    entries = [ReportRow(row.point, row.summary) for row in found.points if row.summary is not None]
     for part in fitting(_columns(found), entries, stdout.width):
         table = Table(box=SIMPLE_HEAD)
         for heading in part:
@@ -151,7 +151,7 @@ def _show(found: Sweep) -> None:
     stdout.print(_requests(found), highlight=False, soft_wrap=True)
 
 
-def _columns(found: Sweep) -> dict[str, Column]:
+def _columns(found: SweepResult) -> dict[str, Column]:
     counts = {row.point: row.requests for row in found.points}
     return {
         "point": lambda entry: entry.name,
@@ -161,7 +161,7 @@ def _columns(found: Sweep) -> dict[str, Column]:
     }
 
 
-def _requests(found: Sweep) -> str:
+def _requests(found: SweepResult) -> str:
     """The last line: requests made, needed, and those of the point that needs most."""
     needed, made, most = found.needed.requests, found.made.requests, found.most_expensive
     if most is None:
@@ -169,6 +169,6 @@ def _requests(found: Sweep) -> str:
     return f"requests: {made} made, {needed} needed ({made / needed:.1%}); {_against(made, most)}"
 
 
-def _against(made: int, most: Row) -> str:
+def _against(made: int, most: SweepRow) -> str:
     needed = most.requests.needed.requests
     return f"{made / needed:.2f} times those of the most expensive point, {most.point} ({needed})"

@@ -15,10 +15,10 @@ from cyclopts import Parameter
 from arbiter.backends.prompts import TEMPLATES, prompt_template
 from arbiter.cli.console import guarded, stderr, stdout, version
 from arbiter.cli.overrides import given
-from arbiter.data.training_rows import Row
+from arbiter.data.training_rows import TrainingRow
 from arbiter.protocols.errors import ConfigError
 from arbiter.runs.collection import Collection, common, read_collection
-from arbiter.training.metadata import Balance, Labels, Precision, Recipe, is_first_process
+from arbiter.training.metadata import Balance, CheckpointMetadata, Labels, Precision, is_first_process
 from arbiter.training.training_data import read_rows, read_solved
 
 train_command = cyclopts.App(
@@ -222,7 +222,7 @@ def _library(module: str) -> Any:  # noqa: ANN401 - a module that needs torch
         ) from error
 
 
-def _collected(paths: Sequence[Path]) -> tuple[list[Row], Collection | None]:
+def _collected(paths: Sequence[Path]) -> tuple[list[TrainingRow], Collection | None]:
     """All rows, and what their collections have in common."""
     rows = [row for path in paths for row in read_rows(path)]
     found = [(path, collection) for path in paths if (collection := read_collection(path)) is not None]
@@ -248,7 +248,7 @@ def _annotated(annotate: bool | None, collection: Collection | None) -> bool:
     return collection.annotate if collection else True
 
 
-def _told(recipe: Recipe, out: Path, as_json: bool) -> int:
+def _told(recipe: CheckpointMetadata, out: Path, as_json: bool) -> int:
     if not is_first_process():
         return 0
     if as_json:

@@ -16,9 +16,9 @@ from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.runs.folder import as_toml, replace_file
 
 if TYPE_CHECKING:
-    from arbiter.data.training_rows import Row
-    from arbiter.evaluation.checkpoints import Router
-    from arbiter.evaluation.tuning import Steps, Tuned
+    from arbiter.data.training_rows import TrainingRow
+    from arbiter.evaluation.checkpoints import RouterCheckpoint
+    from arbiter.evaluation.tuning import Tuned, TuningSteps
 
 Policy = Literal["router", "rsd", "confidence"]
 _FEWEST = 100  # resamples of which a 2.5 % quantile can be told
@@ -26,7 +26,7 @@ _FEWEST = 100  # resamples of which a 2.5 % quantile can be told
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Budget:
+class BudgetOptions:
     """What is wanted: exactly one of these."""
 
     escalation: float | None = None
@@ -56,7 +56,7 @@ class Budget:
         return name, value
 
 
-_NO_BUDGET, _HARDWARE, _WORKLOAD = Budget(), HardwareOptions(), WorkloadOptions()
+_NO_BUDGET, _HARDWARE, _WORKLOAD = BudgetOptions(), HardwareOptions(), WorkloadOptions()
 
 
 def tune_command(
@@ -66,7 +66,7 @@ def tune_command(
     out: Path,
     data: Path | None = None,
     sweep: Path | None = None,
-    budget: Budget = _NO_BUDGET,
+    budget: BudgetOptions = _NO_BUDGET,
     policy: Policy | None = None,
     split: Split = "validation",
     resamples: int = 1000,
@@ -179,13 +179,13 @@ def _from_rows(
     rows = read_rows(data)
     router = _router(config) if wanted.policy == "router" else None
     steps = steps_of(rows_of(rows, split, str(data)), wanted.policy, router)
-    test: list[Row] = [row for row in rows if row.split == "test" != split]
+    test: list[TrainingRow] = [row for row in rows if row.split == "test" != split]
     held_out = steps_of(test, wanted.policy, router) if test else None
     share = _share(wanted, config, hardware, workload)
     return tuned(wanted, steps, held_out, share)
 
 
-def tuned(wanted: Wanted, steps: "Steps", held_out: "Steps | None", share: float | None) -> "Tuned":
+def tuned(wanted: Wanted, steps: "TuningSteps", held_out: "TuningSteps | None", share: float | None) -> "Tuned":
     """The threshold for the ``share`` of ``steps`` escalated, or (None) for the wanted target tokens."""
     from arbiter.evaluation.tuning import Tuned, by_escalation, by_target_tokens, expected
 
@@ -199,13 +199,13 @@ def tuned(wanted: Wanted, steps: "Steps", held_out: "Steps | None", share: float
     return Tuned(wanted.policy, threshold, expected(steps, at, *drawing), checked)
 
 
-def _router(config: Config) -> "Router":
+def _router(config: Config) -> "RouterCheckpoint":
     """The checkpoint of the configuration. Raises ``ConfigError`` if there is none in process."""
-    from arbiter.config.model_tables import InProcess
+    from arbiter.config.model_tables import InProcessTable
     from arbiter.evaluation.checkpoints import checkpoint
 
     table = config.models.router
-    if not isinstance(table, InProcess):
+    if not isinstance(table, InProcessTable):
         raise ConfigError(
             "tuning the router asks its checkpoint in this process: set models.router with backend = 'transformers', "
             "or tune from a sweep (--sweep)"

@@ -21,7 +21,7 @@ from arbiter.servers.interpreters import find_interpreter, likely_interpreter
 from arbiter.servers.plan import plan
 from arbiter.servers.plan_types import Launch
 from arbiter.servers.preflight import check, visible_gpus
-from arbiter.servers.status_table import Board
+from arbiter.servers.status_table import StatusTable
 
 LOGS = Path("runs") / "servers"
 _FIGURES_SECONDS = 60.0  # between plain tables, where there is no terminal
@@ -135,7 +135,7 @@ async def _while_they_run(fleet: Fleet, gpus: Sequence[str], command: Sequence[s
     while True:
         await anyio.sleep(_FIGURES_SECONDS)
         if not stderr.is_terminal:
-            stderr.print(Board(fleet.servers, gpus).table())
+            stderr.print(StatusTable(fleet.servers, gpus).table())
 
 
 def _live(fleet: Fleet, gpus: Sequence[str], has_command: bool) -> AbstractContextManager[object]:
@@ -144,7 +144,7 @@ def _live(fleet: Fleet, gpus: Sequence[str], has_command: bool) -> AbstractConte
         return nullcontext()
     from rich.live import Live
 
-    return Live(console=stderr, get_renderable=Board(fleet.servers, gpus).table, refresh_per_second=2)
+    return Live(console=stderr, get_renderable=StatusTable(fleet.servers, gpus).table, refresh_per_second=2)
 
 
 def _tell(line: str) -> None:

@@ -7,5 +7,5 @@ import msgspec
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
-class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ConfigTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of all tables of a configuration: strict about its keys."""

@@ -29,8 +29,8 @@ from arbiter.actors.policies import (
     called_models,
     target_names,
 )
-from arbiter.config.base import Count, Table
-from arbiter.config.model_tables import DEFAULT_BACKEND, AnyModelTable, Backend, InProcess, ModelTables
+from arbiter.config.base import ConfigTable, Count
+from arbiter.config.model_tables import DEFAULT_BACKEND, AnyModelTable, Backend, InProcessTable, ModelTables
 from arbiter.config.run_tables import (
     BUDGETED,
     DataTable,
@@ -43,10 +43,10 @@ from arbiter.config.run_tables import (
 )
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.ports import Policy
-from arbiter.protocols.records import Limits, Measure, Sampling, Target
+from arbiter.protocols.records import ConfidenceMetric, Limits, Sampling, Target
 
 
-class Config(Table, frozen=True):
+class Config(ConfigTable, frozen=True):
     """A whole experiment.
 
     ``audit`` is the share of escalations whose both candidates the PRM scores off the path. ``cpu_threads`` is how
@@ -71,7 +71,7 @@ class Config(Table, frozen=True):
     lookahead: Annotated[int, msgspec.Meta(ge=0, le=64)] | Literal["auto"] = 0
     verify: Verify = "auto"
     salvage: bool = False
-    confidence: Measure | None = None
+    confidence: ConfidenceMetric | None = None
     budget: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
     adaptive: bool = True
     sampling: SamplingTable = SamplingTable()
@@ -90,7 +90,7 @@ class Config(Table, frozen=True):
         return getattr(self.thresholds, self.run_type, None)
 
     @property
-    def measure(self) -> Measure | None:
+    def confidence_metric(self) -> ConfidenceMetric | None:
         """How the draft's confidence is measured; None where the run does not ask for it.
 
         The run type ``confidence`` does, ``generate`` if the key is set or the draft is in process: a server that
@@ -99,7 +99,7 @@ class Config(Table, frozen=True):
         if self.run_type == "confidence":
             return self.confidence or "mean"
         if self.run_type == "generate":
-            return self.confidence or ("mean" if isinstance(self.models.draft, InProcess) else None)
+            return self.confidence or ("mean" if isinstance(self.models.draft, InProcessTable) else None)
         return None
 
     def with_threshold(self, threshold: float) -> "Config":
@@ -124,9 +124,9 @@ class Config(Table, frozen=True):
             case "random":
                 return RandomEscalation(self.thresholds.random)
             case "generate":
-                return GenerateRows(self.measure, tuple(self.models.targets))
+                return GenerateRows(self.confidence_metric, tuple(self.models.targets))
             case "confidence":
-                return ConfidenceThreshold(self.thresholds.confidence, self.measure or "mean", self.budget)
+                return ConfidenceThreshold(self.thresholds.confidence, self.confidence_metric or "mean", self.budget)
             case "draft":
                 return DraftOnly()
             case "target":

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from arbiter.config.base import Count, Table
+from arbiter.config.base import ConfigTable, Count
 from arbiter.config.server_tables import ServerTable
 from arbiter.protocols.errors import ConfigError
 
@@ -25,7 +25,7 @@ _NAME = re.compile(r"[\w-]+")
 _CREDENTIALS = re.compile(r"//[^/@]*@")
 
 
-class PriceTable(Table, frozen=True, kw_only=True):
+class PriceTable(ConfigTable, frozen=True, kw_only=True):
     """What a million tokens cost, in one currency for all models: read (``prompt``), of these out of a prefix cache
     (``cached``, as any other if not set), and written (``completion``), whether kept or not.
     """
@@ -35,7 +35,7 @@ class PriceTable(Table, frozen=True, kw_only=True):
     completion: Price
 
 
-class ModelTable(Table, frozen=True, kw_only=True, tag_field="backend"):
+class ModelTable(ConfigTable, frozen=True, kw_only=True, tag_field="backend"):
     """What all models have.
 
     ``model`` is its name; ``prompt`` is how a question is put to it: the name of a template
@@ -54,7 +54,7 @@ class ModelTable(Table, frozen=True, kw_only=True, tag_field="backend"):
     cost: Annotated[float, msgspec.Meta(gt=0, le=1e9)] | None = None
 
 
-class InProcess(ModelTable, frozen=True, kw_only=True, tag="transformers"):
+class InProcessTable(ModelTable, frozen=True, kw_only=True, tag="transformers"):
     """A model in this process, through transformers.
 
     ``model`` is a folder, a hub name or ``pocket:ROLE``. Up to ``batch`` requests share a forward pass.
@@ -66,7 +66,7 @@ class InProcess(ModelTable, frozen=True, kw_only=True, tag="transformers"):
     dtype: str = "auto"
 
 
-class Served(ModelTable, frozen=True, kw_only=True, tag="http"):
+class ServedTable(ModelTable, frozen=True, kw_only=True, tag="http"):
     """A model behind a server that speaks ``/v1/completions``, or for scores one of the dialects.
 
     ``model`` is the server's name of it; ``url`` its address, with or without ``/v1``. ``api_key_env`` is the name of
@@ -99,17 +99,17 @@ class Served(ModelTable, frozen=True, kw_only=True, tag="http"):
         return self.url.rstrip("/").removesuffix("/v1")
 
 
-class Hosted(Served, frozen=True, kw_only=True, tag="openai"):
+class HostedTable(ServedTable, frozen=True, kw_only=True, tag="openai"):
     """As ``http``, through the ``openai`` package; scores only where that is below ``/v1`` at all engines."""
 
     url: str = "https://api.openai.com"
     api_key_env: str | None = "OPENAI_API_KEY"
 
 
-AnyModelTable = InProcess | Served | Hosted
+AnyModelTable = InProcessTable | ServedTable | HostedTable
 
 
-class ModelTables(Table, frozen=True, omit_defaults=True):
+class ModelTables(ConfigTable, frozen=True, omit_defaults=True):
     """The models that a run may call; it needs those alone that its run type calls.
 
     ``targets`` are several targets by name, in the place of ``target``; run types that know one have the first.
@@ -137,7 +137,7 @@ class ModelTables(Table, frozen=True, omit_defaults=True):
             place = f"{source}: models.{name}"
             if table.cost is not None and not name.startswith("targets."):
                 raise ConfigError(f"{place}.cost: only one of several targets, [models.targets.NAME], has a cost")
-            if not isinstance(table, Served):
+            if not isinstance(table, ServedTable):
                 continue
             if not table.url.startswith(("http://", "https://")):
                 raise ConfigError(f"{place}.url: {table.url!r} must begin with http:// or https://")
@@ -170,10 +170,10 @@ class ModelTables(Table, frozen=True, omit_defaults=True):
                 )
 
 
-def _key_of_another(name: str, table: Served) -> str | None:
+def _key_of_another(name: str, table: ServedTable) -> str | None:
     """The key of ``table`` that only models of another kind or backend may have, and why."""
     is_target = name == "target" or name.startswith("targets.")
-    writes, hosted = name == "draft" or is_target, isinstance(table, Hosted)
+    writes, hosted = name == "draft" or is_target, isinstance(table, HostedTable)
     if table.scores and (writes or name == "judge"):
         does = "writes steps and scores none" if writes else "is asked for a token, and not as a classifier"
         return f"scores: the {name} model {does}; leave the key out"
@@ -195,7 +195,7 @@ def _key_of_another(name: str, table: Served) -> str | None:
     return None
 
 
-def _wrong_labels(table: Served) -> str | None:
+def _wrong_labels(table: ServedTable) -> str | None:
     """Why the labels of ``table`` are none of its dialect."""
     labels = table.labels
     if table.scores not in ("score", "label-tokens"):
@@ -209,7 +209,7 @@ def _wrong_labels(table: Served) -> str | None:
     return None
 
 
-def _wrong_server(table: Served) -> str | None:
+def _wrong_server(table: ServedTable) -> str | None:
     """The key for the server of ``table`` that does not go with the others, and why."""
     server = table.server
     if server is None:

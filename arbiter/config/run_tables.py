@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from arbiter.config.base import Count, Table
+from arbiter.config.base import ConfigTable, Count
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.events import Detail
 
@@ -29,7 +29,7 @@ USUAL = Fields()
 """The names of the fields in the usual releases of data sets."""
 
 
-class Thresholds(Table, frozen=True):
+class Thresholds(ConfigTable, frozen=True):
     """The one knob of each run type that has one, each on a scale of its own; ``--threshold`` sets the run's.
 
     ``rsd``: keep the draft iff h ≥ τ. ``router``: keep the draft iff ŷ ≤ τ. ``oracle``: keep the target iff
@@ -45,7 +45,7 @@ class Thresholds(Table, frozen=True):
     judge: Share = 0.7
 
 
-class SamplingTable(Table, frozen=True):
+class SamplingTable(ConfigTable, frozen=True):
     """``temperature`` 0 is greedy. ``target_samples`` counts where target and draft are both scored.
 
     ``samples`` is how often each problem is decoded, each time with noise of its own.
@@ -65,7 +65,7 @@ class SamplingTable(Table, frozen=True):
             )
 
 
-class LimitsTable(Table, frozen=True):
+class LimitsTable(ConfigTable, frozen=True):
     """Where a problem ends at the latest (``protocols.records.Limits``), and how many are in the ring at once."""
 
     max_steps: Count = 100
@@ -76,7 +76,7 @@ class LimitsTable(Table, frozen=True):
     problems: Count = 64
 
 
-class DataTable(Table, frozen=True):
+class DataTable(ConfigTable, frozen=True):
     """Where the problems come from; the first ``limit`` of them.
 
     ``source`` is ``pocket``, ``pocket:SEED``, the path of a JSONL file, ``math500``, ``olympiadbench`` or
@@ -91,7 +91,7 @@ class DataTable(Table, frozen=True):
     fields: Fields = Fields()
 
 
-class LogTable(Table, frozen=True):
+class LogTable(ConfigTable, frozen=True):
     """The run's log (``docs/log.md``).
 
     ``record`` says how much it holds: ``full``; ``redacted``: no text of questions, steps and answers; ``decisions``:

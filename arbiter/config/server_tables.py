@@ -4,13 +4,13 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from arbiter.config.base import Count, Table
+from arbiter.config.base import ConfigTable, Count
 
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 Program = Literal["sglang", "vllm", "llama.cpp"]
 
 
-class SpeculationTable(Table, frozen=True):
+class SpeculationTable(ConfigTable, frozen=True):
     """The engine's own speculative decoding, token by token.
 
     ``algorithm`` is the engine's word for it: sglang's ``--speculative-algorithm`` (``EAGLE3``, ``STANDALONE``,
@@ -26,7 +26,7 @@ class SpeculationTable(Table, frozen=True):
     tokens: Count | None = None
 
 
-class ServerTable(Table, frozen=True):
+class ServerTable(ConfigTable, frozen=True):
     """How the server of a model is started; the model's ``url`` says at which port, its ``model`` under which name.
 
     ``path`` is a folder, a hub name, ``pocket:ROLE`` or a GGUF file (``model``, if it is not set). ``python`` is the

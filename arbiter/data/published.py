@@ -25,9 +25,9 @@ from typing import Any, cast
 
 import msgspec
 
-from arbiter.data.training_rows import VERSION, Row
+from arbiter.data.training_rows import VERSION, TrainingRow
 from arbiter.protocols.errors import ConfigError, DataError
-from arbiter.protocols.records import Role, Step
+from arbiter.protocols.records import Author, Step
 
 _NAMES: dict[str, tuple[str, ...]] = {
     "problem": ("problem", "question"),
@@ -40,7 +40,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "source": ("source",),
 }
 _OPTIONAL = {"idx", "source"}
-_AUTHORS: dict[object, Role] = {1: "draft", 2: "target", "draft": "draft", "target": "target"}
+_AUTHORS: dict[object, Author] = {1: "draft", 2: "target", "draft": "draft", "target": "target"}
 
 
 def field_names(mapping: str) -> dict[str, str]:
@@ -54,7 +54,7 @@ def field_names(mapping: str) -> dict[str, str]:
     return found
 
 
-def published_rows(path: Path, fields: Mapping[str, str], separator: str = "\n\n") -> Iterator[Row]:
+def published_rows(path: Path, fields: Mapping[str, str], separator: str = "\n\n") -> Iterator[TrainingRow]:
     """The rows of a dump. Raises ``DataError`` naming the file, the line and the field."""
     try:
         with path.open("rb") as file:
@@ -77,11 +77,11 @@ class _Line:
         self._fields = fields
         self._tree = {key.lower(): value for key, value in tree.items()}
 
-    def row(self, separator: str) -> Row:
+    def row(self, separator: str) -> TrainingRow:
         question = self._text("problem")
         number, source = self._value("idx"), self._value("source")
         history = self._history(separator)
-        return Row(
+        return TrainingRow(
             problem=question if number is None else str(number),
             question=question,
             step=len(history),

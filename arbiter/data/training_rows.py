@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from arbiter.protocols.records import Record, Role, Solution, Step
+from arbiter.protocols.records import Author, Record, Solution, Step
 
 VERSION = 2
 """Of the rows' format. Version 1 had neither tokens nor ``confidence``, ``kept``, ``source`` and ``split``."""
@@ -11,7 +11,7 @@ VERSION = 2
 Split = Literal["train", "validation", "test"]
 
 
-class Row(Record, frozen=True):
+class TrainingRow(Record, frozen=True):
     """One step of a generate run, for training and evaluating a router.
 
     ``history`` are the kept steps before it, each with its author; the scores are process rewards in [0, 1].
@@ -33,7 +33,7 @@ class Row(Record, frozen=True):
     target_scores: tuple[float, ...]
     sample: int = 0
     version: int = 1
-    kept: Role | None = None
+    kept: Author | None = None
     draft_tokens: int | None = None
     target_tokens: tuple[int, ...] = ()
     target_names: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class Row(Record, frozen=True):
         return sum(self.target_scores) / len(self.target_scores) - self.draft_score
 
 
-def training_rows(solution: Solution) -> Iterator[Row]:
+def training_rows(solution: Solution) -> Iterator[TrainingRow]:
     """The steps of a generate run's solution whose candidates were all scored."""
     history: tuple[Step, ...] = ()
     for index, record in enumerate(solution.steps):
@@ -55,7 +55,7 @@ def training_rows(solution: Solution) -> Iterator[Row]:
         scores = [target.score for target in targets if target.score is not None]
         all_scored = bool(scores) and len(scores) == len(targets)
         if draft is not None and draft.score is not None and all_scored:
-            yield Row(
+            yield TrainingRow(
                 problem=solution.problem,
                 question=solution.question,
                 step=index,

@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 
 from arbiter.evaluation.resampling import Floats, Integers, ratio, summed
-from arbiter.evaluation.scores import Scored
+from arbiter.evaluation.scores import StepScores
 
 BINS = 15
 EQUAL = 1e-6
@@ -31,7 +31,7 @@ class Bins(msgspec.Struct, frozen=True, eq=False):
         return gaps.sum(axis=1) / (weights @ self.steps).sum(axis=1)
 
 
-def bins_of(scored: Scored, bins: int = BINS) -> Bins:
+def bins_of(scored: StepScores, bins: int = BINS) -> Bins:
     """``bins`` of as many steps each as can be; equal scores are in one bin, so that there may be fewer."""
     edges = np.unique(np.quantile(scored.score, np.arange(1, bins) / bins))
     place = np.searchsorted(edges, scored.score, side="left")
@@ -43,12 +43,12 @@ def bins_of(scored: Scored, bins: int = BINS) -> Bins:
     return Bins(*sums)
 
 
-def brier(scored: Scored, weights: Floats) -> Floats:
+def brier(scored: StepScores, weights: Floats) -> Floats:
     """Mean of (ŷ − 1[Δ > 0])², in [0, 1]: (resamples,)."""
     return _mean((scored.score - (scored.delta > 0)) ** 2, np.ones(len(scored.score)), scored, weights)
 
 
-def class_accuracy(scored: Scored, threshold: float, positive: bool, weights: Floats) -> Floats:
+def class_accuracy(scored: StepScores, threshold: float, positive: bool, weights: Floats) -> Floats:
     """Of the steps with Δ > 0 (or else the others) the share that score > ``threshold`` tells right: (resamples,)."""
     there = (scored.delta > 0) == positive
     right = there & ((scored.score > threshold) == positive)
@@ -66,6 +66,6 @@ def outcomes(problem: Integers, delta: Floats, escalated: Floats, weights: Float
     return counts / counts.sum(axis=1, keepdims=True)
 
 
-def _mean(part: Floats, whole: Floats, scored: Scored, weights: Floats) -> Floats:
+def _mean(part: Floats, whole: Floats, scored: StepScores, weights: Floats) -> Floats:
     sums = weights @ summed(np.stack([part, whole], axis=1), scored.problem, scored.problems)
     return ratio(sums[:, 0], sums[:, 1])

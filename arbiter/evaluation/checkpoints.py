@@ -4,15 +4,15 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from arbiter.config.model_tables import AnyModelTable, InProcess
-from arbiter.data.training_rows import Row
+from arbiter.config.model_tables import AnyModelTable, InProcessTable
+from arbiter.data.training_rows import TrainingRow
 from arbiter.protocols.errors import ConfigError
 
-Predict = Callable[[Sequence[Row]], Sequence[Sequence[float]]]
+Predict = Callable[[Sequence[TrainingRow]], Sequence[Sequence[float]]]
 """The ŷ in [0, 1] of each row, one a target."""
 
 
-class Router(msgspec.Struct, frozen=True):
+class RouterCheckpoint(msgspec.Struct, frozen=True):
     """``targets`` are the names of its heads in their order; empty where it has one, for all samples of the target."""
 
     name: str
@@ -20,7 +20,7 @@ class Router(msgspec.Struct, frozen=True):
     targets: tuple[str, ...] = ()
 
 
-def checkpoint(name: str, table: AnyModelTable | None = None, separator: str | None = None) -> Router:
+def checkpoint(name: str, table: AnyModelTable | None = None, separator: str | None = None) -> RouterCheckpoint:
     """The router of a folder, a hub name or ``pocket:router``; loaded when it is asked.
 
     A checkpoint that says in its ``arbiter.json`` how it reads a step is asked so; any other as the ``table`` of a
@@ -30,18 +30,18 @@ def checkpoint(name: str, table: AnyModelTable | None = None, separator: str | N
     try:
         from arbiter.backends.prompts import prompt_template
         from arbiter.training.inference import folder_of, predict
-        from arbiter.training.metadata import read_recipe
+        from arbiter.training.metadata import read_metadata
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"a router needs {error.name}, not installed: pip install 'arbiter-reasoning[train]'"
         ) from error
-    recipe = read_recipe(folder_of(name))
+    recipe = read_metadata(folder_of(name))
     template = None
     if recipe is None and table is not None:
         template = prompt_template(table.prompt, table.annotate, table.tokenizer or table.model)
-    device = table.device if isinstance(table, InProcess) else "auto"
+    device = table.device if isinstance(table, InProcessTable) else "auto"
     given = separator if template else None
-    return Router(
+    return RouterCheckpoint(
         name,
         lambda rows: predict(name, rows, template=template, separator=given, device=device),
         recipe.targets if recipe else (),

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from arbiter.evaluation.resampling import RESAMPLES, Estimate, Floats, drawn, estimate, estimates, ratio
+from arbiter.evaluation.resampling import RESAMPLES, BootstrapEstimate, Floats, drawn, estimate, estimates, ratio
 from arbiter.protocols.errors import DataError
 from arbiter.protocols.records import Record
 from arbiter.runs.results import Result
@@ -20,7 +20,7 @@ from arbiter.runs.results import Result
 Figure = Literal["accuracy", "seconds", "target_tokens"]
 
 
-class Outcome(Record, frozen=True):
+class ProblemOutcome(Record, frozen=True):
     """What a run made of a problem: ``right`` is the share of its graded answers (None: none was graded).
 
     ``draft_steps`` of its ``steps`` kept steps are the draft's; ``target_tokens`` the target wrote, kept or not.
@@ -34,14 +34,14 @@ class Outcome(Record, frozen=True):
     target_tokens: int = 0
 
 
-class Point(msgspec.Struct, frozen=True):
+class CurvePoint(msgspec.Struct, frozen=True):
     """A run of a curve: its threshold (None for one model alone) and its outcomes, one a problem."""
 
     threshold: float | None
-    outcomes: Sequence[Outcome]
+    outcomes: Sequence[ProblemOutcome]
 
 
-def outcomes_of(results: Iterable[Result]) -> list[Outcome]:
+def outcomes_of(results: Iterable[Result]) -> list[ProblemOutcome]:
     """One outcome a problem; several samples of it are added up, their seconds and tokens averaged."""
     found: dict[str, list[Result]] = {}
     for result in results:
@@ -49,12 +49,12 @@ def outcomes_of(results: Iterable[Result]) -> list[Outcome]:
     return [_outcome(problem, samples) for problem, samples in found.items()]
 
 
-def _outcome(problem: str, samples: Sequence[Result]) -> Outcome:
+def _outcome(problem: str, samples: Sequence[Result]) -> ProblemOutcome:
     grades = [sample.grade.right for sample in samples if sample.grade.right is not None]
     steps = [step for sample in samples for step in sample.solution.steps]
-    tallies = [sample.solution.calls.get("target") for sample in samples]
-    tokens = sum(tally.usage.completion_tokens for tally in tallies if tally)
-    return Outcome(
+    request_counts = [sample.solution.requests.get("target") for sample in samples]
+    tokens = sum(counts.usage.completion_tokens for counts in request_counts if counts)
+    return ProblemOutcome(
         problem=problem,
         right=sum(grades) / len(grades) if grades else None,
         draft_steps=sum(step.kept.author == "draft" for step in steps),
@@ -110,7 +110,7 @@ class Curve(msgspec.Struct, frozen=True, eq=False, dict=True):
         return np.ones((1, len(self.problems)))
 
 
-def curve(points: Sequence[Point]) -> Curve:
+def curve(points: Sequence[CurvePoint]) -> Curve:
     """The curve through ``points``, those of the two models alone among them.
 
     Raises ``DataError`` where there is no point, or where the points are not over the same problems.
@@ -146,7 +146,9 @@ def resampled_problems(curves: Sequence[Curve], resamples: int = RESAMPLES, seed
     return drawn(len(curves[0].problems), resamples, seed)
 
 
-def along(one: Curve, acceptance: Sequence[float], weights: Floats, figure: Figure = "accuracy") -> list[Estimate]:
+def along(
+    one: Curve, acceptance: Sequence[float], weights: Floats, figure: Figure = "accuracy"
+) -> list[BootstrapEstimate]:
     """The curve's figure at each acceptance rate, with its interval."""
     rates = np.asarray(acceptance, dtype=np.float64)
     return estimates(one.interpolated(rates, one.ones, figure)[0], one.interpolated(rates, weights, figure))
@@ -154,7 +156,7 @@ def along(one: Curve, acceptance: Sequence[float], weights: Floats, figure: Figu
 
 def difference(
     one: Curve, other: Curve, acceptance: Sequence[float], weights: Floats, figure: Figure = "accuracy"
-) -> list[Estimate]:
+) -> list[BootstrapEstimate]:
     """``one`` − ``other`` at each acceptance rate, paired by problem. ``weights`` are ``resampled_problems``."""
     rates = np.asarray(acceptance, dtype=np.float64)
 
@@ -164,7 +166,9 @@ def difference(
     return estimates(apart(one.ones)[0], apart(weights))
 
 
-def area_ratio(one: Curve, base: Curve, best: Curve, weights: Floats, low: float = 0.0, high: float = 1.0) -> Estimate:
+def area_ratio(
+    one: Curve, base: Curve, best: Curve, weights: Floats, low: float = 0.0, high: float = 1.0
+) -> BootstrapEstimate:
     """(area of ``one`` − area of ``base``) / (area of ``best`` − area of ``base``): 0 for the base, 1 for the best.
 
     It has no value where the best is not above the base; where that is so in more than 2.5 % of the resamples, no

@@ -4,18 +4,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from arbiter.data.training_rows import Row, Split
-from arbiter.evaluation.checkpoints import Router
-from arbiter.evaluation.evaluation_results import Evaluation, TargetFigures
+from arbiter.data.training_rows import Split, TrainingRow
+from arbiter.evaluation.checkpoints import RouterCheckpoint
+from arbiter.evaluation.evaluation_results import Evaluation, TargetEvaluation
 from arbiter.evaluation.resampling import RESAMPLES, Floats, drawn
 from arbiter.evaluation.score_metrics import measure
-from arbiter.evaluation.scores import Scored, advantages, scores, target_names
+from arbiter.evaluation.scores import StepScores, advantages, scores, target_names
 from arbiter.protocols.errors import DataError
 
 _SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
-def rows_of(rows: Sequence[Row], split: str, data: str) -> list[Row]:
+def rows_of(rows: Sequence[TrainingRow], split: str, data: str) -> list[TrainingRow]:
     """The rows of ``split``. Raises ``DataError`` if there are none in ``data``, naming the splits that it has."""
     found = [row for row in rows if row.split == split]
     if not rows:
@@ -27,10 +27,10 @@ def rows_of(rows: Sequence[Row], split: str, data: str) -> list[Row]:
 
 
 def evaluate(
-    rows: Sequence[Row],
+    rows: Sequence[TrainingRow],
     data: str,
     split: Split = "test",
-    router: Router | None = None,
+    router: RouterCheckpoint | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Evaluation:
@@ -46,7 +46,7 @@ def evaluate(
     targets = router.targets if router else target_names(tested)
     predicted = [predictions(router, some) if router else None for some in (tested, calibrating)]
     weights = drawn(len({row.problem for row in tested}), resamples, seed)
-    found: list[TargetFigures] = []
+    found: list[TargetEvaluation] = []
     for column, target in enumerate(targets or ("",)):
         scored, calibration = (
             scores(some, advantages(some, target), None if known is None else known[:, column])
@@ -57,7 +57,7 @@ def evaluate(
     return Evaluation(data, router.name if router else None, split, calibrated_on, resamples, seed, tuple(found))
 
 
-def predictions(router: Router, rows: Sequence[Row]) -> Floats:
+def predictions(router: RouterCheckpoint, rows: Sequence[TrainingRow]) -> Floats:
     """ŷ of the shape (rows, heads). Raises ``DataError`` if the router has not a ŷ for each of its targets."""
     found = np.array(router.predict(rows), dtype=np.float64).reshape(len(rows), -1)
     heads = max(len(router.targets), 1)
@@ -66,7 +66,7 @@ def predictions(router: Router, rows: Sequence[Row]) -> Floats:
     return found
 
 
-def _refuse_one_class(scored: Scored, data: str, split: str) -> None:
+def _refuse_one_class(scored: StepScores, data: str, split: str) -> None:
     positive = int((scored.delta > 0).sum())
     if positive in (0, len(scored.delta)):
         kind = "no step" if positive == 0 else "every step"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import msgspec
 
-from arbiter.evaluation.evaluation_results import Evaluation, Outcomes, ScoreFigures, TargetFigures
-from arbiter.evaluation.resampling import Estimate
+from arbiter.evaluation.evaluation_results import Evaluation, Outcomes, ScoreMetrics, TargetEvaluation
+from arbiter.evaluation.resampling import BootstrapEstimate
 from arbiter.evaluation.tuning import Tuned
 from arbiter.protocols.errors import ReportError
 from arbiter.runs.folder import replace_file
@@ -28,7 +28,7 @@ _MEANS = {"target_tokens": "target tokens a problem", "seconds": "seconds a prob
 Lines = list[list[str]]
 
 
-def side_by_side(target: TargetFigures) -> Lines:
+def side_by_side(target: TargetEvaluation) -> Lines:
     """A line a figure, a column a score; the first line has the headings."""
     scores = target.scores
     lines: Lines = [["", *(score.score for score in scores)]]
@@ -46,7 +46,7 @@ def side_by_side(target: TargetFigures) -> Lines:
     return lines
 
 
-def differences(target: TargetFigures) -> Lines:
+def differences(target: TargetEvaluation) -> Lines:
     """A line a figure, a column a pair of scores."""
     pairs = target.differences
     lines: Lines = [["difference", *(f"{pair.score} − {pair.other}" for pair in pairs)]]
@@ -60,7 +60,7 @@ def differences(target: TargetFigures) -> Lines:
     return lines
 
 
-def about(evaluation: Evaluation, target: TargetFigures) -> str:
+def about(evaluation: Evaluation, target: TargetEvaluation) -> str:
     """What the figures are of, in a line."""
     against = f"target {target.target}: " if target.target else ""
     return (
@@ -148,22 +148,22 @@ def write(evaluation: Evaluation, folder: Path) -> str | None:
     return reason
 
 
-def number(found: Estimate | None) -> str:
+def number(found: BootstrapEstimate | None) -> str:
     """``0.151 (0.120 to 0.180)``; an interval of no width is left out."""
     return _told(found, lambda value: f"{round(value, 3) + 0.0:.3f}")  # + 0.0: there is no -0
 
 
-def share(found: Estimate | None) -> str:
+def share(found: BootstrapEstimate | None) -> str:
     """``15.1% (12.0% to 18.0%)``; an interval of no width is left out."""
     return _told(found, lambda value: percent(round(value, 3) + 0.0))
 
 
-def level(found: Estimate) -> str:
+def level(found: BootstrapEstimate) -> str:
     """A threshold: ``0.0123 (0.01101 to 0.0136)``."""
     return _told(found, lambda value: f"{value:.4g}")
 
 
-def _told(found: Estimate | None, text: Callable[[float], str]) -> str:
+def _told(found: BootstrapEstimate | None, text: Callable[[float], str]) -> str:
     if found is None or found.value is None:
         return NOTHING
     low, high = found.interval or (found.value, found.value)
@@ -176,7 +176,7 @@ def table(lines: Lines) -> str:
     return "\n".join([heading, "|" + "---|" * len(lines[0]), *others])
 
 
-def _outcomes(target: TargetFigures, evaluation: Evaluation) -> str:
+def _outcomes(target: TargetEvaluation, evaluation: Evaluation) -> str:
     lines: Lines = [["score", "aimed at", "τ", "kept", "improved", "wasted", "harmed"]]
     for score in target.scores:
         lines += [_outcome(score, found) for found in score.outcomes if found.aimed in _AIMED_AT]
@@ -187,15 +187,15 @@ def _outcomes(target: TargetFigures, evaluation: Evaluation) -> str:
     return f"{said}\n\n{table(lines)}"
 
 
-def _outcome(score: ScoreFigures, found: Outcomes) -> list[str]:
+def _outcome(score: ScoreMetrics, found: Outcomes) -> list[str]:
     shares = (found.kept, found.improved, found.wasted, found.harmed)
     return [score.score, f"{found.aimed:.0%}", f"{found.threshold:.4g}", *map(share, shares)]
 
 
-def _scores(evaluation: Evaluation) -> Iterable[tuple[TargetFigures, ScoreFigures]]:
+def _scores(evaluation: Evaluation) -> Iterable[tuple[TargetEvaluation, ScoreMetrics]]:
     return ((target, score) for target in evaluation.targets for score in target.scores)
 
 
-def _ends(name: str, found: Estimate) -> dict[str, object]:
+def _ends(name: str, found: BootstrapEstimate) -> dict[str, object]:
     low, high = found.interval or (None, None)
     return {name: found.value, f"{name}_low": low, f"{name}_high": high}

@@ -1,7 +1,7 @@
 """What an evaluation found, ``evaluation.json``; ``docs/evaluation.md`` says what each figure means."""
 
 from arbiter.data.training_rows import Split
-from arbiter.evaluation.resampling import Estimate
+from arbiter.evaluation.resampling import BootstrapEstimate
 from arbiter.evaluation.scores import Name
 from arbiter.protocols.records import Record
 
@@ -14,8 +14,8 @@ class Gain(Record, frozen=True):
     """
 
     escalated: float
-    captured: Estimate
-    net: Estimate
+    captured: BootstrapEstimate
+    net: BootstrapEstimate
 
 
 class Outcomes(Record, frozen=True):
@@ -25,10 +25,10 @@ class Outcomes(Record, frozen=True):
 
     aimed: float
     threshold: float
-    kept: Estimate
-    improved: Estimate
-    wasted: Estimate
-    harmed: Estimate
+    kept: BootstrapEstimate
+    improved: BootstrapEstimate
+    wasted: BootstrapEstimate
+    harmed: BootstrapEstimate
 
 
 class Bin(Record, frozen=True):
@@ -36,38 +36,38 @@ class Bin(Record, frozen=True):
 
     steps: int
     predicted: float
-    positive: Estimate
+    positive: BootstrapEstimate
 
 
-class ScoreFigures(Record, frozen=True):
+class ScoreMetrics(Record, frozen=True):
     """The figures of one score. Accuracies are at ``threshold``; those and what only a probability has may be None."""
 
     score: Name
     threshold: float | None
-    spearman: Estimate
-    auroc: Estimate
-    area: Estimate
-    accuracy_improving: Estimate | None
-    accuracy_others: Estimate | None
-    ece: Estimate | None
-    brier: Estimate | None
+    spearman: BootstrapEstimate
+    auroc: BootstrapEstimate
+    area: BootstrapEstimate
+    accuracy_improving: BootstrapEstimate | None
+    accuracy_others: BootstrapEstimate | None
+    ece: BootstrapEstimate | None
+    brier: BootstrapEstimate | None
     gains: tuple[Gain, ...]
     outcomes: tuple[Outcomes, ...]
     reliability: tuple[Bin, ...]
 
 
-class Difference(Record, frozen=True):
+class ScoreDifference(Record, frozen=True):
     """``score`` − ``other`` on the same resamples; ``captured`` at the shares escalated of ``gains``."""
 
     score: Name
     other: Name
-    spearman: Estimate
-    auroc: Estimate
-    area: Estimate
-    captured: tuple[Estimate, ...]
+    spearman: BootstrapEstimate
+    auroc: BootstrapEstimate
+    area: BootstrapEstimate
+    captured: tuple[BootstrapEstimate, ...]
 
 
-class TargetFigures(Record, frozen=True):
+class TargetEvaluation(Record, frozen=True):
     """The scores against the advantage of one target ("" where there is one alone).
 
     ``improving`` is the share of steps with Δ > 0, ``mean_advantage`` the mean of Δ: what escalating all would bring.
@@ -76,12 +76,12 @@ class TargetFigures(Record, frozen=True):
     target: str
     problems: int
     steps: int
-    improving: Estimate
-    mean_advantage: Estimate
-    scores: tuple[ScoreFigures, ...]
-    differences: tuple[Difference, ...]
+    improving: BootstrapEstimate
+    mean_advantage: BootstrapEstimate
+    scores: tuple[ScoreMetrics, ...]
+    differences: tuple[ScoreDifference, ...]
 
-    def of(self, name: Name) -> ScoreFigures | None:
+    def of(self, name: Name) -> ScoreMetrics | None:
         """The figures of a score, if it was evaluated."""
         return next((score for score in self.scores if score.score == name), None)
 
@@ -98,5 +98,5 @@ class Evaluation(Record, frozen=True):
     calibrated_on: Split
     resamples: int
     seed: int
-    targets: tuple[TargetFigures, ...]
+    targets: tuple[TargetEvaluation, ...]
     version: int = VERSION

@@ -8,17 +8,22 @@ from arbiter.config.config import Config, override
 from arbiter.evaluation.sweep_tuning import first_reached
 from arbiter.evaluation.tuning import Policy
 from arbiter.protocols.errors import DataError
-from arbiter.simulation.cases import Plan
+from arbiter.simulation.cases import CasePlan
 from arbiter.simulation.simulation_results import Case
 from arbiter.simulation.study import Hardware
-from arbiter.simulation.synthetic_workload import World
+from arbiter.simulation.synthetic_workload import SyntheticWorkload
 
 ACCEPTANCES = (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)
 """The acceptance rates that are simulated, from the one that escalates least."""
 
 
 def escalation_within(
-    seconds: float, config: Config, policy: Policy, hardware: Hardware, world: World, done: Callable[[], None]
+    seconds: float,
+    config: Config,
+    policy: Policy,
+    hardware: Hardware,
+    world: SyntheticWorkload,
+    done: Callable[[], None],
 ) -> float:
     """The greatest share of steps escalated, 0 to 1, with which a problem of ``world`` takes ``seconds`` in the mean.
 
@@ -27,7 +32,7 @@ def escalation_within(
     longer though the draft writes it all.
     """
     chosen = override(config, {"run_type": policy}, "--policy")
-    plan = Plan(chosen, hardware, world, None)
+    plan = CasePlan(chosen, hardware, world, None)
     cases = [Case(chosen.limits.problems, chosen.lookahead, chosen.verify, rate) for rate in ACCEPTANCES]
     means = [plan.simulate(case, done).latency.mean for case in cases]
     share = first_reached([1 - rate for rate in ACCEPTANCES], np.array(means), seconds, is_cost=True)

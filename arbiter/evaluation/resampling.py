@@ -21,7 +21,7 @@ _ENDS = (0.025, 0.975)
 _UNDEFINED = 0.025  # resamples without a value, beyond which an interval would be of a selection
 
 
-class Estimate(Record, frozen=True):
+class BootstrapEstimate(Record, frozen=True):
     """A figure and its 95 % interval; None where it is not defined (an AUROC of one class alone)."""
 
     value: float | None
@@ -54,20 +54,20 @@ def ratio(part: Floats, whole: Floats) -> Floats:
     return np.divide(part, whole, out=np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan), where=whole != 0)
 
 
-def estimate(value: float, resampled: Floats) -> Estimate:
+def estimate(value: float, resampled: Floats) -> BootstrapEstimate:
     """A figure with the 2.5 % and 97.5 % quantiles of its resamples, shape (resamples,).
 
     There is no interval where more than 2.5 % of the resamples have no value (nan): it would be of a selection.
     """
     known = resampled[np.isfinite(resampled)]
     if not np.isfinite(value):
-        return Estimate(None)
+        return BootstrapEstimate(None)
     if not len(known) or len(known) < (1 - _UNDEFINED) * len(resampled):
-        return Estimate(float(value))
+        return BootstrapEstimate(float(value))
     low, high = np.quantile(known, _ENDS)
-    return Estimate(float(value), (float(low), float(high)))
+    return BootstrapEstimate(float(value), (float(low), float(high)))
 
 
-def estimates(values: Floats, resampled: Floats) -> list[Estimate]:
+def estimates(values: Floats, resampled: Floats) -> list[BootstrapEstimate]:
     """An estimate for each of the ``values``, (figures,), from (resamples, figures)."""
     return [estimate(float(value), resampled[:, place]) for place, value in enumerate(values)]

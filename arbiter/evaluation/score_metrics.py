@@ -6,10 +6,10 @@ import msgspec
 import numpy as np
 
 from arbiter.evaluation.calibration import OUTCOMES, Bins, bins_of, brier, class_accuracy, outcomes
-from arbiter.evaluation.evaluation_results import Bin, Difference, Gain, Outcomes, ScoreFigures, TargetFigures
+from arbiter.evaluation.evaluation_results import Bin, Gain, Outcomes, ScoreDifference, ScoreMetrics, TargetEvaluation
 from arbiter.evaluation.ranking import Gains, Order, Ordered, order_of, rank_correlation
-from arbiter.evaluation.resampling import Estimate, Floats, by_step, estimate, estimates, ratio, summed
-from arbiter.evaluation.scores import Scored
+from arbiter.evaluation.resampling import BootstrapEstimate, Floats, by_step, estimate, estimates, ratio, summed
+from arbiter.evaluation.scores import StepScores
 from arbiter.evaluation.thresholds import threshold_at
 
 SHARES: Floats = np.arange(51) / 50
@@ -27,7 +27,9 @@ class Ranked(msgspec.Struct, frozen=True, eq=False):
     gains: Gains
 
 
-def measure(target: str, scored: Sequence[Scored], calibration: Mapping[str, Scored], weights: Floats) -> TargetFigures:
+def measure(
+    target: str, scored: Sequence[StepScores], calibration: Mapping[str, StepScores], weights: Floats
+) -> TargetEvaluation:
     """The figures of all scores of the same steps against ``target``; ``weights`` are (resamples, problems).
 
     ``calibration`` has the same scores by their names, over the steps at whose quantiles the thresholds are.
@@ -41,7 +43,7 @@ def measure(target: str, scored: Sequence[Scored], calibration: Mapping[str, Sco
     means = [ratio(sums[:, 1:], sums[:, :1]) for sums in (ones @ kinds, weights @ kinds)]
     improving, advantage = estimates(means[0][0], means[1])
     places = {each.name: place for place, each in enumerate(scored)}
-    return TargetFigures(
+    return TargetEvaluation(
         target=target,
         problems=first.problems,
         steps=len(first.delta),
@@ -65,7 +67,7 @@ def _pairs(places: dict[str, int]) -> list[tuple[int, int]]:
     return [] if router is None else [(router, other) for other in others]
 
 
-def _ranked(scored: Sequence[Scored], orders: Sequence[Order], weights: Floats) -> list[Ranked]:
+def _ranked(scored: Sequence[StepScores], orders: Sequence[Order], weights: Floats) -> list[Ranked]:
     """Of each score, over all resamples; the ranks of Δ are computed once for all scores."""
     parts: list[list[Ranked]] = [[] for _ in scored]
     delta, problem = scored[0].delta, scored[0].problem
@@ -93,12 +95,12 @@ def _joined(parts: Sequence[Ranked]) -> Ranked:
 
 
 def _of_score(
-    scored: Scored, calibration: Scored | None, point: Ranked, resampled: Ranked, weights: Floats
-) -> ScoreFigures:
+    scored: StepScores, calibration: StepScores | None, point: Ranked, resampled: Ranked, weights: Floats
+) -> ScoreMetrics:
     captured = estimates(point.gains.captured[0], resampled.gains.captured)
     net = estimates(point.gains.net[0], resampled.gains.net)
     bins = bins_of(scored) if scored.likely else None
-    return ScoreFigures(
+    return ScoreMetrics(
         score=scored.name,
         threshold=scored.cut,
         spearman=estimate(point.spearman[0], resampled.spearman),
@@ -114,17 +116,17 @@ def _of_score(
     )
 
 
-def _both(figure: Callable[[Floats], Floats], weights: Floats) -> Estimate:
+def _both(figure: Callable[[Floats], Floats], weights: Floats) -> BootstrapEstimate:
     """A figure of the problems as they are, with the interval of its resamples."""
     return estimate(float(figure(np.ones((1, weights.shape[1])))[0]), figure(weights))
 
 
-def _accuracy(scored: Scored, positive: bool, weights: Floats) -> Estimate | None:
+def _accuracy(scored: StepScores, positive: bool, weights: Floats) -> BootstrapEstimate | None:
     cut = scored.cut
     return None if cut is None else _both(lambda drawn: class_accuracy(scored, cut, positive, drawn), weights)
 
 
-def _outcomes(scored: Scored, calibration: Scored, weights: Floats) -> tuple[Outcomes, ...]:
+def _outcomes(scored: StepScores, calibration: StepScores, weights: Floats) -> tuple[Outcomes, ...]:
     """At the thresholds of all shares aimed at; none for a score that tells no steps apart."""
     if not np.ptp(calibration.score):
         return ()
@@ -148,15 +150,17 @@ def _reliability(bins: Bins, weights: Floats) -> tuple[Bin, ...]:
     return tuple(map(Bin, steps[0].astype(int).tolist(), predicted[0].tolist(), shares))
 
 
-def _apart(names: tuple[Scored, Scored], points: tuple[Ranked, Ranked], drawn: tuple[Ranked, Ranked]) -> Difference:
+def _apart(
+    names: tuple[StepScores, StepScores], points: tuple[Ranked, Ranked], drawn: tuple[Ranked, Ranked]
+) -> ScoreDifference:
     """The first less the second, each pair of resamples from the same problems."""
 
-    def less(figure: Callable[[Ranked], Floats]) -> Estimate:
+    def less(figure: Callable[[Ranked], Floats]) -> BootstrapEstimate:
         point, resampled = (figure(one) - figure(other) for one, other in (points, drawn))
         return estimate(float(point[0]), resampled)
 
     captured, resampled = (one.gains.captured - other.gains.captured for one, other in (points, drawn))
-    return Difference(
+    return ScoreDifference(
         score=names[0].name,
         other=names[1].name,
         spearman=less(lambda ranked: ranked.spearman),

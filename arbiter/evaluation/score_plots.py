@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arbiter.evaluation.evaluation_results import Evaluation, ScoreFigures, TargetFigures
-from arbiter.evaluation.resampling import Estimate
+from arbiter.evaluation.evaluation_results import Evaluation, ScoreMetrics, TargetEvaluation
+from arbiter.evaluation.resampling import BootstrapEstimate
 from arbiter.runs.reports.plots import STYLES
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def reliability(evaluation: Evaluation) -> "Figure | None":
     return figure
 
 
-def _gain(axes: Any, score: ScoreFigures) -> None:  # noqa: ANN401 - matplotlib's axes
+def _gain(axes: Any, score: ScoreMetrics) -> None:  # noqa: ANN401 - matplotlib's axes
     colour, _ = STYLES[score.score]
     shares = [gain.escalated for gain in score.gains]
     look = {"ls": "--" if score.score == "random" else "-", "lw": 1.8, "zorder": 3}
@@ -69,7 +69,7 @@ def _gain(axes: Any, score: ScoreFigures) -> None:  # noqa: ANN401 - matplotlib'
         axes.fill_between(shares, low, high, color=colour, alpha=0.18, lw=0)
 
 
-def _reliability(axes: Any, score: ScoreFigures) -> None:  # noqa: ANN401 - matplotlib's axes
+def _reliability(axes: Any, score: ScoreMetrics) -> None:  # noqa: ANN401 - matplotlib's axes
     colour, marker = STYLES[score.score]
     places = [found.predicted for found in score.reliability]
     values = [found.positive.value or 0.0 for found in score.reliability]
@@ -82,12 +82,12 @@ def _reliability(axes: Any, score: ScoreFigures) -> None:  # noqa: ANN401 - matp
     )  # fmt: skip
 
 
-def _ends(found: Estimate) -> tuple[float, float]:
+def _ends(found: BootstrapEstimate) -> tuple[float, float]:
     value = found.value or 0.0
     return found.interval or (value, value)
 
 
-def _title(target: TargetFigures) -> str:
+def _title(target: TargetEvaluation) -> str:
     name = f"target {target.target}, " if target.target else ""
     return f"{name}{target.steps:,} steps of {target.problems:,} problems"
 
@@ -101,7 +101,7 @@ def _in_percent(axes: Any) -> None:  # noqa: ANN401 - matplotlib's axes
     axes.grid(visible=True, color=_GRID)
 
 
-def _canvas(targets: tuple[TargetFigures, ...]) -> tuple[Any, list[Any]]:
+def _canvas(targets: tuple[TargetEvaluation, ...]) -> tuple[Any, list[Any]]:
     """A figure and an axes a target, side by side."""
     from matplotlib.figure import Figure
 

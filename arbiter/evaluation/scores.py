@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import msgspec
 import numpy as np
 
-from arbiter.data.training_rows import Row
+from arbiter.data.training_rows import TrainingRow
 from arbiter.evaluation.resampling import Floats, Integers
 from arbiter.protocols.errors import DataError
 
@@ -17,7 +17,7 @@ _HALF = 0.5
 _CUTS: dict[Name, float | None] = {"router": _HALF, "rsd": -_HALF, "confidence": -_HALF, "random": None, "oracle": 0.0}
 
 
-class Scored(msgspec.Struct, frozen=True, eq=False):
+class StepScores(msgspec.Struct, frozen=True, eq=False):
     """Steps with the target's advantage Δ in [-1, 1] and a score each, arrays of the shape (steps,).
 
     ``problem`` numbers each step's problem, from 0 to ``problems`` - 1. ``cut`` is the threshold at which the score
@@ -36,7 +36,7 @@ class Scored(msgspec.Struct, frozen=True, eq=False):
         return int(self.problem.max()) + 1
 
 
-def scores(rows: Sequence[Row], delta: Floats, predicted: Floats | None = None) -> list[Scored]:
+def scores(rows: Sequence[TrainingRow], delta: Floats, predicted: Floats | None = None) -> list[StepScores]:
     """The scores that ``rows`` have, with ``predicted`` as the router's ŷ in [0, 1] (None: there is no router).
 
     ``rsd`` is -h(x, z_d) and ``confidence`` minus the draft's own (left out unless all rows have it): 1 - h would make
@@ -53,24 +53,24 @@ def scores(rows: Sequence[Row], delta: Floats, predicted: Floats | None = None) 
     }
     problem = numbered(rows)
     return [
-        Scored(name, problem, delta, score, _CUTS[name], name == "router")
+        StepScores(name, problem, delta, score, _CUTS[name], name == "router")
         for name, score in found.items()
         if score is not None
     ]
 
 
-def numbered(rows: Sequence[Row]) -> Integers:
+def numbered(rows: Sequence[TrainingRow]) -> Integers:
     """The number of each row's problem, in the order in which they come."""
     numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(row.problem, len(numbers)) for row in rows], dtype=np.int64)
 
 
-def target_names(rows: Sequence[Row]) -> tuple[str, ...]:
+def target_names(rows: Sequence[TrainingRow]) -> tuple[str, ...]:
     """The targets of ``rows``, in the order in which they come; empty where there is one alone."""
     return tuple(dict.fromkeys(name for row in rows for name in row.target_names))
 
 
-def advantages(rows: Sequence[Row], target: str = "") -> Floats:
+def advantages(rows: Sequence[TrainingRow], target: str = "") -> Floats:
     """Δ of each row against ``target``: the mean over its samples, less the draft's score. "" is all samples.
 
     Raises ``DataError`` naming a row that has no sample of it.
@@ -78,7 +78,7 @@ def advantages(rows: Sequence[Row], target: str = "") -> Floats:
     return np.array([_advantage(row, target) for row in rows])
 
 
-def _advantage(row: Row, target: str) -> float:
+def _advantage(row: TrainingRow, target: str) -> float:
     if not target:
         return row.advantage
     mine = [score for score, name in zip(row.target_scores, row.target_names, strict=False) if name == target]

@@ -7,8 +7,8 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from arbiter.evaluation.curves import Curve, Figure, Point, curve, outcomes_of
-from arbiter.evaluation.resampling import Estimate, Floats, Integers, drawn, estimate
+from arbiter.evaluation.curves import Curve, CurvePoint, Figure, curve, outcomes_of
+from arbiter.evaluation.resampling import BootstrapEstimate, Floats, Integers, drawn, estimate
 from arbiter.evaluation.tuning import ESCALATES, Policy, Tuned
 from arbiter.protocols.errors import DataError, RunError
 from arbiter.runs.folder import read_results
@@ -60,9 +60,9 @@ def read_sweep(folder: Path, policy: Policy) -> Curve:
     return curve([_point(folder / name, threshold) for threshold, name in thresholds])
 
 
-def _point(folder: Path, threshold: float) -> Point:
+def _point(folder: Path, threshold: float) -> CurvePoint:
     results, _ = read_results(folder / "results.jsonl")
-    return Point(threshold, outcomes_of(results))
+    return CurvePoint(threshold, outcomes_of(results))
 
 
 def tune(runs: Curve, policy: Policy, budget: Budget, wanted: float, resamples: int, seed: int) -> Tuned:
@@ -115,7 +115,7 @@ def _values(runs: Curve, budget: Budget, weights: Floats) -> Floats:
     return 1 - runs.acceptance(weights) if budget == "escalated" else runs.figure(budget, weights)
 
 
-def _at(runs: Curve, levels: Floats, name: Budget, threshold: float, weights: Floats) -> Estimate:
+def _at(runs: Curve, levels: Floats, name: Budget, threshold: float, weights: Floats) -> BootstrapEstimate:
     """A figure at a threshold between two of the sweep's."""
     order: Integers = np.argsort(levels)
 

@@ -6,11 +6,20 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from arbiter.data.training_rows import Row
+from arbiter.data.training_rows import TrainingRow
 from arbiter.evaluation.calibration import OUTCOMES, outcomes
-from arbiter.evaluation.checkpoints import Router
+from arbiter.evaluation.checkpoints import RouterCheckpoint
 from arbiter.evaluation.evaluate import predictions
-from arbiter.evaluation.resampling import Estimate, Floats, Integers, by_step, drawn, estimate, estimates, summed
+from arbiter.evaluation.resampling import (
+    BootstrapEstimate,
+    Floats,
+    Integers,
+    by_step,
+    drawn,
+    estimate,
+    estimates,
+    summed,
+)
 from arbiter.evaluation.scores import numbered
 from arbiter.evaluation.thresholds import threshold_within
 from arbiter.protocols.errors import DataError
@@ -31,12 +40,12 @@ class Tuned(Record, frozen=True):
     """
 
     policy: Policy
-    threshold: Estimate
-    expected: dict[str, Estimate]
-    held_out: dict[str, Estimate] | None = None
+    threshold: BootstrapEstimate
+    expected: dict[str, BootstrapEstimate]
+    held_out: dict[str, BootstrapEstimate] | None = None
 
 
-class Steps(msgspec.Struct, frozen=True, eq=False):
+class TuningSteps(msgspec.Struct, frozen=True, eq=False):
     """Steps with what the policy decides by (``own``: ŷ, h or the draft's confidence), arrays of the shape (steps,).
 
     ``tokens`` are those that the target writes for a step; None where rows do not tell them. ``first`` is 1 at one step
@@ -51,7 +60,7 @@ class Steps(msgspec.Struct, frozen=True, eq=False):
     first: Floats
 
     @property
-    def wish(self) -> Floats:
+    def request(self) -> Floats:
         """Higher where an escalation is wanted more; a mere change of sign, so that ties stay ties."""
         return ESCALATES[self.policy] * self.own
 
@@ -60,13 +69,13 @@ class Steps(msgspec.Struct, frozen=True, eq=False):
         return int(self.problem.max()) + 1
 
 
-def steps_of(rows: Sequence[Row], policy: Policy, router: Router | None = None) -> Steps:
+def steps_of(rows: Sequence[TrainingRow], policy: Policy, router: RouterCheckpoint | None = None) -> TuningSteps:
     """The steps of ``rows``; ``router`` tells the ŷ of the policy ``router``, by its first head where it has several.
 
     Raises ``DataError`` if the rows do not have what the policy decides by.
     """
     tokens = [sum(row.target_tokens) / len(row.target_tokens) for row in rows if row.target_tokens]
-    return Steps(
+    return TuningSteps(
         policy,
         numbered(rows),
         _own(rows, policy, router),
@@ -76,7 +85,7 @@ def steps_of(rows: Sequence[Row], policy: Policy, router: Router | None = None) 
     )
 
 
-def _first(rows: Sequence[Row]) -> Floats:
+def _first(rows: Sequence[TrainingRow]) -> Floats:
     seen: set[tuple[str, int]] = set()
     found = np.zeros(len(rows))
     for place, row in enumerate(rows):
@@ -86,7 +95,7 @@ def _first(rows: Sequence[Row]) -> Floats:
     return found
 
 
-def _own(rows: Sequence[Row], policy: Policy, router: Router | None) -> Floats:
+def _own(rows: Sequence[TrainingRow], policy: Policy, router: RouterCheckpoint | None) -> Floats:
     if policy == "router":
         if router is None:
             raise DataError("the policy 'router' needs a checkpoint: name it in models.router")
@@ -102,22 +111,22 @@ def _own(rows: Sequence[Row], policy: Policy, router: Router | None) -> Floats:
     return np.array(known)
 
 
-def by_escalation(steps: Steps, share: float, resamples: int, seed: int) -> Estimate:
+def by_escalation(steps: TuningSteps, share: float, resamples: int, seed: int) -> BootstrapEstimate:
     """The τ at which at most ``share`` (0 to 1) of the steps are escalated."""
     ones = np.ones(len(steps.own))
     return _within(steps, ones, share * ones, resamples, seed)
 
 
-def by_target_tokens(steps: Steps, tokens: float, resamples: int, seed: int) -> Estimate:
+def by_target_tokens(steps: TuningSteps, tokens: float, resamples: int, seed: int) -> BootstrapEstimate:
     """The τ at which the target writes ``tokens`` a problem in the mean, at most. Raises ``DataError`` without them."""
     if steps.tokens is None:
         raise DataError("the rows do not tell the target's tokens (format version 1): collect them again")
     return _within(steps, steps.tokens, tokens * steps.first, resamples, seed)
 
 
-def expected(steps: Steps, threshold: float, resamples: int, seed: int) -> dict[str, Estimate]:
+def expected(steps: TuningSteps, threshold: float, resamples: int, seed: int) -> dict[str, BootstrapEstimate]:
     """What ``threshold`` does to the steps: the figures of ``Tuned``, by their names."""
-    escalated = (steps.wish > ESCALATES[steps.policy] * threshold).astype(np.float64)
+    escalated = (steps.request > ESCALATES[steps.policy] * threshold).astype(np.float64)
     weights = drawn(steps.problems, resamples, seed)
     ones = np.ones((1, steps.problems))
     point, resampled = (outcomes(steps.problem, steps.delta, escalated, each) for each in (ones, weights))
@@ -130,27 +139,27 @@ def expected(steps: Steps, threshold: float, resamples: int, seed: int) -> dict[
     return found
 
 
-def _within(steps: Steps, cost: Floats, allowed: Floats, resamples: int, seed: int) -> Estimate:
+def _within(steps: TuningSteps, cost: Floats, allowed: Floats, resamples: int, seed: int) -> BootstrapEstimate:
     """The τ at which Σ ``cost`` of the escalated steps is at most Σ ``allowed`` of all; both are (steps,)."""
     ones = np.ones((1, len(cost)))
     weights = drawn(steps.problems, resamples, seed)
     found = [
-        _own_scale(steps, threshold_within(steps.wish, cost, some @ allowed, some))
+        _own_scale(steps, threshold_within(steps.request, cost, some @ allowed, some))
         for some in (ones, *by_step(weights, steps.problem))
     ]
     return estimate(float(found[0][0]), np.concatenate(found[1:]))
 
 
-def _own_scale(steps: Steps, wish: Floats) -> Floats:
+def _own_scale(steps: TuningSteps, request: Floats) -> Floats:
     """Thresholds of the wish as those of the policy, within its scale of 0 to 1."""
-    return np.clip(ESCALATES[steps.policy] * wish, 0, 1) + 0.0  # + 0.0: there is no -0
+    return np.clip(ESCALATES[steps.policy] * request, 0, 1) + 0.0  # + 0.0: there is no -0
 
 
 def _mean(sums: Floats) -> Floats:
     return sums[:, 0] / sums[:, 1]
 
 
-def _rest(share: Estimate) -> Estimate:
+def _rest(share: BootstrapEstimate) -> BootstrapEstimate:
     """1 less a share."""
     ends = share.interval
-    return Estimate(None if share.value is None else 1 - share.value, ends and (1 - ends[1], 1 - ends[0]))
+    return BootstrapEstimate(None if share.value is None else 1 - share.value, ends and (1 - ends[1], 1 - ends[0]))

@@ -91,7 +91,7 @@ def _figures(figures: Summary, problems: int) -> Json:
         acceptance=figures.acceptance_rate,
         mean=figures.latency.mean,
         tokens={model: tokens.kept + tokens.discarded for model, tokens in figures.tokens.items()},
-        requests={model: calls.requests for model, calls in figures.calls.items()},
+        requests={model: calls.requests for model, calls in figures.requests.items()},
     )
 
 
@@ -105,7 +105,7 @@ def _problem(history: ProblemHistory, grade: Graded | None, calls: list[Json]) -
         begin=history.start.mono,
         end=history.ended and history.ended.mono,
         seconds=end and end.seconds,
-        finish=end and end.finish,
+        finish_reason=end and end.finish_reason,
         error=end and end.error,
         right=grade and grade.right,
         answer=grade and grade.answer,
@@ -131,7 +131,7 @@ def _step(history: ProblemHistory, number: int, record: StepRecord) -> Json:
         for message in history.messages.values()
         if message.step == number
         and message.to == "assembler"
-        and isinstance(message.payload, events.StepDrafted | events.StepRegenerated | events.StepChosen)
+        and isinstance(message.payload, events.StepDrafted | events.StepRegenerated | events.StepAccepted)
     ]
     return {
         **_candidate(record.kept),
@@ -149,7 +149,7 @@ def _candidate(candidate: Candidate) -> Json:
     return _known(
         author=candidate.author,
         text=candidate.text,
-        ending=candidate.ending,
+        stop_reason=candidate.stop_reason,
         tokens=candidate.usage.completion_tokens,
         score=candidate.score,
     )
@@ -172,7 +172,7 @@ _ENDED = {"call_failed": "failed", "call_cancelled": "cancelled"}
 def _call(problem: ProblemSpan, call: CallSpan) -> Json:
     outcome = call.outcome
     kind = "unfinished" if outcome is None else str(outcome.__struct_config__.tag)
-    usage = outcome.usage if isinstance(outcome, events.Generated | events.Scored) else None
+    usage = outcome.usage if isinstance(outcome, events.CallGenerated | events.CallScored) else None
     asked = next((message.mono for message in problem.messages if message.id == call.cause), None)
     return _known(
         actor=call.actor,

@@ -16,7 +16,7 @@ from inspect_ai.log import EvalLog, write_eval_log  # pyright: ignore[reportMiss
 
 from arbiter.exports.contents import summary
 from arbiter.exports.eval_sample import SCORER, sample
-from arbiter.exports.eval_usage import Json, Models, identifier, known, moment, usages
+from arbiter.exports.eval_usage import EvalModels, Json, identifier, known, moment, usages
 from arbiter.exports.files import replacing
 from arbiter.grading import Grade
 from arbiter.log.history import Key
@@ -41,7 +41,7 @@ def write_eval(run: Run, path: Path) -> None:
 
 def eval_log(run: Run) -> Json:
     """The whole of it, its samples in the order in which they began. Raises ``RunError``."""
-    models, grades = Models(run.started.identity), run.grades()
+    models, grades = EvalModels(run.started.identity), run.grades()
     first, last, status = _course(run)
     samples: dict[Key, Json] = {}
     results: list[Result] = []
@@ -50,7 +50,7 @@ def eval_log(run: Run) -> Json:
         grade = grades.get(history.key)
         samples[history.key] = sample(history, grade, models, first.run)
         _add(by_model, models.usage(history))
-        _add(by_role, {role: tally.usage for role, tally in history.tallies().items()})
+        _add(by_role, {role: counts.usage for role, counts in history.request_counts().items()})
         solution = history.solution()
         if solution is not None:
             judged = grade or Graded(right=None)
@@ -92,7 +92,7 @@ def _add(whole: dict[str, Usage], part: Iterable[tuple[str, Usage]] | dict[str, 
         whole[name] = whole.get(name, Usage()) + usage
 
 
-def _spec(run: Run, first: Event, models: Models, figures: Summary) -> Json:
+def _spec(run: Run, first: Event, models: EvalModels, figures: Summary) -> Json:
     identity, started = run.started.identity, run.started
     source = _source(run.path)
     return {

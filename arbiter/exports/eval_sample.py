@@ -2,8 +2,8 @@
 
 import msgspec
 
-from arbiter.exports.eval_transcript import Transcript
-from arbiter.exports.eval_usage import Json, Models, identifier, known, moment, usage_of, usages
+from arbiter.exports.eval_transcript import EvalTranscript
+from arbiter.exports.eval_usage import EvalModels, Json, identifier, known, moment, usage_of, usages
 from arbiter.grading.answers import Reference
 from arbiter.log.history import ProblemHistory
 from arbiter.log.timing import step_times
@@ -16,7 +16,7 @@ SCORER = "arbiter"
 _LIMITS = {"step_limit": "token", "max_tokens": "token", "max_steps": "turn", "deadline": "time"}
 
 
-def sample(history: ProblemHistory, grade: Graded | None, models: Models, run: str) -> Json:
+def sample(history: ProblemHistory, grade: Graded | None, models: EvalModels, run: str) -> Json:
     """The sample of a problem, or of one decoding of it, with all that the log of ``run`` tells of it."""
     end, records, name = history.end, history.steps(), identifier(run, *history.key)
     given = _given(history, name)
@@ -39,10 +39,10 @@ def sample(history: ProblemHistory, grade: Graded | None, models: Models, run: s
         output=_output(history, records, models, name),
         scores=score and {SCORER: score},
         metadata=_metadata(history, records),
-        events=Transcript(history, models, name, len(given)).events(shown),
+        events=EvalTranscript(history, models, name, len(given)).events(shown),
         events_data={"messages": [*given, *written], "calls": []},
         model_usage=usages(models.usage(history)),
-        role_usage=usages({role: tally.usage for role, tally in history.tallies().items()}),
+        role_usage=usages({role: counts.usage for role, counts in history.request_counts().items()}),
         started_at=moment(history.start.wall),
         completed_at=history.ended and moment(history.ended.wall),
         total_time=seconds,
@@ -55,7 +55,7 @@ def sample(history: ProblemHistory, grade: Graded | None, models: Models, run: s
 
 def _given(history: ProblemHistory, name: str) -> list[Json]:
     """What the models had before the first step: earlier turns, the question, and steps that were given with it."""
-    said = [(turn.speaker, turn.text) for turn in history.task.turns]
+    said = [(turn.role, turn.text) for turn in history.task.turns]
     said += [("user", history.task.question), *(("assistant", step.text) for step in history.task.steps)]
     return [
         {"id": identifier(name, "given", number), "role": role, "content": text, "source": "input"}
@@ -63,7 +63,7 @@ def _given(history: ProblemHistory, name: str) -> list[Json]:
     ]
 
 
-def _message(name: str, models: Models, number: int, record: StepRecord) -> Json:
+def _message(name: str, models: EvalModels, number: int, record: StepRecord) -> Json:
     kept = record.kept
     return {
         "id": identifier(name, "step", number),
@@ -91,20 +91,20 @@ def _step(number: int, record: StepRecord) -> Json:
     kept = record.kept
     return {
         **_told(number, record),
-        **known(confidence=kept.confidence, tokens=kept.usage.completion_tokens, ending=kept.ending),
+        **known(confidence=kept.confidence, tokens=kept.usage.completion_tokens, stop_reason=kept.stop_reason),
     }
 
 
-def _output(history: ProblemHistory, records: list[StepRecord], models: Models, name: str) -> Json:
-    end, solution, tallies = history.end, history.solution(), history.tallies()
+def _output(history: ProblemHistory, records: list[StepRecord], models: EvalModels, name: str) -> Json:
+    end, solution, request_counts = history.end, history.solution(), history.request_counts()
     so_far = history.task.separator.join(record.kept.text for record in records)
     text = so_far if solution is None else solution.text
     message = {"id": identifier(name, "answer"), "role": "assistant", "content": text, "source": "generate"}
-    usage = sum((tally.usage for role, tally in tallies.items() if role in ("draft", "target")), Usage())
+    usage = sum((counts.usage for role, counts in request_counts.items() if role in ("draft", "target")), Usage())
     return known(
         model=models.run_name,
         choices=[
-            {"message": {**message, "model": models.run_name}, "stop_reason": _stop_reason(end and end.finish)},
+            {"message": {**message, "model": models.run_name}, "stop_reason": _stop_reason(end and end.finish_reason)},
         ],
         usage=usage_of(usage),
         time=end and end.seconds,
@@ -124,7 +124,7 @@ def _stop_reason(finish: FinishReason | None) -> str:
 
 def _limit(history: ProblemHistory) -> Json | None:
     """The limit that cut the problem; what inspect_ai has no word for is told as ``custom``."""
-    limits, finish = history.task.limits, history.end and history.end.finish
+    limits, finish = history.task.limits, history.end and history.end.finish_reason
     values = {
         "step_limit": limits.step_tokens,
         "max_tokens": limits.max_tokens,
@@ -155,7 +155,7 @@ def _reference(grade: Graded | None) -> str:
 def _metadata(history: ProblemHistory, records: list[StepRecord]) -> Json:
     drafted = sum(record.kept.author == "draft" for record in records)
     return known(
-        finish="unfinished" if history.end is None else history.end.finish,
+        finish_reason="unfinished" if history.end is None else history.end.finish_reason,
         acceptance=drafted / len(records) if records else None,
         steps=[_step(number, record) for number, record in enumerate(records)],
         tags=history.task.tags or None,

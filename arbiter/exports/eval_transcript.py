@@ -2,23 +2,23 @@
 
 from collections.abc import Iterator
 
-from arbiter.exports.eval_usage import Json, Models, identifier, known, moment, usage_of
+from arbiter.exports.eval_usage import EvalModels, Json, identifier, known, moment, usage_of
 from arbiter.log.history import CallHistory, ProblemHistory
 from arbiter.protocols import events
 from arbiter.protocols.events import Event
-from arbiter.protocols.records import Role
+from arbiter.protocols.records import Author
 
 _STOP_REASONS = {"separator": "stop", "end": "stop", "limit": "max_tokens"}
 
 
-class Transcript:
+class EvalTranscript:
     """The events of a problem.
 
     ``name`` is the sample's identifier, from which those of the events are computed; ``given`` the number of messages
     before the first step, to which requests point.
     """
 
-    def __init__(self, history: ProblemHistory, models: Models, name: str, given: int) -> None:
+    def __init__(self, history: ProblemHistory, models: EvalModels, name: str, given: int) -> None:
         self._history, self._models, self._name, self._given = history, models, name, given
         self._records = history.steps()
         used = ((event.payload, event.step) for event in history.reused.values())
@@ -72,7 +72,7 @@ class Transcript:
 
     def _call(self, call: CallHistory, number: int) -> Json:
         match call.outcome:
-            case events.Scored(value=value):
+            case events.CallScored(value=value):
                 score = {"value": value, "explanation": f"the {call.model}'s, of the {_scored(call)}'s step"}
                 return self._told(call, "score", score=score, scorer=call.model, intermediate=True)
             case _ if call.model in ("draft", "target"):
@@ -83,17 +83,17 @@ class Transcript:
 
     def _generation(self, call: CallHistory, number: int) -> Json:
         outcome, model, ahead = call.outcome, self._models.called(self._history, call), self._ahead(call)
-        answer, sampling = isinstance(outcome, events.Generated), self._history.task.sampling
+        answer, sampling = isinstance(outcome, events.CallGenerated), self._history.task.sampling
         asked = self._history.message_of(call)
         output: Json = {"model": model}
-        if isinstance(outcome, events.Generated):
+        if isinstance(outcome, events.CallGenerated):
             message = {
                 "id": identifier(self._name, call.id),
                 "role": "assistant",
                 "content": outcome.text,
                 "source": "generate",
             }
-            choice = {"message": {**message, "model": model}, "stop_reason": _STOP_REASONS[outcome.ending]}
+            choice = {"message": {**message, "model": model}, "stop_reason": _STOP_REASONS[outcome.stop_reason]}
             output |= {"choices": [choice], "usage": usage_of(outcome.cost), "time": outcome.seconds}
         return self._told(
             call,
@@ -140,7 +140,7 @@ class Transcript:
         )
 
 
-def _scored(call: CallHistory) -> Role:
+def _scored(call: CallHistory) -> Author:
     """Whose step it scored; an audit's first request is for the draft's, its second for the target's."""
     is_second = call.model == "audit" and call.parsed.index == 1
     return "target" if is_second or call.parsed.message.kind == "step_regenerated" else "draft"

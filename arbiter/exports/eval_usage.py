@@ -11,7 +11,7 @@ from arbiter.protocols.records import Model, Usage
 Json = dict[str, Any]
 
 
-class Models:
+class EvalModels:
     """Of a run's identity, what concerns its models: their names, how they sample, and the policy over them.
 
     ``names`` are those of the configuration by role; ``run_name`` is that of all of them together, as one model.
@@ -46,10 +46,10 @@ class Models:
     def usage(self, history: ProblemHistory) -> dict[str, Usage]:
         """The tokens of a problem by the models' names."""
         found: dict[str, Usage] = {}
-        for role, tally in history.tallies().items():
-            targets = history.target_tallies() if role == "target" else {}
+        for role, counts in history.request_counts().items():
+            targets = history.target_counts() if role == "target" else {}
             parts = {self.name("target", target): one.usage for target, one in targets.items()}
-            for name, usage in (parts or {self.name(role): tally.usage}).items():
+            for name, usage in (parts or {self.name(role): counts.usage}).items():
                 found[name] = found.get(name, Usage()) + usage
         return found
 

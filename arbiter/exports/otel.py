@@ -76,15 +76,15 @@ class _Spans:
                 "arbiter.run.type": self._identity.get("run_type"),
                 "arbiter.problem.id": problem.key[0],
                 "arbiter.problem.sample": problem.key[1],
-                "arbiter.problem.finish": end and end.finish,
+                "arbiter.problem.finish": end and end.finish_reason,
                 "arbiter.problem.steps": end and end.steps,
                 "arbiter.problem.right": grade and grade.right,
             }
         )
         root = self._begin(f"solve {problem.key[0]}", _name(problem), problem.start.wall, None, about)
-        if end is not None and end.finish == "failed":
+        if end is not None and end.finish_reason == "failed":
             _fail(root, end.error or "failed", _kind(end.error or ""))
-        elif end is not None and end.finish == "deadline":
+        elif end is not None and end.finish_reason == "deadline":
             _fail(root, "the problem's time was up", "timeout")
         kept = dict(enumerate(problem.steps()))
         for number in sorted({event.step for event in _events(problem) if event.step is not None}):
@@ -170,20 +170,20 @@ class _Spans:
 
 def _response(outcome: events.Outcome | None) -> dict[str, Value]:
     match outcome:
-        case events.Generated():
+        case events.CallGenerated():
             return {
                 **_usage(outcome),
                 "gen_ai.usage.output_tokens": outcome.cost.completion_tokens,
-                "gen_ai.response.finish_reasons": [FINISH_REASONS[outcome.ending]],
-                "arbiter.ending": outcome.ending,
+                "gen_ai.response.finish_reasons": [FINISH_REASONS[outcome.stop_reason]],
+                "arbiter.ending": outcome.stop_reason,
             }
-        case events.Scored():
+        case events.CallScored():
             return {**_usage(outcome), "gen_ai.evaluation.score.value": outcome.value}
         case _:
             return {}
 
 
-def _usage(outcome: events.Generated | events.Scored) -> dict[str, Value]:
+def _usage(outcome: events.CallGenerated | events.CallScored) -> dict[str, Value]:
     cost = outcome.cost
     cached: dict[str, Value] = (
         {"gen_ai.usage.cache_read.input_tokens": cost.cached_tokens} if cost.cached_tokens else {}

@@ -100,7 +100,7 @@ def _causes(problem: ProblemSpan) -> Iterator[tuple[str, str]]:
 
 def _problem_event(problem: ProblemSpan, grade: Graded | None) -> TrackEvent:
     end, (name, sample) = problem.end, problem.key
-    finish = "unfinished" if end is None else end.finish
+    finish = "unfinished" if end is None else end.finish_reason
     label = f"{name} #{sample}" if sample else name
     event = TrackEvent(name=f"{finish.upper()} {label}" if finish in _BAD else label, categories=["problem", finish])
     _annotate(
@@ -108,7 +108,7 @@ def _problem_event(problem: ProblemSpan, grade: Graded | None) -> TrackEvent:
         {
             "problem": name,
             "sample": sample,
-            "finish": finish,
+            "finish_reason": finish,
             "right": grade and grade.right,
             "steps": end and end.steps,
             "error": end and end.error,
@@ -130,7 +130,7 @@ def _call_event(problem: ProblemSpan, call: CallSpan) -> TrackEvent:
     event = TrackEvent(
         name=f"{wrong.upper()} {label}" if wrong else label, categories=["request", call.model, wrong or "answered"]
     )
-    usage = outcome.usage if isinstance(outcome, events.Generated | events.Scored) else None
+    usage = outcome.usage if isinstance(outcome, events.CallGenerated | events.CallScored) else None
     asked = next((message for message in problem.messages if message.id == call.cause), None)
     _annotate(
         event,
@@ -140,7 +140,7 @@ def _call_event(problem: ProblemSpan, call: CallSpan) -> TrackEvent:
             "step": step,
             "model": call.model,
             "ended": wrong or "answered",
-            "ending": getattr(outcome, "ending", None),
+            "stop_reason": getattr(outcome, "stop_reason", None),
             "score": getattr(outcome, "value", None),
             "prompt_tokens": usage and usage.prompt_tokens,
             "completion_tokens": usage and usage.completion_tokens,
@@ -154,7 +154,7 @@ def _call_event(problem: ProblemSpan, call: CallSpan) -> TrackEvent:
     return event
 
 
-_TOLD = ("verdict", "author", "rejects", "max_tokens", "unserved", "error")
+_TOLD = ("verdict", "author", "rejects", "max_tokens", "failed_kind", "error")
 """What is shown of messages: a trace has the times and decisions of a run, and no text of questions."""
 
 

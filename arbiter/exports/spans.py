@@ -103,13 +103,13 @@ class Spans:
 
     def _tell(self, problem: ProblemSpan, event: Event) -> None:
         match event.payload:
-            case events.Asked():
+            case events.CallStarted():
                 self._begin(problem, event.id, event, event.mono)
                 self.requests[problem.calls[-1].model] += 1
             case events.CallRetried():
                 if event.cause in problem.running:
                     problem.running[event.cause].retries.append(event)
-            case events.Generated() | events.Scored() | events.CallFailed() | events.CallCancelled() as outcome:
+            case events.CallGenerated() | events.CallScored() | events.CallFailed() | events.CallCancelled() as outcome:
                 self._end(problem, event, outcome)
             case events.ProblemEnded():
                 problem.ended = event
@@ -137,7 +137,7 @@ class Spans:
         call.end = end
         del problem.running[call.id]
         self._lanes[call.actor].release(call.lane, end)
-        if isinstance(call.first.payload, events.Asked):
+        if isinstance(call.first.payload, events.CallStarted):
             self.requests[call.model] -= 1
 
     def _stop_calls(self) -> None:

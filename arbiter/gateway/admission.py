@@ -12,8 +12,8 @@ from starlette.types import Receive
 
 from arbiter.actors.supervision import services
 from arbiter.backends.tokenizers import read_tokenizer
-from arbiter.config.model_tables import InProcess
-from arbiter.gateway.live_state import Board
+from arbiter.config.model_tables import InProcessTable
+from arbiter.gateway.live_state import LiveState
 from arbiter.gateway.prometheus import Metrics
 from arbiter.library.arbiter import Arbiter
 from arbiter.library.questions import Overrides, Question
@@ -33,7 +33,7 @@ class Decoder(Protocol):
         ...
 
 
-class House:
+class Admission:
     """``most`` problems may be open at once, in the ring or waiting for room in it; more are refused with 429.
 
     Bodies may have ``largest`` bytes. A client that sends nothing of its body, or reads nothing of its stream, for
@@ -41,10 +41,10 @@ class House:
     """
 
     def __init__(
-        self, arbiter: Arbiter, board: Board, metrics: Metrics, most: int, largest: int, patience: float
+        self, arbiter: Arbiter, live_state: LiveState, metrics: Metrics, most: int, largest: int, patience: float
     ) -> None:
         self.arbiter = arbiter
-        self.board = board
+        self.live_state = live_state
         self.metrics = metrics
         self.most = most
         self.largest = largest
@@ -78,7 +78,7 @@ class House:
 
     def gone(self, task: Task) -> None:
         """The client of a problem has gone away."""
-        self.board.left(task.id)
+        self.live_state.left(task.id)
         self.metrics.left(task.id)
 
     async def detokenized(self, tokens: Sequence[int]) -> str:
@@ -104,7 +104,7 @@ class House:
 
     def _tokenizer_name(self) -> str:
         draft = self.arbiter.config.models.draft
-        name = draft and (draft.tokenizer or (draft.model if isinstance(draft, InProcess) else None))
+        name = draft and (draft.tokenizer or (draft.model if isinstance(draft, InProcessTable) else None))
         if not name:
             raise RequestError(
                 "prompt: token ids cannot be read, since the draft's tokenizer is not known here: send texts, or have "
@@ -124,10 +124,10 @@ def closing() -> RequestError:
     return RequestError("the server is shutting down: ask another one", status=503, code="closing", retry_after=1)
 
 
-def task_of(house: House, question: Question, overrides: Overrides) -> Task:
+def task_of(admission: Admission, question: Question, overrides: Overrides) -> Task:
     """The task of what a client asks. Raises ``RequestError``."""
     try:
-        return house.arbiter.task(question, **overrides)
+        return admission.arbiter.task(question, **overrides)
     except ClosedError as error:
         raise closing() from error
     except (ConfigError, DataError) as error:

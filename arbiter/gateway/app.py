@@ -13,16 +13,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from arbiter.gateway.admission import GoneError, House
+from arbiter.gateway.admission import Admission, GoneError
 from arbiter.gateway.chat import chat_completions
 from arbiter.gateway.completions import completions
 from arbiter.gateway.error_responses import answer, refusal
 from arbiter.gateway.inprocess_client import open_client
 from arbiter.gateway.live_page import headers as page_headers
 from arbiter.gateway.live_page import page
-from arbiter.gateway.live_state import Board
-from arbiter.gateway.middleware import Door
-from arbiter.gateway.model_names import names, point
+from arbiter.gateway.live_state import LiveState
+from arbiter.gateway.middleware import AuthMiddleware
+from arbiter.gateway.model_names import names, operating_point
 from arbiter.gateway.openapi import document
 from arbiter.gateway.prometheus import Metrics
 from arbiter.gateway.responses import responses
@@ -41,10 +41,10 @@ LARGEST = 4 << 20
 PATIENCE = 60.0
 """Seconds for which a client may send or read nothing."""
 
-Endpoint = Callable[[House, Request], Awaitable[Response]]
+Endpoint = Callable[[Admission, Request], Awaitable[Response]]
 
 
-class Model(msgspec.Struct, frozen=True):
+class ModelObject(msgspec.Struct, frozen=True):
     """An operating point, as OpenAI lists models."""
 
     id: str
@@ -56,11 +56,11 @@ class Model(msgspec.Struct, frozen=True):
 class ModelList(msgspec.Struct, frozen=True):
     """All of them without thresholds."""
 
-    data: list[Model]
+    data: list[ModelObject]
     object: str = "list"
 
 
-class State(msgspec.Struct, frozen=True):
+class HealthState(msgspec.Struct, frozen=True):
     """What ``/health`` and ``/ready`` say."""
 
     status: str
@@ -88,10 +88,12 @@ class Gateway:
         patience: float = PATIENCE,
     ) -> None:
         self.arbiter = arbiter
-        board, metrics = Board(arbiter), Metrics(arbiter)
-        arbiter.watch(board)
+        live_state, metrics = LiveState(arbiter), Metrics(arbiter)
+        arbiter.watch(live_state)
         arbiter.watch(metrics)
-        self._house = House(arbiter, board, metrics, arbiter.config.limits.problems + queue, largest, patience)
+        self._admission = Admission(
+            arbiter, live_state, metrics, arbiter.config.limits.problems + queue, largest, patience
+        )
         starlette = Starlette(
             routes=self._routes(),
             exception_handlers={
@@ -101,12 +103,12 @@ class Gateway:
                 Exception: _broken,
             },
         )
-        self.app = Door(starlette, keys)
+        self.app = AuthMiddleware(starlette, keys)
 
     @property
     def open(self) -> int:
         """Problems whose requests are not answered yet."""
-        return self._house.open
+        return self._admission.open
 
     def client(self, key: str | None = None) -> "AbstractAsyncContextManager[AsyncOpenAI]":
         """An OpenAI client that asks this endpoint without a socket."""
@@ -128,49 +130,49 @@ class Gateway:
         ]
 
     def _route(self, path: str, endpoint: Endpoint, method: str = "GET") -> Route:
-        return Route(path, partial(endpoint, self._house), methods=[method])
+        return Route(path, partial(endpoint, self._admission), methods=[method])
 
 
-async def _placed(endpoint: Endpoint, house: House, request: Request) -> Response:
+async def _placed(endpoint: Endpoint, admission: Admission, request: Request) -> Response:
     """A place first: the body of who has none is not even read."""
-    house.enter(request)
-    return await endpoint(house, request)
+    admission.enter(request)
+    return await endpoint(admission, request)
 
 
-async def _page(_house: House, _request: Request) -> Response:
+async def _page(_admission: Admission, _request: Request) -> Response:
     return Response(page(), headers=page_headers(), media_type="text/html")
 
 
-async def _live(house: House, _request: Request) -> Response:
-    return answer(house.board.contents(), headers={"cache-control": "no-store"})
+async def _live(admission: Admission, _request: Request) -> Response:
+    return answer(admission.live_state.contents(), headers={"cache-control": "no-store"})
 
 
-async def _health(_house: House, _request: Request) -> Response:
-    return answer(State("ok"))
+async def _health(_admission: Admission, _request: Request) -> Response:
+    return answer(HealthState("ok"))
 
 
-async def _ready(house: House, _request: Request) -> Response:
-    is_open = house.arbiter.is_open
-    return answer(State("ready" if is_open else "closing"), 200 if is_open else 503)
+async def _ready(admission: Admission, _request: Request) -> Response:
+    is_open = admission.arbiter.is_open
+    return answer(HealthState("ready" if is_open else "closing"), 200 if is_open else 503)
 
 
-async def _metrics(house: House, _request: Request) -> Response:
-    body, kind = house.metrics.render()
+async def _metrics(admission: Admission, _request: Request) -> Response:
+    body, kind = admission.metrics.render()
     return Response(body, headers={"content-type": kind})
 
 
-async def _openapi(_house: House, _request: Request) -> Response:
+async def _openapi(_admission: Admission, _request: Request) -> Response:
     return answer(document(version("arbiter-reasoning")))
 
 
-async def _models(house: House, _request: Request) -> Response:
-    return answer(ModelList([Model(name) for name in names(house.arbiter)]))
+async def _models(admission: Admission, _request: Request) -> Response:
+    return answer(ModelList([ModelObject(name) for name in names(admission.arbiter)]))
 
 
-async def _model(house: House, request: Request) -> Response:
+async def _model(admission: Admission, request: Request) -> Response:
     name: str = request.path_params["id"]
-    point(house.arbiter, name)
-    return answer(Model(name))
+    operating_point(admission.arbiter, name)
+    return answer(ModelObject(name))
 
 
 async def _refused(_request: Request, error: Exception) -> Response:

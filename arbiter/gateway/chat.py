@@ -8,13 +8,21 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from arbiter.gateway.admission import House, task_of
+from arbiter.gateway.admission import Admission, task_of
 from arbiter.gateway.error_responses import answer
 from arbiter.gateway.request_body import raw_body
 from arbiter.gateway.request_mapping import asked_in_chat, overrides_of
-from arbiter.gateway.response_schemas import Finish, Report, TokenUsage, finish_of, report, told, usage_of
+from arbiter.gateway.response_schemas import (
+    Finish,
+    SolutionReport,
+    TokenUsage,
+    finish_of,
+    report,
+    step_report,
+    usage_of,
+)
 from arbiter.gateway.schemas import ChatBody, read
-from arbiter.gateway.streaming import DONE, EventStream, Flow, event, flows_of, solutions_of
+from arbiter.gateway.streaming import DONE, AnswerStream, EventStream, answer_streams, event, solutions_of
 from arbiter.protocols.errors import RequestError
 from arbiter.protocols.messages import Task
 
@@ -44,7 +52,7 @@ class ChatCompletion(msgspec.Struct, frozen=True):
     model: str
     choices: list[ChatChoice]
     usage: TokenUsage
-    arbiter: Report
+    arbiter: SolutionReport
     object: Literal["chat.completion"] = "chat.completion"
 
 
@@ -73,26 +81,26 @@ class ChatChunk(msgspec.Struct, frozen=True, omit_defaults=True):
     choices: list[ChunkChoice]
     object: str = ""
     usage: TokenUsage | None = None
-    arbiter: Report | None = None
+    arbiter: SolutionReport | None = None
 
 
-async def chat_completions(house: House, request: Request) -> Response:
+async def chat_completions(admission: Admission, request: Request) -> Response:
     """Answer a conversation. Raises ``RequestError``."""
-    body = read(await raw_body(house, request), ChatBody)
+    body = read(await raw_body(admission, request), ChatBody)
     if body.max_tokens and body.max_completion_tokens and body.max_tokens != body.max_completion_tokens:
         raise RequestError("max_tokens and max_completion_tokens differ: leave one of them out", param="max_tokens")
     most = body.max_completion_tokens or body.max_tokens
-    task = task_of(house, asked_in_chat(body), overrides_of(house.arbiter, body, most, body.stop, body.seed))
+    task = task_of(admission, asked_in_chat(body), overrides_of(admission.arbiter, body, most, body.stop, body.seed))
     if body.stream:
-        (flow,) = await flows_of(house, request, [task])
-        return EventStream(_chunks(body, task, flow), house.patience)
-    (solution,) = await solutions_of(house, request, [task])
+        (stream,) = await answer_streams(admission, request, [task])
+        return EventStream(_chunks(body, task, stream), admission.patience)
+    (solution,) = await solutions_of(admission, request, [task])
     choice = ChatChoice(AnswerMessage(solution.text), finish_of(solution))
     usage = usage_of([solution])
     return answer(ChatCompletion(_name(task), _now(), body.model, [choice], usage, report(solution, body.arbiter)))
 
 
-async def _chunks(body: ChatBody, task: Task, flow: Flow) -> AsyncIterator[bytes]:
+async def _chunks(body: ChatBody, task: Task, stream: AnswerStream) -> AsyncIterator[bytes]:
     name, created, model = _name(task), _now(), body.model
 
     def chunk(choices: list[ChunkChoice], **fields: Any) -> bytes:  # noqa: ANN401
@@ -100,9 +108,9 @@ async def _chunks(body: ChatBody, task: Task, flow: Flow) -> AsyncIterator[bytes
 
     wants_steps = body.arbiter is not None and body.arbiter.steps
     yield chunk([ChunkChoice(Delta("assistant", ""))])
-    async for part in flow.parts():
+    async for part in stream.parts():
         if part.text or part.step:
-            extra = Report(step=told(part.step)) if part.step and wants_steps else None
+            extra = SolutionReport(step=step_report(part.step)) if part.step and wants_steps else None
             yield chunk([ChunkChoice(Delta(content=part.text))], arbiter=extra)
         if part.solution is not None:
             yield chunk([ChunkChoice(Delta(), finish_of(part.solution))], arbiter=report(part.solution, None))

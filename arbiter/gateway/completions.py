@@ -8,13 +8,21 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from arbiter.gateway.admission import House, task_of
+from arbiter.gateway.admission import Admission, task_of
 from arbiter.gateway.error_responses import answer
 from arbiter.gateway.request_body import raw_body
 from arbiter.gateway.request_mapping import overrides_of
-from arbiter.gateway.response_schemas import Finish, Report, TokenUsage, finish_of, report, told, usage_of
+from arbiter.gateway.response_schemas import (
+    Finish,
+    SolutionReport,
+    TokenUsage,
+    finish_of,
+    report,
+    step_report,
+    usage_of,
+)
 from arbiter.gateway.schemas import CompletionBody, read
-from arbiter.gateway.streaming import DONE, EventStream, Flow, event, flows_of, solutions_of
+from arbiter.gateway.streaming import DONE, AnswerStream, EventStream, answer_streams, event, solutions_of
 from arbiter.protocols.errors import RequestError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Solution
@@ -27,7 +35,7 @@ class CompletionChoice(msgspec.Struct, frozen=True):
     index: int
     finish_reason: Finish | None
     logprobs: None = None
-    arbiter: Report | None = None
+    arbiter: SolutionReport | None = None
 
 
 class Completion(msgspec.Struct, frozen=True):
@@ -41,14 +49,14 @@ class Completion(msgspec.Struct, frozen=True):
     object: Literal["text_completion"] = "text_completion"
 
 
-async def completions(house: House, request: Request) -> Response:
+async def completions(admission: Admission, request: Request) -> Response:
     """Answer one or several prompts. Raises ``RequestError``; of several, the first that fails fails them all."""
-    body = read(await raw_body(house, request), CompletionBody)
-    overrides = overrides_of(house.arbiter, body, body.max_tokens, body.stop, body.seed)
-    tasks = [task_of(house, prompt, overrides) for prompt in await _prompts(house, body)]
+    body = read(await raw_body(admission, request), CompletionBody)
+    overrides = overrides_of(admission.arbiter, body, body.max_tokens, body.stop, body.seed)
+    tasks = [task_of(admission, prompt, overrides) for prompt in await _prompts(admission, body)]
     if body.stream:
-        return EventStream(_chunks(body, tasks, await flows_of(house, request, tasks)), house.patience)
-    solutions = await solutions_of(house, request, tasks)
+        return EventStream(_chunks(body, tasks, await answer_streams(admission, request, tasks)), admission.patience)
+    solutions = await solutions_of(admission, request, tasks)
     choices = [
         CompletionChoice(one.text, index, finish_of(one), arbiter=report(one, body.arbiter))
         for index, one in enumerate(solutions)
@@ -56,32 +64,32 @@ async def completions(house: House, request: Request) -> Response:
     return answer(Completion(_name(tasks), int(time.time()), body.model, choices, usage_of(solutions)))
 
 
-async def _prompts(house: House, body: CompletionBody) -> list[str]:
+async def _prompts(admission: Admission, body: CompletionBody) -> list[str]:
     """The questions. Raises ``RequestError`` if token ids are among them that cannot be read."""
     prompt = body.prompt
     if isinstance(prompt, str):
         return [prompt]
     if all(isinstance(one, int) for one in prompt):
-        return [await house.detokenized([one for one in prompt if isinstance(one, int)])]
+        return [await admission.detokenized([one for one in prompt if isinstance(one, int)])]
     found: list[str] = []
     for place, one in enumerate(prompt):
         if isinstance(one, int):
             raise RequestError(
                 f"prompt[{place}]: a number among texts; give texts, or lists of numbers", param="prompt"
             )
-        found.append(one if isinstance(one, str) else await house.detokenized(one))
+        found.append(one if isinstance(one, str) else await admission.detokenized(one))
     return found
 
 
-async def _chunks(body: CompletionBody, tasks: list[Task], flows: list[Flow]) -> AsyncIterator[bytes]:
+async def _chunks(body: CompletionBody, tasks: list[Task], streams: list[AnswerStream]) -> AsyncIterator[bytes]:
     """One prompt's chunks after another's: all are solved at the same time, and the later ones wait to be sent."""
     name, created = _name(tasks), int(time.time())
     wants_steps = body.arbiter is not None and body.arbiter.steps
     solutions: list[Solution] = []
-    for index, flow in enumerate(flows):
-        async for part in flow.parts():
+    for index, stream in enumerate(streams):
+        async for part in stream.parts():
             ended: Finish | None = None
-            extra = Report(step=told(part.step)) if part.step and wants_steps else None
+            extra = SolutionReport(step=step_report(part.step)) if part.step and wants_steps else None
             if part.solution is not None:
                 solutions.append(part.solution)
                 ended, extra = finish_of(part.solution), report(part.solution, None)

@@ -10,11 +10,11 @@ from typing import Any, get_args
 
 import msgspec
 
-from arbiter.gateway.model_health import Standing
+from arbiter.gateway.model_health import ModelHealth
 from arbiter.library.arbiter import Arbiter
-from arbiter.log.live import Following, Going, is_ahead, model_of
+from arbiter.log.live import EventFolder, LiveProblem, is_ahead, model_of
 from arbiter.protocols import events
-from arbiter.protocols.records import Candidate, Role, StepRecord, Usage
+from arbiter.protocols.records import Author, Candidate, StepRecord, Usage
 
 SHOWN = 40
 """Open problems that are shown, and ended ones."""
@@ -28,7 +28,7 @@ RECENT = 200
 _QUESTION, _STEP, _REJECTED, _ERROR, _TAG, _TAGS = 300, 2000, 500, 300, 100, 10
 
 
-class Board(Following):
+class LiveState(EventFolder):
     """Follows the events of ``arbiter``; ``contents`` is JSON-able."""
 
     def __init__(self, arbiter: Arbiter) -> None:
@@ -39,8 +39,8 @@ class Board(Following):
         self._past: deque[dict[str, Any]] = deque(maxlen=SHOWN)
         self._sums = _Sums()
         self._recent: deque[bool] = deque(maxlen=RECENT)
-        self._tokens = dict.fromkeys(get_args(Role), Usage())
-        self._standings: dict[str, Standing] = {}
+        self._tokens = dict.fromkeys(get_args(Author), Usage())
+        self._standings: dict[str, ModelHealth] = {}
 
     def contents(self) -> dict[str, Any]:
         """The live state: ``totals``, ``models``, the newest open problems (``open``, and how many ``more``), and the
@@ -59,16 +59,16 @@ class Board(Following):
             "ended": list(reversed(self._past)),
         }
 
-    def started(self, going: Going) -> None:
-        self._shown[going.id] = _Shown(going, time.monotonic())
+    def started(self, live: LiveProblem) -> None:
+        self._shown[live.id] = _Shown(live, time.monotonic())
 
-    def asked(self, asked: events.Asked) -> None:
+    def asked(self, asked: events.CallStarted) -> None:
         self._sums.predrafts += is_ahead(asked)
 
-    def retried(self, asked: events.Asked, retried: events.CallRetried) -> None:
+    def retried(self, asked: events.CallStarted, retried: events.CallRetried) -> None:
         self._standing(asked).retried_after(retried.error)
 
-    def answered(self, asked: events.Asked, outcome: events.Outcome) -> None:
+    def answered(self, asked: events.CallStarted, outcome: events.Outcome) -> None:
         match outcome:
             case events.CallCancelled():
                 return
@@ -82,22 +82,22 @@ class Board(Following):
     def reused(self) -> None:
         self._sums.hits += 1
 
-    def kept(self, going: Going, step: StepRecord, seconds: float) -> None:
+    def kept(self, live: LiveProblem, step: StepRecord, seconds: float) -> None:
         by_draft = step.kept.author == "draft"
         self._recent.append(by_draft)
         self._sums.steps += 1
         self._sums.accepted += by_draft
-        self._shown[going.id].steps.append(_step(going.kept, step, seconds))
+        self._shown[live.id].steps.append(_step(live.kept, step, seconds))
 
-    def ended(self, going: Going, end: events.ProblemEnded | None) -> None:
-        shown = self._shown.pop(going.id)
+    def ended(self, live: LiveProblem, end: events.ProblemEnded | None) -> None:
+        shown = self._shown.pop(live.id)
         seconds = time.monotonic() - shown.began if end is None else end.seconds
         self._sums.ended += 1
         self._sums.cancelled += end is None
-        self._sums.failed += end is not None and end.finish == "failed"
-        finish = "cancelled" if end is None else end.finish
+        self._sums.failed += end is not None and end.finish_reason == "failed"
+        finish = "cancelled" if end is None else end.finish_reason
         error = end.error[:_ERROR] if end and end.error else None
-        self._past.append({**shown.told(), "seconds": round(seconds, 3), "finish": finish, "error": error})
+        self._past.append({**shown.told(), "seconds": round(seconds, 3), "finish_reason": finish, "error": error})
 
     def _totals(self, now: float) -> dict[str, Any]:
         sums, recent, arbiter = self._sums, self._recent, self._arbiter
@@ -121,13 +121,13 @@ class Board(Following):
         if tables.targets:  # who knows a single target has the first
             told["target"] = next(iter(tables.targets.values()))
         return [
-            self._standings.get(name, Standing()).told(name, told.get(name), places[name], now)
+            self._standings.get(name, ModelHealth()).told(name, told.get(name), places[name], now)
             for name in sorted(places, key=_writers_first)
         ]
 
-    def _standing(self, asked: events.Asked) -> Standing:
+    def _standing(self, asked: events.CallStarted) -> ModelHealth:
         name = "prm" if asked.model == "audit" else model_of(asked)
-        return self._standings.setdefault(name, Standing())
+        return self._standings.setdefault(name, ModelHealth())
 
 
 def _writers_first(name: str) -> tuple[bool, bool, str]:
@@ -149,21 +149,21 @@ class _Sums(msgspec.Struct):
 class _Shown:
     """An open problem as it is shown."""
 
-    def __init__(self, going: Going, began: float) -> None:
+    def __init__(self, live: LiveProblem, began: float) -> None:
         self.began = began
         self.steps: deque[dict[str, Any]] = deque(maxlen=STEPS)
-        self._going = going
+        self._going = live
 
     def told(self) -> dict[str, Any]:
-        going, task = self._going, self._going.task
+        live, task = self._going, self._going.task
         configured = task.policy.get("threshold", task.policy.get("probability"))
         return {
-            "id": going.id,
+            "id": live.id,
             "question": _cut(task.question, _QUESTION),
             "tags": {name[:_TAG]: text[:_TAG] for name, text in islice(task.tags.items(), _TAGS)},
             "policy": task.policy["type"],
-            "threshold": configured if going.threshold is None else going.threshold,
-            "before": going.kept - len(self.steps),
+            "threshold": configured if live.threshold is None else live.threshold,
+            "before": live.kept - len(self.steps),
             "steps": list(self.steps),
         }
 

@@ -20,7 +20,7 @@ _ASKED_OFTEN = ("/live", "/health", "/ready", "/metrics")
 log = logging.getLogger("arbiter.access")
 
 
-class Door:
+class AuthMiddleware:
     """Wraps an application. With ``keys``, a request must have one of them as its bearer token.
 
     Keys are compared in constant time, and are never logged. The header ``x-request-id`` of an answer is the request's

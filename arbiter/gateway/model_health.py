@@ -4,14 +4,14 @@ from collections import deque
 from typing import Any
 
 from arbiter.actors.slots import Occupancy
-from arbiter.config.model_tables import AnyModelTable, Served
+from arbiter.config.model_tables import AnyModelTable, ServedTable
 
 _RECENT = 50  # requests over which the mean seconds are told
 _ERROR = 200
 _IDLE_SECONDS = 10.0
 
 
-class Standing:
+class ModelHealth:
     """A model's requests: how they ended, and whether the last one did well."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Standing:
         return {
             "name": name,
             "model": None if table is None else table.model,
-            "address": table.base if isinstance(table, Served) else "in process",
+            "address": table.base if isinstance(table, ServedTable) else "in process",
             "running": places.taken,
             "waiting": places.waiting,
             "limit": places.limit,

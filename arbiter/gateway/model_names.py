@@ -13,7 +13,7 @@ NAME = "arbiter"
 _RUN_TYPES: dict[str, RunType] = {run_type: run_type for run_type in get_args(RunType)}
 
 
-class Point(msgspec.Struct, frozen=True):
+class OperatingPoint(msgspec.Struct, frozen=True):
     """``arbiter``, ``arbiter:RUN_TYPE`` or ``arbiter:RUN_TYPE@THRESHOLD``; None is what the configuration has."""
 
     run_type: RunType | None = None
@@ -25,21 +25,21 @@ def names(arbiter: Arbiter) -> list[str]:
     return [NAME, *(f"{NAME}:{run_type}" for run_type in arbiter.run_types)]
 
 
-def point(arbiter: Arbiter, name: str) -> Point:
+def operating_point(arbiter: Arbiter, name: str) -> OperatingPoint:
     """The operating point that ``name`` names. Raises ``RequestError`` (404) if there is none, or not here."""
     base, colon, rest = name.partition(":")
     kind, at, threshold = rest.partition("@")
     if base != NAME or (colon and kind not in _RUN_TYPES):
         raise _unknown(arbiter, name, "there is no such model")
     if not colon:
-        return Point()
+        return OperatingPoint()
     run_type = _RUN_TYPES[kind]
     if run_type not in arbiter.run_types:
         raise _unknown(arbiter, name, f"the models of {kind!r} are not here")
     if not at:
-        return Point(run_type)
+        return OperatingPoint(run_type)
     try:
-        found = Point(run_type, float(threshold))
+        found = OperatingPoint(run_type, float(threshold))
         of_type(arbiter.config, run_type, "model").with_threshold(float(threshold))
     except ValueError as error:
         raise _unknown(arbiter, name, f"{threshold!r} is no threshold") from error

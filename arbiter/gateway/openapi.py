@@ -8,7 +8,7 @@ import msgspec
 from arbiter.gateway.chat import ChatChunk, ChatCompletion
 from arbiter.gateway.completions import Completion
 from arbiter.gateway.error_responses import ErrorShape
-from arbiter.gateway.responses import Response, Told
+from arbiter.gateway.responses import Response, ResponseEvent
 from arbiter.gateway.schemas import ChatBody, CompletionBody, ResponseBody, refused_fields
 
 Json = dict[str, Any]
@@ -31,7 +31,7 @@ _REFUSALS = {
 @cache
 def document(version: str) -> Json:
     """An OpenAPI 3.1 document."""
-    models = (*_BODIES, ChatCompletion, ChatChunk, Completion, Response, Told, ErrorShape)
+    models = (*_BODIES, ChatCompletion, ChatChunk, Completion, Response, ResponseEvent, ErrorShape)
     _, schemas = msgspec.json.schema_components(models, ref_template=_TEMPLATE)
     for body in _BODIES:
         properties = schemas[body.__name__]["properties"]
@@ -48,7 +48,7 @@ def document(version: str) -> Json:
         "paths": {
             "/v1/chat/completions": _post("chatCompletions", ChatBody, ChatCompletion, ChatChunk),
             "/v1/completions": _post("completions", CompletionBody, Completion, Completion),
-            "/v1/responses": _post("responses", ResponseBody, Response, Told),
+            "/v1/responses": _post("responses", ResponseBody, Response, ResponseEvent),
             "/v1/models": _get("listModels", "The operating points.", {"application/json": {}}),
             "/v1/models/{id}": _one_model(),
             "/health": _get("health", "Whether the process answers.", {"application/json": {}}, key=False),

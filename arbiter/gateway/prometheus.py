@@ -15,7 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from arbiter.library.arbiter import Arbiter
-from arbiter.log.live import Following, Going, is_ahead, model_of
+from arbiter.log.live import EventFolder, LiveProblem, is_ahead, model_of
 from arbiter.protocols import events
 from arbiter.protocols.records import StepRecord
 
@@ -25,7 +25,7 @@ RECENT = 200
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0)
 
 
-class Metrics(Following):
+class Metrics(EventFolder):
     """Counts the events of ``arbiter``, in a registry of its own.
 
     Of ended problems the sums of requests and tokens are those of ``Solution.calls``.
@@ -48,17 +48,17 @@ class Metrics(Following):
         """The metrics at this moment in Prometheus' text format, and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
-    def started(self, going: Going) -> None:
+    def started(self, live: LiveProblem) -> None:
         self._started.inc()
 
-    def asked(self, asked: events.Asked) -> None:
+    def asked(self, asked: events.CallStarted) -> None:
         if is_ahead(asked):
             self._predrafts_started.inc()
 
-    def retried(self, asked: events.Asked, retried: events.CallRetried) -> None:
+    def retried(self, asked: events.CallStarted, retried: events.CallRetried) -> None:
         self._retries(model_of(asked)).inc()
 
-    def answered(self, asked: events.Asked, outcome: events.Outcome) -> None:
+    def answered(self, asked: events.CallStarted, outcome: events.Outcome) -> None:
         model = model_of(asked)
         match outcome:
             case events.CallFailed():
@@ -76,7 +76,7 @@ class Metrics(Following):
     def reused(self) -> None:
         self._predrafts_used.inc()
 
-    def kept(self, going: Going, step: StepRecord, seconds: float) -> None:
+    def kept(self, live: LiveProblem, step: StepRecord, seconds: float) -> None:
         by_draft = step.kept.author == "draft"
         self._recent.append(by_draft)
         self._steps(step.kept.author, step.verdict or "none").inc()
@@ -86,9 +86,9 @@ class Metrics(Following):
             self._escalations.inc()
         self._step_seconds.observe(seconds)
 
-    def ended(self, going: Going, end: events.ProblemEnded | None) -> None:
-        self._problems("cancelled" if end is None else end.finish).inc()
-        self._discarded.inc(going.drafted - going.draft_kept)
+    def ended(self, live: LiveProblem, end: events.ProblemEnded | None) -> None:
+        self._problems("cancelled" if end is None else end.finish_reason).inc()
+        self._discarded.inc(live.drafted - live.draft_kept)
         if end is not None:
             self._problem_seconds.observe(end.seconds)
 
@@ -103,7 +103,9 @@ class Metrics(Following):
 
         self._started = counter("problems_started", "Problems that came into the ring")
         self._problems = labelled(
-            "problems_ended", "Problems that ended, by their finish reason; cancelled: given up by the client", "finish"
+            "problems_ended",
+            "Problems that ended, by their finish reason; cancelled: given up by the client",
+            "finish_reason",
         )
         self._steps = labelled(
             "steps", "Kept steps by who wrote them and what the policy decided (none: no policy)", "author", "verdict"
@@ -141,13 +143,15 @@ class _Now(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         arbiter, recent = self._arbiter, self._recent
-        yield _gauge("accepting", "1 while requests are taken, 0 once the endpoint is being closed", arbiter.is_open)
-        yield _gauge("problems_running", "Problems in the ring", arbiter.running)
-        yield _gauge("problems_waiting", "Problems that wait for room in the ring", arbiter.waiting)
-        yield _gauge("problems_limit", "So many problems may be in the ring", arbiter.config.limits.problems)
+        yield _queue_depth(
+            "accepting", "1 while requests are taken, 0 once the endpoint is being closed", arbiter.is_open
+        )
+        yield _queue_depth("problems_running", "Problems in the ring", arbiter.running)
+        yield _queue_depth("problems_waiting", "Problems that wait for room in the ring", arbiter.waiting)
+        yield _queue_depth("problems_limit", "So many problems may be in the ring", arbiter.config.limits.problems)
         if recent:
             told = f"Of the last {RECENT} kept steps the share that the draft wrote"
-            yield _gauge("acceptance_ratio", told, sum(recent) / len(recent))
+            yield _queue_depth("acceptance_ratio", told, sum(recent) / len(recent))
         yield from self._places()
 
     def _places(self) -> Iterator[GaugeMetricFamily]:
@@ -161,5 +165,5 @@ class _Now(Collector):
         yield from (running, waiting, limit)
 
 
-def _gauge(name: str, told: str, value: float) -> GaugeMetricFamily:
+def _queue_depth(name: str, told: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"arbiter_{name}", told, value=float(value))

@@ -4,8 +4,8 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, cast
 
-from arbiter.gateway.model_names import point
-from arbiter.gateway.schemas import ChatBody, ChatMessage, Common, Extras, Item, Part
+from arbiter.gateway.model_names import operating_point
+from arbiter.gateway.schemas import ChatBody, ChatMessage, CommonBody, ContentPart, Extras, InputItem
 from arbiter.library.arbiter import Arbiter
 from arbiter.library.questions import Message, Overrides, Question
 from arbiter.protocols.errors import RequestError
@@ -16,13 +16,13 @@ _ROLES = ("system", "developer", "user", "assistant")
 
 
 def overrides_of(
-    arbiter: Arbiter, body: Common, max_tokens: int | None, stop: str | Sequence[str] | None, seed: int | None
+    arbiter: Arbiter, body: CommonBody, max_tokens: int | None, stop: str | Sequence[str] | None, seed: int | None
 ) -> Overrides:
     """What the call has otherwise than the configuration. Limits can only be narrower than the configured ones.
 
     Above temperature 0 a call without a seed has a new one, which stands in the log. Raises ``RequestError``.
     """
-    config, extras, chosen = arbiter.config, body.arbiter or _NONE, point(arbiter, body.model)
+    config, extras, chosen = arbiter.config, body.arbiter or _NONE, operating_point(arbiter, body.model)
     threshold = chosen.threshold if extras.threshold is None else extras.threshold
     if chosen.threshold is not None and threshold != chosen.threshold:
         raise RequestError(
@@ -55,7 +55,7 @@ def asked_in_chat(body: ChatBody) -> Question:
     return [_said(message, f"messages[{place}]") for place, message in enumerate(body.messages)]
 
 
-def asked_in_items(items: str | Sequence[Item], instructions: str | None) -> Question:
+def asked_in_items(items: str | Sequence[InputItem], instructions: str | None) -> Question:
     """The conversation of ``/v1/responses``; raises ``RequestError``."""
     before: list[Message] = [] if instructions is None else [{"role": "system", "content": instructions}]
     if isinstance(items, str):
@@ -82,7 +82,7 @@ def _role(role: str, place: str) -> str:
     return role
 
 
-def _text(content: str | list[Part] | None, place: str) -> str:
+def _text(content: str | list[ContentPart] | None, place: str) -> str:
     if isinstance(content, str):
         return content
     texts: list[str] = []
@@ -103,7 +103,7 @@ def _refused(param: str, what: str) -> RequestError:
     )
 
 
-def _tags(body: Common, extras: Extras) -> dict[str, str] | None:
+def _tags(body: CommonBody, extras: Extras) -> dict[str, str] | None:
     named = {name: getattr(body, name, None) for name in ("user", "safety_identifier", "prompt_cache_key")}
     told = {name: value for name, value in named.items() if value}
     return {**(body.metadata or {}), **(extras.tags or {}), **told} or None

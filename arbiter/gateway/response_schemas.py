@@ -50,13 +50,13 @@ class TokenUsage(msgspec.Struct, frozen=True):
     arbiter: dict[str, ModelUsage] = {}
 
 
-class Report(msgspec.Struct, frozen=True, omit_defaults=True):
+class SolutionReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """The field ``arbiter`` of an answer: the problem's id in the log, why it ended, and the share of its steps
     that the draft wrote; ``steps`` if they were asked for. In the chunk of a step there is the ``step`` alone.
     """
 
     id: str | None = None
-    finish: FinishReason | None = None
+    finish_reason: FinishReason | None = None
     seconds: float | None = None
     acceptance_rate: float | None = None
     steps: list[dict[str, Any]] | None = None
@@ -113,22 +113,22 @@ def check(solution: Solution) -> Solution:
 
 def finish_of(solution: Solution) -> Finish:
     """OpenAI's word for why the answer ended."""
-    return "stop" if solution.finish in _ENDED else "length"
+    return "stop" if solution.finish_reason in _ENDED else "length"
 
 
-def report(solution: Solution, extras: Extras | None) -> Report:
+def report(solution: Solution, extras: Extras | None) -> SolutionReport:
     """What is told of the problem."""
     drafted = sum(step.kept.author == "draft" for step in solution.steps)
-    return Report(
+    return SolutionReport(
         id=solution.problem,
-        finish=solution.finish,
+        finish_reason=solution.finish_reason,
         seconds=solution.seconds,
         acceptance_rate=drafted / len(solution.steps) if solution.steps else None,
-        steps=[told(step) for step in solution.steps] if extras and extras.steps else None,
+        steps=[step_report(step) for step in solution.steps] if extras and extras.steps else None,
     )
 
 
-def told(step: StepRecord) -> dict[str, Any]:
+def step_report(step: StepRecord) -> dict[str, Any]:
     """The whole record of a step (``arbiter.protocols.records.StepRecord``)."""
     record: dict[str, Any] = msgspec.to_builtins(step)
     return record
@@ -154,14 +154,14 @@ def usage_of(solutions: Iterable[Solution]) -> TokenUsage:
 def _by_model(solutions: Iterable[Solution]) -> dict[str, ModelUsage]:
     found: dict[str, ModelUsage] = {}
     for solution in solutions:
-        for model, tally in solution.calls.items():
+        for model, counts in solution.requests.items():
             before = found.get(model, ModelUsage())
             found[model] = ModelUsage(
-                requests=before.requests + tally.requests,
-                failed=before.failed + tally.failed,
-                cancelled=before.cancelled + tally.cancelled,
-                prompt_tokens=before.prompt_tokens + tally.usage.prompt_tokens,
-                cached_tokens=before.cached_tokens + tally.usage.cached_tokens,
-                completion_tokens=before.completion_tokens + tally.usage.completion_tokens,
+                requests=before.requests + counts.requests,
+                failed=before.failed + counts.failed,
+                cancelled=before.cancelled + counts.cancelled,
+                prompt_tokens=before.prompt_tokens + counts.usage.prompt_tokens,
+                cached_tokens=before.cached_tokens + counts.usage.cached_tokens,
+                completion_tokens=before.completion_tokens + counts.usage.completion_tokens,
             )
     return found

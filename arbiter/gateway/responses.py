@@ -9,13 +9,13 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
 
-from arbiter.gateway.admission import House, task_of
+from arbiter.gateway.admission import Admission, task_of
 from arbiter.gateway.error_responses import answer, shape
 from arbiter.gateway.request_body import raw_body
 from arbiter.gateway.request_mapping import asked_in_items, overrides_of
-from arbiter.gateway.response_schemas import ModelUsage, Report, finish_of, report, told, usage_of
+from arbiter.gateway.response_schemas import ModelUsage, SolutionReport, finish_of, report, step_report, usage_of
 from arbiter.gateway.schemas import ResponseBody, read
-from arbiter.gateway.streaming import EventStream, Flow, event, flows_of, solutions_of
+from arbiter.gateway.streaming import AnswerStream, EventStream, answer_streams, event, solutions_of
 from arbiter.protocols.errors import RequestError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Solution
@@ -97,7 +97,7 @@ class Response(msgspec.Struct, frozen=True):
     temperature: float | None = None
     top_p: float | None = None
     user: str | None = None
-    arbiter: Report | None = None
+    arbiter: SolutionReport | None = None
     object: Literal["response"] = "response"
     parallel_tool_calls: bool = False
     tool_choice: Literal["none"] = "none"
@@ -108,7 +108,7 @@ class Response(msgspec.Struct, frozen=True):
     truncation: Literal["disabled"] = "disabled"
 
 
-class Told(msgspec.Struct, frozen=True, omit_defaults=True):
+class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """An event of a stream; which fields it has, its type says."""
 
     type: str
@@ -122,31 +122,31 @@ class Told(msgspec.Struct, frozen=True, omit_defaults=True):
     delta: str | None = None
     text: str | None = None
     logprobs: list[str] | None = None
-    arbiter: Report | None = None
+    arbiter: SolutionReport | None = None
     code: str | None = None
     message: str | None = None
     param: str | None = None
 
 
-async def responses(house: House, request: Request) -> HttpResponse:
+async def responses(admission: Admission, request: Request) -> HttpResponse:
     """Answer a conversation. Raises ``RequestError``."""
-    body = read(await raw_body(house, request), ResponseBody)
-    overrides = overrides_of(house.arbiter, body, body.max_output_tokens, None, None)
-    task = task_of(house, asked_in_items(body.input, body.instructions), overrides)
+    body = read(await raw_body(admission, request), ResponseBody)
+    overrides = overrides_of(admission.arbiter, body, body.max_output_tokens, None, None)
+    task = task_of(admission, asked_in_items(body.input, body.instructions), overrides)
     if body.stream:
-        (flow,) = await flows_of(house, request, [task])
-        return EventStream(_events(body, task, flow), house.patience)
-    (solution,) = await solutions_of(house, request, [task])
+        (stream,) = await answer_streams(admission, request, [task])
+        return EventStream(_events(body, task, stream), admission.patience)
+    (solution,) = await solutions_of(admission, request, [task])
     return answer(_ended(_begun(body, task), task, solution, body))
 
 
-async def _events(body: ResponseBody, task: Task, flow: Flow) -> AsyncIterator[bytes]:
+async def _events(body: ResponseBody, task: Task, stream: AnswerStream) -> AsyncIterator[bytes]:
     """The sequence of events that clients of this endpoint know, with a delta a step."""
     numbers, begun, name, text = count(), _begun(body, task), _item(task), ""
     wants_steps = body.arbiter is not None and body.arbiter.steps
 
     def tell(kind: str, **fields: Any) -> bytes:  # noqa: ANN401
-        return event(Told(f"response.{kind}", next(numbers), **fields), f"response.{kind}")
+        return event(ResponseEvent(f"response.{kind}", next(numbers), **fields), f"response.{kind}")
 
     place = {"item_id": name, "output_index": 0, "content_index": 0}
     yield tell("created", response=begun)
@@ -154,9 +154,9 @@ async def _events(body: ResponseBody, task: Task, flow: Flow) -> AsyncIterator[b
     yield tell("output_item.added", item=OutputMessage(name, "in_progress", []), output_index=0)
     yield tell("content_part.added", part=OutputText(""), **place)
     try:
-        async for part in flow.parts():
+        async for part in stream.parts():
             text += part.text
-            extra = Report(step=told(part.step)) if part.step and wants_steps else None
+            extra = SolutionReport(step=step_report(part.step)) if part.step and wants_steps else None
             if part.text or extra:
                 yield tell("output_text.delta", delta=part.text, logprobs=[], arbiter=extra, **place)
             if part.solution is not None:

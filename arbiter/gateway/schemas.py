@@ -17,11 +17,11 @@ Tokens = Annotated[list[Annotated[int, msgspec.Meta(ge=0)]], msgspec.Meta(min_le
 Body = TypeVar("Body", bound="AnyBody")
 
 
-class Given(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RequestBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all that clients send: what is not known is refused by name."""
 
 
-class Extras(Given, frozen=True, kw_only=True):
+class Extras(RequestBody, frozen=True, kw_only=True):
     """The field ``arbiter``: what OpenAI has no field for.
 
     ``threshold`` is that of the run type, ``max_steps``, ``step_tokens`` and ``deadline`` (seconds) are limits, which
@@ -37,14 +37,14 @@ class Extras(Given, frozen=True, kw_only=True):
     tags: Metadata | None = None
 
 
-class StreamOptions(Given, frozen=True, kw_only=True):
+class StreamOptions(RequestBody, frozen=True, kw_only=True):
     """``include_usage`` asks for a last chunk with the tokens."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
 
 
-class Part(Given, frozen=True, kw_only=True):
+class ContentPart(RequestBody, frozen=True, kw_only=True):
     """A part of a message; only texts can be read."""
 
     type: str
@@ -59,11 +59,11 @@ class Part(Given, frozen=True, kw_only=True):
     detail: Any = None
 
 
-class ChatMessage(Given, frozen=True, kw_only=True):
+class ChatMessage(RequestBody, frozen=True, kw_only=True):
     """A message of ``/v1/chat/completions``."""
 
     role: str
-    content: str | list[Part] | None = None
+    content: str | list[ContentPart] | None = None
     name: str | None = None
     refusal: str | None = None
     annotations: list[Any] | None = None
@@ -73,18 +73,18 @@ class ChatMessage(Given, frozen=True, kw_only=True):
     tool_call_id: str | None = None
 
 
-class Item(Given, frozen=True, kw_only=True):
+class InputItem(RequestBody, frozen=True, kw_only=True):
     """An item of the ``input`` of ``/v1/responses``; only messages can be read."""
 
     type: str = "message"
     role: str = ""
-    content: str | list[Part] | None = None
+    content: str | list[ContentPart] | None = None
     id: str | None = None
     status: str | None = None
     phase: str | None = None
 
 
-class Common(Given, frozen=True, kw_only=True):
+class CommonBody(RequestBody, frozen=True, kw_only=True):
     """What all three endpoints have."""
 
     model: str
@@ -97,7 +97,7 @@ class Common(Given, frozen=True, kw_only=True):
     arbiter: Extras | None = None
 
 
-class ChatBody(Common, frozen=True, kw_only=True):
+class ChatBody(CommonBody, frozen=True, kw_only=True):
     """Of ``POST /v1/chat/completions``."""
 
     messages: Annotated[list[ChatMessage], msgspec.Meta(min_length=1)]
@@ -129,7 +129,7 @@ class ChatBody(Common, frozen=True, kw_only=True):
     web_search_options: Any = None
 
 
-class CompletionBody(Common, frozen=True, kw_only=True):
+class CompletionBody(CommonBody, frozen=True, kw_only=True):
     """Of ``POST /v1/completions``."""
 
     prompt: str | Annotated[list[str | int | Tokens], msgspec.Meta(min_length=1)]
@@ -146,10 +146,10 @@ class CompletionBody(Common, frozen=True, kw_only=True):
     presence_penalty: Any = None
 
 
-class ResponseBody(Common, frozen=True, kw_only=True):
+class ResponseBody(CommonBody, frozen=True, kw_only=True):
     """Of ``POST /v1/responses``."""
 
-    input: str | Annotated[list[Item], msgspec.Meta(min_length=1)]
+    input: str | Annotated[list[InputItem], msgspec.Meta(min_length=1)]
     instructions: str | None = None
     max_output_tokens: Count | None = None
     prompt_cache_key: str | None = None

@@ -9,7 +9,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from arbiter.actors.supervision import services
-from arbiter.gateway.admission import House, after, cancel_when_gone, closing, while_there
+from arbiter.gateway.admission import Admission, after, cancel_when_gone, closing, while_there
 from arbiter.gateway.error_responses import shape
 from arbiter.gateway.response_schemas import TextSoFar, check
 from arbiter.protocols.errors import ClosedError, RequestError
@@ -20,7 +20,7 @@ PING_SECONDS = 15
 """Between two comments that keep a connection open while a step takes long."""
 
 
-class Part(msgspec.Struct, frozen=True):
+class AnswerPart(msgspec.Struct, frozen=True):
     """What a step adds to the text, or what is left of it when the problem has ended (``solution``)."""
 
     text: str
@@ -28,15 +28,15 @@ class Part(msgspec.Struct, frozen=True):
     solution: Solution | None = None
 
 
-class Flow:
+class AnswerStream:
     """The parts of one problem's text, each as soon as it is final; the problem ends with its request at the latest."""
 
-    def __init__(self, house: House, task: Task) -> None:
-        self._house = house
+    def __init__(self, admission: Admission, task: Task) -> None:
+        self._admission = admission
         self._task = task
-        self._steps = house.arbiter.steps(task)
+        self._steps = admission.arbiter.steps(task)
         self._text = TextSoFar(task.separator, task.stop)
-        self._first: Part | None = None
+        self._first: AnswerPart | None = None
 
     async def start(self, request: Request) -> None:
         """Begin to solve the problem."""
@@ -50,7 +50,7 @@ class Flow:
         """
         self._first = await self._next()
 
-    async def parts(self) -> AsyncIterator[Part]:
+    async def parts(self) -> AsyncIterator[AnswerPart]:
         """Raises ``RequestError`` if the problem fails after its first step."""
         part = self._first or await self._next()
         while part.solution is None:
@@ -67,55 +67,55 @@ class Flow:
 
     def _end(self) -> None:
         try:
-            self._house.ended(self._steps.solution)
+            self._admission.ended(self._steps.solution)
         except ClosedError:
-            self._house.gone(self._task)
+            self._admission.gone(self._task)
 
-    async def _next(self) -> Part:
+    async def _next(self) -> AnswerPart:
         try:
             step = await anext(self._steps, None)
         except ClosedError as error:
             raise closing() from error
         if step is not None:
-            return Part(self._text.add(step), step)
+            return AnswerPart(self._text.add(step), step)
         solution = check(self._steps.solution)
-        return Part(self._text.end(solution), None, solution)
+        return AnswerPart(self._text.end(solution), None, solution)
 
 
-async def flows_of(house: House, request: Request, tasks: Sequence[Task]) -> list[Flow]:
+async def answer_streams(admission: Admission, request: Request, tasks: Sequence[Task]) -> list[AnswerStream]:
     """The flows of the tasks, all of them begun, each with its first part: to be sent as events.
 
     Raises ``RequestError``, and ``GoneError`` if the client goes away meanwhile.
     """
-    flows = await _begun(house, request, tasks)
+    streams = await _begun(admission, request, tasks)
 
     async def first() -> None:
-        for flow in flows:
-            await flow.first()
+        for stream in streams:
+            await stream.first()
 
     await while_there(request, first)
-    return flows
+    return streams
 
 
-async def solutions_of(house: House, request: Request, tasks: Sequence[Task]) -> list[Solution]:
-    """The solutions of the tasks. Raises as ``flows_of``: of several, the first that fails fails them all."""
-    flows = await _begun(house, request, tasks)
+async def solutions_of(admission: Admission, request: Request, tasks: Sequence[Task]) -> list[Solution]:
+    """The solutions of the tasks. Raises as ``answer_streams``: of several, the first that fails fails them all."""
+    streams = await _begun(admission, request, tasks)
 
     async def all_of_them() -> list[Solution]:
-        return [await flow.solution() for flow in flows]
+        return [await stream.solution() for stream in streams]
 
     return await while_there(request, all_of_them)
 
 
-async def _begun(house: House, request: Request, tasks: Sequence[Task]) -> list[Flow]:
-    if len(tasks) > house.most:
-        raise RequestError(f"at most {house.most} prompts can be asked at once, and these are {len(tasks)}")
-    house.enter(request, len(tasks) - 1)  # beside the one that every request has
+async def _begun(admission: Admission, request: Request, tasks: Sequence[Task]) -> list[AnswerStream]:
+    if len(tasks) > admission.most:
+        raise RequestError(f"at most {admission.most} prompts can be asked at once, and these are {len(tasks)}")
+    admission.enter(request, len(tasks) - 1)  # beside the one that every request has
     request.state.problems = [task.id for task in tasks]
-    flows = [Flow(house, task) for task in tasks]
-    for flow in flows:
-        await flow.start(request)
-    return flows
+    streams = [AnswerStream(admission, task) for task in tasks]
+    for stream in streams:
+        await stream.start(request)
+    return streams
 
 
 def event(data: msgspec.Struct, name: str | None = None) -> bytes:

@@ -39,7 +39,7 @@ def as_reference(answer: str | Reference) -> Reference:
     return answer if isinstance(answer, Reference) else Reference(answers=(answer,))
 
 
-class Box(msgspec.Struct, frozen=True):
+class BoxedText(msgspec.Struct, frozen=True):
     """What a box holds, and the part of the text that it takes up."""
 
     inside: str
@@ -53,19 +53,19 @@ def behind_thought(text: str) -> str | None:
     return None if _OPEN_THOUGHT in behind else behind
 
 
-def boxes(text: str) -> list[Box]:
+def boxes(text: str) -> list[BoxedText]:
     """All whole ``\\boxed`` and ``\\fbox`` of ``text``, with or without braces, by where they start."""
-    found: list[Box] = []
+    found: list[BoxedText] = []
     opened: list[tuple[bool, int, int]] = []  # is it a box's, where the box starts, where its inside starts
     for token in _TOKENS.finditer(text):
         if inside := _unbraced(token["bare"] or ""):
-            found.append(Box(inside, token.start(), token.end() + len(inside)))
+            found.append(BoxedText(inside, token.start(), token.end() + len(inside)))
         elif token["braced"] or token["open"]:
             opened.append((token["braced"] is not None, token.start(), token.end()))
         elif token["close"] and opened:
             is_box, start, inside_start = opened.pop()
             if is_box:
-                found.append(Box(text[inside_start : token.start()].strip(), start, token.end()))
+                found.append(BoxedText(text[inside_start : token.start()].strip(), start, token.end()))
     return sorted(found, key=lambda box: box.start)
 
 

@@ -23,7 +23,7 @@ _NAME = re.compile(
 )
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class EquivalenceVerdict(msgspec.Struct, frozen=True):
     """``right`` is None where it could not be judged, and ``reason`` says why."""
 
     right: bool | None
@@ -53,21 +53,21 @@ def prepare() -> None:
     _prepared = True
 
 
-def judge(answer: str, reference: Reference) -> Verdict:
+def judge(answer: str, reference: Reference) -> EquivalenceVerdict:
     """Whether ``answer`` gives all that the reference asks for. Never raises."""
     try:
         prepare()
-        return Verdict(right=_judged(answer, reference))
+        return EquivalenceVerdict(right=_judged(answer, reference))
     except Unreadable as error:
-        return Verdict(right=None, reason=str(error))
+        return EquivalenceVerdict(right=None, reason=str(error))
     except RecursionError:
-        return Verdict(right=None, reason="the answer is nested too deeply to be read")
+        return EquivalenceVerdict(right=None, reason="the answer is nested too deeply to be read")
     except MemoryError:
-        return Verdict(right=None, reason=f"comparing needs more than {_MEMORY >> 30} GiB of memory")
+        return EquivalenceVerdict(right=None, reason=f"comparing needs more than {_MEMORY >> 30} GiB of memory")
     except BaseException as error:  # math-verify's time-out is no Exception, and none may cross into the run
         if type(error).__name__ == "TimeoutException":
-            return Verdict(right=None, reason=f"reading or comparing took longer than {INNER_SECONDS} s")
-        return Verdict(right=None, reason=f"the grader failed: {type(error).__name__}: {str(error)[:200]}")
+            return EquivalenceVerdict(right=None, reason=f"reading or comparing took longer than {INNER_SECONDS} s")
+        return EquivalenceVerdict(right=None, reason=f"the grader failed: {type(error).__name__}: {str(error)[:200]}")
 
 
 def _judged(answer: str, reference: Reference) -> bool:

@@ -21,7 +21,7 @@ from arbiter.grading.answers import (
     same_words,
     split_answers,
 )
-from arbiter.grading.equivalence import Verdict, judge
+from arbiter.grading.equivalence import EquivalenceVerdict, judge
 from arbiter.protocols.records import Solution
 
 LONGEST = 2000
@@ -67,7 +67,7 @@ class Grader:
 
     async def grade_solution(self, solution: Solution, reference: str | Reference | None) -> Grade:
         """Grade how a problem ended; one that failed is ungraded, with its error."""
-        if solution.finish == "failed":
+        if solution.finish_reason == "failed":
             return Grade(right=None, reason=solution.error)
         return await self.grade(solution.text, reference)
 
@@ -89,10 +89,12 @@ class Grader:
             whose = "answer" if len(answer) > LONGEST else "reference answer"
             return Grade(right=None, answer=answer[:LONGEST], reason=f"the {whose} is longer than {LONGEST} characters")
         known = _at_sight(answer, reference) if isinstance(reference, str) else None
-        verdict = await self._judged(answer, as_reference(reference)) if known is None else Verdict(right=known)
+        verdict = (
+            await self._judged(answer, as_reference(reference)) if known is None else EquivalenceVerdict(right=known)
+        )
         return _told(verdict, answer, reference)
 
-    async def _judged(self, answer: str, reference: Reference) -> Verdict:
+    async def _judged(self, answer: str, reference: Reference) -> EquivalenceVerdict:
         async with self._turns:  # waiting for a worker is no fault of the answer: the deadline begins behind it
             for _ in range(2):  # a worker may be killed from outside, by a lack of memory or a Ctrl-C at its start
                 try:
@@ -101,12 +103,12 @@ class Grader:
                             judge, answer, reference, cancellable=True, limiter=self._processes
                         )
                 except TimeoutError:
-                    return Verdict(right=None, reason=f"the grader took longer than {self._seconds:g} s")
+                    return EquivalenceVerdict(right=None, reason=f"the grader took longer than {self._seconds:g} s")
                 except (anyio.BrokenWorkerProcess, KeyboardInterrupt):  # the latter is the starting worker's, sent over
                     continue
                 except Exception as error:  # a grader that crashes must not take the run with it
-                    return Verdict(right=None, reason=f"the grader failed: {type(error).__name__}: {error}")
-        return Verdict(right=None, reason="the grader's process died twice over this answer")
+                    return EquivalenceVerdict(right=None, reason=f"the grader failed: {type(error).__name__}: {error}")
+        return EquivalenceVerdict(right=None, reason="the grader's process died twice over this answer")
 
     async def _start_worker(self) -> None:
         with suppress(Exception, KeyboardInterrupt):  # an answer that needs the worker will tell
@@ -133,6 +135,6 @@ def _at_sight(answer: str, reference: str) -> bool | None:
     return True if plain(answer) == plain(reference) else same_words(answer, reference)
 
 
-def _told(verdict: Verdict, answer: str, reference: str | Reference) -> Grade:
+def _told(verdict: EquivalenceVerdict, answer: str, reference: str | Reference) -> Grade:
     wrong = f"the right answer is {reference}" if verdict.right is False else verdict.reason
     return Grade(right=verdict.right, answer=answer, reason=wrong)

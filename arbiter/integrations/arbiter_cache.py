@@ -10,7 +10,7 @@ from arbiter.library.arbiter import Arbiter
 from arbiter.protocols.errors import ConfigError
 
 
-class Keeper:
+class SharedArbiter:
     """Opens the Arbiter that ``make`` gives when it is asked for first, in a task of its own, and keeps it open.
 
     It is closed by ``aclose``, or when the event loop ends; another event loop has another one.

@@ -27,7 +27,7 @@ from arbiter.exports.eval_usage import usage_of
 from arbiter.gateway.response_schemas import finish_of, report
 from arbiter.gateway.response_schemas import usage_of as usage_by_model
 from arbiter.gateway.schemas import Extras
-from arbiter.integrations.arbiter_cache import Keeper
+from arbiter.integrations.arbiter_cache import SharedArbiter
 from arbiter.library.arbiter import Arbiter
 from arbiter.library.questions import Message, Overrides, of_type
 from arbiter.protocols.errors import ConfigError, DataError, ProblemError
@@ -102,7 +102,7 @@ class ArbiterAPI(ModelAPI):
             self._config = _configured(model_name, run_type, threshold, limits)
         except ConfigError as error:
             raise PrerequisiteError(escape(str(error))) from error
-        self._keeper = Keeper(lambda: Arbiter(self._config, run_types=()))
+        self._keeper = SharedArbiter(lambda: Arbiter(self._config, run_types=()))
 
     async def generate(
         self,

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 
 
-class Door:
+class AdmissionQueue:
     """Counts the calls that are in, and those that wait in front of it."""
 
     def __init__(self, room: int) -> None:

@@ -21,7 +21,7 @@ from arbiter.config.model_tables import ModelTables
 from arbiter.config.run_tables import RunType
 from arbiter.library.batch_map import solve_each, taking
 from arbiter.library.lifecycle import Opened, open_given, open_log
-from arbiter.library.questions import Overrides, Question, Tasks
+from arbiter.library.questions import Overrides, Question, TaskFactory
 from arbiter.library.streams import Done, Solutions, Steps, Watch
 from arbiter.protocols.errors import ArbiterError, ClosedError, ConfigError
 from arbiter.protocols.events import Event
@@ -72,7 +72,7 @@ class Arbiter:
         self._out = None if out is None else Path(out)
         self._hooks = tuple(hooks)
         self._leaving: Leaving = leaving
-        self._asked = Tasks(self.config)
+        self._asked = TaskFactory(self.config)
         self._opened: Opened | None = None
         self._stack = AsyncExitStack()
 

@@ -16,7 +16,7 @@ from arbiter.backends.opening import open_tables
 from arbiter.config.config import Config
 from arbiter.config.model_tables import AnyModelTable
 from arbiter.config.run_tables import RunType
-from arbiter.library.admission_queue import Door
+from arbiter.library.admission_queue import AdmissionQueue
 from arbiter.library.questions import of_type
 from arbiter.library.streams import Soon
 from arbiter.log.identity import identity
@@ -33,7 +33,7 @@ class Opened:
     def __init__(self, models: Models, ring: Ring, tasks: TaskGroup, problems: int) -> None:
         self.models = models
         self.ring = ring
-        self.door = Door(problems)
+        self.door = AdmissionQueue(problems)
         self.is_closed = False
         self.soon = _soon()
         self._tasks = tasks
@@ -62,7 +62,7 @@ async def open_given(
 
     Raises ``ConfigError`` and ``BackendError`` as ``open_models``.
     """
-    there = {name for name, seat in (("draft", given.draft), ("target", given.target)) if seat}
+    there = {name for name, handle in (("draft", given.draft), ("target", given.target)) if handle}
     there |= {*given.scorers, *(f"targets.{name}" for name in given.targets), *factories.replaced_models}
     named = config.models.configured() if run_types is None else _called(config, run_types, there)
     if factories.escalator:

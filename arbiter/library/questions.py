@@ -15,7 +15,7 @@ from arbiter.data.tasks import make_task
 from arbiter.protocols.errors import ConfigError, DataError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Policy
-from arbiter.protocols.records import Limits, Sampling, Speaker, Transcript, Turn
+from arbiter.protocols.records import ChatRole, Limits, Sampling, Transcript, Turn
 
 Message = Mapping[str, str]
 """One turn of a conversation, with the keys ``role`` (``system``, ``user`` or ``assistant``) and ``content``."""
@@ -24,7 +24,7 @@ Question = str | Problem | Sequence[Message]
 """A bare question, a problem with an id of its own, or a conversation whose last turn is the user's."""
 
 _RULES = 256  # policies that are remembered: reading a configuration anew for each call would cost more than the call
-_SPEAKERS: dict[str, Speaker] = {**{speaker: speaker for speaker in get_args(Speaker)}, "developer": "system"}
+_SPEAKERS: dict[str, ChatRole] = {**{speaker: speaker for speaker in get_args(ChatRole)}, "developer": "system"}
 
 
 class Overrides(TypedDict, total=False):
@@ -54,7 +54,7 @@ class Overrides(TypedDict, total=False):
 _KINDS: dict[str, Any] = {name: kind for name, kind in get_type_hints(Overrides).items() if name != "policy"}
 
 
-class Tasks:
+class TaskFactory:
     """Makes tasks of questions, each with an id of its own."""
 
     def __init__(self, config: Config) -> None:
@@ -117,16 +117,16 @@ def conversation(messages: Sequence[Message]) -> tuple[tuple[Turn, ...], str]:
     turns: list[Turn] = []
     for place, message in enumerate(messages):
         speaker, text = _said(place, message)
-        if speaker == "system" and len(turns) == 1 and turns[0].speaker == "system":
+        if speaker == "system" and len(turns) == 1 and turns[0].role == "system":
             turns[0] = Turn("system", f"{turns[0].text}\n\n{text}")
         else:
             turns.append(Turn(speaker, text))
-    if not turns or turns[-1].speaker != "user":
+    if not turns or turns[-1].role != "user":
         raise DataError("the last message must be the user's: it is what is asked")
     return tuple(turns[:-1]), turns[-1].text
 
 
-def _said(place: int, message: Any) -> tuple[Speaker, str]:  # noqa: ANN401 - callers without types send anything
+def _said(place: int, message: Any) -> tuple[ChatRole, str]:  # noqa: ANN401 - callers without types send anything
     if not isinstance(message, Mapping):
         raise DataError(f"message {place} has no role and content: it is {message!r}")
     given = cast("Mapping[str, object]", message)

@@ -28,10 +28,10 @@ Soon = Callable[[Callable[[], object]], object]
 """Calls a function on the event loop soon, from any thread. Raises ``RuntimeError`` if the loop is over."""
 
 
-class Work(Generic[Item]):
+class StreamWork(Generic[Item]):
     """What goes on behind an iterator; it knows nothing of the iterator, which may so be let go."""
 
-    def __init__(self, run: "Callable[[Work[Item]], Awaitable[None]]", room: float) -> None:
+    def __init__(self, run: "Callable[[StreamWork[Item]], Awaitable[None]]", room: float) -> None:
         ends = anyio.create_memory_object_stream[Item](room)
         self.send: MemoryObjectSendStream[Item] = ends[0]
         self.receive: MemoryObjectReceiveStream[Item] = ends[1]
@@ -73,7 +73,7 @@ class Work(Generic[Item]):
 class Stream(Generic[Item]):
     """An asynchronous iterator over work that begins with the first item that is asked for."""
 
-    def __init__(self, begin: Begin, soon: Soon, work: Work[Item]) -> None:
+    def __init__(self, begin: Begin, soon: Soon, work: StreamWork[Item]) -> None:
         self._begin = begin
         self._soon = soon
         self._work = work
@@ -142,14 +142,14 @@ class Steps(Stream[StepRecord]):
         self._found: list[Solution] = []
         found = self._found
 
-        async def run(work: Work[StepRecord]) -> None:
+        async def run(work: StreamWork[StepRecord]) -> None:
             def put(step: StepRecord) -> None:
                 with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # it is being left
                     work.send.send_nowait(step)
 
             found.append(await solve(put))
 
-        super().__init__(begin, soon, Work(run, math.inf))  # as many as the problem's limits allow
+        super().__init__(begin, soon, StreamWork(run, math.inf))  # as many as the problem's limits allow
 
     @property
     def solution(self) -> Solution:
@@ -163,7 +163,7 @@ class Solutions(Stream[Solution]):
     """The solutions of many problems, each as soon as it is there. Who takes them slowly slows the work down."""
 
     def __init__(self, begin: Begin, soon: Soon, solve: Callable[[Done], Awaitable[None]]) -> None:
-        async def run(work: Work[Solution]) -> None:
+        async def run(work: StreamWork[Solution]) -> None:
             async def put(solution: Solution) -> None:
                 try:
                     work.send.send_nowait(solution)  # who waits for it has it, even if the Arbiter is closed right now
@@ -172,4 +172,4 @@ class Solutions(Stream[Solution]):
 
             await solve(put)
 
-        super().__init__(begin, soon, Work(run, 0))
+        super().__init__(begin, soon, StreamWork(run, 0))

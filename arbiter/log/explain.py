@@ -4,7 +4,7 @@ from arbiter.actors.policies import best_target
 from arbiter.log.history import ProblemHistory
 from arbiter.log.timing import StepTimes, step_times
 from arbiter.protocols.events import CallFailed, Graded
-from arbiter.protocols.records import Candidate, Record, Role, StepRecord
+from arbiter.protocols.records import Author, Candidate, Record, StepRecord
 
 
 class Story(Record, frozen=True):
@@ -14,10 +14,10 @@ class Story(Record, frozen=True):
     """
 
     step: int
-    author: Role
+    author: Author
     text: str
     decision: str
-    other: Role | None
+    other: Author | None
     other_text: str | None
     tokens: int
     retries: int
@@ -69,12 +69,12 @@ def result_of(problem: ProblemHistory, grade: Graded | None) -> str:
     end = problem.end
     if end is None:
         return "no end in the log"
-    if end.finish == "failed":
+    if end.finish_reason == "failed":
         return f"failed: {end.error}"
     verdict = {True: "right", False: "wrong", None: "not graded"}[grade and grade.right]
     if grade is not None and grade.right is False and grade.reference is not None:
         verdict += f" ({grade.answer or 'no answer'}, and not {_reference(grade)})"
-    return f"{verdict}; ended by {end.finish}"
+    return f"{verdict}; ended by {end.finish_reason}"
 
 
 def failures(problem: ProblemHistory) -> list[str]:

@@ -9,16 +9,16 @@ from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Event
 from arbiter.protocols.ids import CallId, StepKind, call_id, message_id, step_id
 from arbiter.protocols.records import (
-    Audit,
+    AuditScores,
+    Author,
     Candidate,
+    LookaheadStats,
     Model,
-    Predrafts,
     Rating,
-    Role,
-    Scale,
+    RequestCounts,
+    ScoreKind,
     Solution,
     StepRecord,
-    Tally,
 )
 
 Key = tuple[str, int]
@@ -44,7 +44,7 @@ class CallHistory:
     def __init__(self, name: str, first: Event) -> None:
         self.id = name
         self.parsed = parsed_call(name, first)
-        self.asked = first if isinstance(first.payload, events.Asked) else None
+        self.asked = first if isinstance(first.payload, events.CallStarted) else None
         self.retries: list[Event] = []
         self.ended: Event | None = None
 
@@ -92,11 +92,11 @@ class ProblemHistory:
         if self.ended is not None:
             return
         match event.payload:
-            case events.Asked():
+            case events.CallStarted():
                 self.calls[event.id] = CallHistory(event.id, event)
             case events.Predrafted():
                 self.reused[event.id] = event
-            case events.Generated() | events.Scored() | events.CallFailed() | events.CallCancelled():
+            case events.CallGenerated() | events.CallScored() | events.CallFailed() | events.CallCancelled():
                 self._call(event).ended = event
             case events.CallRetried():
                 self._call(event).retries.append(event)
@@ -127,7 +127,7 @@ class ProblemHistory:
             self._record(message, message.step or 0)
             for message in self.messages.values()
             if message.to == "assembler"
-            and isinstance(message.payload, events.StepDrafted | events.StepRegenerated | events.StepChosen)
+            and isinstance(message.payload, events.StepDrafted | events.StepRegenerated | events.StepAccepted)
         ]
         return kept if self.end is None else kept[: self.end.steps]
 
@@ -139,13 +139,13 @@ class ProblemHistory:
             problem=self.key[0],
             question=self.task.question,
             steps=tuple(self.steps()),
-            finish=self.end.finish,
+            finish_reason=self.end.finish_reason,
             seconds=self.end.seconds,
-            calls=self.tallies(),
+            requests=self.request_counts(),
             error=self.end.error,
             sample=self.key[1],
-            predrafts=self.predrafts(),
-            targets=self.target_tallies(),
+            lookahead=self.lookahead(),
+            targets=self.target_counts(),
             separator=self.task.separator,
             stop=self.task.stop,
         )
@@ -156,7 +156,7 @@ class ProblemHistory:
         return {
             step: payload.threshold
             for step, payload in decided
-            if isinstance(payload, events.StepChosen | events.EscalateStep) and payload.threshold is not None
+            if isinstance(payload, events.StepAccepted | events.EscalateStep) and payload.threshold is not None
         }
 
     def answers(self) -> dict[str, CallHistory]:
@@ -164,34 +164,34 @@ class ProblemHistory:
         drafts = {name: self.calls.get(_written_as(event)) for name, event in self.reused.items()}
         return {**self.calls, **{name: call for name, call in drafts.items() if call is not None}}
 
-    def predrafts(self) -> Predrafts:
+    def lookahead(self) -> LookaheadStats:
         """What was drafted ahead."""
         ahead = [call for call in self.calls.values() if call.is_ahead]
         used = {_written_as(event) for event in self.reused.values()}
         wasted = (call.outcome for call in ahead if call.id not in used)
-        tokens = sum(outcome.usage.completion_tokens for outcome in wasted if isinstance(outcome, events.Generated))
+        tokens = sum(outcome.usage.completion_tokens for outcome in wasted if isinstance(outcome, events.CallGenerated))
         stale = [isinstance(event.payload, events.Predrafted) and event.payload.stale for event in self.reused.values()]
-        return Predrafts(len(ahead), hits=stale.count(False), wasted_tokens=tokens, salvaged=stale.count(True))
+        return LookaheadStats(len(ahead), hits=stale.count(False), wasted_tokens=tokens, salvaged=stale.count(True))
 
-    def tallies(self) -> dict[Model, Tally]:
+    def request_counts(self) -> dict[Model, RequestCounts]:
         """Requests by model; those without an outcome as cancelled."""
-        tallies: dict[Model, Tally] = {}
+        request_counts: dict[Model, RequestCounts] = {}
         for call in self.calls.values():
-            tallies[call.model] = tallies.get(call.model, Tally()) + _tally(call)
-        return tallies
+            request_counts[call.model] = request_counts.get(call.model, RequestCounts()) + _request_counts(call)
+        return request_counts
 
-    def target_tallies(self) -> dict[str, Tally]:
+    def target_counts(self) -> dict[str, RequestCounts]:
         """Of these the requests to targets that have names, by these."""
-        tallies: dict[str, Tally] = {}
+        request_counts: dict[str, RequestCounts] = {}
         for call in self.calls.values():
             if name := self.target_of(call):
-                tallies[name] = tallies.get(name, Tally()) + _tally(call)
-        return tallies
+                request_counts[name] = request_counts.get(name, RequestCounts()) + _request_counts(call)
+        return request_counts
 
     def target_of(self, call: CallHistory) -> str:
         """The name of the target that was asked, where the policy knew several; else empty."""
         asked = call.asked and call.asked.payload
-        if isinstance(asked, events.Asked):
+        if isinstance(asked, events.CallStarted):
             return asked.target
         message = self.message_of(call)  # all that a log of decisions has
         return message.payload.target if message and isinstance(message.payload, events.EscalateStep) else ""
@@ -201,7 +201,7 @@ class ProblemHistory:
         if not self._has_kept(message, draft, targets):
             raise RunError(f"the log contradicts itself in line {message.seq + 1}: it keeps a step that nobody wrote")
         match message.payload:
-            case events.StepChosen(verdict=verdict):
+            case events.StepAccepted(verdict=verdict):
                 if draft is not None:
                     targets = tuple(same_score_for_same_text(draft, target) for target in targets)
                 record = chosen_record(verdict, draft, targets)
@@ -215,7 +215,7 @@ class ProblemHistory:
 
     def _has_kept(self, message: Event, draft: Candidate | None, targets: tuple[Candidate, ...]) -> bool:
         match message.payload:
-            case events.StepRegenerated() | events.StepChosen(verdict="keep_target"):
+            case events.StepRegenerated() | events.StepAccepted(verdict="keep_target"):
                 return bool(targets)
             case _:
                 return draft is not None
@@ -233,36 +233,36 @@ class ProblemHistory:
             targets.append(target)
         return tuple(targets)
 
-    def _candidate(self, step: int, author: Role, index: int) -> Candidate | None:
+    def _candidate(self, step: int, author: Author, index: int) -> Candidate | None:
         name = self._call_id(step, "draft_step" if author == "draft" else "escalate_step", author, index)
         made = self._outcome(name)
-        if not isinstance(made, events.Generated):
+        if not isinstance(made, events.CallGenerated):
             return None
         rating = self._rating(step, "step_drafted" if author == "draft" else "step_regenerated", index)
         return Candidate(
             author,
             made.text,
-            made.ending,
+            made.stop_reason,
             made.usage,
             made.seconds,
             index % self.task.sampling.target_samples,
             rating,
-            made.agreement,
+            made.prefix_match,
             made.confidence,
             self.target_of(self.calls[name]) if author == "target" else "",
         )
 
     def _rating(self, step: int, message: StepKind, index: int) -> Rating | None:
-        for scale in get_args(Scale):
-            score = self._outcome(self._call_id(step, message, scale, index))
-            if isinstance(score, events.Scored):
+        for score_kind in get_args(ScoreKind):
+            score = self._outcome(self._call_id(step, message, score_kind, index))
+            if isinstance(score, events.CallScored):
                 return Rating(score.value, score.usage, score.seconds, score.estimates)
         return None
 
-    def _audit(self, step: int) -> Audit | None:
+    def _audit(self, step: int) -> AuditScores | None:
         draft, target = (self._outcome(self._call_id(step, "audit_step", "audit", index)) for index in (0, 1))
-        if isinstance(draft, events.Scored) and isinstance(target, events.Scored):
-            return Audit(draft.value, target.value)
+        if isinstance(draft, events.CallScored) and isinstance(target, events.CallScored):
+            return AuditScores(draft.value, target.value)
         return None
 
     def _call_id(self, step: int, message: StepKind, model: Model, index: int) -> str:
@@ -274,14 +274,14 @@ class ProblemHistory:
         return self.calls[name].outcome if name in self.calls else None
 
 
-def _tally(call: CallHistory) -> Tally:
+def _request_counts(call: CallHistory) -> RequestCounts:
     match call.outcome:
-        case events.Generated() | events.Scored() as answer:
-            return Tally(requests=1, usage=answer.cost)
+        case events.CallGenerated() | events.CallScored() as answer:
+            return RequestCounts(requests=1, usage=answer.cost)
         case events.CallFailed():
-            return Tally(requests=1, failed=1)
+            return RequestCounts(requests=1, failed=1)
         case _:
-            return Tally(requests=1, cancelled=1)
+            return RequestCounts(requests=1, cancelled=1)
 
 
 def _written_as(event: Event) -> str:

@@ -69,7 +69,7 @@ def identity(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
     return {
         **{key: value for key, value in keys.items() if value not in (None, (), []) or not _matches(key, _LATER)},
         **({"models.targets": names} if names else {}),
-        **({} if config.measure is None else {"confidence": config.measure}),
+        **({} if config.confidence_metric is None else {"confidence": config.confidence_metric}),
         **_data(problems),
     }
 

@@ -13,15 +13,15 @@ from arbiter.actors.step_records import chosen_record, regenerated_record, same_
 from arbiter.protocols import events
 from arbiter.protocols.events import Event
 from arbiter.protocols.ids import CallId
-from arbiter.protocols.records import Candidate, Ending, Rating, Role, StepRecord, Usage
+from arbiter.protocols.records import Author, Candidate, Rating, StepRecord, StopReason, Usage
 
-_Choice = events.StepDrafted | events.StepRegenerated | events.StepChosen
+_Choice = events.StepDrafted | events.StepRegenerated | events.StepAccepted
 
 _ASSEMBLER = "assembler"
-_END: Ending = "separator"
+_END: StopReason = "separator"
 
 
-class Going:
+class LiveProblem:
     """A problem in the ring; ``calls`` are its requests that have no outcome yet, by their ids.
 
     ``drafted`` are the tokens that the draft has written for it, ``draft_kept`` those of its kept steps. ``threshold``
@@ -31,7 +31,7 @@ class Going:
     def __init__(self, name: str, task: events.StartProblem) -> None:
         self.id = name
         self.task = task
-        self.calls: dict[str, events.Asked] = {}
+        self.calls: dict[str, events.CallStarted] = {}
         self.kept = 0
         self.drafted = 0
         self.draft_kept = 0
@@ -40,7 +40,7 @@ class Going:
         self._step = -1
         self._asked_at = 0.0
         self._rejects = False
-        self._written: dict[tuple[Role, int], Candidate] = {}
+        self._written: dict[tuple[Author, int], Candidate] = {}
         self._ahead: dict[str, tuple[int, Candidate]] = {}
         self._chosen: tuple[StepRecord, float] | None = None
 
@@ -70,11 +70,13 @@ class Going:
         self.threshold = message.threshold
         self.doing = "waits for the target"
 
-    def write(self, call: str, asked: events.Asked, event: Event, made: events.Generated) -> None:
+    def write(self, call: str, asked: events.CallStarted, event: Event, made: events.CallGenerated) -> None:
         """A model has written a step."""
-        author: Role = "draft" if asked.model == "draft" else "target"
+        author: Author = "draft" if asked.model == "draft" else "target"
         sample = asked.index % self.task.sampling.target_samples if author == "target" else 0
-        candidate = Candidate(author, made.text, made.ending, made.usage, made.seconds, sample, target=asked.target)
+        candidate = Candidate(
+            author, made.text, made.stop_reason, made.usage, made.seconds, sample, target=asked.target
+        )
         if author == "target":
             self._written[author, asked.index] = candidate
             return
@@ -91,11 +93,11 @@ class Going:
             self._written["draft", 0] = draft
             self.doing = "has its draft from before"
 
-    def rate(self, call: str, asked: events.Asked, score: events.Scored) -> None:
+    def rate(self, call: str, asked: events.CallStarted, score: events.CallScored) -> None:
         """A candidate has a score; audits tell nothing of the step that is going on."""
         if asked.model == "audit":
             return
-        author: Role = "draft" if CallId.parse(call).message.kind == "step_drafted" else "target"
+        author: Author = "draft" if CallId.parse(call).message.kind == "step_drafted" else "target"
         candidate = self._written.get((author, asked.index))
         if candidate is not None:
             rating = Rating(score.value, score.usage, score.seconds, score.estimates)
@@ -110,7 +112,7 @@ class Going:
                 record = StepRecord((draft,), 0)
             case events.StepRegenerated():
                 record = regenerated_record(draft if self._rejects else None, targets or (_untold("target"),))
-            case events.StepChosen(verdict=verdict, threshold=threshold):
+            case events.StepAccepted(verdict=verdict, threshold=threshold):
                 self.threshold = threshold
                 if verdict == "keep_target" and not targets:
                     targets = (_untold("target"),)
@@ -119,14 +121,14 @@ class Going:
         self._chosen = record, event.mono - self._asked_at
 
 
-class Following(ABC):
+class EventFolder(ABC):
     """A hook: called with the events of an ``Arbiter``, it tells its subclass what has happened.
 
     Of a problem that its client gives up there is no event; ``left`` says so.
     """
 
     def __init__(self) -> None:
-        self._open: dict[str, Going] = {}
+        self._open: dict[str, LiveProblem] = {}
 
     def __call__(self, event: Event) -> None:
         if event.problem is None:
@@ -134,15 +136,15 @@ class Following(ABC):
         if isinstance(event.payload, events.StartProblem):
             self._start(event.problem, event.payload)
             return
-        serve, going = self._SERVES.get(type(event.payload)), self._open.get(event.problem)
-        if serve is not None and going is not None:  # what comes after a problem's end counts for nothing
-            serve(self, going, event, event.payload)
+        serve, live = self._SERVES.get(type(event.payload)), self._open.get(event.problem)
+        if serve is not None and live is not None:  # what comes after a problem's end counts for nothing
+            serve(self, live, event, event.payload)
 
     def left(self, problem: str) -> None:
         """The problem was given up. Does nothing if it has ended before, or had not come into the ring."""
-        going = self._open.pop(problem, None)
-        if going is not None:
-            self._over(going, None)
+        live = self._open.pop(problem, None)
+        if live is not None:
+            self._over(live, None)
 
     @property
     def followed(self) -> int:
@@ -150,19 +152,19 @@ class Following(ABC):
         return len(self._open)
 
     @abstractmethod
-    def started(self, going: Going) -> None:
+    def started(self, live: LiveProblem) -> None:
         """A problem has come into the ring."""
 
     @abstractmethod
-    def asked(self, asked: events.Asked) -> None:
+    def asked(self, asked: events.CallStarted) -> None:
         """A request goes to a model."""
 
     @abstractmethod
-    def retried(self, asked: events.Asked, retried: events.CallRetried) -> None:
+    def retried(self, asked: events.CallStarted, retried: events.CallRetried) -> None:
         """It is made again."""
 
     @abstractmethod
-    def answered(self, asked: events.Asked, outcome: events.Outcome) -> None:
+    def answered(self, asked: events.CallStarted, outcome: events.Outcome) -> None:
         """It has ended, in whatever way; with its problem at the latest."""
 
     @abstractmethod
@@ -170,85 +172,85 @@ class Following(ABC):
         """A draft that was written ahead is used."""
 
     @abstractmethod
-    def kept(self, going: Going, step: StepRecord, seconds: float) -> None:
+    def kept(self, live: LiveProblem, step: StepRecord, seconds: float) -> None:
         """A step is final, so many seconds after it was asked for."""
 
     @abstractmethod
-    def ended(self, going: Going, end: events.ProblemEnded | None) -> None:
+    def ended(self, live: LiveProblem, end: events.ProblemEnded | None) -> None:
         """A problem has ended; None if its client gave it up."""
 
     def _start(self, problem: str, task: events.StartProblem) -> None:
         self.left(problem)  # as no two of the same id are in the ring, an older one was given up
-        going = self._open[problem] = Going(problem, task)
-        self.started(going)
+        live = self._open[problem] = LiveProblem(problem, task)
+        self.started(live)
 
-    def _end(self, going: Going, event: Event, payload: events.ProblemEnded) -> None:
-        del self._open[going.id]
-        if payload.steps > going.kept:
-            self._keep(going, going.keep())
-        self._over(going, payload)
+    def _end(self, live: LiveProblem, event: Event, payload: events.ProblemEnded) -> None:
+        del self._open[live.id]
+        if payload.steps > live.kept:
+            self._keep(live, live.keep())
+        self._over(live, payload)
 
-    def _over(self, going: Going, end: events.ProblemEnded | None) -> None:
-        for asked in going.calls.values():
+    def _over(self, live: LiveProblem, end: events.ProblemEnded | None) -> None:
+        for asked in live.calls.values():
             self.answered(asked, events.CallCancelled(0.0))
-        self.ended(going, end)
+        self.ended(live, end)
 
-    def _keep(self, going: Going, chosen: tuple[StepRecord, float] | None) -> None:
+    def _keep(self, live: LiveProblem, chosen: tuple[StepRecord, float] | None) -> None:
         if chosen is not None:
-            self.kept(going, *chosen)
+            self.kept(live, *chosen)
 
-    def _draft(self, going: Going, event: Event, payload: events.DraftStep) -> None:
-        self._keep(going, going.ask(event))
-        going.doing = "waits for the draft"
+    def _draft(self, live: LiveProblem, event: Event, payload: events.DraftStep) -> None:
+        self._keep(live, live.ask(event))
+        live.doing = "waits for the draft"
 
-    def _escalate(self, going: Going, event: Event, payload: events.EscalateStep) -> None:
+    def _escalate(self, live: LiveProblem, event: Event, payload: events.EscalateStep) -> None:
         if event.actor == _ASSEMBLER:
-            self._keep(going, going.ask(event))
-        going.escalate(payload)
+            self._keep(live, live.ask(event))
+        live.escalate(payload)
 
-    def _choose(self, going: Going, event: Event, payload: _Choice) -> None:
+    def _choose(self, live: LiveProblem, event: Event, payload: _Choice) -> None:
         if event.to == _ASSEMBLER:
-            going.choose(event, payload)
+            live.choose(event, payload)
 
-    def _ask(self, going: Going, event: Event, payload: events.Asked) -> None:
-        going.calls[event.id] = payload
+    def _ask(self, live: LiveProblem, event: Event, payload: events.CallStarted) -> None:
+        live.calls[event.id] = payload
         if not is_ahead(payload) and payload.model != "audit":
-            going.doing = f"the {payload.model} {'writes' if payload.model in ('draft', 'target') else 'scores'}"
+            live.doing = f"the {payload.model} {'writes' if payload.model in ('draft', 'target') else 'scores'}"
         self.asked(payload)
 
-    def _retry(self, going: Going, event: Event, payload: events.CallRetried) -> None:
-        asked = going.calls.get(event.cause or "")
+    def _retry(self, live: LiveProblem, event: Event, payload: events.CallRetried) -> None:
+        asked = live.calls.get(event.cause or "")
         if asked is not None:
             self.retried(asked, payload)
 
-    def _answer(self, going: Going, event: Event, payload: events.Outcome) -> None:
+    def _answer(self, live: LiveProblem, event: Event, payload: events.Outcome) -> None:
         call = event.cause or ""
-        asked = going.calls.pop(call, None)
+        asked = live.calls.pop(call, None)
         if asked is None:
             return
         match payload:
-            case events.Generated():
-                going.write(call, asked, event, payload)
-            case events.Scored():
-                going.rate(call, asked, payload)
+            case events.CallGenerated():
+                live.write(call, asked, event, payload)
+            case events.CallScored():
+                live.rate(call, asked, payload)
             case _:
                 pass
         self.answered(asked, payload)
 
-    def _reuse(self, going: Going, event: Event, payload: events.Predrafted) -> None:
-        going.reuse(payload.call)
+    def _reuse(self, live: LiveProblem, event: Event, payload: events.Predrafted) -> None:
+        live.reuse(payload.call)
         self.reused()
 
-    _SERVES: ClassVar[dict[type[events.AnyPayload], Callable[["Following", Going, Event, Any], None]]] = {
+    _SERVES: ClassVar[dict[type[events.AnyPayload], Callable[["EventFolder", LiveProblem, Event, Any], None]]] = {
         events.DraftStep: _draft,
         events.EscalateStep: _escalate,
         events.StepDrafted: _choose,
         events.StepRegenerated: _choose,
-        events.StepChosen: _choose,
-        events.Asked: _ask,
+        events.StepAccepted: _choose,
+        events.CallStarted: _ask,
         events.CallRetried: _retry,
-        events.Generated: _answer,
-        events.Scored: _answer,
+        events.CallGenerated: _answer,
+        events.CallScored: _answer,
         events.CallFailed: _answer,
         events.CallCancelled: _answer,
         events.Predrafted: _reuse,
@@ -256,16 +258,16 @@ class Following(ABC):
     }
 
 
-def is_ahead(asked: events.Asked) -> bool:
+def is_ahead(asked: events.CallStarted) -> bool:
     """Whether nobody waits for the answer yet: a draft that is written ahead."""
     return asked.model == "draft" and asked.index > 0
 
 
-def _untold(author: Role) -> Candidate:
+def _untold(author: Author) -> Candidate:
     """A step of an actor of one's own that made it without a request."""
     return Candidate(author, "", _END, Usage(), 0.0)
 
 
-def model_of(asked: events.Asked) -> str:
+def model_of(asked: events.CallStarted) -> str:
     """Whom a request goes to, by its key behind ``models.``; ``audit`` as in ``arbiter.protocols.records.Model``."""
     return f"targets.{asked.target}" if asked.target else asked.model

@@ -10,6 +10,7 @@ from typing import BinaryIO, cast
 
 import msgspec
 
+from arbiter.log import version1
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import SCHEMA, Event
 
@@ -104,23 +105,27 @@ class LogFile:
     def _decoded(self, line: bytes, number: int) -> Event:
         try:
             event = _DECODER.decode(line)
+            if event.v == SCHEMA:
+                return event
+            failure: Exception | None = None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            self._check_version(line)
-            raise self._damaged(number, str(error)) from error
-        if event.v != SCHEMA:
-            self._check_version(line)
-        return event
-
-    def _check_version(self, line: bytes) -> None:
+            failure = error
         try:
-            version = _VERSION.decode(line).v
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return
-        if version != SCHEMA:
-            raise RunError(
-                f"{self.path} is a log of schema version {version}, and this Arbiter reads version {SCHEMA}: "
-                "use the version of Arbiter that wrote it (versions.json in the run's folder tells which)"
-            )
+            return self._older(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise self._damaged(number, str(failure or error)) from error
+
+    def _older(self, line: bytes) -> Event:
+        """The event of a line that is not of the current version. Raises ``RunError`` if no version here reads it."""
+        version = _VERSION.decode(line).v
+        if version == 1:
+            return version1.read_event(line)
+        if version == SCHEMA:
+            return _DECODER.decode(line)
+        raise RunError(
+            f"{self.path} is a log of schema version {version}, and this Arbiter reads versions 1 and {SCHEMA}: "
+            "use the version of Arbiter that wrote it (versions.json in the run's folder tells which)"
+        )
 
     def _damaged(self, number: int, why: str) -> RunError:
         return RunError(f"{self.path}, line {number + 1}: the log is damaged here: {why}")

@@ -7,20 +7,20 @@ import anyio
 import msgspec
 
 from arbiter.log.redaction import reduced
-from arbiter.log.resume import Earlier
-from arbiter.log.writer import Writer
+from arbiter.log.resume import EarlierSessions
+from arbiter.log.writer import LogWriter
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import (
     SCHEMA,
     AnyPayload,
     CallCancelled,
     CallFailed,
+    CallGenerated,
+    CallScored,
     Detail,
     Entry,
     Event,
-    Generated,
     Outcome,
-    Scored,
 )
 
 ACTOR = "run"
@@ -41,8 +41,8 @@ class Recorder:
 
     def __init__(
         self,
-        writer: Writer | None,
-        earlier: Earlier,
+        writer: LogWriter | None,
+        earlier: EarlierSessions,
         detail: Detail,
         watch: Watch | None = None,
         goes_on: bool = True,
@@ -94,7 +94,7 @@ class Recorder:
         if self._writer is not None:
             self._writer.put(event if kept is entry else msgspec.structs.replace(event, payload=kept.payload))
 
-    def recall(self, call: str) -> Generated | Scored | CallFailed | None:
+    def recall(self, call: str) -> CallGenerated | CallScored | CallFailed | None:
         outcome = self._outcomes.get(call)
         return None if isinstance(outcome, CallCancelled) else outcome
 

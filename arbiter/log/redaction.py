@@ -13,7 +13,7 @@ _NOT_DECISIONS = (
     events.DraftStep,
     events.StepScored,
     events.AuditStep,
-    events.Asked,
+    events.CallStarted,
     events.CallRetried,
 )
 
@@ -60,9 +60,9 @@ def _without_text(payload: events.AnyPayload) -> events.AnyPayload:
     match payload:
         case events.StartProblem(question=question, steps=steps, turns=turns):
             hidden = tuple(Step(redacted(step.text), step.author) for step in steps)
-            said = tuple(Turn(turn.speaker, redacted(turn.text)) for turn in turns)
+            said = tuple(Turn(turn.role, redacted(turn.text)) for turn in turns)
             return replace(payload, question=redacted(question), steps=hidden, turns=said, stop=(), tags={})
-        case events.Generated(text=text):
+        case events.CallGenerated(text=text):
             return replace(payload, text=redacted(text))
         case events.Graded():
             return replace(payload, answer=None, reason=None, reference=None)

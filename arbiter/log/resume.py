@@ -5,11 +5,11 @@ from pathlib import Path
 
 from arbiter.log.history import Key, ProblemHistory
 from arbiter.log.reader import LogFile
-from arbiter.protocols.events import EscalateStep, Event, Graded, ProblemEnded, RunStarted, StartProblem, StepChosen
+from arbiter.protocols.events import EscalateStep, Event, Graded, ProblemEnded, RunStarted, StartProblem, StepAccepted
 from arbiter.protocols.records import Solution
 
 
-class Earlier:
+class EarlierSessions:
     """Read from a log: finished problems and their grades, and the problems left open. Of a new run, or none, empty.
 
     ``threshold`` is where a budget has left it.
@@ -45,7 +45,7 @@ class Earlier:
 
     def _add(self, event: Event) -> None:
         self.run, self.seq, self.mono = event.run, event.seq + 1, event.mono
-        if isinstance(event.payload, StepChosen | EscalateStep) and event.payload.threshold is not None:
+        if isinstance(event.payload, StepAccepted | EscalateStep) and event.payload.threshold is not None:
             self.threshold = event.payload.threshold
         key = event.problem or "", event.sample
         match event.payload:

@@ -11,7 +11,7 @@ from arbiter.actors.supervision import services
 from arbiter.log.identity import differences, digest
 from arbiter.log.reader import LogFile
 from arbiter.log.recorder import Recorder, Watch
-from arbiter.log.resume import Earlier
+from arbiter.log.resume import EarlierSessions
 from arbiter.log.writer import Show, open_writer
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Detail, RunStarted
@@ -45,7 +45,7 @@ async def open_journal(
     """
     identity = dict(identity or {})
     with _locked(path) if path else nullcontext():
-        earlier = Earlier(path)
+        earlier = EarlierSessions(path)
         if path:
             _check(path, earlier.started, identity)
             earlier.repair()

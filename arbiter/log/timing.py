@@ -7,7 +7,7 @@ from arbiter.protocols import events
 from arbiter.protocols.records import Model, Record
 
 _ASKING = events.DraftStep | events.EscalateStep
-_KEEPING = events.StepDrafted | events.StepRegenerated | events.StepChosen
+_KEEPING = events.StepDrafted | events.StepRegenerated | events.StepAccepted
 
 
 class StepTimes(Record, frozen=True):

@@ -27,7 +27,7 @@ GATHER = 0.005
 Show = Callable[[Event], None]
 
 
-class Writer:
+class LogWriter:
     """Takes events on the event loop and never blocks it; made by ``open_writer``.
 
     The thread gathers events for ``GATHER`` seconds and writes them together, since waking it for each would cost more
@@ -131,13 +131,13 @@ class Writer:
 
 
 @asynccontextmanager
-async def open_writer(path: Path, sync: float, show: Show | None = None, room: int = ROOM) -> AsyncGenerator[Writer]:
+async def open_writer(path: Path, sync: float, show: Show | None = None, room: int = ROOM) -> AsyncGenerator[LogWriter]:
     """A writer at work; when the block ends, all that was handed over is written and synced.
 
     Raises ``RunError`` if the file cannot be opened, and out of the block, which is cancelled, if a write fails.
     """
     try:
-        writer = Writer(path, sync, show, room)
+        writer = LogWriter(path, sync, show, room)
     except OSError as error:
         raise RunError(f"cannot write the log {path}: {error.strerror}") from error
     try:

@@ -7,10 +7,10 @@ import anyio
 from arbiter.actors.ring import Ring, open_ring
 from arbiter.log.history import Key, ProblemHistory
 from arbiter.log.run import Run
-from arbiter.protocols.errors import LeftError, RunError
+from arbiter.protocols.errors import DivergedError, RunError
 from arbiter.protocols.events import Detail, Entry
 from arbiter.protocols.records import Record
-from arbiter.replay.message_comparison import Comparison, Difference, struck_after
+from arbiter.replay.message_comparison import MessageComparison, MessageDifference, struck_after
 from arbiter.replay.recorded_models import RecordedModels
 from arbiter.replay.recorded_tasks import task_of
 from arbiter.replay.virtual_time import run_virtually
@@ -21,14 +21,14 @@ AT_ONCE = 64
 _AFTERWARDS = 1.0  # virtual seconds after its last event in which a problem may still do what its log does not have
 
 
-class Verdict(Record, frozen=True):
+class ReplayResult(Record, frozen=True):
     """What a replay found: ``differences`` has the first one of each problem that has any, in the log's order."""
 
     run: str
     problems: int
     unfinished: int
     messages: int
-    differences: tuple[Difference, ...]
+    differences: tuple[MessageDifference, ...]
 
 
 class CheckingJournal:
@@ -40,12 +40,12 @@ class CheckingJournal:
     def __init__(self, detail: Detail) -> None:
         self._detail: Detail = detail
         self._decided: dict[str, float] = {}
-        self._comparisons: dict[Key, Comparison] = {}
+        self._comparisons: dict[Key, MessageComparison] = {}
         self._spent: dict[str, float] = {}
 
-    def begin(self, problem: ProblemHistory) -> Comparison:
+    def begin(self, problem: ProblemHistory) -> MessageComparison:
         """``problem`` starts now; what it does from now on is compared."""
-        comparison = self._comparisons[problem.key] = Comparison(problem, self._detail)
+        comparison = self._comparisons[problem.key] = MessageComparison(problem, self._detail)
         self._decided.update({problem.place(step): moved for step, moved in problem.thresholds().items()})
         deadline = problem.task.limits.deadline
         if deadline is not None:
@@ -61,7 +61,7 @@ class CheckingJournal:
 
     async def write(self, entry: Entry) -> None:
         if not self._is_recorded(entry):
-            raise LeftError(f"{entry.id} is not in the log")
+            raise DivergedError(f"{entry.id} is not in the log")
 
     def note(self, entry: Entry) -> None:
         self._is_recorded(entry)
@@ -80,7 +80,7 @@ class CheckingJournal:
         return comparison is None or comparison.add(entry)
 
 
-def check(run: Run) -> Verdict:
+def check(run: Run) -> ReplayResult:
     """Replay all problems of ``run``. Raises ``RunError`` if its log cannot be read or replayed."""
     if run.started.record == "decisions":
         raise RunError(
@@ -99,19 +99,19 @@ class _Replay:
         self._journal = CheckingJournal(run.started.record)
         self._busy = defaultdict[Key, anyio.Lock](anyio.Lock)  # a problem that was given twice is replayed in turn
         self._problems = self._unfinished = self._messages = 0
-        self._differences: dict[int, Difference] = {}
+        self._differences: dict[int, MessageDifference] = {}
         self._refusal: RunError | None = None
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> ReplayResult:
         """What was found. Raises ``RunError`` if the log could not be read or replayed."""
         if self._refusal is not None:
             raise self._refusal
         differences = tuple(self._differences[place] for place in sorted(self._differences))
-        return Verdict(str(self._run.path), self._problems, self._unfinished, self._messages, differences)
+        return ReplayResult(str(self._run.path), self._problems, self._unfinished, self._messages, differences)
 
     async def run(self) -> None:
         waiting = self._run.problems()
-        async with open_ring(self._models.seats(), journal=self._journal) as ring:
+        async with open_ring(self._models.handles(), journal=self._journal) as ring:
 
             async def work() -> None:
                 try:

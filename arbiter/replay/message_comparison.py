@@ -13,7 +13,7 @@ from arbiter.protocols.events import Detail, Entry, Event
 from arbiter.protocols.records import Record
 
 
-class Told(Record, frozen=True):
+class ComparedMessage(Record, frozen=True):
     """A message, call or end, as it is shown."""
 
     id: str
@@ -23,7 +23,7 @@ class Told(Record, frozen=True):
     payload: events.AnyPayload
 
 
-class Difference(Record, frozen=True):
+class MessageDifference(Record, frozen=True):
     """Where a replay first leaves its log; one side is None where only the other has something.
 
     ``causes`` are the ids of what led there, from the problem's start on.
@@ -32,12 +32,12 @@ class Difference(Record, frozen=True):
     problem: str
     sample: int
     step: int | None
-    recorded: Told | None
-    replayed: Told | None
+    recorded: ComparedMessage | None
+    replayed: ComparedMessage | None
     causes: tuple[str, ...]
 
 
-class Comparison:
+class MessageComparison:
     """Collects what a problem does in its replay, and compares it with its log.
 
     Outcomes of calls are what a replay is fed with; they are not compared, and neither are times.
@@ -66,7 +66,7 @@ class Comparison:
         self._replayed[entry.id] = entry
         return entry.id in self._recorded and not self._came_too_late(entry)
 
-    def difference(self) -> Difference | None:
+    def difference(self) -> MessageDifference | None:
         """The first difference in the order of causes; None if there is none."""
         differing = [name for name in {**self._recorded, **self._replayed} if self._differs(name)]
         if not differing or all(self._is_beyond_the_cut(name) for name in differing):
@@ -76,7 +76,7 @@ class Comparison:
         recorded = next((self._recorded[name] for name in beside if name in self._recorded), None)
         replayed = next((self._replayed[name] for name in beside if name in self._replayed), None)
         step = (recorded or replayed or self._problem.start).step
-        return Difference(*self._problem.key, step, _told(recorded), _told(replayed), self._causes(first))
+        return MessageDifference(*self._problem.key, step, _told(recorded), _told(replayed), self._causes(first))
 
     def _differs(self, name: str) -> bool:
         recorded, replayed = self._recorded.get(name), self._replayed.get(name)
@@ -88,7 +88,7 @@ class Comparison:
 
     def _waited_in_vain(self, replayed: Entry) -> bool:
         """Whether it is a call that the run never made, since another one for the same message failed before."""
-        if not isinstance(replayed.payload, events.Asked):
+        if not isinstance(replayed.payload, events.CallStarted):
             return False
         beside = [call for call in self._problem.calls.values() if call.asked and call.asked.cause == replayed.cause]
         return any(isinstance(call.outcome, events.CallFailed) for call in beside)
@@ -99,8 +99,8 @@ class Comparison:
         if end is None or not self._cut_short or entry.to != "assembler":
             return False
         if isinstance(entry.payload, events.StepFailed):
-            return entry.payload.unserved != "audit_step" and end.error != _failure(entry, entry.payload)
-        kept = isinstance(entry.payload, events.StepDrafted | events.StepRegenerated | events.StepChosen)
+            return entry.payload.failed_kind != "audit_step" and end.error != _failure(entry, entry.payload)
+        kept = isinstance(entry.payload, events.StepDrafted | events.StepRegenerated | events.StepAccepted)
         return kept and entry.step is not None and entry.step >= end.steps
 
     def _is_beyond_the_cut(self, name: str) -> bool:
@@ -111,7 +111,7 @@ class Comparison:
     def _cut_short(self) -> bool:
         """Whether the run gave the problem up, and it was chance how far its last answers still got."""
         end = self._problem.end
-        return end is None or end.finish == "failed" or struck_after(self._problem) < math.inf
+        return end is None or end.finish_reason == "failed" or struck_after(self._problem) < math.inf
 
     @cached_property
     def _failed_at(self) -> float:
@@ -157,7 +157,7 @@ def _failure(entry: Entry, failed: events.StepFailed) -> str:
 
 
 def _fails(event: Event) -> bool:
-    return isinstance(event.payload, events.StepFailed) and event.payload.unserved != "audit_step"
+    return isinstance(event.payload, events.StepFailed) and event.payload.failed_kind != "audit_step"
 
 
 def struck_after(problem: ProblemHistory) -> float:
@@ -171,10 +171,10 @@ def struck_after(problem: ProblemHistory) -> float:
 def _compared(problem: ProblemHistory) -> list[Event]:
     calls = (call.asked for call in problem.calls.values() if call.asked is not None and not call.is_ahead)
     # a replay looks at nothing ahead, and asks for each draft in its turn
-    drafts = (msgspec.structs.replace(event, payload=events.Asked("draft")) for event in problem.reused.values())
+    drafts = (msgspec.structs.replace(event, payload=events.CallStarted("draft")) for event in problem.reused.values())
     ends = (problem.ended,) if problem.ended is not None else ()
     return sorted((*problem.messages.values(), *calls, *drafts, *ends), key=lambda event: event.seq)
 
 
-def _told(entry: Entry | Event | None) -> Told | None:
-    return None if entry is None else Told(entry.id, entry.actor, entry.to, entry.cause, entry.payload)
+def _told(entry: Entry | Event | None) -> ComparedMessage | None:
+    return None if entry is None else ComparedMessage(entry.id, entry.actor, entry.to, entry.cause, entry.payload)

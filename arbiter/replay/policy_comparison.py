@@ -52,7 +52,7 @@ def _evidence(problem: ProblemHistory) -> Iterator[Evidence]:
     for step, record in enumerate(problem.steps()):
         draft, targets = record.draft, record.targets
         if draft is not None and draft.score is not None and targets and targets[0].score is not None:
-            yield Evidence(problem.task.noise or problem.key[0], step, problem.task.seed, draft, targets)
+            yield Evidence(problem.task.seed_key or problem.key[0], step, problem.task.seed, draft, targets)
 
 
 def _row(name: str, threshold: float | None, policy: Policy, evidence: list[Evidence]) -> Decisions:

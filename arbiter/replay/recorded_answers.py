@@ -8,18 +8,18 @@ import anyio
 from arbiter.actors.journal import NoJournal
 from arbiter.log.history import CallHistory, Key, ProblemHistory
 from arbiter.protocols.errors import BackendError, RecordedError
-from arbiter.protocols.events import CallFailed, Entry, Generated, Scored
+from arbiter.protocols.events import CallFailed, CallGenerated, CallScored, Entry
 from arbiter.protocols.ids import CallId
 from arbiter.protocols.ports import Generation, GenerationRequest, Score, ScoreRequest
 from arbiter.protocols.records import Model, Record, Step, Transcript
 from arbiter.replay.recorded_models import as_generation, as_score
 
-Answer = TypeVar("Answer", Generated, Scored)
+Answer = TypeVar("Answer", CallGenerated, CallScored)
 Speeds = Mapping[Model, float]
 """By model: how many times as fast as in the run its server is; 1 where it is left out."""
 
 
-class Left(Record, frozen=True):
+class Divergence(Record, frozen=True):
     """A problem that left the recording: at ``step``, from 0, it asked ``model`` what the run had not asked."""
 
     problem: str
@@ -60,12 +60,12 @@ class KnownAnswers:
         known = self._calls.get(request.call)
         if known and (known.target != request.target or request.confidence not in (None, known.measure)):
             known = None  # another target, or another measure of the draft's confidence, was asked
-        made = await self._answer(request.call, known, request.transcript, Generated)
+        made = await self._answer(request.call, known, request.transcript, CallGenerated)
         return as_generation(made)
 
     async def score(self, request: ScoreRequest) -> Score:
         """The recorded score. Raises as ``generate``."""
-        made = await self._answer(request.call, self._calls.get(request.call), request.transcript, Scored)
+        made = await self._answer(request.call, self._calls.get(request.call), request.transcript, CallScored)
         return as_score(made)
 
     async def _answer(self, name: str, known: "_Known | None", transcript: Transcript, kind: type[Answer]) -> Answer:
@@ -79,19 +79,19 @@ class KnownAnswers:
         return outcome
 
 
-class LeavingJournal(NoJournal):
+class DivergenceJournal(NoJournal):
     """Notes where problems leave the recording. An audit serves the report alone, and none leaves it for that."""
 
     kept = True
 
     def __init__(self, answers: KnownAnswers) -> None:
         self._answers = answers
-        self.left: dict[Key, Left] = {}
+        self.left: dict[Key, Divergence] = {}
 
     async def write(self, entry: Entry) -> None:
         if entry.cause is None or entry.cause not in self._answers.unanswered:
             return
         model = CallId.parse(entry.cause).model
         if model != "audit" and entry.problem is not None:
-            left = Left(entry.problem, entry.sample, entry.step or 0, model)
+            left = Divergence(entry.problem, entry.sample, entry.step or 0, model)
             self.left.setdefault((entry.problem, entry.sample), left)

@@ -7,36 +7,38 @@ import anyio
 from arbiter.actors.ring_setup import Models
 from arbiter.log.history import CallHistory, ProblemHistory
 from arbiter.protocols.errors import RecordedError
-from arbiter.protocols.events import CallFailed, Generated, Scored
-from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Score, Scorer, ScoreRequest, Seat
-from arbiter.protocols.records import Scale, Usage
+from arbiter.protocols.events import CallFailed, CallGenerated, CallScored
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Score, Scorer, ScoreRequest
+from arbiter.protocols.records import ScoreKind, Usage
 
 UNLIMITED = 1_000_000
-Answer = TypeVar("Answer", Generated, Scored)
+Answer = TypeVar("Answer", CallGenerated, CallScored)
 
 
-def as_generation(made: Generated) -> Generation:
+def as_generation(made: CallGenerated) -> Generation:
     """The answer as its model gave it."""
     overhead, seconds = made.overhead or Usage(), made.seconds if made.stored else None
-    return Generation(made.text, made.ending, made.usage, overhead, made.agreement, seconds, confidence=made.confidence)
+    return Generation(
+        made.text, made.stop_reason, made.usage, overhead, made.prefix_match, seconds, confidence=made.confidence
+    )
 
 
-def as_score(made: Scored) -> Score:
+def as_score(made: CallScored) -> Score:
     """The answer as its model gave it."""
     return Score(made.value, made.usage, made.seconds if made.stored else None, estimates=made.estimates)
 
 
-class _AnyTarget(dict[str, Seat[Generator]]):
+class _AnyTarget(dict[str, ModelHandle[Generator]]):
     """The targets of a recorded run, whatever their names are."""
 
-    def __init__(self, seat: Seat[Generator]) -> None:
+    def __init__(self, handle: ModelHandle[Generator]) -> None:
         super().__init__()
-        self._seat = seat
+        self._seat = handle
 
     def __contains__(self, name: object) -> bool:
         return True
 
-    def __missing__(self, name: str) -> Seat[Generator]:
+    def __missing__(self, name: str) -> ModelHandle[Generator]:
         return self._seat
 
 
@@ -62,18 +64,18 @@ class RecordedModels:
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """The recorded step. Raises ``RecordedError`` where the call had failed."""
-        made = await self._answer(request.call, Generated)
+        made = await self._answer(request.call, CallGenerated)
         return as_generation(made)
 
     async def score(self, request: ScoreRequest) -> Score:
         """The recorded score. Raises ``RecordedError`` where the call had failed."""
-        made = await self._answer(request.call, Scored)
+        made = await self._answer(request.call, CallScored)
         return as_score(made)
 
-    def seats(self) -> Models:
+    def handles(self) -> Models:
         """Seats for a ring, with room for all requests at once: who had to wait is in the recorded times."""
-        writer, scorer = Seat[Generator](self, UNLIMITED), Seat[Scorer](self, UNLIMITED)
-        return Models(writer, writer, dict.fromkeys(get_args(Scale), scorer), _AnyTarget(writer))
+        writer, scorer = ModelHandle[Generator](self, UNLIMITED), ModelHandle[Scorer](self, UNLIMITED)
+        return Models(writer, writer, dict.fromkeys(get_args(ScoreKind), scorer), _AnyTarget(writer))
 
     async def _answer(self, name: str, kind: type[Answer]) -> Answer:
         call, offset = self._calls[name]

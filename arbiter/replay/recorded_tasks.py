@@ -46,7 +46,7 @@ def task_of(problem: ProblemHistory, policy: Policy | None = None) -> Task:
         audit=given.audit,
         sample=problem.key[1],
         stop=given.stop,
-        noise=given.noise,
+        seed_key=given.seed_key,
         tags=given.tags,
     )
 

@@ -18,9 +18,9 @@ from arbiter.log.history import Key, ProblemHistory
 from arbiter.log.run import Run
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Graded
-from arbiter.protocols.ports import Generator, Scorer, Seat
-from arbiter.protocols.records import Record, Scale, Solution
-from arbiter.replay.recorded_answers import KnownAnswers, LeavingJournal, Left, Speeds
+from arbiter.protocols.ports import Generator, ModelHandle, Scorer
+from arbiter.protocols.records import Record, ScoreKind, Solution
+from arbiter.replay.recorded_answers import Divergence, DivergenceJournal, KnownAnswers, Speeds
 from arbiter.replay.recorded_models import UNLIMITED
 from arbiter.replay.recorded_tasks import task_of
 from arbiter.replay.virtual_time import run_virtually
@@ -37,7 +37,7 @@ class WhatIf(Record, frozen=True):
 
     run: str
     exact: int
-    left: tuple[Left, ...]
+    left: tuple[Divergence, ...]
     unfinished: int
     recorded: Summary
     replayed: Summary
@@ -77,7 +77,7 @@ class Simulation:
         self._config = config
         self._problems = list(problems)
         self._answers = KnownAnswers(speeds)
-        self.journal = LeavingJournal(self._answers)
+        self.journal = DivergenceJournal(self._answers)
         self.solutions: dict[Key, Solution] = {}
         self.seconds = 0.0
         for problem in self._problems:
@@ -95,13 +95,18 @@ class Simulation:
 
     def _models(self) -> Models:
         tables, answers = self._config.models, self._answers
-        draft = Seat[Generator](answers, tables.draft.in_flight if tables.draft else UNLIMITED)
-        target = Seat[Generator](answers, tables.target.in_flight if tables.target else UNLIMITED)
-        readers: dict[Scale, AnyModelTable | None] = {"prm": tables.prm, "router": tables.router, "judge": tables.judge}
-        scorers: dict[Scale, Seat[Scorer]] = {
-            scale: Seat[Scorer](answers, table.in_flight if table else UNLIMITED) for scale, table in readers.items()
+        draft = ModelHandle[Generator](answers, tables.draft.in_flight if tables.draft else UNLIMITED)
+        target = ModelHandle[Generator](answers, tables.target.in_flight if tables.target else UNLIMITED)
+        readers: dict[ScoreKind, AnyModelTable | None] = {
+            "prm": tables.prm,
+            "router": tables.router,
+            "judge": tables.judge,
         }
-        targets = {name: Seat[Generator](answers, table.in_flight) for name, table in tables.targets.items()}
+        scorers: dict[ScoreKind, ModelHandle[Scorer]] = {
+            score_kind: ModelHandle[Scorer](answers, table.in_flight if table else UNLIMITED)
+            for score_kind, table in readers.items()
+        }
+        targets = {name: ModelHandle[Generator](answers, table.in_flight) for name, table in tables.targets.items()}
         return Models(draft, next(iter(targets.values()), target), scorers, targets)
 
 

@@ -11,7 +11,7 @@ from arbiter.config.config import Config
 from arbiter.data import Problem, load_problems
 from arbiter.data.published import published_rows
 from arbiter.data.sampling import check_shares, split_of, stratified
-from arbiter.data.training_rows import VERSION, Row
+from arbiter.data.training_rows import VERSION, TrainingRow
 from arbiter.protocols.errors import ConfigError, DataError, RunError
 from arbiter.protocols.records import Record
 from arbiter.runs.folder import replace_file
@@ -105,7 +105,7 @@ def problems_of(config: Config, plan: Collection) -> list[Problem]:
     ]
 
 
-def counted(plan: Collection, rows: Iterable[Row], complete: bool) -> Collection:
+def counted(plan: Collection, rows: Iterable[TrainingRow], complete: bool) -> Collection:
     """``plan`` with the counts of ``rows``."""
     per_row, per_problem, seen = Counter[tuple[str, str]](), Counter[tuple[str, str]](), set[str]()
     targets: dict[str, None] = {}
@@ -148,7 +148,7 @@ def imported(
     plan = Collection(
         seed=seed, validation=validation, test=test, prompt=prompt, annotate=annotate, separator=separator
     )
-    rows: list[Row] = []
+    rows: list[TrainingRow] = []
     for file in files:
         for row in published_rows(file, fields, separator):
             problem = f"{file.stem}-{row.problem}" if len(files) > 1 else row.problem

@@ -72,7 +72,7 @@ class RunFolder:
         self.results: list[Result] = []
         self.ungraded: list[Solution] = []
         for key, solution in journal.earlier.solutions.items():
-            if retry_failed and solution.finish == "failed":
+            if retry_failed and solution.finish_reason == "failed":
                 continue
             grade = journal.earlier.grades.get(key)
             if grade is not None:

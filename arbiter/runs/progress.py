@@ -13,7 +13,7 @@ _PLAIN_LINES = 10  # over a whole run
 _CAUSES = 5  # of failures that are told while a run goes on; all are in its results
 
 
-class Tallies:
+class ProgressCounts:
     """Figures so far, kept up problem by problem; rates are those of this session."""
 
     def __init__(self, earlier: Sequence[Result] = ()) -> None:
@@ -29,12 +29,12 @@ class Tallies:
         """Count a result; what to tell of it, if it failed for a cause that was not told before."""
         solution = result.solution
         self.solved += 1
-        self.failed += solution.finish == "failed"
+        self.failed += solution.finish_reason == "failed"
         self.graded += result.grade.right is not None
         self.right += result.grade.right is True
         self.steps += len(solution.steps)
         self.accepted += sum(step.kept.author == "draft" for step in solution.steps)
-        self.tokens += sum(tally.usage.completion_tokens for tally in solution.calls.values())
+        self.tokens += sum(counts.usage.completion_tokens for counts in solution.requests.values())
         if solution.error is None or solution.error in self._causes or len(self._causes) == _CAUSES:
             return None
         self._causes.add(solution.error)
@@ -58,7 +58,7 @@ class PlainWatcher:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._solutions = 0
-        self._tallies = Tallies()
+        self._tallies = ProgressCounts()
 
     def loading(self, config: Config) -> None:
         self._print(f"loading models for {config.run_type}")
@@ -67,7 +67,7 @@ class PlainWatcher:
         self._print(text)
 
     def started(self, solutions: int, earlier: Sequence[Result]) -> None:
-        self._solutions, self._tallies = solutions, Tallies(earlier)
+        self._solutions, self._tallies = solutions, ProgressCounts(earlier)
 
     def solved(self, result: Result) -> None:
         if news := self._tallies.add(result):
@@ -96,7 +96,7 @@ class LiveWatcher:
         )
         self._task = self._progress.add_task("loading models", total=None, figures="")
         self._run_type = ""
-        self._tallies = Tallies()
+        self._tallies = ProgressCounts()
 
     def __enter__(self) -> "LiveWatcher":
         self._progress.start()
@@ -113,7 +113,7 @@ class LiveWatcher:
         self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def started(self, solutions: int, earlier: Sequence[Result]) -> None:
-        self._tallies = Tallies(earlier)
+        self._tallies = ProgressCounts(earlier)
         self._progress.update(self._task, description=self._run_type, total=solutions, completed=len(earlier))
 
     def solved(self, result: Result) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from arbiter.config.config import Config, load_config
 from arbiter.grading import Grade, Grader
 from arbiter.log.reader import LOG
-from arbiter.log.resume import Earlier
+from arbiter.log.resume import EarlierSessions
 from arbiter.log.run import Run
 from arbiter.log.sessions import open_journal
 from arbiter.protocols.errors import RunError
@@ -21,7 +21,7 @@ Told = Callable[[int, int], None]
 """Called with how many results are graded, and of how many."""
 
 
-class Change(msgspec.Struct, frozen=True):
+class GradeChange(msgspec.Struct, frozen=True):
     """A result whose grade is another one than before."""
 
     problem: str
@@ -35,7 +35,7 @@ class Regraded(msgspec.Struct, frozen=True):
 
     run: str
     summary: Summary
-    changes: tuple[Change, ...]
+    changes: tuple[GradeChange, ...]
     torn: bool
 
 
@@ -100,15 +100,15 @@ def _summary(folder: Path, config: Config, results: list[Result]) -> Summary:
     return msgspec.structs.replace(graded, simulated=old.simulated)
 
 
-def _change(before: Result, after: Result) -> Change | None:
+def _change(before: Result, after: Result) -> GradeChange | None:
     if before.grade == after.grade:
         return None
-    return Change(before.solution.problem, before.solution.sample, before.grade, after.grade)
+    return GradeChange(before.solution.problem, before.solution.sample, before.grade, after.grade)
 
 
 async def _record(log: Path, results: list[Result], interrupted: bool) -> None:
     """Write new grades into the run's log, if it has one: a run that is continued takes its grades from there."""
-    started = Earlier(log).started if results else None
+    started = EarlierSessions(log).started if results else None
     if started is None:
         return
     async with open_journal(log, started.identity, versions(), started.record) as journal:

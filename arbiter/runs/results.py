@@ -8,15 +8,24 @@ import msgspec
 
 from arbiter.actors.policies import best_target
 from arbiter.config.config import Config
-from arbiter.config.model_tables import PriceTable, Served
+from arbiter.config.model_tables import PriceTable, ServedTable
 from arbiter.config.run_tables import RunType
 from arbiter.grading import Grade
 from arbiter.grading.answers import Reference
-from arbiter.protocols.records import FinishReason, Model, Predrafts, Record, Role, Solution, StepRecord, Tally
+from arbiter.protocols.records import (
+    Author,
+    FinishReason,
+    LookaheadStats,
+    Model,
+    Record,
+    RequestCounts,
+    Solution,
+    StepRecord,
+)
 from arbiter.runs.intervals import quantile
-from arbiter.runs.prefix_cache import PrefixCache, prefix_caches
-from arbiter.runs.samples import Estimate, MajorityVote, majority_vote, mean_accuracy, pass_at_each
-from arbiter.runs.verification_savings import Verified, verified
+from arbiter.runs.prefix_cache import PrefixCacheUse, prefix_caches
+from arbiter.runs.samples import MajorityVote, SampleEstimate, majority_vote, mean_accuracy, pass_at_each
+from arbiter.runs.verification_savings import VerificationSavings, verified
 
 Name = TypeVar("Name", bound=str)
 
@@ -80,7 +89,7 @@ class Cost(Record, frozen=True):
     total: float | None
 
 
-class TargetFigures(Record, frozen=True):
+class TargetSummary(Record, frozen=True):
     """Of one of several targets: its requests, its tokens, and what they cost (None without a price)."""
 
     calls: ModelCalls
@@ -114,22 +123,22 @@ class Summary(Record, frozen=True):
     escalations: int
     wasted_escalations: Waste
     target_calls: int
-    calls: dict[Model, ModelCalls]
+    requests: dict[Model, ModelCalls]
     tokens: dict[Model, ModelTokens]
-    finish: dict[FinishReason, int]
+    finish_reasons: dict[FinishReason, int]
     latency: Latency
     wall_seconds: float | None
     interrupted: bool = False
     samples: int = 1
     decoded: int = 0
-    pass_at_k: dict[int, Estimate] = msgspec.field(default_factory=dict[int, Estimate])
+    pass_at_k: dict[int, SampleEstimate] = msgspec.field(default_factory=dict[int, SampleEstimate])
     majority_vote: MajorityVote | None = None
     cost: Cost | None = None
-    predrafts: Predrafts = Predrafts()
-    verified: Verified = Verified()
+    lookahead: LookaheadStats = LookaheadStats()
+    verification: VerificationSavings = VerificationSavings()
     simulated: bool = False
-    targets: dict[str, TargetFigures] = msgspec.field(default_factory=dict[str, TargetFigures])
-    prefix_caches: dict[Model, PrefixCache] = msgspec.field(default_factory=dict[Model, PrefixCache])
+    targets: dict[str, TargetSummary] = msgspec.field(default_factory=dict[str, TargetSummary])
+    prefix_caches: dict[Model, PrefixCacheUse] = msgspec.field(default_factory=dict[Model, PrefixCacheUse])
 
 
 def summary_of(
@@ -143,8 +152,8 @@ def summary_of(
         prices["target"] = prices[first]  # of several, the target of those who know one
     samples = config.sampling.samples
     summary = summarise(results, config.run_type, config.threshold, wall_seconds, interrupted, samples, prices)
-    caches = prefix_caches((result.solution for result in results), config.policy().scale)
-    served = {"target" if name == first else name for name, table in tables.items() if isinstance(table, Served)}
+    caches = prefix_caches((result.solution for result in results), config.policy().score_kind)
+    served = {"target" if name == first else name for name, table in tables.items() if isinstance(table, ServedTable)}
     return msgspec.structs.replace(
         summary, prefix_caches={model: cache for model, cache in caches.items() if model in served}
     )
@@ -161,7 +170,7 @@ def summarise(
 ) -> Summary:
     """The summary of ``results``, with ``samples`` of each problem, by the models' ``prices``."""
     steps = [step for result in results for step in result.solution.steps]
-    problems, calls = _by_problem(results), _added(result.solution.calls for result in results)
+    problems, calls = _by_problem(results), _added(result.solution.requests for result in results)
     targets = _targets(results, steps, prices or {})
     accuracy = mean_accuracy(problems)
     return Summary(
@@ -169,7 +178,7 @@ def summarise(
         threshold=threshold,
         problems=len(problems),
         graded=sum(result.grade.right is not None for result in results),
-        failed=sum(result.solution.finish == "failed" for result in results),
+        failed=sum(result.solution.finish_reason == "failed" for result in results),
         accuracy=accuracy.value,
         accuracy_interval=accuracy.interval,
         acceptance_rate=_ratio(sum(step.kept.author == "draft" for step in steps), len(steps)),
@@ -177,11 +186,13 @@ def summarise(
         steps=len(steps),
         escalations=sum(step.verdict == "escalate" for step in steps),
         wasted_escalations=_waste(steps),
-        target_calls=calls.get("target", Tally()).requests,
-        calls={model: ModelCalls(tally.requests, tally.failed, tally.cancelled) for model, tally in calls.items()},
-        tokens={model: _tokens(model, tally, steps) for model, tally in calls.items()},
-        finish=dict(Counter(result.solution.finish for result in results)),
-        latency=_latency([result.solution.seconds for result in results if result.solution.finish != "failed"]),
+        target_calls=calls.get("target", RequestCounts()).requests,
+        requests={
+            model: ModelCalls(counts.requests, counts.failed, counts.cancelled) for model, counts in calls.items()
+        },
+        tokens={model: _tokens(model, counts, steps) for model, counts in calls.items()},
+        finish_reasons=dict(Counter(result.solution.finish_reason for result in results)),
+        latency=_latency([result.solution.seconds for result in results if result.solution.finish_reason != "failed"]),
         wall_seconds=wall_seconds,
         interrupted=interrupted,
         samples=samples,
@@ -189,13 +200,13 @@ def summarise(
         pass_at_k=pass_at_each(problems, samples),
         majority_vote=majority_vote(problems),
         cost=_cost(calls, prices, targets) if prices else None,
-        predrafts=sum((result.solution.predrafts for result in results), Predrafts()),
-        verified=verified([step.targets[0] for step in steps if step.verdict == "escalate"]),
+        lookahead=sum((result.solution.lookahead for result in results), LookaheadStats()),
+        verification=verified([step.targets[0] for step in steps if step.verdict == "escalate"]),
         targets=targets,
     )
 
 
-_ROLES: tuple[Role, ...] = ("draft", "target")
+_ROLES: tuple[Author, ...] = ("draft", "target")
 
 
 def _by_problem(results: Iterable[Result]) -> list[list[Grade]]:
@@ -206,9 +217,11 @@ def _by_problem(results: Iterable[Result]) -> list[list[Grade]]:
     return [[grades[number] for number in sorted(grades)] for grades in problems.values()]
 
 
-def _cost(calls: Mapping[Model, Tally], prices: Mapping[str, PriceTable], targets: Mapping[str, TargetFigures]) -> Cost:
+def _cost(
+    calls: Mapping[Model, RequestCounts], prices: Mapping[str, PriceTable], targets: Mapping[str, TargetSummary]
+) -> Cost:
     models: dict[Model, float | None] = {
-        model: _priced(tally, prices.get("prm" if model == "audit" else model)) for model, tally in calls.items()
+        model: _priced(counts, prices.get("prm" if model == "audit" else model)) for model, counts in calls.items()
     }
     if targets:
         each = [target.cost for target in targets.values() if target.cost is not None]
@@ -218,10 +231,10 @@ def _cost(calls: Mapping[Model, Tally], prices: Mapping[str, PriceTable], target
     return Cost(models, sum(known) if len(known) == len(counted) else None)
 
 
-def _priced(tally: Tally, price: PriceTable | None) -> float | None:
+def _priced(counts: RequestCounts, price: PriceTable | None) -> float | None:
     if price is None:
         return None
-    usage = tally.usage
+    usage = counts.usage
     cached = price.prompt if price.cached is None else price.cached
     read = (usage.prompt_tokens - usage.cached_tokens) * price.prompt + usage.cached_tokens * cached
     return (read + usage.completion_tokens * price.completion) / 1_000_000
@@ -231,42 +244,42 @@ def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _added(each: Iterable[Mapping[Name, Tally]]) -> dict[Name, Tally]:
-    calls: dict[Name, Tally] = {}
+def _added(each: Iterable[Mapping[Name, RequestCounts]]) -> dict[Name, RequestCounts]:
+    calls: dict[Name, RequestCounts] = {}
     for one in each:
-        for name, tally in one.items():
-            calls[name] = calls.get(name, Tally()) + tally
+        for name, counts in one.items():
+            calls[name] = calls.get(name, RequestCounts()) + counts
     return calls
 
 
 def _targets(
     results: Sequence[Result], steps: Sequence[StepRecord], prices: Mapping[str, PriceTable]
-) -> dict[str, TargetFigures]:
+) -> dict[str, TargetSummary]:
     calls = _added(result.solution.targets for result in results)
     kept = {name: [step for step in steps if step.kept.target == name] for name in calls}
     return {
-        name: TargetFigures(
-            calls=ModelCalls(tally.requests, tally.failed, tally.cancelled),
-            tokens=_tokens("target", tally, kept[name]),
-            cost=_priced(tally, prices.get(f"targets.{name}")),
+        name: TargetSummary(
+            calls=ModelCalls(counts.requests, counts.failed, counts.cancelled),
+            tokens=_tokens("target", counts, kept[name]),
+            cost=_priced(counts, prices.get(f"targets.{name}")),
         )
-        for name, tally in sorted(calls.items())
+        for name, counts in sorted(calls.items())
     }
 
 
-def _kept_tokens(steps: Iterable[StepRecord], author: Role) -> int:
+def _kept_tokens(steps: Iterable[StepRecord], author: Author) -> int:
     return sum(step.kept.usage.completion_tokens for step in steps if step.kept.author == author)
 
 
-def _tokens(model: Model, tally: Tally, steps: Iterable[StepRecord]) -> ModelTokens:
+def _tokens(model: Model, counts: RequestCounts, steps: Iterable[StepRecord]) -> ModelTokens:
     kept = _kept_tokens(steps, model) if model == "draft" or model == "target" else 0
-    usage = tally.usage
+    usage = counts.usage
     return ModelTokens(
         kept=kept,
         discarded=usage.completion_tokens - kept,
         prompt=usage.prompt_tokens,
         cached=usage.cached_tokens,
-        cancelled=None if tally.cancelled else 0,
+        cancelled=None if counts.cancelled else 0,
     )
 
 

@@ -16,7 +16,7 @@ from arbiter.runs.intervals import Interval, clustered_interval, wilson_interval
 Problems = Sequence[Sequence[Grade]]
 
 
-class Estimate(Record, frozen=True):
+class SampleEstimate(Record, frozen=True):
     """A share and its 95 % interval over ``problems``: those that could be counted. None where there was none."""
 
     value: float | None
@@ -39,28 +39,28 @@ class MajorityVote(Record, frozen=True):
     ties: int
 
 
-def mean_accuracy(problems: Problems) -> Estimate:
+def mean_accuracy(problems: Problems) -> SampleEstimate:
     """The share of right answers among all graded samples."""
     verdicts = [graded for graded in map(_verdicts, problems) if graded]
     right, of = [float(sum(graded)) for graded in verdicts], [float(len(graded)) for graded in verdicts]
     value = sum(right) / sum(of) if of else None
-    return Estimate(value, clustered_interval(right, of, most=sum(of)), len(of))
+    return SampleEstimate(value, clustered_interval(right, of, most=sum(of)), len(of))
 
 
-def pass_at_each(problems: Problems, samples: int) -> dict[int, Estimate]:
+def pass_at_each(problems: Problems, samples: int) -> dict[int, SampleEstimate]:
     """pass@k for the powers of two below ``samples``, and for ``samples``."""
     powers = [2**power for power in range(samples.bit_length()) if 2**power < samples]
     return {k: pass_at(problems, k) for k in [*powers, samples]}
 
 
-def pass_at(problems: Problems, k: int) -> Estimate:
+def pass_at(problems: Problems, k: int) -> SampleEstimate:
     """The chance that at least one of ``k`` samples is right, over the problems with ``k`` graded samples or more."""
     verdicts = [graded for graded in map(_verdicts, problems) if len(graded) >= k]
     passes = [unbiased_pass(sum(graded), len(graded), k) for graded in verdicts]
     value = sum(passes) / len(passes) if passes else None
     # k samples together are one answer: no more of those are independent than there are k's in the samples
     most = sum(len(graded) for graded in verdicts) / k
-    return Estimate(value, clustered_interval(passes, [1.0] * len(passes), most), len(passes))
+    return SampleEstimate(value, clustered_interval(passes, [1.0] * len(passes), most), len(passes))
 
 
 def unbiased_pass(right: int, of: int, k: int) -> float:

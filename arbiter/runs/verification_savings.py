@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from arbiter.protocols.records import Candidate, Record
 
 
-class Verified(Record, frozen=True):
+class VerificationSavings(Record, frozen=True):
     """Escalations that were ``shown`` the rejected draft (``--verify``): with ``agreed`` of its ``proposed`` tokens the
     target agreed, and had to write the rest of its own ``tokens``. ``whole`` steps it would have written as they were.
 
@@ -21,19 +21,19 @@ class Verified(Record, frozen=True):
     break_even: float | None = None
 
 
-def verified(rewritten: Sequence[Candidate]) -> Verified:
+def verified(rewritten: Sequence[Candidate]) -> VerificationSavings:
     """Of what the target wrote in the place of rejected drafts."""
-    shown = [(candidate, candidate.agreement) for candidate in rewritten if candidate.agreement is not None]
+    shown = [(candidate, candidate.prefix_match) for candidate in rewritten if candidate.prefix_match is not None]
     tokens = sum(candidate.usage.completion_tokens for candidate, _ in shown)
-    agreed = sum(agreement.agreed for _, agreement in shown)
-    return Verified(
+    agreed = sum(agreement.matched for _, agreement in shown)
+    return VerificationSavings(
         shown=len(shown),
-        whole=sum(agreement.agreed >= candidate.usage.completion_tokens - 1 for candidate, agreement in shown),
+        whole=sum(agreement.matched >= candidate.usage.completion_tokens - 1 for candidate, agreement in shown),
         proposed=sum(agreement.proposed for _, agreement in shown),
         agreed=agreed,
         tokens=tokens,
         break_even=_break_even(
-            [candidate for candidate in rewritten if candidate.agreement is None],
+            [candidate for candidate in rewritten if candidate.prefix_match is None],
             len(shown),
             tokens - agreed,
             sum(candidate.seconds for candidate, _ in shown),

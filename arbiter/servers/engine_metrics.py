@@ -12,7 +12,7 @@ _SAMPLE = re.compile(r"(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})?[ \t]+(?
 _RANK = re.compile(r'(?:^|,)\s*(?:tp|pp|moe_ep)_rank="(?P<rank>\d+)"')
 
 
-class Names(msgspec.Struct, frozen=True):
+class MetricNames(msgspec.Struct, frozen=True):
     """The names of an engine's metrics; all but the first two only grow."""
 
     running: str
@@ -23,8 +23,8 @@ class Names(msgspec.Struct, frozen=True):
     cached: str
 
 
-NAMES: dict[Program, Names] = {
-    "sglang": Names(
+NAMES: dict[Program, MetricNames] = {
+    "sglang": MetricNames(
         running="sglang:num_running_reqs",
         queued="sglang:num_queue_reqs",
         read="sglang:prompt_tokens_total",
@@ -32,7 +32,7 @@ NAMES: dict[Program, Names] = {
         looked_up="sglang:prompt_tokens_total",
         cached="sglang:cached_tokens_total",
     ),
-    "vllm": Names(
+    "vllm": MetricNames(
         running="vllm:num_requests_running",
         queued="vllm:num_requests_waiting",
         read="vllm:prompt_tokens_total",
@@ -44,7 +44,7 @@ NAMES: dict[Program, Names] = {
 """llama.cpp's Python server tells nothing."""
 
 
-class Figures(msgspec.Struct, frozen=True):
+class EngineMetrics(msgspec.Struct, frozen=True):
     """A server at a moment: requests that run and that wait, and tokens since it began; ``None`` where it is silent.
 
     ``cached`` are the tokens, of those ``looked_up``, that came out of the prefix cache.
@@ -63,14 +63,14 @@ class Figures(msgspec.Struct, frozen=True):
         return self.cached / self.looked_up if self.looked_up and self.cached is not None else None
 
 
-def figures(program: Program, text: str) -> Figures:
+def figures(program: Program, text: str) -> EngineMetrics:
     """The figures of an engine from the ``text`` at its ``/metrics``."""
     names = NAMES.get(program)
     if names is None:
-        return Figures()
+        return EngineMetrics()
     wanted = msgspec.structs.asdict(names)
     sums = _sums(text, set(wanted.values()))
-    return Figures(**{field: sums.get(name) for field, name in wanted.items()})
+    return EngineMetrics(**{field: sums.get(name) for field, name in wanted.items()})
 
 
 def _sums(text: str, names: Iterable[str]) -> dict[str, float]:

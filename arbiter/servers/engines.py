@@ -20,7 +20,7 @@ Command = tuple[list[str], dict[str, str]]
 """A command, and what its environment has beside this process's own."""
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class LaunchJob(msgspec.Struct, frozen=True, kw_only=True):
     """What one server is to do.
 
     It serves the checkpoint at ``path`` under the name ``model``; it ``scores``, or writes; it schedules by the
@@ -37,7 +37,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     fraction: float | None
 
 
-def sglang(job: Job, python: Interpreter) -> Command:
+def sglang(job: LaunchJob, python: Interpreter) -> Command:
     """``python -m sglang.launch_server``; on a CPU without sglang's own kernels, with the stand-in for them."""
     server = job.server
     command = [python.path, "-m", "sglang.launch_server", "--model-path", job.path, "--served-model-name", job.model]
@@ -80,7 +80,7 @@ def without_kernels() -> dict[str, str]:
     }
 
 
-def vllm(job: Job, python: Interpreter) -> Command:
+def vllm(job: LaunchJob, python: Interpreter) -> Command:
     """``vllm serve``, by its module."""
     server = job.server
     command = [python.path, "-m", "vllm.entrypoints.cli.main", "serve", job.path, "--served-model-name", job.model]
@@ -103,7 +103,7 @@ def vllm(job: Job, python: Interpreter) -> Command:
     return [*command, *server.args], space if on_cpu else {}
 
 
-def llama_cpp(job: Job, python: Interpreter) -> Command:
+def llama_cpp(job: LaunchJob, python: Interpreter) -> Command:
     """``python -m llama_cpp.server``; all layers on the GPU where it has one."""
     server = job.server
     command = [python.path, "-m", "llama_cpp.server", "--model", job.path, "--model_alias", job.model]
@@ -112,7 +112,7 @@ def llama_cpp(job: Job, python: Interpreter) -> Command:
     return [*command, *server.args], {}
 
 
-COMMANDS: dict[Program, Callable[[Job, Interpreter], Command]] = {
+COMMANDS: dict[Program, Callable[[LaunchJob, Interpreter], Command]] = {
     "sglang": sglang,
     "vllm": vllm,
     "llama.cpp": llama_cpp,

@@ -16,7 +16,7 @@ from anyio.abc import Process
 
 from arbiter.protocols.errors import ArbiterError, BackendError, RunError
 from arbiter.servers import process_guard
-from arbiter.servers.engine_metrics import Figures, figures
+from arbiter.servers.engine_metrics import EngineMetrics, figures
 from arbiter.servers.plan_types import Launch
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Patience(msgspec.Struct, frozen=True):
     grace: float = GRACE_SECONDS
 
 
-class Server:
+class ServerProcess:
     """One launch and what has become of it."""
 
     def __init__(self, launch: Launch, log: Path) -> None:
@@ -56,7 +56,7 @@ class Server:
         self.next_start = 0.0
         """While it is ``restarting``, when: in seconds of ``time.monotonic``."""
         self.starts = 0
-        self.figures = Figures()
+        self.figures = EngineMetrics()
         self.rate: float | None = None
         """Tokens a second, lately: written, or of a model that scores read."""
         self.process: Process | None = None
@@ -66,9 +66,9 @@ class Server:
     def become(self, state: State) -> None:
         self.state, self.since = state, time.monotonic()
         if state != "ready":
-            self.figures, self.rate = Figures(), None
+            self.figures, self.rate = EngineMetrics(), None
 
-    def heard(self, found: Figures) -> None:
+    def heard(self, found: EngineMetrics) -> None:
         """Take new figures, and the rate since the last ones."""
         now, before = time.monotonic(), self.figures
         new, old = (found.read, before.read) if self.launch.scores else (found.written, before.written)
@@ -88,7 +88,7 @@ class Fleet:
         patience: Patience,
         pages: "Pages",
     ) -> None:
-        self.servers = [Server(launch, logs / f"{launch.name}.log") for launch in launches]
+        self.servers = [ServerProcess(launch, logs / f"{launch.name}.log") for launch in launches]
         self._gpus = gpus
         self._tell = tell
         self._patience = patience
@@ -99,7 +99,7 @@ class Fleet:
         for server in self.servers:
             await server.was_ready.wait()
 
-    async def keep(self, server: Server) -> None:
+    async def keep(self, server: ServerProcess) -> None:
         """Start ``server``, and start it again whenever it ends.
 
         Raises ``BackendError`` with the end of its log if it ends time after time and was never ready.
@@ -122,7 +122,7 @@ class Fleet:
             await anyio.sleep(wait)
             wait = min(2 * wait, patience.longest)
 
-    async def _lived(self, server: Server) -> int:
+    async def _lived(self, server: ServerProcess) -> int:
         """One life of a server: its exit status."""
         server.starts += 1
         server.become("starting")
@@ -143,7 +143,7 @@ class Fleet:
             server.process = None
             server.become("stopped")
 
-    async def _watch(self, server: Server) -> None:
+    async def _watch(self, server: ServerProcess) -> None:
         while not await self._is_ready(server.launch):  # noqa: ASYNC110 - nobody tells us but the server, if asked
             await anyio.sleep(self._patience.look)
         took = time.monotonic() - server.since
@@ -213,9 +213,9 @@ async def leashed(
 
     It has a session of its own, so that a terminal's Ctrl-C reaches this process alone, and no input.
     """
-    keeper = [sys.executable, "-I", process_guard.__file__, str(os.getpid()), str(grace), *command]
+    shared = [sys.executable, "-I", process_guard.__file__, str(os.getpid()), str(grace), *command]
     return await anyio.open_process(
-        keeper,
+        shared,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
@@ -265,7 +265,7 @@ def _opened(log: Path, *, again: bool) -> BinaryIO:
         raise RunError(f"cannot write {log}: {error.strerror}") from error
 
 
-def _gave_up(server: Server, status: int) -> str:
+def _gave_up(server: ServerProcess, status: int) -> str:
     return (
         f"{server.launch.name} ended {server.starts} times before it was ready; at last it {_ended(status)}. "
         f"{server.log} ends with:\n{tail(server.log)}"

@@ -10,12 +10,12 @@ import msgspec
 
 import arbiter.pocket
 from arbiter.config.config import Config
-from arbiter.config.model_tables import Served
+from arbiter.config.model_tables import ServedTable
 from arbiter.config.server_tables import Program, ServerTable
 from arbiter.protocols.errors import ConfigError
-from arbiter.servers.engines import COMMANDS, Job, router
+from arbiter.servers.engines import COMMANDS, LaunchJob, router
 from arbiter.servers.interpreters import Interpreter
-from arbiter.servers.plan_types import EVERYWHERE, Launch, Plan
+from arbiter.servers.plan_types import EVERYWHERE, Launch, LaunchPlan
 from arbiter.servers.unsupported import refusal
 
 _SCORERS = ("prm", "router")
@@ -33,7 +33,7 @@ class _Wanted(msgspec.Struct, frozen=True):
 
     names: tuple[str, ...]
     place: str
-    table: Served
+    table: ServedTable
     server: ServerTable
     host: str
 
@@ -51,7 +51,7 @@ class _Wanted(msgspec.Struct, frozen=True):
         return urlsplit(self.table.url).port or 0
 
 
-def plan(config: Config, source: str, find: Find, *, only: Sequence[str] = (), host: str | None = None) -> Plan:
+def plan(config: Config, source: str, find: Find, *, only: Sequence[str] = (), host: str | None = None) -> LaunchPlan:
     """The servers of ``config``, those of the models ``only`` if any are named, listening at ``host`` if it is given.
 
     ``find`` finds an engine's interpreter. Raises ``ConfigError`` naming ``source``, the key and the way out.
@@ -65,7 +65,7 @@ def plan(config: Config, source: str, find: Find, *, only: Sequence[str] = (), h
     open_to_all = [one.name for one in wanted if one.host in EVERYWHERE and one.name in there]
     if open_to_all:
         notes += (f"anybody in the network can ask the server of {', '.join(open_to_all)}: it listens everywhere",)
-    return Plan(tuple(kept), notes)
+    return LaunchPlan(tuple(kept), notes)
 
 
 def here() -> tuple[str, ...]:
@@ -77,7 +77,7 @@ def _wanted(config: Config, source: str, host: str | None) -> tuple[list[_Wanted
     found: dict[tuple[str, int | None, str], _Wanted] = {}
     notes: list[str] = []
     for name, table in config.models.configured().items():
-        if not isinstance(table, Served):
+        if not isinstance(table, ServedTable):
             continue
         place = f"{source}: models.{name}"
         if table.server is None:
@@ -161,7 +161,7 @@ def _of(one: _Wanted, find: Find, taken: dict[int, float], last: dict[int, str])
     for index in range(server.replicas):
         gpus = server.gpus[index * each : (index + 1) * each]
         port = one.port + (REPLICA_PORTS * (index + 1) if several else 0)
-        job = Job(
+        job = LaunchJob(
             server=_with_proposer(server, one.place),
             path=resolved(server.path or one.table.model, f"{one.place}.server.path"),
             model=one.table.model,

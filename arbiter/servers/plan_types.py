@@ -49,7 +49,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
-class Plan(msgspec.Struct, frozen=True):
+class LaunchPlan(msgspec.Struct, frozen=True):
     """``notes`` are for people: what is not started here, and what they should know of what is."""
 
     launches: tuple[Launch, ...]

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from arbiter.servers.fleet import Server, State
+from arbiter.servers.fleet import ServerProcess, State
 
 NOTHING = "–"
 _COLUMNS = ("server", "state", "address", "GPUs", "memory", "tok/s", "running", "queue", "cached")
@@ -20,10 +20,10 @@ _ASK_SMI = ["nvidia-smi", "--query-gpu=index,uuid,memory.used,memory.total", "--
 _SMI_SECONDS = 5.0
 
 
-class Board:
+class StatusTable:
     """Draws ``servers``; ``gpus`` are CUDA's names of the machine's."""
 
-    def __init__(self, servers: Sequence[Server], gpus: Sequence[str]) -> None:
+    def __init__(self, servers: Sequence[ServerProcess], gpus: Sequence[str]) -> None:
         self._servers = servers
         self._gpus = gpus
         self._on_gpus: dict[str, tuple[float, float]] = {}
@@ -40,7 +40,7 @@ class Board:
             table.add_row(*self._row(server))
         return table
 
-    def _row(self, server: Server) -> tuple[str | Text, ...]:
+    def _row(self, server: ServerProcess) -> tuple[str | Text, ...]:
         launch, found = server.launch, server.figures
         return (
             launch.name,
@@ -54,7 +54,7 @@ class Board:
             NOTHING if found.hit_rate is None else f"{found.hit_rate:.1%}",
         )
 
-    def _memory(self, server: Server) -> str:
+    def _memory(self, server: ServerProcess) -> str:
         """Of GPUs all that is used on them, whoever shares them; else the resident memory of its processes."""
         if server.launch.gpus:
             names = [self._gpus[gpu] for gpu in server.launch.gpus if gpu < len(self._gpus)]
@@ -88,7 +88,7 @@ def _memory_of_gpus() -> dict[str, tuple[float, float]]:
     return found
 
 
-def _state(server: Server) -> str:
+def _state(server: ServerProcess) -> str:
     seconds = time.monotonic() - server.since
     match server.state:
         case "starting":

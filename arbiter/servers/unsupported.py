@@ -1,6 +1,6 @@
 """What no engine, or not this one, could do: told before anything starts."""
 
-from arbiter.config.model_tables import Hosted, Served
+from arbiter.config.model_tables import HostedTable, ServedTable
 from arbiter.config.server_tables import ServerTable
 
 _SAID_BY = {
@@ -22,7 +22,7 @@ _FORWARDED = ("embeddings", "token-embeddings", "label-tokens")  # what the sgla
 _NOT_OF_LLAMA_CPP = ("memory_fraction", "quantization", "dtype", "speculation")
 
 
-def refusal(table: Served, server: ServerTable, scores: bool) -> str | None:
+def refusal(table: ServedTable, server: ServerTable, scores: bool) -> str | None:
     """The key of a model's ``table`` that cannot be as it is, and why; the server ``scores``, or writes."""
     return (
         _wrong_gpus(server)
@@ -57,8 +57,8 @@ def _wrong_arguments(server: ServerTable) -> str | None:
     return None
 
 
-def _wrong_dialect(table: Served, server: ServerTable, scores: bool) -> str | None:
-    dialect = table.scores or ("classify" if scores and not isinstance(table, Hosted) else None)
+def _wrong_dialect(table: ServedTable, server: ServerTable, scores: bool) -> str | None:
+    dialect = table.scores or ("classify" if scores and not isinstance(table, HostedTable) else None)
     if server.replicas == 1 or dialect is None or dialect in _FORWARDED:
         return None
     return (
@@ -66,7 +66,7 @@ def _wrong_dialect(table: Served, server: ServerTable, scores: bool) -> str | No
     )
 
 
-def _wrong_engine(table: Served, server: ServerTable, scores: bool) -> str | None:
+def _wrong_engine(table: ServedTable, server: ServerTable, scores: bool) -> str | None:
     engine = server.engine
     if engine == "sglang" and ":" in table.model:
         return (

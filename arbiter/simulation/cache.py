@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 
-class Text(NamedTuple):
+class CachedText(NamedTuple):
     """A piece of a context, such as a question or a step: ``key`` is what it says, ``tokens`` how long it is."""
 
     key: str
@@ -26,7 +26,7 @@ class PrefixCache:
         self.tokens = 0
         self.evicted = 0
 
-    def known(self, context: Iterable[Text]) -> int:
+    def known(self, context: Iterable[CachedText]) -> int:
         """Tokens at the beginning of ``context`` that need not be read again."""
         parent = tokens = 0
         for text in context:
@@ -36,7 +36,7 @@ class PrefixCache:
             parent, tokens = node[0], tokens + text.tokens
         return tokens
 
-    def remember(self, context: Sequence[Text]) -> None:
+    def remember(self, context: Sequence[CachedText]) -> None:
         """``context`` was just used."""
         path, parent = list[tuple[int, str]](), 0
         for text in context:

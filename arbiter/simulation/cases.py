@@ -6,16 +6,18 @@ from msgspec.structs import replace
 
 from arbiter.config.config import Config
 from arbiter.simulation.recorded_workload import RecordedWorkload
-from arbiter.simulation.simulation_results import Case, Figures
+from arbiter.simulation.simulation_results import Case, SimulationResult
 from arbiter.simulation.study import Hardware, Study
-from arbiter.simulation.synthetic_workload import World
+from arbiter.simulation.synthetic_workload import SyntheticWorkload
 from arbiter.simulation.workload import StatedWorkload, Workload
 
 
-class Plan:
+class CasePlan:
     """A workload, and the servers that it is put to. ``world`` is not used where there is a recorded workload."""
 
-    def __init__(self, config: Config, hardware: Hardware, world: World, recorded: RecordedWorkload | None) -> None:
+    def __init__(
+        self, config: Config, hardware: Hardware, world: SyntheticWorkload, recorded: RecordedWorkload | None
+    ) -> None:
         limits = config.limits
         self._config = config
         self._hardware = hardware
@@ -30,7 +32,7 @@ class Plan:
     def problems(self) -> int:
         return self._recorded.problems if self._recorded else self.world.problems
 
-    def simulate(self, case: Case, done: Callable[[], None]) -> Figures:
+    def simulate(self, case: Case, done: Callable[[], None]) -> SimulationResult:
         """The figures of a case; ``done`` is called as each problem ends."""
         workload = self._recorded or self._stated(case.acceptance)
         return Study(workload, self._hardware, case).run(done)

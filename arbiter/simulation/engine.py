@@ -20,7 +20,7 @@ import msgspec
 
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.records import Record
-from arbiter.simulation.cache import PrefixCache, Text
+from arbiter.simulation.cache import CachedText, PrefixCache
 
 
 class Speed(Record, frozen=True):
@@ -71,18 +71,18 @@ class Speed(Record, frozen=True):
         return (prompt - cached) / self.prefill + shared + own
 
 
-class Work(Record, frozen=True):
+class EngineWork(Record, frozen=True):
     """A request: the context to read, and the text that will be written (None: only read, as scorers do).
 
     A smaller ``priority`` goes first.
     """
 
-    prompt: tuple[Text, ...]
-    completion: Text | None = None
+    prompt: tuple[CachedText, ...]
+    completion: CachedText | None = None
     priority: int = 0
 
 
-class Load(msgspec.Struct):
+class EngineLoad(msgspec.Struct):
     """What a server has done: seconds of its time, requests, and tokens.
 
     ``read`` and ``cached`` are tokens of prompts, ``decoded`` of answers, those of cancelled requests among them;
@@ -114,10 +114,10 @@ class Load(msgspec.Struct):
         return self.busy / seconds if seconds else 0.0
 
 
-class Job:
+class EngineRequest:
     """A request on its way through a server; ``number`` breaks ties, ``cached`` is known once it is being read."""
 
-    def __init__(self, number: int, work: Work) -> None:
+    def __init__(self, number: int, work: EngineWork) -> None:
         self.number = number
         self.work = work
         self.arrived = 0.0
@@ -135,7 +135,7 @@ class Job:
         return self.prompt + self.completion / 2
 
 
-class Engine:
+class SimulatedEngine:
     """A server's state. Times are absolute and never go backwards; ``due`` is when something next comes to its end.
 
     Whoever drives it lets time pass (``advance``) up to ``due`` at most, and then calls ``plan``.
@@ -143,31 +143,31 @@ class Engine:
 
     def __init__(self, speed: Speed, now: float = 0.0) -> None:
         self.speed = speed
-        self.load = Load()
+        self.load = EngineLoad()
         self.due = math.inf
         self._now = now
         self._numbers = count()
         self._cache = PrefixCache(speed.cache_tokens)
-        self._waiting: list[tuple[int, int, Job]] = []
-        self._reading: list[Job] = []
+        self._waiting: list[tuple[int, int, EngineRequest]] = []
+        self._reading: list[EngineRequest] = []
         self._pass_ends = self._sequence_ends = math.inf
         self._pace = 0.0  # tokens a second that each running sequence decodes now
-        self._running: set[Job] = set()
+        self._running: set[EngineRequest] = set()
         self._held = 0.0
-        self._ends: list[tuple[float, int, Job]] = []  # in tokens on the scale of _decoded
+        self._ends: list[tuple[float, int, EngineRequest]] = []  # in tokens on the scale of _decoded
         self._decoded = 0.0  # tokens that a sequence running from the beginning would have written
 
-    def job(self, work: Work) -> Job:
+    def job(self, work: EngineWork) -> EngineRequest:
         """A request that is on its way to the server."""
         self.load.requests += 1
-        return Job(next(self._numbers), work)
+        return EngineRequest(next(self._numbers), work)
 
-    def arrive(self, job: Job, now: float) -> None:
+    def arrive(self, job: EngineRequest, now: float) -> None:
         """``job`` waits from now on; the next ``plan`` may begin it."""
         job.arrived = now
         heapq.heappush(self._waiting, (job.work.priority, job.number, job))
 
-    def advance(self, now: float) -> list[Job]:
+    def advance(self, now: float) -> list[EngineRequest]:
         """Let time pass, and return what is answered by then, in the order of numbers."""
         elapsed, self._now = max(now - self._now, 0.0), max(now, self._now)
         self._decoded += elapsed * self._pace
@@ -191,7 +191,7 @@ class Engine:
             self._sequence_ends = self._now + (self._ends[0][0] - self._decoded) / self._pace
         self.due = min(self._pass_ends, self._sequence_ends)
 
-    def cancel(self, job: Job, now: float) -> list[Job]:
+    def cancel(self, job: EngineRequest, now: float) -> list[EngineRequest]:
         """Take ``job`` out at once; its place is free for the next pass. Returns what else is answered by now.
 
         An answer of this very moment comes too late: nobody has it, and the request counts as cancelled.
@@ -212,7 +212,7 @@ class Engine:
         self.load.wasted += written + (job.prompt - job.cached if job.started else 0)
         return [other for other in answered if other is not job]
 
-    def remember(self, context: tuple[Text, ...]) -> None:
+    def remember(self, context: tuple[CachedText, ...]) -> None:
         """Keep ``context`` in the prefix cache, where the server has read and written it in other pieces."""
         self._cache.remember(context)
         self.load.evicted = self._cache.evicted
@@ -241,7 +241,7 @@ class Engine:
         self.load.most_running = max(self.load.most_running, len(self._running) + len(self._reading))
         return True
 
-    def _start(self, job: Job, cached: int) -> None:
+    def _start(self, job: EngineRequest, cached: int) -> None:
         job.started, job.cached, job.waited = True, cached, self._now - job.arrived
         self._reading.append(job)
         self.load.cached += cached
@@ -249,7 +249,7 @@ class Engine:
         self.load.waited += job.waited
         self.load.longest_wait = max(self.load.longest_wait, job.waited)
 
-    def _read(self) -> list[Job]:
+    def _read(self) -> list[EngineRequest]:
         """A pass is over: what is only read is answered, the others decode from now on."""
         read, self._reading, self._pass_ends = self._reading, [], math.inf
         for job in read:
@@ -261,11 +261,11 @@ class Engine:
                 heapq.heappush(self._ends, (job.first + job.completion, job.number, job))
         return [self._answer(job) for job in read if not job.completion]
 
-    def _decode(self) -> list[Job]:
+    def _decode(self) -> list[EngineRequest]:
         """The sequence that was to end first has ended, and others with it."""
         self._sequence_ends = math.inf
         self._decoded = max(self._decoded, self._ends[0][0])  # exactly: what is left over is rounding
-        ended = list[Job]()
+        ended = list[EngineRequest]()
         while self._ends and self._ends[0][0] <= self._decoded:
             _, _, job = heapq.heappop(self._ends)
             if not job.over:
@@ -273,14 +273,14 @@ class Engine:
                 ended.append(self._answer(job))
         return ended
 
-    def _leave(self, job: Job) -> None:
+    def _leave(self, job: EngineRequest) -> None:
         self._running.remove(job)
         self._held -= job.held
         if not self._running:  # numbers stay small, and with them their rounding
             self._ends.clear()
             self._decoded = 0.0
 
-    def _answer(self, job: Job) -> Job:
+    def _answer(self, job: EngineRequest) -> EngineRequest:
         job.over = True
         self.load.answered += 1
         self.load.decoded += job.completion

@@ -6,7 +6,7 @@ from itertools import accumulate
 from statistics import fmean
 
 from arbiter.protocols.records import Model
-from arbiter.simulation.engine import Speed, Work
+from arbiter.simulation.engine import EngineWork, Speed
 
 
 class Bounds:
@@ -23,7 +23,7 @@ class Bounds:
         self._alone: dict[Hashable, float] = defaultdict(float)
         self._least = {name: defaultdict[Hashable, float](float) for name in speeds}
 
-    def add(self, server: Model, problem: Hashable, work: Work, cached: int) -> float:
+    def add(self, server: Model, problem: Hashable, work: EngineWork, cached: int) -> float:
         """Count a request, of whose prompt so many tokens were ``cached``; its seconds on an idle server."""
         prompt = sum(text.tokens for text in work.prompt)
         completion = work.completion.tokens if work.completion else 0

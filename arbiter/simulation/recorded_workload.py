@@ -12,11 +12,11 @@ from arbiter.log.history import ProblemHistory, parsed_call
 from arbiter.log.redaction import redacted
 from arbiter.log.run import Run
 from arbiter.protocols.errors import BackendError, RecordedError, RunError
-from arbiter.protocols.events import CallFailed, Generated, Outcome, Scored
+from arbiter.protocols.events import CallFailed, CallGenerated, CallScored, Outcome
 from arbiter.protocols.ids import CallId, StepId
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest, Proposal, ScoreRequest
-from arbiter.protocols.records import Agreement, Usage
+from arbiter.protocols.records import PrefixMatch, Usage
 from arbiter.replay.recorded_tasks import task_of
 from arbiter.simulation.synthetic_workload import AGREEING, Quantiles
 
@@ -40,12 +40,12 @@ class RecordedWorkload:
         self._agreeing = agreeing
         self._tasks: list[Task] = []
         self._answers: dict[str, Outcome] = {}
-        self._drafts: dict[StepId, tuple[tuple[str, ...], Generated]] = {}
+        self._drafts: dict[StepId, tuple[tuple[str, ...], CallGenerated]] = {}
         self._tokens: dict[str, int] = {}
         self.left_out = 0
         self.matches: Counter[Match] = Counter()
         for problem in sorted(problems, key=lambda problem: problem.start.seq):
-            if problem.end is None or problem.end.finish in ("failed", "deadline"):
+            if problem.end is None or problem.end.finish_reason in ("failed", "deadline"):
                 self.left_out += 1
             else:
                 self._add(problem)
@@ -70,7 +70,7 @@ class RecordedWorkload:
     def write(self, request: GenerationRequest) -> Generation:
         """The recorded step; of a draft ahead that the run has not, one as long as the run's draft of that step."""
         made = self._answers.get(request.call)
-        if not isinstance(made, Generated):
+        if not isinstance(made, CallGenerated):
             if not request.ahead:
                 raise _missing(made, request.call)
             return self._ahead(request)
@@ -79,7 +79,7 @@ class RecordedWorkload:
 
     def rate(self, request: ScoreRequest) -> float:
         made = self._answers.get(request.call)
-        if not isinstance(made, Scored):
+        if not isinstance(made, CallScored):
             raise _missing(made, request.call)
         return made.value
 
@@ -95,7 +95,7 @@ class RecordedWorkload:
             if call.outcome is None:
                 continue
             self._answers[name] = call.outcome
-            if isinstance(made := call.outcome, Generated):
+            if isinstance(made := call.outcome, CallGenerated):
                 self._tokens[made.text] = max(self._tokens.get(made.text, 0), made.usage.completion_tokens)
                 asked = call.parsed if name == call.id else parsed_call(name, problem.reused[name])
                 place = asked.message.step
@@ -117,26 +117,26 @@ class RecordedWorkload:
         self._tokens[text] = tokens
         return Generation(text, "separator", Usage(completion_tokens=tokens))
 
-    def _agreement(self, request: GenerationRequest, proposal: Proposal, made: Generated) -> Agreement:
+    def _agreement(self, request: GenerationRequest, proposal: Proposal, made: CallGenerated) -> PrefixMatch:
         proposed, completion = self.measure(proposal.text), made.usage.completion_tokens
-        if made.agreement is not None:
+        if made.prefix_match is not None:
             self.matches["recorded"] += 1
-            return made.agreement
+            return made.prefix_match
         if proposal.text == made.text:
             self.matches["texts"] += 1
-            return Agreement(proposed, min(proposed, completion))
+            return PrefixMatch(proposed, min(proposed, completion))
         if redacted(proposal.text) == proposal.text:
             self.matches["stated"] += 1
             share = self._agreeing.at(unit_draw(request.seed, request.problem, request.step, "world agreement"))
         else:
             self.matches["texts"] += 1
             share = _alike(proposal.text, made.text) / max(len(proposal.text), 1)
-        return Agreement(proposed, min(int(share * proposed), completion))
+        return PrefixMatch(proposed, min(int(share * proposed), completion))
 
 
-def _generation(made: Generated, agreement: Agreement | None) -> Generation:
+def _generation(made: CallGenerated, agreement: PrefixMatch | None) -> Generation:
     usage = Usage(0, made.usage.completion_tokens)
-    return Generation(made.text, made.ending, usage, agreement=agreement, confidence=made.confidence)
+    return Generation(made.text, made.stop_reason, usage, prefix_match=agreement, confidence=made.confidence)
 
 
 def _alike(one: str, other: str) -> int:

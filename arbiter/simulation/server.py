@@ -10,17 +10,17 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from arbiter.actors.future import Later
+from arbiter.actors.future import Future
 from arbiter.protocols.ports import Generation, GenerationRequest, Proposal, Score, ScoreRequest
-from arbiter.protocols.records import Agreement, Record, Transcript, Usage
-from arbiter.simulation.cache import Text
-from arbiter.simulation.engine import Engine, Job, Load, Speed, Work
+from arbiter.protocols.records import PrefixMatch, Record, Transcript, Usage
+from arbiter.simulation.cache import CachedText
+from arbiter.simulation.engine import EngineLoad, EngineRequest, EngineWork, SimulatedEngine, Speed
 
-Measure = Callable[[str], int]
+AnswerMeasure = Callable[[str], int]
 """How many tokens a text has."""
 
 
-class Served(Record, frozen=True):
+class ServedRequest(Record, frozen=True):
     """What a request found: tokens of its prompt in the cache, seconds in the queue, and seconds in all."""
 
     cached: int
@@ -28,11 +28,11 @@ class Served(Record, frozen=True):
     seconds: float
 
 
-Watch = Callable[[GenerationRequest | ScoreRequest, Work, Served], None]
+Watch = Callable[[GenerationRequest | ScoreRequest, EngineWork, ServedRequest], None]
 """Is told of each request that a server has answered, on behalf of which request of the ring."""
 
 
-def unwatched(request: GenerationRequest | ScoreRequest, work: Work, served: Served) -> None:
+def unwatched(request: GenerationRequest | ScoreRequest, work: EngineWork, served: ServedRequest) -> None:
     """Nobody looks on."""
 
 
@@ -41,12 +41,12 @@ class SimulatedServer:
 
     def __init__(self, speed: Speed) -> None:
         self.speed = speed
-        self._engine = Engine(speed)
-        self._answers: dict[Job, Later[float]] = {}
+        self._engine = SimulatedEngine(speed)
+        self._answers: dict[EngineRequest, Future[float]] = {}
         self._changed = anyio.Event()
 
     @property
-    def load(self) -> Load:
+    def load(self) -> EngineLoad:
         """What it has done so far."""
         return self._engine.load
 
@@ -61,14 +61,14 @@ class SimulatedServer:
             with anyio.CancelScope(deadline=self._engine.due):
                 await self._changed.wait()
 
-    async def serve(self, work: Work) -> Served:
+    async def serve(self, work: EngineWork) -> ServedRequest:
         """Wait for the server to do ``work``. A cancelled request leaves its place at once.
 
         Requests of equal priority are begun in the order of these calls.
         """
         called = anyio.current_time()
         job = self._engine.job(work)
-        answer = self._answers[job] = Later[float]()
+        answer = self._answers[job] = Future[float]()
         try:
             await anyio.sleep(self.speed.fixed)
             self._engine.arrive(job, anyio.current_time())
@@ -80,13 +80,13 @@ class SimulatedServer:
             raise
         finally:
             del self._answers[job]
-        return Served(job.cached, job.waited, anyio.current_time() - called)
+        return ServedRequest(job.cached, job.waited, anyio.current_time() - called)
 
-    def remember(self, context: tuple[Text, ...]) -> None:
+    def remember(self, context: tuple[CachedText, ...]) -> None:
         """Keep ``context`` in the prefix cache, where it was read and written in other pieces."""
         self._engine.remember(context)
 
-    def _tell(self, answered: list[Job]) -> None:
+    def _tell(self, answered: list[EngineRequest]) -> None:
         for job in answered:
             self._answers[job].set(anyio.current_time())
 
@@ -108,7 +108,7 @@ class SimulatedGenerator:
         self,
         server: SimulatedServer,
         script: Callable[[GenerationRequest], Generation],
-        measure: Measure,
+        measure: AnswerMeasure,
         watch: Watch = unwatched,
     ) -> None:
         self._server = server
@@ -118,35 +118,37 @@ class SimulatedGenerator:
 
     async def generate(self, request: GenerationRequest) -> Generation:
         written, prompt = self._script(request), _prompt(request.transcript, self._measure)
-        if request.proposal is not None and written.agreement is not None:
-            return await self._checked(request, prompt, request.proposal, written, written.agreement)
-        completion = Text(written.text, written.usage.completion_tokens)
-        served = await self._serve(request, Work(prompt, completion))
+        if request.proposal is not None and written.prefix_match is not None:
+            return await self._checked(request, prompt, request.proposal, written, written.prefix_match)
+        completion = CachedText(written.text, written.usage.completion_tokens)
+        served = await self._serve(request, EngineWork(prompt, completion))
         usage = Usage(sum(text.tokens for text in prompt), completion.tokens, served.cached)
-        return Generation(written.text, written.ending, usage, written.overhead, confidence=written.confidence)
+        return Generation(written.text, written.stop_reason, usage, written.overhead, confidence=written.confidence)
 
     async def _checked(
         self,
         request: GenerationRequest,
-        context: tuple[Text, ...],
+        context: tuple[CachedText, ...],
         proposal: Proposal,
         written: Generation,
-        agreement: Agreement,
+        agreement: PrefixMatch,
     ) -> Generation:
         """The step, of which the server has to write what is left after the tokens agreed on."""
-        agreed, more = agreement.agreed, agreement.proposed - agreement.agreed
-        head = Text(f"{proposal.text}[:{agreed}]" if more else proposal.text, agreed)
-        served = await self._serve(request, Work((*context, head, Text(f"{proposal.text}[{agreed}:]", more))))
-        step = Text(written.text, written.usage.completion_tokens)
+        agreed, more = agreement.matched, agreement.proposed - agreement.matched
+        head = CachedText(f"{proposal.text}[:{agreed}]" if more else proposal.text, agreed)
+        served = await self._serve(
+            request, EngineWork((*context, head, CachedText(f"{proposal.text}[{agreed}:]", more)))
+        )
+        step = CachedText(written.text, written.usage.completion_tokens)
         if (left := step.tokens - agreed - 1) > 0:
-            known = (*context, head, Text(f"{step.key}[{agreed}]", 1))
-            await self._serve(request, Work(known, Text(f"{step.key}[{agreed + 1}:]", left)))
+            known = (*context, head, CachedText(f"{step.key}[{agreed}]", 1))
+            await self._serve(request, EngineWork(known, CachedText(f"{step.key}[{agreed + 1}:]", left)))
         self._server.remember((*context, step))
         prompt = sum(text.tokens for text in context)
         usage = Usage(prompt, step.tokens, min(served.cached, prompt))
-        return Generation(step.key, written.ending, usage, written.overhead + Usage(more), agreement)
+        return Generation(step.key, written.stop_reason, usage, written.overhead + Usage(more), agreement)
 
-    async def _serve(self, request: GenerationRequest, work: Work) -> Served:
+    async def _serve(self, request: GenerationRequest, work: EngineWork) -> ServedRequest:
         work = msgspec.structs.replace(work, priority=int(request.ahead))
         served = await self._server.serve(work)
         self._watch(request, work, served)
@@ -160,7 +162,7 @@ class SimulatedScorer:
         self,
         server: SimulatedServer,
         script: Callable[[ScoreRequest], float],
-        measure: Measure,
+        measure: AnswerMeasure,
         watch: Watch = unwatched,
     ) -> None:
         self._server = server
@@ -169,13 +171,13 @@ class SimulatedScorer:
         self._watch = watch
 
     async def score(self, request: ScoreRequest) -> Score:
-        candidate = Text(request.candidate, self._measure(request.candidate))
-        work = Work((*_prompt(request.transcript, self._measure), candidate))
+        candidate = CachedText(request.candidate, self._measure(request.candidate))
+        work = EngineWork((*_prompt(request.transcript, self._measure), candidate))
         served = await self._server.serve(work)
         self._watch(request, work, served)
         return Score(self._script(request), Usage(sum(text.tokens for text in work.prompt), 0, served.cached))
 
 
-def _prompt(transcript: Transcript, measure: Measure) -> tuple[Text, ...]:
+def _prompt(transcript: Transcript, measure: AnswerMeasure) -> tuple[CachedText, ...]:
     texts = (transcript.question, *(step.text for step in transcript.steps))
-    return tuple(Text(text, measure(text)) for text in texts)
+    return tuple(CachedText(text, measure(text)) for text in texts)

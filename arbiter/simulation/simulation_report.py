@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 from rich.table import Table
 
 from arbiter.runs.reports.tables import NOTHING, percent, seconds
-from arbiter.simulation.cases import Plan
+from arbiter.simulation.cases import CasePlan
 from arbiter.simulation.recorded_workload import Match, RecordedWorkload
-from arbiter.simulation.simulation_results import Figures
+from arbiter.simulation.simulation_results import SimulationResult
 from arbiter.simulation.study import Hardware
-from arbiter.simulation.synthetic_workload import LogNormal, World
+from arbiter.simulation.synthetic_workload import LogNormal, SyntheticWorkload
 
-Column = tuple[str, Callable[[Figures], str]]
+Column = tuple[str, Callable[[SimulationResult], str]]
 
-_CASE: tuple[tuple[str, Callable[[Figures], object], Callable[[Figures], str]], ...] = (
+_CASE: tuple[tuple[str, Callable[[SimulationResult], object], Callable[[SimulationResult], str]], ...] = (
     ("accepted", lambda row: row.case.acceptance, lambda row: percent(row.acceptance)),
     ("at once", lambda row: row.case.concurrency, lambda row: str(row.case.concurrency)),
     ("ahead", lambda row: row.case.lookahead, lambda row: str(row.case.lookahead)),
@@ -41,7 +41,7 @@ _MATCHES: dict[Match, str] = {
 }
 
 
-def tables(rows: Sequence[Figures]) -> list[Table]:
+def tables(rows: Sequence[SimulationResult]) -> list[Table]:
     """For the whole run, for a problem, and for each server; a row each case, which is named by what is not the same in
     all of them.
     """
@@ -55,7 +55,7 @@ def tables(rows: Sequence[Figures]) -> list[Table]:
     ]
 
 
-def _table(title: str, columns: Sequence[Column], rows: Sequence[Figures]) -> Table:
+def _table(title: str, columns: Sequence[Column], rows: Sequence[SimulationResult]) -> Table:
     table = Table(title=title, title_justify="left")
     for name, _ in columns:
         table.add_column(name, justify="right")
@@ -64,7 +64,7 @@ def _table(title: str, columns: Sequence[Column], rows: Sequence[Figures]) -> Ta
     return table
 
 
-def _servers(case: Sequence[Column], rows: Sequence[Figures]) -> Table:
+def _servers(case: Sequence[Column], rows: Sequence[SimulationResult]) -> Table:
     table = Table(title=_SERVERS, title_justify="left")
     for name, _ in case:
         table.add_column(name, justify="right")
@@ -80,7 +80,7 @@ def _servers(case: Sequence[Column], rows: Sequence[Figures]) -> Table:
 
 
 def assumptions(
-    plan: Plan, hardware: Hardware, recorded: RecordedWorkload | None, rows: Sequence[Figures]
+    plan: CasePlan, hardware: Hardware, recorded: RecordedWorkload | None, rows: Sequence[SimulationResult]
 ) -> list[str]:
     """What the figures rest on, in lines."""
     servers = ", ".join(f"{model} {server.placement}" for model, server in rows[0].servers.items())
@@ -96,7 +96,7 @@ def assumptions(
     ]
 
 
-def _stated(world: World, rows: Sequence[Figures]) -> str:
+def _stated(world: SyntheticWorkload, rows: Sequence[SimulationResult]) -> str:
     numbers = (
         ("steps", world.steps),
         ("tokens of a step", world.step_tokens),

@@ -3,13 +3,13 @@
 from typing import Literal
 
 from arbiter.actors.controllers import Verify
-from arbiter.protocols.records import Agreement, FinishReason, Model, Predrafts, Record
+from arbiter.protocols.records import FinishReason, LookaheadStats, Model, PrefixMatch, Record
 
 STEPS = "steps"
 """The bottleneck where it is no server: one step comes after another."""
 
 
-class Latency(Record, frozen=True):
+class LatencyPercentiles(Record, frozen=True):
     """Seconds from the moment at which a problem is let in to its end."""
 
     mean: float
@@ -18,7 +18,7 @@ class Latency(Record, frozen=True):
     p99: float
 
 
-class Server(Record, frozen=True):
+class ServerResult(Record, frozen=True):
     """What a model's server did.
 
     ``utilisation`` is the share of the makespan in which it was busy, and ``full`` the greatest share of its places
@@ -55,7 +55,7 @@ class Case(Record, frozen=True):
     acceptance: float | None = None
 
 
-class Figures(Record, frozen=True):
+class SimulationResult(Record, frozen=True):
     """What a workload takes in a case.
 
     Times are virtual seconds. ``acceptance`` is the share of steps that were kept from the draft, ``agreement`` counts
@@ -71,13 +71,13 @@ class Figures(Record, frozen=True):
     problems: int
     steps: int
     makespan: float
-    latency: Latency
+    latency: LatencyPercentiles
     problems_per_second: float
     tokens_per_second: float
     own: float
     bottleneck: str
     bound: float | None
     finish: dict[FinishReason, int]
-    predrafts: Predrafts
-    agreement: Agreement
-    servers: dict[Model, Server]
+    predrafts: LookaheadStats
+    agreement: PrefixMatch
+    servers: dict[Model, ServerResult]

@@ -38,7 +38,7 @@ class GPU(Record, frozen=True):
     memory: float
 
 
-class Model(Record, frozen=True):
+class ModelShape(Record, frozen=True):
     """Parameters in all, and of the attention's cache: layers, key-value heads, size of a head."""
 
     parameters: float
@@ -65,14 +65,14 @@ GPUS = {
 }
 
 MODELS = {
-    "1.5B": Model(1.54e9, 28, 2, 128),  # Qwen2.5(-Math)-1.5B: model card and config.json, as the others
-    "3B": Model(3.09e9, 36, 2, 128),  # Qwen2.5-3B
-    "7B": Model(7.61e9, 28, 4, 128),  # Qwen2.5(-Math)-7B
-    "8B": Model(8.03e9, 32, 8, 128),  # Llama-3.1-8B
-    "32B": Model(32.5e9, 64, 8, 128),  # Qwen2.5-32B
-    "70B": Model(70.6e9, 80, 8, 128),  # Llama-3.1-70B
-    "PRM-1.5B": Model(1.54e9, 28, 2, 128),  # a reward model or router made of Qwen2.5-Math-1.5B
-    "PRM-7B": Model(7.61e9, 28, 4, 128),  # one made of Qwen2.5-Math-7B
+    "1.5B": ModelShape(1.54e9, 28, 2, 128),  # Qwen2.5(-Math)-1.5B: model card and config.json, as the others
+    "3B": ModelShape(3.09e9, 36, 2, 128),  # Qwen2.5-3B
+    "7B": ModelShape(7.61e9, 28, 4, 128),  # Qwen2.5(-Math)-7B
+    "8B": ModelShape(8.03e9, 32, 8, 128),  # Llama-3.1-8B
+    "32B": ModelShape(32.5e9, 64, 8, 128),  # Qwen2.5-32B
+    "70B": ModelShape(70.6e9, 80, 8, 128),  # Llama-3.1-70B
+    "PRM-1.5B": ModelShape(1.54e9, 28, 2, 128),  # a reward model or router made of Qwen2.5-Math-1.5B
+    "PRM-7B": ModelShape(7.61e9, 28, 4, 128),  # one made of Qwen2.5-Math-7B
 }
 
 
@@ -103,7 +103,7 @@ def _known(kind: str, name: str, table: Mapping[str, Entry]) -> Entry:
     return table[name]
 
 
-def _room(size: Model, memory: float) -> int:
+def _room(size: ModelShape, memory: float) -> int:
     if memory <= size.weights:
         raise ConfigError(f"{size.weights / 1e9:.0f} GB of weights do not fit into {memory / 1e9:.0f} GB: more GPUs")
     return int((memory - size.weights) / size.cached)

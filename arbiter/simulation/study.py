@@ -14,17 +14,26 @@ from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.actors.supervision import services
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.events import Asked, Entry, Predrafted
+from arbiter.protocols.events import CallStarted, Entry, Predrafted
 from arbiter.protocols.ids import CallId
-from arbiter.protocols.ports import GenerationRequest, Scorer, ScoreRequest, Seat
-from arbiter.protocols.records import Agreement, FinishReason, Model, Predrafts, Record, Role, Scale, Solution
+from arbiter.protocols.ports import GenerationRequest, ModelHandle, Scorer, ScoreRequest
+from arbiter.protocols.records import (
+    Author,
+    FinishReason,
+    LookaheadStats,
+    Model,
+    PrefixMatch,
+    Record,
+    ScoreKind,
+    Solution,
+)
 from arbiter.replay.virtual_time import run_virtually
 from arbiter.runs.intervals import quantile
-from arbiter.simulation.engine import Speed, Work
+from arbiter.simulation.engine import EngineWork, Speed
 from arbiter.simulation.lower_bounds import Bounds
 from arbiter.simulation.placement import Placement
-from arbiter.simulation.server import Served, SimulatedGenerator, SimulatedScorer, SimulatedServer
-from arbiter.simulation.simulation_results import STEPS, Case, Figures, Latency, Server
+from arbiter.simulation.server import ServedRequest, SimulatedGenerator, SimulatedScorer, SimulatedServer
+from arbiter.simulation.simulation_results import STEPS, Case, LatencyPercentiles, ServerResult, SimulationResult
 from arbiter.simulation.workload import Workload
 
 _HALF = 0.5
@@ -80,7 +89,7 @@ class Study(NoJournal):
         self._solutions: list[Solution] = []
         self._makespan = 0.0
 
-    def run(self, done: Callable[[], None]) -> Figures:
+    def run(self, done: Callable[[], None]) -> SimulationResult:
         """Solve all problems; ``done`` is called as each ends."""
 
         case = self._case
@@ -104,7 +113,7 @@ class Study(NoJournal):
 
     async def write(self, entry: Entry) -> None:
         now = anyio.current_time()
-        if not isinstance(entry.payload, Asked):
+        if not isinstance(entry.payload, CallStarted):
             self._sent[entry.id] = now
         elif not CallId.parse(entry.id).is_ahead:  # nobody waits for what is
             model, waited = entry.payload.model, now - self._sent.get(entry.cause or "", now)
@@ -118,29 +127,31 @@ class Study(NoJournal):
 
     def _models(self) -> Models:
         load = self._workload
-        seats = self._hardware.in_flight
-        roles: tuple[Role, ...] = ("draft", "target")
+        handles = self._hardware.in_flight
+        roles: tuple[Author, ...] = ("draft", "target")
         writers = {
-            role: Seat(
+            role: ModelHandle(
                 SimulatedGenerator(self._servers[role], load.write, load.measure, partial(self._note, role)),
-                seats[role],
+                handles[role],
                 self._hardware.annotated,
             )
             for role in roles
             if role in self._servers
         }
-        scales: tuple[Scale, ...] = get_args(Scale)
-        scorers: dict[Scale, Seat[Scorer]] = {
-            scale: Seat(
-                SimulatedScorer(self._servers[scale], load.rate, load.measure, partial(self._note, scale)),
-                seats[scale],
+        scales: tuple[ScoreKind, ...] = get_args(ScoreKind)
+        scorers: dict[ScoreKind, ModelHandle[Scorer]] = {
+            score_kind: ModelHandle(
+                SimulatedScorer(self._servers[score_kind], load.rate, load.measure, partial(self._note, score_kind)),
+                handles[score_kind],
             )
-            for scale in scales
-            if scale in self._servers
+            for score_kind in scales
+            if score_kind in self._servers
         }
         return Models(draft=writers.get("draft"), target=writers.get("target"), scorers=scorers)
 
-    def _note(self, server: Model, request: GenerationRequest | ScoreRequest, work: Work, served: Served) -> None:
+    def _note(
+        self, server: Model, request: GenerationRequest | ScoreRequest, work: EngineWork, served: ServedRequest
+    ) -> None:
         call = CallId.parse(request.call)
         step = call.message.step
         alone = self._bounds.add(server, (step.problem, step.sample), work, served.cached)
@@ -149,30 +160,32 @@ class Study(NoJournal):
         elif call.model != "audit":
             self._lost[server] += served.seconds - alone
 
-    def _figures(self) -> Figures:
+    def _figures(self) -> SimulationResult:
         ends = [solution.seconds for solution in self._solutions]
         steps = [step for solution in self._solutions for step in solution.steps]
         whole = sum(ends) or 1.0
         lost: dict[Model, float] = {model: self._lost[model] for model in self._servers}
         own = max(1 - sum(lost.values()) / whole, 0.0)
-        ends_by: Counter[FinishReason] = Counter(solution.finish for solution in self._solutions)
-        shown = [one.agreement for step in steps for one in step.targets if one.agreement is not None]
+        ends_by: Counter[FinishReason] = Counter(solution.finish_reason for solution in self._solutions)
+        shown = [one.prefix_match for step in steps for one in step.targets if one.prefix_match is not None]
         kept = sum(step.kept.usage.completion_tokens for step in steps)
-        return Figures(
+        return SimulationResult(
             case=self._case,
             acceptance=_rounded(fmean(step.kept.author == "draft" for step in steps) if steps else 0.0),
             problems=len(ends),
             steps=len(steps),
             makespan=_rounded(self._makespan),
-            latency=Latency(_rounded(fmean(ends)), *(_rounded(quantile(ends, at) or 0.0) for at in (0.5, 0.95, 0.99))),
+            latency=LatencyPercentiles(
+                _rounded(fmean(ends)), *(_rounded(quantile(ends, at) or 0.0) for at in (0.5, 0.95, 0.99))
+            ),
             problems_per_second=_rounded(len(ends) / self._makespan),
             tokens_per_second=_rounded(kept / self._makespan),
             own=_rounded(own),
             bottleneck=STEPS if own >= _HALF else max(lost, key=lambda name: lost[name]),
             bound=_rounded(self._bounds.makespan(self._case.concurrency)) if self._is_in_turn else None,
             finish={reason: ends_by[reason] for reason in sorted(ends_by)},
-            predrafts=sum((solution.predrafts for solution in self._solutions), Predrafts()),
-            agreement=Agreement(sum(one.proposed for one in shown), sum(one.agreed for one in shown)),
+            predrafts=sum((solution.lookahead for solution in self._solutions), LookaheadStats()),
+            agreement=PrefixMatch(sum(one.proposed for one in shown), sum(one.matched for one in shown)),
             servers={model: self._server(model, whole) for model in self._servers},
         )
 
@@ -182,9 +195,9 @@ class Study(NoJournal):
         one_by_one = all(len(task.policy.proposers) == 1 and not task.audit for task in self._tasks)
         return one_by_one and self._case.lookahead == 0
 
-    def _server(self, model: Model, whole: float) -> Server:
+    def _server(self, model: Model, whole: float) -> ServerResult:
         load = self._servers[model].load
-        return Server(
+        return ServerResult(
             placement=str(self._places[model]),
             requests=load.requests,
             utilisation=_rounded(load.utilisation(self._makespan)),

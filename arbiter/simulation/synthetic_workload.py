@@ -16,7 +16,7 @@ from arbiter.actors.seeds import unit_draw
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
-from arbiter.protocols.records import Agreement, Limits, Record, Role, Transcript, Usage
+from arbiter.protocols.records import Author, Limits, PrefixMatch, Record, Transcript, Usage
 
 
 class LogNormal(Record, frozen=True):
@@ -66,7 +66,7 @@ Measured on the pocket models: 764 rejected drafts of 1,000 problems, the router
 _UNSURE = 0.25  # a draft's confidence where it is not accepted, below the threshold of 0.5
 
 
-class World(Record, frozen=True):
+class SyntheticWorkload(Record, frozen=True):
     """So many ``problems``; a draft step is accepted with probability ``acceptance``.
 
     The lengths are tokens. The defaults, ``AGREEING`` apart, are stated, not measured: they are of the size of
@@ -111,22 +111,22 @@ class World(Record, frozen=True):
     def write(self, request: GenerationRequest) -> Generation:
         """The script of a generator, draft or target."""
         problem, step, sample, most = request.problem, request.step, request.sample, request.max_tokens
-        author, tokens = f"{request.role} {step}.{sample}", self._tokens(problem, step, request.role, sample)
+        author, tokens = f"{request.author} {step}.{sample}", self._tokens(problem, step, request.author, sample)
         agreement = None
-        if request.role == "target":
+        if request.author == "target":
             proposed, share = self._tokens(problem, step, "draft", 0), self.agreed(problem, step, sample)
             agreed = int(share * proposed)
             if share == 1:
                 author, tokens = f"draft {step}.0", proposed
             else:  # in the mean as long as without agreement
                 tokens = agreed + max(round((1 - share) * tokens), 1)
-            agreement = Agreement(min(proposed, most), min(agreed, most)) if request.proposal else None
+            agreement = PrefixMatch(min(proposed, most), min(agreed, most)) if request.proposal else None
         ending = "end" if step == self.length(problem) - 1 else "separator"
         if tokens > most:
             tokens, ending = most, "limit"
         sure = None if request.confidence is None else 1.0 if self.accepted(problem, step) else _UNSURE
         usage = Usage(completion_tokens=tokens)
-        return Generation(f"{author} {tokens}", ending, usage, agreement=agreement, confidence=sure)
+        return Generation(f"{author} {tokens}", ending, usage, prefix_match=agreement, confidence=sure)
 
     def rate(self, request: ScoreRequest) -> float:
         """The script of a scorer on either scale, by which a threshold of 0.5 accepts exactly the drawn steps.
@@ -136,9 +136,9 @@ class World(Record, frozen=True):
         if request.author == "target":
             return 0.5
         kept = self.accepted(request.problem, request.step)
-        return float(not kept if request.scale == "router" else kept)
+        return float(not kept if request.score_kind == "router" else kept)
 
-    def _tokens(self, problem: str, step: int, role: Role, sample: int) -> int:
+    def _tokens(self, problem: str, step: int, role: Author, sample: int) -> int:
         return self.step_tokens.at(self._drawn(problem, step, f"{role} {sample}"))
 
     def _drawn(self, problem: str, step: int, purpose: str) -> float:

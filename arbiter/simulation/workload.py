@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
 from arbiter.protocols.records import Limits, Sampling
-from arbiter.simulation.synthetic_workload import World, tokens_of
+from arbiter.simulation.synthetic_workload import SyntheticWorkload, tokens_of
 
 
 class Workload(Protocol):
@@ -39,7 +39,9 @@ class Workload(Protocol):
 class StatedWorkload:
     """Problems of a world under a policy, within the limits of a configuration, which may cut them."""
 
-    def __init__(self, world: World, policy: Policy, limits: Limits, sampling: Sampling, audit: float) -> None:
+    def __init__(
+        self, world: SyntheticWorkload, policy: Policy, limits: Limits, sampling: Sampling, audit: float
+    ) -> None:
         self._world = world
         self._policy = policy
         self._limits = limits

@@ -11,7 +11,7 @@ from anyio.abc import TaskGroup
 
 from arbiter.actors.ring_setup import Models
 from arbiter.config.config import Config
-from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Score, Scorer, ScoreRequest, Seat
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Score, Scorer, ScoreRequest
 from arbiter.protocols.records import Transcript
 from arbiter.replay.recorded_models import UNLIMITED
 
@@ -33,11 +33,11 @@ def key_of(request: Request, annotated: Collection[str]) -> bytes:
     and ``top_p`` above temperature 0.
     """
     if isinstance(request, ScoreRequest):
-        named = request.scale in annotated
+        named = request.score_kind in annotated
         author = request.author if named else None
-        asked = (request.scale, _as_seen(request.transcript, named), request.candidate, author, request.separator)
+        asked = (request.score_kind, _as_seen(request.transcript, named), request.candidate, author, request.separator)
     else:
-        writer = f"targets.{request.target}" if request.target else request.role
+        writer = f"targets.{request.target}" if request.target else request.author
         context = _as_seen(request.transcript, writer in annotated)
         noise = (request.temperature, request.top_p, request.seed) if request.temperature else ()
         asked = (writer, context, request.separator, request.max_tokens, noise, request.confidence)
@@ -66,9 +66,13 @@ class AnswerStore:
         self._models = models
         self._limiters: dict[int, anyio.CapacityLimiter] = {}
 
-    def seats(self) -> Models:
+    def handles(self) -> Models:
         """The models of a ring that shares the answers."""
-        models, writer, scorer = self._models, Seat[Generator](self, UNLIMITED), Seat[Scorer](self, UNLIMITED)
+        models, writer, scorer = (
+            self._models,
+            ModelHandle[Generator](self, UNLIMITED),
+            ModelHandle[Scorer](self, UNLIMITED),
+        )
         return Models(
             draft=models.draft and writer,
             target=models.target and writer,
@@ -86,20 +90,20 @@ class AnswerStore:
     async def generate(self, request: GenerationRequest) -> Generation:
         """The model's step, of this request or of an equal one. Raises what the model raised."""
         models, key = self._models, key_of(request, self._annotated)
-        one = models.draft if request.role == "draft" else models.target
-        seat = models.targets[request.target] if request.target else one
-        assert seat is not None  # noqa: S101 - no task comes in whose models are not there
-        made = await self._generations.get(key, lambda: seat.port.generate(request), self._limiter(seat))
+        one = models.draft if request.author == "draft" else models.target
+        handle = models.targets[request.target] if request.target else one
+        assert handle is not None  # noqa: S101 - no task comes in whose models are not there
+        made = await self._generations.get(key, lambda: handle.port.generate(request), self._limiter(handle))
         return made if request.proposal else msgspec.structs.replace(made, agreement=None)
 
     async def score(self, request: ScoreRequest) -> Score:
         """The model's score, of this request or of an equal one. Raises what the model raised."""
-        seat, key = self._models.scorers[request.scale], key_of(request, self._annotated)
-        return await self._scores.get(key, lambda: seat.port.score(request), self._limiter(seat))
+        handle, key = self._models.scorers[request.score_kind], key_of(request, self._annotated)
+        return await self._scores.get(key, lambda: handle.port.score(request), self._limiter(handle))
 
-    def _limiter(self, seat: Seat[Generator] | Seat[Scorer]) -> anyio.CapacityLimiter:
+    def _limiter(self, handle: ModelHandle[Generator] | ModelHandle[Scorer]) -> anyio.CapacityLimiter:
         """That of the seat: the first of several targets has one, by whatever name it is asked."""
-        return self._limiters.setdefault(id(seat), anyio.CapacityLimiter(seat.in_flight))
+        return self._limiters.setdefault(id(handle), anyio.CapacityLimiter(handle.in_flight))
 
 
 class _Flight(Generic[Answer]):

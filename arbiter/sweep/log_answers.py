@@ -14,7 +14,7 @@ from arbiter.replay.recorded_models import as_generation, as_score
 from arbiter.sweep.answer_cache import Request
 
 
-class Answered(Record, frozen=True):
+class RecordedAnswer(Record, frozen=True):
     """A request of a run and its answer; ``stored`` if another run had made it."""
 
     request: Request
@@ -41,7 +41,7 @@ class Spent(Record, frozen=True):
 NOTHING_SPENT = Spent()
 
 
-class Counts(Record, frozen=True):
+class AnswerCounts(Record, frozen=True):
     """What a run ``needed``, and what of it was ``made`` for it; ``failed`` requests are in neither."""
 
     needed: Spent = NOTHING_SPENT
@@ -49,7 +49,7 @@ class Counts(Record, frozen=True):
     failed: int = 0
 
 
-def answers_of(problem: ProblemHistory) -> Iterator[Answered]:
+def answers_of(problem: ProblemHistory) -> Iterator[RecordedAnswer]:
     """The answered requests of a problem, with the seconds that each took. Its log is a full one."""
     steps = tuple(Step(step.kept.text, step.kept.author) for step in problem.steps())
     for call in problem.calls.values():
@@ -58,23 +58,23 @@ def answers_of(problem: ProblemHistory) -> Iterator[Answered]:
             continue
         before = Transcript(problem.task.question, (*problem.task.steps, *steps[: message.step]), problem.task.turns)
         match call.outcome:
-            case events.Generated() as made:
+            case events.CallGenerated() as made:
                 answer = msgspec.structs.replace(as_generation(made), seconds=made.seconds)
-                yield Answered(_generation(problem, call, message, before), answer, made.stored, made.cost)
-            case events.Scored() as made:
+                yield RecordedAnswer(_generation(problem, call, message, before), answer, made.stored, made.cost)
+            case events.CallScored() as made:
                 answer = msgspec.structs.replace(as_score(made), seconds=made.seconds)
-                yield Answered(_score(problem, call, message, before), answer, made.stored, made.cost)
+                yield RecordedAnswer(_score(problem, call, message, before), answer, made.stored, made.cost)
             case _:
                 pass
 
 
-def counted(runs: Mapping[str, Iterable[ProblemHistory]], key: Callable[[Request], bytes]) -> dict[str, Counts]:
+def counted(runs: Mapping[str, Iterable[ProblemHistory]], key: Callable[[Request], bytes]) -> dict[str, AnswerCounts]:
     """What each of the runs that shared their answers needed and made, by the keys of its requests.
 
     An answer that no run has made, since its maker was killed before it could say so, is counted for the first run
     that has it.
     """
-    found = dict.fromkeys(runs, Counts())
+    found = dict.fromkeys(runs, AnswerCounts())
     made: set[bytes] = set()
     taken: dict[bytes, tuple[str, Spent]] = {}
     for name, problems in runs.items():
@@ -93,19 +93,21 @@ def counted(runs: Mapping[str, Iterable[ProblemHistory]], key: Callable[[Request
     return found
 
 
-def counted_alone(problems: Iterable[ProblemHistory]) -> Counts:
+def counted_alone(problems: Iterable[ProblemHistory]) -> AnswerCounts:
     """What a run that shared nothing needed, and made."""
-    found = Counts()
+    found = AnswerCounts()
     for problem in problems:
         found = _plus(found, failed=_failures(problem))
         for call in problem.calls.values():
-            if isinstance(call.outcome, events.Generated | events.Scored):
+            if isinstance(call.outcome, events.CallGenerated | events.CallScored):
                 found = _plus(found, _spent(call.outcome.cost), _spent(call.outcome.cost))
     return found
 
 
-def _plus(counts: Counts, needed: Spent = NOTHING_SPENT, made: Spent = NOTHING_SPENT, failed: int = 0) -> Counts:
-    return Counts(counts.needed + needed, counts.made + made, counts.failed + failed)
+def _plus(
+    counts: AnswerCounts, needed: Spent = NOTHING_SPENT, made: Spent = NOTHING_SPENT, failed: int = 0
+) -> AnswerCounts:
+    return AnswerCounts(counts.needed + needed, counts.made + made, counts.failed + failed)
 
 
 def _spent(cost: Usage) -> Spent:
@@ -128,7 +130,7 @@ def _generation(
         problem=name,
         step=step,
         sample=sample,
-        role=role,
+        author=role,
         transcript=before,
         separator=task.separator,
         max_tokens=asking.max_tokens if isinstance(asking, events.DraftStep | events.EscalateStep) else 0,
@@ -148,9 +150,9 @@ def _score(problem: ProblemHistory, call: CallHistory, message: events.Event, be
     return ScoreRequest(
         problem=problem.key[0],
         step=message.step or 0,
-        scale=call.model if call.model == "router" or call.model == "judge" else "prm",
+        score_kind=call.model if call.model == "router" or call.model == "judge" else "prm",
         transcript=before,
-        candidate=made.text if isinstance(made, events.Generated) else "",
+        candidate=made.text if isinstance(made, events.CallGenerated) else "",
         author="draft" if is_draft else "target",
         separator=problem.task.separator,
     )

@@ -18,7 +18,7 @@ _HOW = "write START:END:STEP, as in 0:1:0.1, or a list, as in 0.2,0.5"
 _HOW_FOR_ONE = f"{_HOW}; for one run type TYPE=…, as in oracle=-0.5:0.5:0.1"
 
 
-class Point(msgspec.Struct, frozen=True):
+class SweepPoint(msgspec.Struct, frozen=True):
     """A run of the sweep, and the name of its folder."""
 
     name: str
@@ -35,7 +35,7 @@ def run_types_of(text: str) -> list[RunType]:
     return list(dict.fromkeys(known[name] for name in names))
 
 
-def plan(config: Config, run_types: Sequence[RunType], thresholds: Sequence[str]) -> list[Point]:
+def plan(config: Config, run_types: Sequence[RunType], thresholds: Sequence[str]) -> list[SweepPoint]:
     """A point for each run type and threshold; a run type without a threshold is one point.
 
     ``thresholds`` are as on the command line; without any, a run type has its configured one. Raises ``ConfigError``
@@ -49,7 +49,7 @@ def plan(config: Config, run_types: Sequence[RunType], thresholds: Sequence[str]
             + (f" of {', '.join(map(str, unused))}" if unused else "")
             + f"; run types with a threshold: {', '.join(Thresholds.__struct_fields__)}"
         )
-    points: dict[str, Point] = {}
+    points: dict[str, SweepPoint] = {}
     for run_type in run_types:
         for threshold in _thresholds(config, run_type, given):
             point = point_of(config, run_type, threshold)
@@ -59,13 +59,13 @@ def plan(config: Config, run_types: Sequence[RunType], thresholds: Sequence[str]
     return list(points.values())
 
 
-def point_of(config: Config, run_type: RunType, threshold: float | None) -> Point:
+def point_of(config: Config, run_type: RunType, threshold: float | None) -> SweepPoint:
     """One point. Raises ``ConfigError`` if its threshold is out of the scale of its run type."""
     changes: dict[str, Any] = {"run_type": run_type}
     if threshold is None:
-        return Point(run_type, override(config, changes, "--run-types"))
+        return SweepPoint(run_type, override(config, changes, "--run-types"))
     number = f"{Decimal(repr(threshold + 0.0)).normalize():f}"  # + 0.0: there is no -0
-    return Point(
+    return SweepPoint(
         f"{run_type}-{number}", override(config, changes | {"thresholds": {run_type: threshold}}, "--thresholds")
     )
 

@@ -24,14 +24,14 @@ from arbiter.runs.bench import Watcher, cancel_on_signal, notices, run_problems
 from arbiter.runs.folder import RunFolder, open_run, record_end
 from arbiter.sweep.answer_cache import AnswerStore, annotated_models
 from arbiter.sweep.log_answers import answers_of
-from arbiter.sweep.points import Point
+from arbiter.sweep.points import SweepPoint
 from arbiter.sweep.simulated_times import timed_alone
 
 
-class Job(msgspec.Struct, frozen=True):
+class SweepJob(msgspec.Struct, frozen=True):
     """What is to be solved, where, and who is told."""
 
-    points: Sequence[Point]
+    points: Sequence[SweepPoint]
     problems: Sequence[Problem]
     out: Path
     watcher: Watcher
@@ -44,7 +44,7 @@ class Job(msgspec.Struct, frozen=True):
         return self.points[0].config
 
 
-async def run_alone(job: Job, models: Models) -> bool:
+async def run_alone(job: SweepJob, models: Models) -> bool:
     """Each point as a run of its own, one after the other; whether a signal ended it early. Raises as ``bench``."""
     for point in job.points:
         job.watcher.notice(point.name)
@@ -56,7 +56,7 @@ async def run_alone(job: Job, models: Models) -> bool:
     return False
 
 
-async def run_together(job: Job, models: Models) -> bool:
+async def run_together(job: SweepJob, models: Models) -> bool:
     """All points at once, each problem in all of them at about the same time; whether a signal ended it early.
 
     ``limits.problems`` is how many are in all rings together. Answers that the points' logs hold are known from the
@@ -74,7 +74,7 @@ async def run_together(job: Job, models: Models) -> bool:
     return together.interrupted
 
 
-async def _opened(stack: AsyncExitStack, job: Job, point: Point) -> RunFolder:
+async def _opened(stack: AsyncExitStack, job: SweepJob, point: SweepPoint) -> RunFolder:
     timed = partial(timed_alone, config=point.config)
     opening = open_run(point.config, job.problems, job.out / point.name, job.show, job.retry_failed, timed)
     return await stack.enter_async_context(opening)
@@ -90,7 +90,7 @@ def _refill(store: AnswerStore, folder: RunFolder) -> None:
 class _Together:
     """The rings of all points, let in problem by problem."""
 
-    def __init__(self, job: Job, folders: Sequence[RunFolder]) -> None:
+    def __init__(self, job: SweepJob, folders: Sequence[RunFolder]) -> None:
         self._job = job
         self._folders = folders
         self._grader = Grader()
@@ -137,7 +137,7 @@ class _Together:
 
     async def _ring(self, stack: AsyncExitStack, store: AnswerStore, place: int) -> Ring:
         verify, journal = self._job.points[place].config.verify, self._folders[place].journal
-        return await stack.enter_async_context(open_ring(store.seats(), journal=journal, verify=verify))
+        return await stack.enter_async_context(open_ring(store.handles(), journal=journal, verify=verify))
 
     def _waiting(self) -> Iterator[tuple[int, Task]]:
         """What is not solved yet, each problem for all points one after the other: so they ask the same at once."""

@@ -19,30 +19,32 @@ from arbiter.log.writer import Show
 from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.runs.bench import Watcher
 from arbiter.runs.folder import as_toml, check_run, new_path, read_results
-from arbiter.runs.reports.tables import Entry
+from arbiter.runs.reports.tables import ReportRow
 from arbiter.runs.results import Result, Summary, summary_of
 from arbiter.sweep import sweep_results
 from arbiter.sweep.answer_cache import annotated_models, key_of
-from arbiter.sweep.log_answers import Counts, counted, counted_alone
-from arbiter.sweep.points import Point, point_of
-from arbiter.sweep.runner import Job, run_alone, run_together
+from arbiter.sweep.log_answers import AnswerCounts, counted, counted_alone
+from arbiter.sweep.points import SweepPoint, point_of
+from arbiter.sweep.runner import SweepJob, run_alone, run_together
 from arbiter.sweep.simulated_times import simulate
-from arbiter.sweep.sweep_results import Sweep, found_in, put
+from arbiter.sweep.sweep_results import SweepResult, found_in, put
 
 
-class Wish(msgspec.Struct, frozen=True):
+class SweepRequest(msgspec.Struct, frozen=True):
     """What a sweep is to be: ``points`` of ``config``, measured alone (``measure``) or with shared answers.
 
     Without ``points`` it is to go on with those that its folder holds.
     """
 
     config: Config
-    points: Sequence[Point]
+    points: Sequence[SweepPoint]
     measure: bool = False
     retry_failed: bool = False
 
 
-def sweep(wish: Wish, out: Path | None, watcher: Watcher, show: Show | None = None) -> tuple[Sweep, Path]:
+def sweep(
+    request: SweepRequest, out: Path | None, watcher: Watcher, show: Show | None = None
+) -> tuple[SweepResult, Path]:
     """Solve and grade the configured problems at each point; the figures, and the sweep's folder.
 
     Points that ``out`` holds already are gone on with, besides those wished for; what they have asked is not asked
@@ -54,27 +56,27 @@ def sweep(wish: Wish, out: Path | None, watcher: Watcher, show: Show | None = No
     folder = out or new_path("sweep")
     if (folder / LOG).exists():
         raise RunError(f"{folder} holds a run of its own: give another folder with --out")
-    wish = _with_earlier(wish, folder)
-    _check(wish)
-    data = wish.config.data
+    request = _with_earlier(request, folder)
+    _check(request)
+    data = request.config.data
     problems = load_problems(data.source, data.limit, fields=data.fields, subset=data.subset, split=data.split)
     tables: dict[str, AnyModelTable] = {
-        name: table for point in wish.points for name, table in required_tables(point.config).items()
+        name: table for point in request.points for name, table in required_tables(point.config).items()
     }
-    for point in wish.points:
-        check_run(point.config, problems, folder / point.name, shared=not wish.measure)
+    for point in request.points:
+        check_run(point.config, problems, folder / point.name, shared=not request.measure)
     with _locked(folder):
-        put(folder / "config.toml", as_toml(wish.config))
-        sweep_results.write(found_in(wish.points, {}, {}, wish.measure, interrupted=True), folder)
-        watcher.loading(wish.config)
-        job = Job(wish.points, problems, folder, watcher, show, wish.retry_failed)
-        interrupted = anyio.run(_run, job, tables, wish.measure)
-        figures = settle(job, wish.measure, interrupted)
+        put(folder / "config.toml", as_toml(request.config))
+        sweep_results.write(found_in(request.points, {}, {}, request.measure, interrupted=True), folder)
+        watcher.loading(request.config)
+        job = SweepJob(request.points, problems, folder, watcher, show, request.retry_failed)
+        interrupted = anyio.run(_run, job, tables, request.measure)
+        figures = settle(job, request.measure, interrupted)
         _draw(figures, folder)
     return figures, folder
 
 
-def settle(job: Job, measured: bool, interrupted: bool) -> Sweep:
+def settle(job: SweepJob, measured: bool, interrupted: bool) -> SweepResult:
     """Give every point its times and its summary, and write what was found. Raises ``RunError``."""
     begun = [point for point in job.points if (job.out / point.name / LOG).exists()]
     if not measured:
@@ -89,11 +91,11 @@ def settle(job: Job, measured: bool, interrupted: bool) -> Sweep:
     return figures
 
 
-def _draw(figures: Sweep, out: Path) -> None:
+def _draw(figures: SweepResult, out: Path) -> None:
     """The plots of ``arbiter report``, where there is what they need."""
     from arbiter.runs.reports.plots import draw, why_not
 
-    entries = [Entry(row.point, row.summary) for row in figures.points if row.summary is not None]
+    entries = [ReportRow(row.point, row.summary) for row in figures.points if row.summary is not None]
     if entries and not figures.interrupted and why_not() is None:
         try:
             draw(entries, out)
@@ -101,35 +103,35 @@ def _draw(figures: Sweep, out: Path) -> None:
             raise RunError(f"cannot write the plots into {out}: {error.strerror}") from error
 
 
-async def _run(job: Job, tables: Mapping[str, AnyModelTable], measure: bool) -> bool:
+async def _run(job: SweepJob, tables: Mapping[str, AnyModelTable], measure: bool) -> bool:
     async with open_tables(tables, job.config.cpu_threads) as models:
         return await (run_alone if measure else run_together)(job, models)
 
 
-def _with_earlier(wish: Wish, folder: Path) -> Wish:
+def _with_earlier(request: SweepRequest, folder: Path) -> SweepRequest:
     """The points of an earlier session as well."""
     earlier = sweep_results.earlier(folder)
-    if earlier is None and not wish.points:
+    if earlier is None and not request.points:
         raise RunError(f"{folder} holds no sweep: there is no {sweep_results.FILE} in it")
     if earlier is None:
-        return wish
-    if earlier.measured != wish.measure:
+        return request
+    if earlier.measured != request.measure:
         how = "was measured (--measure)" if earlier.measured else "shares its answers, and was not measured"
         raise RunError(f"{folder} holds a sweep that {how}: give another folder with --out")
-    known = [point_of(wish.config, one.run_type, one.threshold) for one in earlier.points]
-    points = {point.name: point for point in (*known, *wish.points)}
+    known = [point_of(request.config, one.run_type, one.threshold) for one in earlier.points]
+    points = {point.name: point for point in (*known, *request.points)}
     types = list(dict.fromkeys(point.config.run_type for point in points.values()))
 
-    def place(point: Point) -> tuple[int, float]:
+    def place(point: SweepPoint) -> tuple[int, float]:
         return types.index(point.config.run_type), point.config.threshold or 0.0
 
-    return msgspec.structs.replace(wish, points=sorted(points.values(), key=place))
+    return msgspec.structs.replace(request, points=sorted(points.values(), key=place))
 
 
-def _check(wish: Wish) -> None:
+def _check(request: SweepRequest) -> None:
     """Raises ``ConfigError`` if answers cannot be shared in such a run."""
-    config = wish.config
-    if wish.measure:
+    config = request.config
+    if request.measure:
         return
     out = "or measure each point alone with --measure"
     if config.log.record != "full":
@@ -173,7 +175,7 @@ def _measured(folder: Path) -> Summary | None:
     return msgspec.json.decode(path.read_bytes(), type=Summary) if path.exists() else None
 
 
-def _simulated(point: Point, job: Job, interrupted: bool) -> Summary:
+def _simulated(point: SweepPoint, job: SweepJob, interrupted: bool) -> Summary:
     """Simulate a point, and write its results and its summary with those times."""
     folder = job.out / point.name
     simulated = simulate(_finished(folder, job.problems), point.config)
@@ -202,7 +204,7 @@ def _timed(result: Result, seconds: float | None) -> Result:
     return msgspec.structs.replace(result, solution=msgspec.structs.replace(result.solution, seconds=seconds))
 
 
-def _counts(points: Sequence[Point], out: Path, measured: bool) -> dict[str, Counts]:
+def _counts(points: Sequence[SweepPoint], out: Path, measured: bool) -> dict[str, AnswerCounts]:
     if measured:
         return {point.name: counted_alone(Run.open(out / point.name).problems()) for point in points}
     runs = {point.name: Run.open(out / point.name).problems() for point in points}

@@ -11,23 +11,23 @@ from arbiter.protocols.records import Record
 from arbiter.runs.folder import replace_file
 from arbiter.runs.reports.tables import csv_of, flat
 from arbiter.runs.results import Summary
-from arbiter.sweep.log_answers import NOTHING_SPENT, Counts, Spent
-from arbiter.sweep.points import Point
+from arbiter.sweep.log_answers import NOTHING_SPENT, AnswerCounts, Spent
+from arbiter.sweep.points import SweepPoint
 
 FILE = "sweep.json"
 
 
-class Row(Record, frozen=True):
+class SweepRow(Record, frozen=True):
     """A point: its folder's name, what it needed and made, and its figures, which are None before there are any."""
 
     point: str
     run_type: RunType
     threshold: float | None
-    requests: Counts
+    requests: AnswerCounts
     summary: Summary | None
 
 
-class Sweep(Record, frozen=True):
+class SweepResult(Record, frozen=True):
     """``sweep.json``. ``measured`` says that each point was a run of its own, else they shared their answers.
 
     ``needed`` are the requests of all points, each for itself, ``made`` those that models were asked; ``most`` is the
@@ -36,50 +36,50 @@ class Sweep(Record, frozen=True):
 
     measured: bool
     interrupted: bool
-    points: tuple[Row, ...]
+    points: tuple[SweepRow, ...]
     needed: Spent = NOTHING_SPENT
     made: Spent = NOTHING_SPENT
     most: str | None = None
 
     @property
-    def most_expensive(self) -> Row | None:
+    def most_expensive(self) -> SweepRow | None:
         return next((row for row in self.points if row.point == self.most), None)
 
 
-class Planned(msgspec.Struct, frozen=True):
+class PlannedPoint(msgspec.Struct, frozen=True):
     """Of a point, what says which it is."""
 
     run_type: RunType
     threshold: float | None
 
 
-class Earlier(msgspec.Struct, frozen=True):
+class EarlierSweep(msgspec.Struct, frozen=True):
     """What of ``sweep.json`` a sweep that goes on needs."""
 
     measured: bool
-    points: tuple[Planned, ...]
+    points: tuple[PlannedPoint, ...]
 
 
 def found_in(
-    points: Sequence[Point],
-    counts: Mapping[str, Counts],
+    points: Sequence[SweepPoint],
+    counts: Mapping[str, AnswerCounts],
     summaries: Mapping[str, Summary],
     measured: bool,
     interrupted: bool,
-) -> Sweep:
+) -> SweepResult:
     """The figures of all points; those without any have none yet."""
     rows = tuple(
-        Row(
+        SweepRow(
             point=point.name,
             run_type=point.config.run_type,
             threshold=point.config.threshold,
-            requests=counts.get(point.name, Counts()),
+            requests=counts.get(point.name, AnswerCounts()),
             summary=summaries.get(point.name),
         )
         for point in points
     )
     most = max(rows, key=lambda row: row.requests.needed.requests)
-    return Sweep(
+    return SweepResult(
         measured=measured,
         interrupted=interrupted,
         points=rows,
@@ -89,7 +89,7 @@ def found_in(
     )
 
 
-def write(sweep: Sweep, out: Path) -> None:
+def write(sweep: SweepResult, out: Path) -> None:
     """Write ``sweep.json`` and ``sweep.csv``. Raises ``RunError`` if the folder cannot be written."""
     table = csv_of(
         [
@@ -109,11 +109,11 @@ def put(path: Path, content: bytes) -> None:
         raise RunError(f"cannot write {path}: {error.strerror}") from error
 
 
-def earlier(out: Path) -> Earlier | None:
+def earlier(out: Path) -> EarlierSweep | None:
     """What an earlier session of the sweep was to do. Raises ``RunError`` if the file cannot be read."""
     path = out / FILE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Earlier)
+        return msgspec.json.decode(path.read_bytes(), type=EarlierSweep)
     except FileNotFoundError:
         return None
     except OSError as error:

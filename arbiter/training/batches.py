@@ -56,7 +56,7 @@ def collated(rows: Sequence[Labelled], pad: int) -> Batch:
     }
 
 
-class Stream(Dataset[list[Labelled]]):
+class BatchStream(Dataset[list[Labelled]]):
     """The first ``length`` batches of an endless stream, by their numbers; ``begin`` starts the stream again.
 
     A loader asks for them in order, and a training that is resumed for those after its checkpoint.

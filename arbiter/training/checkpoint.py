@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from arbiter.protocols.errors import ConfigError, RunError
-from arbiter.training.metadata import NAME, Recipe
+from arbiter.training.metadata import NAME, CheckpointMetadata
 from arbiter.training.silence import quiet
 
 _INDEX, _WHOLE = "model.safetensors.index.json", "model.safetensors"
@@ -31,7 +31,11 @@ def claim(out: Path, resume: bool) -> None:
 
 
 def save(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, dtype: torch.dtype, out: Path
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    recipe: CheckpointMetadata,
+    dtype: torch.dtype,
+    out: Path,
 ) -> None:
     """Write weights (safetensors, in ``dtype``), configuration, tokenizer and ``arbiter.json`` into ``out``.
 

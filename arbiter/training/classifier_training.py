@@ -18,7 +18,7 @@ from arbiter.protocols.errors import ConfigError
 from arbiter.training.batches import Labelled, collated, epochs
 from arbiter.training.checkpoint import claim, save
 from arbiter.training.heads import Base
-from arbiter.training.metadata import Precision, Recipe, is_first_process
+from arbiter.training.metadata import CheckpointMetadata, Precision, is_first_process
 from arbiter.training.silence import quiet
 from arbiter.training.trainer import Loss, Settings, fit, forget_checkpoints
 from arbiter.training.training_progress import Evaluate
@@ -28,7 +28,7 @@ _CHECKPOINTS, _PLAN = "checkpoints", "plan.json"
 ROWS_AT_ONCE = 64  # where nothing is learned
 
 
-class CourseSettings(msgspec.Struct, frozen=True, kw_only=True):
+class ClassifierSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a training starts from, what it reads, and how it learns; ``docs/training.md`` tells each of them.
 
     ``prompt`` (with ``{question}``) and ``separator`` say how a text is written, as in a configuration. ``max_length``
@@ -51,7 +51,7 @@ class CourseSettings(msgspec.Struct, frozen=True, kw_only=True):
     gradient_checkpointing: bool = False
 
 
-def check_course(settings: CourseSettings) -> None:
+def check_course(settings: ClassifierSettings) -> None:
     """Raises ``ConfigError`` naming an option whose value makes no sense."""
     for name in ("epochs", "batch", "micro_batch", "learning_rate", "max_length", "lora"):
         value = cast("float | None", getattr(settings, name))
@@ -61,7 +61,7 @@ def check_course(settings: CourseSettings) -> None:
         raise ConfigError(f"--warmup {settings.warmup:g}: it is a share of the updates, from 0 to 1")
 
 
-def optimising(settings: CourseSettings, examples: int) -> Settings:
+def optimising(settings: ClassifierSettings, examples: int) -> Settings:
     """The trainer's settings for so many examples; a batch is never larger than all of them."""
     batch = min(settings.batch, examples)
     return Settings(
@@ -85,7 +85,7 @@ def digest(rows: Sequence[msgspec.Struct]) -> str:
     return name.hexdigest()
 
 
-class Course:
+class ClassifierTraining:
     """One training: its folder, its checkpoints, and its end. Only the first of several processes writes.
 
     Raises ``ConfigError`` if ``out`` holds something, and is not to be resumed.
@@ -103,7 +103,7 @@ class Course:
         examples: Sequence[Labelled],
         loss: Loss,
         settings: Settings,
-        recipe: Recipe,
+        recipe: CheckpointMetadata,
         evaluate: Evaluate,
     ) -> PreTrainedModel:
         """Train the model of ``base``, which is changed; with adapters of rank ``recipe.lora``, merged afterwards."""
@@ -123,7 +123,7 @@ class Course:
             cast("Any", adapted).merge_and_unload()
         return base.model.eval()
 
-    def save(self, base: Base, recipe: Recipe) -> Recipe:
+    def save(self, base: Base, recipe: CheckpointMetadata) -> CheckpointMetadata:
         """Write the model of ``base`` in the precision of its base, and delete what was kept to resume."""
         if recipe.kind == "router" and int(cast("Any", base.model.config).num_labels) == 2:
             base.model.config.id2label = {0: "not better", 1: "better"}
@@ -133,14 +133,14 @@ class Course:
             forget_checkpoints(self._out / _CHECKPOINTS)
         return recipe
 
-    def _same(self, recipe: Recipe) -> None:
+    def _same(self, recipe: CheckpointMetadata) -> None:
         """Refuse to resume another training than this one."""
         if not is_first_process():
             return
         path = self._out / _CHECKPOINTS / _PLAN
         if self._resume and path.is_file():
-            before = msgspec.json.decode(path.read_bytes(), type=Recipe)
-            for name in Recipe.__struct_fields__:
+            before = msgspec.json.decode(path.read_bytes(), type=CheckpointMetadata)
+            for name in CheckpointMetadata.__struct_fields__:
                 then, now = getattr(before, name), getattr(recipe, name)
                 if then != now:
                     raise ConfigError(f"--resume: {name} was {then!r} in {self._out}, and is {now!r} now")

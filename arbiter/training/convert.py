@@ -24,7 +24,7 @@ from arbiter.protocols.errors import BackendError, ConfigError, RunError
 from arbiter.training.convert_check import converted_logits, original_logits, tensors_of
 from arbiter.training.heads import VALUE_HEAD, WRAPPED, file_of, names_of, padding
 from arbiter.training.inference import folder_of
-from arbiter.training.metadata import NAME, Precision, read_recipe
+from arbiter.training.metadata import NAME, Precision, read_metadata
 from arbiter.training.silence import quiet
 
 Form = Literal["value", "classes", "reward"]
@@ -216,7 +216,7 @@ def _write_rest(
             delattr(config, key)
     config.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    recipe = read_recipe(Path(place))
+    recipe = read_metadata(Path(place))
     if recipe is not None:
         kept = recipe.labels if labels > 2 else "binary" if labels == 2 else "value"
         (out / NAME).write_bytes(msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(recipe, labels=kept))))

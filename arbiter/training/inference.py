@@ -12,11 +12,11 @@ from torch import Tensor
 
 from arbiter.backends.in_process.model_loading import load
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.data.training_rows import Row
+from arbiter.data.training_rows import TrainingRow
 from arbiter.pocket import resolved
 from arbiter.protocols.errors import BackendError, ConfigError, DataError
-from arbiter.training.metadata import NAME, Recipe, read_recipe
-from arbiter.training.texts import Texts
+from arbiter.training.metadata import NAME, CheckpointMetadata, read_metadata
+from arbiter.training.texts import RouterTexts
 
 
 def estimates(logits: Tensor, classes: bool = False) -> Tensor:
@@ -36,7 +36,7 @@ def estimates(logits: Tensor, classes: bool = False) -> Tensor:
 @torch.inference_mode()
 def predict(
     name: str,
-    rows: Sequence[Row],
+    rows: Sequence[TrainingRow],
     *,
     template: PromptTemplate | None = None,
     separator: str | None = None,
@@ -52,14 +52,14 @@ def predict(
     Raises ``ConfigError`` if the template is not known, ``BackendError`` if the model cannot be loaded, ``DataError``
     naming a row whose question and step are longer than the model's context.
     """
-    recipe = read_recipe(folder_of(name))
+    recipe = read_metadata(folder_of(name))
     template, separator = _reading(name, recipe, template, separator)
     loaded = load(name, "scorer", device)
     labels = cast("int", loaded.model.config.num_labels)
     if labels > 2 and (recipe is None or labels % 2):
         raise BackendError(f"{name} has {labels} labels, and no {NAME} beside it says what they mean")
     longest = min(loaded.context, recipe.max_length) if recipe else loaded.context
-    texts = Texts(loaded.tokenizer, template, separator, longest)
+    texts = RouterTexts(loaded.tokenizer, template, separator, longest)
     ids = [_checked(row, found, longest) for row, found in zip(rows, texts.ids(rows), strict=True)]
     classes = recipe is not None and recipe.labels in ("4-class", "10-class")
     model: Any = loaded.model
@@ -79,7 +79,7 @@ def folder_of(name: str) -> Path:
 
 
 def _reading(
-    name: str, recipe: Recipe | None, template: PromptTemplate | None, separator: str | None
+    name: str, recipe: CheckpointMetadata | None, template: PromptTemplate | None, separator: str | None
 ) -> tuple[PromptTemplate, str]:
     if template is None:
         if recipe is None:
@@ -93,7 +93,7 @@ def _reading(
     return template, separator
 
 
-def _checked(row: Row, ids: list[int] | None, longest: int) -> list[int]:
+def _checked(row: TrainingRow, ids: list[int] | None, longest: int) -> list[int]:
     if ids is None:
         raise DataError(
             f"problem {row.problem!r}, step {row.step}: question and step have more than {longest} tokens, "

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from arbiter.data.training_rows import Row
+from arbiter.data.training_rows import TrainingRow
 from arbiter.protocols.errors import DataError
 from arbiter.training.batches import IGNORED
 from arbiter.training.metadata import Balance, Labels
@@ -13,12 +13,12 @@ from arbiter.training.metadata import Balance, Labels
 CLASSES: dict[Labels, int] = {"binary": 2, "4-class": 4, "10-class": 10, "ordinal": 4}
 
 
-def target_names(rows: Sequence[Row]) -> tuple[str, ...]:
+def target_names(rows: Sequence[TrainingRow]) -> tuple[str, ...]:
     """The targets of ``rows`` in the order in which they appear; empty where there is one alone."""
     return tuple(dict.fromkeys(name for row in rows for name in row.target_names))
 
 
-def advantages(row: Row, targets: Sequence[str]) -> list[float | None]:
+def advantages(row: TrainingRow, targets: Sequence[str]) -> list[float | None]:
     """Δ of each of ``targets``, the mean over its samples; None where it has none. One Δ where ``targets`` is empty."""
     if not targets:
         return [row.advantage]

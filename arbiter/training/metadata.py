@@ -17,7 +17,7 @@ Balance = Literal["downsample", "weights", "none"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
-class Recipe(Record, frozen=True, kw_only=True):
+class CheckpointMetadata(Record, frozen=True, kw_only=True):
     """How a checkpoint was trained, and what it reads.
 
     ``kind`` is ``router`` (ŷ) or ``prm`` (h). The text that it reads is ``prompt`` (with ``{question}``), then the
@@ -58,11 +58,11 @@ class Recipe(Record, frozen=True, kw_only=True):
     figures: dict[str, float | None] = msgspec.field(default_factory=dict[str, float | None])
 
 
-def read_recipe(folder: Path) -> Recipe | None:
+def read_metadata(folder: Path) -> CheckpointMetadata | None:
     """The recipe of the checkpoint in ``folder``; None if there is none. Raises ``DataError`` if it is damaged."""
     path = folder / NAME
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Recipe)
+        return msgspec.json.decode(path.read_bytes(), type=CheckpointMetadata)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -41,7 +41,7 @@ from arbiter.training.pocket_lm import llama_config, train_further, train_langua
 from arbiter.training.pocket_prm import judge
 from arbiter.training.prm_training import PrmSettings, train_prm
 from arbiter.training.router_training import RouterSettings, train_router
-from arbiter.training.tokenizer import Text, train_tokenizer
+from arbiter.training.tokenizer import EncodedText, train_tokenizer
 from arbiter.training.trainer import Settings
 from arbiter.training.training_data import Solved, read_rows
 
@@ -82,7 +82,7 @@ def make_target() -> None:
 
 def make_reader() -> None:
     """Train the model that the PRM is built over; at the end with authors before its steps, as the router reads."""
-    text = Text.load(MODELS / "draft")
+    text = EncodedText.load(MODELS / "draft")
     model = train_language_model(llama_config(text, 128, 4, 384), text, _LONGER, SEED)
     further = Settings(updates=600, batch=32, learning_rate=5e-4, seed=SEED)
     train_further(model, text, further, SEED + 2, annotated=0.5)
@@ -93,14 +93,14 @@ _LONGER = Settings(updates=3600, batch=32, learning_rate=2e-3, seed=SEED)
 
 
 def _make_language_model(out: Path, shape: tuple[int, int, int], settings: Settings, weights: world.Weights) -> None:
-    text = Text.load(MODELS / "draft")
+    text = EncodedText.load(MODELS / "draft")
     _save(train_language_model(llama_config(text, *shape), text, settings, SEED, weights), out, text)
 
 
 def make_prm() -> None:
     """Build a judge over the reader, and teach it on what draft and target wrote by turns, and on single slips."""
     _anew(RUNS / "judge", RUNS / "prm")
-    text = Text.load(RUNS / "reader")
+    text = EncodedText.load(RUNS / "reader")
     _save(judge(RUNS / "reader", text, SEED), RUNS / "judge", text)
     settings = PrmSettings(
         base=str(RUNS / "judge"),
@@ -177,7 +177,7 @@ def make_router() -> None:
 
 def make_specialist() -> None:
     """Teach the draft multiplications: a target that costs less than the target (``docs/policies.md``)."""
-    text = Text.load(MODELS / "draft")
+    text = EncodedText.load(MODELS / "draft")
     model = LlamaForCausalLM.from_pretrained(MODELS / "draft", dtype=torch.float32)
     settings = Settings(updates=600, batch=32, learning_rate=1e-3, seed=SEED)
     train_further(model, text, settings, SEED + 3, SPECIALIST_WEIGHTS)
@@ -207,7 +207,7 @@ def _publish(folder: Path, name: str) -> None:
     shutil.copytree(folder, MODELS / name)
 
 
-def _save(model: PreTrainedModel, out: Path, text: Text) -> None:
+def _save(model: PreTrainedModel, out: Path, text: EncodedText) -> None:
     """Half precision on disk: the models are used in single precision, and four of them fit the repository."""
     model.half().save_pretrained(out)
     text.tokenizer.save_pretrained(out)

@@ -14,13 +14,13 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from arbiter.pocket import world
 from arbiter.training.batches import IGNORED, Batch, Labelled, collated, windows
-from arbiter.training.tokenizer import Text
+from arbiter.training.tokenizer import EncodedText
 from arbiter.training.trainer import Settings, fit
 
 HEAD_SIZE = 32  # smaller heads crash vLLM's CPU build
 
 
-def llama_config(text: Text, hidden: int, layers: int, intermediate: int) -> LlamaConfig:
+def llama_config(text: EncodedText, hidden: int, layers: int, intermediate: int) -> LlamaConfig:
     """The shape shared by all pocket models: a small Llama whose context is the tokenizer's."""
     heads = hidden // HEAD_SIZE
     return LlamaConfig(
@@ -41,7 +41,7 @@ def llama_config(text: Text, hidden: int, layers: int, intermediate: int) -> Lla
 
 def train_language_model(
     config: LlamaConfig,
-    text: Text,
+    text: EncodedText,
     settings: Settings,
     seed: int,
     weights: world.Weights = world.KIND_WEIGHTS,
@@ -55,7 +55,7 @@ def train_language_model(
 
 def train_further(
     model: LlamaForCausalLM,
-    text: Text,
+    text: EncodedText,
     settings: Settings,
     seed: int,
     weights: world.Weights = world.KIND_WEIGHTS,
@@ -75,7 +75,7 @@ def _next_token_loss(model: Any, batch: Batch) -> torch.Tensor:  # noqa: ANN401 
 
 
 def _batches(
-    text: Text, source: Iterator[world.PocketProblem], rng: random.Random, size: int, annotated: float
+    text: EncodedText, source: Iterator[world.PocketProblem], rng: random.Random, size: int, annotated: float
 ) -> Iterator[list[Labelled]]:
     """Endless batches, no problem twice."""
     while True:
@@ -86,7 +86,7 @@ def _batches(
         yield from windows(rows, size, rng)
 
 
-def encoded(text: Text, problem: world.PocketProblem, authors: random.Random | None = None) -> Labelled:
+def encoded(text: EncodedText, problem: world.PocketProblem, authors: random.Random | None = None) -> Labelled:
     """Prompt and solution, of which only the solution is learned; with ``authors``, each step has one of those."""
     prompt = text.ids(world.PROMPT.format(question=problem.question))
     steps = problem.steps if authors is None else [f"Model {authors.randrange(2)}: {step}" for step in problem.steps]
@@ -94,7 +94,9 @@ def encoded(text: Text, problem: world.PocketProblem, authors: random.Random | N
     return Labelled(prompt + solution, [IGNORED] * len(prompt) + solution)
 
 
-def step_accuracy(model: PreTrainedModel, text: Text, problems: Sequence[world.PocketProblem]) -> dict[str, float]:
+def step_accuracy(
+    model: PreTrainedModel, text: EncodedText, problems: Sequence[world.PocketProblem]
+) -> dict[str, float]:
     """Share of right steps by kind of operation, and of problems solved, each step after a right context.
 
     One teacher-forced pass is enough: greedy decoding writes the right step exactly if the model's first

@@ -23,7 +23,7 @@ from torch import Tensor
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
 from arbiter.pocket import world
-from arbiter.training.tokenizer import Text
+from arbiter.training.tokenizer import EncodedText
 
 INTERMEDIATE = 352  # of the target's 384: so that the four models stay under 8 MB
 
@@ -55,7 +55,7 @@ class _Scratch:
 
 @torch.no_grad()
 def judge(
-    base: Path, text: Text, seed: int, weights: world.Weights = world.KIND_WEIGHTS
+    base: Path, text: EncodedText, seed: int, weights: world.Weights = world.KIND_WEIGHTS
 ) -> LlamaForSequenceClassification:
     """A value head over the language model ``base`` with two layers more on top, made to compare and to gather.
 
@@ -86,7 +86,7 @@ def judge(
     return model
 
 
-def _solutions(text: Text, seed: int, weights: world.Weights) -> list[list[int]]:
+def _solutions(text: EncodedText, seed: int, weights: world.Weights) -> list[list[int]]:
     problems = itertools.islice(world.problems(seed, "train", weights), _SAMPLE)
     return [
         text.ids(world.PROMPT.format(question=problem.question) + world.SEPARATOR.join(problem.steps))
@@ -94,7 +94,7 @@ def _solutions(text: Text, seed: int, weights: world.Weights) -> list[list[int]]
     ]
 
 
-def _opening(text: Text) -> int:
+def _opening(text: EncodedText) -> int:
     """The token that opens a solution: "Solution" of the prompt."""
     return text.ids(world.PROMPT.format(question=""))[-2]
 
@@ -127,7 +127,7 @@ def _least_used(writer: LlamaForCausalLM, samples: Sequence[Sequence[int]]) -> T
     return torch.linalg.eigh(normed.T @ normed).eigenvectors.T
 
 
-def _copied(writer: LlamaForCausalLM, scratch: _Scratch, text: Text) -> LlamaForSequenceClassification:
+def _copied(writer: LlamaForCausalLM, scratch: _Scratch, text: EncodedText) -> LlamaForSequenceClassification:
     """The writer's layers, which neither read nor write the scratch directions, under two that do nothing yet.
 
     Of each layer's neurons, those whose output weights are largest are kept.

@@ -22,14 +22,14 @@ from arbiter.training.batches import IGNORED, Batch, Labelled, collated
 from arbiter.training.classifier_training import (
     LONGEST,
     ROWS_AT_ONCE,
-    Course,
-    CourseSettings,
+    ClassifierSettings,
+    ClassifierTraining,
     check_course,
     digest,
     optimising,
 )
 from arbiter.training.heads import Base, open_base
-from arbiter.training.metadata import Recipe
+from arbiter.training.metadata import CheckpointMetadata
 from arbiter.training.metrics import auroc
 from arbiter.training.silence import quiet
 from arbiter.training.trainer import Loss, precision_of
@@ -38,7 +38,7 @@ from arbiter.training.training_data import Solved
 log = structlog.get_logger("arbiter.training")
 
 
-class PrmSettings(CourseSettings, frozen=True, kw_only=True):
+class PrmSettings(ClassifierSettings, frozen=True, kw_only=True):
     """How a process reward model is trained, over what all trainings have; ``batch`` counts solutions.
 
     ``layers`` trains only so many of the last layers, the final norm and the head (None: everything).
@@ -47,14 +47,14 @@ class PrmSettings(CourseSettings, frozen=True, kw_only=True):
     layers: int | None = None
 
 
-def train_prm(settings: PrmSettings, rows: Sequence[Solved], out: Path, *, resume: bool = False) -> Recipe:
+def train_prm(settings: PrmSettings, rows: Sequence[Solved], out: Path, *, resume: bool = False) -> CheckpointMetadata:
     """Train a process reward model on the split ``train`` of ``rows`` and write it into ``out``; its recipe.
 
     The accuracy by class and the AUROC on the split ``validation`` are logged ten times on the way. Ctrl-C keeps the
     state in ``out``, and ``resume`` goes on from there. Raises as ``train_router`` does.
     """
     train, held_out = _splits(settings, rows)
-    course = Course(out, resume)
+    course = ClassifierTraining(out, resume)
     torch.manual_seed(settings.seed)
     base = open_base(settings.base, 1, "value")
     longest = min(settings.max_length or LONGEST, base.context)
@@ -185,10 +185,10 @@ def _share_of_right(rows: Sequence[Labelled]) -> float:
     return math.fsum(labels) / len(labels)
 
 
-def _recipe(settings: PrmSettings, base: Base, examples: int) -> Recipe:
+def _recipe(settings: PrmSettings, base: Base, examples: int) -> CheckpointMetadata:
     """What the settings say of the recipe; the data's part is added by the caller."""
     course = optimising(settings, examples)
-    return Recipe(
+    return CheckpointMetadata(
         kind="prm",
         base=settings.base,
         head=base.head,

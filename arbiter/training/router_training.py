@@ -15,13 +15,13 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.data.training_rows import Row
+from arbiter.data.training_rows import TrainingRow
 from arbiter.protocols.errors import ConfigError, DataError
 from arbiter.training.batches import IGNORED, Batch, Labelled
 from arbiter.training.classifier_training import (
     LONGEST,
-    Course,
-    CourseSettings,
+    ClassifierSettings,
+    ClassifierTraining,
     check_course,
     digest,
     logits_of,
@@ -30,15 +30,15 @@ from arbiter.training.classifier_training import (
 from arbiter.training.heads import Base, open_base
 from arbiter.training.inference import estimates
 from arbiter.training.labels import CLASSES, advantages, balanced, edges_of, is_better, labels_of, target_names
-from arbiter.training.metadata import Balance, Labels, Recipe
+from arbiter.training.metadata import Balance, CheckpointMetadata, Labels
 from arbiter.training.metrics import auroc, best_temperature, log_loss, spearman
-from arbiter.training.texts import Texts
+from arbiter.training.texts import RouterTexts
 from arbiter.training.trainer import precision_of
 
 log = structlog.get_logger("arbiter.training")
 
 
-class RouterSettings(CourseSettings, frozen=True, kw_only=True):
+class RouterSettings(ClassifierSettings, frozen=True, kw_only=True):
     """How a router is trained, over what all trainings have; the defaults are the paper's.
 
     ``annotate`` says whether each step is read with its author. ``targets`` are several targets' names in the order of
@@ -67,7 +67,9 @@ class _Part(msgspec.Struct, frozen=True):
     deltas: list[list[float | None]]
 
 
-def train_router(settings: RouterSettings, rows: Sequence[Row], out: Path, *, resume: bool = False) -> Recipe:
+def train_router(
+    settings: RouterSettings, rows: Sequence[TrainingRow], out: Path, *, resume: bool = False
+) -> CheckpointMetadata:
     """Train a router on the split ``train`` of ``rows`` and write it into the folder ``out``; its recipe.
 
     Its loss on the split ``validation``, AUROC and Spearman's ρ between ŷ and Δ are logged ten times on the way.
@@ -82,11 +84,11 @@ def train_router(settings: RouterSettings, rows: Sequence[Row], out: Path, *, re
     found = [_beyond(deltas, settings.margin) for deltas in raw]
     edges = _edges([delta for deltas in raw for delta in deltas if delta is not None], settings)
     balanced([is_better(deltas) for deltas in found], settings.balance, settings.seed)  # told before anything is loaded
-    course = Course(out, resume)
+    course = ClassifierTraining(out, resume)
     torch.manual_seed(settings.seed)
     base = open_base(settings.base, _outputs(settings.labels, len(targets)), settings.labels)
     longest = min(settings.max_length or LONGEST, base.context)
-    texts = Texts(base.tokenizer, PromptTemplate(settings.prompt, settings.annotate), settings.separator, longest)
+    texts = RouterTexts(base.tokenizer, PromptTemplate(settings.prompt, settings.annotate), settings.separator, longest)
     learned = _part(texts, train, targets, edges, settings)
     validation = _part(texts, held_out, targets, edges, settings)
     if not learned.rows:
@@ -118,7 +120,9 @@ def train_router(settings: RouterSettings, rows: Sequence[Row], out: Path, *, re
     return course.save(base, msgspec.structs.replace(recipe, temperature=temperature, figures=evaluate(validation)))
 
 
-def _splits(settings: RouterSettings, rows: Sequence[Row], targets: Sequence[str]) -> tuple[list[Row], list[Row]]:
+def _splits(
+    settings: RouterSettings, rows: Sequence[TrainingRow], targets: Sequence[str]
+) -> tuple[list[TrainingRow], list[TrainingRow]]:
     """The rows of the training and of the validation split. Raises what is wrong with rows and settings."""
     check_course(settings)
     if len(targets) > 1 and settings.labels != "binary":
@@ -157,7 +161,11 @@ def _edges(deltas: Sequence[float], settings: RouterSettings) -> tuple[float, ..
 
 
 def _part(
-    texts: Texts, rows: Sequence[Row], targets: Sequence[str], edges: Sequence[float], settings: RouterSettings
+    texts: RouterTexts,
+    rows: Sequence[TrainingRow],
+    targets: Sequence[str],
+    edges: Sequence[float],
+    settings: RouterSettings,
 ) -> _Part:
     """Those of ``rows`` that are not too long."""
     found = _Part([], [])
@@ -169,10 +177,10 @@ def _part(
     return found
 
 
-def _recipe(settings: RouterSettings, base: Base, examples: int) -> Recipe:
+def _recipe(settings: RouterSettings, base: Base, examples: int) -> CheckpointMetadata:
     """What the settings say of the recipe; the data's part is added by the caller."""
     course = optimising(settings, examples)
-    return Recipe(
+    return CheckpointMetadata(
         kind="router",
         base=settings.base,
         head=base.head,

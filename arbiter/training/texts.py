@@ -10,12 +10,12 @@ from typing import Any, cast
 from transformers import PreTrainedTokenizerBase
 
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.data.training_rows import Row
+from arbiter.data.training_rows import TrainingRow
 from arbiter.protocols.records import Transcript
 from arbiter.training.silence import quiet
 
 
-class Texts:
+class RouterTexts:
     """Rows as a router reads them: what ``PromptTemplate.render_candidate`` gives the ring's scorer.
 
     A text above ``longest`` tokens loses its oldest steps, whole ones; the question and the candidate always stay.
@@ -29,12 +29,12 @@ class Texts:
         self._separator = separator
         self._longest = longest
 
-    def text(self, row: Row, dropped: int = 0) -> str:
+    def text(self, row: TrainingRow, dropped: int = 0) -> str:
         """The text without the ``dropped`` oldest steps."""
         context = Transcript(question=row.question, steps=row.history[dropped:])
         return self._template.render_candidate(context, row.draft, "draft", self._separator)
 
-    def ids(self, rows: Sequence[Row]) -> list[list[int] | None]:
+    def ids(self, rows: Sequence[TrainingRow]) -> list[list[int] | None]:
         """Token ids of each row; None where question and candidate alone are too long."""
         if not rows:
             return []
@@ -44,7 +44,7 @@ class Texts:
             ids if len(ids) <= self._longest else self._shortened(row) for row, ids in zip(rows, whole, strict=True)
         ]
 
-    def _shortened(self, row: Row) -> list[int] | None:
+    def _shortened(self, row: TrainingRow) -> list[int] | None:
         def tokens(dropped: int) -> list[int]:
             return cast("list[int]", self._tokenizer(self.text(row, dropped))["input_ids"])
 

@@ -28,7 +28,7 @@ _CHAT_TEMPLATE = (
 )
 
 
-class Text:
+class EncodedText:
     """A tokenizer as training uses it: token ids of a text, and the two special tokens."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -39,7 +39,7 @@ class Text:
         self.longest = cast("int", tokenizer.model_max_length)
 
     @classmethod
-    def load(cls, folder: Path) -> "Text":
+    def load(cls, folder: Path) -> "EncodedText":
         return cls(PreTrainedTokenizerFast.from_pretrained(folder))
 
     def ids(self, text: str) -> list[int]:

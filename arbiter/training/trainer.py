@@ -25,10 +25,10 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from arbiter.protocols.errors import BackendError, ConfigError, RunError
-from arbiter.training.batches import Batch, Labelled, Stream, collated
+from arbiter.training.batches import Batch, BatchStream, Labelled, collated
 from arbiter.training.metadata import Precision
 from arbiter.training.silence import quiet
-from arbiter.training.training_progress import Evaluate, Interruption, Watch
+from arbiter.training.training_progress import Evaluate, Interruption, TrainingProgress
 
 Loss = Callable[[Any, Batch], torch.Tensor]
 """The mean loss of a batch, with the batch's gradients; the model may be wrapped for several devices."""
@@ -84,7 +84,7 @@ def fit(
     loss is no number any more, ``RunError`` if a checkpoint cannot be written or read.
     """
     micro, accumulated = split_batch(settings)
-    stream = Stream(lambda: begin(micro), settings.updates * accumulated * devices())
+    stream = BatchStream(lambda: begin(micro), settings.updates * accumulated * devices())
     last = _last_checkpoint(checkpoints, resume)
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable()
@@ -100,7 +100,7 @@ def fit(
         )
         trainer.loss = loss
         trainer.remove_callback(PrinterCallback)
-        watch = opened.enter_context(Watch(trainer.running_loss, evaluate, interruption, log))
+        watch = opened.enter_context(TrainingProgress(trainer.running_loss, evaluate, interruption, log))
         trainer.add_callback(watch)
         _train(trainer, last, settings)
     model.eval()

@@ -6,7 +6,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from arbiter.data.training_rows import VERSION, Row, Split
+from arbiter.data.training_rows import VERSION, Split, TrainingRow
 from arbiter.protocols.errors import DataError
 from arbiter.protocols.records import Record
 
@@ -27,14 +27,14 @@ class Solved(Record, frozen=True):
     split: Split = "train"
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[TrainingRow]:
     """The rows of a ``rows.jsonl``, or of the folder that holds one; those of format version 1 are read as well.
 
     Raises ``DataError`` naming the file and the line.
     """
     file = path / ROWS if path.is_dir() else path
-    rows: list[Row] = []
-    for place, row in _lines(file, Row):
+    rows: list[TrainingRow] = []
+    for place, row in _lines(file, TrainingRow):
         if row.version > VERSION:
             raise DataError(
                 f"{place}: its format has the version {row.version}, and {VERSION} is the newest known here"

@@ -46,7 +46,7 @@ class Interruption:
         self.__exit__()  # a second one has its usual effect
 
 
-class Watch(TrainerCallback):
+class TrainingProgress(TrainerCallback):
     """Follows a training: shows a bar on a terminal, logs loss and figures, and ends it early when asked to."""
 
     def __init__(

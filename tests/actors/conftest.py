@@ -8,7 +8,7 @@ from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Scorer, Seat
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Scorer
 from arbiter.protocols.records import Solution, Usage
 
 Body = Callable[[], Awaitable[None]]
@@ -26,11 +26,11 @@ def make_models() -> Callable[..., Models]:
         in_flight: int = 1000,
     ) -> Models:
         return Models(
-            draft=Seat(draft or ScriptedGenerator(_three_steps, seconds=1.0), in_flight),
-            target=Seat(target or ScriptedGenerator(_three_steps, seconds=1.0), in_flight),
+            draft=ModelHandle(draft or ScriptedGenerator(_three_steps, seconds=1.0), in_flight),
+            target=ModelHandle(target or ScriptedGenerator(_three_steps, seconds=1.0), in_flight),
             scorers={
-                "prm": Seat(prm or ScriptedScorer(lambda _: 0.5, seconds=1.0), in_flight),
-                "router": Seat(router or ScriptedScorer(lambda _: 0.5, seconds=1.0), in_flight),
+                "prm": ModelHandle(prm or ScriptedScorer(lambda _: 0.5, seconds=1.0), in_flight),
+                "router": ModelHandle(router or ScriptedScorer(lambda _: 0.5, seconds=1.0), in_flight),
             },
         )
 
@@ -67,7 +67,7 @@ def solved(in_virtual_time: Callable[[Body], None]) -> Callable[..., list[Soluti
 
 def _three_steps(request: GenerationRequest) -> Generation:
     return Generation(
-        text=f"{request.role} step {request.step}",
-        ending="end" if request.step == 2 else "separator",
+        text=f"{request.author} step {request.step}",
+        stop_reason="end" if request.step == 2 else "separator",
         usage=Usage(prompt_tokens=10, completion_tokens=3),
     )

@@ -11,12 +11,12 @@ from anyio.abc import TaskStatus
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from arbiter.actors.actor import ActorContext, ConcurrentActor
-from arbiter.actors.error_text import told
+from arbiter.actors.error_text import format_error
 from arbiter.actors.journal import NoJournal
 from arbiter.actors.mailboxes import Inbox, open_mailboxes
 from arbiter.actors.policies import DraftOnly
-from arbiter.actors.registry import Docket
-from arbiter.actors.requests import Calls
+from arbiter.actors.registry import ProblemRegistry
+from arbiter.actors.requests import RequestExecutor
 from arbiter.actors.ring_setup import Models, RingSettings
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.messages import (
@@ -57,7 +57,7 @@ class Office:
     """A clerk at work, its mailbox, what it sends to the Assembler, and whether it has gone home."""
 
     clerk: Clerk
-    docket: Docket
+    registry: ProblemRegistry
     tasks: dict[str, Task]
     inbox: MemoryObjectSendStream[DraftStep]
     outbox: MemoryObjectReceiveStream[AssemblerMail]
@@ -75,14 +75,14 @@ class Office:
 
 @asynccontextmanager
 async def an_office(*problems: str) -> AsyncGenerator[Office]:
-    docket, opened, journal = Docket(), {problem: a_task(problem) for problem in problems}, NoJournal()
+    registry, opened, journal = ProblemRegistry(), {problem: a_task(problem) for problem in problems}, NoJournal()
     for task in opened.values():
-        docket.open(task)
+        registry.open(task)
     inbox, received = anyio.create_memory_object_stream[DraftStep](1)
     with inbox, received, open_mailboxes(10, journal) as (mailboxes, inboxes):
-        settings, calls = RingSettings(0, "off", salvage=False), Calls(docket, journal)
-        context = ActorContext(mailboxes, docket, calls, journal, Models(), settings, nobody, nobody)
-        office = Office(Clerk(received, context), docket, opened, inbox, inboxes.assembler, anyio.Event())
+        settings, calls = RingSettings(0, "off", salvage=False), RequestExecutor(registry, journal)
+        context = ActorContext(mailboxes, registry, calls, journal, Models(), settings, nobody, nobody)
+        office = Office(Clerk(received, context), registry, opened, inbox, inboxes.assembler, anyio.Event())
         async with anyio.create_task_group() as tasks:
             await tasks.start(office.work)
             yield office
@@ -109,7 +109,7 @@ def test_a_bug_is_told_to_the_assembler_with_its_place(in_virtual_time: Virtual)
             await office.send("bad", step=4)
             failed = await office.outbox.receive()
             assert isinstance(failed, StepFailed)
-            assert (failed.actor, failed.unserved, failed.error) == ("clerk", "draft_step", "KeyError: 'a bug'")
+            assert (failed.actor, failed.failed_kind, failed.error) == ("clerk", "draft_step", "KeyError: 'a bug'")
             assert (failed.context.task.id, failed.context.step, failed.cause) == ("bad", 4, "bad/4/draft_step")
 
     in_virtual_time(body)
@@ -155,7 +155,7 @@ def test_closing_a_problem_ends_its_service_in_silence(in_virtual_time: Virtual)
             await office.send("p")
             await office.send("q")
             await anyio.sleep(0.5)
-            office.docket.close(office.tasks["p"])
+            office.registry.close(office.tasks["p"])
             await anyio.sleep(5)
             assert office.clerk.served == ["q"]
             assert office.outbox.statistics().current_buffer_used == 0
@@ -202,15 +202,15 @@ def caused(error: Exception, cause: Exception) -> Exception:
     ],
 )
 def test_an_error_is_told_with_its_causes_the_outermost_first(error: Exception, text: str) -> None:
-    assert told(error) == text
+    assert format_error(error) == text
 
 
 def test_an_error_is_told_in_one_line() -> None:
-    assert "\n" not in told(ValueError("first line\nsecond line"))
+    assert "\n" not in format_error(ValueError("first line\nsecond line"))
 
 
 @pytest.mark.parametrize("cause", [TimeoutError(), OSError("connection refused"), OSError("refused")])
 def test_a_cause_that_adds_nothing_is_left_out(cause: Exception) -> None:
     error = BackendError("no answer: connection refused")
     error.__cause__ = cause
-    assert told(error) == "BackendError: no answer: connection refused"
+    assert format_error(error) == "BackendError: no answer: connection refused"

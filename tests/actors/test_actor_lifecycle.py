@@ -14,7 +14,7 @@ from arbiter.actors.policies import RandomEscalation
 from arbiter.actors.ring import open_ring
 from arbiter.actors.ring_setup import Models
 from arbiter.protocols.errors import ClosedError
-from arbiter.protocols.messages import DrafterMail, EscalatorMail, Message, RouterMail, StepChosen, StepDrafted, Task
+from arbiter.protocols.messages import DrafterMail, EscalatorMail, Message, RouterMail, StepAccepted, StepDrafted, Task
 from arbiter.protocols.records import Candidate, Limits, Usage
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
@@ -99,7 +99,7 @@ class OwnRouter(Noting[RouterMail], SequentialActor[RouterMail]):
 
     async def serve(self, message: RouterMail) -> None:
         assert isinstance(message, StepDrafted)
-        chosen = StepChosen(message.context, message.id, "keep_draft", message.draft)
+        chosen = StepAccepted(message.context, message.id, "keep_draft", message.draft)
         await self._mailboxes.to_assembler(chosen, self.name)
 
 
@@ -123,7 +123,7 @@ def test_an_actor_starts_before_it_is_ready_serves_and_stops(backend: str, a_tas
     async def body() -> None:
         async with open_ring(Models(), factories=diary.factories) as ring:
             diary.entries.append("ring is open")
-            assert (await ring.solve(a_task_to_route(a_task))).finish == "answered"
+            assert (await ring.solve(a_task_to_route(a_task))).finish_reason == "answered"
 
     anyio.run(body, backend=backend)
     assert [entry for entry in diary.entries if entry.startswith(("drafter", "ring"))] == [
@@ -247,7 +247,7 @@ def test_an_error_of_on_stop_is_logged_and_hides_neither_the_result_nor_another_
 
     async def body() -> None:
         async with open_ring(Models(), factories=diary.factories) as ring:
-            finished.append((await ring.solve(a_task_to_route(a_task))).finish)
+            finished.append((await ring.solve(a_task_to_route(a_task))).finish_reason)
         with pytest.raises(BlockError):
             async with open_ring(Models(), factories=diary.factories):
                 raise BlockError

@@ -35,7 +35,7 @@ def test_a_factory_receives_the_inbox_and_what_the_ring_is_made_of(
     async def body() -> None:
         factories = ActorFactories(drafter=drafter)
         async with open_ring(models, lookahead=2, verify="on", salvage=True, factories=factories) as ring:
-            assert (await ring.solve(a_task(policy=DraftOnly()))).finish == "answered"
+            assert (await ring.solve(a_task(policy=DraftOnly()))).finish_reason == "answered"
 
     in_virtual_time(body)
     [context] = contexts
@@ -55,7 +55,7 @@ def test_the_built_in_actors_are_made_as_replacement_actors_are(
 
     in_virtual_time(body)
     assert solutions[0] == solutions[1]
-    assert solutions[0].finish == "answered"
+    assert solutions[0].finish_reason == "answered"
 
 
 def test_a_drafter_without_a_draft_model_does_not_open(in_virtual_time: Virtual) -> None:

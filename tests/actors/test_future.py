@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 import pytest
 
-from arbiter.actors.future import Later
+from arbiter.actors.future import Future
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 
@@ -14,7 +14,7 @@ def test_a_value_is_there_for_all_who_wait(in_virtual_time: Virtual) -> None:
     got: list[str] = []
 
     async def body() -> None:
-        later = Later[str]()
+        later = Future[str]()
 
         async def wait() -> None:
             got.append(await later.wait())
@@ -30,7 +30,7 @@ def test_a_value_is_there_for_all_who_wait(in_virtual_time: Virtual) -> None:
 
 
 def test_the_first_value_stays(in_virtual_time: Virtual) -> None:
-    later = Later[str]()
+    later = Future[str]()
     later.set("first")
     later.set("second")
     later.fail(ValueError("third"))
@@ -42,7 +42,7 @@ def test_the_first_value_stays(in_virtual_time: Virtual) -> None:
 
 
 def test_the_first_failure_stays(in_virtual_time: Virtual) -> None:
-    later = Later[str]()
+    later = Future[str]()
     later.fail(ValueError("first"))
     later.set("second")
 

@@ -11,7 +11,7 @@ from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.protocols.events import Entry, LimitMoved
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Gauge, Generation, GenerationRequest, Generator, Seat
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, QueueDepth
 from arbiter.protocols.records import Solution
 
 InVirtualTime = Callable[[Callable[[], Awaitable[None]]], None]
@@ -84,11 +84,11 @@ class Queue:
 def run(in_virtual_time: InVirtualTime, a_task: Tasks) -> Callable[..., list[LimitMoved]]:
     """The moves of the limit while 64 problems are drafted at once, with at most 16 requests at the draft."""
 
-    def solve(draft: Generator, gauge: Gauge | None = None, adaptive: bool = True) -> list[LimitMoved]:
+    def solve(draft: Generator, queue_depth: QueueDepth | None = None, adaptive: bool = True) -> list[LimitMoved]:
         journal, solutions = Moves(), list[Solution]()
 
         async def body() -> None:
-            models = Models(draft=Seat[Generator](draft, 16, adaptive=adaptive, gauge=gauge))
+            models = Models(draft=ModelHandle[Generator](draft, 16, adaptive=adaptive, queue_depth=queue_depth))
 
             async def done(solution: Solution) -> None:
                 solutions.append(solution)
@@ -97,7 +97,7 @@ def run(in_virtual_time: InVirtualTime, a_task: Tasks) -> Callable[..., list[Lim
                 await solve_all(ring, [a_task(str(number)) for number in range(64)], 64, done)
 
         in_virtual_time(body)
-        assert [solution.finish for solution in solutions] == ["answered"] * 64
+        assert [solution.finish_reason for solution in solutions] == ["answered"] * 64
         return journal.moves
 
     return solve

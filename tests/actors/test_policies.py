@@ -17,10 +17,10 @@ from arbiter.actors.policies import (
     called_models,
 )
 from arbiter.protocols.ports import Evidence, Policy
-from arbiter.protocols.records import Candidate, Model, Rating, Role, Scale, Usage, Verdict
+from arbiter.protocols.records import Author, Candidate, Model, Rating, ScoreKind, Usage, Verdict
 
 
-def candidate(author: Role, score: float | None, sample: int = 0) -> Candidate:
+def candidate(author: Author, score: float | None, sample: int = 0) -> Candidate:
     rating = None if score is None else Rating(score, Usage(), 1.0)
     return Candidate(author, "a step", "separator", Usage(), 1.0, sample, rating)
 
@@ -199,9 +199,9 @@ def test_a_policy_asked_without_a_draft_raises() -> None:
     ],
 )
 def test_a_policy_asks_the_models_of_the_papers_table(
-    policy: Policy, proposers: tuple[Role, ...], scale: Scale | None, decides: bool
+    policy: Policy, proposers: tuple[Author, ...], score_kind: ScoreKind | None, decides: bool
 ) -> None:
-    assert (policy.proposers, policy.scale, policy.decides) == (proposers, scale, decides)
+    assert (policy.proposers, policy.score_kind, policy.decides) == (proposers, score_kind, decides)
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from arbiter.actors.policies import (
     target_names,
 )
 from arbiter.protocols.ports import Evidence, Policy
-from arbiter.protocols.records import Candidate, Rating, Role, Target, Usage
+from arbiter.protocols.records import Author, Candidate, Rating, Target, Usage
 
 
-def candidate(author: Role, score: float | None, sample: int = 0) -> Candidate:
+def candidate(author: Author, score: float | None, sample: int = 0) -> Candidate:
     rating = None if score is None else Rating(score, Usage(), 1.0)
     return Candidate(author, "a step", "separator", Usage(), 1.0, sample, rating)
 

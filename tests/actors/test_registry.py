@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from arbiter.actors.policies import DraftOnly
-from arbiter.actors.registry import Docket
+from arbiter.actors.registry import ProblemRegistry
 from arbiter.protocols.errors import ProblemError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.records import Tally, Transcript, Usage
+from arbiter.protocols.records import RequestCounts, Transcript, Usage
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 
@@ -19,73 +19,73 @@ P = Task(id="p", transcript=Transcript("?"), policy=DraftOnly())
 Q = Task(id="q", transcript=Transcript("?"), policy=DraftOnly())
 
 
-def opened(*tasks: Task) -> Docket:
-    docket = Docket()
+def opened(*tasks: Task) -> ProblemRegistry:
+    registry = ProblemRegistry()
     for task in tasks:
-        docket.open(task)
-    return docket
+        registry.open(task)
+    return registry
 
 
 def test_a_problem_is_in_the_docket_while_it_is_open() -> None:
-    docket = opened(P)
-    there = P in docket
-    docket.close(P)
-    assert (there, P in docket) == (True, False)
+    registry = opened(P)
+    there = P in registry
+    registry.close(P)
+    assert (there, P in registry) == (True, False)
 
 
 def test_a_docket_counts_its_open_problems() -> None:
-    docket = opened(P, Q)
-    docket.close(P)
-    assert len(docket) == 1
+    registry = opened(P, Q)
+    registry.close(P)
+    assert len(registry) == 1
 
 
 def test_a_problem_cannot_be_opened_twice() -> None:
-    docket = opened(P)
+    registry = opened(P)
     with pytest.raises(ProblemError, match="'p' is being solved already"):
-        docket.open(P)
+        registry.open(P)
 
 
 def test_samples_of_a_problem_are_open_side_by_side() -> None:
     first, second = P, msgspec.structs.replace(P, sample=1)
-    docket = opened(first, second)
-    docket.close(first)
-    assert (first in docket, second in docket) == (False, True)
+    registry = opened(first, second)
+    registry.close(first)
+    assert (first in registry, second in registry) == (False, True)
 
 
 def test_a_sample_cannot_be_opened_twice() -> None:
-    docket = opened(msgspec.structs.replace(P, sample=1))
+    registry = opened(msgspec.structs.replace(P, sample=1))
     with pytest.raises(ProblemError, match="'p' is being solved already"):
-        docket.open(msgspec.structs.replace(P, sample=1))
+        registry.open(msgspec.structs.replace(P, sample=1))
 
 
 def test_a_closed_problem_can_be_opened_again() -> None:
-    docket = opened(P)
-    docket.close(P)
-    docket.open(P)
-    assert P in docket
+    registry = opened(P)
+    registry.close(P)
+    registry.open(P)
+    assert P in registry
 
 
 def test_closing_twice_is_closing() -> None:
-    docket = opened(P)
-    docket.close(P)
-    docket.close(P)
-    assert len(docket) == 0
+    registry = opened(P)
+    registry.close(P)
+    registry.close(P)
+    assert len(registry) == 0
 
 
 def test_a_problem_opened_again_starts_with_no_calls() -> None:
-    docket = opened(P)
-    with docket.request(P, "draft"):
+    registry = opened(P)
+    with registry.request(P, "draft"):
         pass
-    docket.close(P)
-    docket.open(P)
-    assert docket.calls(P) == {}
+    registry.close(P)
+    registry.open(P)
+    assert registry.request_counts(P) == {}
 
 
 def test_closing_a_problem_ends_all_its_work_without_an_error(in_virtual_time: Virtual) -> None:
-    docket, ended = opened(P), list[float]()
+    registry, ended = opened(P), list[float]()
 
     async def work() -> None:
-        with docket.work(P):
+        with registry.work(P):
             await anyio.sleep(100)
         ended.append(anyio.current_time())
 
@@ -94,18 +94,18 @@ def test_closing_a_problem_ends_all_its_work_without_an_error(in_virtual_time: V
             tasks.start_soon(work)
             tasks.start_soon(work)
             await anyio.sleep(3)
-            docket.close(P)
+            registry.close(P)
 
     in_virtual_time(body)
     assert ended == [3, 3]
 
 
 def test_closing_a_problem_leaves_the_work_of_others_alone(in_virtual_time: Virtual) -> None:
-    docket, ended = opened(P, Q), list[float]()
+    registry, ended = opened(P, Q), list[float]()
 
     async def body() -> None:
-        with docket.work(Q):
-            docket.close(P)
+        with registry.work(Q):
+            registry.close(P)
             await anyio.sleep(100)
             ended.append(anyio.current_time())
 
@@ -114,65 +114,68 @@ def test_closing_a_problem_leaves_the_work_of_others_alone(in_virtual_time: Virt
 
 
 def test_an_error_in_the_work_comes_out_as_itself(in_virtual_time: Virtual) -> None:
-    docket = opened(P)
+    registry = opened(P)
 
     async def body() -> None:
-        with pytest.raises(ValueError, match="mine"), docket.work(P):
+        with pytest.raises(ValueError, match="mine"), registry.work(P):
             raise ValueError("mine")
 
     in_virtual_time(body)
-    assert P in docket
+    assert P in registry
 
 
 def test_an_answered_request_counts_with_its_tokens() -> None:
-    docket = opened(P)
-    with docket.request(P, "draft") as request:
+    registry = opened(P)
+    with registry.request(P, "draft") as request:
         request.usage = Usage(3, 4)
-    assert docket.calls(P) == {"draft": Tally(requests=1, usage=Usage(3, 4))}
+    assert registry.request_counts(P) == {"draft": RequestCounts(requests=1, usage=Usage(3, 4))}
 
 
 def test_a_failed_request_counts_as_failed_and_its_error_goes_on() -> None:
-    docket = opened(P)
-    with pytest.raises(ValueError, match="mine"), docket.request(P, "prm"):
+    registry = opened(P)
+    with pytest.raises(ValueError, match="mine"), registry.request(P, "prm"):
         raise ValueError("mine")
-    assert docket.calls(P) == {"prm": Tally(requests=1, failed=1)}
+    assert registry.request_counts(P) == {"prm": RequestCounts(requests=1, failed=1)}
 
 
 def test_a_cancelled_request_counts_as_cancelled(in_virtual_time: Virtual) -> None:
-    docket = opened(P)
+    registry = opened(P)
 
     async def body() -> None:
-        with anyio.move_on_after(1), docket.request(P, "target"):
+        with anyio.move_on_after(1), registry.request(P, "target"):
             await anyio.sleep(100)
 
     in_virtual_time(body)
-    assert docket.calls(P) == {"target": Tally(requests=1, cancelled=1)}
+    assert registry.request_counts(P) == {"target": RequestCounts(requests=1, cancelled=1)}
 
 
 def test_a_request_that_still_runs_counts_as_cancelled() -> None:
-    docket = opened(P)
-    with docket.request(P, "target"):
-        assert docket.calls(P) == {"target": Tally(requests=1, cancelled=1)}
+    registry = opened(P)
+    with registry.request(P, "target"):
+        assert registry.request_counts(P) == {"target": RequestCounts(requests=1, cancelled=1)}
 
 
 def test_a_request_that_ran_when_it_was_counted_is_not_counted_twice() -> None:
-    docket = opened(P)
-    with docket.request(P, "target"):
-        docket.calls(P)
-    assert docket.calls(P) == {"target": Tally(requests=1)}
+    registry = opened(P)
+    with registry.request(P, "target"):
+        registry.request_counts(P)
+    assert registry.request_counts(P) == {"target": RequestCounts(requests=1)}
 
 
 def test_calls_of_one_model_add_up_and_of_two_are_kept_apart() -> None:
-    docket = opened(P)
+    registry = opened(P)
     for model in ("draft", "draft", "audit"):
-        with docket.request(P, model) as request:
+        with registry.request(P, model) as request:
             request.usage = Usage(1)
-    assert docket.calls(P) == {"draft": Tally(2, usage=Usage(2)), "audit": Tally(1, usage=Usage(1))}
+    assert registry.request_counts(P) == {
+        "draft": RequestCounts(2, usage=Usage(2)),
+        "audit": RequestCounts(1, usage=Usage(1)),
+    }
 
 
 def test_a_request_that_ends_after_its_problem_is_closed_harms_nothing() -> None:
-    docket = opened(P)
-    with docket.request(P, "draft"):
-        docket.close(P)
-        docket.open(P)
-    assert docket.calls(P) == {}
+    registry = opened(P)
+    with registry.request(P, "draft"):
+        registry.close(P)
+        registry.open(P)
+    assert registry.request_counts(P) == {}

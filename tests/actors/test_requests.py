@@ -10,19 +10,19 @@ from arbiter.actors.policies import Oracle, RewardThreshold
 from arbiter.actors.ring import open_ring
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.protocols.events import Asked, CallCancelled, CallFailed, Entry, Generated, Scored
+from arbiter.protocols.events import CallCancelled, CallFailed, CallGenerated, CallScored, CallStarted, Entry
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest
-from arbiter.protocols.records import Limits, Solution, StepRecord, Tally, Usage
+from arbiter.protocols.records import Limits, RequestCounts, Solution, StepRecord, Usage
 
 Body = Callable[[], object]
 InVirtualTime = Callable[[Body], None]
 Tasks = Callable[..., Task]
 MakeModels = Callable[..., Models]
-Recalled = Generated | Scored | CallFailed
+Recalled = CallGenerated | CallScored | CallFailed
 
 HOUR = 3600.0
-ANSWER = Generated("from the log", "end", Usage(5, 3), 1.5, Usage(2, 0))
+ANSWER = CallGenerated("from the log", "end", Usage(5, 3), 1.5, Usage(2, 0))
 
 
 class Notebook:
@@ -81,13 +81,13 @@ def test_an_answer_that_is_remembered_is_not_asked_for(make_models: MakeModels, 
     draft = ScriptedGenerator(lambda _: "never")
     journal = Notebook({"p/0/draft_step/draft/0": ANSWER})
     solution = solve(make_models(draft), a_task(), journal)
-    assert (draft.calls, journal.of(Asked), journal.of(Generated)) == (0, [], [])
+    assert (draft.calls, journal.of(CallStarted), journal.of(CallGenerated)) == (0, [], [])
     assert solution.steps[0].kept.text == "from the log"
 
 
 def test_a_remembered_answer_counts_as_it_did(make_models: MakeModels, a_task: Tasks, solve: Solve) -> None:
     solution = solve(make_models(), a_task(), Notebook({"p/0/draft_step/draft/0": ANSWER}))
-    assert solution.calls == {"draft": Tally(requests=1, usage=Usage(7, 3))}
+    assert solution.requests == {"draft": RequestCounts(requests=1, usage=Usage(7, 3))}
     assert (solution.steps[0].kept.usage, solution.steps[0].kept.seconds) == (Usage(5, 3), 1.5)
 
 
@@ -100,13 +100,13 @@ def test_a_remembered_failure_fails_with_the_same_words(make_models: MakeModels,
     [failed] = [entry.payload for entry in journal.entries if isinstance(entry.payload, CallFailed)]
     second = solve(make_models(), a_task(), Notebook({"p/0/draft_step/draft/0": failed}))
     assert first.error == "drafter, step 1: ValueError: broken model, caused by OSError: no route"
-    assert (second.error, second.calls) == (first.error, first.calls)
+    assert (second.error, second.requests) == (first.error, first.requests)
 
 
 def test_a_remembered_score_where_a_step_was_asked_for_is_refused(
     make_models: MakeModels, a_task: Tasks, solve: Solve
 ) -> None:
-    solution = solve(make_models(), a_task(), Notebook({"p/0/draft_step/draft/0": Scored(0.5, Usage(), 1.0)}))
+    solution = solve(make_models(), a_task(), Notebook({"p/0/draft_step/draft/0": CallScored(0.5, Usage(), 1.0)}))
     assert "the log holds another answer to p/0/draft_step/draft/0 than was asked for" in (solution.error or "")
 
 
@@ -120,13 +120,13 @@ def test_a_score_outside_zero_and_one_is_a_recorded_failure(
     assert isinstance(failed.payload, CallFailed)
     assert (failed.id, failed.cause) == ("p/0/step_drafted/prm/0/answer", "p/0/step_drafted/prm/0")
     assert f"the prm model scored {value}, and a score lies in [0, 1]" in failed.payload.error
-    assert (solution.finish, solution.calls["prm"]) == ("failed", Tally(requests=1, failed=1))
+    assert (solution.finish_reason, solution.requests["prm"]) == ("failed", RequestCounts(requests=1, failed=1))
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_zero_and_one_are_scores(make_models: MakeModels, a_task: Tasks, solve: Solve, value: float) -> None:
     solution = solve(make_models(prm=ScriptedScorer(lambda _: value)), a_task(policy=RewardThreshold(0.5)), Notebook())
-    assert solution.finish == "answered"
+    assert solution.finish_reason == "answered"
 
 
 def test_a_cancelled_request_is_noted_with_its_time(make_models: MakeModels, a_task: Tasks, solve: Solve) -> None:
@@ -134,7 +134,10 @@ def test_a_cancelled_request_is_noted_with_its_time(make_models: MakeModels, a_t
     solution = solve(make_models(slow), a_task(limits=Limits(deadline=10.0)), journal)
     [cancelled] = journal.of(CallCancelled)
     assert cancelled.payload == CallCancelled(10.0)
-    assert (cancelled.cause, solution.calls) == ("p/0/draft_step/draft/0", {"draft": Tally(requests=1, cancelled=1)})
+    assert (cancelled.cause, solution.requests) == (
+        "p/0/draft_step/draft/0",
+        {"draft": RequestCounts(requests=1, cancelled=1)},
+    )
 
 
 def test_a_request_and_its_answer_are_told_with_their_ids_and_causes(
@@ -142,7 +145,7 @@ def test_a_request_and_its_answer_are_told_with_their_ids_and_causes(
 ) -> None:
     journal = Notebook()
     solve(make_models(), a_task(sample=2), journal)
-    asked, answered = journal.of(Asked)[1], journal.of(Generated)[1]
+    asked, answered = journal.of(CallStarted)[1], journal.of(CallGenerated)[1]
     assert (asked.id, asked.cause) == ("p/1#2/draft_step/draft/0", "p/1#2/draft_step")
     assert (answered.id, answered.cause) == ("p/1#2/draft_step/draft/0/answer", "p/1#2/draft_step/draft/0")
     assert {(entry.actor, entry.problem, entry.sample, entry.step) for entry in (asked, answered)} == {
@@ -166,7 +169,7 @@ def test_an_answer_is_used_only_once_it_is_handed_over(
         async with open_ring(make_models(), journal=journal) as ring, anyio.create_task_group() as tasks:
             tasks.start_soon(ring.solve, a_task(), watch)
             await anyio.sleep(HOUR)
-            assert (kept, len(journal.of(Asked))) == ([], 1)
+            assert (kept, len(journal.of(CallStarted))) == ([], 1)
             journal.room.set()
 
     in_virtual_time(body)
@@ -197,15 +200,18 @@ def test_an_answer_that_came_too_late_to_be_handed_over_is_counted_as_its_log_te
     journal = Notebook()
     journal.blocks = lambda entry: entry.id == "p/0/draft_step/draft/0/answer"
     solution = solve(make_models(), a_task(limits=Limits(deadline=5.0)), journal)
-    assert (solution.finish, solution.calls) == ("deadline", {"draft": Tally(requests=1, cancelled=1)})
-    assert journal.of(Generated) == []
+    assert (solution.finish_reason, solution.requests) == (
+        "deadline",
+        {"draft": RequestCounts(requests=1, cancelled=1)},
+    )
+    assert journal.of(CallGenerated) == []
 
 
 def test_a_model_is_free_again_while_its_answer_waits_for_room(
     make_models: MakeModels, a_task: Tasks, in_virtual_time: InVirtualTime
 ) -> None:
     journal, solutions = Notebook(), list[Solution]()
-    journal.blocks = lambda entry: entry.problem == "first" and isinstance(entry.payload, Generated)
+    journal.blocks = lambda entry: entry.problem == "first" and isinstance(entry.payload, CallGenerated)
 
     async def body() -> None:
         async with open_ring(make_models(in_flight=1), journal=journal) as ring, anyio.create_task_group() as tasks:
@@ -215,7 +221,7 @@ def test_a_model_is_free_again_while_its_answer_waits_for_room(
             journal.room.set()
 
     in_virtual_time(body)
-    assert [solution.finish for solution in solutions] == ["answered"]
+    assert [solution.finish_reason for solution in solutions] == ["answered"]
 
 
 def test_of_two_models_asked_at_once_each_has_requests_of_its_own(
@@ -223,7 +229,7 @@ def test_of_two_models_asked_at_once_each_has_requests_of_its_own(
 ) -> None:
     journal = Notebook()
     solve(make_models(), a_task(policy=Oracle(0.0), limits=Limits(max_steps=1)), journal)
-    assert sorted(entry.id for entry in journal.of(Asked)) == [
+    assert sorted(entry.id for entry in journal.of(CallStarted)) == [
         "p/0/draft_step/draft/0",
         "p/0/escalate_step/target/0",
         "p/0/step_drafted/prm/0",

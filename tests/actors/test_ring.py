@@ -38,7 +38,7 @@ class Callers:
 
     async def call(self, ring: Ring, task: Task, name: str = "") -> None:
         try:
-            self.ended[name or task.id] = (await ring.solve(task)).finish
+            self.ended[name or task.id] = (await ring.solve(task)).finish_reason
         except Exception as error:
             self.ended[name or task.id] = type(error).__name__
 
@@ -71,7 +71,7 @@ def test_cancelling_one_solve_touches_no_other_problem(
         async with open_ring(make_models(draft)) as ring, anyio.create_task_group() as tasks:
             tasks.start_soon(leave, ring)
             solution = await ring.solve(a_task("stays"))
-            assert (solution.finish, solution.seconds) == ("answered", 30)
+            assert (solution.finish_reason, solution.seconds) == ("answered", 30)
             assert draft.cancelled == 1
 
     in_virtual_time(body)
@@ -130,7 +130,7 @@ def test_a_problem_that_was_cancelled_can_be_solved_again_at_once(
                 tasks.start_soon(leave, scope)
                 await ring.solve(a_task(policy=RewardThreshold(0.5)))
             again = await ring.solve(a_task(policy=RewardThreshold(0.5)))
-            assert (again.error, again.finish, len(again.steps), again.seconds) == (None, "answered", 3, 6)
+            assert (again.error, again.finish_reason, len(again.steps), again.seconds) == (None, "answered", 3, 6)
 
     in_virtual_time(body)
 
@@ -216,7 +216,9 @@ def test_a_missing_model_is_a_config_error_before_any_call(
     if missing in {"draft", "target"}:
         models = msgspec.structs.replace(there, **{missing: None})
     else:
-        models = msgspec.structs.replace(there, scorers={k: seat for k, seat in there.scorers.items() if k != missing})
+        models = msgspec.structs.replace(
+            there, scorers={k: handle for k, handle in there.scorers.items() if k != missing}
+        )
 
     async def body() -> None:
         async with open_ring(models) as ring:
@@ -238,11 +240,11 @@ def test_a_model_that_the_rule_does_not_call_may_be_missing(
     models = Models(
         draft=there.draft if "draft" in kept else None,
         target=there.target if "target" in kept else None,
-        scorers={scale: seat for scale, seat in there.scorers.items() if scale == policy.scale},
+        scorers={score_kind: handle for score_kind, handle in there.scorers.items() if score_kind == policy.score_kind},
     )
 
     async def body() -> None:
         async with open_ring(models) as ring:
-            assert (await ring.solve(a_task(policy=policy))).finish == "answered"
+            assert (await ring.solve(a_task(policy=policy))).finish_reason == "answered"
 
     in_virtual_time(body)

@@ -11,7 +11,7 @@ from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
-from arbiter.protocols.records import Audit, Limits, Solution, Tally
+from arbiter.protocols.records import AuditScores, Limits, RequestCounts, Solution
 
 Tasks = Callable[..., Task]
 MakeModels = Callable[..., Models]
@@ -45,13 +45,13 @@ def test_an_audit_never_changes_a_transcript(
 def test_an_audit_is_counted_apart_from_the_run(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
     (plain,) = solved(make_models(prm=ScriptedScorer(rewards)), [a_task(policy=RewardThreshold(0.5))])
     (audited,) = solved(make_models(prm=ScriptedScorer(rewards)), [a_task(policy=RewardThreshold(0.5), audit=1.0)])
-    assert {model: tally for model, tally in audited.calls.items() if model != "audit"} == plain.calls
-    assert audited.calls["audit"].requests == 2 * 3
+    assert {model: counts for model, counts in audited.requests.items() if model != "audit"} == plain.requests
+    assert audited.requests["audit"].requests == 2 * 3
 
 
 def test_an_audit_tells_both_rewards(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
     (solution,) = solved(make_models(prm=ScriptedScorer(rewards)), [a_task(policy=RandomEscalation(1.0), audit=1.0)])
-    assert [step.audit for step in solution.steps] == [Audit(draft=0.3, target=0.7)] * 3
+    assert [step.audit for step in solution.steps] == [AuditScores(draft=0.3, target=0.7)] * 3
 
 
 def test_a_step_that_is_not_escalated_is_not_audited(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
@@ -78,20 +78,20 @@ def test_the_next_step_does_not_wait_for_an_audit(
 def test_a_failing_audit_does_not_fail_the_problem(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
     prm = ScriptedScorer(target_is_unreadable)
     (solution,) = solved(make_models(prm=prm), [a_task(policy=RewardThreshold(0.5), audit=1.0)])
-    assert (solution.finish, solution.error) == ("answered", None)
+    assert (solution.finish_reason, solution.error) == ("answered", None)
     assert [step.audit for step in solution.steps] == [None] * 3
 
 
 def test_a_failing_audit_is_counted_as_failed(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
     prm = ScriptedScorer(target_is_unreadable, seconds=lambda request: getattr(request, "author", "") == "draft")
     (solution,) = solved(make_models(prm=prm), [a_task(policy=RandomEscalation(1.0), audit=1.0)])
-    assert solution.calls["audit"] == Tally(requests=6, failed=3, cancelled=3)
+    assert solution.requests["audit"] == RequestCounts(requests=6, failed=3, cancelled=3)
 
 
 def test_an_audit_without_a_score_leaves_no_audit(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
     prm = ScriptedScorer(lambda _: float("nan"))
     (solution,) = solved(make_models(prm=prm), [a_task(policy=RandomEscalation(1.0), audit=1.0)])
-    assert (solution.finish, [step.audit for step in solution.steps]) == ("answered", [None] * 3)
+    assert (solution.finish_reason, [step.audit for step in solution.steps]) == ("answered", [None] * 3)
 
 
 def test_a_deadline_during_the_last_audit_leaves_the_answer_answered(
@@ -99,8 +99,8 @@ def test_a_deadline_during_the_last_audit_leaves_the_answer_answered(
 ) -> None:
     task = a_task(policy=RandomEscalation(1.0), audit=1.0, limits=Limits(deadline=50))
     (solution,) = solved(make_models(prm=ScriptedScorer(rewards, seconds=100)), [task])
-    assert (solution.finish, solution.seconds, len(solution.steps)) == ("answered", 50, 3)
-    assert solution.calls["audit"] == Tally(requests=6, cancelled=6)
+    assert (solution.finish_reason, solution.seconds, len(solution.steps)) == ("answered", 50, 3)
+    assert solution.requests["audit"] == RequestCounts(requests=6, cancelled=6)
 
 
 def test_audits_that_come_back_in_any_order_stand_at_their_own_steps(
@@ -109,4 +109,4 @@ def test_audits_that_come_back_in_any_order_stand_at_their_own_steps(
     calls = count()
     prm = ScriptedScorer(lambda request: request.step / 10, seconds=lambda _: 50.0 - next(calls))
     (solution,) = solved(make_models(prm=prm), [a_task(policy=RandomEscalation(1.0), audit=1.0)])
-    assert [step.audit for step in solution.steps] == [Audit(step / 10, step / 10) for step in range(3)]
+    assert [step.audit for step in solution.steps] == [AuditScores(step / 10, step / 10) for step in range(3)]

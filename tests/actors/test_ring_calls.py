@@ -75,7 +75,7 @@ def test_a_solution_counts_the_calls_that_the_models_saw(
 ) -> None:
     draft, target, prm = ScriptedGenerator(three_steps), ScriptedGenerator(three_steps), ScriptedScorer(second_is_weak)
     (solution,) = solved(make_models(draft, target, prm), [a_task(policy=RewardThreshold(0.5))])
-    counted = {model: tally.requests for model, tally in solution.calls.items()}
+    counted = {model: counts.requests for model, counts in solution.requests.items()}
     assert counted == {"draft": draft.calls, "target": target.calls, "prm": prm.calls}
 
 
@@ -83,7 +83,7 @@ def test_a_solution_counts_the_tokens_of_steps_that_were_not_kept(
     solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:
     (solution,) = solved(make_models(), [a_task(policy=RandomEscalation(1.0))])
-    assert [solution.calls[model].usage.completion_tokens for model in ("draft", "target")] == [9, 9]
+    assert [solution.requests[model].usage.completion_tokens for model in ("draft", "target")] == [9, 9]
 
 
 def test_a_rejected_draft_never_reaches_the_transcript(
@@ -146,7 +146,7 @@ def test_a_request_tells_its_place_its_limits_and_its_sampling(
 
     task = a_task(sampling=Sampling(temperature=0.7, top_p=0.9), separator="\n")
     solved(make_models(ScriptedGenerator(reading)), [task])
-    assert [(request.problem, request.step, request.role, request.separator) for request in seen] == [
+    assert [(request.problem, request.step, request.author, request.separator) for request in seen] == [
         ("p", step, "draft", "\n") for step in range(3)
     ]
     assert {(request.temperature, request.top_p, request.max_tokens) for request in seen} == {(0.7, 0.9, 1024)}
@@ -176,6 +176,6 @@ def test_a_score_is_asked_for_on_the_policys_scale_and_after_the_candidates_cont
         return 0.0
 
     solved(make_models(router=ScriptedScorer(reading)), [a_task(policy=LearnedRouter(0.5))])
-    assert [(request.scale, request.candidate, len(request.transcript.steps)) for request in seen] == [
+    assert [(request.score_kind, request.candidate, len(request.transcript.steps)) for request in seen] == [
         ("router", f"draft step {step}", step) for step in range(3)
     ]

@@ -30,7 +30,7 @@ class Callers:
 
     async def call(self, ring: Ring, task: Task, name: str = "") -> None:
         try:
-            self.ended[name or task.id] = (await ring.solve(task)).finish
+            self.ended[name or task.id] = (await ring.solve(task)).finish_reason
         except Exception as error:
             self.ended[name or task.id] = type(error).__name__
 

@@ -57,7 +57,7 @@ def test_a_policy_with_a_bug_fails_its_own_problem_alone(
     policy: Policy, error: str, solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:
     solutions = solved(make_models(), [a_task("bug", policy=policy), a_task("p")])
-    ends = {solution.problem: (solution.finish, solution.error) for solution in solutions}
+    ends = {solution.problem: (solution.finish_reason, solution.error) for solution in solutions}
     assert ends == {"bug": ("failed", error), "p": ("answered", None)}
 
 
@@ -66,14 +66,14 @@ def test_a_policy_with_a_bug_fails_its_own_problem_alone(
     ("scale", "policy"), [("prm", RewardThreshold(0.5)), ("router", LearnedRouter(0.5)), ("prm", Oracle(0.0))]
 )
 def test_a_value_that_is_no_score_is_a_failure(
-    value: float, scale: str, policy: Policy, solved: Solved, a_task: Tasks, make_models: MakeModels
+    value: float, score_kind: str, policy: Policy, solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:
-    models = make_models(**{scale: ScriptedScorer(lambda _: value)})
+    models = make_models(**{score_kind: ScriptedScorer(lambda _: value)})
     (solution,) = solved(models, [a_task(policy=policy)])
-    assert (solution.finish, solution.steps) == ("failed", ())
+    assert (solution.finish_reason, solution.steps) == ("failed", ())
     assert (
         solution.error
-        == f"verifier, step 1: BackendError: the {scale} model scored {value}, and a score lies in [0, 1]"
+        == f"verifier, step 1: BackendError: the {score_kind} model scored {value}, and a score lies in [0, 1]"
     )
 
 
@@ -82,7 +82,7 @@ def test_the_ends_of_the_interval_are_scores(
     value: float, solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:
     (solution,) = solved(make_models(prm=ScriptedScorer(lambda _: value)), [a_task(policy=RewardThreshold(0.0))])
-    assert (solution.finish, solution.steps[0].kept.score) == ("answered", value)
+    assert (solution.finish_reason, solution.steps[0].kept.score) == ("answered", value)
 
 
 def test_a_scorer_that_fails_fails_the_problem(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
@@ -117,7 +117,7 @@ def test_a_policy_that_cannot_be_asked_fails_its_problem_alone(
     solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:
     solutions = solved(make_models(), [a_task("bad", policy=BreaksWhenAsked()), a_task("p")])
-    assert {solution.problem: solution.finish for solution in solutions} == {"bad": "failed", "p": "answered"}
+    assert {solution.problem: solution.finish_reason for solution in solutions} == {"bad": "failed", "p": "answered"}
 
 
 class LosesConnection:
@@ -178,7 +178,7 @@ def test_a_problem_may_be_cancelled_at_any_moment(
                 await anyio.lowlevel.checkpoint()
             scope.cancel()
             await anyio.wait_all_tasks_blocked()
-            assert (await ring.solve(a_task("stays"))).finish == "answered"
+            assert (await ring.solve(a_task("stays"))).finish_reason == "answered"
             assert sum(model.running for model in (*generators, *scorers)) == 0
 
     in_virtual_time(body)

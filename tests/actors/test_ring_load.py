@@ -39,7 +39,7 @@ class Batch:
         await solve_all(ring, tasks, 256, self._done)
 
     async def _done(self, solution: Solution) -> None:
-        self.ended[f"{solution.problem} {solution.finish}"] += 1
+        self.ended[f"{solution.problem} {solution.finish_reason}"] += 1
 
 
 def every_other_is_weak(make_models: MakeModels, three_steps: Script) -> Models:
@@ -88,7 +88,7 @@ def test_a_batch_leaves_no_task_behind_but_a_few_that_receive(
 
 
 def one_step(request: GenerationRequest) -> Generation:
-    return Generation(f"{request.role} writes", "end", Usage(completion_tokens=2))
+    return Generation(f"{request.author} writes", "end", Usage(completion_tokens=2))
 
 
 def test_the_same_thousand_ids_find_the_docket_empty_again(

@@ -17,8 +17,8 @@ from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Policy, Scorer, ScoreRequest, Seat
-from arbiter.protocols.records import Limits, Predrafts, Sampling, Solution, Usage
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Policy, Scorer, ScoreRequest
+from arbiter.protocols.records import Limits, LookaheadStats, Sampling, Solution, Usage
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]
@@ -32,7 +32,7 @@ DECIDING = [RewardThreshold(0.5), LearnedRouter(0.5), RandomEscalation(0.5), Ora
 def four_steps(request: GenerationRequest) -> Generation:
     """``draft 0`` and so on, of ten tokens each."""
     ending = "end" if request.step == STEPS - 1 else "separator"
-    return Generation(f"{request.role} {request.step}", ending, Usage(completion_tokens=10))
+    return Generation(f"{request.author} {request.step}", ending, Usage(completion_tokens=10))
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +76,7 @@ def test_of_an_accepted_step_the_shorter_of_draft_and_score_is_hidden(
     [ahead] = solve(models, a_task(policy=RewardThreshold(0.5)), lookahead=1)
     assert alone.seconds == STEPS * (draft + score)
     assert alone.seconds - ahead.seconds == (STEPS - 1) * min(draft, score)
-    assert ahead.predrafts == Predrafts(started=STEPS - 1, hits=STEPS - 1)
+    assert ahead.lookahead == LookaheadStats(started=STEPS - 1, hits=STEPS - 1)
 
 
 def test_a_deeper_look_ahead_hides_long_scores_as_well(make_models: MakeModels, a_task: Tasks, solve: Solve) -> None:
@@ -84,7 +84,7 @@ def test_a_deeper_look_ahead_hides_long_scores_as_well(make_models: MakeModels, 
     [once] = solve(models, a_task(policy=RewardThreshold(0.5)), lookahead=1)
     [twice] = solve(models, a_task(policy=RewardThreshold(0.5)), lookahead=2)
     assert once.seconds == twice.seconds == 1.0 + STEPS * 4.0
-    assert twice.predrafts.hits == STEPS - 1
+    assert twice.lookahead.hits == STEPS - 1
 
 
 def test_a_pre_draft_on_a_rejected_step_is_wasted_and_told(
@@ -93,8 +93,8 @@ def test_a_pre_draft_on_a_rejected_step_is_wasted_and_told(
     models = drafting(make_models, keep=0.0, draft=2.0, score=1.0, target=5.0)
     [ahead] = solve(models, a_task(policy=RewardThreshold(0.5)), lookahead=1)
     assert {step.kept.author for step in ahead.steps} == {"target"}
-    assert ahead.predrafts == Predrafts(started=STEPS - 1, hits=0, wasted_tokens=(STEPS - 1) * 10)
-    assert ahead.calls["draft"].requests == STEPS + STEPS - 1
+    assert ahead.lookahead == LookaheadStats(started=STEPS - 1, hits=0, wasted_tokens=(STEPS - 1) * 10)
+    assert ahead.requests["draft"].requests == STEPS + STEPS - 1
 
 
 def test_a_pre_draft_that_cannot_be_used_any_more_is_cancelled_at_once(
@@ -113,14 +113,14 @@ def test_nothing_is_drafted_ahead_behind_the_end_of_a_problem(
     models = drafting(make_models)
     for limits in (Limits(max_steps=1), Limits(max_tokens=10)):
         [solution] = solve(models, a_task(policy=RewardThreshold(0.5), limits=limits), lookahead=3)
-        assert solution.predrafts == Predrafts()
+        assert solution.lookahead == LookaheadStats()
 
 
 def test_a_baseline_of_one_model_has_nothing_to_look_ahead_to(
     make_models: MakeModels, a_task: Tasks, solve: Solve
 ) -> None:
     [solution] = solve(drafting(make_models), a_task(policy=DraftOnly()), lookahead=2)
-    assert solution.predrafts == Predrafts()
+    assert solution.lookahead == LookaheadStats()
 
 
 def test_a_pre_draft_is_begun_only_if_there_is_room_and_gives_way(
@@ -150,7 +150,7 @@ def test_a_pre_draft_that_fails_is_asked_for_in_its_turn(make_models: MakeModels
 
     models = make_models(ScriptedGenerator(first_ahead_fails, 1.0), None, ScriptedScorer(lambda _: 1.0, 1.0))
     [solution] = solve(models, a_task(policy=RewardThreshold(0.5)), lookahead=1)
-    assert (solution.finish, len(solution.steps), solution.predrafts.hits) == ("answered", STEPS, 0)
+    assert (solution.finish_reason, len(solution.steps), solution.lookahead.hits) == ("answered", STEPS, 0)
     assert calls.count("p/1/draft_step/draft/0") == 1
 
 
@@ -182,14 +182,14 @@ def write(request: GenerationRequest, annotated: bool) -> Generation:
     The authors in it count if the model is told them. Where not, both models write the same now and then.
     """
     context = request.transcript if annotated else [step.text for step in request.transcript.steps]
-    by = (request.role, request.seed) if annotated or share(context, request.role) > 0.5 else ()
+    by = (request.author, request.seed) if annotated or share(context, request.author) > 0.5 else ()
     drawn = share(by, context)
     text = "again" if drawn > 0.7 else f"{drawn}"
     return Generation(text, "end" if drawn < 0.1 else "separator", Usage(completion_tokens=1 + int(9 * drawn)))
 
 
 def rate(request: ScoreRequest) -> float:
-    return share(request.scale, request.transcript, request.candidate)
+    return share(request.score_kind, request.transcript, request.candidate)
 
 
 @settings(max_examples=80, deadline=None)
@@ -222,13 +222,13 @@ def test_transcripts_are_the_same_with_and_without(
             return draw.choice((0.0, 0.0, 0.1, 1.0, 7.0))
 
         async def done(one: Solution) -> None:
-            found[one.problem] = [(step.kept.text, step.kept.author) for step in one.steps], one.finish
+            found[one.problem] = [(step.kept.text, step.kept.author) for step in one.steps], one.finish_reason
 
         async def body() -> None:
-            writer = Seat[Generator](
+            writer = ModelHandle[Generator](
                 ScriptedGenerator(lambda request: write(request, annotated), seconds), in_flight, annotated
             )
-            scorer = Seat[Scorer](ScriptedScorer(rate, seconds), in_flight)
+            scorer = ModelHandle[Scorer](ScriptedScorer(rate, seconds), in_flight)
             models = Models(draft=writer, target=writer, scorers={"prm": scorer, "router": scorer})
             sampling, limits = Sampling(temperature), Limits(max_steps=8, max_tokens=40, step_tokens=12)
             tasks = [a_task(str(n), policy=policy, limits=limits, sampling=sampling) for n in range(6)]
@@ -261,7 +261,7 @@ def test_a_stale_pre_draft_is_offered_in_its_new_context_only_if_it_is_to_be_sal
     def write_on(request: GenerationRequest) -> Generation:
         before = request.transcript.steps[-1].text if request.transcript.steps else "nothing"
         ending = "end" if request.step == STEPS - 1 else "separator"
-        return Generation(f"{request.role} after {before[:6]}", ending, Usage(completion_tokens=10))
+        return Generation(f"{request.author} after {before[:6]}", ending, Usage(completion_tokens=10))
 
     def models() -> Models:
         scorer = ScriptedScorer(lambda request: float(request.step > 0), 1.0)
@@ -271,8 +271,8 @@ def test_a_stale_pre_draft_is_offered_in_its_new_context_only_if_it_is_to_be_sal
     exact, salvaged = (salvaging(in_virtual_time, models(), task, salvage) for salvage in (False, True))
     assert [step.kept.text for step in exact.steps][:2] == ["target after nothin", "draft after target"]
     assert [step.kept.text for step in salvaged.steps][:2] == ["target after nothin", "draft after draft "]
-    assert exact.predrafts == Predrafts(started=3, hits=2, wasted_tokens=10)
-    assert salvaged.predrafts == Predrafts(started=3, hits=2, salvaged=1)
+    assert exact.lookahead == LookaheadStats(started=3, hits=2, wasted_tokens=10)
+    assert salvaged.lookahead == LookaheadStats(started=3, hits=2, salvaged=1)
     assert exact.seconds - salvaged.seconds == pytest.approx(2.0)
 
 
@@ -282,12 +282,12 @@ def test_a_stale_pre_draft_keeps_the_limits_of_its_new_context(
     """The target's step leaves 8 tokens, and what was drafted ahead has 10."""
 
     def write_so_much(request: GenerationRequest) -> Generation:
-        tokens = 12 if request.role == "target" else min(10, request.max_tokens)
-        return Generation(f"{request.role} {request.step}", "separator", Usage(completion_tokens=tokens))
+        tokens = 12 if request.author == "target" else min(10, request.max_tokens)
+        return Generation(f"{request.author} {request.step}", "separator", Usage(completion_tokens=tokens))
 
     scorer = ScriptedScorer(lambda request: float(request.step > 0), 1.0)
     models = make_models(ScriptedGenerator(write_so_much, 2.0), ScriptedGenerator(write_so_much, 5.0), scorer)
     task = a_task(policy=RewardThreshold(0.5), limits=Limits(max_tokens=20))
     solution = salvaging(in_virtual_time, models, task, salvage=True)
     assert [step.kept.usage.completion_tokens for step in solution.steps] == [12, 8]
-    assert solution.predrafts.salvaged == 0
+    assert solution.lookahead.salvaged == 0

@@ -13,10 +13,10 @@ from arbiter.actors.ring import open_ring
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.events import Entry, EscalateStep, StepChosen
+from arbiter.protocols.events import Entry, EscalateStep, StepAccepted
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Evidence, Generation, GenerationRequest, Policy, Seat
-from arbiter.protocols.records import Limits, Measure, Role, Scale, Solution, Target, Usage, Verdict
+from arbiter.protocols.ports import Evidence, Generation, GenerationRequest, ModelHandle, Policy
+from arbiter.protocols.records import Author, ConfidenceMetric, Limits, ScoreKind, Solution, Target, Usage, Verdict
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]
@@ -30,7 +30,7 @@ class Unsure(PolicyBase, frozen=True):
     """Escalates where the draft model is less sure than τ, or surer where that ``escalates_above``."""
 
     threshold: float
-    confidence: Measure | None = "mean"
+    confidence: ConfidenceMetric | None = "mean"
     budget: float | None = None
     escalates_above: bool = False
 
@@ -57,11 +57,11 @@ class NoStruct:
     """Has every member of its own, without the base."""
 
     threshold: float
-    proposers: ClassVar[tuple[Role, ...]] = ("draft",)
-    scale: ClassVar[Scale | None] = None
+    proposers: ClassVar[tuple[Author, ...]] = ("draft",)
+    score_kind: ClassVar[ScoreKind | None] = None
     decides: ClassVar[bool] = True
     targets: tuple[str, ...] = ()
-    confidence: Measure | None = "mean"
+    confidence: ConfidenceMetric | None = "mean"
     budget: float | None = 0.25
     escalates_above: bool = False
 
@@ -122,30 +122,30 @@ class Thresholds(NoJournal):
         self.found: list[tuple[bool, float | None]] = []
 
     async def write(self, entry: Entry) -> None:
-        if isinstance(entry.payload, EscalateStep | StepChosen):
+        if isinstance(entry.payload, EscalateStep | StepAccepted):
             self.found.append((isinstance(entry.payload, EscalateStep), entry.payload.threshold))
 
 
-class Models100:
+class Workload:
     """A draft whose confidence is ``sure``, and two targets by name; all write down what they are asked."""
 
     def __init__(self, make_models: MakeModels, sure: float = 0.6) -> None:
         self.asked: list[GenerationRequest] = []
         self._sure = sure
-        seat = Seat(ScriptedGenerator(self._write))
+        handle = ModelHandle(ScriptedGenerator(self._write))
         self.models = msgspec.structs.replace(
-            make_models(), draft=seat, target=seat, targets={"small": seat, "large": seat}
+            make_models(), draft=handle, target=handle, targets={"small": handle, "large": handle}
         )
 
     def _write(self, request: GenerationRequest) -> Generation:
         self.asked.append(request)
-        text, sure = f"{request.target or request.role} {request.step}", self._sure if request.confidence else None
+        text, sure = f"{request.target or request.author} {request.step}", self._sure if request.confidence else None
         return Generation(text, "separator", Usage(completion_tokens=1), confidence=sure)
 
     @property
-    def measures(self) -> set[Measure | None]:
+    def measures(self) -> set[ConfidenceMetric | None]:
         """The measures of confidence that the draft was asked for."""
-        return {request.confidence for request in self.asked if request.role == "draft"}
+        return {request.confidence for request in self.asked if request.author == "draft"}
 
 
 def decided(models: Models, task: Task, in_virtual_time: Virtual) -> list[tuple[bool, float | None]]:
@@ -154,7 +154,7 @@ def decided(models: Models, task: Task, in_virtual_time: Virtual) -> list[tuple[
 
     async def body() -> None:
         async with open_ring(models, journal=journal) as ring:
-            assert (await ring.solve(task)).finish == "max_steps"
+            assert (await ring.solve(task)).finish_reason == "max_steps"
 
     in_virtual_time(body)
     return journal.found
@@ -170,10 +170,10 @@ def decided(models: Models, task: Task, in_virtual_time: Virtual) -> list[tuple[
     ids=lambda value: type(value).__name__,
 )
 def test_a_policy_with_a_confidence_and_a_budget_gets_both(
-    policy: Policy, measure: Measure, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
+    policy: Policy, measure: ConfidenceMetric, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
 ) -> None:
     """The draft is always surer than τ, so τ rises by 0.05 · 0.25 with each step, until a draft is below it."""
-    world = Models100(make_models, sure=0.52)
+    world = Workload(make_models, sure=0.52)
     found = decided(world.models, a_task(policy=policy, limits=STEPS), in_virtual_time)
     assert world.measures == {measure}
     assert [threshold for _, threshold in found] == pytest.approx(
@@ -186,7 +186,7 @@ def test_the_threshold_moves_the_other_way_where_a_score_above_it_escalates(
     in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
 ) -> None:
     policy = Unsure(0.5, budget=0.25, escalates_above=True)
-    found = decided(Models100(make_models, sure=0.48).models, a_task(policy=policy, limits=STEPS), in_virtual_time)
+    found = decided(Workload(make_models, sure=0.48).models, a_task(policy=policy, limits=STEPS), in_virtual_time)
     assert [threshold for _, threshold in found[:4]] == pytest.approx([0.5, 0.4875, 0.475, 0.5125])
     assert [escalated for escalated, _ in found] == [False, False, True, False] * 2
 
@@ -194,7 +194,7 @@ def test_the_threshold_moves_the_other_way_where_a_score_above_it_escalates(
 def test_a_policy_that_asks_for_nothing_gets_nothing(
     in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
 ) -> None:
-    world = Models100(make_models)
+    world = Workload(make_models)
     found = decided(world.models, a_task(policy=ByTurns(("small", "large")), limits=STEPS), in_virtual_time)
     assert world.measures == {None}
     assert found == [(True, None)] * 8
@@ -206,14 +206,14 @@ def test_a_policy_that_asks_for_nothing_gets_nothing(
 def test_an_escalated_step_goes_to_the_target_that_the_policy_chooses_or_to_its_first(
     policy: Policy, names: list[str], solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:
-    [solution] = solved(Models100(make_models).models, [a_task(policy=policy, limits=STEPS)])
+    [solution] = solved(Workload(make_models).models, [a_task(policy=policy, limits=STEPS)])
     assert [step.kept.target for step in solution.steps] == names
 
 
 def test_a_target_that_the_policy_has_not_named_fails_the_problem(
     solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:
-    [solution] = solved(Models100(make_models).models, [a_task(policy=Elsewhere())])
+    [solution] = solved(Workload(make_models).models, [a_task(policy=Elsewhere())])
     assert solution.error == (
         "router, step 1: ProblemError: the policy chose the target 'large', which is none of its targets: small"
     )
@@ -227,8 +227,8 @@ def test_a_target_of_ones_own_policy_that_is_not_there_is_named_with_its_table(m
 class Bare(msgspec.Struct, frozen=True):
     """The members that every policy needs, without the base."""
 
-    proposers: ClassVar[tuple[Role, ...]] = ("draft",)
-    scale: ClassVar[Scale | None] = None
+    proposers: ClassVar[tuple[Author, ...]] = ("draft",)
+    score_kind: ClassVar[ScoreKind | None] = None
     decides: ClassVar[bool] = True
 
     def decide(self, evidence: Evidence) -> Verdict:
@@ -290,7 +290,7 @@ class Unhashable(PolicyBase, frozen=True):
 def test_a_policy_that_cannot_be_asked_for_all_is_refused_before_it_begins(
     policy: Any, refusal: str, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
 ) -> None:
-    world = Models100(make_models)
+    world = Workload(make_models)
 
     async def body() -> None:
         async with open_ring(world.models) as ring:
@@ -304,8 +304,8 @@ def test_a_policy_that_cannot_be_asked_for_all_is_refused_before_it_begins(
 class Abstract(Policy):
     """Derived from the protocol in the place of the base, which has no defaults."""
 
-    proposers: ClassVar[tuple[Role, ...]] = ("draft",)
-    scale: ClassVar[Scale | None] = None
+    proposers: ClassVar[tuple[Author, ...]] = ("draft",)
+    score_kind: ClassVar[ScoreKind | None] = None
     decides: ClassVar[bool] = True
 
     def decide(self, evidence: Evidence) -> Verdict:

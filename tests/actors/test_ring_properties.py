@@ -22,7 +22,7 @@ from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
-from arbiter.protocols.records import Limits, Role, Sampling, Solution, Usage
+from arbiter.protocols.records import Author, Limits, Sampling, Solution, Usage
 
 Tasks = Callable[..., Task]
 MakeModels = Callable[..., Models]
@@ -46,13 +46,13 @@ def share(*parts: object) -> float:
 
 def write(request: GenerationRequest) -> Generation:
     """A text, and now and then an end, that depend on the seed, the role and the whole context."""
-    drawn = share(request.seed, request.role, request.transcript)
+    drawn = share(request.seed, request.author, request.transcript)
     ending = "end" if drawn < 0.15 else "separator"
-    return Generation(f"{request.role} {drawn}", ending, Usage(completion_tokens=3))
+    return Generation(f"{request.author} {drawn}", ending, Usage(completion_tokens=3))
 
 
 def rate(request: ScoreRequest) -> float:
-    return share(request.scale, request.transcript, request.candidate)
+    return share(request.score_kind, request.transcript, request.candidate)
 
 
 def timing(seed: int) -> Callable[[GenerationRequest | ScoreRequest], float]:
@@ -66,7 +66,7 @@ def models(make_models: MakeModels, seed: int, in_flight: int) -> Models:
     return make_models(*generators, *(ScriptedScorer(rate, seconds) for _ in range(2)), in_flight=in_flight)
 
 
-def transcripts(solutions: list[Solution]) -> dict[str, list[tuple[str, Role]]]:
+def transcripts(solutions: list[Solution]) -> dict[str, list[tuple[str, Author]]]:
     return {solution.problem: [(step.kept.text, step.kept.author) for step in solution.steps] for solution in solutions}
 
 
@@ -120,7 +120,7 @@ def test_no_ring_deadlocks_when_models_fail_and_deadlines_strike(
     ]
     solutions = solved(make_models(*generators, *scorers, in_flight=in_flight), tasks, concurrency, mailbox)
     assert sorted(solution.problem for solution in solutions) == sorted(task.id for task in tasks)
-    assert all((solution.error is not None) == (solution.finish == "failed") for solution in solutions)
+    assert all((solution.error is not None) == (solution.finish_reason == "failed") for solution in solutions)
 
 
 @pytest.mark.parametrize("policy", EVERY_POLICY)

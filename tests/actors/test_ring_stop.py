@@ -43,7 +43,7 @@ def test_under_each_policy_the_problem_ends_at_the_stop_text(
     policy: Policy, solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:
     (solution,) = solved(make_models(), [a_task(policy=policy, stop=("step 1",))])
-    assert (solution.finish, len(solution.steps)) == ("stop", 2)
+    assert (solution.finish_reason, len(solution.steps)) == ("stop", 2)
     assert solution.text.endswith(("\n\ndraft ", "\n\ntarget "))
 
 
@@ -55,7 +55,7 @@ def test_nothing_is_asked_behind_a_stop_text(solved: Solved, a_task: Tasks, make
 
 def test_a_rejected_draft_stops_nothing(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
     (solution,) = solved(make_models(), [a_task(policy=RewardThreshold(0.6), stop=("draft",))])
-    assert (solution.finish, len(solution.steps)) == ("answered", 3)
+    assert (solution.finish_reason, len(solution.steps)) == ("answered", 3)
 
 
 @settings(deadline=None, max_examples=40)

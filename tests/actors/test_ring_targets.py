@@ -11,7 +11,7 @@ from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.data.training_rows import training_rows
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import GenerationRequest, Seat
+from arbiter.protocols.ports import GenerationRequest, ModelHandle
 from arbiter.protocols.records import Limits, Sampling, Solution, Target
 
 Tasks = Callable[..., Task]
@@ -35,7 +35,7 @@ class Fleet:
         worth = rewards or {}
         prm = ScriptedScorer(lambda request: worth.get(request.candidate.partition(" ")[0], 0.5))
         whole = make_models(router=ScriptedScorer(lambda _: estimates), prm=prm)
-        targets = {name: Seat(ScriptedGenerator(self._write)) for name in ("small", "large")}
+        targets = {name: ModelHandle(ScriptedGenerator(self._write)) for name in ("small", "large")}
         self.models = msgspec.structs.replace(whole, targets=targets)
 
     def _write(self, request: GenerationRequest) -> str:
@@ -53,9 +53,9 @@ def test_the_chosen_target_alone_writes_an_escalated_step(
     (solution,) = solved(fleet.models, [a_task(policy=LearnedRouter(0.3, (SMALL, LARGE)), limits=TWO_STEPS)])
     assert {request.target for request in fleet.asked} == ({name} if name else set())
     assert [step.kept.target for step in solution.steps] == [name or ""] * 2
-    assert {target: tally.requests for target, tally in solution.targets.items()} == ({name: 2} if name else {})
-    assert sum(tally.requests for tally in solution.targets.values()) == sum(
-        tally.requests for model, tally in solution.calls.items() if model == "target"
+    assert {target: counts.requests for target, counts in solution.targets.items()} == ({name: 2} if name else {})
+    assert sum(counts.requests for counts in solution.targets.values()) == sum(
+        counts.requests for model, counts in solution.requests.items() if model == "target"
     )
 
 
@@ -69,7 +69,7 @@ def test_generate_asks_every_target_for_all_samples_and_goes_on_with_the_best_fi
     written = [(one.target, one.sample) for one in solution.steps[0].targets]
     assert written == [("small", 0), ("small", 1), ("large", 0), ("large", 1)]
     assert [step.kept.text for step in solution.steps] == ["large 0.0", "large 1.0"]
-    assert {name: tally.requests for name, tally in solution.targets.items()} == {"small": 4, "large": 4}
+    assert {name: counts.requests for name, counts in solution.targets.items()} == {"small": 4, "large": 4}
     rows = list(training_rows(solution))
     assert rows[0].target_names == ("small", "small", "large", "large")
     assert rows[0].targets == ("small 0.0", "small 0.1", "large 0.0", "large 0.1")
@@ -90,7 +90,7 @@ def test_a_policy_of_one_target_asks_the_one_without_a_name(
     (solution,) = solved(fleet.models, [a_task(policy=RewardThreshold(0.9), limits=TWO_STEPS)])
     assert fleet.asked == []
     assert solution.targets == {}
-    assert solution.calls["target"].requests == 2
+    assert solution.requests["target"].requests == 2
 
 
 def test_a_target_that_is_not_there_is_named_with_its_table(make_models: MakeModels) -> None:

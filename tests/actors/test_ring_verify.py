@@ -10,8 +10,8 @@ from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, Policy, Proposal, Scorer, ScoreRequest, Seat
-from arbiter.protocols.records import Agreement, Limits, Predrafts, Sampling, Solution, Usage
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Policy, Proposal, Scorer, ScoreRequest
+from arbiter.protocols.records import Limits, LookaheadStats, PrefixMatch, Sampling, Solution, Usage
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]
@@ -23,19 +23,19 @@ STEPS = 4
 
 def write(request: GenerationRequest) -> Generation:
     """Ten tokens; the target writes what was proposed to it at every step but the second."""
-    text = f"draft {request.step}" if request.step != 1 else f"{request.role} {request.step}"
+    text = f"draft {request.step}" if request.step != 1 else f"{request.author} {request.step}"
     agreement = None
-    if request.role == "target" and request.proposal is not None:
-        agreement = Agreement(10, 10 if request.proposal.text == text else 4)
+    if request.author == "target" and request.proposal is not None:
+        agreement = PrefixMatch(10, 10 if request.proposal.text == text else 4)
     ending = "end" if request.step == STEPS - 1 else "separator"
-    return Generation(text, ending, Usage(completion_tokens=10), agreement=agreement)
+    return Generation(text, ending, Usage(completion_tokens=10), prefix_match=agreement)
 
 
 def seconds(request: GenerationRequest | ScoreRequest) -> float:
     """A tenth of a second a token that has to be written."""
     assert isinstance(request, GenerationRequest)
     made = write(request)
-    return (10 - (made.agreement.agreed if made.agreement else 0)) / 10 + 0.1
+    return (10 - (made.prefix_match.matched if made.prefix_match else 0)) / 10 + 0.1
 
 
 @pytest.fixture(scope="session")
@@ -64,9 +64,11 @@ def rejecting(asked: list[GenerationRequest], annotated: bool = True) -> Models:
         return write(request)
 
     draft, target = ScriptedGenerator(write, 1.0), ScriptedGenerator(note, seconds)
-    scorer = Seat[Scorer](ScriptedScorer(lambda _: 0.0, 0.5))
+    scorer = ModelHandle[Scorer](ScriptedScorer(lambda _: 0.0, 0.5))
     return Models(
-        draft=Seat(draft, annotated=annotated), target=Seat(target), scorers={"prm": scorer, "router": scorer}
+        draft=ModelHandle(draft, annotated=annotated),
+        target=ModelHandle(target),
+        scorers={"prm": scorer, "router": scorer},
     )
 
 
@@ -76,7 +78,7 @@ def test_the_rejected_draft_goes_along_and_spares_what_was_agreed_on(a_task: Tas
     shown = solve(rejecting(asked), a_task(policy=RewardThreshold(0.5)), "on")
     assert [request.proposal for request in asked] == [Proposal(f"draft {n}", e) for n, e in enumerate(ENDINGS)]
     assert texts(plain) == texts(shown)
-    assert [step.kept.agreement for step in shown.steps] == [Agreement(10, n) for n in (10, 4, 10, 10)]
+    assert [step.kept.prefix_match for step in shown.steps] == [PrefixMatch(10, n) for n in (10, 4, 10, 10)]
     assert plain.seconds - shown.seconds == pytest.approx(3.4)
 
 
@@ -104,13 +106,13 @@ def test_nothing_is_proposed_above_temperature_0_or_when_it_is_off(
 def test_a_pre_draft_hits_when_the_target_writes_the_same_step(a_task: Tasks, solve: Solve) -> None:
     task = a_task(policy=RewardThreshold(0.5))
     solution = solve(rejecting([], annotated=False), task, "on", lookahead=1)
-    assert solution.predrafts == Predrafts(started=3, hits=2, wasted_tokens=10)
+    assert solution.lookahead == LookaheadStats(started=3, hits=2, wasted_tokens=10)
     assert texts(solution) == texts(solve(rejecting([], annotated=False), task, "off"))
 
 
 def test_it_does_not_hit_if_the_draft_is_told_who_wrote_the_step(a_task: Tasks, solve: Solve) -> None:
     solution = solve(rejecting([], annotated=True), a_task(policy=RewardThreshold(0.5)), "on", lookahead=1)
-    assert (solution.predrafts.started, solution.predrafts.hits) == (3, 0)
+    assert (solution.lookahead.started, solution.lookahead.hits) == (3, 0)
 
 
 def test_a_pre_draft_with_other_room_for_tokens_does_not_hit(a_task: Tasks, solve: Solve) -> None:
@@ -120,10 +122,10 @@ def test_a_pre_draft_with_other_room_for_tokens_does_not_hit(a_task: Tasks, solv
         return Generation(f"draft {request.step}", "separator", Usage(completion_tokens=12))
 
     models = rejecting([], annotated=False)
-    models = Models(draft=models.draft, target=Seat(ScriptedGenerator(longer)), scorers=models.scorers)
+    models = Models(draft=models.draft, target=ModelHandle(ScriptedGenerator(longer)), scorers=models.scorers)
     limits = Limits(max_tokens=30, max_steps=2)
     solution = solve(models, a_task(policy=RewardThreshold(0.5), limits=limits), "off", lookahead=1)
-    assert solution.predrafts.hits == 0
+    assert solution.lookahead.hits == 0
 
 
 def test_the_controller_drafts_ahead_where_steps_are_accepted(
@@ -131,7 +133,7 @@ def test_the_controller_drafts_ahead_where_steps_are_accepted(
 ) -> None:
     accepting = make_models(ScriptedGenerator(write, 1.0), None, ScriptedScorer(lambda _: 1.0, 1.0))
     solution = solve(accepting, a_task(policy=RewardThreshold(0.5)), "auto", lookahead=None)
-    assert solution.predrafts.hits == STEPS - 1
+    assert solution.lookahead.hits == STEPS - 1
 
 
 def texts(solution: Solution) -> list[tuple[str, str]]:

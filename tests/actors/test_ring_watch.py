@@ -62,5 +62,5 @@ def test_who_watches_and_fails_has_failed_the_problem(watched: Callable[..., Sol
         raise ValueError("I cannot look")
 
     solution = watched(fail)
-    assert solution.finish == "failed"
+    assert solution.finish_reason == "failed"
     assert "I cannot look" in str(solution.error)

@@ -1,12 +1,12 @@
 """The Router's join: equal steps have equal scores."""
 
 from arbiter.actors.step_records import same_score_for_same_text
-from arbiter.protocols.records import Candidate, Rating, Role, Usage
+from arbiter.protocols.records import Author, Candidate, Rating, Usage
 
 
-def scored(author: Role, text: str, value: float) -> Candidate:
+def scored(author: Author, text: str, value: float) -> Candidate:
     rating = Rating(value=value, usage=Usage(prompt_tokens=3), seconds=0.5)
-    return Candidate(author=author, text=text, ending="separator", usage=Usage(), seconds=1.0, rating=rating)
+    return Candidate(author=author, text=text, stop_reason="separator", usage=Usage(), seconds=1.0, rating=rating)
 
 
 def test_the_same_step_has_no_advantage_whatever_its_two_requests_rounded_to() -> None:

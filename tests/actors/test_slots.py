@@ -1,4 +1,4 @@
-"""Places at a model: never more than there are, and the next one goes to whoever is first in rank."""
+"""PrioritySemaphore at a model: never more than there are, and the next one goes to whoever is first in rank."""
 
 from collections.abc import Awaitable, Callable
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbiter.actors.slots import Places, Rank
+from arbiter.actors.slots import PrioritySemaphore, Rank
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 
@@ -19,7 +19,7 @@ def served(
     had: list[int] = []
 
     async def body() -> None:
-        places, taken = Places(total), 0
+        places, taken = PrioritySemaphore(total), 0
 
         async def want(number: int) -> None:
             nonlocal taken
@@ -56,7 +56,7 @@ def test_whoever_is_cancelled_while_waiting_is_passed_over(in_virtual_time: Virt
 
 def test_a_place_given_in_the_moment_of_a_cancellation_goes_on(in_virtual_time: Virtual) -> None:
     async def body() -> None:
-        places, had = Places(1), list[str]()
+        places, had = PrioritySemaphore(1), list[str]()
 
         async def want(name: str) -> None:
             await places.take((0,))
@@ -95,7 +95,7 @@ def test_all_who_are_patient_are_served_once(
 
 def test_load_is_the_share_of_places_that_are_taken(in_virtual_time: Virtual) -> None:
     async def body() -> None:
-        places = Places(4)
+        places = PrioritySemaphore(4)
         await places.take((0,))
         assert (places.load, places.has_room) == (0.25, True)
         for _ in range(3):
@@ -111,7 +111,7 @@ def test_a_place_that_is_had_is_kept_and_none_stays_free_while_somebody_waits(
     in_virtual_time: Virtual, totals: list[int], wanting: int
 ) -> None:
     async def body() -> None:
-        places, had = Places(totals[0]), set[int]()
+        places, had = PrioritySemaphore(totals[0]), set[int]()
         waiting = set(range(wanting))
 
         async def want(number: int) -> None:

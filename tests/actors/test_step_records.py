@@ -4,15 +4,15 @@ import pytest
 
 from arbiter.actors.step_records import chosen_record, regenerated_record
 from arbiter.protocols.records import (
+    Author,
     Candidate,
-    Ending,
-    Role,
+    StopReason,
     Usage,
     Verdict,
 )
 
 
-def candidate(text: str, ending: Ending = "separator", tokens: int = 10, author: Role = "draft") -> Candidate:
+def candidate(text: str, ending: StopReason = "separator", tokens: int = 10, author: Author = "draft") -> Candidate:
     return Candidate(author, text, ending, Usage(completion_tokens=tokens), 1.0)
 
 

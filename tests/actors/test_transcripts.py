@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from arbiter.actors.policies import DraftOnly
 from arbiter.actors.transcripts import context_after, finish_reason, first_context, stopped
 from arbiter.protocols.messages import Context, Task
-from arbiter.protocols.records import Candidate, Ending, FinishReason, Limits, Step, Transcript, Usage
+from arbiter.protocols.records import Candidate, FinishReason, Limits, Step, StopReason, Transcript, Usage
 
 WIDE = Limits(max_steps=100, max_tokens=1000, repeats=3)
 
 
-def step(text: str, ending: Ending = "separator", tokens: int = 10) -> Candidate:
+def step(text: str, ending: StopReason = "separator", tokens: int = 10) -> Candidate:
     return Candidate("draft", text, ending, Usage(completion_tokens=tokens), 1.0)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from arbiter.config.config import Config, parse
 from arbiter.grading import Grade
-from arbiter.protocols.records import Candidate, Model, Rating, Role, Solution, StepRecord, Tally, Usage
+from arbiter.protocols.records import Author, Candidate, Model, Rating, RequestCounts, Solution, StepRecord, Usage
 from arbiter.runs.results import Result
 
 
@@ -64,10 +64,15 @@ def a_config() -> Callable[..., Config]:
 def a_candidate() -> Callable[..., Candidate]:
     """A step of three tokens, with a process reward if it is given a ``score``."""
 
-    def build(author: Role = "draft", score: float | None = None, tokens: int = 3, **fields: Any) -> Candidate:
+    def build(author: Author = "draft", score: float | None = None, tokens: int = 3, **fields: Any) -> Candidate:
         rating = None if score is None else Rating(score, Usage(prompt_tokens=10), 0.5)
         usage = Usage(prompt_tokens=10, completion_tokens=tokens)
-        given: dict[str, Any] = {"text": f"a step of the {author}", "ending": "separator", "seconds": 1.0, **fields}
+        given: dict[str, Any] = {
+            "text": f"a step of the {author}",
+            "stop_reason": "separator",
+            "seconds": 1.0,
+            **fields,
+        }
         return Candidate(author=author, usage=usage, rating=rating, **given)
 
     return build
@@ -78,8 +83,8 @@ def a_solution(a_candidate: Callable[..., Candidate]) -> Callable[..., Solution]
     """A solution whose one step is the draft's, with the fields that matter to a test."""
 
     def build(problem: str = "p", *steps: StepRecord, **fields: Any) -> Solution:
-        calls: dict[Model, Tally] = {"draft": Tally(requests=1, usage=Usage(10, 3))}
-        given: dict[str, Any] = {"finish": "answered", "seconds": 1.0, "calls": calls, **fields}
+        calls: dict[Model, RequestCounts] = {"draft": RequestCounts(requests=1, usage=Usage(10, 3))}
+        given: dict[str, Any] = {"finish_reason": "answered", "seconds": 1.0, "calls": calls, **fields}
         kept = steps or (StepRecord(candidates=(a_candidate(),), chosen=0),)
         return Solution(problem=problem, question=f"question {problem}", steps=kept, **given)
 

@@ -91,7 +91,7 @@ def test_a_conversation_is_read_as_one(question: str) -> None:
     (plain,) = ask(question)
     (instructed,) = ask([ChatMessageSystem(content="Be brief."), ChatMessageUser(content=question)])
     assert joined.usage.input_tokens > 0
-    assert plain.metadata["arbiter"]["finish"] == "answered"
+    assert plain.metadata["arbiter"]["finish_reason"] == "answered"
     assert instructed.usage.input_tokens > plain.usage.input_tokens
 
 

@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 from openai import AsyncOpenAI, OpenAI
 
-from arbiter import Arbiter, Models, ScriptedGenerator, Seat
+from arbiter import Arbiter, ModelHandle, Models, ScriptedGenerator
 from arbiter.config.config import parse
 from arbiter.extending import GenerationRequest, ScoreRequest
 from arbiter.gateway.app import Gateway
@@ -42,7 +42,7 @@ async def held() -> AsyncGenerator[Held]:
 
     draft = ScriptedGenerator(lambda request: f"step {request.step}", seconds=seconds)
     config = parse({"models": {}, "run_type": "draft", "limits": {"problems": 1}}, "test")
-    arbiter = Arbiter(config, models=Models(draft=Seat[Generator](draft, 10)), leaving="cancel")
+    arbiter = Arbiter(config, models=Models(draft=ModelHandle[Generator](draft, 10)), leaving="cancel")
     gateway = Gateway(arbiter, queue=0)
     async with arbiter:
         with bound("127.0.0.1", 0) as socket:

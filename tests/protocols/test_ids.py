@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.actors.policies import DraftOnly
-from arbiter.actors.requests import Call
+from arbiter.actors.requests import ModelRequest
 from arbiter.protocols import ids
 from arbiter.protocols.ids import CallId, MessageId, MessageKind, StepId, StepKind
 from arbiter.protocols.messages import (
@@ -17,19 +17,19 @@ from arbiter.protocols.messages import (
     EscalateStep,
     Message,
     StartProblem,
+    StepAccepted,
     StepAudited,
-    StepChosen,
     StepDrafted,
     StepFailed,
     StepRegenerated,
     StepScored,
     Task,
 )
-from arbiter.protocols.records import Audit, Candidate, Model, Role, Transcript, Usage
+from arbiter.protocols.records import AuditScores, Author, Candidate, Model, Transcript, Usage
 
 KINDS: list[str] = [str(kind.__struct_config__.tag) for kind in Message.__subclasses__()]
 MODELS: tuple[Model, ...] = get_args(Model)
-ROLES: tuple[Role, ...] = get_args(Role)
+ROLES: tuple[Author, ...] = get_args(Author)
 ACTORS = ("assembler", "drafter", "verifier", "router", "escalator", "my own")
 PIECES = ["/", "#", " ", "\n", "0", "1#2", *KINDS, *MODELS, *ACTORS, "answer", "retry", "graded", "p", "é", "\ud800"]
 LOOKALIKES = ["", "a/0/draft_step/draft/0", "p/0#1", "p#1", "x/3/step_failed", "x/0/step_scored/draft", "1/2/3"]
@@ -55,9 +55,9 @@ def messages_of(step: StepId) -> list[tuple[Message, MessageId]]:
         (EscalateStep(at, cause, draft), "escalate_step"),
         (StepDrafted(at, cause, draft), "step_drafted"),
         (StepRegenerated(at, cause, (target,), draft), "step_regenerated"),
-        (StepChosen(at, cause, "keep_draft", draft), "step_chosen"),
+        (StepAccepted(at, cause, "keep_draft", draft), "step_accepted"),
         (AuditStep(at, cause, draft, target), "audit_step"),
-        (StepAudited(at, cause, Audit(0.1, 0.2)), "step_audited"),
+        (StepAudited(at, cause, AuditScores(0.1, 0.2)), "step_audited"),
     ]
     found = [(message, MessageId(step, kind)) for message, kind in plain]
     scored = (StepScored(at, cause, (draft,)), StepScored(at, cause, (target,)))
@@ -83,7 +83,7 @@ def test_the_id_of_every_message_is_parsed_to_its_step_and_kind(step: StepId) ->
 def test_the_id_of_every_call_is_parsed_to_its_message_model_and_index(step: StepId, index: int) -> None:
     for message, parsed in messages_of(step)[:12]:
         for model in MODELS:
-            call = Call("actor", message, model, index)
+            call = ModelRequest("actor", message, model, index)
             assert CallId.parse(call.id) == CallId(parsed, model, index)
             assert str(CallId(parsed, model, index)) == call.id
             assert CallId.parse(call.id).is_ahead == call.is_ahead

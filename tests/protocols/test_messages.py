@@ -15,15 +15,15 @@ from arbiter.protocols.messages import (
     EscalateStep,
     Message,
     StartProblem,
+    StepAccepted,
     StepAudited,
-    StepChosen,
     StepDrafted,
     StepFailed,
     StepRegenerated,
     StepScored,
     Task,
 )
-from arbiter.protocols.records import Audit, Candidate, Role, Transcript, Usage
+from arbiter.protocols.records import AuditScores, Author, Candidate, Transcript, Usage
 
 MAILBOXES = ["AssemblerMail", "DrafterMail", "VerifierMail", "RouterMail", "EscalatorMail"]
 
@@ -34,14 +34,14 @@ TAGS = {
     StepDrafted: "step_drafted",
     StepRegenerated: "step_regenerated",
     StepScored: "step_scored",
-    StepChosen: "step_chosen",
+    StepAccepted: "step_accepted",
     AuditStep: "audit_step",
     StepAudited: "step_audited",
     StepFailed: "step_failed",
 }
 
 
-def candidate(author: Role) -> Candidate:
+def candidate(author: Author) -> Candidate:
     return Candidate(author, "a step", "separator", Usage(), 1.0)
 
 
@@ -60,9 +60,9 @@ def one_of_each(place: Context, cause: str = "cause") -> list[Message]:
         StepRegenerated(place, cause, (target,), draft),
         StepScored(place, cause, (draft,)),
         StepScored(place, cause, (target,)),
-        StepChosen(place, cause, "keep_draft", draft),
+        StepAccepted(place, cause, "keep_draft", draft),
         AuditStep(place, cause, draft, target),
-        StepAudited(place, cause, Audit(0.1, 0.2)),
+        StepAudited(place, cause, AuditScores(0.1, 0.2)),
         *(StepFailed(place, cause, actor, "draft_step", "error") for actor in ("drafter", "verifier", "router")),
     ]
 

@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 from arbiter.protocols import ports
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.records import (
-    Audit,
+    AuditScores,
+    Author,
     Candidate,
-    Ending,
     FinishReason,
     Limits,
     Model,
     Rating,
     Record,
-    Role,
+    RequestCounts,
     Sampling,
     Solution,
     Step,
     StepRecord,
-    Tally,
+    StopReason,
     Transcript,
     Usage,
     Verdict,
@@ -36,9 +36,9 @@ usages = st.builds(Usage, counts, counts, counts)
 ratings = st.builds(Rating, st.floats(0, 1), usages, seconds)
 candidates = st.builds(
     Candidate,
-    st.sampled_from(get_args(Role)),
+    st.sampled_from(get_args(Author)),
     st.text(),
-    st.sampled_from(get_args(Ending)),
+    st.sampled_from(get_args(StopReason)),
     usages,
     seconds,
     st.integers(0, 9),
@@ -49,7 +49,7 @@ step_records = st.builds(
     st.lists(candidates, min_size=1, max_size=3).map(tuple),
     st.just(0),
     st.none() | st.sampled_from(get_args(Verdict)),
-    st.none() | st.builds(Audit, st.floats(0, 1), st.floats(0, 1)),
+    st.none() | st.builds(AuditScores, st.floats(0, 1), st.floats(0, 1)),
 )
 solutions = st.builds(
     Solution,
@@ -58,12 +58,12 @@ solutions = st.builds(
     st.lists(step_records, max_size=3).map(tuple),
     st.sampled_from(get_args(FinishReason)),
     seconds,
-    st.dictionaries(st.sampled_from(get_args(Model)), st.builds(Tally, counts, counts, counts, usages)),
+    st.dictionaries(st.sampled_from(get_args(Model)), st.builds(RequestCounts, counts, counts, counts, usages)),
     st.none() | st.text(),
 )
 
 
-def candidate(author: Role, text: str = "a step", sample: int = 0) -> Candidate:
+def candidate(author: Author, text: str = "a step", sample: int = 0) -> Candidate:
     return Candidate(author, text, "separator", Usage(), 1.0, sample)
 
 
@@ -91,7 +91,7 @@ def test_an_unknown_field_is_refused() -> None:
 
 def test_an_unknown_field_deep_inside_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError, match="tokens"):
-        msgspec.json.decode(b'{"requests": 1, "usage": {"tokens": 3}}', type=Tally)
+        msgspec.json.decode(b'{"requests": 1, "usage": {"tokens": 3}}', type=RequestCounts)
 
 
 def test_a_word_outside_the_vocabulary_is_refused() -> None:
@@ -116,7 +116,9 @@ def test_usages_add_up_field_by_field() -> None:
 
 
 def test_tallies_add_up_field_by_field() -> None:
-    assert Tally(1, 2, 3, Usage(4)) + Tally(10, 20, 30, Usage(40)) == Tally(11, 22, 33, Usage(44))
+    assert RequestCounts(1, 2, 3, Usage(4)) + RequestCounts(10, 20, 30, Usage(40)) == RequestCounts(
+        11, 22, 33, Usage(44)
+    )
 
 
 def test_an_unrated_candidate_has_no_score() -> None:
@@ -140,7 +142,7 @@ def test_a_step_record_without_a_draft_says_so() -> None:
 
 @pytest.mark.parametrize(("draft", "target", "improved"), [(0.2, 0.3, True), (0.3, 0.3, False), (0.4, 0.3, False)])
 def test_an_audit_counts_only_a_higher_reward_as_improved(draft: float, target: float, improved: bool) -> None:
-    assert Audit(draft=draft, target=target).improved is improved
+    assert AuditScores(draft=draft, target=target).improved is improved
 
 
 def test_a_solutions_text_joins_the_kept_steps() -> None:
@@ -152,7 +154,7 @@ def test_a_solutions_text_joins_the_kept_steps() -> None:
     assert solution.text == "one\n\ntwo"
 
 
-def written(*texts: str, stop: tuple[str, ...] = (), ending: Ending = "separator") -> Solution:
+def written(*texts: str, stop: tuple[str, ...] = (), ending: StopReason = "separator") -> Solution:
     """A solution of the draft's steps, the last of which ended like that."""
     steps = tuple(
         StepRecord((Candidate("draft", text, ending if place == len(texts) else "separator", Usage(), 1.0),), 0)
@@ -183,19 +185,19 @@ def test_a_solutions_text_ends_before_the_stop_text_that_is_whole_first(solution
 @given(
     st.lists(st.text("ab\n", max_size=5), min_size=1, max_size=5),
     st.lists(st.text("ab\n", min_size=1, max_size=4), max_size=3).map(tuple),
-    st.sampled_from(get_args(Ending)),
+    st.sampled_from(get_args(StopReason)),
 )
-def test_a_solutions_text_holds_no_stop_text(texts: list[str], stop: tuple[str, ...], ending: Ending) -> None:
+def test_a_solutions_text_holds_no_stop_text(texts: list[str], stop: tuple[str, ...], ending: StopReason) -> None:
     solution = written(*texts, stop=stop, ending=ending)
     assert not any(one in solution.text for one in stop)
     assert written(*texts, ending=ending).text.startswith(solution.text.removesuffix("\n"))
 
 
 def test_a_solutions_usage_is_that_of_draft_and_target_kept_or_not() -> None:
-    calls: dict[Model, Tally] = {
-        "draft": Tally(requests=2, cancelled=1, usage=Usage(10, 2, 1)),
-        "target": Tally(requests=1, usage=Usage(20, 3)),
-        "prm": Tally(requests=2, usage=Usage(400)),
+    calls: dict[Model, RequestCounts] = {
+        "draft": RequestCounts(requests=2, cancelled=1, usage=Usage(10, 2, 1)),
+        "target": RequestCounts(requests=1, usage=Usage(20, 3)),
+        "prm": RequestCounts(requests=2, usage=Usage(400)),
     }
     solution = Solution("p", "question", (), "answered", 1.0, calls)
     assert solution.usage == Usage(30, 5, 1)

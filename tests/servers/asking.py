@@ -59,7 +59,7 @@ def asked(question: str, **fields: Any) -> GenerationRequest:
 def scored(question: str, candidate: str, **fields: Any) -> ScoreRequest:
     """A request to score the draft's first step."""
     place: dict[str, Any] = {"problem": "p", "step": 0, "transcript": Transcript(question)}
-    given: dict[str, Any] = {"scale": "prm", "candidate": candidate, "author": "draft", "separator": SEPARATOR}
+    given: dict[str, Any] = {"score_kind": "prm", "candidate": candidate, "author": "draft", "separator": SEPARATOR}
     return ScoreRequest(**{**place, **given, **fields})
 
 

@@ -31,31 +31,31 @@ class GenerationRules:
     ) -> None:
         async with writer.writing(backend=backend) as generator:
             found = await generator.generate(asked("1"))
-        assert (found.text, found.ending) == ("abc", "separator")
+        assert (found.text, found.stop_reason) == ("abc", "separator")
 
     @both
     async def test_the_last_step_ends_the_answer(self, writer: Model, backend: str) -> None:
         async with writer.writing(backend=backend) as generator:
             found = await generator.generate(asked("2"))
-        assert (found.text, found.ending) == ("def", "end")
+        assert (found.text, found.stop_reason) == ("def", "end")
 
     @both
     async def test_a_step_cut_by_its_limit_says_so_and_has_as_many_tokens(self, writer: Model, backend: str) -> None:
         async with writer.writing(backend=backend) as generator:
             found = await generator.generate(asked(ENDLESS, max_tokens=9))
-        assert (found.text, found.ending) == ("xyxyxyxyx", "limit")
+        assert (found.text, found.stop_reason) == ("xyxyxyxyx", "limit")
         assert found.usage.completion_tokens == 9
 
     @both
     async def test_a_model_that_has_nothing_to_write_ends_the_answer(self, writer: Model, backend: str) -> None:
         async with writer.writing(backend=backend) as generator:
             found = await generator.generate(asked(NOTHING))
-        assert (found.text, found.ending) == ("", "end")
+        assert (found.text, found.stop_reason) == ("", "end")
 
     async def test_a_separator_at_once_is_an_empty_step(self, writer: Model) -> None:
         async with writer.writing() as generator:
             found = await generator.generate(asked(EMPTY_STEP))
-        assert (found.text, found.ending) == ("", "separator")
+        assert (found.text, found.stop_reason) == ("", "separator")
 
     @both
     async def test_a_character_that_the_limit_cuts_is_no_fault_and_the_text_before_it_is_whole(
@@ -64,7 +64,7 @@ class GenerationRules:
         async with writer.writing(backend=backend) as generator:
             found = await generator.generate(asked(UNICODE, max_tokens=8))
         whole = found.text.rstrip(CUT)
-        assert (ANSWERS[UNICODE].startswith(whole), len(whole) >= 2, found.ending) == (True, True, "limit")
+        assert (ANSWERS[UNICODE].startswith(whole), len(whole) >= 2, found.stop_reason) == (True, True, "limit")
 
     async def test_a_limit_holds_where_it_cuts_a_character(self, writer: Model) -> None:
         async with writer.writing() as generator:
@@ -74,12 +74,12 @@ class GenerationRules:
     async def test_a_character_that_ends_at_the_limit_is_whole(self, writer: Model) -> None:
         async with writer.writing() as generator:
             found = await generator.generate(asked(UNICODE, max_tokens=9))
-        assert (found.text, found.ending) == ("世界世", "limit")
+        assert (found.text, found.stop_reason) == ("世界世", "limit")
 
     async def test_a_question_of_several_bytes_a_character_is_read_as_it_is(self, writer: Model) -> None:
         async with writer.writing() as generator:
             found = await generator.generate(asked("🙂 é 世\u2028 1"))
-        assert (found.text, found.ending) == ("abc", "separator")
+        assert (found.text, found.stop_reason) == ("abc", "separator")
 
     @both
     async def test_of_many_requests_at_once_each_has_its_own_answer(self, writer: Model, backend: str) -> None:

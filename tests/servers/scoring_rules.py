@@ -35,7 +35,7 @@ class ScoringRules:
         backend, scores = dialect
         table = getattr(load_config("pocket").models, role)
         prompt = {"prompt": table.prompt, "annotate": table.annotate}
-        requests = [scored(QUESTION, step, scale=role) for step in STEPS]
+        requests = [scored(QUESTION, step, score_kind=role) for step in STEPS]
         async with open_scorer(role, table, 1) as scorer:
             here = [logit((await scorer.score(request)).value) for request in requests]
         async with scorers[role].scoring(role, backend=backend, scores=scores, **prompt) as scorer:
@@ -54,12 +54,12 @@ class ScoringRules:
         async with scorers[role].scoring(role, backend=backend, scores=scores) as scorer:
 
             async def ask(text: str) -> None:
-                together[text] = (await scorer.score(scored(QUESTION, text, scale=role))).value
+                together[text] = (await scorer.score(scored(QUESTION, text, score_kind=role))).value
 
             async with anyio.create_task_group() as group:
                 for text in texts:
                     group.start_soon(ask, text)
-            alone = {text: (await scorer.score(scored(QUESTION, text, scale=role))).value for text in texts}
+            alone = {text: (await scorer.score(scored(QUESTION, text, score_kind=role))).value for text in texts}
         assert together == pytest.approx(alone, abs=1e-4)
 
     async def test_the_tokens_that_are_read_for_a_score_are_counted(

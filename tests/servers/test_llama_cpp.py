@@ -25,5 +25,5 @@ async def test_a_draft_in_a_gguf_file_writes_the_steps_that_it_writes_in_process
         here = [await generator.generate(request) for request in requests]
     async with models["draft"].writing(prompt=table.prompt) as generator:
         there = [await generator.generate(request) for request in requests]
-    assert [(one.text, one.ending) for one in there] == [(one.text, one.ending) for one in here]
+    assert [(one.text, one.stop_reason) for one in there] == [(one.text, one.stop_reason) for one in here]
     assert len({one.text for one in here}) > 1

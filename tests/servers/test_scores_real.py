@@ -94,7 +94,7 @@ async def test_a_converted_model_scores_as_the_published_one(
     role: Literal["prm", "router"], scores: str, models: dict[str, Model], router: Path
 ) -> None:
     async with models[role].scoring(role, scores=scores) as scorer:
-        there = [(await scorer.score(scored(QUESTION, step, scale=role))).value for step in STEPS]
+        there = [(await scorer.score(scored(QUESTION, step, score_kind=role))).value for step in STEPS]
     assert there == pytest.approx([expected(router, f"{QUESTION}{step}\n\n") for step in STEPS], abs=1e-4)
 
 

@@ -10,24 +10,24 @@ from arbiter import (
     BlockingArbiter,
     Event,
     Message,
+    ModelHandle,
     Models,
     Overrides,
     ScriptedGenerator,
-    Seat,
     Solution,
     StepRecord,
     Usage,
     solve,
 )
 from arbiter.extending import (
+    ConfidenceMetric,
     Evidence,
     Generation,
     GenerationRequest,
     Generator,
-    Measure,
     PolicyBase,
-    Scale,
     Score,
+    ScoreKind,
     Scorer,
     ScoreRequest,
     Verdict,
@@ -51,7 +51,7 @@ class Judge:
 class Half(PolicyBase, frozen=True):
     """A policy of one's own."""
 
-    scale: ClassVar[Scale | None] = "prm"
+    score_kind: ClassVar[ScoreKind | None] = "prm"
 
     def decide(self, evidence: Evidence) -> Verdict:
         return "keep_draft" if evidence.step % 2 else "escalate"
@@ -61,7 +61,7 @@ class Unsure(PolicyBase, frozen=True):
     """A policy of one's own that asks for all that a policy may ask for."""
 
     threshold: float
-    confidence: Measure | None = "mean"
+    confidence: ConfidenceMetric | None = "mean"
     budget: float | None = 0.2
     targets = ("small", "large")
     escalates_above = False
@@ -84,7 +84,7 @@ async def questions() -> AsyncIterator[str]:
 async def use() -> Solution:
     generator: Generator = Parrot()
     scorer: Scorer = Judge()
-    models = Models(draft=Seat(generator), target=Seat(Parrot()), scorers={"prm": Seat(scorer)})
+    models = Models(draft=ModelHandle(generator), target=ModelHandle(Parrot()), scorers={"prm": ModelHandle(scorer)})
     said: list[Message] = [{"role": "user", "content": "first"}]
     overrides: Overrides = {"run_type": "rsd", "threshold": 0.4, "tags": {"user": "me"}}
     async with Arbiter(models=models, factories=ActorFactories(), hooks=[hook], leaving="cancel") as arbiter:
@@ -99,7 +99,7 @@ async def use() -> Solution:
 
 
 def use_blocking() -> list[str]:
-    with BlockingArbiter(Arbiter(models=Models(draft=Seat(ScriptedGenerator(lambda _: "done"))))) as arbiter:
+    with BlockingArbiter(Arbiter(models=Models(draft=ModelHandle(ScriptedGenerator(lambda _: "done"))))) as arbiter:
         return [arbiter.solve("q", run_type="draft").text, *(one.text for one in arbiter.map(["q"])), solve("q").text]
 
 

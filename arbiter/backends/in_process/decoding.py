@@ -22,7 +22,7 @@ import torch
 from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 
-from arbiter.backends.batching import Batcher, Deliver, Job
+from arbiter.backends.batching import Batcher, BatchJob, Deliver
 from arbiter.backends.confidence import confidence_at, mean_confidence
 from arbiter.backends.in_process.model_loading import Loaded
 from arbiter.backends.prompts import PromptTemplate
@@ -31,7 +31,7 @@ from arbiter.protocols.errors import BackendError, ContextTooLongError
 from arbiter.protocols.ports import Generation, GenerationRequest
 from arbiter.protocols.records import Usage
 
-GenerationJob = Job[GenerationRequest, Generation]
+GenerationJob = BatchJob[GenerationRequest, Generation]
 
 _COMPACT_BELOW = 0.75  # of a batch still at work: below it, copying the cache costs less than decoding dead rows
 _LARGEST_CHECK = 2**29  # logits that a pass computes to check proposals: 2 GiB in float32
@@ -101,7 +101,7 @@ class InProcessGenerator:
     def _proposed(self, ask: GenerationRequest, room: int) -> list[int]:
         if ask.proposal is None or ask.confidence is not None or not self._checks:
             return []
-        return proposed_tokens(self._loaded.tokenizer, ask.proposal.text, ask.proposal.ending, ask.separator, room)
+        return proposed_tokens(self._loaded.tokenizer, ask.proposal.text, ask.proposal.stop_reason, ask.separator, room)
 
 
 def can_check(config: PreTrainedConfig) -> bool:
@@ -145,7 +145,7 @@ class _Row:
         step, found = self.step, agreement(self.proposed, self.step) if self.proposed else None
         assert step.ending is not None  # noqa: S101 - asked for finished rows only
         usage = Usage(prompt_tokens=len(self.prompt), completion_tokens=len(step.tokens))
-        overhead = Usage(prompt_tokens=found.proposed - found.agreed) if found else Usage()
+        overhead = Usage(prompt_tokens=found.proposed - found.matched) if found else Usage()
         return Generation(step.text, step.ending, usage, overhead, found, confidence=self._confidence())
 
     def _confidence(self) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from arbiter.backends.batching import Batcher, Deliver, Job
+from arbiter.backends.batching import Batcher, BatchJob, Deliver
 from arbiter.backends.confidence import TOP
 from arbiter.backends.in_process.model_loading import Loaded, too_long
 from arbiter.backends.judge_prompts import JudgePrompt, judged
@@ -16,7 +16,7 @@ from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Score, ScoreRequest
 from arbiter.protocols.records import Usage
 
-JudgeJob = Job[ScoreRequest, Score]
+JudgeJob = BatchJob[ScoreRequest, Score]
 
 
 class InProcessJudge:

@@ -11,7 +11,7 @@ from arbiter.actors.supervision import services
 from arbiter.backends.batching import Batcher
 from arbiter.backends.judge_prompts import JudgePrompt
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.config.model_tables import InProcess
+from arbiter.config.model_tables import InProcessTable
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.ports import Generator, Scorer
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_local_generator(
-    table: InProcess, template: PromptTemplate, threads: int | None
+    table: InProcessTable, template: PromptTemplate, threads: int | None
 ) -> AsyncGenerator[Generator]:
     """A model that writes. Raises ``ConfigError`` without torch, ``BackendError`` if it cannot be loaded."""
     loaded = await _loaded(table, "generator", threads)
@@ -34,7 +34,7 @@ async def open_local_generator(
 
 @asynccontextmanager
 async def open_local_scorer(
-    table: InProcess, template: PromptTemplate, threads: int | None, targets: int = 1
+    table: InProcessTable, template: PromptTemplate, threads: int | None, targets: int = 1
 ) -> AsyncGenerator[Scorer]:
     """A model that scores for so many ``targets``. Raises as ``open_local_generator``, and if its labels are others."""
     loaded = await _loaded(table, "scorer", threads)
@@ -46,7 +46,7 @@ async def open_local_scorer(
 
 
 @asynccontextmanager
-async def open_local_judge(table: InProcess, prompt: JudgePrompt, threads: int | None) -> AsyncGenerator[Scorer]:
+async def open_local_judge(table: InProcessTable, prompt: JudgePrompt, threads: int | None) -> AsyncGenerator[Scorer]:
     """A language model that judges. Raises as ``open_local_generator``."""
     loaded = await _loaded(table, "generator", threads)
     from arbiter.backends.in_process.judging import InProcessJudge
@@ -56,7 +56,7 @@ async def open_local_judge(table: InProcess, prompt: JudgePrompt, threads: int |
         yield judge
 
 
-async def _loaded(table: InProcess, kind: str, threads: int | None) -> "Loaded":
+async def _loaded(table: InProcessTable, kind: str, threads: int | None) -> "Loaded":
     if not all(importlib.util.find_spec(package) for package in ("torch", "transformers")):
         raise ConfigError(
             "models in process need torch and transformers, which are not installed: "

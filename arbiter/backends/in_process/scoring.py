@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import torch
 
-from arbiter.backends.batching import Batcher, Deliver, Job
+from arbiter.backends.batching import Batcher, BatchJob, Deliver
 from arbiter.backends.in_process.model_loading import Loaded, too_long
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.scorer import labels_of
@@ -16,7 +16,7 @@ from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Score, ScoreRequest
 from arbiter.protocols.records import Usage
 
-ScoreJob = Job[ScoreRequest, Score]
+ScoreJob = BatchJob[ScoreRequest, Score]
 
 
 class InProcessScorer:

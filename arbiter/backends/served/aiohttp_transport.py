@@ -12,8 +12,8 @@ import msgspec
 from arbiter.backends.served.transport import Address, refusal, routing, silent
 
 
-class DirectTransport:
-    """A ``Transport`` over an aiohttp session; made by ``open_direct``."""
+class AiohttpTransport:
+    """A ``Transport`` over an aiohttp session; made by ``open_aiohttp``."""
 
     def __init__(self, address: Address, session: aiohttp.ClientSession, proxy: str | None) -> None:
         self.address = address
@@ -42,7 +42,7 @@ class DirectTransport:
 
 
 @asynccontextmanager
-async def open_direct(address: Address) -> AsyncGenerator[DirectTransport]:
+async def open_aiohttp(address: Address) -> AsyncGenerator[AiohttpTransport]:
     """A transport; its connections are closed when the block ends."""
     headers = {"content-type": "application/json"}
     if address.key:
@@ -52,7 +52,7 @@ async def open_direct(address: Address) -> AsyncGenerator[DirectTransport]:
     async with aiohttp.ClientSession(
         connector=connector, timeout=timeout, headers=headers, raise_for_status=False
     ) as session:
-        yield DirectTransport(address, session, _proxy(address.url))
+        yield AiohttpTransport(address, session, _proxy(address.url))
 
 
 def _proxy(url: str) -> str | None:

@@ -25,14 +25,14 @@ class ShapeError(Exception):
     """An answer that was understood and has other numbers than it must have; the text says which."""
 
 
-class Reading(msgspec.Struct, frozen=True):
+class ScoreAnswer(msgspec.Struct, frozen=True):
     """What an answer says of the newest step, and the tokens that it cost."""
 
     numbers: Logits
     usage: Usage
 
 
-class Dialect(msgspec.Struct, frozen=True):
+class ScoreDialect(msgspec.Struct, frozen=True):
     """Where to ask, what to send beside the model's name, and how to read the answer for so many steps.
 
     ``range`` is what the numbers are: raw logits, or probabilities (one, or two that are 1 together). ``softened`` is
@@ -42,7 +42,7 @@ class Dialect(msgspec.Struct, frozen=True):
     path: str
     asked: Callable[[str], dict[str, Any]]
     decoder: "msgspec.json.Decoder[Any]"
-    read: Callable[[Any, int], Reading]
+    read: Callable[[Any, int], ScoreAnswer]
     range: Range = "logits"
     softened: Mapping[str, Any] | None = None
 
@@ -150,16 +150,18 @@ class _Scored(msgspec.Struct, frozen=True):
     usage: ServerUsage | None = None
 
 
-def _classified(answer: _Classified | list[_Classified], _: int) -> Reading:
+def _classified(answer: _Classified | list[_Classified], _: int) -> ScoreAnswer:
     first = answer[0] if isinstance(answer, list) else answer
-    return Reading(first.embedding, Usage(first.meta_info.prompt_tokens or 0, 0, first.meta_info.cached_tokens or 0))
+    return ScoreAnswer(
+        first.embedding, Usage(first.meta_info.prompt_tokens or 0, 0, first.meta_info.cached_tokens or 0)
+    )
 
 
-def _embedded(answer: _Embedded, _: int) -> Reading:
-    return Reading(answer.data[0].embedding, counted(answer.usage))
+def _embedded(answer: _Embedded, _: int) -> ScoreAnswer:
+    return ScoreAnswer(answer.data[0].embedding, counted(answer.usage))
 
 
-def _embedded_by_token(answer: _Embedded, _: int) -> Reading:
+def _embedded_by_token(answer: _Embedded, _: int) -> ScoreAnswer:
     """One number for each token, or two, in one list without end: those of the last token are the newest step's."""
     numbers, usage = answer.data[0].embedding, counted(answer.usage)
     if len(numbers) not in (usage.prompt_tokens, 2 * usage.prompt_tokens) or not numbers:
@@ -167,18 +169,18 @@ def _embedded_by_token(answer: _Embedded, _: int) -> Reading:
             f"{len(numbers)} numbers for a text of {usage.prompt_tokens} tokens; it is one for each token (a value "
             "head), or two (classes)"
         )
-    return Reading(numbers[-(len(numbers) // usage.prompt_tokens) :], usage)
+    return ScoreAnswer(numbers[-(len(numbers) // usage.prompt_tokens) :], usage)
 
 
-def _classified_by_vllm(answer: _ClassifiedByVllm, _: int) -> Reading:
-    return Reading(answer.data[0].probs, counted(answer.usage))
+def _classified_by_vllm(answer: _ClassifiedByVllm, _: int) -> ScoreAnswer:
+    return ScoreAnswer(answer.data[0].probs, counted(answer.usage))
 
 
-def _pooled(answer: _Pooled, _: int) -> Reading:
-    return Reading(answer.data[0].data, counted(answer.usage))
+def _pooled(answer: _Pooled, _: int) -> ScoreAnswer:
+    return ScoreAnswer(answer.data[0].data, counted(answer.usage))
 
 
-def _pooled_by_step(answer: _PooledRows, steps: int) -> Reading:
+def _pooled_by_step(answer: _PooledRows, steps: int) -> ScoreAnswer:
     rows = answer.data[0].data
     if len(rows) != steps:
         raise ShapeError(
@@ -186,35 +188,35 @@ def _pooled_by_step(answer: _PooledRows, steps: int) -> Reading:
             "its own, which no step has in it, and does the server know it "
             '(--pooler-config \'{"tok_pooling_type": "STEP", "step_tag_id": …}\')?'
         )
-    return Reading(rows[-1], counted(answer.usage))
+    return ScoreAnswer(rows[-1], counted(answer.usage))
 
 
-def _scored(answer: _Scored, _: int) -> Reading:
+def _scored(answer: _Scored, _: int) -> ScoreAnswer:
     """Log-probabilities come from a language model alone: a classifier's softmax would look the same without."""
     if len(answer.token_logprobs or []) != 1 or len(answer.scores) != 1 or len(answer.scores[0]) != 2:
         raise ShapeError(
             "something else than two probabilities with their log-probabilities. Is a language model served there, "
             "by sglang 0.5.23 or later?"
         )
-    return Reading(answer.scores[0], counted(answer.usage))
+    return ScoreAnswer(answer.scores[0], counted(answer.usage))
 
 
-def dialect_of(scores: Classifier, step_tag: str | None = None, labels: Labels | None = None) -> Dialect:
+def dialect_of(scores: Classifier, step_tag: str | None = None, labels: Labels | None = None) -> ScoreDialect:
     """The dialect that a table names. With a ``step_tag`` vLLM's pooling gives a row for each step; ``labels`` are the
     numbers of the tokens for good and for bad.
     """
     match scores:
         case "classify":
             known = msgspec.json.Decoder(_Classified | list[_Classified])
-            return Dialect("/classify", lambda text: {"text": text}, known, _classified)
+            return ScoreDialect("/classify", lambda text: {"text": text}, known, _classified)
         case "embeddings":
-            return Dialect("/v1/embeddings", _input, msgspec.json.Decoder(_Embedded), _embedded)
+            return ScoreDialect("/v1/embeddings", _input, msgspec.json.Decoder(_Embedded), _embedded)
         case "token-embeddings":
-            return Dialect("/v1/embeddings", _input, msgspec.json.Decoder(_Embedded), _embedded_by_token)
+            return ScoreDialect("/v1/embeddings", _input, msgspec.json.Decoder(_Embedded), _embedded_by_token)
         case "score":
             good, bad = labels or (None, None)
             asked = {"query": "", "label_token_ids": [bad, good], "apply_softmax": True, "return_token_logprobs": True}
-            return Dialect(
+            return ScoreDialect(
                 "/v1/score",
                 lambda text: {"items": [text], **asked},
                 msgspec.json.Decoder(_Scored),
@@ -222,7 +224,7 @@ def dialect_of(scores: Classifier, step_tag: str | None = None, labels: Labels |
                 "probabilities",
             )
         case "vllm-classify":
-            return Dialect(
+            return ScoreDialect(
                 "/classify",
                 lambda text: {"input": text, "use_activation": False},
                 msgspec.json.Decoder(_ClassifiedByVllm),
@@ -230,7 +232,7 @@ def dialect_of(scores: Classifier, step_tag: str | None = None, labels: Labels |
                 softened={"use_activation": True},
             )
         case "pooling" if step_tag is not None:
-            return Dialect(
+            return ScoreDialect(
                 "/pooling",
                 lambda text: {"input": text, "task": "token_classify", "use_activation": True},
                 msgspec.json.Decoder(_PooledRows),
@@ -238,7 +240,7 @@ def dialect_of(scores: Classifier, step_tag: str | None = None, labels: Labels |
                 "probabilities",
             )
         case "pooling":
-            return Dialect(
+            return ScoreDialect(
                 "/pooling",
                 lambda text: {"input": text, "task": "classify", "use_activation": False},
                 msgspec.json.Decoder(_Pooled),

@@ -9,7 +9,7 @@ from arbiter.backends.served.generator import PATH, WITHOUT_PENALTIES, ServerUsa
 from arbiter.config.model_tables import Engine
 
 
-class Asked(msgspec.Struct, frozen=True):
+class LogprobQuery(msgspec.Struct, frozen=True):
     """``tokens`` to read and at most how many to write behind them, greedily and without penalties.
 
     At each of the last ``shown`` of them the model's own choice is asked for.
@@ -22,7 +22,7 @@ class Asked(msgspec.Struct, frozen=True):
     stop: Sequence[str] = ()
 
 
-class Written(msgspec.Struct, frozen=True):
+class LogprobAnswer(msgspec.Struct, frozen=True):
     """``choices`` are the model's own where they were asked for, None if they are not all there.
 
     ``tokens`` are what it wrote; ``reason`` and ``matched`` say why it stopped, in the engine's words. ``cached`` are
@@ -52,7 +52,7 @@ class _Generated(msgspec.Struct, frozen=True):
     meta_info: _Meta
 
 
-def _asked_of_sglang(asked: Asked) -> dict[str, Any]:
+def _asked_of_sglang(asked: LogprobQuery) -> dict[str, Any]:
     sampling = {"max_new_tokens": asked.max_tokens, "temperature": 0, "stop": asked.stop, **WITHOUT_PENALTIES}
     body = {"input_ids": asked.tokens, "sampling_params": sampling}
     if asked.shown:  # the place before the first: what it has chosen there is told at the next one
@@ -61,13 +61,13 @@ def _asked_of_sglang(asked: Asked) -> dict[str, Any]:
     return body
 
 
-def _told_by_sglang(answer: _Generated, asked: Asked) -> Written:
+def _told_by_sglang(answer: _Generated, asked: LogprobQuery) -> LogprobAnswer:
     meta = answer.meta_info
     told = meta.input_top_logprobs or [None]
     choices = [place[0][1] for place in told[1:] if place] if len(told) == asked.shown + 1 else []
     reason = meta.finish_reason or _Reason("")
     cached = meta.cached_tokens or 0
-    return Written(_all(choices, asked), answer.output_ids, reason.type, reason.matched, cached)
+    return LogprobAnswer(_all(choices, asked), answer.output_ids, reason.type, reason.matched, cached)
 
 
 class _Ranked(msgspec.Struct, frozen=True):
@@ -86,13 +86,13 @@ class _Completion(msgspec.Struct, frozen=True):
     usage: ServerUsage | None = None
 
 
-def _asked_of_vllm(asked: Asked) -> dict[str, Any]:
+def _asked_of_vllm(asked: LogprobQuery) -> dict[str, Any]:
     body = {"model": asked.model, "prompt": asked.tokens, "max_tokens": asked.max_tokens, "temperature": 0}
     body |= {"stop": asked.stop, "return_token_ids": True, **WITHOUT_PENALTIES}
     return body | {"prompt_logprobs": 1} if asked.shown else body
 
 
-def _told_by_vllm(answer: _Completion, asked: Asked) -> Written:
+def _told_by_vllm(answer: _Completion, asked: LogprobQuery) -> LogprobAnswer:
     """Each place has the prompt's own token with its rank, and the first choice."""
     first = answer.choices[0] if answer.choices else _Choice([])
     told = first.prompt_logprobs or []
@@ -100,23 +100,23 @@ def _told_by_vllm(answer: _Completion, asked: Asked) -> Written:
     firsts = [[token for token, ranked in (place or {}).items() if ranked.rank == 1] for place in places]
     choices = [tokens[-1] for tokens in firsts if tokens]
     cached = counted(answer.usage).cached_tokens
-    return Written(_all(choices, asked), first.token_ids, first.finish_reason, first.stop_reason, cached)
+    return LogprobAnswer(_all(choices, asked), first.token_ids, first.finish_reason, first.stop_reason, cached)
 
 
-def _all(choices: list[int], asked: Asked) -> list[int] | None:
+def _all(choices: list[int], asked: LogprobQuery) -> list[int] | None:
     return choices if len(choices) == asked.shown else None
 
 
-class Speech(NamedTuple):
+class LogprobDialect(NamedTuple):
     """How an engine is asked, and how its answer is read."""
 
     path: str
-    body: Callable[[Asked], dict[str, Any]]
+    body: Callable[[LogprobQuery], dict[str, Any]]
     decoder: "msgspec.json.Decoder[Any]"
-    read: Callable[[Any, Asked], Written]
+    read: Callable[[Any, LogprobQuery], LogprobAnswer]
 
 
-SPEECHES: dict[Engine, Speech] = {
-    "sglang": Speech("/generate", _asked_of_sglang, msgspec.json.Decoder(_Generated), _told_by_sglang),
-    "vllm": Speech(PATH, _asked_of_vllm, msgspec.json.Decoder(_Completion), _told_by_vllm),
+LOGPROB_DIALECTS: dict[Engine, LogprobDialect] = {
+    "sglang": LogprobDialect("/generate", _asked_of_sglang, msgspec.json.Decoder(_Generated), _told_by_sglang),
+    "vllm": LogprobDialect(PATH, _asked_of_vllm, msgspec.json.Decoder(_Completion), _told_by_vllm),
 }

@@ -17,7 +17,7 @@ from arbiter.backends.served.transport import Transport, persistent, understood
 from arbiter.config.model_tables import Engine
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Generation, GenerationRequest
-from arbiter.protocols.records import Ending, Usage
+from arbiter.protocols.records import StopReason, Usage
 
 PATH = "/v1/completions"
 _PROBE_TOKENS = 4
@@ -41,7 +41,7 @@ class ServerUsage(msgspec.Struct, frozen=True):
     prompt_tokens_details: _PromptDetails | None = None
 
 
-class Choice(msgspec.Struct, frozen=True):
+class CompletionAnswer(msgspec.Struct, frozen=True):
     """One answer. The engines' own fields are unset where another engine answered."""
 
     text: str
@@ -53,7 +53,7 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class _Completion(msgspec.Struct, frozen=True):
-    choices: list[Choice]
+    choices: list[CompletionAnswer]
     usage: ServerUsage | None = None
 
 
@@ -105,13 +105,13 @@ class ServedGenerator:
         if ending is not None:
             kept = _kept(usage, len(text + request.separator), len(choice.text))
             rest = Usage(completion_tokens=usage.completion_tokens - kept.completion_tokens)
-            return Generation(text=text, ending=ending, usage=kept, overhead=rest, confidence=sure)
+            return Generation(text=text, stop_reason=ending, usage=kept, overhead=rest, confidence=sure)
         ended, spent = await self._would_end(request, prompt + text)
         return Generation(
-            text=text, ending="end" if ended else "separator", usage=usage, overhead=spent, confidence=sure
+            text=text, stop_reason="end" if ended else "separator", usage=usage, overhead=spent, confidence=sure
         )
 
-    def _confidence(self, request: GenerationRequest, choice: Choice, text: str) -> float:
+    def _confidence(self, request: GenerationRequest, choice: CompletionAnswer, text: str) -> float:
         """Of the step ``text``. Raises ``BackendError`` if the server shows no log-probabilities."""
         told = choice.logprobs
         found = confidence_of(told, request.confidence or "mean", text + request.separator) if told else None
@@ -131,13 +131,15 @@ class ServedGenerator:
         choice, usage = await self._complete(request, written, {"max_tokens": _PROBE_TOKENS, "temperature": 0})
         return not choice.text, usage
 
-    async def _complete(self, request: GenerationRequest, prompt: str, options: dict[str, Any]) -> tuple[Choice, Usage]:
+    async def _complete(
+        self, request: GenerationRequest, prompt: str, options: dict[str, Any]
+    ) -> tuple[CompletionAnswer, Usage]:
         return await complete(
             self._transport, {"model": self._model, "prompt": prompt, **options, **self._always}, request.problem
         )
 
 
-async def complete(transport: Transport, body: Mapping[str, Any], problem: str) -> tuple[Choice, Usage]:
+async def complete(transport: Transport, body: Mapping[str, Any], problem: str) -> tuple[CompletionAnswer, Usage]:
     """The first choice of a completion for a ``problem``, and its tokens.
 
     Raises ``BackendError`` if there is none, or half of one.
@@ -168,7 +170,7 @@ def priority_of(request: GenerationRequest, engine: Engine | None) -> dict[str, 
     return {"priority": _LATER[engine] * (request.order + _AHEAD * request.ahead)}
 
 
-def ending_of(choice: Choice, separator: str) -> tuple[str, Ending | None]:
+def ending_of(choice: CompletionAnswer, separator: str) -> tuple[str, StopReason | None]:
     """The step's text, and why it stopped there; None where the server does not tell the separator from the end.
 
     A separator in the text counts first: the server left it in, or did not honour ``stop`` at all.

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from arbiter.backends.confidence import TOP, entropy_confidence, mean_confidence
-from arbiter.protocols.records import Measure
+from arbiter.protocols.records import ConfidenceMetric
 
 
 class _Token(msgspec.Struct, frozen=True):
@@ -33,12 +33,12 @@ def alternatives_asked(count: int, hosted: bool) -> dict[str, int]:
     return {"logprobs": count} if hosted else {"logprobs": count, "n_probs": count}
 
 
-def wanted(measure: Measure | None, hosted: bool) -> dict[str, int]:
+def wanted(measure: ConfidenceMetric | None, hosted: bool) -> dict[str, int]:
     """What to ask of the server, so that a confidence can be computed; nothing where none is wanted."""
     return {} if measure is None else alternatives_asked(1 if measure == "mean" else TOP, hosted)
 
 
-def confidence_of(told: Logprobs, measure: Measure, step: str) -> float | None:
+def confidence_of(told: Logprobs, measure: ConfidenceMetric, step: str) -> float | None:
     """The confidence in the text ``step``, its separator included; None if not all is there that it takes.
 
     What a server that ignores ``stop`` wrote behind it counts for nothing.

@@ -14,8 +14,8 @@ _NO_KEY = "no-key"  # the SDK insists on one; without a key no header is sent
 _WITHOUT_KEY: dict[str, str | openai.Omit] = {"Authorization": openai.Omit()}
 
 
-class SdkTransport:
-    """A ``Transport`` over the SDK's client, whose own retries are off; made by ``open_sdk``."""
+class OpenAITransport:
+    """A ``Transport`` over the SDK's client, whose own retries are off; made by ``open_openai``."""
 
     def __init__(self, address: Address, client: openai.AsyncOpenAI) -> None:
         self.address = address
@@ -59,7 +59,7 @@ class SdkTransport:
 
 
 @asynccontextmanager
-async def open_sdk(address: Address) -> AsyncGenerator[SdkTransport]:
+async def open_openai(address: Address) -> AsyncGenerator[OpenAITransport]:
     """A transport; its connections are closed when the block ends."""
     limits = type(openai.DEFAULT_CONNECTION_LIMITS)(  # of httpx or httpx2, whichever this SDK is on
         max_connections=address.connections, max_keepalive_connections=address.connections
@@ -72,4 +72,4 @@ async def open_sdk(address: Address) -> AsyncGenerator[SdkTransport]:
         max_retries=0,
         http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout),
     ) as client:
-        yield SdkTransport(address, client)
+        yield OpenAITransport(address, client)

@@ -8,7 +8,7 @@ import msgspec
 
 from arbiter.backends.served.served_models import open_transport
 from arbiter.backends.served.transport import Transport
-from arbiter.config.model_tables import Hosted, Served
+from arbiter.config.model_tables import HostedTable, ServedTable
 from arbiter.protocols.errors import BackendError
 
 _SECONDS = 5.0
@@ -50,7 +50,7 @@ _TELLING: tuple[tuple[str, Callable[[bytes], ServerLoad | None]], ...] = (
 )
 
 
-class ServerGauge:
+class ServerQueueDepth:
     """A ``Gauge`` over a transport: asks at ``path``, and reads the answer with ``read``."""
 
     def __init__(self, transport: Transport, path: str, read: Callable[[bytes], ServerLoad | None]) -> None:
@@ -72,16 +72,16 @@ class ServerGauge:
 
 
 @asynccontextmanager
-async def open_gauge(name: str, table: Served) -> AsyncGenerator[ServerGauge | None]:
+async def open_queue_depth(name: str, table: ServedTable) -> AsyncGenerator[ServerQueueDepth | None]:
     """The gauge of the table's server; None if it tells in none of the ways that are known, or is a hosted one."""
-    if isinstance(table, Hosted):
+    if isinstance(table, HostedTable):
         yield None
         return
     patient = msgspec.structs.replace(table, timeout=min(table.timeout, _SECONDS), retries=0, in_flight=1)
     async with open_transport(name, patient) as transport:
         for path, read in _TELLING:
-            gauge = ServerGauge(transport, path, read)
-            if await gauge.load() is not None:
-                yield gauge
+            queue_depth = ServerQueueDepth(transport, path, read)
+            if await queue_depth.load() is not None:
+                yield queue_depth
                 return
         yield None

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.backends.served.dialects import Dialect, Logits, Range, Reading, ShapeError
+from arbiter.backends.served.dialects import Logits, Range, ScoreAnswer, ScoreDialect, ShapeError
 from arbiter.backends.served.transport import Transport, persistent, understood
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Score, ScoreRequest
@@ -31,7 +31,7 @@ class ServedScorer:
         transport: Transport,
         model: str,
         template: PromptTemplate,
-        dialect: Dialect,
+        dialect: ScoreDialect,
         targets: int = 1,
         step_tag: str | None = None,
     ) -> None:
@@ -76,7 +76,7 @@ class ServedScorer:
     def _where(self) -> str:
         return self._transport.address.url + self._dialect.path
 
-    async def _read(self, request: ScoreRequest, changes: Mapping[str, Any] | None = None) -> Reading:
+    async def _read(self, request: ScoreRequest, changes: Mapping[str, Any] | None = None) -> ScoreAnswer:
         address, dialect = self._transport.address, self._dialect
         text = text_of(self._template, request, self._step_tag)
         body = {"model": self._model, **dialect.asked(text), **(changes or {})}
@@ -89,7 +89,7 @@ class ServedScorer:
         except ShapeError as error:
             raise BackendError(f"{self._where} answered with {error}") from error
 
-    def _score_of(self, reading: Reading) -> Score:
+    def _score_of(self, reading: ScoreAnswer) -> Score:
         logits, where, known = reading.numbers, self._where, self._dialect.range
         if self._targets == 1:
             return Score(value=probability(logits, where, known), usage=reading.usage)

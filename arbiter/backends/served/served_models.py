@@ -24,9 +24,9 @@ from arbiter.backends.served.transport import (
     persistent,
     understood,
 )
-from arbiter.backends.served.verification import CheckingGenerator, Checks
+from arbiter.backends.served.verification import VerificationSettings, VerifyingGenerator
 from arbiter.backends.tokenizers import end_tokens, read_tokenizer
-from arbiter.config.model_tables import Engine, Hosted, Served
+from arbiter.config.model_tables import Engine, HostedTable, ServedTable
 from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.protocols.ports import GenerationRequest, Generator, Proposal, Scorer, ScoreRequest
 from arbiter.protocols.records import Transcript
@@ -56,18 +56,18 @@ _DECODER = msgspec.json.Decoder(_ModelList | list[ServedModel])  # some hosts se
 
 
 @asynccontextmanager
-async def open_served_generator(name: str, table: Served, template: PromptTemplate) -> AsyncGenerator[Generator]:
+async def open_served_generator(name: str, table: ServedTable, template: PromptTemplate) -> AsyncGenerator[Generator]:
     """A model that writes. Raises ``ConfigError`` if its key is not there, ``BackendError`` as ``served_model``."""
     async with open_transport(name, table) as transport:
         greedily = WITHOUT_PENALTIES if table.verifies else None
         generator = ServedGenerator(
-            transport, table.model, template, greedily, table.priority, isinstance(table, Hosted), _always(table)
+            transport, table.model, template, greedily, table.priority, isinstance(table, HostedTable), _always(table)
         )
         listed = await served_model(name, table)
         await _writes(name, table, transport)
         if table.verifies:
             checks = await _checks(name, table, table.verifies, listed)
-            checking = CheckingGenerator(generator, transport, table.model, template, checks)
+            checking = VerifyingGenerator(generator, transport, table.model, template, checks)
             await _tried(name, _shown(name, table, checking))
             yield checking
             return
@@ -78,7 +78,7 @@ async def open_served_generator(name: str, table: Served, template: PromptTempla
 
 @asynccontextmanager
 async def open_served_scorer(
-    name: str, table: Served, template: PromptTemplate, targets: int = 1
+    name: str, table: ServedTable, template: PromptTemplate, targets: int = 1
 ) -> AsyncGenerator[Scorer]:
     """A model that scores for so many ``targets``, or so it has shown with one small request: a server may list a model
     and speak another dialect, or have a model of another kind. Raises as ``open_served_generator``.
@@ -94,10 +94,10 @@ async def open_served_scorer(
 
 
 @asynccontextmanager
-async def open_served_judge(table: Served, prompt: JudgePrompt) -> AsyncGenerator[Scorer]:
+async def open_served_judge(table: ServedTable, prompt: JudgePrompt) -> AsyncGenerator[Scorer]:
     """A language model that judges, and has shown with one small request that a digit comes of it. Raises as above."""
     async with open_transport("judge", table) as transport:
-        judge = ServedJudge(transport, table.model, prompt, hosted=isinstance(table, Hosted))
+        judge = ServedJudge(transport, table.model, prompt, hosted=isinstance(table, HostedTable))
         await served_model("judge", table)
         await _writes("judge", table, transport)
         await _tried("judge", judge.score(ScoreRequest("", 0, "judge", _TRIAL, "2", "draft", "\n\n")))
@@ -105,7 +105,7 @@ async def open_served_judge(table: Served, prompt: JudgePrompt) -> AsyncGenerato
 
 
 @asynccontextmanager
-async def open_transport(name: str, table: Served) -> AsyncGenerator[Transport]:
+async def open_transport(name: str, table: ServedTable) -> AsyncGenerator[Transport]:
     """The transport of the table's backend. Raises ``ConfigError`` if its key is not there, or this is not asyncio."""
     try:
         asyncio.get_running_loop()
@@ -119,19 +119,19 @@ async def open_transport(name: str, table: Served) -> AsyncGenerator[Transport]:
         key=_key(name, table),
         key_variable=table.api_key_env,
     )
-    if isinstance(table, Hosted):  # each has an HTTP client that takes long to import
-        from arbiter.backends.served.openai_transport import open_sdk
+    if isinstance(table, HostedTable):  # each has an HTTP client that takes long to import
+        from arbiter.backends.served.openai_transport import open_openai
 
-        opening = open_sdk(address)
+        opening = open_openai(address)
     else:
-        from arbiter.backends.served.aiohttp_transport import open_direct
+        from arbiter.backends.served.aiohttp_transport import open_aiohttp
 
-        opening = open_direct(address)
+        opening = open_aiohttp(address)
     async with opening as transport:
         yield transport
 
 
-async def served_model(name: str, table: Served) -> ServedModel | None:
+async def served_model(name: str, table: ServedTable) -> ServedModel | None:
     """The table's model as its server lists it; None if the server has no list to give.
 
     Asked before any work starts, with little patience. Raises ``BackendError`` naming the table if the server cannot
@@ -157,15 +157,15 @@ async def served_model(name: str, table: Served) -> ServedModel | None:
     return found
 
 
-def _always(table: Served) -> dict[str, float]:
+def _always(table: ServedTable) -> dict[str, float]:
     """What llama.cpp's server has to be told for the model's own distribution: it has defaults that change it."""
     is_llama_cpp = table.server is not None and table.server.engine == "llama.cpp"
     return {"repeat_penalty": 1.0, "min_p": 0.0} if is_llama_cpp else {}
 
 
-async def _writes(name: str, table: Served, transport: Transport) -> None:
+async def _writes(name: str, table: ServedTable, transport: Transport) -> None:
     """Raises ``BackendError`` if a reward server of sglang is there: a request to write would end it."""
-    if isinstance(table, Hosted):
+    if isinstance(table, HostedTable):
         return
     try:
         told = msgspec.json.decode(await transport.get("/model_info"), type=_ModelInfo)
@@ -179,10 +179,10 @@ async def _writes(name: str, table: Served, transport: Transport) -> None:
 
 
 def _scorer(
-    name: str, transport: Transport, table: Served, template: PromptTemplate, targets: int
+    name: str, transport: Transport, table: ServedTable, template: PromptTemplate, targets: int
 ) -> tuple[Scorer, Callable[[ScoreRequest], Awaitable[object]]]:
     """The scorer of the table's dialect, and what to ask it before any work."""
-    hosted = isinstance(table, Hosted)
+    hosted = isinstance(table, HostedTable)
     scores = table.scores or ("embeddings" if hosted else "classify")
     if scores != "label-tokens":
         dialect = dialect_of(scores, table.step_tag, table.labels)
@@ -197,19 +197,21 @@ def _scorer(
     return labelled, labelled.score
 
 
-async def _checks(name: str, table: Served, engine: Engine, listed: ServedModel | None) -> Checks:
+async def _checks(name: str, table: ServedTable, engine: Engine, listed: ServedModel | None) -> VerificationSettings:
     """What the model of ``table`` needs to check proposals. Raises ``ConfigError`` if its tokenizer cannot be read."""
     tokenizer_name = table.tokenizer or table.model
 
-    def read() -> Checks:
+    def read() -> VerificationSettings:
         tokenizer = read_tokenizer(tokenizer_name, f"models.{name}.verifies", "leave verifies out")
         context = listed.max_model_len if listed else None
-        return Checks(engine, tokenizer, {*end_tokens(tokenizer_name, tokenizer, engine)}, context, table.priority)
+        return VerificationSettings(
+            engine, tokenizer, {*end_tokens(tokenizer_name, tokenizer, engine)}, context, table.priority
+        )
 
     return await anyio.to_thread.run_sync(read)
 
 
-async def _shown(name: str, table: Served, checking: CheckingGenerator) -> None:
+async def _shown(name: str, table: ServedTable, checking: VerifyingGenerator) -> None:
     """Ask for a token plainly, and for one with a proposal: another engine, or another tokenizer, is found out here."""
     request = msgspec.structs.replace(_SMALL, max_tokens=2)
     plain = await checking.generate(request)
@@ -233,7 +235,7 @@ async def _tried(name: str, answer: Awaitable[object]) -> None:
         raise BackendError(f"models.{name}: {error}") from error
 
 
-def _key(name: str, table: Served) -> str | None:
+def _key(name: str, table: ServedTable) -> str | None:
     variable = table.api_key_env
     if not variable:
         return None

@@ -13,19 +13,19 @@ from typing import Any
 import msgspec
 
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.backends.served.engine_logprobs import SPEECHES, Asked, Written
+from arbiter.backends.served.engine_logprobs import LOGPROB_DIALECTS, LogprobAnswer, LogprobQuery
 from arbiter.backends.served.generator import ServedGenerator, check_reason, priority_of
 from arbiter.backends.served.transport import Transport, persistent, understood
 from arbiter.backends.step_tokens import StepTokens, agreed_tokens, agreement, proposed_tokens
 from arbiter.config.model_tables import Engine
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Generation, GenerationRequest
-from arbiter.protocols.records import Ending, Usage
+from arbiter.protocols.records import StopReason, Usage
 
 _JOIN = 5  # tokens of the context that a step's own are decoded behind, as servers do
 
 
-class Checks(msgspec.Struct, frozen=True):
+class VerificationSettings(msgspec.Struct, frozen=True):
     """What it takes to check proposals: the server's engine, and the model's tokens.
 
     ``tokenizer`` is one of transformers; ``ends`` end an answer, and those are added that the server names. ``context``
@@ -39,18 +39,23 @@ class Checks(msgspec.Struct, frozen=True):
     priority: Engine | None = None
 
 
-class CheckingGenerator:
+class VerifyingGenerator:
     """A ``Generator`` that checks proposals; ``plain`` writes what comes without one."""
 
     def __init__(
-        self, plain: ServedGenerator, transport: Transport, model: str, template: PromptTemplate, checks: Checks
+        self,
+        plain: ServedGenerator,
+        transport: Transport,
+        model: str,
+        template: PromptTemplate,
+        checks: VerificationSettings,
     ) -> None:
         self._plain = plain
         self._transport = transport
         self._model = model
         self._template = template
         self._checks = checks
-        self._speech = SPEECHES[checks.engine]
+        self._speech = LOGPROB_DIALECTS[checks.engine]
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step, or what is missing in the proposal of it. Raises as ``ServedGenerator``."""
@@ -60,7 +65,7 @@ class CheckingGenerator:
         text = self._template.render(request.transcript, request.separator)
         prompt: list[int] = tokenizer(text)["input_ids"]
         proposal, room = request.proposal, request.max_tokens
-        proposed = proposed_tokens(tokenizer, proposal.text, proposal.ending, request.separator, room)
+        proposed = proposed_tokens(tokenizer, proposal.text, proposal.stop_reason, request.separator, room)
         # what would not fit in the context with all its limit is for the server to refuse, or to cut
         fits = self._checks.context is None or len(prompt) + room <= self._checks.context
         if not (prompt and proposed and fits):
@@ -68,7 +73,7 @@ class CheckingGenerator:
         return await self._checked(request, prompt, proposed)
 
     async def _checked(self, request: GenerationRequest, prompt: list[int], proposed: list[int]) -> Generation:
-        read = await self._written(request, Asked(self._model, [*prompt, *proposed], 1, shown=len(proposed)))
+        read = await self._written(request, LogprobQuery(self._model, [*prompt, *proposed], 1, shown=len(proposed)))
         if read.choices is None or not read.tokens:
             raise BackendError(
                 f"{self._transport.address.url}{self._speech.path} answered without the model's own choice for each "
@@ -82,7 +87,7 @@ class CheckingGenerator:
         if step.ending is None:
             overhead += await self._go_on(request, prompt, step)
         found = agreement(proposed, step)
-        overhead += Usage(prompt_tokens=found.proposed - found.agreed)
+        overhead += Usage(prompt_tokens=found.proposed - found.matched)
         assert step.ending is not None  # noqa: S101 - it ends, or the model has gone on to its end
         usage = Usage(len(prompt), len(step.tokens), min(read.cached, len(prompt)))
         return Generation(step.text, step.ending, usage, overhead, found)
@@ -90,14 +95,14 @@ class CheckingGenerator:
     async def _go_on(self, request: GenerationRequest, prompt: list[int], step: StepTokens) -> Usage:
         """Have the model write the rest of ``step``; what that cost beside the step's tokens."""
         agreed, room = len(step.tokens), request.max_tokens - len(step.tokens)
-        asked = Asked(self._model, [*prompt, *step.tokens], room, stop=[request.separator])
+        asked = LogprobQuery(self._model, [*prompt, *step.tokens], room, stop=[request.separator])
         written = await self._written(request, asked)
         if not step.take(written.tokens):
             step.close(_ending_of(written, request.separator))
         idle = len(written.tokens) - (len(step.tokens) - agreed)
         return Usage(len(asked.tokens), idle, written.cached)
 
-    async def _written(self, request: GenerationRequest, asked: Asked) -> Written:
+    async def _written(self, request: GenerationRequest, asked: LogprobQuery) -> LogprobAnswer:
         address, speech = self._transport.address, self._speech
         body = speech.body(asked) | priority_of(request, self._checks.priority)
         answer = await persistent(address, lambda: self._transport.post(speech.path, body, request.problem))
@@ -121,7 +126,7 @@ class _Behind:
         return text[self._skipped :]
 
 
-def _ending_of(written: Written, separator: str) -> Ending:
+def _ending_of(written: LogprobAnswer, separator: str) -> StopReason:
     """Why the server stopped, where the tokens do not tell."""
     if written.reason == "length":
         return "limit"

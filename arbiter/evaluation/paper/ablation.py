@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arbiter.data.training_rows import Row
+from arbiter.data.training_rows import TrainingRow
 from arbiter.evaluation.checkpoints import checkpoint
 from arbiter.evaluation.evaluate import evaluate
-from arbiter.evaluation.resampling import Estimate
+from arbiter.evaluation.resampling import BootstrapEstimate
 from arbiter.protocols.records import Record
 
 if TYPE_CHECKING:
-    from arbiter.training.metadata import Recipe
+    from arbiter.training.metadata import CheckpointMetadata
 
 VARIANTS: Mapping[str, dict[str, Any]] = {
     "2 classes, annotated, downsampled": {},
@@ -55,14 +55,20 @@ class Ablated(Record, frozen=True):
     """A variant on the test split: ρ between ŷ and Δ, AUROC, and accuracy on steps with Δ ≤ 0 and Δ > 0 at ŷ = 0.5."""
 
     variant: str
-    spearman: Estimate
-    auroc: Estimate
-    others: Estimate | None
-    improving: Estimate | None
+    spearman: BootstrapEstimate
+    auroc: BootstrapEstimate
+    others: BootstrapEstimate | None
+    improving: BootstrapEstimate | None
 
 
 def ablate(
-    rows: Sequence[Row], data: str, router: str, folder: Path, told: Callable[[str], None], resamples: int, seed: int
+    rows: Sequence[TrainingRow],
+    data: str,
+    router: str,
+    folder: Path,
+    told: Callable[[str], None],
+    resamples: int,
+    seed: int,
 ) -> list[Ablated]:
     """Train every variant of the recipe of ``router`` (a checkpoint) that ``folder`` does not have, and evaluate it on
     the test split of ``rows``. Nothing if there is no recipe beside the checkpoint. Raises as training does.
@@ -86,14 +92,14 @@ def ablate(
     return found
 
 
-def _recipe(router: str) -> "Recipe | None":
+def _recipe(router: str) -> "CheckpointMetadata | None":
     from arbiter.training.inference import folder_of
-    from arbiter.training.metadata import read_recipe
+    from arbiter.training.metadata import read_metadata
 
-    return read_recipe(folder_of(router))
+    return read_metadata(folder_of(router))
 
 
-def _train(recipe: "Recipe", rows: Sequence[Row], out: Path, changes: Mapping[str, Any]) -> None:
+def _train(recipe: "CheckpointMetadata", rows: Sequence[TrainingRow], out: Path, changes: Mapping[str, Any]) -> None:
     from arbiter.training.router_training import RouterSettings, train_router
 
     same: dict[str, Any] = {name: getattr(recipe, name) for name in _SAME}

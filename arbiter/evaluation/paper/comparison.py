@@ -12,11 +12,11 @@ from arbiter.evaluation.curves import (
     outcomes_of,
     resampled_problems,
 )
-from arbiter.evaluation.curves import Point as CurvePoint
+from arbiter.evaluation.curves import CurvePoint as CurvePoint
 from arbiter.evaluation.mcnemar import McNemar, mcnemar
 from arbiter.evaluation.paper.planned_runs import ALONE
-from arbiter.evaluation.paper.step_outcomes import Steps, steps_of
-from arbiter.evaluation.resampling import Estimate, Floats
+from arbiter.evaluation.paper.step_outcomes import StepOutcomes, steps_of
+from arbiter.evaluation.resampling import BootstrapEstimate, Floats
 from arbiter.protocols.records import Record
 from arbiter.runs.results import Result
 
@@ -41,15 +41,15 @@ class PointFigures(Record, frozen=True):
     run_type: RunType
     threshold: float | None
     acceptance: float
-    accuracy: Estimate
+    accuracy: BootstrapEstimate
     target_calls: float
     target_tokens: float
     seconds: float
-    steps: Steps
+    steps: StepOutcomes
     seconds_alone: float | None = None
 
 
-class Difference(Record, frozen=True):
+class AccuracyDifference(Record, frozen=True):
     """The accuracy of ``one`` − that of ``other`` at an acceptance rate, between the points of their curves; and
     McNemar's test of the two runs whose rates are nearest to it.
     """
@@ -57,7 +57,7 @@ class Difference(Record, frozen=True):
     one: RunType
     other: RunType
     acceptance: float
-    difference: Estimate
+    difference: BootstrapEstimate
     mcnemar: McNemar
 
 
@@ -67,18 +67,18 @@ class CurveFigures(Record, frozen=True):
     """
 
     run_type: RunType
-    accuracy: tuple[Estimate, ...]
-    area: Estimate
+    accuracy: tuple[BootstrapEstimate, ...]
+    area: BootstrapEstimate
 
 
-class Comparison(Record, frozen=True):
+class CurveComparison(Record, frozen=True):
     """All runs over the same ``problems``; ``acceptances`` are the rates at which curves are compared."""
 
     problems: int
     acceptances: tuple[float, ...]
     points: tuple[PointFigures, ...]
     curves: tuple[CurveFigures, ...]
-    differences: tuple[Difference, ...]
+    differences: tuple[AccuracyDifference, ...]
 
 
 class Ran(Record, frozen=True):
@@ -91,7 +91,7 @@ class Ran(Record, frozen=True):
     seconds_alone: float | None = None
 
 
-def compare(runs: Sequence[Ran], acceptances: Sequence[float], resamples: int, seed: int) -> Comparison:
+def compare(runs: Sequence[Ran], acceptances: Sequence[float], resamples: int, seed: int) -> CurveComparison:
     """Every run and curve of ``runs``, the two models alone among them. All figures of a pair are on the same
     resamples of the problems. Raises ``DataError`` where the runs are not over the same problems.
     """
@@ -103,7 +103,7 @@ def compare(runs: Sequence[Ran], acceptances: Sequence[float], resamples: int, s
         alone = curve([_point(ran)])
         accuracy = along(alone, [0.0], weights)[0]  # a curve of one point is the same everywhere
         figures.append(_figures(ran, accuracy, float(alone.acceptance(alone.ones)[0, 0])))
-    return Comparison(
+    return CurveComparison(
         problems=weights.shape[1],
         acceptances=tuple(rates),
         points=tuple(figures),
@@ -112,7 +112,7 @@ def compare(runs: Sequence[Ran], acceptances: Sequence[float], resamples: int, s
             for name, each in curves.items()
         ),
         differences=tuple(
-            Difference(one, other, rate, apart, mcnemar(curves[one], curves[other], rate))
+            AccuracyDifference(one, other, rate, apart, mcnemar(curves[one], curves[other], rate))
             for one, other in PAIRS
             if one in curves and other in curves
             for rate, apart in zip(rates, difference(curves[one], curves[other], rates, weights), strict=True)
@@ -134,23 +134,23 @@ def _point(ran: Ran) -> CurvePoint:
     return CurvePoint(ran.threshold, outcomes_of(ran.results))
 
 
-def _area(curves: Mapping[RunType, Curve], name: RunType, weights: Floats) -> Estimate:
+def _area(curves: Mapping[RunType, Curve], name: RunType, weights: Floats) -> BootstrapEstimate:
     if "random" not in curves or "oracle" not in curves:
-        return Estimate(None)
+        return BootstrapEstimate(None)
     return area_ratio(curves[name], curves["random"], curves["oracle"], weights)
 
 
-def _figures(ran: Ran, accuracy: Estimate, acceptance: float) -> PointFigures:
+def _figures(ran: Ran, accuracy: BootstrapEstimate, acceptance: float) -> PointFigures:
     solutions = [result.solution for result in ran.results]
-    targets = [solution.calls["target"] for solution in solutions if "target" in solution.calls]
+    targets = [solution.requests["target"] for solution in solutions if "target" in solution.requests]
     return PointFigures(
         name=ran.name,
         run_type=ran.run_type,
         threshold=ran.threshold,
         acceptance=acceptance,
         accuracy=accuracy,
-        target_calls=sum(tally.requests for tally in targets) / len(solutions),
-        target_tokens=sum(tally.usage.completion_tokens for tally in targets) / len(solutions),
+        target_calls=sum(counts.requests for counts in targets) / len(solutions),
+        target_tokens=sum(counts.usage.completion_tokens for counts in targets) / len(solutions),
         seconds=sum(solution.seconds for solution in solutions) / len(solutions),
         steps=steps_of(ran.results),
         seconds_alone=ran.seconds_alone,

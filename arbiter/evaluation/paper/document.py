@@ -21,7 +21,7 @@ class Paragraph(msgspec.Struct, frozen=True):
     text: str
 
 
-class Table(msgspec.Struct, frozen=True):
+class DocumentTable(msgspec.Struct, frozen=True):
     """Rows of cells under their heads. The first column is a name, the others are figures."""
 
     heads: Sequence[str]
@@ -35,7 +35,7 @@ class Picture(msgspec.Struct, frozen=True):
     shows: str
 
 
-Block = Heading | Paragraph | Table | Picture
+Block = Heading | Paragraph | DocumentTable | Picture
 
 _STYLE = """
 :root{color-scheme:light}
@@ -74,7 +74,7 @@ def _markdown(block: Block) -> str:
             return text
         case Picture(name, shows):
             return f"![{shows}]({name}.png)"
-        case Table(heads, rows):
+        case DocumentTable(heads, rows):
             lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
             return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
@@ -92,7 +92,7 @@ def _html(block: Block, folder: Path) -> str:
                 f'<figure><img alt="{told}" src="data:image/svg+xml;base64,{data}"><figcaption>{told}</figcaption>'
                 "</figure>"
             )
-        case Table(heads, rows):
+        case DocumentTable(heads, rows):
             head = "".join(f"<th>{html.escape(cell)}</th>" for cell in heads)
             lines = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
             return f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arbiter.config.run_tables import RunType
-from arbiter.evaluation.paper.comparison import PAIRS, Comparison, Difference, PointFigures
+from arbiter.evaluation.paper.comparison import PAIRS, AccuracyDifference, CurveComparison, PointFigures
 from arbiter.evaluation.paper.planned_runs import ALONE
 from arbiter.runs.reports.plots import STYLES
 
@@ -16,7 +16,7 @@ _FATES = {"kept": "#BBBBBB", "improved": "#009E73", "wasted": "#F0E442", "harmed
 _GRID = "#E5E5E5"
 
 
-def draw(found: Comparison, folder: Path) -> list[str]:
+def draw(found: CurveComparison, folder: Path) -> list[str]:
     """Draw what there is to draw into ``folder``, each as PNG and SVG; the names of the plots. Needs matplotlib."""
     plots: dict[str, Any] = {
         "acceptance": by_acceptance(found),
@@ -31,7 +31,7 @@ def draw(found: Comparison, folder: Path) -> list[str]:
     return list(there)
 
 
-def by_acceptance(found: Comparison) -> "Figure":
+def by_acceptance(found: CurveComparison) -> "Figure":
     """Accuracy with its interval against the acceptance rate: a line a run type through its runs."""
     figure, (axes,) = _canvas(1, 7.6, 5.2)
     ends = [point for point in found.points if point.run_type in ALONE]
@@ -68,7 +68,7 @@ def by_latency(points: Sequence[PointFigures]) -> "Figure | None":
     return figure
 
 
-def differences(found: Sequence[Difference]) -> "Figure | None":
+def differences(found: Sequence[AccuracyDifference]) -> "Figure | None":
     """Differences at matched acceptance, with intervals: a panel a pair."""
     pairs = [pair for pair in PAIRS if any((each.one, each.other) == pair for each in found)]
     if not pairs:

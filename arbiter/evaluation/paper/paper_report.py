@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 
 from arbiter.evaluation.evaluation_results import Evaluation
 from arbiter.evaluation.paper.ablation import PAPER, Ablated
-from arbiter.evaluation.paper.comparison import Comparison, PointFigures
-from arbiter.evaluation.paper.document import Block, Heading, Paragraph, Picture, Table
+from arbiter.evaluation.paper.comparison import CurveComparison, PointFigures
+from arbiter.evaluation.paper.document import Block, DocumentTable, Heading, Paragraph, Picture
 from arbiter.evaluation.paper.planned_runs import ALONE
-from arbiter.evaluation.resampling import Estimate
+from arbiter.evaluation.resampling import BootstrapEstimate
 from arbiter.protocols.records import Record
 from arbiter.runs.reports.tables import NOTHING, csv_of, flat, from_to, percent
 
@@ -28,7 +28,7 @@ class Reproduction(Record, frozen=True):
     """
 
     title: str
-    comparison: Comparison
+    comparison: CurveComparison
     evaluation: Evaluation | None = None
     ablation: tuple[Ablated, ...] = ()
     hardware: tuple[tuple[str, str], ...] = ()
@@ -62,7 +62,7 @@ def blocks(found: Reproduction, pictures: Sequence[str]) -> list[Block]:
     return parts
 
 
-def table_csv(comparison: Comparison) -> str:
+def table_csv(comparison: CurveComparison) -> str:
     """A line a run, with all of its figures."""
     return csv_of([flat(point) for point in comparison.points])
 
@@ -79,7 +79,7 @@ def _timing(found: Reproduction) -> list[Block]:
     ]
 
 
-def _runs(points: Sequence[PointFigures]) -> Table:
+def _runs(points: Sequence[PointFigures]) -> DocumentTable:
     stated = any(point.seconds_alone is not None for point in points)
     heads = [
         "run",
@@ -104,16 +104,16 @@ def _runs(points: Sequence[PointFigures]) -> Table:
         ]
         for point in points
     ]
-    return Table(heads, rows)
+    return DocumentTable(heads, rows)
 
 
-def _accuracies(comparison: Comparison) -> Table:
+def _accuracies(comparison: CurveComparison) -> DocumentTable:
     rates = [percent(rate) for rate in comparison.acceptances]
     rows = [[curve.run_type, *(percent(each.value) for each in curve.accuracy)] for curve in comparison.curves]
-    return Table(["accuracy at acceptance", *rates], rows)
+    return DocumentTable(["accuracy at acceptance", *rates], rows)
 
 
-def _differences(comparison: Comparison) -> Table:
+def _differences(comparison: CurveComparison) -> DocumentTable:
     rows = [
         [
             f"{each.one} − {each.other}",
@@ -125,21 +125,21 @@ def _differences(comparison: Comparison) -> Table:
         ]
         for each in comparison.differences
     ]
-    return Table(["pair", "acceptance", "difference", "95 % interval", "only one right", "McNemar's p"], rows)
+    return DocumentTable(["pair", "acceptance", "difference", "95 % interval", "only one right", "McNemar's p"], rows)
 
 
-def _areas(comparison: Comparison) -> list[Block]:
+def _areas(comparison: CurveComparison) -> list[Block]:
     rows = [[curve.run_type, percent(curve.area.value), from_to(curve.area.interval)] for curve in comparison.curves]
     return [
         Paragraph(
             "Area between a curve and random escalation, as a share of that between the oracle and random escalation, "
             "over all acceptance rates:"
         ),
-        Table(["curve", "share", "95 % interval"], rows),
+        DocumentTable(["curve", "share", "95 % interval"], rows),
     ]
 
 
-def _steps(points: Iterable[PointFigures]) -> Table:
+def _steps(points: Iterable[PointFigures]) -> DocumentTable:
     rows = [
         [
             f"{point.run_type}, τ = {point.threshold:.3g}",
@@ -152,7 +152,7 @@ def _steps(points: Iterable[PointFigures]) -> Table:
         for point in points
         if point.threshold is not None and point.run_type not in ALONE and point.steps.judged
     ]
-    return Table(["run", "acceptance", "kept", "improved", "wasted", "harmed"], rows)
+    return DocumentTable(["run", "acceptance", "kept", "improved", "wasted", "harmed"], rows)
 
 
 def _evaluated(found: Evaluation) -> list[Block]:
@@ -168,7 +168,7 @@ def _evaluated(found: Evaluation) -> list[Block]:
             f"writes {percent(figures.improving.value)} of them better. ρ is Spearman's, between the score and Δ; the "
             "area is that under the curve of gain captured against steps escalated."
         ),
-        Table(["score", "ρ", "AUROC", "area"], rows),
+        DocumentTable(["score", "ρ", "AUROC", "area"], rows),
     ]
 
 
@@ -190,18 +190,18 @@ def _ablated(found: Sequence[Ablated]) -> list[Block]:
             "Routers trained on the same rows with one thing changed from the first, on the same held-out steps. The "
             "paper's figures are of other models and problems; what can be compared is the order."
         ),
-        Table(heads, rows),
+        DocumentTable(heads, rows),
     ]
 
 
-def _number(estimate: Estimate) -> str:
+def _number(estimate: BootstrapEstimate) -> str:
     if estimate.value is None:
         return NOTHING
     ends = estimate.interval
     return f"{estimate.value:.3f}" + (f" ({ends[0]:.3f} to {ends[1]:.3f})" if ends else "")
 
 
-def _share(estimate: Estimate | None) -> str:
+def _share(estimate: BootstrapEstimate | None) -> str:
     return NOTHING if estimate is None else percent(estimate.value)
 
 
@@ -209,7 +209,7 @@ def _signed(value: float | None) -> str:
     return NOTHING if value is None else f"{value:+.1%}"
 
 
-def _apart(estimate: Estimate) -> str:
+def _apart(estimate: BootstrapEstimate) -> str:
     return (
         NOTHING if estimate.interval is None else f"{_signed(estimate.interval[0])} to {_signed(estimate.interval[1])}"
     )

@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 
 from arbiter.config.config import Config, override
-from arbiter.config.model_tables import InProcess
-from arbiter.data.training_rows import Row
-from arbiter.evaluation.checkpoints import Router
+from arbiter.config.model_tables import InProcessTable
+from arbiter.data.training_rows import TrainingRow
+from arbiter.evaluation.checkpoints import RouterCheckpoint
 from arbiter.evaluation.evaluate import evaluate, rows_of
 from arbiter.evaluation.paper.ablation import Ablated, ablate
 from arbiter.evaluation.paper.comparison import Ran, compare
@@ -27,8 +27,8 @@ from arbiter.runs.bench import Watcher
 from arbiter.runs.folder import read_results
 from arbiter.runs.reports.plots import why_not
 from arbiter.simulation.study import Hardware
-from arbiter.sweep.points import Point
-from arbiter.sweep.sweep import Wish, sweep
+from arbiter.sweep.points import SweepPoint
+from arbiter.sweep.sweep import SweepRequest, sweep
 from arbiter.sweep.sweep_results import put
 
 TIMED = 200
@@ -37,7 +37,7 @@ TIMED = 200
 FILE = "reproduction.json"
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class PaperRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be reproduced.
 
     ``config`` names the models and the problems, ``title`` is what it is called. ``rows`` are those of the collected
@@ -48,7 +48,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     config: Config
     data: str
-    rows: Sequence[Row]
+    rows: Sequence[TrainingRow]
     acceptances: Sequence[float]
     hardware: Hardware
     ablation: bool = True
@@ -56,7 +56,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
 
 
-def reproduce(asked: Asked, out: Path, watcher: Watcher, show: Show | None = None) -> Reproduction | None:
+def reproduce(asked: PaperRequest, out: Path, watcher: Watcher, show: Show | None = None) -> Reproduction | None:
     """Make the comparison in the folder ``out``, and write its report there; None if a signal ended it early.
 
     What ``out`` holds already of it is not made again. Not inside of an event loop. Raises ``ConfigError``,
@@ -69,14 +69,14 @@ def reproduce(asked: Asked, out: Path, watcher: Watcher, show: Show | None = Non
     thresholds = quantile_thresholds(there, advantages(there), np.array(scored.of(there)), asked.acceptances)
     audited = override(asked.config, {"audit": 1.0}, "reproduce")
     planned = points(audited, thresholds)
-    swept, folder = sweep(Wish(audited, planned), out / "sweep", watcher, show)
+    swept, folder = sweep(SweepRequest(audited, planned), out / "sweep", watcher, show)
     if swept.interrupted:
         return None
     watcher.notice(f"simulating the seconds of {len(planned)} runs")
     timed, runs = _runs(asked, planned, folder)
     watcher.notice("comparing them")
     comparison = compare(runs, asked.acceptances, asked.resamples, asked.seed)
-    router = Router(scored.name, scored.predict)
+    router = RouterCheckpoint(scored.name, scored.predict)
     evaluation = evaluate(asked.rows, asked.data, "test", router, asked.resamples, asked.seed)
     found = Reproduction(
         title=asked.title,
@@ -107,7 +107,7 @@ def write(found: Reproduction, out: Path) -> None:
 class _Scored:
     """The configured router's ŷ of collected steps, each asked for once."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: PaperRequest) -> None:
         table = asked.config.models.router
         if table is None:
             raise ConfigError("the comparison needs a router, and none is configured: add a table [models.router]")
@@ -116,24 +116,24 @@ class _Scored:
         values = anyio.run(predicted, table, rows, asked.config.separator, asked.config.cpu_threads)
         self._found = {_key(row): value for row, value in zip(rows, values, strict=True)}
 
-    def of(self, rows: Sequence[Row]) -> list[float]:
+    def of(self, rows: Sequence[TrainingRow]) -> list[float]:
         return [self._found[_key(row)] for row in rows]
 
-    def predict(self, rows: Sequence[Row]) -> list[list[float]]:
+    def predict(self, rows: Sequence[TrainingRow]) -> list[list[float]]:
         return [[value] for value in self.of(rows)]
 
 
-def _key(row: Row) -> tuple[str, int, int]:
+def _key(row: TrainingRow) -> tuple[str, int, int]:
     return row.problem, row.sample, row.step
 
 
-def _hardware(asked: Asked) -> tuple[tuple[str, str], ...]:
+def _hardware(asked: PaperRequest) -> tuple[tuple[str, str], ...]:
     """What the seconds are simulated on, of the models that any of the runs calls."""
     called = ("draft", "target", "router", "prm")
     return tuple((model, str(place)) for model, place in asked.hardware.placements.items() if model in called)
 
 
-def _check(asked: Asked) -> None:
+def _check(asked: PaperRequest) -> None:
     """Raises ``ConfigError`` before anything is asked."""
     if asked.config.models.targets:
         raise ConfigError("the comparison is of one target, and several are configured: give it [models.target] alone")
@@ -142,14 +142,14 @@ def _check(asked: Asked) -> None:
     asked.hardware.check()
 
 
-def _runs(asked: Asked, planned: Sequence[Point], folder: Path) -> tuple[int, list[Ran]]:
+def _runs(asked: PaperRequest, planned: Sequence[SweepPoint], folder: Path) -> tuple[int, list[Ran]]:
     """The runs with their results, and of how many problems the seconds were simulated on stated hardware.
 
     Where a model is behind a server, its requests took the time of a real deployment: nothing is simulated then.
     """
     results = {point.name: read_results(folder / point.name / "results.jsonl")[0] for point in planned}
     models = asked.config.models
-    local = isinstance(models.draft, InProcess) and isinstance(models.target, InProcess)
+    local = isinstance(models.draft, InProcessTable) and isinstance(models.target, InProcessTable)
     first = list(dict.fromkeys(result.solution.problem for result in results[planned[0].name]))
     some = sorted(first)[:TIMED] if local else []
     verify = asked.config.verify
@@ -165,9 +165,9 @@ def _runs(asked: Asked, planned: Sequence[Point], folder: Path) -> tuple[int, li
     ]
 
 
-def _ablation(asked: Asked, folder: Path, watcher: Watcher) -> tuple[Ablated, ...]:
+def _ablation(asked: PaperRequest, folder: Path, watcher: Watcher) -> tuple[Ablated, ...]:
     router = asked.config.models.router
-    if not asked.ablation or not isinstance(router, InProcess):
+    if not asked.ablation or not isinstance(router, InProcessTable):
         return ()
     told = watcher.notice
     return tuple(ablate(asked.rows, asked.data, router.model, folder, told, asked.resamples, asked.seed))

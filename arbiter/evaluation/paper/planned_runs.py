@@ -4,16 +4,16 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from arbiter.config.config import Config
 from arbiter.config.run_tables import RunType
-from arbiter.data.training_rows import Row
+from arbiter.data.training_rows import TrainingRow
 from arbiter.evaluation.resampling import Floats
 from arbiter.evaluation.scores import Name, scores
 from arbiter.evaluation.thresholds import threshold_at
-from arbiter.sweep.points import Point, point_of
+from arbiter.sweep.points import SweepPoint, point_of
 
 ALONE: tuple[RunType, ...] = ("draft", "target")
 
 
-def points(config: Config, thresholds: Mapping[RunType, Iterable[float]]) -> list[Point]:
+def points(config: Config, thresholds: Mapping[RunType, Iterable[float]]) -> list[SweepPoint]:
     """The runs of the comparison: both models alone, and each run type at each of its thresholds."""
     alone = [point_of(config, run_type, None) for run_type in ALONE]
     return alone + [
@@ -22,7 +22,7 @@ def points(config: Config, thresholds: Mapping[RunType, Iterable[float]]) -> lis
 
 
 def quantile_thresholds(
-    rows: Sequence[Row], delta: Floats, predicted: Floats | None, acceptances: Sequence[float]
+    rows: Sequence[TrainingRow], delta: Floats, predicted: Floats | None, acceptances: Sequence[float]
 ) -> dict[RunType, list[float]]:
     """The thresholds of each run type at which it accepts these shares (0 to 1) of the drafts in ``rows``.
 

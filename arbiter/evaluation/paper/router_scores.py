@@ -6,22 +6,24 @@ import anyio
 
 from arbiter.backends.opening import open_scorer
 from arbiter.config.model_tables import AnyModelTable
-from arbiter.data.training_rows import Row
+from arbiter.data.training_rows import TrainingRow
 from arbiter.protocols.ports import ScoreRequest
 from arbiter.protocols.records import Transcript
 
 
-async def predicted(table: AnyModelTable, rows: Sequence[Row], separator: str, threads: int | None) -> list[float]:
+async def predicted(
+    table: AnyModelTable, rows: Sequence[TrainingRow], separator: str, threads: int | None
+) -> list[float]:
     """ŷ in [0, 1] of each row's draft. Raises ``ConfigError`` or ``BackendError`` as a run's models do."""
     found = [0.0] * len(rows)
     async with open_scorer("router", table, threads) as scorer:
         places = anyio.CapacityLimiter(table.in_flight)
 
-        async def score(place: int, row: Row) -> None:
+        async def score(place: int, row: TrainingRow) -> None:
             request = ScoreRequest(
                 problem=row.problem,
                 step=row.step,
-                scale="router",
+                score_kind="router",
                 transcript=Transcript(row.question, row.history),
                 candidate=row.draft,
                 author="draft",

@@ -7,7 +7,7 @@ from arbiter.protocols.records import Record, StepRecord
 from arbiter.runs.results import Result
 
 
-class Steps(Record, frozen=True):
+class StepOutcomes(Record, frozen=True):
     """Shares of a run's judged steps, which sum to 1; None where none was judged.
 
     ``kept`` drafts were not escalated. Of the escalated ones the target's step had the higher process reward in
@@ -21,7 +21,7 @@ class Steps(Record, frozen=True):
     harmed: float | None = None
 
 
-def steps_of(results: Iterable[Result]) -> Steps:
+def steps_of(results: Iterable[Result]) -> StepOutcomes:
     """The steps of all problems. A step is judged if its draft was kept, or both candidates have process rewards."""
     counts = {"kept": 0, "improved": 0, "wasted": 0, "harmed": 0}
     for result in results:
@@ -30,7 +30,9 @@ def steps_of(results: Iterable[Result]) -> Steps:
             if outcome is not None:
                 counts[outcome] += 1
     judged = sum(counts.values())
-    return Steps(judged, **{name: count / judged for name, count in counts.items()}) if judged else Steps(0)
+    return (
+        StepOutcomes(judged, **{name: count / judged for name, count in counts.items()}) if judged else StepOutcomes(0)
+    )
 
 
 def _outcome(step: StepRecord) -> str | None:

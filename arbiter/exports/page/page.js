@@ -44,19 +44,19 @@
   const SCALE = { rsd: "PRM", oracle: "PRM", generate: "PRM", router: "router" }[run.identity.run_type] || "score";
 
   function state(problem) {
-    if (problem.finish === "failed") return { kind: "failed", word: "failed", mark: "!" };
+    if (problem.finish_reason === "failed") return { kind: "failed", word: "failed", mark: "!" };
     if (problem.right === true) return { kind: "right", word: "right", mark: "✓" };
     if (problem.right === false) return { kind: "wrong", word: "wrong", mark: "✗" };
-    return problem.finish ? { kind: "other", word: "not graded", mark: "–" } : { kind: "other", word: "unfinished", mark: "…" };
+    return problem.finish_reason ? { kind: "other", word: "not graded", mark: "–" } : { kind: "other", word: "unfinished", mark: "…" };
   }
 
-  const limited = (problem) => problem.finish && problem.finish !== "answered" && problem.finish !== "failed";
+  const limited = (problem) => problem.finish_reason && problem.finish_reason !== "answered" && problem.finish_reason !== "failed";
   const escalations = (problem) => problem.steps.filter((step) => step.verdict === "escalate" || step.verdict === "keep_target").length;
   const taken = (problem) => problem.seconds ?? run.seconds - problem.begin;
 
   function stateChip(problem) {
     const { kind, word, mark } = state(problem);
-    const also = limited(problem) ? `, ${words(problem.finish)}` : "";
+    const also = limited(problem) ? `, ${words(problem.finish_reason)}` : "";
     return make("span", { class: `state ${kind}` }, make("span", { "aria-hidden": "true" }, `${mark} `), word + also);
   }
 
@@ -77,8 +77,8 @@
     all: ["All", () => true],
     wrong: ["Wrong", (problem) => problem.right === false],
     escalated: [BOTH ? "By the target" : "Escalated", (problem) => escalations(problem) > 0],
-    failed: ["Failed", (problem) => problem.finish === "failed"],
-    unfinished: ["Unfinished", (problem) => !problem.finish || Boolean(limited(problem))],
+    failed: ["Failed", (problem) => problem.finish_reason === "failed"],
+    unfinished: ["Unfinished", (problem) => !problem.finish_reason || Boolean(limited(problem))],
   };
   const view = { filter: "all", slowest: false, search: "", open: null };
   let matching = problems;
@@ -146,7 +146,7 @@
     if (lines.length) $("tables").append(table("Requests", ["model", "requests", "tokens written"], lines));
     const ends = new Map();
     for (const problem of problems) {
-      const end = problem.finish ? words(problem.finish) : "unfinished";
+      const end = problem.finish_reason ? words(problem.finish_reason) : "unfinished";
       ends.set(end, (ends.get(end) || 0) + 1);
     }
     $("tables").append(table("Ended by", ["reason", "problems"], [...ends].sort((a, b) => b[1] - a[1])));
@@ -181,7 +181,7 @@
       const width = Math.max((end - begin) * scale - 1, 1.5);
       paths[kind] = `${paths[kind] || ""}M${(begin * scale).toFixed(1)} 0h${width.toFixed(1)}v7h-${width.toFixed(1)}z`;
     }
-    if (problem.finish === "failed") paths.failed = `M${Math.min((problem.end ?? run.seconds) * scale, 988).toFixed(1)} 0h12v7h-12z`;
+    if (problem.finish_reason === "failed") paths.failed = `M${Math.min((problem.end ?? run.seconds) * scale, 988).toFixed(1)} 0h12v7h-12z`;
     svg.append(shape("rect", { class: "rail", width: 1000, height: 7 }));
     for (const [kind, path] of Object.entries(paths)) svg.append(shape("path", { class: kind, d: path }));
     return svg;
@@ -234,7 +234,7 @@
       const slim = kind === "open" ? drawn * 0.3 : 0;
       pen.fillRect(begin * scale, top + slim, Math.max((end - begin) * scale - (drawn > 3 ? 1 : 0), 0.75), drawn - gap - 2 * slim);
     }
-    if (problem.finish === "failed") {
+    if (problem.finish_reason === "failed") {
       pen.fillStyle = colours.failed;
       pen.fillRect(Math.min((problem.end ?? run.seconds) * scale, run.seconds * scale - 6), top, 6, Math.max(drawn - gap, 2));
     }
@@ -246,7 +246,7 @@
 
   function preparePlot() {
     const canvas = $("plot");
-    const wrong = problems.filter((problem) => problem.finish === "failed").length;
+    const wrong = problems.filter((problem) => problem.finish_reason === "failed").length;
     canvas.setAttribute("aria-label", `${count(problems.length, "problem")} over ${seconds(run.seconds)}, a row each, in the order of their beginning; ${wrong} failed. The list has the same, problem by problem.`);
     on(canvas, "click", (event) => pointed(event) && open(pointed(event), true));
     on(canvas, "mousemove", (event) => {
@@ -394,7 +394,7 @@
 
   function outcome(problem) {
     const facts = [
-      ["answer", problem.answer], ["expected", problem.reference], ["ended", problem.finish ? words(problem.finish) : "not yet, as far as the log goes"],
+      ["answer", problem.answer], ["expected", problem.reference], ["ended", problem.finish_reason ? words(problem.finish_reason) : "not yet, as far as the log goes"],
       ["after", seconds(taken(problem))],
       ["tokens", problem.steps.reduce((sum, step) => sum + step.tokens, 0).toLocaleString("en")],
       ["grading", problem.right === true ? undefined : problem.reason === problem.error ? undefined : problem.reason],
@@ -483,7 +483,7 @@
   const PARTS = { queue: "waiting", draft: "draft", score: "score", target: "target" };
 
   function cost(step) {
-    const ending = step.ending === "limit" ? ["cut at its token limit"] : [];
+    const ending = step.stop_reason === "limit" ? ["cut at its token limit"] : [];
     const facts = [count(step.tokens, "token"), ...ending];
     if (!step.times) return make("div", { class: "cost" }, facts.join(" · "));
     const parts = Object.keys(PARTS).filter((name) => step.times[name] >= 0.0005);

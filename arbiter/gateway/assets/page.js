@@ -181,16 +181,16 @@
 
   function showProblem(problem) {
     const card = part(cards, problem.id, newCard);
-    const ended = problem.finish !== undefined;
+    const ended = problem.finish_reason !== undefined;
     if (card.ended) return card; // nothing more comes
     card.ended = ended;
     card.told = problem;
     card.node.classList.toggle("ended", ended);
     card.node.classList.toggle("live", !ended);
     const kept = problem.before + problem.steps.length;
-    const bad = ["failed", "cancelled"].includes(problem.finish);
-    card.state.className = `state ${problem.finish ?? ""}`;
-    write(card.state, ended ? `${bad ? "✕" : "✓"} ${words(problem.finish)}` : `● ${problem.doing}`);
+    const bad = ["failed", "cancelled"].includes(problem.finish_reason);
+    card.state.className = `state ${problem.finish_reason ?? ""}`;
+    write(card.state, ended ? `${bad ? "✕" : "✓"} ${words(problem.finish_reason)}` : `● ${problem.doing}`);
     const rule = problem.policy + (typeof problem.threshold === "number" ? ` at ${digits(problem.threshold)}` : "");
     write(card.facts, [rule, count(kept, "step"), seconds(problem.seconds)].join(" · "));
     write(card.excerpt, problem.question);

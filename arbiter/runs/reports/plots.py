@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from arbiter.config.run_tables import RunType
-from arbiter.protocols.records import Model, Role
-from arbiter.runs.reports.tables import Entry
+from arbiter.protocols.records import Author, Model
+from arbiter.runs.reports.tables import ReportRow
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +39,7 @@ _MODELS: dict[Model, str] = {
     "judge": "#F0E442",
 }
 _BASELINES: tuple[RunType, ...] = ("draft", "target")
-_WRITERS: tuple[Role, ...] = ("draft", "target")
+_WRITERS: tuple[Author, ...] = ("draft", "target")
 _DPI = 150
 _WIDTH = 9.0
 _LONGEST_NAME = 40
@@ -55,9 +55,9 @@ def why_not() -> str | None:
     return None
 
 
-def draw(entries: Sequence[Entry], folder: Path) -> list[str]:
+def draw(entries: Sequence[ReportRow], folder: Path) -> list[str]:
     """Draw what there is to draw into ``folder``; the names of the files. Needs matplotlib."""
-    plots: dict[str, Callable[[Sequence[Entry]], Figure | None]] = {
+    plots: dict[str, Callable[[Sequence[ReportRow]], Figure | None]] = {
         "accuracy.png": accuracy_by_acceptance,
         "latency.png": latency,
         "tokens.png": tokens,
@@ -70,7 +70,7 @@ def draw(entries: Sequence[Entry], folder: Path) -> list[str]:
     return list(drawn)
 
 
-def accuracy_by_acceptance(entries: Sequence[Entry]) -> "Figure | None":
+def accuracy_by_acceptance(entries: Sequence[ReportRow]) -> "Figure | None":
     """Accuracy with its interval against the acceptance rate: a line a run type, the baselines as single points."""
     from matplotlib.ticker import PercentFormatter
 
@@ -104,7 +104,7 @@ def accuracy_by_acceptance(entries: Sequence[Entry]) -> "Figure | None":
 Point = tuple[float, float, float, float, float | None]  # acceptance, accuracy, its interval's ends, threshold
 
 
-def _series(entries: Sequence[Entry]) -> dict[RunType, list[Point]]:
+def _series(entries: Sequence[ReportRow]) -> dict[RunType, list[Point]]:
     """The points of each run type in the order of their acceptance, of the runs that have both figures."""
     series: dict[RunType, list[Point]] = {}
     for entry in entries:
@@ -140,7 +140,7 @@ def _bars(series: dict[RunType, list[Point]]) -> list[list[tuple[float, float]]]
     return bars + [[(point[0], point[1]) for point in points] for points in joined]
 
 
-def latency(entries: Sequence[Entry]) -> "Figure | None":
+def latency(entries: Sequence[ReportRow]) -> "Figure | None":
     """Seconds a problem: the mean as a bar, median and 95th percentile as marks."""
     known = [entry for entry in entries if entry.summary.latency.mean is not None]
     if not known:
@@ -161,13 +161,13 @@ def latency(entries: Sequence[Entry]) -> "Figure | None":
     return figure
 
 
-def _marked(entry: Entry) -> Entry:
+def _marked(entry: ReportRow) -> ReportRow:
     """Times that nobody measured are called so."""
     remarks = [entry.remark] * bool(entry.remark) + ["simulated"] * entry.summary.simulated
     return msgspec.structs.replace(entry, remark=", ".join(remarks))
 
 
-def tokens(entries: Sequence[Entry]) -> "Figure | None":
+def tokens(entries: Sequence[ReportRow]) -> "Figure | None":
     """Tokens written for a problem, by model, kept or discarded."""
     rows = [entry for entry in entries if entry.summary.decoded]
     parts: list[Part] = []
@@ -179,7 +179,7 @@ def tokens(entries: Sequence[Entry]) -> "Figure | None":
     return _stacked(rows, parts, f"tokens written {_each(rows)}, mean")
 
 
-def cost(entries: Sequence[Entry]) -> "Figure | None":
+def cost(entries: Sequence[ReportRow]) -> "Figure | None":
     """What a thousand problems cost, by model, audits left out."""
     rows = [entry for entry in entries if entry.summary.decoded and entry.summary.cost]
     parts: list[Part] = []
@@ -192,7 +192,7 @@ def cost(entries: Sequence[Entry]) -> "Figure | None":
     return _stacked(rows, parts, f"cost {_each(rows)}, times 1000{missing}")
 
 
-def _stacked(rows: Sequence[Entry], parts: Sequence[Part], meaning: str) -> "Figure | None":
+def _stacked(rows: Sequence[ReportRow], parts: Sequence[Part], meaning: str) -> "Figure | None":
     """Bars of several parts, a row a run; None if there is nothing to see."""
     there = [part for part in parts if any(part[3])]
     if not there:
@@ -229,7 +229,7 @@ def _height(rows: int) -> float:
     return 1.3 + 0.34 * max(rows, 2)
 
 
-def _name_rows(axes: Any, entries: Sequence[Entry], longest: float) -> None:  # noqa: ANN401 - matplotlib's axes
+def _name_rows(axes: Any, entries: Sequence[ReportRow], longest: float) -> None:  # noqa: ANN401 - matplotlib's axes
     """A run a row, the first on top, and an axis from 0 to a little over the ``longest``."""
     axes.set_yticks(range(len(entries)), names(entries), parse_math=False)
     axes.set_ylim(len(entries) - 0.4, -0.6)
@@ -238,10 +238,10 @@ def _name_rows(axes: Any, entries: Sequence[Entry], longest: float) -> None:  # 
     axes.grid(visible=True, axis="x", color="#E5E5E5")
 
 
-def names(entries: Sequence[Entry]) -> list[str]:
+def names(entries: Sequence[ReportRow]) -> list[str]:
     """What each run is called in a plot: its type and threshold, with its folder where that is not enough."""
 
-    def told(entry: Entry) -> str:
+    def told(entry: ReportRow) -> str:
         knob = entry.summary.threshold
         return entry.summary.run_type + ("" if knob is None else f", τ = {knob:.3g}")
 
@@ -256,5 +256,5 @@ def names(entries: Sequence[Entry]) -> list[str]:
     return [name + (f", {entry.remark}" if entry.remark else "") for name, entry in zip(named, entries, strict=True)]
 
 
-def _each(rows: Sequence[Entry]) -> str:
+def _each(rows: Sequence[ReportRow]) -> str:
     return "a sample" if any(row.summary.samples > 1 for row in rows) else "a problem"

@@ -10,7 +10,7 @@ from arbiter.config.config import Config, load_config
 from arbiter.log.run import Run as Recorded
 from arbiter.protocols.errors import ReportError, RunError
 from arbiter.runs.folder import read_results
-from arbiter.runs.reports.tables import Entry, as_csv, columns_for, markdown, ordered
+from arbiter.runs.reports.tables import ReportRow, as_csv, columns_for, markdown, ordered
 from arbiter.runs.results import Summary, summary_of
 
 State = Literal["finished", "interrupted", "unfinished"]
@@ -29,7 +29,7 @@ _OF_SPEED = ("limits.problems", "cpu_threads")
 _NAMED = 3  # runs named at a difference
 
 
-class Run(msgspec.Struct, frozen=True):
+class ReportedRun(msgspec.Struct, frozen=True):
     """A run as it was found: its figures are those of its stored results, whether it came to its end or not.
 
     ``interrupted`` was ended early by a signal; ``unfinished`` has no summary: it is still going on, or was killed.
@@ -46,12 +46,12 @@ class Run(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True):
     """Runs in the order of their table, and what has to be known when they are compared."""
 
-    runs: list[Run]
+    runs: list[ReportedRun]
     warnings: list[str]
 
     @property
-    def entries(self) -> list[Entry]:
-        return [Entry(run.name, run.summary, "" if run.state == "finished" else run.state) for run in self.runs]
+    def entries(self) -> list[ReportRow]:
+        return [ReportRow(run.name, run.summary, "" if run.state == "finished" else run.state) for run in self.runs]
 
     def to_json(self) -> bytes:
         """``runs`` (each with its ``run``, ``state``, ``seed``, ``data`` and ``summary``) and ``warnings``."""
@@ -84,7 +84,7 @@ def report_on(folders: Sequence[Path]) -> Report:
         raise RunError("no run is given: name one or several folders, as in `arbiter report runs/first runs/second`")
     different = {folder.resolve(): folder for folder in _runs_among(folders)}
     runs = {run.name: run for run in map(read_run, different.values())}
-    in_order = [runs[entry.name] for entry in ordered(Entry(run.name, run.summary) for run in runs.values())]
+    in_order = [runs[entry.name] for entry in ordered(ReportRow(run.name, run.summary) for run in runs.values())]
     return Report(in_order, [*_of_each(in_order), *_of_all(in_order)])
 
 
@@ -98,7 +98,7 @@ def _runs_among(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> ReportedRun:
     """The run in ``folder``. Raises ``RunError`` or ``ConfigError`` naming the file and the way out."""
     if not folder.is_dir():
         raise RunError(f"there is no run folder {str(folder)!r}: give the one that `arbiter bench` named at its end")
@@ -111,7 +111,7 @@ def read_run(folder: Path) -> Run:
     seconds = None if ending is None else ending.wall_seconds
     summary = summary_of(config, results, seconds, state == "interrupted")
     simulated = _is_shared(folder) if ending is None else ending.simulated
-    return Run(
+    return ReportedRun(
         name=str(folder),
         state=state,
         config=config,
@@ -166,7 +166,7 @@ def _read_ending(path: Path) -> _Ending | None:
         raise RunError(f"{path}: {error}; remove the file to have the run reported as unfinished") from error
 
 
-def _of_each(runs: Iterable[Run]) -> list[str]:
+def _of_each(runs: Iterable[ReportedRun]) -> list[str]:
     """What is missing in single runs."""
     told: list[str] = []
     for run in runs:
@@ -187,7 +187,7 @@ def _of_each(runs: Iterable[Run]) -> list[str]:
     return told
 
 
-def _of_all(runs: Sequence[Run]) -> list[str]:
+def _of_all(runs: Sequence[ReportedRun]) -> list[str]:
     """What keeps the runs from being compared with one another."""
     told: list[str] = []
     if len({run.questions for run in runs}) > 1:
@@ -206,14 +206,14 @@ def _of_all(runs: Sequence[Run]) -> list[str]:
     return told
 
 
-def _of_times(runs: Sequence[Run]) -> list[str]:
+def _of_times(runs: Sequence[ReportedRun]) -> list[str]:
     simulated = [("simulated" if run.summary.simulated else "measured", run.name) for run in runs]
     if len(dict(simulated)) < 2:
         return []
     return [f"some latencies are measured and others simulated (docs/sweep.md): {_grouped(simulated)}"]
 
 
-def _source(run: Run) -> str:
+def _source(run: ReportedRun) -> str:
     limit = run.config.data.limit
     return f"{len(run.questions)} of {run.config.data.source}" + (f" (limit {limit})" if limit else "")
 

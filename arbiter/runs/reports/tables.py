@@ -9,7 +9,7 @@ from typing import Any, cast, get_args
 import msgspec
 
 from arbiter.config.run_tables import RunType
-from arbiter.protocols.records import Record, Role
+from arbiter.protocols.records import Author, Record
 from arbiter.runs.intervals import Interval
 from arbiter.runs.results import Summary
 
@@ -28,7 +28,7 @@ _ORDER: tuple[RunType, ...] = (
 )
 
 
-class Entry(msgspec.Struct, frozen=True):
+class ReportRow(msgspec.Struct, frozen=True):
     """A row: what a run is called, its figures, and what else has to be said where it is named."""
 
     name: str
@@ -36,20 +36,20 @@ class Entry(msgspec.Struct, frozen=True):
     remark: str = ""
 
 
-Column = Callable[[Entry], str]
+Column = Callable[[ReportRow], str]
 
 
-def ordered(entries: Iterable[Entry]) -> list[Entry]:
+def ordered(entries: Iterable[ReportRow]) -> list[ReportRow]:
     """By run type, threshold, samples and name: the same rows, whatever the order in which they are given."""
 
-    def place(entry: Entry) -> tuple[int, float, int, str]:
+    def place(entry: ReportRow) -> tuple[int, float, int, str]:
         found = entry.summary
         return _ORDER.index(found.run_type), found.threshold or 0.0, found.samples, entry.name
 
     return sorted(entries, key=place)
 
 
-def columns_for(entries: Sequence[Entry]) -> dict[str, Column]:
+def columns_for(entries: Sequence[ReportRow]) -> dict[str, Column]:
     """The columns of a report, by their headings; those for samples and costs only where there are any."""
     names = ["run", "type", "τ", "problems", "accuracy", "95 % interval", "acceptance", "acceptance: tokens"]
     names += ["target calls", "draft: kept / discarded", "target: kept / discarded", "seconds: mean / p50 / p95"]
@@ -95,12 +95,12 @@ def with_interval(value: float | None, interval: Interval | None) -> str:
     return NOTHING if value is None else f"{percent(value)} ({from_to(interval)})"
 
 
-def _simulated(entry: Entry) -> str:
+def _simulated(entry: ReportRow) -> str:
     """What stands behind times that nobody measured."""
     return " (simulated)" if entry.summary.simulated else ""
 
 
-def markdown(columns: Mapping[str, Column], entries: Iterable[Entry]) -> str:
+def markdown(columns: Mapping[str, Column], entries: Iterable[ReportRow]) -> str:
     """A table in Markdown, without a line end at its end."""
 
     def line(row: Iterable[str]) -> str:
@@ -109,12 +109,12 @@ def markdown(columns: Mapping[str, Column], entries: Iterable[Entry]) -> str:
     return "\n".join([line(columns), "|" + "---|" * len(columns), *map(line, cells(columns, entries))])
 
 
-def cells(columns: Mapping[str, Column], entries: Iterable[Entry]) -> list[list[str]]:
+def cells(columns: Mapping[str, Column], entries: Iterable[ReportRow]) -> list[list[str]]:
     """The texts of a table, row by row."""
     return [[column(entry) for column in columns.values()] for entry in entries]
 
 
-def fitting(columns: Mapping[str, Column], entries: Sequence[Entry], width: int) -> list[dict[str, Column]]:
+def fitting(columns: Mapping[str, Column], entries: Sequence[ReportRow], width: int) -> list[dict[str, Column]]:
     """``columns`` in parts that are at most ``width`` characters wide, each with the first column to begin with."""
     first, *others = columns
     wide = {name: max(map(len, [name, *map(column, entries)])) + _GAP for name, column in columns.items()}
@@ -126,7 +126,7 @@ def fitting(columns: Mapping[str, Column], entries: Sequence[Entry], width: int)
     return [{name: columns[name] for name in part} for part in parts]
 
 
-def as_csv(entries: Iterable[Entry]) -> str:
+def as_csv(entries: Iterable[ReportRow]) -> str:
     """The summaries as CSV: ``run``, ``remark``, and the keys of ``summary.json`` with dots between their parts.
 
     The ends of an interval are ``.low`` and ``.high``; what is null or missing is empty.
@@ -165,58 +165,58 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, object]:
     return flat
 
 
-def _name(entry: Entry) -> str:
+def _name(entry: ReportRow) -> str:
     return f"{entry.name} ({entry.remark})" if entry.remark else entry.name
 
 
-def _problems(entry: Entry) -> str:
+def _problems(entry: ReportRow) -> str:
     found = entry.summary
     return f"{found.problems} ({found.failed} failed)" if found.failed else str(found.problems)
 
 
-def _kept_and_discarded(role: Role) -> Column:
-    def column(entry: Entry) -> str:
+def _kept_and_discarded(role: Author) -> Column:
+    def column(entry: ReportRow) -> str:
         tokens = entry.summary.tokens.get(role)
         return NOTHING if tokens is None else f"{tokens.kept} / {tokens.discarded}"
 
     return column
 
 
-def _written(entry: Entry) -> str:
+def _written(entry: ReportRow) -> str:
     tokens = entry.summary.tokens
-    roles: tuple[Role, ...] = get_args(Role)
+    roles: tuple[Author, ...] = get_args(Author)
     return " / ".join(str(tokens[role].kept + tokens[role].discarded) if role in tokens else "0" for role in roles)
 
 
-def _latency(entry: Entry) -> str:
+def _latency(entry: ReportRow) -> str:
     found = entry.summary.latency
     return " / ".join(seconds(value) for value in (found.mean, found.p50, found.p95)) + _simulated(entry)
 
 
-def _wall(entry: Entry) -> str:
+def _wall(entry: ReportRow) -> str:
     found = entry.summary.wall_seconds
     return NOTHING if found is None else f"{found:.1f} s{_simulated(entry)}"
 
 
-def _wasted(entry: Entry) -> str:
+def _wasted(entry: ReportRow) -> str:
     found = entry.summary.wasted_escalations
     return NOTHING if found.share is None else f"{found.share:.0%} of {found.judged}"
 
 
-def _by_target(entry: Entry) -> str:
+def _by_target(entry: ReportRow) -> str:
     found = entry.summary.targets
     return ", ".join(f"{name} {one.calls.requests}" for name, one in found.items()) or NOTHING
 
 
 def _pass_at(k: int) -> Column:
-    def column(entry: Entry) -> str:
+    def column(entry: ReportRow) -> str:
         found = entry.summary.pass_at_k.get(k)
         return NOTHING if found is None else with_interval(found.value, found.interval)
 
     return column
 
 
-def _majority(entry: Entry) -> str:
+def _majority(entry: ReportRow) -> str:
     found = entry.summary.majority_vote
     return NOTHING if found is None else with_interval(found.value, found.interval)
 

@@ -6,13 +6,13 @@ from typing import get_args
 from arbiter.config.config import Config
 from arbiter.config.model_tables import AnyModelTable
 from arbiter.protocols.errors import ArbiterError
-from arbiter.protocols.records import Scale
+from arbiter.protocols.records import ScoreKind
 from arbiter.servers.doctor.findings import Check, Finding
 from arbiter.servers.doctor.generator_checks import writer_checks
 from arbiter.servers.doctor.scorer_checks import scorer_checks
 from arbiter.servers.doctor.tokenizer_checks import other_tokens
 
-_SCALES: dict[str, Scale] = {scale: scale for scale in get_args(Scale)}
+_SCALES: dict[str, ScoreKind] = {scale: scale for scale in get_args(ScoreKind)}
 
 
 async def examine(config: Config) -> AsyncGenerator[Finding]:

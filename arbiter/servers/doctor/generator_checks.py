@@ -7,12 +7,12 @@ import anyio
 import msgspec
 
 from arbiter.backends.opening import open_generator
-from arbiter.backends.served.queue_depth import ServerGauge, open_gauge
+from arbiter.backends.served.queue_depth import ServerQueueDepth, open_queue_depth
 from arbiter.config.config import Config
-from arbiter.config.model_tables import AnyModelTable, Hosted, Served
+from arbiter.config.model_tables import AnyModelTable, HostedTable, ServedTable
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Proposal
-from arbiter.protocols.records import Role, Step, Transcript, Usage
+from arbiter.protocols.records import Author, Step, Transcript, Usage
 from arbiter.servers.doctor.findings import Check
 from arbiter.servers.doctor.location import clock, falls_idle, place
 from arbiter.servers.doctor.scorer_checks import QUESTION
@@ -27,7 +27,7 @@ _NEVER = "\x1e\x1e"  # what no model writes
 class _Patient(msgspec.Struct, frozen=True):
     """The model that is looked at: its table, its port, and how it is asked."""
 
-    role: Role
+    role: Author
     table: AnyModelTable
     config: Config
     generator: Generator
@@ -37,7 +37,7 @@ class _Patient(msgspec.Struct, frozen=True):
             problem="doctor",
             step=len(steps),
             sample=0,
-            role=self.role,
+            author=self.role,
             transcript=Transcript(QUESTION, steps),
             separator=self.config.separator,
             max_tokens=min(_STEP_TOKENS, self.config.limits.step_tokens),
@@ -52,10 +52,10 @@ async def writer_checks(name: str, table: AnyModelTable, config: Config) -> Asyn
     yield await place(name, table)
     for check in await token_checks(table, config):
         yield check
-    role: Role = "draft" if name == "draft" else "target"
-    served = isinstance(table, Served)
-    looking = open_gauge(name, table) if served else nullcontext(None)
-    async with open_generator(name, table, config.cpu_threads) as generator, looking as gauge:
+    role: Author = "draft" if name == "draft" else "target"
+    served = isinstance(table, ServedTable)
+    looking = open_queue_depth(name, table) if served else nullcontext(None)
+    async with open_generator(name, table, config.cpu_threads) as generator, looking as queue_depth:
         patient = _Patient(role, table, config, generator)
         step, checks = await _step(patient)
         for check in checks:
@@ -66,7 +66,7 @@ async def writer_checks(name: str, table: AnyModelTable, config: Config) -> Asyn
         yield await _end(patient, step)
         if served:
             yield await _cache(patient)
-            yield await _cancellation(patient, gauge)
+            yield await _cancellation(patient, queue_depth)
         yield await _burst(patient)
     if checked := await clock(table):
         yield checked
@@ -77,7 +77,7 @@ async def _step(patient: _Patient) -> tuple[Generation, list[Check]]:
     step = await patient.generator.generate(patient.request())
     wrote = f"wrote a step of {step.usage.completion_tokens} tokens in {anyio.current_time() - started:.2f} s"
     separator = patient.config.separator
-    if step.ending == "limit":
+    if step.stop_reason == "limit":
         told = (
             f"did not stop within {_STEP_TOKENS} tokens: is prompt = {patient.table.prompt!r} the model's own "
             f"template, and does it write {separator!r} between steps?"
@@ -85,7 +85,7 @@ async def _step(patient: _Patient) -> tuple[Generation, list[Check]]:
         checks = [Check("step", f"{wrote}; {told}", "warning")]
     else:
         stopped = (
-            f"stopped at the separator {separator!r}" if step.ending == "separator" else "ended its answer with it"
+            f"stopped at the separator {separator!r}" if step.stop_reason == "separator" else "ended its answer with it"
         )
         checks = [Check("step", f"{wrote}, and {stopped}")]
     if step.overhead.prompt_tokens:
@@ -107,29 +107,33 @@ async def _seeds(patient: _Patient) -> Check:
 async def _proposal(patient: _Patient, own: Generation) -> Check:
     """What comes of showing the target its own step with something put into the middle."""
     table = patient.table
-    if isinstance(table, Served) and not table.verifies:
-        way = "the http backend" if isinstance(table, Hosted) else 'verifies = "sglang" or "vllm"'
+    if isinstance(table, ServedTable) and not table.verifies:
+        way = "the http backend" if isinstance(table, HostedTable) else 'verifies = "sglang" or "vllm"'
         told = f"writes escalated steps whole, also what their drafts have right; {way} could change that"
         return Check("proposals", told)
     half = len(own.text) // 2
-    proposal = Proposal(f"{own.text[:half]} {own.text[half:]}", own.ending)
+    proposal = Proposal(f"{own.text[:half]} {own.text[half:]}", own.stop_reason)
     request = msgspec.structs.replace(patient.request(), proposal=proposal)
     try:
         step = await patient.generator.generate(request)
     except BackendError as error:
         return Check("proposals", f"cannot check a proposal: {error}", "warning")
-    if step.agreement is None:
+    if step.prefix_match is None:
         why = (
             "its context does not hold limits.step_tokens more"
-            if isinstance(table, Served)
+            if isinstance(table, ServedTable)
             else "it has a sliding window, or a state"
         )
         return Check("proposals", f"does not check proposals: {why}")
-    agreed = f"checks proposals: agreed with {step.agreement.agreed} of {step.agreement.proposed} tokens"
-    if (step.text, step.ending, step.usage.completion_tokens) == (own.text, own.ending, own.usage.completion_tokens):
+    agreed = f"checks proposals: agreed with {step.prefix_match.matched} of {step.prefix_match.proposed} tokens"
+    if (step.text, step.stop_reason, step.usage.completion_tokens) == (
+        own.text,
+        own.stop_reason,
+        own.usage.completion_tokens,
+    ):
         return Check("proposals", f"{agreed}, the same step")
     told = (
-        f"{agreed}, and wrote {step.text!r} ({step.ending}) where it writes {own.text!r} ({own.ending}) without one: "
+        f"{agreed}, and wrote {step.text!r} ({step.stop_reason}) where it writes {own.text!r} ({own.stop_reason}) without one: "
         "if this is not a single close choice, leave verifies out"
     )
     return Check("proposals", told, "warning")
@@ -138,10 +142,10 @@ async def _proposal(patient: _Patient, own: Generation) -> Check:
 async def _end(patient: _Patient, first: Generation) -> Check:
     """Whether the answer to a small question comes to an end."""
     steps, made = (Step(first.text, patient.role),), first
-    while made.ending == "separator" and len(steps) < _MOST_STEPS:
+    while made.stop_reason == "separator" and len(steps) < _MOST_STEPS:
         made = await patient.generator.generate(patient.request(steps=steps))
         steps = (*steps, Step(made.text, patient.role))
-    if made.ending == "end":
+    if made.stop_reason == "end":
         return Check("end", f"ended its answer with step {len(steps)}")
     told = f"did not end its answer within {len(steps)} steps: is prompt = {patient.table.prompt!r} its own template?"
     return Check("end", told, "warning")
@@ -160,17 +164,17 @@ async def _cache(patient: _Patient) -> Check:
     return Check("cache", told, "warning")
 
 
-async def _cancellation(patient: _Patient, gauge: ServerGauge | None) -> Check:
+async def _cancellation(patient: _Patient, queue_depth: ServerQueueDepth | None) -> Check:
     """Whether a request that nobody waits for any more ends at the server."""
-    before = await gauge.load() if gauge else None
-    if gauge is None or before is None:
+    before = await queue_depth.load() if queue_depth else None
+    if queue_depth is None or before is None:
         return Check("cancel", "its server does not tell what it is doing: whether it ends a request is not seen")
     long = msgspec.structs.replace(patient.request(), separator=_NEVER, max_tokens=patient.config.limits.step_tokens)
     with anyio.move_on_after(0.3) as scope:
         await patient.generator.generate(long)
     if not scope.cancelled_caught:
         return Check("cancel", "was done before a request could be cancelled")
-    if await falls_idle(gauge, before.running + before.waiting):
+    if await falls_idle(queue_depth, before.running + before.waiting):
         return Check("cancel", "ends a request when it is cancelled")
     told = "goes on with a request that was cancelled: is there a proxy between that keeps the connection?"
     return Check("cancel", told, "warning")

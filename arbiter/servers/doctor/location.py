@@ -5,9 +5,9 @@ from email.utils import parsedate_to_datetime
 
 import anyio
 
-from arbiter.backends.served.queue_depth import ServerGauge
+from arbiter.backends.served.queue_depth import ServerQueueDepth
 from arbiter.backends.served.served_models import served_model
-from arbiter.config.model_tables import AnyModelTable, Served
+from arbiter.config.model_tables import AnyModelTable, ServedTable
 from arbiter.servers.doctor.findings import Check
 
 _MOST_SKEW = 5.0  # seconds; a date in a header is in whole ones
@@ -16,7 +16,7 @@ _LOOKS, _PAUSE = 20, 0.25
 
 async def place(name: str, table: AnyModelTable) -> Check:
     """The model and its address. Raises ``BackendError`` if the server is not there, or has other models."""
-    if not isinstance(table, Served):
+    if not isinstance(table, ServedTable):
         return Check("model", f"{table.model} in process")
     model = await served_model(name, table)
     if model is None:
@@ -27,7 +27,7 @@ async def place(name: str, table: AnyModelTable) -> Check:
 
 async def clock(table: AnyModelTable) -> Check | None:
     """Whether the server's clock is as this machine's; None where it does not tell."""
-    if not isinstance(table, Served):
+    if not isinstance(table, ServedTable):
         return None
     import aiohttp  # takes long to import
 
@@ -46,10 +46,10 @@ async def clock(table: AnyModelTable) -> Check | None:
     return Check("clock", f"{told}: set both by NTP, or their logs cannot be laid beside each other", "warning")
 
 
-async def falls_idle(gauge: ServerGauge, before: int) -> bool:
+async def falls_idle(queue_depth: ServerQueueDepth, before: int) -> bool:
     """Whether soon no more requests run at the server than ``before``."""
     for _ in range(_LOOKS):
-        load = await gauge.load()
+        load = await queue_depth.load()
         if load is not None and load.running + load.waiting <= before:
             return True
         await anyio.sleep(_PAUSE)

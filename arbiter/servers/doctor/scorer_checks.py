@@ -6,7 +6,7 @@ from arbiter.backends.opening import open_scorer
 from arbiter.config.config import Config
 from arbiter.config.model_tables import AnyModelTable
 from arbiter.protocols.ports import Scorer, ScoreRequest
-from arbiter.protocols.records import Scale, Transcript
+from arbiter.protocols.records import ScoreKind, Transcript
 from arbiter.servers.doctor.findings import Check
 from arbiter.servers.doctor.location import clock, place
 
@@ -14,7 +14,7 @@ QUESTION = "Compute (12+30)-17."
 _RIGHT, _WRONG = "12+30: 2+0=2,1+3=4: 42.", "12+30: 2+0=2,1+3=4: 57."
 
 
-async def scorer_checks(name: Scale, table: AnyModelTable, config: Config) -> AsyncGenerator[Check]:
+async def scorer_checks(name: ScoreKind, table: AnyModelTable, config: Config) -> AsyncGenerator[Check]:
     """A line a check; raises ``BackendError`` or ``ConfigError`` where nothing more can be looked at."""
     yield await place(name, table)
     async with open_scorer(name, table, config.cpu_threads, max(1, len(config.models.targets))) as scorer:
@@ -24,7 +24,7 @@ async def scorer_checks(name: Scale, table: AnyModelTable, config: Config) -> As
         yield checked
 
 
-def _range(name: Scale, right: float, wrong: float) -> Check:
+def _range(name: ScoreKind, right: float, wrong: float) -> Check:
     told = f"scored a right step {right:.3f} and a wrong one {wrong:.3f}"
     if right == wrong:
         why = "which is the same: is this a model that scores, and the dialect in scores one of raw logits?"
@@ -35,11 +35,11 @@ def _range(name: Scale, right: float, wrong: float) -> Check:
     return Check("scores", told)
 
 
-async def _score(scorer: Scorer, name: Scale, step: str, config: Config) -> float:
+async def _score(scorer: Scorer, name: ScoreKind, step: str, config: Config) -> float:
     request = ScoreRequest(
         problem="doctor",
         step=0,
-        scale=name,
+        score_kind=name,
         transcript=Transcript(QUESTION),
         candidate=step,
         author="draft",

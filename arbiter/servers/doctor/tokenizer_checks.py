@@ -8,7 +8,7 @@ import anyio.to_thread
 from arbiter.backends.prompts import CHAT, QUESTION, chat_turn, prompt_template
 from arbiter.backends.tokenizers import read_tokenizer
 from arbiter.config.config import Config
-from arbiter.config.model_tables import AnyModelTable, InProcess, Served
+from arbiter.config.model_tables import AnyModelTable, InProcessTable, ServedTable
 from arbiter.pocket import PREFIX
 from arbiter.protocols.errors import ConfigError
 from arbiter.servers.doctor.findings import Check
@@ -22,7 +22,7 @@ async def token_checks(table: AnyModelTable, config: Config) -> list[Check]:
     name = _tokenizer(table)
     if name is None:
         known = "tokenizer is not set, so that template and separator are not compared with the model's own"
-        return [Check("template", known)] if isinstance(table, Served) else []
+        return [Check("template", known)] if isinstance(table, ServedTable) else []
     return await anyio.to_thread.run_sync(_looked_at, name, table, config.separator)
 
 
@@ -51,9 +51,9 @@ async def other_tokens(draft: AnyModelTable, table: AnyModelTable) -> Check | No
 def _tokenizer(table: AnyModelTable) -> str | None:
     if table.tokenizer:
         return table.tokenizer
-    path = table.server.path if isinstance(table, Served) and table.server else None
+    path = table.server.path if isinstance(table, ServedTable) and table.server else None
     name = path or table.model
-    on_this_machine = isinstance(table, InProcess) or name.startswith(PREFIX) or Path(name).is_dir()
+    on_this_machine = isinstance(table, InProcessTable) or name.startswith(PREFIX) or Path(name).is_dir()
     return name if on_this_machine else None
 
 

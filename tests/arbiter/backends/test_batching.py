@@ -10,11 +10,11 @@ import anyio.from_thread
 import pytest
 
 from arbiter.actors.supervision import services
-from arbiter.backends.batching import Batcher, Deliver, Job
+from arbiter.backends.batching import Batcher, BatchJob, Deliver
 from arbiter.protocols.errors import ClosedError
 
 Asks = Callable[[], Coroutine[Any, Any, None]]
-Jobs = Sequence[Job[int, int]]
+Jobs = Sequence[BatchJob[int, int]]
 Delivery = Deliver[int, int]
 
 PATIENCE = 30  # seconds, never waited for unless something hangs

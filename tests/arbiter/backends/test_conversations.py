@@ -16,7 +16,7 @@ from arbiter.backends.judge_prompts import JudgePrompt
 from arbiter.backends.prompts import FAMILIES, TEMPLATES, PromptTemplate, prompt_template
 from arbiter.backends.tokenizers import read_tokenizer
 from arbiter.protocols.errors import ConversationError
-from arbiter.protocols.records import Role, Step, Transcript, Turn
+from arbiter.protocols.records import Author, Step, Transcript, Turn
 
 Named = Callable[[str], str]
 
@@ -57,7 +57,7 @@ def published(named: Named) -> Callable[..., str]:
     readers = {path.stem: read_tokenizer(named(path.stem), "a test", "do without") for path in PUBLISHED.iterdir()}
 
     def apply(name: str, turns: tuple[Turn, ...], question: str, **options: Any) -> str:
-        messages = [{"role": turn.speaker, "content": turn.text} for turn in (*turns, Turn("user", question))]
+        messages = [{"role": turn.role, "content": turn.text} for turn in (*turns, Turn("user", question))]
         text = readers[name].apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **options)
         return text.removeprefix("<|bos|>")
 
@@ -69,7 +69,7 @@ def written(prompt: str, turns: tuple[Turn, ...], question: str, tokenizer: str 
 
 
 def stripped(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
-    return tuple(Turn(turn.speaker, turn.text.strip()) for turn in turns)
+    return tuple(Turn(turn.role, turn.text.strip()) for turn in turns)
 
 
 @given(turns=INSTRUCTED, question=SPOKEN)
@@ -158,7 +158,7 @@ def test_without_turns_a_question_is_written_into_the_template_and_nothing_else(
 @pytest.mark.parametrize("name", TEMPLATES)
 @given(turns=EARLIER, question=SPOKEN, steps=STEPS, author=st.sampled_from(["draft", "target"]))
 def test_steps_follow_a_conversation_as_they_follow_a_question(
-    name: str, turns: tuple[Turn, ...], question: str, steps: tuple[Step, ...], author: Role
+    name: str, turns: tuple[Turn, ...], question: str, steps: tuple[Step, ...], author: Author
 ) -> None:
     template = prompt_template(name, annotate=True, tokenizer="not read")
 

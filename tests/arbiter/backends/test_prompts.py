@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 import arbiter.pocket
 from arbiter.backends.prompts import TEMPLATES, PromptTemplate, prompt_template
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.records import Role, Step, Transcript
+from arbiter.protocols.records import Author, Step, Transcript
 
 TEMPLATE = PromptTemplate("Problem: {question}\nSolution:\n")
 ANNOTATED = PromptTemplate("{question}\n", annotate=True)
@@ -43,7 +43,7 @@ def test_an_annotated_context_names_the_author_of_each_step() -> None:
 
 
 @pytest.mark.parametrize(("author", "number"), [("draft", 0), ("target", 1)])
-def test_an_annotated_candidate_is_closed_by_its_separator_and_has_its_author(author: Role, number: int) -> None:
+def test_an_annotated_candidate_is_closed_by_its_separator_and_has_its_author(author: Author, number: int) -> None:
     text = ANNOTATED.render_candidate(TWO_STEPS, "third", author, ";")
     assert text == f"why?\nModel 0: first;Model 1: second;Model {number}: third;"
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.backends.step_tokens import StepTokens, agreed_tokens, agreement, proposed_tokens
-from arbiter.protocols.records import Agreement
+from arbiter.protocols.records import PrefixMatch
 
 TEXTS = ["<end>", "a", "b", "\n", "\n\n", "a\n", "\nb", "ab"]
 END = 0
@@ -86,7 +86,7 @@ def test_what_is_agreed_on_is_the_models_own(proposed: list[int], own: list[int]
 def test_agreement_counts_the_beginning_that_both_share(proposed: list[int], own: list[int], found: int) -> None:
     written = step()
     written.take(own)
-    assert agreement(proposed, written) == Agreement(len(proposed), found)
+    assert agreement(proposed, written) == PrefixMatch(len(proposed), found)
 
 
 def test_a_proposal_ends_as_its_step_did_and_leaves_room_for_a_token() -> None:

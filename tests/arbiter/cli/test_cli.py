@@ -106,7 +106,7 @@ def test_events_are_shown_from_the_given_level_on_and_a_run_is_continued_by_its_
     ended = arbiter("bench", "pocket", "--run-type", "draft", "--limit", "2", "--out", "run", "--log-level", "info")
     kinds = [line.split()[2] for line in ended.stderr.splitlines() if line.startswith("[")]
     assert ended.returncode == 0, ended.stderr
-    assert [kinds.count(kind) for kind in ("run_started", "start_problem", "graded", "asked")] == [1, 2, 2, 0]
+    assert [kinds.count(kind) for kind in ("run_started", "start_problem", "graded", "call_started")] == [1, 2, 2, 0]
     again = arbiter("bench", "--resume", "run", "--json", "--log-level", "off")
     assert (again.returncode, json.loads(again.stdout)["problems"]) == (0, 2), again.stderr
     assert "the run is continued: 2 of 2 are there already" in again.stderr

@@ -68,9 +68,9 @@ def test_an_altered_decision_is_shown_with_both_sides_and_its_causes(call: Comma
     ended = call("replay", tmp_path / "altered.jsonl")
     assert ended.returncode == 1
     assert "1 problems differ" in ended.stdout
-    assert "recorded  router → assembler  step_chosen  verdict='keep_target'" in ended.stdout
-    assert "replayed  router → assembler  step_chosen  verdict='keep_draft'" in ended.stdout
-    assert name.replace("step_chosen", "step_scored/draft") in ended.stdout
+    assert "recorded  router → assembler  step_accepted  verdict='keep_target'" in ended.stdout
+    assert "replayed  router → assembler  step_accepted  verdict='keep_draft'" in ended.stdout
+    assert name.replace("step_accepted", "step_scored/draft") in ended.stdout
 
 
 def test_a_what_if_says_what_it_can_answer_and_where_the_others_left(call: Command, oracle: Path) -> None:

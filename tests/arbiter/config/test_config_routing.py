@@ -12,13 +12,13 @@ Configs = Callable[..., Config]
 
 
 def test_the_draft_is_asked_for_its_confidence_where_the_run_type_or_the_key_wants_it(a_config: Configs) -> None:
-    assert a_config(run_type="confidence", confidence="first").measure == "first"
-    assert a_config(run_type="generate", confidence="first").measure == "first"
-    assert a_config(run_type="router", confidence="first").measure is None
+    assert a_config(run_type="confidence", confidence="first").confidence_metric == "first"
+    assert a_config(run_type="generate", confidence="first").confidence_metric == "first"
+    assert a_config(run_type="router", confidence="first").confidence_metric is None
     served = {"draft": {"backend": "http", "model": "m", "prompt": "{question}", "url": "http://here:1"}}
-    assert a_config(run_type="generate", models=served).measure is None
-    assert a_config(run_type="generate", models=served, confidence="mean").measure == "mean"
-    assert a_config(run_type="confidence", models=served).measure == "mean"
+    assert a_config(run_type="generate", models=served).confidence_metric is None
+    assert a_config(run_type="generate", models=served, confidence="mean").confidence_metric == "mean"
+    assert a_config(run_type="confidence", models=served).confidence_metric == "mean"
 
 
 @pytest.mark.parametrize("run_type", BUDGETED)

@@ -7,7 +7,7 @@ import pytest
 
 from arbiter.backends.opening import required_tables
 from arbiter.config.config import Config, override, parse
-from arbiter.config.model_tables import Hosted, InProcess, Served
+from arbiter.config.model_tables import HostedTable, InProcessTable, ServedTable
 from arbiter.protocols.errors import ConfigError
 
 SERVED = {"backend": "http", "url": "http://127.0.0.1:30000", "model": "m", "prompt": "plain"}
@@ -26,10 +26,10 @@ def refusal(name: str, **changes: Any) -> str:
 @pytest.mark.parametrize(
     ("table", "kind"),
     [
-        ({"model": "m", "prompt": "plain"}, InProcess),
-        ({"backend": "transformers", "model": "m", "prompt": "plain"}, InProcess),
-        (SERVED, Served),
-        ({"backend": "openai", "model": "m", "prompt": "plain"}, Hosted),
+        ({"model": "m", "prompt": "plain"}, InProcessTable),
+        ({"backend": "transformers", "model": "m", "prompt": "plain"}, InProcessTable),
+        (SERVED, ServedTable),
+        ({"backend": "openai", "model": "m", "prompt": "plain"}, HostedTable),
     ],
 )
 def test_the_backend_chooses_the_kind_of_table_and_models_in_process_are_the_default(
@@ -84,7 +84,7 @@ def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
 @pytest.mark.parametrize("url", ["http://h:1", "http://h:1/", "http://h:1/v1", "http://h:1/v1/"])
 def test_an_address_is_the_same_with_and_without_v1(url: str) -> None:
     table = configured("draft", {**SERVED, "url": url}).models.draft
-    assert isinstance(table, Served)
+    assert isinstance(table, ServedTable)
     assert table.base == "http://h:1"
 
 
@@ -105,8 +105,8 @@ def targets_refused(**tables: Any) -> str:
 def test_several_targets_keep_their_order_and_have_the_default_backend() -> None:
     models = parse({"models": {"targets": {"b": SMALL, "a": {**SMALL, "cost": 2}}}}, "mine.toml").models
     assert [(name, type(table), table.cost) for name, table in models.targets.items()] == [
-        ("b", InProcess, 1.0),
-        ("a", InProcess, 2.0),
+        ("b", InProcessTable, 1.0),
+        ("a", InProcessTable, 2.0),
     ]
     assert list(models.configured()) == ["targets.b", "targets.a"]
 
@@ -130,7 +130,7 @@ def test_what_is_wrong_with_several_targets_is_told_by_their_names(tables: dict[
 
 
 def test_the_judge_has_a_prompt_of_its_own_unless_it_is_given_one() -> None:
-    assert parse({"models": {"judge": {"model": "m"}}}, "mine.toml").models.judge == InProcess(
+    assert parse({"models": {"judge": {"model": "m"}}}, "mine.toml").models.judge == InProcessTable(
         model="m", prompt="judge"
     )
 

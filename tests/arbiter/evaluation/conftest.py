@@ -8,19 +8,19 @@ import msgspec
 import numpy as np
 import pytest
 
-from arbiter.data.training_rows import VERSION, Row, Split
-from arbiter.evaluation.curves import Outcome, Point
+from arbiter.data.training_rows import VERSION, Split, TrainingRow
+from arbiter.evaluation.curves import CurvePoint, ProblemOutcome
 from arbiter.evaluation.resampling import Floats
-from arbiter.evaluation.scores import Scored
+from arbiter.evaluation.scores import StepScores
 
 
 @pytest.fixture(scope="session")
-def a_row() -> Callable[..., Row]:
+def a_row() -> Callable[..., TrainingRow]:
     """A step with the advantage ``target`` - ``draft``."""
 
-    def build(problem: str = "p", draft: float = 0.5, target: float = 0.7, **fields: Any) -> Row:
+    def build(problem: str = "p", draft: float = 0.5, target: float = 0.7, **fields: Any) -> TrainingRow:
         given: dict[str, Any] = {"step": 0, "target_tokens": (10,), "confidence": 0.6, "split": "test", **fields}
-        return Row(
+        return TrainingRow(
             problem=problem,
             question=f"question {problem}",
             history=(),
@@ -36,11 +36,11 @@ def a_row() -> Callable[..., Row]:
 
 
 @pytest.fixture(scope="session")
-def some_rows(a_row: Callable[..., Row]) -> list[Row]:
+def some_rows(a_row: Callable[..., TrainingRow]) -> list[TrainingRow]:
     """Steps of 60 problems, a third in each split; low drafts gain more."""
     rng = np.random.default_rng(7)
     splits: Sequence[Split] = ("train", "validation", "test")
-    rows: list[Row] = []
+    rows: list[TrainingRow] = []
     for problem in range(60):
         for step in range(int(rng.integers(2, 7))):
             draft = float(rng.random())
@@ -51,32 +51,34 @@ def some_rows(a_row: Callable[..., Row]) -> list[Row]:
 
 
 @pytest.fixture
-def rows_file(some_rows: list[Row], tmp_path: Path) -> Path:
+def rows_file(some_rows: list[TrainingRow], tmp_path: Path) -> Path:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in some_rows))
     return path
 
 
 @pytest.fixture(scope="session")
-def scored() -> Callable[..., Scored]:
+def scored() -> Callable[..., StepScores]:
     """Steps of problems of their own unless ``problem`` says otherwise."""
 
-    def build(score: Sequence[float] | Floats, delta: Sequence[float] | Floats, problem: Any = None) -> Scored:
+    def build(score: Sequence[float] | Floats, delta: Sequence[float] | Floats, problem: Any = None) -> StepScores:
         numbers = np.arange(len(score)) if problem is None else np.asarray(problem)
-        return Scored("router", numbers, np.asarray(delta, float), np.asarray(score, float), 0.5, True)
+        return StepScores("router", numbers, np.asarray(delta, float), np.asarray(score, float), 0.5, True)
 
     return build
 
 
 @pytest.fixture(scope="session")
-def a_point() -> Callable[..., Point]:
+def a_point() -> Callable[..., CurvePoint]:
     """A run over so many problems of ten steps each, of which the draft wrote ``accepted``."""
 
-    def build(accepted: float, right: Sequence[bool | None], threshold: float | None = None, **fields: Any) -> Point:
-        return Point(
+    def build(
+        accepted: float, right: Sequence[bool | None], threshold: float | None = None, **fields: Any
+    ) -> CurvePoint:
+        return CurvePoint(
             threshold,
             [
-                Outcome(f"p{number}", None if one is None else float(one), round(10 * accepted), 10, **fields)
+                ProblemOutcome(f"p{number}", None if one is None else float(one), round(10 * accepted), 10, **fields)
                 for number, one in enumerate(right)
             ],
         )

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.evaluation.calibration import bins_of, brier, class_accuracy, outcomes
-from arbiter.evaluation.scores import Scored
+from arbiter.evaluation.scores import StepScores
 
 metrics: Any = importlib.import_module("sklearn.metrics")
-Build = Callable[..., Scored]
+Build = Callable[..., StepScores]
 
 RNG = np.random.default_rng(3)
 SCORE, DELTA, PROBLEM = RNG.random(200), RNG.normal(size=200), np.arange(200) // 5

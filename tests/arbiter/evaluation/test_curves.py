@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from arbiter.evaluation.curves import (
     Curve,
-    Point,
+    CurvePoint,
     along,
     area_ratio,
     curve,
@@ -24,7 +24,7 @@ from arbiter.protocols.errors import DataError
 from arbiter.runs.results import Result
 
 stats: Any = importlib.import_module("scipy.stats")
-Points = Callable[..., Point]
+Points = Callable[..., CurvePoint]
 
 RNG = np.random.default_rng(5)
 PROBLEMS = 80
@@ -60,7 +60,7 @@ def test_points_at_the_same_acceptance_are_one(a_point: Points) -> None:
 
 def test_the_order_of_problems_in_a_run_does_not_matter(a_point: Points) -> None:
     one = a_point(0.5, [True, False, None])
-    turned = Point(None, list(reversed(one.outcomes)))
+    turned = CurvePoint(None, list(reversed(one.outcomes)))
     assert (curve([one, turned]).right[:, 0] == curve([one, turned]).right[:, 1]).all()
 
 

@@ -10,31 +10,31 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from arbiter.data.training_rows import Row
-from arbiter.evaluation.checkpoints import Router
+from arbiter.data.training_rows import TrainingRow
+from arbiter.evaluation.checkpoints import RouterCheckpoint
 from arbiter.evaluation.evaluate import evaluate
 from arbiter.evaluation.evaluation_report import as_markdown, gain_csv, outcomes_csv, write
-from arbiter.evaluation.evaluation_results import Evaluation, ScoreFigures
+from arbiter.evaluation.evaluation_results import Evaluation, ScoreMetrics
 from arbiter.evaluation.scores import advantages, scores
 from arbiter.protocols.errors import DataError, ReportError
 
-Rows = Callable[..., Row]
+Rows = Callable[..., TrainingRow]
 
 
-def knowing(rows: Sequence[Row]) -> list[list[float]]:
+def knowing(rows: Sequence[TrainingRow]) -> list[list[float]]:
     """A router that knows a part of the advantage."""
     return [[float(np.clip(0.5 + row.advantage / 2 - 0.2 * row.draft_score, 0, 1))] for row in rows]
 
 
-ROUTER = Router("a-router", knowing)
+ROUTER = RouterCheckpoint("a-router", knowing)
 
 
 @pytest.fixture(scope="module")
-def evaluation(some_rows: list[Row]) -> Evaluation:
+def evaluation(some_rows: list[TrainingRow]) -> Evaluation:
     return evaluate(some_rows, "collected", "test", ROUTER, 200)
 
 
-def found_of(evaluation: Evaluation, name: str) -> ScoreFigures:
+def found_of(evaluation: Evaluation, name: str) -> ScoreMetrics:
     return next(score for score in evaluation.targets[0].scores if score.score == name)
 
 
@@ -70,15 +70,17 @@ def test_only_a_probability_has_a_calibration(evaluation: Evaluation) -> None:
     ]
 
 
-def test_thresholds_are_quantiles_of_the_validation_split(evaluation: Evaluation, some_rows: list[Row]) -> None:
+def test_thresholds_are_quantiles_of_the_validation_split(evaluation: Evaluation, some_rows: list[TrainingRow]) -> None:
     wishes = sorted(-row.draft_score for row in some_rows if row.split == "validation")
     assert evaluation.calibrated_on == "validation"
     for found in found_of(evaluation, "rsd").outcomes:
-        above = sum(wish > found.threshold for wish in wishes) / len(wishes)
+        above = sum(request > found.threshold for request in wishes) / len(wishes)
         assert found.aimed - 1 / len(wishes) < above <= found.aimed + 1e-9
 
 
-def test_without_a_validation_split_the_thresholds_are_those_of_the_steps_themselves(some_rows: list[Row]) -> None:
+def test_without_a_validation_split_the_thresholds_are_those_of_the_steps_themselves(
+    some_rows: list[TrainingRow],
+) -> None:
     tested = [row for row in some_rows if row.split == "test"]
     found = evaluate(tested, "collected", resamples=100)
     assert found.calibrated_on == "test"
@@ -86,7 +88,7 @@ def test_without_a_validation_split_the_thresholds_are_those_of_the_steps_themse
     assert found.targets[0].differences == ()
 
 
-def test_the_same_seed_gives_the_same_bytes(some_rows: list[Row]) -> None:
+def test_the_same_seed_gives_the_same_bytes(some_rows: list[TrainingRow]) -> None:
     first, second, other = (evaluate(some_rows, "collected", "test", ROUTER, 100, seed) for seed in (1, 1, 2))
     assert msgspec.json.encode(first) == msgspec.json.encode(second)
     assert msgspec.json.encode(first) != msgspec.json.encode(other)
@@ -111,14 +113,14 @@ def test_each_target_has_its_own_advantage(a_row: Rows) -> None:
         advantages(rows, "none")
 
 
-def test_each_head_of_a_router_is_evaluated_against_its_target(some_rows: list[Row]) -> None:
+def test_each_head_of_a_router_is_evaluated_against_its_target(some_rows: list[TrainingRow]) -> None:
     rows = [
         msgspec.structs.replace(
             row, targets=("x", "y"), target_scores=(row.target_scores[0], 0.5), target_names=("small", "large")
         )
         for row in some_rows
     ]
-    router = Router("two", lambda some: [[1 - row.draft_score, 0.5] for row in some], ("large", "small"))
+    router = RouterCheckpoint("two", lambda some: [[1 - row.draft_score, 0.5] for row in some], ("large", "small"))
     found = evaluate(rows, "collected", "test", router, 100)
     large, small = found.targets
     assert (large.target, small.target) == ("large", "small")
@@ -143,9 +145,9 @@ def test_what_cannot_be_evaluated_is_refused_with_the_way_out(
         evaluate(rows, "collected", "train" if split == "train" else "test")
 
 
-def test_a_router_without_an_answer_for_each_target_is_refused(some_rows: list[Row]) -> None:
+def test_a_router_without_an_answer_for_each_target_is_refused(some_rows: list[TrainingRow]) -> None:
     with pytest.raises(DataError, match="two tells 2 ŷ a step, and it is for 1 targets"):
-        evaluate(some_rows, "collected", "test", Router("two", lambda rows: [[0.1, 0.2] for _ in rows]))
+        evaluate(some_rows, "collected", "test", RouterCheckpoint("two", lambda rows: [[0.1, 0.2] for _ in rows]))
 
 
 def test_the_files_of_an_evaluation(evaluation: Evaluation, tmp_path: Path) -> None:
@@ -169,7 +171,7 @@ def test_the_files_of_an_evaluation(evaluation: Evaluation, tmp_path: Path) -> N
         assert "</svg>" in (tmp_path / "out" / f"{name}.svg").read_text()
 
 
-def test_a_router_is_needed_for_a_reliability_diagram(some_rows: list[Row], tmp_path: Path) -> None:
+def test_a_router_is_needed_for_a_reliability_diagram(some_rows: list[TrainingRow], tmp_path: Path) -> None:
     write(evaluate(some_rows, "collected", resamples=100), tmp_path)
     assert not (tmp_path / "reliability.png").exists()
     assert "reliability" not in (tmp_path / "evaluation.md").read_text()

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from arbiter.evaluation.checkpoints import Router
+from arbiter.evaluation.checkpoints import RouterCheckpoint
 from arbiter.evaluation.evaluate import evaluate
 from arbiter.evaluation.evaluation_report import as_markdown
 from arbiter.evaluation.evaluation_results import Evaluation
@@ -21,7 +21,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_the_report_on_a_router(rows_file: Path) -> None:
-    router = Router("runs/router", lambda rows: [[round(0.9 - 0.8 * row.draft_score, 3)] for row in rows])
+    router = RouterCheckpoint("runs/router", lambda rows: [[round(0.9 - 0.8 * row.draft_score, 3)] for row in rows])
     told = as_markdown(evaluate(read_rows(rows_file), "collected", "test", router, 200))
     assert told == (Path(__file__).parent / "evaluation.md").read_text(encoding="utf-8")
 

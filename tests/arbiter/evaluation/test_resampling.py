@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from arbiter.evaluation.resampling import Estimate, by_step, drawn, estimate, ratio, summed
+from arbiter.evaluation.resampling import BootstrapEstimate, by_step, drawn, estimate, ratio, summed
 
 
 def test_a_resample_has_as_many_problems_as_there_are_and_the_seed_decides_it() -> None:
@@ -26,7 +26,7 @@ def test_sums_are_over_the_steps_of_each_problem() -> None:
 
 
 def test_the_interval_of_figures_that_are_all_the_same_is_the_figure() -> None:
-    assert estimate(0.25, np.full(100, 0.25)) == Estimate(0.25, (0.25, 0.25))
+    assert estimate(0.25, np.full(100, 0.25)) == BootstrapEstimate(0.25, (0.25, 0.25))
 
 
 @pytest.mark.parametrize(("undefined", "known"), [(2, True), (3, False), (100, False)])
@@ -36,7 +36,7 @@ def test_there_is_no_interval_of_a_selection(undefined: int, known: bool) -> Non
 
 
 def test_a_figure_that_is_not_defined_has_no_value() -> None:
-    assert estimate(float("nan"), np.full(100, 0.5)) == Estimate(None)
+    assert estimate(float("nan"), np.full(100, 0.5)) == BootstrapEstimate(None)
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say_with_steps_that_resemble_one_another() -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from arbiter.actors.policies import LearnedRouter, RewardThreshold
 from arbiter.config.config import Config
-from arbiter.data.training_rows import Row
-from arbiter.evaluation.checkpoints import Router
+from arbiter.data.training_rows import TrainingRow
+from arbiter.evaluation.checkpoints import RouterCheckpoint
 from arbiter.evaluation.latency_budget import escalation_within
 from arbiter.evaluation.sweep_tuning import first_reached, read_sweep
 from arbiter.evaluation.sweep_tuning import tune as tune_sweep
@@ -25,9 +25,9 @@ from arbiter.protocols.records import Candidate, Model, Rating, Usage, Verdict
 from arbiter.runs.results import Result
 from arbiter.simulation.placement import placed
 from arbiter.simulation.study import Hardware
-from arbiter.simulation.synthetic_workload import World
+from arbiter.simulation.synthetic_workload import SyntheticWorkload
 
-Rows = Callable[..., Row]
+Rows = Callable[..., TrainingRow]
 numbers = st.integers(0, 10).map(lambda number: number / 10)
 scores = st.lists(numbers, min_size=1, max_size=30)
 
@@ -81,7 +81,7 @@ def test_the_tuned_threshold_of_rsd_escalates_by_its_policy(a_row: Rows) -> None
 
 def test_the_tuned_threshold_of_a_router_escalates_by_its_policy(a_row: Rows) -> None:
     rows = [a_row(str(number)) for number in range(10)]
-    router = Router("r", lambda some: [[int(row.problem) / 10] for row in some])
+    router = RouterCheckpoint("r", lambda some: [[int(row.problem) / 10] for row in some])
     found = by_escalation(steps_of(rows, "router", router), 0.3, 200, 0)
     assert found.value == 0.6
     assert verdicts(LearnedRouter(0.6), [number / 10 for number in range(10)]) == ["keep_draft"] * 7 + ["escalate"] * 3
@@ -112,7 +112,7 @@ def test_rows_without_tokens_have_no_budget_of_them(a_row: Rows) -> None:
 def test_a_threshold_stays_on_the_scale_of_its_policy(a_row: Rows) -> None:
     rows = [a_row(str(number), number / 1.0) for number in range(2)]
     assert by_escalation(steps_of(rows, "rsd"), 1.0, 100, 0).value == 1
-    router = Router("r", lambda some: [[0.0] for _ in some])
+    router = RouterCheckpoint("r", lambda some: [[0.0] for _ in some])
     assert by_escalation(steps_of(rows, "router", router), 1.0, 100, 0).value == 0
 
 
@@ -186,7 +186,7 @@ def test_more_seconds_allow_more_escalations(a_config: Callable[..., Config]) ->
     config = a_config(limits={"problems": 4})
     sizes: dict[Model, str] = {"draft": "1.5B", "target": "70B@4xH100", "prm": "PRM-1.5B"}
     hardware = Hardware({model: placed(size, "H100") for model, size in sizes.items()}, dict.fromkeys(sizes, 8))
-    world = World(problems=6)
+    world = SyntheticWorkload(problems=6)
 
     def share(seconds: float) -> float:
         return escalation_within(seconds, config, "rsd", hardware, world, lambda: None)

@@ -17,7 +17,7 @@ from arbiter.data import Problem
 from arbiter.exports.html import write_page
 from arbiter.log.run import Run
 from arbiter.protocols.errors import BackendError
-from arbiter.protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, ScoreRequest
 from arbiter.protocols.records import Usage
 from arbiter.runs.bench import run_problems
 from arbiter.runs.folder import open_run
@@ -64,11 +64,11 @@ def seconds(request: GenerationRequest | ScoreRequest) -> float:
 def models() -> Models:
     """The router expects a better step from the target where the draft writes the first step of problem 1."""
     return Models(
-        draft=Seat(ScriptedGenerator(write, seconds)),
-        target=Seat(ScriptedGenerator(write, seconds)),
+        draft=ModelHandle(ScriptedGenerator(write, seconds)),
+        target=ModelHandle(ScriptedGenerator(write, seconds)),
         scorers={
-            "prm": Seat(ScriptedScorer(lambda request: 0.9 if request.author == "target" else 0.1)),
-            "router": Seat(
+            "prm": ModelHandle(ScriptedScorer(lambda request: 0.9 if request.author == "target" else 0.1)),
+            "router": ModelHandle(
                 ScriptedScorer(lambda request: 0.75 if (request.problem, request.step) == ("1", 0) else 0.25)
             ),
         },

@@ -12,7 +12,7 @@ from arbiter.data import Problem
 from arbiter.log.history import Key
 from arbiter.log.run import Run
 from arbiter.protocols.errors import RunError
-from arbiter.protocols.events import Asked
+from arbiter.protocols.events import CallStarted
 from arbiter.runs.results import Summary
 
 pytest.importorskip("inspect_ai", reason="an .eval log needs inspect_ai (the extra inspect)")
@@ -59,7 +59,7 @@ def test_every_problem_is_a_sample_with_its_answer(troubled_run: Run, read: Read
         assert (found[key].input, found[key].output.completion) == (solution.question, solution.text)
         assert [one.text for one in found[key].messages[1:]] == [step.kept.text for step in solution.steps]
         assert [one["author"] for one in found[key].metadata["steps"]] == [step.kept.author for step in solution.steps]
-        assert found[key].metadata["finish"] == solution.finish
+        assert found[key].metadata["finish_reason"] == solution.finish_reason
 
 
 def test_a_grade_is_the_score_and_its_reference_the_target(plain_run: Run, read: Read) -> None:
@@ -95,8 +95,8 @@ def test_tokens_are_those_of_the_solutions_by_role(troubled_run: Run, read: Read
     for problem in troubled_run.problems():
         used = samples(log)[problem.key].role_usage
         assert {role: (one.input_tokens, one.output_tokens) for role, one in used.items()} == {
-            role: (tally.usage.prompt_tokens, tally.usage.completion_tokens)
-            for role, tally in problem.tallies().items()
+            role: (counts.usage.prompt_tokens, counts.usage.completion_tokens)
+            for role, counts in problem.request_counts().items()
         }
     assert log.stats.role_usage["draft"].total_tokens == sum(
         sample.role_usage["draft"].total_tokens for sample in log.samples
@@ -138,7 +138,7 @@ def test_the_transcript_has_a_span_a_step_that_names_its_author(plain_run: Run, 
 
 
 def test_every_request_is_an_event_in_the_transcript(troubled_run: Run, read: Read) -> None:
-    asked = [event.payload.model for event in troubled_run.events() if isinstance(event.payload, Asked)]
+    asked = [event.payload.model for event in troubled_run.events() if isinstance(event.payload, CallStarted)]
     events = [event for sample in read(troubled_run).samples for event in sample.events]
     told = [event.role for event in events if event.event == "model"]
     told += [event.scorer for event in events if event.event == "score" and event.intermediate]
@@ -154,7 +154,7 @@ def test_a_request_shows_the_steps_that_were_kept_before_it(plain_run: Run, read
 
 def test_a_draft_that_was_written_ahead_is_shown_at_the_step_that_used_it(record: RecordRun, read: Read) -> None:
     run = record(problems(), lookahead=2)
-    found, ahead = samples(read(run)), [problem.predrafts() for problem in run.problems()]
+    found, ahead = samples(read(run)), [problem.lookahead() for problem in run.problems()]
     drafts = {key: [one for one in sample.events if one.event == "model"] for key, sample in found.items()}
     told = [one.metadata["drafted_ahead"] for each in drafts.values() for one in each if one.metadata]
     assert told.count("used") == sum(one.hits for one in ahead) > 0
@@ -166,7 +166,7 @@ def test_a_draft_that_was_written_ahead_is_shown_at_the_step_that_used_it(record
 
 
 def test_an_events_time_is_that_of_the_log(plain_run: Run, read: Read) -> None:
-    asked = {event.wall for event in plain_run.events() if isinstance(event.payload, Asked)}
+    asked = {event.wall for event in plain_run.events() if isinstance(event.payload, CallStarted)}
     events = [event for sample in read(plain_run).samples for event in sample.events if event.event == "model"]
     assert {event.timestamp.timestamp() for event in events} <= asked
 
@@ -216,7 +216,7 @@ def test_a_torn_log_is_written_as_far_as_it_goes(plain_run: Run, read: Read, tmp
     log = read(run)
     assert log.status == "started"
     assert samples(log).keys() == {problem.key for problem in run.problems()}
-    assert "unfinished" in {sample.metadata["finish"] for sample in log.samples}
+    assert "unfinished" in {sample.metadata["finish_reason"] for sample in log.samples}
 
 
 @pytest.mark.parametrize("detail", ["redacted", "decisions"])
@@ -230,7 +230,7 @@ def test_a_log_without_text_is_written_with_its_stand_ins(record: RecordRun, rea
 
 
 def test_earlier_turns_come_before_the_question(plain_run: Run, read: Read, tmp_path: Path) -> None:
-    turns = b'"turns":[{"speaker":"system","text":"be brief"},{"speaker":"user","text":"hello"}]'
+    turns = b'"turns":[{"role":"system","text":"be brief"},{"role":"user","text":"hello"}]'
     run = rewritten(plain_run, tmp_path, lambda line: line.replace(b'"question":"0"', b'"question":"0",' + turns))
     sample = samples(read(run))["0", 0]
     assert [(one.role, one.text) for one in sample.input] == [("system", "be brief"), ("user", "hello"), ("user", "0")]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbiter.exports.eval_usage import Models, usage_of
+from arbiter.exports.eval_usage import EvalModels, usage_of
 from arbiter.log.run import Run
 from arbiter.protocols.records import Usage
 
@@ -50,7 +50,7 @@ def test_tokens_from_a_cache_are_counted_apart_and_none_twice(cached: int, more:
 
 
 def test_models_have_the_names_of_the_configuration() -> None:
-    models = Models(
+    models = EvalModels(
         {"models.draft.model": "a/small", "models.targets.big.model": "a/large", "models.prm.model": "a/prm"}
     )
     assert (models.name("draft"), models.name("target", "big"), models.name("audit")) == ("a/small", "a/large", "a/prm")

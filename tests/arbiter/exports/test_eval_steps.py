@@ -5,7 +5,7 @@ from typing import Any
 
 from arbiter.data import Problem
 from arbiter.exports.eval_sample import sample
-from arbiter.exports.eval_usage import Models
+from arbiter.exports.eval_usage import EvalModels
 from arbiter.log.history import ProblemHistory
 from arbiter.log.run import Run
 
@@ -14,7 +14,7 @@ Record = Callable[..., Run]
 
 def transcripts(run: Run) -> Iterator[tuple[ProblemHistory, list[dict[str, Any]]]]:
     """Each problem of a run, and the events of its sample."""
-    models = Models(run.started.identity)
+    models = EvalModels(run.started.identity)
     for problem in run.problems():
         yield problem, sample(problem, None, models, "run")["events"]
 

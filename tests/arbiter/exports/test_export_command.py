@@ -46,7 +46,7 @@ def test_a_call_whose_id_is_none_is_an_error_that_names_its_line(
     arbiter: Command, plain_run: Run, tmp_path: Path
 ) -> None:
     lines = plain_run.path.read_bytes().splitlines(keepends=True)
-    at, line = next((at, line) for at, line in enumerate(lines) if b'"kind":"asked"' in line)
+    at, line = next((at, line) for at, line in enumerate(lines) if b'"kind":"call_started"' in line)
     damaged = re.sub(rb'"id":"[^"]*"', b'"id":"another"', line, count=1)
     (tmp_path / "events.jsonl").write_bytes(b"".join([*lines[:at], damaged, *lines[at + 1 :]]))
     ended = arbiter("export", ".", "--perfetto", "p.pftrace")

@@ -19,7 +19,7 @@ from arbiter.exports.otel import NamedIds, export_spans
 from arbiter.exports.otlp import send_spans
 from arbiter.log.run import Run
 from arbiter.protocols.errors import ReportError
-from arbiter.protocols.events import Asked, CallRetried, Event, ProblemEnded, StartProblem
+from arbiter.protocols.events import CallRetried, CallStarted, Event, ProblemEnded, StartProblem
 
 RecordRun = Callable[..., Run]
 
@@ -68,7 +68,7 @@ def test_a_problem_is_a_trace_of_a_root_its_steps_and_their_requests(plain_run: 
 
 
 def test_every_request_of_the_log_is_a_span(plain_run: Run) -> None:
-    asked = {event.id for event in plain_run.events() if isinstance(event.payload, Asked)}
+    asked = {event.id for event in plain_run.events() if isinstance(event.payload, CallStarted)}
     assert {told(span)["arbiter.call.id"] for span in requests(spans_of(plain_run))} == asked
 
 
@@ -154,7 +154,7 @@ def with_retry(run: Run, folder: Path) -> Run:
     lines: list[Event] = []
     for event in run.events():
         lines.append(event)
-        if isinstance(event.payload, Asked):
+        if isinstance(event.payload, CallStarted):
             retried = CallRetried(attempt=1, pause=0.5, error="ServerError: busy")
             lines.append(
                 msgspec.structs.replace(event, id=f"{event.id}/retry", cause=event.id, payload=retried, to=None)

@@ -12,7 +12,7 @@ from arbiter.data import Problem
 from arbiter.exports.perfetto import write_trace
 from arbiter.exports.tracks import ACTORS
 from arbiter.log.run import Run
-from arbiter.protocols.events import Asked, MessageEvent, RunStarted
+from arbiter.protocols.events import CallStarted, MessageEvent, RunStarted
 
 RecordRun = Callable[..., Run]
 TYPES = ("draft", "target", "random", "router", "rsd", "oracle", "generate")
@@ -55,7 +55,7 @@ def any_run(record: RecordRun, request: pytest.FixtureRequest) -> Run:
 
 def test_every_request_is_a_slice_and_every_message_an_instant(any_run: Run, tmp_path: Path) -> None:
     trace, payloads = read(any_run, tmp_path), [event.payload for event in any_run.events()]
-    assert len(trace.slices("request")) == sum(isinstance(payload, Asked) for payload in payloads) > 0
+    assert len(trace.slices("request")) == sum(isinstance(payload, CallStarted) for payload in payloads) > 0
     assert len(trace.of(TrackEvent.TYPE_INSTANT)) == sum(isinstance(payload, MessageEvent) for payload in payloads) > 0
 
 
@@ -108,7 +108,7 @@ def test_messages_are_on_the_track_of_their_sender(plain_run: Run, tmp_path: Pat
     trace = read(plain_run, tmp_path)
     senders = {event.name: trace.tracks[event.track_uuid].name for event in trace.of(TrackEvent.TYPE_INSTANT)}
     assert senders["start_problem"] == "ring"
-    assert (senders["step_drafted"], senders["step_scored"], senders["step_chosen"]) == (
+    assert (senders["step_drafted"], senders["step_scored"], senders["step_accepted"]) == (
         "drafter",
         "verifier",
         "router",
@@ -121,7 +121,9 @@ def test_a_request_tells_its_model_place_tokens_and_waiting(plain_run: Run, tmp_
     told = facts(event)
     assert trace.actor(event) == "escalator"
     assert told.items() >= {"problem": "1", "step": 1, "model": "target", "ended": "answered"}.items()
-    assert told.items() >= {"prompt_tokens": 5, "completion_tokens": 4, "ending": "separator", "retries": 0}.items()
+    assert (
+        told.items() >= {"prompt_tokens": 5, "completion_tokens": 4, "stop_reason": "separator", "retries": 0}.items()
+    )
     assert isinstance(told["waited_seconds"], float)
 
 
@@ -132,7 +134,7 @@ def test_a_score_is_told(plain_run: Run, tmp_path: Path) -> None:
 
 def test_times_are_those_of_the_runs_clock(plain_run: Run, tmp_path: Path) -> None:
     trace = read(plain_run, tmp_path)
-    asked = [round(event.mono * 1e9) for event in plain_run.events() if isinstance(event.payload, Asked)]
+    asked = [round(event.mono * 1e9) for event in plain_run.events() if isinstance(event.payload, CallStarted)]
     shown = [
         at for at, event in trace.events if event.type == TrackEvent.TYPE_SLICE_BEGIN and "request" in event.categories
     ]
@@ -151,7 +153,7 @@ def test_a_request_that_is_cancelled_after_its_problem_has_ended_is_there(troubl
 
 
 def test_a_problem_is_a_slice_with_how_it_ended(troubled_run: Run, tmp_path: Path) -> None:
-    shown = {event.name: facts(event)["finish"] for event in read(troubled_run, tmp_path).slices("problem")}
+    shown = {event.name: facts(event)["finish_reason"] for event in read(troubled_run, tmp_path).slices("problem")}
     assert shown == {**dict.fromkeys("0123", "answered"), "FAILED broken": "failed", "DEADLINE stuck": "deadline"}
 
 
@@ -190,17 +192,17 @@ def cut(run: Run, folder: Path, lines: int) -> Run:
 
 
 def test_a_run_that_was_killed_shows_what_was_running(plain_run: Run, tmp_path: Path) -> None:
-    asked = next(event.seq for event in plain_run.events() if isinstance(event.payload, Asked))
+    asked = next(event.seq for event in plain_run.events() if isinstance(event.payload, CallStarted))
     trace = read(cut(plain_run, tmp_path, asked + 1), tmp_path)
     [request] = trace.slices("request")
     assert request.name.startswith("UNFINISHED draft")
-    assert {facts(event)["finish"] for event in trace.slices("problem")} == {"unfinished"}
+    assert {facts(event)["finish_reason"] for event in trace.slices("problem")} == {"unfinished"}
 
 
 def resumed(run: Run, folder: Path) -> Run:
     """The run as if it had been killed after its first request, which the next session made again."""
     log = list(run.events())
-    at = next(event.seq for event in log if isinstance(event.payload, Asked)) + 1
+    at = next(event.seq for event in log if isinstance(event.payload, CallStarted)) + 1
     again = msgspec.structs.replace(log[0], id="run_started/1", mono=log[at - 1].mono + 1e-6)
     asked = msgspec.structs.replace(log[at - 1], mono=log[at - 1].mono + 2e-6)
     numbered = [

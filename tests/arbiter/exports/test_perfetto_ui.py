@@ -14,7 +14,7 @@ from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TrackEvent
 from arbiter.exports.perfetto import write_trace
 from arbiter.exports.tracks import ACTORS
 from arbiter.log.run import Run
-from arbiter.protocols.events import Asked, MessageEvent
+from arbiter.protocols.events import CallStarted, MessageEvent
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
@@ -118,7 +118,7 @@ def test_nothing_of_a_trace_is_wrong_or_lost(ui: Ui) -> None:
 
 def test_problems_requests_and_messages_are_the_slices_and_all_of_them_end(ui: Ui, troubled_run: Run) -> None:
     payloads = [event.payload for event in troubled_run.events()]
-    requests = sum(isinstance(payload, Asked) for payload in payloads)
+    requests = sum(isinstance(payload, CallStarted) for payload in payloads)
     messages = sum(isinstance(payload, MessageEvent) for payload in payloads)
     assert ui.number("select count(*) from slice where category like 'request,%'") == requests > 0
     assert ui.number("select count(*) from slice where category = 'message'") == messages > 0
@@ -174,6 +174,6 @@ def test_a_failed_request_that_is_selected_shows_its_error_and_its_arrows(ui: Ui
         page.evaluate(SELECT, failed)
         page.get_by_text("BackendError: the model fell over").wait_for(state="attached")
         page.get_by_text("Preceding Flows").wait_for(state="attached")
-        page.get_by_text("Following Flows").wait_for(state="attached")
+        page.get_by_text("EventFolder Flows").wait_for(state="attached")
 
     ui.use(select)

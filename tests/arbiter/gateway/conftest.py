@@ -19,8 +19,8 @@ from arbiter.gateway.app import Gateway
 from arbiter.gateway.inprocess_client import BASE, open_http_client
 from arbiter.gateway.uvicorn_server import bound
 from arbiter.library.arbiter import Arbiter
-from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Scorer, ScoreRequest, Seat
-from arbiter.protocols.records import Role, Usage
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Scorer, ScoreRequest
+from arbiter.protocols.records import Author, Usage
 
 STEPS = 3
 """How many steps a problem has; the draft's second one is rejected."""
@@ -28,7 +28,7 @@ STEPS = 3
 
 def written(request: GenerationRequest) -> Generation:
     """The step of the request's number: it names its author and its question, and costs as many tokens as words."""
-    text = f"{request.role} {request.step} of {request.transcript.question}"
+    text = f"{request.author} {request.step} of {request.transcript.question}"
     usage = Usage(prompt_tokens=10, completion_tokens=len(text.split()), cached_tokens=4)
     return Generation(text, "end" if request.step + 1 == STEPS else "separator", usage)
 
@@ -47,18 +47,18 @@ class Scripted:
         self.router = ScriptedScorer(estimated, seconds)
 
     @property
-    def seats(self) -> Models:
+    def handles(self) -> Models:
         return Models(
-            draft=Seat[Generator](self.draft, 10_000),
-            target=Seat[Generator](self.target, 10_000),
-            scorers={"router": Seat[Scorer](self.router, 10_000)},
+            draft=ModelHandle[Generator](self.draft, 10_000),
+            target=ModelHandle[Generator](self.target, 10_000),
+            scorers={"router": ModelHandle[Scorer](self.router, 10_000)},
         )
 
     @property
     def running(self) -> int:
         return self.draft.running + self.target.running + self.router.running
 
-    def asked(self, role: Role) -> int:
+    def asked(self, role: Author) -> int:
         return (self.draft if role == "draft" else self.target).calls
 
 
@@ -103,7 +103,7 @@ def endpoint() -> Open:
         **options: Any,
     ) -> AsyncGenerator[Served]:
         models = Scripted(write, seconds)
-        arbiter = kind(a_config(**(config or {})), models=models.seats, out=out)
+        arbiter = kind(a_config(**(config or {})), models=models.handles, out=out)
         gateway = Gateway(arbiter, **options)
         async with arbiter, open_http_client(gateway.app, httpx2) as client:
             yield Served(gateway, models, client)

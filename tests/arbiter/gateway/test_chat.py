@@ -23,7 +23,7 @@ async def test_the_answer_is_the_kept_steps_with_the_separator_between_them(endp
     (choice,) = answer["choices"]
     assert choice["message"] == {"role": "assistant", "content": WHOLE, "refusal": None}
     assert (choice["finish_reason"], answer["object"], answer["model"]) == ("stop", "chat.completion", "arbiter")
-    assert (answer["arbiter"]["finish"], answer["arbiter"]["acceptance_rate"]) == ("answered", 2 / 3)
+    assert (answer["arbiter"]["finish_reason"], answer["arbiter"]["acceptance_rate"]) == ("answered", 2 / 3)
 
 
 async def test_a_stream_has_a_chunk_a_step_and_ends_with_done(endpoint: Any) -> None:
@@ -39,15 +39,15 @@ async def test_usage_is_that_of_all_requests_to_draft_and_target_and_the_logs(en
     async with endpoint(out=tmp_path) as served:
         usage = (await served.chat()).json()["usage"]
     (problem,) = Run.open(tmp_path).problems()
-    tallies = problem.tallies()
-    read = sum(tallies[model].usage.prompt_tokens for model in ("draft", "target"))
+    request_counts = problem.request_counts()
+    read = sum(request_counts[model].usage.prompt_tokens for model in ("draft", "target"))
     assert (usage["prompt_tokens"], usage["completion_tokens"]) == (read, 4 * 4)
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
     assert usage["prompt_tokens_details"]["cached_tokens"] == 4 * 4
     assert usage["completion_tokens_details"]["accepted_prediction_tokens"] == 2 * 4
     assert usage["completion_tokens_details"]["rejected_prediction_tokens"] == 4
     assert {model: told["requests"] for model, told in usage["arbiter"].items()} == {
-        model: tally.requests for model, tally in tallies.items()
+        model: counts.requests for model, counts in request_counts.items()
     }
 
 
@@ -120,7 +120,7 @@ async def test_what_follows_a_stop_text_is_not_asked_for(endpoint: Any) -> None:
     async with endpoint() as served:
         answer = (await served.chat(stop="draft 0")).json()
         assert served.models.asked("draft") == 1
-    assert answer["arbiter"]["finish"] == "stop"
+    assert answer["arbiter"]["finish_reason"] == "stop"
 
 
 async def test_the_tokens_of_an_answer_are_limited_over_all_its_steps(endpoint: Any) -> None:
@@ -129,7 +129,7 @@ async def test_the_tokens_of_an_answer_are_limited_over_all_its_steps(endpoint: 
         named = (await served.chat(max_completion_tokens=5)).json()
         refused = await served.chat(max_tokens=5, max_completion_tokens=6)
     assert answer["choices"][0]["finish_reason"] == named["choices"][0]["finish_reason"] == "length"
-    assert answer["arbiter"]["finish"] == "max_tokens"
+    assert answer["arbiter"]["finish_reason"] == "max_tokens"
     assert refused.status_code == 400
 
 
@@ -137,7 +137,7 @@ async def test_limits_can_only_be_narrowed(endpoint: Any) -> None:
     async with endpoint(config={"limits": {"max_steps": 2}}) as served:
         wider = (await served.chat(arbiter={"max_steps": 50})).json()
         narrower = (await served.chat(arbiter={"max_steps": 1})).json()
-    assert (wider["choices"][0]["message"]["content"], wider["arbiter"]["finish"]) == (
+    assert (wider["choices"][0]["message"]["content"], wider["arbiter"]["finish_reason"]) == (
         "draft 0 of q\n\ntarget 1 of q",
         "max_steps",
     )
@@ -150,7 +150,10 @@ async def test_a_deadline_gives_what_is_there(endpoint: Any) -> None:
 
     async with endpoint(seconds=seconds) as served:
         answer = (await served.chat(arbiter={"deadline": 0.2})).json()
-    assert (answer["choices"][0]["message"]["content"], answer["arbiter"]["finish"]) == ("draft 0 of q", "deadline")
+    assert (answer["choices"][0]["message"]["content"], answer["arbiter"]["finish_reason"]) == (
+        "draft 0 of q",
+        "deadline",
+    )
     assert answer["choices"][0]["finish_reason"] == "length"
 
 

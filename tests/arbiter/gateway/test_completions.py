@@ -9,7 +9,7 @@ from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.config.config import load_config
 from arbiter.gateway.app import Gateway
 from arbiter.library.arbiter import Arbiter
-from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Seat
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle
 from arbiter.protocols.records import Usage
 
 pytestmark = pytest.mark.asyncio
@@ -79,7 +79,7 @@ async def test_token_ids_are_read_with_the_drafts_tokenizer_where_it_is_known() 
     reader: Any = AutoTokenizer
     tokenizer = reader.from_pretrained(resolved("pocket:draft"))
     ids: list[int] = [*tokenizer("Compute (12+30)*7.")["input_ids"], tokenizer.eos_token_id]
-    draft = Models(draft=Seat[Generator](ScriptedGenerator(write)))
+    draft = Models(draft=ModelHandle[Generator](ScriptedGenerator(write)))
     arbiter = Arbiter(load_config("pocket"), models=draft, run_types=["draft"])
     gateway = Gateway(arbiter)
     async with arbiter, gateway.client() as client:

@@ -18,8 +18,8 @@ from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import Config, parse
 from arbiter.gateway.prometheus import Metrics
 from arbiter.protocols.errors import BackendError
-from arbiter.protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
-from arbiter.protocols.records import Model, Predrafts, Scale, Solution, Tally, Target, Usage
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, ScoreRequest
+from arbiter.protocols.records import LookaheadStats, Model, RequestCounts, ScoreKind, Solution, Target, Usage
 
 InVirtualTime = Callable[[Callable[[], Awaitable[None]]], None]
 Use = Callable[[Arbiter, Metrics], Awaitable[None]]
@@ -35,9 +35,9 @@ def write(request: GenerationRequest) -> Generation:
         raise BackendError("the model fell over")
     if question == "again" and not request.ahead:
         note_retry(1, 0.1, "busy")
-    tokens = 3 + request.step + 4 * (request.role == "target")
+    tokens = 3 + request.step + 4 * (request.author == "target")
     ending = "end" if request.step == 3 else "separator"
-    text = f"{question}: step {request.step} by {request.role} {request.target}"
+    text = f"{question}: step {request.step} by {request.author} {request.target}"
     return Generation(
         text, ending, Usage(10 + request.step, tokens, 2), Usage(1, 1), confidence=0.5 + request.step / 10
     )
@@ -49,12 +49,12 @@ def rate(request: ScoreRequest) -> float:
     return 0.9 if good else 0.2
 
 
-def models(seconds: float = 1.0, **targets: Seat[Any]) -> Models:
-    scorer = Seat(ScriptedScorer(rate, seconds / 3))
+def models(seconds: float = 1.0, **targets: ModelHandle[Any]) -> Models:
+    scorer = ModelHandle(ScriptedScorer(rate, seconds / 3))
     return Models(
-        draft=Seat(ScriptedGenerator(write, seconds)),
-        target=Seat(ScriptedGenerator(write, 2 * seconds)),
-        scorers=dict.fromkeys(get_args(Scale), scorer),
+        draft=ModelHandle(ScriptedGenerator(write, seconds)),
+        target=ModelHandle(ScriptedGenerator(write, 2 * seconds)),
+        scorers=dict.fromkeys(get_args(ScoreKind), scorer),
         targets=targets,
     )
 
@@ -83,22 +83,22 @@ def value(metrics: Metrics, name: str) -> float:
     return samples(metrics, name)[()]
 
 
-def tallies(solutions: list[Solution]) -> dict[Model, Tally]:
-    sums: dict[Model, Tally] = {}
+def request_counts(solutions: list[Solution]) -> dict[Model, RequestCounts]:
+    sums: dict[Model, RequestCounts] = {}
     for solution in solutions:
-        for model, tally in solution.calls.items():
-            sums[model] = sums.get(model, Tally()) + tally
+        for model, counts in solution.requests.items():
+            sums[model] = sums.get(model, RequestCounts()) + counts
     return sums
 
 
-def assert_tells(metrics: Metrics, calls: dict[Model, Tally]) -> None:
+def assert_tells(metrics: Metrics, calls: dict[Model, RequestCounts]) -> None:
     requests = samples(metrics, "requests_total", "model", "outcome")
     tokens = samples(metrics, "tokens_total", "model", "kind")
     assert {model for model, _ in requests} == set(calls)
-    for model, tally in calls.items():
+    for model, counts in calls.items():
         ended = [requests.get((model, outcome), 0) for outcome in ("answered", "failed", "cancelled")]
-        assert ended == [tally.requests - tally.failed - tally.cancelled, tally.failed, tally.cancelled]
-        usage = tally.usage
+        assert ended == [counts.requests - counts.failed - counts.cancelled, counts.failed, counts.cancelled]
+        usage = counts.usage
         told = [tokens.get((model, kind), 0) for kind in ("prompt", "cached", "completion")]
         assert told == [usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens]
 
@@ -111,7 +111,7 @@ def test_requests_steps_and_tokens_are_those_of_the_solutions(
     async def use(arbiter: Arbiter, metrics: Metrics) -> None:
         questions = ["one", "three", "break", "again", "four"]
         solutions = [solution async for solution in arbiter.map(questions, deadline=9.5)]
-        assert_tells(metrics, tallies(solutions))
+        assert_tells(metrics, request_counts(solutions))
         steps = [step for solution in solutions for step in solution.steps]
         told = samples(metrics, "steps_total", "author", "verdict")
         assert told == Counter((step.kept.author, step.verdict or "none") for step in steps)
@@ -119,12 +119,14 @@ def test_requests_steps_and_tokens_are_those_of_the_solutions(
         drafted = [step.kept.usage.completion_tokens for step in steps if step.kept.author == "draft"]
         assert value(metrics, "drafts_accepted_total") == len(drafted)
         assert value(metrics, "acceptance_ratio") == len(drafted) / len(steps)
-        written = tallies(solutions).get("draft", Tally()).usage.completion_tokens
+        written = request_counts(solutions).get("draft", RequestCounts()).usage.completion_tokens
         assert value(metrics, "discarded_draft_tokens_total") == written - sum(drafted)
-        predrafts = sum((solution.predrafts for solution in solutions), Predrafts())
+        predrafts = sum((solution.lookahead for solution in solutions), LookaheadStats())
         assert value(metrics, "predrafts_started_total") == predrafts.started
         assert value(metrics, "predrafts_used_total") == predrafts.hits + predrafts.salvaged
-        assert samples(metrics, "problems_ended_total", "finish") == Counter((one.finish,) for one in solutions)
+        assert samples(metrics, "problems_ended_total", "finish_reason") == Counter(
+            (one.finish_reason,) for one in solutions
+        )
         assert value(metrics, "step_seconds_count") == len(steps)
         assert value(metrics, "problem_seconds_sum") == pytest.approx(sum(one.seconds for one in solutions))
         assert metrics.followed == 0
@@ -141,13 +143,13 @@ def test_targets_that_have_names_are_told_by_them(in_virtual_time: InVirtualTime
         solution = await arbiter.solve("one", policy=policy)
         requests = samples(metrics, "requests_total", "model", "outcome")
         told = {model: count for (model, _), count in requests.items() if model.startswith("targets.")}
-        assert told == {f"targets.{name}": tally.requests for name, tally in solution.targets.items()}
-        assert sum(told.values()) == solution.calls["target"].requests == 4
+        assert told == {f"targets.{name}": counts.requests for name, counts in solution.targets.items()}
+        assert sum(told.values()) == solution.requests["target"].requests == 4
         assert set(told) <= {model for (model,) in samples(metrics, "requests_limit", "model")}
 
-    seats = {name: Seat(ScriptedGenerator(write)) for name in ("big", "huge")}
-    scorers: dict[Scale, Any] = {"router": Seat(ScriptedScorer(estimate))}
-    given = Models(draft=Seat(ScriptedGenerator(write)), scorers=scorers, targets=seats)
+    handles = {name: ModelHandle(ScriptedGenerator(write)) for name in ("big", "huge")}
+    scorers: dict[ScoreKind, Any] = {"router": ModelHandle(ScriptedScorer(estimate))}
+    given = Models(draft=ModelHandle(ScriptedGenerator(write)), scorers=scorers, targets=handles)
     in_virtual_time(lambda: followed(use, given))
 
 
@@ -167,7 +169,7 @@ def test_a_problem_that_its_client_gives_up_is_cancelled_with_its_requests(in_vi
             await arbiter.run(task)
         metrics.left(task.id)
         assert metrics.followed == 0
-        assert samples(metrics, "problems_ended_total", "finish") == {("cancelled",): 1}
+        assert samples(metrics, "problems_ended_total", "finish_reason") == {("cancelled",): 1}
         told = samples(metrics, "requests_total", "model", "outcome")
         assert told == {("draft", "answered"): 1, ("draft", "cancelled"): 1}
         assert value(metrics, "discarded_draft_tokens_total") == 4 - 3  # what it cost beside the kept step's tokens
@@ -178,7 +180,7 @@ def test_a_problem_that_its_client_gives_up_is_cancelled_with_its_requests(in_vi
 def test_a_problem_that_has_ended_cannot_be_given_up_any_more(in_virtual_time: InVirtualTime) -> None:
     async def use(arbiter: Arbiter, metrics: Metrics) -> None:
         metrics.left((await arbiter.solve("one")).problem)
-        assert samples(metrics, "problems_ended_total", "finish") == {("answered",): 1}
+        assert samples(metrics, "problems_ended_total", "finish_reason") == {("answered",): 1}
 
     in_virtual_time(lambda: followed(use))
 
@@ -196,9 +198,9 @@ def test_who_is_in_the_ring_and_at_the_models_is_told_as_it_is_now(in_virtual_ti
         assert value(metrics, "problems_running") == 0
 
     given = Models(
-        draft=Seat(ScriptedGenerator(write, 1.0), 1),
-        target=Seat(ScriptedGenerator(write)),
-        scorers={"router": Seat(ScriptedScorer(rate))},
+        draft=ModelHandle(ScriptedGenerator(write, 1.0), 1),
+        target=ModelHandle(ScriptedGenerator(write)),
+        scorers={"router": ModelHandle(ScriptedScorer(rate))},
     )
     in_virtual_time(lambda: followed(use, given, limits={"problems": 2}))
 
@@ -262,10 +264,10 @@ def test_after_any_calls_some_of_them_given_up_nothing_is_held(
             for one in calls:
                 tasks.start_soon(call, *one)
         assert metrics.followed == 0
-        ended = samples(metrics, "problems_ended_total", "finish")
+        ended = samples(metrics, "problems_ended_total", "finish_reason")
         assert sum(ended.values()) == value(metrics, "problems_started_total") <= len(calls)
         assert sum(ended.values()) - ended.get(("cancelled",), 0) == len(solutions)
         if len(solutions) == len(calls):
-            assert_tells(metrics, tallies(solutions))
+            assert_tells(metrics, request_counts(solutions))
 
     in_virtual_time(lambda: followed(use, run_type=run_type, lookahead=2, limits={"problems": 4}))

@@ -63,8 +63,8 @@ async def test_instructions_and_items_are_a_conversation(endpoint: Any) -> None:
         ]
         await client.responses.create(model="arbiter", input=items)
     first_turns, turns = seen[0].transcript.turns, seen[-1].transcript.turns
-    assert [(turn.speaker, turn.text) for turn in first_turns] == [("system", "Be short.")]
-    assert [(turn.speaker, turn.text) for turn in turns] == [("user", "one"), ("assistant", "yes")]
+    assert [(turn.role, turn.text) for turn in first_turns] == [("system", "Be short.")]
+    assert [(turn.role, turn.text) for turn in turns] == [("user", "one"), ("assistant", "yes")]
     assert seen[-1].transcript.question == "two"
 
 

@@ -6,10 +6,10 @@ import anyio.lowlevel
 import pytest
 import trio
 
-from arbiter import Arbiter, ClosedError, Models, ScriptedGenerator, Seat
+from arbiter import Arbiter, ClosedError, ModelHandle, Models, ScriptedGenerator
 from arbiter.config.config import parse
 from arbiter.extending import Generation, GenerationRequest
-from arbiter.integrations.arbiter_cache import Keeper
+from arbiter.integrations.arbiter_cache import SharedArbiter
 from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.protocols.ports import Generator
 from arbiter.protocols.records import Usage
@@ -22,7 +22,7 @@ def answered(request: GenerationRequest) -> Generation:
 def an_arbiter(seconds: float = 0.0) -> Arbiter:
     draft = ScriptedGenerator(answered, seconds)
     config = parse({"models": {}, "run_type": "draft"}, "test")
-    return Arbiter(config, models=Models(draft=Seat[Generator](draft, 10)))
+    return Arbiter(config, models=Models(draft=ModelHandle[Generator](draft, 10)))
 
 
 class Refusing(Arbiter):
@@ -35,35 +35,35 @@ class Refusing(Arbiter):
 
 def test_all_who_ask_at_once_have_the_same_open_arbiter() -> None:
     async def body() -> None:
-        keeper = Keeper(an_arbiter)
-        found = await asyncio.gather(*(keeper.arbiter() for _ in range(5)))
+        shared = SharedArbiter(an_arbiter)
+        found = await asyncio.gather(*(shared.arbiter() for _ in range(5)))
         assert len({id(arbiter) for arbiter in found}) == 1
         assert (await found[0].solve("q")).text == "q"
-        await keeper.aclose()
+        await shared.aclose()
 
     asyncio.run(body())
 
 
 def test_whoever_asked_first_may_be_cancelled_and_the_others_go_on() -> None:
     async def body() -> None:
-        keeper = Keeper(an_arbiter)
-        first, second = asyncio.create_task(keeper.arbiter()), asyncio.create_task(keeper.arbiter())
+        shared = SharedArbiter(an_arbiter)
+        first, second = asyncio.create_task(shared.arbiter()), asyncio.create_task(shared.arbiter())
         await asyncio.sleep(0)
         first.cancel()
         assert (await (await second).solve("q")).text == "q"
-        await keeper.aclose()
+        await shared.aclose()
 
     asyncio.run(body())
 
 
 def test_closing_lets_calls_end_and_takes_no_more() -> None:
     async def body() -> None:
-        keeper = Keeper(lambda: an_arbiter(seconds=0.1))
-        arbiter = await keeper.arbiter()
+        shared = SharedArbiter(lambda: an_arbiter(seconds=0.1))
+        arbiter = await shared.arbiter()
         asked = asyncio.create_task(arbiter.solve("q"))
         while not arbiter.running:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0)
-        await keeper.aclose()
+        await shared.aclose()
         assert (await asked).text == "q"
         with pytest.raises(ClosedError):
             await arbiter.solve("q")
@@ -79,23 +79,23 @@ def test_what_opening_raises_reaches_all_who_ask_and_the_next_one_tries_again() 
         return made[-1]
 
     async def body() -> None:
-        keeper = Keeper(make)
-        found = await asyncio.gather(keeper.arbiter(), keeper.arbiter(), return_exceptions=True)
+        shared = SharedArbiter(make)
+        found = await asyncio.gather(shared.arbiter(), shared.arbiter(), return_exceptions=True)
         assert [str(one) for one in found] == ["there is no model"] * 2
-        assert (await keeper.arbiter()).is_open
-        await keeper.aclose()
+        assert (await shared.arbiter()).is_open
+        await shared.aclose()
 
     asyncio.run(body())
 
 
 def test_it_ends_with_its_event_loop_and_is_opened_again_on_the_next_one() -> None:
-    keeper = Keeper(an_arbiter)
-    first = asyncio.run(keeper.arbiter())
+    shared = SharedArbiter(an_arbiter)
+    first = asyncio.run(shared.arbiter())
     assert not first.is_open
-    assert asyncio.run(keeper.arbiter()) is not first
-    asyncio.run(keeper.aclose())  # nothing of this event loop
+    assert asyncio.run(shared.arbiter()) is not first
+    asyncio.run(shared.aclose())  # nothing of this event loop
 
 
 def test_on_trio_it_says_that_it_cannot_be_kept() -> None:
     with pytest.raises(ConfigError, match="asyncio"):
-        trio.run(Keeper(an_arbiter).arbiter)
+        trio.run(SharedArbiter(an_arbiter).arbiter)

@@ -7,7 +7,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from arbiter import Arbiter, Config, Models, ScriptedGenerator, ScriptedScorer, Seat, Usage
+from arbiter import Arbiter, Config, ModelHandle, Models, ScriptedGenerator, ScriptedScorer, Usage
 from arbiter.config.config import parse
 from arbiter.extending import Generation, GenerationRequest
 from arbiter.protocols.ports import Generator, Scorer
@@ -70,10 +70,10 @@ def an_arbiter(a_config_of: Callable[..., Config]) -> Callable[..., Arbiter]:
         keys: dict[str, Any] | None = None,
         **options: Any,
     ) -> Arbiter:
-        scored = Seat[Scorer](scorer or ScriptedScorer(lambda _: 0.5, seconds=1.0), 1000)
+        scored = ModelHandle[Scorer](scorer or ScriptedScorer(lambda _: 0.5, seconds=1.0), 1000)
         models = Models(
-            draft=Seat(draft or ScriptedGenerator(_three_steps, seconds=1.0), 1000),
-            target=Seat(target or ScriptedGenerator(_three_steps, seconds=1.0), 1000),
+            draft=ModelHandle(draft or ScriptedGenerator(_three_steps, seconds=1.0), 1000),
+            target=ModelHandle(target or ScriptedGenerator(_three_steps, seconds=1.0), 1000),
             scorers={"prm": scored, "router": scored},
         )
         return Arbiter(a_config_of(**(keys or {})), models=models, **options)
@@ -83,7 +83,7 @@ def an_arbiter(a_config_of: Callable[..., Config]) -> Callable[..., Arbiter]:
 
 def _three_steps(request: GenerationRequest) -> Generation:
     return Generation(
-        text=f"{request.role} step {request.step}",
-        ending="end" if request.step == 2 else "separator",
+        text=f"{request.author} step {request.step}",
+        stop_reason="end" if request.step == 2 else "separator",
         usage=Usage(prompt_tokens=10, completion_tokens=3),
     )

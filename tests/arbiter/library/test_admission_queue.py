@@ -77,7 +77,7 @@ def test_a_call_that_is_cancelled_while_it_waits_gives_its_turn_to_the_next(
             with anyio.move_on_after(0.5):
                 await arbiter.solve("second")
             assert (arbiter.running, arbiter.waiting) == (1, 0)
-            assert (await arbiter.solve("third")).finish == "answered"
+            assert (await arbiter.solve("third")).finish_reason == "answered"
         assert draft.calls == 2
 
     in_virtual_time(body)

@@ -169,7 +169,7 @@ def test_a_problem_that_fails_is_a_solution_among_the_others(an_arbiter: Arbiter
 
     async def body() -> None:
         async with an_arbiter(ScriptedGenerator(script)) as arbiter:
-            found = {one.question: one.finish async for one in arbiter.map(["good", "bad", "better"])}
+            found = {one.question: one.finish_reason async for one in arbiter.map(["good", "bad", "better"])}
         assert found == {"good": "answered", "bad": "failed", "better": "answered"}
 
     in_virtual_time(body)

@@ -124,7 +124,7 @@ def test_a_map_may_be_dropped_after_its_block(an_arbiter: Arbiters, draft: Scrip
 
 INTERRUPTED = """
 import signal, threading
-from arbiter import Arbiter, BlockingArbiter, Models, ScriptedGenerator, Seat, Usage
+from arbiter import Arbiter, BlockingArbiter, Models, ScriptedGenerator, ModelHandle, Usage
 from arbiter.extending import Generation
 
 def script(request):
@@ -137,7 +137,7 @@ def seconds(request):
     return 0.0
 
 draft = ScriptedGenerator(script, seconds)
-with BlockingArbiter(Arbiter(models=Models(draft=Seat(draft)))) as arbiter:
+with BlockingArbiter(Arbiter(models=Models(draft=ModelHandle(draft)))) as arbiter:
     try:
         arbiter.solve("interrupt", run_type="draft")
     except KeyboardInterrupt:

@@ -23,7 +23,7 @@ class Callers:
 
     async def solve(self, arbiter: Arbiter, question: str) -> None:
         try:
-            self.ended[question] = (await arbiter.solve(question)).finish
+            self.ended[question] = (await arbiter.solve(question)).finish_reason
         except Exception as error:
             self.ended[question] = type(error).__name__
 
@@ -38,7 +38,7 @@ class Callers:
         solutions = arbiter.map(questions, concurrency=1)
         try:
             async for solution in solutions:
-                self.ended[solution.question] = solution.finish
+                self.ended[solution.question] = solution.finish_reason
         except Exception as error:
             self.ended["map"] = type(error).__name__
 
@@ -246,7 +246,7 @@ def test_it_may_be_opened_again_and_not_twice_at_once(an_arbiter: Arbiters, in_v
             async with arbiter:
                 with pytest.raises(ArbiterError, match="open already"):
                     await arbiter.__aenter__()
-                assert (await arbiter.solve("q")).finish == "answered"
+                assert (await arbiter.solve("q")).finish_reason == "answered"
 
     in_virtual_time(body)
 

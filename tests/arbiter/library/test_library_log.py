@@ -46,7 +46,9 @@ def recorded(an_arbiter: Arbiters, in_virtual_time: Virtual, tmp_path: Path) -> 
 
 
 def test_the_log_has_every_call_and_no_end_of_those_that_were_cancelled(recorded: Path) -> None:
-    ended = {problem.task.question: problem.end and problem.end.finish for problem in Run.open(recorded).problems()}
+    ended = {
+        problem.task.question: problem.end and problem.end.finish_reason for problem in Run.open(recorded).problems()
+    }
     assert ended == {
         "plain": "answered",
         "2+2": "answered",
@@ -106,7 +108,9 @@ def test_a_problem_that_was_left_in_an_earlier_session_may_be_asked_otherwise_in
 
     async def asked_again() -> None:
         async with an_arbiter(out=tmp_path) as arbiter:
-            assert (await arbiter.solve(Problem("mine", "q"), run_type="target", max_steps=1)).finish == "max_steps"
+            assert (
+                await arbiter.solve(Problem("mine", "q"), run_type="target", max_steps=1)
+            ).finish_reason == "max_steps"
 
     in_virtual_time(left)
     in_virtual_time(asked_again)
@@ -134,7 +138,7 @@ def test_hooks_are_told_every_event_on_the_event_loop(an_arbiter: Arbiters, in_v
         async with an_arbiter(hooks=[hook, told.append]) as arbiter:
             solution = await arbiter.solve("q", tags={"who": "me"})
         of_problem = [event.kind for event in told[::2] if event.problem == solution.problem]
-        asked = ["draft_step", "asked", "generated", "step_drafted"]
+        asked = ["draft_step", "call_started", "call_generated", "step_drafted"]
         assert of_problem == ["start_problem", *(3 * asked), "problem_ended"]
         assert told[::2] == told[1::2]
 
@@ -163,7 +167,7 @@ def test_a_hook_that_raises_disturbs_nobody(an_arbiter: Arbiters, in_virtual_tim
 
     async def body() -> None:
         async with an_arbiter(hooks=[broken, told.append]) as arbiter:
-            assert (await arbiter.solve("q")).finish == "answered"
+            assert (await arbiter.solve("q")).finish_reason == "answered"
 
     in_virtual_time(body)
     assert told
@@ -183,7 +187,7 @@ def test_a_problem_that_was_cancelled_may_be_given_again_with_its_id(
         async with an_arbiter(draft, out=tmp_path / "log") as arbiter:
             with anyio.move_on_after(1.5):
                 await arbiter.solve(Problem("mine", "q"))
-            assert (await arbiter.solve(Problem("mine", "q"), max_steps=2)).finish == "max_steps"
+            assert (await arbiter.solve(Problem("mine", "q"), max_steps=2)).finish_reason == "max_steps"
 
     in_virtual_time(body)
     assert len(asked) == 3

@@ -12,11 +12,11 @@ from arbiter import (
     Arbiter,
     Config,
     ConfigError,
+    ModelHandle,
     Models,
     RewardThreshold,
     ScriptedGenerator,
     ScriptedScorer,
-    Seat,
     TargetOnly,
     Usage,
 )
@@ -95,7 +95,7 @@ def test_a_model_of_ones_own_stands_in_the_place_of_the_configured_one(on_each_l
 
     async def body() -> None:
         config = parse({"models": {"target": missing}, "run_type": "target"}, "test")
-        async with Arbiter(config, models=Models(target=Seat[Generator](own))) as arbiter:
+        async with Arbiter(config, models=Models(target=ModelHandle[Generator](own))) as arbiter:
             assert (await arbiter.solve("q")).text == "done"
 
     on_each_loop(body)
@@ -118,7 +118,7 @@ def rated_as(message: StepDrafted, value: float) -> Candidate:
 
 def test_models_whose_work_an_actor_of_ones_own_does_are_not_opened(on_each_loop: Virtual) -> None:
     missing = {"model": "/nowhere/at/all", "prompt": "plain"}
-    own = Seat[Generator](ScriptedGenerator(at_once))
+    own = ModelHandle[Generator](ScriptedGenerator(at_once))
 
     async def body() -> None:
         config = parse({"models": {"prm": missing, "router": missing}, "run_type": "rsd"}, "test")
@@ -131,7 +131,7 @@ def test_models_whose_work_an_actor_of_ones_own_does_are_not_opened(on_each_loop
 
 
 def test_the_run_types_that_a_call_may_choose_are_those_whose_models_are_there(on_each_loop: Virtual) -> None:
-    own, scorer = Seat[Generator](ScriptedGenerator(at_once)), Seat(ScriptedScorer(lambda _: 0.5))
+    own, scorer = ModelHandle[Generator](ScriptedGenerator(at_once)), ModelHandle(ScriptedScorer(lambda _: 0.5))
 
     async def body() -> None:
         async with Arbiter(models=Models(draft=own, target=own, scorers={"prm": scorer})) as arbiter:

@@ -104,7 +104,7 @@ def test_an_override_decides_how_the_problem_ends(
     overrides: dict[str, Any], finish: str, steps: int, solved: Callable[..., Solution]
 ) -> None:
     solution = solved(**overrides)
-    assert (solution.finish, len(solution.steps)) == (finish, steps)
+    assert (solution.finish_reason, len(solution.steps)) == (finish, steps)
 
 
 def test_the_run_type_decides_who_writes(solved: Callable[..., Solution]) -> None:

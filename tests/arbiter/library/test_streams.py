@@ -261,7 +261,7 @@ def test_other_calls_do_not_notice_that_one_is_left(
             tasks.start_soon(solve, arbiter)
             async for _ in arbiter.stream("p"):
                 break
-        assert [solution.finish for solution in solutions] == ["answered"]
+        assert [solution.finish_reason for solution in solutions] == ["answered"]
 
     in_virtual_time(body)
 
@@ -275,6 +275,6 @@ def test_who_iterates_slowly_has_all_steps_even_after_the_arbiter_was_left(
             seen: list[StepRecord] = [await anext(steps)]
         seen.extend([step async for step in steps])
         assert [step.kept.text for step in seen] == ["draft step 0", "draft step 1", "draft step 2"]
-        assert steps.solution.finish == "answered"
+        assert steps.solution.finish_reason == "answered"
 
     on_each_loop(body)

@@ -18,8 +18,8 @@ from arbiter.data import Problem
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.events import SCHEMA, Entry, Event
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
-from arbiter.protocols.records import Ending, Solution, Usage
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, ScoreRequest
+from arbiter.protocols.records import Solution, StopReason, Usage
 from arbiter.runs.bench import run_problems
 from arbiter.runs.folder import open_run, read_records
 from arbiter.runs.results import Result
@@ -49,34 +49,34 @@ def a_world() -> Callable[..., Models]:
 
         def write(request: GenerationRequest) -> Generation:
             asked(request)
-            place = seed, request.target or request.role, request.transcript, request.sample, request.seed
+            place = seed, request.target or request.author, request.transcript, request.sample, request.seed
             if _share(*place, "fails") < fails:
-                raise BackendError(f"the {request.role} fell over\nat step {request.step}") from OSError("no route")
+                raise BackendError(f"the {request.author} fell over\nat step {request.step}") from OSError("no route")
             drawn = _share(*place)
-            ending: Ending = "end" if drawn < 0.2 else "limit" if drawn < 0.25 else "separator"
+            ending: StopReason = "end" if drawn < 0.2 else "limit" if drawn < 0.25 else "separator"
             words = 1 + int(10 * drawn) % 5
             overhead = Usage(2, 1) if drawn > 0.9 else Usage()
             sure = max(_share(*place, "sure"), 0.01) if request.confidence else None
             return Generation(
-                f"{request.role} {drawn:.3f} \\boxed{{7}}", ending, Usage(9, words, 3), overhead, confidence=sure
+                f"{request.author} {drawn:.3f} \\boxed{{7}}", ending, Usage(9, words, 3), overhead, confidence=sure
             )
 
         def rate(request: ScoreRequest) -> float | tuple[float, ...]:
             asked(request)
-            drawn = _share(seed, request.scale, request.transcript, request.candidate)
+            drawn = _share(seed, request.score_kind, request.transcript, request.candidate)
             if drawn < fails:
                 return math.nan if drawn < fails / 2 else 1.5
-            return (drawn, 1.0 - drawn) if request.scale == "router" and several else drawn
+            return (drawn, 1.0 - drawn) if request.score_kind == "router" and several else drawn
 
         return Models(
-            draft=Seat(ScriptedGenerator(write, seconds), in_flight),
-            target=Seat(ScriptedGenerator(write, seconds), in_flight),
+            draft=ModelHandle(ScriptedGenerator(write, seconds), in_flight),
+            target=ModelHandle(ScriptedGenerator(write, seconds), in_flight),
             scorers={
-                "prm": Seat(ScriptedScorer(rate, seconds), in_flight),
-                "router": Seat(ScriptedScorer(rate, seconds), in_flight),
-                "judge": Seat(ScriptedScorer(rate, seconds), in_flight),
+                "prm": ModelHandle(ScriptedScorer(rate, seconds), in_flight),
+                "router": ModelHandle(ScriptedScorer(rate, seconds), in_flight),
+                "judge": ModelHandle(ScriptedScorer(rate, seconds), in_flight),
             },
-            targets={name: Seat(ScriptedGenerator(write, seconds), in_flight) for name in ("small", "large")},
+            targets={name: ModelHandle(ScriptedGenerator(write, seconds), in_flight) for name in ("small", "large")},
         )
 
     return build

@@ -16,7 +16,7 @@ from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import Config, parse
 from arbiter.data import Problem
-from arbiter.protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, ScoreRequest
 from arbiter.protocols.records import Usage
 from arbiter.runs.bench import run_problems
 from arbiter.runs.folder import open_run
@@ -46,16 +46,16 @@ def models(asked: int) -> Models:
 
     def write(request: GenerationRequest) -> Generation:
         last = request.step == 4 + drawn(request.problem) % 4
-        text = "\\boxed{7}" if last else f"{request.role} {drawn(request.transcript)} " + "and so on " * 5
+        text = "\\boxed{7}" if last else f"{request.author} {drawn(request.transcript)} " + "and so on " * 5
         return Generation(text, "end" if last else "separator", Usage(9, 3))
 
     def rate(request: ScoreRequest) -> float:
         return drawn(request.candidate, request.step) / 256
 
     return Models(
-        draft=Seat(ScriptedGenerator(write, seconds), 4),
-        target=Seat(ScriptedGenerator(write, seconds), 4),
-        scorers={"prm": Seat(ScriptedScorer(rate, seconds), 4)},
+        draft=ModelHandle(ScriptedGenerator(write, seconds), 4),
+        target=ModelHandle(ScriptedGenerator(write, seconds), 4),
+        scorers={"prm": ModelHandle(ScriptedScorer(rate, seconds), 4)},
     )
 
 

@@ -17,18 +17,18 @@ from arbiter.log.sessions import open_journal
 from arbiter.protocols.events import (
     SCHEMA,
     AnyPayload,
-    Asked,
     CallCancelled,
     CallFailed,
     CallRetried,
+    CallScored,
+    CallStarted,
     DraftStep,
     Event,
     Graded,
     ProblemEnded,
     RunEnded,
     RunStarted,
-    Scored,
-    StepChosen,
+    StepAccepted,
     StepFailed,
 )
 from arbiter.protocols.messages import Task
@@ -52,9 +52,9 @@ BY_LEVEL: dict[Level, list[AnyPayload]] = {
     ],
     "debug": [
         DraftStep("0" * 16, 10),
-        StepChosen("keep_draft"),
-        Asked("draft"),
-        Scored(0.5, Usage(), 0.1),
+        StepAccepted("keep_draft"),
+        CallStarted("draft"),
+        CallScored(0.5, Usage(), 0.1),
         CallCancelled(0.1),
     ],
 }

@@ -6,12 +6,12 @@ from arbiter.log.explain import decision, result_of
 from arbiter.log.history import ProblemHistory
 from arbiter.protocols.events import SCHEMA, Event, Graded, ProblemEnded, StartProblem
 from arbiter.protocols.records import (
-    Audit,
+    AuditScores,
+    Author,
     Candidate,
     FinishReason,
     Limits,
     Rating,
-    Role,
     Sampling,
     StepRecord,
     Usage,
@@ -19,7 +19,7 @@ from arbiter.protocols.records import (
 )
 
 
-def scored(author: Role, score: float | None) -> Candidate:
+def scored(author: Author, score: float | None) -> Candidate:
     rating = None if score is None else Rating(score, Usage(), 0.0)
     return Candidate(author, "text", "separator", Usage(), 0.0, rating=rating)
 
@@ -55,7 +55,7 @@ def test_a_decision_is_told_by_its_rule(record: StepRecord, policy: str, knob: f
 
 
 def test_an_audited_step_tells_the_advantage() -> None:
-    record = StepRecord((scored("draft", 0.9), scored("target", None)), 1, "escalate", Audit(0.25, 0.75))
+    record = StepRecord((scored("draft", 0.9), scored("target", None)), 1, "escalate", AuditScores(0.25, 0.75))
     assert decision(record, "router", 0.5).endswith("; audited: Δ = 0.75 - 0.25 = 0.5")
 
 

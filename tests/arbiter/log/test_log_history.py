@@ -88,13 +88,13 @@ def test_problems_that_are_called_like_ids_have_solutions_of_their_own(
     assert told(events) == by_key(solutions)
 
 
-@pytest.mark.parametrize("kind", ["asked", "generated"])
+@pytest.mark.parametrize("kind", ["call_started", "call_generated"])
 def test_a_call_whose_id_is_none_is_refused_by_its_line(
     kind: str, a_world: Worlds, a_task: Tasks, recorded: Recorded
 ) -> None:
     _, events = recorded(a_world(), [a_task()])
     damaged = next(event for event in events if event.kind == kind)
-    name = "id" if kind == "asked" else "cause"
+    name = "id" if kind == "call_started" else "cause"
     events[damaged.seq] = msgspec.structs.replace(damaged, **{name: "p/0/draft_step/draft/first"})
     with pytest.raises(RunError, match=f"in line {damaged.seq + 1}: 'p/0/draft_step/draft/first' is not the id of a"):
         list(histories(events))
@@ -128,7 +128,7 @@ def test_what_comes_after_the_end_does_not_count(a_world: Worlds, a_task: Tasks,
     solutions, events = recorded(a_world(slow=30.0), tasks)
     ends = [event.seq for event in events if event.kind == "problem_ended"]
     assert any(event.seq > ends[0] for event in events if event.kind == "call_cancelled")
-    assert {solution.finish for solution in solutions} == {"deadline"}
+    assert {solution.finish_reason for solution in solutions} == {"deadline"}
     assert told(events) == by_key(solutions)
 
 

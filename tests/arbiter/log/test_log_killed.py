@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from arbiter.log.reader import LOG, LogFile
-from arbiter.protocols.events import CallFailed, Event, Generated, Scored
+from arbiter.protocols.events import CallFailed, CallGenerated, CallScored, Event
 from arbiter.runs.folder import read_records
 from arbiter.runs.results import Result
 
@@ -65,7 +65,7 @@ def solved(folder: Path) -> dict[str, Any]:
     return {
         result.solution.problem: (
             [(step.kept.author, step.kept.text) for step in result.solution.steps],
-            result.solution.finish,
+            result.solution.finish_reason,
             result.grade,
         )
         for result in read_records(folder / "results.jsonl", Result)
@@ -74,7 +74,9 @@ def solved(folder: Path) -> dict[str, Any]:
 
 def answers(events: Sequence[Event]) -> dict[str | None, int]:
     """The line of the outcome of each request that has one."""
-    return {event.cause: event.seq for event in events if isinstance(event.payload, Generated | Scored | CallFailed)}
+    return {
+        event.cause: event.seq for event in events if isinstance(event.payload, CallGenerated | CallScored | CallFailed)
+    }
 
 
 def check(events: list[Event], sessions: int) -> None:
@@ -84,7 +86,9 @@ def check(events: list[Event], sessions: int) -> None:
     assert [event.mono for event in events] == sorted(event.mono for event in events)
     assert set(Counter(event.problem for event in events if event.kind == "problem_ended").values()) <= {1}
     known = answers(events)
-    again = [event.id for event in events if event.kind == "asked" and event.seq > known.get(event.id, len(events))]
+    again = [
+        event.id for event in events if event.kind == "call_started" and event.seq > known.get(event.id, len(events))
+    ]
     assert again == []
 
 

@@ -16,7 +16,7 @@ from arbiter.log.sessions import open_journal
 from arbiter.protocols.events import Event
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Evidence
-from arbiter.protocols.records import Limits, Measure, Solution, Verdict
+from arbiter.protocols.records import ConfidenceMetric, Limits, Solution, Verdict
 
 Worlds = Callable[..., Models]
 Tasks = Callable[..., Task]
@@ -27,7 +27,7 @@ class Unsure(PolicyBase, frozen=True):
 
     threshold: float
     budget: float | None = 0.4
-    confidence: Measure | None = "mean"
+    confidence: ConfidenceMetric | None = "mean"
     targets: tuple[str, ...] = ("small", "large")
 
     def decide(self, evidence: Evidence) -> Verdict:

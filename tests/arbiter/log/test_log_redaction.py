@@ -16,7 +16,7 @@ from arbiter.log.redaction import redacted
 from arbiter.log.run import Run
 from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.protocols.events import Detail
-from arbiter.protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, ScoreRequest
 from arbiter.protocols.records import Usage
 from arbiter.runs.results import Result
 
@@ -36,16 +36,16 @@ def gossip(asked: Callable[[GenerationRequest], None] = lambda _: None) -> Model
         if request.problem == "3" and request.step == 1:
             cause = OSError(f"quoted: {request.transcript.question}: knows")
             raise BackendError(f"refused: quoted: {request.transcript.question}") from cause
-        text = f"Nobody knows the secret {request.step}: {request.role}."
+        text = f"Nobody knows the secret {request.step}: {request.author}."
         return Generation(text, "end" if request.step == 2 else "separator", Usage(9, 3))
 
     def rate(request: ScoreRequest) -> float:
         return 0.25 * request.step
 
     return Models(
-        draft=Seat(ScriptedGenerator(write)),
-        target=Seat(ScriptedGenerator(write)),
-        scorers={"prm": Seat(ScriptedScorer(rate)), "router": Seat(ScriptedScorer(rate))},
+        draft=ModelHandle(ScriptedGenerator(write)),
+        target=ModelHandle(ScriptedGenerator(write)),
+        scorers={"prm": ModelHandle(ScriptedScorer(rate)), "router": ModelHandle(ScriptedScorer(rate))},
     )
 
 

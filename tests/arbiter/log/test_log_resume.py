@@ -10,7 +10,7 @@ import pytest
 from arbiter.actors.ring_setup import Models
 from arbiter.config.config import Config
 from arbiter.data import Problem
-from arbiter.data.training_rows import Row
+from arbiter.data.training_rows import TrainingRow
 from arbiter.log.reader import LOG, LogFile
 from arbiter.log.run import Run
 from arbiter.protocols.events import CallCancelled, Event, Outcome
@@ -151,7 +151,7 @@ def without_chance(results: Results) -> Results:
 def settled(solution: Solution | None) -> Solution:
     """Of a problem that failed it is chance how far its other requests, and its audits, had got in that moment."""
     assert solution is not None
-    if solution.finish != "failed":
+    if solution.finish_reason != "failed":
         return solution
     steps = tuple(msgspec.structs.replace(step, audit=None) for step in solution.steps)
     return msgspec.structs.replace(solution, steps=steps, calls={})
@@ -221,7 +221,7 @@ def test_results_and_rows_are_made_again_from_the_log(
     config = a_short_run(a_config, "generate")
     run_in(tmp_path, config, a_world(1), PROBLEMS)
     files = {path: sorted(path.read_bytes().splitlines()) for path in tmp_path.glob("*.jsonl") if path.name != LOG}
-    assert len(list(read_records(tmp_path / "rows.jsonl", Row))) > 3
+    assert len(list(read_records(tmp_path / "rows.jsonl", TrainingRow))) > 3
     for path in files:
         path.unlink()
     run_in(tmp_path, config, a_world(1), PROBLEMS)

@@ -21,7 +21,7 @@ from arbiter.log.sessions import open_journal
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import DraftStep, Event
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Seat
+from arbiter.protocols.ports import ModelHandle
 from arbiter.protocols.records import Limits, Solution
 from arbiter.runs.folder import open_run
 from arbiter.runs.results import Result
@@ -126,7 +126,7 @@ def test_a_deadline_counts_the_time_of_earlier_sessions_and_not_the_time_between
     a_task: Tasks, tmp_path: Path
 ) -> None:
     """A step takes an hour. The first session is cut after six and a half, and the problem has nine and a quarter."""
-    models = Models(draft=Seat(ScriptedGenerator(lambda request: f"step {request.step}", seconds=HOUR)))
+    models = Models(draft=ModelHandle(ScriptedGenerator(lambda request: f"step {request.step}", seconds=HOUR)))
     log, task, solutions = tmp_path / LOG, a_task(limits=Limits(deadline=9.25 * HOUR)), list[Solution]()
 
     async def session() -> None:
@@ -143,7 +143,7 @@ def test_a_deadline_counts_the_time_of_earlier_sessions_and_not_the_time_between
 
     trio.run(body, clock=MockClock(autojump_threshold=0))
     [solution] = solutions
-    assert (solution.finish, solution.seconds) == ("deadline", pytest.approx(9.25 * HOUR))
+    assert (solution.finish_reason, solution.seconds) == ("deadline", pytest.approx(9.25 * HOUR))
     assert [step.kept.text for step in solution.steps] == [f"step {n}" for n in range(8)]  # six, and two after the cut
     times = [event.mono for event in LogFile(log)]
     assert (times, times[-1]) == (sorted(times), pytest.approx(9.25 * HOUR))

@@ -25,7 +25,7 @@ from arbiter.data.tasks import make_task
 from arbiter.grading import Grader
 from arbiter.pocket import world
 from arbiter.protocols.ports import ScoreRequest
-from arbiter.protocols.records import Scale, Solution, Transcript
+from arbiter.protocols.records import ScoreKind, Solution, Transcript
 from arbiter.training.metrics import auroc
 
 MODELS = Path(arbiter.pocket.__file__).parent / "models"
@@ -139,11 +139,11 @@ RIGHT = "19*5: 9*5=45,1*5+4=9: 95."
 WRONG = ("19*5: 9*5=45,1*5+4=9: 96.", "19*5: 9*5=54,1*5+5=10: 104.", "19*5: 9*5=45,1*5+4=8: 85.")
 
 
-def request(scale: Scale, candidate: str) -> ScoreRequest:
+def request(scale: ScoreKind, candidate: str) -> ScoreRequest:
     return ScoreRequest(
         problem="p",
         step=0,
-        scale=scale,
+        score_kind=scale,
         transcript=Transcript(QUESTION),
         candidate=candidate,
         author="draft",

@@ -19,8 +19,8 @@ from arbiter.log.run import Run
 from arbiter.log.sessions import open_journal
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest, Seat
-from arbiter.protocols.records import Agreement, Limits, Sampling, Solution, Transcript, Usage
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Policy, ScoreRequest
+from arbiter.protocols.records import Limits, PrefixMatch, Sampling, Solution, Transcript, Usage
 
 MILLISECOND = 0.001
 VERIFY: tuple[Verify, ...] = ("off", "on", "auto")
@@ -41,8 +41,10 @@ def a_world(seed: int, failures: float) -> Models:
             raise BackendError("the model fell over") from OSError("no route")
         drawn = share(seed, "ends", request.call)
         ending = "end" if drawn < 0.15 else "limit" if drawn < 0.2 else "separator"
-        text = "again" if share(seed, "text", request.call) < 0.3 else f"{request.role} {request.step} {request.sample}"
-        agreement = Agreement(3, 2) if request.proposal and share(seed, "checks", request.call) < 0.7 else None
+        text = (
+            "again" if share(seed, "text", request.call) < 0.3 else f"{request.author} {request.step} {request.sample}"
+        )
+        agreement = PrefixMatch(3, 2) if request.proposal and share(seed, "checks", request.call) < 0.7 else None
         overhead = Usage(1, 1) if drawn > 0.9 else Usage()
         sure = max(share(seed, "sure", request.call), 0.01) if request.confidence else None
         return Generation(text, ending, Usage(5, 3), overhead, agreement, confidence=sure)
@@ -53,25 +55,25 @@ def a_world(seed: int, failures: float) -> Models:
             raise BackendError("the scorer fell over")
         if drawn > 0.99:
             return 7.0  # out of range: that is a failure as well
-        return (drawn, share(seed, "other target", request.call)) if request.scale == "router" else drawn
+        return (drawn, share(seed, "other target", request.call)) if request.score_kind == "router" else drawn
 
     def seconds(request: GenerationRequest | ScoreRequest) -> float:
         return MILLISECOND * share(seed, "time", request.call) if share(seed, "slow", request.call) < 0.7 else 0.0
 
     rng = random.Random(seed)
     return Models(
-        draft=Seat(
+        draft=ModelHandle(
             ScriptedGenerator(write, seconds), rng.choice([1, 3, 100]), rng.choice([True, False]), adaptive=True
         ),
-        target=Seat(ScriptedGenerator(write, seconds), rng.choice([1, 3, 100])),
+        target=ModelHandle(ScriptedGenerator(write, seconds), rng.choice([1, 3, 100])),
         scorers={
-            "prm": Seat(ScriptedScorer(rate, seconds), 2),
-            "router": Seat(ScriptedScorer(rate, seconds), 50),
-            "judge": Seat(ScriptedScorer(rate, seconds), 3),
+            "prm": ModelHandle(ScriptedScorer(rate, seconds), 2),
+            "router": ModelHandle(ScriptedScorer(rate, seconds), 50),
+            "judge": ModelHandle(ScriptedScorer(rate, seconds), 3),
         },
         targets={
-            "small": Seat(ScriptedGenerator(write, seconds), rng.choice([1, 3, 100])),
-            "large": Seat(ScriptedGenerator(write, seconds), 2),
+            "small": ModelHandle(ScriptedGenerator(write, seconds), rng.choice([1, 3, 100])),
+            "large": ModelHandle(ScriptedGenerator(write, seconds), 2),
         },
     )
 

@@ -27,11 +27,11 @@ from arbiter.log.sessions import open_journal
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Detail, Event
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Evidence, Generation, GenerationRequest, Policy, Scorer, ScoreRequest, Seat
-from arbiter.protocols.records import Limits, Scale, Target, Transcript, Usage, Verdict
+from arbiter.protocols.ports import Evidence, Generation, GenerationRequest, ModelHandle, Policy, Scorer, ScoreRequest
+from arbiter.protocols.records import Limits, ScoreKind, Target, Transcript, Usage, Verdict
 from arbiter.replay.check import check
 
-SCALES: tuple[Scale, ...] = ("prm", "router", "judge")
+SCALES: tuple[ScoreKind, ...] = ("prm", "router", "judge")
 POLICIES: tuple[Policy, ...] = (
     DraftOnly(),
     TargetOnly(),
@@ -61,18 +61,23 @@ def weak_drafts() -> Models:
 
     def write(request: GenerationRequest) -> Generation:
         sure = None if request.confidence is None else 0.2 if request.step % 2 else 0.8
-        text = f"{request.target or request.role} step {request.step}"
+        text = f"{request.target or request.author} step {request.step}"
         return Generation(text, "separator", Usage(completion_tokens=3), confidence=sure)
 
     generator = ScriptedGenerator(write, seconds=0.001)
 
     def rate(request: ScoreRequest) -> float | tuple[float, ...]:
         value = 0.2 if request.step % 2 else 0.8
-        return (value, value) if request.scale == "router" else value
+        return (value, value) if request.score_kind == "router" else value
 
     scorer = ScriptedScorer(rate)
-    scorers = dict.fromkeys(SCALES, Seat[Scorer](scorer))
-    return Models(Seat(generator), Seat(generator), scorers, targets=dict.fromkeys(("small", "large"), Seat(generator)))
+    scorers = dict.fromkeys(SCALES, ModelHandle[Scorer](scorer))
+    return Models(
+        ModelHandle(generator),
+        ModelHandle(generator),
+        scorers,
+        targets=dict.fromkeys(("small", "large"), ModelHandle(generator)),
+    )
 
 
 def a_task(policy: Policy, problem: str = "p") -> Task:
@@ -102,7 +107,7 @@ def test_a_log_that_ends_anywhere_replays_as_far_as_it_goes(
 @pytest.mark.parametrize("policy", POLICIES[2:], ids=lambda policy: type(policy).__name__)
 def test_an_altered_decision_is_named_and_nothing_else(record: Recording, altered: Altered, policy: Policy) -> None:
     run = record(weak_drafts(), [a_task(policy, str(n)) for n in range(3)])
-    decided = lines_of(run, "step_chosen")[3]
+    decided = lines_of(run, "step_accepted")[3]
 
     def turn(event: dict[str, Any]) -> None:
         other = {"keep_draft": "keep_target", "keep_target": "keep_draft"}
@@ -120,7 +125,7 @@ def test_an_altered_decision_is_named_and_nothing_else(record: Recording, altere
 
 def test_an_altered_score_is_found_at_the_decision_that_it_turns(record: Recording, altered: Altered) -> None:
     run = record(weak_drafts(), [a_task(RewardThreshold(0.5))])
-    scored = lines_of(run, "scored")[2]  # 0.8, and so the draft was kept
+    scored = lines_of(run, "call_scored")[2]  # 0.8, and so the draft was kept
 
     def lower(event: dict[str, Any]) -> None:
         event["payload"]["value"] = 0.1
@@ -128,13 +133,13 @@ def test_an_altered_score_is_found_at_the_decision_that_it_turns(record: Recordi
     [difference] = check(altered(run, scored.seq, lower)).differences
     assert difference.recorded is not None
     assert difference.replayed is not None
-    assert (difference.recorded.id, difference.replayed.id) == ("p/2/step_chosen", "p/2/escalate_step")
+    assert (difference.recorded.id, difference.replayed.id) == ("p/2/step_accepted", "p/2/escalate_step")
     assert difference.causes[-1] == "p/2/step_scored/draft"
 
 
 def test_an_altered_text_is_found_at_the_next_context(record: Recording, altered: Altered) -> None:
     run = record(weak_drafts(), [a_task(DraftOnly())])
-    written = lines_of(run, "generated")[1]
+    written = lines_of(run, "call_generated")[1]
 
     def rewrite(event: dict[str, Any]) -> None:
         event["payload"]["text"] = "another step"
@@ -146,7 +151,7 @@ def test_an_altered_text_is_found_at_the_next_context(record: Recording, altered
 
 def test_a_message_that_is_not_in_the_log_is_shown_beside_nothing(record: Recording, altered: Altered) -> None:
     run = record(weak_drafts(), [a_task(RewardThreshold(0.5))])
-    chosen = lines_of(run, "step_chosen")[0]
+    chosen = lines_of(run, "step_accepted")[0]
 
     def rename(event: dict[str, Any]) -> None:
         event["id"] = "p/0/step_taken"
@@ -161,7 +166,7 @@ def test_a_problem_that_failed_fails_again_with_its_causes(a_recording: Recordin
         problem.end.error
         for seed in range(12)
         for problem in a_recording(seed, Oracle(0.0)).problems()
-        if problem.end is not None and problem.end.finish == "failed"
+        if problem.end is not None and problem.end.finish_reason == "failed"
     ]
     assert any("the model fell over, caused by OSError: no route" in (error or "") for error in failed)
 

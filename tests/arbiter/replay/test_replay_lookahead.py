@@ -13,10 +13,10 @@ from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.log.history import CallHistory
 from arbiter.log.run import Run
 from arbiter.log.sessions import open_journal
-from arbiter.protocols.events import Generated
+from arbiter.protocols.events import CallGenerated
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Policy, Scorer, Seat
-from arbiter.protocols.records import Agreement, Limits, Predrafts, Solution, Transcript, Usage
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Policy, Scorer
+from arbiter.protocols.records import Limits, LookaheadStats, PrefixMatch, Solution, Transcript, Usage
 from arbiter.replay.check import check
 
 STEPS = 5
@@ -28,18 +28,18 @@ def models(asked: list[str], draft_seconds: float = 0.001) -> Models:
     def write(request: GenerationRequest) -> Generation:
         asked.append(request.call)
         ending = "end" if request.step == STEPS - 1 else "separator"
-        return Generation(f"{request.role} {request.step}", ending, Usage(5, 3))
+        return Generation(f"{request.author} {request.step}", ending, Usage(5, 3))
 
     scorer = ScriptedScorer(lambda request: 0.1 if request.step % 3 == 2 else 0.9, 0.002)
     return Models(
-        draft=Seat(ScriptedGenerator(write, draft_seconds)),
-        target=Seat(ScriptedGenerator(write, 3 * draft_seconds)),
-        scorers={"prm": Seat(scorer), "router": Seat(scorer)},
+        draft=ModelHandle(ScriptedGenerator(write, draft_seconds)),
+        target=ModelHandle(ScriptedGenerator(write, 3 * draft_seconds)),
+        scorers={"prm": ModelHandle(scorer), "router": ModelHandle(scorer)},
     )
 
 
 def is_paid(call: CallHistory) -> bool:
-    return isinstance(call.outcome, Generated)
+    return isinstance(call.outcome, CallGenerated)
 
 
 def solved(
@@ -70,7 +70,7 @@ def test_the_log_folds_to_what_the_ring_gave_and_replays(tmp_path: Path, policy:
     solutions = solved(tmp_path / "events.jsonl", models([]), policy, lookahead=2)
     run = Run.open(tmp_path)
     assert {problem.key[0]: problem.solution() for problem in run.problems()} == solutions
-    assert sum((one.predrafts for one in solutions.values()), Predrafts()).hits > 0
+    assert sum((one.lookahead for one in solutions.values()), LookaheadStats()).hits > 0
     assert check(run).differences == ()
 
 
@@ -108,15 +108,18 @@ def test_what_the_target_agreed_with_is_in_the_log_and_replays(tmp_path: Path) -
     """Its steps are those that it writes unasked, and what it was shown is told of each."""
 
     def write(request: GenerationRequest) -> Generation:
-        agreement = Agreement(3, request.step % 4) if request.proposal else None
+        agreement = PrefixMatch(3, request.step % 4) if request.proposal else None
         ending = "end" if request.step == STEPS - 1 else "separator"
-        return Generation(f"{request.role} {request.step}", ending, Usage(5, 3), agreement=agreement)
+        return Generation(f"{request.author} {request.step}", ending, Usage(5, 3), prefix_match=agreement)
 
-    writer, scorer = Seat[Generator](ScriptedGenerator(write, 0.001)), Seat[Scorer](ScriptedScorer(lambda _: 0.1))
+    writer, scorer = (
+        ModelHandle[Generator](ScriptedGenerator(write, 0.001)),
+        ModelHandle[Scorer](ScriptedScorer(lambda _: 0.1)),
+    )
     world = Models(draft=writer, target=writer, scorers={"prm": scorer})
     solutions = solved(tmp_path / "events.jsonl", world, RewardThreshold(0.5), lookahead=0, verify="on")
     run = Run.open(tmp_path)
     assert {problem.key[0]: problem.solution() for problem in run.problems()} == solutions
-    agreements = [step.kept.agreement for step in solutions["p0"].steps]
-    assert agreements == [Agreement(3, step % 4) for step in range(STEPS)]
+    agreements = [step.kept.prefix_match for step in solutions["p0"].steps]
+    assert agreements == [PrefixMatch(3, step % 4) for step in range(STEPS)]
     assert check(run).differences == ()

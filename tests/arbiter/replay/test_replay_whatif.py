@@ -12,7 +12,7 @@ from arbiter.config.config import Config, parse
 from arbiter.log.run import Run
 from arbiter.protocols.errors import BackendError, RunError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest, Seat
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Policy, ScoreRequest
 from arbiter.protocols.records import Transcript, Usage
 from arbiter.replay.policy_comparison import compare_decisions
 from arbiter.replay.whatif import WhatIf, what_if
@@ -24,7 +24,7 @@ SECONDS = 0.01
 
 def write(request: GenerationRequest) -> Generation:
     end = request.step == STEPS - 1
-    text = f"\\boxed{{{request.role}}}" if end else f"{request.role} step {request.step}"
+    text = f"\\boxed{{{request.author}}}" if end else f"{request.author} step {request.step}"
     return Generation(text, "end" if end else "separator", Usage(5, 3))
 
 
@@ -35,7 +35,11 @@ def rate(request: ScoreRequest) -> float:
 
 def models(write_step: Callable[[GenerationRequest], Generation] = write) -> Models:
     generator, scorer = ScriptedGenerator(write_step, SECONDS), ScriptedScorer(rate)
-    return Models(draft=Seat(generator), target=Seat(generator), scorers={"prm": Seat(scorer), "router": Seat(scorer)})
+    return Models(
+        draft=ModelHandle(generator),
+        target=ModelHandle(generator),
+        scorers={"prm": ModelHandle(scorer), "router": ModelHandle(scorer)},
+    )
 
 
 def tasks(policy: Policy) -> list[Task]:

@@ -14,9 +14,9 @@ from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import Config, ModelTables
 from arbiter.data import Problem
 from arbiter.data.tasks import make_task
-from arbiter.data.training_rows import Row
+from arbiter.data.training_rows import TrainingRow
 from arbiter.protocols.errors import BackendError, ConfigError, DataError, RunError
-from arbiter.protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, ScoreRequest
 from arbiter.protocols.records import Limits, Sampling, Transcript, Usage
 from arbiter.runs.bench import bench, run_problems
 from arbiter.runs.folder import open_run, read_records
@@ -57,11 +57,11 @@ def echo(request: GenerationRequest) -> Generation:
 
 def echoing(script: Callable[[GenerationRequest], Generation] = echo) -> Models:
     return Models(
-        draft=Seat(ScriptedGenerator(script)),
-        target=Seat(ScriptedGenerator(echo)),
+        draft=ModelHandle(ScriptedGenerator(script)),
+        target=ModelHandle(ScriptedGenerator(echo)),
         scorers={
-            "prm": Seat(ScriptedScorer(lambda request: 0.9 if request.author == "target" else 0.1)),
-            "router": Seat(ScriptedScorer(lambda request: request.step / 2)),
+            "prm": ModelHandle(ScriptedScorer(lambda request: 0.9 if request.author == "target" else 0.1)),
+            "router": ModelHandle(ScriptedScorer(lambda request: request.step / 2)),
         },
     )
 
@@ -114,7 +114,7 @@ async def test_a_failing_problem_is_its_own_result_and_the_others_go_on(a_config
         return echo(request)
 
     summary = await run(a_config(run_type="draft"), problems(6), echoing(script), tmp_path, Diary())
-    failed = [result for result in stored(tmp_path) if result.solution.finish == "failed"]
+    failed = [result for result in stored(tmp_path) if result.solution.finish_reason == "failed"]
     assert (summary.problems, summary.failed, summary.graded, summary.accuracy) == (6, 1, 5, 1.0)
     assert [result.solution.problem for result in failed] == ["3"]
     assert "the model fell over" in (failed[0].grade.reason or "")
@@ -194,14 +194,14 @@ async def test_a_watcher_is_told_of_the_start_and_of_every_stored_result(a_confi
 async def test_no_more_problems_are_in_the_ring_than_are_let_in(a_config: Configs, tmp_path: Path) -> None:
     draft = ScriptedGenerator(echo, seconds=0.001)
     config = a_config(run_type="draft", limits={"problems": 3})
-    await run(config, problems(9), Models(draft=Seat(draft)), tmp_path, Diary())
+    await run(config, problems(9), Models(draft=ModelHandle(draft)), tmp_path, Diary())
     assert draft.most_running == 3
 
 
 @pytest.mark.asyncio
 async def test_a_generate_run_stores_a_row_a_step(a_config: Configs, tmp_path: Path) -> None:
     await run(a_config(run_type="generate"), problems(3), echoing(), tmp_path, Diary())
-    rows = list(read_records(tmp_path / "rows.jsonl", Row))
+    rows = list(read_records(tmp_path / "rows.jsonl", TrainingRow))
     assert sorted((row.problem, row.step) for row in rows) == [(str(n), step) for n in range(3) for step in (0, 1)]
     assert {row.advantage for row in rows} == {0.0}  # both echo the same step, and the same step has one score
 
@@ -224,7 +224,7 @@ async def test_a_signal_ends_the_run_and_keeps_what_is_done(
 
     draft = ScriptedGenerator(echo, seconds)
     config = a_config(run_type="draft", limits={"problems": 2})
-    summary = await run(config, problems(20), Models(draft=Seat(draft)), tmp_path, Diary())
+    summary = await run(config, problems(20), Models(draft=ModelHandle(draft)), tmp_path, Diary())
     assert (summary.interrupted, summary.problems, summary.accuracy) == (True, 3, 1.0)
     assert sorted(result.solution.problem for result in stored(tmp_path)) == ["0", "1", "2"]
     assert (draft.running, draft.cancelled) == (0, 2)
@@ -287,7 +287,7 @@ def guessing(request: GenerationRequest) -> Generation:
 
 async def answers(config: Config, out: Path) -> dict[tuple[str, int], str | None]:
     """What each sample of three problems answered."""
-    await run(config, problems(3), Models(draft=Seat(ScriptedGenerator(guessing))), out, Diary())
+    await run(config, problems(3), Models(draft=ModelHandle(ScriptedGenerator(guessing))), out, Diary())
     results = stored(out)
     found = {(result.solution.problem, result.solution.sample): result.grade.answer for result in results}
     assert len(found) == len(results)
@@ -334,5 +334,5 @@ async def test_a_watcher_is_told_of_all_samples_that_are_to_come(a_config: Confi
 async def test_the_training_rows_of_samples_say_which_they_are_of(a_config: Configs, tmp_path: Path) -> None:
     config = a_config(run_type="generate", sampling={"temperature": 0.7, "samples": 2})
     await run(config, problems(1), echoing(), tmp_path, Diary())
-    rows = list(read_records(tmp_path / "rows.jsonl", Row))
+    rows = list(read_records(tmp_path / "rows.jsonl", TrainingRow))
     assert sorted((row.sample, row.step) for row in rows) == [(0, 0), (0, 1), (1, 0), (1, 1)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from arbiter.data.training_rows import Row
+from arbiter.data.training_rows import TrainingRow
 from arbiter.protocols.errors import DataError
 from arbiter.runs.collection import Collection, common, read_collection
 from arbiter.training.training_data import read_rows
@@ -99,7 +99,7 @@ def test_a_published_dump_is_imported_and_a_router_trained_on_it(arbiter: Call, 
 
 
 def test_rows_without_a_collection_need_a_prompt(arbiter: Call, tmp_path: Path) -> None:
-    row = Row("1", "q", 0, (), "d", 0.5, ("t",), (0.7,))
+    row = TrainingRow("1", "q", 0, (), "d", 0.5, ("t",), (0.7,))
     (tmp_path / "rows.jsonl").write_bytes(msgspec.json.encode(row) + b"\n")
     ended = arbiter("train", "router", "--data", "rows.jsonl", "--base", "pocket:prm", "--out", "router")
     assert ended.returncode == 2

@@ -10,7 +10,7 @@ import pytest
 
 from arbiter.config.config import Config, load_config, parse
 from arbiter.data import Problem
-from arbiter.data.training_rows import Row, training_rows
+from arbiter.data.training_rows import TrainingRow, training_rows
 from arbiter.log.run import Run
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.records import Candidate, Solution, Step, StepRecord
@@ -250,7 +250,7 @@ async def test_a_generate_run_writes_its_rows(
     a_config: Configs, a_result: Results, two_steps: Solution, tmp_path: Path
 ) -> None:
     await leave(a_config(run_type="generate"), tmp_path, a_result(solution=two_steps))
-    assert list(read_records(tmp_path / "rows.jsonl", Row)) == list(training_rows(two_steps))
+    assert list(read_records(tmp_path / "rows.jsonl", TrainingRow)) == list(training_rows(two_steps))
 
 
 @pytest.mark.asyncio

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from arbiter.config.config import Config
 from arbiter.protocols.records import Candidate, Solution, StepRecord
-from arbiter.runs.progress import LiveWatcher, PlainWatcher, Tallies
+from arbiter.runs.progress import LiveWatcher, PlainWatcher, ProgressCounts
 from arbiter.runs.results import Result
 
 Configs = Callable[..., Config]
@@ -50,26 +50,26 @@ def test_a_line_tells_accuracy_acceptance_and_failures(
     a_result: Results, a_solution: Solutions, a_candidate: Candidates
 ) -> None:
     replaced = StepRecord((a_candidate("draft"), a_candidate("target")), 1, "escalate")
-    tallies = Tallies()
+    request_counts = ProgressCounts()
     for result in (
         a_result(True),
         a_result(False, solution=a_solution("q", replaced)),
         a_result(None, finish="failed", error="boom"),
     ):
-        tallies.add(result)
-    assert tallies.line().startswith("accuracy 50.0%  acceptance 66.7%  ")
-    assert tallies.line().endswith("  1 failed")
+        request_counts.add(result)
+    assert request_counts.line().startswith("accuracy 50.0%  acceptance 66.7%  ")
+    assert request_counts.line().endswith("  1 failed")
 
 
 def test_a_line_before_any_problem_has_no_shares() -> None:
-    assert Tallies().line() == "accuracy –  acceptance –  0.0 steps/s  0 tokens/s"
+    assert ProgressCounts().line() == "accuracy –  acceptance –  0.0 steps/s  0 tokens/s"
 
 
 def test_tokens_count_those_of_every_model(a_result: Results) -> None:
-    tallies = Tallies()
-    tallies.add(a_result())
-    tallies.add(a_result())
-    assert (tallies.steps, tallies.tokens, tallies.solved) == (2, 6, 2)
+    request_counts = ProgressCounts()
+    request_counts.add(a_result())
+    request_counts.add(a_result())
+    assert (request_counts.steps, request_counts.tokens, request_counts.solved) == (2, 6, 2)
 
 
 def test_a_terminal_sees_one_line_that_ends_with_the_figures(a_config: Configs, a_result: Results) -> None:
@@ -137,4 +137,4 @@ def test_a_terminal_is_told_that_a_run_is_continued_and_counts_on(a_config: Conf
 
 
 def test_rates_are_those_of_the_session(a_result: Results) -> None:
-    assert "  0.0 steps/s  0 tokens/s" in Tallies([a_result()] * 5).line()
+    assert "  0.0 steps/s  0 tokens/s" in ProgressCounts([a_result()] * 5).line()

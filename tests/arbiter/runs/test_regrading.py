@@ -18,7 +18,7 @@ from arbiter.log.run import Run
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.records import Candidate, Solution, StepRecord
 from arbiter.runs.folder import open_run, read_records
-from arbiter.runs.regrading import Change, regrade
+from arbiter.runs.regrading import GradeChange, regrade
 from arbiter.runs.results import Result, Summary, summary_of
 
 Configs = Callable[..., Config]
@@ -75,7 +75,7 @@ async def test_grades_and_summary_are_replaced_and_the_changes_told(
     told: list[tuple[int, int]] = []
     regraded = await regrade(folder, Grader(), lambda done, of: told.append((done, of)))
     right, missing = Grade(right=True, answer="0.5"), Grade(right=False, reason="there is no boxed answer")
-    assert regraded.changes == (Change("a", 0, STALE, right), Change("c", 0, STALE, missing))
+    assert regraded.changes == (GradeChange("a", 0, STALE, right), GradeChange("c", 0, STALE, missing))
     grades, summary = read_back(folder)
     assert grades == [right, good, missing]
     assert summary == regraded.summary

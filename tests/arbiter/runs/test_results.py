@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from arbiter.config.config import Config
 from arbiter.config.model_tables import PriceTable
 from arbiter.grading import Grade
-from arbiter.protocols.records import Agreement, Audit, Candidate, Model, Solution, StepRecord, Tally, Usage
+from arbiter.protocols.records import (
+    AuditScores,
+    Candidate,
+    Model,
+    PrefixMatch,
+    RequestCounts,
+    Solution,
+    StepRecord,
+    Usage,
+)
 from arbiter.runs.intervals import wilson_interval
 from arbiter.runs.results import (
     Cost,
@@ -19,7 +28,7 @@ from arbiter.runs.results import (
     ModelTokens,
     Result,
     Summary,
-    Verified,
+    VerificationSavings,
     Waste,
     summarise,
     summary_of,
@@ -69,7 +78,7 @@ def test_a_run_without_a_problem_has_no_shares() -> None:
     assert (empty.accuracy, empty.accuracy_interval, empty.acceptance_rate) == (None, None, None)
     assert (empty.acceptance_rate_tokens, empty.latency) == (None, Latency(None, None, None))
     assert empty.wasted_escalations == Waste(judged=0, share=None)
-    assert (empty.calls, empty.tokens, empty.finish) == ({}, {}, {})
+    assert (empty.requests, empty.tokens, empty.finish_reasons) == ({}, {}, {})
 
 
 def test_what_is_known_of_the_run_is_told_as_it_was_given() -> None:
@@ -86,7 +95,7 @@ def test_accuracy_is_the_share_of_right_answers_among_the_graded(a_result: Resul
 def test_a_failed_problem_is_counted_and_not_graded(a_result: Results) -> None:
     figures = summary(a_result(True), a_result(None, finish="failed", error="boom"))
     assert (figures.problems, figures.failed, figures.graded, figures.accuracy) == (2, 1, 1, 1.0)
-    assert figures.finish == {"answered": 1, "failed": 1}
+    assert figures.finish_reasons == {"answered": 1, "failed": 1}
 
 
 def test_acceptance_counts_steps_and_tokens(a_result: Results, a_solution: Solutions, a_candidate: Candidates) -> None:
@@ -107,10 +116,10 @@ def test_tokens_are_kept_or_discarded_and_those_of_cancelled_requests_are_in_nei
     replaced = StepRecord(
         candidates=(a_candidate("draft", tokens=5), a_candidate("target", tokens=7)), chosen=1, verdict="escalate"
     )
-    calls: dict[Model, Tally] = {
-        "draft": Tally(requests=2, cancelled=1, usage=Usage(20, 5, 4)),
-        "target": Tally(requests=1, usage=Usage(30, 9, 0)),
-        "router": Tally(requests=1, usage=Usage(15)),
+    calls: dict[Model, RequestCounts] = {
+        "draft": RequestCounts(requests=2, cancelled=1, usage=Usage(20, 5, 4)),
+        "target": RequestCounts(requests=1, usage=Usage(30, 9, 0)),
+        "router": RequestCounts(requests=1, usage=Usage(15)),
     }
     figures = summary(a_result(solution=a_solution("p", replaced, calls=calls)))
     assert figures.tokens == {
@@ -121,13 +130,19 @@ def test_tokens_are_kept_or_discarded_and_those_of_cancelled_requests_are_in_nei
 
 
 def test_requests_are_added_up_by_model(a_result: Results) -> None:
-    first: dict[Model, Tally] = {"draft": Tally(requests=3, failed=1), "target": Tally(requests=2, cancelled=1)}
-    figures = summary(a_result(calls=first), a_result(calls={"target": Tally(requests=4)}))
-    assert figures.calls == {"draft": ModelCalls(3, 1, 0), "target": ModelCalls(6, 0, 1)}
+    first: dict[Model, RequestCounts] = {
+        "draft": RequestCounts(requests=3, failed=1),
+        "target": RequestCounts(requests=2, cancelled=1),
+    }
+    figures = summary(a_result(calls=first), a_result(calls={"target": RequestCounts(requests=4)}))
+    assert figures.requests == {"draft": ModelCalls(3, 1, 0), "target": ModelCalls(6, 0, 1)}
 
 
 def test_target_calls_count_every_request_to_the_target(a_result: Results) -> None:
-    calls: dict[Model, Tally] = {"target": Tally(requests=4, failed=1, cancelled=1), "audit": Tally(requests=9)}
+    calls: dict[Model, RequestCounts] = {
+        "target": RequestCounts(requests=4, failed=1, cancelled=1),
+        "audit": RequestCounts(requests=9),
+    }
     assert summary(a_result(calls=calls), a_result()).target_calls == 4
 
 
@@ -135,7 +150,7 @@ def test_target_calls_count_every_request_to_the_target(a_result: Results) -> No
 def test_an_audited_escalation_is_wasted_unless_it_improved_the_step(
     a_result: Results, a_solution: Solutions, a_candidate: Candidates, draft: float, target: float, wasted: float
 ) -> None:
-    step = StepRecord((a_candidate("draft"), a_candidate("target")), 1, "escalate", Audit(draft, target))
+    step = StepRecord((a_candidate("draft"), a_candidate("target")), 1, "escalate", AuditScores(draft, target))
     assert summary(a_result(solution=a_solution("p", step))).wasted_escalations == Waste(judged=1, share=wasted)
 
 
@@ -212,22 +227,28 @@ PRICES = {
 
 
 def test_a_model_costs_what_it_read_and_all_that_it_wrote(a_result: Results) -> None:
-    calls: dict[Model, Tally] = {
-        "draft": Tally(requests=1, usage=Usage(3_000_000, 2_000_000, 1_000_000)),
-        "target": Tally(requests=1, usage=Usage(1_000_000, 100_000, 500_000)),
+    calls: dict[Model, RequestCounts] = {
+        "draft": RequestCounts(requests=1, usage=Usage(3_000_000, 2_000_000, 1_000_000)),
+        "target": RequestCounts(requests=1, usage=Usage(1_000_000, 100_000, 500_000)),
     }
     found = summarise([a_result(calls=calls), a_result(problem="q", calls=calls)], "rsd", 0.7, 1.0, prices=PRICES).cost
     assert found == Cost({"draft": 2 * (2 + 0.5 + 8), "target": 2 * (10 + 4)}, 2 * (10.5 + 14))
 
 
 def test_without_a_price_for_a_called_model_the_whole_cost_is_not_known(a_result: Results) -> None:
-    calls: dict[Model, Tally] = {"draft": Tally(1, usage=Usage(1_000_000)), "router": Tally(1, usage=Usage(9))}
+    calls: dict[Model, RequestCounts] = {
+        "draft": RequestCounts(1, usage=Usage(1_000_000)),
+        "router": RequestCounts(1, usage=Usage(9)),
+    }
     found = summarise([a_result(calls=calls)], "router", 0.5, 1.0, prices=PRICES).cost
     assert found == Cost({"draft": 1.0, "router": None}, None)
 
 
 def test_an_audit_costs_what_the_prm_costs_and_is_not_in_the_total(a_result: Results) -> None:
-    calls: dict[Model, Tally] = {"draft": Tally(1, usage=Usage(1_000_000)), "audit": Tally(1, usage=Usage(1_000_000))}
+    calls: dict[Model, RequestCounts] = {
+        "draft": RequestCounts(1, usage=Usage(1_000_000)),
+        "audit": RequestCounts(1, usage=Usage(1_000_000)),
+    }
     found = summarise([a_result(calls=calls)], "random", 0.5, 1.0, prices=PRICES).cost
     assert found == Cost({"draft": 1.0, "audit": 3.0}, 1.0)
 
@@ -240,12 +261,15 @@ def test_each_of_several_targets_has_its_own_requests_tokens_and_price(
         "small": {**model, "cost": 1, "price": {"prompt": 1.0, "completion": 2.0}},
         "large": {**model, "cost": 5, "price": {"prompt": 10.0, "completion": 20.0}},
     }
-    tallies = {"small": Tally(2, usage=Usage(1_000_000, 3)), "large": Tally(1, usage=Usage(500_000, 4))}
+    request_counts = {
+        "small": RequestCounts(2, usage=Usage(1_000_000, 3)),
+        "large": RequestCounts(1, usage=Usage(500_000, 4)),
+    }
     kept = Candidate("target", "t", "separator", Usage(completion_tokens=3), 0.0, target="small")
-    whole: dict[Model, Tally] = {"target": tallies["small"] + tallies["large"]}
+    whole: dict[Model, RequestCounts] = {"target": request_counts["small"] + request_counts["large"]}
     steps = (StepRecord((kept,), 0, "escalate"),)
     config = a_config(run_type="router", models={"targets": targets})
-    solution = a_solution("p", *steps, calls=whole, targets=tallies)
+    solution = a_solution("p", *steps, calls=whole, targets=request_counts)
     found = summary_of(config, [a_result(solution=solution)], 1.0)
     assert (found.target_calls, found.tokens["target"].discarded) == (3, 4)
     assert {
@@ -268,29 +292,29 @@ def test_the_summary_of_a_run_takes_all_from_its_configuration(a_config: Configs
     config = a_config(
         run_type="draft", models={"draft": priced}, sampling={"temperature": 0.7, "samples": 2}, data={"source": "x"}
     )
-    calls: dict[Model, Tally] = {"draft": Tally(requests=1, usage=Usage(2_000_000, 1_000_000))}
+    calls: dict[Model, RequestCounts] = {"draft": RequestCounts(requests=1, usage=Usage(2_000_000, 1_000_000))}
     found = summary_of(config, [a_result(calls=calls)], None, interrupted=True)
     assert (found.run_type, found.threshold, found.samples, found.wall_seconds) == ("draft", None, 2, None)
     assert (found.cost, found.interrupted) == (Cost({"draft": 2.5}, 2.5), True)
 
 
-def rewritten(tokens: int, seconds: float, agreement: Agreement | None = None) -> StepRecord:
+def rewritten(tokens: int, seconds: float, agreement: PrefixMatch | None = None) -> StepRecord:
     draft = Candidate("draft", "d", "separator", Usage(), 0.1)
-    target = Candidate("target", "t", "separator", Usage(completion_tokens=tokens), seconds, agreement=agreement)
+    target = Candidate("target", "t", "separator", Usage(completion_tokens=tokens), seconds, prefix_match=agreement)
     return StepRecord(candidates=(draft, target), chosen=1, verdict="escalate")
 
 
 def test_of_escalations_that_were_shown_the_draft_the_agreed_tokens_are_counted(
     a_result: Results, a_solution: Solutions
 ) -> None:
-    steps = [rewritten(10, 0.5, Agreement(8, 4)), rewritten(5, 0.2, Agreement(4, 4)), rewritten(20, 2.0)]
-    found = summary(a_result(True, a_solution("p", *steps))).verified
+    steps = [rewritten(10, 0.5, PrefixMatch(8, 4)), rewritten(5, 0.2, PrefixMatch(4, 4)), rewritten(20, 2.0)]
+    found = summary(a_result(True, a_solution("p", *steps))).verification
     # 6 and 1 tokens were written, which take 0.7 s at the pace of the plain one; nothing is left for checking
-    assert found == Verified(shown=2, whole=1, proposed=12, agreed=8, tokens=15, break_even=0.0)
+    assert found == VerificationSavings(shown=2, whole=1, proposed=12, agreed=8, tokens=15, break_even=0.0)
 
 
 def test_the_break_even_is_what_checking_costs_in_tokens(a_result: Results, a_solution: Solutions) -> None:
-    steps = [rewritten(10, 1.3, Agreement(8, 0)), rewritten(20, 2.0)]
-    assert summary(a_result(True, a_solution("p", *steps))).verified.break_even == pytest.approx(3.0)
-    assert summary(a_result(True, a_solution("p", *steps[:1]))).verified.break_even is None
-    assert summary(a_result(True, a_solution("p", *steps[1:]))).verified == Verified()
+    steps = [rewritten(10, 1.3, PrefixMatch(8, 0)), rewritten(20, 2.0)]
+    assert summary(a_result(True, a_solution("p", *steps))).verification.break_even == pytest.approx(3.0)
+    assert summary(a_result(True, a_solution("p", *steps[:1]))).verification.break_even is None
+    assert summary(a_result(True, a_solution("p", *steps[1:]))).verification == VerificationSavings()

@@ -2,15 +2,21 @@
 
 from typing import Any
 
-from arbiter.protocols.records import Agreement, Candidate, Model, Rating, Solution, StepRecord, Usage
-from arbiter.runs.prefix_cache import PrefixCache, lacking, prefix_caches
+from arbiter.protocols.records import Candidate, Model, PrefixMatch, Rating, Solution, StepRecord, Usage
+from arbiter.runs.prefix_cache import PrefixCacheUse, lacking, prefix_caches
 
 
 def candidate(
     author: str, prompt: int, cached: int = 0, scored: tuple[int, int] | None = None, **more: Any
 ) -> Candidate:
     rating = Rating(0.5, Usage(scored[0], 0, scored[1]), 1.0) if scored else None
-    fields: dict[str, Any] = {"author": author, "text": "…", "ending": "separator", "seconds": 1.0, "rating": rating}
+    fields: dict[str, Any] = {
+        "author": author,
+        "text": "…",
+        "stop_reason": "separator",
+        "seconds": 1.0,
+        "rating": rating,
+    }
     fields |= {"usage": Usage(prompt, 5, cached), **more}
     return Candidate(**fields)
 
@@ -25,7 +31,7 @@ def kept(*candidates: Candidate, chosen: int = 0) -> StepRecord:
 
 def test_a_writer_has_read_its_last_prompt_before() -> None:
     steps = [kept(candidate("draft", 10, 3)), kept(candidate("draft", 16, 10)), kept(candidate("draft", 30, 16))]
-    assert prefix_caches([solution(*steps)], None) == {"draft": PrefixCache(56, 26, 29)}
+    assert prefix_caches([solution(*steps)], None) == {"draft": PrefixCacheUse(56, 26, 29)}
 
 
 def test_a_target_that_is_asked_now_and_then_knows_what_it_was_asked_before() -> None:
@@ -34,7 +40,7 @@ def test_a_target_that_is_asked_now_and_then_knows_what_it_was_asked_before() ->
         kept(candidate("draft", 16)),
         kept(candidate("draft", 20), candidate("target", 20, 8), chosen=1),
     ]
-    assert prefix_caches([solution(*steps)], None)["target"] == PrefixCache(30, 10, 8)
+    assert prefix_caches([solution(*steps)], None)["target"] == PrefixCacheUse(30, 10, 8)
 
 
 def test_a_scorer_knows_a_candidate_only_if_it_was_kept() -> None:
@@ -43,27 +49,27 @@ def test_a_scorer_knows_a_candidate_only_if_it_was_kept() -> None:
         kept(candidate("draft", 15, scored=(22, 15)), candidate("target", 15), chosen=1),
         kept(candidate("draft", 23, scored=(28, 15))),
     ]
-    assert prefix_caches([solution(*steps)], "router")["router"] == PrefixCache(65, 30, 30)
+    assert prefix_caches([solution(*steps)], "router")["router"] == PrefixCacheUse(65, 30, 30)
 
 
 def test_problems_and_targets_are_told_apart() -> None:
     one = solution(kept(candidate("target", 10, target="a")), kept(candidate("target", 20, target="b")))
-    assert prefix_caches([one, one], None)["target"] == PrefixCache(60, 0, 0)
+    assert prefix_caches([one, one], None)["target"] == PrefixCacheUse(60, 0, 0)
 
 
 def test_a_checked_proposal_is_left_out() -> None:
-    steps = [kept(candidate("target", 10)), kept(candidate("target", 20, agreement=Agreement(3, 2)))]
-    assert prefix_caches([solution(*steps)], None) == {"target": PrefixCache(10, 0, 0)}
+    steps = [kept(candidate("target", 10)), kept(candidate("target", 20, agreement=PrefixMatch(3, 2)))]
+    assert prefix_caches([solution(*steps)], None) == {"target": PrefixCacheUse(10, 0, 0)}
 
 
 def test_a_cache_that_lacks_is_told_with_the_way_out() -> None:
-    caches: dict[Model, PrefixCache] = {
-        "draft": PrefixCache(100, 80, 63),
-        "target": PrefixCache(100, 80, 64),
-        "prm": PrefixCache(100, 80, 0),
+    caches: dict[Model, PrefixCacheUse] = {
+        "draft": PrefixCacheUse(100, 80, 63),
+        "target": PrefixCacheUse(100, 80, 64),
+        "prm": PrefixCacheUse(100, 80, 0),
     }
     [line] = lacking(caches, ("draft", "target"))
     assert line.startswith("the server of draft read again what it had read before: 63 of its 100 prompt tokens")
     assert "memory_fraction" in line
-    [unseen] = lacking({"draft": PrefixCache(100, 80, 0)}, ("draft",))
+    [unseen] = lacking({"draft": PrefixCacheUse(100, 80, 0)}, ("draft",))
     assert "--enable-cache-report" in unseen

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbiter.servers.engine_metrics import Figures, figures
+from arbiter.servers.engine_metrics import EngineMetrics, figures
 
 SGLANG = """\
 # HELP sglang:num_running_reqs The number of running requests.
@@ -42,7 +42,7 @@ vllm:generation_tokens_total{engine="0",model_name="pocket-target"} 90.0
 
 
 def test_what_sglang_says_is_read() -> None:
-    assert figures("sglang", SGLANG) == Figures(4, 0, read=281, written=112, looked_up=281, cached=225)
+    assert figures("sglang", SGLANG) == EngineMetrics(4, 0, read=281, written=112, looked_up=281, cached=225)
 
 
 def test_the_hit_rate_is_of_what_was_looked_up() -> None:
@@ -67,16 +67,16 @@ def test_sglangs_data_parallel_parts_are_added_as_well() -> None:
 @pytest.mark.parametrize("text", ["", "<html>", "sglang:num_running_reqs", "sglang:num_running_reqs{} NaN"])
 def test_what_is_not_said_is_not_known(text: str) -> None:
     found = figures("sglang", text)
-    assert (found, found.hit_rate) == (Figures(), None)
+    assert (found, found.hit_rate) == (EngineMetrics(), None)
 
 
 def test_an_engine_that_is_silent_has_no_figures() -> None:
-    assert figures("llama.cpp", SGLANG) == Figures()
+    assert figures("llama.cpp", SGLANG) == EngineMetrics()
 
 
 @given(st.text())
 def test_no_text_is_too_strange(text: str) -> None:
-    assert figures("vllm", text) == Figures()
+    assert figures("vllm", text) == EngineMetrics()
 
 
 @given(

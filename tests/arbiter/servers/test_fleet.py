@@ -104,9 +104,9 @@ def test_a_server_that_is_killed_comes_back_as_well(a_launch: ALaunch, tmp_path:
     async def body(fleet: Fleet) -> None:
         await fleet.ready()
         [server] = fleet.servers
-        keeper = server.process
-        assert keeper is not None
-        os.kill(keeper.pid, signal.SIGKILL)
+        shared = server.process
+        assert shared is not None
+        os.kill(shared.pid, signal.SIGKILL)
         await until(lambda: server.starts > 1 and server.state == "ready")
 
     with_fleet([launch], tmp_path, body, told)

@@ -14,7 +14,7 @@ from arbiter.config.config import load_config, parse
 from arbiter.protocols.errors import ConfigError
 from arbiter.servers.interpreters import Interpreter
 from arbiter.servers.plan import plan
-from arbiter.servers.plan_types import Launch, Plan
+from arbiter.servers.plan_types import Launch, LaunchPlan
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - nothing listens there: it is planned alone
 PORTS = {"draft": 30000, "target": 30001, "prm": 30002, "router": 30003, "judge": 30004}
@@ -30,7 +30,7 @@ def table(name: str, server: dict[str, Any] | None, **keys: Any) -> dict[str, An
     return found if server is None else {**found, "server": server}
 
 
-def planned(only: tuple[str, ...] = (), host: str | None = None, /, **tables: dict[str, Any]) -> Plan:
+def planned(only: tuple[str, ...] = (), host: str | None = None, /, **tables: dict[str, Any]) -> LaunchPlan:
     return plan(parse({"models": tables}, "mine.toml"), "mine.toml", python, only=only, host=host)
 
 

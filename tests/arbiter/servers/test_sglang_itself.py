@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from arbiter.config.config import built_in, load_config, parse
-from arbiter.config.model_tables import Served
+from arbiter.config.model_tables import ServedTable
 from arbiter.protocols.errors import ConfigError
 from arbiter.servers.engines import without_kernels
 from arbiter.servers.interpreters import Interpreter, find_interpreter
@@ -79,7 +79,7 @@ def shipped() -> list[Launch]:
     found: list[Launch] = []
     for name in built_in():
         config = load_config(name)
-        if any(isinstance(table, Served) and table.server for table in config.models.configured().values()):
+        if any(isinstance(table, ServedTable) and table.server for table in config.models.configured().values()):
             found += plan(config, name, lambda program, named: Interpreter(program)).launches
     return [launch for launch in found if launch.program == "sglang"]
 

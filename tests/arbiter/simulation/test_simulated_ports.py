@@ -10,28 +10,28 @@ from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.actors.supervision import services
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.ports import Policy, Seat
+from arbiter.protocols.ports import ModelHandle, Policy
 from arbiter.protocols.records import Solution
 from arbiter.replay.virtual_time import run_virtually
 from arbiter.simulation.engine import Speed
 from arbiter.simulation.server import SimulatedGenerator, SimulatedScorer, SimulatedServer
 from arbiter.simulation.speeds import GPUS, MODELS, speed_of
-from arbiter.simulation.synthetic_workload import LogNormal, Quantiles, World, tokens_of
+from arbiter.simulation.synthetic_workload import LogNormal, Quantiles, SyntheticWorkload, tokens_of
 
 FAST = Speed(step=0.01, sequence=0.001, prefill=5000.0, fixed=0.005)
 SLOW = Speed(step=0.4, sequence=0.2, prefill=90.0, context=0.3, fixed=0.1, running=2, cache_tokens=300)
-SMALL = World(problems=9, steps=LogNormal(4, 0.8, 12), seed=3)
+SMALL = SyntheticWorkload(problems=9, steps=LogNormal(4, 0.8, 12), seed=3)
 
 
 class Fleet:
     """Servers of one speed for a draft, a target and a scorer."""
 
-    def __init__(self, world: World, speed: Speed) -> None:
+    def __init__(self, world: SyntheticWorkload, speed: Speed) -> None:
         self.draft, self.target, self.scorer = (SimulatedServer(speed) for _ in range(3))
-        scorer = Seat(SimulatedScorer(self.scorer, world.rate, tokens_of))
+        scorer = ModelHandle(SimulatedScorer(self.scorer, world.rate, tokens_of))
         self.models = Models(
-            draft=Seat(SimulatedGenerator(self.draft, world.write, tokens_of)),
-            target=Seat(SimulatedGenerator(self.target, world.write, tokens_of)),
+            draft=ModelHandle(SimulatedGenerator(self.draft, world.write, tokens_of)),
+            target=ModelHandle(SimulatedGenerator(self.target, world.write, tokens_of)),
             scorers={"prm": scorer, "router": scorer},
         )
 
@@ -40,7 +40,7 @@ class Fleet:
         return self.draft, self.target, self.scorer
 
     def solve(
-        self, world: World, policy: Policy, concurrency: int = 100, deadline: float | None = None
+        self, world: SyntheticWorkload, policy: Policy, concurrency: int = 100, deadline: float | None = None
     ) -> dict[str, Solution]:
         solutions: dict[str, Solution] = {}
         tasks = (replace(task, limits=replace(task.limits, deadline=deadline)) for task in world.tasks(policy))
@@ -74,7 +74,7 @@ def test_exactly_the_drawn_steps_are_kept_from_the_draft(policy: Policy) -> None
         name: ["draft" if SMALL.accepted(name, step) else "target" for step in range(SMALL.length(name))]
         for name in SMALL.names()
     }
-    assert {each.finish for each in solutions.values()} == {"answered"}
+    assert {each.finish_reason for each in solutions.values()} == {"answered"}
 
 
 @pytest.mark.parametrize("policy", [*POLICIES, DraftOnly(), TargetOnly()])
@@ -87,7 +87,9 @@ def test_the_usage_of_an_answer_is_the_servers() -> None:
     fleet = Fleet(SMALL, FAST)
     solutions = fleet.solve(SMALL, LearnedRouter(0.5))
     for model, server in (("draft", fleet.draft), ("target", fleet.target), ("router", fleet.scorer)):
-        usages = [tally.usage for each in solutions.values() for name, tally in each.calls.items() if name == model]
+        usages = [
+            counts.usage for each in solutions.values() for name, counts in each.requests.items() if name == model
+        ]
         assert sum(usage.cached_tokens for usage in usages) == server.load.cached > 0
         assert sum(usage.prompt_tokens for usage in usages) == server.load.read + server.load.cached
         assert sum(usage.completion_tokens for usage in usages) == server.load.decoded
@@ -96,11 +98,11 @@ def test_the_usage_of_an_answer_is_the_servers() -> None:
 def test_a_problem_whose_time_is_up_leaves_the_servers_at_once() -> None:
     fleet = Fleet(SMALL, SLOW)
     solutions = fleet.solve(SMALL, LearnedRouter(0.5), deadline=20.0)
-    late = [each for each in solutions.values() if each.finish == "deadline"]
+    late = [each for each in solutions.values() if each.finish_reason == "deadline"]
     assert late
     assert {each.seconds for each in late} == {20.0}
     assert sum(server.load.cancelled for server in fleet.servers) == sum(
-        tally.cancelled for each in late for tally in each.calls.values()
+        counts.cancelled for each in late for counts in each.requests.values()
     )
     assert sum(server.load.wasted for server in fleet.servers) > 0
 
@@ -124,17 +126,19 @@ def test_half_of_the_numbers_are_below_the_median() -> None:
     assert LogNormal(40, 0.8, 1024).at(0.5) == 40
 
 
-def drawn(world: World) -> list[object]:
+def drawn(world: SyntheticWorkload) -> list[object]:
     return [(world.question(name), world.length(name), world.accepted(name, 1)) for name in world.names()]
 
 
 def test_a_world_is_a_function_of_its_seed_and_a_problem_of_its_name() -> None:
-    assert drawn(World(problems=9)) == drawn(World())[:9]
-    assert all(one != other for one, other in zip(drawn(World()), drawn(World(seed=1)), strict=True))
+    assert drawn(SyntheticWorkload(problems=9)) == drawn(SyntheticWorkload())[:9]
+    assert all(
+        one != other for one, other in zip(drawn(SyntheticWorkload()), drawn(SyntheticWorkload(seed=1)), strict=True)
+    )
 
 
 def test_drafts_are_accepted_at_the_stated_rate() -> None:
-    world = World(problems=500, acceptance=0.9)
+    world = SyntheticWorkload(problems=500, acceptance=0.9)
     accepted = [world.accepted(name, step) for name in world.names() for step in range(20)]
     assert sum(accepted) / len(accepted) == pytest.approx(0.9, abs=0.01)
 

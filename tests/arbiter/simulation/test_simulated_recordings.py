@@ -15,16 +15,16 @@ from arbiter.log.run import Run
 from arbiter.log.sessions import open_journal
 from arbiter.protocols.errors import BackendError, RunError
 from arbiter.protocols.events import Detail
-from arbiter.protocols.ports import Generation, GenerationRequest, Policy, Seat
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Policy
 from arbiter.protocols.records import Limits, Model, Sampling, Solution
 from arbiter.simulation.placement import Placement
 from arbiter.simulation.recorded_workload import RecordedWorkload
-from arbiter.simulation.simulation_results import Case, Depth, Figures
+from arbiter.simulation.simulation_results import Case, Depth, SimulationResult
 from arbiter.simulation.study import Hardware, Study
-from arbiter.simulation.synthetic_workload import LogNormal, World, tokens_of
+from arbiter.simulation.synthetic_workload import LogNormal, SyntheticWorkload, tokens_of
 from arbiter.simulation.workload import StatedWorkload, Workload
 
-SMALL = World(problems=10, acceptance=0.6, steps=LogNormal(5, 0.7, 20), seed=5)
+SMALL = SyntheticWorkload(problems=10, acceptance=0.6, steps=LogNormal(5, 0.7, 20), seed=5)
 SERVERS: dict[Model, Placement] = {
     "draft": Placement("1.5B", "H100"),
     "target": Placement("7B", "H100"),
@@ -53,7 +53,7 @@ def recorded(folder: Path, policy: Policy, verify: Verify = "off", broken: str =
         """Its log tells all."""
 
     async def body() -> None:
-        writer, scorer = Seat(ScriptedGenerator(write)), Seat(ScriptedScorer(SMALL.rate))
+        writer, scorer = ModelHandle(ScriptedGenerator(write)), ModelHandle(ScriptedScorer(SMALL.rate))
         models = Models(draft=writer, target=writer, scorers={"router": scorer, "prm": scorer})
         async with (
             open_journal(folder / "events.jsonl", {"run_type": "router"}, detail=detail) as journal,
@@ -65,7 +65,7 @@ def recorded(folder: Path, policy: Policy, verify: Verify = "off", broken: str =
     return Run.open(folder)
 
 
-def figures(workload: Workload, case: Case) -> Figures:
+def figures(workload: Workload, case: Case) -> SimulationResult:
     return Study(workload, HARDWARE, case).run(lambda: None)
 
 
@@ -94,7 +94,7 @@ def test_matches_that_were_not_recorded_are_what_both_texts_begin_with(tmp_path:
     found, drawn = figures(workload, case).agreement, figures(stated(), case).agreement
     assert set(workload.matches) == {"texts"}
     assert found.proposed == drawn.proposed
-    assert 0 < found.agreed < drawn.agreed  # texts of this world begin alike only where they are the same
+    assert 0 < found.matched < drawn.matched  # texts of this world begin alike only where they are the same
 
 
 def test_without_texts_matches_are_drawn(tmp_path: Path) -> None:

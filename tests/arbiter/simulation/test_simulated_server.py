@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from arbiter.actors.supervision import services
 from arbiter.protocols.errors import ConfigError
 from arbiter.replay.virtual_time import run_virtually
-from arbiter.simulation.cache import Text
-from arbiter.simulation.engine import Load, Speed, Work
-from arbiter.simulation.server import Served, SimulatedServer
+from arbiter.simulation.cache import CachedText
+from arbiter.simulation.engine import EngineLoad, EngineWork, Speed
+from arbiter.simulation.server import ServedRequest, SimulatedServer
 
 PLAIN = Speed(step=0.5, sequence=0.25, prefill=100.0, running=2)
 
@@ -24,18 +24,18 @@ class Visit(msgspec.Struct, frozen=True):
     """A request that comes ``at`` so many seconds, and is given up ``patience`` seconds later if not answered."""
 
     at: float
-    work: Work
+    work: EngineWork
     patience: float = 1e9
 
 
 class Day(msgspec.Struct, frozen=True):
     """Of each visit what it was served and when it ended, in the order of visits; and the server's load."""
 
-    served: list[Served | None]
+    served: list[ServedRequest | None]
     ends: list[float]
-    load: Load
+    load: EngineLoad
 
-    def answered(self) -> list[Served]:
+    def answered(self) -> list[ServedRequest]:
         """Of all visits; there must be none that was given up."""
         return [served for served in self.served if served is not None]
 
@@ -43,7 +43,7 @@ class Day(msgspec.Struct, frozen=True):
 def serve(speed: Speed, visits: Sequence[Visit]) -> Day:
     """Serve visits in virtual time. Those of the same moment come in their order."""
     server = SimulatedServer(speed)
-    served: dict[int, Served] = {}
+    served: dict[int, ServedRequest] = {}
     ends: dict[int, float] = {}
 
     async def visit(number: int, *, task_status: TaskStatus[None]) -> None:
@@ -65,9 +65,9 @@ def serve(speed: Speed, visits: Sequence[Visit]) -> Day:
     return Day([served.get(number) for number in numbers], [ends[number] for number in numbers], server.load)
 
 
-def request_of(prompt: int, completion: int = 0, name: str = "q") -> Work:
+def request_of(prompt: int, completion: int = 0, name: str = "q") -> EngineWork:
     """A request of so many tokens."""
-    return Work((Text(name, prompt),), Text("answer", completion) if completion else None)
+    return EngineWork((CachedText(name, prompt),), CachedText("answer", completion) if completion else None)
 
 
 speeds = st.builds(
@@ -85,11 +85,11 @@ speeds = st.builds(
 
 
 @st.composite
-def any_work(draw: st.DrawFn) -> Work:
+def any_work(draw: st.DrawFn) -> EngineWork:
     names = draw(st.lists(st.sampled_from(["a", "bb", "ccc"]), min_size=1, max_size=3))
     tokens, completion = draw(st.integers(1, 20)), draw(st.sampled_from([0, 1, 7, 40]))
-    prompt = tuple(Text(name, len(name) * tokens) for name in names)
-    return Work(prompt, Text("c", completion) if completion else None, draw(st.integers(0, 2)))
+    prompt = tuple(CachedText(name, len(name) * tokens) for name in names)
+    return EngineWork(prompt, CachedText("c", completion) if completion else None, draw(st.integers(0, 2)))
 
 
 works = any_work()
@@ -100,21 +100,23 @@ impatient_days = st.lists(
 )
 
 
-def tokens(work: Work) -> tuple[int, int]:
+def tokens(work: EngineWork) -> tuple[int, int]:
     return sum(text.tokens for text in work.prompt), work.completion.tokens if work.completion else 0
 
 
 def alike(visits: list[Visit]) -> list[Visit]:
     """The same requests with equal priorities, each about a question of its own."""
     return [
-        msgspec.structs.replace(visit, work=Work((Text(f"{n}", tokens(visit.work)[0]),), visit.work.completion))
+        msgspec.structs.replace(
+            visit, work=EngineWork((CachedText(f"{n}", tokens(visit.work)[0]),), visit.work.completion)
+        )
         for n, visit in enumerate(visits)
     ]
 
 
 @settings(max_examples=60, deadline=None)
 @given(speed=speeds, work=works)
-def test_a_request_alone_takes_the_fixed_the_reading_and_the_decoding_time(speed: Speed, work: Work) -> None:
+def test_a_request_alone_takes_the_fixed_the_reading_and_the_decoding_time(speed: Speed, work: EngineWork) -> None:
     prompt, completion = tokens(work)
     step = speed.step + speed.sequence + speed.context * (prompt + completion / 2) / 1000
     day = serve(speed, [Visit(0.0, work)])
@@ -165,7 +167,7 @@ def test_no_request_is_faster_than_alone(speed: Speed, visits: list[Visit]) -> N
 @settings(max_examples=100, deadline=None)
 @given(speed=speeds, visits=days, last=works)
 def test_a_request_that_comes_last_makes_none_before_it_end_sooner(
-    speed: Speed, visits: list[Visit], last: Work
+    speed: Speed, visits: list[Visit], last: EngineWork
 ) -> None:
     more = alike([*visits, Visit(5.0, last)])
     fewer = more[:-1]
@@ -212,7 +214,7 @@ def test_a_higher_priority_never_waits_behind_a_lower_one_that_has_not_begun(spe
 
 @settings(max_examples=60, deadline=None)
 @given(speed=speeds, works=st.lists(works, min_size=1, max_size=6))
-def test_the_cache_makes_no_request_of_a_lonely_problem_slower(speed: Speed, works: list[Work]) -> None:
+def test_the_cache_makes_no_request_of_a_lonely_problem_slower(speed: Speed, works: list[EngineWork]) -> None:
     in_turn = [Visit(1000.0 * n, work) for n, work in enumerate(works)]
     large, none = (
         serve(msgspec.structs.replace(speed, cache_tokens=budget), in_turn).answered() for budget in (10_000, 0)
@@ -223,7 +225,9 @@ def test_the_cache_makes_no_request_of_a_lonely_problem_slower(speed: Speed, wor
 
 @settings(max_examples=60, deadline=None)
 @given(speed=speeds, later=st.lists(works, min_size=1, max_size=5), earlier=works)
-def test_what_is_cached_makes_none_of_a_burst_slower(speed: Speed, later: list[Work], earlier: Work) -> None:
+def test_what_is_cached_makes_none_of_a_burst_slower(
+    speed: Speed, later: list[EngineWork], earlier: EngineWork
+) -> None:
     roomy = msgspec.structs.replace(speed, running=20, pass_tokens=10_000)
     visits = [Visit(0.0, earlier), *(Visit(1000.0, work) for work in later)]
     with_it, without = (

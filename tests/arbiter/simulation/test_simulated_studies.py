@@ -14,25 +14,27 @@ from arbiter.config.config import Config
 from arbiter.config.run_tables import RunType
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.records import Model
-from arbiter.simulation.cases import Plan
+from arbiter.simulation.cases import CasePlan
 from arbiter.simulation.placement import Placement, placed
-from arbiter.simulation.simulation_results import STEPS, Case, Depth, Figures
+from arbiter.simulation.simulation_results import STEPS, Case, Depth, SimulationResult
 from arbiter.simulation.study import Hardware
-from arbiter.simulation.synthetic_workload import LogNormal, World
+from arbiter.simulation.synthetic_workload import LogNormal, SyntheticWorkload
 
-SMALL = World(problems=12, steps=LogNormal(5, 0.7, 20), seed=3)
+SMALL = SyntheticWorkload(problems=12, steps=LogNormal(5, 0.7, 20), seed=3)
 MODELS: dict[Model, str] = {"draft": "1.5B", "target": "7B", "prm": "PRM-1.5B", "router": "PRM-1.5B", "judge": "7B"}
 Configure = Callable[..., Config]
 
 
 def hardware(gpus: int = 1, running: int = 64, in_flight: int = 128) -> Hardware:
     places: dict[Model, Placement] = {model: Placement(name, "H100", gpus) for model, name in MODELS.items()}
-    seats: dict[Model, int] = dict.fromkeys(MODELS, in_flight)
-    return Hardware(places, seats, running)
+    handles: dict[Model, int] = dict.fromkeys(MODELS, in_flight)
+    return Hardware(places, handles, running)
 
 
-def simulated(config: Config, case: Case, servers: Hardware | None = None, world: World = SMALL) -> Figures:
-    return Plan(config, servers or hardware(), world, None).simulate(case, lambda: None)
+def simulated(
+    config: Config, case: Case, servers: Hardware | None = None, world: SyntheticWorkload = SMALL
+) -> SimulationResult:
+    return CasePlan(config, servers or hardware(), world, None).simulate(case, lambda: None)
 
 
 @pytest.mark.parametrize("run_type", get_args(RunType))
@@ -112,12 +114,12 @@ def test_a_server_without_places_is_the_bottleneck_and_its_requests_wait(a_confi
 
 def test_waiting_at_the_seat_is_told_as_waiting_in_the_queue_is(a_config: Configure) -> None:
     world = replace(SMALL, problems=30)  # the seat and the queue have orders of their own: many must wait
-    seat, queue = (
+    handle, queue = (
         simulated(a_config(), Case(30, acceptance=0.7), hardware(running=2, in_flight=places), world).servers["draft"]
         for places in (2, 128)
     )
-    assert seat.waited == pytest.approx(queue.waited, rel=0.2)
-    assert seat.waited > 0.1
+    assert handle.waited == pytest.approx(queue.waited, rel=0.2)
+    assert handle.waited > 0.1
 
 
 def test_more_gpus_make_it_faster(a_config: Configure) -> None:

@@ -8,12 +8,12 @@ from msgspec.structs import replace
 from arbiter.actors.supervision import services
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.ports import Generation, GenerationRequest, Proposal, ScoreRequest
-from arbiter.protocols.records import Agreement, Role, Step, Transcript, Usage
+from arbiter.protocols.records import Author, PrefixMatch, Step, Transcript, Usage
 from arbiter.replay.virtual_time import run_virtually
-from arbiter.simulation.cache import Text
-from arbiter.simulation.engine import Load, Speed, Work
-from arbiter.simulation.server import Served, SimulatedGenerator, SimulatedServer
-from arbiter.simulation.synthetic_workload import Quantiles, World, tokens_of
+from arbiter.simulation.cache import CachedText
+from arbiter.simulation.engine import EngineLoad, EngineWork, Speed
+from arbiter.simulation.server import ServedRequest, SimulatedGenerator, SimulatedServer
+from arbiter.simulation.synthetic_workload import Quantiles, SyntheticWorkload, tokens_of
 
 PLAIN = Speed(step=0.5, sequence=0.25, prefill=100.0, fixed=0.125, running=2)
 QUESTION = Transcript("question 50")
@@ -24,17 +24,17 @@ class Target:
 
     def __init__(self, speed: Speed = PLAIN) -> None:
         self.server = SimulatedServer(speed)
-        self.works: list[Work] = []
+        self.works: list[EngineWork] = []
         self.seconds = 0.0
 
-    def answer(self, requests: list[GenerationRequest], script: Generation | World) -> list[Generation]:
+    def answer(self, requests: list[GenerationRequest], script: Generation | SyntheticWorkload) -> list[Generation]:
         """The answers; one that is given is that to each request."""
         answers: list[Generation] = []
 
         def say(request: GenerationRequest) -> Generation:
-            return script.write(request) if isinstance(script, World) else script
+            return script.write(request) if isinstance(script, SyntheticWorkload) else script
 
-        def watch(_: GenerationRequest | ScoreRequest, work: Work, served: Served) -> None:
+        def watch(_: GenerationRequest | ScoreRequest, work: EngineWork, served: ServedRequest) -> None:
             self.works.append(work)
             self.seconds += served.seconds
 
@@ -48,12 +48,12 @@ class Target:
         return answers
 
     @property
-    def load(self) -> Load:
+    def load(self) -> EngineLoad:
         return self.server.load
 
 
 def request_of(
-    context: Transcript = QUESTION, proposal: Proposal | None = None, step: int = 0, role: Role = "target"
+    context: Transcript = QUESTION, proposal: Proposal | None = None, step: int = 0, role: Author = "target"
 ) -> GenerationRequest:
     return GenerationRequest(
         "problem-0", step, 0, role, context, "\n\n", 1024, temperature=0.0, top_p=1.0, seed=0, proposal=proposal
@@ -62,7 +62,7 @@ def request_of(
 
 def step_of(completion: int, agreed: int, proposed: int) -> Generation:
     text = f"step {completion}" if agreed < max(completion, proposed) else f"draft {proposed}"
-    return Generation(text, "separator", Usage(0, completion), agreement=Agreement(proposed, agreed))
+    return Generation(text, "separator", Usage(0, completion), prefix_match=PrefixMatch(proposed, agreed))
 
 
 def draft_of(proposed: int) -> Proposal:
@@ -109,7 +109,7 @@ def test_the_next_step_finds_the_whole_step_in_the_cache(completion: int, agreed
 def test_a_script_that_says_nothing_of_agreement_writes_the_whole_step() -> None:
     target = Target()
     target.answer([request_of(proposal=draft_of(40))], Generation("step 30", "separator", Usage(0, 30)))
-    assert [work.completion for work in target.works] == [Text("step 30", 30)]
+    assert [work.completion for work in target.works] == [CachedText("step 30", 30)]
 
 
 def test_what_is_written_ahead_waits_behind_what_somebody_waits_for() -> None:
@@ -155,22 +155,22 @@ shares = st.lists(st.sampled_from([0.0, 0.2, 0.9, 1.0]), min_size=2, max_size=5)
 @settings(max_examples=40, deadline=None)
 @given(agreeing=shares, seed=st.integers(0, 5), most=st.sampled_from([1, 30, 1024]))
 def test_the_targets_step_is_the_same_with_and_without_a_proposal(agreeing: Quantiles, seed: int, most: int) -> None:
-    world = World(problems=1, seed=seed, agreeing=agreeing)
+    world = SyntheticWorkload(problems=1, seed=seed, agreeing=agreeing)
     for step in range(world.length("problem-0")):
         asked = replace(request_of(step=step), max_tokens=most)
         draft = world.write(replace(asked, role="draft"))
-        proposed = replace(asked, proposal=Proposal(draft.text, draft.ending))
+        proposed = replace(asked, proposal=Proposal(draft.text, draft.stop_reason))
         alone, (shown,) = world.write(asked), Target().answer([proposed], world)
-        assert (shown.text, shown.ending, shown.usage.completion_tokens) == (
+        assert (shown.text, shown.stop_reason, shown.usage.completion_tokens) == (
             alone.text,
-            alone.ending,
+            alone.stop_reason,
             alone.usage.completion_tokens,
         )
-        assert shown.agreement is not None
-        assert shown.agreement.agreed <= min(shown.agreement.proposed, alone.usage.completion_tokens)
-        assert shown.agreement.proposed == draft.usage.completion_tokens
+        assert shown.prefix_match is not None
+        assert shown.prefix_match.matched <= min(shown.prefix_match.proposed, alone.usage.completion_tokens)
+        assert shown.prefix_match.proposed == draft.usage.completion_tokens
         if world.agreed("problem-0", step) == 1:
-            assert (alone.text, alone.ending, alone.usage) == (draft.text, draft.ending, draft.usage)
+            assert (alone.text, alone.stop_reason, alone.usage) == (draft.text, draft.stop_reason, draft.usage)
 
 
 @given(share=st.floats(0, 1), other=st.floats(0, 1), quantiles=shares)
@@ -194,7 +194,7 @@ def test_what_are_no_quantiles_of_shares_is_refused(values: tuple[float, ...]) -
 
 def test_the_lengths_of_steps_are_in_the_mean_the_same_however_far_the_target_agrees() -> None:
     def mean(agreeing: Quantiles) -> float:
-        world = World(problems=1, agreeing=agreeing)
+        world = SyntheticWorkload(problems=1, agreeing=agreeing)
         lengths = [world.write(request_of(step=step)).usage.completion_tokens for step in range(3000)]
         return sum(lengths) / len(lengths)
 

@@ -13,16 +13,16 @@ from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.protocols.errors import BackendError
-from arbiter.protocols.ports import Generation, GenerationRequest, Score, Scorer, ScoreRequest, Seat
-from arbiter.protocols.records import Scale, Transcript, Usage
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Score, Scorer, ScoreRequest
+from arbiter.protocols.records import ScoreKind, Transcript, Usage
 from arbiter.runs.results import Result
-from arbiter.sweep.points import Point
-from arbiter.sweep.runner import Job, run_alone, run_together
+from arbiter.sweep.points import SweepPoint
+from arbiter.sweep.runner import SweepJob, run_alone, run_together
 from arbiter.sweep.sweep import settle
-from arbiter.sweep.sweep_results import Sweep
+from arbiter.sweep.sweep_results import SweepResult
 
 Request = GenerationRequest | ScoreRequest
-SCALES: tuple[Scale, ...] = ("prm", "router", "judge")
+SCALES: tuple[ScoreKind, ...] = ("prm", "router", "judge")
 
 
 def share(*parts: object) -> float:
@@ -43,8 +43,10 @@ class Told:
 
     async def generate(self, request: GenerationRequest) -> Generation:
         made: Generation = await self._inner.generate(request)
-        taken = round(0.1 + share(self._seed, request.role, seen(request.transcript)), 3)
-        return Generation(made.text, made.ending, made.usage, seconds=taken, fresh=True, confidence=made.confidence)
+        taken = round(0.1 + share(self._seed, request.author, seen(request.transcript)), 3)
+        return Generation(
+            made.text, made.stop_reason, made.usage, seconds=taken, fresh=True, confidence=made.confidence
+        )
 
     async def score(self, request: ScoreRequest) -> Score:
         made: Score = await self._inner.score(request)
@@ -64,25 +66,25 @@ def a_seen_world() -> Callable[..., Models]:
         def write(request: GenerationRequest) -> Generation:
             asked(request)
             noise = request.seed if request.temperature else 0
-            drawn = share(seed, request.role, seen(request.transcript), noise)
+            drawn = share(seed, request.author, seen(request.transcript), noise)
             if share(seed, "fails", drawn) < fails:
-                raise BackendError(f"the {request.role} fell over") from OSError("no route")
+                raise BackendError(f"the {request.author} fell over") from OSError("no route")
             ending = "end" if drawn < 0.2 else "separator"
             sure = max(share(seed, "sure", drawn), 0.01) if request.confidence else None
             return Generation(
-                f"{request.role} {drawn:.3f} \\boxed{{7}}", ending, Usage(9, 1 + int(10 * drawn)), confidence=sure
+                f"{request.author} {drawn:.3f} \\boxed{{7}}", ending, Usage(9, 1 + int(10 * drawn)), confidence=sure
             )
 
         def rate(request: ScoreRequest) -> float:
             asked(request)
-            return share(seed, request.scale, seen(request.transcript), request.candidate)
+            return share(seed, request.score_kind, seen(request.transcript), request.candidate)
 
         writer = Told(ScriptedGenerator(write), seed)
         scorer = Told(ScriptedScorer(rate), seed)
         return Models(
-            draft=Seat(writer, in_flight),
-            target=Seat(writer, in_flight),
-            scorers=dict.fromkeys(SCALES, Seat[Scorer](scorer, in_flight)),
+            draft=ModelHandle(writer, in_flight),
+            target=ModelHandle(writer, in_flight),
+            scorers=dict.fromkeys(SCALES, ModelHandle[Scorer](scorer, in_flight)),
         )
 
     return build
@@ -113,18 +115,18 @@ def quiet() -> Quiet:
 
 
 @pytest.fixture(scope="session")
-def swept() -> Callable[..., Sweep]:
+def swept() -> Callable[..., SweepResult]:
     """The figures of a sweep over scripted models, new or continued, with shared answers or ``alone``."""
 
     def run(
         out: Path,
-        points: Sequence[Point],
+        points: Sequence[SweepPoint],
         models: Models,
         problems: Sequence[Problem],
         alone: bool = False,
         retry_failed: bool = False,
-    ) -> Sweep:
-        job = Job(points, problems, out, Quiet(), retry_failed=retry_failed)
+    ) -> SweepResult:
+        job = SweepJob(points, problems, out, Quiet(), retry_failed=retry_failed)
 
         async def main() -> bool:
             with anyio.fail_after(60):

@@ -17,8 +17,8 @@ from arbiter.actors.supervision import services
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, Proposal, ScoreRequest, Seat
-from arbiter.protocols.records import Agreement, Solution, Step, Transcript, Usage
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Proposal, ScoreRequest
+from arbiter.protocols.records import PrefixMatch, Solution, Step, Transcript, Usage
 from arbiter.sweep.answer_cache import AnswerStore, key_of
 
 Virtually = Callable[[Callable[[], Awaitable[None]]], None]
@@ -78,7 +78,8 @@ def test_above_temperature_0_the_noise_is_in_the_key(fields: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize(
-    "fields", [{"scale": "router"}, {"candidate": "hence"}, {"separator": "\n"}, {"transcript": Transcript("why?")}]
+    "fields",
+    [{"score_kind": "router"}, {"candidate": "hence"}, {"separator": "\n"}, {"transcript": Transcript("why?")}],
 )
 def test_what_decides_a_score_is_in_its_key(fields: dict[str, Any]) -> None:
     assert key_of(rating(**fields), ()) != key_of(rating(), ())
@@ -93,7 +94,7 @@ def test_authors_count_for_a_model_that_is_told_them() -> None:
 
 
 def a_store_of(tasks: Any, model: ScriptedGenerator, in_flight: int = 64) -> AnswerStore:
-    return AnswerStore(Models(draft=Seat(model, in_flight), target=Seat(model, in_flight)), (), tasks)
+    return AnswerStore(Models(draft=ModelHandle(model, in_flight), target=ModelHandle(model, in_flight)), (), tasks)
 
 
 def test_equal_requests_at_once_are_one_and_all_have_its_seconds(in_virtual_time: Virtually) -> None:
@@ -234,15 +235,15 @@ def test_seconds_leave_out_the_wait_for_a_seat(in_virtual_time: Virtually) -> No
 
 
 def test_how_far_a_draft_was_agreed_with_is_told_to_those_who_proposed_one(in_virtual_time: Virtually) -> None:
-    agreement, proposal = Agreement(5, 3), Proposal("thus", "separator")
-    model = ScriptedGenerator(lambda _: Generation("thus", "separator", Usage(9, 4), agreement=agreement))
-    found: list[Agreement | None] = []
+    agreement, proposal = PrefixMatch(5, 3), Proposal("thus", "separator")
+    model = ScriptedGenerator(lambda _: Generation("thus", "separator", Usage(9, 4), prefix_match=agreement))
+    found: list[PrefixMatch | None] = []
 
     async def body() -> None:
         async with services() as tasks:
             store = a_store_of(tasks, model)
             asked = (writing(proposal=proposal), writing(), writing(proposal=proposal))
-            found.extend([(await store.generate(request)).agreement for request in asked])
+            found.extend([(await store.generate(request)).prefix_match for request in asked])
 
     in_virtual_time(body)
     assert found == [agreement, None, agreement]
@@ -255,7 +256,7 @@ def test_rings_over_one_store_ask_as_one_and_each_candidate_has_the_models_secon
         lambda r: Generation(f"{r.step}", "end" if r.step == 3 else "separator", Usage(1, 1)), 5.0
     )
     scorer = ScriptedScorer(lambda _: 0.0, seconds=2.0)
-    models = Models(draft=Seat(writer), target=Seat(writer), scorers={"router": Seat(scorer)})
+    models = Models(draft=ModelHandle(writer), target=ModelHandle(writer), scorers={"router": ModelHandle(scorer)})
     solutions: list[Solution] = []
 
     async def body() -> None:
@@ -268,7 +269,7 @@ def test_rings_over_one_store_ask_as_one_and_each_candidate_has_the_models_secon
                 async def done(solution: Solution) -> None:
                     solutions.append(solution)
 
-                async with open_ring(store.seats()) as ring:
+                async with open_ring(store.handles()) as ring:
                     await solve_all(ring, [Task("p", Transcript("why?"), LearnedRouter(0.5))], 1, done)
 
             async with anyio.create_task_group() as rings:

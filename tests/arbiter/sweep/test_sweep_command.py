@@ -40,7 +40,7 @@ def test_a_sweep_is_interrupted_continued_and_reported(
 
 def until_an_answer(out: Path) -> None:
     for _ in range(SECONDS * 100):
-        if any(b'"generated"' in log.read_bytes() for log in out.glob("*/events.jsonl")):
+        if any(b'"call_generated"' in log.read_bytes() for log in out.glob("*/events.jsonl")):
             return
         time.sleep(0.01)
     raise TimeoutError(os.fspath(out))

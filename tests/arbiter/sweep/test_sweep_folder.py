@@ -19,12 +19,12 @@ from arbiter.runs.regrading import regrade
 from arbiter.runs.reports.report import report_on
 from arbiter.runs.results import Result, Summary
 from arbiter.sweep.points import plan
-from arbiter.sweep.sweep import Wish, sweep
-from arbiter.sweep.sweep_results import Sweep
+from arbiter.sweep.sweep import SweepRequest, sweep
+from arbiter.sweep.sweep_results import SweepResult
 
 Configs = Callable[..., Config]
 Worlds = Callable[..., Models]
-Swept = Callable[..., Sweep]
+Swept = Callable[..., SweepResult]
 Questions = Callable[[int], list[Problem]]
 
 
@@ -36,8 +36,8 @@ def a_sweep(a_config: Configs, a_seen_world: Worlds, swept: Swept, questions: Qu
     return tmp_path
 
 
-def wish(config: Config, **fields: Any) -> Wish:
-    return Wish(config, plan(config, ["router"], ["0.2,0.8"]), **fields)
+def request(config: Config, **fields: Any) -> SweepRequest:
+    return SweepRequest(config, plan(config, ["router"], ["0.2,0.8"]), **fields)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_what_shared_answers_cannot_have_is_refused_with_the_way_out(
     a_config: Configs, tmp_path: Path, quiet: Any, keys: dict[str, Any], named: str
 ) -> None:
     with pytest.raises(ConfigError, match="--measure") as error:
-        sweep(wish(a_config(**keys)), tmp_path / "sweep", quiet)
+        sweep(request(a_config(**keys)), tmp_path / "sweep", quiet)
     assert named in str(error.value)
     assert not (tmp_path / "sweep").exists()
 
@@ -61,18 +61,18 @@ def test_another_experiment_is_refused_with_the_key_before_anything_is_loaded(
     a_sweep: Path, a_config: Configs, quiet: Any
 ) -> None:
     with pytest.raises(RunError, match="seed: 0 in the run, 3 now"):
-        sweep(wish(a_config(seed=3)), a_sweep, quiet)
+        sweep(request(a_config(seed=3)), a_sweep, quiet)
     assert quiet.told == []
 
 
 def test_measured_and_shared_points_are_not_mixed(a_sweep: Path, a_config: Configs, quiet: Any) -> None:
     with pytest.raises(RunError, match="shares its answers, and was not measured"):
-        sweep(wish(a_config(), measure=True), a_sweep, quiet)
+        sweep(request(a_config(), measure=True), a_sweep, quiet)
 
 
 def test_the_folder_of_a_run_is_refused(a_sweep: Path, a_config: Configs, quiet: Any) -> None:
     with pytest.raises(RunError, match="holds a run of its own"):
-        sweep(wish(a_config()), a_sweep / "draft", quiet)
+        sweep(request(a_config()), a_sweep / "draft", quiet)
 
 
 def test_a_point_is_not_continued_as_a_run_of_its_own(a_sweep: Path, a_config: Configs, questions: Questions) -> None:
@@ -85,7 +85,7 @@ def test_a_point_is_not_continued_as_a_run_of_its_own(a_sweep: Path, a_config: C
 
 
 def test_every_file_of_a_point_has_the_simulated_times_or_none(a_sweep: Path) -> None:
-    found = msgspec.json.decode((a_sweep / "sweep.json").read_bytes(), type=Sweep)
+    found = msgspec.json.decode((a_sweep / "sweep.json").read_bytes(), type=SweepResult)
     for row in found.points:
         summary = msgspec.json.decode((a_sweep / row.point / "summary.json").read_bytes(), type=Summary)
         stored = list(read_records(a_sweep / row.point / "results.jsonl", Result))

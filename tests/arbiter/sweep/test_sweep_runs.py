@@ -23,13 +23,13 @@ from arbiter.runs.folder import read_records
 from arbiter.runs.results import Result, Summary
 from arbiter.sweep.answer_cache import key_of
 from arbiter.sweep.log_answers import answers_of
-from arbiter.sweep.points import Point, plan
+from arbiter.sweep.points import SweepPoint, plan
 from arbiter.sweep.simulated_times import simulate, timed_alone
-from arbiter.sweep.sweep_results import Sweep
+from arbiter.sweep.sweep_results import SweepResult
 
 Configs = Callable[..., Config]
 Worlds = Callable[..., Models]
-Swept = Callable[..., Sweep]
+Swept = Callable[..., SweepResult]
 Questions = Callable[[int], list[Problem]]
 Request = GenerationRequest | ScoreRequest
 
@@ -40,7 +40,7 @@ SEQUENTIAL: tuple[RunType, ...] = ("draft", "target", "random", "router", "rsd",
 ALL: tuple[RunType, ...] = (*SEQUENTIAL, "oracle", "generate")
 
 
-def results(out: Path, point: Point) -> dict[tuple[str, int], Result]:
+def results(out: Path, point: SweepPoint) -> dict[tuple[str, int], Result]:
     """Of a point, with the times of its requests, but not of its problems."""
     found = read_records(out / point.name / "results.jsonl", Result)
     return {(one.solution.problem, one.solution.sample): timeless(one) for one in found}
@@ -50,19 +50,19 @@ def timeless(result: Result) -> Result:
     return msgspec.structs.replace(result, solution=msgspec.structs.replace(result.solution, seconds=0.0))
 
 
-def seconds(out: Path, point: Point) -> dict[tuple[str, int], float]:
+def seconds(out: Path, point: SweepPoint) -> dict[tuple[str, int], float]:
     found = read_records(out / point.name / "results.jsonl", Result)
     return {(one.solution.problem, one.solution.sample): one.solution.seconds for one in found}
 
 
-def keys(out: Path, points: Sequence[Point], stored: bool | None = None) -> list[bytes]:
+def keys(out: Path, points: Sequence[SweepPoint], stored: bool | None = None) -> list[bytes]:
     """Of all answers in the points' logs, or of those that were made or stored."""
     problems = (problem for point in points for problem in Run.open(out / point.name).problems())
     answers = (answered for problem in problems for answered in answers_of(problem))
     return [key_of(answered.request, ()) for answered in answers if stored in (None, answered.stored)]
 
 
-def simulated_alone(out: Path, point: Point) -> dict[tuple[str, int], float]:
+def simulated_alone(out: Path, point: SweepPoint) -> dict[tuple[str, int], float]:
     """The times of a run that made all its requests itself."""
     problems = sorted(Run.open(out / point.name).problems(), key=lambda problem: (int(problem.key[0]), problem.key[1]))
     return dict(simulate(problems, point.config).each)

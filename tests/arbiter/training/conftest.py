@@ -14,7 +14,7 @@ import torch
 from transformers import LlamaConfig, PreTrainedTokenizerFast, Qwen2Config
 from transformers.models import llama, qwen2
 
-from arbiter.data.training_rows import Row, Split
+from arbiter.data.training_rows import Split, TrainingRow
 from arbiter.pocket import world
 from arbiter.protocols.records import Step
 from arbiter.training.tokenizer import train_tokenizer
@@ -66,10 +66,12 @@ def prm(base: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def a_row() -> Callable[..., Row]:
+def a_row() -> Callable[..., TrainingRow]:
     """A row with the fields that matter to a test."""
 
-    def build(problem: str = "p", low: float = 0.2, high: float = 0.9, split: Split = "train", **fields: Any) -> Row:
+    def build(
+        problem: str = "p", low: float = 0.2, high: float = 0.9, split: Split = "train", **fields: Any
+    ) -> TrainingRow:
         given: dict[str, Any] = {
             "question": "Compute (2+2)+3.",
             "step": 1,
@@ -79,15 +81,15 @@ def a_row() -> Callable[..., Row]:
             "target_scores": (high,),
             **fields,
         }
-        return Row(problem=problem, draft_score=low, split=split, **given)
+        return TrainingRow(problem=problem, draft_score=low, split=split, **given)
 
     return build
 
 
 @pytest.fixture(scope="session")
-def rows(a_row: Callable[..., Row]) -> list[Row]:
+def rows(a_row: Callable[..., TrainingRow]) -> list[TrainingRow]:
     """Rows of the pocket world, of which a wrong draft is worth an escalation most often."""
-    rng, found = random.Random(3), list[Row]()
+    rng, found = random.Random(3), list[TrainingRow]()
     for number, problem in enumerate(itertools.islice(world.problems(9, "train"), 12)):
         for index, step in enumerate(problem.steps):
             wrong = rng.random() < 0.4

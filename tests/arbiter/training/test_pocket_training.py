@@ -18,7 +18,7 @@ from arbiter.training.pocket import MODELS, STAGES, slipped
 from arbiter.training.pocket_lm import encoded, llama_config, step_accuracy, train_language_model
 from arbiter.training.pocket_prm import judge
 from arbiter.training.prm_training import solution_row
-from arbiter.training.tokenizer import Text
+from arbiter.training.tokenizer import EncodedText
 from arbiter.training.trainer import Settings
 from arbiter.training.training_data import Solved
 
@@ -27,8 +27,8 @@ QUICK = Settings(updates=20, batch=4, learning_rate=1e-3)
 
 
 @pytest.fixture(scope="module")
-def text() -> Text:
-    return Text.load(MODELS / "draft")
+def text() -> EncodedText:
+    return EncodedText.load(MODELS / "draft")
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +37,12 @@ def problem() -> world.PocketProblem:
 
 
 @pytest.fixture(scope="module")
-def untaught(text: Text) -> LlamaForSequenceClassification:
+def untaught(text: EncodedText) -> LlamaForSequenceClassification:
     """A judge over the target that has learned nothing yet."""
     return judge(MODELS / "target", text, 1, TAUGHT)
 
 
-def test_only_the_solution_is_learned_and_it_ends(text: Text, problem: world.PocketProblem) -> None:
+def test_only_the_solution_is_learned_and_it_ends(text: EncodedText, problem: world.PocketProblem) -> None:
     row = encoded(text, problem)
     learned = [int(label) for label in row.labels if label != IGNORED]
     assert text.tokenizer.decode(learned) == world.SEPARATOR.join(problem.steps) + "<|end|>"
@@ -60,7 +60,7 @@ def test_a_slip_is_one_digit_of_one_step(problem: world.PocketProblem, seed: int
 
 
 def test_a_judge_tells_slips_before_it_has_learned_anything(
-    text: Text, untaught: LlamaForSequenceClassification
+    text: EncodedText, untaught: LlamaForSequenceClassification
 ) -> None:
     rng, drawn = random.Random(1), list(itertools.islice(world.problems(9, "train", TAUGHT), 40))
     template, model = PromptTemplate(world.PROMPT), untaught
@@ -85,7 +85,7 @@ def test_a_judge_learns_in_its_two_new_layers_and_its_head_alone(untaught: Llama
     assert not [name for name in learning if name.startswith(("model.embed_tokens", *old))]
 
 
-def test_a_language_model_learns_and_the_same_seed_learns_the_same(text: Text) -> None:
+def test_a_language_model_learns_and_the_same_seed_learns_the_same(text: EncodedText) -> None:
     problems = list(itertools.islice(world.problems(9, "train"), 8))
     weights: list[torch.Tensor] = []
     for _ in range(2):

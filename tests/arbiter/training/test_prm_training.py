@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.data.training_rows import Row
+from arbiter.data.training_rows import TrainingRow
 from arbiter.pocket import world
 from arbiter.protocols.errors import ArbiterError, ConfigError, DataError
 from arbiter.protocols.records import Transcript
@@ -63,7 +63,7 @@ def test_a_long_solution_loses_its_end(tokenizer: PreTrainedTokenizerFast, solve
 
 
 def test_a_value_head_is_trained_and_read_as_a_reward(
-    settings: PrmSettings, solved: list[Solved], a_row: Callable[..., Row], tmp_path: Path
+    settings: PrmSettings, solved: list[Solved], a_row: Callable[..., TrainingRow], tmp_path: Path
 ) -> None:
     recipe = train_prm(settings, solved, tmp_path)
     assert set(recipe.figures) == {"right_1", "right_0", "auroc"}

@@ -20,13 +20,13 @@ from arbiter.actors.supervision import services
 from arbiter.backends.in_process.model_loading import load
 from arbiter.backends.in_process.scoring import InProcessScorer
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.data.training_rows import Row
+from arbiter.data.training_rows import TrainingRow
 from arbiter.pocket import world
 from arbiter.protocols.errors import ArbiterError, BackendError, ConfigError, DataError
 from arbiter.protocols.ports import ScoreRequest
 from arbiter.protocols.records import Transcript
 from arbiter.training.inference import predict
-from arbiter.training.metadata import read_recipe
+from arbiter.training.metadata import read_metadata
 from arbiter.training.router_training import RouterSettings, train_router
 
 TEMPLATE = PromptTemplate(world.PROMPT, annotate=True)
@@ -37,7 +37,7 @@ def settings(prm: Path) -> RouterSettings:
     return RouterSettings(base=str(prm), prompt=world.PROMPT, epochs=2, batch=8, learning_rate=1e-3)
 
 
-def plain(folder: Path, row: Row) -> float:
+def plain(folder: Path, row: TrainingRow) -> float:
     """ŷ with nothing but transformers."""
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     model: Any = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
@@ -46,7 +46,7 @@ def plain(folder: Path, row: Row) -> float:
         return torch.softmax(model(**tokenizer(text, return_tensors="pt")).logits[0], -1)[1].item()
 
 
-def scored(folder: Path, rows: Sequence[Row]) -> list[float]:
+def scored(folder: Path, rows: Sequence[TrainingRow]) -> list[float]:
     """ŷ as the ring's scorer gives it."""
     scorer = InProcessScorer(load(str(folder), "scorer"), TEMPLATE, 8)
 
@@ -59,7 +59,7 @@ def scored(folder: Path, rows: Sequence[Row]) -> list[float]:
         ScoreRequest(
             problem=row.problem,
             step=row.step,
-            scale="router",
+            score_kind="router",
             transcript=Transcript(row.question, row.history),
             candidate=row.draft,
             author="draft",
@@ -72,17 +72,19 @@ def scored(folder: Path, rows: Sequence[Row]) -> list[float]:
 
 @pytest.mark.parametrize("labels", ["binary", "ordinal"])
 def test_a_router_says_the_same_through_transformers_predict_and_the_ring(
-    settings: RouterSettings, rows: list[Row], tmp_path: Path, labels: Any
+    settings: RouterSettings, rows: list[TrainingRow], tmp_path: Path, labels: Any
 ) -> None:
     recipe = train_router(msgspec.structs.replace(settings, labels=labels), rows, tmp_path / "router")
     found = [values[0] for values in predict(str(tmp_path / "router"), rows[:6])]
     assert found == pytest.approx([plain(tmp_path / "router", row) for row in rows[:6]], abs=1e-5)
     assert found == pytest.approx(scored(tmp_path / "router", rows[:6]), abs=1e-5)
-    assert read_recipe(tmp_path / "router") == recipe
+    assert read_metadata(tmp_path / "router") == recipe
     assert set(recipe.figures) == {"validation_loss", "auroc", "spearman"}
 
 
-def test_what_is_left_is_a_checkpoint_and_its_recipe(settings: RouterSettings, rows: list[Row], tmp_path: Path) -> None:
+def test_what_is_left_is_a_checkpoint_and_its_recipe(
+    settings: RouterSettings, rows: list[TrainingRow], tmp_path: Path
+) -> None:
     train_router(settings, rows, tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     assert names >= {"model.safetensors", "config.json", "tokenizer.json", "arbiter.json"}
@@ -95,7 +97,7 @@ def test_what_is_left_is_a_checkpoint_and_its_recipe(settings: RouterSettings, r
 
 @pytest.mark.parametrize(("labels", "count"), [("4-class", 4), ("10-class", 10)])
 def test_more_classes_give_the_probability_of_those_above_0(
-    settings: RouterSettings, rows: list[Row], tmp_path: Path, labels: Any, count: int
+    settings: RouterSettings, rows: list[TrainingRow], tmp_path: Path, labels: Any, count: int
 ) -> None:
     recipe = train_router(msgspec.structs.replace(settings, labels=labels), rows, tmp_path)
     assert len(recipe.edges) == count - 1
@@ -103,7 +105,9 @@ def test_more_classes_give_the_probability_of_those_above_0(
     assert all(0 <= values[0] <= 1 for values in predict(str(tmp_path), rows))
 
 
-def test_several_targets_have_a_pair_of_classes_each(settings: RouterSettings, rows: list[Row], tmp_path: Path) -> None:
+def test_several_targets_have_a_pair_of_classes_each(
+    settings: RouterSettings, rows: list[TrainingRow], tmp_path: Path
+) -> None:
     several = [
         msgspec.structs.replace(
             row, targets=("a", "b"), target_scores=(*row.target_scores, 0.5), target_names=("big", "huge")
@@ -117,7 +121,7 @@ def test_several_targets_have_a_pair_of_classes_each(settings: RouterSettings, r
 
 
 def test_an_interrupted_training_comes_to_the_same_weights(
-    settings: RouterSettings, rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: RouterSettings, rows: list[TrainingRow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_router(settings, rows, tmp_path / "whole")
     answers = iter([1])
@@ -136,7 +140,7 @@ def test_an_interrupted_training_comes_to_the_same_weights(
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
-def test_another_training_is_not_resumed(settings: RouterSettings, rows: list[Row], tmp_path: Path) -> None:
+def test_another_training_is_not_resumed(settings: RouterSettings, rows: list[TrainingRow], tmp_path: Path) -> None:
     checkpoints = tmp_path / "checkpoints"
     checkpoints.mkdir()
     done = train_router(settings, rows, tmp_path / "other")
@@ -146,13 +150,17 @@ def test_another_training_is_not_resumed(settings: RouterSettings, rows: list[Ro
         train_router(settings, rows, tmp_path, resume=True)
 
 
-def test_accumulated_micro_batches_learn_as_much(settings: RouterSettings, rows: list[Row], tmp_path: Path) -> None:
+def test_accumulated_micro_batches_learn_as_much(
+    settings: RouterSettings, rows: list[TrainingRow], tmp_path: Path
+) -> None:
     recipe = train_router(msgspec.structs.replace(settings, micro_batch=3), rows, tmp_path)
     whole = train_router(settings, rows, tmp_path / "whole")
     assert recipe.updates == whole.updates
 
 
-def test_adapters_are_merged_into_the_weights(settings: RouterSettings, rows: list[Row], tmp_path: Path) -> None:
+def test_adapters_are_merged_into_the_weights(
+    settings: RouterSettings, rows: list[TrainingRow], tmp_path: Path
+) -> None:
     train_router(msgspec.structs.replace(settings, lora=2, learning_rate=1e-2), rows, tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     before = load_file(Path(settings.base) / "model.safetensors")
@@ -164,7 +172,7 @@ def test_adapters_are_merged_into_the_weights(settings: RouterSettings, rows: li
 
 
 def test_a_qwen2_router_has_a_bias_of_zeros_for_engines_that_have_one(
-    settings: RouterSettings, rows: list[Row], base: Callable[..., Path], tmp_path: Path
+    settings: RouterSettings, rows: list[TrainingRow], base: Callable[..., Path], tmp_path: Path
 ) -> None:
     train_router(msgspec.structs.replace(settings, base=str(base(family="qwen2"))), rows, tmp_path)
     assert load_file(tmp_path / "model.safetensors")["score.bias"].tolist() == [0.0, 0.0]
@@ -172,7 +180,7 @@ def test_a_qwen2_router_has_a_bias_of_zeros_for_engines_that_have_one(
 
 
 def test_temperature_changes_no_order_and_is_in_the_weights(
-    settings: RouterSettings, rows: list[Row], tmp_path: Path
+    settings: RouterSettings, rows: list[TrainingRow], tmp_path: Path
 ) -> None:
     raw = train_router(msgspec.structs.replace(settings, temperature_scaling=False), rows, tmp_path / "raw")
     scaled = train_router(settings, rows, tmp_path / "scaled")
@@ -183,19 +191,19 @@ def test_temperature_changes_no_order_and_is_in_the_weights(
     assert scaled.figures["auroc"] == raw.figures["auroc"]
 
 
-def all_of(split: Any) -> Callable[[list[Row]], list[Row]]:
+def all_of(split: Any) -> Callable[[list[TrainingRow]], list[TrainingRow]]:
     return lambda rows: [msgspec.structs.replace(row, split=split) for row in rows]
 
 
-def only(better: bool) -> Callable[[list[Row]], list[Row]]:
+def only(better: bool) -> Callable[[list[TrainingRow]], list[TrainingRow]]:
     return lambda rows: [row for row in rows if (row.advantage > 0) is better]
 
 
-def four(rows: list[Row]) -> list[Row]:
+def four(rows: list[TrainingRow]) -> list[TrainingRow]:
     return rows[4:8]
 
 
-def of_another(rows: list[Row]) -> list[Row]:
+def of_another(rows: list[TrainingRow]) -> list[TrainingRow]:
     return [msgspec.structs.replace(row, target_names=("b",)) for row in rows]
 
 
@@ -217,10 +225,10 @@ def of_another(rows: list[Row]) -> list[Row]:
 )  # fmt: skip
 def test_what_cannot_be_trained_is_told_in_a_line(
     settings: RouterSettings,
-    rows: list[Row],
+    rows: list[TrainingRow],
     tmp_path: Path,
     changes: dict[str, Any],
-    change_rows: Callable[[list[Row]], list[Row]],
+    change_rows: Callable[[list[TrainingRow]], list[TrainingRow]],
     kind: type[ArbiterError],
     text: str,
 ) -> None:
@@ -229,14 +237,16 @@ def test_what_cannot_be_trained_is_told_in_a_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_that_is_there_is_not_written_over(settings: RouterSettings, rows: list[Row], tmp_path: Path) -> None:
+def test_a_folder_that_is_there_is_not_written_over(
+    settings: RouterSettings, rows: list[TrainingRow], tmp_path: Path
+) -> None:
     (tmp_path / "mine").write_text("…")
     with pytest.raises(ConfigError, match="there already"):
         train_router(settings, rows, tmp_path)
 
 
 def test_without_a_validation_split_there_are_no_figures(
-    settings: RouterSettings, rows: list[Row], tmp_path: Path
+    settings: RouterSettings, rows: list[TrainingRow], tmp_path: Path
 ) -> None:
     recipe = train_router(settings, all_of("train")(rows), tmp_path)
     assert (recipe.figures, recipe.temperature) == ({}, (1.0,))

@@ -13,23 +13,23 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.data.training_rows import Row
+from arbiter.data.training_rows import TrainingRow
 from arbiter.pocket import world
 from arbiter.protocols.errors import DataError
 from arbiter.protocols.records import Step, Transcript
-from arbiter.training.batches import IGNORED, Labelled, Stream, collated, epochs
+from arbiter.training.batches import IGNORED, BatchStream, Labelled, collated, epochs
 from arbiter.training.labels import advantages, balanced, edges_of, labels_of, target_names
-from arbiter.training.texts import Texts
+from arbiter.training.texts import RouterTexts
 
 TEMPLATE = PromptTemplate(world.PROMPT, annotate=True)
 
 
 def test_the_text_is_what_the_ring_gives_its_scorer(
-    tokenizer: PreTrainedTokenizerFast, a_row: Callable[..., Row]
+    tokenizer: PreTrainedTokenizerFast, a_row: Callable[..., TrainingRow]
 ) -> None:
     row = a_row()
     read = TEMPLATE.render_candidate(Transcript(row.question, row.history), row.draft, "draft", world.SEPARATOR)
-    found = Texts(tokenizer, TEMPLATE, world.SEPARATOR, 200).ids([row])[0]
+    found = RouterTexts(tokenizer, TEMPLATE, world.SEPARATOR, 200).ids([row])[0]
     assert found is not None
     assert tokenizer.decode(found) == read
 
@@ -37,18 +37,18 @@ def test_the_text_is_what_the_ring_gives_its_scorer(
 @given(lengths=st.lists(st.integers(1, 12), max_size=10), longest=st.integers(1, 160))
 @settings(max_examples=60, deadline=None)
 def test_a_long_text_keeps_question_and_newest_steps_whole(
-    tokenizer: PreTrainedTokenizerFast, a_row: Callable[..., Row], lengths: list[int], longest: int
+    tokenizer: PreTrainedTokenizerFast, a_row: Callable[..., TrainingRow], lengths: list[int], longest: int
 ) -> None:
     history = tuple(Step(f"step {index} " + "1+" * size, "draft") for index, size in enumerate(lengths))
     row = a_row(history=history)
-    texts = Texts(tokenizer, TEMPLATE, world.SEPARATOR, longest)
+    texts = RouterTexts(tokenizer, TEMPLATE, world.SEPARATOR, longest)
     options = [texts.text(row, dropped) for dropped in range(len(history) + 1)]
     fitting = [text for text in options if len(tokenizer(text)["input_ids"]) <= longest]  # pyright: ignore[reportArgumentType]
     found = texts.ids([row])[0]
     assert (None if found is None else tokenizer.decode(found)) == (fitting[0] if fitting else None)
 
 
-def test_several_targets_have_an_advantage_each(a_row: Callable[..., Row]) -> None:
+def test_several_targets_have_an_advantage_each(a_row: Callable[..., TrainingRow]) -> None:
     row = a_row(low=0.5, targets=("a", "b", "c"), target_scores=(0.9, 0.1, 0.7), target_names=("big", "huge", "big"))
     assert advantages(row, ("big", "huge", "other")) == [pytest.approx(0.3), pytest.approx(-0.4), None]
     assert advantages(row, ()) == [row.advantage]
@@ -111,7 +111,7 @@ def test_an_epoch_holds_every_row_once_and_a_stream_can_be_entered_anywhere() ->
     def lengths(stream: Any, places: Sequence[int]) -> list[list[int]]:
         return [[len(row.ids) for row in stream[place]] for place in places]
 
-    stream = Stream(lambda: epochs(rows, 2, 0), 9)
+    stream = BatchStream(lambda: epochs(rows, 2, 0), 9)
     whole = lengths(stream, range(9))
     assert sorted(itertools.chain.from_iterable(whole[:3])) == [1, 2, 3, 4, 5]
-    assert lengths(Stream(lambda: epochs(rows, 2, 0), 9), [4, 5, 2]) == [whole[4], whole[5], whole[2]]
+    assert lengths(BatchStream(lambda: epochs(rows, 2, 0), 9), [4, 5, 2]) == [whole[4], whole[5], whole[2]]

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.data.training_rows import Row
+from arbiter.data.training_rows import TrainingRow
 from arbiter.protocols.errors import BackendError, ConfigError, DataError
 from arbiter.training.inference import predict
-from arbiter.training.metadata import read_recipe
+from arbiter.training.metadata import read_metadata
 from arbiter.training.metrics import auroc, best_temperature
 from arbiter.training.training_data import Solved, read_rows, read_solved
 
 
-def test_rows_are_read_from_their_file_or_its_folder(tmp_path: Path, a_row: Callable[..., Row]) -> None:
+def test_rows_are_read_from_their_file_or_its_folder(tmp_path: Path, a_row: Callable[..., TrainingRow]) -> None:
     rows = [a_row("a"), a_row("b", confidence=0.5)]
     (tmp_path / "rows.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(rows))
     assert read_rows(tmp_path) == read_rows(tmp_path / "rows.jsonl") == rows
@@ -78,28 +78,28 @@ def test_labelled_solutions_are_checked(tmp_path: Path, line: dict[str, object],
         read_solved(path)
 
 
-def test_a_checkpoint_without_a_recipe_needs_a_prompt(prm: Path, a_row: Callable[..., Row]) -> None:
+def test_a_checkpoint_without_a_recipe_needs_a_prompt(prm: Path, a_row: Callable[..., TrainingRow]) -> None:
     with pytest.raises(ConfigError, match="name its prompt"):
         predict(str(prm), [a_row()])
     found = predict(str(prm), [a_row(), a_row(history=())], template=PromptTemplate("{question}\n"))
     assert [len(values) for values in found] == [1, 1]
 
 
-def test_a_row_that_no_model_can_read_is_named(prm: Path, a_row: Callable[..., Row]) -> None:
+def test_a_row_that_no_model_can_read_is_named(prm: Path, a_row: Callable[..., TrainingRow]) -> None:
     with pytest.raises(DataError, match="problem 'p', step 1"):
         predict(str(prm), [a_row(draft="1+" * 600)], template=PromptTemplate("{question}\n"))
 
 
-def test_labels_that_nothing_explains_are_refused(base: Callable[..., Path], a_row: Callable[..., Row]) -> None:
+def test_labels_that_nothing_explains_are_refused(base: Callable[..., Path], a_row: Callable[..., TrainingRow]) -> None:
     with pytest.raises(BackendError, match="has 4 labels"):
         predict(str(base(labels=4)), [a_row()], template=PromptTemplate("{question}\n"))
 
 
 def test_a_damaged_recipe_is_told(tmp_path: Path) -> None:
-    assert read_recipe(tmp_path) is None
+    assert read_metadata(tmp_path) is None
     (tmp_path / "arbiter.json").write_text("{")
     with pytest.raises(DataError, match=r"arbiter\.json"):
-        read_recipe(tmp_path)
+        read_metadata(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def scoring() -> Callable[..., ScoreRequest]:
 
     def build(question: str = "Compute 1+1.", candidate: str = "1+1: 1+1=2: 2.", **fields: Any) -> ScoreRequest:
         given: dict[str, Any] = {
-            "scale": "prm",
+            "score_kind": "prm",
             "author": "draft",
             "separator": "\n\n",
             "transcript": Transcript(question),

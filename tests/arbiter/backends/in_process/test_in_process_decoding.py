@@ -77,7 +77,7 @@ def test_greedy_steps_are_those_of_transformers_cut_at_the_separator_or_the_limi
     pairs = zip(QUESTIONS, SEPARATORS, strict=True)
     requests = [generation(question, separator=separator) for question, separator in pairs]
     expected = [reference(writer, tokenizer, request) for request in requests]
-    assert {answer.ending for answer in expected} == {"separator", "limit"}
+    assert {answer.stop_reason for answer in expected} == {"separator", "limit"}
     assert len({answer.text for answer in expected}) == len(expected)
     assert write(requests) == expected
 

@@ -63,7 +63,7 @@ def expected(loaded: Loaded, request: ScoreRequest) -> float:
 def test_the_score_is_the_expected_digit_of_the_models_next_token(
     judge: Loaded, served: Served, scoring: Requests
 ) -> None:
-    requests = [scoring(candidate=candidate, scale="judge") for candidate in CANDIDATES]
+    requests = [scoring(candidate=candidate, score_kind="judge") for candidate in CANDIDATES]
     found = scores(served, judge, requests)
     assert [score.value for score in found] == pytest.approx([expected(judge, one) for one in requests], abs=1e-4)
     assert len({round(score.value, 6) for score in found}) == len(CANDIDATES)
@@ -80,7 +80,7 @@ def test_a_model_that_has_no_digit_in_mind_fails_its_request_alone(
             silent.model.lm_head.weight[tokenizer.convert_tokens_to_ids(digit)] = 0.0
             silent.model.lm_head.weight[:, :] += 0.0
         silent.model.lm_head.weight[:40] *= 100
-    [error] = scores(served, silent, [scoring(scale="judge")])
+    [error] = scores(served, silent, [scoring(score_kind="judge")])
     assert isinstance(error, BackendError)
     assert "no digit" in str(error)
 

@@ -126,7 +126,7 @@ def test_a_run_calls_only_the_models_of_its_type(
 ) -> None:
     broken = {name: {**table, "model": "/nowhere"} for name, table in tables.items() if name != "draft"}
     config = a_config(models={**broken, "draft": tables["draft"]}, run_type="draft", data={"limit": 1})
-    assert solve(config, tmp_path).calls.keys() == {"draft"}
+    assert solve(config, tmp_path).requests.keys() == {"draft"}
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_run_before_it_starts(

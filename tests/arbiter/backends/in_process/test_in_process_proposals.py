@@ -16,7 +16,7 @@ from arbiter.backends.in_process.decoding import InProcessGenerator, can_check
 from arbiter.backends.in_process.model_loading import Loaded, load
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.protocols.ports import Generation, GenerationRequest, Proposal
-from arbiter.protocols.records import Agreement, Ending, Usage
+from arbiter.protocols.records import PrefixMatch, StopReason, Usage
 
 Requests = Callable[..., GenerationRequest]
 Served = Callable[..., list[Any]]
@@ -41,12 +41,12 @@ def write(loaded: Loaded, served: Served) -> Write:
     return answers
 
 
-def with_proposal(request: GenerationRequest, text: str, ending: Ending = "separator") -> GenerationRequest:
+def with_proposal(request: GenerationRequest, text: str, ending: StopReason = "separator") -> GenerationRequest:
     return msgspec.structs.replace(request, proposal=Proposal(text, ending))
 
 
-def step_of(made: Generation) -> tuple[str, Ending, Usage]:
-    return made.text, made.ending, made.usage
+def step_of(made: Generation) -> tuple[str, StopReason, Usage]:
+    return made.text, made.stop_reason, made.usage
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -62,7 +62,7 @@ def test_an_answer_is_the_same_with_a_proposal_of_any_kind(generation: Requests,
         cut = draw.randint(0, len(own.text))
         wrong = "".join(draw.choices("0123 abc=+:\n", k=draw.randint(0, 8)))
         proposals.append(draw.choice([own.text, own.text[:cut], own.text[:cut] + wrong, own.text + wrong, wrong]))
-    endings: list[Ending] = draw.choices(("separator", "end", "limit"), k=6)
+    endings: list[StopReason] = draw.choices(("separator", "end", "limit"), k=6)
     proposed = [
         with_proposal(request, text, ending) if draw.random() < 0.8 else request
         for request, text, ending in zip(requests, proposals, endings, strict=True)
@@ -81,13 +81,13 @@ def test_a_step_that_the_model_would_have_written_itself_costs_one_pass(
         passes.append(1)
 
     hook: Any = loaded.model.register_forward_hook(count)
-    made = write([with_proposal(request, own.text, own.ending)])[0]
+    made = write([with_proposal(request, own.text, own.stop_reason)])[0]
     hook.remove()
     assert step_of(made) == step_of(own)
     assert own.usage.completion_tokens > 3
     assert len(passes) == 1
-    assert made.agreement is not None
-    assert made.agreement.agreed >= own.usage.completion_tokens - 1
+    assert made.prefix_match is not None
+    assert made.prefix_match.matched >= own.usage.completion_tokens - 1
 
 
 def test_of_a_wrong_proposal_the_tokens_are_counted_that_were_read_for_nothing(
@@ -100,14 +100,14 @@ def test_of_a_wrong_proposal_the_tokens_are_counted_that_were_read_for_nothing(
     tokens: list[int] = loaded.tokenizer(wrong, add_special_tokens=False)["input_ids"]
     proposed = min(len(tokens), 5)
     assert step_of(made) == step_of(own)
-    assert made.agreement == Agreement(proposed, 0)
+    assert made.prefix_match == PrefixMatch(proposed, 0)
     assert made.overhead == Usage(prompt_tokens=proposed)
 
 
 def test_without_a_proposal_there_is_no_agreement(generation: Requests, write: Write) -> None:
     made = write([generation(), with_proposal(generation(), "1")])
-    assert made[0].agreement is None
-    assert made[1].agreement is not None
+    assert made[0].prefix_match is None
+    assert made[1].prefix_match is not None
 
 
 def test_a_proposal_takes_part_in_a_batch_with_sampled_requests(generation: Requests, write: Write) -> None:

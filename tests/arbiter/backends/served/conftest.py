@@ -276,7 +276,7 @@ def scoring() -> Callable[..., ScoreRequest]:
 
     def build(**fields: Any) -> ScoreRequest:
         place: dict[str, Any] = {"problem": "p", "step": 0, "transcript": Transcript("1+1?")}
-        given: dict[str, Any] = {"scale": "prm", "candidate": "a step", "author": "draft", "separator": "\n\n"}
+        given: dict[str, Any] = {"score_kind": "prm", "candidate": "a step", "author": "draft", "separator": "\n\n"}
         return ScoreRequest(**{**place, **given, **fields})
 
     return build

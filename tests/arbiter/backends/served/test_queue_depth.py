@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from arbiter.backends.opening import open_tables
-from arbiter.backends.served.queue_depth import open_gauge
+from arbiter.backends.served.queue_depth import open_queue_depth
 from arbiter.config.config import load_config
-from arbiter.config.model_tables import AnyModelTable, Served
+from arbiter.config.model_tables import AnyModelTable, ServedTable
 
 if TYPE_CHECKING:
     from conftest import Asked, FakeServer, Reply
@@ -38,9 +38,9 @@ def waiting(server: FakeServer, table: Table) -> Callable[[Any], Any]:
     async def look(script: Any) -> int | str | None:
         server.about = script
         served = table()
-        assert isinstance(served, Served)
-        async with open_gauge("draft", served) as gauge:
-            return "none" if gauge is None else await gauge.waiting()
+        assert isinstance(served, ServedTable)
+        async with open_queue_depth("draft", served) as queue_depth:
+            return "none" if queue_depth is None else await queue_depth.waiting()
 
     return look
 
@@ -64,15 +64,15 @@ async def test_each_engine_is_understood(waiting: Any, backend: str, path: str, 
 @pytest.mark.asyncio
 async def test_a_server_that_tells_nothing_any_more_is_no_error(server: FakeServer, table: Table, backend: str) -> None:
     served = table()
-    assert isinstance(served, Served)
+    assert isinstance(served, ServedTable)
     server.about = telling("/v1/loads", SGLANG)
-    async with open_gauge("draft", served) as gauge:
+    async with open_queue_depth("draft", served) as queue_depth:
         if backend == "openai":
-            assert gauge is None
+            assert queue_depth is None
             return
-        assert gauge
+        assert queue_depth
         server.about = lambda _: {"status": 500}
-        assert await gauge.waiting() is None
+        assert await queue_depth.waiting() is None
 
 
 @pytest.mark.asyncio
@@ -82,9 +82,9 @@ async def test_the_seat_of_a_server_adapts_unless_it_is_pinned(
 ) -> None:
     server.about = telling("/v1/loads", SGLANG)
     async with open_tables({"draft": table()}, None, adaptive) as models:
-        seat = models.draft
-        assert seat
-        assert (seat.adaptive, seat.gauge is not None) == (adaptive, adaptive and backend == "http")
+        handle = models.draft
+        assert handle
+        assert (handle.adaptive, handle.queue_depth is not None) == (adaptive, adaptive and backend == "http")
 
 
 @pytest.mark.asyncio

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from arbiter.backends.served.aiohttp_transport import open_direct
-from arbiter.backends.served.openai_transport import open_sdk
+from arbiter.backends.served.aiohttp_transport import open_aiohttp
+from arbiter.backends.served.openai_transport import open_openai
 from arbiter.backends.served.served_models import open_transport
 from arbiter.backends.served.transport import Address, TemporaryError, Transport
-from arbiter.config.model_tables import Served
+from arbiter.config.model_tables import ServedTable
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Score, Scorer, ScoreRequest
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ AGenerator = Callable[..., AbstractAsyncContextManager[Generator]]
 AScorer = Callable[..., AbstractAsyncContextManager[Scorer]]
 Request = Callable[..., GenerationRequest]
 Scoring = Callable[..., ScoreRequest]
-Table = Callable[..., Served]
+Table = Callable[..., ServedTable]
 Opening = Callable[[Address], AbstractAsyncContextManager[Transport]]
 
 PATIENCE = 20  # seconds, never waited for unless something hangs
@@ -152,7 +152,7 @@ async def test_a_server_that_is_not_there_is_told_with_its_address(table: Table)
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("opening", [open_direct, open_sdk])
+@pytest.mark.parametrize("opening", [open_aiohttp, open_openai])
 async def test_a_server_that_accepts_no_connection_is_told_apart_from_one_that_is_slow(opening: Opening) -> None:
     with ExitStack() as stack:
         full = stack.enter_context(socket.socket())

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.backends.served.generator import Choice, ServedGenerator, ending_of
+from arbiter.backends.served.generator import CompletionAnswer, ServedGenerator, ending_of
 from arbiter.backends.served.transport import Address
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Generation, GenerationRequest
@@ -45,7 +45,7 @@ async def test_a_step_before_another_one_ends_at_the_separator_and_has_none(
 ) -> None:
     server.replies(engine(kind, rest))
     found = await step()
-    assert (found.text, found.ending) == ("First.", "separator")
+    assert (found.text, found.stop_reason) == ("First.", "separator")
 
 
 @pytest.mark.asyncio
@@ -53,7 +53,7 @@ async def test_a_step_before_another_one_ends_at_the_separator_and_has_none(
 async def test_the_last_step_ends_the_answer(kind: str, server: FakeServer, step: StepOf, engine: EngineOf) -> None:
     server.replies(engine(kind, rest))
     found = await step(transcript=AFTER_FIRST)
-    assert (found.text, found.ending) == ("Second.", "end")
+    assert (found.text, found.stop_reason) == ("Second.", "end")
 
 
 @pytest.mark.asyncio
@@ -61,7 +61,7 @@ async def test_the_last_step_ends_the_answer(kind: str, server: FakeServer, step
 async def test_a_step_cut_by_its_limit_says_so(kind: str, server: FakeServer, step: StepOf, engine: EngineOf) -> None:
     server.replies(engine(kind, rest))
     found = await step(max_tokens=3)
-    assert (found.text, found.ending, len(server.asked)) == ("Fir", "limit", 1)
+    assert (found.text, found.stop_reason, len(server.asked)) == ("Fir", "limit", 1)
 
 
 @pytest.mark.asyncio
@@ -70,7 +70,7 @@ async def test_a_server_that_writes_on_over_several_separators_has_written_the_f
 ) -> None:
     server.replies(answer("1\n\n2\n\n3\n\n4", finish_reason="length"))
     found = await step()
-    assert (found.text, found.ending, len(server.asked)) == ("1", "separator", 1)
+    assert (found.text, found.stop_reason, len(server.asked)) == ("1", "separator", 1)
 
 
 @pytest.mark.asyncio
@@ -136,7 +136,7 @@ async def test_tokens_that_the_server_does_not_tell_are_not_counted(
 @pytest.mark.asyncio
 async def test_an_answer_may_have_no_usage_at_all(server: FakeServer, step: StepOf, answer: Answer) -> None:
     server.replies({"body": {"choices": answer("a step")["body"]["choices"]}})
-    assert await step() == Generation(text="a step", ending="separator", usage=Usage())
+    assert await step() == Generation(text="a step", stop_reason="separator", usage=Usage())
 
 
 @pytest.mark.asyncio
@@ -166,7 +166,7 @@ NAMES = st.fixed_dictionaries(
 def test_no_step_has_a_separator_and_every_step_begins_its_answer(
     text: str, reason: str | None, names: dict[str, Any], separator: str
 ) -> None:
-    step, _ = ending_of(Choice(text, reason, **names), separator)
+    step, _ = ending_of(CompletionAnswer(text, reason, **names), separator)
     assert separator not in step
     assert text.startswith(step)
 
@@ -175,7 +175,7 @@ def test_no_step_has_a_separator_and_every_step_begins_its_answer(
 def test_an_answer_with_a_separator_in_it_stopped_there_whatever_the_server_says(
     text: str, reason: str | None, names: dict[str, Any], separator: str
 ) -> None:
-    _, ending = ending_of(Choice(text + separator, reason, **names), separator)
+    _, ending = ending_of(CompletionAnswer(text + separator, reason, **names), separator)
     assert ending == "separator"
 
 
@@ -183,7 +183,7 @@ def test_an_answer_with_a_separator_in_it_stopped_there_whatever_the_server_says
 def test_an_answer_cut_by_its_limit_stopped_at_the_separator_only_if_it_holds_one(
     text: str, names: dict[str, Any], separator: str
 ) -> None:
-    _, ending = ending_of(Choice(text, "length", **names), separator)
+    _, ending = ending_of(CompletionAnswer(text, "length", **names), separator)
     assert ending == ("separator" if separator in text else "limit")
 
 
@@ -191,7 +191,7 @@ def test_an_answer_cut_by_its_limit_stopped_at_the_separator_only_if_it_holds_on
 def test_an_ending_is_unknown_only_where_nothing_is_named(
     text: str, reason: str | None, names: dict[str, Any], separator: str
 ) -> None:
-    _, ending = ending_of(Choice(text, reason, **names), separator)
+    _, ending = ending_of(CompletionAnswer(text, reason, **names), separator)
     assert (ending is None) == (not names and separator not in text and reason != "length")
 
 
@@ -232,7 +232,7 @@ def test_step_after_step_every_engine_gives_the_whole_answer_cut_at_the_separato
         while ending == "separator":
             transcript = Transcript("Q", tuple(Step(text, "draft") for text in steps))
             found = await generator.generate(generation(transcript=transcript, separator=separator))
-            ending = found.ending
+            ending = found.stop_reason
             steps.append(found.text)
         assert ending == "end"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from arbiter.actors.actor import told
+from arbiter.actors.actor import format_error
 from arbiter.backends.served.transport import Address, refusal
 from arbiter.protocols.errors import ArbiterError, BackendError, ContextTooLongError
 from arbiter.protocols.ports import Generation, Score
@@ -112,7 +112,7 @@ async def test_a_key_that_the_server_echoes_is_in_no_message_of_the_error_or_its
     body = {"error": {"message": f"Bearer {KEY} of context length", "at": [KEY] * 3}}
     error = await failure(ask, {"body": body, **reply}, api_key_env="KEY_OF_A_TEST")
     assert KEY not in str(error)
-    assert KEY not in told(error)
+    assert KEY not in format_error(error)
     assert KEY not in "".join(traceback.format_exception(error))
 
 
@@ -226,7 +226,7 @@ async def test_a_text_that_cannot_be_sent_is_told_and_not_tried_again(server: Fa
 @pytest.mark.asyncio
 async def test_the_prompt_is_in_no_message(server: FakeServer, ask: Ask, failure: Failure) -> None:
     error = await failure(ask, {"status": 500, "body": "boom"})
-    assert "1+1?" not in told(error)
+    assert "1+1?" not in format_error(error)
     assert server.asked
 
 

@@ -40,7 +40,7 @@ async def test_a_judge_is_asked_for_one_token_and_its_digit_is_the_score(
 ) -> None:
     server.replies(answer(**{"text": "8", "finish_reason": "length", **choice}))
     async with a_judge() as judge:
-        found = await judge.score(scoring(scale="judge"))
+        found = await judge.score(scoring(score_kind="judge"))
     assert found.value == pytest.approx(score)
     assert (found.usage.prompt_tokens, found.usage.completion_tokens) == (7, 3)
     asked = server.asked[0].body
@@ -55,7 +55,7 @@ async def test_a_judge_that_answers_without_a_digit_scores_nothing(
     server.replies(answer("Well", finish_reason="length"))
     async with a_judge() as judge:
         with pytest.raises(BackendError, match="no digit, but with 'Well'"):
-            await judge.score(scoring(scale="judge"))
+            await judge.score(scoring(score_kind="judge"))
 
 
 @pytest.mark.asyncio

@@ -12,7 +12,7 @@ import pytest
 
 from arbiter.backends.served.served_models import ServedModel, served_model
 from arbiter.config.config import parse
-from arbiter.config.model_tables import Served
+from arbiter.config.model_tables import ServedTable
 from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.protocols.ports import Generation, Generator, Score
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Ask = Callable[..., Awaitable[Generation | Score]]
 Answer = Callable[..., dict[str, Any]]
 AGenerator = Callable[..., AbstractAsyncContextManager[Generator]]
-Table = Callable[..., Served]
+Table = Callable[..., ServedTable]
 
 NAMES = {"step": "draft", "score": "prm"}
 
@@ -178,8 +178,8 @@ async def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(
 def test_a_hosted_model_wants_the_key_of_its_host_unless_it_is_told_otherwise() -> None:
     table = {"backend": "openai", "model": "m", "prompt": "{question}"}
     models = parse({"models": {"draft": table, "target": {**table, "api_key_env": ""}}}, "test").models
-    assert isinstance(models.draft, Served)
-    assert isinstance(models.target, Served)
+    assert isinstance(models.draft, ServedTable)
+    assert isinstance(models.target, ServedTable)
     assert (models.draft.api_key_env, models.target.api_key_env) == ("OPENAI_API_KEY", "")
 
 
@@ -212,6 +212,6 @@ def test_a_server_cannot_be_reached_from_trio_and_it_is_said_why() -> None:
     table = parse(
         {"models": {"draft": {"backend": "http", "url": "http://127.0.0.1:9", "model": "m", "prompt": "plain"}}}, "test"
     ).models.draft
-    assert isinstance(table, Served)
+    assert isinstance(table, ServedTable)
     with pytest.raises(ConfigError, match=r"models\.draft: servers are reached from asyncio alone"):
         anyio.run(served_model, "draft", table, backend="trio")

@@ -12,7 +12,7 @@ from arbiter.backends.opening import open_models
 from arbiter.config.config import Config, parse
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.records import Solution, Tally, Transcript, Usage
+from arbiter.protocols.records import RequestCounts, Solution, Transcript, Usage
 
 if TYPE_CHECKING:
     from conftest import Asked, FakeServer, Reply
@@ -86,7 +86,7 @@ async def test_a_problem_over_four_models_has_the_transcript_and_the_counts_of_t
 ) -> None:
     server.replies(world())
     solution = (await solved(a_config(audit=1.0), "1+1?"))["1+1?"]
-    assert (solution.finish, solution.error) == ("answered", None)
+    assert (solution.finish_reason, solution.error) == ("answered", None)
     assert solution.text == "draft 0\n\ntarget 1\n\ndraft 2"
     assert [step.verdict for step in solution.steps] == ["keep_draft", "escalate", "keep_draft"]
     audit = solution.steps[1].audit
@@ -94,13 +94,13 @@ async def test_a_problem_over_four_models_has_the_transcript_and_the_counts_of_t
     assert (audit.draft, audit.target) == (pytest.approx(0.268941, abs=1e-6), pytest.approx(0.731059, abs=1e-6))
     contexts = [len("1+1?\n" + before) for before in ("", "draft 0\n\n", "draft 0\n\ntarget 1\n\n")]
     cached = 4 if backend == "http" else 0
-    assert solution.calls == {
-        "draft": Tally(
+    assert solution.requests == {
+        "draft": RequestCounts(
             3, usage=Usage(sum(contexts), len("draft 0\n\ndraft 1\n\ndraft 2"), sum(n // 2 for n in contexts))
         ),
-        "target": Tally(1, usage=Usage(contexts[1], len("target 1\n\n"), contexts[1] // 2)),
-        "router": Tally(3, usage=Usage(27, 0, 3 * cached)),
-        "audit": Tally(2, usage=Usage(18, 0, 2 * cached)),
+        "target": RequestCounts(1, usage=Usage(contexts[1], len("target 1\n\n"), contexts[1] // 2)),
+        "router": RequestCounts(3, usage=Usage(27, 0, 3 * cached)),
+        "audit": RequestCounts(2, usage=Usage(18, 0, 2 * cached)),
     }
 
 
@@ -110,7 +110,7 @@ async def test_what_the_server_saw_is_what_the_run_counts(server: FakeServer, a_
     found = await solved(a_config(audit=1.0), *map(str, range(20)))
     seen = [asked.body["model"] for asked in server.asked]
     counted = {
-        model: sum(solution.calls[model].requests for solution in found.values() if model in solution.calls)
+        model: sum(solution.requests[model].requests for solution in found.values() if model in solution.requests)
         for model in ("draft", "target", "router", "audit")
     }
     assert counted == {"draft": 60, "target": 20, "router": 60, "audit": 40}
@@ -124,7 +124,7 @@ async def test_a_transcript_is_the_same_whatever_engine_serves_the_models(
 ) -> None:
     server.replies(world(kind))
     solution = (await solved(a_config(), "1+1?"))["1+1?"]
-    assert (solution.finish, solution.text) == ("answered", "draft 0\n\ntarget 1\n\ndraft 2")
+    assert (solution.finish_reason, solution.text) == ("answered", "draft 0\n\ntarget 1\n\ndraft 2")
 
 
 @pytest.mark.asyncio
@@ -156,7 +156,7 @@ async def test_a_problem_whose_request_fails_has_failed_alone(
 
     server.replies(answer)
     found = await solved(a_config(), "1+1?", "bad", "2+2?")
-    assert {problem: solution.finish for problem, solution in found.items()} == {
+    assert {problem: solution.finish_reason for problem, solution in found.items()} == {
         "1+1?": "answered",
         "bad": "failed",
         "2+2?": "answered",
@@ -164,7 +164,7 @@ async def test_a_problem_whose_request_fails_has_failed_alone(
     assert found["bad"].error is not None
     assert f"{server.url}/v1/completions" in found["bad"].error
     assert told in found["bad"].error
-    assert found["bad"].calls["draft"] == Tally(requests=1, failed=1)
+    assert found["bad"].requests["draft"] == RequestCounts(requests=1, failed=1)
 
 
 @pytest.mark.asyncio

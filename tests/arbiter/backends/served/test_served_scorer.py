@@ -46,7 +46,7 @@ async def test_a_router_of_two_targets_is_read_in_pairs(
     server.trial = scored(0.0, 0.0, 0.0, 0.0)
     server.replies(scored(1.0, 3.0, 3.0, 1.0))
     async with open_scorer("router", table("router"), None, targets=2) as router:
-        found = await router.score(scoring(scale="router"))
+        found = await router.score(scoring(score_kind="router"))
     assert found.estimates == pytest.approx((0.880797, 0.119203), abs=1e-6)
     assert found.value == found.estimates[0]
 

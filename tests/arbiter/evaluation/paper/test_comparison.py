@@ -3,17 +3,17 @@
 import random
 
 from arbiter.config.run_tables import RunType
-from arbiter.evaluation.paper.comparison import Comparison, Ran, compare
+from arbiter.evaluation.paper.comparison import CurveComparison, Ran, compare
 from arbiter.grading import Grade
-from arbiter.protocols.records import Candidate, Model, Role, Solution, StepRecord, Tally, Usage
+from arbiter.protocols.records import Author, Candidate, Model, RequestCounts, Solution, StepRecord, Usage
 from arbiter.runs.results import Result
 
 PROBLEMS = 200
 RATES = (0.25, 0.5, 0.75)
 
 
-def a_step(author: Role) -> StepRecord:
-    return StepRecord((Candidate(author=author, text="", ending="separator", usage=Usage(), seconds=0.0),), 0)
+def a_step(author: Author) -> StepRecord:
+    return StepRecord((Candidate(author=author, text="", stop_reason="separator", usage=Usage(), seconds=0.0),), 0)
 
 
 def a_run(run_type: RunType, threshold: float | None, accepted: int, right: float, seed: int = 0) -> Ran:
@@ -22,14 +22,14 @@ def a_run(run_type: RunType, threshold: float | None, accepted: int, right: floa
     results: list[Result] = []
     for problem in range(PROBLEMS):
         steps = tuple(a_step("draft" if step < accepted else "target") for step in range(10))
-        tally = Tally(requests=10 - accepted, usage=Usage(completion_tokens=7))
-        calls: dict[Model, Tally] = {"target": tally} if accepted < 10 else {}
+        counts = RequestCounts(requests=10 - accepted, usage=Usage(completion_tokens=7))
+        calls: dict[Model, RequestCounts] = {"target": counts} if accepted < 10 else {}
         solution = Solution(f"p{problem}", "q", steps, "answered", 2.0, calls)
         results.append(Result(solution, Grade(right=order[problem] < right * PROBLEMS, answer="1", reason="exact")))
     return Ran(f"{run_type}-{threshold}", run_type, threshold, results)
 
 
-def compared(router: float) -> Comparison:
+def compared(router: float) -> CurveComparison:
     runs = [
         a_run("draft", None, 10, 0.2),
         a_run("target", None, 0, 0.6),

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from arbiter.evaluation.paper.document import Heading, Paragraph, Picture, Table, markdown, page
+from arbiter.evaluation.paper.document import DocumentTable, Heading, Paragraph, Picture, markdown, page
 
 
 def test_markdown_keeps_bars_in_cells_apart_from_columns() -> None:
-    text = markdown([Table(["name", "value"], [["a|b", "1"]])])
+    text = markdown([DocumentTable(["name", "value"], [["a|b", "1"]])])
     assert text == "| name | value |\n| --- | ---: |\n| a\\|b | 1 |\n"
 
 
 def test_what_stands_in_a_page_is_text_and_never_markup(tmp_path: Path) -> None:
-    shown = page([Heading("<script>", 1), Paragraph("a & b"), Table(["<i>"], [["</td>"]])], tmp_path)
+    shown = page([Heading("<script>", 1), Paragraph("a & b"), DocumentTable(["<i>"], [["</td>"]])], tmp_path)
     assert "<script>" not in shown
     assert "&lt;script&gt;" in shown
     assert "a &amp; b" in shown

@@ -32,7 +32,7 @@ def arbiter(folder: Path, command: str) -> str:
 def requests(folder: Path) -> dict[str, int]:
     """How many requests each run of the comparison has in its log."""
     logs = (folder / "reproduction" / "sweep").glob("*/events.jsonl")
-    return {path.parent.name: path.read_text(encoding="utf-8").count('"kind":"asked"') for path in logs}
+    return {path.parent.name: path.read_text(encoding="utf-8").count('"kind":"call_started"') for path in logs}
 
 
 @pytest.fixture(scope="module")

@@ -8,25 +8,25 @@ from hypothesis import strategies as st
 
 from arbiter.actors.policies import LearnedRouter, Oracle, RewardThreshold
 from arbiter.config.config import Config, parse
-from arbiter.data.training_rows import Row
+from arbiter.data.training_rows import TrainingRow
 from arbiter.evaluation.paper.planned_runs import points, quantile_thresholds
 from arbiter.evaluation.scores import advantages
 from arbiter.protocols.ports import Evidence, Policy
-from arbiter.protocols.records import Candidate, Rating, Role, Usage
+from arbiter.protocols.records import Author, Candidate, Rating, Usage
 
 SHARES = st.lists(st.floats(0.05, 0.95), min_size=1, max_size=4)
 
 
-def a_row(number: int, draft: float, target: float) -> Row:
+def a_row(number: int, draft: float, target: float) -> TrainingRow:
     texts: dict[str, Any] = {"question": "q", "history": (), "draft": "d", "targets": ("t",)}
-    return Row(
+    return TrainingRow(
         problem=str(number), step=0, draft_score=draft, target_scores=(target,), confidence=1 - draft / 2, **texts
     )
 
 
-def scored(author: Role, score: float) -> Candidate:
+def scored(author: Author, score: float) -> Candidate:
     rating = Rating(score, Usage(), 0.0)
-    return Candidate(author=author, text="", ending="separator", usage=Usage(), seconds=0.0, rating=rating)
+    return Candidate(author=author, text="", stop_reason="separator", usage=Usage(), seconds=0.0, rating=rating)
 
 
 def escalates(policy: Policy, draft: float, target: float) -> bool:

@@ -22,9 +22,9 @@ from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import parse
 from arbiter.gateway.live_page import headers, page
-from arbiter.gateway.live_state import Board
+from arbiter.gateway.live_state import LiveState
 from arbiter.protocols.errors import BackendError
-from arbiter.protocols.ports import Generation, GenerationRequest, ScoreRequest, Seat
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, ScoreRequest
 from arbiter.protocols.records import Usage
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ Look = Callable[..., None]
 def write(request: GenerationRequest) -> Generation:
     """Three steps; the target fails at the question ``break``, and where it is markup the steps are as well."""
     question = request.transcript.question
-    if question == "break" and request.role == "target":
+    if question == "break" and request.author == "target":
         raise BackendError("503: the engine is overloaded")
-    said = question if "</script>" in question else f"The {request.role} says {request.step} of {question}."
+    said = question if "</script>" in question else f"The {request.author} says {request.step} of {question}."
     return Generation(said, "end" if request.step == 2 else "separator", Usage(20, 5))
 
 
@@ -60,9 +60,9 @@ def scripted() -> Arbiter:
         "target": {**served, "model": "org/large", "url": "http://127.0.0.1:30001"},
     }
     given = Models(
-        draft=Seat(ScriptedGenerator(write, pause)),
-        target=Seat(ScriptedGenerator(write)),
-        scorers={"router": Seat(ScriptedScorer(lambda request: 0.75 if request.step == 1 else 0.25))},
+        draft=ModelHandle(ScriptedGenerator(write, pause)),
+        target=ModelHandle(ScriptedGenerator(write)),
+        scorers={"router": ModelHandle(ScriptedScorer(lambda request: 0.75 if request.step == 1 else 0.25))},
     )
     return Arbiter(parse({"models": tables}, "test"), models=given, leaving="cancel")
 
@@ -71,9 +71,9 @@ class Endpoint:
     """An Arbiter behind the page; with a ``key`` only who has it is told anything."""
 
     def __init__(self, portal: BlockingPortal, arbiter: Arbiter, key: str | None) -> None:
-        self.board = Board(arbiter)
+        self.live_state = LiveState(arbiter)
         self.port = 0
-        arbiter.watch(self.board)
+        arbiter.watch(self.live_state)
         self._arbiter = arbiter
         self._key = key
         self._portal = portal
@@ -118,7 +118,7 @@ class Endpoint:
 
         def leave() -> None:
             future.cancel()
-            self._portal.call(self.board.left, task.id)
+            self._portal.call(self.live_state.left, task.id)
 
         return leave
 
@@ -128,7 +128,7 @@ class Endpoint:
     async def _live(self, request: Request) -> Response:
         if self._key and request.headers.get("authorization") != f"Bearer {self._key}":
             return JSONResponse({"error": {"message": "no"}}, status_code=401)
-        return JSONResponse(self.board.contents(), headers={"cache-control": "no-store"})
+        return JSONResponse(self.live_state.contents(), headers={"cache-control": "no-store"})
 
 
 class Window:

@@ -14,13 +14,13 @@ from arbiter.config.run_tables import RunType
 from arbiter.runs.intervals import wilson_interval
 from arbiter.runs.reports.plot_labels import Label, place_labels
 from arbiter.runs.reports.plots import STYLES, accuracy_by_acceptance, draw, names
-from arbiter.runs.reports.tables import Entry
+from arbiter.runs.reports.tables import ReportRow
 from arbiter.runs.results import Cost, Latency, ModelTokens, summarise
 
 EMPTY = summarise([], "router", 0.5, 1.0)
 
 
-def entry(name: str = "run", run_type: RunType = "router", threshold: float | None = 0.5, **fields: Any) -> Entry:
+def entry(name: str = "run", run_type: RunType = "router", threshold: float | None = 0.5, **fields: Any) -> ReportRow:
     """A run with all the figures that are drawn."""
     given: dict[str, Any] = {
         "acceptance_rate": 0.5,
@@ -31,7 +31,7 @@ def entry(name: str = "run", run_type: RunType = "router", threshold: float | No
         "tokens": {"draft": ModelTokens(kept=50, discarded=30), "target": ModelTokens(kept=40, discarded=5)},
         **fields,
     }
-    return Entry(name, msgspec.structs.replace(EMPTY, run_type=run_type, threshold=threshold, **given))
+    return ReportRow(name, msgspec.structs.replace(EMPTY, run_type=run_type, threshold=threshold, **given))
 
 
 def colours(path: Path) -> set[tuple[int, ...]]:

@@ -12,7 +12,7 @@ import pytest
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.generator import WITHOUT_PENALTIES, ServedGenerator
 from arbiter.backends.served.transport import Address
-from arbiter.backends.served.verification import CheckingGenerator, Checks
+from arbiter.backends.served.verification import VerificationSettings, VerifyingGenerator
 from arbiter.config.model_tables import Engine
 from arbiter.protocols.ports import Generation, GenerationRequest, Proposal
 
@@ -121,10 +121,10 @@ class Target:
 
     def __init__(self, server: ScriptedServer, engine: Engine, ends: frozenset[int], context: int | None) -> None:
         self.server = server
-        checks = Checks(engine, server.tokenizer, {*ends}, context)
+        checks = VerificationSettings(engine, server.tokenizer, {*ends}, context)
         template = PromptTemplate("{question}")
         plain = ServedGenerator(server, "m", template, WITHOUT_PENALTIES)
-        self.generator = CheckingGenerator(plain, server, "m", template, checks)
+        self.generator = VerifyingGenerator(plain, server, "m", template, checks)
 
     def write(self, request: GenerationRequest, proposal: Proposal | None = None) -> Generation:
         self.server.asked.clear()

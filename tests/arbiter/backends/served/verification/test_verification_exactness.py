@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from arbiter.config.model_tables import Engine
 from arbiter.protocols.ports import Generation, GenerationRequest, Proposal
-from arbiter.protocols.records import Agreement, Ending, Step, Transcript, Usage
+from arbiter.protocols.records import PrefixMatch, Step, StopReason, Transcript, Usage
 
 if TYPE_CHECKING:
     from conftest import Next, Target, Tokenizer
@@ -22,7 +22,7 @@ Request = Callable[..., GenerationRequest]
 CONTEXT = Transcript("b")
 END, ALSO, A, B, LINE, LINES, A_LINE, LINE_B, AB, BLANK = range(10)
 ENGINES: list[Engine] = ["sglang", "vllm"]
-ENDINGS: list[Ending] = ["separator", "end", "limit"]
+ENDINGS: list[StopReason] = ["separator", "end", "limit"]
 SEPARATORS = ["\n\n", "\n", "b", "a\n", "ab", " ", "\n\n\n", "aa"]
 TEXT = st.lists(st.sampled_from(["a", "b", "\n", " ", "ab", "<end>", "<also>"]), max_size=6).map("".join)
 
@@ -35,8 +35,8 @@ def asks(generation: Request) -> Request:
     return build
 
 
-def step_of(made: Generation) -> tuple[str, Ending, int, int]:
-    return made.text, made.ending, made.usage.prompt_tokens, made.usage.completion_tokens
+def step_of(made: Generation) -> tuple[str, StopReason, int, int]:
+    return made.text, made.stop_reason, made.usage.prompt_tokens, made.usage.completion_tokens
 
 
 @settings(deadline=None, max_examples=150)
@@ -64,9 +64,9 @@ def test_a_proposal_of_any_kind_changes_nothing_of_a_step(
     proposal = Proposal(own.text[:cut] + wrong + rest, data.draw(st.sampled_from(ENDINGS)))
     made = there.write(request, proposal)
     assert step_of(made) == step_of(own)
-    if made.agreement is not None:
-        assert made.agreement.agreed <= min(made.agreement.proposed, made.usage.completion_tokens)
-        assert made.agreement.proposed < limit
+    if made.prefix_match is not None:
+        assert made.prefix_match.matched <= min(made.prefix_match.proposed, made.usage.completion_tokens)
+        assert made.prefix_match.proposed < limit
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -103,7 +103,7 @@ def test_a_separator_inside_what_was_agreed_on_ends_the_step(
     there = target(tokens)
     made = there.write(asks(), Proposal(tiny.decode(tokens, skip_special_tokens=True) + "ab", "limit"))
     assert step_of(made) == step_of(there.write(asks()))
-    assert (made.text, made.ending) == ("a", "separator")
+    assert (made.text, made.stop_reason) == ("a", "separator")
 
 
 @pytest.mark.parametrize("written", [[LINE, B, LINES], [LINE_B, LINES]])
@@ -157,9 +157,9 @@ def test_an_end_that_only_the_server_knows_is_learnt_from_it(target: Targets, as
     there = target([A, BLANK, B], ends=frozenset({END}))
     there.server.ends = frozenset({END, BLANK})
     first = there.write(asks(), Proposal("b", "end"))
-    assert (first.text, first.ending, first.usage.completion_tokens) == ("a", "end", 2)
+    assert (first.text, first.stop_reason, first.usage.completion_tokens) == ("a", "end", 2)
     again = there.write(asks(), Proposal("a b", "end"))
-    assert (again.text, again.ending, len(there.server.asked)) == ("a", "end", 1)
+    assert (again.text, again.stop_reason, len(there.server.asked)) == ("a", "end", 1)
 
 
 def test_a_step_that_begins_with_a_blank_keeps_it_though_the_tokenizer_drops_one_from_a_text(
@@ -179,7 +179,7 @@ def test_a_step_agreed_on_to_its_end_costs_one_request_for_one_token(
 ) -> None:
     whole = target([AB, LINES], engine=engine)
     made = whole.write(asks(), Proposal("ab", "separator"))
-    assert made.agreement == Agreement(2, 2)
+    assert made.prefix_match == PrefixMatch(2, 2)
     [(_, body)] = whole.server.asked
     assert body.get("max_tokens", body.get("sampling_params", {}).get("max_new_tokens")) == 1
     assert made.overhead == Usage(completion_tokens=1)
@@ -189,7 +189,7 @@ def test_tokens_of_both_requests_are_counted(target: Targets, asks: Request) -> 
     """Of three tokens one is agreed on; the second request reads the prompt, that token and the model's own."""
     there = target([A, B, A, LINES])
     made = there.write(asks(), Proposal("a a", "limit"))
-    assert made.agreement == Agreement(3, 1)
+    assert made.prefix_match == PrefixMatch(3, 1)
     assert made.usage == Usage(prompt_tokens=1, completion_tokens=4, cached_tokens=0)
     assert made.overhead == Usage(prompt_tokens=2 + 3, completion_tokens=1, cached_tokens=2)
 
@@ -209,6 +209,6 @@ def test_what_cannot_be_checked_is_written_plainly(
 ) -> None:
     there = target([A, LINES], context=40)
     made = there.write(asks(**{"max_tokens": 39, **fields}), proposal)
-    assert made.agreement is None
+    assert made.prefix_match is None
     assert [path for path, _ in there.server.asked] == ["/v1/completions"]
     assert isinstance(there.server.asked[0][1]["prompt"], str)

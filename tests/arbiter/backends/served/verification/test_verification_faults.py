@@ -139,4 +139,4 @@ def test_where_the_tokens_do_not_tell_the_ending_the_server_does(
 
     there.server.change = changed
     made = there.write(generation(transcript=Transcript("b")), PROPOSAL)
-    assert (made.text, made.ending, made.usage.completion_tokens) == ("ba", ending, 2)
+    assert (made.text, made.stop_reason, made.usage.completion_tokens) == ("ba", ending, 2)

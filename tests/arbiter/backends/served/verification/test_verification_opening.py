@@ -16,7 +16,7 @@ from arbiter.backends.opening import open_generator
 from arbiter.config.config import parse
 from arbiter.protocols.errors import BackendError, ConfigError, ContextTooLongError
 from arbiter.protocols.ports import GenerationRequest, Generator, Proposal
-from arbiter.protocols.records import Agreement
+from arbiter.protocols.records import PrefixMatch
 from arbiter.servers.doctor import Check, examine
 
 if TYPE_CHECKING:
@@ -73,8 +73,12 @@ async def test_a_target_checks_proposals_over_http(
     async with opened(verifies=engine) as generator:
         own = await generator.generate(request)
         made = await generator.generate(msgspec.structs.replace(request, proposal=Proposal(STEP, "separator")))
-    assert (made.text, made.ending, made.usage.completion_tokens) == (STEP, "separator", own.usage.completion_tokens)
-    assert made.agreement == Agreement(own.usage.completion_tokens, own.usage.completion_tokens)
+    assert (made.text, made.stop_reason, made.usage.completion_tokens) == (
+        STEP,
+        "separator",
+        own.usage.completion_tokens,
+    )
+    assert made.prefix_match == PrefixMatch(own.usage.completion_tokens, own.usage.completion_tokens)
 
 
 async def test_a_server_of_another_engine_is_refused_at_the_start(server: Any, opened: Opening) -> None:
