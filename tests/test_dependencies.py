@@ -120,3 +120,9 @@ def test_what_is_declared_is_imported_or_said_to_be_needed_by_another(extra: str
     imported = {one for file in files_below(*OWN) for module in imports_of(file) for one in distributions_of(module)}
     declared = names_in(EXTRAS[extra]) if extra else CORE
     assert declared - imported - {*IMPORTED_BY_OTHERS} == set()
+
+
+def test_the_tested_set_pins_every_requirement_of_development() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {normal(line.partition("==")[0]) for line in lines if "==" in line}
+    assert DEVELOPMENT - pinned == set()
