@@ -20,6 +20,10 @@ app = cyclopts.App(
     default_parameter=Parameter(negative=()),
     help="Step-level speculative reasoning: a small model drafts, the big one is called only where it helps.",
 )
+# its keyword arguments have no types
+app.register_install_completion_command(  # pyright: ignore[reportUnknownMemberType]
+    help="Install the completion of commands and options for your shell."
+)
 stdout = Console(emoji=False)
 stderr = Console(stderr=True, emoji=False)
 
