@@ -27,7 +27,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel that is built from the source distribution, as an installer builds it."""
     folder = tmp_path_factory.mktemp("distributions")
     with tarfile.open(build("sdist", ROOT, folder / "sdist")) as archive:
-        archive.extractall(folder / "source", filter="data")  # noqa: S202 - our own
+        archive.extractall(folder / "source", filter="data")
     (source,) = (folder / "source").iterdir()
     return build("wheel", source, folder / "wheel")
 

@@ -1,4 +1,4 @@
-"""Labels beside the points of a plot, put only where they hide nothing."""
+"""Labels beside the points of a plot, put only where they hide nothing (the extra ``plot``)."""
 
 import itertools
 import math

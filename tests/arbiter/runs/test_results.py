@@ -231,7 +231,9 @@ def test_a_model_costs_what_it_read_and_all_that_it_wrote(a_result: Results) -> 
         "draft": RequestCounts(requests=1, usage=Usage(3_000_000, 2_000_000, 1_000_000)),
         "target": RequestCounts(requests=1, usage=Usage(1_000_000, 100_000, 500_000)),
     }
-    found = summarise([a_result(requests=calls), a_result(problem="q", requests=calls)], "rsd", 0.7, 1.0, prices=PRICES).cost
+    found = summarise(
+        [a_result(requests=calls), a_result(problem="q", requests=calls)], "rsd", 0.7, 1.0, prices=PRICES
+    ).cost
     assert found == Cost({"draft": 2 * (2 + 0.5 + 8), "target": 2 * (10 + 4)}, 2 * (10.5 + 14))
 
 
