@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio
+
 from arbiter.replay.virtual_time import run_virtually
 
 scheduler: Any = import_module("trio._core._run")
