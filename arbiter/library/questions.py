@@ -73,7 +73,7 @@ class TaskFactory:
         return msgspec.structs.replace(
             plan,
             id=named or f"{self._session}-{next(self._numbers)}",
-            noise=None if named else _noise(transcript),
+            seed_key=None if named else _seed_key(transcript),
             transcript=transcript,
         )
 
@@ -156,7 +156,7 @@ def _transcript(question: Any) -> tuple[Transcript, str]:  # noqa: ANN401 - call
     return Transcript(asked, turns=turns), named
 
 
-def _noise(transcript: Transcript) -> str:
+def _seed_key(transcript: Transcript) -> str:
     return hashlib.blake2b(msgspec.json.encode(transcript), digest_size=8).hexdigest()
 
 
