@@ -11,7 +11,7 @@ from rich.table import Table
 
 from arbiter.cli.console import INTERRUPTED, guarded, stderr, stdout
 from arbiter.cli.overrides import NOT_GIVEN, RunOverrides, configured
-from arbiter.config.config import Config, load_config, override
+from arbiter.config.config import Config
 from arbiter.config.run_tables import Level
 from arbiter.log.event_lines import shown
 from arbiter.log.reader import log_path
@@ -73,9 +73,7 @@ def bench_command(
     """
 
     def action() -> int:
-        chosen = overrides.applied_to(load_config(configured(config, out, resume, log_path)))
-        if log_level is not None:
-            chosen = override(chosen, {"log": {"level": log_level}}, "--log-level")
+        chosen = overrides.load(configured(config, out, resume, log_path), log_level)
         return _bench(chosen, out or resume, json, retry_failed)
 
     return guarded(debug, action)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from arbiter.cli.console import INTERRUPTED, guarded, stderr, stdout
 from arbiter.cli.overrides import configured, given
-from arbiter.config.config import load_config, override
+from arbiter.config.config import load_config
 from arbiter.data.published import field_names
 from arbiter.data.training_rows import TrainingRow
 from arbiter.log.reader import log_path
@@ -151,7 +151,7 @@ def collect_command(
 def _collect(
     name: str, options: CollectOptions, folder: Path | None, resumed: bool, retry_failed: bool, as_json: bool
 ) -> int:
-    config = override(load_config(name), options.changes(), "command line")
+    config = load_config(name, options.changes())
     before = read_collection(folder) if folder is not None and resumed else None
     if resumed and before is None:
         raise ConfigError(f"--resume {folder}: that is no collection, there is no {NAME} in it")

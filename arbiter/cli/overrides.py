@@ -8,8 +8,8 @@ from typing import Any, Literal
 from cyclopts import Parameter
 
 from arbiter.actors.controllers import Verify
-from arbiter.config.config import Config, built_in, override
-from arbiter.config.run_tables import RunType
+from arbiter.config.config import Config, built_in, load_config
+from arbiter.config.run_tables import Level, RunType
 from arbiter.protocols.errors import ConfigError
 
 
@@ -34,10 +34,13 @@ class PolicyOverrides:
     seed: int | None = None
     """Decides the sampling noise above temperature 0, the choices of `random`, and the audited sample."""
 
-    def applied_to(self, config: Config) -> Config:
-        """``config`` with the options that were given. Raises ``ConfigError`` naming the key that is wrong."""
-        changed = override(config, self.changes(), "command line")
-        return changed if self.threshold is None else changed.with_threshold(self.threshold)
+    def load(self, name: str, log_level: Level | None = None) -> Config:
+        """The configuration ``name`` with the options that were given, and the log's level.
+
+        Raises ``ConfigError`` naming the key that is wrong.
+        """
+        config = load_config(name, self.changes() | given(log=given(level=log_level)))
+        return config if self.threshold is None else config.with_threshold(self.threshold)
 
     def changes(self) -> dict[str, Any]:
         """The keys that the options set, as a tree of tables, without the threshold, whose key is the run type's."""
@@ -116,8 +119,8 @@ NOT_GIVEN = RunOverrides()
 
 
 def given(**options: Any) -> dict[str, Any]:  # noqa: ANN401 - options are of any type
-    """Those of ``options`` that were set."""
-    return {key: value for key, value in options.items() if value is not None}
+    """Those of ``options`` that were set; a table of which none was set is left out."""
+    return {key: value for key, value in options.items() if value is not None and value != {}}
 
 
 def configured(config: str | None, out: Path | None, resume: Path | None, check: Callable[[Path], object]) -> str:

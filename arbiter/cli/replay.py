@@ -10,7 +10,7 @@ from rich.table import Table
 
 from arbiter.cli.console import guarded, stderr, stdout
 from arbiter.cli.overrides import given
-from arbiter.config.config import Config, load_config, override
+from arbiter.config.config import Config, load_config
 from arbiter.config.run_tables import RunType
 from arbiter.log.run import Run
 from arbiter.protocols.errors import ConfigError, RunError
@@ -79,9 +79,8 @@ def replay_command(
         opened = Run.open(run)
         if threshold is None and run_type is None and concurrency is None and not server_speed:
             return _check(opened, json)
-        before = _config_of(opened)
-        changes = given(run_type=run_type, limits=given(problems=concurrency))
-        config = override(before, changes, "command line")
+        before = _config_of(opened, {})
+        config = _config_of(opened, given(run_type=run_type, limits=given(problems=concurrency)))
         config = config if threshold is None else config.with_threshold(threshold)
         return _what_if(opened, before, config, _speeds(server_speed), json)
 
@@ -110,11 +109,11 @@ def _what_if(run: Run, before: Config, config: Config, speeds: Speeds, as_json: 
     return 0
 
 
-def _config_of(run: Run) -> Config:
+def _config_of(run: Run, changes: dict[str, Any]) -> Config:
     path = run.path.parent / "config.toml"
     if not path.is_file():
         raise RunError(f"there is no {path}, which says what the run's rules were: give the folder of a run")
-    return load_config(str(path))
+    return load_config(str(path), changes)
 
 
 def _speeds(options: tuple[str, ...]) -> dict[Model, float]:

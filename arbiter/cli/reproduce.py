@@ -11,7 +11,7 @@ from arbiter.cli.collect import CollectOptions, collect_command
 from arbiter.cli.console import INTERRUPTED, guarded, stderr, stdout
 from arbiter.cli.overrides import NOT_GIVEN, RunOverrides
 from arbiter.cli.simulate import HardwareOptions
-from arbiter.config.config import Config, load_config
+from arbiter.config.config import Config
 from arbiter.log.event_lines import shown
 from arbiter.protocols.errors import ConfigError
 from arbiter.runs.folder import new_path
@@ -81,7 +81,7 @@ def reproduce_command(
         from arbiter.evaluation.paper.pipeline import PaperRequest
         from arbiter.training.training_data import read_rows
 
-        chosen, folder = overrides.applied_to(load_config(config)), out or new_path("reproduce")
+        chosen, folder = overrides.load(config), out or new_path("reproduce")
         if not rows and (status := _collect(config, chosen, folder / "rows")):
             return status
         collected = rows or (folder / "rows",)

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from arbiter.cli.console import guarded, stderr
 from arbiter.cli.overrides import RingOverrides
-from arbiter.config.config import Config, load_config
+from arbiter.config.config import Config
 from arbiter.config.run_tables import RunType
 from arbiter.exports.files import require
 from arbiter.library.arbiter import Arbiter
@@ -79,7 +79,7 @@ def serve_command(
         require("prometheus_client", "gateway", "the endpoint")
         if queue < 0 or drain < 0:
             raise ConfigError("--queue and --drain must be 0 or more")
-        read = overrides.applied_to(load_config(config))
+        read = overrides.load(config)
         keys = _keys(api_key_env)
         if not keys and not _is_loopback(host):
             _tell(f"anybody who reaches {host} can use the models: set --api-key-env")

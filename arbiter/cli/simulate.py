@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from arbiter.actors.controllers import Verify
 from arbiter.cli.console import guarded, progress_bar, stdout
 from arbiter.cli.overrides import given
-from arbiter.config.config import Config, built_in, load_config, override
+from arbiter.config.config import Config, built_in, load_config
 from arbiter.config.model_tables import AnyModelTable, ModelTable
 from arbiter.config.run_tables import RunType
 from arbiter.log.run import Run
@@ -169,7 +169,7 @@ def simulate_command(
 
     def action() -> int:
         opened = None if run is None else Run.open(run)
-        chosen = override(_config(config, run), given(run_type=run_type), "command line")
+        chosen = _config(config, run, run_type)
         if opened is not None:
             _check(opened, chosen, acceptance)
         cases = _cases(chosen, concurrency, acceptance, lookahead, verify, opened is not None)
@@ -184,10 +184,11 @@ def simulate_command(
     return guarded(debug, action)
 
 
-def _config(name: str | None, run: Path | None) -> Config:
+def _config(name: str | None, run: Path | None, run_type: RunType | None) -> Config:
     if name is None and run is None:
         raise ConfigError(f"name a configuration: a file, or a built-in one ({', '.join(built_in())})")
-    return load_config(name or str((run if run and run.is_dir() else Path()) / "config.toml"))
+    path = name or str((run if run and run.is_dir() else Path()) / "config.toml")
+    return load_config(path, given(run_type=run_type))
 
 
 def _check(run: Run, config: Config, acceptance: str | None) -> None:

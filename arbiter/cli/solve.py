@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from arbiter.cli.console import FAILED, guarded, stderr, stdout
 from arbiter.cli.overrides import PolicyOverrides
-from arbiter.config.config import Config, load_config
+from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.grading import extract_answer
 from arbiter.library.arbiter import Arbiter
@@ -54,7 +54,7 @@ def solve_command(
     def action() -> int:
         if not question.strip():
             raise DataError("the question is empty")
-        return anyio.run(_solve, question, overrides.applied_to(load_config(config)), json)
+        return anyio.run(_solve, question, overrides.load(config), json)
 
     return guarded(debug, action)
 

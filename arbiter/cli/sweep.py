@@ -10,7 +10,7 @@ from rich.table import Table
 
 from arbiter.cli.console import INTERRUPTED, guarded, stderr, stdout
 from arbiter.cli.overrides import NOT_GIVEN, RunOverrides, configured
-from arbiter.config.config import Config, load_config, override
+from arbiter.config.config import Config
 from arbiter.config.run_tables import Level
 from arbiter.log.event_lines import shown
 from arbiter.protocols.errors import ConfigError, RunError
@@ -91,9 +91,7 @@ def sweep_command(
     """
 
     def action() -> int:
-        chosen = _applied(overrides, load_config(configured(config, out, resume, _check)))
-        if log_level is not None:
-            chosen = override(chosen, {"log": {"level": log_level}}, "--log-level")
+        chosen = _load(configured(config, out, resume, _check), overrides, log_level)
         asked = resume is None or run_types is not None or bool(thresholds)
         types = run_types_of(chosen.run_type if run_types is None else run_types)
         before = None if resume is None else earlier(resume)
@@ -104,11 +102,11 @@ def sweep_command(
     return guarded(debug, action)
 
 
-def _applied(overrides: RunOverrides, config: Config) -> Config:
+def _load(name: str, overrides: RunOverrides, log_level: Level | None) -> Config:
     """Raises ``ConfigError`` for those of a single run."""
     if overrides.run_type is not None or overrides.threshold is not None:
         raise ConfigError("a sweep takes --run-types and --thresholds: several, or one of each")
-    return overrides.applied_to(config)
+    return overrides.load(name, log_level)
 
 
 def _check(folder: Path) -> None:

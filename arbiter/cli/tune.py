@@ -3,14 +3,14 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import msgspec
 from cyclopts import Parameter
 
 from arbiter.cli.console import guarded, progress_bar, stderr, stdout
 from arbiter.cli.simulate import HardwareOptions, WorkloadOptions
-from arbiter.config.config import Config, load_config, override
+from arbiter.config.config import Config, load_config
 from arbiter.data.training_rows import Split
 from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.runs.folder import as_toml, replace_file
@@ -229,8 +229,8 @@ def _share(wanted: Wanted, config: Config, hardware: HardwareOptions, workload: 
 
 
 def _write(found: "Tuned", config: Config, out: Path) -> None:
-    changes: dict[str, Any] = {"run_type": found.policy, "thresholds": {found.policy: found.threshold.value}}
-    text = as_toml(override(config, changes, "tune"))
+    threshold = cast("float", found.threshold.value)  # tuning raises if it finds none
+    text = as_toml(config.with_run_type(found.policy, "tune").with_threshold(threshold, "tune"))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         replace_file(out, text)

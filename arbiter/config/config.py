@@ -9,6 +9,7 @@ import re
 import tomllib
 import types
 import typing
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -44,6 +45,9 @@ from arbiter.config.run_tables import (
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.ports import Policy
 from arbiter.protocols.records import ConfidenceMetric, Limits, Sampling, Target
+
+_THRESHOLDS = typing.get_type_hints(Thresholds, include_extras=True)
+"""The type of each run type's threshold, with its range."""
 
 
 class Config(ConfigTable, frozen=True):
@@ -102,12 +106,41 @@ class Config(ConfigTable, frozen=True):
             return self.confidence or ("mean" if isinstance(self.models.draft, InProcessTable) else None)
         return None
 
-    def with_threshold(self, threshold: float) -> "Config":
-        """The same experiment with the knob of its run type turned. Raises ``ConfigError`` if it has none."""
-        if self.run_type not in Thresholds.__struct_fields__:
-            known = ", ".join(Thresholds.__struct_fields__)
+    def with_run_type(self, run_type: RunType, source: str, *, drop_budget: bool = False) -> "Config":
+        """The same experiment with another run type.
+
+        ``drop_budget`` leaves the budget out if the run type has no threshold that a budget could move; otherwise such
+        a budget is refused. Raises ``ConfigError`` naming ``source``.
+        """
+        budget = None if drop_budget and run_type not in BUDGETED else self.budget
+        changed = msgspec.structs.replace(self, run_type=run_type, budget=budget)
+        changed.check_run_type(source)
+        return changed
+
+    def with_threshold(self, threshold: float, source: str = "--threshold") -> "Config":
+        """The same experiment with another threshold of its run type.
+
+        Raises ``ConfigError`` if the run type has none, or naming ``source`` if it is out of the range.
+        """
+        allowed = _THRESHOLDS.get(self.run_type)
+        if allowed is None:
+            known = ", ".join(_THRESHOLDS)
             raise ConfigError(f"the run type {self.run_type!r} has no threshold; those that have one: {known}")
-        return override(self, {"thresholds": {self.run_type: threshold}}, "--threshold")
+        try:
+            checked = msgspec.convert(threshold, allowed)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"{source}: thresholds.{self.run_type}: {error}") from error
+        thresholds = msgspec.structs.replace(self.thresholds, **{self.run_type: checked})
+        return msgspec.structs.replace(self, thresholds=thresholds)
+
+    def check_run_type(self, source: str) -> None:
+        """Raises ``ConfigError`` naming ``source`` if the run type does not go with the budget or the log."""
+        if self.budget is not None and self.run_type not in BUDGETED:
+            raise ConfigError(
+                f"{source}: budget moves a threshold on the draft's score, and the run type {self.run_type!r} has "
+                f"none: leave budget out, or take one of {', '.join(BUDGETED)}"
+            )
+        self.log.check(source, self.run_type)
 
     def policy(self) -> Policy:
         """The rule of this run's type."""
@@ -150,11 +183,26 @@ class Config(ConfigTable, frozen=True):
         return Sampling(self.sampling.temperature, self.sampling.top_p, self.sampling.target_samples)
 
 
-def load_config(name: str) -> Config:
-    """Read the configuration at the path ``name``, or the built-in one of that name. Raises ``ConfigError``."""
+def load_config(name: str, changes: Mapping[str, Any] | None = None, source: str = "command line") -> Config:
+    """Read the configuration at the path ``name``, or the built-in one of that name.
+
+    ``changes`` are keys, nested as in the file, that replace those of the file before it is parsed; ``source`` is where
+    they come from. Raises ``ConfigError``, naming the file if it is wrong by itself, and ``source`` otherwise.
+    """
     path = _find(name)
+    tree = _tree(path)
+    if not changes:
+        return parse(tree, str(path))
     try:
-        return parse(tomllib.loads(path.read_text(encoding="utf-8")), str(path))
+        return parse(_merged(tree, changes), source)
+    except ConfigError:
+        parse(tree, str(path))  # an error of the file is reported under its name
+        raise
+
+
+def _tree(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     except OSError as error:
@@ -181,14 +229,9 @@ def parse(tree: dict[str, Any], source: str) -> Config:
             f"{source}: salvage offers what was drafted ahead, and lookahead is 0: set lookahead (--lookahead), or "
             "leave salvage out"
         )
-    if config.budget is not None and config.run_type not in BUDGETED:
-        raise ConfigError(
-            f"{source}: budget moves a threshold on the draft's score, and the run type {config.run_type!r} has none: "
-            f"leave budget out, or take one of {', '.join(BUDGETED)}"
-        )
+    config.check_run_type(source)
     config.models.check(source)
     config.sampling.check(source)
-    config.log.check(source, config.run_type)
     return config
 
 
@@ -207,12 +250,14 @@ def _find(name: str) -> Path:
     raise ConfigError(f"there is no configuration file {name!r}, and no built-in one; built in: {', '.join(known)}")
 
 
-def _merged(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def _merged(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(tree)
     for key, value in changes.items():
         inner = merged.get(key)
         if isinstance(inner, dict) and isinstance(value, dict):
             value = _merged(typing.cast("dict[str, Any]", inner), typing.cast("dict[str, Any]", value))
+        elif inner is not None and isinstance(value, dict):
+            continue  # the file has something else than a table there, which is refused when it is parsed
         merged[key] = value
     return merged
 

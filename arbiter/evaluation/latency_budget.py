@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from arbiter.config.config import Config, override
+from arbiter.config.config import Config
 from arbiter.evaluation.sweep_tuning import first_reached
 from arbiter.evaluation.tuning import Policy
 from arbiter.protocols.errors import DataError
@@ -31,7 +31,7 @@ def escalation_within(
     between them the line is taken. ``done`` is called as each simulated problem ends. Raises ``DataError`` if it takes
     longer though the draft writes it all.
     """
-    chosen = override(config, {"run_type": policy}, "--policy")
+    chosen = config.with_run_type(policy, "--policy")
     plan = CasePlan(chosen, hardware, world, None)
     cases = [Case(chosen.limits.problems, chosen.lookahead, chosen.verify, rate) for rate in ACCEPTANCES]
     means = [plan.simulate(case, done).latency.mean for case in cases]

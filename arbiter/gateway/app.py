@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -13,18 +12,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from arbiter.gateway.admission import Admission, GoneError
+from arbiter.gateway.admission import Admission
 from arbiter.gateway.chat import chat_completions
 from arbiter.gateway.completions import completions
+from arbiter.gateway.context import GatewayContext
+from arbiter.gateway.detokenizer import Detokenizer
+from arbiter.gateway.disconnect import GoneError
 from arbiter.gateway.error_responses import answer, refusal
 from arbiter.gateway.inprocess_client import open_client
 from arbiter.gateway.live_page import headers as page_headers
 from arbiter.gateway.live_page import page
 from arbiter.gateway.live_state import LiveState
-from arbiter.gateway.middleware import AuthMiddleware
+from arbiter.gateway.middleware import AccessLogMiddleware, AfterMiddleware, AuthMiddleware, after
 from arbiter.gateway.model_names import names, operating_point
 from arbiter.gateway.openapi import document
 from arbiter.gateway.prometheus import Metrics
+from arbiter.gateway.request_body import BodyReader
 from arbiter.gateway.responses import responses
 from arbiter.library.arbiter import Arbiter
 from arbiter.protocols.errors import RequestError
@@ -41,7 +44,8 @@ LARGEST = 4 << 20
 PATIENCE = 60.0
 """Seconds for which a client may send or read nothing."""
 
-Endpoint = Callable[[Admission, Request], Awaitable[Response]]
+Endpoint = Callable[[Request], Awaitable[Response]]
+Asking = Callable[[GatewayContext, Request, bytes], Awaitable[Response]]
 
 
 class ModelObject(msgspec.Struct, frozen=True):
@@ -88,12 +92,14 @@ class Gateway:
         patience: float = PATIENCE,
     ) -> None:
         self.arbiter = arbiter
-        live_state, metrics = LiveState(arbiter), Metrics(arbiter)
-        arbiter.watch(live_state)
-        arbiter.watch(metrics)
-        self._admission = Admission(
-            arbiter, live_state, metrics, arbiter.config.limits.problems + queue, largest, patience
-        )
+        self._live_state, self._metrics = LiveState(arbiter), Metrics(arbiter)
+        arbiter.watch(self._live_state)
+        arbiter.watch(self._metrics)
+        at_once = arbiter.config.limits.problems
+        self._admission = Admission(at_once + queue, at_once)
+        self._bodies = BodyReader(largest, patience)
+        detokenizer = Detokenizer(arbiter.config.models.draft)
+        self._context = GatewayContext(arbiter, self._admission, detokenizer, self._left, patience)
         starlette = Starlette(
             routes=self._routes(),
             exception_handlers={
@@ -103,7 +109,7 @@ class Gateway:
                 Exception: _broken,
             },
         )
-        self.app = AuthMiddleware(starlette, keys)
+        self.app = AccessLogMiddleware(AfterMiddleware(AuthMiddleware(starlette, keys)))
 
     @property
     def open(self) -> int:
@@ -116,63 +122,64 @@ class Gateway:
 
     def _routes(self) -> list[Route]:
         return [
-            self._route("/", _page),
-            self._route("/live", _live),
-            self._route("/health", _health),
-            self._route("/ready", _ready),
-            self._route("/metrics", _metrics),
-            self._route("/openapi.json", _openapi),
-            self._route("/v1/models", _models),
-            self._route("/v1/models/{id:path}", _model),
-            self._route("/v1/chat/completions", partial(_placed, chat_completions), "POST"),
-            self._route("/v1/completions", partial(_placed, completions), "POST"),
-            self._route("/v1/responses", partial(_placed, responses), "POST"),
+            _route("/", _page),
+            _route("/live", self._live),
+            _route("/health", _health),
+            _route("/ready", self._ready),
+            _route("/metrics", self._render_metrics),
+            _route("/openapi.json", _openapi),
+            _route("/v1/models", self._models),
+            _route("/v1/models/{id:path}", self._model),
+            _route("/v1/chat/completions", self._asking(chat_completions), "POST"),
+            _route("/v1/completions", self._asking(completions), "POST"),
+            _route("/v1/responses", self._asking(responses), "POST"),
         ]
 
-    def _route(self, path: str, endpoint: Endpoint, method: str = "GET") -> Route:
-        return Route(path, partial(endpoint, self._admission), methods=[method])
+    def _asking(self, ask: Asking) -> Endpoint:
+        async def endpoint(request: Request) -> Response:
+            self._admission.enter(after(request))  # first: a body without a place is not even read
+            return await ask(self._context, request, await self._bodies.read(request))
+
+        return endpoint
+
+    def _left(self, problem: str) -> None:
+        self._live_state.left(problem)
+        self._metrics.left(problem)
+
+    async def _live(self, _request: Request) -> Response:
+        return answer(self._live_state.contents(), headers={"cache-control": "no-store"})
+
+    async def _ready(self, _request: Request) -> Response:
+        is_open = self.arbiter.is_open
+        return answer(HealthState("ready" if is_open else "closing"), 200 if is_open else 503)
+
+    async def _render_metrics(self, _request: Request) -> Response:
+        body, kind = self._metrics.render()
+        return Response(body, headers={"content-type": kind})
+
+    async def _models(self, _request: Request) -> Response:
+        return answer(ModelList([ModelObject(name) for name in names(self.arbiter)]))
+
+    async def _model(self, request: Request) -> Response:
+        name: str = request.path_params["id"]
+        operating_point(self.arbiter, name)
+        return answer(ModelObject(name))
 
 
-async def _placed(endpoint: Endpoint, admission: Admission, request: Request) -> Response:
-    """A place first: the body of who has none is not even read."""
-    admission.enter(request)
-    return await endpoint(admission, request)
+def _route(path: str, endpoint: Endpoint, method: str = "GET") -> Route:
+    return Route(path, endpoint, methods=[method])
 
 
-async def _page(_admission: Admission, _request: Request) -> Response:
+async def _page(_request: Request) -> Response:
     return Response(page(), headers=page_headers(), media_type="text/html")
 
 
-async def _live(admission: Admission, _request: Request) -> Response:
-    return answer(admission.live_state.contents(), headers={"cache-control": "no-store"})
-
-
-async def _health(_admission: Admission, _request: Request) -> Response:
+async def _health(_request: Request) -> Response:
     return answer(HealthState("ok"))
 
 
-async def _ready(admission: Admission, _request: Request) -> Response:
-    is_open = admission.arbiter.is_open
-    return answer(HealthState("ready" if is_open else "closing"), 200 if is_open else 503)
-
-
-async def _metrics(admission: Admission, _request: Request) -> Response:
-    body, kind = admission.metrics.render()
-    return Response(body, headers={"content-type": kind})
-
-
-async def _openapi(_admission: Admission, _request: Request) -> Response:
+async def _openapi(_request: Request) -> Response:
     return answer(document(version("arbiter-reasoning")))
-
-
-async def _models(admission: Admission, _request: Request) -> Response:
-    return answer(ModelList([ModelObject(name) for name in names(admission.arbiter)]))
-
-
-async def _model(admission: Admission, request: Request) -> Response:
-    name: str = request.path_params["id"]
-    operating_point(admission.arbiter, name)
-    return answer(ModelObject(name))
 
 
 async def _refused(_request: Request, error: Exception) -> Response:

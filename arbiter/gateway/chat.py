@@ -8,10 +8,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from arbiter.gateway.admission import Admission, task_of
+from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import answer
-from arbiter.gateway.request_body import raw_body
-from arbiter.gateway.request_mapping import asked_in_chat, overrides_of
+from arbiter.gateway.request_mapping import chat_task
 from arbiter.gateway.response_schemas import (
     Finish,
     SolutionReport,
@@ -23,7 +22,6 @@ from arbiter.gateway.response_schemas import (
 )
 from arbiter.gateway.schemas import ChatBody, read
 from arbiter.gateway.streaming import DONE, AnswerStream, EventStream, answer_streams, event, solutions_of
-from arbiter.protocols.errors import RequestError
 from arbiter.protocols.messages import Task
 
 
@@ -84,17 +82,14 @@ class ChatChunk(msgspec.Struct, frozen=True, omit_defaults=True):
     arbiter: SolutionReport | None = None
 
 
-async def chat_completions(admission: Admission, request: Request) -> Response:
+async def chat_completions(context: GatewayContext, request: Request, raw: bytes) -> Response:
     """Answer a conversation. Raises ``RequestError``."""
-    body = read(await raw_body(admission, request), ChatBody)
-    if body.max_tokens and body.max_completion_tokens and body.max_tokens != body.max_completion_tokens:
-        raise RequestError("max_tokens and max_completion_tokens differ: leave one of them out", param="max_tokens")
-    most = body.max_completion_tokens or body.max_tokens
-    task = task_of(admission, asked_in_chat(body), overrides_of(admission.arbiter, body, most, body.stop, body.seed))
+    body = read(raw, ChatBody)
+    task = chat_task(context.arbiter, body)
     if body.stream:
-        (stream,) = await answer_streams(admission, request, [task])
-        return EventStream(_chunks(body, task, stream), admission.patience)
-    (solution,) = await solutions_of(admission, request, [task])
+        (stream,) = await answer_streams(context, request, [task])
+        return EventStream(_chunks(body, task, stream), context.patience)
+    (solution,) = await solutions_of(context, request, [task])
     choice = ChatChoice(AnswerMessage(solution.text), finish_of(solution))
     usage = usage_of([solution])
     return answer(ChatCompletion(_name(task), _now(), body.model, [choice], usage, report(solution, body.arbiter)))

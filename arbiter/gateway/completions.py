@@ -8,10 +8,12 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from arbiter.gateway.admission import Admission, task_of
+from arbiter.gateway.admission import Admission
+from arbiter.gateway.context import GatewayContext
+from arbiter.gateway.detokenizer import Detokenizer
 from arbiter.gateway.error_responses import answer
-from arbiter.gateway.request_body import raw_body
-from arbiter.gateway.request_mapping import overrides_of
+from arbiter.gateway.middleware import after
+from arbiter.gateway.request_mapping import completion_tasks
 from arbiter.gateway.response_schemas import (
     Finish,
     SolutionReport,
@@ -49,14 +51,14 @@ class Completion(msgspec.Struct, frozen=True):
     object: Literal["text_completion"] = "text_completion"
 
 
-async def completions(admission: Admission, request: Request) -> Response:
+async def completions(context: GatewayContext, request: Request, raw: bytes) -> Response:
     """Answer one or several prompts. Raises ``RequestError``; of several, the first that fails fails them all."""
-    body = read(await raw_body(admission, request), CompletionBody)
-    overrides = overrides_of(admission.arbiter, body, body.max_tokens, body.stop, body.seed)
-    tasks = [task_of(admission, prompt, overrides) for prompt in await _prompts(admission, body)]
+    body = read(raw, CompletionBody)
+    tasks = completion_tasks(context.arbiter, body, await _prompts(context.detokenizer, body))
+    _admit_all(context.admission, request, len(tasks))
     if body.stream:
-        return EventStream(_chunks(body, tasks, await answer_streams(admission, request, tasks)), admission.patience)
-    solutions = await solutions_of(admission, request, tasks)
+        return EventStream(_chunks(body, tasks, await answer_streams(context, request, tasks)), context.patience)
+    solutions = await solutions_of(context, request, tasks)
     choices = [
         CompletionChoice(one.text, index, finish_of(one), arbiter=report(one, body.arbiter))
         for index, one in enumerate(solutions)
@@ -64,20 +66,27 @@ async def completions(admission: Admission, request: Request) -> Response:
     return answer(Completion(_name(tasks), int(time.time()), body.model, choices, usage_of(solutions)))
 
 
-async def _prompts(admission: Admission, body: CompletionBody) -> list[str]:
+def _admit_all(admission: Admission, request: Request, problems: int) -> None:
+    """Take places for the prompts after the first, for which there is one already. Raises ``RequestError``."""
+    if problems > admission.most:
+        raise RequestError(f"at most {admission.most} prompts can be asked at once, and these are {problems}")
+    admission.enter(after(request), problems - 1)
+
+
+async def _prompts(detokenizer: Detokenizer, body: CompletionBody) -> list[str]:
     """The questions. Raises ``RequestError`` if token ids are among them that cannot be read."""
     prompt = body.prompt
     if isinstance(prompt, str):
         return [prompt]
     if all(isinstance(one, int) for one in prompt):
-        return [await admission.detokenized([one for one in prompt if isinstance(one, int)])]
+        return [await detokenizer.text([one for one in prompt if isinstance(one, int)])]
     found: list[str] = []
     for place, one in enumerate(prompt):
         if isinstance(one, int):
             raise RequestError(
                 f"prompt[{place}]: a number among texts; give texts, or lists of numbers", param="prompt"
             )
-        found.append(one if isinstance(one, str) else await admission.detokenized(one))
+        found.append(one if isinstance(one, str) else await detokenizer.text(one))
     return found
 
 

@@ -34,6 +34,11 @@ def refusal(error: RequestError) -> Response:
     return answer(shape(error), error.status, headers)
 
 
+def closing() -> RequestError:
+    """The error of a request to an endpoint that is being shut down."""
+    return RequestError("the server is shutting down: ask another one", status=503, code="closing", retry_after=1)
+
+
 def answer(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """``body`` as JSON."""
     return Response(msgspec.json.encode(body), status, headers, "application/json")

@@ -1,10 +1,11 @@
-"""What every request passes on its way in and out: the key, and the access log."""
+"""What every request passes on its way in and out: the access log, what is done after it, and the key."""
 
 import hmac
 import logging
 import secrets
 import time
 from contextlib import AsyncExitStack
+from typing import Any
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,53 +21,71 @@ _ASKED_OFTEN = ("/live", "/health", "/ready", "/metrics")
 log = logging.getLogger("arbiter.access")
 
 
-class AuthMiddleware:
-    """Wraps an application. With ``keys``, a request must have one of them as its bearer token.
+class AccessLogMiddleware:
+    """Names each request, and logs it when it is over.
 
-    Keys are compared in constant time, and are never logged. The header ``x-request-id`` of an answer is the request's
-    name in the access log. What a request leaves to be done ``after`` it is done when its response is about to be
-    whole, or cannot be sent any more.
+    The name is the header ``x-request-id`` of the response. Neither keys nor texts are logged.
     """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, name = time.monotonic(), f"req_{secrets.token_hex(8)}"
+        statuses = [499]  # of a client that disconnects before there is another one
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", name.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, named)
+        finally:
+            _log(scope, name, statuses[-1], time.monotonic() - began)
+
+
+class AfterMiddleware:
+    """Does what a request leaves to be done ``after`` it.
+
+    That is done when the last part of the response is about to be sent, or cannot be sent any more: the request's
+    places are free before its client can send another one.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        async with AsyncExitStack() as stack:
+            _state(scope)["after"] = stack
+
+            async def closing(message: Message) -> None:
+                if message["type"] != "http.response.start" and not message.get("more_body"):
+                    await stack.aclose()
+                await send(message)
+
+            await self._app(scope, receive, closing)
+
+
+class AuthMiddleware:
+    """With ``keys``, a request must have one of them as its bearer token. They are compared in constant time."""
 
     def __init__(self, app: ASGIApp, keys: tuple[str, ...]) -> None:
         self._app = app
         self._keys = tuple(key.encode() for key in keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or self._is_known(Request(scope)):
             await self._app(scope, receive, send)
-            return
-        began, name, state = time.monotonic(), f"req_{secrets.token_hex(8)}", scope.setdefault("state", {})
-        statuses = [499]  # of a client that goes away before there is another one
-
-        async def watched(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                statuses.append(message["status"])
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", name.encode())]
-            elif not message.get("more_body"):  # its places are free before its client can ask again
-                await state["after"].aclose()
-            await send(message)
-
-        try:
-            async with AsyncExitStack() as after:
-                state["after"] = after
-                if self._is_known(Request(scope)):
-                    await self._app(scope, receive, watched)
-                else:
-                    await refusal(_unknown())(scope, receive, watched)
-        finally:
-            status = statuses[-1]
-            fields = {
-                "request": name,
-                "method": scope["method"],
-                "path": scope["path"],
-                "status": status,
-                "seconds": round(time.monotonic() - began, 4),
-                "client": (scope.get("client") or ("in process",))[0],
-                "problems": state.get("problems", []),
-            }
-            is_quiet = scope["path"] in _ASKED_OFTEN and status == 200
-            log.log(logging.DEBUG if is_quiet else logging.INFO, "request", extra=fields)
+        else:
+            await refusal(_unknown())(scope, receive, send)
 
     def _is_known(self, request: Request) -> bool:
         if not self._keys or request.url.path in _OPEN:
@@ -74,6 +93,31 @@ class AuthMiddleware:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         token = given.strip().encode() if scheme.lower() == "bearer" else b""
         return any([hmac.compare_digest(token, key) for key in self._keys])  # noqa: C419 - each is compared
+
+
+def after(request: Request) -> AsyncExitStack:
+    """What is done when the response has been sent, or cannot be sent any more."""
+    stack: AsyncExitStack = request.state.after
+    return stack
+
+
+def _state(scope: Scope) -> dict[str, Any]:
+    state: dict[str, Any] = scope.setdefault("state", {})
+    return state
+
+
+def _log(scope: Scope, name: str, status: int, seconds: float) -> None:
+    fields = {
+        "request": name,
+        "method": scope["method"],
+        "path": scope["path"],
+        "status": status,
+        "seconds": round(seconds, 4),
+        "client": (scope.get("client") or ("in process",))[0],
+        "problems": _state(scope).get("problems", []),
+    }
+    is_quiet = scope["path"] in _ASKED_OFTEN and status == 200
+    log.log(logging.DEBUG if is_quiet else logging.INFO, "request", extra=fields)
 
 
 def _unknown() -> RequestError:

@@ -6,7 +6,6 @@ import msgspec
 
 from arbiter.config.run_tables import RunType
 from arbiter.library.arbiter import Arbiter
-from arbiter.library.questions import of_type
 from arbiter.protocols.errors import ConfigError, RequestError
 
 NAME = "arbiter"
@@ -39,13 +38,13 @@ def operating_point(arbiter: Arbiter, name: str) -> OperatingPoint:
     if not at:
         return OperatingPoint(run_type)
     try:
-        found = OperatingPoint(run_type, float(threshold))
-        of_type(arbiter.config, run_type, "model").with_threshold(float(threshold))
+        found = float(threshold)
+        arbiter.config.with_run_type(run_type, "model", drop_budget=True).with_threshold(found)
     except ValueError as error:
         raise _unknown(arbiter, name, f"{threshold!r} is no threshold") from error
     except ConfigError as error:
         raise _unknown(arbiter, name, str(error)) from error
-    return found
+    return OperatingPoint(run_type, found)
 
 
 def _unknown(arbiter: Arbiter, name: str, why: str) -> RequestError:

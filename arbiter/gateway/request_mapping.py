@@ -1,21 +1,62 @@
-"""From what a client sends to what the Arbiter is asked."""
+"""From the body of a request to the tasks that it asks for."""
 
 import secrets
 from collections.abc import Sequence
 from typing import Any, cast
 
+from arbiter.gateway.error_responses import closing
 from arbiter.gateway.model_names import operating_point
-from arbiter.gateway.schemas import ChatBody, ChatMessage, CommonBody, ContentPart, Extras, InputItem
+from arbiter.gateway.schemas import (
+    ChatBody,
+    ChatMessage,
+    CommonBody,
+    CompletionBody,
+    ContentPart,
+    Extras,
+    InputItem,
+    ResponseBody,
+)
 from arbiter.library.arbiter import Arbiter
 from arbiter.library.questions import Message, Overrides, Question
-from arbiter.protocols.errors import RequestError
+from arbiter.protocols.errors import ClosedError, ConfigError, DataError, RequestError
+from arbiter.protocols.messages import Task
 
 _NONE = Extras()
 _TEXTS = ("text", "input_text", "output_text")
 _ROLES = ("system", "developer", "user", "assistant")
 
 
-def overrides_of(
+def chat_task(arbiter: Arbiter, body: ChatBody) -> Task:
+    """The task of ``/v1/chat/completions``. Raises ``RequestError``."""
+    if body.max_tokens and body.max_completion_tokens and body.max_tokens != body.max_completion_tokens:
+        raise RequestError("max_tokens and max_completion_tokens differ: leave one of them out", param="max_tokens")
+    question = [_said(message, f"messages[{place}]") for place, message in enumerate(body.messages)]
+    most = body.max_completion_tokens or body.max_tokens
+    return _task(arbiter, question, _overrides(arbiter, body, most, body.stop, body.seed))
+
+
+def completion_tasks(arbiter: Arbiter, body: CompletionBody, prompts: Sequence[str]) -> list[Task]:
+    """The tasks of ``/v1/completions``, one a prompt. Raises ``RequestError``."""
+    overrides = _overrides(arbiter, body, body.max_tokens, body.stop, body.seed)
+    return [_task(arbiter, prompt, overrides) for prompt in prompts]
+
+
+def response_task(arbiter: Arbiter, body: ResponseBody) -> Task:
+    """The task of ``/v1/responses``. Raises ``RequestError``."""
+    question = _conversation(body.input, body.instructions)
+    return _task(arbiter, question, _overrides(arbiter, body, body.max_output_tokens, None, None))
+
+
+def _task(arbiter: Arbiter, question: Question, overrides: Overrides) -> Task:
+    try:
+        return arbiter.task(question, **overrides)
+    except ClosedError as error:
+        raise closing() from error
+    except (ConfigError, DataError) as error:
+        raise RequestError(str(error), code="invalid_value") from error
+
+
+def _overrides(
     arbiter: Arbiter, body: CommonBody, max_tokens: int | None, stop: str | Sequence[str] | None, seed: int | None
 ) -> Overrides:
     """What the call has otherwise than the configuration. Limits can only be narrower than the configured ones.
@@ -50,13 +91,7 @@ def overrides_of(
     return cast("Overrides", {name: value for name, value in given.items() if value is not None})
 
 
-def asked_in_chat(body: ChatBody) -> Question:
-    """The conversation of ``/v1/chat/completions``; raises ``RequestError``."""
-    return [_said(message, f"messages[{place}]") for place, message in enumerate(body.messages)]
-
-
-def asked_in_items(items: str | Sequence[InputItem], instructions: str | None) -> Question:
-    """The conversation of ``/v1/responses``; raises ``RequestError``."""
+def _conversation(items: str | Sequence[InputItem], instructions: str | None) -> Question:
     before: list[Message] = [] if instructions is None else [{"role": "system", "content": instructions}]
     if isinstance(items, str):
         return [*before, {"role": "user", "content": items}]

@@ -9,10 +9,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
 
-from arbiter.gateway.admission import Admission, task_of
+from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import answer, shape
-from arbiter.gateway.request_body import raw_body
-from arbiter.gateway.request_mapping import asked_in_items, overrides_of
+from arbiter.gateway.request_mapping import response_task
 from arbiter.gateway.response_schemas import ModelUsage, SolutionReport, finish_of, report, step_report, usage_of
 from arbiter.gateway.schemas import ResponseBody, read
 from arbiter.gateway.streaming import AnswerStream, EventStream, answer_streams, event, solutions_of
@@ -128,15 +127,14 @@ class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     param: str | None = None
 
 
-async def responses(admission: Admission, request: Request) -> HttpResponse:
+async def responses(context: GatewayContext, request: Request, raw: bytes) -> HttpResponse:
     """Answer a conversation. Raises ``RequestError``."""
-    body = read(await raw_body(admission, request), ResponseBody)
-    overrides = overrides_of(admission.arbiter, body, body.max_output_tokens, None, None)
-    task = task_of(admission, asked_in_items(body.input, body.instructions), overrides)
+    body = read(raw, ResponseBody)
+    task = response_task(context.arbiter, body)
     if body.stream:
-        (stream,) = await answer_streams(admission, request, [task])
-        return EventStream(_events(body, task, stream), admission.patience)
-    (solution,) = await solutions_of(admission, request, [task])
+        (stream,) = await answer_streams(context, request, [task])
+        return EventStream(_events(body, task, stream), context.patience)
+    (solution,) = await solutions_of(context, request, [task])
     return answer(_ended(_begun(body, task), task, solution, body))
 
 

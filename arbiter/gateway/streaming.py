@@ -9,8 +9,10 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from arbiter.actors.supervision import services
-from arbiter.gateway.admission import Admission, after, cancel_when_gone, closing, while_there
-from arbiter.gateway.error_responses import shape
+from arbiter.gateway.context import GatewayContext
+from arbiter.gateway.disconnect import cancel_when_gone, while_connected
+from arbiter.gateway.error_responses import closing, shape
+from arbiter.gateway.middleware import after
 from arbiter.gateway.response_schemas import TextSoFar, check
 from arbiter.protocols.errors import ClosedError, RequestError
 from arbiter.protocols.messages import Task
@@ -31,10 +33,10 @@ class AnswerPart(msgspec.Struct, frozen=True):
 class AnswerStream:
     """The parts of one problem's text, each as soon as it is final; the problem ends with its request at the latest."""
 
-    def __init__(self, admission: Admission, task: Task) -> None:
-        self._admission = admission
+    def __init__(self, context: GatewayContext, task: Task) -> None:
+        self._context = context
         self._task = task
-        self._steps = admission.arbiter.steps(task)
+        self._steps = context.arbiter.steps(task)
         self._text = TextSoFar(task.separator, task.stop)
         self._first: AnswerPart | None = None
 
@@ -67,9 +69,9 @@ class AnswerStream:
 
     def _end(self) -> None:
         try:
-            self._admission.ended(self._steps.solution)
+            self._context.admission.solved(self._steps.solution)
         except ClosedError:
-            self._admission.gone(self._task)
+            self._context.left(self._task.id)
 
     async def _next(self) -> AnswerPart:
         try:
@@ -82,37 +84,34 @@ class AnswerStream:
         return AnswerPart(self._text.end(solution), None, solution)
 
 
-async def answer_streams(admission: Admission, request: Request, tasks: Sequence[Task]) -> list[AnswerStream]:
+async def answer_streams(context: GatewayContext, request: Request, tasks: Sequence[Task]) -> list[AnswerStream]:
     """The flows of the tasks, all of them begun, each with its first part: to be sent as events.
 
     Raises ``RequestError``, and ``GoneError`` if the client goes away meanwhile.
     """
-    streams = await _begun(admission, request, tasks)
+    streams = await _begun(context, request, tasks)
 
     async def first() -> None:
         for stream in streams:
             await stream.first()
 
-    await while_there(request, first)
+    await while_connected(request.receive, first)
     return streams
 
 
-async def solutions_of(admission: Admission, request: Request, tasks: Sequence[Task]) -> list[Solution]:
+async def solutions_of(context: GatewayContext, request: Request, tasks: Sequence[Task]) -> list[Solution]:
     """The solutions of the tasks. Raises as ``answer_streams``: of several, the first that fails fails them all."""
-    streams = await _begun(admission, request, tasks)
+    streams = await _begun(context, request, tasks)
 
     async def all_of_them() -> list[Solution]:
         return [await stream.solution() for stream in streams]
 
-    return await while_there(request, all_of_them)
+    return await while_connected(request.receive, all_of_them)
 
 
-async def _begun(admission: Admission, request: Request, tasks: Sequence[Task]) -> list[AnswerStream]:
-    if len(tasks) > admission.most:
-        raise RequestError(f"at most {admission.most} prompts can be asked at once, and these are {len(tasks)}")
-    admission.enter(request, len(tasks) - 1)  # beside the one that every request has
+async def _begun(context: GatewayContext, request: Request, tasks: Sequence[Task]) -> list[AnswerStream]:
     request.state.problems = [task.id for task in tasks]
-    streams = [AnswerStream(admission, task) for task in tasks]
+    streams = [AnswerStream(context, task) for task in tasks]
     for stream in streams:
         await stream.start(request)
     return streams

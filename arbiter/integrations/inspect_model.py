@@ -21,7 +21,7 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 from rich.markup import escape
 
-from arbiter.config.config import Config, load_config, override
+from arbiter.config.config import Config, load_config
 from arbiter.config.run_tables import RunType
 from arbiter.exports.eval_usage import usage_of
 from arbiter.gateway.response_schemas import finish_of, report
@@ -29,7 +29,7 @@ from arbiter.gateway.response_schemas import usage_of as usage_by_model
 from arbiter.gateway.schemas import Extras
 from arbiter.integrations.arbiter_cache import SharedArbiter
 from arbiter.library.arbiter import Arbiter
-from arbiter.library.questions import Message, Overrides, of_type
+from arbiter.library.questions import Message, Overrides
 from arbiter.protocols.errors import ConfigError, DataError, ProblemError
 from arbiter.protocols.records import Solution
 
@@ -165,9 +165,9 @@ def _refuse(name: str, base_url: str | None, unknown: dict[str, Any]) -> None:
 def _configured(
     name: str, run_type: RunType | None, threshold: float | None, limits: dict[str, float | None]
 ) -> Config:
-    config = load_config(name)
-    config = override(config, {"limits": {key: value for key, value in limits.items() if value is not None}}, "-M")
-    config = config if run_type is None else of_type(config, run_type, "-M run_type")
+    config = load_config(name, {"limits": {key: value for key, value in limits.items() if value is not None}}, "-M")
+    if run_type is not None:
+        config = config.with_run_type(run_type, "-M run_type", drop_budget=True)
     return config if threshold is None else config.with_threshold(threshold)
 
 

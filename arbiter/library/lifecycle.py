@@ -17,7 +17,6 @@ from arbiter.config.config import Config
 from arbiter.config.model_tables import AnyModelTable
 from arbiter.config.run_tables import RunType
 from arbiter.library.admission_queue import AdmissionQueue
-from arbiter.library.questions import of_type
 from arbiter.library.streams import Soon
 from arbiter.log.identity import identity
 from arbiter.log.reader import LOG
@@ -93,7 +92,7 @@ def _called(config: Config, run_types: Sequence[RunType], there: set[str]) -> di
     """The tables that ``run_types`` call. Raises ``ConfigError`` if one is missing, and is not ``there`` otherwise."""
     called: dict[str, AnyModelTable] = {}
     for run_type in run_types:
-        for name, table in of_type(config, run_type, "run_types").called_tables().items():
+        for name, table in _tables(config, run_type).items():
             if table is not None:
                 called[name] = table
             elif name not in there:
@@ -102,3 +101,7 @@ def _called(config: Config, run_types: Sequence[RunType], there: set[str]) -> di
                     f"add a table [models.{name}], or leave {run_type!r} out of run_types"
                 )
     return called
+
+
+def _tables(config: Config, run_type: RunType) -> dict[str, AnyModelTable | None]:
+    return config.with_run_type(run_type, "run_types", drop_budget=True).called_tables()

@@ -8,8 +8,8 @@ from typing import Any, TypedDict, cast, get_args, get_type_hints
 
 import msgspec
 
-from arbiter.config.config import Config, override
-from arbiter.config.run_tables import BUDGETED, RunType
+from arbiter.config.config import Config
+from arbiter.config.run_tables import RunType
 from arbiter.data import Problem
 from arbiter.data.tasks import make_task
 from arbiter.protocols.errors import ConfigError, DataError
@@ -23,7 +23,6 @@ Message = Mapping[str, str]
 Question = str | Problem | Sequence[Message]
 """A bare question, a problem with an id of its own, or a conversation whose last turn is the user's."""
 
-_RULES = 256  # policies that are remembered: reading a configuration anew for each call would cost more than the call
 _SPEAKERS: dict[str, ChatRole] = {**{speaker: speaker for speaker in get_args(ChatRole)}, "developer": "system"}
 
 
@@ -62,7 +61,6 @@ class TaskFactory:
         self._plain = make_task(config, Problem("", ""))
         self._session = secrets.token_hex(3)
         self._numbers = count(1)
-        self._rules: dict[tuple[RunType | None, float | None], Policy] = {}
 
     def make(self, question: Question, overrides: Overrides) -> Task:
         """Raises ``DataError`` if there is no question in ``question``, ``ConfigError`` naming the override that is
@@ -73,7 +71,7 @@ class TaskFactory:
         return msgspec.structs.replace(
             plan,
             id=named or f"{self._session}-{next(self._numbers)}",
-            seed_key=None if named else _noise(transcript),
+            seed_key=None if named else _seed_key(transcript),
             transcript=transcript,
         )
 
@@ -92,21 +90,10 @@ class TaskFactory:
 
     def rule(self, run_type: RunType | None, threshold: float | None) -> Policy:
         """The policy of a run type at a threshold; None is what the configuration has. Raises ``ConfigError``."""
-        known = self._rules.get((run_type, threshold))
-        if known is None:
-            config = self.config if run_type is None else of_type(self.config, run_type, "run_type")
-            known = (config if threshold is None else config.with_threshold(threshold)).policy()
-            if len(self._rules) < _RULES:
-                self._rules[run_type, threshold] = known
-        return known
-
-
-def of_type(config: Config, run_type: RunType, source: str) -> Config:
-    """``config`` with another run type, without a budget where that has no threshold to move. Raises ``ConfigError``
-    naming ``source``.
-    """
-    budget = config.budget if run_type in BUDGETED else None
-    return override(config, {"run_type": run_type, "budget": budget}, source)
+        config = self.config
+        if run_type is not None:
+            config = config.with_run_type(run_type, "run_type", drop_budget=True)
+        return (config if threshold is None else config.with_threshold(threshold)).policy()
 
 
 def conversation(messages: Sequence[Message]) -> tuple[tuple[Turn, ...], str]:
@@ -156,7 +143,7 @@ def _transcript(question: Any) -> tuple[Transcript, str]:  # noqa: ANN401 - call
     return Transcript(asked, turns=turns), named
 
 
-def _noise(transcript: Transcript) -> str:
+def _seed_key(transcript: Transcript) -> str:
     return hashlib.blake2b(msgspec.json.encode(transcript), digest_size=8).hexdigest()
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Any, get_args
+from typing import get_args
 
 import msgspec
 
-from arbiter.config.config import Config, override
+from arbiter.config.config import Config
 from arbiter.config.run_tables import RunType, Thresholds
 from arbiter.protocols.errors import ConfigError
 
@@ -61,13 +61,11 @@ def plan(config: Config, run_types: Sequence[RunType], thresholds: Sequence[str]
 
 def point_of(config: Config, run_type: RunType, threshold: float | None) -> SweepPoint:
     """One point. Raises ``ConfigError`` if its threshold is out of the scale of its run type."""
-    changes: dict[str, Any] = {"run_type": run_type}
     if threshold is None:
-        return SweepPoint(run_type, override(config, changes, "--run-types"))
+        return SweepPoint(run_type, config.with_run_type(run_type, "--run-types"))
     number = f"{Decimal(repr(threshold + 0.0)).normalize():f}"  # + 0.0: there is no -0
-    return SweepPoint(
-        f"{run_type}-{number}", override(config, changes | {"thresholds": {run_type: threshold}}, "--thresholds")
-    )
+    chosen = config.with_run_type(run_type, "--thresholds").with_threshold(threshold, "--thresholds")
+    return SweepPoint(f"{run_type}-{number}", chosen)
 
 
 def _thresholds(

@@ -29,7 +29,7 @@ import torch
 from rich.console import Console
 from transformers import LlamaForCausalLM, PreTrainedModel
 
-from arbiter.config.config import load_config, override
+from arbiter.config.config import load_config
 from arbiter.data import Problem
 from arbiter.pocket import world
 from arbiter.runs.bench import bench
@@ -140,9 +140,7 @@ def _attempts(drawn: dict[str, world.PocketProblem]) -> Path:
         changes = {"run_type": "random", "sampling": {"temperature": 0.7}}
         problems = [Problem(key, problem.question, str(problem.answer)) for key, problem in drawn.items()]
         watcher = PlainWatcher(Console(stderr=True))
-        anyio.run(
-            partial(bench, override(load_config("pocket"), changes, "recipe"), folder, watcher, problems=problems)
-        )
+        anyio.run(partial(bench, load_config("pocket", changes, "recipe"), folder, watcher, problems=problems))
     return folder
 
 
@@ -189,7 +187,7 @@ def _collected(seed: int) -> Path:
     folder = RUNS / f"rows-{seed}"
     if not (folder / "summary.json").exists():
         data = {"source": f"pocket-train:{seed}", "limit": ROUTER_PROBLEMS}
-        config = override(load_config("pocket"), {"run_type": "generate", "seed": SEED, "data": data}, "recipe")
+        config = load_config("pocket", {"run_type": "generate", "seed": SEED, "data": data}, "recipe")
         plan = planned(config, None, 0.1, 0.1)
         watcher = PlainWatcher(Console(stderr=True))
         anyio.run(partial(bench, config, folder, watcher, problems=problems_of(config, plan)))

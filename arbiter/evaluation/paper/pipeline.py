@@ -10,7 +10,7 @@ import anyio
 import msgspec
 import numpy as np
 
-from arbiter.config.config import Config, override
+from arbiter.config.config import Config
 from arbiter.config.model_tables import InProcessTable
 from arbiter.data.training_rows import TrainingRow
 from arbiter.evaluation.checkpoints import RouterCheckpoint
@@ -70,7 +70,7 @@ def reproduce(asked: PaperRequest, out: Path, watcher: Watcher, show: Show | Non
     scored = _Scored(asked)
     there = rows_of(asked.rows, "validation", asked.data)
     thresholds = quantile_thresholds(there, advantages(there), np.array(scored.of(there)), asked.acceptances)
-    audited = override(asked.config, {"audit": 1.0}, "reproduce")
+    audited = msgspec.structs.replace(asked.config, audit=1.0)
     planned = points(audited, thresholds)
     swept, folder = sweep(SweepRequest(audited, planned), out / "sweep", watcher, show)
     if swept.interrupted:

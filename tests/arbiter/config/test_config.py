@@ -155,6 +155,29 @@ def test_a_file_is_read_from_its_path(tmp_path: Path) -> None:
     assert load_config(str(path)).seed == 7
 
 
+def test_changes_replace_keys_of_the_file_and_keep_the_others_of_their_table(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("seed = 7\n[models]\n[limits]\nmax_steps = 5\n", encoding="utf-8")
+    config = load_config(str(path), {"seed": 8, "limits": {"problems": 3}})
+    assert (config.seed, config.limits.max_steps, config.limits.problems) == (8, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[models]", "command line: data.limit: Expected"),
+        ("[models]\n[limits]\nmax_steps = 0", "mine.toml: limits.max_steps: Expected"),
+        ("data = 5\n[models]", "mine.toml: data: Expected"),
+    ],
+)
+def test_a_wrong_change_names_its_source_and_a_wrong_file_the_file(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_config(str(path), {"data": {"limit": 0}})
+    assert told in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["", "nowhere", "configs", "no/such/file.toml"])
 def test_a_missing_file_names_the_built_in_configurations(name: str) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -37,3 +37,30 @@ def test_a_budget_for_another_run_type_is_refused(a_config: Configs, run_type: R
 def test_a_budget_lies_between_nothing_and_all(a_config: Configs, budget: float) -> None:
     with pytest.raises(ConfigError, match="budget: Expected `float`"):
         a_config(run_type="router", budget=budget)
+
+
+def test_another_run_type_keeps_everything_else(a_config: Configs) -> None:
+    config = a_config(run_type="router", budget=0.2, thresholds={"rsd": 0.3})
+    assert config.with_run_type("rsd", "test") == a_config(run_type="rsd", budget=0.2, thresholds={"rsd": 0.3})
+
+
+def test_another_run_type_is_refused_if_a_budget_cannot_move_its_threshold(a_config: Configs) -> None:
+    with pytest.raises(ConfigError, match=r"^--run-types: budget .* 'draft' has none: leave budget out"):
+        a_config(run_type="router", budget=0.2).with_run_type("draft", "--run-types")
+
+
+def test_a_budget_can_be_dropped_with_the_run_type_that_it_was_for(a_config: Configs) -> None:
+    config = a_config(run_type="router", budget=0.2)
+    assert config.with_run_type("draft", "test", drop_budget=True) == a_config(run_type="draft")
+    assert config.with_run_type("judge", "test", drop_budget=True).budget == 0.2
+
+
+def test_another_run_type_is_refused_if_the_log_holds_no_text_for_its_rows(a_config: Configs) -> None:
+    with pytest.raises(ConfigError, match=r"^test: log\.record is 'redacted'"):
+        a_config(run_type="router", log={"record": "redacted"}).with_run_type("generate", "test")
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1])
+def test_a_threshold_out_of_range_names_where_it_comes_from(a_config: Configs, threshold: float) -> None:
+    with pytest.raises(ConfigError, match=r"^--thresholds: thresholds\.router: Expected `float`"):
+        a_config(run_type="router").with_threshold(threshold, "--thresholds")

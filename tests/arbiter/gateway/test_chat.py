@@ -187,7 +187,7 @@ async def test_earlier_turns_and_instructions_reach_the_models(endpoint: Any) ->
     ]
     async with endpoint(write) as served:
         await served.post("chat/completions", messages=messages)
-    said = [(turn.speaker, turn.text) for turn in seen[0].turns]
+    said = [(turn.role, turn.text) for turn in seen[0].turns]
     assert said == [("system", "Be short."), ("user", "one and two"), ("assistant", "three")]
     assert seen[0].question == "and now?"
 

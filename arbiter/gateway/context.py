@@ -1,0 +1,22 @@
+"""What all requests of an endpoint share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from arbiter.gateway.admission import Admission
+from arbiter.gateway.detokenizer import Detokenizer
+from arbiter.library.arbiter import Arbiter
+
+
+@dataclass(frozen=True)
+class GatewayContext:
+    """``left`` is called with the id of each problem whose client disconnected before it was solved.
+
+    A client that reads nothing of its stream for ``patience`` seconds is disconnected.
+    """
+
+    arbiter: Arbiter
+    admission: Admission
+    detokenizer: Detokenizer
+    left: Callable[[str], None]
+    patience: float
