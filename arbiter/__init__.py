@@ -13,28 +13,10 @@ Below it are the ring, the ports of its models, and its actors.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from arbiter.actors.factories import ActorFactories as ActorFactories
-    from arbiter.actors.policies import ConfidenceThreshold as ConfidenceThreshold
-    from arbiter.actors.policies import DraftOnly as DraftOnly
-    from arbiter.actors.policies import GenerateRows as GenerateRows
-    from arbiter.actors.policies import JudgeThreshold as JudgeThreshold
-    from arbiter.actors.policies import LearnedRouter as LearnedRouter
-    from arbiter.actors.policies import Oracle as Oracle
-    from arbiter.actors.policies import RandomEscalation as RandomEscalation
-    from arbiter.actors.policies import RewardThreshold as RewardThreshold
-    from arbiter.actors.policies import TargetOnly as TargetOnly
-    from arbiter.actors.ring import Ring as Ring
-    from arbiter.actors.ring import open_ring as open_ring
-    from arbiter.actors.ring import solve_all as solve_all
-    from arbiter.actors.ring_setup import Models as Models
-    from arbiter.backends.opening import open_models as open_models
-    from arbiter.backends.scripted import ScriptedGenerator as ScriptedGenerator
-    from arbiter.backends.scripted import ScriptedScorer as ScriptedScorer
     from arbiter.config.config import Config as Config
     from arbiter.config.config import load_config as load_config
     from arbiter.data import Problem as Problem
     from arbiter.data import load_problems as load_problems
-    from arbiter.data.tasks import make_task as make_task
     from arbiter.grading import Grade as Grade
     from arbiter.grading import Grader as Grader
     from arbiter.grading.answers import Reference as Reference
@@ -47,7 +29,6 @@ if TYPE_CHECKING:
     from arbiter.library.streams import Solutions as Solutions
     from arbiter.library.streams import Steps as Steps
     from arbiter.log.run import Run as Run
-    from arbiter.log.sessions import open_journal as open_journal
     from arbiter.protocols.errors import ArbiterError as ArbiterError
     from arbiter.protocols.errors import BackendError as BackendError
     from arbiter.protocols.errors import ClosedError as ClosedError
@@ -56,54 +37,42 @@ if TYPE_CHECKING:
     from arbiter.protocols.errors import ProblemError as ProblemError
     from arbiter.protocols.errors import RunError as RunError
     from arbiter.protocols.events import Event as Event
-    from arbiter.protocols.messages import Task as Task
-    from arbiter.protocols.ports import Generator as Generator
-    from arbiter.protocols.ports import ModelHandle as ModelHandle
-    from arbiter.protocols.ports import Policy as Policy
-    from arbiter.protocols.ports import Scorer as Scorer
-    from arbiter.protocols.records import Limits as Limits
-    from arbiter.protocols.records import Sampling as Sampling
     from arbiter.protocols.records import Solution as Solution
     from arbiter.protocols.records import Step as Step
     from arbiter.protocols.records import StepRecord as StepRecord
-    from arbiter.protocols.records import Target as Target
-    from arbiter.protocols.records import Transcript as Transcript
-    from arbiter.protocols.records import Turn as Turn
     from arbiter.protocols.records import Usage as Usage
-    from arbiter.runs.results import Result as Result
-    from arbiter.runs.results import Summary as Summary
 
     __version__: str
 
 _NAMES: dict[str, tuple[str, ...]] = {
-    "arbiter.actors.factories": ("ActorFactories",),
-    "arbiter.actors.policies": (
-        "ConfidenceThreshold",
-        "DraftOnly",
-        "GenerateRows",
-        "JudgeThreshold",
-        "LearnedRouter",
-        "Oracle",
-        "RandomEscalation",
-        "RewardThreshold",
-        "TargetOnly",
+    "arbiter.config.config": (
+        "Config",
+        "load_config",
     ),
-    "arbiter.backends.opening": ("open_models",),
-    "arbiter.backends.scripted": ("ScriptedGenerator", "ScriptedScorer"),
-    "arbiter.data.tasks": ("make_task",),
-    "arbiter.config.config": ("Config", "load_config"),
-    "arbiter.data": ("Problem", "load_problems"),
-    "arbiter.grading": ("Grade", "Grader"),
+    "arbiter.data": (
+        "Problem",
+        "load_problems",
+    ),
+    "arbiter.grading": (
+        "Grade",
+        "Grader",
+    ),
     "arbiter.grading.answers": ("Reference",),
-    "arbiter.library.questions": ("Message", "Overrides", "Question"),
-    "arbiter.library.blocking": ("BlockingArbiter", "solve"),
     "arbiter.library.arbiter": ("Arbiter",),
-    "arbiter.library.streams": ("Solutions", "Steps"),
-    "arbiter.log.sessions": ("open_journal",),
+    "arbiter.library.blocking": (
+        "BlockingArbiter",
+        "solve",
+    ),
+    "arbiter.library.questions": (
+        "Message",
+        "Overrides",
+        "Question",
+    ),
+    "arbiter.library.streams": (
+        "Solutions",
+        "Steps",
+    ),
     "arbiter.log.run": ("Run",),
-    "arbiter.runs.results": ("Result", "Summary"),
-    "arbiter.actors.ring": ("Ring", "open_ring", "solve_all"),
-    "arbiter.actors.ring_setup": ("Models",),
     "arbiter.protocols.errors": (
         "ArbiterError",
         "BackendError",
@@ -114,17 +83,10 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "RunError",
     ),
     "arbiter.protocols.events": ("Event",),
-    "arbiter.protocols.messages": ("Task",),
-    "arbiter.protocols.ports": ("Generator", "Policy", "Scorer", "ModelHandle"),
     "arbiter.protocols.records": (
-        "Limits",
-        "Sampling",
         "Solution",
         "Step",
         "StepRecord",
-        "Target",
-        "Transcript",
-        "Turn",
         "Usage",
     ),
 }

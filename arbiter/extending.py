@@ -8,8 +8,25 @@ which an ``ActorFactories`` puts in the place of a built-in one.
 from arbiter.actors.actor import Actor, ActorContext, ConcurrentActor, SequentialActor
 from arbiter.actors.factories import ActorFactories
 from arbiter.actors.mailboxes import Inbox
-from arbiter.actors.policies import PolicyBase
+from arbiter.actors.policies import (
+    ConfidenceThreshold,
+    DraftOnly,
+    GenerateRows,
+    JudgeThreshold,
+    LearnedRouter,
+    Oracle,
+    PolicyBase,
+    RandomEscalation,
+    RewardThreshold,
+    TargetOnly,
+)
 from arbiter.actors.requests import ModelRequest, note_retry
+from arbiter.actors.ring import Ring, open_ring, solve_all
+from arbiter.actors.ring_setup import Models
+from arbiter.backends.opening import open_models
+from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
+from arbiter.data.tasks import make_task
+from arbiter.log.sessions import open_journal
 from arbiter.protocols.messages import (
     AuditStep,
     Context,
@@ -23,6 +40,7 @@ from arbiter.protocols.messages import (
     StepDrafted,
     StepRegenerated,
     StepScored,
+    Task,
     VerifierMail,
 )
 from arbiter.protocols.ports import (
@@ -41,11 +59,17 @@ from arbiter.protocols.records import (
     Author,
     Candidate,
     ConfidenceMetric,
+    Limits,
     Rating,
+    Sampling,
     ScoreKind,
     StopReason,
+    Target,
+    Transcript,
+    Turn,
     Verdict,
 )
+from arbiter.runs.results import Result, Summary
 
 __all__ = [
     "Actor",
@@ -57,26 +81,41 @@ __all__ = [
     "Candidate",
     "ConcurrentActor",
     "ConfidenceMetric",
+    "ConfidenceThreshold",
     "Context",
+    "DraftOnly",
     "DraftStep",
     "DrafterMail",
     "EscalateStep",
     "EscalatorMail",
     "Evidence",
+    "GenerateRows",
     "Generation",
     "GenerationRequest",
     "Generator",
     "Inbox",
+    "JudgeThreshold",
+    "LearnedRouter",
+    "Limits",
     "ModelHandle",
     "ModelRequest",
+    "Models",
+    "Oracle",
     "Policy",
     "PolicyBase",
+    "RandomEscalation",
     "Rating",
+    "Result",
+    "RewardThreshold",
+    "Ring",
     "RouterMail",
+    "Sampling",
     "Score",
     "ScoreKind",
     "ScoreRequest",
     "Scorer",
+    "ScriptedGenerator",
+    "ScriptedScorer",
     "SequentialActor",
     "StepAccepted",
     "StepAudited",
@@ -84,7 +123,18 @@ __all__ = [
     "StepRegenerated",
     "StepScored",
     "StopReason",
+    "Summary",
+    "Target",
+    "TargetOnly",
+    "Task",
+    "Transcript",
+    "Turn",
     "Verdict",
     "VerifierMail",
+    "make_task",
     "note_retry",
+    "open_journal",
+    "open_models",
+    "open_ring",
+    "solve_all",
 ]

@@ -10,27 +10,22 @@ from typing import ClassVar
 
 import msgspec
 
-from arbiter import (
-    ActorFactories,
-    Arbiter,
-    DraftOnly,
-    Policy,
-    Problem,
-    RewardThreshold,
-    Transcript,
-    Usage,
-    load_problems,
-)
+from arbiter import Arbiter, Problem, Usage, load_problems
 from arbiter.extending import (
+    ActorFactories,
     AuditScores,
     AuditStep,
     Candidate,
     ConcurrentActor,
+    DraftOnly,
+    Policy,
     Rating,
+    RewardThreshold,
     StepAudited,
     StepDrafted,
     StepRegenerated,
     StepScored,
+    Transcript,
     VerifierMail,
 )
 

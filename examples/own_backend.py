@@ -7,8 +7,8 @@ program below in the place of the target model. Run it with ``python examples/ow
 import asyncio
 import re
 
-from arbiter import Arbiter, BackendError, ModelHandle, Models, Problem, Usage, load_problems
-from arbiter.extending import Generation, GenerationRequest
+from arbiter import Arbiter, BackendError, Problem, Usage, load_problems
+from arbiter.extending import Generation, GenerationRequest, ModelHandle, Models
 
 VERBS = {
     "+": r"Add (\d+)|finds (\d+) more|buys (\d+) more|brings (\d+) more",

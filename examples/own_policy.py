@@ -7,8 +7,8 @@ a pure rule: no clock, no request, nothing that it remembers. Run it with ``pyth
 import asyncio
 from typing import ClassVar
 
-from arbiter import Arbiter, LearnedRouter, Policy, Problem, load_problems
-from arbiter.extending import Evidence, PolicyBase, ScoreKind, Verdict
+from arbiter import Arbiter, Problem, load_problems
+from arbiter.extending import Evidence, LearnedRouter, Policy, PolicyBase, ScoreKind, Verdict
 
 
 class StrictAtFirst(PolicyBase, frozen=True, tag="strict_at_first"):

@@ -10,9 +10,9 @@ import pytest
 import uvicorn
 from openai import AsyncOpenAI, OpenAI
 
-from arbiter import Arbiter, ModelHandle, Models, ScriptedGenerator
+from arbiter import Arbiter
 from arbiter.config.config import parse
-from arbiter.extending import GenerationRequest, ScoreRequest
+from arbiter.extending import GenerationRequest, ModelHandle, Models, ScoreRequest, ScriptedGenerator
 from arbiter.gateway.app import Gateway
 from arbiter.gateway.uvicorn_server import bound
 from arbiter.protocols.ports import Generator

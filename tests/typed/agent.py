@@ -4,32 +4,22 @@ from collections.abc import AsyncIterator
 from typing import ClassVar, assert_type
 
 import arbiter as package
-from arbiter import (
-    ActorFactories,
-    Arbiter,
-    BlockingArbiter,
-    Event,
-    Message,
-    ModelHandle,
-    Models,
-    Overrides,
-    ScriptedGenerator,
-    Solution,
-    StepRecord,
-    Usage,
-    solve,
-)
+from arbiter import Arbiter, BlockingArbiter, Event, Message, Overrides, Solution, StepRecord, Usage, solve
 from arbiter.extending import (
+    ActorFactories,
     ConfidenceMetric,
     Evidence,
     Generation,
     GenerationRequest,
     Generator,
+    ModelHandle,
+    Models,
     PolicyBase,
     Score,
     ScoreKind,
     Scorer,
     ScoreRequest,
+    ScriptedGenerator,
     Verdict,
 )
 

@@ -6,9 +6,9 @@ import anyio.lowlevel
 import pytest
 import trio
 
-from arbiter import Arbiter, ClosedError, ModelHandle, Models, ScriptedGenerator
+from arbiter import Arbiter, ClosedError
 from arbiter.config.config import parse
-from arbiter.extending import Generation, GenerationRequest
+from arbiter.extending import Generation, GenerationRequest, ModelHandle, Models, ScriptedGenerator
 from arbiter.integrations.arbiter_cache import SharedArbiter
 from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.protocols.ports import Generator

@@ -7,9 +7,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from arbiter import Arbiter, Config, ModelHandle, Models, ScriptedGenerator, ScriptedScorer, Usage
+from arbiter import Arbiter, Config, Usage
 from arbiter.config.config import parse
-from arbiter.extending import Generation, GenerationRequest
+from arbiter.extending import Generation, GenerationRequest, ModelHandle, Models, ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.ports import Generator, Scorer
 
 Body = Callable[[], Awaitable[None]]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbiter import Arbiter, ClosedError, ScriptedGenerator, ScriptedScorer, Usage
-from arbiter.extending import Generation, GenerationRequest, ScoreRequest
+from arbiter import Arbiter, ClosedError, Usage
+from arbiter.extending import Generation, GenerationRequest, ScoreRequest, ScriptedGenerator, ScriptedScorer
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Arbiters = Callable[..., Arbiter]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbiter import Arbiter, ConfigError, DataError, Problem, ProblemError, ScriptedGenerator, Solution
-from arbiter.extending import Generation, GenerationRequest
+from arbiter import Arbiter, ConfigError, DataError, Problem, ProblemError, Solution
+from arbiter.extending import Generation, GenerationRequest, ScriptedGenerator
 from arbiter.protocols.records import Usage
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]

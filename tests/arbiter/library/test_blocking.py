@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from arbiter import Arbiter, BlockingArbiter, ClosedError, ConfigError, DataError, ScriptedGenerator, Usage, solve
-from arbiter.extending import Generation, GenerationRequest
+from arbiter import Arbiter, BlockingArbiter, ClosedError, ConfigError, DataError, Usage, solve
+from arbiter.extending import Generation, GenerationRequest, ScriptedGenerator
 
 Arbiters = Callable[..., Arbiter]
 
@@ -124,7 +124,8 @@ def test_a_map_may_be_dropped_after_its_block(an_arbiter: Arbiters, draft: Scrip
 
 INTERRUPTED = """
 import signal, threading
-from arbiter import Arbiter, BlockingArbiter, Models, ScriptedGenerator, ModelHandle, Usage
+from arbiter import Arbiter, BlockingArbiter, Usage
+from arbiter.extending import Models, ScriptedGenerator, ModelHandle
 from arbiter.extending import Generation
 
 def script(request):

@@ -6,8 +6,8 @@ import anyio
 import pytest
 from anyio.abc import TaskGroup
 
-from arbiter import ActorFactories, Arbiter, ArbiterError, ClosedError, ScriptedGenerator
-from arbiter.extending import ConcurrentActor, VerifierMail
+from arbiter import Arbiter, ArbiterError, ClosedError
+from arbiter.extending import ActorFactories, ConcurrentActor, ScriptedGenerator, VerifierMail
 from arbiter.protocols.messages import Message
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]

@@ -7,8 +7,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from arbiter import Arbiter, Event, Problem, Run, ScriptedGenerator, Turn
-from arbiter.extending import Generation, GenerationRequest
+from arbiter import Arbiter, Event, Problem, Run
+from arbiter.extending import Generation, GenerationRequest, ScriptedGenerator, Turn
 from arbiter.protocols.errors import RunError
 from arbiter.replay.check import check
 

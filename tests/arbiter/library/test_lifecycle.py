@@ -7,29 +7,24 @@ import anyio
 import msgspec
 import pytest
 
-from arbiter import (
-    ActorFactories,
-    Arbiter,
-    Config,
-    ConfigError,
-    ModelHandle,
-    Models,
-    RewardThreshold,
-    ScriptedGenerator,
-    ScriptedScorer,
-    TargetOnly,
-    Usage,
-)
+from arbiter import Arbiter, Config, ConfigError, Usage
 from arbiter.config.config import parse
 from arbiter.extending import (
+    ActorFactories,
     Candidate,
     ConcurrentActor,
     Generation,
     GenerationRequest,
     Generator,
+    ModelHandle,
+    Models,
     Rating,
+    RewardThreshold,
+    ScriptedGenerator,
+    ScriptedScorer,
     StepDrafted,
     StepScored,
+    TargetOnly,
     VerifierMail,
 )
 

@@ -6,20 +6,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from arbiter import (
-    Arbiter,
-    ConfigError,
-    DataError,
+from arbiter import Arbiter, ConfigError, DataError, Problem, Solution
+from arbiter.extending import (
     DraftOnly,
-    Problem,
+    Generation,
+    GenerationRequest,
     RandomEscalation,
     RewardThreshold,
     ScriptedGenerator,
-    Solution,
     TargetOnly,
     Turn,
 )
-from arbiter.extending import Generation, GenerationRequest
 from arbiter.protocols.records import Usage
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]

@@ -8,8 +8,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from arbiter import Arbiter, ClosedError, ConfigError, DataError, ScriptedGenerator, Solution, StepRecord, Steps
-from arbiter.extending import Generation, GenerationRequest
+from arbiter import Arbiter, ClosedError, ConfigError, DataError, Solution, StepRecord, Steps
+from arbiter.extending import Generation, GenerationRequest, ScriptedGenerator
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Arbiters = Callable[..., Arbiter]
