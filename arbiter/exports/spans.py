@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from arbiter.exports.lanes import Lanes
-from arbiter.log.history import Key, parsed_call
+from arbiter.log.history import Key
+from arbiter.log.step_folding import parsed_call
 from arbiter.protocols import events
 from arbiter.protocols.events import Event, Outcome
 

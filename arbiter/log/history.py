@@ -1,36 +1,18 @@
 """What a log tells of one problem: its messages, its calls, and the solution that they make up."""
 
 from collections.abc import Iterable, Iterator
-from typing import get_args
 
-from arbiter.actors.step_records import chosen_record, regenerated_record, same_score_for_same_text
+import msgspec
+
+from arbiter.log.step_folding import FoldedStep, StepFolder, parsed_call
 from arbiter.protocols import events
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Event
-from arbiter.protocols.ids import CallId, StepKind, call_id, message_id, step_id
-from arbiter.protocols.records import (
-    AuditScores,
-    Author,
-    Candidate,
-    LookaheadStats,
-    Model,
-    Rating,
-    RequestCounts,
-    ScoreKind,
-    Solution,
-    StepRecord,
-)
+from arbiter.protocols.ids import CallId, call_id, message_id, step_id
+from arbiter.protocols.records import AuditScores, LookaheadStats, Model, RequestCounts, Solution, StepRecord
 
 Key = tuple[str, int]
 """A problem's id, and the number of its decoding."""
-
-
-def parsed_call(name: str, event: Event) -> CallId:
-    """The id of the call that ``event`` belongs to. Raises ``RunError`` naming the line if ``name`` is none."""
-    try:
-        return CallId.parse(name)
-    except ValueError as error:
-        raise RunError(f"the log is damaged in line {event.seq + 1}: {error}") from error
 
 
 class CallHistory:
@@ -72,6 +54,8 @@ class ProblemHistory:
         self.calls: dict[str, CallHistory] = {}
         self.reused: dict[str, Event] = {}
         self.ended: Event | None = None
+        self._folder = StepFolder(self.task.sampling.target_samples)
+        self._folded: list[FoldedStep] = []
 
     @property
     def key(self) -> Key:
@@ -91,19 +75,24 @@ class ProblemHistory:
         """Take in an event. What comes after the problem's end counts for nothing."""
         if self.ended is not None:
             return
+        answered: CallId | None = None
         match event.payload:
             case events.CallStarted():
                 self.calls[event.id] = CallHistory(event.id, event)
             case events.Predrafted():
                 self.reused[event.id] = event
             case events.CallGenerated() | events.CallScored() | events.CallFailed() | events.CallCancelled():
-                self._call(event).ended = event
+                call = self._call(event)
+                call.ended, answered = event, call.parsed
             case events.CallRetried():
                 self._call(event).retries.append(event)
             case events.ProblemEnded():
                 self.ended = event
             case _:
                 self.messages.setdefault(event.id, event)
+        folded = self._folder.add(event, answered)
+        if folded is not None:
+            self._folded.append(folded)
 
     def _call(self, event: Event) -> CallHistory:
         name = event.cause or ""
@@ -122,14 +111,22 @@ class ProblemHistory:
         return self.messages.get(str(call.parsed.message))
 
     def steps(self) -> list[StepRecord]:
-        """The kept steps, in their order; an unfinished problem's so far."""
-        kept = [
-            self._record(message, message.step or 0)
-            for message in self.messages.values()
-            if message.to == "assembler"
-            and isinstance(message.payload, events.StepDrafted | events.StepRegenerated | events.StepAccepted)
+        """The kept steps, in their order; an unfinished problem's so far.
+
+        Raises ``RunError`` naming the line if one is kept that no request wrote.
+        """
+        for step in self._folded:
+            if not step.is_written:
+                line = step.message.seq + 1
+                raise RunError(f"the log contradicts itself in line {line}: it keeps a step that nobody wrote")
+        audited = self._audited()
+        kept = self._folded if self.end is None else self._folded[: self.end.steps]
+        return [
+            msgspec.structs.replace(step.record, audit=self._audit(step.number))
+            if step.number in audited
+            else step.record
+            for step in kept
         ]
-        return kept if self.end is None else kept[: self.end.steps]
 
     def solution(self) -> Solution | None:
         """The problem's solution as the ring gave it; None while it has not ended."""
@@ -196,82 +193,20 @@ class ProblemHistory:
         message = self.message_of(call)  # all that a log of decisions has
         return message.payload.target if message and isinstance(message.payload, events.EscalateStep) else ""
 
-    def _record(self, message: Event, step: int) -> StepRecord:
-        draft, targets = self._candidate(step, "draft", 0), self._targets(step)
-        if not self._has_kept(message, draft, targets):
-            raise RunError(f"the log contradicts itself in line {message.seq + 1}: it keeps a step that nobody wrote")
-        match message.payload:
-            case events.StepAccepted(verdict=verdict):
-                if draft is not None:
-                    targets = tuple(same_score_for_same_text(draft, target) for target in targets)
-                record = chosen_record(verdict, draft, targets)
-            case events.StepRegenerated():
-                record = regenerated_record(draft, targets)
-            case _:
-                record = StepRecord(candidates=(draft,) if draft else (), chosen=0)
-        if step not in self._audited:
-            return record
-        return StepRecord(record.candidates, record.chosen, record.verdict, self._audit(step))
-
-    def _has_kept(self, message: Event, draft: Candidate | None, targets: tuple[Candidate, ...]) -> bool:
-        match message.payload:
-            case events.StepRegenerated() | events.StepAccepted(verdict="keep_target"):
-                return bool(targets)
-            case _:
-                return draft is not None
-
-    @property
     def _audited(self) -> set[int]:
         """The steps whose audits came in time; of the others nothing is in the solution."""
         messages = self.messages.values()
         audits = [message.step or 0 for message in messages if isinstance(message.payload, events.StepAudited)]
         return set(audits if self.end is None else audits[: self.end.audited])
 
-    def _targets(self, step: int) -> tuple[Candidate, ...]:
-        targets: list[Candidate] = []
-        while (target := self._candidate(step, "target", len(targets))) is not None:
-            targets.append(target)
-        return tuple(targets)
-
-    def _candidate(self, step: int, author: Author, index: int) -> Candidate | None:
-        name = self._call_id(step, "draft_step" if author == "draft" else "escalate_step", author, index)
-        made = self._outcome(name)
-        if not isinstance(made, events.CallGenerated):
-            return None
-        rating = self._rating(step, "step_drafted" if author == "draft" else "step_regenerated", index)
-        return Candidate(
-            author,
-            made.text,
-            made.stop_reason,
-            made.usage,
-            made.seconds,
-            index % self.task.sampling.target_samples,
-            rating,
-            made.prefix_match,
-            made.confidence,
-            self.target_of(self.calls[name]) if author == "target" else "",
-        )
-
-    def _rating(self, step: int, message: StepKind, index: int) -> Rating | None:
-        for score_kind in get_args(ScoreKind):
-            score = self._outcome(self._call_id(step, message, score_kind, index))
-            if isinstance(score, events.CallScored):
-                return Rating(score.value, score.usage, score.seconds, score.estimates)
-        return None
-
     def _audit(self, step: int) -> AuditScores | None:
-        draft, target = (self._outcome(self._call_id(step, "audit_step", "audit", index)) for index in (0, 1))
-        if isinstance(draft, events.CallScored) and isinstance(target, events.CallScored):
-            return AuditScores(draft.value, target.value)
-        return None
+        draft, target = (self._audit_score(step, index) for index in (0, 1))
+        return None if draft is None or target is None else AuditScores(draft, target)
 
-    def _call_id(self, step: int, message: StepKind, model: Model, index: int) -> str:
+    def _audit_score(self, step: int, index: int) -> float | None:
         problem, sample = self.key
-        return call_id(message_id(problem, step, sample, message), model, index)
-
-    def _outcome(self, call: str) -> events.Outcome | None:
-        name = _written_as(self.reused[call]) if call in self.reused else call
-        return self.calls[name].outcome if name in self.calls else None
+        call = self.calls.get(call_id(message_id(problem, step, sample, "audit_step"), "audit", index))
+        return call.outcome.value if call and isinstance(call.outcome, events.CallScored) else None
 
 
 def _request_counts(call: CallHistory) -> RequestCounts:

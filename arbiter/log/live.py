@@ -7,18 +7,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import msgspec
-
-from arbiter.actors.step_records import chosen_record, regenerated_record, same_score_for_same_text
+from arbiter.log.step_folding import StepFolder
 from arbiter.protocols import events
 from arbiter.protocols.events import Event
-from arbiter.protocols.ids import CallId
-from arbiter.protocols.records import Author, Candidate, Rating, StepRecord, StopReason, Usage
-
-_Choice = events.StepDrafted | events.StepRegenerated | events.StepAccepted
+from arbiter.protocols.records import StepRecord
 
 _ASSEMBLER = "assembler"
-_END: StopReason = "separator"
 
 
 class LiveProblem:
@@ -37,21 +31,24 @@ class LiveProblem:
         self.draft_kept = 0
         self.threshold: float | None = None
         self.doing = "begins"
-        self._step = -1
+        self._step: int = -1
         self._asked_at = 0.0
-        self._rejects = False
-        self._written: dict[tuple[Author, int], Candidate] = {}
-        self._ahead: dict[str, tuple[int, Candidate]] = {}
+        self._folder = StepFolder(task.sampling.target_samples)
         self._chosen: tuple[StepRecord, float] | None = None
+
+    def fold(self, event: Event) -> None:
+        """Take in an event. The step that it sends to the Assembler is kept unless the problem ends first."""
+        folded = self._folder.add(event)
+        if folded is not None:
+            self._chosen = folded.record, event.mono - self._asked_at
 
     def ask(self, event: Event) -> tuple[StepRecord, float] | None:
         """The Assembler asks for a step. The one before is final by that, and returned the first time."""
-        step, before = event.step or 0, None
-        if step != self._step:
-            before = self.keep()
-            self._step, self._asked_at = step, event.mono
-            self._written.clear()
-        return before
+        step = event.step or 0
+        if step == self._step:
+            return None
+        self._step, self._asked_at = step, event.mono
+        return self.keep()
 
     def keep(self) -> tuple[StepRecord, float] | None:
         """The chosen step, and the seconds that it took, if there is one that was not told before."""
@@ -61,64 +58,7 @@ class LiveProblem:
         kept = chosen[0].kept
         self.kept += 1
         self.draft_kept += kept.usage.completion_tokens if kept.author == "draft" else 0
-        self._ahead = {name: one for name, one in self._ahead.items() if one[0] > self._step}
         return chosen
-
-    def escalate(self, message: events.EscalateStep) -> None:
-        """The target is to write."""
-        self._rejects = message.rejects
-        self.threshold = message.threshold
-        self.doing = "waits for the target"
-
-    def write(self, call: str, asked: events.CallStarted, event: Event, made: events.CallGenerated) -> None:
-        """A model has written a step."""
-        author: Author = "draft" if asked.model == "draft" else "target"
-        sample = asked.index % self.task.sampling.target_samples if author == "target" else 0
-        candidate = Candidate(
-            author, made.text, made.stop_reason, made.usage, made.seconds, sample, target=asked.target
-        )
-        if author == "target":
-            self._written[author, asked.index] = candidate
-            return
-        self.drafted += made.cost.completion_tokens
-        if asked.index:
-            self._ahead[call] = (event.step or 0) + asked.index, candidate
-        else:
-            self._written[author, 0] = candidate
-
-    def reuse(self, call: str) -> None:
-        """A draft that was written ahead is used."""
-        _, draft = self._ahead.pop(call, (0, None))
-        if draft is not None:
-            self._written["draft", 0] = draft
-            self.doing = "has its draft from before"
-
-    def rate(self, call: str, asked: events.CallStarted, score: events.CallScored) -> None:
-        """A candidate has a score; audits tell nothing of the step that is going on."""
-        if asked.model == "audit":
-            return
-        author: Author = "draft" if CallId.parse(call).message.kind == "step_drafted" else "target"
-        candidate = self._written.get((author, asked.index))
-        if candidate is not None:
-            rating = Rating(score.value, score.usage, score.seconds, score.estimates)
-            self._written[author, asked.index] = msgspec.structs.replace(candidate, rating=rating)
-
-    def choose(self, event: Event, message: _Choice) -> None:
-        """A step is on its way to the Assembler, which keeps it unless the problem ends before."""
-        draft = self._written.get(("draft", 0)) or _untold("draft")
-        targets = tuple(self._written[key] for key in sorted(self._written) if key[0] == "target")
-        match message:
-            case events.StepDrafted():
-                record = StepRecord((draft,), 0)
-            case events.StepRegenerated():
-                record = regenerated_record(draft if self._rejects else None, targets or (_untold("target"),))
-            case events.StepAccepted(verdict=verdict, threshold=threshold):
-                self.threshold = threshold
-                if verdict == "keep_target" and not targets:
-                    targets = (_untold("target"),)
-                targets = tuple(same_score_for_same_text(draft, target) for target in targets)
-                record = chosen_record(verdict, draft, targets)
-        self._chosen = record, event.mono - self._asked_at
 
 
 class EventFolder(ABC):
@@ -136,8 +76,12 @@ class EventFolder(ABC):
         if isinstance(event.payload, events.StartProblem):
             self._start(event.problem, event.payload)
             return
-        serve, live = self._SERVES.get(type(event.payload)), self._open.get(event.problem)
-        if serve is not None and live is not None:  # what comes after a problem's end counts for nothing
+        live = self._open.get(event.problem)
+        if live is None:  # what comes after a problem's end counts for nothing
+            return
+        live.fold(event)
+        serve = self._SERVES.get(type(event.payload))
+        if serve is not None:
             serve(self, live, event, event.payload)
 
     def left(self, problem: str) -> None:
@@ -206,11 +150,11 @@ class EventFolder(ABC):
     def _escalate(self, live: LiveProblem, event: Event, payload: events.EscalateStep) -> None:
         if event.actor == _ASSEMBLER:
             self._keep(live, live.ask(event))
-        live.escalate(payload)
+        live.threshold = payload.threshold
+        live.doing = "waits for the target"
 
-    def _choose(self, live: LiveProblem, event: Event, payload: _Choice) -> None:
-        if event.to == _ASSEMBLER:
-            live.choose(event, payload)
+    def _accept(self, live: LiveProblem, event: Event, payload: events.StepAccepted) -> None:
+        live.threshold = payload.threshold
 
     def _ask(self, live: LiveProblem, event: Event, payload: events.CallStarted) -> None:
         live.calls[event.id] = payload
@@ -224,29 +168,21 @@ class EventFolder(ABC):
             self.retried(asked, payload)
 
     def _answer(self, live: LiveProblem, event: Event, payload: events.Outcome) -> None:
-        call = event.cause or ""
-        asked = live.calls.pop(call, None)
+        asked = live.calls.pop(event.cause or "", None)
         if asked is None:
             return
-        match payload:
-            case events.CallGenerated():
-                live.write(call, asked, event, payload)
-            case events.CallScored():
-                live.rate(call, asked, payload)
-            case _:
-                pass
+        if isinstance(payload, events.CallGenerated) and asked.model == "draft":
+            live.drafted += payload.cost.completion_tokens
         self.answered(asked, payload)
 
     def _reuse(self, live: LiveProblem, event: Event, payload: events.Predrafted) -> None:
-        live.reuse(payload.call)
+        live.doing = "has its draft from before"
         self.reused()
 
     _SERVES: ClassVar[dict[type[events.AnyPayload], Callable[["EventFolder", LiveProblem, Event, Any], None]]] = {
         events.DraftStep: _draft,
         events.EscalateStep: _escalate,
-        events.StepDrafted: _choose,
-        events.StepRegenerated: _choose,
-        events.StepAccepted: _choose,
+        events.StepAccepted: _accept,
         events.CallStarted: _ask,
         events.CallRetried: _retry,
         events.CallGenerated: _answer,
@@ -261,11 +197,6 @@ class EventFolder(ABC):
 def is_ahead(asked: events.CallStarted) -> bool:
     """Whether nobody waits for the answer yet: a draft that is written ahead."""
     return asked.model == "draft" and asked.index > 0
-
-
-def _untold(author: Author) -> Candidate:
-    """A step of an actor of one's own that made it without a request."""
-    return Candidate(author, "", _END, Usage(), 0.0)
 
 
 def model_of(asked: events.CallStarted) -> str:

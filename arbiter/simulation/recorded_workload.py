@@ -8,9 +8,10 @@ from typing import Literal
 from msgspec.structs import replace
 
 from arbiter.actors.seeds import unit_draw
-from arbiter.log.history import ProblemHistory, parsed_call
+from arbiter.log.history import ProblemHistory
 from arbiter.log.redaction import redacted
 from arbiter.log.run import Run
+from arbiter.log.step_folding import parsed_call
 from arbiter.protocols.errors import BackendError, RecordedError, RunError
 from arbiter.protocols.events import CallFailed, CallGenerated, CallScored, Outcome
 from arbiter.protocols.ids import CallId, StepId

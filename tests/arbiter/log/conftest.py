@@ -111,9 +111,14 @@ class Memory:
 
 @pytest.fixture(scope="session")
 def recorded(in_virtual_time: Callable[[Body], None]) -> Callable[..., tuple[list[Solution], list[Event]]]:
-    """The solutions that a ring gave in virtual time, and all events that it wrote into its journal."""
+    """The solutions that a ring gave in virtual time, and all events that it wrote into its journal.
 
-    def solve(models: Models, tasks: Iterable[Task], concurrency: int = 1000) -> tuple[list[Solution], list[Event]]:
+    ``settings`` are those of ``open_ring``.
+    """
+
+    def solve(
+        models: Models, tasks: Iterable[Task], concurrency: int = 1000, **settings: Any
+    ) -> tuple[list[Solution], list[Event]]:
         solutions: list[Solution] = []
         journal = Memory()
 
@@ -121,7 +126,7 @@ def recorded(in_virtual_time: Callable[[Body], None]) -> Callable[..., tuple[lis
             solutions.append(solution)
 
         async def body() -> None:
-            async with open_ring(models, journal=journal) as ring:
+            async with open_ring(models, journal=journal, **settings) as ring:
                 await solve_all(ring, tasks, concurrency, done)
 
         in_virtual_time(body)

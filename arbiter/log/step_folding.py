@@ -1,0 +1,202 @@
+"""Rebuilds the records of a problem's steps from its events, one event at a time.
+
+``ProblemHistory`` folds a log that is read, ``LiveProblem`` the events of a ring that is running.
+"""
+
+from typing import NamedTuple
+
+import msgspec
+
+from arbiter.actors.step_records import chosen_record, regenerated_record, same_score_for_same_text
+from arbiter.protocols import events
+from arbiter.protocols.errors import RunError
+from arbiter.protocols.events import Event
+from arbiter.protocols.ids import CallId
+from arbiter.protocols.records import Author, Candidate, Rating, StepRecord, StopReason, Usage
+
+_KeepingPayload = events.StepDrafted | events.StepRegenerated | events.StepAccepted
+
+_ASSEMBLER = "assembler"
+_SEPARATOR: StopReason = "separator"
+
+
+def parsed_call(name: str, event: Event) -> CallId:
+    """The id of the call that ``event`` belongs to. Raises ``RunError`` naming the line if ``name`` is none."""
+    try:
+        return CallId.parse(name)
+    except ValueError as error:
+        raise RunError(f"the log is damaged in line {event.seq + 1}: {error}") from error
+
+
+class FoldedStep(NamedTuple):
+    """A step on its way to the Assembler in ``message``; it is kept unless the problem ends first.
+
+    ``record`` has no audit: audits are scored after the step. ``is_written`` is False if no request brought the kept
+    candidate, which a replacement actor can cause; ``record`` then has an empty candidate in its place.
+    """
+
+    message: Event
+    record: StepRecord
+    is_written: bool
+
+    @property
+    def number(self) -> int:
+        return self.message.step or 0
+
+
+class StepFolder:
+    """Folds the events of one decoding of a problem; ``samples`` is its task's ``target_samples``.
+
+    It holds the open requests, the candidates of the open step, and the drafts that were written ahead of it. It lets
+    a candidate go once it is in a record or can be in none.
+    """
+
+    def __init__(self, samples: int) -> None:
+        self._samples = samples
+        self._last = -1
+        self._open: dict[int, _OpenStep] = {}
+        self._ahead: dict[str, tuple[int, Candidate]] = {}
+        self._asked: dict[str, events.CallStarted] = {}
+
+    def add(self, event: Event, call: CallId | None = None) -> FoldedStep | None:
+        """Take in an event. The step that it sends to the Assembler, if it does.
+
+        ``call`` is the id of the call that the event answers, if the caller has parsed it.
+
+        Raises ``RunError`` naming the line if the event answers a call whose id is none.
+        """
+        match event.payload:
+            case events.CallStarted():
+                self._asked[event.id] = event.payload
+            case events.CallGenerated() | events.CallScored() | events.CallFailed() | events.CallCancelled():
+                self._answered(event, event.payload, call)
+            case events.StepDrafted() | events.StepRegenerated() | events.StepAccepted():
+                return self._kept(event, event.payload) if event.to == _ASSEMBLER else None
+            case events.EscalateStep(rejects=rejects, target=target):
+                self._escalated(event, rejects, target)
+            case events.Predrafted():
+                self._reused(event, event.payload.call)
+            case _:
+                pass
+        return None
+
+    def _answered(self, event: Event, outcome: events.Outcome, call: CallId | None) -> None:
+        asked = self._asked.pop(event.cause or "", None)
+        match outcome:
+            case events.CallGenerated():
+                self._generated(event, asked, call, outcome)
+            case events.CallScored():
+                if asked is None or asked.model != "audit":
+                    self._scored(event, call or parsed_call(event.cause or "", event), outcome)
+            case _:
+                pass
+
+    def _generated(
+        self, event: Event, asked: events.CallStarted | None, call: CallId | None, made: events.CallGenerated
+    ) -> None:
+        name = event.cause or ""
+        written = asked or call or parsed_call(name, event)  # a log of decisions does not say what was asked
+        is_draft = written.model == "draft"
+        number = (event.step or 0) + (written.index if is_draft else 0)
+        if number <= self._last:
+            return
+        if is_draft and written.index:
+            self._ahead[name] = number, _candidate("draft", made)
+        elif is_draft:
+            self._step(number).draft = _candidate("draft", made)
+        else:
+            step = self._step(number)
+            target = step.target if asked is None else asked.target
+            step.targets[written.index] = _candidate("target", made, written.index % self._samples, target)
+
+    def _scored(self, event: Event, call: CallId, score: events.CallScored) -> None:
+        step = self._open.get(event.step or 0)
+        if step is not None and call.model != "audit":
+            rating = Rating(score.value, score.usage, score.seconds, score.estimates)
+            step.rate("draft" if call.message.kind == "step_drafted" else "target", call.index, rating)
+
+    def _reused(self, event: Event, call: str) -> None:
+        _, draft = self._ahead.pop(call, (0, None))
+        if draft is not None:
+            self._step(event.step or 0).draft = draft
+
+    def _escalated(self, event: Event, rejects: bool, target: str) -> None:
+        step = self._step(event.step or 0)
+        step.rejects, step.target = rejects, target
+
+    def _kept(self, event: Event, payload: _KeepingPayload) -> FoldedStep | None:
+        number = event.step or 0
+        if number <= self._last:
+            return None
+        self._last = number
+        step = self._open.get(number) or _OpenStep()
+        self._open = {later: one for later, one in self._open.items() if later > number}
+        self._ahead = {name: one for name, one in self._ahead.items() if one[0] > number}
+        is_written = step.ensure_written(payload)
+        return FoldedStep(event, step.record(payload), is_written)
+
+    def _step(self, number: int) -> "_OpenStep":
+        step = self._open.get(number)
+        if step is None:
+            step = self._open[number] = _OpenStep()
+        return step
+
+
+class _OpenStep:
+    """The candidates of a step that is not kept yet, and what its ``EscalateStep`` says."""
+
+    __slots__ = ("draft", "rejects", "target", "targets")
+
+    def __init__(self) -> None:
+        self.draft: Candidate | None = None
+        self.targets: dict[int, Candidate] = {}
+        self.rejects = False
+        self.target = ""
+
+    def rate(self, author: Author, index: int, rating: Rating) -> None:
+        if author == "draft" and self.draft is not None:
+            self.draft = msgspec.structs.replace(self.draft, rating=rating)
+        elif author == "target" and index in self.targets:
+            self.targets[index] = msgspec.structs.replace(self.targets[index], rating=rating)
+
+    def ensure_written(self, payload: _KeepingPayload) -> bool:
+        """Whether a request wrote what ``payload`` keeps; an empty candidate is put there if none did."""
+        if isinstance(payload, events.StepRegenerated) or (
+            isinstance(payload, events.StepAccepted) and payload.verdict != "keep_draft"
+        ):
+            is_written = bool(self.targets)
+            self.targets = self.targets or {0: _empty("target")}
+        else:
+            is_written = self.draft is not None
+            self.draft = self.draft or _empty("draft")
+        return is_written
+
+    def record(self, payload: _KeepingPayload) -> StepRecord:
+        draft, targets = self.draft, tuple(self.targets[index] for index in sorted(self.targets))
+        match payload:
+            case events.StepAccepted(verdict=verdict):
+                if draft is not None:
+                    targets = tuple(same_score_for_same_text(draft, target) for target in targets)
+                return chosen_record(verdict, draft, targets)
+            case events.StepRegenerated():
+                return regenerated_record(draft if self.rejects else None, targets)
+            case events.StepDrafted():
+                return StepRecord(candidates=(draft,) if draft else (), chosen=0)
+
+
+def _candidate(author: Author, made: events.CallGenerated, sample: int = 0, target: str = "") -> Candidate:
+    return Candidate(
+        author,
+        made.text,
+        made.stop_reason,
+        made.usage,
+        made.seconds,
+        sample,
+        prefix_match=made.prefix_match,
+        confidence=made.confidence,
+        target=target,
+    )
+
+
+def _empty(author: Author) -> Candidate:
+    return Candidate(author, "", _SEPARATOR, Usage(), 0.0)
