@@ -1,8 +1,8 @@
 """What a run's log is made of: one event a line, the log's number and time around what happened.
 
-The events of messages hold them by reference: a candidate is named by the call that brought it, and a step's context
-by a digest, so that no text is written twice. The ids of messages and calls are computed from their place in their
-problem; an event's ``cause`` is the id of the one that led to it.
+The event of a message has its name and kind, and holds it by reference: a candidate is named by the call that brought
+it, and a step's context by a digest, so that no text is written twice. The ids of messages and calls are computed from
+their place in their problem; an event's ``cause`` is the id of the one that led to it.
 """
 
 from typing import Any, Literal
@@ -58,7 +58,7 @@ class RunEnded(Payload, frozen=True, tag="run_ended"):
     interrupted: bool = False
 
 
-class StartProblem(Payload, frozen=True, tag="start_problem"):
+class StartProblemEvent(Payload, frozen=True, tag="start_problem"):
     """A problem is given to the ring, with all that decides its way; ``policy`` is a policy's tag and fields.
 
     ``turns``, ``stop``, ``noise`` and ``tags`` are as in a ``Task`` and its transcript.
@@ -78,14 +78,14 @@ class StartProblem(Payload, frozen=True, tag="start_problem"):
     tags: dict[str, str] = {}  # noqa: RUF012 - msgspec gives each its own
 
 
-class DraftStep(Payload, frozen=True, tag="draft_step"):
+class DraftStepEvent(Payload, frozen=True, tag="draft_step"):
     """The draft is to write a step after the context of this digest."""
 
     context: str
     max_tokens: int
 
 
-class EscalateStep(Payload, frozen=True, tag="escalate_step"):
+class EscalateStepEvent(Payload, frozen=True, tag="escalate_step"):
     """The target is to write a step; ``rejects`` says that a policy rejected the draft's, ``target`` which of several
     targets it chose. ``threshold`` is where it stood at the decision, where a budget moves it.
     """
@@ -97,36 +97,36 @@ class EscalateStep(Payload, frozen=True, tag="escalate_step"):
     threshold: float | None = None
 
 
-class StepDrafted(Payload, frozen=True, tag="step_drafted"):
+class StepDraftedEvent(Payload, frozen=True, tag="step_drafted"):
     """The draft's step is there."""
 
 
-class StepRegenerated(Payload, frozen=True, tag="step_regenerated"):
+class StepRegeneratedEvent(Payload, frozen=True, tag="step_regenerated"):
     """The target's step, or all of its samples, are there."""
 
 
-class StepScored(Payload, frozen=True, tag="step_scored"):
+class StepScoredEvent(Payload, frozen=True, tag="step_scored"):
     """The candidates of one author are scored."""
 
     author: Author
 
 
-class StepAccepted(Payload, frozen=True, tag="step_accepted"):
-    """The policy keeps a candidate; ``threshold`` as in ``EscalateStep``."""
+class StepAcceptedEvent(Payload, frozen=True, tag="step_accepted"):
+    """The policy keeps a candidate; ``threshold`` as in ``EscalateStepEvent``."""
 
     verdict: Verdict
     threshold: float | None = None
 
 
-class AuditStep(Payload, frozen=True, tag="audit_step"):
+class AuditStepEvent(Payload, frozen=True, tag="audit_step"):
     """Both candidates of an escalated step are to be scored for the report."""
 
 
-class StepAudited(Payload, frozen=True, tag="step_audited"):
+class StepAuditedEvent(Payload, frozen=True, tag="step_audited"):
     """They are scored."""
 
 
-class StepFailed(Payload, frozen=True, tag="step_failed"):
+class StepFailedEvent(Payload, frozen=True, tag="step_failed"):
     """An actor could not serve a message of the kind ``failed_kind``."""
 
     actor: str
@@ -242,17 +242,20 @@ class Graded(Payload, frozen=True, tag="graded"):
 
 
 MessageEvent = (
-    StartProblem
-    | DraftStep
-    | EscalateStep
-    | StepDrafted
-    | StepRegenerated
-    | StepScored
-    | StepAccepted
-    | AuditStep
-    | StepAudited
-    | StepFailed
+    StartProblemEvent
+    | DraftStepEvent
+    | EscalateStepEvent
+    | StepDraftedEvent
+    | StepRegeneratedEvent
+    | StepScoredEvent
+    | StepAcceptedEvent
+    | AuditStepEvent
+    | StepAuditedEvent
+    | StepFailedEvent
 )
+StepKeptEvent = StepDraftedEvent | StepRegeneratedEvent | StepAcceptedEvent
+"""Where it goes to the Assembler, a step is kept."""
+
 Outcome = CallGenerated | CallScored | CallFailed | CallCancelled
 CallEvent = CallStarted | Predrafted | Outcome | CallRetried
 AnyPayload = RunStarted | RunEnded | MessageEvent | CallEvent | LimitMoved | ProblemEnded | Graded

@@ -12,14 +12,28 @@ A message's id is computed from its kind and its place in its problem, never fro
 that it is the same at every concurrency.
 """
 
+import hashlib
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, ClassVar, cast
 
 import msgspec
 
+from arbiter.protocols.events import (
+    AuditStepEvent,
+    DraftStepEvent,
+    EscalateStepEvent,
+    MessageEvent,
+    StartProblemEvent,
+    StepAcceptedEvent,
+    StepAuditedEvent,
+    StepDraftedEvent,
+    StepFailedEvent,
+    StepRegeneratedEvent,
+    StepScoredEvent,
+)
 from arbiter.protocols.ids import StepKind, failed_id, message_id, scored_id, step_id
 from arbiter.protocols.ports import Policy
-from arbiter.protocols.records import AuditScores, Candidate, Limits, Sampling, Transcript, Verdict
+from arbiter.protocols.records import AuditScores, Author, Candidate, Limits, Sampling, Transcript, Verdict
 
 
 class Task(msgspec.Struct, frozen=True, eq=False):
@@ -31,9 +45,9 @@ class Task(msgspec.Struct, frozen=True, eq=False):
     Two tasks are never equal, so that a problem that is given again is not mistaken for the one before.
 
     ``audit`` is the share of escalations, 0 to 1, whose both candidates the PRM scores off the path. ``stop`` are texts
-    that end the answer where one of them comes up first. All that is drawn by chance depends on ``noise`` in the place
-    of the ``id``, if it is given, so that equal problems with different ids can be given equal answers. ``tags`` are
-    its user's own words about it, which stand in the log and change nothing.
+    that end the answer where one of them comes up first. Everything that is drawn by chance depends on ``seed_key`` if it
+    is given, else on the ``id``, so that equal problems with different ids can be given equal answers. ``tags`` are the
+    user's own labels; they stand in the log and change nothing.
     """
 
     id: str
@@ -72,25 +86,77 @@ class Context(msgspec.Struct, frozen=True):
         """The id of its step, with which the ids of its messages begin."""
         return step_id(self.task.id, self.step, self.task.sample)
 
+    @property
+    def digest(self) -> str:
+        """Names the transcript in 16 digits: equal transcripts have equal names."""
+        transcript = self.transcript
+        parts = [part for turn in transcript.turns for part in (turn.role, turn.text)]
+        parts.append(transcript.question)
+        for step in transcript.steps:
+            parts += step.author, step.text
+        return hashlib.blake2b("\0".join(parts).encode(errors="surrogatepass"), digest_size=8).hexdigest()
+
 
 class Message(msgspec.Struct, frozen=True, tag_field="kind"):
-    """Base of all messages; ``cause`` is the id of the message that led to this one."""
+    """Base of all messages; ``cause`` is the id of the message that led to this one.
+
+    A message and its event in the log are two things: the message carries candidates and their context, the event
+    refers to them. ``event_type`` declares the event. Each field of the event is the attribute of the message with the
+    same name; a ``Context`` is referred to by its digest.
+    """
 
     context: Context
     cause: str
+
+    event_type: ClassVar[type[MessageEvent]]
 
     @property
     def id(self) -> str:
         context, task = self.context, self.context.task
         return message_id(task.id, context.step, task.sample, cast("StepKind", self.__struct_config__.tag))
 
+    @property
+    def event(self) -> MessageEvent:
+        """What a log holds of the message."""
+        kind = self.event_type
+        values = [getattr(self, name) for name in kind.__struct_fields__]
+        references: list[Any] = [value.digest if isinstance(value, Context) else value for value in values]
+        return kind(*references)
+
+    @property
+    def max_tokens(self) -> int:
+        return self.context.max_tokens
+
 
 class StartProblem(Message, frozen=True, tag="start_problem"):
     """To the Assembler: solve this problem. Its context is the first step's."""
 
+    event_type = StartProblemEvent
+
+    @property
+    def event(self) -> StartProblemEvent:
+        """What a log holds of the message: all that the task decides."""
+        task, transcript = self.context.task, self.context.task.transcript
+        return StartProblemEvent(
+            question=transcript.question,
+            policy=_described(task.policy),
+            limits=task.limits,
+            sampling=task.sampling,
+            separator=task.separator,
+            seed=task.seed,
+            audit=task.audit,
+            steps=transcript.steps,
+            turns=transcript.turns,
+            stop=task.stop,
+            seed_key=task.seed_key,
+            tags=dict(task.tags),
+        )
+
 
 class DraftStep(Message, frozen=True, tag="draft_step"):
     """To the Drafter: write a step."""
+
+    event_type = DraftStepEvent
 
 
 class EscalateStep(Message, frozen=True, tag="escalate_step"):
@@ -104,11 +170,20 @@ class EscalateStep(Message, frozen=True, tag="escalate_step"):
     target: str = ""
     threshold: float | None = None
 
+    event_type = EscalateStepEvent
+
+    @property
+    def rejects(self) -> bool:
+        """Whether it replaces a rejected draft."""
+        return self.draft is not None
+
 
 class StepDrafted(Message, frozen=True, tag="step_drafted"):
     """From the Drafter."""
 
     draft: Candidate
+
+    event_type = StepDraftedEvent
 
 
 class StepRegenerated(Message, frozen=True, tag="step_regenerated"):
@@ -117,11 +192,20 @@ class StepRegenerated(Message, frozen=True, tag="step_regenerated"):
     targets: tuple[Candidate, ...]
     draft: Candidate | None = None
 
+    event_type = StepRegeneratedEvent
+
 
 class StepScored(Message, frozen=True, tag="step_scored"):
     """From the Verifier to the Router: candidates of one author, each with its rating."""
 
     candidates: tuple[Candidate, ...]
+
+    event_type = StepScoredEvent
+
+    @property
+    def author(self) -> Author:
+        """Who wrote the candidates."""
+        return self.candidates[0].author
 
     @property
     def id(self) -> str:
@@ -137,6 +221,8 @@ class StepAccepted(Message, frozen=True, tag="step_accepted"):
     targets: tuple[Candidate, ...] = ()
     threshold: float | None = None
 
+    event_type = StepAcceptedEvent
+
 
 class AuditStep(Message, frozen=True, tag="audit_step"):
     """To the Verifier: score both candidates of an escalated step for the report; the step is decided already."""
@@ -144,11 +230,15 @@ class AuditStep(Message, frozen=True, tag="audit_step"):
     draft: Candidate
     target: Candidate
 
+    event_type = AuditStepEvent
+
 
 class StepAudited(Message, frozen=True, tag="step_audited"):
     """From the Verifier to the Assembler."""
 
     audit: AuditScores
+
+    event_type = StepAuditedEvent
 
 
 class StepFailed(Message, frozen=True, tag="step_failed"):
@@ -157,6 +247,8 @@ class StepFailed(Message, frozen=True, tag="step_failed"):
     actor: str
     failed_kind: str
     error: str
+
+    event_type = StepFailedEvent
 
     @property
     def id(self) -> str:
@@ -169,3 +261,11 @@ DrafterMail = DraftStep
 VerifierMail = StepDrafted | StepRegenerated | AuditStep
 RouterMail = StepDrafted | StepScored
 EscalatorMail = EscalateStep
+
+
+def _described(policy: Policy) -> dict[str, Any]:
+    """The type of a policy and its fields, as a log gives them back: JSON has no tuples."""
+    fields: dict[str, Any] = {}
+    if isinstance(policy, msgspec.Struct):
+        fields = msgspec.json.decode(msgspec.json.encode(policy))
+    return {"type": type(policy).__name__, **fields}

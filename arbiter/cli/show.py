@@ -16,7 +16,7 @@ from arbiter.log.history import ProblemHistory
 from arbiter.log.run import Run
 from arbiter.log.timing import StepTimes
 from arbiter.protocols.errors import ConfigError, RunError
-from arbiter.protocols.events import CallGenerated, EscalateStep, Graded, ProblemEnded, RunEnded, StepAccepted
+from arbiter.protocols.events import CallGenerated, EscalateStepEvent, Graded, ProblemEnded, RunEnded, StepAcceptedEvent
 from arbiter.protocols.records import Author
 from arbiter.runs.reports.tables import seconds
 
@@ -218,9 +218,9 @@ def _follow(run: Run, problem: str | None) -> int:
                 _print(f"{event.mono:9.2f} s  the run {'was interrupted' if interrupted else 'has ended'}")
             case CallGenerated(text=text) if problem is not None:
                 _print(f"{event.mono:9.2f} s  step {(event.step or 0) + 1}, {event.actor}: {text}")
-            case StepAccepted(verdict=verdict) if problem is not None:
+            case StepAcceptedEvent(verdict=verdict) if problem is not None:
                 _print(f"{event.mono:9.2f} s  step {(event.step or 0) + 1}: {verdict}")
-            case EscalateStep(rejects=True) if problem is not None:
+            case EscalateStepEvent(rejects=True) if problem is not None:
                 _print(f"{event.mono:9.2f} s  step {(event.step or 0) + 1}: escalated")
             case _:
                 pass

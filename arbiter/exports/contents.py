@@ -129,9 +129,7 @@ def _step(history: ProblemHistory, number: int, record: StepRecord) -> Json:
     kept = [
         message.mono
         for message in history.messages.values()
-        if message.step == number
-        and message.to == "assembler"
-        and isinstance(message.payload, events.StepDrafted | events.StepRegenerated | events.StepAccepted)
+        if message.step == number and message.to == "assembler" and isinstance(message.payload, events.StepKeptEvent)
     ]
     return {
         **_candidate(record.kept),

@@ -85,7 +85,7 @@ class Spans:
         if event.problem is None:
             return
         key = event.problem, event.sample
-        if isinstance(event.payload, events.StartProblem):
+        if isinstance(event.payload, events.StartProblemEvent):
             if key in self._open:  # begun anew by a later session
                 yield self._close(self._open[key])
             self.problems += 1

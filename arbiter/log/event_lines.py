@@ -13,9 +13,9 @@ from arbiter.protocols import events
 from arbiter.protocols.events import Event
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
-_WARNINGS = (events.CallFailed, events.CallRetried, events.StepFailed)
-_NEWS = (events.RunStarted, events.RunEnded, events.StartProblem, events.ProblemEnded, events.Graded)
-_SHORT = (events.RunStarted, events.StartProblem)
+_WARNINGS = (events.CallFailed, events.CallRetried, events.StepFailedEvent)
+_NEWS = (events.RunStarted, events.RunEnded, events.StartProblemEvent, events.ProblemEnded, events.Graded)
+_SHORT = (events.RunStarted, events.StartProblemEvent)
 """Events of which the console shows no fields: they fill a screen, and the log has them."""
 
 

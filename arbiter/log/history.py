@@ -62,8 +62,8 @@ class ProblemHistory:
         return self.start.problem or "", self.start.sample
 
     @property
-    def task(self) -> events.StartProblem:
-        assert isinstance(self.start.payload, events.StartProblem)  # noqa: S101 - it is made of such an event alone
+    def task(self) -> events.StartProblemEvent:
+        assert isinstance(self.start.payload, events.StartProblemEvent)  # noqa: S101 - it is made of such an event alone
         return self.start.payload
 
     @property
@@ -153,7 +153,8 @@ class ProblemHistory:
         return {
             step: payload.threshold
             for step, payload in decided
-            if isinstance(payload, events.StepAccepted | events.EscalateStep) and payload.threshold is not None
+            if isinstance(payload, events.StepAcceptedEvent | events.EscalateStepEvent)
+            and payload.threshold is not None
         }
 
     def answers(self) -> dict[str, CallHistory]:
@@ -191,12 +192,12 @@ class ProblemHistory:
         if isinstance(asked, events.CallStarted):
             return asked.target
         message = self.message_of(call)  # all that a log of decisions has
-        return message.payload.target if message and isinstance(message.payload, events.EscalateStep) else ""
+        return message.payload.target if message and isinstance(message.payload, events.EscalateStepEvent) else ""
 
     def _audited(self) -> set[int]:
         """The steps whose audits came in time; of the others nothing is in the solution."""
         messages = self.messages.values()
-        audits = [message.step or 0 for message in messages if isinstance(message.payload, events.StepAudited)]
+        audits = [message.step or 0 for message in messages if isinstance(message.payload, events.StepAuditedEvent)]
         return set(audits if self.end is None else audits[: self.end.audited])
 
     def _audit(self, step: int) -> AuditScores | None:
@@ -235,7 +236,7 @@ def histories(log: Iterable[Event]) -> Iterator[ProblemHistory]:
         if event.problem is None:
             continue
         key = event.problem, event.sample
-        if isinstance(event.payload, events.StartProblem):
+        if isinstance(event.payload, events.StartProblemEvent):
             open_problems[key] = ProblemHistory(event)
         elif key in open_problems:
             open_problems[key].add(event)

@@ -22,7 +22,7 @@ class LiveProblem:
     is where a budget has moved it, None where there is none.
     """
 
-    def __init__(self, name: str, task: events.StartProblem) -> None:
+    def __init__(self, name: str, task: events.StartProblemEvent) -> None:
         self.id = name
         self.task = task
         self.calls: dict[str, events.CallStarted] = {}
@@ -73,7 +73,7 @@ class EventFolder(ABC):
     def __call__(self, event: Event) -> None:
         if event.problem is None:
             return
-        if isinstance(event.payload, events.StartProblem):
+        if isinstance(event.payload, events.StartProblemEvent):
             self._start(event.problem, event.payload)
             return
         live = self._open.get(event.problem)
@@ -123,7 +123,7 @@ class EventFolder(ABC):
     def ended(self, live: LiveProblem, end: events.ProblemEnded | None) -> None:
         """A problem has ended; None if its client gave it up."""
 
-    def _start(self, problem: str, task: events.StartProblem) -> None:
+    def _start(self, problem: str, task: events.StartProblemEvent) -> None:
         self.left(problem)  # as no two of the same id are in the ring, an older one was given up
         live = self._open[problem] = LiveProblem(problem, task)
         self.started(live)
@@ -143,17 +143,17 @@ class EventFolder(ABC):
         if chosen is not None:
             self.kept(live, *chosen)
 
-    def _draft(self, live: LiveProblem, event: Event, payload: events.DraftStep) -> None:
+    def _draft(self, live: LiveProblem, event: Event, payload: events.DraftStepEvent) -> None:
         self._keep(live, live.ask(event))
         live.doing = "waits for the draft"
 
-    def _escalate(self, live: LiveProblem, event: Event, payload: events.EscalateStep) -> None:
+    def _escalate(self, live: LiveProblem, event: Event, payload: events.EscalateStepEvent) -> None:
         if event.actor == _ASSEMBLER:
             self._keep(live, live.ask(event))
         live.threshold = payload.threshold
         live.doing = "waits for the target"
 
-    def _accept(self, live: LiveProblem, event: Event, payload: events.StepAccepted) -> None:
+    def _accept(self, live: LiveProblem, event: Event, payload: events.StepAcceptedEvent) -> None:
         live.threshold = payload.threshold
 
     def _ask(self, live: LiveProblem, event: Event, payload: events.CallStarted) -> None:
@@ -180,9 +180,9 @@ class EventFolder(ABC):
         self.reused()
 
     _SERVES: ClassVar[dict[type[events.AnyPayload], Callable[["EventFolder", LiveProblem, Event, Any], None]]] = {
-        events.DraftStep: _draft,
-        events.EscalateStep: _escalate,
-        events.StepAccepted: _accept,
+        events.DraftStepEvent: _draft,
+        events.EscalateStepEvent: _escalate,
+        events.StepAcceptedEvent: _accept,
         events.CallStarted: _ask,
         events.CallRetried: _retry,
         events.CallGenerated: _answer,

@@ -10,9 +10,9 @@ from arbiter.protocols.events import Detail, Entry
 from arbiter.protocols.records import Solution, Step, Turn
 
 _NOT_DECISIONS = (
-    events.DraftStep,
-    events.StepScored,
-    events.AuditStep,
+    events.DraftStepEvent,
+    events.StepScoredEvent,
+    events.AuditStepEvent,
     events.CallStarted,
     events.CallRetried,
 )
@@ -52,13 +52,13 @@ def redacted(text: str) -> str:
 
 def _handed_on(entry: Entry) -> bool:
     """Whether it is a candidate on its way to be scored or judged: nothing is decided by it."""
-    return entry.to != "assembler" and isinstance(entry.payload, events.StepDrafted | events.StepRegenerated)
+    return entry.to != "assembler" and isinstance(entry.payload, events.StepDraftedEvent | events.StepRegeneratedEvent)
 
 
 def _without_text(payload: events.AnyPayload) -> events.AnyPayload:
     replace = msgspec.structs.replace
     match payload:
-        case events.StartProblem(question=question, steps=steps, turns=turns):
+        case events.StartProblemEvent(question=question, steps=steps, turns=turns):
             hidden = tuple(Step(redacted(step.text), step.author) for step in steps)
             said = tuple(Turn(turn.role, redacted(turn.text)) for turn in turns)
             return replace(payload, question=redacted(question), steps=hidden, turns=said, stop=(), tags={})
@@ -66,7 +66,7 @@ def _without_text(payload: events.AnyPayload) -> events.AnyPayload:
             return replace(payload, text=redacted(text))
         case events.Graded():
             return replace(payload, answer=None, reason=None, reference=None)
-        case events.CallFailed(error=error) | events.CallRetried(error=error) | events.StepFailed(error=error):
+        case events.CallFailed(error=error) | events.CallRetried(error=error) | events.StepFailedEvent(error=error):
             return replace(payload, error=_kinds(error))
         case events.ProblemEnded(error=str(error)):
             return replace(payload, error=_kinds(error))

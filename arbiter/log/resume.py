@@ -5,7 +5,15 @@ from pathlib import Path
 
 from arbiter.log.history import Key, ProblemHistory
 from arbiter.log.reader import LogFile
-from arbiter.protocols.events import EscalateStep, Event, Graded, ProblemEnded, RunStarted, StartProblem, StepAccepted
+from arbiter.protocols.events import (
+    EscalateStepEvent,
+    Event,
+    Graded,
+    ProblemEnded,
+    RunStarted,
+    StartProblemEvent,
+    StepAcceptedEvent,
+)
 from arbiter.protocols.records import Solution
 
 
@@ -45,14 +53,14 @@ class EarlierSessions:
 
     def _add(self, event: Event) -> None:
         self.run, self.seq, self.mono = event.run, event.seq + 1, event.mono
-        if isinstance(event.payload, StepAccepted | EscalateStep) and event.payload.threshold is not None:
+        if isinstance(event.payload, StepAcceptedEvent | EscalateStepEvent) and event.payload.threshold is not None:
             self.threshold = event.payload.threshold
         key = event.problem or "", event.sample
         match event.payload:
             case RunStarted():
                 self.sessions += 1
                 self.started = self.started or event.payload
-            case StartProblem():
+            case StartProblemEvent():
                 self.unfinished[key] = ProblemHistory(event)
                 self.solutions.pop(key, None)  # a problem that failed is being solved once more
                 self.grades.pop(key, None)

@@ -14,8 +14,6 @@ from arbiter.protocols.events import Event
 from arbiter.protocols.ids import CallId
 from arbiter.protocols.records import Author, Candidate, Rating, StepRecord, StopReason, Usage
 
-_KeepingPayload = events.StepDrafted | events.StepRegenerated | events.StepAccepted
-
 _ASSEMBLER = "assembler"
 _SEPARATOR: StopReason = "separator"
 
@@ -70,9 +68,9 @@ class StepFolder:
                 self._asked[event.id] = event.payload
             case events.CallGenerated() | events.CallScored() | events.CallFailed() | events.CallCancelled():
                 self._answered(event, event.payload, call)
-            case events.StepDrafted() | events.StepRegenerated() | events.StepAccepted():
+            case events.StepDraftedEvent() | events.StepRegeneratedEvent() | events.StepAcceptedEvent():
                 return self._kept(event, event.payload) if event.to == _ASSEMBLER else None
-            case events.EscalateStep(rejects=rejects, target=target):
+            case events.EscalateStepEvent(rejects=rejects, target=target):
                 self._escalated(event, rejects, target)
             case events.Predrafted():
                 self._reused(event, event.payload.call)
@@ -124,7 +122,7 @@ class StepFolder:
         step = self._step(event.step or 0)
         step.rejects, step.target = rejects, target
 
-    def _kept(self, event: Event, payload: _KeepingPayload) -> FoldedStep | None:
+    def _kept(self, event: Event, payload: events.StepKeptEvent) -> FoldedStep | None:
         number = event.step or 0
         if number <= self._last:
             return None
@@ -159,10 +157,10 @@ class _OpenStep:
         elif author == "target" and index in self.targets:
             self.targets[index] = msgspec.structs.replace(self.targets[index], rating=rating)
 
-    def ensure_written(self, payload: _KeepingPayload) -> bool:
+    def ensure_written(self, payload: events.StepKeptEvent) -> bool:
         """Whether a request wrote what ``payload`` keeps; an empty candidate is put there if none did."""
-        if isinstance(payload, events.StepRegenerated) or (
-            isinstance(payload, events.StepAccepted) and payload.verdict != "keep_draft"
+        if isinstance(payload, events.StepRegeneratedEvent) or (
+            isinstance(payload, events.StepAcceptedEvent) and payload.verdict != "keep_draft"
         ):
             is_written = bool(self.targets)
             self.targets = self.targets or {0: _empty("target")}
@@ -171,16 +169,16 @@ class _OpenStep:
             self.draft = self.draft or _empty("draft")
         return is_written
 
-    def record(self, payload: _KeepingPayload) -> StepRecord:
+    def record(self, payload: events.StepKeptEvent) -> StepRecord:
         draft, targets = self.draft, tuple(self.targets[index] for index in sorted(self.targets))
         match payload:
-            case events.StepAccepted(verdict=verdict):
+            case events.StepAcceptedEvent(verdict=verdict):
                 if draft is not None:
                     targets = tuple(same_score_for_same_text(draft, target) for target in targets)
                 return chosen_record(verdict, draft, targets)
-            case events.StepRegenerated():
+            case events.StepRegeneratedEvent():
                 return regenerated_record(draft if self.rejects else None, targets)
-            case events.StepDrafted():
+            case events.StepDraftedEvent():
                 return StepRecord(candidates=(draft,) if draft else (), chosen=0)
 
 

@@ -6,8 +6,7 @@ from arbiter.log.history import CallHistory, ProblemHistory
 from arbiter.protocols import events
 from arbiter.protocols.records import Model, Record
 
-_ASKING = events.DraftStep | events.EscalateStep
-_KEEPING = events.StepDrafted | events.StepRegenerated | events.StepAccepted
+_ASKING = events.DraftStepEvent | events.EscalateStepEvent
 
 
 class StepTimes(Record, frozen=True):
@@ -29,7 +28,7 @@ def step_times(problem: ProblemHistory, step: int) -> StepTimes | None:
     """The times of a step; None if it was not kept, or the log does not tell."""
     messages = [message for message in problem.messages.values() if message.step == step]
     asked = [message.mono for message in messages if isinstance(message.payload, _ASKING)]
-    kept = [m.mono for m in messages if m.to == "assembler" and isinstance(m.payload, _KEEPING)]
+    kept = [m.mono for m in messages if m.to == "assembler" and isinstance(m.payload, events.StepKeptEvent)]
     if not asked or not kept:
         return None
     asked_here = (call for call in problem.calls.values() if call.asked is not None and call.asked.step == step)

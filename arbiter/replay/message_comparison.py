@@ -98,9 +98,9 @@ class MessageComparison:
         end = self._problem.end
         if end is None or not self._cut_short or entry.to != "assembler":
             return False
-        if isinstance(entry.payload, events.StepFailed):
+        if isinstance(entry.payload, events.StepFailedEvent):
             return entry.payload.failed_kind != "audit_step" and end.error != _failure(entry, entry.payload)
-        kept = isinstance(entry.payload, events.StepDrafted | events.StepRegenerated | events.StepAccepted)
+        kept = isinstance(entry.payload, events.StepKeptEvent)
         return kept and entry.step is not None and entry.step >= end.steps
 
     def _is_beyond_the_cut(self, name: str) -> bool:
@@ -142,7 +142,7 @@ class MessageComparison:
             payload = msgspec.structs.replace(payload, seconds=0.0)
             if self._cut_short:
                 payload = msgspec.structs.replace(payload, steps=0, audited=0)
-        elif self._detail != "full" and isinstance(payload, events.DraftStep | events.EscalateStep):
+        elif self._detail != "full" and isinstance(payload, events.DraftStepEvent | events.EscalateStepEvent):
             payload = msgspec.structs.replace(payload, context="")  # of texts that the log does not hold
         return entry.actor, entry.to, entry.cause, payload
 
@@ -151,13 +151,13 @@ def _fails_problem(call: CallHistory) -> bool:
     return call.model != "audit" and not call.is_ahead
 
 
-def _failure(entry: Entry, failed: events.StepFailed) -> str:
+def _failure(entry: Entry, failed: events.StepFailedEvent) -> str:
     """A failed step as its problem's error tells it."""
     return failure(failed.actor, entry.step or 0, failed.error)
 
 
 def _fails(event: Event) -> bool:
-    return isinstance(event.payload, events.StepFailed) and event.payload.failed_kind != "audit_step"
+    return isinstance(event.payload, events.StepFailedEvent) and event.payload.failed_kind != "audit_step"
 
 
 def struck_after(problem: ProblemHistory) -> float:

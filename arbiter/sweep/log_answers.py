@@ -133,7 +133,7 @@ def _generation(
         author=role,
         transcript=before,
         separator=task.separator,
-        max_tokens=asking.max_tokens if isinstance(asking, events.DraftStep | events.EscalateStep) else 0,
+        max_tokens=asking.max_tokens if isinstance(asking, events.DraftStepEvent | events.EscalateStepEvent) else 0,
         temperature=task.sampling.temperature,
         top_p=task.sampling.top_p,
         seed=step_seed(task.seed, name, step, role, sample),
@@ -144,7 +144,7 @@ def _generation(
 
 def _score(problem: ProblemHistory, call: CallHistory, message: events.Event, before: Transcript) -> ScoreRequest:
     index, is_audit = call.parsed.index, call.model == "audit"
-    is_draft = isinstance(message.payload, events.StepDrafted) or (is_audit and index == 0)
+    is_draft = isinstance(message.payload, events.StepDraftedEvent) or (is_audit and index == 0)
     written = _written(call.parsed.message.step, is_draft, 0 if is_audit else index)
     made = problem.calls[written].outcome
     return ScoreRequest(

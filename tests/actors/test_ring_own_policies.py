@@ -13,7 +13,7 @@ from arbiter.actors.ring import open_ring
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.events import Entry, EscalateStep, StepAccepted
+from arbiter.protocols.events import Entry, EscalateStepEvent, StepAcceptedEvent
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Evidence, Generation, GenerationRequest, ModelHandle, Policy
 from arbiter.protocols.records import Author, ConfidenceMetric, Limits, ScoreKind, Solution, Target, Usage, Verdict
@@ -122,8 +122,8 @@ class Thresholds(NoJournal):
         self.found: list[tuple[bool, float | None]] = []
 
     async def write(self, entry: Entry) -> None:
-        if isinstance(entry.payload, EscalateStep | StepAccepted):
-            self.found.append((isinstance(entry.payload, EscalateStep), entry.payload.threshold))
+        if isinstance(entry.payload, EscalateStepEvent | StepAcceptedEvent):
+            self.found.append((isinstance(entry.payload, EscalateStepEvent), entry.payload.threshold))
 
 
 class Workload:

@@ -16,18 +16,18 @@ KINDS: tuple[type[Payload], ...] = get_args(AnyPayload)
 ONE_OF_EACH: list[AnyPayload] = [
     events.RunStarted(1, "digest", {"seed": 0, "limits.deadline": None}, {"python": "3.11"}, "redacted"),
     events.RunEnded(interrupted=True),
-    events.StartProblem(
+    events.StartProblemEvent(
         "q", {"type": "rsd"}, Limits(deadline=0.5), Sampling(0.5), "\n\n", 3, 0.5, (Step("given", "target"),)
     ),
-    events.DraftStep("0123456789abcdef", 100),
-    events.EscalateStep("0123456789abcdef", 100, rejects=True),
-    events.StepDrafted(),
-    events.StepRegenerated(),
-    events.StepScored("draft"),
-    events.StepAccepted("keep_draft"),
-    events.AuditStep(),
-    events.StepAudited(),
-    events.StepFailed("drafter", "draft_step", "OSError: gone"),
+    events.DraftStepEvent("0123456789abcdef", 100),
+    events.EscalateStepEvent("0123456789abcdef", 100, rejects=True),
+    events.StepDraftedEvent(),
+    events.StepRegeneratedEvent(),
+    events.StepScoredEvent("draft"),
+    events.StepAcceptedEvent("keep_draft"),
+    events.AuditStepEvent(),
+    events.StepAuditedEvent(),
+    events.StepFailedEvent("drafter", "draft_step", "OSError: gone"),
     events.CallStarted("target", 3),
     events.Predrafted("p/0/draft_step/draft/1"),
     events.CallGenerated("Δ \u2028 \0", "end", Usage(1, 2, 3), 0.1, Usage(1)),
@@ -76,7 +76,7 @@ def test_every_message_has_an_event_of_its_kind() -> None:
 
 
 def test_what_is_not_known_is_refused() -> None:
-    line = msgspec.json.encode(an_event(events.StepDrafted())).replace(b'"seq"', b'"new":1,"seq"')
+    line = msgspec.json.encode(an_event(events.StepDraftedEvent())).replace(b'"seq"', b'"new":1,"seq"')
     with pytest.raises(msgspec.ValidationError, match="unknown field `new`"):
         msgspec.json.decode(line, type=Event)
 

@@ -1,13 +1,13 @@
 """Messages: what names them, and what tells the kinds of a mailbox apart."""
 
 import re
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import pytest
 from msgspec import structs
 
-from arbiter.actors.policies import DraftOnly
-from arbiter.protocols import messages
+from arbiter.actors.policies import DraftOnly, LearnedRouter
+from arbiter.protocols import events, messages
 from arbiter.protocols.messages import (
     AuditStep,
     Context,
@@ -23,7 +23,7 @@ from arbiter.protocols.messages import (
     StepScored,
     Task,
 )
-from arbiter.protocols.records import AuditScores, Author, Candidate, Transcript, Usage
+from arbiter.protocols.records import AuditScores, Author, Candidate, Target, Transcript, Turn, Usage
 
 MAILBOXES = ["AssemblerMail", "DrafterMail", "VerifierMail", "RouterMail", "EscalatorMail"]
 
@@ -138,6 +138,57 @@ def test_every_message_is_frozen_and_says_its_kind(kind: type[Message]) -> None:
 def test_tags_are_unique_in_a_mailbox(mailbox: str) -> None:
     tags = [kind.__struct_config__.tag for kind in kinds_of(mailbox)]
     assert len(set(tags)) == len(tags) > 0
+
+
+@pytest.mark.parametrize("message", one_of_each(context()))
+def test_the_event_of_a_message_has_its_kind_and_its_name(message: Message) -> None:
+    event = message.event
+    assert type(event) is type(message).event_type
+    assert event.__struct_config__.tag == type(message).__struct_config__.tag
+    assert type(event).__name__ == f"{type(message).__name__}Event"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TAGS if kind is not StartProblem])
+def test_each_field_of_an_event_is_an_attribute_of_its_message_of_the_same_type(kind: type[Message]) -> None:
+    """But the context, which the event names by its digest. ``StartProblem`` has the fields of its task."""
+    hints = get_type_hints(kind)
+    for field in structs.fields(kind.event_type):
+        found = hints.get(field.name) or get_type_hints(getattr(kind, field.name).fget)["return"]
+        assert (field.name, field.type) == (field.name, str if found is Context else found)
+
+
+def test_the_events_of_messages_refer_to_contexts_and_candidates() -> None:
+    place, draft, target = context(), candidate("draft"), candidate("target")
+    assert DraftStep(place, "why").event == events.DraftStepEvent(place.digest, 100)
+    escalated = EscalateStep(place, "why", draft, "large", 0.5)
+    assert escalated.event == events.EscalateStepEvent(place.digest, 100, rejects=True, target="large", threshold=0.5)
+    assert not EscalateStep(place, "why").rejects
+    assert StepScored(place, "why", (target,)).event == events.StepScoredEvent("target")
+    assert StepAccepted(place, "why", "keep_draft", draft, (), 0.5).event == events.StepAcceptedEvent("keep_draft", 0.5)
+    assert StepFailed(place, "why", "router", "step_scored", "bug").event == events.StepFailedEvent(
+        "router", "step_scored", "bug"
+    )
+
+
+def test_the_event_of_a_start_has_all_that_the_task_decides() -> None:
+    policy = LearnedRouter(0.5, (Target("large", 2.0),))
+    task = Task("p", Transcript("q", turns=(Turn("system", "s"),)), policy, seed=3, tags={"user": "me"})
+    event = StartProblem(Context(task, 0, task.transcript, 100), "why").event
+    described = {"type": "router", "threshold": 0.5, "targets": [{"name": "large", "cost": 2.0}]}
+    assert (event.question, event.turns, event.policy) == ("q", task.transcript.turns, described)
+    same = ("limits", "sampling", "separator", "seed", "audit", "stop", "seed_key", "tags")
+    assert [getattr(event, name) for name in same] == [getattr(task, name) for name in same]
+
+
+def test_equal_transcripts_have_equal_digests_and_others_others() -> None:
+    texts = ["question", "question ", "q"]
+    assert context(question="question").digest == context("another", 3).digest
+    assert len({context(question=text).digest for text in texts}) == len(texts)
+
+
+def test_no_class_stands_in_messages_and_in_events() -> None:
+    both = {name for name, found in vars(messages).items() if isinstance(found, type) and name in vars(events)}
+    assert {name for name in both if vars(messages)[name].__module__ == messages.__name__} == set()
 
 
 def test_every_kind_has_a_mailbox() -> None:

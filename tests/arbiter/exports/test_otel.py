@@ -19,7 +19,7 @@ from arbiter.exports.otel import NamedIds, export_spans
 from arbiter.exports.otlp import send_spans
 from arbiter.log.run import Run
 from arbiter.protocols.errors import ReportError
-from arbiter.protocols.events import CallRetried, CallStarted, Event, ProblemEnded, StartProblem
+from arbiter.protocols.events import CallRetried, CallStarted, Event, ProblemEnded, StartProblemEvent
 
 RecordRun = Callable[..., Run]
 
@@ -76,7 +76,7 @@ def test_spans_have_the_times_of_the_log(plain_run: Run) -> None:
     began: dict[str, float] = {}
     ended: dict[str, float] = {}
     for event in plain_run.events():
-        if isinstance(event.payload, StartProblem):
+        if isinstance(event.payload, StartProblemEvent):
             began[f"solve {event.problem}"] = event.wall
         if isinstance(event.payload, ProblemEnded):
             ended[f"solve {event.problem}"] = event.wall

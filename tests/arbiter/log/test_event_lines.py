@@ -22,14 +22,14 @@ from arbiter.protocols.events import (
     CallRetried,
     CallScored,
     CallStarted,
-    DraftStep,
+    DraftStepEvent,
     Event,
     Graded,
     ProblemEnded,
     RunEnded,
     RunStarted,
-    StepAccepted,
-    StepFailed,
+    StepAcceptedEvent,
+    StepFailedEvent,
 )
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Usage
@@ -41,7 +41,7 @@ BY_LEVEL: dict[Level, list[AnyPayload]] = {
     "warning": [
         CallFailed("OSError: gone", 0.5),
         CallRetried(1, 0.5, "OSError: gone"),
-        StepFailed("drafter", "draft_step", "OSError: gone"),
+        StepFailedEvent("drafter", "draft_step", "OSError: gone"),
         ProblemEnded("failed", 0, 1.0, error="drafter, step 1: OSError: gone"),
     ],
     "info": [
@@ -51,8 +51,8 @@ BY_LEVEL: dict[Level, list[AnyPayload]] = {
         RunEnded(),
     ],
     "debug": [
-        DraftStep("0" * 16, 10),
-        StepAccepted("keep_draft"),
+        DraftStepEvent("0" * 16, 10),
+        StepAcceptedEvent("keep_draft"),
         CallStarted("draft"),
         CallScored(0.5, Usage(), 0.1),
         CallCancelled(0.1),

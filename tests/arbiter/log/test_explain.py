@@ -4,7 +4,7 @@ import pytest
 
 from arbiter.log.explain import decision, result_of
 from arbiter.log.history import ProblemHistory
-from arbiter.protocols.events import SCHEMA, Event, Graded, ProblemEnded, StartProblem
+from arbiter.protocols.events import SCHEMA, Event, Graded, ProblemEnded, StartProblemEvent
 from arbiter.protocols.records import (
     AuditScores,
     Author,
@@ -60,12 +60,12 @@ def test_an_audited_step_tells_the_advantage() -> None:
 
 
 def a_problem(finish: FinishReason | None, error: str | None = None) -> ProblemHistory:
-    def event(seq: int, payload: StartProblem | ProblemEnded) -> Event:
+    def event(seq: int, payload: StartProblemEvent | ProblemEnded) -> Event:
         return Event(
             v=SCHEMA, run="r", seq=seq, mono=0.0, wall=0.0, id=str(seq), actor="a", problem="p", payload=payload
         )
 
-    problem = ProblemHistory(event(0, StartProblem("q", {"type": "draft"}, Limits(), Sampling(), "\n\n", 0)))
+    problem = ProblemHistory(event(0, StartProblemEvent("q", {"type": "draft"}, Limits(), Sampling(), "\n\n", 0)))
     if finish is not None:
         problem.add(event(1, ProblemEnded(finish, 0, 1.0, error=error)))
     return problem

@@ -19,7 +19,7 @@ from arbiter.data import Problem
 from arbiter.log.reader import LOG, LogFile
 from arbiter.log.sessions import open_journal
 from arbiter.protocols.errors import RunError
-from arbiter.protocols.events import DraftStep, Event
+from arbiter.protocols.events import DraftStepEvent, Event
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import ModelHandle
 from arbiter.protocols.records import Limits, Solution
@@ -111,8 +111,8 @@ def test_a_log_that_the_run_no_longer_agrees_with_stops_it_by_the_line(
     run_in(tmp_path, a_run(a_config), a_world(), PROBLEMS)
     events = list(LogFile(tmp_path / LOG))
     [ended] = [event.seq for event in events if event.kind == "problem_ended" and event.problem == "0"]
-    place = max(e.seq for e in events[:ended] if isinstance(e.payload, DraftStep) and e.problem == "0")
-    other = msgspec.structs.replace(events[place], payload=DraftStep("0" * 16, 5))
+    place = max(e.seq for e in events[:ended] if isinstance(e.payload, DraftStepEvent) and e.problem == "0")
+    other = msgspec.structs.replace(events[place], payload=DraftStepEvent("0" * 16, 5))
     (tmp_path / LOG).write_bytes(lines([*events[:place], other, *events[place + 1 : ended]]))
     with pytest.raises(RunError, match=rf"cannot be continued: {other.id} is DraftStep.* in line {place + 1} of its"):
         run_in(tmp_path, a_run(a_config), a_world(), PROBLEMS)

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from arbiter.log.writer import open_writer
 from arbiter.protocols.errors import RunError
-from arbiter.protocols.events import SCHEMA, Event, RunEnded, StepFailed
+from arbiter.protocols.events import SCHEMA, Event, RunEnded, StepFailedEvent
 
 HOUR = 3600.0
 
 
 def an_event(seq: int, text: str = "") -> Event:
-    payload = StepFailed("drafter", "draft_step", text) if text else RunEnded()
+    payload = StepFailedEvent("drafter", "draft_step", text) if text else RunEnded()
     return Event(v=SCHEMA, run="r", seq=seq, mono=0.0, wall=0.0, id=str(seq), actor="a", payload=payload)
 
 

@@ -138,7 +138,7 @@ def test_a_running_problem_holds_no_candidate_of_an_earlier_step_and_no_answered
             written[event.payload.text] = max(written.get(event.payload.text, 0), step_of(event))
         if isinstance(event.payload, events.Outcome) and event.cause:
             answered.add(event.cause)
-        if isinstance(event.payload, events.DraftStep | events.EscalateStep):
+        if isinstance(event.payload, events.DraftStepEvent | events.EscalateStepEvent):
             step = event.step or 0
         folder(event)
         held = set(texts_held_by(folder))
