@@ -39,6 +39,14 @@ class Regraded(msgspec.Struct, frozen=True):
     torn: bool
 
 
+class _Ending(msgspec.Struct, frozen=True):
+    """What ``summary.json`` has that cannot be computed from the results; other keys are ignored."""
+
+    wall_seconds: float | None
+    interrupted: bool = False
+    simulated: bool = False
+
+
 async def regrade(folder: Path, grader: Grader, told: Told = lambda _done, _of: None) -> Regraded:
     """Grade the run in ``folder`` again, and put the new grades and summary in the place of the old ones.
 
@@ -93,7 +101,7 @@ def _summary(folder: Path, config: Config, results: list[Result]) -> Summary:
         killed = summary_of(config, results, wall_seconds=None, interrupted=True)
         return msgspec.structs.replace(killed, simulated=shared)
     try:
-        old = msgspec.json.decode(_read(path), type=Summary)
+        old = msgspec.json.decode(_read(path), type=_Ending)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: {error}; without this file the run is graded as an interrupted one") from error
     graded = summary_of(config, results, old.wall_seconds, old.interrupted)

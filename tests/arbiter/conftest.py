@@ -84,7 +84,7 @@ def a_solution(a_candidate: Callable[..., Candidate]) -> Callable[..., Solution]
 
     def build(problem: str = "p", *steps: StepRecord, **fields: Any) -> Solution:
         calls: dict[Model, RequestCounts] = {"draft": RequestCounts(requests=1, usage=Usage(10, 3))}
-        given: dict[str, Any] = {"finish_reason": "answered", "seconds": 1.0, "calls": calls, **fields}
+        given: dict[str, Any] = {"finish_reason": "answered", "seconds": 1.0, "requests": calls, **fields}
         kept = steps or (StepRecord(candidates=(a_candidate(),), chosen=0),)
         return Solution(problem=problem, question=f"question {problem}", steps=kept, **given)
 

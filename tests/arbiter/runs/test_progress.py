@@ -54,7 +54,7 @@ def test_a_line_tells_accuracy_acceptance_and_failures(
     for result in (
         a_result(True),
         a_result(False, solution=a_solution("q", replaced)),
-        a_result(None, finish="failed", error="boom"),
+        a_result(None, finish_reason="failed", error="boom"),
     ):
         request_counts.add(result)
     assert request_counts.line().startswith("accuracy 50.0%  acceptance 66.7%  ")
@@ -97,7 +97,7 @@ def test_a_terminal_has_its_cursor_back_after_an_error(a_config: Configs) -> Non
 
 def test_each_cause_of_failure_is_told_once_and_at_most_five_of_them(a_config: Configs, a_result: Results) -> None:
     errors = [f"cause [{index // 2}]" for index in range(20)]
-    lines = plain(a_config(), [a_result(None, finish="failed", error=error) for error in errors])
+    lines = plain(a_config(), [a_result(None, finish_reason="failed", error=error) for error in errors])
     assert [line for line in lines if "cause" in line] == [f"p failed: cause [{index}]" for index in range(5)]
 
 
@@ -106,7 +106,7 @@ def test_a_terminal_is_told_a_cause_above_its_line(a_config: Configs, a_result: 
     with LiveWatcher(Console(file=text, force_terminal=True, width=200)) as watcher:
         watcher.loading(a_config())
         watcher.started(2, [])
-        watcher.solved(a_result(None, finish="failed", error="boom"))
+        watcher.solved(a_result(None, finish_reason="failed", error="boom"))
     assert "p failed: boom" in text.getvalue()
 
 

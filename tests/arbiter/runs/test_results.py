@@ -93,7 +93,7 @@ def test_accuracy_is_the_share_of_right_answers_among_the_graded(a_result: Resul
 
 
 def test_a_failed_problem_is_counted_and_not_graded(a_result: Results) -> None:
-    figures = summary(a_result(True), a_result(None, finish="failed", error="boom"))
+    figures = summary(a_result(True), a_result(None, finish_reason="failed", error="boom"))
     assert (figures.problems, figures.failed, figures.graded, figures.accuracy) == (2, 1, 1, 1.0)
     assert figures.finish_reasons == {"answered": 1, "failed": 1}
 
@@ -121,7 +121,7 @@ def test_tokens_are_kept_or_discarded_and_those_of_cancelled_requests_are_in_nei
         "target": RequestCounts(requests=1, usage=Usage(30, 9, 0)),
         "router": RequestCounts(requests=1, usage=Usage(15)),
     }
-    figures = summary(a_result(solution=a_solution("p", replaced, calls=calls)))
+    figures = summary(a_result(solution=a_solution("p", replaced, requests=calls)))
     assert figures.tokens == {
         "draft": ModelTokens(kept=0, discarded=5, prompt=20, cached=4, cancelled=None),
         "target": ModelTokens(kept=7, discarded=2, prompt=30, cached=0),
@@ -134,7 +134,7 @@ def test_requests_are_added_up_by_model(a_result: Results) -> None:
         "draft": RequestCounts(requests=3, failed=1),
         "target": RequestCounts(requests=2, cancelled=1),
     }
-    figures = summary(a_result(calls=first), a_result(calls={"target": RequestCounts(requests=4)}))
+    figures = summary(a_result(requests=first), a_result(requests={"target": RequestCounts(requests=4)}))
     assert figures.requests == {"draft": ModelCalls(3, 1, 0), "target": ModelCalls(6, 0, 1)}
 
 
@@ -143,7 +143,7 @@ def test_target_calls_count_every_request_to_the_target(a_result: Results) -> No
         "target": RequestCounts(requests=4, failed=1, cancelled=1),
         "audit": RequestCounts(requests=9),
     }
-    assert summary(a_result(calls=calls), a_result()).target_calls == 4
+    assert summary(a_result(requests=calls), a_result()).target_calls == 4
 
 
 @pytest.mark.parametrize(("draft", "target", "wasted"), [(0.5, 0.6, 0.0), (0.5, 0.5, 1.0), (0.6, 0.5, 1.0)])
@@ -175,7 +175,7 @@ def test_a_step_that_was_never_scored_twice_is_not_judged(
 
 def test_latency_is_of_the_problems_that_did_not_fail(a_result: Results) -> None:
     solved = [a_result(seconds=seconds) for seconds in (1.0, 2.0, 6.0)]
-    failed = a_result(None, seconds=100.0, finish="failed", error="boom")
+    failed = a_result(None, seconds=100.0, finish_reason="failed", error="boom")
     assert summary(*solved, failed).latency == Latency(mean=3.0, p50=2.0, p95=5.6)
 
 
@@ -231,7 +231,9 @@ def test_a_model_costs_what_it_read_and_all_that_it_wrote(a_result: Results) -> 
         "draft": RequestCounts(requests=1, usage=Usage(3_000_000, 2_000_000, 1_000_000)),
         "target": RequestCounts(requests=1, usage=Usage(1_000_000, 100_000, 500_000)),
     }
-    found = summarise([a_result(calls=calls), a_result(problem="q", calls=calls)], "rsd", 0.7, 1.0, prices=PRICES).cost
+    found = summarise(
+        [a_result(requests=calls), a_result(problem="q", requests=calls)], "rsd", 0.7, 1.0, prices=PRICES
+    ).cost
     assert found == Cost({"draft": 2 * (2 + 0.5 + 8), "target": 2 * (10 + 4)}, 2 * (10.5 + 14))
 
 
@@ -240,7 +242,7 @@ def test_without_a_price_for_a_called_model_the_whole_cost_is_not_known(a_result
         "draft": RequestCounts(1, usage=Usage(1_000_000)),
         "router": RequestCounts(1, usage=Usage(9)),
     }
-    found = summarise([a_result(calls=calls)], "router", 0.5, 1.0, prices=PRICES).cost
+    found = summarise([a_result(requests=calls)], "router", 0.5, 1.0, prices=PRICES).cost
     assert found == Cost({"draft": 1.0, "router": None}, None)
 
 
@@ -249,7 +251,7 @@ def test_an_audit_costs_what_the_prm_costs_and_is_not_in_the_total(a_result: Res
         "draft": RequestCounts(1, usage=Usage(1_000_000)),
         "audit": RequestCounts(1, usage=Usage(1_000_000)),
     }
-    found = summarise([a_result(calls=calls)], "random", 0.5, 1.0, prices=PRICES).cost
+    found = summarise([a_result(requests=calls)], "random", 0.5, 1.0, prices=PRICES).cost
     assert found == Cost({"draft": 1.0, "audit": 3.0}, 1.0)
 
 
@@ -269,7 +271,7 @@ def test_each_of_several_targets_has_its_own_requests_tokens_and_price(
     whole: dict[Model, RequestCounts] = {"target": request_counts["small"] + request_counts["large"]}
     steps = (StepRecord((kept,), 0, "escalate"),)
     config = a_config(run_type="router", models={"targets": targets})
-    solution = a_solution("p", *steps, calls=whole, targets=request_counts)
+    solution = a_solution("p", *steps, requests=whole, targets=request_counts)
     found = summary_of(config, [a_result(solution=solution)], 1.0)
     assert (found.target_calls, found.tokens["target"].discarded) == (3, 4)
     assert {
@@ -293,7 +295,7 @@ def test_the_summary_of_a_run_takes_all_from_its_configuration(a_config: Configs
         run_type="draft", models={"draft": priced}, sampling={"temperature": 0.7, "samples": 2}, data={"source": "x"}
     )
     calls: dict[Model, RequestCounts] = {"draft": RequestCounts(requests=1, usage=Usage(2_000_000, 1_000_000))}
-    found = summary_of(config, [a_result(calls=calls)], None, interrupted=True)
+    found = summary_of(config, [a_result(requests=calls)], None, interrupted=True)
     assert (found.run_type, found.threshold, found.samples, found.wall_seconds) == ("draft", None, 2, None)
     assert (found.cost, found.interrupted) == (Cost({"draft": 2.5}, 2.5), True)
 

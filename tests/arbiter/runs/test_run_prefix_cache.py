@@ -58,7 +58,7 @@ def test_problems_and_targets_are_told_apart() -> None:
 
 
 def test_a_checked_proposal_is_left_out() -> None:
-    steps = [kept(candidate("target", 10)), kept(candidate("target", 20, agreement=PrefixMatch(3, 2)))]
+    steps = [kept(candidate("target", 10)), kept(candidate("target", 20, prefix_match=PrefixMatch(3, 2)))]
     assert prefix_caches([solution(*steps)], None) == {"target": PrefixCacheUse(10, 0, 0)}
 
 

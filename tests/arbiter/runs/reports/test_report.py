@@ -147,7 +147,7 @@ def test_a_last_line_that_is_only_partly_written_is_left_out_and_told(a_run: Run
 
 
 def test_failed_and_ungraded_problems_are_told(a_run: Runs, a_result: Results) -> None:
-    failed = a_result(None, problem="r", finish="failed", error="boom")
+    failed = a_result(None, problem="r", finish_reason="failed", error="boom")
     warnings = report_on([a_run("one", *two(a_result), failed, a_result(None, problem="s"))]).warnings
     assert len(warnings) == 2
     assert "1 of 4 failed" in warnings[0]
