@@ -32,6 +32,14 @@ types:
 test *args:
     {{python}} -m pytest --numprocesses 2 --dist loadfile {{args}}
 
+# The environment is .lowest; torch alone is the tested version in it. Each call updates it to the bounds as they are.
+# The tests with the oldest versions that pyproject.toml allows.
+lowest *args:
+    test -d .lowest || python3 -m venv .lowest
+    .lowest/bin/python -m pip install --quiet uv torch==2.13.0
+    echo torch | .lowest/bin/uv pip install --quiet --python .lowest/bin/python --resolution lowest-direct --upgrade --excludes - --editable '.[dev]'
+    .lowest/bin/python -m pytest --numprocesses 2 --dist loadfile {{args}}
+
 # The pocket benchmark.
 bench *args:
     {{python}} -m arbiter bench pocket {{args}}

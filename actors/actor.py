@@ -108,7 +108,7 @@ class Actor(ABC, Generic[Mail]):
             except Exception:
                 log.exception("on_stop failed", extra={"actor": self.name})
         if scope.cancelled_caught:
-            log.warning("on_stop was cancelled: it took longer than %s s", STOP_SECONDS, extra={"actor": self.name})
+            log.warning("on_stop was cancelled: it took too long", extra={"actor": self.name, "seconds": STOP_SECONDS})
 
     async def _fail(self, message: Mail, error: BaseException) -> None:
         task = message.context.task

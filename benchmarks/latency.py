@@ -93,7 +93,7 @@ def main(
     agreeing: str = "",
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """ConfidenceMetric each schedule at each acceptance.
+    """Measure each schedule at each acceptance.
 
     Models are MODEL, MODEL@GPU or MODEL@4xGPU. Several acceptance rates have commas between them, and so have the
     quantiles ``agreeing`` of the share of a rejected draft that the target would have written itself (``AGREEING``).

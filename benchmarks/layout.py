@@ -83,7 +83,7 @@ def main(
     python: Path = Path(sys.executable),
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """ConfidenceMetric each checkout."""
+    """Measure each checkout."""
     roots = [checkout.resolve() for checkout in checkouts or (HERE,)]
     costs = import_costs(roots, python.absolute(), rounds) if imports else {}  # absolute: each run changes the folder
     found = [measure(root, costs.get(root, {})) for root in roots]

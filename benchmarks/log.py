@@ -46,7 +46,7 @@ class Cost(msgspec.Struct, frozen=True):
 
 
 def main(problems: int = 400, repeats: int = 5, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
-    """ConfidenceMetric each kind of log ``repeats`` times, over ``problems`` problems of eight steps, a third escalated."""
+    """Measure each kind of log ``repeats`` times, over ``problems`` problems of eight steps, a third escalated."""
     details: tuple[Detail | None, ...] = (None, *get_args(Detail))
     readings = {detail: [_measured(detail, problems)] for detail in details}  # the first warms up
     for _ in range(repeats):

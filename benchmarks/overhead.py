@@ -82,7 +82,7 @@ def main(
     most: int = 10_000,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """ConfidenceMetric all of it."""
+    """Measure all of it."""
     collect_seldom()
     found = Found(over_http(problems, repeats), [in_process(10**power) for power in range(6) if 10**power <= most])
     sys.stdout.write(msgspec.json.encode(found).decode() if as_json else _told(found))

@@ -1,4 +1,7 @@
-"""The tokenizer of a model behind a server, read in this process: for its chat template, or to check proposals."""
+"""The tokenizer of a model behind a server, read in this process: for its chat template, or to check proposals.
+
+It needs the extra ``pocket``.
+"""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # (transformers is typed in part)

@@ -36,6 +36,10 @@ app = cyclopts.App(
     default_parameter=cyclopts.Parameter(negative=()),
     help="Step-level speculative reasoning: a small model drafts, the big one is called only where it helps.",
 )
+# its keyword arguments have no types
+app.register_install_completion_command(  # pyright: ignore[reportUnknownMemberType]
+    help="Install the completion of commands and options for your shell."
+)
 for _name in COMMANDS:
     app.command(f"{__package__}.{_name}:{_name}_command", name=_name)
 

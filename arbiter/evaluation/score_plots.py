@@ -1,4 +1,7 @@
-"""Plots of an evaluation, a panel a target, in the colours that reports have for run types. Needs matplotlib."""
+"""Plots of an evaluation, a panel a target, in the colours that reports have for run types. Needs matplotlib.
+
+It needs the extra ``plot``.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

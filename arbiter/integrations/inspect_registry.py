@@ -1,4 +1,7 @@
-"""What inspect_ai loads by its entry point: the names under which Arbiter is there, and nothing that takes time."""
+"""What inspect_ai loads by its entry point: the names under which Arbiter is there, and nothing that takes time.
+
+It needs the extra ``inspect``.
+"""
 
 # not in the development extra, since its pins are those of an application of its own
 from inspect_ai.model import ModelAPI, modelapi  # pyright: ignore[reportMissingImports, reportUnknownVariableType]

@@ -73,7 +73,7 @@ class TaskFactory:
         return msgspec.structs.replace(
             plan,
             id=named or f"{self._session}-{next(self._numbers)}",
-            noise=None if named else _noise(transcript),
+            seed_key=None if named else _noise(transcript),
             transcript=transcript,
         )
 

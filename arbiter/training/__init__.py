@@ -1,1 +1,1 @@
-"""Training of the pocket models. Imports torch and transformers."""
+"""Training of the pocket models. Imports torch and transformers (the extra ``train``)."""

@@ -185,7 +185,7 @@ def test_a_policy_asked_without_a_draft_raises() -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "proposers", "scale", "decides"),
+    ("policy", "proposers", "score_kind", "decides"),
     [
         (DraftOnly(), ("draft",), None, False),
         (TargetOnly(), ("target",), None, False),

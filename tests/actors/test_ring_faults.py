@@ -63,7 +63,7 @@ def test_a_policy_with_a_bug_fails_its_own_problem_alone(
 
 @pytest.mark.parametrize("value", [-0.001, 1.001, float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize(
-    ("scale", "policy"), [("prm", RewardThreshold(0.5)), ("router", LearnedRouter(0.5)), ("prm", Oracle(0.0))]
+    ("score_kind", "policy"), [("prm", RewardThreshold(0.5)), ("router", LearnedRouter(0.5)), ("prm", Oracle(0.0))]
 )
 def test_a_value_that_is_no_score_is_a_failure(
     value: float, score_kind: str, policy: Policy, solved: Solved, a_task: Tasks, make_models: MakeModels

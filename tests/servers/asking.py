@@ -50,7 +50,7 @@ class Model(msgspec.Struct, frozen=True):
 
 def asked(question: str, **fields: Any) -> GenerationRequest:
     """A request for a first step at temperature 0."""
-    place: dict[str, Any] = {"problem": "p", "step": 0, "sample": 0, "role": "target"}
+    place: dict[str, Any] = {"problem": "p", "step": 0, "sample": 0, "author": "target"}
     place |= {"transcript": Transcript(question)}
     sampling: dict[str, Any] = {"max_tokens": 50, "temperature": 0.0, "top_p": 1.0, "seed": 7, "separator": SEPARATOR}
     return GenerationRequest(**{**place, **sampling, **fields})

@@ -1,4 +1,7 @@
-"""The plots of the comparison, as PNG and SVG: accuracy by acceptance and by latency, differences, steps."""
+"""The plots of the comparison, as PNG and SVG: accuracy by acceptance and by latency, differences, steps.
+
+It needs the extra ``plot``.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""The whole comparison: thresholds from a collected set, one sweep over all run types, figures, ablation, report."""
+"""The whole comparison: thresholds from a collected set, one sweep over all run types, figures, ablation, report.
+
+It needs the extra ``train``.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

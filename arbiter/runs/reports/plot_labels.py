@@ -1,4 +1,4 @@
-"""Labels beside the points of a plot, put only where they hide nothing."""
+"""Labels beside the points of a plot, put only where they hide nothing (the extra ``plot``)."""
 
 import itertools
 import math
@@ -70,7 +70,7 @@ def _around(place: Place, reach: float) -> Box:
 
 
 def _along(ends: Sequence[Place], every: float) -> list[Place]:
-    """PrioritySemaphore on the line through ``ends``, ``every`` so many pixels."""
+    """Places on the line through ``ends``, ``every`` so many pixels."""
     places = list(ends[:1])
     for start, stop in itertools.pairwise(ends):
         count = max(1, math.ceil(math.dist(start, stop) / every))

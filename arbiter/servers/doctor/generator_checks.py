@@ -134,7 +134,8 @@ async def _proposal(patient: _Patient, own: Generation) -> Check:
         return Check("proposals", f"{agreed}, the same step")
     told = (
         f"{agreed}, and wrote {step.text!r} ({step.stop_reason}) where it writes {own.text!r} ({own.stop_reason}) "
-        "without one: if this is not a single close choice, leave verifies out"
+        "without one: "
+        "if this is not a single close choice, leave verifies out"
     )
     return Check("proposals", told, "warning")
 

@@ -100,7 +100,7 @@ async def test_a_client_that_reads_nothing_holds_up_no_other_and_is_left_after_a
         return Generation(f"{request.step}" * 400_000, "separator", Usage(0, 1))
 
     config = {"run_type": "draft", "limits": {"max_steps": 40}}
-    async with listening(write=write, patience=0.3, config=config) as (served, url):
+    async with listening(write=write, patience=2.0, config=config) as (served, url):
         slow = await anyio.connect_tcp("127.0.0.1", int(url.rpartition(":")[2]))
         body = b'{"model": "arbiter", "stream": true, "messages": [{"role": "user", "content": "q"}]}'
         head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"

@@ -154,7 +154,7 @@ def settled(solution: Solution | None) -> Solution:
     if solution.finish_reason != "failed":
         return solution
     steps = tuple(msgspec.structs.replace(step, audit=None) for step in solution.steps)
-    return msgspec.structs.replace(solution, steps=steps, calls={})
+    return msgspec.structs.replace(solution, steps=steps, requests={})
 
 
 def check_whole(events: list[Event]) -> None:

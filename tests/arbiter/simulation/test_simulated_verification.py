@@ -158,7 +158,7 @@ def test_the_targets_step_is_the_same_with_and_without_a_proposal(agreeing: Quan
     world = SyntheticWorkload(problems=1, seed=seed, agreeing=agreeing)
     for step in range(world.length("problem-0")):
         asked = replace(request_of(step=step), max_tokens=most)
-        draft = world.write(replace(asked, role="draft"))
+        draft = world.write(replace(asked, author="draft"))
         proposed = replace(asked, proposal=Proposal(draft.text, draft.stop_reason))
         alone, (shown,) = world.write(asked), Target().answer([proposed], world)
         assert (shown.text, shown.stop_reason, shown.usage.completion_tokens) == (

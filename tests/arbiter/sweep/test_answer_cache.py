@@ -58,14 +58,14 @@ def test_whose_request_it_is_and_what_greedy_models_do_not_see_is_in_no_key(fiel
 @pytest.mark.parametrize(
     "fields",
     [
-        {"role": "target"},
+        {"author": "target"},
         {"transcript": Transcript("why?")},
         {"transcript": Transcript("when?", CONTEXT.steps)},
         {"separator": "\n"},
         {"max_tokens": 49},
         {"temperature": 0.5},
         {"confidence": "mean"},
-        {"role": "target", "target": "large"},
+        {"author": "target", "target": "large"},
     ],
 )
 def test_what_decides_a_step_is_in_its_key(fields: dict[str, Any]) -> None:

@@ -116,7 +116,7 @@ def generation() -> Callable[..., GenerationRequest]:
             "problem": "p",
             "step": 0,
             "sample": 0,
-            "role": "draft",
+            "author": "draft",
             "transcript": Transcript(question),
         }
         return GenerationRequest(**{**context, **given})

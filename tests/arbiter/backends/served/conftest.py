@@ -262,7 +262,7 @@ def generation() -> Callable[..., GenerationRequest]:
             "problem": "p",
             "step": 0,
             "sample": 0,
-            "role": "draft",
+            "author": "draft",
             "transcript": Transcript("1+1?"),
         }
         return GenerationRequest(**{**place, **sampling, **fields})

@@ -30,7 +30,7 @@ TEXT = st.lists(st.sampled_from(["a", "b", "\n", " ", "ab", "<end>", "<also>"]),
 @pytest.fixture(scope="module")
 def asks(generation: Request) -> Request:
     def build(**fields: Any) -> GenerationRequest:
-        return generation(**{"role": "target", "transcript": CONTEXT, **fields})
+        return generation(**{"author": "target", "transcript": CONTEXT, **fields})
 
     return build
 

@@ -69,7 +69,7 @@ def opened(table: Callable[..., Any]) -> Opening:
 async def test_a_target_checks_proposals_over_http(
     engine: str, opened: Opening, generation: Callable[..., GenerationRequest]
 ) -> None:
-    request = generation(role="target")
+    request = generation(author="target")
     async with opened(verifies=engine) as generator:
         own = await generator.generate(request)
         made = await generator.generate(msgspec.structs.replace(request, proposal=Proposal(STEP, "separator")))
