@@ -90,7 +90,7 @@ class RunFolder:
     def open(self, files: ExitStack) -> None:
         """Write configuration, versions, and what is known from earlier sessions. Raises ``RunError``."""
         about_run(self.path, self._config)
-        with self._told():
+        with self._disk_errors_as_run_errors():
             (self.path / "summary.json").unlink(missing_ok=True)  # of a session that was not the last one
             for name in ("results.jsonl", "rows.jsonl") if self._config.run_type == "generate" else ("results.jsonl",):
                 self._files[name] = files.enter_context((self.path / name).open("wb", buffering=0))
@@ -107,7 +107,7 @@ class RunFolder:
     async def finish(self, summary: Summary) -> None:
         """Write the summary, and into the log that the session has ended. Raises ``RunError`` if the disk refuses."""
         text = msgspec.json.format(msgspec.json.encode(summary))
-        with self._told():
+        with self._disk_errors_as_run_errors():
             replace_file(self.path / "summary.json", text + b"\n")
         await record_end(self.journal, summary.interrupted)
 
@@ -126,13 +126,13 @@ class RunFolder:
                 self._write("rows.jsonl", msgspec.structs.replace(row, source=problem.source, split=problem.split))
 
     def _write(self, name: str, record: Record) -> None:
-        with self._told():
+        with self._disk_errors_as_run_errors():
             line = memoryview(msgspec.json.encode(record) + b"\n")
             while line:
                 line = line[self._files[name].write(line) :]
 
     @contextmanager
-    def _told(self) -> Generator[None]:
+    def _disk_errors_as_run_errors(self) -> Generator[None]:
         try:
             yield
         except OSError as error:

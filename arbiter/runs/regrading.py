@@ -17,7 +17,7 @@ from arbiter.protocols.errors import RunError
 from arbiter.runs.folder import read_results, record_end, record_grade, replace_file, versions
 from arbiter.runs.results import Result, Summary, summary_of
 
-Told = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
 """Called with how many results are graded, and of how many."""
 
 
@@ -47,7 +47,7 @@ class _Ending(msgspec.Struct, frozen=True):
     simulated: bool = False
 
 
-async def regrade(folder: Path, grader: Grader, told: Told = lambda _done, _of: None) -> Regraded:
+async def regrade(folder: Path, grader: Grader, progress: Progress = lambda _done, _of: None) -> Regraded:
     """Grade the run in ``folder`` again, and put the new grades and summary in the place of the old ones.
 
     The files are replaced when all is graded, so that an interruption leaves the folder as it was. Raises
@@ -58,7 +58,7 @@ async def regrade(folder: Path, grader: Grader, told: Told = lambda _done, _of: 
         raise RunError(f"{folder} was recorded with log.record = {config.log.record!r}: there is no text to grade")
     as_found = _state(path)
     results, torn = read_results(path)
-    graded = await _all_graded(results, config.separator, grader, told)
+    graded = await _all_graded(results, config.separator, grader, progress)
     summary = _summary(folder, config, graded)
     if _state(path) != as_found:
         raise RunError(f"{path} has changed meanwhile: is the run still going on? Grade it when it has ended")
@@ -70,13 +70,13 @@ async def regrade(folder: Path, grader: Grader, told: Told = lambda _done, _of: 
     return Regraded(str(folder), summary, tuple(change for change in changes if change is not None), torn)
 
 
-async def _all_graded(results: list[Result], separator: str, grader: Grader, told: Told) -> list[Result]:
+async def _all_graded(results: list[Result], separator: str, grader: Grader, progress: Progress) -> list[Result]:
     grades: dict[int, Grade] = {}
 
     async def grade(place: int, result: Result) -> None:
         written = msgspec.structs.replace(result.solution, separator=separator)  # older results do not tell it
         grades[place] = await grader.grade_solution(written, result.reference)
-        told(len(grades), len(results))
+        progress(len(grades), len(results))
 
     async with anyio.create_task_group() as grading:
         for place, result in enumerate(results):
