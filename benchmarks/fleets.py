@@ -78,7 +78,7 @@ async def solved(config: Config, folder: Path, watcher: PlainWatcher | None = No
 def kill_server(server: ServerProcess) -> None:
     """End the program of ``server`` with SIGKILL, as the kernel does when memory is short.
 
-    It is the first child of the process that keeps it on the leash.
+    It is the first child of the process that guards it.
     """
     shared = server.process
     if shared is None:

@@ -141,7 +141,7 @@ def collect_command(
             router = None if config is None else load_config(config)
             shares = _share(options.validation), _share(options.test)
             collection = imported(import_, field_names(fields), router, options.seed or 0, *shares, folder)
-            return _told(collection, folder, json)
+            return _print_collection(collection, folder, json)
         name = configured(config, out, resume, log_path)
         return _collect(name, options, out or resume, resume is not None, retry_failed, json)
 
@@ -172,7 +172,7 @@ def _collect(
     if summary.failed:
         stderr.print(f"{summary.failed} of {summary.problems} problems failed: try them again with --retry-failed")
     if not summary.interrupted:
-        return _told(collection, folder, as_json)
+        return _print_collection(collection, folder, as_json)
     stderr.print(f"to go on with it: arbiter collect --resume {folder}", highlight=False, soft_wrap=True)
     return INTERRUPTED
 
@@ -181,7 +181,7 @@ def _share(value: float | None, otherwise: float = _SHARE) -> float:
     return otherwise if value is None else value
 
 
-def _told(collection: Collection, folder: Path, as_json: bool) -> int:
+def _print_collection(collection: Collection, folder: Path, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(msgspec.json.encode(collection).decode() + "\n")
     else:

@@ -56,17 +56,17 @@ def _show(found: RunDiff) -> None:
             _say(f"{count} more are in {name} alone, or have an end there alone")
     answers = found.answers
     _say(f"answers: both right {answers.both}, A alone {answers.only_a}, B alone {answers.only_b}, none {answers.none}")
-    for parting in found.partings[:_SHOWN]:
-        _show_parting(parting)
+    for difference in found.partings[:_SHOWN]:
+        _show_difference(difference)
     if len(found.partings) > _SHOWN:
         _say(f"\n… and {len(found.partings) - _SHOWN} more (all of them: --json)")
 
 
-def _show_parting(parting: FirstDifference) -> None:
-    number = f"#{parting.sample}" if parting.sample else ""
-    _say(f"\n[bold]{escape(parting.problem)}{number}[/bold] parts at step {parting.step + 1}")
-    _say(f"  A  {_kept(parting.a)}")
-    _say(f"  B  {_kept(parting.b)}")
+def _show_difference(difference: FirstDifference) -> None:
+    number = f"#{difference.sample}" if difference.sample else ""
+    _say(f"\n[bold]{escape(difference.problem)}{number}[/bold] parts at step {difference.step + 1}")
+    _say(f"  A  {_kept(difference.a)}")
+    _say(f"  B  {_kept(difference.b)}")
 
 
 def _kept(kept: KeptStep | None) -> str:

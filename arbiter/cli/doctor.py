@@ -30,14 +30,14 @@ def doctor_command(config: str, /, *, debug: bool = False) -> int:
     debug
         Show the traceback of an error.
     """
-    return guarded(debug, lambda: anyio.run(_told, load_config(config)))
+    return guarded(debug, lambda: anyio.run(_print_findings, load_config(config)))
 
 
-async def _told(config: Config) -> int:
+async def _print_findings(config: Config) -> int:
     failed = False
     async for finding in examine(config):
         failed |= finding.state == "failed"
         for check in finding.checks:
-            line = f"{_MARKS[check.state]} {finding.model:<8} {check.name:<10} {escape(check.told)}"
+            line = f"{_MARKS[check.state]} {finding.model:<8} {check.name:<10} {escape(check.text)}"
             stdout.print(line, highlight=False, soft_wrap=True)
     return FAILED if failed else 0

@@ -41,10 +41,10 @@ def _grade(run: Path, as_json: bool) -> int:
     with progress_bar("grading") as progress:
         task = progress.add_task("", total=None)
 
-        def told(done: int, of: int) -> None:
+        def graded(done: int, of: int) -> None:
             progress.update(task, completed=done, total=of)
 
-        regraded = anyio.run(regrade, run, Grader(), told)
+        regraded = anyio.run(regrade, run, Grader(), graded)
     if regraded.torn:
         stderr.print("the last line of results.jsonl was half written, and is left out", highlight=False)
     if as_json:

@@ -150,7 +150,7 @@ def _result(row: dict[str, Any]) -> str:
     if row["finish_reason"] in (None, "failed"):
         return "[red]failed[/red]" if row["finish_reason"] else "[yellow]no end[/yellow]"
     verdict = {True: "[green]right[/green]", False: "[red]wrong[/red]", None: "not graded"}[row["right"]]
-    return verdict if row["finish_reason"] == "answered" else f"{verdict}, {row['finish']}"
+    return verdict if row["finish_reason"] == "answered" else f"{verdict}, {row['finish_reason']}"
 
 
 def _show_problem(run: Run, name: str, sample: int | None, as_json: bool) -> int:

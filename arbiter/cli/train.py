@@ -152,7 +152,7 @@ def router_command(
             temperature_scaling=temperature_scaling,
             **options.changes(),
         )
-        return _told(router.train_router(settings, rows, out, resume=resume), out, json)
+        return _print_metadata(router.train_router(settings, rows, out, resume=resume), out, json)
 
     return guarded(debug, action)
 
@@ -200,7 +200,7 @@ def prm_command(
         rows = [row for path in data for row in read_solved(path)]
         prm = _library("prm")
         settings = prm.PrmSettings(base=base, **_text(options, None, base), layers=layers, **options.changes())
-        return _told(prm.train_prm(settings, rows, out, resume=resume), out, json)
+        return _print_metadata(prm.train_prm(settings, rows, out, resume=resume), out, json)
 
     return guarded(debug, action)
 
@@ -248,13 +248,13 @@ def _annotated(annotate: bool | None, collection: Collection | None) -> bool:
     return collection.annotate if collection else True
 
 
-def _told(recipe: CheckpointMetadata, out: Path, as_json: bool) -> int:
+def _print_metadata(metadata: CheckpointMetadata, out: Path, as_json: bool) -> int:
     if not is_first_process():
         return 0
     if as_json:
-        sys.stdout.write(msgspec.json.encode(recipe).decode() + "\n")
+        sys.stdout.write(msgspec.json.encode(metadata).decode() + "\n")
     else:
-        told = ", ".join(f"{name} {value}" for name, value in recipe.figures.items()) or "no validation split"
-        stdout.print(f"{recipe.updates} updates on {recipe.rows['train']} rows; {told}", highlight=False)
+        told = ", ".join(f"{name} {value}" for name, value in metadata.figures.items()) or "no validation split"
+        stdout.print(f"{metadata.updates} updates on {metadata.rows['train']} rows; {told}", highlight=False)
     stderr.print(f"the checkpoint is in {out}", highlight=False, soft_wrap=True)
     return 0

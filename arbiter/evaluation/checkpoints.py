@@ -35,14 +35,14 @@ def checkpoint(name: str, table: AnyModelTable | None = None, separator: str | N
         raise ConfigError(
             f"a router needs {error.name}, not installed: pip install 'arbiter-reasoning[train]'"
         ) from error
-    recipe = read_metadata(folder_of(name))
+    metadata = read_metadata(folder_of(name))
     template = None
-    if recipe is None and table is not None:
+    if metadata is None and table is not None:
         template = prompt_template(table.prompt, table.annotate, table.tokenizer or table.model)
     device = table.device if isinstance(table, InProcessTable) else "auto"
     given = separator if template else None
     return RouterCheckpoint(
         name,
         lambda rows: predict(name, rows, template=template, separator=given, device=device),
-        recipe.targets if recipe else (),
+        metadata.targets if metadata else (),
     )

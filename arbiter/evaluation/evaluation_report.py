@@ -117,9 +117,9 @@ def tuning(found: Tuned) -> Lines:
     """What a threshold is expected to give, a line a figure; a column more where it was checked on held-out steps."""
     lines: Lines = [["", "expected", *([] if found.held_out is None else ["on the split test"])]]
     for name, value in found.expected.items():
-        told = share if name in _SHARES else number
-        others = [] if found.held_out is None else [told(found.held_out.get(name))]
-        lines.append([_SHARES.get(name) or _MEANS[name], told(value), *others])
+        render = share if name in _SHARES else number
+        others = [] if found.held_out is None else [render(found.held_out.get(name))]
+        lines.append([_SHARES.get(name) or _MEANS[name], render(value), *others])
     return lines
 
 
@@ -150,20 +150,20 @@ def write(evaluation: Evaluation, folder: Path) -> str | None:
 
 def number(found: BootstrapEstimate | None) -> str:
     """``0.151 (0.120 to 0.180)``; an interval of no width is left out."""
-    return _told(found, lambda value: f"{round(value, 3) + 0.0:.3f}")  # + 0.0: there is no -0
+    return _with_interval(found, lambda value: f"{round(value, 3) + 0.0:.3f}")  # + 0.0: there is no -0
 
 
 def share(found: BootstrapEstimate | None) -> str:
     """``15.1% (12.0% to 18.0%)``; an interval of no width is left out."""
-    return _told(found, lambda value: percent(round(value, 3) + 0.0))
+    return _with_interval(found, lambda value: percent(round(value, 3) + 0.0))
 
 
 def level(found: BootstrapEstimate) -> str:
     """A threshold: ``0.0123 (0.01101 to 0.0136)``."""
-    return _told(found, lambda value: f"{value:.4g}")
+    return _with_interval(found, lambda value: f"{value:.4g}")
 
 
-def _told(found: BootstrapEstimate | None, text: Callable[[float], str]) -> str:
+def _with_interval(found: BootstrapEstimate | None, text: Callable[[float], str]) -> str:
     if found is None or found.value is None:
         return NOTHING
     low, high = found.interval or (found.value, found.value)

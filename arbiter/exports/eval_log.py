@@ -42,7 +42,7 @@ def write_eval(run: Run, path: Path) -> None:
 def eval_log(run: Run) -> Json:
     """The whole of it, its samples in the order in which they began. Raises ``RunError``."""
     models, grades = EvalModels(run.started.identity), run.grades()
-    first, last, status = _course(run)
+    first, last, status = _extent(run)
     samples: dict[Key, Json] = {}
     results: list[Result] = []
     by_model, by_role = dict[str, Usage](), dict[str, Usage]()
@@ -71,7 +71,7 @@ def eval_log(run: Run) -> Json:
     }
 
 
-def _course(run: Run) -> tuple[Event, Event, str]:
+def _extent(run: Run) -> tuple[Event, Event, str]:
     """The first event and the last, and how the run ended; one that goes on, or was killed, is only started."""
     log = run.events()
     first = last = next(log)

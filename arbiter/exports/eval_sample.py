@@ -34,7 +34,7 @@ def sample(history: ProblemHistory, grade: Graded | None, models: EvalModels, ru
         target=target,
         messages=[
             *given,
-            *({**one, "metadata": _told(number, records[number])} for number, one in enumerate(written)),
+            *({**one, "metadata": _step_facts(number, records[number])} for number, one in enumerate(written)),
         ],
         output=_output(history, records, models, name),
         scores=score and {SCORER: score},
@@ -74,7 +74,7 @@ def _message(name: str, models: EvalModels, number: int, record: StepRecord) -> 
     }
 
 
-def _told(number: int, record: StepRecord) -> Json:
+def _step_facts(number: int, record: StepRecord) -> Json:
     """Who wrote a step, and by which score it was kept or the draft's was not."""
     kept, draft = record.kept, record.draft
     return known(
@@ -90,7 +90,7 @@ def _told(number: int, record: StepRecord) -> Json:
 def _step(number: int, record: StepRecord) -> Json:
     kept = record.kept
     return {
-        **_told(number, record),
+        **_step_facts(number, record),
         **known(confidence=kept.confidence, tokens=kept.usage.completion_tokens, stop_reason=kept.stop_reason),
     }
 

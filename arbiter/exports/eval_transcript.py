@@ -56,8 +56,8 @@ class EvalTranscript:
             yield {**self._call(call, number), "span_id": span}
         last = max((call.ended or _first(call) for call in calls), key=lambda event: event.seq)
         if record is not None:
-            told = known(kept=author, verdict=record.verdict, threshold=self._threshold(number))
-            yield {**self._event("info", last, f"{number}/kept", source="arbiter", data=told), "span_id": span}
+            decision = known(kept=author, verdict=record.verdict, threshold=self._threshold(number))
+            yield {**self._event("info", last, f"{number}/kept", source="arbiter", data=decision), "span_id": span}
         yield {**self._event("span_end", last, f"{number}/end", id=span), "span_id": span}
 
     def _place(self, call: CallHistory) -> int:
@@ -74,12 +74,12 @@ class EvalTranscript:
         match call.outcome:
             case events.CallScored(value=value):
                 score = {"value": value, "explanation": f"the {call.model}'s, of the {_scored(call)}'s step"}
-                return self._told(call, "score", score=score, scorer=call.model, intermediate=True)
+                return self._call_event(call, "score", score=score, scorer=call.model, intermediate=True)
             case _ if call.model in ("draft", "target"):
                 return self._generation(call, number)
             case outcome:
                 data = known(outcome=_ended(outcome), error=getattr(outcome, "error", None))
-                return self._told(call, "info", source=call.model, data=data)
+                return self._call_event(call, "info", source=call.model, data=data)
 
     def _generation(self, call: CallHistory, number: int) -> Json:
         outcome, model, ahead = call.outcome, self._models.called(self._history, call), self._ahead(call)
@@ -95,7 +95,7 @@ class EvalTranscript:
             }
             choice = {"message": {**message, "model": model}, "stop_reason": _STOP_REASONS[outcome.stop_reason]}
             output |= {"choices": [choice], "usage": usage_of(outcome.cost), "time": outcome.seconds}
-        return self._told(
+        return self._call_event(
             call,
             "model",
             model=model,
@@ -124,7 +124,7 @@ class EvalTranscript:
         _, stale = self._used_ahead.get(call.id, (None, None))
         return "unused" if stale is None else "stale" if stale else "used"
 
-    def _told(self, call: CallHistory, kind: str, **fields: object) -> Json:
+    def _call_event(self, call: CallHistory, kind: str, **fields: object) -> Json:
         first = _first(call)
         begun = 0.0 if call.asked is not None or call.outcome is None else call.outcome.seconds
         return self._event(kind, first, call.id, begun, **fields)

@@ -22,7 +22,7 @@ from arbiter.protocols.records import Model, StepRecord
 Value = str | bool | int | float | list[str]
 
 FINISH_REASONS = {"separator": "stop", "end": "stop", "limit": "length"}
-"""What the convention calls the endings of a generation; ``arbiter.ending`` tells a separator from an end."""
+"""What the convention calls the endings of a generation; ``arbiter.stop_reason`` tells a separator from an end."""
 
 _GENERATE, _SCORE = "text_completion", "score"
 
@@ -76,7 +76,7 @@ class _Spans:
                 "arbiter.run.type": self._identity.get("run_type"),
                 "arbiter.problem.id": problem.key[0],
                 "arbiter.problem.sample": problem.key[1],
-                "arbiter.problem.finish": end and end.finish_reason,
+                "arbiter.problem.finish_reason": end and end.finish_reason,
                 "arbiter.problem.steps": end and end.steps,
                 "arbiter.problem.right": grade and grade.right,
             }
@@ -175,7 +175,7 @@ def _response(outcome: events.Outcome | None) -> dict[str, Value]:
                 **_usage(outcome),
                 "gen_ai.usage.output_tokens": outcome.cost.completion_tokens,
                 "gen_ai.response.finish_reasons": [FINISH_REASONS[outcome.stop_reason]],
-                "arbiter.ending": outcome.stop_reason,
+                "arbiter.stop_reason": outcome.stop_reason,
             }
         case events.CallScored():
             return {**_usage(outcome), "gen_ai.evaluation.score.value": outcome.value}

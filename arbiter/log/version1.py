@@ -1,10 +1,16 @@
-"""Logs of version 1: each line is read as the event of the current version that says the same."""
+"""What version 1 wrote, read as the current version: lines of ``events.jsonl`` and of ``results.jsonl``."""
 
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import msgspec
 
 from arbiter.protocols.events import SCHEMA, Event
+from arbiter.protocols.records import Record
+
+Kind = TypeVar("Kind", bound=Record)
+Tree = dict[str, Any]
 
 _KINDS = {
     "asked": "call_started",
@@ -13,26 +19,55 @@ _KINDS = {
     "step_chosen": "step_accepted",
 }
 _FIELDS = {
+    "agreed": "matched",
     "agreement": "prefix_match",
+    "calls": "requests",
     "ending": "stop_reason",
     "finish": "finish_reason",
     "noise": "seed_key",
+    "predrafts": "lookahead",
+    "speaker": "role",
     "unserved": "failed_kind",
 }
 _ACCEPTED = "/step_chosen"  # the one kind of a message that had another name: the ids of its events end with it
 
 
 def read_event(line: bytes) -> Event:
-    """The event of a line of version 1. Raises ``msgspec.DecodeError`` if it is not one."""
-    tree = msgspec.json.decode(line, type=dict[str, Any])
-    tree["payload"] = _payload(msgspec.convert(tree.get("payload"), dict[str, Any]))
+    """The event of a line of a log. Raises ``msgspec.DecodeError`` if it is not one of version 1."""
+    tree = msgspec.json.decode(line, type=Tree)
+    tree["payload"] = _payload(_tree(tree.get("payload")))
     for name in ("id", "cause"):
         if isinstance(tree.get(name), str) and not _names_a_problem(tree, name):
             tree[name] = _renamed_id(tree[name])
     return msgspec.convert({**tree, "v": SCHEMA}, Event)
 
 
-def _names_a_problem(tree: dict[str, Any], name: str) -> bool:
+def result_decoder(kind: type[Kind]) -> Callable[[bytes], Kind]:
+    """Decodes lines of results (``arbiter.runs.results.Result``) of the current version and of version 1."""
+    decoder = msgspec.json.Decoder(kind)
+
+    def decode(line: bytes) -> Kind:
+        try:
+            return decoder.decode(line)
+        except msgspec.ValidationError:
+            with suppress(msgspec.DecodeError):
+                return msgspec.convert(_result(line), kind)
+            raise
+
+    return decode
+
+
+def _result(line: bytes) -> Tree:
+    tree = msgspec.json.decode(line, type=Tree)
+    solution = _renamed(_tree(tree.get("solution")))
+    solution["steps"] = [
+        {**step, "candidates": [_with_match(_renamed(candidate)) for candidate in _trees(step.get("candidates"))]}
+        for step in _trees(solution.get("steps"))
+    ]
+    return {**tree, "solution": solution}
+
+
+def _names_a_problem(tree: Tree, name: str) -> bool:
     """The cause of a problem's start is the problem's own id, which may be any text."""
     return name == "cause" and tree["payload"]["kind"] == "start_problem"
 
@@ -41,17 +76,33 @@ def _renamed_id(name: str) -> str:
     return name.removesuffix(_ACCEPTED) + "/step_accepted" if name.endswith(_ACCEPTED) else name
 
 
-def _payload(old: dict[str, Any]) -> dict[str, Any]:
-    payload = {_FIELDS.get(name, name): value for name, value in old.items()}
-    payload["kind"] = _KINDS.get(old.get("kind", ""), old.get("kind"))
+def _payload(old: Tree) -> Tree:
+    payload = _with_match(_renamed(old))
+    payload["kind"] = _kind(old.get("kind"))
     if "failed_kind" in payload:
-        payload["failed_kind"] = _KINDS.get(payload["failed_kind"], payload["failed_kind"])
-    if payload.get("prefix_match"):
-        payload["prefix_match"] = _renamed(payload["prefix_match"], "agreed", "matched")
+        payload["failed_kind"] = _kind(payload["failed_kind"])
     if "turns" in payload:
-        payload["turns"] = [_renamed(turn, "speaker", "role") for turn in payload["turns"]]
+        payload["turns"] = [_renamed(turn) for turn in _trees(payload["turns"])]
     return payload
 
 
-def _renamed(tree: dict[str, Any], old: str, new: str) -> dict[str, Any]:
-    return {new if name == old else name: value for name, value in tree.items()}
+def _kind(old: object) -> str:
+    kind = msgspec.convert(old, str)
+    return _KINDS.get(kind, kind)
+
+
+def _with_match(tree: Tree) -> Tree:
+    match = tree.get("prefix_match")
+    return tree if match is None else {**tree, "prefix_match": _renamed(_tree(match))}
+
+
+def _renamed(tree: Tree) -> Tree:
+    return {_FIELDS.get(name, name): value for name, value in tree.items()}
+
+
+def _tree(value: object) -> Tree:
+    return msgspec.convert(value, Tree)
+
+
+def _trees(value: object) -> list[Tree]:
+    return msgspec.convert(value, list[Tree])

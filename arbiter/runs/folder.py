@@ -6,7 +6,7 @@
     config.toml     the resolved configuration: ``arbiter bench FOLDER/config.toml`` does the same again
     versions.json   of Arbiter, Python and the packages that decide results
     results.jsonl   one line a problem, or a sample of it (``Result``), in the order in which they ended
-    rows.jsonl      of a generate run: one training row a step (``arbiter.data.training_rows.Row``)
+    rows.jsonl      of a generate run: one training row a step (``TrainingRow``)
     summary.json    the figures (``arbiter.runs.results.Summary``)
 """
 
@@ -28,6 +28,7 @@ from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.data.training_rows import training_rows
 from arbiter.grading import Grade
+from arbiter.log import version1
 from arbiter.log.identity import SHARED, identity
 from arbiter.log.reader import LOG
 from arbiter.log.recorder import Recorder
@@ -89,7 +90,7 @@ class RunFolder:
     def open(self, files: ExitStack) -> None:
         """Write configuration, versions, and what is known from earlier sessions. Raises ``RunError``."""
         about_run(self.path, self._config)
-        with self._told():
+        with self._disk_errors_as_run_errors():
             (self.path / "summary.json").unlink(missing_ok=True)  # of a session that was not the last one
             for name in ("results.jsonl", "rows.jsonl") if self._config.run_type == "generate" else ("results.jsonl",):
                 self._files[name] = files.enter_context((self.path / name).open("wb", buffering=0))
@@ -106,7 +107,7 @@ class RunFolder:
     async def finish(self, summary: Summary) -> None:
         """Write the summary, and into the log that the session has ended. Raises ``RunError`` if the disk refuses."""
         text = msgspec.json.format(msgspec.json.encode(summary))
-        with self._told():
+        with self._disk_errors_as_run_errors():
             replace_file(self.path / "summary.json", text + b"\n")
         await record_end(self.journal, summary.interrupted)
 
@@ -125,13 +126,13 @@ class RunFolder:
                 self._write("rows.jsonl", msgspec.structs.replace(row, source=problem.source, split=problem.split))
 
     def _write(self, name: str, record: Record) -> None:
-        with self._told():
+        with self._disk_errors_as_run_errors():
             line = memoryview(msgspec.json.encode(record) + b"\n")
             while line:
                 line = line[self._files[name].write(line) :]
 
     @contextmanager
-    def _told(self) -> Generator[None]:
+    def _disk_errors_as_run_errors(self) -> Generator[None]:
         try:
             yield
         except OSError as error:
@@ -209,12 +210,15 @@ def _refuse_without_log(path: Path) -> None:
 
 def read_records(path: Path, kind: type[Kind]) -> Iterator[Kind]:
     """The records of a JSONL file. Raises ``RunError`` naming the line that cannot be read."""
-    decoder = msgspec.json.Decoder(kind)
+    return _records(path, msgspec.json.Decoder(kind).decode)
+
+
+def _records(path: Path, decode: Callable[[bytes], Kind]) -> Iterator[Kind]:
     try:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 try:
-                    yield decoder.decode(line)
+                    yield decode(line)
                 except (msgspec.DecodeError, UnicodeDecodeError) as error:
                     raise RunError(f"{path}, line {number}: {error}") from error
     except OSError as error:
@@ -228,7 +232,7 @@ def read_results(path: Path) -> tuple[list[Result], bool]:
     """
     results: list[Result] = []
     try:
-        for result in read_records(path, Result):
+        for result in _records(path, version1.result_decoder(Result)):
             results.append(result)  # noqa: PERF402 - those before a torn line are kept
     except RunError as error:
         if not path.is_file():

@@ -17,7 +17,7 @@ from arbiter.protocols.errors import RunError
 from arbiter.runs.folder import read_results, record_end, record_grade, replace_file, versions
 from arbiter.runs.results import Result, Summary, summary_of
 
-Told = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
 """Called with how many results are graded, and of how many."""
 
 
@@ -39,7 +39,15 @@ class Regraded(msgspec.Struct, frozen=True):
     torn: bool
 
 
-async def regrade(folder: Path, grader: Grader, told: Told = lambda _done, _of: None) -> Regraded:
+class _Ending(msgspec.Struct, frozen=True):
+    """What ``summary.json`` has that cannot be computed from the results; other keys are ignored."""
+
+    wall_seconds: float | None
+    interrupted: bool = False
+    simulated: bool = False
+
+
+async def regrade(folder: Path, grader: Grader, progress: Progress = lambda _done, _of: None) -> Regraded:
     """Grade the run in ``folder`` again, and put the new grades and summary in the place of the old ones.
 
     The files are replaced when all is graded, so that an interruption leaves the folder as it was. Raises
@@ -50,7 +58,7 @@ async def regrade(folder: Path, grader: Grader, told: Told = lambda _done, _of: 
         raise RunError(f"{folder} was recorded with log.record = {config.log.record!r}: there is no text to grade")
     as_found = _state(path)
     results, torn = read_results(path)
-    graded = await _all_graded(results, config.separator, grader, told)
+    graded = await _all_graded(results, config.separator, grader, progress)
     summary = _summary(folder, config, graded)
     if _state(path) != as_found:
         raise RunError(f"{path} has changed meanwhile: is the run still going on? Grade it when it has ended")
@@ -62,13 +70,13 @@ async def regrade(folder: Path, grader: Grader, told: Told = lambda _done, _of: 
     return Regraded(str(folder), summary, tuple(change for change in changes if change is not None), torn)
 
 
-async def _all_graded(results: list[Result], separator: str, grader: Grader, told: Told) -> list[Result]:
+async def _all_graded(results: list[Result], separator: str, grader: Grader, progress: Progress) -> list[Result]:
     grades: dict[int, Grade] = {}
 
     async def grade(place: int, result: Result) -> None:
         written = msgspec.structs.replace(result.solution, separator=separator)  # older results do not tell it
         grades[place] = await grader.grade_solution(written, result.reference)
-        told(len(grades), len(results))
+        progress(len(grades), len(results))
 
     async with anyio.create_task_group() as grading:
         for place, result in enumerate(results):
@@ -93,7 +101,7 @@ def _summary(folder: Path, config: Config, results: list[Result]) -> Summary:
         killed = summary_of(config, results, wall_seconds=None, interrupted=True)
         return msgspec.structs.replace(killed, simulated=shared)
     try:
-        old = msgspec.json.decode(_read(path), type=Summary)
+        old = msgspec.json.decode(_read(path), type=_Ending)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: {error}; without this file the run is graded as an interrupted one") from error
     graded = summary_of(config, results, old.wall_seconds, old.interrupted)

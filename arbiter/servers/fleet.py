@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 State = Literal["waiting", "starting", "ready", "restarting", "failed", "stopped"]
 
 GRACE_SECONDS = 20.0  # for what is asked to end, before it is killed
-_KILL_SECONDS = 7.0  # for the leash to see the end of what it killed
+_KILL_SECONDS = 7.0  # for the guard to see the end of what it killed
 _LOG_TAIL = 15
 _LOG_TAIL_BYTES = 8192
 
@@ -273,7 +273,7 @@ def _gave_up(server: ServerProcess, status: int) -> str:
 
 
 def _ended(status: int) -> str:
-    """An exit status in words; 128 and more is a signal, as shells and the leash tell it."""
+    """An exit status in words; 128 and more is a signal, as shells and the guard report it."""
     number = -status if status < 0 else status - 128
     return f"was ended by signal {number}" if number > 0 else f"ended with status {status}"
 

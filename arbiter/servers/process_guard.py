@@ -1,6 +1,6 @@
-"""Runs a command so that nothing of it stays: ``python leash.py PARENT GRACE COMMAND …``.
+"""Runs a command so that nothing of it stays: ``python process_guard.py PARENT GRACE COMMAND …``.
 
-A server has children of its own, which outlive it when it is killed, and would outlive us. The leash stands between:
+A server has children of its own, which outlive it when it is killed, and would outlive us. The guard stands between:
 it inherits whatever the command leaves behind, ends all of it when the command ends, when it is told to (TERM or INT,
 handed on; KILL after GRACE seconds), or when its own parent is gone, however that ended. Its exit status is the
 command's. It is run as a file, and imports nothing but the standard library.
@@ -46,7 +46,7 @@ def prctl(option: int, value: int) -> None:
 def _become(command: list[str]) -> None:
     try:
         os.setpgid(0, 0)
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # if the leash itself is killed
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # if the guard itself is killed
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
         os.execvp(command[0], command)  # noqa: S606 - the command is what we are called for
     except OSError as error:

@@ -33,7 +33,7 @@ def claim(out: Path, resume: bool) -> None:
 def save(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    recipe: CheckpointMetadata,
+    metadata: CheckpointMetadata,
     dtype: torch.dtype,
     out: Path,
 ) -> None:
@@ -47,7 +47,7 @@ def save(
         if model.config.model_type in _WITH_BIAS:
             _add_bias(out, cast("int", model.config.num_labels), dtype)
         tokenizer.save_pretrained(out)
-        text = msgspec.json.format(msgspec.json.encode(recipe), indent=2)
+        text = msgspec.json.format(msgspec.json.encode(metadata), indent=2)
         (out / NAME).write_bytes(text + b"\n")
     except OSError as error:
         raise RunError(f"cannot write the checkpoint into {out}: {error}") from error

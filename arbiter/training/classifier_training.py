@@ -51,7 +51,7 @@ class ClassifierSettings(msgspec.Struct, frozen=True, kw_only=True):
     gradient_checkpointing: bool = False
 
 
-def check_course(settings: ClassifierSettings) -> None:
+def check_settings(settings: ClassifierSettings) -> None:
     """Raises ``ConfigError`` naming an option whose value makes no sense."""
     for name in ("epochs", "batch", "micro_batch", "learning_rate", "max_length", "lora"):
         value = cast("float | None", getattr(settings, name))
@@ -103,12 +103,12 @@ class ClassifierTraining:
         examples: Sequence[Labelled],
         loss: Loss,
         settings: Settings,
-        recipe: CheckpointMetadata,
+        metadata: CheckpointMetadata,
         evaluate: Evaluate,
     ) -> PreTrainedModel:
         """Train the model of ``base``, which is changed; with adapters of rank ``recipe.lora``, merged afterwards."""
-        self._same(recipe)
-        adapted = _with_adapters(base.model, recipe.lora) if recipe.lora else base.model
+        self._same(metadata)
+        adapted = _with_adapters(base.model, metadata.lora) if metadata.lora else base.model
         fit(
             adapted,
             lambda size: epochs(examples, size, settings.seed),
@@ -119,21 +119,21 @@ class ClassifierTraining:
             checkpoints=self._out / _CHECKPOINTS,
             resume=self._resume,
         )
-        if recipe.lora:
+        if metadata.lora:
             cast("Any", adapted).merge_and_unload()
         return base.model.eval()
 
-    def save(self, base: Base, recipe: CheckpointMetadata) -> CheckpointMetadata:
+    def save(self, base: Base, metadata: CheckpointMetadata) -> CheckpointMetadata:
         """Write the model of ``base`` in the precision of its base, and delete what was kept to resume."""
-        if recipe.kind == "router" and int(cast("Any", base.model.config).num_labels) == 2:
+        if metadata.kind == "router" and int(cast("Any", base.model.config).num_labels) == 2:
             base.model.config.id2label = {0: "not better", 1: "better"}
             base.model.config.label2id = {"not better": 0, "better": 1}
         if is_first_process():
-            save(base.model, base.tokenizer, recipe, base.stored_as, self._out)
+            save(base.model, base.tokenizer, metadata, base.stored_as, self._out)
             forget_checkpoints(self._out / _CHECKPOINTS)
-        return recipe
+        return metadata
 
-    def _same(self, recipe: CheckpointMetadata) -> None:
+    def _same(self, metadata: CheckpointMetadata) -> None:
         """Refuse to resume another training than this one."""
         if not is_first_process():
             return
@@ -141,11 +141,11 @@ class ClassifierTraining:
         if self._resume and path.is_file():
             before = msgspec.json.decode(path.read_bytes(), type=CheckpointMetadata)
             for name in CheckpointMetadata.__struct_fields__:
-                then, now = getattr(before, name), getattr(recipe, name)
+                then, now = getattr(before, name), getattr(metadata, name)
                 if then != now:
                     raise ConfigError(f"--resume: {name} was {then!r} in {self._out}, and is {now!r} now")
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(msgspec.json.encode(recipe))
+        path.write_bytes(msgspec.json.encode(metadata))
 
 
 @torch.inference_mode()

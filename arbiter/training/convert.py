@@ -216,7 +216,9 @@ def _write_rest(
             delattr(config, key)
     config.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    recipe = read_metadata(Path(place))
-    if recipe is not None:
-        kept = recipe.labels if labels > 2 else "binary" if labels == 2 else "value"
-        (out / NAME).write_bytes(msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(recipe, labels=kept))))
+    metadata = read_metadata(Path(place))
+    if metadata is not None:
+        kept = metadata.labels if labels > 2 else "binary" if labels == 2 else "value"
+        (out / NAME).write_bytes(
+            msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(metadata, labels=kept)))
+        )

@@ -52,16 +52,16 @@ def predict(
     Raises ``ConfigError`` if the template is not known, ``BackendError`` if the model cannot be loaded, ``DataError``
     naming a row whose question and step are longer than the model's context.
     """
-    recipe = read_metadata(folder_of(name))
-    template, separator = _reading(name, recipe, template, separator)
+    metadata = read_metadata(folder_of(name))
+    template, separator = _reading(name, metadata, template, separator)
     loaded = load(name, "scorer", device)
     labels = cast("int", loaded.model.config.num_labels)
-    if labels > 2 and (recipe is None or labels % 2):
+    if labels > 2 and (metadata is None or labels % 2):
         raise BackendError(f"{name} has {labels} labels, and no {NAME} beside it says what they mean")
-    longest = min(loaded.context, recipe.max_length) if recipe else loaded.context
+    longest = min(loaded.context, metadata.max_length) if metadata else loaded.context
     texts = RouterTexts(loaded.tokenizer, template, separator, longest)
     ids = [_checked(row, found, longest) for row, found in zip(rows, texts.ids(rows), strict=True)]
-    classes = recipe is not None and recipe.labels in ("4-class", "10-class")
+    classes = metadata is not None and metadata.labels in ("4-class", "10-class")
     model: Any = loaded.model
     found: dict[int, list[float]] = {}
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
@@ -79,17 +79,17 @@ def folder_of(name: str) -> Path:
 
 
 def _reading(
-    name: str, recipe: CheckpointMetadata | None, template: PromptTemplate | None, separator: str | None
+    name: str, metadata: CheckpointMetadata | None, template: PromptTemplate | None, separator: str | None
 ) -> tuple[PromptTemplate, str]:
     if template is None:
-        if recipe is None:
+        if metadata is None:
             raise ConfigError(
                 f"how {name} reads a step is not known, since there is no {NAME} beside it: name its prompt, "
                 "and whether steps are annotated by their author"
             )
-        template = PromptTemplate(recipe.prompt, recipe.annotate)
+        template = PromptTemplate(metadata.prompt, metadata.annotate)
     if separator is None:
-        separator = recipe.separator if recipe else "\n\n"
+        separator = metadata.separator if metadata else "\n\n"
     return template, separator
 
 

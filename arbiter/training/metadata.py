@@ -59,7 +59,7 @@ class CheckpointMetadata(Record, frozen=True, kw_only=True):
 
 
 def read_metadata(folder: Path) -> CheckpointMetadata | None:
-    """The recipe of the checkpoint in ``folder``; None if there is none. Raises ``DataError`` if it is damaged."""
+    """The metadata of the checkpoint in ``folder``; None if there is none. Raises ``DataError`` if it is damaged."""
     path = folder / NAME
     try:
         return msgspec.json.decode(path.read_bytes(), type=CheckpointMetadata)

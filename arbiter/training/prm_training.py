@@ -24,7 +24,7 @@ from arbiter.training.classifier_training import (
     ROWS_AT_ONCE,
     ClassifierSettings,
     ClassifierTraining,
-    check_course,
+    check_settings,
     digest,
     optimising,
 )
@@ -48,13 +48,13 @@ class PrmSettings(ClassifierSettings, frozen=True, kw_only=True):
 
 
 def train_prm(settings: PrmSettings, rows: Sequence[Solved], out: Path, *, resume: bool = False) -> CheckpointMetadata:
-    """Train a process reward model on the split ``train`` of ``rows`` and write it into ``out``; its recipe.
+    """Train a process reward model on the split ``train`` of ``rows`` and write it into ``out``; its metadata.
 
     The accuracy by class and the AUROC on the split ``validation`` are logged ten times on the way. Ctrl-C keeps the
     state in ``out``, and ``resume`` goes on from there. Raises as ``train_router`` does.
     """
     train, held_out = _splits(settings, rows)
-    course = ClassifierTraining(out, resume)
+    training = ClassifierTraining(out, resume)
     torch.manual_seed(settings.seed)
     base = open_base(settings.base, 1, "value")
     longest = min(settings.max_length or LONGEST, base.context)
@@ -62,8 +62,8 @@ def train_prm(settings: PrmSettings, rows: Sequence[Solved], out: Path, *, resum
     share = _share_of_right(examples)
     if settings.layers is not None:
         train_only_last(base.model, settings.layers)
-    recipe = msgspec.structs.replace(
-        _recipe(settings, base, len(examples)),
+    metadata = msgspec.structs.replace(
+        _metadata(settings, base, len(examples)),
         max_length=longest,
         rows={
             "train": len(examples),
@@ -72,13 +72,13 @@ def train_prm(settings: PrmSettings, rows: Sequence[Solved], out: Path, *, resum
         },
         data=digest(rows),
     )
-    log.info("solutions", head=base.head, **recipe.rows)
+    log.info("solutions", head=base.head, **metadata.rows)
 
     def evaluate() -> dict[str, float | None]:
         return figures(base.model, validation)
 
-    course.run(base, examples, value_loss(share), optimising(settings, len(examples)), recipe, evaluate)
-    return course.save(base, msgspec.structs.replace(recipe, figures=evaluate()))
+    training.run(base, examples, value_loss(share), optimising(settings, len(examples)), metadata, evaluate)
+    return training.save(base, msgspec.structs.replace(metadata, figures=evaluate()))
 
 
 def solution_row(tokenizer: Any, template: PromptTemplate, separator: str, row: Solved, longest: int) -> Labelled:  # noqa: ANN401
@@ -157,7 +157,7 @@ def _values(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:  # noqa: ANN401
 
 
 def _splits(settings: PrmSettings, rows: Sequence[Solved]) -> tuple[list[Solved], list[Solved]]:
-    check_course(settings)
+    check_settings(settings)
     if settings.layers is not None and settings.lora is not None:
         raise ConfigError("--layers and --lora both say what is trained: take one of them")
     train = [row for row in rows if row.split == "train"]
@@ -185,9 +185,9 @@ def _share_of_right(rows: Sequence[Labelled]) -> float:
     return math.fsum(labels) / len(labels)
 
 
-def _recipe(settings: PrmSettings, base: Base, examples: int) -> CheckpointMetadata:
-    """What the settings say of the recipe; the data's part is added by the caller."""
-    course = optimising(settings, examples)
+def _metadata(settings: PrmSettings, base: Base, examples: int) -> CheckpointMetadata:
+    """What the settings say of the metadata; the data's part is added by the caller."""
+    optimiser = optimising(settings, examples)
     return CheckpointMetadata(
         kind="prm",
         base=settings.base,
@@ -199,13 +199,13 @@ def _recipe(settings: PrmSettings, base: Base, examples: int) -> CheckpointMetad
         max_length=0,
         balance="weights",
         epochs=settings.epochs,
-        updates=course.updates,
-        batch=course.batch,
+        updates=optimiser.updates,
+        batch=optimiser.batch,
         learning_rate=settings.learning_rate,
         warmup=settings.warmup,
         weight_decay=settings.weight_decay,
         seed=settings.seed,
         lora=settings.lora,
         layers=settings.layers,
-        precision=precision_of(course),
+        precision=precision_of(optimiser),
     )

@@ -22,7 +22,7 @@ from arbiter.training.classifier_training import (
     LONGEST,
     ClassifierSettings,
     ClassifierTraining,
-    check_course,
+    check_settings,
     digest,
     logits_of,
     optimising,
@@ -70,7 +70,7 @@ class _Part(msgspec.Struct, frozen=True):
 def train_router(
     settings: RouterSettings, rows: Sequence[TrainingRow], out: Path, *, resume: bool = False
 ) -> CheckpointMetadata:
-    """Train a router on the split ``train`` of ``rows`` and write it into the folder ``out``; its recipe.
+    """Train a router on the split ``train`` of ``rows`` and write it into the folder ``out``; its metadata.
 
     Its loss on the split ``validation``, AUROC and Spearman's ρ between ŷ and Δ are logged ten times on the way.
     Ctrl-C keeps the state in ``out``, and ``resume`` goes on from there.
@@ -84,7 +84,7 @@ def train_router(
     found = [_beyond(deltas, settings.margin) for deltas in raw]
     edges = _edges([delta for deltas in raw for delta in deltas if delta is not None], settings)
     balanced([is_better(deltas) for deltas in found], settings.balance, settings.seed)  # told before anything is loaded
-    course = ClassifierTraining(out, resume)
+    training = ClassifierTraining(out, resume)
     torch.manual_seed(settings.seed)
     base = open_base(settings.base, _outputs(settings.labels, len(targets)), settings.labels)
     longest = min(settings.max_length or LONGEST, base.context)
@@ -96,8 +96,8 @@ def train_router(
     better = [is_better(_beyond(deltas, settings.margin)) for deltas in learned.deltas]
     chosen = balanced(better, settings.balance, settings.seed)
     examples = [msgspec.structs.replace(learned.rows[index], weight=weight) for index, weight in chosen]
-    recipe = msgspec.structs.replace(
-        _recipe(settings, base, len(examples)),
+    metadata = msgspec.structs.replace(
+        _metadata(settings, base, len(examples)),
         max_length=longest,
         edges=edges,
         targets=targets,
@@ -108,23 +108,25 @@ def train_router(
         },
         data=digest(rows),
     )
-    log.info("rows", head=base.head, **recipe.rows)
+    log.info("rows", head=base.head, **metadata.rows)
 
     watched = _Part(validation.rows[:WATCHED], validation.deltas[:WATCHED])
 
     def evaluate(part: _Part = watched) -> dict[str, float | None]:
         return _figures(_logits(base, part, settings.labels), part, settings)
 
-    model = course.run(base, examples, _losses(settings.labels), optimising(settings, len(examples)), recipe, evaluate)
+    model = training.run(
+        base, examples, _losses(settings.labels), optimising(settings, len(examples)), metadata, evaluate
+    )
     temperature = _calibrated(model, base, validation, settings)
-    return course.save(base, msgspec.structs.replace(recipe, temperature=temperature, figures=evaluate(validation)))
+    return training.save(base, msgspec.structs.replace(metadata, temperature=temperature, figures=evaluate(validation)))
 
 
 def _splits(
     settings: RouterSettings, rows: Sequence[TrainingRow], targets: Sequence[str]
 ) -> tuple[list[TrainingRow], list[TrainingRow]]:
     """The rows of the training and of the validation split. Raises what is wrong with rows and settings."""
-    check_course(settings)
+    check_settings(settings)
     if len(targets) > 1 and settings.labels != "binary":
         raise ConfigError(f"--labels {settings.labels} is for one target, and the rows have {', '.join(targets)}")
     if unknown := [name for name in target_names(rows) if targets and name not in targets]:
@@ -177,9 +179,9 @@ def _part(
     return found
 
 
-def _recipe(settings: RouterSettings, base: Base, examples: int) -> CheckpointMetadata:
-    """What the settings say of the recipe; the data's part is added by the caller."""
-    course = optimising(settings, examples)
+def _metadata(settings: RouterSettings, base: Base, examples: int) -> CheckpointMetadata:
+    """What the settings say of the metadata; the data's part is added by the caller."""
+    optimiser = optimising(settings, examples)
     return CheckpointMetadata(
         kind="router",
         base=settings.base,
@@ -192,14 +194,14 @@ def _recipe(settings: RouterSettings, base: Base, examples: int) -> CheckpointMe
         max_length=0,
         balance=settings.balance,
         epochs=settings.epochs,
-        updates=course.updates,
-        batch=course.batch,
+        updates=optimiser.updates,
+        batch=optimiser.batch,
         learning_rate=settings.learning_rate,
         warmup=settings.warmup,
         weight_decay=settings.weight_decay,
         seed=settings.seed,
         lora=settings.lora,
-        precision=precision_of(course),
+        precision=precision_of(optimiser),
     )
 
 

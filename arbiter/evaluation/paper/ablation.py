@@ -66,23 +66,23 @@ def ablate(
     data: str,
     router: str,
     folder: Path,
-    told: Callable[[str], None],
+    notice: Callable[[str], None],
     resamples: int,
     seed: int,
 ) -> list[Ablated]:
     """Train every variant of the recipe of ``router`` (a checkpoint) that ``folder`` does not have, and evaluate it on
     the test split of ``rows``. Nothing if there is no recipe beside the checkpoint. Raises as training does.
     """
-    recipe = _recipe(router)
-    if recipe is None:
-        told(f"no ablation: {router} has no recipe (arbiter.json) beside it that could be varied")
+    metadata = _metadata(router)
+    if metadata is None:
+        notice(f"no ablation: {router} has no recipe (arbiter.json) beside it that could be varied")
         return []
     found: list[Ablated] = []
     for variant, changes in VARIANTS.items():
         out = folder / variant.replace(", ", "-").replace(" ", "-")
         if not (out / "arbiter.json").exists():
-            told(f"ablation: training the router with {variant}")
-            _train(recipe, rows, out, changes)
+            notice(f"ablation: training the router with {variant}")
+            _train(metadata, rows, out, changes)
         figures = evaluate(rows, data, "test", checkpoint(str(out)), resamples, seed).targets[0]
         scores = figures.of("router")
         if scores is not None:
@@ -92,18 +92,18 @@ def ablate(
     return found
 
 
-def _recipe(router: str) -> "CheckpointMetadata | None":
+def _metadata(router: str) -> "CheckpointMetadata | None":
     from arbiter.training.inference import folder_of
     from arbiter.training.metadata import read_metadata
 
     return read_metadata(folder_of(router))
 
 
-def _train(recipe: "CheckpointMetadata", rows: Sequence[TrainingRow], out: Path, changes: Mapping[str, Any]) -> None:
+def _train(metadata: "CheckpointMetadata", rows: Sequence[TrainingRow], out: Path, changes: Mapping[str, Any]) -> None:
     from arbiter.training.router_training import RouterSettings, train_router
 
-    same: dict[str, Any] = {name: getattr(recipe, name) for name in _SAME}
-    if changes.get("balance", recipe.balance) != recipe.balance:  # as many updates, over other rows
+    same: dict[str, Any] = {name: getattr(metadata, name) for name in _SAME}
+    if changes.get("balance", metadata.balance) != metadata.balance:  # as many updates, over other rows
         learned = sum(row.split == "train" for row in rows)
-        same["epochs"] = recipe.updates * recipe.batch / learned
+        same["epochs"] = metadata.updates * metadata.batch / learned
     train_router(RouterSettings(**{**same, **changes}), rows, out, resume=out.exists())

@@ -87,10 +87,10 @@ def _html(block: Block, folder: Path) -> str:
             return f"<p>{html.escape(text)}</p>"
         case Picture(name, shows):
             data = base64.b64encode((folder / f"{name}.svg").read_bytes()).decode()
-            told = html.escape(shows)
+            caption = html.escape(shows)
             return (
-                f'<figure><img alt="{told}" src="data:image/svg+xml;base64,{data}"><figcaption>{told}</figcaption>'
-                "</figure>"
+                f'<figure><img alt="{caption}" src="data:image/svg+xml;base64,{data}">'
+                f"<figcaption>{caption}</figcaption></figure>"
             )
         case DocumentTable(heads, rows):
             head = "".join(f"<th>{html.escape(cell)}</th>" for cell in heads)

@@ -59,34 +59,34 @@ class PaperRequest(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
 
 
-def reproduce(asked: PaperRequest, out: Path, watcher: Watcher, show: Show | None = None) -> Reproduction | None:
+def reproduce(request: PaperRequest, out: Path, watcher: Watcher, show: Show | None = None) -> Reproduction | None:
     """Make the comparison in the folder ``out``, and write its report there; None if a signal ended it early.
 
     What ``out`` holds already of it is not made again. Not inside of an event loop. Raises ``ConfigError``,
     ``DataError``, ``BackendError`` or ``RunError``.
     """
-    _check(asked)
+    _check(request)
     watcher.notice("scoring the collected steps")
-    scored = _Scored(asked)
-    there = rows_of(asked.rows, "validation", asked.data)
-    thresholds = quantile_thresholds(there, advantages(there), np.array(scored.of(there)), asked.acceptances)
-    audited = msgspec.structs.replace(asked.config, audit=1.0)
+    scored = _Scored(request)
+    there = rows_of(request.rows, "validation", request.data)
+    thresholds = quantile_thresholds(there, advantages(there), np.array(scored.of(there)), request.acceptances)
+    audited = msgspec.structs.replace(request.config, audit=1.0)
     planned = points(audited, thresholds)
     swept, folder = sweep(SweepRequest(audited, planned), out / "sweep", watcher, show)
     if swept.interrupted:
         return None
     watcher.notice(f"simulating the seconds of {len(planned)} runs")
-    timed, runs = _runs(asked, planned, folder)
+    timed, runs = _runs(request, planned, folder)
     watcher.notice("comparing them")
-    comparison = compare(runs, asked.acceptances, asked.resamples, asked.seed)
+    comparison = compare(runs, request.acceptances, request.resamples, request.seed)
     router = RouterCheckpoint(scored.name, scored.predict)
-    evaluation = evaluate(asked.rows, asked.data, "test", router, asked.resamples, asked.seed)
+    evaluation = evaluate(request.rows, request.data, "test", router, request.resamples, request.seed)
     found = Reproduction(
-        title=asked.title,
+        title=request.title,
         comparison=comparison,
         evaluation=evaluation,
-        ablation=_ablation(asked, out / "ablation", watcher),
-        hardware=_hardware(asked) if timed else (),
+        ablation=_ablation(request, out / "ablation", watcher),
+        hardware=_hardware(request) if timed else (),
         timed=timed,
     )
     write(found, out)
@@ -110,13 +110,13 @@ def write(found: Reproduction, out: Path) -> None:
 class _Scored:
     """The configured router's ŷ of collected steps, each asked for once."""
 
-    def __init__(self, asked: PaperRequest) -> None:
-        table = asked.config.models.router
+    def __init__(self, request: PaperRequest) -> None:
+        table = request.config.models.router
         if table is None:
             raise ConfigError("the comparison needs a router, and none is configured: add a table [models.router]")
         self.name = table.model
-        rows = [row for row in asked.rows if row.split != "train"]
-        values = anyio.run(predicted, table, rows, asked.config.separator, asked.config.cpu_threads)
+        rows = [row for row in request.rows if row.split != "train"]
+        values = anyio.run(predicted, table, rows, request.config.separator, request.config.cpu_threads)
         self._found = {_key(row): value for row, value in zip(rows, values, strict=True)}
 
     def of(self, rows: Sequence[TrainingRow]) -> list[float]:
@@ -130,47 +130,47 @@ def _key(row: TrainingRow) -> tuple[str, int, int]:
     return row.problem, row.sample, row.step
 
 
-def _hardware(asked: PaperRequest) -> tuple[tuple[str, str], ...]:
+def _hardware(request: PaperRequest) -> tuple[tuple[str, str], ...]:
     """What the seconds are simulated on, of the models that any of the runs calls."""
     called = ("draft", "target", "router", "prm")
-    return tuple((model, str(place)) for model, place in asked.hardware.placements.items() if model in called)
+    return tuple((model, str(place)) for model, place in request.hardware.placements.items() if model in called)
 
 
-def _check(asked: PaperRequest) -> None:
+def _check(request: PaperRequest) -> None:
     """Raises ``ConfigError`` before anything is asked."""
-    if asked.config.models.targets:
+    if request.config.models.targets:
         raise ConfigError("the comparison is of one target, and several are configured: give it [models.target] alone")
-    if not all(0 < rate < 1 for rate in asked.acceptances):
+    if not all(0 < rate < 1 for rate in request.acceptances):
         raise ConfigError("acceptance rates lie between 0 and 1: their ends are the target and the draft alone")
-    asked.hardware.check()
+    request.hardware.check()
 
 
-def _runs(asked: PaperRequest, planned: Sequence[SweepPoint], folder: Path) -> tuple[int, list[Ran]]:
+def _runs(request: PaperRequest, planned: Sequence[SweepPoint], folder: Path) -> tuple[int, list[Ran]]:
     """The runs with their results, and of how many problems the seconds were simulated on stated hardware.
 
     Where a model is behind a server, its requests took the time of a real deployment: nothing is simulated then.
     """
     results = {point.name: read_results(folder / point.name / "results.jsonl")[0] for point in planned}
-    models = asked.config.models
+    models = request.config.models
     local = isinstance(models.draft, InProcessTable) and isinstance(models.target, InProcessTable)
     first = list(dict.fromkeys(result.solution.problem for result in results[planned[0].name]))
     some = sorted(first)[:TIMED] if local else []
-    verify = asked.config.verify
+    verify = request.config.verify
     return len(some), [
         Ran(
             point.name,
             point.config.run_type,
             point.config.threshold,
             results[point.name],
-            seconds_alone(folder / point.name, frozenset(some), asked.hardware, verify) if some else None,
+            seconds_alone(folder / point.name, frozenset(some), request.hardware, verify) if some else None,
         )
         for point in planned
     ]
 
 
-def _ablation(asked: PaperRequest, folder: Path, watcher: Watcher) -> tuple[Ablated, ...]:
-    router = asked.config.models.router
-    if not asked.ablation or not isinstance(router, InProcessTable):
+def _ablation(request: PaperRequest, folder: Path, watcher: Watcher) -> tuple[Ablated, ...]:
+    router = request.config.models.router
+    if not request.ablation or not isinstance(router, InProcessTable):
         return ()
-    told = watcher.notice
-    return tuple(ablate(asked.rows, asked.data, router.model, folder, told, asked.resamples, asked.seed))
+    notice = watcher.notice
+    return tuple(ablate(request.rows, request.data, router.model, folder, notice, request.resamples, request.seed))

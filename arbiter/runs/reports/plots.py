@@ -241,18 +241,18 @@ def _name_rows(axes: Any, entries: Sequence[ReportRow], longest: float) -> None:
 def names(entries: Sequence[ReportRow]) -> list[str]:
     """What each run is called in a plot: its type and threshold, with its folder where that is not enough."""
 
-    def told(entry: ReportRow) -> str:
+    def label(entry: ReportRow) -> str:
         knob = entry.summary.threshold
         return entry.summary.run_type + ("" if knob is None else f", τ = {knob:.3g}")
 
-    count = Counter(map(told, entries))
-    ends = Counter((told(entry), Path(entry.name).name) for entry in entries)
+    count = Counter(map(label, entries))
+    ends = Counter((label(entry), Path(entry.name).name) for entry in entries)
     named: list[str] = []
     for entry in entries:
         end = Path(entry.name).name
-        folder = end if ends[told(entry), end] == 1 else entry.name
+        folder = end if ends[label(entry), end] == 1 else entry.name
         short = folder if len(folder) <= _LONGEST_NAME else f"…{folder[1 - _LONGEST_NAME :]}"
-        named.append(told(entry) if count[told(entry)] == 1 else f"{told(entry)} ({short})")
+        named.append(label(entry) if count[label(entry)] == 1 else f"{label(entry)} ({short})")
     return [name + (f", {entry.remark}" if entry.remark else "") for name, entry in zip(named, entries, strict=True)]
 
 

@@ -168,33 +168,37 @@ def _read_ending(path: Path) -> _Ending | None:
 
 def _of_each(runs: Iterable[ReportedRun]) -> list[str]:
     """What is missing in single runs."""
-    told: list[str] = []
+    warnings: list[str] = []
     for run in runs:
         found = run.summary
         if run.state == "interrupted":
-            told.append(f"{run.name} was interrupted: its figures are of the {found.problems} problems that ended")
+            warnings.append(f"{run.name} was interrupted: its figures are of the {found.problems} problems that ended")
         if run.state == "unfinished":
             torn = " (the last line was only partly written, and is left out)" if run.torn else ""
-            told.append(
+            warnings.append(
                 f"{run.name} is unfinished, still going on or killed: its figures are of what is stored{torn}, "
                 "its wall time is not known"
             )
         if found.failed:
-            told.append(f"{run.name}: {found.failed} of {found.decoded} failed, and are not in its accuracy or latency")
+            warnings.append(
+                f"{run.name}: {found.failed} of {found.decoded} failed, and are not in its accuracy or latency"
+            )
         ungraded = found.decoded - found.graded - found.failed
         if ungraded:
-            told.append(f"{run.name}: {ungraded} of {found.decoded} could not be graded, and are not in its accuracy")
-    return told
+            warnings.append(
+                f"{run.name}: {ungraded} of {found.decoded} could not be graded, and are not in its accuracy"
+            )
+    return warnings
 
 
 def _of_all(runs: Sequence[ReportedRun]) -> list[str]:
     """What keeps the runs from being compared with one another."""
-    told: list[str] = []
+    warnings: list[str] = []
     if len({run.questions for run in runs}) > 1:
         common = len(frozenset[Hashable].intersection(*(run.questions for run in runs)))
         sets = [(_source(run), run.name) for run in runs]
-        told.append(f"the runs are not over the same problems; {common} are in all of them: {_grouped(sets)}")
-    told += _of_times(runs)
+        warnings.append(f"the runs are not over the same problems; {common} are in all of them: {_grouped(sets)}")
+    warnings += _of_times(runs)
     experiments = [_compared(run.config) for run in runs]
     for key in sorted({key for experiment in experiments for key in experiment}):
         values = [
@@ -202,8 +206,8 @@ def _of_all(runs: Sequence[ReportedRun]) -> list[str]:
         ]
         if len({value for value, _ in values}) > 1:
             only = ", so that their latencies cannot be compared" if key in _OF_SPEED else ""
-            told.append(f"the runs differ in {key}{only}: {_grouped(values)}")
-    return told
+            warnings.append(f"the runs differ in {key}{only}: {_grouped(values)}")
+    return warnings
 
 
 def _of_times(runs: Sequence[ReportedRun]) -> list[str]:

@@ -9,10 +9,10 @@ _WORST: tuple[State, ...] = ("failed", "warning", "ok")
 
 
 class Check(msgspec.Struct, frozen=True):
-    """What was looked at, and what was seen: ``told`` has the way out of what is wrong."""
+    """What was looked at, and what was seen: ``text`` has the way out of what is wrong."""
 
     name: str
-    told: str
+    text: str
     state: State = "ok"
 
 
@@ -28,5 +28,5 @@ class Finding(msgspec.Struct, frozen=True):
         return next(state for state in _WORST if state == "ok" or state in {check.state for check in self.checks})
 
     @property
-    def told(self) -> tuple[str, ...]:
-        return tuple(check.told for check in self.checks)
+    def text(self) -> tuple[str, ...]:
+        return tuple(check.text for check in self.checks)

@@ -78,30 +78,30 @@ async def _step(patient: _Patient) -> tuple[Generation, list[Check]]:
     wrote = f"wrote a step of {step.usage.completion_tokens} tokens in {anyio.current_time() - started:.2f} s"
     separator = patient.config.separator
     if step.stop_reason == "limit":
-        told = (
+        text = (
             f"did not stop within {_STEP_TOKENS} tokens: is prompt = {patient.table.prompt!r} the model's own "
             f"template, and does it write {separator!r} between steps?"
         )
-        checks = [Check("step", f"{wrote}; {told}", "warning")]
+        checks = [Check("step", f"{wrote}; {text}", "warning")]
     else:
         stopped = (
             f"stopped at the separator {separator!r}" if step.stop_reason == "separator" else "ended its answer with it"
         )
         checks = [Check("step", f"{wrote}, and {stopped}")]
     if step.overhead.prompt_tokens:
-        told = "its server does not say what stopped it, so each step costs a second, short request"
-        checks.append(Check("stops", told))
+        text = "its server does not say what stopped it, so each step costs a second, short request"
+        checks.append(Check("stops", text))
     if step.usage.completion_tokens == 0 and step.text:
-        told = "its server counts no tokens: limits.max_tokens will not end a problem, figures of tokens are 0"
-        checks.append(Check("usage", told, "warning"))
+        text = "its server counts no tokens: limits.max_tokens will not end a problem, figures of tokens are 0"
+        checks.append(Check("usage", text, "warning"))
     return step, checks
 
 
 async def _seeds(patient: _Patient) -> Check:
     """Whether the same seed brings the same text above temperature 0."""
     texts = {(await patient.generator.generate(patient.request(temperature=1.0))).text for _ in range(3)}
-    told = "honours seeds" if len(texts) == 1 else "ignores seeds: runs above temperature 0 cannot be repeated exactly"
-    return Check("seeds", told)
+    text = "honours seeds" if len(texts) == 1 else "ignores seeds: runs above temperature 0 cannot be repeated exactly"
+    return Check("seeds", text)
 
 
 async def _proposal(patient: _Patient, own: Generation) -> Check:
@@ -109,8 +109,8 @@ async def _proposal(patient: _Patient, own: Generation) -> Check:
     table = patient.table
     if isinstance(table, ServedTable) and not table.verifies:
         way = "the http backend" if isinstance(table, HostedTable) else 'verifies = "sglang" or "vllm"'
-        told = f"writes escalated steps whole, also what their drafts have right; {way} could change that"
-        return Check("proposals", told)
+        text = f"writes escalated steps whole, also what their drafts have right; {way} could change that"
+        return Check("proposals", text)
     half = len(own.text) // 2
     proposal = Proposal(f"{own.text[:half]} {own.text[half:]}", own.stop_reason)
     request = msgspec.structs.replace(patient.request(), proposal=proposal)
@@ -132,12 +132,12 @@ async def _proposal(patient: _Patient, own: Generation) -> Check:
         own.usage.completion_tokens,
     ):
         return Check("proposals", f"{agreed}, the same step")
-    told = (
+    text = (
         f"{agreed}, and wrote {step.text!r} ({step.stop_reason}) where it writes {own.text!r} ({own.stop_reason}) "
         "without one: "
         "if this is not a single close choice, leave verifies out"
     )
-    return Check("proposals", told, "warning")
+    return Check("proposals", text, "warning")
 
 
 async def _end(patient: _Patient, first: Generation) -> Check:
@@ -148,8 +148,8 @@ async def _end(patient: _Patient, first: Generation) -> Check:
         steps = (*steps, Step(made.text, patient.role))
     if made.stop_reason == "end":
         return Check("end", f"ended its answer with step {len(steps)}")
-    told = f"did not end its answer within {len(steps)} steps: is prompt = {patient.table.prompt!r} its own template?"
-    return Check("end", told, "warning")
+    text = f"did not end its answer within {len(steps)} steps: is prompt = {patient.table.prompt!r} its own template?"
+    return Check("end", text, "warning")
 
 
 async def _cache(patient: _Patient) -> Check:
@@ -158,11 +158,11 @@ async def _cache(patient: _Patient) -> Check:
     cached, prompt = usages[-1].cached_tokens, usages[-1].prompt_tokens
     if cached:
         return Check("cache", f"took {cached} of {prompt} prompt tokens from its prefix cache when asked again")
-    told = (
+    text = (
         "reports no cached tokens for a prompt that it has just read: start it with its prefix cache and the report of "
         "it (sglang: --enable-cache-report; vLLM: --enable-prompt-tokens-details)"
     )
-    return Check("cache", told, "warning")
+    return Check("cache", text, "warning")
 
 
 async def _cancellation(patient: _Patient, queue_depth: ServerQueueDepth | None) -> Check:
@@ -177,8 +177,8 @@ async def _cancellation(patient: _Patient, queue_depth: ServerQueueDepth | None)
         return Check("cancel", "was done before a request could be cancelled")
     if await falls_idle(queue_depth, before.running + before.waiting):
         return Check("cancel", "ends a request when it is cancelled")
-    told = "goes on with a request that was cancelled: is there a proxy between that keeps the connection?"
-    return Check("cancel", told, "warning")
+    text = "goes on with a request that was cancelled: is there a proxy between that keeps the connection?"
+    return Check("cancel", text, "warning")
 
 
 async def _burst(patient: _Patient) -> Check:
@@ -198,7 +198,7 @@ async def _burst(patient: _Patient) -> Check:
             tasks.start_soon(ask)
     together = max(1e-9, anyio.current_time() - started)
     gain = _BURST * alone / together
-    told = (
+    text = (
         f"{_BURST} requests at once: {sum(written[1:]) / together:.0f} tokens/s, {gain:.1f} times as many as one alone"
     )
-    return Check("burst", told if gain > 2 else f"{told}; an engine that batches would serve many problems better")
+    return Check("burst", text if gain > 2 else f"{text}; an engine that batches would serve many problems better")

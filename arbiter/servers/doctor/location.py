@@ -42,8 +42,8 @@ async def clock(table: AnyModelTable) -> Check | None:
         return None
     if abs(ahead) <= _MOST_SKEW:
         return Check("clock", "the server's clock is as this one's")
-    told = f"the server's clock is {abs(ahead):.0f} s {'ahead' if ahead > 0 else 'behind'}"
-    return Check("clock", f"{told}: set both by NTP, or their logs cannot be laid beside each other", "warning")
+    text = f"the server's clock is {abs(ahead):.0f} s {'ahead' if ahead > 0 else 'behind'}"
+    return Check("clock", f"{text}: set both by NTP, or their logs cannot be laid beside each other", "warning")
 
 
 async def falls_idle(queue_depth: ServerQueueDepth, before: int) -> bool:

@@ -25,14 +25,14 @@ async def scorer_checks(name: ScoreKind, table: AnyModelTable, config: Config) -
 
 
 def _range(name: ScoreKind, right: float, wrong: float) -> Check:
-    told = f"scored a right step {right:.3f} and a wrong one {wrong:.3f}"
+    text = f"scored a right step {right:.3f} and a wrong one {wrong:.3f}"
     if right == wrong:
         why = "which is the same: is this a model that scores, and the dialect in scores one of raw logits?"
-        return Check("scores", f"{told}, {why}", "warning")
+        return Check("scores", f"{text}, {why}", "warning")
     if name != "router" and right < wrong:  # a router's score says that the target would do better
         why = "the wrong one higher: is class 1, or a high value, what this model says of a good step?"
-        return Check("scores", f"{told}, {why}", "warning")
-    return Check("scores", told)
+        return Check("scores", f"{text}, {why}", "warning")
+    return Check("scores", text)
 
 
 async def _score(scorer: Scorer, name: ScoreKind, step: str, config: Config) -> float:

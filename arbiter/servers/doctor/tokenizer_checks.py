@@ -74,8 +74,8 @@ def _template(name: str, tokenizer: Any, table: AnyModelTable) -> Check:  # noqa
     here = prompt_template(table.prompt, table.annotate, name).before_steps.partition(QUESTION)[2]
     if own in here:
         return Check("template", "begins the answer as the tokenizer's own template does")
-    told = f"the tokenizer's own template goes from question to answer with {own!r}, prompt = {table.prompt!r} with"
-    return Check("template", f'{told} {here!r}: set prompt = "chat", or the template of this family', "warning")
+    text = f"the tokenizer's own template goes from question to answer with {own!r}, prompt = {table.prompt!r} with"
+    return Check("template", f'{text} {here!r}: set prompt = "chat", or the template of this family', "warning")
 
 
 def _separator(tokenizer: Any, separator: str) -> Check:  # noqa: ANN401

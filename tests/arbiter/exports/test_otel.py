@@ -107,7 +107,7 @@ def test_a_generation_is_told_by_the_genai_conventions(plain_run: Run) -> None:
         "gen_ai.usage.input_tokens": 5,
         "gen_ai.usage.output_tokens": 4,
         "gen_ai.response.finish_reasons": ("stop",),
-        "arbiter.ending": "separator",
+        "arbiter.stop_reason": "separator",
         "arbiter.role": "target",
         "arbiter.actor": "escalator",
         "arbiter.call.id": "1/0/escalate_step/target/0",
@@ -126,7 +126,7 @@ def test_steps_and_problems_tell_how_they_were_decided_and_ended(plain_run: Run)
     [root] = [span for span in spans if span.name == "solve 1"]
     [step] = [span for span in spans if span.name == "step 1" and span.parent == place(root)]
     assert told(step) == {"arbiter.step": 1, "arbiter.step.author": "target", "arbiter.step.verdict": "escalate"}
-    expected = {"arbiter.problem.id": "1", "arbiter.problem.finish": "answered", "arbiter.problem.right": True}
+    expected = {"arbiter.problem.id": "1", "arbiter.problem.finish_reason": "answered", "arbiter.problem.right": True}
     assert told(root).items() >= expected.items()
 
 

@@ -65,8 +65,8 @@ def test_a_long_solution_loses_its_end(tokenizer: PreTrainedTokenizerFast, solve
 def test_a_value_head_is_trained_and_read_as_a_reward(
     settings: PrmSettings, solved: list[Solved], a_row: Callable[..., TrainingRow], tmp_path: Path
 ) -> None:
-    recipe = train_prm(settings, solved, tmp_path)
-    assert set(recipe.figures) == {"right_1", "right_0", "auroc"}
+    metadata = train_prm(settings, solved, tmp_path)
+    assert set(metadata.figures) == {"right_1", "right_0", "auroc"}
     assert load_file(tmp_path / "model.safetensors")["score.weight"].shape[0] == 1
     found = predict(str(tmp_path), [a_row()])
     model: Any = AutoModelForSequenceClassification.from_pretrained(tmp_path, dtype=torch.float32)

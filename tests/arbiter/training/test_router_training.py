@@ -74,12 +74,12 @@ def scored(folder: Path, rows: Sequence[TrainingRow]) -> list[float]:
 def test_a_router_says_the_same_through_transformers_predict_and_the_ring(
     settings: RouterSettings, rows: list[TrainingRow], tmp_path: Path, labels: Any
 ) -> None:
-    recipe = train_router(msgspec.structs.replace(settings, labels=labels), rows, tmp_path / "router")
+    metadata = train_router(msgspec.structs.replace(settings, labels=labels), rows, tmp_path / "router")
     found = [values[0] for values in predict(str(tmp_path / "router"), rows[:6])]
     assert found == pytest.approx([plain(tmp_path / "router", row) for row in rows[:6]], abs=1e-5)
     assert found == pytest.approx(scored(tmp_path / "router", rows[:6]), abs=1e-5)
-    assert read_metadata(tmp_path / "router") == recipe
-    assert set(recipe.figures) == {"validation_loss", "auroc", "spearman"}
+    assert read_metadata(tmp_path / "router") == metadata
+    assert set(metadata.figures) == {"validation_loss", "auroc", "spearman"}
 
 
 def test_what_is_left_is_a_checkpoint_and_its_recipe(
@@ -99,8 +99,8 @@ def test_what_is_left_is_a_checkpoint_and_its_recipe(
 def test_more_classes_give_the_probability_of_those_above_0(
     settings: RouterSettings, rows: list[TrainingRow], tmp_path: Path, labels: Any, count: int
 ) -> None:
-    recipe = train_router(msgspec.structs.replace(settings, labels=labels), rows, tmp_path)
-    assert len(recipe.edges) == count - 1
+    metadata = train_router(msgspec.structs.replace(settings, labels=labels), rows, tmp_path)
+    assert len(metadata.edges) == count - 1
     assert load_file(tmp_path / "model.safetensors")["score.weight"].shape[0] == count
     assert all(0 <= values[0] <= 1 for values in predict(str(tmp_path), rows))
 
@@ -114,8 +114,8 @@ def test_several_targets_have_a_pair_of_classes_each(
         )
         for row in rows
     ]
-    recipe = train_router(settings, several, tmp_path)
-    assert recipe.targets == ("big", "huge")
+    metadata = train_router(settings, several, tmp_path)
+    assert metadata.targets == ("big", "huge")
     assert load_file(tmp_path / "model.safetensors")["score.weight"].shape[0] == 4
     assert {len(values) for values in predict(str(tmp_path), several[:3])} == {2}
 
@@ -153,9 +153,9 @@ def test_another_training_is_not_resumed(settings: RouterSettings, rows: list[Tr
 def test_accumulated_micro_batches_learn_as_much(
     settings: RouterSettings, rows: list[TrainingRow], tmp_path: Path
 ) -> None:
-    recipe = train_router(msgspec.structs.replace(settings, micro_batch=3), rows, tmp_path)
+    metadata = train_router(msgspec.structs.replace(settings, micro_batch=3), rows, tmp_path)
     whole = train_router(settings, rows, tmp_path / "whole")
-    assert recipe.updates == whole.updates
+    assert metadata.updates == whole.updates
 
 
 def test_adapters_are_merged_into_the_weights(
@@ -248,5 +248,5 @@ def test_a_folder_that_is_there_is_not_written_over(
 def test_without_a_validation_split_there_are_no_figures(
     settings: RouterSettings, rows: list[TrainingRow], tmp_path: Path
 ) -> None:
-    recipe = train_router(settings, all_of("train")(rows), tmp_path)
-    assert (recipe.figures, recipe.temperature) == ({}, (1.0,))
+    metadata = train_router(settings, all_of("train")(rows), tmp_path)
+    assert (metadata.figures, metadata.temperature) == ({}, (1.0,))

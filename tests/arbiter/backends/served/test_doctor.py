@@ -53,14 +53,14 @@ async def test_a_model_that_does_all_is_told_with_its_context_and_what_it_did(
     server.replies(engine("sglang", rest))
     finding = await found("draft")
     assert (finding.model, finding.state) == ("draft", "ok")
-    assert of(finding, "model").told == f"m at {server.url}, a context of 1024 tokens"
-    assert of(finding, "step").told.startswith("wrote a step of 25 tokens in ")
-    assert of(finding, "step").told.endswith(r"stopped at the separator '\n\n'")
-    assert of(finding, "seeds").told == "honours seeds"
-    assert of(finding, "end").told == "ended its answer with step 3"
-    assert of(finding, "cache").told == "took 10 of 20 prompt tokens from its prefix cache when asked again"
-    assert of(finding, "burst").told.startswith("16 requests at once: ")
-    assert of(finding, "clock").told == "the server's clock is as this one's"
+    assert of(finding, "model").text == f"m at {server.url}, a context of 1024 tokens"
+    assert of(finding, "step").text.startswith("wrote a step of 25 tokens in ")
+    assert of(finding, "step").text.endswith(r"stopped at the separator '\n\n'")
+    assert of(finding, "seeds").text == "honours seeds"
+    assert of(finding, "end").text == "ended its answer with step 3"
+    assert of(finding, "cache").text == "took 10 of 20 prompt tokens from its prefix cache when asked again"
+    assert of(finding, "burst").text.startswith("16 requests at once: ")
+    assert of(finding, "clock").text == "the server's clock is as this one's"
 
 
 async def test_a_model_that_never_stops_is_a_warning_that_names_its_prompt(
@@ -69,7 +69,7 @@ async def test_a_model_that_never_stops_is_a_warning_that_names_its_prompt(
     server.replies(answer("and so on", finish_reason="length", matched_stop=None))
     finding = await found("draft")
     assert of(finding, "step").state == "warning"
-    assert "prompt = 'plain'" in of(finding, "step").told
+    assert "prompt = 'plain'" in of(finding, "step").text
 
 
 async def test_an_answer_that_never_ends_is_a_warning(
@@ -78,19 +78,19 @@ async def test_an_answer_that_never_ends_is_a_warning(
     server.replies(answer(STEPS[0]))
     finding = await found("draft")
     assert of(finding, "end").state == "warning"
-    assert "did not end its answer within 16 steps" in of(finding, "end").told
+    assert "did not end its answer within 16 steps" in of(finding, "end").text
 
 
 async def test_a_server_that_ignores_seeds_is_found_out(
     server: FakeServer, answer: Callable[..., Any], found: Found
 ) -> None:
     server.replies(*(answer(text) for text in (STEPS[0], "one", "two", "three")))
-    assert "ignores seeds" in of(await found("target"), "seeds").told
+    assert "ignores seeds" in of(await found("target"), "seeds").text
 
 
 async def test_a_server_that_names_no_stop_is_found_out(server: FakeServer, engine: EngineOf, found: Found) -> None:
     server.replies(engine("plain", rest))
-    assert "does not say what stopped it" in of(await found("draft"), "stops").told
+    assert "does not say what stopped it" in of(await found("draft"), "stops").text
 
 
 async def test_a_cache_that_is_not_reported_is_a_warning_with_the_option_to_set(
@@ -99,7 +99,7 @@ async def test_a_cache_that_is_not_reported_is_a_warning_with_the_option_to_set(
     server.replies(answer(STEPS[0]))
     check = of(await found("draft"), "cache")
     assert check.state == "warning"
-    assert "--enable-cache-report" in check.told
+    assert "--enable-cache-report" in check.text
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ async def test_a_server_that_goes_on_with_a_cancelled_request_is_found_out(
     server.about = lambda asked: about(asked) if asked.path == "/v1/loads" else {"status": 404}
     server.replies(lambda asked: {"fault": "silent"} if "\x1e" in asked.body["stop"][0] else written(asked))
     check = of(await found("draft"), "cancel")
-    assert (check.state, check.told[: len(told)]) == (state, told)
+    assert (check.state, check.text[: len(told)]) == (state, told)
 
 
 async def test_a_clock_that_is_off_is_a_warning(server: FakeServer, engine: EngineOf, found: Found) -> None:
@@ -128,7 +128,7 @@ async def test_a_clock_that_is_off_is_a_warning(server: FakeServer, engine: Engi
     server.replies(engine("sglang", rest))
     check = of(await found("draft"), "clock")
     assert check.state == "warning"
-    assert "set both by NTP" in check.told
+    assert "set both by NTP" in check.text
 
 
 async def test_a_reward_server_that_is_to_write_is_refused_before_it_is_asked_to(
@@ -137,7 +137,7 @@ async def test_a_reward_server_that_is_to_write_is_refused_before_it_is_asked_to
     server.about = lambda asked: {"body": {"is_generation": False}} if asked.path == "/model_info" else {"status": 404}
     finding = await found("draft")
     assert finding.state == "failed"
-    assert "serves a reward model" in finding.told[-1]
+    assert "serves a reward model" in finding.text[-1]
     assert server.asked == server.trials == []
 
 
@@ -147,7 +147,7 @@ async def test_scores_are_shown_for_a_right_step_and_a_wrong_one(
     server.replies(scored(2.0), scored(-2.0))
     finding = await found("prm")
     assert finding.state == "ok"
-    assert of(finding, "scores").told == "scored a right step 0.881 and a wrong one 0.119"
+    assert of(finding, "scores").text == "scored a right step 0.881 and a wrong one 0.119"
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ async def test_a_model_that_the_server_does_not_have_has_failed_and_those_it_has
 ) -> None:
     finding = await found("draft", model="another")
     assert finding.state == "failed"
-    assert finding.told == (f"{server.url} does not serve 'another'; it serves: m",)
+    assert finding.text == (f"{server.url} does not serve 'another'; it serves: m",)
 
 
 async def test_one_model_that_fails_does_not_hide_the_next(server: FakeServer, engine: EngineOf) -> None:
@@ -196,7 +196,7 @@ async def test_template_and_separator_are_compared_with_the_tokenizers_own(
     assert (of(own, "template").state, of(own, "separator").state) == ("ok", "ok")
     other = await found("draft", tokenizer="pocket:draft", prompt="qwen2.5-math")
     assert of(other, "template").state == "warning"
-    assert 'set prompt = "chat"' in of(other, "template").told
+    assert 'set prompt = "chat"' in of(other, "template").text
 
 
 async def test_a_tokenizer_that_differs_between_draft_and_target_is_a_warning(
@@ -213,4 +213,4 @@ async def test_a_tokenizer_that_differs_between_draft_and_target_is_a_warning(
     *_, finding = [finding async for finding in examine(parse({"models": pair}, "test"))]
     check = of(finding, "tokens")
     assert check.state == "warning"
-    assert "agrees with less of it" in check.told
+    assert "agrees with less of it" in check.text
