@@ -94,7 +94,7 @@ class AnswerStore:
         handle = models.targets[request.target] if request.target else one
         assert handle is not None  # noqa: S101 - no task comes in whose models are not there
         made = await self._generations.get(key, lambda: handle.port.generate(request), self._limiter(handle))
-        return made if request.proposal else msgspec.structs.replace(made, agreement=None)
+        return made if request.proposal else msgspec.structs.replace(made, prefix_match=None)
 
     async def score(self, request: ScoreRequest) -> Score:
         """The model's score, of this request or of an equal one. Raises what the model raised."""
