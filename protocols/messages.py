@@ -45,8 +45,8 @@ class Task(msgspec.Struct, frozen=True, eq=False):
     Two tasks are never equal, so that a problem that is given again is not mistaken for the one before.
 
     ``audit`` is the share of escalations, 0 to 1, whose both candidates the PRM scores off the path. ``stop`` are texts
-    that end the answer where one of them comes up first. Everything that is drawn by chance depends on ``seed_key`` if it
-    is given, else on the ``id``, so that equal problems with different ids can be given equal answers. ``tags`` are the
+    that end the answer where one of them comes up first. What is drawn by chance depends on ``seed_key`` if it is
+    given, else on the ``id``, so that equal problems with different ids can be given equal answers. ``tags`` are the
     user's own labels; they stand in the log and change nothing.
     """
 
