@@ -140,7 +140,7 @@ def router_command(
 
     def action() -> int:
         rows, collection = _collected(data)
-        router = _library("router")
+        router = _library("router_training")
         settings = router.RouterSettings(
             base=base,
             **_text(options, collection, base),
@@ -198,7 +198,7 @@ def prm_command(
 
     def action() -> int:
         rows = [row for path in data for row in read_solved(path)]
-        prm = _library("prm")
+        prm = _library("prm_training")
         settings = prm.PrmSettings(base=base, **_text(options, None, base), layers=layers, **options.changes())
         return _print_metadata(prm.train_prm(settings, rows, out, resume=resume), out, json)
 
