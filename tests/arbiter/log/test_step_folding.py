@@ -3,7 +3,7 @@
 import gc
 from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -163,12 +163,14 @@ def texts_held_by(root: object) -> Iterator[str]:
     """All strings that can be reached from ``root`` and that are no part of the program."""
     seen, waiting = set[int](), [root]
     while waiting:
-        one: Any = waiting.pop()
+        one = waiting.pop()
         if isinstance(one, str):
             yield one
         if id(one) not in seen and not isinstance(one, type | ModuleType | FunctionType):
             seen.add(id(one))
             waiting += gc.get_referents(one)
+            if isinstance(one, dict):  # whose traversal leaves out keys that are texts
+                waiting += cast("dict[object, object]", one)
 
 
 @pytest.mark.parametrize("policy", [DraftOnly(), TargetOnly(), RewardThreshold(0.5)])
