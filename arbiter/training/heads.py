@@ -86,6 +86,7 @@ def _opened(place: str, labels: int, kind: Labels | Literal["value"]) -> Base:
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
         backbone, head, told = _read(place, config)
         config.num_labels, config.pad_token_id = labels, padding(tokenizer, config)
+        config.dtype = torch.float32  # transformers 5.2 takes it for the body, whatever from_config is asked for
         model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
         model.base_model.load_state_dict(backbone)
         if head is not None:
