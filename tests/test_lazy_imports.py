@@ -14,7 +14,7 @@ import pytest
 
 import arbiter
 from arbiter.cli.application import COMMANDS
-from arbiter.protocols.records import Limits
+from arbiter.protocols.records import Usage
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = "import sys; sys.argv = ['arbiter', *{arguments!r}]; from arbiter.cli.main import main\ntry: main()\n{end}"
@@ -84,8 +84,7 @@ def test_importing_arbiter_imports_no_other_package_and_no_module_of_its_own() -
     ("name", "packages"),
     [
         ("ArbiterError", {"protocols"}),
-        ("Limits", {"protocols", "msgspec", "typing_extensions"}),
-        ("DraftOnly", {"actors", "protocols", "msgspec", "typing_extensions"}),
+        ("Usage", {"protocols", "msgspec", "typing_extensions"}),
     ],
 )
 def test_naming_one_thing_imports_what_that_is_made_of_alone(name: str, packages: set[str]) -> None:
@@ -158,7 +157,7 @@ def test_the_version_is_that_of_the_distribution() -> None:
 def test_public_classes_and_what_is_made_of_them_can_be_pickled() -> None:
     classes = [found for found in public_objects() if inspect.isclass(found)]
     assert pickle.loads(pickle.dumps(classes)) == classes  # noqa: S301 - our own bytes
-    assert pickle.loads(pickle.dumps(arbiter.Limits())) == Limits()  # noqa: S301
+    assert pickle.loads(pickle.dumps(arbiter.Usage(1))) == Usage(1)  # noqa: S301
 
 
 def test_the_annotations_of_public_classes_and_functions_can_be_read() -> None:
