@@ -191,7 +191,7 @@ def test_a_transcript_that_differs_is_told_with_both_steps_and_why_they_were_kep
         retries={"target": 7},
         limits={"draft": servers.Moves(2, 16)},
         different=["p1", "p2"],
-        partings=[servers.FirstDifference("p1", 0, 1, servers.Kept("draft", "a", "kept: ŷ = 0.5 ≤ τ = 0.5"), None)],
+        partings=[servers.FirstDifference("p1", 0, 1, servers.KeptStep("draft", "a", "kept: ŷ = 0.5 ≤ τ = 0.5"), None)],
     )
     told = servers.told([row])
     assert "3 / 2 / 1" in told

@@ -12,7 +12,7 @@ import typing
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -110,8 +110,10 @@ class Config(ConfigTable, frozen=True):
         """The same experiment with another run type.
 
         ``drop_budget`` leaves the budget out if the run type has no threshold that a budget could move; otherwise such
-        a budget is refused. Raises ``ConfigError`` naming ``source``.
+        a budget is refused. Raises ``ConfigError`` naming ``source``, also for a run type that does not exist.
         """
+        if run_type not in get_args(RunType):  # a caller without types
+            raise ConfigError(f"{source}: there is no run type {run_type!r}; one of {', '.join(get_args(RunType))}")
         budget = None if drop_budget and run_type not in BUDGETED else self.budget
         changed = msgspec.structs.replace(self, run_type=run_type, budget=budget)
         changed.check_run_type(source)
@@ -315,7 +317,7 @@ def _choices(path: list[str], tree: dict[str, Any]) -> str:
     else:
         hint = typing.get_type_hints(_table(path[:-1], tree), include_extras=True).get(path[-1])
     choices = next((option for option in _options(hint) if typing.get_origin(option) is Literal), None)
-    return "" if choices is None else f"; one of {', '.join(typing.get_args(choices))}"
+    return "" if choices is None else f"; one of {', '.join(get_args(choices))}"
 
 
 def _fields(path: list[str], tree: dict[str, Any]) -> list[str]:
@@ -342,4 +344,4 @@ def _struct_in(hint: Any, backend: object) -> Any:  # noqa: ANN401 - a type hint
 
 def _options(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401 - as above
     """The members of a union, or the hint alone."""
-    return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+    return get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)

@@ -109,7 +109,7 @@ def test_a_log_without_its_configuration_can_only_be_checked(call: Command, rsd:
 
 
 def test_a_log_of_another_version_is_refused_by_name(call: Command, rsd: Path, tmp_path: Path) -> None:
-    text = (rsd / "events.jsonl").read_text(encoding="utf-8").replace('{"v":1,', '{"v":7,')
+    text = (rsd / "events.jsonl").read_text(encoding="utf-8").replace('{"v":2,', '{"v":7,')
     (tmp_path / "events.jsonl").write_text(text, encoding="utf-8")
     ended = call("replay", tmp_path)
     assert ended.returncode == 2

@@ -333,3 +333,9 @@ def test_an_unknown_choice_is_refused_with_the_known_ones(key: str) -> None:
     told = refusal({**EMPTY, key: "sometimes"})
     assert told.startswith(f"mine.toml: {key}: ")
     assert "auto" in told
+
+
+def test_a_run_type_that_does_not_exist_is_refused_by_name(a_config: Callable[..., Config]) -> None:
+    unknown: Any = "fast"
+    with pytest.raises(ConfigError, match="-M run_type: there is no run type 'fast'; one of rsd, oracle"):
+        a_config().with_run_type(unknown, "-M run_type")

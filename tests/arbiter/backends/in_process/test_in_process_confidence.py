@@ -94,4 +94,4 @@ def test_a_step_whose_confidence_is_asked_for_is_written_and_no_proposal_read(
 ) -> None:
     [plain] = write([generation()])
     [sure] = write([generation(confidence="mean", proposal=Proposal(plain.text, "limit"))])
-    assert (sure.text, sure.agreement) == (plain.text, None)
+    assert (sure.text, sure.prefix_match) == (plain.text, None)

@@ -91,7 +91,7 @@ def test_a_step_ends_at_a_token_that_the_generation_settings_name(
     settings: Any = chatty.model.generation_config
     settings.eos_token_id = [tokenizer.eos_token_id, *tokens]
     [answer] = write([generation(max_tokens=8)], model=chatty)
-    assert (answer.text, answer.ending, answer.usage.completion_tokens) == ("", "end", 1)
+    assert (answer.text, answer.stop_reason, answer.usage.completion_tokens) == ("", "end", 1)
 
 
 def test_a_step_ends_at_the_tokenizers_own_end(
@@ -102,7 +102,7 @@ def test_a_step_ends_at_the_tokenizers_own_end(
     last: int = tokenizer(plain.text)["input_ids"][-1]
     ending.tokenizer.eos_token = tokenizer.convert_ids_to_tokens(last)
     [answer] = write([generation(max_tokens=6)], model=ending)
-    assert answer.ending == "end"
+    assert answer.stop_reason == "end"
     assert plain.text.startswith(answer.text)
     assert answer.text != plain.text
 
@@ -123,7 +123,7 @@ def test_rows_that_leave_early_change_nothing_for_the_rest(write: Write, generat
 
 def test_the_token_limit_of_a_request_ends_its_step(write: Write, generation: Requests) -> None:
     [answer] = write([generation(max_tokens=3)])
-    assert (answer.ending, answer.usage.completion_tokens) == ("limit", 3)
+    assert (answer.stop_reason, answer.usage.completion_tokens) == ("limit", 3)
 
 
 def test_usage_counts_the_tokens_of_the_prompt(
@@ -138,7 +138,7 @@ def test_usage_counts_the_tokens_of_the_prompt(
 def test_the_context_of_the_model_ends_a_step(loaded: Loaded, write: Write, generation: Requests) -> None:
     question = "1" * (loaded.context - 2 - len(loaded.tokenizer(TEMPLATE.render(Transcript(""), ""))["input_ids"]))
     [answer] = write([generation(question, max_tokens=50, separator="###")])
-    assert answer.ending == "limit"
+    assert answer.stop_reason == "limit"
     assert answer.usage == Usage(prompt_tokens=loaded.context - 2, completion_tokens=2)
 
 
