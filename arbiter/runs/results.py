@@ -98,7 +98,8 @@ class TargetSummary(Record, frozen=True):
 
 
 class Summary(Record, frozen=True):
-    """``summary.json``: the figures of a run. Keys are added over time, and never renamed or removed.
+    """``summary.json``: the figures of a run. Keys are added over time; after the first
+    release none is renamed or removed.
 
     ``problems`` counts problems; where each is decoded several times (``samples``), all other counts are of their
     ``decoded`` samples. ``accuracy`` is the share of right answers among the ``graded`` (what failed is not

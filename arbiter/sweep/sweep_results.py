@@ -31,7 +31,8 @@ class SweepResult(Record, frozen=True):
     """``sweep.json``. ``measured`` says that each point was a run of its own, else they shared their answers.
 
     ``needed`` are the requests of all points, each for itself, ``made`` those that models were asked; ``most`` is the
-    point that needs most. Keys are added over time, and never renamed or removed.
+    point that needs most. Keys are added over time; after the first release none is renamed or
+    removed.
     """
 
     measured: bool
