@@ -7,7 +7,7 @@ setup:
     python3 -m venv .venv
     {{python}} -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 
-# Make the environment of sglang for a machine without a GPU, and of its router, in .sglang (2.7 GB; see docs/up.md).
+# Make the environment of sglang for a machine without a GPU, and of its router, in .sglang (2.7 GB; see docs/how-to/start-servers.md).
 sglang-env folder=".sglang":
     python3 -m venv {{folder}}
     {{folder}}/bin/python -m pip install --quiet uv torch==2.13.0
@@ -56,11 +56,11 @@ reproduce:
 throughput *args:
     {{python}} benchmarks/throughput.py {{args}}
 
-# The ring beside lock-step schedules and a bound, over simulated servers in virtual time (see docs/performance.md).
+# The ring beside lock-step schedules and a bound, over simulated servers in virtual time (see docs/explanation/performance.md).
 schedules *args:
     {{python}} benchmarks/schedules.py {{args}}
 
-# A sweep that shares its answers against as many separate runs: requests and tokens (see docs/sweep.md).
+# A sweep that shares its answers against as many separate runs: requests and tokens (see docs/how-to/sweep.md).
 sweep *args:
     {{python}} benchmarks/sweep.py {{args}}
 
@@ -88,11 +88,11 @@ log-cost *args:
 layout *args:
     {{python}} benchmarks/layout.py {{args}}
 
-# The pocket models behind four real sglang servers, compared with in process (see docs/servers.md).
+# The pocket models behind four real sglang servers, compared with in process (see docs/how-to/servers.md).
 servers *args:
     {{python}} benchmarks/servers.py {{args}}
 
-# Step-level and token-level speculation, each alone and both (see docs/models.md).
+# Step-level and token-level speculation, each alone and both (see docs/reference/model-pairs.md).
 speculation *args:
     {{python}} benchmarks/speculation.py {{args}}
 
@@ -113,12 +113,12 @@ tserve-env:
     python3 -m venv .tserve
     .tserve/bin/python -m pip install --quiet --no-deps -r tests/servers/environments/transformers.txt
 
-# All tests with real servers (see docs/testing-servers.md); what is not installed is skipped, and named at the end.
+# All tests with real servers (see docs/how-to/test-with-servers.md); what is not installed is skipped, and named at the end.
 test-servers *args:
     ARBITER_TEST_SERVERS=all {{python}} -m pytest tests/servers {{args}}
 
 # With the oldest openai that is supported in a folder of its own, to be put before the newest one.
-# Make the environment of the frameworks that are tested at the endpoint, in .frameworks (2.4 GB; docs/integrations.md).
+# Make the environment of the frameworks that are tested at the endpoint, in .frameworks (2.4 GB; docs/how-to/frameworks.md).
 frameworks-env folder=".frameworks":
     python3 -m venv {{folder}}
     {{folder}}/bin/python -m pip install --quiet uv torch==2.13.0

@@ -17,7 +17,7 @@ and keep the same steps; that is checked.
   writes only what it would not have written itself (``SyntheticWorkload.agreeing``).
 - ``bound``: what no schedule of the same requests can beat (``arbiter.simulation.lower_bounds``).
 
-See docs/performance.md for the parameters and results.
+See docs/explanation/performance.md for the parameters and results.
 """
 
 import sys

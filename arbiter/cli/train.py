@@ -29,7 +29,7 @@ train_command = cyclopts.App(
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """How a classifier is trained; what is not given is as in the paper, or as docs/training.md tells."""
+    """How a classifier is trained; what is not given is as in the paper, or as docs/how-to/train-a-router.md tells."""
 
     prompt: str | None = None
     """How a question is put to the model: a template's name, `chat`, or the text itself with `{question}`. For a router

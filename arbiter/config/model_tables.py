@@ -72,7 +72,7 @@ class ServedTable(ModelTable, frozen=True, kw_only=True, tag="http"):
     ``model`` is the server's name of it; ``url`` its address, with or without ``/v1``. ``api_key_env`` is the name of
     the environment variable that holds the key, empty for none. ``timeout`` is in seconds, for one attempt;
     ``retries`` come after it.
-    ``scores`` is the dialect in which a PRM or a router is asked (``docs/servers.md`` has them): ``classify`` (sglang's
+    ``scores`` is the dialect in which a PRM or a router is asked (``docs/how-to/servers.md`` has them): ``classify`` (sglang's
     ``/classify``, the default), or another. ``step_tag`` stands behind each step that it reads, in the separator's
     place. ``labels`` are the tokens for a good step and for a bad one: their numbers for ``score``, their texts for
     ``label-tokens``.

@@ -92,7 +92,7 @@ class DataTable(ConfigTable, frozen=True):
 
 
 class LogTable(ConfigTable, frozen=True):
-    """The run's log (``docs/log.md``).
+    """The run's log (``docs/reference/log.md``).
 
     ``record`` says how much it holds: ``full``; ``redacted``: no text of questions, steps and answers; ``decisions``:
     no text, and only what was decided and answered. ``sync`` is the time between two calls of ``fsync`` in seconds:

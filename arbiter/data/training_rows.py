@@ -1,4 +1,4 @@
-"""Training rows: what a generate run knows of each step. ``docs/rows.md`` has the format."""
+"""Training rows: what a generate run knows of each step. ``docs/how-to/collect-rows.md`` has the format."""
 
 from collections.abc import Iterator
 from typing import Literal

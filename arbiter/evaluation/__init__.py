@@ -1,4 +1,4 @@
-"""How well a score tells which steps to escalate, and curves of runs; ``docs/evaluation.md`` has the formulas.
+"""How well a score tells which steps to escalate, and curves of runs; ``docs/how-to/evaluate-a-router.md`` has the formulas.
 
 Importing it raises ``ConfigError`` where numpy or scipy is missing, so commands import it when they are called.
 Both come with the extra ``train``.

@@ -1,4 +1,4 @@
-"""What an evaluation found, ``evaluation.json``; ``docs/evaluation.md`` says what each figure means."""
+"""What an evaluation found, ``evaluation.json``; ``docs/how-to/evaluate-a-router.md`` says what each figure means."""
 
 from arbiter.data.training_rows import Split
 from arbiter.evaluation.resampling import BootstrapEstimate

@@ -1,1 +1,1 @@
-"""Arbiter as a part of other programs' own plug-in systems (``docs/integrations.md``)."""
+"""Arbiter as a part of other programs' own plug-in systems (``docs/how-to/frameworks.md``)."""

@@ -43,7 +43,7 @@ class Arbiter:
     others wait in the order in which they came. Cancelling a call cancels its problem at once, on the servers too, and
     touches no other.
 
-    ``models`` stand in the place of configured ones, and ``factories`` make replacement actors (``docs/library.md``).
+    ``models`` stand in the place of configured ones, and ``factories`` make replacement actors (``docs/how-to/library.md``).
     ``run_types`` are those that calls may choose: only their models are opened; else all that are configured.
     ``out`` is a folder for the log of all calls, to be read, shown and replayed as that of a run; ``hooks`` are called
     on the event loop with each event as it happens, must not block, and what they raise is logged.

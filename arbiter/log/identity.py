@@ -39,7 +39,7 @@ OPERATIONAL = (
     "models.*.url",
     "verify",
 )
-"""Patterns of the keys that may be changed when a run is resumed; ``docs/log.md`` tells why, key by key."""
+"""Patterns of the keys that may be changed when a run is resumed; ``docs/reference/log.md`` tells why, key by key."""
 
 
 _LATER = (
@@ -53,7 +53,7 @@ _LATER = (
 """Keys that logs of earlier versions do not have; left out while they are not set, so that those can be continued."""
 
 SHARED = {"answers": "shared by arbiter sweep"}
-"""What the identity of a run has beside its keys if its answers may be those of other runs (``docs/sweep.md``): its
+"""What the identity of a run has beside its keys if its answers may be those of other runs (``docs/how-to/sweep.md``): its
 times were not measured, and it is not continued as a run of its own."""
 
 

@@ -83,7 +83,7 @@ class Run:
         }
 
     def table(self, of: Table) -> Iterator[dict[str, Any]]:
-        """Rows with equal keys, as data frames are made of; the keys are those documented in ``docs/log.md``."""
+        """Rows with equal keys, as data frames are made of; the keys are those documented in ``docs/reference/log.md``."""
         match of:
             case "events":
                 yield from map(_event_row, self.events())

@@ -2,7 +2,7 @@
 
 ::
 
-    events.jsonl    the log, of which all that follows is a reading (``arbiter.protocols.events``, ``docs/log.md``)
+    events.jsonl    the log, of which all that follows is a reading (``arbiter.protocols.events``, ``docs/reference/log.md``)
     config.toml     the resolved configuration: ``arbiter bench FOLDER/config.toml`` does the same again
     versions.json   of Arbiter, Python and the packages that decide results
     results.jsonl   one line a problem, or a sample of it (``Result``), in the order in which they ended

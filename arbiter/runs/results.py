@@ -108,7 +108,7 @@ class Summary(Record, frozen=True):
     that the draft wrote, ``acceptance_rate_tokens`` the same by tokens. ``target_calls`` counts requests to
     the target. ``wasted_escalations`` is known in ``oracle`` and ``generate`` runs, and from the audited
     sample in others. ``targets`` has the figures of each of several targets, by name. ``simulated`` says that all times
-    are: the run had answers of other runs (``docs/sweep.md``). ``prefix_caches`` are those of models behind servers.
+    are: the run had answers of other runs (``docs/how-to/sweep.md``). ``prefix_caches`` are those of models behind servers.
     """
 
     run_type: RunType

@@ -92,7 +92,7 @@ def assumptions(
     return [
         f"servers: {servers}; {most}; {speeds}",
         f"workload: {work}; ended by {ends}",
-        "simplified: docs/performance.md says what the servers are and what they leave out",
+        "simplified: docs/explanation/performance.md says what the servers are and what they leave out",
     ]
 
 

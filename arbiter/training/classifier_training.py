@@ -29,7 +29,7 @@ ROWS_AT_ONCE = 64  # where nothing is learned
 
 
 class ClassifierSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a training starts from, what it reads, and how it learns; ``docs/training.md`` tells each of them.
+    """What a training starts from, what it reads, and how it learns; ``docs/how-to/train-a-router.md`` tells each of them.
 
     ``prompt`` (with ``{question}``) and ``separator`` say how a text is written, as in a configuration. ``max_length``
     is in tokens (None: what the base reads, 4096 at most), ``batch`` in rows, ``warmup`` a share of the updates.

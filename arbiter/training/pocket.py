@@ -174,7 +174,7 @@ def make_router() -> None:
 
 
 def make_specialist() -> None:
-    """Teach the draft multiplications: a target that costs less than the target (``docs/policies.md``)."""
+    """Teach the draft multiplications: a target that costs less than the target (``docs/explanation/policies.md``)."""
     text = EncodedText.load(MODELS / "draft")
     model = LlamaForCausalLM.from_pretrained(MODELS / "draft", dtype=torch.float32)
     settings = Settings(updates=600, batch=32, learning_rate=1e-3, seed=SEED)

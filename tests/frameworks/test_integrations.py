@@ -1,4 +1,4 @@
-"""What docs/integrations.md shows works as it stands there."""
+"""What docs/how-to/frameworks.md shows works as it stands there."""
 
 import re
 import shlex
@@ -59,7 +59,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_program_prints_the_right_answer_wherever_it_prints(
     block: Block, address: str, the_answer: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    program = compile(block.code.replace(SHOWN, address), f"docs/integrations.md: {block.heading}", "exec")
+    program = compile(block.code.replace(SHOWN, address), f"docs/how-to/frameworks.md: {block.heading}", "exec")
     exec(program, {"__name__": "__main__"})  # noqa: S102
     assert capsys.readouterr().out.count(the_answer) == block.code.count("print(")
 

@@ -1,4 +1,4 @@
-"""The runs of a sweep compared at matched acceptance (``docs/evaluation.md`` defines it), paired by problem."""
+"""The runs of a sweep compared at matched acceptance (``docs/how-to/evaluate-a-router.md`` defines it), paired by problem."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,7 @@
 """Seconds a problem on stated hardware: what runs wrote and decided, put to simulated servers one problem at a time.
 
 Models in this process share its cores and take turns, so that their own times say nothing of a draft and a target on
-GPUs of their own. The speeds of simulated servers are in ``docs/performance.md``.
+GPUs of their own. The speeds of simulated servers are in ``docs/explanation/performance.md``.
 """
 
 from collections.abc import Collection, Iterator

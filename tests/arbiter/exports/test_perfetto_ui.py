@@ -174,6 +174,6 @@ def test_a_failed_request_that_is_selected_shows_its_error_and_its_arrows(ui: Ui
         page.evaluate(SELECT, failed)
         page.get_by_text("BackendError: the model fell over").wait_for(state="attached")
         page.get_by_text("Preceding Flows").wait_for(state="attached")
-        page.get_by_text("EventFolder Flows").wait_for(state="attached")
+        page.get_by_text("Following Flows").wait_for(state="attached")
 
     ui.use(select)

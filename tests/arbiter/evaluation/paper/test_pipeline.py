@@ -1,4 +1,4 @@
-"""The whole way on the pocket models, as docs/reproduction.md tells it, with few problems."""
+"""The whole way on the pocket models, as docs/explanation/reproduction.md tells it, with few problems."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # (transformers is typed in part)
