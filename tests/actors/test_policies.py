@@ -168,7 +168,7 @@ def test_a_draft_is_kept_whose_rating_reaches_the_threshold(rating: float, verdi
 
 
 def test_a_draft_without_a_confidence_is_never_judged_by_it() -> None:
-    with pytest.raises(ValueError, match="told none"):
+    with pytest.raises(ValueError, match="returned none"):
         ConfidenceThreshold(0.5).decide(evidence(0.9))
 
 

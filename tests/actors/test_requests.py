@@ -107,7 +107,7 @@ def test_a_remembered_score_where_a_step_was_asked_for_is_refused(
     make_models: MakeModels, a_task: Tasks, solve: Solve
 ) -> None:
     solution = solve(make_models(), a_task(), Notebook({"p/0/draft_step/draft/0": CallScored(0.5, Usage(), 1.0)}))
-    assert "the log holds another answer to p/0/draft_step/draft/0 than was asked for" in (solution.error or "")
+    assert "the log has an answer of another kind for p/0/draft_step/draft/0 than was requested" in (solution.error or "")
 
 
 @pytest.mark.parametrize("value", [math.nan, -0.1, 1.1, math.inf])
@@ -119,7 +119,7 @@ def test_a_score_outside_zero_and_one_is_a_recorded_failure(
     [failed] = journal.of(CallFailed)
     assert isinstance(failed.payload, CallFailed)
     assert (failed.id, failed.cause) == ("p/0/step_drafted/prm/0/answer", "p/0/step_drafted/prm/0")
-    assert f"the prm model scored {value}, and a score lies in [0, 1]" in failed.payload.error
+    assert f"the prm model scored {value}, but a score must be in [0, 1]" in failed.payload.error
     assert (solution.finish_reason, solution.requests["prm"]) == ("failed", RequestCounts(requests=1, failed=1))
 
 

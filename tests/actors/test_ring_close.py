@@ -41,7 +41,7 @@ def test_solving_after_the_ring_is_closed_raises_closed_error(
     async def body() -> None:
         async with open_ring(make_models()) as ring:
             pass
-        with pytest.raises(ClosedError, match="'p' came after"):
+        with pytest.raises(ClosedError, match="'p' was submitted after the ring was closed"):
             await ring.solve(a_task())
 
     in_virtual_time(body)

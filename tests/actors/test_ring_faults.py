@@ -50,7 +50,7 @@ class Greedy(Oracle, frozen=True):
     ("policy", "error"),
     [
         (Broken(), "router, step 1: ZeroDivisionError: a bug"),
-        (Greedy(0.0), "router, step 1: ProblemError: the policy escalated a step that the target has written already"),
+        (Greedy(0.0), "router, step 1: ProblemError: the policy escalated a step that the target has already written"),
     ],
 )
 def test_a_policy_with_a_bug_fails_its_own_problem_alone(
@@ -73,7 +73,7 @@ def test_a_value_that_is_no_score_is_a_failure(
     assert (solution.finish_reason, solution.steps) == ("failed", ())
     assert (
         solution.error
-        == f"verifier, step 1: BackendError: the {score_kind} model scored {value}, and a score lies in [0, 1]"
+        == f"verifier, step 1: BackendError: the {score_kind} model scored {value}, but a score must be in [0, 1]"
     )
 
 

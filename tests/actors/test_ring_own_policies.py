@@ -215,7 +215,7 @@ def test_a_target_that_the_policy_has_not_named_fails_the_problem(
 ) -> None:
     [solution] = solved(Workload(make_models).models, [a_task(policy=Elsewhere())])
     assert solution.error == (
-        "router, step 1: ProblemError: the policy chose the target 'large', which is none of its targets: small"
+        "router, step 1: ProblemError: the policy chose the target 'large', which is not one of its targets: small"
     )
 
 
@@ -281,9 +281,9 @@ class Unhashable(PolicyBase, frozen=True):
         (Bare(), "the policy Bare has no 'targets': derive it from PolicyBase"),
         (Undecided(), "the policy Undecided has no 'decide'"),
         (WithoutThreshold(), "the policy WithoutThreshold has no budget, or no threshold"),
-        (Unmovable(), "the policy Unmovable has a budget, and its threshold cannot be moved"),
+        (Unmovable(), "the policy Unmovable has a budget, but its threshold cannot be moved"),
         (Unhashable(0.5, [1.0]), r"its threshold cannot be moved \(unhashable type: 'list'\)"),
-        (Baseline(), "the policy Baseline has a budget and never decides"),
+        (Baseline(), "the policy Baseline has a budget but never decides"),
     ],
     ids=lambda value: type(value).__name__,
 )

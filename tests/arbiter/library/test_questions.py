@@ -145,7 +145,7 @@ def test_sampling_and_step_tokens_are_those_of_each_request(
         ({"step_tokens": "many"}, "step_tokens: "),
         ({"deadline": float("nan")}, "deadline must be a number"),
         ({"temperature": -1.0}, "temperature must be 0 or more"),
-        ({"top_p": 0}, "top_p must lie in"),
+        ({"top_p": 0}, "top_p must be in"),
         ({"seed": "mine"}, "seed: "),
         ({"stop": "END"}, "stop: "),
         ({"stop": ["END", ""]}, "stop: each text"),
