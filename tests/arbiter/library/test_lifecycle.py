@@ -68,7 +68,7 @@ def test_a_model_that_no_run_type_calls_is_not_opened() -> None:
         missing = {"model": "/nowhere/at/all", "prompt": "plain"}
         async with Arbiter(pocket("draft", target=missing), run_types=["draft"]) as arbiter:
             assert arbiter.run_types == ("draft",)
-            with pytest.raises(ConfigError, match="'target' is none of this Arbiter's"):
+            with pytest.raises(ConfigError, match="'target' is not one of this Arbiter's"):
                 arbiter.task("q", run_type="target")
             with pytest.raises(ConfigError, match="calls the target model"):
                 arbiter.task("q", policy=TargetOnly())

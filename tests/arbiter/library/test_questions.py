@@ -129,14 +129,14 @@ def test_sampling_and_step_tokens_are_those_of_each_request(
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        ({"run_typ": "draft"}, "there is no 'run_typ'; a call may have run_type, "),
+        ({"run_typ": "draft"}, "unknown override 'run_typ'; a call can set run_type, "),
         ({"run_type": "drafts"}, "run_type: .*one of rsd, "),
         ({"run_type": ["draft"]}, "run_type: "),
         ({"run_type": "judge"}, r"add a table \[models.judge\]"),
         ({"threshold": 0.5}, "'draft' has no threshold"),
         ({"run_type": "router", "threshold": 1.5}, "thresholds.router"),
         ({"run_type": "router", "threshold": "high"}, "threshold: "),
-        ({"policy": "router"}, "policy: 'router' is none"),
+        ({"policy": "router"}, "policy: 'router' is not a policy"),
         ({"policy": DraftOnly(), "run_type": "draft"}, "policy and run_type"),
         ({"policy": DraftOnly(), "threshold": 0.5}, "policy and threshold"),
         ({"max_steps": 0}, "max_steps must be 1 or more"),
@@ -148,10 +148,10 @@ def test_sampling_and_step_tokens_are_those_of_each_request(
         ({"top_p": 0}, "top_p must be in"),
         ({"seed": "mine"}, "seed: "),
         ({"stop": "END"}, "stop: "),
-        ({"stop": ["END", ""]}, "stop: each text"),
-        ({"stop": ["\ud800"]}, "stop: no valid Unicode"),
+        ({"stop": ["END", ""]}, "stop: a text must not be empty"),
+        ({"stop": ["\ud800"]}, "stop: not valid Unicode"),
         ({"tags": {"user": 1}}, "tags: "),
-        ({"tags": {"user": "\ud800"}}, "tags: no valid Unicode"),
+        ({"tags": {"user": "\ud800"}}, "tags: not valid Unicode"),
     ],
 )
 def test_a_wrong_override_is_refused_by_name(overrides: dict[str, Any], told: str, task: Callable[..., Any]) -> None:
@@ -164,8 +164,8 @@ def test_a_wrong_override_is_refused_by_name(overrides: dict[str, Any], told: st
     [
         ("", "the question is empty"),
         (" \n", "the question is empty"),
-        ("\ud800", "no valid Unicode"),
-        (Problem("\ud800", "q"), "no valid Unicode"),
+        ("\ud800", "not valid Unicode"),
+        (Problem("\ud800", "q"), "not valid Unicode"),
         (None, "a question is a text, a Problem or a list of messages"),
         (b"q", "a question is a text"),
         ({"role": "user", "content": "q"}, "a question is a text"),
