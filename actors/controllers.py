@@ -104,7 +104,7 @@ class BudgetControl:
 
     slack = 1 / _BUDGET_STEP + 2
     """The bound, in escalations. The error of the count is the distance that the threshold moved, in units of
-    ``_BUDGET_STEP``, and the threshold stays within one such unit of [0, 1].
+    ``_BUDGET_STEP``. The threshold stays within one such unit of [0, 1].
     """
 
     def __init__(self, budget: float, threshold: float, above: bool) -> None:

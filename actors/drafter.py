@@ -54,7 +54,7 @@ class Drafter(ConcurrentActor[DrafterMail]):
             await self._mailboxes.to_router(drafted, self.name)
         else:
             await self._mailboxes.to_assembler(drafted, self.name)
-        if policy.decides and not is_known:  # otherwise the next draft is recorded, too, or will be soon
+        if policy.decides and not is_known:  # after a recorded draft the next one is usually recorded, too
             depth = self._control.depth(self._writer.load)
             if depth:
                 await self._look_ahead(message, draft, depth)

@@ -65,8 +65,8 @@ class Ring:
         ``watch`` is called with each step when it is kept. It must not block; its error fails the problem. Cancelling
         the call cancels all work on the problem.
 
-        Raises ``ConfigError`` if a model is missing, ``ProblemError`` if a problem with the same id and sample is in
-        the ring, and ``ClosedError`` if the ring is closed before the problem is solved.
+        Raises ``ConfigError`` if a model is missing. Raises ``ProblemError`` if a problem with the same id and sample
+        is in the ring. Raises ``ClosedError`` if the ring is closed before the problem is solved.
         """
         self._models.require(task.policy, task.audit, self._factories.replaced_models)
         if self._closed:
@@ -125,8 +125,8 @@ async def open_ring(
     - ``journal`` records everything that happens (see ``open_journal``); None for no log.
     - ``lookahead`` is the number of steps to draft ahead (see ``Drafter``); None leaves it to a controller.
     - ``verify`` says whether the target reads rejected drafts, to keep a prefix of them (see ``Escalator``).
-    - ``salvage`` lets a draft that was written ahead be used in another context. Only this option can change
-      transcripts.
+    - ``salvage`` lets a draft that was written ahead be used in another context. Unlike ``lookahead`` and ``verify``,
+      it can change transcripts.
     - ``factories`` make replacement actors.
 
     Raises what an actor's ``on_start`` raises.

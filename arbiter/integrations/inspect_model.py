@@ -115,8 +115,8 @@ class ArbiterAPI(ModelAPI):
     ) -> ModelOutput:
         """Solve the conversation ``input`` and return the answer.
 
-        Raises ``ConfigError`` if an option cannot be honoured, ``DataError`` if there is no question, ``ProblemError``
-        if the problem fails, and the errors of opening an ``Arbiter``.
+        Raises ``ConfigError`` if an option cannot be honoured, ``DataError`` if there is no question, and
+        ``ProblemError`` if the problem fails. Also raises the errors of opening an ``Arbiter``.
         """
         if tools:
             named = ", ".join(str(tool.name) for tool in tools)

@@ -59,8 +59,12 @@ class Arbiter:
     - ``leaving`` says what happens to running calls at the end of the block. ``drain`` waits for them; ``cancel`` ends
       them with ``ClosedError``. If an error leaves the block, they are always cancelled.
 
-    Opening raises ``ConfigError`` if a table, an extra or a key is missing, ``BackendError`` if a model cannot be
-    loaded or a server cannot be reached, and ``RunError`` if ``out`` cannot be written.
+    Opening raises:
+
+    - ``ConfigError`` if a table, an extra or a key is missing,
+    - ``BackendError`` if a model cannot be loaded or a server cannot be reached,
+    - ``RunError`` if ``out`` cannot be written,
+    - what ``on_start`` of a replacement actor raises.
     """
 
     def __init__(
@@ -141,9 +145,12 @@ class Arbiter:
 
             solution = await arbiter.solve("Compute (12+30)*7.", run_type="router", threshold=0.4)
 
-        Raises ``DataError`` if there is no question, ``ConfigError`` if an override is wrong or needs a missing model,
-        ``ProblemError`` if a problem with the same id is being solved, and ``ClosedError`` if the Arbiter is closed, or
-        is closed before the problem is solved.
+        Raises:
+
+        - ``DataError`` if there is no question,
+        - ``ConfigError`` if an override is wrong or needs a missing model,
+        - ``ProblemError`` if a problem with the same id is being solved,
+        - ``ClosedError`` if the Arbiter is closed, or is closed before the problem is solved.
         """
         return await self.run(self.task(question, **overrides))
 
