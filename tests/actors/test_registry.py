@@ -1,4 +1,4 @@
-"""The docket: what is going on for each open problem."""
+"""The registry of open problems: their work and their requests."""
 
 from collections.abc import Awaitable, Callable
 

@@ -1,4 +1,4 @@
-"""How a ring is closed: who waits is answered, an error comes out as itself, and nothing stays behind."""
+"""Closing a ring: waiting calls get an error, errors are raised unchanged, and no task is left."""
 
 import gc
 import warnings
@@ -23,7 +23,7 @@ Script = Callable[[GenerationRequest], Generation]
 
 
 class Callers:
-    """Calls ``solve`` and writes down how each call ended."""
+    """Calls ``solve`` and records how each call ended."""
 
     def __init__(self) -> None:
         self.ended: dict[str, str] = {}
@@ -123,7 +123,7 @@ def test_a_closed_ring_leaves_no_stream_open(in_virtual_time: Virtual, a_task: T
 
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("ignore")
-        gc.collect()  # what earlier tests have left is theirs
+        gc.collect()  # ignore what earlier tests left
         warnings.simplefilter("always", ResourceWarning)
         in_virtual_time(body)
         gc.collect()

@@ -1,4 +1,4 @@
-"""What an Arbiter opens, and what it refuses to."""
+"""What an Arbiter opens, and what it refuses."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -97,7 +97,7 @@ def test_a_model_of_ones_own_stands_in_the_place_of_the_configured_one(on_each_l
 
 
 class Liking(ConcurrentActor[VerifierMail]):
-    """Rates every draft the same, without a model."""
+    """Gives every draft the same score, without a model."""
 
     name = "verifier"
 
