@@ -91,6 +91,6 @@ def test_differences_name_key_old_and_new_value() -> None:
     before: dict[str, Any] = {"same": 1, "old": None, "changed": "a"}
     assert differences(before, {"same": 1, "changed": "b", "new": 2}) == [
         'changed: "a" in the run, "b" now',
-        "new: not there in the run, 2 now",
-        "old: null in the run, not there now",
+        "new: not set in the run, 2 now",
+        "old: null in the run, not set now",
     ]

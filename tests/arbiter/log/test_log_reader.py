@@ -85,13 +85,13 @@ def test_what_comes_before_the_damage_can_be_read(a_log: Callable[..., LogFile])
 
 def test_a_missing_line_is_told(a_log: Callable[..., LogFile]) -> None:
     assert refusal(a_log(*LINES[:2], *LINES[3:])).endswith(
-        "line 3: the log is damaged here: event 2 is missing, and 3 stands in its place"
+        "line 3: the log is damaged here: event 2 is missing: the line has event 3"
     )
 
 
 def test_a_line_of_another_run_is_told(a_log: Callable[..., LogFile]) -> None:
     told = refusal(a_log(*LINES[:2], a_line(2, run="other")))
-    assert told.endswith("line 3: the log is damaged here: it belongs to the run other, and the lines before to r")
+    assert told.endswith("line 3: the log is damaged here: it belongs to the run other, the lines before it to r")
 
 
 @pytest.mark.parametrize("line", [a_line(0, v=3), b'{"v":3,"new":"field","seq":0}\n'])

@@ -325,5 +325,5 @@ def test_a_damaged_result_is_refused_by_its_line(tmp_path: Path, line: bytes) ->
 
 def test_version_3_is_refused_by_its_number(tmp_path: Path) -> None:
     (tmp_path / LOG).write_bytes(GOOD[0] + GOOD[1].replace(b'{"v":1,', b'{"v":3,'))
-    with pytest.raises(RunError, match=f"schema version 3, and this Arbiter reads versions 1 and {SCHEMA}"):
+    with pytest.raises(RunError, match=f"schema version 3, but this Arbiter reads only versions 1 and {SCHEMA}"):
         list(LogFile(tmp_path / LOG))

@@ -183,5 +183,5 @@ def test_a_kept_step_that_no_request_wrote_is_empty_while_it_runs_and_an_error_i
     assert [step.kept.author for step in steps] == [step.kept.author for step in steps_live(log)["p"]]
     assert {step.kept.text for step in steps} == {""}
     kept = next(event for event in log if event.to == "assembler" and event.kind.startswith("step_"))
-    with pytest.raises(RunError, match=f"in line {kept.seq + 1}: it keeps a step that nobody wrote"):
+    with pytest.raises(RunError, match=f"in line {kept.seq + 1}: it keeps a step that no request wrote"):
         steps_read(unwritten)
