@@ -75,9 +75,9 @@ def test_an_open_problem_shows_what_is_done_for_it_now(in_virtual_time: InVirtua
                 (problem,) = contents(live_state)["open"]
                 seen.append((problem["doing"], len(problem["steps"])))
         assert seen == [
-            ("the draft writes", 0),
+            ("the draft is writing", 0),
             ("the router scores", 0),
-            ("the draft writes", 1),
+            ("the draft is writing", 1),
             ("the router scores", 1),
             ("the target writes", 1),
             ("the target writes", 1),
@@ -94,7 +94,7 @@ def test_a_problem_waits_for_a_model_without_room(in_virtual_time: InVirtualTime
                 tasks.start_soon(arbiter.solve, "1")
             await anyio.sleep(0.5)
             doing = sorted(problem["doing"] for problem in contents(live_state)["open"])
-            assert doing == ["the draft writes", "the draft writes", "waits for the draft"]
+            assert doing == ["the draft is writing", "the draft is writing", "waiting for the draft"]
             draft = model(live_state, "draft")
             assert [draft[name] for name in ("running", "limit", "waiting")] == [2, 2, 1]
 

@@ -96,7 +96,7 @@ def test_a_line_of_another_run_is_told(a_log: Callable[..., LogFile]) -> None:
 
 @pytest.mark.parametrize("line", [a_line(0, v=3), b'{"v":3,"new":"field","seq":0}\n'])
 def test_another_version_of_the_format_is_refused_by_name(a_log: Callable[..., LogFile], line: bytes) -> None:
-    assert "is a log of schema version 3, and this Arbiter reads versions 1 and 2" in refusal(a_log(line))
+    assert "is a log of schema version 3, but this Arbiter reads only versions 1 and 2" in refusal(a_log(line))
 
 
 @pytest.mark.parametrize(("ending", "packed"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)])

@@ -45,7 +45,7 @@ def test_a_live_problem_shows_its_steps_and_what_is_done_for_it_until_it_is_give
         leave = endpoint.begin("endless")
         live = view.locator("#live .problem")
         expect(live).to_have_count(1)
-        expect(live.locator(".state")).to_have_text("● the draft writes")
+        expect(live.locator(".state")).to_have_text("● the draft is writing")
         expect(live.locator(".who")).to_have_text(["draft", "target"])
         expect(view).to_have_title("Arbiter · 1 live")
         leave()
