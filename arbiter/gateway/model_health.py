@@ -60,7 +60,7 @@ class ModelHealth:
         }
 
     def _state(self, slots: Occupancy, now: float) -> str:
-        """Return ``failing`` from a failed attempt until the next answer, else ``ok`` if the model is in use, ``idle`` if not."""
+        """Return ``failing`` from a failed attempt until the next answer, else ``ok`` if in use, or ``idle``."""
         if self._error is not None:
             return "failing"
         was_busy = self._last is not None and now - self._last < _IDLE_SECONDS

@@ -76,11 +76,11 @@ def test_an_open_problem_shows_what_is_done_for_it_now(in_virtual_time: InVirtua
                 seen.append((problem["doing"], len(problem["steps"])))
         assert seen == [
             ("the draft is writing", 0),
-            ("the router scores", 0),
+            ("the router is scoring", 0),
             ("the draft is writing", 1),
-            ("the router scores", 1),
-            ("the target writes", 1),
-            ("the target writes", 1),
+            ("the router is scoring", 1),
+            ("the target is writing", 1),
+            ("the target is writing", 1),
         ]
         assert contents(live_state)["open"] == []
 
