@@ -1,4 +1,4 @@
-"""What a sample of inspect_ai's log tells of steps, as far as it shows without inspect_ai."""
+"""The steps in a sample of inspect_ai's log, tested without inspect_ai."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""A run's page, in a real browser. Every look at it asserts that nothing was loaded and nothing went wrong."""
+"""A run's page, in a real browser. Each test also asserts that nothing was loaded and no error occurred."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The board shows what goes on, what has ended, and how the models stand, and holds a bounded part of it."""
+"""The live state has the open and the ended problems and the models, in bounded memory."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -29,7 +29,7 @@ TABLES = {
 
 
 def write(request: GenerationRequest) -> Generation:
-    """As many steps as the question says, three of another one; at ``break`` it fails."""
+    """As many steps as the question says, three if it is no number; the question ``break`` fails."""
     question = request.transcript.question
     if question == "break":
         raise BackendError("the model fell over " * 40)
@@ -39,7 +39,7 @@ def write(request: GenerationRequest) -> Generation:
 
 
 def rate(request: ScoreRequest) -> float:
-    """The second step should be the target's."""
+    """The second step is escalated."""
     return 0.75 if request.step == 1 else 0.25
 
 
@@ -57,7 +57,7 @@ async def shown(use: Use, in_flight: int = 64, **keys: Any) -> None:
 
 
 def contents(live_state: LiveState) -> dict[str, Any]:
-    """As the page reads it."""
+    """The live state as the page reads it."""
     return json.loads(json.dumps(live_state.contents(), allow_nan=False))
 
 

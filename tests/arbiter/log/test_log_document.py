@@ -1,4 +1,4 @@
-"""The documentation of the log names what there is."""
+"""The documentation of the log lists the kinds, fields and columns that exist."""
 
 import re
 from collections.abc import Callable

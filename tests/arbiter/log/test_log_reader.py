@@ -1,4 +1,4 @@
-"""A log is read whole, up to a torn tail, or refused by the line that is damaged."""
+"""A log is read completely, up to an incomplete last line, or refused with the number of the damaged line."""
 
 import bz2
 import gzip
@@ -28,7 +28,7 @@ LINES = [a_line(seq) for seq in range(5)]
 
 @pytest.fixture
 def a_log(tmp_path: Path) -> Callable[..., LogFile]:
-    """A log of these bytes."""
+    """A log with these bytes."""
 
     def build(*parts: bytes, name: str = LOG) -> LogFile:
         (tmp_path / name).write_bytes(b"".join(parts))
@@ -136,7 +136,7 @@ def test_a_log_that_does_not_begin_as_a_run_does_is_no_run(a_log: Callable[..., 
 
 
 def test_a_log_can_be_followed_while_it_grows_until_its_end(a_log: Callable[..., LogFile]) -> None:
-    """The writer writes on only once the reader has seen what there is: half a line is none."""
+    """The writer continues only when the reader has read all that is there: half a line does not count."""
     log = a_log(LINES[0])
     seen: list[int] = []
     read = threading.Semaphore(0)

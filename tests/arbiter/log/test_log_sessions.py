@@ -1,4 +1,4 @@
-"""Who may go on with a run, when, and with what."""
+"""The conditions under which a run may be resumed."""
 
 import signal
 from collections.abc import Callable
@@ -107,7 +107,7 @@ async def test_a_run_is_written_by_one_at_a_time(a_config: Configs, tmp_path: Pa
 def test_a_log_that_the_run_no_longer_agrees_with_stops_it_by_the_line(
     a_config: Configs, a_world: Worlds, run_in: RunIn, tmp_path: Path
 ) -> None:
-    """As another version of Arbiter may have written it."""
+    """Change a log to what another version of Arbiter may have written."""
     run_in(tmp_path, a_run(a_config), a_world(), PROBLEMS)
     events = list(LogFile(tmp_path / LOG))
     [ended] = [event.seq for event in events if event.kind == "problem_ended" and event.problem == "0"]
@@ -125,7 +125,7 @@ def lines(events: list[Event]) -> bytes:
 def test_a_deadline_counts_the_time_of_earlier_sessions_and_not_the_time_between_them(
     a_task: Tasks, tmp_path: Path
 ) -> None:
-    """A step takes an hour. The first session is cut after six and a half, and the problem has nine and a quarter."""
+    """A step takes an hour. The first session is cut after 6.5 hours; the problem's deadline is 9.25 hours."""
     models = Models(draft=ModelHandle(ScriptedGenerator(lambda request: f"step {request.step}", seconds=HOUR)))
     log, task, solutions = tmp_path / LOG, a_task(limits=Limits(deadline=9.25 * HOUR)), list[Solution]()
 

@@ -1,4 +1,4 @@
-"""The steps of a problem are the same while it runs and in its log, and a running problem holds its open step alone."""
+"""The steps of a problem are the same live and in the log; a running problem holds only its open step in memory."""
 
 import gc
 from collections.abc import Callable, Iterable, Iterator
@@ -48,7 +48,7 @@ POLICIES: list[Policy] = [
 
 
 class StepCounter(EventFolder):
-    """Counts the steps that are reported, and holds none of them."""
+    """Count the reported steps without holding them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class StepCounter(EventFolder):
 
 
 class AllSteps(StepCounter):
-    """Remembers the steps of each problem."""
+    """Keep the steps of each problem."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ def steps_live(log: Iterable[Event]) -> Steps:
 
 
 def steps_read(log: Iterable[Event]) -> Steps:
-    """Without audits: a step is reported while it runs before its audit is scored."""
+    """The step without its audit: a live step is reported before its audit is scored."""
     solutions = [problem.solution() for problem in histories(log)]
     return {one.problem: [replace(step, audit=None) for step in one.steps] for one in solutions if one}
 
@@ -160,7 +160,7 @@ def is_draft_ahead(name: str, step: int) -> bool:
 
 
 def texts_held_by(root: object) -> Iterator[str]:
-    """All strings that can be reached from ``root`` and that are no part of the program."""
+    """All strings reachable from ``root`` that are not part of the program."""
     seen, waiting = set[int](), [root]
     while waiting:
         one = waiting.pop()
@@ -169,7 +169,7 @@ def texts_held_by(root: object) -> Iterator[str]:
         if id(one) not in seen and not isinstance(one, type | ModuleType | FunctionType):
             seen.add(id(one))
             waiting += gc.get_referents(one)
-            if isinstance(one, dict):  # whose traversal leaves out keys that are texts
+            if isinstance(one, dict):  # gc leaves out keys that are texts
                 waiting += cast("dict[object, object]", one)
 
 
