@@ -1,4 +1,4 @@
-"""Runs that version 1 recorded are read as it read them: ``version1/expected`` has what it printed."""
+"""Runs recorded in schema version 1 are read correctly: ``version1/expected`` has the expected output."""
 
 import json
 import re
@@ -56,7 +56,7 @@ def renamed(tree: Tree, names: dict[str, str]) -> Tree:
 
 
 def as_version1(event: Event) -> bytes:
-    """The line that version 1 would have written."""
+    """The line that version 1 would have written for an event."""
     tree: Tree = msgspec.json.decode(msgspec.json.encode(event))
     payload = renamed(tree["payload"], FIELDS)
     payload["kind"] = KINDS.get(event.kind, event.kind)
@@ -73,7 +73,7 @@ def as_version1(event: Event) -> bytes:
 
 
 def values(hint: Any) -> st.SearchStrategy[Any]:
-    """Values of a type that a payload has; of records as well, whatever their names are."""
+    """Values of a type that a payload contains, including records."""
     simple: dict[Any, st.SearchStrategy[Any]] = {
         Any: st.integers(0, 9) | st.text(max_size=4),
         Limits: st.just(Limits(deadline=3.5)),
@@ -324,5 +324,5 @@ def test_a_damaged_result_is_refused_by_its_line(tmp_path: Path, line: bytes) ->
 
 def test_version_3_is_refused_by_its_number(tmp_path: Path) -> None:
     (tmp_path / LOG).write_bytes(GOOD[0] + GOOD[1].replace(b'{"v":1,', b'{"v":3,'))
-    with pytest.raises(RunError, match=f"schema version 3, and this Arbiter reads versions 1 and {SCHEMA}"):
+    with pytest.raises(RunError, match=f"schema version 3, but this Arbiter reads only versions 1 and {SCHEMA}"):
         list(LogFile(tmp_path / LOG))
