@@ -1,4 +1,4 @@
-"""Labels beside the points of a plot, put only where they hide nothing (the extra ``plot``)."""
+"""Place labels next to the points of a plot, where they cover nothing (needs the extra ``plot``)."""
 
 import itertools
 import math
@@ -16,7 +16,7 @@ Place = tuple[float, float]
 _SIZE = 8.5
 _MARKER = 5.0  # points from a marker's middle to its edge
 _NEAR, _FAR = 8.0, 13.0
-# Where a label may stand, the best first: its offset in points, and which of its corners is there.
+# Positions of a label relative to its point, best first: the offset in points, and which corner of the label is there.
 _PLACES: tuple[tuple[float, float, str, str], ...] = tuple(
     (across * distance, up * distance, horizontal, vertical)
     for distance in (_NEAR, _FAR)
@@ -32,7 +32,7 @@ _PLACES: tuple[tuple[float, float, str, str], ...] = tuple(
 
 
 class Label(msgspec.Struct, frozen=True):
-    """A text that belongs to the point (``x``, ``y``)."""
+    """A text for the point (``x``, ``y``)."""
 
     x: float
     y: float
@@ -41,11 +41,11 @@ class Label(msgspec.Struct, frozen=True):
 
 
 def place_labels(figure: "Figure", axes: Any, labels: Sequence[Label], lines: Iterable[Sequence[Place]]) -> None:  # noqa: ANN401 - matplotlib's axes
-    """Put each of ``labels`` where it covers no point, no other label and none of ``lines``; the others are left out.
+    """Draw each of ``labels`` where it covers no point, no label and none of ``lines``, or leave it out.
 
-    ``lines`` are in the units of the axes. What the axes will show must be drawn already.
+    ``lines`` are in the units of the axes. Call this after everything else is drawn: the layout must be final.
     """
-    figure.draw_without_rendering()  # the layout is known from here on
+    figure.draw_without_rendering()  # computes the layout
     to_pixels = axes.transData.transform
     pixels = figure.dpi / 72
     taken = [_around(to_pixels((label.x, label.y)), _MARKER * pixels) for label in labels]
@@ -70,7 +70,7 @@ def _around(place: Place, reach: float) -> Box:
 
 
 def _along(ends: Sequence[Place], every: float) -> list[Place]:
-    """Places on the line through ``ends``, ``every`` so many pixels."""
+    """Return points on the line through ``ends``, at most ``every`` pixels apart."""
     places = list(ends[:1])
     for start, stop in itertools.pairwise(ends):
         count = max(1, math.ceil(math.dist(start, stop) / every))
