@@ -21,9 +21,8 @@ def score_interval(share: float, count: float) -> Interval:
     z2 = _Z * _Z
     centre = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = _Z / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count * count))
-    return max(0.0, min(centre - half, share)), min(
-        1.0, max(centre + half, share)
-    )  # despite rounding, the interval contains the share
+    # rounding must not exclude the share from its interval
+    return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
 
 
 def clustered_interval(parts: Sequence[float], wholes: Sequence[float], most: float) -> Interval | None:
