@@ -161,7 +161,7 @@ def _fails(event: Event) -> bool:
 
 
 def struck_after(problem: ProblemHistory) -> float:
-    """Return the seconds from the problem's start to its deadline in the run, or infinity if it met the deadline."""
+    """Return the seconds after which the problem's deadline ended it in the run, or infinity if none did."""
     end, deadline = problem.end, problem.task.limits.deadline
     if end is None or problem.ended is None or deadline is None or end.seconds < deadline:
         return math.inf
