@@ -43,8 +43,8 @@ _DIGITS = 6  # of seconds and shares
 class Hardware(Record, frozen=True):
     """One server per model: its ``placements``, and the number of slots that the ring has for it (``in_flight``).
 
-    A server decodes at most ``running`` sequences together. ``mixed`` servers decode while they read. With
-    ``annotated``, the prompts of draft and target name the author of each step.
+    A server decodes at most ``running`` sequences together. ``mixed`` servers decode while they read. ``annotated``
+    says whether the draft model's prompt names the author of each step.
     """
 
     placements: dict[Model, Placement]
