@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Box = tuple[float, float, float, float]
-Place = tuple[float, float]
+Point = tuple[float, float]
 
 _SIZE = 8.5
 _MARKER = 5.0  # points from a marker's middle to its edge
@@ -40,7 +40,7 @@ class Label(msgspec.Struct, frozen=True):
     colour: str
 
 
-def place_labels(figure: "Figure", axes: Any, labels: Sequence[Label], lines: Iterable[Sequence[Place]]) -> None:  # noqa: ANN401 - matplotlib's axes
+def place_labels(figure: "Figure", axes: Any, labels: Sequence[Label], lines: Iterable[Sequence[Point]]) -> None:  # noqa: ANN401 - matplotlib's axes
     """Draw each of ``labels`` where it covers no point, no label and none of ``lines``, or leave it out.
 
     ``lines`` are in the units of the axes. Call this after everything else is drawn: the layout must be final.
@@ -50,7 +50,7 @@ def place_labels(figure: "Figure", axes: Any, labels: Sequence[Label], lines: It
     pixels = figure.dpi / 72
     taken = [_around(to_pixels((label.x, label.y)), _MARKER * pixels) for label in labels]
     for line in lines:
-        taken += [_around(place, 2 * pixels) for place in _along([tuple(to_pixels(end)) for end in line], 3 * pixels)]
+        taken += [_around(point, 2 * pixels) for point in _along([tuple(to_pixels(end)) for end in line], 3 * pixels)]
     inside: Box = axes.bbox.extents
     for label in labels:
         for across, up, horizontal, vertical in _PLACES:
@@ -65,20 +65,20 @@ def place_labels(figure: "Figure", axes: Any, labels: Sequence[Label], lines: It
             text.remove()
 
 
-def _around(place: Place, reach: float) -> Box:
-    return place[0] - reach, place[1] - reach, place[0] + reach, place[1] + reach
+def _around(point: Point, reach: float) -> Box:
+    return point[0] - reach, point[1] - reach, point[0] + reach, point[1] + reach
 
 
-def _along(ends: Sequence[Place], every: float) -> list[Place]:
+def _along(ends: Sequence[Point], every: float) -> list[Point]:
     """Return points on the line through ``ends``, at most ``every`` pixels apart."""
-    places = list(ends[:1])
+    points = list(ends[:1])
     for start, stop in itertools.pairwise(ends):
         count = max(1, math.ceil(math.dist(start, stop) / every))
-        places += [
+        points += [
             (start[0] + (stop[0] - start[0]) * n / count, start[1] + (stop[1] - start[1]) * n / count)
             for n in range(1, count + 1)
         ]
-    return places
+    return points
 
 
 def _within(box: Box, outer: Box) -> bool:

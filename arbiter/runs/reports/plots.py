@@ -149,12 +149,12 @@ def latency(entries: Sequence[ReportRow]) -> "Figure | None":
         [getattr(entry.summary.latency, name) for entry in known] for name in ("mean", "p50", "p95")
     )
     figure, axes = _canvas(_height(len(known)))
-    places = range(len(known))
+    rows = range(len(known))
     colours = [STYLES[entry.summary.run_type][0] for entry in known]
-    axes.barh(places, means, height=0.62, color=colours)
+    axes.barh(rows, means, height=0.62, color=colours)
     marks: dict[str, Any] = {"ls": "none", "color": "#222222", "ms": 7, "zorder": 3}
-    axes.plot(medians, places, marker="o", mfc="white", label="median (p50)", **marks)
-    axes.plot(tails, places, marker=">", label="95th percentile (p95)", **marks)
+    axes.plot(medians, rows, marker="o", mfc="white", label="median (p50)", **marks)
+    axes.plot(tails, rows, marker=">", label="95th percentile (p95)", **marks)
     _name_rows(axes, list(map(_marked, known)), max(means + tails))
     axes.set_xlabel(f"seconds {_each(known)} (bar: mean)")
     figure.legend(loc="outside right upper", frameon=False)

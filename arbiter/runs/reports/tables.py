@@ -81,8 +81,8 @@ def money(value: float | None) -> str:
     """Format an amount with two decimals, or with four significant digits if it is below 1."""
     if value is None:
         return NOTHING
-    places = 2 if value >= 1 or value == 0 else 3 - math.floor(math.log10(value))
-    return f"{value:.{places}f}"
+    decimals = 2 if value >= 1 or value == 0 else 3 - math.floor(math.log10(value))
+    return f"{value:.{decimals}f}"
 
 
 def from_to(interval: Interval | None) -> str:

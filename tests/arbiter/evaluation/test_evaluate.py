@@ -132,7 +132,7 @@ def test_each_head_of_a_router_is_evaluated_against_its_target(some_rows: list[T
 @pytest.mark.parametrize(
     ("split", "target", "told"),
     [
-        ("train", 0.7, "no rows of the split 'train'; give another with --split: test"),
+        ("train", 0.7, "no rows of the split 'train'; choose another one with --split: test"),
         ("test", 0.4, "no step of the split 'test' has Δ > 0"),
         ("test", 0.7, "every step of the split 'test' has Δ > 0"),
     ],
@@ -146,7 +146,7 @@ def test_what_cannot_be_evaluated_is_refused_with_the_way_out(
 
 
 def test_a_router_without_an_answer_for_each_target_is_refused(some_rows: list[TrainingRow]) -> None:
-    with pytest.raises(DataError, match="two tells 2 ŷ a step, and it is for 1 targets"):
+    with pytest.raises(DataError, match="two returns 2 ŷ per step for 1 targets"):
         evaluate(some_rows, "collected", "test", RouterCheckpoint("two", lambda rows: [[0.1, 0.2] for _ in rows]))
 
 

@@ -94,7 +94,7 @@ def test_a_pocket_router_is_asked_as_its_configuration_says(arbiter: Command, ro
         (("--data", "{rows}", "--latency", "inf"), "--latency is a number 0 or more, and it is inf"),
         (("--data", "{rows}", "--accuracy", "0.8"), "--accuracy needs graded runs"),
         (("--escalation", "0.5"), "exactly one of --data and --sweep"),
-        (("--sweep", "nowhere", "--accuracy", "0.8"), "'nowhere' holds no sweep"),
+        (("--sweep", "nowhere", "--accuracy", "0.8"), "'nowhere' is not a sweep folder"),
         (("--data", "{rows}", "--escalation", "0.5", "--policy", "rsd", "--resamples", "9"), "--resamples must be"),
     ],
 )
@@ -110,4 +110,4 @@ def test_a_budget_that_cannot_be_tuned_for_is_refused_in_a_line(
 def test_where_a_library_is_missing_evaluation_says_what_to_install() -> None:
     program = "import sys; sys.modules['scipy'] = None; import arbiter.evaluation"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert "evaluation needs scipy, not installed here: pip install 'arbiter-reasoning[train]'" in found.stderr
+    assert "evaluation needs scipy, not installed: pip install 'arbiter-reasoning[train]'" in found.stderr

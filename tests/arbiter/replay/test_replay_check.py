@@ -196,7 +196,7 @@ def test_a_log_of_decisions_alone_is_refused_with_the_way_out(tmp_path: Any) -> 
             pass
 
     anyio.run(body)
-    with pytest.raises(RunError, match=r"decisions.*Record with 'full' or 'redacted'"):
+    with pytest.raises(RunError, match=r"decisions.*Record runs with 'full' or 'redacted'"):
         check(Run.open(tmp_path))
 
 

@@ -152,8 +152,8 @@ async def test_a_torn_log_is_repaired_with_a_notice(a_config: Configs, tmp_path:
         log.write(b'{"v":1,"run"')
     await run(config, given, echoing(), tmp_path, diary)
     assert diary.told[:2] == [
-        "the run is continued: 3 of 3 are there already",
-        "the last line of its log was half written (12 bytes) and has been cut off",
+        "resuming the run: 3 of 3 are done",
+        "removed the incomplete last line of the event log (12 bytes)",
     ]
 
 

@@ -169,9 +169,9 @@ async def test_the_same_run_in_the_same_folder_is_continued(a_config: Configs, t
 @pytest.mark.asyncio
 async def test_a_run_without_its_log_is_refused_with_the_way_out(a_config: Configs, tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").write_bytes(b"")
-    with pytest.raises(RunError, match=r"a run without its log \(events\.jsonl\): .* --out"):
+    with pytest.raises(RunError, match=r"a run without its event log \(events\.jsonl\): .* --out"):
         check_run(a_config(), PROBLEMS, tmp_path)
-    with pytest.raises(RunError, match="without its log"):
+    with pytest.raises(RunError, match="without its event log"):
         await leave(a_config(), tmp_path)
     assert contents(tmp_path).keys() == {"results.jsonl"}
 

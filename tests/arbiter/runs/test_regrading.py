@@ -110,7 +110,7 @@ async def test_new_grades_are_in_the_log_from_which_a_run_is_continued(
 @pytest.mark.asyncio
 async def test_a_run_without_texts_is_not_graded_again(tmp_path: Path, a_config: Configs, solved: Solved) -> None:
     folder = stored(tmp_path / "run", a_config(log={"record": "redacted"}), solved("a", "\\boxed{0.5}"))
-    assert "no text to grade" in await refusal(folder)
+    assert "it has no text to grade" in await refusal(folder)
 
 
 @pytest.mark.asyncio
@@ -163,7 +163,7 @@ async def test_a_run_that_is_still_written_is_left_alone(tmp_path: Path, a_confi
     def one_more(done: int, of: int) -> None:
         path.write_bytes(path.read_bytes() * 2)
 
-    with pytest.raises(RunError, match="has changed meanwhile: is the run still going on"):
+    with pytest.raises(RunError, match="changed during grading: is the run still in progress"):
         await regrade(folder, Grader(), one_more)
     assert [result.grade for result in read_records(path, Result)] == [STALE, STALE]
 
@@ -171,7 +171,7 @@ async def test_a_run_that_is_still_written_is_left_alone(tmp_path: Path, a_confi
 @pytest.mark.asyncio
 async def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
     assert (await refusal(tmp_path / "none")).startswith(f"there is no run folder {str(tmp_path / 'none')!r}; ")
-    assert await refusal(tmp_path) == f"{str(tmp_path)!r} holds no run: there is no config.toml in it"
+    assert await refusal(tmp_path) == f"{str(tmp_path)!r} is not a run folder: it has no config.toml"
 
 
 @pytest.mark.asyncio
@@ -220,4 +220,4 @@ def test_the_command_prints_json_alone_where_that_is_asked_for(
 def test_the_command_tells_an_error_in_a_line(tmp_path: Path) -> None:
     ended = called(str(tmp_path))
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == f"error: {str(tmp_path)!r} holds no run: there is no config.toml in it\n"
+    assert ended.stderr == f"error: {str(tmp_path)!r} is not a run folder: it has no config.toml\n"

@@ -112,5 +112,5 @@ def test_problems_that_failed_are_left_out_and_counted(tmp_path: Path) -> None:
 
 def test_a_log_of_decisions_alone_is_refused(tmp_path: Path) -> None:
     run = recorded(tmp_path, ROUTER, detail="decisions")
-    with pytest.raises(RunError, match="does not hold the answers"):
+    with pytest.raises(RunError, match="leaves out the answers"):
         RecordedWorkload.open(run)

@@ -150,7 +150,7 @@ def test_a_model_and_its_gpus_are_written_in_one_word(written: str, place: Place
 
 @pytest.mark.parametrize("written", ["", "@H100", "7B@", "7B@0xH100", "7B@4", "7B@H100@H100"])
 def test_what_names_no_model_on_gpus_is_refused(written: str) -> None:
-    with pytest.raises(ConfigError, match="write it like"):
+    with pytest.raises(ConfigError, match="write 7B, 7B@H100 or 70B@4xH100"):
         placed(written, "A100")
 
 

@@ -110,7 +110,7 @@ def test_a_table_has_a_column_for_samples_and_costs_only_where_there_are_any(a_r
 
 def test_runs_that_can_be_compared_have_no_warning(five: list[Path]) -> None:
     assert report_on(five).warnings == []
-    assert "Read with care" not in report_on(five).to_markdown()
+    assert "Warnings" not in report_on(five).to_markdown()
 
 
 def test_an_interrupted_run_is_marked_in_its_row_and_below(a_run: Runs) -> None:
@@ -157,7 +157,7 @@ def test_failed_and_ungraded_problems_are_told(a_run: Runs, a_result: Results) -
 def test_runs_over_other_problems_are_told_with_what_they_share(a_run: Runs, a_result: Results) -> None:
     first, second = a_run("first"), a_run("second", a_result(problem="p"), data={"source": "mine.jsonl", "limit": 1})
     [warning] = report_on([first, second]).warnings
-    assert warning.startswith("the runs are not over the same problems; 1 are in all of them: 2 of pocket:1 in ")
+    assert warning.startswith("the runs have different problems; 1 are in all runs: 2 of pocket:1 in ")
     assert "1 of mine.jsonl (limit 1) in " in warning
 
 
@@ -170,7 +170,7 @@ def test_runs_over_other_problems_are_told_with_what_they_share(a_run: Runs, a_r
         ({"sampling": {"temperature": 0.5}}, "the runs differ in sampling.temperature: 0.0 in "),
         (
             {"limits": {"problems": 5}},
-            "the runs differ in limits.problems, so that their latencies cannot be compared: ",
+            "the runs differ in limits.problems, so their latencies cannot be compared: ",
         ),
         (
             {"models": {name: {"model": "other", "prompt": "{question}"} for name in ("draft", "target", "router")}},
@@ -237,7 +237,7 @@ def test_a_name_with_a_bar_does_not_break_the_table(a_run: Runs) -> None:
 
 
 def test_no_run_at_all_is_refused_with_an_example() -> None:
-    with pytest.raises(RunError, match=r"no run is given: .*arbiter report runs/first"):
+    with pytest.raises(RunError, match=r"no run given: .*arbiter report runs/first"):
         report_on([])
 
 
@@ -250,7 +250,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_a_run_is_told_with_what_it_lacks(a_run: Runs, missing: str) -> None:
     folder = a_run("one")
     (folder / missing).unlink()
-    with pytest.raises(RunError, match=rf"{folder} is not a run: it holds no {missing}"):
+    with pytest.raises(RunError, match=rf"{folder} is not a run folder: it has no {missing}"):
         report_on([folder])
 
 
@@ -259,7 +259,7 @@ def test_a_broken_line_is_told_with_its_file_number_and_the_way_out(a_run: Runs,
     folder = a_run("one")
     results = folder / "results.jsonl"
     results.write_bytes(damage + b"\n" + results.read_bytes())
-    with pytest.raises(RunError, match=rf"{results}, line 1: .*; without that line the others can be read"):
+    with pytest.raises(RunError, match=rf"{results}, line 1: .*; remove that line to read the others"):
         report_on([folder])
 
 
