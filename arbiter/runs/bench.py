@@ -57,7 +57,7 @@ async def bench(
 ) -> tuple[Summary, Path]:
     """Solve and grade ``problems`` (default: the configured ones). Return the summary and the path of the run folder.
 
-    If ``out`` holds an unfinished session of the same run, the run is resumed. With ``retry_failed``, failed problems
+    If ``out`` holds the same run, unfinished, the run is resumed. With ``retry_failed``, failed problems
     are solved again. ``show`` receives each logged event, in another thread. SIGINT or SIGTERM ends the run early: all
     finished solutions are stored, and the summary has ``interrupted`` set.
 

@@ -36,7 +36,7 @@ def answers(share: float) -> list[bool]:
 
 @pytest.fixture(scope="module")
 def curves(a_point: Points) -> list[Curve]:
-    """Random, router and oracle between the same two ends."""
+    """Return curves of random, router and oracle between the same two ends."""
     draft, target = a_point(1.0, answers(0.5)), a_point(0.0, answers(0.9))
     inner = ((0.55, 0.75), (0.62, 0.82), (0.75, 0.9))
     return [curve([draft, a_point(0.7, answers(high)), a_point(0.3, answers(low)), target]) for high, low in inner]

@@ -33,7 +33,7 @@ scores = st.lists(numbers, min_size=1, max_size=30)
 
 
 def verdicts(policy: Policy, own: list[float]) -> list[Verdict]:
-    """What a policy makes of drafts with these scores."""
+    """Return the steps of drafts with these scores under a policy."""
     ratings = [Rating(score, Usage(), 1.0) for score in own]
     drafts = [Candidate("draft", "a step", "separator", Usage(), 1.0, rating=rating) for rating in ratings]
     return [policy.decide(Evidence("p", 0, 0, draft)) for draft in drafts]
@@ -144,7 +144,7 @@ def test_the_level_that_first_reaches_what_is_wanted(
 
 @pytest.fixture
 def a_sweep(tmp_path: Path, a_result: Callable[..., Result]) -> Path:
-    """Router thresholds 0.2, 0.5 and 0.8, which answer 18, 14 and 10 of 20 problems rightly."""
+    """A sweep with the router thresholds 0.2, 0.5 and 0.8, which solve 18, 14 and 10 of 20 problems."""
     points: list[dict[str, Any]] = []
     for threshold, right in ((0.2, 18), (0.5, 14), (0.8, 10)):
         folder = tmp_path / f"router-{threshold}"

@@ -1,4 +1,4 @@
-"""The folder that a run leaves behind, and what is read back from it."""
+"""Run folders: what a run writes, and what is read back."""
 
 import tomllib
 from collections.abc import Callable
@@ -27,7 +27,7 @@ PROBLEMS = [Problem(name, f"question {name}", "1") for name in ("p", "a", "b", "
 
 
 async def leave(config: Config, out: Path, *results: Result, summary: Summary | None = None) -> None:
-    """A run's folder with these results, and the summary if there is one."""
+    """Write a run folder with these results, and with the summary if there is one."""
     async with open_run(config, PROBLEMS, out) as folder:
         for result in results:
             await folder.add(result.solution, result.grade)
@@ -41,7 +41,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def two_steps(a_candidate: Candidates, a_solution: Solutions) -> Solution:
-    """A generate run's solution: the draft's step kept, then the target's; two samples a step."""
+    """Return a solution of a generate run: it keeps a draft, then a target step, with two samples per step."""
     first = StepRecord(
         candidates=(
             a_candidate("draft", 0.75, text="d0"),

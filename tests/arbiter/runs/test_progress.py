@@ -1,4 +1,4 @@
-"""What is told while a benchmark runs, on a terminal and elsewhere."""
+"""Progress of a benchmark, on a terminal and elsewhere."""
 
 import io
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Results = Callable[..., Result]
 
 
 def plain(config: Config, results: list[Result]) -> list[str]:
-    """The lines told of a run."""
+    """Return the lines printed during a run."""
     text = io.StringIO()
     watcher = PlainWatcher(Console(file=text, width=200))
     watcher.loading(config)

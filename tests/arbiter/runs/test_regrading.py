@@ -1,4 +1,4 @@
-"""A run's folder, graded again: new grades, a new summary, nothing lost."""
+"""Grading a run folder again: new grades, a new summary, nothing lost."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ STALE = Grade(right=None, answer="x", reason="the grader took longer than 20 s")
 
 @pytest.fixture
 def solved(a_solution: Callable[..., Solution], a_candidate: Callable[..., Candidate]) -> Solved:
-    """A result of the problem ``name`` that wrote ``text``, with a stale grade."""
+    """Return a result of the problem ``name`` with the solution ``text`` and an outdated grade."""
 
     def build(name: str, text: str, reference: str | Reference | None = "\\frac{1}{2}", grade: Grade = STALE) -> Result:
         step = StepRecord(candidates=(a_candidate(text=text),), chosen=0)
@@ -39,7 +39,7 @@ def solved(a_solution: Callable[..., Solution], a_candidate: Callable[..., Candi
 
 
 def stored(folder: Path, config: Config, *results: Result, finished: bool = True) -> Path:
-    """A run's folder with a log of its own, as a run leaves it; without an end if it was killed."""
+    """Write a run folder with its log as a run writes it, without an end if the run was killed."""
 
     async def write() -> None:
         problems = [Problem(one.solution.problem, one.solution.question, one.reference) for one in results]
@@ -49,7 +49,7 @@ def stored(folder: Path, config: Config, *results: Result, finished: bool = True
             if finished:
                 await run.finish(summary_of(config, results, wall_seconds=12.5))
 
-    with start_blocking_portal() as portal:  # some of those who call are on an event loop already
+    with start_blocking_portal() as portal:  # some callers are in an event loop
         portal.call(write)
     return folder
 
@@ -72,15 +72,15 @@ async def test_grades_and_summary_are_replaced_and_the_changes_told(
     good = Grade(right=True, answer="\\frac{1}{2}")
     results = solved("a", "\\boxed{0.5}"), solved("b", "\\boxed{\\frac{1}{2}}", grade=good), solved("c", "none")
     folder = stored(tmp_path / "run", a_config(), *results)
-    told: list[tuple[int, int]] = []
-    regraded = await regrade(folder, Grader(), lambda done, of: told.append((done, of)))
+    calls: list[tuple[int, int]] = []
+    regraded = await regrade(folder, Grader(), lambda done, of: calls.append((done, of)))
     right, missing = Grade(right=True, answer="0.5"), Grade(right=False, reason="there is no boxed answer")
     assert regraded.changes == (GradeChange("a", 0, STALE, right), GradeChange("c", 0, STALE, missing))
     grades, summary = read_back(folder)
     assert grades == [right, good, missing]
     assert summary == regraded.summary
     assert (summary.graded, summary.accuracy, summary.wall_seconds, summary.interrupted) == (3, 2 / 3, 12.5, False)
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
 @pytest.mark.asyncio

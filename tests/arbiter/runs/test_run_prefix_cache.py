@@ -1,4 +1,4 @@
-"""What a prefix cache could have kept, from the transcripts, beside what it did."""
+"""The use of prefix caches, compared with what the transcripts imply."""
 
 from typing import Any
 

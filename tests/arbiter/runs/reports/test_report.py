@@ -1,4 +1,4 @@
-"""Runs beside one another: what is read, what is told, and what is written."""
+"""Reports on several runs: reading, warnings and output files."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ NAMES = ("draft", "rsd", "router-low", "router-high", "target")
 
 @pytest.fixture
 def a_run(a_config: Configs, a_result: Results, tmp_path: Path) -> Runs:
-    """The folder of a finished run, by default of two problems, one of them right."""
+    """Write the folder of a finished run, by default with two problems, one of them right."""
 
     def build(name: str, *results: Result, finished: bool = True, interrupted: bool = False, **keys: object) -> Path:
         config, stored = a_config(**keys), list(results) or two(a_result)
@@ -50,7 +50,7 @@ def a_run(a_config: Configs, a_result: Results, tmp_path: Path) -> Runs:
 
 @pytest.fixture
 def five(a_run: Runs) -> list[Path]:
-    """A run of several types each."""
+    """Write one run for each of several run types."""
     return [
         a_run("draft", run_type="draft"),
         a_run("rsd", run_type="rsd"),
@@ -65,7 +65,7 @@ def two(a_result: Results) -> list[Result]:
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of a Markdown table, the headings first."""
+    """Return the cells of a Markdown table, headings first."""
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
@@ -102,10 +102,10 @@ def test_a_table_has_a_column_for_samples_and_costs_only_where_there_are_any(a_r
         models={"draft": {"model": "m", "prompt": "{question}", "price": price}}, run_type="draft",
     )  # fmt: skip
     head, row = rows(report_on([folder]).to_markdown())
-    told = dict(zip(head, row, strict=True))
-    assert (told["cost"], told["samples"], told["problems"]) == ("0.00006400", "4", "1")
+    by_head = dict(zip(head, row, strict=True))
+    assert (by_head["cost"], by_head["samples"], by_head["problems"]) == ("0.00006400", "4", "1")
     assert [name for name in head if name.startswith("pass@")] == ["pass@1", "pass@2", "pass@4"]
-    assert told["pass@4"] == told["majority vote"] == "100.0% (20.7% to 100.0%)"
+    assert by_head["pass@4"] == by_head["majority vote"] == "100.0% (20.7% to 100.0%)"
 
 
 def test_runs_that_can_be_compared_have_no_warning(five: list[Path]) -> None:
@@ -162,7 +162,7 @@ def test_runs_over_other_problems_are_told_with_what_they_share(a_run: Runs, a_r
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "message"),
     [
         ({"seed": 7}, "the runs differ in seed: 0 in "),
         ({"separator": ";"}, "the runs differ in separator: "),
@@ -178,9 +178,11 @@ def test_runs_over_other_problems_are_told_with_what_they_share(a_run: Runs, a_r
         ),
     ],
 )
-def test_what_should_be_the_same_and_is_not_is_told_by_its_key(a_run: Runs, keys: dict[str, object], told: str) -> None:
+def test_what_should_be_the_same_and_is_not_is_told_by_its_key(
+    a_run: Runs, keys: dict[str, object], message: str
+) -> None:
     warnings = report_on([a_run("a"), a_run("b", **keys)]).warnings
-    assert warnings[0].startswith(told)
+    assert warnings[0].startswith(message)
     assert warnings[0].count("/a") == warnings[0].count("/b") == 1
 
 
@@ -212,11 +214,11 @@ def test_the_csv_has_a_row_a_run_with_the_keys_of_the_summary(five: list[Path]) 
 
 def test_the_json_has_the_summary_of_every_run_and_the_warnings(a_run: Runs) -> None:
     report = report_on([a_run("a"), a_run("b", seed=1, finished=False)])
-    told = json.loads(report.to_json())
-    assert [run["state"] for run in told["runs"]] == ["finished", "unfinished"]
-    assert [run["seed"] for run in told["runs"]] == [0, 1]
-    assert told["warnings"] == report.warnings
-    assert Summary.__struct_fields__ == tuple(told["runs"][0]["summary"])
+    found = json.loads(report.to_json())
+    assert [run["state"] for run in found["runs"]] == ["finished", "unfinished"]
+    assert [run["seed"] for run in found["runs"]] == [0, 1]
+    assert found["warnings"] == report.warnings
+    assert Summary.__struct_fields__ == tuple(found["runs"][0]["summary"])
 
 
 @pytest.mark.parametrize("width", [20, 80, 120, 1000])
