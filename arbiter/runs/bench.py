@@ -32,7 +32,7 @@ class Watcher(Protocol):
         ...
 
     def notice(self, text: str) -> None:
-        """Show ``text``, a line about an earlier session of the run."""
+        """Show ``text``, a line for the user, for example about an earlier session of the run."""
         ...
 
     def started(self, solutions: int, earlier: Sequence[Result]) -> None:
@@ -57,9 +57,9 @@ async def bench(
 ) -> tuple[Summary, Path]:
     """Solve and grade ``problems`` (default: the configured ones). Return the summary and the path of the run folder.
 
-    If ``out`` holds the same run, unfinished, the run is resumed. With ``retry_failed``, failed problems
-    are solved again. ``show`` receives each logged event, in another thread. SIGINT or SIGTERM ends the run early: all
-    finished solutions are stored, and the summary has ``interrupted`` set.
+    If ``out`` holds the same run, unfinished, the run is resumed. With ``retry_failed``, failed problems are solved
+    again. ``show`` receives each logged event, in another thread. SIGINT or SIGTERM ends the run early: all finished
+    solutions are stored, and the summary has ``interrupted`` set.
 
     Raises ``ConfigError``, ``DataError``, ``BackendError`` or ``RunError``, where possible before the first problem
     starts.

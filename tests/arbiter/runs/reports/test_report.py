@@ -116,7 +116,7 @@ def test_runs_that_can_be_compared_have_no_warning(five: list[Path]) -> None:
 def test_an_interrupted_run_is_marked_in_its_row_and_below(a_run: Runs) -> None:
     report = report_on([a_run("cut", interrupted=True)])
     assert rows(report.to_markdown())[1][0].endswith("cut (interrupted)")
-    assert [warning for warning in report.warnings if "was interrupted: its figures are of the 2 problems" in warning]
+    assert [warning for warning in report.warnings if "was interrupted: its figures cover the 2 problems" in warning]
 
 
 def test_a_run_without_a_summary_is_reported_from_its_results_and_marked(a_run: Runs) -> None:
@@ -143,7 +143,7 @@ def test_a_last_line_that_is_only_partly_written_is_left_out_and_told(a_run: Run
     results.write_bytes(results.read_bytes()[:-20])
     report = report_on([folder])
     assert report.runs[0].summary.problems == 1
-    assert [warning for warning in report.warnings if "only partly written" in warning]
+    assert [warning for warning in report.warnings if "without an incomplete last line" in warning]
 
 
 def test_failed_and_ungraded_problems_are_told(a_run: Runs, a_result: Results) -> None:
