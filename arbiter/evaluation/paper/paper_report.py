@@ -133,8 +133,8 @@ def _areas(comparison: CurveComparison) -> list[Block]:
     rows = [[curve.run_type, percent(curve.area.value), from_to(curve.area.interval)] for curve in comparison.curves]
     return [
         Paragraph(
-            "The area between each curve and random escalation, over all acceptance rates. It is a share of the area "
-            "between the oracle and random escalation:"
+            "The share is the area between a curve and random escalation, over all acceptance rates. The area between "
+            "the oracle and random escalation is 100 %."
         ),
         DocumentTable(["curve", "share", "95 % interval"], rows),
     ]
