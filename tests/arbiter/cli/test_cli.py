@@ -109,7 +109,7 @@ def test_events_are_shown_from_the_given_level_on_and_a_run_is_continued_by_its_
     assert [kinds.count(kind) for kind in ("run_started", "start_problem", "graded", "call_started")] == [1, 2, 2, 0]
     again = arbiter("bench", "--resume", "run", "--json", "--log-level", "off")
     assert (again.returncode, json.loads(again.stdout)["problems"]) == (0, 2), again.stderr
-    assert "the run is continued: 2 of 2 are there already" in again.stderr
+    assert "resuming the run: 2 of 2 are done" in again.stderr
     assert "run_started" not in again.stderr
     other = arbiter("bench", "--resume", "run", "--seed", "1")
     assert (other.returncode, other.stdout) == (2, "")

@@ -86,8 +86,8 @@ def test_help_of_report_teaches_with_examples(arbiter: Arbiter) -> None:
         (["bench", "pocket", "--samples", "0"], "sampling.samples: "),
         (["bench", "pocket", "--temperature", "-1"], "sampling.temperature: "),
         (["report", "nowhere"], "there is no run folder 'nowhere'"),
-        (["report"], "no run is given"),
-        (["report", "."], "is not a run: it holds no config.toml"),
+        (["report"], "no run given"),
+        (["report", "."], "is not a run folder: it has no config.toml"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line_that_names_it(

@@ -28,7 +28,7 @@ def test_tables_for_people_end_with_what_was_assumed(arbiter: Command) -> None:
     assert "bottleneck" in ended.stdout
     *_, servers, workload, _ = ended.stdout.strip().splitlines()
     assert "target 70B on 4 × A100" in servers
-    assert "stated, not recorded: 8 problems" in workload
+    assert "synthetic, not recorded: 8 problems" in workload
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_a_pocket_run_that_is_killed_four_times_is_the_run_that_was_never_killed
         check(list(LogFile(run / LOG)), sessions=session)
     told = run_to_end([arbiter, "bench", "--resume", run])
     check(list(LogFile(run / LOG)), sessions=5)
-    assert "the run is continued: " in told
+    assert "resuming the run: " in told
     assert solved(run) == solved(undisturbed)
 
 
