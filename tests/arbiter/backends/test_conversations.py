@@ -197,7 +197,7 @@ def test_a_conversation_that_the_tokenizers_template_refuses_is_told_with_the_mo
     assert str(caught.value).startswith(
         f"the chat template of {named('alternating')} refuses the conversation: {reason}"
     )
-    assert str(caught.value).endswith(". Ask in turns that it takes, or set the model's prompt to another template")
+    assert str(caught.value).endswith(". Send turns that it accepts, or set the model's prompt to another template")
 
 
 class Counting:

@@ -111,7 +111,7 @@ def test_a_text_with_the_question_in_it_is_a_template_of_its_own() -> None:
 
 def test_a_name_that_no_template_has_is_refused_with_those_there_are() -> None:
     known = "qwen2.5-math, llama-3, qwen3, qwen3-thinking, plain, chat"
-    with pytest.raises(ConfigError, match=rf"'qwen' is no template \(there are {known}\)"):
+    with pytest.raises(ConfigError, match=rf"'qwen' is not the name of a template \(there are {known}\)"):
         prompt_template("qwen", annotate=False, tokenizer="")
 
 

@@ -82,7 +82,7 @@ def test_a_model_that_has_no_digit_in_mind_fails_its_request_alone(
         silent.model.lm_head.weight[:40] *= 100
     [error] = scores(served, silent, [scoring(score_kind="judge")])
     assert isinstance(error, BackendError)
-    assert "no digit" in str(error)
+    assert "without a digit" in str(error)
 
 
 def test_a_text_longer_than_the_context_is_refused(judge: Loaded, served: Served, scoring: Requests) -> None:

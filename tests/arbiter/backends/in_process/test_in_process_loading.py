@@ -61,7 +61,7 @@ def test_a_head_with_a_bias_that_would_be_left_out_is_refused(classifier: Callab
     file = folder / "model.safetensors"
     save_file({**load_file(file), "score.bias": torch.tensor([bias])}, file, metadata={"format": "pt"})
     if bias:
-        assert "has a bias, which transformers would leave out" in refusal(str(folder), "scorer")
+        assert "has a bias, which transformers would ignore" in refusal(str(folder), "scorer")
     else:
         assert load(str(folder), "scorer", device="cpu").name == str(folder)
 

@@ -206,7 +206,7 @@ async def test_a_server_that_gives_probabilities_for_raw_logits_is_refused_befor
     scores: str, answer: Answer, server: FakeServer, table: Callable[..., AnyModelTable]
 ) -> None:
     server.trial = {"body": answer}
-    with pytest.raises(BackendError, match="whether it is asked for raw logits"):
+    with pytest.raises(BackendError, match="to requests for raw logits .* and for probabilities alike"):
         async with open_scorer("prm", table("prm", scores=scores), None):
             pass
 
@@ -239,7 +239,7 @@ REFUSED: list[tuple[Keys, Answer, int, str]] = [
     ),
     ({}, {"message": "Please add `--is-embedding` when launching the server"}, 400, '"score" or "label-tokens"'),
     ({"scores": "pooling"}, {"detail": "Not Found"}, 404, 'for sglang set models.prm.scores = "classify"'),
-    ({}, {"detail": "Not Found"}, 404, 'set models.prm.scores = "embeddings"; nor has vLLM'),
+    ({}, {"detail": "Not Found"}, 404, 'set models.prm.scores = "embeddings". vLLM has none'),
     ({"scores": "embeddings"}, {"detail": "Not Found"}, 404, 'to "vllm-classify" or "pooling"'),
     (IDS, {"detail": "Not Found"}, 404, 'set models.prm.scores = "label-tokens"'),
     ({}, {"error": {"message": "'loc': 'body.input'"}}, 400, 'set models.prm.scores = "vllm-classify"'),

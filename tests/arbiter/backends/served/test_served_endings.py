@@ -145,7 +145,7 @@ async def test_an_answer_that_the_server_gave_up_half_way_is_no_step(
     reason: str, server: FakeServer, step: StepOf, answer: Answer
 ) -> None:
     server.replies(answer("half a st", finish_reason=reason))
-    with pytest.raises(BackendError, match=rf"gave the answer up half-way \({reason}\)"):
+    with pytest.raises(BackendError, match=rf"did not complete its answer \({reason}\)"):
         await step()
 
 

@@ -113,7 +113,7 @@ def test_an_answer_that_the_server_gave_up_half_way_is_no_step(
         return answer
 
     there.server.change = changed
-    with pytest.raises(BackendError, match=r"gave the answer up half-way \(abort\)"):
+    with pytest.raises(BackendError, match=r"did not complete its answer \(abort\)"):
         there.write(generation(transcript=Transcript("b")), PROPOSAL)
 
 
