@@ -56,7 +56,7 @@ Failure = Callable[..., Awaitable[ArbiterError]]
 @pytest.mark.parametrize(
     ("reply", "message"),
     [
-        ({"status": 400, "body": "bad seed"}, "400: bad seed. The server refuses the request as such; its own log may"),
+        ({"status": 400, "body": "bad seed"}, "400: bad seed. The server does not accept this request; its log may"),
         ({"status": 401, "body": "who?"}, "401: who?. Set api_key_env to the name of the environment variable that"),
         ({"status": 403, "body": "no"}, "403: no. Set api_key_env to the name of the environment variable that holds"),
         ({"status": 404, "body": "no"}, "404: no. Is the url right, does it serve {path}, and does it have the model?"),

@@ -75,7 +75,7 @@ async def test_a_server_that_is_not_there_is_refused_at_the_start(ask: Ask, name
     ("reply", "told"),
     [
         ({"status": 401, "body": "who?"}, "answered 401: who?. Set api_key_env to the name of the environment"),
-        ({"body": "<html>"}, "answered with HTML: <html>. Is the url that of a model's server, and not of a web page?"),
+        ({"body": "<html>"}, "answered with HTML: <html>. Is the url that of a model's server, not of a web page?"),
         ({"body": {"models": []}}, "answered with something unexpected (Object missing required field `data`)"),
         ({"fault": "half", "body": "x" * 100}, "does not answer: "),
     ],
