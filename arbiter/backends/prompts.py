@@ -142,21 +142,21 @@ def prompt_template(prompt: str, annotate: bool, tokenizer: str) -> PromptTempla
     return PromptTemplate(text, annotate, MarkedConversation(before, behind, family) if family else None)
 
 
-def chat_turn(name: str, asked: str) -> str:
-    """Return one user turn ``asked`` in the chat template of the tokenizer ``name``, up to where the answer begins.
+def chat_turn(name: str, text: str) -> str:
+    """Return one user turn ``text`` in the chat template of the tokenizer ``name``, up to where the answer begins.
 
     Raises ``ConfigError`` if the tokenizer cannot be read, or has no chat template.
     """
-    return _user_turn(name, _reader(name), asked)
+    return _user_turn(name, _reader(name), text)
 
 
 def _reader(name: str) -> Any:  # noqa: ANN401
     return read_tokenizer(name, f'prompt = "{CHAT}"', _INSTEAD)
 
 
-def _user_turn(name: str, reader: Any, asked: str) -> str:  # noqa: ANN401
+def _user_turn(name: str, reader: Any, text: str) -> str:  # noqa: ANN401
     try:
-        return chat_text(reader, (Turn("user", asked),))
+        return chat_text(reader, (Turn("user", text),))
     except Exception as error:  # a template may raise anything
         raise ConfigError(
             f'prompt = "{CHAT}": cannot read a chat template from the tokenizer {name!r}: '

@@ -1,4 +1,4 @@
-"""How a judge is asked, and what its answer is worth."""
+"""The prompt of a judge, and the score of its answer."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""How a context is written for a model."""
+"""Rendering a context for a model."""
 
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ PUBLISHED = {
     "qwen3-thinking": QWEN3,
 }
 """What the chat templates in the tokenizers of Qwen2.5-Math-7B-Instruct and Qwen3 (``enable_thinking`` false and true)
-make of the question, with the instruction of the model's card."""
+make of the question, with the instruction of the model card."""
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -99,7 +99,7 @@ def test_a_template_puts_the_question_as_the_model_s_own_does(name: str) -> None
 
 
 def test_llama_s_turns_are_those_of_its_own_template() -> None:
-    """Which puts a turn of the system with two dates first, that the published program leaves out."""
+    """Except for the system turn with two dates, which the published program leaves out."""
     turns = prompt_template("llama-3", annotate=False, tokenizer="not read").render(Transcript("1+1?"), "\n\n")
     assert turns.startswith("<|start_header_id|>user<|end_header_id|>\n\nSolve the following math problem")
     assert turns.endswith("Problem: 1+1?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n")

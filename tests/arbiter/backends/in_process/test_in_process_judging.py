@@ -1,4 +1,4 @@
-"""A judge in process: the expected digit of its own distribution, whoever shares the batch."""
+"""A judge in process: the expected digit of its own distribution, in any batch."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
@@ -28,7 +28,7 @@ CANDIDATES = ("1+1: 1+1=2: 2.", "No.", "12*3: 2*3=6,1*3=3: 36.")
 def judge(
     tmp_path_factory: pytest.TempPathFactory, shape: Callable[..., Any], tokenizer: PreTrainedTokenizerFast
 ) -> Loaded:
-    """A model that has digits among its likeliest tokens: the rows of the others are small."""
+    """Return a model with digits among its likeliest tokens: the weights of other tokens are small."""
     torch.manual_seed(0)
     model = LlamaForCausalLM(shape())
     digits = [tokenizer.convert_tokens_to_ids(digit) for digit in "0123456789"]

@@ -1,4 +1,4 @@
-"""What can be loaded, and how what cannot is told; and a whole run over loaded models."""
+"""Loading models, the errors of those that cannot be loaded, and a whole run over loaded models."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
@@ -22,7 +22,7 @@ from arbiter.runs.results import Result, Summary
 
 
 class Nobody:
-    """A watcher that does not care."""
+    """A watcher that ignores everything."""
 
     def loading(self, config: Config) -> None: ...
 

@@ -1,4 +1,4 @@
-"""How each dialect asks, and which of its answers are scores."""
+"""The requests of each dialect, and which answers are scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an answer means, whatever engine gave it."""
+"""The stop reason of an answer, for every engine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ AFTER_FIRST = Transcript("1+1?", (Step("First.", "draft"),))
 
 
 def rest(asked: Asked) -> str:
-    """What a model that has ``ANSWER`` in mind still has to write."""
+    """Return what a model that writes ``ANSWER`` has left to write."""
     return (PROMPT + ANSWER).removeprefix(asked.body["prompt"])
 
 
@@ -196,7 +196,7 @@ def test_an_ending_is_unknown_only_where_nothing_is_named(
 
 
 class Scripted:
-    """A transport without a network: the script of an engine answers."""
+    """A transport without a network. The script of an engine answers."""
 
     def __init__(self, answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         self.address = Address("http://scripted", timeout=1, retries=0, connections=1)

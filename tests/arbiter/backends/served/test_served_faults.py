@@ -1,4 +1,4 @@
-"""What goes wrong at a server, and how it is told: with the address, a way out, and without the key."""
+"""Failures of a server. Their messages have the address and how to fix them, but never the key."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def failure(server: FakeServer) -> Callable[..., Awaitable[ArbiterError]]:
-    """The error of a request whose answer is ``reply``."""
+    """Return the error of a request whose answer is ``reply``."""
 
     async def fail(ask: Ask, reply: Reply, **keys: Any) -> ArbiterError:
         server.replies(reply)

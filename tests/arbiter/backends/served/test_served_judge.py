@@ -1,4 +1,4 @@
-"""A judge behind a server."""
+"""A served judge."""
 
 from __future__ import annotations
 

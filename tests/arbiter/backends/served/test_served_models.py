@@ -1,4 +1,4 @@
-"""What is looked at before any work starts."""
+"""The checks before any work starts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAMES = {"step": "draft", "score": "prm"}
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """The table that ``ask`` opens."""
+    """Return the name of the table that ``ask`` opens."""
     return NAMES[request.node.callspec.params["ask"]]
 
 

@@ -1,4 +1,4 @@
-"""Answers that show no choices, and servers that refuse or drop the requests of a check."""
+"""Answers without choices, and servers that refuse or drop the requests of a check."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ EMPTY: Case = "vllm", "/v1/completions", lambda answer: answer.update(choices=[]
     [
         (reported(None), MISSING),
         (reported([]), MISSING),
-        (reported([None, ONE, ONE]), MISSING),  # a place too few
+        (reported([None, ONE, ONE]), MISSING),  # one position too few
         (reported([None, ONE, ONE, ONE, ONE]), MISSING),
         (reported([None, ONE, None, ONE]), MISSING),
         (reported([None, ONE, [], ONE]), MISSING),
