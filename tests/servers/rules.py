@@ -114,7 +114,7 @@ class GenerationRules:
         self, writer: Model, backend: str
     ) -> None:
         async with writer.writing(backend=backend, timeout=2) as generator:
-            with pytest.raises(BackendError, match=r"no whole answer within 2 s.*lower in_flight or raise timeout"):
+            with pytest.raises(BackendError, match=r"no complete answer within 2 s.*lower in_flight or raise timeout"):
                 await generator.generate(asked(ENDLESS, max_tokens=4000))
         await answering(writer.url)  # llama.cpp and transformers write on to the end, and answer nobody until then
         async with writer.writing(timeout=PATIENCE) as generator:

@@ -49,7 +49,7 @@ async def test_a_converted_reward_model_scores_as_before(arbiter: Arbiter, tmp_p
     [
         (("pocket:draft", "--out", "out"), "without a linear head"),
         (("./nowhere", "--out", "out"), "cannot read './nowhere'"),
-        (("pocket:prm", "--out", "."), "is there already"),
+        (("pocket:prm", "--out", "."), "already exists"),
         (("pocket:prm", "--out", "out", "--as", "bins"), "--as"),
     ],
 )

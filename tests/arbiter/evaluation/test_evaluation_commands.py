@@ -61,7 +61,7 @@ def test_a_router_that_does_not_say_how_it_reads_a_step_is_refused(arbiter: Comm
     shutil.copytree(folder_of("pocket:router"), bare, ignore=shutil.ignore_patterns("arbiter.json"))
     found = arbiter("evaluate", "router", "--data", str(rows_file), "--model", str(bare))
     assert (found.returncode, found.stdout) == (2, "")
-    assert f"how {bare} reads a step is not known" in found.stderr
+    assert f"it is unknown how {bare} reads a step, since it has no arbiter.json" in found.stderr
     assert found.stderr.count("\n") == 1
 
 

@@ -1,4 +1,4 @@
-"""What the doctor says of a server: what it saw, and the way out of what is wrong."""
+"""The doctor's findings about a server, and how to fix what is wrong."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Found = Callable[..., Any]
 
 @pytest.fixture
 def found(server: FakeServer) -> Found:
-    """The finding of a configuration with one model, whose table has ``keys`` besides what it must have."""
+    """Return the finding for a configuration with one model, whose table has ``keys`` besides the required ones."""
 
     async def look(name: str, **keys: Any) -> Finding:
         given = {"url": server.url, "model": "m", "prompt": "plain", "retries": 0, "timeout": 20}
@@ -36,13 +36,13 @@ def found(server: FakeServer) -> Found:
 
 
 def of(finding: Finding, name: str) -> Check:
-    """The only check of this name."""
+    """Return the only check of this name."""
     [check] = [check for check in finding.checks if check.name == name]
     return check
 
 
 def rest(asked: Asked) -> str:
-    """What the model has in mind to write behind the prompt."""
+    """Return what the model would write after the prompt."""
     done = asked.body["prompt"].count("\n\n")
     return "\n\n".join(STEPS[done:])
 
