@@ -145,7 +145,7 @@ async def _end(patient: _Patient, first: Generation) -> Check:
         steps = (*steps, Step(made.text, patient.role))
     if made.stop_reason == "end":
         return Check("end", f"ended its answer with step {len(steps)}")
-    text = f"did not end its answer in {len(steps)} steps: is prompt = {patient.table.prompt!r} its own template?"
+    text = f"did not end its answer within {len(steps)} steps: is prompt = {patient.table.prompt!r} its own template?"
     return Check("end", text, "warning")
 
 

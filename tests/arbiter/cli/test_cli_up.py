@@ -102,7 +102,7 @@ def test_a_signal_stops_all_servers(tmp_path: Path, number: signal.Signals) -> N
 @pytest.mark.parametrize(
     ("keys", "arguments", "named"),
     [
-        (ON_CPU, ["--only", "prm"], "--only: mine.toml has no server 'prm' to start here; there are draft"),
+        (ON_CPU, ["--only", "prm"], "--only: mine.toml has no server 'prm' to start; use one of draft"),
         (ON_CPU, ["--", "no-such-command"], "there is no command 'no-such-command'"),
         (ON_CPU + "\npath = './nowhere'", [], "mine.toml: models.draft.server.path: there is no file or folder"),
         ("gpus = [0, 1]", [], "mine.toml: models.draft.server.gpus names 2 GPUs"),

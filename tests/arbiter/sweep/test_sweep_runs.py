@@ -1,4 +1,4 @@
-"""What a sweep leaves behind is what separate runs would have, for fewer requests."""
+"""A sweep stores what separate runs would store, with fewer requests."""
 
 import os
 import shutil
@@ -41,7 +41,7 @@ ALL: tuple[RunType, ...] = (*SEQUENTIAL, "oracle", "generate")
 
 
 def results(out: Path, point: SweepPoint) -> dict[tuple[str, int], Result]:
-    """Of a point, with the times of its requests, but not of its problems."""
+    """Return the results of a point, without the times of its problems."""
     found = read_records(out / point.name / "results.jsonl", Result)
     return {(one.solution.problem, one.solution.sample): timeless(one) for one in found}
 
@@ -56,14 +56,14 @@ def seconds(out: Path, point: SweepPoint) -> dict[tuple[str, int], float]:
 
 
 def keys(out: Path, points: Sequence[SweepPoint], stored: bool | None = None) -> list[bytes]:
-    """Of all answers in the points' logs, or of those that were made or stored."""
+    """Return the keys of all answers in the points' logs, or only of those made (or stored)."""
     problems = (problem for point in points for problem in Run.open(out / point.name).problems())
     answers = (answered for problem in problems for answered in answers_of(problem))
     return [key_of(answered.request, ()) for answered in answers if stored in (None, answered.stored)]
 
 
 def simulated_alone(out: Path, point: SweepPoint) -> dict[tuple[str, int], float]:
-    """The times of a run that made all its requests itself."""
+    """Return the simulated times of a run that made all its requests itself."""
     problems = sorted(Run.open(out / point.name).problems(), key=lambda problem: (int(problem.key[0]), problem.key[1]))
     return dict(simulate(problems, point.config).each)
 
@@ -154,7 +154,7 @@ def test_a_sweep_that_was_killed_goes_on_without_paying_twice(
     seed: int,
     cuts: list[float],
 ) -> None:
-    """Each point's log ends anywhere; what is left of all of them is known, and nothing of it is asked again."""
+    """Each point's log is cut at any place. The answers that are left are known, and not requested again."""
     points, whole = plan(a_config(), ["router"], ["0.2,0.5,0.8"]), tmp_path_factory.mktemp("whole")
     before = swept(whole, points, a_seen_world(seed), questions(5))
     killed = tmp_path_factory.mktemp("killed") / "sweep"
