@@ -22,9 +22,7 @@ Answer = TypeVar("Answer", Generation, Score)
 def annotated_models(config: Config) -> frozenset[str]:
     """Return the models whose prompts name the authors of steps."""
     annotated = {name for name, table in config.models.configured().items() if table.annotate}
-    first = next(
-        iter(config.models.targets.values()), None
-    )  # callers that know only one target get the first of several
+    first = next(iter(config.models.targets.values()), None)  # callers of one target get the first of several
     return frozenset(annotated | ({"target"} if first and first.annotate else set()))
 
 

@@ -135,7 +135,7 @@ def _check(request: SweepRequest) -> None:
     alternative = "or measure each point alone with --measure"
     if config.log.record != "full":
         raise ConfigError(
-            f"log.record is {config.log.record!r}, but the points of a sweep share the answers in their full event logs: "
+            f"log.record is {config.log.record!r}, but the points of a sweep share answers through full event logs: "
             f"set log.record to 'full', {alternative}"
         )
     if config.limits.deadline is not None:
