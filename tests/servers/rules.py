@@ -116,9 +116,7 @@ class GenerationRules:
         async with writer.writing(backend=backend, timeout=2) as generator:
             with pytest.raises(BackendError, match=r"no whole answer within 2 s.*lower in_flight or raise timeout"):
                 await generator.generate(asked(ENDLESS, max_tokens=4000))
-        await answering(
-            writer.url
-        )  # llama.cpp and transformers first finish the request, and answer nothing until then
+        await answering(writer.url)  # llama.cpp and transformers answer nothing until the request is finished
         async with writer.writing(timeout=PATIENCE) as generator:
             await generator.generate(asked("1"))
 

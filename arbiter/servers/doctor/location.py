@@ -43,7 +43,7 @@ async def clock(table: AnyModelTable) -> Check | None:
     if abs(ahead) <= _MOST_SKEW:
         return Check("clock", "the server's clock agrees with this machine's")
     text = f"the server's clock is {abs(ahead):.0f} s {'ahead' if ahead > 0 else 'behind'}"
-    return Check("clock", f"{text}: synchronise both with NTP, so that their logs can be compared", "warning")
+    return Check("clock", f"{text}: set both by NTP, so that their logs can be compared", "warning")
 
 
 async def falls_idle(queue_depth: ServerQueueDepth, before: int) -> bool:
