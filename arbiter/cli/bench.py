@@ -21,7 +21,7 @@ from arbiter.runs.intervals import Interval
 from arbiter.runs.prefix_cache import PrefixCacheUse, lacking
 from arbiter.runs.progress import watcher_for
 from arbiter.runs.reports.tables import NOTHING, from_to, money, percent, seconds
-from arbiter.runs.results import Cost, Summary, VerificationSavings
+from arbiter.runs.results import Cost, Summary, VerificationSavings, Waste
 
 WRITERS: tuple[Model, ...] = ("draft", "target")
 
@@ -111,18 +111,14 @@ def _figures(summary: Summary) -> Table:
 
 
 def _rows(summary: Summary) -> list[tuple[str, str]]:
-    waste, latency = summary.wasted_escalations, summary.latency
-    accuracy, acceptance = summary.accuracy, percent(summary.acceptance_rate)
+    latency, accuracy, acceptance = summary.latency, summary.accuracy, percent(summary.acceptance_rate)
     return [
         ("problems", _problems(summary)),
         ("accuracy", _estimate(accuracy, summary.accuracy_interval)),
         *(_samples(summary) if summary.samples > 1 else ()),
         ("acceptance rate", f"{acceptance} of steps, {percent(summary.acceptance_rate_tokens)} of tokens"),
         ("steps", f"{summary.steps} ({summary.escalations} escalated)"),
-        (
-            "wasted escalations",
-            f"{percent(waste.share)} of {waste.judged} scored" if waste.judged else "not measured (see --audit)",
-        ),
+        ("wasted escalations", _wasted(summary.wasted_escalations)),
         ("requests", ", ".join(f"{model} {calls.requests}" for model, calls in summary.requests.items())),
         *(
             (f"{model} tokens", f"{tokens.kept} kept, {tokens.discarded} discarded, {tokens.prompt} in prompts")
@@ -157,6 +153,12 @@ def _samples(summary: Summary) -> list[tuple[str, str]]:
         (name, _estimate(value, interval) + ("" if of == summary.problems else f" of {of} problems") + more)
         for name, (value, interval, of, more) in rows.items()
     ]
+
+
+def _wasted(waste: Waste) -> str:
+    if not waste.judged:
+        return "not measured (see --audit)"
+    return f"{percent(waste.share)} of the {waste.judged} scored by the PRM"
 
 
 def _estimate(value: float | None, interval: Interval | None) -> str:

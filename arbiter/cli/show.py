@@ -21,7 +21,7 @@ from arbiter.protocols.records import Author
 from arbiter.runs.reports.tables import seconds
 
 _SHOWN = 50
-_OTHER_COLUMNS = 56  # characters of a line that the columns before the question take
+_OTHER_COLUMNS = 57  # characters of a line that the columns before the question take
 _NOTICED = 0.005  # seconds: shorter parts of a step are not shown
 _COLOURS: dict[Author, str] = {"draft": "cyan", "target": "magenta"}
 
