@@ -189,7 +189,7 @@ def _show_what_if(found: WhatIf) -> None:
             table.add_row(name, was, would_be)
         stdout.print(table)
     if found.left or found.unfinished:
-        _print("the times are not exact: the problems that could not be replayed would have used the same servers")
+        _print("times are not known: the problems that could not be replayed would have used the same servers")
     else:
         _print("each request takes its recorded time, divided by the given server speed; the load is that of the run")
 

@@ -58,14 +58,14 @@ class Timed:
 def a_seen_world() -> Callable[..., Models]:
     """Models that depend only on the texts of a context.
 
-    ``asked`` is called with each request at a model; ``fails`` is the share of those that fail.
+    ``requested`` is called with each request at a model; ``fails`` is the share of those that fail.
     """
 
     def build(
-        seed: int = 0, fails: float = 0.0, in_flight: int = 64, asked: Callable[[Request], None] = lambda _: None
+        seed: int = 0, fails: float = 0.0, in_flight: int = 64, requested: Callable[[Request], None] = lambda _: None
     ) -> Models:
         def write(request: GenerationRequest) -> Generation:
-            asked(request)
+            requested(request)
             noise = request.seed if request.temperature else 0
             drawn = share(seed, request.author, seen(request.transcript), noise)
             if share(seed, "fails", drawn) < fails:
@@ -77,7 +77,7 @@ def a_seen_world() -> Callable[..., Models]:
             )
 
         def rate(request: ScoreRequest) -> float:
-            asked(request)
+            requested(request)
             return share(seed, request.score_kind, seen(request.transcript), request.candidate)
 
         writer = Timed(ScriptedGenerator(write), seed)

@@ -151,11 +151,11 @@ def test_a_failure_is_that_of_all_who_wait_and_of_nobody_later(in_virtual_time: 
 
 @settings(deadline=None, max_examples=60)
 @given(
-    asked=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30), st.integers(1, 30)), min_size=1, max_size=12),
+    requested=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30), st.integers(1, 30)), min_size=1, max_size=12),
     in_flight=st.integers(1, 3),
 )
 def test_whoever_is_cancelled_the_others_have_the_answer_and_nobody_leaves_a_request_behind(
-    in_virtual_time: Virtually, asked: list[tuple[int, int, int]], in_flight: int
+    in_virtual_time: Virtually, requested: list[tuple[int, int, int]], in_flight: int
 ) -> None:
     """Each caller makes one of three requests, and gives up after some time.
 
@@ -177,7 +177,7 @@ def test_whoever_is_cancelled_the_others_have_the_answer_and_nobody_leaves_a_req
                     patient[number] = True
 
             async with anyio.create_task_group() as group:
-                for number, (what, after, patience) in enumerate(asked):
+                for number, (what, after, patience) in enumerate(requested):
                     group.start_soon(ask, number, what, after, patience)
             await anyio.lowlevel.checkpoint()
             assert model.running == 0
@@ -190,7 +190,7 @@ def test_whoever_is_cancelled_the_others_have_the_answer_and_nobody_leaves_a_req
     made = model.calls - model.cancelled
     assert made == len([answers for answers in answered.values() if answers])
     if in_flight == 3:
-        alone = (number for number, (_, _, patience) in enumerate(asked) if patience >= SECONDS)
+        alone = (number for number, (_, _, patience) in enumerate(requested) if patience >= SECONDS)
         assert all(patient.get(number) for number in alone)
 
 
@@ -242,8 +242,8 @@ def test_how_far_a_draft_was_agreed_with_is_told_to_those_who_proposed_one(in_vi
     async def body() -> None:
         async with services() as tasks:
             store = a_store_of(tasks, model)
-            asked = (writing(proposal=proposal), writing(), writing(proposal=proposal))
-            found.extend([(await store.generate(request)).prefix_match for request in asked])
+            requested = (writing(proposal=proposal), writing(), writing(proposal=proposal))
+            found.extend([(await store.generate(request)).prefix_match for request in requested])
 
     in_virtual_time(body)
     assert found == [agreement, None, agreement]
