@@ -43,7 +43,7 @@ def test_without_a_model_the_scores_that_need_no_training_are_evaluated(arbiter:
     ("options", "message"),
     [
         (("--data", "nowhere"), "nowhere"),
-        (("--data", "{rows}", "--resamples", "10"), "--resamples must be 100 or more"),
+        (("--data", "{rows}", "--resamples", "10"), "--resamples 10: give 100 or more"),
         (("--data", "{rows}", "--split", "held-out"), "held-out"),
     ],
 )
@@ -90,12 +90,12 @@ def test_a_pocket_router_is_asked_as_its_configuration_says(arbiter: Command, ro
     ("options", "message"),
     [
         (("--data", "{rows}"), "exactly one of --escalation, --target-tokens, --latency, --accuracy"),
-        (("--data", "{rows}", "--escalation", "1.5"), "--escalation is a number from 0 to 1, and it is 1.5"),
-        (("--data", "{rows}", "--latency", "inf"), "--latency is a number 0 or more, and it is inf"),
+        (("--data", "{rows}", "--escalation", "1.5"), "--escalation 1.5: give a number from 0 to 1"),
+        (("--data", "{rows}", "--latency", "inf"), "--latency inf: give a number 0 or more"),
         (("--data", "{rows}", "--accuracy", "0.8"), "--accuracy needs graded runs"),
         (("--escalation", "0.5"), "exactly one of --data and --sweep"),
         (("--sweep", "nowhere", "--accuracy", "0.8"), "'nowhere' is not a sweep folder"),
-        (("--data", "{rows}", "--escalation", "0.5", "--policy", "rsd", "--resamples", "9"), "--resamples must be"),
+        (("--data", "{rows}", "--escalation", "0.5", "--policy", "rsd", "--resamples", "9"), "--resamples 9: give 100"),
     ],
 )
 def test_a_budget_that_cannot_be_tuned_for_is_refused_in_a_line(

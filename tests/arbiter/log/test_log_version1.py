@@ -183,7 +183,7 @@ def test_two_runs_differ_in_what_version_1_said(arbiter: Command) -> None:
 @pytest.mark.parametrize("run", RUNS)
 def test_a_replay_finds_every_message_as_recorded(arbiter: Command, run: str) -> None:
     ended = arbiter("replay", str(FOLDER / run))
-    assert (ended.returncode, ended.stdout.splitlines()[-1]) == (0, "every message is the recorded one")
+    assert (ended.returncode, ended.stdout.splitlines()[-1]) == (0, "every message equals the recorded one")
 
 
 @pytest.mark.parametrize("run", RUNS)
@@ -264,11 +264,11 @@ def test_a_killed_run_is_resumed_to_its_end_and_its_log_reads_on(arbiter: Comman
     assert len(after) == 10
     assert {key: after[key] for key in before} == before
     replayed = arbiter("replay", str(folder))
-    assert replayed.stdout.splitlines() == [replayed.stdout.splitlines()[0], "every message is the recorded one"]
+    assert replayed.stdout.splitlines() == [replayed.stdout.splitlines()[0], "every message equals the recorded one"]
     results, _ = read_results(folder / "results.jsonl")
     assert {one.solution.problem for one in results} == {problem for problem, _ in after}
     both = arbiter("diff", str(FOLDER / "killed"), str(folder))
-    assert "3 problems have the same transcript, 0 part ways" in both.stdout
+    assert "3 problems have the same transcript, 0 diverge" in both.stdout
 
 
 def ended(run: Path) -> dict[tuple[str, int], Solution]:

@@ -103,7 +103,7 @@ def test_rows_without_a_collection_need_a_prompt(arbiter: Call, tmp_path: Path) 
     (tmp_path / "rows.jsonl").write_bytes(msgspec.json.encode(row) + b"\n")
     ended = arbiter("train", "router", "--data", "rows.jsonl", "--base", "pocket:prm", "--out", "router")
     assert ended.returncode == 2
-    assert "name the prompt with --prompt" in ended.stderr
+    assert "the data has no prompt: give --prompt" in ended.stderr
 
 
 def test_collections_that_are_read_differently_are_not_mixed() -> None:

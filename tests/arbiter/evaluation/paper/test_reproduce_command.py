@@ -11,7 +11,7 @@ Arbiter = Callable[..., CompletedProcess[str]]
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("llama3-1b-8b",), "--rows is missing: collect some of other problems than those that are compared"),
+        (("llama3-1b-8b",), "--rows is missing: collect rows from other problems than those to compare"),
         (("pocket", "--rows", "nowhere"), "cannot read 'nowhere'"),
     ],
 )

@@ -169,7 +169,7 @@ async def proposals(url: str, **keys: Any) -> Check:
 async def test_the_doctor_shows_that_a_target_checks_proposals(server: Any) -> None:
     check = await proposals(server.url, verifies="sglang", tokenizer=POCKET, api_key_env="")
     assert check.state == "ok"
-    assert check.text == "checks proposals: agreed with 11 of 24 tokens, the same step"
+    assert check.text == "checks proposals: kept 11 of 24 tokens, and wrote the same step"
 
 
 async def test_the_doctor_warns_of_a_target_that_writes_another_step_with_a_proposal(
@@ -183,7 +183,8 @@ async def test_the_doctor_warns_of_a_target_that_writes_another_step_with_a_prop
     scripted.change = wrong
     check = await proposals(server.url, verifies="sglang", tokenizer=POCKET)
     assert check.state == "warning"
-    assert "without one: if this is not a single close choice, leave verifies out" in check.text
+    advice = "unless the steps differ only by one close choice of a token, leave out verifies"
+    assert f"without a proposal: {advice}" in check.text
 
 
 async def test_the_doctor_warns_of_a_check_that_fails(scripted: ScriptedServer, server: Any) -> None:
@@ -204,5 +205,5 @@ async def test_the_doctor_says_which_key_would_have_a_target_check_proposals(
     server.replies(answer(STEP))
     check = await proposals(server.url, **keys)
     assert check.state == "ok"
-    told = "the http backend" if keys else 'verifies = "sglang" or "vllm"'
-    assert check.text.endswith(f"{told} could change that")
+    fix = "use the http backend" if keys else 'set verifies = "sglang" or "vllm"'
+    assert check.text.endswith(f"to keep the right prefix of a rejected draft, {fix}")
