@@ -15,7 +15,7 @@ from arbiter.log.identity import OPERATIONAL, differences, digest, flat, identit
 Configs = Callable[..., Config]
 
 PROBLEMS = [Problem("p", "question p", "1")]
-DOCUMENT = Path(__file__).parents[3] / "docs" / "log.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "reference" / "log.md"
 PRICE = {"prompt": 1.0, "completion": 1.0}
 SERVED = {"backend": "http", "model": "m", "prompt": "{question}", "url": "http://here:1", "price": PRICE}
 
