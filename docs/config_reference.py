@@ -12,6 +12,7 @@ import types
 import typing
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -43,15 +44,19 @@ class Section(typing.NamedTuple):
 
 
 def sections() -> Iterator[Section]:
-    """The tables of a configuration in the order of the page. Raises ``LookupError`` naming a field without docstring."""
+    """The tables of a configuration, in the order of the page.
+
+    Raises ``LookupError`` naming a field that has no docstring.
+    """
     yield Section("Top level", "These keys come before the first table.", _keys(Config, ""))
     for name in _ORDER:
         yield from _tables(typing.get_type_hints(Config)[name], name)
 
 
 def page() -> str:
-    """The tables as Markdown."""
-    return "\n\n".join(map(_markdown, sections()))
+    """The tables as Markdown. The first row of a key has its full name as an anchor."""
+    anchors: set[str] = set()
+    return "\n\n".join(_markdown(section, anchors) for section in sections())
 
 
 def _tables(hint: Any, path: str) -> Iterator[Section]:  # noqa: ANN401 - a type hint has no narrower type
@@ -137,6 +142,8 @@ def _range(meta: msgspec.Meta) -> str:
     """A range in words."""
     if meta.min_length:
         return "that is not empty"
+    if meta.ge is not None and meta.le is not None:
+        return f"from {meta.ge} to {_number(meta.le)}"
     low = f"≥ {meta.ge}" if meta.ge is not None else f"> {meta.gt}" if meta.gt is not None else ""
     high = f"≤ {_number(meta.le)}" if meta.le is not None else f"< {meta.lt}" if meta.lt is not None else ""
     return ", ".join(filter(None, (low, high)))
@@ -159,8 +166,6 @@ def _default(field: Any) -> str:  # noqa: ANN401 - msgspec's own type is not exp
         return "not set"
     if isinstance(value, msgspec.Struct) or value == {}:
         return "–"
-    if isinstance(value, str):
-        return f"`{msgspec.json.encode(value).decode()}`"
     return f"`{msgspec.json.encode(value).decode()}`"
 
 
@@ -179,8 +184,7 @@ def _docs(table: type) -> dict[str, str]:
     if not issubclass(table, msgspec.Struct) or table in (msgspec.Struct, ConfigTable):
         return {}
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(table))).body
-    assert isinstance(node, ast.ClassDef)
-    return _docstrings(node.body)
+    return _docstrings(node.body) if isinstance(node, ast.ClassDef) else {}
 
 
 def _alias_doc(name: str) -> str:
@@ -190,7 +194,7 @@ def _alias_doc(name: str) -> str:
 
 def _docstrings(body: list[ast.stmt]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for node, below in zip(body, body[1:], strict=False):
+    for node, below in pairwise(body):
         match node, below:
             case (
                 ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)]),
@@ -202,22 +206,19 @@ def _docstrings(body: list[ast.stmt]) -> dict[str, str]:
     return found
 
 
-def _markdown(section: Section) -> str:
-    rows = (
-        f"| {_anchored(key.name)} | {_cell(key.type)} | {_cell(key.default)} | {_cell(key.text)} |" for key in section.keys
-    )
-    head = "| Key | Type | Default | Meaning |\n|---|---|---|---|"
-    return "\n".join([f"## {section.heading} {{ #{_anchor(section.heading)} }}", "", section.text, "", head, *rows])
-
-
-def _anchored(name: str) -> str:
-    return f"`{name.rpartition('.')[2]}`{{ #{name} }}"
+def _markdown(section: Section, anchors: set[str]) -> str:
+    lines = [f"## {section.heading} {{ #{_anchor(section.heading)} }}", "", section.text, ""]
+    lines += ["| Key | Type | Default | Meaning |", "|---|---|---|---|"]
+    for key in section.keys:
+        name = f"`{key.name.rpartition('.')[2]}`"
+        if key.name not in anchors:
+            name += f"{{ #{key.name} }}"
+            anchors.add(key.name)
+        cells = (name, *(cell.replace("|", "\\|") for cell in key[1:]))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _anchor(text: str) -> str:
     """The anchor of a heading, or of a table's path: ``table-limits`` for ``[limits]``."""
     return "table-" + "-".join(re.findall(r"\w+", text.replace("with `backend = ", "").lower()))
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
