@@ -26,8 +26,8 @@ from sybil import Document, Example
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 
-from arbiter.cli.application import run as run_arbiter
 from arbiter.config.config import parse
+from tests.command_line import call_arbiter
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
@@ -87,7 +87,6 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("COLUMNS", "120")
     return folder
 
 
@@ -98,9 +97,9 @@ def run_shell(block: Example) -> None:
     if all(words[0] == "arbiter" and not SHELL.search(" ".join(words)) for words in commands):
         for _, *words in commands:
             arguments = [path for word in words for path in sorted(glob.glob(word)) or [word]]  # noqa: PTH207
-            status = run_arbiter(arguments)
-            allowed = {0, None, 1} if arguments[0] in DIFFERENCES else {0, None}
-            assert status in allowed, f"{place(block)}: arbiter {shlex.join(arguments)} ended with status {status}"
+            done = call_arbiter(*arguments, columns=120)
+            allowed = {0, 1} if arguments[0] in DIFFERENCES else {0}
+            assert done.returncode in allowed, f"{place(block)}: arbiter {shlex.join(arguments)}\n{done.stderr}"
         return
     script = ["bash", "-euo", "pipefail", "-c", block.parsed]
     done = subprocess.run(script, capture_output=True, text=True, timeout=900, check=False)
