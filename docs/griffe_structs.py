@@ -1,4 +1,4 @@
-"""An extension of Griffe: the fields of a msgspec struct are the parameters of its signature, as those of a dataclass."""
+"""An extension of Griffe: the signature of a msgspec struct has its fields, as that of a dataclass has."""
 
 import griffe
 import msgspec
