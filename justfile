@@ -54,6 +54,14 @@ lowest *args:
     echo torch | .lowest/bin/uv pip install --quiet --python .lowest/bin/python --resolution lowest-direct --upgrade --excludes - --editable '.[dev]'
     .lowest/bin/python -m pytest --numprocesses 2 --dist loadfile {{args}}
 
+# Build the documentation into site/; a warning is an error.
+docs:
+    NO_MKDOCS_2_WARNING=1 {{python}} -m mkdocs build
+
+# Serve the documentation at http://127.0.0.1:8000, and build it again after each change.
+docs-serve:
+    NO_MKDOCS_2_WARNING=1 {{python}} -m mkdocs serve
+
 # Run the pocket benchmark.
 bench *args:
     {{python}} -m arbiter bench pocket {{args}}

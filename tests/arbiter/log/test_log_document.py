@@ -1,4 +1,4 @@
-"""The documentation of the log lists the kinds, fields and columns that exist."""
+"""The page on the event log names every kind, field and column."""
 
 import re
 from collections.abc import Callable

@@ -113,7 +113,7 @@ def test_without_texts_finished_problems_stay_finished_and_others_are_begun_anew
 
 
 def test_rows_of_training_are_text_and_not_made_without(a_config: Configs) -> None:
-    with pytest.raises(ConfigError, match=r"log\.record is 'redacted', and the rows that a run of the type 'generate'"):
+    with pytest.raises(ConfigError, match=r"log\.record is 'redacted', and a run of the type 'generate' writes rows"):
         a_run(a_config, "redacted", "generate")
 
 

@@ -188,12 +188,12 @@ def test_a_hosted_model_wants_the_key_of_its_host_unless_it_is_told_otherwise() 
     [
         ("localhost:30000", "must begin with http:// or https://"),
         ("ftp://localhost", "must begin with http:// or https://"),
-        ("http://", "is no address; write it like 'http://localhost:30000'"),
-        ("http://:30000", "is no address"),
-        ("http://localhost:PORT", "is no address"),
-        ("http://localhost:99999", "is no address"),
-        ("http://local host", "is no address"),
-        ("http://[::1", "is no address"),
+        ("http://", "is not an address; write it like 'http://localhost:30000'"),
+        ("http://:30000", "is not an address"),
+        ("http://localhost:PORT", "is not an address"),
+        ("http://localhost:99999", "is not an address"),
+        ("http://local host", "is not an address"),
+        ("http://[::1", "is not an address"),
     ],
 )
 def test_an_address_that_is_none_is_refused_with_its_key(url: str, told: str, table: Table) -> None:
