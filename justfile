@@ -84,7 +84,7 @@ overhead *args:
 log-cost *args:
     {{python}} benchmarks/log.py {{args}}
 
-# Rooms, floors and repeated names of this checkout, or of others side by side, and what their imports cost.
+# Packages, layers and repeated names of this checkout, or of others side by side, and what their imports cost.
 layout *args:
     {{python}} benchmarks/layout.py {{args}}
 
