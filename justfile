@@ -52,15 +52,15 @@ reproduce:
     {{python}} -m arbiter tune pocket --data runs/rows --escalation 0.2 --out runs/tuned.toml
     {{python}} -m arbiter reproduce pocket --rows runs/rows --limit 1000 --out runs/reproduction
 
-# What the client costs a request, for both HTTP backends.
+# The CPU cost of the client per request, for both HTTP backends.
 throughput *args:
     {{python}} benchmarks/throughput.py {{args}}
 
-# The ring beside lock-step schedules and a bound, over simulated servers in virtual time (see docs/explanation/performance.md).
+# The ring, lock-step schedules and a bound, over simulated servers in virtual time (see docs/explanation/performance.md).
 schedules *args:
     {{python}} benchmarks/schedules.py {{args}}
 
-# A sweep that shares its answers against as many separate runs: requests and tokens (see docs/how-to/sweep.md).
+# A sweep that shares its answers, and separate runs: requests and tokens (see docs/how-to/sweep.md).
 sweep *args:
     {{python}} benchmarks/sweep.py {{args}}
 
@@ -76,13 +76,21 @@ matches *args:
 models *args:
     {{python}} benchmarks/models.py {{args}}
 
-# What the ring costs beside a bare loop, in CPU and memory.
+# What the ring costs in CPU and memory, compared with a plain loop.
 overhead *args:
     {{python}} benchmarks/overhead.py {{args}}
 
-# What the event log costs beside a ring without one.
+# What the event log costs, compared with a ring without one.
 log-cost *args:
     {{python}} benchmarks/log.py {{args}}
+
+# Write the tables that come out of virtual time into the documents (some five minutes of CPU; `--only NAME` for one).
+tables *args="--write":
+    {{python}} benchmarks/tables.py {{args}}
+
+# Words and sentences of the documents, or with --docstrings of the docstrings by package; --at for another commit.
+prose *args:
+    {{python}} benchmarks/prose.py {{args}}
 
 # Packages, layers and repeated names of this checkout, or of others side by side, and what their imports cost.
 layout *args:
