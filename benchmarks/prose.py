@@ -38,7 +38,7 @@ _ADDRESS = re.compile(r"<?https?://[^\s>)]+>?")
 _DEFINITION = re.compile(r"^\[[^\]]+\]:\s.*$", re.MULTILINE)
 _SKIPPED = re.compile(r"\s*(?:#{1,6}\s|\||[-*_]{3,}\s*$|===|!!!|\?\?\?|:::|<[^>]+>\s*$|\$\$)")
 _ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)])\s+(.*)")
-_END = re.compile(r"[.!?…]+[\"')\]*_]*(?=\s+[\"'(\[*_]*[A-Z0-9Ŷ\ue000ŷΔτ])")
+_END = re.compile(r"[.!?…]+[\"')\]*_]*(?=\s+[\"'(\[*_]*[A-Z0-9\ue000ŷα-ωΑ-Ω])")
 _ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|etc|vs|cf|et al|approx|Fig|Eq|No)\.$")
 _SPAN = re.compile("\ue000(\\d+)\ue001")
 
