@@ -18,8 +18,16 @@ sglang-env folder=".sglang":
 _install folder *args:
     @{{folder}}/bin/uv pip install --quiet --python {{folder}}/bin/python {{args}} || {{folder}}/bin/python -m pip install --quiet {{args}}
 
-# What CI runs: lint, types, tests.
+# What CI runs: lint, types and all tests, next to each other.
+[parallel]
 check: lint types test
+
+# A check for everyday work, in under three minutes on 2 cores: lint, types, and the tests that are not marked slow.
+[parallel]
+fast: lint types _quick-tests
+
+_quick-tests:
+    {{python}} -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
 lint:
     {{python}} -m ruff check .
@@ -30,7 +38,11 @@ types:
 
 # In two processes: each file stays in one, with the models and servers that it starts.
 test *args:
-    {{python}} -m pytest --numprocesses 2 --dist loadfile {{args}}
+    {{python}} -m pytest --numprocesses 2 --dist loadfile --hypothesis-profile ci {{args}}
+
+# All tests, with a thousand examples of each property (see tests/hypothesis_profiles.py).
+nightly *args:
+    {{python}} -m pytest --numprocesses 2 --dist loadfile --hypothesis-profile nightly {{args}}
 
 # The environment is .lowest; torch alone is the tested version in it. Each call updates it to the bounds as they are.
 # The tests with the oldest versions that pyproject.toml allows.

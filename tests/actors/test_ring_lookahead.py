@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.actors.controllers import Verify
@@ -192,7 +192,6 @@ def rate(request: ScoreRequest) -> float:
     return share(request.score_kind, request.transcript, request.candidate)
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     policy=st.sampled_from(DECIDING),
     lookahead=st.sampled_from([1, 2, 3, 4, None]),

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.actors.policies import (
@@ -58,7 +58,6 @@ def test_a_rejected_draft_stops_nothing(solved: Solved, a_task: Tasks, make_mode
     assert (solution.finish_reason, len(solution.steps)) == ("answered", 3)
 
 
-@settings(deadline=None, max_examples=40)
 @given(
     texts=st.lists(st.text("ab", max_size=3), min_size=1, max_size=6),
     stop=st.lists(st.text("ab|", min_size=1, max_size=5), min_size=1, max_size=3),

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.actors.slots import PrioritySemaphore, Rank
@@ -79,7 +79,6 @@ def test_a_place_given_in_the_moment_of_a_cancellation_goes_on(in_virtual_time: 
     in_virtual_time(body)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     total=st.integers(1, 4),
     ranks=st.lists(st.tuples(st.booleans(), st.integers(0, 3)), max_size=10),
@@ -105,7 +104,6 @@ def test_load_is_the_share_of_places_that_are_taken(in_virtual_time: Virtual) ->
     in_virtual_time(body)
 
 
-@settings(max_examples=60, deadline=None)
 @given(totals=st.lists(st.integers(1, 6), min_size=1, max_size=8), wanting=st.integers(1, 12))
 def test_a_place_that_is_had_is_kept_and_none_stays_free_while_somebody_waits(
     in_virtual_time: Virtual, totals: list[int], wanting: int

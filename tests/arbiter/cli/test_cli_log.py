@@ -1,14 +1,14 @@
 """The commands that read a run's log: replay, show and diff, over recordings of the pocket models."""
 
 import json
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.command_line import call_arbiter
 
 Ended = subprocess.CompletedProcess[str]
 Command = Callable[..., Ended]
@@ -16,14 +16,7 @@ Command = Callable[..., Ended]
 
 @pytest.fixture(scope="module")
 def call() -> Command:
-    def run(*arguments: str | Path, columns: int = 200) -> Ended:
-        script = Path(sys.executable).parent / "arbiter"
-        environment = {**os.environ, "COLUMNS": str(columns), "NO_COLOR": "1"}
-        return subprocess.run(
-            [script, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=120, check=False
-        )
-
-    return run
+    return call_arbiter
 
 
 @pytest.fixture(scope="module")

@@ -34,8 +34,6 @@ def address(listening: Any) -> Iterator[str]:
 
 @schema.parametrize()
 @settings(
-    max_examples=60,
-    deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture],
     derandomize=True,

@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter import Arbiter
@@ -18,6 +18,7 @@ from arbiter.gateway.live_state import RECENT, SHOWN, STEPS, LiveState
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, ScoreRequest
 from arbiter.protocols.records import Usage
+from tests.hypothesis_profiles import examples
 
 InVirtualTime = Callable[[Callable[[], Awaitable[None]]], None]
 Use = Callable[[Arbiter, LiveState], Awaitable[None]]
@@ -274,7 +275,7 @@ def test_a_board_can_be_read_before_and_after_its_arbiter_is_open(in_virtual_tim
     in_virtual_time(body)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(0.5)
 @given(
     calls=st.lists(
         st.tuples(st.floats(0, 30), st.none() | st.floats(0, 60), st.sampled_from(("1", "3", "50", "break"))),

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -237,7 +237,6 @@ def test_two_arbiters_in_a_process_count_apart(in_virtual_time: InVirtualTime) -
 Calls = list[tuple[float, float | None, str]]
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     calls=st.lists(
         st.tuples(

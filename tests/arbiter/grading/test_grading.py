@@ -8,12 +8,13 @@ import anyio
 import anyio.to_process
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.grading.answers import Reference
 from arbiter.grading.grader import LONGEST, Grade, Grader, needs_mathematics
 from arbiter.protocols.records import Solution
+from tests.hypothesis_profiles import examples
 
 Case = tuple[str, str | Reference]
 
@@ -272,7 +273,7 @@ async def test_a_ctrl_c_does_not_reach_the_workers() -> None:
     assert await anyio.to_process.run_sync(os.getpid) == worker
 
 
-@settings(max_examples=30, deadline=None)
+@examples(0.5)
 @given(answer=st.text("0123456789xyn+-*/^(){}\\,.= frac", min_size=1, max_size=12))
 def test_an_answer_is_its_own_right_answer(answer: str) -> None:
     grade = anyio.run(graded, answer, answer)

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter import Arbiter, ClosedError, Usage
@@ -124,7 +124,6 @@ async def call(arbiter: Arbiter, how: str, run_type: str, begins: int, patience:
             finished.append("ended")
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     calls=st.lists(CALLS, min_size=1, max_size=12),
     problems=st.integers(1, 4),

@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter import Arbiter, ConfigError, DataError, Problem, ProblemError, Solution
@@ -54,7 +54,6 @@ def test_a_solution_tells_its_question_and_the_id_of_its_problem(
     in_virtual_time(body)
 
 
-@settings(deadline=None, max_examples=40)
 @given(
     times=st.lists(st.integers(1, 9), max_size=12),
     concurrency=st.integers(1, 15),

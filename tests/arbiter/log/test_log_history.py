@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.actors.policies import (
@@ -51,7 +51,6 @@ def told(events: list[Event]) -> dict[tuple[str, int], Solution | None]:
 
 
 @pytest.mark.parametrize("policy", EVERY_POLICY)
-@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     fails=st.sampled_from([0.0, 0.05, 0.3]),

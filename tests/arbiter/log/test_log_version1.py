@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import anyio
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.exports.contents import contents
@@ -129,7 +129,6 @@ def an_event(draw: st.DrawFn) -> Event:
     )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])  # the first draw of each kind builds its strategies
 @given(an_event())
 def test_an_event_written_as_version_1_is_read_as_itself(event: Event) -> None:
     assert version1.read_event(as_version1(event)) == event

@@ -10,12 +10,13 @@ import anyio
 import anyio.from_thread
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.log.writer import open_writer
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import SCHEMA, Event, RunEnded, StepFailedEvent
+from tests.hypothesis_profiles import examples
 
 HOUR = 3600.0
 
@@ -60,7 +61,7 @@ class Slow:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@settings(max_examples=25, deadline=None)
+@examples(0.5)
 @given(room=st.integers(1, 4), senders=st.integers(1, 8), each=st.integers(1, 30), show=st.booleans())
 def test_all_is_written_in_the_order_in_which_it_was_handed_over(
     tmp_path_factory: pytest.TempPathFactory, backend: Literal["asyncio", "trio"], room: int, senders: int, each: int,

@@ -6,7 +6,7 @@ from types import FunctionType, ModuleType
 from typing import cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -29,6 +29,7 @@ from arbiter.protocols.ids import CallId
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Policy
 from arbiter.protocols.records import Limits, Sampling, Solution, StepRecord, Target
+from tests.hypothesis_profiles import examples
 
 Tasks = Callable[..., Task]
 Worlds = Callable[..., Models]
@@ -98,7 +99,6 @@ def steps_read(log: Iterable[Event]) -> Steps:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     fails=st.sampled_from([0.0, 0.05, 0.3]),
@@ -125,7 +125,7 @@ def test_the_steps_reported_while_a_problem_runs_are_those_of_its_solution(
 
 
 @pytest.mark.parametrize("policy", [RewardThreshold(0.5), Oracle(0.0), TargetOnly()])
-@settings(max_examples=20, deadline=None)
+@examples(0.5)
 @given(seed=st.integers(0, 2**32), lookahead=st.integers(0, 2))
 def test_a_running_problem_holds_no_candidate_of_an_earlier_step_and_no_answered_call(
     policy: Policy, seed: int, lookahead: int, a_world: Worlds, a_task: Tasks, recorded: Recorded

@@ -5,11 +5,12 @@ import math
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.pocket import world
 from arbiter.pocket.world import Kind, Operation, PocketProblem, Split
+from tests.hypothesis_profiles import examples
 
 HEAD = re.compile(r"(?P<value>\d+)(?P<kind>\+|-|\*|/|mod)(?P<operand>\d+): (?:(?P<working>\S+): )?(?P<after>\d+)\.")
 DIVISION = re.compile(r"(?P<total>\d+)/(?P<by>\d+)=(?P<quotient>\d)r(?P<rest>\d+)")
@@ -87,7 +88,6 @@ SEEDS = st.integers(0, 2**32)
 
 
 @given(seed=SEEDS)
-@settings(max_examples=40, deadline=None)
 def test_the_steps_of_every_problem_chain_to_its_answer(seed: int) -> None:
     for problem in drawn(seed, 5):
         value = problem.start
@@ -100,7 +100,6 @@ def test_the_steps_of_every_problem_chain_to_its_answer(seed: int) -> None:
 
 @pytest.mark.parametrize("kind", ["+", "-", "*", "/"])
 @given(value=st.integers(0, 999), operand=st.integers(0, 999))
-@settings(deadline=None)
 def test_the_working_of_any_operation_is_right(kind: Kind, value: int, operand: int) -> None:
     if kind == "-":
         value, operand = max(value, operand), min(value, operand)
@@ -109,13 +108,13 @@ def test_the_working_of_any_operation_is_right(kind: Kind, value: int, operand: 
 
 
 @given(seed=SEEDS)
-@settings(max_examples=20, deadline=None)
+@examples(0.5)
 def test_every_value_stays_within_the_worlds_numbers(seed: int) -> None:
     assert all(0 <= value <= world.LARGEST for problem in drawn(seed, 5) for value in problem.values)
 
 
 @given(seed=SEEDS)
-@settings(max_examples=20, deadline=None)
+@examples(0.5)
 def test_a_question_tells_every_number_of_its_chain_in_order(seed: int) -> None:
     for problem in drawn(seed, 5):
         numbers = [int(number) for number in re.findall(r"\d+", problem.question)]
@@ -123,7 +122,7 @@ def test_a_question_tells_every_number_of_its_chain_in_order(seed: int) -> None:
 
 
 @given(seed=SEEDS, split=st.sampled_from(["train", "test"]))
-@settings(max_examples=10, deadline=None)
+@examples(0.1)
 def test_the_same_seed_gives_the_same_problems(seed: int, split: Split) -> None:
     assert drawn(seed, 20, split) == drawn(seed, 20, split)
 

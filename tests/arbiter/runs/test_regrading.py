@@ -1,8 +1,6 @@
 """A run's folder, graded again: new grades, a new summary, nothing lost."""
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from arbiter.protocols.records import Candidate, Solution, StepRecord
 from arbiter.runs.folder import open_run, read_records
 from arbiter.runs.regrading import GradeChange, regrade
 from arbiter.runs.results import Result, Summary, summary_of
+from tests.command_line import call_arbiter
 
 Configs = Callable[..., Config]
 Solved = Callable[..., Result]
@@ -182,11 +181,7 @@ async def test_a_run_without_results_is_named(tmp_path: Path, a_config: Configs)
 
 
 def called(*arguments: str) -> subprocess.CompletedProcess[str]:
-    script = Path(sys.executable).parent / "arbiter"
-    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
-    return subprocess.run(
-        [script, "grade", *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    return call_arbiter("grade", *arguments)
 
 
 def test_the_command_tells_each_change(tmp_path: Path, a_config: Configs, solved: Solved) -> None:

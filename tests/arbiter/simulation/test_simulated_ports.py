@@ -1,7 +1,7 @@
 """Simulated servers and worlds behind the ports of the real ring."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -107,7 +107,6 @@ def test_a_problem_whose_time_is_up_leaves_the_servers_at_once() -> None:
     assert sum(server.load.wasted for server in fleet.servers) > 0
 
 
-@settings(max_examples=200)
 @given(
     median=st.floats(0.1, 500),
     sigma=st.floats(0, 3),

@@ -7,7 +7,7 @@ import anyio
 import msgspec
 import pytest
 from anyio.abc import TaskStatus
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.actors.supervision import services
@@ -114,7 +114,6 @@ def alike(visits: list[Visit]) -> list[Visit]:
     ]
 
 
-@settings(max_examples=60, deadline=None)
 @given(speed=speeds, work=works)
 def test_a_request_alone_takes_the_fixed_the_reading_and_the_decoding_time(speed: Speed, work: EngineWork) -> None:
     prompt, completion = tokens(work)
@@ -125,7 +124,6 @@ def test_a_request_alone_takes_the_fixed_the_reading_and_the_decoding_time(speed
     assert day.answered()[0].seconds == pytest.approx(speed.alone(prompt, 0, completion), rel=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
 @given(speed=speeds, visits=impatient_days)
 def test_tokens_are_conserved(speed: Speed, visits: list[Visit]) -> None:
     day = serve(speed, visits)
@@ -141,7 +139,6 @@ def test_tokens_are_conserved(speed: Speed, visits: list[Visit]) -> None:
     )
 
 
-@settings(max_examples=100, deadline=None)
 @given(speed=speeds, visits=days)
 def test_a_server_is_busy_for_its_work_at_least_and_for_the_whole_day_at_most(
     speed: Speed, visits: list[Visit]
@@ -156,7 +153,6 @@ def test_a_server_is_busy_for_its_work_at_least_and_for_the_whole_day_at_most(
     assert day.load.most_running <= speed.running
 
 
-@settings(max_examples=100, deadline=None)
 @given(speed=speeds, visits=days)
 def test_no_request_is_faster_than_alone(speed: Speed, visits: list[Visit]) -> None:
     for visit, served in zip(visits, serve(speed, visits).answered(), strict=True):
@@ -164,7 +160,6 @@ def test_no_request_is_faster_than_alone(speed: Speed, visits: list[Visit]) -> N
         assert served.seconds * (1 + 1e-9) >= speed.alone(prompt, served.cached, completion)
 
 
-@settings(max_examples=100, deadline=None)
 @given(speed=speeds, visits=days, last=works)
 def test_a_request_that_comes_last_makes_none_before_it_end_sooner(
     speed: Speed, visits: list[Visit], last: EngineWork
@@ -175,7 +170,6 @@ def test_a_request_that_comes_last_makes_none_before_it_end_sooner(
         assert without <= with_it * (1 + 1e-9)
 
 
-@settings(max_examples=60, deadline=None)
 @given(speed=speeds, visits=days)
 def test_of_requests_that_come_together_one_more_makes_none_end_sooner(speed: Speed, visits: list[Visit]) -> None:
     roomy = msgspec.structs.replace(speed, running=20, pass_tokens=10_000)
@@ -184,14 +178,12 @@ def test_of_requests_that_come_together_one_more_makes_none_end_sooner(speed: Sp
         assert without <= with_it * (1 + 1e-9)
 
 
-@settings(max_examples=60, deadline=None)
 @given(speed=speeds, visits=impatient_days)
 def test_equal_days_are_equal_byte_for_byte(speed: Speed, visits: list[Visit]) -> None:
     first, second = (msgspec.json.encode(serve(speed, visits)) for _ in range(2))
     assert first == second
 
 
-@settings(max_examples=60, deadline=None)
 @given(speed=speeds, visits=days)
 def test_of_equal_priorities_the_first_to_come_is_begun_first(speed: Speed, visits: list[Visit]) -> None:
     ordered = sorted(alike(visits), key=lambda visit: visit.at)
@@ -200,7 +192,6 @@ def test_of_equal_priorities_the_first_to_come_is_begun_first(speed: Speed, visi
     assert all(one <= next_one + 1e-9 for one, next_one in pairwise(begun))
 
 
-@settings(max_examples=60, deadline=None)
 @given(speed=speeds, visits=days)
 def test_a_higher_priority_never_waits_behind_a_lower_one_that_has_not_begun(speed: Speed, visits: list[Visit]) -> None:
     day = serve(speed, visits)
@@ -212,7 +203,6 @@ def test_a_higher_priority_never_waits_behind_a_lower_one_that_has_not_begun(spe
         assert not [other for other in known if other[0] > priority and came < other[2] - 1e-9 < begun - 2e-9]
 
 
-@settings(max_examples=60, deadline=None)
 @given(speed=speeds, works=st.lists(works, min_size=1, max_size=6))
 def test_the_cache_makes_no_request_of_a_lonely_problem_slower(speed: Speed, works: list[EngineWork]) -> None:
     in_turn = [Visit(1000.0 * n, work) for n, work in enumerate(works)]
@@ -223,7 +213,6 @@ def test_the_cache_makes_no_request_of_a_lonely_problem_slower(speed: Speed, wor
     assert all(one.cached >= other.cached == 0 for one, other in zip(large, none, strict=True))
 
 
-@settings(max_examples=60, deadline=None)
 @given(speed=speeds, later=st.lists(works, min_size=1, max_size=5), earlier=works)
 def test_what_is_cached_makes_none_of_a_burst_slower(
     speed: Speed, later: list[EngineWork], earlier: EngineWork

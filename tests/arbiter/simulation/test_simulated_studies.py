@@ -5,7 +5,7 @@ from typing import get_args
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -19,6 +19,7 @@ from arbiter.simulation.placement import Placement, placed
 from arbiter.simulation.simulation_results import STEPS, Case, Depth, SimulationResult
 from arbiter.simulation.study import Hardware
 from arbiter.simulation.synthetic_workload import LogNormal, SyntheticWorkload
+from tests.hypothesis_profiles import examples
 
 SMALL = SyntheticWorkload(problems=12, steps=LogNormal(5, 0.7, 20), seed=3)
 MODELS: dict[Model, str] = {"draft": "1.5B", "target": "7B", "prm": "PRM-1.5B", "router": "PRM-1.5B", "judge": "7B"}
@@ -72,7 +73,7 @@ depths: st.SearchStrategy[Depth] = st.sampled_from((0, 1, 2, "auto"))
 modes: st.SearchStrategy[Verify] = st.sampled_from(get_args(Verify))
 
 
-@settings(max_examples=15, deadline=None)
+@examples(0.5)
 @given(concurrency=st.sampled_from([1, 3, 12]), depth=depths, verify=modes, running=st.sampled_from([1, 3, 64]))
 def test_neither_concurrency_nor_looking_ahead_nor_verifying_changes_a_step(
     a_config: Configure, concurrency: int, depth: Depth, verify: Verify, running: int
@@ -87,7 +88,7 @@ def test_neither_concurrency_nor_looking_ahead_nor_verifying_changes_a_step(
     assert all(0 <= server.utilisation <= 1 and server.waited >= 0 for server in found.servers.values())
 
 
-@settings(max_examples=15, deadline=None)
+@examples(0.5)
 @given(concurrency=st.sampled_from([1, 2, 5, 12]), verify=modes, running=st.sampled_from([1, 3, 64]))
 def test_no_run_is_faster_than_its_bound(a_config: Configure, concurrency: int, verify: Verify, running: int) -> None:
     found = simulated(a_config(), Case(concurrency, 0, verify, 0.6), hardware(running=running))

@@ -1,7 +1,7 @@
 """A rejected draft that the target reads, in place of writing all of its own step."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -130,7 +130,6 @@ speeds = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(speed=speeds, agreed=st.integers(0, 30), more=st.integers(0, 30), rest=st.integers(0, 30))
 def test_a_checked_step_takes_the_reading_and_the_decoding_of_what_is_left(
     speed: Speed, agreed: int, more: int, rest: int
@@ -152,7 +151,6 @@ shares = st.lists(st.sampled_from([0.0, 0.2, 0.9, 1.0]), min_size=2, max_size=5)
 )
 
 
-@settings(max_examples=40, deadline=None)
 @given(agreeing=shares, seed=st.integers(0, 5), most=st.sampled_from([1, 30, 1024]))
 def test_the_targets_step_is_the_same_with_and_without_a_proposal(agreeing: Quantiles, seed: int, most: int) -> None:
     world = SyntheticWorkload(problems=1, seed=seed, agreeing=agreeing)

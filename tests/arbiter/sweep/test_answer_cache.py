@@ -7,7 +7,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.actors.policies import LearnedRouter
@@ -149,7 +149,6 @@ def test_a_failure_is_that_of_all_who_wait_and_of_nobody_later(in_virtual_time: 
     assert model.calls == 2
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     asked=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30), st.integers(1, 30)), min_size=1, max_size=12),
     in_flight=st.integers(1, 3),

@@ -26,6 +26,7 @@ from arbiter.sweep.log_answers import answers_of
 from arbiter.sweep.points import SweepPoint, plan
 from arbiter.sweep.simulated_times import simulate, timed_alone
 from arbiter.sweep.sweep_results import SweepResult
+from tests.hypothesis_profiles import examples
 
 Configs = Callable[..., Config]
 Worlds = Callable[..., Models]
@@ -33,9 +34,7 @@ Swept = Callable[..., SweepResult]
 Questions = Callable[[int], list[Problem]]
 Request = GenerationRequest | ScoreRequest
 
-FEW = settings(
-    deadline=None, max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+FEW = settings(examples(0.1), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 SEQUENTIAL: tuple[RunType, ...] = ("draft", "target", "random", "router", "rsd", "confidence", "judge")
 ALL: tuple[RunType, ...] = (*SEQUENTIAL, "oracle", "generate")
 

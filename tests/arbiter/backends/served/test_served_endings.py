@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.backends.prompts import PromptTemplate
@@ -215,7 +215,6 @@ class Sent:
         self.body = body
 
 
-@settings(deadline=None)
 @given(whole=TEXTS, separator=SEPARATORS, kind=st.sampled_from(EVERY_ENGINE))
 def test_step_after_step_every_engine_gives_the_whole_answer_cut_at_the_separators(
     whole: str, separator: str, kind: str, engine: EngineOf, generation: Request

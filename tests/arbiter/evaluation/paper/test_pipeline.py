@@ -6,8 +6,6 @@
 import csv
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +15,14 @@ from transformers import AutoModelForSequenceClassification
 from arbiter.config.config import load_config
 from arbiter.evaluation.paper.ablation import VARIANTS
 from arbiter.training.training_data import read_rows
+from tests.command_line import call_arbiter
 
 REPRODUCE = "reproduce own.toml --rows rows --limit 6 --acceptance 0.5,0.8 --resamples 100"
 
 
 def arbiter(folder: Path, command: str) -> str:
     """Standard output of the command, which has to succeed."""
-    call = [sys.executable, "-m", "arbiter", *command.split()]
-    done = subprocess.run(call, cwd=folder, capture_output=True, text=True, check=False)
+    done = call_arbiter(*command.split(), folder=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -16,6 +16,7 @@ from arbiter.runs.reports.plot_labels import Label, place_labels
 from arbiter.runs.reports.plots import STYLES, accuracy_by_acceptance, draw, names
 from arbiter.runs.reports.tables import ReportRow
 from arbiter.runs.results import Cost, Latency, ModelTokens, summarise
+from tests.hypothesis_profiles import examples
 
 EMPTY = summarise([], "router", 0.5, 1.0)
 
@@ -110,7 +111,7 @@ def test_thresholds_that_come_out_at_one_place_share_a_label() -> None:
 points = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=15)
 
 
-@settings(deadline=None, max_examples=15)
+@examples(0.5)
 @given(points)
 def test_labels_cover_neither_one_another_nor_a_point_nor_the_edge(places: list[tuple[float, float]]) -> None:
     figure, axes = canvas()

@@ -70,7 +70,7 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(order=st.permutations(range(5)))
 def test_the_order_in_which_runs_are_given_does_not_change_the_report(five: list[Path], order: list[int]) -> None:
     assert report_on([five[place] for place in order]) == report_on(five)

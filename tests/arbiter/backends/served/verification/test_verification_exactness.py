@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.config.model_tables import Engine
@@ -39,7 +39,6 @@ def step_of(made: Generation) -> tuple[str, StopReason, int, int]:
     return made.text, made.stop_reason, made.usage.prompt_tokens, made.usage.completion_tokens
 
 
-@settings(deadline=None, max_examples=150)
 @given(data=st.data(), seed=st.integers(0, 10**6), separator=st.sampled_from(SEPARATORS), limit=st.integers(1, 14))
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_proposal_of_any_kind_changes_nothing_of_a_step(
