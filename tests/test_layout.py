@@ -1,4 +1,4 @@
-"""What ``benchmarks/layout.py`` reads off a checkout, on small ones."""
+"""``benchmarks/layout.py`` and ``checkout.py`` read small checkouts correctly."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ PROJECT = '[tool.arbiter]\nlayers = [["protocols"], ["log"], ["cli"]]\n'
 
 
 def checkout(root: Path, files: dict[str, str]) -> Path:
-    """A checkout of these files, with an empty package ``arbiter`` and a project file."""
+    """Write a checkout with these files, an empty package ``arbiter`` and a project file."""
     for name, text in {"pyproject.toml": "", "arbiter/__init__.py": "", **files}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
