@@ -4,9 +4,9 @@
 
 - ``pocket``: the pocket models, once in a sweep over the learned router's thresholds and once in a run per point.
 - ``routed`` and ``uniform``: scripted models, on problems of 15 to 40 steps. Texts and scores are drawn from the whole
-  context. So two points share nothing after the first decision in which they differ. ``routed`` draws the scores from
-  those that the pocket router gave in ``pocket``. ``uniform`` draws them uniformly, as no trained router scores; points
-  diverge soonest this way.
+  context. So two points share nothing after the first decision in which they differ. ``routed`` draws the scores as
+  the pocket router gives them (``ROUTER_SCORES``). ``uniform`` draws them uniformly, as no trained router does; then
+  points diverge soonest.
 
 ``separate`` are the requests of the runs that shared nothing; these runs are really made. ``of_separate`` and
 ``of_most`` are the ratios of the sweep's requests to all of them, and to those of the point that needs most. Tokens are
