@@ -106,6 +106,14 @@ overhead *args:
 log-cost *args:
     {{python}} benchmarks/log.py {{args}}
 
+# Write the tables that come out of virtual time into the documents (some five minutes of CPU; `--only NAME` for one).
+tables *args="--write":
+    {{python}} benchmarks/tables.py {{args}}
+
+# Count the words per sentence of the documents, or of the docstrings (--docstrings); --at REVISION reads another commit.
+prose *args:
+    {{python}} benchmarks/prose.py {{args}}
+
 # Count packages, layers and repeated names of this checkout or of several, and measure the import times.
 layout *args:
     {{python}} benchmarks/layout.py {{args}}
