@@ -42,7 +42,7 @@ def diff_command(run_a: Path, run_b: Path, /, *, json: bool = False, debug: bool
             sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
         else:
             _show(found)
-        return DIFFER if found.partings else 0
+        return DIFFER if found.differences else 0
 
     return guarded(debug, action)
 
@@ -50,7 +50,7 @@ def diff_command(run_a: Path, run_b: Path, /, *, json: bool = False, debug: bool
 def _show(found: RunDiff) -> None:
     for line in found.identity:
         _say(f"[dim]{escape(line)}[/dim]")
-    _say(f"{found.same} problems have the same transcript, {len(found.partings)} diverge")
+    _say(f"{found.same} problems have the same transcript, {len(found.differences)} diverge")
     for name, count in (("A", found.only_a), ("B", found.only_b)):
         if count:
             _say(f"{count} more are only in {name}, or are finished only there")
@@ -58,10 +58,10 @@ def _show(found: RunDiff) -> None:
     _say(
         f"right answers: both {answers.both}, only A {answers.only_a}, only B {answers.only_b}, neither {answers.none}"
     )
-    for difference in found.partings[:_SHOWN]:
+    for difference in found.differences[:_SHOWN]:
         _show_difference(difference)
-    if len(found.partings) > _SHOWN:
-        _say(f"\n… and {len(found.partings) - _SHOWN} more (--json prints all)")
+    if len(found.differences) > _SHOWN:
+        _say(f"\n… and {len(found.differences) - _SHOWN} more (--json prints all)")
 
 
 def _show_difference(difference: FirstDifference) -> None:

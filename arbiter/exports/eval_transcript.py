@@ -131,7 +131,7 @@ class EvalTranscript:
 
     def _call_event(self, call: CallHistory, kind: str, **fields: object) -> Json:
         first = _first(call)
-        begun = 0.0 if call.asked is not None or call.outcome is None else call.outcome.seconds
+        begun = 0.0 if call.started is not None or call.outcome is None else call.outcome.seconds
         return self._event(kind, first, call.id, begun, **fields)
 
     def _event(self, kind: str, event: Event, label: str, before: float = 0.0, **fields: object) -> Json:
@@ -162,7 +162,7 @@ def _ended(outcome: events.Outcome | None) -> str:
 
 
 def _first(call: CallHistory) -> Event:
-    first = call.asked or call.ended or next(iter(call.retries), None)
+    first = call.started or call.ended or next(iter(call.retries), None)
     assert first is not None  # noqa: S101 - a call has at least its first event
     return first
 

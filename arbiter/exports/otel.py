@@ -205,18 +205,18 @@ def _kind(error: str) -> str:
 def _events(problem: ProblemHistory) -> Iterator[Event]:
     yield from problem.messages.values()
     for call in problem.calls.values():
-        yield from (event for event in (call.asked, *call.retries, call.ended) if event is not None)
+        yield from (event for event in (call.started, *call.retries, call.ended) if event is not None)
 
 
 def _first(call: CallHistory) -> Event:
-    first = call.asked or call.ended or next(iter(call.retries), None)
+    first = call.started or call.ended or next(iter(call.retries), None)
     assert first is not None  # noqa: S101 - a call has at least its first event
     return first
 
 
 def _begun(call: CallHistory) -> float:
     """Return the start of a request. A log of decisions has only the end and the duration, so it is computed."""
-    if call.asked is None and call.outcome is not None:
+    if call.started is None and call.outcome is not None:
         return _first(call).wall - call.outcome.seconds
     return _first(call).wall
 

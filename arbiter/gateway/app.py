@@ -45,7 +45,7 @@ PATIENCE = 60.0
 """The default time in seconds for which a client may send or read nothing."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-Asking = Callable[[GatewayContext, Request, bytes], Awaitable[Response]]
+Handler = Callable[[GatewayContext, Request, bytes], Awaitable[Response]]
 
 
 class ModelObject(msgspec.Struct, frozen=True):
@@ -134,7 +134,7 @@ class Gateway:
             _route("/v1/responses", self._solving(responses), "POST"),
         ]
 
-    def _solving(self, handler: Asking) -> Endpoint:
+    def _solving(self, handler: Handler) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             self._admission.enter(after(request))  # first: the body of a refused request is not read
             return await handler(self._context, request, await self._bodies.read(request))

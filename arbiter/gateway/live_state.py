@@ -64,22 +64,22 @@ class LiveState(EventFolder):
     def started(self, live: LiveProblem) -> None:
         self._shown[live.id] = _Shown(live, time.monotonic())
 
-    def asked(self, asked: events.CallStarted) -> None:
-        self._sums.predrafts += is_ahead(asked)
+    def call_started(self, call: events.CallStarted) -> None:
+        self._sums.predrafts += is_ahead(call)
 
-    def retried(self, asked: events.CallStarted, retried: events.CallRetried) -> None:
-        self._health_of(asked).retried_after(retried.error)
+    def call_retried(self, call: events.CallStarted, retried: events.CallRetried) -> None:
+        self._health_of(call).retried_after(retried.error)
 
-    def answered(self, asked: events.CallStarted, outcome: events.Outcome) -> None:
+    def call_ended(self, call: events.CallStarted, outcome: events.Outcome) -> None:
         match outcome:
             case events.CallCancelled():
                 return
             case events.CallFailed(error=error):
-                self._health_of(asked).failed_with(error)
+                self._health_of(call).failed_with(error)
             case _:
-                self._health_of(asked).answered_after(outcome.seconds, time.monotonic())
-                if asked.model in self._tokens:
-                    self._tokens[asked.model] += outcome.cost
+                self._health_of(call).answered_after(outcome.seconds, time.monotonic())
+                if call.model in self._tokens:
+                    self._tokens[call.model] += outcome.cost
 
     def reused(self) -> None:
         self._sums.hits += 1
@@ -123,7 +123,7 @@ class LiveState(EventFolder):
         if models.targets:  # a policy that knows a single target calls the first
             tables["target"] = next(iter(models.targets.values()))
         return [
-            self._health.get(name, ModelHealth()).told(name, tables.get(name), slots[name], now)
+            self._health.get(name, ModelHealth()).to_dict(name, tables.get(name), slots[name], now)
             for name in sorted(slots, key=_writers_first)
         ]
 

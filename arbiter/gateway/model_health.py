@@ -38,7 +38,7 @@ class ModelHealth:
         self._retried += 1
         self._error = error[:_ERROR]
 
-    def told(self, name: str, table: AnyModelTable | None, slots: Occupancy, now: float) -> dict[str, Any]:
+    def to_dict(self, name: str, table: AnyModelTable | None, slots: Occupancy, now: float) -> dict[str, Any]:
         """Return the model as the page shows it.
 
         ``table`` is the model's configuration, None for a model object that was passed to the Arbiter instead.

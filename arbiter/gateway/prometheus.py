@@ -50,15 +50,15 @@ class Metrics(EventFolder):
     def started(self, live: LiveProblem) -> None:
         self._started.inc()
 
-    def asked(self, asked: events.CallStarted) -> None:
-        if is_ahead(asked):
+    def call_started(self, call: events.CallStarted) -> None:
+        if is_ahead(call):
             self._predrafts_started.inc()
 
-    def retried(self, asked: events.CallStarted, retried: events.CallRetried) -> None:
-        self._retries(model_of(asked)).inc()
+    def call_retried(self, call: events.CallStarted, retried: events.CallRetried) -> None:
+        self._retries(model_of(call)).inc()
 
-    def answered(self, asked: events.CallStarted, outcome: events.Outcome) -> None:
-        model = model_of(asked)
+    def call_ended(self, call: events.CallStarted, outcome: events.Outcome) -> None:
+        model = model_of(call)
         match outcome:
             case events.CallFailed():
                 self._requests(model, "failed").inc()

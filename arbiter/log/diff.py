@@ -43,7 +43,7 @@ class RunDiff(Record, frozen=True):
     """The comparison of two runs.
 
     ``identity`` has one line for each configuration value that decides results and differs. ``same`` counts the
-    problems whose transcripts are equal, and ``partings`` lists the first difference of each other problem.
+    problems whose transcripts are equal, and ``differences`` lists the first difference of each other problem.
     Transcripts are equal if their steps have equal texts; the authors may differ. ``only_a`` and ``only_b`` count
     problems that have ended in only one of the runs.
     """
@@ -52,7 +52,7 @@ class RunDiff(Record, frozen=True):
     b: str
     identity: tuple[str, ...]
     same: int
-    partings: tuple[FirstDifference, ...]
+    differences: tuple[FirstDifference, ...]
     only_a: int
     only_b: int
     answers: AnswersDiff
@@ -65,7 +65,7 @@ def compare(a: Run, b: Run) -> RunDiff:
     """
     ended_in_b = {problem.key: problem for problem in b.problems() if problem.end is not None}
     shared: list[Key] = []
-    partings: list[FirstDifference] = []
+    differences: list[FirstDifference] = []
     only_a = 0
     for problem in a.problems():
         if problem.end is None or problem.key not in ended_in_b:
@@ -73,13 +73,13 @@ def compare(a: Run, b: Run) -> RunDiff:
             continue
         shared.append(problem.key)
         difference = _first_difference(problem, ended_in_b[problem.key])
-        partings += [difference] if difference is not None else []
+        differences += [difference] if difference is not None else []
     return RunDiff(
         a=str(a.path),
         b=str(b.path),
         identity=tuple(differences(a.started.identity, b.started.identity, ("in A", "in B"))),
-        same=len(shared) - len(partings),
-        partings=tuple(partings),
+        same=len(shared) - len(differences),
+        differences=tuple(differences),
         only_a=only_a,
         only_b=len(ended_in_b) - len(shared),
         answers=_answers(a, b, shared),

@@ -18,7 +18,7 @@ Key = tuple[str, int]
 class CallHistory:
     """One request: its start, its retries and its outcome.
 
-    ``asked`` is the event of its start, None in a log that holds decisions only. ``ended`` is the event of its outcome,
+    ``started`` is the event of its start, None in a log that holds decisions only. ``ended`` is the event of its outcome,
     None if the log has none. ``first`` is the first event of the request.
 
     Raises ``RunError`` naming the line of ``first`` if ``name`` is not a valid call id.
@@ -27,7 +27,7 @@ class CallHistory:
     def __init__(self, name: str, first: Event) -> None:
         self.id = name
         self.parsed = parsed_call(name, first)
-        self.asked = first if isinstance(first.payload, events.CallStarted) else None
+        self.started = first if isinstance(first.payload, events.CallStarted) else None
         self.retries: list[Event] = []
         self.ended: Event | None = None
 
@@ -189,7 +189,7 @@ class ProblemHistory:
 
     def target_of(self, call: CallHistory) -> str:
         """Return the name of the target that was called if the policy has several targets, else an empty text."""
-        started = call.asked and call.asked.payload
+        started = call.started and call.started.payload
         if isinstance(started, events.CallStarted):
             return started.target
         message = self.message_of(call)  # a log of decisions has only the message

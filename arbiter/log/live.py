@@ -104,15 +104,15 @@ class EventFolder(ABC):
         """Handle a problem that has entered the ring."""
 
     @abstractmethod
-    def asked(self, asked: events.CallStarted) -> None:
+    def call_started(self, call: events.CallStarted) -> None:
         """Handle a request that is sent to a model."""
 
     @abstractmethod
-    def retried(self, asked: events.CallStarted, retried: events.CallRetried) -> None:
+    def call_retried(self, call: events.CallStarted, retried: events.CallRetried) -> None:
         """Handle a failed attempt of a request that is made again."""
 
     @abstractmethod
-    def answered(self, asked: events.CallStarted, outcome: events.Outcome) -> None:
+    def call_ended(self, call: events.CallStarted, outcome: events.Outcome) -> None:
         """Handle the outcome of a request. A request that is in flight when its problem ends counts as cancelled."""
 
     @abstractmethod
@@ -140,7 +140,7 @@ class EventFolder(ABC):
 
     def _finish(self, live: LiveProblem, end: events.ProblemEnded | None) -> None:
         for call in live.calls.values():
-            self.answered(call, events.CallCancelled(0.0))
+            self.call_ended(call, events.CallCancelled(0.0))
         self.ended(live, end)
 
     def _keep(self, live: LiveProblem, chosen: tuple[StepRecord, float] | None) -> None:
@@ -164,12 +164,12 @@ class EventFolder(ABC):
         live.calls[event.id] = payload
         if not is_ahead(payload) and payload.model != "audit":
             live.doing = f"the {payload.model} is {'writing' if payload.model in ('draft', 'target') else 'scoring'}"
-        self.asked(payload)
+        self.call_started(payload)
 
     def _retry(self, live: LiveProblem, event: Event, payload: events.CallRetried) -> None:
         call = live.calls.get(event.cause or "")
         if call is not None:
-            self.retried(call, payload)
+            self.call_retried(call, payload)
 
     def _answer(self, live: LiveProblem, event: Event, payload: events.Outcome) -> None:
         call = live.calls.pop(event.cause or "", None)
@@ -177,7 +177,7 @@ class EventFolder(ABC):
             return
         if isinstance(payload, events.CallGenerated) and call.model == "draft":
             live.drafted += payload.cost.completion_tokens
-        self.answered(call, payload)
+        self.call_ended(call, payload)
 
     def _reuse(self, live: LiveProblem, event: Event, payload: events.Predrafted) -> None:
         live.doing = "using a draft written ahead"
@@ -198,14 +198,14 @@ class EventFolder(ABC):
     }
 
 
-def is_ahead(asked: events.CallStarted) -> bool:
+def is_ahead(call: events.CallStarted) -> bool:
     """Return whether the request is a draft written ahead."""
-    return asked.model == "draft" and asked.index > 0
+    return call.model == "draft" and call.index > 0
 
 
-def model_of(asked: events.CallStarted) -> str:
+def model_of(call: events.CallStarted) -> str:
     """Return the model that a request goes to, as its key below ``models.``, or ``audit`` for an audit.
 
     ``audit`` is explained at ``arbiter.protocols.records.Model``.
     """
-    return f"targets.{asked.target}" if asked.target else asked.model
+    return f"targets.{call.target}" if call.target else call.model

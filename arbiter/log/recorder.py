@@ -104,7 +104,7 @@ class Recorder:
     def spent(self, start: str) -> float:
         return self._spent.get(start, 0.0)
 
-    async def tell(self, name: str, payload: AnyPayload, problem: str | None = None, sample: int = 0) -> None:
+    async def record(self, name: str, payload: AnyPayload, problem: str | None = None, sample: int = 0) -> None:
         """Write an event of the run itself, which no actor of the ring writes."""
         await self.write(Entry(name, ACTOR, payload, problem=problem, sample=sample))
 

@@ -157,7 +157,7 @@ def _step_row(problem: ProblemHistory, step: int, record: StepRecord) -> dict[st
 
 def _call_rows(problem: ProblemHistory) -> Iterator[dict[str, Any]]:
     for call in problem.calls.values():
-        outcome, started = call.outcome, call.asked
+        outcome, started = call.outcome, call.started
         usage = getattr(outcome, "usage", None)
         yield {
             "problem": problem.key[0],
@@ -166,7 +166,7 @@ def _call_rows(problem: ProblemHistory) -> Iterator[dict[str, Any]]:
             "id": call.id,
             "model": call.model,
             "target": problem.target_of(call),
-            "asked": started and started.mono,
+            "started": started and started.mono,
             "waited": seconds_waited(problem, call),
             "seconds": outcome and outcome.seconds,
             "outcome": call.ended and call.ended.kind,

@@ -55,7 +55,7 @@ async def open_journal(
         async with open_writer(path, sync, show) if path else nullcontext() as writer:
             recorder = Recorder(writer, earlier, detail, watch, goes_on)
             started = RunStarted(earlier.sessions, digest(identity), identity, dict(versions or {}), detail)
-            await recorder.tell(run_started_id(earlier.sessions), started)
+            await recorder.record(run_started_id(earlier.sessions), started)
             try:
                 async with services() as tasks:
                     tasks.start_soon(recorder.guard)

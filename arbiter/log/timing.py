@@ -31,7 +31,7 @@ def step_times(problem: ProblemHistory, step: int) -> StepTimes | None:
     kept = [m.mono for m in messages if m.to == "assembler" and isinstance(m.payload, events.StepKeptEvent)]
     if not requested or not kept:
         return None
-    calls_of_step = (call for call in problem.calls.values() if call.asked is not None and call.asked.step == step)
+    calls_of_step = (call for call in problem.calls.values() if call.started is not None and call.started.step == step)
     calls = [call for call in calls_of_step if not call.is_ahead]
 
     def taken(*models: Model) -> float:
@@ -59,9 +59,9 @@ def seconds_waited(problem: ProblemHistory, call: CallHistory) -> float:
     They were spent waiting for a slot at the model, or for the log. A draft that is written ahead counts as 0: nothing
     waits for it.
     """
-    if call.is_ahead or call.asked is None or call.asked.cause not in problem.messages:
+    if call.is_ahead or call.started is None or call.started.cause not in problem.messages:
         return 0.0
-    return max(0.0, call.asked.mono - problem.messages[call.asked.cause].mono)
+    return max(0.0, call.started.mono - problem.messages[call.started.cause].mono)
 
 
 def _waited_for_ahead(problem: ProblemHistory, step: int) -> float:
@@ -74,6 +74,6 @@ def _longest_each(calls: Iterable[CallHistory], seconds: Callable[[CallHistory],
     """Return the longest time among the requests of each message, summed over the messages."""
     longest: dict[str | None, float] = {}
     for call in calls:
-        cause = call.asked and call.asked.cause
+        cause = call.started and call.started.cause
         longest[cause] = max(longest.get(cause, 0.0), seconds(call))
     return round(sum(longest.values()), 6)

@@ -90,7 +90,7 @@ class MessageComparison:
         """Return whether the run never made this call because another call for the same message had failed."""
         if not isinstance(replayed.payload, events.CallStarted):
             return False
-        siblings = [call for call in self._problem.calls.values() if call.asked and call.asked.cause == replayed.cause]
+        siblings = [call for call in self._problem.calls.values() if call.started and call.started.cause == replayed.cause]
         return any(isinstance(call.outcome, events.CallFailed) for call in siblings)
 
     def _came_too_late(self, entry: Entry) -> bool:
@@ -169,7 +169,7 @@ def struck_after(problem: ProblemHistory) -> float:
 
 
 def _compared(problem: ProblemHistory) -> list[Event]:
-    calls = (call.asked for call in problem.calls.values() if call.asked is not None and not call.is_ahead)
+    calls = (call.started for call in problem.calls.values() if call.started is not None and not call.is_ahead)
     # a replay does not draft ahead: it requests each draft in its turn
     drafts = (msgspec.structs.replace(event, payload=events.CallStarted("draft")) for event in problem.reused.values())
     ends = (problem.ended,) if problem.ended is not None else ()

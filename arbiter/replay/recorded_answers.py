@@ -50,7 +50,7 @@ class KnownAnswers:
         given = len(problem.task.steps)
         steps = (*problem.task.steps, *(Step(step.kept.text, step.kept.author) for step in problem.steps()))
         for name, call in problem.answers().items():
-            event = problem.reused.get(name, call.asked)
+            event = problem.reused.get(name, call.started)
             if event is not None and event.step is not None and (name in problem.reused or not call.is_ahead):
                 measure = problem.task.policy.get("confidence") if call.model == "draft" else None
                 self._calls[name] = _Known(call, steps[: given + event.step], problem.target_of(call), measure)

@@ -182,12 +182,12 @@ async def record_grade(journal: Recorder, result: Result) -> None:
     """Log the grade of a result."""
     solution, grade = result.solution, result.grade
     graded = Graded(grade.right, grade.answer, grade.reason, msgspec.to_builtins(result.reference))
-    await journal.tell(graded_id(solution.problem, solution.sample), graded, solution.problem, solution.sample)
+    await journal.record(graded_id(solution.problem, solution.sample), graded, solution.problem, solution.sample)
 
 
 async def record_end(journal: Recorder, interrupted: bool) -> None:
     """Log the regular end of this session."""
-    await journal.tell(run_ended_id(journal.earlier.sessions), RunEnded(interrupted))
+    await journal.record(run_ended_id(journal.earlier.sessions), RunEnded(interrupted))
 
 
 def check_run(config: Config, problems: Sequence[Problem], out: Path, shared: bool = False) -> None:

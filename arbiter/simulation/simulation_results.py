@@ -64,7 +64,7 @@ class SimulationResult(Record, frozen=True):
 
     - Times are in virtual seconds. Throughput counts kept tokens.
     - ``acceptance``: the share of steps kept from the draft.
-    - ``agreement``: the tokens of the drafts that the target read, and how many of them it kept.
+    - ``prefix_match``: the tokens of the drafts that the target read, and how many of them it kept.
     - ``own``: the share of the problems' time that would remain on idle servers. The rest is lost to load, as listed
       per server. If draft and target work concurrently, the losses of both are counted.
     - ``bottleneck``: the server that costs most time, or ``steps`` if ``own`` is at least half.
@@ -82,7 +82,7 @@ class SimulationResult(Record, frozen=True):
     own: float
     bottleneck: str
     bound: float | None
-    finish: dict[FinishReason, int]
-    predrafts: LookaheadStats
-    agreement: PrefixMatch
+    finish_reasons: dict[FinishReason, int]
+    lookahead: LookaheadStats
+    prefix_match: PrefixMatch
     servers: dict[Model, ServerResult]

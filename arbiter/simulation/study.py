@@ -183,9 +183,9 @@ class Study(NoJournal):
             own=_rounded(own),
             bottleneck=STEPS if own >= _HALF else max(lost, key=lambda name: lost[name]),
             bound=_rounded(self._bounds.makespan(self._case.concurrency)) if self._is_in_turn else None,
-            finish={reason: ends_by[reason] for reason in sorted(ends_by)},
-            predrafts=sum((solution.lookahead for solution in self._solutions), LookaheadStats()),
-            agreement=PrefixMatch(sum(one.proposed for one in shown), sum(one.matched for one in shown)),
+            finish_reasons={reason: ends_by[reason] for reason in sorted(ends_by)},
+            lookahead=sum((solution.lookahead for solution in self._solutions), LookaheadStats()),
+            prefix_match=PrefixMatch(sum(one.proposed for one in shown), sum(one.matched for one in shown)),
             servers={model: self._server(model, whole) for model in self._servers},
         )
 

@@ -53,7 +53,7 @@ def answers_of(problem: ProblemHistory) -> Iterator[RecordedAnswer]:
     """Yield the answered requests of a problem, with their seconds. The log must be a full one (``log.record``)."""
     steps = tuple(Step(step.kept.text, step.kept.author) for step in problem.steps())
     for call in problem.calls.values():
-        message = problem.messages.get((call.asked and call.asked.cause) or "")
+        message = problem.messages.get((call.started and call.started.cause) or "")
         if message is None or message.step is None:
             continue
         before = Transcript(problem.task.question, (*problem.task.steps, *steps[: message.step]), problem.task.turns)

@@ -45,7 +45,7 @@ class ScoreDialect(msgspec.Struct, frozen=True):
     """
 
     path: str
-    asked: Callable[[str], dict[str, Any]]
+    request_fields: Callable[[str], dict[str, Any]]
     decoder: "msgspec.json.Decoder[Any]"
     read: Callable[[Any, int], ScoreAnswer]
     range: Range = "logits"

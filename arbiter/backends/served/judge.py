@@ -3,7 +3,7 @@
 from arbiter.backends.confidence import TOP
 from arbiter.backends.judge_prompts import JudgePrompt, judged
 from arbiter.backends.served.generator import PATH, complete
-from arbiter.backends.served.logprobs import alternatives_asked, first_alternatives
+from arbiter.backends.served.logprobs import alternatives_option, first_alternatives
 from arbiter.backends.served.transport import Transport
 from arbiter.protocols.ports import Score, ScoreRequest
 
@@ -20,7 +20,7 @@ class ServedJudge:
     async def score(self, request: ScoreRequest) -> Score:
         """Judge one candidate. Raises ``BackendError`` if the request fails, or if the answer has no digit."""
         text = self._prompt.render(request.transcript, request.candidate, request.separator)
-        options = {"max_tokens": 1, "temperature": 0, **alternatives_asked(TOP, self._hosted)}
+        options = {"max_tokens": 1, "temperature": 0, **alternatives_option(TOP, self._hosted)}
         choice, usage = await complete(
             self._transport, {"model": self._model, "prompt": text, **options}, request.problem
         )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from arbiter.backends.confidence import TOP
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.generator import PATH, complete
-from arbiter.backends.served.logprobs import Logprobs, alternatives_asked, first_alternatives
+from arbiter.backends.served.logprobs import Logprobs, alternatives_option, first_alternatives
 from arbiter.backends.served.scorer import text_of
 from arbiter.backends.served.transport import Transport
 from arbiter.protocols.errors import BackendError
@@ -45,7 +45,7 @@ class LabelScorer:
     async def score(self, request: ScoreRequest) -> Score:
         """Score one candidate. Raises ``BackendError`` if the answer lacks the log-probability of a label."""
         text = text_of(self._template, request, self._step_tag)
-        options = {"max_tokens": 1, "temperature": 0, **alternatives_asked(TOP, self._hosted)}
+        options = {"max_tokens": 1, "temperature": 0, **alternatives_option(TOP, self._hosted)}
         choice, usage = await complete(
             self._transport, {"model": self._model, "prompt": text, **options}, request.problem
         )

@@ -28,14 +28,14 @@ class Logprobs(msgspec.Struct, frozen=True):
     content: list[_Token] | None = None
 
 
-def alternatives_asked(count: int, hosted: bool) -> dict[str, int]:
+def alternatives_option(count: int, hosted: bool) -> dict[str, int]:
     """Return the fields that request ``count`` alternatives per token. Hosted endpoints refuse llama.cpp's name."""
     return {"logprobs": count} if hosted else {"logprobs": count, "n_probs": count}
 
 
 def wanted(measure: ConfidenceMetric | None, hosted: bool) -> dict[str, int]:
     """Return the fields that request the log-probabilities for a confidence; none if ``measure`` is None."""
-    return {} if measure is None else alternatives_asked(1 if measure == "mean" else TOP, hosted)
+    return {} if measure is None else alternatives_option(1 if measure == "mean" else TOP, hosted)
 
 
 def confidence_of(logprobs: Logprobs, measure: ConfidenceMetric, step: str) -> float | None:

@@ -80,7 +80,7 @@ class ServedScorer:
     async def _read(self, request: ScoreRequest, changes: Mapping[str, Any] | None = None) -> ScoreAnswer:
         address, dialect = self._transport.address, self._dialect
         text = text_of(self._template, request, self._step_tag)
-        body = {"model": self._model, **dialect.asked(text), **(changes or {})}
+        body = {"model": self._model, **dialect.request_fields(text), **(changes or {})}
         answer = await persistent(address, lambda: self._transport.post(dialect.path, body, request.problem))
         decoded = understood(address, dialect.path, _NO_NUMBER.sub(b"null", answer), dialect.decoder)
         try:

@@ -158,8 +158,8 @@ def test_following_one_problem_tells_its_steps(call: Command, rsd: Path) -> None
 
 def test_two_runs_part_where_their_texts_differ(call: Command, rsd: Path, oracle: Path) -> None:
     found = json.loads(call("diff", rsd, oracle, "--json").stdout)
-    assert found["same"] + len(found["partings"]) == 14
-    for parting in found["partings"]:
+    assert found["same"] + len(found["differences"]) == 14
+    for parting in found["differences"]:
         assert parting["a"] is None or parting["b"] is None or parting["a"]["text"] != parting["b"]["text"]
     assert sum(found["answers"].values()) == 14
     assert any("run_type" in line for line in found["identity"])
