@@ -150,7 +150,7 @@ class _Work:
 
 
 class _Entry:
-    __slots__ = ("calls", "forget", "number", "lookahead", "running", "scopes")
+    __slots__ = ("calls", "forget", "lookahead", "number", "running", "scopes")
 
     def __init__(self, number: int) -> None:
         self.number = number

@@ -65,7 +65,7 @@ def compare(a: Run, b: Run) -> RunDiff:
     """
     ended_in_b = {problem.key: problem for problem in b.problems() if problem.end is not None}
     shared: list[Key] = []
-    differences: list[FirstDifference] = []
+    found: list[FirstDifference] = []
     only_a = 0
     for problem in a.problems():
         if problem.end is None or problem.key not in ended_in_b:
@@ -73,13 +73,13 @@ def compare(a: Run, b: Run) -> RunDiff:
             continue
         shared.append(problem.key)
         difference = _first_difference(problem, ended_in_b[problem.key])
-        differences += [difference] if difference is not None else []
+        found += [difference] if difference is not None else []
     return RunDiff(
         a=str(a.path),
         b=str(b.path),
         identity=tuple(differences(a.started.identity, b.started.identity, ("in A", "in B"))),
-        same=len(shared) - len(differences),
-        differences=tuple(differences),
+        same=len(shared) - len(found),
+        differences=tuple(found),
         only_a=only_a,
         only_b=len(ended_in_b) - len(shared),
         answers=_answers(a, b, shared),

@@ -18,8 +18,8 @@ Key = tuple[str, int]
 class CallHistory:
     """One request: its start, its retries and its outcome.
 
-    ``started`` is the event of its start, None in a log that holds decisions only. ``ended`` is the event of its outcome,
-    None if the log has none. ``first`` is the first event of the request.
+    ``started`` is the event of its start, None in a log that holds decisions only. ``ended`` is the event of its
+    outcome, None if the log has none. ``first`` is the first event of the request.
 
     Raises ``RunError`` naming the line of ``first`` if ``name`` is not a valid call id.
     """

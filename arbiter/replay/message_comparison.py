@@ -90,7 +90,8 @@ class MessageComparison:
         """Return whether the run never made this call because another call for the same message had failed."""
         if not isinstance(replayed.payload, events.CallStarted):
             return False
-        siblings = [call for call in self._problem.calls.values() if call.started and call.started.cause == replayed.cause]
+        calls = self._problem.calls.values()
+        siblings = (call for call in calls if call.started and call.started.cause == replayed.cause)
         return any(isinstance(call.outcome, events.CallFailed) for call in siblings)
 
     def _came_too_late(self, entry: Entry) -> bool:

@@ -88,7 +88,7 @@ def assumptions(
     reading = "and decodes while it reads" if hardware.mixed else "and does not decode while it reads"
     most = f"Each decodes at most {hardware.running} sequences together {reading}"
     speeds = "Speeds are derived from data sheets, not measured (docs/explanation/performance.md)"
-    ends = ", ".join(f"{reason} {count}" for reason, count in rows[0].finish.items())
+    ends = ", ".join(f"{reason} {count}" for reason, count in rows[0].finish_reasons.items())
     work = _stated(plan.world, rows) if recorded is None else _recorded(recorded)
     return [
         f"servers: {servers}. {most}. {speeds}",
@@ -103,7 +103,7 @@ def _stated(world: SyntheticWorkload, rows: Sequence[SimulationResult]) -> str:
         ("tokens per step", world.step_tokens),
         ("tokens per question", world.question_tokens),
     )
-    is_shown = any(row.agreement.proposed for row in rows)
+    is_shown = any(row.prefix_match.proposed for row in rows)
     agreeing = ". How much of a rejected draft the target keeps is drawn as well" if is_shown else ""
     lengths = ", ".join(f"{name} {_lengths(each)}" for name, each in numbers)
     return (
