@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -73,13 +73,13 @@ class RingOverrides(PolicyOverrides):
     writes only the rest. `on`, `off`, or `auto`: only where it saves time. Transcripts do not change. Above temperature
     0 it is off. Default: `verify` of the configuration (`auto`)."""
 
-    salvage: bool | None = None
+    salvage: Annotated[bool | None, Parameter(negative="--no-salvage")] = None
     """Reuse a step that was drafted ahead even if the step before it was replaced. It saves drafts, but changes
     transcripts. Needs `--lookahead`. Default: `salvage` of the configuration (false)."""
 
-    adaptive: bool | None = None
+    adaptive: Annotated[bool | None, Parameter(negative="--no-adaptive")] = None
     """Send fewer requests concurrently than `in_flight` while a server is overloaded. Default: `adaptive` of the
-    configuration (true); `adaptive = false` there fixes the number at `in_flight`."""
+    configuration (true); `--no-adaptive` fixes the number at `in_flight`."""
 
     def changes(self) -> dict[str, Any]:
         return super().changes() | given(
