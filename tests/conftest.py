@@ -11,6 +11,9 @@ from arbiter.actors.policies import DraftOnly
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Policy
 from arbiter.protocols.records import Transcript
+from tests import hypothesis_profiles
+
+hypothesis_profiles.register()
 
 Body = Callable[[], Awaitable[None]]
 

@@ -1,4 +1,4 @@
-"""What holds for every policy, size and timing."""
+"""Properties for every policy, size and timing."""
 
 import hashlib
 import random
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.actors.policies import (
@@ -23,6 +23,7 @@ from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
 from arbiter.protocols.records import Author, Limits, Sampling, Solution, Usage
+from tests.hypothesis_profiles import examples
 
 Tasks = Callable[..., Task]
 MakeModels = Callable[..., Models]
@@ -40,12 +41,12 @@ EVERY_POLICY = [
 
 
 def share(*parts: object) -> float:
-    """A number in [0, 1) that depends on ``parts`` alone."""
+    """A number in [0, 1) that only depends on ``parts``."""
     return hashlib.blake2b(msgspec.json.encode(parts), digest_size=6).digest()[0] / 256
 
 
 def write(request: GenerationRequest) -> Generation:
-    """A text, and now and then an end, that depend on the seed, the role and the whole context."""
+    """A text, and sometimes the end of the answer, that depend on the seed, the role and the whole context."""
     drawn = share(request.seed, request.author, request.transcript)
     ending = "end" if drawn < 0.15 else "separator"
     return Generation(f"{request.author} {drawn}", ending, Usage(completion_tokens=3))
@@ -70,7 +71,6 @@ def transcripts(solutions: list[Solution]) -> dict[str, list[tuple[str, Author]]
     return {solution.problem: [(step.kept.text, step.kept.author) for step in solution.steps] for solution in solutions}
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     policy=st.sampled_from(EVERY_POLICY),
     mailbox=st.integers(1, 3),
@@ -91,7 +91,7 @@ def test_no_ring_deadlocks_and_every_problem_gets_one_solution(
     assert {solution.error for solution in solutions} == {None}
 
 
-@settings(max_examples=30, deadline=None)
+@examples(0.5)
 @given(
     mailbox=st.integers(1, 3),
     in_flight=st.integers(1, 3),
@@ -124,7 +124,7 @@ def test_no_ring_deadlocks_when_models_fail_and_deadlines_strike(
 
 
 @pytest.mark.parametrize("policy", EVERY_POLICY)
-@settings(max_examples=6, deadline=None)
+@examples(0.1)
 @given(seed=st.integers(0, 2**32), times=st.integers(0, 2**32), audit=st.sampled_from([0.0, 0.5]))
 def test_transcripts_depend_neither_on_concurrency_nor_on_timing(
     policy: Policy, seed: int, times: int, audit: float, solved: Solved, a_task: Tasks, make_models: MakeModels
@@ -136,7 +136,7 @@ def test_transcripts_depend_neither_on_concurrency_nor_on_timing(
     assert one_by_one == all_at_once
 
 
-@settings(max_examples=6, deadline=None)
+@examples(0.1)
 @given(seed=st.integers(0, 2**32), order=st.permutations(range(10)))
 def test_transcripts_do_not_depend_on_the_order_of_the_problems(
     seed: int, order: list[int], solved: Solved, a_task: Tasks, make_models: MakeModels

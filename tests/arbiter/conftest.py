@@ -1,8 +1,6 @@
 """Configurations, results made by hand, and the command."""
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,24 +11,15 @@ from arbiter.config.config import Config, parse
 from arbiter.grading import Grade
 from arbiter.protocols.records import Author, Candidate, Model, Rating, RequestCounts, Solution, StepRecord, Usage
 from arbiter.runs.results import Result
+from tests.command_line import call_arbiter
 
 
 @pytest.fixture
 def arbiter(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """The installed command, called in an empty folder."""
+    """The command line, called in an empty folder."""
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        script = Path(sys.executable).parent / "arbiter"
-        environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
-        return subprocess.run(
-            [script, *arguments],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return call_arbiter(*arguments, folder=tmp_path)
 
     return call
 

@@ -1,4 +1,4 @@
-"""What is right, what is wrong, and what is left unjudged. Real ``math-verify`` in real worker processes."""
+"""Right, wrong and ungraded answers, with real ``math-verify`` in real worker processes."""
 
 import os
 import signal
@@ -8,12 +8,13 @@ import anyio
 import anyio.to_process
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.grading.answers import Reference
 from arbiter.grading.grader import LONGEST, Grade, Grader, needs_mathematics
 from arbiter.protocols.records import Solution
+from tests.hypothesis_profiles import examples
 
 Case = tuple[str, str | Reference]
 
@@ -198,8 +199,8 @@ async def test_a_number_may_be_off_by_the_tolerance() -> None:
 async def test_a_reference_that_cannot_be_read_leaves_other_answers_ungraded() -> None:
     assert (await graded("t (0,4]", "$t(0,4]$")).right is True
     grade = await graded("(0,4]", "$t(0,4]$")
-    told = "the reference '$t(0,4]$' cannot be read as mathematics, and the answer is another text"
-    assert (grade.right, grade.reason) == (None, told)
+    reason = "the reference '$t(0,4]$' cannot be read as mathematics, and the answer is another text"
+    assert (grade.right, grade.reason) == (None, reason)
 
 
 @pytest.mark.asyncio
@@ -272,7 +273,7 @@ async def test_a_ctrl_c_does_not_reach_the_workers() -> None:
     assert await anyio.to_process.run_sync(os.getpid) == worker
 
 
-@settings(max_examples=30, deadline=None)
+@examples(0.5)
 @given(answer=st.text("0123456789xyn+-*/^(){}\\,.= frac", min_size=1, max_size=12))
 def test_an_answer_is_its_own_right_answer(answer: str) -> None:
     grade = anyio.run(graded, answer, answer)

@@ -1,4 +1,4 @@
-"""The writer: nothing lost, nothing out of order, nobody kept waiting but who has more to write than there is room."""
+"""The writer loses and reorders nothing, and blocks only callers that write while the queue is full."""
 
 import os
 import threading
@@ -10,12 +10,13 @@ import anyio
 import anyio.from_thread
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.log.writer import open_writer
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import SCHEMA, Event, RunEnded, StepFailedEvent
+from tests.hypothesis_profiles import examples
 
 HOUR = 3600.0
 
@@ -35,7 +36,7 @@ def slow(tmp_path: Path) -> "Slow":
 
 
 class Slow:
-    """A disk that takes a pipe's fill, and then nothing until somebody reads."""
+    """A disk that accepts as much as a pipe holds, and then nothing until the pipe is read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -44,7 +45,7 @@ class Slow:
         self.lines: list[bytes] = []
 
     def read_on(self) -> threading.Thread:
-        """Read in a thread from now on, until the writer is gone."""
+        """Start to read in a thread, until the writer has closed."""
         os.set_blocking(self._end, True)
 
         def drain() -> None:
@@ -60,7 +61,7 @@ class Slow:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@settings(max_examples=25, deadline=None)
+@examples(0.5)
 @given(room=st.integers(1, 4), senders=st.integers(1, 8), each=st.integers(1, 30), show=st.booleans())
 def test_all_is_written_in_the_order_in_which_it_was_handed_over(
     tmp_path_factory: pytest.TempPathFactory, backend: Literal["asyncio", "trio"], room: int, senders: int, each: int,
@@ -125,7 +126,7 @@ def test_a_slow_disk_holds_up_those_who_write_and_nobody_else(slow: Slow, backen
 
 
 def a_failing_sync() -> AbstractContextManager[object]:
-    """A pipe cannot be synced, and the writer tells it at its end."""
+    """A pipe cannot be synced, which the writer reports at its end."""
     return pytest.raises(RunError, match="Invalid argument")
 
 

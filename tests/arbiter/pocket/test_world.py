@@ -1,15 +1,16 @@
-"""The pocket world's own promises, by an arithmetic of these tests' own."""
+"""The guarantees of the pocket world, checked with the tests' own arithmetic."""
 
 import itertools
 import math
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.pocket import world
 from arbiter.pocket.world import Kind, Operation, PocketProblem, Split
+from tests.hypothesis_profiles import examples
 
 HEAD = re.compile(r"(?P<value>\d+)(?P<kind>\+|-|\*|/|mod)(?P<operand>\d+): (?:(?P<working>\S+): )?(?P<after>\d+)\.")
 DIVISION = re.compile(r"(?P<total>\d+)/(?P<by>\d+)=(?P<quotient>\d)r(?P<rest>\d+)")
@@ -35,7 +36,7 @@ def applied(kind: str, value: int, operand: int) -> int:
 
 
 def check_division(working: str, value: int, operand: int, after: int) -> None:
-    """Check each item of a long division, from the highest digit on, with the digit brought down and what is left."""
+    """Check each item of a long division, from the highest digit: the digit brought down and the remainder."""
     rest, quotient = 0, ""
     for digit, item in zip(str(value), working.split(","), strict=True):
         found = DIVISION.fullmatch(item)
@@ -49,7 +50,7 @@ def check_division(working: str, value: int, operand: int, after: int) -> None:
 
 
 def check_step(step: str, value: int) -> int:
-    """Check one step from ``value`` on, in its head, each item of its working and its result; what it leads to."""
+    """Check the head, the working and the result of one step from ``value``. Return the result."""
     found = HEAD.fullmatch(step)
     assert found is not None
     operand, after = int(found["operand"]), int(found["after"])
@@ -87,7 +88,6 @@ SEEDS = st.integers(0, 2**32)
 
 
 @given(seed=SEEDS)
-@settings(max_examples=40, deadline=None)
 def test_the_steps_of_every_problem_chain_to_its_answer(seed: int) -> None:
     for problem in drawn(seed, 5):
         value = problem.start
@@ -100,7 +100,6 @@ def test_the_steps_of_every_problem_chain_to_its_answer(seed: int) -> None:
 
 @pytest.mark.parametrize("kind", ["+", "-", "*", "/"])
 @given(value=st.integers(0, 999), operand=st.integers(0, 999))
-@settings(deadline=None)
 def test_the_working_of_any_operation_is_right(kind: Kind, value: int, operand: int) -> None:
     if kind == "-":
         value, operand = max(value, operand), min(value, operand)
@@ -109,13 +108,13 @@ def test_the_working_of_any_operation_is_right(kind: Kind, value: int, operand: 
 
 
 @given(seed=SEEDS)
-@settings(max_examples=20, deadline=None)
+@examples(0.5)
 def test_every_value_stays_within_the_worlds_numbers(seed: int) -> None:
     assert all(0 <= value <= world.LARGEST for problem in drawn(seed, 5) for value in problem.values)
 
 
 @given(seed=SEEDS)
-@settings(max_examples=20, deadline=None)
+@examples(0.5)
 def test_a_question_tells_every_number_of_its_chain_in_order(seed: int) -> None:
     for problem in drawn(seed, 5):
         numbers = [int(number) for number in re.findall(r"\d+", problem.question)]
@@ -123,7 +122,7 @@ def test_a_question_tells_every_number_of_its_chain_in_order(seed: int) -> None:
 
 
 @given(seed=SEEDS, split=st.sampled_from(["train", "test"]))
-@settings(max_examples=10, deadline=None)
+@examples(0.1)
 def test_the_same_seed_gives_the_same_problems(seed: int, split: Split) -> None:
     assert drawn(seed, 20, split) == drawn(seed, 20, split)
 

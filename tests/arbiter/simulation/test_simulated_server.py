@@ -1,4 +1,4 @@
-"""What holds for every server and every day of requests."""
+"""Properties of every simulated server and every sequence of requests."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -7,7 +7,7 @@ import anyio
 import msgspec
 import pytest
 from anyio.abc import TaskStatus
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.actors.supervision import services
@@ -21,7 +21,7 @@ PLAIN = Speed(step=0.5, sequence=0.25, prefill=100.0, running=2)
 
 
 class Visit(msgspec.Struct, frozen=True):
-    """A request that comes ``at`` so many seconds, and is given up ``patience`` seconds later if not answered."""
+    """A request that arrives ``at`` seconds, and is cancelled ``patience`` seconds later unless it is answered."""
 
     at: float
     work: EngineWork
@@ -29,25 +29,25 @@ class Visit(msgspec.Struct, frozen=True):
 
 
 class Day(msgspec.Struct, frozen=True):
-    """Of each visit what it was served and when it ended, in the order of visits; and the server's load."""
+    """The result and the end of each visit, in the order of visits, and the load of the server."""
 
     served: list[ServedRequest | None]
     ends: list[float]
     load: EngineLoad
 
     def answered(self) -> list[ServedRequest]:
-        """Of all visits; there must be none that was given up."""
+        """Return the results of all visits, none of which may be cancelled."""
         return [served for served in self.served if served is not None]
 
 
 def serve(speed: Speed, visits: Sequence[Visit]) -> Day:
-    """Serve visits in virtual time. Those of the same moment come in their order."""
+    """Serve visits in virtual time. Visits at the same time arrive in their order."""
     server = SimulatedServer(speed)
     served: dict[int, ServedRequest] = {}
     ends: dict[int, float] = {}
 
     async def visit(number: int, *, task_status: TaskStatus[None]) -> None:
-        task_status.started()  # and on to the server without a pause, before the next one may come
+        task_status.started()  # the next visit must not arrive before this one is at the server
         with anyio.move_on_after(visits[number].patience):
             served[number] = await server.serve(visits[number].work)
         ends[number] = anyio.current_time()
@@ -66,7 +66,7 @@ def serve(speed: Speed, visits: Sequence[Visit]) -> Day:
 
 
 def request_of(prompt: int, completion: int = 0, name: str = "q") -> EngineWork:
-    """A request of so many tokens."""
+    """Return a request with these numbers of tokens."""
     return EngineWork((CachedText(name, prompt),), CachedText("answer", completion) if completion else None)
 
 
@@ -105,7 +105,7 @@ def tokens(work: EngineWork) -> tuple[int, int]:
 
 
 def alike(visits: list[Visit]) -> list[Visit]:
-    """The same requests with equal priorities, each about a question of its own."""
+    """Return the same requests with equal priorities, each with a different question."""
     return [
         msgspec.structs.replace(
             visit, work=EngineWork((CachedText(f"{n}", tokens(visit.work)[0]),), visit.work.completion)
@@ -114,7 +114,6 @@ def alike(visits: list[Visit]) -> list[Visit]:
     ]
 
 
-@settings(max_examples=60, deadline=None)
 @given(speed=speeds, work=works)
 def test_a_request_alone_takes_the_fixed_the_reading_and_the_decoding_time(speed: Speed, work: EngineWork) -> None:
     prompt, completion = tokens(work)
@@ -125,7 +124,6 @@ def test_a_request_alone_takes_the_fixed_the_reading_and_the_decoding_time(speed
     assert day.answered()[0].seconds == pytest.approx(speed.alone(prompt, 0, completion), rel=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
 @given(speed=speeds, visits=impatient_days)
 def test_tokens_are_conserved(speed: Speed, visits: list[Visit]) -> None:
     day = serve(speed, visits)
@@ -141,7 +139,6 @@ def test_tokens_are_conserved(speed: Speed, visits: list[Visit]) -> None:
     )
 
 
-@settings(max_examples=100, deadline=None)
 @given(speed=speeds, visits=days)
 def test_a_server_is_busy_for_its_work_at_least_and_for_the_whole_day_at_most(
     speed: Speed, visits: list[Visit]
@@ -156,7 +153,6 @@ def test_a_server_is_busy_for_its_work_at_least_and_for_the_whole_day_at_most(
     assert day.load.most_running <= speed.running
 
 
-@settings(max_examples=100, deadline=None)
 @given(speed=speeds, visits=days)
 def test_no_request_is_faster_than_alone(speed: Speed, visits: list[Visit]) -> None:
     for visit, served in zip(visits, serve(speed, visits).answered(), strict=True):
@@ -164,7 +160,6 @@ def test_no_request_is_faster_than_alone(speed: Speed, visits: list[Visit]) -> N
         assert served.seconds * (1 + 1e-9) >= speed.alone(prompt, served.cached, completion)
 
 
-@settings(max_examples=100, deadline=None)
 @given(speed=speeds, visits=days, last=works)
 def test_a_request_that_comes_last_makes_none_before_it_end_sooner(
     speed: Speed, visits: list[Visit], last: EngineWork
@@ -175,7 +170,6 @@ def test_a_request_that_comes_last_makes_none_before_it_end_sooner(
         assert without <= with_it * (1 + 1e-9)
 
 
-@settings(max_examples=60, deadline=None)
 @given(speed=speeds, visits=days)
 def test_of_requests_that_come_together_one_more_makes_none_end_sooner(speed: Speed, visits: list[Visit]) -> None:
     roomy = msgspec.structs.replace(speed, running=20, pass_tokens=10_000)
@@ -184,14 +178,12 @@ def test_of_requests_that_come_together_one_more_makes_none_end_sooner(speed: Sp
         assert without <= with_it * (1 + 1e-9)
 
 
-@settings(max_examples=60, deadline=None)
 @given(speed=speeds, visits=impatient_days)
 def test_equal_days_are_equal_byte_for_byte(speed: Speed, visits: list[Visit]) -> None:
     first, second = (msgspec.json.encode(serve(speed, visits)) for _ in range(2))
     assert first == second
 
 
-@settings(max_examples=60, deadline=None)
 @given(speed=speeds, visits=days)
 def test_of_equal_priorities_the_first_to_come_is_begun_first(speed: Speed, visits: list[Visit]) -> None:
     ordered = sorted(alike(visits), key=lambda visit: visit.at)
@@ -200,7 +192,6 @@ def test_of_equal_priorities_the_first_to_come_is_begun_first(speed: Speed, visi
     assert all(one <= next_one + 1e-9 for one, next_one in pairwise(begun))
 
 
-@settings(max_examples=60, deadline=None)
 @given(speed=speeds, visits=days)
 def test_a_higher_priority_never_waits_behind_a_lower_one_that_has_not_begun(speed: Speed, visits: list[Visit]) -> None:
     day = serve(speed, visits)
@@ -212,7 +203,6 @@ def test_a_higher_priority_never_waits_behind_a_lower_one_that_has_not_begun(spe
         assert not [other for other in known if other[0] > priority and came < other[2] - 1e-9 < begun - 2e-9]
 
 
-@settings(max_examples=60, deadline=None)
 @given(speed=speeds, works=st.lists(works, min_size=1, max_size=6))
 def test_the_cache_makes_no_request_of_a_lonely_problem_slower(speed: Speed, works: list[EngineWork]) -> None:
     in_turn = [Visit(1000.0 * n, work) for n, work in enumerate(works)]
@@ -223,7 +213,6 @@ def test_the_cache_makes_no_request_of_a_lonely_problem_slower(speed: Speed, wor
     assert all(one.cached >= other.cached == 0 for one, other in zip(large, none, strict=True))
 
 
-@settings(max_examples=60, deadline=None)
 @given(speed=speeds, later=st.lists(works, min_size=1, max_size=5), earlier=works)
 def test_what_is_cached_makes_none_of_a_burst_slower(
     speed: Speed, later: list[EngineWork], earlier: EngineWork
@@ -241,7 +230,7 @@ def test_a_cancelled_request_frees_its_place_at_once(patience: float) -> None:
     one = msgspec.structs.replace(PLAIN, running=1)
     visits = [Visit(0.0, request_of(50, 1000), patience), Visit(0.0, request_of(50, 4, "other"))]
     day = serve(one, visits)
-    begun = max(patience, 1.0)  # a pass that has begun is finished
+    begun = max(patience, 1.0)  # a pass is never interrupted
     (served,) = day.answered()
     assert day.served[0] is None
     assert served.waited == begun
@@ -251,7 +240,9 @@ def test_a_cancelled_request_frees_its_place_at_once(patience: float) -> None:
 
 def test_a_request_that_is_given_up_when_its_answer_comes_is_cancelled() -> None:
     visits = [Visit(0.0, request_of(50, 4, name), patience=1.5 + 4.0) for name in "ab"]
-    day = serve(PLAIN, visits)  # both read for 1.5 s, then 4 tokens at 1 s: both answers come when nobody waits
+    day = serve(
+        PLAIN, visits
+    )  # both are read for 1.5 s, then 4 tokens at 1 s: both answers come while no request waits
     assert day.served == [None, None]
     assert (day.load.answered, day.load.cancelled) == (0, 2)
     assert (day.load.read, day.load.decoded, day.load.wasted) == (100, 8, 108)
@@ -259,7 +250,7 @@ def test_a_request_that_is_given_up_when_its_answer_comes_is_cancelled() -> None
 
 def test_those_that_stay_are_faster_once_another_one_is_cancelled() -> None:
     visits = [Visit(0.0, request_of(100, 10)), Visit(0.0, request_of(100, 1000, "other"), 2.5 + 5.0)]
-    day = serve(PLAIN, visits)  # both read for 2.5 s, then 5 s at 1 s a token, then 5 tokens at 0.75 s
+    day = serve(PLAIN, visits)  # both are read for 2.5 s, then 5 s at 1 s per token, then 5 tokens at 0.75 s
     assert day.ends[0] == 2.5 + 5.0 + 5 * 0.75
 
 

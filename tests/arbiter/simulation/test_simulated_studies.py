@@ -1,11 +1,11 @@
-"""What a simulation of a whole run tells."""
+"""Simulations of whole runs."""
 
 from collections.abc import Callable
 from typing import get_args
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -19,6 +19,7 @@ from arbiter.simulation.placement import Placement, placed
 from arbiter.simulation.simulation_results import STEPS, Case, Depth, SimulationResult
 from arbiter.simulation.study import Hardware
 from arbiter.simulation.synthetic_workload import LogNormal, SyntheticWorkload
+from tests.hypothesis_profiles import examples
 
 SMALL = SyntheticWorkload(problems=12, steps=LogNormal(5, 0.7, 20), seed=3)
 MODELS: dict[Model, str] = {"draft": "1.5B", "target": "7B", "prm": "PRM-1.5B", "router": "PRM-1.5B", "judge": "7B"}
@@ -41,7 +42,7 @@ def simulated(
 def test_every_run_type_asks_its_models_alone(a_config: Configure, run_type: RunType) -> None:
     rate = None if run_type in ("draft", "target") else 0.7
     found = simulated(a_config(run_type=run_type), Case(4, acceptance=rate))
-    asked: dict[RunType, set[Model]] = {
+    called: dict[RunType, set[Model]] = {
         "draft": {"draft"},
         "target": {"target"},
         "random": {"draft", "target"},
@@ -49,7 +50,7 @@ def test_every_run_type_asks_its_models_alone(a_config: Configure, run_type: Run
         "confidence": {"draft", "target"},
         "judge": {"draft", "target", "judge"},
     }
-    assert set(found.servers) == asked.get(run_type, {"draft", "target", "prm"})
+    assert set(found.servers) == called.get(run_type, {"draft", "target", "prm"})
     assert found.finish == {"answered": SMALL.problems}
     assert found.acceptance == {"draft": 1, "target": 0}.get(run_type, pytest.approx(0.7, abs=0.15))
 
@@ -72,7 +73,7 @@ depths: st.SearchStrategy[Depth] = st.sampled_from((0, 1, 2, "auto"))
 modes: st.SearchStrategy[Verify] = st.sampled_from(get_args(Verify))
 
 
-@settings(max_examples=15, deadline=None)
+@examples(0.5)
 @given(concurrency=st.sampled_from([1, 3, 12]), depth=depths, verify=modes, running=st.sampled_from([1, 3, 64]))
 def test_neither_concurrency_nor_looking_ahead_nor_verifying_changes_a_step(
     a_config: Configure, concurrency: int, depth: Depth, verify: Verify, running: int
@@ -87,7 +88,7 @@ def test_neither_concurrency_nor_looking_ahead_nor_verifying_changes_a_step(
     assert all(0 <= server.utilisation <= 1 and server.waited >= 0 for server in found.servers.values())
 
 
-@settings(max_examples=15, deadline=None)
+@examples(0.5)
 @given(concurrency=st.sampled_from([1, 2, 5, 12]), verify=modes, running=st.sampled_from([1, 3, 64]))
 def test_no_run_is_faster_than_its_bound(a_config: Configure, concurrency: int, verify: Verify, running: int) -> None:
     found = simulated(a_config(), Case(concurrency, 0, verify, 0.6), hardware(running=running))
@@ -113,7 +114,7 @@ def test_a_server_without_places_is_the_bottleneck_and_its_requests_wait(a_confi
 
 
 def test_waiting_at_the_seat_is_told_as_waiting_in_the_queue_is(a_config: Configure) -> None:
-    world = replace(SMALL, problems=30)  # the seat and the queue have orders of their own: many must wait
+    world = replace(SMALL, problems=30)  # the slots and the queue have different orders, so many requests must wait
     handle, queue = (
         simulated(a_config(), Case(30, acceptance=0.7), hardware(running=2, in_flight=places), world).servers["draft"]
         for places in (2, 128)
@@ -150,7 +151,7 @@ def test_a_model_and_its_gpus_are_written_in_one_word(written: str, place: Place
 
 @pytest.mark.parametrize("written", ["", "@H100", "7B@", "7B@0xH100", "7B@4", "7B@H100@H100"])
 def test_what_names_no_model_on_gpus_is_refused(written: str) -> None:
-    with pytest.raises(ConfigError, match="write it like"):
+    with pytest.raises(ConfigError, match="write 7B, 7B@H100 or 70B@4xH100"):
         placed(written, "A100")
 
 

@@ -1,4 +1,4 @@
-"""What a router reads of a row, and what it learns of it."""
+"""The text that a router reads for a row, and its labels."""
 
 # pyright: reportUnknownMemberType=false
 # (transformers is typed in part)
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
@@ -35,7 +35,6 @@ def test_the_text_is_what_the_ring_gives_its_scorer(
 
 
 @given(lengths=st.lists(st.integers(1, 12), max_size=10), longest=st.integers(1, 160))
-@settings(max_examples=60, deadline=None)
 def test_a_long_text_keeps_question_and_newest_steps_whole(
     tokenizer: PreTrainedTokenizerFast, a_row: Callable[..., TrainingRow], lengths: list[int], longest: int
 ) -> None:

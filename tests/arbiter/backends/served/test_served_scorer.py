@@ -1,4 +1,4 @@
-"""What a classifier's numbers mean."""
+"""The score from a classifier's numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.backends.opening import open_scorer
@@ -77,7 +77,7 @@ async def test_the_tokens_read_for_a_score_are_the_servers_own(
     server: FakeServer, score: ScoreOf, scored: Scored, backend: str
 ) -> None:
     server.replies(scored(0.0))
-    cached = {"http": 4, "openai": 0}[backend]  # /v1/embeddings tells none
+    cached = {"http": 4, "openai": 0}[backend]  # /v1/embeddings reports none
     assert (await score()).usage == Usage(9, 0, cached)
 
 
@@ -120,7 +120,6 @@ def test_a_value_and_its_opposite_are_one_together(logit: float) -> None:
     assert probability([logit], "here") + probability([-logit], "here") == pytest.approx(1)
 
 
-@settings(deadline=None)  # the first example imports torch
 @given(st.lists(st.floats(-1e4, 1e4), min_size=1, max_size=2))
 def test_a_score_is_that_of_torch(logits: list[float | None]) -> None:
     torch: Any = pytest.importorskip("torch")

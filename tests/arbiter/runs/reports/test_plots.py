@@ -1,4 +1,4 @@
-"""What is drawn of runs, looked at as pixels."""
+"""Plots of runs, tested on their pixels."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -16,12 +16,13 @@ from arbiter.runs.reports.plot_labels import Label, place_labels
 from arbiter.runs.reports.plots import STYLES, accuracy_by_acceptance, draw, names
 from arbiter.runs.reports.tables import ReportRow
 from arbiter.runs.results import Cost, Latency, ModelTokens, summarise
+from tests.hypothesis_profiles import examples
 
 EMPTY = summarise([], "router", 0.5, 1.0)
 
 
 def entry(name: str = "run", run_type: RunType = "router", threshold: float | None = 0.5, **fields: Any) -> ReportRow:
-    """A run with all the figures that are drawn."""
+    """Return a run with all figures that plots use."""
     given: dict[str, Any] = {
         "acceptance_rate": 0.5,
         "accuracy": 0.5,
@@ -35,7 +36,7 @@ def entry(name: str = "run", run_type: RunType = "router", threshold: float | No
 
 
 def colours(path: Path) -> set[tuple[int, ...]]:
-    """The colours of an image, which is read whole."""
+    """Return the colours of an image file."""
     with Image.open(path) as image:
         assert image.format == "PNG"
         pixels = image.convert("RGB").getcolors(maxcolors=image.width * image.height) or []
@@ -62,7 +63,7 @@ def test_a_run_is_drawn_in_the_colour_of_its_type(tmp_path: Path) -> None:
     types: list[RunType] = ["router", "rsd", "target"]
     draw([entry(run_type, run_type, acceptance_rate=n / 2) for n, run_type in enumerate(types)], tmp_path)
     found = colours(tmp_path / "accuracy.png")
-    coloured = STYLES.keys() - {"target", "random"}  # letters are black, and grey at their edges
+    coloured = STYLES.keys() - {"target", "random"}  # text has black and grey pixels
     assert {name for name in coloured if rgb(STYLES[name][0]) in found} == {"router", "rsd"}
 
 
@@ -110,7 +111,7 @@ def test_thresholds_that_come_out_at_one_place_share_a_label() -> None:
 points = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=15)
 
 
-@settings(deadline=None, max_examples=15)
+@examples(0.5)
 @given(points)
 def test_labels_cover_neither_one_another_nor_a_point_nor_the_edge(places: list[tuple[float, float]]) -> None:
     figure, axes = canvas()
