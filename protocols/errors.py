@@ -88,3 +88,8 @@ class RequestError(ArbiterError):
         self.code = code
         self.param = param
         self.retry_after = retry_after
+
+
+def not_installed(what: str, packages: str | None, extra: str) -> str:
+    """Return the error text for ``what``, which needs ``packages`` of the extra ``extra`` of Arbiter."""
+    return f"{what} needs {packages}, which is not installed: pip install -e '.[{extra}]' in the folder of Arbiter"

@@ -10,7 +10,7 @@ from typing import Any
 
 from arbiter.config.model_tables import Engine
 from arbiter.pocket import resolved
-from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.errors import ConfigError, not_installed
 
 
 def read_tokenizer(name: str, wanted_by: str, instead: str) -> Any:  # noqa: ANN401
@@ -22,9 +22,7 @@ def read_tokenizer(name: str, wanted_by: str, instead: str) -> Any:  # noqa: ANN
     try:
         from transformers import AutoTokenizer
     except ImportError as error:
-        raise ConfigError(
-            f"{wanted_by} needs transformers, which is not installed: pip install -e '.[pocket]', or {instead}"
-        ) from error
+        raise ConfigError(f"{not_installed(wanted_by, 'transformers', 'pocket')}, or {instead}") from error
     reader: Any = AutoTokenizer  # typed in part
     try:
         return reader.from_pretrained(resolved(name), trust_remote_code=False)

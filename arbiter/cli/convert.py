@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from arbiter.cli.console import guarded, stdout
-from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.errors import ConfigError, not_installed
 from arbiter.training.metadata import Precision
 
 
@@ -53,9 +53,7 @@ def _convert(checkpoint: str, out: Path, form: Literal["value", "classes", "rewa
     try:
         converting: Any = importlib.import_module("arbiter.training.convert")
     except ImportError as error:
-        raise ConfigError(
-            f"converting needs the package {error.name}, which is not installed: pip install 'arbiter-reasoning[train]'"
-        ) from error
+        raise ConfigError(not_installed("converting", error.name, "train")) from error
     made = converting.convert(checkpoint, out, form, dtype)
     labels = "1 label (a value)" if made.labels == 1 else f"{made.labels} labels (classes)"
     bias = ", ".join(f"{each:.4g}" for each in made.bias) if any(made.bias) else "none"

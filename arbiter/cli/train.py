@@ -16,7 +16,7 @@ from arbiter.backends.prompts import TEMPLATES, prompt_template
 from arbiter.cli.console import guarded, stderr, stdout, version
 from arbiter.cli.overrides import given
 from arbiter.data.training_rows import TrainingRow
-from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.errors import ConfigError, not_installed
 from arbiter.runs.collection import Collection, common, read_collection
 from arbiter.training.metadata import Balance, CheckpointMetadata, Labels, Precision, is_first_process
 from arbiter.training.training_data import read_rows, read_solved
@@ -223,9 +223,7 @@ def _library(module: str) -> Any:  # noqa: ANN401 - a module that needs torch
     try:
         return importlib.import_module(f"arbiter.training.{module}")
     except ImportError as error:
-        raise ConfigError(
-            f"training needs the package {error.name}, which is not installed: pip install 'arbiter-reasoning[train]'"
-        ) from error
+        raise ConfigError(not_installed("training", error.name, "train")) from error
 
 
 def _collected(paths: Sequence[Path]) -> tuple[list[TrainingRow], Collection | None]:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import msgspec
 
-from arbiter.protocols.errors import DataError
+from arbiter.protocols.errors import DataError, not_installed
 
 _SECONDS = 5.0
 _NAME = re.compile(
@@ -89,10 +89,8 @@ def _load(name: str, subset: str | None) -> Mapping[str, Rows]:
     try:
         import datasets  # pyright: ignore[reportMissingTypeStubs]
     except ImportError as error:
-        raise DataError(
-            f"the data set {name!r} comes from the Hugging Face hub, which needs the extra 'hub': "
-            f"pip install -e '.[hub]', {_USE_A_FILE}"
-        ) from error
+        what = f"the data set {name!r}, which comes from the Hugging Face hub,"
+        raise DataError(f"{not_installed(what, error.name, 'hub')}, {_USE_A_FILE}") from error
     library = cast("Any", datasets)
     unreachable = _unreachable(name)
     if unreachable is None:

@@ -6,10 +6,8 @@ is missing, so commands import it only when they run. Both come with the extra `
 
 import importlib.util
 
-from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.errors import ConfigError, not_installed
 
 _MISSING = [name for name in ("numpy", "scipy") if importlib.util.find_spec(name) is None]
 if _MISSING:
-    raise ConfigError(
-        f"evaluation needs {' and '.join(_MISSING)}, not installed: pip install 'arbiter-reasoning[train]'"
-    )
+    raise ConfigError(not_installed("evaluation", " and ".join(_MISSING), "train"))

@@ -6,7 +6,7 @@ import msgspec
 
 from arbiter.config.model_tables import AnyModelTable, InProcessTable
 from arbiter.data.training_rows import TrainingRow
-from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.errors import ConfigError, not_installed
 
 Predict = Callable[[Sequence[TrainingRow]], Sequence[Sequence[float]]]
 """Returns the ŷ in [0, 1] of each row, one per target."""
@@ -32,9 +32,7 @@ def checkpoint(name: str, table: AnyModelTable | None = None, separator: str | N
         from arbiter.training.inference import folder_of, predict
         from arbiter.training.metadata import read_metadata
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"a router needs {error.name}, not installed: pip install 'arbiter-reasoning[train]'"
-        ) from error
+        raise ConfigError(not_installed("a router", error.name, "train")) from error
     metadata = read_metadata(folder_of(name))
     template = None
     if metadata is None and table is not None:

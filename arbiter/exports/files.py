@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from arbiter.protocols.errors import ConfigError, ReportError
+from arbiter.protocols.errors import ConfigError, ReportError, not_installed
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def require(module: str, extra: str, what: str) -> None:
         found = None
     if found is None:
         package = module.partition(".")[0]
-        raise ConfigError(f"{what} needs {package}, which is not installed: pip install 'arbiter-reasoning[{extra}]'")
+        raise ConfigError(not_installed(what, package, extra))
 
 
 def _refused(path: Path, error: OSError) -> ReportError:

@@ -12,7 +12,7 @@ from arbiter.backends.batching import Batcher
 from arbiter.backends.judge_prompts import JudgePrompt
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.config.model_tables import InProcessTable
-from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.errors import ConfigError, not_installed
 from arbiter.protocols.ports import Generator, Scorer
 
 if TYPE_CHECKING:
@@ -63,10 +63,9 @@ async def open_local_judge(table: InProcessTable, prompt: JudgePrompt, threads: 
 
 
 async def _loaded(table: InProcessTable, kind: str, threads: int | None) -> "Loaded":
-    if not all(importlib.util.find_spec(package) for package in ("torch", "transformers")):
-        raise ConfigError(
-            "models in process need torch and transformers, which are not installed: pip install -e '.[pocket]'"
-        )
+    for package in ("torch", "transformers"):
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(not_installed("a model in process", package, "pocket"))
     import torch
 
     from arbiter.backends.in_process.model_loading import load

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from arbiter.config.run_tables import RunType
+from arbiter.protocols.errors import not_installed
 from arbiter.protocols.records import Author, Model
 from arbiter.runs.reports.tables import ReportRow
 
@@ -51,7 +52,7 @@ Part = tuple[str, str, bool, list[float]]
 def why_not() -> str | None:
     """Return why nothing can be drawn and how to fix it, or None if matplotlib is installed."""
     if importlib.util.find_spec("matplotlib") is None:
-        return "plots need matplotlib, which is not installed: pip install 'arbiter-reasoning[plot]'"
+        return not_installed("a plot", "matplotlib", "plot")
     return None
 
 

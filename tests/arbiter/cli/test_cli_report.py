@@ -70,7 +70,7 @@ def test_without_matplotlib_table_and_csv_are_written_and_the_extra_is_named(arb
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )
     assert ended.returncode == 0
-    assert "no plots: plots need matplotlib, which is not installed: pip install 'arbiter-reasoning[plot]'" in (
+    assert "no plots: a plot needs matplotlib, which is not installed: pip install -e '.[plot]'" in (
         " ".join(ended.stderr.split())
     )
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["report.csv", "report.md"]

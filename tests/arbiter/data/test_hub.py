@@ -150,4 +150,4 @@ print([dict(row) for row in rows])
 
 def test_without_the_library_the_extra_is_named() -> None:
     message = ended("import sys; sys.modules['datasets'] = None" + TRY)
-    assert "needs the extra 'hub': pip install -e '.[hub]'" in message
+    assert "not installed: pip install -e '.[hub]'" in message

@@ -110,4 +110,4 @@ def test_a_budget_that_cannot_be_tuned_for_is_refused_in_a_line(
 def test_where_a_library_is_missing_evaluation_says_what_to_install() -> None:
     program = "import sys; sys.modules['scipy'] = None; import arbiter.evaluation"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert "evaluation needs scipy, not installed: pip install 'arbiter-reasoning[train]'" in found.stderr
+    assert "evaluation needs scipy, which is not installed: pip install -e '.[train]'" in found.stderr

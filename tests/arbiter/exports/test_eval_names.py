@@ -31,7 +31,7 @@ def test_without_inspect_ai_the_way_to_install_it_is_told(arbiter: Command, plai
     ended = arbiter("export", str(plain_run.path.parent), "--inspect", "log.eval", "--html", "page.html")
     assert (ended.returncode, list(tmp_path.iterdir())) == (2, [])
     assert "an .eval log needs inspect_ai" in ended.stderr
-    assert "pip install 'arbiter-reasoning[inspect]'" in ended.stderr
+    assert "pip install -e '.[inspect]'" in ended.stderr
 
 
 @pytest.mark.skipif(find_spec("inspect_ai") is None, reason="inspect_ai is not installed")

@@ -98,6 +98,6 @@ def test_a_folder_in_the_place_of_a_file_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("module", ["no_such_package", "no_such_package.deep.inside"])
 def test_a_missing_package_is_told_with_the_way_to_install_it(module: str) -> None:
-    told = r"a trace needs no_such_package, .*pip install 'arbiter-reasoning\[trace\]'"
+    told = r"a trace needs no_such_package, .*pip install -e '\.\[trace\]'"
     with pytest.raises(ConfigError, match=told):
         require(module, "trace", "a trace")
