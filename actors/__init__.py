@@ -1,1 +1,1 @@
-"""The people of Arbiter: five actors, their mailboxes and supervision, and the pure routing policies."""
+"""The five actors, their mailboxes and supervision, and the routing policies."""

@@ -1,11 +1,14 @@
-"""What every actor is: a bounded mailbox that is emptied at all times.
+"""The base classes of actors. An actor has a bounded mailbox and never stops receiving from it.
 
-A ``ConcurrentActor`` serves each message in a task of its own, which may wait for a model, and goes on receiving. A
-``SequentialActor`` serves one message after another, and waits for nothing but room in mailboxes.
+A ``ConcurrentActor`` serves each message in its own task, which may wait for a model, and continues to receive
+meanwhile. A ``SequentialActor`` serves one message after another, and waits only for room in mailboxes.
 
-The ring cannot deadlock, whatever the capacity of its mailboxes. Concurrent actors always receive. The Assembler sends
-to concurrent actors alone, and so it always comes to receive. The Router sends to the Assembler as well, and so it
-always comes to receive, too. And no problem ever waits for another one's step.
+The ring cannot deadlock, whatever the capacity of its mailboxes:
+
+- Concurrent actors always receive.
+- The Assembler sends only to concurrent actors, so it always receives again.
+- The Router also sends to the Assembler, which always receives again, so the Router does too.
+- No problem waits for a step of another problem.
 """
 
 import logging
@@ -31,19 +34,22 @@ from arbiter.protocols.records import Solution, StepRecord
 Mail = TypeVar("Mail", bound=Message)
 
 STOP_SECONDS = 5.0
-"""How long ``on_stop`` may take; it is cancelled then."""
+"""Seconds after which ``on_stop`` is cancelled."""
 
 log = logging.getLogger("arbiter.actors")
 
-_SPARE = 16  # tasks that receive though nothing is there for them
+_MAX_IDLE = 16  # tasks of an actor that may wait for messages
 
 
 class ActorContext(msgspec.Struct, frozen=True):
     """What the actors of a ring share.
 
-    ``mailboxes`` sends messages to the other actors, ``registry`` knows the open problems, ``calls`` makes requests to
-    models, and ``journal`` records what happens. ``models`` and ``settings`` are those of the ring. The Assembler calls
-    ``report_step`` with each kept step and ``report_solution`` with each solution; neither may block.
+    - ``mailboxes`` sends messages to the other actors.
+    - ``registry`` has the open problems.
+    - ``calls`` makes requests to models.
+    - ``journal`` records what happens.
+    - ``models`` and ``settings`` are those of the ring.
+    - ``report_step`` receives each kept step from the Assembler, ``report_solution`` each solution. Neither may block.
     """
 
     mailboxes: Mailboxes
@@ -57,16 +63,19 @@ class ActorContext(msgspec.Struct, frozen=True):
 
 
 class Actor(ABC, Generic[Mail]):
-    """Receives messages until it is cancelled, or its mailbox is closed. Subclasses serve one message.
+    """Receives messages until it is cancelled or its mailbox is closed. Subclasses implement ``serve``.
 
-    An actor is made with its inbox and the ``ActorContext``. Its life, in this order:
+    Derive an actor from ``ConcurrentActor`` or ``SequentialActor``. An actor is made with its inbox and the
+    ``ActorContext``. Its phases, in this order:
 
-    1. ``on_start`` runs. No message is received before it has ended, and the ring opens only when all actors have
-       started. Its error comes out of opening the ring as itself; the actors that have started before are stopped.
+    1. ``on_start`` runs. No message is received before it ends, and the ring opens only after all actors have started.
+       Opening the ring raises its error unchanged; the actors that have already started are stopped.
     2. Messages are served.
-    3. ``on_stop`` runs, once, if ``on_start`` had ended without an error: when the ring closes, when the actor is
-       cancelled and when it crashes. Messages are no longer served. A cancellation does not reach it, but after
-       ``STOP_SECONDS`` it is cancelled. Its error is logged, and changes nothing else.
+    3. ``on_stop`` runs once, if ``on_start`` ended without an error: when the ring closes, or the actor is cancelled or
+       crashes. Messages are no longer served. ``on_stop`` is shielded from cancellation, but cancelled after
+       ``STOP_SECONDS``. Its error is logged and changes nothing else.
+
+    ``name`` is the actor's name in messages and logs.
     """
 
     name: ClassVar[str]
@@ -78,7 +87,7 @@ class Actor(ABC, Generic[Mail]):
         self._registry = context.registry
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Start, receive and serve, and stop; ``started`` is reported once mail is received."""
+        """Run all phases of the actor. ``task_status.started`` is called when the actor receives messages."""
         await self.on_start()
         try:
             async with self._inbox, anyio.create_task_group() as tasks:
@@ -88,18 +97,18 @@ class Actor(ABC, Generic[Mail]):
             await self._stop()
 
     async def on_start(self) -> None:
-        """Open what the actor needs; does nothing by default."""
+        """Open what the actor needs. Does nothing by default."""
 
     async def on_stop(self) -> None:
-        """Close what the actor has opened; does nothing by default."""
+        """Close what the actor opened. Does nothing by default."""
 
     @abstractmethod
     async def serve(self, message: Mail) -> None:
-        """Do what ``message`` asks for."""
+        """Serve one message. An error fails the problem of the message, and no other."""
 
     @abstractmethod
     async def _receive(self, tasks: TaskGroup) -> None:
-        """Serve what comes; whatever goes wrong with a message fails its problem, and nothing else."""
+        """Receive and serve messages. An error with a message only fails its problem."""
 
     async def _stop(self) -> None:
         with anyio.move_on_after(STOP_SECONDS, shield=True) as scope:
@@ -108,28 +117,39 @@ class Actor(ABC, Generic[Mail]):
             except Exception:
                 log.exception("on_stop failed", extra={"actor": self.name})
         if scope.cancelled_caught:
-            log.warning("on_stop was cancelled: it took too long", extra={"actor": self.name, "seconds": STOP_SECONDS})
+            log.warning("on_stop took too long and was cancelled", extra={"actor": self.name, "seconds": STOP_SECONDS})
 
     async def _fail(self, message: Mail, error: BaseException) -> None:
         task = message.context.task
-        if task not in self._registry:  # it was closed meanwhile, and nobody waits for it
+        if task not in self._registry:  # it was closed meanwhile: nothing waits for it
             return
         fields = {"problem": task.id, "actor": self.name, "cause": message.id}
         log.debug("step failed", exc_info=error, extra=fields)
         failed_kind = str(type(message).__struct_config__.tag)
         with suppress(DivergedError):
-            await self._tell(StepFailed(message.context, message.id, self.name, failed_kind, format_error(error)))
+            await self._send_failure(
+                StepFailed(message.context, message.id, self.name, failed_kind, format_error(error))
+            )
 
-    async def _tell(self, failed: StepFailed) -> None:
+    async def _send_failure(self, failed: StepFailed) -> None:
         await self._mailboxes.to_assembler(failed, self.name)
 
 
 class ConcurrentActor(Actor[Mail]):
-    """Serves each message in a task of its own, and always has one more that receives.
+    """An actor that serves each message in its own task, and always receives in another one.
 
-    A task that has served its message receives again: to begin one anew for each message would cost more than most of
-    what else a message costs. The work on a message is cancelled when its problem is closed.
+    The work on a message is cancelled when its problem is closed. Use this base if ``serve`` waits for something::
+
+        class EchoVerifier(ConcurrentActor[VerifierMail]):
+            name: ClassVar[str] = "verifier"
+
+            async def serve(self, message: VerifierMail) -> None:
+                ...
+
+    ``examples/own_actor.py`` is a complete actor.
     """
+
+    # A task that has served its message receives again: starting a new task for each message would be expensive.
 
     _receiving = 0
 
@@ -144,7 +164,7 @@ class ConcurrentActor(Actor[Mail]):
             if not self._receiving:
                 tasks.start_soon(self._receive, tasks)
             await self._serve(message)
-            if self._receiving >= _SPARE:
+            if self._receiving >= _MAX_IDLE:
                 return
             self._receiving += 1
 
@@ -157,20 +177,20 @@ class ConcurrentActor(Actor[Mail]):
                 await self.serve(message)
             except* DivergedError:
                 pass
-            # The one place where a foreign error of a model becomes a problem's result. It may come in a group, and
-            # together with a cancellation, which goes its own way.
+            # Only here does an error of a model become the result of a problem. The error can be in a group together
+            # with a cancellation, which must propagate.
             except* Exception as error:
                 await self._fail(message, error)
 
 
 class SequentialActor(Actor[Mail]):
-    """Serves one message after another: with next to no cost, since it waits for nothing that takes time."""
+    """An actor that serves one message after another. ``serve`` must only wait for room in mailboxes."""
 
     async def _receive(self, tasks: TaskGroup) -> None:
         async for message in self._inbox:
             await self._serve(message, tasks)
             with suppress(anyio.WouldBlock, anyio.EndOfStream):
-                while True:  # what is there already is had for less
+                while True:  # messages that are already there are cheaper to receive without waiting
                     await self._serve(self._inbox.receive_nowait(), tasks)
 
     async def _serve(self, message: Mail, tasks: TaskGroup) -> None:
@@ -180,5 +200,5 @@ class SequentialActor(Actor[Mail]):
             await self.serve(message)
         except DivergedError:
             pass
-        except Exception as error:  # of a policy, or of somebody who watches
+        except Exception as error:  # from a policy or a watch function
             await self._fail(message, error)

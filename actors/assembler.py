@@ -1,4 +1,4 @@
-"""The Assembler owns the transcripts: it appends chosen steps, decides when a problem is finished, and answers."""
+"""The Assembler owns the transcripts: it appends kept steps, decides when a problem ends, and reports its solution."""
 
 from typing import ClassVar, assert_never
 
@@ -33,7 +33,7 @@ from arbiter.protocols.records import FinishReason, Solution, StepRecord
 
 
 class Assembler(SequentialActor[AssemblerMail]):
-    """Reports each kept step, and once a problem its solution, to the ring (``ActorContext``)."""
+    """Reports each kept step, and the solution of each problem, to the ring (see ``ActorContext``)."""
 
     name: ClassVar[str] = "assembler"
 
@@ -49,14 +49,14 @@ class Assembler(SequentialActor[AssemblerMail]):
             self._solving[task] = progress
             self._registry.when_closed(task, self._forget)
             if task.limits.deadline is not None:
-                tasks.start_soon(self._strike, progress, progress.started + task.limits.deadline)
+                tasks.start_soon(self._end_at_deadline, progress, progress.started + task.limits.deadline)
         await super()._serve(message, tasks)
 
     async def serve(self, message: AssemblerMail) -> None:
         progress = self._solving[message.context.task]
         match message:
             case StartProblem():
-                await self._ask(message.context, message.id)
+                await self._request_step(message.context, message.id)
             case StepDrafted(draft=draft):
                 await self._keep(progress, message, StepRecord(candidates=(draft,), chosen=0))
             case StepRegenerated():
@@ -67,7 +67,9 @@ class Assembler(SequentialActor[AssemblerMail]):
                 record = progress.steps[message.context.step]
                 progress.steps[message.context.step] = msgspec.structs.replace(record, audit=audit)
                 progress.audits_open -= 1
-            case StepFailed(failed_kind="audit_step"):  # the report has one figure less; the tally says so
+            case StepFailed(
+                failed_kind="audit_step"
+            ):  # the step then has no audit scores; the count of audited steps shows that
                 progress.audits_open -= 1
             case StepFailed(actor=actor, error=error):
                 progress.fail(failure(actor, message.context.step, error))
@@ -76,27 +78,27 @@ class Assembler(SequentialActor[AssemblerMail]):
         if progress.is_settled:
             self._end(progress)
 
-    async def _tell(self, failed: StepFailed) -> None:
-        """Its own failure it does not send to itself, which it would have to be receiving for."""
+    async def _send_failure(self, failed: StepFailed) -> None:
+        """Handle its own failures directly: sending to its own mailbox could deadlock."""
         if self._journal.kept:
             await self._journal.write(message_entry(failed, self.name, self.name))
         await self.serve(failed)
 
-    async def _strike(self, progress: "_Progress", deadline: float) -> None:
+    async def _end_at_deadline(self, progress: "_Progress", deadline: float) -> None:
         """End the problem at its deadline."""
-        if progress.task not in self._registry:  # it has ended before this task was begun
+        if progress.task not in self._registry:  # the problem ended before this task started
             return
         with self._registry.work(progress.task):
             await anyio.sleep_until(deadline)
             self._end(progress)
 
     def _end(self, progress: "_Progress") -> None:
-        """Answer, and close the problem, unless it is closed."""
+        """Report the solution and close the problem, unless it is already closed."""
         task = progress.task
         if task not in self._registry:
             return
         solution = progress.solution(self._registry, anyio.current_time())
-        if self._journal.kept:  # at once: nothing may come between the solution and its end
+        if self._journal.kept:  # without waiting: nothing may happen between the solution and its event
             self._journal.note(_ended(progress.start, solution))
         self._context.report_solution(task, solution)
         self._registry.close(task)
@@ -104,7 +106,8 @@ class Assembler(SequentialActor[AssemblerMail]):
     def _forget(self, task: Task) -> None:
         self._solving.pop(task, None)
 
-    async def _ask(self, context: Context, cause: str) -> None:
+    async def _request_step(self, context: Context, cause: str) -> None:
+        """Send the messages that request the step of ``context``."""
         for role in context.task.policy.proposers:
             if role == "draft":
                 await self._mailboxes.to_drafter(DraftStep(context=context, cause=cause), self.name)
@@ -114,7 +117,7 @@ class Assembler(SequentialActor[AssemblerMail]):
     async def _keep(
         self, progress: "_Progress", message: StepDrafted | StepRegenerated | StepAccepted, record: StepRecord
     ) -> None:
-        """Append the chosen step; ask for the next one unless the problem has come to its end."""
+        """Append the kept step, and request the next one unless the problem ends with it."""
         context, task = message.context, message.context.task
         progress.steps.append(record)
         self._context.report_step(task, record)
@@ -124,11 +127,11 @@ class Assembler(SequentialActor[AssemblerMail]):
             audit = AuditStep(context=context, cause=message.id, draft=record.candidates[0], target=record.kept)
             await self._mailboxes.to_verifier(audit, self.name)
         if progress.finish is None:
-            await self._ask(context_after(context, record.kept), message.id)
+            await self._request_step(context_after(context, record.kept), message.id)
 
 
 class _Progress:
-    """A problem on its way."""
+    """An open problem and its kept steps."""
 
     __slots__ = ("_failed", "audits_open", "error", "finish", "start", "started", "steps", "task")
 
@@ -144,11 +147,11 @@ class _Progress:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing more is to come."""
+        """Whether the problem has ended and no audit is missing."""
         return self._failed or (self.finish is not None and self.audits_open == 0)
 
     def fail(self, error: str) -> None:
-        """A failure of a problem is its result."""
+        """End the problem with ``error`` as its result."""
         self._failed, self.finish, self.error = True, "failed", error
 
     def solution(self, registry: ProblemRegistry, now: float) -> Solution:
@@ -169,7 +172,7 @@ class _Progress:
 
 
 def failure(actor: str, step: int, error: str) -> str:
-    """What is told of a problem that failed at ``step``, counted from 0."""
+    """Return the error text of a problem that failed at ``step``, counted from 0."""
     return f"{actor}, step {step + 1}: {error}"
 
 

@@ -1,4 +1,4 @@
-"""The Drafter owns the draft model. It drafts what it is asked for, and ahead of that what may be asked for next."""
+"""The Drafter owns the draft model. It writes the requested drafts, and drafts ahead what may be requested next."""
 
 from typing import ClassVar
 
@@ -18,16 +18,15 @@ from arbiter.protocols.records import Candidate, LookaheadStats
 
 
 class Drafter(ConcurrentActor[DrafterMail]):
-    """Writes the draft of a step; at most ``in_flight`` requests of its seat are at the model at once.
+    """Writes the draft of a step, with at most ``in_flight`` concurrent requests to the model.
 
-    While its draft is scored, or the target writes another one, it drafts as many next steps on top of it as
-    ``settings.lookahead`` says, as if it will be kept. Such a pre-draft is used for exactly the request that it
-    answers, so that transcripts are the same as without; one that cannot be used any more is cancelled. Pre-drafts
-    yield: none is begun unless there is room at the model, and when a draft that somebody waits for finds no room, a
-    pre-draft gives way.
+    While a draft is scored or replaced, the Drafter writes up to ``settings.lookahead`` further steps after it, as if
+    it will be kept. Such a pre-draft is only used for exactly the request that it answers, so transcripts do not
+    change. A pre-draft that cannot be used any more is cancelled. Pre-drafts yield to other requests: none is started
+    without a free slot, and one is cancelled if a requested draft finds no free slot.
 
-    To ``salvage`` is lossy: where another step was kept than a pre-draft was written for, it is offered all the same,
-    as the draft of its step in the new context, and the policy decides about it there.
+    ``settings.salvage`` can change transcripts. With it, a pre-draft is also used if a different step was kept than it
+    was written for. It becomes the draft in the new context, and the policy decides about it.
     """
 
     name: ClassVar[str] = "drafter"
@@ -36,7 +35,7 @@ class Drafter(ConcurrentActor[DrafterMail]):
         super().__init__(inbox, context)
         model = context.models.draft
         if model is None:
-            raise ConfigError("a Drafter needs a draft model, and the ring has none")
+            raise ConfigError("a Drafter needs a draft model, but the ring has none")
         self._writer = StepGenerator("draft", self.name, model, context.calls)
         self._journal = context.journal
         self._annotated = model.annotated
@@ -55,16 +54,16 @@ class Drafter(ConcurrentActor[DrafterMail]):
             await self._mailboxes.to_router(drafted, self.name)
         else:
             await self._mailboxes.to_assembler(drafted, self.name)
-        if policy.decides and not is_known:  # what comes next is known as well, or soon will be
+        if policy.decides and not is_known:  # after a recorded draft the next one is usually recorded, too
             depth = self._control.depth(self._writer.load)
             if depth:
                 await self._look_ahead(message, draft, depth)
 
     async def _draft(self, message: DrafterMail) -> Candidate:
-        """The draft for ``message``, written ahead or now."""
+        """Return the draft for ``message``: one that was drafted ahead, or a new one."""
         predraft, stale = self._take(message.context)
         if message.context.step and message.context.task.policy.decides:
-            hits = predraft is not None and not stale  # as it does if the target writes the same step, too
+            hits = predraft is not None and not stale  # a hit, too, if the target wrote the same step as the draft
             self._control.observe(hits or message.context.transcript.steps[-1].author == "draft")
         if predraft is not None:
             draft = await predraft.answer.wait()
@@ -85,16 +84,18 @@ class Drafter(ConcurrentActor[DrafterMail]):
         self._registry.add_lookahead(task, LookaheadStats(hits=not stale, wasted_tokens=tokens, salvaged=stale))
 
     def _take(self, context: Context) -> "tuple[_Predraft | None, bool]":
-        """The pre-draft for ``context``, and whether it is one for another context of the same step.
+        """Return the pre-draft to use for ``context``, and whether it was written for another context of the same step.
 
-        All that cannot be used any more are dropped.
+        Pre-drafts that cannot be used any more are dropped.
         """
         ahead = self._ahead.get(context.task, [])
         for predraft in ahead:
             if predraft.answers(context, self._annotated):
                 predraft.take()
                 return predraft, False
-        stale = next((one for one in ahead if self._salvage and one.context.step == context.step and one.is_left), None)
+        stale = next(
+            (one for one in ahead if self._salvage and one.context.step == context.step and one.is_usable), None
+        )
         for predraft in ahead:
             if predraft is not stale:
                 predraft.drop()
@@ -103,16 +104,16 @@ class Drafter(ConcurrentActor[DrafterMail]):
         return stale, True
 
     def _make_room(self) -> None:
-        """If a draft that somebody waits for finds no room, a pre-draft at the model gives way."""
+        """Cancel a running pre-draft if the model has no free slot for a requested draft."""
         if self._ahead and not self._writer.has_room:
             running = [one for ahead in self._ahead.values() for one in ahead if one.is_running and not one.taken]
             if running:
                 running[-1].drop()
 
     async def _look_ahead(self, message: DrafterMail, draft: Candidate, most: int) -> None:
-        """Draft next steps on top of ``draft``; lives until all of them are used, dropped, or the problem is closed."""
+        """Draft the steps after ``draft``. Returns when all are used or dropped; closing the problem cancels it."""
         task, context = message.context.task, message.context
-        mine: list[_Predraft] = []
+        started: list[_Predraft] = []
         try:
             for depth in range(1, most + 1):
                 if finish_reason(context, draft) is not None:
@@ -124,25 +125,25 @@ class Drafter(ConcurrentActor[DrafterMail]):
                     if not self._writer.has_room:
                         break
                     predraft = _Predraft(context, call_id(message.id, "draft", depth))
-                    mine.append(predraft)
+                    started.append(predraft)
                     self._ahead.setdefault(task, []).append(predraft)
                     await self._write_ahead(message, predraft, depth)
                 written = await predraft.answer.wait()
                 if written is None:
                     break
                 draft = written
-            for predraft in mine:
-                await predraft.over.wait()
+            for predraft in started:
+                await predraft.done.wait()
         finally:
-            self._forget(task, mine)
+            self._forget(task, started)
 
     async def _write_ahead(self, message: DrafterMail, predraft: "_Predraft", depth: int) -> None:
-        """A pre-draft that fails is as if it had never been begun: its step is asked for in its turn."""
+        """Write one pre-draft. If it fails, its step is drafted when it is requested."""
         task = message.context.task
         with predraft.scope:
             try:
                 draft = await self._writer.candidate_ahead(message, predraft.context, depth)
-            except Exception:  # the log has its cause
+            except Exception:  # the log has the error
                 predraft.answer.set(None)
             else:
                 self._registry.add_lookahead(task, LookaheadStats(wasted_tokens=draft.usage.completion_tokens))
@@ -159,9 +160,9 @@ class Drafter(ConcurrentActor[DrafterMail]):
 
 
 class _Predraft:
-    """A draft that nobody has asked for yet; its ``answer`` is None if it failed or was dropped.
+    """A draft that was started ahead. ``answer`` is None if it failed or was dropped.
 
-    ``over`` is set once it was taken, or dropped.
+    ``done`` is set when the pre-draft is taken or dropped.
     """
 
     def __init__(self, context: Context, call: str) -> None:
@@ -169,35 +170,35 @@ class _Predraft:
         self.call = call
         self.answer = Future[Candidate | None]()
         self.scope = anyio.CancelScope()
-        self.over = anyio.Event()
+        self.done = anyio.Event()
         self.taken = False
 
     def answers(self, context: Context, annotated: bool) -> bool:
-        """Whether its request is the one that ``context`` leads to; authors count if the model is told them."""
-        mine = self.context
+        """Whether its request is the same as the one for ``context``. Authors count if the prompt names them."""
+        own = self.context
         if annotated:
-            return mine == context
-        return (mine.step, mine.max_tokens) == (context.step, context.max_tokens) and _texts(mine) == _texts(context)
+            return own == context
+        return (own.step, own.max_tokens) == (context.step, context.max_tokens) and _texts(own) == _texts(context)
 
     @property
     def is_running(self) -> bool:
         return not self.answer.is_there
 
     @property
-    def is_left(self) -> bool:
-        """Whether it can still be used."""
-        return not self.over.is_set()
+    def is_usable(self) -> bool:
+        """Whether it can still be taken."""
+        return not self.done.is_set()
 
     def take(self) -> None:
-        """It is used, or will be once it is there."""
+        """Use it, now or when its answer arrives."""
         self.taken = True
-        self.over.set()
+        self.done.set()
 
     def drop(self) -> None:
-        """It cannot be used any more, or has to give way."""
+        """Cancel it: it cannot be used any more, or its slot is needed."""
         self.scope.cancel()
         self.answer.set(None)
-        self.over.set()
+        self.done.set()
 
 
 def _texts(context: Context) -> list[str]:
@@ -205,7 +206,7 @@ def _texts(context: Context) -> list[str]:
 
 
 def _fits(draft: Candidate, written_for: Context, context: Context) -> bool:
-    """Whether ``draft`` keeps the limits of ``context``, and was not cut by narrower ones."""
+    """Whether ``draft`` respects the limits of ``context``, and was not cut by smaller ones."""
     if draft.stop_reason == "limit":
         return written_for.max_tokens == context.max_tokens
     return draft.usage.completion_tokens <= context.max_tokens

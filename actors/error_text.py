@@ -1,4 +1,4 @@
-"""How an error is told to people who did not see it happen."""
+"""Formats errors for results and logs."""
 
 from typing import cast
 
@@ -6,7 +6,7 @@ from arbiter.protocols.errors import RecordedError
 
 
 def format_error(error: BaseException) -> str:
-    """An error and its causes in one line, the outermost first; a cause that adds no text is left out."""
+    """Return an error and its causes in one line, the outermost first. A cause that adds no text is left out."""
     parts: list[str] = []
     cause: BaseException | None = _innermost(error)
     while cause is not None:
@@ -20,7 +20,7 @@ def format_error(error: BaseException) -> str:
 
 
 def _innermost(error: BaseException | None) -> BaseException | None:
-    """Of requests made at the same time, the first that failed tells what went wrong."""
+    """Return the first error of a group: concurrent requests fail in a group, and the first is the cause."""
     while isinstance(error, BaseExceptionGroup):
         error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
     return error

@@ -1,4 +1,4 @@
-"""The Escalator owns the target model, or several of them."""
+"""The Escalator owns the target model or models."""
 
 from typing import ClassVar
 
@@ -15,11 +15,11 @@ from arbiter.protocols.records import Candidate
 
 
 class Escalator(ConcurrentActor[EscalatorMail]):
-    """Has a target write a step, as often as the task asks for; at most ``in_flight`` requests are at each at once.
+    """Has a target write the samples of a step, with at most ``in_flight`` concurrent requests to each target.
 
-    ``models.target`` is the one that policies ask which know a single target, ``models.targets`` are the others', by
-    name. At temperature 0 a rejected draft may go along as a proposal, as ``settings.verify`` says: what the target
-    would have written itself it then need not write.
+    ``models.target`` is for policies with a single target, and ``models.targets`` for policies that name several. At
+    temperature 0 the target may get a rejected draft as a proposal, as ``settings.verify`` says. It then keeps the
+    prefix that it would have written itself.
     """
 
     name: ClassVar[str] = "escalator"
@@ -28,10 +28,10 @@ class Escalator(ConcurrentActor[EscalatorMail]):
         super().__init__(inbox, context)
         model, targets = context.models.target, context.models.targets
         self._calls = context.calls
-        self._seats = targets
+        self._handles = targets
         self._verify: Verify = context.settings.verify
         known = {**targets} if model is None else {"": model, **targets}
-        self._targets = {name: self._at(name, handle) for name, handle in known.items()}
+        self._targets = {name: self._make_target(name, handle) for name, handle in known.items()}
 
     async def serve(self, message: EscalatorMail) -> None:
         context, policy = message.context, message.context.task.policy
@@ -57,9 +57,9 @@ class Escalator(ConcurrentActor[EscalatorMail]):
         return written
 
     async def _write(self, message: EscalatorMail, names: tuple[str, ...], samples: int) -> tuple[Candidate, ...]:
-        """All samples of all targets at the same time, in their order."""
-        asked = [(name, sample) for name in names for sample in range(samples)]
-        if len(asked) == 1:
+        """Write all samples of all targets concurrently. Return them in order."""
+        requested = [(name, sample) for name in names for sample in range(samples)]
+        if len(requested) == 1:
             return (await self._target(names[0]).writer.candidate(message),)
         written: dict[int, Candidate] = {}
 
@@ -67,21 +67,21 @@ class Escalator(ConcurrentActor[EscalatorMail]):
             written[index] = await self._target(name).writer.candidate(message, sample, index=index)
 
         async with anyio.create_task_group() as tasks:
-            for index, (name, sample) in enumerate(asked):
+            for index, (name, sample) in enumerate(requested):
                 tasks.start_soon(write, index, name, sample)
-        return tuple(written[index] for index in range(len(asked)))
+        return tuple(written[index] for index in range(len(requested)))
 
     def _target(self, name: str) -> "_Target":
-        if name not in self._targets:  # of a recorded run, which knows no names before they are asked
-            self._targets[name] = self._at(name, self._seats[name])
+        if name not in self._targets:  # a recorded run adds the names only when they are used
+            self._targets[name] = self._make_target(name, self._handles[name])
         return self._targets[name]
 
-    def _at(self, name: str, handle: ModelHandle[Generator]) -> "_Target":
+    def _make_target(self, name: str, handle: ModelHandle[Generator]) -> "_Target":
         return _Target(StepGenerator("target", self.name, handle, self._calls, name), VerifyControl(self._verify))
 
 
 class _Target:
-    """A target: who asks it, and whether it is shown rejected drafts, which pays for one and not for another."""
+    """A target, with its own controller: verifying drafts can save time with one target and not with another."""
 
     def __init__(self, writer: StepGenerator, control: VerifyControl) -> None:
         self.writer = writer

@@ -1,4 +1,4 @@
-"""A value that somebody waits for and somebody else brings, once."""
+"""A value that one task sets and other tasks wait for."""
 
 from typing import Generic, TypeVar
 
@@ -8,33 +8,33 @@ Value = TypeVar("Value")
 
 
 class Future(Generic[Value]):
-    """Set or failed at most once with effect: what comes after the first is ignored."""
+    """A value or an error that arrives once. Only the first ``set`` or ``fail`` counts; later ones are ignored."""
 
-    __slots__ = ("_error", "_there", "_values")
+    __slots__ = ("_done", "_error", "_values")
 
     def __init__(self) -> None:
-        self._there = anyio.Event()
+        self._done = anyio.Event()
         self._values: list[Value] = []
         self._error: Exception | None = None
 
     def set(self, value: Value) -> None:
-        if not self._there.is_set():
+        if not self._done.is_set():
             self._values.append(value)
-            self._there.set()
+            self._done.set()
 
     def fail(self, error: Exception) -> None:
-        if not self._there.is_set():
+        if not self._done.is_set():
             self._error = error
-            self._there.set()
+            self._done.set()
 
     @property
     def is_there(self) -> bool:
-        """Whether it was set, or failed."""
-        return self._there.is_set()
+        """Whether it was set or failed."""
+        return self._done.is_set()
 
     async def wait(self) -> Value:
-        """The value, once it is there. Raises the error if it failed."""
-        await self._there.wait()
+        """Wait for the value and return it. Raises the error if it failed."""
+        await self._done.wait()
         if self._error is not None:
             raise self._error
         return self._values[0]

@@ -1,4 +1,4 @@
-"""How the two writing actors, Drafter and Escalator, ask their model for a candidate."""
+"""How the Drafter and the Escalator request a candidate from their model."""
 
 from arbiter.actors.requests import ModelRequest, RequestExecutor
 from arbiter.actors.seeds import step_seed
@@ -8,9 +8,9 @@ from arbiter.protocols.records import Author, Candidate
 
 
 class StepGenerator:
-    """A writing model at its seat: at most ``in_flight`` requests are at it at once.
+    """Requests candidates from one model, with at most ``in_flight`` concurrent requests.
 
-    ``target`` is its name, if it is one of several targets.
+    ``target`` is the name of the model, if it is one of several targets.
     """
 
     def __init__(
@@ -25,12 +25,12 @@ class StepGenerator:
 
     @property
     def load(self) -> float:
-        """The share of the model's places that are taken."""
+        """The share of the model's slots that are in use."""
         return self._limiter.load
 
     @property
     def has_room(self) -> bool:
-        """Whether a request would be made at once."""
+        """Whether a slot is free, so that a request would not wait."""
         return self._limiter.has_room
 
     async def candidate(
@@ -40,12 +40,12 @@ class StepGenerator:
         proposal: Proposal | None = None,
         index: int | None = None,
     ) -> Candidate:
-        """One candidate for the context of ``message``; ``index`` tells its request apart, if not its ``sample``."""
+        """Return one candidate for the context of ``message``. ``index`` numbers its request; None: as ``sample``."""
         call = ModelRequest(self._actor, message, self._role, sample if index is None else index, self._target)
         return await self._write(message.context, call, sample, proposal)
 
     async def candidate_ahead(self, message: DraftStep | EscalateStep, context: Context, depth: int) -> Candidate:
-        """One candidate for ``context``, which may come ``depth`` steps after that of ``message``."""
+        """Return one candidate for ``context``, which is ``depth`` steps after the context of ``message``."""
         return await self._write(context, ModelRequest(self._actor, message, self._role, depth), 0)
 
     async def _write(
@@ -70,15 +70,15 @@ class StepGenerator:
             confidence=task.policy.confidence if self._role == "draft" else None,
             target=self._target,
         )
-        made = await self._calls.generate(call, self._generator, self._limiter, request)
+        answer = await self._calls.generate(call, self._generator, self._limiter, request)
         return Candidate(
             author=self._role,
-            text=made.text,
-            stop_reason=made.stop_reason,
-            usage=made.usage,
-            seconds=made.seconds,
+            text=answer.text,
+            stop_reason=answer.stop_reason,
+            usage=answer.usage,
+            seconds=answer.seconds,
             sample=sample,
-            prefix_match=made.prefix_match,
-            confidence=made.confidence,
+            prefix_match=answer.prefix_match,
+            confidence=answer.confidence,
             target=self._target,
         )

@@ -1,4 +1,4 @@
-"""What the actors tell the journal: their messages, by reference."""
+"""The journal entries of messages, and a journal that records nothing."""
 
 from arbiter.protocols.events import Entry
 from arbiter.protocols.messages import AssemblerMail, DrafterMail, EscalatorMail, RouterMail, VerifierMail
@@ -7,29 +7,29 @@ AnyMail = AssemblerMail | DrafterMail | VerifierMail | RouterMail | EscalatorMai
 
 
 class NoJournal:
-    """The ``Journal`` of a ring that keeps none."""
+    """The ``Journal`` of a ring without a log."""
 
     kept = False
     threshold: float | None = None
 
     async def write(self, entry: Entry) -> None:
-        """Forget it."""
+        """Record nothing."""
 
     def note(self, entry: Entry) -> None:
-        """Forget it."""
+        """Record nothing."""
 
     def recall(self, call: str) -> None:
-        """Nothing."""
+        """Return None: there is no earlier session."""
 
     def decided(self, place: str) -> float | None:
-        """Nothing."""
+        """Return None: there is no earlier session."""
 
     def spent(self, start: str) -> float:
         return 0.0
 
 
 def message_entry(message: AnyMail, actor: str, to: str) -> Entry:
-    """The entry of a message that ``actor`` sends ``to`` another one."""
+    """Return the entry for a message that ``actor`` sends to the actor ``to``."""
     context = message.context
     return Entry(
         id=message.id,

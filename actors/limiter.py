@@ -1,4 +1,4 @@
-"""The requests to one model: who makes the next one, and how many may be there at once."""
+"""Limits the concurrent requests to one model, and decides which request is next."""
 
 import logging
 from itertools import count
@@ -11,70 +11,73 @@ from arbiter.protocols.events import Entry, LimitMoved, LimitReason
 from arbiter.protocols.ids import limit_id
 from arbiter.protocols.ports import Generator, Journal, ModelHandle, QueueDepth, Scorer
 
-_LOOK_SECONDS = 2.0  # between two looks at the server's queue
+_POLL_SECONDS = 2.0  # between two reads of the server's queue
 
 log = logging.getLogger("arbiter.actors.limiter")
 
 
 class ConcurrencyLimiter:
-    """The places at a seat. Their number is the seat's ``in_flight``; of an ``adaptive`` seat it moves below that, as
-    the server bears it, and each move is written into ``journal``. ``name`` is the model's, behind ``models.``.
+    """The slots of a model. Their number is ``in_flight`` of its ``ModelHandle``.
+
+    If the handle is ``adaptive``, a controller lowers the number while the server cannot serve as many requests. Each
+    change is written to ``journal``. ``name`` is the model's configuration key after ``models.``.
     """
 
     def __init__(self, name: str, handle: ModelHandle[Generator] | ModelHandle[Scorer], journal: Journal) -> None:
         self.name = name
         self._journal = journal
-        self._places = PrioritySemaphore(handle.in_flight)
+        self._slots = PrioritySemaphore(handle.in_flight)
         self._queue_depth: QueueDepth | None = handle.queue_depth if handle.adaptive else None
         self._control = LimitControl(handle.in_flight) if handle.adaptive else None
         self._moves = count()
 
     @property
     def occupancy(self) -> Occupancy:
-        """Who is at the model, and who waits."""
-        return self._places.occupancy
+        """How many slots are in use, and how many requests wait."""
+        return self._slots.occupancy
 
     @property
     def load(self) -> float:
-        """The share of places that are taken."""
-        return self._places.load
+        """The share of the slots that are in use."""
+        return self._slots.load
 
     @property
     def has_room(self) -> bool:
-        """Whether a request would be made at once."""
-        return self._places.has_room
+        """Whether a slot is free, so that a request would not wait."""
+        return self._slots.has_room
 
     async def take(self, rank: Rank) -> int:
-        """Have a place, until ``give``; the number of the request."""
-        await self._places.take(rank)
+        """Wait for a slot, and keep it until ``give``. Return the number of the request."""
+        await self._slots.take(rank)
         return self._control.ask() if self._control else 0
 
     def give(self) -> None:
-        """Leave the place to whoever is next."""
-        self._places.give()
+        """Return the slot; the next request gets it."""
+        self._slots.give()
 
     def refused(self, number: int) -> None:
-        """The server cannot take the request ``number`` now."""
+        """Record that the server temporarily refused request ``number``."""
         if self._control:
-            self._moved(self._control.refused(number))
+            self._apply(self._control.refused(number))
 
     def answered(self, number: int, seconds: float, tokens: int) -> None:
-        """The request ``number`` was answered, after so many seconds, with so many tokens written."""
+        """Record that request ``number`` was answered after ``seconds``, with ``tokens`` completion tokens."""
         if self._control:
-            self._moved(self._control.answered(number, seconds, tokens, not self.has_room))
+            self._apply(self._control.answered(number, seconds, tokens, not self.has_room))
 
     async def watch(self) -> None:
-        """Look at the server's queue now and then, for ever; at once over where there is nothing to look at."""
+        """Read the server's queue periodically, for ever. Return immediately if the server reports no queue."""
         while self._queue_depth and self._control:
-            await anyio.sleep(_LOOK_SECONDS)
+            await anyio.sleep(_POLL_SECONDS)
             if self.load:
-                self._moved(self._control.waits(await self._queue_depth.waiting()))
+                self._apply(self._control.waits(await self._queue_depth.waiting()))
 
-    def _moved(self, reason: LimitReason | None) -> None:
+    def _apply(self, reason: LimitReason | None) -> None:
+        """Apply the new limit, if it changed for a ``reason``."""
         if reason is None or self._control is None:
             return
         limit = self._control.limit
-        self._places.resize(limit)
+        self._slots.resize(limit)
         log.info("limit moved", extra={"model": self.name, "limit": limit, "reason": reason})
         if self._journal.kept:
             name = limit_id(self.name, next(self._moves))

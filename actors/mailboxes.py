@@ -1,4 +1,4 @@
-"""The mailboxes of the five actors. What is sent to one of them is in the journal before it arrives."""
+"""The mailboxes of the five actors. Each message is recorded in the journal before it is sent."""
 
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
@@ -16,7 +16,7 @@ AnyM = TypeVar("AnyM", bound=AnyMail)
 Mail = TypeVar("Mail")
 
 Inbox = MemoryObjectReceiveStream
-"""The receiving end of an actor's mailbox, by the union of its messages: ``Inbox[VerifierMail]``."""
+"""The receiving end of an actor's mailbox, with the union of its messages: ``Inbox[VerifierMail]``."""
 
 
 class Inboxes(msgspec.Struct, frozen=True):
@@ -30,7 +30,10 @@ class Inboxes(msgspec.Struct, frozen=True):
 
 
 class Mailboxes:
-    """Sends messages to the five actors; each is written into the journal first."""
+    """Sends messages to the five actors. Each message is recorded in the journal first.
+
+    The methods take the message and the name of the sending actor, and wait for room in the mailbox.
+    """
 
     def __init__(
         self,
@@ -67,14 +70,14 @@ class Mailboxes:
         if self._journal.kept:
             await self._journal.write(message_entry(message, sender, to))
         try:
-            address.send_nowait(message)  # most of the time there is room, and this is a tenth of the other's price
+            address.send_nowait(message)  # usually there is room, and this costs a tenth of ``send``
         except anyio.WouldBlock:
             await address.send(message)
 
 
 @contextmanager
 def open_mailboxes(capacity: int, journal: Journal) -> Generator[tuple[Mailboxes, Inboxes]]:
-    """Both ends of five mailboxes, which are closed with the block."""
+    """Open five mailboxes of the given ``capacity``. They are closed at the end of the block."""
     with ExitStack() as stack:
         to_assembler, assembler = _both(stack, anyio.create_memory_object_stream[AssemblerMail](capacity))
         to_drafter, drafter = _both(stack, anyio.create_memory_object_stream[DrafterMail](capacity))
@@ -88,7 +91,7 @@ def open_mailboxes(capacity: int, journal: Journal) -> Generator[tuple[Mailboxes
 def _both(
     stack: ExitStack, ends: tuple[MemoryObjectSendStream[Mail], MemoryObjectReceiveStream[Mail]]
 ) -> tuple[MemoryObjectSendStream[Mail], MemoryObjectReceiveStream[Mail]]:
-    """Both ends of a mailbox, closed with ``stack``."""
+    """Return both ends of a mailbox; ``stack`` closes them."""
     for end in ends:
         stack.enter_context(end)
     return ends

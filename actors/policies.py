@@ -1,6 +1,6 @@
-"""The routing policies: pure functions of the scores, by the rules and tie-breaks of the paper.
+"""The routing policies: pure functions of the scores, with the rules and tie-breaks of the paper.
 
-Each is a frozen struct with its threshold, so that a policy can be compared, stored and replayed.
+Each policy is a frozen struct with its threshold, so it can be compared, stored and replayed.
 Equations refer to *Arbitrage: Efficient Reasoning via Advantage-Aware Speculation* (arXiv 2512.05033).
 """
 
@@ -19,9 +19,9 @@ _MEMBERS = (*Policy.__annotations__, *(name for name in vars(Policy) if not name
 
 
 class PolicyBase(msgspec.Struct, frozen=True):
-    """Base of policies: a frozen struct with the defaults of ``Policy``.
+    """Base of policies: a frozen struct with defaults for the members of ``Policy``.
 
-    A subclass writes ``decide`` and overrides what it needs, by a field or by a plain class attribute::
+    A subclass implements ``decide`` and overrides what it needs, with a field or with a plain class attribute::
 
         class Unsure(PolicyBase, frozen=True):
             threshold: float
@@ -31,10 +31,12 @@ class PolicyBase(msgspec.Struct, frozen=True):
             def decide(self, evidence: Evidence) -> Verdict:
                 return "keep_draft" if self.score(evidence) >= self.threshold else "escalate"
 
-    By default the draft alone writes, no scorer reads it, no confidence is measured, and there is no budget. ``score``
-    is the draft's score if the policy names a ``score_kind``, else the draft's confidence. ``target`` is the first of
-    ``targets``. The log has the fields of a policy, and not its class attributes. A budget moves the field
-    ``threshold``; equal policies share one moved threshold.
+    Defaults: only the draft model writes, nothing scores the draft, no confidence is measured, and there is no budget.
+    ``score`` returns the draft's score if ``score_kind`` is set, else the draft's confidence; both are in [0, 1].
+    ``target`` returns the first name in ``targets``.
+
+    The log records the fields of a policy, not its class attributes. A budget moves the field ``threshold``. Equal
+    policies share one moved threshold.
     """
 
     proposers: ClassVar[tuple[Author, ...]] = ("draft",)
@@ -58,7 +60,7 @@ class PolicyBase(msgspec.Struct, frozen=True):
 
 
 class DraftOnly(PolicyBase, frozen=True, tag="draft"):
-    """Baseline: the draft model alone."""
+    """Baseline: the draft model writes every step."""
 
     decides: ClassVar[bool] = False
 
@@ -67,7 +69,7 @@ class DraftOnly(PolicyBase, frozen=True, tag="draft"):
 
 
 class TargetOnly(PolicyBase, frozen=True, tag="target"):
-    """Baseline: the target model alone."""
+    """Baseline: the target model writes every step."""
 
     proposers: ClassVar[tuple[Author, ...]] = ("target",)
     decides: ClassVar[bool] = False
@@ -77,7 +79,7 @@ class TargetOnly(PolicyBase, frozen=True, tag="target"):
 
 
 class RandomEscalation(PolicyBase, frozen=True, tag="random"):
-    """Escalate a step with ``probability``, whatever it says: the baseline that every router must beat."""
+    """Escalate each step with ``probability``, in [0, 1]: the baseline that every router must beat."""
 
     probability: float
 
@@ -87,7 +89,7 @@ class RandomEscalation(PolicyBase, frozen=True, tag="random"):
 
 
 class RewardThreshold(PolicyBase, frozen=True, tag="rsd", omit_defaults=True):
-    """RSD: keep the draft iff h(x, z_d) ≥ τ. With a ``budget`` τ is only where it begins (``BudgetControl``)."""
+    """RSD: keep the draft iff h(x, z_d) ≥ τ (``threshold``). With a ``budget``, τ is the initial threshold."""
 
     threshold: float
     budget: float | None = None
@@ -101,8 +103,9 @@ class RewardThreshold(PolicyBase, frozen=True, tag="rsd", omit_defaults=True):
 class LearnedRouter(PolicyBase, frozen=True, tag="router", omit_defaults=True):
     """Arbitrage: keep the draft iff ŷ ≤ τ, where ŷ = P(Δ > 0 given x, z_d).
 
-    Of several ``targets`` each has a ŷ of its own: the draft is kept iff all are ≤ τ. Else the step goes to the one
-    with the largest ŷ / cost among those above τ, the first of equals. ``budget`` as for ``RewardThreshold``.
+    If there are several ``targets``, each has its own ŷ, and the draft is kept iff all are ≤ τ. Otherwise the step goes
+    to the target with the largest ŷ / cost among those above τ; of equal ones, to the first. ``budget`` is as for
+    ``RewardThreshold``.
     """
 
     threshold: float
@@ -116,13 +119,16 @@ class LearnedRouter(PolicyBase, frozen=True, tag="router", omit_defaults=True):
         return "keep_draft" if _score(evidence.draft) <= self.threshold else "escalate"
 
     def target(self, evidence: Evidence) -> str:
-        """The name of the target that an escalated step goes to; empty where there is only one without a name."""
+        """Return the name of the target for an escalated step; empty if there is one target, without a name.
+
+        Raises ``ValueError`` if the router did not return one estimate per target.
+        """
         if len(self.targets) <= 1:
             return self.targets[0].name if self.targets else ""
         rating = evidence.draft and evidence.draft.rating
         estimates = rating.estimates if rating else ()
         if len(estimates) != len(self.targets):
-            raise ValueError(f"the router made {len(estimates)} estimates for {len(self.targets)} targets")
+            raise ValueError(f"the router returned {len(estimates)} estimates for {len(self.targets)} targets")
         above = [
             (target, estimate)
             for target, estimate in zip(self.targets, estimates, strict=True)
@@ -132,9 +138,9 @@ class LearnedRouter(PolicyBase, frozen=True, tag="router", omit_defaults=True):
 
 
 class ConfidenceThreshold(PolicyBase, frozen=True, tag="confidence"):
-    """Keep the draft iff the draft model's own ``confidence`` in it reaches τ: no model is trained or asked for it.
+    """Keep the draft iff the draft model's own ``confidence`` in it is ≥ τ. This needs no further model.
 
-    ``budget`` as for ``RewardThreshold``.
+    ``budget`` is as for ``RewardThreshold``.
     """
 
     threshold: float
@@ -146,7 +152,7 @@ class ConfidenceThreshold(PolicyBase, frozen=True, tag="confidence"):
 
 
 class JudgeThreshold(PolicyBase, frozen=True, tag="judge", omit_defaults=True):
-    """Keep the draft iff a language model's rating of it reaches τ. ``budget`` as for ``RewardThreshold``."""
+    """Keep the draft iff a language model's rating of it is ≥ τ. ``budget`` is as for ``RewardThreshold``."""
 
     threshold: float
     budget: float | None = None
@@ -158,7 +164,7 @@ class JudgeThreshold(PolicyBase, frozen=True, tag="judge", omit_defaults=True):
 
 
 class Oracle(PolicyBase, frozen=True, tag="oracle"):
-    """Keep the target iff Δ = h(x, z_t) − h(x, z_d) > τ; the target's first sample is its candidate."""
+    """Keep the target's step iff Δ = h(x, z_t) − h(x, z_d) > τ. The target's candidate is its first sample."""
 
     threshold: float
 
@@ -170,10 +176,10 @@ class Oracle(PolicyBase, frozen=True, tag="oracle"):
 
 
 class GenerateRows(PolicyBase, frozen=True, tag="generate", omit_defaults=True):
-    """Keep the higher score, the draft on a tie: the run that writes the router's training rows.
+    """Keep the candidate with the higher score; on a tie, the draft. This run writes the router's training rows.
 
-    With a measure of ``confidence`` the rows have the draft's as well. Of several ``targets``, by their names, each
-    writes its samples; the best first sample is their candidate.
+    If ``confidence`` is set, the rows also have the draft's confidence. If ``targets`` names several targets, each
+    writes its samples, and the best first sample is their candidate.
     """
 
     confidence: ConfidenceMetric | None = None
@@ -187,18 +193,18 @@ class GenerateRows(PolicyBase, frozen=True, tag="generate", omit_defaults=True):
 
 
 def advantage(evidence: Evidence) -> float:
-    """Δ = h(x, z_t) − h(x, z_d) of the target's first sample, or of the best target's, in [-1, 1]."""
+    """Return Δ = h(x, z_t) − h(x, z_d), in [-1, 1], for the first sample of the target, or of the best target."""
     return _score(best_target(evidence.targets)) - _score(evidence.draft)
 
 
 def best_target(candidates: Sequence[Candidate]) -> Candidate:
-    """Of the targets' candidates, one or more, the best first sample by its score; the first of equals."""
+    """Return the first sample with the highest score; of equal ones, the first. ``candidates`` must not be empty."""
     firsts = [candidate for candidate in candidates if candidate.sample == 0]
     return max(firsts, key=lambda one: -1.0 if one.score is None else one.score)
 
 
 def check_policy(policy: Policy) -> None:
-    """Raises ``ConfigError`` naming a member that ``policy`` lacks, or the reason why its budget cannot be held."""
+    """Raises ``ConfigError`` if ``policy`` lacks a member, or if its budget cannot be kept."""
     name = type(policy).__name__
     for member in _MEMBERS:
         if not hasattr(policy, member):
@@ -212,34 +218,36 @@ def check_policy(policy: Policy) -> None:
 
 def _check_budget(policy: Policy, name: str) -> None:
     if not policy.decides:
-        raise ConfigError(f"the policy {name} has a budget and never decides: set decides, or leave the budget out")
+        raise ConfigError(f"the policy {name} has a budget but never decides: set decides, or leave the budget out")
     threshold = budget_control(policy, None).threshold
     try:
         hash(policy.with_threshold(threshold))
     except (TypeError, AttributeError) as error:
         raise ConfigError(
-            f"the policy {name} has a budget, and its threshold cannot be moved ({error}): derive it from PolicyBase "
-            "(arbiter.extending) with a field threshold, or write with_threshold"
+            f"the policy {name} has a budget, but its threshold cannot be moved ({error}): derive it from PolicyBase "
+            "(arbiter.extending) with a field threshold, or implement with_threshold"
         ) from error
 
 
 def target_names(targets: Sequence[Target | str]) -> tuple[str, ...]:
-    """The names of a policy's targets; none where it knows a single one, without a name."""
+    """Return the names of a policy's targets; empty if there is one target, without a name."""
     return tuple(target if isinstance(target, str) else target.name for target in targets)
 
 
 def budget_control(policy: Policy, threshold: float | None) -> BudgetControl:
-    """The controller of the policy's budget. It begins at ``threshold``, where an earlier session has left it, or else
-    at the policy's own. Raises ``ConfigError`` if the policy has no budget or no threshold.
+    """Return a controller for the policy's budget.
+
+    It starts at ``threshold``, the last one of an earlier session, or else at the policy's threshold. Raises
+    ``ConfigError`` if the policy has no budget or no threshold.
     """
-    budget, begins = policy.budget, policy.threshold
-    if budget is None or begins is None:
+    budget, initial = policy.budget, policy.threshold
+    if budget is None or initial is None:
         raise ConfigError(f"the policy {type(policy).__name__} has no budget, or no threshold that a budget could move")
-    return BudgetControl(budget, begins if threshold is None else threshold, policy.escalates_above)
+    return BudgetControl(budget, initial if threshold is None else threshold, policy.escalates_above)
 
 
 def called_models(policy: Policy, audit: float) -> tuple[Model, ...]:
-    """The models that a run of ``policy`` may call; the PRM as well where a share ``audit`` above 0 is audited."""
+    """Return the models that a run of ``policy`` may call. If ``audit`` is above 0, this includes the PRM."""
     called: list[Model] = [*policy.proposers]
     if policy.decides and "target" not in called:
         called.append("target")
@@ -252,11 +260,11 @@ def called_models(policy: Policy, audit: float) -> tuple[Model, ...]:
 
 def _confidence(draft: Candidate | None) -> float:
     if draft is None or draft.confidence is None:
-        raise ValueError("the policy needs the draft's confidence, and its backend told none")
+        raise ValueError("the policy needs the draft's confidence, but the backend returned none")
     return draft.confidence
 
 
 def _score(candidate: Candidate | None) -> float:
     if candidate is None or candidate.score is None:
-        raise ValueError("the policy needs a scored candidate, and there is none: is its scale set?")
+        raise ValueError("the policy needs a scored candidate, but there is none: does the policy set score_kind?")
     return candidate.score

@@ -1,7 +1,7 @@
-"""What is going on for each open problem: the tasks that work on it, and the requests made for it.
+"""The open problems: for each, the tasks that work on it, and the requests made for it.
 
-A problem is closed in one call, from any actor and without an await: all its work, in every actor, is
-cancelled then (the requests at the models with it), and a message that arrives for it later is not served.
+Any actor can close a problem in one call, without an await. This cancels all its work in every actor, including the
+requests at the models. Messages that arrive for it later are not served.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from arbiter.protocols.errors import ClosedError, ProblemError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import LookaheadStats, Model, RequestCounts, Usage
 
-_Asked = tuple[Model, str]  # and its name, of several targets
+_Key = tuple[Model, str]  # the model, and the name of the target if there are several
 
 
 class ProblemRegistry:
@@ -26,14 +26,14 @@ class ProblemRegistry:
         self._numbers = count()
 
     def open(self, task: Task) -> None:
-        """Raises ``ProblemError`` if this sample of a problem of this id is open already."""
+        """Open a problem. Raises ``ProblemError`` if one with the same id and sample is already open."""
         if (task.id, task.sample) in self._ids:
-            raise ProblemError(f"problem {task.id!r} is being solved already: give each problem an id of its own")
+            raise ProblemError(f"problem {task.id!r} is already being solved: give each problem a unique id")
         self._open[task] = _Entry(next(self._numbers))
         self._ids.add((task.id, task.sample))
 
     def close(self, task: Task) -> None:
-        """Cancel all work on ``task``; closing twice is allowed."""
+        """Close a problem and cancel all its work. Closing it again does nothing."""
         entry = self._open.pop(task, None)
         if entry is None:
             return
@@ -50,35 +50,35 @@ class ProblemRegistry:
         return len(self._open)
 
     def when_closed(self, task: Task, forget: Callable[[Task], object]) -> None:
-        """Call ``forget(task)`` when ``task`` is closed: for what an actor knows of it."""
+        """Call ``forget(task)`` when ``task`` is closed, so that an actor can drop its state."""
         known = self._entry(task).forget
         if forget not in known:
             known.append(forget)
 
     def number(self, task: Task) -> int:
-        """How many problems were opened before ``task``."""
+        """Return how many problems were opened before ``task``."""
         return self._entry(task).number
 
     def work(self, task: Task) -> "_Work":
-        """Run the block as work on ``task``: it ends early, without an error, once the problem is closed."""
+        """Run the block as work on ``task``. Closing the problem ends the block early, without an error."""
         return _Work(self._entry(task).scopes)
 
     def request(self, task: Task, model: Model, target: str = "") -> "RequestCounter":
         """Count the block as one request to ``model``: answered, failed or cancelled.
 
-        ``target`` is its name, where there are several of them.
+        ``target`` is the name of the target, if there are several.
         """
         return RequestCounter(self._entry(task), (model, target))
 
     def request_counts(self, task: Task) -> dict[Model, RequestCounts]:
-        """Requests made for ``task`` so far, by model; those still running as cancelled, as closing will do."""
-        calls: dict[Model, RequestCounts] = {}
+        """Return the requests for ``task`` by model. Running requests count as cancelled: closing will cancel them."""
+        counts_by_model: dict[Model, RequestCounts] = {}
         for (model, _), counts in self._entry(task).request_counts():
-            calls[model] = calls.get(model, RequestCounts()) + counts
-        return calls
+            counts_by_model[model] = counts_by_model.get(model, RequestCounts()) + counts
+        return counts_by_model
 
     def target_counts(self, task: Task) -> dict[str, RequestCounts]:
-        """Of ``calls`` those to targets that have names, by these."""
+        """Return the requests for ``task`` to targets with names, by name."""
         targets: dict[str, RequestCounts] = {}
         for (_, target), counts in self._entry(task).request_counts():
             if target:
@@ -86,34 +86,34 @@ class ProblemRegistry:
         return targets
 
     def add_lookahead(self, task: Task, more: LookaheadStats) -> None:
-        """Add to what was drafted ahead for ``task``."""
+        """Add ``more`` to the drafting-ahead statistics of ``task``."""
         entry = self._entry(task)
-        entry.predrafts = entry.predrafts + more
+        entry.lookahead = entry.lookahead + more
 
     def lookahead(self, task: Task) -> LookaheadStats:
-        """What was drafted ahead for ``task`` so far."""
-        return self._entry(task).predrafts
+        """Return the drafting-ahead statistics of ``task``."""
+        return self._entry(task).lookahead
 
     def _entry(self, task: Task) -> "_Entry":
-        """Raises ``ClosedError`` if the problem was closed: its work is cancelled, and may not have felt it yet."""
+        """Raises ``ClosedError`` if the problem is closed: cancelled work may run until its next await."""
         if task not in self._open:
             raise ClosedError(f"problem {task.id!r} is closed")
         return self._open[task]
 
 
 class RequestCounter:
-    """A request that is being made; set ``usage`` once it is answered."""
+    """Counts one request. Set ``usage`` when the request is answered."""
 
-    __slots__ = ("_asked", "_entry", "usage")
+    __slots__ = ("_entry", "_key", "usage")
 
-    def __init__(self, entry: "_Entry", asked: "_Asked") -> None:
+    def __init__(self, entry: "_Entry", key: "_Key") -> None:
         self._entry = entry
-        self._asked = asked
+        self._key = key
         self.usage: Usage | None = None
 
     def __enter__(self) -> "RequestCounter":
         running = self._entry.running
-        running[self._asked] = running.get(self._asked, 0) + 1
+        running[self._key] = running.get(self._key, 0) + 1
         return self
 
     def __exit__(
@@ -125,12 +125,12 @@ class RequestCounter:
             counts = RequestCounts(requests=1, failed=1)
         else:
             counts = RequestCounts(requests=1, cancelled=1)
-        self._entry.add(self._asked, counts)
-        self._entry.running[self._asked] -= 1
+        self._entry.add(self._key, counts)
+        self._entry.running[self._key] -= 1
 
 
 class _Work:
-    """A cancel scope that is among those of its problem while its block runs."""
+    """A cancel scope that is registered with its problem while its block runs."""
 
     __slots__ = ("_scope", "_scopes")
 
@@ -150,21 +150,21 @@ class _Work:
 
 
 class _Entry:
-    __slots__ = ("calls", "forget", "number", "predrafts", "running", "scopes")
+    __slots__ = ("calls", "forget", "lookahead", "number", "running", "scopes")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.forget: list[Callable[[Task], object]] = []
         self.scopes: set[anyio.CancelScope] = set()
-        self.calls: dict[_Asked, RequestCounts] = {}
-        self.running: dict[_Asked, int] = {}
-        self.predrafts = LookaheadStats()
+        self.calls: dict[_Key, RequestCounts] = {}
+        self.running: dict[_Key, int] = {}
+        self.lookahead = LookaheadStats()
 
-    def add(self, asked: _Asked, counts: RequestCounts) -> None:
-        self.calls[asked] = self.calls.get(asked, RequestCounts()) + counts
+    def add(self, key: _Key, counts: RequestCounts) -> None:
+        self.calls[key] = self.calls.get(key, RequestCounts()) + counts
 
-    def request_counts(self) -> Iterator[tuple[_Asked, RequestCounts]]:
+    def request_counts(self) -> Iterator[tuple[_Key, RequestCounts]]:
         yield from self.calls.items()
-        for asked, running in self.running.items():
+        for key, running in self.running.items():
             if running:
-                yield asked, RequestCounts(requests=running, cancelled=running)
+                yield key, RequestCounts(requests=running, cancelled=running)

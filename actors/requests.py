@@ -1,4 +1,4 @@
-"""Requests to models: the one place where they are limited, counted, timed and recorded."""
+"""Requests to models. All of them go through this module, which limits, counts, times and records them."""
 
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
@@ -28,24 +28,26 @@ from arbiter.protocols.records import LookaheadStats, Model, Usage
 
 Answered = TypeVar("Answered", CallGenerated, CallScored)
 
-_UNTOLD = -1.0  # seconds of an answer whose port leaves it to the clock here
+_NOT_MEASURED = -1.0  # seconds of an answer that this module must time
 
 
 _RETRIES: ContextVar[Callable[[CallRetried, bool], None]] = ContextVar("retries", default=lambda retried, busy: None)
 
 
 def note_retry(attempt: int, pause: float, error: str, busy: bool = False) -> None:
-    """For backends: an ``attempt`` (from 1) at the call being made has failed; another follows in ``pause`` seconds.
+    """Record a failed attempt at the current call. For backends that retry requests.
 
-    ``busy``: since the server has too much to do. Outside a ring's call it does nothing.
+    ``attempt`` counts from 1. The next attempt follows after ``pause`` seconds. ``error`` says what failed. ``busy`` is
+    True if the server is overloaded; an adaptive limit is then lowered. Outside a call of a ring this does nothing.
     """
     _RETRIES.get()(CallRetried(attempt, round(pause, 6), error), busy)
 
 
 class ModelRequest:
-    """A request that an actor makes on behalf of a message; ``index`` tells those of one message apart.
+    """A request that an actor makes for a message. ``index`` distinguishes the requests of one message.
 
-    ``target`` names the target, where the policy knows several.
+    ``actor`` is the name of the actor, and ``model`` the role of the model. ``target`` is the name of the target, if
+    the policy has several.
     """
 
     __slots__ = ("actor", "id", "index", "message", "model", "target")
@@ -60,16 +62,19 @@ class ModelRequest:
 
     @property
     def is_ahead(self) -> bool:
-        """Whether nobody has asked for its answer yet: a draft ``index`` steps ahead of its message's."""
+        """Whether it drafts ahead: its step is ``index`` steps after the step of its message."""
         return self.model == "draft" and self.index > 0
 
-    def asked(self) -> Entry:
+    def start_entry(self) -> Entry:
+        """Return the journal entry for the start of the request."""
         return self._entry(self.id, self.message.id, CallStarted(self.model, self.index, self.target))
 
     def ended(self, outcome: AnyPayload) -> Entry:
+        """Return the journal entry for its outcome."""
         return self._entry(answer_id(self.id), self.id, outcome)
 
     def retried(self, retried: CallRetried) -> Entry:
+        """Return the journal entry for a failed attempt."""
         return self._entry(retry_id(self.id, retried.attempt), self.id, retried)
 
     def _entry(self, name: str, cause: str, payload: AnyPayload) -> Entry:
@@ -80,7 +85,7 @@ class ModelRequest:
 class RequestExecutor:
     """Makes the requests of a ring's actors.
 
-    What a journal remembers of an earlier session is answered from there, and costs nothing again.
+    If the journal has the answer from an earlier session, it is used and no request is answer.
     """
 
     def __init__(self, registry: ProblemRegistry, journal: Journal) -> None:
@@ -89,60 +94,62 @@ class RequestExecutor:
         self.limiters: list[ConcurrencyLimiter] = []
 
     def limiter(self, name: str, handle: ModelHandle[Generator] | ModelHandle[Scorer]) -> ConcurrencyLimiter:
-        """The places at a seat; ``name`` is the model's key behind ``models.``."""
+        """Return a limiter for a model; ``name`` is its configuration key after ``models.``."""
         limiter = ConcurrencyLimiter(name, handle, self._journal)
         self.limiters.append(limiter)
         return limiter
 
     def order(self, task: Task) -> int:
-        """How many problems were let in before ``task``."""
+        """Return how many problems entered the ring before ``task``."""
         return self._registry.number(task)
 
     async def generate(
         self, call: ModelRequest, generator: Generator, limiter: ConcurrencyLimiter, request: GenerationRequest
     ) -> CallGenerated:
-        """The model's step. Raises what the model raised, and ``BackendError`` for a confidence outside (0, 1]."""
+        """Return the model's step. Raises the model's error, and ``BackendError`` for a confidence outside (0, 1]."""
 
-        async def ask() -> CallGenerated:
-            made = await generator.generate(request)
-            made.text.encode()  # a text that no log can hold is this request's failure
-            if made.confidence is not None and not 0.0 < made.confidence <= 1.0:  # NaN fails this as well
-                raise BackendError(f"the {request.author} model told a confidence of {made.confidence}, not in (0, 1]")
-            overhead = None if made.overhead == Usage() else made.overhead
+        async def send() -> CallGenerated:
+            answer = await generator.generate(request)
+            answer.text.encode()  # a text that the log cannot encode fails this request
+            if answer.confidence is not None and not 0.0 < answer.confidence <= 1.0:  # NaN fails, too
+                raise BackendError(
+                    f"the {request.author} model returned a confidence of {answer.confidence}, not in (0, 1]"
+                )
+            overhead = None if answer.overhead == Usage() else answer.overhead
             return CallGenerated(
-                made.text,
-                made.stop_reason,
-                made.usage,
-                _UNTOLD if made.seconds is None else made.seconds,
+                answer.text,
+                answer.stop_reason,
+                answer.usage,
+                _NOT_MEASURED if answer.seconds is None else answer.seconds,
                 overhead,
-                made.prefix_match,
-                stored=made.seconds is not None and not made.fresh,
-                confidence=made.confidence,
+                answer.prefix_match,
+                stored=answer.seconds is not None and not answer.fresh,
+                confidence=answer.confidence,
             )
 
-        return await self._made(call, limiter, ask, CallGenerated)
+        return await self._request(call, limiter, send, CallGenerated)
 
     async def score(
         self, call: ModelRequest, scorer: Scorer, limiter: ConcurrencyLimiter, request: ScoreRequest
     ) -> CallScored:
-        """The model's score. Raises what the model raised, and ``BackendError`` for a value outside [0, 1]."""
+        """Return the model's score. Raises the model's error, and ``BackendError`` for a value outside [0, 1]."""
 
-        async def ask() -> CallScored:
-            made = await scorer.score(request)
-            for value in (made.value, *made.estimates):
-                if not 0.0 <= value <= 1.0:  # NaN fails this as well
-                    raise BackendError(f"the {request.score_kind} model scored {value}, and a score lies in [0, 1]")
-            seconds = _UNTOLD if made.seconds is None else made.seconds
-            stored = made.seconds is not None and not made.fresh
-            return CallScored(made.value, made.usage, seconds, stored, made.estimates)
+        async def send() -> CallScored:
+            answer = await scorer.score(request)
+            for value in (answer.value, *answer.estimates):
+                if not 0.0 <= value <= 1.0:  # NaN fails, too
+                    raise BackendError(f"the {request.score_kind} model scored {value}, but a score must be in [0, 1]")
+            seconds = _NOT_MEASURED if answer.seconds is None else answer.seconds
+            stored = answer.seconds is not None and not answer.fresh
+            return CallScored(answer.value, answer.usage, seconds, stored, answer.estimates)
 
-        return await self._made(call, limiter, ask, CallScored)
+        return await self._request(call, limiter, send, CallScored)
 
-    async def _made(
+    async def _request(
         self,
         call: ModelRequest,
         limiter: ConcurrencyLimiter,
-        ask: Callable[[], Awaitable[Answered]],
+        send: Callable[[], Awaitable[Answered]],
         kind: type[Answered],
     ) -> Answered:
         recalled = self._journal.recall(call.id)
@@ -153,14 +160,13 @@ class RequestExecutor:
         is_taken = True
         try:
             if self._journal.kept:
-                await self._journal.write(call.asked())
-            with self._registry.request(
-                task, call.model, call.target
-            ) as counted:  # until recorded: see ``ProblemRegistry.calls``
+                await self._journal.write(call.start_entry())
+            # counted as running until the answer is recorded: see ``ProblemRegistry.request_counts``
+            with self._registry.request(task, call.model, call.target) as counted:
                 if call.is_ahead:
                     self._registry.add_lookahead(task, LookaheadStats(started=1))
-                answered = await self._asked(call, limiter, number, ask)
-                limiter.give()  # the limit is held around the model's call alone
+                answered = await self._timed_request(call, limiter, number, send)
+                limiter.give()  # the slot is only held during the call of the model
                 is_taken = False
                 if self._journal.kept:
                     await self._journal.write(call.ended(answered))
@@ -170,8 +176,8 @@ class RequestExecutor:
                 limiter.give()
         return answered
 
-    async def _asked(
-        self, call: ModelRequest, limiter: ConcurrencyLimiter, number: int, ask: Callable[[], Awaitable[Answered]]
+    async def _timed_request(
+        self, call: ModelRequest, limiter: ConcurrencyLimiter, number: int, send: Callable[[], Awaitable[Answered]]
     ) -> Answered:
         def retried(retried: CallRetried, busy: bool) -> None:
             if busy:
@@ -182,7 +188,7 @@ class RequestExecutor:
         started = anyio.current_time()
         retries = _RETRIES.set(retried)
         try:
-            answered = await ask()
+            answered = await send()
         except Exception as error:
             if self._journal.kept:
                 await self._journal.write(call.ended(CallFailed(format_error(error), _since(started))))
@@ -203,16 +209,16 @@ class RequestExecutor:
             if isinstance(outcome, CallFailed):
                 raise RecordedError(outcome.error)
             if not isinstance(outcome, kind):
-                raise BackendError(f"the log holds another answer to {call.id} than was asked for")
+                raise BackendError(f"the log has an answer of another kind for {call.id} than was requested")
             counted.usage = outcome.cost
         return outcome
 
 
 def _timed(answered: Answered, started: float) -> Answered:
-    """With the seconds since ``started``, unless the port has told them: of an answer from before, or a fresh one."""
-    return msgspec.structs.replace(answered, seconds=_since(started)) if answered.seconds == _UNTOLD else answered
+    """Return ``answered`` with the seconds since ``started``, unless the model reported its own."""
+    return msgspec.structs.replace(answered, seconds=_since(started)) if answered.seconds == _NOT_MEASURED else answered
 
 
 def _since(started: float) -> float:
-    """Seconds, to the microsecond: a log has no use for more digits."""
+    """Return the seconds since ``started``, rounded to microseconds: the log needs no more digits."""
     return round(anyio.current_time() - started, 6)

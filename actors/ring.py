@@ -1,4 +1,4 @@
-"""The wiring: five actors, their mailboxes, and the door through which problems go in and solutions come out."""
+"""The ring: connects the five actors and their mailboxes, takes problems and returns solutions."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
@@ -34,7 +34,13 @@ Watch = Callable[[StepRecord], None]
 
 
 class Ring:
-    """Solves problems; made by ``open_ring``. Many calls of ``solve`` share the actors and their limits."""
+    """Solves problems. Made by ``open_ring``. Concurrent calls of ``solve`` share the actors and the limits.
+
+    Example::
+
+        async with open_ring(models) as ring:
+            solution = await ring.solve(task)
+    """
 
     def __init__(
         self,
@@ -54,17 +60,18 @@ class Ring:
         self._closed = False
 
     async def solve(self, task: Task, watch: Watch | None = None) -> Solution:
-        """Solve one problem. What goes wrong with it is told in its solution; a cancelled call leaves nothing behind.
+        """Solve one problem and return its solution. If the problem fails, the solution has the error.
 
-        ``watch`` is called with each step when it is chosen, and must not block; its error fails the problem.
+        ``watch`` is called with each step when it is kept. It must not block; its error fails the problem. Cancelling
+        the call cancels all work on the problem.
 
-        Raises ``ConfigError`` if a model is missing, ``ProblemError`` if a problem of the same id is in the
-        ring, ``ClosedError`` if the ring is closed before the problem is solved.
+        Raises ``ConfigError`` if a model is missing. Raises ``ProblemError`` if a problem with the same id and sample
+        is in the ring. Raises ``ClosedError`` if the ring is closed before the problem is solved.
         """
         self._models.require(task.policy, task.audit, self._factories.replaced_models)
         if self._closed:
-            raise ClosedError(f"problem {task.id!r} came after the ring was closed")
-        task = msgspec.structs.replace(task)  # a task of its own: the caller may give the same one again
+            raise ClosedError(f"problem {task.id!r} was submitted after the ring was closed")
+        task = msgspec.structs.replace(task)  # a copy: the caller may submit the same task again
         self._registry.open(task)
         reply = self._replies[task] = Future[Solution]()
         if watch is not None:
@@ -74,7 +81,7 @@ class Ring:
             await self._mailboxes.to_assembler(start, "ring")
             return await reply.wait()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            raise ClosedError(f"the ring was closed before problem {task.id!r} was in it") from error
+            raise ClosedError(f"the ring was closed before problem {task.id!r} entered it") from error
         finally:
             del self._replies[task]
             self._watches.pop(task, None)
@@ -82,20 +89,20 @@ class Ring:
 
     @property
     def occupancy(self) -> dict[str, Occupancy]:
-        """The places at each model, by its key behind ``models.``."""
+        """The slots of each model, by its configuration key after ``models.``."""
         return {limiter.name: limiter.occupancy for limiter in self._calls.limiters}
 
     def report_solution(self, task: Task, solution: Solution) -> None:
-        """Called by the Assembler."""
+        """Deliver a solution to its caller. The Assembler calls this."""
         self._replies[task].set(solution)
 
     def report_step(self, task: Task, step: StepRecord) -> None:
-        """Called by the Assembler."""
+        """Pass a kept step to the watch function of its caller. The Assembler calls this."""
         if task in self._watches:
             self._watches[task](step)
 
     def close(self) -> None:
-        """Answer whoever still waits with ``ClosedError``."""
+        """Close all problems. Their callers get ``ClosedError``."""
         self._closed = True
         for task, reply in self._replies.items():
             self._registry.close(task)
@@ -112,13 +119,15 @@ async def open_ring(
     salvage: bool = False,
     factories: ActorFactories = _BUILT_IN,
 ) -> AsyncGenerator[Ring]:
-    """A running ring. ``mailbox`` is the capacity of each actor's mailbox; 1 is enough (see ``arbiter.actors.actor``).
+    """Start a ring and yield it. It is closed at the end of the block.
 
-    Up to ``lookahead`` steps are drafted ahead while a step is scored or regenerated (``arbiter.actors.drafter``);
-    None leaves their number to a controller. ``verify`` says whether the target is shown rejected drafts, so that it
-    writes only what it would not have written itself (``arbiter.actors.escalator``). Neither changes a transcript; to
-    ``salvage`` what was drafted ahead for another context does. ``factories`` make replacement actors.
-    Everything that happens is written into ``journal``, if one is given (``arbiter.log.open_journal``).
+    - ``mailbox`` is the capacity of each actor's mailbox; 1 is enough (see ``arbiter.actors.actor``).
+    - ``journal`` records everything that happens (see ``open_journal``); None for no log.
+    - ``lookahead`` is the number of steps to draft ahead (see ``Drafter``); None leaves it to a controller.
+    - ``verify`` says whether the target reads rejected drafts, to keep a prefix of them (see ``Escalator``).
+    - ``salvage`` lets a draft that was written ahead be used in another context. Unlike ``lookahead`` and ``verify``,
+      it can change transcripts.
+    - ``factories`` make replacement actors.
 
     Raises what an actor's ``on_start`` raises.
     """
@@ -142,7 +151,7 @@ async def open_ring(
 
 
 def _actors(factories: ActorFactories, inboxes: Inboxes, context: ActorContext) -> list[Actor[Any]]:
-    """The five actors, without a writing one that has no model."""
+    """Make the actors. A Drafter or an Escalator without a model is left out."""
     models = context.models
     actors: list[Actor[Any]] = [
         Assembler(inboxes.assembler, context),
@@ -159,9 +168,10 @@ def _actors(factories: ActorFactories, inboxes: Inboxes, context: ActorContext) 
 async def solve_all(
     ring: Ring, tasks: Iterable[Task], concurrency: int, done: Callable[[Solution], Awaitable[None]]
 ) -> None:
-    """Solve ``tasks`` with at most ``concurrency`` of them in the ring; ``done`` gets each as it ends.
+    """Solve ``tasks``, at most ``concurrency`` at a time. ``done`` receives each solution when its problem ends.
 
-    Tasks are taken from the iterable only when there is room for them, in its order.
+    A task is only taken from the iterable when it can start. The order is that of the iterable. Raises as
+    ``Ring.solve``.
     """
     waiting: Iterator[Task] = iter(tasks)
 

@@ -1,4 +1,4 @@
-"""What a ring is made with: its models, and how far it works ahead."""
+"""The models and the settings of a ring."""
 
 from collections.abc import Collection, Mapping
 
@@ -12,9 +12,13 @@ from arbiter.protocols.records import Model, ScoreKind
 
 
 class Models(msgspec.Struct, frozen=True):
-    """The models of a ring; a policy can be used if the models that it calls are there.
+    """The models of a ring. A policy can be used if all models that it calls are present.
 
-    ``targets`` are those of policies that know several, by name.
+    ``scorers`` are by kind of score, and ``targets`` by name, for policies that name several targets.
+
+    Example::
+
+        Models(draft=ModelHandle(MyDraft()), target=ModelHandle(MyTarget(), in_flight=8))
     """
 
     draft: ModelHandle[Generator] | None = None
@@ -23,28 +27,28 @@ class Models(msgspec.Struct, frozen=True):
     targets: Mapping[str, ModelHandle[Generator]] = {}
 
     def require(self, policy: Policy, audit: float = 0.0, besides: Collection[Model] = ()) -> None:
-        """Raises ``ConfigError`` if ``policy`` lacks a member, or naming the first model that it or its audit calls and
-        that is not there.
+        """Check that all models are present that ``policy`` and its audit call.
 
-        Those ``besides`` are there in another way.
+        Raises ``ConfigError`` if one is missing, or if ``policy`` lacks a member. The models in ``besides`` need not be
+        present.
         """
         check_policy(policy)
-        there = {"draft": self.draft, "target": self.target, **self.scorers}
+        present = {"draft": self.draft, "target": self.target, **self.scorers}
         names = () if "target" in besides else target_names(policy.targets)
         for model in called_models(policy, audit):
-            if there.get(model) is None and model not in besides and not (model == "target" and names):
+            if present.get(model) is None and model not in besides and not (model == "target" and names):
                 raise ConfigError(
-                    f"the run calls the {model} model, and none is configured: add a table [models.{model}]"
+                    f"the run calls the {model} model, but none is configured: add a table [models.{model}]"
                 )
         for name in names:
             if name not in self.targets:
                 raise ConfigError(
-                    f"the run calls the target {name!r}, and it is not there: add a table [models.targets.{name}]"
+                    f"the run calls the target {name!r}, but it is not configured: add a table [models.targets.{name}]"
                 )
 
 
 class RingSettings(msgspec.Struct, frozen=True):
-    """How the actors work ahead of what they are asked for; see ``open_ring``."""
+    """Options for drafting ahead and verified escalation; see ``open_ring``."""
 
     lookahead: int | None
     verify: Verify

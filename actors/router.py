@@ -1,4 +1,4 @@
-"""The Router applies the task's policy: accept, escalate, or choose between two."""
+"""The Router applies the policy of the task: it accepts, escalates, or chooses between two candidates."""
 
 from typing import ClassVar, assert_never
 
@@ -14,7 +14,7 @@ from arbiter.protocols.records import Candidate
 
 
 class Router(SequentialActor[RouterMail]):
-    """Joins the candidates of a step where a policy asked two models, and decides as soon as all are there."""
+    """Applies the policy to each step. If a policy has two proposers, it waits for the candidates of both."""
 
     name: ClassVar[str] = "router"
 
@@ -37,7 +37,7 @@ class Router(SequentialActor[RouterMail]):
                 assert_never(message)
 
     async def _join(self, message: StepScored) -> None:
-        """The first of the two is kept until the second is there."""
+        """Keep the first of two messages until the second arrives, then decide."""
         task = message.context.task
         second = self._waiting.pop(task, None)
         if second is None:
@@ -47,17 +47,17 @@ class Router(SequentialActor[RouterMail]):
         drafted, regenerated = (message, second) if message.candidates[0].author == "draft" else (second, message)
         draft = drafted.candidates[0]
         targets = tuple(same_score_for_same_text(draft, target) for target in regenerated.candidates)
-        # of the two causes always the same one, so that a log does not depend on which of them was the faster
+        # always the same cause of the two, so that the log does not depend on which message arrived first
         await self._decide(message.context, regenerated.id, draft, targets)
 
     async def _decide(self, context: Context, cause: str, draft: Candidate, targets: tuple[Candidate, ...]) -> None:
         task = context.task
         evidence = Evidence(problem=task.seed_name, step=context.step, seed=task.seed, draft=draft, targets=targets)
-        policy, threshold = self._ruled(context, evidence)
+        policy, threshold = self._current_policy(context, evidence)
         verdict = policy.decide(evidence)
         if verdict == "escalate":
             if targets:
-                raise ProblemError("the policy escalated a step that the target has written already")
+                raise ProblemError("the policy escalated a step that the target has already written")
             target = _chosen_target(policy, evidence)
             escalated = EscalateStep(context=context, cause=cause, draft=draft, target=target, threshold=threshold)
             await self._mailboxes.to_escalator(escalated, self.name)
@@ -65,28 +65,32 @@ class Router(SequentialActor[RouterMail]):
             chosen = StepAccepted(context, cause, verdict, draft, targets, threshold)
             await self._mailboxes.to_assembler(chosen, self.name)
 
-    def _ruled(self, context: Context, evidence: Evidence) -> tuple[Policy, float | None]:
-        """The policy, and its threshold where a budget has moved it: the recorded one of a step that is decided again.
+    def _current_policy(self, context: Context, evidence: Evidence) -> tuple[Policy, float | None]:
+        """Return the policy, and its threshold if a budget moves it.
 
-        What was decided in an earlier session has moved it there already.
+        For a step that was decided in an earlier session, this is the recorded threshold, and the budget's threshold
+        does not move: that decision has already moved it.
         """
         policy = context.task.policy
         if policy.budget is None:
             return policy, None
         if policy not in self._budgets:
             self._budgets[policy] = budget_control(policy, self._journal.threshold)
-        control, used = self._budgets[policy], self._journal.decided(context.place)
-        if used is None:
-            used = control.threshold
+        control, threshold = self._budgets[policy], self._journal.decided(context.place)
+        if threshold is None:
+            threshold = control.threshold
             control.observe(policy.score(evidence))
-        return policy.with_threshold(used), used
+        return policy.with_threshold(threshold), threshold
 
     def _forget(self, task: Task) -> None:
         self._waiting.pop(task, None)
 
 
 def _chosen_target(policy: Policy, evidence: Evidence) -> str:
+    """Raises ``ProblemError`` if the policy chooses a target that it does not list."""
     target, names = policy.target(evidence), target_names(policy.targets)
     if target not in (names or ("",)):
-        raise ProblemError(f"the policy chose the target {target!r}, which is none of its targets: {', '.join(names)}")
+        raise ProblemError(
+            f"the policy chose the target {target!r}, which is not one of its targets: {', '.join(names)}"
+        )
     return target

@@ -1,4 +1,4 @@
-"""The places at a model, and who gets the next one."""
+"""The slots of a model, and which request gets the next one."""
 
 import heapq
 from itertools import count
@@ -7,11 +7,11 @@ import anyio
 import msgspec
 
 Rank = tuple[int, ...]
-"""Who goes first: the smaller one."""
+"""The priority of a request: smaller ranks go first."""
 
 
 class Occupancy(msgspec.Struct, frozen=True):
-    """Of a model's places: how many are ``taken``, how many requests are ``waiting`` for one, and the ``limit``."""
+    """The state of a model's slots: ``taken`` are in use, ``waiting`` requests wait for one, ``limit`` is the total."""
 
     taken: int
     waiting: int
@@ -19,9 +19,9 @@ class Occupancy(msgspec.Struct, frozen=True):
 
 
 class PrioritySemaphore:
-    """So many requests may be at a model at once. Whoever finds no place waits for one, in the order of ranks.
+    """A semaphore with ``total`` slots. Requests without a slot wait in the order of their ranks.
 
-    Equal ranks wait in the order in which they came.
+    Equal ranks are served in the order of arrival.
     """
 
     def __init__(self, total: int) -> None:
@@ -32,54 +32,54 @@ class PrioritySemaphore:
 
     @property
     def load(self) -> float:
-        """The share of places that are taken."""
+        """The share of the slots that are in use."""
         return self._taken / self._total
 
     @property
     def occupancy(self) -> Occupancy:
-        """How many places are taken, and how many wait for one."""
-        waiting = sum(not turn.is_over for _, _, turn in self._waiting)
+        """How many slots are in use, and how many requests wait."""
+        waiting = sum(not turn.is_cancelled for _, _, turn in self._waiting)
         return Occupancy(self._taken, waiting, self._total)
 
     @property
     def has_room(self) -> bool:
-        """Whether a place would be had at once."""
+        """Whether a slot is free."""
         return self._taken < self._total
 
     async def take(self, rank: Rank) -> None:
-        """Have a place, until ``give``."""
+        """Wait for a slot, and keep it until ``give``."""
         if self._taken < self._total:
             self._taken += 1
             return
         turn = _Turn()
         heapq.heappush(self._waiting, (rank, next(self._numbers), turn))
         try:
-            await turn.come.wait()
+            await turn.granted.wait()
         except BaseException:
-            if turn.come.is_set():  # it was given the place in the moment in which it was cancelled
+            if turn.granted.is_set():  # it got a slot and was cancelled before it could run
                 self.give()
-            turn.is_over = True
+            turn.is_cancelled = True
             raise
 
     def give(self) -> None:
-        """Leave the place to whoever is next."""
+        """Return the slot; the next request gets it."""
         self._taken -= 1
-        self._hand_out()
+        self._grant()
 
     def resize(self, total: int) -> None:
-        """From now on there are so many places. Nobody loses one: until enough are given back, no more are had."""
+        """Change the capacity. Slots in use are kept; while more are in use than ``total``, none is granted."""
         self._total = total
-        self._hand_out()
+        self._grant()
 
-    def _hand_out(self) -> None:
+    def _grant(self) -> None:
         while self._waiting and self._taken < self._total:
             turn = heapq.heappop(self._waiting)[2]
-            if not turn.is_over:
+            if not turn.is_cancelled:
                 self._taken += 1
-                turn.come.set()
+                turn.granted.set()
 
 
 class _Turn:
     def __init__(self) -> None:
-        self.come = anyio.Event()
-        self.is_over = False
+        self.granted = anyio.Event()
+        self.is_cancelled = False

@@ -1,4 +1,4 @@
-"""Pure: the record of a step, from its candidates and from what the policy decided."""
+"""Makes the record of a step from its candidates and the policy's decision. Pure functions."""
 
 import msgspec
 
@@ -7,14 +7,14 @@ from arbiter.protocols.records import Candidate, StepRecord, Verdict
 
 
 def regenerated_record(draft: Candidate | None, targets: tuple[Candidate, ...]) -> StepRecord:
-    """The record of a step that the target wrote, alone or in place of a rejected ``draft``."""
+    """Return the record of a step that the target wrote, either alone or in place of a rejected ``draft``."""
     if draft is None:
         return StepRecord(candidates=targets, chosen=0)
     return StepRecord(candidates=(draft, *targets), chosen=1, verdict="escalate")
 
 
 def chosen_record(verdict: Verdict, draft: Candidate | None, targets: tuple[Candidate, ...]) -> StepRecord:
-    """The record of a step for which the policy kept one of the candidates that were there."""
+    """Return the record of a step for which the policy kept an existing candidate."""
     candidates = (*((draft,) if draft else ()), *targets)
     kept = draft if verdict == "keep_draft" else best_target(targets)
     index = next(i for i, candidate in enumerate(candidates) if candidate is kept)
@@ -22,10 +22,10 @@ def chosen_record(verdict: Verdict, draft: Candidate | None, targets: tuple[Cand
 
 
 def same_score_for_same_text(draft: Candidate, target: Candidate) -> Candidate:
-    """``target`` with the draft's score if it wrote the same step: h(x, z) is a function of the text.
+    """Return ``target``, with the draft's score if both wrote the same text: h(x, z) is a function of the text.
 
-    Two requests for the same text can differ in the last digits, by what shared their batches, and a difference
-    of rounding would count as an advantage.
+    The scores of two requests for the same text can differ in the last digits, because they are computed in different
+    batches. A rounding difference must not count as an advantage.
     """
     if target.text != draft.text or target.rating is None or draft.rating is None:
         return target

@@ -1,4 +1,4 @@
-"""Services that run beside a block of code, for as long as it does."""
+"""Background tasks that run as long as a block of code."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -9,10 +9,10 @@ from anyio.abc import TaskGroup
 
 @asynccontextmanager
 async def services() -> AsyncGenerator[TaskGroup]:
-    """A task group that is cancelled when the block ends.
+    """Yield a task group that is cancelled when the block ends.
 
-    An error of the block comes out as itself, not as one of a group; a service that crashes cancels the
-    block, and its error comes out in a group.
+    An error of the block is raised unchanged, not in an ``ExceptionGroup``. A task that crashes cancels the block, and
+    its error is raised in an ``ExceptionGroup``.
     """
     failure: Exception | KeyboardInterrupt | SystemExit | None = None
     async with anyio.create_task_group() as tasks:

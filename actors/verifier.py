@@ -1,4 +1,4 @@
-"""The Verifier owns the scoring models. It turns candidates into scores and decides nothing."""
+"""The Verifier owns the scoring models. It scores candidates and decides nothing."""
 
 from typing import ClassVar, assert_never
 
@@ -22,7 +22,7 @@ from arbiter.protocols.records import AuditScores, Candidate, Model, Rating, Sco
 
 
 class Verifier(ConcurrentActor[VerifierMail]):
-    """Scores candidates; at most ``in_flight`` of a scale's seat are at its model at once."""
+    """Scores candidates, with at most ``in_flight`` concurrent requests to each scoring model."""
 
     name: ClassVar[str] = "verifier"
 
@@ -50,7 +50,7 @@ class Verifier(ConcurrentActor[VerifierMail]):
             case _:
                 assert_never(message)
         if score_kind is None:
-            raise ProblemError(f"the policy {type(context.task.policy).__name__} names no scale to score on")
+            raise ProblemError(f"the policy {type(context.task.policy).__name__} sets no score_kind")
         ratings = await self._rated(message, score_kind, candidates, score_kind)
         scored = tuple(
             msgspec.structs.replace(candidate, rating=rating)
@@ -61,7 +61,7 @@ class Verifier(ConcurrentActor[VerifierMail]):
     async def _rated(
         self, message: VerifierMail, score_kind: ScoreKind, candidates: tuple[Candidate, ...], model: Model
     ) -> list[Rating]:
-        """A rating for each candidate, all asked for at the same time."""
+        """Return a rating for each candidate, all requested concurrently."""
         calls = [ModelRequest(self.name, message, model, index) for index in range(len(candidates))]
         if len(calls) == 1:
             return [await self._rate(message, score_kind, candidates[0], calls[0])]
@@ -89,5 +89,5 @@ class Verifier(ConcurrentActor[VerifierMail]):
             separator=context.task.separator,
             call=call.id,
         )
-        made = await self._calls.score(call, self._scorers[score_kind], self._limiters[score_kind], request)
-        return Rating(value=made.value, usage=made.usage, seconds=made.seconds, estimates=made.estimates)
+        answer = await self._calls.score(call, self._scorers[score_kind], self._limiters[score_kind], request)
+        return Rating(value=answer.value, usage=answer.usage, seconds=answer.seconds, estimates=answer.estimates)

@@ -1,13 +1,13 @@
-"""Arbiter: step-level speculative reasoning. What users import is here.
+"""Arbiter: step-level speculative reasoning. This module has the public names for users.
 
 An ``Arbiter`` solves questions with the models of a configuration::
 
     async with Arbiter.from_config("pocket") as arbiter:
         solution = await arbiter.solve("Compute (12+30)*7.")
 
-Below it are the ring, the ports of its models, and its actors.
+``arbiter.extending`` has the names for your own models, policies and actors.
 
-``import arbiter`` loads none of this: a name's module is imported when the name is first used (PEP 562).
+``import arbiter`` imports no other module. The module of a name is imported when the name is first used (PEP 562).
 """
 
 from typing import TYPE_CHECKING
@@ -90,23 +90,23 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "Usage",
     ),
 }
-"""The public names by the module that defines them. To add or to remove one, change it here and in the block above."""
+"""The public names, by the module that defines them. To add or remove one, change it here and in the block above."""
 
-if not TYPE_CHECKING:  # with a __getattr__ in sight, a type checker would accept any name
-    _HOMES = {name: module for module, names in _NAMES.items() for name in names}
+if not TYPE_CHECKING:  # a type checker that saw the __getattr__ would accept any name
+    _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
-    __all__ = sorted(_HOMES)
+    __all__ = sorted(_MODULES)
 
     def __getattr__(name: str) -> object:
-        """Import ``name`` from its module; the next access finds it here."""
+        """Import ``name`` from its module, and keep it here for the next access."""
         if name == "__version__":
-            from importlib.metadata import version  # slow to import, and seldom asked for
+            from importlib.metadata import version  # slow to import and rarely needed
 
             value = version("arbiter-reasoning")
-        elif name in _HOMES:
+        elif name in _MODULES:
             from importlib import import_module
 
-            value = getattr(import_module(_HOMES[name]), name)
+            value = getattr(import_module(_MODULES[name]), name)
         else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         globals()[name] = value

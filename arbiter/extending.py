@@ -1,8 +1,10 @@
-"""What your own backends, policies and actors are made of, besides what ``arbiter`` itself has.
+"""The names for your own backends, policies and actors, in addition to the names in ``arbiter``.
 
-``examples/`` has one of each. A backend is a class with ``generate`` or ``score`` (``Generator``, ``Scorer``). A policy
-is a subclass of ``PolicyBase`` with ``decide``. An actor is a subclass of ``ConcurrentActor`` or ``SequentialActor``,
-which an ``ActorFactories`` puts in the place of a built-in one.
+- A backend is a class with ``generate`` or ``score`` (``Generator``, ``Scorer``). Pass it to ``Arbiter`` in ``Models``.
+- A policy is a subclass of ``PolicyBase`` with ``decide``. Pass it to a call as ``policy``.
+- An actor is a subclass of ``ConcurrentActor`` or ``SequentialActor``. Pass it to ``Arbiter`` in ``ActorFactories``.
+
+``examples/`` has one of each.
 """
 
 from arbiter.actors.actor import Actor, ActorContext, ConcurrentActor, SequentialActor

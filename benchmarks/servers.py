@@ -237,7 +237,7 @@ def _row(place: str, ran: Ran, reference: Ran) -> Row:
         retries=dict(+retries),
         limits={model: Moves(len(limits), min(limits)) for model, limits in moves.items()},
         different=different,
-        divergences=list(compare(Run.open(reference.path), run).partings) if different else [],
+        divergences=list(compare(Run.open(reference.path), run).differences) if different else [],
     )
 
 

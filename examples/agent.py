@@ -1,7 +1,7 @@
-"""An agent in an asyncio program: a conversation streamed step by step, many questions at once, and leaving early.
+"""An asyncio agent: it streams a conversation, solves many questions concurrently, and leaves a loop early.
 
-The pocket models know problems of arithmetic, and nothing of conversations: the turns before a question stand before it
-as text. Models with a chat template are asked in their own. Run it with ``python examples/agent.py``.
+The pocket models only know arithmetic problems, not conversations. Their prompt has the earlier turns as text before
+the question. Models with a chat template get the turns in that template. Run it with ``python examples/agent.py``.
 """
 
 import asyncio
@@ -10,13 +10,13 @@ from arbiter import Arbiter, Message, load_problems
 
 
 async def converse(arbiter: Arbiter) -> None:
-    """Ask at the end of a conversation, and show each step as soon as it is final."""
-    said: list[Message] = [
+    """Solve a conversation and print each step as soon as it is kept."""
+    messages: list[Message] = [
         {"role": "user", "content": "Ann has 12 coins."},
         {"role": "assistant", "content": "I see."},
         {"role": "user", "content": "Ann finds 30 more. How many coins does Ann have now?"},
     ]
-    steps = arbiter.stream(said, tags={"conversation": "first"})
+    steps = arbiter.stream(messages, tags={"conversation": "first"})
     async for step in steps:
         score = "" if step.kept.score is None else f", ŷ = {step.kept.score:.2f}"
         print(f"  {step.kept.author}{score}: {step.kept.text}")
@@ -24,7 +24,7 @@ async def converse(arbiter: Arbiter) -> None:
 
 
 async def work_through(arbiter: Arbiter, number: int) -> int:
-    """Ask many questions, at most 16 at a time; how many of them came to an answer."""
+    """Solve many questions, at most 16 at a time. Return how many of them were answered."""
     questions = [problem.question for problem in load_problems("pocket:2", number)]
     answered = 0
     async for solution in arbiter.map(questions, concurrency=16, deadline=60.0):
@@ -33,14 +33,14 @@ async def work_through(arbiter: Arbiter, number: int) -> int:
 
 
 async def first_answer(arbiter: Arbiter, questions: list[str]) -> str:
-    """The answer that is there first; the other questions are cancelled, at the models as well."""
+    """Return the first answer. The other questions are cancelled, including their model requests."""
     async for solution in arbiter.map(questions):
         return f"{solution.question} {solution.text.splitlines()[-1]}"
-    return "nobody was asked"
+    return "no questions"
 
 
 async def main() -> None:
-    """One Arbiter serves all of it at the same time."""
+    """Run all of it concurrently with one Arbiter."""
     async with Arbiter.from_config("pocket", run_types=["router"]) as arbiter:
         print("a conversation:")
         await converse(arbiter)
@@ -49,7 +49,7 @@ async def main() -> None:
         )
         print(f"many questions: {many} of 32 answered")
         print(f"the first answer: {first}")
-        await asyncio.sleep(0)  # what was left is told of its end on the event loop
+        await asyncio.sleep(0)  # lets the cancelled problems end
         print(f"still running: {arbiter.running}")
 
 

@@ -1,7 +1,7 @@
-"""An actor of one's own: a Verifier that is no model, but checks the arithmetic of each step by program.
+"""Your own actor: a Verifier that checks the arithmetic of each step with a program instead of a model.
 
-It stands in the place of the ring's Verifier, so that no reward model is opened. The policy ``RewardThreshold`` reads
-its scores, and has the target write what is wrong. Run it with ``python examples/own_actor.py``.
+It replaces the ring's Verifier, so no reward model is opened. The policy ``RewardThreshold`` reads its scores and
+escalates wrong steps. Run it with ``python examples/own_actor.py``.
 """
 
 import asyncio
@@ -34,12 +34,12 @@ BOXED = re.compile(r"The answer is \\boxed\{(\d+)\}\.")
 
 
 class Checker(ConcurrentActor[VerifierMail]):
-    """Scores a step 1 if its arithmetic is right and goes on from the step before it, and 0 if not."""
+    """Scores a step 1 if its arithmetic is right and it continues the step before it, else 0."""
 
     name: ClassVar[str] = "verifier"
 
     async def serve(self, message: VerifierMail) -> None:
-        """Answer the mail of a Verifier: candidates go on to the Router with their scores, audits to the Assembler."""
+        """Send the scored candidates to the Router, and audits to the Assembler."""
         context, transcript = message.context, message.context.transcript
         match message:
             case StepDrafted(draft=draft):
@@ -54,20 +54,20 @@ class Checker(ConcurrentActor[VerifierMail]):
 
 
 def rated(transcript: Transcript, candidate: Candidate) -> Candidate:
-    """The candidate with its score, which has cost no tokens and next to no time."""
+    """Return the candidate with its score, which cost no tokens and almost no time."""
     return msgspec.structs.replace(candidate, rating=Rating(reward(transcript, candidate.text), Usage(), 0.0))
 
 
 def reward(transcript: Transcript, step: str) -> float:
-    """1.0 for a step that is right, 0.0 for any other."""
+    """Return 1.0 for a correct step, else 0.0."""
     before = STEP.fullmatch(transcript.steps[-1].text.strip()) if transcript.steps else None
     if boxed := BOXED.fullmatch(step.strip()):
         return float(before is not None and before[4] == boxed[1])
-    made = STEP.fullmatch(step.strip())
-    if made is None or (before is not None and before[4] != made[1]):
+    parts = STEP.fullmatch(step.strip())
+    if parts is None or (before is not None and before[4] != parts[1]):
         return 0.0
-    first, second, result = int(made[1]), int(made[3]), int(made[4])
-    match made[2]:
+    first, second, result = int(parts[1]), int(parts[3]), int(parts[4])
+    match parts[2]:
         case "+":
             return float(first + second == result)
         case "-":
@@ -80,8 +80,8 @@ def reward(transcript: Transcript, step: str) -> float:
             return float(second > 0 and first % second == result)
 
 
-async def tried(arbiter: Arbiter, problems: list[Problem], policy: Policy) -> tuple[int, int]:
-    """How many problems are solved, and how many steps the target wrote for it."""
+async def try_policy(arbiter: Arbiter, problems: list[Problem], policy: Policy) -> tuple[int, int]:
+    """Return how many problems are solved, and how many steps the target wrote."""
     answers = {problem.id: problem.answer for problem in problems}
     right = escalated = 0
     async for solution in arbiter.map(problems, policy=policy):
@@ -91,12 +91,12 @@ async def tried(arbiter: Arbiter, problems: list[Problem], policy: Policy) -> tu
 
 
 async def main() -> None:
-    """The same problems by the draft alone, and with the checker over it."""
+    """Solve the same problems with the draft alone, and with the checker."""
     problems = list(load_problems("pocket:1", 40))
     policies: dict[str, Policy] = {"draft alone": DraftOnly(), "checked": RewardThreshold(0.5)}
     async with Arbiter.from_config("pocket", factories=ActorFactories(verifier=Checker), run_types=["rsd"]) as arbiter:
         for name, policy in policies.items():
-            right, escalated = await tried(arbiter, problems, policy)
+            right, escalated = await try_policy(arbiter, problems, policy)
             print(f"{name}: {right} of {len(problems)} solved, {escalated} steps by the target")
 
 

@@ -1,7 +1,7 @@
-"""A backend of one's own: a target that is no model, but a program that knows how to calculate.
+"""Your own backend: a target that is a program instead of a model.
 
-The draft of the pocket models writes the steps, their router says which of them could be better, and those go to the
-program below in the place of the target model. Run it with ``python examples/own_backend.py``.
+The draft of the pocket models writes the steps, and their router predicts which steps the target would write better.
+Those steps go to the program below. Run it with ``python examples/own_backend.py``.
 """
 
 import asyncio
@@ -20,36 +20,36 @@ VERBS = {
 
 
 class Calculator:
-    """Writes each step of a pocket problem as the question asks for it, whatever stands in the steps before."""
+    """Writes the correct step of a pocket problem, whatever the steps before it are."""
 
     async def generate(self, request: GenerationRequest) -> Generation:
-        """The next step. Raises ``BackendError`` if the question is none of the pocket world's."""
-        value, operations = understood(request.transcript.question)
+        """Return the next step. Raises ``BackendError`` if the question is not a pocket problem."""
+        value, operations = parse(request.transcript.question)
         for kind, operand in operations[: request.step]:
-            value = applied(kind, value, operand)
+            value = apply(kind, value, operand)
         if request.step < len(operations):
             kind, operand = operations[request.step]
-            text, ending = f"{value}{kind}{operand}: {applied(kind, value, operand)}.", "separator"
+            text, ending = f"{value}{kind}{operand}: {apply(kind, value, operand)}.", "separator"
         else:
             text, ending = f"The answer is \\boxed{{{value}}}.", "end"
         return Generation(text, ending, Usage(completion_tokens=len(text.split())))
 
 
-def understood(question: str) -> tuple[int, list[tuple[str, int]]]:
-    """The number to begin with, and what is done with it, one after another."""
+def parse(question: str) -> tuple[int, list[tuple[str, int]]]:
+    """Return the first number of the question, and the operations on it in order."""
     start = re.search(r"\d+", question)
     if start is None:
         raise BackendError(f"there is no number in {question!r}")
-    done: list[tuple[int, str, int]] = []
+    operations: list[tuple[int, str, int]] = []
     for kind, verbs in VERBS.items():
-        signs = verbs if not question.startswith("Compute") else rf"{re.escape(kind)}(\d+)"
-        said = re.finditer(signs, question)
-        done += [(found.start(), kind, int(next(filter(None, found.groups())))) for found in said]
-    return int(start[0]), [(kind, operand) for _, kind, operand in sorted(done)]
+        pattern = verbs if not question.startswith("Compute") else rf"{re.escape(kind)}(\d+)"
+        matches = re.finditer(pattern, question)
+        operations += [(match.start(), kind, int(next(filter(None, match.groups())))) for match in matches]
+    return int(start[0]), [(kind, operand) for _, kind, operand in sorted(operations)]
 
 
-def applied(kind: str, value: int, operand: int) -> int:
-    """``value`` after one operation."""
+def apply(kind: str, value: int, operand: int) -> int:
+    """Return ``value`` after one operation."""
     match kind:
         case "+":
             return value + operand
@@ -63,8 +63,8 @@ def applied(kind: str, value: int, operand: int) -> int:
             return value % operand
 
 
-async def solved(arbiter: Arbiter, problems: list[Problem], threshold: float) -> str:
-    """How many are solved, and how many steps the target wrote for it."""
+async def solve_all(arbiter: Arbiter, problems: list[Problem], threshold: float) -> str:
+    """Solve the problems. Return how many are solved and how many steps the target wrote, as text."""
     right = steps = written = 0
     answers = {problem.id: problem.answer for problem in problems}
     async for solution in arbiter.map(problems, threshold=threshold):
@@ -75,14 +75,14 @@ async def solved(arbiter: Arbiter, problems: list[Problem], threshold: float) ->
 
 
 async def main() -> None:
-    """The same problems with the target model, with the program in its place, and with more calls of the program."""
+    """Solve the same problems with the target model, with the program, and with more calls of the program."""
     problems = list(load_problems("pocket:1", 40))
     async with Arbiter.from_config("pocket", run_types=["router"]) as arbiter:
-        print(f"model: {await solved(arbiter, problems, 0.5)}")
+        print(f"model: {await solve_all(arbiter, problems, 0.5)}")
     models = Models(target=ModelHandle(Calculator()))
     async with Arbiter.from_config("pocket", models=models, run_types=["router"]) as arbiter:
-        print(f"program: {await solved(arbiter, problems, 0.5)}")
-        print(f"program, called more often: {await solved(arbiter, problems, 0.02)}")
+        print(f"program: {await solve_all(arbiter, problems, 0.5)}")
+        print(f"program, called more often: {await solve_all(arbiter, problems, 0.02)}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A policy of one's own over the estimate of the configured router.
+"""Your own policy, which uses the score of the configured router.
 
-An error in an early step spoils all that come after it, so this one is strict there, and lenient later on. A policy is
-a pure rule: no clock, no request, nothing that it remembers. Run it with ``python examples/own_policy.py``.
+An error in an early step spoils all later steps. So this policy escalates more in the early steps. A policy is a pure
+rule: it uses no clock, makes no request and has no state. Run it with ``python examples/own_policy.py``.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from arbiter.extending import Evidence, LearnedRouter, Policy, PolicyBase, Score
 
 
 class StrictAtFirst(PolicyBase, frozen=True, tag="strict_at_first"):
-    """Keep the draft iff ŷ is at most ``early`` in the first ``steps``, and at most ``late`` after them."""
+    """Keep the draft iff ŷ ≤ ``early`` in the first ``steps`` steps, and ŷ ≤ ``late`` after them."""
 
     early: float
     late: float
@@ -21,13 +21,13 @@ class StrictAtFirst(PolicyBase, frozen=True, tag="strict_at_first"):
     score_kind: ClassVar[ScoreKind | None] = "router"
 
     def decide(self, evidence: Evidence) -> Verdict:
-        """Raises ``ValueError`` if the draft was not scored."""
+        """Decide about one step. Raises ``ValueError`` if the draft was not scored."""
         threshold = self.early if evidence.step < self.steps else self.late
         return "keep_draft" if self.score(evidence) <= threshold else "escalate"
 
 
-async def tried(arbiter: Arbiter, problems: list[Problem], policy: Policy) -> tuple[int, list[int]]:
-    """How many problems are solved, and at which steps the target was called."""
+async def try_policy(arbiter: Arbiter, problems: list[Problem], policy: Policy) -> tuple[int, list[int]]:
+    """Return how many problems are solved, and at which steps the target was called."""
     answers = {problem.id: problem.answer for problem in problems}
     right, escalated = 0, list[int]()
     async for solution in arbiter.map(problems, policy=policy):
@@ -37,14 +37,14 @@ async def tried(arbiter: Arbiter, problems: list[Problem], policy: Policy) -> tu
 
 
 async def main() -> None:
-    """The same problems by the run type ``router``, and by the policy above."""
+    """Solve the same problems with the run type ``router`` and with the policy above."""
     problems = list(load_problems("pocket:1", 40))
     policies: dict[str, Policy] = {"router": LearnedRouter(0.5), "strict at first": StrictAtFirst(0.5, 1.0, 2)}
     async with Arbiter.from_config("pocket", run_types=["router"]) as arbiter:
         for name, policy in policies.items():
-            right, escalated = await tried(arbiter, problems, policy)
+            right, escalated = await try_policy(arbiter, problems, policy)
             late = sum(number >= 2 for number in escalated)
-            print(f"{name}: {right} of {len(problems)} solved, {len(escalated)} escalated, {late} behind step 2")
+            print(f"{name}: {right} of {len(problems)} solved, {len(escalated)} escalated, {late} after step 2")
 
 
 if __name__ == "__main__":

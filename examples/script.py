@@ -1,13 +1,13 @@
-"""Arbiter in a script, or in a cell of a notebook: no event loop, no ``await``.
+"""Arbiter in a script or a notebook cell: no event loop, no ``await``.
 
-The models are opened once for all calls of the block. Run it with ``python examples/script.py``.
+The models are opened once for all calls in the block. Run it with ``python examples/script.py``.
 """
 
 from arbiter import Arbiter, BlockingArbiter, load_problems
 
 
 def main() -> None:
-    """Solve one question, then many, under two thresholds."""
+    """Solve one question, then many questions with two thresholds."""
     problems = list(load_problems("pocket:1", 40))
     answers = {problem.id: problem.answer for problem in problems}
     with BlockingArbiter(Arbiter.from_config("pocket", run_types=["router"])) as arbiter:

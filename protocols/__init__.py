@@ -1,1 +1,1 @@
-"""The words of Arbiter: records, messages, ids, errors and ports. Imports msgspec alone."""
+"""The shared types of Arbiter: records, messages, events, ids, errors and ports. Imports only msgspec."""

@@ -1,4 +1,4 @@
-"""Every error that Arbiter raises, in one tree, named by the border where it arises.
+"""All errors that Arbiter raises, in one class tree. Each is named after the part where it occurs.
 
 ``ArbiterError``
 ├── ``ConfigError``       a configuration file or an option is wrong (nothing has started)
@@ -8,20 +8,20 @@
 ├── ``BackendError``      a model could not be loaded, reached or understood
 │   ├── ``ContextTooLongError``  the prompt leaves no room in the model's context
 │   ├── ``ConversationError``    the model's chat template refuses the conversation
-│   └── ``RecordedError``        a request failed when it was recorded, and so it does again
-├── ``DivergedError``         a problem that is replayed has left its recording, and goes no further
-├── ``ProblemError``      one problem could not be solved; the others go on
-├── ``ClosedError``       the ring was closed while the problem was in it
-└── ``RequestError``      a request to the endpoint is refused
+│   └── ``RecordedError``        a request that failed when it was recorded fails again in the replay
+├── ``DivergedError``         a replayed problem diverged from its recording and was stopped
+├── ``ProblemError``      one problem could not be solved; the others continue
+├── ``ClosedError``       the ring or the Arbiter is closed, or was closed before the problem ended
+└── ``RequestError``      the endpoint refuses an HTTP request
 """
 
 
 class ArbiterError(Exception):
-    """Base of all errors raised by Arbiter; its text is written for the person who has to act on it."""
+    """Base of all errors raised by Arbiter. The text says what is wrong and, where possible, how to fix it."""
 
 
 class ConfigError(ArbiterError):
-    """A configuration key, value or option is wrong. The text names the file, the key and the way out."""
+    """A configuration key, value or option is wrong. The text names the file and the key, and says how to fix it."""
 
 
 class DataError(ArbiterError):
@@ -29,7 +29,7 @@ class DataError(ArbiterError):
 
 
 class RunError(ArbiterError):
-    """A run folder cannot be created, read or continued."""
+    """A run folder cannot be created, read or resumed."""
 
 
 class ReportError(ArbiterError):
@@ -45,28 +45,33 @@ class ContextTooLongError(BackendError):
 
 
 class ConversationError(BackendError):
-    """The model's chat template refuses the conversation: say, its roles must alternate."""
+    """The model's chat template refuses the conversation, for example because roles must alternate."""
 
 
 class RecordedError(BackendError):
-    """A request failed when it was recorded; its text is what was told of it then."""
+    """A request that failed when it was recorded fails again. The text is the recorded error."""
 
 
 class DivergedError(ArbiterError):
-    """A problem that is replayed has left its recording, and goes no further."""
+    """A replayed problem diverged from its recording and was stopped."""
 
 
 class ProblemError(ArbiterError):
-    """One problem could not be solved; its cause is the ``__cause__``, or told in the text."""
+    """One problem could not be solved. The cause is in ``__cause__`` or in the text."""
 
 
 class ClosedError(ArbiterError):
-    """The ring was closed while the problem was still in it. Not a fault of the problem or of a model."""
+    """The ring or the Arbiter is closed, or was closed before the problem ended.
+
+    Neither the problem nor a model is at fault.
+    """
 
 
 class RequestError(ArbiterError):
-    """A request to the endpoint is refused. ``status`` is the one of HTTP; ``code`` and ``param`` are as OpenAI has
-    them; ``retry_after`` is in seconds, where trying again helps.
+    """The endpoint refuses a request.
+
+    ``status`` is the HTTP status. ``code`` and ``param`` have the meaning that OpenAI's API gives them. ``retry_after``
+    is in seconds; None if a retry would not help.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""What a run's log is made of: one event a line, the log's number and time around what happened.
+"""The events of a run's log: one event per line. An ``Event`` adds a number and times to a payload.
 
-The event of a message has its name and kind, and holds it by reference: a candidate is named by the call that brought
-it, and a step's context by a digest, so that no text is written twice. The ids of messages and calls are computed from
-their place in their problem; an event's ``cause`` is the id of the one that led to it.
+The event of a message has the id and the kind of the message. It refers to long texts instead of repeating them: to a
+candidate by the id of the call that returned it, and to a context by its digest. The ids of messages and calls are
+computed from their position in the problem. The ``cause`` of an event is the id of the event that led to it.
 """
 
 from typing import Any, Literal
@@ -25,24 +25,30 @@ from arbiter.protocols.records import (
 )
 
 SCHEMA = 2
-"""The version of the log's format. A log of another one is refused by name."""
+"""The version of the log format that is written (``Event.v``)."""
 
 LimitReason = Literal["refused", "queue", "slow", "room"]
-"""Why a limit moved: the server refused a request for now, lets too many wait, got slow, or has room."""
+"""Why a limit changed: the server temporarily refused a request (``refused``), has too many requests in its own queue
+(``queue``), got slow (``slow``), or can take more (``room``)."""
 
 Detail = Literal["full", "redacted", "decisions"]
-"""How much a log holds: ``full``; ``redacted``: no text of questions, steps and answers, digests in their place;
-``decisions``: no text, and of messages and calls only what was decided and answered."""
+"""How much a log contains.
+
+- ``full``: everything.
+- ``redacted``: digests in place of the texts of questions, steps and answers.
+- ``decisions``: as ``redacted``, and only those messages and calls that record a decision or an answer.
+"""
 
 
 class Payload(Record, frozen=True, tag_field="kind", omit_defaults=True):
-    """Base of what an event tells."""
+    """Base of the payloads of events."""
 
 
 class RunStarted(Payload, frozen=True, tag="run_started"):
-    """A session of the run begins, the first with number 0.
+    """A session of the run begins. Sessions count from 0.
 
-    ``identity`` has every configured key that decides results, and ``digest`` names them all.
+    ``identity`` has every configuration key that affects results; ``digest`` is a digest of it. ``versions`` are those
+    of the installed packages. ``record`` says how much the log contains.
     """
 
     session: int
@@ -53,15 +59,15 @@ class RunStarted(Payload, frozen=True, tag="run_started"):
 
 
 class RunEnded(Payload, frozen=True, tag="run_ended"):
-    """The session ended in good order; ``interrupted`` by a signal, or with all problems done."""
+    """The session ended normally: ``interrupted`` by a signal, or with all problems done."""
 
     interrupted: bool = False
 
 
 class StartProblemEvent(Payload, frozen=True, tag="start_problem"):
-    """A problem is given to the ring, with all that decides its way; ``policy`` is a policy's tag and fields.
+    """A problem enters the ring. The fields are those of its ``Task`` and its transcript.
 
-    ``turns``, ``stop``, ``noise`` and ``tags`` are as in a ``Task`` and its transcript.
+    ``policy`` has the fields of the policy, with the tag or the class name under ``type``.
     """
 
     question: str
@@ -79,15 +85,17 @@ class StartProblemEvent(Payload, frozen=True, tag="start_problem"):
 
 
 class DraftStepEvent(Payload, frozen=True, tag="draft_step"):
-    """The draft is to write a step after the context of this digest."""
+    """The draft model must write a step. ``context`` is the digest of the step's context."""
 
     context: str
     max_tokens: int
 
 
 class EscalateStepEvent(Payload, frozen=True, tag="escalate_step"):
-    """The target is to write a step; ``rejects`` says that a policy rejected the draft's, ``target`` which of several
-    targets it chose. ``threshold`` is where it stood at the decision, where a budget moves it.
+    """The target model must write a step.
+
+    ``rejects`` is True if the policy rejected a draft of the step. ``target`` is the name of the chosen target, if the
+    policy has several. ``threshold`` is the threshold of the decision, if a budget moves it; else None.
     """
 
     context: str
@@ -98,36 +106,36 @@ class EscalateStepEvent(Payload, frozen=True, tag="escalate_step"):
 
 
 class StepDraftedEvent(Payload, frozen=True, tag="step_drafted"):
-    """The draft's step is there."""
+    """The draft model has written its step."""
 
 
 class StepRegeneratedEvent(Payload, frozen=True, tag="step_regenerated"):
-    """The target's step, or all of its samples, are there."""
+    """The target model has written its step, or all its samples of it."""
 
 
 class StepScoredEvent(Payload, frozen=True, tag="step_scored"):
-    """The candidates of one author are scored."""
+    """The candidates of one author have scores."""
 
     author: Author
 
 
 class StepAcceptedEvent(Payload, frozen=True, tag="step_accepted"):
-    """The policy keeps a candidate; ``threshold`` as in ``EscalateStepEvent``."""
+    """The policy keeps an existing candidate. ``threshold`` is as in ``EscalateStepEvent``."""
 
     verdict: Verdict
     threshold: float | None = None
 
 
 class AuditStepEvent(Payload, frozen=True, tag="audit_step"):
-    """Both candidates of an escalated step are to be scored for the report."""
+    """Both candidates of an escalated step must be scored for the report."""
 
 
 class StepAuditedEvent(Payload, frozen=True, tag="step_audited"):
-    """They are scored."""
+    """Both candidates of the audit have scores."""
 
 
 class StepFailedEvent(Payload, frozen=True, tag="step_failed"):
-    """An actor could not serve a message of the kind ``failed_kind``."""
+    """An actor could not serve a message of the kind ``failed_kind``. ``error`` says why."""
 
     actor: str
     failed_kind: str
@@ -135,9 +143,11 @@ class StepFailedEvent(Payload, frozen=True, tag="step_failed"):
 
 
 class CallStarted(Payload, frozen=True, tag="call_started"):
-    """A request goes to a model; ``index`` tells those of one message apart: target samples, or candidates.
+    """A request goes to a model.
 
-    ``target`` names the target, where the policy knows several: their samples are counted on, target by target.
+    ``index`` distinguishes the requests of one message: the samples of a target, the candidates to score, or the number
+    of steps drafted ahead. ``target`` is the name of the target, if the policy has several; ``index`` then counts all
+    samples, target by target.
     """
 
     model: Model
@@ -146,10 +156,11 @@ class CallStarted(Payload, frozen=True, tag="call_started"):
 
 
 class CallGenerated(Payload, frozen=True, tag="call_generated"):
-    """A model's step, and the seconds that its request took.
+    """A step that a model wrote, and the seconds that the request took.
 
-    ``agreement`` is there if it was shown a rejected draft, ``confidence`` if it was asked for. Of a ``stored`` answer
-    the seconds are those of the request that brought it, in another run.
+    ``overhead`` has tokens that are not part of the step (see ``Generation``). ``prefix_match`` is set if the model
+    read a rejected draft. ``confidence`` in (0, 1] is set if it was requested. If the answer was ``stored`` by an
+    earlier run, ``seconds`` is what the original request took.
     """
 
     text: str
@@ -167,9 +178,9 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
 
 
 class Predrafted(Payload, frozen=True, tag="predrafted"):
-    """The step was drafted ahead: the answer to the request ``call`` is used, and none is made for it.
+    """The step was drafted ahead: the answer to the request ``call`` is used, without a new request.
 
-    A ``stale`` one was written for another context, and is offered in this one (``salvage``).
+    A ``stale`` draft was written for another context and is used in this one (``salvage``).
     """
 
     call: str
@@ -177,9 +188,9 @@ class Predrafted(Payload, frozen=True, tag="predrafted"):
 
 
 class CallScored(Payload, frozen=True, tag="call_scored"):
-    """A score in [0, 1], and the seconds that its request took; ``stored`` as in ``CallGenerated``.
+    """A score in [0, 1], and the seconds that the request took. ``stored`` is as in ``CallGenerated``.
 
-    ``estimates`` are a router's for each of several targets.
+    ``estimates`` are the router's estimates, one per target, if there are several.
     """
 
     value: float
@@ -194,20 +205,20 @@ class CallScored(Payload, frozen=True, tag="call_scored"):
 
 
 class CallFailed(Payload, frozen=True, tag="call_failed"):
-    """A request failed for good, with the error and its causes."""
+    """A request failed and is not retried. ``error`` has the error and its causes."""
 
     error: str
     seconds: float
 
 
 class CallCancelled(Payload, frozen=True, tag="call_cancelled"):
-    """A request was cancelled, since nobody needs its answer any more."""
+    """A request was cancelled because its answer is no longer needed."""
 
     seconds: float
 
 
 class CallRetried(Payload, frozen=True, tag="call_retried"):
-    """An attempt failed, and the request is made again after ``pause`` seconds."""
+    """Attempt number ``attempt`` (from 1) failed. The request is made again after ``pause`` seconds."""
 
     attempt: int
     pause: float
@@ -215,7 +226,7 @@ class CallRetried(Payload, frozen=True, tag="call_retried"):
 
 
 class LimitMoved(Payload, frozen=True, tag="limit_moved"):
-    """From now on so many requests may be at the ``model`` at once (its key behind ``models.``)."""
+    """From now on at most ``limit`` requests may be in flight at ``model`` (its key after ``models.``)."""
 
     model: str
     limit: int
@@ -223,7 +234,10 @@ class LimitMoved(Payload, frozen=True, tag="limit_moved"):
 
 
 class ProblemEnded(Payload, frozen=True, tag="problem_ended"):
-    """A problem's end: why, with how many kept and audited steps, after how many seconds in the ring (all sessions)."""
+    """A problem ended. ``steps`` and ``audited`` count the kept and the audited steps.
+
+    ``seconds`` is the time in the ring, over all sessions.
+    """
 
     finish_reason: FinishReason
     steps: int
@@ -233,7 +247,7 @@ class ProblemEnded(Payload, frozen=True, tag="problem_ended"):
 
 
 class Graded(Payload, frozen=True, tag="graded"):
-    """An answer's grade (``arbiter.grading.Grade``); the last one of a problem counts."""
+    """The grade of an answer (``arbiter.grading.Grade``). The last grade of a problem counts."""
 
     right: bool | None
     answer: str | None = None
@@ -254,7 +268,7 @@ MessageEvent = (
     | StepFailedEvent
 )
 StepKeptEvent = StepDraftedEvent | StepRegeneratedEvent | StepAcceptedEvent
-"""Where it goes to the Assembler, a step is kept."""
+"""A step is kept if one of these events is sent to the Assembler."""
 
 Outcome = CallGenerated | CallScored | CallFailed | CallCancelled
 CallEvent = CallStarted | Predrafted | Outcome | CallRetried
@@ -262,9 +276,9 @@ AnyPayload = RunStarted | RunEnded | MessageEvent | CallEvent | LimitMoved | Pro
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What happened and where, before the log has given it number and time.
+    """What happened and where. The log makes an ``Event`` of it by adding a number and times.
 
-    ``actor`` is who did it, ``to`` the receiver of a message. ``step`` counts from 0, as ``sample`` does.
+    ``actor`` did it; ``to`` is the receiver, if it is a message. ``step`` and ``sample`` count from 0.
     """
 
     id: str
@@ -280,8 +294,9 @@ class Entry(msgspec.Struct, frozen=True):
 class Event(Record, frozen=True, omit_defaults=True, kw_only=True):
     """One line of a log.
 
-    ``seq`` counts the lines from 0 over all sessions. ``mono`` is in seconds of the run's own clock, which stands
-    still between sessions; ``wall`` is Unix time.
+    ``v`` is the version of the log format. ``seq`` counts the lines from 0, over all sessions. ``mono`` is in seconds
+    of the run's clock, which stops between sessions. ``wall`` is Unix time in seconds. The other fields are those of
+    the ``Entry``.
     """
 
     v: int

@@ -1,16 +1,16 @@
-"""The ids of messages, calls and events. No other module builds or parses them.
+"""The ids of messages, calls and events. Only this module builds and parses them.
 
 ::
 
-    step      PROBLEM/NUMBER, and PROBLEM/NUMBER#SAMPLE from the second decoding on (both count from 0)
+    step      PROBLEM/NUMBER, or PROBLEM/NUMBER#SAMPLE for every sample but the first (both count from 0)
     message   STEP/KIND, STEP/step_scored/AUTHOR, STEP/step_failed/ACTOR/UNSERVED_KIND
     call      MESSAGE/MODEL/INDEX
     event     CALL/answer, CALL/retry/ATTEMPT, STEP/problem_ended, PROBLEM#SAMPLE/graded,
               run_started/SESSION, run_ended/SESSION, limit/MODEL/MOVE
 
-The functions build an id's text; they are on the hot path of the ring. The structs are parsed ids. Parsing goes from
-the right, so a problem's id may hold any text: slashes, number signs, whole ids. An actor's name must hold no slash and
-must not look like the number of a step (``0``, ``0#1``).
+The functions build the text of an id; they are on the hot path of the ring. The structs are parsed ids. Ids are parsed
+from the right, so the id of a problem may contain any text: slashes, number signs, whole ids. The name of an actor must
+not contain a slash and must not look like the number of a step (``0``, ``0#1``).
 """
 
 import re
@@ -30,74 +30,80 @@ StepKind = Literal[
     "audit_step",
     "step_audited",
 ]
-"""The kinds of which a step has at most one message, so that step and kind are its id."""
+"""The kinds of message that a step has at most once. Step and kind identify such a message."""
 
 MessageKind = StepKind | Literal["step_scored", "step_failed"]
 
 
 def step_id(problem: str, step: int, sample: int) -> str:
-    """A step of one decoding of a problem."""
+    """Return the id of a step of one sample of a problem."""
     return f"{problem}/{step}#{sample}" if sample else f"{problem}/{step}"
 
 
 def message_id(problem: str, step: int, sample: int, kind: StepKind) -> str:
-    """A message that is the only one of its kind at its step."""
-    # the ring builds one for each message it sends or serves: step_id would cost a call more
+    """Return the id of a message that is the only one of its kind at its step."""
+    # the ring builds an id for each message that it sends or serves: calling step_id would cost one more call
     return f"{problem}/{step}#{sample}/{kind}" if sample else f"{problem}/{step}/{kind}"
 
 
 def scored_id(problem: str, step: int, sample: int, author: Author) -> str:
-    """The ``step_scored`` of an author's candidates."""
+    """Return the id of the ``step_scored`` message for the candidates of ``author``."""
     return f"{step_id(problem, step, sample)}/step_scored/{author}"
 
 
 def failed_id(problem: str, step: int, sample: int, actor: str, failed_kind: str) -> str:
-    """The ``step_failed`` of an actor that could not serve a message of the kind ``failed_kind``."""
+    """Return the id of a ``step_failed`` message: ``actor`` could not serve a message of the kind ``failed_kind``."""
     return f"{step_id(problem, step, sample)}/step_failed/{actor}/{failed_kind}"
 
 
 def call_id(message: str, model: Model, index: int) -> str:
-    """A request to ``model`` for the message of this id; ``index`` tells apart those of one message."""
+    """Return the id of a request to ``model`` for the message with the id ``message``.
+
+    ``index`` distinguishes the requests of one message.
+    """
     return f"{message}/{model}/{index}"
 
 
 def answer_id(call: str) -> str:
-    """The outcome of the call of this id."""
+    """Return the id of the outcome of the call with the id ``call``."""
     return f"{call}/answer"
 
 
 def retry_id(call: str, attempt: int) -> str:
-    """A failed attempt at the call of this id."""
+    """Return the id of a failed attempt at the call with the id ``call``; attempts count from 1."""
     return f"{call}/retry/{attempt}"
 
 
 def problem_ended_id(problem: str, step: int, sample: int) -> str:
-    """The end of a decoding that began at ``step``."""
+    """Return the id of the end of a sample that began at ``step``."""
     return f"{step_id(problem, step, sample)}/problem_ended"
 
 
 def graded_id(problem: str, sample: int) -> str:
-    """The grade of a decoding."""
+    """Return the id of the grade of a sample."""
     return f"{problem}#{sample}/graded"
 
 
 def run_started_id(session: int) -> str:
-    """The beginning of a run's session."""
+    """Return the id of the start of a session."""
     return f"run_started/{session}"
 
 
 def run_ended_id(session: int) -> str:
-    """The end of a run's session."""
+    """Return the id of the end of a session."""
     return f"run_ended/{session}"
 
 
 def limit_id(model: str, move: int) -> str:
-    """A move, counted from 0, of the limit of the requests to ``model`` (its key behind ``models.``)."""
+    """Return the id of a change of a request limit.
+
+    ``model`` is the configuration key of the model after ``models.``; ``move`` counts its changes from 0.
+    """
     return f"limit/{model}/{move}"
 
 
 class StepId(msgspec.Struct, frozen=True):
-    """A step of one decoding of a problem, each counted from 0."""
+    """A step of one sample of a problem; step and sample count from 0."""
 
     problem: str
     step: int
@@ -110,8 +116,8 @@ class StepId(msgspec.Struct, frozen=True):
 class MessageId(msgspec.Struct, frozen=True):
     """A parsed message id.
 
-    ``qualifiers`` are what kind and step leave open: the author of a ``step_scored``, actor and unserved kind of a
-    ``step_failed``.
+    ``qualifiers`` are the further parts of the id: the author of a ``step_scored`` message, or the actor and the
+    unserved kind of a ``step_failed`` message.
     """
 
     step: StepId
@@ -120,7 +126,7 @@ class MessageId(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> "MessageId":
-        """Raises ``ValueError`` if ``text`` is no message id."""
+        """Parse ``text``. Raises ``ValueError`` if it is not a message id."""
         found = _MESSAGE.fullmatch(text)
         if found is None:
             raise ValueError(f"{text!r} is not the id of a message")
@@ -139,7 +145,7 @@ class CallId(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> "CallId":
-        """Raises ``ValueError`` if ``text`` is no call id."""
+        """Parse ``text``. Raises ``ValueError`` if it is not a call id."""
         found = _CALL.fullmatch(text)
         if found is None:
             raise ValueError(f"{text!r} is not the id of a call")
@@ -148,7 +154,7 @@ class CallId(msgspec.Struct, frozen=True):
 
     @property
     def is_ahead(self) -> bool:
-        """Whether it asks for a draft ``index`` steps before anybody needs it."""
+        """Whether the request drafts ahead: its step is ``index`` steps after the step of its message."""
         return self.model == "draft" and self.index > 0
 
     def __str__(self) -> str:
@@ -169,8 +175,8 @@ _CALL = re.compile(f"{_GRAMMAR}/({'|'.join(_MODELS)})/({_NUMBER})", re.DOTALL)
 
 
 def _message(problem: str, step: str, sample: str | None, kind: str) -> MessageId:
-    place = StepId(problem, int(step), int(sample) if sample else 0)
+    parsed_step = StepId(problem, int(step), int(sample) if sample else 0)
     if kind in _STEP_KINDS:
-        return MessageId(place, _STEP_KINDS[kind])
+        return MessageId(parsed_step, _STEP_KINDS[kind])
     kind, *qualifiers = kind.split("/")
-    return MessageId(place, _QUALIFIED[kind], tuple(qualifiers))
+    return MessageId(parsed_step, _QUALIFIED[kind], tuple(qualifiers))

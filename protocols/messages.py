@@ -1,15 +1,15 @@
-"""One frozen struct a message, one tagged union a mailbox.
+"""The messages between actors: one frozen struct per message, one tagged union per mailbox.
 
-The way of a step (A Assembler, D Drafter, V Verifier, R Router, E Escalator)::
+The messages of a step go between these actors (A Assembler, D Drafter, V Verifier, R Router, E Escalator)::
 
     draft                A → D → A
     target               A → E → A
     random               A → D → R → (A or E → A)
     router, rsd          A → D → V → R → (A or E → A)
-    oracle, generate     A → {D and E at once} → V → R → A
+    oracle, generate     A → {D and E concurrently} → V → R → A
 
-A message's id is computed from its kind and its place in its problem, never from a counter or a clock, so
-that it is the same at every concurrency.
+The id of a message is computed from its kind and its position in the problem, never from a counter or a clock. So it
+does not depend on the concurrency.
 """
 
 import hashlib
@@ -37,17 +37,19 @@ from arbiter.protocols.records import AuditScores, Author, Candidate, Limits, Sa
 
 
 class Task(msgspec.Struct, frozen=True, eq=False):
-    """A problem as it is given to the ring.
+    """One problem for the ring, with everything that affects its solution.
 
-    ``id`` is the problem's, and ``sample`` says which of its decodings this is; the two together are unique among the
-    problems in the ring. Samples differ by their ``seed`` alone.
+    - ``id`` is the id of the problem, and ``sample`` counts its samples from 0. The pair must be unique among the open
+      problems of a ring. Samples of a problem differ only in their ``seed``.
+    - ``transcript`` is where to start: the question, and steps or turns that exist already.
+    - ``separator`` is the text between steps.
+    - ``audit`` is the share of escalations, 0 to 1, for which the PRM scores both candidates. These scores are only for
+      the report.
+    - ``stop`` are texts that end the answer. It ends before the first of them that is complete.
+    - ``seed_key`` replaces the ``id`` in random draws. So equal problems with different ids can get equal answers.
+    - ``tags`` are the user's labels. They are written to the log and change nothing.
 
-    Two tasks are never equal, so that a problem that is given again is not mistaken for the one before.
-
-    ``audit`` is the share of escalations, 0 to 1, whose both candidates the PRM scores off the path. ``stop`` are texts
-    that end the answer where one of them comes up first. What is drawn by chance depends on ``seed_key`` if it is
-    given, else on the ``id``, so that equal problems with different ids can be given equal answers. ``tags`` are the
-    user's own labels; they stand in the log and change nothing.
+    Two tasks are never equal, so that a problem that is submitted twice counts as two.
     """
 
     id: str
@@ -65,14 +67,14 @@ class Task(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def seed_name(self) -> str:
-        """The name under which chance is drawn for it."""
+        """The text on which the random draws depend: ``seed_key``, or else ``id``."""
         return self.id if self.seed_key is None else self.seed_key
 
 
 class Context(msgspec.Struct, frozen=True):
-    """The context x_k of a step: its problem, its index k from 0, the steps before it, and the tokens it may take.
+    """The context x_k of a step: its problem, its index k from 0, and the steps before it.
 
-    ``kept_tokens`` are those that the kept steps before it have used up.
+    ``max_tokens`` limits the tokens of the step. ``kept_tokens`` is the number of tokens in the kept steps before it.
     """
 
     task: Task
@@ -83,12 +85,12 @@ class Context(msgspec.Struct, frozen=True):
 
     @property
     def place(self) -> str:
-        """The id of its step, with which the ids of its messages begin."""
+        """The id of the step. The ids of its messages begin with it."""
         return step_id(self.task.id, self.step, self.task.sample)
 
     @property
     def digest(self) -> str:
-        """Names the transcript in 16 digits: equal transcripts have equal names."""
+        """A digest of the transcript: 16 hexadecimal digits."""
         transcript = self.transcript
         parts = [part for turn in transcript.turns for part in (turn.role, turn.text)]
         parts.append(transcript.question)
@@ -98,11 +100,11 @@ class Context(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="kind"):
-    """Base of all messages; ``cause`` is the id of the message that led to this one.
+    """Base of all messages. ``cause`` is the id of the message that led to this one.
 
-    A message and its event in the log are two things: the message carries candidates and their context, the event
-    refers to them. ``event_type`` declares the event. Each field of the event is the attribute of the message with the
-    same name; a ``Context`` is referred to by its digest.
+    A message has candidates and their context; its event in the log only refers to them. ``event_type`` is the class of
+    the event. Each field of the event has the value of the message's attribute of the same name; for a ``Context``,
+    its digest.
     """
 
     context: Context
@@ -117,7 +119,7 @@ class Message(msgspec.Struct, frozen=True, tag_field="kind"):
 
     @property
     def event(self) -> MessageEvent:
-        """What a log holds of the message."""
+        """The event that the log records for the message."""
         kind = self.event_type
         values = [getattr(self, name) for name in kind.__struct_fields__]
         references: list[Any] = [value.digest if isinstance(value, Context) else value for value in values]
@@ -129,13 +131,13 @@ class Message(msgspec.Struct, frozen=True, tag_field="kind"):
 
 
 class StartProblem(Message, frozen=True, tag="start_problem"):
-    """To the Assembler: solve this problem. Its context is the first step's."""
+    """To the Assembler: solve this problem. ``context`` is that of the first step."""
 
     event_type = StartProblemEvent
 
     @property
     def event(self) -> StartProblemEvent:
-        """What a log holds of the message: all that the task decides."""
+        """The event that the log records for the message: the fields of the task."""
         task, transcript = self.context.task, self.context.task.transcript
         return StartProblemEvent(
             question=transcript.question,
@@ -154,16 +156,16 @@ class StartProblem(Message, frozen=True, tag="start_problem"):
 
 
 class DraftStep(Message, frozen=True, tag="draft_step"):
-    """To the Drafter: write a step."""
+    """To the Drafter: write the step of ``context``."""
 
     event_type = DraftStepEvent
 
 
 class EscalateStep(Message, frozen=True, tag="escalate_step"):
-    """To the Escalator: write a step; ``draft`` is the rejected one, None where none was tried before.
+    """To the Escalator: write a step. ``draft`` is the rejected draft; None if there was none.
 
-    ``target`` is the name of the target that is to replace it, where the policy knows several; ``threshold`` is where
-    it stood at the decision, where a budget moves it.
+    ``target`` is the name of the target that must write the step, if the policy has several. ``threshold`` is the
+    threshold of the decision, if a budget moves it; else None.
     """
 
     draft: Candidate | None = None
@@ -174,12 +176,12 @@ class EscalateStep(Message, frozen=True, tag="escalate_step"):
 
     @property
     def rejects(self) -> bool:
-        """Whether it replaces a rejected draft."""
+        """Whether the step replaces a rejected draft."""
         return self.draft is not None
 
 
 class StepDrafted(Message, frozen=True, tag="step_drafted"):
-    """From the Drafter."""
+    """From the Drafter: the draft of the step."""
 
     draft: Candidate
 
@@ -187,7 +189,7 @@ class StepDrafted(Message, frozen=True, tag="step_drafted"):
 
 
 class StepRegenerated(Message, frozen=True, tag="step_regenerated"):
-    """From the Escalator: the target's samples, and the rejected draft that they replace."""
+    """From the Escalator: the candidates of the target or targets, and the rejected draft that they replace, if any."""
 
     targets: tuple[Candidate, ...]
     draft: Candidate | None = None
@@ -196,7 +198,7 @@ class StepRegenerated(Message, frozen=True, tag="step_regenerated"):
 
 
 class StepScored(Message, frozen=True, tag="step_scored"):
-    """From the Verifier to the Router: candidates of one author, each with its rating."""
+    """From the Verifier to the Router: the candidates of one author, each with its rating."""
 
     candidates: tuple[Candidate, ...]
 
@@ -214,7 +216,7 @@ class StepScored(Message, frozen=True, tag="step_scored"):
 
 
 class StepAccepted(Message, frozen=True, tag="step_accepted"):
-    """From the Router to the Assembler: a candidate that is there is kept. ``threshold`` as in ``EscalateStep``."""
+    """From the Router to the Assembler: keep an existing candidate. ``threshold`` is as in ``EscalateStep``."""
 
     verdict: Verdict
     draft: Candidate | None
@@ -225,7 +227,7 @@ class StepAccepted(Message, frozen=True, tag="step_accepted"):
 
 
 class AuditStep(Message, frozen=True, tag="audit_step"):
-    """To the Verifier: score both candidates of an escalated step for the report; the step is decided already."""
+    """To the Verifier: score both candidates of an escalated step for the report. The step is already decided."""
 
     draft: Candidate
     target: Candidate
@@ -234,7 +236,7 @@ class AuditStep(Message, frozen=True, tag="audit_step"):
 
 
 class StepAudited(Message, frozen=True, tag="step_audited"):
-    """From the Verifier to the Assembler."""
+    """From the Verifier to the Assembler: the scores of both candidates."""
 
     audit: AuditScores
 
@@ -242,7 +244,7 @@ class StepAudited(Message, frozen=True, tag="step_audited"):
 
 
 class StepFailed(Message, frozen=True, tag="step_failed"):
-    """To the Assembler: ``actor`` could not serve a message of the kind ``failed_kind``; ``error`` says why."""
+    """To the Assembler: ``actor`` could not serve a message of the kind ``failed_kind``. ``error`` says why."""
 
     actor: str
     failed_kind: str
@@ -264,7 +266,7 @@ EscalatorMail = EscalateStep
 
 
 def _described(policy: Policy) -> dict[str, Any]:
-    """The type of a policy and its fields, as a log gives them back: JSON has no tuples."""
+    """The type and the fields of a policy as they are read back from a log: JSON has no tuples."""
     fields: dict[str, Any] = {}
     if isinstance(policy, msgspec.Struct):
         fields = msgspec.json.decode(msgspec.json.encode(policy))

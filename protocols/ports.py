@@ -1,6 +1,6 @@
-"""The ports that actors know instead of servers: a generator, a scorer, a policy, a journal.
+"""The interfaces that actors use: a generator, a scorer, a policy, a journal.
 
-Which model, dialect and address stand behind a port is the configuration's business.
+Actors know only these. The configuration decides which model, protocol and address are used.
 """
 
 from abc import abstractmethod
@@ -27,7 +27,7 @@ from arbiter.protocols.records import (
 
 
 class Proposal(Record, frozen=True):
-    """A step that another model wrote for the same context, and why it stopped there."""
+    """A step that another model wrote for the same context, and why that model stopped."""
 
     text: str
     stop_reason: StopReason
@@ -36,14 +36,23 @@ class Proposal(Record, frozen=True):
 class GenerationRequest(Record, frozen=True):
     """One step to write: the context, where to stop, and how to sample.
 
-    ``confidence`` is how the model's confidence in the step is to be measured; None: it is not wanted. ``target`` names
-    the target that is asked, where the policy knows several.
-    ``seed`` decides the sampling noise above temperature 0; equal requests with equal seeds have equal
-    answers. ``problem``, ``step``, ``sample`` and ``call`` say whose request it is and do not change the answer;
-    ``call`` is the request's id in the log. Nor do these change it: a ``proposal``, given at temperature 0 alone, may
-    be read in one pass, and what the model would have written itself need not be written again; what is ``ahead``
-    nobody waits for yet, and it may give way to what somebody does; of those that are waited for, the one of the
-    smaller ``order`` goes first: that many problems were let in before its own.
+    These fields decide the answer:
+
+    - ``author`` is the role of the model: draft or target.
+    - ``transcript`` is the context. The model writes the step that follows it.
+    - ``separator`` is the text that ends a step, and ``max_tokens`` the limit of the step's tokens.
+    - ``seed`` decides the sampling noise above temperature 0. Equal requests with equal seeds get equal answers.
+    - ``confidence`` is how to measure the model's confidence in the step; None if it is not requested.
+    - ``target`` is the name of the target, if the policy has several.
+
+    These fields do not change the answer:
+
+    - ``problem``, ``step`` and ``sample`` say what the request is for. ``call`` is its id in the log.
+    - ``proposal`` is a rejected draft, only given at temperature 0. The model may read it in one pass and keep the
+      prefix that it would have written itself.
+    - ``ahead`` is True if nothing waits for the answer yet. Such a request may yield to others.
+    - ``order`` is the number of problems that entered the ring earlier. Among requests that are waited for, smaller
+      numbers go first.
     """
 
     problem: str
@@ -65,13 +74,20 @@ class GenerationRequest(Record, frozen=True):
 
 
 class Generation(Record, frozen=True):
-    """A step's text without the separator, and why it stopped there.
+    """The step that a model wrote: its text without the separator, and why the model stopped.
 
-    ``usage`` counts all tokens of the text, those agreed on among them. ``overhead`` is what the answer cost beside
-    them: a proposal's tokens that were read for nothing, requests that only found out why it had stopped.
-    ``agreement`` is there if the request's proposal was read, ``confidence`` in (0, 1] if it was asked for.
-    ``seconds`` is for an answer that was kept from before: what it took then; or, if it is ``fresh``, what it took now
-    without waiting in a queue of the port's own.
+    - ``usage`` counts the tokens of the prompt and of the text, including a prefix kept from a proposal.
+    - ``overhead`` counts further tokens: those of a proposal that were read in vain, and those of requests that only
+      determined the stop reason.
+    - ``prefix_match`` is set if the model read the request's proposal.
+    - ``confidence`` in (0, 1] is set if it was requested.
+    - ``seconds`` is None for most models: the ring then measures the time. A model that returns a stored answer sets it
+      to what the original request took. With ``fresh``, it is what this request took, without the time in a queue of
+      the model's own.
+
+    Example::
+
+        Generation("12+30: 42.", "separator", Usage(prompt_tokens=20, completion_tokens=6))
     """
 
     text: str
@@ -85,7 +101,10 @@ class Generation(Record, frozen=True):
 
 
 class ScoreRequest(Record, frozen=True):
-    """A candidate step to score after its context. ``call`` is the request's id in the log."""
+    """A candidate step to score, and its context in ``transcript``. ``call`` is the id of the request in the log.
+
+    ``score_kind`` is the scale of the score, and ``author`` the model that wrote the candidate.
+    """
 
     problem: str
     step: int
@@ -98,10 +117,10 @@ class ScoreRequest(Record, frozen=True):
 
 
 class Score(Record, frozen=True):
-    """A value in [0, 1] on the scale of the request, and the tokens that were read for it.
+    """A score in [0, 1] on the scale of the request, and the tokens that were read for it.
 
-    ``estimates`` are a router's for each of several targets, in their order; ``value`` is the largest of them.
-    ``seconds`` and ``fresh`` are as in ``Generation``.
+    ``estimates`` are the router's estimates, one per target, in their order, if there are several. ``value`` is then
+    the largest of them. ``seconds`` and ``fresh`` are as in ``Generation``.
     """
 
     value: float
@@ -113,27 +132,34 @@ class Score(Record, frozen=True):
 
 @runtime_checkable
 class Generator(Protocol):
-    """A model that writes steps. Cancelling the await ends the request at the model as well."""
+    """A model that writes steps. Cancelling ``generate`` must also cancel the request at the model.
+
+    Example::
+
+        class Upper:
+            async def generate(self, request: GenerationRequest) -> Generation:
+                return Generation(request.transcript.question.upper(), "end", Usage())
+    """
 
     async def generate(self, request: GenerationRequest) -> Generation:
-        """Write one step. Raises ``BackendError`` (or any other error: it fails this problem alone)."""
+        """Write one step. Raises ``BackendError`` or any other error; it fails only this problem."""
         ...
 
 
 @runtime_checkable
 class Scorer(Protocol):
-    """A model that scores steps. Cancelling the await ends the request at the model as well."""
+    """A model that scores steps. Cancelling ``score`` must also cancel the request at the model."""
 
     async def score(self, request: ScoreRequest) -> Score:
-        """Score one candidate. Raises ``BackendError`` (or any other error: it fails this problem alone)."""
+        """Score one candidate. Raises ``BackendError`` or any other error; it fails only this problem."""
         ...
 
 
 class QueueDepth(Protocol):
-    """Tells how busy a server is."""
+    """Reports how busy a server is."""
 
     async def waiting(self) -> int | None:
-        """How many requests wait in the server's own queue; None if it does not say, or not now."""
+        """Return the number of requests in the server's own queue; None if the server does not report it."""
         ...
 
 
@@ -141,11 +167,17 @@ Port = TypeVar("Port", Generator, Scorer, covariant=True)
 
 
 class ModelHandle(msgspec.Struct, Generic[Port], frozen=True):
-    """A model's place in the ring: its port, and how many requests may be at it at once.
+    """A model of the ring, and its limits.
 
-    ``annotated`` says that the model is told who wrote each step: what it writes then depends on that, too.
-    Of an ``adaptive`` seat ``in_flight`` is the most that there may be: fewer are while its server, whose queue the
-    ``queue_depth`` tells, cannot bear as many.
+    - ``port`` is the model: a ``Generator`` or a ``Scorer``.
+    - ``in_flight`` is the maximum number of concurrent requests, 1 or more.
+    - ``annotated`` is True if the model's prompt may say who wrote each step. The answer then depends on the authors.
+    - ``adaptive`` lets a controller lower the limit below ``in_flight`` while the server cannot serve as many requests.
+    - ``queue_depth`` reports the server's queue to that controller, if the server has one.
+
+    Example::
+
+        Models(target=ModelHandle(MyGenerator(), in_flight=8))
     """
 
     port: Port
@@ -155,15 +187,16 @@ class ModelHandle(msgspec.Struct, Generic[Port], frozen=True):
     queue_depth: QueueDepth | None = None
 
     def __post_init__(self) -> None:
-        """Raises ``ConfigError`` if nothing could ever be asked."""
+        """Raises ``ConfigError`` if ``in_flight`` is below 1."""
         if self.in_flight < 1:
-            raise ConfigError(f"in_flight must be 1 or more, and it is {self.in_flight}")
+            raise ConfigError(f"in_flight must be 1 or more, but it is {self.in_flight}")
 
 
 class Evidence(Record, frozen=True):
-    """All that a policy may look at: the scored candidates, and where in which problem they stand.
+    """What a policy may use for a decision: the candidates with their scores, and their position in the problem.
 
-    ``problem`` is the name under which chance is drawn for it (``arbiter.protocols.messages.Task``).
+    ``problem`` is the text on which random draws depend (``Task.seed_name``). ``step`` counts from 0, and ``seed`` is
+    the seed of the task. ``draft`` is None if the policy does not use the draft model.
     """
 
     problem: str
@@ -174,25 +207,24 @@ class Evidence(Record, frozen=True):
 
 
 class Policy(Protocol):
-    """A pure rule: which models a step asks, and which candidate to keep. It has no task, clock or client.
+    """A pure rule: which models a step calls, and which candidate to keep. It uses no clock and makes no request.
 
-    Derive a policy from ``PolicyBase`` (``arbiter.actors.policies``), which has a default for every member but
-    ``decide``. A policy without that base must have all members itself; one that lacks a member is refused
-    with ``ConfigError``.
+    Derive a policy from ``PolicyBase`` (``arbiter.extending``), which has a default for every member but ``decide``. A
+    policy without that base must define all members; if one is missing, the policy is refused with ``ConfigError``.
 
-    Which models a step asks:
+    Which models a step calls:
 
-    - ``proposers`` write each step before the policy decides, all at the same time.
-    - ``score_kind`` names the scorer that reads each proposed candidate; None for no scorer.
-    - ``decides`` is False for the baselines of one model, whose only candidate is kept without a decision.
-    - ``targets`` are the targets that the policy may ask, or their names; empty if it knows one, without a name.
+    - ``proposers`` write each step before the policy decides, concurrently.
+    - ``score_kind`` names the scorer that scores each candidate; None for no scorer.
+    - ``decides`` is False for the one-model baselines, whose only candidate is kept without a decision.
+    - ``targets`` are the targets that the policy may call, or their names; empty for one target without a name.
     - ``confidence`` is how the draft model measures its confidence in a step; None if the policy does not need it.
 
-    How a budget is held:
+    How a budget is kept:
 
     - ``budget`` is the share of decided steps, between 0 and 1, that may be escalated; None for no budget. The ring
-      holds it by moving the threshold after each decision.
-    - ``threshold`` is where that begins. ``score`` is what the policy compares with it, in [0, 1].
+      keeps it by moving the threshold after each decision.
+    - ``threshold`` is the initial threshold. ``score`` returns what the policy compares with it, in [0, 1].
     - ``escalates_above`` is True if a score above the threshold escalates, and False if a score below it does.
     - ``with_threshold`` returns the policy that decides at the moved threshold.
     """
@@ -219,54 +251,60 @@ class Policy(Protocol):
 
     @abstractmethod
     def decide(self, evidence: Evidence) -> Verdict:
-        """Keep a candidate or escalate. ``escalate`` is legal only where the target is not a proposer."""
+        """Return which candidate to keep, or ``escalate``.
+
+        ``escalate`` is only allowed if the target is not a proposer. An error fails only this problem.
+        """
         ...
 
     @abstractmethod
     def score(self, evidence: Evidence) -> float:
-        """What ``decide`` compares with the threshold. Raises ``ValueError`` if the evidence does not have it."""
+        """Return what ``decide`` compares with the threshold. Raises ``ValueError`` if the evidence lacks it."""
         ...
 
     @abstractmethod
     def target(self, evidence: Evidence) -> str:
-        """The name of the target that writes an escalated step; empty if the policy knows one target without a name."""
+        """Return the name of the target that writes an escalated step; empty if there is one target, without a name."""
         ...
 
     @abstractmethod
     def with_threshold(self, threshold: float) -> "Policy":
-        """The same policy with another threshold."""
+        """Return the same policy with another threshold."""
         ...
 
 
 class Journal(Protocol):
-    """Where the actors write what happens, and where an earlier session's answers are found again.
+    """Records what the actors do, and returns the recorded answers of earlier sessions.
 
-    If it is not ``kept``, nothing need be written into it. ``threshold`` is where an earlier session has left a
-    threshold that a budget moves; None if there is none.
+    If ``kept`` is False, nothing needs to be written. ``threshold`` is the last threshold of an earlier session, if a
+    budget moves it; else None.
     """
 
     kept: bool
     threshold: float | None
 
     async def write(self, entry: Entry) -> None:
-        """Hand over an entry; waits for room. What it tells may be used once this returns.
+        """Record an entry, and wait until there is room for it. Use what it records only after this returns.
 
-        Raises ``DivergedError`` if the problem is to go no further.
+        Raises ``DivergedError`` if a replayed problem must stop.
         """
         ...
 
     def note(self, entry: Entry) -> None:
-        """Hand over an entry without waiting, as a task that is being cancelled must."""
+        """Record an entry without waiting, for example in a task that is being cancelled."""
         ...
 
     def recall(self, call: str) -> CallGenerated | CallScored | CallFailed | None:
-        """The recorded outcome of the call of this id, which is then not made again; None where there is none."""
+        """Return the recorded outcome of the call with this id, so that it is not made again; None if there is none."""
         ...
 
     def decided(self, place: str) -> float | None:
-        """The moved threshold by which the step at ``place`` was decided when it was recorded; None if it was not."""
+        """Return the threshold with which the step of the id ``place`` was decided, if a budget moved it; else None."""
         ...
 
     def spent(self, start: str) -> float:
-        """Seconds that the problem begun by the message ``start`` has been in the ring in earlier sessions."""
+        """Return the seconds that a problem was in the ring in earlier sessions.
+
+        ``start`` is the id of its ``start_problem`` message.
+        """
         ...

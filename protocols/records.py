@@ -1,4 +1,4 @@
-"""What is known about a problem: its task, its steps, and how it ended. Frozen values, shared and never copied."""
+"""Immutable values that describe a problem: its sampling and limits, its steps and candidates, and its solution."""
 
 import math
 from typing import Literal, get_args
@@ -8,50 +8,57 @@ import msgspec
 from arbiter.protocols.errors import ConfigError
 
 Author = Literal["draft", "target"]
-"""Who writes a step: the draft model (``Model 0`` in the router's eyes) or the target model (``Model 1``)."""
+"""Who wrote a step: the draft model (``Model 0`` in the router's prompt) or the target model (``Model 1``)."""
 
 ScoreKind = Literal["prm", "router", "judge"]
-"""What a score means: ``prm`` is the process reward h(x, z), ``router`` is ŷ = P(Δ > 0 given x, z_d), ``judge`` the
-digit with which a language model rates a step, as a share of 9."""
+"""What a score means, always in [0, 1].
+
+- ``prm``: the process reward h(x, z).
+- ``router``: ŷ = P(Δ > 0 given x, z_d).
+- ``judge``: the digit with which a language model rates a step, divided by 9.
+"""
 
 Model = Literal["draft", "target", "prm", "router", "judge", "audit"]
-"""Whom a request goes to; ``audit`` counts apart the PRM's calls that serve the report and not the run."""
+"""The model that a request goes to. ``audit`` stands for PRM requests that are only for the report."""
 
 ConfidenceMetric = Literal["mean", "first"]
-"""How a model's confidence in its own step is measured, in (0, 1], by its probabilities at temperature 1.
+"""How a model's confidence in its own step is measured: in (0, 1], from its probabilities at temperature 1.
 
-``mean`` is the geometric mean of those of the step's tokens; ``first`` is exp(−H), H the entropy in nats of the
-distribution of its first token.
+``mean`` is the geometric mean of the probabilities of the step's tokens. ``first`` is exp(−H), where H is the entropy
+in nats of the distribution of the first token.
 """
 
 ChatRole = Literal["system", "user", "assistant"]
-"""Who says a turn of a conversation; ``system`` are the instructions."""
+"""The role of a turn in a conversation; ``system`` is for instructions."""
 
 StopReason = Literal["separator", "end", "limit"]
-"""Why a generation stopped: at the step separator, at the end of the answer, or at its token limit."""
+"""Why a model's answer ended: at the step separator, at the end of the whole answer, or at the token limit."""
 
 Verdict = Literal["keep_draft", "keep_target", "escalate"]
-"""What a policy decides: keep a candidate that is there, or have the target write one."""
+"""What a policy decides: keep an existing candidate, or have the target write one."""
 
 FinishReason = Literal[
     "answered",  # a kept step ended the answer
-    "stop",  # one of the task's stop texts has come up in the kept steps
-    "step_limit",  # a kept step was cut by the token limit of a step
-    "max_tokens",  # the kept steps have used up the tokens of the problem
-    "max_steps",  # the kept steps have used up the steps of the problem
-    "loop",  # the same step was kept again and again
-    "empty_steps",  # empty steps were kept again and again
-    "deadline",  # the problem's wall-clock time was up
-    "failed",  # a model or an actor failed; the error says how
+    "stop",  # the kept steps contain one of the stop texts of the task
+    "step_limit",  # the token limit of a step cut a kept step
+    "max_tokens",  # the kept steps reached the token limit of the problem
+    "max_steps",  # the kept steps reached the step limit of the problem
+    "loop",  # the same step was kept several times in a row
+    "empty_steps",  # empty steps were kept several times in a row
+    "deadline",  # the wall-clock time of the problem ended
+    "failed",  # a model or an actor failed; the error says why
 ]
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of all records: immutable, and strict about what is read back from a file."""
+    """Base of all records: immutable; reading one from a file refuses unknown fields."""
 
 
 class Usage(Record, frozen=True):
-    """Tokens of one or several requests, as the model's own server or tokenizer counted them."""
+    """Tokens of one or several requests, as counted by the server or the tokenizer of the model.
+
+    ``cached_tokens`` are the prompt tokens that the server had in its cache.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -73,7 +80,7 @@ class Step(Record, frozen=True):
 
 
 class Turn(Record, frozen=True):
-    """What was said in a conversation before the question: the instructions (``system``), or an earlier turn."""
+    """A turn of a conversation before the question: the instructions (``system``), or an earlier message."""
 
     role: ChatRole
     text: str
@@ -82,7 +89,7 @@ class Turn(Record, frozen=True):
 class Transcript(Record, frozen=True):
     """The context x_k = (q, z_1 … z_{k-1}): the question and the steps kept so far.
 
-    ``turns`` are those of a conversation before the question, the first of them the instructions if there are any.
+    ``turns`` are the conversation before the question. Instructions, if any, are the first turn.
     """
 
     question: str
@@ -90,11 +97,15 @@ class Transcript(Record, frozen=True):
     turns: tuple[Turn, ...] = ()
 
     def extended(self, step: Step) -> "Transcript":
+        """Return the transcript with one more step."""
         return Transcript(question=self.question, steps=(*self.steps, step), turns=self.turns)
 
 
 class Sampling(Record, frozen=True):
-    """How a model samples. At temperature 0 it is greedy, and the seed is not used."""
+    """How models sample. At temperature 0 decoding is greedy, and the seed is not used.
+
+    ``target_samples`` is the number of target candidates per step, for policies that score them.
+    """
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -103,15 +114,18 @@ class Sampling(Record, frozen=True):
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if a value is out of range."""
         _require(self.temperature >= 0, "temperature must be 0 or more", self.temperature)
-        _require(0 < self.top_p <= 1, "top_p must lie in (0, 1]", self.top_p)
+        _require(0 < self.top_p <= 1, "top_p must be in (0, 1]", self.top_p)
         _require(self.target_samples >= 1, "target_samples must be 1 or more", self.target_samples)
 
 
 class Limits(Record, frozen=True):
-    """Where a problem ends at the latest.
+    """The limits of a problem. It ends when it reaches one of them.
 
-    ``max_tokens`` counts the completion tokens of kept steps, ``step_tokens`` those of one step;
-    ``repeats`` identical kept steps in a row end the problem; ``deadline`` is in seconds of wall-clock.
+    - ``max_steps`` is the number of steps, 1 or more.
+    - ``max_tokens`` is the number of completion tokens in kept steps, 1 or more.
+    - ``step_tokens`` is the number of completion tokens in one step, 1 or more.
+    - ``repeats`` is the number of identical kept steps in a row, 2 or more.
+    - ``deadline`` is in seconds of wall-clock time in the ring; None for no deadline.
     """
 
     max_steps: int = 100
@@ -126,18 +140,19 @@ class Limits(Record, frozen=True):
         _require(self.max_tokens >= 1, "max_tokens must be 1 or more", self.max_tokens)
         _require(self.step_tokens >= 1, "step_tokens must be 1 or more", self.step_tokens)
         _require(self.repeats >= 2, "repeats must be 2 or more", self.repeats)
-        over_or_to_come = self.deadline is None or not math.isnan(self.deadline)
-        _require(over_or_to_come, "deadline must be a number of seconds", self.deadline)
+        is_a_number = self.deadline is None or not math.isnan(self.deadline)
+        _require(is_a_number, "deadline must be a number of seconds", self.deadline)
 
 
 def _require(holds: bool, rule: str, value: float | None) -> None:
     if not holds:
-        raise ConfigError(f"{rule}, and it is {value}")
+        raise ConfigError(f"{rule}, but it is {value}")
 
 
 class PrefixMatch(Record, frozen=True):
-    """How far the target agreed with a rejected draft, token by token: with the first ``agreed`` of its ``proposed``
-    tokens, which it then had not to write.
+    """How much of a rejected draft the target kept.
+
+    The draft has ``proposed`` tokens. The target kept the first ``matched`` of them: it would have written the same.
     """
 
     proposed: int
@@ -145,9 +160,10 @@ class PrefixMatch(Record, frozen=True):
 
 
 class Rating(Record, frozen=True):
-    """A score in [0, 1] on the scale that the policy asked for; what it cost in tokens read and in seconds.
+    """A score in [0, 1] on the scale of the policy, the tokens of its request, and the seconds that it took.
 
-    ``estimates`` are a router's for each of several targets, in their order; ``value`` is the largest of them.
+    ``estimates`` are the router's estimates, one per target, in their order, if there are several. ``value`` is then
+    the largest of them.
     """
 
     value: float
@@ -157,11 +173,15 @@ class Rating(Record, frozen=True):
 
 
 class Candidate(Record, frozen=True):
-    """A step that a model proposed for a context; ``seconds`` is the time that its request took.
+    """A step that a model wrote for a context.
 
-    ``agreement`` is there if the target was shown a rejected draft to check, in place of writing it all.
-    ``confidence`` in (0, 1] is the model's own in its step; None if nobody asked for it. ``target`` is the name of the
-    target that wrote it, where the policy knows several.
+    - ``text`` is the step without the separator, and ``stop_reason`` says why the model stopped.
+    - ``usage`` and ``seconds`` are the tokens of its request and the time that it took.
+    - ``sample`` counts the target's candidates for the step, from 0.
+    - ``rating`` is its score; None if nothing scored it.
+    - ``prefix_match`` is set if the target read a rejected draft (verified escalation).
+    - ``confidence`` in (0, 1] is the model's confidence in the step; None if the policy did not request it.
+    - ``target`` is the name of the target that wrote it, if the policy has several.
     """
 
     author: Author
@@ -177,31 +197,34 @@ class Candidate(Record, frozen=True):
 
     @property
     def score(self) -> float | None:
+        """The score in [0, 1]; None if nothing scored the candidate."""
         return None if self.rating is None else self.rating.value
 
 
 class AuditScores(Record, frozen=True):
-    """Process rewards of a rejected draft and of the target's step in its place, measured off the path."""
+    """Process rewards of a rejected draft and of the target's step in its place. They are only for the report."""
 
     draft: float
     target: float
 
     @property
     def improved(self) -> bool:
+        """Whether the target's step has the higher reward."""
         return self.target > self.draft
 
 
 class Target(Record, frozen=True):
-    """One of several target models: its name, and what a step of it costs, relative to the others."""
+    """One of several target models: its name, and the cost of its steps relative to the other targets."""
 
     name: str
     cost: float = 1.0
 
 
 class StepRecord(Record, frozen=True):
-    """All that happened at one step: every candidate, which of them was kept, and why.
+    """What happened at one step: all candidates, which one was kept, and why.
 
-    ``verdict`` is None where no policy decided (the one-model baselines).
+    ``chosen`` is the index of the kept candidate in ``candidates``. ``verdict`` is None if no policy decided (the
+    one-model baselines). ``audit`` is set if the step was audited.
     """
 
     candidates: tuple[Candidate, ...]
@@ -211,19 +234,25 @@ class StepRecord(Record, frozen=True):
 
     @property
     def kept(self) -> Candidate:
+        """The candidate that was kept."""
         return self.candidates[self.chosen]
 
     @property
     def draft(self) -> Candidate | None:
+        """The candidate of the draft model, if there is one."""
         return next((candidate for candidate in self.candidates if candidate.author == "draft"), None)
 
     @property
     def targets(self) -> tuple[Candidate, ...]:
+        """The candidates of the target model or models."""
         return tuple(candidate for candidate in self.candidates if candidate.author == "target")
 
 
 class RequestCounts(Record, frozen=True):
-    """Requests made to one model for one problem, and the tokens of those that were answered."""
+    """The requests to one model for one problem, and the tokens of those that were answered.
+
+    ``requests`` counts all of them, including ``failed`` and ``cancelled`` ones.
+    """
 
     requests: int = 0
     failed: int = 0
@@ -240,10 +269,12 @@ class RequestCounts(Record, frozen=True):
 
 
 class LookaheadStats(Record, frozen=True):
-    """Drafts that were begun before anybody asked for them: how many, how many of them were used (``hits``), and the
-    tokens of those that were written for nothing. Cancelled ones tell no tokens.
+    """Statistics of drafting ahead.
 
-    ``salvaged`` ones were offered in another context than they were written for, which may change transcripts.
+    - ``started`` counts the drafts that were started ahead.
+    - ``hits`` counts those that were used in the context they were written for.
+    - ``wasted_tokens`` counts the completion tokens of those that were not used. Cancelled drafts report no tokens.
+    - ``salvaged`` counts those that were used in another context, which can change transcripts.
     """
 
     started: int = 0
@@ -261,12 +292,21 @@ class LookaheadStats(Record, frozen=True):
 
 
 class Solution(Record, frozen=True):
-    """How a problem ended: its steps, why it ended, and how long it took, in seconds.
+    """The result of a problem: its steps, why it ended, and what it cost.
 
-    ``sample`` is the number of the decoding, from 0, where a problem is decoded several times.
-    ``error`` is set exactly if ``finish`` is ``failed``. ``calls`` counts every request made for the
-    problem, by model, those for steps that were never kept included; ``targets`` those to the target by their names,
-    where the policy knows several. ``separator`` stands between steps, and ``stop`` are the texts that end the answer.
+    - ``problem`` is the id of the problem, and ``sample`` counts its samples from 0.
+    - ``steps`` are the kept steps with all their candidates.
+    - ``finish_reason`` says why it ended. ``error`` is set if and only if that is ``failed``.
+    - ``seconds`` is the time in the ring.
+    - ``requests`` counts the requests for the problem by model, including those for steps that were not kept.
+    - ``targets`` counts the requests by the name of the target, if the policy has several.
+    - ``lookahead`` has the statistics of drafting ahead.
+    - ``separator`` is the text between steps, and ``stop`` are the texts that end the answer.
+
+    Example::
+
+        solution = await arbiter.solve("Compute (12+30)*7.")
+        print(solution.text, solution.finish_reason, solution.usage.completion_tokens)
     """
 
     problem: str
@@ -284,17 +324,18 @@ class Solution(Record, frozen=True):
 
     @property
     def text(self) -> str:
-        """The whole answer: the kept steps with the separator between them, up to the stop text that is whole first.
+        """The whole answer: the kept steps joined by the separator. It ends before the first complete stop text.
 
-        A step that ended at the separator has written it, so that a stop text may end in the last one, too.
+        A step that stopped at the separator has written it, so a stop text can also end in the separator after the last
+        step.
         """
         joined = self.separator.join(step.kept.text for step in self.steps)
-        behind = self.separator if self.steps and self.steps[-1].kept.stop_reason == "separator" else ""
-        written = joined + behind
+        last_separator = self.separator if self.steps and self.steps[-1].kept.stop_reason == "separator" else ""
+        written = joined + last_separator
         stops = [(at + len(stop), at) for stop in self.stop if (at := written.find(stop)) >= 0]
         return written[: min(stops)[1]] if stops else joined
 
     @property
     def usage(self) -> Usage:
-        """All tokens that the draft and the target have read and written for it, kept or not."""
+        """All tokens that the draft and the target read and wrote, including those for steps that were not kept."""
         return sum((self.requests[role].usage for role in get_args(Author) if role in self.requests), Usage())

@@ -20,9 +20,11 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 DISTRIBUTIONS = packages_distributions()
 
 OWN = ("protocols", "actors", "arbiter")
-OTHERS = ("tests", "benchmarks", "examples")
+OTHERS = ("tests", "benchmarks", "docs", "examples")
 NOT_OURS = "sglang_cpu"  # the folder that only sglang's own process imports, in an environment of its own
 OTHER_ENVIRONMENTS = ("tests/servers", "tests/frameworks")  # each of them lists its requirements itself
+
+TOOLS = ("dev", "docs")  # extras of programs that nothing in arbiter imports
 
 IMPORTED_BY_OTHERS = {
     "accelerate": "transformers' Trainer imports it, and transformers declares it in an extra alone",
@@ -115,7 +117,7 @@ def test_tests_benchmarks_and_examples_import_only_what_the_extra_for_developmen
     assert undeclared == set()
 
 
-@pytest.mark.parametrize("extra", ["", *(name for name in EXTRAS if name != "dev")])
+@pytest.mark.parametrize("extra", ["", *(name for name in EXTRAS if name not in TOOLS)])
 def test_what_is_declared_is_imported_or_said_to_be_needed_by_another(extra: str) -> None:
     imported = {one for file in files_below(*OWN) for module in imports_of(file) for one in distributions_of(module)}
     declared = names_in(EXTRAS[extra]) if extra else CORE

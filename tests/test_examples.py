@@ -1,4 +1,4 @@
-"""The examples run and say what they are to say; so does the code of the pages that teach the library."""
+"""The examples run and print what they should."""
 
 import ast
 import re
@@ -10,8 +10,6 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-PAGES = "".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("library.md", "policies.md"))
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGES, flags=re.DOTALL)
 
 
 def run(folder: Path, *arguments: str) -> str:
@@ -28,9 +26,9 @@ def run(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def figures(told: str, name: str) -> list[int]:
-    """The whole numbers behind ``name`` in what was printed."""
-    line = next(line for line in told.splitlines() if line.startswith(f"{name}: "))
+def figures(printed: str, name: str) -> list[int]:
+    """The whole numbers after ``name`` in what was printed."""
+    line = next(line for line in printed.splitlines() if line.startswith(f"{name}: "))
     return [int(number) for number in re.findall(r"\d+", line.removeprefix(name))]
 
 
@@ -46,41 +44,36 @@ def test_an_example_imports_nothing_of_arbiter_but_what_is_exported(example: Pat
 
 
 def test_a_program_in_the_place_of_the_target_solves_more_and_more_the_oftener_it_is_called(tmp_path: Path) -> None:
-    told = run(tmp_path, str(ROOT / "examples" / "own_backend.py"))
-    model, program, oftener = (figures(told, name) for name in ("model", "program", "program, called more often"))
+    printed = run(tmp_path, str(ROOT / "examples" / "own_backend.py"))
+    model, program, oftener = (figures(printed, name) for name in ("model", "program", "program, called more often"))
     assert model[1] == program[1] == oftener[1] == 40
     assert model[0] <= program[0] < oftener[0]
     assert program[2] < oftener[2]
 
 
 def test_a_policy_of_ones_own_decides_where_the_target_is_called(tmp_path: Path) -> None:
-    told = run(tmp_path, str(ROOT / "examples" / "own_policy.py"))
-    router, strict = figures(told, "router"), figures(told, "strict at first")
+    printed = run(tmp_path, str(ROOT / "examples" / "own_policy.py"))
+    router, strict = figures(printed, "router"), figures(printed, "strict at first")
     assert strict[2] < router[2]
     assert (router[3] > 0, strict[3]) == (True, 0)
 
 
 def test_a_verifier_of_ones_own_has_more_problems_solved_than_the_draft_solves_alone(tmp_path: Path) -> None:
-    told = run(tmp_path, str(ROOT / "examples" / "own_actor.py"))
-    alone, checked = figures(told, "draft alone"), figures(told, "checked")
+    printed = run(tmp_path, str(ROOT / "examples" / "own_actor.py"))
+    alone, checked = figures(printed, "draft alone"), figures(printed, "checked")
     assert alone[0] < checked[0]
     assert alone[2] == 0 < checked[2]
 
 
 def test_an_agent_streams_a_conversation_maps_questions_and_leaves_early(tmp_path: Path) -> None:
-    told = run(tmp_path, str(ROOT / "examples" / "agent.py"))
-    assert "boxed{42}" in told
-    assert "many questions: 32 of 32 answered" in told
-    assert "the first answer: Compute 11+12. " in told
-    assert "still running: 0" in told
+    printed = run(tmp_path, str(ROOT / "examples" / "agent.py"))
+    assert "boxed{42}" in printed
+    assert "many questions: 32 of 32 answered" in printed
+    assert "the first answer: Compute 11+12. " in printed
+    assert "still running: 0" in printed
 
 
 def test_a_script_needs_no_event_loop(tmp_path: Path) -> None:
-    told = run(tmp_path, str(ROOT / "examples" / "script.py"))
-    assert "boxed{294}" in told
-    assert figures(told, "threshold 1.0")[2:] == [0]
-
-
-@pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_the_code_of_the_pages_runs(number: int, tmp_path: Path) -> None:
-    run(tmp_path, "-c", BLOCKS[number])
+    printed = run(tmp_path, str(ROOT / "examples" / "script.py"))
+    assert "boxed{294}" in printed
+    assert figures(printed, "threshold 1.0")[2:] == [0]

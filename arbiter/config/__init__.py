@@ -1,1 +1,1 @@
-"""The configuration of an experiment: one TOML file, its tables, and the options that override its keys."""
+"""The configuration of an experiment: a TOML file, its tables, and the options that override its keys."""

@@ -1,4 +1,4 @@
-"""What all tables of a configuration have in common."""
+"""The base of all tables of a configuration."""
 
 from typing import Annotated
 
@@ -8,4 +8,4 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class ConfigTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of all tables of a configuration: strict about its keys."""
+    """Base of all tables of a configuration. A table refuses keys that it does not know."""

@@ -1,17 +1,11 @@
 """The configuration of an experiment: one TOML file, strict about its keys.
 
-Every key that may be written is a field below. A key that is not known is refused with its full name and
-the nearest known one.
+Every key that a file may set is a field of the tables below. A docstring explains each field; the configuration
+reference (``docs/reference/configuration.md``) is generated from them.
 """
 
-import difflib
-import re
-import tomllib
-import types
 import typing
 from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
@@ -30,8 +24,11 @@ from arbiter.actors.policies import (
     called_models,
     target_names,
 )
+from arbiter.config import config_files
 from arbiter.config.base import ConfigTable, Count
-from arbiter.config.model_tables import DEFAULT_BACKEND, AnyModelTable, Backend, InProcessTable, ModelTables
+from arbiter.config.config_files import built_in as built_in
+from arbiter.config.key_errors import describe
+from arbiter.config.model_tables import DEFAULT_BACKEND, AnyModelTable, InProcessTable, ModelTables
 from arbiter.config.run_tables import (
     BUDGETED,
     DataTable,
@@ -51,54 +48,83 @@ _THRESHOLDS = typing.get_type_hints(Thresholds, include_extras=True)
 
 
 class Config(ConfigTable, frozen=True):
-    """A whole experiment.
-
-    ``audit`` is the share of escalations whose both candidates the PRM scores off the path. ``cpu_threads`` is how
-    many threads one operation of a model in process uses on a CPU (torch's own default if not set); tiny models
-    are fastest with 1, since each model has a worker thread anyway. ``lookahead`` is how many steps are drafted ahead
-    while a step is scored or regenerated, or ``auto``. ``verify`` says whether the target is shown a rejected draft, so
-    that it writes only what it would not have written itself: ``on``, ``off``, or where it pays (``auto``). Neither
-    changes a transcript. ``salvage`` does: what was drafted ahead for a step that was not kept is offered all the same,
-    in its new context. ``confidence`` is how the draft's confidence is measured, for the run types that ask for it
-    (``measure``). ``budget`` is the share of drafted steps that may be escalated: the threshold of the run type is then
-    only where it begins, and is moved so that the share is held while the problems change. ``adaptive``: of each server
-    ``in_flight`` is the most; fewer requests are at it while it cannot bear as many.
-    """
+    """A whole experiment: models, run type, limits, data and log. Immutable."""
 
     models: ModelTables
+    """The models. The only table that a file must have."""
     run_type: RunType = "router"
+    """The policy that decides which step is kept."""
     thresholds: Thresholds = Thresholds()
+    """The threshold τ of each run type. Only that of ``run_type`` is used."""
     audit: Share = 0.0
+    """The share of escalations for which the PRM scores draft and target for the report.
+
+    The run's decisions do not change. The summary counts these requests separately (``wasted_escalations``).
+    """
     seed: int = 0
+    """The seed of all random choices: sampling above temperature 0, the run type ``random``, and the audited steps."""
     separator: Annotated[str, msgspec.Meta(min_length=1)] = "\n\n"
+    """The text that ends a step."""
     cpu_threads: Count | None = None
+    """The number of CPU threads that one operation of a model in process uses; not set: torch decides.
+
+    With tiny models 1 is fastest, because each model has its own worker thread.
+    """
     lookahead: Annotated[int, msgspec.Meta(ge=0, le=64)] | Literal["auto"] = 0
+    """How many steps are drafted ahead while a step is scored or regenerated.
+
+    ``auto`` adapts the number during the run. Transcripts do not change.
+    """
     verify: Verify = "auto"
+    """Whether the target reads a rejected draft and keeps the prefix that it would have written itself.
+
+    ``auto`` does so where it has saved time so far. Above temperature 0 it is off, and a served target needs
+    ``verifies``. Transcripts do not change.
+    """
     salvage: bool = False
+    """Whether a step that was drafted ahead is used as the draft even though the step before it was replaced.
+
+    Changes transcripts. Needs ``lookahead``.
+    """
     confidence: ConfidenceMetric | None = None
+    """How the draft's confidence in a step is measured, for the run types ``confidence`` and ``generate``.
+
+    ``mean`` is the geometric mean of the probabilities of the step's tokens. ``first`` is exp(−H), where H is the
+    entropy of the distribution of its first token. Not set: ``mean`` for ``confidence``, and for ``generate`` with a
+    draft in process; none otherwise.
+    """
     budget: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
+    """The share of drafted steps that may be escalated; only for ``router``, ``rsd``, ``confidence`` and ``judge``.
+
+    The threshold is then the initial one, and moves so that the share is held while the problems change.
+    """
     adaptive: bool = True
+    """Whether fewer than ``in_flight`` requests are sent to a server while it cannot handle as many."""
     sampling: SamplingTable = SamplingTable()
+    """How the models sample."""
     limits: LimitsTable = LimitsTable()
+    """When a problem ends at the latest, and how many problems run concurrently."""
     data: DataTable = DataTable()
+    """The problems."""
     log: LogTable = LogTable()
+    """The event log of the run."""
 
     @property
     def depth(self) -> int | None:
-        """How many steps are drafted ahead; None where a controller says so."""
+        """How many steps are drafted ahead; None if a controller decides."""
         return None if self.lookahead == "auto" else self.lookahead
 
     @property
     def threshold(self) -> float | None:
-        """The knob of this run's type; None where it has none."""
+        """The threshold of this run's type; None if it has none."""
         return getattr(self.thresholds, self.run_type, None)
 
     @property
     def confidence_metric(self) -> ConfidenceMetric | None:
-        """How the draft's confidence is measured; None where the run does not ask for it.
+        """How the draft's confidence is measured; None if the run does not request it.
 
-        The run type ``confidence`` does, ``generate`` if the key is set or the draft is in process: a server that
-        shows no probabilities would refuse it.
+        The run type ``confidence`` requests it. ``generate`` does if the key is set or the draft is in process: a
+        server that returns no probabilities would fail the request.
         """
         if self.run_type == "confidence":
             return self.confidence or "mean"
@@ -107,7 +133,7 @@ class Config(ConfigTable, frozen=True):
         return None
 
     def with_run_type(self, run_type: RunType, source: str, *, drop_budget: bool = False) -> "Config":
-        """The same experiment with another run type.
+        """Return the same experiment with another run type.
 
         ``drop_budget`` leaves the budget out if the run type has no threshold that a budget could move; otherwise such
         a budget is refused. Raises ``ConfigError`` naming ``source``, also for a run type that does not exist.
@@ -120,9 +146,9 @@ class Config(ConfigTable, frozen=True):
         return changed
 
     def with_threshold(self, threshold: float, source: str = "--threshold") -> "Config":
-        """The same experiment with another threshold of its run type.
+        """Return the same experiment with another threshold of its run type.
 
-        Raises ``ConfigError`` if the run type has none, or naming ``source`` if it is out of the range.
+        Raises ``ConfigError`` if the run type has none, or naming ``source`` if the value is out of range.
         """
         allowed = _THRESHOLDS.get(self.run_type)
         if allowed is None:
@@ -136,16 +162,16 @@ class Config(ConfigTable, frozen=True):
         return msgspec.structs.replace(self, thresholds=thresholds)
 
     def check_run_type(self, source: str) -> None:
-        """Raises ``ConfigError`` naming ``source`` if the run type does not go with the budget or the log."""
+        """Raise ``ConfigError`` naming ``source`` if the run type does not fit the budget or the log."""
         if self.budget is not None and self.run_type not in BUDGETED:
             raise ConfigError(
                 f"{source}: budget moves a threshold on the draft's score, and the run type {self.run_type!r} has "
-                f"none: leave budget out, or take one of {', '.join(BUDGETED)}"
+                f"none: leave budget out, or use one of {', '.join(BUDGETED)}"
             )
         self.log.check(source, self.run_type)
 
     def policy(self) -> Policy:
-        """The rule of this run's type."""
+        """Return the policy of this run's type."""
         match self.run_type:
             case "rsd":
                 return RewardThreshold(self.thresholds.rsd, self.budget)
@@ -168,12 +194,12 @@ class Config(ConfigTable, frozen=True):
                 return TargetOnly()
 
     def called_tables(self) -> dict[str, AnyModelTable | None]:
-        """The tables of the models that the run may call, by their keys behind ``models.``; None if one is missing."""
-        policy, there = self.policy(), self.models.configured()
+        """The tables of the models that the run may call, by their keys below ``models.``; None if one is missing."""
+        policy, configured = self.policy(), self.models.configured()
         targets = [f"targets.{name}" for name in target_names(policy.targets) or list(self.models.targets)[:1]]
         called = called_models(policy, self.audit)
-        places = [place for name in called for place in (targets if name == "target" and targets else (name,))]
-        return {place: there.get(place) for place in places}
+        keys = [key for name in called for key in (targets if name == "target" and targets else (name,))]
+        return {key: configured.get(key) for key in keys}
 
     def problem_limits(self) -> Limits:
         """The limits of one problem."""
@@ -188,48 +214,34 @@ class Config(ConfigTable, frozen=True):
 def load_config(name: str, changes: Mapping[str, Any] | None = None, source: str = "command line") -> Config:
     """Read the configuration at the path ``name``, or the built-in one of that name.
 
-    ``changes`` are keys, nested as in the file, that replace those of the file before it is parsed; ``source`` is where
-    they come from. Raises ``ConfigError``, naming the file if it is wrong by itself, and ``source`` otherwise.
+    ``changes`` are keys, nested as in the file, that replace those of the file before it is parsed; ``source`` says
+    where they come from. Raises ``ConfigError``: naming the file if the file alone is wrong, otherwise ``source``.
     """
-    path = _find(name)
-    tree = _tree(path)
+    path = config_files.find(name)
+    tree = config_files.read(path)
     if not changes:
         return parse(tree, str(path))
     try:
-        return parse(_merged(tree, changes), source)
+        return parse(config_files.merged(tree, changes), source)
     except ConfigError:
         parse(tree, str(path))  # an error of the file is reported under its name
         raise
 
 
-def _tree(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-
-
-def built_in() -> dict[str, Path]:
-    """The configurations that come with Arbiter, by name."""
-    here = Path(__file__).parent.parent
-    folder = next((found for found in (here / "configs", here.parent / "configs") if found.is_dir()), here)
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
 def parse(tree: dict[str, Any], source: str) -> Config:
-    """Check a tree of tables. Raises ``ConfigError`` naming ``source``, the key and the way out."""
-    tree = _with_backends(tree)
+    """Check a tree of tables and return its configuration.
+
+    Raises ``ConfigError`` naming ``source``, the key and how to fix it.
+    """
+    tree = _with_defaults(tree)
     try:
         config = msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
-        told = _told_of_targets(tree) if "models.targets[...]" in str(error) else None
-        raise ConfigError(f"{source}: {told or _told(str(error), tree)}") from error
+        raise ConfigError(f"{source}: {describe(error, tree, Config)}") from error
     if config.salvage and config.lookahead == 0:
         raise ConfigError(
-            f"{source}: salvage offers what was drafted ahead, and lookahead is 0: set lookahead (--lookahead), or "
-            "leave salvage out"
+            f"{source}: salvage uses steps that were drafted ahead, and lookahead is 0: set lookahead (--lookahead), "
+            "or leave salvage out"
         )
     config.check_run_type(source)
     config.models.check(source)
@@ -238,39 +250,17 @@ def parse(tree: dict[str, Any], source: str) -> Config:
 
 
 def override(config: Config, changes: dict[str, Any], source: str) -> Config:
-    """``config`` with the keys of the nested ``changes`` set, checked as a file is."""
-    return parse(_merged(msgspec.to_builtins(config), changes), source)
+    """Return ``config`` with the keys of the nested ``changes`` set, checked as a file is."""
+    return parse(config_files.merged(msgspec.to_builtins(config), changes), source)
 
 
-def _find(name: str) -> Path:
-    with suppress(OSError):  # a name that no file can have
-        if Path(name).is_file():
-            return Path(name)
-    known = built_in()
-    if name in known:
-        return known[name]
-    raise ConfigError(f"there is no configuration file {name!r}, and no built-in one; built in: {', '.join(known)}")
-
-
-def _merged(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(tree)
-    for key, value in changes.items():
-        inner = merged.get(key)
-        if isinstance(inner, dict) and isinstance(value, dict):
-            value = _merged(typing.cast("dict[str, Any]", inner), typing.cast("dict[str, Any]", value))
-        elif inner is not None and isinstance(value, dict):
-            continue  # the file has something else than a table there, which is refused when it is parsed
-        merged[key] = value
-    return merged
-
-
-def _with_backends(tree: dict[str, Any]) -> dict[str, Any]:
-    """``tree`` with the defaults of models' tables: the backend, and the judge's prompt."""
+def _with_defaults(tree: dict[str, Any]) -> dict[str, Any]:
+    """``tree`` with the defaults that depend on the model: its backend, and the judge's prompt."""
     models = tree.get("models")
     if not isinstance(models, dict):
         return tree
-    named = {name: _with_default(name, table) for name, table in typing.cast("dict[str, Any]", models).items()}
-    return {**tree, "models": named}
+    tables = {name: _with_default(name, table) for name, table in typing.cast("dict[str, Any]", models).items()}
+    return {**tree, "models": tables}
 
 
 def _with_default(name: str, table: object) -> object:
@@ -280,68 +270,3 @@ def _with_default(name: str, table: object) -> object:
         return {name: _with_default("", one) for name, one in typing.cast("dict[str, Any]", table).items()}
     defaults = {"backend": DEFAULT_BACKEND, **({"prompt": "judge"} if name == "judge" else {})}
     return {**defaults, **typing.cast("dict[str, Any]", table)}
-
-
-def _told_of_targets(tree: dict[str, Any]) -> str | None:
-    """What is wrong with the first table of several targets that is wrong, whose name msgspec does not tell."""
-    for name, table in tree["models"]["targets"].items():
-        alone = {"models": {"target": table}}
-        try:
-            msgspec.convert(alone, Config)
-        except msgspec.ValidationError as error:
-            return _told(str(error), alone).replace("models.target", f"models.targets.{name}", 1)
-    return None
-
-
-_UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>[^`]*)`(?: - at `\$\.?(?P<path>[^`]*)`)?")
-_PLACE = re.compile(r"(?P<what>.*) - at `\$\.(?P<path>[^`]*)`")
-
-
-def _told(error: str, tree: dict[str, Any]) -> str:
-    """msgspec's message in the words of the file: the full key first, and for an unknown key the nearest known one."""
-    if unknown := _UNKNOWN.match(error):
-        parents = [part for part in (unknown["path"] or "").split(".") if part]
-        known = _fields(parents, tree)
-        near = difflib.get_close_matches(unknown["field"], known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-        return f"unknown key {'.'.join([*parents, unknown['field']])!r}; {hint}"
-    if place := _PLACE.match(error):
-        return f"{place['path']}: {place['what']}{_choices(place['path'].split('.'), tree)}"
-    return error
-
-
-def _choices(path: list[str], tree: dict[str, Any]) -> str:
-    """The values that the key at ``path`` may have, where they can be listed."""
-    if path[-1] == "backend":
-        hint: Any = Backend
-    else:
-        hint = typing.get_type_hints(_table(path[:-1], tree), include_extras=True).get(path[-1])
-    choices = next((option for option in _options(hint) if typing.get_origin(option) is Literal), None)
-    return "" if choices is None else f"; one of {', '.join(get_args(choices))}"
-
-
-def _fields(path: list[str], tree: dict[str, Any]) -> list[str]:
-    """The keys of the table at ``path``."""
-    table = _table(path, tree)
-    tag: str | None = table.__struct_config__.tag_field
-    return [*([tag] if tag else []), *table.__struct_fields__]
-
-
-def _table(path: list[str], tree: dict[str, Any]) -> Any:  # noqa: ANN401 - a class, known only at run time
-    """The struct that the table at ``path`` of ``tree`` is read as."""
-    table: Any = Config
-    for name in path:
-        tree = tree.get(name, {})
-        table = _struct_in(typing.get_type_hints(table)[name], tree.get("backend"))
-    return table
-
-
-def _struct_in(hint: Any, backend: object) -> Any:  # noqa: ANN401 - a type hint has no narrower type
-    """The struct in a hint that may be a union with None, or of the tables of several backends."""
-    structs = [option for option in _options(hint) if isinstance(option, type) and issubclass(option, msgspec.Struct)]
-    return next((option for option in structs if option.__struct_config__.tag == backend), structs[0])
-
-
-def _options(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401 - as above
-    """The members of a union, or the hint alone."""
-    return get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)

@@ -1,6 +1,6 @@
-"""The tables ``[models.NAME]`` of a configuration: which model stands behind a port, and where.
+"""The tables ``[models.NAME]`` of a configuration: which model has a role, and where it runs.
 
-``backend`` chooses the kind of table, and with it the keys that it may have.
+``backend`` selects the kind of table, and with it the keys that the table may have.
 """
 
 import re
@@ -13,8 +13,9 @@ from arbiter.config.base import ConfigTable, Count
 from arbiter.config.server_tables import ServerTable
 from arbiter.protocols.errors import ConfigError
 
-Price = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # TOML knows inf, which no price is
+Price = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # TOML allows inf, which is no price
 Backend = Literal["transformers", "http", "openai"]
+"""Where the model runs: in this process, behind a server, or behind an endpoint that the ``openai`` package calls."""
 Engine = Literal["sglang", "vllm"]
 Classifier = Literal["classify", "embeddings", "token-embeddings", "score", "vllm-classify", "pooling"]
 Scores = Literal[Classifier, "label-tokens"]
@@ -26,159 +27,173 @@ _CREDENTIALS = re.compile(r"//[^/@]*@")
 
 
 class PriceTable(ConfigTable, frozen=True, kw_only=True):
-    """What a million tokens cost, in one currency for all models: read (``prompt``), of these out of a prefix cache
-    (``cached``, as any other if not set), and written (``completion``), whether kept or not.
-    """
+    """What a million tokens of the model cost, in one currency for all models."""
 
     prompt: Price
+    """The price of a million tokens that the model reads."""
     cached: Price | None = None
+    """The price of a million tokens that come from a prefix cache. Not set: the price in ``prompt``."""
     completion: Price
+    """The price of a million tokens that the model writes, whether they are kept or not."""
 
 
 class ModelTable(ConfigTable, frozen=True, kw_only=True, tag_field="backend"):
-    """What all models have.
-
-    ``model`` is its name; ``prompt`` is how a question is put to it: the name of a template
-    (``arbiter.backends.prompts.TEMPLATES``), ``chat`` for the tokenizer's own, or the text itself, with ``{question}``.
-    ``tokenizer`` is a folder or hub name, for ``chat`` and ``verifies``, if it is not ``model``. ``annotate`` prefixes
-    each step with its author. ``in_flight`` requests are at the model at once. With a ``price`` the summary has the
-    model's cost. ``cost`` is what a step of one of several targets costs, relative to the others.
-    """
+    """The keys that every model has."""
 
     model: str
+    """The model: a folder, a hub name or ``pocket:ROLE``; behind a server, the name under which the server lists it."""
     prompt: str
+    """How a question is put to the model: the name of a template, ``chat``, or the text of a template.
+
+    ``chat`` is the chat template of the tokenizer. A text must contain ``{question}``. For the judge the default is
+    ``judge``. [Scores and engines](scores-and-engines.md#templates) lists the templates.
+    """
     tokenizer: str | None = None
+    """The tokenizer for ``chat`` and ``verifies``: a folder or a hub name. Not set: that of ``model``."""
     annotate: bool = False
+    """Whether each step in the prompt is prefixed with its author. Set it for a router trained that way."""
     in_flight: Count = 128
+    """The largest number of concurrent requests to the model."""
     price: PriceTable | None = None
+    """The prices of the model's tokens. With prices the summary has a cost."""
     cost: Annotated[float, msgspec.Meta(gt=0, le=1e9)] | None = None
+    """What a step of this target costs, relative to the other targets. Required in ``[models.targets.NAME]``, and
+    refused elsewhere."""
 
 
 class InProcessTable(ModelTable, frozen=True, kw_only=True, tag="transformers"):
-    """A model in this process, through transformers.
-
-    ``model`` is a folder, a hub name or ``pocket:ROLE``. Up to ``batch`` requests share a forward pass.
-    ``device`` and ``dtype`` are torch's names, or ``auto``.
-    """
+    """A model in this process, loaded by transformers."""
 
     batch: Count = 128
+    """The largest number of requests in one forward pass."""
     device: str = "auto"
+    """The torch device, such as ``cpu`` or ``cuda:0``. ``auto`` is a GPU if there is one."""
     dtype: str = "auto"
+    """The torch number format of the weights, such as ``bfloat16``. ``auto`` is that of the checkpoint."""
 
 
 class ServedTable(ModelTable, frozen=True, kw_only=True, tag="http"):
-    """A model behind a server that speaks ``/v1/completions``, or for scores one of the dialects.
-
-    ``model`` is the server's name of it; ``url`` its address, with or without ``/v1``. ``api_key_env`` is the name of
-    the environment variable that holds the key, empty for none. ``timeout`` is in seconds, for one attempt;
-    ``retries`` come after it.
-    ``scores`` is the dialect in which a PRM or a router is asked (``docs/how-to/servers.md`` has them): ``classify`` (sglang's
-    ``/classify``, the default), or another. ``step_tag`` stands behind each step that it reads, in the separator's
-    place. ``labels`` are the tokens for a good step and for a bad one: their numbers for ``score``, their texts for
-    ``label-tokens``.
-    ``verifies`` is the engine of a target that shows its own choices, so that it can check a rejected draft and write
-    only the rest; needs its tokenizer (``tokenizer``, or else ``model``). ``priority`` is the engine that schedules by
-    priorities; a request that nobody waits for yet then comes after the others. ``server`` says how ``arbiter up``
-    starts the server.
-    """
+    """A model behind a server that offers ``/v1/completions``, or for a scorer one of the dialects of ``scores``."""
 
     url: str
+    """The address of the server, with or without ``/v1``. It must not contain a password."""
     api_key_env: str | None = None
+    """The name of the environment variable that holds the API key. Not set: no key."""
     timeout: Annotated[float, msgspec.Meta(gt=0, le=86400)] = 600.0
+    """The time limit of one attempt, in seconds."""
     retries: Annotated[int, msgspec.Meta(ge=0)] = 5
+    """How often a failed request is repeated: after status 429 or 5xx, and after a broken connection."""
     scores: Scores | None = None
+    """The dialect of score requests to a PRM or a router. Not set: ``classify`` (``embeddings`` for ``openai``).
+
+    [Scores and engines](scores-and-engines.md#scores) describes the dialects.
+    """
     step_tag: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    """The text that replaces the separator after each step that a PRM or a router reads. Not set: the separator."""
     labels: Labels | None = None
+    """The two tokens that mean a good and a bad step: their numbers for ``score``, their texts for ``label-tokens``.
+
+    Examples: ``labels = [648, 387]``, ``labels = ["+", "-"]``.
+    """
     verifies: Engine | None = None
+    """The engine of a target that can check rejected drafts (verified escalation). Needs the target's tokenizer."""
     priority: Engine | None = None
+    """The engine of a draft or target that schedules requests by priority.
+
+    Requests of older problems come first; drafting ahead comes last. The server must be started for it.
+    """
     server: ServerTable | None = None
+    """How ``arbiter up`` starts the server. Not set: it does not start it."""
 
     @property
     def base(self) -> str:
-        """``url`` without ``/v1`` behind it."""
+        """``url`` without the trailing ``/v1``."""
         return self.url.rstrip("/").removesuffix("/v1")
 
 
 class HostedTable(ServedTable, frozen=True, kw_only=True, tag="openai"):
-    """As ``http``, through the ``openai`` package; scores only where that is below ``/v1`` at all engines."""
+    """As ``http``, through the ``openai`` package. Of the dialects only those with paths below ``/v1`` work."""
 
     url: str = "https://api.openai.com"
+    """The address of the endpoint, with or without ``/v1``."""
     api_key_env: str | None = "OPENAI_API_KEY"
+    """The name of the environment variable that holds the API key. An empty string: no key."""
 
 
 AnyModelTable = InProcessTable | ServedTable | HostedTable
 
 
 class ModelTables(ConfigTable, frozen=True, omit_defaults=True):
-    """The models that a run may call; it needs those alone that its run type calls.
-
-    ``targets`` are several targets by name, in the place of ``target``; run types that know one have the first.
-    """
+    """The models of an experiment. A run needs only the models that its run type calls."""
 
     draft: AnyModelTable | None = None
+    """The small model that proposes each step."""
     target: AnyModelTable | None = None
+    """The large model that writes a step on an escalation."""
     prm: AnyModelTable | None = None
+    """The process reward model, which scores steps."""
     router: AnyModelTable | None = None
+    """The model that predicts whether the target would write a better step."""
     judge: AnyModelTable | None = None
+    """The language model that rates steps for the run type ``judge``."""
     targets: dict[str, AnyModelTable] = {}  # noqa: RUF012 - msgspec gives each its own, and omits it if empty
+    """Several targets by name, instead of ``target``. Their order counts. Run types for one target use the first."""
 
     def configured(self) -> dict[str, AnyModelTable]:
-        """The tables that are there, by their keys behind ``models.``."""
-        one: dict[str, AnyModelTable | None] = {
+        """The tables that are set, by their keys below ``models.``."""
+        tables: dict[str, AnyModelTable | None] = {
             name: getattr(self, name) for name in self.__struct_fields__ if name != "targets"
         }
-        there = {name: table for name, table in one.items() if table is not None}
-        return there | {f"targets.{name}": table for name, table in self.targets.items()}
+        present = {name: table for name, table in tables.items() if table is not None}
+        return present | {f"targets.{name}": table for name, table in self.targets.items()}
 
     def check(self, source: str) -> None:
-        """Raises ``ConfigError`` naming ``source`` and a key that no type can refuse."""
+        """Raise ``ConfigError`` naming ``source`` and the first key whose value does not fit the others."""
         self._check_targets(source)
         for name, table in self.configured().items():
-            place = f"{source}: models.{name}"
+            key = f"{source}: models.{name}"
             if table.cost is not None and not name.startswith("targets."):
-                raise ConfigError(f"{place}.cost: only one of several targets, [models.targets.NAME], has a cost")
+                raise ConfigError(f"{key}.cost: only one of several targets, [models.targets.NAME], has a cost")
             if not isinstance(table, ServedTable):
                 continue
             if not table.url.startswith(("http://", "https://")):
-                raise ConfigError(f"{place}.url: {table.url!r} must begin with http:// or https://")
+                raise ConfigError(f"{key}.url: {table.url!r} must begin with http:// or https://")
             if not _is_url(table.url):
-                raise ConfigError(f"{place}.url: {table.url!r} is no address; write it like 'http://localhost:30000'")
+                raise ConfigError(f"{key}.url: {table.url!r} is not an address; write it like 'http://localhost:30000'")
             if _CREDENTIALS.search(table.url):
                 raise ConfigError(
-                    f"{place}.url holds a password, which would be stored with the run: put the key into an "
-                    f"environment variable, and its name into models.{name}.api_key_env"
+                    f"{key}.url contains a password, which would be stored with the run: put the key into an "
+                    f"environment variable, and the variable's name into models.{name}.api_key_env"
                 )
             wrong = _key_of_another(name, table) or _wrong_server(table)
             if wrong:
-                raise ConfigError(f"{place}.{wrong}")
+                raise ConfigError(f"{key}.{wrong}")
 
     def _check_targets(self, source: str) -> None:
         if self.targets and self.target is not None:
             raise ConfigError(
-                f"{source}: both models.target and models.targets are there: make models.target one of the targets, "
+                f"{source}: models.target and models.targets are both set: make models.target one of the targets, "
                 "[models.targets.NAME], or leave it out"
             )
         for name, table in self.targets.items():
             if not _NAME.fullmatch(name):
-                raise ConfigError(
-                    f"{source}: models.targets: the name {name!r} has other signs than letters, 0-9, _, -"
-                )
+                raise ConfigError(f"{source}: models.targets: the name {name!r} may contain only letters, 0-9, _ and -")
             if table.cost is None:
                 raise ConfigError(
-                    f"{source}: models.targets.{name}: cost is missing: say what a step of it costs, relative to the "
-                    "other targets (cost = 1.0)"
+                    f"{source}: models.targets.{name}: cost is missing: set what a step of this target costs, relative "
+                    "to the other targets (cost = 1.0)"
                 )
 
 
 def _key_of_another(name: str, table: ServedTable) -> str | None:
-    """The key of ``table`` that only models of another kind or backend may have, and why."""
+    """Return the key of ``table`` that only models of another role or backend may have, and the reason."""
     is_target = name == "target" or name.startswith("targets.")
     writes, hosted = name == "draft" or is_target, isinstance(table, HostedTable)
     if table.scores and (writes or name == "judge"):
-        does = "writes steps and scores none" if writes else "is asked for a token, and not as a classifier"
+        does = "writes steps and does not score" if writes else "rates by a token, not as a classifier"
         return f"scores: the {name} model {does}; leave the key out"
     if table.step_tag and (writes or name == "judge"):
-        return f"step_tag: the {name} model is no reward model; leave the key out"
+        return f"step_tag: the {name} model is not a reward model; leave the key out"
     if hosted and table.scores not in (None, "embeddings", "token-embeddings", "label-tokens"):
         return (
             "scores: the openai backend reaches only 'embeddings', 'token-embeddings' and 'label-tokens', "
@@ -187,45 +202,43 @@ def _key_of_another(name: str, table: ServedTable) -> str | None:
     if wrong := _wrong_labels(table):
         return wrong
     if table.verifies and not is_target:
-        return "verifies: only the target is shown rejected drafts; leave the key out"
+        return "verifies: only the target checks rejected drafts; leave the key out"
     if table.verifies and hosted:
-        return "verifies: the openai backend has no words for it, http has"
+        return "verifies: the openai backend cannot check drafts; use the http backend"
     if table.priority and not writes:
-        return f"priority: everything that the {name} model scores is waited for; leave the key out"
+        return f"priority: only draft and target have priorities, not the {name} model; leave the key out"
     return None
 
 
 def _wrong_labels(table: ServedTable) -> str | None:
-    """Why the labels of ``table`` are none of its dialect."""
+    """Return why the labels of ``table`` do not fit its dialect."""
     labels = table.labels
     if table.scores not in ("score", "label-tokens"):
         return "labels: only scores = 'score' and 'label-tokens' have labels; leave the key out" if labels else None
     numbered = table.scores == "score"
-    told, like = ("numbers", "[648, 387]") if numbered else ("texts", '["+", "-"]')
+    kind, example = ("numbers", "[648, 387]") if numbered else ("texts", '["+", "-"]')
     numbers = {label for label in labels or () if isinstance(label, int) and label >= 0}
     texts = {label.strip() for label in labels or () if isinstance(label, str)} - {""}
     if len(numbers if numbered else texts) != 2:
-        return f"labels: scores = {table.scores!r} needs the {told} of the tokens for good and for bad, like {like}"
+        return f"labels: scores = {table.scores!r} needs the {kind} of the tokens for good and for bad, like {example}"
     return None
 
 
 def _wrong_server(table: ServedTable) -> str | None:
-    """The key for the server of ``table`` that does not go with the others, and why."""
+    """Return the key of ``table`` that conflicts with its server table, and the reason."""
     server = table.server
     if server is None:
         return None
     if urlsplit(table.url).port is None:
-        return (
-            f"url: {table.url!r} has no port, and the server is to listen at one: write it like http://127.0.0.1:30000"
-        )
+        return f"url: {table.url!r} has no port for the server to listen at: write it like http://127.0.0.1:30000"
     return None
 
 
 def _is_url(url: str) -> bool:
-    """Whether ``url`` has a host, and a port that is a number where it has one."""
+    """Whether ``url`` has a host, and its port, if any, is a number."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises where it is no number
+        _ = parts.port  # raises if it is not a number
     except ValueError:
         return False
     return bool(parts.hostname) and not any(map(str.isspace, url))

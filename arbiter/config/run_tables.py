@@ -1,4 +1,4 @@
-"""The tables of a configuration that say how a run goes: thresholds, sampling, limits, data and log."""
+"""The tables that control a run: thresholds, sampling, limits, data and log."""
 
 from typing import Annotated, Literal
 
@@ -17,12 +17,19 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class Fields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The names of the fields that hold a problem's parts, where they are not the usual ones."""
+    """The names of the fields that hold the parts of a problem, if they are not the usual ones.
+
+    Example: ``fields = {question = "text", answer = "reply"}``.
+    """
 
     question: str | None = None
+    """The field with the question."""
     answer: str | None = None
+    """The field with the reference answer."""
     id: str | None = None
+    """The field with the problem's id."""
     source: str | None = None
+    """The field by which ``arbiter collect --stratify`` samples."""
 
 
 USUAL = Fields()
@@ -30,34 +37,43 @@ USUAL = Fields()
 
 
 class Thresholds(ConfigTable, frozen=True):
-    """The one knob of each run type that has one, each on a scale of its own; ``--threshold`` sets the run's.
+    """The threshold τ of each run type that has one.
 
-    ``rsd``: keep the draft iff h ≥ τ. ``router``: keep the draft iff ŷ ≤ τ. ``oracle``: keep the target iff
-    Δ > τ. ``random``: the probability of escalating a step. ``confidence``: keep the draft iff its confidence ≥ τ.
-    ``judge``: keep the draft iff the judge's rating ≥ τ.
+    Each has its own scale, so thresholds of different run types cannot be compared. The option ``--threshold`` sets the
+    one of the run's type.
     """
 
     rsd: Share = 0.7
+    """Keep the draft if its process reward h ≥ τ."""
     router: Share = 0.5
+    """Keep the draft if the router's estimate ŷ ≤ τ."""
     oracle: Annotated[float, msgspec.Meta(ge=-1, le=1)] = 0.0
+    """Keep the target's step if the advantage Δ > τ."""
     random: Share = 0.5
+    """The probability of escalating a step."""
     confidence: Share = 0.8
+    """Keep the draft if the draft model's confidence in it ≥ τ."""
     judge: Share = 0.7
+    """Keep the draft if the judge's rating ≥ τ."""
 
 
 class SamplingTable(ConfigTable, frozen=True):
-    """``temperature`` 0 is greedy. ``target_samples`` counts where target and draft are both scored.
-
-    ``samples`` is how often each problem is decoded, each time with noise of its own.
-    """
+    """How the models sample."""
 
     temperature: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """The sampling temperature of draft and target; 0 is greedy decoding."""
     top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+    """The probability mass from which tokens are sampled (nucleus sampling)."""
     target_samples: Count = 1
+    """How many candidates the target writes for a step if draft and target are both scored.
+
+    Used by ``oracle`` and ``generate``, where the advantage Δ is the mean over them.
+    """
     samples: Count = 1
+    """How often each problem is solved, each time with different noise. More than 1 needs a temperature above 0."""
 
     def check(self, source: str) -> None:
-        """Raises ``ConfigError`` naming ``source`` if all samples of a problem would be the same."""
+        """Raise ``ConfigError`` naming ``source`` if all samples of a problem would be the same."""
         if self.samples > 1 and self.temperature == 0:
             raise ConfigError(
                 f"{source}: sampling.samples is {self.samples}, and at temperature 0 all samples of a problem are the "
@@ -66,47 +82,56 @@ class SamplingTable(ConfigTable, frozen=True):
 
 
 class LimitsTable(ConfigTable, frozen=True):
-    """Where a problem ends at the latest (``protocols.records.Limits``), and how many are in the ring at once."""
+    """When a problem ends at the latest, and how many problems run concurrently."""
 
     max_steps: Count = 100
+    """The largest number of kept steps of a problem."""
     max_tokens: Count = 4096
+    """The largest number of tokens in the kept steps of a problem."""
     step_tokens: Count = 1024
+    """The largest number of tokens in one step. A kept step that reaches it ends the problem."""
     repeats: Annotated[int, msgspec.Meta(ge=2)] = 3
+    """How many identical kept steps in a row end the problem."""
     deadline: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """The time after which a problem ends, in seconds. Not set: no time limit."""
     problems: Count = 64
+    """How many problems are in the ring concurrently. Each sample of a problem counts as one."""
 
 
 class DataTable(ConfigTable, frozen=True):
-    """Where the problems come from; the first ``limit`` of them.
-
-    ``source`` is ``pocket``, ``pocket:SEED``, the path of a JSONL file, ``math500``, ``olympiadbench`` or
-    ``OWNER/NAME`` of the Hugging Face hub, of which ``subset`` and ``split`` name a part. ``fields`` names the fields
-    of a row where they are not the usual ones: ``fields = {question = "…", answer = "…"}``.
-    """
+    """Where the problems come from."""
 
     source: str = "pocket:1"
+    """``pocket``, ``pocket:SEED``, ``math500``, ``olympiadbench``, the path of a JSONL file, or a data set of the
+    Hugging Face hub (``OWNER/NAME``)."""
     limit: Count | None = None
+    """Use only the first so many problems. Not set: all."""
     subset: str | None = None
+    """The subset (configuration) of a data set of the hub."""
     split: str | None = None
+    """The split of a data set of the hub. Not set: ``test``, or the only one."""
     fields: Fields = Fields()
+    """The names of the fields in a row."""
 
 
 class LogTable(ConfigTable, frozen=True):
-    """The run's log (``docs/reference/log.md``).
-
-    ``record`` says how much it holds: ``full``; ``redacted``: no text of questions, steps and answers; ``decisions``:
-    no text, and only what was decided and answered. ``sync`` is the time between two calls of ``fsync`` in seconds:
-    what a power cut can take. ``level`` is from which level on events are shown on standard error while they happen.
-    """
+    """The event log of a run."""
 
     record: Detail = "full"
+    """How much the log holds.
+
+    ``full``: everything. ``redacted``: all events, without the text of questions, steps and answers. ``decisions``: no
+    text, and only what was decided and answered.
+    """
     sync: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 1.0
+    """The time between two calls of ``fsync``, in seconds: what a power failure can lose. 0: after every write."""
     level: Level = "off"
+    """The level from which events are shown on standard error during the run."""
 
     def check(self, source: str, run_type: RunType) -> None:
-        """Raises ``ConfigError`` naming ``source`` if the run's rows would have no text."""
+        """Raise ``ConfigError`` naming ``source`` if the run's rows would have no text."""
         if run_type == "generate" and self.record != "full":
             raise ConfigError(
-                f"{source}: log.record is {self.record!r}, and the rows that a run of the type 'generate' writes are "
-                "text: set log.record to 'full'"
+                f"{source}: log.record is {self.record!r}, and a run of the type 'generate' writes rows of text: set "
+                "log.record to 'full'"
             )

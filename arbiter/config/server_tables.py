@@ -1,4 +1,4 @@
-"""The tables ``[models.NAME.server]`` of a configuration: how ``arbiter up`` starts the server of a model."""
+"""The tables ``[models.NAME.server]``: how ``arbiter up`` starts the server of a model."""
 
 from typing import Annotated, Literal
 
@@ -11,43 +11,63 @@ Program = Literal["sglang", "vllm", "llama.cpp"]
 
 
 class SpeculationTable(ConfigTable, frozen=True):
-    """The engine's own speculative decoding, token by token.
-
-    ``algorithm`` is the engine's word for it: sglang's ``--speculative-algorithm`` (``EAGLE3``, ``STANDALONE``,
-    ``NGRAM``), or the ``method`` of vLLM's ``--speculative-config`` (``eagle3``, ``draft_model``, ``ngram``).
-    ``model`` is the small model that proposes, where the algorithm has one. ``steps`` in a row it proposes, ``topk``
-    branches at each (sglang alone knows these two), and ``tokens`` are checked at once.
-    """
+    """The engine's own speculative decoding, token by token."""
 
     algorithm: Name
+    """The engine's name for the algorithm.
+
+    For sglang the value of ``--speculative-algorithm`` (``EAGLE3``, ``STANDALONE``, ``NGRAM``); for vLLM the
+    ``method`` of ``--speculative-config`` (``eagle3``, ``draft_model``, ``ngram``).
+    """
     model: Name | None = None
+    """The small model that proposes tokens, if the algorithm uses one: a folder, a hub name or ``pocket:ROLE``."""
     steps: Count | None = None
+    """The number of consecutive tokens that it proposes; sglang only."""
     topk: Count | None = None
+    """The number of branches at each of these tokens; sglang only."""
     tokens: Count | None = None
+    """The number of proposed tokens that the model checks in one pass."""
 
 
 class ServerTable(ConfigTable, frozen=True):
-    """How the server of a model is started; the model's ``url`` says at which port, its ``model`` under which name.
+    """How the server of a model is started.
 
-    ``path`` is a folder, a hub name, ``pocket:ROLE`` or a GGUF file (``model``, if it is not set). ``python`` is the
-    interpreter of the environment that has the engine. It listens at ``host``. Of ``gpus`` (their numbers) each of
-    ``replicas`` has ``tensor_parallel`` · ``data_parallel``, in order; more than one replica stands behind a router at
-    the port of ``url``. ``memory_fraction`` is the engine's share of a GPU's memory, in (0, 1). ``context_length`` is
-    in tokens. ``quantization`` and ``dtype`` are the engine's words. ``args`` are handed on to the engine as they are.
+    The port is the one in the model's ``url``, and the server lists the model under the name in ``model``.
     """
 
     engine: Program = "sglang"
+    """The inference engine."""
     path: Name | None = None
+    """The weights: a folder, a hub name, ``pocket:ROLE`` or a GGUF file. Not set: the model's ``model``."""
     python: Name | None = None
+    """The Python interpreter of the environment in which the engine is installed.
+
+    Not set: found by the rules in [Start servers](../how-to/start-servers.md).
+    """
     host: Name = "127.0.0.1"
+    """The address at which the server listens."""
     device: Literal["cuda", "cpu"] = "cuda"
+    """Where the model runs."""
     gpus: tuple[Annotated[int, msgspec.Meta(ge=0)], ...] = ()
+    """The numbers of the GPUs that the server uses.
+
+    There must be ``replicas`` × ``tensor_parallel`` × ``data_parallel`` of them; they are assigned in order.
+    """
     tensor_parallel: Count = 1
+    """The number of GPUs that share one copy of the model."""
     data_parallel: Count = 1
+    """The number of copies of the model in one server."""
     replicas: Count = 1
+    """The number of servers. If there are several, a router in front of them listens at the port of ``url``."""
     memory_fraction: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
+    """The share of each GPU's memory that the engine may use. Required if several servers share a GPU."""
     context_length: Count | None = None
+    """The longest context, in tokens. Not set: the engine decides."""
     quantization: Name | None = None
+    """The engine's name for a quantization method."""
     dtype: Name | None = None
+    """The engine's name for the number format of the weights."""
     speculation: SpeculationTable | None = None
+    """Speculative decoding inside the engine."""
     args: tuple[str, ...] = ()
+    """Further arguments for the engine's command line, unchanged. Example: ``args = ["--enable-metrics"]``."""

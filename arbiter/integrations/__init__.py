@@ -1,1 +1,1 @@
-"""Arbiter as a part of other programs' own plug-in systems (``docs/how-to/frameworks.md``)."""
+"""Plug-ins of Arbiter for other frameworks (``docs/how-to/frameworks.md``)."""

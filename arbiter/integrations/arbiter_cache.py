@@ -1,4 +1,4 @@
-"""An Arbiter for a program that calls it from anywhere, and has no block of its own in which it could be open."""
+"""An open Arbiter for programs that have no ``async with`` block to keep it open in."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from arbiter.protocols.errors import ConfigError
 
 
 class SharedArbiter:
-    """Opens the Arbiter that ``make`` gives when it is asked for first, in a task of its own, and keeps it open.
+    """Opens the Arbiter that ``make`` returns on the first use, and keeps it open in its own task.
 
-    It is closed by ``aclose``, or when the event loop ends; another event loop has another one.
+    It is closed by ``aclose``, or when the event loop ends. Each event loop gets its own Arbiter.
     """
 
     def __init__(self, make: Callable[[], Arbiter]) -> None:
@@ -21,39 +21,39 @@ class SharedArbiter:
         self._arbiter: Arbiter | None = None
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
-        self._leave = asyncio.Event()
+        self._stop = asyncio.Event()
 
     async def arbiter(self) -> Arbiter:
-        """The open Arbiter, the same for all who ask.
+        """Return the open Arbiter, the same one for all callers.
 
-        Raises what opening it does, and tries again when asked again; ``ConfigError`` on trio, where no task could keep
-        it open.
+        Raises the error of opening it; the next call then tries again. Raises ``ConfigError`` on trio, where no task
+        can keep it open.
         """
         if sniffio.current_async_library() != "asyncio":
-            raise ConfigError("this runs on asyncio alone: choose it in the program that calls")
+            raise ConfigError("this runs only on asyncio: select asyncio in the calling program")
         loop = asyncio.get_running_loop()
         if self._task is None or self._task.done() or self._task.get_loop() is not loop:
-            self._ready, self._leave = asyncio.Event(), asyncio.Event()
-            # with a context of its own: it is not a part of the call that happens to come first
-            self._task = loop.create_task(self._keep(self._ready, self._leave), context=Context())
+            self._ready, self._stop = asyncio.Event(), asyncio.Event()
+            # in a new context, so that it does not inherit that of the first call
+            self._task = loop.create_task(self._keep(self._ready, self._stop), context=Context())
         task = self._task
         await self._ready.wait()
         if task.done():
             await task
-        assert self._arbiter is not None  # noqa: S101 - it is open while its task goes on
+        assert self._arbiter is not None  # noqa: S101 - it is open while its task runs
         return self._arbiter
 
     async def aclose(self) -> None:
-        """Let the calls that are going on end, and close it."""
+        """Wait for running calls to end, and close the Arbiter."""
         if self._task is None or self._task.get_loop() is not asyncio.get_running_loop():
             return
-        self._leave.set()
+        self._stop.set()
         await self._task
 
-    async def _keep(self, ready: asyncio.Event, leave: asyncio.Event) -> None:
+    async def _keep(self, ready: asyncio.Event, stop: asyncio.Event) -> None:
         try:
             async with self._make() as self._arbiter:
                 ready.set()
-                await leave.wait()
+                await stop.wait()
         finally:
-            ready.set()  # who waits for it hears of what went wrong
+            ready.set()  # also after an error, so that callers do not wait for ever

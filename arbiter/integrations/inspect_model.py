@@ -1,8 +1,8 @@
-"""A configuration as a model of inspect_ai, in its process (the extra ``inspect``)."""
+"""A configuration as a model of inspect_ai, in its process. Needs the extra ``inspect``."""
 
 # pyright: reportMissingImports=false, reportUnknownVariableType=false, reportUnknownMemberType=false
 # pyright: reportUnknownParameterType=false, reportUnknownArgumentType=false, reportUntypedBaseClass=false
-# inspect_ai is not in the development extra, since its pins are those of an application of its own
+# inspect_ai is not in the development extra, because it pins its dependencies as an application does
 
 import secrets
 from typing import Any, cast
@@ -40,7 +40,7 @@ _SAMPLING = {
     "seed": "seed",
     "stop_seqs": "stop",
 }
-"""What of a ``GenerateConfig`` a call honours, with the overrides' names."""
+"""The options of a ``GenerateConfig`` that a call honours, with the names of the overrides."""
 
 _ELSEWHERE = {
     "adaptive_connections",
@@ -57,7 +57,7 @@ _ELSEWHERE = {
     "system_message",
     "timeout",
 }
-"""What inspect_ai does itself, or what is about tools or streams, of which there are none."""
+"""Options that inspect_ai handles itself, and options for tools and streams, which are not supported."""
 
 _NEUTRAL: dict[str, object] = {
     "batch": False,
@@ -71,15 +71,17 @@ _NEUTRAL: dict[str, object] = {
     "presence_penalty": 0,
     "top_logprobs": 0,
 }
-"""Values that ask for nothing; everything else that is set is refused."""
+"""Values without effect. All other values of these options, and all other options, are refused."""
 
 
 class ArbiterAPI(ModelAPI):
-    """``arbiter/CONFIG``: the configuration of a file, or the built-in one of that name.
+    """The model ``arbiter/CONFIG``, where ``CONFIG`` is the path of a file or the name of a built-in configuration.
 
-    The model arguments ``run_type`` and ``threshold`` choose the operating point, ``max_steps``, ``step_tokens`` and
-    ``deadline`` (seconds) the limits; what is not given is as configured. One ring serves all samples: it is opened
-    with the first call, and closed with the model or with the evaluation's event loop.
+    The model arguments ``run_type`` and ``threshold`` choose the policy. ``max_steps``, ``step_tokens`` and
+    ``deadline`` (seconds) are limits. Arguments that are not given are as configured. One ring serves all samples: it
+    is opened with the first call, and closed with the model or with the event loop of the evaluation.
+
+    Raises ``PrerequisiteError`` if the configuration or an argument is wrong.
     """
 
     def __init__(
@@ -87,13 +89,13 @@ class ArbiterAPI(ModelAPI):
         model_name: str,
         base_url: str | None = None,
         api_key: str | None = None,
-        config: GenerateConfig = GenerateConfig(),  # noqa: B008 - as inspect_ai's own providers have it
+        config: GenerateConfig = GenerateConfig(),  # noqa: B008 - as in inspect_ai's own providers
         run_type: RunType | None = None,
         threshold: float | None = None,
         max_steps: int | None = None,
         step_tokens: int | None = None,
         deadline: float | None = None,
-        **unknown: Any,  # noqa: ANN401 - they are refused by name
+        **unknown: Any,  # noqa: ANN401 - unknown arguments are refused by name
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config)
         limits = {"max_steps": max_steps, "step_tokens": step_tokens, "deadline": deadline}
@@ -102,31 +104,33 @@ class ArbiterAPI(ModelAPI):
             self._config = _configured(model_name, run_type, threshold, limits)
         except ConfigError as error:
             raise PrerequisiteError(escape(str(error))) from error
-        self._keeper = SharedArbiter(lambda: Arbiter(self._config, run_types=()))
+        self._shared = SharedArbiter(lambda: Arbiter(self._config, run_types=()))
 
     async def generate(
         self,
-        input: list[ChatMessage],  # noqa: A002 - the name is inspect_ai's
+        input: list[ChatMessage],  # noqa: A002 - inspect_ai gives this name
         tools: list[ToolInfo],
         tool_choice: ToolChoice,
         config: GenerateConfig,
     ) -> ModelOutput:
-        """Raises ``ConfigError`` if something is asked that cannot be honoured, ``DataError`` if there is no question,
-        ``ProblemError`` if a model fails; opening the ring raises as ``Arbiter``.
+        """Solve the conversation ``input`` and return the answer.
+
+        Raises ``ConfigError`` if an option cannot be honoured, ``DataError`` if there is no question, and
+        ``ProblemError`` if the problem fails. Also raises the errors of opening an ``Arbiter``.
         """
         if tools:
             named = ", ".join(str(tool.name) for tool in tools)
             raise ConfigError(f"tools cannot be honoured by arbiter/{self.model_name}: leave out {named}")
         overrides = _overrides(config, self._config)
-        question = [_message(place, message) for place, message in enumerate(input)]
-        arbiter = await self._keeper.arbiter()
+        question = [_message(index, message) for index, message in enumerate(input)]
+        arbiter = await self._shared.arbiter()
         solution = await arbiter.solve(question, **overrides)
         if solution.error is not None:
             raise ProblemError(solution.error)
         return self._output(solution, overrides)
 
     async def aclose(self) -> None:
-        await self._keeper.aclose()
+        await self._shared.aclose()
 
     def max_connections(self) -> int:
         return self._config.limits.problems
@@ -137,9 +141,9 @@ class ArbiterAPI(ModelAPI):
     def _output(self, solution: Solution, overrides: Overrides) -> ModelOutput:
         name = f"arbiter/{self.model_name}"
         message = ChatMessageAssistant(content=solution.text, model=name, source="generate")
-        told = msgspec.to_builtins(report(solution, Extras(steps=True)))
-        told["usage"] = msgspec.to_builtins(usage_by_model([solution]).arbiter)
-        told["seed"] = overrides.get("seed", self._config.seed)
+        details = msgspec.to_builtins(report(solution, Extras(steps=True)))
+        details["usage"] = msgspec.to_builtins(usage_by_model([solution]).arbiter)
+        details["seed"] = overrides.get("seed", self._config.seed)
         return ModelOutput(
             model=name,
             choices=[
@@ -148,17 +152,18 @@ class ArbiterAPI(ModelAPI):
                 )
             ],
             usage=ModelUsage(**usage_of(solution.usage)),
-            metadata={"arbiter": told},
+            metadata={"arbiter": details},
         )
 
 
 def _refuse(name: str, base_url: str | None, unknown: dict[str, Any]) -> None:
     if unknown:
         known = "run_type, threshold, max_steps, step_tokens and deadline"
-        raise ConfigError(f"there is no model argument {', '.join(unknown)}; there are {known}")
+        raise ConfigError(f"there is no model argument {', '.join(unknown)}; the arguments are {known}")
     if base_url:
         raise ConfigError(
-            f"arbiter/{name} runs in this process and asks no {base_url}: an endpoint is openai-api/arbiter/arbiter"
+            f"arbiter/{name} runs in this process and does not call {base_url}: "
+            "for an endpoint use openai-api/arbiter/arbiter"
         )
 
 
@@ -172,25 +177,27 @@ def _configured(
 
 
 def _overrides(config: GenerateConfig, configured: Config) -> Overrides:
-    """What the call has otherwise than the configuration. Above temperature 0 a call without a seed has a new one, so
-    that the epochs of a sample differ. Raises ``ConfigError`` naming what cannot be honoured.
+    """Return the overrides of a call.
+
+    Above temperature 0 a call without a seed gets a random one, so that the epochs of a sample differ. Raises
+    ``ConfigError`` naming the option that cannot be honoured.
     """
     given = {name: value for name, value in config.model_dump(exclude_none=True).items() if value is not None}
     for name, value in given.items():
         if name not in _SAMPLING and name not in _ELSEWHERE and value != _NEUTRAL.get(name):
-            raise ConfigError(f"{name} cannot be honoured by arbiter: leave it out (there are {', '.join(_SAMPLING)})")
-    made: dict[str, Any] = {ours: given[theirs] for theirs, ours in _SAMPLING.items() if theirs in given}
-    if "seed" not in made and made.get("temperature", configured.sampling.temperature) > 0:
-        made["seed"] = secrets.randbelow(2**31)
-    return cast("Overrides", made)
+            raise ConfigError(f"{name} cannot be honoured by arbiter: leave it out (supported: {', '.join(_SAMPLING)})")
+    overrides: dict[str, Any] = {override: given[option] for option, override in _SAMPLING.items() if option in given}
+    if "seed" not in overrides and overrides.get("temperature", configured.sampling.temperature) > 0:
+        overrides["seed"] = secrets.randbelow(2**31)
+    return cast("Overrides", overrides)
 
 
-def _message(place: int, message: ChatMessage) -> Message:
-    """Raises ``DataError`` if there is more in it than text."""
+def _message(index: int, message: ChatMessage) -> Message:
+    """Return the message with its role and text. Raises ``DataError`` if it contains more than text."""
     content = message.content
     parts = [] if isinstance(content, str) else [part.type for part in content if part.type != "text"]
     if message.role == "tool" or getattr(message, "tool_calls", None):
         parts.append("tool call")
     if parts:
-        raise DataError(f"message {place}: arbiter reads texts alone, and there is a {parts[0]} in it")
+        raise DataError(f"message {index}: arbiter only reads text, but the message contains a {parts[0]}")
     return {"role": message.role, "content": message.text}

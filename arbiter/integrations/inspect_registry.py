@@ -1,15 +1,15 @@
-"""What inspect_ai loads by its entry point: the names under which Arbiter is there, and nothing that takes time.
+"""The entry point that inspect_ai loads: it registers the models ``arbiter/CONFIG`` and imports nothing slow.
 
-It needs the extra ``inspect``.
+Needs the extra ``inspect``.
 """
 
-# not in the development extra, since its pins are those of an application of its own
+# not in the development extra, because it pins its dependencies as an application does
 from inspect_ai.model import ModelAPI, modelapi  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
 
 
 @modelapi(name="arbiter")  # pyright: ignore[reportUntypedFunctionDecorator]
 def arbiter() -> type[ModelAPI]:  # pyright: ignore[reportUnknownParameterType]
-    """The models ``arbiter/CONFIG``."""
+    """Return the class of the models ``arbiter/CONFIG``."""
     from arbiter.integrations.inspect_model import ArbiterAPI
 
     return ArbiterAPI  # pyright: ignore[reportUnknownVariableType]

@@ -1,1 +1,1 @@
-"""Arbiter inside other programs: one object over one ring, for any number of callers."""
+"""Arbiter inside other programs: one object with one ring, for any number of callers."""

@@ -1,4 +1,4 @@
-"""The door of an Arbiter: so many problems in its ring at once, the others in the order in which they came."""
+"""Limits the number of problems in the ring of an Arbiter. The others wait in order of arrival."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
@@ -7,7 +7,7 @@ import anyio
 
 
 class AdmissionQueue:
-    """Counts the calls that are in, and those that wait in front of it."""
+    """Admits up to ``room`` concurrent calls, and counts the admitted and the waiting ones."""
 
     def __init__(self, room: int) -> None:
         self._room = anyio.Semaphore(room)
@@ -17,12 +17,12 @@ class AdmissionQueue:
 
     @property
     def inside(self) -> int:
-        """Calls that have come in."""
+        """The number of admitted calls."""
         return self._calls - self.waiting
 
     @asynccontextmanager
     async def entered(self) -> AsyncGenerator[None]:
-        """Run the block inside, once there is room."""
+        """Wait until the call is admitted, then run the block."""
         if not self._calls:
             self._empty = anyio.Event()
         self._calls += 1
@@ -38,7 +38,7 @@ class AdmissionQueue:
                 self._empty.set()
 
     async def all_gone(self) -> None:
-        """Wait until nobody is inside or in front of it."""
+        """Wait until no call is admitted or waiting."""
         while self._calls:
             await self._empty.wait()
 

@@ -1,4 +1,4 @@
-"""The Python API: one object that solves what it is asked, for any number of callers at once."""
+"""The Python API: ``Arbiter`` solves questions for any number of concurrent callers."""
 
 import logging
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
@@ -37,21 +37,34 @@ log = logging.getLogger("arbiter.library")
 
 
 class Arbiter:
-    """Solves questions with the models of a configuration; an asynchronous context manager.
+    """Solves questions with the models of a configuration. An asynchronous context manager.
 
-    All calls share one ring, its models and their limits: at most ``limits.problems`` problems are in it at once, the
-    others wait in the order in which they came. Cancelling a call cancels its problem at once, on the servers too, and
-    touches no other.
+    Example::
 
-    ``models`` stand in the place of configured ones, and ``factories`` make replacement actors (``docs/how-to/library.md``).
-    ``run_types`` are those that calls may choose: only their models are opened; else all that are configured.
-    ``out`` is a folder for the log of all calls, to be read, shown and replayed as that of a run; ``hooks`` are called
-    on the event loop with each event as it happens, must not block, and what they raise is logged.
-    On leaving the block, calls that are still going on are waited for (``drain``), or end with ``ClosedError``
-    (``cancel``); it is always ``cancel`` if the block is left by an error.
+        async with Arbiter.from_config("pocket") as arbiter:
+            solution = await arbiter.solve("Compute (12+30)*7.")
+            print(solution.text)
 
-    Opening raises ``ConfigError`` if a table, an extra or a key is missing, ``BackendError`` if a model cannot be
-    loaded, or a server not be reached, and ``RunError`` if ``out`` cannot be written.
+    All calls share one ring, its models and their limits. At most ``limits.problems`` problems are in the ring; the
+    others wait in order of arrival. Cancelling a call immediately cancels its problem, on the servers as well, and no
+    other problem.
+
+    - ``config`` is the configuration; None for one without models.
+    - ``models`` replace configured models.
+    - ``factories`` make replacement actors (``docs/how-to/library.md``).
+    - ``run_types`` are the run types that calls may choose, besides that of the configuration. Only their models are
+      opened. None opens all configured models.
+    - ``out`` is a folder for the log of all calls. Read, show and replay it like that of a run.
+    - ``hooks`` are called on the event loop with each event. They must not block; their errors are logged.
+    - ``leaving`` says what happens to running calls at the end of the block. ``drain`` waits for them; ``cancel`` ends
+      them with ``ClosedError``. If an error leaves the block, they are always cancelled.
+
+    Opening raises:
+
+    - ``ConfigError`` if a table, an extra or a key is missing,
+    - ``BackendError`` if a model cannot be loaded or a server cannot be reached,
+    - ``RunError`` if ``out`` cannot be written,
+    - what ``on_start`` of a replacement actor raises.
     """
 
     def __init__(
@@ -72,7 +85,7 @@ class Arbiter:
         self._out = None if out is None else Path(out)
         self._hooks = tuple(hooks)
         self._leaving: Leaving = leaving
-        self._asked = TaskFactory(self.config)
+        self._tasks = TaskFactory(self.config)
         self._opened: Opened | None = None
         self._stack = AsyncExitStack()
 
@@ -88,13 +101,16 @@ class Arbiter:
         hooks: Sequence[Hook] = (),
         leaving: Leaving = "drain",
     ) -> Self:
-        """An Arbiter with the configuration of a file, or the built-in one of that name. Raises ``ConfigError``."""
+        """Make an Arbiter from a configuration: a ``Config``, the path of a file, or the name of a built-in one.
+
+        The other arguments are as in ``Arbiter``. Raises ``ConfigError`` if the configuration is wrong.
+        """
         read = config if isinstance(config, Config) else load_config(str(config))
         return cls(read, models=models, factories=factories, run_types=run_types, out=out, hooks=hooks, leaving=leaving)
 
     async def __aenter__(self) -> Self:
         if self.is_open:
-            raise ArbiterError("the Arbiter is open already: give it to who needs it, or make another one")
+            raise ArbiterError("the Arbiter is already open: share this one, or make another one")
         async with AsyncExitStack() as stack:
             models = await stack.enter_async_context(
                 open_given(self.config, self._given, self._factories, self._run_types)
@@ -123,26 +139,36 @@ class Arbiter:
         return await self._stack.__aexit__(kind, error, trace)
 
     async def solve(self, question: Question, **overrides: Unpack[Overrides]) -> Solution:
-        """Solve one question. What goes wrong with it is told in its solution (``finish`` is ``failed``).
+        """Solve one question and return its solution.
 
-        Raises ``DataError`` if there is no question, ``ConfigError`` if an override is wrong or asks for a model that
-        is not there, ``ProblemError`` if a problem with the same id is being solved, ``ClosedError`` if the Arbiter is
-        closed, or was before the problem was solved.
+        If the problem fails, ``finish_reason`` of the solution is ``failed``, and ``error`` says why. Example::
+
+            solution = await arbiter.solve("Compute (12+30)*7.", run_type="router", threshold=0.4)
+
+        Raises:
+
+        - ``DataError`` if there is no question,
+        - ``ConfigError`` if an override is wrong or needs a missing model,
+        - ``ProblemError`` if a problem with the same id is being solved,
+        - ``ClosedError`` if the Arbiter is closed, or is closed before the problem is solved.
         """
         return await self.run(self.task(question, **overrides))
 
     def stream(self, question: Question, **overrides: Unpack[Overrides]) -> Steps:
-        """The steps of one question, each as soon as it is final, with its author, scores and candidates::
+        """Solve one question and iterate over its steps, each as soon as it is kept::
 
-            async for step in arbiter.stream("…"):
+            async for step in arbiter.stream("Compute (12+30)*7."):
                 print(step.kept.author, step.kept.text)
 
-        Raises ``DataError`` and ``ConfigError`` at once, and the rest as ``solve`` while it is iterated.
+        Leaving the loop cancels the problem and its requests, unless a variable keeps the iterator (see ``Steps``).
+
+        The call itself raises ``DataError``, ``ConfigError`` and ``ClosedError``. The iteration raises ``ProblemError``
+        and ``ClosedError``, as ``solve``.
         """
         return self.steps(self.task(question, **overrides))
 
     def steps(self, task: Task) -> Steps:
-        """The steps of a task of ``task``, as ``stream`` gives them."""
+        """Solve a task made by ``task``, and iterate over its steps as with ``stream``."""
         opened = self._open()
         return Steps(opened.begin, opened.soon, partial(self.run, task))
 
@@ -153,17 +179,22 @@ class Arbiter:
         concurrency: int | None = None,
         **overrides: Unpack[Overrides],
     ) -> Solutions:
-        """The solutions of many questions, in the order in which they end.
+        """Solve many questions and iterate over their solutions, in the order in which they end::
 
-        At most ``concurrency`` of them are on their way, as many as ``limits.problems`` if it is None; each is taken
-        from ``questions`` when there is room for it. A solution tells its ``question``, and its ``problem`` is the id
-        of a question that was given as a ``Problem``. Raises ``ConfigError`` at once, and while it is iterated the rest
-        as ``solve``, and what ``questions`` raises: the first error cancels what is on its way.
+            async for solution in arbiter.map(["Compute 12+30.", "Compute 99-12."], concurrency=256):
+                print(solution.question, solution.text)
+
+        At most ``concurrency`` questions are open; None means ``limits.problems``. A question is only taken from
+        ``questions`` when it can start. ``solution.problem`` is the id of a ``Problem``. Slow iteration slows the work.
+
+        The call itself raises ``ConfigError`` and ``ClosedError``, and ``TypeError`` if ``questions`` is not iterable.
+        The iteration raises the errors of ``solve`` and those of ``questions``. The first error cancels all open
+        questions; a ``ClosedError`` lets them end.
         """
         opened, most = self._open(), self.config.limits.problems if concurrency is None else concurrency
         if most < 1:
-            raise ConfigError(f"concurrency must be 1 or more, and it is {most}")
-        self._check(overrides.get("run_type"), self._asked.plan(overrides).policy)
+            raise ConfigError(f"concurrency must be 1 or more, but it is {most}")
+        self._check(overrides.get("run_type"), self._tasks.plan(overrides).policy)
         take = taking(questions)
 
         async def solve(done: Done) -> None:
@@ -172,24 +203,27 @@ class Arbiter:
         return Solutions(opened.begin, opened.soon, solve)
 
     def task(self, question: Question, **overrides: Unpack[Overrides]) -> Task:
-        """The task that ``solve`` gives to the ring, with an id of its own. Raises ``DataError``, ``ConfigError``."""
-        task = self._asked.make(question, overrides)
+        """Return the task that ``solve`` runs. Its id is that of a ``Problem``, or else a new one.
+
+        Raises ``DataError`` and ``ConfigError`` as ``solve``, and ``ClosedError`` unless the Arbiter is open.
+        """
+        task = self._tasks.make(question, overrides)
         self._check(overrides.get("run_type"), task.policy)
         return task
 
     async def run(self, task: Task, watch: Watch | None = None) -> Solution:
-        """Solve a task of ``task``; ``watch`` is called with each step when it is final, and must not block.
+        """Solve a task made by ``task``. ``watch`` is called with each kept step and must not block.
 
         Raises ``ProblemError`` and ``ClosedError`` as ``solve``.
         """
         opened = self._open()
-        async with opened.door.entered():
+        async with opened.admission.entered():
             return await opened.ring.solve(task, watch)
 
     async def close(self, within: float | None = None) -> None:
-        """Take no more calls, and wait so many seconds for those that are going on, None for as long as they take.
+        """Refuse further calls, and wait up to ``within`` seconds for running ones; None waits until they end.
 
-        Those left then end with ``ClosedError``.
+        Calls that are still running then end with ``ClosedError``.
         """
         opened = self._opened
         if opened is None:
@@ -197,46 +231,46 @@ class Arbiter:
         opened.is_closed = True
         try:
             with anyio.move_on_after(within):
-                await opened.door.all_gone()
+                await opened.admission.all_gone()
         finally:
             opened.ring.close()
 
     def watch(self, hook: Hook) -> None:
-        """One more hook. Raises ``ConfigError`` if the Arbiter is open already."""
+        """Add a hook. Raises ``ConfigError`` if the Arbiter has already been opened."""
         if self._opened is not None:
-            raise ConfigError("hooks are given before the Arbiter is opened: events may have passed already")
+            raise ConfigError("add hooks before the Arbiter is opened: otherwise they miss events")
         self._hooks = (*self._hooks, hook)
 
     @property
     def run_types(self) -> tuple[RunType, ...]:
-        """The run types that a call may choose: those whose models are there."""
+        """The run types that a call may choose: those whose models are present. Raises ``ClosedError`` unless open."""
         return tuple(run_type for run_type in _RUN_TYPES if self._can(run_type))
 
     @property
     def running(self) -> int:
-        """Problems in the ring."""
-        return 0 if self._opened is None else self._opened.door.inside
+        """The number of problems in the ring."""
+        return 0 if self._opened is None else self._opened.admission.inside
 
     @property
     def waiting(self) -> int:
-        """Problems that wait for room in the ring."""
-        return 0 if self._opened is None else self._opened.door.waiting
+        """The number of problems that wait to enter the ring."""
+        return 0 if self._opened is None else self._opened.admission.waiting
 
     @property
     def occupancy(self) -> Mapping[str, Occupancy]:
-        """The places at each model, by its key behind ``models.``; none before it is opened."""
+        """The slots of each model, by its configuration key after ``models.``; empty before the Arbiter is opened."""
         return {} if self._opened is None else self._opened.ring.occupancy
 
     @property
     def is_open(self) -> bool:
-        """Whether it takes calls."""
+        """Whether the Arbiter accepts calls."""
         return self._opened is not None and not self._opened.is_closed
 
     def _open(self) -> Opened:
         if self._opened is None:
             raise ClosedError("the Arbiter is not open: use it in `async with Arbiter.from_config(…) as arbiter:`")
         if self._opened.is_closed:
-            raise ClosedError("the Arbiter is closed, and takes no more calls")
+            raise ClosedError("the Arbiter is closed and takes no more calls")
         return self._opened
 
     async def _leave(
@@ -246,26 +280,26 @@ class Arbiter:
 
     def _can(self, run_type: RunType) -> bool:
         try:
-            self._check(run_type, self._asked.rule(run_type, None))
+            self._check(run_type, self._tasks.rule(run_type, None))
         except ConfigError:
             return False
         return True
 
     def _check(self, run_type: RunType | None, policy: Policy) -> None:
-        """Raises ``ConfigError`` if a call may not choose it, or a model that it calls is not there."""
+        """Raises ``ConfigError`` if calls may not choose ``run_type``, or if ``policy`` calls a missing model."""
         if run_type and self._run_types is not None and run_type not in self._run_types:
-            raise ConfigError(f"the run type {run_type!r} is none of this Arbiter's: {', '.join(self._run_types)}")
+            raise ConfigError(f"the run type {run_type!r} is not one of this Arbiter's: {', '.join(self._run_types)}")
         self._open().models.require(policy, self.config.audit, self._factories.replaced_models)
 
     def _journal(self) -> AbstractAsyncContextManager[Journal]:
         if self._out is None and not self._hooks:
             return nullcontext(NoJournal())
-        watch = self._told if self._hooks else None
+        watch = self._call_hooks if self._hooks else None
         return open_log(self.config, self._out, watch)
 
-    def _told(self, event: Event) -> None:
+    def _call_hooks(self, event: Event) -> None:
         for hook in self._hooks:
             try:
                 hook(event)
-            except Exception:  # a hook only looks on: nobody's problem fails with it
+            except Exception:  # a hook only observes: its error must not fail a problem
                 log.exception("a hook failed", extra={"hook": repr(hook), "event_id": event.id})

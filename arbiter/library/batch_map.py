@@ -1,4 +1,4 @@
-"""Many questions, so many at a time."""
+"""Solves many questions with limited concurrency."""
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from itertools import count
@@ -12,14 +12,14 @@ from arbiter.protocols.errors import ClosedError
 from arbiter.protocols.records import Solution
 
 END = object()
-"""Stands behind the last question."""
+"""What a ``Take`` returns after the last question."""
 
 Take = Callable[[], Awaitable[Any]]
-"""The next question, or ``END``."""
+"""Returns the next question, or ``END``."""
 
 
 def taking(questions: Iterable[Question] | AsyncIterable[Question]) -> Take:
-    """What takes one question after another. Raises ``TypeError`` if there is no iterating over them."""
+    """Return a function that takes one question after another. Raises ``TypeError`` for what is not iterable."""
     if isinstance(questions, AsyncIterable):
         later = aiter(questions)
 
@@ -36,16 +36,16 @@ def taking(questions: Iterable[Question] | AsyncIterable[Question]) -> Take:
 
 
 async def solve_each(take: Take, solve: Callable[[Question], Awaitable[Solution]], done: Done, most: int) -> None:
-    """Solve what ``take`` gives, ``most`` questions at a time, each taken when there is room for it.
+    """Solve the questions that ``take`` returns, at most ``most`` at a time. ``done`` receives the solutions.
 
-    The first error comes out as itself, and cancels those that are on their way; after a ``ClosedError`` no more are
-    taken, and those that are on their way may end.
+    A question is only taken when it can start. The first error is raised unchanged and cancels the open questions.
+    After a ``ClosedError``, no more questions are taken, and the open ones may end.
     """
     errors: list[Exception] = []
-    turn, begun = anyio.Lock(), count(1)
+    turn, started = anyio.Lock(), count(1)
 
     async def work() -> None:
-        is_last = next(begun) >= most
+        is_last = next(started) >= most
         try:
             while not errors:
                 async with turn:

@@ -1,4 +1,4 @@
-"""Arbiter for programs without an event loop of their own: scripts, and notebooks."""
+"""Arbiter without ``async``: for scripts and notebooks."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
@@ -23,11 +23,18 @@ Answer = TypeVar("Answer")
 
 
 class BlockingArbiter:
-    """An ``Arbiter`` whose event loop runs in a thread of its own; a plain context manager.
+    """An ``Arbiter`` whose event loop runs in its own thread. A plain context manager.
 
-    It may be used from several threads, and where an event loop is running already, as in a notebook. A call that is
-    interrupted (Ctrl-C, or the notebook's button) is cancelled, and touches no other. Opening it raises what opening an
-    ``Arbiter`` does.
+    Example::
+
+        with BlockingArbiter("pocket") as arbiter:
+            print(arbiter.solve("Compute (12+30)*7.").text)
+
+    ``config`` is a ``Config``, the path of a file, the name of a built-in configuration, or an ``Arbiter`` that is not
+    open. Several threads may use it, and it works where an event loop is already running, as in a notebook.
+    Interrupting a call (Ctrl-C, or the notebook's button) cancels only this call.
+
+    The constructor raises ``ConfigError`` as ``Arbiter.from_config``. Opening raises as an ``Arbiter``.
     """
 
     def __init__(self, config: str | Path | Config | Arbiter = "pocket") -> None:
@@ -50,15 +57,19 @@ class BlockingArbiter:
         return self._stack.__exit__(kind, error, trace)
 
     def solve(self, question: Question, **overrides: Unpack[Overrides]) -> Solution:
-        """Solve one question. Raises as ``Arbiter.solve``."""
+        """Solve one question and return its solution. Raises as ``Arbiter.solve``."""
         return self._call(partial(self._arbiter.solve, question, **overrides))
 
     def map(
         self, questions: Iterable[Question], *, concurrency: int | None = None, **overrides: Unpack[Overrides]
     ) -> Iterator[Solution]:
-        """The solutions of many questions, as they end. Raises as ``Arbiter.map``.
+        """Solve many questions and iterate over their solutions, in the order in which they end::
 
-        The questions are taken in a thread, so that they may take their time.
+            for solution in arbiter.map(["Compute 12+30.", "Compute 99-12."]):
+                print(solution.question, solution.text)
+
+        ``questions`` may block: they are taken in a thread. Leaving the loop cancels the open questions. Raises as
+        ``Arbiter.map``.
         """
 
         async def begin() -> Solutions:
@@ -67,17 +78,17 @@ class BlockingArbiter:
         return self._each(self._call(begin))
 
     def _each(self, solutions: Solutions) -> Iterator[Solution]:
-        async def following() -> Solution | None:
+        async def next_solution() -> Solution | None:
             return await anext(solutions, None)
 
         try:
-            while (solution := self._call(following)) is not None:
+            while (solution := self._call(next_solution)) is not None:
                 yield solution
         finally:
-            solutions.let_go()
+            solutions.release()
 
     def _call(self, work: Callable[[], Awaitable[Answer]]) -> Answer:
-        """What ``work`` gives on the event loop; who is interrupted cancels it. Raises ``ClosedError``."""
+        """Run ``work`` on the event loop and return its result. An interruption cancels it. Raises ``ClosedError``."""
         portal = self._portal
         if portal is None:
             raise ClosedError("the BlockingArbiter is not open: use it in `with BlockingArbiter(…) as arbiter:`")
@@ -85,40 +96,40 @@ class BlockingArbiter:
         try:
             return portal.start_task_soon(call.run).result()
         except RuntimeError as error:
-            if self._portal is None and not call.is_begun:
-                raise ClosedError("the BlockingArbiter was closed, and takes no more calls") from error
+            if self._portal is None and not call.is_started:
+                raise ClosedError("the BlockingArbiter is closed and takes no more calls") from error
             raise
-        except (KeyboardInterrupt, SystemExit):  # which may come before it is known that the call has begun
+        except (KeyboardInterrupt, SystemExit):  # possibly before the call has started
             call.is_wanted = False
-            with suppress(RuntimeError):  # the portal has been closed, and the call with it
+            with suppress(RuntimeError):  # the portal is closed, and so is the call
                 portal.start_task_soon(call.cancel)
             raise
 
 
 class _Call(Generic[Answer]):
-    """A call that can be cancelled from the moment on in which it is there."""
+    """A call that can be cancelled as soon as it exists, even before it starts."""
 
     def __init__(self, work: Callable[[], Awaitable[Answer]]) -> None:
         self._work = work
         self._scope: anyio.CancelScope | None = None
-        self.is_begun = False
+        self.is_started = False
         self.is_wanted = True
 
     async def run(self) -> Answer:
-        self.is_begun = True
+        self.is_started = True
         with anyio.CancelScope() as self._scope:
             if self.is_wanted:
                 return await self._work()
-        raise ClosedError("the call was interrupted")  # which nobody hears
+        raise ClosedError("the call was interrupted")  # nothing receives this error
 
     def cancel(self) -> None:
-        """To be called on the event loop."""
+        """Cancel the call. Must run on the event loop."""
         if self._scope is not None:
             self._scope.cancel()
 
 
 class _Threaded:
-    """The items of an iterable that may block, one after another."""
+    """An asynchronous iterator over an iterable that may block: each item is taken in a thread."""
 
     def __init__(self, items: Iterable[Question]) -> None:
         self._items = iter(items)
@@ -134,9 +145,13 @@ class _Threaded:
 
 
 def solve(question: Question, config: str | Path | Config = "pocket", **overrides: Unpack[Overrides]) -> Solution:
-    """Solve one question: the models are opened for it and closed again; for several, keep a ``BlockingArbiter``.
+    """Solve one question and return its solution::
 
-    Raises as opening an ``Arbiter``, and as ``Arbiter.solve``.
+        solution = arbiter.solve("Compute (12+30)*7.")
+
+    The models are opened for this call and closed after it. For several questions, use a ``BlockingArbiter``.
+
+    Raises the errors of opening an ``Arbiter`` and those of ``Arbiter.solve``.
     """
     with BlockingArbiter(config) as arbiter:
         return arbiter.solve(question, **overrides)

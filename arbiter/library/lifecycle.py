@@ -1,4 +1,4 @@
-"""What an Arbiter opens: the models that are not given, and its log."""
+"""What an Arbiter opens: the configured models and the log."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
@@ -27,25 +27,25 @@ from arbiter.runs.folder import about_run, record_end, versions
 
 
 class Opened:
-    """What there is while the Arbiter is open."""
+    """The state of an open Arbiter."""
 
     def __init__(self, models: Models, ring: Ring, tasks: TaskGroup, problems: int) -> None:
         self.models = models
         self.ring = ring
-        self.door = AdmissionQueue(problems)
+        self.admission = AdmissionQueue(problems)
         self.is_closed = False
         self.soon = _soon()
         self._tasks = tasks
 
     def begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Do it as a task of the Arbiter. Raises ``ClosedError``."""
+        """Start ``work`` as a task of the Arbiter. Raises ``ClosedError`` if the Arbiter is closed."""
         if self.is_closed:
-            raise ClosedError("the Arbiter is closed, and takes no more calls")
+            raise ClosedError("the Arbiter is closed and takes no more calls")
         self._tasks.start_soon(work)
 
 
 def _soon() -> Soon:
-    """How this event loop is told from other threads what to call."""
+    """Return a function with which other threads schedule calls on this event loop."""
     if sniffio.current_async_library() == "asyncio":
         return asyncio.get_running_loop().call_soon_threadsafe
     import trio
@@ -57,16 +57,17 @@ def _soon() -> Soon:
 async def open_given(
     config: Config, given: Models, factories: ActorFactories, run_types: Sequence[RunType] | None
 ) -> AsyncGenerator[Models]:
-    """The ``given`` models, and for those that are not given the configured ones that ``run_types`` call, or all.
+    """Open the configured models that are not ``given``, and yield all models.
 
-    Raises ``ConfigError`` and ``BackendError`` as ``open_models``.
+    Only the models that ``run_types`` call are opened; None opens all. Raises ``ConfigError`` and ``BackendError`` as
+    ``open_models``.
     """
-    there = {name for name, handle in (("draft", given.draft), ("target", given.target)) if handle}
-    there |= {*given.scorers, *(f"targets.{name}" for name in given.targets), *factories.replaced_models}
-    named = config.models.configured() if run_types is None else _called(config, run_types, there)
+    present = {name for name, handle in (("draft", given.draft), ("target", given.target)) if handle}
+    present |= {*given.scorers, *(f"targets.{name}" for name in given.targets), *factories.replaced_models}
+    named = config.models.configured() if run_types is None else _called(config, run_types, present)
     if factories.escalator:
-        there |= {name for name in named if name.startswith("targets.")}
-    tables = {name: table for name, table in named.items() if name not in there}
+        present |= {name for name in named if name.startswith("targets.")}
+    tables = {name: table for name, table in named.items() if name not in present}
     async with open_tables(tables, config.cpu_threads, config.adaptive) as opened:
         yield Models(
             given.draft or opened.draft,
@@ -78,7 +79,10 @@ async def open_given(
 
 @asynccontextmanager
 async def open_log(config: Config, out: Path | None, watch: Watch | None) -> AsyncGenerator[Recorder]:
-    """The log in the folder ``out``, beside what it is made with, and who watches. Raises ``RunError``."""
+    """Open the log in the folder ``out``, and write the configuration and the versions next to it.
+
+    ``watch`` is called with each event. Raises ``RunError`` if ``out`` cannot be written.
+    """
     what, log = identity(config, ()), config.log
     path = None if out is None else out / LOG
     async with open_journal(path, what, versions(), log.record, log.sync, watch=watch, goes_on=False) as journal:
@@ -88,16 +92,19 @@ async def open_log(config: Config, out: Path | None, watch: Watch | None) -> Asy
         await record_end(journal, interrupted=False)
 
 
-def _called(config: Config, run_types: Sequence[RunType], there: set[str]) -> dict[str, AnyModelTable]:
-    """The tables that ``run_types`` call. Raises ``ConfigError`` if one is missing, and is not ``there`` otherwise."""
+def _called(config: Config, run_types: Sequence[RunType], present: set[str]) -> dict[str, AnyModelTable]:
+    """Return the model tables that ``run_types`` call.
+
+    Raises ``ConfigError`` if one is missing and its model is not in ``present``.
+    """
     called: dict[str, AnyModelTable] = {}
     for run_type in run_types:
         for name, table in _tables(config, run_type).items():
             if table is not None:
                 called[name] = table
-            elif name not in there:
+            elif name not in present:
                 raise ConfigError(
-                    f"the run type {run_type!r} calls the {name} model, and none is configured: "
+                    f"the run type {run_type!r} calls the {name} model, but none is configured: "
                     f"add a table [models.{name}], or leave {run_type!r} out of run_types"
                 )
     return called

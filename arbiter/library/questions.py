@@ -1,4 +1,4 @@
-"""What is asked, and how: questions and per-call overrides, as tasks of the ring."""
+"""Questions and per-call overrides, and the tasks of the ring that are made of them."""
 
 import hashlib
 import secrets
@@ -21,19 +21,26 @@ Message = Mapping[str, str]
 """One turn of a conversation, with the keys ``role`` (``system``, ``user`` or ``assistant``) and ``content``."""
 
 Question = str | Problem | Sequence[Message]
-"""A bare question, a problem with an id of its own, or a conversation whose last turn is the user's."""
+"""A text, a ``Problem`` with its own id, or a conversation whose last message is the user's."""
 
-_SPEAKERS: dict[str, ChatRole] = {**{speaker: speaker for speaker in get_args(ChatRole)}, "developer": "system"}
+_ROLES: dict[str, ChatRole] = {**{role: role for role in get_args(ChatRole)}, "developer": "system"}
 
 
 class Overrides(TypedDict, total=False):
-    """What one call may have otherwise than the configuration.
+    """Options of one call that replace those of the configuration. All are optional.
 
-    ``run_type`` and ``threshold`` (on the scale of the run type) choose the policy, or ``policy`` is one of the
-    caller's own. ``max_steps``, ``max_tokens``, ``step_tokens`` and ``deadline`` (in seconds, from when the problem
-    comes into the ring; None for none) are limits; ``temperature``, ``top_p`` and ``seed`` the sampling: equal
-    questions with equal seeds have equal answers. ``stop`` are texts that end the answer where one of them comes up
-    first. ``tags`` are the caller's own words, which stand in the log.
+    - ``run_type`` and ``threshold`` choose the policy. The threshold is on the scale of the run type.
+    - ``policy`` is the caller's own policy, in place of both.
+    - ``max_steps`` and ``max_tokens`` limit the problem, and ``step_tokens`` limits a step; each is 1 or more.
+    - ``deadline`` is in seconds after the problem enters the ring; None for no deadline.
+    - ``temperature`` is 0 or more, and ``top_p`` is in (0, 1].
+    - ``seed`` decides the sampling. Equal questions with equal seeds get equal answers.
+    - ``stop`` are texts that end the answer. It ends before the first of them that is complete.
+    - ``tags`` are the caller's labels for the log.
+
+    Example::
+
+        await arbiter.solve("Compute 12+30.", run_type="target", max_steps=8, stop=["Note"])
     """
 
     run_type: RunType
@@ -54,7 +61,7 @@ _KINDS: dict[str, Any] = {name: kind for name, kind in get_type_hints(Overrides)
 
 
 class TaskFactory:
-    """Makes tasks of questions, each with an id of its own."""
+    """Makes tasks of questions. The id of a task is that of a ``Problem``, or else a new one."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -63,33 +70,34 @@ class TaskFactory:
         self._numbers = count(1)
 
     def make(self, question: Question, overrides: Overrides) -> Task:
-        """Raises ``DataError`` if there is no question in ``question``, ``ConfigError`` naming the override that is
-        wrong.
+        """Return a task for ``question``.
+
+        Raises ``DataError`` if there is no question, and ``ConfigError`` naming the override that is wrong.
         """
         plan = self.plan(overrides)
-        transcript, named = _transcript(question)
+        transcript, name = _transcript(question)
         return msgspec.structs.replace(
             plan,
-            id=named or f"{self._session}-{next(self._numbers)}",
-            seed_key=None if named else _seed_key(transcript),
+            id=name or f"{self._session}-{next(self._numbers)}",
+            seed_key=None if name else _seed_key(transcript),
             transcript=transcript,
         )
 
     def plan(self, overrides: Overrides) -> Task:
-        """A task as ``overrides`` have it, without a question. Raises ``ConfigError`` naming the one that is wrong."""
+        """Return a task without a question. Raises ``ConfigError`` naming the override that is wrong."""
         given, plain = _checked(overrides), self._plain
         return msgspec.structs.replace(
             plain,
             policy=given.get("policy") or self.rule(given.get("run_type"), given.get("threshold")),
-            limits=Limits(**{**msgspec.structs.asdict(plain.limits), **_of(given, Limits)}),
-            sampling=Sampling(**{**msgspec.structs.asdict(plain.sampling), **_of(given, Sampling)}),
+            limits=Limits(**{**msgspec.structs.asdict(plain.limits), **_fields_of(Limits, given)}),
+            sampling=Sampling(**{**msgspec.structs.asdict(plain.sampling), **_fields_of(Sampling, given)}),
             seed=given.get("seed", plain.seed),
             stop=tuple(given.get("stop", ())),
             tags=given.get("tags", {}),
         )
 
     def rule(self, run_type: RunType | None, threshold: float | None) -> Policy:
-        """The policy of a run type at a threshold; None is what the configuration has. Raises ``ConfigError``."""
+        """Return the policy of a run type and a threshold; None: as configured. Raises ``ConfigError``."""
         config = self.config
         if run_type is not None:
             config = config.with_run_type(run_type, "run_type", drop_budget=True)
@@ -97,50 +105,50 @@ class TaskFactory:
 
 
 def conversation(messages: Sequence[Message]) -> tuple[tuple[Turn, ...], str]:
-    """The turns before the last one, and what the user asks last. Instructions at the beginning are one turn.
+    """Return the turns before the last message, and the text of the last message.
 
-    Raises ``DataError`` naming the message that is none.
+    Several instructions at the beginning become one turn. Raises ``DataError`` naming the message that is invalid.
     """
     turns: list[Turn] = []
-    for place, message in enumerate(messages):
-        speaker, text = _said(place, message)
-        if speaker == "system" and len(turns) == 1 and turns[0].role == "system":
+    for index, message in enumerate(messages):
+        role, text = _role_and_text(index, message)
+        if role == "system" and len(turns) == 1 and turns[0].role == "system":
             turns[0] = Turn("system", f"{turns[0].text}\n\n{text}")
         else:
-            turns.append(Turn(speaker, text))
+            turns.append(Turn(role, text))
     if not turns or turns[-1].role != "user":
-        raise DataError("the last message must be the user's: it is what is asked")
+        raise DataError("the last message must be the user's: it is the question")
     return tuple(turns[:-1]), turns[-1].text
 
 
-def _said(place: int, message: Any) -> tuple[ChatRole, str]:  # noqa: ANN401 - callers without types send anything
+def _role_and_text(index: int, message: Any) -> tuple[ChatRole, str]:  # noqa: ANN401 - untyped callers pass anything
     if not isinstance(message, Mapping):
-        raise DataError(f"message {place} has no role and content: it is {message!r}")
+        raise DataError(f"message {index} has no role and content: it is {message!r}")
     given = cast("Mapping[str, object]", message)
-    role, text = given.get("role"), given.get("content")
-    speaker = _SPEAKERS.get(role) if isinstance(role, str) else None
-    if speaker is None:
-        raise DataError(f"message {place}: role must be one of {', '.join(_SPEAKERS)}, not {role!r}")
+    name, text = given.get("role"), given.get("content")
+    role = _ROLES.get(name) if isinstance(name, str) else None
+    if role is None:
+        raise DataError(f"message {index}: role must be one of {', '.join(_ROLES)}, not {name!r}")
     if not isinstance(text, str):
-        raise DataError(f"message {place}: content must be a text")
-    return speaker, text
+        raise DataError(f"message {index}: content must be a text")
+    return role, text
 
 
-def _transcript(question: Any) -> tuple[Transcript, str]:  # noqa: ANN401 - callers without types ask anything
-    """What is asked, and the id of a problem that has one."""
+def _transcript(question: Any) -> tuple[Transcript, str]:  # noqa: ANN401 - untyped callers pass anything
+    """Return the transcript to start from, and the id if ``question`` is a problem; else an empty text."""
     if isinstance(question, Problem):
-        asked, turns, named = question.question, (), question.id
+        text, turns, name = question.question, (), question.id
     elif isinstance(question, str):
-        asked, turns, named = question, (), ""
+        text, turns, name = question, (), ""
     elif isinstance(question, Sequence) and not isinstance(question, bytes):
-        (turns, asked), named = conversation(cast("Sequence[Message]", question)), ""
+        (turns, text), name = conversation(cast("Sequence[Message]", question)), ""
     else:
-        raise DataError(f"a question is a text, a Problem or a list of messages, and not {question!r}")
-    if not asked.strip():
+        raise DataError(f"a question is a text, a Problem or a list of messages, not {question!r}")
+    if not text.strip():
         raise DataError("the question is empty")
-    if fault := _fault(named, asked, *(turn.text for turn in turns)):
-        raise DataError(f"the question is no valid Unicode: {fault}")
-    return Transcript(asked, turns=turns), named
+    if fault := _fault(name, text, *(turn.text for turn in turns)):
+        raise DataError(f"the question is not valid Unicode: {fault}")
+    return Transcript(text, turns=turns), name
 
 
 def _seed_key(transcript: Transcript) -> str:
@@ -148,13 +156,13 @@ def _seed_key(transcript: Transcript) -> str:
 
 
 def _checked(overrides: Overrides) -> dict[str, Any]:
-    """The overrides, of the types that they are to have."""
+    """Return the overrides, converted to their types. Raises ``ConfigError`` naming the one that is wrong."""
     given: dict[str, Any] = {}
     for name, value in overrides.items():
         if name == "policy":
             given[name] = _policy(value, overrides)
         elif name not in _KINDS:
-            raise ConfigError(f"there is no {name!r}; a call may have {', '.join(Overrides.__annotations__)}")
+            raise ConfigError(f"unknown override {name!r}; a call can set {', '.join(Overrides.__annotations__)}")
         else:
             try:
                 given[name] = msgspec.convert(value, _KINDS[name])
@@ -163,15 +171,15 @@ def _checked(overrides: Overrides) -> dict[str, Any]:
                 raise ConfigError(f"{name}: {error}{choices}") from error
     stop, tags = given.get("stop", ()), given.get("tags", {})
     if not all(stop):
-        raise ConfigError("stop: each text must have something in it")
+        raise ConfigError("stop: a text must not be empty")
     for name, texts in (("stop", stop), ("tags", (*tags, *tags.values()))):
         if fault := _fault(*texts):
-            raise ConfigError(f"{name}: no valid Unicode: {fault}")
+            raise ConfigError(f"{name}: not valid Unicode: {fault}")
     return given
 
 
 def _fault(*texts: str) -> str | None:
-    """What is wrong with texts that no model and no log could take."""
+    """Return why the texts cannot be encoded for models and logs; None if they can."""
     try:
         "".join(texts).encode()
     except UnicodeEncodeError as error:
@@ -181,13 +189,13 @@ def _fault(*texts: str) -> str | None:
 
 def _policy(policy: object, overrides: Overrides) -> object:
     if not callable(getattr(policy, "decide", None)):
-        raise ConfigError(f"policy: {policy!r} is none, it has no method decide; a run type goes into run_type")
+        raise ConfigError(f"policy: {policy!r} is not a policy, it has no method decide; use run_type for a run type")
     for name in ("run_type", "threshold"):
         if name in overrides:
-            raise ConfigError(f"policy and {name} both say how steps are chosen: leave one of them out")
+            raise ConfigError(f"policy and {name} both choose the policy: leave one of them out")
     return policy
 
 
-def _of(given: Mapping[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]:
-    """Those that are fields of ``kind``."""
+def _fields_of(kind: type[msgspec.Struct], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the items of ``given`` that are fields of ``kind``."""
     return {name: given[name] for name in kind.__struct_fields__ if name in given}

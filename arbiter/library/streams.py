@@ -1,9 +1,8 @@
-"""What is handed to ``async for``: steps of one problem, and solutions of many.
+"""The asynchronous iterators of the Python API: over the steps of one problem, and over the solutions of many.
 
-The work goes on in tasks of the Arbiter, and not in those of whoever iterates. Who leaves the loop early lets go of the
-iterator, and with it of the work: it is cancelled at once, the requests at the models with it. So it is where the task
-that waits for the next item is cancelled. Where the iterator is kept in a variable, ``aclose`` (or ``async with``) does
-it.
+The work runs in tasks of the Arbiter, not in the task that iterates. Leaving the loop cancels the work and its model
+requests, and so does cancelling the task that waits for the next item. If a variable keeps the iterator, call
+``aclose`` or use ``async with``.
 """
 
 import math
@@ -22,33 +21,33 @@ Item = TypeVar("Item")
 Watch = Callable[[StepRecord], None]
 Done = Callable[[Solution], Awaitable[None]]
 Begin = Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
-"""Runs a coroutine function as a task of its own. Raises ``ClosedError``."""
+"""Starts a coroutine function as a task of the Arbiter. Raises ``ClosedError`` if the Arbiter is closed."""
 
 Soon = Callable[[Callable[[], object]], object]
-"""Calls a function on the event loop soon, from any thread. Raises ``RuntimeError`` if the loop is over."""
+"""Schedules a function on the event loop, from any thread. Raises ``RuntimeError`` if the loop has ended."""
 
 
 class StreamWork(Generic[Item]):
-    """What goes on behind an iterator; it knows nothing of the iterator, which may so be let go."""
+    """The work of an iterator. It has no reference to the iterator, so that the iterator can be garbage-collected."""
 
     def __init__(self, run: "Callable[[StreamWork[Item]], Awaitable[None]]", room: float) -> None:
         ends = anyio.create_memory_object_stream[Item](room)
         self.send: MemoryObjectSendStream[Item] = ends[0]
         self.receive: MemoryObjectReceiveStream[Item] = ends[1]
         self.error: Exception | None = None
-        self.is_begun = False
+        self.is_started = False
         self.is_complete = False
-        self._is_over = False
+        self._has_ended = False
         self._scope = anyio.CancelScope()
         self._run = run
 
     @property
     def is_running(self) -> bool:
-        """Whether there is something to cancel."""
-        return self.is_begun and not self._is_over
+        """Whether the work has started and not ended."""
+        return self.is_started and not self._has_ended
 
-    async def go(self) -> None:
-        """Do the work; its error is kept for who iterates."""
+    async def run(self) -> None:
+        """Do the work. Its error is kept for the iterator."""
         try:
             with self.send, self._scope:
                 try:
@@ -57,47 +56,47 @@ class StreamWork(Generic[Item]):
                     self.error = error
             self.is_complete = True
         finally:
-            self._is_over = True
+            self._has_ended = True
 
     def cancel(self) -> None:
-        """Nobody wants any more of it."""
+        """Cancel the work."""
         self._scope.cancel()
         self.close()
 
     def close(self) -> None:
-        """Nothing more is handed over."""
+        """Close both ends of the stream: no more items are passed on."""
         self.send.close()
         self.receive.close()
 
 
 class Stream(Generic[Item]):
-    """An asynchronous iterator over work that begins with the first item that is asked for."""
+    """An asynchronous iterator. Its work starts with the first ``anext``, or with ``async with``."""
 
     def __init__(self, begin: Begin, soon: Soon, work: StreamWork[Item]) -> None:
         self._begin = begin
         self._soon = soon
         self._work = work
-        self._is_left = False
+        self._is_closed = False
 
     def __aiter__(self) -> AsyncIterator[Item]:
         return self
 
     async def __anext__(self) -> Item:
-        work, was_left = self._work, self._is_left
-        if not was_left:
+        work, was_closed = self._work, self._is_closed
+        if not was_closed:
             self._start()
             try:
                 return await work.receive.receive()
             except (anyio.EndOfStream, anyio.ClosedResourceError):
-                was_left = self._is_left
+                was_closed = self._is_closed
                 await self.aclose()
-            except BaseException:  # who waits was cancelled, which ends this as it ends any generator
+            except BaseException:  # a cancellation closes the iterator, as it closes a generator
                 await self.aclose()
                 raise
-        if work.error is not None and not was_left:
+        if work.error is not None and not was_closed:
             raise work.error
-        if not (work.is_complete or was_left):
-            raise ClosedError("the arbiter was closed before all of it was there")
+        if not (work.is_complete or was_closed):
+            raise ClosedError("the Arbiter was closed before the iteration was complete")
         raise StopAsyncIteration
 
     async def __aenter__(self) -> Self:
@@ -110,32 +109,38 @@ class Stream(Generic[Item]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Cancel what is still going on; waits for nothing."""
-        self._is_left = True
+        """Cancel the remaining work, without waiting for its end."""
+        self._is_closed = True
         self._work.cancel()
 
-    def let_go(self) -> None:
-        """The same from any thread, and from wherever the collector comes by."""
-        self._is_left = True
+    def release(self) -> None:
+        """As ``aclose``, but callable from any thread and from the garbage collector."""
+        self._is_closed = True
         if self._work.is_running:
-            with suppress(RuntimeError):  # the event loop is over, and so is the work
+            with suppress(RuntimeError):  # the event loop has ended, and so has the work
                 self._soon(self._work.cancel)
                 return
         self._work.close()
 
     def __del__(self) -> None:
-        self.let_go()
+        self.release()
 
     def _start(self) -> None:
-        if not self._work.is_begun:
-            self._begin(self._work.go)
-            self._work.is_begun = True
+        if not self._work.is_started:
+            self._begin(self._work.run)
+            self._work.is_started = True
 
 
 class Steps(Stream[StepRecord]):
-    """The steps of one problem, each as soon as it is final; then there is its ``solution``.
+    """Iterates over the steps of one problem, each as soon as it is kept. ``solution`` is set after the last step::
 
-    Iterating raises what ``Arbiter.solve`` raises. A problem that failed just ends: its solution has the error.
+        async with arbiter.stream("Compute (12+30)*7.") as steps:
+            async for step in steps:
+                print(step.kept.text)
+        print(steps.solution.finish_reason)
+
+    The iteration raises the errors of ``Arbiter.solve``. If the problem fails, the iteration ends normally, and the
+    solution has the error.
     """
 
     def __init__(self, begin: Begin, soon: Soon, solve: Callable[[Watch], Awaitable[Solution]]) -> None:
@@ -144,29 +149,31 @@ class Steps(Stream[StepRecord]):
 
         async def run(work: StreamWork[StepRecord]) -> None:
             def put(step: StepRecord) -> None:
-                with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # it is being left
+                with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # the iterator is closed
                     work.send.send_nowait(step)
 
             found.append(await solve(put))
 
-        super().__init__(begin, soon, StreamWork(run, math.inf))  # as many as the problem's limits allow
+        super().__init__(
+            begin, soon, StreamWork(run, math.inf)
+        )  # unbounded: the problem's limits bound the number of steps
 
     @property
     def solution(self) -> Solution:
-        """How the problem ended. Raises ``ClosedError`` while it has not, or if it was left early."""
+        """The solution of the problem. Raises ``ClosedError`` if the problem has not ended or was cancelled."""
         if not self._found:
-            raise ClosedError("there is no solution: the problem has not ended, or its steps were left early")
+            raise ClosedError("there is no solution: the problem has not ended, or it was cancelled")
         return self._found[0]
 
 
 class Solutions(Stream[Solution]):
-    """The solutions of many problems, each as soon as it is there. Who takes them slowly slows the work down."""
+    """Iterates over the solutions of many problems, in the order in which they end. Slow iteration slows the work."""
 
     def __init__(self, begin: Begin, soon: Soon, solve: Callable[[Done], Awaitable[None]]) -> None:
         async def run(work: StreamWork[Solution]) -> None:
             async def put(solution: Solution) -> None:
                 try:
-                    work.send.send_nowait(solution)  # who waits for it has it, even if the Arbiter is closed right now
+                    work.send.send_nowait(solution)  # a waiting iterator gets it, even if the Arbiter is being closed
                 except anyio.WouldBlock:
                     await work.send.send(solution)
 

@@ -16,7 +16,7 @@ Body = Callable[[], Awaitable[None]]
 
 @pytest.fixture(scope="session")
 def make_models() -> Callable[..., Models]:
-    """All four models: those that matter to a test as given, the others with an answer of three steps, 1 s a call."""
+    """All four models: the given ones, and defaults for the others that answer in three steps, 1 s per call."""
 
     def build(
         draft: Generator | None = None,
@@ -39,15 +39,13 @@ def make_models() -> Callable[..., Models]:
 
 @pytest.fixture(scope="session")
 def three_steps() -> Callable[[GenerationRequest], Generation]:
-    """The script of the models that a test does not give: ``draft step 0`` and so on, three tokens each; the third
-    ends the answer.
-    """
+    """The script of the default models: ``draft step 0`` and so on, three tokens each. The third ends the answer."""
     return _three_steps
 
 
 @pytest.fixture(scope="session")
 def solved(in_virtual_time: Callable[[Body], None]) -> Callable[..., list[Solution]]:
-    """The solutions of tasks in a ring of its own, in the order in which they ended."""
+    """Solve tasks in a new ring. Return the solutions in the order in which they ended."""
 
     def solve(models: Models, tasks: Iterable[Task], concurrency: int = 1000, mailbox: int = 1) -> list[Solution]:
         solutions: list[Solution] = []

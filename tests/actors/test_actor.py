@@ -1,4 +1,4 @@
-"""One actor alone: how it receives, serves, fails and stops."""
+"""A single actor: how it receives, serves, fails and stops."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -32,7 +32,7 @@ Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 
 
 class Clerk(ConcurrentActor[DraftStep]):
-    """Takes a second for a message; breaks on the problem ``bad``, and is never done with ``slow``."""
+    """Takes a second per message; fails on the problem ``bad``, and never ends on ``slow``."""
 
     name: ClassVar[str] = "clerk"
 
@@ -54,7 +54,7 @@ def a_task(problem: str) -> Task:
 
 @dataclass
 class Office:
-    """A clerk at work, its mailbox, what it sends to the Assembler, and whether it has gone home."""
+    """A running clerk, its mailbox, the messages that it sends to the Assembler, and whether it has stopped."""
 
     clerk: Clerk
     registry: ProblemRegistry
@@ -89,8 +89,8 @@ async def an_office(*problems: str) -> AsyncGenerator[Office]:
             tasks.cancel_scope.cancel()
 
 
-def nobody(task: Task, told: object) -> None:
-    """Nobody waits for it."""
+def nobody(task: Task, reported: object) -> None:
+    """Ignore it."""
 
 
 def test_an_actor_that_has_started_receives(in_virtual_time: Virtual) -> None:

@@ -1,4 +1,4 @@
-"""The life of an actor: when its hooks run, how often, and what comes of their errors."""
+"""The lifecycle of an actor: when its hooks run, how often, and what happens to their errors."""
 
 from collections.abc import Awaitable, Callable
 from typing import ClassVar, TypeVar
@@ -22,11 +22,11 @@ Tasks = Callable[..., Task]
 Mail = TypeVar("Mail", DrafterMail, RouterMail, EscalatorMail)
 
 SECOND_FAILS = ["router starts", "drafter starts", "router stops"]
-"""What is left of three actors if the second one does not come to have started."""
+"""What three actors do if the second one fails to start."""
 
 
 class Diary:
-    """What the actors did, in its order, and the errors that they raise at a place of it."""
+    """What the actors did, in order, and the errors that they raise at given entries."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Diary:
         self._drafter = drafter or OwnDrafter
 
     async def note(self, entry: str) -> None:
-        """Write down that ``entry`` begins, take the time, and raise its error."""
+        """Record that ``entry`` begins, wait, and raise its error."""
         self.entries.append(entry)
         await anyio.sleep(self._seconds)
         if error := self._errors.get(entry):
@@ -56,7 +56,7 @@ class Diary:
 
 
 class Noting(Actor[Mail]):
-    """Writes down when its hooks run."""
+    """Records when its hooks run."""
 
     def __init__(self, inbox: Inbox[Mail], context: ActorContext, diary: Diary) -> None:
         super().__init__(inbox, context)
@@ -93,7 +93,7 @@ class OwnDrafter(Noting[DrafterMail], ConcurrentActor[DrafterMail]):
 
 
 class OwnRouter(Noting[RouterMail], SequentialActor[RouterMail]):
-    """A router that keeps each draft."""
+    """A router that keeps every draft."""
 
     name: ClassVar[str] = "router"
 
@@ -104,12 +104,12 @@ class OwnRouter(Noting[RouterMail], SequentialActor[RouterMail]):
 
 
 class OwnEscalator(Noting[EscalatorMail], ConcurrentActor[EscalatorMail]):
-    """An escalator that nobody asks."""
+    """An escalator that is never used."""
 
     name: ClassVar[str] = "escalator"
 
     async def serve(self, message: EscalatorMail) -> None:
-        """Nobody asks it."""
+        """It is never called."""
 
 
 def a_task_to_route(a_task: Tasks) -> Task:
@@ -183,7 +183,7 @@ def test_each_actor_stops_exactly_once_however_the_ring_is_left(leaves: str, in_
 
 
 def test_an_actor_that_is_cancelled_while_it_starts_does_not_stop(in_virtual_time: Virtual) -> None:
-    """It has not started, and so it has cleaned up by itself."""
+    """It had not started, so ``on_stop`` does not run."""
     diary = Diary(seconds=10.0)
 
     async def body() -> None:
@@ -214,7 +214,7 @@ def test_callers_are_answered_before_the_actors_stop(in_virtual_time: Virtual, a
 
 
 class EndlessDiary(Diary):
-    """Of a ring whose drafter never has done with stopping."""
+    """A ring whose drafter never finishes ``on_stop``."""
 
     async def note(self, entry: str) -> None:
         self.entries.append(entry)
@@ -235,7 +235,7 @@ def test_a_stop_that_takes_too_long_is_cancelled_and_logged(
     in_virtual_time(body)
     assert "drafter has stopped" not in diary.entries
     [record] = caplog.records
-    assert (record.levelname, record.message) == ("WARNING", "on_stop was cancelled: it took too long")
+    assert (record.levelname, record.message) == ("WARNING", "on_stop took too long and was cancelled")
     assert vars(record)["actor"] == "drafter"
 
 
@@ -259,7 +259,7 @@ def test_an_error_of_on_stop_is_logged_and_hides_neither_the_result_nor_another_
 
 
 class Crashing(OwnDrafter):
-    """A drafter with a bug of its own, not of what it is asked."""
+    """A drafter with a bug outside of serving messages."""
 
     async def _serve(self, message: Message) -> None:
         raise RuntimeError("the actor is broken")

@@ -1,4 +1,4 @@
-"""When it pays to draft ahead, and to show the target a rejected draft; where a threshold is for a budget."""
+"""Controllers: when to draft ahead, when to verify drafts, how many requests to make, and budgets."""
 
 import random
 from collections.abc import Iterable
@@ -18,12 +18,12 @@ from arbiter.actors.controllers import BudgetControl, LimitControl, LookaheadCon
         (0.7, 0.0, 3),
         (0.6, 0.0, 2),
         (0.5, 0.0, 1),
-        (0.3, 0.0, 0),  # rarely used: not even by an idle model
+        (0.3, 0.0, 0),  # too rarely used, even for an idle model
         (0.9, 0.5, 3),
         (0.7, 0.5, 1),
-        (0.7, 0.7, 0),  # as likely wasted as the place is likely wanted
+        (0.7, 0.7, 0),  # not above the load
         (0.95, 0.94, 1),
-        (1.0, 1.0, 0),  # no room
+        (1.0, 1.0, 0),  # no free slot
         (1.0, 0.99, 3),
         (0.0, 0.0, 0),
     ],
@@ -91,7 +91,7 @@ def test_where_a_model_checks_nothing_both_are_the_same_and_nothing_is_decided()
 
 
 def shares_of(control: VerifyControl, checked: float, written: float, rounds: int = 1) -> list[int]:
-    """How many of each 100 escalations were shown a draft, where the two ways take so long."""
+    """How many of each 100 escalations show the draft, if the two kinds take ``checked`` and ``written`` seconds."""
     counts: list[int] = []
     for _ in range(rounds):
         shown: list[bool] = []
@@ -104,7 +104,7 @@ def shares_of(control: VerifyControl, checked: float, written: float, rounds: in
 
 
 def escalated(control: BudgetControl, scores: Iterable[float], above: bool) -> int:
-    """How many steps of these scores are escalated."""
+    """The number of steps with these scores that are escalated."""
     found = 0
     for score in scores:
         found += score > control.threshold if above else score < control.threshold
@@ -115,8 +115,8 @@ def escalated(control: BudgetControl, scores: Iterable[float], above: bool) -> i
 @pytest.mark.parametrize(
     ("above", "score", "threshold", "after"),
     [
-        (True, 0.9, 0.5, 0.5 + 0.05 * 0.8),  # escalated: the next one needs more
-        (True, 0.5, 0.5, 0.5 - 0.05 * 0.2),  # kept, as a tie is: the next one needs less
+        (True, 0.9, 0.5, 0.5 + 0.05 * 0.8),  # escalated: the next one needs a higher score
+        (True, 0.5, 0.5, 0.5 - 0.05 * 0.2),  # kept, as in a tie: the next one needs a lower score
         (False, 0.1, 0.5, 0.5 - 0.05 * 0.8),
         (False, 0.5, 0.5, 0.5 + 0.05 * 0.2),
     ],
@@ -222,14 +222,14 @@ signals = st.lists(
 @given(st.integers(1, 300), signals)
 def test_a_limit_stays_between_an_eighth_and_the_most(most: int, signals: list[tuple[Any, ...]]) -> None:
     control = LimitControl(most)
-    for kind, *told in signals:
+    for kind, *arguments in signals:
         before = control.limit
         match kind:
             case "refused":
                 moved = control.refused(control.ask())
             case "answered":
-                moved = control.answered(control.ask(), *told)
+                moved = control.answered(control.ask(), *arguments)
             case _:
-                moved = control.waits(*told)
+                moved = control.waits(*arguments)
         assert max(1, most // 8) <= control.limit <= most
         assert (moved is None) == (control.limit == before)

@@ -1,4 +1,4 @@
-"""How actors are made: built-in ones and replacements in the same way."""
+"""How actors are made: built-in actors and replacements in the same way."""
 
 from collections.abc import Awaitable, Callable
 

@@ -1,4 +1,4 @@
-"""A value that is brought once."""
+"""A value that is set once."""
 
 from collections.abc import Awaitable, Callable
 

@@ -1,4 +1,4 @@
-"""How many requests are at a server at once: fewer while it cannot bear as many, and every move is in the journal."""
+"""The limit of concurrent requests: lower while the server is overloaded, with every change in the journal."""
 
 from collections.abc import Awaitable, Callable
 
@@ -20,7 +20,7 @@ Script = Callable[[GenerationRequest], Generation]
 
 
 class Moves:
-    """A journal that keeps where limits moved."""
+    """A journal that keeps the changes of limits."""
 
     kept = True
     threshold: float | None = None
@@ -36,19 +36,17 @@ class Moves:
             self.moves.append(entry.payload)
 
     def recall(self, call: str) -> None:
-        """Nothing."""
+        """Return None."""
 
     def decided(self, place: str) -> None:
-        """Nothing."""
+        """Return None."""
 
     def spent(self, start: str) -> float:
         return 0.0
 
 
 class Counted:
-    """A generator that knows how many of its requests there are at once; of the first ``refusing`` each is refused at
-    first, as by a busy server.
-    """
+    """A generator that counts its concurrent requests. The first ``refusing`` requests are refused once, as busy."""
 
     def __init__(self, script: Script, refusing: int = 0) -> None:
         self._model = ScriptedGenerator(script, seconds=1.0)
@@ -71,18 +69,18 @@ class Counted:
 
 
 class Queue:
-    """A gauge that tells one queue after the other, and then the last one again."""
+    """Reports the given queue lengths one after another, and then the last one again."""
 
-    def __init__(self, *told: int | None) -> None:
-        self._told = list(told)
+    def __init__(self, *lengths: int | None) -> None:
+        self._lengths = list(lengths)
 
     async def waiting(self) -> int | None:
-        return self._told.pop(0) if len(self._told) > 1 else self._told[0]
+        return self._lengths.pop(0) if len(self._lengths) > 1 else self._lengths[0]
 
 
 @pytest.fixture
 def run(in_virtual_time: InVirtualTime, a_task: Tasks) -> Callable[..., list[LimitMoved]]:
-    """The moves of the limit while 64 problems are drafted at once, with at most 16 requests at the draft."""
+    """The changes of the limit while 64 problems are solved concurrently, with at most 16 requests to the draft."""
 
     def solve(draft: Generator, queue_depth: QueueDepth | None = None, adaptive: bool = True) -> list[LimitMoved]:
         journal, solutions = Moves(), list[Solution]()

@@ -158,8 +158,8 @@ def test_a_draft_is_kept_whose_own_confidence_reaches_the_threshold(
     confidence: float, threshold: float, verdict: Verdict
 ) -> None:
     draft = msgspec.structs.replace(candidate("draft", None), confidence=confidence)
-    told = msgspec.structs.replace(evidence(), draft=draft)
-    assert ConfidenceThreshold(threshold).decide(told) == verdict
+    measured = msgspec.structs.replace(evidence(), draft=draft)
+    assert ConfidenceThreshold(threshold).decide(measured) == verdict
 
 
 @pytest.mark.parametrize(("rating", "verdict"), [(0.71, "keep_draft"), (0.7, "keep_draft"), (0.69, "escalate")])
@@ -168,14 +168,14 @@ def test_a_draft_is_kept_whose_rating_reaches_the_threshold(rating: float, verdi
 
 
 def test_a_draft_without_a_confidence_is_never_judged_by_it() -> None:
-    with pytest.raises(ValueError, match="told none"):
+    with pytest.raises(ValueError, match="returned none"):
         ConfidenceThreshold(0.5).decide(evidence(0.9))
 
 
 def test_only_those_who_want_a_confidence_ask_for_it() -> None:
-    asking: list[Policy] = [ConfidenceThreshold(0.5, "first"), GenerateRows("mean")]
+    requesting: list[Policy] = [ConfidenceThreshold(0.5, "first"), GenerateRows("mean")]
     others: list[Policy] = [GenerateRows(), LearnedRouter(0.5), DraftOnly(), Oracle(0.0)]
-    assert [policy.confidence for policy in asking] == ["first", "mean"]
+    assert [policy.confidence for policy in requesting] == ["first", "mean"]
     assert {policy.confidence for policy in others} == {None}
 
 

@@ -1,4 +1,4 @@
-"""The rules over several targets: which one a step goes to, and whose step goes on."""
+"""The rules with several targets: which one writes a step, and whose step is kept."""
 
 import msgspec
 import pytest
@@ -39,22 +39,22 @@ def estimated(*estimates: float) -> Evidence:
 @pytest.mark.parametrize(
     ("estimates", "target"),
     [
-        ((0.5, 0.2, 0.5), None),  # at the threshold none is above it
+        ((0.5, 0.2, 0.5), None),  # equal to the threshold: none is above it
         ((0.6, 0.9, 0.1), "small"),  # 0.6 / 1 is more than 0.9 / 2
         ((0.51, 0.1, 0.1), "small"),
-        ((0.4, 0.9, 0.1), "large"),  # who is not above the threshold is cheap in vain
+        ((0.4, 0.9, 0.1), "large"),  # a cheap target that is not above the threshold does not count
         ((0.4, 0.9, 0.95), "twin"),
-        ((0.4, 0.9, 0.9), "large"),  # of equals the first
+        ((0.4, 0.9, 0.9), "large"),  # of equal ones, the first
         ((1.0, 1.0, 1.0), "small"),
     ],
 )
 def test_a_step_goes_to_the_target_above_the_threshold_that_promises_most_for_its_cost(
     estimates: tuple[float, ...], target: str | None
 ) -> None:
-    policy, told = LearnedRouter(0.5, SEVERAL), estimated(*estimates)
-    assert policy.decide(told) == ("keep_draft" if target is None else "escalate")
+    policy, scored = LearnedRouter(0.5, SEVERAL), estimated(*estimates)
+    assert policy.decide(scored) == ("keep_draft" if target is None else "escalate")
     if target is not None:
-        assert policy.target(told) == target
+        assert policy.target(scored) == target
 
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=3, max_size=3), st.floats(0.0, 1.0))
@@ -69,7 +69,7 @@ def test_a_router_of_one_target_reads_its_score_and_names_it() -> None:
 
 
 def test_a_router_with_another_number_of_estimates_than_targets_decides_nothing() -> None:
-    with pytest.raises(ValueError, match="made 2 estimates for 3 targets"):
+    with pytest.raises(ValueError, match="returned 2 estimates for 3 targets"):
         LearnedRouter(0.5, SEVERAL).target(estimated(0.9, 0.9))
 
 
@@ -81,11 +81,11 @@ def test_of_several_targets_the_best_first_sample_is_the_candidate_and_the_first
         for sample, score in enumerate(each)
     )
     assert best_target(written).target == "b"
-    told = msgspec.structs.replace(evidence(0.5), targets=written)
-    assert advantage(told) == pytest.approx(0.1)
+    scored = msgspec.structs.replace(evidence(0.5), targets=written)
+    assert advantage(scored) == pytest.approx(0.1)
     policy = GenerateRows(targets=("a", "b", "c"))
-    assert policy.decide(told) == "keep_target"
-    assert policy.decide(msgspec.structs.replace(told, draft=candidate("draft", 0.6))) == "keep_draft"
+    assert policy.decide(scored) == "keep_target"
+    assert policy.decide(msgspec.structs.replace(scored, draft=candidate("draft", 0.6))) == "keep_draft"
 
 
 def test_only_the_policies_that_choose_among_targets_name_them() -> None:

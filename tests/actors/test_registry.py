@@ -1,4 +1,4 @@
-"""The docket: what is going on for each open problem."""
+"""The registry of open problems: their work and their requests."""
 
 from collections.abc import Awaitable, Callable
 
@@ -41,7 +41,7 @@ def test_a_docket_counts_its_open_problems() -> None:
 
 def test_a_problem_cannot_be_opened_twice() -> None:
     registry = opened(P)
-    with pytest.raises(ProblemError, match="'p' is being solved already"):
+    with pytest.raises(ProblemError, match="'p' is already being solved"):
         registry.open(P)
 
 
@@ -54,7 +54,7 @@ def test_samples_of_a_problem_are_open_side_by_side() -> None:
 
 def test_a_sample_cannot_be_opened_twice() -> None:
     registry = opened(msgspec.structs.replace(P, sample=1))
-    with pytest.raises(ProblemError, match="'p' is being solved already"):
+    with pytest.raises(ProblemError, match="'p' is already being solved"):
         registry.open(msgspec.structs.replace(P, sample=1))
 
 

@@ -26,7 +26,7 @@ ANSWER = CallGenerated("from the log", "end", Usage(5, 3), 1.5, Usage(2, 0))
 
 
 class Notebook:
-    """A journal that keeps entries, knows ``recalled``, and has room for an entry when ``room`` says so."""
+    """A journal that keeps entries, recalls ``recalled``, and can block an entry."""
 
     kept = True
     threshold: float | None = None
@@ -49,7 +49,7 @@ class Notebook:
         return self.recalled.get(call)
 
     def decided(self, place: str) -> None:
-        """Nothing."""
+        """Return None."""
 
     def spent(self, start: str) -> float:
         return 0.0
@@ -107,7 +107,9 @@ def test_a_remembered_score_where_a_step_was_asked_for_is_refused(
     make_models: MakeModels, a_task: Tasks, solve: Solve
 ) -> None:
     solution = solve(make_models(), a_task(), Notebook({"p/0/draft_step/draft/0": CallScored(0.5, Usage(), 1.0)}))
-    assert "the log holds another answer to p/0/draft_step/draft/0 than was asked for" in (solution.error or "")
+    assert "the log has an answer of another kind for p/0/draft_step/draft/0 than was requested" in (
+        solution.error or ""
+    )
 
 
 @pytest.mark.parametrize("value", [math.nan, -0.1, 1.1, math.inf])
@@ -119,7 +121,7 @@ def test_a_score_outside_zero_and_one_is_a_recorded_failure(
     [failed] = journal.of(CallFailed)
     assert isinstance(failed.payload, CallFailed)
     assert (failed.id, failed.cause) == ("p/0/step_drafted/prm/0/answer", "p/0/step_drafted/prm/0")
-    assert f"the prm model scored {value}, and a score lies in [0, 1]" in failed.payload.error
+    assert f"the prm model scored {value}, but a score must be in [0, 1]" in failed.payload.error
     assert (solution.finish_reason, solution.requests["prm"]) == ("failed", RequestCounts(requests=1, failed=1))
 
 
@@ -145,10 +147,10 @@ def test_a_request_and_its_answer_are_told_with_their_ids_and_causes(
 ) -> None:
     journal = Notebook()
     solve(make_models(), a_task(sample=2), journal)
-    asked, answered = journal.of(CallStarted)[1], journal.of(CallGenerated)[1]
-    assert (asked.id, asked.cause) == ("p/1#2/draft_step/draft/0", "p/1#2/draft_step")
+    started, answered = journal.of(CallStarted)[1], journal.of(CallGenerated)[1]
+    assert (started.id, started.cause) == ("p/1#2/draft_step/draft/0", "p/1#2/draft_step")
     assert (answered.id, answered.cause) == ("p/1#2/draft_step/draft/0/answer", "p/1#2/draft_step/draft/0")
-    assert {(entry.actor, entry.problem, entry.sample, entry.step) for entry in (asked, answered)} == {
+    assert {(entry.actor, entry.problem, entry.sample, entry.step) for entry in (started, answered)} == {
         ("drafter", "p", 2, 1)
     }
 
@@ -156,7 +158,7 @@ def test_a_request_and_its_answer_are_told_with_their_ids_and_causes(
 def test_an_answer_is_used_only_once_it_is_handed_over(
     make_models: MakeModels, a_task: Tasks, in_virtual_time: InVirtualTime
 ) -> None:
-    """The journal has no room for the first answer during an hour: neither is its step kept, nor the next one asked."""
+    """The journal blocks the first answer for an hour: its step is not kept, and the next one is not requested."""
     journal, kept = Notebook(), list[float]()
     journal.blocks = lambda entry: entry.id == "p/0/draft_step/draft/0/answer"
 
@@ -196,7 +198,7 @@ def test_a_message_is_sent_only_once_it_is_handed_over(
 def test_an_answer_that_came_too_late_to_be_handed_over_is_counted_as_its_log_tells(
     make_models: MakeModels, a_task: Tasks, solve: Solve
 ) -> None:
-    """It is there after a second, and its journal has no room until the deadline."""
+    """The answer arrives after a second, but the journal blocks it until the deadline."""
     journal = Notebook()
     journal.blocks = lambda entry: entry.id == "p/0/draft_step/draft/0/answer"
     solution = solve(make_models(), a_task(limits=Limits(deadline=5.0)), journal)

@@ -1,4 +1,4 @@
-"""The ring's door: what may go in, and how a caller leaves."""
+"""``Ring.solve``: which tasks it accepts, and how a call ends."""
 
 from collections.abc import Awaitable, Callable
 
@@ -31,7 +31,7 @@ Script = Callable[[GenerationRequest], Generation]
 
 
 class Callers:
-    """Calls ``solve`` and writes down how each call ended."""
+    """Calls ``solve`` and records how each call ended."""
 
     def __init__(self) -> None:
         self.ended: dict[str, str] = {}
@@ -108,7 +108,7 @@ def test_cancelling_the_whole_leaves_nothing_running(
 def test_a_problem_that_was_cancelled_can_be_solved_again_at_once(
     moments: int, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
-    """``moments`` after the draft is written its step is somewhere between two actors."""
+    """``moments`` after the draft is written, its step is on the way between two actors."""
     written = anyio.Event()
 
     def script(request: GenerationRequest) -> Generation:

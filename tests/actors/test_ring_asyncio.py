@@ -1,4 +1,4 @@
-"""The same ring on asyncio, where runs in production go."""
+"""The same ring on asyncio, which production runs use."""
 
 import asyncio
 from collections.abc import Callable
@@ -64,7 +64,7 @@ async def test_asyncio_and_trio_give_the_same_transcripts(
 
 
 class Stuck:
-    """Tells when a request is at the model, and keeps it there."""
+    """Sets ``reached`` when a request arrives, and never answers it."""
 
     def __init__(self) -> None:
         self.reached = anyio.Event()

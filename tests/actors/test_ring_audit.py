@@ -1,4 +1,4 @@
-"""Audits: the PRM reads both candidates of an escalated step for the report, off the path."""
+"""Audits: the PRM scores both candidates of an escalated step, only for the report."""
 
 from collections.abc import Callable
 from itertools import count
@@ -24,7 +24,7 @@ def rewards(request: ScoreRequest) -> float:
 
 
 def target_is_unreadable(request: ScoreRequest) -> float:
-    """Only an audit reads the target's step under a policy that escalates."""
+    """With a policy that escalates, only an audit scores the target's step."""
     if request.author == "target":
         raise BackendError("unreadable")
     return 0.3

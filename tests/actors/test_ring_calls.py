@@ -26,12 +26,12 @@ Script = Callable[[GenerationRequest], Generation]
 
 
 def second_is_weak(request: ScoreRequest) -> float:
-    """h of a draft that only the second step's fails."""
+    """h is below the threshold only for the draft of the second step."""
     return 0.2 if request.step == 1 and request.author == "draft" else 0.8
 
 
 def second_is_doubtful(request: ScoreRequest) -> float:
-    """ŷ that only the second step's exceeds a half."""
+    """ŷ is above a half only for the second step."""
     return 0.8 if request.step == 1 else 0.2
 
 

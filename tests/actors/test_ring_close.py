@@ -1,4 +1,4 @@
-"""How a ring is closed: who waits is answered, an error comes out as itself, and nothing stays behind."""
+"""Closing a ring: waiting calls get an error, errors are raised unchanged, and no task is left."""
 
 import gc
 import warnings
@@ -23,7 +23,7 @@ Script = Callable[[GenerationRequest], Generation]
 
 
 class Callers:
-    """Calls ``solve`` and writes down how each call ended."""
+    """Calls ``solve`` and records how each call ended."""
 
     def __init__(self) -> None:
         self.ended: dict[str, str] = {}
@@ -41,7 +41,7 @@ def test_solving_after_the_ring_is_closed_raises_closed_error(
     async def body() -> None:
         async with open_ring(make_models()) as ring:
             pass
-        with pytest.raises(ClosedError, match="'p' came after"):
+        with pytest.raises(ClosedError, match="'p' was submitted after the ring was closed"):
             await ring.solve(a_task())
 
     in_virtual_time(body)
@@ -123,7 +123,7 @@ def test_a_closed_ring_leaves_no_stream_open(in_virtual_time: Virtual, a_task: T
 
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("ignore")
-        gc.collect()  # what earlier tests have left is theirs
+        gc.collect()  # ignore what earlier tests left
         warnings.simplefilter("always", ResourceWarning)
         in_virtual_time(body)
         gc.collect()

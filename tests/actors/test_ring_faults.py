@@ -1,4 +1,4 @@
-"""What goes wrong stays with its own problem: bugs, models that break, and values that are no scores."""
+"""Errors only fail their own problem: bugs, models that break, and values that are not scores."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, ClassVar
@@ -40,7 +40,7 @@ class Broken(DraftOnly, frozen=True):
 
 
 class Greedy(Oracle, frozen=True):
-    """A policy that asks for a target's step that is there already."""
+    """A policy that escalates a step that the target has already written."""
 
     def decide(self, evidence: Evidence) -> Verdict:
         return "escalate"
@@ -50,7 +50,7 @@ class Greedy(Oracle, frozen=True):
     ("policy", "error"),
     [
         (Broken(), "router, step 1: ZeroDivisionError: a bug"),
-        (Greedy(0.0), "router, step 1: ProblemError: the policy escalated a step that the target has written already"),
+        (Greedy(0.0), "router, step 1: ProblemError: the policy escalated a step that the target has already written"),
     ],
 )
 def test_a_policy_with_a_bug_fails_its_own_problem_alone(
@@ -73,7 +73,7 @@ def test_a_value_that_is_no_score_is_a_failure(
     assert (solution.finish_reason, solution.steps) == ("failed", ())
     assert (
         solution.error
-        == f"verifier, step 1: BackendError: the {score_kind} model scored {value}, and a score lies in [0, 1]"
+        == f"verifier, step 1: BackendError: the {score_kind} model scored {value}, but a score must be in [0, 1]"
     )
 
 
@@ -94,7 +94,7 @@ def test_a_scorer_that_fails_fails_the_problem(solved: Solved, a_task: Tasks, ma
 
 
 class _BreaksOnSecondLook(tuple[str, ...]):
-    """Proposers that can be listed once (as the ring does at the door), and then no more."""
+    """Proposers that can be iterated once, as ``Ring.solve`` does, and then raise."""
 
     def __iter__(self) -> Iterator[str]:
         if hasattr(self, "listed"):
@@ -104,13 +104,13 @@ class _BreaksOnSecondLook(tuple[str, ...]):
 
 
 class BreaksWhenAsked(PolicyBase, frozen=True):
-    """A policy with a fault of its own."""
+    """A policy whose proposers break."""
 
     proposers: ClassVar[Any] = _BreaksOnSecondLook(("draft",))
     decides: ClassVar[bool] = False
 
     def decide(self, evidence: Evidence) -> Verdict:
-        raise AssertionError("never asked")
+        raise AssertionError("never called")
 
 
 def test_a_policy_that_cannot_be_asked_fails_its_problem_alone(
@@ -121,7 +121,7 @@ def test_a_policy_that_cannot_be_asked_fails_its_problem_alone(
 
 
 class LosesConnection:
-    """A model whose client breaks as it is cancelled, for one request of a problem."""
+    """A model whose client raises when it is cancelled, for one request of a problem."""
 
     async def generate(self, request: GenerationRequest) -> Generation:
         await self._wait(breaks=request.sample == 0)

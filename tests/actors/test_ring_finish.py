@@ -1,4 +1,4 @@
-"""Every reason for which a problem ends, from its task to its solution."""
+"""Every finish reason, from the task to the solution."""
 
 from collections.abc import Callable
 
@@ -54,14 +54,14 @@ def test_a_problem_out_of_steps_ends_at_max_steps(solved: Solved, a_task: Tasks,
 
 
 def test_a_problem_out_of_tokens_ends_at_max_tokens(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
-    asked: list[int] = []
+    requested: list[int] = []
 
     def script(request: GenerationRequest) -> str:
-        asked.append(request.max_tokens)
+        requested.append(request.max_tokens)
         return endless(request)
 
     (solution,) = solved(make_models(ScriptedGenerator(script)), [a_task(limits=Limits(max_tokens=12, step_tokens=6))])
-    assert (solution.finish_reason, asked) == ("max_tokens", [6, 6, 4])
+    assert (solution.finish_reason, requested) == ("max_tokens", [6, 6, 4])
 
 
 def test_tokens_of_rejected_drafts_leave_the_problems_limit_alone(

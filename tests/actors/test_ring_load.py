@@ -1,4 +1,4 @@
-"""A thousand problems: nothing is left behind, and nothing grows."""
+"""A thousand problems: no task is left, and memory does not grow."""
 
 import gc
 import tracemalloc
@@ -23,11 +23,11 @@ Script = Callable[[GenerationRequest], Generation]
 PROBLEMS = 1000
 ALLOWED_GROWTH = (
     256 * 1024
-)  # bytes; a thousand solutions left behind are megabytes, and a thousand empty entries half of one
+)  # bytes; a thousand leaked solutions are megabytes, and a thousand leaked empty entries half a megabyte
 
 
 class Batch:
-    """A thousand problems through a ring, counted as they end."""
+    """Solve a thousand problems in a ring, and count them as they end."""
 
     def __init__(self, a_task: Tasks) -> None:
         self._a_task = a_task
@@ -83,7 +83,7 @@ def test_a_batch_leaves_no_task_behind_but_a_few_that_receive(
 
     in_virtual_time(body)
     before, opened, after, closed = living
-    assert opened <= after <= opened + 3 * 16  # of each actor that works
+    assert opened <= after <= opened + 3 * 16  # per actor that runs
     assert closed == before
 
 

@@ -1,4 +1,4 @@
-"""Drafting ahead: what it hides, when it is used, and that it changes no transcript."""
+"""Drafting ahead: what time it saves, when a draft is used, and that transcripts do not change."""
 
 import hashlib
 import random
@@ -30,14 +30,14 @@ DECIDING = [RewardThreshold(0.5), LearnedRouter(0.5), RandomEscalation(0.5), Ora
 
 
 def four_steps(request: GenerationRequest) -> Generation:
-    """``draft 0`` and so on, of ten tokens each."""
+    """Write ``draft 0`` and so on, with ten tokens each."""
     ending = "end" if request.step == STEPS - 1 else "separator"
     return Generation(f"{request.author} {request.step}", ending, Usage(completion_tokens=10))
 
 
 @pytest.fixture(scope="session")
 def solve(in_virtual_time: Virtual) -> Solve:
-    """Solutions of tasks in a ring that looks so far ahead."""
+    """Solve tasks in a ring that drafts ``lookahead`` steps ahead."""
 
     def run(models: Models, *tasks: Task, lookahead: int) -> list[Solution]:
         solutions: list[Solution] = []
@@ -58,7 +58,7 @@ def solve(in_virtual_time: Virtual) -> Solve:
 def drafting(
     make_models: MakeModels, keep: float = 1.0, draft: float = 2.0, score: float = 1.0, target: float = 5.0
 ) -> Models:
-    """Draft, score and target take so many seconds; every score is ``keep``."""
+    """Models that take the given seconds; every score is ``keep``."""
     return make_models(
         ScriptedGenerator(four_steps, draft),
         ScriptedGenerator(four_steps, target),
@@ -104,7 +104,7 @@ def test_a_pre_draft_that_cannot_be_used_any_more_is_cancelled_at_once(
     models = make_models(draft, ScriptedGenerator(four_steps, 1.0), ScriptedScorer(lambda _: 0.0, 1.0))
     [solution] = solve(models, a_task(policy=RewardThreshold(0.5), limits=Limits(max_steps=2)), lookahead=1)
     assert (draft.cancelled, draft.running) == (1, 0)
-    assert solution.seconds == 2 + 1 + 1 + 100 + 1 + 1  # the second draft begins when the target's step is there
+    assert solution.seconds == 2 + 1 + 1 + 100 + 1 + 1  # the second draft starts when the target's step arrives
 
 
 def test_nothing_is_drafted_ahead_behind_the_end_of_a_problem(
@@ -126,7 +126,7 @@ def test_a_baseline_of_one_model_has_nothing_to_look_ahead_to(
 def test_a_pre_draft_is_begun_only_if_there_is_room_and_gives_way(
     make_models: MakeModels, a_task: Tasks, solve: Solve
 ) -> None:
-    """With one place at the draft, what somebody waits for never takes longer than without looking ahead."""
+    """With one slot at the draft, requested drafts never take longer than without drafting ahead."""
 
     def models() -> Models:
         return make_models(
@@ -172,14 +172,14 @@ def test_a_closed_problem_leaves_no_pre_draft_behind(
 
 
 def share(*parts: object) -> float:
-    """A number in [0, 1) that depends on ``parts`` alone."""
+    """A number in [0, 1) that only depends on ``parts``."""
     return hashlib.blake2b(msgspec.json.encode(parts), digest_size=6).digest()[0] / 256
 
 
 def write(request: GenerationRequest, annotated: bool) -> Generation:
-    """Steps of all lengths, some of them repeated, that depend on the whole context.
+    """Write steps of all lengths, some of them repeated, that depend on the whole context.
 
-    The authors in it count if the model is told them. Where not, both models write the same now and then.
+    If ``annotated``, they depend on the authors. Otherwise both models sometimes write the same step.
     """
     context = request.transcript if annotated else [step.text for step in request.transcript.steps]
     by = (request.author, request.seed) if annotated or share(context, request.author) > 0.5 else ()
@@ -212,9 +212,9 @@ def test_transcripts_are_the_same_with_and_without(
     temperature: float,
     timing: int,
 ) -> None:
-    """Over random worlds, in which a call takes any time, and the same call another time the next time."""
+    """With random models and random durations, also when the same call is repeated."""
 
-    def told(speculates: bool) -> dict[str, object]:
+    def outcome(speculates: bool) -> dict[str, object]:
         draw, found = random.Random(timing + speculates), dict[str, object]()
 
         def seconds(_: GenerationRequest | ScoreRequest) -> float:
@@ -238,7 +238,7 @@ def test_transcripts_are_the_same_with_and_without(
         in_virtual_time(body)
         return found
 
-    assert told(False) == told(True)
+    assert outcome(False) == outcome(True)
 
 
 def salvaging(in_virtual_time: Virtual, models: Models, task: Task, salvage: bool) -> Solution:
@@ -255,7 +255,7 @@ def salvaging(in_virtual_time: Virtual, models: Models, task: Task, salvage: boo
 def test_a_stale_pre_draft_is_offered_in_its_new_context_only_if_it_is_to_be_salvaged(
     make_models: MakeModels, a_task: Tasks, in_virtual_time: Virtual
 ) -> None:
-    """The first step is rejected; what was drafted on top of it becomes the draft of the second, and is scored."""
+    """The first step is rejected. The draft that follows it becomes the draft of the second step and is scored."""
 
     def write_on(request: GenerationRequest) -> Generation:
         before = request.transcript.steps[-1].text if request.transcript.steps else "nothing"
@@ -278,7 +278,7 @@ def test_a_stale_pre_draft_is_offered_in_its_new_context_only_if_it_is_to_be_sal
 def test_a_stale_pre_draft_keeps_the_limits_of_its_new_context(
     make_models: MakeModels, a_task: Tasks, in_virtual_time: Virtual
 ) -> None:
-    """The target's step leaves 8 tokens, and what was drafted ahead has 10."""
+    """The target's step leaves 8 tokens, but the pre-draft has 10."""
 
     def write_so_much(request: GenerationRequest) -> Generation:
         tokens = 12 if request.author == "target" else min(10, request.max_tokens)

@@ -1,4 +1,4 @@
-"""Policies that users write: what they ask for is asked, and what they lack is named."""
+"""Policies that users write: the ring requests what they need, and errors name what is missing."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ STEPS = Limits(max_steps=8, repeats=100)
 
 
 class Unsure(PolicyBase, frozen=True):
-    """Escalates where the draft model is less sure than τ, or surer where that ``escalates_above``."""
+    """Escalates if the draft's confidence is below τ, or above it with ``escalates_above``."""
 
     threshold: float
     confidence: ConfidenceMetric | None = "mean"
@@ -41,7 +41,7 @@ class Unsure(PolicyBase, frozen=True):
 
 
 class Constant(PolicyBase, frozen=True):
-    """Asks by plain class attributes."""
+    """Sets its options as plain class attributes."""
 
     threshold: float
 
@@ -54,7 +54,7 @@ class Constant(PolicyBase, frozen=True):
 
 @dataclass(frozen=True)
 class NoStruct:
-    """Has every member of its own, without the base."""
+    """Defines every member itself, without the base."""
 
     threshold: float
     proposers: ClassVar[tuple[Author, ...]] = ("draft",)
@@ -81,7 +81,7 @@ class NoStruct:
 
 
 class ByTurns(PolicyBase, frozen=True):
-    """Escalates every step, to one target after the other."""
+    """Escalates every step, to the targets in turn."""
 
     targets: tuple[Target | str, ...] = (Target("small"), "large")
 
@@ -93,7 +93,7 @@ class ByTurns(PolicyBase, frozen=True):
 
 
 class FirstOnly(PolicyBase, frozen=True):
-    """Escalates every step, and does not choose among its targets."""
+    """Escalates every step, without choosing a target."""
 
     targets = ("large", "small")
 
@@ -102,7 +102,7 @@ class FirstOnly(PolicyBase, frozen=True):
 
 
 class Elsewhere(PolicyBase, frozen=True):
-    """Chooses a target that it has not named."""
+    """Chooses a target that it does not list."""
 
     targets = ("small",)
 
@@ -114,7 +114,7 @@ class Elsewhere(PolicyBase, frozen=True):
 
 
 class Thresholds(NoJournal):
-    """Notes the verdict and the threshold of each decision."""
+    """Records the verdict and the threshold of each decision."""
 
     kept = True
 
@@ -127,10 +127,10 @@ class Thresholds(NoJournal):
 
 
 class Workload:
-    """A draft whose confidence is ``sure``, and two targets by name; all write down what they are asked."""
+    """A draft with the confidence ``sure``, and two named targets; all record their requests."""
 
     def __init__(self, make_models: MakeModels, sure: float = 0.6) -> None:
-        self.asked: list[GenerationRequest] = []
+        self.requests: list[GenerationRequest] = []
         self._sure = sure
         handle = ModelHandle(ScriptedGenerator(self._write))
         self.models = msgspec.structs.replace(
@@ -138,18 +138,18 @@ class Workload:
         )
 
     def _write(self, request: GenerationRequest) -> Generation:
-        self.asked.append(request)
+        self.requests.append(request)
         text, sure = f"{request.target or request.author} {request.step}", self._sure if request.confidence else None
         return Generation(text, "separator", Usage(completion_tokens=1), confidence=sure)
 
     @property
     def measures(self) -> set[ConfidenceMetric | None]:
-        """The measures of confidence that the draft was asked for."""
-        return {request.confidence for request in self.asked if request.author == "draft"}
+        """The kinds of confidence that were requested from the draft."""
+        return {request.confidence for request in self.requests if request.author == "draft"}
 
 
 def decided(models: Models, task: Task, in_virtual_time: Virtual) -> list[tuple[bool, float | None]]:
-    """Whether each step was escalated, and by which moved threshold."""
+    """Whether each step was escalated, and with which threshold."""
     journal = Thresholds()
 
     async def body() -> None:
@@ -172,7 +172,7 @@ def decided(models: Models, task: Task, in_virtual_time: Virtual) -> list[tuple[
 def test_a_policy_with_a_confidence_and_a_budget_gets_both(
     policy: Policy, measure: ConfidenceMetric, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
 ) -> None:
-    """The draft is always surer than τ, so τ rises by 0.05 · 0.25 with each step, until a draft is below it."""
+    """The draft's confidence is above τ, so τ rises by 0.05 · 0.25 per step, until a draft is below it."""
     world = Workload(make_models, sure=0.52)
     found = decided(world.models, a_task(policy=policy, limits=STEPS), in_virtual_time)
     assert world.measures == {measure}
@@ -215,7 +215,7 @@ def test_a_target_that_the_policy_has_not_named_fails_the_problem(
 ) -> None:
     [solution] = solved(Workload(make_models).models, [a_task(policy=Elsewhere())])
     assert solution.error == (
-        "router, step 1: ProblemError: the policy chose the target 'large', which is none of its targets: small"
+        "router, step 1: ProblemError: the policy chose the target 'large', which is not one of its targets: small"
     )
 
 
@@ -236,11 +236,11 @@ class Bare(msgspec.Struct, frozen=True):
 
 
 class Undecided(PolicyBase, frozen=True):
-    """Has no rule."""
+    """Lacks ``decide``."""
 
 
 class Unmovable(PolicyBase, frozen=True):
-    """Its threshold is no field."""
+    """Its threshold is not a field."""
 
     threshold = 0.5
     budget = 0.25
@@ -250,7 +250,7 @@ class Unmovable(PolicyBase, frozen=True):
 
 
 class WithoutThreshold(PolicyBase, frozen=True):
-    """Has nothing that a budget could move."""
+    """Has no threshold that a budget could move."""
 
     budget = 0.25
 
@@ -265,7 +265,7 @@ class Baseline(WithoutThreshold, frozen=True):
 
 
 class Unhashable(PolicyBase, frozen=True):
-    """Cannot be told apart from others by its hash."""
+    """Is not hashable."""
 
     threshold: float
     weights: list[float]
@@ -281,9 +281,9 @@ class Unhashable(PolicyBase, frozen=True):
         (Bare(), "the policy Bare has no 'targets': derive it from PolicyBase"),
         (Undecided(), "the policy Undecided has no 'decide'"),
         (WithoutThreshold(), "the policy WithoutThreshold has no budget, or no threshold"),
-        (Unmovable(), "the policy Unmovable has a budget, and its threshold cannot be moved"),
+        (Unmovable(), "the policy Unmovable has a budget, but its threshold cannot be moved"),
         (Unhashable(0.5, [1.0]), r"its threshold cannot be moved \(unhashable type: 'list'\)"),
-        (Baseline(), "the policy Baseline has a budget and never decides"),
+        (Baseline(), "the policy Baseline has a budget but never decides"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -298,11 +298,11 @@ def test_a_policy_that_cannot_be_asked_for_all_is_refused_before_it_begins(
                 await ring.solve(a_task(policy=policy))
 
     in_virtual_time(body)
-    assert world.asked == []
+    assert world.requests == []
 
 
 class Abstract(Policy):
-    """Derived from the protocol in the place of the base, which has no defaults."""
+    """Derived from the protocol, which has no defaults, instead of the base."""
 
     proposers: ClassVar[tuple[Author, ...]] = ("draft",)
     score_kind: ClassVar[ScoreKind | None] = None

@@ -1,4 +1,4 @@
-"""What holds for every policy, size and timing."""
+"""Properties for every policy, size and timing."""
 
 import hashlib
 import random
@@ -41,12 +41,12 @@ EVERY_POLICY = [
 
 
 def share(*parts: object) -> float:
-    """A number in [0, 1) that depends on ``parts`` alone."""
+    """A number in [0, 1) that only depends on ``parts``."""
     return hashlib.blake2b(msgspec.json.encode(parts), digest_size=6).digest()[0] / 256
 
 
 def write(request: GenerationRequest) -> Generation:
-    """A text, and now and then an end, that depend on the seed, the role and the whole context."""
+    """A text, and sometimes the end of the answer, that depend on the seed, the role and the whole context."""
     drawn = share(request.seed, request.author, request.transcript)
     ending = "end" if drawn < 0.15 else "separator"
     return Generation(f"{request.author} {drawn}", ending, Usage(completion_tokens=3))

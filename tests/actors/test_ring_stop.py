@@ -1,4 +1,4 @@
-"""Texts that end the answer: whichever model writes them, and wherever they stand."""
+"""Texts that end the answer, whichever model writes them, at any position."""
 
 from collections.abc import Callable
 
@@ -76,7 +76,7 @@ def test_the_text_is_the_whole_one_up_to_the_stop_text_that_is_whole_first(
 
 
 def cut(text: str, stop: list[str]) -> str:
-    """What a model that stops at ``stop`` leaves of ``text``: it reads what it writes, sign by sign."""
+    """The part of ``text`` that a model returns that stops at ``stop``, checking after each character."""
     for end in range(1, len(text) + 1):
         ending = [one for one in stop if text[:end].endswith(one)]
         if ending:

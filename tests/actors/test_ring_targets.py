@@ -1,4 +1,4 @@
-"""Several targets: who is asked, how often, and who is counted."""
+"""Several targets: which one is called, how often, and what is counted."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ TWO_STEPS = Limits(max_steps=2)
 
 
 class Fleet:
-    """Two targets and a router for both, who write down what they are asked."""
+    """Two targets and a router for both. They record their requests."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Fleet:
         estimates: tuple[float, ...] = (0.9, 0.9),
         rewards: dict[str, float] | None = None,
     ):
-        self.asked: list[GenerationRequest] = []
+        self.requests: list[GenerationRequest] = []
         worth = rewards or {}
         prm = ScriptedScorer(lambda request: worth.get(request.candidate.partition(" ")[0], 0.5))
         whole = make_models(router=ScriptedScorer(lambda _: estimates), prm=prm)
@@ -39,7 +39,7 @@ class Fleet:
         self.models = msgspec.structs.replace(whole, targets=targets)
 
     def _write(self, request: GenerationRequest) -> str:
-        self.asked.append(request)
+        self.requests.append(request)
         return f"{request.target} {request.step}.{request.sample}"
 
 
@@ -51,7 +51,7 @@ def test_the_chosen_target_alone_writes_an_escalated_step(
 ) -> None:
     fleet = Fleet(make_models, estimates)
     (solution,) = solved(fleet.models, [a_task(policy=LearnedRouter(0.3, (SMALL, LARGE)), limits=TWO_STEPS)])
-    assert {request.target for request in fleet.asked} == ({name} if name else set())
+    assert {request.target for request in fleet.requests} == ({name} if name else set())
     assert [step.kept.target for step in solution.steps] == [name or ""] * 2
     assert {target: counts.requests for target, counts in solution.targets.items()} == ({name: 2} if name else {})
     assert sum(counts.requests for counts in solution.targets.values()) == sum(
@@ -88,7 +88,7 @@ def test_a_policy_of_one_target_asks_the_one_without_a_name(
 ) -> None:
     fleet = Fleet(make_models)
     (solution,) = solved(fleet.models, [a_task(policy=RewardThreshold(0.9), limits=TWO_STEPS)])
-    assert fleet.asked == []
+    assert fleet.requests == []
     assert solution.targets == {}
     assert solution.requests["target"].requests == 2
 

@@ -1,4 +1,4 @@
-"""What runs at the same time and what waits, on a clock that jumps."""
+"""What runs concurrently and what waits, in virtual time."""
 
 from collections.abc import Callable, Iterator
 

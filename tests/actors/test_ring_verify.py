@@ -1,4 +1,4 @@
-"""Showing the target a rejected draft: when it is done, what it saves, and that a pre-draft on the same text hits."""
+"""Verified escalation: when it is used, what it saves, and that a pre-draft after the same text is a hit."""
 
 from collections.abc import Awaitable, Callable
 
@@ -22,7 +22,7 @@ STEPS = 4
 
 
 def write(request: GenerationRequest) -> Generation:
-    """Ten tokens; the target writes what was proposed to it at every step but the second."""
+    """Write ten tokens. The target writes the proposed step, except at the second step."""
     text = f"draft {request.step}" if request.step != 1 else f"{request.author} {request.step}"
     agreement = None
     if request.author == "target" and request.proposal is not None:
@@ -32,7 +32,7 @@ def write(request: GenerationRequest) -> Generation:
 
 
 def seconds(request: GenerationRequest | ScoreRequest) -> float:
-    """A tenth of a second a token that has to be written."""
+    """A tenth of a second per token that must be written."""
     assert isinstance(request, GenerationRequest)
     made = write(request)
     return (10 - (made.prefix_match.matched if made.prefix_match else 0)) / 10 + 0.1
@@ -56,11 +56,11 @@ def solve(in_virtual_time: Virtual) -> Solve:
     return run
 
 
-def rejecting(asked: list[GenerationRequest], annotated: bool = True) -> Models:
-    """Every draft is rejected; ``asked`` gets what the target was asked for."""
+def rejecting(requests: list[GenerationRequest], annotated: bool = True) -> Models:
+    """Models that reject every draft. ``requests`` gets the requests to the target."""
 
     def note(request: GenerationRequest) -> Generation:
-        asked.append(request)
+        requests.append(request)
         return write(request)
 
     draft, target = ScriptedGenerator(write, 1.0), ScriptedGenerator(note, seconds)
@@ -73,10 +73,10 @@ def rejecting(asked: list[GenerationRequest], annotated: bool = True) -> Models:
 
 
 def test_the_rejected_draft_goes_along_and_spares_what_was_agreed_on(a_task: Tasks, solve: Solve) -> None:
-    asked: list[GenerationRequest] = []
+    requests: list[GenerationRequest] = []
     plain = solve(rejecting([]), a_task(policy=RewardThreshold(0.5)), "off")
-    shown = solve(rejecting(asked), a_task(policy=RewardThreshold(0.5)), "on")
-    assert [request.proposal for request in asked] == [Proposal(f"draft {n}", e) for n, e in enumerate(ENDINGS)]
+    shown = solve(rejecting(requests), a_task(policy=RewardThreshold(0.5)), "on")
+    assert [request.proposal for request in requests] == [Proposal(f"draft {n}", e) for n, e in enumerate(ENDINGS)]
     assert texts(plain) == texts(shown)
     assert [step.kept.prefix_match for step in shown.steps] == [PrefixMatch(10, n) for n in (10, 4, 10, 10)]
     assert plain.seconds - shown.seconds == pytest.approx(3.4)
@@ -87,20 +87,20 @@ ENDINGS = ("separator", "separator", "separator", "end")
 
 @pytest.mark.parametrize("policy", [TargetOnly(), Oracle(0.0)], ids=lambda policy: type(policy).__name__)
 def test_where_no_draft_was_rejected_nothing_is_proposed(a_task: Tasks, solve: Solve, policy: Policy) -> None:
-    asked: list[GenerationRequest] = []
-    solve(rejecting(asked), a_task(policy=policy), "on")
-    assert len(asked) == STEPS
-    assert {request.proposal for request in asked} == {None}
+    requests: list[GenerationRequest] = []
+    solve(rejecting(requests), a_task(policy=policy), "on")
+    assert len(requests) == STEPS
+    assert {request.proposal for request in requests} == {None}
 
 
 @pytest.mark.parametrize(("temperature", "verify"), [(0.0, "off"), (0.7, "on"), (0.7, "auto")])
 def test_nothing_is_proposed_above_temperature_0_or_when_it_is_off(
     a_task: Tasks, solve: Solve, temperature: float, verify: Verify
 ) -> None:
-    asked: list[GenerationRequest] = []
+    requests: list[GenerationRequest] = []
     task = a_task(policy=RandomEscalation(1.0), sampling=Sampling(temperature))
-    solve(rejecting(asked), task, verify)
-    assert {request.proposal for request in asked} == {None}
+    solve(rejecting(requests), task, verify)
+    assert {request.proposal for request in requests} == {None}
 
 
 def test_a_pre_draft_hits_when_the_target_writes_the_same_step(a_task: Tasks, solve: Solve) -> None:
@@ -116,7 +116,7 @@ def test_it_does_not_hit_if_the_draft_is_told_who_wrote_the_step(a_task: Tasks, 
 
 
 def test_a_pre_draft_with_other_room_for_tokens_does_not_hit(a_task: Tasks, solve: Solve) -> None:
-    """The target's step has the same text and more tokens, which leave less for the steps after it."""
+    """The target's step has the same text but more tokens, which leaves fewer for the following steps."""
 
     def longer(request: GenerationRequest) -> Generation:
         return Generation(f"draft {request.step}", "separator", Usage(completion_tokens=12))

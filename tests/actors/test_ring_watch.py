@@ -21,7 +21,7 @@ Script = Callable[[GenerationRequest], Generation]
 def watched(
     in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> Callable[..., Solution]:
-    """A problem of three steps, solved under the eyes of ``watch``."""
+    """Solve a problem of three steps with ``watch``."""
 
     def solve(watch: Callable[[StepRecord], None]) -> Solution:
         solutions: list[Solution] = []
@@ -47,14 +47,14 @@ def test_a_step_is_seen_before_the_next_one_is_asked_for(
     in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
     draft = ScriptedGenerator(three_steps, seconds=1)
-    asked: list[int] = []
+    calls_so_far: list[int] = []
 
     async def body() -> None:
         async with open_ring(make_models(draft)) as ring:
-            await ring.solve(a_task(), lambda _: asked.append(draft.calls))
+            await ring.solve(a_task(), lambda _: calls_so_far.append(draft.calls))
 
     in_virtual_time(body)
-    assert asked == [1, 2, 3]
+    assert calls_so_far == [1, 2, 3]
 
 
 def test_who_watches_and_fails_has_failed_the_problem(watched: Callable[..., Solution]) -> None:

@@ -1,4 +1,4 @@
-"""Seeds and draws depend on what is asked, and on nothing else."""
+"""Seeds and draws only depend on what is requested."""
 
 import subprocess
 import sys

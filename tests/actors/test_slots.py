@@ -1,4 +1,4 @@
-"""PrioritySemaphore at a model: never more than there are, and the next one goes to whoever is first in rank."""
+"""PrioritySemaphore: never more slots than the total, and the smallest rank gets the next one."""
 
 from collections.abc import Awaitable, Callable
 
@@ -15,34 +15,34 @@ Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 def served(
     in_virtual_time: Virtual, total: int, ranks: list[Rank], impatient: frozenset[int] = frozenset()
 ) -> list[int]:
-    """Who had a place, in the order in which they got it; each keeps it for 2 s, and the impatient leave after 1 s."""
-    had: list[int] = []
+    """Return who got a slot, in order. Each keeps it for 2 s; the impatient give up after 1 s."""
+    granted: list[int] = []
 
     async def body() -> None:
-        places, taken = PrioritySemaphore(total), 0
+        slots, taken = PrioritySemaphore(total), 0
 
         async def want(number: int) -> None:
             nonlocal taken
             with anyio.move_on_after(1 if number in impatient else 1000):
-                await places.take(ranks[number])
+                await slots.take(ranks[number])
                 try:
                     taken += 1
                     assert taken <= total
-                    had.append(number)
+                    granted.append(number)
                     await anyio.sleep(2)
                 finally:
                     taken -= 1
-                    places.give()
+                    slots.give()
 
         async with anyio.create_task_group() as tasks:
             for number in range(len(ranks)):
                 tasks.start_soon(want, number)
                 await anyio.sleep(0.001)
-        assert places.has_room
-        assert places.load == pytest.approx(0)
+        assert slots.has_room
+        assert slots.load == pytest.approx(0)
 
     in_virtual_time(body)
-    return had
+    return granted
 
 
 def test_places_are_given_by_rank_and_then_by_arrival(in_virtual_time: Virtual) -> None:
@@ -56,25 +56,25 @@ def test_whoever_is_cancelled_while_waiting_is_passed_over(in_virtual_time: Virt
 
 def test_a_place_given_in_the_moment_of_a_cancellation_goes_on(in_virtual_time: Virtual) -> None:
     async def body() -> None:
-        places, had = PrioritySemaphore(1), list[str]()
+        slots, granted = PrioritySemaphore(1), list[str]()
 
         async def want(name: str) -> None:
-            await places.take((0,))
-            had.append(name)
-            places.give()
+            await slots.take((0,))
+            granted.append(name)
+            slots.give()
 
         async with anyio.create_task_group() as tasks:
-            await places.take((0,))
+            await slots.take((0,))
             async with anyio.create_task_group() as cancelled:
                 cancelled.start_soon(want, "cancelled")
                 await anyio.sleep(1)
                 tasks.start_soon(want, "next")
                 await anyio.sleep(1)
-                places.give()
+                slots.give()
                 cancelled.cancel_scope.cancel()
             await anyio.sleep(1)
-        assert had[-1] == "next"  # the other one may have had it, too: it depends on who is woken first
-        assert places.has_room
+        assert granted[-1] == "next"  # the other one may have got it, too: that depends on which task wakes first
+        assert slots.has_room
 
     in_virtual_time(body)
 
@@ -87,19 +87,19 @@ def test_a_place_given_in_the_moment_of_a_cancellation_goes_on(in_virtual_time: 
 def test_all_who_are_patient_are_served_once(
     in_virtual_time: Virtual, total: int, ranks: list[Rank], impatient: frozenset[int]
 ) -> None:
-    had = served(in_virtual_time, total, ranks, impatient)
-    assert len(had) == len(set(had))
-    assert set(had) >= set(range(len(ranks))) - impatient
+    granted = served(in_virtual_time, total, ranks, impatient)
+    assert len(granted) == len(set(granted))
+    assert set(granted) >= set(range(len(ranks))) - impatient
 
 
 def test_load_is_the_share_of_places_that_are_taken(in_virtual_time: Virtual) -> None:
     async def body() -> None:
-        places = PrioritySemaphore(4)
-        await places.take((0,))
-        assert (places.load, places.has_room) == (0.25, True)
+        slots = PrioritySemaphore(4)
+        await slots.take((0,))
+        assert (slots.load, slots.has_room) == (0.25, True)
         for _ in range(3):
-            await places.take((0,))
-        assert (places.load, places.has_room) == (1.0, False)
+            await slots.take((0,))
+        assert (slots.load, slots.has_room) == (1.0, False)
 
     in_virtual_time(body)
 
@@ -109,25 +109,25 @@ def test_a_place_that_is_had_is_kept_and_none_stays_free_while_somebody_waits(
     in_virtual_time: Virtual, totals: list[int], wanting: int
 ) -> None:
     async def body() -> None:
-        places, had = PrioritySemaphore(totals[0]), set[int]()
+        slots, granted = PrioritySemaphore(totals[0]), set[int]()
         waiting = set(range(wanting))
 
         async def want(number: int) -> None:
-            await places.take((number,))
+            await slots.take((number,))
             waiting.discard(number)
-            had.add(number)
+            granted.add(number)
             await anyio.sleep(3)
-            had.discard(number)
-            places.give()
+            granted.discard(number)
+            slots.give()
 
         async with anyio.create_task_group() as tasks:
             for number in range(wanting):
                 tasks.start_soon(want, number)
             for total in totals:
-                before = len(had)
-                places.resize(total)
+                before = len(granted)
+                slots.resize(total)
                 await anyio.sleep(0.7)
-                assert len(had) <= max(total, before)
-                assert not waiting or len(had) >= total
+                assert len(granted) <= max(total, before)
+                assert not waiting or len(granted) >= total
 
     in_virtual_time(body)

@@ -1,4 +1,4 @@
-"""Services beside a block of code."""
+"""Background tasks of a block of code."""
 
 from collections.abc import Awaitable, Callable
 

@@ -1,4 +1,4 @@
-"""When a problem is finished, and what comes next."""
+"""When a problem ends, and what the next context is."""
 
 import pytest
 from hypothesis import given
@@ -17,7 +17,7 @@ def step(text: str, ending: StopReason = "separator", tokens: int = 10) -> Candi
 
 
 def after(steps: list[Candidate], limits: Limits) -> Context:
-    """The context after ``steps`` of a problem that was given with one."""
+    """The context after ``steps`` of a problem that starts with one step."""
     context = first_context(Task("p", Transcript("question", (Step("given", "target"),)), DraftOnly(), limits))
     for kept in steps:
         context = context_after(context, kept)
@@ -102,10 +102,10 @@ def test_steps_that_a_problem_is_given_with_are_no_repeats_of_its_own() -> None:
 STOPPING = [
     ([step("one")], ("e",), True),
     ([step("one")], ("two",), False),
-    ([step("on"), step("e")], ("on\n\ne",), True),  # across the join of two steps
-    ([step("a"), step("b"), step("c")], ("a\n\nb\n\nc",), True),  # across several
+    ([step("on"), step("e")], ("on\n\ne",), True),  # across two steps
+    ([step("a"), step("b"), step("c")], ("a\n\nb\n\nc",), True),  # across several steps
     ([step("a"), step("")], ("\n\n\n\n",), True),
-    ([step("one")], ("\n",), True),  # it ended at the separator, which so was written
+    ([step("one")], ("\n",), True),  # it stopped at the separator, so it has written that
     ([step("one")], ("e\n\n",), True),
     ([step("one", "end")], ("\n",), False),
     ([step("one", "limit")], ("e\n",), False),

@@ -1,4 +1,4 @@
-"""Events: what a log is made of, and what tells their kinds apart."""
+"""Events: the contents of a log, and the tags that distinguish their kinds."""
 
 import re
 from typing import Any, get_args
@@ -70,7 +70,7 @@ def test_kinds_are_unique() -> None:
 
 
 def test_every_message_has_an_event_of_its_kind() -> None:
-    """So that the kind of a message in a log is that of the message."""
+    """The kind of a message in a log must be that of the message."""
     sent = {kind.__struct_config__.tag for kind in Message.__subclasses__() if kind.__module__ == messages.__name__}
     assert {kind.__struct_config__.tag for kind in get_args(events.MessageEvent)} == sent
 

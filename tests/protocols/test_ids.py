@@ -1,4 +1,4 @@
-"""Ids: the text of each kind, and that parsing gives back what it was built of."""
+"""Ids: the text of each kind, and that parsing returns the parts that it was built from."""
 
 from typing import get_args
 
@@ -45,7 +45,7 @@ steps = st.builds(StepId, problems, numbers, numbers)
 
 
 def messages_of(step: StepId) -> list[tuple[Message, MessageId]]:
-    """A message of each kind at ``step``, of each author, actor and unserved kind, and its parsed id."""
+    """Messages of each kind at ``step``, for each author, actor and unserved kind, with their parsed ids."""
     task = Task(step.problem, Transcript("?"), DraftOnly(), sample=step.sample)
     at, cause = Context(task, step.step, task.transcript, 100), "cause"
     draft, target = (Candidate(role, "a step", "separator", Usage(), 1.0) for role in ROLES)

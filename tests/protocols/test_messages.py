@@ -1,4 +1,4 @@
-"""Messages: what names them, and what tells the kinds of a mailbox apart."""
+"""Messages: their ids, and the tags that distinguish the kinds of a mailbox."""
 
 import re
 from typing import get_args, get_type_hints
@@ -50,26 +50,26 @@ def context(problem: str = "p", step: int = 0, question: str = "question") -> Co
     return Context(Task(problem, transcript, DraftOnly()), step, transcript, 100)
 
 
-def one_of_each(place: Context, cause: str = "cause") -> list[Message]:
+def one_of_each(step_context: Context, cause: str = "cause") -> list[Message]:
     draft, target = candidate("draft"), candidate("target")
     return [
-        StartProblem(place, cause),
-        DraftStep(place, cause),
-        EscalateStep(place, cause, draft),
-        StepDrafted(place, cause, draft),
-        StepRegenerated(place, cause, (target,), draft),
-        StepScored(place, cause, (draft,)),
-        StepScored(place, cause, (target,)),
-        StepAccepted(place, cause, "keep_draft", draft),
-        AuditStep(place, cause, draft, target),
-        StepAudited(place, cause, AuditScores(0.1, 0.2)),
-        *(StepFailed(place, cause, actor, "draft_step", "error") for actor in ("drafter", "verifier", "router")),
+        StartProblem(step_context, cause),
+        DraftStep(step_context, cause),
+        EscalateStep(step_context, cause, draft),
+        StepDrafted(step_context, cause, draft),
+        StepRegenerated(step_context, cause, (target,), draft),
+        StepScored(step_context, cause, (draft,)),
+        StepScored(step_context, cause, (target,)),
+        StepAccepted(step_context, cause, "keep_draft", draft),
+        AuditStep(step_context, cause, draft, target),
+        StepAudited(step_context, cause, AuditScores(0.1, 0.2)),
+        *(StepFailed(step_context, cause, actor, "draft_step", "error") for actor in ("drafter", "verifier", "router")),
     ]
 
 
-def sampled(place: Context, number: int) -> Context:
-    """The same place in another sample."""
-    return structs.replace(place, task=structs.replace(place.task, sample=number))
+def sampled(step_context: Context, number: int) -> Context:
+    """The same step in another sample."""
+    return structs.replace(step_context, task=structs.replace(step_context.task, sample=number))
 
 
 def ids(sent: list[Message]) -> list[str]:
@@ -91,8 +91,8 @@ def test_ids_are_unique_among_the_kinds_at_one_place() -> None:
 
 
 def test_ids_are_unique_among_problems_and_steps() -> None:
-    places = [context(problem, step) for problem in ("1", "11", "1/1") for step in (0, 1, 11)]
-    named = [name for place in places for name in ids(one_of_each(place))]
+    contexts = [context(problem, step) for problem in ("1", "11", "1/1") for step in (0, 1, 11)]
+    named = [name for step_context in contexts for name in ids(one_of_each(step_context))]
     assert len(set(named)) == len(named)
 
 
@@ -112,8 +112,8 @@ def test_an_id_tells_which_sample_of_a_problem_it_is_of() -> None:
 
 
 def test_ids_are_unique_among_samples_whatever_the_problems_are_called() -> None:
-    places = [context(problem) for problem in ("p", "p#1", "p/0#1", "p/0")]
-    named = [DraftStep(sampled(place, number), "cause").id for place in places for number in range(3)]
+    contexts = [context(problem) for problem in ("p", "p#1", "p/0#1", "p/0")]
+    named = [DraftStep(sampled(step_context, number), "cause").id for step_context in contexts for number in range(3)]
     assert len(set(named)) == len(named)
 
 
@@ -150,7 +150,7 @@ def test_the_event_of_a_message_has_its_kind_and_its_name(message: Message) -> N
 
 @pytest.mark.parametrize("kind", [kind for kind in TAGS if kind is not StartProblem])
 def test_each_field_of_an_event_is_an_attribute_of_its_message_of_the_same_type(kind: type[Message]) -> None:
-    """But the context, which the event names by its digest. ``StartProblem`` has the fields of its task."""
+    """Except the context: the event has its digest. ``StartProblem`` has the fields of its task."""
     hints = get_type_hints(kind)
     for field in structs.fields(kind.event_type):
         found = hints.get(field.name) or get_type_hints(getattr(kind, field.name).fget)["return"]
@@ -158,14 +158,18 @@ def test_each_field_of_an_event_is_an_attribute_of_its_message_of_the_same_type(
 
 
 def test_the_events_of_messages_refer_to_contexts_and_candidates() -> None:
-    place, draft, target = context(), candidate("draft"), candidate("target")
-    assert DraftStep(place, "why").event == events.DraftStepEvent(place.digest, 100)
-    escalated = EscalateStep(place, "why", draft, "large", 0.5)
-    assert escalated.event == events.EscalateStepEvent(place.digest, 100, rejects=True, target="large", threshold=0.5)
-    assert not EscalateStep(place, "why").rejects
-    assert StepScored(place, "why", (target,)).event == events.StepScoredEvent("target")
-    assert StepAccepted(place, "why", "keep_draft", draft, (), 0.5).event == events.StepAcceptedEvent("keep_draft", 0.5)
-    assert StepFailed(place, "why", "router", "step_scored", "bug").event == events.StepFailedEvent(
+    step_context, draft, target = context(), candidate("draft"), candidate("target")
+    assert DraftStep(step_context, "why").event == events.DraftStepEvent(step_context.digest, 100)
+    escalated = EscalateStep(step_context, "why", draft, "large", 0.5)
+    assert escalated.event == events.EscalateStepEvent(
+        step_context.digest, 100, rejects=True, target="large", threshold=0.5
+    )
+    assert not EscalateStep(step_context, "why").rejects
+    assert StepScored(step_context, "why", (target,)).event == events.StepScoredEvent("target")
+    assert StepAccepted(step_context, "why", "keep_draft", draft, (), 0.5).event == events.StepAcceptedEvent(
+        "keep_draft", 0.5
+    )
+    assert StepFailed(step_context, "why", "router", "step_scored", "bug").event == events.StepFailedEvent(
         "router", "step_scored", "bug"
     )
 

@@ -1,4 +1,4 @@
-"""Records: frozen, strict about what they are read from, and the same after a round trip."""
+"""Records: frozen, strict when read from a file, and equal after a round trip."""
 
 from collections.abc import Callable
 from typing import get_args
@@ -155,10 +155,10 @@ def test_a_solutions_text_joins_the_kept_steps() -> None:
 
 
 def written(*texts: str, stop: tuple[str, ...] = (), ending: StopReason = "separator") -> Solution:
-    """A solution of the draft's steps, the last of which ended like that."""
+    """A solution with these draft steps; the last one has this stop reason."""
     steps = tuple(
-        StepRecord((Candidate("draft", text, ending if place == len(texts) else "separator", Usage(), 1.0),), 0)
-        for place, text in enumerate(texts, start=1)
+        StepRecord((Candidate("draft", text, ending if number == len(texts) else "separator", Usage(), 1.0),), 0)
+        for number, text in enumerate(texts, start=1)
     )
     return Solution("p", "question", steps, "stop", 1.0, {}, stop=stop)
 
@@ -170,11 +170,11 @@ def written(*texts: str, stop: tuple[str, ...] = (), ending: StopReason = "separ
         (written("one", "two", stop=("w",)), "one\n\nt"),
         (written("one", "two", stop=("e\n\nt",)), "on"),
         (written("one", "two", stop=("x", "o", "n")), ""),
-        (written("one", stop=("e\n",)), "on"),  # across the join with the separator behind the last step
+        (written("one", stop=("e\n",)), "on"),  # ends in the separator after the last step
         (written("one", stop=("\n",)), "one"),
         (written("one", stop=("\n\n\n",)), "one"),
         (written("one", stop=("e\n",), ending="end"), "one"),
-        (written("one", stop=("one\n\n", "n")), "o"),  # the one that is whole first, not the one that begins first
+        (written("one", stop=("one\n\n", "n")), "o"),  # the one that is complete first, not the one that begins first
         (written("one", stop=("e", "ne")), "o"),
     ],
 )

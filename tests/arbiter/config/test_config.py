@@ -1,4 +1,4 @@
-"""What a configuration file may say, and how it is told that it may not."""
+"""What a configuration file may contain, and the messages for what is wrong in one."""
 
 import tomllib
 import typing
@@ -79,17 +79,17 @@ def test_an_unknown_key_is_refused_with_its_full_name_and_the_nearest_known_one(
 
 
 def test_an_unknown_key_near_none_is_refused_with_the_known_ones() -> None:
-    told = refusal({**EMPTY, "data": {"zzz": 1}})
-    assert told == "mine.toml: unknown key 'data.zzz'; known here: source, limit, subset, split, fields"
+    message = refusal({**EMPTY, "data": {"zzz": 1}})
+    assert message == "mine.toml: unknown key 'data.zzz'; known here: source, limit, subset, split, fields"
 
 
 def test_an_unknown_part_of_a_problem_is_refused_with_the_nearest_known_one() -> None:
-    told = refusal({**EMPTY, "data": {"fields": {"quesion": "text"}}})
-    assert told == "mine.toml: unknown key 'data.fields.quesion'; did you mean 'question'?"
+    message = refusal({**EMPTY, "data": {"fields": {"quesion": "text"}}})
+    assert message == "mine.toml: unknown key 'data.fields.quesion'; did you mean 'question'?"
 
 
 @pytest.mark.parametrize(
-    ("tree", "told"),
+    ("tree", "message"),
     [
         ({**EMPTY, "seed": "one"}, "seed: Expected `int`, got `str`"),
         ({**EMPTY, "limits": 3}, "limits: Expected `object`, got `int`"),
@@ -98,8 +98,8 @@ def test_an_unknown_part_of_a_problem_is_refused_with_the_nearest_known_one() ->
         ({"models": {"prm": {"model": "m"}}}, "models.prm: Object missing required field `prompt`"),
     ],
 )
-def test_a_value_of_the_wrong_type_names_the_key(tree: dict[str, Any], told: str) -> None:
-    assert refusal(tree) == f"mine.toml: {told}"
+def test_a_value_of_the_wrong_type_names_the_key(tree: dict[str, Any], message: str) -> None:
+    assert refusal(tree) == f"mine.toml: {message}"
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,8 @@ def test_an_unknown_run_type_is_named() -> None:
 
 
 def test_an_unknown_run_type_is_refused_with_the_known_ones() -> None:
-    told = refusal({**EMPTY, "run_type": "ruter"})
-    assert all(known in told for known in typing.get_args(RunType))
+    message = refusal({**EMPTY, "run_type": "ruter"})
+    assert all(known in message for known in typing.get_args(RunType))
 
 
 def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
@@ -163,19 +163,19 @@ def test_changes_replace_keys_of_the_file_and_keep_the_others_of_their_table(tmp
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("[models]", "command line: data.limit: Expected"),
         ("[models]\n[limits]\nmax_steps = 0", "mine.toml: limits.max_steps: Expected"),
         ("data = 5\n[models]", "mine.toml: data: Expected"),
     ],
 )
-def test_a_wrong_change_names_its_source_and_a_wrong_file_the_file(tmp_path: Path, text: str, told: str) -> None:
+def test_a_wrong_change_names_its_source_and_a_wrong_file_the_file(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         load_config(str(path), {"data": {"limit": 0}})
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["", "nowhere", "configs", "no/such/file.toml"])
@@ -306,15 +306,17 @@ def test_a_log_is_full_synced_each_second_and_quiet_unless_told(a_config: Config
 )
 def test_an_unknown_choice_for_the_log_is_refused_with_the_known_ones(table: dict[str, str], choices: str) -> None:
     [key] = table
-    told = refusal({**EMPTY, "log": table})
-    assert told.startswith(f"mine.toml: log.{key}: Invalid enum value")
-    assert told.endswith(f"one of {choices}")
+    message = refusal({**EMPTY, "log": table})
+    assert message.startswith(f"mine.toml: log.{key}: Invalid enum value")
+    assert message.endswith(f"one of {choices}")
 
 
 @pytest.mark.parametrize("record", ["redacted", "decisions"])
 def test_a_run_that_writes_rows_keeps_its_texts(record: str) -> None:
-    told = refusal({**EMPTY, "run_type": "generate", "log": {"record": record}})
-    assert told.startswith(f"mine.toml: log.record is {record!r}, and the rows that a run of the type 'generate'")
+    message = refusal({**EMPTY, "run_type": "generate", "log": {"record": record}})
+    assert message.startswith(
+        f"mine.toml: log.record is {record!r}, and a run of the type 'generate' writes rows of text"
+    )
 
 
 @pytest.mark.parametrize(("lookahead", "depth"), [(0, 0), (3, 3), ("auto", None)])
@@ -323,16 +325,18 @@ def test_how_far_is_drafted_ahead_is_pinned_or_left_to_the_controller(lookahead:
 
 
 def test_only_what_is_drafted_ahead_can_be_salvaged() -> None:
-    told = refusal({**EMPTY, "salvage": True})
-    assert told.startswith("mine.toml: salvage offers what was drafted ahead, and lookahead is 0: set lookahead")
+    message = refusal({**EMPTY, "salvage": True})
+    assert message.startswith(
+        "mine.toml: salvage uses steps that were drafted ahead, and lookahead is 0: set lookahead"
+    )
     assert parse({**EMPTY, "salvage": True, "lookahead": "auto"}, "mine.toml").salvage
 
 
 @pytest.mark.parametrize("key", ["lookahead", "verify"])
 def test_an_unknown_choice_is_refused_with_the_known_ones(key: str) -> None:
-    told = refusal({**EMPTY, key: "sometimes"})
-    assert told.startswith(f"mine.toml: {key}: ")
-    assert "auto" in told
+    message = refusal({**EMPTY, key: "sometimes"})
+    assert message.startswith(f"mine.toml: {key}: ")
+    assert "auto" in message
 
 
 def test_a_run_type_that_does_not_exist_is_refused_by_name(a_config: Callable[..., Config]) -> None:

@@ -1,4 +1,4 @@
-"""What a configuration says of the draft's confidence, and of a budget."""
+"""The keys for the draft's confidence and for a budget."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What a model's table may say, by backend, and what is refused."""
+"""Which keys a model's table may have, by backend, and what is refused."""
 
 from collections.abc import Callable
 from typing import Any
@@ -44,13 +44,13 @@ def test_a_key_of_another_backend_is_refused_with_the_keys_of_this_one() -> None
 
 
 def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:
-    told = refusal("draft", backend="htp")
-    assert told.startswith("mine.toml: models.draft.backend: ")
-    assert told.endswith("; one of transformers, http, openai")
+    message = refusal("draft", backend="htp")
+    assert message.startswith("mine.toml: models.draft.backend: ")
+    assert message.endswith("; one of transformers, http, openai")
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "told"),
+    ("name", "changes", "message"),
     [
         (
             "draft",
@@ -60,25 +60,29 @@ def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:
         ("draft", {"scores": "classify"}, "models.draft.scores: the draft model writes steps"),
         ("prm", {"scores": "classify", "backend": "openai"}, "models.prm.scores: the openai backend reaches only"),
         ("prm", {"scores": "pool"}, "models.prm.scores: Invalid enum value 'pool'; one of classify, embeddings"),
-        ("draft", {"verifies": "sglang"}, "models.draft.verifies: only the target is shown rejected drafts"),
-        ("router", {"verifies": "vllm"}, "models.router.verifies: only the target is shown rejected drafts"),
-        ("target", {"verifies": "vllm", "backend": "openai"}, "models.target.verifies: the openai backend has no"),
+        ("draft", {"verifies": "sglang"}, "models.draft.verifies: only the target checks rejected drafts"),
+        ("router", {"verifies": "vllm"}, "models.router.verifies: only the target checks rejected drafts"),
+        (
+            "target",
+            {"verifies": "vllm", "backend": "openai"},
+            "models.target.verifies: the openai backend cannot",
+        ),
         ("target", {"verifies": "tgi"}, "models.target.verifies: Invalid enum value 'tgi'; one of sglang, vllm"),
-        ("prm", {"priority": "sglang"}, "models.prm.priority: everything that the prm model scores is waited for"),
+        ("prm", {"priority": "sglang"}, "models.prm.priority: only draft and target have priorities, not the prm"),
         ("draft", {"priority": True}, "models.draft.priority: Expected `str | null`"),
         ("draft", {"retries": -1}, "models.draft.retries: Expected `int` >= 0"),
         ("draft", {"timeout": 0}, "models.draft.timeout: Expected `float` > 0"),
         ("draft", {"url": 7}, "models.draft.url: Expected `str`"),
     ],
 )
-def test_a_value_that_cannot_be_is_refused_with_its_key(name: str, changes: dict[str, Any], told: str) -> None:
-    assert refusal(name, **changes).startswith(f"mine.toml: {told}")
+def test_a_value_that_cannot_be_is_refused_with_its_key(name: str, changes: dict[str, Any], message: str) -> None:
+    assert refusal(name, **changes).startswith(f"mine.toml: {message}")
 
 
 def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
-    told = refusal("draft", url="http://me:hunter2@example.org")
-    assert "api_key_env" in told
-    assert "hunter2" not in told
+    message = refusal("draft", url="http://me:hunter2@example.org")
+    assert "api_key_env" in message
+    assert "hunter2" not in message
 
 
 @pytest.mark.parametrize("url", ["http://h:1", "http://h:1/", "http://h:1/v1", "http://h:1/v1/"])
@@ -112,21 +116,24 @@ def test_several_targets_keep_their_order_and_have_the_default_backend() -> None
 
 
 @pytest.mark.parametrize(
-    ("tables", "told"),
+    ("tables", "message"),
     [
-        ({"target": SMALL, "targets": {"a": SMALL}}, "mine.toml: both models.target and models.targets are there"),
+        ({"target": SMALL, "targets": {"a": SMALL}}, "mine.toml: models.target and models.targets are both set"),
         ({"targets": {"a": {"model": "s", "prompt": "plain"}}}, "mine.toml: models.targets.a: cost is missing"),
-        ({"targets": {"a b": SMALL}}, "mine.toml: models.targets: the name 'a b' has other signs"),
+        ({"targets": {"a b": SMALL}}, "mine.toml: models.targets: the name 'a b' may contain only"),
         ({"targets": {"a": {**SMALL, "cost": 0}}}, "mine.toml: models.targets.a.cost: Expected `float` > 0"),
         ({"targets": {"a": SMALL, "b": {**SMALL, "coost": 1}}}, "mine.toml: unknown key 'models.targets.b.coost'; did"),
         ({"targets": {"a": {**SMALL, "backend": "htp"}}}, "mine.toml: models.targets.a.backend: Invalid value 'htp'"),
         ({"target": SMALL}, "mine.toml: models.target.cost: only one of several targets"),
         ({"targets": {"a": {**SERVED, "cost": 1, "scores": "classify"}}}, "mine.toml: models.targets.a.scores: the"),
-        ({"judge": {**SERVED, "scores": "classify"}}, "mine.toml: models.judge.scores: the judge model is asked for"),
+        (
+            {"judge": {**SERVED, "scores": "classify"}},
+            "mine.toml: models.judge.scores: the judge model rates by",
+        ),
     ],
 )
-def test_what_is_wrong_with_several_targets_is_told_by_their_names(tables: dict[str, Any], told: str) -> None:
-    assert targets_refused(**tables).startswith(told)
+def test_what_is_wrong_with_several_targets_is_told_by_their_names(tables: dict[str, Any], message: str) -> None:
+    assert targets_refused(**tables).startswith(message)
 
 
 def test_the_judge_has_a_prompt_of_its_own_unless_it_is_given_one() -> None:

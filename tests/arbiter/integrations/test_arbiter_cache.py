@@ -1,4 +1,4 @@
-"""An Arbiter that is kept open for whoever calls."""
+"""An Arbiter that stays open for all callers."""
 
 import asyncio
 
@@ -60,11 +60,11 @@ def test_closing_lets_calls_end_and_takes_no_more() -> None:
     async def body() -> None:
         shared = SharedArbiter(lambda: an_arbiter(seconds=0.1))
         arbiter = await shared.arbiter()
-        asked = asyncio.create_task(arbiter.solve("q"))
-        while not arbiter.running:  # noqa: ASYNC110 - it tells nobody
+        call = asyncio.create_task(arbiter.solve("q"))
+        while not arbiter.running:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0)
         await shared.aclose()
-        assert (await asked).text == "q"
+        assert (await call).text == "q"
         with pytest.raises(ClosedError):
             await arbiter.solve("q")
 
@@ -93,7 +93,7 @@ def test_it_ends_with_its_event_loop_and_is_opened_again_on_the_next_one() -> No
     first = asyncio.run(shared.arbiter())
     assert not first.is_open
     assert asyncio.run(shared.arbiter()) is not first
-    asyncio.run(shared.aclose())  # nothing of this event loop
+    asyncio.run(shared.aclose())  # not from this event loop
 
 
 def test_on_trio_it_says_that_it_cannot_be_kept() -> None:

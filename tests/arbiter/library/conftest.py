@@ -1,4 +1,4 @@
-"""Arbiters over scripted models."""
+"""Arbiters with scripted models."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -17,7 +17,7 @@ Body = Callable[[], Awaitable[None]]
 
 @pytest.fixture(params=["asyncio", "trio"])
 def on_each_loop(request: pytest.FixtureRequest) -> Callable[[Body], None]:
-    """Run an async function to its end on asyncio and on trio; what hangs fails."""
+    """Run an async function on asyncio and on trio. A timeout fails the test."""
 
     def run(body: Body) -> None:
         async def guarded() -> None:
@@ -31,7 +31,7 @@ def on_each_loop(request: pytest.FixtureRequest) -> Callable[[Body], None]:
 
 @pytest.fixture(scope="session")
 def until() -> Callable[[Callable[[], bool]], Awaitable[None]]:
-    """Return once something is so, which takes some turns of the event loop and no time."""
+    """Wait until a condition holds, for some iterations of the event loop."""
 
     async def wait(is_so: Callable[[], bool]) -> None:
         for _ in range(1000):
@@ -45,13 +45,13 @@ def until() -> Callable[[Callable[[], bool]], Awaitable[None]]:
 
 @pytest.fixture(scope="session")
 def three_steps() -> Callable[[GenerationRequest], Generation]:
-    """A script: ``draft step 0`` and so on, three tokens each; the third ends the answer."""
+    """A script: ``draft step 0`` and so on, three tokens each. The third step ends the answer."""
     return _three_steps
 
 
 @pytest.fixture(scope="session")
 def a_config_of() -> Callable[..., Config]:
-    """A configuration without tables of models, of the run type ``draft`` if nothing else is said."""
+    """A configuration without model tables; the default run type is ``draft``."""
 
     def build(**keys: Any) -> Config:
         return parse({"models": {}, "run_type": "draft", **keys}, "test")
@@ -61,7 +61,7 @@ def a_config_of() -> Callable[..., Config]:
 
 @pytest.fixture(scope="session")
 def an_arbiter(a_config_of: Callable[..., Config]) -> Callable[..., Arbiter]:
-    """An Arbiter over all four models, a virtual second a call if nothing else is said; the scores are 0.5."""
+    """An Arbiter with all four models. By default a call takes one virtual second, and scores are 0.5."""
 
     def build(
         draft: Generator | None = None,

@@ -1,4 +1,4 @@
-"""One ring for all: its places, the order of those who wait, and calls that do not touch each other."""
+"""One ring for all calls: its limit, the order of waiting calls, and that calls are independent."""
 
 from collections.abc import Awaitable, Callable
 
@@ -32,7 +32,7 @@ def test_never_more_problems_than_the_limit_are_in_the_ring_and_the_others_come_
         async with an_arbiter(draft, keys={"limits": {"problems": 1}}) as arbiter, anyio.create_task_group() as tasks:
             for number in range(6):
                 tasks.start_soon(solve, arbiter, str(number))
-                await anyio.sleep(0.01)  # so that they come in this order
+                await anyio.sleep(0.01)  # so that they arrive in this order
             assert (arbiter.running, arbiter.waiting) == (1, 5)
         assert draft.most_running == 1
 
@@ -99,7 +99,7 @@ def test_the_places_at_each_model_are_told(an_arbiter: Arbiters, in_virtual_time
 CALLS = st.tuples(
     st.sampled_from(["solve", "stream", "leave", "map"]),
     st.sampled_from(["draft", "target", "rsd", "oracle"]),
-    st.integers(0, 6),  # when it begins
+    st.integers(0, 6),  # when it starts
     st.integers(1, 12),  # when it is cancelled, counted from there
 )
 
@@ -155,7 +155,7 @@ def test_whatever_is_begun_cancelled_and_left_nothing_stays_behind(
                 assert model.running == 0
             await anyio.sleep(0.1)
             assert (arbiter.running, arbiter.waiting) == (0, 0)
-        assert draft.most_running <= 2 * problems  # one that is waited for, and one that is drafted ahead
+        assert draft.most_running <= 2 * problems  # a requested draft, and a pre-draft
         assert len(finished) <= len(calls)
 
     in_virtual_time(body)

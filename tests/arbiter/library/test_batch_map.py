@@ -1,4 +1,4 @@
-"""Many questions: as they finish, so many at a time, taken when there is room."""
+"""Many questions: solutions as they end, limited concurrency, and questions taken only when they can start."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
@@ -27,7 +27,7 @@ def in_one_step(request: GenerationRequest) -> Generation:
 
 @pytest.fixture
 def punctual() -> ScriptedGenerator:
-    """A draft that answers in one step, after as many seconds as the question says."""
+    """A draft that answers in one step, after the number of seconds in the question."""
     return ScriptedGenerator(in_one_step, seconds=seconds_asked)
 
 
@@ -68,7 +68,7 @@ def test_every_question_is_solved_once_and_never_more_than_allowed_at_a_time(
     an_arbiter: Arbiters,
     in_virtual_time: Virtual,
 ) -> None:
-    draft, taken, had = ScriptedGenerator(in_one_step, seconds=seconds_asked), list[str](), list[str]()
+    draft, taken, received = ScriptedGenerator(in_one_step, seconds=seconds_asked), list[str](), list[str]()
 
     def source() -> Iterator[str]:
         for seconds in times:
@@ -78,14 +78,14 @@ def test_every_question_is_solved_once_and_never_more_than_allowed_at_a_time(
     async def body() -> None:
         async with an_arbiter(draft, keys={"limits": {"problems": problems}}) as arbiter:
             async for solution in arbiter.map(source(), concurrency=concurrency):
-                had.append(solution.question)
-                assert len(taken) - len(had) <= concurrency
+                received.append(solution.question)
+                assert len(taken) - len(received) <= concurrency
                 await anyio.sleep(pause)
-                assert len(taken) - len(had) <= concurrency
+                assert len(taken) - len(received) <= concurrency
             assert (arbiter.running, arbiter.waiting) == (0, 0)
 
     in_virtual_time(body)
-    assert sorted(had) == sorted(map(str, times))
+    assert sorted(received) == sorted(map(str, times))
     assert draft.most_running <= min(concurrency, problems)
 
 

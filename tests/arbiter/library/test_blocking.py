@@ -1,4 +1,4 @@
-"""Arbiter for programs without an event loop of their own."""
+"""Arbiter for programs without an event loop."""
 
 import asyncio
 import gc
@@ -22,7 +22,7 @@ def in_one_step(request: GenerationRequest) -> Generation:
 
 @pytest.fixture
 def draft() -> ScriptedGenerator:
-    """Answers at once, but for the question ``long``."""
+    """Answers immediately, except the question ``long``."""
     return ScriptedGenerator(
         in_one_step, seconds=lambda request: 3600.0 if request.transcript.question == "long" else 0.0
     )
@@ -119,7 +119,7 @@ def test_a_map_may_be_dropped_after_its_block(an_arbiter: Arbiters, draft: Scrip
         begun, unbegun = arbiter.map(["q", "p"], concurrency=1), arbiter.map(["q"])
         next(begun)
     del begun, unbegun
-    gc.collect()  # a warning, or an error that nobody can raise, would fail this test
+    gc.collect()  # a warning or an unraisable error would fail this test
 
 
 INTERRUPTED = """

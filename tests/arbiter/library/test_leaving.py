@@ -1,4 +1,4 @@
-"""Opening, leaving and closing: who is waited for, who is cancelled, and what each is told."""
+"""Opening, leaving and closing: which calls are awaited or cancelled, and which errors they get."""
 
 from collections.abc import Awaitable, Callable
 
@@ -16,7 +16,7 @@ Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
 class Callers:
-    """Calls ``solve``, and writes down how each call ended."""
+    """Calls ``solve`` and records how each call ended."""
 
     def __init__(self) -> None:
         self.ended: dict[str, str] = {}
@@ -44,7 +44,7 @@ class Callers:
 
 
 def begin(tasks: TaskGroup, callers: Callers, arbiter: Arbiter) -> None:
-    """Three calls: one in the ring, two that wait for room."""
+    """Three calls: one in the ring, two that wait."""
     for question in ("a", "b", "c"):
         tasks.start_soon(callers.solve, arbiter, question)
 
@@ -207,12 +207,12 @@ def test_a_map_that_nobody_takes_from_does_not_hold_up_who_leaves(
 def test_before_it_is_opened_and_after_it_was_left_every_call_is_refused(
     an_arbiter: Arbiters, in_virtual_time: Virtual
 ) -> None:
-    async def refused(arbiter: Arbiter, told: str) -> None:
-        with pytest.raises(ClosedError, match=told):
+    async def refused(arbiter: Arbiter, message: str) -> None:
+        with pytest.raises(ClosedError, match=message):
             await arbiter.solve("q")
-        with pytest.raises(ClosedError, match=told):
+        with pytest.raises(ClosedError, match=message):
             arbiter.stream("q")
-        with pytest.raises(ClosedError, match=told):
+        with pytest.raises(ClosedError, match=message):
             arbiter.map(["q"])
 
     async def body() -> None:
@@ -244,7 +244,7 @@ def test_it_may_be_opened_again_and_not_twice_at_once(an_arbiter: Arbiters, in_v
         arbiter = an_arbiter()
         for _ in range(2):
             async with arbiter:
-                with pytest.raises(ArbiterError, match="open already"):
+                with pytest.raises(ArbiterError, match="already open"):
                     await arbiter.__aenter__()
                 assert (await arbiter.solve("q")).finish_reason == "answered"
 
@@ -252,12 +252,12 @@ def test_it_may_be_opened_again_and_not_twice_at_once(an_arbiter: Arbiters, in_v
 
 
 class Crashing(ConcurrentActor[VerifierMail]):
-    """A verifier that takes the whole ring with it: a bug of the actor itself, not of what it asks."""
+    """A verifier that crashes the ring: its bug is outside of serving messages."""
 
     name = "verifier"
 
     async def serve(self, message: VerifierMail) -> None:
-        """Is not reached."""
+        """Is never called."""
 
     async def _serve(self, message: Message) -> None:
         raise RuntimeError("the actor is broken")

@@ -1,4 +1,4 @@
-"""Hooks, and the log of all calls: read, shown and replayed as that of a run."""
+"""Hooks, and the log of all calls, which can be read, shown and replayed like that of a run."""
 
 import subprocess
 from collections.abc import Awaitable, Callable
@@ -26,7 +26,10 @@ CONVERSATION = [
 
 @pytest.fixture
 def recorded(an_arbiter: Arbiters, in_virtual_time: Virtual, tmp_path: Path) -> Path:
-    """A folder with calls of many kinds: run types, a conversation, stop texts, a map, one left, one cancelled."""
+    """A folder with the log of many kinds of calls.
+
+    They are of several run types, with a conversation, stop texts, a map, a stream that is left, and a cancelled call.
+    """
 
     async def body() -> None:
         async with an_arbiter(out=tmp_path / "log", keys={"lookahead": 1}) as arbiter:
@@ -128,19 +131,19 @@ def test_a_folder_of_another_configuration_is_refused(
 
 
 def test_hooks_are_told_every_event_on_the_event_loop(an_arbiter: Arbiters, in_virtual_time: Virtual) -> None:
-    told: list[Event] = []
+    seen: list[Event] = []
 
     def hook(event: Event) -> None:
-        anyio.get_current_task()  # raises where there is no event loop
-        told.append(event)
+        anyio.get_current_task()  # raises if there is no event loop
+        seen.append(event)
 
     async def body() -> None:
-        async with an_arbiter(hooks=[hook, told.append]) as arbiter:
+        async with an_arbiter(hooks=[hook, seen.append]) as arbiter:
             solution = await arbiter.solve("q", tags={"who": "me"})
-        of_problem = [event.kind for event in told[::2] if event.problem == solution.problem]
-        asked = ["draft_step", "call_started", "call_generated", "step_drafted"]
-        assert of_problem == ["start_problem", *(3 * asked), "problem_ended"]
-        assert told[::2] == told[1::2]
+        of_problem = [event.kind for event in seen[::2] if event.problem == solution.problem]
+        step = ["draft_step", "call_started", "call_generated", "step_drafted"]
+        assert of_problem == ["start_problem", *(3 * step), "problem_ended"]
+        assert seen[::2] == seen[1::2]
 
     in_virtual_time(body)
 
@@ -148,38 +151,38 @@ def test_hooks_are_told_every_event_on_the_event_loop(an_arbiter: Arbiters, in_v
 def test_hooks_see_the_texts_that_the_log_leaves_out(
     an_arbiter: Arbiters, in_virtual_time: Virtual, tmp_path: Path
 ) -> None:
-    told: list[Event] = []
+    seen: list[Event] = []
 
     async def body() -> None:
-        async with an_arbiter(hooks=[told.append], out=tmp_path / "log", keys={"log": {"record": "decisions"}}) as one:
+        async with an_arbiter(hooks=[seen.append], out=tmp_path / "log", keys={"log": {"record": "decisions"}}) as one:
             await one.solve("a secret")
 
     in_virtual_time(body)
-    assert "a secret" in "".join(map(str, told))
+    assert "a secret" in "".join(map(str, seen))
     assert "a secret" not in (tmp_path / "log" / "events.jsonl").read_text()
 
 
 def test_a_hook_that_raises_disturbs_nobody(an_arbiter: Arbiters, in_virtual_time: Virtual) -> None:
-    told: list[Event] = []
+    seen: list[Event] = []
 
     def broken(event: Event) -> None:
         raise ValueError("I cannot look")
 
     async def body() -> None:
-        async with an_arbiter(hooks=[broken, told.append]) as arbiter:
+        async with an_arbiter(hooks=[broken, seen.append]) as arbiter:
             assert (await arbiter.solve("q")).finish_reason == "answered"
 
     in_virtual_time(body)
-    assert told
+    assert seen
 
 
 def test_a_problem_that_was_cancelled_may_be_given_again_with_its_id(
     an_arbiter: Arbiters, in_virtual_time: Virtual, tmp_path: Path, three_steps: Callable[..., Generation]
 ) -> None:
-    asked: list[GenerationRequest] = []
+    requests: list[GenerationRequest] = []
 
     def script(request: GenerationRequest) -> Generation:
-        asked.append(request)
+        requests.append(request)
         return three_steps(request)
 
     async def body() -> None:
@@ -190,5 +193,5 @@ def test_a_problem_that_was_cancelled_may_be_given_again_with_its_id(
             assert (await arbiter.solve(Problem("mine", "q"), max_steps=2)).finish_reason == "max_steps"
 
     in_virtual_time(body)
-    assert len(asked) == 3
+    assert len(requests) == 3
     assert check(Run.open(tmp_path / "log")).differences == ()

@@ -1,4 +1,4 @@
-"""What an Arbiter opens, and what it refuses to."""
+"""What an Arbiter opens, and what it refuses."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -68,7 +68,7 @@ def test_a_model_that_no_run_type_calls_is_not_opened() -> None:
         missing = {"model": "/nowhere/at/all", "prompt": "plain"}
         async with Arbiter(pocket("draft", target=missing), run_types=["draft"]) as arbiter:
             assert arbiter.run_types == ("draft",)
-            with pytest.raises(ConfigError, match="'target' is none of this Arbiter's"):
+            with pytest.raises(ConfigError, match="'target' is not one of this Arbiter's"):
                 arbiter.task("q", run_type="target")
             with pytest.raises(ConfigError, match="calls the target model"):
                 arbiter.task("q", policy=TargetOnly())
@@ -97,7 +97,7 @@ def test_a_model_of_ones_own_stands_in_the_place_of_the_configured_one(on_each_l
 
 
 class Liking(ConcurrentActor[VerifierMail]):
-    """Rates every draft the same, without a model."""
+    """Gives every draft the same score, without a model."""
 
     name = "verifier"
 

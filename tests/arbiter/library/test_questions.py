@@ -1,4 +1,4 @@
-"""What may be asked, and what a call may have otherwise than the configuration."""
+"""Which questions and overrides a call accepts."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -44,7 +44,7 @@ GIVEN: list[tuple[dict[str, Any], str, object]] = [
 
 @pytest.fixture
 def task(in_virtual_time: Virtual, an_arbiter: Arbiters) -> Callable[..., Any]:
-    """The task of a question with overrides."""
+    """Make the task of a question with overrides."""
 
     def made(question: Any = "q", **overrides: Any) -> Any:
         tasks: list[Any] = []
@@ -61,7 +61,7 @@ def task(in_virtual_time: Virtual, an_arbiter: Arbiters) -> Callable[..., Any]:
 
 @pytest.fixture
 def solved(in_virtual_time: Virtual, an_arbiter: Arbiters) -> Callable[..., Solution]:
-    """The solution of a question, by scripted models."""
+    """Solve a question with scripted models."""
 
     def solve(question: Any = "q", draft: ScriptedGenerator | None = None, **overrides: Any) -> Solution:
         solutions: list[Solution] = []
@@ -116,27 +116,27 @@ def test_the_threshold_decides_who_writes(threshold: float, author: str, solved:
 def test_sampling_and_step_tokens_are_those_of_each_request(
     solved: Callable[..., Solution], three_steps: Script
 ) -> None:
-    asked: list[GenerationRequest] = []
+    requests: list[GenerationRequest] = []
 
     def script(request: GenerationRequest) -> Generation:
-        asked.append(request)
+        requests.append(request)
         return three_steps(request)
 
     solved(draft=ScriptedGenerator(script), temperature=0.5, top_p=0.25, step_tokens=5)
-    assert {(request.temperature, request.top_p, request.max_tokens) for request in asked} == {(0.5, 0.25, 5)}
+    assert {(request.temperature, request.top_p, request.max_tokens) for request in requests} == {(0.5, 0.25, 5)}
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
-        ({"run_typ": "draft"}, "there is no 'run_typ'; a call may have run_type, "),
+        ({"run_typ": "draft"}, "unknown override 'run_typ'; a call can set run_type, "),
         ({"run_type": "drafts"}, "run_type: .*one of rsd, "),
         ({"run_type": ["draft"]}, "run_type: "),
         ({"run_type": "judge"}, r"add a table \[models.judge\]"),
         ({"threshold": 0.5}, "'draft' has no threshold"),
         ({"run_type": "router", "threshold": 1.5}, "thresholds.router"),
         ({"run_type": "router", "threshold": "high"}, "threshold: "),
-        ({"policy": "router"}, "policy: 'router' is none"),
+        ({"policy": "router"}, "policy: 'router' is not a policy"),
         ({"policy": DraftOnly(), "run_type": "draft"}, "policy and run_type"),
         ({"policy": DraftOnly(), "threshold": 0.5}, "policy and threshold"),
         ({"max_steps": 0}, "max_steps must be 1 or more"),
@@ -145,27 +145,27 @@ def test_sampling_and_step_tokens_are_those_of_each_request(
         ({"step_tokens": "many"}, "step_tokens: "),
         ({"deadline": float("nan")}, "deadline must be a number"),
         ({"temperature": -1.0}, "temperature must be 0 or more"),
-        ({"top_p": 0}, "top_p must lie in"),
+        ({"top_p": 0}, "top_p must be in"),
         ({"seed": "mine"}, "seed: "),
         ({"stop": "END"}, "stop: "),
-        ({"stop": ["END", ""]}, "stop: each text"),
-        ({"stop": ["\ud800"]}, "stop: no valid Unicode"),
+        ({"stop": ["END", ""]}, "stop: a text must not be empty"),
+        ({"stop": ["\ud800"]}, "stop: not valid Unicode"),
         ({"tags": {"user": 1}}, "tags: "),
-        ({"tags": {"user": "\ud800"}}, "tags: no valid Unicode"),
+        ({"tags": {"user": "\ud800"}}, "tags: not valid Unicode"),
     ],
 )
-def test_a_wrong_override_is_refused_by_name(overrides: dict[str, Any], told: str, task: Callable[..., Any]) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_a_wrong_override_is_refused_by_name(overrides: dict[str, Any], message: str, task: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigError, match=message):
         task(**overrides)
 
 
 @pytest.mark.parametrize(
-    ("question", "told"),
+    ("question", "message"),
     [
         ("", "the question is empty"),
         (" \n", "the question is empty"),
-        ("\ud800", "no valid Unicode"),
-        (Problem("\ud800", "q"), "no valid Unicode"),
+        ("\ud800", "not valid Unicode"),
+        (Problem("\ud800", "q"), "not valid Unicode"),
         (None, "a question is a text, a Problem or a list of messages"),
         (b"q", "a question is a text"),
         ({"role": "user", "content": "q"}, "a question is a text"),
@@ -184,14 +184,14 @@ def test_a_wrong_override_is_refused_by_name(overrides: dict[str, Any], told: st
         ([{"role": "system", "content": "q"}], "the last message must be the user's"),
     ],
 )
-def test_what_is_no_question_is_refused(question: Any, told: str, task: Callable[..., Any]) -> None:
-    with pytest.raises(DataError, match=told):
+def test_what_is_no_question_is_refused(question: Any, message: str, task: Callable[..., Any]) -> None:
+    with pytest.raises(DataError, match=message):
         task(question)
 
 
 def test_the_last_message_is_asked_and_the_others_are_its_turns(task: Callable[..., Any]) -> None:
-    said = [("system", "be short"), ("user", "1+1"), ("assistant", "2"), ("user", "2+2")]
-    transcript = task([{"role": role, "content": text} for role, text in said]).transcript
+    messages = [("system", "be short"), ("user", "1+1"), ("assistant", "2"), ("user", "2+2")]
+    transcript = task([{"role": role, "content": text} for role, text in messages]).transcript
     assert transcript.question == "2+2"
     assert transcript.turns == (Turn("system", "be short"), Turn("user", "1+1"), Turn("assistant", "2"))
 
@@ -220,13 +220,13 @@ def by_seed(request: GenerationRequest) -> Generation:
     return Generation(f"{request.seed}", "end", Usage(completion_tokens=1))
 
 
-def answers(arbiters: Arbiters, virtual: Virtual, asked: list[tuple[Any, Mapping[str, Any]]]) -> list[Solution]:
-    """The solutions of several questions, asked of one Arbiter whose draft answers by the seed of the request."""
+def answers(arbiters: Arbiters, virtual: Virtual, questions: list[tuple[Any, Mapping[str, Any]]]) -> list[Solution]:
+    """Solve several questions with one Arbiter whose draft answers with the seed of the request."""
     found: list[Solution] = []
 
     async def body() -> None:
         async with arbiters(ScriptedGenerator(by_seed), keys={"sampling": {"temperature": 1.0}}) as arbiter:
-            found.extend([await arbiter.solve(question, **overrides) for question, overrides in asked])
+            found.extend([await arbiter.solve(question, **overrides) for question, overrides in questions])
 
     virtual(body)
     return found
@@ -256,8 +256,8 @@ def test_another_seed_or_question_or_conversation_has_another_answer(
 
 
 def test_a_problem_keeps_its_id_and_draws_by_it(an_arbiter: Arbiters, in_virtual_time: Virtual) -> None:
-    asked: list[tuple[Any, Mapping[str, Any]]] = [(Problem("a", "q"), {}), (Problem("b", "q"), {})]
-    one, other = answers(an_arbiter, in_virtual_time, asked)
+    questions: list[tuple[Any, Mapping[str, Any]]] = [(Problem("a", "q"), {}), (Problem("b", "q"), {})]
+    one, other = answers(an_arbiter, in_virtual_time, questions)
     assert (one.problem, other.problem) == ("a", "b")
     assert one.text != other.text
 

@@ -1,4 +1,4 @@
-"""Steps as they become final, and leaving them early."""
+"""Steps as they are kept, and leaving the loop early."""
 
 import gc
 import threading
@@ -15,17 +15,17 @@ Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Arbiters = Callable[..., Arbiter]
 Script = Callable[[GenerationRequest], Generation]
 
-HOUR = 3600.0  # nobody waits for it: who leaves early cancels it
+HOUR = 3600.0  # leaving the loop cancels it
 
 
 @pytest.fixture
 def slow(three_steps: Script) -> ScriptedGenerator:
-    """A draft whose first step is there at once, and the others after an hour."""
+    """A draft whose first step arrives immediately, and the others after an hour."""
     return ScriptedGenerator(three_steps, seconds=lambda request: HOUR if request.step else 0.0)
 
 
 async def settled(draft: ScriptedGenerator, running: int = 0) -> None:
-    """Return once so many requests are at the model: a few turns of the event loop, and no time."""
+    """Wait until the model has this number of requests, for a few iterations of the event loop."""
     for _ in range(50):
         await anyio.lowlevel.checkpoint()
     assert draft.running == running
@@ -38,7 +38,7 @@ def test_each_step_comes_when_it_is_final_and_before_the_next_one_is_written(
         async with an_arbiter() as arbiter:
             began, steps = anyio.current_time(), arbiter.stream("q", run_type="rsd", threshold=0.4)
             seen = [(anyio.current_time() - began, step.kept.text, step.kept.score) async for step in steps]
-        # a second for the draft's step, and one for its score
+        # one second for the draft's step, and one for its score
         assert seen == [(2.0, "draft step 0", 0.5), (4.0, "draft step 1", 0.5), (6.0, "draft step 2", 0.5)]
 
     in_virtual_time(body)
@@ -174,7 +174,7 @@ def test_a_kept_iterator_goes_on_until_it_is_closed(
             await settled(slow)
             with pytest.raises(StopAsyncIteration):
                 await anext(steps)
-            with pytest.raises(ClosedError, match="left early"):
+            with pytest.raises(ClosedError, match="it was cancelled"):
                 _ = steps.solution
 
     on_each_loop(body)
@@ -205,7 +205,7 @@ def test_one_that_was_closed_before_it_began_asks_for_nothing(
 
 
 class Knot:
-    """Keeps an iterator in a circle, which only the collector opens."""
+    """Keeps an iterator in a reference cycle, which only the garbage collector breaks."""
 
     def __init__(self, steps: Steps) -> None:
         self.steps = steps
@@ -242,7 +242,7 @@ def test_a_stream_may_be_dropped_after_its_event_loop(
 
     on_each_loop(body)
     kept.clear()
-    gc.collect()  # a warning, or an error that nobody can raise, would fail this test
+    gc.collect()  # a warning or an unraisable error would fail this test
 
 
 def test_other_calls_do_not_notice_that_one_is_left(

@@ -1,4 +1,4 @@
-"""The documentation of the log names what there is."""
+"""The page on the event log names every kind, field and column."""
 
 import re
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from arbiter.log.run import Run, Table
 from arbiter.protocols.events import AnyPayload, Event
 from arbiter.runs.results import Result
 
-DOCUMENT = (Path(__file__).parents[3] / "docs" / "log.md").read_text(encoding="utf-8")
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "reference" / "log.md").read_text(encoding="utf-8")
 
 
 def rows(heading: str) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""The labels of a language model that scores: which keys there are for them, and what their likelihoods mean."""
+"""The labels of a language model that scores: their keys, and the score from their likelihoods."""
 
 import math
 from collections.abc import Mapping
@@ -28,8 +28,8 @@ Keys = Mapping[str, Any]
         ("prm", {"scores": "label-tokens", "labels": ["+", " "]}, "labels: scores = 'label-tokens' needs the texts"),
         ("prm", {"labels": ["+", "-"]}, "labels: only scores = 'score' and 'label-tokens' have labels"),
         ("prm", {"step_tag": ""}, "step_tag: Expected `str` of length >= 1"),
-        ("draft", {"step_tag": "x"}, "step_tag: the draft model is no reward model"),
-        ("judge", {"step_tag": "x"}, "step_tag: the judge model is no reward model"),
+        ("draft", {"step_tag": "x"}, "step_tag: the draft model is not a reward model"),
+        ("judge", {"step_tag": "x"}, "step_tag: the judge model is not a reward model"),
         ("prm", {"scores": "score", "labels": [5, 6], "backend": "openai"}, "scores: the openai backend reaches only"),
     ],
 )

@@ -1,0 +1,54 @@
+"""Configuration files: where they are, and what a file and the options that override it say together."""
+
+import tomllib
+import typing
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from arbiter.protocols.errors import ConfigError
+
+
+def built_in() -> dict[str, Path]:
+    """The configurations that come with Arbiter, by name."""
+    here = Path(__file__).parent.parent
+    folder = next((found for found in (here / "configs", here.parent / "configs") if found.is_dir()), here)
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def find(name: str) -> Path:
+    """Return the file at the path ``name``, or the built-in configuration of that name.
+
+    Raises ``ConfigError`` with the names of the built-in configurations if there is neither.
+    """
+    with suppress(OSError):  # a name that no file can have
+        if Path(name).is_file():
+            return Path(name)
+    known = built_in()
+    if name in known:
+        return known[name]
+    raise ConfigError(f"there is no configuration file {name!r}, and no built-in one; built in: {', '.join(known)}")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the tables of a TOML file. Raises ``ConfigError`` if it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+
+
+def merged(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``tree`` with the keys of the nested ``changes`` set."""
+    result = dict(tree)
+    for key, value in changes.items():
+        inner = result.get(key)
+        if isinstance(inner, dict) and isinstance(value, dict):
+            value = merged(typing.cast("dict[str, Any]", inner), typing.cast("dict[str, Any]", value))
+        elif inner is not None and isinstance(value, dict):
+            continue  # the file has no table there: parsing refuses that
+        result[key] = value
+    return result

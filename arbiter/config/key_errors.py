@@ -1,0 +1,79 @@
+"""msgspec's errors about a configuration, rewritten with the full names of its keys."""
+
+import difflib
+import re
+import types
+import typing
+from typing import Any, Literal, get_args
+
+import msgspec
+
+from arbiter.config.model_tables import Backend
+
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>[^`]*)`(?: - at `\$\.?(?P<path>[^`]*)`)?")
+_AT_KEY = re.compile(r"(?P<what>.*) - at `\$\.(?P<path>[^`]*)`")
+
+
+def describe(error: msgspec.ValidationError, tree: dict[str, Any], root: type[msgspec.Struct]) -> str:
+    """Return the message of ``error``, which reading ``tree`` as ``root`` raised.
+
+    The full key comes first. For an unknown key the nearest known key follows, for a value that is not one of several
+    choices the choices.
+    """
+    if "models.targets[...]" in str(error):  # msgspec does not name the table
+        for name, table in tree["models"]["targets"].items():
+            alone = {"models": {"target": table}}
+            try:
+                msgspec.convert(alone, root)
+            except msgspec.ValidationError as found:
+                return describe(found, alone, root).replace("models.target", f"models.targets.{name}", 1)
+    return _describe(str(error), tree, root)
+
+
+def _describe(message: str, tree: dict[str, Any], root: type[msgspec.Struct]) -> str:
+    if unknown := _UNKNOWN.match(message):
+        parents = [part for part in (unknown["path"] or "").split(".") if part]
+        known = _keys(parents, tree, root)
+        near = difflib.get_close_matches(unknown["field"], known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        return f"unknown key {'.'.join([*parents, unknown['field']])!r}; {hint}"
+    if at_key := _AT_KEY.match(message):
+        return f"{at_key['path']}: {at_key['what']}{_choices(at_key['path'].split('.'), tree, root)}"
+    return message
+
+
+def _choices(path: list[str], tree: dict[str, Any], root: type[msgspec.Struct]) -> str:
+    """The allowed values of the key at ``path`` if its type lists them."""
+    if path[-1] == "backend":
+        hint: Any = Backend
+    else:
+        hint = typing.get_type_hints(_table(path[:-1], tree, root), include_extras=True).get(path[-1])
+    choices = next((option for option in _options(hint) if typing.get_origin(option) is Literal), None)
+    return "" if choices is None else f"; one of {', '.join(get_args(choices))}"
+
+
+def _keys(path: list[str], tree: dict[str, Any], root: type[msgspec.Struct]) -> list[str]:
+    """The keys of the table at ``path``."""
+    table = _table(path, tree, root)
+    tag: str | None = table.__struct_config__.tag_field
+    return [*([tag] if tag else []), *table.__struct_fields__]
+
+
+def _table(path: list[str], tree: dict[str, Any], root: Any) -> Any:  # noqa: ANN401 - a class, known only at run time
+    """The struct class that reads the table at ``path`` of ``tree``."""
+    table = root
+    for name in path:
+        tree = tree.get(name, {})
+        table = _struct_in(typing.get_type_hints(table)[name], tree.get("backend"))
+    return table
+
+
+def _struct_in(hint: Any, backend: object) -> Any:  # noqa: ANN401 - a type hint has no narrower type
+    """The struct class in a hint: the one of ``backend`` if there are several."""
+    structs = [option for option in _options(hint) if isinstance(option, type) and issubclass(option, msgspec.Struct)]
+    return next((option for option in structs if option.__struct_config__.tag == backend), structs[0])
+
+
+def _options(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401 - as above
+    """The members of a union, or the hint alone."""
+    return get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
