@@ -127,8 +127,8 @@ def count_docstrings(files: Iterable[Source], most: int = sys.maxsize) -> list[P
     """Count the docstrings of Python files, by package."""
     by_package: defaultdict[str, list[str]] = defaultdict(list)
     for path, text in files:
-        parts = Path(path).parts
-        package = parts[1] if parts[0] == "arbiter" and len(parts) > 2 else parts[0]
+        folder, *rest = path.split("/")
+        package = rest[0] if folder == "arbiter" and len(rest) > 1 else folder
         by_package[package] += [sentence for one in docstrings_of(text) for sentence in docstring_sentences(one)]
     return [count(package, by_package[package], most) for package in sorted(by_package)]
 
@@ -136,13 +136,13 @@ def count_docstrings(files: Iterable[Source], most: int = sys.maxsize) -> list[P
 def docstrings_of(source: str) -> Iterator[str]:
     """Yield the docstrings of a module, its classes and its functions, and the strings below names."""
     for node in ast.walk(ast.parse(source)):
-        body = getattr(node, "body", None)
-        for child in body if isinstance(body, list) else ():
-            match child:
-                case ast.Expr(value=ast.Constant(value=str(text))):
-                    yield inspect.cleandoc(text)
-                case _:
-                    pass
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            for child in node.body:
+                match child:
+                    case ast.Expr(value=ast.Constant(value=str(text))):
+                        yield inspect.cleandoc(text)
+                    case _:
+                        pass
 
 
 def docstring_sentences(text: str) -> list[str]:
