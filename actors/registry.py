@@ -88,11 +88,11 @@ class ProblemRegistry:
     def add_lookahead(self, task: Task, more: LookaheadStats) -> None:
         """Add ``more`` to the drafting-ahead statistics of ``task``."""
         entry = self._entry(task)
-        entry.predrafts = entry.predrafts + more
+        entry.lookahead = entry.lookahead + more
 
     def lookahead(self, task: Task) -> LookaheadStats:
         """Return the drafting-ahead statistics of ``task``."""
-        return self._entry(task).predrafts
+        return self._entry(task).lookahead
 
     def _entry(self, task: Task) -> "_Entry":
         """Raises ``ClosedError`` if the problem is closed: cancelled work may run until its next await."""
@@ -150,7 +150,7 @@ class _Work:
 
 
 class _Entry:
-    __slots__ = ("calls", "forget", "number", "predrafts", "running", "scopes")
+    __slots__ = ("calls", "forget", "lookahead", "number", "running", "scopes")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -158,7 +158,7 @@ class _Entry:
         self.scopes: set[anyio.CancelScope] = set()
         self.calls: dict[_Key, RequestCounts] = {}
         self.running: dict[_Key, int] = {}
-        self.predrafts = LookaheadStats()
+        self.lookahead = LookaheadStats()
 
     def add(self, key: _Key, counts: RequestCounts) -> None:
         self.calls[key] = self.calls.get(key, RequestCounts()) + counts

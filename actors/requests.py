@@ -65,7 +65,7 @@ class ModelRequest:
         """Whether it drafts ahead: its step is ``index`` steps after the step of its message."""
         return self.model == "draft" and self.index > 0
 
-    def asked(self) -> Entry:
+    def start_entry(self) -> Entry:
         """Return the journal entry for the start of the request."""
         return self._entry(self.id, self.message.id, CallStarted(self.model, self.index, self.target))
 
@@ -160,7 +160,7 @@ class RequestExecutor:
         is_taken = True
         try:
             if self._journal.kept:
-                await self._journal.write(call.asked())
+                await self._journal.write(call.start_entry())
             # counted as running until the answer is recorded: see ``ProblemRegistry.request_counts``
             with self._registry.request(task, call.model, call.target) as counted:
                 if call.is_ahead:

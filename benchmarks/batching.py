@@ -1,9 +1,9 @@
-"""What batching changes: the same pocket problems one at a time and all at once, at temperature 0.
+"""Compare the same pocket problems solved one at a time and all together, at temperature 0.
 
     python benchmarks/batching.py [--limit 100] [--run-type router] [--json]
 
-The ring itself is independent of order (a property test holds it), so whatever differs here comes from the
-models' arithmetic: a sum in another order can turn a near tie between two tokens.
+The ring's results do not depend on the order of requests; a property test checks that. Any difference here comes from
+the models' arithmetic: batching changes the order of summation, which can flip a near tie between two tokens.
 """
 
 import sys
@@ -29,7 +29,11 @@ Transcript = list[tuple[str, str]]
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """``differing`` of ``problems`` have another transcript; ``largest_score_gap`` is over the steps before that."""
+    """The result of the comparison.
+
+    ``differing`` of ``problems`` have different transcripts, ``differing_in_answer`` different grades.
+    ``largest_score_gap`` is the largest difference between scores of the same step, before the transcripts diverge.
+    """
 
     problems: int
     differing: int
@@ -40,16 +44,16 @@ class Comparison(msgspec.Struct, frozen=True):
 def main(
     limit: int = 100, run_type: RunType = "router", as_json: Annotated[bool, Parameter(name="--json")] = False
 ) -> None:
-    """Compare concurrency 1 with all of ``limit`` problems at once."""
+    """Solve ``limit`` pocket problems with concurrency 1 and with concurrency ``limit``, and print the differences."""
     alone, together = (_results(limit, run_type, concurrency) for concurrency in (1, limit))
     differing = [problem for problem in alone if _transcript(alone[problem]) != _transcript(together[problem])]
-    found = Comparison(
+    comparison = Comparison(
         problems=len(alone),
         differing=len(differing),
         differing_in_answer=sum(alone[problem].grade != together[problem].grade for problem in differing),
         largest_score_gap=max(_score_gap(alone[problem], together[problem]) for problem in alone),
     )
-    sys.stdout.write(msgspec.json.encode(found).decode() if as_json else _told(found))
+    sys.stdout.write(msgspec.json.encode(comparison).decode() if as_json else _sentence(comparison))
     sys.stdout.write("\n")
 
 
@@ -66,7 +70,7 @@ def _transcript(result: Result) -> Transcript:
 
 
 def _score_gap(one: Result, other: Result) -> float:
-    """The largest difference between two scores of the same candidate in the same context."""
+    """Return the largest difference between two scores of the same candidate in the same context."""
     gap = 0.0
     for a, b in zip(one.solution.steps, other.solution.steps, strict=False):
         for x, y in zip(a.candidates, b.candidates, strict=False):
@@ -77,10 +81,11 @@ def _score_gap(one: Result, other: Result) -> float:
     return gap
 
 
-def _told(found: Comparison) -> str:
+def _sentence(comparison: Comparison) -> str:
     return (
-        f"{found.differing} of {found.problems} transcripts differ, {found.differing_in_answer} in their grade; "
-        f"scores of equal steps differ by {found.largest_score_gap:.1e} at most"
+        f"{comparison.differing} of {comparison.problems} transcripts differ, "
+        f"{comparison.differing_in_answer} of them in their grade; "
+        f"scores of equal steps differ by at most {comparison.largest_score_gap:.1e}"
     )
 
 

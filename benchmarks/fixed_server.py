@@ -1,7 +1,7 @@
-"""A server that answers at once and always the same, so that what is measured is the client.
+"""An HTTP server with fixed answers and no delay, so that a benchmark measures the client.
 
-It speaks ``/v1/models``, ``/v1/completions``, ``/classify`` and ``/v1/embeddings`` on 127.0.0.1. A solution has
-``STEPS`` steps, the last with a boxed answer: which one is asked for is read off the separators in the prompt.
+It serves ``/v1/models``, ``/v1/completions``, ``/classify`` and ``/v1/embeddings`` on 127.0.0.1. A solution has
+``STEPS`` steps; the last one has a boxed answer. The steps that the prompt already holds decide which step comes next.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ _EMBEDDED = b'{"data":[{"embedding":[2.0]}],"usage":{"prompt_tokens":200}}'
 
 
 class Answering(asyncio.Protocol):
-    """One connection, kept open; requests come one after another."""
+    """One persistent connection, whose requests are answered in order."""
 
     def __init__(self) -> None:
         self._received = b""
@@ -65,7 +65,7 @@ def _answer(path: bytes, body: bytes) -> bytes:
 
 
 async def main() -> None:
-    """Serve until killed, at a free port, which is printed."""
+    """Listen on a free port, print the port, and serve until killed."""
     server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0, backlog=1024)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()

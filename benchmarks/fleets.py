@@ -1,4 +1,4 @@
-"""What the benchmarks over real servers have in common: servers that live as long as a block, and runs over them."""
+"""Shared parts of the benchmarks over real servers: start and stop servers, run problems, and read server metrics."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ console = Console(stderr=True, emoji=False)
 
 
 class Ran(msgspec.Struct, frozen=True):
-    """A run that was made, with its solutions by problem."""
+    """A finished run: its summary, its solutions by problem, and its folder."""
 
     summary: Summary
     solutions: dict[str, Solution]
@@ -41,9 +41,9 @@ class Ran(msgspec.Struct, frozen=True):
 
 
 def behind_servers(config: Config, port: int, changes: Mapping[str, Mapping[str, Any]]) -> Config:
-    """``config`` with the servers of the pocket models in the place of its models, at ``port`` and those behind it.
+    """Return ``config`` with its models replaced by pocket models behind servers at consecutive ports from ``port`` on.
 
-    ``changes`` are more keys of the models' tables, by their names.
+    ``changes`` has further keys for the models' tables, by model name.
     """
     models: dict[str, Any] = {}
     for index, (name, table) in enumerate(load_config(SERVED).models.configured().items()):
@@ -54,9 +54,10 @@ def behind_servers(config: Config, port: int, changes: Mapping[str, Mapping[str,
 
 @asynccontextmanager
 async def serving(config: Config, source: str, logs: Path, only: Iterable[str] = ()) -> AsyncGenerator[Fleet]:
-    """The servers of ``config``, or those of the models ``only``, ready; stopped when the block ends.
+    """Start the servers of ``config`` (or only those of the models ``only``), and stop them when the block ends.
 
-    Raises ``ConfigError`` for what this machine cannot do, ``BackendError`` for a server that cannot be brought up.
+    The block begins once all of them are ready. Raises ``ConfigError`` if this machine cannot run them, and
+    ``BackendError`` if a server does not start.
     """
     launches = plan(config, source, find_interpreter, only=tuple(only)).launches
     gpus = visible_gpus() if any(launch.gpus for launch in launches) else ()
@@ -67,59 +68,68 @@ async def serving(config: Config, source: str, logs: Path, only: Iterable[str] =
 
 
 async def solved(config: Config, folder: Path, watcher: PlainWatcher | None = None) -> Ran:
-    """A run into ``folder``. Raises ``RunError`` if a signal ended it early."""
+    """Run the benchmark into ``folder``. Raises ``RunError`` if a signal ended it early."""
     summary, path = await bench(config, folder, watcher or PlainWatcher(console))
     if summary.interrupted:
-        raise RunError("the benchmark was interrupted; runs that are not whole say nothing")
+        raise RunError("the benchmark was interrupted, and an incomplete run cannot be compared")
     results = read_records(path / "results.jsonl", Result)
     return Ran(summary, {result.solution.problem: result.solution for result in results}, path)
 
 
 def kill_server(server: ServerProcess) -> None:
-    """End the program of ``server`` with SIGKILL, as the kernel does when memory is short.
+    """End the program of ``server`` with SIGKILL, as the kernel does when memory runs out.
 
-    It is the first child of the process that guards it.
+    The program is the first child of its guard process. Raises ``BackendError`` if the server is not running.
     """
-    shared = server.process
-    if shared is None:
-        raise BackendError(f"{server.launch.name} cannot be killed: it does not run")
-    children = Path(f"/proc/{shared.pid}/task/{shared.pid}/children").read_text(encoding="ascii").split()
+    guard = server.process
+    if guard is None:
+        raise BackendError(f"{server.launch.name} cannot be killed: it is not running")
+    children = Path(f"/proc/{guard.pid}/task/{guard.pid}/children").read_text(encoding="ascii").split()
     say(f"killing {server.launch.name}")
     os.kill(int(children[0]), signal.SIGKILL)
 
 
 async def cached_and_read(servers: Sequence[ServerProcess]) -> dict[str, tuple[float, float]]:
-    """By server, in the life that it has now: the prompt tokens out of its prefix cache, and all of them."""
-    found: dict[str, tuple[float, float]] = {}
+    """Return by server how many prompt tokens came from its prefix cache, and how many there were, since its start.
+
+    Raises ``BackendError`` if a server does not report its metrics.
+    """
+    counts: dict[str, tuple[float, float]] = {}
     async with aiohttp.ClientSession() as session:
         for server in servers:
             try:
                 async with session.get(f"{server.launch.address}/metrics") as answer:
-                    told = figures("sglang", await answer.text())
+                    metrics = figures("sglang", await answer.text())
             except aiohttp.ClientError as error:
-                raise BackendError(f"{server.launch.name} does not tell its figures: {error}") from error
-            found[server.launch.name] = told.cached or 0.0, told.looked_up or 0.0
-    return found
+                raise BackendError(f"{server.launch.name} does not report its metrics: {error}") from error
+            counts[server.launch.name] = metrics.cached or 0.0, metrics.looked_up or 0.0
+    return counts
 
 
 def hit_rates(before: Mapping[str, tuple[float, float]], after: Mapping[str, tuple[float, float]]) -> dict[str, float]:
-    """What came out of each cache between two looks, by the tokens cached and read. One that fell began anew."""
-    found: dict[str, float] = {}
+    """Return the hit rate of each prefix cache between two readings of cached and read tokens.
+
+    A counter that fell belongs to a restarted server; it counts from 0. A server that read nothing is left out.
+    """
+    rates: dict[str, float] = {}
     for name, (cached, read) in after.items():
         cached_before, read_before = before[name] if read >= before[name][1] else (0.0, 0.0)
         if read > read_before:
-            found[name] = round((cached - cached_before) / (read - read_before), 4)
-    return found
+            rates[name] = round((cached - cached_before) / (read - read_before), 4)
+    return rates
 
 
 async def flush(servers: Sequence[ServerProcess]) -> None:
-    """Empty the prefix caches. sglang refuses while a request runs; one that was cancelled does so for some seconds."""
+    """Empty the prefix caches. Raises ``BackendError`` if a server stays busy for ``FLUSH_SECONDS``.
+
+    sglang refuses while a request runs. A cancelled request may run on for some seconds.
+    """
     async with aiohttp.ClientSession() as session:
         for server in servers:
             end = time.monotonic() + FLUSH_SECONDS
             while not await _flushed(session, server.launch.address):
                 if time.monotonic() > end:
-                    raise BackendError(f"{server.launch.name} does not empty its prefix cache: it is never idle")
+                    raise BackendError(f"{server.launch.name} did not empty its prefix cache: it was never idle")
                 await anyio.sleep(0.5)
 
 
@@ -128,19 +138,19 @@ async def _flushed(session: aiohttp.ClientSession, address: str) -> bool:
         async with session.post(f"{address}/flush_cache") as answer:
             return answer.status == 200
     except aiohttp.ClientError as error:
-        raise BackendError(f"{address} does not empty its prefix cache: {error}") from error
+        raise BackendError(f"{address} did not empty its prefix cache: {error}") from error
 
 
 def differing(here: Mapping[str, Solution], there: Mapping[str, Solution]) -> list[str]:
-    """The problems whose transcripts are not the same, or not by the same authors."""
+    """Return the problems whose transcripts differ in a text or an author."""
     return [problem for problem, solution in here.items() if texts(solution) != texts(there.get(problem))]
 
 
 def texts(solution: Solution | None) -> list[tuple[str, str]]:
-    """Each step's author and text."""
+    """Return author and text of each step."""
     return [] if solution is None else [(step.kept.author, step.kept.text) for step in solution.steps]
 
 
 def say(line: str) -> None:
-    """Tell what happens, on standard error."""
+    """Print a line on standard error."""
     console.print(line, highlight=False, markup=False, soft_wrap=True)

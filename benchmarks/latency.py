@@ -1,18 +1,19 @@
-"""The latency of one problem at a time, with drafting ahead and verified escalation on and off, in virtual time.
+"""Measure the latency of one problem at a time, with and without drafting ahead and verified escalation.
 
     python benchmarks/latency.py [--problems 64] [--seed 0] [--lookahead 1] [--json]
     python benchmarks/latency.py --draft 8B --target 70B@4xH100 --acceptance 0.7,0.9
 
-One problem is in the ring at a time, over simulated servers (docs/performance.md), each schedule on idle servers of its
-own. Every schedule keeps the same steps; that is checked.
+Times are virtual. One problem is in the ring at a time, over simulated servers (docs/explanation/performance.md). Each
+schedule has idle servers of its own. All schedules must keep the same steps; the program checks that.
 
-What can be *hidden*: a draft that is written while the step before it is scored, and rewritten by the target, if that
-step keeps its draft's text: accepted, or written by the target all the same. One step ahead, that is the shorter of the
-draft and what is done meanwhile. How long the problems would take if all of that were hidden is computed from the
-seconds that each request took (``_all_hidden``); ``hidden`` is the share of this saving that the schedule had.
+Drafting ahead can *hide* a draft that is written while the step before it is scored, or rewritten by the target. It
+helps only if that step keeps the text of its draft: because the draft is accepted, or because the target writes the
+same text. One step ahead, the hidden time is the shorter of the draft and the work that it overlaps. ``_all_hidden``
+computes from the seconds of each request how long the problems would take if all of that were hidden. ``hidden`` is the
+share of this saving that the schedule reached.
 
-*Wasted* are the tokens that the draft's server wrote beside the drafts that were asked for, those of cancelled requests
-among them.
+*Wasted* are the tokens that the draft's server wrote in addition to the drafts that were requested. Those of cancelled
+requests are included.
 """
 
 import sys
@@ -37,7 +38,7 @@ from arbiter.simulation.synthetic_workload import AGREEING, Quantiles, Synthetic
 
 
 class Schedule(msgspec.Struct, frozen=True):
-    """Which of the two is on; ``lookahead`` None is the controller's."""
+    """What is on: the number of steps drafted ahead (None: set by the controller), and verified escalation."""
 
     name: str
     lookahead: int | None
@@ -47,9 +48,9 @@ class Schedule(msgspec.Struct, frozen=True):
 class Reading(msgspec.Struct, frozen=True):
     """Mean latency in virtual seconds, and its ratio to that of the sequential schedule.
 
-    ``hideable`` seconds a problem are what drafting ahead can hide, and ``hidden`` is the share of it that was.
-    ``agreed`` is the share of the target's tokens that it had not to write, ``spent`` who took which share of the
-    requests' seconds, those of drafts that were never asked for apart.
+    ``hideable`` is what drafting ahead can hide, in seconds per problem, and ``hidden`` the share of it that was
+    hidden. ``agreed`` is the share of the target's tokens that verification saved. ``spent`` has the share of each
+    model in the requests' seconds, without drafts that were never requested.
     """
 
     acceptance: float
@@ -66,7 +67,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """What a schedule did: its solutions, and the tokens that the draft's server wrote."""
+    """The solutions of a schedule, and the number of tokens that the draft's server wrote."""
 
     solutions: list[Solution]
     drafted: int
@@ -93,26 +94,20 @@ def main(
     agreeing: str = "",
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """Measure each schedule at each acceptance.
+    """Measure each schedule at each acceptance rate.
 
-    Models are MODEL, MODEL@GPU or MODEL@4xGPU. Several acceptance rates have commas between them, and so have the
-    quantiles ``agreeing`` of the share of a rejected draft that the target would have written itself (``AGREEING``).
+    Models are MODEL, MODEL@GPU or MODEL@4xGPU. Separate several acceptance rates by commas. ``agreeing`` are quantiles,
+    separated by commas, of the share of a rejected draft that the target would have written itself; the default is
+    ``AGREEING``.
     """
-    places = {name: placed(text, gpu) for name, text in (("draft", draft), ("router", router), ("target", target))}
+    places = placements(draft, router, target, gpu)
     matches = Quantiles(_numbers(agreeing)) if agreeing else AGREEING
-    schedules = (
-        Schedule("sequential", 0, "off"),
-        Schedule("ahead", lookahead, "off"),
-        Schedule("verified", 0, "on"),
-        Schedule("both", lookahead, "on"),
-        Schedule("auto", None, "auto"),
-    )
     readings = [
         one
         for accepted in _numbers(acceptance)
-        for one in _measured(SyntheticWorkload(problems, accepted, seed, agreeing=matches), places, schedules)
+        for one in measure(SyntheticWorkload(problems, accepted, seed, agreeing=matches), places, schedules(lookahead))
     ]
-    sys.stdout.write(msgspec.json.encode(readings).decode() if as_json else _told(readings))
+    sys.stdout.write(msgspec.json.encode(readings).decode() if as_json else table(readings))
     sys.stdout.write("\n")
 
 
@@ -120,17 +115,36 @@ def _numbers(text: str) -> tuple[float, ...]:
     return tuple(map(float, text.split(",")))
 
 
-def _measured(world: SyntheticWorkload, places: dict[str, Placement], schedules: tuple[Schedule, ...]) -> list[Reading]:
+def placements(
+    draft: str = "1.5B", router: str = "PRM-1.5B", target: str = "7B", gpu: str = "H100"
+) -> dict[str, Placement]:
+    """Return the models and their GPUs. Raises ``ConfigError`` for an unknown name."""
+    return {name: placed(text, gpu) for name, text in (("draft", draft), ("router", router), ("target", target))}
+
+
+def schedules(lookahead: int = 1) -> tuple[Schedule, ...]:
+    """Return the schedules to compare; the first one is the baseline."""
+    return (
+        Schedule("sequential", 0, "off"),
+        Schedule("ahead", lookahead, "off"),
+        Schedule("verified", 0, "on"),
+        Schedule("both", lookahead, "on"),
+        Schedule("auto", None, "auto"),
+    )
+
+
+def measure(world: SyntheticWorkload, places: dict[str, Placement], schedules: tuple[Schedule, ...]) -> list[Reading]:
+    """Run each schedule. Raises ``RuntimeError`` if two of them kept different steps."""
     runs = {schedule.name: _solved(world, places, schedule) for schedule in schedules}
     sequential = runs["sequential"]
     for run in runs.values():
         if _kept(run) != _kept(sequential):
-            raise RuntimeError("a schedule has changed a transcript")
+            raise RuntimeError("two schedules kept different steps")
     return [_reading(world.acceptance, one.name, runs, one.lookahead or 0) for one in schedules]
 
 
 def _reading(acceptance: float, name: str, runs: dict[str, Run], lookahead: int) -> Reading:
-    """What can be hidden is that of the schedule which verifies as much and drafts nothing ahead."""
+    """Make a reading. What can be hidden is computed from the schedule with the same verification and no lookahead."""
     run = runs[name]
     before = {"ahead": runs["sequential"], "both": runs["verified"]}.get(name)
     hidden = hideable = None
@@ -165,24 +179,24 @@ def _spent(run: Run) -> dict[str, float]:
 
 
 def _all_hidden(solution: Solution, depth: int) -> float:
-    """Seconds that the problem takes if each draft is begun as soon as the text before it is there.
+    """Return the seconds that the problem takes if each draft begins as soon as the text before it is known.
 
-    A draft is written ahead of ``depth`` steps that are not decided yet, at most, and of use where all of them keep
-    the texts of their drafts.
+    A draft is written ahead of at most ``depth`` undecided steps. It is useful if all of them keep the texts of their
+    drafts.
     """
-    asked = [0.0]  # when each step was decided to be the next one
-    written = list[float]()  # when its draft was there
+    requested = [0.0]  # when each step became the next one
+    written = list[float]()  # when its draft was finished
     for place, step in enumerate(solution.steps):
         if step.draft is None or step.draft.rating is None:
             raise RuntimeError(f"a step of {solution.problem} has no draft or no score")
-        begun, before = asked[-1], solution.steps[place - 1] if place else None
+        begun, before = requested[-1], solution.steps[place - 1] if place else None
         if before and before.draft and before.kept.text == before.draft.text and depth:
-            back = max(place - depth, 0)  # its draft is in use: from then on the next ones may be written
-            begun = min(begun, max(written[-1], written[back], asked[back]))
+            back = max(place - depth, 0)  # once its draft is in use, the next ones may be written
+            begun = min(begun, max(written[-1], written[back], requested[back]))
         written.append(begun + step.draft.seconds)
         rest = step.draft.rating.seconds + sum(one.seconds for one in step.targets)
-        asked.append(max(written[-1], asked[-1]) + rest)
-    return asked[-1]
+        requested.append(max(written[-1], requested[-1]) + rest)
+    return requested[-1]
 
 
 def _solved(world: SyntheticWorkload, places: dict[str, Placement], schedule: Schedule) -> Run:
@@ -197,7 +211,7 @@ def _solved(world: SyntheticWorkload, places: dict[str, Placement], schedule: Sc
         scorers: dict[ScoreKind, ModelHandle[Scorer]] = {
             "router": ModelHandle(SimulatedScorer(servers["router"], world.rate, tokens_of))
         }
-        # a draft model is told the steps alone, not who wrote them: the usual template
+        # the usual template of a writer has the steps, not their authors
         models = Models(
             draft=ModelHandle(draft, annotated=False), target=ModelHandle(target, annotated=False), scorers=scorers
         )
@@ -215,7 +229,8 @@ def _kept(run: Run) -> list[list[tuple[str, str]]]:
     return [[(step.kept.author, step.kept.text) for step in solution.steps] for solution in run.solutions]
 
 
-def _told(readings: list[Reading]) -> str:
+def table(readings: list[Reading]) -> str:
+    """Return the readings as a table in Markdown."""
     lines = [
         "| acceptance | schedule | latency, s | / sequential | hidden | used | wasted draft tokens | agreed "
         "| draft, score, target |",

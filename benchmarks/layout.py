@@ -1,13 +1,13 @@
-"""The layout of a checkout: rooms, import graph, repeated names, and what its imports cost.
+"""Report the layout of a checkout: packages, import graph, repeated names, and the cost of its imports.
 
     python benchmarks/layout.py [CHECKOUT ...] [--no-imports] [--rounds 9] [--python PYTHON] [--json]
 
-Several checkouts are printed side by side; the default is the one that this file lies in. ``checkout.py`` in the same
-folder says what a room is, and which imports count. An import is *upward* unless its target is on a lower floor, in the
-order of rooms that the checkout declares; if it declares none, in the order that makes the fewest imports upward.
+Several checkouts are printed side by side; the default is the one that holds this file. ``checkout.py`` in the same
+folder says what a package is, and which imports count. An import is *upward* unless its target is in a lower layer. The
+layers are those that the checkout declares; if it declares none, the order with the fewest upward imports is used.
 
-CPU seconds (user and system) are medians of ``--rounds`` runs that alternate between the checkouts, in new processes of
-``--python``, after one run that writes the byte code.
+CPU seconds (user and system) are medians over ``--rounds`` rounds. The rounds alternate between the checkouts, each run
+is a new process of ``--python``, and a first round, which writes the byte code, does not count.
 """
 
 import os
@@ -25,10 +25,10 @@ import msgspec
 from checkout import (
     Import,
     Names,
-    circles,
     class_names,
+    cycles,
     declared_layers,
-    floors,
+    heights,
     least_upward,
     module_names,
     read_source,
@@ -52,7 +52,7 @@ except SystemExit:
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """CPU ``seconds`` of a command, as ``ratio`` to ``python -c pass``, and the number of ``modules`` it loads."""
+    """CPU ``seconds`` of a command, their ratio to those of ``python -c pass``, and the number of loaded modules."""
 
     seconds: float
     ratio: float
@@ -60,15 +60,17 @@ class Cost(msgspec.Struct, frozen=True):
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """All measurements of a checkout. ``floors`` is the length of the longest chain of imports between rooms, where a
-    circle counts as one room; ``floors_downward`` that of the longest chain without an upward import.
+    """All measurements of a checkout.
+
+    ``layers`` is the length of the longest chain of imports between packages, where a cycle counts as one package;
+    ``layers_downward`` is the length of the longest chain without an upward import.
     """
 
     checkout: str
-    rooms: list[str]
-    floors: int
-    floors_downward: int
-    circles: list[list[str]]
+    packages: list[str]
+    layers: int
+    layers_downward: int
+    cycles: list[list[str]]
     upward: list[str]
     loose: list[str]
     modules: Names
@@ -85,22 +87,24 @@ def main(
 ) -> None:
     """Measure each checkout."""
     roots = [checkout.resolve() for checkout in checkouts or (HERE,)]
-    costs = import_costs(roots, python.absolute(), rounds) if imports else {}  # absolute: each run changes the folder
-    found = [measure(root, costs.get(root, {})) for root in roots]
-    sys.stdout.write(msgspec.json.encode(found).decode() if as_json else _report(found))
+    costs = (
+        import_costs(roots, python.absolute(), rounds) if imports else {}
+    )  # absolute: the runs have other working directories
+    layouts = [measure(root, costs.get(root, {})) for root in roots]
+    sys.stdout.write(msgspec.json.encode(layouts).decode() if as_json else _report(layouts))
     sys.stdout.write("\n")
 
 
 def measure(root: Path, costs: dict[str, Cost]) -> Layout:
-    """The layout of the checkout in ``root``."""
+    """Measure the checkout in ``root``."""
     source = read_source(root)
     up = upward(source.imports, declared_layers(root) or least_upward(source.imports))
     return Layout(
         checkout=str(root),
-        rooms=source.rooms,
-        floors=_height(source.imports),
-        floors_downward=_height([one for one in source.imports if one not in up]),
-        circles=circles(source.imports),
+        packages=source.packages,
+        layers=_height(source.imports),
+        layers_downward=_height([one for one in source.imports if one not in up]),
+        cycles=cycles(source.imports),
         upward=[str(one) for one in up],
         loose=[file.name for file in source.files.values() if file.parent == root / "arbiter"],
         modules=module_names(source),
@@ -110,11 +114,11 @@ def measure(root: Path, costs: dict[str, Cost]) -> Layout:
 
 
 def _height(imports: list[Import]) -> int:
-    return max(floors(imports).values(), default=0)
+    return max(heights(imports).values(), default=0)
 
 
 def import_costs(roots: list[Path], python: Path, rounds: int) -> dict[Path, dict[str, Cost]]:
-    """What ``import arbiter`` and ``arbiter --version`` cost in each checkout."""
+    """Measure ``import arbiter`` and ``arbiter --version`` in each checkout."""
     runs = [
         (root, name, arguments)
         for root in roots
@@ -135,7 +139,7 @@ def import_costs(roots: list[Path], python: Path, rounds: int) -> dict[Path, dic
 
 
 def _programs(root: Path) -> dict[str, tuple[list[str], list[str]]]:
-    """By name, the arguments of Python that run it, and those that print what it has loaded at its end."""
+    """Return by name the Python arguments that run a program, and those that run it and print what it has loaded."""
     module = "arbiter" if (root / "arbiter" / "__main__.py").exists() else "arbiter.cli"
     return {
         "import arbiter": (["-c", "import arbiter"], ["-c", f"import arbiter, sys\n{_COUNT}"]),
@@ -144,7 +148,7 @@ def _programs(root: Path) -> dict[str, tuple[list[str], list[str]]]:
 
 
 def _cpu(python: Path, root: Path, arguments: list[str]) -> float:
-    """CPU seconds of a child process, user and system."""
+    """Run a child process, and return its CPU seconds, user and system."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     _run(python, root, arguments)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -158,49 +162,49 @@ def _run(python: Path, root: Path, arguments: list[str]) -> str:
 
 
 def _loaded(python: Path, root: Path, arguments: list[str]) -> int:
-    """The number of modules in ``sys.modules``; the ``arbiter`` among them must be that of the checkout."""
+    """Return the number of loaded modules. Exits with an error if ``arbiter`` is not that of the checkout."""
     count, file = _run(python, root, arguments).splitlines()[-1].split(" ", 1)
     if root not in Path(file).resolve().parents:
         raise SystemExit(f"{python} imported {file}, which is not in {root}")
     return int(count)
 
 
-def _report(found: list[Layout]) -> str:
+def _report(layouts: list[Layout]) -> str:
     rows: dict[str, Callable[[Layout], str]] = {
-        "rooms": lambda one: str(len(one.rooms)),
-        "floors of the import graph, a circle as one room": lambda one: str(one.floors),
-        "floors without upward imports": lambda one: str(one.floors_downward),
-        "circles (rooms in them)": lambda one: f"{len(one.circles)} ({sum(map(len, one.circles))})",
+        "packages": lambda one: str(len(one.packages)),
+        "layers of the import graph, a cycle as one package": lambda one: str(one.layers),
+        "layers without upward imports": lambda one: str(one.layers_downward),
+        "cycles (packages in them)": lambda one: f"{len(one.cycles)} ({sum(map(len, one.cycles))})",
         "upward imports": lambda one: str(len(one.upward)),
-        "loose files in arbiter/": lambda one: str(len(one.loose)),
-        "module names for several modules": lambda one: _share(one.modules),
-        "public class names for several classes": lambda one: _share(one.classes),
-        "CPU of import arbiter": lambda one: _cost(one, found[0], "import arbiter"),
-        "CPU of arbiter --version": lambda one: _cost(one, found[0], "arbiter --version"),
+        "single modules in arbiter/": lambda one: str(len(one.loose)),
+        "module names used several times": lambda one: _share(one.modules),
+        "public class names used several times": lambda one: _share(one.classes),
+        "CPU of import arbiter": lambda one: _cost(one, layouts[0], "import arbiter"),
+        "CPU of arbiter --version": lambda one: _cost(one, layouts[0], "arbiter --version"),
     }
-    lines = [f"| | {' | '.join(one.checkout for one in found)} |", "|---" * (len(found) + 1) + "|"]
-    lines += [f"| {label} | {' | '.join(map(cell, found))} |" for label, cell in rows.items()]
-    return "\n".join(lines + [line for one in found for line in _details(one)])
+    lines = [f"| | {' | '.join(one.checkout for one in layouts)} |", "|---" * (len(layouts) + 1) + "|"]
+    lines += [f"| {label} | {' | '.join(map(cell, layouts))} |" for label, cell in rows.items()]
+    return "\n".join(lines + [line for one in layouts for line in _details(one)])
 
 
 def _share(names: Names) -> str:
     several = len(names.repeated)
     share = f"{several} of {names.distinct} ({several / names.distinct:.1%})"
-    return f"{share}; {len(names.commands)} more for a command and what it runs"
+    return f"{share}; {len(names.commands)} more shared by a command and its module"
 
 
 def _cost(one: Layout, first: Layout, name: str) -> str:
     if not one.costs:
         return "-"
     cost = one.costs[name]
-    text = f"{cost.seconds:.3f} s, {cost.ratio:.1f} × bare, {cost.modules} modules"
-    return text if one is first else f"{text}, {cost.seconds / first.costs[name].seconds:.2f} × the first"
+    text = f"{cost.seconds:.3f} s, {cost.ratio:.1f} × bare Python, {cost.modules} modules"
+    return text if one is first else f"{text}, {cost.seconds / first.costs[name].seconds:.2f} × the first checkout"
 
 
 def _details(one: Layout) -> Iterator[str]:
     """The lists behind the counts."""
     yield f"\n{one.checkout}:"
-    yield from (f"- circle: {', '.join(circle)}" for circle in one.circles)
+    yield from (f"- cycle: {', '.join(cycle)}" for cycle in one.cycles)
     yield from (f"- upward: {line}" for line in one.upward)
     for kind, names in (("module", one.modules), ("class", one.classes)):
         yield from (f"- {kind} name {name}: {', '.join(modules)}" for name, modules in names.repeated.items())

@@ -1,10 +1,11 @@
-"""What the log costs: the same problems through a ring of models that answer at once, with the log and without it.
+"""Measure what the event log costs: the same problems with each kind of log and without one.
 
     python benchmarks/log.py [--problems 400] [--repeats 5] [--json]
 
-Models that take no time leave the orchestration alone. The rounds are interleaved (off, full, redacted, decisions, off,
-…), and of each the fastest counts, since everything else on a machine only adds. CPU is that of the whole process, the
-writer's thread included. ``share`` says how much of the orchestration the log is: (on - off) / on.
+The models answer without delay, so that only the orchestration is measured. The rounds are interleaved (off, full,
+redacted, decisions, off, …). The fastest round of each kind counts, because other work on the machine only adds time.
+CPU is that of the whole process, including the writer's thread. ``share`` is the log's part of the orchestration:
+(on - off) / on.
 """
 
 import sys
@@ -37,7 +38,7 @@ TEXT = "We multiply the first number by the second one, carry the ten, and write
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """Of a step: CPU in microseconds, and bytes of the log; ``ratio`` is the CPU beside that without a log."""
+    """The cost per step: CPU in microseconds, its ratio to that without a log, the log's share, and bytes of log."""
 
     cpu: float
     ratio: float
@@ -46,23 +47,23 @@ class Cost(msgspec.Struct, frozen=True):
 
 
 def main(problems: int = 400, repeats: int = 5, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
-    """Measure each kind of log ``repeats`` times, over ``problems`` problems of eight steps, a third escalated."""
+    """Measure each kind of log ``repeats`` times over ``problems`` problems of eight steps, a third escalated."""
     details: tuple[Detail | None, ...] = (None, *get_args(Detail))
-    readings = {detail: [_measured(detail, problems)] for detail in details}  # the first warms up
+    readings = {detail: [_measured(detail, problems)] for detail in details}  # the first round warms up
     for _ in range(repeats):
         for detail in details:
             readings[detail].append(_measured(detail, problems))
     fastest = {detail: min(rounds[1:]) for detail, rounds in readings.items()}
     off, _ = fastest[None]
-    found = {
+    costs = {
         detail or "off": Cost(1e6 * cpu, cpu / off, (cpu - off) / cpu, size) for detail, (cpu, size) in fastest.items()
     }
-    sys.stdout.write(msgspec.json.encode(found).decode() if as_json else _told(found))
+    sys.stdout.write(msgspec.json.encode(costs).decode() if as_json else _table(costs))
     sys.stdout.write("\n")
 
 
 def _measured(detail: Detail | None, problems: int) -> tuple[float, float]:
-    """CPU seconds and bytes, of a step."""
+    """Return CPU seconds and log bytes per step."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / LOG
         started = time.process_time()
@@ -103,9 +104,9 @@ def _models() -> Models:
     return Models(draft=ModelHandle(generator), target=ModelHandle(generator), scorers={"prm": ModelHandle(scorer)})
 
 
-def _told(found: dict[str, Cost]) -> str:
-    lines = [f"{'log':<10} {'µs CPU a step':>14} {'ratio':>6} {'share':>6} {'bytes a step':>13}"]
-    for name, cost in found.items():
+def _table(costs: dict[str, Cost]) -> str:
+    lines = [f"{'log':<10} {'CPU µs / step':>14} {'ratio':>6} {'share':>6} {'bytes / step':>13}"]
+    for name, cost in costs.items():
         lines.append(f"{name:<10} {cost.cpu:>14.0f} {cost.ratio:>6.2f} {cost.share:>6.0%} {cost.bytes:>13.0f}")
     return "\n".join(lines)
 

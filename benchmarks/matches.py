@@ -1,10 +1,10 @@
-"""How far the target agrees with the drafts that are rejected, measured on the pocket models.
+"""Measure how far the target agrees with rejected drafts, on the pocket models.
 
     python benchmarks/matches.py [--limit 1000] [--seed 7] [--json]
 
-Each rejected draft is shown to the target, which agrees with a share of its tokens before the first that it would not
-have written itself. The shares of the router's rejections, as deciles, are ``AGREEING`` in
-``arbiter/simulation/synthetic_workload.py``: what simulated targets agree with.
+Each rejected draft is shown to the target. The target agrees with its tokens up to the first one that it would not have
+written itself. The deciles of these shares over the router's rejections are ``AGREEING`` in
+``arbiter/simulation/synthetic_workload.py``; simulated targets draw from them.
 """
 
 import sys
@@ -33,8 +33,10 @@ RUN_TYPES: tuple[RunType, ...] = ("router", "rsd")
 
 
 class Matches(msgspec.Struct, frozen=True):
-    """Of so many ``rejected`` drafts: ``same`` is the share whose text the target writes as well, ``tokens`` the share
-    of all their tokens that it agrees with, ``mean`` and ``deciles`` are over the shares of the single drafts.
+    """The agreement over a number of ``rejected`` drafts.
+
+    ``same`` is the share of drafts whose text the target writes too. ``tokens`` is the share of all their tokens that
+    the target agrees with. ``mean`` and ``deciles`` are over the shares of the individual drafts.
     """
 
     run_type: RunType
@@ -47,8 +49,8 @@ class Matches(msgspec.Struct, frozen=True):
 
 def main(*, limit: int = 1000, seed: int = 7, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
     """Run ``limit`` pocket problems of ``seed`` through ``router`` and ``rsd`` at their default thresholds."""
-    found = [matches for run_type in RUN_TYPES if (matches := _measured(run_type, limit, seed))]
-    sys.stdout.write(msgspec.json.encode(found).decode() if as_json else _told(found))
+    measured = [matches for run_type in RUN_TYPES if (matches := _measured(run_type, limit, seed))]
+    sys.stdout.write(msgspec.json.encode(measured).decode() if as_json else _table(measured))
     sys.stdout.write("\n")
 
 
@@ -61,7 +63,7 @@ def _measured(run_type: RunType, limit: int, seed: int) -> Matches | None:
 
 
 def matches_of(run_type: RunType, results: Iterable[Result]) -> Matches | None:
-    """None if no draft was rejected."""
+    """Return the agreement over the rejected drafts of ``results``; None if no rejected draft was shown."""
     rejected = [step for result in results for step in result.solution.steps if step.verdict == "escalate"]
     agreements = [
         one.prefix_match for step in rejected for one in step.targets if one.prefix_match and one.prefix_match.proposed
@@ -79,12 +81,12 @@ def matches_of(run_type: RunType, results: Iterable[Result]) -> Matches | None:
     )
 
 
-def _told(found: list[Matches]) -> str:
+def _table(measured: list[Matches]) -> str:
     lines = [
-        "| run type | rejected drafts | the target's own step | tokens agreed on | mean share | deciles |",
+        "| run type | rejected drafts | drafts equal to the target's step | tokens agreed on | mean share | deciles |",
         "|---|---|---|---|---|---|",
     ]
-    for one in found:
+    for one in measured:
         deciles = ", ".join(f"{share:g}" for share in one.deciles)
         start = f"| {one.run_type} | {one.rejected} | {one.same:.1%} | {one.tokens:.1%} "
         lines.append(f"{start}| {one.mean:.3f} | {deciles} |")

@@ -1,14 +1,14 @@
-"""Real models: the pocket ones alone, by policy, and with drafting ahead and verified escalation; beside target-only.
+"""Compare policies, drafting ahead and verified escalation on the pocket models with the target alone.
 
     python benchmarks/models.py [--limit 40] [--seed 7] [--repeats 3] [--json]
 
-The same problems in each row, one at a time and as many at once as there are (128 at most), in process and, if there is
-an interpreter that has sglang (docs/up.md), behind four servers of it. The rounds are interleaved and of each row the
-fastest counts, since everything else on a machine only adds; times are ratios to target-only of the same place and
-concurrency. Servers keep their prefix caches between rounds.
+Each row solves the same problems: one at a time, and all of them together (at most 128). The models run in process and,
+if an interpreter with sglang is found (docs/how-to/start-servers.md), behind four sglang servers. The rounds are
+interleaved. The fastest round of each row counts, because other work on the machine only adds time. Times are ratios to
+the target alone in the same place with the same concurrency. Servers keep their prefix caches between rounds.
 
-*Written* are the target's tokens without those that it only had to agree with. Rows that speculate should keep the same
-steps as ``router``: it is counted where they do not.
+*Written* are the target's tokens without those of a draft that it agreed with. Rows that speculate must keep the same
+steps as ``router``; problems in which they do not are counted.
 """
 
 import sys
@@ -32,7 +32,7 @@ from arbiter.servers.interpreters import find_interpreter
 
 
 class Variant(msgspec.Struct, frozen=True):
-    """A row: a run type, and what it speculates."""
+    """A row: a run type, the number of steps drafted ahead, and verified escalation."""
 
     name: str
     run_type: RunType
@@ -49,10 +49,11 @@ SPECULATING = (
 
 
 class Row(msgspec.Struct, frozen=True):
-    """``wall`` and ``latency`` (the mean) are ratios to target-only; ``read`` are the target's tokens out of no cache.
+    """One row of the comparison.
 
-    ``differing`` counts the problems whose steps are not those of ``router``; ``wasted`` are the tokens of pre-drafts
-    that were not used, but for those of the ``cancelled`` requests, which nobody tells.
+    ``wall`` and ``latency`` (the mean) are ratios to the target alone. ``read`` are the target's prompt tokens that
+    came from no cache. ``differing`` counts the problems whose steps differ from those of ``router``. ``wasted`` are
+    the tokens of drafts written ahead and not used, without those of ``cancelled`` requests, which no server reports.
     """
 
     place: str
@@ -91,11 +92,11 @@ def main(
 ) -> None:
     """Run ``limit`` pocket problems of ``seed`` in each row, ``repeats`` times.
 
-    ``python`` is the interpreter that has sglang, if it is not where ``arbiter up`` finds it.
+    ``python`` is the interpreter with sglang; by default the one that ``arbiter up`` finds.
     """
     config = override(load_config(POCKET), {"data": {"source": f"pocket:{seed}", "limit": limit}}, "command line")
-    found = anyio.run(partial(_found, config, repeats, python, port))
-    sys.stdout.write(msgspec.json.encode(found).decode() if as_json else _told(found))
+    compared = anyio.run(partial(_found, config, repeats, python, port))
+    sys.stdout.write(msgspec.json.encode(compared).decode() if as_json else _table(compared))
     sys.stdout.write("\n")
 
 
@@ -111,7 +112,7 @@ async def _found(config: Config, repeats: int, python: str | None, port: int) ->
 
 
 async def _rows_over_servers(config: Config, repeats: int, python: str, port: int) -> list[Row]:
-    """The rows over servers; the target checks proposals."""
+    """Return the rows over servers, whose target verifies drafts."""
     verifies = {"verifies": "sglang", "tokenizer": "pocket:target"}
     there = behind_servers(config, port, {"target": verifies})
     chosen = {name: {"server": {"python": python}} for name in there.models.configured()}
@@ -123,8 +124,8 @@ async def _rows_over_servers(config: Config, repeats: int, python: str, port: in
 
 async def _rows(place: str, config: Config, repeats: int) -> list[Row]:
     problems = config.data.limit or config.limits.problems
-    at_once = sorted({1, min(problems, config.limits.problems)})
-    return [row for concurrency in at_once for row in await _compared(place, config, concurrency, repeats)]
+    levels = sorted({1, min(problems, config.limits.problems)})
+    return [row for concurrency in levels for row in await _compared(place, config, concurrency, repeats)]
 
 
 async def _compared(place: str, config: Config, concurrency: int, repeats: int) -> list[Row]:
@@ -132,7 +133,7 @@ async def _compared(place: str, config: Config, concurrency: int, repeats: int) 
     rounds: Rounds = {variant.name: [] for variant in (*PLAIN, *SPECULATING)}
     for number in range(repeats):
         for variant in (*PLAIN, *SPECULATING):
-            console.print(f"{place}, {concurrency} at once, round {number + 1}: {variant.name}", highlight=False)
+            console.print(f"{place}, concurrency {concurrency}, round {number + 1}: {variant.name}", highlight=False)
             with tempfile.TemporaryDirectory() as folder:
                 rounds[variant.name].append(await solved(_chosen(config, variant), Path(folder) / "run"))
     speculating = {variant.name for variant in SPECULATING}
@@ -168,23 +169,23 @@ def _row(place: str, concurrency: int, name: str, rounds: Rounds, speculates: bo
 
 
 def _fastest(rounds: Rounds, name: str) -> tuple[float, float]:
-    """Wall time and mean latency."""
+    """Return the least wall time and the least mean latency of the rounds."""
     summaries = [ran.summary for ran in rounds[name]]
     return min(one.wall_seconds or 0.0 for one in summaries), min(one.latency.mean or 0.0 for one in summaries)
 
 
-def _told(found: Found) -> str:
+def _table(compared: Found) -> str:
     lines = [
-        "| place | at once | run | accuracy | acceptance | target tokens: written / read | draft tokens wasted "
-        "| wall / target's | latency / target's | other transcripts |",
+        "| place | concurrency | run | accuracy | acceptance | target tokens: written / read | draft tokens wasted "
+        "| wall / target's | latency / target's | different transcripts |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for one in found.rows:
+    for one in compared.rows:
         start = f"| {one.place} | {one.concurrency} | {one.name} | {percent(one.accuracy)} | {percent(one.acceptance)} "
         wasted = f"{one.wasted} and {one.cancelled} cancelled" if one.cancelled else f"{one.wasted}"
         times = f"{one.wall:.2f} | {one.latency:.2f} | {'' if one.differing is None else one.differing}"
         lines.append(f"{start}| {one.written} / {one.read} | {wasted} | {times} |")
-    return "\n".join([*lines, *([found.skipped] if found.skipped else [])])
+    return "\n".join([*lines, *([compared.skipped] if compared.skipped else [])])
 
 
 if __name__ == "__main__":

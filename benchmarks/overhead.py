@@ -1,17 +1,18 @@
-"""What the ring itself costs: CPU a step and memory a problem, beside a bare loop that makes the same requests.
+"""Measure what the ring costs: CPU per step and memory per problem, compared with a plain loop of the same requests.
 
     python benchmarks/overhead.py [--problems 400] [--repeats 5] [--most 10000] [--json]
 
-Over HTTP, a server in another process answers at once, each step is one request to the draft and one to the PRM, and 64
-problems are solved at a time: by a bare loop for each with the same client (``loop``), by the ring (``off``), and by
-the ring with a log of everything (``on``). The rounds are interleaved, and of each the fastest counts, since everything
-else on a machine only adds.
+Over HTTP, a server in another process answers without delay. Each step makes one request to the draft and one to the
+PRM. 64 problems are solved at a time: by one plain loop per problem with the same client (``loop``), by the ring
+(``off``), and by the ring with a full event log (``on``). The rounds are interleaved. The fastest round of each counts,
+because other work on the machine only adds time.
 
-The garbage collector is set as the command line sets it (``arbiter.cli.main.collect_seldom``), for the loop as well.
+The garbage collector is configured as the command line does it (``arbiter.cli.main.collect_seldom``), also for the
+loop.
 
-In process, models answer without waiting for anything, for 1 to ``most`` problems in flight. Memory is what Python has
-allocated (``tracemalloc``) while all problems stand in the middle of their last step but one, less what it was before,
-for each problem; the texts of its steps are counted apart.
+In process, the models answer without waiting, with 1 to ``most`` problems in flight. Memory is what Python has
+allocated (``tracemalloc``) while all problems are in their last step but one, less what was allocated before, per
+problem. The texts of a problem's steps are counted separately.
 """
 
 import gc
@@ -50,7 +51,7 @@ LIMITS = Limits()
 
 
 class Http(msgspec.Struct, frozen=True):
-    """Microseconds of CPU a step, and those of the ring beside those of the loop."""
+    """CPU microseconds per step, and the ratios of the ring's to the loop's."""
 
     loop: float
     off: float
@@ -60,7 +61,7 @@ class Http(msgspec.Struct, frozen=True):
 
 
 class InProcess(msgspec.Struct, frozen=True):
-    """With so many problems in flight: microseconds of CPU a step, and bytes a problem beside its ``text``."""
+    """With ``problems`` in flight: CPU microseconds per step, and bytes per problem without its ``text``."""
 
     problems: int
     cpu: float
@@ -69,7 +70,7 @@ class InProcess(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """All figures."""
+    """All measurements."""
 
     http: Http
     in_process: list[InProcess]
@@ -82,15 +83,15 @@ def main(
     most: int = 10_000,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """Measure all of it."""
+    """Measure over HTTP and in process, and print both tables."""
     collect_seldom()
-    found = Found(over_http(problems, repeats), [in_process(10**power) for power in range(6) if 10**power <= most])
-    sys.stdout.write(msgspec.json.encode(found).decode() if as_json else _told(found))
+    measured = Found(over_http(problems, repeats), [in_process(10**power) for power in range(6) if 10**power <= most])
+    sys.stdout.write(msgspec.json.encode(measured).decode() if as_json else _tables(measured))
     sys.stdout.write("\n")
 
 
 def over_http(problems: int, repeats: int) -> Http:
-    """The fastest of ``repeats`` rounds of each; the first one warms up."""
+    """Return the fastest of ``repeats`` rounds of each, after one round that warms up."""
     ways: dict[str, Callable[[Generator, Scorer, int], Awaitable[int]]] = {"loop": loop, "off": ring, "on": logged}
     readings: dict[str, list[float]] = {name: [] for name in ways}
     with served() as port:
@@ -111,7 +112,7 @@ async def _timed(way: Callable[[Generator, Scorer, int], Awaitable[int]], port: 
 
 
 async def loop(generator: Generator, scorer: Scorer, problems: int) -> int:
-    """No ring: each worker takes a problem and makes its requests one after another. The number of steps."""
+    """Solve without a ring: each worker takes a problem and makes its requests in order. Return the number of steps."""
     waiting, done = iter(range(problems)), 0
 
     async def work() -> None:
@@ -134,7 +135,7 @@ async def loop(generator: Generator, scorer: Scorer, problems: int) -> int:
 
 
 async def ring(generator: Generator, scorer: Scorer, problems: int, log: Path | None = None) -> int:
-    """The same requests through the ring. The number of steps."""
+    """Make the same requests through the ring, and return the number of steps."""
     steps = 0
 
     async def done(solution: Solution) -> None:
@@ -150,7 +151,7 @@ async def ring(generator: Generator, scorer: Scorer, problems: int, log: Path | 
 
 
 async def logged(generator: Generator, scorer: Scorer, problems: int) -> int:
-    """As ``ring``, with a log."""
+    """Do the same with an event log."""
     with tempfile.TemporaryDirectory() as folder:
         return await ring(generator, scorer, problems, Path(folder) / LOG)
 
@@ -166,20 +167,23 @@ async def _open(models: Models, log: Path | None) -> AsyncGenerator[Ring]:
 
 
 class Immediate:
-    """All models: they answer without waiting, but for a target whose step before the last waits for all problems."""
+    """The models. They answer without waiting; only the last step but one waits until all problems have reached it.
+
+    ``full`` is called at that moment.
+    """
 
     def __init__(self, problems: int, full: Callable[[], None]) -> None:
         self._missing = problems
         self._full = full
-        self._all_there = anyio.Event()
+        self._all_arrived = anyio.Event()
 
     async def generate(self, request: GenerationRequest) -> Generation:
         if request.step == STEPS - 2:
             self._missing -= 1
             if not self._missing:
                 self._full()
-                self._all_there.set()
-            await self._all_there.wait()
+                self._all_arrived.set()
+            await self._all_arrived.wait()
         ending = "end" if request.step == STEPS - 1 else "separator"
         return Generation(f"Step {request.step} of {request.problem}: {QUESTION}", ending, Usage(500, 50, 400))
 
@@ -188,7 +192,7 @@ class Immediate:
 
 
 def in_process(problems: int) -> InProcess:
-    """So many problems at once, in rounds of at least 1,000 in all."""
+    """Measure ``problems`` in flight, over rounds of at least 1,000 problems in total."""
     rounds = max(1000 // problems, 1)
     fastest = min(_cpu(problems, rounds) for _ in range(3))
     memory, text = _memory(problems)
@@ -204,18 +208,18 @@ def _cpu(problems: int, rounds: int) -> float:
 
 
 def _nothing() -> None:
-    """All are there, and nobody looks."""
+    """Ignore that all problems have arrived."""
 
 
 def _memory(problems: int) -> tuple[float, float]:
-    """Bytes a problem when all of them are there, and of these the texts: its question, and what was written for it."""
+    """Return the bytes per problem while all problems are in the ring: without its texts, and those of its texts."""
     seen: list[int] = []
 
     def look() -> None:
         gc.collect()
         seen.append(tracemalloc.get_traced_memory()[0])
 
-    anyio.run(_solved, 1, _nothing)  # what is imported and cached is there from now on
+    anyio.run(_solved, 1, _nothing)  # import and fill caches before the first reading
     gc.collect()
     tracemalloc.start()
     try:
@@ -223,7 +227,7 @@ def _memory(problems: int) -> tuple[float, float]:
         anyio.run(_solved, problems, look)
     finally:
         tracemalloc.stop()
-    written = STEPS - 2 + len(range(0, STEPS - 2, 3))  # every third draft is rejected, and another step written
+    written = STEPS - 2 + len(range(0, STEPS - 2, 3))  # every third draft is rejected, and the target writes the step
     text = float(written * sys.getsizeof(f"Step 0 of problem-{problems}: {QUESTION}") + sys.getsizeof(QUESTION))
     return (seen[0] - before) / problems - text, text
 
@@ -240,16 +244,16 @@ async def _solved(problems: int, full: Callable[[], None]) -> None:
         await solve_all(opened, tasks, problems, done)
 
 
-def _told(found: Found) -> str:
-    http = found.http
+def _tables(measured: Found) -> str:
+    http = measured.http
     lines = [
-        "| over HTTP | CPU µs a step | / loop |\n|---|---|---|",
+        "| over HTTP | CPU µs per step | / loop |\n|---|---|---|",
         f"| loop | {http.loop:.0f} | 1 |",
         f"| ring, no log | {http.off:.0f} | {http.off_ratio:.2f} |",
         f"| ring, log | {http.on:.0f} | {http.on_ratio:.2f} |",
         "",
-        "| problems in flight | CPU µs a step | bytes a problem beside its text |\n|---|---|---|",
-        *(f"| {one.problems:,} | {one.cpu:.0f} | {one.memory:,.0f} |" for one in found.in_process),
+        "| problems in flight | CPU µs per step | bytes per problem without its texts |\n|---|---|---|",
+        *(f"| {one.problems:,} | {one.cpu:.0f} | {one.memory:,.0f} |" for one in measured.in_process),
     ]
     return "\n".join(lines)
 

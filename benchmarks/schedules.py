@@ -1,23 +1,23 @@
-"""Schedules of the same problems over the same simulated servers, in virtual time: who waits for whom, and how long.
+"""Compare schedules of the same problems over the same simulated servers, in virtual time.
 
     python benchmarks/schedules.py [--problems 256] [--acceptance 0.7] [--seed 0] [--running 64] [--mixed] \
         [--json]
 
-All schedules have all problems at once, make their requests at three servers of their own (draft 1.5B, router 1.5B,
-target 7B, an H100 each, at most ``running`` sequences together; ``mixed``: decoding goes on while a prompt is read),
-and keep the same steps; that is checked.
+Every schedule gets all problems at the same time and has three servers of its own: draft 1.5B, router 1.5B and target
+7B, on one H100 each, with at most ``running`` sequences per server. With ``mixed``, a server continues to decode while
+it reads a prompt. All schedules must keep the same steps; the program checks that.
 
-- ``published``: rounds of the whole batch. All drafts, barrier; all scores, barrier; the target on *every* step,
-  barrier; the scores of its steps, barrier.
-- ``repaired``: the same rounds, with the target on rejected steps alone, whose steps are not scored.
-- ``gather``: a plain loop for each problem, all of them at the same time.
-- ``plain``: the ring, with as many places at draft and target as their servers have, given to older problems first. No
-  step is drafted ahead, and the target writes each of its steps whole.
-- ``ours``: the same with the defaults of a configuration: where it pays, the target is shown the rejected draft and
-  writes only what it would not have written itself (``SyntheticWorkload.agreeing``).
-- ``bound``: what no schedule of the same requests can beat (``arbiter.simulation.lower_bounds``).
+- ``published``: rounds over the whole batch, each with four barriers: all drafts, all scores, the target on *every*
+  step, and the scores of the target's steps.
+- ``repaired``: the same rounds, but the target writes rejected steps only, and its steps are not scored.
+- ``gather``: one plain loop per problem, all of them concurrently.
+- ``plain``: the ring, with as many slots at draft and target as their servers have. Older problems get slots first. No
+  step is drafted ahead, and the target writes each of its steps in full.
+- ``ours``: the same with the defaults of a configuration. Where it pays, the target reads the rejected draft and writes
+  only the rest of its own step (``SyntheticWorkload.agreeing``).
+- ``bound``: a lower bound for any schedule of the same requests (``arbiter.simulation.lower_bounds``).
 
-See docs/explanation/performance.md for the parameters and results.
+docs/explanation/performance.md has the parameters and results.
 """
 
 import sys
@@ -54,7 +54,7 @@ Answer = TypeVar("Answer")
 
 
 class Found(msgspec.Struct, frozen=True):
-    """Of a schedule: virtual seconds, the bounds of its own requests, and what its servers did."""
+    """The result of one schedule: virtual seconds, the bounds for its requests, and what its servers did."""
 
     makespan: float
     latency: float
@@ -64,7 +64,7 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Fleet:
-    """Three servers and their ports, used by one schedule; notes when problems end, and what their requests take."""
+    """Three servers and their ports, for one schedule. Records when problems end and what their requests take."""
 
     def __init__(self, world: SyntheticWorkload, running: int, mixed: bool) -> None:
         self.world = world
@@ -82,7 +82,7 @@ class Fleet:
         self.kept: dict[str, tuple[Step, ...]] = {}
 
     def models(self) -> Models:
-        """For the ring: whoever has to wait for a writer waits there, and not in the order of the server's queue."""
+        """Return the models for the ring. Requests wait for slots in the ring, not in the server's queue."""
         writer, reader = (
             ModelHandle[Any](self, self.servers["target"].speed.running),
             ModelHandle[Any](self, self.world.problems),
@@ -96,14 +96,14 @@ class Fleet:
         return await self._reader.score(request)
 
     async def write(self, role: Author, problem: str, context: Transcript) -> Generation:
-        """For schedules without a ring: the same request as the ring's."""
+        """Make the same request as the ring does, for schedules without a ring."""
         step = len(context.steps)
         return await self.generate(
             GenerationRequest(problem, step, 0, role, context, "\n\n", self.world.step_tokens.most, 0.0, 1.0, 0)
         )
 
     async def accepts(self, author: Author, made: Mapping[str, Generation], problem: str, context: Transcript) -> bool:
-        """Have the router read the step that was made for the problem; whether it would be kept."""
+        """Let the router score the step that was written for the problem, and return whether it is kept."""
         request = ScoreRequest(problem, len(context.steps), "router", context, made[problem].text, author, "\n\n")
         return (await self.score(request)).value <= POLICY.threshold
 
@@ -112,7 +112,7 @@ class Fleet:
         self.kept[problem] = tuple(steps)
 
     def found(self) -> Found:
-        """What the schedule took, once all problems have ended."""
+        """Return the result of the schedule, once all problems have ended."""
         return Found(
             makespan=max(self.ended.values()),
             latency=fmean(self.ended.values()),
@@ -128,15 +128,15 @@ class Fleet:
 
 
 async def lock_step(fleet: Fleet, everywhere: bool) -> None:
-    """Rounds with barriers; the target writes ``everywhere``, or where the draft was rejected."""
+    """Solve in rounds with barriers; the target writes every step (``everywhere``) or the rejected ones."""
     running = {name: fleet.world.question(name) for name in fleet.world.names()}
     while running:
         drafts = await _all(running, partial(fleet.write, "draft"))
         kept = await _all(running, partial(fleet.accepts, "draft", drafts))
-        asked = {name: context for name, context in running.items() if everywhere or not kept[name]}
-        targets = await _all(asked, partial(fleet.write, "target"))
+        escalated = {name: context for name, context in running.items() if everywhere or not kept[name]}
+        targets = await _all(escalated, partial(fleet.write, "target"))
         if everywhere:
-            await _all(asked, partial(fleet.accepts, "target", targets))
+            await _all(escalated, partial(fleet.accepts, "target", targets))
         for name, context in tuple(running.items()):
             made, role = (drafts[name], "draft") if kept[name] else (targets[name], "target")
             running[name] = context.extended(Step(made.text, role))
@@ -145,17 +145,17 @@ async def lock_step(fleet: Fleet, everywhere: bool) -> None:
 
 
 async def published(fleet: Fleet) -> None:
-    """Lock-step, and the target writes every step."""
+    """Solve in lock-step; the target writes every step."""
     await lock_step(fleet, everywhere=True)
 
 
 async def repaired(fleet: Fleet) -> None:
-    """Lock-step, and the target writes what was rejected."""
+    """Solve in lock-step; the target writes the rejected steps."""
     await lock_step(fleet, everywhere=False)
 
 
 async def gather(fleet: Fleet) -> None:
-    """A loop for each problem."""
+    """Solve each problem in a loop of its own."""
 
     async def solve(name: str, context: Transcript) -> None:
         ending = ""
@@ -170,12 +170,12 @@ async def gather(fleet: Fleet) -> None:
 
 
 async def plain(fleet: Fleet) -> None:
-    """The ring alone."""
+    """Solve with the ring alone."""
     await _ring(fleet, "off")
 
 
 async def ours(fleet: Fleet) -> None:
-    """The ring as it is configured by default."""
+    """Solve with the ring as it is configured by default."""
     await _ring(fleet, "auto")
 
 
@@ -193,7 +193,7 @@ SCHEDULES = (published, repaired, gather, plain, ours)
 async def _all(
     contexts: Mapping[str, Transcript], do: Callable[[str, Transcript], Awaitable[Answer]]
 ) -> dict[str, Answer]:
-    """Do it for all problems at the same time, and wait for all."""
+    """Call ``do`` for all problems concurrently, and wait for all of them."""
     answers: dict[str, Answer] = {}
 
     async def one(name: str, context: Transcript) -> None:
@@ -206,12 +206,12 @@ async def _all(
 
 
 def measure(world: SyntheticWorkload, running: int, mixed: bool) -> dict[str, Found]:
-    """Run each schedule. Raises ``RuntimeError`` if two of them kept different steps."""
+    """Run each schedule and return the results by name. Raises ``RuntimeError`` if two kept different steps."""
     fleets = {schedule.__name__: Fleet(world, running, mixed) for schedule in SCHEDULES}
     for schedule in SCHEDULES:
         _run(schedule, fleets[schedule.__name__])
         if fleets[schedule.__name__].kept != fleets["published"].kept:
-            raise RuntimeError(f"{schedule.__name__} kept other steps than published")
+            raise RuntimeError(f"{schedule.__name__} and published kept different steps")
     return {name: fleet.found() for name, fleet in fleets.items()}
 
 
@@ -235,14 +235,14 @@ def main(
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Compare the schedules on ``problems`` problems whose drafts are kept with probability ``acceptance``."""
-    found = measure(SyntheticWorkload(problems, acceptance, seed), running, mixed)
-    sys.stdout.write(msgspec.json.encode(_figures(found)).decode() if as_json else _told(found))
+    results = measure(SyntheticWorkload(problems, acceptance, seed), running, mixed)
+    sys.stdout.write(msgspec.json.encode(_figures(results)).decode() if as_json else table(results))
     sys.stdout.write("\n")
 
 
-def _figures(found: dict[str, Found]) -> dict[str, Any]:
-    own = found["ours"]
-    others = {name: each for name, each in found.items() if name != "ours"}
+def _figures(results: dict[str, Found]) -> dict[str, Any]:
+    own = results["ours"]
+    others = {name: each for name, each in results.items() if name != "ours"}
     makespans = {name: each.makespan for name, each in others.items()} | {"bound": own.bound}
     latencies = {name: each.latency for name, each in others.items()} | {"bound": own.latency_bound}
     return {
@@ -261,14 +261,15 @@ def _served(load: EngineLoad, seconds: float) -> dict[str, Any]:
     return counts | {"utilisation": round(load.utilisation(seconds), 4)}
 
 
-def _told(found: dict[str, Found]) -> str:
-    own = found["ours"]
+def table(results: dict[str, Found]) -> str:
+    """Return the results as a table in Markdown."""
+    own = results["ours"]
     lines = [
         "| schedule | makespan, s | / ours | mean latency, s | / ours | makespan / its bound | target calls "
         "| busy: draft, router, target |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name, each in found.items():
+    for name, each in results.items():
         busy = ", ".join(f"{load.utilisation(each.makespan):.0%}" for load in each.servers.values())
         times = (
             f"{each.makespan:.2f} | {each.makespan / own.makespan:.2f} | "

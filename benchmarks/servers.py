@@ -1,13 +1,13 @@
-"""The pocket benchmark with its models behind four real sglang servers, beside the same run in process.
+"""Run the pocket benchmark over four real sglang servers, and compare it with the same run in process.
 
     just sglang-env
     python benchmarks/servers.py [--limit 200] [--concurrency 64] [--run-types router,oracle] [--json]
-    python benchmarks/servers.py --kill target       # that server is killed in the middle of a run, and starts again
+    python benchmarks/servers.py --kill target       # kill this server in the middle of a run; it restarts
 
-Needs no GPU: the servers are those of ``configs/pocket-sglang.toml``, about 2 GB of memory each, started as
-``arbiter up`` starts them. At temperature 0 the transcripts should be those of the run in process; each that is not is
-shown at its first different step, with the scores that decided. Each escalated step is audited, so that the PRM has
-something to do as well. The prefix caches are emptied before each run.
+No GPU is needed. The servers are those of ``configs/pocket-sglang.toml``, started as ``arbiter up`` starts them; each
+needs about 2 GB of memory. At temperature 0 the transcripts should equal those of the run in process. For each one that
+does not, the output has its first different step and the scores that decided. Every escalated step is audited, so that
+the PRM gets requests as well. The prefix caches are emptied before each run.
 """
 
 import sys
@@ -58,18 +58,18 @@ KEYS: dict[str, dict[str, dict[str, Any]]] = {
     "http": {},
     "openai": {"draft": _OPENAI, "target": _OPENAI, "prm": _EMBEDDINGS, "router": _EMBEDDINGS},
 }
-"""What a backend changes in the tables of the models."""
+"""What each backend changes in the models' tables."""
 
 
 class Moves(msgspec.Struct, frozen=True):
-    """How often the limit of requests at a server was moved, and the least that it was."""
+    """How many times the limit of concurrent requests at a server was changed, and its lowest value."""
 
     times: int
     least: int
 
 
 class Killed(msgspec.Struct, frozen=True):
-    """A server that was killed when ``results`` problems had ended, and the ``starts`` that it had at the run's end."""
+    """A server that was killed after ``results`` problems, and the number of its ``starts`` by the end of the run."""
 
     server: str
     results: int
@@ -77,10 +77,13 @@ class Killed(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A run; ``requests`` are those a kept step, ``retries`` attempts that were made again, ``different`` the problems
-    whose kept steps are not those of the run in process. ``hit_rates`` are the shares of prompt tokens that came out of
-    the servers' prefix caches, as their metrics tell; of one that was killed in its last life. ``caches`` is what their
-    answers tell, which those of sglang's ``/classify`` do not.
+    """A run.
+
+    ``requests`` are per kept step, and ``retries`` are attempts that were repeated. ``different`` has the problems
+    whose kept steps differ from those of the run in process, ``divergences`` their first different steps. ``hit_rates``
+    are the shares of prompt tokens that came from the servers' prefix caches, by the servers' metrics; for a killed
+    server, since its restart. ``caches`` is what the answers report; those of sglang's ``/classify`` report nothing.
+    ``lookahead`` counts the drafts that were written ahead.
     """
 
     run_type: RunType
@@ -93,17 +96,17 @@ class Row(msgspec.Struct, frozen=True):
     requests: dict[Model, float]
     caches: dict[Model, PrefixCacheUse]
     hit_rates: dict[str, float]
-    predrafts: LookaheadStats
+    lookahead: LookaheadStats
     cancelled: int
     retries: dict[str, int]
     limits: dict[str, Moves]
     different: list[str]
-    partings: list[FirstDifference]
+    divergences: list[FirstDifference]
     killed: Killed | None = None
 
 
 class Killing(PlainWatcher):
-    """Kills ``server`` when ``after`` problems have ended."""
+    """Kills ``server`` once ``after`` problems have ended."""
 
     def __init__(self, server: ServerProcess, after: int) -> None:
         super().__init__(console)
@@ -129,9 +132,10 @@ def main(
 ) -> int:
     """Run ``limit`` pocket problems in process, over servers, and over servers with steps drafted ahead.
 
-    With ``kill`` once more, and the server of that model is killed when half of the problems have ended. The servers
-    have ``port`` and those behind it. The exit status is 1 if a transcript differs or a problem failed, and 2 for what
-    cannot be run.
+    With ``kill``, run them once more, and kill the server of that model when half of the problems have ended. The
+    servers listen on consecutive ports from ``port`` on. The exit status is 1 if a transcript differs or a problem
+    failed, and 2
+    if the options or this machine do not allow the runs.
     """
 
     def action() -> int:
@@ -140,7 +144,7 @@ def main(
         here = configured(run_types.split(","), limit, concurrency, kill)
         there = [behind_servers(config, port, KEYS[backend]) for config in here]
         rows = anyio.run(partial(_measured, here, there, ahead, kill))
-        sys.stdout.write(msgspec.json.encode(rows).decode() if as_json else told(rows))
+        sys.stdout.write(msgspec.json.encode(rows).decode() if as_json else table(rows))
         sys.stdout.write("\n")
         return int(any(row.different or row.failed for row in rows))
 
@@ -148,26 +152,27 @@ def main(
 
 
 def configured(run_types: Sequence[str], limit: int, concurrency: int, kill: str | None) -> list[Config]:
-    """The pocket configuration for each run type.
+    """Return the pocket configuration for each run type.
 
-    Raises ``ConfigError`` for an unknown one, and if ``kill`` would kill a server that nobody asks, or too late.
+    Raises ``ConfigError`` for an unknown run type, and if ``kill`` names a model that a run type never calls or the run
+    is too short to kill it in the middle.
     """
     changes = {"data": {"limit": limit}, "limits": {"problems": concurrency}, "audit": 1.0}
     named = [override(load_config(POCKET), {**changes, "run_type": name}, "--run-types") for name in run_types]
     for config in named if kill else ():
         called = config.called_tables()
         if kill not in called:
-            raise ConfigError(f"--kill: {config.run_type} never asks {kill}; it asks {', '.join(called)}")
+            raise ConfigError(f"--kill: {config.run_type} never calls {kill}; it calls {', '.join(called)}")
     if kill and limit < 2:
-        raise ConfigError("--kill: a run has no middle with less than 2 problems (--limit)")
+        raise ConfigError("--kill: needs at least 2 problems (--limit), to kill the server in the middle of the run")
     return named
 
 
 async def _measured(here: Sequence[Config], there: Sequence[Config], ahead: int | str, killed: str | None) -> list[Row]:
-    """All runs, those in process before there are servers, which take the machine's time even if nobody asks them."""
+    """Make all runs. Those in process come first, because even idle servers use the machine's CPU."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        alone = {config.run_type: await _told_run("in process", config, folder) for config in here}
+        alone = {config.run_type: await _announced_run("in process", config, folder) for config in here}
         rows = [_row("in process", ran, ran) for ran in alone.values()]
         async with serving(there[0], SERVED, folder / "logs") as fleet:
             for config in there:
@@ -176,11 +181,11 @@ async def _measured(here: Sequence[Config], there: Sequence[Config], ahead: int 
                 for place, one in {"sglang": config, f"sglang, lookahead {ahead}": drafting}.items():
                     rows.append(await _over_servers(fleet, place, one, folder, reference))
                 if killed:
-                    rows.append(await _with_a_death(fleet, killed, drafting, folder, reference))
+                    rows.append(await _with_a_kill(fleet, killed, drafting, folder, reference))
         return rows
 
 
-async def _told_run(place: str, config: Config, folder: Path, watcher: PlainWatcher | None = None) -> Ran:
+async def _announced_run(place: str, config: Config, folder: Path, watcher: PlainWatcher | None = None) -> Ran:
     say(f"{config.run_type}, {place}")
     return await solved(config, folder / f"{config.run_type}, {place}", watcher)
 
@@ -190,19 +195,19 @@ async def _over_servers(
 ) -> Row:
     await flush(fleet.servers)
     before = await cached_and_read(fleet.servers)
-    row = _row(place, await _told_run(place, config, folder, watcher), reference)
+    row = _row(place, await _announced_run(place, config, folder, watcher), reference)
     after = await cached_and_read(fleet.servers)
     return msgspec.structs.replace(row, hit_rates=hit_rates(before, after))
 
 
-async def _with_a_death(fleet: Fleet, name: str, config: Config, folder: Path, reference: Ran) -> Row:
-    """The run in whose middle the server ``name`` is killed. Raises ``BackendError`` if it was not, or is not back."""
+async def _with_a_kill(fleet: Fleet, name: str, config: Config, folder: Path, reference: Ran) -> Row:
+    """Kill the server ``name`` in the middle of a run. Raises ``BackendError`` if it did not restart before the end."""
     server = next(server for server in fleet.servers if server.launch.name == name)
     before, after = server.starts, (config.data.limit or 2) // 2
     place = f"sglang, lookahead {config.lookahead}, {name} killed"
     row = await _over_servers(fleet, place, config, folder, reference, Killing(server, after))
     if server.starts == before:
-        raise BackendError(f"the run ended before {name}, which was killed in its middle, was started again")
+        raise BackendError(f"the run ended before {name}, which was killed in the middle, was restarted")
     return msgspec.structs.replace(row, killed=Killed(name, after, server.starts))
 
 
@@ -227,24 +232,24 @@ def _row(place: str, ran: Ran, reference: Ran) -> Row:
         requests={model: round(calls.requests / max(1, summary.steps), 4) for model, calls in summary.requests.items()},
         caches=summary.prefix_caches,
         hit_rates={},
-        predrafts=summary.lookahead,
+        lookahead=summary.lookahead,
         cancelled=summary.requests.get("draft", ModelCalls(0, 0, 0)).cancelled,
         retries=dict(+retries),
         limits={model: Moves(len(limits), min(limits)) for model, limits in moves.items()},
         different=different,
-        partings=list(compare(Run.open(reference.path), run).partings) if different else [],
+        divergences=list(compare(Run.open(reference.path), run).differences) if different else [],
     )
 
 
-def told(rows: Sequence[Row]) -> str:
-    """The rows as a table, and each transcript that is another one."""
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows as a table, and below it each transcript that differs."""
     lines = [
-        "| run | accuracy | failed | seconds | requests a step | prompt tokens from the cache (the transcripts imply) "
-        "| pre-drafts: begun / used / cancelled | retries | limit moves (least) | other transcripts |",
+        "| run | accuracy | failed | seconds | requests per step | prompt tokens from the cache (implied by texts) "
+        "| drafts ahead: begun / used / cancelled | retries | limit changes (lowest) | different transcripts |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        ahead = row.predrafts
+        ahead = row.lookahead
         implied = {model: cache.implied / max(1, cache.prompt) for model, cache in row.caches.items()}
         cells = [
             f"{row.run_type}, {row.place}",
@@ -259,19 +264,19 @@ def told(rows: Sequence[Row]) -> str:
             f"{len(row.different)} of {row.problems}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, *(line for row in rows for line in _told_differences(row))])
+    return "\n".join([*lines, *(line for row in rows for line in _differences(row))])
 
 
-def _told_differences(row: Row) -> Iterable[str]:
-    partings = {parting.problem: parting for parting in row.partings}
+def _differences(row: Row) -> Iterable[str]:
+    first = {divergence.problem: divergence for divergence in row.divergences}
     for problem in row.different:
-        parting = partings.get(problem)
-        if parting is None:
-            yield f"{row.run_type}, {row.place}: {problem} has the same steps, but not by the same authors"
+        divergence = first.get(problem)
+        if divergence is None:
+            yield f"{row.run_type}, {row.place}: {problem} has the same steps by different authors"
             continue
-        yield f"{row.run_type}, {row.place}: {problem} differs from step {parting.step + 1} on:"
-        yield f"  in process  {_kept(parting.a)}"
-        yield f"  servers     {_kept(parting.b)}"
+        yield f"{row.run_type}, {row.place}: {problem} differs from step {divergence.step + 1} on:"
+        yield f"  in process  {_kept(divergence.a)}"
+        yield f"  servers     {_kept(divergence.b)}"
 
 
 def _kept(kept: KeptStep | None) -> str:

@@ -1,18 +1,18 @@
-"""What step-level and token-level speculation gain, each alone and both together: four runs of the same problems.
+"""Compare step-level and token-level speculation, each alone and both together: four runs of the same problems.
 
     python benchmarks/speculation.py llama3-1b-8b-eagle3 [--limit 100] [--concurrency 16] [--json]
     python benchmarks/speculation.py                  # the pocket models, behind vLLM on the CPU
 
-The target alone and the ring (``--run-type``), each with the target's server as the configuration has it, which says
-how it speculates (``[models.target.server.speculation]``), and without: with the same configuration but for that table,
-or with another one (``--plain llama3-1b-8b``).
+The target alone and the ring (``--run-type``) run with and without speculation in the target's engine. The
+configuration says how the engine speculates (``[models.target.server.speculation]``). The runs without speculation use
+the same configuration without that table, or another one (``--plain llama3-1b-8b``).
 
-Each run has servers of its own, which start for it as ``arbiter up`` starts them: no run finds in a cache what another
-one left, and what an engine tells of itself is of this run. Seconds are those of a problem, the mean; gains say how
-many times as fast as the plain target's. Greedy transcripts should be the same with and without speculation in the
-engine; where they are not, it is counted. *Tokens a step* are those that one pass of the target brought for a request,
-where it speculated: sglang's average over its life, without the up to 40 passes at the end that it has not yet counted,
-and for vLLM 1 + accepted / drafts.
+Each run starts its own servers, as ``arbiter up`` does. So no run profits from the caches of an earlier one, and the
+metrics of an engine cover this run only. Seconds are means per problem; gains are speed-ups over the target alone
+without speculation. Greedy transcripts should be the same with and without speculation in the engine; those that differ
+are counted. *Tokens per pass* are those that one pass of the target produced for a request, where its engine
+speculated. For sglang it is the server's average since its start, without up to 40 last passes that it has not counted
+yet. For vLLM it is 1 + accepted / drafts.
 """
 
 import sys
@@ -42,13 +42,15 @@ from arbiter.servers.engine_metrics import figures
 from arbiter.servers.fleet import ServerProcess
 from arbiter.servers.plan_types import Launch
 
-PROPOSED = 3  # tokens that the pocket draft proposes at once
+PROPOSED = 3  # tokens that the pocket draft proposes per pass
 _VLLM = "vllm:spec_decode_num_{}_total"
 
 
 class Decoding(msgspec.Struct, frozen=True):
-    """What a target's servers tell: the tokens that they wrote, and those that one pass brought where they speculated
-    (None where they do not tell, or wrote nothing so).
+    """What the target's servers report.
+
+    ``written`` is the number of tokens written. ``a_step`` is the number of tokens per pass where they speculate; None
+    if a server does not report it or has not speculated yet.
     """
 
     written: float
@@ -56,8 +58,10 @@ class Decoding(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A run; ``latency`` and ``wall`` are in seconds. ``decoding`` is None for engines that tell nothing, ``different``
-    counts the problems whose steps are not those of the same run without speculation in the engine.
+    """A run; ``latency`` and ``wall`` are in seconds.
+
+    ``decoding`` is None for engines that report nothing. ``different`` counts the problems whose steps differ from
+    those of the same run without speculation in the engine.
     """
 
     run_type: RunType
@@ -74,8 +78,9 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Gains(msgspec.Struct, frozen=True):
-    """How many times as fast as the plain target alone, by the seconds of a problem; ``product`` is what both would be
-    if neither took anything from the other.
+    """Speed-ups over the target alone without speculation, by seconds per problem.
+
+    ``product`` is the product of ``step`` and ``token``: what ``both`` would be if the two did not interfere.
     """
 
     step: float
@@ -85,7 +90,7 @@ class Gains(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """The four runs, and what came of them; no gains where no problem was solved."""
+    """The four runs and the gains; None where a run solved no problem."""
 
     rows: list[Row]
     gains: Gains | None
@@ -104,8 +109,8 @@ def main(
 ) -> int:
     """Run ``limit`` problems of ``config`` four times.
 
-    ``concurrency`` is that of the configuration, if it is not set. ``port`` is for the pocket models. The exit status
-    is 1 if a problem failed, and 2 for what cannot be run.
+    ``concurrency`` defaults to that of the configuration. ``port`` is the first port of the pocket models' servers. The
+    exit status is 1 if a problem failed, and 2 if the options or this machine do not allow the runs.
     """
 
     def action() -> int:
@@ -114,45 +119,46 @@ def main(
         changes |= {} if concurrency is None else {"limits": {"problems": concurrency}}
         pair = chosen(config, plain, port)
         plainly, speculating = (override(one, changes, "command line") for one in pair)
-        found = anyio.run(partial(_measured, plainly, speculating, run_type, config or POCKET))
-        sys.stdout.write(msgspec.json.encode(found).decode() if as_json else told(found))
+        measured = anyio.run(partial(_measured, plainly, speculating, run_type, config or POCKET))
+        sys.stdout.write(msgspec.json.encode(measured).decode() if as_json else table(measured))
         sys.stdout.write("\n")
-        return int(any(row.failed for row in found.rows))
+        return int(any(row.failed for row in measured.rows))
 
     return guarded(False, action)
 
 
 def chosen(config: str | None, plain: str | None, port: int) -> tuple[Config, Config]:
-    """The configuration without speculation in the engine, and the one with it; the pocket models' if none is named.
+    """Return the configuration without speculation in the engine, and the one with it.
 
-    Raises ``ConfigError`` if the two are not what they should be, or not about the same problems.
+    Without ``config`` they are those of the pocket models. Raises ``ConfigError`` if the first one speculates, if the
+    second one does not, or if the two differ in their problems or limits.
     """
     speculating = pocket(port) if config is None else load_config(config)
     source = config or POCKET
     if speculation_of(speculating) is None:
-        raise ConfigError(f"{source}: there is no table [models.target.server.speculation], and so nothing to compare")
+        raise ConfigError(f"{source}: no table [models.target.server.speculation], so there is nothing to compare")
     if plain is None:
         tree: dict[str, Any] = msgspec.to_builtins(speculating)
         del tree["models"]["target"]["server"]["speculation"]
         return parse(tree, source), speculating
     other = load_config(plain)
     if speculation_of(other) is not None:
-        raise ConfigError(f"--plain: the target of {plain} speculates in its engine as well: name one that does not")
+        raise ConfigError(f"--plain: the engine of {plain}'s target speculates as well: name one without it")
     for key in ("data", "limits", "sampling", "seed", "separator", "thresholds"):
         if getattr(other, key) != getattr(speculating, key):
-            raise ConfigError(f"--plain: {key} is another one in {plain} than in {source}: the runs would not be alike")
+            raise ConfigError(f"--plain: {key} differs between {plain} and {source}, so the runs cannot be compared")
     return other, speculating
 
 
 def speculation_of(config: Config) -> SpeculationTable | None:
-    """How the engine of the target speculates, if it does."""
+    """Return how the engine of the target speculates; None if it does not."""
     target = config.models.target
     server = target.server if isinstance(target, ServedTable) else None
     return server.speculation if server else None
 
 
 def pocket(port: int) -> Config:
-    """The pocket models behind vLLM on the CPU, the draft proposing tokens inside the target's server as well."""
+    """Return the pocket models behind vLLM on the CPU. The draft model also proposes tokens in the target's server."""
     servers: dict[str, dict[str, Any]] = {
         name: {"engine": "vllm", "path": f"pocket:{name}", "device": "cpu", "args": ["--max-num-seqs", "64"]}
         for name in ("draft", "target", "prm", "router")
@@ -181,7 +187,7 @@ async def _measured(plain: Config, speculating: Config, run_type: RunType, sourc
 
 
 async def _ran(config: Config, source: str, folder: Path, speculates: bool) -> tuple[Ran, Decoding | None]:
-    """A run over servers of its own, and what those of the target tell."""
+    """Run the benchmark over its own servers; return the run and what the target's servers report."""
     called = config.called_tables().items()
     only = [name for name, table in called if isinstance(table, ServedTable) and table.server is not None]
     async with serving(config, source, folder / "logs", only) as fleet:
@@ -207,14 +213,14 @@ def _row(ran: Ran, speculates: bool, decoding: Decoding | None, reference: Ran |
 
 
 async def _decoding(servers: Sequence[ServerProcess], speculates: bool) -> Decoding | None:
-    """What the servers of the target tell, all replicas together."""
+    """Return what the servers of the target report, over all replicas."""
     launches = [server.launch for server in servers if server.launch.place.endswith("models.target")]
     engines = [launch for launch in launches if launch.program in ("sglang", "vllm")]
     async with aiohttp.ClientSession() as session:
-        return together([await _told_by(session, launch, speculates) for launch in engines])
+        return together([await _reported_by(session, launch, speculates) for launch in engines])
 
 
-async def _told_by(session: aiohttp.ClientSession, launch: Launch, speculates: bool) -> Decoding:
+async def _reported_by(session: aiohttp.ClientSession, launch: Launch, speculates: bool) -> Decoding:
     try:
         async with session.get(f"{launch.address}/metrics") as answer:
             metrics = await answer.text()
@@ -223,11 +229,11 @@ async def _told_by(session: aiohttp.ClientSession, launch: Launch, speculates: b
         async with session.get(f"{launch.address}/server_info") as answer:
             return decoding_of("sglang", metrics, await answer.json(), speculates)
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise BackendError(f"{launch.name} does not tell what it did: {error}") from error
+        raise BackendError(f"{launch.name} does not report its metrics: {error}") from error
 
 
 def decoding_of(program: Program, metrics: str, info: dict[str, Any], speculates: bool) -> Decoding:
-    """What an engine's page of ``metrics`` tells, and for sglang its ``info``."""
+    """Parse an engine's page of ``metrics``, and for sglang its server ``info``."""
     written = figures(program, metrics).written or 0.0
     if not speculates:
         return Decoding(written, 1.0)
@@ -240,20 +246,20 @@ def decoding_of(program: Program, metrics: str, info: dict[str, Any], speculates
 
 
 def _sum(metrics: str, name: str) -> float:
-    """A metric, all of its labels together."""
+    """Return the sum of a metric over all of its labels."""
     return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith((f"{name}{{", f"{name} ")))
 
 
-def together(told: Sequence[Decoding]) -> Decoding | None:
-    """Of several servers the tokens of all, and the mean by passes; None of none."""
-    written = sum(one.written for one in told)
-    known = [(one.written, one.a_step) for one in told if one.a_step and one.written]
+def together(reports: Sequence[Decoding]) -> Decoding | None:
+    """Return the total tokens of servers, and their tokens per pass weighted by passes; None without servers."""
+    written = sum(one.written for one in reports)
+    known = [(one.written, one.a_step) for one in reports if one.a_step and one.written]
     passes = sum(tokens / a_step for tokens, a_step in known)
-    return Decoding(written, sum(tokens for tokens, _ in known) / passes if passes else None) if told else None
+    return Decoding(written, sum(tokens for tokens, _ in known) / passes if passes else None) if reports else None
 
 
 def gains(rows: Sequence[Row]) -> Gains | None:
-    """What came of the four runs, in their order."""
+    """Return the gains of the four runs, which are in their order; None if a run has no latency."""
     times = [row.latency for row in rows]
     target, token, step, both = (time or 0.0 for time in times)
     if not all(times):
@@ -261,15 +267,15 @@ def gains(rows: Sequence[Row]) -> Gains | None:
     return Gains(target / step, target / token, target / both, (target / step) * (target / token))
 
 
-def told(found: Found) -> str:
-    """The rows as a table, and the gains."""
+def table(measured: Found) -> str:
+    """Return the rows as a table, and the gains in a line below it."""
     lines = [
-        "| run | in the engine | accuracy | failed | seconds a problem | of the first | wall | requests "
-        "| tokens written | target's tokens a step | other transcripts |",
+        "| run | in the engine | accuracy | failed | seconds per problem | / first row | wall | requests "
+        "| tokens written | target's tokens per pass | different transcripts |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    first = found.rows[0].latency
-    for row in found.rows:
+    first = measured.rows[0].latency
+    for row in measured.rows:
         cells = [
             row.run_type,
             "speculation" if row.speculates else "plain",
@@ -284,10 +290,10 @@ def told(found: Found) -> str:
             NOTHING if row.different is None else f"{row.different} of {row.problems}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    one = found.gains
+    one = measured.gains
     if one is not None:
         alone = f"step-level alone {one.step:.2f}, token-level alone {one.token:.2f}"
-        lines.append(f"times as fast as the plain target: {alone}, both {one.both:.2f} (product {one.product:.2f})")
+        lines.append(f"speed-up over the target alone: {alone}, both {one.both:.2f} (product {one.product:.2f})")
     return "\n".join(lines)
 
 

@@ -1,10 +1,10 @@
-"""What the pocket models can do: right steps of draft and target by kind, and how the PRM tells steps apart.
+"""Measure the pocket models: the share of right steps by kind, and how well the PRM separates right from wrong.
 
     python benchmarks/steps.py [--problems 256] [--seed 3] [--json]
 
-Problems are of the test split: of all kinds, and of those that the writers were taught. A step counts after a right
-context. The PRM judges each right solution and the same with one digit of one step replaced; its figure is the chance
-that a right step scores above a wrong one (AUROC).
+The problems come from the test split: once of all kinds, once of the kinds that draft and target were trained on. A
+step is judged after a right context. The PRM scores each right solution, and the same solution with one digit of one
+step replaced. Its AUROC is the probability that a right step scores above a wrong one.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -34,7 +34,7 @@ KINDS = ("+", "-", "*", "/", "mod", "answer", "solved")
 
 
 def main(*, problems: int = 256, seed: int = 3, json: bool = False) -> None:
-    """ConfidenceMetric over so many ``problems`` of ``seed``, and print a table."""
+    """Measure the models on ``problems`` problems of ``seed``, and print a table."""
     drawn, rng = list(itertools.islice(world.problems(seed), problems)), random.Random(seed)
     text = EncodedText.load(MODELS / "target")
     found: dict[str, dict[str, float]] = {}
@@ -61,10 +61,8 @@ def main(*, problems: int = 256, seed: int = 3, json: bool = False) -> None:
     for name, shares in sorted(found.items(), key=lambda row: row[0].endswith("taught")):
         cells = (f"{shares[kind]:.3f}" if kind in shares else "–" for kind in KINDS)
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    told = (
-        f"AUROC {prm['auroc']:.3f}; right steps above 0.5: {prm['right_1']:.3f}, wrong ones below: {prm['right_0']:.3f}"
-    )
-    lines += ["", f"PRM: {told}"]
+    right, wrong = prm["right_1"], prm["right_0"]
+    lines += ["", f"PRM: AUROC {prm['auroc']:.3f}; right steps above 0.5: {right:.3f}, wrong steps below: {wrong:.3f}"]
     sys.stdout.write("\n".join(lines) + "\n")
 
 

@@ -1,15 +1,16 @@
-"""A sweep that shares its answers against as many separate runs: requests and tokens.
+"""Compare a sweep that shares its answers with separate runs: requests and tokens.
 
     python benchmarks/sweep.py [--limit 40] [--thresholds 0:1:0.1] [--problems 40] [--seed 0] [--json]
 
-- ``pocket``: the pocket models, in a real sweep of the learned router's thresholds, and in a run of each point alone.
-- ``routed`` and ``uniform``: scripted models, on problems of 15 to 40 steps. What a model writes and how the router
-  scores it is drawn from the whole context, so that two points never have anything in common again after the first
-  decision that differs. ``routed`` draws the scores from those that the pocket router gave in ``pocket``; ``uniform``
-  takes every score for equally likely, as no router does that has learned anything: nothing parts the points sooner.
+- ``pocket``: the pocket models, once in a sweep over the learned router's thresholds and once in a run per point.
+- ``routed`` and ``uniform``: scripted models, on problems of 15 to 40 steps. Texts and scores are drawn from the whole
+  context. So two points share nothing after the first decision in which they differ. ``routed`` draws the scores as
+  the pocket router gives them (``ROUTER_SCORES``). ``uniform`` draws them uniformly, as no trained router does; then
+  points diverge soonest.
 
-``separate`` are runs that shared nothing, and were made; ``of_separate`` and ``of_most`` are the sweep's requests in
-relation to all of them and to those of the one that needs most. Tokens are those written, and those read.
+``separate`` are the requests of the runs that shared nothing; these runs are really made. ``of_separate`` and
+``of_most`` are the ratios of the sweep's requests to all of them, and to those of the point that needs most. Tokens are
+those written and those read.
 """
 
 import hashlib
@@ -33,10 +34,10 @@ from arbiter.config.config import Config, load_config, override
 from arbiter.data import Problem
 from arbiter.data.tasks import make_task
 from arbiter.log.run import Run
-from arbiter.protocols.events import CallScored
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, ScoreRequest
 from arbiter.protocols.records import Solution, Transcript, Usage
 from arbiter.runs.progress import PlainWatcher
+from arbiter.simulation.synthetic_workload import Quantiles
 from arbiter.sweep.answer_cache import annotated_models, key_of
 from arbiter.sweep.log_answers import NOTHING_SPENT, Spent, counted
 from arbiter.sweep.points import SweepPoint, plan
@@ -44,11 +45,20 @@ from arbiter.sweep.runner import SweepJob, run_together
 from arbiter.sweep.sweep import SweepRequest, sweep
 
 FEWEST, MOST = 15, 40
-TOKENS = 40  # of a step, and of a question
+TOKENS = 40  # of a step and of a question
+THRESHOLDS = "0:1:0.1"
+
+# fmt: off
+ROUTER_SCORES = Quantiles((
+    0.0002, 0.004, 0.0076, 0.012, 0.0178, 0.024, 0.0296, 0.039, 0.0498, 0.0653, 0.0852,
+    0.1033, 0.1308, 0.1684, 0.2268, 0.2982, 0.409, 0.5753, 0.7955, 0.947, 0.999,
+))
+# fmt: on
+"""The scores of the pocket router by their quantiles: 880 steps of the 200 problems of ``arbiter bench pocket``."""
 
 
 class Found(msgspec.Struct, frozen=True):
-    """Of one comparison; ``seconds`` is the wall time of the sweep and of the separate runs."""
+    """The result of one comparison; ``seconds`` are the wall times of the sweep and of the separate runs."""
 
     points: int
     problems: int
@@ -64,43 +74,42 @@ class Found(msgspec.Struct, frozen=True):
 def main(
     *,
     limit: int = 40,
-    thresholds: str = "0:1:0.1",
+    thresholds: str = THRESHOLDS,
     problems: int = 40,
     seed: int = 0,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """Compare over ``limit`` pocket problems, and over ``problems`` scripted ones."""
-    pocket, scores = _pocket(limit, thresholds)
-    found = {
-        "pocket": pocket,
-        "routed": _scripted(problems, thresholds, seed, lambda drawn: scores[int(drawn * len(scores))]),
-        "uniform": _scripted(problems, thresholds, seed, lambda drawn: drawn),
-    }
-    sys.stdout.write(msgspec.json.encode(found).decode() if as_json else _told(found))
+    """Compare over ``limit`` pocket problems and over ``problems`` scripted ones."""
+    results = {"pocket": _pocket(limit, thresholds), **scripted(problems, thresholds, seed)}
+    sys.stdout.write(msgspec.json.encode(results).decode() if as_json else table(results))
     sys.stdout.write("\n")
 
 
-def _pocket(limit: int, thresholds: str) -> tuple[Found, list[float]]:
-    """The comparison, and the scores of the router."""
+def scripted(problems: int = 40, thresholds: str = THRESHOLDS, seed: int = 0) -> dict[str, Found]:
+    """Compare over scripted models, whose router scores like the pocket router (``routed``) or at random (``uniform``).
+
+    Raises ``RuntimeError`` if a separate run needed other requests than its point of the sweep.
+    """
+    return {
+        "routed": _scripted(problems, thresholds, seed, ROUTER_SCORES.at),
+        "uniform": _scripted(problems, thresholds, seed, lambda drawn: drawn),
+    }
+
+
+def _pocket(limit: int, thresholds: str) -> Found:
     config = override(load_config("pocket"), {"data": {"limit": limit}}, "--limit")
     points = plan(config, ["router"], [thresholds])
     watcher = PlainWatcher(Console(stderr=True))
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
-        shared, out = sweep(SweepRequest(config, points), Path(folder) / "shared", watcher)
+        shared, _ = sweep(SweepRequest(config, points), Path(folder) / "shared", watcher)
         between = time.monotonic()
         alone, _ = sweep(SweepRequest(config, points, measure=True), Path(folder) / "alone", watcher)
         seconds = between - began, time.monotonic() - between
         rows = [row.summary for row in shared.points if row.summary]
         steps = sum(summary.steps for summary in rows) / sum(summary.problems for summary in rows)
         needed = [row.requests.needed for row in alone.points]
-        return _found(points, limit, steps, shared.made, needed, seconds), _scores(points, out)
-
-
-def _scores(points: Sequence[SweepPoint], out: Path) -> list[float]:
-    """What the router gave, each answer once."""
-    scored = [event.payload for point in points for event in Run.open(out / point.name).events()]
-    return sorted(one.value for one in scored if isinstance(one, CallScored) and not one.stored)
+        return _found(points, limit, steps, shared.made, needed, seconds)
 
 
 def _found(
@@ -139,7 +148,7 @@ def _scripted(problems: int, thresholds: str, seed: int, score: Callable[[float]
     between = time.monotonic()
     alone = [anyio.run(_alone, point.config, given, score) for point in points]
     if [spent for spent, _ in alone] != needed:
-        raise RuntimeError("separate runs needed other requests than the points of the sweep")
+        raise RuntimeError("the separate runs and the points of the sweep needed different requests")
     steps = sum(count for _, count in alone) / len(points) / problems
     return _found(points, problems, steps, made, needed, (between - began, time.monotonic() - between))
 
@@ -147,7 +156,7 @@ def _scripted(problems: int, thresholds: str, seed: int, score: Callable[[float]
 def _together(
     points: Sequence[SweepPoint], problems: Sequence[Problem], score: Callable[[float], float]
 ) -> tuple[Spent, list[Spent]]:
-    """What a sweep made, and what each of its points needed."""
+    """Run a sweep; return the requests that it made, and those that each of its points needed."""
     with tempfile.TemporaryDirectory() as folder:
         job = SweepJob(points, problems, Path(folder), PlainWatcher(Console(stderr=True)))
         anyio.run(run_together, job, _models(score))
@@ -159,7 +168,7 @@ def _together(
 
 
 async def _alone(config: Config, problems: Sequence[Problem], score: Callable[[float], float]) -> tuple[Spent, int]:
-    """What a run made that shared nothing, and its steps."""
+    """Run one point alone; return the requests that it made and the number of its steps."""
     spent, steps = NOTHING_SPENT, 0
 
     async def done(solution: Solution) -> None:
@@ -196,17 +205,18 @@ def _read(transcript: Transcript) -> int:
 
 
 def _drawn(*parts: object) -> float:
-    """A number in [0, 1) that depends on ``parts`` alone."""
+    """Return a number in [0, 1) that depends on ``parts`` alone."""
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=6).digest(), "big") / 2**48
 
 
-def _told(found: dict[str, Found]) -> str:
+def table(results: dict[str, Found]) -> str:
+    """Return the results as a table in Markdown."""
     lines = [
-        "| sweep | points | problems | steps | requests made | of separate runs | of its most expensive point "
-        "| tokens written | of separate | tokens read and written, of separate | seconds: sweep, separate |",
+        "| sweep | points | problems | steps per problem | requests made | / separate runs | / most expensive point "
+        "| tokens written | / separate | tokens read and written / separate | seconds: sweep, separate |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, one in found.items():
+    for name, one in results.items():
         cells: list[Any] = [
             name,
             one.points,

@@ -1,10 +1,10 @@
-"""What the client itself costs: problems against a server that answers at once, for both HTTP backends.
+"""Measure what the client costs: problems against a server without delay, for both HTTP backends.
 
     python benchmarks/throughput.py --data ../shared/data/math500.jsonl
 
-The whole of a run is measured: the ring, the requests, grading and the run's folder. Seconds depend on the machine;
-what to compare is the ratio of the two lines, which run one after the other, each ``repeats`` times, the one of least
-CPU kept.
+The measurement covers a whole run: the ring, the requests, grading and the run folder. Seconds depend on the machine;
+compare the ratio of the two lines. The backends take turns, ``repeats`` times each, and the round with the least CPU
+counts.
 """
 
 import os
@@ -33,7 +33,7 @@ KEY = "ARBITER_BENCHMARK_KEY"
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """One run: its requests, and the seconds and CPU seconds of this process (graders and server apart)."""
+    """One run: its requests, and the wall and CPU seconds of this process, without graders and server."""
 
     backend: str
     problems: int
@@ -51,7 +51,7 @@ def main(
     repeats: int = 3,
     json: bool = False,
 ) -> None:
-    """ConfidenceMetric ``http`` and ``openai`` by turns over the problems of ``data``, and print a line each."""
+    """Measure ``http`` and ``openai`` in turns over the problems of ``data``, and print one line per backend."""
     os.environ[KEY] = "none"
     with served() as port:
         readings = [measured(backend, data, limit, concurrency, port) for _ in range(repeats) for backend in BACKENDS]
@@ -63,7 +63,7 @@ def main(
         sys.stdout.write(msgspec.json.encode(best).decode() + "\n")
         return
     out = Console(emoji=False, highlight=False, soft_wrap=True)
-    out.print("| backend | problems graded | requests | requests/s | CPU µs a request |\n|---|---|---|---|---|")
+    out.print("| backend | problems graded | requests | requests/s | CPU µs per request |\n|---|---|---|---|---|")
     for backend, reading in best.items():
         out.print(
             f"| {backend} | {reading.graded} of {reading.problems} | {reading.requests} | "
@@ -72,7 +72,7 @@ def main(
 
 
 def measured(backend: str, data: str, limit: int | None, concurrency: int, port: int) -> Reading:
-    """An ``rsd`` run against the server: a request to the draft and one to the PRM at each step."""
+    """Measure one ``rsd`` run against the server: each step makes one request to the draft and one to the PRM."""
     table: dict[str, Any] = {
         "backend": backend,
         "url": f"http://127.0.0.1:{port}",
@@ -110,7 +110,7 @@ def _cpu_seconds() -> float:
 
 @contextmanager
 def served() -> Generator[int]:
-    """The fixed-answer server in a process of its own; its port."""
+    """Start the fixed-answer server in its own process, and yield its port."""
     command = [sys.executable, str(Path(__file__).parent / "fixed_server.py")]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - the command is ours
         try:

@@ -1,4 +1,4 @@
-"""The benchmarks' own commands, on a few problems."""
+"""The commands of the benchmarks, on a few problems."""
 
 import json
 import os
@@ -35,14 +35,14 @@ def printed(name: str, *options: str) -> Any:
 
 
 def refused(name: str, *options: str) -> str:
-    """The error of a benchmark that cannot be run."""
+    """What a benchmark prints that refuses to run."""
     ended = called(name, *options)
     assert ended.returncode == 2
     return " ".join(ended.stderr.split())
 
 
 def load(name: str) -> Any:
-    """A benchmark as a module, which finds its neighbours as it does when it is run."""
+    """Import a benchmark as a module; it finds the modules next to it as it does when it is run."""
     with patch.object(sys, "path", [str(BENCHMARKS), *sys.path]):
         return import_module(name)
 
@@ -141,7 +141,7 @@ def test_a_sweep_is_compared_with_separate_runs_that_were_made() -> None:
 
 
 def test_a_server_that_no_run_asks_is_not_killed() -> None:
-    assert "draft never asks target" in refused("servers.py", "--run-types", "draft", "--kill", "target")
+    assert "draft never calls target" in refused("servers.py", "--run-types", "draft", "--kill", "target")
 
 
 def test_a_run_type_or_a_lookahead_that_does_not_exist_is_refused_before_a_server_starts() -> None:
@@ -174,12 +174,13 @@ def test_a_transcript_is_another_one_if_a_step_has_another_text_or_another_autho
 
 def test_a_cache_is_judged_by_what_happened_between_two_looks() -> None:
     before = {"draft": (10.0, 100.0), "prm": (5.0, 5.0), "target": (90.0, 100.0)}
-    after = {"draft": (60.0, 200.0), "prm": (5.0, 5.0), "target": (10.0, 40.0)}  # the target began anew
+    after = {"draft": (60.0, 200.0), "prm": (5.0, 5.0), "target": (10.0, 40.0)}  # the target was restarted
     assert load("fleets").hit_rates(before, after) == {"draft": 0.5, "target": 0.25}
 
 
 def test_a_transcript_that_differs_is_told_with_both_steps_and_why_they_were_kept() -> None:
     servers = load("servers")
+    kept = servers.KeptStep("draft", "a", "kept: ŷ = 0.5 ≤ τ = 0.5")
     row = servers.Row(
         run_type="router",
         place="sglang",
@@ -191,19 +192,19 @@ def test_a_transcript_that_differs_is_told_with_both_steps_and_why_they_were_kep
         requests={"draft": 1.0},
         caches={},
         hit_rates={"draft": 0.5},
-        predrafts=servers.LookaheadStats(3, 2),
+        lookahead=servers.LookaheadStats(3, 2),
         cancelled=1,
         retries={"target": 7},
         limits={"draft": servers.Moves(2, 16)},
         different=["p1", "p2"],
-        partings=[servers.FirstDifference("p1", 0, 1, servers.KeptStep("draft", "a", "kept: ŷ = 0.5 ≤ τ = 0.5"), None)],
+        divergences=[servers.FirstDifference("p1", 0, 1, kept, None)],
     )
-    told = servers.told([row])
-    assert "3 / 2 / 1" in told
-    assert "draft 2 (16)" in told
-    assert "p1 differs from step 2 on" in told
-    assert "draft: 'a' (kept: ŷ = 0.5 ≤ τ = 0.5)" in told
-    assert "p2 has the same steps, but not by the same authors" in told
+    text = servers.table([row])
+    assert "3 / 2 / 1" in text
+    assert "draft 2 (16)" in text
+    assert "p1 differs from step 2 on" in text
+    assert "draft: 'a' (kept: ŷ = 0.5 ≤ τ = 0.5)" in text
+    assert "p2 has the same steps by different authors" in text
 
 
 def test_a_configuration_that_does_not_speculate_in_its_engine_has_nothing_to_compare() -> None:
@@ -212,8 +213,8 @@ def test_a_configuration_that_does_not_speculate_in_its_engine_has_nothing_to_co
 
 def test_the_plain_configuration_neither_speculates_nor_has_other_problems() -> None:
     both = refused("speculation.py", "llama3-1b-8b-eagle3", "--plain", "llama3-1b-8b-eagle3")
-    assert "speculates in its engine as well" in both
-    assert "data is another one" in refused("speculation.py", "llama3-1b-8b-eagle3", "--plain", "pocket-sglang")
+    assert "target speculates as well" in both
+    assert "data differs between" in refused("speculation.py", "llama3-1b-8b-eagle3", "--plain", "pocket-sglang")
 
 
 @pytest.mark.parametrize("plain", [None, "llama3-1b-8b"])
@@ -241,18 +242,18 @@ def test_tokens_a_step_are_what_each_engine_tells_of_them() -> None:
         'vllm:spec_decode_num_accepted_tokens_total{engine="0"} 38.0\n'
         'vllm:spec_decode_num_accepted_tokens_per_pos_total{engine="0",position="0"} 16.0\n'
     )
-    told = decoding_of("vllm", metrics, {}, True)
-    assert (told.written, told.a_step) == (60, 3)
-    told = decoding_of("sglang", "", {"internal_states": [{"avg_spec_accept_length": 2.5}]}, True)
-    assert told.a_step == 2.5
+    vllm = decoding_of("vllm", metrics, {}, True)
+    assert (vllm.written, vllm.a_step) == (60, 3)
+    sglang = decoding_of("sglang", "", {"internal_states": [{"avg_spec_accept_length": 2.5}]}, True)
+    assert sglang.a_step == 2.5
     assert decoding_of("sglang", "", {"internal_states": [{}]}, True).a_step is None
     assert decoding_of("sglang", "sglang:generation_tokens_total 7", {}, False).a_step == 1
 
 
 def test_replicas_are_told_together_by_their_passes() -> None:
     speculation = load("speculation")
-    told = [speculation.Decoding(90, 3.0), speculation.Decoding(30, 1.0), speculation.Decoding(0, None)]
-    assert speculation.together(told) == speculation.Decoding(120, 2.0)
+    replicas = [speculation.Decoding(90, 3.0), speculation.Decoding(30, 1.0), speculation.Decoding(0, None)]
+    assert speculation.together(replicas) == speculation.Decoding(120, 2.0)
     assert speculation.together([]) is None
 
 
@@ -269,9 +270,9 @@ def test_gains_are_told_apart_and_together() -> None:
     ]
     found = speculation.gains(rows)
     assert (found.step, found.token, found.both, found.product) == (3, 2, 4, 6)
-    told = speculation.told(speculation.Found(rows, found))
-    assert "step-level alone 3.00, token-level alone 2.00, both 4.00 (product 6.00)" in told
-    assert speculation.told(speculation.Found(rows, None)).count("\n") == 5
+    text = speculation.table(speculation.Found(rows, found))
+    assert "step-level alone 3.00, token-level alone 2.00, both 4.00 (product 6.00)" in text
+    assert speculation.table(speculation.Found(rows, None)).count("\n") == 5
 
 
 def sglang_is_here() -> bool:

@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md says of the code is there: each file, and each function that it names in one."""
+"""Each file and each function that CONTRIBUTING.md names exists."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ FILES = sorted(set(re.findall(r"`((?:arbiter|actors|protocols|benchmarks|tests|d
 
 
 def names_in(body: list[ast.stmt], prefix: str = "") -> set[str]:
-    """The functions and classes of a module, and the methods of these."""
+    """Return the functions and classes of a module, and the methods of its classes."""
     names: set[str] = set()
     for node in body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

@@ -1,4 +1,4 @@
-"""Imports go down, as ``[tool.arbiter] layers`` in pyproject.toml orders the rooms; few rooms load a model library."""
+"""Imports go down the layers of ``[tool.arbiter] layers`` in pyproject.toml; few packages load a model library."""
 
 import subprocess
 import sys
@@ -10,11 +10,11 @@ import pytest
 from benchmarks.checkout import (
     FACADE,
     LINKED,
-    circles,
+    cycles,
     declared_layers,
     imported_names,
+    package_of,
     read_source,
-    room_of,
     upward,
 )
 
@@ -23,7 +23,7 @@ SOURCE = read_source(ROOT)
 LAYERS = declared_layers(ROOT)
 OWN = {"arbiter", *LINKED}
 MODEL_LIBRARIES = {"torch", "transformers", "tokenizers", "safetensors", "sglang"}
-MODEL_ROOMS = ("backends", "training")
+MODEL_PACKAGES = ("backends", "training")
 SGLANGS_OWN = "arbiter.servers.sglang_cpu."  # imported only by the process of sglang
 
 
@@ -34,7 +34,7 @@ def third_party(module: str) -> set[str]:
 
 
 def test_every_room_is_on_one_floor() -> None:
-    assert Counter(room for floor in LAYERS for room in floor) == Counter([*SOURCE.rooms, FACADE])
+    assert Counter(package for layer in LAYERS for package in layer) == Counter([*SOURCE.packages, FACADE])
 
 
 def test_an_import_between_rooms_goes_down() -> None:
@@ -43,25 +43,25 @@ def test_an_import_between_rooms_goes_down() -> None:
 
 
 def test_rooms_do_not_import_each_other_in_circles() -> None:
-    assert circles(SOURCE.imports) == []
+    assert cycles(SOURCE.imports) == []
 
 
 @pytest.mark.parametrize(
-    ("room", "allowed"),
+    ("package", "allowed"),
     [
         ("protocols", {"msgspec"}),
         ("actors", {"anyio", "msgspec"}),
     ],
 )
-def test_the_lowest_rooms_import_few_distributions(room: str, allowed: set[str]) -> None:
-    modules = [module for module in SOURCE.trees if room_of(module) == room]
+def test_the_lowest_rooms_import_few_distributions(package: str, allowed: set[str]) -> None:
+    modules = [module for module in SOURCE.trees if package_of(module) == package]
     assert modules
     assert {module: others for module in modules if (others := third_party(module) - allowed)} == {}
 
 
 def test_only_backends_and_training_import_a_model_library() -> None:
     importing = {module for module in SOURCE.trees if third_party(module) & MODEL_LIBRARIES}
-    allowed = {module for module in importing if room_of(module) in MODEL_ROOMS or module.startswith(SGLANGS_OWN)}
+    allowed = {module for module in importing if package_of(module) in MODEL_PACKAGES or module.startswith(SGLANGS_OWN)}
     assert allowed
     assert importing - allowed == set()
 

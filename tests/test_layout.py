@@ -1,4 +1,4 @@
-"""What ``benchmarks/layout.py`` reads off a checkout, on small ones."""
+"""``benchmarks/layout.py`` and ``checkout.py`` read small checkouts correctly."""
 
 import json
 import subprocess
@@ -10,10 +10,10 @@ import pytest
 
 from benchmarks.checkout import (
     Import,
-    circles,
     class_names,
+    cycles,
     declared_layers,
-    floors,
+    heights,
     least_upward,
     module_names,
     read_source,
@@ -25,25 +25,25 @@ PROJECT = '[tool.arbiter]\nlayers = [["protocols"], ["log"], ["cli"]]\n'
 
 
 def checkout(root: Path, files: dict[str, str]) -> Path:
-    """A checkout of these files, with an empty package ``arbiter`` and a project file."""
+    """Write a checkout with these files, an empty package ``arbiter`` and a project file."""
     for name, text in {"pyproject.toml": "", "arbiter/__init__.py": "", **files}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     return root
 
 
-def rooms_imported(root: Path) -> set[tuple[str, str]]:
-    return {one.rooms for one in read_source(root).imports}
+def packages_imported(root: Path) -> set[tuple[str, str]]:
+    return {one.packages for one in read_source(root).imports}
 
 
-def between(*rooms: tuple[str, str]) -> list[Import]:
-    return [Import(f"arbiter.{source}", f"arbiter.{target}") for source, target in rooms]
+def between(*packages: tuple[str, str]) -> list[Import]:
+    return [Import(f"arbiter.{source}", f"arbiter.{target}") for source, target in packages]
 
 
 def test_a_room_is_a_package_a_loose_module_or_one_of_the_folders_at_the_root(tmp_path: Path) -> None:
     names = "protocols/ids.py", "actors/ring.py", "arbiter/log/run.py", "arbiter/extending.py", "arbiter/__main__.py"
     source = read_source(checkout(tmp_path, dict.fromkeys(names, "")))
-    assert source.rooms == ["actors", "extending", "log", "protocols"]
+    assert source.packages == ["actors", "extending", "log", "protocols"]
 
 
 def test_files_behind_symbolic_links_do_not_count_twice(tmp_path: Path) -> None:
@@ -75,18 +75,18 @@ def test_an_import_counts_in_each_of_its_forms(tmp_path: Path, line: str) -> Non
 def test_a_name_that_is_no_module_is_imported_from_the_package_that_has_it(tmp_path: Path) -> None:
     lines = "from arbiter import __version__, log\nfrom arbiter.log import Run\nimport json"
     root = checkout(tmp_path, {"arbiter/log/__init__.py": "", "arbiter/cli/main.py": lines})
-    assert rooms_imported(root) == {("cli", "__init__"), ("cli", "log")}
+    assert packages_imported(root) == {("cli", "__init__"), ("cli", "log")}
 
 
 def test_a_circle_counts_as_one_floor() -> None:
     imports = between(("cli", "log"), ("log", "data"), ("data", "log"), ("data", "protocols"))
-    assert circles(imports) == [["data", "log"]]
-    assert floors(imports) == {"cli": 3, "log": 2, "data": 2, "protocols": 1}
+    assert cycles(imports) == [["data", "log"]]
+    assert heights(imports) == {"cli": 3, "log": 2, "data": 2, "protocols": 1}
 
 
 def test_the_program_is_on_no_floor() -> None:
     imports = between(("__main__", "cli"), ("cli", "log"))
-    assert floors(imports) == {"cli": 2, "log": 1}
+    assert heights(imports) == {"cli": 2, "log": 1}
 
 
 def test_an_import_that_does_not_reach_a_lower_declared_floor_is_upward(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def layouts(*options: str) -> list[dict[str, Any]]:
 def test_the_layout_of_this_checkout_is_measured_by_default() -> None:
     (found,) = layouts("--no-imports")
     assert found["checkout"] == str(ROOT)
-    assert found["rooms"] == read_source(ROOT).rooms
+    assert found["packages"] == read_source(ROOT).packages
     assert found["costs"] == {}
 
 

@@ -1,1 +1,1 @@
-"""The models behind the ports. Only this folder and ``arbiter/training`` import torch and transformers, when used."""
+"""Models behind the ports. Only this package and ``arbiter/training`` import torch and transformers, when needed."""

@@ -1,4 +1,4 @@
-"""Dynamic batching for models in process: whatever is waiting shares the next batch, and nothing waits for more."""
+"""Dynamic batching for models in process: all waiting requests share the next batch, which never waits for more."""
 
 import functools
 from collections import deque
@@ -18,7 +18,7 @@ Answer = TypeVar("Answer")
 
 
 class BatchJob(Generic[Ask, Answer]):
-    """A request in a batch. The worker thread reads ``cancelled``, which only ever turns from False to True."""
+    """A request in a batch. The worker thread reads ``cancelled``, which only changes from False to True."""
 
     def __init__(self, ask: Ask) -> None:
         self.ask = ask
@@ -31,10 +31,10 @@ Work = Callable[[Sequence[BatchJob[Ask, Answer]], Deliver[Ask, Answer]], None]
 
 
 class Batcher(Generic[Ask, Answer]):
-    """Runs ``work`` in a thread of its own, on up to ``largest`` jobs at once.
+    """Runs ``work`` in a separate thread, on batches of up to ``largest`` jobs.
 
-    ``work`` delivers each answer (or error) when it is there, in the middle of a batch if need be, and
-    drops jobs that were cancelled. An exception that it raises is the error of all jobs left in the batch.
+    ``work`` delivers each answer or error as soon as it is known, also before the batch ends, and drops cancelled
+    jobs. If it raises, the exception is the error of all jobs without an answer.
     """
 
     def __init__(self, work: Work[Ask, Answer], largest: int) -> None:
@@ -48,9 +48,12 @@ class Batcher(Generic[Ask, Answer]):
         self.batches = 0
 
     async def submit(self, ask: Ask) -> Answer:
-        """The answer. Cancelling takes the job out of its batch at the worker's next look."""
+        """Run one request and return its answer. Raises its error, or ``ClosedError`` if the model is closed.
+
+        If the caller is cancelled, the worker drops the job when it next checks.
+        """
         if self._closed:
-            raise ClosedError("the model was closed before the request was at it")
+            raise ClosedError("the model was closed before the request reached it")
         job = BatchJob[Ask, Answer](ask)
         self._waiting.append(job)
         self._arrived.set()
@@ -71,11 +74,11 @@ class Batcher(Generic[Ask, Answer]):
                 await self._serve()
 
     def close(self) -> None:
-        """Give up all jobs, so that a batch at work ends at the worker's next look."""
+        """Fail all jobs with ``ClosedError``. A running batch ends when the worker next checks."""
         self._closed = True
         for job in (*self._waiting, *self._batch):
             job.cancelled = True
-            job.answer.fail(ClosedError("the model was closed while a request was at it"))
+            job.answer.fail(ClosedError("the model was closed during a request"))
 
     def _take(self) -> None:
         self._batch = []
@@ -91,7 +94,7 @@ class Batcher(Generic[Ask, Answer]):
         deliver = functools.partial(anyio.from_thread.run_sync, _deliver)
         try:
             await anyio.to_thread.run_sync(self._work, self._batch, deliver, limiter=self._thread)
-        except Exception as error:  # whatever the model raised is the answer of those who asked
+        except Exception as error:  # every job of the batch fails with the model's error
             for job in self._batch:
                 job.answer.fail(error)
         self._batch = []

@@ -1,30 +1,33 @@
-"""A model's confidence in a step that it wrote, in (0, 1], from the log-probabilities of its tokens. Pure."""
+"""A model's confidence in a step that it wrote, in (0, 1], from its log-probabilities. Pure functions."""
 
 import math
 import sys
 from collections.abc import Sequence
 
 TOP = 20
-"""How many of a token's alternatives a server is asked for: as many as engines give without being started for more."""
+"""The number of alternatives requested per token: the most that engines return with their default settings."""
 
 
 def mean_confidence(logprobs: Sequence[float]) -> float:
-    """exp of the mean: the geometric mean of the probabilities of a step's tokens, of which there is one or more."""
+    """Return the geometric mean of the token probabilities of a step: exp of the mean. ``logprobs`` is not empty."""
     return _within(math.exp(math.fsum(logprobs) / len(logprobs)))
 
 
 def entropy_confidence(logprobs: Sequence[float]) -> float:
-    """exp(−H), H the entropy in nats of a distribution by its most likely outcomes; its other mass is one more."""
+    """Return exp(−H), where H is the entropy of a distribution in nats.
+
+    ``logprobs`` are those of the most likely outcomes. The remaining mass counts as one more outcome.
+    """
     chances = [math.exp(logprob) for logprob in logprobs]
     rest = max(0.0, 1.0 - math.fsum(chances))
     return confidence_at(-math.fsum(chance * math.log(chance) for chance in (*chances, rest) if chance > 0.0))
 
 
 def confidence_at(entropy: float) -> float:
-    """exp(−H) for an ``entropy`` H of 0 or more, in nats."""
+    """Return exp(−H) for an ``entropy`` H of at least 0, in nats."""
     return _within(math.exp(-entropy))
 
 
 def _within(confidence: float) -> float:
-    """Rounding may lead out of (0, 1]."""
+    """Clamp to (0, 1], which rounding may leave."""
     return min(max(confidence, sys.float_info.min), 1.0)

@@ -1,7 +1,7 @@
-"""How the turns of a conversation are written for a model, before its steps.
+"""Render the turns of a conversation for a model, before its steps.
 
-In the markup of the model's family, by its tokenizer's own chat template, or as text. What is said is concatenated and
-never filled into what was written before, so that no text in it is taken for a place of the template's.
+A conversation is written in the markup of the model's family, with the tokenizer's chat template, or as plain text.
+Texts of the conversation are concatenated, never substituted into earlier text: a placeholder in a turn stays text.
 """
 
 from collections.abc import Iterable
@@ -15,14 +15,14 @@ from arbiter.protocols.records import ChatRole, Transcript, Turn
 
 Turns = tuple[Turn, ...]
 
-_REMEMBERED = 256  # conversations whose heads are kept: a problem asks for its own at each step
+_REMEMBERED = 256  # conversations whose heads are cached: a problem needs its own at each step
 
 
 class Conversation(Protocol):
-    """How a template writes a conversation: all that stands before the steps."""
+    """Renders everything before the steps."""
 
     def head(self, turns: Turns, question: str) -> str:
-        """What was said, the question, and the beginning of the answer to it.
+        """Return the turns, the question and the beginning of the answer, as text.
 
         Raises ``ConversationError`` if the model's own template refuses such a conversation.
         """
@@ -30,7 +30,7 @@ class Conversation(Protocol):
 
 
 class Markup(msgspec.Struct, frozen=True):
-    """What a family of models is trained to see around a turn: texts before and behind the speaker, and its end."""
+    """The markup of a turn in a family of models: the texts before and after the role, and the end of the turn."""
 
     before: str
     behind: str
@@ -48,9 +48,10 @@ LLAMA_3 = Markup("<|start_header_id|>", "<|end_header_id|>\n\n", "<|eot_id|>")
 
 
 class MarkedConversation(msgspec.Struct, frozen=True):
-    """Conversations in a family's ``markup``; ``before`` and ``behind`` a question are its template for one alone.
+    """Conversations in a family's ``markup``.
 
-    Instructions of the conversation stand in the place of the template's own.
+    ``before`` and ``behind`` are the template's texts before and after a single question. Instructions of the
+    conversation replace those of the template.
     """
 
     before: str
@@ -67,36 +68,36 @@ class MarkedConversation(msgspec.Struct, frozen=True):
 
 
 class TokenizerConversation:
-    """Conversations by the chat template of ``tokenizer``, which is called ``name``.
+    """Conversations with the chat template of ``tokenizer``, whose name is ``name``.
 
-    ``instruction`` stands behind the question of a conversation that has none of its own.
+    ``instruction`` follows the question of a conversation that has no instructions.
     """
 
     def __init__(self, name: str, tokenizer: Any, instruction: str) -> None:  # noqa: ANN401
         self._name = name
         self._tokenizer = tokenizer
         self._instruction = instruction
-        self._known = lru_cache(_REMEMBERED)(self._written)
+        self._cached = lru_cache(_REMEMBERED)(self._render)
 
     def head(self, turns: Turns, question: str) -> str:
-        return self._known(turns, question)
+        return self._cached(turns, question)
 
-    def _written(self, turns: Turns, question: str) -> str:
-        asked = question if instructed(turns) else f"{question}\n\n{self._instruction}"
+    def _render(self, turns: Turns, question: str) -> str:
+        last = question if instructed(turns) else f"{question}\n\n{self._instruction}"
         try:
-            return chat_text(self._tokenizer, (*turns, Turn("user", asked)))
-        except Exception as error:  # whatever a template makes of it
+            return chat_text(self._tokenizer, (*turns, Turn("user", last)))
+        except Exception as error:  # a template may raise anything
             raise ConversationError(
                 f"the chat template of {self._name} refuses the conversation: "
-                f"{str(error).strip().partition(chr(10))[0].rstrip('.')}. Ask in turns that it takes, or set the "
+                f"{str(error).strip().partition(chr(10))[0].rstrip('.')}. Send turns that it accepts, or set the "
                 "model's prompt to another template"
             ) from error
 
 
 def chat_text(tokenizer: Any, turns: Turns) -> str:  # noqa: ANN401
-    """The turns by the chat template of ``tokenizer``, without a beginning-of-text token; the answer comes next.
+    """Return the turns in the chat template of ``tokenizer``, up to where the answer begins.
 
-    Raises what the template does.
+    A beginning-of-text token is removed. Raises whatever the template raises.
     """
     messages = [{"role": turn.role, "content": turn.text} for turn in turns]
     text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -104,10 +105,10 @@ def chat_text(tokenizer: Any, turns: Turns) -> str:  # noqa: ANN401
 
 
 def as_text(transcript: Transcript) -> str:
-    """The question, and before it what was said: for templates that know one question and no turns."""
+    """Return the turns and the question as plain text, for templates that take a single question."""
     return "\n\n".join([*(turn.text for turn in transcript.turns), transcript.question])
 
 
 def instructed(turns: Turns) -> bool:
-    """Whether the conversation has instructions of its own."""
+    """Return whether the conversation contains instructions (a system turn)."""
     return any(turn.role == "system" for turn in turns)

@@ -1,4 +1,4 @@
-"""A language model as a judge of steps: how it is asked for a digit, and how its answer is read."""
+"""A language model as a judge of steps: the prompt that requests a digit, and the score from its answer."""
 
 import math
 import re
@@ -30,12 +30,15 @@ Step to rate:
 Answer with the digit alone."""
 
 JUDGE_TEMPLATES = {"judge": f"{_TASK}\nRating:\n"}
-"""By name: the default. It ends with a line's end, behind which a digit is one token in all vocabularies. ``chat`` puts
-the same task into the tokenizer's own chat template."""
+"""The templates by name. ``judge``, the default, ends with a newline: after it a digit is one token in any vocabulary.
+``chat`` puts the same task into the tokenizer's own chat template."""
 
 
 class JudgePrompt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A text with each of ``{question}``, ``{steps}`` and ``{step}`` once; what comes next is the digit."""
+    """A text that contains ``{question}``, ``{steps}`` and ``{step}`` once each; the model continues it with a digit.
+
+    Raises ``ConfigError`` if a placeholder is missing or repeated.
+    """
 
     text: str
 
@@ -43,13 +46,15 @@ class JudgePrompt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if any(self.text.count(name) != 1 for name in PLACEHOLDERS):
             known = ", ".join([*JUDGE_TEMPLATES, CHAT])
             raise ConfigError(
-                f"the prompt {self.text!r} is no template of a judge (there are {known}), and as a template's own text "
-                f"it must hold {', '.join(PLACEHOLDERS)} exactly once each"
+                f"the prompt {self.text!r} is not the name of a judge's template (there are {known}); as the text of "
+                f"a template it must contain {', '.join(PLACEHOLDERS)} exactly once each"
             )
 
     def render(self, transcript: Transcript, candidate: str, separator: str) -> str:
-        """What the judge reads. No step before the candidate is an empty text; turns of a conversation stand before
-        the question, a blank line between them.
+        """Return the text that the judge reads.
+
+        Without earlier steps, ``{steps}`` is empty. Turns of a conversation precede the question, separated by blank
+        lines.
         """
         steps = separator.join(step.text for step in transcript.steps)
         filled = {"question": as_text(transcript), "steps": steps, "step": candidate}
@@ -57,22 +62,22 @@ class JudgePrompt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def judge_prompt(prompt: str, tokenizer: str) -> JudgePrompt:
-    """The prompt that a configuration names or spells out. Raises ``ConfigError`` as ``prompt_template``."""
+    """Return the prompt that a configuration names or contains. Raises ``ConfigError`` as ``prompt_template``."""
     return JudgePrompt(chat_turn(tokenizer, _TASK) if prompt == CHAT else JUDGE_TEMPLATES.get(prompt, prompt))
 
 
 def judged(alternatives: Mapping[str, float], where: str) -> float:
-    """The expected digit, as a share of 9, of a judge's first token with these log-probabilities.
+    """Return the expected digit divided by 9, from the log-probabilities of a judge's first token.
 
-    What is no digit counts for nothing. Raises ``BackendError`` if there is no digit: silence is no verdict.
+    Only digits count. Raises ``BackendError``, which names the model ``where``, if there is no digit.
     """
     weights = dict.fromkeys(range(_HIGHEST + 1), 0.0)
     digits = [(_digit(token), logprob) for token, logprob in alternatives.items()]
     likeliest = max((logprob for digit, logprob in digits if digit is not None), default=None)
     if likeliest is None or likeliest == -math.inf:
         raise BackendError(
-            f"{where} judged a step with no digit, but with {next(iter(alternatives), '')!r}. Write the prompt of "
-            '[models.judge] so that the digit comes next (prompt = "chat" for a chat model), or take another judge'
+            f"{where} judged a step without a digit: it answered {next(iter(alternatives), '')!r}. Write the prompt of "
+            '[models.judge] so that the digit comes next (prompt = "chat" for a chat model), or use another judge'
         )
     for digit, logprob in digits:
         if digit is not None:
@@ -82,6 +87,6 @@ def judged(alternatives: Mapping[str, float], where: str) -> float:
 
 
 def _digit(token: str) -> int | None:
-    """Engines show blanks before a token in ways of their own."""
+    """Return the digit that ``token`` is; None if it is none. Engines mark a space before a token differently."""
     bare = token.strip().lstrip("▁Ġ")
     return int(bare) if len(bare) == 1 and bare in "0123456789" else None

@@ -1,4 +1,4 @@
-"""From the configuration's model tables to the seats of a ring."""
+"""Open the models of a configuration's tables for the ring."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
@@ -25,7 +25,7 @@ Prompt = TypeVar("Prompt", JudgePrompt, PromptTemplate)
 
 
 def required_tables(config: Config) -> dict[str, AnyModelTable]:
-    """The tables of the models that the configured run may call, by their keys behind ``models.``.
+    """Return the tables of the models that the configured run may call, by their keys after ``models.``.
 
     Raises ``ConfigError`` if one is missing.
     """
@@ -33,7 +33,7 @@ def required_tables(config: Config) -> dict[str, AnyModelTable]:
     for name, table in config.called_tables().items():
         if table is None:
             raise ConfigError(
-                f"the run type {config.run_type!r} calls the {name} model, and none is configured: "
+                f"the run type {config.run_type!r} calls the {name} model, but none is configured: "
                 f"add a table [models.{name}]"
             )
         tables[name] = table
@@ -42,10 +42,10 @@ def required_tables(config: Config) -> dict[str, AnyModelTable]:
 
 @asynccontextmanager
 async def open_models(config: Config) -> AsyncGenerator[Models]:
-    """The models that the configured run calls, ready; closed when the block ends.
+    """Yield the models that the configured run calls, ready to use. They are closed when the block ends.
 
-    Raises ``ConfigError`` if a table, an extra or a key is missing, ``BackendError`` if a model cannot be loaded, or
-    a server not be reached or used.
+    Raises ``ConfigError`` if a table, an extra or a key is missing. Raises ``BackendError`` if a model cannot be
+    loaded, or a server cannot be reached or used.
     """
     async with open_tables(required_tables(config), config.cpu_threads, config.adaptive) as models:
         yield models
@@ -55,9 +55,10 @@ async def open_models(config: Config) -> AsyncGenerator[Models]:
 async def open_tables(
     tables: Mapping[str, AnyModelTable], threads: int | None, adaptive: bool = False
 ) -> AsyncGenerator[Models]:
-    """The models of these tables, by their keys behind ``models.``; raises as ``open_models``.
+    """Yield the models of ``tables``, whose keys are those after ``models.``. Raises as ``open_models``.
 
-    The first of several targets is the target of those who know one. The seats of servers may be ``adaptive``.
+    The first of several targets serves whatever needs a single target. With ``adaptive``, the number of concurrent
+    requests to each served model adapts to its server.
     """
     writers: dict[str, ModelHandle[Generator]] = {}
     targets: dict[str, ModelHandle[Generator]] = {}
@@ -85,7 +86,7 @@ async def open_tables(
 
 @asynccontextmanager
 async def open_generator(name: str, table: AnyModelTable, threads: int | None) -> AsyncGenerator[Generator]:
-    """The model of the table ``[models.name]`` that writes steps; raises as ``open_models``."""
+    """Yield the model of the table ``[models.name]`` that writes steps. Raises as ``open_models``."""
     template = await _template(name, table)
     if isinstance(table, InProcessTable):
         opening = open_local_generator(table, template, threads)
@@ -99,9 +100,9 @@ async def open_generator(name: str, table: AnyModelTable, threads: int | None) -
 async def open_scorer(
     name: ScoreKind, table: AnyModelTable, threads: int | None, targets: int = 1
 ) -> AsyncGenerator[Scorer]:
-    """The model of the table ``[models.name]`` that scores steps; raises as ``open_models``.
+    """Yield the model of the table ``[models.name]`` that scores steps. Raises as ``open_models``.
 
-    Of so many ``targets`` a router makes an estimate for each.
+    A router makes one estimate for each of ``targets`` targets.
     """
     if name == "judge":
         async with await _judge(table, threads) as judge:
@@ -133,7 +134,7 @@ async def _template(name: str, table: AnyModelTable) -> PromptTemplate:
 
 
 async def _read(name: str, read: Callable[[], Prompt]) -> Prompt:
-    """What ``read`` gives, which may read files, in a thread; its error names the table."""
+    """Run ``read`` in a thread, since it may read files, and return its result. A ``ConfigError`` names the table."""
     try:
         return await anyio.to_thread.run_sync(read)
     except ConfigError as error:

@@ -1,7 +1,7 @@
-"""How a context is written for a model: the question in the model's own template, then the steps.
+"""Render a context for a model: the question in the model's template, then the steps.
 
-A question that ends a conversation is written with the turns before it (``conversations.py``). No template begins
-with a beginning-of-text token: servers and tokenizers put it there themselves.
+``conversations.py`` renders a question with the turns of a conversation before it. No template begins with a
+beginning-of-text token: servers and tokenizers add it themselves.
 """
 
 from typing import Any
@@ -62,9 +62,12 @@ TEMPLATES = {
     "qwen3-thinking": _QWEN3,
     "plain": f"{QUESTION}\n",
 }
-"""By name: Qwen2.5-Math's own; Llama 3's mathematics prompt, as the published Arbitrage program uses it; Qwen3's own,
-without thinking (an empty thought has been written) and with it; and the bare question on a line, as value-head PRMs
-are trained to read it (Skywork-o1-Open-PRM)."""
+"""The templates by name:
+
+- ``qwen2.5-math``: Qwen2.5-Math's own;
+- ``llama-3``: Llama 3's mathematics prompt, as the published Arbitrage program uses it;
+- ``qwen3``, ``qwen3-thinking``: Qwen3's own, without thinking (it contains an empty thought) and with it;
+- ``plain``: the question on a line, as value-head PRMs are trained to read it (Skywork-o1-Open-PRM)."""
 
 FAMILIES: dict[str, Markup] = {
     "qwen2.5-math": CHATML,
@@ -72,19 +75,21 @@ FAMILIES: dict[str, Markup] = {
     "qwen3": CHATML,
     "qwen3-thinking": CHATML,
 }
-"""By a template's name, the markup of its family, in which it writes the turns of a conversation; without a family they
-stand as text before the question."""
+"""The markup of a template's family, by the template's name. Turns of a conversation are written in it.
+
+Without a family they are plain text before the question."""
 
 _INSTEAD = f"name a template: {', '.join(TEMPLATES)}"
 _MODEL_NUMBER: dict[Author, int] = {"draft": 0, "target": 1}
 
 
 class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``before_steps`` holds ``{question}`` once; every step follows with the separator behind it.
+    """A template: ``before_steps`` contains ``{question}`` once; the steps follow, each with its separator after it.
 
-    With ``annotate``, each step is prefixed by the model that wrote it (``Model 0: `` the draft,
-    ``Model 1: `` the target), as the router is trained to read them. ``conversation`` writes the question where turns
-    are before it; without one they stand as text in the question's place, a blank line between them.
+    With ``annotate``, each step is prefixed by the model that wrote it (``Model 0: `` for the draft, ``Model 1: `` for
+    the target), as the router is trained to read them. ``conversation`` renders a question with turns before it;
+    without it, turns and question replace ``{question}`` as text, separated by blank lines. Raises ``ConfigError`` if
+    ``{question}`` is missing or repeated.
     """
 
     before_steps: str
@@ -95,20 +100,20 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.before_steps.count(QUESTION) != 1:
             known = ", ".join([*TEMPLATES, CHAT])
             raise ConfigError(
-                f"the prompt {self.before_steps!r} is no template (there are {known}), and as a template's own text "
-                f"it must hold {QUESTION} exactly once"
+                f"the prompt {self.before_steps!r} is not the name of a template (there are {known}); as the text of a "
+                f"template it must contain {QUESTION} exactly once"
             )
 
     def render(self, transcript: Transcript, separator: str) -> str:
-        """The text of the context. It ends with a separator, or with the template where there is no step yet.
+        """Return the text of the context. It ends with a separator, or with the template if there is no step yet.
 
         Raises ``BackendError`` if the model's own chat template refuses the conversation.
         """
-        steps = (self._written(step) + separator for step in transcript.steps)
+        steps = (self._render_step(step) + separator for step in transcript.steps)
         return self._head(transcript) + "".join(steps)
 
     def render_candidate(self, transcript: Transcript, candidate: str, author: Author, separator: str) -> str:
-        """What a scorer reads: the context and the candidate, closed by its separator. Raises as ``render``."""
+        """Return the text that a scorer reads: the context, the candidate and its separator. Raises as ``render``."""
         return self.render(transcript.extended(Step(text=candidate, author=author)), separator)
 
     def _head(self, transcript: Transcript) -> str:
@@ -117,15 +122,15 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         before, _, behind = self.before_steps.partition(QUESTION)
         return f"{before}{as_text(transcript)}{behind}"
 
-    def _written(self, step: Step) -> str:
+    def _render_step(self, step: Step) -> str:
         return f"Model {_MODEL_NUMBER[step.author]}: {step.text}" if self.annotate else step.text
 
 
 def prompt_template(prompt: str, annotate: bool, tokenizer: str) -> PromptTemplate:
-    """The template that a configuration's ``prompt`` names or spells out.
+    """Return the template that a configuration's ``prompt`` names or contains as text.
 
     ``chat`` reads the chat template of ``tokenizer`` (a folder or a hub name; needs transformers). Raises
-    ``ConfigError`` if it is neither, or ``tokenizer`` has no template.
+    ``ConfigError`` if ``prompt`` is neither a name nor a template, or if ``tokenizer`` has no chat template.
     """
     if prompt == CHAT:
         reader = _reader(tokenizer)
@@ -137,22 +142,22 @@ def prompt_template(prompt: str, annotate: bool, tokenizer: str) -> PromptTempla
     return PromptTemplate(text, annotate, MarkedConversation(before, behind, family) if family else None)
 
 
-def chat_turn(name: str, asked: str) -> str:
-    """One turn of a user who says what is ``asked``, by the tokenizer ``name``; the answer comes next.
+def chat_turn(name: str, text: str) -> str:
+    """Return one user turn ``text`` in the chat template of the tokenizer ``name``, up to where the answer begins.
 
     Raises ``ConfigError`` if the tokenizer cannot be read, or has no chat template.
     """
-    return _user_turn(name, _reader(name), asked)
+    return _user_turn(name, _reader(name), text)
 
 
 def _reader(name: str) -> Any:  # noqa: ANN401
     return read_tokenizer(name, f'prompt = "{CHAT}"', _INSTEAD)
 
 
-def _user_turn(name: str, reader: Any, asked: str) -> str:  # noqa: ANN401
+def _user_turn(name: str, reader: Any, text: str) -> str:  # noqa: ANN401
     try:
-        return chat_text(reader, (Turn("user", asked),))
-    except Exception as error:  # whatever a template makes of it
+        return chat_text(reader, (Turn("user", text),))
+    except Exception as error:  # a template may raise anything
         raise ConfigError(
             f'prompt = "{CHAT}": cannot read a chat template from the tokenizer {name!r}: '
             f"{str(error).strip().partition(chr(10))[0]}. Set tokenizer to a folder or a hub name, or {_INSTEAD}"

@@ -1,4 +1,4 @@
-"""Backends without a model: a function answers. Shipped for tests, of Arbiter and of programs that use it."""
+"""Backends without a model: a function answers. They are for tests of Arbiter and of programs that use it."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ Seconds = float | Callable[[GenerationRequest | ScoreRequest], float]
 
 
 class _Scripted:
-    """Counts calls; ``seconds`` is how long each takes, on the clock of the event loop."""
+    """Counts calls. ``seconds`` is the duration of each call, on the clock of the event loop."""
 
     def __init__(self, seconds: Seconds) -> None:
         self._seconds = seconds
@@ -39,9 +39,9 @@ class _Scripted:
 
 
 class ScriptedGenerator(_Scripted):
-    """Answers with ``script(request)``: a generation, or a text that ends at the separator.
+    """Answers with ``script(request)``: a ``Generation``, or the text of a step that ends at the separator.
 
-    A text's tokens are its words. An exception that the script raises is the backend's failure.
+    The tokens of a text are its words. If the script raises, the request fails with that exception.
     """
 
     def __init__(self, script: Callable[[GenerationRequest], Generation | str], seconds: Seconds = 0.0) -> None:
@@ -58,7 +58,7 @@ class ScriptedGenerator(_Scripted):
 
 
 class ScriptedScorer(_Scripted):
-    """Scores with ``script(request)``: a value, or one for each of several targets."""
+    """Scores with ``script(request)``: a value, or one value for each of several targets."""
 
     def __init__(self, script: Callable[[ScoreRequest], float | tuple[float, ...]], seconds: Seconds = 0.0) -> None:
         super().__init__(seconds)
@@ -67,6 +67,6 @@ class ScriptedScorer(_Scripted):
     async def score(self, request: ScoreRequest) -> Score:
         with self._counted():
             await self._take_time(request)
-            made = self._script(request)
+            value = self._script(request)
         usage = Usage(prompt_tokens=len(request.candidate.split()))
-        return Score(max(made), usage, estimates=made) if isinstance(made, tuple) else Score(made, usage)
+        return Score(max(value), usage, estimates=value) if isinstance(value, tuple) else Score(value, usage)

@@ -1,6 +1,6 @@
-"""A step as its model writes it, token by token: where it ends, and how far a proposal of it was right.
+"""Read the tokens of a step: find where it ends, and how much of a proposal the model agrees with.
 
-Pure, and the same for models in process and behind servers.
+Pure functions, used for models in process and for served models.
 """
 
 from collections.abc import Sequence, Set
@@ -10,10 +10,10 @@ from arbiter.protocols.records import PrefixMatch, StopReason
 
 
 class StepTokens:
-    """The tokens of one step so far. ``ending`` says why it stopped, once it has.
+    """The tokens of one step so far. ``ending`` is the stop reason once the step has ended.
 
-    The step ends at a token of ``ends``, at ``separator`` wherever that begins and ends in the tokens, or with the
-    ``room``-th token. ``tokenizer`` is one of transformers.
+    The step ends at a token of ``ends``, at ``separator`` (which may begin and end inside tokens), or with token
+    number ``room``. ``tokenizer`` is a tokenizer of transformers.
     """
 
     def __init__(self, tokenizer: Any, separator: str, ends: Set[int], room: int) -> None:  # noqa: ANN401
@@ -26,7 +26,7 @@ class StepTokens:
         self.text = ""
 
     def take(self, tokens: Sequence[int]) -> bool:
-        """Append tokens up to the step's end. True if they have ended it; after its end it takes none."""
+        """Append tokens up to the end of the step. Return True if they end it. After the end, nothing is appended."""
         if self.ending is not None:
             return False
         for token in tokens:
@@ -36,14 +36,14 @@ class StepTokens:
         return False
 
     def close(self, ending: StopReason) -> None:
-        """The model says itself that the step is over; the tokens do not."""
+        """End the step with the stop reason that the model reports, without looking at the tokens."""
         self.ending, self.text = ending, self._decoded(self.tokens)
 
     def _ended(self, token: int) -> bool:
         if token in self._ends:
             self.ending, self.text = "end", self._decoded(self.tokens[:-1])
         elif self._separator in self._decoded(self.tokens[-len(self._separator.encode()) :]):
-            # each token holds one byte or more, so a separator that ends here lies in that tail
+            # each token has at least one byte, so a separator that ends here is within that tail
             self.ending, self.text = "separator", self._decoded(self.tokens).partition(self._separator)[0]
         elif len(self.tokens) == self._room:
             self.close("limit")
@@ -54,10 +54,10 @@ class StepTokens:
 
 
 def proposed_tokens(tokenizer: Any, text: str, ending: StopReason, separator: str, room: int) -> list[int]:  # noqa: ANN401
-    """A proposed step in the tokens of the model that checks it; one fewer than it has ``room`` for, its own.
+    """Return a proposed step as tokens of the model that checks it: at most ``room`` − 1, to leave one for the model.
 
-    The proposal is tokenised apart from its context, which stays as it would be without. If these are not the tokens
-    that the model would write the same text in, it agrees with fewer of them: nothing else depends on it.
+    The proposal is tokenised separately, so the tokens of the context do not change. Where the model would use
+    other tokens for the same text, it agrees with fewer of them; nothing else depends on it.
     """
     written = text + separator if ending == "separator" else text
     tokens: list[int] = tokenizer(written, add_special_tokens=False)["input_ids"]
@@ -65,16 +65,17 @@ def proposed_tokens(tokenizer: Any, text: str, ending: StopReason, separator: st
 
 
 def agreed_tokens(proposed: Sequence[int], own: Sequence[int]) -> list[int]:
-    """What the model would have written itself: the longest beginning of ``proposed`` that is its own, and the next.
+    """Return what the model would have written: the longest prefix of ``proposed`` that it agrees with, and a token.
 
-    ``own`` are its choices at each position after what is before it in ``proposed``: one more than that has.
+    ``own`` has the model's choice at each position, given the proposed tokens before it, and one choice after the
+    last. The token after the prefix is the model's choice there.
     """
-    agreed = next((place for place, token in enumerate(proposed) if token != own[place]), len(proposed))
+    agreed = next((index for index, token in enumerate(proposed) if token != own[index]), len(proposed))
     return [*proposed[:agreed], own[agreed]]
 
 
 def agreement(proposed: Sequence[int], step: StepTokens) -> PrefixMatch:
-    """How many tokens were proposed, and how many of them are the step's."""
+    """Return how many tokens were proposed, and how many of them begin the step."""
     pairs = zip(proposed, step.tokens, strict=False)
-    agreed = next((place for place, (theirs, own) in enumerate(pairs) if theirs != own), None)
+    agreed = next((index for index, (proposal, own) in enumerate(pairs) if proposal != own), None)
     return PrefixMatch(len(proposed), min(len(proposed), len(step.tokens)) if agreed is None else agreed)

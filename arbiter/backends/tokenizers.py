@@ -1,6 +1,6 @@
-"""The tokenizer of a model behind a server, read in this process: for its chat template, or to check proposals.
+"""Read the tokenizer of a served model in this process, for its chat template or to check proposals.
 
-It needs the extra ``pocket``.
+Needs the extra ``pocket``.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -14,22 +14,21 @@ from arbiter.protocols.errors import ConfigError
 
 
 def read_tokenizer(name: str, wanted_by: str, instead: str) -> Any:  # noqa: ANN401
-    """The tokenizer of the folder, hub name or ``pocket:ROLE`` ``name``, never with code of its own.
+    """Load the tokenizer ``name``: a folder, a hub name or ``pocket:ROLE``. Its own code is never run.
 
-    Raises ``ConfigError`` if it cannot be read, or transformers is missing; ``wanted_by`` is the key that needs it,
-    ``instead`` the way to do without.
+    ``wanted_by`` (the key that needs it) and ``instead`` (what to do without it) are parts of error messages. Raises
+    ``ConfigError`` if the tokenizer cannot be read, or transformers is missing.
     """
     try:
         from transformers import AutoTokenizer
     except ImportError as error:
         raise ConfigError(
-            f"{wanted_by} needs transformers, which is not installed: pip install 'arbiter-reasoning[pocket]', "
-            f"or {instead}"
+            f"{wanted_by} needs transformers, which is not installed: pip install -e '.[pocket]', or {instead}"
         ) from error
     reader: Any = AutoTokenizer  # typed in part
     try:
         return reader.from_pretrained(resolved(name), trust_remote_code=False)
-    except Exception as error:  # whatever a tokenizer or the hub makes of it
+    except Exception as error:  # a tokenizer or the hub may raise anything
         raise ConfigError(
             f"{wanted_by}: cannot read the tokenizer {name!r}: {str(error).strip().partition(chr(10))[0].rstrip('.')}. "
             f"Set tokenizer to a folder or a hub name, or {instead}"
@@ -37,11 +36,11 @@ def read_tokenizer(name: str, wanted_by: str, instead: str) -> Any:  # noqa: ANN
 
 
 def end_tokens(name: str, tokenizer: Any, engine: Engine) -> frozenset[int]:  # noqa: ANN401
-    """The tokens at which ``engine`` ends an answer of the model ``name``.
+    """Return the tokens at which ``engine`` ends an answer of the model ``name``.
 
-    Chat models have several, of which the tokenizer knows one: the others stand in ``generation_config.json``. One
-    that is not known here would be walked over where a proposal has it and the model agrees, and the step would not be
-    the model's own. sglang heeds those of ``config.json`` as well, vLLM only where there is no other file.
+    Chat models have several. The tokenizer knows one; ``generation_config.json`` lists the others. All are needed: a
+    proposal that contains an unknown one would be accepted past it, and the step would differ from the model's own.
+    sglang also uses those of ``config.json``; vLLM uses them only if there is no ``generation_config.json``.
     """
     from transformers import GenerationConfig, PreTrainedConfig
 
@@ -60,6 +59,6 @@ def end_tokens(name: str, tokenizer: Any, engine: Engine) -> frozenset[int]:  # 
 
 def _config_of(reader: Any, name: str) -> dict[str, Any]:  # noqa: ANN401
     try:
-        return reader.get_config_dict(name)[0]  # the file alone: its model's code is not wanted
+        return reader.get_config_dict(name)[0]  # reads only the file and runs no code of the model
     except OSError:
         return {}

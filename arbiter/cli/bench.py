@@ -1,4 +1,4 @@
-"""``arbiter bench``: many problems at once."""
+"""``arbiter bench``: solve and grade many problems."""
 
 import sys
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from arbiter.runs.intervals import Interval
 from arbiter.runs.prefix_cache import PrefixCacheUse, lacking
 from arbiter.runs.progress import watcher_for
 from arbiter.runs.reports.tables import NOTHING, from_to, money, percent, seconds
-from arbiter.runs.results import Cost, Summary, VerificationSavings
+from arbiter.runs.results import Cost, Summary, VerificationSavings, Waste
 
 WRITERS: tuple[Model, ...] = ("draft", "target")
 
@@ -38,36 +38,37 @@ def bench_command(
     json: bool = False,
     debug: bool = False,
 ) -> int:
-    """Solve many problems at once, grade them, and store and print the figures.
+    """Solve many problems concurrently, grade the answers, and print and store the results.
 
-    A run that was interrupted or killed is continued by `--resume`, or by the same command with the same `--out`: what
-    is done stays done, and no answer is paid for twice.
+    To continue a run that was interrupted or killed, use `--resume`, or repeat the command with the same `--out`.
+    Problems that are solved are not solved again, and no answer is paid for twice.
 
     Examples:
 
         arbiter bench pocket
         arbiter bench pocket --run-type rsd --threshold 0.8
         arbiter bench pocket --samples 4 --temperature 0.7
-        arbiter bench configs/mine.toml --data problems.jsonl --limit 100 --out runs/first --json
+        arbiter bench mine.toml --data problems.jsonl --limit 100 --out runs/first
         arbiter bench --resume runs/first
 
     Parameters
     ----------
     config
-        A configuration file, or the name of a built-in one (`pocket`). With `--resume` it may be left out: it is then
-        the run's own.
+        A configuration file, or the name of a built-in configuration (`pocket`). Optional with `--resume`: the default
+        is then the configuration that is stored in the run folder.
     out
-        The run's folder. By default a new one under `runs/`. If it holds this very run, unfinished, it is continued.
+        The run folder. Default: a new folder under `runs/`. A folder that holds the same run, unfinished, is continued.
     resume
-        The folder of a run to continue. What decides its results must be as it was (docs/log.md); addresses,
-        concurrency and time-outs may be others.
+        The run folder to continue. Every setting that decides results must be unchanged (docs/reference/log.md).
+        Addresses, concurrency and timeouts may differ.
     retry_failed
-        Of a run that is continued, solve the problems that failed once more, from their beginning.
+        When continuing a run, solve its failed problems again, from their first step.
     log_level
-        Show the run's events while they happen, on standard error: `warning` what goes wrong, `info` problems as well,
-        `debug` every message and request. The log in the run's folder has all of them in any case.
+        Print the run's events on standard error as they happen. `warning`: only what goes wrong. `info`: problems as
+        well. `debug`: every message and request. The event log in the run folder always has all events. Default:
+        `log.level` of the configuration (`off`).
     json
-        Print the summary as JSON on standard output, and nothing else there.
+        Print only the summary, as JSON, on standard output.
     debug
         Show the traceback of an error.
     """
@@ -81,7 +82,7 @@ def bench_command(
 
 def _bench(config: Config, folder: Path | None, as_json: bool, retry_failed: bool) -> int:
     with watcher_for(stderr) as watcher:
-        show = shown(config.log.level, _tell_event)
+        show = shown(config.log.level, _print_event)
         summary, path = anyio.run(partial(bench, config, folder, watcher, show, retry_failed))
     if as_json:
         sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")
@@ -92,92 +93,94 @@ def _bench(config: Config, folder: Path | None, as_json: bool, retry_failed: boo
     stderr.print(f"the run is in {path}", highlight=False, soft_wrap=True)
     if not summary.interrupted:
         return 0
-    stderr.print(f"to go on with it: arbiter bench --resume {path}", highlight=False, soft_wrap=True)
+    stderr.print(f"to resume: arbiter bench --resume {path}", highlight=False, soft_wrap=True)
     return INTERRUPTED
 
 
-def _tell_event(line: str) -> None:
+def _print_event(line: str) -> None:
     stderr.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _figures(summary: Summary) -> Table:
-    """The summary for people."""
-    knob = "" if summary.threshold is None else f", τ = {summary.threshold:g}"
-    table = Table(title=f"{summary.run_type}{knob}", title_justify="left", show_header=False)
+    """Return the summary as a table."""
+    threshold = "" if summary.threshold is None else f", threshold τ = {summary.threshold:g}"
+    table = Table(title=f"{summary.run_type}{threshold}", title_justify="left", show_header=False)
     for name, value in _rows(summary):
         table.add_row(name, value)
     return table
 
 
 def _rows(summary: Summary) -> list[tuple[str, str]]:
-    waste, latency = summary.wasted_escalations, summary.latency
-    accuracy, acceptance = summary.accuracy, percent(summary.acceptance_rate)
+    latency, accuracy, acceptance = summary.latency, summary.accuracy, percent(summary.acceptance_rate)
     return [
         ("problems", _problems(summary)),
         ("accuracy", _estimate(accuracy, summary.accuracy_interval)),
         *(_samples(summary) if summary.samples > 1 else ()),
-        ("acceptance", f"{acceptance} of steps, {percent(summary.acceptance_rate_tokens)} of tokens"),
-        ("steps", f"{summary.steps}, of which {summary.escalations} escalated"),
-        (
-            "wasted escalations",
-            f"{percent(waste.share)} of {waste.judged} judged" if waste.judged else "not judged (see --audit)",
-        ),
+        ("acceptance rate", f"{acceptance} of steps, {percent(summary.acceptance_rate_tokens)} of tokens"),
+        ("steps", f"{summary.steps} ({summary.escalations} escalated)"),
+        ("wasted escalations", _wasted(summary.wasted_escalations)),
         ("requests", ", ".join(f"{model} {calls.requests}" for model, calls in summary.requests.items())),
         *(
-            (f"tokens of {model}", f"{tokens.kept} kept, {tokens.discarded} discarded, {tokens.prompt} read")
+            (f"{model} tokens", f"{tokens.kept} kept, {tokens.discarded} discarded, {tokens.prompt} in prompts")
             for model, tokens in summary.tokens.items()
         ),
         *([("prefix cache", _caches(summary.prefix_caches))] if summary.prefix_caches else ()),
-        *([("drafted ahead", _ahead(summary.lookahead))] if summary.lookahead.started else ()),
-        *([("shown to the target", _shown(summary.verification))] if summary.verification.shown else ()),
+        *([("drafting ahead", _ahead(summary.lookahead))] if summary.lookahead.started else ()),
+        *([("verified escalation", _verified(summary.verification))] if summary.verification.shown else ()),
         *([("cost", _cost(summary.cost))] if summary.cost else ()),
-        ("ended by", ", ".join(f"{reason} {count}" for reason, count in summary.finish_reasons.items())),
+        ("finish reasons", ", ".join(f"{reason} {count}" for reason, count in summary.finish_reasons.items())),
         (
-            "seconds a sample" if summary.samples > 1 else "seconds a problem",
+            "seconds per sample" if summary.samples > 1 else "seconds per problem",
             f"mean {seconds(latency.mean)}, p50 {seconds(latency.p50)}, p95 {seconds(latency.p95)}",
         ),
-        ("wall time", f"{summary.wall_seconds or 0.0:.1f} s" + (", interrupted" if summary.interrupted else "")),
+        ("wall time", f"{summary.wall_seconds or 0.0:.1f} s" + (" (interrupted)" if summary.interrupted else "")),
     ]
 
 
 def _problems(summary: Summary) -> str:
     ended = f"{summary.graded} graded, {summary.failed} failed"
     if summary.samples == 1:
-        return f"{summary.problems}, of which {ended}"
-    return f"{summary.problems}, in {summary.decoded} samples, of which {ended}"
+        return f"{summary.problems} ({ended})"
+    return f"{summary.problems} in {summary.decoded} samples ({ended})"
 
 
 def _samples(summary: Summary) -> list[tuple[str, str]]:
-    """What several samples a problem tell; where fewer problems could be counted than there are, it is said."""
-    told = {f"pass@{k}": (found.value, found.interval, found.problems, "") for k, found in summary.pass_at_k.items()}
+    """Return the rows for several samples per problem. A row over fewer than all problems says how many it covers."""
+    rows = {f"pass@{k}": (found.value, found.interval, found.problems, "") for k, found in summary.pass_at_k.items()}
     if vote := summary.majority_vote:
-        told["majority vote"] = vote.value, vote.interval, vote.problems, f", {vote.ties} tied" if vote.ties else ""
+        rows["majority vote"] = vote.value, vote.interval, vote.problems, f", {vote.ties} tied" if vote.ties else ""
     return [
         (name, _estimate(value, interval) + ("" if of == summary.problems else f" of {of} problems") + more)
-        for name, (value, interval, of, more) in told.items()
+        for name, (value, interval, of, more) in rows.items()
     ]
 
 
+def _wasted(waste: Waste) -> str:
+    if not waste.judged:
+        return "not measured (see --audit)"
+    return f"{percent(waste.share)} of the {waste.judged} scored by the PRM"
+
+
 def _estimate(value: float | None, interval: Interval | None) -> str:
-    return NOTHING if value is None else f"{percent(value)}  (95 % interval {from_to(interval)})"
+    return NOTHING if value is None else f"{percent(value)} (95 % interval {from_to(interval)})"
 
 
 def _ahead(ahead: LookaheadStats) -> str:
-    salvaged = f", {ahead.salvaged} more in another context" if ahead.salvaged else ""
-    return f"{ahead.started} steps, of which {ahead.hits} used{salvaged}; {ahead.wasted_tokens} tokens for nothing"
+    salvaged = f", {ahead.salvaged} salvaged in another context" if ahead.salvaged else ""
+    return f"{ahead.started} steps drafted, {ahead.hits} used{salvaged}; {ahead.wasted_tokens} tokens wasted"
 
 
 def _caches(caches: Mapping[Model, PrefixCacheUse]) -> str:
     return ", ".join(
-        f"{model} {percent(cache.cached / cache.prompt)} (implied {percent(cache.implied / cache.prompt)})"
+        f"{model} {percent(cache.cached / cache.prompt)} ({percent(cache.implied / cache.prompt)} possible)"
         for model, cache in caches.items()
-        if cache.prompt and (model in WRITERS or cache.cached)  # few servers tell it of scores
+        if cache.prompt and (model in WRITERS or cache.cached)  # few servers report cached tokens for scores
     )
 
 
-def _shown(verified: VerificationSavings) -> str:
-    told = f"{verified.shown} rejected drafts, {verified.whole} of them its own step"
-    return f"{told}; {percent(verified.agreed / verified.tokens)} of its tokens it had not to write"
+def _verified(verified: VerificationSavings) -> str:
+    checked = f"{verified.shown} rejected drafts checked, {verified.whole} kept whole"
+    return f"{checked}; saved {percent(verified.agreed / verified.tokens)} of the target's tokens for these steps"
 
 
 def _cost(cost: Cost) -> str:

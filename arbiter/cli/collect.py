@@ -1,4 +1,4 @@
-"""``arbiter collect``: training rows for a router."""
+"""``arbiter collect``: collect training rows for a router."""
 
 import sys
 from dataclasses import dataclass
@@ -34,45 +34,50 @@ from arbiter.runs.folder import check_run, new_path, read_records
 from arbiter.runs.progress import watcher_for
 from arbiter.runs.reports.tables import percent
 
-_SHARE = 0.1  # of the problems, for validation and for test each
+_SHARE = 0.1  # default share of the problems, both for validation and for test
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class CollectOptions:
-    """What is collected."""
+    """The options of ``arbiter collect`` that decide which rows are collected."""
 
     data: str | None = None
-    """Where the problems come from, as for `arbiter bench`."""
+    """The source of the problems, written as for `arbiter bench`. Default: `data.source` of the configuration."""
 
     limit: int | None = None
-    """Take so many problems: the first ones, or with `--stratify` a sample."""
+    """The number of problems: the first ones, or with `--stratify` a sample. Default: `data.limit` of the
+    configuration, or all problems."""
 
     stratify: str | None = None
-    """Sample in proportion to the values of this field of the data (`source` in NuminaMath-CoT), by largest
-    remainders."""
+    """Sample the problems in proportion to the values of this data field, for example `source` in NuminaMath-CoT.
+    Counts are rounded by largest remainders. Default: no sampling."""
 
     samples: int | None = None
-    """How many steps the target writes at each step; Δ is their mean. Needs a temperature above 0; the first one is
-    the candidate that the solution may go on with."""
+    """The number of candidates that the target writes at each step. The advantage Δ is the mean over them, and the
+    solution may continue only with the first. More than 1 needs a temperature above 0. Default:
+    `sampling.target_samples` of the configuration (1)."""
 
     temperature: float | None = None
-    """How freely the models choose their tokens."""
+    """The sampling temperature of draft and target. 0 is greedy decoding. Default: `sampling.temperature` of the
+    configuration (0)."""
 
     validation: float | None = None
-    """The share of the problems that a training is watched on and calibrated with (0.1)."""
+    """The share of the problems in the validation split, from 0 to 1. Training monitors and calibrates the router on
+    it. Default: 0.1."""
 
     test: float | None = None
-    """The share of the problems that no training sees (0.1)."""
+    """The share of the problems in the test split, from 0 to 1. No training uses it. Default: 0.1."""
 
     seed: int | None = None
-    """Decides the sample, the split and the noise. Each problem keeps its part, however many are collected."""
+    """The seed of the sample, the split and the sampling noise. A problem stays in its split, however many problems are
+    collected. Default: `seed` of the configuration (0)."""
 
     concurrency: int | None = None
-    """How many problems are under way at once."""
+    """The number of problems that are solved concurrently. Default: `limits.problems` of the configuration (64)."""
 
     def changes(self) -> dict[str, Any]:
-        """The keys of the configuration that the options set."""
+        """Return the configuration keys that the options set."""
         fields = given(source=self.stratify)
         return given(
             run_type="generate",
@@ -91,44 +96,46 @@ def collect_command(
     /,
     *,
     options: CollectOptions = _NOT_GIVEN,
-    import_: Annotated[tuple[Path, ...], Parameter(name="--import", consume_multiple=True)] = (),
-    fields: str = "",
+    import_: Annotated[tuple[Path, ...], Parameter(name="--import", consume_multiple=True, show_default=False)] = (),
+    fields: Annotated[str, Parameter(show_default=False)] = "",
     out: Path | None = None,
     resume: Path | None = None,
     retry_failed: bool = False,
     json: bool = False,
     debug: bool = False,
 ) -> int:
-    """Let draft and target both write every step, score them, and store a training row for each step.
+    """Write every step with both draft and target, score both candidates, and store one training row per step.
 
-    This is the run type `generate`: the folder is a run's, with `rows.jsonl` (docs/rows.md) and `collection.json` in
-    it, and a collection that was interrupted is continued by `--resume`. Problems, not steps, are divided into
-    training, validation and test. `arbiter train router --data FOLDER` is the next step.
+    The command is a run of the type `generate`. Its run folder also holds `rows.jsonl` and `collection.json`
+    (docs/how-to/collect-rows.md). `--resume` continues an interrupted collection. The splits train, validation and test
+    divide problems, not steps. Then train a router with `arbiter train router --data FOLDER`.
 
     Examples:
 
         arbiter collect pocket --limit 500 --samples 4 --temperature 0.7 --out rows
-        arbiter collect mine.toml --data AI-MO/NuminaMath-CoT:train --limit 30000 --stratify source --out rows
+        arbiter collect mine.toml --data AI-MO/NuminaMath-CoT:train --limit 30000
         arbiter collect --resume rows
         arbiter collect --import dump.jsonl --out rows
 
     Parameters
     ----------
     config
-        A configuration file, or the name of a built-in one (`pocket`), with a draft, a target and a PRM. With
-        `--resume` it may be left out.
+        A configuration file, or the name of a built-in configuration (`pocket`), with a draft, a target and a PRM.
+        Optional with `--resume`.
     import_
-        No models: make rows of dumps in the layout of the published Arbitrage program (docs/rows.md).
+        Make rows from these dump files, without calling a model. The dumps have the layout of the published Arbitrage
+        program (docs/how-to/collect-rows.md).
     fields
-        For `--import`, the names of fields that are called otherwise: `problem=text,draft_response=small`.
+        With `--import`: other names of fields in the dumps, for example `problem=text,draft_response=small`. Default:
+        the published names.
     out
-        The collection's folder. By default a new one under `runs/`.
+        The folder of the collection. Default: a new folder under `runs/`.
     resume
-        The folder of a collection to continue.
+        The folder of the collection to continue.
     retry_failed
-        Of a collection that is continued, solve the problems that failed once more.
+        When continuing a collection, solve its failed problems again.
     json
-        Print `collection.json` on standard output, and nothing else there.
+        Print only the content of `collection.json` on standard output.
     debug
         Show the traceback of an error.
     """
@@ -136,7 +143,7 @@ def collect_command(
     def action() -> int:
         if import_:
             if resume is not None:
-                raise ConfigError("--import makes a new collection: leave --resume out")
+                raise ConfigError("--import makes a new collection and cannot resume one: leave out --resume")
             folder = out or new_path("collection")
             router = None if config is None else load_config(config)
             shares = _share(options.validation), _share(options.test)
@@ -154,7 +161,7 @@ def _collect(
     config = load_config(name, options.changes())
     before = read_collection(folder) if folder is not None and resumed else None
     if resumed and before is None:
-        raise ConfigError(f"--resume {folder}: that is no collection, there is no {NAME} in it")
+        raise ConfigError(f"--resume {folder}: the folder holds no {NAME}, so it is not a collection; give its folder")
     plan = planned(
         config,
         options.stratify or (before.stratify if before else None),
@@ -170,15 +177,15 @@ def _collect(
     collection = counted(plan, read_records(folder / "rows.jsonl", TrainingRow), not summary.interrupted)
     write_collection(folder, collection)
     if summary.failed:
-        stderr.print(f"{summary.failed} of {summary.problems} problems failed: try them again with --retry-failed")
+        stderr.print(f"{summary.failed} of {summary.problems} problems failed; --retry-failed solves them again")
     if not summary.interrupted:
         return _print_collection(collection, folder, as_json)
-    stderr.print(f"to go on with it: arbiter collect --resume {folder}", highlight=False, soft_wrap=True)
+    stderr.print(f"to resume: arbiter collect --resume {folder}", highlight=False, soft_wrap=True)
     return INTERRUPTED
 
 
-def _share(value: float | None, otherwise: float = _SHARE) -> float:
-    return otherwise if value is None else value
+def _share(value: float | None, default: float = _SHARE) -> float:
+    return default if value is None else value
 
 
 def _print_collection(collection: Collection, folder: Path, as_json: bool) -> int:
@@ -191,11 +198,11 @@ def _print_collection(collection: Collection, folder: Path, as_json: bool) -> in
 
 
 def _table(collection: Collection) -> Table:
-    """Problems and rows, by source and split, for people."""
+    """Return a table of problems and rows, by source and split."""
     table = Table("source", title="training rows", title_justify="left")
     for split in collection.rows:
         table.add_column(f"{split}: problems", justify="right")
-        table.add_column("rows", justify="right")
+        table.add_column(f"{split}: rows", justify="right")
     for source in sorted({source for counts in collection.rows.values() for source in counts}):
         cells = [
             str(counts.get(split, {}).get(source, 0))
@@ -206,7 +213,7 @@ def _table(collection: Collection) -> Table:
     table.add_section()
     sums = [_sum(counts, split) for split in collection.rows for counts in (collection.problems, collection.rows)]
     table.add_row("all", *map(str, sums))
-    table.caption = f"target better (Δ > 0): {percent(collection.better)} of rows"
+    table.caption = f"the target is better (Δ > 0) in {percent(collection.better)} of the rows"
     return table
 
 

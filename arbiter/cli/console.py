@@ -1,4 +1,4 @@
-"""The parts that all commands share: the consoles, and how an error is reported."""
+"""What all commands share: the consoles, notices, the progress bar, and how errors are reported."""
 
 import logging
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _NOTICE_SECONDS = 5.0
 
 
 class Notices(logging.Handler):
-    """Shows on standard error why a run waits: requests that are tried again, for a server once in some seconds."""
+    """Show on standard error why a run waits: requests that are retried, at most one per server in 5 seconds."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -36,39 +36,42 @@ class Notices(logging.Handler):
 
 
 def version() -> str:
-    """The version of the distribution, for the applications: a nested one does not inherit it."""
+    """Return the version of the distribution. Each app needs it: a nested app does not inherit it."""
     return arbiter.__version__
 
 
 def show_notices() -> None:
-    """Show what the backends tell, above the live line if there is one."""
+    """Show the log messages of the backends on standard error, above the live progress line if there is one."""
     backends = logging.getLogger("arbiter.backends")
     backends.setLevel(logging.INFO)
     backends.addHandler(Notices())
 
 
 def progress_bar(text: str) -> "Progress":
-    """A bar on standard error that is removed at the end; not drawn where there is no terminal."""
+    """Return a progress bar on standard error. It is removed at the end, and not drawn where there is no terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn(text), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn(compact=True)
     return Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal)
 
 
-def tell(error: str) -> int:
-    """Write an error for people, and return the exit status that says so."""
+def print_error(error: str) -> int:
+    """Print an error message, and return the exit status of a failure."""
     stderr.print(f"[red]error:[/red] {escape(error)}", highlight=False, soft_wrap=True)
     return FAILED
 
 
 def guarded(debug: bool, action: Callable[[], int]) -> int:
-    """Run ``action``; an error that Arbiter knows is told in a line, without a traceback unless ``debug``."""
+    """Run ``action`` and return its exit status.
+
+    An ``ArbiterError`` is printed as one line, without a traceback; with ``debug`` it is raised.
+    """
     try:
         return action()
     except ArbiterError as error:
         if debug:
             raise
-        return tell(str(error))
+        return print_error(str(error))
     except KeyboardInterrupt:
         stderr.print("interrupted", highlight=False)
         return INTERRUPTED

@@ -1,4 +1,4 @@
-"""``arbiter convert``: a published reward model or router as a sequence classifier that engines serve as it is."""
+"""``arbiter convert``: convert a published reward model or router into a sequence classifier that engines can serve."""
 
 import importlib
 from pathlib import Path
@@ -20,29 +20,29 @@ def convert_command(
     dtype: Precision = "auto",
     debug: bool = False,
 ) -> int:
-    """Convert a reward model or a router into a sequence classifier that sglang serves with no plug-in.
+    """Convert a reward model or a router into a sequence classifier that sglang serves without a plug-in.
 
-    A value-head reward model (Skywork-o1-Open-PRM), a token classifier of one or two labels (the published router), or
-    a sequence classifier: its score stays what it is, which is checked on a few texts before the folder is there
-    (docs/convert.md). Needs the extra `train`.
+    The input is a value-head reward model (Skywork-o1-Open-PRM), a token classifier with one or two labels (the
+    published router), or a sequence classifier. The scores do not change: they are compared on a few texts before the
+    folder is written (docs/how-to/convert-reward-models.md). Needs the extra `train`.
 
     Examples:
 
         arbiter convert Skywork/Skywork-o1-Open-PRM-Qwen-2.5-1.5B --out models/prm
         arbiter convert checkpoints/router --out models/router
-        arbiter convert checkpoints/router --out models/router --as value --dtype bfloat16
+        arbiter convert checkpoints/router --out models/router --as value
 
     Parameters
     ----------
     checkpoint
-        A folder in Hugging Face format, or a name on the hub, with weights in safetensors.
+        A folder in the Hugging Face format, or a name on the Hugging Face hub. The weights must be safetensors files.
     out
-        The folder to write; it must not be there yet.
+        The folder to write. It must not exist yet.
     form
-        One label (`value`) or two (`classes`); by default as the checkpoint has it. `reward` is a value in the form of
-        Qwen2ForRewardModel, for engines whose sequence classifier has no bias.
+        The form of the head. `value`: one label. `classes`: two labels. `reward`: one value as a Qwen2ForRewardModel,
+        for engines whose sequence classifier has no bias. Default: the form of the checkpoint.
     dtype
-        The precision of the weights below the head; by default the checkpoint's.
+        The precision of the weights below the head. `auto`: that of the checkpoint.
     debug
         Show the traceback of an error.
     """
@@ -61,7 +61,7 @@ def _convert(checkpoint: str, out: Path, form: Literal["value", "classes", "rewa
     bias = ", ".join(f"{each:.4g}" for each in made.bias) if any(made.bias) else "none"
     for line in (
         f"{made.head} → {made.architecture}, {labels}, bias: {bias}",
-        f"largest difference of a logit: {made.difference:.1e}",
+        f"largest difference between old and new logits: {made.difference:.1e}",
         f"written to {out}; serve it with: python -m sglang.launch_server --model-path {out} --is-embedding",
     ):
         stdout.print(line, highlight=False, soft_wrap=True, markup=False)

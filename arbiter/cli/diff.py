@@ -1,4 +1,4 @@
-"""``arbiter diff``: where two runs part ways."""
+"""``arbiter diff``: show where two runs diverge."""
 
 import sys
 from pathlib import Path
@@ -15,9 +15,9 @@ _SHOWN = 20
 
 
 def diff_command(run_a: Path, run_b: Path, /, *, json: bool = False, debug: bool = False) -> int:
-    """Show where the transcripts of two runs of the same problems part ways, and what became of the answers.
+    """Show where the transcripts of two runs of the same problems diverge, and which answers are right.
 
-    The exit status is 1 if they part anywhere, and 0 if all transcripts are the same.
+    The exit status is 1 if any transcript differs, and 0 if all are the same.
 
     Examples:
 
@@ -27,11 +27,11 @@ def diff_command(run_a: Path, run_b: Path, /, *, json: bool = False, debug: bool
     Parameters
     ----------
     run_a
-        A run's folder, or a log file.
+        The folder of the first run (A), or its event log.
     run_b
-        The other one.
+        The folder of the second run (B), or its event log.
     json
-        Print the comparison as JSON on standard output, and nothing else there.
+        Print only the comparison, as JSON, on standard output.
     debug
         Show the traceback of an error.
     """
@@ -42,7 +42,7 @@ def diff_command(run_a: Path, run_b: Path, /, *, json: bool = False, debug: bool
             sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
         else:
             _show(found)
-        return DIFFER if found.partings else 0
+        return DIFFER if found.differences else 0
 
     return guarded(debug, action)
 
@@ -50,28 +50,30 @@ def diff_command(run_a: Path, run_b: Path, /, *, json: bool = False, debug: bool
 def _show(found: RunDiff) -> None:
     for line in found.identity:
         _say(f"[dim]{escape(line)}[/dim]")
-    _say(f"{found.same} problems have the same transcript, {len(found.partings)} part ways")
+    _say(f"{found.same} problems have the same transcript, {len(found.differences)} diverge")
     for name, count in (("A", found.only_a), ("B", found.only_b)):
         if count:
-            _say(f"{count} more are in {name} alone, or have an end there alone")
+            _say(f"{count} more are only in {name}, or are finished only there")
     answers = found.answers
-    _say(f"answers: both right {answers.both}, A alone {answers.only_a}, B alone {answers.only_b}, none {answers.none}")
-    for difference in found.partings[:_SHOWN]:
+    _say(
+        f"right answers: both {answers.both}, only A {answers.only_a}, only B {answers.only_b}, neither {answers.none}"
+    )
+    for difference in found.differences[:_SHOWN]:
         _show_difference(difference)
-    if len(found.partings) > _SHOWN:
-        _say(f"\n… and {len(found.partings) - _SHOWN} more (all of them: --json)")
+    if len(found.differences) > _SHOWN:
+        _say(f"\n… and {len(found.differences) - _SHOWN} more (--json prints all)")
 
 
 def _show_difference(difference: FirstDifference) -> None:
     number = f"#{difference.sample}" if difference.sample else ""
-    _say(f"\n[bold]{escape(difference.problem)}{number}[/bold] parts at step {difference.step + 1}")
+    _say(f"\n[bold]{escape(difference.problem)}{number}[/bold] diverges at step {difference.step + 1}")
     _say(f"  A  {_kept(difference.a)}")
     _say(f"  B  {_kept(difference.b)}")
 
 
 def _kept(kept: KeptStep | None) -> str:
     if kept is None:
-        return "[dim]has ended[/dim]"
+        return "[dim](no step: the solution has ended)[/dim]"
     text = " ".join(kept.text.split())
     return f"{kept.author}: {escape(text)}  [dim]{escape(kept.decision)}[/dim]"
 

@@ -1,4 +1,4 @@
-"""``arbiter doctor``: is everything there that a configuration names?"""
+"""``arbiter doctor``: check the models of a configuration with small requests."""
 
 import anyio
 from rich.markup import escape
@@ -11,12 +11,14 @@ _MARKS = {"ok": "[green]ok[/green]     ", "warning": "[yellow]warning[/yellow]",
 
 
 def doctor_command(config: str, /, *, debug: bool = False) -> int:
-    """Ask each model of a configuration small questions, and tell what was seen, a line a check.
+    """Send small requests to each model of a configuration, and report one line per check.
 
-    Is the server there, does it serve the model, is the template the model's own, does a step stop at the separator and
-    an answer at its end, are seeds honoured, is the prefix cache on and reported, does a cancelled request end at the
-    server, does it batch, what do scores of a right and of a wrong step look like, do the clocks agree? What is to be
-    changed is said in the line. The exit status is 0 if no model failed.
+    For all models: does the server answer, does it serve the model, do the clocks agree? For draft and target: is the
+    prompt template the model's own? Does a step stop at the separator, and an answer at its end? Are seeds honoured? Is
+    the prefix cache on and reported? Does a cancelled request end at the server? Are requests batched? For models that
+    score: the scores of a right and of a wrong step.
+
+    A line that reports a problem says how to fix it. The exit status is 0 if no check failed, otherwise 2.
 
     Examples:
 
@@ -26,7 +28,7 @@ def doctor_command(config: str, /, *, debug: bool = False) -> int:
     Parameters
     ----------
     config
-        A configuration file, or the name of a built-in one (`pocket`).
+        A configuration file, or the name of a built-in configuration (`pocket`).
     debug
         Show the traceback of an error.
     """

@@ -1,4 +1,4 @@
-"""``arbiter evaluate``: how well a score tells which steps to escalate."""
+"""``arbiter evaluate``: measure how well a score predicts which steps to escalate."""
 
 import sys
 from pathlib import Path
@@ -18,10 +18,10 @@ from arbiter.protocols.errors import ConfigError
 if TYPE_CHECKING:
     from arbiter.evaluation.evaluation_results import Evaluation
 
-_FEWEST = 100  # resamples of which a 2.5 % quantile can be told
+_FEWEST = 100  # fewer resamples give no reliable 2.5 % quantile
 
 evaluate_command = cyclopts.App(
-    name="evaluate", help="How well a score tells which steps to escalate.", version=version
+    name="evaluate", help="Measure how well a score predicts which steps to escalate.", version=version
 )
 
 
@@ -38,49 +38,50 @@ def evaluate_router_command(
     json: bool = False,
     debug: bool = False,
 ) -> int:
-    """Evaluate a router on collected steps, beside the scores that need no training.
+    """Evaluate a router on collected steps, next to scores that need no training.
 
-    Beside the router's ŷ stand `rsd` (−h of the draft), `confidence` (minus the draft's own, where all rows have it),
-    `random` and `oracle` (Δ itself): rank correlation with Δ, AUROC of Δ > 0, accuracy of each class, calibration, and
-    the share of the possible gain that is captured where so many steps are escalated. Each figure has a 95 % interval,
-    by resampling problems (docs/evaluation.md). Needs the extra `train`, and for plots `plot`.
+    The router's score ŷ is compared with `rsd` (−h of the draft), `confidence` (minus the draft's confidence, if all
+    rows have it), `random` and `oracle` (Δ itself). The figures are the rank correlation with Δ, the AUROC of Δ > 0,
+    the accuracy per class, the calibration, and the share of the possible gain at given shares of escalated steps. Each
+    figure has a 95 % interval, computed by resampling problems (docs/how-to/evaluate-a-router.md). Needs the extra
+    `train`, and the extra `plot` for plots.
 
     Examples:
 
         arbiter evaluate router --data runs/collected --model runs/router
         arbiter evaluate router --data runs/collected/rows.jsonl --split validation
-        arbiter evaluate router --data runs/collected --model runs/bare-router --config mine.toml --out report
+        arbiter evaluate router --data runs/collected --model bare --config mine.toml
 
     Parameters
     ----------
     data
-        The folder of a collected set, or its `rows.jsonl`.
+        The folder of a collection (`arbiter collect`), or its `rows.jsonl`.
     model
-        The router's checkpoint: a folder, a name on the hub, or `pocket:router`. Left out: only the scores that need
-        no training are evaluated.
+        The router's checkpoint: a folder, a name on the Hugging Face hub, or `pocket:router`. Default: evaluate only
+        the scores that need no training.
     config
-        For a checkpoint that has no `arbiter.json` beside it: the configuration whose `models.router` says how it reads
-        a step (`prompt`, `annotate`).
+        The configuration whose `models.router` says how the router reads a step (`prompt`, `annotate`). Needed only for
+        a checkpoint without an `arbiter.json`.
     split
-        The part of the rows that is evaluated: `train`, `validation` or `test`. Thresholds are quantiles of the scores
-        of the part `validation`, where there is one.
+        The split of the rows to evaluate. Thresholds are quantiles of the scores of the split `validation`, if there is
+        one.
     out
         A folder for `evaluation.json`, `evaluation.md`, `gain.csv`, `outcomes.csv`, and the plots `gain` and
-        `reliability` as PNG and SVG.
+        `reliability` as PNG and SVG. Default: no files are written.
     resamples
-        How many resamples of the problems the intervals are from.
+        The number of resamples of the problems for the intervals, at least 100.
     seed
-        Decides the resamples.
+        The seed of the resamples.
     json
-        Print `evaluation.json` on standard output, and nothing else there.
+        Print only the content of `evaluation.json` on standard output.
     debug
         Show the traceback of an error.
     """
 
     def action() -> int:
         if resamples < _FEWEST:
-            raise ConfigError(f"--resamples must be {_FEWEST} or more, and it is {resamples}: an interval has tails")
-        _tell(_evaluated(data, model, config, split, resamples, seed), out, json)
+            raise ConfigError(f"--resamples {resamples}: give {_FEWEST} or more, which a 95 % interval needs")
+        _print(_evaluated(data, model, config, split, resamples, seed), out, json)
         return 0
 
     return guarded(debug, action)
@@ -100,7 +101,7 @@ def _evaluated(
     return evaluate(rows, str(data), split, router, resamples, seed)
 
 
-def _tell(evaluation: "Evaluation", out: Path | None, as_json: bool) -> None:
+def _print(evaluation: "Evaluation", out: Path | None, as_json: bool) -> None:
     from arbiter.evaluation.evaluation_report import as_markdown, write
 
     if as_json:
@@ -117,15 +118,15 @@ def _tell(evaluation: "Evaluation", out: Path | None, as_json: bool) -> None:
 
 
 def _show(evaluation: "Evaluation") -> None:
-    """The tables as a terminal shows them best."""
+    """Print the tables, laid out for the terminal."""
     from arbiter.evaluation.evaluation_report import about, differences, side_by_side
 
     for target in evaluation.targets:
         stdout.print(escape(about(evaluation, target)), highlight=False)
         for heading, *lines in (side_by_side(target), *([differences(target)] if target.differences else [])):
             table = Table(box=SIMPLE_HEAD)
-            for place, name in enumerate(heading):
-                table.add_column(name, justify="right" if place else "left", overflow="fold")
+            for column, name in enumerate(heading):
+                table.add_column(name, justify="right" if column else "left", overflow="fold")
             for line in lines:
                 table.add_row(*map(escape, line))
             stdout.print(table)

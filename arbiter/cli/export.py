@@ -1,4 +1,4 @@
-"""``arbiter export``: a run in the formats of other tools."""
+"""``arbiter export``: export a run in the formats of other tools."""
 
 from pathlib import Path
 
@@ -19,10 +19,10 @@ def export_command(
     inspect: Path | None = None,
     debug: bool = False,
 ) -> int:
-    """Turn a run's log into a page, a trace, spans, or an evaluation log.
+    """Export a run's event log as an HTML page, a Perfetto trace, OpenTelemetry spans, or an Inspect log.
 
-    A run that is still going on, or was killed, is exported as far as its log goes. What the log leaves out (`record`
-    in the configuration) no export can show.
+    Give one or several of the options. A run that still continues, or was killed, is exported up to the end of its log.
+    An export has only what the log has: `log.record` in the configuration can leave texts out.
 
     Examples:
 
@@ -34,19 +34,19 @@ def export_command(
     Parameters
     ----------
     run
-        The folder that `arbiter bench` wrote, or its log.
+        The run folder that `arbiter bench` wrote, or its event log.
     html
-        One file for the browser, which needs no network: figures, filters, every problem's transcript with who wrote
-        which step and why, and where the time went.
+        Write one HTML file, which needs no network. It has the figures, filters, and each problem's transcript with the
+        author, the reason and the time of every step.
     perfetto
-        A trace for the Perfetto UI (ui.perfetto.dev): actors, requests, messages and their causes on the run's clock
-        (needs the extra `trace`).
+        Write a trace file for the Perfetto UI (ui.perfetto.dev): actors, requests, messages and their causes, on the
+        run's clock. Needs the extra `trace`.
     otlp
-        Send OpenTelemetry spans to this address of a collector, by OTLP over HTTP (needs the extra `otel`). They hold
-        no text of questions and steps.
+        Send OpenTelemetry spans to the collector at this URL, by OTLP over HTTP. The spans have no text of questions or
+        steps. Needs the extra `otel`.
     inspect
-        A log that `inspect view` opens, `.eval` or `.json`: each problem with its score, its steps and who wrote them
-        (needs the extra `inspect`).
+        Write a log for `inspect view`, named `.eval` or `.json`: each problem with its score, its steps and their
+        authors. Needs the extra `inspect`.
     debug
         Show the traceback of an error.
     """
@@ -56,9 +56,9 @@ def export_command(
 def _export(folder: Path, html: Path | None, perfetto: Path | None, otlp: str | None, inspect: Path | None) -> int:
     if html is None and perfetto is None and otlp is None and inspect is None:
         raise ConfigError(
-            "export into what? Give --html FILE (a page for the browser), --perfetto FILE (a trace for the Perfetto "
-            "UI), --otlp URL (OpenTelemetry spans for a collector) or --inspect FILE.eval (a log for inspect view), or "
-            "several of them"
+            "no export format is given: add --html FILE (a page for the browser), --perfetto FILE (a trace for the "
+            "Perfetto UI), --otlp URL (OpenTelemetry spans for a collector) or --inspect FILE.eval (a log for inspect "
+            "view), or several of them"
         )
     if perfetto is not None:
         require("perfetto", "trace", "a Perfetto trace")
@@ -78,7 +78,7 @@ def _export(folder: Path, html: Path | None, perfetto: Path | None, otlp: str | 
     if inspect is not None:
         _write_eval(run, inspect)
     if run.torn:
-        _tell("the last line of the log was only half written, and left out")
+        _print("the last line of the log was half written and is left out")
     return 0
 
 
@@ -86,27 +86,27 @@ def _write_html(run: Run, path: Path) -> None:
     from arbiter.exports.html import write_page
 
     write_page(run, path)
-    _tell(f"the page is in {path}")
+    _print(f"the page is in {path}")
 
 
 def _write_perfetto(run: Run, path: Path) -> None:
     from arbiter.exports.perfetto import write_trace  # its package is an extra
 
     write_trace(run, path)
-    _tell(f"the trace is in {path}: open it at https://ui.perfetto.dev")
+    _print(f"the trace is in {path}: open it at https://ui.perfetto.dev")
 
 
 def _send(run: Run, endpoint: str) -> None:
     from arbiter.exports.otlp import send_spans  # its packages are an extra
 
     spans = send_spans(run, endpoint)
-    _tell(f"{spans} spans were sent to {endpoint}")
+    _print(f"sent {spans} spans to {endpoint}")
 
 
 def _check_name(path: Path) -> None:
-    """Inspect tells the format of a log by the end of its name, and reads no other. Raises ``ConfigError``."""
+    """Raise ``ConfigError`` for a file name that inspect would not open: it reads the format from the suffix."""
     if path.suffix not in (".eval", ".json"):
-        raise ConfigError(f"--inspect {path}: the name must end in .eval, or in .json, for inspect reads no other log")
+        raise ConfigError(f"--inspect {path}: the name must end in .eval or .json, because inspect opens no other log")
 
 
 def _write_eval(run: Run, path: Path) -> None:
@@ -114,8 +114,8 @@ def _write_eval(run: Run, path: Path) -> None:
 
     write_eval(run, path)
     look = f": inspect view --log-dir {path.parent}" if path.suffix == ".eval" else ""  # it lists few .json files
-    _tell(f"the log is in {path}{look}")
+    _print(f"the log is in {path}{look}")
 
 
-def _tell(line: str) -> None:
+def _print(line: str) -> None:
     stderr.print(escape(line), highlight=False, soft_wrap=True)

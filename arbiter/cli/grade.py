@@ -1,4 +1,4 @@
-"""``arbiter grade``: a run's grades again, from its stored solutions."""
+"""``arbiter grade``: grade a run again from its stored solutions."""
 
 import sys
 from pathlib import Path
@@ -14,11 +14,11 @@ _SHOWN = 20
 
 
 def grade_command(run: Path, /, *, json: bool = False, debug: bool = False) -> int:
-    """Grade a run again from its stored solutions, without decoding anything.
+    """Grade a run again from its stored solutions, without calling a model.
 
-    For a run that was graded by an older version, that was killed before it had a summary, or some of whose answers
-    stayed ungraded on a busy machine. Grades and summary in the folder are replaced at the end; an interruption leaves
-    them as they were.
+    Use it for a run that an older version graded, that was killed before it had a summary, or that has ungraded
+    answers because the machine was busy. The grades and the summary in the run folder are replaced at the end. An
+    interruption leaves them unchanged.
 
     Examples:
 
@@ -28,9 +28,9 @@ def grade_command(run: Path, /, *, json: bool = False, debug: bool = False) -> i
     Parameters
     ----------
     run
-        The run's folder.
+        The run folder.
     json
-        Print the new summary and all changes as JSON on standard output, and nothing else there.
+        Print only the new summary and all changed grades, as JSON, on standard output.
     debug
         Show the traceback of an error.
     """
@@ -46,7 +46,7 @@ def _grade(run: Path, as_json: bool) -> int:
 
         regraded = anyio.run(regrade, run, Grader(), graded)
     if regraded.torn:
-        stderr.print("the last line of results.jsonl was half written, and is left out", highlight=False)
+        stderr.print("the last line of results.jsonl was half written and is left out", highlight=False)
     if as_json:
         sys.stdout.write(msgspec.json.encode(regraded).decode() + "\n")
     else:
@@ -59,7 +59,7 @@ def _show(regraded: Regraded) -> None:
     for change in changes[:_SHOWN]:
         stdout.print(_line(change), highlight=False, soft_wrap=True, markup=False)
     if len(changes) > _SHOWN:
-        stdout.print(f"… and {len(changes) - _SHOWN} more (all of them: --json)", highlight=False)
+        stdout.print(f"… and {len(changes) - _SHOWN} more (--json prints all)", highlight=False)
     accuracy = "–" if summary.accuracy is None else f"{summary.accuracy:.1%}"
     stdout.print(
         f"{len(changes)} of {summary.decoded} grades changed; "

@@ -1,6 +1,6 @@
 """The command line: ``arbiter COMMAND``.
 
-The command ``arbiter`` and ``python -m arbiter`` import this module first, so it imports next to nothing itself.
+``arbiter`` and ``python -m arbiter`` import this module first, so it imports as little as possible.
 """
 
 import gc
@@ -8,17 +8,17 @@ import sys
 
 
 def collect_seldom() -> None:
-    """Look for cycles of garbage seldom.
+    """Make the garbage collector search for cycles less often.
 
-    The ring makes next to none, and with thousands of problems in flight looking for them would cost more than all else
-    that it does. A library leaves that to its host; this process is our own.
+    The ring creates almost no cycles. With thousands of problems in flight, searching for them would cost more than the
+    ring's other work. Only the command line does this: a library must not change the settings of its host process.
     """
     gc.set_threshold(50_000, 10, 50)
 
 
 def main() -> None:
     """Run the command line."""
-    if sys.argv[1:] == ["--version"]:  # answered without the parser, which takes longer to import than all the rest
+    if sys.argv[1:] == ["--version"]:  # without the parser, which takes longer to import than everything else here
         from arbiter import __version__
 
         sys.stdout.write(f"{__version__}\n")

@@ -1,9 +1,9 @@
-"""The options that take the place of the configuration's keys."""
+"""The options that override keys of the configuration."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -16,26 +16,30 @@ from arbiter.protocols.errors import ConfigError
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class PolicyOverrides:
-    """Options for a single question."""
+    """Options that also apply to a single question."""
 
     run_type: RunType | None = None
-    """Who is asked, and which step is kept: `router` escalates where the learned router expects the target to write a
-    better step, `rsd` where the draft's process reward is low, `confidence` where the draft model was unsure, `judge`
-    where a language model rates the draft low, `random` by chance; `oracle` and `generate` ask both
-    models at every step; `draft` and `target` are one model alone."""
+    """The policy: it decides for each step whether to accept the draft's candidate or to escalate. `router` escalates
+    where the learned router expects a better step from the target, `rsd` where the PRM scores the draft low,
+    `confidence` where the draft model was unsure, `judge` where a language model rates the draft low, and `random` by
+    chance. `oracle` and `generate` call both models at every step. `draft` and `target` use one model only. Default:
+    `run_type` of the configuration (`router`)."""
 
     threshold: float | None = None
-    """The knob of the run type, on its own scale: a lower one escalates more for `router` and `oracle`, less for
-    `rsd`, `confidence` and `judge`; for `random` it is the probability of escalating."""
+    """The threshold τ of the run type: 0 to 1, or -1 to 1 for `oracle`. A lower τ escalates more for `router` and
+    `oracle`, less for `rsd`, `confidence` and `judge`. For `random` it is the probability of escalating. Default:
+    `thresholds.TYPE` of the configuration."""
 
     temperature: float | None = None
-    """How freely the models choose their tokens; 0 always takes the likeliest."""
+    """The sampling temperature of draft and target. 0 is greedy decoding. Default: `sampling.temperature` of the
+    configuration (0)."""
 
     seed: int | None = None
-    """Decides the sampling noise above temperature 0, the choices of `random`, and the audited sample."""
+    """The seed of the sampling noise above temperature 0, of the choices of `random`, and of the audited escalations.
+    Default: `seed` of the configuration (0)."""
 
     def load(self, name: str, log_level: Level | None = None) -> Config:
-        """The configuration ``name`` with the options that were given, and the log's level.
+        """Return the configuration ``name`` with the given options and the log level applied.
 
         Raises ``ConfigError`` naming the key that is wrong.
         """
@@ -43,33 +47,39 @@ class PolicyOverrides:
         return config if self.threshold is None else config.with_threshold(self.threshold)
 
     def changes(self) -> dict[str, Any]:
-        """The keys that the options set, as a tree of tables, without the threshold, whose key is the run type's."""
+        """Return the configuration keys that the options set, as nested tables.
+
+        The threshold is left out: its key depends on the run type, see ``load``.
+        """
         return given(run_type=self.run_type, seed=self.seed, sampling=given(temperature=self.temperature))
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class RingOverrides(PolicyOverrides):
-    """Options for a ring."""
+    """Options that apply to several problems in one ring."""
 
     concurrency: int | None = None
-    """How many problems are in the ring at once; each sample of a problem counts as one."""
+    """The number of problems that are solved concurrently; each sample counts as one. Default: `limits.problems` of the
+    configuration (64)."""
 
     lookahead: int | Literal["auto"] | None = None
-    """How many steps are drafted ahead while a step is scored or regenerated, or `auto`. It changes no transcript, and
-    costs draft tokens; worth it where the draft's server has room."""
+    """Drafting ahead: the number of steps, from 0 to 64, that are drafted while a step is scored or written by the
+    target. `auto` adapts the number. Transcripts do not change. It costs draft tokens, so use it where the draft's
+    server has free capacity. Default: `lookahead` of the configuration (0)."""
 
     verify: Verify | None = None
-    """Whether the target is shown a rejected draft, so that it writes only what it would not have written itself: `on`,
-    `off`, or where it pays (`auto`). It changes no transcript; above temperature 0 it is off."""
+    """Verified escalation: the target reads a rejected draft, keeps the prefix that it would have written itself, and
+    writes only the rest. `on`, `off`, or `auto`: only where it saves time. Transcripts do not change. Above temperature
+    0 it is off. Default: `verify` of the configuration (`auto`)."""
 
-    salvage: bool | None = None
-    """Offer what was drafted ahead for a step that was not kept as the draft of its step all the same; it changes
-    transcripts, and saves drafts. Needs `--lookahead`."""
+    salvage: Annotated[bool | None, Parameter(negative="--no-salvage")] = None
+    """Reuse a step that was drafted ahead even if the step before it was replaced. It saves drafts, but changes
+    transcripts. Needs `--lookahead`. Default: `salvage` of the configuration (false)."""
 
-    adaptive: bool | None = None
-    """Have fewer requests at a server than `in_flight` while it cannot bear as many (the default); `--no-adaptive`
-    pins their number."""
+    adaptive: Annotated[bool | None, Parameter(negative="--no-adaptive")] = None
+    """Send fewer requests concurrently than `in_flight` while a server is overloaded. Default: `adaptive` of the
+    configuration (true); `--no-adaptive` fixes the number at `in_flight`."""
 
     def changes(self) -> dict[str, Any]:
         return super().changes() | given(
@@ -84,27 +94,30 @@ class RingOverrides(PolicyOverrides):
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class RunOverrides(RingOverrides):
-    """Options for many problems."""
+    """Options for a run over the problems of a data set."""
 
     data: str | None = None
-    """`pocket`, `pocket:SEED`, `math500`, `olympiadbench`, a data set of the Hugging Face hub (`OWNER/NAME`,
-    `OWNER/NAME:SPLIT` or `OWNER/NAME:SUBSET:SPLIT`), or a JSONL file; the field names of the usual releases are known,
-    others are named in the configuration (`[data] fields`)."""
+    """The source of the problems: `pocket`, `pocket:SEED`, `math500`, `olympiadbench`, a JSONL file, or a data set of
+    the Hugging Face hub (`OWNER/NAME`, `OWNER/NAME:SPLIT` or `OWNER/NAME:SUBSET:SPLIT`). The usual field names are
+    known; name others in the configuration (`[data] fields`). Default: `data.source` of the configuration
+    (`pocket:1`)."""
 
     limit: int | None = None
-    """Take only the first problems."""
+    """Solve only this number of problems, the first ones of the data. Default: `data.limit` of the configuration, or
+    all."""
 
     samples: int | None = None
-    """Decode each problem so many times, and report mean accuracy, pass@k and the majority's answer; needs a
-    temperature above 0."""
+    """The number of solutions to sample for each problem. More than 1 needs a temperature above 0, and also reports
+    pass@k and the majority vote. Default: `sampling.samples` of the configuration (1)."""
 
     budget: float | None = None
-    """The share of drafted steps (0 to 1) that may be escalated, for `router`, `rsd`, `confidence` and `judge`: their
-    threshold is moved to hold it, so that results depend on the order in which steps are decided."""
+    """The share of drafted steps, between 0 and 1, that may be escalated. The threshold of `router`, `rsd`,
+    `confidence` or `judge` is adjusted during the run to keep it. Results then depend on the order in which steps are
+    decided. Default: `budget` of the configuration (none)."""
 
     audit: float | None = None
-    """The share of escalations (0 to 1) whose two candidates the PRM scores for the report. Those calls are counted
-    apart."""
+    """The share of escalations, from 0 to 1, whose two candidates the PRM also scores, to measure wasted escalations.
+    These requests are counted separately. Default: `audit` of the configuration (0)."""
 
     def changes(self) -> dict[str, Any]:
         return super().changes() | given(
@@ -119,20 +132,21 @@ NOT_GIVEN = RunOverrides()
 
 
 def given(**options: Any) -> dict[str, Any]:  # noqa: ANN401 - options are of any type
-    """Those of ``options`` that were set; a table of which none was set is left out."""
+    """Return the ``options`` that are set: neither ``None`` nor an empty table."""
     return {key: value for key, value in options.items() if value is not None and value != {}}
 
 
 def configured(config: str | None, out: Path | None, resume: Path | None, check: Callable[[Path], object]) -> str:
-    """The configuration's name, or that of what is to be resumed, whose folder ``check`` refuses if it is none.
+    """Return the name of the configuration to load: ``config``, or the one stored in the folder ``resume``.
 
-    Raises ``ConfigError``, and what ``check`` raises.
+    ``check`` is called with ``resume`` and raises if that folder cannot be resumed. Raises ``ConfigError`` if neither
+    is given, or if ``out`` and ``resume`` differ.
     """
     if resume is None:
         if config is None:
-            raise ConfigError(f"name a configuration: a file, or a built-in one ({', '.join(built_in())})")
+            raise ConfigError(f"no configuration is given: name a file, or a built-in one ({', '.join(built_in())})")
         return config
     if out is not None and out != resume:
-        raise ConfigError(f"--resume {resume} goes on in that folder: leave --out out")
+        raise ConfigError(f"--resume {resume} continues in that folder: leave out --out")
     check(resume)
     return config or str(resume / "config.toml")

@@ -1,11 +1,12 @@
-"""``arbiter replay``: a recorded run again, without its models."""
+"""``arbiter replay``: repeat a recorded run without its models."""
 
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from cyclopts import Parameter
 from rich.table import Table
 
 from arbiter.cli.console import guarded, stderr, stdout
@@ -24,7 +25,7 @@ from arbiter.runs.reports.tables import percent, seconds
 from arbiter.runs.results import Summary
 
 DIFFERS = 1
-_CAUSES = 12  # of a difference, the nearest ones
+_CAUSES = 12  # shown for a difference, the nearest ones
 _SERVERS: tuple[Model, ...] = ("draft", "target", "prm", "router", "judge")
 
 
@@ -35,42 +36,41 @@ def replay_command(
     threshold: float | None = None,
     run_type: RunType | None = None,
     concurrency: int | None = None,
-    server_speed: tuple[str, ...] = (),
+    server_speed: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
     json: bool = False,
     debug: bool = False,
 ) -> int:
-    """Run a recorded run again, without its models: check it, or ask what other rules would have made of it.
+    """Repeat a recorded run without its models: check it, or try other settings (what-if replay).
 
-    Without options the recorded answers are fed to the actors at their recorded times (in virtual time: it takes a
-    moment), and every message must be the recorded one. The first that differs is shown with its causes, and the exit
-    status is 1.
+    Without options, the actors receive the recorded answers at the recorded times, in virtual time. Every message must
+    equal the recorded one. If one differs, the first difference is shown with its causes, and the exit status is 1.
 
-    With options the same actors work by other rules over the recorded answers. A problem that asks what the run did not
-    ask leaves the recording, and is counted apart. A recording of `generate` or `oracle` has both candidates of each
-    step; of it the decisions of all policies are compared as well.
+    With options, the actors run with other settings over the recorded answers. A problem that needs an answer that the
+    run did not record cannot be replayed, and is counted separately. A recording of `generate` or `oracle` has both
+    candidates of each step. For it, the decisions of all policies are compared as well.
 
     Examples:
 
         arbiter replay runs/first
         arbiter replay runs/first --threshold 0.4
         arbiter replay runs/oracle --run-type rsd --threshold 0.8
-        arbiter replay runs/first --concurrency 64 --server-speed target=0.5 --server-speed draft=2
+        arbiter replay runs/first --concurrency 64 --server-speed target=0.5
 
     Parameters
     ----------
     run
-        The run's folder, or a log file (only to be checked).
+        The run folder. An event log alone can be checked, but not replayed with other settings.
     threshold
-        Another threshold, on the scale of the run type.
+        Replay with this threshold τ, on the scale of the run type. Default: that of the run.
     run_type
-        Another policy.
+        Replay with this run type. Default: that of the run.
     concurrency
-        Another number of problems in the ring at once.
+        Replay with this number of problems solved concurrently. Default: that of the run.
     server_speed
-        How many times as fast as in the run a model's server is: `target=0.5` is half as fast. Can be given several
-        times.
+        Replay with a faster or slower server of a model, given as MODEL=FACTOR: `target=0.5` is half as fast as in the
+        run. Repeat the option for several models. Default: 1 for each.
     json
-        Print what was found as JSON on standard output, and nothing else there.
+        Print only the result, as JSON, on standard output.
     debug
         Show the traceback of an error.
     """
@@ -112,7 +112,7 @@ def _what_if(run: Run, before: Config, config: Config, speeds: Speeds, as_json: 
 def _config_of(run: Run, changes: dict[str, Any]) -> Config:
     path = run.path.parent / "config.toml"
     if not path.is_file():
-        raise RunError(f"there is no {path}, which says what the run's rules were: give the folder of a run")
+        raise RunError(f"there is no {path}, and a what-if replay needs the run's configuration: give a run folder")
     return load_config(str(path), changes)
 
 
@@ -125,7 +125,9 @@ def _speeds(options: tuple[str, ...]) -> dict[Model, float]:
         except ValueError:
             speed = 0.0
         if name not in _SERVERS or not 0 < speed < float("inf"):
-            raise ConfigError(f"--server-speed {option}: write MODEL=FACTOR, MODEL one of {', '.join(_SERVERS)}")
+            raise ConfigError(
+                f"--server-speed {option}: write MODEL=FACTOR, FACTOR above 0 and MODEL one of {', '.join(_SERVERS)}"
+            )
         speeds[_SERVERS[_SERVERS.index(name)]] = speed
     return speeds
 
@@ -142,11 +144,11 @@ def _write(found: dict[str, Any]) -> None:
 def _show_verdict(verdict: ReplayResult) -> None:
     _print(f"{verdict.problems} problems, {verdict.messages} messages")
     if verdict.unfinished:
-        _print(f"{verdict.unfinished} problems have no end in the log, and were replayed as far as it goes")
+        _print(f"{verdict.unfinished} problems are unfinished in the log, and were replayed up to its end")
     if not verdict.differences:
-        _print("every message is the recorded one")
+        _print("every message equals the recorded one")
         return
-    _print(f"{len(verdict.differences)} problems differ; the first of them:")
+    _print(f"{len(verdict.differences)} problems differ; the first difference:")
     _show_difference(verdict.differences[0])
 
 
@@ -156,54 +158,54 @@ def _show_difference(difference: MessageDifference) -> None:
     _print(f"\nproblem {difference.problem}{sample}{step}")
     _print(f"  recorded  {_line(difference.recorded)}")
     _print(f"  replayed  {_line(difference.replayed)}")
-    _print("  caused by, the last first")
+    _print("  causes, the latest first")
     for cause in reversed(difference.causes[-_CAUSES:]):
         _print(f"    {cause}")
     if len(difference.causes) > _CAUSES:
-        _print(f"    … and {len(difference.causes) - _CAUSES} before (all of them: --json)")
+        _print(f"    … and {len(difference.causes) - _CAUSES} earlier (--json prints all)")
 
 
-def _line(told: ComparedMessage | None) -> str:
-    if told is None:
-        return "nothing"
-    fields = ", ".join(f"{name}={value!r}" for name, value in msgspec.structs.asdict(told.payload).items())
-    to = f" → {told.to}" if told.to else ""
-    return f"{told.actor}{to}  {told.payload.__struct_config__.tag}  {fields}".rstrip()
+def _line(message: ComparedMessage | None) -> str:
+    if message is None:
+        return "no message"
+    fields = ", ".join(f"{name}={value!r}" for name, value in msgspec.structs.asdict(message.payload).items())
+    to = f" → {message.to}" if message.to else ""
+    return f"{message.actor}{to}  {message.payload.__struct_config__.tag}  {fields}".rstrip()
 
 
 def _show_what_if(found: WhatIf) -> None:
     whole = found.exact + len(found.left)
-    _print(f"{found.exact} of {whole} problems answered exactly, {len(found.left)} left the recording")
+    _print(f"{found.exact} of {whole} problems replayed exactly, {len(found.left)} need answers that were not recorded")
     if found.unfinished:
-        _print(f"{found.unfinished} more have no end in the log, and were left out")
-    asked = Counter((left.step, left.model) for left in found.left)
-    for (step, model), count in sorted(asked.items()):
-        _print(f"  at step {step + 1}: {count}, for what the {model} model was not asked in the run")
+        _print(f"{found.unfinished} more are unfinished in the log, and were left out")
+    missing = Counter((left.step, left.model) for left in found.left)
+    for (step, model), count in sorted(missing.items()):
+        _print(f"  at step {step + 1}: {count}, because the run has no such answer of the {model} model")
     if found.exact:
-        table = Table(title="the problems answered exactly", title_justify="left")
-        for heading in ("", "as it was", "what if"):
+        table = Table(title="problems replayed exactly", title_justify="left")
+        for heading in ("", "recorded", "what if"):
             table.add_column(heading)
         for (name, was), (_, would_be) in zip(_figures(found.recorded), _figures(found.replayed), strict=True):
             table.add_row(name, was, would_be)
         stdout.print(table)
     if found.left or found.unfinished:
-        _print("times are not known: those that left would have shared the servers")
+        _print("times are not known: the problems that could not be replayed would have used the same servers")
     else:
-        _print("each request takes as long as it did in the run, under its load, by the speeds that were given")
+        _print("each request takes its recorded time, divided by the given server speed; the load is that of the run")
 
 
 def _figures(summary: Summary) -> list[tuple[str, str]]:
-    knob = "" if summary.threshold is None else f", τ = {summary.threshold:g}"
+    threshold = "" if summary.threshold is None else f", τ = {summary.threshold:g}"
     written = {model: tokens.kept + tokens.discarded for model, tokens in summary.tokens.items()}
     return [
-        ("policy", f"{summary.run_type}{knob}"),
+        ("run type", f"{summary.run_type}{threshold}"),
         ("accuracy", percent(summary.accuracy)),
-        ("acceptance", percent(summary.acceptance_rate)),
-        ("steps", f"{summary.steps}, of which {summary.escalations} escalated"),
-        ("target calls", str(summary.target_calls)),
+        ("acceptance rate", percent(summary.acceptance_rate)),
+        ("steps", f"{summary.steps} ({summary.escalations} escalated)"),
+        ("target requests", str(summary.target_calls)),
         ("tokens written", ", ".join(f"{name} {count}" for name, count in sorted(written.items()) if count)),
-        ("seconds a problem", f"mean {seconds(summary.latency.mean)}, p95 {seconds(summary.latency.p95)}"),
-        ("seconds in all", seconds(summary.wall_seconds)),
+        ("seconds per problem", f"mean {seconds(summary.latency.mean)}, p95 {seconds(summary.latency.p95)}"),
+        ("total seconds", seconds(summary.wall_seconds)),
     ]
 
 
@@ -211,7 +213,7 @@ def _show_decisions(decisions: list[Decisions]) -> None:
     if not decisions:
         return
     table = Table(title="decisions at the recorded steps", title_justify="left")
-    for heading in ("policy", "τ", "escalated", "as the oracle", "escalations saved", "wasted", "gain"):
+    for heading in ("policy", "τ", "escalated", "agrees with oracle", "acceptance rate", "wasted", "gain"):
         table.add_column(heading, justify="left" if heading == "policy" else "right")
     for row in decisions:
         shares = (percent(row.agreement), percent(row.saved), percent(row.wasted), percent(row.gain))

@@ -1,4 +1,4 @@
-"""``arbiter report``: runs beside one another."""
+"""``arbiter report``: compare runs side by side."""
 
 import sys
 from pathlib import Path
@@ -18,10 +18,10 @@ def report_command(
     json: bool = False,
     debug: bool = False,
 ) -> int:
-    """Put runs beside one another: a table, and with `--out` files and plots.
+    """Compare runs in a table, and with `--out` also in files and plots.
 
-    What keeps the runs from being compared (other problems, another seed, failures, an early end) is said below the
-    table. Runs that are still going on, or were killed, are reported from what they have stored.
+    Warnings below the table name what limits the comparison: other problems, another seed, failures, or an early end. A
+    run that still continues, or was killed, is reported from what it has stored.
 
     Examples:
 
@@ -32,12 +32,12 @@ def report_command(
     Parameters
     ----------
     runs
-        The folders that `arbiter bench` wrote, one or several.
+        One or several run folders that `arbiter bench` wrote, or the folders of sweeps.
     out
-        A folder for `report.md`, `report.csv`, and plots of accuracy by acceptance rate, latency, tokens and cost
-        (plots need the extra `plot`).
+        A folder for `report.md`, `report.csv`, and plots of accuracy by acceptance rate, latency, tokens and cost.
+        Plots need the extra `plot`. Default: no files are written.
     json
-        Print the report as JSON on standard output, and nothing else there.
+        Print only the report, as JSON, on standard output.
     debug
         Show the traceback of an error.
     """
@@ -61,7 +61,7 @@ def _report(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> int:
 
 
 def _show(report: Report) -> None:
-    """The table as a terminal shows it best: columns that do not fit continue in a table below."""
+    """Print the table for a terminal. Columns that do not fit follow in another table below."""
     columns = columns_for(report.entries)
     for part in fitting(columns, report.entries, stdout.width):
         table = Table(box=SIMPLE_HEAD)
@@ -71,4 +71,4 @@ def _show(report: Report) -> None:
             table.add_row(*map(escape, row))
         stdout.print(table)
     for warning in report.warnings:
-        stdout.print(f"[yellow]careful:[/yellow] {escape(warning)}", highlight=False)
+        stdout.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False)

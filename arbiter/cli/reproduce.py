@@ -1,4 +1,4 @@
-"""``arbiter reproduce``: the paper's comparison of policies, for any pair of models, with its report."""
+"""``arbiter reproduce``: the paper's comparison of policies for any pair of models, with a report."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,7 +32,7 @@ def reproduce_command(
     config: str,
     /,
     *,
-    rows: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)] = (),
+    rows: Annotated[tuple[Path, ...], Parameter(consume_multiple=True, show_default=False)] = (),
     acceptance: str = "0.3:0.9:0.1",
     out: Path | None = None,
     resamples: int = 1000,
@@ -41,38 +41,39 @@ def reproduce_command(
     overrides: RunOverrides = NOT_GIVEN,
     debug: bool = False,
 ) -> int:
-    """Compare draft, target, random, confidence, rsd, router and oracle over the same problems, from one sweep.
+    """Compare draft, target, random, confidence, rsd, router and oracle on the same problems, in one sweep.
 
-    Thresholds are quantiles of the scores of a collected set's validation split, so that all run types are run at about
-    the same acceptance rates. The report has accuracy against acceptance and against seconds, paired differences at the
-    same acceptance rate, what became of each step, how well the router's scores follow the advantage on the set's
-    test split, and the paper's ablation, for which routers are trained on its train split. The problems of the
-    comparison should not be those that were collected.
+    The thresholds are quantiles of the scores of a collection's validation split, so that all run types have about the
+    same acceptance rates. The report shows accuracy by acceptance rate and by seconds, paired differences at equal
+    acceptance rates, and the outcome of each step. It also shows how well the router's scores follow the advantage Δ on
+    the test split, and the paper's ablation, whose routers are trained on the train split. Compare on other problems
+    than those that were collected.
 
     Examples:
 
         arbiter reproduce pocket --limit 1000 --out runs/reproduction
         arbiter collect pocket --data pocket-train:7 --limit 2000 --out runs/collected
-        arbiter reproduce pocket --rows runs/collected --limit 2000 --out runs/reproduction
+        arbiter reproduce pocket --rows runs/collected --limit 2000 --out runs/paper
         arbiter reproduce llama3-1b-8b --rows runs/numina --acceptance 0.5:0.9:0.1
 
     Parameters
     ----------
     config
-        A configuration file, or the name of a built-in one (`pocket`): all models, and the problems.
+        A configuration file, or the name of a built-in configuration (`pocket`). It names all models and the problems.
     rows
-        The folders of collected sets of these models (`arbiter collect`), of which no problem is in two. For pocket
-        problems it may be left out: 1,000 of the training split are then collected first, into the folder `rows`.
+        The folders of collections of these models (`arbiter collect`). No problem may be in two of them. Default, for
+        pocket problems only: 1,000 problems of the training split are collected first, into the folder `rows` of
+        `--out`.
     acceptance
-        The acceptance rates, `START:END:STEP` or a list.
+        The acceptance rates to compare at, as `START:END:STEP` or as a list such as `0.5,0.7,0.9`.
     out
-        The folder of the comparison. By default a new one under `runs/`. What it has already is not made again, so that
-        the same command goes on after Ctrl-C.
+        The folder of the comparison. Default: a new folder under `runs/`. Results in it are reused, so the same command
+        continues after Ctrl-C.
     resamples
-        How many resamples of the problems the intervals are from.
+        The number of resamples of the problems for the intervals.
     ablation
-        Train and evaluate the variants of the router's recipe (`--no-ablation` leaves them out). It needs the extra
-        `train`, and the router's own `arbiter.json`.
+        Train and evaluate variants of the router's recipe; `--no-ablation` leaves them out. Needs the extra `train`,
+        and the router's `arbiter.json`.
     debug
         Show the traceback of an error.
     """
@@ -85,7 +86,7 @@ def reproduce_command(
         if not rows and (status := _collect(config, chosen, folder / "rows")):
             return status
         collected = rows or (folder / "rows",)
-        asked = PaperRequest(
+        request = PaperRequest(
             title=Path(config).stem,
             config=chosen,
             data=" ".join(map(str, collected)),
@@ -95,41 +96,44 @@ def reproduce_command(
             ablation=ablation,
             resamples=resamples,
         )
-        return _reproduce(asked, folder)
+        return _reproduce(request, folder)
 
     return guarded(debug, action)
 
 
 def _collect(name: str, config: Config, folder: Path) -> int:
-    """Collect pocket problems into ``folder`` if it has not all of them; the exit status. Raises ``ConfigError``."""
+    """Collect pocket problems into ``folder`` unless it is complete, and return the exit status.
+
+    Raises ``ConfigError`` if the problems are not pocket problems.
+    """
     from arbiter.runs.collection import read_collection
 
     if not config.data.source.startswith("pocket"):
         how = f"arbiter collect {name} --data … --out runs/rows"
-        raise ConfigError(f"--rows is missing: collect some of other problems than those that are compared: {how}")
+        raise ConfigError(f"--rows is missing: collect rows from other problems than those to compare: {how}")
     before = read_collection(folder)
     if before is not None and before.complete:
         return 0
     return collect_command(name, options=CollectOptions(data=_TRAINING, limit=_COLLECTED), out=folder)
 
 
-def _reproduce(asked: "PaperRequest", folder: Path) -> int:
+def _reproduce(request: "PaperRequest", folder: Path) -> int:
     from arbiter.evaluation.paper.pipeline import reproduce
 
     with watcher_for(stderr) as watcher:
-        found = reproduce(asked, folder, watcher, shown(asked.config.log.level, _tell))
+        found = reproduce(request, folder, watcher, shown(request.config.log.level, _print))
     if found is None:
-        _tell(f"to go on with it, give the same command with --out {folder}")
+        _print(f"to resume: give the same command with --out {folder}")
         return INTERRUPTED
     _show(found)
-    _tell(f"the report is in {folder}: report.html, report.md, runs.csv, reproduction.json")
+    _print(f"the report is in {folder}: report.html, report.md, runs.csv, reproduction.json")
     return 0
 
 
 def _show(found: "Reproduction") -> None:
-    """The headline: accuracy at the same acceptance rates, and areas."""
+    """Print the main table: accuracy at equal acceptance rates, and areas."""
     comparison = found.comparison
-    table = Table(box=SIMPLE_HEAD, title=f"accuracy at the same acceptance rate, {comparison.problems} problems")
+    table = Table(box=SIMPLE_HEAD, title=f"accuracy by acceptance rate, {comparison.problems} problems")
     table.add_column("run type")
     for rate in comparison.acceptances:
         table.add_column(percent(rate), justify="right")
@@ -140,5 +144,5 @@ def _show(found: "Reproduction") -> None:
     stdout.print(table)
 
 
-def _tell(line: str) -> None:
+def _print(line: str) -> None:
     stderr.print(line, highlight=False, markup=False, soft_wrap=True)

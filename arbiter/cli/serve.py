@@ -1,4 +1,4 @@
-"""``arbiter serve``: an OpenAI-compatible endpoint."""
+"""``arbiter serve``: serve a configuration as an OpenAI-compatible endpoint."""
 
 import ipaddress
 import logging
@@ -36,12 +36,12 @@ def serve_command(
     out: Path | None = None,
     debug: bool = False,
 ) -> int:
-    """Serve a configuration as an OpenAI-compatible endpoint, with a page that shows live problems.
+    """Serve a configuration as an OpenAI-compatible endpoint, with a web page that shows live problems.
 
-    `/v1/chat/completions`, `/v1/completions` and `/v1/responses` answer with a chunk a step. The model's name carries
-    the operating point: `arbiter` is what is configured, `arbiter:target` the target alone, `arbiter:router@0.4` the
-    router at the threshold 0.4. Ctrl-C takes no more requests and lets those that are running end; a second one hands
-    them back.
+    `/v1/chat/completions`, `/v1/completions` and `/v1/responses` stream one chunk per step. The model name selects the
+    run type and threshold: `arbiter` as configured, `arbiter:target` the target alone, `arbiter:router@0.4` the router
+    with threshold 0.4. The first Ctrl-C refuses new requests and waits for those in progress; a second one ends them
+    immediately.
 
     Examples:
 
@@ -52,23 +52,27 @@ def serve_command(
     Parameters
     ----------
     config
-        A configuration file, or the name of a built-in one.
+        A configuration file, or the name of a built-in configuration.
     host
-        The address to listen at. Anybody who reaches it can use the models: set `--api-key-env` for another one.
+        The address to listen on. Anybody who can reach it can use the models: for an address other than 127.0.0.1, also
+        set `--api-key-env`.
     port
-        The port; 0 takes a free one, and tells it.
+        The port to listen on. 0 chooses a free port and prints it.
     api_key_env
-        The environment variable that holds the keys, one or several with commas between them; clients send one as a
-        bearer token.
+        The name of the environment variable with the API keys, one or several, separated by commas. Clients send one of
+        them as a bearer token. Default: no key is needed.
     run_types
-        Open only the models that these run types call (and the configured one), for a configuration whose servers are
-        not all there. Else all that are configured.
+        Open only the models that these run types and the configured one call, for example `target`. Use it if not all
+        servers of the configuration are running. Default: open all configured models.
     queue
-        So many problems may wait for room in the ring (`--concurrency`); more are refused with 429.
+        The number of problems that may wait for a slot in the ring (`--concurrency`). Further requests are refused with
+        status 429.
     drain
-        Seconds that running problems have to end when the endpoint is shut down; what is left is handed back with 503.
+        The time in seconds that problems in progress have to end at shutdown. After it, their requests are answered
+        with status 503.
     out
-        Keep the log of all requests in this folder: `arbiter show`, `replay` and `export` read it as that of a run.
+        Keep the event log of all requests in this folder. `arbiter show`, `replay` and `export` read it like that of a
+        run. Default: no log is kept.
     debug
         Show the traceback of an error.
     """
@@ -78,13 +82,13 @@ def serve_command(
         require("uvicorn", "gateway", "the endpoint")
         require("prometheus_client", "gateway", "the endpoint")
         if queue < 0 or drain < 0:
-            raise ConfigError("--queue and --drain must be 0 or more")
-        read = overrides.load(config)
+            raise ConfigError(f"--queue {queue} and --drain {drain:g}: both must be 0 or more")
+        loaded = overrides.load(config)
         keys = _keys(api_key_env)
         if not keys and not _is_loopback(host):
-            _tell(f"anybody who reaches {host} can use the models: set --api-key-env")
+            _print(f"warning: anybody who can reach {host} can use the models; set --api-key-env to require a key")
         _log_to_stderr()
-        anyio.run(_serve, read, run_types, host, port, keys, queue, drain, out)
+        anyio.run(_serve, loaded, run_types, host, port, keys, queue, drain, out)
         return 0
 
     return guarded(debug, action)
@@ -107,34 +111,34 @@ async def _serve(
     gateway = Gateway(arbiter, keys=keys, queue=queue)
     with bound(host, port) as listening:
         at = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
-        _tell(f"loading {', '.join(config.models.configured()) or 'the models'} …")
+        _print(f"loading {', '.join(config.models.configured()) or 'the models'} …")
         async with arbiter:
             types = ", ".join(arbiter.run_types)
             await serve(
                 gateway,
                 listening,
                 drain,
-                lambda: _tell(f"{config.run_type} at {at}/v1 (models: {types}); the page: {at}/"),
-                lambda: _tell(_farewell(gateway.open, drain)),
+                lambda: _print(f"serving {config.run_type} at {at}/v1 (run types: {types}); web page: {at}/"),
+                lambda: _print(_closing(gateway.open, drain)),
             )
-    _tell("closed")
+    _print("closed")
 
 
-def _farewell(problems: int, drain: float) -> str:
+def _closing(problems: int, drain: float) -> str:
     if not problems:
         return "closing"
-    return f"closing; still running: {problems}, for {drain:g} s at most; a second Ctrl-C hands them back at once"
+    return f"closing; problems in progress: {problems}, for at most {drain:g} s; a second Ctrl-C ends them immediately"
 
 
 def _keys(variable: str | None) -> tuple[str, ...]:
-    """The keys that the environment variable holds. Raises ``ConfigError`` if there are none in it."""
+    """Return the API keys in the environment variable. Raises ``ConfigError`` if it holds no valid key."""
     if variable is None:
         return ()
     keys = tuple(key for key in re.split(r"[,\s]+", os.environ.get(variable, "")) if key)
     if not keys or not all(key.isascii() and key.isprintable() for key in keys):
         raise ConfigError(
-            f"--api-key-env: the environment variable {variable} holds no key: it must hold one or several, with "
-            "commas between them, of ASCII letters, digits and signs"
+            f"--api-key-env: the environment variable {variable} holds no valid key: set it to one or several keys of "
+            "printable ASCII characters, separated by commas"
         )
     return keys
 
@@ -147,7 +151,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _log_to_stderr() -> None:
-    """Requests, and what goes wrong: lines for people on a terminal, else JSON."""
+    """Log requests and errors to standard error: as readable lines on a terminal, otherwise as JSON."""
     import structlog  # takes long to import
 
     is_terminal = sys.stderr.isatty()
@@ -170,5 +174,5 @@ def _log_to_stderr() -> None:
     logging.getLogger("arbiter.access").setLevel(logging.INFO)
 
 
-def _tell(line: str) -> None:
+def _print(line: str) -> None:
     stderr.print(escape(line), highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""``arbiter show``: what happened in a run, problem by problem and step by step."""
+"""``arbiter show``: show what happened in a run, by problem and by step."""
 
 import sys
 from collections.abc import Iterable
@@ -21,8 +21,8 @@ from arbiter.protocols.records import Author
 from arbiter.runs.reports.tables import seconds
 
 _SHOWN = 50
-_OTHER_COLUMNS = 56  # characters of a line that are not the question's
-_NOTICED = 0.005  # seconds: what is shorter is not told
+_OTHER_COLUMNS = 57  # characters of a line that the columns before the question take
+_NOTICED = 0.005  # seconds: shorter parts of a step are not shown
 _COLOURS: dict[Author, str] = {"draft": "cyan", "target": "magenta"}
 
 
@@ -41,10 +41,10 @@ def show_command(
     json: bool = False,
     debug: bool = False,
 ) -> int:
-    """Show a run's problems, or one of them step by step.
+    """Show the problems of a run, or one problem step by step.
 
-    Each step tells who wrote it, what the other model proposed, the scores, the decision, the tokens, and where the
-    time went: waiting for room at a busy model (queue), for the draft, the score and the target.
+    Each step shows its author, the candidate of the other model, the scores, the decision, the tokens and the seconds.
+    The seconds are divided into waiting for a slot of a busy model (queue), draft, score and target.
 
     Examples:
 
@@ -56,32 +56,32 @@ def show_command(
     Parameters
     ----------
     run
-        The run's folder, or a log file, which may be compressed.
+        The run folder, or an event log, which may be compressed.
     problem
-        A problem's id: its transcript is shown.
+        The id of a problem, for example `pocket-1-12`: show its steps. Default: list all problems.
     sample
-        Only the sample of this number, where each problem was decoded several times.
+        Show only the sample with this number, from 0. For runs with several samples per problem.
     wrong
-        Only problems whose answer is wrong.
+        List only problems whose answer is wrong.
     escalated
-        Only problems in which the target was called in place of a draft.
+        List only problems with at least one escalation.
     failed
-        Only problems that failed.
+        List only problems that failed.
     unfinished
-        Only problems without an end: the run is going on, or was cut short.
+        List only problems that have not ended: the run still continues, or was stopped early.
     slowest
-        Only so many, those that took longest first.
+        List only this number of problems, the slowest first.
     follow
-        Watch a run that is going on, until it ends.
+        Print problems as they end, until the run ends. With a problem id, print its steps as well.
     json
-        Print the problems, or the steps of the one asked for, as JSON lines on standard output, and nothing else there.
+        Print only JSON lines on standard output: one per problem, or one per step of the given problem.
     debug
         Show the traceback of an error.
     """
 
     def action() -> int:
         if slowest is not None and slowest < 1:
-            raise ConfigError(f"--slowest {slowest}: it is a number of problems, 1 or more")
+            raise ConfigError(f"--slowest {slowest}: give a number of problems, 1 or more")
         opened = Run.open(run)
         if follow:
             return _follow(opened, problem)
@@ -89,10 +89,10 @@ def show_command(
             return _show_problem(opened, problem, sample, json)
         kinds = {"wrong": wrong, "escalated": escalated, "failed": failed, "unfinished": unfinished}
         rows = [row for row in opened.table("problems") if sample is None or row["sample"] == sample]
-        wanted = [row for row in rows if all(_is(kind, row) for kind, asked in kinds.items() if asked)]
+        chosen = [row for row in rows if all(_is(kind, row) for kind, given in kinds.items() if given)]
         if slowest is not None:
-            wanted = sorted(wanted, key=lambda row: -(row["seconds"] or 0.0))[:slowest]
-        return _show_list(opened, wanted, len(rows), json)
+            chosen = sorted(chosen, key=lambda row: -(row["seconds"] or 0.0))[:slowest]
+        return _show_list(opened, chosen, len(rows), json)
 
     return guarded(debug, action)
 
@@ -114,36 +114,37 @@ def _show_list(run: Run, rows: list[dict[str, Any]], of: int, as_json: bool) -> 
         _write(rows)
         return 0
     table = Table(box=SIMPLE_HEAD)
-    for heading in ("problem", "result", "drafted", "target", "seconds"):
+    for heading in ("problem", "result", "accepted", "target", "seconds"):
         table.add_column(heading, no_wrap=True)
     table.add_column("question", no_wrap=True)
-    room = max(20, stdout.width - _OTHER_COLUMNS)
+    width = max(20, stdout.width - _OTHER_COLUMNS)
     for row in rows[:_SHOWN]:
         name = f"{row['problem']}#{row['sample']}" if row["sample"] else row["problem"]
-        drafted, calls = f"{row['accepted']} of {row['steps']}", str(row["target_calls"])
+        accepted, calls = f"{row['accepted']} of {row['steps']}", str(row["target_calls"])
         table.add_row(
-            escape(name), _result(row), drafted, calls, seconds(row["seconds"]), escape(_cut(row["question"], room))
+            escape(name), _result(row), accepted, calls, seconds(row["seconds"]), escape(_cut(row["question"], width))
         )
     stdout.print(table)
-    more = f"; the first {_SHOWN} are shown (all of them: --json)" if len(rows) > _SHOWN else ""
+    more = f"; the first {_SHOWN} are shown (--json prints all)" if len(rows) > _SHOWN else ""
     _print(f"{len(rows)} of {of} problems{more}")
-    _tell_of_times(run)
+    _note_times(run)
     if run.torn:
-        stderr.print(f"the last line of the log was half written ({run.torn} bytes), and is left out")
+        stderr.print(f"the last line of the log was half written ({run.torn} bytes) and is left out")
     return 0
 
 
-def _tell_of_times(run: Run) -> None:
+def _note_times(run: Run) -> None:
     if run.is_shared:
-        told = (
-            "times are those of the sweep, in which answers of other points took none; results.jsonl has simulated ones"
+        note = (
+            "the times are those of the sweep, where answers shared with other points took no time; "
+            "results.jsonl has simulated times"
         )
-        stderr.print(told, highlight=False, soft_wrap=True)
+        stderr.print(note, highlight=False, soft_wrap=True)
 
 
-def _cut(text: str, room: int) -> str:
+def _cut(text: str, width: int) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= room else f"{line[: room - 1]}…"
+    return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 def _result(row: dict[str, Any]) -> str:
@@ -163,24 +164,24 @@ def _show_problem(run: Run, name: str, sample: int | None, as_json: bool) -> int
         if as_json:
             _write(stories(problem))
         else:
-            _tell(problem, grades.get(problem.key))
+            _print_problem(problem, grades.get(problem.key))
     if not as_json:
-        _tell_of_times(run)
+        _note_times(run)
     return 0
 
 
-def _tell(problem: ProblemHistory, grade: Graded | None) -> None:
+def _print_problem(problem: ProblemHistory, grade: Graded | None) -> None:
     number = f", sample {problem.key[1]}" if problem.key[1] else ""
     taken = "" if problem.end is None else f"; {seconds(problem.end.seconds)} s"
     _say(f"[bold]{escape(problem.key[0])}{number}[/bold]  {escape(result_of(problem, grade))}{taken}")
     _say(f"{escape(problem.task.question)}\n")
     for story in stories(problem):
-        _tell_step(story)
+        _print_step(story)
     for line in failures(problem):
         _say(f"[red]failed request:[/red] {escape(line)}")
 
 
-def _tell_step(story: Story) -> None:
+def _print_step(story: Story) -> None:
     colour, retries = _COLOURS[story.author], f", {story.retries} retries" if story.retries else ""
     _say(f"[{colour}]{story.step + 1}  {story.author}[/{colour}]  {escape(story.decision)}")
     _say(f"   [{colour}]{escape(_indented(story.text))}[/{colour}]")
@@ -193,8 +194,8 @@ def _spent(times: StepTimes | None) -> str:
     if times is None:
         return ""
     parts = {"queue": times.queue, "draft": times.draft, "score": times.score, "target": times.target}
-    told = ", ".join(f"{name} {seconds(taken)}" for name, taken in parts.items() if taken >= _NOTICED)
-    return f", {seconds(times.total)} s ({told})" if told else f", {seconds(times.total)} s"
+    detail = ", ".join(f"{name} {seconds(taken)}" for name, taken in parts.items() if taken >= _NOTICED)
+    return f", {seconds(times.total)} s ({detail})" if detail else f", {seconds(times.total)} s"
 
 
 def _indented(text: str) -> str:
@@ -202,7 +203,7 @@ def _indented(text: str) -> str:
 
 
 def _follow(run: Run, problem: str | None) -> int:
-    """Lines as they come: of all problems their ends, of one of them its steps as well."""
+    """Print a line when a problem ends; for the given ``problem`` alone, also a line per step."""
     for event in run.follow():
         if problem is not None and event.problem != problem:
             continue

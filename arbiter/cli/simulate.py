@@ -1,4 +1,4 @@
-"""``arbiter simulate``: how long a run would take on GPUs that nobody has rented yet."""
+"""``arbiter simulate``: estimate how long a run would take on given GPUs."""
 
 import sys
 from collections.abc import Callable
@@ -35,37 +35,38 @@ _MODELS: tuple[Model, ...] = ("draft", "target", "router", "prm", "judge")
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class HardwareOptions:
-    """What the models stand on: each has a server of its own."""
+    """The models' sizes and GPUs. Each model has its own server."""
 
     gpu: str = "H100"
-    """The GPU of all models that name none: `A100`, `H100`, `H200` or `L40S`."""
+    """The GPU type of each model without one of its own: `A100`, `H100`, `H200` or `L40S`."""
 
     draft: str = "1.5B"
-    """The draft model by its size, and where it stands: `1.5B`, `1.5B@A100`, or on several GPUs `70B@4xH100`. The sizes
-    that are known are `1.5B`, `3B`, `7B`, `8B`, `32B`, `70B`, `PRM-1.5B` and `PRM-7B`."""
+    """The size of the draft model, with its GPUs if it has its own: `1.5B`, `1.5B@A100`, or `70B@4xH100` for four GPUs.
+    Known sizes: `1.5B`, `3B`, `7B`, `8B`, `32B`, `70B`, `PRM-1.5B` and `PRM-7B`."""
 
     target: str = "7B"
-    """The target model, as `--draft`."""
+    """The size and GPUs of the target model, written as for `--draft`."""
 
     router: str = "PRM-1.5B"
-    """The router, as `--draft`."""
+    """The size and GPUs of the router, written as for `--draft`."""
 
     prm: str = "PRM-1.5B"
-    """The process reward model, as `--draft`."""
+    """The size and GPUs of the process reward model, written as for `--draft`."""
 
     judge: str = "7B"
-    """The judge, as `--draft`."""
+    """The size and GPUs of the judge, written as for `--draft`."""
 
     running: int = 64
-    """How many sequences a server decodes together."""
+    """The largest number of sequences that a server decodes in one batch."""
 
     mixed: bool = False
-    """Servers decode while they read prompts, as vLLM does by default; without, decoding waits, as in sglang."""
+    """Simulate servers that decode while they read prompts, as vLLM does by default. Without it, decoding waits while
+    prompts are read, as in sglang."""
 
     def applied_to(self, config: Config) -> Hardware:
-        """The servers. Raises ``ConfigError`` for what is not known, or does not fit."""
+        """Return the simulated servers. Raises ``ConfigError`` for an unknown size or GPU, or if weights do not fit."""
         if self.running < 1:
-            raise ConfigError(f"--running must be 1 or more, and it is {self.running}")
+            raise ConfigError(f"--running {self.running}: give a number of sequences, 1 or more")
         tables: dict[Model, AnyModelTable | None] = {model: getattr(config.models, model) for model in _MODELS}
         default = ModelTable(model="", prompt="").in_flight
         hardware = Hardware(
@@ -82,28 +83,28 @@ class HardwareOptions:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class WorkloadOptions:
-    """The problems, where they are not those of a recorded run."""
+    """The synthetic problems, for a simulation without a recorded run."""
 
     problems: int = _STATED.problems
-    """How many problems there are; all of them are there at the beginning."""
+    """The number of problems. All of them are available from the beginning."""
 
     seed: int = 0
-    """Decides lengths and rejections."""
+    """The seed of the lengths and of the rejected drafts."""
 
     steps: float = _STATED.steps.median
-    """The median number of steps of a problem; some have many more (log-normal, σ = 0.7)."""
+    """The median number of steps per problem (log-normal, σ = 0.7)."""
 
     step_tokens: float = _STATED.step_tokens.median
-    """The median number of tokens of a step (log-normal, σ = 0.8)."""
+    """The median number of tokens per step (log-normal, σ = 0.8)."""
 
     question_tokens: float = _STATED.question_tokens.median
-    """The median number of tokens of a question with its template (log-normal, σ = 0.5)."""
+    """The median number of tokens per question, with its template (log-normal, σ = 0.5)."""
 
     def world(self) -> SyntheticWorkload:
-        """The stated problems. Raises ``ConfigError`` for a number that none can have."""
+        """Return the synthetic workload. Raises ``ConfigError`` for a number that is not above 0, or is infinite."""
         for name in ("problems", "steps", "step_tokens", "question_tokens"):
             if not 0 < getattr(self, name) < float("inf"):
-                raise ConfigError(f"--{name.replace('_', '-')} must be more than 0, and it is {getattr(self, name):g}")
+                raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name):g}: give a number above 0")
         return SyntheticWorkload(
             problems=self.problems,
             seed=self.seed,
@@ -128,41 +129,46 @@ def simulate_command(
     json: bool = False,
     debug: bool = False,
 ) -> int:
-    """How long a run would take, and on which server it waits, before any GPU is rented.
+    """Estimate how long a run would take, and which server is the bottleneck, before you rent a GPU.
 
-    The actors work in virtual time over simulated servers (docs/performance.md), whose speeds follow from data sheets
-    and not from measurements. Run type, limits, concurrency, look-ahead and `in_flight` are those of the configuration;
-    models and GPUs are given here. Several values, with commas between them, make a row of each combination.
+    The actors run in virtual time over simulated servers. The servers' speeds are derived from data sheets, not
+    measured (docs/explanation/performance.md). Run type, limits, concurrency, drafting ahead and `in_flight` come from
+    the configuration; the options give models and GPUs. Several values, separated by commas, produce one row per
+    combination.
 
-    A problem's time is its own, as on idle servers, or lost to the load of a server: waiting there, and being slowed by
-    others. The bottleneck is the server at which most is lost; or `steps`, where half of the time or more is the
-    problems' own. Then only faster models or GPUs would help much, and more problems at once cost little.
+    The time of a problem has two parts: what it would take on idle servers, and what it loses to the load of each
+    server, by waiting and by slower decoding. The bottleneck is the server at which most time is lost. It is `steps` if
+    the idle part is half of the time or more. Then only faster models or GPUs help much, and higher concurrency costs
+    little.
 
     Examples:
 
         arbiter simulate math500 --draft 1.5B --target 7B --gpu A100
-        arbiter simulate math500 --target 70B@4xH100 --concurrency 1,16,64,256 --acceptance 0.6,0.8 --lookahead 0,1
+        arbiter simulate math500 --target 70B@4xH100 --concurrency 1,64 --lookahead 0,1
         arbiter simulate --run runs/first --gpu L40S
 
     Parameters
     ----------
     config
-        A configuration file, or the name of a built-in one. With `--run` it may be left out: it is then the run's own.
+        A configuration file, or the name of a built-in configuration. Optional with `--run`: the default is then the
+        configuration of that run.
     concurrency
-        Numbers of problems in the ring at once, such as `1,16,64`.
+        The number of problems that are solved concurrently, or several such as `1,16,64`. Default: `limits.problems` of
+        the configuration (64).
     acceptance
-        Shares of steps that are kept from the draft, such as `0.6,0.8`; 0.7 if it is not given. A recorded run has its
-        own.
+        The acceptance rate (share of steps kept from the draft), or several such as `0.6,0.8`. Default: 0.7. Not
+        allowed with `--run`: a recorded run has its own.
     lookahead
-        Numbers of steps drafted ahead, such as `0,1,auto`.
+        The number of steps drafted ahead, or several such as `0,1,auto`. Default: `lookahead` of the configuration (0).
     verify
-        Whether the target is shown rejected drafts, such as `off,on,auto`.
+        The mode of verified escalation, or several such as `off,on,auto`. Default: `verify` of the configuration
+        (`auto`).
     run_type
-        Another policy than the configuration's.
+        The run type to simulate. Default: `run_type` of the configuration (`router`).
     run
-        The folder of a recorded run: its problems, steps, lengths and decisions take the place of the stated ones.
+        The folder of a recorded run. Its problems, steps, lengths and decisions replace the synthetic ones.
     json
-        Print the figures as JSON on standard output, and nothing else there.
+        Print only the figures, as JSON, on standard output.
     debug
         Show the traceback of an error.
     """
@@ -178,7 +184,7 @@ def simulate_command(
         recorded = None if opened is None else RecordedWorkload.open(opened)
         plan = CasePlan(chosen, servers, world, recorded)
         rows = _simulated(plan, cases)
-        _tell(rows, assumptions(plan, servers, recorded, rows), json)
+        _print(rows, assumptions(plan, servers, recorded, rows), json)
         return 0
 
     return guarded(debug, action)
@@ -186,7 +192,7 @@ def simulate_command(
 
 def _config(name: str | None, run: Path | None, run_type: RunType | None) -> Config:
     if name is None and run is None:
-        raise ConfigError(f"name a configuration: a file, or a built-in one ({', '.join(built_in())})")
+        raise ConfigError(f"no configuration is given: name a file, or a built-in one ({', '.join(built_in())})")
     path = name or str((run if run and run.is_dir() else Path()) / "config.toml")
     return load_config(path, given(run_type=run_type))
 
@@ -195,11 +201,11 @@ def _check(run: Run, config: Config, acceptance: str | None) -> None:
     recorded = run.started.identity.get("run_type")
     if config.run_type != recorded:
         raise ConfigError(
-            f"{run.path} was recorded with the run type {recorded!r}, which has its decisions; "
-            f"{config.run_type!r} cannot be simulated from it"
+            f"{run.path} was recorded with the run type {recorded!r} and has only its decisions: "
+            f"{config.run_type!r} cannot be simulated from it; leave out --run-type or --run"
         )
     if acceptance is not None:
-        raise ConfigError("--acceptance: a recorded run has its own; leave one of --run and --acceptance out")
+        raise ConfigError("--acceptance: a recorded run has its own acceptance rate; leave out --run or --acceptance")
 
 
 def _cases(
@@ -210,16 +216,16 @@ def _cases(
     verify: str | None,
     is_recorded: bool,
 ) -> list[Case]:
-    """Each combination, the last option the fastest to change. Raises ``ConfigError`` naming the option."""
+    """Return all combinations; the last option varies fastest. Raises ``ConfigError`` naming a wrong option."""
     if acceptance is not None and config.run_type in ("draft", "target"):
-        raise ConfigError(f"--acceptance: a run of the type {config.run_type!r} asks one model alone")
+        raise ConfigError(f"--acceptance: the run type {config.run_type!r} uses one model only; leave out --acceptance")
     has_rate = not is_recorded and config.run_type not in ("draft", "target")
     rates = _numbers("acceptance", acceptance or f"{_STATED.acceptance}", float, 0, 1) if has_rate else [None]
-    at_once = _numbers("concurrency", concurrency or f"{config.limits.problems}", int, 1, 100_000)
+    concurrent = _numbers("concurrency", concurrency or f"{config.limits.problems}", int, 1, 100_000)
     ahead: list[Depth] = [_depth(part) for part in (lookahead or f"{config.lookahead}").split(",")]
-    shown: list[Verify] = [_verify(part) for part in (verify or config.verify).split(",")]
+    modes: list[Verify] = [_verify(part) for part in (verify or config.verify).split(",")]
     return [
-        Case(problems, depth, showing, rate) for problems, depth, showing, rate in product(at_once, ahead, shown, rates)
+        Case(problems, depth, mode, rate) for problems, depth, mode, rate in product(concurrent, ahead, modes, rates)
     ]
 
 
@@ -231,7 +237,7 @@ def _verify(text: str) -> Verify:
     for known in get_args(Verify):
         if text == known:
             return known
-    raise ConfigError(f"--verify {text}: write {', '.join(get_args(Verify))}, or several with commas between them")
+    raise ConfigError(f"--verify {text}: write {', '.join(get_args(Verify))}, or several separated by commas")
 
 
 def _numbers(option: str, text: str, kind: Callable[[str], Number], low: float, high: float) -> list[Number]:
@@ -240,7 +246,7 @@ def _numbers(option: str, text: str, kind: Callable[[str], Number], low: float, 
     except ValueError:
         numbers = []
     if not numbers or not all(low <= number <= high for number in numbers):
-        raise ConfigError(f"--{option} {text}: write numbers from {low:g} to {high:g}, with commas between them")
+        raise ConfigError(f"--{option} {text}: write numbers from {low:g} to {high:g}, separated by commas")
     return numbers
 
 
@@ -249,13 +255,13 @@ def _with_median(numbers: LogNormal, median: float) -> LogNormal:
 
 
 def _simulated(plan: CasePlan, cases: list[Case]) -> list[SimulationResult]:
-    """The figures of all cases; a line moves meanwhile, on a terminal."""
+    """Return the results of all cases, with a progress bar on a terminal."""
     with progress_bar("simulating") as progress:
         task = progress.add_task("", total=plan.problems * len(cases))
         return [plan.simulate(case, lambda: progress.advance(task)) for case in cases]
 
 
-def _tell(rows: list[SimulationResult], assumed: list[str], as_json: bool) -> None:
+def _print(rows: list[SimulationResult], assumed: list[str], as_json: bool) -> None:
     if as_json:
         sys.stdout.write(msgspec.json.encode({"cases": rows, "assumptions": assumed}).decode() + "\n")
         return

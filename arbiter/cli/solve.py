@@ -1,4 +1,4 @@
-"""``arbiter solve``: one question, its steps shown as they are chosen."""
+"""``arbiter solve``: solve one question and show each step as it is kept."""
 
 import sys
 
@@ -28,32 +28,33 @@ def solve_command(
     json: bool = False,
     debug: bool = False,
 ) -> int:
-    """Solve one question; each step appears when it is chosen, coloured by the model that wrote it.
+    """Solve one question, and print each step as it is kept, coloured by its author.
 
-    Behind a step stands the score by which it was chosen: of the draft's step where it was kept, and of the draft's
-    rejected step where the target wrote another one.
+    Each step is followed by its author and the score that decided. After an escalation, it is the score of the rejected
+    draft.
 
     Examples:
 
         arbiter solve "Compute (12+30)*7."
-        arbiter solve "Start with 58. Multiply by 6. Subtract 77. What is the result?" --run-type rsd
-        arbiter solve "How many divisors has 196?" --config configs/mine.toml --json
+        arbiter solve "Start with 58. Multiply by 6. Subtract 77. What is the result?"
+        arbiter solve "Compute (12+30)*7." --run-type rsd --threshold 0.8
+        arbiter solve "How many divisors does 196 have?" --config mine.toml --json
 
     Parameters
     ----------
     question
-        The question. The pocket models know sums like those in the examples.
+        The question. The pocket models can solve only sums like those in the first two examples.
     config
-        A configuration file, or the name of a built-in one.
+        A configuration file, or the name of a built-in configuration.
     json
-        Print the whole solution as JSON on standard output, and nothing else there.
+        Print only the whole solution, as JSON, on standard output.
     debug
         Show the traceback of an error.
     """
 
     def action() -> int:
         if not question.strip():
-            raise DataError("the question is empty")
+            raise DataError("the question is empty: give a text, as in arbiter solve 'Compute (12+30)*7.'")
         return anyio.run(_solve, question, overrides.load(config), json)
 
     return guarded(debug, action)
@@ -88,7 +89,7 @@ def _conclude(solution: Solution) -> None:
     )
     stdout.print(f"[bold]{escape(answer) if answer is not None else 'no boxed answer'}[/bold]", highlight=False)
     stdout.print(
-        f"[dim]{solution.finish_reason}; {drafted} of {len(solution.steps)} steps by the draft; "
+        f"[dim]{solution.finish_reason}; {drafted} of {len(solution.steps)} steps from the draft; "
         f"tokens written: {tokens}; {solution.seconds:.2f} s[/dim]",
         highlight=False,
         soft_wrap=True,

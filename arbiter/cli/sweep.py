@@ -1,9 +1,11 @@
-"""``arbiter sweep``: a whole curve of run types and thresholds."""
+"""``arbiter sweep``: run several run types and thresholds over the same problems."""
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from cyclopts import Parameter
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
@@ -34,7 +36,7 @@ def sweep_command(
     config: str | None = None,
     /,
     *,
-    thresholds: tuple[str, ...] = (),
+    thresholds: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
     run_types: str | None = None,
     measure: bool = False,
     overrides: RunOverrides = NOT_GIVEN,
@@ -45,96 +47,99 @@ def sweep_command(
     json: bool = False,
     debug: bool = False,
 ) -> int:
-    """Run every threshold of every run type, and print accuracy, acceptance and latency of each.
+    """Run each run type with each threshold, and print accuracy, acceptance rate and latency of each point.
 
-    The points run together and share their answers: a request that one of them has made is not made again by another.
-    Each is a run folder of its own, `OUT/TYPE-THRESHOLD`, that `report`, `show`, `diff` and `replay` read. Their times
-    are simulated from those of the requests, at the configured concurrency, and marked so; `--measure` runs each point
-    alone.
+    A point is one run type with one threshold. All points run together and share their answers: equal requests are sent
+    once. Each point has its own run folder, `OUT/TYPE-THRESHOLD`, which `report`, `show`, `diff` and `replay` can read.
+    The times of a point are simulated from its requests at the configured concurrency, and marked as simulated. With
+    `--measure` each point runs alone and is measured.
 
-    A sweep that was interrupted or killed is continued by `--resume`, or by the same command with the same `--out`;
-    with other thresholds that command adds points, which ask only for what is not known yet (docs/sweep.md).
+    To continue an interrupted sweep, use `--resume`, or repeat the command with the same `--out`. With other thresholds
+    that command adds points, and only answers that are not known yet are requested (docs/how-to/sweep.md). A sweep
+    refuses `--run-type` and `--threshold`: use `--run-types` and `--thresholds`.
 
     Examples:
 
         arbiter sweep pocket --thresholds 0:1:0.1
-        arbiter sweep pocket --run-types draft,router,rsd,target --thresholds 0.2,0.5,0.8 --out runs/curve
-        arbiter sweep pocket --run-types router,oracle --thresholds 0:1:0.1 --thresholds oracle=-0.2:0.2:0.05
+        arbiter sweep pocket --run-types draft,rsd --thresholds 0.2,0.5 --out runs/curve
+        arbiter sweep pocket --run-types oracle,rsd --thresholds oracle=-0.2:0.2:0.05
         arbiter sweep pocket --thresholds 0:1:0.25 --measure
         arbiter sweep --resume runs/curve
 
     Parameters
     ----------
     config
-        A configuration file, or the name of a built-in one (`pocket`). With `--resume` it may be left out: it is then
-        the sweep's own.
+        A configuration file, or the name of a built-in configuration (`pocket`). Optional with `--resume`: the default
+        is then the configuration that is stored in the sweep folder.
     thresholds
-        `START:END:STEP`, the end among them, or a list, `0.2,0.5`; on the scale of each run type that has a threshold
-        (-1 to 1 for `oracle`, 0 to 1 for the others). `TYPE=…` is for one run type and can be given beside it. Left
-        out: the configured threshold.
+        The thresholds, as `START:END:STEP` (END included) or as a list such as `0.2,0.5`. They hold for each run type
+        with a threshold: from 0 to 1, for `oracle` from -1 to 1. `TYPE=…` gives the thresholds of one run type; repeat
+        the option to combine both. Default: the configured threshold of each run type.
     run_types
-        A list with commas. By default the configured one. A run type without a threshold is one point.
+        The run types, separated by commas, for example `draft,router,target`. A run type without a threshold is one
+        point. Default: the configured run type.
     measure
-        Run each point alone, one after the other, without shared answers: for latencies that were measured.
+        Run the points one after the other, without shared answers, so that latencies are measured, not simulated.
     out
-        The sweep's folder. By default a new one under `runs/`. If it holds this very sweep, it is continued.
+        The sweep folder. Default: a new folder under `runs/`. A folder that holds the same sweep is continued.
     resume
-        The folder of a sweep to continue.
+        The sweep folder to continue.
     retry_failed
-        Of a sweep that is continued, solve the problems that failed once more, from their beginning.
+        When continuing a sweep, solve its failed problems again, from their first step.
     log_level
-        Show the events of all points while they happen, on standard error, as `arbiter bench` does.
+        Print the events of all points on standard error as they happen: `off`, `debug`, `info` or `warning`, as for
+        `arbiter bench`.
     json
-        Print the figures of `sweep.json` on standard output, and nothing else there.
+        Print only the figures of `sweep.json` on standard output.
     debug
         Show the traceback of an error.
     """
 
     def action() -> int:
         chosen = _load(configured(config, out, resume, _check), overrides, log_level)
-        asked = resume is None or run_types is not None or bool(thresholds)
+        has_points = resume is None or run_types is not None or bool(thresholds)
         types = run_types_of(chosen.run_type if run_types is None else run_types)
         before = None if resume is None else earlier(resume)
         measured = measure if before is None else measure or before.measured
-        request = SweepRequest(chosen, plan(chosen, types, thresholds) if asked else (), measured, retry_failed)
+        request = SweepRequest(chosen, plan(chosen, types, thresholds) if has_points else (), measured, retry_failed)
         return _sweep(request, out or resume, json)
 
     return guarded(debug, action)
 
 
 def _load(name: str, overrides: RunOverrides, log_level: Level | None) -> Config:
-    """Raises ``ConfigError`` for those of a single run."""
+    """Return the configuration. Raises ``ConfigError`` for options of a single run."""
     if overrides.run_type is not None or overrides.threshold is not None:
-        raise ConfigError("a sweep takes --run-types and --thresholds: several, or one of each")
+        raise ConfigError("a sweep has no --run-type and --threshold: use --run-types and --thresholds")
     return overrides.load(name, log_level)
 
 
 def _check(folder: Path) -> None:
-    """Raises ``RunError`` if ``folder`` holds no sweep."""
+    """Raise ``RunError`` if ``folder`` holds no sweep."""
     if not (folder / "sweep.json").is_file():
-        raise RunError(f"{str(folder)!r} holds no sweep: there is no sweep.json in it")
+        raise RunError(f"{str(folder)!r} holds no sweep: it has no sweep.json")
 
 
 def _sweep(request: SweepRequest, folder: Path | None, as_json: bool) -> int:
     with watcher_for(stderr) as watcher:
-        found, path = sweep(request, folder, watcher, shown(request.config.log.level, _tell))
+        found, path = sweep(request, folder, watcher, shown(request.config.log.level, _print))
     if as_json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
     else:
         _show(found)
-    _tell(f"the sweep is in {path}, a run for each point")
+    _print(f"the sweep is in {path}, one run folder per point")
     if not found.interrupted:
         return 0
-    _tell(f"to go on with it: arbiter sweep --resume {path}")
+    _print(f"to resume: arbiter sweep --resume {path}")
     return INTERRUPTED
 
 
-def _tell(line: str) -> None:
+def _print(line: str) -> None:
     stderr.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _show(found: SweepResult) -> None:
-    """The table in parts that fit the terminal, and what it cost."""
+    """Print the table in parts that fit the terminal, and the number of requests."""
     entries = [ReportRow(row.point, row.summary) for row in found.points if row.summary is not None]
     for part in fitting(_columns(found), entries, stdout.width):
         table = Table(box=SIMPLE_HEAD)
@@ -144,8 +149,8 @@ def _show(found: SweepResult) -> None:
             table.add_row(*map(escape, row))
         stdout.print(table)
     if not found.measured:
-        told = "seconds a problem are simulated, from those of its requests at the configured concurrency"
-        stdout.print(f"{told}; --measure measures them", highlight=False, soft_wrap=True)
+        note = "seconds are simulated from the requests of each problem, at the configured concurrency"
+        stdout.print(f"{note}; --measure measures them", highlight=False, soft_wrap=True)
     stdout.print(_requests(found), highlight=False, soft_wrap=True)
 
 
@@ -154,19 +159,19 @@ def _columns(found: SweepResult) -> dict[str, Column]:
     return {
         "point": lambda entry: entry.name,
         **{name: COLUMNS[name] for name in _FIGURES},
-        "needed": lambda entry: str(counts[entry.name].needed.requests),
-        "made": lambda entry: str(counts[entry.name].made.requests),
+        "requests needed": lambda entry: str(counts[entry.name].needed.requests),
+        "requests sent": lambda entry: str(counts[entry.name].made.requests),
     }
 
 
 def _requests(found: SweepResult) -> str:
-    """The last line: requests made, needed, and those of the point that needs most."""
+    """Return the last line: requests sent, requests needed, and those of the most expensive point."""
     needed, made, most = found.needed.requests, found.made.requests, found.most_expensive
     if most is None:
         return "no request was answered"
-    return f"requests: {made} made, {needed} needed ({made / needed:.1%}); {_against(made, most)}"
+    return f"requests: {made} sent, {needed} needed ({made / needed:.1%}); {_against(made, most)}"
 
 
 def _against(made: int, most: SweepRow) -> str:
     needed = most.requests.needed.requests
-    return f"{made / needed:.2f} times those of the most expensive point, {most.point} ({needed})"
+    return f"{made / needed:.2f} times as many as the most expensive point needs, {most.point} ({needed})"

@@ -1,4 +1,4 @@
-"""``arbiter train router`` and ``arbiter train prm``: the models that judge steps, for one's own pair of models."""
+"""``arbiter train router`` and ``arbiter train prm``: train the models that score steps."""
 
 import importlib
 import logging
@@ -22,57 +22,60 @@ from arbiter.training.metadata import Balance, CheckpointMetadata, Labels, Preci
 from arbiter.training.training_data import read_rows, read_solved
 
 train_command = cyclopts.App(
-    name="train", help="Train a router or a process reward model (docs/training.md).", version=version
+    name="train", help="Train a router or a process reward model (docs/how-to/train-a-router.md).", version=version
 )
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """How a classifier is trained; what is not given is as in the paper, or as docs/how-to/train-a-router.md tells."""
+    """The training options. Defaults are those of the paper, or those in docs/how-to/train-a-router.md."""
 
     prompt: str | None = None
-    """How a question is put to the model: a template's name, `chat`, or the text itself with `{question}`. For a router
-    the collection's by default."""
+    """The prompt template: the name of a built-in one, `chat`, or a text with `{question}`. Default for a router: that
+    of the collection. A PRM needs this option."""
 
     separator: str | None = None
-    """What closes a step; by default the collection's, or a blank line."""
+    """The text that ends a step. Default: that of the collection, or a blank line."""
 
     epochs: float | None = None
-    """How often each row is learned from."""
+    """The number of passes over the training rows. Default: 3 for a router, 1 for a PRM."""
 
     batch: int | None = None
-    """Rows an update; never more than there are."""
+    """The number of rows per update, at most all rows. Default: 1024 for a router, 64 solutions for a PRM."""
 
     micro_batch: int | None = None
-    """Rows that a device takes at once; fewer need less memory and give the same result."""
+    """The number of rows that a device processes at a time. Fewer need less memory, with the same result. Default: a
+    number that usually fits."""
 
     learning_rate: float | None = None
-    """The peak of the learning rate; adapters (`--lora`) want ten to a hundred times more."""
+    """The peak learning rate. Adapters (`--lora`) need one that is 10 to 100 times as high. Default: 1e-5."""
 
     warmup: float | None = None
-    """The share of the updates until the peak is reached; from there the rate falls to 0."""
+    """The share of updates, from 0 to 1, until the peak learning rate. After it the rate falls to 0. Default: 0.05."""
 
     weight_decay: float | None = None
-    """AdamW's."""
+    """The weight decay of AdamW. Default: 0.01."""
 
     max_length: int | None = None
-    """The longest text in tokens; of a longer one the oldest steps are left out."""
+    """The largest length of a text, in tokens. The oldest steps of a longer text are left out; a PRM cuts its end.
+    Default: the context of the base model, at most 4096."""
 
     seed: int | None = None
-    """Decides the order of the rows, which of them are left out for balance, and random heads."""
+    """The seed of the row order, of the rows that are left out for balance, and of a new head. Default: 0."""
 
     lora: int | None = None
-    """Train low-rank adapters of this rank in place of all weights; they are merged before saving."""
+    """Train low-rank adapters of this rank in place of all weights. They are merged before saving. Default: train all
+    weights."""
 
     precision: Precision | None = None
-    """Of the computation: `auto` is bfloat16 or float16 on a GPU, float32 on a CPU."""
+    """The precision of the computation. Default: `auto`, which is bfloat16 or float16 on a GPU and float32 on a CPU."""
 
     gradient_checkpointing: bool | None = None
-    """Compute activations twice rather than keep them: less memory, a third more time."""
+    """Compute activations twice instead of storing them. It needs less memory and a third more time. Default: off."""
 
     def changes(self) -> dict[str, Any]:
-        """The settings that were given, but for those of the text."""
+        """Return the given settings, except `prompt` and `separator`."""
         fields = ("epochs", "batch", "micro_batch", "learning_rate", "warmup", "weight_decay", "max_length")
         rest = ("seed", "lora", "precision", "gradient_checkpointing")
         return given(**{name: getattr(self, name) for name in (*fields, *rest)})
@@ -98,42 +101,42 @@ def router_command(
     json: bool = False,
     debug: bool = False,
 ) -> int:
-    """Train a router: a classifier of the draft's step that says how likely the target writes a better one.
+    """Train a router: a classifier that predicts how likely the target writes a better step than the draft's.
 
-    The checkpoint is a sequence classifier that transformers, sglang and vLLM serve with no plug-in; `arbiter.json`
-    beside it tells how it was made. Ctrl-C keeps the state, and the same command with `--resume` goes on.
+    The checkpoint is a sequence classifier that transformers, sglang and vLLM serve without a plug-in. The file
+    `arbiter.json` in it records the recipe. Ctrl-C keeps the state, and the same command with `--resume` continues.
 
     Examples:
 
-        arbiter train router --data runs/rows --base pocket:prm --epochs 3 --batch 64 --learning-rate 2e-4 --out router
-        arbiter train router --data rows --base Skywork/Skywork-o1-Open-PRM-Qwen-2.5-1.5B --out router
-        accelerate launch -m arbiter train router --data rows --base CHECKPOINT --out router
+        arbiter train router --data rows --base pocket:prm --batch 64 --learning-rate 2e-4 --out router
+        arbiter train router --data rows --base models/skywork-prm-1.5b --out router
+        accelerate launch -m arbiter train router --data rows --base BASE --out router
 
     Parameters
     ----------
     data
-        Collections (folders of `arbiter collect`) or their `rows.jsonl`.
+        Folders of collections (`arbiter collect`), or their `rows.jsonl`.
     base
         The checkpoint to start from: a process reward model, an earlier router, or a language model.
     out
-        The folder of the checkpoint, a new one.
+        The folder of the new checkpoint.
     labels
-        What is learned of Δ: its sign (`binary`), its bin (`4-class`, `10-class`), or whether it is above each of
-        three edges (`ordinal`).
+        What the router learns about the advantage Δ. `binary`: its sign. `4-class`, `10-class`: its bin. `ordinal`:
+        whether it is above each of three edges.
     margin
-        How far Δ must be above 0 to count as better: a process reward model's scores differ a little between texts that
-        are equally bad.
+        How far Δ must be above 0 for the target's step to count as better. A PRM gives slightly different scores to
+        steps that are equally bad.
     balance
-        How both signs of Δ are made to count as much: by leaving out rows of the majority (`downsample`), by weights,
-        or not at all.
+        How both signs of Δ get equal influence. `downsample`: leave out rows of the majority. `weights`: weight the
+        rows. `none`: no balance.
     annotate
-        Whether each step in the text is prefixed by its author. By default as the collection says.
+        Prefix each step in the text with its author. Default: as in the collection, otherwise yes.
     temperature_scaling
-        Calibrate ŷ on the validation split, by a temperature that is folded into the weights.
+        Calibrate ŷ on the validation split, with a temperature that is merged into the weights.
     resume
-        Go on from the last checkpoint in `--out`.
+        Continue from the last checkpoint in `--out`.
     json
-        Print the recipe (`arbiter.json`) on standard output, and nothing else there.
+        Print only the recipe (`arbiter.json`) on standard output.
     debug
         Show the traceback of an error.
     """
@@ -169,29 +172,29 @@ def prm_command(
     json: bool = False,
     debug: bool = False,
 ) -> int:
-    """Train a process reward model: a value at the end of each step that says how good it is.
+    """Train a process reward model: it gives a score to each step of a solution.
 
-    The data are JSONL files of solutions, one a line: `{"question": …, "steps": […], "labels": […], "split": …}`, with
-    a label from 0 (wrong) to 1 (right) for each step.
+    The data are JSONL files with one solution per line: `{"question": …, "steps": […], "labels": […], "split": …}`.
+    `labels` has a number from 0 (wrong) to 1 (right) for each step.
 
     Examples:
 
-        arbiter train prm --data steps.jsonl --base Qwen/Qwen2.5-Math-1.5B-Instruct --prompt qwen2.5-math --out prm
+        arbiter train prm --data steps.jsonl --base BASE --prompt chat --out prm
 
     Parameters
     ----------
     data
-        The labelled solutions.
+        JSONL files of labelled solutions.
     base
         The checkpoint to start from: a language model, or a process reward model.
     out
-        The folder of the checkpoint, a new one.
+        The folder of the new checkpoint.
     layers
-        Train only so many of the last layers, the final norm and the head.
+        Train only this number of the last layers, the final norm and the head. Default: train all layers.
     resume
-        Go on from the last checkpoint in `--out`.
+        Continue from the last checkpoint in `--out`.
     json
-        Print the recipe (`arbiter.json`) on standard output, and nothing else there.
+        Print only the recipe (`arbiter.json`) on standard output.
     debug
         Show the traceback of an error.
     """
@@ -206,7 +209,10 @@ def prm_command(
 
 
 def _library(module: str) -> Any:  # noqa: ANN401 - a module that needs torch
-    """A module of the training, whose figures go to standard error. Raises ``ConfigError`` if its extra is missing."""
+    """Import a module of ``arbiter.training``, with its log on standard error.
+
+    Raises ``ConfigError`` if the extra ``train`` is not installed.
+    """
     import structlog  # takes long to import
 
     level = logging.INFO if is_first_process() else logging.CRITICAL
@@ -223,21 +229,21 @@ def _library(module: str) -> Any:  # noqa: ANN401 - a module that needs torch
 
 
 def _collected(paths: Sequence[Path]) -> tuple[list[TrainingRow], Collection | None]:
-    """All rows, and what their collections have in common."""
+    """Return all rows, and the settings that their collections share (None without collections)."""
     rows = [row for path in paths for row in read_rows(path)]
     found = [(path, collection) for path in paths if (collection := read_collection(path)) is not None]
     return rows, common(found) if found else None
 
 
 def _text(options: TrainOptions, collection: Collection | None, base: str) -> dict[str, str]:
-    """The prompt and the separator that the model reads."""
+    """Return the prompt and the separator. Raises ``ConfigError`` if neither an option nor the data has a prompt."""
     if options.prompt is not None:
         prompt = prompt_template(options.prompt, False, base).before_steps
     elif collection is not None:
         prompt = collection.prompt
     else:
         known = ", ".join([*TEMPLATES, "chat"])
-        raise ConfigError(f"name the prompt with --prompt ({known}, or a text with {{question}}): the data has none")
+        raise ConfigError(f"the data has no prompt: give --prompt, one of {known}, or a text with {{question}}")
     separator = options.separator or (collection.separator if collection else "\n\n")
     return {"prompt": prompt, "separator": separator}
 
@@ -254,7 +260,7 @@ def _print_metadata(metadata: CheckpointMetadata, out: Path, as_json: bool) -> i
     if as_json:
         sys.stdout.write(msgspec.json.encode(metadata).decode() + "\n")
     else:
-        told = ", ".join(f"{name} {value}" for name, value in metadata.figures.items()) or "no validation split"
-        stdout.print(f"{metadata.updates} updates on {metadata.rows['train']} rows; {told}", highlight=False)
+        figures = ", ".join(f"{name} {value}" for name, value in metadata.figures.items()) or "no validation split"
+        stdout.print(f"{metadata.updates} updates on {metadata.rows['train']} rows; {figures}", highlight=False)
     stderr.print(f"the checkpoint is in {out}", highlight=False, soft_wrap=True)
     return 0

@@ -1,4 +1,4 @@
-"""``arbiter up``: the servers that a configuration describes."""
+"""``arbiter up``: start the servers that a configuration describes."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ from arbiter.servers.preflight import check, visible_gpus
 from arbiter.servers.status_table import StatusTable
 
 LOGS = Path("runs") / "servers"
-_FIGURES_SECONDS = 60.0  # between plain tables, where there is no terminal
+_FIGURES_SECONDS = 60.0  # between plain status tables, where there is no terminal
 
 
 def up_command(
@@ -37,11 +37,12 @@ def up_command(
     host: str | None = None,
     debug: bool = False,
 ) -> int:
-    """Start the servers that a configuration describes, keep them running, and stop them all at the end.
+    """Start the servers that a configuration describes, keep them running, and stop all of them at the end.
 
-    Each table `[models.NAME.server]` says how the server of that model is started, on which engine and GPUs
-    (docs/up.md). Ctrl-C stops all of them; one that dies is started again. With `-- COMMAND` they run as long as the
-    command does, which is started once all are ready, and whose exit status is the one of this command.
+    The table `[models.NAME.server]` of each model gives the engine and the GPUs of its server
+    (docs/how-to/start-servers.md). A server that dies is restarted. Ctrl-C stops all servers. With `-- COMMAND`, the
+    command starts when all servers are ready, and the servers stop when it ends. Its exit status becomes that of
+    `arbiter up`.
 
     Examples:
 
@@ -53,15 +54,18 @@ def up_command(
     Parameters
     ----------
     config
-        A configuration file, or the name of a built-in one (`pocket-sglang`).
+        A configuration file, or the name of a built-in configuration (`pocket-sglang`).
+    command
+        After `--`: a command to run while the servers are up.
     only
-        Start the servers of these models alone: `draft,target`.
+        Start only the servers of these models, separated by commas, for example `draft,target`. Default: all.
     print_
-        Print the command of each server, with what its environment has beside this one, and start nothing.
+        Print the command of each server, with the environment variables that it adds, and start nothing.
     logs
-        The folder of the servers' logs, one file each. By default `runs/servers/CONFIG`.
+        The folder of the servers' log files, one per server. Default: `runs/servers/CONFIG`.
     host
-        Listen at this address and not at those of the configuration. `0.0.0.0` lets anybody in the network in.
+        The address that the servers listen on, in place of those in the configuration. With `0.0.0.0` anybody in the
+        network can use them.
     debug
         Show the traceback of an error.
     """
@@ -71,14 +75,14 @@ def up_command(
         names = [name.strip() for name in (only or "").split(",") if name.strip()]
         chosen = plan(load_config(config), config, find, only=names, host=host)
         for note in chosen.notes:
-            _tell(note)
+            _print(note)
         gpus = visible_gpus() if any(launch.gpus for launch in chosen.launches) else ()
         if print_:
             for launch in chosen.launches:
                 sys.stdout.write(f"# {launch.name}, {launch.address}\n{shown(launch, gpus)}\n")
             return 0
         if command and shutil.which(command[0]) is None:
-            raise ConfigError(f"there is no command {command[0]!r} to run beside the servers (behind --)")
+            raise ConfigError(f"there is no command {command[0]!r}: check the command after --")
         check(chosen.launches, gpus)
         folder = logs or LOGS / Path(config).stem
         return anyio.run(partial(_up, chosen.launches, folder, gpus, command))
@@ -87,18 +91,18 @@ def up_command(
 
 
 async def _up(launches: Sequence[Launch], logs: Path, gpus: Sequence[str], command: Sequence[str]) -> int:
-    """Keep the servers up until a signal comes or the command ends; the exit status."""
-    heard: list[signal.Signals] = []
+    """Keep the servers up until a signal arrives or the command ends, and return the exit status."""
+    received: list[signal.Signals] = []
     status = 0
-    _tell(f"starting {len(launches)} servers; their logs are in {logs}")
+    _print(f"starting {len(launches)} servers; log files: {logs}")
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_listen, tasks.cancel_scope, heard)
+            tasks.start_soon(_listen, tasks.cancel_scope, received)
             async with open_fleet(
                 launches,
                 logs,
                 gpus,
-                _tell,
+                _print,
             ) as fleet:
                 with _live(fleet, gpus, bool(command)):
                     status = await _while_they_run(fleet, gpus, command)
@@ -108,22 +112,22 @@ async def _up(launches: Sequence[Launch], logs: Path, gpus: Sequence[str], comma
         if known is None:
             raise
         raise first_of(known) from group
-    _tell("all servers are stopped")
-    return 128 + heard[0] if heard else status
+    _print("all servers are stopped")
+    return 128 + received[0] if received else status
 
 
-async def _listen(scope: anyio.CancelScope, heard: list[signal.Signals]) -> None:
-    """End all at the first signal; later ones change nothing, since all is ending."""
+async def _listen(scope: anyio.CancelScope, received: list[signal.Signals]) -> None:
+    """Stop all servers at the first signal. Later signals change nothing."""
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         async for number in signals:
-            if not heard:
-                _tell(f"stopping all servers ({number.name})")
-                heard.append(number)
+            if not received:
+                _print(f"stopping all servers ({number.name})")
+                received.append(number)
                 scope.cancel()
 
 
 async def _while_they_run(fleet: Fleet, gpus: Sequence[str], command: Sequence[str]) -> int:
-    """Run ``command`` once all are ready, and return its exit status; without one, for ever."""
+    """Run ``command`` when all servers are ready, and return its exit status. Without a command, wait forever."""
     await fleet.ready()
     if command:
         process = await leashed(command, os.environ)
@@ -131,7 +135,7 @@ async def _while_they_run(fleet: Fleet, gpus: Sequence[str], command: Sequence[s
             return await process.wait()
         finally:
             await stop(process)
-    _tell("all servers are ready; Ctrl-C stops them")
+    _print("all servers are ready; Ctrl-C stops them")
     while True:
         await anyio.sleep(_FIGURES_SECONDS)
         if not stderr.is_terminal:
@@ -139,7 +143,7 @@ async def _while_they_run(fleet: Fleet, gpus: Sequence[str], command: Sequence[s
 
 
 def _live(fleet: Fleet, gpus: Sequence[str], has_command: bool) -> AbstractContextManager[object]:
-    """A table that is drawn again and again; not where there is no terminal, or where a command has it."""
+    """Return a live status table. It is not drawn without a terminal, or while a command uses the terminal."""
     if has_command or not stderr.is_terminal:
         return nullcontext()
     from rich.live import Live
@@ -147,5 +151,5 @@ def _live(fleet: Fleet, gpus: Sequence[str], has_command: bool) -> AbstractConte
     return Live(console=stderr, get_renderable=StatusTable(fleet.servers, gpus).table, refresh_per_second=2)
 
 
-def _tell(line: str) -> None:
+def _print(line: str) -> None:
     stderr.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Problems to solve: from the pocket world, a JSONL file, or the Hugging Face hub."""
+"""Load problems from the pocket world, a JSONL file or the Hugging Face hub."""
 
 import itertools
 import os
@@ -30,18 +30,18 @@ def load_problems(
     subset: str | None = None,
     split: str | None = None,
 ) -> list[Problem]:
-    """The first ``limit`` problems of ``source`` (all of them without a limit, 200 of the pocket world's).
+    """Return the first ``limit`` problems of ``source``. Without a limit: all, or 200 of the pocket world.
 
     ``source`` is one of
 
-    - ``pocket``, ``pocket:SEED``: problems that no pocket model was trained on, whatever the seed;
-      ``pocket-train:SEED``: of those that they may be trained on
-    - the path of a JSONL file, one object a line
+    - ``pocket``, ``pocket:SEED``: problems that no pocket model was trained on, whatever the seed
+    - ``pocket-train:SEED``: problems that the pocket models may be trained on
+    - the path of a JSONL file, one object per line
     - ``math500``, ``olympiadbench``, or a data set of the Hugging Face hub: ``OWNER/NAME``,
       ``OWNER/NAME:SPLIT``, ``OWNER/NAME:SUBSET:SPLIT``
 
-    The usual names of fields are known (``arbiter.data.training_rows``); ``fields`` names others. Raises ``DataError``
-    naming the file and the line.
+    The usual field names are recognized (see ``arbiter.data.problems``); ``fields`` names others. ``subset`` and
+    ``split`` replace those in the name of a data set. Raises ``DataError`` that names the file and the line.
     """
     name, _, seed = source.partition(":")
     if name in _POCKET:
@@ -51,12 +51,12 @@ def load_problems(
     rows = _file_rows(Path(source)) if data is None or is_file else _hub_rows(data, source)
     problems = list(itertools.islice(_problems(rows, fields), limit))
     if not problems:
-        raise DataError(f"{source} holds no problem")
+        raise DataError(f"{source} contains no problem")
     return problems
 
 
 Row = tuple[dict[str, Any], str, str]
-"""The fields, the place for people, and the number that is the id if the row has none."""
+"""The fields, the location for error messages, and the number that is the id if the row has none."""
 
 
 def _problems(rows: Iterable[Row], fields: Fields) -> Iterator[Problem]:
@@ -64,7 +64,7 @@ def _problems(rows: Iterable[Row], fields: Fields) -> Iterator[Problem]:
     for row, place, number in rows:
         problem = problem_of(row, place, number, fields)
         if problem.id in seen:
-            raise DataError(f"{place}: the id {problem.id!r} is that of line {seen[problem.id]} as well")
+            raise DataError(f"{place}: the id {problem.id!r} is already used in line {seen[problem.id]}")
         seen[problem.id] = number
         yield problem
 
@@ -92,7 +92,7 @@ def _file_rows(path: Path) -> Iterator[Row]:
                     place = f"{path}, line {number}"
                     yield _decoded(line, place), place, str(number)
     except FileNotFoundError as error:
-        known = f"known by name: pocket, {', '.join(BENCHMARKS)}, and OWNER/NAME of the Hugging Face hub"
+        known = f"known names: pocket, {', '.join(BENCHMARKS)}, and OWNER/NAME of the Hugging Face hub"
         raise DataError(f"cannot read the problems in {str(path)!r}: {error.strerror}; {known}") from error
     except (OSError, ValueError) as error:  # a path with a null character is a ValueError
         reason = error.strerror if isinstance(error, OSError) else error
@@ -100,14 +100,14 @@ def _file_rows(path: Path) -> Iterator[Row]:
 
 
 def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
-    """Lines with their numbers; a line that has no end in sight is refused before it fills the memory."""
+    """Yield each line with its number. Refuses a line that is too long before it fills the memory."""
     for number in itertools.count(1):
         line = file.readline(LONGEST_LINE)
         if not line:
             return
         if len(line) == LONGEST_LINE:
             raise DataError(
-                f"{path}, line {number}: longer than {LONGEST_LINE >> 20} MiB; a JSONL file has one object a line"
+                f"{path}, line {number}: longer than {LONGEST_LINE >> 20} MiB; a JSONL file has one object per line"
             )
         yield number, line
 
@@ -117,5 +117,5 @@ def _decoded(line: bytes, place: str) -> dict[str, Any]:
         return msgspec.json.decode(line, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         a_list = line.lstrip().startswith(b"[")
-        hint = "; a JSON list must become one object a line (jq -c '.[]' does it)" if a_list else ""
+        hint = "; write a JSON list as one object per line (jq -c '.[]' does it)" if a_list else ""
         raise DataError(f"{place}: not a JSON object: {error}{hint}") from error

@@ -1,9 +1,9 @@
-"""A row of a data set as a problem: the field names of the usual releases, and what their answers look like.
+"""Make a problem of a row of a data set: field names of the usual releases, and formats of their answers.
 
-Names are matched without regard to case, the first that is there and not null counts:
+Names are matched without regard to case; the first that is present and not null is taken.
 
-- MATH500, MATH, Minerva, AIME, GSM8K, OlympiadBench, and the Qwen2.5-Math evaluation files, as they are published;
-- anything else through ``Fields``, which the configuration fills in (``[data] fields = {…}``).
+- MATH500, MATH, Minerva, AIME, GSM8K, OlympiadBench and the Qwen2.5-Math evaluation files are read as published.
+- Other data needs ``Fields``, which the configuration fills in (``[data] fields = {…}``).
 """
 
 import re
@@ -31,10 +31,10 @@ _LETTERS = "ABCDEFGHIJ"
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A question, and the answer to grade against, if there is one. ``id`` is unique within its source.
+    """A question and its reference answer, if there is one. ``id`` is unique within a data set.
 
-    The answer is a text, or a ``Reference`` where grading needs more: several answers, a unit, a tolerance. ``source``
-    is its stratum, by which a collection is sampled; ``split`` the part of the data that its training rows belong to.
+    The answer is a text, or a ``Reference`` where grading needs several answers, a unit or a tolerance. ``source`` is
+    the stratum for sampling a collection. ``split`` is the part of the data that its training rows belong to.
     """
 
     id: str
@@ -45,7 +45,10 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def problem_of(row: Mapping[str, Any], place: str, default_id: str, fields: Fields = USUAL) -> Problem:
-    """The problem in ``row``. Raises ``DataError`` naming ``place``, the fields that are there, and the way out."""
+    """Return the problem in ``row``.
+
+    Raises ``DataError`` that names ``place`` and the fields of the row, and says how to fix it.
+    """
     named = {key.lower(): value for key, value in reversed(list(row.items()))}
     question = _given(row, fields.question, place) if fields.question else _first(named, _QUESTION)
     if not isinstance(question, str) or not question.strip():
@@ -64,19 +67,19 @@ def problem_of(row: Mapping[str, Any], place: str, default_id: str, fields: Fiel
 
 def _no_question(row: Mapping[str, Any], question: object, place: str, fields: Fields) -> str:
     if isinstance(question, str):
-        return f"{place}: the question is empty: fill it in, or take the row out"
-    looked = repr(fields.question) if fields.question else ", ".join(_QUESTION)
-    return f"{place}: there is no question; it is looked for in {looked}. {_way_out(row)}"
+        return f"{place}: the question is empty: fill it in, or remove the row"
+    names = repr(fields.question) if fields.question else ", ".join(_QUESTION)
+    return f"{place}: there is no question in any of the fields {names}. {_name_the_field(row)}"
 
 
-def _way_out(row: Mapping[str, Any]) -> str:
-    there = ", ".join(str(key) for key in row) or "none"
-    return f'Fields here: {there}; name the right one in the configuration: [data] fields = {{question = "…"}}'
+def _name_the_field(row: Mapping[str, Any]) -> str:
+    present = ", ".join(str(key) for key in row) or "none"
+    return f'Fields here: {present}; name the right one in the configuration: [data] fields = {{question = "…"}}'
 
 
 def _given(row: Mapping[str, Any], field: str, place: str) -> object:
     if field not in row:
-        raise DataError(f"{place}: there is no field {field!r}, which data.fields names. {_way_out(row)}")
+        raise DataError(f"{place}: there is no field {field!r}, which data.fields names. {_name_the_field(row)}")
     return row[field]
 
 
@@ -85,13 +88,13 @@ def _first(named: Mapping[str, Any], names: Iterable[str]) -> object:
 
 
 def _before(named: Mapping[str, Any]) -> list[str]:
-    """What has to be read before the question."""
+    """Return the texts that belong before the question."""
     parts = (named.get(name) for name in _BEFORE)
     return [part for part in parts if isinstance(part, str) and part.strip()]
 
 
 def _listed(choices: object) -> list[str]:
-    """The choices of a multiple-choice question, a line each, with their letters."""
+    """Return the choices of a multiple-choice question, one line per choice, with their letters."""
     if isinstance(choices, str):
         return [choices]
     if isinstance(choices, Mapping):
@@ -105,7 +108,7 @@ def _listed(choices: object) -> list[str]:
 
 
 def _answer(named: Mapping[str, Any]) -> object:
-    """The answer; of a release that has none (MATH, Minerva), what its solution puts into the last box."""
+    """Return the answer, else the last box of the field ``solution`` (MATH and Minerva have no answer field)."""
     answer = _first(named, _ANSWER)
     if answer is None and isinstance(named.get("solution"), str):
         return extract_answer(named["solution"])
@@ -128,7 +131,7 @@ def _reference(answer: object, choices: object, named: Mapping[str, Any], place:
 
 
 def _texts(answer: object) -> list[str]:
-    """An answer's parts: OlympiadBench gives its answers in a list, most often of one."""
+    """Return the parts of an answer. OlympiadBench gives answers as a list, usually of one."""
     if isinstance(answer, list | tuple):
         return [text for part in cast("list[object]", answer) for text in _texts(part)]
     if answer is None:
@@ -136,7 +139,7 @@ def _texts(answer: object) -> list[str]:
     if isinstance(answer, float) and answer.is_integer():
         return [str(int(answer))]
     text = str(answer).strip()
-    if hashes := _AFTER_HASHES.search(text):  # GSM8K: the solution, and behind the hashes the answer
+    if hashes := _AFTER_HASHES.search(text):  # GSM8K: the answer follows the solution and four hashes
         text = hashes["answer"].replace(",", "")
     return [text] if text else []
 
@@ -151,11 +154,11 @@ def _olympiad(texts: list[str], named: Mapping[str, Any], place: str) -> str | R
 
 
 def _tolerance(error: object, place: str) -> tuple[float, ...]:
-    """One tolerance for all answers, or one for each, with commas between; an empty one is that of rounding."""
+    """Parse one tolerance for all answers, or one per answer, comma-separated. An empty part means 1e-8."""
     parts = str("" if error is None else error).split(",")
     try:
         return tuple(float(part) if part.strip() else 1e-8 for part in parts) if any(parts) else ()
     except ValueError as failure:
-        raise DataError(f"{place}: the field 'error' is {error!r}, and must be a number, or one for each answer") from (
-            failure
-        )
+        raise DataError(
+            f"{place}: the field 'error' is {error!r}, and must be a number, or one number per answer"
+        ) from failure

@@ -1,22 +1,22 @@
-"""Dumps of step pairs in the layout of the published Arbitrage program's run type ``generate``, as training rows.
+"""Read dumps of step pairs as training rows. The layout is that of the published Arbitrage program's ``generate`` runs.
 
-A JSONL file, one step a line. Its fields, and what they may be called elsewhere (upper and lower case are the same):
+A dump is a JSONL file with one step per line. These are its fields and their other names; case does not matter.
 
 ========================  ==================================================================================
 ``problem``               the question; also ``question``
 ``idx``                   the problem's number in its file; also ``id``, ``problem_id``; else the question is the id
-``prev_responses``        the kept steps, each ``[text, author]`` with author 1 the draft and 2 the target; or a text,
-                          or ``{"text": …, "author": …}``; also ``history``, ``steps``
+``prev_responses``        the kept steps; also ``history``, ``steps``. Each is ``[text, author]`` (author 1 is the
+                          draft, 2 the target), or ``{"text": …, "author": …}``, or a text, which is the draft's
 ``draft_response``        the draft's step; also ``draft``
 ``target_response``       the target's step; also ``target``
-``step_reward``           the process rewards of the draft's steps, of which the last counts, or that one alone; also
+``step_reward``           the process reward of the draft's step, or a list of rewards whose last is taken; also
                           ``draft_reward``, ``draft_score``
-``target_step_reward``    the same of the target's, the mean of several samples where there were any; also
+``target_step_reward``    the same for the target's step, the mean where there are several samples; also
                           ``target_reward``, ``target_score``
 ``source``                the stratum, if there is one
 ========================  ==================================================================================
 
-Other names are mapped by ``--fields``.
+``--fields`` maps other names.
 """
 
 from collections.abc import Iterator, Mapping
@@ -44,18 +44,21 @@ _AUTHORS: dict[object, Author] = {1: "draft", 2: "target", "draft": "draft", "ta
 
 
 def field_names(mapping: str) -> dict[str, str]:
-    """What ``--fields "problem=text,draft_response=small"`` says. Raises ``ConfigError`` naming what is no field."""
+    """Parse the value of ``--fields``, such as ``problem=text,draft_response=small``.
+
+    Raises ``ConfigError`` that names the part which is not FIELD=NAME.
+    """
     found: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in mapping.split(","))):
-        name, given, theirs = part.partition("=")
-        if name.strip() not in _NAMES or not given or not theirs.strip():
+        name, given, column = part.partition("=")
+        if name.strip() not in _NAMES or not given or not column.strip():
             raise ConfigError(f"--fields: {part!r} is not FIELD=NAME; the fields are {', '.join(_NAMES)}")
-        found[name.strip()] = theirs.strip()
+        found[name.strip()] = column.strip()
     return found
 
 
 def published_rows(path: Path, fields: Mapping[str, str], separator: str = "\n\n") -> Iterator[TrainingRow]:
-    """The rows of a dump. Raises ``DataError`` naming the file, the line and the field."""
+    """Yield the rows of a dump. Raises ``DataError`` that names the file, the line and the field."""
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
@@ -66,7 +69,7 @@ def published_rows(path: Path, fields: Mapping[str, str], separator: str = "\n\n
 
 
 class _Line:
-    """A line of a dump, and where it stands."""
+    """A line of a dump, with its location for error messages."""
 
     def __init__(self, line: bytes, place: str, fields: Mapping[str, str]) -> None:
         try:
@@ -101,10 +104,10 @@ class _Line:
                 return self._tree[name]
         if field in _OPTIONAL:
             return None
-        looked = " or ".join(names)
-        there = ", ".join(self._tree) or "none"
+        present = ", ".join(self._tree) or "none"
         raise DataError(
-            f"{self._place}: there is no field {looked}; fields here: {there}. Map it: --fields {field}=NAME"
+            f"{self._place}: there is no field {' or '.join(names)}; fields here: {present}. "
+            f"Map it: --fields {field}=NAME"
         )
 
     def _text(self, field: str) -> str:
@@ -141,6 +144,6 @@ class _Line:
             raise self._wrong("prev_responses", "a list of [text, author] with author 1 (draft) or 2 (target)")
         return Step(text.removesuffix(separator), _AUTHORS[author])
 
-    def _wrong(self, field: str, wanted: str) -> DataError:
+    def _wrong(self, field: str, expected: str) -> DataError:
         name = self._fields.get(field, field)
-        return DataError(f"{self._place}: the field {name!r} must be {wanted}")
+        return DataError(f"{self._place}: the field {name!r} must be {expected}")

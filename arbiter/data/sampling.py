@@ -1,7 +1,7 @@
-"""Which problems are taken of a data set, and to which part of the data each belongs.
+"""Sample problems from a data set, and assign each to a part of the data.
 
-Both depend on a seed and the problem's id alone, not on the order of the data or on the other problems: a larger
-sample holds the smaller one, and each problem keeps its part.
+Each problem has a pseudo-random number that depends only on a seed and its id. So its part of the data never
+changes, and within each source a larger sample contains a smaller one.
 """
 
 import hashlib
@@ -15,9 +15,9 @@ from arbiter.protocols.errors import ConfigError
 
 
 def stratified(problems: Sequence[Problem], limit: int, seed: int) -> list[Problem]:
-    """``limit`` of ``problems``, from each source as many as its share of them all, in their order.
+    """Return ``limit`` of ``problems`` in their order, from each source in proportion to its size.
 
-    Shares are rounded by largest remainders. All of them if there are no more than ``limit``.
+    Shares are rounded by largest remainders. If there are at most ``limit`` problems, all are returned.
     """
     strata: dict[str, list[Problem]] = {}
     for problem in problems:
@@ -26,13 +26,16 @@ def stratified(problems: Sequence[Problem], limit: int, seed: int) -> list[Probl
     kept = {
         problem.id
         for source, found in strata.items()
-        for problem in sorted(found, key=lambda problem: _place(seed, "sample", problem.id))[: counts[source]]
+        for problem in sorted(found, key=lambda problem: _position(seed, "sample", problem.id))[: counts[source]]
     }
     return [problem for problem in problems if problem.id in kept]
 
 
 def shares(sizes: dict[str, int], total: int) -> dict[str, int]:
-    """``total`` divided in proportion to ``sizes``, by largest remainders; of equal ones the first name counts."""
+    """Divide ``total`` in proportion to ``sizes``, by largest remainders. Equal remainders go by name.
+
+    A total above the sum of the sizes is reduced to that sum.
+    """
     whole = sum(sizes.values())
     total = min(total, whole)
     found = {name: total * size // whole for name, size in sizes.items()}
@@ -43,21 +46,21 @@ def shares(sizes: dict[str, int], total: int) -> dict[str, int]:
 
 
 def split_of(problem: str, seed: int, validation: float, test: float) -> Split:
-    """The part of the data that a problem belongs to, by its id: of ``validation`` and ``test`` the given shares."""
-    place = _place(seed, "split", problem)
-    return "test" if place < test else "validation" if place < test + validation else "train"
+    """Return the part of the data that a problem id belongs to. ``validation`` and ``test`` are shares in [0, 1)."""
+    position = _position(seed, "split", problem)
+    return "test" if position < test else "validation" if position < test + validation else "train"
 
 
 def check_shares(validation: float, test: float) -> None:
-    """Raises ``ConfigError`` if the parts leave nothing to train on."""
+    """Raise ``ConfigError`` if a share is outside [0, 1), or if both leave nothing to train on."""
     for name, share in (("validation", validation), ("test", test)):
         if not 0 <= share < 1:
-            raise ConfigError(f"--{name} {share:g}: it is a share of the problems, from 0 to below 1")
+            raise ConfigError(f"--{name} {share:g}: it must be a share of the problems, at least 0 and below 1")
     if validation + test >= 1:
         raise ConfigError(f"--validation {validation:g} and --test {test:g} leave no problem to train on")
 
 
-def _place(seed: int, what: str, problem: str) -> float:
-    """A number in [0, 1) that belongs to the problem."""
-    name = hashlib.blake2b(msgspec.json.encode([seed, what, problem]), digest_size=8)
-    return int.from_bytes(name.digest()) / 2**64
+def _position(seed: int, purpose: str, problem: str) -> float:
+    """Return a pseudo-random number in [0, 1) that depends on the arguments alone."""
+    digest = hashlib.blake2b(msgspec.json.encode([seed, purpose, problem]), digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64

@@ -1,4 +1,4 @@
-"""Problems as tasks of the ring."""
+"""Make tasks of the ring from problems."""
 
 from arbiter.actors.seeds import sample_seed
 from arbiter.config.config import Config
@@ -8,7 +8,7 @@ from arbiter.protocols.records import Transcript
 
 
 def make_task(config: Config, problem: Problem, sample: int = 0) -> Task:
-    """A problem as the ring takes it, for the decoding of the number ``sample``."""
+    """Return the ring's task for ``problem`` and the sample with the number ``sample``."""
     return Task(
         id=problem.id,
         transcript=Transcript(problem.question),

@@ -1,4 +1,4 @@
-"""Training rows: what a generate run knows of each step. ``docs/how-to/collect-rows.md`` has the format."""
+"""Training rows: what a generate run records for each step. ``docs/how-to/collect-rows.md`` describes the format."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 from arbiter.protocols.records import Author, Record, Solution, Step
 
 VERSION = 2
-"""Of the rows' format. Version 1 had neither tokens nor ``confidence``, ``kept``, ``source`` and ``split``."""
+"""The version of the format. Version 1 lacked tokens, ``confidence``, ``kept``, ``source`` and ``split``."""
 
 Split = Literal["train", "validation", "test"]
 
@@ -14,13 +14,16 @@ Split = Literal["train", "validation", "test"]
 class TrainingRow(Record, frozen=True):
     """One step of a generate run, for training and evaluating a router.
 
-    ``history`` are the kept steps before it, each with its author; the scores are process rewards in [0, 1].
-    ``targets`` are the target's samples, of which the first is the candidate that the run chose from; where there are
-    several targets, ``target_names`` says for each sample whose it is (empty: there is one target).
-    ``draft_tokens`` and ``target_tokens`` are completion tokens. ``confidence`` is the draft's own in its step, in
-    (0, 1] (None: it was not asked for), and ``kept`` the author of the step that the run went on with.
-    ``sample`` is the number of the decoding, where each problem is decoded several times. ``source`` is the problem's
-    stratum, ``split`` the part of the data that all rows of the problem belong to.
+    - ``history``: the kept steps before this one, each with its author.
+    - ``draft_score``, ``target_scores``: process rewards in [0, 1].
+    - ``targets``: the target's candidates. The run chose between the draft and the first of them.
+    - ``target_names``: the name of the target that wrote each candidate; empty with a single target.
+    - ``draft_tokens``, ``target_tokens``: completion tokens.
+    - ``confidence``: the draft's confidence in its step, in (0, 1]; None if it was not requested.
+    - ``kept``: the author of the step that the run kept.
+    - ``sample``: the number of the sample, where a problem has several.
+    - ``source``: the problem's stratum.
+    - ``split``: the part of the data that all rows of the problem belong to.
     """
 
     problem: str
@@ -43,12 +46,12 @@ class TrainingRow(Record, frozen=True):
 
     @property
     def advantage(self) -> float:
-        """Δ = mean over the target's samples of h(x, z_t) − h(x, z_d), in [-1, 1]."""
+        """Return the advantage Δ: the mean score of the target's candidates minus the draft's, in [-1, 1]."""
         return sum(self.target_scores) / len(self.target_scores) - self.draft_score
 
 
 def training_rows(solution: Solution) -> Iterator[TrainingRow]:
-    """The steps of a generate run's solution whose candidates were all scored."""
+    """Yield a row for each step of a generate run's solution whose candidates were all scored."""
     history: tuple[Step, ...] = ()
     for index, record in enumerate(solution.steps):
         draft, targets = record.draft, record.targets

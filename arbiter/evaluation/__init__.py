@@ -1,7 +1,7 @@
-"""How well a score tells which steps to escalate, and curves of runs; ``docs/how-to/evaluate-a-router.md`` has the formulas.
+"""Evaluate how well scores predict which steps to escalate, and compare curves of runs.
 
-Importing it raises ``ConfigError`` where numpy or scipy is missing, so commands import it when they are called.
-Both come with the extra ``train``.
+``docs/how-to/evaluate-a-router.md`` has the formulas. Importing this package raises ``ConfigError`` if numpy or scipy
+is missing, so commands import it only when they run. Both come with the extra ``train``.
 """
 
 import importlib.util
@@ -11,5 +11,5 @@ from arbiter.protocols.errors import ConfigError
 _MISSING = [name for name in ("numpy", "scipy") if importlib.util.find_spec(name) is None]
 if _MISSING:
     raise ConfigError(
-        f"evaluation needs {' and '.join(_MISSING)}, not installed here: pip install 'arbiter-reasoning[train]'"
+        f"evaluation needs {' and '.join(_MISSING)}, not installed: pip install 'arbiter-reasoning[train]'"
     )

@@ -1,4 +1,4 @@
-"""The router that is evaluated: a name, and what it says of steps."""
+"""The router that is evaluated: its name and its predictions."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,11 +9,11 @@ from arbiter.data.training_rows import TrainingRow
 from arbiter.protocols.errors import ConfigError
 
 Predict = Callable[[Sequence[TrainingRow]], Sequence[Sequence[float]]]
-"""The ŷ in [0, 1] of each row, one a target."""
+"""Returns the ŷ in [0, 1] of each row, one per target."""
 
 
 class RouterCheckpoint(msgspec.Struct, frozen=True):
-    """``targets`` are the names of its heads in their order; empty where it has one, for all samples of the target."""
+    """A router. ``targets`` are the names of its heads, in order. Empty if it has one head, for all target samples."""
 
     name: str
     predict: Predict
@@ -21,11 +21,11 @@ class RouterCheckpoint(msgspec.Struct, frozen=True):
 
 
 def checkpoint(name: str, table: AnyModelTable | None = None, separator: str | None = None) -> RouterCheckpoint:
-    """The router of a folder, a hub name or ``pocket:router``; loaded when it is asked.
+    """Return the router of a folder, a hub name or ``pocket:router``. It is loaded on the first prediction.
 
-    A checkpoint that says in its ``arbiter.json`` how it reads a step is asked so; any other as the ``table`` of a
-    configuration and its ``separator`` say. Raises ``ConfigError`` if torch is missing, ``DataError`` if
-    ``arbiter.json`` is damaged; asking it raises what ``arbiter.training.inference.predict`` does.
+    The input format of a checkpoint is in its ``arbiter.json``. Without that file, it is taken from ``table`` and
+    ``separator``. Raises ``ConfigError`` if torch is missing, and ``DataError`` if ``arbiter.json`` is damaged.
+    Predictions raise the errors of ``arbiter.training.inference.predict``.
     """
     try:
         from arbiter.backends.prompts import prompt_template

@@ -1,8 +1,8 @@
 """Curves of runs: accuracy, seconds or target tokens against the acceptance rate, compared at matched acceptance.
 
-A curve's points are runs over the same problems; between neighbouring points it is linear. Its ends are the draft alone
-(acceptance 1) and the target alone (acceptance 0). Each resample of the problems computes pooled acceptance and figure
-of every point again, and then interpolates.
+The points of a curve are runs over the same problems. Between neighbouring points it is linear. Its ends are the draft
+alone (acceptance 1) and the target alone (acceptance 0). Each resample of the problems recomputes the pooled acceptance
+and the figure of every point, and then interpolates.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,9 +21,10 @@ Figure = Literal["accuracy", "seconds", "target_tokens"]
 
 
 class ProblemOutcome(Record, frozen=True):
-    """What a run made of a problem: ``right`` is the share of its graded answers (None: none was graded).
+    """The outcome of a problem in a run.
 
-    ``draft_steps`` of its ``steps`` kept steps are the draft's; ``target_tokens`` the target wrote, kept or not.
+    ``right`` is the share of right answers among the graded ones (None: none was graded). ``draft_steps`` of the
+    ``steps`` kept steps are from the draft. ``target_tokens`` counts all tokens that the target wrote, kept or not.
     """
 
     problem: str
@@ -35,14 +36,14 @@ class ProblemOutcome(Record, frozen=True):
 
 
 class CurvePoint(msgspec.Struct, frozen=True):
-    """A run of a curve: its threshold (None for one model alone) and its outcomes, one a problem."""
+    """A run of a curve: its threshold (None for one model alone) and its outcomes, one per problem."""
 
     threshold: float | None
     outcomes: Sequence[ProblemOutcome]
 
 
 def outcomes_of(results: Iterable[Result]) -> list[ProblemOutcome]:
-    """One outcome a problem; several samples of it are added up, their seconds and tokens averaged."""
+    """Return one outcome per problem. The steps of its samples are added up, seconds and tokens are averaged."""
     found: dict[str, list[Result]] = {}
     for result in results:
         found.setdefault(result.solution.problem, []).append(result)
@@ -65,9 +66,9 @@ def _outcome(problem: str, samples: Sequence[Result]) -> ProblemOutcome:
 
 
 class Curve(msgspec.Struct, frozen=True, eq=False, dict=True):
-    """Points over the same problems, in one order: arrays of the shape (problems, points); made by ``curve``.
+    """Points over the same problems, as arrays of the shape (problems, points). Made by ``curve``.
 
-    ``graded`` is 1 where there is a grade; ``right`` is 0 where there is none.
+    ``graded`` is 1 where there is a grade. ``right`` is 0 where there is none.
     """
 
     problems: tuple[str, ...]
@@ -80,40 +81,40 @@ class Curve(msgspec.Struct, frozen=True, eq=False, dict=True):
     target_tokens: Floats
 
     def acceptance(self, weights: Floats) -> Floats:
-        """Kept draft steps / kept steps, pooled over the problems: (resamples, points)."""
+        """Return kept draft steps / kept steps, pooled over the problems: (resamples, points)."""
         return ratio(weights @ self.draft_steps, weights @ self.steps)
 
     def figure(self, name: Figure, weights: Floats) -> Floats:
-        """Of each point, (resamples, points): the share of right answers, or a mean over the problems."""
+        """Return the share of right answers, or a mean over problems, of each point: (resamples, points)."""
         if name == "accuracy":
             return ratio(weights @ self.right, weights @ self.graded)
         whole = self.seconds if name == "seconds" else self.target_tokens
         return (weights @ whole) / weights.sum(axis=1, keepdims=True)
 
     def at(self, acceptance: Sequence[float], figure: Figure = "accuracy") -> list[float]:
-        """The figure at acceptance rates in [0, 1], by linear interpolation; the end's value beyond an end."""
+        """Return the figure at acceptance rates in [0, 1], by linear interpolation. Beyond an end it is constant."""
         return self.interpolated(np.asarray(acceptance, dtype=np.float64), self.ones, figure)[0].tolist()
 
     def interpolated(self, acceptance: Floats, weights: Floats, figure: Figure = "accuracy") -> Floats:
-        """The figure at the rates, (rates,), in each resample: (resamples, rates)."""
+        """Return the figure at the acceptance rates, (rates,), in each resample: (resamples, rates)."""
         lines = zip(self.acceptance(weights), self.figure(figure, weights), strict=True)
         return np.array([np.interp(acceptance, *_line(*line)) for line in lines])
 
     def areas(self, low: float, high: float, weights: Floats) -> Floats:
-        """∫ accuracy over acceptance rates from ``low`` to ``high``, exact for the lines: (resamples,)."""
+        """Return ∫ accuracy over acceptance rates from ``low`` to ``high``, exact for the lines: (resamples,)."""
         lines = zip(self.acceptance(weights), self.figure("accuracy", weights), strict=True)
         return np.array([_integral(*_line(*line), low, high) for line in lines])
 
     @cached_property
     def ones(self) -> Floats:
-        """Each problem once: the weights of the data themselves, (1, problems)."""
+        """Weights with which each problem counts once: (1, problems)."""
         return np.ones((1, len(self.problems)))
 
 
 def curve(points: Sequence[CurvePoint]) -> Curve:
-    """The curve through ``points``, those of the two models alone among them.
+    """Return the curve through ``points``, which include those of both models alone.
 
-    Raises ``DataError`` where there is no point, or where the points are not over the same problems.
+    Raises ``DataError`` if there is no point, or if the points have different problems.
     """
     if not points:
         raise DataError("a curve needs at least one run: give the runs of its thresholds and of both models alone")
@@ -123,8 +124,8 @@ def curve(points: Sequence[CurvePoint]) -> Curve:
         if tuple(sorted(table)) != problems or not problems:
             missing = len(set(problems) ^ set(table))
             raise DataError(
-                f"the run at threshold {point.threshold} is over other problems than the first one of its curve "
-                f"({missing} are not in both): give runs over the same problems, and at least one"
+                f"the run at threshold {point.threshold} has other problems than the first run of its curve "
+                f"({missing} are not in both): give runs over the same problems, with at least one problem"
             )
     kept = [[table[problem] for table in tables] for problem in problems]
     return Curve(
@@ -140,16 +141,19 @@ def curve(points: Sequence[CurvePoint]) -> Curve:
 
 
 def resampled_problems(curves: Sequence[Curve], resamples: int = RESAMPLES, seed: int = 0) -> Floats:
-    """Weights for paired comparisons of ``curves``: (resamples, problems). Raises ``DataError`` if problems differ."""
+    """Return weights for paired comparisons of ``curves``: (resamples, problems).
+
+    Raises ``DataError`` if the curves have different problems.
+    """
     if len({each.problems for each in curves}) != 1:
-        raise DataError("the curves are not over the same problems, so that they cannot be compared problem by problem")
+        raise DataError("the curves have different problems, so they cannot be compared problem by problem")
     return drawn(len(curves[0].problems), resamples, seed)
 
 
 def along(
     one: Curve, acceptance: Sequence[float], weights: Floats, figure: Figure = "accuracy"
 ) -> list[BootstrapEstimate]:
-    """The curve's figure at each acceptance rate, with its interval."""
+    """Return the curve's figure at each acceptance rate, with its interval."""
     rates = np.asarray(acceptance, dtype=np.float64)
     return estimates(one.interpolated(rates, one.ones, figure)[0], one.interpolated(rates, weights, figure))
 
@@ -157,38 +161,42 @@ def along(
 def difference(
     one: Curve, other: Curve, acceptance: Sequence[float], weights: Floats, figure: Figure = "accuracy"
 ) -> list[BootstrapEstimate]:
-    """``one`` − ``other`` at each acceptance rate, paired by problem. ``weights`` are ``resampled_problems``."""
+    """Return ``one`` − ``other`` at each acceptance rate, paired by problem.
+
+    ``weights`` are from ``resampled_problems``.
+    """
     rates = np.asarray(acceptance, dtype=np.float64)
 
-    def apart(drawn: Floats) -> Floats:
+    def minus(drawn: Floats) -> Floats:
         return one.interpolated(rates, drawn, figure) - other.interpolated(rates, drawn, figure)
 
-    return estimates(apart(one.ones)[0], apart(weights))
+    return estimates(minus(one.ones)[0], minus(weights))
 
 
 def area_ratio(
     one: Curve, base: Curve, best: Curve, weights: Floats, low: float = 0.0, high: float = 1.0
 ) -> BootstrapEstimate:
-    """(area of ``one`` − area of ``base``) / (area of ``best`` − area of ``base``): 0 for the base, 1 for the best.
+    """Return (area of ``one`` − area of ``base``) / (area of ``best`` − area of ``base``): 0 for base, 1 for best.
 
-    It has no value where the best is not above the base; where that is so in more than 2.5 % of the resamples, no
-    interval.
+    It has no value if the best is not above the base. It has no interval if that is so in more than 2.5 % of the
+    resamples.
     """
 
     def share(drawn: Floats) -> Floats:
-        floor, top = base.areas(low, high, drawn), best.areas(low, high, drawn) - base.areas(low, high, drawn)
-        return ratio(one.areas(low, high, drawn) - floor, np.where(top > 0, top, 0.0))
+        base_area = base.areas(low, high, drawn)
+        whole = best.areas(low, high, drawn) - base_area
+        return ratio(one.areas(low, high, drawn) - base_area, np.where(whole > 0, whole, 0.0))
 
     return estimate(float(share(one.ones)[0]), share(weights))
 
 
 def _line(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """The points with a value in the order of x; those at the same place are one, at the mean of their values."""
+    """Return the points that have values, ordered by x. Points with the same x are merged to the mean of their y."""
     known = np.isfinite(x) & np.isfinite(y)
     if not known.any():
         return np.array([0.0]), np.array([np.nan])
-    places, which, counts = np.unique(x[known], return_inverse=True, return_counts=True)
-    return places, np.bincount(which, y[known]) / counts
+    positions, which, counts = np.unique(x[known], return_inverse=True, return_counts=True)
+    return positions, np.bincount(which, y[known]) / counts
 
 
 def _integral(x: Floats, y: Floats, low: float, high: float) -> float:

@@ -1,4 +1,4 @@
-"""Scores side by side over the steps of a collected set."""
+"""Evaluate scores side by side on the steps of a collection."""
 
 from collections.abc import Sequence
 
@@ -16,13 +16,13 @@ _SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 def rows_of(rows: Sequence[TrainingRow], split: str, data: str) -> list[TrainingRow]:
-    """The rows of ``split``. Raises ``DataError`` if there are none in ``data``, naming the splits that it has."""
+    """Return the rows of ``split``. Raises ``DataError`` if ``data`` has none, naming the splits that it has."""
     found = [row for row in rows if row.split == split]
     if not rows:
         raise DataError(f"{data} has no rows: collect some with a run of the type 'generate'")
     if not found:
-        there = ", ".join(name for name in _SPLITS if any(row.split == name for row in rows))
-        raise DataError(f"{data} has no rows of the split {split!r}; give another with --split: {there}")
+        existing = ", ".join(name for name in _SPLITS if any(row.split == name for row in rows))
+        raise DataError(f"{data} has no rows of the split {split!r}; choose another one with --split: {existing}")
     return found
 
 
@@ -34,10 +34,11 @@ def evaluate(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Evaluation:
-    """All scores over the rows of ``split``, the training-free ones alone without a ``router``; ``data`` names them.
+    """Evaluate all scores on the rows of ``split``. Without a ``router``, only scores without training are evaluated.
 
-    Thresholds are calibrated on the validation split, or on ``split`` itself if there is none. Raises ``DataError`` if
-    the split is empty, if all its steps are of one class, or if the router has not one ŷ for each of its targets.
+    ``data`` is the name of the rows. Thresholds are calibrated on the validation split, or on ``split`` itself if there
+    is none. Raises ``DataError`` if the split is empty, if all its steps are of one class, or if the router does not
+    return one ŷ per target.
     """
     tested = rows_of(rows, split, data)
     validation = [row for row in rows if row.split == "validation"]
@@ -58,11 +59,11 @@ def evaluate(
 
 
 def predictions(router: RouterCheckpoint, rows: Sequence[TrainingRow]) -> Floats:
-    """ŷ of the shape (rows, heads). Raises ``DataError`` if the router has not a ŷ for each of its targets."""
+    """Return ŷ with the shape (rows, heads). Raises ``DataError`` if the router does not return one ŷ per target."""
     found = np.array(router.predict(rows), dtype=np.float64).reshape(len(rows), -1)
     heads = max(len(router.targets), 1)
     if found.shape[1] != heads:
-        raise DataError(f"{router.name} tells {found.shape[1]} ŷ a step, and it is for {heads} targets: train it again")
+        raise DataError(f"{router.name} returns {found.shape[1]} ŷ per step for {heads} targets: train it again")
     return found
 
 
@@ -71,6 +72,6 @@ def _refuse_one_class(scored: StepScores, data: str, split: str) -> None:
     if positive in (0, len(scored.delta)):
         kind = "no step" if positive == 0 else "every step"
         raise DataError(
-            f"{data}: {kind} of the split {split!r} has Δ > 0, so that there is nothing to tell apart: "
-            "evaluate more problems, or another split with --split"
+            f"{data}: {kind} of the split {split!r} has Δ > 0, so there are not two classes to distinguish. "
+            "Evaluate more problems, or choose another split with --split"
         )

@@ -1,4 +1,4 @@
-"""An evaluation for people and for other programs: tables, Markdown, CSV, and the files of ``--out``."""
+"""Format an evaluation as tables, Markdown and CSV, and write the files of ``--out``."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,9 +12,9 @@ from arbiter.protocols.errors import ReportError
 from arbiter.runs.folder import replace_file
 from arbiter.runs.reports.tables import NOTHING, csv_of, percent
 
-PLOTS = {"gain": "Gain by escalation", "reliability": "Reliability of ŷ"}
-_TOLD_AT = (0.1, 0.2, 0.3)  # shares escalated that a table has
-_AIMED_AT = (0.1, 0.2, 0.3, 0.5)
+PLOTS = {"gain": "Gain by share of steps escalated", "reliability": "Reliability of ŷ"}
+_GAIN_SHARES = (0.1, 0.2, 0.3)  # shares of steps escalated with a row in the table
+_OUTCOME_SHARES = (0.1, 0.2, 0.3, 0.5)
 
 _SHARES = {
     "escalated": "steps escalated",
@@ -23,13 +23,13 @@ _SHARES = {
     "harmed": "harmed",
     "accuracy": "accuracy",
 }
-_MEANS = {"target_tokens": "target tokens a problem", "seconds": "seconds a problem"}
+_MEANS = {"target_tokens": "target tokens per problem", "seconds": "seconds per problem"}
 
 Lines = list[list[str]]
 
 
 def side_by_side(target: TargetEvaluation) -> Lines:
-    """A line a figure, a column a score; the first line has the headings."""
+    """Return a table with a row per figure and a column per score. The first row has the headings."""
     scores = target.scores
     lines: Lines = [["", *(score.score for score in scores)]]
     lines.append(["Spearman ρ with Δ", *(number(score.spearman) for score in scores)])
@@ -38,41 +38,41 @@ def side_by_side(target: TargetEvaluation) -> Lines:
     lines.append(["accuracy where Δ ≤ 0", *(share(score.accuracy_others) for score in scores)])
     lines.append(["ECE", *(number(score.ece) for score in scores)])
     lines.append(["Brier score", *(number(score.brier) for score in scores)])
-    for place, gain in enumerate(scores[0].gains):
-        if gain.escalated in _TOLD_AT:
+    for index, gain in enumerate(scores[0].gains):
+        if gain.escalated in _GAIN_SHARES:
             heading = f"gain captured at {gain.escalated:.0%} escalated"
-            lines.append([heading, *(share(score.gains[place].captured) for score in scores)])
-    lines.append(["area of the gain curve", *(number(score.area) for score in scores)])
+            lines.append([heading, *(share(score.gains[index].captured) for score in scores)])
+    lines.append(["area under the gain curve", *(number(score.area) for score in scores)])
     return lines
 
 
 def differences(target: TargetEvaluation) -> Lines:
-    """A line a figure, a column a pair of scores."""
+    """Return a table with a row per figure and a column per pair of scores."""
     pairs = target.differences
     lines: Lines = [["difference", *(f"{pair.score} − {pair.other}" for pair in pairs)]]
     lines.append(["Spearman ρ", *(number(pair.spearman) for pair in pairs)])
     lines.append(["AUROC", *(number(pair.auroc) for pair in pairs)])
-    for place, gain in enumerate(target.scores[0].gains):
-        if gain.escalated in _TOLD_AT:
+    for index, gain in enumerate(target.scores[0].gains):
+        if gain.escalated in _GAIN_SHARES:
             heading = f"gain captured at {gain.escalated:.0%} escalated"
-            lines.append([heading, *(share(pair.captured[place]) for pair in pairs)])
-    lines.append(["area of the gain curve", *(number(pair.area) for pair in pairs)])
+            lines.append([heading, *(share(pair.captured[index]) for pair in pairs)])
+    lines.append(["area under the gain curve", *(number(pair.area) for pair in pairs)])
     return lines
 
 
 def about(evaluation: Evaluation, target: TargetEvaluation) -> str:
-    """What the figures are of, in a line."""
+    """Return one line about the steps that were evaluated."""
     against = f"target {target.target}: " if target.target else ""
     return (
-        f"{against}{target.steps} steps of {target.problems} problems, split {evaluation.split}; "
+        f"{against}{target.steps} steps of {target.problems} problems ({evaluation.split} split); "
         f"Δ > 0 in {share(target.improving)} of the steps, mean Δ {number(target.mean_advantage)}; "
-        f"95 % intervals from {evaluation.resamples} resamples of problems"
+        f"95 % intervals from {evaluation.resamples} bootstrap resamples of problems"
     )
 
 
 def as_markdown(evaluation: Evaluation, plots: Sequence[str] = (), no_plots: str | None = None) -> str:
-    """The tables, and the files of ``plots`` or why there are none."""
-    scored = f"{evaluation.model} over {evaluation.data}" if evaluation.model else evaluation.data
+    """Return the tables, and either links to ``plots`` or the reason why there are none."""
+    scored = f"{evaluation.model} on {evaluation.data}" if evaluation.model else evaluation.data
     parts = [f"# Evaluation of {scored}"]
     for target in evaluation.targets:
         parts += [about(evaluation, target), table(side_by_side(target))]
@@ -86,7 +86,10 @@ def as_markdown(evaluation: Evaluation, plots: Sequence[str] = (), no_plots: str
 
 
 def gain_csv(evaluation: Evaluation) -> str:
-    """``target``, ``score``, ``escalated``, and ``captured`` and ``net``, each with ``_low`` and ``_high``."""
+    """Return the columns ``target``, ``score``, ``escalated``, ``captured`` and ``net`` as CSV.
+
+    The last two also have columns with the suffixes ``_low`` and ``_high``.
+    """
     return csv_of(
         [
             {"target": target.target, "score": score.score, "escalated": gain.escalated}
@@ -99,7 +102,10 @@ def gain_csv(evaluation: Evaluation) -> str:
 
 
 def outcomes_csv(evaluation: Evaluation) -> str:
-    """``target``, ``score``, ``aimed``, ``threshold``, and the four shares, each with ``_low`` and ``_high``."""
+    """Return the columns ``target``, ``score``, ``aimed``, ``threshold`` and the four shares as CSV.
+
+    The shares also have columns with the suffixes ``_low`` and ``_high``.
+    """
     return csv_of(
         [
             {"target": target.target, "score": score.score, "aimed": found.aimed, "threshold": found.threshold}
@@ -114,8 +120,11 @@ def outcomes_csv(evaluation: Evaluation) -> str:
 
 
 def tuning(found: Tuned) -> Lines:
-    """What a threshold is expected to give, a line a figure; a column more where it was checked on held-out steps."""
-    lines: Lines = [["", "expected", *([] if found.held_out is None else ["on the split test"])]]
+    """Return a table of what a threshold is expected to give, with a row per figure.
+
+    There is a second column if the threshold was checked on held-out steps.
+    """
+    lines: Lines = [["", "expected", *([] if found.held_out is None else ["on the test split"])]]
     for name, value in found.expected.items():
         render = share if name in _SHARES else number
         others = [] if found.held_out is None else [render(found.held_out.get(name))]
@@ -126,7 +135,7 @@ def tuning(found: Tuned) -> Lines:
 def write(evaluation: Evaluation, folder: Path) -> str | None:
     """Write ``evaluation.json``, ``evaluation.md``, ``gain.csv``, ``outcomes.csv`` and the plots into ``folder``.
 
-    Returns why there are no plots, if there are none. Raises ``ReportError`` if the folder cannot be written.
+    Return the reason if there are no plots, else None. Raises ``ReportError`` if the folder cannot be written.
     """
     from arbiter.evaluation.score_plots import draw
     from arbiter.runs.reports.plots import why_not
@@ -149,17 +158,17 @@ def write(evaluation: Evaluation, folder: Path) -> str | None:
 
 
 def number(found: BootstrapEstimate | None) -> str:
-    """``0.151 (0.120 to 0.180)``; an interval of no width is left out."""
-    return _with_interval(found, lambda value: f"{round(value, 3) + 0.0:.3f}")  # + 0.0: there is no -0
+    """Format an estimate as ``0.151 (0.120 to 0.180)``. An interval of width 0 is left out."""
+    return _with_interval(found, lambda value: f"{round(value, 3) + 0.0:.3f}")  # + 0.0 turns -0.0 into 0.0
 
 
 def share(found: BootstrapEstimate | None) -> str:
-    """``15.1% (12.0% to 18.0%)``; an interval of no width is left out."""
+    """Format an estimate as ``15.1% (12.0% to 18.0%)``. An interval of width 0 is left out."""
     return _with_interval(found, lambda value: percent(round(value, 3) + 0.0))
 
 
 def level(found: BootstrapEstimate) -> str:
-    """A threshold: ``0.0123 (0.01101 to 0.0136)``."""
+    """Format a threshold as ``0.0123 (0.01101 to 0.0136)``."""
     return _with_interval(found, lambda value: f"{value:.4g}")
 
 
@@ -171,20 +180,21 @@ def _with_interval(found: BootstrapEstimate | None, text: Callable[[float], str]
 
 
 def table(lines: Lines) -> str:
-    """Lines as a table in Markdown, without a line end at its end."""
+    """Return rows as a Markdown table, without a trailing newline."""
     heading, *others = ["| " + " | ".join(line) + " |" for line in lines]
     return "\n".join([heading, "|" + "---|" * len(lines[0]), *others])
 
 
 def _outcomes(target: TargetEvaluation, evaluation: Evaluation) -> str:
-    lines: Lines = [["score", "aimed at", "τ", "kept", "improved", "wasted", "harmed"]]
+    lines: Lines = [["score", "share to escalate", "τ", "kept", "improved", "wasted", "harmed"]]
     for score in target.scores:
-        lines += [_outcome(score, found) for found in score.outcomes if found.aimed in _AIMED_AT]
-    said = (
-        f"Outcomes of the steps of the split {evaluation.split}, in shares of all steps. A score is compared with its "
-        f"τ, the quantile of the scores of the split {evaluation.calibrated_on} that escalates the share aimed at."
+        lines += [_outcome(score, found) for found in score.outcomes if found.aimed in _OUTCOME_SHARES]
+    introduction = (
+        f"Outcomes on the {evaluation.split} split, as shares of all steps. A step is escalated if its score is above "
+        f"τ. Each τ is a quantile of the scores on the {evaluation.calibrated_on} split: there it escalates the share "
+        "of steps in the second column."
     )
-    return f"{said}\n\n{table(lines)}"
+    return f"{introduction}\n\n{table(lines)}"
 
 
 def _outcome(score: ScoreMetrics, found: Outcomes) -> list[str]:

@@ -1,4 +1,4 @@
-"""What an evaluation found, ``evaluation.json``; ``docs/how-to/evaluate-a-router.md`` says what each figure means."""
+"""The content of ``evaluation.json``; ``docs/how-to/evaluate-a-router.md`` explains each figure."""
 
 from arbiter.data.training_rows import Split
 from arbiter.evaluation.resampling import BootstrapEstimate
@@ -9,8 +9,10 @@ VERSION = 1
 
 
 class Gain(Record, frozen=True):
-    """At the share ``escalated`` of the steps, those with the highest scores: the share ``captured`` of the total
-    positive advantage Σ max(Δ, 0), and ``net``, the same with the harm of the escalated steps taken off.
+    """A point of a gain curve, at which the share ``escalated`` of steps with the highest scores is escalated.
+
+    ``captured`` is the share of the total positive advantage Σ max(Δ, 0). ``net`` is the same minus the harm of the
+    escalated steps.
     """
 
     escalated: float
@@ -19,8 +21,10 @@ class Gain(Record, frozen=True):
 
 
 class Outcomes(Record, frozen=True):
-    """What the threshold τ does, in shares of all steps. ``aimed`` is the share of the calibration split's steps that
-    it escalates at most; ``improved``, ``wasted`` and ``harmed`` are escalated steps, ``kept`` the others.
+    """The outcomes of a threshold τ, as shares of all steps.
+
+    ``aimed`` is the largest share of steps that τ may escalate on the calibration split. ``improved``, ``wasted`` and
+    ``harmed`` are escalated steps, ``kept`` are the others.
     """
 
     aimed: float
@@ -32,7 +36,7 @@ class Outcomes(Record, frozen=True):
 
 
 class Bin(Record, frozen=True):
-    """A bin of the reliability diagram: its steps, their mean ŷ, and the share of them with Δ > 0."""
+    """A bin of the reliability diagram: the number of steps, their mean ŷ, and the share with Δ > 0."""
 
     steps: int
     predicted: float
@@ -40,7 +44,10 @@ class Bin(Record, frozen=True):
 
 
 class ScoreMetrics(Record, frozen=True):
-    """The figures of one score. Accuracies are at ``threshold``; those and what only a probability has may be None."""
+    """The figures of one score. Accuracies are at ``threshold``, and None without it.
+
+    ``ece`` and ``brier`` are None unless the score is a probability.
+    """
 
     score: Name
     threshold: float | None
@@ -57,7 +64,7 @@ class ScoreMetrics(Record, frozen=True):
 
 
 class ScoreDifference(Record, frozen=True):
-    """``score`` − ``other`` on the same resamples; ``captured`` at the shares escalated of ``gains``."""
+    """``score`` − ``other`` on the same resamples. ``captured`` has the same shares escalated as ``gains``."""
 
     score: Name
     other: Name
@@ -68,9 +75,9 @@ class ScoreDifference(Record, frozen=True):
 
 
 class TargetEvaluation(Record, frozen=True):
-    """The scores against the advantage of one target ("" where there is one alone).
+    """The scores against the advantage of one target ("" if there is only one).
 
-    ``improving`` is the share of steps with Δ > 0, ``mean_advantage`` the mean of Δ: what escalating all would bring.
+    ``improving`` is the share of steps with Δ > 0. ``mean_advantage`` is the mean of Δ: the gain of escalating all.
     """
 
     target: str
@@ -82,14 +89,14 @@ class TargetEvaluation(Record, frozen=True):
     differences: tuple[ScoreDifference, ...]
 
     def of(self, name: Name) -> ScoreMetrics | None:
-        """The figures of a score, if it was evaluated."""
+        """Return the figures of a score, or None if it was not evaluated."""
         return next((score for score in self.scores if score.score == name), None)
 
 
 class Evaluation(Record, frozen=True):
-    """``evaluation.json``. Keys are added over time, and never renamed or removed.
+    """The content of ``evaluation.json``. Keys are added over time, and never renamed or removed.
 
-    The figures are of the ``split``; thresholds are quantiles of the scores of the split ``calibrated_on``.
+    The figures are of ``split``. Thresholds are quantiles of the scores on the split ``calibrated_on``.
     """
 
     data: str

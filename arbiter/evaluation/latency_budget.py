@@ -1,4 +1,4 @@
-"""How often a problem may escalate within so many seconds, by the simulator."""
+"""Simulate how many steps may be escalated within a latency budget."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from arbiter.simulation.study import Hardware
 from arbiter.simulation.synthetic_workload import SyntheticWorkload
 
 ACCEPTANCES = (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)
-"""The acceptance rates that are simulated, from the one that escalates least."""
+"""The simulated acceptance rates, in the order of increasing escalation."""
 
 
 def escalation_within(
@@ -25,11 +25,11 @@ def escalation_within(
     world: SyntheticWorkload,
     done: Callable[[], None],
 ) -> float:
-    """The greatest share of steps escalated, 0 to 1, with which a problem of ``world`` takes ``seconds`` in the mean.
+    """Return the largest share of steps escalated, 0 to 1, at which the mean latency of a problem is ``seconds``.
 
-    The workload is the stated one at each of ``ACCEPTANCES``, at the concurrency and the look-ahead of ``config``;
-    between them the line is taken. ``done`` is called as each simulated problem ends. Raises ``DataError`` if it takes
-    longer though the draft writes it all.
+    The synthetic workload ``world`` is simulated at each of ``ACCEPTANCES``, with concurrency, ``lookahead`` and
+    ``verify`` of ``config``. Between them the result is interpolated linearly. ``done`` is called when a simulated
+    problem ends. Raises ``DataError`` if even the draft alone takes longer.
     """
     chosen = config.with_run_type(policy, "--policy")
     plan = CasePlan(chosen, hardware, world, None)
@@ -38,7 +38,7 @@ def escalation_within(
     share = first_reached([1 - rate for rate in ACCEPTANCES], np.array(means), seconds, is_cost=True)
     if np.isnan(share):
         raise DataError(
-            f"--latency {seconds:g}: a simulated problem takes {means[0]:.3g} s though the draft writes it all: "
-            "allow more seconds, a faster draft (--draft), or fewer problems at once (limits.problems)"
+            f"--latency {seconds:g}: a simulated problem takes {means[0]:.3g} s even without escalation. "
+            "Allow more seconds, use a faster draft (--draft), or fewer concurrent problems (limits.problems)"
         )
     return share

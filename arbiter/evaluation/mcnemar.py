@@ -1,4 +1,4 @@
-"""McNemar's exact test: whether one of two runs answers more problems rightly than the other."""
+"""McNemar's exact test of whether one of two runs answers more problems correctly."""
 
 import importlib
 from typing import Any
@@ -14,10 +14,10 @@ _stats: Any = importlib.import_module("scipy.stats")  # it has no types
 
 
 class McNemar(Record, frozen=True):
-    """Of the problems that both runs have graded, those that only ``first`` or only ``second`` has right.
+    """The result of the test. ``first`` and ``second`` count the problems that only that run answers correctly.
 
-    ``p`` is the two-sided exact p-value: that of ``first`` heads in ``first + second`` tosses of a fair coin. The
-    acceptance rates and thresholds are those of the two runs that are compared.
+    Only problems with a grade in both runs count. ``p`` is the two-sided exact p-value: that of ``first`` heads in
+    ``first + second`` tosses of a fair coin. The acceptance rates and thresholds are those of the two runs.
     """
 
     first: int
@@ -28,29 +28,29 @@ class McNemar(Record, frozen=True):
 
 
 def exact_p(first: int, second: int) -> float:
-    """The two-sided p-value of discordant counts; 1 where there are none."""
+    """Return the two-sided p-value of discordant counts, or 1 if there are none."""
     return float(_stats.binomtest(first, first + second, 0.5).pvalue) if first + second else 1.0
 
 
 def mcnemar(one: Curve, other: Curve, acceptance: float) -> McNemar:
-    """The test of the two curves' points nearest to an acceptance rate in [0, 1]; of two as near, the first.
+    """Test the points of two curves nearest to an acceptance rate in [0, 1]. Of two equally near points, use the first.
 
-    Raises ``DataError`` where the curves are not over the same problems, or where a problem has several answers that
-    are not all right or all wrong.
+    Raises ``DataError`` if the curves have different problems, or if the answers of a problem are neither all right nor
+    all wrong.
     """
     if one.problems != other.problems:
-        raise DataError("the curves are not over the same problems, so that they cannot be compared problem by problem")
-    places = [_nearest(each, acceptance) for each in (one, other)]
+        raise DataError("the curves have different problems, so they cannot be compared problem by problem")
+    points = [_nearest(each, acceptance) for each in (one, other)]
     (right, graded), (others_right, others_graded) = (
-        (each.right[:, place], each.graded[:, place]) for each, place in zip((one, other), places, strict=True)
+        (each.right[:, point], each.graded[:, point]) for each, point in zip((one, other), points, strict=True)
     )
     both = (graded > 0) & (others_graded > 0)
     if not (_is_whole(right[both]) and _is_whole(others_right[both])):
-        raise DataError("McNemar's test needs one answer a problem, and these runs have several: compare their curves")
+        raise DataError("McNemar's test needs one answer per problem, but these runs have several: compare curves")
     first = int((both & (right > others_right)).sum())
     second = int((both & (right < others_right)).sum())
-    rates = [float(each.acceptance(each.ones)[0, place]) for each, place in zip((one, other), places, strict=True)]
-    thresholds = one.thresholds[places[0]], other.thresholds[places[1]]
+    rates = [float(each.acceptance(each.ones)[0, point]) for each, point in zip((one, other), points, strict=True)]
+    thresholds = one.thresholds[points[0]], other.thresholds[points[1]]
     return McNemar(first, second, exact_p(first, second), (rates[0], rates[1]), thresholds)
 
 

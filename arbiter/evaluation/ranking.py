@@ -1,6 +1,6 @@
-"""How a score orders steps: rank correlation, AUROC, and the gain it finds first. All with weights, for resamples.
+"""Rank correlation, AUROC and gain curves of a score, all weighted for resampling.
 
-Weights are of the shape (resamples, steps); a weight of 2 counts a step twice, exactly as if it were there twice.
+Weights have the shape (resamples, steps). A weight of 2 counts a step exactly as two equal steps.
 """
 
 import msgspec
@@ -10,9 +10,10 @@ from arbiter.evaluation.resampling import Floats, Integers, ratio
 
 
 class Order(msgspec.Struct, frozen=True, eq=False):
-    """Steps from the highest score to the lowest: ``steps`` their numbers, ``ends`` the last place of each tie.
+    """The order of steps from the highest score to the lowest.
 
-    ``group`` is the tie that each step is in, by the step's number.
+    ``steps`` has the step numbers in this order, ``ends`` the last position of each tie. ``group`` has the tie of each
+    step, by step number.
     """
 
     steps: Integers
@@ -21,7 +22,7 @@ class Order(msgspec.Struct, frozen=True, eq=False):
 
 
 def order_of(score: Floats) -> Order:
-    """The order of the shape (steps,) that ``score`` gives."""
+    """Return the order of ``score``, which has the shape (steps,)."""
     steps = np.argsort(-score, kind="stable")
     falls = np.flatnonzero(np.diff(score[steps]))
     ends = np.append(falls, len(score) - 1)
@@ -31,9 +32,9 @@ def order_of(score: Floats) -> Order:
 
 
 class Gains(msgspec.Struct, frozen=True, eq=False):
-    """Of escalating the highest scores first: (resamples, shares) and, for the area, (resamples,).
+    """The gains of escalating the highest scores first: (resamples, shares), and (resamples,) for ``area``.
 
-    ``captured`` and ``net`` are shares of the total positive advantage Σ max(Δ, 0), ``net`` with the harm in it.
+    ``captured`` and ``net`` are shares of the total positive advantage Σ max(Δ, 0). ``net`` subtracts the harm.
     """
 
     captured: Floats
@@ -42,7 +43,7 @@ class Gains(msgspec.Struct, frozen=True, eq=False):
 
 
 class Ordered:
-    """Weighted steps in the order of a score; ``weights`` are (resamples, steps), by the steps' numbers."""
+    """Weighted steps in the order of a score. ``weights`` are by step number: (resamples, steps)."""
 
     def __init__(self, order: Order, weights: Floats) -> None:
         self._order = order
@@ -50,22 +51,23 @@ class Ordered:
         self.counts = self.reached()
 
     def reached(self, values: Floats | None = None) -> Floats:
-        """Weighted sums of ``values``, (steps,), or of 1, from the top down to the end of each tie, with a 0 before:
-        (resamples, ties + 1).
+        """Return cumulative weighted sums from the top to the end of each tie, starting with 0: (resamples, ties + 1).
+
+        The summands are ``values``, (steps,), or 1.
         """
         parts = self._weights if values is None else self._weights * values[self._order.steps]
         sums = np.cumsum(parts, axis=1)[:, self._order.ends]
         return np.concatenate([np.zeros((len(sums), 1)), sums], axis=1)
 
     def ranks(self) -> Floats:
-        """Average ranks from the top, less their mean: (resamples, steps), by the steps' numbers."""
+        """Return average ranks from the top minus their mean, by step number: (resamples, steps)."""
         middle = (self.counts[:, :-1] + self.counts[:, 1:] - self.counts[:, -1:]) / 2
         return middle[:, self._order.group]
 
     def auroc(self, positive: Floats) -> Floats:
-        """P(score of a positive > that of another) + P(equal) / 2, (resamples,); nan where one class has no weight.
+        """Return P(score of a positive > score of a negative) + P(equal) / 2: (resamples,).
 
-        ``positive`` is 1 or 0 a step.
+        It is nan where a class has no weight. ``positive`` is 1 or 0 per step.
         """
         above = self.reached(positive)
         others = np.diff(self.counts - above, axis=1)
@@ -74,10 +76,10 @@ class Ordered:
         return ratio(won, positives * (self.counts[:, -1] - positives))
 
     def gains(self, delta: Floats, shares: Floats) -> Gains:
-        """The gain at each of the ``shares`` of steps escalated, 0 to 1.
+        """Return the gain at each of ``shares``, the shares of steps escalated, 0 to 1.
 
-        G(s) = Σ_{escalated} max(Δ, 0) / Σ max(Δ, 0); within a tie it is linear in s, the mean over all orders of the
-        tie. The area is ∫ G(s) ds over [0, 1]. All are nan where no step has Δ > 0.
+        G(s) = Σ_{escalated} max(Δ, 0) / Σ max(Δ, 0). Within a tie it is linear in s, which is the mean over all orders
+        of the tie. The area is ∫ G(s) ds over [0, 1]. All are nan if no step has Δ > 0.
         """
         gained, won = self.reached(np.maximum(delta, 0)), self.reached(delta)
         escalated = self.counts / self.counts[:, -1:]
@@ -87,19 +89,21 @@ class Ordered:
 
 
 def rank_correlation(one: Floats, other: Floats, weights: Floats) -> Floats:
-    """Spearman's ρ of two centred average ranks, (resamples,). A score that is the same everywhere has ρ = 0: its mean
-    over all orders. It is nan where ``other`` is the same everywhere.
+    """Return Spearman's ρ of two centred average ranks: (resamples,).
+
+    If ``one`` is constant, ρ is 0, its mean over all orders. If ``other`` is constant, ρ is nan.
     """
     weighted = weights * one
-    both = np.einsum("rs,rs->r", weighted, other)
-    mine = np.einsum("rs,rs->r", weighted, one)
-    others = np.einsum("rs,rs,rs->r", weights, other, other)
-    return np.where((mine == 0) & (others > 0), 0.0, ratio(both, np.sqrt(mine * others)))
+    covariance = np.einsum("rs,rs->r", weighted, other)
+    one_variance = np.einsum("rs,rs->r", weighted, one)
+    other_variance = np.einsum("rs,rs,rs->r", weights, other, other)
+    correlation = ratio(covariance, np.sqrt(one_variance * other_variance))
+    return np.where((one_variance == 0) & (other_variance > 0), 0.0, correlation)
 
 
 def _at(shares: Floats, x: Floats, y: Floats) -> Floats:
-    """The lines through (x, y), a row each, at ``shares``."""
+    """Interpolate the lines through (x, y), one per row, at ``shares``."""
     found = np.empty((len(x), len(shares)))
-    for place in range(len(x)):
-        found[place] = np.interp(shares, x[place], y[place])
+    for row in range(len(x)):
+        found[row] = np.interp(shares, x[row], y[row])
     return found

@@ -1,7 +1,7 @@
-"""Percentile bootstrap over problems: steps of one problem resemble one another, so problems are drawn, not steps.
+"""Percentile bootstrap over problems. Steps of a problem are correlated, so problems are drawn, not steps.
 
-A resample is a row of weights: how often each problem was drawn. Whatever is a function of sums over problems is then
-one matrix product for all resamples, and two figures are compared on the very same resamples (paired).
+A resample is a row of weights: how often each problem was drawn. A function of sums over problems is then one matrix
+product for all resamples. Two figures are compared on the same resamples (paired).
 """
 
 from collections.abc import Iterator
@@ -18,46 +18,49 @@ Integers = NDArray[np.int64]
 RESAMPLES = 1000
 _AT_ONCE = 300_000  # weights of steps that are in memory together
 _ENDS = (0.025, 0.975)
-_UNDEFINED = 0.025  # resamples without a value, beyond which an interval would be of a selection
+_UNDEFINED = 0.025  # the highest share of resamples without a value; beyond it an interval would be biased
 
 
 class BootstrapEstimate(Record, frozen=True):
-    """A figure and its 95 % interval; None where it is not defined (an AUROC of one class alone)."""
+    """A figure and its 95 % interval. None if it is not defined, such as the AUROC of a single class."""
 
     value: float | None
     interval: Interval | None = None
 
 
 def drawn(problems: int, resamples: int, seed: int) -> Floats:
-    """How often each problem is in each resample, shape (resamples, problems); each row sums to ``problems``."""
+    """Return how often each problem is in each resample: (resamples, problems). Each row sums to ``problems``."""
     numbers = np.random.default_rng(seed).integers(problems, size=(resamples, problems))
-    places = (numbers + problems * np.arange(resamples)[:, None]).ravel()
-    return np.bincount(places, minlength=resamples * problems).reshape(resamples, problems).astype(np.float64)
+    cells = (numbers + problems * np.arange(resamples)[:, None]).ravel()
+    return np.bincount(cells, minlength=resamples * problems).reshape(resamples, problems).astype(np.float64)
 
 
 def by_step(weights: Floats, problem: Integers) -> Iterator[Floats]:
-    """The weights of steps, (some resamples, steps) at a time; ``problem`` is each step's column of ``weights``."""
+    """Yield the weights of steps for some resamples at a time: (some resamples, steps).
+
+    ``problem`` is the column of each step in ``weights``.
+    """
     some = max(1, _AT_ONCE // max(len(problem), 1))
     for first in range(0, len(weights), some):
         yield weights[first : first + some][:, problem]
 
 
 def summed(values: Floats, problem: Integers, problems: int) -> Floats:
-    """Sums over each problem's steps: (steps, …) becomes (problems, …), to be multiplied with weights."""
+    """Sum ``values`` over the steps of each problem: (steps, …) becomes (problems, …), to multiply with weights."""
     sums = np.zeros((problems, *values.shape[1:]))
     np.add.at(sums, problem, values)
     return sums
 
 
 def ratio(part: Floats, whole: Floats) -> Floats:
-    """``part / whole``, nan where there is no whole."""
+    """Return ``part / whole``, with nan where ``whole`` is 0."""
     return np.divide(part, whole, out=np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan), where=whole != 0)
 
 
 def estimate(value: float, resampled: Floats) -> BootstrapEstimate:
-    """A figure with the 2.5 % and 97.5 % quantiles of its resamples, shape (resamples,).
+    """Return a figure with the 2.5 % and 97.5 % quantiles of its resamples, shape (resamples,).
 
-    There is no interval where more than 2.5 % of the resamples have no value (nan): it would be of a selection.
+    There is no interval if more than 2.5 % of the resamples have no value (nan): it would be biased.
     """
     known = resampled[np.isfinite(resampled)]
     if not np.isfinite(value):
@@ -69,5 +72,5 @@ def estimate(value: float, resampled: Floats) -> BootstrapEstimate:
 
 
 def estimates(values: Floats, resampled: Floats) -> list[BootstrapEstimate]:
-    """An estimate for each of the ``values``, (figures,), from (resamples, figures)."""
-    return [estimate(float(value), resampled[:, place]) for place, value in enumerate(values)]
+    """Return an estimate for each of ``values``, (figures,), from ``resampled``, (resamples, figures)."""
+    return [estimate(float(value), resampled[:, column]) for column, value in enumerate(values)]

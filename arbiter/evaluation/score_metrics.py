@@ -1,4 +1,4 @@
-"""The figures of scores: points and resamples go through the same functions, with weights of 1 or drawn ones."""
+"""The figures of scores. Point estimates have weights of 1, resamples have drawn weights; both use the same code."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -13,14 +13,14 @@ from arbiter.evaluation.scores import StepScores
 from arbiter.evaluation.thresholds import threshold_at
 
 SHARES: Floats = np.arange(51) / 50
-"""The shares of steps escalated at which gain curves are told, 0 to 1."""
+"""The shares of steps escalated, 0 to 1, at which gain curves are computed."""
 
 AIMED: Floats = np.arange(1, 20) / 20
-"""The shares of the calibration split's steps at whose thresholds outcomes are told."""
+"""The shares of steps to escalate. Outcomes are computed at the thresholds that reach them on the calibration split."""
 
 
 class Ranked(msgspec.Struct, frozen=True, eq=False):
-    """What the order of a score brings, in each resample."""
+    """The figures that depend on the order of a score, in each resample."""
 
     spearman: Floats
     auroc: Floats
@@ -30,9 +30,10 @@ class Ranked(msgspec.Struct, frozen=True, eq=False):
 def measure(
     target: str, scored: Sequence[StepScores], calibration: Mapping[str, StepScores], weights: Floats
 ) -> TargetEvaluation:
-    """The figures of all scores of the same steps against ``target``; ``weights`` are (resamples, problems).
+    """Return the figures of all scores of the same steps against ``target``.
 
-    ``calibration`` has the same scores by their names, over the steps at whose quantiles the thresholds are.
+    ``weights`` have the shape (resamples, problems). ``calibration`` has the same scores by name, over the steps whose
+    quantiles are the thresholds.
     """
     first = scored[0]
     ones = np.ones((1, first.problems))
@@ -42,7 +43,7 @@ def measure(
     kinds = summed(columns, first.problem, first.problems)
     means = [ratio(sums[:, 1:], sums[:, :1]) for sums in (ones @ kinds, weights @ kinds)]
     improving, advantage = estimates(means[0][0], means[1])
-    places = {each.name: place for place, each in enumerate(scored)}
+    columns_of = {each.name: column for column, each in enumerate(scored)}
     return TargetEvaluation(
         target=target,
         problems=first.problems,
@@ -50,25 +51,25 @@ def measure(
         improving=improving,
         mean_advantage=advantage,
         scores=tuple(
-            _of_score(each, calibration.get(each.name), point[place], resampled[place], weights)
-            for place, each in enumerate(scored)
+            _of_score(each, calibration.get(each.name), point[column], resampled[column], weights)
+            for column, each in enumerate(scored)
         ),
         differences=tuple(
-            _apart((scored[one], scored[other]), (point[one], point[other]), (resampled[one], resampled[other]))
-            for one, other in _pairs(places)
+            _difference((scored[one], scored[other]), (point[one], point[other]), (resampled[one], resampled[other]))
+            for one, other in _pairs(columns_of)
         ),
     )
 
 
-def _pairs(places: dict[str, int]) -> list[tuple[int, int]]:
-    """The router against each score that needs no training."""
-    router = places.get("router")
-    others = [places[name] for name in ("rsd", "confidence", "random") if name in places]
+def _pairs(columns_of: dict[str, int]) -> list[tuple[int, int]]:
+    """Return the pairs to compare: the router with each score that needs no training."""
+    router = columns_of.get("router")
+    others = [columns_of[name] for name in ("rsd", "confidence", "random") if name in columns_of]
     return [] if router is None else [(router, other) for other in others]
 
 
 def _ranked(scored: Sequence[StepScores], orders: Sequence[Order], weights: Floats) -> list[Ranked]:
-    """Of each score, over all resamples; the ranks of Δ are computed once for all scores."""
+    """Return the figures of each score over all resamples. The ranks of Δ are computed once for all scores."""
     parts: list[list[Ranked]] = [[] for _ in scored]
     delta, problem = scored[0].delta, scored[0].problem
     by_delta = order_of(delta)
@@ -117,7 +118,7 @@ def _of_score(
 
 
 def _both(figure: Callable[[Floats], Floats], weights: Floats) -> BootstrapEstimate:
-    """A figure of the problems as they are, with the interval of its resamples."""
+    """Return a figure of the original problems, with the interval of its resamples."""
     return estimate(float(figure(np.ones((1, weights.shape[1])))[0]), figure(weights))
 
 
@@ -127,7 +128,7 @@ def _accuracy(scored: StepScores, positive: bool, weights: Floats) -> BootstrapE
 
 
 def _outcomes(scored: StepScores, calibration: StepScores, weights: Floats) -> tuple[Outcomes, ...]:
-    """At the thresholds of all shares aimed at; none for a score that tells no steps apart."""
+    """Return the outcomes at the thresholds of all shares in ``AIMED``, or none if all steps have the same score."""
     if not np.ptp(calibration.score):
         return ()
     found: list[Outcomes] = []
@@ -150,12 +151,12 @@ def _reliability(bins: Bins, weights: Floats) -> tuple[Bin, ...]:
     return tuple(map(Bin, steps[0].astype(int).tolist(), predicted[0].tolist(), shares))
 
 
-def _apart(
+def _difference(
     names: tuple[StepScores, StepScores], points: tuple[Ranked, Ranked], drawn: tuple[Ranked, Ranked]
 ) -> ScoreDifference:
-    """The first less the second, each pair of resamples from the same problems."""
+    """Return the first score minus the second one, paired by resample."""
 
-    def less(figure: Callable[[Ranked], Floats]) -> BootstrapEstimate:
+    def minus(figure: Callable[[Ranked], Floats]) -> BootstrapEstimate:
         point, resampled = (figure(one) - figure(other) for one, other in (points, drawn))
         return estimate(float(point[0]), resampled)
 
@@ -163,8 +164,8 @@ def _apart(
     return ScoreDifference(
         score=names[0].name,
         other=names[1].name,
-        spearman=less(lambda ranked: ranked.spearman),
-        auroc=less(lambda ranked: ranked.auroc),
-        area=less(lambda ranked: ranked.gains.area),
+        spearman=minus(lambda ranked: ranked.spearman),
+        auroc=minus(lambda ranked: ranked.auroc),
+        area=minus(lambda ranked: ranked.gains.area),
         captured=tuple(estimates(captured[0], resampled)),
     )

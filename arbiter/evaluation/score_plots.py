@@ -1,6 +1,6 @@
-"""Plots of an evaluation, a panel a target, in the colours that reports have for run types. Needs matplotlib.
+"""Plots of an evaluation, with a panel per target and the colours that reports use for run types.
 
-It needs the extra ``plot``.
+Needs matplotlib (the extra ``plot``).
 """
 
 from pathlib import Path
@@ -17,11 +17,11 @@ _DPI = 150
 _PANEL = (6.2, 4.8)
 _GRID = "#E5E5E5"
 _FORMATS = ("png", "svg")
-_BANDS = ("router", "rsd", "confidence")  # the others' intervals would hide them
+_BANDS = ("router", "rsd", "confidence")  # more intervals would hide these
 
 
 def draw(evaluation: Evaluation, folder: Path) -> list[str]:
-    """Draw the gain curves and, of a router, the reliability diagram, as PNG and SVG; the names of the files."""
+    """Draw the gain curves, and a router's reliability diagram, as PNG and SVG. Return the file names."""
     figures = {"gain": gain(evaluation), "reliability": reliability(evaluation)}
     drawn: list[str] = []
     for name, figure in figures.items():
@@ -33,12 +33,12 @@ def draw(evaluation: Evaluation, folder: Path) -> list[str]:
 
 
 def gain(evaluation: Evaluation) -> "Figure":
-    """The share of the positive advantage captured against the share of steps escalated: a line a score."""
+    """Plot the share of the positive advantage captured against the share of steps escalated, a line per score."""
     figure, panels = _canvas(evaluation.targets)
     for target, axes in zip(evaluation.targets, panels, strict=True):
         for score in target.scores:
             _gain(axes, score)
-        axes.set(xlabel="steps escalated", xlim=(0, 1), ylim=(0, 1.02), title=_title(target))
+        axes.set(xlabel="share of steps escalated", xlim=(0, 1), ylim=(0, 1.02), title=_title(target))
         _in_percent(axes)
     panels[0].set_ylabel("share of the total positive advantage captured")
     panels[-1].legend(loc="lower right", frameon=False)
@@ -46,7 +46,7 @@ def gain(evaluation: Evaluation) -> "Figure":
 
 
 def reliability(evaluation: Evaluation) -> "Figure | None":
-    """The share of steps with Δ > 0 against ŷ, in bins of equal mass; None without a router."""
+    """Plot the share of steps with Δ > 0 against ŷ, in bins of equal mass. Return None without a router."""
     if not any(score.reliability for target in evaluation.targets for score in target.scores):
         return None
     figure, panels = _canvas(evaluation.targets)
@@ -55,9 +55,9 @@ def reliability(evaluation: Evaluation) -> "Figure | None":
         for score in target.scores:
             if score.reliability:
                 _reliability(axes, score)
-        axes.set(xlabel="ŷ, mean of a bin", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), title=_title(target))
+        axes.set(xlabel="mean ŷ per bin", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), title=_title(target))
         _in_percent(axes)
-    panels[0].set_ylabel("steps with Δ > 0, with their 95 % interval")
+    panels[0].set_ylabel("share of steps with Δ > 0, with 95 % interval")
     panels[-1].legend(loc="upper left", frameon=False)
     return figure
 
@@ -74,13 +74,13 @@ def _gain(axes: Any, score: ScoreMetrics) -> None:  # noqa: ANN401 - matplotlib'
 
 def _reliability(axes: Any, score: ScoreMetrics) -> None:  # noqa: ANN401 - matplotlib's axes
     colour, marker = STYLES[score.score]
-    places = [found.predicted for found in score.reliability]
+    predicted = [found.predicted for found in score.reliability]
     values = [found.positive.value or 0.0 for found in score.reliability]
     ends = [_ends(found.positive) for found in score.reliability]
     low = [max(value - end[0], 0.0) for value, end in zip(values, ends, strict=True)]
     high = [max(end[1] - value, 0.0) for value, end in zip(values, ends, strict=True)]
     axes.errorbar(
-        places, values, [low, high], color=colour, marker=marker, ms=6, lw=1.2, elinewidth=1, capsize=3,
+        predicted, values, [low, high], color=colour, marker=marker, ms=6, lw=1.2, elinewidth=1, capsize=3,
         label=f"{score.score}, bins of equal mass", zorder=3,
     )  # fmt: skip
 
@@ -105,7 +105,7 @@ def _in_percent(axes: Any) -> None:  # noqa: ANN401 - matplotlib's axes
 
 
 def _canvas(targets: tuple[TargetEvaluation, ...]) -> tuple[Any, list[Any]]:
-    """A figure and an axes a target, side by side."""
+    """Return a figure and one panel per target, side by side."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_PANEL[0] * len(targets), _PANEL[1]), dpi=_DPI, layout="constrained")

@@ -1,4 +1,4 @@
-"""What a score says of each step: how much an escalation is wanted there. Higher means: escalate rather here."""
+"""Scores of steps. A higher score means that the step should rather be escalated."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -18,10 +18,10 @@ _CUTS: dict[Name, float | None] = {"router": _HALF, "rsd": -_HALF, "confidence":
 
 
 class StepScores(msgspec.Struct, frozen=True, eq=False):
-    """Steps with the target's advantage Δ in [-1, 1] and a score each, arrays of the shape (steps,).
+    """Steps with the target's advantage Δ in [-1, 1] (``delta``) and a score each. Arrays have the shape (steps,).
 
-    ``problem`` numbers each step's problem, from 0 to ``problems`` - 1. ``cut`` is the threshold at which the score
-    says of itself that Δ > 0 (None: it says nothing), and ``likely`` whether it is an estimate of P(Δ > 0).
+    ``problem`` numbers the problem of each step, from 0 to ``problems`` - 1. ``cut`` is the threshold above which the
+    score itself predicts Δ > 0 (None: it predicts nothing). ``likely`` says whether the score estimates P(Δ > 0).
     """
 
     name: Name
@@ -37,11 +37,12 @@ class StepScores(msgspec.Struct, frozen=True, eq=False):
 
 
 def scores(rows: Sequence[TrainingRow], delta: Floats, predicted: Floats | None = None) -> list[StepScores]:
-    """The scores that ``rows`` have, with ``predicted`` as the router's ŷ in [0, 1] (None: there is no router).
+    """Return the scores of ``rows``. ``predicted`` is the router's ŷ in [0, 1] (None: there is no router).
 
-    ``rsd`` is -h(x, z_d) and ``confidence`` minus the draft's own (left out unless all rows have it): 1 - h would make
-    ties of rewards below 1e-16. ``oracle`` is Δ.
-    ``random`` is the same for all steps: ties count in expectation, so that nothing is drawn.
+    - ``rsd`` is -h(x, z_d). 1 - h would make rewards below 1e-16 equal.
+    - ``confidence`` is minus the draft's confidence. It is left out unless all rows have it.
+    - ``oracle`` is Δ.
+    - ``random`` is the same for all steps: ties count in expectation, so nothing is drawn.
     """
     confidences = [row.confidence for row in rows if row.confidence is not None]
     found: dict[Name, Floats | None] = {
@@ -60,20 +61,20 @@ def scores(rows: Sequence[TrainingRow], delta: Floats, predicted: Floats | None 
 
 
 def numbered(rows: Sequence[TrainingRow]) -> Integers:
-    """The number of each row's problem, in the order in which they come."""
+    """Return the number of each row's problem. Problems are numbered in order of appearance."""
     numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(row.problem, len(numbers)) for row in rows], dtype=np.int64)
 
 
 def target_names(rows: Sequence[TrainingRow]) -> tuple[str, ...]:
-    """The targets of ``rows``, in the order in which they come; empty where there is one alone."""
+    """Return the targets of ``rows`` in order of appearance. Empty if rows do not name a target."""
     return tuple(dict.fromkeys(name for row in rows for name in row.target_names))
 
 
 def advantages(rows: Sequence[TrainingRow], target: str = "") -> Floats:
-    """Δ of each row against ``target``: the mean over its samples, less the draft's score. "" is all samples.
+    """Return Δ of each row against ``target``: the mean score of its samples minus the draft's score.
 
-    Raises ``DataError`` naming a row that has no sample of it.
+    ``target`` "" means all samples. Raises ``DataError`` naming a row without a sample of the target.
     """
     return np.array([_advantage(row, target) for row in rows])
 
@@ -81,7 +82,7 @@ def advantages(rows: Sequence[TrainingRow], target: str = "") -> Floats:
 def _advantage(row: TrainingRow, target: str) -> float:
     if not target:
         return row.advantage
-    mine = [score for score, name in zip(row.target_scores, row.target_names, strict=False) if name == target]
-    if not mine:
+    samples = [score for score, name in zip(row.target_scores, row.target_names, strict=False) if name == target]
+    if not samples:
         raise DataError(f"step {row.step} of {row.problem} has no sample of the target {target!r}: collect it again")
-    return sum(mine) / len(mine) - row.draft_score
+    return sum(samples) / len(samples) - row.draft_score

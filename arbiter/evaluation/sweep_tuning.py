@@ -1,4 +1,4 @@
-"""The threshold that meets a budget, from the graded runs of a sweep: lines between its neighbouring thresholds."""
+"""Find the threshold that meets a budget from the graded runs of a sweep, by linear interpolation between runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,16 +36,16 @@ class _Sweep(msgspec.Struct, frozen=True):
 
 
 def read_sweep(folder: Path, policy: Policy) -> Curve:
-    """The runs of ``policy`` in a sweep, from the one that escalates least to the one that escalates most.
+    """Read the runs of ``policy`` in a sweep, in the order of increasing escalation.
 
-    Raises ``RunError`` if a file cannot be read, ``DataError`` if there are not two thresholds of the policy, or if the
-    runs are not over the same problems.
+    Raises ``RunError`` if a file cannot be read. Raises ``DataError`` if the policy has fewer than two thresholds, or
+    if the runs have different problems.
     """
     path = folder / FILE
     try:
         planned = msgspec.json.decode(path.read_bytes(), type=_Sweep).points
     except OSError as error:
-        raise RunError(f"{str(folder)!r} holds no sweep: cannot read {FILE}: {error.strerror}") from error
+        raise RunError(f"{str(folder)!r} is not a sweep folder: cannot read {FILE}: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: {error}") from error
     found = [(point.threshold, point.point) for point in planned if point.run_type == policy]
@@ -54,7 +54,7 @@ def read_sweep(folder: Path, policy: Policy) -> Curve:
     )
     if len(thresholds) < 2:
         raise DataError(
-            f"{folder} has {len(thresholds)} thresholds of {policy!r}, and between two a line is drawn: "
+            f"{folder} has {len(thresholds)} thresholds of {policy!r}, but at least two are needed: "
             f"arbiter sweep CONFIG --run-types {policy} --thresholds 0:1:0.1"
         )
     return curve([_point(folder / name, threshold) for threshold, name in thresholds])
@@ -65,65 +65,65 @@ def _point(folder: Path, threshold: float) -> CurvePoint:
     return CurvePoint(threshold, outcomes_of(results))
 
 
-def tune(runs: Curve, policy: Policy, budget: Budget, wanted: float, resamples: int, seed: int) -> Tuned:
-    """The τ at which the line through ``runs``, from ``read_sweep``, first reaches what is ``wanted``.
+def tune(runs: Curve, policy: Policy, budget: Budget, level: float, resamples: int, seed: int) -> Tuned:
+    """Return the τ at which the line through ``runs``, from ``read_sweep``, first reaches ``level``.
 
-    That is the accuracy that is reached, or the cost that is not yet passed, going from the run that escalates least to
-    the one that escalates most. Raises ``DataError`` if no threshold meets it.
+    In the order of increasing escalation, ``level`` is the lowest accuracy or the highest cost. Raises ``DataError`` if
+    no threshold meets it.
     """
     weights = drawn(len(runs.problems), resamples, seed)
-    levels = np.array(runs.thresholds, dtype=np.float64)
-    point, resampled = (_reached(runs, levels, budget, wanted, each) for each in (runs.ones, weights))
+    thresholds = np.array(runs.thresholds, dtype=np.float64)
+    point, resampled = (_reached(runs, thresholds, budget, level, each) for each in (runs.ones, weights))
     if not np.isfinite(point[0]):
         values = _values(runs, budget, runs.ones)[0]
         best = values.max() if budget == "accuracy" else values.min()
         raise DataError(
-            f"{_OPTIONS[budget]} {wanted:g}: no threshold of the sweep meets it, the nearest has {best:.4g}; "
-            "ask for that, or sweep more thresholds"
+            f"{_OPTIONS[budget]} {level:g}: no threshold of the sweep meets it; the nearest one has {best:.4g}. "
+            "Use that value, or sweep more thresholds"
         )
     threshold = estimate(float(point[0]), resampled)
     figures: tuple[Budget, ...] = ("escalated", *_FIGURES)
-    given = {name: _at(runs, levels, name, float(point[0]), weights) for name in figures}
+    given = {name: _at(runs, thresholds, name, float(point[0]), weights) for name in figures}
     return Tuned(policy, threshold, given)
 
 
-def _reached(runs: Curve, levels: Floats, budget: Budget, wanted: float, weights: Floats) -> Floats:
+def _reached(runs: Curve, thresholds: Floats, budget: Budget, level: float, weights: Floats) -> Floats:
     return np.array(
-        [first_reached(levels, values, wanted, budget != "accuracy") for values in _values(runs, budget, weights)]
+        [first_reached(thresholds, values, level, budget != "accuracy") for values in _values(runs, budget, weights)]
     )
 
 
-def first_reached(levels: Sequence[float] | Floats, values: Floats, wanted: float, is_cost: bool) -> float:
-    """The level at which the line through ``values`` first reaches ``wanted``, in the order given; nan if never.
+def first_reached(points: Sequence[float] | Floats, values: Floats, level: float, is_cost: bool) -> float:
+    """Return the point at which the line through (``points``, ``values``) first reaches ``level``, or nan if never.
 
-    A cost that never reaches it is met by the last level, and one that begins above it by none.
+    If a cost never reaches ``level``, the result is the last point. If it starts above ``level``, the result is nan.
     """
-    if is_cost and values[0] > wanted:
+    if is_cost and values[0] > level:
         return float("nan")
-    above = np.flatnonzero(values >= wanted)
+    above = np.flatnonzero(values >= level)
     if not len(above):
-        return float(levels[-1]) if is_cost else float("nan")
-    place = int(above[0])
-    if place == 0:
-        return float(levels[0])
-    part = (wanted - values[place - 1]) / (values[place] - values[place - 1])
-    return float(levels[place - 1] + part * (levels[place] - levels[place - 1]))
+        return float(points[-1]) if is_cost else float("nan")
+    index = int(above[0])
+    if index == 0:
+        return float(points[0])
+    part = (level - values[index - 1]) / (values[index] - values[index - 1])
+    return float(points[index - 1] + part * (points[index] - points[index - 1]))
 
 
 def _values(runs: Curve, budget: Budget, weights: Floats) -> Floats:
-    """Of each run, (resamples, runs)."""
+    """Return the figure of each run: (resamples, runs)."""
     return 1 - runs.acceptance(weights) if budget == "escalated" else runs.figure(budget, weights)
 
 
-def _at(runs: Curve, levels: Floats, name: Budget, threshold: float, weights: Floats) -> BootstrapEstimate:
-    """A figure at a threshold between two of the sweep's."""
-    order: Integers = np.argsort(levels)
+def _at(runs: Curve, thresholds: Floats, name: Budget, threshold: float, weights: Floats) -> BootstrapEstimate:
+    """Return a figure at ``threshold``, interpolated between the thresholds of the sweep."""
+    order: Integers = np.argsort(thresholds)
 
     def between(drawn: Floats) -> Floats:
         values = _values(runs, name, drawn)
         found = np.empty(len(values))
-        for place in range(len(values)):
-            found[place] = np.interp(threshold, levels[order], values[place][order])
+        for row in range(len(values)):
+            found[row] = np.interp(threshold, thresholds[order], values[row][order])
         return found
 
     return estimate(float(between(runs.ones)[0]), between(weights))

@@ -1,4 +1,4 @@
-"""The threshold that meets a budget, from the steps of a collected set."""
+"""Find the threshold that meets a budget, from the steps of a collection."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -28,15 +28,15 @@ from arbiter.protocols.records import Record
 Policy = Literal["router", "rsd", "confidence"]
 
 ESCALATES: dict[Policy, int] = {"router": 1, "rsd": -1, "confidence": -1}
-"""1 where a step is escalated above the threshold (ŷ > τ), -1 where below it (h < τ)."""
+"""1 if steps above the threshold are escalated (ŷ > τ), -1 if those below it are (h < τ)."""
 
 
 class Tuned(Record, frozen=True):
-    """A threshold with the interval that other problems of the same kind would put it in, and what it gives.
+    """A threshold with its interval over resampled problems, and the figures at that threshold.
 
-    ``expected`` are figures at that very threshold over the data that it was chosen on, ``held_out`` over others (None:
-    there are no others). ``escalated`` is a share of all steps, and so are its parts ``improved``, ``wasted`` and
-    ``harmed``; ``target_tokens`` and ``seconds`` are means a problem, ``accuracy`` a share of its answers.
+    ``expected`` are the figures on the data on which the threshold was chosen. ``held_out`` are those on other data
+    (None: there is no other data). ``escalated`` is a share of all steps, as are its parts ``improved``, ``wasted`` and
+    ``harmed``. ``target_tokens`` and ``seconds`` are means per problem. ``accuracy`` is a share of answers.
     """
 
     policy: Policy
@@ -46,10 +46,10 @@ class Tuned(Record, frozen=True):
 
 
 class TuningSteps(msgspec.Struct, frozen=True, eq=False):
-    """Steps with what the policy decides by (``own``: ŷ, h or the draft's confidence), arrays of the shape (steps,).
+    """Steps with the score that the policy uses (``own``: ŷ, h or the draft's confidence), as arrays (steps,).
 
-    ``tokens`` are those that the target writes for a step; None where rows do not tell them. ``first`` is 1 at one step
-    of each solution and 0 at the others: a problem that was decoded several times has several.
+    ``tokens`` are the tokens that the target writes for a step, None if the rows lack them. ``first`` is 1 at one step
+    of each solution and 0 elsewhere. A problem with several samples has several solutions.
     """
 
     policy: Policy
@@ -61,7 +61,7 @@ class TuningSteps(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def request(self) -> Floats:
-        """Higher where an escalation is wanted more; a mere change of sign, so that ties stay ties."""
+        """The score with the sign changed where needed, so that higher means escalate. Ties stay ties."""
         return ESCALATES[self.policy] * self.own
 
     @property
@@ -70,9 +70,9 @@ class TuningSteps(msgspec.Struct, frozen=True, eq=False):
 
 
 def steps_of(rows: Sequence[TrainingRow], policy: Policy, router: RouterCheckpoint | None = None) -> TuningSteps:
-    """The steps of ``rows``; ``router`` tells the ŷ of the policy ``router``, by its first head where it has several.
+    """Return the steps of ``rows``. For the policy ``router``, ŷ is from the first head of ``router``.
 
-    Raises ``DataError`` if the rows do not have what the policy decides by.
+    Raises ``DataError`` if the rows do not have the score that the policy uses.
     """
     tokens = [sum(row.target_tokens) / len(row.target_tokens) for row in rows if row.target_tokens]
     return TuningSteps(
@@ -88,10 +88,10 @@ def steps_of(rows: Sequence[TrainingRow], policy: Policy, router: RouterCheckpoi
 def _first(rows: Sequence[TrainingRow]) -> Floats:
     seen: set[tuple[str, int]] = set()
     found = np.zeros(len(rows))
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         if (row.problem, row.sample) not in seen:
             seen.add((row.problem, row.sample))
-            found[place] = 1
+            found[index] = 1
     return found
 
 
@@ -106,26 +106,29 @@ def _own(rows: Sequence[TrainingRow], policy: Policy, router: RouterCheckpoint |
     if len(known) < len(rows):
         raise DataError(
             f"{len(rows) - len(known)} of {len(rows)} rows have no confidence of the draft: "
-            "collect them again with it, or tune another --policy"
+            "collect them again with confidences, or tune another --policy"
         )
     return np.array(known)
 
 
 def by_escalation(steps: TuningSteps, share: float, resamples: int, seed: int) -> BootstrapEstimate:
-    """The τ at which at most ``share`` (0 to 1) of the steps are escalated."""
+    """Return the τ at which at most ``share`` (0 to 1) of the steps are escalated."""
     ones = np.ones(len(steps.own))
     return _within(steps, ones, share * ones, resamples, seed)
 
 
 def by_target_tokens(steps: TuningSteps, tokens: float, resamples: int, seed: int) -> BootstrapEstimate:
-    """The τ at which the target writes ``tokens`` a problem in the mean, at most. Raises ``DataError`` without them."""
+    """Return the τ at which the target writes at most ``tokens`` per problem on average.
+
+    Raises ``DataError`` if the rows do not have the target's tokens.
+    """
     if steps.tokens is None:
-        raise DataError("the rows do not tell the target's tokens (format version 1): collect them again")
+        raise DataError("the rows lack the target's token counts (format version 1): collect them again")
     return _within(steps, steps.tokens, tokens * steps.first, resamples, seed)
 
 
 def expected(steps: TuningSteps, threshold: float, resamples: int, seed: int) -> dict[str, BootstrapEstimate]:
-    """What ``threshold`` does to the steps: the figures of ``Tuned``, by their names."""
+    """Return the figures of ``Tuned`` at ``threshold``, by name."""
     escalated = (steps.request > ESCALATES[steps.policy] * threshold).astype(np.float64)
     weights = drawn(steps.problems, resamples, seed)
     ones = np.ones((1, steps.problems))
@@ -140,7 +143,7 @@ def expected(steps: TuningSteps, threshold: float, resamples: int, seed: int) ->
 
 
 def _within(steps: TuningSteps, cost: Floats, allowed: Floats, resamples: int, seed: int) -> BootstrapEstimate:
-    """The τ at which Σ ``cost`` of the escalated steps is at most Σ ``allowed`` of all; both are (steps,)."""
+    """Return the τ at which Σ ``cost`` of the escalated steps is at most Σ ``allowed`` of all. Both are (steps,)."""
     ones = np.ones((1, len(cost)))
     weights = drawn(steps.problems, resamples, seed)
     found = [
@@ -151,8 +154,8 @@ def _within(steps: TuningSteps, cost: Floats, allowed: Floats, resamples: int, s
 
 
 def _own_scale(steps: TuningSteps, request: Floats) -> Floats:
-    """Thresholds of the wish as those of the policy, within its scale of 0 to 1."""
-    return np.clip(ESCALATES[steps.policy] * request, 0, 1) + 0.0  # + 0.0: there is no -0
+    """Convert thresholds of ``TuningSteps.request`` into thresholds of the policy, from 0 to 1."""
+    return np.clip(ESCALATES[steps.policy] * request, 0, 1) + 0.0  # + 0.0 turns -0.0 into 0.0
 
 
 def _mean(sums: Floats) -> Floats:
@@ -160,6 +163,6 @@ def _mean(sums: Floats) -> Floats:
 
 
 def _rest(share: BootstrapEstimate) -> BootstrapEstimate:
-    """1 less a share."""
+    """Return 1 minus a share."""
     ends = share.interval
     return BootstrapEstimate(None if share.value is None else 1 - share.value, ends and (1 - ends[1], 1 - ends[0]))

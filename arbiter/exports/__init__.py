@@ -1,1 +1,1 @@
-"""A run's log in the formats of other tools: a trace, a page for the browser, spans, a log of Inspect."""
+"""Export a run's log to the formats of other tools: a trace, a web page, spans, and a log of inspect_ai."""

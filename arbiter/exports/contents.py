@@ -1,4 +1,4 @@
-"""What the page shows of a run, as JSON can hold it. A key whose value is not known is left out."""
+"""The data that the page shows of a run, as values for JSON. A key whose value is unknown is left out."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -21,11 +21,14 @@ Json = dict[str, Any]
 
 
 def contents(run: Run) -> Json:
-    """The run, its figures, and its problems in the order in which they began. Raises ``RunError``."""
+    """Return the run, its figures, and its problems ordered by start.
+
+    Raises ``RunError`` if the log is damaged.
+    """
     grades, calls = run.grades(), _calls(run)
     problems: dict[Key, Json] = {}
     results: list[Result] = []
-    for history in run.problems():  # of a problem that was begun anew, the last
+    for history in run.problems():  # a problem that was started again is there as it was solved last
         problems[history.key] = _problem(history, grades.get(history.key), calls.get(history.key, []))
         solution = history.solution()
         if solution is not None:
@@ -40,7 +43,7 @@ def contents(run: Run) -> Json:
 
 
 def summary(run: Run, results: list[Result], seconds: float) -> Summary:
-    """The figures of ``results``, as the run itself computed them."""
+    """Return the figures of ``results``, computed as the run itself did; ``seconds`` is the run's duration."""
     identity = run.started.identity
     run_type = cast("RunType", identity.get("run_type", "router"))
     threshold = identity.get(f"thresholds.{run_type}")
@@ -48,7 +51,7 @@ def summary(run: Run, results: list[Result], seconds: float) -> Summary:
 
 
 def _ends(run: Run) -> tuple[Event, float]:
-    """The first event, and how far the run's clock went."""
+    """Return the first event, and the last time on the run's clock."""
     log = run.events()
     first = next(log)
     return first, max((event.mono for event in log), default=first.mono)
@@ -74,7 +77,7 @@ def _run(run: Run, first: Event, last: float) -> Json:
 
 
 def _name(log: Path) -> str:
-    """The folder's name, or that of a log that lies elsewhere."""
+    """Return the name of the run's folder, or that of the log file if it is not named ``events.jsonl``."""
     path = log.absolute()
     return path.parent.name if path.name.startswith("events.jsonl") else path.name
 
@@ -154,7 +157,7 @@ def _candidate(candidate: Candidate) -> Json:
 
 
 def _calls(run: Run) -> dict[Key, list[Json]]:
-    """Every request of each problem; of a problem that was begun anew, the last time."""
+    """Return the requests of each problem; for a problem that was started again, those of its last start."""
     spans, found = Spans(), dict[Key, list[Json]]()
     for event in run.events():
         for problem in spans.add(event):
@@ -171,7 +174,7 @@ def _call(problem: ProblemSpan, call: CallSpan) -> Json:
     outcome = call.outcome
     kind = "unfinished" if outcome is None else str(outcome.__struct_config__.tag)
     usage = outcome.usage if isinstance(outcome, events.CallGenerated | events.CallScored) else None
-    asked = next((message.mono for message in problem.messages if message.id == call.cause), None)
+    sent = next((message.mono for message in problem.messages if message.id == call.cause), None)
     return _known(
         actor=call.actor,
         model=call.model,
@@ -179,7 +182,7 @@ def _call(problem: ProblemSpan, call: CallSpan) -> Json:
         begin=call.begin,
         end=call.end,
         ended=_ENDED.get(kind, kind),
-        waited=None if asked is None else max(0.0, round(call.begin - asked, 6)),
+        waited=None if sent is None else max(0.0, round(call.begin - sent, 6)),
         score=getattr(outcome, "value", None),
         read=usage and usage.prompt_tokens,
         written=usage and usage.completion_tokens,

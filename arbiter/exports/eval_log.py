@@ -1,7 +1,8 @@
-"""A run as a log of inspect_ai (the extra ``inspect``; imported only when one is written).
+"""Export a run as a log of inspect_ai (the extra ``inspect``; imported only to write such a log).
 
-A sample a problem and decoding, its score the grade, its transcript the steps and the requests made for them. What a
-log holds is put together here and in the modules beside this one as plain values; inspect_ai checks and writes it.
+Each sample of each problem becomes a sample of the log. Its score is the grade; its transcript has the steps and their
+requests. This module and the ``eval_`` modules next to it build the log from plain values; inspect_ai validates and
+writes it.
 """
 
 import shutil
@@ -11,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from statistics import NormalDist
 
-# not in the development extra, since its pins are those of an application of its own
+# not in the development extra, because its pinned dependencies are those of a separate application
 from inspect_ai.log import EvalLog, write_eval_log  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
 
 from arbiter.exports.contents import summary
@@ -27,9 +28,9 @@ from arbiter.runs.results import Result, Summary
 
 
 def write_eval(run: Run, path: Path) -> None:
-    """Write ``run`` as an ``.eval`` log, or as JSON, as the name of ``path`` ends.
+    """Write ``run`` to ``path``, as an ``.eval`` log or as JSON, depending on the suffix of ``path``.
 
-    Raises ``RunError`` if the run's log is damaged, ``ReportError`` if the disk refuses.
+    Raises ``RunError`` if the run's log is damaged, ``ReportError`` if the file cannot be written.
     """
     log = EvalLog.model_validate(eval_log(run))  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
     with replacing(path) as file, tempfile.TemporaryDirectory() as folder:
@@ -40,21 +41,24 @@ def write_eval(run: Run, path: Path) -> None:
 
 
 def eval_log(run: Run) -> Json:
-    """The whole of it, its samples in the order in which they began. Raises ``RunError``."""
+    """Return the log of inspect_ai as plain values, with its samples ordered by start.
+
+    Raises ``RunError`` if the run's log is damaged.
+    """
     models, grades = EvalModels(run.started.identity), run.grades()
     first, last, status = _extent(run)
     samples: dict[Key, Json] = {}
     results: list[Result] = []
     by_model, by_role = dict[str, Usage](), dict[str, Usage]()
-    for history in run.problems():  # of a problem that was begun anew, the last
+    for history in run.problems():  # a problem that was started again is there as it was solved last
         grade = grades.get(history.key)
         samples[history.key] = sample(history, grade, models, first.run)
         _add(by_model, models.usage(history))
         _add(by_role, {role: counts.usage for role, counts in history.request_counts().items()})
         solution = history.solution()
         if solution is not None:
-            judged = grade or Graded(right=None)
-            results.append(Result(solution, Grade(judged.right, judged.answer, judged.reason)))
+            graded = grade or Graded(right=None)
+            results.append(Result(solution, Grade(graded.right, graded.answer, graded.reason)))
     figures = summary(run, results, last.mono - first.mono)
     return {
         "status": status,
@@ -67,12 +71,12 @@ def eval_log(run: Run) -> Json:
             "model_usage": usages(by_model),
             "role_usage": usages(by_role),
         },
-        "samples": sorted(samples.values(), key=lambda one: one["started_at"]),
+        "samples": sorted(samples.values(), key=lambda value: value["started_at"]),
     }
 
 
 def _extent(run: Run) -> tuple[Event, Event, str]:
-    """The first event and the last, and how the run ended; one that goes on, or was killed, is only started."""
+    """Return the first event, the last event, and the run's status: ``started`` if it is running or was killed."""
     log = run.events()
     first = last = next(log)
     status = "started"
@@ -116,13 +120,13 @@ def _spec(run: Run, first: Event, models: EvalModels, figures: Summary) -> Json:
 
 
 def _source(log: Path) -> str:
-    """Where the problems are from, as the configuration beside the log tells; else the name of the log's folder."""
+    """Return ``data.source`` of the configuration in the log's folder, or the folder's name if it is not there."""
     folder = log.absolute().parent
     try:
-        told = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):  # it is a name alone: no reason to fail
-        told = {}
-    return str(told.get("data", {}).get("source") or folder.name)
+        config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):  # only a name: no reason to fail
+        config = {}
+    return str(config.get("data", {}).get("source") or folder.name)
 
 
 def _results(run: Run, figures: Summary) -> Json:
@@ -147,5 +151,5 @@ def _results(run: Run, figures: Summary) -> Json:
 
 
 def _standard_error(interval: tuple[float, float] | None) -> float | None:
-    """That of a normal estimate whose 95 % interval is as wide."""
+    """Return the standard error of a normal estimate with a 95 % interval of the same width."""
     return None if interval is None else (interval[1] - interval[0]) / 2 / NormalDist().inv_cdf(0.975)

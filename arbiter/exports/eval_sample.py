@@ -1,4 +1,4 @@
-"""A problem as a sample of a log of inspect_ai."""
+"""Convert a problem into a sample of a log of inspect_ai."""
 
 import msgspec
 
@@ -11,13 +11,13 @@ from arbiter.protocols.events import Graded
 from arbiter.protocols.records import FinishReason, StepRecord, Usage
 
 SCORER = "arbiter"
-"""The name of the score that is the grade."""
+"""The name of the score that holds the grade."""
 
 _LIMITS = {"step_limit": "token", "max_tokens": "token", "max_steps": "turn", "deadline": "time"}
 
 
 def sample(history: ProblemHistory, grade: Graded | None, models: EvalModels, run: str) -> Json:
-    """The sample of a problem, or of one decoding of it, with all that the log of ``run`` tells of it."""
+    """Return one sample of a problem with everything that the log records about it; ``run`` is the run's id."""
     end, records, name = history.end, history.steps(), identifier(run, *history.key)
     given = _given(history, name)
     written = [_message(name, models, number, record) for number, record in enumerate(records)]
@@ -27,14 +27,14 @@ def sample(history: ProblemHistory, grade: Graded | None, models: EvalModels, ru
     shown = known(question=question, target=target, score=score, limit=limit, error=error or None)
     seconds = end and end.seconds
     return known(
-        id=history.key[0].replace("\0", "␀"),  # it names a member of an archive, and such a name ends at a zero
+        id=history.key[0].replace("\0", "␀"),  # it becomes a file name in an archive, which ends at a zero byte
         epoch=history.key[1] + 1,
         uuid=name,
         input=question,
         target=target,
         messages=[
             *given,
-            *({**one, "metadata": _step_facts(number, records[number])} for number, one in enumerate(written)),
+            *({**message, "metadata": _step_facts(number, records[number])} for number, message in enumerate(written)),
         ],
         output=_output(history, records, models, name),
         scores=score and {SCORER: score},
@@ -54,12 +54,12 @@ def sample(history: ProblemHistory, grade: Graded | None, models: EvalModels, ru
 
 
 def _given(history: ProblemHistory, name: str) -> list[Json]:
-    """What the models had before the first step: earlier turns, the question, and steps that were given with it."""
-    said = [(turn.role, turn.text) for turn in history.task.turns]
-    said += [("user", history.task.question), *(("assistant", step.text) for step in history.task.steps)]
+    """Return the messages before the first step: earlier turns, the question, and the steps given with it."""
+    texts = [(turn.role, turn.text) for turn in history.task.turns]
+    texts += [("user", history.task.question), *(("assistant", step.text) for step in history.task.steps)]
     return [
         {"id": identifier(name, "given", number), "role": role, "content": text, "source": "input"}
-        for number, (role, text) in enumerate(said)
+        for number, (role, text) in enumerate(texts)
     ]
 
 
@@ -75,7 +75,7 @@ def _message(name: str, models: EvalModels, number: int, record: StepRecord) -> 
 
 
 def _step_facts(number: int, record: StepRecord) -> Json:
-    """Who wrote a step, and by which score it was kept or the draft's was not."""
+    """Return the author and the verdict of a step, its score, and that of a rejected draft."""
     kept, draft = record.kept, record.draft
     return known(
         step=number + 1,
@@ -118,12 +118,12 @@ def _stop_reason(finish: FinishReason | None) -> str:
             return "unknown"
         case "answered" | "stop":
             return "stop"
-        case _:  # cut by a limit; the sample tells by which
+        case _:  # ended by a limit, which the sample names
             return "max_tokens"
 
 
 def _limit(history: ProblemHistory) -> Json | None:
-    """The limit that cut the problem; what inspect_ai has no word for is told as ``custom``."""
+    """Return the limit that ended the problem, or None; a limit unknown to inspect_ai has the type ``custom``."""
     limits, finish = history.task.limits, history.end and history.end.finish_reason
     values = {
         "step_limit": limits.step_tokens,
@@ -163,9 +163,9 @@ def _metadata(history: ProblemHistory, records: list[StepRecord]) -> Json:
 
 
 def _worked(history: ProblemHistory, steps: int) -> float | None:
-    """The seconds in which it did not wait for room at a model; None where the log does not tell."""
+    """Return the problem's seconds without waiting for a slot at a model; None if the log lacks the times."""
     times = [step_times(history, number) for number in range(steps)]
     if history.end is None or None in times:
         return None
-    waited = sum(one.queue for one in times if one is not None)
+    waited = sum(step.queue for step in times if step is not None)
     return max(0.0, round(history.end.seconds - waited, 6))

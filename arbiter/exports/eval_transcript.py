@@ -1,4 +1,4 @@
-"""A problem's events as inspect_ai's viewer shows them: a span a step, with its requests and what was decided."""
+"""Convert a problem into events for inspect_ai's viewer: one span per step, with its requests and the decision."""
 
 from collections.abc import Iterator
 
@@ -14,27 +14,29 @@ _STOP_REASONS = {"separator": "stop", "end": "stop", "limit": "max_tokens"}
 class EvalTranscript:
     """The events of a problem.
 
-    ``name`` is the sample's identifier, from which those of the events are computed; ``given`` the number of messages
-    before the first step, to which requests point.
+    ``name`` is the sample's identifier, from which the identifiers of the events are computed. ``given`` is the number
+    of messages before the first step; requests refer to them.
     """
 
     def __init__(self, history: ProblemHistory, models: EvalModels, name: str, given: int) -> None:
         self._history, self._models, self._name, self._given = history, models, name, given
         self._records = history.steps()
         used = ((event.payload, event.step) for event in history.reused.values())
-        self._used_ahead = {one.call: (step, one.stale) for one, step in used if isinstance(one, events.Predrafted)}
+        self._used_ahead = {
+            payload.call: (step, payload.stale) for payload, step in used if isinstance(payload, events.Predrafted)
+        }
 
     def events(self, shown: Json) -> list[Json]:
-        """All of them; ``shown`` is what the sample itself shows: its question and target, score, limit and error."""
+        """Return all events; ``shown`` has the sample's ``question``, ``target``, ``score``, ``limit``, ``error``."""
         return list(self._events(shown))
 
     def _events(self, shown: Json) -> Iterator[Json]:
         start, last = self._history.start, self._history.ended or _last(self._history)
-        asked = {"id": self._history.key[0], "input": shown["question"], "target": shown["target"]}
-        yield self._event("sample_init", start, "init", sample=asked, state={})
+        sample = {"id": self._history.key[0], "input": shown["question"], "target": shown["target"]}
+        yield self._event("sample_init", start, "init", sample=sample, state={})
         steps: dict[int, list[CallHistory]] = {}
         for call in self._history.calls.values():
-            steps.setdefault(self._place(call), []).append(call)
+            steps.setdefault(self._step_of(call), []).append(call)
         for number in sorted(steps):
             yield from self._step(number, steps[number])
         if "error" in shown:
@@ -60,20 +62,20 @@ class EvalTranscript:
             yield {**self._event("info", last, f"{number}/kept", source="arbiter", data=decision), "span_id": span}
         yield {**self._event("span_end", last, f"{number}/end", id=span), "span_id": span}
 
-    def _place(self, call: CallHistory) -> int:
-        """The step that a request is shown at: a draft that was written ahead is at the one that used it."""
+    def _step_of(self, call: CallHistory) -> int:
+        """Return the step whose span has the request; for a used draft written ahead, the step that used it."""
         step, _ = self._used_ahead.get(call.id, (_first(call).step, False))
         return step or 0
 
     def _threshold(self, number: int) -> float | None:
-        """Where it stood at the step: as the policy has it, unless a budget moved it."""
+        """Return the threshold at the step: the policy's, unless a budget has changed it."""
         moved = self._history.thresholds().get(number)
         return self._history.task.policy.get("threshold") if moved is None else moved
 
     def _call(self, call: CallHistory, number: int) -> Json:
         match call.outcome:
             case events.CallScored(value=value):
-                score = {"value": value, "explanation": f"the {call.model}'s, of the {_scored(call)}'s step"}
+                score = {"value": value, "explanation": f"the {call.model}'s score of the {_scored(call)}'s step"}
                 return self._call_event(call, "score", score=score, scorer=call.model, intermediate=True)
             case _ if call.model in ("draft", "target"):
                 return self._generation(call, number)
@@ -84,7 +86,7 @@ class EvalTranscript:
     def _generation(self, call: CallHistory, number: int) -> Json:
         outcome, model, ahead = call.outcome, self._models.called(self._history, call), self._ahead(call)
         answer, sampling = isinstance(outcome, events.CallGenerated), self._history.task.sampling
-        asked = self._history.message_of(call)
+        cause = self._history.message_of(call)
         output: Json = {"model": model}
         if isinstance(outcome, events.CallGenerated):
             message = {
@@ -107,7 +109,7 @@ class EvalTranscript:
             config=known(
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
-                max_tokens=getattr(asked and asked.payload, "max_tokens", None),
+                max_tokens=getattr(cause and cause.payload, "max_tokens", None),
             ),
             output=output,
             metadata=ahead and {"drafted_ahead": ahead},
@@ -118,7 +120,10 @@ class EvalTranscript:
         )
 
     def _ahead(self, call: CallHistory) -> str | None:
-        """What became of a draft that was written ahead: a stale one was offered after other steps than it had read."""
+        """Return the use of a draft written ahead: ``used``, ``unused``, or ``stale`` if its context had changed.
+
+        Return None for another request.
+        """
         if not call.is_ahead:
             return None
         _, stale = self._used_ahead.get(call.id, (None, None))
@@ -126,14 +131,14 @@ class EvalTranscript:
 
     def _call_event(self, call: CallHistory, kind: str, **fields: object) -> Json:
         first = _first(call)
-        begun = 0.0 if call.asked is not None or call.outcome is None else call.outcome.seconds
+        begun = 0.0 if call.started is not None or call.outcome is None else call.outcome.seconds
         return self._event(kind, first, call.id, begun, **fields)
 
-    def _event(self, kind: str, event: Event, place: str, before: float = 0.0, **fields: object) -> Json:
-        """An event that happened ``before`` seconds before one of the log; ``place`` tells it from others there."""
+    def _event(self, kind: str, event: Event, label: str, before: float = 0.0, **fields: object) -> Json:
+        """Return an event ``before`` seconds before ``event``; ``label`` distinguishes it from others of ``event``."""
         return known(
             event=kind,
-            uuid=identifier(self._name, place, event.seq),
+            uuid=identifier(self._name, label, event.seq),
             timestamp=moment(event.wall - before),
             working_start=max(0.0, round(event.mono - before - self._history.start.mono, 6)),
             **fields,
@@ -141,7 +146,7 @@ class EvalTranscript:
 
 
 def _scored(call: CallHistory) -> Author:
-    """Whose step it scored; an audit's first request is for the draft's, its second for the target's."""
+    """Return the author of the scored step: an audit's first request scores the draft, its second the target."""
     is_second = call.model == "audit" and call.parsed.index == 1
     return "target" if is_second or call.parsed.message.kind == "step_regenerated" else "draft"
 
@@ -149,16 +154,16 @@ def _scored(call: CallHistory) -> Author:
 def _ended(outcome: events.Outcome | None) -> str:
     match outcome:
         case None:
-            return "not answered where the log ends"
+            return "unfinished at the end of the log"
         case events.CallCancelled():
-            return "cancelled: nobody needed the answer any more"
+            return "cancelled: the answer was no longer needed"
         case _:
             return "failed"
 
 
 def _first(call: CallHistory) -> Event:
-    first = call.asked or call.ended or next(iter(call.retries), None)
-    assert first is not None  # noqa: S101 - a call is made of its first event
+    first = call.started or call.ended or next(iter(call.retries), None)
+    assert first is not None  # noqa: S101 - a call has at least its first event
     return first
 
 

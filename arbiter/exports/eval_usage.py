@@ -1,4 +1,4 @@
-"""What all parts of a log of inspect_ai have: the models' names, their tokens, moments, identifiers."""
+"""Values that all parts of a log of inspect_ai use: model names, tokens, times and identifiers."""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ Json = dict[str, Any]
 
 
 class EvalModels:
-    """Of a run's identity, what concerns its models: their names, how they sample, and the policy over them.
+    """The models of a run, taken from its identity: their names, their sampling, and the policy.
 
-    ``names`` are those of the configuration by role; ``run_name`` is that of all of them together, as one model.
+    ``names`` has the configured names by role. ``run_name`` is the name for all models together, as one model.
     """
 
     def __init__(self, identity: Mapping[str, Any]) -> None:
@@ -35,32 +35,32 @@ class EvalModels:
         }
 
     def name(self, role: Model, target: str = "") -> str:
-        """The model of ``role``, or of one of several targets; the role itself where no name is known."""
+        """Return the model name of ``role``, or of one of several targets; the role itself if no name is known."""
         table = "prm" if role == "audit" else f"targets.{target}" if target else role
         return self.names.get(table, table)
 
     def called(self, history: ProblemHistory, call: CallHistory) -> str:
-        """The model that ``call`` asked."""
+        """Return the name of the model that ``call`` was sent to."""
         return self.name(call.model, history.target_of(call) if call.model == "target" else "")
 
     def usage(self, history: ProblemHistory) -> dict[str, Usage]:
-        """The tokens of a problem by the models' names."""
+        """Return the tokens of a problem by model name."""
         found: dict[str, Usage] = {}
         for role, counts in history.request_counts().items():
             targets = history.target_counts() if role == "target" else {}
-            parts = {self.name("target", target): one.usage for target, one in targets.items()}
+            parts = {self.name("target", target): requests.usage for target, requests in targets.items()}
             for name, usage in (parts or {self.name(role): counts.usage}).items():
                 found[name] = found.get(name, Usage()) + usage
         return found
 
 
 def usages(by_name: Mapping[str, Usage]) -> Json:
-    """Tokens as inspect_ai counts them: what came from a cache is not in ``input_tokens``."""
+    """Return the tokens by name as inspect_ai counts them: ``input_tokens`` excludes cached tokens."""
     return {name: usage_of(usage) for name, usage in by_name.items()}
 
 
 def usage_of(usage: Usage) -> Json:
-    """The tokens of one or several requests."""
+    """Return the tokens of one or several requests as inspect_ai counts them."""
     return known(
         input_tokens=usage.prompt_tokens - usage.cached_tokens,
         output_tokens=usage.completion_tokens,
@@ -70,15 +70,15 @@ def usage_of(usage: Usage) -> Json:
 
 
 def moment(wall: float) -> str:
-    """Unix time as inspect_ai writes it."""
+    """Return a Unix time in the format of inspect_ai."""
     return datetime.fromtimestamp(wall, UTC).isoformat()
 
 
 def identifier(*place: object) -> str:
-    """The name of a place in a run, the same in each export of it."""
+    """Return an identifier computed from ``place``, the same in every export of a run."""
     return hashlib.blake2b("\n".join(map(str, place)).encode(errors="surrogatepass"), digest_size=11).hexdigest()
 
 
 def known(**values: object) -> Json:
-    """``values`` without those that are not known."""
+    """Return ``values`` without those that are None."""
     return {name: value for name, value in values.items() if value is not None}

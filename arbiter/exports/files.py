@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and packages that are there or told of."""
+"""Write files atomically, and check for optional packages."""
 
 import importlib.util
 import os
@@ -13,32 +13,35 @@ from arbiter.protocols.errors import ConfigError, ReportError
 
 @contextmanager
 def replacing(path: Path) -> Generator[BinaryIO]:
-    """A file to write into, which takes the place of ``path`` when the block ends well, and leaves nothing otherwise.
+    """Open a file that replaces ``path`` when the block ends without an exception, and is removed otherwise.
 
-    Missing folders are made. Raises ``ReportError`` if the disk refuses.
+    Missing folders are made. Raises ``ReportError`` if the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
         raise _refused(path, error) from error
-    half = Path(name)
+    unfinished = Path(name)
     try:
         with os.fdopen(number, "wb") as file:
             yield file
-        half.chmod(0o666 & ~_umask())  # mkstemp's files are for their owner alone
-        half.replace(path)
+        unfinished.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+        unfinished.replace(path)
     except OSError as error:
         raise _refused(path, error) from error
     finally:
-        half.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
 
 
 def require(module: str, extra: str, what: str) -> None:
-    """Raises ``ConfigError`` with the way out if the package that ``what`` needs is not installed."""
+    """Raise ``ConfigError`` if ``module``, which ``what`` needs, is missing; the message has the command to install it.
+
+    ``extra`` is the extra of Arbiter that includes the package.
+    """
     try:
         found = importlib.util.find_spec(module)
-    except ModuleNotFoundError:  # of a parent package
+    except ModuleNotFoundError:  # a parent package is missing
         found = None
     if found is None:
         package = module.partition(".")[0]
@@ -50,7 +53,7 @@ def _refused(path: Path, error: OSError) -> ReportError:
 
 
 def _umask() -> int:
-    """The process's mask; it can only be read by setting it."""
+    """Return the process's umask, which can only be read by setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,8 +1,8 @@
-"""A run as one page for the browser, with all that it needs in the file: no network, no other file.
+"""Export a run as one self-contained web page, which needs neither the network nor another file.
 
-The run is embedded as JSON, and the page's own script sets it as text, never as markup: questions and steps are what
-models and data sets wrote. A content security policy names the digests of the page's script and style, so that
-nothing else can run, whatever a text holds.
+The run is embedded as JSON. Models and data sets wrote the questions and steps, so the page's script inserts them only
+as text, never as markup. A content security policy names the digests of the page's script and style, so that nothing
+else can run, whatever a text contains.
 """
 
 import base64
@@ -21,14 +21,17 @@ _ASSETS = files("arbiter.exports") / "page"
 
 
 def write_page(run: Run, path: Path) -> None:
-    """Write the page of ``run``. Raises ``RunError`` if its log is damaged, ``ReportError`` if the disk refuses."""
+    """Write the page of ``run`` to ``path``.
+
+    Raises ``RunError`` if the log is damaged, ``ReportError`` if the file cannot be written.
+    """
     text = page(contents(run))
     with replacing(path) as file:
         file.write(text.encode())
 
 
 def page(data: dict[str, Any]) -> str:
-    """The page that shows ``data`` (``contents``)."""
+    """Return the page that shows ``data``, as ``contents`` returns it."""
     style, script = _asset("page.css"), _asset("page.js")
     policy = (
         f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
@@ -37,13 +40,13 @@ def page(data: dict[str, Any]) -> str:
     parts = {"policy": policy, "style": style, "script": script, "data": embedded(data)}
     whole = _asset("page.html")
     for name, part in parts.items():
-        before, after = whole.split(f"@@{name}@@")  # not replace: a part may hold what looks like the next mark
+        before, after = whole.split(f"@@{name}@@")  # not replace: a part may contain a text that looks like a mark
         whole = before + part + after
     return whole
 
 
 def embedded(data: object) -> str:
-    """``data`` as JSON that cannot end, or comment out, the script element that it stands in."""
+    """Return ``data`` as JSON that can neither end nor comment out the script element that contains it."""
     return msgspec.json.encode(data).decode().replace("<", "\\u003c")
 
 

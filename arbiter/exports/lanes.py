@@ -1,19 +1,19 @@
-"""Intervals side by side: those that overlap never share a lane."""
+"""Assign intervals to lanes, so that overlapping intervals never share a lane."""
 
 import math
 
 
 class Lanes:
-    """Gives each interval the first lane that is free when it begins.
+    """Assign each interval to the first lane that is free when it begins.
 
-    Two intervals on a lane do not even touch, so that no reader has to know which of two ends comes first.
+    Two intervals on a lane do not touch either, so that the order of events at the same time does not matter.
     """
 
     def __init__(self) -> None:
         self._free_after: list[float] = []
 
     def take(self, begin: float) -> int:
-        """The lane of an interval that begins now; nothing else gets it until it is released."""
+        """Return the lane for an interval that starts at ``begin``. It stays reserved until ``release``."""
         for lane, end in enumerate(self._free_after):
             if end < begin:
                 self._free_after[lane] = math.inf
@@ -22,7 +22,7 @@ class Lanes:
         return len(self._free_after) - 1
 
     def release(self, lane: int, end: float) -> None:
-        """The interval on ``lane`` is over."""
+        """Free ``lane``, whose interval ends at ``end``."""
         self._free_after[lane] = end
 
     def __len__(self) -> int:

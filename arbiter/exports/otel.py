@@ -1,8 +1,8 @@
-"""A run as OpenTelemetry spans (the extra ``otel``; imported only when they are made).
+"""Export a run as OpenTelemetry spans (the extra ``otel``; imported only to make spans).
 
-A trace a problem: its root span, a span a step, a span a request, with the times that they took then. Requests follow
-the GenAI semantic conventions; what these do not name is below ``arbiter.``. No text of questions, steps or
-answers is in a span, and an error's text only where something failed.
+Each problem is a trace: a root span, one span per step, and one span per request, with the recorded times. Requests
+follow the GenAI semantic conventions; other attributes start with ``arbiter.``. Spans contain no text of questions,
+steps or answers, and the text of an error only where something failed.
 """
 
 import hashlib
@@ -22,15 +22,15 @@ from arbiter.protocols.records import Model, StepRecord
 Value = str | bool | int | float | list[str]
 
 FINISH_REASONS = {"separator": "stop", "end": "stop", "limit": "length"}
-"""What the convention calls the endings of a generation; ``arbiter.stop_reason`` tells a separator from an end."""
+"""The convention's finish reasons by stop reason. ``arbiter.stop_reason`` distinguishes a separator from an end."""
 
 _GENERATE, _SCORE = "text_completion", "score"
 
 
 class NamedIds(IdGenerator):
-    """Ids that are computed from names: a run that is exported again has the same, so that nothing is there twice.
+    """Compute ids from names, so that a second export of a run has the same ids and makes no duplicates.
 
-    To be given to the ``TracerProvider``; with another generator the ids are that one's.
+    Pass it to the ``TracerProvider``. With another generator, the ids come from that generator.
     """
 
     def __init__(self) -> None:
@@ -44,10 +44,10 @@ class NamedIds(IdGenerator):
 
 
 def export_spans(run: Run, tracer_provider: TracerProvider) -> int:
-    """Make the spans of ``run`` with ``tracer_provider``, which exports them; how many there were.
+    """Make the spans of ``run`` with ``tracer_provider``, which exports them, and return their number.
 
-    A request that was made again after an interruption is there once. Flushing and shutting down the provider is the
-    caller's. Raises ``RunError`` if the log is damaged.
+    A request that was made again after an interruption has one span. The caller must flush and shut down the provider.
+    Raises ``RunError`` if the log is damaged.
     """
     spans = _Spans(run, tracer_provider)
     grades = run.grades()
@@ -57,7 +57,7 @@ def export_spans(run: Run, tracer_provider: TracerProvider) -> int:
 
 
 class _Spans:
-    """Makes spans whose times are those of the log."""
+    """Make spans with the times of the log."""
 
     def __init__(self, run: Run, provider: TracerProvider) -> None:
         self.made = 0
@@ -67,7 +67,7 @@ class _Spans:
         self._run = next(run.events()).run
 
     def problem(self, problem: ProblemHistory, grades: Mapping[Key, Graded]) -> None:
-        """The spans of a problem."""
+        """Make the spans of a problem."""
         end, grade = problem.end, grades.get(problem.key)
         last = problem.ended or max(_events(problem), key=lambda event: event.seq)
         about = _known(
@@ -85,16 +85,16 @@ class _Spans:
         if end is not None and end.finish_reason == "failed":
             _fail(root, end.error or "failed", _kind(end.error or ""))
         elif end is not None and end.finish_reason == "deadline":
-            _fail(root, "the problem's time was up", "timeout")
+            _fail(root, "the problem exceeded its deadline", "timeout")
         kept = dict(enumerate(problem.steps()))
         for number in sorted({event.step for event in _events(problem) if event.step is not None}):
             self._step(problem, number, kept.get(number), root, last.wall)
         root.end(_ns(max(last.wall, problem.start.wall)))
 
     def _step(self, problem: ProblemHistory, number: int, record: StepRecord | None, root: Span, latest: float) -> None:
-        told = [event.wall for event in _events(problem) if event.step == number]
+        times = [event.wall for event in _events(problem) if event.step == number]
         calls = [call for call in problem.calls.values() if _first(call).step == number]
-        begin = min([*told, *map(_begun, calls)])
+        begin = min([*times, *map(_begun, calls)])
         about = _known(
             {
                 "arbiter.step": number + 1,
@@ -104,10 +104,10 @@ class _Spans:
         )
         step = self._begin(f"step {number + 1}", f"{_name(problem)}/{number}", begin, root, about)
         ends = [self._call(problem, call, step, latest) for call in calls]
-        step.end(_ns(max([*told, *ends])))
+        step.end(_ns(max([*times, *ends])))
 
     def _call(self, problem: ProblemHistory, call: CallHistory, step: Span, latest: float) -> float:
-        """A request's span; when it ended. One that has no end in the log ended with its problem."""
+        """Make the span of a request and return its end. A request without an outcome ends with its problem."""
         outcome, model = call.outcome, self._model(call.model)
         operation = _GENERATE if call.model in ("draft", "target") else _SCORE
         about = {**self._request(problem, call, operation), **_response(outcome)}
@@ -115,13 +115,13 @@ class _Spans:
         span = self._begin(name, call.id, _begun(call), step, about, SpanKind.CLIENT)
         for retry in call.retries:
             if isinstance(retry.payload, events.CallRetried):
-                told = {"arbiter.retry.attempt": retry.payload.attempt, "arbiter.retry.pause": retry.payload.pause}
+                facts = {"arbiter.retry.attempt": retry.payload.attempt, "arbiter.retry.pause": retry.payload.pause}
                 error = {"error.type": _kind(retry.payload.error), "exception.message": retry.payload.error}
-                span.add_event("retry", {**told, **error}, _ns(retry.wall))
+                span.add_event("retry", {**facts, **error}, _ns(retry.wall))
         match outcome:
             case events.CallFailed(error=error):
                 _fail(span, error, _kind(error))
-            case events.CallCancelled() | None:  # not an error: nobody needed the answer any more
+            case events.CallCancelled() | None:  # not an error: the answer was no longer needed
                 span.set_attribute("arbiter.cancelled", True)
             case _:
                 pass
@@ -130,7 +130,7 @@ class _Spans:
         return end
 
     def _request(self, problem: ProblemHistory, call: CallHistory, operation: str) -> dict[str, Value]:
-        asked = problem.message_of(call)
+        cause = problem.message_of(call)
         sampling = problem.task.sampling
         generates = operation == _GENERATE
         return _known(
@@ -138,7 +138,7 @@ class _Spans:
                 "gen_ai.operation.name": operation,
                 "gen_ai.provider.name": self._identity.get(f"models.{_table(call.model)}.backend"),
                 "gen_ai.request.model": self._model(call.model),
-                "gen_ai.request.max_tokens": getattr(asked and asked.payload, "max_tokens", None),
+                "gen_ai.request.max_tokens": getattr(cause and cause.payload, "max_tokens", None),
                 "gen_ai.request.temperature": sampling.temperature if generates else None,
                 "gen_ai.request.top_p": sampling.top_p if generates else None,
                 "arbiter.role": call.model,
@@ -197,7 +197,7 @@ def _fail(span: Span, error: str, kind: str) -> None:
 
 
 def _kind(error: str) -> str:
-    """The kind of an error as the log tells it: ``[actor, step n: ]Kind: text``."""
+    """Return the kind of an error text of the log, which has the form ``[actor, step n: ]Kind: text``."""
     head = error.partition(", caused by ")[0].split(": ")
     return next((part for part in head if part.isidentifier() and part[:1].isupper()), "_OTHER")
 
@@ -205,24 +205,24 @@ def _kind(error: str) -> str:
 def _events(problem: ProblemHistory) -> Iterator[Event]:
     yield from problem.messages.values()
     for call in problem.calls.values():
-        yield from (event for event in (call.asked, *call.retries, call.ended) if event is not None)
+        yield from (event for event in (call.started, *call.retries, call.ended) if event is not None)
 
 
 def _first(call: CallHistory) -> Event:
-    first = call.asked or call.ended or next(iter(call.retries), None)
-    assert first is not None  # noqa: S101 - a call is made of its first event
+    first = call.started or call.ended or next(iter(call.retries), None)
+    assert first is not None  # noqa: S101 - a call has at least its first event
     return first
 
 
 def _begun(call: CallHistory) -> float:
-    """When it was asked, as far as the log tells; one that keeps decisions only tells how long the answer took."""
-    if call.asked is None and call.outcome is not None:
+    """Return the start of a request. A log of decisions has only the end and the duration, so it is computed."""
+    if call.started is None and call.outcome is not None:
         return _first(call).wall - call.outcome.seconds
     return _first(call).wall
 
 
 def _table(role: Model) -> str:
-    """The table of the configuration that a request's model is from."""
+    """Return the configuration table of a request's model."""
     return "prm" if role == "audit" else role
 
 
@@ -235,7 +235,7 @@ def _known(values: Mapping[str, Value | None]) -> dict[str, Value]:
 
 
 def _number(name: str, size: int) -> int:
-    """A number of ``size`` bytes that names something; never 0, which means none."""
+    """Return an id of ``size`` bytes computed from ``name``; never 0, which means no id."""
     return int.from_bytes(hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=size).digest()) or 1
 
 

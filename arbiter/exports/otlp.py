@@ -1,4 +1,4 @@
-"""Spans on their way to a collector, by OTLP over HTTP (the extra ``otel``)."""
+"""Send spans to a collector by OTLP over HTTP (the extra ``otel``)."""
 
 import logging
 from collections.abc import Generator
@@ -15,13 +15,13 @@ from arbiter.log.run import Run
 from arbiter.protocols.errors import ReportError
 
 BATCH = 512
-"""Spans of one request."""
+"""The number of spans per request."""
 
 
 class Batches(SpanProcessor):
-    """Hands every span to ``exporter``, in requests of ``size``. Raises ``ReportError`` as soon as one is refused.
+    """Pass every span to ``exporter``, ``size`` spans per request. Raises ``ReportError`` if a request is refused.
 
-    The SDK's own batches drop spans that are made faster than they are sent, as those of a log are.
+    The SDK's batch processor is not used: it drops spans that are made faster than they are sent, as happens here.
     """
 
     def __init__(self, exporter: SpanExporter, size: int = BATCH) -> None:
@@ -35,17 +35,17 @@ class Batches(SpanProcessor):
             self.send()
 
     def send(self) -> None:
-        """Send what is waiting."""
+        """Send the waiting spans. Raises ``ReportError`` if the request is refused."""
         batch, self._waiting = self._waiting, []
         if batch and self._exporter.export(batch) is not SpanExportResult.SUCCESS:
-            raise ReportError("the collector did not take the spans")
+            raise ReportError("the collector did not accept the spans")
 
 
 def send_spans(run: Run, endpoint: str, seconds: float = 10.0) -> int:
-    """Send the spans of ``run`` to ``endpoint``, with ``seconds`` for each request; how many there were.
+    """Send the spans of ``run`` to ``endpoint`` and return their number. ``seconds`` is the time limit of a request.
 
-    Headers and certificates are those of the usual variables (``OTEL_EXPORTER_OTLP_HEADERS``, …). Raises
-    ``ReportError`` if the collector refuses or is not there, ``RunError`` if the log is damaged.
+    Headers and certificates come from the usual environment variables (``OTEL_EXPORTER_OTLP_HEADERS``, …). Raises
+    ``ReportError`` if the collector refuses the spans or cannot be reached, ``RunError`` if the log is damaged.
     """
     exporter = OTLPSpanExporter(endpoint=endpoint, timeout=seconds)
     batches = Batches(exporter)
@@ -56,12 +56,12 @@ def send_spans(run: Run, endpoint: str, seconds: float = 10.0) -> int:
         shutdown_on_exit=False,
     )
     provider.add_span_processor(batches)
-    with _complaints() as complaints:
+    with _captured_warnings() as warnings:
         try:
             made = export_spans(run, provider)
             batches.send()
         except ReportError as error:
-            why = f": {complaints[0]}" if complaints else ""
+            why = f": {warnings[0]}" if warnings else ""
             raise ReportError(f"cannot send spans to {endpoint}: {error}{why}") from error
         finally:
             exporter.shutdown()
@@ -69,19 +69,19 @@ def send_spans(run: Run, endpoint: str, seconds: float = 10.0) -> int:
 
 
 @contextmanager
-def _complaints() -> Generator[list[str]]:
-    """What the exporter logs about a failure, kept for the error instead of being printed beside it."""
-    said: list[str] = []
+def _captured_warnings() -> Generator[list[str]]:
+    """Collect what the exporter logs about a failure, for the error message, and do not print it."""
+    messages: list[str] = []
 
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            said.append(" ".join(record.getMessage().split()))
+            messages.append(" ".join(record.getMessage().split()))
 
     logger, handler = logging.getLogger("opentelemetry"), Keep(logging.WARNING)
     logger.addHandler(handler)
     before, logger.propagate = logger.propagate, False
     try:
-        yield said
+        yield messages
     finally:
         logger.removeHandler(handler)
         logger.propagate = before

@@ -1,17 +1,17 @@
-"""A run as a trace for the Perfetto UI (the extra ``trace``; imported only when one is written).
+"""Export a run as a trace for the Perfetto UI (the extra ``trace``; imported only to write a trace).
 
 ::
 
-    arbiter RUN            what all others are below
+    arbiter RUN            parent of all other tracks
       problems in flight   counter
       requests of MODEL    counters
-      ring                 a slice a problem; what the ring sends
-      assembler, …         what the actor sends, as instants
-        ACTOR's requests   a slice a request, in lanes
+      ring                 one slice per problem; the messages that the ring sends
+      assembler, …         the messages that the actor sends, as instants
+        ACTOR's requests   one slice per request, in lanes
 
-The lanes of an actor are sibling tracks of one name, which the UI shows as one track of as many rows: requests that
-overlap never share a lane. Arrows lead from a message to the requests made for it, and from them to the message that
-the actor sent then. Packets are written as soon as a problem has ended, one by one; the UI sorts them by time.
+The lanes of an actor are sibling tracks of the same name, which the UI merges into one track with several rows.
+Overlapping requests never share a lane. Arrows lead from a message to the requests that it caused, and from these to
+the message that the actor sent next. The packets of a problem are written when it has ended; the UI sorts them by time.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,7 +31,10 @@ Fact = str | int | float | bool | None
 
 
 def write_trace(run: Run, path: Path) -> None:
-    """Write the trace of ``run``. Raises ``RunError`` if its log is damaged, ``ReportError`` if the disk refuses."""
+    """Write the trace of ``run`` to ``path``.
+
+    Raises ``RunError`` if the log is damaged, ``ReportError`` if the file cannot be written.
+    """
     grades = run.grades()
     with replacing(path) as file:
         trace, spans = Tracks(file), Spans()
@@ -66,7 +69,7 @@ def _write_problem(trace: Tracks, problem: ProblemSpan, grades: Mapping[Key, Gra
 
 
 class _Arrows:
-    """What led to what in a problem; an arrow's id is computed from the ids at its two ends."""
+    """The arrows from cause to effect in a problem. An arrow's id is computed from the ids at its two ends."""
 
     def __init__(self, problem: ProblemSpan) -> None:
         self._out: dict[str, list[int]] = {}
@@ -80,13 +83,13 @@ class _Arrows:
                 self._in.setdefault(target, []).append(arrow)
 
     def onto(self, event: TrackEvent, name: str) -> None:
-        """Have the arrows begin and end at ``event``, which shows the message or request ``name``."""
+        """Attach the arrows of the message or request ``name`` to ``event``, which shows it."""
         event.flow_ids.extend(self._out.get(name, ()))
         event.terminating_flow_ids.extend(self._in.get(name, ()))
 
 
 def _causes(problem: ProblemSpan) -> Iterator[tuple[str, str]]:
-    """Pairs of cause and effect: a message and its requests, the answered requests of an actor and its message."""
+    """Yield pairs of cause and effect: a message and its requests, an actor's answered requests and its message."""
     answered: dict[tuple[str, str], list[str]] = {}
     for call in problem.calls:
         if call.outcome is not None:
@@ -131,7 +134,7 @@ def _call_event(problem: ProblemSpan, call: CallSpan) -> TrackEvent:
         name=f"{wrong.upper()} {label}" if wrong else label, categories=["request", call.model, wrong or "answered"]
     )
     usage = outcome.usage if isinstance(outcome, events.CallGenerated | events.CallScored) else None
-    asked = next((message for message in problem.messages if message.id == call.cause), None)
+    cause = next((message for message in problem.messages if message.id == call.cause), None)
     _annotate(
         event,
         {
@@ -144,7 +147,7 @@ def _call_event(problem: ProblemSpan, call: CallSpan) -> TrackEvent:
             "score": getattr(outcome, "value", None),
             "prompt_tokens": usage and usage.prompt_tokens,
             "completion_tokens": usage and usage.completion_tokens,
-            "waited_seconds": asked and max(0.0, round(call.begin - asked.mono, 6)),
+            "waited_seconds": cause and max(0.0, round(call.begin - cause.mono, 6)),
             "retries": len(call.retries),
             "retried_for": "; ".join(str(getattr(retry.payload, "error", "")) for retry in call.retries) or None,
             "error": getattr(outcome, "error", None),
@@ -154,20 +157,20 @@ def _call_event(problem: ProblemSpan, call: CallSpan) -> TrackEvent:
     return event
 
 
-_TOLD = ("verdict", "author", "rejects", "max_tokens", "failed_kind", "error")
-"""What is shown of messages: a trace has the times and decisions of a run, and no text of questions."""
+_SHOWN = ("verdict", "author", "rejects", "max_tokens", "failed_kind", "error")
+"""The payload fields shown for messages. A trace has the times and decisions of a run, but no text of questions."""
 
 
 def _message_event(message: Event) -> TrackEvent:
     event = TrackEvent(name=message.kind, categories=["message"])
-    facts = {name: getattr(message.payload, name, None) for name in _TOLD}
+    facts = {name: getattr(message.payload, name, None) for name in _SHOWN}
     step = None if message.step is None else message.step + 1
     _annotate(event, {**facts, "problem": message.problem, "step": step, "to": message.to, "id": message.id})
     return event
 
 
 def _annotate(event: TrackEvent, facts: Mapping[str, Fact]) -> None:
-    """Facts as the UI shows them beside an event; those that are not known are left out."""
+    """Add ``facts`` to ``event``, for the UI's details of the event. Those that are None are left out."""
     for name, value in facts.items():
         match value:
             case None:

@@ -1,7 +1,7 @@
-"""A log as intervals: which problem and which request took from when to when, and on which lane of its actor.
+"""Convert a log into intervals: the start, the end and the lane of each problem and each request.
 
-Unlike ``arbiter.log.history`` it keeps every attempt of every session, and what ends after its problem has ended:
-requests that were cancelled with it.
+Unlike ``arbiter.log.history``, it keeps the requests of every session, including repeated ones. It also keeps requests
+that end after their problem, because they were cancelled with it.
 """
 
 from collections import Counter
@@ -15,9 +15,11 @@ from arbiter.protocols.events import Event, Outcome
 
 
 class CallSpan:
-    """One request, for the message ``cause``. ``outcome`` is None if the log, or its session, ended before it did.
+    """One request, caused by the message ``cause``.
 
-    Raises ``RunError`` naming the line of ``first`` if ``name`` is no call id.
+    ``outcome`` is None if the log or its session ended before the request.
+
+    Raises ``RunError`` naming the line of ``first`` if ``name`` is not a valid call id.
     """
 
     def __init__(self, name: str, first: Event, begin: float, lane: int) -> None:
@@ -34,7 +36,7 @@ class CallSpan:
 
     @property
     def attempt(self) -> str:
-        """Its own name: a request that a later session made again has the same id."""
+        """A unique name of this request: a request that a later session made again has the same ``id``."""
         return f"{self.id}@{self.first.seq}"
 
     @property
@@ -43,7 +45,7 @@ class CallSpan:
 
 
 class ProblemSpan:
-    """One decoding of a problem, its messages in their order, and its requests in the order of their first event."""
+    """One sample of a problem, with its messages in order and its requests ordered by their first event."""
 
     def __init__(self, start: Event, lane: int) -> None:
         self.start = start
@@ -64,10 +66,10 @@ class ProblemSpan:
 
 
 class Spans:
-    """Takes a log's events in their order, and gives each problem when it, and all that was asked for it, has ended.
+    """Take a log's events in order, and return each problem when it and all its requests have ended.
 
-    Memory is held for the open problems alone. ``problems`` and ``requests`` count those in flight; requests are
-    counted where the log tells of their beginning, which one that keeps decisions only does not.
+    Only open problems are held in memory. ``problems`` and ``requests`` count those in flight. Requests count only
+    if the log has their start; a log of decisions does not have it.
     """
 
     def __init__(self) -> None:
@@ -78,7 +80,7 @@ class Spans:
         self._lanes: dict[str, Lanes] = {}
 
     def add(self, event: Event) -> Iterator[ProblemSpan]:
-        """The problems that are complete with this event."""
+        """Yield the problems that this event completes."""
         self.now = max(self.now, event.mono)
         if isinstance(event.payload, events.RunStarted):
             self._stop_calls()
@@ -86,23 +88,23 @@ class Spans:
             return
         key = event.problem, event.sample
         if isinstance(event.payload, events.StartProblemEvent):
-            if key in self._open:  # begun anew by a later session
+            if key in self._open:  # started again by a later session
                 yield self._close(self._open[key])
             self.problems += 1
             self._open[key] = ProblemSpan(event, self._lane("ring", event.mono))
         elif key in self._open:
             problem = self._open[key]
-            self._tell(problem, event)
+            self._add(problem, event)
             if problem.ended is not None and not problem.running:
                 yield self._close(problem)
 
     def rest(self) -> Iterator[ProblemSpan]:
-        """At the end of the log: the problems that have not ended."""
+        """Yield the unfinished problems, at the end of the log."""
         self._stop_calls()
         for problem in [*self._open.values()]:
             yield self._close(problem)
 
-    def _tell(self, problem: ProblemSpan, event: Event) -> None:
+    def _add(self, problem: ProblemSpan, event: Event) -> None:
         match event.payload:
             case events.CallStarted():
                 self._begin(problem, event.id, event, event.mono)
@@ -129,7 +131,7 @@ class Spans:
 
     def _end(self, problem: ProblemSpan, event: Event, outcome: Outcome) -> None:
         call = problem.running.get(event.cause or "")
-        if call is None:  # the log keeps decisions only: its seconds tell when it began
+        if call is None:  # a log of decisions: the start is computed from the duration
             call = self._begin(problem, event.cause or "", event, max(0.0, round(event.mono - outcome.seconds, 6)))
         call.outcome = outcome
         self._stop(problem, call, event.mono)
@@ -142,7 +144,7 @@ class Spans:
             self.requests[call.model] -= 1
 
     def _stop_calls(self) -> None:
-        """What is running has no outcome: its session was killed."""
+        """Stop the running requests, which have no outcome because their session was killed."""
         for problem in self._open.values():
             for call in [*problem.running.values()]:
                 self._stop(problem, call, self.now)

@@ -1,4 +1,4 @@
-"""The tracks of a trace, and the packets that are written onto them (the extra ``trace``)."""
+"""Write the tracks of a trace and their events (the extra ``trace``)."""
 
 # pyright: reportMissingTypeStubs=false
 # (perfetto has stubs for its messages, and none for its builder)
@@ -18,7 +18,7 @@ _SEQUENCE = 1
 
 
 class Tracks:
-    """Packets on their way into a file; tracks are described when they are first used."""
+    """Write packets into a file. A track is described when it is first used."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._builder = StreamingTraceProtoBuilder(file)
@@ -26,9 +26,10 @@ class Tracks:
         self._counts: dict[str, int] = {}
 
     def open(self, first: Event, run_type: str) -> None:
-        """The run, its actors in their order, and what the run's clock was in the world's time.
+        """Write the clocks, the track of the run, and the tracks of its actors in order.
 
-        The run is a plain track: the UI sorts the tracks of a process by name, whatever order they ask for.
+        The clocks relate the run's clock to real time. The run is a plain track, not a process: the UI sorts the tracks
+        of a process by name, whatever order they request.
         """
         clocks = self._packet(None)
         for clock, seconds in (
@@ -46,7 +47,7 @@ class Tracks:
             self.actor(actor)
 
     def slice(self, track: int, begin: float, end: float, event: TrackEvent) -> None:
-        """``event`` as the beginning of a slice."""
+        """Write a slice from ``begin`` to ``end``, with ``event`` as its first event."""
         event.type, event.track_uuid = TrackEvent.TYPE_SLICE_BEGIN, track
         self._event(begin, event)
         self._event(end, TrackEvent(type=TrackEvent.TYPE_SLICE_END, track_uuid=track))
@@ -56,7 +57,7 @@ class Tracks:
         self._event(at, event)
 
     def count(self, event: Event, name: str, value: int) -> None:
-        """The value of a counter, if it has changed."""
+        """Write the value of a counter, if it has changed."""
         if self._counts.get(name, 0) == value:
             return
         self._counts[name] = value
@@ -64,7 +65,7 @@ class Tracks:
         self._event(event.mono, TrackEvent(type=TrackEvent.TYPE_COUNTER, track_uuid=track, counter_value=value))
 
     def lane(self, actor: str, lane: int) -> int:
-        """A track of the actor's requests, or of the ring's problems."""
+        """Return the track of a lane of the actor's requests, or of the ring's problems."""
         name = "problems" if actor == "ring" else f"{actor}'s requests"
         merged = TrackDescriptor.SIBLING_MERGE_BEHAVIOR_BY_TRACK_NAME
         uuid = number(f"{actor}/{lane}")
@@ -74,7 +75,7 @@ class Tracks:
         return self._describe(described)
 
     def actor(self, name: str) -> int:
-        """The track of what an actor sends."""
+        """Return the track of the messages that an actor sends."""
         rank = 100 + (ACTORS.index(name) if name in ACTORS else len(ACTORS))
         return self._describe(
             TrackDescriptor(
@@ -117,10 +118,10 @@ class Tracks:
 
 
 def number(name: str) -> int:
-    """64 bits that name something, the same in every export; never 0, which means none."""
+    """Return a 64-bit id computed from ``name``, the same in every export; never 0, which means no id."""
     return int.from_bytes(hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest()) or 1
 
 
 def ns(seconds: float) -> int:
-    """Nanoseconds, as a trace counts them."""
+    """Return ``seconds`` in nanoseconds, the unit of a trace."""
     return round(seconds * 1e9)

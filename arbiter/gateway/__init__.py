@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint over one Arbiter: an ASGI application, served by uvicorn or used in process.
+"""An OpenAI-compatible endpoint for one Arbiter: an ASGI application, served by uvicorn or used in process.
 
 It needs the extra ``gateway``.
 """

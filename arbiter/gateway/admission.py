@@ -1,4 +1,4 @@
-"""How many problems may be open at once; what is refused is told when to come again."""
+"""Limit the number of open problems, and estimate when a refused client may try again."""
 
 import math
 from contextlib import AsyncExitStack
@@ -6,13 +6,13 @@ from contextlib import AsyncExitStack
 from arbiter.protocols.errors import RequestError
 from arbiter.protocols.records import Solution
 
-_SMOOTHING = 0.1  # of the mean seconds of problems, from which a refused client is told when to come again
+_SMOOTHING = 0.1  # of the mean seconds per problem, from which ``retry-after`` is computed
 
 
 class Admission:
-    """At most ``most`` problems are open, ``at_once`` of them in the ring, the others waiting for room in it.
+    """Admit at most ``most`` open problems: ``at_once`` in the ring, the others waiting to enter it.
 
-    More are refused with 429.
+    Further problems are refused with 429.
     """
 
     def __init__(self, most: int, at_once: int) -> None:
@@ -22,25 +22,25 @@ class Admission:
         self._seconds = 1.0
 
     def enter(self, after: AsyncExitStack, problems: int = 1) -> None:
-        """Take places for that many problems, and give them back when ``after`` closes.
+        """Reserve capacity for ``problems`` problems, and release it when ``after`` closes.
 
-        Raises ``RequestError`` (429) if not that many are left.
+        Raises ``RequestError`` (429) if the remaining capacity is too small.
         """
         if self.open + problems > self.most:
             raise RequestError(
-                f"all {self.most} places are taken: try again later",
+                f"the endpoint is at capacity ({self.most} problems): try again later",
                 status=429,
                 code="at_capacity",
                 retry_after=self._until_room(),
             )
         self.open += problems
-        after.callback(self._leave, problems)
+        after.callback(self._release, problems)
 
     def solved(self, solution: Solution) -> None:
-        """Include a solved problem in the mean seconds of problems."""
+        """Include a solved problem in the mean seconds per problem."""
         self._seconds += _SMOOTHING * (solution.seconds - self._seconds)
 
-    def _leave(self, problems: int) -> None:
+    def _release(self, problems: int) -> None:
         self.open -= problems
 
     def _until_room(self) -> int:

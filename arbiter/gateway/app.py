@@ -36,20 +36,20 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 QUEUE = 1024
-"""Problems that may wait for room in the ring."""
+"""The default number of problems that may wait to enter the ring."""
 
 LARGEST = 4 << 20
-"""Bytes of the largest body that is read."""
+"""The default size limit of a request body, in bytes."""
 
 PATIENCE = 60.0
-"""Seconds for which a client may send or read nothing."""
+"""The default time in seconds for which a client may send or read nothing."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-Asking = Callable[[GatewayContext, Request, bytes], Awaitable[Response]]
+Handler = Callable[[GatewayContext, Request, bytes], Awaitable[Response]]
 
 
 class ModelObject(msgspec.Struct, frozen=True):
-    """An operating point, as OpenAI lists models."""
+    """An operating point, in the shape of an OpenAI model."""
 
     id: str
     created: int = 0
@@ -58,28 +58,27 @@ class ModelObject(msgspec.Struct, frozen=True):
 
 
 class ModelList(msgspec.Struct, frozen=True):
-    """All of them without thresholds."""
+    """All available operating points, named without thresholds."""
 
     data: list[ModelObject]
     object: str = "list"
 
 
 class HealthState(msgspec.Struct, frozen=True):
-    """What ``/health`` and ``/ready`` say."""
+    """The body of ``/health`` and ``/ready``."""
 
     status: str
 
 
 class Gateway:
-    """The endpoint over an Arbiter, which is opened afterwards, and open while it serves: ``app`` is the ASGI
-    application.
+    """The endpoint for an Arbiter; ``app`` is the ASGI application.
 
-    ``queue`` problems may wait for room in the
-    ring, more are refused with 429. With ``keys``, one of them must come as a bearer token. Bodies may have
-    ``largest`` bytes. A client that sends nothing of its body, or reads nothing of its stream, for ``patience`` seconds
-    is left.
+    Make the gateway before the Arbiter is opened, and keep the Arbiter open while the endpoint serves. ``queue``
+    problems may wait to enter the ring; further ones are refused with 429. With ``keys``, a request must send one of
+    them as a bearer token. ``largest`` limits the size of a body in bytes. A client that sends nothing of its body, or
+    reads nothing of its stream, for ``patience`` seconds is disconnected.
 
-    Raises ``ConfigError`` if the Arbiter is open already.
+    Raises ``ConfigError`` if the Arbiter is already open.
     """
 
     def __init__(
@@ -99,25 +98,25 @@ class Gateway:
         self._admission = Admission(at_once + queue, at_once)
         self._bodies = BodyReader(largest, patience)
         detokenizer = Detokenizer(arbiter.config.models.draft)
-        self._context = GatewayContext(arbiter, self._admission, detokenizer, self._left, patience)
+        self._context = GatewayContext(arbiter, self._admission, detokenizer, self._abandoned, patience)
         starlette = Starlette(
             routes=self._routes(),
             exception_handlers={
                 RequestError: _refused,
                 GoneError: _gone,
-                HTTPException: _no_such,
-                Exception: _broken,
+                HTTPException: _http_error,
+                Exception: _internal_error,
             },
         )
         self.app = AccessLogMiddleware(AfterMiddleware(AuthMiddleware(starlette, keys)))
 
     @property
     def open(self) -> int:
-        """Problems whose requests are not answered yet."""
+        """The number of problems whose requests are not answered yet."""
         return self._admission.open
 
     def client(self, key: str | None = None) -> "AbstractAsyncContextManager[AsyncOpenAI]":
-        """An OpenAI client that asks this endpoint without a socket."""
+        """Return an OpenAI client that calls this endpoint in process, without a socket."""
         return open_client(self.app, key)
 
     def _routes(self) -> list[Route]:
@@ -130,19 +129,19 @@ class Gateway:
             _route("/openapi.json", _openapi),
             _route("/v1/models", self._models),
             _route("/v1/models/{id:path}", self._model),
-            _route("/v1/chat/completions", self._asking(chat_completions), "POST"),
-            _route("/v1/completions", self._asking(completions), "POST"),
-            _route("/v1/responses", self._asking(responses), "POST"),
+            _route("/v1/chat/completions", self._solving(chat_completions), "POST"),
+            _route("/v1/completions", self._solving(completions), "POST"),
+            _route("/v1/responses", self._solving(responses), "POST"),
         ]
 
-    def _asking(self, ask: Asking) -> Endpoint:
+    def _solving(self, handler: Handler) -> Endpoint:
         async def endpoint(request: Request) -> Response:
-            self._admission.enter(after(request))  # first: a body without a place is not even read
-            return await ask(self._context, request, await self._bodies.read(request))
+            self._admission.enter(after(request))  # first: the body of a refused request is not read
+            return await handler(self._context, request, await self._bodies.read(request))
 
         return endpoint
 
-    def _left(self, problem: str) -> None:
+    def _abandoned(self, problem: str) -> None:
         self._live_state.left(problem)
         self._metrics.left(problem)
 
@@ -183,22 +182,23 @@ async def _openapi(_request: Request) -> Response:
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestError)  # noqa: S101 - it is called for these alone
+    assert isinstance(error, RequestError)  # noqa: S101 - only called for these
     return refusal(error)
 
 
 async def _gone(_request: Request, _error: Exception) -> Response:
-    return Response(status_code=499)  # nobody reads it; the access log has it
+    return Response(status_code=499)  # no client reads it; the access log has it
 
 
-async def _no_such(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - it is called for these alone
-    told = f"{request.method} {request.url.path[:200]}: {error.detail}"
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - only called for these
+    message = f"{request.method} {request.url.path[:200]}: {error.detail}"
     code = "method_not_allowed" if error.status_code == 405 else "not_found"
-    made = refusal(RequestError(told, status=error.status_code, code=code))
-    made.headers.update(error.headers or {})
-    return made
+    response = refusal(RequestError(message, status=error.status_code, code=code))
+    response.headers.update(error.headers or {})
+    return response
 
 
-async def _broken(_request: Request, _error: Exception) -> Response:
-    return refusal(RequestError("the endpoint failed: its log has the cause", status=500, code="internal_error"))
+async def _internal_error(_request: Request, _error: Exception) -> Response:
+    message = "the endpoint failed: its log has the cause"
+    return refusal(RequestError(message, status=500, code="internal_error"))

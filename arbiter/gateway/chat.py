@@ -26,7 +26,7 @@ from arbiter.protocols.messages import Task
 
 
 class AnswerMessage(msgspec.Struct, frozen=True):
-    """What the models say."""
+    """The answer of the models."""
 
     content: str
     role: Literal["assistant"] = "assistant"
@@ -34,7 +34,7 @@ class AnswerMessage(msgspec.Struct, frozen=True):
 
 
 class ChatChoice(msgspec.Struct, frozen=True):
-    """The one answer."""
+    """The only choice of a completion."""
 
     message: AnswerMessage
     finish_reason: Finish
@@ -43,7 +43,7 @@ class ChatChoice(msgspec.Struct, frozen=True):
 
 
 class ChatCompletion(msgspec.Struct, frozen=True):
-    """A whole answer."""
+    """A complete answer."""
 
     id: str
     created: int
@@ -55,14 +55,14 @@ class ChatCompletion(msgspec.Struct, frozen=True):
 
 
 class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a chunk adds."""
+    """The text that a chunk adds."""
 
     role: str | None = None
     content: str | None = None
 
 
 class ChunkChoice(msgspec.Struct, frozen=True):
-    """What a chunk adds to the one answer."""
+    """What a chunk adds to the only choice."""
 
     delta: Delta
     finish_reason: Finish | None = None
@@ -71,7 +71,10 @@ class ChunkChoice(msgspec.Struct, frozen=True):
 
 
 class ChatChunk(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A chunk of an answer: one a step, one at the end, and one with the usage if that was asked for."""
+    """A chunk of a streamed answer.
+
+    The first chunk has the role. One chunk follows per step, one for the end, and one with the usage if requested.
+    """
 
     id: str
     created: int
@@ -83,7 +86,7 @@ class ChatChunk(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 async def chat_completions(context: GatewayContext, request: Request, raw: bytes) -> Response:
-    """Answer a conversation. Raises ``RequestError``."""
+    """Solve the problem of a conversation and return the response. Raises ``RequestError``."""
     body = read(raw, ChatBody)
     task = chat_task(context.arbiter, body)
     if body.stream:

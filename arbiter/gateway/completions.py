@@ -1,4 +1,4 @@
-"""``POST /v1/completions``: each prompt is a question, which every model reads in its own template."""
+"""``POST /v1/completions``: each prompt is a question, which each model reads in its own template."""
 
 import time
 from collections.abc import AsyncIterator
@@ -41,7 +41,7 @@ class CompletionChoice(msgspec.Struct, frozen=True):
 
 
 class Completion(msgspec.Struct, frozen=True):
-    """All answers, or a chunk of them."""
+    """The answers to all prompts, or a chunk of a streamed answer."""
 
     id: str
     created: int
@@ -52,7 +52,10 @@ class Completion(msgspec.Struct, frozen=True):
 
 
 async def completions(context: GatewayContext, request: Request, raw: bytes) -> Response:
-    """Answer one or several prompts. Raises ``RequestError``; of several, the first that fails fails them all."""
+    """Solve the problems of one or several prompts and return the response.
+
+    Raises ``RequestError``. If one of several prompts fails, the whole request fails.
+    """
     body = read(raw, CompletionBody)
     tasks = completion_tasks(context.arbiter, body, await _prompts(context.detokenizer, body))
     _admit_all(context.admission, request, len(tasks))
@@ -60,38 +63,39 @@ async def completions(context: GatewayContext, request: Request, raw: bytes) -> 
         return EventStream(_chunks(body, tasks, await answer_streams(context, request, tasks)), context.patience)
     solutions = await solutions_of(context, request, tasks)
     choices = [
-        CompletionChoice(one.text, index, finish_of(one), arbiter=report(one, body.arbiter))
-        for index, one in enumerate(solutions)
+        CompletionChoice(solution.text, index, finish_of(solution), arbiter=report(solution, body.arbiter))
+        for index, solution in enumerate(solutions)
     ]
     return answer(Completion(_name(tasks), int(time.time()), body.model, choices, usage_of(solutions)))
 
 
 def _admit_all(admission: Admission, request: Request, problems: int) -> None:
-    """Take places for the prompts after the first, for which there is one already. Raises ``RequestError``."""
+    """Reserve capacity for all prompts except the first, which has it already. Raises ``RequestError``."""
     if problems > admission.most:
-        raise RequestError(f"at most {admission.most} prompts can be asked at once, and these are {problems}")
+        raise RequestError(f"the request has {problems} prompts; at most {admission.most} are allowed")
     admission.enter(after(request), problems - 1)
 
 
 async def _prompts(detokenizer: Detokenizer, body: CompletionBody) -> list[str]:
-    """The questions. Raises ``RequestError`` if token ids are among them that cannot be read."""
+    """Return the questions. Raises ``RequestError`` if the prompt has token ids that cannot be decoded."""
     prompt = body.prompt
     if isinstance(prompt, str):
         return [prompt]
-    if all(isinstance(one, int) for one in prompt):
-        return [await detokenizer.text([one for one in prompt if isinstance(one, int)])]
-    found: list[str] = []
-    for place, one in enumerate(prompt):
-        if isinstance(one, int):
+    if all(isinstance(item, int) for item in prompt):
+        return [await detokenizer.text([item for item in prompt if isinstance(item, int)])]
+    questions: list[str] = []
+    for index, item in enumerate(prompt):
+        if isinstance(item, int):
             raise RequestError(
-                f"prompt[{place}]: a number among texts; give texts, or lists of numbers", param="prompt"
+                f"prompt[{index}] is a number: send texts and lists of token ids, or one list of token ids",
+                param="prompt",
             )
-        found.append(one if isinstance(one, str) else await detokenizer.text(one))
-    return found
+        questions.append(item if isinstance(item, str) else await detokenizer.text(item))
+    return questions
 
 
 async def _chunks(body: CompletionBody, tasks: list[Task], streams: list[AnswerStream]) -> AsyncIterator[bytes]:
-    """One prompt's chunks after another's: all are solved at the same time, and the later ones wait to be sent."""
+    """Yield the chunks prompt by prompt. All prompts are solved concurrently; later ones wait to be sent."""
     name, created = _name(tasks), int(time.time())
     wants_steps = body.arbiter is not None and body.arbiter.steps
     solutions: list[Solution] = []

@@ -1,4 +1,4 @@
-"""What all requests of an endpoint share."""
+"""The state that all requests of an endpoint share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ from arbiter.library.arbiter import Arbiter
 
 @dataclass(frozen=True)
 class GatewayContext:
-    """``left`` is called with the id of each problem whose client disconnected before it was solved.
+    """The state that all requests of an endpoint share.
 
-    A client that reads nothing of its stream for ``patience`` seconds is disconnected.
+    ``left`` is called with the id of each problem whose client disconnected before it was solved. A client that reads
+    nothing of its stream for ``patience`` seconds is disconnected.
     """
 
     arbiter: Arbiter

@@ -1,4 +1,4 @@
-"""Prompts that are token ids, as text."""
+"""Decode prompts that are token ids."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -12,15 +12,15 @@ from arbiter.protocols.errors import ConfigError, RequestError
 
 
 class Decoder(Protocol):
-    """The part of a tokenizer that is needed here."""
+    """The part of a tokenizer that decodes token ids."""
 
     def decode(self, tokens: Sequence[int], skip_special_tokens: bool) -> str:
-        """Their text."""
+        """Return the text of ``tokens``."""
         ...
 
 
 class Detokenizer:
-    """Turns token ids of the draft's tokenizer into text; the tokenizer is read when it is first needed."""
+    """Decode token ids with the draft's tokenizer, which is loaded at the first use."""
 
     def __init__(self, draft: AnyModelTable | None) -> None:
         self._draft = draft
@@ -28,18 +28,18 @@ class Detokenizer:
         self._reading = anyio.Lock()
 
     async def text(self, tokens: Sequence[int]) -> str:
-        """The text of ``tokens``, without the tokens that mark its beginning and end.
+        """Return the text of ``tokens``, without special tokens.
 
-        Raises ``RequestError`` if the tokenizer is not known here, or has no such tokens.
+        Raises ``RequestError`` if the tokenizer is unknown or cannot be loaded, or if it does not have these tokens.
         """
         async with self._reading:
             tokenizer = self._tokenizer or await self._read()
             self._tokenizer = tokenizer
         try:
             return await anyio.to_thread.run_sync(tokenizer.decode, tokens, True)
-        except Exception as error:  # whatever a tokenizer makes of numbers that it does not have
+        except Exception as error:  # tokenizers raise different errors for ids that they do not have
             raise RequestError(
-                f"prompt: these are no tokens of the draft: {error}", code="invalid_value", param="prompt"
+                f"prompt: not valid token ids of the draft: {error}", code="invalid_value", param="prompt"
             ) from error
 
     async def _read(self) -> Decoder:
@@ -53,8 +53,8 @@ class Detokenizer:
         name = draft and (draft.tokenizer or (draft.model if isinstance(draft, InProcessTable) else None))
         if not name:
             raise RequestError(
-                "prompt: token ids cannot be read, since the draft's tokenizer is not known here: send texts, or have "
-                "models.draft.tokenizer set",
+                "prompt: token ids cannot be decoded because the draft's tokenizer is unknown: send texts, or set "
+                "models.draft.tokenizer in the server's configuration",
                 code="unsupported_parameter",
                 param="prompt",
             )

@@ -1,4 +1,4 @@
-"""Work that is cancelled when its client disconnects."""
+"""Cancel work when its client disconnects."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -12,13 +12,13 @@ Answer = TypeVar("Answer")
 
 
 class GoneError(Exception):
-    """The client has disconnected: nobody reads a response."""
+    """The client has disconnected: no response can be sent."""
 
 
 async def while_connected(receive: Receive, work: Callable[[], Awaitable[Answer]]) -> Answer:
     """Return the result of ``work``, and cancel it if the client disconnects.
 
-    Raises ``GoneError`` in that case, and what ``work`` raises.
+    Raises ``GoneError`` if the client disconnects, and any exception of ``work``.
     """
     answers: list[Answer] = []
     async with services() as tasks:

@@ -1,4 +1,4 @@
-"""Errors in OpenAI's shape."""
+"""Error responses in OpenAI's format."""
 
 import msgspec
 from starlette.responses import Response
@@ -7,7 +7,7 @@ from arbiter.protocols.errors import RequestError
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
-    """What went wrong, the kind of it, and the field that is to blame, if one is."""
+    """The message of an error, its type and code, and the request field that caused it, if there is one."""
 
     message: str
     type: str
@@ -16,18 +16,18 @@ class ErrorBody(msgspec.Struct, frozen=True):
 
 
 class ErrorShape(msgspec.Struct, frozen=True):
-    """The body of every answer that is none."""
+    """The body of every error response."""
 
     error: ErrorBody
 
 
 def shape(error: RequestError) -> ErrorShape:
-    """The body for ``error``."""
+    """Return the response body for ``error``."""
     return ErrorShape(ErrorBody(str(error), _kind(error.status), error.param, error.code))
 
 
 def refusal(error: RequestError) -> Response:
-    """The response for ``error``."""
+    """Return the response for ``error``."""
     headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
@@ -35,12 +35,13 @@ def refusal(error: RequestError) -> Response:
 
 
 def closing() -> RequestError:
-    """The error of a request to an endpoint that is being shut down."""
-    return RequestError("the server is shutting down: ask another one", status=503, code="closing", retry_after=1)
+    """Return the error for a request to an endpoint that is shutting down."""
+    message = "the server is shutting down: send the request to another server"
+    return RequestError(message, status=503, code="closing", retry_after=1)
 
 
 def answer(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """``body`` as JSON."""
+    """Return a response with ``body`` as JSON."""
     return Response(msgspec.json.encode(body), status, headers, "application/json")
 
 

@@ -1,7 +1,7 @@
-"""The endpoint without a socket: a transport for HTTP clients, and an OpenAI client over it.
+"""Call the endpoint without a socket: a transport for HTTP clients, and an OpenAI client that uses it.
 
-``httpx``'s own transport for ASGI gives a response when it is whole; this one gives it while it is made, and ends the
-request when the client leaves it. ``httpx2``, which ``openai`` from version 3 on is built on, has the same interface.
+The ASGI transport of ``httpx`` returns only complete responses. This one streams the response while it is made, and
+disconnects when the client closes it. ``httpx2``, which ``openai`` uses from version 3 on, has the same interface.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -23,7 +23,7 @@ BASE = "http://arbiter"
 
 @asynccontextmanager
 async def open_client(app: ASGIApp, key: str | None = None) -> AsyncGenerator["AsyncOpenAI"]:
-    """An ``openai.AsyncOpenAI`` that asks ``app`` in this process."""
+    """Open an ``openai.AsyncOpenAI`` that calls ``app`` in this process."""
     import openai
 
     library = _library_of(openai)
@@ -36,22 +36,22 @@ async def open_client(app: ASGIApp, key: str | None = None) -> AsyncGenerator["A
 
 @asynccontextmanager
 async def open_http_client(app: ASGIApp, library: ModuleType) -> AsyncGenerator[Any]:
-    """An ``AsyncClient`` of ``library`` (``httpx`` or ``httpx2``) that asks ``app`` in this process.
+    """Open an ``AsyncClient`` of ``library`` (``httpx`` or ``httpx2``) that calls ``app`` in this process.
 
-    Frameworks that take such a client can be given it, with ``http://arbiter/v1`` as the base URL.
+    Pass it to frameworks that accept such a client, with ``http://arbiter/v1`` as the base URL.
     """
     async with services() as tasks, library.AsyncClient(transport=_transport(app, library, tasks)) as client:
         yield client
 
 
 def _library_of(openai: ModuleType) -> ModuleType:
-    """The HTTP library that the installed ``openai`` is built on."""
+    """Return the HTTP library that the installed ``openai`` uses."""
     base: Any = openai.DefaultAsyncHttpxClient
     module = next(kind.__module__.partition(".")[0] for kind in base.__mro__ if kind.__name__ == "AsyncClient")
     return __import__(module)
 
 
-def _transport(app: ASGIApp, library: ModuleType, tasks: TaskGroup) -> Any:  # noqa: ANN401 - of a library named late
+def _transport(app: ASGIApp, library: ModuleType, tasks: TaskGroup) -> Any:  # noqa: ANN401 - its library is known only at run time
     class Body(library.AsyncByteStream):
         def __init__(self, exchange: _Exchange) -> None:
             self._exchange = exchange
@@ -61,7 +61,7 @@ def _transport(app: ASGIApp, library: ModuleType, tasks: TaskGroup) -> Any:  # n
                 yield part
 
         async def aclose(self) -> None:
-            self._exchange.leave()
+            self._exchange.disconnect()
 
     class Transport(library.AsyncBaseTransport):
         async def handle_async_request(self, request: Any) -> Any:  # noqa: ANN401
@@ -70,7 +70,7 @@ def _transport(app: ASGIApp, library: ModuleType, tasks: TaskGroup) -> Any:  # n
             try:
                 status, headers = await exchange.begun()
             except BaseException:
-                exchange.leave()
+                exchange.disconnect()
                 raise
             return library.Response(status, headers=headers, stream=Body(exchange))
 
@@ -82,14 +82,14 @@ class _Exchange:
 
     def __init__(self, body: bytes) -> None:
         self._body: bytes | None = body
-        self._left = anyio.Event()
+        self._disconnected = anyio.Event()
         self._started = anyio.Event()
         self._start: Message | None = None
         self._error: Exception | None = None
         self._send, self.parts = anyio.create_memory_object_stream[bytes](16)
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
-        """Have the application answer; what it raises is kept for who asks."""
+        """Run the application on the request, and keep its exception for ``begun``."""
         try:
             with self._send:
                 await app(scope, self._receive, self._sent)
@@ -99,22 +99,22 @@ class _Exchange:
             self._started.set()
 
     async def begun(self) -> tuple[int, list[tuple[bytes, bytes]]]:
-        """Status and headers. Raises what the application raised before it had sent them."""
+        """Wait for the status and the headers. Raises what the application raised before it sent them."""
         await self._started.wait()
         if self._start is None:
             raise self._error or RuntimeError("the application ended without an answer")
         return self._start["status"], list(self._start["headers"])
 
-    def leave(self) -> None:
-        """The client wants no more of it."""
-        self._left.set()
+    def disconnect(self) -> None:
+        """Report to the application that the client has disconnected."""
+        self._disconnected.set()
         self.parts.close()
 
     async def _receive(self) -> Message:
         if self._body is not None:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
-        await self._left.wait()
+        await self._disconnected.wait()
         return {"type": "http.disconnect"}
 
     async def _sent(self, message: Message) -> None:
@@ -125,7 +125,7 @@ class _Exchange:
             try:
                 await self._send.send(message["body"])
             except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-                raise OSError("the client has gone away") from error
+                raise OSError("the client has disconnected") from error
 
 
 def _scope(request: Any) -> Scope:  # noqa: ANN401

@@ -1,7 +1,7 @@
-"""The page of the endpoint: one answer with all that it needs in it, which asks for ``live`` and nothing else.
+"""The live page of the endpoint: one response that holds its script and style, and requests nothing but ``live``.
 
-Questions and steps are what clients and models wrote: the page sets them as text alone, and its content security
-policy lets nothing run but its own script.
+Clients and models wrote the questions and steps. So the page inserts them only as text, and its content security policy
+allows only its own script to run.
 """
 
 import base64
@@ -14,7 +14,7 @@ _ASSETS = files("arbiter.gateway") / "assets"
 
 @cache
 def page() -> bytes:
-    """The page, as HTML in UTF-8."""
+    """Return the page as HTML in UTF-8."""
     whole = _asset("page.html")
     for mark, part in (("@@style@@", _asset("page.css")), ("@@script@@", _asset("page.js"))):
         before, after = whole.split(mark)
@@ -24,7 +24,7 @@ def page() -> bytes:
 
 @cache
 def headers() -> dict[str, str]:
-    """The headers that the page is to be sent with, by their names in small letters."""
+    """Return the response headers for the page, by their names in lower case."""
     script, style = _digest("page.js"), _digest("page.css")
     policy = (
         f"default-src 'none'; connect-src 'self'; script-src '{script}'; style-src '{style}'; img-src data:; "

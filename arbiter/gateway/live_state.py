@@ -1,6 +1,6 @@
-"""What the endpoint's page shows: the problems in the ring and those just ended, the models, and sums over all.
+"""The data of the endpoint's live page: open problems, problems that ended last, models, and totals.
 
-Its memory is bounded: of each problem the last steps are held and of each text the beginning.
+Memory is bounded: only the last steps of each problem and the beginning of each text are held.
 """
 
 import time
@@ -17,19 +17,19 @@ from arbiter.protocols import events
 from arbiter.protocols.records import Author, Candidate, StepRecord, Usage
 
 SHOWN = 40
-"""Open problems that are shown, and ended ones."""
+"""The number of open problems that are shown, and of ended ones."""
 
 STEPS = 30
-"""Steps of a problem that are held: the last ones."""
+"""The number of steps held per problem: the last ones."""
 
 RECENT = 200
-"""Steps over which the recent acceptance is told."""
+"""The number of kept steps that the recent acceptance rate covers."""
 
 _QUESTION, _STEP, _REJECTED, _ERROR, _TAG, _TAGS = 300, 2000, 500, 300, 100, 10
 
 
 class LiveState(EventFolder):
-    """Follows the events of ``arbiter``; ``contents`` is JSON-able."""
+    """Follow the events of ``arbiter`` and keep the data of the live page, which ``contents`` returns."""
 
     def __init__(self, arbiter: Arbiter) -> None:
         super().__init__()
@@ -40,15 +40,17 @@ class LiveState(EventFolder):
         self._sums = _Sums()
         self._recent: deque[bool] = deque(maxlen=RECENT)
         self._tokens = dict.fromkeys(get_args(Author), Usage())
-        self._standings: dict[str, ModelHealth] = {}
+        self._health: dict[str, ModelHealth] = {}
 
     def contents(self) -> dict[str, Any]:
-        """The live state: ``totals``, ``models``, the newest open problems (``open``, and how many ``more``), and the
-        last ``ended`` ones, each with the newest first.
+        """Return the live state, which can be encoded as JSON.
+
+        Its keys are ``totals``, ``models``, ``open`` (the newest open problems), ``more`` (the number of other open
+        problems) and ``ended`` (the problems that ended last). Both lists have the newest first.
         """
         now = time.monotonic()
         open_ones = [
-            {**shown.told(), "seconds": round(now - shown.began, 3), "doing": self._open[name].doing}
+            {**shown.render(), "seconds": round(now - shown.began, 3), "doing": self._open[name].doing}
             for name, shown in islice(reversed(self._shown.items()), SHOWN)
         ]
         return {
@@ -62,22 +64,22 @@ class LiveState(EventFolder):
     def started(self, live: LiveProblem) -> None:
         self._shown[live.id] = _Shown(live, time.monotonic())
 
-    def asked(self, asked: events.CallStarted) -> None:
-        self._sums.predrafts += is_ahead(asked)
+    def call_started(self, call: events.CallStarted) -> None:
+        self._sums.predrafts += is_ahead(call)
 
-    def retried(self, asked: events.CallStarted, retried: events.CallRetried) -> None:
-        self._standing(asked).retried_after(retried.error)
+    def call_retried(self, call: events.CallStarted, retried: events.CallRetried) -> None:
+        self._health_of(call).retried_after(retried.error)
 
-    def answered(self, asked: events.CallStarted, outcome: events.Outcome) -> None:
+    def call_ended(self, call: events.CallStarted, outcome: events.Outcome) -> None:
         match outcome:
             case events.CallCancelled():
                 return
             case events.CallFailed(error=error):
-                self._standing(asked).failed_with(error)
+                self._health_of(call).failed_with(error)
             case _:
-                self._standing(asked).answered_after(outcome.seconds, time.monotonic())
-                if asked.model in self._tokens:
-                    self._tokens[asked.model] += outcome.cost
+                self._health_of(call).answered_after(outcome.seconds, time.monotonic())
+                if call.model in self._tokens:
+                    self._tokens[call.model] += outcome.cost
 
     def reused(self) -> None:
         self._sums.hits += 1
@@ -97,7 +99,7 @@ class LiveState(EventFolder):
         self._sums.failed += end is not None and end.finish_reason == "failed"
         finish = "cancelled" if end is None else end.finish_reason
         error = end.error[:_ERROR] if end and end.error else None
-        self._past.append({**shown.told(), "seconds": round(seconds, 3), "finish_reason": finish, "error": error})
+        self._past.append({**shown.render(), "seconds": round(seconds, 3), "finish_reason": finish, "error": error})
 
     def _totals(self, now: float) -> dict[str, Any]:
         sums, recent, arbiter = self._sums, self._recent, self._arbiter
@@ -115,19 +117,19 @@ class LiveState(EventFolder):
         }
 
     def _models(self, now: float) -> list[dict[str, Any]]:
-        places = self._arbiter.occupancy
-        tables = self._arbiter.config.models
-        told = tables.configured()
-        if tables.targets:  # who knows a single target has the first
-            told["target"] = next(iter(tables.targets.values()))
+        slots = self._arbiter.occupancy
+        models = self._arbiter.config.models
+        tables = models.configured()
+        if models.targets:  # a policy that knows a single target calls the first
+            tables["target"] = next(iter(models.targets.values()))
         return [
-            self._standings.get(name, ModelHealth()).told(name, told.get(name), places[name], now)
-            for name in sorted(places, key=_writers_first)
+            self._health.get(name, ModelHealth()).to_dict(name, tables.get(name), slots[name], now)
+            for name in sorted(slots, key=_writers_first)
         ]
 
-    def _standing(self, asked: events.CallStarted) -> ModelHealth:
-        name = "prm" if asked.model == "audit" else model_of(asked)
-        return self._standings.setdefault(name, ModelHealth())
+    def _health_of(self, call: events.CallStarted) -> ModelHealth:
+        name = "prm" if call.model == "audit" else model_of(call)
+        return self._health.setdefault(name, ModelHealth())
 
 
 def _writers_first(name: str) -> tuple[bool, bool, str]:
@@ -135,7 +137,7 @@ def _writers_first(name: str) -> tuple[bool, bool, str]:
 
 
 class _Sums(msgspec.Struct):
-    """Over all problems; ``accepted`` are kept steps of the draft."""
+    """Totals over all problems. ``accepted`` counts the kept steps that the draft wrote."""
 
     ended: int = 0
     failed: int = 0
@@ -147,15 +149,15 @@ class _Sums(msgspec.Struct):
 
 
 class _Shown:
-    """An open problem as it is shown."""
+    """An open problem, as the page shows it."""
 
     def __init__(self, live: LiveProblem, began: float) -> None:
         self.began = began
         self.steps: deque[dict[str, Any]] = deque(maxlen=STEPS)
-        self._going = live
+        self._live = live
 
-    def told(self) -> dict[str, Any]:
-        live, task = self._going, self._going.task
+    def render(self) -> dict[str, Any]:
+        live, task = self._live, self._live.task
         configured = task.policy.get("threshold", task.policy.get("probability"))
         return {
             "id": live.id,
@@ -169,7 +171,7 @@ class _Shown:
 
 
 def _step(number: int, step: StepRecord, seconds: float) -> dict[str, Any]:
-    """``rejected`` is there if another step stands in the place of the draft's."""
+    """Return a step as the page shows it; ``rejected`` is the draft's text if the kept step has another author."""
     draft, kept = step.draft, step.kept
     judged = draft or kept
     return {

@@ -1,4 +1,4 @@
-"""What every request passes on its way in and out: the access log, what is done after it, and the key."""
+"""ASGI middleware of every request: the access log, the clean-up after the response, and the check of the key."""
 
 import hmac
 import logging
@@ -14,17 +14,17 @@ from arbiter.gateway.error_responses import refusal
 from arbiter.protocols.errors import RequestError
 
 _OPEN = ("/", "/health", "/ready", "/openapi.json")
-"""Paths that need no key: what they say is no secret. The page asks for the key itself."""
+"""Paths that need no key, because their responses are not secret. The page itself prompts for the key."""
 
-_ASKED_OFTEN = ("/live", "/health", "/ready", "/metrics")
+_POLLED = ("/live", "/health", "/ready", "/metrics")
 
 log = logging.getLogger("arbiter.access")
 
 
 class AccessLogMiddleware:
-    """Names each request, and logs it when it is over.
+    """Give each request an id, and log the request when it ends.
 
-    The name is the header ``x-request-id`` of the response. Neither keys nor texts are logged.
+    The id is the header ``x-request-id`` of the response. Neither keys nor texts are logged.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -35,7 +35,7 @@ class AccessLogMiddleware:
             await self._app(scope, receive, send)
             return
         began, name = time.monotonic(), f"req_{secrets.token_hex(8)}"
-        statuses = [499]  # of a client that disconnects before there is another one
+        statuses = [499]  # if the client disconnects before the response starts
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -50,10 +50,10 @@ class AccessLogMiddleware:
 
 
 class AfterMiddleware:
-    """Does what a request leaves to be done ``after`` it.
+    """Run the callbacks that a request has registered with ``after``.
 
-    That is done when the last part of the response is about to be sent, or cannot be sent any more: the request's
-    places are free before its client can send another one.
+    They run just before the last part of the response is sent, or when it can no longer be sent. So the capacity that a
+    request holds is released before its client can send another request.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -75,7 +75,7 @@ class AfterMiddleware:
 
 
 class AuthMiddleware:
-    """With ``keys``, a request must have one of them as its bearer token. They are compared in constant time."""
+    """Require one of ``keys``, if there are any, as the bearer token. Keys are compared in constant time."""
 
     def __init__(self, app: ASGIApp, keys: tuple[str, ...]) -> None:
         self._app = app
@@ -92,11 +92,11 @@ class AuthMiddleware:
             return True
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         token = given.strip().encode() if scheme.lower() == "bearer" else b""
-        return any([hmac.compare_digest(token, key) for key in self._keys])  # noqa: C419 - each is compared
+        return any([hmac.compare_digest(token, key) for key in self._keys])  # noqa: C419 - a list, so that every key is compared
 
 
 def after(request: Request) -> AsyncExitStack:
-    """What is done when the response has been sent, or cannot be sent any more."""
+    """Return the stack of callbacks that ``AfterMiddleware`` runs at the end of the request."""
     stack: AsyncExitStack = request.state.after
     return stack
 
@@ -116,9 +116,10 @@ def _log(scope: Scope, name: str, status: int, seconds: float) -> None:
         "client": (scope.get("client") or ("in process",))[0],
         "problems": _state(scope).get("problems", []),
     }
-    is_quiet = scope["path"] in _ASKED_OFTEN and status == 200
+    is_quiet = scope["path"] in _POLLED and status == 200
     log.log(logging.DEBUG if is_quiet else logging.INFO, "request", extra=fields)
 
 
 def _unknown() -> RequestError:
-    return RequestError("no valid key: send one as `Authorization: Bearer KEY`", status=401, code="invalid_api_key")
+    message = "the key is missing or not valid: send it as `Authorization: Bearer KEY`"
+    return RequestError(message, status=401, code="invalid_api_key")

@@ -1,7 +1,8 @@
-"""What the endpoint tells Prometheus: counters of its problems, steps, requests and tokens, and what goes on now.
+"""The endpoint's metrics for Prometheus: counters of problems, steps, requests and tokens, and gauges of the load.
 
-Labels are models, authors, verdicts and ends alone: never a problem, a text or a client. ``model`` is the key behind
-``models.`` (``targets.NAME`` of several targets); ``audit`` are the PRM's requests that serve the report.
+Labels are only models, authors, verdicts, outcomes, finish reasons and kinds of tokens: never a problem, a text or a
+client. ``model`` is the key below ``models.``: ``targets.NAME`` for one of several targets. ``audit`` is the PRM's
+requests for audits.
 """
 
 from collections import deque
@@ -20,15 +21,15 @@ from arbiter.protocols import events
 from arbiter.protocols.records import StepRecord
 
 RECENT = 200
-"""Kept steps over which the recent acceptance is told."""
+"""The number of kept steps that the recent acceptance rate covers."""
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0)
 
 
 class Metrics(EventFolder):
-    """Counts the events of ``arbiter``, in a registry of its own.
+    """Count the events of ``arbiter``, in a separate registry.
 
-    Of ended problems the sums of requests and tokens are those of ``Solution.calls``.
+    For ended problems, the sums of requests and tokens equal those of ``Solution.requests``.
     """
 
     def __init__(self, arbiter: Arbiter) -> None:
@@ -37,29 +38,27 @@ class Metrics(EventFolder):
         self._recent: deque[bool] = deque(maxlen=RECENT)
         self._make_counters(registry)
         self._make_histograms(registry)
-        about = {"version": version("arbiter-reasoning"), "run_type": arbiter.config.run_type}
-        Info("arbiter_build", "What is running, and the run type of requests that choose none", registry=registry).info(
-            about
-        )
-        registry.register(_Now(arbiter, self._recent))
+        build = {"version": version("arbiter-reasoning"), "run_type": arbiter.config.run_type}
+        Info("arbiter_build", "Version of Arbiter, and the default run type", registry=registry).info(build)
+        registry.register(_Gauges(arbiter, self._recent))
         ProcessCollector(registry=registry)
 
     def render(self) -> tuple[bytes, str]:
-        """The metrics at this moment in Prometheus' text format, and its content type."""
+        """Return the current metrics in Prometheus' text format, and their content type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
     def started(self, live: LiveProblem) -> None:
         self._started.inc()
 
-    def asked(self, asked: events.CallStarted) -> None:
-        if is_ahead(asked):
+    def call_started(self, call: events.CallStarted) -> None:
+        if is_ahead(call):
             self._predrafts_started.inc()
 
-    def retried(self, asked: events.CallStarted, retried: events.CallRetried) -> None:
-        self._retries(model_of(asked)).inc()
+    def call_retried(self, call: events.CallStarted, retried: events.CallRetried) -> None:
+        self._retries(model_of(call)).inc()
 
-    def answered(self, asked: events.CallStarted, outcome: events.Outcome) -> None:
-        model = model_of(asked)
+    def call_ended(self, call: events.CallStarted, outcome: events.Outcome) -> None:
+        model = model_of(call)
         match outcome:
             case events.CallFailed():
                 self._requests(model, "failed").inc()
@@ -70,7 +69,7 @@ class Metrics(EventFolder):
                 self._tokens(model, "prompt").inc(outcome.cost.prompt_tokens)
                 self._tokens(model, "cached").inc(outcome.cost.cached_tokens)
                 self._tokens(model, "completion").inc(outcome.cost.completion_tokens)
-                if not outcome.stored:  # its seconds are another run's
+                if not outcome.stored:  # a stored answer has the seconds of another run
                     self._request_seconds(model).observe(outcome.seconds)
 
     def reused(self) -> None:
@@ -93,49 +92,49 @@ class Metrics(EventFolder):
             self._problem_seconds.observe(end.seconds)
 
     def _make_counters(self, registry: CollectorRegistry) -> None:
-        """Those with labels are found through a cache: the library takes longer for it than for counting."""
+        """Make the counters. Counters with labels are cached: the library's look-up takes longer than counting."""
 
-        def counter(name: str, told: str) -> Counter:
-            return Counter(f"arbiter_{name}", told, registry=registry)
+        def counter(name: str, text: str) -> Counter:
+            return Counter(f"arbiter_{name}", text, registry=registry)
 
-        def labelled(name: str, told: str, *labels: str) -> Callable[..., Counter]:
-            return cache(Counter(f"arbiter_{name}", told, labels, registry=registry).labels)
+        def labelled(name: str, text: str, *labels: str) -> Callable[..., Counter]:
+            return cache(Counter(f"arbiter_{name}", text, labels, registry=registry).labels)
 
-        self._started = counter("problems_started", "Problems that came into the ring")
+        self._started = counter("problems_started", "Problems that entered the ring")
         self._problems = labelled(
             "problems_ended",
-            "Problems that ended, by their finish reason; cancelled: given up by the client",
+            "Ended problems by finish reason; cancelled means that the client disconnected",
             "finish_reason",
         )
         self._steps = labelled(
-            "steps", "Kept steps by who wrote them and what the policy decided (none: no policy)", "author", "verdict"
+            "steps", "Kept steps by author and by the policy's decision (none means no decision)", "author", "verdict"
         )
-        self._accepted = counter("drafts_accepted", "Kept steps that the draft wrote; their share of all: acceptance")
-        self._escalations = counter("escalations", "Kept steps that the policy had the target write anew")
-        self._requests = labelled("requests", "Requests to models, by how they ended", "model", "outcome")
-        self._retries = labelled("request_retries", "Attempts that failed and were made again", "model")
+        self._accepted = counter("drafts_accepted", "Kept steps that the draft wrote")
+        self._escalations = counter("escalations", "Kept steps that the policy escalated to the target")
+        self._requests = labelled("requests", "Requests to models by outcome", "model", "outcome")
+        self._retries = labelled("request_retries", "Failed attempts of requests that were made again", "model")
         self._tokens = labelled(
             "tokens",
-            "Tokens of answered requests: read (prompt), of these cached, written (completion)",
+            "Tokens of answered requests: prompt (read), cached (part of prompt), completion (written)",
             "model",
             "kind",
         )
-        self._discarded = counter("discarded_draft_tokens", "Of ended problems: tokens of the draft in no kept step")
-        self._predrafts_started = counter("predrafts_started", "Drafts begun before anybody asked for them")
-        self._predrafts_used = counter("predrafts_used", "Of these those that became the draft of their step")
+        self._discarded = counter("discarded_draft_tokens", "Draft tokens of ended problems in no kept step")
+        self._predrafts_started = counter("predrafts_started", "Drafts begun ahead, before their step was requested")
+        self._predrafts_used = counter("predrafts_used", "Drafts begun ahead that were used for their step")
 
     def _make_histograms(self, registry: CollectorRegistry) -> None:
-        def histogram(name: str, told: str, *labels: str) -> Histogram:
-            return Histogram(f"arbiter_{name}_seconds", told, labels, registry=registry, buckets=_SECONDS)
+        def histogram(name: str, text: str, *labels: str) -> Histogram:
+            return Histogram(f"arbiter_{name}_seconds", text, labels, registry=registry, buckets=_SECONDS)
 
-        self._problem_seconds = histogram("problem", "From when a problem came into the ring to its end")
-        self._step_seconds = histogram("step", "From when a step was asked for to when it was chosen")
-        requests = histogram("request", "Of answered requests, retries included", "model")
+        self._problem_seconds = histogram("problem", "Seconds from a problem's entry into the ring to its end")
+        self._step_seconds = histogram("step", "Seconds from the request for a step to the decision")
+        requests = histogram("request", "Seconds of answered requests, including retries", "model")
         self._request_seconds: Callable[..., Histogram] = cache(requests.labels)
 
 
-class _Now(Collector):
-    """What is so at the moment in which it is asked for."""
+class _Gauges(Collector):
+    """The gauges, computed at each scrape."""
 
     def __init__(self, arbiter: Arbiter, recent: deque[bool]) -> None:
         self._arbiter = arbiter
@@ -143,27 +142,25 @@ class _Now(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         arbiter, recent = self._arbiter, self._recent
-        yield _queue_depth(
-            "accepting", "1 while requests are taken, 0 once the endpoint is being closed", arbiter.is_open
-        )
-        yield _queue_depth("problems_running", "Problems in the ring", arbiter.running)
-        yield _queue_depth("problems_waiting", "Problems that wait for room in the ring", arbiter.waiting)
-        yield _queue_depth("problems_limit", "So many problems may be in the ring", arbiter.config.limits.problems)
+        yield _gauge("accepting", "1 while the endpoint accepts requests, 0 while it shuts down", arbiter.is_open)
+        yield _gauge("problems_running", "Problems in the ring", arbiter.running)
+        yield _gauge("problems_waiting", "Problems waiting to enter the ring", arbiter.waiting)
+        yield _gauge("problems_limit", "Maximum number of problems in the ring", arbiter.config.limits.problems)
         if recent:
-            told = f"Of the last {RECENT} kept steps the share that the draft wrote"
-            yield _queue_depth("acceptance_ratio", told, sum(recent) / len(recent))
-        yield from self._places()
+            text = f"Acceptance rate: the draft's share of the last {RECENT} kept steps"
+            yield _gauge("acceptance_ratio", text, sum(recent) / len(recent))
+        yield from self._slots()
 
-    def _places(self) -> Iterator[GaugeMetricFamily]:
-        running = GaugeMetricFamily("arbiter_requests_running", "Requests at the model", labels=["model"])
-        waiting = GaugeMetricFamily("arbiter_requests_waiting", "Requests that wait for a place", labels=["model"])
-        limit = GaugeMetricFamily("arbiter_requests_limit", "So many requests may be there at once", labels=["model"])
-        for model, places in self._arbiter.occupancy.items():
-            running.add_metric([model], places.taken)
-            waiting.add_metric([model], places.waiting)
-            limit.add_metric([model], places.limit)
+    def _slots(self) -> Iterator[GaugeMetricFamily]:
+        running = GaugeMetricFamily("arbiter_requests_running", "Requests in flight", labels=["model"])
+        waiting = GaugeMetricFamily("arbiter_requests_waiting", "Requests waiting for a slot", labels=["model"])
+        limit = GaugeMetricFamily("arbiter_requests_limit", "Maximum number of requests in flight", labels=["model"])
+        for model, slots in self._arbiter.occupancy.items():
+            running.add_metric([model], slots.taken)
+            waiting.add_metric([model], slots.waiting)
+            limit.add_metric([model], slots.limit)
         yield from (running, waiting, limit)
 
 
-def _queue_depth(name: str, told: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"arbiter_{name}", told, value=float(value))
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"arbiter_{name}", text, value=float(value))

@@ -1,4 +1,4 @@
-"""The bytes of a request."""
+"""Read the body of a request."""
 
 from dataclasses import dataclass
 
@@ -11,21 +11,21 @@ from arbiter.protocols.errors import RequestError
 
 @dataclass(frozen=True)
 class BodyReader:
-    """Reads bodies of at most ``largest`` bytes, each part of which comes within ``patience`` seconds."""
+    """Read bodies of at most ``largest`` bytes, waiting at most ``patience`` seconds for each part."""
 
     largest: int
     patience: float
 
     async def read(self, request: Request) -> bytes:
-        """The body of ``request``.
+        """Return the body of ``request``.
 
-        Raises ``RequestError`` if its content type is not JSON, or if it is too large or does not come, and
-        ``GoneError`` if the client disconnects.
+        Raises ``RequestError`` if the content type is not JSON, or if the body is too large or does not arrive in time.
+        Raises ``GoneError`` if the client disconnects.
         """
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise RequestError(
-                f"the content type is {kind[:100]!r}, and must be application/json",
+                f"the content type is {kind[:100]!r}; it must be application/json",
                 status=415,
                 code="unsupported_media_type",
             )
@@ -37,7 +37,7 @@ class BodyReader:
         except ClientDisconnect as error:
             raise GoneError from error
         except TimeoutError as error:
-            raise RequestError("the body did not come", status=408, code="timeout") from error
+            raise RequestError("the body did not arrive in time", status=408, code="timeout") from error
 
     async def _parts(self, request: Request) -> bytes:
         parts, size = list[bytes](), 0

@@ -1,4 +1,4 @@
-"""From the body of a request to the tasks that it asks for."""
+"""Convert the body of a request into tasks."""
 
 import secrets
 from collections.abc import Sequence
@@ -27,22 +27,22 @@ _ROLES = ("system", "developer", "user", "assistant")
 
 
 def chat_task(arbiter: Arbiter, body: ChatBody) -> Task:
-    """The task of ``/v1/chat/completions``. Raises ``RequestError``."""
+    """Return the task of a ``/v1/chat/completions`` body. Raises ``RequestError``."""
     if body.max_tokens and body.max_completion_tokens and body.max_tokens != body.max_completion_tokens:
-        raise RequestError("max_tokens and max_completion_tokens differ: leave one of them out", param="max_tokens")
-    question = [_said(message, f"messages[{place}]") for place, message in enumerate(body.messages)]
+        raise RequestError("max_tokens and max_completion_tokens differ: send only one of them", param="max_tokens")
+    question = [_message(message, f"messages[{index}]") for index, message in enumerate(body.messages)]
     most = body.max_completion_tokens or body.max_tokens
     return _task(arbiter, question, _overrides(arbiter, body, most, body.stop, body.seed))
 
 
 def completion_tasks(arbiter: Arbiter, body: CompletionBody, prompts: Sequence[str]) -> list[Task]:
-    """The tasks of ``/v1/completions``, one a prompt. Raises ``RequestError``."""
+    """Return the tasks of a ``/v1/completions`` body, one per prompt. Raises ``RequestError``."""
     overrides = _overrides(arbiter, body, body.max_tokens, body.stop, body.seed)
     return [_task(arbiter, prompt, overrides) for prompt in prompts]
 
 
 def response_task(arbiter: Arbiter, body: ResponseBody) -> Task:
-    """The task of ``/v1/responses``. Raises ``RequestError``."""
+    """Return the task of a ``/v1/responses`` body. Raises ``RequestError``."""
     question = _conversation(body.input, body.instructions)
     return _task(arbiter, question, _overrides(arbiter, body, body.max_output_tokens, None, None))
 
@@ -59,15 +59,16 @@ def _task(arbiter: Arbiter, question: Question, overrides: Overrides) -> Task:
 def _overrides(
     arbiter: Arbiter, body: CommonBody, max_tokens: int | None, stop: str | Sequence[str] | None, seed: int | None
 ) -> Overrides:
-    """What the call has otherwise than the configuration. Limits can only be narrower than the configured ones.
+    """Return the settings of the request that override the configuration. A limit can only lower the configured one.
 
-    Above temperature 0 a call without a seed has a new one, which stands in the log. Raises ``RequestError``.
+    Above temperature 0, a request without a seed gets a random seed, which the log records. Raises ``RequestError``.
     """
     config, extras, chosen = arbiter.config, body.arbiter or _NONE, operating_point(arbiter, body.model)
     threshold = chosen.threshold if extras.threshold is None else extras.threshold
     if chosen.threshold is not None and threshold != chosen.threshold:
         raise RequestError(
-            f"the model's name says {chosen.threshold}, and arbiter.threshold {threshold}: leave one of them out",
+            f"the model's name sets the threshold {chosen.threshold}, but arbiter.threshold is {threshold}: "
+            "send only one of them",
             code="invalid_value",
             param="arbiter.threshold",
         )
@@ -92,47 +93,48 @@ def _overrides(
 
 
 def _conversation(items: str | Sequence[InputItem], instructions: str | None) -> Question:
-    before: list[Message] = [] if instructions is None else [{"role": "system", "content": instructions}]
+    messages: list[Message] = [] if instructions is None else [{"role": "system", "content": instructions}]
     if isinstance(items, str):
-        return [*before, {"role": "user", "content": items}]
-    for place, item in enumerate(items):
+        return [*messages, {"role": "user", "content": items}]
+    for index, item in enumerate(items):
+        path = f"input[{index}]"
         if item.type != "message":
-            raise _refused(f"input[{place}].type", f"an item of the type {item.type!r}")
-        before.append({"role": _role(item.role, f"input[{place}]"), "content": _text(item.content, f"input[{place}]")})
-    return before
+            raise _refused(f"{path}.type", f"an item of the type {item.type!r}")
+        messages.append({"role": _role(item.role, path), "content": _text(item.content, path)})
+    return messages
 
 
-def _said(message: ChatMessage, place: str) -> Message:
+def _message(message: ChatMessage, path: str) -> Message:
     for name in ("name", "refusal", "annotations", "tool_calls", "function_call", "audio", "tool_call_id"):
         if getattr(message, name):
-            raise _refused(f"{place}.{name}", name)
-    return {"role": _role(message.role, place), "content": _text(message.content, place)}
+            raise _refused(f"{path}.{name}", name)
+    return {"role": _role(message.role, path), "content": _text(message.content, path)}
 
 
-def _role(role: str, place: str) -> str:
+def _role(role: str, path: str) -> str:
     if role not in _ROLES:
         raise RequestError(
-            f"{place}.role: {role!r} is none of {', '.join(_ROLES)}", code="invalid_value", param=f"{place}.role"
+            f"{path}.role: {role!r} is not one of {', '.join(_ROLES)}", code="invalid_value", param=f"{path}.role"
         )
     return role
 
 
-def _text(content: str | list[ContentPart] | None, place: str) -> str:
+def _text(content: str | list[ContentPart] | None, path: str) -> str:
     if isinstance(content, str):
         return content
     texts: list[str] = []
     for number, part in enumerate(content or ()):
         if part.type not in _TEXTS or part.text is None:
-            raise _refused(f"{place}.content[{number}]", f"a part of the type {part.type!r}")
+            raise _refused(f"{path}.content[{number}]", f"a part of the type {part.type!r}")
         texts.append(part.text)
     if not texts:
-        raise RequestError(f"{place}.content is missing", code="missing_required_parameter", param=f"{place}.content")
+        raise RequestError(f"{path}.content is missing", code="missing_required_parameter", param=f"{path}.content")
     return "".join(texts)
 
 
 def _refused(param: str, what: str) -> RequestError:
     return RequestError(
-        f"{param}: {what} cannot be honoured here: there are texts alone, of {', '.join(_ROLES)}",
+        f"{param}: {what} cannot be honoured: only texts of the roles {', '.join(_ROLES)} are supported",
         code="unsupported_parameter",
         param=param,
     )
@@ -140,10 +142,10 @@ def _refused(param: str, what: str) -> RequestError:
 
 def _tags(body: CommonBody, extras: Extras) -> dict[str, str] | None:
     named = {name: getattr(body, name, None) for name in ("user", "safety_identifier", "prompt_cache_key")}
-    told = {name: value for name, value in named.items() if value}
-    return {**(body.metadata or {}), **(extras.tags or {}), **told} or None
+    tags = {name: value for name, value in named.items() if value}
+    return {**(body.metadata or {}), **(extras.tags or {}), **tags} or None
 
 
 def _narrower(configured: float | None, given: float | None) -> float | None:
-    """The smaller one; None leaves what is configured."""
+    """Return the smaller limit. If ``given`` is None, return None: the configured limit stays."""
     return given if configured is None or given is None else min(configured, given)

@@ -1,4 +1,4 @@
-"""What clients are told of a solution: its text, its end, its tokens, and what became of its steps."""
+"""The parts of a response that describe a solution: its text, finish reason, tokens and steps."""
 
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -15,13 +15,17 @@ _REFUSED = {"ContextTooLongError": "context_length_exceeded", "ConversationError
 
 
 class PromptDetails(msgspec.Struct, frozen=True):
-    """Of the tokens read, those that came out of prefix caches."""
+    """The part of the prompt tokens that came from prefix caches."""
 
     cached_tokens: int = 0
 
 
 class CompletionDetails(msgspec.Struct, frozen=True):
-    """Of the tokens written: the draft's that were kept, and all that were not."""
+    """Parts of the completion tokens.
+
+    ``accepted_prediction_tokens`` are tokens of kept steps that the draft wrote. ``rejected_prediction_tokens`` are
+    those of both models that are in no kept step.
+    """
 
     accepted_prediction_tokens: int = 0
     rejected_prediction_tokens: int = 0
@@ -29,7 +33,7 @@ class CompletionDetails(msgspec.Struct, frozen=True):
 
 
 class ModelUsage(msgspec.Struct, frozen=True):
-    """What one model was asked, and its tokens."""
+    """The requests to one model, and their tokens."""
 
     requests: int = 0
     failed: int = 0
@@ -40,7 +44,7 @@ class ModelUsage(msgspec.Struct, frozen=True):
 
 
 class TokenUsage(msgspec.Struct, frozen=True):
-    """Tokens of draft and target together, as OpenAI names them; ``arbiter`` has each model's, scorers too."""
+    """The tokens of draft and target together, in OpenAI's fields; ``arbiter`` has the tokens of each model."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -51,8 +55,10 @@ class TokenUsage(msgspec.Struct, frozen=True):
 
 
 class SolutionReport(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The field ``arbiter`` of an answer: the problem's id in the log, why it ended, and the share of its steps
-    that the draft wrote; ``steps`` if they were asked for. In the chunk of a step there is the ``step`` alone.
+    """The field ``arbiter`` of an answer.
+
+    ``id`` is the problem's id in the log and ``acceptance_rate`` the share of steps that the draft wrote. ``steps`` is
+    there if requested. In a stream, the chunk of a step has only ``step``.
     """
 
     id: str | None = None
@@ -64,7 +70,7 @@ class SolutionReport(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TextSoFar:
-    """The text of a problem while its steps come: what may be sent, and nothing of a stop text."""
+    """The text of a problem as its steps arrive, up to the first stop text."""
 
     def __init__(self, separator: str, stop: Iterable[str]) -> None:
         self._separator = separator
@@ -74,7 +80,7 @@ class TextSoFar:
         self._steps = 0
 
     def add(self, step: StepRecord) -> str:
-        """What the step adds. The beginning of what may become a stop text is held back."""
+        """Add a step, and return the text to send. An end that may be the beginning of a stop text is held back."""
         if self._steps:
             self._text += self._separator
         self._steps += 1
@@ -83,7 +89,7 @@ class TextSoFar:
         return self._send(min(found) if found else len(self._text) - self._held())
 
     def end(self, solution: Solution) -> str:
-        """The rest."""
+        """Return the text of ``solution`` that is not sent yet."""
         self._text = solution.text
         return self._send(len(self._text))
 
@@ -101,7 +107,10 @@ class TextSoFar:
 
 
 def check(solution: Solution) -> Solution:
-    """Raises ``RequestError`` if the problem failed: 400 if it could not be asked, 502 if a model failed."""
+    """Return ``solution`` unless the problem failed.
+
+    Raises ``RequestError``: 400 if the request caused the failure, as a too long context does; 502 if a model failed.
+    """
     error = solution.error
     if error is None:
         return solution
@@ -112,12 +121,12 @@ def check(solution: Solution) -> Solution:
 
 
 def finish_of(solution: Solution) -> Finish:
-    """OpenAI's word for why the answer ended."""
+    """Return the finish reason in OpenAI's terms."""
     return "stop" if solution.finish_reason in _ENDED else "length"
 
 
 def report(solution: Solution, extras: Extras | None) -> SolutionReport:
-    """What is told of the problem."""
+    """Return the field ``arbiter`` for ``solution``, with its steps if ``extras`` requests them."""
     drafted = sum(step.kept.author == "draft" for step in solution.steps)
     return SolutionReport(
         id=solution.problem,
@@ -129,13 +138,13 @@ def report(solution: Solution, extras: Extras | None) -> SolutionReport:
 
 
 def step_report(step: StepRecord) -> dict[str, Any]:
-    """The whole record of a step (``arbiter.protocols.records.StepRecord``)."""
+    """Return the complete record of a step (``arbiter.protocols.records.StepRecord``)."""
     record: dict[str, Any] = msgspec.to_builtins(step)
     return record
 
 
 def usage_of(solutions: Iterable[Solution]) -> TokenUsage:
-    """The tokens of all requests to draft and target, kept or not: exactly those that the log has."""
+    """Return the tokens of all requests to draft and target, kept or not. They equal those in the log."""
     solutions = list(solutions)
     whole = sum((solution.usage for solution in solutions), Usage())
     kept = [step.kept for solution in solutions for step in solution.steps]

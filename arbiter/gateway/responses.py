@@ -1,4 +1,4 @@
-"""``POST /v1/responses``: nothing is stored, so each request brings its whole conversation."""
+"""``POST /v1/responses``: nothing is stored, so each request must contain its whole conversation."""
 
 import time
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ class OutputText(msgspec.Struct, frozen=True):
 
 
 class OutputMessage(msgspec.Struct, frozen=True):
-    """The one item of the output."""
+    """The only item of the output."""
 
     id: str
     status: Status
@@ -42,21 +42,21 @@ class OutputMessage(msgspec.Struct, frozen=True):
 
 
 class InputDetails(msgspec.Struct, frozen=True):
-    """Of the tokens read, those that came out of prefix caches."""
+    """The part of the input tokens that came from prefix caches."""
 
     cached_tokens: int = 0
     cache_write_tokens: int = 0
 
 
 class OutputDetails(msgspec.Struct, frozen=True):
-    """Of the tokens written, those that were not kept (``rejected_tokens``)."""
+    """The part of the output tokens that are in no kept step (``rejected_tokens``)."""
 
     reasoning_tokens: int = 0
     rejected_tokens: int = 0
 
 
 class ResponseUsage(msgspec.Struct, frozen=True):
-    """Tokens of draft and target together; ``arbiter`` has each model's."""
+    """The tokens of draft and target together; ``arbiter`` has them by model."""
 
     input_tokens: int
     output_tokens: int
@@ -80,7 +80,7 @@ class ResponseError(msgspec.Struct, frozen=True):
 
 
 class Response(msgspec.Struct, frozen=True):
-    """A whole answer, or what is known of it while it is made."""
+    """A complete answer, or the state of an answer in progress."""
 
     id: str
     created_at: int
@@ -108,7 +108,7 @@ class Response(msgspec.Struct, frozen=True):
 
 
 class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An event of a stream; which fields it has, its type says."""
+    """An event of a stream. Its ``type`` determines which fields it has."""
 
     type: str
     sequence_number: int
@@ -128,7 +128,7 @@ class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 async def responses(context: GatewayContext, request: Request, raw: bytes) -> HttpResponse:
-    """Answer a conversation. Raises ``RequestError``."""
+    """Solve the problem of a conversation and return the response. Raises ``RequestError``."""
     body = read(raw, ResponseBody)
     task = response_task(context.arbiter, body)
     if body.stream:
@@ -139,34 +139,34 @@ async def responses(context: GatewayContext, request: Request, raw: bytes) -> Ht
 
 
 async def _events(body: ResponseBody, task: Task, stream: AnswerStream) -> AsyncIterator[bytes]:
-    """The sequence of events that clients of this endpoint know, with a delta a step."""
+    """Yield the events in the order that clients of this API expect, with one text delta per step."""
     numbers, begun, name, text = count(), _begun(body, task), _item(task), ""
     wants_steps = body.arbiter is not None and body.arbiter.steps
 
-    def tell(kind: str, **fields: Any) -> bytes:  # noqa: ANN401
+    def emit(kind: str, **fields: Any) -> bytes:  # noqa: ANN401
         return event(ResponseEvent(f"response.{kind}", next(numbers), **fields), f"response.{kind}")
 
-    place = {"item_id": name, "output_index": 0, "content_index": 0}
-    yield tell("created", response=begun)
-    yield tell("in_progress", response=begun)
-    yield tell("output_item.added", item=OutputMessage(name, "in_progress", []), output_index=0)
-    yield tell("content_part.added", part=OutputText(""), **place)
+    path = {"item_id": name, "output_index": 0, "content_index": 0}
+    yield emit("created", response=begun)
+    yield emit("in_progress", response=begun)
+    yield emit("output_item.added", item=OutputMessage(name, "in_progress", []), output_index=0)
+    yield emit("content_part.added", part=OutputText(""), **path)
     try:
         async for part in stream.parts():
             text += part.text
             extra = SolutionReport(step=step_report(part.step)) if part.step and wants_steps else None
             if part.text or extra:
-                yield tell("output_text.delta", delta=part.text, logprobs=[], arbiter=extra, **place)
+                yield emit("output_text.delta", delta=part.text, logprobs=[], arbiter=extra, **path)
             if part.solution is not None:
                 ended = _ended(begun, task, part.solution, body)
-                yield tell("output_text.done", text=text, logprobs=[], **place)
-                yield tell("content_part.done", part=OutputText(text), **place)
-                yield tell("output_item.done", item=ended.output[0], output_index=0)
-                yield tell(ended.status, response=ended)
+                yield emit("output_text.done", text=text, logprobs=[], **path)
+                yield emit("content_part.done", part=OutputText(text), **path)
+                yield emit("output_item.done", item=ended.output[0], output_index=0)
+                yield emit(ended.status, response=ended)
     except RequestError as error:
         body_of = shape(error).error
         failed = ResponseError(body_of.message, body_of.code or body_of.type)
-        yield tell("failed", response=msgspec.structs.replace(begun, status="failed", error=failed))
+        yield emit("failed", response=msgspec.structs.replace(begun, status="failed", error=failed))
 
 
 def _begun(body: ResponseBody, task: Task) -> Response:

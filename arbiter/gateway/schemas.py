@@ -1,4 +1,4 @@
-"""What clients send: OpenAI's fields, those that can be honoured and those that may only say what is done anyway."""
+"""The request bodies: OpenAI's fields, both supported ones and those accepted only with values without an effect."""
 
 from typing import Annotated, Any, TypeVar
 
@@ -18,14 +18,14 @@ Body = TypeVar("Body", bound="AnyBody")
 
 
 class RequestBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all that clients send: what is not known is refused by name."""
+    """The base of all request bodies: an unknown field is refused by name."""
 
 
 class Extras(RequestBody, frozen=True, kw_only=True):
-    """The field ``arbiter``: what OpenAI has no field for.
+    """The field ``arbiter``: settings without an OpenAI field.
 
-    ``threshold`` is that of the run type, ``max_steps``, ``step_tokens`` and ``deadline`` (seconds) are limits, which
-    can only be narrower than the server's own. With ``steps`` the answer has the records of its steps. ``tags`` stand
+    ``threshold`` is that of the run type. ``max_steps``, ``step_tokens`` and ``deadline`` (in seconds) are limits; they
+    can only lower the server's limits. With ``steps``, the answer has the records of its steps. ``tags`` are recorded
     in the log.
     """
 
@@ -38,14 +38,14 @@ class Extras(RequestBody, frozen=True, kw_only=True):
 
 
 class StreamOptions(RequestBody, frozen=True, kw_only=True):
-    """``include_usage`` asks for a last chunk with the tokens."""
+    """Options of a stream: with ``include_usage``, its last chunk has the tokens."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
 
 
 class ContentPart(RequestBody, frozen=True, kw_only=True):
-    """A part of a message; only texts can be read."""
+    """A part of a message. Only texts are supported."""
 
     type: str
     text: str | None = None
@@ -74,7 +74,7 @@ class ChatMessage(RequestBody, frozen=True, kw_only=True):
 
 
 class InputItem(RequestBody, frozen=True, kw_only=True):
-    """An item of the ``input`` of ``/v1/responses``; only messages can be read."""
+    """An item of the ``input`` of ``/v1/responses``. Only messages are supported."""
 
     type: str = "message"
     role: str = ""
@@ -85,7 +85,7 @@ class InputItem(RequestBody, frozen=True, kw_only=True):
 
 
 class CommonBody(RequestBody, frozen=True, kw_only=True):
-    """What all three endpoints have."""
+    """The fields that all three request bodies have."""
 
     model: str
     stream: bool | None = None
@@ -98,7 +98,7 @@ class CommonBody(RequestBody, frozen=True, kw_only=True):
 
 
 class ChatBody(CommonBody, frozen=True, kw_only=True):
-    """Of ``POST /v1/chat/completions``."""
+    """The body of ``POST /v1/chat/completions``."""
 
     messages: Annotated[list[ChatMessage], msgspec.Meta(min_length=1)]
     max_tokens: Count | None = None
@@ -130,7 +130,7 @@ class ChatBody(CommonBody, frozen=True, kw_only=True):
 
 
 class CompletionBody(CommonBody, frozen=True, kw_only=True):
-    """Of ``POST /v1/completions``."""
+    """The body of ``POST /v1/completions``."""
 
     prompt: str | Annotated[list[str | int | Tokens], msgspec.Meta(min_length=1)]
     max_tokens: Count | None = None
@@ -147,7 +147,7 @@ class CompletionBody(CommonBody, frozen=True, kw_only=True):
 
 
 class ResponseBody(CommonBody, frozen=True, kw_only=True):
-    """Of ``POST /v1/responses``."""
+    """The body of ``POST /v1/responses``."""
 
     input: str | Annotated[list[InputItem], msgspec.Meta(min_length=1)]
     instructions: str | None = None
@@ -209,36 +209,39 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "verbosity": (),
     "web_search_options": (),
 }
-"""Fields that cannot be honoured, with the values besides null that ask for nothing: others are refused.
+"""Fields that cannot be honoured, with the values without an effect, besides null. Other values are refused.
 
-In what form reasoning items are to come asks for nothing, since there are none.
+Settings for the form of reasoning items have no effect, because there are no such items.
 """
 
 
 def read(raw: bytes, kind: type[Body]) -> Body:
-    """The body of a request. Raises ``RequestError`` naming the field that is wrong, unknown or cannot be honoured."""
+    """Return the decoded body of a request.
+
+    Raises ``RequestError`` naming the field that is not valid, unknown, or cannot be honoured.
+    """
     try:
         body = msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as error:
-        raise _told(str(error)) from error
+        raise _format_error(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f"the body is no valid JSON: {error}", code="invalid_json") from error
+        raise RequestError(f"the body is not valid JSON: {error}", code="invalid_json") from error
     except RecursionError as error:
         raise RequestError("the body is nested too deeply", code="invalid_json") from error
     if body.stream_options is not None and not body.stream:
-        raise RequestError("stream_options are for streams alone", code="invalid_value", param="stream_options")
+        raise RequestError("stream_options requires stream: true", code="invalid_value", param="stream_options")
     if body.stream_options is not None and body.stream_options.include_obfuscation:
         raise RequestError(
-            "stream_options.include_obfuscation cannot be honoured here: leave it out",
+            "stream_options.include_obfuscation cannot be honoured: leave it out",
             code="unsupported_parameter",
             param="stream_options.include_obfuscation",
         )
     refused = refused_fields(kind)
     for name, neutral in refused.items():
         value = getattr(body, name)
-        if value is not None and not any(_same(value, one) for one in neutral):
+        if value is not None and not any(_same(value, allowed) for allowed in neutral):
             raise RequestError(
-                f"{name} cannot be honoured here{_allowed(neutral)}: leave it out",
+                f"{name} cannot be honoured: leave it out{_allowed(neutral)}",
                 code="unsupported_parameter",
                 param=name,
             )
@@ -246,7 +249,7 @@ def read(raw: bytes, kind: type[Body]) -> Body:
 
 
 def refused_fields(kind: type[Any]) -> dict[str, tuple[Any, ...]]:
-    """The fields of a body that may only have neutral values, with these."""
+    """Return the fields of a body that are accepted only with values without an effect, and these values."""
     return {name: NEUTRAL[name] for name in kind.__struct_fields__ if name in NEUTRAL and _is_any(kind, name)}
 
 
@@ -259,16 +262,16 @@ def _same(value: object, neutral: object) -> bool:
 
 
 def _allowed(neutral: tuple[Any, ...]) -> str:
-    told = " or ".join(msgspec.json.encode(one).decode() for one in neutral)
-    return f" (but for {told})" if told else ""
+    values = " or ".join(msgspec.json.encode(value).decode() for value in neutral)
+    return f", or send {values}" if values else ""
 
 
-def _told(error: str) -> RequestError:
-    """msgspec's words, with the field's name apart."""
-    what, _, place = error.rpartition(" - at `$")
+def _format_error(error: str) -> RequestError:
+    """Return msgspec's error as a ``RequestError``, with the name of the field in ``param``."""
+    what, _, location = error.rpartition(" - at `$")
     if not what:
-        what, place = error, ""
-    path = place.strip("`.").replace("[...]", "[]")
+        what, location = error, ""
+    path = location.strip("`.").replace("[...]", "[]")
     if "unknown field" in what:
         name = what.partition("`")[2].partition("`")[0]
         param = f"{path}.{name}" if path else name
@@ -277,5 +280,5 @@ def _told(error: str) -> RequestError:
         name = what.partition("`")[2].partition("`")[0]
         param = f"{path}.{name}" if path else name
         return RequestError(f"{param} is missing", code="missing_required_parameter", param=param)
-    told = f"{path}: {what}" if path else what
-    return RequestError(told, code="invalid_value", param=path or None)
+    message = f"{path}: {what}" if path else what
+    return RequestError(message, code="invalid_value", param=path or None)

@@ -1,4 +1,4 @@
-"""Answers that are sent while they are made: server-sent events, one a step."""
+"""Stream answers as server-sent events, one per step."""
 
 from collections.abc import AsyncIterator, Sequence
 
@@ -19,11 +19,11 @@ from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Solution, StepRecord
 
 PING_SECONDS = 15
-"""Between two comments that keep a connection open while a step takes long."""
+"""The time in seconds between two comments, which keep the connection open during a long step."""
 
 
 class AnswerPart(msgspec.Struct, frozen=True):
-    """What a step adds to the text, or what is left of it when the problem has ended (``solution``)."""
+    """The text that a step adds or, with ``solution``, the remaining text of a problem that has ended."""
 
     text: str
     step: StepRecord | None = None
@@ -31,7 +31,7 @@ class AnswerPart(msgspec.Struct, frozen=True):
 
 
 class AnswerStream:
-    """The parts of one problem's text, each as soon as it is final; the problem ends with its request at the latest."""
+    """The parts of one problem's text, each as soon as it is final. The problem is cancelled if its request ends."""
 
     def __init__(self, context: GatewayContext, task: Task) -> None:
         self._context = context
@@ -41,19 +41,19 @@ class AnswerStream:
         self._first: AnswerPart | None = None
 
     async def start(self, request: Request) -> None:
-        """Begin to solve the problem."""
+        """Start to solve the problem."""
         after(request).callback(self._end)
         await after(request).enter_async_context(self._steps)
 
     async def first(self) -> None:
-        """Wait for the first part, so that what cannot be asked is refused before anything is sent.
+        """Wait for the first part, so that an early failure is reported by the status of the response.
 
-        Raises ``RequestError``.
+        Raises ``RequestError`` if the problem fails before its first step.
         """
         self._first = await self._next()
 
     async def parts(self) -> AsyncIterator[AnswerPart]:
-        """Raises ``RequestError`` if the problem fails after its first step."""
+        """Yield the parts; the last one has the solution. Raises ``RequestError`` if the problem fails."""
         part = self._first or await self._next()
         while part.solution is None:
             yield part
@@ -61,7 +61,7 @@ class AnswerStream:
         yield part
 
     async def solution(self) -> Solution:
-        """How the problem ended. Raises ``RequestError`` if it failed."""
+        """Wait for the end of the problem and return its solution. Raises ``RequestError`` if the problem failed."""
         part = await self._next()
         while part.solution is None:
             part = await self._next()
@@ -85,11 +85,11 @@ class AnswerStream:
 
 
 async def answer_streams(context: GatewayContext, request: Request, tasks: Sequence[Task]) -> list[AnswerStream]:
-    """The flows of the tasks, all of them begun, each with its first part: to be sent as events.
+    """Start all tasks, wait for the first part of each, and return their streams.
 
-    Raises ``RequestError``, and ``GoneError`` if the client goes away meanwhile.
+    Raises ``RequestError`` if a problem fails before its first step, and ``GoneError`` if the client disconnects.
     """
-    streams = await _begun(context, request, tasks)
+    streams = await _start_all(context, request, tasks)
 
     async def first() -> None:
         for stream in streams:
@@ -100,8 +100,11 @@ async def answer_streams(context: GatewayContext, request: Request, tasks: Seque
 
 
 async def solutions_of(context: GatewayContext, request: Request, tasks: Sequence[Task]) -> list[Solution]:
-    """The solutions of the tasks. Raises as ``answer_streams``: of several, the first that fails fails them all."""
-    streams = await _begun(context, request, tasks)
+    """Solve all tasks and return their solutions.
+
+    Raises ``RequestError`` if one of the problems fails, and ``GoneError`` if the client disconnects.
+    """
+    streams = await _start_all(context, request, tasks)
 
     async def all_of_them() -> list[Solution]:
         return [await stream.solution() for stream in streams]
@@ -109,7 +112,7 @@ async def solutions_of(context: GatewayContext, request: Request, tasks: Sequenc
     return await while_connected(request.receive, all_of_them)
 
 
-async def _begun(context: GatewayContext, request: Request, tasks: Sequence[Task]) -> list[AnswerStream]:
+async def _start_all(context: GatewayContext, request: Request, tasks: Sequence[Task]) -> list[AnswerStream]:
     request.state.problems = [task.id for task in tasks]
     streams = [AnswerStream(context, task) for task in tasks]
     for stream in streams:
@@ -118,7 +121,7 @@ async def _begun(context: GatewayContext, request: Request, tasks: Sequence[Task
 
 
 def event(data: msgspec.Struct, name: str | None = None) -> bytes:
-    """An event whose data is ``data`` as JSON."""
+    """Return a server-sent event with ``data`` as JSON, and with the event type ``name``, if given."""
     named = f"event: {name}\n".encode() if name else b""
     return named + b"data: " + msgspec.json.encode(data) + b"\n\n"
 
@@ -129,14 +132,14 @@ _HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
 class EventStream(StreamingResponse):
-    """Sends events as they come, and stops when the client goes away, or reads nothing for ``patience`` seconds.
+    """Send events as they arrive. Stop if the client disconnects, or reads nothing for ``patience`` seconds.
 
-    What goes wrong half-way is told as OpenAI does: by an event with an error in it.
+    An error after the first event is sent as OpenAI does: as an event that has an ``error``.
     """
 
     def __init__(self, events: AsyncIterator[bytes], patience: float) -> None:
         self._patience = patience
-        super().__init__(_told(events), headers=_HEADERS, media_type="text/event-stream")
+        super().__init__(_with_error(events), headers=_HEADERS, media_type="text/event-stream")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         turn = anyio.Lock()
@@ -151,14 +154,14 @@ class EventStream(StreamingResponse):
                 tasks.start_soon(cancel_when_gone, receive, tasks.cancel_scope)
                 tasks.start_soon(_ping, patient)
                 await self.stream_response(patient)
-        except* (TimeoutError, OSError):  # of the answer, or in a group of a ping: the connection is of no use any more
+        except* (TimeoutError, OSError):  # of the answer, or from the group of a ping: the connection is unusable
             pass
 
 
-async def _told(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _with_error(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     try:
-        async for one in events:
-            yield one
+        async for data in events:
+            yield data
     except RequestError as error:
         yield event(shape(error))
 

@@ -1,4 +1,4 @@
-"""The endpoint behind a socket, until a signal ends it."""
+"""Serve the endpoint on a socket until a signal ends it."""
 
 import contextlib
 import signal
@@ -13,19 +13,19 @@ from arbiter.gateway.app import Gateway
 from arbiter.protocols.errors import ConfigError
 
 DRAIN = 30.0
-"""Seconds that problems are given to end when the endpoint is shut down."""
+"""The default time in seconds for which a shutdown waits for open problems."""
 
-_BACKLOG = 2048  # connections that may wait to be accepted: many clients come at the same time
-_FAREWELL = 5  # seconds after the last problem was ended in which its client may still read of it
+_BACKLOG = 2048  # connections that may wait to be accepted: many clients may connect at the same time
+_FAREWELL = 5  # seconds after the last problem has ended in which its client can still read the response
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket that listens. Raises ``ConfigError`` if the address cannot be used."""
+    """Return a listening socket. Raises ``ConfigError`` if the address cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except (OSError, OverflowError) as error:
-        raise ConfigError(f"cannot listen at {host}, port {port}: {error}; give another --host or --port") from error
+        raise ConfigError(f"cannot listen at {host}, port {port}: {error}; choose another --host or --port") from error
 
 
 async def serve(
@@ -35,10 +35,11 @@ async def serve(
     ready: Callable[[], None],
     closing: Callable[[], None],
 ) -> None:
-    """Answer until SIGINT or SIGTERM; ``ready`` is called once requests are taken, ``closing`` with the signal.
+    """Serve until SIGINT or SIGTERM.
 
-    Then no more are taken. Problems have ``drain`` seconds to end; what is left is handed back with 503. A second
-    signal hands all back at once.
+    ``ready`` is called once requests are accepted, ``closing`` at the signal. After the signal, no further requests are
+    accepted and open problems have ``drain`` seconds to end. The remaining ones are answered with 503. A second signal
+    answers them with 503 immediately.
     """
     server = _Server(
         uvicorn.Config(
@@ -57,7 +58,7 @@ async def serve(
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ``ready``, and leaves signals to others."""
+    """A server that calls ``ready`` once it has started, and does not handle signals."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)

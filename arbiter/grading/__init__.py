@@ -1,4 +1,4 @@
-"""Is an answer right? Answers as text, then as mathematics, in processes of their own."""
+"""Grade answers: first as text, then as mathematics in worker processes."""
 
 from arbiter.grading.answers import Reference, extract_answer
 from arbiter.grading.grader import Grade, Grader

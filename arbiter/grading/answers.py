@@ -1,6 +1,6 @@
-"""Answers as text: finding them in a solution, and what can be said of two answers without mathematics.
+"""Find the answer in a solution, and compare two answers as text.
 
-Everything here is pure and takes time linear in its input, so it may run on the event loop.
+All functions are pure and take time linear in their input, so they may run on the event loop.
 """
 
 import re
@@ -19,10 +19,10 @@ _TOKENS = re.compile(
 
 
 class Reference(Record, frozen=True):
-    """What an answer is judged against, where a text alone does not say it.
+    """The reference answer to grade against, where a text alone is not enough.
 
-    ``answers`` are all to be given, in any order. ``unit`` is that of each, which may be left out.
-    ``tolerance`` is the largest absolute error that is still right: one for all answers, or one for each.
+    All ``answers`` are required, in any order. ``unit`` is the unit of each; a given answer may omit it.
+    ``tolerance`` is the largest absolute error that is still right: one for all answers, or one per answer.
     """
 
     answers: tuple[str, ...]
@@ -30,17 +30,17 @@ class Reference(Record, frozen=True):
     tolerance: tuple[float, ...] = ()
 
     def __str__(self) -> str:
-        """The answers for people."""
+        """Return the answers as one readable text."""
         return ", ".join(self.answers) + (f" {self.unit}" if self.unit else "")
 
 
 def as_reference(answer: str | Reference) -> Reference:
-    """A reference of one answer, if it is a text."""
+    """Return ``answer``, with a text made a reference of one answer."""
     return answer if isinstance(answer, Reference) else Reference(answers=(answer,))
 
 
 class BoxedText(msgspec.Struct, frozen=True):
-    """What a box holds, and the part of the text that it takes up."""
+    """The content of a box, and the range of the text that the box occupies."""
 
     inside: str
     start: int
@@ -48,15 +48,15 @@ class BoxedText(msgspec.Struct, frozen=True):
 
 
 def behind_thought(text: str) -> str | None:
-    """What stands behind the last thought of ``text``; None if a thought never ends."""
-    behind = text.rpartition(_CLOSE_THOUGHT)[2]
-    return None if _OPEN_THOUGHT in behind else behind
+    """Return the text after the last thought of ``text``; None if a thought never ends."""
+    after = text.rpartition(_CLOSE_THOUGHT)[2]
+    return None if _OPEN_THOUGHT in after else after
 
 
 def boxes(text: str) -> list[BoxedText]:
-    """All whole ``\\boxed`` and ``\\fbox`` of ``text``, with or without braces, by where they start."""
+    """Return all complete ``\\boxed`` and ``\\fbox`` of ``text``, with or without braces, ordered by start."""
     found: list[BoxedText] = []
-    opened: list[tuple[bool, int, int]] = []  # is it a box's, where the box starts, where its inside starts
+    opened: list[tuple[bool, int, int]] = []  # (brace belongs to a box, start of the box, start of its content)
     for token in _TOKENS.finditer(text):
         if inside := _unbraced(token["bare"] or ""):
             found.append(BoxedText(inside, token.start(), token.end() + len(inside)))
@@ -70,10 +70,10 @@ def boxes(text: str) -> list[BoxedText]:
 
 
 def extract_answer(text: str, several: bool = False) -> str | None:
-    """What stands in the box of ``text`` that starts last, nested braces included; None if there is no whole box.
+    """Return the content of the box of ``text`` that starts last; None if there is no complete box.
 
-    With ``several`` the boxes before it in the same step (no blank line between) belong to the answer as
-    well, and are joined with commas.
+    Nested braces are included. With ``several``, earlier boxes with no blank line in between belong to the answer
+    too; they are joined with commas.
     """
     found = boxes(text)
     if not found:
@@ -81,7 +81,7 @@ def extract_answer(text: str, several: bool = False) -> str | None:
     taken = [found[-1]]
     for box in reversed(found[:-1]) if several else ():
         if box.end > taken[0].start:
-            continue  # the outer box of one that is taken
+            continue  # it encloses a box that is already taken
         if "\n\n" in text[box.end : taken[0].start]:
             break
         taken.insert(0, box)
@@ -89,7 +89,7 @@ def extract_answer(text: str, several: bool = False) -> str | None:
 
 
 def _unbraced(bare: str) -> str:
-    """The token behind ``\\boxed`` up to where the surrounding mathematics or sentence ends."""
+    """Return the token after an unbraced ``\\boxed``, up to the end of the surrounding mathematics or sentence."""
     depth = 0
     for position, character in enumerate(bare):
         depth += {"{": 1, "}": -1}.get(character, 0)
@@ -99,7 +99,7 @@ def _unbraced(bare: str) -> str:
 
 
 _DECORATION = re.compile(r"\$|\\left(?![a-z])|\\right(?![a-z])|\\[!,;: ]|\\q?quad(?![a-z])|~")
-_IDLE_SPACE = re.compile(r"(?<![0-9A-Za-z]) | (?![0-9A-Za-z])")  # between digits it tells 1 1/2 from 11/2
+_IDLE_SPACE = re.compile(r"(?<![0-9A-Za-z]) | (?![0-9A-Za-z])")  # kept between digits: 1 1/2 is not 11/2
 _SET = re.compile(r"\\\{(?P<inside>.*)\\\}", re.DOTALL)
 _AND = re.compile(r"\\(?:text|mbox|textrm)\{\s*(?:,?\s*(?:and|or))\s*\}|\s,?\s*(?:and|or)\s|;")
 _THOUSANDS = re.compile(r"(?<=\d)(?:,\\!|\{,\})(?=\s*\d{3}(?!\d))")
@@ -107,15 +107,15 @@ _BARE_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 
 def plain(text: str) -> str:
-    """``text`` without what does not change its meaning: dollars, spaces, sizes of brackets, a full stop."""
+    """Return ``text`` without what does not change its meaning: dollars, spaces, bracket sizes, a full stop."""
     bare = _IDLE_SPACE.sub("", " ".join(_DECORATION.sub("", text).split())).rstrip(".,")
     return bare.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
 
 
 def split_answers(text: str, count: int | None = None) -> list[str]:
-    """The parts of an answer that commas, semicolons, "and" or "or" separate outside of brackets; ± gives two.
+    """Split an answer at commas, semicolons, "and" and "or" outside of brackets. A part with ± gives two.
 
-    With ``count``, commas that look like those of thousands are taken as such if it comes out then.
+    With ``count``, commas that may be thousands separators are read as such if that gives ``count`` parts.
     """
     bare = text.replace("$", "").replace("\\left", "").replace("\\right", "").strip().rstrip(".").strip()
     if inside := _SET.fullmatch(bare):
@@ -152,7 +152,7 @@ _ARTICLE = re.compile(r"(?:the|an?) (?=\w)")
 
 
 def same_words(answer: str, reference: str) -> bool | None:
-    """Whether two answers agree, where the reference is a choice (A to E) or a text; None if it is neither."""
+    """Return whether two answers agree, if the reference is a choice (A to E) or words; else None."""
     expected, wrapped = _unwrapped(reference), _unwrapped(reference) != _bare(reference)
     given = _unwrapped(answer)
     if choice := _CHOICE.fullmatch(expected):
@@ -177,7 +177,7 @@ def _letter(match: re.Match[str]) -> str:
 
 
 def _is_prose(text: str) -> bool:
-    """Words, and not a product of variables, which is most often written in the order of the alphabet."""
+    """Return whether ``text`` is words. A product of variables is usually in alphabetical order."""
     return len(text) >= 3 and sorted(text) != list(text)
 
 

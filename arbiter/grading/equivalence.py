@@ -1,6 +1,6 @@
-"""Whether an answer is right as mathematics. Runs in worker processes alone.
+"""Judge whether an answer is right as mathematics. Runs only in worker processes.
 
-``math-verify`` (and sympy below it) is imported by functions: it takes seconds, which the workers alone pay.
+Functions import ``math-verify`` (which imports sympy): it takes seconds, and only the workers need it.
 """
 
 import math
@@ -17,33 +17,33 @@ from arbiter.grading.units import without_unit
 
 INNER_SECONDS = 5
 _MEMORY = 4 << 30
-_ROUNDING = 1.01  # as in OlympiadBench's own judge: an error of just the tolerance is right
+_ROUNDING = 1.01  # as in OlympiadBench's own judge: an error equal to the tolerance is right
 _NAME = re.compile(
     r"\s*(?:\\angle\s*[A-Z_{}\d\s]+|\\?[A-Za-z]+'?(?:_\s*(?:\w|\{[^{}]*\}))?(?:\s*\([^()]*\))?)\s*=(?P<value>[^=]*)"
 )
 
 
 class EquivalenceVerdict(msgspec.Struct, frozen=True):
-    """``right`` is None where it could not be judged, and ``reason`` says why."""
+    """The verdict. ``right`` is None if the answer could not be judged; ``reason`` says why."""
 
     right: bool | None
     reason: str | None = None
 
 
-class Unreadable(Exception):  # noqa: N818 - it says what the reference is
-    """The reference is no mathematics that can be read."""
+class Unreadable(Exception):  # noqa: N818 - the name describes the reference
+    """The reference cannot be read as mathematics."""
 
 
 _prepared = False
 
 
 def prepare() -> None:
-    """Make a fresh worker ready: import what judging needs, and guard it. Does so once."""
+    """Prepare a new worker, once: import math-verify, ignore Ctrl-C, limit the memory."""
     global _prepared
     if _prepared:
         return
 
-    # Ctrl-C reaches every process of the terminal; the parent decides what becomes of its workers
+    # Ctrl-C reaches every process of the terminal; the parent decides when its workers end
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(ImportError, ValueError, OSError):  # no such limit on this system
         import resource
@@ -54,17 +54,17 @@ def prepare() -> None:
 
 
 def judge(answer: str, reference: Reference) -> EquivalenceVerdict:
-    """Whether ``answer`` gives all that the reference asks for. Never raises."""
+    """Judge whether ``answer`` gives everything that the reference requires. Never raises."""
     try:
         prepare()
         return EquivalenceVerdict(right=_judged(answer, reference))
     except Unreadable as error:
         return EquivalenceVerdict(right=None, reason=str(error))
     except RecursionError:
-        return EquivalenceVerdict(right=None, reason="the answer is nested too deeply to be read")
+        return EquivalenceVerdict(right=None, reason="the answer is nested too deeply to read")
     except MemoryError:
         return EquivalenceVerdict(right=None, reason=f"comparing needs more than {_MEMORY >> 30} GiB of memory")
-    except BaseException as error:  # math-verify's time-out is no Exception, and none may cross into the run
+    except BaseException as error:  # math-verify's time-out is not an Exception, and no error may reach the run
         if type(error).__name__ == "TimeoutException":
             return EquivalenceVerdict(right=None, reason=f"reading or comparing took longer than {INNER_SECONDS} s")
         return EquivalenceVerdict(right=None, reason=f"the grader failed: {type(error).__name__}: {str(error)[:200]}")
@@ -77,16 +77,16 @@ def _judged(answer: str, reference: Reference) -> bool:
         return _same(answer, reference.answers[0], reference.unit, tolerances[0] if tolerances else None)
     given = split_answers(answer, count)
     if len(given) != count:
-        given = list(dict.fromkeys(given))  # an answer that is said again is none more
+        given = list(dict.fromkeys(given))  # a repeated answer counts once
     if len(given) != count:
         return False
     return _paired(given, reference.answers, reference.unit, tolerances or (None,) * count)
 
 
 def _paired(given: list[str], expected: Sequence[str], unit: str | None, tolerances: Sequence[float | None]) -> bool:
-    """Whether each expected answer has one of its own among the given ones, whatever the order."""
+    """Return whether the given answers match the expected ones one to one, in any order."""
     left = list(given)
-    # the closest texts first: what is written the same needs no mathematics, and takes no one else's partner
+    # identical texts first: they need no mathematics, and take no other answer's match
     for answer, tolerance in sorted(
         zip(expected, tolerances, strict=True), key=lambda pair: plain(pair[0]) not in map(plain, given)
     ):
@@ -116,20 +116,23 @@ def _same(answer: str, expected: str, unit: str | None, tolerance: float | None)
 
 
 def equal_mathematics(answer: str, expected: str) -> bool:
-    """As mathematics; a name before an equals sign may be missing on either side."""
+    """Return whether both are equal as mathematics. A name before an equals sign may be missing on either side.
+
+    Raises ``Unreadable`` if ``expected`` cannot be read.
+    """
     unreadable: Unreadable | None = None
     try:
         if _verified(answer, expected):
             return True
     except Unreadable as error:
         unreadable = error
-    value, wanted = _value(answer), _value(expected)
-    named = (answer != value, expected != wanted)
+    value, expected_value = _value(answer), _value(expected)
+    named = (answer != value, expected != expected_value)
     if not any(named) or (all(named) and _name(answer) != _name(expected)):
         if unreadable is not None:
             raise unreadable
         return False
-    return _verified(value, wanted)
+    return _verified(value, expected_value)
 
 
 def _value(text: str) -> str:
@@ -152,9 +155,9 @@ def _verified(answer: str, expected: str) -> bool:
 
 
 def _near(answer: str, expected: str, tolerance: float) -> bool | None:
-    """Whether two numbers differ by the tolerance at most; None if they are not both numbers."""
-    given, wanted = _number(answer), _number(expected)
-    return None if given is None or wanted is None else abs(given - wanted) <= tolerance * _ROUNDING
+    """Return whether two numbers differ by at most the tolerance; None if one of them is not a number."""
+    given, value = _number(answer), _number(expected)
+    return None if given is None or value is None else abs(given - value) <= tolerance * _ROUNDING
 
 
 def _number(text: str) -> float | None:
@@ -173,7 +176,7 @@ def _evaluated(reading: Any) -> float:  # noqa: ANN401 - sympy has no types
 
 
 def _read(text: str) -> list[Any]:
-    """All readings of an answer: a sympy expression where it can be parsed, and the text."""
+    """Return all readings of an answer: a sympy expression if it can be parsed, and the text."""
     from math_verify import LatexExtractionConfig, parse  # pyright: ignore
 
     read = cast("Any", parse)

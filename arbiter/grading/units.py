@@ -1,4 +1,4 @@
-"""Units behind an answer: taken off where they are the expected one, and told apart where they are not."""
+"""Remove the unit after an answer, and compare it with the expected unit."""
 
 import re
 
@@ -27,7 +27,7 @@ _NAMES = {
 _CANONICAL = {spelling: name for name, spellings in _NAMES.items() for spelling in spellings}
 _WRAPPED = re.compile(r"\\(?:text|textrm|mathrm|mbox|operatorname)\s*\{(?P<inside>[^{}]*)\}")
 _SPACING = re.compile(r"\\[!,;: ]|~|\$|\s")
-_BEHIND = re.compile(
+_VALUE_AND_UNIT = re.compile(
     r"(?P<value>.*[\d.)}\]])(?:\s|~|\\[,;: !])*"
     r"(?P<unit>\^\s*\{?\s*\\circ\s*\}?|\\circ|°|\\?%|[A-Za-z][A-Za-z /^{}\d~]*)",
     re.DOTALL,
@@ -35,9 +35,9 @@ _BEHIND = re.compile(
 
 
 def without_unit(answer: str, expected: str, unit: str) -> tuple[str, str, bool]:
-    """Both answers without their units, and whether the answer's unit is the expected one, or none at all.
+    """Return both answers without their units, and whether the answer's unit is missing or the expected one.
 
-    A unit that is not known is left where it is.
+    An unknown unit is kept.
     """
     value, given = _split(answer)
     return value, _split(expected)[0], given is None or given == _canonical(unit)
@@ -45,12 +45,12 @@ def without_unit(answer: str, expected: str, unit: str) -> tuple[str, str, bool]
 
 def _split(text: str) -> tuple[str, str | None]:
     bare = _WRAPPED.sub(lambda match: " " + match["inside"], text).replace("$", "").strip().rstrip(".")
-    behind = _BEHIND.fullmatch(bare)
-    name = _canonical(behind["unit"]) if behind else None
-    return (behind["value"].strip(), name) if behind and name else (text, None)
+    match = _VALUE_AND_UNIT.fullmatch(bare)
+    name = _canonical(match["unit"]) if match else None
+    return (match["value"].strip(), name) if match and name else (text, None)
 
 
 def _canonical(unit: str) -> str | None:
-    """The one name of a unit's many spellings; None if it is not known."""
+    """Return the canonical name of a unit's spelling; None if it is unknown."""
     bare = _SPACING.sub("", _WRAPPED.sub(lambda match: match["inside"], unit)).replace("{", "").replace("}", "")
     return _CANONICAL.get(bare) or _CANONICAL.get(bare.lower())

@@ -1,1 +1,1 @@
-"""The log is the run: writing it, reading it, and what it says."""
+"""The event log of a run: writing, reading and interpreting it."""

@@ -1,4 +1,4 @@
-"""Two runs of the same problems beside one another: where their transcripts part."""
+"""Compare two runs of the same problems: the first difference between their transcripts, and their answers."""
 
 from itertools import zip_longest
 
@@ -10,7 +10,7 @@ from arbiter.protocols.records import Author, Record
 
 
 class KeptStep(Record, frozen=True):
-    """A step that a run kept, and why."""
+    """A step that a run kept, and the reason."""
 
     author: Author
     text: str
@@ -18,7 +18,10 @@ class KeptStep(Record, frozen=True):
 
 
 class FirstDifference(Record, frozen=True):
-    """The first step, from 0, at which a problem's transcripts differ; None for a run that had ended before."""
+    """The first step, counted from 0, at which the two transcripts of a problem differ.
+
+    ``a`` and ``b`` are the steps that the two runs kept there; None if the problem had ended before this step.
+    """
 
     problem: str
     sample: int
@@ -28,7 +31,7 @@ class FirstDifference(Record, frozen=True):
 
 
 class AnswersDiff(Record, frozen=True):
-    """How many problems have a right answer in both runs, in one alone, and in none."""
+    """The number of problems answered right in both runs, only in A, only in B, and in neither."""
 
     both: int = 0
     only_a: int = 0
@@ -37,52 +40,56 @@ class AnswersDiff(Record, frozen=True):
 
 
 class RunDiff(Record, frozen=True):
-    """Two runs beside one another.
+    """The comparison of two runs.
 
-    ``identity`` has a line for each thing that decides results and differs; ``only_a`` and ``only_b`` count problems
-    that have an end in one run alone. Transcripts are the same if their steps have the same texts; who wrote them may
-    differ.
+    ``identity`` has one line for each configuration value that decides results and differs. ``same`` counts the
+    problems whose transcripts are equal, and ``differences`` lists the first difference of each other problem.
+    Transcripts are equal if their steps have equal texts; the authors may differ. ``only_a`` and ``only_b`` count
+    problems that have ended in only one of the runs.
     """
 
     a: str
     b: str
     identity: tuple[str, ...]
     same: int
-    partings: tuple[FirstDifference, ...]
+    differences: tuple[FirstDifference, ...]
     only_a: int
     only_b: int
     answers: AnswersDiff
 
 
 def compare(a: Run, b: Run) -> RunDiff:
-    """Compare the problems that have ended in both runs. Raises ``RunError`` if a log cannot be read."""
-    others = {problem.key: problem for problem in b.problems() if problem.end is not None}
+    """Return the comparison of the problems that have ended in both runs.
+
+    Raises ``RunError`` if a log cannot be read.
+    """
+    ended_in_b = {problem.key: problem for problem in b.problems() if problem.end is not None}
     shared: list[Key] = []
-    partings: list[FirstDifference] = []
+    found: list[FirstDifference] = []
     only_a = 0
     for problem in a.problems():
-        if problem.end is None or problem.key not in others:
+        if problem.end is None or problem.key not in ended_in_b:
             only_a += problem.end is not None
             continue
         shared.append(problem.key)
-        parting = _parting(problem, others[problem.key])
-        partings += [parting] if parting is not None else []
+        difference = _first_difference(problem, ended_in_b[problem.key])
+        found += [difference] if difference is not None else []
     return RunDiff(
         a=str(a.path),
         b=str(b.path),
         identity=tuple(differences(a.started.identity, b.started.identity, ("in A", "in B"))),
-        same=len(shared) - len(partings),
-        partings=tuple(partings),
+        same=len(shared) - len(found),
+        differences=tuple(found),
         only_a=only_a,
-        only_b=len(others) - len(shared),
+        only_b=len(ended_in_b) - len(shared),
         answers=_answers(a, b, shared),
     )
 
 
-def _parting(a: ProblemHistory, b: ProblemHistory) -> FirstDifference | None:
-    for step, (one, other) in enumerate(zip_longest(stories(a), stories(b))):
-        if one is None or other is None or one.text != other.text:
-            return FirstDifference(*a.key, step, _kept(one), _kept(other))
+def _first_difference(a: ProblemHistory, b: ProblemHistory) -> FirstDifference | None:
+    for step, (in_a, in_b) in enumerate(zip_longest(stories(a), stories(b))):
+        if in_a is None or in_b is None or in_a.text != in_b.text:
+            return FirstDifference(*a.key, step, _kept(in_a), _kept(in_b))
     return None
 
 

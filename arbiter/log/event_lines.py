@@ -1,4 +1,4 @@
-"""The log's events as lines for people, through structlog."""
+"""Render the log's events as readable console lines, through structlog."""
 
 import logging
 from collections.abc import Callable
@@ -16,13 +16,14 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 _WARNINGS = (events.CallFailed, events.CallRetried, events.StepFailedEvent)
 _NEWS = (events.RunStarted, events.RunEnded, events.StartProblemEvent, events.ProblemEnded, events.Graded)
 _SHORT = (events.RunStarted, events.StartProblemEvent)
-"""Events of which the console shows no fields: they fill a screen, and the log has them."""
+"""Events whose fields the console omits: they would fill a screen, and the log has them."""
 
 
 def shown(level: Level, write: Callable[[str], None]) -> Show | None:
-    """What renders each event from ``level`` on as a line for ``write``; None if the level is ``off``.
+    """Return a function that passes each event at ``level`` or above to ``write`` as one line.
 
-    A structlog logger of its own: the host program's structlog configuration is neither used nor changed.
+    Return None if the level is ``off``. The logger is separate: the host program's structlog configuration is neither
+    used nor changed.
     """
     if level == "off":
         return None
@@ -37,7 +38,7 @@ def shown(level: Level, write: Callable[[str], None]) -> Show | None:
     )
 
     def show(event: Event) -> None:
-        with suppress(OSError):  # a console that is gone is no reason to stop the run
+        with suppress(OSError):  # a closed console must not stop the run
             logger.log(_level_of(event), event.kind, **_fields(event))
 
     return show
@@ -51,7 +52,7 @@ def _level_of(event: Event) -> int:
 
 
 def _fields(event: Event) -> dict[str, Any]:
-    where = {
+    context = {
         "seconds": event.mono,
         "actor": event.actor,
         "to": event.to,
@@ -59,13 +60,13 @@ def _fields(event: Event) -> dict[str, Any]:
         "sample": event.sample or None,
         "step": event.step,
     }
-    told: dict[str, Any] = {} if isinstance(event.payload, _SHORT) else msgspec.structs.asdict(event.payload)
-    told = {f"took_{key}" if key == "seconds" else key: value for key, value in told.items()}
-    return {key: value for key, value in {**where, **told}.items() if value is not None}
+    payload: dict[str, Any] = {} if isinstance(event.payload, _SHORT) else msgspec.structs.asdict(event.payload)
+    payload = {f"took_{key}" if key == "seconds" else key: value for key, value in payload.items()}
+    return {key: value for key, value in {**context, **payload}.items() if value is not None}
 
 
 class _Lines:
-    """A logger as structlog wraps it, over a function that writes a line."""
+    """The logger that structlog wraps: it passes each line to ``write``."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self.msg = self.debug = self.info = self.warning = write

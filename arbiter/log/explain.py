@@ -1,4 +1,4 @@
-"""Why each step of a recorded problem is as it is, in words."""
+"""Describe in words why each step of a recorded problem was kept, and how the problem ended."""
 
 from arbiter.actors.policies import best_target
 from arbiter.log.history import ProblemHistory
@@ -8,9 +8,10 @@ from arbiter.protocols.records import Author, Candidate, Record, StepRecord
 
 
 class Story(Record, frozen=True):
-    """A kept step: who wrote it and why it was kept, and the text that the other model proposed, if it is known.
+    """A kept step: its author, the reason for keeping it, and the other model's proposal, if the log has one.
 
-    ``retries`` counts attempts that failed before an answer came.
+    ``tokens`` counts the tokens of the kept text. ``retries`` counts failed attempts of the step's requests that were
+    made again. ``times`` is None if the log does not have them.
     """
 
     step: int
@@ -25,60 +26,65 @@ class Story(Record, frozen=True):
 
 
 def stories(problem: ProblemHistory) -> list[Story]:
-    """The kept steps of ``problem``, in their order. Raises ``RunError`` if its log contradicts itself."""
+    """Return the kept steps of ``problem``, in order. Raises ``RunError`` if the log contradicts itself."""
     return [_story(problem, step, record) for step, record in enumerate(problem.steps())]
 
 
 def decision(record: StepRecord, policy: str, threshold: float | None) -> str:
-    """Why a step was kept, by the rule of the policy and the scores that it saw."""
+    """Return why a step was kept: the policy's decision, with the scores and the threshold that it compared.
+
+    ``policy`` is the policy's type. ``threshold`` is its threshold or, for ``random``, its escalation probability.
+    """
     draft, target = _score(record.draft), _score(best_target(record.targets) if record.targets else None)
-    knob = "" if threshold is None else f"τ = {threshold:g}"
+    limit = "" if threshold is None else f"τ = {threshold:g}"
     name = f" to {record.kept.target}" if record.kept.target else ""
     kept = {
         "keep_draft": "kept",
-        "keep_target": "the target's kept",
+        "keep_target": "target kept",
         "escalate": f"escalated{name}",
-        None: "the only one",
+        None: "only candidate",
     }
-    said = kept[record.verdict]
+    reason = kept[record.verdict]
     match policy:
         case "router" if draft is not None:
-            said += f": ŷ = {_estimates(record.draft)} {'≤' if record.verdict == 'keep_draft' else '>'} {knob}"
+            reason += f": ŷ = {_estimates(record.draft)} {'≤' if record.verdict == 'keep_draft' else '>'} {limit}"
         case "rsd" if draft is not None:
-            said += f": h = {draft:.4g} {'≥' if record.verdict == 'keep_draft' else '<'} {knob}"
+            reason += f": h = {draft:.4g} {'≥' if record.verdict == 'keep_draft' else '<'} {limit}"
         case "judge" if draft is not None:
-            said += f": rating = {draft:.4g} {'≥' if record.verdict == 'keep_draft' else '<'} {knob}"
+            reason += f": rating = {draft:.4g} {'≥' if record.verdict == 'keep_draft' else '<'} {limit}"
         case "confidence" if record.draft is not None and record.draft.confidence is not None:
             sign = "≥" if record.verdict == "keep_draft" else "<"
-            said += f": confidence = {record.draft.confidence:.4g} {sign} {knob}"
+            reason += f": confidence = {record.draft.confidence:.4g} {sign} {limit}"
         case "oracle" | "generate" if draft is not None and target is not None:
-            said += f": Δ = {target:.4g} - {draft:.4g} = {target - draft:.4g}"
-            said += f" {'>' if record.verdict == 'keep_target' else '≤'} {knob or 0}"
+            reason += f": Δ = {target:.4g} - {draft:.4g} = {target - draft:.4g}"
+            reason += f" {'>' if record.verdict == 'keep_target' else '≤'} {limit or 0}"
         case "random":
-            said += f" by chance, with a probability of {threshold:g}" if threshold is not None else " by chance"
+            reason += " at random"
+            reason += f" (escalation probability {threshold:g})" if threshold is not None else ""
         case _:
             pass
     if record.audit is not None:
         gain = record.audit.target - record.audit.draft
-        said += f"; audited: Δ = {record.audit.target:.4g} - {record.audit.draft:.4g} = {gain:.4g}"
-    return said
+        reason += f"; audited: Δ = {record.audit.target:.4g} - {record.audit.draft:.4g} = {gain:.4g}"
+    return reason
 
 
 def result_of(problem: ProblemHistory, grade: Graded | None) -> str:
-    """How a problem ended, in words."""
+    """Return how a problem ended: its verdict and its finish reason, or its error."""
     end = problem.end
     if end is None:
-        return "no end in the log"
+        return "unfinished"
     if end.finish_reason == "failed":
         return f"failed: {end.error}"
     verdict = {True: "right", False: "wrong", None: "not graded"}[grade and grade.right]
     if grade is not None and grade.right is False and grade.reference is not None:
-        verdict += f" ({grade.answer or 'no answer'}, and not {_reference(grade)})"
-    return f"{verdict}; ended by {end.finish_reason}"
+        answer = "no answer" if not grade.answer else f"answer {grade.answer}"
+        verdict += f" ({answer}, expected {_reference(grade)})"
+    return f"{verdict}; finish reason: {end.finish_reason}"
 
 
 def failures(problem: ProblemHistory) -> list[str]:
-    """A line for each request that failed for good."""
+    """Return one line for each request that failed after all its retries."""
     return [
         f"{call.model}, step {(call.ended.step or 0) + 1}: {call.outcome.error}"
         for call in problem.calls.values()
@@ -91,12 +97,12 @@ def _story(problem: ProblemHistory, step: int, record: StepRecord) -> Story:
     others = [candidate for candidate in record.candidates if candidate.author != kept.author]
     calls = [call for call in problem.calls.values() if call.ended is not None and call.ended.step == step]
     moved = problem.thresholds().get(step)
-    knob = policy.get("threshold", policy.get("probability")) if moved is None else moved
+    threshold = policy.get("threshold", policy.get("probability")) if moved is None else moved
     return Story(
         step=step,
         author=kept.author,
         text=kept.text,
-        decision=decision(record, str(policy.get("type")), knob),
+        decision=decision(record, str(policy.get("type")), threshold),
         other=others[0].author if others else None,
         other_text=others[0].text if others else None,
         tokens=kept.usage.completion_tokens,
@@ -106,7 +112,7 @@ def _story(problem: ProblemHistory, step: int, record: StepRecord) -> Story:
 
 
 def _estimates(draft: Candidate | None) -> str:
-    """A router's score, or all of them where there are several targets."""
+    """Return the router's score, or its score for each of several targets."""
     rating = draft and draft.rating
     return ", ".join(f"{value:.4g}" for value in rating.estimates or (rating.value,)) if rating else ""
 

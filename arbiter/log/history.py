@@ -1,4 +1,4 @@
-"""What a log tells of one problem: its messages, its calls, and the solution that they make up."""
+"""Rebuild one problem from the log: its messages, its requests, and the solution that results from them."""
 
 from collections.abc import Iterable, Iterator
 
@@ -12,21 +12,22 @@ from arbiter.protocols.ids import CallId, call_id, message_id, step_id
 from arbiter.protocols.records import AuditScores, LookaheadStats, Model, RequestCounts, Solution, StepRecord
 
 Key = tuple[str, int]
-"""A problem's id, and the number of its decoding."""
+"""A problem's id, and the number of its sample."""
 
 
 class CallHistory:
-    """One request: when it was asked, how often it was tried again, and how it ended.
+    """One request: its start, its retries and its outcome.
 
-    ``asked`` is None in a log that keeps decisions only; ``ended`` is None if no outcome was written.
+    ``started`` is the event of its start, None in a log that holds decisions only. ``ended`` is the event of its
+    outcome, None if the log has none. ``first`` is the first event of the request.
 
-    Raises ``RunError`` naming the line of ``first``, the event that it is made of, if ``name`` is no call id.
+    Raises ``RunError`` naming the line of ``first`` if ``name`` is not a valid call id.
     """
 
     def __init__(self, name: str, first: Event) -> None:
         self.id = name
         self.parsed = parsed_call(name, first)
-        self.asked = first if isinstance(first.payload, events.CallStarted) else None
+        self.started = first if isinstance(first.payload, events.CallStarted) else None
         self.retries: list[Event] = []
         self.ended: Event | None = None
 
@@ -36,7 +37,7 @@ class CallHistory:
 
     @property
     def is_ahead(self) -> bool:
-        """Whether nobody had asked for it yet: a draft that was begun ahead."""
+        """Whether the request is a draft written ahead, begun before its step was requested."""
         return self.parsed.is_ahead
 
     @property
@@ -46,7 +47,7 @@ class CallHistory:
 
 
 class ProblemHistory:
-    """All events of one decoding of a problem; of a call that was made again in a later session, the last one."""
+    """All events of one sample of a problem. A request that a later session made again is there once, as made last."""
 
     def __init__(self, start: Event) -> None:
         self.start = start
@@ -63,7 +64,7 @@ class ProblemHistory:
 
     @property
     def task(self) -> events.StartProblemEvent:
-        assert isinstance(self.start.payload, events.StartProblemEvent)  # noqa: S101 - it is made of such an event alone
+        assert isinstance(self.start.payload, events.StartProblemEvent)  # noqa: S101 - only made from such an event
         return self.start.payload
 
     @property
@@ -72,7 +73,7 @@ class ProblemHistory:
         return payload if isinstance(payload, events.ProblemEnded) else None
 
     def add(self, event: Event) -> None:
-        """Take in an event. What comes after the problem's end counts for nothing."""
+        """Add an event. Events after the problem's end are ignored."""
         if self.ended is not None:
             return
         answered: CallId | None = None
@@ -102,23 +103,23 @@ class ProblemHistory:
         return call
 
     def place(self, step: int) -> str:
-        """The id of a step (``arbiter.protocols.ids``)."""
+        """Return the id of a step (``arbiter.protocols.ids``)."""
         problem, sample = self.key
         return step_id(problem, step, sample)
 
     def message_of(self, call: CallHistory) -> Event | None:
-        """The message that ``call`` was made for, if the log has it."""
+        """Return the message that caused ``call``, or None if the log does not have it."""
         return self.messages.get(str(call.parsed.message))
 
     def steps(self) -> list[StepRecord]:
-        """The kept steps, in their order; an unfinished problem's so far.
+        """Return the kept steps in order; for an unfinished problem, those kept so far.
 
-        Raises ``RunError`` naming the line if one is kept that no request wrote.
+        Raises ``RunError`` naming the line if the log keeps a step that no request wrote.
         """
         for step in self._folded:
             if not step.is_written:
                 line = step.message.seq + 1
-                raise RunError(f"the log contradicts itself in line {line}: it keeps a step that nobody wrote")
+                raise RunError(f"the log contradicts itself in line {line}: it keeps a step that no request wrote")
         audited = self._audited()
         kept = self._folded if self.end is None else self._folded[: self.end.steps]
         return [
@@ -129,7 +130,7 @@ class ProblemHistory:
         ]
 
     def solution(self) -> Solution | None:
-        """The problem's solution as the ring gave it; None while it has not ended."""
+        """Return the solution as the ring returned it; None if the problem has not ended."""
         if self.end is None:
             return None
         return Solution(
@@ -148,22 +149,22 @@ class ProblemHistory:
         )
 
     def thresholds(self) -> dict[int, float]:
-        """Where a budget had moved the threshold, by the number of each step that was decided by it."""
-        decided = ((event.step or 0, event.payload) for event in self.messages.values())
+        """Return the thresholds that a budget set, by the number of the step that each one decided."""
+        payloads = ((event.step or 0, event.payload) for event in self.messages.values())
         return {
             step: payload.threshold
-            for step, payload in decided
+            for step, payload in payloads
             if isinstance(payload, events.StepAcceptedEvent | events.EscalateStepEvent)
             and payload.threshold is not None
         }
 
     def answers(self) -> dict[str, CallHistory]:
-        """All requests by their ids, and by the id that a draft written ahead would have had in its turn."""
+        """Return all requests by id. A used draft written ahead also has the id of the draft that it replaced."""
         drafts = {name: self.calls.get(_written_as(event)) for name, event in self.reused.items()}
         return {**self.calls, **{name: call for name, call in drafts.items() if call is not None}}
 
     def lookahead(self) -> LookaheadStats:
-        """What was drafted ahead."""
+        """Return the statistics of drafting ahead."""
         ahead = [call for call in self.calls.values() if call.is_ahead]
         used = {_written_as(event) for event in self.reused.values()}
         wasted = (call.outcome for call in ahead if call.id not in used)
@@ -172,14 +173,14 @@ class ProblemHistory:
         return LookaheadStats(len(ahead), hits=stale.count(False), wasted_tokens=tokens, salvaged=stale.count(True))
 
     def request_counts(self) -> dict[Model, RequestCounts]:
-        """Requests by model; those without an outcome as cancelled."""
+        """Return the requests by model. A request without an outcome counts as cancelled."""
         request_counts: dict[Model, RequestCounts] = {}
         for call in self.calls.values():
             request_counts[call.model] = request_counts.get(call.model, RequestCounts()) + _request_counts(call)
         return request_counts
 
     def target_counts(self) -> dict[str, RequestCounts]:
-        """Of these the requests to targets that have names, by these."""
+        """Return the requests to named targets, by the target's name."""
         request_counts: dict[str, RequestCounts] = {}
         for call in self.calls.values():
             if name := self.target_of(call):
@@ -187,15 +188,15 @@ class ProblemHistory:
         return request_counts
 
     def target_of(self, call: CallHistory) -> str:
-        """The name of the target that was asked, where the policy knew several; else empty."""
-        asked = call.asked and call.asked.payload
-        if isinstance(asked, events.CallStarted):
-            return asked.target
-        message = self.message_of(call)  # all that a log of decisions has
+        """Return the name of the target that was called if the policy has several targets, else an empty text."""
+        started = call.started and call.started.payload
+        if isinstance(started, events.CallStarted):
+            return started.target
+        message = self.message_of(call)  # a log of decisions has only the message
         return message.payload.target if message and isinstance(message.payload, events.EscalateStepEvent) else ""
 
     def _audited(self) -> set[int]:
-        """The steps whose audits came in time; of the others nothing is in the solution."""
+        """Return the steps whose audits came before the problem's end. The solution has no other audits."""
         messages = self.messages.values()
         audits = [message.step or 0 for message in messages if isinstance(message.payload, events.StepAuditedEvent)]
         return set(audits if self.end is None else audits[: self.end.audited])
@@ -221,15 +222,15 @@ def _request_counts(call: CallHistory) -> RequestCounts:
 
 
 def _written_as(event: Event) -> str:
-    """The id of the request whose answer a step that was drafted ahead has."""
+    """Return the id of the request that wrote the draft ahead."""
     return event.payload.call if isinstance(event.payload, events.Predrafted) else event.id
 
 
 def histories(log: Iterable[Event]) -> Iterator[ProblemHistory]:
-    """The problems of a log, each as soon as it has ended, and at last those that have not.
+    """Yield the problems of a log, each as soon as it has ended, then the unfinished ones.
 
-    Memory is held for the open problems alone. What comes of a problem after its end (cancelled calls, grades) is in
-    no history.
+    Only open problems are held in memory. Events after a problem's end (cancelled requests, grades) are not in its
+    history.
     """
     open_problems: dict[Key, ProblemHistory] = {}
     for event in log:

@@ -1,4 +1,4 @@
-"""What a run is: the keys of its configuration that decide results, and none of those that only operate it."""
+"""The identity of a run: the configuration values that decide its results, without operational ones."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ OPERATIONAL = (
     "models.*.url",
     "verify",
 )
-"""Patterns of the keys that may be changed when a run is resumed; ``docs/reference/log.md`` tells why, key by key."""
+"""Patterns of the keys that may change when a run is resumed. ``docs/reference/log.md`` gives the reason for each."""
 
 
 _LATER = (
@@ -50,19 +50,21 @@ _LATER = (
     "models.*.server.*",
     "models.*.step_tag",
 )
-"""Keys that logs of earlier versions do not have; left out while they are not set, so that those can be continued."""
+"""Keys that logs of earlier versions lack. They are left out while unset, so that those runs can be resumed."""
 
 SHARED = {"answers": "shared by arbiter sweep"}
-"""What the identity of a run has beside its keys if its answers may be those of other runs (``docs/how-to/sweep.md``): its
-times were not measured, and it is not continued as a run of its own."""
+"""An extra entry in the identity of a run whose answers may come from other runs (``docs/how-to/sweep.md``).
+
+The times of such a run were not measured, and it cannot be resumed on its own.
+"""
 
 
 def identity(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
-    """The values that decide the results of a run, by their full keys.
+    """Return the values that decide the results of a run, by their full keys.
 
-    Left out are operational keys, models that the run does not call, and thresholds of other run types. ``confidence``
-    is the measure that the run asks for, and there if it asks for one. Problems are named by their number and a digest,
-    wherever they come from.
+    Operational keys, models that the run does not call, and thresholds of other run types are left out.
+    ``confidence`` is the confidence metric that the run requests; it is absent if the run requests none. Problems are
+    identified by their number and a digest, independent of their source.
     """
     called, names = {f"models.{name}." for name in config.called_tables()}, list(target_names(config.policy().targets))
     keys = {key: value for key, value in flat(config).items() if _decides(key, config.run_type, called)}
@@ -75,23 +77,23 @@ def identity(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
 
 
 def digest(values: Mapping[str, Any]) -> str:
-    """The name of an identity: 16 hexadecimal digits."""
+    """Return the digest of an identity: 16 hexadecimal digits."""
     return hashlib.blake2b(msgspec.json.encode(values, order="sorted"), digest_size=8).hexdigest()
 
 
 def differences(
     one: Mapping[str, Any], other: Mapping[str, Any], names: tuple[str, str] = ("in the run", "now")
 ) -> list[str]:
-    """A line for each key whose values differ; ``names`` say which value is whose."""
+    """Return one line for each key whose values differ; ``names`` label the two values."""
     return [
-        f"{key}: {_told(one, key)} {names[0]}, {_told(other, key)} {names[1]}"
+        f"{key}: {_value(one, key)} {names[0]}, {_value(other, key)} {names[1]}"
         for key in sorted({*one, *other})
-        if _told(one, key) != _told(other, key)
+        if _value(one, key) != _value(other, key)
     ]
 
 
 def flat(config: Config) -> dict[str, Any]:
-    """All keys of a configuration with dots between their parts."""
+    """Return all values of a configuration by their full keys, whose parts are joined by dots."""
     found: dict[str, Any] = {}
 
     def walk(tree: dict[str, Any], prefix: str) -> None:
@@ -106,7 +108,7 @@ def flat(config: Config) -> dict[str, Any]:
 
 
 def is_operational(key: str) -> bool:
-    """Whether the key may change from session to session."""
+    """Return whether the key may change from session to session."""
     return _matches(key, OPERATIONAL)
 
 
@@ -127,5 +129,5 @@ def _data(problems: Sequence[Problem]) -> dict[str, Any]:
     return {"data.problems": len(problems), "data.digest": name.hexdigest()}
 
 
-def _told(values: Mapping[str, Any], key: str) -> str:
-    return msgspec.json.encode(values[key]).decode() if key in values else "not there"
+def _value(values: Mapping[str, Any], key: str) -> str:
+    return msgspec.json.encode(values[key]).decode() if key in values else "not set"

@@ -1,6 +1,6 @@
-"""What goes on in the ring, put together from its events while they happen: problems, their steps, their requests.
+"""Follow the problems in the ring, their steps and their requests, from the events of the ring as they happen.
 
-``Metrics`` and ``Board`` follow it. Only what an open problem still needs is held: it is let go at its end.
+``Metrics`` and ``LiveState`` subclass ``EventFolder``. Only open problems are held in memory, each until its end.
 """
 
 from abc import ABC, abstractmethod
@@ -16,10 +16,11 @@ _ASSEMBLER = "assembler"
 
 
 class LiveProblem:
-    """A problem in the ring; ``calls`` are its requests that have no outcome yet, by their ids.
+    """A problem in the ring.
 
-    ``drafted`` are the tokens that the draft has written for it, ``draft_kept`` those of its kept steps. ``threshold``
-    is where a budget has moved it, None where there is none.
+    ``calls`` are the requests in flight, by their ids. ``kept`` counts the kept steps. ``drafted`` counts the tokens
+    that the draft has written, ``draft_kept`` those in kept steps. ``threshold`` is the last one that a budget set,
+    None without a budget. ``doing`` describes what the problem is waiting for.
     """
 
     def __init__(self, name: str, task: events.StartProblemEvent) -> None:
@@ -30,28 +31,31 @@ class LiveProblem:
         self.drafted = 0
         self.draft_kept = 0
         self.threshold: float | None = None
-        self.doing = "begins"
+        self.doing = "starting"
         self._step: int = -1
-        self._asked_at = 0.0
+        self._requested_at = 0.0
         self._folder = StepFolder(task.sampling.target_samples)
         self._chosen: tuple[StepRecord, float] | None = None
 
     def fold(self, event: Event) -> None:
-        """Take in an event. The step that it sends to the Assembler is kept unless the problem ends first."""
+        """Add an event. A step that it sends to the Assembler is kept unless the problem ends first."""
         folded = self._folder.add(event)
         if folded is not None:
-            self._chosen = folded.record, event.mono - self._asked_at
+            self._chosen = folded.record, event.mono - self._requested_at
 
     def ask(self, event: Event) -> tuple[StepRecord, float] | None:
-        """The Assembler asks for a step. The one before is final by that, and returned the first time."""
+        """Handle the Assembler's request for a step, which makes the previous step final.
+
+        Return the previous step and its seconds, as ``keep`` does; None if the same step was requested before.
+        """
         step = event.step or 0
         if step == self._step:
             return None
-        self._step, self._asked_at = step, event.mono
+        self._step, self._requested_at = step, event.mono
         return self.keep()
 
     def keep(self) -> tuple[StepRecord, float] | None:
-        """The chosen step, and the seconds that it took, if there is one that was not told before."""
+        """Return the chosen step and the seconds that it took; None if there is none that was not returned before."""
         chosen, self._chosen = self._chosen, None
         if chosen is None:
             return None
@@ -62,9 +66,9 @@ class LiveProblem:
 
 
 class EventFolder(ABC):
-    """A hook: called with the events of an ``Arbiter``, it tells its subclass what has happened.
+    """A hook that receives the events of an ``Arbiter`` and calls a method of its subclass for what has happened.
 
-    Of a problem that its client gives up there is no event; ``left`` says so.
+    No event reports that a client has abandoned its problem: the caller must call ``left``.
     """
 
     def __init__(self) -> None:
@@ -77,54 +81,54 @@ class EventFolder(ABC):
             self._start(event.problem, event.payload)
             return
         live = self._open.get(event.problem)
-        if live is None:  # what comes after a problem's end counts for nothing
+        if live is None:  # events after a problem's end are ignored
             return
         live.fold(event)
-        serve = self._SERVES.get(type(event.payload))
-        if serve is not None:
-            serve(self, live, event, event.payload)
+        handler = self._HANDLERS.get(type(event.payload))
+        if handler is not None:
+            handler(self, live, event, event.payload)
 
     def left(self, problem: str) -> None:
-        """The problem was given up. Does nothing if it has ended before, or had not come into the ring."""
+        """Handle that the client has abandoned the problem. Does nothing unless the problem is in the ring."""
         live = self._open.pop(problem, None)
         if live is not None:
-            self._over(live, None)
+            self._finish(live, None)
 
     @property
     def followed(self) -> int:
-        """Problems in the ring, of which something is held."""
+        """The number of problems that are followed: those in the ring."""
         return len(self._open)
 
     @abstractmethod
     def started(self, live: LiveProblem) -> None:
-        """A problem has come into the ring."""
+        """Handle a problem that has entered the ring."""
 
     @abstractmethod
-    def asked(self, asked: events.CallStarted) -> None:
-        """A request goes to a model."""
+    def call_started(self, call: events.CallStarted) -> None:
+        """Handle a request that is sent to a model."""
 
     @abstractmethod
-    def retried(self, asked: events.CallStarted, retried: events.CallRetried) -> None:
-        """It is made again."""
+    def call_retried(self, call: events.CallStarted, retried: events.CallRetried) -> None:
+        """Handle a failed attempt of a request that is made again."""
 
     @abstractmethod
-    def answered(self, asked: events.CallStarted, outcome: events.Outcome) -> None:
-        """It has ended, in whatever way; with its problem at the latest."""
+    def call_ended(self, call: events.CallStarted, outcome: events.Outcome) -> None:
+        """Handle the outcome of a request. A request that is in flight when its problem ends counts as cancelled."""
 
     @abstractmethod
     def reused(self) -> None:
-        """A draft that was written ahead is used."""
+        """Handle the use of a draft that was written ahead."""
 
     @abstractmethod
     def kept(self, live: LiveProblem, step: StepRecord, seconds: float) -> None:
-        """A step is final, so many seconds after it was asked for."""
+        """Handle a step that is final, ``seconds`` after it was requested."""
 
     @abstractmethod
     def ended(self, live: LiveProblem, end: events.ProblemEnded | None) -> None:
-        """A problem has ended; None if its client gave it up."""
+        """Handle the end of a problem; ``end`` is None if its client abandoned it."""
 
     def _start(self, problem: str, task: events.StartProblemEvent) -> None:
-        self.left(problem)  # as no two of the same id are in the ring, an older one was given up
+        self.left(problem)  # ids in the ring are unique: an older problem of this id was abandoned
         live = self._open[problem] = LiveProblem(problem, task)
         self.started(live)
 
@@ -132,11 +136,11 @@ class EventFolder(ABC):
         del self._open[live.id]
         if payload.steps > live.kept:
             self._keep(live, live.keep())
-        self._over(live, payload)
+        self._finish(live, payload)
 
-    def _over(self, live: LiveProblem, end: events.ProblemEnded | None) -> None:
-        for asked in live.calls.values():
-            self.answered(asked, events.CallCancelled(0.0))
+    def _finish(self, live: LiveProblem, end: events.ProblemEnded | None) -> None:
+        for call in live.calls.values():
+            self.call_ended(call, events.CallCancelled(0.0))
         self.ended(live, end)
 
     def _keep(self, live: LiveProblem, chosen: tuple[StepRecord, float] | None) -> None:
@@ -145,13 +149,13 @@ class EventFolder(ABC):
 
     def _draft(self, live: LiveProblem, event: Event, payload: events.DraftStepEvent) -> None:
         self._keep(live, live.ask(event))
-        live.doing = "waits for the draft"
+        live.doing = "waiting for the draft"
 
     def _escalate(self, live: LiveProblem, event: Event, payload: events.EscalateStepEvent) -> None:
         if event.actor == _ASSEMBLER:
             self._keep(live, live.ask(event))
         live.threshold = payload.threshold
-        live.doing = "waits for the target"
+        live.doing = "waiting for the target"
 
     def _accept(self, live: LiveProblem, event: Event, payload: events.StepAcceptedEvent) -> None:
         live.threshold = payload.threshold
@@ -159,27 +163,27 @@ class EventFolder(ABC):
     def _ask(self, live: LiveProblem, event: Event, payload: events.CallStarted) -> None:
         live.calls[event.id] = payload
         if not is_ahead(payload) and payload.model != "audit":
-            live.doing = f"the {payload.model} {'writes' if payload.model in ('draft', 'target') else 'scores'}"
-        self.asked(payload)
+            live.doing = f"the {payload.model} is {'writing' if payload.model in ('draft', 'target') else 'scoring'}"
+        self.call_started(payload)
 
     def _retry(self, live: LiveProblem, event: Event, payload: events.CallRetried) -> None:
-        asked = live.calls.get(event.cause or "")
-        if asked is not None:
-            self.retried(asked, payload)
+        call = live.calls.get(event.cause or "")
+        if call is not None:
+            self.call_retried(call, payload)
 
     def _answer(self, live: LiveProblem, event: Event, payload: events.Outcome) -> None:
-        asked = live.calls.pop(event.cause or "", None)
-        if asked is None:
+        call = live.calls.pop(event.cause or "", None)
+        if call is None:
             return
-        if isinstance(payload, events.CallGenerated) and asked.model == "draft":
+        if isinstance(payload, events.CallGenerated) and call.model == "draft":
             live.drafted += payload.cost.completion_tokens
-        self.answered(asked, payload)
+        self.call_ended(call, payload)
 
     def _reuse(self, live: LiveProblem, event: Event, payload: events.Predrafted) -> None:
-        live.doing = "has its draft from before"
+        live.doing = "using a draft written ahead"
         self.reused()
 
-    _SERVES: ClassVar[dict[type[events.AnyPayload], Callable[["EventFolder", LiveProblem, Event, Any], None]]] = {
+    _HANDLERS: ClassVar[dict[type[events.AnyPayload], Callable[["EventFolder", LiveProblem, Event, Any], None]]] = {
         events.DraftStepEvent: _draft,
         events.EscalateStepEvent: _escalate,
         events.StepAcceptedEvent: _accept,
@@ -194,11 +198,14 @@ class EventFolder(ABC):
     }
 
 
-def is_ahead(asked: events.CallStarted) -> bool:
-    """Whether nobody waits for the answer yet: a draft that is written ahead."""
-    return asked.model == "draft" and asked.index > 0
+def is_ahead(call: events.CallStarted) -> bool:
+    """Return whether the request is a draft written ahead."""
+    return call.model == "draft" and call.index > 0
 
 
-def model_of(asked: events.CallStarted) -> str:
-    """Whom a request goes to, by its key behind ``models.``; ``audit`` as in ``arbiter.protocols.records.Model``."""
-    return f"targets.{asked.target}" if asked.target else asked.model
+def model_of(call: events.CallStarted) -> str:
+    """Return the model that a request goes to, as its key below ``models.``, or ``audit`` for an audit.
+
+    ``audit`` is explained at ``arbiter.protocols.records.Model``.
+    """
+    return f"targets.{call.target}" if call.target else call.model

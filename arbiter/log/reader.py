@@ -1,4 +1,4 @@
-"""A log as it lies on the disk: plain or compressed, whole or torn, at rest or still growing."""
+"""Read a log from disk: plain or compressed, complete or cut short, finished or still being written."""
 
 import bz2
 import gzip
@@ -20,7 +20,7 @@ _DECODER = msgspec.json.Decoder(Event)
 
 
 class _Version(msgspec.Struct):
-    """All that is read of a line which cannot be read as an event."""
+    """The schema version of a line that cannot be read as an event."""
 
     v: int
 
@@ -29,11 +29,16 @@ _VERSION = msgspec.json.Decoder(_Version)
 
 
 def log_path(run: Path) -> Path:
-    """The log of a run's folder, compressed or not, or ``run`` itself if it is a file. Raises ``RunError``."""
+    """Return the log in a run's folder, compressed or not, or ``run`` itself if it is a file.
+
+    Raises ``RunError`` if neither exists.
+    """
     if run.is_file():
         return run
     if not run.is_dir():
-        raise RunError(f"there is no run {str(run)!r}; arbiter bench tells at its end where a run is")
+        raise RunError(
+            f"there is no run {str(run)!r}: give a run's folder or its log; arbiter bench prints the folder at its end"
+        )
     names = [LOG, *(LOG + ending for ending in _PACKED)]
     found = next((run / name for name in names if (run / name).is_file()), None)
     if found is None:
@@ -44,7 +49,8 @@ def log_path(run: Path) -> Path:
 class LogFile:
     """The events of a log, read as a stream.
 
-    ``torn`` is how many bytes of a last line were only half written; they are left out.
+    After iteration, ``torn`` is the size in bytes of an incomplete last line, which is left out, and ``whole`` the size
+    of the lines before it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,17 +59,23 @@ class LogFile:
         self.whole = 0
 
     def __iter__(self) -> Iterator[Event]:
-        """Raises ``RunError`` naming the line that is damaged or missing, or the version that cannot be read."""
+        """Yield the events in order.
+
+        Raises ``RunError`` naming the line that is damaged or missing, or the schema version that cannot be read.
+        """
         self.torn = self.whole = 0
         with self._opened() as file:
             yield from self._events(file)
 
     def follow(self, pause: float = 0.2) -> Iterator[Event]:
-        """The events so far and all that are still to come, until the newest session ends in good order."""
+        """Yield the events so far and wait for new ones, until the newest session ends regularly.
+
+        ``pause`` is the time in seconds between two reads.
+        """
         with self._opened() as file:
             number, ended = 0, False
             while True:
-                place = file.tell()
+                position = file.tell()
                 line = file.readline()
                 if line.endswith(b"\n"):
                     event = self._decoded(line, number)
@@ -72,7 +84,7 @@ class LogFile:
                 elif ended and not line:
                     return
                 else:
-                    file.seek(place)  # half a line may still be cut off, and another one written in its place
+                    file.seek(position)  # an incomplete line may still be removed, and another one written there
                     time.sleep(pause)
 
     def _events(self, file: BinaryIO) -> Iterator[Event]:
@@ -83,9 +95,9 @@ class LogFile:
                 return
             event = self._decoded(line, number)
             if event.seq != number:
-                raise self._damaged(number, f"event {number} is missing, and {event.seq} stands in its place")
+                raise self._damaged(number, f"event {number} is missing: the line has event {event.seq}")
             if event.run != (run := run or event.run):
-                raise self._damaged(number, f"it belongs to the run {event.run}, and the lines before to {run}")
+                raise self._damaged(number, f"it belongs to the run {event.run}, the lines before it to {run}")
             self.whole += len(line)
             yield event
 
@@ -116,15 +128,15 @@ class LogFile:
             raise self._damaged(number, str(failure or error)) from error
 
     def _older(self, line: bytes) -> Event:
-        """The event of a line that is not of the current version. Raises ``RunError`` if no version here reads it."""
+        """Return the event of a line of an earlier version. Raises ``RunError`` if its version cannot be read."""
         version = _VERSION.decode(line).v
         if version == 1:
             return version1.read_event(line)
         if version == SCHEMA:
             return _DECODER.decode(line)
         raise RunError(
-            f"{self.path} is a log of schema version {version}, and this Arbiter reads versions 1 and {SCHEMA}: "
-            "use the version of Arbiter that wrote it (versions.json in the run's folder tells which)"
+            f"{self.path} is a log of schema version {version}, but this Arbiter reads only versions 1 and {SCHEMA}: "
+            "use the version of Arbiter that wrote it (see versions.json in the run's folder)"
         )
 
     def _damaged(self, number: int, why: str) -> RunError:

@@ -1,4 +1,4 @@
-"""The journal of a run: gives every event its number and time, and knows what earlier sessions have paid for."""
+"""The journal of a run: it numbers and timestamps every event, and returns the outcomes of earlier sessions."""
 
 import time
 from collections.abc import Callable
@@ -24,17 +24,17 @@ from arbiter.protocols.events import (
 )
 
 ACTOR = "run"
-"""Who writes the events of the run itself."""
+"""The actor of the run's own events."""
 
 Watch = Callable[[Event], None]
 
 
 class Recorder:
-    """A ``Journal`` over a writer, or of nothing but those who ``watch``; made by ``open_journal``.
+    """A ``Journal`` that passes events to ``writer`` and to ``watch``, where given. ``open_journal`` makes it.
 
-    Messages that an earlier session wrote are not written again; one that is not the same stops the run, since its
-    log would no longer be of one piece. Unless it ``goes_on`` with what earlier sessions left
-    unfinished, a problem of the same id is another one.
+    Messages that an earlier session wrote are not written again. A message that differs from the logged one stops the
+    run, because its log would become inconsistent. If ``goes_on`` is False, the unfinished problems of earlier sessions
+    are not continued: a problem of the same id is a new one.
     """
 
     kept = True
@@ -58,14 +58,14 @@ class Recorder:
         self._spent: dict[str, float] = {}
         self._decided: dict[str, float] = {}
         self.threshold = earlier.threshold
-        self._left_its_log = anyio.Event()
+        self._diverged = anyio.Event()
         self._difference = ""
-        if goes_on and detail == "full":  # without its texts a problem can only be begun anew
+        if goes_on and detail == "full":  # without its texts a problem can only start again
             self._remember()
 
     @property
     def seconds(self) -> float:
-        """The run's own clock: seconds since it began, without those between its sessions."""
+        """The run's clock: the seconds since the run began, without the time between its sessions."""
         return anyio.current_time() - self._started
 
     async def write(self, entry: Entry) -> None:
@@ -76,9 +76,9 @@ class Recorder:
             self.note(entry)
         elif (_as_read(entry.payload), entry.cause, entry.to) != (known.payload, known.cause, known.to):
             self._difference = (
-                f"{known.id} is {known.payload} in line {known.seq + 1} of its log, and {entry.payload} now"
+                f"{known.id} is {known.payload} in line {known.seq + 1} of its log, but {entry.payload} now"
             )
-            self._left_its_log.set()
+            self._diverged.set()
             await anyio.sleep_forever()  # the run is being stopped
 
     def note(self, entry: Entry) -> None:
@@ -104,16 +104,16 @@ class Recorder:
     def spent(self, start: str) -> float:
         return self._spent.get(start, 0.0)
 
-    async def tell(self, name: str, payload: AnyPayload, problem: str | None = None, sample: int = 0) -> None:
-        """Write an event that no actor writes."""
+    async def record(self, name: str, payload: AnyPayload, problem: str | None = None, sample: int = 0) -> None:
+        """Write an event of the run itself, which no actor of the ring writes."""
         await self.write(Entry(name, ACTOR, payload, problem=problem, sample=sample))
 
     async def guard(self) -> None:
-        """Raises ``RunError`` once the run goes another way than its log."""
-        await self._left_its_log.wait()
+        """Wait, and raise ``RunError`` when the run diverges from its log."""
+        await self._diverged.wait()
         raise RunError(
-            f"the run cannot be continued: {self._difference}. "
-            "Was it begun by another version of Arbiter (versions.json tells)?"
+            f"the run cannot be resumed: {self._difference}. "
+            "Did another version of Arbiter start it? See versions.json in the run's folder"
         )
 
     def _remember(self) -> None:
@@ -142,5 +142,5 @@ class Recorder:
 
 
 def _as_read(payload: AnyPayload) -> AnyPayload:
-    """``payload`` as a log gives it back: JSON has no infinity."""
+    """Return ``payload`` as it would be read from a log: JSON has no infinity."""
     return msgspec.json.decode(msgspec.json.encode(payload), type=type(payload))

@@ -1,4 +1,4 @@
-"""How much of an event goes into the log: ``record = "full" | "redacted" | "decisions"``."""
+"""Reduce an event to what the log holds at each level: ``record = "full" | "redacted" | "decisions"``."""
 
 import hashlib
 import re
@@ -19,7 +19,7 @@ _NOT_DECISIONS = (
 
 
 def reduced(entry: Entry, detail: Detail) -> Entry | None:
-    """``entry`` as a log of that detail holds it; None where it does not."""
+    """Return ``entry`` as a log of that detail holds it; None if such a log leaves it out."""
     if detail == "full":
         return entry
     if detail == "decisions" and (isinstance(entry.payload, _NOT_DECISIONS) or _handed_on(entry)):
@@ -28,7 +28,7 @@ def reduced(entry: Entry, detail: Detail) -> Entry | None:
 
 
 def without_text(solution: Solution) -> Solution:
-    """``solution`` as it can be read from a log that holds no text."""
+    """Return ``solution`` as it would be read from a log without texts."""
     replace = msgspec.structs.replace
     steps = tuple(
         replace(step, candidates=tuple(replace(one, text=redacted(one.text)) for one in step.candidates))
@@ -38,20 +38,23 @@ def without_text(solution: Solution) -> Solution:
     return replace(solution, question=redacted(solution.question), steps=steps, error=error)
 
 
-_STAND_IN = re.compile(r"\[[0-9a-f]{16}, \d+ characters\]")
+_PLACEHOLDER = re.compile(r"\[[0-9a-f]{16}, \d+ characters\]")
 
 
 def redacted(text: str) -> str:
-    """A stand-in for ``text``: equal texts have equal ones; an empty text, and a stand-in, stay what they are."""
+    """Return a placeholder for ``text``: its digest and length.
+
+    Equal texts have equal placeholders. A text of white space only becomes empty; a placeholder is returned unchanged.
+    """
     stripped = text.strip()
-    if not stripped or _STAND_IN.fullmatch(text):
+    if not stripped or _PLACEHOLDER.fullmatch(text):
         return stripped
     digest = hashlib.blake2b(stripped.encode(errors="surrogatepass"), digest_size=8).hexdigest()
     return f"[{digest}, {len(text)} characters]"
 
 
 def _handed_on(entry: Entry) -> bool:
-    """Whether it is a candidate on its way to be scored or judged: nothing is decided by it."""
+    """Return whether ``entry`` only passes a candidate on to be scored or judged: it decides nothing."""
     return entry.to != "assembler" and isinstance(entry.payload, events.StepDraftedEvent | events.StepRegeneratedEvent)
 
 
@@ -60,8 +63,8 @@ def _without_text(payload: events.AnyPayload) -> events.AnyPayload:
     match payload:
         case events.StartProblemEvent(question=question, steps=steps, turns=turns):
             hidden = tuple(Step(redacted(step.text), step.author) for step in steps)
-            said = tuple(Turn(turn.role, redacted(turn.text)) for turn in turns)
-            return replace(payload, question=redacted(question), steps=hidden, turns=said, stop=(), tags={})
+            hidden_turns = tuple(Turn(turn.role, redacted(turn.text)) for turn in turns)
+            return replace(payload, question=redacted(question), steps=hidden, turns=hidden_turns, stop=(), tags={})
         case events.CallGenerated(text=text):
             return replace(payload, text=redacted(text))
         case events.Graded():
@@ -75,7 +78,7 @@ def _without_text(payload: events.AnyPayload) -> events.AnyPayload:
 
 
 def _kinds(error: str) -> str:
-    """The kind of an error alone: a server's answer may quote what it was asked."""
+    """Return only the kind of an error: its text may quote the request, as the answer of a server can."""
     where, _, rest = error.partition(": ") if error.startswith(_ACTORS) else ("", "", error)
     kind = rest.partition(":")[0]
     return f"{where}: {kind}" if where else kind

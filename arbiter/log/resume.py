@@ -1,4 +1,4 @@
-"""What the sessions of a run have left in its log."""
+"""Read what the earlier sessions of a run wrote into its log."""
 
 import secrets
 from pathlib import Path
@@ -18,11 +18,11 @@ from arbiter.protocols.records import Solution
 
 
 class EarlierSessions:
-    """Read from a log: finished problems and their grades, and the problems left open. Of a new run, or none, empty.
+    """The finished problems, their grades, and the unfinished problems of a log.
 
-    ``threshold`` is where a budget has left it.
+    All are empty if ``path`` is None or does not exist. ``threshold`` is the last one that a budget set, or None.
 
-    Raises ``RunError`` naming the line if the log is damaged elsewhere than at its end.
+    Raises ``RunError`` naming the line if the log is damaged before its last line.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -42,11 +42,11 @@ class EarlierSessions:
 
     @property
     def torn(self) -> int:
-        """Bytes of a last line that was only half written."""
+        """The size in bytes of an incomplete last line; 0 if the last line is complete."""
         return self._file.torn if self._file else 0
 
     def repair(self) -> None:
-        """Cut a torn last line off."""
+        """Remove an incomplete last line from the log."""
         if self._file and self.torn:
             with self._file.path.open("r+b") as file:
                 file.truncate(self._file.whole)
@@ -62,14 +62,14 @@ class EarlierSessions:
                 self.started = self.started or event.payload
             case StartProblemEvent():
                 self.unfinished[key] = ProblemHistory(event)
-                self.solutions.pop(key, None)  # a problem that failed is being solved once more
+                self.solutions.pop(key, None)  # a failed problem is being solved again
                 self.grades.pop(key, None)
             case Graded():
                 self.grades[key] = event.payload
             case _ if key in self.unfinished:
                 self._add_to(self.unfinished[key], event)
             case _:
-                pass  # of the run itself, or of a problem that has ended
+                pass  # an event of the run itself, or of a problem that has ended
 
     def _add_to(self, problem: ProblemHistory, event: Event) -> None:
         problem.add(event)

@@ -1,4 +1,4 @@
-"""Reading a run: its events, its problems, and tables of them.
+"""Read a run: its events, its problems, and tables of them.
 
 ::
 
@@ -26,9 +26,9 @@ Table = Literal["problems", "steps", "calls", "events"]
 
 
 class Run:
-    """A recorded run. Its log is read again for each question, as a stream: it may be larger than memory.
+    """A recorded run. Every call reads the log again, as a stream, so the log may be larger than memory.
 
-    A log that is still being written, or was cut short, is read up to its last whole line.
+    A log that is still being written, or was cut short, is read up to its last complete line.
     """
 
     def __init__(self, log: LogFile, started: RunStarted) -> None:
@@ -37,9 +37,9 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """The run in a folder, or of a log file, which may be compressed (``.gz``, ``.bz2``, ``.xz``).
+        """Return the run in a folder, or of a log file, which may be compressed (``.gz``, ``.bz2``, ``.xz``).
 
-        Raises ``RunError`` if there is none, or if it is of a schema that is not known here.
+        Raises ``RunError`` if there is none, or if its schema version cannot be read.
         """
         log = LogFile(log_path(Path(path)))
         first = next(iter(log), None)
@@ -49,33 +49,33 @@ class Run:
 
     @property
     def path(self) -> Path:
-        """The log."""
+        """The path of the log."""
         return self._log.path
 
     @property
     def torn(self) -> int:
-        """After the log was read: the bytes of a last line that was only half written, and left out."""
+        """The size in bytes of an incomplete last line, which is left out. It is known after the log was read."""
         return self._log.torn
 
     @property
     def is_shared(self) -> bool:
-        """Whether answers were those of other runs, so that the times of its log are not those of a run of its own."""
+        """Whether answers may come from other runs of a sweep, so that the times in the log were not measured."""
         return SHARED.items() <= self.started.identity.items()
 
     def events(self) -> Iterator[Event]:
-        """All events in their order. Raises ``RunError`` naming the line that is damaged or missing."""
+        """Yield all events in order. Raises ``RunError`` naming the line that is damaged or missing."""
         return iter(self._log)
 
     def follow(self) -> Iterator[Event]:
-        """All events, and those still to come until the run ends in good order; waits for them."""
+        """Yield all events and wait for new ones, until the run ends regularly."""
         return self._log.follow()
 
     def problems(self) -> Iterator[ProblemHistory]:
-        """Each problem, or sample of it, as soon as its end is read; at last those that have no end."""
+        """Yield each problem, or each of its samples, as soon as its end is read; then the unfinished ones."""
         return histories(self.events())
 
     def grades(self) -> dict[Key, Graded]:
-        """The last grade of each problem that has one."""
+        """Return the last grade of each graded problem."""
         return {
             (event.problem or "", event.sample): event.payload
             for event in self.events()
@@ -83,7 +83,10 @@ class Run:
         }
 
     def table(self, of: Table) -> Iterator[dict[str, Any]]:
-        """Rows with equal keys, as data frames are made of; the keys are those documented in ``docs/reference/log.md``."""
+        """Yield the rows of a table, for example for a data frame. All rows have the same keys.
+
+        ``docs/reference/log.md`` describes the keys.
+        """
         match of:
             case "events":
                 yield from map(_event_row, self.events())
@@ -154,16 +157,16 @@ def _step_row(problem: ProblemHistory, step: int, record: StepRecord) -> dict[st
 
 def _call_rows(problem: ProblemHistory) -> Iterator[dict[str, Any]]:
     for call in problem.calls.values():
-        outcome, asked = call.outcome, call.asked
+        outcome, started = call.outcome, call.started
         usage = getattr(outcome, "usage", None)
         yield {
             "problem": problem.key[0],
             "sample": problem.key[1],
-            "step": (asked or call.ended or problem.start).step,
+            "step": (started or call.ended or problem.start).step,
             "id": call.id,
             "model": call.model,
             "target": problem.target_of(call),
-            "asked": asked and asked.mono,
+            "started": started and started.mono,
             "waited": seconds_waited(problem, call),
             "seconds": outcome and outcome.seconds,
             "outcome": call.ended and call.ended.kind,

@@ -1,4 +1,4 @@
-"""Opening a log to write in it: a new one, or one that earlier sessions have left."""
+"""Open a log for writing: a new one, or that of a run that is resumed."""
 
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
@@ -18,7 +18,7 @@ from arbiter.protocols.events import Detail, RunStarted
 from arbiter.protocols.ids import run_started_id
 
 SYNC = 1.0
-"""Seconds between two calls of ``fsync``."""
+"""The default time in seconds between two calls of ``fsync``."""
 
 
 @asynccontextmanager
@@ -32,16 +32,19 @@ async def open_journal(
     watch: Watch | None = None,
     goes_on: bool = True,
 ) -> AsyncGenerator[Recorder]:
-    """A journal that writes the log ``path``, and goes on with it where there is one already; None writes no log.
+    """Open a journal that writes the log ``path``, and continues the log if it exists. None writes no log.
 
-    ``identity`` is what decides the results of the run (``arbiter.log.identity``). ``sync`` is what a power cut can
-    take, in seconds. ``show`` is called in the writer's thread with each event that is written, ``watch`` on the event
-    loop with each that happens, whole, however little the log holds of it: it must neither block nor raise. A session
-    that ``goes_on`` with problems that earlier ones left unfinished knows their answers; in another one a problem of
-    the same id is another problem.
+    ``identity`` holds the values that decide the results of the run (``arbiter.log.identity``). ``versions`` and
+    ``detail`` are recorded in the log; ``detail`` sets how much of each event the log holds. ``sync`` is the time in
+    seconds between two calls of ``fsync``: a power failure can lose the events of that time.
 
-    Raises ``RunError`` if another process writes the log, if it is damaged, if it is of another run, or if it cannot
-    be written; the latter also out of the block, which is cancelled then.
+    ``show`` is called in the writer's thread with each event that is written. ``watch`` is called on the event loop
+    with each event that happens, complete whatever ``detail`` is; it must neither block nor raise. With ``goes_on`` the
+    session continues the unfinished problems of earlier sessions and reuses their answers. Otherwise a problem of the
+    same id is a new one.
+
+    Raises ``RunError`` if another process writes the log, or if the log is damaged, belongs to another run, or cannot
+    be written. A write that fails later cancels the block and raises ``RunError`` from it.
     """
     identity = dict(identity or {})
     with _locked(path) if path else nullcontext():
@@ -52,7 +55,7 @@ async def open_journal(
         async with open_writer(path, sync, show) if path else nullcontext() as writer:
             recorder = Recorder(writer, earlier, detail, watch, goes_on)
             started = RunStarted(earlier.sessions, digest(identity), identity, dict(versions or {}), detail)
-            await recorder.tell(run_started_id(earlier.sessions), started)
+            await recorder.record(run_started_id(earlier.sessions), started)
             try:
                 async with services() as tasks:
                     tasks.start_soon(recorder.guard)
@@ -71,7 +74,7 @@ def _locked(path: Path) -> Generator[None]:
         held = lock.acquire(timeout=0)
     except Timeout as error:
         raise RunError(
-            f"another process is writing the run {path.parent}: wait for its end, or give another --out"
+            f"another process is writing the run {path.parent}: wait until it ends, or choose another folder with --out"
         ) from error
     except OSError as error:
         raise RunError(f"cannot write the run folder {path.parent}: {error.strerror}") from error
@@ -80,7 +83,7 @@ def _locked(path: Path) -> Generator[None]:
 
 
 def check_same(path: Path, identity: Mapping[str, Any]) -> None:
-    """Raises ``RunError`` if the log ``path`` is that of another run, by its first line alone."""
+    """Raise ``RunError`` if the log ``path`` belongs to another run. Only its first line is read."""
     first = next(iter(LogFile(path)), None) if path.exists() else None
     if first is not None and isinstance(first.payload, RunStarted):
         _check(path, first.payload, identity)
@@ -92,8 +95,8 @@ def _check(path: Path, started: RunStarted | None, identity: Mapping[str, Any]) 
     changed = differences(started.identity, identity)
     if changed:
         raise RunError(
-            f"{path.parent} holds another run, which cannot be continued as this one:\n  "
+            f"{path.parent} holds another run, which cannot be resumed with these values:\n  "
             + "\n  ".join(changed)
-            + "\nGive another folder with --out, or the run's own configuration "
+            + "\nChoose another folder with --out, or use the run's own configuration "
             f"({path.parent / 'config.toml'})"
         )

@@ -1,6 +1,6 @@
-"""Rebuilds the records of a problem's steps from its events, one event at a time.
+"""Rebuild the records of a problem's steps from its events, one event at a time.
 
-``ProblemHistory`` folds a log that is read, ``LiveProblem`` the events of a ring that is running.
+``ProblemHistory`` folds the events of a log, ``LiveProblem`` those of a running ring.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ _SEPARATOR: StopReason = "separator"
 
 
 def parsed_call(name: str, event: Event) -> CallId:
-    """The id of the call that ``event`` belongs to. Raises ``RunError`` naming the line if ``name`` is none."""
+    """Return the call id ``name`` of ``event``, parsed. Raises ``RunError`` naming the line if it is not valid."""
     try:
         return CallId.parse(name)
     except ValueError as error:
@@ -27,10 +27,10 @@ def parsed_call(name: str, event: Event) -> CallId:
 
 
 class FoldedStep(NamedTuple):
-    """A step on its way to the Assembler in ``message``; it is kept unless the problem ends first.
+    """A step that ``message`` sends to the Assembler. It is kept unless the problem ends first.
 
-    ``record`` has no audit: audits are scored after the step. ``is_written`` is False if no request brought the kept
-    candidate, which a replacement actor can cause; ``record`` then has an empty candidate in its place.
+    ``record`` has no audit: audits are scored after the step. ``is_written`` is False if no request wrote the kept
+    candidate, which a replacement actor can cause; ``record`` then has an empty candidate instead.
     """
 
     message: Event
@@ -43,10 +43,10 @@ class FoldedStep(NamedTuple):
 
 
 class StepFolder:
-    """Folds the events of one decoding of a problem; ``samples`` is its task's ``target_samples``.
+    """Fold the events of one sample of a problem; ``samples`` is its task's ``target_samples``.
 
-    It holds the open requests, the candidates of the open step, and the drafts that were written ahead of it. It lets
-    a candidate go once it is in a record or can be in none.
+    It holds the requests in flight, the candidates of the open step, and the drafts written ahead of it. A candidate is
+    dropped once it is in a record, or can no longer be in one.
     """
 
     def __init__(self, samples: int) -> None:
@@ -54,18 +54,18 @@ class StepFolder:
         self._last = -1
         self._open: dict[int, _OpenStep] = {}
         self._ahead: dict[str, tuple[int, Candidate]] = {}
-        self._asked: dict[str, events.CallStarted] = {}
+        self._requested: dict[str, events.CallStarted] = {}
 
     def add(self, event: Event, call: CallId | None = None) -> FoldedStep | None:
-        """Take in an event. The step that it sends to the Assembler, if it does.
+        """Add an event. Return the step that it sends to the Assembler, or None if it sends none.
 
-        ``call`` is the id of the call that the event answers, if the caller has parsed it.
+        ``call`` is the id of the request that the event answers, if the caller has parsed it already.
 
-        Raises ``RunError`` naming the line if the event answers a call whose id is none.
+        Raises ``RunError`` naming the line if the event answers a request whose id is not valid.
         """
         match event.payload:
             case events.CallStarted():
-                self._asked[event.id] = event.payload
+                self._requested[event.id] = event.payload
             case events.CallGenerated() | events.CallScored() | events.CallFailed() | events.CallCancelled():
                 self._answered(event, event.payload, call)
             case events.StepDraftedEvent() | events.StepRegeneratedEvent() | events.StepAcceptedEvent():
@@ -79,33 +79,33 @@ class StepFolder:
         return None
 
     def _answered(self, event: Event, outcome: events.Outcome, call: CallId | None) -> None:
-        asked = self._asked.pop(event.cause or "", None)
+        started = self._requested.pop(event.cause or "", None)
         match outcome:
             case events.CallGenerated():
-                self._generated(event, asked, call, outcome)
+                self._generated(event, started, call, outcome)
             case events.CallScored():
-                if asked is None or asked.model != "audit":
+                if started is None or started.model != "audit":
                     self._scored(event, call or parsed_call(event.cause or "", event), outcome)
             case _:
                 pass
 
     def _generated(
-        self, event: Event, asked: events.CallStarted | None, call: CallId | None, made: events.CallGenerated
+        self, event: Event, started: events.CallStarted | None, call: CallId | None, made: events.CallGenerated
     ) -> None:
         name = event.cause or ""
-        written = asked or call or parsed_call(name, event)  # a log of decisions does not say what was asked
-        is_draft = written.model == "draft"
-        number = (event.step or 0) + (written.index if is_draft else 0)
+        request = started or call or parsed_call(name, event)  # a log of decisions has only the request's id
+        is_draft = request.model == "draft"
+        number = (event.step or 0) + (request.index if is_draft else 0)
         if number <= self._last:
             return
-        if is_draft and written.index:
+        if is_draft and request.index:
             self._ahead[name] = number, _candidate("draft", made)
         elif is_draft:
             self._step(number).draft = _candidate("draft", made)
         else:
             step = self._step(number)
-            target = step.target if asked is None else asked.target
-            step.targets[written.index] = _candidate("target", made, written.index % self._samples, target)
+            target = step.target if started is None else started.target
+            step.targets[request.index] = _candidate("target", made, request.index % self._samples, target)
 
     def _scored(self, event: Event, call: CallId, score: events.CallScored) -> None:
         step = self._open.get(event.step or 0)
@@ -141,7 +141,7 @@ class StepFolder:
 
 
 class _OpenStep:
-    """The candidates of a step that is not kept yet, and what its ``EscalateStep`` says."""
+    """The candidates of a step that is not kept yet, and the ``rejects`` and ``target`` of its ``EscalateStep``."""
 
     __slots__ = ("draft", "rejects", "target", "targets")
 
@@ -158,7 +158,7 @@ class _OpenStep:
             self.targets[index] = msgspec.structs.replace(self.targets[index], rating=rating)
 
     def ensure_written(self, payload: events.StepKeptEvent) -> bool:
-        """Whether a request wrote what ``payload`` keeps; an empty candidate is put there if none did."""
+        """Return whether a request wrote what ``payload`` keeps. If none did, add an empty candidate for it."""
         if isinstance(payload, events.StepRegeneratedEvent) or (
             isinstance(payload, events.StepAcceptedEvent) and payload.verdict != "keep_draft"
         ):

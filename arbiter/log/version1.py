@@ -1,4 +1,4 @@
-"""What version 1 wrote, read as the current version: lines of ``events.jsonl`` and of ``results.jsonl``."""
+"""Read what schema version 1 wrote, lines of ``events.jsonl`` and ``results.jsonl``, as the current version."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,11 +29,11 @@ _FIELDS = {
     "speaker": "role",
     "unserved": "failed_kind",
 }
-_ACCEPTED = "/step_chosen"  # the one kind of a message that had another name: the ids of its events end with it
+_ACCEPTED = "/step_chosen"  # the only renamed kind of message; the ids of its events end with the old name
 
 
 def read_event(line: bytes) -> Event:
-    """The event of a line of a log. Raises ``msgspec.DecodeError`` if it is not one of version 1."""
+    """Return the event of a log line. Raises ``msgspec.DecodeError`` if the line is not an event of version 1."""
     tree = msgspec.json.decode(line, type=Tree)
     tree["payload"] = _payload(_tree(tree.get("payload")))
     for name in ("id", "cause"):
@@ -43,7 +43,10 @@ def read_event(line: bytes) -> Event:
 
 
 def result_decoder(kind: type[Kind]) -> Callable[[bytes], Kind]:
-    """Decodes lines of results (``arbiter.runs.results.Result``) of the current version and of version 1."""
+    """Return a decoder for lines of results (``arbiter.runs.results.Result``) of the current version and version 1.
+
+    The decoder raises ``msgspec.DecodeError`` for a line of neither version.
+    """
     decoder = msgspec.json.Decoder(kind)
 
     def decode(line: bytes) -> Kind:
@@ -68,7 +71,7 @@ def _result(line: bytes) -> Tree:
 
 
 def _names_a_problem(tree: Tree, name: str) -> bool:
-    """The cause of a problem's start is the problem's own id, which may be any text."""
+    """Return whether the field holds a problem's id: the cause of ``start_problem`` does, and it may be any text."""
     return name == "cause" and tree["payload"]["kind"] == "start_problem"
 
 

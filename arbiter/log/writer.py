@@ -1,4 +1,4 @@
-"""Lines appended to a file by a thread, in the order in which they were handed over."""
+"""Append events to the log in a thread, in the order in which they were put."""
 
 import math
 import os
@@ -19,20 +19,20 @@ from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Event
 
 ROOM = 4096
-"""Events that may wait for the disk; who has more to write waits for room."""
+"""The number of events that may wait for the disk. With as many waiting, ``LogWriter.room`` waits."""
 
 GATHER = 0.005
-"""Seconds in which the thread gathers events."""
+"""The time in seconds for which the thread gathers events before it writes them."""
 
 Show = Callable[[Event], None]
 
 
 class LogWriter:
-    """Takes events on the event loop and never blocks it; made by ``open_writer``.
+    """Take events on the event loop without blocking it, and write them in a thread. ``open_writer`` makes it.
 
-    The thread gathers events for ``GATHER`` seconds and writes them together, since waking it for each would cost more
-    than all else. So a killed process loses what was handed over in that last moment. ``fsync`` follows every ``sync``
-    seconds: what a power cut can take.
+    The thread gathers events for ``GATHER`` seconds and writes them together: waking it for each event would cost more
+    than everything else. A killed process loses the events of that time. ``fsync`` is called every ``sync`` seconds; a
+    power failure can lose the events of that time.
     """
 
     def __init__(self, path: Path, sync: float, show: Show | None, room: int) -> None:
@@ -46,48 +46,48 @@ class LogWriter:
         self._wake = threading.Condition()
         self._closing = False
         self.failure: RunError | None = None
-        self._emptier: anyio.Event | None = None
+        self._room_made: anyio.Event | None = None
 
     async def room(self) -> None:
-        """Wait until fewer than ``room`` events wait. Never returns once a write has failed: the run is stopping."""
+        """Wait until fewer than ``room`` events wait. Never returns after a failed write: the run is being stopped."""
         while self._is_full:
-            self._emptier = self._emptier or anyio.Event()
-            if self._is_full:  # else the thread has made room before it could see that somebody waits
-                await self._emptier.wait()
+            self._room_made = self._room_made or anyio.Event()
+            if self._is_full:  # else the thread made room before it could see the event
+                await self._room_made.wait()
 
     @property
     def _is_full(self) -> bool:
         return len(self._pending) >= self._room or self.failure is not None
 
     def put(self, event: Event) -> None:
-        """Hand over an event."""
+        """Queue an event for writing."""
         self._pending.append(event)
-        if len(self._pending) == 1:  # else the thread knows already that there is something
+        if len(self._pending) == 1:  # else the thread has been notified already
             with self._wake:
                 self._wake.notify()
 
     def close(self) -> None:
-        """Have the thread write what is left, and end."""
+        """Let the thread write the remaining events and end."""
         with self._wake:
             self._closing = True
             self._wake.notify()
 
     async def run(self) -> None:
-        """Serve until closed. Raises ``RunError`` as soon as the disk refuses."""
+        """Write until closed. Raises ``RunError`` as soon as a write fails."""
         try:
-            with anyio.CancelScope(shield=True):  # what was handed over is written, even before the thread is there
+            with anyio.CancelScope(shield=True):  # queued events are written even if cancelled before the thread starts
                 await anyio.to_thread.run_sync(self._work, limiter=anyio.CapacityLimiter(1))
         except OSError as error:
-            told = f"cannot write the log {self._path}: {error.strerror}; the run was stopped, and can be resumed"
-            self.failure = RunError(told)
+            message = f"cannot write the log {self._path}: {error.strerror}; the run was stopped, and can be resumed"
+            self.failure = RunError(message)
             raise self.failure from error
         except UnicodeEncodeError as error:
             self.failure = RunError(f"cannot write the log {self._path}: a text in it is not valid Unicode: {error}")
             raise self.failure from error
 
     def _work(self) -> None:
-        """In the thread: write whatever is there, sync when it is time, sleep until there is more."""
-        unsynced = math.inf  # since when something is written and not synced
+        """Run in the thread: write the pending events, sync when due, and wait for more."""
+        unsynced = math.inf  # the time of the first write since the last sync
         with self._file as file:
             while True:
                 batch = self._next_batch(unsynced + self._sync)
@@ -102,7 +102,7 @@ class LogWriter:
                     unsynced = math.inf
 
     def _next_batch(self, due: float) -> list[Event]:
-        """All that waits, as soon as there is any; none when it is time to sync, or to end."""
+        """Wait for pending events and return them all; return none when it is time to sync or to end."""
         with self._wake:
             while not self._pending and not self._closing:
                 left = due - time.monotonic()
@@ -111,14 +111,14 @@ class LogWriter:
             if not self._closing:
                 self._wake.wait(GATHER)
         batch = [self._pending.popleft() for _ in range(len(self._pending))]
-        if self._emptier is not None:
-            anyio.from_thread.run_sync(self._tell_of_room)
+        if self._room_made is not None:
+            anyio.from_thread.run_sync(self._signal_room)
         return batch
 
-    def _tell_of_room(self) -> None:
-        if self._emptier is not None:
-            self._emptier.set()
-            self._emptier = None
+    def _signal_room(self) -> None:
+        if self._room_made is not None:
+            self._room_made.set()
+            self._room_made = None
 
     def _write(self, batch: list[Event]) -> None:
         lines = memoryview(self._encoder.encode_lines(batch))
@@ -132,9 +132,9 @@ class LogWriter:
 
 @asynccontextmanager
 async def open_writer(path: Path, sync: float, show: Show | None = None, room: int = ROOM) -> AsyncGenerator[LogWriter]:
-    """A writer at work; when the block ends, all that was handed over is written and synced.
+    """Open a running writer. When the block ends, all queued events are written and synced.
 
-    Raises ``RunError`` if the file cannot be opened, and out of the block, which is cancelled, if a write fails.
+    Raises ``RunError`` if the file cannot be opened. A failed write cancels the block and raises ``RunError`` from it.
     """
     try:
         writer = LogWriter(path, sync, show, room)
@@ -143,7 +143,7 @@ async def open_writer(path: Path, sync: float, show: Show | None = None, room: i
     try:
         async with services() as tasks:
             try:
-                tasks.start_soon(writer.run)  # not to be waited for: cancelled then, it would wait to be closed
+                tasks.start_soon(writer.run)  # not awaited: if cancelled while waiting, it would wait to be closed
                 yield writer
             finally:
                 writer.close()

@@ -1,4 +1,4 @@
-"""The embedded default: a world of checkable problems, and four tiny models that live in it."""
+"""The pocket models, four tiny models in the repository, and the pocket world, which generates their problems."""
 
 from pathlib import Path
 
@@ -7,5 +7,5 @@ PREFIX = "pocket:"
 
 
 def resolved(name: str) -> str:
-    """The folder of the model that ``pocket:ROLE`` names; any other name as it is."""
+    """Return the folder of the model that ``pocket:ROLE`` names; any other name unchanged."""
     return str(MODELS / name.removeprefix(PREFIX)) if name.startswith(PREFIX) else name

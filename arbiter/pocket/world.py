@@ -1,11 +1,14 @@
-"""The pocket world: multi-step arithmetic whose every step a program can check.
+"""The pocket world: multi-step arithmetic problems. A program can check every step.
 
-A problem is a start value and a chain of operations, asked as an expression, as instructions or as a
-story. Its solution has one step an operation, each with its digit-by-digit working, and a last step
-that boxes the answer. With what the two writers are taught, three kinds of step exist: addition and
-subtraction (both are right), multiplication by one digit (mostly the target alone), and what is beyond both, so
-that calling the target is waste: division by one digit, which neither was taught, and remainders, which both guess
-since they show no working.
+A problem is a start value and a chain of operations, written as an expression, as instructions or as a story. Its
+solution has one step per operation, each with its digit-by-digit working, and a last step that boxes the answer.
+
+The training of the draft and the target makes three kinds of step:
+
+- addition and subtraction: both models are right;
+- multiplication by one digit: mostly only the target is right;
+- division by one digit and remainders: neither is right, so calling the target is a waste. Neither model was taught
+  division. Both guess remainders, since those show no working.
 """
 
 import random
@@ -32,7 +35,7 @@ ITEMS = ("coins", "apples", "cards", "stamps", "shells", "books", "beads", "marb
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """One link of the chain: the running value is combined with ``operand``."""
+    """One operation of a chain: it combines the running value with ``operand``."""
 
     kind: Kind
     operand: int
@@ -52,7 +55,7 @@ class Operation(msgspec.Struct, frozen=True):
 
 
 class PocketProblem(msgspec.Struct, frozen=True):
-    """A question of the pocket world with its one right solution."""
+    """A question of the pocket world with its only right solution."""
 
     start: int
     operations: tuple[Operation, ...]
@@ -60,7 +63,7 @@ class PocketProblem(msgspec.Struct, frozen=True):
 
     @property
     def values(self) -> tuple[int, ...]:
-        """The running value before each operation, and the answer at the end."""
+        """Return the running value before each operation, and the answer at the end."""
         values = [self.start]
         for operation in self.operations:
             values.append(operation.apply(values[-1]))
@@ -72,12 +75,12 @@ class PocketProblem(msgspec.Struct, frozen=True):
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """The right solution, a text a step, without separators."""
+        """Return the right solution, one text per step, without separators."""
         pairs = zip(self.values, self.operations, strict=False)
         return *(step_text(value, operation) for value, operation in pairs), final_step(self.answer)
 
     def right_steps(self, steps: Sequence[str]) -> tuple[bool, ...]:
-        """For each of ``steps``: is it right, and is everything before it that it rests on?"""
+        """Return for each of ``steps`` whether it and all steps before it are right."""
         right, so_far = self.steps, True
         verdicts: list[bool] = []
         for index, step in enumerate(steps):
@@ -87,14 +90,17 @@ class PocketProblem(msgspec.Struct, frozen=True):
 
 
 def step_text(value: int, operation: Operation) -> str:
-    """The step that applies ``operation`` to ``value``, with its working, lowest digit first (highest in division)."""
+    """Return the step that applies ``operation`` to ``value``, with its working.
+
+    The working starts at the lowest digit, in division at the highest.
+    """
     head = f"{value}{operation.kind}{operation.operand}"
     working = ",".join(_working(value, operation))
     return f"{head}: {working}: {operation.apply(value)}." if working else f"{head}: {operation.apply(value)}."
 
 
 def final_step(answer: int) -> str:
-    """The step that boxes the answer and ends the solution."""
+    """Return the step that boxes the answer and ends the solution."""
     return f"The answer is \\boxed{{{answer}}}."
 
 
@@ -149,9 +155,10 @@ def _divided(value: int, operand: int) -> Iterator[str]:
 
 
 def problems(seed: int, split: Split = "test", weights: Weights = KIND_WEIGHTS) -> Iterator[PocketProblem]:
-    """Endless, distinct problems of ``split``, the same for the same seed; ``weights`` is how often each kind comes.
+    """Yield distinct problems of ``split`` without end, the same for the same seed.
 
-    The splits share no problem: which one a chain of operations belongs to is decided by its hash.
+    ``weights`` gives the relative frequency of each kind of operation. The splits share no problem: a hash of the
+    chain of operations decides its split.
     """
     rng, seen = random.Random(f"pocket:{split}:{seed}"), set[str]()
     while True:
@@ -160,12 +167,12 @@ def problems(seed: int, split: Split = "test", weights: Weights = KIND_WEIGHTS) 
         if expression in seen or split_of(expression) != split:
             continue
         seen.add(expression)
-        question = _asked(rng, rng.choice(FORMS), start, operations)
+        question = _phrase(rng, rng.choice(FORMS), start, operations)
         yield PocketProblem(start=start, operations=operations, question=question)
 
 
 def split_of(expression: str) -> Split:
-    """Which split the chain of operations belongs to, however it is asked: one in five is for testing."""
+    """Return the split of a chain of operations, whatever its wording. One in five is for testing."""
     return "test" if zlib.crc32(expression.encode()) % 5 == 0 else "train"
 
 
@@ -184,7 +191,7 @@ def _chain(rng: random.Random, weights: Weights) -> tuple[int, tuple[Operation, 
 
 
 def _operands(kind: Kind, value: int) -> Sequence[int]:
-    """The operands that keep the chain whole and within 0 to ``LARGEST``; none if there is none."""
+    """Return the operands that keep the running value a whole number from 0 to ``LARGEST``. May be empty."""
     match kind:
         case "+":
             return range(11, min(499, LARGEST - value) + 1)
@@ -206,14 +213,14 @@ def _expression(start: int, operations: Sequence[Operation]) -> str:
     return text
 
 
-def _asked(rng: random.Random, form: Form, start: int, operations: Sequence[Operation]) -> str:
+def _phrase(rng: random.Random, form: Form, start: int, operations: Sequence[Operation]) -> str:
     match form:
         case "expression":
             return f"Compute {_expression(start, operations)}."
         case "instructions":
             verbs = {"+": "Add", "-": "Subtract", "*": "Multiply by", "/": "Divide by", "mod": "Take the remainder by"}
-            told = " ".join(f"{verbs[operation.kind]} {operation.operand}." for operation in operations)
-            return f"Start with {start}. {told} What is the result?"
+            instructions = " ".join(f"{verbs[operation.kind]} {operation.operand}." for operation in operations)
+            return f"Start with {start}. {instructions} What is the result?"
         case "story":
             return _story(rng, start, operations)
 
@@ -230,7 +237,7 @@ def _story(rng: random.Random, start: int, operations: Sequence[Operation]) -> s
         ),
         "mod": ("{name} packs bags of {n} and keeps only what is left over.",),
     }
-    told = " ".join(
+    sentences = " ".join(
         rng.choice(phrases[operation.kind]).format(name=name, n=operation.operand) for operation in operations
     )
-    return f"{name} has {start} {items}. {told} How many {items} does {name} have now?"
+    return f"{name} has {start} {items}. {sentences} How many {items} does {name} have now?"

@@ -1,1 +1,1 @@
-"""A recorded run again, without its models: is it what its log says, and what would other rules have made of it."""
+"""Replay recorded runs without models: check that a run repeats its log, or simulate it under other settings."""

@@ -1,4 +1,4 @@
-"""``arbiter replay``: recorded answers and times are fed to the actors, who must send the recorded messages."""
+"""``arbiter replay``: feed recorded answers and times to the actors, and check that they send the recorded messages."""
 
 from collections import defaultdict
 
@@ -16,13 +16,13 @@ from arbiter.replay.recorded_tasks import task_of
 from arbiter.replay.virtual_time import run_virtually
 
 AT_ONCE = 64
-"""Problems that are replayed at the same time: enough to share the clock's jumps, few enough to hold in memory."""
+"""Problems that are replayed concurrently: enough to share the jumps of the clock, few enough to fit in memory."""
 
-_AFTERWARDS = 1.0  # virtual seconds after its last event in which a problem may still do what its log does not have
+_AFTERWARDS = 1.0  # virtual seconds after a problem's last recorded event in which unrecorded events are still noticed
 
 
 class ReplayResult(Record, frozen=True):
-    """What a replay found: ``differences`` has the first one of each problem that has any, in the log's order."""
+    """The result of a replay. ``differences`` has the first difference of each problem, in the order of the log."""
 
     run: str
     problems: int
@@ -32,7 +32,7 @@ class ReplayResult(Record, frozen=True):
 
 
 class CheckingJournal:
-    """A ``Journal`` that compares with a log what it is told, and holds up whoever leaves it."""
+    """A ``Journal`` that compares what it is given with a log, and stops a problem that diverges from it."""
 
     kept = True
     threshold: float | None = None
@@ -44,16 +44,16 @@ class CheckingJournal:
         self._spent: dict[str, float] = {}
 
     def begin(self, problem: ProblemHistory) -> MessageComparison:
-        """``problem`` starts now; what it does from now on is compared."""
+        """Start to compare what ``problem`` does. Return its comparison."""
         comparison = self._comparisons[problem.key] = MessageComparison(problem, self._detail)
-        self._decided.update({problem.place(step): moved for step, moved in problem.thresholds().items()})
+        self._decided.update({problem.place(step): threshold for step, threshold in problem.thresholds().items()})
         deadline = problem.task.limits.deadline
         if deadline is not None:
             self._spent[problem.start.id] = deadline - struck_after(problem)
         return comparison
 
     def end(self, problem: ProblemHistory) -> None:
-        """The problem is over."""
+        """Stop comparing the problem, which has ended."""
         self._comparisons.pop(problem.key, None)
         self._spent.pop(problem.start.id, None)
         for step in problem.thresholds():
@@ -67,7 +67,7 @@ class CheckingJournal:
         self._is_recorded(entry)
 
     def recall(self, call: str) -> None:
-        """Nothing: each call is made, and answered when it was."""
+        """Return None: each call is made again, and is answered at its recorded time."""
 
     def decided(self, place: str) -> float | None:
         return self._decided.get(place)
@@ -84,8 +84,8 @@ def check(run: Run) -> ReplayResult:
     """Replay all problems of ``run``. Raises ``RunError`` if its log cannot be read or replayed."""
     if run.started.record == "decisions":
         raise RunError(
-            f"{run.path} cannot be replayed: it was recorded with log.record = 'decisions', which leaves out what the "
-            "actors asked for. Record with 'full' or 'redacted'"
+            f"{run.path} cannot be replayed: it was recorded with log.record = 'decisions', which leaves out the "
+            "messages between actors. Record runs with 'full' or 'redacted' to replay them"
         )
     replay = _Replay(run)
     run_virtually(replay.run)
@@ -97,16 +97,16 @@ class _Replay:
         self._run = run
         self._models = RecordedModels()
         self._journal = CheckingJournal(run.started.record)
-        self._busy = defaultdict[Key, anyio.Lock](anyio.Lock)  # a problem that was given twice is replayed in turn
+        self._busy = defaultdict[Key, anyio.Lock](anyio.Lock)  # two records of the same problem are replayed in turn
         self._problems = self._unfinished = self._messages = 0
         self._differences: dict[int, MessageDifference] = {}
         self._refusal: RunError | None = None
 
     def verdict(self) -> ReplayResult:
-        """What was found. Raises ``RunError`` if the log could not be read or replayed."""
+        """Return the result. Raises ``RunError`` if the log could not be read or replayed."""
         if self._refusal is not None:
             raise self._refusal
-        differences = tuple(self._differences[place] for place in sorted(self._differences))
+        differences = tuple(self._differences[number] for number in sorted(self._differences))
         return ReplayResult(str(self._run.path), self._problems, self._unfinished, self._messages, differences)
 
     async def run(self) -> None:
@@ -117,7 +117,7 @@ class _Replay:
                 try:
                     for problem in waiting:
                         await self._replay(ring, problem)
-                except RunError as error:  # kept, to come out as itself and not as one of a group
+                except RunError as error:  # kept, so that it is raised alone and not in an exception group
                     self._refusal = error
                     workers.cancel_scope.cancel()
 
@@ -126,7 +126,7 @@ class _Replay:
                     workers.start_soon(work)
 
     async def _replay(self, ring: Ring, problem: ProblemHistory) -> None:
-        place, self._problems = self._problems, self._problems + 1
+        number, self._problems = self._problems, self._problems + 1
         self._unfinished += problem.end is None
         async with self._busy[problem.key]:
             self._models.begin(problem)
@@ -138,4 +138,4 @@ class _Replay:
         self._messages += comparison.messages
         difference = comparison.difference()
         if difference is not None:
-            self._differences[place] = difference
+            self._differences[number] = difference

@@ -1,4 +1,4 @@
-"""What a replayed problem does beside what its log says that it did."""
+"""Compare what a replayed problem does with what its log recorded."""
 
 import math
 from functools import cached_property
@@ -14,7 +14,7 @@ from arbiter.protocols.records import Record
 
 
 class ComparedMessage(Record, frozen=True):
-    """A message, call or end, as it is shown."""
+    """A message, a model call or the end of a problem, as a difference shows it."""
 
     id: str
     actor: str
@@ -24,9 +24,9 @@ class ComparedMessage(Record, frozen=True):
 
 
 class MessageDifference(Record, frozen=True):
-    """Where a replay first leaves its log; one side is None where only the other has something.
+    """The first difference between a replay and its log. One side is None if only the other one has an event.
 
-    ``causes`` are the ids of what led there, from the problem's start on.
+    ``causes`` are the ids of the events that led there, from the start of the problem on.
     """
 
     problem: str
@@ -38,9 +38,9 @@ class MessageDifference(Record, frozen=True):
 
 
 class MessageComparison:
-    """Collects what a problem does in its replay, and compares it with its log.
+    """Collects what a problem does in its replay, and compares it with the log.
 
-    Outcomes of calls are what a replay is fed with; they are not compared, and neither are times.
+    Outcomes of calls and times are not compared: the outcomes are the input of the replay.
     """
 
     def __init__(self, problem: ProblemHistory, detail: Detail) -> None:
@@ -51,50 +51,51 @@ class MessageComparison:
 
     @property
     def messages(self) -> int:
-        """How many messages were replayed."""
+        """The number of replayed messages."""
         return sum(entry.to is not None for entry in self._replayed.values())
 
     @property
     def seconds(self) -> float:
-        """From the problem's start to the last of its events that is compared, in the run."""
+        """The recorded seconds from the start of the problem to its last compared event."""
         return max(event.mono for event in self._recorded.values()) - self._problem.start.mono
 
     def add(self, entry: Entry) -> bool:
-        """Take note of what happened; whether the log has it too, so that the replay may go on from there."""
+        """Add an event. Return whether the log has it too, so that the replay can continue from there."""
         if isinstance(entry.payload, events.Outcome):
             return True
         self._replayed[entry.id] = entry
         return entry.id in self._recorded and not self._came_too_late(entry)
 
     def difference(self) -> MessageDifference | None:
-        """The first difference in the order of causes; None if there is none."""
+        """Return the first difference in the order of causes, or None if there is none."""
         differing = [name for name in {**self._recorded, **self._replayed} if self._differs(name)]
         if not differing or all(self._is_beyond_the_cut(name) for name in differing):
             return None
-        first = min(differing, key=self._place)
-        beside = [name for name in differing if self._causes(name) == self._causes(first)]
-        recorded = next((self._recorded[name] for name in beside if name in self._recorded), None)
-        replayed = next((self._replayed[name] for name in beside if name in self._replayed), None)
+        first = min(differing, key=self._sort_key)
+        siblings = [name for name in differing if self._causes(name) == self._causes(first)]
+        recorded = next((self._recorded[name] for name in siblings if name in self._recorded), None)
+        replayed = next((self._replayed[name] for name in siblings if name in self._replayed), None)
         step = (recorded or replayed or self._problem.start).step
-        return MessageDifference(*self._problem.key, step, _told(recorded), _told(replayed), self._causes(first))
+        return MessageDifference(*self._problem.key, step, _shown(recorded), _shown(replayed), self._causes(first))
 
     def _differs(self, name: str) -> bool:
         recorded, replayed = self._recorded.get(name), self._replayed.get(name)
         if replayed is None:
             return recorded is not None and recorded.mono < self._failed_at
         if recorded is None:
-            return not self._waited_in_vain(replayed)
+            return not self._was_never_called(replayed)
         return self._content(recorded) != self._content(replayed)
 
-    def _waited_in_vain(self, replayed: Entry) -> bool:
-        """Whether it is a call that the run never made, since another one for the same message failed before."""
+    def _was_never_called(self, replayed: Entry) -> bool:
+        """Return whether the run never made this call because another call for the same message had failed."""
         if not isinstance(replayed.payload, events.CallStarted):
             return False
-        beside = [call for call in self._problem.calls.values() if call.asked and call.asked.cause == replayed.cause]
-        return any(isinstance(call.outcome, events.CallFailed) for call in beside)
+        calls = self._problem.calls.values()
+        siblings = (call for call in calls if call.started and call.started.cause == replayed.cause)
+        return any(isinstance(call.outcome, events.CallFailed) for call in siblings)
 
     def _came_too_late(self, entry: Entry) -> bool:
-        """Whether the run gave the problem up before the Assembler took this message in."""
+        """Return whether the run gave up the problem before the Assembler processed this message."""
         end = self._problem.end
         if end is None or not self._cut_short or entry.to != "assembler":
             return False
@@ -104,18 +105,18 @@ class MessageComparison:
         return kept and entry.step is not None and entry.step >= end.steps
 
     def _is_beyond_the_cut(self, name: str) -> bool:
-        """Whether it is what a problem that was cut short in the run would have done next."""
+        """Return whether this event is one that the run, which cut the problem short, did not reach."""
         return self._cut_short and name not in self._recorded
 
     @property
     def _cut_short(self) -> bool:
-        """Whether the run gave the problem up, and it was chance how far its last answers still got."""
+        """Whether the run gave up the problem, so that timing decided how far its last answers got."""
         end = self._problem.end
         return end is None or end.finish_reason == "failed" or struck_after(self._problem) < math.inf
 
     @cached_property
     def _failed_at(self) -> float:
-        """When the first failure came, from which on it was chance what the problem still did; else infinity."""
+        """The time of the first failure, or infinity. Timing decided what the problem still did after it."""
         calls = [
             call.ended.mono
             for call in self._problem.calls.values()
@@ -123,7 +124,7 @@ class MessageComparison:
         ]
         return min((*calls, *(event.mono for event in self._recorded.values() if _fails(event))), default=math.inf)
 
-    def _place(self, name: str) -> tuple[bool, int, float]:
+    def _sort_key(self, name: str) -> tuple[bool, int, float]:
         ends = isinstance((self._recorded.get(name) or self._replayed[name]).payload, events.ProblemEnded)
         order = self._recorded[name].seq if name in self._recorded else math.inf
         return ends, len(self._causes(name)), order
@@ -143,7 +144,7 @@ class MessageComparison:
             if self._cut_short:
                 payload = msgspec.structs.replace(payload, steps=0, audited=0)
         elif self._detail != "full" and isinstance(payload, events.DraftStepEvent | events.EscalateStepEvent):
-            payload = msgspec.structs.replace(payload, context="")  # of texts that the log does not hold
+            payload = msgspec.structs.replace(payload, context="")  # computed from texts that the log does not hold
         return entry.actor, entry.to, entry.cause, payload
 
 
@@ -152,7 +153,7 @@ def _fails_problem(call: CallHistory) -> bool:
 
 
 def _failure(entry: Entry, failed: events.StepFailedEvent) -> str:
-    """A failed step as its problem's error tells it."""
+    """Return the error text that a problem gets from this failed step."""
     return failure(failed.actor, entry.step or 0, failed.error)
 
 
@@ -161,7 +162,7 @@ def _fails(event: Event) -> bool:
 
 
 def struck_after(problem: ProblemHistory) -> float:
-    """How many seconds after the problem's start its deadline struck in the run; infinity if it did not."""
+    """Return the seconds after which the problem's deadline ended it in the run, or infinity if none did."""
     end, deadline = problem.end, problem.task.limits.deadline
     if end is None or problem.ended is None or deadline is None or end.seconds < deadline:
         return math.inf
@@ -169,12 +170,12 @@ def struck_after(problem: ProblemHistory) -> float:
 
 
 def _compared(problem: ProblemHistory) -> list[Event]:
-    calls = (call.asked for call in problem.calls.values() if call.asked is not None and not call.is_ahead)
-    # a replay looks at nothing ahead, and asks for each draft in its turn
+    calls = (call.started for call in problem.calls.values() if call.started is not None and not call.is_ahead)
+    # a replay does not draft ahead: it requests each draft in its turn
     drafts = (msgspec.structs.replace(event, payload=events.CallStarted("draft")) for event in problem.reused.values())
     ends = (problem.ended,) if problem.ended is not None else ()
     return sorted((*problem.messages.values(), *calls, *drafts, *ends), key=lambda event: event.seq)
 
 
-def _told(entry: Entry | Event | None) -> ComparedMessage | None:
+def _shown(entry: Entry | Event | None) -> ComparedMessage | None:
     return None if entry is None else ComparedMessage(entry.id, entry.actor, entry.to, entry.cause, entry.payload)

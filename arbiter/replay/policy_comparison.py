@@ -1,4 +1,4 @@
-"""From a recording that has both candidates of each step: what other policies would have decided there."""
+"""What other policies would have decided in a run that recorded both candidates of each step."""
 
 from collections.abc import Iterable, Iterator
 
@@ -8,20 +8,21 @@ from arbiter.protocols.ports import Evidence, Policy
 from arbiter.protocols.records import Record
 
 LIMITS = (
-    "Each decision is made in the recorded context. A policy that decides otherwise would have gone on from another "
-    "context, which the recording does not hold: these are decisions, and no accuracies."
+    "Each decision is made in the recorded context. After a different decision, a policy would continue in a context "
+    "that the recording does not have. So the table compares decisions, not accuracies."
 )
 _REWARDS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 _CHANCES = (0.25, 0.5, 0.75)
 
 
 class Decisions(Record, frozen=True):
-    """What a policy would have decided at the recorded steps; shares are None where there is nothing to share.
+    """What a policy would have decided at the recorded steps. A share of nothing is None.
 
-    ``escalated``: steps that the target would have written. ``agreement``: the share of steps at which it decides as
-    the oracle does (escalate iff Δ > 0). ``saved``: the share of steps that it leaves to the draft, where the target
-    alone would write all. ``wasted``: the share of its escalations at which the target's step was not better (Δ ≤ 0).
-    ``gain``: how much of the sum of all positive advantages its escalations gain.
+    - ``escalated``: the number of steps that the target would have written.
+    - ``agreement``: the share of steps at which the policy decides like the oracle (escalate iff Δ > 0).
+    - ``saved``: the share of steps that it keeps from the draft; the target alone would write all of them.
+    - ``wasted``: the share of its escalations whose target step was not better (Δ ≤ 0).
+    - ``gain``: the share of the sum of all positive advantages that its escalations gain.
     """
 
     policy: str
@@ -34,8 +35,11 @@ class Decisions(Record, frozen=True):
 
 
 def compare_decisions(problems: Iterable[ProblemHistory], threshold: float | None = None) -> list[Decisions]:
-    """A row a policy, with ``rsd`` at several thresholds and at ``threshold``; none if no step has both scores."""
-    evidence = [one for problem in problems for one in _evidence(problem)]
+    """Return one row per policy, with ``rsd`` at several thresholds and at ``threshold``.
+
+    Return no rows if no step has the scores of both candidates.
+    """
+    evidence = [each for problem in problems for each in _evidence(problem)]
     if not evidence:
         return []
     rewards = sorted({*_REWARDS, *(() if threshold is None else (threshold,))})

@@ -1,4 +1,4 @@
-"""Models that answer what a log says they answered, wherever they are asked the same again."""
+"""Models that give the answer of a log to each request that the recorded run also made."""
 
 from collections.abc import Mapping
 from typing import NamedTuple, TypeVar
@@ -16,11 +16,11 @@ from arbiter.replay.recorded_models import as_generation, as_score
 
 Answer = TypeVar("Answer", CallGenerated, CallScored)
 Speeds = Mapping[Model, float]
-"""By model: how many times as fast as in the run its server is; 1 where it is left out."""
+"""By model: how many times as fast as in the run its server is. The default is 1."""
 
 
 class Divergence(Record, frozen=True):
-    """A problem that left the recording: at ``step``, from 0, it asked ``model`` what the run had not asked."""
+    """A problem that diverged from the recording: at ``step``, from 0, it requested something new from ``model``."""
 
     problem: str
     sample: int
@@ -29,7 +29,7 @@ class Divergence(Record, frozen=True):
 
 
 class _Known(NamedTuple):
-    """A call, the steps that were ``before`` it, and of a writer's which target and measure were asked for."""
+    """A recorded call and the steps ``before`` it. ``target`` and ``measure`` are those that the call requested."""
 
     call: CallHistory
     before: tuple[Step, ...]
@@ -38,7 +38,7 @@ class _Known(NamedTuple):
 
 
 class KnownAnswers:
-    """All models of a recorded run, as far as it asked them. A call takes as long as it did, by ``speeds``."""
+    """All models of a recorded run. They answer recorded calls, in the recorded time divided by their ``speeds``."""
 
     def __init__(self, speeds: Speeds) -> None:
         self._speeds = speeds
@@ -46,25 +46,28 @@ class KnownAnswers:
         self.unanswered: set[str] = set()
 
     def add(self, problem: ProblemHistory) -> None:
-        """Take in the calls of ``problem``, each with the steps that were before it."""
+        """Add the calls of ``problem``, each with the steps before it."""
         given = len(problem.task.steps)
         steps = (*problem.task.steps, *(Step(step.kept.text, step.kept.author) for step in problem.steps()))
         for name, call in problem.answers().items():
-            asked = problem.reused.get(name, call.asked)
-            if asked is not None and asked.step is not None and (name in problem.reused or not call.is_ahead):
+            event = problem.reused.get(name, call.started)
+            if event is not None and event.step is not None and (name in problem.reused or not call.is_ahead):
                 measure = problem.task.policy.get("confidence") if call.model == "draft" else None
-                self._calls[name] = _Known(call, steps[: given + asked.step], problem.target_of(call), measure)
+                self._calls[name] = _Known(call, steps[: given + event.step], problem.target_of(call), measure)
 
     async def generate(self, request: GenerationRequest) -> Generation:
-        """The recorded step. Raises ``RecordedError`` where the call had failed, ``BackendError`` if there is none."""
+        """Return the recorded step.
+
+        Raises ``RecordedError`` if the recorded call failed, and ``BackendError`` if there is none.
+        """
         known = self._calls.get(request.call)
         if known and (known.target != request.target or request.confidence not in (None, known.measure)):
-            known = None  # another target, or another measure of the draft's confidence, was asked
+            known = None  # the run requested another target, or another measure of the draft's confidence
         made = await self._answer(request.call, known, request.transcript, CallGenerated)
         return as_generation(made)
 
     async def score(self, request: ScoreRequest) -> Score:
-        """The recorded score. Raises as ``generate``."""
+        """Return the recorded score. Raises like ``generate``."""
         made = await self._answer(request.call, self._calls.get(request.call), request.transcript, CallScored)
         return as_score(made)
 
@@ -80,7 +83,7 @@ class KnownAnswers:
 
 
 class DivergenceJournal(NoJournal):
-    """Notes where problems leave the recording. An audit serves the report alone, and none leaves it for that."""
+    """Records where problems diverge from the recording. Audits are ignored: they are only for the report."""
 
     kept = True
 

@@ -1,4 +1,4 @@
-"""Models that answer what a log says they answered, when it says they did."""
+"""Models that give the answers of a log at the recorded times."""
 
 from typing import TypeVar, get_args
 
@@ -16,7 +16,7 @@ Answer = TypeVar("Answer", CallGenerated, CallScored)
 
 
 def as_generation(made: CallGenerated) -> Generation:
-    """The answer as its model gave it."""
+    """Convert a recorded step into the answer of a generator."""
     overhead, seconds = made.overhead or Usage(), made.seconds if made.stored else None
     return Generation(
         made.text, made.stop_reason, made.usage, overhead, made.prefix_match, seconds, confidence=made.confidence
@@ -24,56 +24,56 @@ def as_generation(made: CallGenerated) -> Generation:
 
 
 def as_score(made: CallScored) -> Score:
-    """The answer as its model gave it."""
+    """Convert a recorded score into the answer of a scorer."""
     return Score(made.value, made.usage, made.seconds if made.stored else None, estimates=made.estimates)
 
 
 class _AnyTarget(dict[str, ModelHandle[Generator]]):
-    """The targets of a recorded run, whatever their names are."""
+    """The targets of a recorded run. Every name has the same handle."""
 
     def __init__(self, handle: ModelHandle[Generator]) -> None:
         super().__init__()
-        self._seat = handle
+        self._handle = handle
 
     def __contains__(self, name: object) -> bool:
         return True
 
     def __missing__(self, name: str) -> ModelHandle[Generator]:
-        return self._seat
+        return self._handle
 
 
 class RecordedModels:
     """All models of a recorded run, for the problems that are being replayed.
 
-    Each answer comes as many seconds after its problem's start as it did in the run. A call that was cancelled, or
-    whose end nobody saw, is never answered.
+    Each answer comes at its recorded time after the start of its problem. A call that was cancelled, or that has no
+    recorded end, is never answered.
     """
 
     def __init__(self) -> None:
         self._calls: dict[str, tuple[CallHistory, float]] = {}
 
     def begin(self, problem: ProblemHistory) -> None:
-        """The problem starts now."""
+        """Add the calls of a problem that starts now."""
         offset = anyio.current_time() - problem.start.mono
         self._calls.update({name: (call, offset) for name, call in problem.answers().items()})
 
     def end(self, problem: ProblemHistory) -> None:
-        """The problem is over."""
+        """Remove the calls of a problem that has ended."""
         for name in problem.answers():
             self._calls.pop(name, None)
 
     async def generate(self, request: GenerationRequest) -> Generation:
-        """The recorded step. Raises ``RecordedError`` where the call had failed."""
+        """Return the recorded step. Raises ``RecordedError`` if the recorded call failed."""
         made = await self._answer(request.call, CallGenerated)
         return as_generation(made)
 
     async def score(self, request: ScoreRequest) -> Score:
-        """The recorded score. Raises ``RecordedError`` where the call had failed."""
+        """Return the recorded score. Raises ``RecordedError`` if the recorded call failed."""
         made = await self._answer(request.call, CallScored)
         return as_score(made)
 
     def handles(self) -> Models:
-        """Seats for a ring, with room for all requests at once: who had to wait is in the recorded times."""
+        """Return model handles for a ring. They limit nothing: the recorded times include the waiting for slots."""
         writer, scorer = ModelHandle[Generator](self, UNLIMITED), ModelHandle[Scorer](self, UNLIMITED)
         return Models(writer, writer, dict.fromkeys(get_args(ScoreKind), scorer), _AnyTarget(writer))
 

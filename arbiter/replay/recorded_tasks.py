@@ -1,4 +1,4 @@
-"""Recorded problems as tasks that a ring can solve again."""
+"""Convert recorded problems into tasks that a ring can solve again."""
 
 import msgspec
 
@@ -33,7 +33,7 @@ AnyPolicy = (
 
 
 def task_of(problem: ProblemHistory, policy: Policy | None = None) -> Task:
-    """The task as it was given, or with another policy. Raises ``RunError`` if its policy is not known here."""
+    """Return the recorded task, or the same task with ``policy``. Raises ``RunError`` if its policy is unknown."""
     given = problem.task
     return Task(
         id=problem.key[0],
@@ -58,5 +58,5 @@ def _policy(problem: ProblemHistory) -> Policy:
     except msgspec.ValidationError as error:
         raise RunError(
             f"problem {problem.key[0]!r} was solved by the policy {recorded.get('type')!r}, which cannot be replayed: "
-            f"it is not one of Arbiter's own ({error})"
+            f"it is not one of Arbiter's built-in policies ({error})"
         ) from error

@@ -1,4 +1,4 @@
-"""Virtual time: the clock jumps as soon as nobody has anything to do, and every run is the same."""
+"""Virtual time: the clock jumps to the next deadline when all tasks wait, and every run is the same."""
 
 from collections.abc import Awaitable, Callable
 from importlib import import_module
@@ -6,14 +6,14 @@ from typing import Any
 
 
 def run_virtually(main: Callable[[], Awaitable[None]]) -> None:
-    """Run ``main`` on trio under a clock that jumps, with a scheduler that takes tasks in a fixed order.
+    """Run ``main`` on trio with a jumping clock and a scheduler that runs tasks in a fixed order.
 
-    Ctrl-C comes out as the ``KeyboardInterrupt`` that it is, and in no group.
+    Ctrl-C raises a plain ``KeyboardInterrupt``, not an exception group.
     """
     import trio
-    from trio.testing import MockClock  # imported when used: it brings pytest along where that is installed
+    from trio.testing import MockClock  # imported on use: it imports pytest if that is installed
 
-    # trio offers no public way to fix the order in which it runs tasks that are ready at the same time
+    # trio has no public API to fix the order of tasks that are ready at the same time
     scheduler: Any = import_module("trio._core._run")
     shuffled, state = scheduler._ALLOW_DETERMINISTIC_SCHEDULING, scheduler._r.getstate()
     scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True

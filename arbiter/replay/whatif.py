@@ -1,6 +1,6 @@
-"""What-if: the same actors under another policy, concurrency or speed of the servers, over the recorded answers.
+"""What-if replay: run the actors on recorded answers with another policy, concurrency or server speed.
 
-Where the recording has no answer, a problem leaves it and has no result: nothing is made up.
+A problem that needs an answer that was not recorded diverges and has no result: no answer is invented.
 """
 
 from collections.abc import Iterable
@@ -28,11 +28,14 @@ from arbiter.runs.results import Result, Summary, summary_of
 
 
 class WhatIf(Record, frozen=True):
-    """Problems that the recording answers to their end (``exact``), and those that ``left`` it.
+    """The result of a what-if replay.
 
-    ``recorded`` and ``replayed`` are the figures of the exact ones, as they were and as they would have been. Times are
-    known only where no problem left the recording, since those that did would have shared the servers; as they were,
-    not of a point of a sweep either, whose answers came from other runs.
+    - ``exact``: the number of problems whose every answer was recorded.
+    - ``left``: the problems that diverged from the recording.
+    - ``unfinished``: the number of problems without a recorded end.
+    - ``recorded``, ``replayed``: the figures of the exact problems in the run and in the replay. Times are known only
+      if no problem diverged, because diverged problems would have shared the servers. The recorded times of a point of
+      a sweep are not known either: its answers came from other runs.
     """
 
     run: str
@@ -44,13 +47,13 @@ class WhatIf(Record, frozen=True):
 
 
 def what_if(run: Run, before: Config, config: Config, speeds: Speeds) -> WhatIf:
-    """Solve the recorded problems by the policy and within the concurrency of ``config``, at other ``speeds``.
+    """Solve the recorded problems with the policy and concurrency of ``config``, at other ``speeds``.
 
-    ``before`` is the configuration of the run. Answers that the run did not have are graded, in worker processes.
-    Raises ``RunError`` if the log cannot be read, or leaves out what is needed.
+    ``before`` is the configuration of the run. Solutions that differ from the recorded ones are graded, in worker
+    processes. Raises ``RunError`` if the log cannot be read or does not hold the answers.
     """
     if run.started.record == "decisions":
-        raise RunError(f"{run.path} was recorded with log.record = 'decisions', and does not hold the answers")
+        raise RunError(f"{run.path} was recorded with log.record = 'decisions', which leaves out the answers")
     problems = list(run.problems())
     finished = {problem.key: problem for problem in problems if problem.end is not None}
     simulation = Simulation(finished.values(), config, speeds)
@@ -71,7 +74,7 @@ def what_if(run: Run, before: Config, config: Config, speeds: Speeds) -> WhatIf:
 
 
 class Simulation:
-    """The ring in virtual time."""
+    """Runs the ring on recorded answers, in virtual time."""
 
     def __init__(self, problems: Iterable[ProblemHistory], config: Config, speeds: Speeds) -> None:
         self._config = config
@@ -111,7 +114,7 @@ class Simulation:
 
 
 class _Results:
-    """Results of the same problems, as they were and as they would have been."""
+    """Results of the same problems, as recorded and as replayed."""
 
     def __init__(self, run: Run, problems: dict[Key, ProblemHistory]) -> None:
         self._grades = run.grades()
@@ -121,7 +124,7 @@ class _Results:
         return [Result(solution, self._recorded_grade(key)) for key, solution in self._recorded.items()]
 
     async def replayed(self, solutions: dict[Key, Solution]) -> list[Result]:
-        """Solutions whose text is as it was have the recorded grade; the others are graded."""
+        """Return the replayed results. A solution with the recorded text keeps its grade; the others are graded."""
         grader, grades = Grader(), dict[Key, Grade]()
 
         async def grade(key: Key, solution: Solution) -> None:

@@ -1,1 +1,1 @@
-"""A run over many problems: its folder, its results, their summary, and reports on several runs."""
+"""Runs over many problems: run folders, results, summaries, and reports on several runs."""

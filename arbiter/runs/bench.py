@@ -1,4 +1,4 @@
-"""The main job: many problems through one ring, graded and stored as they end."""
+"""Run a benchmark: solve many problems with one ring, and grade and store each solution when it ends."""
 
 import signal
 from collections.abc import Iterator, Sequence
@@ -25,25 +25,25 @@ from arbiter.runs.results import Result, Summary, summary_of
 
 
 class Watcher(Protocol):
-    """Told what happens, while it happens."""
+    """Receives the progress of a run as it happens."""
 
     def loading(self, config: Config) -> None:
-        """Models are being loaded."""
+        """The models are being loaded."""
         ...
 
     def notice(self, text: str) -> None:
-        """A line for the person who watches: an earlier session of the run was found."""
+        """Show ``text``, a line for the user, for example about an earlier session of the run."""
         ...
 
     def started(self, solutions: int, earlier: Sequence[Result]) -> None:
-        """The first problem is about to be let in; so many solutions are to come, one a problem and sample.
+        """The first problem is about to start. ``solutions`` counts all solutions, one per problem and sample.
 
-        Those of ``earlier`` sessions of the run are there already.
+        It includes the results of ``earlier`` sessions of the run.
         """
         ...
 
     def solved(self, result: Result) -> None:
-        """A problem, or one of its samples, has ended and is stored."""
+        """A problem, or one of its samples, has ended, and its result is stored."""
         ...
 
 
@@ -55,13 +55,14 @@ async def bench(
     retry_failed: bool = False,
     problems: Sequence[Problem] | None = None,
 ) -> tuple[Summary, Path]:
-    """Solve and grade the configured problems, or those given; the summary, and the run's folder.
+    """Solve and grade ``problems`` (default: the configured ones). Return the summary and the path of the run folder.
 
-    If ``out`` holds this very run, unfinished, it is continued, with ``retry_failed`` the problems that failed as well.
-    ``show`` gets each event that is logged, in another thread. SIGINT or SIGTERM ends the run early: what is done is
-    stored, and the summary says ``interrupted``.
-    Raises ``ConfigError``, ``DataError``, ``BackendError`` or ``RunError``, before any problem is started
-    where that is possible.
+    If ``out`` holds the same run, unfinished, the run is resumed. With ``retry_failed``, failed problems are solved
+    again. ``show`` receives each logged event, in another thread. SIGINT or SIGTERM ends the run early: all finished
+    solutions are stored, and the summary has ``interrupted`` set.
+
+    Raises ``ConfigError``, ``DataError``, ``BackendError`` or ``RunError``, where possible before the first problem
+    starts.
     """
     required_tables(config)
     data = config.data
@@ -78,7 +79,7 @@ async def bench(
 async def run_problems(
     config: Config, problems: Sequence[Problem], models: Models, folder: RunFolder, watcher: Watcher
 ) -> Summary:
-    """Solve those of ``problems`` that no earlier session has, and write results and summary into ``folder``."""
+    """Solve the ``problems`` that no earlier session solved. Write results and summary into ``folder``."""
     grader, results, failures = Grader(), [*folder.results], list[RunError]()
     references = {problem.id: problem.answer for problem in problems}
 
@@ -86,7 +87,7 @@ async def run_problems(
         grade = await grader.grade_solution(solution, references[solution.problem])
         try:
             result = await folder.add(solution, grade)
-        except RunError as error:  # what cannot be stored need not be solved
+        except RunError as error:  # solving more is useless if results cannot be stored
             failures.append(error)
             solving.cancel()
             return
@@ -107,7 +108,7 @@ async def run_problems(
         with solving:
             await signals.start(cancel_on_signal, solving)
             if any(needs_mathematics(reference) for reference in references.values()):
-                signals.start_soon(grader.warm)  # while the models write, not when they have answered
+                signals.start_soon(grader.warm)  # now, so that no answer has to wait for it
             for solution in folder.ungraded:
                 await grade_later(solution)
             async with open_ring(
@@ -122,17 +123,20 @@ async def run_problems(
 
 
 def notices(folder: RunFolder, solutions: int) -> Iterator[str]:
-    """What has to be said of the earlier sessions of a run."""
+    """Yield the lines that inform the user about earlier sessions of the run."""
     earlier = folder.journal.earlier
     if earlier.sessions:
-        under_way = f", {len(earlier.unfinished)} go on from where they were" if earlier.unfinished else ""
-        yield f"the run is continued: {len(folder.results)} of {solutions} are there already{under_way}"
+        unfinished = f", {len(earlier.unfinished)} continue where they stopped" if earlier.unfinished else ""
+        yield f"resuming the run: {len(folder.results)} of {solutions} are done{unfinished}"
     if earlier.torn:
-        yield f"the last line of its log was half written ({earlier.torn} bytes) and has been cut off"
+        yield f"removed the incomplete last line of the event log ({earlier.torn} bytes)"
 
 
 def _tasks_left(config: Config, problems: Sequence[Problem], folder: RunFolder) -> Iterator[Task]:
-    """One problem's samples stand together: they share a prefix, and a run that is cut short has whole problems."""
+    """Yield the tasks that are not done yet, the samples of a problem one after another.
+
+    The samples share a prefix that servers can cache, and an interrupted run then has complete problems.
+    """
     for problem in problems:
         for sample in range(config.sampling.samples):
             if not folder.is_done(problem.id, sample):
@@ -140,7 +144,7 @@ def _tasks_left(config: Config, problems: Sequence[Problem], folder: RunFolder) 
 
 
 async def cancel_on_signal(scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
-    """Cancel at the first signal; a second one has its usual effect."""
+    """Cancel ``scope`` at the first signal. A second signal has its usual effect."""
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
         async for _ in signals:

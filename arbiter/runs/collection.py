@@ -1,4 +1,4 @@
-"""A collection: the run folder of ``arbiter collect``, with ``collection.json`` beside its rows."""
+"""Collections: run folders of ``arbiter collect``, which hold training rows and ``collection.json``."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,17 +19,19 @@ from arbiter.runs.folder import replace_file
 NAME = "collection.json"
 
 Counts = dict[str, dict[str, int]]
-"""Numbers by split, and in it by source."""
+"""Counts by split, then by source."""
 
 
 class Collection(Record, frozen=True, kw_only=True):
-    """What a collection is, and how a router will read its rows.
+    """The content of ``collection.json``: what a collection contains and how a router reads its rows.
 
-    ``prompt`` (with ``{question}``), ``annotate`` and ``separator`` are the router's; ``models`` are by role, and
-    ``targets`` the names of several targets, in the order in which the rows have them. ``seed`` decides sample, split
-    and noise, ``validation`` and ``test`` are shares of the problems, ``limit`` and ``stratify`` (the field of the
-    strata) say what was taken of the data. ``version`` is that of the rows. The counts, and ``better``, the share of
-    rows with Δ > 0, are those of the rows that are there: with ``complete`` those of all problems.
+    - ``prompt`` (with ``{question}``), ``annotate``, ``separator``: the router's input format.
+    - ``models``: model names by role. ``targets``: names of several targets, in the order of the rows.
+    - ``seed``: decides sample, split and noise. ``validation``, ``test``: shares of the problems.
+    - ``limit``, ``stratify``: how many problems were taken from the data, and the field that defines the strata.
+    - ``version``: the format version of the rows.
+    - ``problems``, ``rows``: counts of what is stored. ``better``: the share of stored rows with Δ > 0.
+    - ``complete``: whether the rows of all problems are stored.
     """
 
     version: int = VERSION
@@ -50,16 +52,16 @@ class Collection(Record, frozen=True, kw_only=True):
 
 
 def planned(config: Config, stratify: str | None, validation: float, test: float) -> Collection:
-    """The collection that ``config`` makes, without counts. Raises ``ConfigError`` naming the option that is wrong.
+    """Return the collection that ``config`` describes, without counts.
 
-    The router's prompt is that of its table, if the configuration has one; otherwise the PRM's, annotated, since a
-    router most often starts from a PRM and reads authors.
+    The router's prompt is taken from the router's table. Without that table, the PRM's prompt is used, annotated: most
+    routers start from a PRM and read the authors of steps. Raises ``ConfigError`` naming the wrong option.
     """
     sampling = config.sampling
     if sampling.target_samples > 1 and sampling.temperature == 0:
         raise ConfigError(
-            f"--samples {sampling.target_samples}: at temperature 0 all of the target's samples of a step are the "
-            "same; set --temperature above 0, or take one sample"
+            f"--samples {sampling.target_samples}: at temperature 0 all target samples of a step are the same. "
+            "Set --temperature above 0, or use --samples 1"
         )
     check_shares(validation, test)
     prompt, annotate, separator = _reading(config)
@@ -81,7 +83,7 @@ def planned(config: Config, stratify: str | None, validation: float, test: float
 
 
 def _reading(config: Config | None) -> tuple[str, bool, str]:
-    """The router's prompt, whether it reads authors, and the separator."""
+    """Return the router's prompt, whether the router reads authors, and the separator."""
     if config is None:
         return TEMPLATES["plain"], True, "\n\n"
     table = config.models.router or config.models.prm
@@ -93,7 +95,7 @@ def _reading(config: Config | None) -> tuple[str, bool, str]:
 
 
 def problems_of(config: Config, plan: Collection) -> list[Problem]:
-    """The problems of a collection, each with its split. Raises ``DataError``."""
+    """Load the problems of a collection, and set the split of each. Raises ``DataError``."""
     data = config.data
     limit = None if plan.stratify else data.limit
     problems = load_problems(data.source, limit, fields=data.fields, subset=data.subset, split=data.split)
@@ -106,14 +108,14 @@ def problems_of(config: Config, plan: Collection) -> list[Problem]:
 
 
 def counted(plan: Collection, rows: Iterable[TrainingRow], complete: bool) -> Collection:
-    """``plan`` with the counts of ``rows``."""
+    """Return ``plan`` with the counts of ``rows``."""
     per_row, per_problem, seen = Counter[tuple[str, str]](), Counter[tuple[str, str]](), set[str]()
     targets: dict[str, None] = {}
     better = 0
     for row in rows:
-        place = row.split, row.source
-        per_row[place] += 1
-        per_problem[place] += row.problem not in seen
+        key = row.split, row.source
+        per_row[key] += 1
+        per_problem[key] += row.problem not in seen
         seen.add(row.problem)
         better += row.advantage > 0
         targets.update(dict.fromkeys(row.target_names))
@@ -136,14 +138,15 @@ def imported(
     test: float,
     folder: Path,
 ) -> Collection:
-    """Write the rows of published dumps (``arbiter.data.published``) into ``folder``, as a collection.
+    """Convert published rows (``arbiter.data.published``) into a collection in ``folder``, and return it.
 
-    Where there are several files, a problem's id has its file's name before it. The router's reading is that of
-    ``config``; without one the bare question, annotated. Raises ``ConfigError``, ``DataError`` or ``RunError``.
+    With several files, problem ids are prefixed with the file name. The router's input format is taken from ``config``;
+    without ``config`` the prompt is the bare question, annotated. Raises ``ConfigError``, ``DataError`` or
+    ``RunError``.
     """
     check_shares(validation, test)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"--out {folder} is there already: name another folder")
+        raise ConfigError(f"--out {folder} exists already: choose another folder")
     prompt, annotate, separator = _reading(config)
     plan = Collection(
         seed=seed, validation=validation, test=test, prompt=prompt, annotate=annotate, separator=separator
@@ -155,7 +158,7 @@ def imported(
             split = split_of(problem, seed, validation, test)
             rows.append(msgspec.structs.replace(row, problem=problem, split=split))
     if not rows:
-        raise DataError(f"{', '.join(map(str, files))}: no row in there")
+        raise DataError(f"{', '.join(map(str, files))}: no rows found")
     collection = counted(plan, rows, complete=True)
     write_collection(folder, collection)
     try:
@@ -166,7 +169,7 @@ def imported(
 
 
 def write_collection(folder: Path, collection: Collection) -> None:
-    """Write ``collection.json``. Raises ``RunError`` if the disk refuses."""
+    """Write ``collection.json`` into ``folder``. Raises ``RunError`` if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         replace_file(folder / NAME, msgspec.json.format(msgspec.json.encode(collection), indent=2) + b"\n")
@@ -175,9 +178,9 @@ def write_collection(folder: Path, collection: Collection) -> None:
 
 
 def read_collection(path: Path) -> Collection | None:
-    """The collection that the folder ``path``, or the file in it, belongs to; None if it is none.
+    """Read the collection in the folder ``path``, or in the folder of the file ``path``.
 
-    Raises ``DataError`` if its ``collection.json`` is damaged.
+    Return None if that folder has no ``collection.json``. Raises ``DataError`` if the file is damaged.
     """
     file = (path if path.is_dir() else path.parent) / NAME
     try:
@@ -189,12 +192,15 @@ def read_collection(path: Path) -> Collection | None:
 
 
 def common(collections: Sequence[tuple[Path, Collection]]) -> Collection:
-    """The reading that several collections have in common. Raises ``DataError`` naming two that differ."""
+    """Return the input format that all ``collections`` share, with the targets of all of them.
+
+    Raises ``DataError`` naming two collections that differ.
+    """
     first_path, first = collections[0]
     for path, other in collections[1:]:
         for name in ("prompt", "annotate", "separator"):
             if getattr(first, name) != getattr(other, name):
-                raise DataError(f"{first_path} and {path} differ in {name}: name it on the command line")
+                raise DataError(f"{first_path} and {path} differ in {name}: set it on the command line")
     targets = tuple(dict.fromkeys(name for _, found in collections for name in found.targets))
     return msgspec.structs.replace(first, targets=targets)
 

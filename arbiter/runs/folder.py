@@ -1,13 +1,13 @@
-"""A run's folder: everything that a run leaves behind, written as it happens.
+"""The run folder: all files that a run writes, each written as the run proceeds.
 
 ::
 
-    events.jsonl    the log, of which all that follows is a reading (``arbiter.protocols.events``, ``docs/reference/log.md``)
-    config.toml     the resolved configuration: ``arbiter bench FOLDER/config.toml`` does the same again
-    versions.json   of Arbiter, Python and the packages that decide results
-    results.jsonl   one line a problem, or a sample of it (``Result``), in the order in which they ended
-    rows.jsonl      of a generate run: one training row a step (``TrainingRow``)
-    summary.json    the figures (``arbiter.runs.results.Summary``)
+    events.jsonl    the event log; the result files are derived from it (``docs/reference/log.md``)
+    config.toml     the resolved configuration: ``arbiter bench FOLDER/config.toml`` repeats the run
+    versions.json   versions of Arbiter, Python and the packages that can change results
+    results.jsonl   one line per problem, or per sample (``Result``), in the order in which they ended
+    rows.jsonl      generate runs only: one training row per step (``TrainingRow``)
+    summary.json    the figures of the run (``arbiter.runs.results.Summary``)
 """
 
 import importlib.metadata
@@ -43,15 +43,15 @@ from arbiter.runs.results import Result, Summary
 
 Kind = TypeVar("Kind", bound=Record)
 Timed = Callable[[Solution], Solution]
-"""What gives a solution another time than the measured one."""
+"""A function that returns a solution with its seconds replaced, for runs whose times are simulated."""
 
 _PACKAGES = ("arbiter-reasoning", "anyio", "msgspec", "math-verify", "torch", "transformers", "tokenizers")
 
 
 class RunFolder:
-    """A run's folder while the run is going on; made by ``open_run``.
+    """The folder of a run in progress. Made by ``open_run``.
 
-    ``results`` are those of earlier sessions, in their order; ``ungraded`` are solutions that were not graded then.
+    ``results`` has the results of earlier sessions, in their order. ``ungraded`` has their solutions without a grade.
     """
 
     def __init__(
@@ -78,41 +78,44 @@ class RunFolder:
             grade = journal.earlier.grades.get(key)
             if grade is not None:
                 self.results.append(self._stored(solution, Grade(grade.right, grade.answer, grade.reason)))
-            elif self._whole:  # without its text it cannot be graded, and has to be made again
+            elif self._whole:  # a solution whose text was not logged cannot be graded: it is solved again
                 self.ungraded.append(solution)
         known = (*(result.solution for result in self.results), *self.ungraded)
         self._done = {(solution.problem, solution.sample) for solution in known}
 
     def is_done(self, problem: str, sample: int) -> bool:
-        """Whether an earlier session has solved this sample of a problem."""
+        """Return whether an earlier session solved this sample of the problem."""
         return (problem, sample) in self._done
 
     def open(self, files: ExitStack) -> None:
-        """Write configuration, versions, and what is known from earlier sessions. Raises ``RunError``."""
+        """Write configuration, versions and the results of earlier sessions. Raises ``RunError``."""
         about_run(self.path, self._config)
         with self._disk_errors_as_run_errors():
-            (self.path / "summary.json").unlink(missing_ok=True)  # of a session that was not the last one
+            (self.path / "summary.json").unlink(missing_ok=True)  # it is from an earlier session
             for name in ("results.jsonl", "rows.jsonl") if self._config.run_type == "generate" else ("results.jsonl",):
                 self._files[name] = files.enter_context((self.path / name).open("wb", buffering=0))
         for result in self.results:
             self._append(result)
 
     async def add(self, solution: Solution, grade: Grade) -> Result:
-        """Store a graded solution, and its training rows if this is a generate run. Raises ``RunError``."""
+        """Store a graded solution and return its result. A generate run also stores the training rows.
+
+        Raises ``RunError``.
+        """
         result = Result(solution=solution, grade=grade, reference=self._problems[solution.problem].answer)
         await record_grade(self.journal, result)
         self._append(self._stored(solution, grade))
         return result
 
     async def finish(self, summary: Summary) -> None:
-        """Write the summary, and into the log that the session has ended. Raises ``RunError`` if the disk refuses."""
+        """Write the summary, and log the end of the session. Raises ``RunError`` if the folder cannot be written."""
         text = msgspec.json.format(msgspec.json.encode(summary))
         with self._disk_errors_as_run_errors():
             replace_file(self.path / "summary.json", text + b"\n")
         await record_end(self.journal, summary.interrupted)
 
     def _stored(self, solution: Solution, grade: Grade) -> Result:
-        """A result as this run's folder holds it."""
+        """Return the result as this folder stores it: without texts if the log leaves them out."""
         solution = self._timed(solution)
         if self._whole:
             return Result(solution, grade, self._problems[solution.problem].answer)
@@ -148,13 +151,13 @@ async def open_run(
     retry_failed: bool = False,
     shared: Timed | None = None,
 ) -> AsyncGenerator[RunFolder]:
-    """The folder of a run, new or to be continued. ``show`` gets each event that is written, in another thread.
+    """Open the folder of a new run, or of a run to resume. ``show`` receives each written event, in another thread.
 
-    With ``retry_failed``, problems that failed in earlier sessions are solved again from their beginning. ``shared`` is
-    for a run that has answers of other runs: it says how long its solutions would have taken.
+    With ``retry_failed``, problems that failed in earlier sessions are solved again from the beginning. ``shared`` is
+    for a run that reuses answers of other runs: it sets the time that each solution would have taken.
 
     Raises ``RunError`` if the folder holds another run, is being written by another process, is damaged, or cannot be
-    written; the latter out of the block as well, which is cancelled then.
+    written. If writing fails inside the block, the block is cancelled and ``RunError`` is raised from it.
     """
     path = out or new_path(config.run_type)
     _refuse_without_log(path)
@@ -167,7 +170,7 @@ async def open_run(
 
 
 def about_run(path: Path, config: Config) -> None:
-    """Write what a run is made with into its folder. Raises ``RunError``."""
+    """Write the configuration and the versions of a run into its folder. Raises ``RunError``."""
     try:
         replace_file(path / "config.toml", as_toml(config))
         replace_file(path / "versions.json", msgspec.json.format(msgspec.json.encode(versions())))
@@ -176,19 +179,19 @@ def about_run(path: Path, config: Config) -> None:
 
 
 async def record_grade(journal: Recorder, result: Result) -> None:
-    """Write a result's grade into the log."""
+    """Log the grade of a result."""
     solution, grade = result.solution, result.grade
     graded = Graded(grade.right, grade.answer, grade.reason, msgspec.to_builtins(result.reference))
-    await journal.tell(graded_id(solution.problem, solution.sample), graded, solution.problem, solution.sample)
+    await journal.record(graded_id(solution.problem, solution.sample), graded, solution.problem, solution.sample)
 
 
 async def record_end(journal: Recorder, interrupted: bool) -> None:
-    """Write into the log that this session ends in good order."""
-    await journal.tell(run_ended_id(journal.earlier.sessions), RunEnded(interrupted))
+    """Log the regular end of this session."""
+    await journal.record(run_ended_id(journal.earlier.sessions), RunEnded(interrupted))
 
 
 def check_run(config: Config, problems: Sequence[Problem], out: Path, shared: bool = False) -> None:
-    """Raises ``RunError`` if ``out`` holds another run than this one: to be asked before anything is loaded."""
+    """Raise ``RunError`` if ``out`` holds a different run. Call it before anything is loaded."""
     _refuse_without_log(out)
     check_same(out / LOG, identity(config, problems) | (SHARED if shared else {}))
 
@@ -202,14 +205,14 @@ def _refuse_without_log(path: Path) -> None:
         if path.exists() and not path.is_dir():
             raise RunError(f"cannot write the run folder {path}: it is a file")
         without_log = (path / "results.jsonl").exists() and not (path / LOG).exists()
-    except OSError as error:  # a name that no folder can have
+    except OSError as error:  # not a valid name for a folder
         raise RunError(f"cannot write the run folder {path}: {error.strerror}") from error
     if without_log:
-        raise RunError(f"{path} holds a run without its log ({LOG}): give another folder with --out")
+        raise RunError(f"{path} holds a run without its event log ({LOG}): choose another folder with --out")
 
 
 def read_records(path: Path, kind: type[Kind]) -> Iterator[Kind]:
-    """The records of a JSONL file. Raises ``RunError`` naming the line that cannot be read."""
+    """Yield the records of a JSONL file. Raises ``RunError`` naming the line that cannot be read."""
     return _records(path, msgspec.json.Decoder(kind).decode)
 
 
@@ -226,26 +229,29 @@ def _records(path: Path, decode: Callable[[bytes], Kind]) -> Iterator[Kind]:
 
 
 def read_results(path: Path) -> tuple[list[Result], bool]:
-    """The results of a run, and whether a last line was left out because a killed run had only half written it.
+    """Return the results of a run, and whether an incomplete last line, as a killed run leaves it, was skipped.
 
-    Raises ``RunError`` naming another line that cannot be read.
+    Raises ``RunError`` naming any other line that cannot be read.
     """
     results: list[Result] = []
     try:
         for result in _records(path, version1.result_decoder(Result)):
-            results.append(result)  # noqa: PERF402 - those before a torn line are kept
+            results.append(result)  # noqa: PERF402 - keeps the results before an incomplete line
     except RunError as error:
         if not path.is_file():
             raise
         stored = path.read_bytes()
         if stored.count(b"\n") == len(results) and not stored.endswith(b"\n"):
             return results, True
-        raise RunError(f"{error}; without that line the others can be read") from error
+        raise RunError(f"{error}; remove that line to read the others") from error
     return results, False
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides results; packages that are not installed are left out."""
+    """Return the versions of Python, the platform and the packages that can change results.
+
+    Packages that are not installed are left out.
+    """
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for package in _PACKAGES:
         try:
@@ -256,7 +262,7 @@ def versions() -> dict[str, str]:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put ``content`` in the place of a file, all of it or nothing. Raises ``OSError``."""
+    """Replace the content of a file atomically. Raises ``OSError``."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     temporary = Path(name)
     try:
@@ -271,7 +277,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def new_path(kind: str) -> Path:
-    """``runs/TIME-KIND``, with a number behind it if that is taken."""
+    """Return ``runs/TIME-KIND``, with a number appended if that exists."""
     base = Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{kind}"
     path, number = base, 1
     while path.exists():
@@ -281,12 +287,12 @@ def new_path(kind: str) -> Path:
 
 
 def as_toml(config: Config) -> bytes:
-    """The configuration as a file."""
+    """Return the configuration as the content of a TOML file."""
     return tomli_w.dumps(_without_none(config)).encode()
 
 
 def _without_none(config: Config) -> dict[str, Any]:
-    """The configuration as TOML can hold it: a key that is not set is left out."""
+    """Return the configuration as a tree without None, which TOML cannot express."""
 
     def clean(tree: dict[str, Any]) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""What a person sees while a benchmark runs: a live line on a terminal, plain lines elsewhere."""
+"""Progress of a benchmark: a live line on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from rich.console import Console
 from arbiter.config.config import Config
 from arbiter.runs.results import Result
 
-_PLAIN_LINES = 10  # over a whole run
-_CAUSES = 5  # of failures that are told while a run goes on; all are in its results
+_PLAIN_LINES = 10  # per run
+_CAUSES = 5  # different failures that are shown during a run; results.jsonl has all of them
 
 
 class ProgressCounts:
-    """Figures so far, kept up problem by problem; rates are those of this session."""
+    """Running totals over the results so far. Rates are those of this session."""
 
     def __init__(self, earlier: Sequence[Result] = ()) -> None:
         self.solved = self.right = self.graded = self.failed = 0
@@ -26,7 +26,7 @@ class ProgressCounts:
         self._steps_before, self._tokens_before = self.steps, self.tokens
 
     def add(self, result: Result) -> str | None:
-        """Count a result; what to tell of it, if it failed for a cause that was not told before."""
+        """Count a result. Return a line about its failure if its cause has not been shown before, else None."""
         solution = result.solution
         self.solved += 1
         self.failed += solution.finish_reason == "failed"
@@ -53,7 +53,7 @@ class ProgressCounts:
 
 
 class PlainWatcher:
-    """Some ten lines over a run, on standard error."""
+    """Prints about ten lines per run."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -70,8 +70,8 @@ class PlainWatcher:
         self._solutions, self._tallies = solutions, ProgressCounts(earlier)
 
     def solved(self, result: Result) -> None:
-        if news := self._tallies.add(result):
-            self._print(news)
+        if failure := self._tallies.add(result):
+            self._print(failure)
         done = self._tallies.solved
         if done == self._solutions or done % max(1, self._solutions // _PLAIN_LINES) == 0:
             self._print(f"{done}/{self._solutions}  {self._tallies.line()}")
@@ -81,7 +81,7 @@ class PlainWatcher:
 
 
 class LiveWatcher:
-    """One line that moves, on a terminal. Use it as a context manager."""
+    """Shows a progress bar on a terminal. Use it as a context manager."""
 
     def __init__(self, console: Console) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -117,11 +117,11 @@ class LiveWatcher:
         self._progress.update(self._task, description=self._run_type, total=solutions, completed=len(earlier))
 
     def solved(self, result: Result) -> None:
-        if news := self._tallies.add(result):
-            self.notice(news)
+        if failure := self._tallies.add(result):
+            self.notice(failure)
         self._progress.update(self._task, completed=self._tallies.solved, figures=self._tallies.line())
 
 
 def watcher_for(console: Console) -> AbstractContextManager[PlainWatcher | LiveWatcher]:
-    """The watcher that suits ``console``."""
+    """Return a live watcher if ``console`` is a terminal, else a plain one."""
     return LiveWatcher(console) if console.is_terminal else nullcontext(PlainWatcher(console))

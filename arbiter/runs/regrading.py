@@ -1,4 +1,4 @@
-"""Grading a run's folder again: new grades and a new summary from the stored solutions, without any model."""
+"""Grade a run again: new grades and a new summary from the stored solutions, without calling a model."""
 
 import contextlib
 from collections.abc import Callable
@@ -18,11 +18,11 @@ from arbiter.runs.folder import read_results, record_end, record_grade, replace_
 from arbiter.runs.results import Result, Summary, summary_of
 
 Progress = Callable[[int, int], None]
-"""Called with how many results are graded, and of how many."""
+"""Called with the number of graded results and the number of all results."""
 
 
 class GradeChange(msgspec.Struct, frozen=True):
-    """A result whose grade is another one than before."""
+    """A result whose grade has changed."""
 
     problem: str
     sample: int
@@ -31,7 +31,7 @@ class GradeChange(msgspec.Struct, frozen=True):
 
 
 class Regraded(msgspec.Struct, frozen=True):
-    """What grading again found. ``torn`` says that the last line was half written, and has been left out."""
+    """The outcome of grading a run again. ``torn``: an incomplete last line of the results was left out."""
 
     run: str
     summary: Summary
@@ -40,7 +40,7 @@ class Regraded(msgspec.Struct, frozen=True):
 
 
 class _Ending(msgspec.Struct, frozen=True):
-    """What ``summary.json`` has that cannot be computed from the results; other keys are ignored."""
+    """The keys of ``summary.json`` that cannot be computed from the results. Other keys are ignored."""
 
     wall_seconds: float | None
     interrupted: bool = False
@@ -48,20 +48,20 @@ class _Ending(msgspec.Struct, frozen=True):
 
 
 async def regrade(folder: Path, grader: Grader, progress: Progress = lambda _done, _of: None) -> Regraded:
-    """Grade the run in ``folder`` again, and put the new grades and summary in the place of the old ones.
+    """Grade the run in ``folder`` again, and replace its grades and summary.
 
-    The files are replaced when all is graded, so that an interruption leaves the folder as it was. Raises
-    ``RunError`` or ``ConfigError`` naming the folder, the file and the line.
+    The files are replaced after everything is graded: an interruption leaves the folder unchanged. Raises ``RunError``
+    or ``ConfigError`` naming the folder, the file and the line.
     """
     config, path = _config_of(folder), folder / "results.jsonl"
     if config.log.record != "full":
-        raise RunError(f"{folder} was recorded with log.record = {config.log.record!r}: there is no text to grade")
-    as_found = _state(path)
+        raise RunError(f"{folder} was recorded with log.record = {config.log.record!r}: it has no text to grade")
+    before_grading = _state(path)
     results, torn = read_results(path)
     graded = await _all_graded(results, config.separator, grader, progress)
     summary = _summary(folder, config, graded)
-    if _state(path) != as_found:
-        raise RunError(f"{path} has changed meanwhile: is the run still going on? Grade it when it has ended")
+    if _state(path) != before_grading:
+        raise RunError(f"{path} changed during grading: is the run still in progress? Grade it after it has ended")
     changed = [after for before, after in zip(results, graded, strict=True) if before.grade != after.grade]
     await _record(folder / LOG, changed, summary.interrupted)
     _put(path, b"".join(msgspec.json.encode(result) + b"\n" for result in graded))
@@ -73,28 +73,31 @@ async def regrade(folder: Path, grader: Grader, progress: Progress = lambda _don
 async def _all_graded(results: list[Result], separator: str, grader: Grader, progress: Progress) -> list[Result]:
     grades: dict[int, Grade] = {}
 
-    async def grade(place: int, result: Result) -> None:
-        written = msgspec.structs.replace(result.solution, separator=separator)  # older results do not tell it
-        grades[place] = await grader.grade_solution(written, result.reference)
+    async def grade(index: int, result: Result) -> None:
+        solution = msgspec.structs.replace(result.solution, separator=separator)  # older results lack the separator
+        grades[index] = await grader.grade_solution(solution, result.reference)
         progress(len(grades), len(results))
 
     async with anyio.create_task_group() as grading:
-        for place, result in enumerate(results):
-            grading.start_soon(grade, place, result)
-    return [msgspec.structs.replace(result, grade=grades[place]) for place, result in enumerate(results)]
+        for index, result in enumerate(results):
+            grading.start_soon(grade, index, result)
+    return [msgspec.structs.replace(result, grade=grades[index]) for index, result in enumerate(results)]
 
 
 def _config_of(folder: Path) -> Config:
     if not folder.is_dir():
-        raise RunError(f"there is no run folder {str(folder)!r}; arbiter bench tells at its end where a run is")
+        raise RunError(f"there is no run folder {str(folder)!r}; arbiter bench prints the folder when a run ends")
     path = folder / "config.toml"
     if not path.is_file():
-        raise RunError(f"{str(folder)!r} holds no run: there is no {path.name} in it")
+        raise RunError(f"{str(folder)!r} is not a run folder: it has no {path.name}")
     return load_config(str(path))
 
 
 def _summary(folder: Path, config: Config, results: list[Result]) -> Summary:
-    """The new summary; time and interruption are the old one's. A run that was killed has none of its own."""
+    """Return the new summary, with the time and interruption of the old one.
+
+    A killed run has no summary: the new one then has no wall time and counts as interrupted.
+    """
     path = folder / "summary.json"
     if not path.exists():
         shared = (folder / LOG).exists() and Run.open(folder).is_shared
@@ -103,7 +106,7 @@ def _summary(folder: Path, config: Config, results: list[Result]) -> Summary:
     try:
         old = msgspec.json.decode(_read(path), type=_Ending)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: {error}; without this file the run is graded as an interrupted one") from error
+        raise RunError(f"{path}: {error}; remove the file to grade the run as an interrupted one") from error
     graded = summary_of(config, results, old.wall_seconds, old.interrupted)
     return msgspec.structs.replace(graded, simulated=old.simulated)
 
@@ -115,7 +118,7 @@ def _change(before: Result, after: Result) -> GradeChange | None:
 
 
 async def _record(log: Path, results: list[Result], interrupted: bool) -> None:
-    """Write new grades into the run's log, if it has one: a run that is continued takes its grades from there."""
+    """Log the new grades if the run has an event log: a resumed run takes its grades from it."""
     started = EarlierSessions(log).started if results else None
     if started is None:
         return

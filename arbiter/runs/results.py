@@ -1,4 +1,4 @@
-"""What a run found: a result a problem, and the summary over all of them."""
+"""The results of a run, one per problem or sample, and the summary over all of them."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,9 +31,9 @@ Name = TypeVar("Name", bound=str)
 
 
 class Result(Record, frozen=True):
-    """One line of ``results.jsonl``: the solution of a problem, or of one of its samples, and its grade.
+    """One line of ``results.jsonl``: the solution of a problem, or of one of its samples, with its grade.
 
-    ``reference`` is the right answer as a text, or a ``Reference`` where grading needs more than a text.
+    ``reference`` is the right answer as text, or a ``Reference`` where grading needs more than text.
     """
 
     solution: Solution
@@ -42,10 +42,11 @@ class Result(Record, frozen=True):
 
 
 class ModelTokens(Record, frozen=True):
-    """Tokens of one model: those that it wrote (``kept``, ``discarded``), those that it read (``prompt``).
+    """Tokens of one model: written (``kept``, ``discarded``) and read (``prompt``).
 
-    ``cached`` of the latter came from a prefix cache. ``cancelled`` are those written for requests that were cancelled,
-    and are in no other figure: 0 if there were no such requests, and None if there were, since nobody told them.
+    ``cached`` are the prompt tokens that came from a prefix cache. ``cancelled`` are tokens written for cancelled
+    requests, which no other figure includes. It is 0 without such requests and None with them: servers do not report
+    those tokens.
     """
 
     kept: int = 0
@@ -64,14 +65,14 @@ class ModelCalls(Record, frozen=True):
 
 
 class Waste(Record, frozen=True):
-    """How many escalations were judged by the PRM, and the share of them that did not improve the step (Δ ≤ 0)."""
+    """How many escalations the PRM judged, and the share of them that did not improve the step (Δ ≤ 0)."""
 
     judged: int
     share: float | None
 
 
 class Latency(Record, frozen=True):
-    """Seconds from a problem's first request to its end; None where no problem was solved."""
+    """Seconds from a problem's first request to its end. None if no problem was solved."""
 
     mean: float | None
     p50: float | None
@@ -79,10 +80,10 @@ class Latency(Record, frozen=True):
 
 
 class Cost(Record, frozen=True):
-    """What a run's tokens cost, by the prices of the configuration, those of discarded steps included.
+    """The cost of a run's tokens at the configured prices, including the tokens of discarded steps.
 
-    ``total`` leaves out ``audit``, which serves the report alone. Both are None where a price is not given. Requests
-    that failed or were cancelled are not in it: no server told their tokens.
+    A cost is None if its price is not configured. ``total`` excludes ``audit``, which is only for the report. Failed
+    and cancelled requests are not included: servers do not report their tokens.
     """
 
     models: dict[Model, float | None]
@@ -90,7 +91,7 @@ class Cost(Record, frozen=True):
 
 
 class TargetSummary(Record, frozen=True):
-    """Of one of several targets: its requests, its tokens, and what they cost (None without a price)."""
+    """One of several targets: its requests, its tokens and their cost (None without a price)."""
 
     calls: ModelCalls
     tokens: ModelTokens
@@ -98,17 +99,23 @@ class TargetSummary(Record, frozen=True):
 
 
 class Summary(Record, frozen=True):
-    """``summary.json``: the figures of a run. Keys are added over time; after the first
-    release none is renamed or removed.
+    """The figures of a run: ``summary.json``. Keys are added over time; after the first release none is renamed or
+    removed.
 
-    ``problems`` counts problems; where each is decoded several times (``samples``), all other counts are of their
-    ``decoded`` samples. ``accuracy`` is the share of right answers among the ``graded`` (what failed is not
-    graded), ``accuracy_interval`` its 95 % interval (Wilson's, for as many independent answers as the samples are
-    worth). ``pass_at_k`` is the chance that one of k samples is right. ``acceptance_rate`` is the share of kept steps
-    that the draft wrote, ``acceptance_rate_tokens`` the same by tokens. ``target_calls`` counts requests to
-    the target. ``wasted_escalations`` is known in ``oracle`` and ``generate`` runs, and from the audited
-    sample in others. ``targets`` has the figures of each of several targets, by name. ``simulated`` says that all times
-    are: the run had answers of other runs (``docs/how-to/sweep.md``). ``prefix_caches`` are those of models behind servers.
+    - ``problems`` counts problems. With several ``samples`` per problem, all other counts are of the ``decoded``
+      samples.
+    - ``accuracy`` is the share of right answers among the ``graded`` ones; failed problems are not graded.
+      ``accuracy_interval`` is its 95 % interval: Wilson's, for the number of independent answers that the samples are
+      worth.
+    - ``pass_at_k`` is the probability that at least one of k samples is right.
+    - ``acceptance_rate`` is the share of kept steps that the draft wrote, ``acceptance_rate_tokens`` the same by
+      tokens.
+    - ``target_calls`` counts requests to the target.
+    - ``wasted_escalations`` is known in ``oracle`` and ``generate`` runs. In other runs it is measured on the audited
+      steps.
+    - ``targets`` has the figures of each of several targets, by name.
+    - ``simulated`` is true if all times are simulated: the run reused answers of other runs (``docs/how-to/sweep.md``).
+    - ``prefix_caches`` has the models that are behind servers.
     """
 
     run_type: RunType
@@ -145,12 +152,12 @@ class Summary(Record, frozen=True):
 def summary_of(
     config: Config, results: Sequence[Result], wall_seconds: float | None, interrupted: bool = False
 ) -> Summary:
-    """The summary of a run of ``config``, which took ``wall_seconds`` in all (None: not known)."""
+    """Return the summary of a run of ``config``, which took ``wall_seconds`` in total (None: not known)."""
     tables = config.models.configured()
     first = next((name for name in tables if name.startswith("targets.")), "target")
     prices = {name: table.price for name, table in tables.items() if table.price}
     if first in prices:
-        prices["target"] = prices[first]  # of several, the target of those who know one
+        prices["target"] = prices[first]  # if there are several, "target" is the first
     samples = config.sampling.samples
     summary = summarise(results, config.run_type, config.threshold, wall_seconds, interrupted, samples, prices)
     caches = prefix_caches((result.solution for result in results), config.policy().score_kind)
@@ -169,7 +176,7 @@ def summarise(
     samples: int = 1,
     prices: Mapping[str, PriceTable] | None = None,
 ) -> Summary:
-    """The summary of ``results``, with ``samples`` of each problem, by the models' ``prices``."""
+    """Return the summary of ``results`` with ``samples`` per problem. ``prices`` are by model name."""
     steps = [step for result in results for step in result.solution.steps]
     problems, calls = _by_problem(results), _added(result.solution.requests for result in results)
     targets = _targets(results, steps, prices or {})
@@ -211,7 +218,7 @@ _ROLES: tuple[Author, ...] = ("draft", "target")
 
 
 def _by_problem(results: Iterable[Result]) -> list[list[Grade]]:
-    """The grades of each problem's samples, by their numbers."""
+    """Return the grades of each problem's samples, ordered by sample number."""
     problems: dict[str, dict[int, Grade]] = {}
     for result in results:
         problems.setdefault(result.solution.problem, {})[result.solution.sample] = result.grade
@@ -247,8 +254,8 @@ def _ratio(part: int, whole: int) -> float | None:
 
 def _added(each: Iterable[Mapping[Name, RequestCounts]]) -> dict[Name, RequestCounts]:
     calls: dict[Name, RequestCounts] = {}
-    for one in each:
-        for name, counts in one.items():
+    for by_name in each:
+        for name, counts in by_name.items():
             calls[name] = calls.get(name, RequestCounts()) + counts
     return calls
 
@@ -285,7 +292,7 @@ def _tokens(model: Model, counts: RequestCounts, steps: Iterable[StepRecord]) ->
 
 
 def _waste(steps: Iterable[StepRecord]) -> Waste:
-    """Over the steps whose draft and target the PRM both scored, in the run or in an audit."""
+    """Count the steps whose draft and target the PRM both scored, in the run or in an audit."""
     improved: list[bool] = []
     for step in steps:
         if step.audit is not None:

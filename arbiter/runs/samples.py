@@ -1,6 +1,6 @@
-"""What several samples of each problem tell: mean accuracy, pass@k and the majority's answer, with intervals.
+"""Figures over several samples per problem: mean accuracy, pass@k and majority vote, with intervals.
 
-Everything here takes one list a problem: the grades of its samples, in the order of their numbers.
+All functions take one list per problem: the grades of its samples, ordered by sample number.
 """
 
 import math
@@ -17,7 +17,7 @@ Problems = Sequence[Sequence[Grade]]
 
 
 class SampleEstimate(Record, frozen=True):
-    """A share and its 95 % interval over ``problems``: those that could be counted. None where there was none."""
+    """A share and its 95 % interval, and the number of ``problems`` that were counted. None if there were none."""
 
     value: float | None
     interval: Interval | None
@@ -27,9 +27,9 @@ class SampleEstimate(Record, frozen=True):
 class MajorityVote(Record, frozen=True):
     """The share of ``problems`` whose most frequent answer is right, and its 95 % interval (Wilson).
 
-    ``undecided`` problems are not among them: the grader could not judge their most frequent answer, or none of
-    their samples. In ``ties`` problems several answers were the most frequent; the one whose first sample has the
-    lowest number was taken.
+    ``problems`` excludes the ``undecided`` ones: the grader could not judge their most frequent answer, or none of
+    their samples. ``ties`` counts problems with several most frequent answers. There, the answer whose first sample has
+    the lowest number is taken.
     """
 
     value: float | None
@@ -40,7 +40,7 @@ class MajorityVote(Record, frozen=True):
 
 
 def mean_accuracy(problems: Problems) -> SampleEstimate:
-    """The share of right answers among all graded samples."""
+    """Return the share of right answers among all graded samples."""
     verdicts = [graded for graded in map(_verdicts, problems) if graded]
     right, of = [float(sum(graded)) for graded in verdicts], [float(len(graded)) for graded in verdicts]
     value = sum(right) / sum(of) if of else None
@@ -48,31 +48,31 @@ def mean_accuracy(problems: Problems) -> SampleEstimate:
 
 
 def pass_at_each(problems: Problems, samples: int) -> dict[int, SampleEstimate]:
-    """pass@k for the powers of two below ``samples``, and for ``samples``."""
+    """Return pass@k for the powers of two below ``samples``, and for ``samples``."""
     powers = [2**power for power in range(samples.bit_length()) if 2**power < samples]
     return {k: pass_at(problems, k) for k in [*powers, samples]}
 
 
 def pass_at(problems: Problems, k: int) -> SampleEstimate:
-    """The chance that at least one of ``k`` samples is right, over the problems with ``k`` graded samples or more."""
+    """Return the probability that at least one of ``k`` samples is right, over problems with at least ``k`` graded."""
     verdicts = [graded for graded in map(_verdicts, problems) if len(graded) >= k]
     passes = [unbiased_pass(sum(graded), len(graded), k) for graded in verdicts]
     value = sum(passes) / len(passes) if passes else None
-    # k samples together are one answer: no more of those are independent than there are k's in the samples
+    # k samples form one answer, so n samples hold at most n / k independent answers
     most = sum(len(graded) for graded in verdicts) / k
     return SampleEstimate(value, clustered_interval(passes, [1.0] * len(passes), most), len(passes))
 
 
 def unbiased_pass(right: int, of: int, k: int) -> float:
-    """The chance that ``k`` samples, drawn from ``of`` with ``right`` right ones, hold a right one.
+    """Return the probability that ``k`` samples, drawn from ``of`` with ``right`` right ones, include a right one.
 
-    The estimator of Chen et al. 2021 (arXiv 2107.03374), in whole numbers.
+    This is the estimator of Chen et al. 2021 (arXiv 2107.03374), computed with integers.
     """
     return 1 - math.comb(of - right, k) / math.comb(of, k)
 
 
 def majority_vote(problems: Problems) -> MajorityVote:
-    """The share of problems whose most frequent answer is right."""
+    """Return the share of problems whose most frequent answer is right."""
     votes = [_vote(grades) for grades in problems]
     verdicts = [right for right, _ in votes if right is not None]
     return MajorityVote(
@@ -85,10 +85,10 @@ def majority_vote(problems: Problems) -> MajorityVote:
 
 
 def _vote(grades: Sequence[Grade]) -> tuple[bool | None, bool]:
-    """Whether the most frequent answer is right (None: not known), and whether it had to share its place.
+    """Return whether the most frequent answer is right (None: not known), and whether there was a tie.
 
-    Answers are equal if they are written the same, or are both right. A sample without an answer has no vote; a
-    problem without a vote is wrong if one of its samples was judged.
+    Two answers are equal if they are written the same or are both right. A sample without an answer has no vote. A
+    problem without votes is wrong if at least one of its samples was judged.
     """
     voters = [
         (comparable(grade.answer or ""), grade.right) for grade in grades if grade.answer is not None or grade.right
@@ -107,7 +107,7 @@ _NUMBER = re.compile(r"(?P<sign>-?)0*(?P<whole>\d+|\d{1,3}(?:,\d{3})+)(?:\.(?P<p
 
 
 def comparable(answer: str) -> str:
-    """``answer`` without what only changes its looks, so that equal answers are mostly equal texts."""
+    """Return ``answer`` in a normalised notation, so that most equal answers are equal texts."""
     text = plain(answer)
     number = _NUMBER.fullmatch(text)
     if number is None:

@@ -1,4 +1,4 @@
-"""What showing rejected drafts to the target saved, and what it cost (``--verify``)."""
+"""Savings and cost of verified escalation (``--verify``), where the target reads rejected drafts."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,15 @@ from arbiter.protocols.records import Candidate, Record
 
 
 class VerificationSavings(Record, frozen=True):
-    """Escalations that were ``shown`` the rejected draft (``--verify``): with ``agreed`` of its ``proposed`` tokens the
-    target agreed, and had to write the rest of its own ``tokens``. ``whole`` steps it would have written as they were.
+    """Totals over verified escalations (``--verify``).
 
-    ``break_even`` is an estimate of how many tokens of a draft must be agreed on until showing it takes no longer than
-    writing: what checking costs, in tokens that the target writes meanwhile. None unless both ways were taken.
+    - ``shown``: escalations in which the target read the rejected draft.
+    - ``proposed``: tokens of those drafts. ``agreed``: those that the target kept.
+    - ``tokens``: tokens of the resulting steps; the target wrote all but the ``agreed`` ones.
+    - ``whole``: drafts that the target kept entirely.
+    - ``break_even``: an estimate of how many tokens the target must keep until verifying takes no longer than writing.
+      It is the cost of verifying, in tokens that the target could write in that time. None unless the run has
+      escalations both with and without verifying.
     """
 
     shown: int = 0
@@ -22,7 +26,7 @@ class VerificationSavings(Record, frozen=True):
 
 
 def verified(rewritten: Sequence[Candidate]) -> VerificationSavings:
-    """Of what the target wrote in the place of rejected drafts."""
+    """Return the totals over ``rewritten``, the candidates that the target wrote for rejected drafts."""
     shown = [(candidate, candidate.prefix_match) for candidate in rewritten if candidate.prefix_match is not None]
     tokens = sum(candidate.usage.completion_tokens for candidate, _ in shown)
     agreed = sum(agreement.matched for _, agreement in shown)
@@ -42,10 +46,13 @@ def verified(rewritten: Sequence[Candidate]) -> VerificationSavings:
 
 
 def _break_even(plain: Sequence[Candidate], shown: int, written: int, seconds: float) -> float | None:
-    """What checking a draft costs, in tokens: the seconds of the ``shown`` steps that the tokens ``written`` for them
-    do not explain, at the pace of the ``plain`` ones.
+    """Return the cost of verifying one draft, in tokens.
+
+    The cost is the time of the ``shown`` steps, beyond the time to write their ``written`` tokens at the pace of the
+    ``plain`` candidates.
     """
-    tokens, taken = sum(one.usage.completion_tokens for one in plain), sum(one.seconds for one in plain)
-    if not shown or not tokens or not taken:
+    tokens = sum(candidate.usage.completion_tokens for candidate in plain)
+    plain_seconds = sum(candidate.seconds for candidate in plain)
+    if not shown or not tokens or not plain_seconds:
         return None
-    return round((seconds * tokens / taken - written) / shown, 2)
+    return round((seconds * tokens / plain_seconds - written) / shown, 2)

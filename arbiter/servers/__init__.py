@@ -1,1 +1,1 @@
-"""The servers that a configuration describes: planned, checked, started, watched and stopped (``arbiter up``)."""
+"""Plan, check, start, monitor and stop the servers that a configuration describes (``arbiter up``)."""

@@ -1,4 +1,4 @@
-"""What an engine says of itself at ``/metrics``: Prometheus' text, and the few figures of it that people look at."""
+"""The metrics that an engine reports at ``/metrics`` as Prometheus text, and the few that the status table shows."""
 
 import math
 import re
@@ -13,7 +13,7 @@ _RANK = re.compile(r'(?:^|,)\s*(?:tp|pp|moe_ep)_rank="(?P<rank>\d+)"')
 
 
 class MetricNames(msgspec.Struct, frozen=True):
-    """The names of an engine's metrics; all but the first two only grow."""
+    """The names of an engine's metrics. The first two are gauges, the others counters of tokens."""
 
     running: str
     queued: str
@@ -41,13 +41,14 @@ NAMES: dict[Program, MetricNames] = {
         cached="vllm:prefix_cache_hits_total",
     ),
 }
-"""llama.cpp's Python server tells nothing."""
+"""The metric names of each engine. The Python server of llama.cpp has no metrics."""
 
 
 class EngineMetrics(msgspec.Struct, frozen=True):
-    """A server at a moment: requests that run and that wait, and tokens since it began; ``None`` where it is silent.
+    """The metrics of a server at one moment: running and queued requests, and tokens since its start.
 
-    ``cached`` are the tokens, of those ``looked_up``, that came out of the prefix cache.
+    ``None``: the server does not report the value. ``cached`` counts those of the ``looked_up`` tokens that the prefix
+    cache had.
     """
 
     running: float | None = None
@@ -59,24 +60,24 @@ class EngineMetrics(msgspec.Struct, frozen=True):
 
     @property
     def hit_rate(self) -> float | None:
-        """The share of what was looked up that the prefix cache had; None before that is told."""
+        """The share of the looked-up tokens that the prefix cache had; None until the server reports both counts."""
         return self.cached / self.looked_up if self.looked_up and self.cached is not None else None
 
 
 def figures(program: Program, text: str) -> EngineMetrics:
-    """The figures of an engine from the ``text`` at its ``/metrics``."""
+    """Return the metrics in ``text``, the content of the engine's ``/metrics``."""
     names = NAMES.get(program)
     if names is None:
         return EngineMetrics()
-    wanted = msgspec.structs.asdict(names)
-    sums = _sums(text, set(wanted.values()))
-    return EngineMetrics(**{field: sums.get(name) for field, name in wanted.items()})
+    fields = msgspec.structs.asdict(names)
+    sums = _sums(text, set(fields.values()))
+    return EngineMetrics(**{field: sums.get(name) for field, name in fields.items()})
 
 
 def _sums(text: str, names: Iterable[str]) -> dict[str, float]:
-    """The sum of each metric over its labels: an engine's data parallel parts count apart.
+    """Return the sum of each metric over its labels, because data-parallel parts report separately.
 
-    Ranks that share a model tell the same figures each, so that of these the first alone counts.
+    All ranks that share one model report the same values, so only rank 0 is counted.
     """
     found: dict[str, float] = {}
     for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""The command lines of the engines: sglang, vLLM and llama.cpp, in their own words."""
+"""The command lines of the engines: sglang, vLLM and llama.cpp."""
 
 import os
 from collections.abc import Callable
@@ -11,20 +11,21 @@ from arbiter.config.server_tables import Program, ServerTable
 from arbiter.servers.interpreters import Interpreter
 
 CPU = Path(__file__).parent / "sglang_cpu"
-"""What sglang lacks on a machine without a GPU."""
+"""The folder with substitutes for packages that sglang lacks on a machine without a GPU."""
 
 _ORIGINAL = {"SGLANG_RETURN_ORIGINAL_LOGPROB": "1"}
-"""Log-probabilities are the model's own, above temperature 0 as well: a confidence is computed from them."""
+"""Report the model's unscaled log-probabilities above temperature 0 too: confidences are computed from them."""
 
 Command = tuple[list[str], dict[str, str]]
-"""A command, and what its environment has beside this process's own."""
+"""A command, and the environment variables that are added to those of this process."""
 
 
 class LaunchJob(msgspec.Struct, frozen=True, kw_only=True):
-    """What one server is to do.
+    """What one server serves, and how.
 
-    It serves the checkpoint at ``path`` under the name ``model``; it ``scores``, or writes; it schedules by the
-    numbers that ``priority`` sends; ``fraction`` is the share of a GPU's memory, as the engine counts it.
+    ``path`` is the checkpoint, and ``model`` the name that it is served under. ``scores``: the server is a classifier,
+    otherwise it generates text. ``priority`` is the convention of the request priorities. ``fraction`` is the share of
+    a GPU's memory, as the engine counts it.
     """
 
     server: ServerTable
@@ -38,7 +39,7 @@ class LaunchJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def sglang(job: LaunchJob, python: Interpreter) -> Command:
-    """``python -m sglang.launch_server``; on a CPU without sglang's own kernels, with the stand-in for them."""
+    """Return the command of sglang. On a CPU without sglang's kernels, it uses the substitute for them."""
     server = job.server
     command = [python.path, "-m", "sglang.launch_server", "--model-path", job.path, "--served-model-name", job.model]
     command += ["--host", job.host, "--port", str(job.port), "--enable-metrics"]
@@ -49,7 +50,7 @@ def sglang(job: LaunchJob, python: Interpreter) -> Command:
     command += ["--load-format", "gguf"] if is_gguf else []
     command += _option("--quantization", server.quantization or ("gguf" if is_gguf else None))
     if job.priority:
-        # what runs stays: with it on, a request is thrown out for one of a problem that is 10 older, and done again
+        # with preemption, sglang would drop a running request for one of a problem 10 places older, and repeat it
         command += ["--enable-priority-scheduling", "--disable-priority-preemption"]
         command += ["--schedule-low-priority-values-first"] if job.priority == "vllm" else []
     if speculation := server.speculation:
@@ -58,18 +59,18 @@ def sglang(job: LaunchJob, python: Interpreter) -> Command:
         command += _option("--speculative-num-steps", speculation.steps)
         command += _option("--speculative-eagle-topk", speculation.topk)
         command += _option("--speculative-num-draft-tokens", speculation.tokens)
-    stands_in = server.device == "cpu" and not python.has_kernels
+    no_kernels = server.device == "cpu" and not python.has_kernels
     command += ["--device", "cpu"] if server.device == "cpu" else []
-    command += ["--attention-backend", "torch_native"] if stands_in else []
-    command += _option("--dtype", server.dtype or ("float32" if stands_in else None))
-    told = {} if job.scores else _ORIGINAL
-    return [*command, *server.args], {**told, **(without_kernels() if stands_in else {})}
+    command += ["--attention-backend", "torch_native"] if no_kernels else []
+    command += _option("--dtype", server.dtype or ("float32" if no_kernels else None))
+    environment = {} if job.scores else _ORIGINAL
+    return [*command, *server.args], {**environment, **(without_kernels() if no_kernels else {})}
 
 
 def without_kernels() -> dict[str, str]:
-    """The environment of a program that imports sglang where there is no ``sgl_kernel``.
+    """Return the environment variables for a program that imports sglang without ``sgl_kernel``.
 
-    What a thread is bound to has no meaning for the stand-in, and sglang would ask the machine for its nodes.
+    The substitute does not use thread binding. It is set because sglang would otherwise query the machine's NUMA nodes.
     """
     path = os.pathsep.join([str(CPU), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {
@@ -81,7 +82,7 @@ def without_kernels() -> dict[str, str]:
 
 
 def vllm(job: LaunchJob, python: Interpreter) -> Command:
-    """``vllm serve``, by its module."""
+    """Return the command ``vllm serve``, called by its module."""
     server = job.server
     command = [python.path, "-m", "vllm.entrypoints.cli.main", "serve", job.path, "--served-model-name", job.model]
     command += ["--host", job.host, "--port", str(job.port)]
@@ -94,8 +95,8 @@ def vllm(job: LaunchJob, python: Interpreter) -> Command:
     if speculation := server.speculation:
         found = {"method": speculation.algorithm, "model": speculation.model}
         chosen = {**found, "num_speculative_tokens": speculation.tokens}
-        said = {key: value for key, value in chosen.items() if value is not None}
-        command += ["--speculative-config", msgspec.json.encode(said).decode()]
+        given = {key: value for key, value in chosen.items() if value is not None}
+        command += ["--speculative-config", msgspec.json.encode(given).decode()]
     on_cpu = server.device == "cpu"
     command += _option("--dtype", server.dtype or ("float32" if on_cpu else None))
     command += ["--enforce-eager"] if on_cpu else []
@@ -104,7 +105,7 @@ def vllm(job: LaunchJob, python: Interpreter) -> Command:
 
 
 def llama_cpp(job: LaunchJob, python: Interpreter) -> Command:
-    """``python -m llama_cpp.server``; all layers on the GPU where it has one."""
+    """Return the command of llama.cpp's Python server. With a GPU, it holds all layers."""
     server = job.server
     command = [python.path, "-m", "llama_cpp.server", "--model", job.path, "--model_alias", job.model]
     command += ["--host", job.host, "--port", str(job.port), *_option("--n_ctx", server.context_length)]
@@ -120,11 +121,11 @@ COMMANDS: dict[Program, Callable[[LaunchJob, Interpreter], Command]] = {
 
 
 def router(python: Interpreter, workers: list[str], host: str, port: int, metrics_port: int) -> Command:
-    """The sglang router before several replicas, which keeps all requests with one routing key at one of them.
+    """Return the command of the sglang router in front of ``workers``, the addresses of several replicas.
 
-    A key that is new goes to the replica that has the fewest in work. One that does not answer twice in a row, or to
-    three requests, gets none until it does again; by itself the router would look once a minute. Its own metrics would
-    listen at every address.
+    All requests with the same routing key go to one replica. A new key goes to the replica with the fewest requests in
+    progress. A replica that fails two health checks in a row, or three requests, gets no request until it answers
+    again. By default the router checks only once a minute, and its metrics listen on every address.
     """
     command = [python.path, "-m", "sglang_router.launch_router", "--worker-urls", *workers]
     command += ["--host", host, "--port", str(port), "--policy", "manual", "--assignment-mode", "min_group"]

@@ -1,4 +1,4 @@
-"""The servers while they live: started, watched, started again when they die, and stopped whatever happens."""
+"""Running servers: start and monitor them, restart those that die, and always stop them at the end."""
 
 import os
 import shlex
@@ -24,16 +24,19 @@ if TYPE_CHECKING:
 
 State = Literal["waiting", "starting", "ready", "restarting", "failed", "stopped"]
 
-GRACE_SECONDS = 20.0  # for what is asked to end, before it is killed
-_KILL_SECONDS = 7.0  # for the guard to see the end of what it killed
+GRACE_SECONDS = 20.0  # from SIGTERM to SIGKILL
+_KILL_SECONDS = 7.0  # for the guard to see that the killed processes ended
 _LOG_TAIL = 15
 _LOG_TAIL_BYTES = 8192
 
 
 class Patience(msgspec.Struct, frozen=True):
-    """In seconds: between the start of a dead server and the next, ``first``, doubled up to ``longest``, and from the
-    beginning again after a life of ``long_life``. How many ``tries`` a server has that was never ready. How often it is
-    looked at while it starts (``look``), and for its figures (``figures``). How long it may take to end (``grace``).
+    """Delays and intervals in seconds, and a number of tries.
+
+    ``first`` is the delay before the first restart of a dead server. It doubles for each further restart, up to
+    ``longest``, and is ``first`` again after a server ran for ``long_life``. ``tries`` is the number of starts of a
+    server that was never ready. ``look`` and ``figures`` are the intervals of the ready check and of reading metrics.
+    ``grace`` is the time that a server has to end.
     """
 
     first: float = 1.0
@@ -46,7 +49,7 @@ class Patience(msgspec.Struct, frozen=True):
 
 
 class ServerProcess:
-    """One launch and what has become of it."""
+    """A launch, and the state of its process."""
 
     def __init__(self, launch: Launch, log: Path) -> None:
         self.launch = launch
@@ -54,55 +57,56 @@ class ServerProcess:
         self.state: State = "waiting"
         self.since = time.monotonic()
         self.next_start = 0.0
-        """While it is ``restarting``, when: in seconds of ``time.monotonic``."""
+        """The time of the next start while the state is ``restarting``, in seconds of ``time.monotonic``."""
         self.starts = 0
         self.figures = EngineMetrics()
         self.rate: float | None = None
-        """Tokens a second, lately: written, or of a model that scores read."""
+        """Tokens per second since the last reading: written, or read for a model that scores."""
         self.process: Process | None = None
         self.was_ready = anyio.Event()
-        self._looked = 0.0
+        self._measured = 0.0
 
     def become(self, state: State) -> None:
+        """Set the state and the time since which it holds. A server that is not ready has no metrics."""
         self.state, self.since = state, time.monotonic()
         if state != "ready":
             self.figures, self.rate = EngineMetrics(), None
 
-    def heard(self, found: EngineMetrics) -> None:
-        """Take new figures, and the rate since the last ones."""
+    def update_metrics(self, found: EngineMetrics) -> None:
+        """Store new metrics, and the token rate since the last ones."""
         now, before = time.monotonic(), self.figures
         new, old = (found.read, before.read) if self.launch.scores else (found.written, before.written)
-        self.rate = None if new is None or old is None else max(0.0, new - old) / max(now - self._looked, 1e-9)
-        self.figures, self._looked = found, now
+        self.rate = None if new is None or old is None else max(0.0, new - old) / max(now - self._measured, 1e-9)
+        self.figures, self._measured = found, now
 
 
 class Fleet:
-    """Servers by the order in which they start. Made by ``open_fleet``."""
+    """Servers in the order in which they start. Create it with ``open_fleet``."""
 
     def __init__(
         self,
         launches: Sequence[Launch],
         logs: Path,
         gpus: Sequence[str],
-        tell: Callable[[str], None],
+        notify: Callable[[str], None],
         patience: Patience,
         pages: "Pages",
     ) -> None:
         self.servers = [ServerProcess(launch, logs / f"{launch.name}.log") for launch in launches]
         self._gpus = gpus
-        self._tell = tell
+        self._notify = notify
         self._patience = patience
         self._pages = pages
 
     async def ready(self) -> None:
-        """Return once each server has been ready."""
+        """Wait until every server has been ready."""
         for server in self.servers:
             await server.was_ready.wait()
 
     async def keep(self, server: ServerProcess) -> None:
-        """Start ``server``, and start it again whenever it ends.
+        """Start ``server``, and restart it whenever it ends.
 
-        Raises ``BackendError`` with the end of its log if it ends time after time and was never ready.
+        Raises ``BackendError`` with the last lines of its log if it used all its tries and was never ready.
         """
         others = {one.launch.name: one for one in self.servers}
         for name in server.launch.after:
@@ -110,7 +114,7 @@ class Fleet:
         patience, wait = self._patience, self._patience.first
         while True:
             started = time.monotonic()
-            status = await self._lived(server)
+            status = await self._run_once(server)
             if not server.was_ready.is_set() and server.starts >= patience.tries:
                 server.become("failed")
                 raise BackendError(_gave_up(server, status))
@@ -118,12 +122,12 @@ class Fleet:
                 wait = patience.first
             server.become("restarting")
             server.next_start = time.monotonic() + wait
-            self._tell(f"{server.launch.name} {_ended(status)}; it starts again in {wait:g} s (log: {server.log})")
+            self._notify(f"{server.launch.name} {_ended(status)}; it restarts in {wait:g} s (log: {server.log})")
             await anyio.sleep(wait)
             wait = min(2 * wait, patience.longest)
 
-    async def _lived(self, server: ServerProcess) -> int:
-        """One life of a server: its exit status."""
+    async def _run_once(self, server: ServerProcess) -> int:
+        """Run ``server`` until it ends, and return its exit status."""
         server.starts += 1
         server.become("starting")
         environment = {**os.environ, **_environment(server.launch, self._gpus)}
@@ -144,18 +148,18 @@ class Fleet:
             server.become("stopped")
 
     async def _watch(self, server: ServerProcess) -> None:
-        while not await self._is_ready(server.launch):  # noqa: ASYNC110 - nobody tells us but the server, if asked
+        while not await self._is_ready(server.launch):  # noqa: ASYNC110 - only polling the server shows that it is ready
             await anyio.sleep(self._patience.look)
         took = time.monotonic() - server.since
         server.become("ready")
         server.was_ready.set()
-        self._tell(f"{server.launch.name} is ready at {server.launch.address} after {took:.0f} s")
+        self._notify(f"{server.launch.name} is ready at {server.launch.address} after {took:.0f} s")
         if server.launch.program not in ("sglang", "vllm"):
             return
         while True:
             status, text = await self._pages.read(f"{server.launch.address}/metrics")
             if status == 200:
-                server.heard(figures(server.launch.program, text))
+                server.update_metrics(figures(server.launch.program, text))
             await anyio.sleep(self._patience.figures)
 
     async def _is_ready(self, launch: Launch) -> bool:
@@ -171,19 +175,20 @@ async def open_fleet(
     launches: Sequence[Launch],
     logs: Path,
     gpus: Sequence[str],
-    tell: Callable[[str], None],
+    notify: Callable[[str], None],
     patience: Patience = Patience(),  # noqa: B008 - it is frozen
 ) -> AsyncGenerator[Fleet]:
-    """The servers of ``launches``, starting or started; all are stopped when the block ends.
+    """Start the servers of ``launches``; all are stopped when the block ends.
 
-    Each has a file in ``logs``. ``gpus`` are CUDA's names of the machine's. ``tell`` is called with what happens.
-    The block is cancelled, and ``BackendError`` raised, if a server cannot be brought up.
+    Each server has a log file in the folder ``logs``. ``gpus`` are the machine's GPUs as CUDA names them. ``notify`` is
+    called with a line of text for each event. If a server cannot be started, the block is cancelled and
+    ``BackendError`` is raised. Raises ``RunError`` if a log cannot be written.
     """
-    from arbiter.servers.pages import open_pages  # its HTTP client takes long to import
+    from arbiter.servers.pages import open_pages  # importing its HTTP client takes long
 
     _make(logs)
     async with open_pages() as pages:
-        fleet = Fleet(launches, logs, gpus, tell, patience, pages)
+        fleet = Fleet(launches, logs, gpus, notify, patience, pages)
         try:
             async with anyio.create_task_group() as tasks:
                 for server in fleet.servers:
@@ -198,7 +203,7 @@ async def open_fleet(
 
 
 def first_of(group: BaseExceptionGroup[ArbiterError]) -> ArbiterError:
-    """The first error of a group, whatever it is in."""
+    """Return the first error of a group, at any nesting depth."""
     first = group.exceptions[0]
     return first_of(first) if isinstance(first, BaseExceptionGroup) else first
 
@@ -209,13 +214,14 @@ async def leashed(
     output: BinaryIO | None = None,
     grace: float = GRACE_SECONDS,
 ) -> Process:
-    """Start ``command`` so that nothing of it is left when it is stopped, or when this process is gone.
+    """Start ``command`` under the process guard, and return the guard's process.
 
-    It has a session of its own, so that a terminal's Ctrl-C reaches this process alone, and no input.
+    When it is stopped, or when this process ends, no child of it remains. It has its own session, so that a terminal's
+    Ctrl-C reaches only this process, and it has no standard input.
     """
-    shared = [sys.executable, "-I", process_guard.__file__, str(os.getpid()), str(grace), *command]
+    guarded = [sys.executable, "-I", process_guard.__file__, str(os.getpid()), str(grace), *command]
     return await anyio.open_process(
-        shared,
+        guarded,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
@@ -225,7 +231,7 @@ async def leashed(
 
 
 async def stop(process: Process, grace: float = GRACE_SECONDS) -> None:
-    """End what is leashed, if it has not ended: asked first, and killed if it takes too long."""
+    """Stop a process of ``leashed``: terminate it, and kill it if it does not end in time."""
     with anyio.CancelScope(shield=True):
         if process.returncode is None:
             with suppress(ProcessLookupError):
@@ -238,13 +244,13 @@ async def stop(process: Process, grace: float = GRACE_SECONDS) -> None:
 
 
 def shown(launch: Launch, gpus: Sequence[str]) -> str:
-    """A launch as a line for a shell."""
+    """Return a launch as a shell command."""
     environment = [f"{name}={shlex.quote(value)}" for name, value in _environment(launch, gpus).items()]
     return " ".join([*environment, shlex.join(launch.command)])
 
 
 def _environment(launch: Launch, gpus: Sequence[str]) -> dict[str, str]:
-    """What is special in a server's environment; a GPU's number is used where the machine does not have it."""
+    """Return the variables to add to a server's environment. A GPU that the machine lacks is named by its number."""
     if not launch.gpus:
         return launch.environment
     names = [gpus[gpu] if gpu < len(gpus) else str(gpu) for gpu in launch.gpus]
@@ -262,24 +268,24 @@ def _opened(log: Path, *, again: bool) -> BinaryIO:
     try:
         return log.open("ab" if again else "wb")
     except OSError as error:
-        raise RunError(f"cannot write {log}: {error.strerror}") from error
+        raise RunError(f"cannot write {log}: {error.strerror}; choose another folder (--logs)") from error
 
 
 def _gave_up(server: ServerProcess, status: int) -> str:
     return (
-        f"{server.launch.name} ended {server.starts} times before it was ready; at last it {_ended(status)}. "
-        f"{server.log} ends with:\n{tail(server.log)}"
+        f"{server.launch.name} ended {server.starts} times before it was ready; the last time it {_ended(status)}. "
+        f"The end of its log {server.log}:\n{tail(server.log)}"
     )
 
 
 def _ended(status: int) -> str:
-    """An exit status in words; 128 and more is a signal, as shells and the guard report it."""
+    """Describe an exit status. Above 128 it is a signal, as shells and the guard report it."""
     number = -status if status < 0 else status - 128
-    return f"was ended by signal {number}" if number > 0 else f"ended with status {status}"
+    return f"was killed by signal {number}" if number > 0 else f"ended with status {status}"
 
 
 def tail(log: Path) -> str:
-    """The last lines of a log."""
+    """Return the last lines of a log file, indented."""
     with suppress(OSError):
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - _LOG_TAIL_BYTES))

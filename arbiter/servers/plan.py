@@ -1,4 +1,4 @@
-"""From a configuration to what has to be started for it: one launch a server, in the order in which they start."""
+"""From a configuration to its launches: one per server, in the order in which they start."""
 
 import socket
 from collections import Counter
@@ -19,17 +19,17 @@ from arbiter.servers.plan_types import EVERYWHERE, Launch, LaunchPlan
 from arbiter.servers.unsupported import refusal
 
 _SCORERS = ("prm", "router")
-_BY_TOKENS = ("score", "label-tokens")  # dialects that ask a writer what it would write
+_BY_TOKENS = ("score", "label-tokens")  # dialects that score with the token probabilities of a text generator
 REPLICA_PORTS = 100
-"""Replica k listens at the port of ``url`` + 100 k; the router's own metrics are behind the last replica."""
+"""Replica k listens on the port of ``url`` plus 100 k. The router's metrics use the port after the last replica's."""
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Find = Callable[[Program, str | None], Interpreter]
 
 
-class _Wanted(msgspec.Struct, frozen=True):
-    """A server that tables ask for; ``fraction`` is its share of what earlier ones leave of its GPUs' memory."""
+class _PlannedServer(msgspec.Struct, frozen=True):
+    """A server that one or several tables need. ``names`` are the models, and ``place`` is the key for errors."""
 
     names: tuple[str, ...]
     place: str
@@ -43,7 +43,7 @@ class _Wanted(msgspec.Struct, frozen=True):
 
     @property
     def scores(self) -> bool:
-        """Whether it is a classifier, and writes nothing."""
+        """Whether it is a classifier, which generates no text."""
         return self.names[0] in _SCORERS and self.table.scores not in _BY_TOKENS
 
     @property
@@ -52,83 +52,85 @@ class _Wanted(msgspec.Struct, frozen=True):
 
 
 def plan(config: Config, source: str, find: Find, *, only: Sequence[str] = (), host: str | None = None) -> LaunchPlan:
-    """The servers of ``config``, those of the models ``only`` if any are named, listening at ``host`` if it is given.
+    """Return the servers to start for ``config``, or only those of the models ``only``, and notes for the user.
 
-    ``find`` finds an engine's interpreter. Raises ``ConfigError`` naming ``source``, the key and the way out.
+    ``host`` replaces the address that they listen on. ``find`` finds an engine's interpreter. Raises ``ConfigError``
+    with ``source``, the key and the fix.
     """
-    wanted, notes = _wanted(config, source, host)
-    launches = _launches(wanted, source, find)
+    servers, notes = _planned_servers(config, source, host)
+    launches = _launches(servers, source, find)
     _check_ports(launches, source)
-    chosen = _only(launches, wanted, only, source)
-    there = {launch.name for launch in chosen}
-    kept = (msgspec.structs.replace(one, after=tuple(name for name in one.after if name in there)) for one in chosen)
-    open_to_all = [one.name for one in wanted if one.host in EVERYWHERE and one.name in there]
+    chosen = _only(launches, servers, only, source)
+    names = {launch.name for launch in chosen}
+    kept = (msgspec.structs.replace(one, after=tuple(name for name in one.after if name in names)) for one in chosen)
+    open_to_all = [one.name for one in servers if one.host in EVERYWHERE and one.name in names]
     if open_to_all:
-        notes += (f"anybody in the network can ask the server of {', '.join(open_to_all)}: it listens everywhere",)
+        models = ", ".join(open_to_all)
+        notes += (f"warning: anybody in the network can use the server of {models}: it listens on all addresses",)
     return LaunchPlan(tuple(kept), notes)
 
 
 def here() -> tuple[str, ...]:
-    """The names of this machine."""
+    """Return the host names and addresses of this machine."""
     return (*_LOOPBACK, *EVERYWHERE, socket.gethostname().lower(), socket.getfqdn().lower())
 
 
-def _wanted(config: Config, source: str, host: str | None) -> tuple[list[_Wanted], tuple[str, ...]]:
-    found: dict[tuple[str, int | None, str], _Wanted] = {}
+def _planned_servers(config: Config, source: str, host: str | None) -> tuple[list[_PlannedServer], tuple[str, ...]]:
+    found: dict[tuple[str, int | None, str], _PlannedServer] = {}
     notes: list[str] = []
     for name, table in config.models.configured().items():
         if not isinstance(table, ServedTable):
             continue
         place = f"{source}: models.{name}"
         if table.server is None:
-            notes.append(f"models.{name} is not started here: it has no table [models.{name}.server]")
+            notes.append(f"models.{name} is not started: it has no table [models.{name}.server]")
             continue
         parts = urlsplit(table.url)
         if parts.hostname not in here():
-            notes.append(f"models.{name} is not started here: its url names {parts.hostname}")
+            notes.append(f"models.{name} is not started: its url names another machine, {parts.hostname}")
             continue
-        one = _Wanted((name,), place, table, table.server, host or table.server.host)
+        one = _PlannedServer((name,), place, table, table.server, host or table.server.host)
         if one.host in _LOOPBACK and parts.hostname not in (*_LOOPBACK, *EVERYWHERE):
             raise ConfigError(
-                f"{place}.url names {parts.hostname}, and its server would listen at {one.host} alone: write "
-                f"127.0.0.1 into the url, or set models.{name}.server.host"
+                f"{place}.url names {parts.hostname}, but its server would listen only on {one.host}: write 127.0.0.1 "
+                f"in the url, or set models.{name}.server.host"
             )
         key = "here", parts.port, table.model
         found[key] = _merged(found[key], one, source) if key in found else one
     if not found:
-        told = "; ".join(notes) or "its models run in process"
+        reasons = "; ".join(notes) or "its models run in process"
         raise ConfigError(
-            f'{source}: there is nothing to start: {told}. A model with backend = "http", a url of this machine and '
-            "a table [models.NAME.server] has a server that this command starts (docs/up.md)"
+            f'{source}: there is nothing to start: {reasons}. To start the server of a model, set backend = "http", a '
+            "url of this machine and a table [models.NAME.server] (docs/how-to/start-servers.md)"
         )
     return list(found.values()), tuple(notes)
 
 
-def _merged(first: _Wanted, second: _Wanted, source: str) -> _Wanted:
-    """One server for two tables with the same url and model."""
+def _merged(first: _PlannedServer, second: _PlannedServer, source: str) -> _PlannedServer:
+    """Return the one server of two tables with the same url and model. Raises ``ConfigError`` if they contradict."""
     priorities = {one.table.priority for one in (first, second)} - {None}
     if first.server != second.server or len(priorities) > 1:
         raise ConfigError(
-            f"{source}: models.{first.names[0]} and models.{second.names[0]} have the same url and model, and so one "
-            "server: make their server tables and their priority equal, or give them different ports"
+            f"{source}: models.{first.names[0]} and models.{second.names[0]} share one server, because they have the "
+            "same url and model: make their server tables and their priority equal, or give them different ports"
         )
     if first.scores != second.scores:
         raise ConfigError(
-            f"{source}: models.{first.names[0]} and models.{second.names[0]} have the same url and model, and one of "
-            "them scores: a server does one or the other, give them different ports"
+            f"{source}: models.{first.names[0]} and models.{second.names[0]} have the same url and model, but only one "
+            "of them scores, and one server cannot do both: give them different ports"
         )
     table = first.table if first.table.priority else second.table
     return msgspec.structs.replace(first, names=(*first.names, *second.names), table=table)
 
 
-def _launches(wanted: Sequence[_Wanted], source: str, find: Find) -> list[Launch]:
-    shared = Counter(gpu for one in wanted for gpu in one.server.gpus)
-    last: dict[int, str] = {}  # the latest server on each GPU that several share
-    taken: dict[int, float] = {}  # the shares of those before it
+def _launches(servers: Sequence[_PlannedServer], source: str, find: Find) -> list[Launch]:
+    shared = Counter(gpu for one in servers for gpu in one.server.gpus)
+    last: dict[int, str] = {}  # the latest server on each GPU
+    taken: dict[int, float] = {}  # the share of each GPU's memory that earlier servers take
     launches: list[Launch] = []
-    for one in wanted:
-        if told := refusal(one.table, one.server, one.scores):
-            raise ConfigError(f"{one.place}.{told}")
+    for one in servers:
+        if reason := refusal(one.table, one.server, one.scores):
+            raise ConfigError(f"{one.place}.{reason}")
         if any(shared[gpu] > 1 for gpu in one.server.gpus):
             _check_share(one, taken, source)
         launches += _of(one, find, taken, last)
@@ -137,23 +139,23 @@ def _launches(wanted: Sequence[_Wanted], source: str, find: Find) -> list[Launch
     return launches
 
 
-def _check_share(one: _Wanted, taken: dict[int, float], source: str) -> None:
+def _check_share(one: _PlannedServer, taken: dict[int, float], source: str) -> None:
     fraction = one.server.memory_fraction
     if fraction is None and one.server.engine != "llama.cpp":
         raise ConfigError(
-            f"{one.place}.server.memory_fraction is missing: other servers are on the same GPU, and this one would "
-            "take almost all of it. Give each a share, less than 1 in all"
+            f"{one.place}.server.memory_fraction is missing: other servers use the same GPU, and this one would take "
+            "almost all of its memory. Set it for each of them, less than 1 in total"
         )
     for gpu in one.server.gpus:
         if round(taken.get(gpu, 0.0) + (fraction or 0.0), 6) >= 1:
             raise ConfigError(
-                f"{source}: the memory_fraction of the servers on GPU {gpu} come to 1 or more with "
+                f"{source}: the memory_fraction of the servers on GPU {gpu} add up to 1 or more with "
                 f"models.{one.names[0]}.server.memory_fraction = {fraction:g}: lower one, or use another GPU"
             )
 
 
-def _of(one: _Wanted, find: Find, taken: dict[int, float], last: dict[int, str]) -> list[Launch]:
-    """The server, or its replicas and the router before them."""
+def _of(one: _PlannedServer, find: Find, taken: dict[int, float], last: dict[int, str]) -> list[Launch]:
+    """Return the launch of one server, or those of its replicas and of the router in front of them."""
     server, several = one.server, one.server.replicas > 1
     each = server.tensor_parallel * server.data_parallel
     python = _found(find, one, server.engine, server.python)
@@ -194,7 +196,7 @@ def _of(one: _Wanted, find: Find, taken: dict[int, float], last: dict[int, str])
 
 
 def _with_proposer(server: ServerTable, place: str) -> ServerTable:
-    """With the folder of the model that speculation takes its proposals from."""
+    """Return the table with the path of the speculation model resolved."""
     if server.speculation is None or server.speculation.model is None:
         return server
     model = resolved(server.speculation.model, f"{place}.server.speculation.model")
@@ -202,7 +204,7 @@ def _with_proposer(server: ServerTable, place: str) -> ServerTable:
     return msgspec.structs.replace(server, speculation=speculation)
 
 
-def _router(one: _Wanted, replicas: Sequence[Launch], find: Find) -> Launch:
+def _router(one: _PlannedServer, replicas: Sequence[Launch], find: Find) -> Launch:
     metrics_port = one.port + REPLICA_PORTS * (len(replicas) + 1)
     python = _found(find, one, "sglang", one.server.python if one.server.engine == "sglang" else None)
     command, environment = router(python, [each.address for each in replicas], one.host, one.port, metrics_port)
@@ -220,7 +222,7 @@ def _router(one: _Wanted, replicas: Sequence[Launch], find: Find) -> Launch:
     )
 
 
-def _found(find: Find, one: _Wanted, program: Program, named: str | None) -> Interpreter:
+def _found(find: Find, one: _PlannedServer, program: Program, named: str | None) -> Interpreter:
     try:
         return find(program, named)
     except ConfigError as error:
@@ -228,18 +230,18 @@ def _found(find: Find, one: _Wanted, program: Program, named: str | None) -> Int
 
 
 def _as_counted(server: ServerTable, before: float) -> float | None:
-    """The share of a GPU in the engine's own count: of all its memory, but for sglang of what is free at its start."""
+    """Return the share of a GPU as the engine counts it: of all memory, for sglang of the memory that is free."""
     if server.memory_fraction is None or server.engine != "sglang":
         return server.memory_fraction
     return round(server.memory_fraction / (1.0 - before), 4)
 
 
 def resolved(path: str, place: str) -> str:
-    """``path``, or for ``pocket:ROLE`` the folder of the model that comes with Arbiter."""
+    """Return ``path``, or the folder of the pocket model ``pocket:ROLE``. Raises ``ConfigError`` naming ``place``."""
     folder = arbiter.pocket.resolved(path)
     if folder != path and not Path(folder).is_dir():
         known = ", ".join(sorted(arbiter.pocket.PREFIX + one.name for one in arbiter.pocket.MODELS.iterdir()))
-        raise ConfigError(f"{place}: there is no model {path!r}; there are {known}")
+        raise ConfigError(f"{place}: there is no model {path!r}; use one of {known}")
     return folder
 
 
@@ -248,19 +250,21 @@ def _check_ports(launches: Sequence[Launch], source: str) -> None:
     for launch in launches:
         for port in launch.ports:
             if port > 65535:
-                raise ConfigError(f"{launch.place}.url: {launch.name} would listen at port {port}; take a lower one")
+                raise ConfigError(f"{launch.place}.url: {launch.name} would use port {port} > 65535; use a lower one")
             owner = owners.setdefault(port, launch)
             if owner is not launch:
                 raise ConfigError(
-                    f"{source}: {owner.name} and {launch.name} would both listen at port {port}: change the url of "
-                    "one (replicas use the ports 100, 200, … above it)"
+                    f"{source}: {owner.name} and {launch.name} would both listen on port {port}: change the url of one "
+                    "(replicas use the ports 100, 200, … above it)"
                 )
 
 
-def _only(launches: Sequence[Launch], wanted: Sequence[_Wanted], only: Sequence[str], source: str) -> list[Launch]:
-    known = {name: one.place for one in wanted for name in one.names}
+def _only(
+    launches: Sequence[Launch], servers: Sequence[_PlannedServer], only: Sequence[str], source: str
+) -> list[Launch]:
+    known = {name: one.place for one in servers for name in one.names}
     for name in only:
         if name not in known:
-            raise ConfigError(f"--only: {source} has no server {name!r} to start here; there are {', '.join(known)}")
+            raise ConfigError(f"--only: {source} has no server {name!r} to start; use one of {', '.join(known)}")
     places = {known[name] for name in only}
     return [launch for launch in launches if not only or launch.place in places]

@@ -1,4 +1,4 @@
-"""What a plan is made of."""
+"""The parts of a plan: launches and notes."""
 
 from typing import Literal
 
@@ -6,8 +6,8 @@ import msgspec
 
 from arbiter.config.server_tables import Program
 
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to say that it is everywhere
-"""The addresses that are all of a machine's, and where the machine itself reaches what listens there."""
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
+"""The addresses that stand for all addresses, and where the machine itself reaches a server listening on them."""
 
 _READY: dict[Program | Literal["router"], tuple[str, ...]] = {
     "sglang": ("/ready", "/health"),
@@ -18,11 +18,11 @@ _READY: dict[Program | Literal["router"], tuple[str, ...]] = {
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """A server to start, or the router before several of them.
+    """A server to start, or the router in front of several replicas.
 
-    ``place`` is the key of its table, for errors; ``path`` the checkpoint; ``environment`` comes on top of this
-    process's own. It is ready once the first of the pages ``ready`` that it has answers. It starts when those in
-    ``after`` are ready. ``ports`` are all that it listens at.
+    ``place`` is the key of its table, for errors, and ``path`` the checkpoint. ``environment`` is added to the
+    environment of this process. The server is ready when the first existing one of its pages ``ready`` answers with
+    status 200. It starts when the servers in ``after`` are ready. ``ports`` are all ports that it listens on.
     """
 
     name: str
@@ -40,17 +40,18 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ready(self) -> tuple[str, ...]:
+        """The pages that show whether it is ready, tried in this order."""
         return _READY[self.program]
 
     @property
     def address(self) -> str:
-        """Where this machine reaches it."""
+        """The URL at which this machine reaches it."""
         host = EVERYWHERE.get(self.host, self.host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
 class LaunchPlan(msgspec.Struct, frozen=True):
-    """``notes`` are for people: what is not started here, and what they should know of what is."""
+    """The launches, and notes for the user: what is not started, and warnings."""
 
     launches: tuple[Launch, ...]
     notes: tuple[str, ...]

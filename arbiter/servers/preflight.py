@@ -1,4 +1,4 @@
-"""What this machine must have before anything is started: GPUs, free ports, checkpoints."""
+"""Checks of this machine before a server starts: GPUs, checkpoints and free ports."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")
 
 
 def check(launches: Sequence[Launch], gpus: Sequence[str]) -> None:
-    """Raise ``ConfigError`` naming the first key that this machine, which has ``gpus``, cannot do, and the way out."""
+    """Raise ``ConfigError`` for the first key that this machine with ``gpus`` cannot satisfy, with the fix."""
     for launch in launches:
         _check_gpus(launch, gpus)
         if launch.path is not None:
@@ -24,13 +24,13 @@ def check(launches: Sequence[Launch], gpus: Sequence[str]) -> None:
 
 
 def visible_gpus() -> tuple[str, ...]:
-    """The GPUs of this machine, as CUDA names them; those alone that ``CUDA_VISIBLE_DEVICES`` leaves, if it is set.
+    """Return the GPUs of this machine as CUDA names them, or only those in ``CUDA_VISIBLE_DEVICES`` if it is set.
 
-    The number of a GPU in a configuration is its place here, so that a batch system may choose which they are.
+    The number of a GPU in a configuration is its index in this list, so that a batch system can choose the GPUs.
     """
     try:
         listed = subprocess.run(
-            ["nvidia-smi", "-L"],  # noqa: S607 - wherever the driver put it
+            ["nvidia-smi", "-L"],  # noqa: S607 - found in PATH, where the driver installs it
             capture_output=True,
             text=True,
             timeout=60,
@@ -50,31 +50,31 @@ def _check_gpus(launch: Launch, gpus: Sequence[str]) -> None:
         return
     if not gpus:
         raise ConfigError(
-            f'{launch.place}.server: there is no GPU on this machine (nvidia-smi -L shows none): set device = "cpu", '
-            "or start it on another machine"
+            f'{launch.place}.server: this machine has no GPU (nvidia-smi -L lists none): set device = "cpu", or '
+            "start the server on another machine"
         )
     there = ", ".join(str(index) for index in range(len(gpus)))
     raise ConfigError(
-        f"{launch.place}.server.gpus names GPU {max(launch.gpus)}, and this machine has {len(gpus)}: {there}. Name "
-        "others, share one (memory_fraction), or start the server on another machine"
+        f"{launch.place}.server.gpus names GPU {max(launch.gpus)}, but this machine has {len(gpus)}: {there}. Use one "
+        "of these, shared if needed (memory_fraction), or start the server on another machine"
     )
 
 
 def _check_checkpoint(launch: Launch, path: str) -> None:
-    """Refuse a file or folder without a model in it. What is not on this machine may be a hub name."""
+    """Raise ``ConfigError`` for a path without a model in it. A path that does not exist may be a hub name."""
     key, place = f"{launch.place}.server.path", Path(path).expanduser()
     if place.is_file() or not (place.exists() or _is_local(path)):
         return
     if not place.is_dir():
-        raise ConfigError(f"{key}: there is no file or folder {path!r}")
+        raise ConfigError(f"{key}: there is no file or folder {path!r}; correct the path, or use a hub name")
     if not (place / "config.json").is_file():
-        raise ConfigError(f"{key}: {path} is no checkpoint: there is no config.json in it")
+        raise ConfigError(f"{key}: {path} is not a checkpoint: it has no config.json")
     if not any(any(place.glob(pattern)) for pattern in _WEIGHTS):
-        raise ConfigError(f"{key}: there are no weights in {path} (no {', '.join(_WEIGHTS)}): was it loaded whole?")
+        raise ConfigError(f"{key}: {path} has no weights (no {', '.join(_WEIGHTS)}): download it again")
 
 
 def _is_local(path: str) -> bool:
-    """Whether it is no hub name: that is OWNER/NAME, and there is no folder OWNER here."""
+    """Whether ``path`` is not a hub name, which is OWNER/NAME without a folder OWNER on this machine."""
     owner = Path(path).parent
     if owner.is_dir() and owner != Path():
         return True
@@ -86,11 +86,11 @@ def _check_port(launch: Launch, port: int) -> None:
     with socket.socket(family) as listening:
         listening.setsockopt(
             socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # as servers do: ports that just closed are free
+        )  # as servers do: a port that was just closed counts as free
         try:
             listening.bind((launch.host, port))
         except OSError as error:
             raise ConfigError(
-                f"{launch.place}.url: {launch.name} cannot listen at {launch.host}:{port} ({error.strerror}): stop "
-                "what is there (`arbiter up` in another terminal?), or change the port"
+                f"{launch.place}.url: {launch.name} cannot listen on {launch.host}:{port} ({error.strerror}): stop the "
+                "process that uses the port (`arbiter up` in another terminal?), or change the port"
             ) from error

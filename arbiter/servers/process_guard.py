@@ -1,9 +1,10 @@
-"""Runs a command so that nothing of it stays: ``python process_guard.py PARENT GRACE COMMAND …``.
+"""Run a command and leave none of its processes behind: ``python process_guard.py PARENT GRACE COMMAND …``.
 
-A server has children of its own, which outlive it when it is killed, and would outlive us. The guard stands between:
-it inherits whatever the command leaves behind, ends all of it when the command ends, when it is told to (TERM or INT,
-handed on; KILL after GRACE seconds), or when its own parent is gone, however that ended. Its exit status is the
-command's. It is run as a file, and imports nothing but the standard library.
+A server starts child processes, which would survive when it is killed, or when Arbiter is. The guard is the parent of
+the command and inherits its orphaned children. It ends all of them when the command ends, when it receives TERM or INT,
+or when its own parent process has ended for any reason. TERM and INT are passed on to the command, and KILL follows
+after GRACE seconds. The exit status is that of the command. The guard runs as a file and imports only the standard
+library.
 """
 
 import contextlib
@@ -15,30 +16,33 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-_LEFT_SECONDS = 5.0  # for what is killed to be gone
+_LEFT_SECONDS = 5.0  # for killed processes to end
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_HEARD = (*_ENDING, signal.SIGCHLD, signal.SIGALRM)
+_SIGNALS = (*_ENDING, signal.SIGCHLD, signal.SIGALRM)
 _NOT_FOUND = 127
 
 
 def main(parent: int, grace: float, command: list[str]) -> int:
-    """Run ``command`` until it or the process ``parent`` ends; its exit status, 128 and the signal if one ended it."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
+    """Run ``command`` until it or the process ``parent`` ends.
+
+    Return its exit status, or 128 plus the number of the signal that ended it.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    if os.getppid() != parent:  # it was gone before it could be heard
+    if os.getppid() != parent:  # the parent ended before its end could send a signal
         return 128 + signal.SIGTERM
     child = os.fork()
     if child == 0:
         _become(command)
-    with contextlib.suppress(OSError):  # the child does the same; whoever comes first
+    with contextlib.suppress(OSError):  # the child does the same; either may be first
         os.setpgid(child, child)
     return _until_it_ends(child, grace)
 
 
 def prctl(option: int, value: int) -> None:
-    """Linux alone has it; elsewhere a server stays if this program is killed with KILL."""
+    """Call Linux's ``prctl``. Elsewhere it does nothing: a server then survives if the guard receives KILL."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
@@ -47,8 +51,8 @@ def _become(command: list[str]) -> None:
     try:
         os.setpgid(0, 0)
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # if the guard itself is killed
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
-        os.execvp(command[0], command)  # noqa: S606 - the command is what we are called for
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        os.execvp(command[0], command)  # noqa: S606 - running the given command is the purpose
     except OSError as error:
         sys.stderr.write(f"{command[0]}: {error.strerror}\n")
         sys.stderr.flush()
@@ -57,14 +61,14 @@ def _become(command: list[str]) -> None:
 
 def _until_it_ends(child: int, grace: float) -> int:
     while True:
-        heard = signal.sigwait(_HEARD)
-        if heard in _ENDING:
-            # INT goes to all, as from a terminal. TERM goes to the command alone: an engine whose parts end before it
-            # takes that for a crash, and looks into it for some seconds
-            tell = os.killpg if heard == signal.SIGINT else os.kill
-            _unless_gone(lambda tell=tell, number=heard: tell(child, number))
+        received = signal.sigwait(_SIGNALS)
+        if received in _ENDING:
+            # INT goes to the whole group, as from a terminal. TERM goes only to the command: an engine whose workers
+            # end first treats that as a crash, and investigates it for some seconds
+            send = os.killpg if received == signal.SIGINT else os.kill
+            _unless_gone(lambda send=send, number=received: send(child, number))
             signal.setitimer(signal.ITIMER_REAL, grace)
-        elif heard == signal.SIGALRM:
+        elif received == signal.SIGALRM:
             _signal_group(child, signal.SIGKILL)
         status = _reaped().get(child)
         if status is not None:
@@ -73,7 +77,7 @@ def _until_it_ends(child: int, grace: float) -> int:
 
 
 def _reaped() -> dict[int, int]:
-    """The exit statuses of the children that ended, negative for a signal."""
+    """Return the exit statuses of the children that ended, by process id. A negative one is a signal."""
     ended: dict[int, int] = {}
     with contextlib.suppress(ChildProcessError):
         while (found := os.waitpid(-1, os.WNOHANG))[0]:
@@ -82,7 +86,7 @@ def _reaped() -> dict[int, int]:
 
 
 def _end_the_rest(child: int) -> None:
-    """Kill what the command left behind, and wait until it is gone."""
+    """Kill all processes that the command left behind, and wait for their end."""
     end = time.monotonic() + _LEFT_SECONDS
     while time.monotonic() < end:
         _signal_group(child, signal.SIGKILL)
@@ -97,7 +101,7 @@ def _end_the_rest(child: int) -> None:
 
 
 def _children() -> list[int]:
-    """Processes whose parent is this one, whatever their group; none where the kernel does not tell."""
+    """Return the ids of the child processes, in any group. Empty where the kernel does not list them."""
     with contextlib.suppress(OSError):
         me = os.getpid()
         return [int(pid) for pid in Path(f"/proc/{me}/task/{me}/children").read_text(encoding="ascii").split()]

@@ -1,4 +1,4 @@
-"""The servers as a table: where each stands, what it holds, and how busy it is."""
+"""The servers as a table: state, address, memory and load of each."""
 
 import os
 import subprocess
@@ -16,24 +16,24 @@ NOTHING = "–"
 _COLUMNS = ("server", "state", "address", "GPUs", "memory", "tok/s", "running", "queue", "cached")
 _STYLES: dict[State, str] = {"ready": "green", "starting": "cyan", "restarting": "yellow", "failed": "red"}
 _GIB = 2**30
-_ASK_SMI = ["nvidia-smi", "--query-gpu=index,uuid,memory.used,memory.total", "--format=csv,noheader,nounits"]
+_SMI = ["nvidia-smi", "--query-gpu=index,uuid,memory.used,memory.total", "--format=csv,noheader,nounits"]
 _SMI_SECONDS = 5.0
 
 
 class StatusTable:
-    """Draws ``servers``; ``gpus`` are CUDA's names of the machine's."""
+    """A status table of ``servers``. ``gpus`` are the machine's GPUs as CUDA names them."""
 
     def __init__(self, servers: Sequence[ServerProcess], gpus: Sequence[str]) -> None:
         self._servers = servers
         self._gpus = gpus
         self._on_gpus: dict[str, tuple[float, float]] = {}
-        self._asked = float("-inf")
+        self._read_at = float("-inf")
 
     def table(self) -> Table:
-        """The table at this moment."""
-        if any(server.launch.gpus for server in self._servers) and time.monotonic() - self._asked > _SMI_SECONDS:
-            self._on_gpus, self._asked = _memory_of_gpus(), time.monotonic()
-        table = Table(box=None, padding=(0, 2, 0, 0))  # nine columns in 80 signs
+        """Return the table with the current values."""
+        if any(server.launch.gpus for server in self._servers) and time.monotonic() - self._read_at > _SMI_SECONDS:
+            self._on_gpus, self._read_at = _memory_of_gpus(), time.monotonic()
+        table = Table(box=None, padding=(0, 2, 0, 0))  # nine columns in 80 characters
         for index, column in enumerate(_COLUMNS):
             table.add_column(column, justify="left" if index < 4 else "right", no_wrap=True)
         for server in self._servers:
@@ -55,20 +55,20 @@ class StatusTable:
         )
 
     def _memory(self, server: ServerProcess) -> str:
-        """Of GPUs all that is used on them, whoever shares them; else the resident memory of its processes."""
+        """Return the used memory of its GPUs, by all processes, or without GPUs the resident memory of the server."""
         if server.launch.gpus:
             names = [self._gpus[gpu] for gpu in server.launch.gpus if gpu < len(self._gpus)]
             found = [self._on_gpus[name] for name in names if name in self._on_gpus]
             if not found:
                 return NOTHING
-            used, there = map(sum, zip(*found, strict=True))
-            return f"{used:.1f}/{there:.0f} GiB"
+            used, total = map(sum, zip(*found, strict=True))
+            return f"{used:.1f}/{total:.0f} GiB"
         process = server.process
         return NOTHING if process is None else f"{resident(process.pid) / _GIB:.1f} GiB"
 
 
 def resident(session: int) -> int:
-    """The resident memory, in bytes, of all processes of a session; what they share counts for each."""
+    """Return the resident memory of all processes of a session, in bytes. Shared memory counts for each process."""
     pages = 0
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, IndexError, ValueError):
@@ -78,13 +78,13 @@ def resident(session: int) -> int:
 
 
 def _memory_of_gpus() -> dict[str, tuple[float, float]]:
-    """Used and there, in GiB, by number and by UUID; empty if nobody tells."""
+    """Return used and total memory in GiB, by GPU number and by UUID. Empty without ``nvidia-smi``."""
     found: dict[str, tuple[float, float]] = {}
     with suppress(OSError, subprocess.SubprocessError, ValueError):
-        told = subprocess.run(_ASK_SMI, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - ours
-        for line in told.stdout.splitlines():
-            index, uuid, used, there = (field.strip() for field in line.split(","))
-            found[index] = found[uuid] = float(used) / 1024, float(there) / 1024
+        ended = subprocess.run(_SMI, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - ours
+        for line in ended.stdout.splitlines():
+            index, uuid, used, total = (field.strip() for field in line.split(","))
+            found[index] = found[uuid] = float(used) / 1024, float(total) / 1024
     return found
 
 

@@ -1,9 +1,9 @@
-"""What no engine, or not this one, could do: told before anything starts."""
+"""Refuses settings that the engine of a server does not support, before any server starts."""
 
 from arbiter.config.model_tables import HostedTable, ServedTable
 from arbiter.config.server_tables import ServerTable
 
-_SAID_BY = {
+_KEYS = {
     "--port": "url",
     "--host": "server.host",
     "--model": "server.path",
@@ -18,12 +18,15 @@ _SAID_BY = {
     "--gpu-memory-utilization": "server.memory_fraction",
 }
 _SECRETS = ("--api-key", "--admin-api-key")
-_FORWARDED = ("embeddings", "token-embeddings", "label-tokens")  # what the sglang router hands on of the dialects
+_FORWARDED = ("embeddings", "token-embeddings", "label-tokens")  # the dialects that the sglang router forwards
 _NOT_OF_LLAMA_CPP = ("memory_fraction", "quantization", "dtype", "speculation")
 
 
 def refusal(table: ServedTable, server: ServerTable, scores: bool) -> str | None:
-    """The key of a model's ``table`` that cannot be as it is, and why; the server ``scores``, or writes."""
+    """Return the first wrong key of a model's ``table``, with the reason and the fix; None if all are possible.
+
+    ``scores``: the server is a classifier, otherwise it generates text.
+    """
     return (
         _wrong_gpus(server)
         or _wrong_arguments(server)
@@ -36,24 +39,24 @@ def refusal(table: ServedTable, server: ServerTable, scores: bool) -> str | None
 def _wrong_gpus(server: ServerTable) -> str | None:
     each, there = server.tensor_parallel * server.data_parallel, len(server.gpus)
     if server.device == "cpu":
-        return 'server.gpus: the device is "cpu"; leave one of the two out' if there else None
+        return 'server.gpus: the device is "cpu", which uses no GPU; leave out one of the two keys' if there else None
     needed = server.replicas * each
     if there != needed:
         kinds = "replicas · tensor_parallel · data_parallel"
         example = list(range(needed))
-        return f"server.gpus names {there} GPUs, and {kinds} is {needed}: write as many, like gpus = {example}"
+        return f"server.gpus names {there} GPUs, but {kinds} is {needed}: write for example gpus = {example}"
     if len(set(server.gpus)) != there:
-        return "server.gpus names a GPU twice; each part of a server has one of its own"
+        return "server.gpus names a GPU twice: each part of a server needs its own GPU"
     return None
 
 
 def _wrong_arguments(server: ServerTable) -> str | None:
     for argument in server.args:
         name = argument.partition("=")[0]
-        if name in _SAID_BY:
-            return f"server.args: {name} is said by the key {_SAID_BY[name]}; leave it out here"
+        if name in _KEYS:
+            return f"server.args: {name} is set by the key {_KEYS[name]}; leave it out here"
         if name in _SECRETS:
-            return f"server.args: {name} would be stored with each run; a server at 127.0.0.1 needs no key"
+            return f"server.args: {name} would be stored with each run; leave it out, on 127.0.0.1 no key is needed"
     return None
 
 
@@ -62,7 +65,8 @@ def _wrong_dialect(table: ServedTable, server: ServerTable, scores: bool) -> str
     if server.replicas == 1 or dialect is None or dialect in _FORWARDED:
         return None
     return (
-        f"scores: the router before several replicas does not forward {dialect!r}; take one of {', '.join(_FORWARDED)}"
+        f"scores: the router in front of several replicas does not forward {dialect!r}; use one of "
+        f"{', '.join(_FORWARDED)}"
     )
 
 
@@ -70,23 +74,23 @@ def _wrong_engine(table: ServedTable, server: ServerTable, scores: bool) -> str 
     engine = server.engine
     if engine == "sglang" and ":" in table.model:
         return (
-            f"model: sglang serves no name with a colon, as in {table.model!r}: write another name, and "
+            f"model: sglang cannot serve a name with a colon, {table.model!r}: write another name, and "
             f"server.path = {server.path or table.model!r}"
         )
     if engine == "vllm" and table.priority == "sglang":
-        return 'priority: the server is vLLM\'s, which takes the other end of the queue first: "vllm"'
+        return 'priority: vLLM orders its queue in the other direction: write priority = "vllm"'
     if table.verifies is not None and table.verifies != engine:
-        return f"verifies: the server is one of {engine}, and is asked as one of {table.verifies}"
+        return f"verifies: the server's engine is {engine}, not {table.verifies}; write {engine!r} or leave out the key"
     if engine != "llama.cpp":
         return None
     if scores:
-        return "server.engine: llama.cpp's server scores nothing; take sglang or vllm"
+        return "server.engine: the llama.cpp server cannot score; use sglang or vllm"
     if table.priority:
-        return "priority: llama.cpp's server knows no priorities; leave the key out"
+        return "priority: the llama.cpp server has no priorities; leave out the key"
     if server.tensor_parallel * server.data_parallel * server.replicas > 1:
-        return "server: one of llama.cpp has no parts: leave tensor_parallel, data_parallel and replicas out"
+        return "server: the llama.cpp server cannot be parallel: leave out tensor_parallel, data_parallel and replicas"
     wrong = next((key for key in _NOT_OF_LLAMA_CPP if getattr(server, key) is not None), None)
-    return f"server.{wrong}: llama.cpp's server has no such setting; leave it out" if wrong else None
+    return f"server.{wrong}: the llama.cpp server has no such setting; leave it out" if wrong else None
 
 
 def _wrong_speculation(server: ServerTable, scores: bool) -> str | None:
@@ -94,7 +98,7 @@ def _wrong_speculation(server: ServerTable, scores: bool) -> str | None:
     if speculation is None:
         return None
     if scores:
-        return "server.speculation: a model that scores writes nothing to speculate on; leave it out"
+        return "server.speculation: a model that scores generates no tokens; leave it out"
     if server.engine == "vllm" and (speculation.steps or speculation.topk):
-        return "server.speculation: steps and topk are sglang's; vLLM knows tokens"
+        return "server.speculation: steps and topk are settings of sglang; for vLLM use only tokens"
     return None

@@ -1,1 +1,1 @@
-"""Simulated model servers and workloads, for exact performance results in virtual time."""
+"""Simulated model servers and workloads, for deterministic performance results in virtual time."""

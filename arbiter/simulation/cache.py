@@ -1,4 +1,4 @@
-"""What a server remembers of the texts it has read and written: a prefix cache with a bounded number of tokens."""
+"""A simulated prefix cache with a bounded number of tokens."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -6,17 +6,17 @@ from typing import NamedTuple
 
 
 class CachedText(NamedTuple):
-    """A piece of a context, such as a question or a step: ``key`` is what it says, ``tokens`` how long it is."""
+    """A piece of a context, such as a question or a step: ``key`` is its text, ``tokens`` its length."""
 
     key: str
     tokens: int
 
 
 class PrefixCache:
-    """Holds at most ``budget`` tokens of contexts, shared where they begin alike; the longest unused go first.
+    """Holds at most ``budget`` tokens of contexts, which share common prefixes. Evicts the least recently used first.
 
-    Texts are remembered whole or not at all. What two of them have in common at their beginning is known only where it
-    is asked for as a piece of its own.
+    Each text is cached as a whole or not at all. A prefix that two texts share counts as cached only if it is a
+    separate piece of both.
     """
 
     def __init__(self, budget: int) -> None:
@@ -27,7 +27,7 @@ class PrefixCache:
         self.evicted = 0
 
     def known(self, context: Iterable[CachedText]) -> int:
-        """Tokens at the beginning of ``context`` that need not be read again."""
+        """Return the number of tokens at the start of ``context`` that are cached."""
         parent = tokens = 0
         for text in context:
             node = self._nodes.get((parent, text.key))
@@ -37,18 +37,18 @@ class PrefixCache:
         return tokens
 
     def remember(self, context: Sequence[CachedText]) -> None:
-        """``context`` was just used."""
+        """Add ``context``, or mark it as just used. Evict other texts as needed."""
         path, parent = list[tuple[int, str]](), 0
         for text in context:
-            place = (parent, text.key)
-            if place not in self._nodes:
+            edge = (parent, text.key)
+            if edge not in self._nodes:
                 self._last += 1
-                self._nodes[place] = (self._last, text.tokens)
+                self._nodes[edge] = (self._last, text.tokens)
                 self.tokens += text.tokens
-            path.append(place)
-            parent = self._nodes[place][0]
-        for place in reversed(path):  # the end first: whatever is evicted, nothing that continues it is left
-            self._nodes.move_to_end(place)
+            path.append(edge)
+            parent = self._nodes[edge][0]
+        for edge in reversed(path):  # last piece first, so that a text is evicted before the texts it continues
+            self._nodes.move_to_end(edge)
         while self.tokens > self._budget:
             _, (_, tokens) = self._nodes.popitem(last=False)
             self.tokens -= tokens

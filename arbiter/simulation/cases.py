@@ -1,4 +1,4 @@
-"""The cases of a what-if: a recorded or a stated workload at several concurrencies, acceptance rates, look-aheads."""
+"""Simulate a recorded or synthetic workload with several settings, such as concurrency and acceptance rate."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from arbiter.simulation.workload import StatedWorkload, Workload
 
 
 class CasePlan:
-    """A workload, and the servers that it is put to. ``world`` is not used where there is a recorded workload."""
+    """A workload and the servers that it runs on. ``world`` is not used if there is a ``recorded`` workload."""
 
     def __init__(
         self, config: Config, hardware: Hardware, world: SyntheticWorkload, recorded: RecordedWorkload | None
@@ -22,7 +22,7 @@ class CasePlan:
         self._config = config
         self._hardware = hardware
         self._recorded = recorded
-        self.world = replace(  # within the limits, so that none of its steps is cut
+        self.world = replace(  # within the limits, so that no step is cut
             world,
             steps=replace(world.steps, most=limits.max_steps),
             step_tokens=replace(world.step_tokens, most=limits.step_tokens),
@@ -33,7 +33,7 @@ class CasePlan:
         return self._recorded.problems if self._recorded else self.world.problems
 
     def simulate(self, case: Case, done: Callable[[], None]) -> SimulationResult:
-        """The figures of a case; ``done`` is called as each problem ends."""
+        """Return the figures of a case. ``done`` is called when a problem ends."""
         workload = self._recorded or self._stated(case.acceptance)
         return Study(workload, self._hardware, case).run(done)
 
@@ -46,7 +46,7 @@ class CasePlan:
 
 
 def _at(config: Config, acceptance: float) -> Config:
-    """The configuration with the threshold at which a world's scores accept what the world accepts."""
+    """Return ``config`` with the threshold at which the synthetic scores accept the share ``acceptance``."""
     thresholds = {"rsd": 0.5, "router": 0.5, "confidence": 0.5, "judge": 0.5, "oracle": 0.0, "random": 1 - acceptance}
     threshold = thresholds.get(config.run_type)
     return config if threshold is None else config.with_threshold(threshold)

@@ -1,15 +1,15 @@
-"""How a model server spends its time: continuous batching as a state machine, with neither clock nor task in it.
+"""A model of how a server spends its time: continuous batching as a state machine, without clock or tasks.
 
-- Requests wait in the order of (``priority``, number). As soon as one waits and there is a place for it, the server
-  makes a reading pass over all that wait, as far as there are places and the pass has room for their tokens. A pass
-  takes ``step`` and the time of the tokens that are not in the prefix cache. Decoding stands still meanwhile (sglang's
-  default), or, in a ``mixed`` server, the pass is a decode step as well and takes the time of both (vLLM's default). It
-  writes no token of the requests that it reads, and once begun it is finished.
-- Else all running sequences decode together, a token each in a decode step, whose time depends on how many they are
-  and how much context they hold. A sequence counts with its prompt and half of what it will write, from its first
-  token to its last, so that the time of a step changes only when a sequence comes or goes. Between those events time
-  passes in one stride, and tokens are divisible.
-- A sequence is never preempted. The cache's budget is apart from the memory of running sequences.
+- Requests wait in the order of (``priority``, number). When one waits and a slot is free, the server makes a prefill
+  pass over the waiting requests, as far as there are free slots and the pass has room for their tokens. A pass takes
+  ``step`` plus the time of the tokens that are not in the prefix cache. Decoding stops during the pass (sglang's
+  default). In a ``mixed`` server the pass is also a decode step and takes the time of both (vLLM's default). A pass
+  writes no token of the requests that it reads, and it is never interrupted.
+- Otherwise all running sequences decode together, one token each per decode step. The time of a step depends on the
+  number of sequences and on their context. A sequence counts with its prompt and half of its completion, from its first
+  token to its last. So the time of a step changes only when a sequence starts or ends, and time advances from one such
+  event to the next. Tokens are divisible.
+- A sequence is never preempted. The budget of the cache is separate from the memory of running sequences.
 """
 
 import heapq
@@ -24,13 +24,14 @@ from arbiter.simulation.cache import CachedText, PrefixCache
 
 
 class Speed(Record, frozen=True):
-    """What a server can do.
+    """The speed and the limits of a server.
 
-    A decode step takes ``step`` seconds, ``sequence`` more for each running sequence, and ``context`` more for each
-    1,000 tokens of context that they hold. ``prefill`` is in tokens a second, and ``fixed`` are the seconds that a
-    request spends outside of the model. At most ``running`` sequences are read and decoded at once, at most
-    ``pass_tokens`` new tokens are read in a pass (or one request, if it is longer), and the prefix cache holds
-    ``cache_tokens``. In a ``mixed`` server a pass that reads decodes as well.
+    - A decode step takes ``step`` seconds, plus ``sequence`` per running sequence and ``context`` per 1,000 tokens of
+      their context.
+    - ``prefill`` is in tokens per second. ``fixed`` is the seconds that a request spends outside of the model.
+    - At most ``running`` sequences are read and decoded concurrently. A prefill pass reads at most ``pass_tokens`` new
+      tokens, or one longer request. The prefix cache holds ``cache_tokens``.
+    - In a ``mixed`` server a prefill pass also decodes.
     """
 
     step: float
@@ -44,37 +45,37 @@ class Speed(Record, frozen=True):
     mixed: bool = False
 
     def __post_init__(self) -> None:
-        """Raises ``ConfigError`` if a request could never be answered."""
+        """Raise ``ConfigError`` if a request could never be answered."""
         times = (self.step, self.sequence, self.context, self.fixed)
         if not all(0 <= seconds < math.inf for seconds in times):
-            raise ConfigError(f"a server's times must be 0 s or more, and finite: {self}")
+            raise ConfigError(f"the times of a server must be finite and at least 0 s: {self}")
         if not self.step > 0 or not self.prefill > 0 or self.running < 1:
-            raise ConfigError(f"step and prefill must be more than 0, and running 1 or more: {self}")
+            raise ConfigError(f"step and prefill must be above 0, and running at least 1: {self}")
 
     def reading(self, tokens: int) -> float:
-        """Seconds of a pass over ``tokens`` new tokens."""
+        """Return the seconds of a prefill pass over ``tokens`` new tokens."""
         return self.step + tokens / self.prefill
 
     def decoding(self, running: int, context: float) -> float:
-        """Seconds of a decode step of so many ``running`` sequences that hold ``context`` tokens together."""
+        """Return the seconds of a decode step of ``running`` sequences with ``context`` tokens in total."""
         return self.step + self.sequence * running + self.context * context / 1000
 
     def alone(self, prompt: int, cached: int, completion: int) -> float:
-        """Seconds that a request takes on an idle server: no server answers it sooner."""
+        """Return the seconds that a request takes on an idle server, a lower bound under any load."""
         decoding = completion * self.decoding(1, prompt + completion / 2)
         return self.fixed + self.reading(prompt - cached) + decoding
 
     def least(self, prompt: int, cached: int, completion: int, together: int) -> float:
-        """Seconds of the server's time that a request costs at least, where at most ``together`` share each pass."""
+        """Return the least server time of a request in seconds, if at most ``together`` requests share each pass."""
         shared = (1 + completion) * self.step / min(together, self.running)
         own = completion * (self.sequence + self.context * (prompt + completion / 2) / 1000)
         return (prompt - cached) / self.prefill + shared + own
 
 
 class EngineWork(Record, frozen=True):
-    """A request: the context to read, and the text that will be written (None: only read, as scorers do).
+    """A request: the context to read, and the text to write (None: only read, as scorers do).
 
-    A smaller ``priority`` goes first.
+    Requests with a smaller ``priority`` are served first.
     """
 
     prompt: tuple[CachedText, ...]
@@ -83,11 +84,14 @@ class EngineWork(Record, frozen=True):
 
 
 class EngineLoad(msgspec.Struct):
-    """What a server has done: seconds of its time, requests, and tokens.
+    """The work that a server has done: seconds, requests and tokens.
 
-    ``read`` and ``cached`` are tokens of prompts, ``decoded`` of answers, those of cancelled requests among them;
-    ``wasted`` are the tokens read and decoded for requests that were cancelled. ``waited`` are the seconds from arrival
-    to the beginning of the reading pass, over all requests that were begun. ``evicted`` tokens fell out of the cache.
+    - ``reading``, ``decoding``: seconds of prefill passes and of decode steps.
+    - ``read``, ``cached``: prompt tokens that were computed, and that came from the prefix cache. ``decoded``: tokens
+      of answers. All include cancelled requests.
+    - ``wasted``: tokens read and decoded for cancelled requests.
+    - ``waited``: the sum of seconds from arrival to the start of the prefill pass, over all started requests.
+    - ``evicted``: tokens evicted from the cache.
     """
 
     reading: float = 0.0
@@ -110,12 +114,12 @@ class EngineLoad(msgspec.Struct):
         return self.reading + self.decoding
 
     def utilisation(self, seconds: float) -> float:
-        """Share of ``seconds`` in which the server was busy."""
+        """Return the share of ``seconds`` in which the server was busy."""
         return self.busy / seconds if seconds else 0.0
 
 
 class EngineRequest:
-    """A request on its way through a server; ``number`` breaks ties, ``cached`` is known once it is being read."""
+    """A request in a server. ``number`` breaks ties. ``cached`` is known once the request is being read."""
 
     def __init__(self, number: int, work: EngineWork) -> None:
         self.number = number
@@ -126,19 +130,19 @@ class EngineRequest:
         self.cached = 0
         self.started = False
         self.waited = 0.0
-        self.first = 0.0  # tokens that the server's sequences had decoded when this one began to
+        self.first = 0.0  # the value of SimulatedEngine._decoded when this request began to decode
         self.over = False
 
     @property
     def held(self) -> float:
-        """Tokens of context that it counts with while it decodes."""
+        """The tokens of context that it counts for while it decodes."""
         return self.prompt + self.completion / 2
 
 
 class SimulatedEngine:
-    """A server's state. Times are absolute and never go backwards; ``due`` is when something next comes to its end.
+    """The state of a server. Times are absolute and never decrease. ``due`` is the time of the next event.
 
-    Whoever drives it lets time pass (``advance``) up to ``due`` at most, and then calls ``plan``.
+    The caller advances time (``advance``) to at most ``due``, and then calls ``plan``.
     """
 
     def __init__(self, speed: Speed, now: float = 0.0) -> None:
@@ -151,24 +155,24 @@ class SimulatedEngine:
         self._waiting: list[tuple[int, int, EngineRequest]] = []
         self._reading: list[EngineRequest] = []
         self._pass_ends = self._sequence_ends = math.inf
-        self._pace = 0.0  # tokens a second that each running sequence decodes now
+        self._pace = 0.0  # tokens per second that each running sequence decodes now
         self._running: set[EngineRequest] = set()
         self._held = 0.0
-        self._ends: list[tuple[float, int, EngineRequest]] = []  # in tokens on the scale of _decoded
-        self._decoded = 0.0  # tokens that a sequence running from the beginning would have written
+        self._ends: list[tuple[float, int, EngineRequest]] = []  # ends of sequences, as values of _decoded
+        self._decoded = 0.0  # tokens that a sequence running since the start would have written
 
     def job(self, work: EngineWork) -> EngineRequest:
-        """A request that is on its way to the server."""
+        """Create a request that has not yet arrived at the server."""
         self.load.requests += 1
         return EngineRequest(next(self._numbers), work)
 
     def arrive(self, job: EngineRequest, now: float) -> None:
-        """``job`` waits from now on; the next ``plan`` may begin it."""
+        """Add ``job`` to the queue. The next ``plan`` may start it."""
         job.arrived = now
         heapq.heappush(self._waiting, (job.work.priority, job.number, job))
 
     def advance(self, now: float) -> list[EngineRequest]:
-        """Let time pass, and return what is answered by then, in the order of numbers."""
+        """Advance time to ``now``. Return the requests answered by then, ordered by number."""
         elapsed, self._now = max(now - self._now, 0.0), max(now, self._now)
         self._decoded += elapsed * self._pace
         if self._pass_ends < math.inf:
@@ -181,7 +185,7 @@ class SimulatedEngine:
         return sorted(answered, key=lambda job: job.number)
 
     def plan(self) -> None:
-        """Begin a pass if there is reason to, and say when something is next due."""
+        """Start a prefill pass if a request can start, and set ``due``."""
         if self._pass_ends == math.inf and not self._begin():
             self._pace = 1 / self._step() if self._running else 0.0
         while self._ends and self._ends[0][2].over:
@@ -192,9 +196,9 @@ class SimulatedEngine:
         self.due = min(self._pass_ends, self._sequence_ends)
 
     def cancel(self, job: EngineRequest, now: float) -> list[EngineRequest]:
-        """Take ``job`` out at once; its place is free for the next pass. Returns what else is answered by now.
+        """Remove ``job`` immediately and free its slot. Return the other requests answered by ``now``.
 
-        An answer of this very moment comes too late: nobody has it, and the request counts as cancelled.
+        If ``job`` is answered at this very moment, it still counts as cancelled.
         """
         answered = self.advance(now)
         written = 0
@@ -204,7 +208,7 @@ class SimulatedEngine:
         elif job in self._running:
             written = int(self._decoded - job.first)
             self.load.decoded += written
-            self._leave(job)
+            self._remove(job)
         elif job in self._reading:
             self._reading.remove(job)
         job.over = True
@@ -213,7 +217,7 @@ class SimulatedEngine:
         return [other for other in answered if other is not job]
 
     def remember(self, context: tuple[CachedText, ...]) -> None:
-        """Keep ``context`` in the prefix cache, where the server has read and written it in other pieces."""
+        """Add ``context`` to the prefix cache, if the server has read and written it in other pieces."""
         self._cache.remember(context)
         self.load.evicted = self._cache.evicted
 
@@ -221,7 +225,7 @@ class SimulatedEngine:
         return self.speed.decoding(len(self._running), self._held)
 
     def _begin(self) -> bool:
-        """Take those that wait, in their order, into a pass, as far as there is room. False if none was taken."""
+        """Start a pass with as many waiting requests as fit, in order. Return False if there is none."""
         tokens = 0
         while self._waiting and len(self._running) + len(self._reading) < self.speed.running:
             job = self._waiting[0][2]
@@ -250,7 +254,7 @@ class SimulatedEngine:
         self.load.longest_wait = max(self.load.longest_wait, job.waited)
 
     def _read(self) -> list[EngineRequest]:
-        """A pass is over: what is only read is answered, the others decode from now on."""
+        """End a prefill pass: return the requests without completion as answered, and start to decode the others."""
         read, self._reading, self._pass_ends = self._reading, [], math.inf
         for job in read:
             self.remember(job.work.prompt)
@@ -262,21 +266,21 @@ class SimulatedEngine:
         return [self._answer(job) for job in read if not job.completion]
 
     def _decode(self) -> list[EngineRequest]:
-        """The sequence that was to end first has ended, and others with it."""
+        """Return the sequences that end now."""
         self._sequence_ends = math.inf
-        self._decoded = max(self._decoded, self._ends[0][0])  # exactly: what is left over is rounding
+        self._decoded = max(self._decoded, self._ends[0][0])  # removes the rounding error
         ended = list[EngineRequest]()
         while self._ends and self._ends[0][0] <= self._decoded:
             _, _, job = heapq.heappop(self._ends)
             if not job.over:
-                self._leave(job)
+                self._remove(job)
                 ended.append(self._answer(job))
         return ended
 
-    def _leave(self, job: EngineRequest) -> None:
+    def _remove(self, job: EngineRequest) -> None:
         self._running.remove(job)
         self._held -= job.held
-        if not self._running:  # numbers stay small, and with them their rounding
+        if not self._running:  # small numbers keep the rounding error small
             self._ends.clear()
             self._decoded = 0.0
 

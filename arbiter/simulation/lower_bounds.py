@@ -1,4 +1,4 @@
-"""What no schedule of the same requests can beat, whoever waits for whom."""
+"""Lower bounds on the time of any schedule of the same requests."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Mapping
@@ -10,11 +10,11 @@ from arbiter.simulation.engine import EngineWork, Speed
 
 
 class Bounds:
-    """Seconds that the requests made so far take at least, at servers of the given speeds.
+    """Lower bounds in seconds for the requests added so far, on servers of the given speeds.
 
-    A problem, whose requests come one after another, takes at least their sum on idle servers (``Speed.alone``). A
-    server takes at least the time of its requests' tokens where at most ``together`` of them share each pass
-    (``Speed.least``).
+    The requests of a problem come one after another, so a problem takes at least their sum on idle servers
+    (``Speed.alone``). A server takes at least the time of its requests' tokens if at most ``together`` requests share
+    each pass (``Speed.least``).
     """
 
     def __init__(self, speeds: Mapping[Model, Speed], together: int) -> None:
@@ -24,7 +24,7 @@ class Bounds:
         self._least = {name: defaultdict[Hashable, float](float) for name in speeds}
 
     def add(self, server: Model, problem: Hashable, work: EngineWork, cached: int) -> float:
-        """Count a request, of whose prompt so many tokens were ``cached``; its seconds on an idle server."""
+        """Add a request with ``cached`` prompt tokens in the cache. Return its seconds on an idle server."""
         prompt = sum(text.tokens for text in work.prompt)
         completion = work.completion.tokens if work.completion else 0
         speed = self._speeds[server]
@@ -34,15 +34,15 @@ class Bounds:
         return alone
 
     def makespan(self, concurrency: int) -> float:
-        """Of all problems, with so many of them at once."""
+        """Return the lower bound for all problems, with ``concurrency`` of them at a time."""
         alone = self._alone.values()
         return max(sum(alone) / concurrency, *alone, *(sum(each.values()) for each in self._least.values()))
 
     def latency(self) -> float:
-        """The mean, with all problems at once from the beginning.
+        """Return the lower bound of the mean latency if all problems start together.
 
-        The j-th problem to end ends no sooner than the j-th smallest sum of idle times, nor than any server has done
-        the j problems with which it has least to do.
+        The j-th problem to end takes at least the j-th smallest sum of idle times. It also takes at least the time that
+        each server needs for the j problems with the least work for it.
         """
         least = [sorted(each[name] for name in self._alone) for each in self._least.values()]
         return fmean(map(max, zip(sorted(self._alone.values()), *map(accumulate, least), strict=True)))

@@ -1,4 +1,4 @@
-"""Which model stands on which GPUs, as it is written on the command line: ``7B``, ``7B@H100``, ``70B@4xH100``."""
+"""Which model runs on which GPUs, in the notation of the command line: ``7B``, ``7B@H100``, ``70B@4xH100``."""
 
 import re
 
@@ -11,7 +11,7 @@ _WRITTEN = re.compile(r"(?P<model>[^@]+)(?:@(?:(?P<gpus>[1-9]\d{0,2})x)?(?P<gpu>
 
 
 class Placement(Record, frozen=True):
-    """A model, by its size, on a number of GPUs of a kind that are its alone."""
+    """A model, named by its size, on ``gpus`` GPUs of the kind ``gpu`` that it does not share."""
 
     model: str
     gpu: str
@@ -21,7 +21,7 @@ class Placement(Record, frozen=True):
         return f"{self.model} on {f'{self.gpus} × ' if self.gpus > 1 else ''}{self.gpu}"
 
     def speed(self, running: int, mixed: bool) -> Speed:
-        """Raises ``ConfigError`` if the model or the GPU is not known, or the weights do not fit."""
+        """Return the speed of the server. Raises ``ConfigError`` for an unknown model or GPU, or too little memory."""
         try:
             return speed_of(self.model, self.gpu, self.gpus, running, mixed)
         except ConfigError as error:
@@ -29,8 +29,8 @@ class Placement(Record, frozen=True):
 
 
 def placed(written: str, gpu: str) -> Placement:
-    """What was ``written``; on one ``gpu`` if it names none. Raises ``ConfigError`` if it cannot be read."""
+    """Parse ``written``. The default is one ``gpu``. Raises ``ConfigError`` for any other notation."""
     found = _WRITTEN.fullmatch(written)
     if found is None:
-        raise ConfigError(f"{written!r} is no model on GPUs; write it like 7B, 7B@H100 or 70B@4xH100")
+        raise ConfigError(f"{written!r} names no model on GPUs; write 7B, 7B@H100 or 70B@4xH100")
     return Placement(found["model"], found["gpu"] or gpu, int(found["gpus"] or 1))

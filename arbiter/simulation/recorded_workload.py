@@ -1,4 +1,4 @@
-"""The workload of a recorded run: its problems, with the answers, decisions and lengths that they had."""
+"""The workload of a recorded run: its problems with their recorded answers, decisions and lengths."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -22,19 +22,20 @@ from arbiter.replay.recorded_tasks import task_of
 from arbiter.simulation.synthetic_workload import AGREEING, Quantiles
 
 Match = Literal["recorded", "texts", "stated"]
-"""Where the length of a match between draft and target is from: the run recorded it, both texts are known and what
-they begin with is compared, or it was drawn from a stated distribution.
+"""The source of a match length between draft and target.
+
+The run recorded it, or it was computed from the common prefix of both texts, or drawn from an assumed distribution.
 """
 
-_CHARACTERS = 4  # of a token, where no model has counted
+_CHARACTERS = 4  # per token, for texts whose tokens no model has counted
 
 
 class RecordedWorkload:
-    """The problems of a run that came to an end of their own, in the order in which they were begun, with their limits
-    but without their deadline.
+    """The completed problems of a run, in the order of their starts, with their limits but without deadlines.
 
-    A text is as long as the model that wrote it said, a question as the first prompt. ``left_out`` counts the problems
-    that failed, struck their deadline or have no end; ``matches`` where the matches that were asked for are from.
+    The length of a text is the token count of the model that wrote it. The length of a question is taken from the first
+    prompt. ``left_out`` counts problems that failed, reached their deadline or have no end. ``matches`` counts the
+    requested match lengths by source.
     """
 
     def __init__(self, problems: Iterable[ProblemHistory], agreeing: Quantiles = AGREEING) -> None:
@@ -53,12 +54,15 @@ class RecordedWorkload:
 
     @classmethod
     def open(cls, run: Run) -> "RecordedWorkload":
-        """Raises ``RunError`` if the log cannot be read, leaves out the answers, or has no problem that ended."""
+        """Return the workload of ``run``.
+
+        Raises ``RunError`` if the log cannot be read, does not hold the answers, or has no completed problem.
+        """
         if run.started.record == "decisions":
-            raise RunError(f"{run.path} was recorded with log.record = 'decisions', and does not hold the answers")
+            raise RunError(f"{run.path} was recorded with log.record = 'decisions', which leaves out the answers")
         workload = cls(run.problems())
         if not workload.problems:
-            raise RunError(f"{run.path} has no problem that came to its end")
+            raise RunError(f"{run.path} has no completed problem")
         return workload
 
     @property
@@ -69,7 +73,7 @@ class RecordedWorkload:
         return iter(self._tasks)
 
     def write(self, request: GenerationRequest) -> Generation:
-        """The recorded step; of a draft ahead that the run has not, one as long as the run's draft of that step."""
+        """Return the recorded step. An unrecorded draft ahead is as long as the run's draft of that step."""
         made = self._answers.get(request.call)
         if not isinstance(made, CallGenerated):
             if not request.ahead:
@@ -98,11 +102,11 @@ class RecordedWorkload:
             self._answers[name] = call.outcome
             if isinstance(made := call.outcome, CallGenerated):
                 self._tokens[made.text] = max(self._tokens.get(made.text, 0), made.usage.completion_tokens)
-                asked = call.parsed if name == call.id else parsed_call(name, problem.reused[name])
-                place = asked.message.step
-                if asked.model == "draft" and not asked.is_ahead:
-                    self._drafts[place] = texts[: len(task.transcript.steps) + place.step], made
-                if place.step == 0 and asked.index == 0:
+                parsed = call.parsed if name == call.id else parsed_call(name, problem.reused[name])
+                step_id = parsed.message.step
+                if parsed.model == "draft" and not parsed.is_ahead:
+                    self._drafts[step_id] = texts[: len(task.transcript.steps) + step_id.step], made
+                if step_id.step == 0 and parsed.index == 0:
                     first = first or made.usage.prompt_tokens
         if first:
             given = sum(self.measure(step.text) for step in task.transcript.steps)
@@ -131,7 +135,7 @@ class RecordedWorkload:
             share = self._agreeing.at(unit_draw(request.seed, request.problem, request.step, "world agreement"))
         else:
             self.matches["texts"] += 1
-            share = _alike(proposal.text, made.text) / max(len(proposal.text), 1)
+            share = _common_prefix(proposal.text, made.text) / max(len(proposal.text), 1)
         return PrefixMatch(proposed, min(int(share * proposed), completion))
 
 
@@ -140,8 +144,8 @@ def _generation(made: CallGenerated, agreement: PrefixMatch | None) -> Generatio
     return Generation(made.text, made.stop_reason, usage, prefix_match=agreement, confidence=made.confidence)
 
 
-def _alike(one: str, other: str) -> int:
-    """Characters that both begin with."""
+def _common_prefix(one: str, other: str) -> int:
+    """Return the length of the common prefix in characters."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 

@@ -1,7 +1,7 @@
-"""A simulated model server, and the adapters that put it behind the ports of the ring.
+"""A simulated model server, and adapters that connect it to the ports of the ring.
 
-No thread, process or socket takes part, so it runs in virtual time (``arbiter.replay.virtual_time``), where results are
-exact and every run is the same.
+It uses no threads, processes or sockets, so it runs in virtual time (``arbiter.replay.virtual_time``). There, every
+run is the same.
 """
 
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from arbiter.simulation.cache import CachedText
 from arbiter.simulation.engine import EngineLoad, EngineRequest, EngineWork, SimulatedEngine, Speed
 
 AnswerMeasure = Callable[[str], int]
-"""How many tokens a text has."""
+"""Returns the number of tokens of a text."""
 
 
 class ServedRequest(Record, frozen=True):
-    """What a request found: tokens of its prompt in the cache, seconds in the queue, and seconds in all."""
+    """Figures of a request: ``cached`` prompt tokens, seconds in the queue (``waited``), total ``seconds``."""
 
     cached: int
     waited: float
@@ -29,15 +29,15 @@ class ServedRequest(Record, frozen=True):
 
 
 Watch = Callable[[GenerationRequest | ScoreRequest, EngineWork, ServedRequest], None]
-"""Is told of each request that a server has answered, on behalf of which request of the ring."""
+"""Called for each request that a server has answered, with the ring's request that caused it."""
 
 
 def unwatched(request: GenerationRequest | ScoreRequest, work: EngineWork, served: ServedRequest) -> None:
-    """Nobody looks on."""
+    """Ignore the request."""
 
 
 class SimulatedServer:
-    """Serves requests at the given speed while ``run`` runs, as ``arbiter.simulation.engine`` describes it."""
+    """Serves requests at the given speed while ``run`` runs. ``arbiter.simulation.engine`` describes how."""
 
     def __init__(self, speed: Speed) -> None:
         self.speed = speed
@@ -47,24 +47,24 @@ class SimulatedServer:
 
     @property
     def load(self) -> EngineLoad:
-        """What it has done so far."""
+        """The work done so far."""
         return self._engine.load
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
         task_status.started()
         while True:
-            await anyio.wait_all_tasks_blocked()  # whatever else happens at this instant comes first
+            await anyio.wait_all_tasks_blocked()  # let everything else that happens at this instant run first
             self._changed = anyio.Event()
-            self._tell(self._engine.advance(anyio.current_time()))
+            self._answer(self._engine.advance(anyio.current_time()))
             self._engine.plan()
             with anyio.CancelScope(deadline=self._engine.due):
                 await self._changed.wait()
 
     async def serve(self, work: EngineWork) -> ServedRequest:
-        """Wait for the server to do ``work``. A cancelled request leaves its place at once.
+        """Wait until the server has done ``work``, and return the figures. Cancelling frees the slot immediately.
 
-        Requests of equal priority are begun in the order of these calls.
+        Requests of equal priority start in the order of these calls.
         """
         called = anyio.current_time()
         job = self._engine.job(work)
@@ -75,7 +75,7 @@ class SimulatedServer:
             self._changed.set()
             await answer.wait()
         except BaseException:
-            self._tell(self._engine.cancel(job, anyio.current_time()))
+            self._answer(self._engine.cancel(job, anyio.current_time()))
             self._changed.set()
             raise
         finally:
@@ -83,25 +83,25 @@ class SimulatedServer:
         return ServedRequest(job.cached, job.waited, anyio.current_time() - called)
 
     def remember(self, context: tuple[CachedText, ...]) -> None:
-        """Keep ``context`` in the prefix cache, where it was read and written in other pieces."""
+        """Add ``context`` to the prefix cache, if it was read and written in other pieces."""
         self._engine.remember(context)
 
-    def _tell(self, answered: list[EngineRequest]) -> None:
+    def _answer(self, answered: list[EngineRequest]) -> None:
         for job in answered:
             self._answers[job].set(anyio.current_time())
 
 
 class SimulatedGenerator:
-    """A generator at a server. ``script`` says text, ending and completion tokens, whatever the timing.
+    """A generator on a simulated server. ``script`` sets text, stop reason and completion tokens, whatever the timing.
 
-    Prompt and cached tokens of the answer's usage are the server's. What is written ahead waits behind all that
-    somebody waits for.
+    The prompt and cached tokens of the usage come from the server. Requests for drafting ahead have a lower priority
+    than all others.
 
-    If the request has a proposal and the script says how far the model agrees with it, the model reads the proposal
-    after the context, in a request of its own. So the tokens agreed on and the one after them are known; the others, if
-    there are any, it writes in a second request, whose prompt ends with those and is in the cache but for the last. The
-    completion tokens of a script hold the one that ends the step: where no more than one is left, there is no second
-    request. The cache then holds the tokens agreed on twice, as a piece of the proposal and in the step.
+    If the request has a proposal, and the script sets how much of it the model keeps, there are up to two requests. The
+    first one reads the context and the proposal: it yields the kept tokens and the next one. The second one writes the
+    remaining tokens. Its prompt ends with the known tokens, and all but the last are cached. The completion tokens of a
+    script include the token that ends the step, so there is no second request if at most one token remains. The cache
+    then holds the kept tokens twice: as a piece of the proposal and in the step.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class SimulatedGenerator:
         written: Generation,
         agreement: PrefixMatch,
     ) -> Generation:
-        """The step, of which the server has to write what is left after the tokens agreed on."""
+        """Return the step. The server writes only the tokens after those that the proposal shares with it."""
         agreed, more = agreement.matched, agreement.proposed - agreement.matched
         head = CachedText(f"{proposal.text}[:{agreed}]" if more else proposal.text, agreed)
         served = await self._serve(
@@ -156,7 +156,7 @@ class SimulatedGenerator:
 
 
 class SimulatedScorer:
-    """A scorer at a server, which reads and writes nothing. ``script`` says the score, whatever the timing."""
+    """A scorer on a simulated server, which only reads. ``script`` sets the score, whatever the timing."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The figures of a simulation for people, and what was assumed."""
+"""Format the figures of a simulation as tables, and list its assumptions."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,9 +14,9 @@ from arbiter.simulation.synthetic_workload import LogNormal, SyntheticWorkload
 Column = tuple[str, Callable[[SimulationResult], str]]
 
 _CASE: tuple[tuple[str, Callable[[SimulationResult], object], Callable[[SimulationResult], str]], ...] = (
-    ("accepted", lambda row: row.case.acceptance, lambda row: percent(row.acceptance)),
-    ("at once", lambda row: row.case.concurrency, lambda row: str(row.case.concurrency)),
-    ("ahead", lambda row: row.case.lookahead, lambda row: str(row.case.lookahead)),
+    ("acceptance", lambda row: row.case.acceptance, lambda row: percent(row.acceptance)),
+    ("concurrency", lambda row: row.case.concurrency, lambda row: str(row.case.concurrency)),
+    ("lookahead", lambda row: row.case.lookahead, lambda row: str(row.case.lookahead)),
     ("verify", lambda row: row.case.verify, lambda row: row.case.verify),
 )
 _WHOLE: tuple[Column, ...] = (
@@ -33,24 +33,25 @@ _LATENCY: tuple[Column, ...] = (
     ("problems/s", lambda row: f"{row.problems_per_second:.3g}"),
     ("tokens/s", lambda row: f"{row.tokens_per_second:.0f}"),
 )
-_SERVERS = "servers: share of the time busy, most places taken, mean wait, share of the problems' time lost"
+_SERVERS = "servers: share of time busy, peak share of slots in use, mean wait, share of problem time lost to load"
 _MATCHES: dict[Match, str] = {
-    "recorded": "as they were recorded",
-    "texts": "from what both texts begin with",
-    "stated": "drawn from a stated distribution",
+    "recorded": "recorded by the run",
+    "texts": "from the common prefix of both texts",
+    "stated": "drawn from an assumed distribution",
 }
 
 
 def tables(rows: Sequence[SimulationResult]) -> list[Table]:
-    """For the whole run, for a problem, and for each server; a row each case, which is named by what is not the same in
-    all of them.
+    """Return three tables: for the whole run, per problem, and per server.
+
+    Each case has a row. Settings that differ between cases are columns; the others are in the title.
     """
     case = [(name, cell) for name, value, cell in _CASE if len({value(row) for row in rows}) > 1]
     first = rows[0]
     same = [f"{name} {cell(first)}" for name, value, cell in _CASE if len({value(row) for row in rows}) == 1]
     return [
-        _table(f"all {first.problems} problems, seconds: {', '.join(same)}", [*case, *_WHOLE], rows),
-        _table("latency of a problem in seconds, and throughput", [*case, *_LATENCY], rows),
+        _table(f"all {first.problems} problems, in seconds ({', '.join(same)})", [*case, *_WHOLE], rows),
+        _table("latency per problem in seconds, and throughput", [*case, *_LATENCY], rows),
         _servers(case, rows),
     ]
 
@@ -69,7 +70,7 @@ def _servers(case: Sequence[Column], rows: Sequence[SimulationResult]) -> Table:
     for name, _ in case:
         table.add_column(name, justify="right")
     table.add_column("server")
-    for name in ("busy", "places", "wait, s", "lost"):
+    for name in ("busy", "slots", "wait, s", "lost"):
         table.add_column(name, justify="right")
     for row in rows:
         for model, server in row.servers.items():
@@ -82,32 +83,32 @@ def _servers(case: Sequence[Column], rows: Sequence[SimulationResult]) -> Table:
 def assumptions(
     plan: CasePlan, hardware: Hardware, recorded: RecordedWorkload | None, rows: Sequence[SimulationResult]
 ) -> list[str]:
-    """What the figures rest on, in lines."""
+    """Return the assumptions behind the figures, as lines."""
     servers = ", ".join(f"{model} {server.placement}" for model, server in rows[0].servers.items())
-    reading = "and decodes while it reads" if hardware.mixed else "and decodes nothing while it reads"
-    most = f"each decodes {hardware.running} sequences together at most, {reading}"
-    speeds = "their speeds are derived from data sheets, not measured (docs/performance.md)"
-    ends = ", ".join(f"{reason} {count}" for reason, count in rows[0].finish.items())
+    reading = "and decodes while it reads" if hardware.mixed else "and does not decode while it reads"
+    most = f"Each decodes at most {hardware.running} sequences together {reading}"
+    speeds = "Speeds are derived from data sheets, not measured (docs/explanation/performance.md)"
+    ends = ", ".join(f"{reason} {count}" for reason, count in rows[0].finish_reasons.items())
     work = _stated(plan.world, rows) if recorded is None else _recorded(recorded)
     return [
-        f"servers: {servers}; {most}; {speeds}",
-        f"workload: {work}; ended by {ends}",
-        "simplified: docs/explanation/performance.md says what the servers are and what they leave out",
+        f"servers: {servers}. {most}. {speeds}",
+        f"workload: {work}. Finish reasons: {ends}",
+        "simplifications: docs/explanation/performance.md describes the simulated servers and what they leave out",
     ]
 
 
 def _stated(world: SyntheticWorkload, rows: Sequence[SimulationResult]) -> str:
     numbers = (
         ("steps", world.steps),
-        ("tokens of a step", world.step_tokens),
-        ("of a question", world.question_tokens),
+        ("tokens per step", world.step_tokens),
+        ("tokens per question", world.question_tokens),
     )
-    is_shown = any(row.agreement.proposed for row in rows)
-    agreeing = ", and so is what the target agrees with of the drafts that it is shown" if is_shown else ""
+    is_shown = any(row.prefix_match.proposed for row in rows)
+    agreeing = ". How much of a rejected draft the target keeps is drawn as well" if is_shown else ""
     lengths = ", ".join(f"{name} {_lengths(each)}" for name, each in numbers)
     return (
-        f"stated, not recorded: {world.problems} problems of the seed {world.seed}, all there at the beginning; "
-        f"log-normal {lengths}; each step is rejected by itself, where real rejections cluster{agreeing}"
+        f"synthetic, not recorded: {world.problems} problems (seed {world.seed}), all present at the start. "
+        f"Log-normal: {lengths}. Steps are rejected independently; real rejections cluster{agreeing}"
     )
 
 
@@ -116,8 +117,8 @@ def _lengths(numbers: LogNormal) -> str:
 
 
 def _recorded(recorded: RecordedWorkload) -> str:
-    left = f", {recorded.left_out} left out that failed or did not end" if recorded.left_out else ""
-    told = ", ".join(f"{count} {_MATCHES[match]}" for match, count in sorted(recorded.matches.items()))
-    matches = f"; matches between draft and target: {told}" if told else ""
-    work = f"{recorded.problems} recorded problems with their steps and decisions, all there at the beginning"
-    return f"{work}{left}{matches}"
+    left = f" ({recorded.left_out} left out that failed or did not end)" if recorded.left_out else ""
+    sources = ", ".join(f"{count} {_MATCHES[match]}" for match, count in sorted(recorded.matches.items()))
+    matches = f". Match lengths between draft and target: {sources}" if sources else ""
+    work = f"{recorded.problems} recorded problems{left} with their steps and decisions, all present at the start"
+    return f"{work}{matches}"

@@ -1,4 +1,4 @@
-"""What a simulation tells."""
+"""The results of simulations."""
 
 from typing import Literal
 
@@ -6,11 +6,11 @@ from arbiter.actors.controllers import Verify
 from arbiter.protocols.records import FinishReason, LookaheadStats, Model, PrefixMatch, Record
 
 STEPS = "steps"
-"""The bottleneck where it is no server: one step comes after another."""
+"""The bottleneck if it is not a server but the sequence of steps."""
 
 
 class LatencyPercentiles(Record, frozen=True):
-    """Seconds from the moment at which a problem is let in to its end."""
+    """Seconds from the start of a problem in the ring to its end."""
 
     mean: float
     p50: float
@@ -19,13 +19,15 @@ class LatencyPercentiles(Record, frozen=True):
 
 
 class ServerResult(Record, frozen=True):
-    """What a model's server did.
+    """Figures of a model's server.
 
-    ``utilisation`` is the share of the makespan in which it was busy, and ``full`` the greatest share of its places
-    that were taken. ``waited`` are the mean seconds that a request waited for its turn, at the seat (``in_flight``) and
-    in the server's queue. ``lost`` is the share of the problems' time that its load cost: what their requests took
-    beyond their time on an idle server. Tokens of prompts were ``read`` or ``cached``, those of answers ``decoded``;
-    ``wasted`` are those of both that were for cancelled requests.
+    - ``utilisation``: the share of the makespan in which it was busy. ``full``: the highest share of its slots in use.
+    - ``waited``: the mean seconds that a request waited, for a slot in the ring (``in_flight``) and in the server's
+      queue.
+    - ``lost``: the share of the problems' time that its load cost: the time of their requests beyond that on an idle
+      server.
+    - ``read``, ``cached``: prompt tokens. ``decoded``: answer tokens. ``wasted``: tokens of both kinds for cancelled
+      requests.
     """
 
     placement: str
@@ -41,12 +43,14 @@ class ServerResult(Record, frozen=True):
 
 
 Depth = int | Literal["auto"]
-"""How many steps are drafted ahead; ``auto`` leaves it to a controller."""
+"""How many steps are drafted ahead. With ``auto`` a controller decides."""
 
 
 class Case(Record, frozen=True):
-    """A workload's circumstances: so many problems at once, so many steps drafted ahead, rejected drafts shown to the
-    target or not; and drafts accepted at a rate, None for that of the workload.
+    """The settings of one simulation.
+
+    ``concurrency`` is the number of concurrent problems, ``lookahead`` the number of steps drafted ahead. ``verify``
+    says whether the target reads rejected drafts. ``acceptance`` None keeps the acceptance rate of the workload.
     """
 
     concurrency: int
@@ -56,14 +60,15 @@ class Case(Record, frozen=True):
 
 
 class SimulationResult(Record, frozen=True):
-    """What a workload takes in a case.
+    """The figures of a workload in one case.
 
-    Times are virtual seconds. ``acceptance`` is the share of steps that were kept from the draft, ``agreement`` counts
-    the tokens of the drafts that the target was shown. Throughput counts kept tokens. ``own`` is the share of the
-    problems' time that would be left on idle servers; the rest is lost to load, server by server (where draft and
-    target are asked at the same time, what both of them lose is counted). The ``bottleneck`` is the server that costs
-    most, or ``steps`` where half of the time or more is their own. No schedule of the same requests has a makespan
-    below ``bound``, which is known where they come one after another.
+    - Times are in virtual seconds. Throughput counts kept tokens.
+    - ``acceptance``: the share of steps kept from the draft.
+    - ``prefix_match``: the tokens of the drafts that the target read, and how many of them it kept.
+    - ``own``: the share of the problems' time that would remain on idle servers. The rest is lost to load, as listed
+      per server. If draft and target work concurrently, the losses of both are counted.
+    - ``bottleneck``: the server that costs most time, or ``steps`` if ``own`` is at least half.
+    - ``bound``: no schedule of the same requests has a shorter makespan. None if requests of a problem overlap.
     """
 
     case: Case
@@ -77,7 +82,7 @@ class SimulationResult(Record, frozen=True):
     own: float
     bottleneck: str
     bound: float | None
-    finish: dict[FinishReason, int]
-    predrafts: LookaheadStats
-    agreement: PrefixMatch
+    finish_reasons: dict[FinishReason, int]
+    lookahead: LookaheadStats
+    prefix_match: PrefixMatch
     servers: dict[Model, ServerResult]

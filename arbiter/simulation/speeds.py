@@ -1,16 +1,16 @@
-"""Speeds of model servers by model and GPU: derived from data sheets, not measured.
+"""Speeds of model servers by model and GPU, derived from data sheets and not measured.
 
-Each figure follows from the roofline, in bfloat16:
+Each figure follows from the roofline model, in bfloat16:
 
-- ``step``: the weights are read once (bytes / bandwidth), and a pass costs ``OVERHEAD`` beside that;
-- ``sequence``: 2 operations a parameter for its token;
-- ``context``: the keys and values of 1,000 tokens are read (bytes / bandwidth);
-- ``prefill``: 2 operations a parameter for each token;
-- ``cache_tokens``: what the memory that is left beside the weights holds of keys and values.
+- ``step``: reading the weights once (bytes / bandwidth), plus ``OVERHEAD`` per pass;
+- ``sequence``: 2 operations per parameter for its token;
+- ``context``: reading the keys and values of 1,000 tokens (bytes / bandwidth);
+- ``prefill``: 2 operations per parameter for each token;
+- ``cache_tokens``: the keys and values that fit into the memory not used by the weights.
 
-Of the data sheet's bandwidth and operations the shares ``BANDWIDTH_REACHED`` and ``OPERATIONS_REACHED`` are taken as
-reached. Those, ``OVERHEAD`` and ``FIXED`` are assumptions of usual size. Weights and operations are added up, where the
-better kernels overlap them: steps of large batches are slower here than the bare roofline says.
+``BANDWIDTH_REACHED`` and ``OPERATIONS_REACHED`` are the shares of the data sheet's figures that are assumed to be
+reached. Those, ``OVERHEAD`` and ``FIXED`` are assumptions of typical size. The times for weights and operations are
+added, although good kernels overlap them: steps of large batches are slower here than in the plain roofline model.
 """
 
 from collections.abc import Mapping
@@ -22,16 +22,16 @@ from arbiter.simulation.engine import Speed
 
 BANDWIDTH_REACHED = 0.8
 OPERATIONS_REACHED = 0.5
-OVERHEAD = 0.001  # seconds a pass: launching kernels, sampling, scheduling
-FIXED = 0.005  # seconds a request: network, HTTP, tokenising
+OVERHEAD = 0.001  # seconds per pass: launching kernels, sampling, scheduling
+FIXED = 0.005  # seconds per request: network, HTTP, tokenising
 MEMORY_USED = 0.9
-BYTES = 2  # of a number in bfloat16
+BYTES = 2  # per number in bfloat16
 
 Entry = TypeVar("Entry")
 
 
 class GPU(Record, frozen=True):
-    """Of the data sheet: bytes a second, dense bfloat16 operations a second, bytes of memory."""
+    """Figures of a data sheet: bytes per second, dense bfloat16 operations per second, bytes of memory."""
 
     bandwidth: float
     operations: float
@@ -39,7 +39,7 @@ class GPU(Record, frozen=True):
 
 
 class ModelShape(Record, frozen=True):
-    """Parameters in all, and of the attention's cache: layers, key-value heads, size of a head."""
+    """The number of parameters, and the shape of the key-value cache: layers, key-value heads, size of a head."""
 
     parameters: float
     layers: int
@@ -48,12 +48,12 @@ class ModelShape(Record, frozen=True):
 
     @property
     def weights(self) -> float:
-        """Bytes."""
+        """Bytes of all weights."""
         return BYTES * self.parameters
 
     @property
     def cached(self) -> int:
-        """Bytes of keys and values of a token."""
+        """Bytes of keys and values per token."""
         return 2 * self.layers * self.heads * self.head * BYTES
 
 
@@ -65,7 +65,7 @@ GPUS = {
 }
 
 MODELS = {
-    "1.5B": ModelShape(1.54e9, 28, 2, 128),  # Qwen2.5(-Math)-1.5B: model card and config.json, as the others
+    "1.5B": ModelShape(1.54e9, 28, 2, 128),  # Qwen2.5(-Math)-1.5B: model card and config.json, like the others
     "3B": ModelShape(3.09e9, 36, 2, 128),  # Qwen2.5-3B
     "7B": ModelShape(7.61e9, 28, 4, 128),  # Qwen2.5(-Math)-7B
     "8B": ModelShape(8.03e9, 32, 8, 128),  # Llama-3.1-8B
@@ -77,10 +77,10 @@ MODELS = {
 
 
 def speed_of(model: str, gpu: str, gpus: int = 1, running: int = 64, mixed: bool = False) -> Speed:
-    """The speed of the named model on so many GPUs, which share its weights and its work without loss.
+    """Return the speed of a model on ``gpus`` GPUs, which share weights and work without loss.
 
-    ``running`` is the server's own limit of sequences; ``mixed`` as in ``Speed``. Raises ``ConfigError`` for a name
-    that is not in the tables, and if the weights do not fit.
+    ``running`` is the limit of sequences in the server. ``mixed`` is as in ``Speed``. Raises ``ConfigError`` for a name
+    that is not in the tables, or if the weights do not fit.
     """
     size, card = _known("model", model, MODELS), _known("GPU", gpu, GPUS)
     bandwidth = gpus * card.bandwidth * BANDWIDTH_REACHED
@@ -92,7 +92,7 @@ def speed_of(model: str, gpu: str, gpus: int = 1, running: int = 64, mixed: bool
         prefill=operations / (2 * size.parameters),
         fixed=FIXED,
         running=running,
-        cache_tokens=_room(size, gpus * card.memory * MEMORY_USED),
+        cache_tokens=_cache_tokens(size, gpus * card.memory * MEMORY_USED),
         mixed=mixed,
     )
 
@@ -103,7 +103,9 @@ def _known(kind: str, name: str, table: Mapping[str, Entry]) -> Entry:
     return table[name]
 
 
-def _room(size: ModelShape, memory: float) -> int:
+def _cache_tokens(size: ModelShape, memory: float) -> int:
     if memory <= size.weights:
-        raise ConfigError(f"{size.weights / 1e9:.0f} GB of weights do not fit into {memory / 1e9:.0f} GB: more GPUs")
+        raise ConfigError(
+            f"{size.weights / 1e9:.0f} GB of weights do not fit into {memory / 1e9:.0f} GB: use more GPUs"
+        )
     return int((memory - size.weights) / size.cached)

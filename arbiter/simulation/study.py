@@ -1,4 +1,4 @@
-"""A workload over simulated servers in the real ring, in virtual time: how long it takes, and what takes so long."""
+"""Simulate a workload: the real ring on simulated servers, in virtual time. Find its times and its bottleneck."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -37,14 +37,14 @@ from arbiter.simulation.simulation_results import STEPS, Case, LatencyPercentile
 from arbiter.simulation.workload import Workload
 
 _HALF = 0.5
-_DIGITS = 6  # of seconds and shares: more say nothing
+_DIGITS = 6  # of seconds and shares
 
 
 class Hardware(Record, frozen=True):
-    """A server for each model: where it stands, and how many requests its seat in the ring lets through at once.
+    """One server per model: its ``placements``, and the number of slots that the ring has for it (``in_flight``).
 
-    At most ``running`` sequences are decoded together on a server; ``mixed`` ones decode while they read. The draft
-    model is told who wrote each step if it is ``annotated``.
+    A server decodes at most ``running`` sequences together. ``mixed`` servers decode while they read. ``annotated``
+    says whether the draft model's prompt names the author of each step.
     """
 
     placements: dict[Model, Placement]
@@ -54,13 +54,13 @@ class Hardware(Record, frozen=True):
     annotated: bool = False
 
     def check(self) -> None:
-        """Raises ``ConfigError`` for a model or GPU that is not known, and for weights that do not fit."""
+        """Raise ``ConfigError`` for an unknown model or GPU, or if weights do not fit."""
         for placement in self.placements.values():
             placement.speed(self.running, self.mixed)
 
 
 class Study(NoJournal):
-    """One simulation; it is the ring's journal, and so sees who waits for a seat."""
+    """One simulation. It is also the journal of the ring, to measure how long requests wait for a slot."""
 
     kept = True
 
@@ -71,7 +71,7 @@ class Study(NoJournal):
         self._tasks = list(workload.tasks())
         if any(task.policy.targets for task in self._tasks):
             raise ConfigError(
-                "a simulation has one target, and the policy knows several by name: simulate [models.target]"
+                "a simulation has one target, but the policy has several by name: simulate [models.target]"
             )
         called = {model for task in self._tasks for model in called_models(task.policy, task.audit)}
         self._places: dict[Model, Placement] = {
@@ -83,14 +83,14 @@ class Study(NoJournal):
         self._servers: dict[Model, SimulatedServer] = {model: SimulatedServer(speed) for model, speed in speeds.items()}
         self._bounds = Bounds(speeds, hardware.running)
         self._sent: dict[str, float] = {}
-        self._waited: dict[Model, float] = defaultdict(float)  # for a seat
+        self._waited: dict[Model, float] = defaultdict(float)  # for a slot
         self._lost: dict[Model, float] = defaultdict(float)
         self._lost_ahead: dict[str, float] = {}
         self._solutions: list[Solution] = []
         self._makespan = 0.0
 
     def run(self, done: Callable[[], None]) -> SimulationResult:
-        """Solve all problems; ``done`` is called as each ends."""
+        """Solve all problems and return the figures. ``done`` is called when a problem ends."""
 
         case = self._case
         ahead = None if case.lookahead == "auto" else case.lookahead
@@ -115,14 +115,14 @@ class Study(NoJournal):
         now = anyio.current_time()
         if not isinstance(entry.payload, CallStarted):
             self._sent[entry.id] = now
-        elif not CallId.parse(entry.id).is_ahead:  # nobody waits for what is
+        elif not CallId.parse(entry.id).is_ahead:  # no problem waits for a draft ahead
             model, waited = entry.payload.model, now - self._sent.get(entry.cause or "", now)
             self._waited["prm" if model == "audit" else model] += waited
             if model != "audit":
                 self._lost[model] += waited
 
     def note(self, entry: Entry) -> None:
-        if isinstance(entry.payload, Predrafted):  # what was ahead is waited for
+        if isinstance(entry.payload, Predrafted):  # a draft ahead that is used delays its problem
             self._lost["draft"] += self._lost_ahead.pop(entry.payload.call, 0.0)
 
     def _models(self) -> Models:
@@ -183,15 +183,15 @@ class Study(NoJournal):
             own=_rounded(own),
             bottleneck=STEPS if own >= _HALF else max(lost, key=lambda name: lost[name]),
             bound=_rounded(self._bounds.makespan(self._case.concurrency)) if self._is_in_turn else None,
-            finish={reason: ends_by[reason] for reason in sorted(ends_by)},
-            predrafts=sum((solution.lookahead for solution in self._solutions), LookaheadStats()),
-            agreement=PrefixMatch(sum(one.proposed for one in shown), sum(one.matched for one in shown)),
+            finish_reasons={reason: ends_by[reason] for reason in sorted(ends_by)},
+            lookahead=sum((solution.lookahead for solution in self._solutions), LookaheadStats()),
+            prefix_match=PrefixMatch(sum(one.proposed for one in shown), sum(one.matched for one in shown)),
             servers={model: self._server(model, whole) for model in self._servers},
         )
 
     @property
     def _is_in_turn(self) -> bool:
-        """Whether the requests of a problem come one after another."""
+        """Whether the requests of a problem come one after another, without overlap."""
         one_by_one = all(len(task.policy.proposers) == 1 and not task.audit for task in self._tasks)
         return one_by_one and self._case.lookahead == 0
 
@@ -212,4 +212,4 @@ class Study(NoJournal):
 
 
 def _rounded(number: float) -> float:
-    return round(number, _DIGITS) + 0.0  # there is no -0.0
+    return round(number, _DIGITS) + 0.0  # turns -0.0 into 0.0

@@ -1,4 +1,4 @@
-"""What simulated servers are asked to do: problems, and what the models answer, whatever the timing."""
+"""Workloads for simulated servers: problems, and the answers of the models, which do not depend on timing."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -12,32 +12,32 @@ from arbiter.simulation.synthetic_workload import SyntheticWorkload, tokens_of
 
 
 class Workload(Protocol):
-    """Problems, the scripts of their models, and how long texts are."""
+    """Problems, the scripted answers of their models, and the lengths of texts."""
 
     @property
     def problems(self) -> int:
-        """How many there are; each sample of a problem counts as one."""
+        """The number of problems. Each sample of a problem counts as one."""
         ...
 
     def tasks(self) -> Iterator[Task]:
-        """The problems."""
+        """Return the problems as tasks."""
         ...
 
     def write(self, request: GenerationRequest) -> Generation:
-        """The script of the draft and of the target."""
+        """Return the scripted answer of the draft or the target."""
         ...
 
     def rate(self, request: ScoreRequest) -> float:
-        """The script of the scorers."""
+        """Return the scripted score."""
         ...
 
     def measure(self, text: str) -> int:
-        """Tokens of a question or a step."""
+        """Return the number of tokens of a question or a step."""
         ...
 
 
 class StatedWorkload:
-    """Problems of a world under a policy, within the limits of a configuration, which may cut them."""
+    """The problems of a synthetic workload under a policy. The limits of a configuration may cut them."""
 
     def __init__(
         self, world: SyntheticWorkload, policy: Policy, limits: Limits, sampling: Sampling, audit: float

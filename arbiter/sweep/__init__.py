@@ -1,1 +1,1 @@
-"""One run for each threshold, over answers that all of them share."""
+"""Runs with several thresholds and run types, over shared answers."""

@@ -1,4 +1,4 @@
-"""The answers that a log holds, each with the request that it was given to."""
+"""The answers in an event log, each with its request."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -15,7 +15,7 @@ from arbiter.sweep.answer_cache import Request
 
 
 class RecordedAnswer(Record, frozen=True):
-    """A request of a run and its answer; ``stored`` if another run had made it."""
+    """A request of a run, and its answer. ``stored``: the request was made by another run."""
 
     request: Request
     answer: Generation | Score
@@ -24,7 +24,7 @@ class RecordedAnswer(Record, frozen=True):
 
 
 class Spent(Record, frozen=True):
-    """Requests that were answered, and the tokens that models read and wrote for them."""
+    """The number of answered requests, and the tokens that models read and wrote for them."""
 
     requests: int = 0
     prompt_tokens: int = 0
@@ -42,7 +42,7 @@ NOTHING_SPENT = Spent()
 
 
 class AnswerCounts(Record, frozen=True):
-    """What a run ``needed``, and what of it was ``made`` for it; ``failed`` requests are in neither."""
+    """The requests that a run ``needed``, and those of them that it ``made``. ``failed`` ones are in neither."""
 
     needed: Spent = NOTHING_SPENT
     made: Spent = NOTHING_SPENT
@@ -50,10 +50,10 @@ class AnswerCounts(Record, frozen=True):
 
 
 def answers_of(problem: ProblemHistory) -> Iterator[RecordedAnswer]:
-    """The answered requests of a problem, with the seconds that each took. Its log is a full one."""
+    """Yield the answered requests of a problem, with their seconds. The log must be a full one (``log.record``)."""
     steps = tuple(Step(step.kept.text, step.kept.author) for step in problem.steps())
     for call in problem.calls.values():
-        message = problem.messages.get((call.asked and call.asked.cause) or "")
+        message = problem.messages.get((call.started and call.started.cause) or "")
         if message is None or message.step is None:
             continue
         before = Transcript(problem.task.question, (*problem.task.steps, *steps[: message.step]), problem.task.turns)
@@ -69,10 +69,10 @@ def answers_of(problem: ProblemHistory) -> Iterator[RecordedAnswer]:
 
 
 def counted(runs: Mapping[str, Iterable[ProblemHistory]], key: Callable[[Request], bytes]) -> dict[str, AnswerCounts]:
-    """What each of the runs that shared their answers needed and made, by the keys of its requests.
+    """Return what each run needed and made, for ``runs`` that shared their answers; ``key`` identifies requests.
 
-    An answer that no run has made, since its maker was killed before it could say so, is counted for the first run
-    that has it.
+    If a run was killed before it logged an answer, no run has made it. It is then counted for the first run that used
+    it.
     """
     found = dict.fromkeys(runs, AnswerCounts())
     made: set[bytes] = set()
@@ -87,14 +87,14 @@ def counted(runs: Mapping[str, Iterable[ProblemHistory]], key: Callable[[Request
                     taken.setdefault(key(answered.request), (name, spent))
                 else:
                     made.add(key(answered.request))
-    for asked, (name, spent) in taken.items():
-        if asked not in made:
+    for requested, (name, spent) in taken.items():
+        if requested not in made:
             found[name] = _plus(found[name], made=spent)
     return found
 
 
 def counted_alone(problems: Iterable[ProblemHistory]) -> AnswerCounts:
-    """What a run that shared nothing needed, and made."""
+    """Return what a run without shared answers needed, which is also what it made."""
     found = AnswerCounts()
     for problem in problems:
         found = _plus(found, failed=_failures(problem))
@@ -125,7 +125,7 @@ def _generation(
     step, sample = message.step or 0, call.parsed.index
     if role == "target":
         sample %= task.sampling.target_samples
-    asking = message.payload
+    cause = message.payload
     return GenerationRequest(
         problem=name,
         step=step,
@@ -133,7 +133,7 @@ def _generation(
         author=role,
         transcript=before,
         separator=task.separator,
-        max_tokens=asking.max_tokens if isinstance(asking, events.DraftStepEvent | events.EscalateStepEvent) else 0,
+        max_tokens=cause.max_tokens if isinstance(cause, events.DraftStepEvent | events.EscalateStepEvent) else 0,
         temperature=task.sampling.temperature,
         top_p=task.sampling.top_p,
         seed=step_seed(task.seed, name, step, role, sample),
@@ -159,7 +159,7 @@ def _score(problem: ProblemHistory, call: CallHistory, message: events.Event, be
 
 
 def _written(step: StepId, is_draft: bool, sample: int) -> str:
-    """The id of the request that brought a candidate."""
+    """Return the id of the request that produced a candidate."""
     if is_draft:
         return str(CallId(MessageId(step, "draft_step"), "draft", 0))
     return str(CallId(MessageId(step, "escalate_step"), "target", sample))

@@ -1,4 +1,4 @@
-"""Solving the problems of all points of a sweep: together over one store of answers, or each alone."""
+"""Solves the problems of all points of a sweep: together over one store of answers, or each point alone."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -29,7 +29,7 @@ from arbiter.sweep.simulated_times import timed_alone
 
 
 class SweepJob(msgspec.Struct, frozen=True):
-    """What is to be solved, where, and who is told."""
+    """The points, the problems, the folder, and who is notified."""
 
     points: Sequence[SweepPoint]
     problems: Sequence[Problem]
@@ -40,12 +40,12 @@ class SweepJob(msgspec.Struct, frozen=True):
 
     @property
     def config(self) -> Config:
-        """The configuration of the first point: what is not run type and threshold is the same in all."""
+        """The configuration of the first point. All points share everything except run type and threshold."""
         return self.points[0].config
 
 
 async def run_alone(job: SweepJob, models: Models) -> bool:
-    """Each point as a run of its own, one after the other; whether a signal ended it early. Raises as ``bench``."""
+    """Run the points one after the other. Return whether a signal ended the sweep early. Raises as ``bench``."""
     for point in job.points:
         job.watcher.notice(point.name)
         where = job.out / point.name
@@ -57,10 +57,11 @@ async def run_alone(job: SweepJob, models: Models) -> bool:
 
 
 async def run_together(job: SweepJob, models: Models) -> bool:
-    """All points at once, each problem in all of them at about the same time; whether a signal ended it early.
+    """Run all points concurrently, each problem in all of them at about the same time.
 
-    ``limits.problems`` is how many are in all rings together. Answers that the points' logs hold are known from the
-    beginning. Summaries are left to be written: the times are not known yet. Raises ``RunError`` as ``bench``.
+    Return whether a signal ended the sweep early. ``limits.problems`` limits the number of problems in all rings
+    together. Answers in the points' event logs are reused. No summary is written, because the times are not known yet.
+    Raises ``RunError`` as ``bench``.
     """
     async with AsyncExitStack() as stack:
         folders = [await _opened(stack, job, point) for point in job.points]
@@ -88,7 +89,7 @@ def _refill(store: AnswerStore, folder: RunFolder) -> None:
 
 
 class _Together:
-    """The rings of all points, let in problem by problem."""
+    """The rings of all points. Problems enter all of them in the same order."""
 
     def __init__(self, job: SweepJob, folders: Sequence[RunFolder]) -> None:
         self._job = job
@@ -103,23 +104,23 @@ class _Together:
         return self._solving.cancel_called
 
     async def run(self, store: AnswerStore) -> None:
-        self._tell()
+        self._notify_start()
         async with anyio.create_task_group() as grading, services() as signals:
             with self._solving:
                 await signals.start(cancel_on_signal, self._solving)
                 if any(map(needs_mathematics, self._references.values())):
                     signals.start_soon(self._grader.warm)
-                for place, folder in enumerate(self._folders):
+                for index, folder in enumerate(self._folders):
                     for solution in folder.ungraded:
-                        grading.start_soon(self._finish, place, solution)
+                        grading.start_soon(self._finish, index, solution)
                 async with AsyncExitStack() as stack:
-                    rings = [await self._ring(stack, store, place) for place in range(len(self._folders))]
-                    waiting = self._waiting()
+                    rings = [await self._ring(stack, store, index) for index in range(len(self._folders))]
+                    pending = self._pending()
 
                     async def work() -> None:
-                        for place, task in waiting:
-                            solution = await rings[place].solve(task)
-                            grading.start_soon(self._finish, place, solution)
+                        for index, task in pending:
+                            solution = await rings[index].solve(task)
+                            grading.start_soon(self._finish, index, solution)
 
                     async with anyio.create_task_group() as workers:
                         for _ in range(self._job.config.limits.problems):
@@ -127,7 +128,7 @@ class _Together:
         if self._failures:
             raise self._failures[0]
 
-    def _tell(self) -> None:
+    def _notify_start(self) -> None:
         job, earlier = self._job, [result for folder in self._folders for result in folder.results]
         each = len(job.problems) * job.config.sampling.samples
         for point, folder in zip(job.points, self._folders, strict=True):
@@ -135,23 +136,23 @@ class _Together:
                 job.watcher.notice(f"{point.name}: {line}")
         job.watcher.started(each * len(job.points), earlier)
 
-    async def _ring(self, stack: AsyncExitStack, store: AnswerStore, place: int) -> Ring:
-        verify, journal = self._job.points[place].config.verify, self._folders[place].journal
+    async def _ring(self, stack: AsyncExitStack, store: AnswerStore, index: int) -> Ring:
+        verify, journal = self._job.points[index].config.verify, self._folders[index].journal
         return await stack.enter_async_context(open_ring(store.handles(), journal=journal, verify=verify))
 
-    def _waiting(self) -> Iterator[tuple[int, Task]]:
-        """What is not solved yet, each problem for all points one after the other: so they ask the same at once."""
+    def _pending(self) -> Iterator[tuple[int, Task]]:
+        """Yield unsolved tasks with the index of their point, by problem, so that equal requests come together."""
         for problem in self._job.problems:
             for sample in range(self._job.config.sampling.samples):
-                for place, point in enumerate(self._job.points):
-                    if not self._folders[place].is_done(problem.id, sample):
-                        yield place, make_task(point.config, problem, sample)
+                for index, point in enumerate(self._job.points):
+                    if not self._folders[index].is_done(problem.id, sample):
+                        yield index, make_task(point.config, problem, sample)
 
-    async def _finish(self, place: int, solution: Solution) -> None:
+    async def _finish(self, index: int, solution: Solution) -> None:
         grade = await self._grader.grade_solution(solution, self._references[solution.problem])
         try:
-            result = await self._folders[place].add(solution, grade)
-        except RunError as error:  # what cannot be stored need not be solved
+            result = await self._folders[index].add(solution, grade)
+        except RunError as error:  # results that cannot be stored are useless: stop solving
             self._failures.append(error)
             self._solving.cancel()
             return

@@ -1,4 +1,4 @@
-"""The times of a run whose answers came from other runs: none of them was measured, and no answer was free."""
+"""Simulated times of a run whose answers came in part from other runs, so that they could not be measured."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,15 +12,16 @@ from arbiter.replay.whatif import Simulation
 
 
 class Simulated(msgspec.Struct, frozen=True):
-    """Seconds of each problem (or sample) from its start to its end, and of all of them together."""
+    """The seconds of each problem or sample from start to end, and the makespan of all of them (``together``)."""
 
     each: Mapping[Key, float]
     together: float
 
 
 def simulate(problems: Sequence[ProblemHistory], config: Config) -> Simulated:
-    """Let the ring solve finished problems again in virtual time: every request takes the time that it took at its
-    model, at the configured concurrency. Not inside of an event loop.
+    """Replay finished problems in virtual time, at the configured concurrency, and return their times.
+
+    Every request takes as long as it took at its model. Must not be called inside an event loop.
     """
     simulation = Simulation(problems, config, {})
     run_virtually(simulation.run)
@@ -29,16 +30,17 @@ def simulate(problems: Sequence[ProblemHistory], config: Config) -> Simulated:
 
 
 def timed_alone(solution: Solution, config: Config) -> Solution:
-    """``solution`` with the seconds of its requests alone, those made at once side by side: what is told of a problem
-    while others are still going on.
+    """Return ``solution`` with the sum of its requests' seconds as its time. Concurrent requests count once.
+
+    This time is shown while other problems still run.
     """
-    at_once = len(config.policy().proposers) > 1
-    return msgspec.structs.replace(solution, seconds=round(sum(_taken(step, at_once) for step in solution.steps), 6))
+    concurrent = len(config.policy().proposers) > 1
+    return msgspec.structs.replace(solution, seconds=round(sum(_taken(step, concurrent) for step in solution.steps), 6))
 
 
-def _taken(step: StepRecord, at_once: bool) -> float:
+def _taken(step: StepRecord, concurrent: bool) -> float:
     written = [_written([step.draft] if step.draft else []), _written(step.targets)]
-    return max(written) if at_once else sum(written)
+    return max(written) if concurrent else sum(written)
 
 
 def _written(candidates: Sequence[Candidate]) -> float:

@@ -1,4 +1,4 @@
-"""A whole sweep: points, models, runs, times and figures, in one folder."""
+"""A whole sweep: its points, models, runs, times and figures, in one folder."""
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,9 +31,9 @@ from arbiter.sweep.sweep_results import SweepResult, found_in, put
 
 
 class SweepRequest(msgspec.Struct, frozen=True):
-    """What a sweep is to be: ``points`` of ``config``, measured alone (``measure``) or with shared answers.
+    """The settings of a sweep. ``measure``: run and measure each point alone; otherwise points share their answers.
 
-    Without ``points`` it is to go on with those that its folder holds.
+    Without ``points``, the sweep continues with those in its folder.
     """
 
     config: Config
@@ -45,17 +45,16 @@ class SweepRequest(msgspec.Struct, frozen=True):
 def sweep(
     request: SweepRequest, out: Path | None, watcher: Watcher, show: Show | None = None
 ) -> tuple[SweepResult, Path]:
-    """Solve and grade the configured problems at each point; the figures, and the sweep's folder.
+    """Solve and grade the configured problems at each point. Return the figures and the sweep folder.
 
-    Points that ``out`` holds already are gone on with, besides those wished for; what they have asked is not asked
-    again. SIGINT and SIGTERM end it early, as ``bench``. Not inside of an event loop.
+    Points that the folder ``out`` already has are continued as well, and their answers are reused. SIGINT and SIGTERM
+    end the sweep early, as for ``bench``. Must not be called inside an event loop.
 
-    Raises ``ConfigError``, ``DataError``, ``BackendError`` or ``RunError``, before any problem is started where that
-    is possible.
+    Raises ``ConfigError``, ``DataError``, ``BackendError`` or ``RunError``, before the first problem where possible.
     """
     folder = out or new_path("sweep")
     if (folder / LOG).exists():
-        raise RunError(f"{folder} holds a run of its own: give another folder with --out")
+        raise RunError(f"{folder} holds a single run, not a sweep: give another folder with --out")
     request = _with_earlier(request, folder)
     _check(request)
     data = request.config.data
@@ -77,22 +76,22 @@ def sweep(
 
 
 def settle(job: SweepJob, measured: bool, interrupted: bool) -> SweepResult:
-    """Give every point its times and its summary, and write what was found. Raises ``RunError``."""
-    begun = [point for point in job.points if (job.out / point.name / LOG).exists()]
+    """Write the times and the summary of every point, and return the sweep's figures. Raises ``RunError``."""
+    started = [point for point in job.points if (job.out / point.name / LOG).exists()]
     if not measured:
-        job.watcher.notice(f"simulating the times of {len(begun)} points from those of their requests")
+        job.watcher.notice(f"simulating the times of {len(started)} points from the times of their requests")
     summaries = {
         point.name: _measured(job.out / point.name) if measured else _simulated(point, job, interrupted)
-        for point in begun
+        for point in started
     }
-    there = {name: summary for name, summary in summaries.items() if summary is not None}
-    figures = found_in(job.points, _counts(begun, job.out, measured), there, measured, interrupted)
+    known = {name: summary for name, summary in summaries.items() if summary is not None}
+    figures = found_in(job.points, _counts(started, job.out, measured), known, measured, interrupted)
     sweep_results.write(figures, job.out)
     return figures
 
 
 def _draw(figures: SweepResult, out: Path) -> None:
-    """The plots of ``arbiter report``, where there is what they need."""
+    """Write the plots of ``arbiter report``, if their packages are installed and the sweep is complete."""
     from arbiter.runs.reports.plots import draw, why_not
 
     entries = [ReportRow(row.point, row.summary) for row in figures.points if row.summary is not None]
@@ -100,7 +99,7 @@ def _draw(figures: SweepResult, out: Path) -> None:
         try:
             draw(entries, out)
         except OSError as error:
-            raise RunError(f"cannot write the plots into {out}: {error.strerror}") from error
+            raise RunError(f"cannot write the plots to {out}: {error.strerror}") from error
 
 
 async def _run(job: SweepJob, tables: Mapping[str, AnyModelTable], measure: bool) -> bool:
@@ -109,14 +108,14 @@ async def _run(job: SweepJob, tables: Mapping[str, AnyModelTable], measure: bool
 
 
 def _with_earlier(request: SweepRequest, folder: Path) -> SweepRequest:
-    """The points of an earlier session as well."""
+    """Return the request with the points of an earlier session added. Raises ``RunError`` if they do not match."""
     earlier = sweep_results.earlier(folder)
     if earlier is None and not request.points:
-        raise RunError(f"{folder} holds no sweep: there is no {sweep_results.FILE} in it")
+        raise RunError(f"{folder} holds no sweep: it has no {sweep_results.FILE}")
     if earlier is None:
         return request
     if earlier.measured != request.measure:
-        how = "was measured (--measure)" if earlier.measured else "shares its answers, and was not measured"
+        how = "was measured (--measure)" if earlier.measured else "shares its answers and was not measured"
         raise RunError(f"{folder} holds a sweep that {how}: give another folder with --out")
     known = [point_of(request.config, one.run_type, one.threshold) for one in earlier.points]
     points = {point.name: point for point in (*known, *request.points)}
@@ -129,30 +128,30 @@ def _with_earlier(request: SweepRequest, folder: Path) -> SweepRequest:
 
 
 def _check(request: SweepRequest) -> None:
-    """Raises ``ConfigError`` if answers cannot be shared in such a run."""
+    """Raise ``ConfigError`` if the settings do not allow shared answers."""
     config = request.config
     if request.measure:
         return
-    out = "or measure each point alone with --measure"
+    alternative = "or measure each point alone with --measure"
     if config.log.record != "full":
         raise ConfigError(
-            f"log.record is {config.log.record!r}, and the points of a sweep share the answers that their logs hold: "
-            f"set log.record to 'full', {out}"
+            f"log.record is {config.log.record!r}, but the points of a sweep share answers through full event logs: "
+            f"set log.record to 'full', {alternative}"
         )
     if config.limits.deadline is not None:
         raise ConfigError(
-            "limits.deadline is set, and a sweep that shares answers has no times to hold against it: leave it out, "
-            f"{out}"
+            "limits.deadline is set, but a sweep with shared answers measures no times to compare with it: leave it "
+            f"out, {alternative}"
         )
     if config.budget is not None:
         raise ConfigError(
-            "budget is set, and a threshold that is moved while steps are decided depends on their order, which a "
-            f"sweep that shares answers does not keep: leave it out, {out}"
+            "budget is set, but it adjusts the threshold in the order of the decided steps, and a sweep with shared "
+            f"answers does not keep that order: leave it out, {alternative}"
         )
     if config.lookahead:
         raise ConfigError(
-            f"lookahead is {config.lookahead}, and drafts that nobody asked for would be paid for in a sweep that "
-            f"simulates its times: set it to 0 (--lookahead 0), {out}"
+            f"lookahead is {config.lookahead}, but with simulated times a sweep would only pay for drafts that are not "
+            f"used: set it to 0 (--lookahead 0), {alternative}"
         )
 
 
@@ -163,9 +162,11 @@ def _locked(folder: Path) -> Generator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         held = lock.acquire(timeout=0)
     except Timeout as error:
-        raise RunError(f"another process is writing the sweep {folder}: wait for its end, or give --out") from error
+        raise RunError(
+            f"another process is writing the sweep {folder}: wait until it ends, or give another --out"
+        ) from error
     except OSError as error:
-        raise RunError(f"cannot write the sweep's folder {folder}: {error.strerror}") from error
+        raise RunError(f"cannot write the sweep folder {folder}: {error.strerror}; give another --out") from error
     with held:
         yield
 
@@ -176,7 +177,7 @@ def _measured(folder: Path) -> Summary | None:
 
 
 def _simulated(point: SweepPoint, job: SweepJob, interrupted: bool) -> Summary:
-    """Simulate a point, and write its results and its summary with those times."""
+    """Simulate the times of a point, write them into its results and summary, and return the summary."""
     folder = job.out / point.name
     simulated = simulate(_finished(folder, job.problems), point.config)
     stored, _ = read_results(folder / "results.jsonl")
@@ -192,14 +193,14 @@ def _simulated(point: SweepPoint, job: SweepJob, interrupted: bool) -> Summary:
 
 
 def _finished(folder: Path, problems: Sequence[Problem]) -> list[ProblemHistory]:
-    """The problems that ended, in the order in which they are given: that of their ends is chance."""
+    """Return the problems that ended, in the order of the data: the order in which they ended is random."""
     places = {problem.id: place for place, problem in enumerate(problems)}
     ended = {problem.key: problem for problem in Run.open(folder).problems() if problem.end is not None}
     return sorted(ended.values(), key=lambda problem: (places[problem.key[0]], problem.key[1]))
 
 
 def _timed(result: Result, seconds: float | None) -> Result:
-    if seconds is None:  # it was cut short while it was solved once more
+    if seconds is None:  # it was interrupted while it was solved again
         return result
     return msgspec.structs.replace(result, solution=msgspec.structs.replace(result.solution, seconds=seconds))
 

@@ -1,4 +1,4 @@
-"""What a sweep found: ``sweep.json``, a row a point, and the same as CSV."""
+"""The results of a sweep: ``sweep.json`` and ``sweep.csv``, with one row per point."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ FILE = "sweep.json"
 
 
 class SweepRow(Record, frozen=True):
-    """A point: its folder's name, what it needed and made, and its figures, which are None before there are any."""
+    """A point: the name of its folder, its request counts, and its summary (None until there is one)."""
 
     point: str
     run_type: RunType
@@ -28,11 +28,11 @@ class SweepRow(Record, frozen=True):
 
 
 class SweepResult(Record, frozen=True):
-    """``sweep.json``. ``measured`` says that each point was a run of its own, else they shared their answers.
+    """The content of ``sweep.json``. ``measured``: each point ran alone; otherwise the points shared their answers.
 
-    ``needed`` are the requests of all points, each for itself, ``made`` those that models were asked; ``most`` is the
-    point that needs most. Keys are added over time; after the first release none is renamed or
-    removed.
+    ``needed`` sums the requests that each point needs by itself. ``made`` counts the requests that were sent to models.
+    ``most`` is the point that needs the most requests. Later versions may add keys. After the first release no key is
+    renamed or removed.
     """
 
     measured: bool
@@ -44,18 +44,19 @@ class SweepResult(Record, frozen=True):
 
     @property
     def most_expensive(self) -> SweepRow | None:
+        """The row of the point that needs the most requests; None if no request was answered."""
         return next((row for row in self.points if row.point == self.most), None)
 
 
 class PlannedPoint(msgspec.Struct, frozen=True):
-    """Of a point, what says which it is."""
+    """The run type and threshold that identify a point."""
 
     run_type: RunType
     threshold: float | None
 
 
 class EarlierSweep(msgspec.Struct, frozen=True):
-    """What of ``sweep.json`` a sweep that goes on needs."""
+    """The part of ``sweep.json`` that is needed to continue a sweep."""
 
     measured: bool
     points: tuple[PlannedPoint, ...]
@@ -68,7 +69,7 @@ def found_in(
     measured: bool,
     interrupted: bool,
 ) -> SweepResult:
-    """The figures of all points; those without any have none yet."""
+    """Return the figures of all points. A point without a summary has not started."""
     rows = tuple(
         SweepRow(
             point=point.name,
@@ -103,7 +104,7 @@ def write(sweep: SweepResult, out: Path) -> None:
 
 
 def put(path: Path, content: bytes) -> None:
-    """Put ``content`` in the place of a file. Raises ``RunError``."""
+    """Replace the file ``path`` by one with ``content``. Raises ``RunError`` if it cannot be written."""
     try:
         replace_file(path, content)
     except OSError as error:
@@ -111,7 +112,7 @@ def put(path: Path, content: bytes) -> None:
 
 
 def earlier(out: Path) -> EarlierSweep | None:
-    """What an earlier session of the sweep was to do. Raises ``RunError`` if the file cannot be read."""
+    """Return the settings of an earlier session, or None. Raises ``RunError`` if the file cannot be read."""
     path = out / FILE
     try:
         return msgspec.json.decode(path.read_bytes(), type=EarlierSweep)

@@ -1,1 +1,4 @@
-"""Training of the pocket models. Imports torch and transformers (the extra ``train``)."""
+"""Train routers, process reward models and the pocket models, and convert published reward models.
+
+Needs the extra ``train``; most modules import torch and transformers.
+"""

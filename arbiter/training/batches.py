@@ -1,4 +1,4 @@
-"""Labelled rows, and batches of them: equal lengths together, so that little is padding."""
+"""Labelled rows, and batches of rows of similar length, to keep padding small."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,15 +8,15 @@ import torch
 from torch.utils.data import Dataset
 
 IGNORED = -100
-"""The label of what is read and not learned (the value that torch's losses skip)."""
+"""The label of tokens that are read but not learned (torch's losses skip this value)."""
 
 Batch = dict[str, torch.Tensor]
 
 
 class Labelled(msgspec.Struct, frozen=True):
-    """Token ids, and labels: one for each token, or where only the last one is read, one for each head.
+    """Token ids with their labels. ``weight`` is the row's factor in the loss.
 
-    ``IGNORED`` stands where there is none. ``weight`` is by how much the row counts.
+    There is one label per token, or one per head if only the last token is read. ``IGNORED`` means no label.
     """
 
     ids: list[int]
@@ -25,7 +25,7 @@ class Labelled(msgspec.Struct, frozen=True):
 
 
 def windows(rows: Iterable[Labelled], size: int, rng: random.Random) -> list[list[Labelled]]:
-    """``rows`` in batches of ``size``: equal lengths together, so that little is padding; in random order."""
+    """Return ``rows`` in batches of ``size``, in random order. Each batch has rows of similar length."""
     order = sorted(rows, key=lambda row: len(row.ids))
     found = [order[start : start + size] for start in range(0, len(order), size)]
     rng.shuffle(found)
@@ -33,16 +33,16 @@ def windows(rows: Iterable[Labelled], size: int, rng: random.Random) -> list[lis
 
 
 def epochs(rows: Sequence[Labelled], size: int, seed: int) -> Iterator[list[Labelled]]:
-    """Endless epochs of batches, each in an order of its own: rows of equal length meet others each time."""
+    """Yield the batches of epochs without end. Each epoch has its own order, and mixes rows of equal length anew."""
     rng = random.Random(seed)
     while True:
         yield from windows(rng.sample(rows, len(rows)), size, rng)
 
 
 def collated(rows: Sequence[Labelled], pad: int) -> Batch:
-    """Tensors of shape (rows, longest row); padded on the right, since training needs no shared end.
+    """Return tensors of shape (rows, longest row), padded on the right with the token ``pad``.
 
-    Labels of heads, of which there are as many in each row, are not padded: shape (rows, heads).
+    Labels of heads are not padded: every row has the same number, and their shape is (rows, heads).
     """
     width = max(len(row.ids) for row in rows)
     missing = [width - len(row.ids) for row in rows]
@@ -57,9 +57,9 @@ def collated(rows: Sequence[Labelled], pad: int) -> Batch:
 
 
 class BatchStream(Dataset[list[Labelled]]):
-    """The first ``length`` batches of an endless stream, by their numbers; ``begin`` starts the stream again.
+    """The first ``length`` batches of an endless stream, by number. ``begin`` restarts the stream.
 
-    A loader asks for them in order, and a training that is resumed for those after its checkpoint.
+    A loader reads them in order. A resumed training reads those after its checkpoint.
     """
 
     def __init__(self, begin: Callable[[], Iterator[list[Labelled]]], length: int) -> None:

@@ -1,4 +1,4 @@
-"""Writing a trained checkpoint, so that any engine serves it with no plug-in."""
+"""Write a trained checkpoint that any engine serves without a plug-in."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
@@ -17,14 +17,17 @@ from arbiter.training.metadata import NAME, CheckpointMetadata
 from arbiter.training.silence import quiet
 
 _INDEX, _WHOLE = "model.safetensors.index.json", "model.safetensors"
-_WITH_BIAS = {"qwen2", "qwen3"}  # model types whose classifier in sglang 0.5.23 has a bias in its head
+_WITH_BIAS = {"qwen2", "qwen3"}  # model types whose classifier has a bias in its head in sglang 0.5.23
 
 
 def claim(out: Path, resume: bool) -> None:
-    """Make the folder of a checkpoint. Raises ``ConfigError`` if it holds something that is not to be resumed."""
+    """Make the folder of a checkpoint.
+
+    Raises ``ConfigError`` if it is not empty and ``resume`` is not set, ``RunError`` if it cannot be made.
+    """
     try:
         if not resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ConfigError(f"--out {out} is there already: name another folder, or go on in it with --resume")
+            raise ConfigError(f"--out {out} already exists: name another folder, or continue with --resume")
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot write --out {out}: {error.strerror}") from error
@@ -39,7 +42,7 @@ def save(
 ) -> None:
     """Write weights (safetensors, in ``dtype``), configuration, tokenizer and ``arbiter.json`` into ``out``.
 
-    Raises ``RunError`` if the disk refuses.
+    Raises ``RunError`` if a file cannot be written.
     """
     try:
         with quiet():
@@ -54,7 +57,7 @@ def save(
 
 
 def _add_bias(out: Path, labels: int, dtype: torch.dtype) -> None:
-    """Put a bias of zeros beside the head's weight: an engine that has one would else serve random numbers."""
+    """Add a bias of zeros to the head. Without it, an engine whose head has a bias would serve random numbers."""
     index = out / _INDEX
     tree: dict[str, Any] | None = msgspec.json.decode(index.read_bytes()) if index.is_file() else None
     part = out / (tree["weight_map"]["score.weight"] if tree else _WHOLE)

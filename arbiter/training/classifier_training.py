@@ -1,4 +1,4 @@
-"""The way from a base and its examples to a checkpoint on disk, which all classifiers go."""
+"""Train a classifier: the steps from a base and its examples to a checkpoint on disk, common to router and PRM."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
@@ -23,16 +23,16 @@ from arbiter.training.silence import quiet
 from arbiter.training.trainer import Loss, Settings, fit, forget_checkpoints
 from arbiter.training.training_progress import Evaluate
 
-LONGEST = 4096  # tokens, where the base's context holds more and no length is set
+LONGEST = 4096  # tokens, if no length is set and the base's context is larger
 _CHECKPOINTS, _PLAN = "checkpoints", "plan.json"
-ROWS_AT_ONCE = 64  # where nothing is learned
+ROWS_AT_ONCE = 64  # per forward pass without gradients
 
 
 class ClassifierSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a training starts from, what it reads, and how it learns; ``docs/how-to/train-a-router.md`` tells each of them.
+    """The settings of a training. ``docs/how-to/train-a-router.md`` explains each of them.
 
-    ``prompt`` (with ``{question}``) and ``separator`` say how a text is written, as in a configuration. ``max_length``
-    is in tokens (None: what the base reads, 4096 at most), ``batch`` in rows, ``warmup`` a share of the updates.
+    ``prompt`` (with ``{question}``) and ``separator`` have the same meaning as in a configuration. ``max_length`` is in
+    tokens (None: the base's context, at most 4096), ``batch`` in rows, ``warmup`` a share of the updates.
     """
 
     base: str
@@ -52,17 +52,17 @@ class ClassifierSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_settings(settings: ClassifierSettings) -> None:
-    """Raises ``ConfigError`` naming an option whose value makes no sense."""
+    """Raise ``ConfigError`` that names an option whose value is out of range."""
     for name in ("epochs", "batch", "micro_batch", "learning_rate", "max_length", "lora"):
         value = cast("float | None", getattr(settings, name))
         if value is not None and not value > 0:
             raise ConfigError(f"--{name.replace('_', '-')} {value:g}: it must be above 0")
     if not 0 <= settings.warmup <= 1:
-        raise ConfigError(f"--warmup {settings.warmup:g}: it is a share of the updates, from 0 to 1")
+        raise ConfigError(f"--warmup {settings.warmup:g}: it must be a share of the updates, from 0 to 1")
 
 
 def optimising(settings: ClassifierSettings, examples: int) -> Settings:
-    """The trainer's settings for so many examples; a batch is never larger than all of them."""
+    """Return the trainer's settings for ``examples`` examples. A batch has at most that many."""
     batch = min(settings.batch, examples)
     return Settings(
         updates=max(1, math.ceil(settings.epochs * examples / batch)),
@@ -78,7 +78,7 @@ def optimising(settings: ClassifierSettings, examples: int) -> Settings:
 
 
 def digest(rows: Sequence[msgspec.Struct]) -> str:
-    """A name of the data: 16 hexadecimal digits."""
+    """Return a digest of the data: 16 hexadecimal digits."""
     name = hashlib.blake2b(digest_size=8)
     for row in rows:
         name.update(msgspec.json.encode(row))
@@ -86,9 +86,9 @@ def digest(rows: Sequence[msgspec.Struct]) -> str:
 
 
 class ClassifierTraining:
-    """One training: its folder, its checkpoints, and its end. Only the first of several processes writes.
+    """One training in the folder ``out``. Only the first of several processes writes.
 
-    Raises ``ConfigError`` if ``out`` holds something, and is not to be resumed.
+    Raises ``ConfigError`` if ``out`` is not empty and ``resume`` is not set.
     """
 
     def __init__(self, out: Path, resume: bool) -> None:
@@ -106,8 +106,12 @@ class ClassifierTraining:
         metadata: CheckpointMetadata,
         evaluate: Evaluate,
     ) -> PreTrainedModel:
-        """Train the model of ``base``, which is changed; with adapters of rank ``recipe.lora``, merged afterwards."""
-        self._same(metadata)
+        """Train the model of ``base`` in place and return it.
+
+        If ``metadata.lora`` is set, low-rank adapters of that rank are trained and merged afterwards. Raises
+        ``ConfigError`` if ``metadata`` differs from that of the training to resume, and as ``fit``.
+        """
+        self._check_resumed(metadata)
         adapted = _with_adapters(base.model, metadata.lora) if metadata.lora else base.model
         fit(
             adapted,
@@ -124,7 +128,7 @@ class ClassifierTraining:
         return base.model.eval()
 
     def save(self, base: Base, metadata: CheckpointMetadata) -> CheckpointMetadata:
-        """Write the model of ``base`` in the precision of its base, and delete what was kept to resume."""
+        """Write the model in the precision of its base, delete the states for resuming, and return ``metadata``."""
         if metadata.kind == "router" and int(cast("Any", base.model.config).num_labels) == 2:
             base.model.config.id2label = {0: "not better", 1: "better"}
             base.model.config.label2id = {"not better": 0, "better": 1}
@@ -133,8 +137,8 @@ class ClassifierTraining:
             forget_checkpoints(self._out / _CHECKPOINTS)
         return metadata
 
-    def _same(self, metadata: CheckpointMetadata) -> None:
-        """Refuse to resume another training than this one."""
+    def _check_resumed(self, metadata: CheckpointMetadata) -> None:
+        """Refuse to resume a different training, and record this one."""
         if not is_first_process():
             return
         path = self._out / _CHECKPOINTS / _PLAN
@@ -143,14 +147,14 @@ class ClassifierTraining:
             for name in CheckpointMetadata.__struct_fields__:
                 then, now = getattr(before, name), getattr(metadata, name)
                 if then != now:
-                    raise ConfigError(f"--resume: {name} was {then!r} in {self._out}, and is {now!r} now")
+                    raise ConfigError(f"--resume: {name} was {then!r} in {self._out}, but is {now!r} now")
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(msgspec.json.encode(metadata))
 
 
 @torch.inference_mode()
 def logits_of(base: Base, rows: Sequence[Labelled]) -> Tensor:
-    """The logits at the last token of each row: shape (rows, labels), on the CPU."""
+    """Return the logits at the last token of each row: shape (rows, labels), on the CPU."""
     model: Any = base.model
     pad, order = int(model.config.pad_token_id), sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
     found = torch.empty(len(rows), int(model.config.num_labels))
@@ -163,7 +167,7 @@ def logits_of(base: Base, rows: Sequence[Labelled]) -> Tensor:
 
 
 def _with_adapters(model: PreTrainedModel, rank: int) -> PreTrainedModel:
-    """``model`` under low-rank adapters of all its linear layers; they and the head alone are trained."""
+    """Return ``model`` with low-rank adapters on all linear layers. Only the adapters and the head are trained."""
     from peft import LoraConfig, TaskType, get_peft_model  # seldom used, and slow to import
 
     config = LoraConfig(

@@ -1,8 +1,8 @@
-"""Published kinds of reward models and routers as sequence classifiers that engines serve with no plug-in.
+"""Convert published reward models and routers to sequence classifiers, which engines serve without a plug-in.
 
-The score stays what it was, to the last bit of the head: one label is a value, whose sigmoid it is; of two labels it is
-the softmax's probability of class 1. What class 1 means stays as well: a good step for a process reward model, a better
-step of the target for a router (``heads`` turns it round where a reward model becomes a router to be trained).
+The score does not change, to the last bit of the head: it is the sigmoid of one label (a value), or the softmax
+probability of class 1 of two labels. Class 1 keeps its meaning: a good step for a process reward model, a better step
+of the target for a router. (``heads`` swaps the classes where a reward model becomes the base of a router.)
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -28,20 +28,20 @@ from arbiter.training.metadata import NAME, Precision, read_metadata
 from arbiter.training.silence import quiet
 
 Form = Literal["value", "classes", "reward"]
-LARGEST = 1e-3  # of a logit's difference, in float32
+LARGEST = 1e-3  # the largest difference of a logit, in float32
 
-_BIASED = {"qwen2", "qwen3"}  # model types whose sequence classifier in sglang 0.5.23 has a bias in its head
+_BIASED = {"qwen2", "qwen3"}  # model types whose sequence classifier has a bias in its head in sglang 0.5.23
 _REWARDS = {"qwen2": "Qwen2ForRewardModel", "qwen3": "Qwen3ForRewardModel"}  # two layers with a ReLU between them
 _INDEX, _WHOLE = "model.safetensors.index.json", "model.safetensors"
 _LABELS: dict[Form, int] = {"value": 1, "classes": 2, "reward": 1}
 
 
 class Head(msgspec.Struct, frozen=True):
-    """A linear head: weight of shape (labels, hidden), and bias, in float32; and in words what it was."""
+    """A linear head in float32: the weight of shape (labels, hidden), the bias, and a description of the original."""
 
     weight: Tensor
     bias: Tensor
-    told: str
+    description: str
 
     @property
     def labels(self) -> int:
@@ -49,7 +49,7 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Conversion(msgspec.Struct, frozen=True):
-    """What was made of what, and how far its logits are from the original's."""
+    """A conversion: the original head, the result, and the largest difference of their logits."""
 
     head: str
     architecture: str
@@ -61,14 +61,17 @@ class Conversion(msgspec.Struct, frozen=True):
 def convert(name: str, out: Path, form: Form | None = None, dtype: Precision = "auto") -> Conversion:
     """Write the checkpoint ``name`` (a folder or a hub name) into the folder ``out`` as a sequence classifier.
 
-    ``form`` is ``value``, ``classes``, or ``reward`` (a value in the form of ``Qwen2ForRewardModel``); by default that
-    of the original. ``dtype`` is that of the weights below the head, by default the original's. Weights go from file
-    to file, one shard in memory at a time; then the original and the result are compared one after the other, each in
-    float32. Raises ``ConfigError``, ``RunError``, and ``BackendError`` if the checkpoint cannot be read, its head
-    cannot be kept, or the logits differ by more than ``LARGEST``.
+    ``form`` is ``value``, ``classes`` or ``reward`` (a value in the form of ``Qwen2ForRewardModel``), by default that
+    of the original. ``dtype`` is the type of the weights below the head, by default the original's. Weights are copied
+    from file to file, with one shard in memory at a time. Then the logits of the original and of the result are
+    computed, one model after the other, and compared; the computation is in float32.
+
+    Raises ``ConfigError`` if ``out`` exists or ``form`` does not fit, ``RunError`` if ``out`` cannot be written, and
+    ``BackendError`` if the checkpoint cannot be read, its head cannot be kept, or the logits differ by more than
+    ``LARGEST``.
     """
     if out.exists():
-        raise ConfigError(f"--out {out} is there already: name another folder")
+        raise ConfigError(f"--out {out} already exists: name another folder")
     part = out.with_name(f"{out.name}.part")
     try:
         part.mkdir(parents=True)
@@ -90,10 +93,10 @@ def _converted(place: str, out: Path, form: Form | None, dtype: Precision) -> Co
             head = _head(place, names, config)
     except BackendError:
         raise
-    except Exception as error:  # whatever a checkpoint, its tokenizer or the hub makes of it
+    except Exception as error:  # a checkpoint, its tokenizer or the hub may raise anything
         reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
         raise BackendError(
-            f"cannot read {place!r}: {reason}. Give a folder in Hugging Face format, or a name that the hub knows"
+            f"cannot read {place!r}: {reason}. Give a folder in Hugging Face format, or a name of the hub"
         ) from error
     original = (config.architectures or ["none"])[0]
     chosen: Form = form or ("value" if head.labels == 1 else "classes")
@@ -110,11 +113,11 @@ def _converted(place: str, out: Path, form: Form | None, dtype: Precision) -> Co
             f"the converted model's logits differ from those of {place!r} by up to {difference:.2g}, more than "
             f"{LARGEST:g}: nothing was written"
         )
-    return Conversion(head.told, config.architectures[0], shaped.labels, tuple(shaped.bias.tolist()), difference)
+    return Conversion(head.description, config.architectures[0], shaped.labels, tuple(shaped.bias.tolist()), difference)
 
 
 def as_form(logits: Tensor, labels: int) -> Tensor:
-    """Logits of shape (…, n) as those of so many labels with the same score."""
+    """Return logits of shape (…, n) as logits of ``labels`` labels with the same score."""
     if logits.shape[-1] == labels:
         return logits
     if labels == 1:
@@ -124,13 +127,13 @@ def as_form(logits: Tensor, labels: int) -> Tensor:
 
 def _shaped(head: Head, form: Form) -> Head:
     if head.labels not in (1, 2):
-        raise ConfigError(f"--as {form}: a head of {head.labels} labels stays as it is; leave --as out")
+        raise ConfigError(f"--as {form}: a head of {head.labels} labels cannot change its form; leave --as out")
     labels = _LABELS[form]
-    return Head(as_form(head.weight.T, labels).T, as_form(head.bias, labels), head.told)
+    return Head(as_form(head.weight.T, labels).T, as_form(head.bias, labels), head.description)
 
 
 def _head(place: str, names: dict[str, str], config: Any) -> Head:  # noqa: ANN401 - transformers' own
-    """The head of the checkpoint. Raises ``BackendError`` if it has none that is linear."""
+    """Return the head of the checkpoint. Raises ``BackendError`` if it has no linear head."""
     if not names:
         raise BackendError(f"{place!r} has no weights in the format safetensors")
     kind, found = (config.architectures or ["none"])[0], ""
@@ -144,18 +147,20 @@ def _head(place: str, names: dict[str, str], config: Any) -> Head:  # noqa: ANN4
             found = "a head for the labels of a sequence"
     if not found or f"{prefix}weight" not in names:
         raise BackendError(
-            f"{place!r} is a {kind} without a linear head; what can be converted is a value-head reward model "
-            "(v_head.summary), a token classifier, and a sequence classifier (docs/convert.md)"
+            f"{place!r} is a {kind} without a linear head; value-head reward models (v_head.summary), token "
+            "classifiers and sequence classifiers can be converted (docs/how-to/convert-reward-models.md)"
         )
     tensors = tensors_of(place, prefix)
     weight = tensors[f"{prefix}weight"]
     if kind.endswith("ForTokenClassification") and len(weight) not in (1, 2):
-        raise BackendError(f"{place!r} has {len(weight)} labels for each token; a score takes one or two")
+        raise BackendError(f"{place!r} has {len(weight)} labels for each token; a score needs one or two")
     return Head(weight, tensors.get(f"{prefix}bias", torch.zeros(len(weight))), found)
 
 
 def _tensors(head: Head, form: Form, model_type: str) -> dict[str, Tensor]:
-    """The head as the engine's class names it. Raises ``BackendError`` if that class has no place for its bias."""
+    """Return the head under the names of the engine's class. Raises ``BackendError`` if that class has no bias but the
+    head does, ``ConfigError`` if there is no such class.
+    """
     if form == "reward":
         if model_type not in _REWARDS:
             raise ConfigError(f"--as reward: there is no such class for {model_type}, only for {', '.join(_REWARDS)}")
@@ -170,16 +175,16 @@ def _tensors(head: Head, form: Form, model_type: str) -> dict[str, Tensor]:
     if head.bias.any():
         raise BackendError(
             f"the head has a bias ({', '.join(f'{each:.4g}' for each in head.bias.tolist())}), and the sequence "
-            f"classifier of {model_type} has no place for one, in sglang 0.5.23 and in transformers: without it the "
-            "scores would be others. Serve it with the plug-in that it came with, in the dialect token-embeddings"
+            f"classifier of {model_type} has none, in sglang 0.5.23 and in transformers: without it the scores would "
+            "change. Serve the original with the plug-in that it came with, in the dialect token-embeddings"
         )
     return {"score.weight": head.weight}
 
 
 def _write_weights(place: str, names: dict[str, str], head: dict[str, Tensor], dtype: torch.dtype, out: Path) -> None:
-    """Shard by shard; the head comes with the last, in float32, as it was computed."""
+    """Write the weights shard by shard. The head is in the last shard, in float32, as it was computed."""
     shards = sorted(set(names.values()))
-    places: dict[str, str] = {}
+    files: dict[str, str] = {}
     for number, shard in enumerate(shards, 1):
         written = _WHOLE if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
         weights = {} if shard != shards[-1] else {name: each.contiguous() for name, each in head.items()}
@@ -190,9 +195,9 @@ def _write_weights(place: str, names: dict[str, str], head: dict[str, Tensor], d
                     tensor: Tensor = file.get_tensor(name)
                     weights[bare] = tensor.to(dtype) if tensor.is_floating_point() else tensor
         save_file(weights, out / written, metadata={"format": "pt"})
-        places |= dict.fromkeys(weights, written)
+        files |= dict.fromkeys(weights, written)
     if len(shards) > 1:
-        (out / _INDEX).write_bytes(msgspec.json.encode({"metadata": {}, "weight_map": places}))
+        (out / _INDEX).write_bytes(msgspec.json.encode({"metadata": {}, "weight_map": files}))
 
 
 def _write_rest(
@@ -204,10 +209,10 @@ def _write_rest(
     dtype: torch.dtype,
     out: Path,
 ) -> None:
-    """Configuration, tokenizer, and what says how the model is read, if that is known."""
+    """Write the configuration, the tokenizer, and ``arbiter.json`` if the original has one."""
     kind = config.model_type
     if kind not in CLASSIFIERS:
-        raise BackendError(f"{place!r} is of the type {kind}, for which there is no sequence classifier")
+        raise BackendError(f"{place!r} is of the type {kind}, which has no sequence classifier")
     config.num_labels, config.pad_token_id = labels, padding(tokenizer, config)
     config.architectures = [_REWARDS[kind] if form == "reward" else CLASSIFIERS[kind]]
     config.dtype = dtype

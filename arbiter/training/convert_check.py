@@ -1,4 +1,4 @@
-"""The logits of a checkpoint and of what it was converted to, each read from its own files."""
+"""Compute the logits of a checkpoint and of its conversion, each from its own files, to compare them."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
@@ -27,14 +27,14 @@ TEXTS = (
     "Solve x^2 = 9.\nBoth 3 and -3 are roots.\n\nSo x = 3 or x = -3.\n\n",
     "A shop sells 4 pens for 6 dollars. How much are 10 pens?\nA pen costs 1.5 dollars, and 10 of them 15.\n\n",
 )
-"""What both read: a question and a step or two."""
+"""The texts that both read: a question and one or two steps."""
 
 
 @torch.inference_mode()
 def original_logits(place: str, kind: str, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype) -> Tensor:
-    """Of the last token of each text, by the checkpoint as it was, in float32: shape (texts, labels).
+    """Return the original checkpoint's logits at the last token of each text, in float32: shape (texts, labels).
 
-    The weights below its head are rounded to ``dtype``.
+    The weights below its head are rounded to ``dtype``. Raises ``BackendError`` if it cannot be loaded.
     """
     prefix = VALUE_HEAD if f"{VALUE_HEAD}weight" in names_of(place) else "score."
     head = tensors_of(place, prefix)
@@ -50,12 +50,12 @@ def original_logits(place: str, kind: str, tokenizer: PreTrainedTokenizerBase, d
 
 @torch.inference_mode()
 def converted_logits(out: Path, tokenizer: PreTrainedTokenizerBase) -> Tensor:
-    """As ``original_logits``, by the files in ``out``, as an engine computes them."""
+    """Return the same logits from the converted files in ``out``, computed as an engine does."""
     head = tensors_of(str(out), "score.")
     with quiet():
         if "score.weight" in head:
             model = _loaded(AutoModelForSequenceClassification, str(out), torch.float32)
-            bias = head.get("score.bias", torch.zeros(()))  # which transformers leaves out
+            bias = head.get("score.bias", torch.zeros(()))  # transformers ignores it
             return _last(tokenizer, lambda ids: model(ids).logits + bias)
         model = _loaded(AutoModel, str(out), torch.float32)
 
@@ -67,7 +67,7 @@ def converted_logits(out: Path, tokenizer: PreTrainedTokenizerBase) -> Tensor:
 
 
 def tensors_of(place: str, prefix: str) -> dict[str, Tensor]:
-    """The weights of the checkpoint whose names begin so, in float32."""
+    """Return the weights of the checkpoint whose names begin with ``prefix``, in float32."""
     found: dict[str, Tensor] = {}
     for name, part in names_of(place).items():
         if name.startswith(prefix):
@@ -90,7 +90,7 @@ def _loaded(auto: Any, place: str, dtype: torch.dtype, **options: Any) -> Any:  
         model, found = auto.from_pretrained(
             place, dtype=dtype, trust_remote_code=False, output_loading_info=True, **options
         )
-    except Exception as error:  # whatever a checkpoint makes of it
+    except Exception as error:  # a checkpoint may raise anything
         raise BackendError(f"cannot load {place!r} to compare: {str(error).strip().partition(chr(10))[0]}") from error
     if found["missing_keys"]:
         raise BackendError(f"{place!r} lacks the weights {', '.join(sorted(found['missing_keys']))}")

@@ -1,7 +1,7 @@
-"""A base checkpoint as a sequence classifier: its head, whatever it is, becomes the one that is trained.
+"""Open a base checkpoint as a sequence classifier: its head is converted to the head to train.
 
-A head says something good of a step with w = what it gives a right one, less what it gives a wrong one. The router's
-classes are (not better, better), and the target writes a better step where the draft's is bad:
+In the table, w is the value that a head gives a step: higher means a better step. The router's classes are (not better,
+better). The target is likely to write a better step where the draft's is bad, so the signs are:
 
 ========================================  ==========================  ==========================
 the checkpoint's head                     a router starts with        a process reward model with
@@ -13,7 +13,7 @@ two classes of a sequence: c₀, c₁         [c₀, c₁], as it is          c�
 none (a language model)                   random numbers              random numbers
 ========================================  ==========================  ==========================
 
-Biases are left out: a sequence classifier has none. (``converting`` keeps them, and the meaning of the labels.)
+Biases are dropped: a sequence classifier has none. (``convert`` keeps them, and the meaning of the labels.)
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -46,7 +46,7 @@ VALUE_HEAD, WRAPPED = "v_head.summary.", "pretrained_model."
 
 
 class Base(msgspec.Struct, frozen=True):
-    """A classifier to be trained, its tokenizer, what its head was made from, and the precision it was stored in."""
+    """A classifier to train, its tokenizer, the origin of its head in words, and the precision it is stored in."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -55,15 +55,15 @@ class Base(msgspec.Struct, frozen=True):
 
     @property
     def context(self) -> int:
-        """How many tokens it reads at most."""
+        """Return the most tokens that it can read."""
         return min(int(self.tokenizer.model_max_length), int(self.model.config.max_position_embeddings))
 
 
 def open_base(name: str, labels: int, kind: Labels | Literal["value"]) -> Base:
-    """The checkpoint ``name`` (a folder, a hub name, or ``pocket:ROLE``) with a head of ``labels`` labels, in float32.
+    """Open the checkpoint ``name`` (a folder, a hub name, or ``pocket:ROLE``) with a head of ``labels`` labels.
 
-    ``kind`` says what the labels mean (``expanded``). Raises ``BackendError`` if it cannot be loaded, or its head
-    cannot be read as one of the above.
+    The model is in float32. ``kind`` is the meaning of the labels (see ``expanded``). Raises ``BackendError`` if the
+    checkpoint cannot be loaded, or its head is none of the kinds above.
     """
     folder = folder_of(name)
     place = str(folder) if folder.is_dir() else name
@@ -71,11 +71,11 @@ def open_base(name: str, labels: int, kind: Labels | Literal["value"]) -> Base:
         return _opened(place, labels, kind)
     except BackendError:
         raise
-    except Exception as error:  # whatever a checkpoint, its tokenizer or the hub makes of it
+    except Exception as error:  # a checkpoint, its tokenizer or the hub may raise anything
         reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
         raise BackendError(
-            f"cannot load --base {name!r}: {reason}. Give a folder in Hugging Face format, a name that the hub knows, "
-            "or pocket:prm"
+            f"cannot load --base {name!r}: {reason}. Give a folder in Hugging Face format, a name of the hub, or "
+            "pocket:prm"
         ) from error
 
 
@@ -84,22 +84,24 @@ def _opened(place: str, labels: int, kind: Labels | Literal["value"]) -> Base:
         config = AutoConfig.from_pretrained(place, trust_remote_code=False)
         stored_as = cast("torch.dtype | None", config.dtype) or torch.float32
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-        backbone, head, told = _read(place, config)
+        backbone, head, description = _read(place, config)
         config.num_labels, config.pad_token_id = labels, padding(tokenizer, config)
-        config.dtype = torch.float32  # transformers 5.2 takes it for the body, whatever from_config is asked for
+        config.dtype = torch.float32  # transformers 5.2 uses it for the body, whatever dtype from_config gets
         model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
         model.base_model.load_state_dict(backbone)
         if head is not None:
             with torch.no_grad():
                 model.score.weight.copy_(expanded(head, labels, kind))
-    return Base(model, tokenizer, told, stored_as)
+    return Base(model, tokenizer, description, stored_as)
 
 
 def expanded(pair: Tensor, labels: int, kind: Labels | Literal["value"]) -> Tensor:
-    """The head of ``labels`` labels from rows (not better, better) of shape (2, hidden): shape (labels, hidden).
+    """Expand rows (not better, better) of shape (2, hidden) to a head of ``labels`` labels: shape (labels, hidden).
 
-    A value is w, the first row less the second. Binary labels have the pair for each target, bins of Δ go evenly from
-    +w/2 (the lowest) to -w/2, and each threshold of Δ has -w, whose sigmoid is P(Δ above it).
+    - ``value``: w, the first row minus the second.
+    - ``binary``: the pair, once for each target.
+    - ``4-class``, ``10-class`` (bins of Δ): evenly spaced from +w/2 (the lowest bin) to -w/2.
+    - ``ordinal`` (thresholds of Δ): -w for each threshold; its sigmoid is the probability that Δ is above it.
     """
     value = pair[:1] - pair[1:]
     match kind:
@@ -114,7 +116,10 @@ def expanded(pair: Tensor, labels: int, kind: Labels | Literal["value"]) -> Tens
 
 
 def padding(tokenizer: PreTrainedTokenizerBase, config: Any) -> int:  # noqa: ANN401
-    """The token that a classifier takes for padding, and so reads the last one before it."""
+    """Return the padding token, which a classifier needs to find the last token of a text.
+
+    Raises ``BackendError`` if there is neither a padding token nor an end-of-text token.
+    """
     for found in (tokenizer.pad_token_id, config.pad_token_id, tokenizer.eos_token_id):
         if isinstance(found, int):
             if tokenizer.pad_token_id is None:
@@ -124,7 +129,7 @@ def padding(tokenizer: PreTrainedTokenizerBase, config: Any) -> int:  # noqa: AN
 
 
 def _read(place: str, config: Any) -> tuple[dict[str, Tensor], Tensor | None, str]:  # noqa: ANN401
-    """The weights below the head, the head as rows (not better, better), and in words what it was."""
+    """Return the weights below the head, the head as rows (not better, better), and its origin in words."""
     kind = (config.architectures or ["none"])[0]
     labels = int(config.num_labels)
     names = names_of(place)
@@ -133,9 +138,9 @@ def _read(place: str, config: Any) -> tuple[dict[str, Tensor], Tensor | None, st
     if kind.endswith("ForSequenceClassification") and labels in (1, 2):
         model = _loaded(AutoModelForSequenceClassification, place)
         weight = model.score.weight.detach()
-        told = "a value (1 label)" if labels == 1 else "two classes of a sequence"
+        description = "a value (1 label)" if labels == 1 else "two classes of a sequence"
         pair = torch.cat([weight, -weight]) / 2 if labels == 1 else weight
-        return model.base_model.state_dict(), pair, told
+        return model.base_model.state_dict(), pair, description
     if kind.endswith("ForTokenClassification") and labels == 2:
         model = _loaded(AutoModelForTokenClassification, place)
         return model.base_model.state_dict(), model.score.weight.detach().flip(0), "two labels of tokens (bad, good)"
@@ -155,7 +160,7 @@ def _loaded(auto: Any, place: str) -> Any:  # noqa: ANN401 - transformers' own c
 
 
 def names_of(place: str) -> dict[str, str]:
-    """Where each weight of a checkpoint is: names to its safetensors files; empty if it has none."""
+    """Map the name of each weight of a checkpoint to its safetensors file; empty if there is no such file."""
     index = file_of(place, "model.safetensors.index.json")
     if index is not None:
         names: dict[str, str] = msgspec.json.decode(Path(index).read_bytes())["weight_map"]
@@ -169,14 +174,14 @@ def names_of(place: str) -> dict[str, str]:
 
 
 def file_of(place: str, name: str) -> str | None:
-    """A file of the checkpoint on this machine, fetched from the hub if it is there; None if it has no such file."""
+    """Return the path of a file of the checkpoint, fetched from the hub if needed; None if there is no such file."""
     return cached_file(
         place, name, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
     )
 
 
 def _with_value_head(place: str, names: dict[str, str]) -> tuple[dict[str, Tensor], Tensor, str]:
-    """Weights named ``pretrained_model.model.*`` and ``v_head.summary.*``, as Skywork-o1-Open-PRM has them."""
+    """Read weights named ``pretrained_model.model.*`` and ``v_head.summary.*``, as in Skywork-o1-Open-PRM."""
     weights: dict[str, Tensor] = {}
     for part in sorted(set(names.values())):
         with safe_open(cast("str", file_of(place, part)), "pt") as file:

@@ -1,4 +1,4 @@
-"""What a trained checkpoint says of rows: ŷ of a router, h of a process reward model."""
+"""Apply a trained checkpoint to rows: ŷ of a router, h of a process reward model."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
@@ -20,10 +20,10 @@ from arbiter.training.texts import RouterTexts
 
 
 def estimates(logits: Tensor, classes: bool = False) -> Tensor:
-    """ŷ = P(Δ > 0) of each target from a head's logits: shape (rows, labels) to (rows, targets).
+    """Return ŷ = P(Δ > 0) for each target from a head's logits: shape (rows, labels) to (rows, targets).
 
-    One label is a value: the sigmoid of it is h. 2n labels are n pairs (not better, better). With ``classes`` they are
-    bins of Δ from the lowest to the highest, of which the upper half is above 0.
+    One label is a value; its sigmoid is h. 2n labels are n pairs (not better, better). With ``classes``, the labels are
+    bins of Δ from the lowest to the highest; the upper half is above 0.
     """
     labels = logits.shape[-1]
     if labels == 1:
@@ -43,21 +43,22 @@ def predict(
     batch: int = 64,
     device: str = "auto",
 ) -> list[list[float]]:
-    """What the checkpoint ``name`` (a folder, a hub name, or ``pocket:ROLE``) says of the draft's step of each row.
+    """Return the estimates of the checkpoint ``name`` for the draft's step of each row.
 
-    The inner list has ŷ in [0, 1] for each target (one for a plain router), or h for a process reward model of one
-    label. ``template`` and ``separator`` say how the text is written; by default as in training, which the
-    checkpoint's ``arbiter.json`` tells. A text that is too long loses its oldest steps, as in training.
+    ``name`` is a folder, a hub name, or ``pocket:ROLE``. The inner lists have ŷ in [0, 1] for each target (one for a
+    router of a single target), or h for a process reward model of one label. ``template`` and ``separator`` default to
+    those of training, in the checkpoint's ``arbiter.json``. A text that is too long loses its oldest steps, as in
+    training. ``batch`` is in rows.
 
-    Raises ``ConfigError`` if the template is not known, ``BackendError`` if the model cannot be loaded, ``DataError``
-    naming a row whose question and step are longer than the model's context.
+    Raises ``ConfigError`` if the template is unknown, ``BackendError`` if the model cannot be loaded, and ``DataError``
+    that names a row whose question and step are longer than the model's context.
     """
     metadata = read_metadata(folder_of(name))
     template, separator = _reading(name, metadata, template, separator)
     loaded = load(name, "scorer", device)
     labels = cast("int", loaded.model.config.num_labels)
     if labels > 2 and (metadata is None or labels % 2):
-        raise BackendError(f"{name} has {labels} labels, and no {NAME} beside it says what they mean")
+        raise BackendError(f"{name} has {labels} labels, but no {NAME} that says what they mean")
     longest = min(loaded.context, metadata.max_length) if metadata else loaded.context
     texts = RouterTexts(loaded.tokenizer, template, separator, longest)
     ids = [_checked(row, found, longest) for row, found in zip(rows, texts.ids(rows), strict=True)]
@@ -74,7 +75,7 @@ def predict(
 
 
 def folder_of(name: str) -> Path:
-    """Where a checkpoint's files are if it is on this machine."""
+    """Return the folder of a checkpoint if it is on this machine."""
     return Path(resolved(name))
 
 
@@ -84,8 +85,8 @@ def _reading(
     if template is None:
         if metadata is None:
             raise ConfigError(
-                f"how {name} reads a step is not known, since there is no {NAME} beside it: name its prompt, "
-                "and whether steps are annotated by their author"
+                f"it is unknown how {name} reads a step, since it has no {NAME}: name its prompt, and whether steps "
+                "are annotated with their author"
             )
         template = PromptTemplate(metadata.prompt, metadata.annotate)
     if separator is None:

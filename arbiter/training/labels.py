@@ -1,4 +1,4 @@
-"""What a router learns of a row: classes of the advantage Δ, and how much the row counts."""
+"""The labels of a router's training: classes of the advantage Δ, and the weight of each row."""
 
 import random
 from collections.abc import Sequence
@@ -14,12 +14,15 @@ CLASSES: dict[Labels, int] = {"binary": 2, "4-class": 4, "10-class": 10, "ordina
 
 
 def target_names(rows: Sequence[TrainingRow]) -> tuple[str, ...]:
-    """The targets of ``rows`` in the order in which they appear; empty where there is one alone."""
+    """Return the target names in ``rows``, in the order of their appearance; empty with a single target."""
     return tuple(dict.fromkeys(name for row in rows for name in row.target_names))
 
 
 def advantages(row: TrainingRow, targets: Sequence[str]) -> list[float | None]:
-    """Δ of each of ``targets``, the mean over its samples; None where it has none. One Δ where ``targets`` is empty."""
+    """Return Δ for each of ``targets``: the mean over its candidates, or None without any.
+
+    With empty ``targets``, return a single Δ.
+    """
     if not targets:
         return [row.advantage]
     found: list[float | None] = []
@@ -30,10 +33,10 @@ def advantages(row: TrainingRow, targets: Sequence[str]) -> list[float | None]:
 
 
 def edges_of(deltas: Sequence[float], labels: Labels) -> tuple[float, ...]:
-    """The edges between the classes: 0, and on each side of it the quantiles that part that side's Δ evenly.
+    """Return the edges between the classes: 0, and on each side of it quantiles that divide that side's Δ evenly.
 
-    Class c holds the Δ above c of the edges, so that the upper half of the classes is Δ > 0. Rows with Δ = 0 belong to
-    the class just below. Raises ``DataError`` if a side has too few values to be parted.
+    Class c contains the Δ above exactly c edges, so the upper half of the classes is Δ > 0. Rows with Δ = 0 belong to
+    the class just below. Raises ``DataError`` if a side has too few values to divide.
     """
     half = CLASSES[labels] // 2
     if half == 1:
@@ -42,40 +45,41 @@ def edges_of(deltas: Sequence[float], labels: Labels) -> tuple[float, ...]:
     sides = [np.asarray([delta for delta in deltas if sign * delta > 0]) for sign in (-1, 1)]
     if min(map(len, sides)) < half:
         raise DataError(
-            f"--labels {labels} needs {half} rows with Δ < 0 and {half} with Δ > 0 in the training split, and there "
-            f"are {len(sides[0])} and {len(sides[1])}: take --labels binary, or collect more"
+            f"--labels {labels} needs {half} rows with Δ < 0 and {half} with Δ > 0 in the training split, but there "
+            f"are {len(sides[0])} and {len(sides[1])}: use --labels binary, or collect more"
         )
     low, high = (np.quantile(side, shares).tolist() for side in sides)
     edges = (*low, 0.0, *high)
     if len(set(edges)) < len(edges):
-        raise DataError(f"Δ has too few different values for --labels {labels}: take --labels binary")
+        raise DataError(f"Δ has too few different values for --labels {labels}: use --labels binary")
     return edges
 
 
 def labels_of(deltas: Sequence[float | None], edges: Sequence[float], labels: Labels) -> list[int]:
-    """The labels of a row: for each target its class, or for ordinal ones whether Δ is above each edge."""
+    """Return the labels of a row: the class for each target, or, for ordinal labels, whether Δ is above each edge."""
     if labels == "ordinal":
         return [IGNORED if deltas[0] is None else int(deltas[0] > edge) for edge in edges]
     return [IGNORED if delta is None else sum(delta > edge for edge in edges) for delta in deltas]
 
 
 def is_better(deltas: Sequence[float | None]) -> bool:
-    """y = 1[Δ > 0]; of several targets, whether any writes a better step."""
+    """Return y = 1[Δ > 0]: whether the target, or any of several targets, wrote a better step."""
     return any(delta is not None and delta > 0 for delta in deltas)
 
 
 def balanced(better: Sequence[bool], balance: Balance, seed: int) -> list[tuple[int, float]]:
-    """Which rows are learned from, and how much each counts, so that both signs of Δ count as much.
+    """Return the indices of the rows to learn from, each with its weight.
 
-    ``downsample`` takes as many of the majority as there are of the minority, ``weights`` takes all. Raises
-    ``DataError`` if all rows are of one sign, from which nothing can be learned.
+    ``downsample`` takes as many rows of the majority as there are of the minority. ``weights`` takes all rows, weighted
+    so that both classes count the same. ``none`` takes all rows with equal weights. Raises ``DataError`` if all rows
+    are of one class: nothing can be learned from them.
     """
     classes = [[index for index, found in enumerate(better) if found is kind] for kind in (False, True)]
     if not all(classes):
-        told = "none" if not classes[1] else "all"
+        count = "none" if not classes[1] else "all"
         raise DataError(
-            f"in {told} of the {len(better)} rows of the training split the target writes a better step (Δ > 0): a "
-            "router learns from both kinds; collect more problems, or look at the PRM's scores"
+            f"the target writes a better step (Δ > 0) in {count} of the {len(better)} rows of the training split, but "
+            "a router needs both kinds: collect more problems, or check the PRM's scores"
         )
     if balance == "none":
         return [(index, 1.0) for index in range(len(better))]

@@ -1,4 +1,4 @@
-"""What stands beside a trained checkpoint, in ``arbiter.json``: how it was made, and how it is read."""
+"""The metadata of a trained checkpoint, in its ``arbiter.json``: how it was trained, and how it reads a text."""
 
 import os
 from pathlib import Path
@@ -18,15 +18,19 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 class CheckpointMetadata(Record, frozen=True, kw_only=True):
-    """How a checkpoint was trained, and what it reads.
+    """How a checkpoint was trained, and how it reads a text.
 
-    ``kind`` is ``router`` (ŷ) or ``prm`` (h). The text that it reads is ``prompt`` (with ``{question}``), then the
-    steps, each closed by ``separator`` and, with ``annotate``, prefixed by its author; above ``max_length`` tokens the
-    oldest steps are left out. ``edges`` are the bin edges of Δ − ``margin`` between a router's classes. ``targets`` are
-    the names of several targets, in the order of the heads; ``temperature`` has T of each head, by which its weights
-    are divided.
-    ``head`` says what the head was made from. ``rows`` counts what was learned from (after balancing), held out, and
-    too long; ``data`` is the digest of all of it. ``figures`` are those of the validation split, after training.
+    - ``kind``: ``router`` (ŷ) or ``prm`` (h).
+    - ``head``: the origin of the head, in words.
+    - ``prompt``, ``annotate``, ``separator``, ``max_length``: the text is ``prompt`` (with ``{question}``), then the
+      steps. ``separator`` follows each step; with ``annotate``, its author precedes it. Texts above ``max_length``
+      tokens are shortened: a router's lose their oldest steps.
+    - ``edges``: the bin edges of Δ − ``margin`` between a router's classes.
+    - ``targets``: the names of several targets, in the order of the heads.
+    - ``temperature``: T of each head; its weights are divided by it already.
+    - ``rows``: the numbers of rows learned from (after balancing), held out, and too long.
+    - ``data``: the digest of all rows.
+    - ``figures``: the figures of the validation split after training.
     """
 
     version: int = VERSION
@@ -59,7 +63,10 @@ class CheckpointMetadata(Record, frozen=True, kw_only=True):
 
 
 def read_metadata(folder: Path) -> CheckpointMetadata | None:
-    """The metadata of the checkpoint in ``folder``; None if there is none. Raises ``DataError`` if it is damaged."""
+    """Return the metadata of the checkpoint in ``folder``; None if there is none.
+
+    Raises ``DataError`` if the file is damaged.
+    """
     path = folder / NAME
     try:
         return msgspec.json.decode(path.read_bytes(), type=CheckpointMetadata)
@@ -70,5 +77,5 @@ def read_metadata(folder: Path) -> CheckpointMetadata | None:
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one that writes and tells, of those that train together."""
+    """Return whether this process is the first of those that train together. It alone writes files and reports."""
     return os.environ.get("RANK", "0") == "0"

@@ -1,4 +1,4 @@
-"""How well estimates fit what happened: rank and error figures, and the temperature that calibrates them."""
+"""Measure how well estimates fit the outcomes, and find the temperature that calibrates them."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportMissingTypeStubs=false
 # pyright: reportUnknownArgumentType=false
@@ -16,13 +16,13 @@ from torch import Tensor
 
 from arbiter.training.inference import estimates
 
-_LARGEST = 20.0  # of temperatures, and its inverse is the smallest
+_LARGEST = 20.0  # the largest temperature; the smallest is its inverse
 
 
 def auroc(estimated: Sequence[float], happened: Sequence[bool]) -> float | None:
-    """The probability that a random positive outranks a random negative, ties counted half (Mann-Whitney).
+    """Return the probability that a random positive outranks a random negative; ties count half (Mann-Whitney).
 
-    None where there is one kind alone.
+    None if there is only one class; NaN if an estimate is not finite.
     """
     if len(set(happened)) < 2:
         return None
@@ -32,7 +32,7 @@ def auroc(estimated: Sequence[float], happened: Sequence[bool]) -> float | None:
 
 
 def spearman(estimated: Sequence[float], deltas: Sequence[float]) -> float | None:
-    """The rank correlation ρ between ŷ and Δ; None where one of them is always the same."""
+    """Return the rank correlation ρ between ŷ and Δ; None if one of them is constant."""
     if len(set(estimated)) < 2 or len(set(deltas)) < 2:
         return None
     found: Any = spearmanr(estimated, deltas)
@@ -40,16 +40,16 @@ def spearman(estimated: Sequence[float], deltas: Sequence[float]) -> float | Non
 
 
 def log_loss(estimated: Tensor, happened: Tensor) -> float:
-    """Mean negative log-likelihood of ``happened`` (0 or 1), both of shape (rows,)."""
+    """Return the mean negative log-likelihood of ``happened`` (0 or 1). Both have the shape (rows,)."""
     kept = estimated.double().clamp(1e-12, 1 - 1e-12)
     return float(torch.where(happened > 0, -kept.log(), -(1 - kept).log()).mean())
 
 
 def best_temperature(logits: Tensor, happened: Tensor, classes: bool) -> float:
-    """T > 0 that minimises the negative log-likelihood of ŷ from logits / T (Guo et al., 2017).
+    """Return T > 0 that minimises the negative log-likelihood of ŷ from logits / T (Guo et al., 2017).
 
-    ``logits`` are one head's, of shape (rows, labels); ``happened`` is y, of shape (rows,). The rows' order of ŷ stays
-    as it is where there are two labels.
+    ``logits`` are those of one head, of shape (rows, labels); ``happened`` is y, of shape (rows,). With two labels, T
+    does not change the order of the rows by ŷ.
     """
 
     def error(logarithm: float) -> float:

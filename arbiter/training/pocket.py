@@ -1,16 +1,17 @@
-"""Make the pocket models: ``python -m arbiter.training.pocket [STAGE]``, all stages in order, each from a seed.
+"""Make the pocket models: ``python -m arbiter.training.pocket [STAGE…]``.
 
-::
+Without a stage, all stages but ``specialist`` run in order. Each has a fixed seed::
 
-    tokenizer   merges learned from the world's own text
-    draft       a small Llama that has seen few multiplications, and no division
-    target      a larger one that has seen many, and no division
-    reader      another one of that size, which has seen all: what the PRM is built over, and nothing else
-    prm         a judge built over the reader, taught on solutions that a program has checked step by step
-    router      two classes, from the PRM, on a collection of this very system
-    specialist  the draft, taught multiplications: a second, cheaper target (not shipped, and made if asked for)
+    tokenizer   merges learned from texts of the pocket world
+    draft       a small Llama, trained on few multiplications and no division
+    target      a larger Llama, trained on many multiplications and no division
+    reader      a Llama of the target's size, trained on all kinds; only the base of the PRM
+    prm         a judge built over the reader, trained on solutions that a program has checked step by step
+    router      two classes, trained from the PRM on a collection of the pocket models
+    specialist  the draft, trained further on multiplications: a second, cheaper target (not shipped, only on request)
 
-The last two stages are what ``arbiter train prm`` and ``arbiter collect`` with ``arbiter train router`` do.
+The stage ``prm`` does what ``arbiter train prm`` does; ``router`` does what ``arbiter collect`` and
+``arbiter train router`` do.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -50,7 +51,7 @@ MODELS = Path(__file__).parent.parent / "pocket" / "models"
 CONTEXT = 512
 PRM_PROBLEMS = 3300
 ROUTER_SEEDS = (SEED + 20, SEED + 21)
-ROUTER_PROBLEMS = 900  # of each seed
+ROUTER_PROBLEMS = 900  # per seed
 RUNS = Path("runs") / "train-pocket"
 WRITER_WEIGHTS: world.Weights = {"+": 0.32, "-": 0.32, "*": 0.31, "mod": 0.05}
 DRAFT_WEIGHTS: world.Weights = {"+": 0.47, "-": 0.46, "*": 0.03, "mod": 0.04}
@@ -64,7 +65,7 @@ def make_tokenizer() -> None:
 
 
 def _annotated(problem: world.PocketProblem) -> str:
-    """A solution as the router reads it, so that its words get merges too."""
+    """Return a solution as the router reads it, so that the author prefixes get merges too."""
     steps = (f"Model {index % 2}: {step}" for index, step in enumerate(problem.steps))
     return world.PROMPT.format(question=problem.question) + world.SEPARATOR.join(steps)
 
@@ -81,7 +82,7 @@ def make_target() -> None:
 
 
 def make_reader() -> None:
-    """Train the model that the PRM is built over; at the end with authors before its steps, as the router reads."""
+    """Train the base of the PRM. In its last updates, half of the solutions have authors, as the router reads them."""
     text = EncodedText.load(MODELS / "draft")
     model = train_language_model(llama_config(text, 128, 4, 384), text, _LONGER, SEED)
     further = Settings(updates=600, batch=32, learning_rate=5e-4, seed=SEED)
@@ -98,8 +99,8 @@ def _make_language_model(out: Path, shape: tuple[int, int, int], settings: Setti
 
 
 def make_prm() -> None:
-    """Build a judge over the reader, and teach it on what draft and target wrote by turns, and on single slips."""
-    _anew(RUNS / "judge", RUNS / "prm")
+    """Build a judge over the reader. Train it on attempts of draft and target in random turns, and on single slips."""
+    _remove(RUNS / "judge", RUNS / "prm")
     text = EncodedText.load(RUNS / "reader")
     _save(judge(RUNS / "reader", text, SEED), RUNS / "judge", text)
     settings = PrmSettings(
@@ -116,7 +117,7 @@ def make_prm() -> None:
 
 
 def _judged() -> list[Solved]:
-    """Attempts of draft and target, each step labelled by the world's rules, and right solutions with a slip."""
+    """Return attempts of draft and target, and right solutions with a slip. A program labels each step."""
     problems = list(itertools.islice(world.problems(SEED + 10, "train"), PRM_PROBLEMS))
     drawn = {str(index): problem for index, problem in enumerate(problems)}
     rng = random.Random(SEED)
@@ -134,7 +135,7 @@ _HELD_OUT = 0.05
 
 
 def _attempts(drawn: dict[str, world.PocketProblem]) -> Path:
-    """The run of draft and target by turns; one that is finished is used again, one that was cut short goes on."""
+    """Return the run folder of the attempts. A finished run is reused; an interrupted one is resumed."""
     folder = RUNS / "attempts"
     if not (folder / "summary.json").exists():
         changes = {"run_type": "random", "sampling": {"temperature": 0.7}}
@@ -145,20 +146,22 @@ def _attempts(drawn: dict[str, world.PocketProblem]) -> Path:
 
 
 def slipped(problem: world.PocketProblem, rng: random.Random) -> list[str]:
-    """The right solution with one digit of one step replaced: the smallest mistake that there is."""
+    """Return the right solution with one digit of one step replaced."""
     steps = list(problem.steps)
     index = rng.randrange(len(steps))
     step = steps[index]
-    place = rng.choice([at for at, character in enumerate(step) if character.isdigit()])
+    position = rng.choice([at for at, character in enumerate(step) if character.isdigit()])
     steps[index] = (
-        step[:place] + rng.choice([digit for digit in "0123456789" if digit != step[place]]) + step[place + 1 :]
+        step[:position]
+        + rng.choice([digit for digit in "0123456789" if digit != step[position]])
+        + step[position + 1 :]
     )
     return steps
 
 
 def make_router() -> None:
-    """Train the router on the advantage of the target, as the PRM sees it at each step of a collection."""
-    _anew(RUNS / "router")
+    """Train the router on the target's advantage by the PRM's scores at each step of a collection."""
+    _remove(RUNS / "router")
     settings = RouterSettings(
         base="pocket:prm",
         prompt=world.PROMPT,
@@ -174,7 +177,7 @@ def make_router() -> None:
 
 
 def make_specialist() -> None:
-    """Teach the draft multiplications: a target that costs less than the target (``docs/explanation/policies.md``)."""
+    """Train the draft further on multiplications: a target that is cheaper (``docs/explanation/policies.md``)."""
     text = EncodedText.load(MODELS / "draft")
     model = LlamaForCausalLM.from_pretrained(MODELS / "draft", dtype=torch.float32)
     settings = Settings(updates=600, batch=32, learning_rate=1e-3, seed=SEED)
@@ -183,7 +186,10 @@ def make_specialist() -> None:
 
 
 def _collected(seed: int) -> Path:
-    """``arbiter collect pocket --data pocket-train:SEED --limit N --seed SEED``: two of them can run side by side."""
+    """Return the run folder of ``arbiter collect pocket --data pocket-train:SEED --limit N --seed SEED``.
+
+    Collections of different seeds can run side by side.
+    """
     folder = RUNS / f"rows-{seed}"
     if not (folder / "summary.json").exists():
         data = {"source": f"pocket-train:{seed}", "limit": ROUTER_PROBLEMS}
@@ -194,19 +200,19 @@ def _collected(seed: int) -> Path:
     return folder
 
 
-def _anew(*folders: Path) -> None:
+def _remove(*folders: Path) -> None:
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _publish(folder: Path, name: str) -> None:
-    """Put a trained checkpoint in the place of the pocket model of that name."""
-    _anew(MODELS / name)
+    """Replace the pocket model ``name`` by a trained checkpoint."""
+    _remove(MODELS / name)
     shutil.copytree(folder, MODELS / name)
 
 
 def _save(model: PreTrainedModel, out: Path, text: EncodedText) -> None:
-    """Half precision on disk: the models are used in single precision, and four of them fit the repository."""
+    """Save in half precision, which keeps the repository small. The models are used in single precision."""
     model.half().save_pretrained(out)
     text.tokenizer.save_pretrained(out)
 

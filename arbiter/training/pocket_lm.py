@@ -1,4 +1,4 @@
-"""Training of the pocket draft and target: next-token prediction on right solutions of the pocket world."""
+"""Train the pocket draft and target: next-token prediction on right solutions of the pocket world."""
 
 # pyright: reportUnknownMemberType=false
 # (torch is typed in part)
@@ -21,7 +21,7 @@ HEAD_SIZE = 32  # smaller heads crash vLLM's CPU build
 
 
 def llama_config(text: EncodedText, hidden: int, layers: int, intermediate: int) -> LlamaConfig:
-    """The shape shared by all pocket models: a small Llama whose context is the tokenizer's."""
+    """Return the configuration of a pocket model: a small Llama with the tokenizer's context length."""
     heads = hidden // HEAD_SIZE
     return LlamaConfig(
         vocab_size=len(text.tokenizer),
@@ -46,7 +46,10 @@ def train_language_model(
     seed: int,
     weights: world.Weights = world.KIND_WEIGHTS,
 ) -> LlamaForCausalLM:
-    """A new model of the shape ``config``, trained on the pocket world's train split with ``weights`` of the kinds."""
+    """Return a new model of the shape ``config``, trained on the pocket world's train split.
+
+    ``weights`` gives the relative frequency of each kind of operation.
+    """
     torch.manual_seed(seed)
     model = LlamaForCausalLM(config)
     train_further(model, text, settings, seed, weights)
@@ -61,7 +64,7 @@ def train_further(
     weights: world.Weights = world.KIND_WEIGHTS,
     annotated: float = 0.0,
 ) -> None:
-    """Train ``model`` in place; in a share ``annotated`` of the solutions each step has an author, drawn at random."""
+    """Train ``model`` in place. In a share ``annotated`` of the solutions, each step has a random author."""
     held_out = list(itertools.islice(world.problems(seed + 1, "train"), 256))
 
     def begin(size: int) -> Iterator[list[Labelled]]:
@@ -77,7 +80,7 @@ def _next_token_loss(model: Any, batch: Batch) -> torch.Tensor:  # noqa: ANN401 
 def _batches(
     text: EncodedText, source: Iterator[world.PocketProblem], rng: random.Random, size: int, annotated: float
 ) -> Iterator[list[Labelled]]:
-    """Endless batches, no problem twice."""
+    """Yield batches without end. No problem is repeated."""
     while True:
         rows = [
             encoded(text, problem, rng if annotated and rng.random() < annotated else None)
@@ -87,7 +90,7 @@ def _batches(
 
 
 def encoded(text: EncodedText, problem: world.PocketProblem, authors: random.Random | None = None) -> Labelled:
-    """Prompt and solution, of which only the solution is learned; with ``authors``, each step has one of those."""
+    """Return prompt and solution; only the solution has labels. With ``authors``, each step has a random author."""
     prompt = text.ids(world.PROMPT.format(question=problem.question))
     steps = problem.steps if authors is None else [f"Model {authors.randrange(2)}: {step}" for step in problem.steps]
     solution = [*text.ids(world.SEPARATOR.join(steps)), text.end]
@@ -97,10 +100,10 @@ def encoded(text: EncodedText, problem: world.PocketProblem, authors: random.Ran
 def step_accuracy(
     model: PreTrainedModel, text: EncodedText, problems: Sequence[world.PocketProblem]
 ) -> dict[str, float]:
-    """Share of right steps by kind of operation, and of problems solved, each step after a right context.
+    """Return the share of right steps by kind of operation, and the share of solved problems.
 
-    One teacher-forced pass is enough: greedy decoding writes the right step exactly if the model's first
-    choice is the right token at each of its positions.
+    Each step is predicted after a right context. One teacher-forced pass is enough: greedy decoding writes the right
+    step exactly if the model's first choice is the right token at each of its positions.
     """
     right, seen = Counter[str](), Counter[str]()
     for start in range(0, len(problems), 64):

@@ -1,12 +1,13 @@
-"""A verifier built from a language model: the writer's own expectation of each token, held against the token.
+"""Build a judge from a language model: it compares each token with the model's own prediction of it.
 
-A language model that does a step well expects each of its digits, one place before the digit. What it lacks to
-judge a step is a place to compare the two, and one to remember the worst comparison until the step ends. Both
-are set by hand here, in two layers on top of the writer's: learned from scores at the ends of steps alone, the
-comparison (a product of two things read at different places) did not form in the time that training has.
+A language model that does a step well predicts each digit at the position before it. To judge a step, it also has to
+compare each digit with its prediction, and to keep the worst comparison until the step ends. Two additional layers do
+this. Their weights are set directly: trained only from scores at the ends of steps, the comparison (a product of values
+read at different positions) did not form within the training time.
 
-The layers below stay as they are, less the few directions of the residual stream that they use least. Those are
-the scratch paper, and nothing else may write there: so the copied layers are not trained further.
+The layers below are copied without the few directions of the residual stream that they use least. These scratch
+directions carry the values of the additional layers. Nothing else may write to them, so the copied layers are not
+trained further.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -25,12 +26,12 @@ from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 from arbiter.pocket import world
 from arbiter.training.tokenizer import EncodedText
 
-INTERMEDIATE = 352  # of the target's 384: so that the four models stay under 8 MB
+INTERMEDIATE = 352  # of the target's 384, to keep the four models under 8 MB
 
-_SAMPLE = 100  # solutions from which is read how the writer uses its directions
-_MARK = 0.3  # of what an embedding says in a scratch direction: small beside the embedding's own length (1.5)
-_EVIDENCE = 0.05  # scratch units for one unit of a digit's logit
-_EXPECTED = 6.0  # a digit's logit above the digits' mean: right ones have 10 and more, others 3 and less
+_SAMPLE = 100  # solutions for measuring how the writer uses its directions
+_MARK = 0.3  # size of an embedding's mark in a scratch direction: small against the embedding's length (1.5)
+_EVIDENCE = 0.05  # scratch units per unit of a digit's logit
+_EXPECTED = 6.0  # threshold of a digit's logit above the digits' mean: right ones have at least 10, others at most 3
 _LOOK_BACK = 12.0
 _ATTEND = 20.0
 _STEEP = 4.0
@@ -38,16 +39,16 @@ _REWARD, _PENALTY = 2.5, 6.0
 
 
 class _Scratch:
-    """Directions of the residual stream, orthonormal, each with its one meaning."""
+    """Orthonormal directions of the residual stream. Each has one meaning."""
 
     def __init__(self, directions: Tensor) -> None:
-        self.one = directions[0]  # the same in every token
+        self.one = directions[0]  # constant: the same in every token
         self.starts = directions[1]  # the token after which the solution begins
-        self.begun = directions[2]  # it has begun
+        self.begun = directions[2]  # the solution has begun before this token
         self.slip = directions[3]  # this token is a digit that was not expected
-        self.worst = directions[4]  # the worst slip up to here
+        self.worst = directions[4]  # the worst slip so far
         self.digit = directions[5:15]  # which digit this token is
-        self.evidence = directions[15:25]  # how much each digit was expected here
+        self.evidence = directions[15:25]  # how strongly each digit was expected here
         self.rest = torch.eye(directions.shape[1]) - directions.T @ directions
 
     SIZE = 25
@@ -57,10 +58,10 @@ class _Scratch:
 def judge(
     base: Path, text: EncodedText, seed: int, weights: world.Weights = world.KIND_WEIGHTS
 ) -> LlamaForSequenceClassification:
-    """A value head over the language model ``base`` with two layers more on top, made to compare and to gather.
+    """Return a value head over the language model ``base``, with two additional layers that compare and gather.
 
-    How ``base`` uses its directions is read from problems with ``weights`` of the kinds, which should be those that it
-    was taught. Only the new layers and the head are left to be trained.
+    Problems with the frequencies ``weights`` of the kinds show how ``base`` uses its directions; they should be those
+    of its training. Only the new layers, the final norm and the head can be trained afterwards.
     """
     torch.manual_seed(seed)
     writer = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)
@@ -95,12 +96,12 @@ def _solutions(text: EncodedText, seed: int, weights: world.Weights) -> list[lis
 
 
 def _opening(text: EncodedText) -> int:
-    """The token that opens a solution: "Solution" of the prompt."""
+    """Return the token that opens a solution: "Solution" in the prompt."""
     return text.ids(world.PROMPT.format(question=""))[-2]
 
 
 def _states(backbone: Any, reader: torch.nn.Module, samples: Iterable[Sequence[int]]) -> Tensor:  # noqa: ANN401
-    """What ``reader``, a part of ``backbone``, is given for each token: shape (tokens, hidden)."""
+    """Return the input of ``reader``, a part of ``backbone``, for each token: shape (tokens, hidden)."""
     found: list[Tensor] = []
 
     def keep(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -114,12 +115,12 @@ def _states(backbone: Any, reader: torch.nn.Module, samples: Iterable[Sequence[i
 
 
 def _length(states: Tensor) -> Tensor:
-    """By what each state is divided before a layer reads it (RMSNorm): shape (tokens,)."""
+    """Return the divisor of each state in RMSNorm, before a layer reads it: shape (tokens,)."""
     return states.pow(2).mean(-1).sqrt()
 
 
 def _least_used(writer: LlamaForCausalLM, samples: Sequence[Sequence[int]]) -> Tensor:
-    """Orthonormal directions of the residual stream, that of least variance first: shape (hidden, hidden)."""
+    """Return orthonormal directions of the residual stream, least variance first: shape (hidden, hidden)."""
     backbone: Any = writer.model
     readers = [norm for layer in backbone.layers for norm in (layer.input_layernorm, layer.post_attention_layernorm)]
     seen = [_states(backbone, reader, samples) for reader in [*readers, *[backbone.norm] * len(backbone.layers)]]
@@ -128,9 +129,9 @@ def _least_used(writer: LlamaForCausalLM, samples: Sequence[Sequence[int]]) -> T
 
 
 def _copied(writer: LlamaForCausalLM, scratch: _Scratch, text: EncodedText) -> LlamaForSequenceClassification:
-    """The writer's layers, which neither read nor write the scratch directions, under two that do nothing yet.
+    """Copy the writer's layers, so that they neither read nor write the scratch directions, and add two neutral layers.
 
-    Of each layer's neurons, those whose output weights are largest are kept.
+    Of each layer's neurons, those with the largest output weights are kept.
     """
     config = copy.deepcopy(writer.config)
     config.num_hidden_layers, config.intermediate_size, config.num_labels = (
@@ -163,14 +164,14 @@ def _copied(writer: LlamaForCausalLM, scratch: _Scratch, text: EncodedText) -> L
 
 
 def _narrowed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A layer's weights with the neurons of largest output weight."""
+    """Return a layer's weights, reduced to the neurons with the largest output weights."""
     kept = state["mlp.down_proj.weight"].norm(dim=0).topk(INTERMEDIATE).indices.sort().values
     rows = {name: state[name][kept] for name in ("mlp.gate_proj.weight", "mlp.up_proj.weight")}
     return {**state, **rows, "mlp.down_proj.weight": state["mlp.down_proj.weight"][:, kept]}
 
 
 class _Head:
-    """One attention head's part of a layer's weights, emptied."""
+    """The weights of one attention head in a layer, set to zero."""
 
     def __init__(self, layer: Any, index: int) -> None:  # noqa: ANN401 - transformers' own class
         attention = layer.self_attn
@@ -184,17 +185,17 @@ class _Head:
             part.zero_()
 
     def attend(self, query: Tensor, key: Tensor) -> None:
-        """Let tokens that have ``query`` look at those that have ``key``, however far away."""
-        slowest = self.size // 2 - 1  # of the rotary pairs: it hardly turns within the longest text
+        """Let tokens with the direction ``query`` attend to those with the direction ``key``, at any distance."""
+        slowest = self.size // 2 - 1  # this rotary pair hardly turns within the longest text
         self.query[slowest], self.key[slowest] = query, key
 
 
 def _look_back(layer: Any, scratch: _Scratch, expected: Tensor, typical: Tensor) -> None:  # noqa: ANN401
-    """Each token reads what was expected one place before it.
+    """Let each token read what was expected at the position before it.
 
-    All tokens have the same query and key, and the query is turned back by one place, so that the rotary pairs
-    agree best there. The slowest pair takes away what they agree at best: the right place has 0 and all others
-    less, and so it wins by whatever factor RMSNorm scales a key.
+    All tokens have the same query and key. The query is rotated back by one position, so that the rotary pairs agree
+    best there. The slowest pair subtracts the best possible agreement: the right position has the score 0 and all
+    others less. So it wins whatever factor RMSNorm scales a key by.
     """
     head, pairs = _Head(layer, 0), 8
     turn = 10000.0 ** (-2 * torch.arange(pairs) / head.size)
@@ -210,7 +211,7 @@ def _look_back(layer: Any, scratch: _Scratch, expected: Tensor, typical: Tensor)
 
 
 def _remember_the_opening(layer: Any, scratch: _Scratch, typical: Tensor, there: Tensor) -> None:  # noqa: ANN401
-    """Tell the solution, whose digits can be expected, from the question, whose digits cannot."""
+    """Mark the tokens of the solution. Its digits can be expected; those of the question cannot."""
     head = _Head(layer, 1)
     head.attend(_ATTEND * typical / _MARK * scratch.one, _ATTEND * typical / _MARK * scratch.starts)
     head.value[0] = there / _MARK * scratch.starts
@@ -218,7 +219,7 @@ def _remember_the_opening(layer: Any, scratch: _Scratch, typical: Tensor, there:
 
 
 def _compare(layer: Any, scratch: _Scratch, typical: Tensor) -> None:  # noqa: ANN401
-    """A neuron a digit: it fires where the token is this digit, the solution has begun, and it was not expected."""
+    """Add one neuron per digit: it fires if the token is this digit, in the solution, and was not expected."""
     one = scratch.one / _MARK
     unexpected = 1.5 * (one - scratch.evidence / _EVIDENCE / _EXPECTED)
     here = 4 * (scratch.digit / _MARK - one) + 4 * (scratch.begun / _MARK - one)
@@ -228,7 +229,7 @@ def _compare(layer: Any, scratch: _Scratch, typical: Tensor) -> None:  # noqa: A
 
 
 def _gather(layer: Any, scratch: _Scratch, typical: Tensor) -> None:  # noqa: ANN401
-    """Each token reads the worst slip up to it."""
+    """Let each token read the worst slip up to itself."""
     head = _Head(layer, 0)
     head.attend(3 * typical / _MARK * scratch.one, 3 * head.size**0.5 * typical * scratch.slip)
     head.value[0] = typical * scratch.slip

@@ -1,4 +1,4 @@
-"""Training of a process reward model: a value at the last token of each step, whose sigmoid is h(x, z)."""
+"""Train a process reward model: a value at the last token of each step, whose sigmoid is h(x, z)."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
@@ -39,19 +39,19 @@ log = structlog.get_logger("arbiter.training")
 
 
 class PrmSettings(ClassifierSettings, frozen=True, kw_only=True):
-    """How a process reward model is trained, over what all trainings have; ``batch`` counts solutions.
+    """The settings of a process reward model's training. ``batch`` counts solutions.
 
-    ``layers`` trains only so many of the last layers, the final norm and the head (None: everything).
+    With ``layers``, only that many of the last layers, the final norm and the head are trained (None: everything).
     """
 
     layers: int | None = None
 
 
 def train_prm(settings: PrmSettings, rows: Sequence[Solved], out: Path, *, resume: bool = False) -> CheckpointMetadata:
-    """Train a process reward model on the split ``train`` of ``rows`` and write it into ``out``; its metadata.
+    """Train a process reward model on the split ``train`` of ``rows`` and write it into ``out``. Return its metadata.
 
-    The accuracy by class and the AUROC on the split ``validation`` are logged ten times on the way. Ctrl-C keeps the
-    state in ``out``, and ``resume`` goes on from there. Raises as ``train_router`` does.
+    The accuracy by class and the AUROC on the split ``validation`` are logged ten times during training. Ctrl-C saves
+    the state in ``out``; ``resume`` continues from there. Raises as ``train_router`` does.
     """
     train, held_out = _splits(settings, rows)
     training = ClassifierTraining(out, resume)
@@ -82,12 +82,12 @@ def train_prm(settings: PrmSettings, rows: Sequence[Solved], out: Path, *, resum
 
 
 def solution_row(tokenizer: Any, template: PromptTemplate, separator: str, row: Solved, longest: int) -> Labelled:  # noqa: ANN401
-    """A solution as a scorer reads it, and at the last token of each step its label. Its end is cut off if too long."""
+    """Return a solution as a scorer reads it, with each step's label at its last token. Cuts the end if too long."""
     text, ends = template.render(Transcript(row.question), separator), list[int]()
     for step in row.steps:
         text += step + separator
         ends.append(len(text))
-    with quiet():  # a text that is too long is cut here
+    with quiet():  # no warning for a text that is too long: it is cut below
         read = tokenizer(text, return_offsets_mapping=True)
     ids, offsets = cast("list[int]", read["input_ids"]), cast("list[tuple[int, int]]", read["offset_mapping"])
     labels: list[float] = [IGNORED] * len(ids)
@@ -100,7 +100,10 @@ def solution_row(tokenizer: Any, template: PromptTemplate, separator: str, row: 
 
 
 def train_only_last(model: PreTrainedModel, layers: int) -> None:
-    """Let only the last ``layers`` layers, the final norm and the head be trained. Raises ``ConfigError``."""
+    """Freeze all but the last ``layers`` layers, the final norm and the head.
+
+    Raises ``ConfigError`` if the model does not have that many layers.
+    """
     backbone, head = cast("Any", model.base_model), cast("Any", model).score
     if not 0 < layers <= len(backbone.layers):
         raise ConfigError(f"--layers {layers}: the base has {len(backbone.layers)}")
@@ -110,7 +113,10 @@ def train_only_last(model: PreTrainedModel, layers: int) -> None:
 
 
 def value_loss(share: float) -> Loss:
-    """Cross-entropy of the values at labelled tokens; ``share`` of the labels are right, and both kinds count alike."""
+    """Return the cross-entropy of the values at labelled tokens, weighted so that right and wrong count the same.
+
+    ``share`` is the share of right labels.
+    """
     right = min(max(share, 0.01), 0.99)
 
     def loss(model: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - it may be wrapped
@@ -123,7 +129,7 @@ def value_loss(share: float) -> Loss:
 
 @torch.inference_mode()
 def figures(model: PreTrainedModel, rows: Sequence[Labelled]) -> dict[str, float | None]:
-    """Accuracy by class, and the chance that a right step scores above a wrong one (AUROC)."""
+    """Return the accuracy by class, and the probability that a right step scores above a wrong one (AUROC)."""
     values: list[float] = []
     right: list[bool] = []
     for start in range(0, len(rows), ROWS_AT_ONCE):
@@ -148,7 +154,7 @@ def _share(hits: Sequence[bool]) -> float | None:
 
 
 def _values(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:  # noqa: ANN401
-    """The values at all labelled tokens, and their labels: both of shape (labelled,)."""
+    """Return the values at all labelled tokens, and their labels: both of shape (labelled,)."""
     read = {name: batch[name] for name in ("input_ids", "attention_mask")}
     hidden = model(**read, output_hidden_states=True).hidden_states[-1]
     head = next(module for name, module in model.named_modules() if name.rpartition(".")[2] == "score")
@@ -159,34 +165,34 @@ def _values(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:  # noqa: ANN401
 def _splits(settings: PrmSettings, rows: Sequence[Solved]) -> tuple[list[Solved], list[Solved]]:
     check_settings(settings)
     if settings.layers is not None and settings.lora is not None:
-        raise ConfigError("--layers and --lora both say what is trained: take one of them")
+        raise ConfigError("--layers and --lora both select what is trained: use only one of them")
     train = [row for row in rows if row.split == "train"]
     if not train:
-        raise DataError(f"none of the {len(rows)} solutions is of the split 'train'")
+        raise DataError(f"none of the {len(rows)} solutions is in the split 'train'")
     held_out = [row for row in rows if row.split == "validation"]
     if not held_out:
-        log.warning("no solution is of the split 'validation': no figures")
+        log.warning("no solution is in the split 'validation': no figures")
     return train, held_out
 
 
 def _examples(base: Base, settings: PrmSettings, rows: Sequence[Solved], longest: int) -> list[Labelled]:
-    """The solutions of which at least one step can be read."""
+    """Return the solutions with at least one step within the length limit."""
     template = PromptTemplate(settings.prompt)
     found = [solution_row(base.tokenizer, template, settings.separator, row, longest) for row in rows]
     return [row for row in found if any(label != IGNORED for label in row.labels)]
 
 
 def _share_of_right(rows: Sequence[Labelled]) -> float:
-    """The mean label. Raises ``DataError`` if all are the same."""
+    """Return the mean label. Raises ``DataError`` if all labels are the same, or there are none."""
     labels = [label for row in rows for label in row.labels if label != IGNORED]
     if not labels or min(labels) == max(labels):
-        told = f"all labels are {labels[0]:g}" if labels else "no step is short enough to be read"
-        raise DataError(f"{told} in the split 'train': a process reward model learns from right and wrong steps")
+        problem = f"all labels are {labels[0]:g}" if labels else "no step is short enough"
+        raise DataError(f"{problem} in the split 'train': a process reward model needs right and wrong steps")
     return math.fsum(labels) / len(labels)
 
 
 def _metadata(settings: PrmSettings, base: Base, examples: int) -> CheckpointMetadata:
-    """What the settings say of the metadata; the data's part is added by the caller."""
+    """Return the metadata that follows from the settings. The caller adds what depends on the data."""
     optimiser = optimising(settings, examples)
     return CheckpointMetadata(
         kind="prm",

@@ -1,4 +1,4 @@
-"""Training of a router: from rows of a collection to a classifier that gives ŷ = P(Δ > 0)."""
+"""Train a router: a classifier that estimates ŷ = P(Δ > 0), from the rows of a collection."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
@@ -39,11 +39,11 @@ log = structlog.get_logger("arbiter.training")
 
 
 class RouterSettings(ClassifierSettings, frozen=True, kw_only=True):
-    """How a router is trained, over what all trainings have; the defaults are the paper's.
+    """The settings of a router's training. The defaults are the paper's.
 
-    ``annotate`` says whether each step is read with its author. ``targets`` are several targets' names in the order of
-    their heads (empty: in the order in which the rows have them). ``margin`` is how far Δ must be above 0 to count as
-    better: the PRM's own noise.
+    - ``annotate``: whether the router reads each step with its author.
+    - ``targets``: the names of several targets, in the order of their heads (empty: in the order of the rows).
+    - ``margin``: Δ counts as better above this value, to allow for the noise of the PRM.
     """
 
     annotate: bool = True
@@ -57,11 +57,11 @@ class RouterSettings(ClassifierSettings, frozen=True, kw_only=True):
 
 
 WATCHED = 512
-"""Validation rows that are looked at on the way; the figures at the end are of all."""
+"""The number of validation rows evaluated during training. The final figures are over all of them."""
 
 
 class _Part(msgspec.Struct, frozen=True):
-    """A split: its rows as they are learned from, and beside them Δ of each target."""
+    """A split: its labelled rows, and Δ of each target for each row."""
 
     rows: list[Labelled]
     deltas: list[list[float | None]]
@@ -70,10 +70,10 @@ class _Part(msgspec.Struct, frozen=True):
 def train_router(
     settings: RouterSettings, rows: Sequence[TrainingRow], out: Path, *, resume: bool = False
 ) -> CheckpointMetadata:
-    """Train a router on the split ``train`` of ``rows`` and write it into the folder ``out``; its metadata.
+    """Train a router on the split ``train`` of ``rows`` and write it into the folder ``out``. Return its metadata.
 
-    Its loss on the split ``validation``, AUROC and Spearman's ρ between ŷ and Δ are logged ten times on the way.
-    Ctrl-C keeps the state in ``out``, and ``resume`` goes on from there.
+    Its loss on the split ``validation``, the AUROC and Spearman's ρ between ŷ and Δ are logged ten times during
+    training. Ctrl-C saves the state in ``out``; ``resume`` continues from there.
 
     Raises ``DataError`` if the rows cannot be learned from, ``ConfigError`` if a setting is wrong, ``BackendError`` if
     the base cannot be trained, ``RunError`` if ``out`` cannot be written.
@@ -83,7 +83,9 @@ def train_router(
     raw = [advantages(row, targets) for row in train]
     found = [_beyond(deltas, settings.margin) for deltas in raw]
     edges = _edges([delta for deltas in raw for delta in deltas if delta is not None], settings)
-    balanced([is_better(deltas) for deltas in found], settings.balance, settings.seed)  # told before anything is loaded
+    balanced(
+        [is_better(deltas) for deltas in found], settings.balance, settings.seed
+    )  # may raise, before anything is loaded
     training = ClassifierTraining(out, resume)
     torch.manual_seed(settings.seed)
     base = open_base(settings.base, _outputs(settings.labels, len(targets)), settings.labels)
@@ -125,23 +127,26 @@ def train_router(
 def _splits(
     settings: RouterSettings, rows: Sequence[TrainingRow], targets: Sequence[str]
 ) -> tuple[list[TrainingRow], list[TrainingRow]]:
-    """The rows of the training and of the validation split. Raises what is wrong with rows and settings."""
+    """Return the rows of the training and of the validation split.
+
+    Raises ``ConfigError`` or ``DataError`` if settings or rows are wrong.
+    """
     check_settings(settings)
     if len(targets) > 1 and settings.labels != "binary":
-        raise ConfigError(f"--labels {settings.labels} is for one target, and the rows have {', '.join(targets)}")
+        raise ConfigError(f"--labels {settings.labels} is for one target, but the rows have {', '.join(targets)}")
     if unknown := [name for name in target_names(rows) if targets and name not in targets]:
         raise DataError(f"the rows have a target {unknown[0]!r}; the router has heads for {', '.join(targets)}")
     train = [row for row in rows if row.split == "train"]
     if not train:
-        raise DataError(f"none of the {len(rows)} rows is of the split 'train': collect some, or set their split")
+        raise DataError(f"none of the {len(rows)} rows is in the split 'train': collect some, or set their split")
     held_out = [row for row in rows if row.split == "validation"]
     if not held_out:
-        log.warning("no row is of the split 'validation': no figures, and no temperature scaling")
+        log.warning("no row is in the split 'validation': no figures, and no temperature scaling")
     return train, held_out
 
 
 def _outputs(labels: Labels, targets: int) -> int:
-    """How many labels the head has while it is trained."""
+    """Return the number of labels of the head during training."""
     match labels:
         case "binary":
             return 2 * max(1, targets)
@@ -152,12 +157,12 @@ def _outputs(labels: Labels, targets: int) -> int:
 
 
 def _beyond(deltas: Sequence[float | None], margin: float) -> list[float | None]:
-    """Δ − margin: what is learned is whether it is above 0."""
+    """Return Δ − margin for each Δ. The router learns whether it is above 0."""
     return [None if delta is None else delta - margin for delta in deltas]
 
 
 def _edges(deltas: Sequence[float], settings: RouterSettings) -> tuple[float, ...]:
-    """The edges of Δ − margin between the classes; Δ from 0 to the margin is in the class below the middle one."""
+    """Return the edges of Δ − margin between the classes. Δ from 0 to the margin is in the class below the middle."""
     clear = [delta for delta in deltas if not 0 < delta <= settings.margin]
     return tuple(edge - settings.margin if edge else 0.0 for edge in edges_of(clear, settings.labels))
 
@@ -169,7 +174,7 @@ def _part(
     edges: Sequence[float],
     settings: RouterSettings,
 ) -> _Part:
-    """Those of ``rows`` that are not too long."""
+    """Return the labelled rows and their Δ, without those that are too long."""
     found = _Part([], [])
     for row, ids in zip(rows, texts.ids(rows), strict=True):
         if ids is not None:
@@ -180,7 +185,7 @@ def _part(
 
 
 def _metadata(settings: RouterSettings, base: Base, examples: int) -> CheckpointMetadata:
-    """What the settings say of the metadata; the data's part is added by the caller."""
+    """Return the metadata that follows from the settings. The caller adds what depends on the data."""
     optimiser = optimising(settings, examples)
     return CheckpointMetadata(
         kind="router",
@@ -206,23 +211,23 @@ def _metadata(settings: RouterSettings, base: Base, examples: int) -> Checkpoint
 
 
 def _losses(labels: Labels) -> Any:  # noqa: ANN401 - a Loss
-    """The loss: cross-entropy of each target's classes, or of each threshold of ordinal labels, summed."""
+    """Return the loss: the cross-entropy over the classes of each target or each ordinal threshold, summed."""
 
     def loss(model: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - it may be wrapped
         logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.float()
-        wanted, weights = batch["labels"], batch["weights"]
+        expected, weights = batch["labels"], batch["weights"]
         if labels == "ordinal":
-            each = functional.binary_cross_entropy_with_logits(logits, wanted.float(), reduction="none")
+            each = functional.binary_cross_entropy_with_logits(logits, expected.float(), reduction="none")
         else:
-            heads = logits.unflatten(-1, (wanted.shape[1], -1))  # (rows, heads, classes)
-            each = functional.cross_entropy(heads.transpose(1, 2), wanted, reduction="none", ignore_index=IGNORED)
+            heads = logits.unflatten(-1, (expected.shape[1], -1))  # (rows, heads, classes)
+            each = functional.cross_entropy(heads.transpose(1, 2), expected, reduction="none", ignore_index=IGNORED)
         return (each.sum(-1) * weights).mean()
 
     return loss
 
 
 def _logits(base: Base, part: _Part, labels: Labels) -> Tensor:
-    """The head's logits of a split, those of ordinal labels as a pair (not better, better): shape (rows, labels)."""
+    """Return the head's logits for a split: shape (rows, labels). Ordinal ones become a pair (not better, better)."""
     logits = logits_of(base, part.rows)
     if labels == "ordinal" and logits.shape[-1] > 2:  # the threshold at 0 is the middle one
         half = logits[:, logits.shape[-1] // 2, None] / 2
@@ -231,7 +236,7 @@ def _logits(base: Base, part: _Part, labels: Labels) -> Tensor:
 
 
 def _figures(logits: Tensor, part: _Part, settings: RouterSettings) -> dict[str, float | None]:
-    """Log loss of ŷ, AUROC and Spearman's ρ with Δ over all rows and targets of a split."""
+    """Return the log loss of ŷ, the AUROC and Spearman's ρ with Δ, over all rows and targets of a split."""
     if not part.rows:
         return {}
     estimated = estimates(logits, settings.labels in ("4-class", "10-class"))
@@ -253,9 +258,9 @@ def _figures(logits: Tensor, part: _Part, settings: RouterSettings) -> dict[str,
 
 @torch.no_grad()
 def _calibrated(model: PreTrainedModel, base: Base, part: _Part, settings: RouterSettings) -> tuple[float, ...]:
-    """Fold the temperature of each head, fitted on ``part``, into the head's weights; the temperatures.
+    """Fit the temperature of each head on ``part`` and divide the head's weights by it. Return the temperatures.
 
-    The thresholds of ordinal labels are replaced by the one at 0, as a pair, which every engine serves.
+    Ordinal thresholds are replaced by the one at 0, as a pair of labels, which every engine serves.
     """
     head: Any = model.score
     if settings.labels == "ordinal":
@@ -268,11 +273,11 @@ def _calibrated(model: PreTrainedModel, base: Base, part: _Part, settings: Route
     logits = logits_of(base, part.rows).unflatten(-1, (heads, -1))
     found: list[float] = []
     for index in range(heads):
-        there = [row for row, deltas in enumerate(part.deltas) if deltas[index] is not None]
-        better = torch.tensor([(part.deltas[row][index] or 0.0) > settings.margin for row in there])
-        both = len(set(better.tolist())) == 2  # else the best temperature is 0
+        known = [row for row, deltas in enumerate(part.deltas) if deltas[index] is not None]
+        better = torch.tensor([(part.deltas[row][index] or 0.0) > settings.margin for row in known])
+        both = len(set(better.tolist())) == 2  # otherwise the best temperature is 0
         classes = settings.labels in ("4-class", "10-class")
-        found.append(best_temperature(logits[there, index], better, classes) if both else 1.0)
+        found.append(best_temperature(logits[known, index], better, classes) if both else 1.0)
     scale = torch.tensor(found).repeat_interleave(head.weight.shape[0] // heads)
     head.weight.div_(scale[:, None].to(head.weight.device))
     return tuple(found)

@@ -1,4 +1,4 @@
-"""Keeping the model library's own bars and hints off the terminal, where ours are."""
+"""Keep the progress bars and hints of transformers off the terminal, where Arbiter shows its own."""
 
 import warnings
 from collections.abc import Generator
@@ -9,14 +9,14 @@ import transformers
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """Leave the library's settings as they were."""
+    """Silence transformers within the block, and restore its settings at the end."""
     logging = transformers.utils.logging
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
         with warnings.catch_warnings():
-            # adapters and model library name each other's old names
+            # peft and transformers use each other's deprecated names
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:

@@ -1,4 +1,4 @@
-"""The text that a router reads of a row, as token ids of a bounded length."""
+"""The text that a router reads for a row, as token ids of a bounded length."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # (transformers is typed in part)
@@ -16,9 +16,9 @@ from arbiter.training.silence import quiet
 
 
 class RouterTexts:
-    """Rows as a router reads them: what ``PromptTemplate.render_candidate`` gives the ring's scorer.
+    """Rows as a router reads them: the same text as the ring's scorer reads (``PromptTemplate.render_candidate``).
 
-    A text above ``longest`` tokens loses its oldest steps, whole ones; the question and the candidate always stay.
+    A text above ``longest`` tokens loses its oldest steps, only whole ones. Question and candidate always stay.
     """
 
     def __init__(
@@ -30,15 +30,15 @@ class RouterTexts:
         self._longest = longest
 
     def text(self, row: TrainingRow, dropped: int = 0) -> str:
-        """The text without the ``dropped`` oldest steps."""
+        """Return the text without the ``dropped`` oldest steps."""
         context = Transcript(question=row.question, steps=row.history[dropped:])
         return self._template.render_candidate(context, row.draft, "draft", self._separator)
 
     def ids(self, rows: Sequence[TrainingRow]) -> list[list[int] | None]:
-        """Token ids of each row; None where question and candidate alone are too long."""
+        """Return the token ids of each row; None if question and candidate alone are too long."""
         if not rows:
             return []
-        with quiet():  # that a text is too long is what is found out here
+        with quiet():  # no warning for a text that is too long: it is shortened below
             whole = cast("list[list[int]]", self._tokenizer([self.text(row) for row in rows])["input_ids"])
         return [
             ids if len(ids) <= self._longest else self._shortened(row) for row, ids in zip(rows, whole, strict=True)
@@ -48,7 +48,7 @@ class RouterTexts:
         def tokens(dropped: int) -> list[int]:
             return cast("list[int]", self._tokenizer(self.text(row, dropped))["input_ids"])
 
-        # A text only gets shorter by leaving out steps: the fewest that must go are found by bisection.
+        # Dropping a step only shortens the text, so bisection finds the fewest steps to drop.
         least = bisect.bisect_left(
             range(len(row.history) + 1), -self._longest, key=lambda dropped: -len(tokens(dropped))
         )

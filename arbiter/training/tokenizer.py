@@ -1,7 +1,7 @@
-"""The pocket tokenizer: byte-level BPE with real merges, pre-split as Llama 3's is.
+"""The pocket tokenizer: byte-level BPE with real merges, and the pre-tokenization of Llama 3.
 
-Digits stay single tokens, and punctuation merges with the newlines behind it (``.\\n\\n`` is one token),
-so that a step's separator is cut out of a token here as with production tokenizers.
+Digits stay single tokens. Punctuation merges with the newlines after it (``.\\n\\n`` is one token), so a step's
+separator may be part of a token, as in production tokenizers.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 END = "<|end|>"
 PAD = "<|pad|>"
 
-# Llama 3's pattern with \p{N} instead of \p{N}{1,3}: arithmetic needs its digits apart.
+# Llama 3's pattern with \p{N} instead of \p{N}{1,3}: arithmetic needs separate digits.
 _PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -29,7 +29,7 @@ _CHAT_TEMPLATE = (
 
 
 class EncodedText:
-    """A tokenizer as training uses it: token ids of a text, and the two special tokens."""
+    """A tokenizer for training: the token ids of texts and digits, and the two special tokens."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer
@@ -47,7 +47,7 @@ class EncodedText:
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int, longest: int) -> PreTrainedTokenizerFast:
-    """Learn merges from ``texts``; ``longest`` is the context length that the models are made for, in tokens."""
+    """Learn merges from ``texts``. ``longest`` is the context length of the models, in tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

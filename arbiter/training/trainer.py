@@ -1,7 +1,8 @@
-"""The one trainer of the project, over ``transformers.Trainer``.
+"""The project's trainer, over ``transformers.Trainer``.
 
-AdamW, linear warm-up and decay, clipped gradients, mixed precision and gradient accumulation; one process, or several
-that ``accelerate launch`` starts. A training with a folder leaves checkpoints there, also when it is interrupted.
+It uses AdamW, linear warm-up and decay, clipped gradients, mixed precision and gradient accumulation. It runs in one
+process, or in several that ``accelerate launch`` starts. A training with a folder saves checkpoints there, also when it
+is interrupted.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -31,10 +32,10 @@ from arbiter.training.silence import quiet
 from arbiter.training.training_progress import Evaluate, Interruption, TrainingProgress
 
 Loss = Callable[[Any, Batch], torch.Tensor]
-"""The mean loss of a batch, with the batch's gradients; the model may be wrapped for several devices."""
+"""Returns the mean loss of a batch, with gradients. The model may be wrapped for several devices."""
 
 Begin = Callable[[int], Iterator[list[Labelled]]]
-"""An endless stream of micro-batches of so many rows, the same ones each time it is begun."""
+"""Starts an endless stream of micro-batches of the given number of rows. It is the same each time."""
 
 _MICRO_BATCH = {"cpu": 32, "cuda": 16}
 
@@ -42,11 +43,13 @@ log = structlog.get_logger("arbiter.training")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How long and how fast to train.
+    """The settings of the optimisation.
 
-    ``updates`` optimiser steps of ``batch`` rows each, of which each device takes ``micro_batch`` at once (None: what
-    usually fits). ``learning_rate`` is the peak, reached after ``warmup`` (a share of ``updates``, 0 to 1), from which
-    it falls to 0. ``precision`` is that of the computation; the weights that are learned stay in their own.
+    - ``updates``: the number of optimiser steps, of ``batch`` rows each.
+    - ``micro_batch``: the rows per device and forward pass (None: what usually fits).
+    - ``learning_rate``: the peak, reached after ``warmup``, from which it falls to 0.
+    - ``warmup``: a share of ``updates``, from 0 to 1.
+    - ``precision``: that of the computation. The trained weights keep their own.
     """
 
     updates: int
@@ -73,15 +76,15 @@ def fit(
     checkpoints: Path | None = None,
     resume: bool = False,
 ) -> None:
-    """Train ``model`` in place; it is in evaluation mode afterwards.
+    """Train ``model`` in place. Afterwards it is in evaluation mode.
 
-    ``evaluate`` is asked ten times on the way, and its figures are logged, by the first of several processes alone.
-    With ``checkpoints``, ten times on the way the state is kept in that folder, and Ctrl-C waits for the update under
-    way, keeps its state, and then raises ``KeyboardInterrupt``. ``resume`` goes on from the last such state, and comes
-    to the same weights.
+    ``evaluate`` is called ten times during training and its figures are logged, only by the first of several processes.
+    With ``checkpoints``, the state is saved in that folder ten times. Ctrl-C then waits for the current update, saves
+    its state and raises ``KeyboardInterrupt``. ``resume`` continues from the last saved state and reaches the same
+    weights.
 
-    Raises ``ConfigError`` if a setting does not fit the machine, ``BackendError`` if its memory is not enough or the
-    loss is no number any more, ``RunError`` if a checkpoint cannot be written or read.
+    Raises ``ConfigError`` if a setting does not fit the machine, ``BackendError`` if memory does not suffice or the
+    loss is not finite, ``RunError`` if a checkpoint cannot be written or read.
     """
     micro, accumulated = split_batch(settings)
     stream = BatchStream(lambda: begin(micro), settings.updates * accumulated * devices())
@@ -104,28 +107,28 @@ def fit(
         trainer.add_callback(watch)
         _train(trainer, last, settings)
     model.eval()
-    if interruption.asked:
+    if interruption.requested:
         raise KeyboardInterrupt
 
 
 def forget_checkpoints(folder: Path) -> None:
-    """Delete the states of a training that has come to its end."""
+    """Delete the saved states of a finished training."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def devices() -> int:
-    """How many devices train together: processes that were launched together, or all GPUs of a single one."""
+    """Return how many devices train together: the processes launched together, or all GPUs of a single process."""
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     return launched if launched > 1 else max(1, torch.cuda.device_count())
 
 
 def split_batch(settings: Settings) -> tuple[int, int]:
-    """How many rows a device takes at once, and how many such micro-batches it takes for an update.
+    """Return the rows of a micro-batch on one device, and the number of micro-batches per update.
 
-    Raises ``ConfigError`` if there is not a row for each device.
+    Raises ``ConfigError`` if there are fewer rows than devices.
     """
     if settings.batch < devices():
-        raise ConfigError(f"a batch of {settings.batch} has not a row for each of {devices()} devices: raise --batch")
+        raise ConfigError(f"a batch of {settings.batch} has fewer rows than the {devices()} devices: raise --batch")
     share = settings.batch / devices()
     usual = _MICRO_BATCH["cuda" if torch.cuda.is_available() else "cpu"]
     micro = min(settings.micro_batch or usual, math.ceil(share))
@@ -134,17 +137,20 @@ def split_batch(settings: Settings) -> tuple[int, int]:
 
 
 def precision_of(settings: Settings) -> str:
-    """The precision of the computation on this machine. Raises ``ConfigError`` if it has not the one asked for."""
+    """Return the precision of the computation on this machine.
+
+    Raises ``ConfigError`` if the machine does not support the requested one.
+    """
     cuda = torch.cuda.is_available()
     if settings.precision == "auto":
         return ("bfloat16" if torch.cuda.is_bf16_supported() else "float16") if cuda else "float32"
     if settings.precision == "float16" and not cuda:
-        raise ConfigError("--precision float16 needs a GPU: take bfloat16 or float32")
+        raise ConfigError("--precision float16 needs a GPU: use bfloat16 or float32")
     return settings.precision
 
 
 class _Trainer(Trainer):
-    """A trainer with a loss of its own, that counts nothing which nobody reads."""
+    """A trainer with a custom loss. It does not count floating-point operations, which nothing reads."""
 
     loss: Loss
     _sum: torch.Tensor | float = 0.0
@@ -160,7 +166,7 @@ class _Trainer(Trainer):
         return 0
 
     def running_loss(self) -> float:
-        """The mean loss since it was asked last."""
+        """Return the mean loss since the last call."""
         mean = float(self._sum) / max(1, self._count)
         self._sum, self._count = 0.0, 0
         return mean
@@ -212,7 +218,7 @@ def _train(trainer: Trainer, last: str | None, settings: Settings) -> None:
     except torch.OutOfMemoryError as error:
         micro, _ = split_batch(settings)
         raise BackendError(
-            f"the device has not the memory for {micro} rows at once: lower --micro-batch, or set "
+            f"the device's memory does not suffice for micro-batches of {micro} rows: lower --micro-batch, or set "
             "--gradient-checkpointing, --lora or a shorter --max-length"
         ) from error
     except OSError as error:

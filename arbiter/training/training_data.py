@@ -1,4 +1,4 @@
-"""Reading what is learned from: rows of a collection, and solutions whose steps are labelled."""
+"""Read the training data: rows of a collection, and solutions with labelled steps."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +16,9 @@ Kind = TypeVar("Kind", bound=msgspec.Struct)
 
 
 class Solved(Record, frozen=True):
-    """A solution whose steps are labelled, for training a process reward model.
+    """A solution with labelled steps, for training a process reward model.
 
-    ``labels`` has for each of ``steps`` how good it is, from 0 (wrong) to 1 (right).
+    ``labels`` has a number for each of ``steps``, from 0 (wrong) to 1 (right).
     """
 
     question: str
@@ -28,43 +28,45 @@ class Solved(Record, frozen=True):
 
 
 def read_rows(path: Path) -> list[TrainingRow]:
-    """The rows of a ``rows.jsonl``, or of the folder that holds one; those of format version 1 are read as well.
+    """Return the rows of a ``rows.jsonl``, or of a folder that contains one. Version 1 of the format is supported too.
 
-    Raises ``DataError`` naming the file and the line.
+    Raises ``DataError`` that names the file and the line.
     """
     file = path / ROWS if path.is_dir() else path
     rows: list[TrainingRow] = []
     for place, row in _lines(file, TrainingRow):
         if row.version > VERSION:
             raise DataError(
-                f"{place}: its format has the version {row.version}, and {VERSION} is the newest known here"
+                f"{place}: its format has the version {row.version}, but the newest supported version is {VERSION}"
             )
         if not row.targets or len(row.targets) != len(row.target_scores):
             raise DataError(
-                f"{place}: {len(row.targets)} targets, {len(row.target_scores)} target_scores; each has one"
+                f"{place}: {len(row.targets)} targets, {len(row.target_scores)} target_scores; each target needs one"
             )
         if row.target_names and len(row.target_names) != len(row.targets):
-            raise DataError(f"{place}: {len(row.targets)} targets, {len(row.target_names)} target_names; each has one")
+            raise DataError(
+                f"{place}: {len(row.targets)} targets, {len(row.target_names)} target_names; each target needs one"
+            )
         rows.append(row)
     if not rows:
-        raise DataError(f"{file} holds no row")
+        raise DataError(f"{file} contains no row")
     return rows
 
 
 def read_solved(path: Path) -> list[Solved]:
-    """The labelled solutions of a JSONL file. Raises ``DataError`` naming the file, the line and the field."""
+    """Return the labelled solutions of a JSONL file. Raises ``DataError`` that names file, line and field."""
     rows: list[Solved] = []
     for place, row in _lines(path, Solved):
         if not row.steps or len(row.steps) != len(row.labels):
-            raise DataError(f"{place}: {len(row.steps)} steps, {len(row.labels)} labels; each step has one")
+            raise DataError(f"{place}: {len(row.steps)} steps, {len(row.labels)} labels; each step needs one")
         rows.append(row)
     if not rows:
-        raise DataError(f"{path} holds no solution")
+        raise DataError(f"{path} contains no solution")
     return rows
 
 
 def _lines(path: Path, kind: type[Kind]) -> Iterator[tuple[str, Kind]]:
-    """Each line's place, and what it holds."""
+    """Yield the location and the decoded content of each line."""
     decoder, place = msgspec.json.Decoder(kind), str(path)
     try:
         with path.open("rb") as file:

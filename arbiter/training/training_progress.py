@@ -1,4 +1,4 @@
-"""What a person sees while a model is trained: a bar on standard error, and figures now and then."""
+"""Show the progress of a training: a bar on standard error, and figures from time to time."""
 
 # pyright: reportUnknownMemberType=false
 # (transformers and torch are typed in part)
@@ -17,21 +17,21 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from arbiter.protocols.errors import BackendError
 
-_REPORTS = 10  # over a whole training
+_REPORTS = 10  # per training
 
 Evaluate = Callable[[], Mapping[str, float | None]]
-"""The figures of what is held out."""
+"""Returns the figures of the held-out data."""
 
 
 class Interruption:
-    """Whether SIGINT or SIGTERM has come; while this is entered, the first one is only noted."""
+    """Records in ``requested`` whether SIGINT or SIGTERM came. Within the block, the first one is only recorded."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():  # Python lets no other set handlers
+        if threading.current_thread() is threading.main_thread():  # only the main thread may set handlers
             for kind in (signal.SIGINT, signal.SIGTERM):
                 self._before[kind] = signal.signal(kind, self._note)
         return self
@@ -42,12 +42,12 @@ class Interruption:
         self._before.clear()
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self.asked = True
-        self.__exit__()  # a second one has its usual effect
+        self.requested = True
+        self.__exit__()  # a second signal has its usual effect
 
 
 class TrainingProgress(TrainerCallback):
-    """Follows a training: shows a bar on a terminal, logs loss and figures, and ends it early when asked to."""
+    """Shows a bar on a terminal, logs loss and figures, and ends the training early on an interruption."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class TrainingProgress(TrainerCallback):
         done, last = state.global_step, state.global_step == state.max_steps
         if done % max(1, state.max_steps // _REPORTS) == 0 or last:
             self._report(state, model)
-        if self._interruption.asked and not last:
+        if self._interruption.requested and not last:
             control.should_save = control.should_training_stop = True
 
     def _report(self, state: TrainerState, model: Any) -> None:  # noqa: ANN401
@@ -106,6 +106,6 @@ class TrainingProgress(TrainerCallback):
     def _check(self, state: TrainerState, *values: float) -> None:
         if not all(map(math.isfinite, values)):
             raise BackendError(
-                f"after {state.global_step} updates the loss is no number any more: lower --learning-rate, or take "
+                f"after {state.global_step} updates the loss or a figure is not finite: lower --learning-rate, or use "
                 "--precision float32"
             )

@@ -1,4 +1,4 @@
-"""What the rules ask of a model, opened through the constructors of a run."""
+"""Requests of the rules to a model, which is opened through the constructors of a run."""
 
 import re
 import urllib.error
@@ -24,7 +24,7 @@ _PAUSE = 0.3
 
 
 class Model(msgspec.Struct, frozen=True):
-    """A model that is served, as a configuration has it."""
+    """A served model, with its table of a configuration."""
 
     table: Mapping[str, Any]
 
@@ -33,7 +33,7 @@ class Model(msgspec.Struct, frozen=True):
         return self.table["url"]
 
     def seen(self, name: str, **keys: Any) -> AnyModelTable:
-        """The table ``[models.name]`` with other keys where they are given."""
+        """Return the table ``[models.name]``, with ``keys`` replaced."""
         tree = {"models": {name: {**self.table, **keys}}}
         return getattr(parse(tree, "test").models, name)
 
@@ -49,7 +49,7 @@ class Model(msgspec.Struct, frozen=True):
 
 
 def asked(question: str, **fields: Any) -> GenerationRequest:
-    """A request for a first step at temperature 0."""
+    """Return a request for a first step at temperature 0."""
     place: dict[str, Any] = {"problem": "p", "step": 0, "sample": 0, "author": "target"}
     place |= {"transcript": Transcript(question)}
     sampling: dict[str, Any] = {"max_tokens": 50, "temperature": 0.0, "top_p": 1.0, "seed": 7, "separator": SEPARATOR}
@@ -57,14 +57,14 @@ def asked(question: str, **fields: Any) -> GenerationRequest:
 
 
 def scored(question: str, candidate: str, **fields: Any) -> ScoreRequest:
-    """A request to score the draft's first step."""
+    """Return a request to score the draft's first step."""
     place: dict[str, Any] = {"problem": "p", "step": 0, "transcript": Transcript(question)}
     given: dict[str, Any] = {"score_kind": "prm", "candidate": candidate, "author": "draft", "separator": SEPARATOR}
     return ScoreRequest(**{**place, **given, **fields})
 
 
 async def at_once(generator: Generator, requests: list[GenerationRequest]) -> list[Generation]:
-    """The answers to all of them, asked at the same time."""
+    """Send all requests concurrently, and return their answers in order."""
     found: dict[int, Generation] = {}
 
     async def ask(index: int, request: GenerationRequest) -> None:
@@ -77,7 +77,7 @@ async def at_once(generator: Generator, requests: list[GenerationRequest]) -> li
 
 
 async def answering(url: str) -> None:
-    """Wait until the server answers, if it lets others wait for what it does."""
+    """Wait until the server answers: some servers answer nothing while they process a request."""
     await anyio.to_thread.run_sync(_fetched, url, "/v1/models")
 
 
@@ -85,28 +85,28 @@ def _fetched(url: str, path: str) -> str:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{urlsplit(url).port}{path}", timeout=300) as answer:
             return answer.read().decode()
-    except urllib.error.HTTPError as error:  # an answer as well
+    except urllib.error.HTTPError as error:  # an error status is also an answer
         return error.read().decode()
 
 
 class Gauges:
-    """What a server's metrics say of its requests."""
+    """A server's metrics about its requests."""
 
     def __init__(self, url: str, names: Metrics) -> None:
         self._url = url
         self._names = names
 
     async def written(self) -> float:
-        """Tokens that it has written in its life, for requests that it has given up as well."""
+        """Return the tokens that it has written since its start, including those of cancelled requests."""
         return await self._read(self._names.written)
 
     async def until_running(self, some: bool) -> None:
-        """Wait until the server runs a request, or none."""
+        """Wait until the server runs a request (``some``), or none."""
         while (await self._read(self._names.running) > 0) is not some:  # noqa: ASYNC110 - another process sets no event
             await anyio.sleep(_PAUSE)
 
     async def until_written(self, count: float) -> None:
-        """Wait until the server has counted so many tokens in its life."""
+        """Wait until the server has written ``count`` tokens since its start."""
         while await self.written() < count:  # noqa: ASYNC110 - as above
             await anyio.sleep(_PAUSE)
 

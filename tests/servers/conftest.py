@@ -1,6 +1,6 @@
-"""Real servers for the tests: one of each model of a file's ``ENGINE``, started together, and stopped behind the file.
+"""Real servers for the tests: one per model of a file's ``ENGINE``. They run as long as the tests of the file.
 
-Without ``ARBITER_TEST_SERVERS=all`` (``just test-servers`` sets it) only the core runs: what is not marked ``servers``.
+Without ``ARBITER_TEST_SERVERS=all`` (set by ``just test-servers``) only the core runs: tests not marked ``servers``.
 """
 
 import os
@@ -29,9 +29,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what is not in the core, and expect of each engine that it breaks the rules that it is known to break.
+    """Skip tests outside the core, and expect each engine to break the rules that it is known to break.
 
-    Such a test fails where the engine keeps its rule after all.
+    Such a test fails if the engine keeps its rule.
     """
     for item in items:
         if not isinstance(item, pytest.Function) or FOLDER not in item.path.parents:
@@ -45,35 +45,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Ask scorers in each dialect of the engine; those of the SDK are beyond the core."""
+    """Request scores in each dialect of the engine. The dialects of the openai backend are outside the core."""
     if "dialect" in metafunc.fixturenames:
         engine = _engine_of(metafunc.module)  # pyright: ignore[reportUnknownMemberType]
-        beyond = {"openai": pytest.mark.servers}
+        marks = {"openai": pytest.mark.servers}
         given = [
-            pytest.param((backend, scores), id=f"{backend}-{scores}", marks=beyond.get(backend, ()))
+            pytest.param((backend, scores), id=f"{backend}-{scores}", marks=marks.get(backend, ()))
             for backend, scores in engine.dialects
         ]
         metafunc.parametrize("dialect", given)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List the servers that there were, and what was left out or broken as expected, with the reasons."""
+    """List the tested servers, and the skipped and expectedly failing tests with the reasons."""
     ran = terminalreporter.config.stash.setdefault(RAN_AGAINST, {})
-    told = Counter[str]()
+    reasons = Counter[str]()
     for outcome in ("skipped", "xfailed"):
         for report in terminalreporter.stats.get(outcome, []):
             if report.nodeid.startswith("tests/servers/"):
-                told[f"{outcome}: {_reason(report)}"] += 1
+                reasons[f"{outcome}: {_reason(report)}"] += 1
     if EVERYTHING or ran:
         terminalreporter.section("servers")
         for name, version in ran.items():
             terminalreporter.write_line(f"{name}: {version}")
-        for reason, tests in told.items():
+        for reason, tests in reasons.items():
             terminalreporter.write_line(f"{reason} ({tests} {'test' if tests == 1 else 'tests'})")
 
 
 def _reason(report: pytest.TestReport) -> str:
-    if isinstance(report.longrepr, tuple):  # of a skipped test: the file, the line, the reason
+    if isinstance(report.longrepr, tuple):  # a skipped test has file, line and reason
         return report.longrepr[2].removeprefix("Skipped: ")
     return getattr(report, "wasxfail", "").removeprefix("reason: ")
 
@@ -89,20 +89,20 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 @pytest.fixture(scope="module")
 def interpreter(engine: Engine, request: pytest.FixtureRequest) -> Path:
-    """The interpreter that has the engine; skips where it is not installed."""
+    """Return the interpreter with the engine. Skips if it is not installed."""
     python = engine.python()
     if python is None:
         reason = f"{engine.name} is not installed ({engine.folder}, {engine.variable}): run just {engine.recipe}"
         pytest.skip(reason=reason)
-    asked = f"import importlib.metadata as m; print(m.version({engine.distribution!r}))"
-    version = subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
+    program = f"import importlib.metadata as m; print(m.version({engine.distribution!r}))"
+    version = subprocess.run([python, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
     request.config.stash.setdefault(RAN_AGAINST, {})[engine.name] = f"{engine.distribution} {version}"
     return python
 
 
 @pytest.fixture(scope="module")
 def checkpoints(engine: Engine, interpreter: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What each server is given: a folder, or what the engine makes of it."""
+    """Return the checkpoint of each model: a folder, or the file that the engine converts it into."""
     folder = tmp_path_factory.mktemp("checkpoints")
     found = {
         model: make_scribe(POCKET / "draft", folder / WRITER) if model == WRITER else POCKET / model
@@ -117,7 +117,7 @@ def checkpoints(engine: Engine, interpreter: Path, tmp_path_factory: pytest.Temp
 def servers(
     engine: Engine, interpreter: Path, checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[dict[str, Running]]:
-    """Its servers by model, ready."""
+    """Start the engine's servers, and return them by model when they are ready."""
     logs, ports = tmp_path_factory.mktemp("logs"), free_ports(len(engine.models))
     launches = [
         engine.launch(interpreter, model, checkpoints[model], port, logs / f"{model}.log")
@@ -129,7 +129,7 @@ def servers(
 
 @pytest.fixture(scope="module")
 def models(engine: Engine, servers: dict[str, Running], checkpoints: dict[str, Path]) -> dict[str, Model]:
-    """The served models, as a configuration has them."""
+    """Return the served models with their tables."""
     return {model: Model(engine.table(server.launch.url, checkpoints[model])) for model, server in servers.items()}
 
 

@@ -1,4 +1,4 @@
-"""The engines that the tests start: how each is installed, started and watched, and what it does not keep."""
+"""The engines that the tests start: installation, start, metrics, and the rules that each breaks."""
 
 import os
 import subprocess
@@ -13,25 +13,24 @@ from tests.servers.starting import Launch
 ROOT = Path(__file__).parents[2]
 _STAND_INS = ROOT / "arbiter/servers/sglang_cpu"
 POCKET = ROOT / "arbiter/pocket/models"
-WRITER = "writer"  # the model made by hand (scribe.py); the others are the pocket models
+WRITER = "writer"  # the model with hand-set weights (scribe.py); the others are the pocket models
 SCORERS = ("prm", "router")
-Dialect = tuple[str, str]  # a backend of the client, and its word for the dialect
+Dialect = tuple[str, str]  # a backend of the client, and its name of the dialect
 
 
 class Metrics(msgspec.Struct, frozen=True):
-    """The engine's names, up to the labels, for how many requests it runs and how many tokens it has written."""
+    """The names, up to the labels, of an engine's metrics for running requests and written tokens."""
 
     running: str
     written: str
 
 
 class Engine(msgspec.Struct, frozen=True):
-    """``models`` are those that its servers have; ``recipe`` makes the environment ``folder`` of its interpreter.
+    """An engine. ``models`` are served by it; the just recipe ``recipe`` makes its environment in ``folder``.
 
-    ``arguments`` follow the interpreter, for a model's folder, its name and a port. ``converts`` makes another
-    checkpoint of a folder where the engine needs one. ``dialects`` are those in which its scorers are asked.
-    ``keys`` are what a model's table says beside. ``breaks`` holds the rules that it does not keep, each with the
-    reason.
+    ``arguments`` gives the command-line arguments after the interpreter, for a model's name, its folder and a port.
+    ``converts`` converts a checkpoint if the engine needs another format. ``dialects`` are used to request scores.
+    ``keys`` are further keys of a model's table. ``breaks`` maps each rule that the engine breaks to the reason.
     """
 
     name: str
@@ -51,19 +50,19 @@ class Engine(msgspec.Struct, frozen=True):
     breaks: Mapping[str, str] = {}
 
     def python(self) -> Path | None:
-        """The interpreter of its environment, if it is installed."""
+        """Return the interpreter of its environment, or None if it is not installed."""
         given = os.environ.get(self.variable)
         found = Path(given) if given else ROOT / self.folder / "bin/python"
         return found if found.is_file() else None
 
     def launch(self, python: Path, model: str, folder: Path, port: int, log: Path) -> Launch:
-        """How the server of ``model``, whose checkpoint is ``folder``, is started."""
+        """Return the launch of the server of ``model`` with the checkpoint ``folder``."""
         command = [str(python), *self.arguments(model, folder, port)]
         environment = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **self.environment}
         return Launch(f"{self.name}: {model}", command, environment, port, self.ready, log)
 
     def table(self, url: str, folder: Path, backend: str = "http", **keys: Any) -> dict[str, Any]:
-        """The configuration's table of a model behind one of its servers: one attempt, and no key."""
+        """Return the configuration table of a model on one of its servers, without retries and without an API key."""
         given = {"url": url, "model": self.named(folder), "prompt": "{question}", "api_key_env": ""}
         return {"backend": backend, "retries": 0, "timeout": 120, **given, **self.keys, **keys}
 
@@ -119,7 +118,7 @@ VLLM = Engine(
 
 
 def _to_gguf(python: Path, folder: Path, file: Path) -> Path:
-    """The checkpoint in ``folder`` as a file that llama.cpp reads."""
+    """Convert the checkpoint in ``folder`` into a GGUF file."""
     subprocess.run([python, Path(__file__).parent / "to_gguf.py", folder, file], check=True)
     return file
 
@@ -146,9 +145,9 @@ LLAMA_CPP = Engine(
     converts=_to_gguf,
     keys={"server": {"engine": "llama.cpp"}},
     breaks={
-        "test_a_limit_holds_where_it_cuts_a_character": "it writes on to the end of the character",
-        "test_a_context_that_grows_is_read_from_the_cache": "it has a cache, and does not say what came from it",
-        "test_a_request_that_is_given_up_ends_at_the_server": "it has no metrics, and writes on to the end",
+        "test_a_limit_holds_where_it_cuts_a_character": "it continues to the end of the character",
+        "test_a_context_that_grows_is_read_from_the_cache": "it does not report tokens from its cache",
+        "test_a_request_that_is_given_up_ends_at_the_server": "it has no metrics, and continues to the end",
     },
 )
 
@@ -157,7 +156,7 @@ def _of_transformers(batching: bool) -> Callable[[str, Path, int], list[str]]:
     def arguments(_: str, folder: Path, port: int) -> list[str]:
         options = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", "float32"]
         module = ["-m", "transformers.cli.transformers", "serve", str(folder), *options]
-        space = ["--cb-num-blocks", "1024", "--cb-block-size", "32"]  # by itself it takes most of the memory
+        space = ["--cb-num-blocks", "1024", "--cb-block-size", "32"]  # by default it takes most of the memory
         return [*module, "--continuous-batching", *space] if batching else module
 
     return arguments
@@ -174,9 +173,9 @@ TRANSFORMERS = Engine(
     environment={},
     ready="/health",
     breaks={
-        "test_a_context_that_grows_is_read_from_the_cache": "it does not say what came from a cache",
+        "test_a_context_that_grows_is_read_from_the_cache": "it does not report tokens from a cache",
         "test_a_request_that_is_given_up_ends_at_the_server": "it has no metrics",
-        "test_a_prompt_that_the_context_does_not_hold_is_told_as_such": "it writes on behind the end of the context",
+        "test_a_prompt_that_the_context_does_not_hold_is_told_as_such": "it continues after the end of the context",
     },
 )
 

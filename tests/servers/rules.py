@@ -1,4 +1,4 @@
-"""What holds for the generation port over every engine. The model is the one made by hand (``scribe.py``)."""
+"""Rules of the generation port for every engine. The model has hand-set weights (``scribe.py``)."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,13 +17,13 @@ from tests.servers.starting import Running, free_ports
 
 BACKENDS = ["http", pytest.param("openai", marks=pytest.mark.servers)]
 CUT = "\ufffd"
-PATIENCE = 300  # seconds, never waited for unless something hangs
+PATIENCE = 300  # seconds; reached only if something hangs
 both = pytest.mark.parametrize("backend", BACKENDS)
 
 
 @pytest.mark.asyncio
 class GenerationRules:
-    """Collected once for each engine, by a subclass in its file."""
+    """Collected once per engine, by a subclass in its file."""
 
     @both
     async def test_a_step_before_another_one_ends_at_the_separator_and_has_none(
@@ -114,9 +114,9 @@ class GenerationRules:
         self, writer: Model, backend: str
     ) -> None:
         async with writer.writing(backend=backend, timeout=2) as generator:
-            with pytest.raises(BackendError, match=r"no whole answer within 2 s.*lower in_flight or raise timeout"):
+            with pytest.raises(BackendError, match=r"no complete answer within 2 s.*lower in_flight or raise timeout"):
                 await generator.generate(asked(ENDLESS, max_tokens=4000))
-        await answering(writer.url)  # llama.cpp and transformers write on to the end, and answer nobody until then
+        await answering(writer.url)  # llama.cpp and transformers answer nothing until the request is finished
         async with writer.writing(timeout=PATIENCE) as generator:
             await generator.generate(asked("1"))
 

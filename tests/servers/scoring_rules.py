@@ -1,4 +1,4 @@
-"""What holds for the scoring port over every engine that scores. The models are the pocket PRM and router."""
+"""Rules of the scoring port for every engine that scores. The models are the pocket PRM and router."""
 
 import math
 from typing import Literal
@@ -20,13 +20,13 @@ roles = pytest.mark.parametrize("role", ["prm", "router"])
 
 
 def logit(value: float) -> float:
-    """Of a score, as far as a score near 0 or 1 tells it."""
+    """Return the logit of a score, limited near 0 and 1."""
     return math.log(max(value, _NEAR) / max(1 - value, _NEAR))
 
 
 @pytest.mark.asyncio
 class ScoringRules:
-    """Collected once for each engine, by a subclass in its file."""
+    """Collected once per engine, by a subclass in its file."""
 
     @roles
     async def test_the_logits_are_those_of_the_model_in_process(

@@ -1,8 +1,8 @@
-"""A language model made by hand, whose next token depends on the last one alone: what it will write is known before.
+"""A language model with hand-set weights. Its next token depends only on the last one, so its output is known.
 
-Its vocabulary is that of the pocket models, in which a digit and a byte are a token each. A question's last digit is
-the cue; see ``ANSWERS``. The residual stream is the last token's one-hot, attention and MLP add nothing, and the head
-has a one in the successor's row.
+Its vocabulary is that of the pocket models, where each digit and each byte is a token. The last digit of a question is
+the cue; see ``ANSWERS``. The residual stream is the one-hot vector of the last token, attention and MLP add nothing,
+and the head has a one in the row of the next token.
 """
 
 import itertools
@@ -24,7 +24,7 @@ ANSWERS = {
     "7": "ghijkl\n\n",
     "8": "m",
 }
-"""What follows a cue: up to the separator, or to the end of the answer."""
+"""The text after each cue, up to the separator or the end of the answer."""
 _CHAINS = ["1abc\n\n", "2def", "3xyx", "4世界世", "5", "6\n\n", "7ghijkl\n", "8m"]
 
 
@@ -38,7 +38,7 @@ def make_scribe(pocket: Path, folder: Path) -> Path:
         hidden_size=512,
         intermediate_size=64,
         num_hidden_layers=1,
-        num_attention_heads=16,  # heads of 32: vLLM on a CPU bears no smaller ones
+        num_attention_heads=16,  # heads of 32: vLLM on a CPU supports no smaller ones
         max_position_embeddings=CONTEXT,
         bos_token_id=None,
         eos_token_id=end,
@@ -63,7 +63,10 @@ def make_scribe(pocket: Path, folder: Path) -> Path:
 
 
 def _last(chain: str, tokens: list[int], end: int) -> list[int]:
-    """What follows the last token of ``chain``: itself after a line's end, what it has already where it turns back."""
+    """Return the successor of the last token of ``chain``.
+
+    It is the token itself after a newline, and its earlier successor if it occurs before in the chain.
+    """
     if chain.endswith("\n"):
         return [tokens[-1]]
     turns = [after for before, after in itertools.pairwise(tokens) if before == tokens[-1]]

@@ -1,4 +1,4 @@
-"""Real servers as child processes: on free ports, waited for until they answer, and stopped whatever happens."""
+"""Real servers as child processes on free ports. They are always stopped at the end."""
 
 import atexit
 import contextlib
@@ -15,14 +15,14 @@ from typing import Self
 
 import msgspec
 
-READY_SECONDS = 600.0  # on a machine that has other things to do; an idle one needs a tenth
-_PATIENCE = 15.0  # seconds for a server to end by itself
+READY_SECONDS = 600.0  # for a busy machine; an idle one needs a tenth
+_PATIENCE = 15.0  # seconds from SIGTERM to SIGKILL
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """What to start: ``name`` is for messages, ``ready`` the path that answers 200 once the server serves."""
+    """A server to start. ``name`` is for messages; the path ``ready`` answers with status 200 when it is ready."""
 
     name: str
     command: Sequence[str]
@@ -37,7 +37,7 @@ class Launch(msgspec.Struct, frozen=True):
 
 
 class Running:
-    """A server's process, which leads a group of its own; it is stopped when its block ends."""
+    """A server's process, in its own process group. It is stopped when its block ends."""
 
     def __init__(self, launch: Launch) -> None:
         self.launch = launch
@@ -51,10 +51,10 @@ class Running:
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
-        atexit.register(self.kill)  # should nothing else come to it
+        atexit.register(self.kill)  # if nothing else stops it
 
     def wait_until_ready(self) -> None:
-        """Raises ``RuntimeError`` with the end of the server's log if it ends, or is not ready in time."""
+        """Wait. Raises ``RuntimeError`` with the end of the log if the server ends, or is not ready in time."""
         end = time.monotonic() + READY_SECONDS
         while time.monotonic() < end and self.process.poll() is None:
             try:
@@ -66,7 +66,7 @@ class Running:
         raise RuntimeError(f"the server {self.launch.name} ended, or is not ready in {READY_SECONDS:g} s:\n{wrote}")
 
     def kill(self) -> None:
-        """End it at once, with all that it has started."""
+        """Kill it immediately, with its child processes."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -76,15 +76,15 @@ class Running:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.ask_to_end()
+        self.terminate()
         self.stop()
 
-    def ask_to_end(self) -> None:
+    def terminate(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
 
     def stop(self) -> None:
-        """Wait for it after ``ask_to_end``; what has not ended in time is killed, and what its children left."""
+        """Wait for its end after ``terminate``, then kill what is left of it and its children."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(_PATIENCE)
         self.kill()
@@ -92,7 +92,7 @@ class Running:
 
 @contextlib.contextmanager
 def started(launches: Sequence[Launch]) -> Generator[list[Running]]:
-    """Servers that start at the same time, each ready; all are stopped when the block ends, however it ends."""
+    """Start servers concurrently, and wait until all are ready. All are stopped when the block ends."""
     running: list[Running] = []
     try:
         running.extend(map(Running, launches))
@@ -101,13 +101,13 @@ def started(launches: Sequence[Launch]) -> Generator[list[Running]]:
         yield running
     finally:
         for server in running:
-            server.ask_to_end()
+            server.terminate()
         for server in running:
             server.stop()
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens at now."""
+    """Return ports that are free now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for listening in sockets:
@@ -116,5 +116,5 @@ def free_ports(count: int) -> list[int]:
 
 
 def _die_with_parent() -> None:
-    """A test session that is killed runs no clean-up: Linux then ends its servers, and these their own children."""
+    """Let Linux end the server if the test session is killed, which runs no clean-up."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Real llama.cpp servers, with GGUF files."""
+"""Tests with real llama.cpp servers and GGUF files."""
 
 import pytest
 

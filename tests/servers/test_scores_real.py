@@ -1,4 +1,4 @@
-"""Converted checkpoints, and a language model asked for labels, behind real sglang servers."""
+"""Converted checkpoints, and a language model that scores by labels, behind real sglang servers."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
@@ -26,7 +26,7 @@ STEPS = ["4 * 2 = 8", "4 * 2 = 9", "3 + 8 = 11", "The answer is 11."]
 
 
 def published(folder: Path, kind: Literal["value", "classes"]) -> Path:
-    """A small model as Skywork's or as the published router is stored, with random weights and a bias in its head."""
+    """Store a small model in the format of Skywork's PRM or of the published router, with random weights and bias."""
     tokenizer: Any = AutoTokenizer.from_pretrained(POCKET / "prm")
     sizes: dict[str, Any] = {
         "hidden_size": 64,
@@ -70,7 +70,7 @@ def router(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def checkpoints(router: Path, interpreter: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A language model of the pocket, the value head in the class of reward models, and the router; one score."""
+    """The pocket draft, the value head as a Qwen2ForRewardModel, and the converted router."""
     assert interpreter.is_file()
     folder = tmp_path_factory.mktemp("converted")
     convert(str(published(tmp_path_factory.mktemp("skywork"), "value")), folder / "prm", "reward")
@@ -80,7 +80,7 @@ def checkpoints(router: Path, interpreter: Path, tmp_path_factory: pytest.TempPa
 
 @torch.inference_mode()
 def expected(router: Path, text: str) -> float:
-    """P(class 1) at the last token, by the published router."""
+    """Return P(class 1) at the last token, by the published router."""
     tokenizer: Any = AutoTokenizer.from_pretrained(router)
     model: Any = AutoModelForTokenClassification.from_pretrained(router, dtype=torch.float32)
     logits = model.eval()(torch.tensor([tokenizer(text)["input_ids"]])).logits[0, -1]
@@ -100,7 +100,7 @@ async def test_a_converted_model_scores_as_the_published_one(
 
 @torch.inference_mode()
 def likelihoods(text: str) -> list[float]:
-    """The log-probabilities of what comes next, by the pocket draft."""
+    """Return the log-probabilities of the next token, by the pocket draft."""
     tokenizer: Any = AutoTokenizer.from_pretrained(POCKET / "draft")
     model: Any = AutoModelForCausalLM.from_pretrained(POCKET / "draft", dtype=torch.float32)
     logits = model.eval()(torch.tensor([tokenizer(text)["input_ids"]])).logits[0, -1]
@@ -108,13 +108,13 @@ def likelihoods(text: str) -> list[float]:
 
 
 def labels() -> list[int]:
-    """Two tokens that are likely behind each step, and behind what a scorer is tried with; no other looks like them."""
+    """Return two tokens that are likely after each step and after the text of the start check, with unique texts."""
     tokenizer: Any = AutoTokenizer.from_pretrained(POCKET / "draft")
     bare = [tokenizer.decode(token).strip() for token in range(len(tokenizer))]
     common = set(range(len(tokenizer))) - set(tokenizer.all_special_ids)
     for text in ("Compute 1+1.2", *(QUESTION + step for step in STEPS)):
-        told = likelihoods(f"{text}\n\n")
-        common &= set(sorted(range(len(told)), key=lambda token: -told[token])[:18])
+        found = likelihoods(f"{text}\n\n")
+        common &= set(sorted(range(len(found)), key=lambda token: -found[token])[:18])
     return [token for token in sorted(common) if bare[token] and bare.count(bare[token]) == 1][:2]
 
 
@@ -122,10 +122,10 @@ def labels() -> list[int]:
 async def test_labels_of_a_language_model_have_the_score_that_they_have_in_process(models: dict[str, Model]) -> None:
     tokenizer: Any = AutoTokenizer.from_pretrained(POCKET / "draft")
     good, bad = labels()
-    asked = {"score": [good, bad], "label-tokens": [tokenizer.decode(good), tokenizer.decode(bad)]}
-    told = [likelihoods(f"{QUESTION}{step}\n\n") for step in STEPS]
-    here = [1 / (1 + math.exp(each[bad] - each[good])) for each in told]
-    for scores, named in asked.items():
+    labelled = {"score": [good, bad], "label-tokens": [tokenizer.decode(good), tokenizer.decode(bad)]}
+    expectations = [likelihoods(f"{QUESTION}{step}\n\n") for step in STEPS]
+    here = [1 / (1 + math.exp(each[bad] - each[good])) for each in expectations]
+    for scores, named in labelled.items():
         async with models["draft"].scoring(scores=scores, labels=named) as scorer:
             there = [(await scorer.score(scored(QUESTION, step))).value for step in STEPS]
         assert there == pytest.approx(here, abs=1e-3)

@@ -1,4 +1,4 @@
-"""Real sglang servers: the core of the rules in every run of the tests where sglang is installed."""
+"""Tests with real sglang servers. The core rules run in every test run where sglang is installed."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from tests.servers.scoring_rules import ScoringRules
 ENGINE = SGLANG
 PROBLEMS = 40
 ROLES = ["draft", "target", "prm", "router"]
-Told = tuple[str, list[tuple[str, str]]]
 
 
 class TestGenerationBehindSglang(GenerationRules):
@@ -33,13 +32,13 @@ class TestScoresBehindSglang(ScoringRules):
 
 @pytest.fixture(scope="module")
 def pocket() -> Config:
-    """Problems of the pocket benchmark, 64 at once, at temperature 0, with its models in process."""
+    """The pocket benchmark with its models in process, 64 problems concurrently, at temperature 0."""
     keys: dict[str, Any] = {"run_type": "router", "data": {"limit": PROBLEMS}, "limits": {"problems": 64}}
     return override(load_config("pocket"), keys, "test")
 
 
 async def solved(config: Config, folder: Path) -> tuple[Summary, dict[str, list[tuple[str, str]]]]:
-    """The summary of a run, and each problem's steps: who wrote them, and their texts."""
+    """Return the summary of a run, and the author and text of each problem's steps."""
     summary, path = await bench(config, folder, PlainWatcher(Console(stderr=True)))
     solutions = [result.solution for result in read_records(path / "results.jsonl", Result)]
     return summary, {one.problem: [(step.kept.author, step.kept.text) for step in one.steps] for one in solutions}
@@ -51,8 +50,8 @@ async def test_the_pocket_benchmark_has_the_transcripts_that_it_has_in_process(
 ) -> None:
     tree = msgspec.to_builtins(pocket)
     for role in ROLES:
-        told = tree["models"][role]
-        keys = {"prompt": told["prompt"], "annotate": told.get("annotate", False), "in_flight": 64}
+        table = tree["models"][role]
+        keys = {"prompt": table["prompt"], "annotate": table.get("annotate", False), "in_flight": 64}
         tree["models"][role] = {**models[role].table, **keys, "retries": 3}
     summary, there = await solved(parse(tree, "test"), tmp_path / "served")
     _, here = await solved(pocket, tmp_path / "here")

@@ -1,4 +1,4 @@
-"""A real server of transformers with continuous batching, which ignores ``stop``: the client ends each step itself."""
+"""A real transformers server with continuous batching. It ignores ``stop``, so the client ends each step."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A real server of transformers."""
+"""Tests with a real transformers server."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Real vLLM servers."""
+"""Tests with real vLLM servers."""
 
 import pytest
 

@@ -1,11 +1,11 @@
-"""A Llama checkpoint with a byte-level tokenizer as a GGUF file: ``python to_gguf.py FOLDER FILE``.
+"""Convert a Llama checkpoint with a byte-level tokenizer into a GGUF file: ``python to_gguf.py FOLDER FILE``.
 
-Runs in the environment of llama.cpp, which has ``gguf``. llama.cpp turns pairs of a head's dimensions beside each
-other, transformers those half a head apart, so that rows of queries and keys change their places.
+Runs in the environment of llama.cpp, which has ``gguf``. llama.cpp rotates adjacent pairs of a head's dimensions, and
+transformers pairs that are half a head apart. Therefore the rows of queries and keys are reordered.
 """
 
 # pyright: reportMissingImports=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# (gguf is in the environment of llama.cpp alone)
+# (gguf is only in the environment of llama.cpp)
 
 import json
 import sys
@@ -49,9 +49,9 @@ def convert(folder: Path, file: Path) -> None:
         place = name.removesuffix(".weight")
         if ".layers." in place:
             _, _, layer, part = place.split(".", 3)
-            turned = {"self_attn.q_proj": heads, "self_attn.k_proj": groups}.get(part)
-            if turned:
-                weight = weight.reshape(turned, 2, -1, weight.shape[1]).swapaxes(1, 2).reshape(weight.shape)
+            rotated = {"self_attn.q_proj": heads, "self_attn.k_proj": groups}.get(part)
+            if rotated:
+                weight = weight.reshape(rotated, 2, -1, weight.shape[1]).swapaxes(1, 2).reshape(weight.shape)
             place = f"blk.{layer}.{NAMES[part]}"
         else:
             place = OUTER[place]
@@ -63,7 +63,7 @@ def convert(folder: Path, file: Path) -> None:
 
 
 def add_tokenizer(writer: Any, tokenizer: dict[str, Any], config: dict[str, Any]) -> None:
-    """The pocket models split texts as Qwen2 does."""
+    """Add the tokenizer. The pocket models split texts as Qwen2 does."""
     added = {token["content"] for token in tokenizer["added_tokens"] if token["special"]}
     vocabulary: dict[str, int] = dict(tokenizer["model"]["vocab"])
     vocabulary |= {token["content"]: token["id"] for token in tokenizer["added_tokens"]}

@@ -1,1 +1,1 @@
-"""Models in process, through transformers: generators and scorers that batch what is waiting (the extra ``pocket``)."""
+"""Models in process, with transformers (the extra ``pocket``). Generators and scorers batch the waiting requests."""

@@ -1,14 +1,14 @@
-"""Steps from a causal language model in process.
+"""Generate steps with a causal language model in process.
 
-A batch is prefilled together, padded on the left, and decoded a token at a time. A row leaves as soon as it
-is finished or cancelled; its answer is delivered at once. Sampling noise is drawn per row from its request's
-seed, so that it does not depend on who shares the batch.
+A batch is prefilled together, padded on the left, and decoded one token at a time. A row leaves the batch as soon as
+it is finished or cancelled; its answer is delivered immediately. Each row draws its sampling noise from the seed of
+its request, so the other rows of the batch have no influence on it.
 
-A proposed step is read in the same pass as its prompt, which shows the model's own choice after each of its tokens.
-What it would have written itself is kept, and the rest is hidden from it from then on.
+A proposed step is read in the same pass as its prompt. The pass shows the model's own choice after each proposed
+token. The prefix that the model would have written itself is kept; the rest is masked.
 
-A row whose confidence is asked for keeps the log-probabilities of its tokens, from the logits as they are: neither
-temperature nor ``top_p`` has a part in them. No proposal is read for it.
+A row whose confidence is requested keeps the log-probabilities of its tokens, from the raw logits: temperature and
+``top_p`` do not affect them. Such a row reads no proposal.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -33,18 +33,18 @@ from arbiter.protocols.records import Usage
 
 GenerationJob = BatchJob[GenerationRequest, Generation]
 
-_COMPACT_BELOW = 0.75  # of a batch still at work: below it, copying the cache costs less than decoding dead rows
-_LARGEST_CHECK = 2**29  # logits that a pass computes to check proposals: 2 GiB in float32
+_COMPACT_BELOW = 0.75  # share of live rows below which copying the cache costs less than decoding finished rows
+_LARGEST_CHECK = 2**29  # the most logits that a pass computes to check proposals: 2 GiB in float32
 
 
 class InProcessGenerator:
-    """A ``Generator`` over a loaded model; run ``batcher`` while it is used."""
+    """A ``Generator`` over a loaded model. ``batcher`` must run while it is in use."""
 
     def __init__(self, loaded: Loaded, template: PromptTemplate, largest_batch: int) -> None:
         self._loaded = loaded
         self._template = template
         self._ends = _end_tokens(loaded)
-        self._checks = can_check(loaded.model.config)
+        self._can_check = can_check(loaded.model.config)
         self.batcher = Batcher[GenerationRequest, Generation](self._work, largest_batch)
 
     async def generate(self, request: GenerationRequest) -> Generation:
@@ -53,13 +53,13 @@ class InProcessGenerator:
 
     @torch.inference_mode()
     def _work(self, jobs: Sequence[GenerationJob], deliver: Deliver[GenerationRequest, Generation]) -> None:
-        rows = self._rows(jobs, deliver)
+        rows = self._make_rows(jobs, deliver)
         if not rows:
             return
         decoding = _Decoding(self._loaded, rows)
         taken = _first_tokens(decoding, rows)
         while True:
-            _note_chances(decoding.logits[:, -1], taken, rows)
+            _record_logprobs(decoding.logits[:, -1], taken, rows)
             finished = [row for row, tokens in zip(rows, taken, strict=True) if row.step.take(tokens)]
             if finished:
                 deliver([(row.job, row.generation()) for row in finished])
@@ -72,16 +72,16 @@ class InProcessGenerator:
             decoding.advance([tokens[-1] for tokens in taken])
             taken = [[token] for token in _pick(decoding.logits[:, -1], rows)]
 
-    def _rows(self, jobs: Sequence[GenerationJob], deliver: Deliver[GenerationRequest, Generation]) -> list["_Row"]:
-        """A row for each job whose prompt can be written and leaves room in the context; the others are answered with
-        the error.
-        """
+    def _make_rows(
+        self, jobs: Sequence[GenerationJob], deliver: Deliver[GenerationRequest, Generation]
+    ) -> list["_Row"]:
+        """Return a row for each job whose prompt renders and leaves room in the context. Other jobs get their error."""
         rows: list[_Row] = []
         most = _LARGEST_CHECK // (len(jobs) * self._loaded.model.config.get_text_config().vocab_size)
         for job in jobs:
             try:
                 text = self._template.render(job.ask.transcript, job.ask.separator)
-            except BackendError as error:  # its own conversation is refused, and no other's
+            except BackendError as error:  # only this job's conversation is refused
                 deliver([(job, error)])
                 continue
             prompt: list[int] = self._loaded.tokenizer(text)["input_ids"]
@@ -99,20 +99,20 @@ class InProcessGenerator:
         return rows
 
     def _proposed(self, ask: GenerationRequest, room: int) -> list[int]:
-        if ask.proposal is None or ask.confidence is not None or not self._checks:
+        if ask.proposal is None or ask.confidence is not None or not self._can_check:
             return []
         return proposed_tokens(self._loaded.tokenizer, ask.proposal.text, ask.proposal.stop_reason, ask.separator, room)
 
 
 def can_check(config: PreTrainedConfig) -> bool:
-    """Whether the model forgets tokens that are hidden from it: one with a sliding window or a state of its own does
-    not.
-    """
+    """Return whether the model forgets masked tokens. Models with a sliding window or a recurrent state do not."""
     return all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
 
 
 def _end_tokens(loaded: Loaded) -> frozenset[int]:
-    """What ends an answer: the generation settings' tokens (chat models have several), and the tokenizer's."""
+    """Return the tokens that end an answer: those of the generation settings (several in chat models), and the
+    tokenizer's.
+    """
     generation: Any = loaded.model.generation_config
     given: Any = generation.eos_token_id if generation is not None else None
     ends: list[int | None] = given if isinstance(given, list) else [given]
@@ -120,10 +120,10 @@ def _end_tokens(loaded: Loaded) -> frozenset[int]:
 
 
 class _Row:
-    """One request while it is decoded. ``proposed`` are the tokens of a step to check, none if there is none.
+    """One request while it is decoded. ``proposed`` has the tokens of a step to check; it may be empty.
 
-    ``logprobs`` are those of its tokens, ``entropy`` is that of the first one's distribution, each where it is asked
-    for.
+    If a confidence is requested, ``logprobs`` has the log-probabilities of the tokens, or ``entropy`` is the entropy of
+    the first token's distribution.
     """
 
     def __init__(self, job: GenerationJob, prompt: list[int], proposed: list[int], step: StepTokens) -> None:
@@ -136,14 +136,14 @@ class _Row:
         self.entropy: float | None = None
 
     @property
-    def wants_chances(self) -> bool:
-        """Whether its confidence needs the distribution of its next token."""
+    def needs_logprobs(self) -> bool:
+        """Return whether the confidence needs the distribution of the next token."""
         measure = self.job.ask.confidence
         return measure == "mean" or (measure == "first" and self.entropy is None)
 
     def generation(self) -> Generation:
         step, found = self.step, agreement(self.proposed, self.step) if self.proposed else None
-        assert step.ending is not None  # noqa: S101 - asked for finished rows only
+        assert step.ending is not None  # noqa: S101 - only called for finished rows
         usage = Usage(prompt_tokens=len(self.prompt), completion_tokens=len(step.tokens))
         overhead = Usage(prompt_tokens=found.proposed - found.matched) if found else Usage()
         return Generation(step.text, step.ending, usage, overhead, found, confidence=self._confidence())
@@ -155,9 +155,9 @@ class _Row:
 
 
 class _Decoding:
-    """The tensors of a batch: its cache, its mask, and the last pass's logits, one row a request.
+    """The tensors of a batch, one row per request: the cache, the mask and the logits of the last pass.
 
-    ``logits`` has those after each of a row's last tokens: in the first pass all that may have to be checked.
+    ``logits`` has those after the last token of a row; after the first pass, also those after each proposed token.
     """
 
     def __init__(self, loaded: Loaded, rows: Sequence["_Row"]) -> None:
@@ -170,18 +170,18 @@ class _Decoding:
         self._forward(padded["input_ids"], (self._mask.cumsum(-1) - 1).clamp(min=0), shown)
 
     def hide(self, row: int, tokens: int) -> None:
-        """The last ``tokens`` of a row are as if they had not been read."""
+        """Mask the last ``tokens`` tokens of a row, as if they had not been read."""
         if tokens:
             self._mask[row, -tokens:] = 0
 
     def advance(self, tokens: list[int]) -> None:
-        """Feed one token a row."""
+        """Feed one token per row."""
         self._mask = torch.cat([self._mask, self._mask.new_ones((len(tokens), 1))], dim=-1)
         ids = torch.tensor(tokens, device=self._mask.device).unsqueeze(-1)
         self._forward(ids, self._mask.sum(-1, keepdim=True) - 1, 1)
 
     def keep(self, rows: list[int]) -> None:
-        """Drop all other rows."""
+        """Keep only these rows."""
         indices = torch.tensor(rows, device=self._mask.device)
         self._cache.batch_select_indices(indices)
         self._mask = self._mask[indices]
@@ -199,7 +199,7 @@ class _Decoding:
 
 
 def _first_tokens(decoding: _Decoding, rows: Sequence[_Row]) -> list[list[int]]:
-    """What each row begins with: its first token, or as much of its proposal as it agrees with and the token after."""
+    """Return the first tokens of each row: one token, or the agreed prefix of its proposal and the token after it."""
     taken = [[token] for token in _pick(decoding.logits[:, -1], rows)]
     choices: list[list[int]] = decoding.logits.argmax(-1).tolist()
     for index, row in enumerate(rows):
@@ -209,24 +209,24 @@ def _first_tokens(decoding: _Decoding, rows: Sequence[_Row]) -> list[list[int]]:
     return taken
 
 
-def _note_chances(logits: torch.Tensor, taken: Sequence[Sequence[int]], rows: Sequence[_Row]) -> None:
-    """Keep what a row's confidence needs of the distribution out of which its token was taken."""
-    asked = [index for index, row in enumerate(rows) if row.wants_chances]
-    if not asked:
+def _record_logprobs(logits: torch.Tensor, taken: Sequence[Sequence[int]], rows: Sequence[_Row]) -> None:
+    """Record what each row's confidence needs of the distribution that its token was taken from."""
+    selected = [index for index, row in enumerate(rows) if row.needs_logprobs]
+    if not selected:
         return
-    logprobs = torch.log_softmax(logits[asked].float(), -1)
-    tokens = torch.tensor([taken[index][0] for index in asked], device=logits.device)
+    logprobs = torch.log_softmax(logits[selected].float(), -1)
+    tokens = torch.tensor([taken[index][0] for index in selected], device=logits.device)
     chosen: list[float] = logprobs.gather(-1, tokens.unsqueeze(-1))[:, 0].tolist()
-    for place, index in enumerate(asked):
+    for position, index in enumerate(selected):
         row = rows[index]
         if row.job.ask.confidence == "mean":
-            row.logprobs.append(chosen[place])
+            row.logprobs.append(chosen[position])
         else:
-            row.entropy = float(torch.special.entr(logprobs[place].exp()).sum())
+            row.entropy = float(torch.special.entr(logprobs[position].exp()).sum())
 
 
 def _pick(logits: torch.Tensor, rows: Sequence[_Row]) -> list[int]:
-    """The next token of each row: the first choice at temperature 0, else drawn with the row's own noise."""
+    """Return the next token of each row: the most likely one at temperature 0, else one drawn with the row's noise."""
     logits = logits.float()
     greedy: list[int] = logits.argmax(-1).tolist()
     return [
@@ -235,7 +235,7 @@ def _pick(logits: torch.Tensor, rows: Sequence[_Row]) -> list[int]:
 
 
 def _draw(logits: torch.Tensor, row: _Row) -> int:
-    """Sample by inverting the distribution function of the most likely tokens that make up ``top_p``."""
+    """Draw a token by inverting the distribution function of the most likely tokens up to ``top_p``."""
     ask = row.job.ask
     chances, order = torch.softmax(logits / ask.temperature, -1).sort(descending=True, stable=True)
     total = chances.cumsum(-1)

@@ -1,4 +1,4 @@
-"""Scores from a causal language model in process that judges: one forward pass for all steps that are waiting."""
+"""Scores of a causal language model in process as a judge: one forward pass for all waiting steps."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
@@ -20,7 +20,7 @@ JudgeJob = BatchJob[ScoreRequest, Score]
 
 
 class InProcessJudge:
-    """A ``Scorer`` over a loaded generator; run ``batcher`` while it is used."""
+    """A ``Scorer`` over a loaded generator. ``batcher`` must run while it is in use."""
 
     def __init__(self, loaded: Loaded, prompt: JudgePrompt, largest_batch: int) -> None:
         self._loaded = loaded
@@ -28,8 +28,10 @@ class InProcessJudge:
         self.batcher = Batcher[ScoreRequest, Score](self._work, largest_batch)
 
     async def score(self, request: ScoreRequest) -> Score:
-        """Judge one candidate. Raises ``BackendError`` if none of the likeliest answers is a digit, and
-        ``ContextTooLongError`` if the text is longer than the model's context.
+        """Judge one candidate.
+
+        Raises ``BackendError`` if none of the likeliest answers is a digit, and ``ContextTooLongError`` if the text is
+        longer than the model's context.
         """
         return await self.batcher.submit(request)
 
@@ -70,5 +72,5 @@ class InProcessJudge:
 
 
 def _first_of_each(words: Sequence[str], chances: Sequence[float]) -> dict[str, float]:
-    """By text, the likeliest of the tokens that are written alike."""
+    """Map each text to its log-probability. ``words`` is sorted; of tokens with the same text the likeliest counts."""
     return dict(zip(reversed(words), reversed(chances), strict=True))

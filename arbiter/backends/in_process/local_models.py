@@ -1,4 +1,4 @@
-"""From a table to a model in this process, loaded and ready."""
+"""Load the model of a table in this process."""
 
 import importlib.util
 from collections.abc import AsyncGenerator
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 async def open_local_generator(
     table: InProcessTable, template: PromptTemplate, threads: int | None
 ) -> AsyncGenerator[Generator]:
-    """A model that writes. Raises ``ConfigError`` without torch, ``BackendError`` if it cannot be loaded."""
+    """Yield a model that writes steps.
+
+    Raises ``ConfigError`` if torch or transformers is missing, ``BackendError`` if the model cannot be loaded.
+    """
     loaded = await _loaded(table, "generator", threads)
     from arbiter.backends.in_process.decoding import InProcessGenerator
 
@@ -36,7 +39,10 @@ async def open_local_generator(
 async def open_local_scorer(
     table: InProcessTable, template: PromptTemplate, threads: int | None, targets: int = 1
 ) -> AsyncGenerator[Scorer]:
-    """A model that scores for so many ``targets``. Raises as ``open_local_generator``, and if its labels are others."""
+    """Yield a model that scores steps for ``targets`` targets.
+
+    Raises as ``open_local_generator``, and ``BackendError`` if its number of labels does not match.
+    """
     loaded = await _loaded(table, "scorer", threads)
     from arbiter.backends.in_process.scoring import InProcessScorer
 
@@ -47,7 +53,7 @@ async def open_local_scorer(
 
 @asynccontextmanager
 async def open_local_judge(table: InProcessTable, prompt: JudgePrompt, threads: int | None) -> AsyncGenerator[Scorer]:
-    """A language model that judges. Raises as ``open_local_generator``."""
+    """Yield a language model that judges steps. Raises as ``open_local_generator``."""
     loaded = await _loaded(table, "generator", threads)
     from arbiter.backends.in_process.judging import InProcessJudge
 
@@ -59,8 +65,7 @@ async def open_local_judge(table: InProcessTable, prompt: JudgePrompt, threads: 
 async def _loaded(table: InProcessTable, kind: str, threads: int | None) -> "Loaded":
     if not all(importlib.util.find_spec(package) for package in ("torch", "transformers")):
         raise ConfigError(
-            "models in process need torch and transformers, which are not installed: "
-            "pip install 'arbiter-reasoning[pocket]'"
+            "models in process need torch and transformers, which are not installed: pip install -e '.[pocket]'"
         )
     import torch
 

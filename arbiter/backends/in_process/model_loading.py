@@ -1,4 +1,4 @@
-"""Loading a checkpoint: on the GPU where there is one, and never with code from the checkpoint."""
+"""Load a checkpoint, by default on the GPU if there is one. Code of the checkpoint is never run."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
@@ -29,7 +29,7 @@ _AUTO: dict[str, Any] = {"generator": AutoModelForCausalLM, "scorer": AutoModelF
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """A model on its device, its tokenizer, and how many tokens its context holds."""
+    """A model on its device, its tokenizer, and the size of its context in tokens."""
 
     name: str
     model: PreTrainedModel
@@ -44,50 +44,50 @@ class Loaded(msgspec.Struct, frozen=True):
 def load(name: str, kind: str, device: str = "auto", dtype: str = "auto") -> Loaded:
     """Load the ``generator`` or ``scorer`` called ``name``.
 
-    ``name`` is a folder, a hub name, or ``pocket:ROLE``; ``device`` is ``auto`` or torch's name of one;
-    ``dtype`` is ``auto`` (float32 on a CPU, the checkpoint's own elsewhere) or torch's name of one.
-    Raises ``BackendError`` if it cannot be loaded.
+    ``name`` is a folder, a hub name, or ``pocket:ROLE``. ``device`` is ``auto`` or torch's name of a device. ``dtype``
+    is ``auto`` (float32 on a CPU, the checkpoint's own elsewhere) or torch's name of a type. Raises ``BackendError``
+    if the model cannot be loaded or cannot serve as ``kind``.
     """
-    place = resolved(name)
+    path = resolved(name)
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     precision = ("float32" if where == "cpu" else "auto") if dtype == "auto" else dtype
     try:
         with _no_progress_bar():
-            tokenizer = AutoTokenizer.from_pretrained(place)
-            model, found = _AUTO[kind].from_pretrained(place, dtype=precision, output_loading_info=True)
+            tokenizer = AutoTokenizer.from_pretrained(path)
+            model, found = _AUTO[kind].from_pretrained(path, dtype=precision, output_loading_info=True)
             model = model.to(where).eval()
-    except Exception as error:  # whatever a checkpoint, its tokenizer or the device makes of it
+    except Exception as error:  # a checkpoint, its tokenizer or the device may raise anything
         raise BackendError(
             f"cannot load the model {name!r} as a {kind} on {where}: {_first_line(error)}. "
-            "Give a folder in Hugging Face format, a name that the hub knows, or pocket:draft"
+            "Give a folder in Hugging Face format, a name of the hub, or pocket:draft"
         ) from error
     if found["missing_keys"]:
         missing = ", ".join(sorted(found["missing_keys"]))
         raise BackendError(f"the model {name!r} cannot serve as a {kind}: its checkpoint lacks {missing}")
-    if _BIAS in found["unexpected_keys"] and _is_biased(place):
+    if _BIAS in found["unexpected_keys"] and _is_biased(path):
         raise BackendError(
-            f"the head of {name!r} has a bias, which transformers would leave out: serve it with an engine that has "
-            'one (sglang), behind backend = "http"'
+            f"the head of {name!r} has a bias, which transformers would ignore: serve it with an engine that supports "
+            'it (sglang), with backend = "http"'
         )
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    if model.config.pad_token_id is None:  # a classifier looks there for the last token that is not padding
+    if model.config.pad_token_id is None:  # a classifier needs it to find the last token that is not padding
         model.config.pad_token_id = tokenizer.pad_token_id
     return Loaded(name, model, tokenizer, int(model.config.max_position_embeddings))
 
 
-def _is_biased(place: str) -> bool:
-    """Whether the bias of a classifier's head is other than zero: sglang wants one, if only of zeros."""
-    index = cached_file(place, "model.safetensors.index.json", _raise_exceptions_for_missing_entries=False)
+def _is_biased(path: str) -> bool:
+    """Return whether a classifier's head has a non-zero bias. Checkpoints for sglang have one, often all zeros."""
+    index = cached_file(path, "model.safetensors.index.json", _raise_exceptions_for_missing_entries=False)
     parts: dict[str, str] = msgspec.json.decode(Path(index).read_bytes())["weight_map"] if index else {}
-    whole = cached_file(place, parts.get(_BIAS, "model.safetensors"))
+    whole = cached_file(path, parts.get(_BIAS, "model.safetensors"))
     with safe_open(whole, "pt") as file:
         return bool(file.get_tensor(_BIAS).any())
 
 
 def too_long(loaded: Loaded, tokens: int) -> ContextTooLongError:
-    """The error of a text to score that does not fit into the model's context."""
+    """Return the error for a text to score that is longer than the model's context."""
     return ContextTooLongError(
         f"the text to score has {tokens} tokens, and the context of {loaded.name} holds "
         f"{loaded.context}: lower limits.max_tokens or shorten the question"
@@ -96,7 +96,7 @@ def too_long(loaded: Loaded, tokens: int) -> ContextTooLongError:
 
 @contextmanager
 def _no_progress_bar() -> Generator[None]:
-    """Keep the loader's own bar off the terminal, and leave the setting as it was."""
+    """Hide the loader's progress bar, and restore the setting at the end."""
     shown = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()
     try:

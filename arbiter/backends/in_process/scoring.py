@@ -1,4 +1,4 @@
-"""Scores from a sequence classifier in process: one forward pass for all candidates that are waiting."""
+"""Scores of a sequence classifier in process: one forward pass for all waiting candidates."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
@@ -20,11 +20,11 @@ ScoreJob = BatchJob[ScoreRequest, Score]
 
 
 class InProcessScorer:
-    """A ``Scorer`` over a loaded classifier, read at the last token; run ``batcher`` while it is used.
+    """A ``Scorer`` over a loaded classifier, read at the last token. ``batcher`` must run while it is in use.
 
-    One label is a value head: the score is its sigmoid. Two labels are classes: the score is the softmax's
-    probability of class 1. For several ``targets`` there are two classes for each, in their order. Raises
-    ``BackendError`` for any other number of labels.
+    One label is a value head: the score is its sigmoid. Two labels are classes: the score is the softmax probability
+    of class 1. For several ``targets``, each has two classes, in their order. Raises ``BackendError`` for any other
+    number of labels.
     """
 
     def __init__(self, loaded: Loaded, template: PromptTemplate, largest_batch: int, targets: int = 1) -> None:
@@ -48,7 +48,7 @@ class InProcessScorer:
             ask = job.ask
             try:
                 text = self._template.render_candidate(ask.transcript, ask.candidate, ask.author, ask.separator)
-            except BackendError as error:  # its own conversation is refused, and no other's
+            except BackendError as error:  # only this job's conversation is refused
                 deliver([(job, error)])
                 continue
             ids: list[int] = self._loaded.tokenizer(text)["input_ids"]
@@ -66,7 +66,7 @@ class InProcessScorer:
         deliver(list(zip(fitting, scores, strict=True)))
 
     def _values(self, texts: list[list[int]]) -> list[list[float]]:
-        """Of each text a value, or one for each target."""
+        """Return for each text one value, or one value per target."""
         model: Any = self._loaded.model
         batch = self._loaded.tokenizer.pad({"input_ids": texts}, padding=True, return_tensors="pt")
         logits: torch.Tensor = model(**batch.to(self._loaded.device)).logits.float()

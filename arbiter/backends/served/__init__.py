@@ -1,1 +1,1 @@
-"""Models behind servers: completions and scores over HTTP."""
+"""Served models: completions and scores over HTTP."""

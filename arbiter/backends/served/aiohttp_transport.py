@@ -1,4 +1,4 @@
-"""The transport for servers that people run themselves: aiohttp, a tenth of the SDK's CPU a request."""
+"""The transport for self-hosted servers. aiohttp needs a tenth of the CPU time per request of the ``openai`` SDK."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ from arbiter.backends.served.transport import Address, refusal, routing, silent
 
 
 class AiohttpTransport:
-    """A ``Transport`` over an aiohttp session; made by ``open_aiohttp``."""
+    """A ``Transport`` over an aiohttp session. ``open_aiohttp`` makes it."""
 
     def __init__(self, address: Address, session: aiohttp.ClientSession, proxy: str | None) -> None:
         self.address = address
@@ -43,7 +43,7 @@ class AiohttpTransport:
 
 @asynccontextmanager
 async def open_aiohttp(address: Address) -> AsyncGenerator[AiohttpTransport]:
-    """A transport; its connections are closed when the block ends."""
+    """Yield a transport. Its connections are closed when the block ends."""
     headers = {"content-type": "application/json"}
     if address.key:
         headers["authorization"] = f"Bearer {address.key}"
@@ -56,10 +56,10 @@ async def open_aiohttp(address: Address) -> AsyncGenerator[AiohttpTransport]:
 
 
 def _proxy(url: str) -> str | None:
-    """The environment's proxy for ``url``, looked up once.
+    """Return the environment's proxy for ``url``. It is looked up once.
 
-    aiohttp's ``trust_env`` would ask two threads for each request, and read ``.netrc``, which it does not bear beside
-    a key.
+    aiohttp's ``trust_env`` would use two threads for each request. It would also read ``.netrc``, which conflicts with
+    the key.
     """
     where = urlsplit(url)
     return None if proxy_bypass(where.hostname or "") else getproxies().get(where.scheme)

@@ -1,11 +1,15 @@
-"""How servers are asked for a score, and what their answers mean: an entry for each dialect.
+"""The dialects in which servers return scores: what to send, and how to read the answer.
 
-Sources, by the versions that were read: sglang 0.5.23 (``/classify``, ``/v1/embeddings``, ``/v1/score`` in
-``srt/entrypoints`` and ``srt/managers/tokenizer_manager_score_mixin.py``), vLLM 0.32.0 (``/classify``, ``/pooling``
-in ``entrypoints/pooling``, the rows of step tags in ``model_executor/layers/pooler/tokwise/methods.py``), and for
-``token-embeddings`` the published vLLM plug-in of Skywork-o1-Open-PRM with ``derive_step_rewards_vllm`` of its client.
+Sources, with the versions read:
 
-sglang's ``/v1/classify`` is not among them: it applies a softmax, which makes 1.0 of every value.
+- sglang 0.5.23: ``/classify``, ``/v1/embeddings`` and ``/v1/score`` in ``srt/entrypoints`` and
+  ``srt/managers/tokenizer_manager_score_mixin.py``;
+- vLLM 0.32.0: ``/classify`` and ``/pooling`` in ``entrypoints/pooling``, the rows of step tags in
+  ``model_executor/layers/pooler/tokwise/methods.py``;
+- for ``token-embeddings``: the published vLLM plug-in of Skywork-o1-Open-PRM, with ``derive_step_rewards_vllm`` of its
+  client.
+
+sglang's ``/v1/classify`` is not supported: it applies a softmax, which turns every single value into 1.0.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,38 +26,39 @@ Range = Literal["logits", "probabilities"]
 
 
 class ShapeError(Exception):
-    """An answer that was understood and has other numbers than it must have; the text says which."""
+    """A decoded answer with unexpected numbers. The text of the error continues "answered with"."""
 
 
 class ScoreAnswer(msgspec.Struct, frozen=True):
-    """What an answer says of the newest step, and the tokens that it cost."""
+    """The numbers of the newest step, and the tokens of the request."""
 
     numbers: Logits
     usage: Usage
 
 
 class ScoreDialect(msgspec.Struct, frozen=True):
-    """Where to ask, what to send beside the model's name, and how to read the answer for so many steps.
+    """A dialect: where to send a request, its fields besides the model's name, and how to read the answer.
 
-    ``range`` is what the numbers are: raw logits, or probabilities (one, or two that are 1 together). ``softened`` is
-    sent where the server is to turn the same numbers into probabilities, to see that it heeds the question.
+    ``read`` takes the answer and the number of steps in the text. ``range`` says what the numbers are: raw logits, or
+    probabilities (one, or two whose sum is 1). ``softened`` has the fields that request probabilities instead of raw
+    logits; they serve to check that the server honours the request.
     """
 
     path: str
-    asked: Callable[[str], dict[str, Any]]
+    request_fields: Callable[[str], dict[str, Any]]
     decoder: "msgspec.json.Decoder[Any]"
     read: Callable[[Any, int], ScoreAnswer]
     range: Range = "logits"
     softened: Mapping[str, Any] | None = None
 
 
-_WAYS = (
+_FIXES = (
     (
-        "At least one of text, input_ids",  # sglang's /classify, asked as vLLM's
+        "At least one of text, input_ids",  # sglang's /classify, called in vLLM's dialect
         'sglang is served there: set models.{name}.scores = "classify"',
     ),
     (
-        "body.input",  # vLLM's /classify, asked as sglang's
+        "body.input",  # vLLM's /classify, called in sglang's dialect
         'vLLM is served there: set models.{name}.scores = "vllm-classify"',
     ),
     (
@@ -63,39 +68,39 @@ _WAYS = (
     (
         "--is-embedding",  # sglang over a language model
         "If the model is a classifier, start its server with --is-embedding; for a language model that was trained to "
-        'write labels behind steps set models.{name}.scores to "score" or "label-tokens", and labels',
+        'write labels after steps set models.{name}.scores to "score" or "label-tokens", and labels',
     ),
     (
         "Unsupported task: 'classify'",  # vLLM's /pooling over a model that has a row for each step
-        "Each token or each step has a row there: set models.{name}.step_tag to the tag of the model",
+        "That server returns a row for each token or step: set models.{name}.step_tag to the tag of the model",
     ),
     (
         "pooler-config.task token_classify",  # vLLM's /pooling over a sequence classifier
-        "One row a text is served there: leave models.{name}.step_tag out",
+        "That server returns one row per text: leave models.{name}.step_tag out",
     ),
     (
         "/pooling answered 404",
-        'vLLM alone has /pooling: for sglang set models.{name}.scores = "classify"',
+        'Only vLLM has /pooling: for sglang set models.{name}.scores = "classify"',
     ),
     (
         "/v1/embeddings answered 404",
-        'vLLM has no /v1/embeddings of classifiers: set models.{name}.scores to "vllm-classify" or "pooling"',
+        'vLLM has no /v1/embeddings for classifiers: set models.{name}.scores to "vllm-classify" or "pooling"',
     ),
     (
         "/classify answered 404",
-        'The router before several sglang servers has no /classify: set models.{name}.scores = "embeddings"; nor has '
-        'vLLM for a model with a row for each step: set it to "pooling", and step_tag',
+        'sglang\'s router has no /classify: set models.{name}.scores = "embeddings". vLLM has none for a model with a '
+        'row for each step: set models.{name}.scores = "pooling", and step_tag',
     ),
     (
         "/v1/score answered 404",
-        'sglang alone has /v1/score, and not its router: set models.{name}.scores = "label-tokens"',
+        'Only sglang\'s server has /v1/score, not its router: set models.{name}.scores = "label-tokens"',
     ),
     (
-        "it is one for each token",
-        'For the numbers of the last token alone set models.{name}.scores = "embeddings"',
+        "expected is one for each token",
+        'For the numbers of only the last token set models.{name}.scores = "embeddings"',
     ),
 )
-"""What is in an answer when a model is asked in a dialect that is not its server's, and the way out of it."""
+"""Pairs of a text that an answer contains if the dialect does not match the server, and how to fix it."""
 
 
 class _Meta(msgspec.Struct, frozen=True):
@@ -162,12 +167,12 @@ def _embedded(answer: _Embedded, _: int) -> ScoreAnswer:
 
 
 def _embedded_by_token(answer: _Embedded, _: int) -> ScoreAnswer:
-    """One number for each token, or two, in one list without end: those of the last token are the newest step's."""
+    """Return the numbers of the last token. The flat list has one number for each token, or two."""
     numbers, usage = answer.data[0].embedding, counted(answer.usage)
     if len(numbers) not in (usage.prompt_tokens, 2 * usage.prompt_tokens) or not numbers:
         raise ShapeError(
-            f"{len(numbers)} numbers for a text of {usage.prompt_tokens} tokens; it is one for each token (a value "
-            "head), or two (classes)"
+            f"{len(numbers)} numbers for a text of {usage.prompt_tokens} tokens; expected is one for each token (a "
+            "value head), or two (classes)"
         )
     return ScoreAnswer(numbers[-(len(numbers) // usage.prompt_tokens) :], usage)
 
@@ -184,41 +189,42 @@ def _pooled_by_step(answer: _PooledRows, steps: int) -> ScoreAnswer:
     rows = answer.data[0].data
     if len(rows) != steps:
         raise ShapeError(
-            f"{len(rows)} rows for a text of {steps} steps. Is step_tag the tag that the model knows, is it a token of "
-            "its own, which no step has in it, and does the server know it "
+            f"{len(rows)} rows for a text of {steps} steps. Is step_tag the model's tag, is it a single token that no "
+            "step contains, and is the server started with it "
             '(--pooler-config \'{"tok_pooling_type": "STEP", "step_tag_id": …}\')?'
         )
     return ScoreAnswer(rows[-1], counted(answer.usage))
 
 
 def _scored(answer: _Scored, _: int) -> ScoreAnswer:
-    """Log-probabilities come from a language model alone: a classifier's softmax would look the same without."""
+    """Require log-probabilities: only a language model returns them, and without them a classifier looks the same."""
     if len(answer.token_logprobs or []) != 1 or len(answer.scores) != 1 or len(answer.scores[0]) != 2:
         raise ShapeError(
-            "something else than two probabilities with their log-probabilities. Is a language model served there, "
+            "something other than two probabilities with their log-probabilities. Is a language model served there, "
             "by sglang 0.5.23 or later?"
         )
     return ScoreAnswer(answer.scores[0], counted(answer.usage))
 
 
 def dialect_of(scores: Classifier, step_tag: str | None = None, labels: Labels | None = None) -> ScoreDialect:
-    """The dialect that a table names. With a ``step_tag`` vLLM's pooling gives a row for each step; ``labels`` are the
-    numbers of the tokens for good and for bad.
+    """Return the dialect ``scores``. With ``step_tag``, vLLM's pooling returns a row for each step.
+
+    ``labels`` are the ids of the tokens for good and bad.
     """
     match scores:
         case "classify":
-            known = msgspec.json.Decoder(_Classified | list[_Classified])
-            return ScoreDialect("/classify", lambda text: {"text": text}, known, _classified)
+            decoder = msgspec.json.Decoder(_Classified | list[_Classified])
+            return ScoreDialect("/classify", lambda text: {"text": text}, decoder, _classified)
         case "embeddings":
             return ScoreDialect("/v1/embeddings", _input, msgspec.json.Decoder(_Embedded), _embedded)
         case "token-embeddings":
             return ScoreDialect("/v1/embeddings", _input, msgspec.json.Decoder(_Embedded), _embedded_by_token)
         case "score":
             good, bad = labels or (None, None)
-            asked = {"query": "", "label_token_ids": [bad, good], "apply_softmax": True, "return_token_logprobs": True}
+            fields = {"query": "", "label_token_ids": [bad, good], "apply_softmax": True, "return_token_logprobs": True}
             return ScoreDialect(
                 "/v1/score",
-                lambda text: {"items": [text], **asked},
+                lambda text: {"items": [text], **fields},
                 msgspec.json.Decoder(_Scored),
                 _scored,
                 "probabilities",
@@ -249,10 +255,10 @@ def dialect_of(scores: Classifier, step_tag: str | None = None, labels: Labels |
             )
 
 
-def way_out(told: str, name: str) -> str:
-    """Which key of ``models.NAME`` to change, where the text of a server's answer tells; else nothing."""
-    found = next((way for mark, way in _WAYS if mark in told), None)
-    return f"{' ' if told.endswith('?') else '. '}{found.format(name=name)}" if found else ""
+def way_out(error: str, name: str) -> str:
+    """Return which key of ``models.NAME`` to change, if the text of an ``error`` shows it; else an empty text."""
+    found = next((fix for mark, fix in _FIXES if mark in error), None)
+    return f"{' ' if error.endswith('?') else '. '}{found.format(name=name)}" if found else ""
 
 
 def _input(text: str) -> dict[str, Any]:

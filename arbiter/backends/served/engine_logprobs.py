@@ -1,4 +1,4 @@
-"""How engines show a model's own choices: what to ask of tokens, and how to read the answer."""
+"""The engines' requests for a model's own choices at given tokens, and how to read their answers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -10,9 +10,9 @@ from arbiter.config.model_tables import Engine
 
 
 class LogprobQuery(msgspec.Struct, frozen=True):
-    """``tokens`` to read and at most how many to write behind them, greedily and without penalties.
+    """A request to read ``tokens`` and write at most ``max_tokens`` after them, greedily and without penalties.
 
-    At each of the last ``shown`` of them the model's own choice is asked for.
+    For each of the last ``shown`` of ``tokens``, the model's own choice at that position is requested.
     """
 
     model: str
@@ -23,10 +23,10 @@ class LogprobQuery(msgspec.Struct, frozen=True):
 
 
 class LogprobAnswer(msgspec.Struct, frozen=True):
-    """``choices`` are the model's own where they were asked for, None if they are not all there.
+    """An answer. ``choices`` are the model's own choices at the requested positions, None if any is missing.
 
-    ``tokens`` are what it wrote; ``reason`` and ``matched`` say why it stopped, in the engine's words. ``cached`` are
-    the tokens that it read out of its cache.
+    ``tokens`` is what the model wrote. ``reason`` and ``matched`` say why it stopped, in the engine's words. ``cached``
+    is the number of prompt tokens read from the cache.
     """
 
     choices: list[int] | None
@@ -52,22 +52,22 @@ class _Generated(msgspec.Struct, frozen=True):
     meta_info: _Meta
 
 
-def _asked_of_sglang(asked: LogprobQuery) -> dict[str, Any]:
-    sampling = {"max_new_tokens": asked.max_tokens, "temperature": 0, "stop": asked.stop, **WITHOUT_PENALTIES}
-    body = {"input_ids": asked.tokens, "sampling_params": sampling}
-    if asked.shown:  # the place before the first: what it has chosen there is told at the next one
-        start = len(asked.tokens) - asked.shown - 1
+def _sglang_body(query: LogprobQuery) -> dict[str, Any]:
+    sampling = {"max_new_tokens": query.max_tokens, "temperature": 0, "stop": query.stop, **WITHOUT_PENALTIES}
+    body = {"input_ids": query.tokens, "sampling_params": sampling}
+    if query.shown:  # one position earlier: sglang reports the choice at a position with the next one
+        start = len(query.tokens) - query.shown - 1
         body |= {"return_logprob": True, "logprob_start_len": start, "top_logprobs_num": 1}
     return body
 
 
-def _told_by_sglang(answer: _Generated, asked: LogprobQuery) -> LogprobAnswer:
+def _read_sglang(answer: _Generated, query: LogprobQuery) -> LogprobAnswer:
     meta = answer.meta_info
-    told = meta.input_top_logprobs or [None]
-    choices = [place[0][1] for place in told[1:] if place] if len(told) == asked.shown + 1 else []
+    positions = meta.input_top_logprobs or [None]
+    choices = [position[0][1] for position in positions[1:] if position] if len(positions) == query.shown + 1 else []
     reason = meta.finish_reason or _Reason("")
     cached = meta.cached_tokens or 0
-    return LogprobAnswer(_all(choices, asked), answer.output_ids, reason.type, reason.matched, cached)
+    return LogprobAnswer(_all(choices, query), answer.output_ids, reason.type, reason.matched, cached)
 
 
 class _Ranked(msgspec.Struct, frozen=True):
@@ -86,29 +86,29 @@ class _Completion(msgspec.Struct, frozen=True):
     usage: ServerUsage | None = None
 
 
-def _asked_of_vllm(asked: LogprobQuery) -> dict[str, Any]:
-    body = {"model": asked.model, "prompt": asked.tokens, "max_tokens": asked.max_tokens, "temperature": 0}
-    body |= {"stop": asked.stop, "return_token_ids": True, **WITHOUT_PENALTIES}
-    return body | {"prompt_logprobs": 1} if asked.shown else body
+def _vllm_body(query: LogprobQuery) -> dict[str, Any]:
+    body = {"model": query.model, "prompt": query.tokens, "max_tokens": query.max_tokens, "temperature": 0}
+    body |= {"stop": query.stop, "return_token_ids": True, **WITHOUT_PENALTIES}
+    return body | {"prompt_logprobs": 1} if query.shown else body
 
 
-def _told_by_vllm(answer: _Completion, asked: LogprobQuery) -> LogprobAnswer:
-    """Each place has the prompt's own token with its rank, and the first choice."""
+def _read_vllm(answer: _Completion, query: LogprobQuery) -> LogprobAnswer:
+    """Read an answer in which each position has the prompt's own token with its rank, and the first choice."""
     first = answer.choices[0] if answer.choices else _Choice([])
-    told = first.prompt_logprobs or []
-    places = told[len(told) - asked.shown :] if len(told) == len(asked.tokens) else []
-    firsts = [[token for token, ranked in (place or {}).items() if ranked.rank == 1] for place in places]
+    ranks = first.prompt_logprobs or []
+    positions = ranks[len(ranks) - query.shown :] if len(ranks) == len(query.tokens) else []
+    firsts = [[token for token, ranked in (position or {}).items() if ranked.rank == 1] for position in positions]
     choices = [tokens[-1] for tokens in firsts if tokens]
     cached = counted(answer.usage).cached_tokens
-    return LogprobAnswer(_all(choices, asked), first.token_ids, first.finish_reason, first.stop_reason, cached)
+    return LogprobAnswer(_all(choices, query), first.token_ids, first.finish_reason, first.stop_reason, cached)
 
 
-def _all(choices: list[int], asked: LogprobQuery) -> list[int] | None:
-    return choices if len(choices) == asked.shown else None
+def _all(choices: list[int], query: LogprobQuery) -> list[int] | None:
+    return choices if len(choices) == query.shown else None
 
 
 class LogprobDialect(NamedTuple):
-    """How an engine is asked, and how its answer is read."""
+    """The path and body of an engine's request, and the reader of its answer."""
 
     path: str
     body: Callable[[LogprobQuery], dict[str, Any]]
@@ -117,6 +117,6 @@ class LogprobDialect(NamedTuple):
 
 
 LOGPROB_DIALECTS: dict[Engine, LogprobDialect] = {
-    "sglang": LogprobDialect("/generate", _asked_of_sglang, msgspec.json.Decoder(_Generated), _told_by_sglang),
-    "vllm": LogprobDialect(PATH, _asked_of_vllm, msgspec.json.Decoder(_Completion), _told_by_vllm),
+    "sglang": LogprobDialect("/generate", _sglang_body, msgspec.json.Decoder(_Generated), _read_sglang),
+    "vllm": LogprobDialect(PATH, _vllm_body, msgspec.json.Decoder(_Completion), _read_vllm),
 }

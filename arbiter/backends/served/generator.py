@@ -1,8 +1,8 @@
-"""Steps from any server that speaks ``/v1/completions``: sglang, vLLM, llama.cpp, transformers serve, hosted ones.
+"""Steps from any server with ``/v1/completions``: sglang, vLLM, llama.cpp, transformers serve, hosted endpoints.
 
-What stopped an answer, the separator or the end, is told by each engine in its own field, and by some in none
-(``ending_of``). Tokens are those of the server's ``usage``; no text is encoded again to count it. Where a server
-wrote on behind the separator, they are shared out by characters.
+Each engine reports what stopped an answer, the separator or the end, in its own field; some report nothing
+(``ending_of``). Token counts are those of the server's ``usage``; no text is tokenised again to count it. If a server
+continued after the separator, the tokens are divided in proportion to characters.
 """
 
 import math
@@ -21,12 +21,15 @@ from arbiter.protocols.records import StopReason, Usage
 
 PATH = "/v1/completions"
 _PROBE_TOKENS = 4
-_GIVEN_UP = frozenset({"abort", "error", "content_filter"})  # reasons with which a server drops an answer half-way
-_LATER: dict[Engine, int] = {"sglang": -1, "vllm": 1}  # one serves the highest number first, one the lowest
-_AHEAD = 1 << 20  # more than there are problems that somebody waits for
+_GIVEN_UP = frozenset({"abort", "error", "content_filter"})  # a server's reasons for an incomplete answer
+_LATER: dict[Engine, int] = {
+    "sglang": -1,
+    "vllm": 1,
+}  # sign of later: sglang serves the highest number first, vLLM the lowest
+_AHEAD = 1 << 20  # more than the number of problems in flight
 WITHOUT_PENALTIES = {"presence_penalty": 0, "frequency_penalty": 0, "repetition_penalty": 1}
-"""Said by a target that checks proposals: what it shows of its choices has none, and some servers take a default from
-the model's generation settings."""
+"""Sent to a target that checks proposals: the choices that it shows are without penalties, and some servers take
+default penalties from the model's generation settings."""
 
 
 class _PromptDetails(msgspec.Struct, frozen=True):
@@ -34,7 +37,7 @@ class _PromptDetails(msgspec.Struct, frozen=True):
 
 
 class ServerUsage(msgspec.Struct, frozen=True):
-    """What a server says of a request's tokens; any of it may be missing."""
+    """The token counts that a server reports for a request. Any of them may be missing."""
 
     prompt_tokens: int | None = 0
     completion_tokens: int | None = 0
@@ -42,7 +45,7 @@ class ServerUsage(msgspec.Struct, frozen=True):
 
 
 class CompletionAnswer(msgspec.Struct, frozen=True):
-    """One answer. The engines' own fields are unset where another engine answered."""
+    """One answer. The fields of other engines are unset."""
 
     text: str
     finish_reason: str | None = None
@@ -61,10 +64,13 @@ _DECODER = msgspec.json.Decoder(_Completion)
 
 
 class ServedGenerator:
-    """A ``Generator`` over a transport. ``model`` is the server's name of it.
+    """A ``Generator`` over a transport.
 
-    ``greedily`` is sent beside temperature 0, ``always`` with each request; ``priority`` is the engine, if it schedules
-    by priorities; a ``hosted`` one refuses fields that it does not know.
+    - ``model``: the server's name of the model.
+    - ``greedily``: fields to send with temperature 0.
+    - ``always``: fields to send with every request.
+    - ``priority``: the engine, if the server schedules by priority.
+    - ``hosted``: the endpoint refuses unknown fields.
     """
 
     def __init__(
@@ -86,7 +92,11 @@ class ServedGenerator:
         self._hosted = hosted
 
     async def generate(self, request: GenerationRequest) -> Generation:
-        """Write one step. Raises ``BackendError``; ``ContextTooLongError`` if the server says so."""
+        """Write one step.
+
+        Raises ``ContextTooLongError`` if the server reports that the context is too long; ``BackendError`` for other
+        failures.
+        """
         prompt = self._template.render(request.transcript, request.separator)
         sampling: dict[str, Any] = {"temperature": request.temperature, **priority_of(request, self._priority)}
         sampling |= {"top_p": request.top_p, "seed": request.seed} if request.temperature > 0 else self._greedily
@@ -101,32 +111,33 @@ class ServedGenerator:
             },
         )
         text, ending = ending_of(choice, request.separator)
-        sure = self._confidence(request, choice, text) if request.confidence else None
+        confidence = self._confidence(request, choice, text) if request.confidence else None
         if ending is not None:
             kept = _kept(usage, len(text + request.separator), len(choice.text))
             rest = Usage(completion_tokens=usage.completion_tokens - kept.completion_tokens)
-            return Generation(text=text, stop_reason=ending, usage=kept, overhead=rest, confidence=sure)
+            return Generation(text=text, stop_reason=ending, usage=kept, overhead=rest, confidence=confidence)
         ended, spent = await self._would_end(request, prompt + text)
         return Generation(
-            text=text, stop_reason="end" if ended else "separator", usage=usage, overhead=spent, confidence=sure
+            text=text, stop_reason="end" if ended else "separator", usage=usage, overhead=spent, confidence=confidence
         )
 
     def _confidence(self, request: GenerationRequest, choice: CompletionAnswer, text: str) -> float:
-        """Of the step ``text``. Raises ``BackendError`` if the server shows no log-probabilities."""
-        told = choice.logprobs
-        found = confidence_of(told, request.confidence or "mean", text + request.separator) if told else None
+        """Return the confidence in the step ``text``. Raises ``BackendError`` without log-probabilities."""
+        logprobs = choice.logprobs
+        found = confidence_of(logprobs, request.confidence or "mean", text + request.separator) if logprobs else None
         if found is None:
             raise BackendError(
-                f"{self._transport.address.url}{PATH} answered without log-probabilities, from which the draft's "
-                "confidence is computed. Serve the draft with an engine that answers `logprobs` (sglang, vLLM, "
-                "llama.cpp), or run it in process; a 'generate' run does without where `confidence` is left out"
+                f"{self._transport.address.url}{PATH} answered without log-probabilities, which the draft's confidence "
+                "needs. Serve the draft with an engine that returns `logprobs` (sglang, vLLM, llama.cpp), or run it in "
+                "process; a 'generate' run does not need them if `confidence` is left out"
             )
         return found
 
     async def _would_end(self, request: GenerationRequest, written: str) -> tuple[bool, Usage]:
-        """Whether the model writes nothing more after ``written``, at temperature 0, when nothing else can stop it.
+        """Return whether the model writes nothing after ``written``, at temperature 0 and without stop texts.
 
-        For servers that do not say what stopped them: one short request, whose prompt they have just read.
+        This is for servers that do not report what stopped an answer. It costs one short request, whose prompt the
+        server has just read.
         """
         choice, usage = await self._complete(request, written, {"max_tokens": _PROBE_TOKENS, "temperature": 0})
         return not choice.text, usage
@@ -140,9 +151,9 @@ class ServedGenerator:
 
 
 async def complete(transport: Transport, body: Mapping[str, Any], problem: str) -> tuple[CompletionAnswer, Usage]:
-    """The first choice of a completion for a ``problem``, and its tokens.
+    """Request a completion for ``problem``. Return its first choice and its tokens.
 
-    Raises ``BackendError`` if there is none, or half of one.
+    Raises ``BackendError`` if there is no choice, or the choice is incomplete.
     """
     address = transport.address
     answer = await persistent(address, lambda: transport.post(PATH, body, problem))
@@ -155,15 +166,15 @@ async def complete(transport: Transport, body: Mapping[str, Any], problem: str) 
 
 
 def check_reason(reason: str | None, where: str) -> None:
-    """Raises ``BackendError`` if it is one with which a server drops an answer half-way."""
+    """Raise ``BackendError`` if ``reason`` means that the server did not complete its answer."""
     if reason in _GIVEN_UP:
-        raise BackendError(f"{where} gave the answer up half-way ({reason}). The server's own log may tell why")
+        raise BackendError(f"{where} did not complete its answer ({reason}). The server's log may say why")
 
 
 def priority_of(request: GenerationRequest, engine: Engine | None) -> dict[str, int]:
-    """What ``engine`` is told, so that older problems come first, and what nobody waits for yet after all others.
+    """Return the field that gives a request its priority: older problems first, requests ahead of need last.
 
-    Each request is given a number: sglang puts those without one last.
+    Every request has one, since sglang serves requests without one last. Empty without ``engine``.
     """
     if engine is None:
         return {}
@@ -171,9 +182,9 @@ def priority_of(request: GenerationRequest, engine: Engine | None) -> dict[str, 
 
 
 def ending_of(choice: CompletionAnswer, separator: str) -> tuple[str, StopReason | None]:
-    """The step's text, and why it stopped there; None where the server does not tell the separator from the end.
+    """Return the step's text and its stop reason, or None if the server does not distinguish separator and end.
 
-    A separator in the text counts first: the server left it in, or did not honour ``stop`` at all.
+    A separator in the text counts first: the server left it in, or did not honour ``stop``.
     """
     text, found, _ = choice.text.partition(separator)
     if found:
@@ -187,10 +198,10 @@ def ending_of(choice: CompletionAnswer, separator: str) -> tuple[str, StopReason
 
 
 def _kept(usage: Usage, kept: int, written: int) -> Usage:
-    """The part of ``usage`` that fell to the first ``kept`` of the ``written`` characters of an answer.
+    """Return the part of ``usage`` for the first ``kept`` of the ``written`` characters of an answer.
 
-    A server that ignores ``stop`` counts what it wrote behind the separator as well, and that would use up the
-    problem's own limits.
+    A server that ignores ``stop`` also counts the tokens after the separator. They must not count against the
+    problem's limits.
     """
     if kept >= written:
         return usage
@@ -199,7 +210,7 @@ def _kept(usage: Usage, kept: int, written: int) -> Usage:
 
 
 def counted(usage: ServerUsage | None) -> Usage:
-    """The tokens of one request as its server counted them; none where it counts none."""
+    """Return the tokens of one request as its server counted them; zero if it reports none."""
     if usage is None:
         return Usage()
     cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else 0

@@ -1,15 +1,15 @@
-"""A judge behind a server that speaks ``/v1/completions``: one token, with its alternatives where they are told."""
+"""A served judge (``/v1/completions``): it writes one token, with its alternatives if the server returns them."""
 
 from arbiter.backends.confidence import TOP
 from arbiter.backends.judge_prompts import JudgePrompt, judged
 from arbiter.backends.served.generator import PATH, complete
-from arbiter.backends.served.logprobs import alternatives_asked, first_alternatives
+from arbiter.backends.served.logprobs import alternatives_option, first_alternatives
 from arbiter.backends.served.transport import Transport
 from arbiter.protocols.ports import Score, ScoreRequest
 
 
 class ServedJudge:
-    """A ``Scorer`` over a transport; a ``hosted`` endpoint refuses fields that it does not know."""
+    """A ``Scorer`` over a transport. A ``hosted`` endpoint refuses unknown fields."""
 
     def __init__(self, transport: Transport, model: str, prompt: JudgePrompt, hosted: bool = False) -> None:
         self._transport = transport
@@ -18,12 +18,12 @@ class ServedJudge:
         self._hosted = hosted
 
     async def score(self, request: ScoreRequest) -> Score:
-        """Judge one candidate. Raises ``BackendError``, also if the judge answers with no digit."""
+        """Judge one candidate. Raises ``BackendError`` if the request fails, or if the answer has no digit."""
         text = self._prompt.render(request.transcript, request.candidate, request.separator)
-        asked = {"max_tokens": 1, "temperature": 0, **alternatives_asked(TOP, self._hosted)}
+        options = {"max_tokens": 1, "temperature": 0, **alternatives_option(TOP, self._hosted)}
         choice, usage = await complete(
-            self._transport, {"model": self._model, "prompt": text, **asked}, request.problem
+            self._transport, {"model": self._model, "prompt": text, **options}, request.problem
         )
-        told = first_alternatives(choice.logprobs) if choice.logprobs else None
+        alternatives = first_alternatives(choice.logprobs) if choice.logprobs else None
         where = self._transport.address.url + PATH
-        return Score(value=judged(told or {choice.text: 0.0}, where), usage=usage)
+        return Score(value=judged(alternatives or {choice.text: 0.0}, where), usage=usage)

@@ -1,7 +1,7 @@
 """Log-probabilities in the answers of ``/v1/completions``.
 
-sglang, vLLM and hosted endpoints write them as completions always did (``tokens``, ``token_logprobs``,
-``top_logprobs``), llama.cpp as chat completions do (``content``).
+sglang, vLLM and hosted endpoints return them in the form of completions (``tokens``, ``token_logprobs``,
+``top_logprobs``), llama.cpp in the form of chat completions (``content``).
 """
 
 import itertools
@@ -20,7 +20,7 @@ class _Token(msgspec.Struct, frozen=True):
 
 
 class Logprobs(msgspec.Struct, frozen=True):
-    """What a server tells of the tokens that it wrote, in one form or the other; any of it may be missing."""
+    """The log-probabilities of the written tokens, in either form. Any field may be missing."""
 
     tokens: list[str] | None = None
     token_logprobs: list[float | None] | None = None
@@ -28,43 +28,43 @@ class Logprobs(msgspec.Struct, frozen=True):
     content: list[_Token] | None = None
 
 
-def alternatives_asked(count: int, hosted: bool) -> dict[str, int]:
-    """What to say for so many alternatives of each token. Hosted endpoints refuse llama.cpp's own name for it."""
+def alternatives_option(count: int, hosted: bool) -> dict[str, int]:
+    """Return the fields that request ``count`` alternatives per token. Hosted endpoints refuse llama.cpp's name."""
     return {"logprobs": count} if hosted else {"logprobs": count, "n_probs": count}
 
 
 def wanted(measure: ConfidenceMetric | None, hosted: bool) -> dict[str, int]:
-    """What to ask of the server, so that a confidence can be computed; nothing where none is wanted."""
-    return {} if measure is None else alternatives_asked(1 if measure == "mean" else TOP, hosted)
+    """Return the fields that request the log-probabilities for a confidence; none if ``measure`` is None."""
+    return {} if measure is None else alternatives_option(1 if measure == "mean" else TOP, hosted)
 
 
-def confidence_of(told: Logprobs, measure: ConfidenceMetric, step: str) -> float | None:
-    """The confidence in the text ``step``, its separator included; None if not all is there that it takes.
+def confidence_of(logprobs: Logprobs, measure: ConfidenceMetric, step: str) -> float | None:
+    """Return the confidence in the text ``step``, including its separator; None if log-probabilities are missing.
 
-    What a server that ignores ``stop`` wrote behind it counts for nothing.
+    Tokens after the separator, from servers that ignore ``stop``, do not count.
     """
     if measure == "first":
-        alternatives = first_alternatives(told)
+        alternatives = first_alternatives(logprobs)
         return entropy_confidence(list(alternatives.values())) if alternatives else None
-    known = [logprob for logprob in _chosen(told, step) if logprob is not None]
+    known = [logprob for logprob in _chosen(logprobs, step) if logprob is not None]
     return mean_confidence(known) if known else None
 
 
-def first_alternatives(told: Logprobs) -> Mapping[str, float]:
-    """The most likely first tokens, with their log-probabilities; none where the server tells none."""
-    if told.content:
-        first = told.content[0].top_logprobs or []
+def first_alternatives(logprobs: Logprobs) -> Mapping[str, float]:
+    """Return the most likely first tokens with their log-probabilities; empty if the server returns none."""
+    if logprobs.content:
+        first = logprobs.content[0].top_logprobs or []
         return {one.token: one.logprob for one in first if one.logprob is not None}
-    return (told.top_logprobs or [None])[0] or {}
+    return (logprobs.top_logprobs or [None])[0] or {}
 
 
-def _chosen(told: Logprobs, step: str) -> Sequence[float | None]:
-    """The log-probabilities of the tokens that ``step`` begins in."""
-    if told.content is not None:
-        tokens, logprobs = [one.token for one in told.content], [one.logprob for one in told.content]
+def _chosen(logprobs: Logprobs, step: str) -> Sequence[float | None]:
+    """Return the log-probabilities of the tokens that begin within ``step``."""
+    if logprobs.content is not None:
+        tokens, chosen = [one.token for one in logprobs.content], [one.logprob for one in logprobs.content]
     else:
-        tokens, logprobs = told.tokens or [], told.token_logprobs or []
-    if len(tokens) != len(logprobs):
-        return logprobs
-    ends = itertools.accumulate(map(len, tokens), initial=0)
-    return logprobs[: sum(end < len(step) for end in ends)]
+        tokens, chosen = logprobs.tokens or [], logprobs.token_logprobs or []
+    if len(tokens) != len(chosen):
+        return chosen
+    starts = itertools.accumulate(map(len, tokens), initial=0)
+    return chosen[: sum(start < len(step) for start in starts)]

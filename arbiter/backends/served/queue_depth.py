@@ -1,4 +1,4 @@
-"""How many requests are at a server and how many of them wait there, as engines tell it."""
+"""The numbers of running and waiting requests of a server, as its engine reports them."""
 
 import re
 from collections.abc import AsyncGenerator, Callable
@@ -16,7 +16,7 @@ _VLLM = re.compile(rb"^vllm:num_requests_(running|waiting)(?:\{[^}]*\})? ([0-9.e
 
 
 class ServerLoad(msgspec.Struct, frozen=True):
-    """How many requests run at a server, and how many wait in its queue."""
+    """The number of requests that run at a server, and the number that wait in its queue."""
 
     running: int
     waiting: int
@@ -31,27 +31,27 @@ class _Loads(msgspec.Struct, frozen=True):
     loads: list[_Load]
 
 
-def _told_by_sglang(answer: bytes) -> ServerLoad:
+def _read_sglang(answer: bytes) -> ServerLoad:
     loads = msgspec.json.decode(answer, type=_Loads).loads
     return ServerLoad(sum(load.num_running_reqs for load in loads), sum(load.num_waiting_reqs for load in loads))
 
 
-def _told_by_vllm(answer: bytes) -> ServerLoad | None:
+def _read_vllm(answer: bytes) -> ServerLoad | None:
     found = {b"running": 0, b"waiting": 0}
-    told = _VLLM.findall(answer)
-    for name, count in told:
+    counts = _VLLM.findall(answer)
+    for name, count in counts:
         found[name] += int(float(count))
-    return ServerLoad(found[b"running"], found[b"waiting"]) if told else None
+    return ServerLoad(found[b"running"], found[b"waiting"]) if counts else None
 
 
-_TELLING: tuple[tuple[str, Callable[[bytes], ServerLoad | None]], ...] = (
-    ("/v1/loads?include=core", _told_by_sglang),  # sglang 0.5.23: entrypoints/v1_loads.py
-    ("/metrics", _told_by_vllm),  # vLLM 0.32.0: v1/metrics/loggers.py, one line an engine
+_SOURCES: tuple[tuple[str, Callable[[bytes], ServerLoad | None]], ...] = (
+    ("/v1/loads?include=core", _read_sglang),  # sglang 0.5.23: entrypoints/v1_loads.py
+    ("/metrics", _read_vllm),  # vLLM 0.32.0: v1/metrics/loggers.py, one line per engine
 )
 
 
 class ServerQueueDepth:
-    """A ``Gauge`` over a transport: asks at ``path``, and reads the answer with ``read``."""
+    """A ``QueueDepth`` over a transport: it requests ``path`` and reads the answer with ``read``."""
 
     def __init__(self, transport: Transport, path: str, read: Callable[[bytes], ServerLoad | None]) -> None:
         self._transport = transport
@@ -59,27 +59,27 @@ class ServerQueueDepth:
         self._read = read
 
     async def load(self) -> ServerLoad | None:
-        """What the server has to do; None if it does not say."""
+        """Return the load of the server; None if the server does not report it."""
         try:
             return self._read(await self._transport.get(self._path))
         except (BackendError, msgspec.DecodeError):
             return None
 
     async def waiting(self) -> int | None:
-        """How many requests wait; None if the server does not say."""
+        """Return the number of waiting requests; None if the server does not report it."""
         load = await self.load()
         return None if load is None else load.waiting
 
 
 @asynccontextmanager
 async def open_queue_depth(name: str, table: ServedTable) -> AsyncGenerator[ServerQueueDepth | None]:
-    """The gauge of the table's server; None if it tells in none of the ways that are known, or is a hosted one."""
+    """Yield the queue depth of the table's server; None for a hosted one, or if no known path reports it."""
     if isinstance(table, HostedTable):
         yield None
         return
     patient = msgspec.structs.replace(table, timeout=min(table.timeout, _SECONDS), retries=0, in_flight=1)
     async with open_transport(name, patient) as transport:
-        for path, read in _TELLING:
+        for path, read in _SOURCES:
             queue_depth = ServerQueueDepth(transport, path, read)
             if await queue_depth.load() is not None:
                 yield queue_depth

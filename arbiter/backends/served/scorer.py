@@ -1,7 +1,7 @@
-"""Scores from a server that reads a text as a classifier does, and what its numbers mean.
+"""Scores from a server that reads a text as a classifier does.
 
-A score is the number of the newest step alone, in the range that its dialect states; whatever lies outside of it, is no
-number, or is missing, is an error and never a score.
+Only the numbers of the newest step make its score. A number that is missing, not finite or outside the range of the
+dialect is an error, never a score.
 """
 
 import math
@@ -16,14 +16,15 @@ from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Score, ScoreRequest
 
 _NO_NUMBER = re.compile(rb"-?\b(NaN|Infinity)\b")  # as Python's json writes them; other servers write null
-_TOGETHER = 1e-2  # how far two probabilities may be from 1 together: bfloat16 has 8 bits
+_TOGETHER = 1e-2  # how far the sum of two probabilities may be from 1: bfloat16 has 8 bits
 
 
 class ServedScorer:
-    """A ``Scorer`` over a transport: of one number its sigmoid, or of two the softmax's probability of class 1; as they
-    are where the dialect has probabilities.
+    """A ``Scorer`` over a transport.
 
-    For several ``targets`` there are two logits for each, in their order. ``step_tag`` stands behind each step.
+    The score is the sigmoid of one logit, or the softmax probability of class 1 of two. Dialects that return
+    probabilities give the score directly. For several ``targets``, each has two logits, in their order. ``step_tag``
+    follows each step.
     """
 
     def __init__(
@@ -43,13 +44,13 @@ class ServedScorer:
         self._step_tag = step_tag
 
     async def score(self, request: ScoreRequest) -> Score:
-        """Score one candidate. Raises ``BackendError`` if what comes back is no score."""
+        """Score one candidate. Raises ``BackendError`` if the request fails, or the answer is not a score."""
         return self._score_of(await self._read(request))
 
     async def check(self, request: ScoreRequest) -> None:
-        """Score one candidate, and see that raw logits are raw where the server was asked for them.
+        """Score one candidate, and check that the server returns raw logits where the dialect requests them.
 
-        Raises as ``score``, and if what came is what the server gives when it is asked for probabilities.
+        Raises as ``score``, and ``BackendError`` if the server returns the same probabilities for both requests.
         """
         raw = await self._read(request)
         try:
@@ -58,7 +59,7 @@ class ServedScorer:
             tokens = raw.usage.prompt_tokens
             if tokens and len(raw.numbers) in (tokens, 2 * tokens):
                 raise BackendError(
-                    f"{error} There are as many as the text has tokens, or twice as many: "
+                    f"{error} The server returns one or two numbers per token of the text: "
                     'set scores = "token-embeddings"'
                 ) from error
             raise
@@ -67,9 +68,9 @@ class ServedScorer:
         soft = await self._read(request, self._dialect.softened)
         if raw.numbers == soft.numbers and _are_probabilities(raw.numbers):
             raise BackendError(
-                f"{self._where} answers with {raw.numbers} whether it is asked for raw logits (use_activation = false) "
-                "or for probabilities. Take a vLLM that heeds the field (0.32.0 does), or a model without a "
-                "sigmoid in its head"
+                f"{self._where} answers with {raw.numbers} to requests for raw logits (use_activation = false) and for "
+                "probabilities alike. Use a vLLM that honours the field (0.32.0 does), or a model without a sigmoid in "
+                "its head"
             )
 
     @property
@@ -79,31 +80,31 @@ class ServedScorer:
     async def _read(self, request: ScoreRequest, changes: Mapping[str, Any] | None = None) -> ScoreAnswer:
         address, dialect = self._transport.address, self._dialect
         text = text_of(self._template, request, self._step_tag)
-        body = {"model": self._model, **dialect.asked(text), **(changes or {})}
+        body = {"model": self._model, **dialect.request_fields(text), **(changes or {})}
         answer = await persistent(address, lambda: self._transport.post(dialect.path, body, request.problem))
-        known = understood(address, dialect.path, _NO_NUMBER.sub(b"null", answer), dialect.decoder)
+        decoded = understood(address, dialect.path, _NO_NUMBER.sub(b"null", answer), dialect.decoder)
         try:
-            return dialect.read(known, len(request.transcript.steps) + 1)
+            return dialect.read(decoded, len(request.transcript.steps) + 1)
         except IndexError as error:
             raise BackendError(f"{self._where} answered without a score. Is a classifier served there?") from error
         except ShapeError as error:
             raise BackendError(f"{self._where} answered with {error}") from error
 
     def _score_of(self, reading: ScoreAnswer) -> Score:
-        logits, where, known = reading.numbers, self._where, self._dialect.range
+        logits, where, expected = reading.numbers, self._where, self._dialect.range
         if self._targets == 1:
-            return Score(value=probability(logits, where, known), usage=reading.usage)
+            return Score(value=probability(logits, where, expected), usage=reading.usage)
         if len(logits) != 2 * self._targets:
             raise BackendError(f"{where} answered with {len(logits)} numbers; {labels_of(self._targets)}")
         pairs = zip(logits[::2], logits[1::2], strict=True)
-        estimates = tuple(probability(list(pair), where, known) for pair in pairs)
+        estimates = tuple(probability(list(pair), where, expected) for pair in pairs)
         return Score(max(estimates), reading.usage, estimates=estimates)
 
 
 def text_of(template: PromptTemplate, request: ScoreRequest, step_tag: str | None) -> str:
-    """What a scorer reads: each step with the tag behind it, or else the separator.
+    """Return the text that a scorer reads. ``step_tag``, or the separator if it is None, follows each step.
 
-    The last tag comes without the blanks behind it, so that the text ends with the token that is read.
+    Spaces at the end of the last tag are removed, so that the text ends with the token that the scorer reads.
     """
     tag = step_tag or request.separator
     text = template.render_candidate(request.transcript, request.candidate, request.author, tag)
@@ -112,16 +113,17 @@ def text_of(template: PromptTemplate, request: ScoreRequest, step_tag: str | Non
 
 
 def labels_of(targets: int) -> str:
-    """How many labels a scorer has, in words."""
+    """Return, as words, how many labels a scorer has."""
     if targets == 1:
         return "a scorer has one (a value) or two (classes)"
     return f"a router of {targets} targets has {2 * targets} (two classes for each target)"
 
 
 def probability(numbers: Logits, where: str, known: Range = "logits") -> float:
-    """The score in [0, 1] of a classifier's ``numbers``. Raises ``BackendError`` if they are not one or two in range.
+    """Return the score in [0, 1] of a classifier's ``numbers``: one is a value, two are classes 0 and 1.
 
-    One is a value, two are classes, of which class 1 is asked for.
+    ``known`` is the range of the numbers. Raises ``BackendError``, which names the server ``where``, if there are not
+    one or two numbers in that range.
     """
     values = [math.nan if number is None else number for number in numbers]
     if len(values) not in (1, 2):
@@ -137,8 +139,8 @@ def probability(numbers: Logits, where: str, known: Range = "logits") -> float:
     if known == "probabilities":
         if not _are_probabilities(values):
             raise BackendError(
-                f"{where} answered with {numbers}, where probabilities were asked for: each in [0, 1], and two of them "
-                "1 together. Is that the right dialect for what is served there?"
+                f"{where} answered with {numbers} to a request for probabilities (each in [0, 1]; the sum of two is "
+                "1). Does the dialect match the model that is served there?"
             )
         return min(values[-1], 1.0)
     margin = values[0] if len(values) == 1 else values[1] - values[0]

@@ -1,4 +1,4 @@
-"""From a table to a model behind a server: a transport, and a look at what the server says that it has."""
+"""Open the served model of a table: open its transport, and check what the server serves."""
 
 import asyncio
 import os
@@ -38,7 +38,7 @@ _SMALL = GenerationRequest("", 0, 0, "draft", _TRIAL, "\n\n", 1, 0.0, 1.0, 0)
 
 
 class ServedModel(msgspec.Struct, frozen=True):
-    """A model as a server lists it; ``max_model_len`` is its context in tokens, where the server says so."""
+    """A model as its server lists it. ``max_model_len`` is its context in tokens, if the server reports it."""
 
     id: str
     max_model_len: int | None = None
@@ -52,27 +52,36 @@ class _ModelInfo(msgspec.Struct, frozen=True):
     is_generation: bool | None = None
 
 
-_DECODER = msgspec.json.Decoder(_ModelList | list[ServedModel])  # some hosts send the list bare
+_DECODER = msgspec.json.Decoder(_ModelList | list[ServedModel])  # some hosts send a bare list
 
 
 @asynccontextmanager
 async def open_served_generator(name: str, table: ServedTable, template: PromptTemplate) -> AsyncGenerator[Generator]:
-    """A model that writes. Raises ``ConfigError`` if its key is not there, ``BackendError`` as ``served_model``."""
+    """Yield a model that writes steps. Small requests check it first, if it is not listed or verifies proposals.
+
+    Raises ``ConfigError`` if its key is missing, ``BackendError`` as ``served_model`` or if a check fails.
+    """
     async with open_transport(name, table) as transport:
         greedily = WITHOUT_PENALTIES if table.verifies else None
         generator = ServedGenerator(
-            transport, table.model, template, greedily, table.priority, isinstance(table, HostedTable), _always(table)
+            transport,
+            table.model,
+            template,
+            greedily,
+            table.priority,
+            isinstance(table, HostedTable),
+            _required_fields(table),
         )
         listed = await served_model(name, table)
-        await _writes(name, table, transport)
+        await _refuse_reward_server(name, table, transport)
         if table.verifies:
-            checks = await _checks(name, table, table.verifies, listed)
-            checking = VerifyingGenerator(generator, transport, table.model, template, checks)
-            await _tried(name, _shown(name, table, checking))
-            yield checking
+            settings = await _verification_settings(name, table, table.verifies, listed)
+            verifying = VerifyingGenerator(generator, transport, table.model, template, settings)
+            await _try_request(name, _check_verification(name, table, verifying))
+            yield verifying
             return
         if listed is None:
-            await _tried(name, generator.generate(_SMALL))
+            await _try_request(name, generator.generate(_SMALL))
         yield generator
 
 
@@ -80,8 +89,10 @@ async def open_served_generator(name: str, table: ServedTable, template: PromptT
 async def open_served_scorer(
     name: str, table: ServedTable, template: PromptTemplate, targets: int = 1
 ) -> AsyncGenerator[Scorer]:
-    """A model that scores for so many ``targets``, or so it has shown with one small request: a server may list a model
-    and speak another dialect, or have a model of another kind. Raises as ``open_served_generator``.
+    """Yield a model that scores steps for ``targets`` targets.
+
+    A small request checks it first, since a listed model may be of another kind, or the server may use another
+    dialect. Raises as ``open_served_generator``.
     """
     async with open_transport(name, table) as transport:
         scorer, check = _scorer(name, transport, table, template, targets)
@@ -95,22 +106,25 @@ async def open_served_scorer(
 
 @asynccontextmanager
 async def open_served_judge(table: ServedTable, prompt: JudgePrompt) -> AsyncGenerator[Scorer]:
-    """A language model that judges, and has shown with one small request that a digit comes of it. Raises as above."""
+    """Yield a language model that judges steps. A small request first checks that it answers with a digit.
+
+    Raises as ``open_served_generator``.
+    """
     async with open_transport("judge", table) as transport:
         judge = ServedJudge(transport, table.model, prompt, hosted=isinstance(table, HostedTable))
         await served_model("judge", table)
-        await _writes("judge", table, transport)
-        await _tried("judge", judge.score(ScoreRequest("", 0, "judge", _TRIAL, "2", "draft", "\n\n")))
+        await _refuse_reward_server("judge", table, transport)
+        await _try_request("judge", judge.score(ScoreRequest("", 0, "judge", _TRIAL, "2", "draft", "\n\n")))
         yield judge
 
 
 @asynccontextmanager
 async def open_transport(name: str, table: ServedTable) -> AsyncGenerator[Transport]:
-    """The transport of the table's backend. Raises ``ConfigError`` if its key is not there, or this is not asyncio."""
+    """Yield the transport of the table's backend. Raises ``ConfigError`` without its key, or outside of asyncio."""
     try:
         asyncio.get_running_loop()
     except RuntimeError as error:
-        raise ConfigError(f"models.{name}: servers are reached from asyncio alone; run it with anyio.run(…)") from error
+        raise ConfigError(f"models.{name}: served models need asyncio; run this with anyio.run(…)") from error
     address = Address(
         url=table.base,
         timeout=table.timeout,
@@ -119,7 +133,7 @@ async def open_transport(name: str, table: ServedTable) -> AsyncGenerator[Transp
         key=_key(name, table),
         key_variable=table.api_key_env,
     )
-    if isinstance(table, HostedTable):  # each has an HTTP client that takes long to import
+    if isinstance(table, HostedTable):  # imported here: each HTTP client takes long to import
         from arbiter.backends.served.openai_transport import open_openai
 
         opening = open_openai(address)
@@ -132,10 +146,10 @@ async def open_transport(name: str, table: ServedTable) -> AsyncGenerator[Transp
 
 
 async def served_model(name: str, table: ServedTable) -> ServedModel | None:
-    """The table's model as its server lists it; None if the server has no list to give.
+    """Return the table's model as its server lists it; None if the server provides no list.
 
-    Asked before any work starts, with little patience. Raises ``BackendError`` naming the table if the server cannot
-    be reached, or lists other models (sglang would answer in the name of any).
+    This runs before any work starts, with a short time-out and few retries. Raises ``BackendError`` that names the
+    table if the server cannot be reached, or does not list the model (sglang would answer under any model name).
     """
     timeout, retries = min(table.timeout, _CHECK_SECONDS), min(table.retries, _CHECK_RETRIES)
     patient = msgspec.structs.replace(table, timeout=timeout, retries=retries)
@@ -145,35 +159,35 @@ async def served_model(name: str, table: ServedTable) -> ServedModel | None:
             listed: _ModelList | list[ServedModel] = understood(transport.address, _MODELS, answer, _DECODER)
         except UnreachableError as error:
             raise BackendError(f"models.{name}: {error}") from error
-        except (NotServedError, TemporaryError):  # transformers serve, say, fails to list models without a hub
+        except (NotServedError, TemporaryError):  # for example, transformers serve cannot list models without the hub
             return None
         except BackendError as error:
             raise BackendError(f"models.{name}: {error}") from error
     models = listed if isinstance(listed, list) else listed.data
     found = next((model for model in models if model.id == table.model), None)
     if found is None:
-        there = ", ".join(model.id for model in models) or "none"
-        raise BackendError(f"models.{name}: {table.base} does not serve {table.model!r}; it serves: {there}")
+        served = ", ".join(model.id for model in models) or "none"
+        raise BackendError(f"models.{name}: {table.base} does not serve {table.model!r}; it serves: {served}")
     return found
 
 
-def _always(table: ServedTable) -> dict[str, float]:
-    """What llama.cpp's server has to be told for the model's own distribution: it has defaults that change it."""
+def _required_fields(table: ServedTable) -> dict[str, float]:
+    """Return the fields for the model's own distribution: the defaults of llama.cpp's server change it."""
     is_llama_cpp = table.server is not None and table.server.engine == "llama.cpp"
     return {"repeat_penalty": 1.0, "min_p": 0.0} if is_llama_cpp else {}
 
 
-async def _writes(name: str, table: ServedTable, transport: Transport) -> None:
-    """Raises ``BackendError`` if a reward server of sglang is there: a request to write would end it."""
+async def _refuse_reward_server(name: str, table: ServedTable, transport: Transport) -> None:
+    """Raise ``BackendError`` if sglang serves a reward model there: a completion request would end that server."""
     if isinstance(table, HostedTable):
         return
     try:
-        told = msgspec.json.decode(await transport.get("/model_info"), type=_ModelInfo)
+        info = msgspec.json.decode(await transport.get("/model_info"), type=_ModelInfo)
     except (BackendError, msgspec.DecodeError):
         return  # another engine
-    if told.is_generation is False:
+    if info.is_generation is False:
         raise BackendError(
-            f"models.{name}: {table.base} serves a reward model (sglang, --is-embedding), and a request to write would "
+            f"models.{name}: {table.base} serves a reward model (sglang, --is-embedding); a completion request would "
             "end that server. Is the url right?"
         )
 
@@ -181,7 +195,7 @@ async def _writes(name: str, table: ServedTable, transport: Transport) -> None:
 def _scorer(
     name: str, transport: Transport, table: ServedTable, template: PromptTemplate, targets: int
 ) -> tuple[Scorer, Callable[[ScoreRequest], Awaitable[object]]]:
-    """The scorer of the table's dialect, and what to ask it before any work."""
+    """Return the scorer of the table's dialect, and its check to run before any work."""
     hosted = isinstance(table, HostedTable)
     scores = table.scores or ("embeddings" if hosted else "classify")
     if scores != "label-tokens":
@@ -190,15 +204,21 @@ def _scorer(
         return classifier, classifier.check
     if targets > 1:
         raise ConfigError(
-            f"models.{name}.scores: label-tokens has one score for a step, a router of {targets} targets one for each"
+            f"models.{name}.scores: label-tokens gives one score for a step, but a router of {targets} targets needs "
+            "one for each target"
         )
     good, bad = map(str, table.labels or ())
     labelled = LabelScorer(transport, table.model, template, (good, bad), table.step_tag, hosted)
     return labelled, labelled.score
 
 
-async def _checks(name: str, table: ServedTable, engine: Engine, listed: ServedModel | None) -> VerificationSettings:
-    """What the model of ``table`` needs to check proposals. Raises ``ConfigError`` if its tokenizer cannot be read."""
+async def _verification_settings(
+    name: str, table: ServedTable, engine: Engine, listed: ServedModel | None
+) -> VerificationSettings:
+    """Return the settings with which the model of ``table`` checks proposals.
+
+    Raises ``ConfigError`` if its tokenizer cannot be read.
+    """
     tokenizer_name = table.tokenizer or table.model
 
     def read() -> VerificationSettings:
@@ -211,24 +231,24 @@ async def _checks(name: str, table: ServedTable, engine: Engine, listed: ServedM
     return await anyio.to_thread.run_sync(read)
 
 
-async def _shown(name: str, table: ServedTable, checking: VerifyingGenerator) -> None:
-    """Ask for a token plainly, and for one with a proposal: another engine, or another tokenizer, is found out here."""
+async def _check_verification(name: str, table: ServedTable, verifying: VerifyingGenerator) -> None:
+    """Make a small request without a proposal and one with it. This detects another engine or another tokenizer."""
     request = msgspec.structs.replace(_SMALL, max_tokens=2)
-    plain = await checking.generate(request)
+    plain = await verifying.generate(request)
     try:
-        checked = await checking.generate(msgspec.structs.replace(request, proposal=Proposal("2", "limit")))
+        checked = await verifying.generate(msgspec.structs.replace(request, proposal=Proposal("2", "limit")))
     except NotServedError as error:
         raise BackendError(f"{error} Set verifies to the engine that is served there, or leave it out") from error
     read, counted = checked.usage.prompt_tokens, plain.usage.prompt_tokens
     if counted not in (0, read):
         raise BackendError(
-            f"{table.base} counts {counted} tokens where the tokenizer {table.tokenizer or table.model!r} makes {read} "
-            f"of them. Set models.{name}.tokenizer to the one that is served, or leave verifies out"
+            f"{table.base} counts {counted} tokens where the tokenizer {table.tokenizer or table.model!r} counts "
+            f"{read}. Set models.{name}.tokenizer to the one that is served, or leave verifies out"
         )
 
 
-async def _tried(name: str, answer: Awaitable[object]) -> None:
-    """One small request before any work starts."""
+async def _try_request(name: str, answer: Awaitable[object]) -> None:
+    """Await one small request before any work starts. A ``BackendError`` names the table."""
     try:
         await answer
     except BackendError as error:
@@ -242,12 +262,12 @@ def _key(name: str, table: ServedTable) -> str | None:
     key = os.environ.get(variable, "").strip()
     if not key:
         raise ConfigError(
-            f"models.{name}: the environment variable {variable} (api_key_env) is not set; put the key there, "
-            f'the name of another variable into models.{name}.api_key_env, or "" if the server wants no key'
+            f"models.{name}: the environment variable {variable} (api_key_env) is not set; set it to the key, "
+            f'or set models.{name}.api_key_env to another variable, or to "" if the server needs no key'
         )
     if not (key.isascii() and key.isprintable()):
         raise ConfigError(
-            f"models.{name}: the environment variable {variable} (api_key_env) holds no key: "
-            "something in it cannot be sent, such as a line break, a quotation mark of a text or an ellipsis"
+            f"models.{name}: the environment variable {variable} (api_key_env) is not a valid key: "
+            "it contains a character that cannot be sent, such as a line break, a curly quotation mark or an ellipsis"
         )
     return key

@@ -1,7 +1,7 @@
-"""The border to a server: one request and its answer's bytes, and what its refusals mean.
+"""Requests to a server: the transport interface, retries, and what error answers mean.
 
-Two transports share everything above this line: ``arbiter.backends.served.aiohttp_transport`` (aiohttp, for the engines
-that people run themselves) and ``arbiter.backends.served.openai_transport`` (the ``openai`` package).
+There are two transports: ``arbiter.backends.served.aiohttp_transport`` (aiohttp, for self-hosted engines) and
+``arbiter.backends.served.openai_transport`` (the ``openai`` package).
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _TEMPORARY = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _BUSY = frozenset({429, 503})
 _TOO_LONG = re.compile(
     r"context.{0,20}length|maximum context|context window|longer than the model|max_model_len|too many tokens"
-    r"|exceeds? the (available |maximum )?(context|input)|max_tokens must be at least 1",  # of what is left, in vLLM
+    r"|exceeds? the (available |maximum )?(context|input)|max_tokens must be at least 1",  # vLLM, of the tokens left
     re.IGNORECASE,
 )
 
@@ -34,11 +34,14 @@ log = logging.getLogger("arbiter.backends")
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Where a server is, and how to speak to it.
+    """The address of a server, and the settings of requests to it.
 
-    ``url`` has no ``/v1`` behind it; ``timeout`` is in seconds, for one attempt; ``retries`` come after the first
-    attempt; at most ``connections`` are open. ``key_variable`` names the environment variable that holds ``key``.
-    ``connect_timeout`` is shorter: a server that is up accepts soon, however long it then takes.
+    - ``url``: without ``/v1`` at its end.
+    - ``timeout``: in seconds, for one attempt.
+    - ``retries``: the number of attempts after the first.
+    - ``connections``: the most connections open at a time.
+    - ``key``, ``key_variable``: the API key, and the environment variable that contains it.
+    - ``connect_timeout``: in seconds. It is short, since a server that is up accepts connections soon.
     """
 
     url: str
@@ -50,13 +53,13 @@ class Address(msgspec.Struct, frozen=True):
     connect_timeout: float = 10.0
 
     def __repr__(self) -> str:
-        return f"Address({self.url!r})"  # and not the key, wherever this is shown
+        return f"Address({self.url!r})"  # without the key, wherever it is printed
 
 
 class TemporaryError(BackendError):
-    """The server did not answer, or said that it cannot now; the same request may succeed later.
+    """The server did not answer, or reported a temporary failure. The same request may succeed later.
 
-    ``pause`` is how many seconds the server asked to wait; ``busy``: it said that it has too much to do.
+    ``pause`` is the wait in seconds that the server requested. ``busy`` means that it reported overload.
     """
 
     def __init__(self, text: str, pause: float | None = None, busy: bool = False) -> None:
@@ -66,54 +69,56 @@ class TemporaryError(BackendError):
 
 
 class UnreachableError(TemporaryError):
-    """No answer came at all."""
+    """The server did not answer."""
 
 
 class NotServedError(BackendError):
-    """The server has nothing at this path, or no such model."""
+    """The server does not have this path or this model."""
 
 
 class Transport(Protocol):
-    """One attempt at one request. Cancelling the await closes its connection, which ends the request there."""
+    """Makes one attempt at one request. Cancelling it closes its connection, which ends the request at the server."""
 
     @property
     def address(self) -> Address: ...
 
     async def post(self, path: str, body: Mapping[str, Any], problem: str) -> bytes:
-        """The answer's body. A router before several servers keeps what is asked for a ``problem`` at one of them.
+        """Send ``body`` and return the body of the answer. Raises ``TemporaryError`` if a retry may help, else
+        ``BackendError``.
 
-        Raises ``TemporaryError`` where another attempt may help, else ``BackendError``."""
+        A router in front of several servers sends all requests for one ``problem`` to the same server.
+        """
         ...
 
     async def get(self, path: str) -> bytes:
-        """As ``post``."""
+        """Return the body of the answer. Raises as ``post``."""
         ...
 
 
 def routing(problem: str) -> dict[str, str]:
-    """The header by which the sglang router (0.3.2, ``--policy manual``) keeps a problem's requests together."""
+    """Return the header with which sglang's router (0.3.2, ``--policy manual``) keeps a problem at one server."""
     return {"X-SMG-Routing-Key": hashlib.blake2b(problem.encode(errors="replace"), digest_size=8).hexdigest()}
 
 
 async def persistent(address: Address, attempt: Callable[[], Awaitable[bytes]]) -> bytes:
-    """The first answer of ``attempt``, tried again after temporary errors.
+    """Return the first answer of ``attempt``. Temporary errors are retried.
 
-    Before the n-th retry passes a random time of up to ``FIRST_PAUSE`` · 2ⁿ⁻¹ seconds (``LONGEST_PAUSE`` at the
-    most), so that many requests that failed together do not come back together; never less than the server asked
-    for, up to 2 · ``LONGEST_PAUSE``. Raises the last ``TemporaryError`` with the number of attempts told.
+    The pause before retry n is random, up to ``FIRST_PAUSE`` · 2ⁿ⁻¹ seconds and at most ``LONGEST_PAUSE``, so that
+    requests that failed together do not return together. It is at least what the server requested, of which at most
+    2 · ``LONGEST_PAUSE`` counts. Raises the last ``TemporaryError``, with the number of attempts in its text.
     """
-    for tried in range(1, address.retries + 2):
+    for number in range(1, address.retries + 2):
         try:
             return await attempt()
         except TemporaryError as error:
-            if tried > address.retries:
-                attempts = f"{tried} attempts" if tried > 1 else "1 attempt"
+            if number > address.retries:
+                attempts = f"{number} attempts" if number > 1 else "1 attempt"
                 raise type(error)(f"{error} (after {attempts})", error.pause, error.busy) from error.__cause__
-            jittered = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tried - 1, 10)))
+            jittered = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(number - 1, 10)))
             pause = jittered if error.pause is None else error.pause + min(jittered, 1.0)
-            fields = {"url": address.url, "attempt": tried, "pause": pause, "error": str(error)}
+            fields = {"url": address.url, "attempt": number, "pause": pause, "error": str(error)}
             log.info("trying again", extra=fields)
-            note_retry(tried, pause, str(error), error.busy)
+            note_retry(number, pause, str(error), error.busy)
             await anyio.sleep(pause)
         except UnicodeEncodeError as error:
             raise BackendError(f"{address.url}: the text is not valid Unicode and cannot be sent: {error}") from error
@@ -121,12 +126,12 @@ async def persistent(address: Address, attempt: Callable[[], Awaitable[bytes]]) 
 
 
 def refusal(address: Address, path: str, status: int, headers: Mapping[str, str], body: str) -> BackendError:
-    """What an answer with an error's ``status`` means for the person who has to act on it."""
-    said = excerpt(body, address.key)
-    what = f"{address.url}{path} answered {status}" + (f": {said}" if said else "")
+    """Return the error for an answer with an error ``status``. Its text says how to fix it."""
+    text = excerpt(body, address.key)
+    what = f"{address.url}{path} answered {status}" + (f": {text}" if text else "")
     if status in _TEMPORARY:
-        way = "Lower in_flight, or raise retries" if status == 429 else "The server's own log may tell why"
-        return TemporaryError(f"{what}. {way}", _asked_pause(headers), status in _BUSY)
+        fix = "Lower in_flight, or raise retries" if status == 429 else "The server's log may say why"
+        return TemporaryError(f"{what}. {fix}", _requested_pause(headers), status in _BUSY)
     if status in (401, 403):
         variable = address.key_variable
         if not variable:
@@ -136,53 +141,56 @@ def refusal(address: Address, path: str, status: int, headers: Mapping[str, str]
         return ContextTooLongError(f"{what}. Lower limits.max_tokens or limits.step_tokens, or shorten the question")
     if status in (404, 405):
         return NotServedError(f"{what}. Is the url right, does it serve {path}, and does it have the model?")
-    return BackendError(f"{what}. The server refuses the request as such; its own log may tell why")
+    return BackendError(f"{what}. The server does not accept this request; its log may say why")
 
 
 def silent(address: Address, path: str, error: BaseException, connecting: float | None = None) -> UnreachableError:
-    """A connection that could not be made (in ``connecting`` seconds), broke, or brought nothing in time."""
-    way = "Is the server up, and the url right?"
+    """Return the error for a request without an answer.
+
+    The connection was not made within ``connecting`` seconds, it broke, or the answer did not come in time.
+    """
+    fix = "Is the server up, and the url right?"
     if connecting is not None:
-        told = f"no connection within {connecting:g} s"
+        reason = f"no connection within {connecting:g} s"
     elif isinstance(error, TimeoutError):
-        told = f"no whole answer within {address.timeout:g} s"
-        way = "If the server is up and busy, lower in_flight or raise timeout"
+        reason = f"no complete answer within {address.timeout:g} s"
+        fix = "If the server is up and busy, lower in_flight or raise timeout"
     else:
-        told = excerpt(str(error), address.key) or f"the connection broke ({type(error).__name__})"
-    return UnreachableError(f"{address.url}{path} does not answer: {told}. {way}")
+        reason = excerpt(str(error), address.key) or f"the connection broke ({type(error).__name__})"
+    return UnreachableError(f"{address.url}{path} does not answer: {reason}. {fix}")
 
 
 def understood(address: Address, path: str, body: bytes, decoder: "msgspec.json.Decoder[Any]") -> Any:  # noqa: ANN401
-    """The decoded answer. Raises ``BackendError`` for HTML, half a body, or another shape than the dialect's."""
+    """Return the decoded answer. Raises ``BackendError`` for HTML, an incomplete body or an unexpected shape."""
     try:
         return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         text = body.decode(errors="replace").strip()
         if text.startswith("<"):
-            told = f"HTML: {excerpt(text, address.key)}. Is the url that of a model's server, and not of a web page?"
+            content = f"HTML: {excerpt(text, address.key)}. Is the url that of a model's server, not of a web page?"
         elif text:
-            told = (
-                f"something else than expected ({error}): {excerpt(text, address.key)}. "
+            content = (
+                f"something unexpected ({error}): {excerpt(text, address.key)}. "
                 "Is the url that of a model's server, and of the right kind of model?"
             )
         else:
-            told = "nothing. Is the url that of a model's server?"
-        raise BackendError(f"{address.url}{path} answered with {told}") from error
+            content = "nothing. Is the url that of a model's server?"
+        raise BackendError(f"{address.url}{path} answered with {content}") from error
 
 
 def excerpt(text: str, key: str | None) -> str:
-    """The beginning of ``text`` on one line, without the key."""
+    """Return the beginning of ``text`` on one line, without the key."""
     line = " ".join(text.replace(key, "***").split() if key else text.split())
     return line if len(line) <= _EXCERPT else f"{line[:_EXCERPT]}…"
 
 
-def _asked_pause(headers: Mapping[str, str]) -> float | None:
-    """Seconds in ``retry-after``, or until the date there; None if it holds neither."""
-    asked = headers.get("retry-after", "")
+def _requested_pause(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds in ``retry-after``, or until the date there; None if it contains neither."""
+    value = headers.get("retry-after", "")
     try:
-        seconds = float(asked)
+        seconds = float(value)
     except ValueError:
-        then, now = _instant(asked), _instant(headers.get("date", ""))  # the server's own clock, if it tells it
+        then, now = _instant(value), _instant(headers.get("date", ""))  # by the server's clock, if it sends the time
         if then is None:
             return None
         seconds = then - (time.time() if now is None else now)

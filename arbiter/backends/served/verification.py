@@ -1,10 +1,14 @@
-"""Steps of a target that reads a rejected draft, keeps what it would have written itself, and writes the rest.
+"""Verified escalation with a served target: it reads a rejected draft, keeps the prefix that it would have written
+itself, and writes the rest.
 
-Only at temperature 0, and exact under conditions that are kept here: context and draft are tokenised apart, and the
-model goes on from tokens, never from text that was joined again; separator and end are looked for in what was agreed
-on and across its join, since servers look for them in what they write alone; penalties are off; limits count the
-tokens agreed on. What is left is the server's own numerics: of two choices that are almost equal, reading may bring the
-one and writing the other.
+Drafts are only verified at temperature 0. These rules make the step exactly the one that the target writes alone:
+
+- Context and draft are tokenised separately. The model continues from tokens, never from rejoined text.
+- Separator and end are searched for in the agreed tokens and across the join, since servers only search their output.
+- Penalties are off.
+- Limits count the agreed tokens.
+
+Only the server's numerics can differ: of two almost equal choices, reading may give one and writing the other.
 """
 
 from collections.abc import Sequence
@@ -22,14 +26,17 @@ from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Generation, GenerationRequest
 from arbiter.protocols.records import StopReason, Usage
 
-_JOIN = 5  # tokens of the context that a step's own are decoded behind, as servers do
+_JOIN = 5  # context tokens before the step when it is decoded, as servers do
 
 
 class VerificationSettings(msgspec.Struct, frozen=True):
-    """What it takes to check proposals: the server's engine, and the model's tokens.
+    """The settings for checking proposals.
 
-    ``tokenizer`` is one of transformers; ``ends`` end an answer, and those are added that the server names. ``context``
-    is how many tokens the model's holds, where the server says so.
+    - ``engine``: the engine of the server.
+    - ``tokenizer``: the model's tokenizer, of transformers.
+    - ``ends``: the tokens that end an answer. Those that the server reports are added.
+    - ``context``: the model's context in tokens, if the server reports it.
+    - ``priority``: the engine, if the server schedules by priority.
     """
 
     engine: Engine
@@ -40,7 +47,7 @@ class VerificationSettings(msgspec.Struct, frozen=True):
 
 
 class VerifyingGenerator:
-    """A ``Generator`` that checks proposals; ``plain`` writes what comes without one."""
+    """A ``Generator`` that checks proposals. ``plain`` serves requests without one."""
 
     def __init__(
         self,
@@ -55,10 +62,10 @@ class VerifyingGenerator:
         self._model = model
         self._template = template
         self._checks = checks
-        self._speech = LOGPROB_DIALECTS[checks.engine]
+        self._dialect = LOGPROB_DIALECTS[checks.engine]
 
     async def generate(self, request: GenerationRequest) -> Generation:
-        """Write one step, or what is missing in the proposal of it. Raises as ``ServedGenerator``."""
+        """Write one step, or the rest of a proposed one. Raises as ``ServedGenerator``."""
         if request.proposal is None or request.temperature > 0:
             return await self._plain.generate(request)
         tokenizer = self._checks.tokenizer
@@ -66,55 +73,55 @@ class VerifyingGenerator:
         prompt: list[int] = tokenizer(text)["input_ids"]
         proposal, room = request.proposal, request.max_tokens
         proposed = proposed_tokens(tokenizer, proposal.text, proposal.stop_reason, request.separator, room)
-        # what would not fit in the context with all its limit is for the server to refuse, or to cut
+        # if prompt and limit exceed the context, the server decides: it refuses the request or cuts the answer
         fits = self._checks.context is None or len(prompt) + room <= self._checks.context
         if not (prompt and proposed and fits):
             return await self._plain.generate(request)
         return await self._checked(request, prompt, proposed)
 
     async def _checked(self, request: GenerationRequest, prompt: list[int], proposed: list[int]) -> Generation:
-        read = await self._written(request, LogprobQuery(self._model, [*prompt, *proposed], 1, shown=len(proposed)))
+        read = await self._send(request, LogprobQuery(self._model, [*prompt, *proposed], 1, shown=len(proposed)))
         if read.choices is None or not read.tokens:
             raise BackendError(
-                f"{self._transport.address.url}{self._speech.path} answered without the model's own choice for each "
-                f"token. Is it {self._checks.engine} that is served there? Set verifies to the engine, or leave it out"
+                f"{self._transport.address.url}{self._dialect.path} answered without the model's own choice for each "
+                f"token. Is its engine {self._checks.engine}? Set verifies to the engine, or leave it out"
             )
-        behind = _Behind(self._checks.tokenizer, prompt[-_JOIN:])
-        step = StepTokens(behind, request.separator, self._checks.ends, request.max_tokens)
+        decoder = _ContextTokenizer(self._checks.tokenizer, prompt[-_JOIN:])
+        step = StepTokens(decoder, request.separator, self._checks.ends, request.max_tokens)
         step.take(agreed_tokens(proposed, [*read.choices, read.tokens[0]]))
-        found_all = len(step.tokens) > len(proposed)  # and then the token that was written behind them is the step's
+        found_all = len(step.tokens) > len(proposed)  # then the token written after them belongs to the step too
         overhead = Usage(completion_tokens=len(read.tokens) - found_all)
         if step.ending is None:
-            overhead += await self._go_on(request, prompt, step)
+            overhead += await self._continue(request, prompt, step)
         found = agreement(proposed, step)
         overhead += Usage(prompt_tokens=found.proposed - found.matched)
-        assert step.ending is not None  # noqa: S101 - it ends, or the model has gone on to its end
+        assert step.ending is not None  # noqa: S101 - the check ended it, or _continue did
         usage = Usage(len(prompt), len(step.tokens), min(read.cached, len(prompt)))
         return Generation(step.text, step.ending, usage, overhead, found)
 
-    async def _go_on(self, request: GenerationRequest, prompt: list[int], step: StepTokens) -> Usage:
-        """Have the model write the rest of ``step``; what that cost beside the step's tokens."""
+    async def _continue(self, request: GenerationRequest, prompt: list[int], step: StepTokens) -> Usage:
+        """Have the model write the rest of ``step``. Return the cost besides the tokens of the step."""
         agreed, room = len(step.tokens), request.max_tokens - len(step.tokens)
-        asked = LogprobQuery(self._model, [*prompt, *step.tokens], room, stop=[request.separator])
-        written = await self._written(request, asked)
+        query = LogprobQuery(self._model, [*prompt, *step.tokens], room, stop=[request.separator])
+        written = await self._send(request, query)
         if not step.take(written.tokens):
             step.close(_ending_of(written, request.separator))
         idle = len(written.tokens) - (len(step.tokens) - agreed)
-        return Usage(len(asked.tokens), idle, written.cached)
+        return Usage(len(query.tokens), idle, written.cached)
 
-    async def _written(self, request: GenerationRequest, asked: LogprobQuery) -> LogprobAnswer:
-        address, speech = self._transport.address, self._speech
-        body = speech.body(asked) | priority_of(request, self._checks.priority)
-        answer = await persistent(address, lambda: self._transport.post(speech.path, body, request.problem))
-        written = speech.read(understood(address, speech.path, answer, speech.decoder), asked)
-        check_reason(written.reason, address.url + speech.path)
+    async def _send(self, request: GenerationRequest, query: LogprobQuery) -> LogprobAnswer:
+        address, dialect = self._transport.address, self._dialect
+        body = dialect.body(query) | priority_of(request, self._checks.priority)
+        answer = await persistent(address, lambda: self._transport.post(dialect.path, body, request.problem))
+        written = dialect.read(understood(address, dialect.path, answer, dialect.decoder), query)
+        check_reason(written.reason, address.url + dialect.path)
         if isinstance(written.matched, int):
             self._checks.ends.add(written.matched)
         return written
 
 
-class _Behind:
-    """A tokenizer that decodes tokens as they stand behind others: some drop a blank at the beginning of a text."""
+class _ContextTokenizer:
+    """Decodes tokens with the context before them: some tokenizers drop a space at the beginning of a text."""
 
     def __init__(self, tokenizer: Any, before: Sequence[int]) -> None:  # noqa: ANN401
         self._tokenizer = tokenizer
@@ -127,7 +134,7 @@ class _Behind:
 
 
 def _ending_of(written: LogprobAnswer, separator: str) -> StopReason:
-    """Why the server stopped, where the tokens do not tell."""
+    """Return the stop reason that the server reports, for steps whose tokens do not show it."""
     if written.reason == "length":
         return "limit"
     return "separator" if written.matched == separator else "end"

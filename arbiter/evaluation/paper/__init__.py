@@ -1,1 +1,1 @@
-"""The paper's comparison, from one sweep: what ``arbiter reproduce`` measures, and how it tells it."""
+"""The comparison of the paper, from one sweep: what ``arbiter reproduce`` measures and reports."""

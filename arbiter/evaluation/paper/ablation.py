@@ -1,4 +1,4 @@
-"""The paper's ablation: routers trained on the same rows with one thing changed, on the same held-out steps."""
+"""The ablation of the paper: routers trained on the same rows with one change, evaluated on the same steps."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ VARIANTS: Mapping[str, dict[str, Any]] = {
     "classes weighted": {"balance": "weights"},
     "not balanced": {"balance": "none"},
 }
-"""What is changed of the router's recipe, by the name of the row."""
+"""The changes to the router's training settings, by row name."""
 
 PAPER: Mapping[str, float] = {
     "2 classes, annotated, downsampled": 0.1508,
@@ -31,7 +31,7 @@ PAPER: Mapping[str, float] = {
     "10 classes": 0.1337,
     "history not annotated": 0.1305,
 }
-"""Spearman's ρ in the paper's first ablation. In its second, downsampling has 0.1673, and no balancing 0.1587."""
+"""Spearman's ρ in the paper's first ablation. In its second one, downsampling has 0.1673 and no balancing 0.1587."""
 
 
 _SAME = (
@@ -52,7 +52,7 @@ _SAME = (
 
 
 class Ablated(Record, frozen=True):
-    """A variant on the test split: ρ between ŷ and Δ, AUROC, and accuracy on steps with Δ ≤ 0 and Δ > 0 at ŷ = 0.5."""
+    """A variant on the test split: ρ of ŷ and Δ, AUROC, and accuracy on steps with Δ ≤ 0 and Δ > 0 at ŷ = 0.5."""
 
     variant: str
     spearman: BootstrapEstimate
@@ -70,18 +70,20 @@ def ablate(
     resamples: int,
     seed: int,
 ) -> list[Ablated]:
-    """Train every variant of the recipe of ``router`` (a checkpoint) that ``folder`` does not have, and evaluate it on
-    the test split of ``rows``. Nothing if there is no recipe beside the checkpoint. Raises as training does.
+    """Train every variant of ``router``, a checkpoint, and evaluate it on the test split of ``rows``.
+
+    Variants that ``folder`` already has are not trained again. Return no variants if the checkpoint has no
+    ``arbiter.json`` with its training settings. Raises the errors of training.
     """
     metadata = _metadata(router)
     if metadata is None:
-        notice(f"no ablation: {router} has no recipe (arbiter.json) beside it that could be varied")
+        notice(f"no ablation: {router} has no arbiter.json with its training settings")
         return []
     found: list[Ablated] = []
     for variant, changes in VARIANTS.items():
         out = folder / variant.replace(", ", "-").replace(" ", "-")
         if not (out / "arbiter.json").exists():
-            notice(f"ablation: training the router with {variant}")
+            notice(f"ablation: training the router variant '{variant}'")
             _train(metadata, rows, out, changes)
         figures = evaluate(rows, data, "test", checkpoint(str(out)), resamples, seed).targets[0]
         scores = figures.of("router")
@@ -103,7 +105,7 @@ def _train(metadata: "CheckpointMetadata", rows: Sequence[TrainingRow], out: Pat
     from arbiter.training.router_training import RouterSettings, train_router
 
     same: dict[str, Any] = {name: getattr(metadata, name) for name in _SAME}
-    if changes.get("balance", metadata.balance) != metadata.balance:  # as many updates, over other rows
-        learned = sum(row.split == "train" for row in rows)
-        same["epochs"] = metadata.updates * metadata.batch / learned
+    if changes.get("balance", metadata.balance) != metadata.balance:  # the same number of updates
+        train_rows = sum(row.split == "train" for row in rows)
+        same["epochs"] = metadata.updates * metadata.batch / train_rows
     train_router(RouterSettings(**{**same, **changes}), rows, out, resume=out.exists())

@@ -1,4 +1,7 @@
-"""The runs of a sweep compared at matched acceptance (``docs/how-to/evaluate-a-router.md`` defines it), paired by problem."""
+"""Compare the runs of a sweep at matched acceptance, paired by problem.
+
+``docs/how-to/evaluate-a-router.md`` defines matched acceptance.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,15 +29,15 @@ PAIRS: tuple[tuple[RunType, RunType], ...] = (
     ("router", "rsd"),
     ("oracle", "router"),
 )
-"""Whose difference at matched acceptance is told, where both were run."""
+"""The pairs of run types whose difference at matched acceptance is reported, if the sweep has both."""
 
 
 class PointFigures(Record, frozen=True):
-    """One run: its knob, and what came out.
+    """The threshold and the figures of one run.
 
-    ``acceptance`` is the share of kept steps that the draft wrote. ``target_calls`` and ``target_tokens`` (written,
-    kept or not) are means of a problem, and ``seconds`` as well: as requests took them in the sweep.
-    ``seconds_alone`` are those of one problem at a time on the stated hardware (None: not simulated).
+    ``acceptance`` is the share of kept steps that the draft wrote. ``target_calls``, ``target_tokens`` (written, kept
+    or not) and ``seconds`` are means per problem. ``seconds`` are those of the requests in the sweep.
+    ``seconds_alone`` are simulated on the given hardware, one problem at a time (None: not simulated).
     """
 
     name: str
@@ -50,8 +53,9 @@ class PointFigures(Record, frozen=True):
 
 
 class AccuracyDifference(Record, frozen=True):
-    """The accuracy of ``one`` − that of ``other`` at an acceptance rate, between the points of their curves; and
-    McNemar's test of the two runs whose rates are nearest to it.
+    """The accuracy of ``one`` minus that of ``other`` at an acceptance rate, interpolated on their curves.
+
+    ``mcnemar`` tests the two runs whose acceptance rates are nearest to it.
     """
 
     one: RunType
@@ -62,8 +66,10 @@ class AccuracyDifference(Record, frozen=True):
 
 
 class CurveFigures(Record, frozen=True):
-    """A run type between its points: accuracy at each of the acceptance rates of the comparison, and its share of the
-    area between random escalation and the oracle, over the acceptance rates from 0 to 1.
+    """The interpolated figures of a run type.
+
+    ``accuracy`` is given at each acceptance rate of the comparison. ``area`` is the share of the area between random
+    escalation and the oracle, over acceptance rates from 0 to 1.
     """
 
     run_type: RunType
@@ -72,7 +78,7 @@ class CurveFigures(Record, frozen=True):
 
 
 class CurveComparison(Record, frozen=True):
-    """All runs over the same ``problems``; ``acceptances`` are the rates at which curves are compared."""
+    """All runs, over the same ``problems``. ``acceptances`` are the rates at which curves are compared."""
 
     problems: int
     acceptances: tuple[float, ...]
@@ -82,7 +88,7 @@ class CurveComparison(Record, frozen=True):
 
 
 class Ran(Record, frozen=True):
-    """A run of the sweep, with its results."""
+    """A run of the sweep with its results."""
 
     name: str
     run_type: RunType
@@ -92,8 +98,10 @@ class Ran(Record, frozen=True):
 
 
 def compare(runs: Sequence[Ran], acceptances: Sequence[float], resamples: int, seed: int) -> CurveComparison:
-    """Every run and curve of ``runs``, the two models alone among them. All figures of a pair are on the same
-    resamples of the problems. Raises ``DataError`` where the runs are not over the same problems.
+    """Return the figures of all runs and curves. ``runs`` includes both models alone.
+
+    Both runs of a pair are evaluated on the same resamples of the problems. Raises ``DataError`` if the runs have
+    different problems.
     """
     curves = _curves(runs)
     weights = resampled_problems(list(curves.values()), resamples, seed)
@@ -101,7 +109,7 @@ def compare(runs: Sequence[Ran], acceptances: Sequence[float], resamples: int, s
     figures: list[PointFigures] = []
     for ran in runs:
         alone = curve([_point(ran)])
-        accuracy = along(alone, [0.0], weights)[0]  # a curve of one point is the same everywhere
+        accuracy = along(alone, [0.0], weights)[0]  # a curve of one point is constant
         figures.append(_figures(ran, accuracy, float(alone.acceptance(alone.ones)[0, 0])))
     return CurveComparison(
         problems=weights.shape[1],
@@ -112,16 +120,16 @@ def compare(runs: Sequence[Ran], acceptances: Sequence[float], resamples: int, s
             for name, each in curves.items()
         ),
         differences=tuple(
-            AccuracyDifference(one, other, rate, apart, mcnemar(curves[one], curves[other], rate))
+            AccuracyDifference(one, other, rate, gap, mcnemar(curves[one], curves[other], rate))
             for one, other in PAIRS
             if one in curves and other in curves
-            for rate, apart in zip(rates, difference(curves[one], curves[other], rates, weights), strict=True)
+            for rate, gap in zip(rates, difference(curves[one], curves[other], rates, weights), strict=True)
         ),
     )
 
 
 def _curves(runs: Sequence[Ran]) -> dict[RunType, Curve]:
-    """A curve for each run type with thresholds, between the ends that all have: the draft and the target alone."""
+    """Return a curve for each run type with thresholds. The ends of all curves are the draft and the target alone."""
     ends = [_point(ran) for ran in runs if ran.run_type in ALONE]
     between: dict[RunType, list[CurvePoint]] = {}
     for ran in runs:

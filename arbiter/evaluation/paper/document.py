@@ -1,4 +1,4 @@
-"""A report as blocks, written as Markdown (pictures beside it) and as one HTML page that needs no other file."""
+"""A report as a list of blocks, rendered as Markdown with separate pictures or as one self-contained HTML page."""
 
 import base64
 import html
@@ -9,27 +9,27 @@ import msgspec
 
 
 class Heading(msgspec.Struct, frozen=True):
-    """A heading; ``level`` 1 is the title."""
+    """A heading. ``level`` 1 is the title."""
 
     text: str
     level: int = 2
 
 
 class Paragraph(msgspec.Struct, frozen=True):
-    """Plain text."""
+    """A paragraph of plain text."""
 
     text: str
 
 
 class DocumentTable(msgspec.Struct, frozen=True):
-    """Rows of cells under their heads. The first column is a name, the others are figures."""
+    """A table with column heads. The first column has names, the others have figures."""
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
 
 
 class Picture(msgspec.Struct, frozen=True):
-    """A plot that lies in the report's folder as ``name.png`` and ``name.svg``, and what it shows."""
+    """A plot in the report's folder, as ``name.png`` and ``name.svg``. ``shows`` is its caption."""
 
     name: str
     shows: str
@@ -50,12 +50,12 @@ img{max-width:100%;height:auto}figure{margin:1.5rem 0}figcaption{color:#555;font
 
 
 def markdown(blocks: Sequence[Block]) -> str:
-    """The report for a viewer of Markdown."""
+    """Return the report as Markdown."""
     return "\n\n".join(map(_markdown, blocks)) + "\n"
 
 
 def page(blocks: Sequence[Block], folder: Path) -> str:
-    """The report as one page; the pictures of ``folder`` are in it, and nothing is loaded from elsewhere."""
+    """Return the report as one HTML page. It embeds the pictures of ``folder`` and loads nothing."""
     title = next((block.text for block in blocks if isinstance(block, Heading)), "Report")
     body = "\n".join(_html(block, folder) for block in blocks)
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"

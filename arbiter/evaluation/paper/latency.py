@@ -1,7 +1,7 @@
-"""Seconds a problem on stated hardware: what runs wrote and decided, put to simulated servers one problem at a time.
+"""Seconds per problem on given hardware: recorded runs on simulated servers, one problem at a time.
 
-Models in this process share its cores and take turns, so that their own times say nothing of a draft and a target on
-GPUs of their own. The speeds of simulated servers are in ``docs/explanation/performance.md``.
+Models in this process share its cores and take turns. So their measured times say nothing about a draft and a target on
+separate GPUs. The speeds of simulated servers are in ``docs/explanation/performance.md``.
 """
 
 from collections.abc import Collection, Iterator
@@ -18,7 +18,7 @@ from arbiter.simulation.study import Hardware, Study
 
 
 class _Unaudited:
-    """A recorded workload without the scores that only the report asked for (``simulation.workload.Workload``)."""
+    """A recorded workload (``simulation.workload.Workload``) without the audits, which are only for the report."""
 
     def __init__(self, recorded: RecordedWorkload) -> None:
         self._recorded = recorded
@@ -30,9 +30,10 @@ class _Unaudited:
 
 
 def seconds_alone(folder: Path, problems: Collection[str], hardware: Hardware, verify: Verify) -> float:
-    """The mean seconds of a problem of the run in ``folder``, over ``problems`` (ids), each alone on the servers.
+    """Return the mean seconds per problem of the run in ``folder``, over the ids ``problems``, one at a time.
 
-    Not inside of an event loop. Raises ``RunError`` if the log cannot be read, ``ConfigError`` for unknown hardware.
+    Do not call it inside an event loop. Raises ``RunError`` if the log cannot be read, and ``ConfigError`` for unknown
+    hardware.
     """
     run = Run.open(folder)
     recorded = RecordedWorkload(problem for problem in run.problems() if problem.key[0] in problems)

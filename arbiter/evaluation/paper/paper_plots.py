@@ -1,6 +1,6 @@
-"""The plots of the comparison, as PNG and SVG: accuracy by acceptance and by latency, differences, steps.
+"""The plots of the comparison, as PNG and SVG: accuracy by acceptance and by latency, differences, outcomes of steps.
 
-It needs the extra ``plot``.
+Needs the extra ``plot``.
 """
 
 from collections.abc import Sequence
@@ -15,27 +15,27 @@ from arbiter.runs.reports.plots import STYLES
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_FATES = {"kept": "#BBBBBB", "improved": "#009E73", "wasted": "#F0E442", "harmed": "#D55E00"}
+_OUTCOMES = {"kept": "#BBBBBB", "improved": "#009E73", "wasted": "#F0E442", "harmed": "#D55E00"}
 _GRID = "#E5E5E5"
 
 
 def draw(found: CurveComparison, folder: Path) -> list[str]:
-    """Draw what there is to draw into ``folder``, each as PNG and SVG; the names of the plots. Needs matplotlib."""
+    """Draw all plots that have data into ``folder``, as PNG and SVG. Return their names. Needs matplotlib."""
     plots: dict[str, Any] = {
         "acceptance": by_acceptance(found),
         "latency": by_latency(found.points),
         "differences": differences(found.differences),
         "steps": steps(found.points),
     }
-    there: dict[str, Any] = {name: figure for name, figure in plots.items() if figure is not None}
-    for name, figure in there.items():
+    drawn: dict[str, Any] = {name: figure for name, figure in plots.items() if figure is not None}
+    for name, figure in drawn.items():
         figure.savefig(folder / f"{name}.png", dpi=150)
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
-    return list(there)
+    return list(drawn)
 
 
 def by_acceptance(found: CurveComparison) -> "Figure":
-    """Accuracy with its interval against the acceptance rate: a line a run type through its runs."""
+    """Plot accuracy with its interval against the acceptance rate, with a line per run type."""
     figure, (axes,) = _canvas(1, 7.6, 5.2)
     ends = [point for point in found.points if point.run_type in ALONE]
     for name, points in _by_type(found.points).items():
@@ -48,14 +48,14 @@ def by_acceptance(found: CurveComparison) -> "Figure":
             [point.acceptance for point in whole], [point.accuracy.value for point in whole], color=STYLES[name][0],
             lw=1.6, zorder=2,
         )  # fmt: skip
-    axes.set(xlabel="acceptance rate: share of steps that the draft wrote", ylabel="accuracy, with its 95 % interval")
+    axes.set(xlabel="acceptance rate (share of steps kept from the draft)", ylabel="accuracy with 95 % interval")
     _percent(axes.xaxis, axes.yaxis)
     axes.legend(frameon=False, loc="best")
     return figure
 
 
 def by_latency(points: Sequence[PointFigures]) -> "Figure | None":
-    """Accuracy against seconds a problem: on the stated hardware, or, where that was not simulated, as recorded."""
+    """Plot accuracy against seconds per problem: simulated on the given hardware, or else as recorded."""
     if not points:
         return None
     stated = all(point.seconds_alone is not None for point in points)
@@ -63,8 +63,8 @@ def by_latency(points: Sequence[PointFigures]) -> "Figure | None":
     for name, found in _by_type(points).items():
         _bars(axes, found, name, lines=name not in ALONE, latency=True)
     axes.set(
-        xlabel="seconds a problem, one at a time, simulated on the stated hardware" if stated else "seconds a problem",
-        ylabel="accuracy, with its 95 % interval",
+        xlabel="seconds per problem, simulated one problem at a time" if stated else "seconds per problem",
+        ylabel="accuracy with 95 % interval",
     )
     _percent(axes.yaxis)
     axes.legend(frameon=False, loc="best")
@@ -72,17 +72,17 @@ def by_latency(points: Sequence[PointFigures]) -> "Figure | None":
 
 
 def differences(found: Sequence[AccuracyDifference]) -> "Figure | None":
-    """Differences at matched acceptance, with intervals: a panel a pair."""
+    """Plot the differences at matched acceptance with intervals, with a panel per pair."""
     pairs = [pair for pair in PAIRS if any((each.one, each.other) == pair for each in found)]
     if not pairs:
         return None
     figure, panels = _canvas(len(pairs), 2.6 * len(pairs) + 0.6, 3.4)
     for axes, (one, other) in zip(panels, pairs, strict=True):
-        mine = [each for each in found if (each.one, each.other) == (one, other) and each.difference.value is not None]
-        rates = [each.acceptance for each in mine]
-        middle = [each.difference.value or 0.0 for each in mine]
-        low = [each.difference.interval[0] if each.difference.interval else 0.0 for each in mine]
-        high = [each.difference.interval[1] if each.difference.interval else 0.0 for each in mine]
+        known = [each for each in found if (each.one, each.other) == (one, other) and each.difference.value is not None]
+        rates = [each.acceptance for each in known]
+        middle = [each.difference.value or 0.0 for each in known]
+        low = [each.difference.interval[0] if each.difference.interval else 0.0 for each in known]
+        high = [each.difference.interval[1] if each.difference.interval else 0.0 for each in known]
         colour = STYLES[one][0]
         axes.axhline(0, color="#444444", lw=0.9)
         axes.fill_between(rates, low, high, color=colour, alpha=0.2, lw=0)
@@ -90,12 +90,12 @@ def differences(found: Sequence[AccuracyDifference]) -> "Figure | None":
         axes.set_title(f"{one} − {other}", fontsize=11)
         axes.set_xlabel("acceptance rate")
         _percent(axes.xaxis, axes.yaxis)
-    panels[0].set_ylabel("accuracy, difference")
+    panels[0].set_ylabel("difference in accuracy")
     return figure
 
 
 def steps(points: Sequence[PointFigures]) -> "Figure | None":
-    """What became of the steps by acceptance rate: a panel a run type, the four fates stacked."""
+    """Plot the stacked outcomes of steps against the acceptance rate, with a panel per run type."""
     judged = {
         name: sorted(found, key=lambda point: point.acceptance)
         for name, found in _by_type([point for point in points if point.steps.kept is not None]).items()
@@ -106,8 +106,8 @@ def steps(points: Sequence[PointFigures]) -> "Figure | None":
     figure, panels = _canvas(len(judged), 2.4 * len(judged) + 1.2, 3.4)
     for axes, (name, found) in zip(panels, judged.items(), strict=True):
         rates = [point.acceptance for point in found]
-        shares = [[getattr(point.steps, fate) for point in found] for fate in _FATES]
-        axes.stackplot(rates, shares, colors=list(_FATES.values()), labels=list(_FATES), lw=0)
+        shares = [[getattr(point.steps, outcome) for point in found] for outcome in _OUTCOMES]
+        axes.stackplot(rates, shares, colors=list(_OUTCOMES.values()), labels=list(_OUTCOMES), lw=0)
         axes.set_title(name, fontsize=11)
         axes.set_xlabel("acceptance rate")
         axes.set(xlim=(min(rates), max(rates)), ylim=(0, 1))
@@ -125,9 +125,9 @@ def _bars(
     lines: bool,
     latency: bool = False,
 ) -> None:
-    """The runs of a type, each with the interval of its accuracy."""
+    """Draw the runs of a type, each with the interval of its accuracy."""
     known = sorted(
-        (_place(point, latency), point.accuracy.value, *point.accuracy.interval)
+        (_x_of(point, latency), point.accuracy.value, *point.accuracy.interval)
         for point in points
         if point.accuracy.value is not None and point.accuracy.interval is not None
     )
@@ -140,7 +140,7 @@ def _bars(
     )  # fmt: skip
 
 
-def _place(point: PointFigures, latency: bool) -> float:
+def _x_of(point: PointFigures, latency: bool) -> float:
     if not latency:
         return point.acceptance
     return point.seconds if point.seconds_alone is None else point.seconds_alone
@@ -154,7 +154,7 @@ def _by_type(points: Sequence[PointFigures]) -> dict[RunType, list[PointFigures]
 
 
 def _canvas(panels: int, width: float, height: float) -> tuple[Any, list[Any]]:
-    """A figure and its panels; untyped, as many of matplotlib's methods are."""
+    """Return a figure and its panels. They are untyped because many of matplotlib's methods are."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")

@@ -1,4 +1,4 @@
-"""What the comparison found, in words and tables; ``paper_plots`` draws the pictures."""
+"""The report on the comparison, in text and tables. ``paper_plots`` draws its pictures."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,18 +13,19 @@ from arbiter.runs.reports.tables import NOTHING, csv_of, flat, from_to, percent
 
 VERSION = 1
 _SHOWN = {
-    "acceptance": "Accuracy against the acceptance rate, each run with its 95 % interval",
-    "latency": "Accuracy against seconds a problem",
-    "differences": "Differences in accuracy at the same acceptance rate, with their 95 % intervals",
-    "steps": "What became of the steps: kept drafts, and escalations that improved, wasted or harmed",
+    "acceptance": "Accuracy against acceptance rate. Each run has its 95 % interval.",
+    "latency": "Accuracy against seconds per problem.",
+    "differences": "Differences in accuracy at matched acceptance, with 95 % intervals.",
+    "steps": "Outcomes of steps: kept drafts, and escalations that improved, wasted or harmed.",
 }
 
 
 class Reproduction(Record, frozen=True):
-    """``reproduction.json``. Keys are added over time, and never renamed or removed.
+    """The content of ``reproduction.json``. Keys are added over time, and never renamed or removed.
 
-    ``title`` names the configuration. ``hardware`` is what ``seconds_alone`` were simulated on, a pair a model, over
-    ``timed`` problems. ``evaluation`` is of the router on the collected test split, ``ablation`` of variants.
+    ``title`` names the configuration. ``hardware`` has one pair per model: the hardware on which ``seconds_alone`` were
+    simulated, over ``timed`` problems. ``evaluation`` is of the router on the collected test split. ``ablation`` is of
+    its variants.
     """
 
     title: str
@@ -37,33 +38,33 @@ class Reproduction(Record, frozen=True):
 
 
 def blocks(found: Reproduction, pictures: Sequence[str]) -> list[Block]:
-    """The whole report."""
+    """Return the whole report."""
     comparison = found.comparison
     parts: list[Block] = [
-        Heading(f"{found.title}: draft, target, and who decides between them", 1),
+        Heading(f"{found.title}: comparison of escalation policies", 1),
         Paragraph(
-            f"All runs are over the same {comparison.problems} problems. Intervals are 95 %, by a bootstrap over "
-            "problems; differences are paired: both runs of a pair are on the same resamples. Runs are compared at the "
-            "same acceptance rate (the share of kept steps that the draft wrote), in a straight line between the "
-            "neighbouring runs of a curve."
+            f"All runs solve the same {comparison.problems} problems. Intervals are 95 % bootstrap intervals over "
+            "problems. Differences are paired: both runs of a pair use the same resamples. Runs are compared at the "
+            "same acceptance rate, the share of steps kept from the draft. Between neighbouring runs of a curve, "
+            "figures are interpolated linearly."
         ),
     ]
     parts += [Picture(name, _SHOWN[name]) for name in ("acceptance", "latency") if name in pictures]
     parts += [*_timing(found), Heading("Runs"), _runs(comparison.points)]
-    parts += [Heading("At the same acceptance rate"), _accuracies(comparison)]
+    parts += [Heading("Comparison at matched acceptance"), _accuracies(comparison)]
     parts += [Picture("differences", _SHOWN["differences"])] if "differences" in pictures else []
     parts += [_differences(comparison), *_areas(comparison)]
-    parts += [Heading("What became of each step"), _steps(comparison.points)]
+    parts += [Heading("Outcomes of steps"), _steps(comparison.points)]
     parts += [Picture("steps", _SHOWN["steps"])] if "steps" in pictures else []
     if found.evaluation is not None:
-        parts += [Heading("How well the scores tell which steps to escalate"), *_evaluated(found.evaluation)]
+        parts += [Heading("How well scores predict which steps to escalate"), *_evaluated(found.evaluation)]
     if found.ablation:
         parts += [Heading("Ablation"), *_ablated(found.ablation)]
     return parts
 
 
 def table_csv(comparison: CurveComparison) -> str:
-    """A line a run, with all of its figures."""
+    """Return CSV with one line per run and all of its figures."""
     return csv_of([flat(point) for point in comparison.points])
 
 
@@ -73,8 +74,8 @@ def _timing(found: Reproduction) -> list[Block]:
     where = ", ".join(f"{model}: {place}" for model, place in found.hardware)
     return [
         Paragraph(
-            f"Seconds are of the first {found.timed} problems, one at a time, on simulated servers ({where}), whose "
-            "speeds follow from data sheets and not from measurements."
+            f"Seconds are simulated for the first {found.timed} problems, one at a time ({where}). The speeds of the "
+            "simulated servers are derived from data sheets, not measured."
         )
     ]
 
@@ -87,9 +88,9 @@ def _runs(points: Sequence[PointFigures]) -> DocumentTable:
         "acceptance",
         "accuracy",
         "95 % interval",
-        "target calls a problem",
-        "target tokens",
-        "seconds",
+        "target calls per problem",
+        "target tokens per problem",
+        "seconds per problem",
     ]
     rows = [
         [
@@ -119,7 +120,7 @@ def _differences(comparison: CurveComparison) -> DocumentTable:
             f"{each.one} − {each.other}",
             percent(each.acceptance),
             _signed(each.difference.value),
-            _apart(each.difference),
+            _signed_interval(each.difference),
             f"{each.mcnemar.first} / {each.mcnemar.second}",
             f"{each.mcnemar.p:.2g}",
         ]
@@ -132,8 +133,8 @@ def _areas(comparison: CurveComparison) -> list[Block]:
     rows = [[curve.run_type, percent(curve.area.value), from_to(curve.area.interval)] for curve in comparison.curves]
     return [
         Paragraph(
-            "Area between a curve and random escalation, as a share of that between the oracle and random escalation, "
-            "over all acceptance rates:"
+            "The share is the area between a curve and random escalation, over all acceptance rates. The area between "
+            "the oracle and random escalation is 100 %."
         ),
         DocumentTable(["curve", "share", "95 % interval"], rows),
     ]
@@ -164,9 +165,9 @@ def _evaluated(found: Evaluation) -> list[Block]:
     ]
     return [
         Paragraph(
-            f"{figures.steps} collected steps of {figures.problems} problems of the split {found.split!r}; the target "
-            f"writes {percent(figures.improving.value)} of them better. ρ is Spearman's, between the score and Δ; the "
-            "area is that under the curve of gain captured against steps escalated."
+            f"The collection has {figures.steps} steps of {figures.problems} problems in the {found.split} split. The "
+            f"target's step is better in {percent(figures.improving.value)} of them. ρ is Spearman's rank correlation "
+            "of the score with Δ. The area is under the curve of gain captured against share of steps escalated."
         ),
         DocumentTable(["score", "ρ", "AUROC", "area"], rows),
     ]
@@ -187,8 +188,8 @@ def _ablated(found: Sequence[Ablated]) -> list[Block]:
     heads = ["router", "ρ", "ρ in the paper", "AUROC", "accuracy on Δ ≤ 0", "accuracy on Δ > 0"]
     return [
         Paragraph(
-            "Routers trained on the same rows with one thing changed from the first, on the same held-out steps. The "
-            "paper's figures are of other models and problems; what can be compared is the order."
+            "Each router is trained on the same rows, with one change from the first one, and evaluated on the same "
+            "held-out steps. The paper's figures are of other models and problems: only the order is comparable."
         ),
         DocumentTable(heads, rows),
     ]
@@ -209,7 +210,7 @@ def _signed(value: float | None) -> str:
     return NOTHING if value is None else f"{value:+.1%}"
 
 
-def _apart(estimate: BootstrapEstimate) -> str:
+def _signed_interval(estimate: BootstrapEstimate) -> str:
     return (
         NOTHING if estimate.interval is None else f"{_signed(estimate.interval[0])} to {_signed(estimate.interval[1])}"
     )

@@ -1,6 +1,6 @@
-"""The whole comparison: thresholds from a collected set, one sweep over all run types, figures, ablation, report.
+"""The whole comparison: thresholds from a collection, one sweep over all run types, figures, ablation, report.
 
-It needs the extra ``train``.
+Needs the extra ``train``.
 """
 
 from collections.abc import Sequence
@@ -35,17 +35,18 @@ from arbiter.sweep.sweep import SweepRequest, sweep
 from arbiter.sweep.sweep_results import put
 
 TIMED = 200
-"""Problems whose seconds are simulated on stated hardware."""
+"""The number of problems whose seconds are simulated on given hardware."""
 
 FILE = "reproduction.json"
 
 
 class PaperRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be reproduced.
+    """The input of a reproduction.
 
-    ``config`` names the models and the problems, ``title`` is what it is called. ``rows`` are those of the collected
-    sets ``data``: its validation split gives the thresholds, its test split the router's figures, and its train split
-    the ``ablation``. ``acceptances`` are the rates, 0 to 1, at which runs are made and compared.
+    - ``config``: models and problems. ``title``: its name in the report.
+    - ``rows``: the rows of the collection ``data``. The validation split sets the thresholds. The test split gives the
+      router's figures. The train split is for the ``ablation``.
+    - ``acceptances``: the acceptance rates, 0 to 1, for which runs are planned and at which they are compared.
     """
 
     title: str
@@ -60,24 +61,24 @@ class PaperRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def reproduce(request: PaperRequest, out: Path, watcher: Watcher, show: Show | None = None) -> Reproduction | None:
-    """Make the comparison in the folder ``out``, and write its report there; None if a signal ended it early.
+    """Run the comparison in the folder ``out`` and write its report there. Return None if a signal ended it early.
 
-    What ``out`` holds already of it is not made again. Not inside of an event loop. Raises ``ConfigError``,
+    Parts that ``out`` already holds are not repeated. Do not call it inside an event loop. Raises ``ConfigError``,
     ``DataError``, ``BackendError`` or ``RunError``.
     """
     _check(request)
     watcher.notice("scoring the collected steps")
     scored = _Scored(request)
-    there = rows_of(request.rows, "validation", request.data)
-    thresholds = quantile_thresholds(there, advantages(there), np.array(scored.of(there)), request.acceptances)
+    rows = rows_of(request.rows, "validation", request.data)
+    thresholds = quantile_thresholds(rows, advantages(rows), np.array(scored.of(rows)), request.acceptances)
     audited = msgspec.structs.replace(request.config, audit=1.0)
     planned = points(audited, thresholds)
     swept, folder = sweep(SweepRequest(audited, planned), out / "sweep", watcher, show)
     if swept.interrupted:
         return None
-    watcher.notice(f"simulating the seconds of {len(planned)} runs")
+    watcher.notice(f"simulating the latencies of {len(planned)} runs")
     timed, runs = _runs(request, planned, folder)
-    watcher.notice("comparing them")
+    watcher.notice("comparing the runs")
     comparison = compare(runs, request.acceptances, request.resamples, request.seed)
     router = RouterCheckpoint(scored.name, scored.predict)
     evaluation = evaluate(request.rows, request.data, "test", router, request.resamples, request.seed)
@@ -108,12 +109,12 @@ def write(found: Reproduction, out: Path) -> None:
 
 
 class _Scored:
-    """The configured router's ŷ of collected steps, each asked for once."""
+    """The configured router's ŷ of collected steps. Each step is scored once."""
 
     def __init__(self, request: PaperRequest) -> None:
         table = request.config.models.router
         if table is None:
-            raise ConfigError("the comparison needs a router, and none is configured: add a table [models.router]")
+            raise ConfigError("the comparison needs a router, but none is configured: add a table [models.router]")
         self.name = table.model
         rows = [row for row in request.rows if row.split != "train"]
         values = anyio.run(predicted, table, rows, request.config.separator, request.config.cpu_threads)
@@ -131,24 +132,24 @@ def _key(row: TrainingRow) -> tuple[str, int, int]:
 
 
 def _hardware(request: PaperRequest) -> tuple[tuple[str, str], ...]:
-    """What the seconds are simulated on, of the models that any of the runs calls."""
+    """Return the simulated hardware of each model that any of the runs calls."""
     called = ("draft", "target", "router", "prm")
-    return tuple((model, str(place)) for model, place in request.hardware.placements.items() if model in called)
+    return tuple((model, str(where)) for model, where in request.hardware.placements.items() if model in called)
 
 
 def _check(request: PaperRequest) -> None:
-    """Raises ``ConfigError`` before anything is asked."""
+    """Raise ``ConfigError`` for a wrong request, before any model is called."""
     if request.config.models.targets:
-        raise ConfigError("the comparison is of one target, and several are configured: give it [models.target] alone")
+        raise ConfigError("the comparison needs one target, but several are configured: use [models.target] alone")
     if not all(0 < rate < 1 for rate in request.acceptances):
-        raise ConfigError("acceptance rates lie between 0 and 1: their ends are the target and the draft alone")
+        raise ConfigError("acceptance rates must be above 0 and below 1: those ends are the target and the draft alone")
     request.hardware.check()
 
 
 def _runs(request: PaperRequest, planned: Sequence[SweepPoint], folder: Path) -> tuple[int, list[Ran]]:
-    """The runs with their results, and of how many problems the seconds were simulated on stated hardware.
+    """Return the number of problems whose seconds were simulated, and the runs with their results.
 
-    Where a model is behind a server, its requests took the time of a real deployment: nothing is simulated then.
+    Nothing is simulated if draft or target is behind a server: the times of its requests are then real.
     """
     results = {point.name: read_results(folder / point.name / "results.jsonl")[0] for point in planned}
     models = request.config.models

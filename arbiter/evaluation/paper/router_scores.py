@@ -1,4 +1,4 @@
-"""The router's ŷ of collected steps, from wherever the configuration has it: in this process or behind a server."""
+"""Score collected steps with the configured router, in this process or behind a server."""
 
 from collections.abc import Sequence
 
@@ -14,12 +14,12 @@ from arbiter.protocols.records import Transcript
 async def predicted(
     table: AnyModelTable, rows: Sequence[TrainingRow], separator: str, threads: int | None
 ) -> list[float]:
-    """ŷ in [0, 1] of each row's draft. Raises ``ConfigError`` or ``BackendError`` as a run's models do."""
+    """Return ŷ in [0, 1] of each row's draft. Raises ``ConfigError`` or ``BackendError`` like the models of a run."""
     found = [0.0] * len(rows)
     async with open_scorer("router", table, threads) as scorer:
-        places = anyio.CapacityLimiter(table.in_flight)
+        slots = anyio.CapacityLimiter(table.in_flight)
 
-        async def score(place: int, row: TrainingRow) -> None:
+        async def score(index: int, row: TrainingRow) -> None:
             request = ScoreRequest(
                 problem=row.problem,
                 step=row.step,
@@ -29,10 +29,10 @@ async def predicted(
                 author="draft",
                 separator=separator,
             )
-            async with places:
-                found[place] = (await scorer.score(request)).value
+            async with slots:
+                found[index] = (await scorer.score(request)).value
 
         async with anyio.create_task_group() as tasks:
-            for place, row in enumerate(rows):
-                tasks.start_soon(score, place, row)
+            for index, row in enumerate(rows):
+                tasks.start_soon(score, index, row)
     return found

@@ -1,4 +1,4 @@
-"""What became of each step of a run: kept, or escalated and improved, wasted or harmed, as the PRM sees it."""
+"""The outcome of each step of a run: kept, or escalated and improved, wasted or harmed, as judged by the PRM."""
 
 from collections.abc import Iterable
 
@@ -8,10 +8,10 @@ from arbiter.runs.results import Result
 
 
 class StepOutcomes(Record, frozen=True):
-    """Shares of a run's judged steps, which sum to 1; None where none was judged.
+    """Shares of a run's judged steps, which sum to 1. None if no step was judged.
 
-    ``kept`` drafts were not escalated. Of the escalated ones the target's step had the higher process reward in
-    ``improved``, the lower one in ``harmed``, and the same (up to rounding) in ``wasted``.
+    ``kept`` drafts were not escalated. An escalated step is ``improved`` if the target's step has a higher process
+    reward than the draft, ``harmed`` if it has a lower one, and ``wasted`` if both are equal up to rounding.
     """
 
     judged: int
@@ -22,7 +22,7 @@ class StepOutcomes(Record, frozen=True):
 
 
 def steps_of(results: Iterable[Result]) -> StepOutcomes:
-    """The steps of all problems. A step is judged if its draft was kept, or both candidates have process rewards."""
+    """Return the outcomes over all steps. A step is judged if its draft was kept or both candidates have rewards."""
     counts = {"kept": 0, "improved": 0, "wasted": 0, "harmed": 0}
     for result in results:
         for step in result.solution.steps:
@@ -47,7 +47,7 @@ def _outcome(step: StepRecord) -> str | None:
 
 
 def _advantage(step: StepRecord) -> float | None:
-    """Δ of an escalated step, from its audit, or from the scores that chose it."""
+    """Return Δ of an escalated step, from its audit or from the scores that selected it."""
     if step.audit is not None:
         return step.audit.target - step.audit.draft
     draft = step.draft

@@ -1,9 +1,9 @@
 "use strict";
-// The run's texts were written by models: they enter the page through textContent alone, never as markup.
+// Models wrote the run's texts: they enter the page only through textContent, never as markup.
 (() => {
   const DATA = JSON.parse(document.getElementById("data").textContent);
   const { run, figures, problems } = DATA;
-  const AT_ONCE = 300; // rows; more are made when the list's end comes near
+  const AT_ONCE = 300; // rows made at a time; more are made when the user scrolls near the end of the list
   const SVG = "http://www.w3.org/2000/svg";
   const $ = (id) => document.getElementById(id);
 
@@ -40,7 +40,7 @@
   const score = (value) => (value > 0 && value < 0.001 ? "< 0.001" : value < 1 && value > 0.999 ? "> 0.999" : value.toFixed(3));
   const label = (problem) => (problem.sample ? `${problem.id} #${problem.sample}` : problem.id);
   const words = (finish) => finish.replaceAll("_", " ");
-  const BOTH = ["oracle", "generate"].includes(run.identity.run_type); // asks both models: nothing is escalated, but chosen
+  const BOTH = ["oracle", "generate"].includes(run.identity.run_type); // calls both models: a step is chosen, not escalated
   const SCALE = { rsd: "PRM", oracle: "PRM", generate: "PRM", router: "router" }[run.identity.run_type] || "score";
 
   function state(problem) {
@@ -60,18 +60,18 @@
     return make("span", { class: `state ${kind}` }, make("span", { "aria-hidden": "true" }, `${mark} `), word + also);
   }
 
-  const STAND_IN = /^\[[0-9a-f]{16}, (\d+) characters\]$/;
+  const PLACEHOLDER = /^\[[0-9a-f]{16}, (\d+) characters\]$/;
 
   function textBlock(text, what) {
-    const hidden = run.record === "full" ? null : STAND_IN.exec(text);
-    if (hidden) return make("p", { class: "text missing" }, `${what} of ${count(Number(hidden[1]), "character")}, which the log leaves out`);
-    if (!text) return make("p", { class: "text missing" }, run.record === "full" ? `an empty ${what}` : `a ${what} that the log leaves out`);
+    const hidden = run.record === "full" ? null : PLACEHOLDER.exec(text);
+    if (hidden) return make("p", { class: "text missing" }, `${what} of ${count(Number(hidden[1]), "character")}, omitted from the log`);
+    if (!text) return make("p", { class: "text missing" }, run.record === "full" ? `empty ${what}` : `${what} omitted from the log`);
     return make("p", { class: "text" }, text);
   }
 
-  const plain = (text, instead) => (run.record !== "full" && (STAND_IN.test(text) || !text) ? instead : text);
+  const plain = (text, instead) => (run.record !== "full" && (PLACEHOLDER.test(text) || !text) ? instead : text);
 
-  /* The state of the page, which the address remembers */
+  /* The state of the page, which its address holds */
 
   const FILTERS = {
     all: ["All", () => true],
@@ -82,7 +82,7 @@
   };
   const view = { filter: "all", slowest: false, search: "", open: null };
   let matching = problems;
-  let current = null; // the problem that the list's focus is on
+  let current = null; // the problem whose row has the list's focus
   const rows = new Map();
   const haystacks = new Map();
   const byKey = new Map(problems.map((problem) => [`${problem.id}\n${problem.sample || 0}`, problem]));
@@ -128,11 +128,11 @@
     const interval = figures.interval ? `accuracy, ${percent(figures.interval[0])} to ${percent(figures.interval[1])}` : "accuracy";
     figure(figures.ended < figures.problems ? `problems, ${figures.ended} ended` : "problems", figures.problems.toLocaleString("en"));
     figure(interval, percent(figures.accuracy));
-    figure("acceptance", percent(figures.acceptance));
+    figure("acceptance rate", percent(figures.acceptance));
     const moved = problems.reduce((sum, problem) => sum + escalations(problem), 0);
-    const steps = problems.reduce((sum, problem) => sum + problem.steps.length, 0); // those of unfinished problems, too
+    const steps = problems.reduce((sum, problem) => sum + problem.steps.length, 0); // includes unfinished problems
     figure(`of ${count(steps, "step")} ${BOTH ? "taken from the target" : "escalated"}`, moved.toLocaleString("en"));
-    figure("seconds a problem", figures.mean === undefined ? "–" : figures.mean.toFixed(2));
+    figure("seconds per problem", figures.mean === undefined ? "–" : figures.mean.toFixed(2));
     figure("failed", figures.failed.toLocaleString("en"), figures.failed > 0);
   }
 
@@ -149,7 +149,7 @@
       const end = problem.finish_reason ? words(problem.finish_reason) : "unfinished";
       ends.set(end, (ends.get(end) || 0) + 1);
     }
-    $("tables").append(table("Ended by", ["reason", "problems"], [...ends].sort((a, b) => b[1] - a[1])));
+    $("tables").append(table("Finish reasons", ["reason", "problems"], [...ends].sort((a, b) => b[1] - a[1])));
   }
 
   function table(caption, heads, lines) {
@@ -158,7 +158,7 @@
       make("tbody", {}, lines.map((line) => make("tr", {}, line.map((cell) => make("td", {}, String(cell)))))));
   }
 
-  /* Time, drawn */
+  /* Drawing times */
 
   function segments(problem) {
     const found = [];
@@ -187,7 +187,7 @@
     return svg;
   }
 
-  const HALF_A_LABEL = 24; // pixels: a label nearer to the end than that stands before its mark, not around it
+  const HALF_A_LABEL = 24; // pixels: a label nearer to the end than this is placed before its mark, not centred on it
 
   function ticks(element, length) {
     const raw = (length || 1) / Math.max(2, Math.min(8, element.clientWidth / 90));
@@ -246,8 +246,8 @@
 
   function preparePlot() {
     const canvas = $("plot");
-    const wrong = problems.filter((problem) => problem.finish_reason === "failed").length;
-    canvas.setAttribute("aria-label", `${count(problems.length, "problem")} over ${seconds(run.seconds)}, a row each, in the order of their beginning; ${wrong} failed. The list has the same, problem by problem.`);
+    const failed = problems.filter((problem) => problem.finish_reason === "failed").length;
+    canvas.setAttribute("aria-label", `${count(problems.length, "problem")} over ${seconds(run.seconds)}, one row each, ordered by start; ${failed} failed. The list has the same data, problem by problem.`);
     on(canvas, "click", (event) => pointed(event) && open(pointed(event), true));
     on(canvas, "mousemove", (event) => {
       const problem = pointed(event);
@@ -273,7 +273,7 @@
     const row = make("li", { class: "row", role: "option", tabindex: "-1", "aria-selected": "false" },
       make("span", {}, make("span", { class: "id" }, label(problem)), stateChip(problem)),
       make("span", { class: "facts" }, facts),
-      make("span", { class: "excerpt" }, plain(problem.question, "a question that the log leaves out").slice(0, 240)),
+      make("span", { class: "excerpt" }, plain(problem.question, "question omitted from the log").slice(0, 240)),
       strip(problem));
     on(row, "click", () => open(problem, true));
     on(row, "focus", () => setCurrent(problem));
@@ -394,8 +394,8 @@
 
   function outcome(problem) {
     const facts = [
-      ["answer", problem.answer], ["expected", problem.reference], ["ended", problem.finish_reason ? words(problem.finish_reason) : "not yet, as far as the log goes"],
-      ["after", seconds(taken(problem))],
+      ["answer", problem.answer], ["expected", problem.reference], ["finish reason", problem.finish_reason ? words(problem.finish_reason) : "none: the log has no end of the problem"],
+      ["time", seconds(taken(problem))],
       ["tokens", problem.steps.reduce((sum, step) => sum + step.tokens, 0).toLocaleString("en")],
       ["grading", problem.right === true ? undefined : problem.reason === problem.error ? undefined : problem.reason],
     ];
@@ -406,8 +406,8 @@
     const broken = problem.calls.filter((call) => call.error || call.retries);
     if (!problem.error && !broken.length) return null;
     const items = broken.map((call) => make("li", {}, `step ${call.step + 1}, ${call.model} at ${seconds(call.begin)}: `,
-      [...(call.retries || []).map((error) => `tried again after ${error}`), ...(call.error ? [`failed: ${call.error}`] : [])].join("; ")));
-    return make("div", { class: "alert", role: "note" }, make("strong", {}, problem.error ? `Failed: ${problem.error}` : "Requests that went wrong"), items.length ? make("ul", {}, items) : null);
+      [...(call.retries || []).map((error) => `retried after ${error}`), ...(call.error ? [`failed: ${call.error}`] : [])].join("; ")));
+    return make("div", { class: "alert", role: "note" }, make("strong", {}, problem.error ? `Failed: ${problem.error}` : "Failed attempts"), items.length ? make("ul", {}, items) : null);
   }
 
   function lanes(problem) {
@@ -419,8 +419,8 @@
       packed(timed.filter((call) => call.actor === actor)).map((group, index) => lane(index ? "" : actor, group, place, last)));
     const legend = [["draft", "draft"], ["target", "target"], ["score", "score"], ["wait", "waiting"]].map(([kind, word]) => make("li", {}, make("i", { class: `swatch ${kind}` }), word));
     return make("section", { "aria-label": "Requests over time" },
-      make("div", { class: "bar" }, make("h3", {}, "Requests, in seconds from its beginning"), make("ul", { class: "legend", "aria-hidden": "true" }, legend)),
-      make("div", { class: "axis lane-axis", "aria-hidden": "true" }), make("div", { class: "lanes", role: "img", "aria-label": "Bars of the requests by actor; the table below has the same." }, tracks));
+      make("div", { class: "bar" }, make("h3", {}, "Requests, in seconds since the problem started"), make("ul", { class: "legend", "aria-hidden": "true" }, legend)),
+      make("div", { class: "axis lane-axis", "aria-hidden": "true" }), make("div", { class: "lanes", role: "img", "aria-label": "The requests by actor, as bars; the table below has the same data." }, tracks));
   }
 
   function packed(calls) {
@@ -470,11 +470,12 @@
     const draftJudged = value(draft) && `${SCALE} ${value(draft)}${compared(step.verdict)}`;
     const both = value(draft) && value(target) ? `${SCALE}: draft ${value(draft)}, target ${value(target)}` : null;
     const judged = both || draftJudged || (value(target) ? `${SCALE} ${value(target)}` : null);
-    const said = { keep_draft: "kept", keep_target: "target kept", escalate: "escalated" }[step.verdict];
-    return said || judged ? make("span", {}, [said, judged].filter(Boolean).join(", ")) : null;
+    const decided = { keep_draft: "kept", keep_target: "target kept", escalate: "escalated" }[step.verdict];
+    return decided || judged ? make("span", {}, [decided, judged].filter(Boolean).join(", ")) : null;
   }
 
-  // How the draft's score stood to the threshold: the router's tells the target's advantage, the PRM's the draft's worth.
+  // Compare the draft's score with the threshold. The router predicts the target's advantage, so a low score keeps the
+  // draft; the PRM rates the draft, so a high score keeps it.
   function compared(verdict) {
     const sign = { router: { keep_draft: "≤", escalate: ">" }, rsd: { keep_draft: "≥", escalate: "<" } }[run.identity.run_type]?.[verdict];
     return sign && figures.threshold !== undefined ? ` ${sign} ${figures.threshold}` : "";
@@ -483,7 +484,7 @@
   const PARTS = { queue: "waiting", draft: "draft", score: "score", target: "target" };
 
   function cost(step) {
-    const ending = step.stop_reason === "limit" ? ["cut at its token limit"] : [];
+    const ending = step.stop_reason === "limit" ? ["cut at the token limit"] : [];
     const facts = [count(step.tokens, "token"), ...ending];
     if (!step.times) return make("div", { class: "cost" }, facts.join(" · "));
     const parts = Object.keys(PARTS).filter((name) => step.times[name] >= 0.0005);
@@ -500,9 +501,8 @@
   function alternative(step, other) {
     if (other.text === step.text) return make("p", { class: "other muted" }, `the ${other.author} wrote the same step`);
     const judged = other.score === undefined ? "" : `, ${SCALE} ${score(other.score)}`;
-    const verb = step.verdict === "escalate" ? "had proposed" : "proposed";
     return make("details", { class: "other", open: other.text.length < 600 },
-      make("summary", {}, `the ${other.author} ${verb}${judged}, ${count(other.tokens, "token")}`), textBlock(other.text, "step"));
+      make("summary", {}, `the ${other.author} proposed${judged}, ${count(other.tokens, "token")}`), textBlock(other.text, "step"));
   }
 
   function calls(problem) {
@@ -512,11 +512,11 @@
   }
 
   function callTable(problem) {
-    const heads = ["step", "model", "asked at", "waited", "took", "read", "written", "score", "ended", "retries"];
+    const heads = ["step", "model", "sent at", "waited", "took", "tokens read", "tokens written", "score", "ended", "retries"];
     const lines = problem.calls.map((call) => [(call.step ?? 0) + 1, call.model, seconds(call.begin), seconds(call.waited),
       call.end === undefined ? "" : seconds(call.end - call.begin), call.read ?? "", call.written ?? "", call.score === undefined ? "" : score(call.score),
       call.ended === "failed" ? `failed: ${call.error}` : words(call.ended), (call.retries || []).length || ""]);
-    const made = table("Requests; times are of the run's clock", heads, lines);
+    const made = table("Requests; times in the run's clock", heads, lines);
     [...made.tBodies[0].rows].forEach((line, index) => line.cells[8].classList.add(problem.calls[index].ended));
     return make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Requests" }, made);
   }
@@ -545,7 +545,7 @@
     else if (typing && current) rowOf(current).focus();
   }
 
-  /* The beginning */
+  /* Start */
 
   function follow() {
     readAddress();

@@ -1,18 +1,18 @@
 "use strict";
-// Questions and steps were written by clients and models: they enter the page through textContent alone, never as
-// markup. Nodes are made once and changed in place, so that nobody loses what was selected or where the page stood.
+// Clients and models wrote the questions and steps: they enter the page only through textContent, never as markup.
+// Nodes are made once and changed in place, so that the selection and the scroll position are kept.
 (() => {
-  const EVERY = 700; // milliseconds between two looks
+  const EVERY = 700; // milliseconds between two polls
   const PATIENCE = 10000;
-  const WINDOW = 20; // steps of a point of the curve
+  const WINDOW = 20; // steps that each point of the curve averages
   const KEY = "arbiter-key";
   const $ = (id) => document.getElementById(id);
-  const cards = new Map(); // problems by their id, live, ended, or held open
+  const cards = new Map(); // problems by id: live, ended, or kept because they are expanded
   const models = new Map();
   const figures = new Map();
   let timer = 0;
-  let looking = false;
-  let seen = null; // when the endpoint was last heard
+  let polling = false;
+  let lastResponse = null; // the time of the endpoint's last response
 
   /* Words */
 
@@ -48,10 +48,10 @@
     if (element.getAttribute(name) !== value) element.setAttribute(name, value);
   }
 
-  // Has the nodes of `list` in this order, and moves none that stands right.
+  // Make `nodes` the children of `list`, in this order. Nodes already in the right position are not moved.
   function arrange(list, nodes) {
-    const wanted = new Set(nodes);
-    for (const node of [...list.children]) if (!wanted.has(node)) node.remove();
+    const kept = new Set(nodes);
+    for (const node of [...list.children]) if (!kept.has(node)) node.remove();
     let next = list.firstElementChild;
     for (const node of nodes) {
       if (node === next) next = next.nextElementSibling;
@@ -59,12 +59,12 @@
     }
   }
 
-  // Has `change` leave what is read where it is in the window: an opened problem, or else, if the page was scrolled, the
-  // first one that is seen. The browser's own anchoring gives up when its anchor is among the problems that go.
+  // Run `change` and keep the scroll position relative to an expanded problem or, if the page is scrolled, to the first
+  // visible one. The browser's scroll anchoring fails when its anchor is among the problems that are removed.
   function steadily(change) {
-    const seen = [...cards.values()].filter((card) => inWindow(card.node));
-    const pinned = seen.filter((card) => card.node.classList.contains("pinned"));
-    const anchors = (pinned.length ? pinned : window.scrollY > 0 ? seen : []).map((card) => [card.node, card.node.getBoundingClientRect().top]);
+    const visible = [...cards.values()].filter((card) => inWindow(card.node));
+    const pinned = visible.filter((card) => card.node.classList.contains("pinned"));
+    const anchors = (pinned.length ? pinned : window.scrollY > 0 ? visible : []).map((card) => [card.node, card.node.getBoundingClientRect().top]);
     change();
     const [node, top] = anchors.sort((one, other) => one[1] - other[1]).find(([node]) => node.isConnected && !node.hidden) ?? [];
     if (node) window.scrollBy({ top: node.getBoundingClientRect().top - top, behavior: "instant" });
@@ -80,38 +80,38 @@
     return found.get(name);
   }
 
-  /* The sums */
+  /* The totals */
 
   function showTotals(totals) {
     const read = (role) => totals.tokens[role].prompt_tokens;
     const written = (role) => totals.tokens[role].completion_tokens;
-    figure("in the ring", `${totals.running}/${totals.room}`, "Problems being solved, and how many may be at once");
-    figure("waiting", whole.format(totals.waiting), "Problems that wait for room", totals.waiting > 0);
+    figure("in the ring", `${totals.running}/${totals.room}`, "Problems in the ring, and the maximum");
+    figure("waiting", whole.format(totals.waiting), "Problems waiting to enter the ring", totals.waiting > 0);
     figure("ended", whole.format(totals.ended), "Problems that have ended");
     figure("failed", whole.format(totals.failed), "Problems that failed", totals.failed > 0);
-    figure("cancelled", whole.format(totals.cancelled), "Problems that their clients gave up");
+    figure("cancelled", whole.format(totals.cancelled), "Problems whose clients disconnected");
     for (const role of ["draft", "target"]) {
-      const told = `Tokens of the ${role}: ${whole.format(read(role))} read, ${whole.format(written(role))} written`;
-      figure(`tokens by ${role}`, compact.format(written(role)), told);
+      const title = `Tokens of the ${role}: ${whole.format(read(role))} read, ${whole.format(written(role))} written`;
+      figure(`tokens by ${role}`, compact.format(written(role)), title);
     }
-    if (totals.predrafts) figure("drafts ahead used", percent(totals.hits / totals.predrafts), `${whole.format(totals.hits)} of ${whole.format(totals.predrafts)} that were begun`);
+    if (totals.predrafts) figure("drafts ahead used", percent(totals.hits / totals.predrafts), `${whole.format(totals.hits)} of ${whole.format(totals.predrafts)} drafts begun ahead`);
     write($("share"), percent(totals.acceptance));
-    write($("share-of"), `of ${count(totals.steps, "step")} by the draft`);
+    write($("share-of"), `of ${count(totals.steps, "step")} kept from the draft`);
     const [draft, target] = $("split").children;
     draft.style.width = `${(totals.acceptance ?? 0) * 100}%`;
     target.style.width = totals.steps ? `${(1 - totals.acceptance) * 100}%` : "0";
-    mark($("split"), "aria-label", `${percent(totals.acceptance)} of the steps by the draft, the others by the target`);
+    mark($("split"), "aria-label", `${percent(totals.acceptance)} of the steps were written by the draft, the others by the target`);
     showCurve(totals);
   }
 
-  function figure(name, value, told, alarm = false) {
+  function figure(name, value, title, alarm = false) {
     const box = part(figures, name, () => $("figures").appendChild(make("div", "", make("dt", "", name), make("dd"))));
     write(box.lastChild, value);
-    mark(box, "title", told);
+    mark(box, "title", title);
     box.classList.toggle("alarm", alarm);
   }
 
-  // The share of the draft among the steps before each of the last ones.
+  // Draw the acceptance rate as a moving average over the last steps.
   function showCurve({ recent, recent_acceptance: share }) {
     const wide = Math.min(WINDOW, recent.length);
     const points = [];
@@ -123,7 +123,7 @@
     const at = (value) => (37 - value * 34).toFixed(1);
     const line = points.length === 1 ? [`0,${at(points[0])}`, `200,${at(points[0])}`] : points.map((value, index) => `${x(index).toFixed(1)},${at(value)}`);
     mark($("curve").firstElementChild, "points", line.join(" "));
-    mark($("curve"), "aria-label", `Acceptance over the last ${count(recent.length, "step")}: ${percent(share)}`);
+    mark($("curve"), "aria-label", `Acceptance rate over the last ${count(recent.length, "step")}: ${percent(share)}`);
     write($("curve-of"), recent.length ? `${percent(share)} over the last ${count(recent.length, "step")}` : "");
   }
 
@@ -138,8 +138,8 @@
     return found;
   }
 
-  function showModels(told) {
-    arrange($("models"), told.map((model) => {
+  function showModels(list) {
+    arrange($("models"), list.map((model) => {
       const card = part(models, model.name, newModel);
       card.node.classList.toggle("failing", model.state === "failing");
       card.state.className = `state ${model.state}`;
@@ -148,9 +148,9 @@
       write(card.about, [model.model, model.address].filter(Boolean).join(" · "));
       card.bar.style.width = `${Math.min(1, model.running / model.limit) * 100}%`;
       const waiting = model.waiting ? `, ${whole.format(model.waiting)} waiting` : "";
-      write(card.now, `${whole.format(model.running)} of ${whole.format(model.limit)} at once${waiting}`);
-      const ended = [`${whole.format(model.answered)} answered`, model.failed && `${whole.format(model.failed)} failed`, model.retried && `${whole.format(model.retried)} tried again`];
-      const times = [model.mean !== null && `${seconds(model.mean)} each`, model.since !== null && (model.since < 2 ? "just now" : `last ${seconds(model.since)} ago`)];
+      write(card.now, `${whole.format(model.running)} of ${whole.format(model.limit)} in flight${waiting}`);
+      const ended = [`${whole.format(model.answered)} answered`, model.failed && `${whole.format(model.failed)} failed`, model.retried && `${whole.format(model.retried)} retried`];
+      const times = [model.mean !== null && `mean ${seconds(model.mean)}`, model.since !== null && (model.since < 2 ? "last answer just now" : `last answer ${seconds(model.since)} ago`)];
       write(card.sums, [...ended, ...times].filter(Boolean).join(" · "));
       write(card.error, model.error ?? "");
       return card.node;
@@ -182,9 +182,9 @@
   function showProblem(problem) {
     const card = part(cards, problem.id, newCard);
     const ended = problem.finish_reason !== undefined;
-    if (card.ended) return card; // nothing more comes
+    if (card.ended) return card; // an ended problem does not change
     card.ended = ended;
-    card.told = problem;
+    card.problem = problem;
     card.node.classList.toggle("ended", ended);
     card.node.classList.toggle("live", !ended);
     const kept = problem.before + problem.steps.length;
@@ -196,7 +196,7 @@
     write(card.excerpt, problem.question);
     write(card.question, problem.question);
     write(card.about, Object.entries(problem.tags).map(([name, value]) => `${name}: ${value}`).join(" · "));
-    write(card.before, problem.before ? `${count(problem.before, "step")} before these` : "");
+    write(card.before, problem.before ? `${count(problem.before, "earlier step")} not shown` : "");
     write(card.error, problem.error ?? "");
     arrange(card.list, problem.steps.map((step) => part(card.steps, step.number, () => newStep(step))));
     arrange(card.strip, problem.steps.map((step) => part(card.blocks, step.number, () => make("i", step.author))));
@@ -205,10 +205,10 @@
     return card;
   }
 
-  // A step never changes once it is told.
+  // A step never changes after the endpoint has sent it.
   function newStep(step) {
     const who = make("span", `who ${step.author}`, step.target ? `${step.author} ${step.target}` : step.author);
-    const decided = { keep_draft: "kept", keep_target: "preferred", escalate: "escalated" }[step.verdict];
+    const decided = { keep_draft: "kept", keep_target: "target kept", escalate: "escalated" }[step.verdict];
     const facts = [decided, step.score !== null && `score ${digits(step.score)}`, count(step.tokens, "token"), seconds(step.seconds)];
     const node = make("li", `step ${step.author}`, make("div", "line", make("span", "number", String(step.number)), who, make("span", "", facts.filter(Boolean).join(" · "))), make("p", "text", step.text));
     if (step.rejected !== null) {
@@ -219,43 +219,43 @@
     return node;
   }
 
-  function showProblems(told) {
-    const open = told.open.map(showProblem);
-    const ended = told.ended.map(showProblem);
-    const here = new Set([...open, ...ended]);
+  function showProblems(state) {
+    const open = state.open.map(showProblem);
+    const ended = state.ended.map(showProblem);
+    const listed = new Set([...open, ...ended]);
     for (const card of cards.values()) {
-      if (here.has(card)) continue;
+      if (listed.has(card)) continue;
       if (!card.node.classList.contains("pinned")) cards.delete(card.id);
-      else if (card.ended) ended.push(card); // the endpoint tells it no more, and somebody reads it
-      else open.push(left(card));
+      else if (card.ended) ended.push(card); // the endpoint no longer lists it, but the user has expanded it
+      else open.push(unlisted(card));
     }
     const focused = document.activeElement;
     arrange($("live"), open.map((card) => card.node));
     arrange($("ended"), ended.map((card) => card.node));
-    if (focused.isConnected) focused.focus({ preventScroll: true });  // a problem that ends goes from one list to the other
-    write($("live-more"), told.more ? `and ${count(told.more, "older one")} more` : "");
+    if (focused.isConnected) focused.focus({ preventScroll: true });  // an ended problem moves to the other list
+    write($("live-more"), state.more ? `${count(state.more, "older problem")} not shown` : "");
     $("live-none").hidden = open.length > 0;
     $("ended-none").hidden = ended.length > 0;
-    write($("live-count"), open.length ? whole.format(told.open.length + told.more) : "");
-    write($("ended-count"), ended.length ? `the last ${whole.format(ended.length)} of ${whole.format(told.totals.ended)}` : "");
-    document.title = open.length ? `Arbiter · ${whole.format(told.open.length + told.more)} live` : "Arbiter";
+    write($("live-count"), open.length ? whole.format(state.open.length + state.more) : "");
+    write($("ended-count"), ended.length ? `the last ${whole.format(ended.length)} of ${whole.format(state.totals.ended)}` : "");
+    document.title = open.length ? `Arbiter · ${whole.format(state.open.length + state.more)} live` : "Arbiter";
     filter();
   }
 
-  function left(card) {
-    write(card.state, "○ not shown by the endpoint now");
+  function unlisted(card) {
+    write(card.state, "○ no longer listed by the endpoint");
     return card;
   }
 
   function filter() {
-    const wanted = $("search").value.trim().toLowerCase();
+    const query = $("search").value.trim().toLowerCase();
     let found = 0;
     for (const card of cards.values()) {
-      const matches = !wanted || textOf(card.told).includes(wanted);
+      const matches = !query || textOf(card.problem).includes(query);
       card.node.hidden = !matches;
       found += matches;
     }
-    write($("found"), wanted ? `${whole.format(found)} of ${count(cards.size, "problem")}` : "");
+    write($("found"), query ? `${whole.format(found)} of ${count(cards.size, "problem")}` : "");
   }
 
   function textOf({ id, question, tags, error, steps }) {
@@ -265,23 +265,23 @@
 
   /* The connection */
 
-  async function look() {
+  async function poll() {
     clearTimeout(timer);
-    if (looking || document.hidden || (!$("ask").hidden && !sessionStorage.getItem(KEY))) return;
-    looking = true;
-    const wait = await looked();
-    looking = false;
-    if (wait) timer = setTimeout(look, EVERY);
+    if (polling || document.hidden || (!$("ask").hidden && !sessionStorage.getItem(KEY))) return;
+    polling = true;
+    const again = await pollOnce();
+    polling = false;
+    if (again) timer = setTimeout(poll, EVERY);
   }
 
-  // Whether to look again: not before there is another key.
-  async function looked() {
+  // Return whether to poll again: false while the endpoint needs another key.
+  async function pollOnce() {
     const key = sessionStorage.getItem(KEY);
     try {
-      const answer = await fetch("live", { headers: key ? { Authorization: `Bearer ${key}` } : {}, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
-      if (answer.status === 401) return askKey(key);
-      if (!answer.ok) return lost(`The endpoint answers with ${answer.status}`);
-      show(await answer.json());
+      const response = await fetch("live", { headers: key ? { Authorization: `Bearer ${key}` } : {}, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
+      if (response.status === 401) return askKey(key);
+      if (!response.ok) return lost(`The endpoint responded with status ${response.status}`);
+      show(await response.json());
     } catch (error) {
       if (!["TypeError", "TimeoutError", "AbortError", "SyntaxError"].includes(error.name)) throw error;
       return lost("No connection");
@@ -289,21 +289,21 @@
     return true;
   }
 
-  function show(told) {
-    seen = new Date();
+  function show(state) {
+    lastResponse = new Date();
     locked(false);
-    write($("link"), told.totals.accepting ? "Live" : "It is being closed, and takes no more requests");
-    write($("up"), `· up for ${seconds(told.totals.seconds)}`); // beside the status, which would be read aloud each time
+    write($("link"), state.totals.accepting ? "Live" : "The endpoint is shutting down and accepts no further requests");
+    write($("up"), `· up for ${seconds(state.totals.seconds)}`); // outside the status, which is read aloud when it changes
     steadily(() => {
-      showTotals(told.totals);
-      showModels(told.models);
-      showProblems(told);
+      showTotals(state.totals);
+      showModels(state.models);
+      showProblems(state);
     });
   }
 
   function lost(why) {
     document.body.classList.add("lost");
-    write($("link"), `${why}, trying again${seen ? ` · as of ${seen.toLocaleTimeString()}` : ""}`);
+    write($("link"), `${why}, trying again${lastResponse ? ` · as of ${lastResponse.toLocaleTimeString()}` : ""}`);
     return true;
   }
 
@@ -319,7 +319,7 @@
     sessionStorage.removeItem(KEY);
     locked(true);
     write($("link"), "Locked");
-    write($("refused"), refused ? "The endpoint refuses this key." : "");
+    write($("refused"), refused ? "This key is not valid." : "");
     $("key").focus();
     return false;
   }
@@ -328,9 +328,9 @@
     event.preventDefault();
     sessionStorage.setItem(KEY, $("key").value);
     $("key").value = "";
-    look();
+    poll();
   });
   $("search").addEventListener("input", filter);
-  document.addEventListener("visibilitychange", look);
-  look();
+  document.addEventListener("visibilitychange", poll);
+  poll();
 })();

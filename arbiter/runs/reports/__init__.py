@@ -1,1 +1,1 @@
-"""One or several runs beside one another: as a table, as CSV and as plots."""
+"""Reports that compare one or several runs: tables, CSV and plots."""

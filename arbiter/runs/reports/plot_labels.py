@@ -1,4 +1,4 @@
-"""Labels beside the points of a plot, put only where they hide nothing (the extra ``plot``)."""
+"""Place labels next to the points of a plot, where they cover nothing (needs the extra ``plot``)."""
 
 import itertools
 import math
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Box = tuple[float, float, float, float]
-Place = tuple[float, float]
+Point = tuple[float, float]
 
 _SIZE = 8.5
 _MARKER = 5.0  # points from a marker's middle to its edge
 _NEAR, _FAR = 8.0, 13.0
-# Where a label may stand, the best first: its offset in points, and which of its corners is there.
+# Positions of a label relative to its point, best first: the offset in points, and which corner of the label is there.
 _PLACES: tuple[tuple[float, float, str, str], ...] = tuple(
     (across * distance, up * distance, horizontal, vertical)
     for distance in (_NEAR, _FAR)
@@ -32,7 +32,7 @@ _PLACES: tuple[tuple[float, float, str, str], ...] = tuple(
 
 
 class Label(msgspec.Struct, frozen=True):
-    """A text that belongs to the point (``x``, ``y``)."""
+    """A text for the point (``x``, ``y``)."""
 
     x: float
     y: float
@@ -40,17 +40,17 @@ class Label(msgspec.Struct, frozen=True):
     colour: str
 
 
-def place_labels(figure: "Figure", axes: Any, labels: Sequence[Label], lines: Iterable[Sequence[Place]]) -> None:  # noqa: ANN401 - matplotlib's axes
-    """Put each of ``labels`` where it covers no point, no other label and none of ``lines``; the others are left out.
+def place_labels(figure: "Figure", axes: Any, labels: Sequence[Label], lines: Iterable[Sequence[Point]]) -> None:  # noqa: ANN401 - matplotlib's axes
+    """Draw each of ``labels`` where it covers no point, no label and none of ``lines``, or leave it out.
 
-    ``lines`` are in the units of the axes. What the axes will show must be drawn already.
+    ``lines`` are in the units of the axes. Call this after everything else is drawn: the layout must be final.
     """
-    figure.draw_without_rendering()  # the layout is known from here on
+    figure.draw_without_rendering()  # computes the layout
     to_pixels = axes.transData.transform
     pixels = figure.dpi / 72
     taken = [_around(to_pixels((label.x, label.y)), _MARKER * pixels) for label in labels]
     for line in lines:
-        taken += [_around(place, 2 * pixels) for place in _along([tuple(to_pixels(end)) for end in line], 3 * pixels)]
+        taken += [_around(point, 2 * pixels) for point in _along([tuple(to_pixels(end)) for end in line], 3 * pixels)]
     inside: Box = axes.bbox.extents
     for label in labels:
         for across, up, horizontal, vertical in _PLACES:
@@ -65,20 +65,20 @@ def place_labels(figure: "Figure", axes: Any, labels: Sequence[Label], lines: It
             text.remove()
 
 
-def _around(place: Place, reach: float) -> Box:
-    return place[0] - reach, place[1] - reach, place[0] + reach, place[1] + reach
+def _around(point: Point, reach: float) -> Box:
+    return point[0] - reach, point[1] - reach, point[0] + reach, point[1] + reach
 
 
-def _along(ends: Sequence[Place], every: float) -> list[Place]:
-    """Places on the line through ``ends``, ``every`` so many pixels."""
-    places = list(ends[:1])
+def _along(ends: Sequence[Point], every: float) -> list[Point]:
+    """Return points on the line through ``ends``, at most ``every`` pixels apart."""
+    points = list(ends[:1])
     for start, stop in itertools.pairwise(ends):
         count = max(1, math.ceil(math.dist(start, stop) / every))
-        places += [
+        points += [
             (start[0] + (stop[0] - start[0]) * n / count, start[1] + (stop[1] - start[1]) * n / count)
             for n in range(1, count + 1)
         ]
-    return places
+    return points
 
 
 def _within(box: Box, outer: Box) -> bool:

@@ -1,7 +1,7 @@
-"""Plots of runs, with matplotlib (the extra ``plot``), which is imported only when something is drawn.
+"""Plots of runs, drawn with matplotlib (the extra ``plot``), which is imported on first use.
 
-Thresholds of different run types are on scales of their own, so that none of them is an axis: runs are placed by
-their acceptance rate, and thresholds only stand beside the points.
+Thresholds of different run types have different scales, so no axis shows them. The x axis is the acceptance rate, and
+thresholds are labels next to the points.
 """
 
 import importlib.util
@@ -19,7 +19,7 @@ from arbiter.runs.reports.tables import ReportRow
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# The colours of Okabe and Ito, which people with any colour vision can tell apart; markers differ as well.
+# The colours of Okabe and Ito, which are distinguishable with any colour vision. Markers differ as well.
 STYLES: dict[RunType, tuple[str, str]] = {
     "draft": ("#E69F00", "D"),
     "target": ("#000000", "P"),
@@ -49,14 +49,14 @@ Part = tuple[str, str, bool, list[float]]
 
 
 def why_not() -> str | None:
-    """Why nothing can be drawn here, with the way out; None if all is there."""
+    """Return why nothing can be drawn and how to fix it, or None if matplotlib is installed."""
     if importlib.util.find_spec("matplotlib") is None:
         return "plots need matplotlib, which is not installed: pip install 'arbiter-reasoning[plot]'"
     return None
 
 
 def draw(entries: Sequence[ReportRow], folder: Path) -> list[str]:
-    """Draw what there is to draw into ``folder``; the names of the files. Needs matplotlib."""
+    """Draw all plots that have data into ``folder``. Return the file names. Needs matplotlib."""
     plots: dict[str, Callable[[Sequence[ReportRow]], Figure | None]] = {
         "accuracy.png": accuracy_by_acceptance,
         "latency.png": latency,
@@ -71,7 +71,7 @@ def draw(entries: Sequence[ReportRow], folder: Path) -> list[str]:
 
 
 def accuracy_by_acceptance(entries: Sequence[ReportRow]) -> "Figure | None":
-    """Accuracy with its interval against the acceptance rate: a line a run type, the baselines as single points."""
+    """Plot accuracy with its interval against the acceptance rate: a line per run type, baselines as single points."""
     from matplotlib.ticker import PercentFormatter
 
     from arbiter.runs.reports.plot_labels import Label, place_labels
@@ -91,7 +91,7 @@ def accuracy_by_acceptance(entries: Sequence[ReportRow]) -> "Figure | None":
             label=run_type, clip_on=False, zorder=3,
         )  # fmt: skip
         labels += [Label(*place, text, colour) for place, text in _thresholds(points).items()]
-    axes.set(xlabel="acceptance rate: share of steps that the draft wrote", ylabel="accuracy, with its 95 % interval")
+    axes.set(xlabel="acceptance rate (share of steps kept from the draft)", ylabel="accuracy with 95 % interval")
     axes.set_xlim(*_span([point[0] for points in series.values() for point in points]))
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -105,7 +105,7 @@ Point = tuple[float, float, float, float, float | None]  # acceptance, accuracy,
 
 
 def _series(entries: Sequence[ReportRow]) -> dict[RunType, list[Point]]:
-    """The points of each run type in the order of their acceptance, of the runs that have both figures."""
+    """Return the points of each run type, ordered by acceptance. Runs that lack one of the figures are left out."""
     series: dict[RunType, list[Point]] = {}
     for entry in entries:
         found = entry.summary
@@ -116,32 +116,32 @@ def _series(entries: Sequence[ReportRow]) -> dict[RunType, list[Point]]:
 
 
 def _thresholds(points: Sequence[Point]) -> dict[tuple[float, float], str]:
-    """What is written beside each place of one run type: its threshold, or the range of all that came out there."""
-    there: dict[tuple[float, float], list[float]] = {}
+    """Return the label of each plotted point of a run type: its threshold, or the range of all thresholds there."""
+    thresholds: dict[tuple[float, float], list[float]] = {}
     for point in points:
         if point[4] is not None:
-            there.setdefault((point[0], point[1]), []).append(point[4])
+            thresholds.setdefault((point[0], point[1]), []).append(point[4])
     return {
         place: f"τ = {min(found):.3g}" + (f" to {max(found):.3g}" if max(found) > min(found) else "")
-        for place, found in there.items()
+        for place, found in thresholds.items()
     }
 
 
 def _span(rates: Sequence[float]) -> tuple[float, float]:
-    """The ends of an axis that shows ``rates``, and a fifth of the whole scale at the least."""
+    """Return the ends of an axis that shows ``rates`` and at least a fifth of the scale."""
     middle, half = (min(rates) + max(rates)) / 2, max((max(rates) - min(rates)) / 2 * 1.1, 0.1)
     return max(-0.02, middle - half), min(1.02, middle + half)
 
 
 def _bars(series: dict[RunType, list[Point]]) -> list[list[tuple[float, float]]]:
-    """What is drawn, as lines in the axes' own units: the error bars, and what joins the points."""
+    """Return the drawn lines in the units of the axes: the error bars, and the lines between points."""
     bars = [[(point[0], point[2]), (point[0], point[3])] for points in series.values() for point in points]
     joined = [points for run_type, points in series.items() if run_type not in _BASELINES]
     return bars + [[(point[0], point[1]) for point in points] for points in joined]
 
 
 def latency(entries: Sequence[ReportRow]) -> "Figure | None":
-    """Seconds a problem: the mean as a bar, median and 95th percentile as marks."""
+    """Plot the seconds per problem: the mean as a bar, median and 95th percentile as marks."""
     known = [entry for entry in entries if entry.summary.latency.mean is not None]
     if not known:
         return None
@@ -149,26 +149,26 @@ def latency(entries: Sequence[ReportRow]) -> "Figure | None":
         [getattr(entry.summary.latency, name) for entry in known] for name in ("mean", "p50", "p95")
     )
     figure, axes = _canvas(_height(len(known)))
-    places = range(len(known))
+    rows = range(len(known))
     colours = [STYLES[entry.summary.run_type][0] for entry in known]
-    axes.barh(places, means, height=0.62, color=colours)
+    axes.barh(rows, means, height=0.62, color=colours)
     marks: dict[str, Any] = {"ls": "none", "color": "#222222", "ms": 7, "zorder": 3}
-    axes.plot(medians, places, marker="o", mfc="white", label="median (p50)", **marks)
-    axes.plot(tails, places, marker=">", label="95th percentile (p95)", **marks)
+    axes.plot(medians, rows, marker="o", mfc="white", label="median (p50)", **marks)
+    axes.plot(tails, rows, marker=">", label="95th percentile (p95)", **marks)
     _name_rows(axes, list(map(_marked, known)), max(means + tails))
-    axes.set_xlabel(f"seconds {_each(known)}; the bar is the mean")
+    axes.set_xlabel(f"seconds {_each(known)} (bar: mean)")
     figure.legend(loc="outside right upper", frameon=False)
     return figure
 
 
 def _marked(entry: ReportRow) -> ReportRow:
-    """Times that nobody measured are called so."""
+    """Add the remark "simulated" to a run whose times are simulated."""
     remarks = [entry.remark] * bool(entry.remark) + ["simulated"] * entry.summary.simulated
     return msgspec.structs.replace(entry, remark=", ".join(remarks))
 
 
 def tokens(entries: Sequence[ReportRow]) -> "Figure | None":
-    """Tokens written for a problem, by model, kept or discarded."""
+    """Plot the tokens written per problem, by model, kept or discarded."""
     rows = [entry for entry in entries if entry.summary.decoded]
     parts: list[Part] = []
     for role in _WRITERS:
@@ -176,11 +176,11 @@ def tokens(entries: Sequence[ReportRow]) -> "Figure | None":
         kept = [found.kept / row.summary.decoded if found else 0.0 for found, row in zip(found, rows, strict=True)]
         lost = [f.discarded / row.summary.decoded if f else 0.0 for f, row in zip(found, rows, strict=True)]
         parts += [(f"{role}, kept", _MODELS[role], False, kept), (f"{role}, discarded", _MODELS[role], True, lost)]
-    return _stacked(rows, parts, f"tokens written {_each(rows)}, mean")
+    return _stacked(rows, parts, f"mean tokens written {_each(rows)}")
 
 
 def cost(entries: Sequence[ReportRow]) -> "Figure | None":
-    """What a thousand problems cost, by model, audits left out."""
+    """Plot the cost of a thousand problems, by model, without audits."""
     rows = [entry for entry in entries if entry.summary.decoded and entry.summary.cost]
     parts: list[Part] = []
     for model, colour in _MODELS.items():
@@ -188,22 +188,22 @@ def cost(entries: Sequence[ReportRow]) -> "Figure | None":
         each = [1000 * (cost or 0.0) / row.summary.decoded for cost, row in zip(costs, rows, strict=True)]
         parts.append((model, colour, False, each))
     incomplete = any(entry.summary.cost and entry.summary.cost.total is None for entry in rows)
-    missing = "; models without a price left out" if incomplete else ""
-    return _stacked(rows, parts, f"cost {_each(rows)}, times 1000{missing}")
+    missing = ", without models that have no price" if incomplete else ""
+    return _stacked(rows, parts, f"cost per 1,000 {_unit(rows)}s{missing}")
 
 
 def _stacked(rows: Sequence[ReportRow], parts: Sequence[Part], meaning: str) -> "Figure | None":
-    """Bars of several parts, a row a run; None if there is nothing to see."""
-    there = [part for part in parts if any(part[3])]
-    if not there:
+    """Plot stacked bars, one row per run. Return None if all parts are empty."""
+    visible = [part for part in parts if any(part[3])]
+    if not visible:
         return None
     figure, axes = _canvas(_height(len(rows)))
     left = [0.0] * len(rows)
-    for name, colour, hatched, lengths in there:
+    for name, colour, hatched, lengths in visible:
         look: dict[str, Any] = {"color": colour}
         if hatched:
             look = {"facecolor": "white", "edgecolor": colour, "hatch": "/////", "linewidth": 0.8}
-        seen = [row for row, length in enumerate(lengths) if length]  # an empty part would leave its edge
+        seen = [row for row, length in enumerate(lengths) if length]  # a part of length 0 would show its edge
         axes.barh(
             seen, [lengths[row] for row in seen], left=[left[row] for row in seen], height=0.62, label=name, **look
         )
@@ -215,7 +215,7 @@ def _stacked(rows: Sequence[ReportRow], parts: Sequence[Part], meaning: str) -> 
 
 
 def _canvas(height: float) -> tuple[Any, Any]:
-    """A figure and its axes; untyped, as many of matplotlib's methods are."""
+    """Return a figure and its axes. They are untyped because many of matplotlib's methods are."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, layout="constrained")
@@ -230,7 +230,7 @@ def _height(rows: int) -> float:
 
 
 def _name_rows(axes: Any, entries: Sequence[ReportRow], longest: float) -> None:  # noqa: ANN401 - matplotlib's axes
-    """A run a row, the first on top, and an axis from 0 to a little over the ``longest``."""
+    """Label one row per run, the first on top, and set an x axis from 0 to just above ``longest``."""
     axes.set_yticks(range(len(entries)), names(entries), parse_math=False)
     axes.set_ylim(len(entries) - 0.4, -0.6)
     axes.set_xlim(0, 1.04 * longest)
@@ -239,11 +239,11 @@ def _name_rows(axes: Any, entries: Sequence[ReportRow], longest: float) -> None:
 
 
 def names(entries: Sequence[ReportRow]) -> list[str]:
-    """What each run is called in a plot: its type and threshold, with its folder where that is not enough."""
+    """Return the name of each run in a plot: its type and threshold, and its folder where those are ambiguous."""
 
     def label(entry: ReportRow) -> str:
-        knob = entry.summary.threshold
-        return entry.summary.run_type + ("" if knob is None else f", τ = {knob:.3g}")
+        threshold = entry.summary.threshold
+        return entry.summary.run_type + ("" if threshold is None else f", τ = {threshold:.3g}")
 
     count = Counter(map(label, entries))
     ends = Counter((label(entry), Path(entry.name).name) for entry in entries)
@@ -257,4 +257,8 @@ def names(entries: Sequence[ReportRow]) -> list[str]:
 
 
 def _each(rows: Sequence[ReportRow]) -> str:
-    return "a sample" if any(row.summary.samples > 1 for row in rows) else "a problem"
+    return f"per {_unit(rows)}"
+
+
+def _unit(rows: Sequence[ReportRow]) -> str:
+    return "sample" if any(row.summary.samples > 1 for row in rows) else "problem"

@@ -1,4 +1,4 @@
-"""Runs beside one another: read from their folders, put into one table, with what keeps them from being compared."""
+"""Compare runs: read their folders, build one table, and warn where the runs are not comparable."""
 
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
@@ -15,24 +15,25 @@ from arbiter.runs.results import Summary, summary_of
 
 State = Literal["finished", "interrupted", "unfinished"]
 PLOTS = {
-    "accuracy.png": "Accuracy by acceptance rate",
+    "accuracy.png": "Accuracy against acceptance rate",
     "latency.png": "Latency",
     "tokens.png": "Tokens",
     "cost.png": "Cost",
 }
 
-# What of a model's table decides what it answers; the rest is operation or a matter of price.
+# The keys of a model's table that change its answers. The other keys concern operation or price.
 _OF_A_MODEL = ("model", "prompt", "tokenizer", "annotate", "dtype")
-# The problems themselves are compared, not where they came from.
+# "data" is not compared: the problems themselves are.
 _NOT_COMPARED = ("run_type", "thresholds", "audit", "data", "models", "cpu_threads", "limits.problems")
 _OF_SPEED = ("limits.problems", "cpu_threads")
-_NAMED = 3  # runs named at a difference
+_NAMED = 3  # runs named per value of a difference
 
 
 class ReportedRun(msgspec.Struct, frozen=True):
-    """A run as it was found: its figures are those of its stored results, whether it came to its end or not.
+    """A run as its folder holds it. The figures are computed from the stored results, also if the run did not end.
 
-    ``interrupted`` was ended early by a signal; ``unfinished`` has no summary: it is still going on, or was killed.
+    An ``interrupted`` run was ended early by a signal. An ``unfinished`` run has no summary: it is still in progress,
+    or was killed.
     """
 
     name: str
@@ -44,7 +45,7 @@ class ReportedRun(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """Runs in the order of their table, and what has to be known when they are compared."""
+    """Runs in the order of their table, and warnings for their comparison."""
 
     runs: list[ReportedRun]
     warnings: list[str]
@@ -54,7 +55,7 @@ class Report(msgspec.Struct, frozen=True):
         return [ReportRow(run.name, run.summary, "" if run.state == "finished" else run.state) for run in self.runs]
 
     def to_json(self) -> bytes:
-        """``runs`` (each with its ``run``, ``state``, ``seed``, ``data`` and ``summary``) and ``warnings``."""
+        """Return ``runs`` (each with ``run``, ``state``, ``seed``, ``data`` and ``summary``) and ``warnings``."""
         runs = [
             {
                 "run": run.name,
@@ -68,10 +69,10 @@ class Report(msgspec.Struct, frozen=True):
         return msgspec.json.encode({"runs": runs, "warnings": self.warnings})
 
     def to_markdown(self, plots: Sequence[str] = (), no_plots: str | None = None) -> str:
-        """The table, the warnings, and the files of ``plots`` or why there are none."""
+        """Return the table, the warnings, and either links to ``plots`` or the reason why there are none."""
         parts = ["# Report", markdown(columns_for(self.entries), self.entries)]
         if self.warnings:
-            parts += ["## Read with care", "\n".join(f"- {warning}" for warning in self.warnings)]
+            parts += ["## Warnings", "\n".join(f"- {warning}" for warning in self.warnings)]
         parts += [f"![{PLOTS[name]}]({name})" for name in plots]
         if no_plots:
             parts.append(f"No plots: {no_plots}.")
@@ -79,9 +80,9 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def report_on(folders: Sequence[Path]) -> Report:
-    """The report on the runs in ``folders``; one that is given twice is in it once. Raises ``RunError``."""
+    """Return the report on the runs in ``folders``, without duplicates. Raises ``RunError``."""
     if not folders:
-        raise RunError("no run is given: name one or several folders, as in `arbiter report runs/first runs/second`")
+        raise RunError("no run given: name one or more folders, as in `arbiter report runs/first runs/second`")
     different = {folder.resolve(): folder for folder in _runs_among(folders)}
     runs = {run.name: run for run in map(read_run, different.values())}
     in_order = [runs[entry.name] for entry in ordered(ReportRow(run.name, run.summary) for run in runs.values())]
@@ -89,7 +90,10 @@ def report_on(folders: Sequence[Path]) -> Report:
 
 
 def _runs_among(paths: Sequence[Path]) -> list[Path]:
-    """The runs of a sweep for its folder; files that lie beside runs, as in ``runs/sweep/*``, are no runs."""
+    """Return the run folders in ``paths``. A sweep folder is replaced by its runs.
+
+    If ``paths`` has folders, its files are ignored: a pattern such as ``runs/sweep/*`` also matches files.
+    """
     folders = [path for path in paths if path.is_dir()] or paths
     found: list[Path] = []
     for path in folders:
@@ -99,12 +103,12 @@ def _runs_among(paths: Sequence[Path]) -> list[Path]:
 
 
 def read_run(folder: Path) -> ReportedRun:
-    """The run in ``folder``. Raises ``RunError`` or ``ConfigError`` naming the file and the way out."""
+    """Read the run in ``folder``. Raises ``RunError`` or ``ConfigError`` naming the file and how to fix it."""
     if not folder.is_dir():
-        raise RunError(f"there is no run folder {str(folder)!r}: give the one that `arbiter bench` named at its end")
+        raise RunError(f"there is no run folder {str(folder)!r}: `arbiter bench` prints the folder when a run ends")
     for name in ("config.toml", "results.jsonl"):
         if not (folder / name).is_file():
-            raise RunError(f"{folder} is not a run: it holds no {name}; give a folder that `arbiter bench` wrote")
+            raise RunError(f"{folder} is not a run folder: it has no {name}; name a folder that `arbiter bench` wrote")
     config, ending = load_config(str(folder / "config.toml")), _read_ending(folder / "summary.json")
     results, torn = read_results(folder / "results.jsonl")
     state: State = "unfinished" if ending is None else "interrupted" if ending.interrupted else "finished"
@@ -122,9 +126,9 @@ def read_run(folder: Path) -> ReportedRun:
 
 
 def write_report(report: Report, folder: Path) -> str | None:
-    """Write ``report.md``, ``report.csv`` and the plots; why there are no plots, if there are none.
+    """Write ``report.md``, ``report.csv`` and the plots into ``folder``.
 
-    Raises ``ReportError`` if the folder cannot be written.
+    Return the reason if there are no plots, else None. Raises ``ReportError`` if the folder cannot be written.
     """
     from arbiter.runs.reports.plots import draw, why_not
 
@@ -140,7 +144,7 @@ def write_report(report: Report, folder: Path) -> str | None:
 
 
 class _Ending(msgspec.Struct, frozen=True):
-    """What of ``summary.json`` is not in the results."""
+    """The keys of ``summary.json`` that cannot be computed from the results."""
 
     wall_seconds: float | None = None
     interrupted: bool = False
@@ -148,7 +152,7 @@ class _Ending(msgspec.Struct, frozen=True):
 
 
 def _is_shared(folder: Path) -> bool:
-    """Whether the run has answers of other runs, by its log if that is there."""
+    """Return whether the run reused answers of other runs. False if it has no readable event log."""
     try:
         return Recorded.open(folder).is_shared
     except RunError:
@@ -163,41 +167,41 @@ def _read_ending(path: Path) -> _Ending | None:
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: {error}; remove the file to have the run reported as unfinished") from error
+        raise RunError(f"{path}: {error}; remove the file to report the run as unfinished") from error
 
 
 def _of_each(runs: Iterable[ReportedRun]) -> list[str]:
-    """What is missing in single runs."""
+    """Return the warnings that concern single runs."""
     warnings: list[str] = []
     for run in runs:
         found = run.summary
         if run.state == "interrupted":
-            warnings.append(f"{run.name} was interrupted: its figures are of the {found.problems} problems that ended")
+            warnings.append(f"{run.name} was interrupted: its figures cover the {found.problems} problems that ended")
         if run.state == "unfinished":
-            torn = " (the last line was only partly written, and is left out)" if run.torn else ""
+            torn = " (without an incomplete last line)" if run.torn else ""
             warnings.append(
-                f"{run.name} is unfinished, still going on or killed: its figures are of what is stored{torn}, "
-                "its wall time is not known"
+                f"{run.name} is unfinished: it is still in progress, or was killed. Its figures cover the stored "
+                f"results{torn}; its wall time is not known"
             )
         if found.failed:
             warnings.append(
-                f"{run.name}: {found.failed} of {found.decoded} failed, and are not in its accuracy or latency"
+                f"{run.name}: {found.failed} of {found.decoded} failed; accuracy and latency do not include them"
             )
         ungraded = found.decoded - found.graded - found.failed
         if ungraded:
             warnings.append(
-                f"{run.name}: {ungraded} of {found.decoded} could not be graded, and are not in its accuracy"
+                f"{run.name}: {ungraded} of {found.decoded} could not be graded; accuracy does not include them"
             )
     return warnings
 
 
 def _of_all(runs: Sequence[ReportedRun]) -> list[str]:
-    """What keeps the runs from being compared with one another."""
+    """Return the warnings about differences that make the runs hard to compare."""
     warnings: list[str] = []
     if len({run.questions for run in runs}) > 1:
         common = len(frozenset[Hashable].intersection(*(run.questions for run in runs)))
         sets = [(_source(run), run.name) for run in runs]
-        warnings.append(f"the runs are not over the same problems; {common} are in all of them: {_grouped(sets)}")
+        warnings.append(f"the runs have different problems; {common} are in all runs: {_grouped(sets)}")
     warnings += _of_times(runs)
     experiments = [_compared(run.config) for run in runs]
     for key in sorted({key for experiment in experiments for key in experiment}):
@@ -205,8 +209,8 @@ def _of_all(runs: Sequence[ReportedRun]) -> list[str]:
             (experiment[key], run.name) for experiment, run in zip(experiments, runs, strict=True) if key in experiment
         ]
         if len({value for value, _ in values}) > 1:
-            only = ", so that their latencies cannot be compared" if key in _OF_SPEED else ""
-            warnings.append(f"the runs differ in {key}{only}: {_grouped(values)}")
+            effect = ", so their latencies cannot be compared" if key in _OF_SPEED else ""
+            warnings.append(f"the runs differ in {key}{effect}: {_grouped(values)}")
     return warnings
 
 
@@ -214,7 +218,7 @@ def _of_times(runs: Sequence[ReportedRun]) -> list[str]:
     simulated = [("simulated" if run.summary.simulated else "measured", run.name) for run in runs]
     if len(dict(simulated)) < 2:
         return []
-    return [f"some latencies are measured and others simulated (docs/sweep.md): {_grouped(simulated)}"]
+    return [f"some latencies are measured, others are simulated (docs/how-to/sweep.md): {_grouped(simulated)}"]
 
 
 def _source(run: ReportedRun) -> str:
@@ -223,7 +227,7 @@ def _source(run: ReportedRun) -> str:
 
 
 def _grouped(values: Iterable[tuple[str, str]]) -> str:
-    """Each value with the runs that have it."""
+    """Format each value with the runs that have it."""
     runs: dict[str, list[str]] = {}
     for value, run in values:
         runs.setdefault(value, []).append(run)
@@ -235,12 +239,12 @@ def _grouped(values: Iterable[tuple[str, str]]) -> str:
 
 
 def _compared(config: Config) -> dict[str, str]:
-    """The keys that should be the same in runs that are compared, with their values."""
+    """Return the configuration keys that compared runs should share, with their values as text."""
     tree: dict[str, Any] = msgspec.to_builtins(config)
     found = {key: value for key, value in _leaves(tree) if not key.startswith(_NOT_COMPARED) or key in _OF_SPEED}
-    for place, called in msgspec.structs.replace(config, audit=0.0).called_tables().items():
+    for name, called in msgspec.structs.replace(config, audit=0.0).called_tables().items():
         table: dict[str, Any] = msgspec.to_builtins(called) if called else {}
-        found |= {f"models.{place}.{key}": table[key] for key in _OF_A_MODEL if key in table}
+        found |= {f"models.{name}.{key}": table[key] for key in _OF_A_MODEL if key in table}
     return {key: "not set" if value is None else repr(value) for key, value in found.items()}
 
 
@@ -253,5 +257,5 @@ def _leaves(tree: dict[str, Any], above: str = "") -> list[tuple[str, Any]]:
 
 
 def _short(text: str) -> str:
-    """A long value is told by its beginning and its end."""
+    """Shorten a long value to its beginning and its end."""
     return text if len(text) <= 60 else f"{text[:40]} … {text[-15:]}"

@@ -1,4 +1,4 @@
-"""Runs as the rows of a table: one set of columns for the terminal, for Markdown and for the benchmarks."""
+"""Tables with one row per run. Terminal, Markdown and benchmarks share the same columns."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ _ORDER: tuple[RunType, ...] = (
 
 
 class ReportRow(msgspec.Struct, frozen=True):
-    """A row: what a run is called, its figures, and what else has to be said where it is named."""
+    """A row of a table: the run's name, its figures, and a remark that is shown after the name."""
 
     name: str
     summary: Summary
@@ -40,17 +40,17 @@ Column = Callable[[ReportRow], str]
 
 
 def ordered(entries: Iterable[ReportRow]) -> list[ReportRow]:
-    """By run type, threshold, samples and name: the same rows, whatever the order in which they are given."""
+    """Return the rows sorted by run type, threshold, samples and name."""
 
-    def place(entry: ReportRow) -> tuple[int, float, int, str]:
+    def sort_key(entry: ReportRow) -> tuple[int, float, int, str]:
         found = entry.summary
         return _ORDER.index(found.run_type), found.threshold or 0.0, found.samples, entry.name
 
-    return sorted(entries, key=place)
+    return sorted(entries, key=sort_key)
 
 
 def columns_for(entries: Sequence[ReportRow]) -> dict[str, Column]:
-    """The columns of a report, by their headings; those for samples and costs only where there are any."""
+    """Return the columns of a report by heading. Columns for targets, costs and samples appear only if used."""
     names = ["run", "type", "τ", "problems", "accuracy", "95 % interval", "acceptance", "acceptance: tokens"]
     names += ["target calls", "draft: kept / discarded", "target: kept / discarded", "seconds: mean / p50 / p95"]
     names += ["wall time", "wasted"]
@@ -68,40 +68,40 @@ def columns_for(entries: Sequence[ReportRow]) -> dict[str, Column]:
 
 
 def percent(share: float | None) -> str:
-    """``0.123`` as ``12.3%``."""
+    """Format ``0.123`` as ``12.3%``."""
     return NOTHING if share is None else f"{share:.1%}"
 
 
 def seconds(value: float | None) -> str:
-    """Seconds with two decimals."""
+    """Format seconds with two decimals."""
     return NOTHING if value is None else f"{value:.2f}"
 
 
 def money(value: float | None) -> str:
-    """An amount with cents, and with four significant digits where it is small."""
+    """Format an amount with two decimals, or with four significant digits if it is below 1."""
     if value is None:
         return NOTHING
-    places = 2 if value >= 1 or value == 0 else 3 - math.floor(math.log10(value))
-    return f"{value:.{places}f}"
+    decimals = 2 if value >= 1 or value == 0 else 3 - math.floor(math.log10(value))
+    return f"{value:.{decimals}f}"
 
 
 def from_to(interval: Interval | None) -> str:
-    """An interval of shares."""
+    """Format an interval of shares."""
     return NOTHING if interval is None else f"{interval[0]:.1%} to {interval[1]:.1%}"
 
 
 def with_interval(value: float | None, interval: Interval | None) -> str:
-    """A share, and its interval in brackets."""
+    """Format a share with its interval in brackets."""
     return NOTHING if value is None else f"{percent(value)} ({from_to(interval)})"
 
 
 def _simulated(entry: ReportRow) -> str:
-    """What stands behind times that nobody measured."""
+    """Return the suffix of simulated times."""
     return " (simulated)" if entry.summary.simulated else ""
 
 
 def markdown(columns: Mapping[str, Column], entries: Iterable[ReportRow]) -> str:
-    """A table in Markdown, without a line end at its end."""
+    """Return a table in Markdown, without a trailing newline."""
 
     def line(row: Iterable[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
@@ -110,12 +110,12 @@ def markdown(columns: Mapping[str, Column], entries: Iterable[ReportRow]) -> str
 
 
 def cells(columns: Mapping[str, Column], entries: Iterable[ReportRow]) -> list[list[str]]:
-    """The texts of a table, row by row."""
+    """Return the texts of a table, row by row."""
     return [[column(entry) for column in columns.values()] for entry in entries]
 
 
 def fitting(columns: Mapping[str, Column], entries: Sequence[ReportRow], width: int) -> list[dict[str, Column]]:
-    """``columns`` in parts that are at most ``width`` characters wide, each with the first column to begin with."""
+    """Split ``columns`` into parts that fit into ``width`` characters. Each part starts with the first column."""
     first, *others = columns
     wide = {name: max(map(len, [name, *map(column, entries)])) + _GAP for name, column in columns.items()}
     parts: list[list[str]] = [[first]]
@@ -127,17 +127,17 @@ def fitting(columns: Mapping[str, Column], entries: Sequence[ReportRow], width: 
 
 
 def as_csv(entries: Iterable[ReportRow]) -> str:
-    """The summaries as CSV: ``run``, ``remark``, and the keys of ``summary.json`` with dots between their parts.
+    """Return the summaries as CSV: ``run``, ``remark``, and the keys of ``summary.json`` joined with dots.
 
-    The ends of an interval are ``.low`` and ``.high``; what is null or missing is empty.
+    The ends of an interval are ``.low`` and ``.high``. Null and missing values are empty.
     """
     return csv_of([{"run": entry.name, "remark": entry.remark, **flat(entry.summary)} for entry in entries])
 
 
 def csv_of(rows: Sequence[Mapping[str, object]]) -> str:
-    """Rows as CSV; what is null or missing is empty."""
+    """Return rows as CSV. Null and missing values are empty."""
     names = dict.fromkeys(name for row in rows for name in row)
-    # a figure that is null in one run and a table in another would be an empty column of its own
+    # a key that is null in one run and a table in another would add an empty column
     kept = [name for name in names if not any(other.startswith(f"{name}.") for other in names)]
     text = io.StringIO()
     writer = csv.DictWriter(text, kept, extrasaction="ignore", lineterminator="\n")
@@ -147,7 +147,7 @@ def csv_of(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def flat(record: Record) -> dict[str, object]:
-    """The keys of a record with dots between their parts, and the ends of an interval as ``.low`` and ``.high``."""
+    """Flatten a record: nested keys are joined with dots, and the ends of an interval are ``.low`` and ``.high``."""
     return _flat(msgspec.to_builtins(record, str_keys=True))
 
 

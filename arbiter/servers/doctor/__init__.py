@@ -1,4 +1,4 @@
-"""Is everything there that a configuration names, and does it do what a run needs of it?"""
+"""Checks whether the models of a configuration are available, and do what a run needs."""
 
 from arbiter.servers.doctor.examine import examine
 from arbiter.servers.doctor.findings import Check, Finding, State

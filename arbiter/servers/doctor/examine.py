@@ -1,4 +1,4 @@
-"""The round: a finding for each model, from a few small requests to each."""
+"""Checks every model of a configuration with a few small requests."""
 
 from collections.abc import AsyncGenerator
 from typing import get_args
@@ -16,12 +16,12 @@ _SCALES: dict[str, ScoreKind] = {scale: scale for scale in get_args(ScoreKind)}
 
 
 async def examine(config: Config) -> AsyncGenerator[Finding]:
-    """A finding for each table ``[models.NAME]`` of ``config``, in their order."""
+    """Yield a finding for each table ``[models.NAME]`` of ``config``, in their order."""
     for name, table in config.models.configured().items():
         checks: list[Check] = []
         try:
             async for check in _checks(name, table, config):
-                checks += [check]  # what was seen before an error counts
+                checks += [check]  # one by one: the checks before an error are kept
         except ArbiterError as error:
             checks.append(Check("request", str(error).removeprefix(f"models.{name}: "), "failed"))
         yield Finding(name, tuple(checks))

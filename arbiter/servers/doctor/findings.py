@@ -1,4 +1,4 @@
-"""What the doctor says: a finding a model, a line a check."""
+"""The doctor's results: one finding per model, with one line per check."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ _WORST: tuple[State, ...] = ("failed", "warning", "ok")
 
 
 class Check(msgspec.Struct, frozen=True):
-    """What was looked at, and what was seen: ``text`` has the way out of what is wrong."""
+    """A check and its result. If something is wrong, ``text`` says how to fix it."""
 
     name: str
     text: str
@@ -17,16 +17,17 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What was found about the model of one table."""
+    """The checks of the model of one table."""
 
     model: str
     checks: tuple[Check, ...]
 
     @property
     def state(self) -> State:
-        """That of the worst check."""
+        """The state of the worst check."""
         return next(state for state in _WORST if state == "ok" or state in {check.state for check in self.checks})
 
     @property
     def text(self) -> tuple[str, ...]:
+        """The texts of all checks."""
         return tuple(check.text for check in self.checks)

@@ -1,4 +1,4 @@
-"""What is looked at in a model that scores."""
+"""Checks of a model that scores steps."""
 
 from collections.abc import AsyncGenerator
 
@@ -15,7 +15,7 @@ _RIGHT, _WRONG = "12+30: 2+0=2,1+3=4: 42.", "12+30: 2+0=2,1+3=4: 57."
 
 
 async def scorer_checks(name: ScoreKind, table: AnyModelTable, config: Config) -> AsyncGenerator[Check]:
-    """A line a check; raises ``BackendError`` or ``ConfigError`` where nothing more can be looked at."""
+    """Yield one check per property. Raises ``BackendError`` or ``ConfigError`` if no further check is possible."""
     yield await place(name, table)
     async with open_scorer(name, table, config.cpu_threads, max(1, len(config.models.targets))) as scorer:
         right, wrong = [await _score(scorer, name, step, config) for step in (_RIGHT, _WRONG)]
@@ -27,10 +27,10 @@ async def scorer_checks(name: ScoreKind, table: AnyModelTable, config: Config) -
 def _range(name: ScoreKind, right: float, wrong: float) -> Check:
     text = f"scored a right step {right:.3f} and a wrong one {wrong:.3f}"
     if right == wrong:
-        why = "which is the same: is this a model that scores, and the dialect in scores one of raw logits?"
+        why = "the same: check that this model scores steps, and that the dialect in scores returns raw logits"
         return Check("scores", f"{text}, {why}", "warning")
-    if name != "router" and right < wrong:  # a router's score says that the target would do better
-        why = "the wrong one higher: is class 1, or a high value, what this model says of a good step?"
+    if name != "router" and right < wrong:  # a high score of a router means that the target is better
+        why = "the wrong one higher: check that class 1, or a high value, means a good step for this model"
         return Check("scores", f"{text}, {why}", "warning")
     return Check("scores", text)
 

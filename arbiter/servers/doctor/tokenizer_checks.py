@@ -1,4 +1,4 @@
-"""What a model's tokenizer says of the template, of the separator, and of the other model's tokens."""
+"""Checks with a model's tokenizer: the template, the separator, and the tokens of the other model."""
 
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,16 @@ _SAMPLE = "12+30: 2+0=2,1+3=4: 42.\n\nSo $\\frac{1}{2}$ of the apples remain, th
 
 
 async def token_checks(table: AnyModelTable, config: Config) -> list[Check]:
-    """Template and separator, looked at through the model's tokenizer, if that is known without asking a hub."""
+    """Check template and separator with the model's tokenizer, if it is known without a request to a hub."""
     name = _tokenizer(table)
     if name is None:
-        known = "tokenizer is not set, so that template and separator are not compared with the model's own"
-        return [Check("template", known)] if isinstance(table, ServedTable) else []
-    return await anyio.to_thread.run_sync(_looked_at, name, table, config.separator)
+        skipped = "not checked: without the key tokenizer, template and separator cannot be compared with the model's"
+        return [Check("template", skipped)] if isinstance(table, ServedTable) else []
+    return await anyio.to_thread.run_sync(_compared, name, table, config.separator)
 
 
 async def other_tokens(draft: AnyModelTable, table: AnyModelTable) -> Check | None:
-    """A warning if the target's tokenizer is another than the draft's; None if not, or they are not known."""
+    """Return a warning if the target's tokenizer differs from the draft's; None if not, or if one is unknown."""
     names = _tokenizer(draft), _tokenizer(table)
 
     def compare() -> bool:
@@ -39,11 +39,11 @@ async def other_tokens(draft: AnyModelTable, table: AnyModelTable) -> Check | No
             return None
     except ConfigError:
         return None
-    lost = "a rejected draft is tokenised anew for the target to check, which agrees with less of it"
+    effect = "verified escalation tokenises rejected drafts again and keeps less of them"
     return Check(
         "tokens",
-        f"its tokenizer is another than the draft's: {lost}, and shares of tokens are of different tokens. No "
-        "transcript depends on it",
+        f"its tokenizer differs from the draft's: {effect}, and shares of tokens compare different tokens. Transcripts "
+        "do not change",
         "warning",
     )
 
@@ -57,25 +57,25 @@ def _tokenizer(table: AnyModelTable) -> str | None:
     return name if on_this_machine else None
 
 
-def _looked_at(name: str, table: AnyModelTable, separator: str) -> list[Check]:
+def _compared(name: str, table: AnyModelTable, separator: str) -> list[Check]:
     try:
         tokenizer = read_tokenizer(name, "the doctor", "leave the template as it is")
     except ConfigError as error:
-        return [Check("template", f"not compared with the model's own: {error}")]
+        return [Check("template", f"not checked against the model's own: {error}")]
     return [_template(name, tokenizer, table), _separator(tokenizer, separator)]
 
 
 def _template(name: str, tokenizer: Any, table: AnyModelTable) -> Check:  # noqa: ANN401
     if not tokenizer.chat_template:
-        return Check("template", "its tokenizer has no template of its own")
+        return Check("template", "not checked: its tokenizer has no template")
     if table.prompt == CHAT:
         return Check("template", "the tokenizer's own")
     own = chat_turn(name, QUESTION).partition(QUESTION)[2]
     here = prompt_template(table.prompt, table.annotate, name).before_steps.partition(QUESTION)[2]
     if own in here:
-        return Check("template", "begins the answer as the tokenizer's own template does")
-    text = f"the tokenizer's own template goes from question to answer with {own!r}, prompt = {table.prompt!r} with"
-    return Check("template", f'{text} {here!r}: set prompt = "chat", or the template of this family', "warning")
+        return Check("template", "starts the answer like the tokenizer's own template")
+    text = f"between question and answer the tokenizer's own template has {own!r}, but prompt = {table.prompt!r} has"
+    return Check("template", f'{text} {here!r}: set prompt = "chat", or the template of this model family', "warning")
 
 
 def _separator(tokenizer: Any, separator: str) -> Check:  # noqa: ANN401
@@ -88,9 +88,9 @@ def _separator(tokenizer: Any, separator: str) -> Check:  # noqa: ANN401
             if tokens(end + separator + beginning)[: len(context)] != context:
                 return Check(
                     "separator",
-                    f"the tokenizer merges the separator {separator!r} with what comes next ({beginning!r}): each "
-                    "context ends inside of a token, which costs the model its habits and the prefix cache its end. "
-                    "Choose a separator that ends where a token does",
+                    f"the tokenizer merges the separator {separator!r} with the text after it ({beginning!r}), so each "
+                    "context ends inside a token: the model writes worse, and the prefix cache misses the end. Choose "
+                    "a separator that ends at a token boundary",
                     "warning",
                 )
-    return Check("separator", f"{separator!r} ends where a token does")
+    return Check("separator", f"{separator!r} ends at a token boundary")

@@ -1,8 +1,9 @@
-"""What sglang lacks on a machine without a GPU; first on the PYTHONPATH of its server's process, and of no other.
+"""Substitutes for packages that sglang lacks on a machine without a GPU.
 
-``sgl_kernel`` has no CPU build on the package index: every name in it is there, so that sglang imports, and refuses
-to be called (nothing calls one with ``--device cpu --attention-backend torch_native``). ``torchvision`` is there as
-a CUDA build alone, which insists on two operators that a CPU torch has not declared.
+This folder is first on the PYTHONPATH of the server's process only. ``sgl_kernel`` has no CPU build on the package
+index. The substitute has every name, so that sglang can be imported, and raises when one is called. With ``--device cpu
+--attention-backend torch_native`` none is called. ``torchvision`` exists only as a CUDA build, which needs two
+operators that a CPU torch does not declare.
 """
 
 import importlib.abc
@@ -12,8 +13,8 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
-_KERNELS = ("sgl_kernel", "sgl_kernel.mamba")  # sglang does without the other modules of the package
-_kept: list[object] = []  # a torch library declares only while it lives
+_KERNELS = ("sgl_kernel", "sgl_kernel.mamba")  # sglang works without the other modules of the package
+_kept: list[object] = []  # the operators of a torch library exist only while the object does
 
 
 def _refusing(module: str) -> Callable[[str], Callable[..., Any]]:
@@ -30,7 +31,7 @@ def _refusing(module: str) -> Callable[[str], Callable[..., Any]]:
 
 
 class _Kernels(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds the modules that stand in."""
+    """Finds the substitutes for the kernel modules."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None

@@ -1,4 +1,4 @@
-"""Who shares a batch with whom, and who gets which answer or error."""
+"""Which requests share a batch, and which answer or error each gets."""
 
 import threading
 from collections.abc import Callable, Coroutine, Sequence
@@ -21,7 +21,7 @@ PATIENCE = 30  # seconds, never waited for unless something hangs
 
 
 class Desk:
-    """Writes down each batch, and the answer or error of whoever asked; ``negate`` is work that waits for ``gate``."""
+    """Records each batch, and the answer or error of each request. ``negate`` is work that waits for ``gate``."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -46,7 +46,7 @@ class Desk:
 
 
 async def served(batcher: Batcher[int, int], *asks: Asks) -> None:
-    """Have all of ``asks`` waiting, then serve them until they have ended."""
+    """Queue all of ``asks``, then serve them until they end."""
     with anyio.fail_after(PATIENCE):
         async with services() as service, anyio.create_task_group() as asking:
             for ask in asks:

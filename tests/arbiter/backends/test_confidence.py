@@ -1,4 +1,4 @@
-"""How sure a model is of its own step."""
+"""A model's confidence in its own step."""
 
 import math
 
@@ -24,7 +24,7 @@ def test_the_mean_is_the_geometric_one_of_the_probabilities(chances: list[float]
         ([1.0], 1.0),
         ([0.5, 0.5], 0.5),
         ([0.25] * 4, 0.25),
-        ([0.25] * 3, 0.25),  # the rest is one outcome more
+        ([0.25] * 3, 0.25),  # the rest counts as one more outcome
         ([0.5], 0.5),
         ([0.9], 0.9**0.9 * 0.1**0.1),
     ],

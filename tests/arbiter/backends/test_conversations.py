@@ -1,4 +1,4 @@
-"""How the turns of a conversation before the question are written for a model."""
+"""Rendering the turns of a conversation before the question."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ Named = Callable[[str], str]
 
 PUBLISHED = Path(__file__).parent / "chat_templates"
 """Chat templates as published with Qwen2.5-Math-7B-Instruct, Qwen3, Meta-Llama-3-8B-Instruct and Llama-3.1-8B-Instruct,
-without the parts that are about tools; and one that refuses as Gemma's and Mistral's do."""
+without the parts for tools, and one that refuses conversations as Gemma's and Mistral's do."""
 
 DATES = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
 BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
@@ -38,7 +38,7 @@ TOLD = (Turn("system", "Be brief."), *TALK)
 
 @pytest.fixture(scope="module")
 def named(tmp_path_factory: pytest.TempPathFactory) -> Named:
-    """The folder of a tokenizer with a published chat template, by its name here."""
+    """Return the folder of a tokenizer with a published chat template, by its name here."""
     pocket, folder = Path(arbiter.pocket.__file__).parent / "models" / "draft", tmp_path_factory.mktemp("tokenizers")
     for template in PUBLISHED.glob("*.jinja"):
         own = folder / template.stem
@@ -53,7 +53,7 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Named:
 
 @pytest.fixture(scope="module")
 def published(named: Named) -> Callable[..., str]:
-    """What a published template makes of turns and a question, without the beginning-of-text token."""
+    """Return turns and a question in a published template, without the beginning-of-text token."""
     readers = {path.stem: read_tokenizer(named(path.stem), "a test", "do without") for path in PUBLISHED.iterdir()}
 
     def apply(name: str, turns: tuple[Turn, ...], question: str, **options: Any) -> str:
@@ -197,11 +197,11 @@ def test_a_conversation_that_the_tokenizers_template_refuses_is_told_with_the_mo
     assert str(caught.value).startswith(
         f"the chat template of {named('alternating')} refuses the conversation: {reason}"
     )
-    assert str(caught.value).endswith(". Ask in turns that it takes, or set the model's prompt to another template")
+    assert str(caught.value).endswith(". Send turns that it accepts, or set the model's prompt to another template")
 
 
 class Counting:
-    """A tokenizer that counts how often its template is asked."""
+    """A tokenizer that counts the calls of its template."""
 
     bos_token = None
     asked = 0

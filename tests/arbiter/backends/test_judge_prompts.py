@@ -1,4 +1,4 @@
-"""How a judge is asked, and what its answer is worth."""
+"""The prompt of a judge, and the score of its answer."""
 
 import math
 
@@ -52,7 +52,7 @@ def test_the_score_is_the_expected_digit_renormalised_over_digits(chances: dict[
 
 @pytest.mark.parametrize("alternatives", [{}, {"": 0.0}, {"good": -0.1, "\n": -2.0}, {"12": 0.0}, {"5": -math.inf}])
 def test_an_answer_without_a_digit_is_no_score(alternatives: dict[str, float]) -> None:
-    with pytest.raises(BackendError, match=r"^here judged a step with no digit"):
+    with pytest.raises(BackendError, match=r"^here judged a step without a digit"):
         judged(alternatives, "here")
 
 

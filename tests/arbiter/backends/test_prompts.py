@@ -1,4 +1,4 @@
-"""How a context is written for a model."""
+"""Rendering a context for a model."""
 
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ PUBLISHED = {
     "qwen3-thinking": QWEN3,
 }
 """What the chat templates in the tokenizers of Qwen2.5-Math-7B-Instruct and Qwen3 (``enable_thinking`` false and true)
-make of the question, with the instruction of the model's card."""
+make of the question, with the instruction of the model card."""
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -99,7 +99,7 @@ def test_a_template_puts_the_question_as_the_model_s_own_does(name: str) -> None
 
 
 def test_llama_s_turns_are_those_of_its_own_template() -> None:
-    """Which puts a turn of the system with two dates first, that the published program leaves out."""
+    """Except for the system turn with two dates, which the published program leaves out."""
     turns = prompt_template("llama-3", annotate=False, tokenizer="not read").render(Transcript("1+1?"), "\n\n")
     assert turns.startswith("<|start_header_id|>user<|end_header_id|>\n\nSolve the following math problem")
     assert turns.endswith("Problem: 1+1?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n")
@@ -111,7 +111,7 @@ def test_a_text_with_the_question_in_it_is_a_template_of_its_own() -> None:
 
 def test_a_name_that_no_template_has_is_refused_with_those_there_are() -> None:
     known = "qwen2.5-math, llama-3, qwen3, qwen3-thinking, plain, chat"
-    with pytest.raises(ConfigError, match=rf"'qwen' is no template \(there are {known}\)"):
+    with pytest.raises(ConfigError, match=rf"'qwen' is not the name of a template \(there are {known}\)"):
         prompt_template("qwen", annotate=False, tokenizer="")
 
 

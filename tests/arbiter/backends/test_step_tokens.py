@@ -1,4 +1,4 @@
-"""A step's tokens: where it ends, inside what was agreed on and across its join."""
+"""The end of a step, inside the agreed tokens and across their join."""
 
 from itertools import pairwise
 from typing import Any
@@ -16,7 +16,7 @@ tokens = st.lists(st.integers(0, len(TEXTS) - 1), max_size=12)
 
 
 class Tokenizer:
-    """A token is its place in ``TEXTS``; the longest is taken first."""
+    """Tokens are indices into ``TEXTS``. The longest text is matched first."""
 
     def decode(self, ids: list[int], *, skip_special_tokens: bool) -> str:
         return "".join(TEXTS[token] for token in ids if not (skip_special_tokens and token == END))
@@ -38,10 +38,10 @@ def step(room: int = 100) -> StepTokens:
 @pytest.mark.parametrize(
     ("taken", "room", "text", "ending", "used"),
     [
-        ([[1, 2, 4, 1]], 9, "ab", "separator", 3),  # the separator as a token of its own
+        ([[1, 2, 4, 1]], 9, "ab", "separator", 3),  # the separator as one token
         ([[5, 6, 1]], 9, "a", "separator", 2),  # across two tokens, with text on both sides
-        ([[1, 3], [3, 1]], 9, "a", "separator", 3),  # across the join of what was agreed on and what was written
-        ([[1, 2, END, 1]], 9, "ab", "end", 3),  # the end inside what was agreed on
+        ([[1, 3], [3, 1]], 9, "a", "separator", 3),  # across the join of agreed and written tokens
+        ([[1, 2, END, 1]], 9, "ab", "end", 3),  # the end inside the agreed tokens
         ([[1], [END]], 9, "a", "end", 2),
         ([[1, 2, 1, 2]], 3, "aba", "limit", 3),  # a limit counts the agreed tokens
         ([[1, 2], [1, 2]], 3, "aba", "limit", 3),

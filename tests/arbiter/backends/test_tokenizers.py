@@ -19,7 +19,7 @@ Folder = Callable[..., str]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
-    """A model's folder with the pocket tokenizer, whose own end is 0, and the files given."""
+    """Return a model folder with the given files and the pocket tokenizer, whose end token is 0."""
 
     def build(**files: dict[str, Any]) -> str:
         for name in ("tokenizer.json", "tokenizer_config.json"):

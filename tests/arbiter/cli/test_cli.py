@@ -1,4 +1,4 @@
-"""The command as a person calls it: what it teaches, and how it says no."""
+"""The command line as a user calls it: its help, and its error messages."""
 
 import json
 import subprocess
@@ -11,8 +11,8 @@ Ended = subprocess.CompletedProcess[str]
 Arbiter = Callable[..., Ended]
 
 
-def told(ended: Ended) -> str:
-    """The one line on standard error of a command that refused, and left nothing behind."""
+def error_line(ended: Ended) -> str:
+    """Return the one line on standard error of a command that failed without printing anything else."""
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "Traceback" not in ended.stderr
     assert ended.stderr.count("\n") == 1
@@ -48,16 +48,16 @@ def test_help_names_every_run_type(arbiter: Arbiter) -> None:
         (["pocket", "--data", "nowhere.jsonl"], "'nowhere.jsonl'"),
         (["pocket", "--data", "pocket:one"], "pocket:one"),
         (["pocket", "--limit", "0"], "data.limit: "),
-        ([], "name a configuration: a file, or a built-in one (llama3-1b-8b-eagle3, "),
+        ([], "no configuration is given: name a file, or a built-in one (llama3-1b-8b-eagle3, "),
         (["--resume", "nowhere"], "there is no run 'nowhere'"),
-        (["--resume", "here", "--out", "there"], "--resume here goes on in that folder: leave --out out"),
+        (["--resume", "here", "--out", "there"], "--resume here continues in that folder: leave out --out"),
         (["pocket", "--log-level", "off", "--resume", "."], "'.' holds no run: there is no events.jsonl in it"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line_that_names_it(
     arbiter: Arbiter, tmp_path: Path, arguments: list[str], named: str
 ) -> None:
-    line = told(arbiter("bench", *arguments))
+    line = error_line(arbiter("bench", *arguments))
     assert line.startswith("error: ")
     assert named in line
     assert list(tmp_path.iterdir()) == []
@@ -81,18 +81,18 @@ def test_a_command_line_that_cannot_be_read_is_told_by_name(arbiter: Arbiter, ar
 
 
 def test_a_command_line_that_cannot_be_read_is_told_in_one_line(arbiter: Arbiter) -> None:
-    assert "high" in told(arbiter("bench", "pocket", "--threshold", "high"))
+    assert "high" in error_line(arbiter("bench", "pocket", "--threshold", "high"))
 
 
 def test_an_unknown_key_of_a_file_is_told_with_the_file_and_the_nearest_key(arbiter: Arbiter, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("[models]\n[limits]\nmax_stepz = 3\n", encoding="utf-8")
-    line = told(arbiter("bench", "mine.toml"))
+    line = error_line(arbiter("bench", "mine.toml"))
     assert line == "error: mine.toml: unknown key 'limits.max_stepz'; did you mean 'max_steps'?"
 
 
 def test_an_error_with_brackets_is_told_as_it_is(arbiter: Arbiter, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("[models]\n", encoding="utf-8")
-    assert "[models.draft]" in told(arbiter("bench", "mine.toml"))
+    assert "[models.draft]" in error_line(arbiter("bench", "mine.toml"))
 
 
 def test_debug_shows_the_traceback(arbiter: Arbiter) -> None:
@@ -109,7 +109,7 @@ def test_events_are_shown_from_the_given_level_on_and_a_run_is_continued_by_its_
     assert [kinds.count(kind) for kind in ("run_started", "start_problem", "graded", "call_started")] == [1, 2, 2, 0]
     again = arbiter("bench", "--resume", "run", "--json", "--log-level", "off")
     assert (again.returncode, json.loads(again.stdout)["problems"]) == (0, 2), again.stderr
-    assert "the run is continued: 2 of 2 are there already" in again.stderr
+    assert "resuming the run: 2 of 2 are done" in again.stderr
     assert "run_started" not in again.stderr
     other = arbiter("bench", "--resume", "run", "--seed", "1")
     assert (other.returncode, other.stdout) == (2, "")

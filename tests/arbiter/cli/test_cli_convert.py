@@ -1,4 +1,4 @@
-"""``arbiter convert`` as a person meets it, with a pocket model."""
+"""``arbiter convert`` as a user calls it, with a pocket model."""
 
 import subprocess
 from collections.abc import Callable
@@ -23,11 +23,11 @@ def prm(tmp_path: Path) -> str:
 def test_a_conversion_says_what_came_of_it_and_how_it_is_served(arbiter: Arbiter, tmp_path: Path, prm: str) -> None:
     ended = arbiter("convert", prm, "--out", "converted", "--as", "classes")
     assert ended.returncode == 0, ended.stderr
-    told = ended.stdout.splitlines()
-    assert told[0].startswith("a head for the labels of a sequence → ")
-    assert told[0].endswith("ForSequenceClassification, 2 labels (classes), bias: none")
-    assert told[1].startswith("largest difference of a logit: ")
-    assert told[2].endswith("--model-path converted --is-embedding")
+    lines = ended.stdout.splitlines()
+    assert lines[0].startswith("a head for the labels of a sequence → ")
+    assert lines[0].endswith("ForSequenceClassification, 2 labels (classes), bias: none")
+    assert lines[1].startswith("largest difference between old and new logits: ")
+    assert lines[2].endswith("--model-path converted --is-embedding")
     assert (tmp_path / "converted" / "model.safetensors").is_file()
 
 
@@ -45,16 +45,16 @@ async def test_a_converted_reward_model_scores_as_before(arbiter: Arbiter, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("pocket:draft", "--out", "out"), "without a linear head"),
         (("./nowhere", "--out", "out"), "cannot read './nowhere'"),
-        (("pocket:prm", "--out", "."), "is there already"),
+        (("pocket:prm", "--out", "."), "already exists"),
         (("pocket:prm", "--out", "out", "--as", "bins"), "--as"),
     ],
 )
-def test_what_cannot_be_converted_is_told_in_a_line(arbiter: Arbiter, arguments: tuple[str, ...], told: str) -> None:
+def test_what_cannot_be_converted_is_told_in_a_line(arbiter: Arbiter, arguments: tuple[str, ...], message: str) -> None:
     ended = arbiter("convert", *arguments)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert told in ended.stderr
+    assert message in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -36,7 +36,7 @@ def recorded(call: Command, out: Path, run_type: str) -> Path:
 
 
 def one_altered(run: Path, out: Path) -> str:
-    """A copy of the log in which one decision is turned; the decision's id."""
+    """Copy the log with one decision reversed, and return the id of that decision."""
     lines = (run / "events.jsonl").read_text(encoding="utf-8").splitlines()
     place = next(number for number, line in enumerate(lines) if '"keep_draft"' in line)
     lines[place] = lines[place].replace('"keep_draft"', '"keep_target"')
@@ -49,7 +49,7 @@ def test_a_recorded_run_replays_and_says_so(call: Command, rsd: Path) -> None:
     ended = call("replay", rsd)
     assert ended.returncode == 0
     assert "14 problems" in ended.stdout
-    assert "every message is the recorded one" in ended.stdout
+    assert "every message equals the recorded one" in ended.stdout
 
 
 def test_a_replay_prints_the_same_bytes_twice(call: Command, oracle: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_what_if_says_what_it_can_answer_and_where_the_others_left(call: Comma
 def test_a_what_if_is_told_beside_what_was(call: Command, rsd: Path) -> None:
     ended = call("replay", rsd, "--concurrency", "2", "--server-speed", "target=0.5")
     assert ended.returncode == 0
-    assert "14 of 14 problems answered exactly" in ended.stdout
+    assert "14 of 14 problems replayed exactly" in ended.stdout
     assert "what if" in ended.stdout
 
 
@@ -128,10 +128,10 @@ def test_filters_choose_problems(call: Command, rsd: Path) -> None:
 
 def test_a_problem_is_told_step_by_step_with_scores_and_the_other_proposal(call: Command, rsd: Path) -> None:
     escalated = json.loads(call("show", rsd, "--escalated", "--json").stdout.splitlines()[0])["problem"]
-    told = call("show", rsd, escalated).stdout
-    assert "target  escalated: h = " in told
-    assert "the draft proposed: " in told
-    assert "tokens, " in told
+    text = call("show", rsd, escalated).stdout
+    assert "target  escalated: h = " in text
+    assert "the draft proposed: " in text
+    assert "tokens, " in text
 
 
 def test_an_unknown_problem_is_refused_with_the_way_to_list_them(call: Command, rsd: Path) -> None:
@@ -142,24 +142,24 @@ def test_an_unknown_problem_is_refused_with_the_way_to_list_them(call: Command, 
 
 
 def test_following_a_run_that_has_ended_tells_it_and_ends(call: Command, rsd: Path) -> None:
-    told = call("show", rsd, "--follow").stdout.splitlines()
-    assert sum("answered" in line for line in told) == 14
-    assert told[-1].endswith("the run has ended")
+    lines = call("show", rsd, "--follow").stdout.splitlines()
+    assert sum("answered" in line for line in lines) == 14
+    assert lines[-1].endswith("the run has ended")
 
 
 def test_following_one_problem_tells_its_steps(call: Command, rsd: Path) -> None:
     events = [json.loads(line) for line in (rsd / "events.jsonl").read_text(encoding="utf-8").splitlines()]
     problem: str = next(event["problem"] for event in events if event["payload"].get("verdict") == "keep_draft")
-    told = call("show", rsd, problem, "--follow").stdout
-    assert "step 1, drafter: " in told
-    assert "keep_draft" in told
-    assert set(re.findall(r"pocket-1-\d+", told)) == {problem}
+    text = call("show", rsd, problem, "--follow").stdout
+    assert "step 1, drafter: " in text
+    assert "keep_draft" in text
+    assert set(re.findall(r"pocket-1-\d+", text)) == {problem}
 
 
 def test_two_runs_part_where_their_texts_differ(call: Command, rsd: Path, oracle: Path) -> None:
     found = json.loads(call("diff", rsd, oracle, "--json").stdout)
-    assert found["same"] + len(found["partings"]) == 14
-    for parting in found["partings"]:
+    assert found["same"] + len(found["differences"]) == 14
+    for parting in found["differences"]:
         assert parting["a"] is None or parting["b"] is None or parting["a"]["text"] != parting["b"]["text"]
     assert sum(found["answers"].values()) == 14
     assert any("run_type" in line for line in found["identity"])
@@ -168,7 +168,7 @@ def test_two_runs_part_where_their_texts_differ(call: Command, rsd: Path, oracle
 def test_a_run_does_not_part_from_itself(call: Command, rsd: Path) -> None:
     ended = call("diff", rsd, rsd)
     assert ended.returncode == 0
-    assert "14 problems have the same transcript, 0 part ways" in ended.stdout
+    assert "14 problems have the same transcript, 0 diverge" in ended.stdout
 
 
 @pytest.mark.parametrize("command", ["replay", "show"])

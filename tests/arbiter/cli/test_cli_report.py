@@ -1,4 +1,4 @@
-"""Samples, prices and reports as a person meets them: the command, with the pocket models."""
+"""Samples, prices and reports on the command line, with the pocket models."""
 
 import csv
 import json
@@ -16,8 +16,8 @@ Arbiter = Callable[..., Ended]
 SAMPLED = ("bench", "pocket", "--limit", "3", "--samples", "2", "--temperature", "0.7", "--out", "run")
 
 
-def told(ended: Ended) -> str:
-    """The one line on standard error of a command that refused."""
+def error_line(ended: Ended) -> str:
+    """Return the one line on standard error of a command that failed."""
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "Traceback" not in ended.stderr
     assert ended.stderr.count("\n") == 1
@@ -27,7 +27,10 @@ def told(ended: Ended) -> str:
 def test_samples_are_decoded_summarised_and_reported_with_plots(arbiter: Arbiter, tmp_path: Path) -> None:
     ended = arbiter(*SAMPLED)
     assert ended.returncode == 0, ended.stderr
-    assert all(figure in ended.stdout for figure in ("3, in 6 samples", "pass@2", "majority vote", "95 % interval"))
+    assert all(
+        figure in ended.stdout
+        for figure in ("3 in 6 samples (6 graded, 0 failed)", "pass@2", "majority vote", "95 % interval")
+    )
     lines = [json.loads(line) for line in (tmp_path / "run" / "results.jsonl").read_text(encoding="utf-8").splitlines()]
     numbered = {(line["solution"]["problem"], line["solution"]["sample"]) for line in lines}
     assert numbered == {(f"pocket-1-{problem}", sample) for problem in range(3) for sample in range(2)}
@@ -86,13 +89,13 @@ def test_help_of_report_teaches_with_examples(arbiter: Arbiter) -> None:
         (["bench", "pocket", "--samples", "0"], "sampling.samples: "),
         (["bench", "pocket", "--temperature", "-1"], "sampling.temperature: "),
         (["report", "nowhere"], "there is no run folder 'nowhere'"),
-        (["report"], "no run is given"),
-        (["report", "."], "is not a run: it holds no config.toml"),
+        (["report"], "no run given"),
+        (["report", "."], "is not a run folder: it has no config.toml"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line_that_names_it(
     arbiter: Arbiter, arguments: list[str], named: str
 ) -> None:
-    line = told(arbiter(*arguments))
+    line = error_line(arbiter(*arguments))
     assert line.startswith("error: ")
     assert named in line

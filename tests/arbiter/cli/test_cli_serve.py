@@ -33,7 +33,7 @@ prompt = "plain"
 
 
 class Process:
-    """The command, and what it has said on standard error."""
+    """A running command, and its lines on standard error."""
 
     def __init__(self, arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
         self.process = subprocess.Popen(
@@ -43,16 +43,16 @@ class Process:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.told: list[str] = []
+        self.lines: list[str] = []
         self.is_ready = threading.Event()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
     @property
     def url(self) -> str:
-        assert self.is_ready.wait(120), self.told
-        found = re.search(r"http://127\.0\.0\.1:\d+", "".join(self.told))
-        assert found, self.told
+        assert self.is_ready.wait(120), self.lines
+        found = re.search(r"http://127\.0\.0\.1:\d+", "".join(self.lines))
+        assert found, self.lines
         return found[0]
 
     def ended(self, within: float = 60) -> int:
@@ -66,15 +66,15 @@ class Process:
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            self.told.append(line)
-            if "the page:" in line:
+            self.lines.append(line)
+            if "web page:" in line:
                 self.is_ready.set()
         self.is_ready.set()
 
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    """Starts the command; what is still running at the end is killed."""
+    """Start the command. A process that still runs at the end is killed."""
     started: list[Process] = []
 
     def start(*arguments: str, **environment: str) -> Process:
@@ -103,9 +103,9 @@ def test_it_answers_keeps_the_log_of_all_requests_and_ends_at_ctrl_c(serve: Any,
     run = Run.open(tmp_path / "served")
     assert [problem.key[0] for problem in run.problems()] == [answer["arbiter"]["id"], target["arbiter"]["id"]]
     assert check(run).differences == ()
-    access = [line for line in process.told if '"path": "/v1/chat/completions"' in line]
+    access = [line for line in process.lines if '"path": "/v1/chat/completions"' in line]
     assert len(access) == 3
-    assert "Compute" not in "".join(process.told)
+    assert "Compute" not in "".join(process.lines)
 
 
 def test_keys_come_from_the_environment_and_are_told_nowhere(serve: Any, tmp_path: Path) -> None:
@@ -117,12 +117,12 @@ def test_keys_come_from_the_environment_and_are_told_nowhere(serve: Any, tmp_pat
     process.process.terminate()
     assert process.ended() == 0
     stored = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "served").iterdir() if path.is_file())
-    assert "k-one" not in stored + "".join(process.told)
+    assert "k-one" not in stored + "".join(process.lines)
 
 
 @pytest.fixture
 def slow_server() -> Iterator[str]:
-    """A model that takes every request, and answers none but the small one by which it is looked at."""
+    """A model server that accepts every request, but answers only the ones that list its models."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         threading.Thread(target=_answer_slowly, args=(listening,), daemon=True).start()
@@ -172,7 +172,7 @@ def test_what_does_not_end_in_time_is_handed_back_and_a_second_signal_hands_back
     client.join(60)
     assert (answers[0].status_code, answers[0].json()["error"]["code"]) == (503, "closing")
     assert process.ended() == 0
-    assert any(line.startswith("closing; still running: 1, for") for line in process.told)
+    assert any(line.startswith("closing; problems in progress: 1, for at most") for line in process.lines)
 
 
 def test_what_is_wrong_is_told_in_a_line_before_anything_is_loaded(arbiter: Any) -> None:

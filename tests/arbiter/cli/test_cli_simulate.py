@@ -1,4 +1,4 @@
-"""``arbiter simulate``, as users call it."""
+"""``arbiter simulate`` as a user calls it."""
 
 import json
 import subprocess
@@ -28,21 +28,21 @@ def test_tables_for_people_end_with_what_was_assumed(arbiter: Command) -> None:
     assert "bottleneck" in ended.stdout
     *_, servers, workload, _ = ended.stdout.strip().splitlines()
     assert "target 70B on 4 × A100" in servers
-    assert "stated, not recorded: 8 problems" in workload
+    assert "synthetic, not recorded: 8 problems" in workload
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (("--gpu", "H900"), "unknown GPU 'H900'; known: A100, H100"),
         (("--target", "70B"), "70B on H100: 141 GB of weights do not fit"),
         (("--acceptance", "2"), "--acceptance 2: write numbers from 0 to 1"),
-        (("--run-type", "target", "--acceptance", "0.5"), "asks one model alone"),
+        (("--run-type", "target", "--acceptance", "0.5"), "the run type 'target' uses one model only"),
         (("--verify", "perhaps"), "--verify perhaps: write auto, on, off"),
     ],
 )
-def test_what_cannot_be_simulated_is_told_in_a_line(arbiter: Command, options: tuple[str, ...], told: str) -> None:
+def test_what_cannot_be_simulated_is_told_in_a_line(arbiter: Command, options: tuple[str, ...], message: str) -> None:
     ended = arbiter("simulate", "pocket", *options)
     assert ended.returncode == 2
-    assert told in ended.stderr
+    assert message in ended.stderr
     assert "Traceback" not in ended.stderr

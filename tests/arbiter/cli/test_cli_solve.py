@@ -1,4 +1,4 @@
-"""``arbiter solve`` and ``arbiter doctor``, as a person calls them, on the pocket models."""
+"""``arbiter solve`` and ``arbiter doctor`` as a user calls them, on the pocket models."""
 
 import subprocess
 from collections.abc import Callable

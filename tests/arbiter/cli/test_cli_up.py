@@ -1,4 +1,4 @@
-"""``arbiter up`` as a person calls it, with a small server in an engine's place."""
+"""``arbiter up`` as a user calls it, with a small server in place of an engine."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ Arbiter = Callable[..., Ended]
 ENGINE = """#!{python}
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
-if sys.argv[1] == "-c":  # it is asked what it has
+if sys.argv[1] == "-c":  # the call that checks which packages it has
     print("True", "True")
     sys.exit()
 class Handler(BaseHTTPRequestHandler):
@@ -31,7 +31,7 @@ HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).
 
 
 def configured(folder: Path, **models: str) -> int:
-    """Write mine.toml: models with ``models``' keys in their servers' tables. The first one's port."""
+    """Write mine.toml with ``models``, whose values are keys of their server tables. Return the first one's port."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]
@@ -46,7 +46,7 @@ def configured(folder: Path, **models: str) -> int:
     return port
 
 
-def told(ended: Ended) -> str:
+def error_text(ended: Ended) -> str:
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "Traceback" not in ended.stderr
     return ended.stderr.strip()
@@ -102,7 +102,7 @@ def test_a_signal_stops_all_servers(tmp_path: Path, number: signal.Signals) -> N
 @pytest.mark.parametrize(
     ("keys", "arguments", "named"),
     [
-        (ON_CPU, ["--only", "prm"], "--only: mine.toml has no server 'prm' to start here; there are draft"),
+        (ON_CPU, ["--only", "prm"], "--only: mine.toml has no server 'prm' to start; use one of draft"),
         (ON_CPU, ["--", "no-such-command"], "there is no command 'no-such-command'"),
         (ON_CPU + "\npath = './nowhere'", [], "mine.toml: models.draft.server.path: there is no file or folder"),
         ("gpus = [0, 1]", [], "mine.toml: models.draft.server.gpus names 2 GPUs"),
@@ -113,7 +113,7 @@ def test_what_cannot_be_started_is_told_in_one_line(
     arbiter: Arbiter, tmp_path: Path, keys: str, arguments: list[str], named: str
 ) -> None:
     configured(tmp_path, draft=keys)
-    line = told(arbiter("up", "mine.toml", *arguments))
+    line = error_text(arbiter("up", "mine.toml", *arguments))
     assert named in line
     assert "\n" not in line
 

@@ -1,4 +1,4 @@
-"""Completion in shells: the script for each of them names the commands, and bash's completes them."""
+"""Shell completion: each shell's script names the commands, and that of bash completes them."""
 
 import subprocess
 from collections.abc import Callable

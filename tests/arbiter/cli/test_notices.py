@@ -1,4 +1,4 @@
-"""What the command line says while a run waits for a server."""
+"""What the command line prints while a run waits for a server."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Where problems come from, and how a file that is not right is told."""
+"""Sources of problems, and the errors of faulty files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -103,7 +103,7 @@ def test_a_row_without_a_question_names_the_line_the_fields_and_the_way_out(
 ) -> None:
     source = written(tmp_path, line)
     assert refusal(source) == (
-        f"{source}, line 1: there is no question; it is looked for in question, problem, input, prompt, content. "
+        f"{source}, line 1: there is no question in any of the fields question, problem, input, prompt, content. "
         f'Fields here: {there}; name the right one in the configuration: [data] fields = {{question = "…"}}'
     )
 
@@ -111,7 +111,7 @@ def test_a_row_without_a_question_names_the_line_the_fields_and_the_way_out(
 @pytest.mark.parametrize("line", ['{"question": ""}', '{"problem": " \\n"}'])
 def test_an_empty_question_is_told_with_its_place(tmp_path: Path, line: str) -> None:
     source = written(tmp_path, '{"question": "q"}', line)
-    assert refusal(source) == f"{source}, line 2: the question is empty: fill it in, or take the row out"
+    assert refusal(source) == f"{source}, line 2: the question is empty: fill it in, or remove the row"
 
 
 def test_fields_of_other_names_are_read_as_they_are_mapped(tmp_path: Path) -> None:
@@ -124,14 +124,14 @@ def test_a_mapped_field_that_is_not_there_is_told_with_those_that_are(tmp_path: 
     source = written(tmp_path, '{"text": "q"}')
     with pytest.raises(DataError) as caught:
         load_problems(source, fields=Fields(question="text", answer="reply"))
-    told = f"{source}, line 1: there is no field 'reply', which data.fields names. Fields here: text; "
-    assert str(caught.value).startswith(told)
+    beginning = f"{source}, line 1: there is no field 'reply', which data.fields names. Fields here: text; "
+    assert str(caught.value).startswith(beginning)
 
 
 def test_a_line_without_an_end_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "problems.jsonl"
     path.write_bytes(b"x" * (LONGEST_LINE + 1))
-    assert refusal(str(path)) == f"{path}, line 1: longer than 16 MiB; a JSONL file has one object a line"
+    assert refusal(str(path)) == f"{path}, line 1: longer than 16 MiB; a JSONL file has one object per line"
 
 
 def test_a_json_list_is_told_with_the_way_out(tmp_path: Path) -> None:
@@ -140,26 +140,26 @@ def test_a_json_list_is_told_with_the_way_out(tmp_path: Path) -> None:
 
 def test_a_duplicate_id_names_both_lines(tmp_path: Path) -> None:
     source = written(tmp_path, '{"id": "a", "question": "q"}', '{"question": "q"}', '{"id": "a", "question": "r"}')
-    assert refusal(source) == f"{source}, line 3: the id 'a' is that of line 1 as well"
+    assert refusal(source) == f"{source}, line 3: the id 'a' is already used in line 1"
 
 
 @pytest.mark.parametrize("lines", [(), ("", "  ")])
 def test_a_file_without_a_problem_is_named(tmp_path: Path, lines: tuple[str, ...]) -> None:
     source = written(tmp_path, *lines)
-    assert refusal(source) == f"{source} holds no problem"
+    assert refusal(source) == f"{source} contains no problem"
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     source = str(tmp_path / "nowhere.jsonl")
     assert refusal(source) == (
-        f"cannot read the problems in {source!r}: No such file or directory; known by name: pocket, math500, "
+        f"cannot read the problems in {source!r}: No such file or directory; known names: pocket, math500, "
         "olympiadbench, and OWNER/NAME of the Hugging Face hub"
     )
 
 
 def test_a_folder_is_no_file_of_problems(tmp_path: Path) -> None:
-    told = f"cannot read the problems in {str(tmp_path)!r}: Is a directory; it must be a JSONL file"
-    assert refusal(str(tmp_path)) == told
+    message = f"cannot read the problems in {str(tmp_path)!r}: Is a directory; it must be a JSONL file"
+    assert refusal(str(tmp_path)) == message
 
 
 def test_math500_is_read_as_it_is(real_data: Callable[[str], Path]) -> None:

@@ -1,4 +1,4 @@
-"""Data sets of a hub that is there, and of one that cannot be reached."""
+"""Data sets of a reachable hub and of an unreachable one."""
 
 import os
 import subprocess
@@ -61,19 +61,21 @@ def test_without_a_split_the_test_split_or_the_only_one_is_taken() -> None:
 
 
 def test_a_split_that_is_not_there_is_told_with_those_that_are() -> None:
-    told = refusal(HubData("o/n", split="dev"), holding(train=[], validation=[]))
-    assert told.startswith("the data set 'o/n:dev' has no split 'dev'; it has train, validation: ")
-    told = refusal(HubData("o/n"), holding(train=[], validation=[]))
-    assert told.startswith("the data set 'o/n' has no split 'test', and more than one; it has train, validation: ")
+    message = refusal(HubData("o/n", split="dev"), holding(train=[], validation=[]))
+    assert message.startswith("the data set 'o/n:dev' has no split 'dev'; it has train, validation: ")
+    message = refusal(HubData("o/n"), holding(train=[], validation=[]))
+    assert message.startswith("the data set 'o/n' has several splits, none of them 'test'; it has train, validation: ")
 
 
 def test_what_the_library_raises_is_told_with_the_way_out() -> None:
     def load(name: str, subset: str | None) -> Mapping[str, Rows]:
         raise ValueError("Config name is missing.\nPick one of ['main', 'socratic']")
 
-    told = refusal(HubData("openai/gsm8k"), load)
-    assert told.startswith("cannot load the data set 'openai/gsm8k' from the hub: ValueError: Config name is missing. ")
-    assert told.endswith("or give --data the path of a JSONL file")
+    message = refusal(HubData("openai/gsm8k"), load)
+    assert message.startswith(
+        "cannot load the data set 'openai/gsm8k' from the hub: ValueError: Config name is missing. "
+    )
+    assert message.endswith("or give --data the path of a JSONL file")
 
 
 def ended(program: str, **environment: str) -> str:
@@ -102,9 +104,9 @@ except DataError as error:
 
 @pytest.mark.parametrize("where", [{"HF_ENDPOINT": "http://127.0.0.1:9"}, {"HF_HUB_OFFLINE": "1"}])
 def test_a_hub_that_cannot_be_reached_is_told_with_the_way_out(where: dict[str, Any]) -> None:
-    told = ended(TRY, **where)
-    assert told.startswith("cannot load the data set 'owner/of-nothing': the Hugging Face hub cannot be reached (")
-    assert told.endswith("or give --data the path of a JSONL file\n")
+    message = ended(TRY, **where)
+    assert message.startswith("cannot load the data set 'owner/of-nothing': the Hugging Face hub cannot be reached (")
+    assert message.endswith("or give --data the path of a JSONL file\n")
 
 
 class NoSuchDataSet(BaseHTTPRequestHandler):
@@ -126,9 +128,9 @@ class NoSuchDataSet(BaseHTTPRequestHandler):
 def test_a_data_set_that_the_hub_does_not_have_is_told_with_the_way_out() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), NoSuchDataSet) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        told = ended(TRY, HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}")
+        message = ended(TRY, HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
-    assert told == (
+    assert message == (
         "the Hugging Face hub has no data set 'owner/of-nothing' that you may read (status 404): check the name, "
         "log in with `hf auth login` if it is private, or give --data the path of a JSONL file\n"
     )
@@ -147,5 +149,5 @@ print([dict(row) for row in rows])
 
 
 def test_without_the_library_the_extra_is_named() -> None:
-    told = ended("import sys; sys.modules['datasets'] = None" + TRY)
-    assert "needs the extra 'hub': pip install 'arbiter-reasoning[hub]'" in told
+    message = ended("import sys; sys.modules['datasets'] = None" + TRY)
+    assert "needs the extra 'hub': pip install -e '.[hub]'" in message

@@ -1,4 +1,4 @@
-"""Dumps in the published layout become rows; what is wrong with one is told with file, line and field."""
+"""Dumps in the published layout become rows; errors name the file, the line and the field."""
 
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def test_other_names_and_shapes_are_the_same_row(tmp_path: Path, changes: dict[s
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"draft_response": None}, "line 2: there is no field draft_response or draft"),
         ({"step_reward": [1.5]}, "line 2: the field 'step_reward' must be a number from 0 to 1"),
@@ -69,9 +69,9 @@ def test_other_names_and_shapes_are_the_same_row(tmp_path: Path, changes: dict[s
         ({"problem": 7}, "'problem' must be a text"),
     ],
 )
-def test_a_line_that_is_wrong_is_told(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
+def test_a_line_that_is_wrong_is_told(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     path = dumped(tmp_path, **changes)
-    with pytest.raises(DataError, match=told) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         list(published_rows(path, {}))
     assert str(path) in str(caught.value)
 

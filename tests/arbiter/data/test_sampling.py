@@ -1,4 +1,4 @@
-"""Samples keep the shares of their sources, and a problem its part of the data."""
+"""A sample keeps the shares of the sources, and a problem keeps its part of the data."""
 
 import random
 

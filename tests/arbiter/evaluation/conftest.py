@@ -1,4 +1,4 @@
-"""Collected steps made by hand or drawn, and outcomes of runs."""
+"""Constructed or random collected steps, and outcomes of runs."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from arbiter.evaluation.scores import StepScores
 
 @pytest.fixture(scope="session")
 def a_row() -> Callable[..., TrainingRow]:
-    """A step with the advantage ``target`` - ``draft``."""
+    """Return a step with the advantage ``target`` - ``draft``."""
 
     def build(problem: str = "p", draft: float = 0.5, target: float = 0.7, **fields: Any) -> TrainingRow:
         given: dict[str, Any] = {"step": 0, "target_tokens": (10,), "confidence": 0.6, "split": "test", **fields}
@@ -37,7 +37,7 @@ def a_row() -> Callable[..., TrainingRow]:
 
 @pytest.fixture(scope="session")
 def some_rows(a_row: Callable[..., TrainingRow]) -> list[TrainingRow]:
-    """Steps of 60 problems, a third in each split; low drafts gain more."""
+    """Return steps of 60 problems, a third in each split. Drafts with low scores gain more."""
     rng = np.random.default_rng(7)
     splits: Sequence[Split] = ("train", "validation", "test")
     rows: list[TrainingRow] = []
@@ -59,7 +59,7 @@ def rows_file(some_rows: list[TrainingRow], tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def scored() -> Callable[..., StepScores]:
-    """Steps of problems of their own unless ``problem`` says otherwise."""
+    """Return steps, each of a separate problem unless ``problem`` is given."""
 
     def build(score: Sequence[float] | Floats, delta: Sequence[float] | Floats, problem: Any = None) -> StepScores:
         numbers = np.arange(len(score)) if problem is None else np.asarray(problem)
@@ -70,7 +70,7 @@ def scored() -> Callable[..., StepScores]:
 
 @pytest.fixture(scope="session")
 def a_point() -> Callable[..., CurvePoint]:
-    """A run over so many problems of ten steps each, of which the draft wrote ``accepted``."""
+    """Return a run over ``problems`` with ten steps each, of which the draft wrote ``accepted``."""
 
     def build(
         accepted: float, right: Sequence[bool | None], threshold: float | None = None, **fields: Any

@@ -1,4 +1,4 @@
-"""Probabilities and thresholds, against scikit-learn and by hand."""
+"""Probabilities and thresholds, compared with scikit-learn and with constructed examples."""
 
 import importlib
 from collections.abc import Callable

@@ -36,7 +36,7 @@ def answers(share: float) -> list[bool]:
 
 @pytest.fixture(scope="module")
 def curves(a_point: Points) -> list[Curve]:
-    """Random, router and oracle between the same two ends."""
+    """Return curves of random, router and oracle between the same two ends."""
     draft, target = a_point(1.0, answers(0.5)), a_point(0.0, answers(0.9))
     inner = ((0.55, 0.75), (0.62, 0.82), (0.75, 0.9))
     return [curve([draft, a_point(0.7, answers(high)), a_point(0.3, answers(low)), target]) for high, low in inner]
@@ -65,11 +65,11 @@ def test_the_order_of_problems_in_a_run_does_not_matter(a_point: Points) -> None
 
 
 def test_runs_over_other_problems_are_refused(a_point: Points) -> None:
-    with pytest.raises(DataError, match=r"over other problems .*\(1 are not in both\)"):
+    with pytest.raises(DataError, match=r"has other problems .*\(1 are not in both\)"):
         curve([a_point(0.5, [True, False]), a_point(0.2, [True])])
     with pytest.raises(DataError, match="at least one run"):
         curve([])
-    with pytest.raises(DataError, match="not over the same problems"):
+    with pytest.raises(DataError, match="the curves have different problems"):
         resampled_problems([curve([a_point(0.5, [True, False])]), curve([a_point(0.2, [True])])])
 
 
@@ -133,7 +133,7 @@ def test_mcnemar_counts_the_problems_that_one_run_alone_has_right(a_point: Point
 
 def test_mcnemar_refuses_problems_with_several_answers(a_point: Points) -> None:
     shares: Any = [0.5, 1.0]
-    with pytest.raises(DataError, match="one answer a problem"):
+    with pytest.raises(DataError, match="one answer per problem"):
         mcnemar(curve([a_point(0.5, shares)]), curve([a_point(0.5, [True, False])]), 0.5)
 
 

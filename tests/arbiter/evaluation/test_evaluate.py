@@ -1,4 +1,4 @@
-"""Scores side by side: what is evaluated, refused, told and drawn."""
+"""Evaluations: figures, refusals, tables and plots."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ Rows = Callable[..., TrainingRow]
 
 
 def knowing(rows: Sequence[TrainingRow]) -> list[list[float]]:
-    """A router that knows a part of the advantage."""
+    """Return a router whose ŷ depends in part on the advantage."""
     return [[float(np.clip(0.5 + row.advantage / 2 - 0.2 * row.draft_score, 0, 1))] for row in rows]
 
 
@@ -130,23 +130,23 @@ def test_each_head_of_a_router_is_evaluated_against_its_target(some_rows: list[T
 
 
 @pytest.mark.parametrize(
-    ("split", "target", "told"),
+    ("split", "target", "message"),
     [
-        ("train", 0.7, "no rows of the split 'train'; give another with --split: test"),
+        ("train", 0.7, "no rows of the split 'train'; choose another one with --split: test"),
         ("test", 0.4, "no step of the split 'test' has Δ > 0"),
         ("test", 0.7, "every step of the split 'test' has Δ > 0"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_with_the_way_out(
-    a_row: Rows, split: str, target: float, told: str
+    a_row: Rows, split: str, target: float, message: str
 ) -> None:
     rows = [a_row(str(number), 0.5, target) for number in range(3)]
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         evaluate(rows, "collected", "train" if split == "train" else "test")
 
 
 def test_a_router_without_an_answer_for_each_target_is_refused(some_rows: list[TrainingRow]) -> None:
-    with pytest.raises(DataError, match="two tells 2 ŷ a step, and it is for 1 targets"):
+    with pytest.raises(DataError, match="two returns 2 ŷ per step for 1 targets"):
         evaluate(some_rows, "collected", "test", RouterCheckpoint("two", lambda rows: [[0.1, 0.2] for _ in rows]))
 
 

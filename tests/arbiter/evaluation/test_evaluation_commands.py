@@ -1,4 +1,4 @@
-"""``arbiter evaluate`` and ``arbiter tune``, as users call them."""
+"""``arbiter evaluate`` and ``arbiter tune``, run as commands."""
 
 import shutil
 import subprocess
@@ -22,8 +22,8 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 def test_the_report_on_a_router(rows_file: Path) -> None:
     router = RouterCheckpoint("runs/router", lambda rows: [[round(0.9 - 0.8 * row.draft_score, 3)] for row in rows])
-    told = as_markdown(evaluate(read_rows(rows_file), "collected", "test", router, 200))
-    assert told == (Path(__file__).parent / "evaluation.md").read_text(encoding="utf-8")
+    text = as_markdown(evaluate(read_rows(rows_file), "collected", "test", router, 200))
+    assert text == (Path(__file__).parent / "evaluation.md").read_text(encoding="utf-8")
 
 
 def test_without_a_model_the_scores_that_need_no_training_are_evaluated(arbiter: Command, rows_file: Path) -> None:
@@ -40,19 +40,19 @@ def test_without_a_model_the_scores_that_need_no_training_are_evaluated(arbiter:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (("--data", "nowhere"), "nowhere"),
-        (("--data", "{rows}", "--resamples", "10"), "--resamples must be 100 or more"),
+        (("--data", "{rows}", "--resamples", "10"), "--resamples 10: give 100 or more"),
         (("--data", "{rows}", "--split", "held-out"), "held-out"),
     ],
 )
 def test_an_evaluation_that_cannot_be_is_refused_in_a_line(
-    arbiter: Command, rows_file: Path, options: tuple[str, ...], told: str
+    arbiter: Command, rows_file: Path, options: tuple[str, ...], message: str
 ) -> None:
     found = arbiter("evaluate", "router", *(option.format(rows=rows_file) for option in options))
     assert (found.returncode, found.stdout) == (2, "")
-    assert told in found.stderr
+    assert message in found.stderr
     assert found.stderr.count("\n") == 1
 
 
@@ -61,7 +61,7 @@ def test_a_router_that_does_not_say_how_it_reads_a_step_is_refused(arbiter: Comm
     shutil.copytree(folder_of("pocket:router"), bare, ignore=shutil.ignore_patterns("arbiter.json"))
     found = arbiter("evaluate", "router", "--data", str(rows_file), "--model", str(bare))
     assert (found.returncode, found.stdout) == (2, "")
-    assert f"how {bare} reads a step is not known" in found.stderr
+    assert f"it is unknown how {bare} reads a step, since it has no arbiter.json" in found.stderr
     assert found.stderr.count("\n") == 1
 
 
@@ -87,27 +87,27 @@ def test_a_pocket_router_is_asked_as_its_configuration_says(arbiter: Command, ro
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (("--data", "{rows}"), "exactly one of --escalation, --target-tokens, --latency, --accuracy"),
-        (("--data", "{rows}", "--escalation", "1.5"), "--escalation is a number from 0 to 1, and it is 1.5"),
-        (("--data", "{rows}", "--latency", "inf"), "--latency is a number 0 or more, and it is inf"),
+        (("--data", "{rows}", "--escalation", "1.5"), "--escalation 1.5: give a number from 0 to 1"),
+        (("--data", "{rows}", "--latency", "inf"), "--latency inf: give a number 0 or more"),
         (("--data", "{rows}", "--accuracy", "0.8"), "--accuracy needs graded runs"),
         (("--escalation", "0.5"), "exactly one of --data and --sweep"),
-        (("--sweep", "nowhere", "--accuracy", "0.8"), "'nowhere' holds no sweep"),
-        (("--data", "{rows}", "--escalation", "0.5", "--policy", "rsd", "--resamples", "9"), "--resamples must be"),
+        (("--sweep", "nowhere", "--accuracy", "0.8"), "'nowhere' is not a sweep folder"),
+        (("--data", "{rows}", "--escalation", "0.5", "--policy", "rsd", "--resamples", "9"), "--resamples 9: give 100"),
     ],
 )
 def test_a_budget_that_cannot_be_tuned_for_is_refused_in_a_line(
-    arbiter: Command, rows_file: Path, options: tuple[str, ...], told: str
+    arbiter: Command, rows_file: Path, options: tuple[str, ...], message: str
 ) -> None:
     found = arbiter("tune", "pocket", *(option.format(rows=rows_file) for option in options), "--out", "tuned.toml")
     assert (found.returncode, found.stdout) == (2, "")
-    assert told in found.stderr
+    assert message in found.stderr
     assert not (rows_file.parent / "tuned.toml").exists()
 
 
 def test_where_a_library_is_missing_evaluation_says_what_to_install() -> None:
     program = "import sys; sys.modules['scipy'] = None; import arbiter.evaluation"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert "evaluation needs scipy, not installed here: pip install 'arbiter-reasoning[train]'" in found.stderr
+    assert "evaluation needs scipy, not installed: pip install 'arbiter-reasoning[train]'" in found.stderr

@@ -1,4 +1,4 @@
-"""Orders of steps: against scipy and scikit-learn, by hand, and their invariants."""
+"""Orders of steps: compared with scipy and scikit-learn, on constructed examples, and by invariants."""
 
 import importlib
 from typing import Any

@@ -1,4 +1,4 @@
-"""Resamples of problems, and the intervals that they give."""
+"""Resamples of problems and their intervals."""
 
 import numpy as np
 import pytest

@@ -33,7 +33,7 @@ scores = st.lists(numbers, min_size=1, max_size=30)
 
 
 def verdicts(policy: Policy, own: list[float]) -> list[Verdict]:
-    """What a policy makes of drafts with these scores."""
+    """Return the steps of drafts with these scores under a policy."""
     ratings = [Rating(score, Usage(), 1.0) for score in own]
     drafts = [Candidate("draft", "a step", "separator", Usage(), 1.0, rating=rating) for rating in ratings]
     return [policy.decide(Evidence("p", 0, 0, draft)) for draft in drafts]
@@ -105,7 +105,7 @@ def test_target_tokens_are_a_mean_of_solutions(a_row: Rows) -> None:
 
 
 def test_rows_without_tokens_have_no_budget_of_them(a_row: Rows) -> None:
-    with pytest.raises(DataError, match="do not tell the target's tokens"):
+    with pytest.raises(DataError, match="lack the target's token counts"):
         by_target_tokens(steps_of([a_row(target_tokens=())], "rsd"), 20, 100, 0)
 
 
@@ -144,7 +144,7 @@ def test_the_level_that_first_reaches_what_is_wanted(
 
 @pytest.fixture
 def a_sweep(tmp_path: Path, a_result: Callable[..., Result]) -> Path:
-    """Router thresholds 0.2, 0.5 and 0.8, which answer 18, 14 and 10 of 20 problems rightly."""
+    """A sweep with the router thresholds 0.2, 0.5 and 0.8, which solve 18, 14 and 10 of 20 problems."""
     points: list[dict[str, Any]] = []
     for threshold, right in ((0.2, 18), (0.5, 14), (0.8, 10)):
         folder = tmp_path / f"router-{threshold}"
@@ -171,14 +171,16 @@ def test_the_seconds_of_a_sweep_are_not_passed(a_sweep: Path) -> None:
 
 
 def test_a_budget_that_no_run_meets_is_refused_with_the_nearest(a_sweep: Path) -> None:
-    with pytest.raises(DataError, match=r"--accuracy 0\.99: no threshold of the sweep meets it, the nearest has 0\.9;"):
+    with pytest.raises(
+        DataError, match=r"--accuracy 0\.99: no threshold of the sweep meets it; the nearest one has 0\.9\."
+    ):
         tune_sweep(read_sweep(a_sweep, "router"), "router", "accuracy", 0.99, 100, 0)
 
 
 def test_a_folder_without_two_thresholds_is_refused(a_sweep: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has 0 thresholds of 'rsd'"):
         read_sweep(a_sweep, "rsd")
-    with pytest.raises(RunError, match="holds no sweep"):
+    with pytest.raises(RunError, match="is not a sweep folder"):
         read_sweep(tmp_path / "nothing", "rsd")
 
 
@@ -193,5 +195,5 @@ def test_more_seconds_allow_more_escalations(a_config: Callable[..., Config]) ->
 
     shorter, longer = 4.0, 6.0
     assert 0 < share(shorter) < share(longer) < share(1000.0) == 1
-    with pytest.raises(DataError, match="though the draft writes it all"):
+    with pytest.raises(DataError, match="even without escalation"):
         share(0.01)

@@ -1,4 +1,4 @@
-"""Recorded runs: of scripted models that answer, fail, hang, and write what no page should show as markup."""
+"""Fixtures: recorded runs of scripted models that answer, fail, hang, and write hostile markup."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Look = Callable[..., None]
 
 
 class Nobody:
-    """A watcher that looks away."""
+    """A watcher that ignores everything."""
 
     def loading(self, config: Config) -> None: ...
 
@@ -62,7 +62,7 @@ def seconds(request: GenerationRequest | ScoreRequest) -> float:
 
 
 def models() -> Models:
-    """The router expects a better step from the target where the draft writes the first step of problem 1."""
+    """The router escalates only the draft's first step of problem 1."""
     return Models(
         draft=ModelHandle(ScriptedGenerator(write, seconds)),
         target=ModelHandle(ScriptedGenerator(write, seconds)),
@@ -76,7 +76,7 @@ def models() -> Models:
 
 
 def problems(count: int, *names: str) -> list[Problem]:
-    """Numbered problems, of which the last is answered wrong, and those of the given names."""
+    """Numbered problems, the last of which is answered wrong, and problems with the given names."""
     wrong = count - 1
     numbered = [Problem(str(n), str(n), "something else" if n == wrong else str(n)) for n in range(count)]
     return [*numbered, *(Problem(name, f"the {name} one", "0") for name in names)]
@@ -84,7 +84,7 @@ def problems(count: int, *names: str) -> list[Problem]:
 
 @pytest.fixture(scope="session")
 def record(a_config: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory) -> Record:
-    """Records a run of scripted models."""
+    """Record a run of scripted models."""
 
     def build(given: list[Problem], **keys: Any) -> Run:
         config, out = a_config(**keys), tmp_path_factory.mktemp("recorded") / "run"
@@ -108,12 +108,12 @@ def plain_run(record: Record) -> Run:
 
 @pytest.fixture(scope="session")
 def troubled_run(record: Record) -> Run:
-    """Four problems that end, one whose model fails, and one that is cut by its deadline."""
+    """Four problems that are answered, one whose model fails, and one that ends by its deadline."""
     return record(problems(4, "broken", "stuck"), limits={"deadline": 2.0})
 
 
 class Window:
-    """A browser in a thread of its own: playwright's loop would keep others from running in this one."""
+    """A browser in a separate thread: playwright's event loop would block others in this one."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1)
@@ -133,7 +133,7 @@ class Window:
         scheme: Any = "light",
         address: str = "",
     ) -> None:
-        """Have ``action`` look at ``file``."""
+        """Open ``file`` in the browser and call ``action`` with the page."""
         self._thread.submit(self._look, file, action, size, scheme, address).result()
 
     def _look(
@@ -171,13 +171,13 @@ def window() -> Generator[Window]:
 
 @pytest.fixture
 def look_at(window: Window) -> Look:
-    """Has a function look at a page."""
+    """Open a page and call a function with it."""
     return window.look
 
 
 @pytest.fixture
 def look(window: Window, tmp_path: Path) -> Look:
-    """Opens the page of a run, and has a function look at it."""
+    """Open the page of a run and call a function with it."""
 
     def show(
         run: Run,

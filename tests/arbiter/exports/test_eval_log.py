@@ -27,7 +27,7 @@ STATES = [(b'{"kind":"run_ended"}', "success"), (b'{"kind":"run_ended","interrup
 
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
-    """What inspect_ai reads of a run that was written for it."""
+    """The log that inspect_ai reads back from an exported run."""
 
     def written(run: Run, name: str = "log.eval") -> Any:
         write_eval(run, tmp_path / name)
@@ -45,7 +45,7 @@ def samples(log: Any) -> dict[Key, Any]:
 
 
 def rewritten(run: Run, folder: Path, change: Callable[[bytes], bytes]) -> Run:
-    """The run whose log's lines ``change`` has changed."""
+    """A copy of the run with the lines of its log changed by ``change``."""
     (folder / "events.jsonl").write_bytes(b"".join(map(change, run.path.read_bytes().splitlines(keepends=True))))
     return Run.open(folder)
 

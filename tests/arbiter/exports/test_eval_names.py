@@ -1,4 +1,4 @@
-"""What needs no inspect_ai: the names of its logs, and how their tokens are counted."""
+"""The parts of the export that need no inspect_ai: names of logs and counts of tokens."""
 
 import subprocess
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a sample of inspect_ai's log tells of steps, as far as it shows without inspect_ai."""
+"""The steps in a sample of inspect_ai's log, tested without inspect_ai."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -34,4 +34,4 @@ def test_each_decoding_shows_where_a_budget_had_moved_its_threshold(record: Reco
 def test_whose_step_a_score_is_of_does_not_depend_on_what_the_problem_is_called(record: Record) -> None:
     [(_, events)] = transcripts(record([Problem("a/0/step_regenerated/prm/0", "7", "7")]))
     scores = [event["score"]["explanation"] for event in events if event["event"] == "score"]
-    assert scores == ["the router's, of the draft's step"] * 2
+    assert scores == ["the router's score of the draft's step"] * 2

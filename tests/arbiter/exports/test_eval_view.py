@@ -1,4 +1,4 @@
-"""A run's log in inspect's own viewer, looked at with a browser."""
+"""A run's log in the viewer of inspect_ai, in a browser."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SECONDS = 60
-"""How long the viewer may take on a busy machine."""
+"""The time limit for the viewer on a busy machine."""
 
 
 def free_port() -> int:
@@ -46,7 +46,7 @@ def answers(port: int) -> bool:
 
 @pytest.fixture
 def viewer(troubled_run: Run, tmp_path: Path) -> Generator[str]:
-    """The address of a viewer that has a run's log in its folder."""
+    """The address of a viewer whose folder has a run's log."""
     if CHROMIUM is None:
         pytest.skip("no chromium or google-chrome is on this machine's path")
     write_eval(troubled_run, tmp_path / "logs" / "first.eval")
@@ -73,7 +73,7 @@ def viewer(troubled_run: Run, tmp_path: Path) -> Generator[str]:
 
 
 def look(address: str, action: Callable[[Page], None]) -> None:
-    """Have ``action`` look at the viewer, in a thread: playwright's loop would keep others from running in this one."""
+    """Call ``action`` with the viewer, in a thread: playwright's event loop would block others in this one."""
 
     def see() -> None:
         with sync_playwright() as playwright:

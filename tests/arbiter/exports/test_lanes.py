@@ -13,7 +13,7 @@ INTERVALS = st.lists(
 
 
 def packed(intervals: list[tuple[int, int]]) -> list[int]:
-    """The lane of each interval, taken and released in the order of time, as a log tells of them."""
+    """The lane of each interval, taken and released in order of time, as in a log."""
     lanes, chosen = Lanes(), dict[int, int]()
     begins = [(begin, 0, number) for number, (begin, _) in enumerate(intervals)]
     ends = [(end, 1, number) for number, (_, end) in enumerate(intervals)]

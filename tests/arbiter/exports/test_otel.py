@@ -25,7 +25,7 @@ RecordRun = Callable[..., Run]
 
 
 def spans_of(run: Run) -> list[ReadableSpan]:
-    """The spans of a run, with ids that are computed."""
+    """The spans of a run, with computed ids."""
     memory, provider = InMemorySpanExporter(), TracerProvider(id_generator=NamedIds(), shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(memory))
     made = export_spans(run, provider)
@@ -149,7 +149,7 @@ def test_a_cancelled_request_is_no_error_and_ends_with_its_problem(troubled_run:
 
 
 def with_retry(run: Run, folder: Path) -> Run:
-    """The run with an attempt that failed after each request."""
+    """The run with a failed attempt after each request."""
 
     lines: list[Event] = []
     for event in run.events():
@@ -200,7 +200,7 @@ def test_a_log_without_texts_has_its_spans(record: RecordRun, detail: str) -> No
 
 
 class Collector:
-    """A collector on this machine, which keeps what it is sent and answers with ``status``."""
+    """A local collector that keeps the requests that it receives and responds with ``status``."""
 
     def __init__(self, status: int = 200) -> None:
         self.sent: list[ExportTraceServiceRequest] = []

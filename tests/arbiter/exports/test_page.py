@@ -1,4 +1,4 @@
-"""A run's page, in a real browser. Every look at it asserts that nothing was loaded and nothing went wrong."""
+"""A run's page, in a real browser. Each test also asserts that nothing was loaded and no error occurred."""
 
 import re
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def test_the_figures_of_the_run_are_on_top(troubled_run: Run, look: Look) -> Non
         figures = view.locator("#figures").inner_text()
         assert re.search(r"problems\s+6", figures)
         assert re.search(r"accuracy, 23\.1% to 88\.2%\s+60\.0%", figures)
-        assert re.search(r"acceptance\s+90\.0%", figures)
+        assert re.search(r"acceptance rate\s+90\.0%", figures)
         assert re.search(r"failed\s+1", figures)
         assert "router, τ = 0.5" in view.locator("#about").inner_text()
 
@@ -112,7 +112,7 @@ def test_a_run_recorded_without_texts_shows_all_the_rest(record: RecordRun, look
         expect(view.locator("#about")).to_contain_text(f"recorded as “{detail}”")
         view.locator(".row").first.click()
         assert "secret" not in view.locator("body").inner_text()
-        expect(view.locator(".question")).to_have_text("question of 8 characters, which the log leaves out")
+        expect(view.locator(".question")).to_have_text("question of 8 characters, omitted from the log")
         assert view.locator(".who").all_inner_texts() == ["target", "draft"]
         assert view.locator(".lanes .call").count() == 5
         view.keyboard.press("j")

@@ -1,4 +1,4 @@
-"""How a run's page is used: by keys, on a phone, in the dark, with many problems."""
+"""Using a run's page: by keyboard, on a phone, in dark mode, with many problems."""
 
 import re
 from collections.abc import Callable

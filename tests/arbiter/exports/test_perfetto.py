@@ -19,7 +19,7 @@ TYPES = ("draft", "target", "random", "router", "rsd", "oracle", "generate")
 
 
 class Read:
-    """A trace as a reader sees it: by time, and in the file's order where times are equal."""
+    """A trace as a reader sees it: ordered by time, and by position in the file if times are equal."""
 
     def __init__(self, path: Path) -> None:
         packets = Trace.FromString(path.read_bytes()).packet
@@ -49,7 +49,7 @@ def read(run: Run, folder: Path) -> Read:
 
 @pytest.fixture(params=TYPES)
 def any_run(record: RecordRun, request: pytest.FixtureRequest) -> Run:
-    """A run of each type, with audits where there are escalations."""
+    """A run of each type, with audits if it has escalations."""
     return record([Problem(str(n), str(n), str(n)) for n in range(4)], run_type=request.param, audit=1.0)
 
 
@@ -185,7 +185,7 @@ def test_a_log_of_decisions_alone_shows_requests_by_how_long_they_took(record: R
 
 
 def cut(run: Run, folder: Path, lines: int) -> Run:
-    """What is left of a run that was killed after so many lines."""
+    """The log of a run that was killed after a given number of lines."""
     left = run.path.read_bytes().splitlines(keepends=True)[:lines]
     (folder / "events.jsonl").write_bytes(b"".join(left))
     return Run.open(folder)

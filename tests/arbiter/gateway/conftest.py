@@ -1,4 +1,4 @@
-"""The endpoint in process, over scripted models whose steps name the question that they answer."""
+"""Fixtures: the endpoint in process, with scripted models whose steps name their question."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -23,23 +23,23 @@ from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Mo
 from arbiter.protocols.records import Author, Usage
 
 STEPS = 3
-"""How many steps a problem has; the draft's second one is rejected."""
+"""The number of steps of a problem; the draft's second one is rejected."""
 
 
 def written(request: GenerationRequest) -> Generation:
-    """The step of the request's number: it names its author and its question, and costs as many tokens as words."""
+    """The requested step: it names its author and its question, and has as many tokens as words."""
     text = f"{request.author} {request.step} of {request.transcript.question}"
     usage = Usage(prompt_tokens=10, completion_tokens=len(text.split()), cached_tokens=4)
     return Generation(text, "end" if request.step + 1 == STEPS else "separator", usage)
 
 
 def estimated(request: ScoreRequest) -> float:
-    """The router's estimate: only the second step is worth the target."""
+    """The router's score: only the second step is escalated."""
     return 0.9 if request.step == 1 else 0.1
 
 
 class Scripted:
-    """The models, to be looked at."""
+    """The scripted models, with their recorded requests."""
 
     def __init__(self, write: Callable[[GenerationRequest], Generation | str], seconds: Seconds) -> None:
         self.draft = ScriptedGenerator(write, seconds)
@@ -63,7 +63,7 @@ class Scripted:
 
 
 class Served(msgspec.Struct, frozen=True):
-    """An endpoint that is open: the ``client`` asks it, ``post`` as JSON."""
+    """An open endpoint; ``client`` calls it, and ``post`` sends JSON."""
 
     gateway: Gateway
     models: Scripted
@@ -76,7 +76,7 @@ class Served(msgspec.Struct, frozen=True):
         return await self.post("chat/completions", messages=[{"role": "user", "content": question}], **body)
 
     async def events(self, path: str, **body: Any) -> list[dict[str, Any]]:
-        """The data of all events; the last one, which says that it is done, as an empty one."""
+        """The data of all events; the last event, ``[DONE]``, as an empty object."""
         answer = await self.post(path, stream=True, **body)
         assert answer.status_code == 200, answer.text
         lines = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
@@ -91,7 +91,7 @@ Open = Callable[..., AbstractAsyncContextManager[Any]]
 
 @pytest.fixture(scope="session")
 def endpoint() -> Open:
-    """Opens an endpoint over scripted models, with the keys of a configuration and the options of a ``Gateway``."""
+    """Open an endpoint with scripted models, with configuration keys and options of ``Gateway``."""
 
     @asynccontextmanager
     async def open_endpoint(
@@ -113,7 +113,7 @@ def endpoint() -> Open:
 
 @pytest.fixture(scope="session")
 def listening(endpoint: Open) -> Open:
-    """As ``endpoint``, behind a socket: it tells the address as well, in the place of the client's own."""
+    """Like ``endpoint``, but served on a socket; its address replaces that of the client."""
 
     @asynccontextmanager
     async def open_socket(**options: Any) -> AsyncGenerator[tuple[Served, str]]:
@@ -135,7 +135,7 @@ def a_config(**keys: Any) -> Config:
 
 @pytest.fixture(scope="session")
 def until() -> Callable[[Callable[[], bool]], Awaitable[None]]:
-    """Waits until something holds; what never does fails."""
+    """Wait until a condition holds; fail if it never does."""
     return _until
 
 

@@ -1,4 +1,4 @@
-"""How many problems may be there, who has to come again later, and what becomes of those whose client leaves."""
+"""The limit on open problems, refusals at capacity, and problems whose clients disconnect."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ async def test_a_place_is_free_again_when_its_request_is_over_however_it_ended(e
             assert (await served.chat(model="arbiter:nowhere")).status_code == 404
             with anyio.move_on_after(0):
                 await served.chat()
-            await until(lambda: served.gateway.open == 0)  # nobody hears at once that a client has gone
+            await until(lambda: served.gateway.open == 0)  # a disconnect is noticed with a delay
 
 
 async def test_a_request_of_more_prompts_than_there_are_places_is_refused_for_good(endpoint: Any) -> None:

@@ -1,4 +1,4 @@
-"""``/v1/chat/completions``: what is answered, and what each field does."""
+"""``/v1/chat/completions``: the answers, and the effect of each field."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is wrong, unknown or cannot be honoured is refused in OpenAI's shape, and the endpoint lives on."""
+"""Invalid, unknown and unsupported fields are refused in OpenAI's format, and the endpoint keeps serving."""
 
 from contextlib import suppress
 from typing import Any

@@ -1,4 +1,4 @@
-"""The endpoint keeps to its own OpenAPI document, whatever is sent: schemathesis makes the requests."""
+"""The endpoint conforms to its OpenAPI document for the generated requests of schemathesis."""
 
 import copy
 import importlib
@@ -14,7 +14,7 @@ from arbiter.gateway.openapi import document
 
 
 def described() -> dict[str, Any]:
-    """The document, with models that are there: an unknown one would hide all that comes behind it."""
+    """The document, with existing models only: an unknown model would be refused before anything else is tested."""
     made = copy.deepcopy(document("0"))
     for name in ("ChatBody", "CompletionBody", "ResponseBody"):
         made["components"]["schemas"][name]["properties"]["model"] = {"enum": ["arbiter", "arbiter:router@0.4"]}

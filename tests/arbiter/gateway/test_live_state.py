@@ -1,4 +1,4 @@
-"""The board shows what goes on, what has ended, and how the models stand, and holds a bounded part of it."""
+"""The live state has the open and the ended problems and the models, in bounded memory."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -30,7 +30,7 @@ TABLES = {
 
 
 def write(request: GenerationRequest) -> Generation:
-    """As many steps as the question says, three of another one; at ``break`` it fails."""
+    """As many steps as the question says, three if it is no number; the question ``break`` fails."""
     question = request.transcript.question
     if question == "break":
         raise BackendError("the model fell over " * 40)
@@ -40,7 +40,7 @@ def write(request: GenerationRequest) -> Generation:
 
 
 def rate(request: ScoreRequest) -> float:
-    """The second step should be the target's."""
+    """The second step is escalated."""
     return 0.75 if request.step == 1 else 0.25
 
 
@@ -58,7 +58,7 @@ async def shown(use: Use, in_flight: int = 64, **keys: Any) -> None:
 
 
 def contents(live_state: LiveState) -> dict[str, Any]:
-    """As the page reads it."""
+    """The live state as the page reads it."""
     return json.loads(json.dumps(live_state.contents(), allow_nan=False))
 
 
@@ -76,12 +76,12 @@ def test_an_open_problem_shows_what_is_done_for_it_now(in_virtual_time: InVirtua
                 (problem,) = contents(live_state)["open"]
                 seen.append((problem["doing"], len(problem["steps"])))
         assert seen == [
-            ("the draft writes", 0),
-            ("the router scores", 0),
-            ("the draft writes", 1),
-            ("the router scores", 1),
-            ("the target writes", 1),
-            ("the target writes", 1),
+            ("the draft is writing", 0),
+            ("the router is scoring", 0),
+            ("the draft is writing", 1),
+            ("the router is scoring", 1),
+            ("the target is writing", 1),
+            ("the target is writing", 1),
         ]
         assert contents(live_state)["open"] == []
 
@@ -95,7 +95,7 @@ def test_a_problem_waits_for_a_model_without_room(in_virtual_time: InVirtualTime
                 tasks.start_soon(arbiter.solve, "1")
             await anyio.sleep(0.5)
             doing = sorted(problem["doing"] for problem in contents(live_state)["open"])
-            assert doing == ["the draft writes", "the draft writes", "waits for the draft"]
+            assert doing == ["the draft is writing", "the draft is writing", "waiting for the draft"]
             draft = model(live_state, "draft")
             assert [draft[name] for name in ("running", "limit", "waiting")] == [2, 2, 1]
 

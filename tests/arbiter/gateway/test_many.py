@@ -1,4 +1,4 @@
-"""A thousand clients at once, over sockets, and those who read slowly or send nothing."""
+"""A thousand concurrent clients over sockets, and clients that read slowly or send nothing."""
 
 import re
 from typing import Any

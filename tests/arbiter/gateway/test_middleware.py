@@ -1,4 +1,4 @@
-"""Keys, and what the access log says."""
+"""Keys, and the contents of the access log."""
 
 import logging
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a request costs that names a run type and a threshold."""
+"""The cost of a request whose model name has a run type and a threshold."""
 
 import sys
 from collections import Counter
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.asyncio
 
 
 class CallCounter:
-    """How often each Python function is called, by its code, while the block runs."""
+    """Count the calls of each Python function, by its code, while the block runs."""
 
     def __init__(self) -> None:
         self._calls: Counter[object] = Counter()

@@ -1,4 +1,4 @@
-"""The metrics tell what the solutions tell, and hold nothing of a problem that is over."""
+"""The metrics agree with the solutions, and hold nothing of ended problems."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -29,7 +29,7 @@ RUN_TYPES = ("router", "rsd", "oracle", "generate", "draft", "target", "random",
 
 
 def write(request: GenerationRequest) -> Generation:
-    """Four steps, of which the target's are longer; the question ``break`` fails at the third, ``again`` is slow to."""
+    """Four steps, the target's being longer; ``break`` fails at the third step, ``again`` is slow there."""
     question = request.transcript.question
     if question == "break" and request.step == 2:
         raise BackendError("the model fell over")
@@ -44,7 +44,7 @@ def write(request: GenerationRequest) -> Generation:
 
 
 def rate(request: ScoreRequest) -> float:
-    """Draft and target are the better ones in turns."""
+    """Draft and target alternate as the better author."""
     good = (request.step + len(request.transcript.question)) % 2 == (request.author == "draft")
     return 0.9 if good else 0.2
 
@@ -64,7 +64,7 @@ def config(**keys: Any) -> Config:
 
 
 async def followed(use: Use, given: Models | None = None, **keys: Any) -> None:
-    """Have ``use`` use an Arbiter over scripted models whose events go to metrics."""
+    """Call ``use`` with an Arbiter with scripted models, and with the metrics of its events."""
     arbiter = Arbiter(config(**keys), models=given or models())
     metrics = Metrics(arbiter)
     arbiter.watch(metrics)
@@ -172,7 +172,7 @@ def test_a_problem_that_its_client_gives_up_is_cancelled_with_its_requests(in_vi
         assert samples(metrics, "problems_ended_total", "finish_reason") == {("cancelled",): 1}
         told = samples(metrics, "requests_total", "model", "outcome")
         assert told == {("draft", "answered"): 1, ("draft", "cancelled"): 1}
-        assert value(metrics, "discarded_draft_tokens_total") == 4 - 3  # what it cost beside the kept step's tokens
+        assert value(metrics, "discarded_draft_tokens_total") == 4 - 3  # without the tokens of the kept step
 
     in_virtual_time(lambda: followed(use))
 

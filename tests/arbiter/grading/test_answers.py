@@ -1,4 +1,4 @@
-"""What is read as an answer, and what two answers have in common as texts."""
+"""Answers found in texts, and answers compared as texts."""
 
 import pytest
 from hypothesis import given
@@ -87,7 +87,7 @@ def test_several_boxes_of_the_last_step_are_one_answer_where_that_is_asked_for(t
     [("\\boxed{", 0), ("{", 0), ("}", 0), ("\\", 0), ("\\boxed{5}", 20_000), ("\\boxed{ {}", 0), ("\\boxed5 ", 20_000)],
 )
 def test_very_long_texts_are_read_in_one_pass(piece: str, found: int) -> None:
-    assert len(boxes(piece * 20_000)) == found  # with a pass for each box it would take minutes
+    assert len(boxes(piece * 20_000)) == found  # one pass per box would take minutes
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is right, what is wrong, and what is left unjudged. Real ``math-verify`` in real worker processes."""
+"""Right, wrong and ungraded answers, with real ``math-verify`` in real worker processes."""
 
 import os
 import signal
@@ -199,8 +199,8 @@ async def test_a_number_may_be_off_by_the_tolerance() -> None:
 async def test_a_reference_that_cannot_be_read_leaves_other_answers_ungraded() -> None:
     assert (await graded("t (0,4]", "$t(0,4]$")).right is True
     grade = await graded("(0,4]", "$t(0,4]$")
-    told = "the reference '$t(0,4]$' cannot be read as mathematics, and the answer is another text"
-    assert (grade.right, grade.reason) == (None, told)
+    reason = "the reference '$t(0,4]$' cannot be read as mathematics, and the answer is another text"
+    assert (grade.right, grade.reason) == (None, reason)
 
 
 @pytest.mark.asyncio

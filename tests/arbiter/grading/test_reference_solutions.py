@@ -1,4 +1,4 @@
-"""The benchmarks' own solutions, graded. Some 20 s on two idle cores in all."""
+"""Grade the benchmarks' own solutions. Takes about 20 s on two idle cores."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,10 +22,10 @@ UNREADABLE = {
     "1965": "a sentence: a family of functions, whose parameters are described in words",
     "2045": "an interval whose 't \\in' has lost its '\\in': 't(0,4]'",
 }
-"""OlympiadBench: answers that math-verify cannot read, so that another answer to them stays ungraded."""
+"""OlympiadBench: answers that math-verify cannot read, so a different answer to them is ungraded."""
 
 SAME_BY_CHANCE = {"test/algebra/1837.json": "its answer is 5, the next problem's x=5"}
-"""Problems to which the next problem's answer is right, although it is written in another way."""
+"""Problems for which the next problem's answer is right too, although it is written differently."""
 
 
 async def graded(texts: Sequence[tuple[Problem, str]]) -> dict[str, Grade]:
@@ -45,7 +45,7 @@ def not_right(grades: dict[str, Grade]) -> set[str]:
 
 
 def boxed(problem: Problem) -> str:
-    """A solution that ends in the problem's own answer."""
+    """Return a solution that ends with the problem's own answer."""
     answer = problem.answer
     assert answer is not None
     return f"\\boxed{{{', '.join(as_reference(answer).answers)}}}"
@@ -87,7 +87,7 @@ async def test_the_answers_of_olympiadbench_are_right_in_a_box_each_in_another_o
 async def test_the_answers_equal_themselves_as_mathematics_alone(
     real_data: RealData, name: str, unreadable: set[str]
 ) -> None:
-    """Without the comparisons of texts that come first."""
+    """Skip the comparisons of texts that come first."""
     problems = load_problems(str(real_data(f"{name}.jsonl")))
     failed = await anyio.to_process.run_sync(unequal_to_themselves, problems)
     assert len(failed) <= 0.01 * len(problems)

@@ -1,4 +1,4 @@
-"""Units are left out, or have to be the right ones."""
+"""A unit is missing, or must be the right one."""
 
 import pytest
 

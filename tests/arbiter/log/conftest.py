@@ -1,4 +1,4 @@
-"""Worlds of scripted models, rings with a journal in memory, and runs that are cut and continued."""
+"""Fixtures: scripted models, rings with a journal in memory, and runs that are interrupted and resumed."""
 
 import hashlib
 import math
@@ -30,7 +30,7 @@ Request = GenerationRequest | ScoreRequest
 
 @pytest.fixture(scope="session")
 def a_world() -> Callable[..., Models]:
-    """Models whose answers, failures and times are drawn from a seed and the request alone; ``asked`` is told of each.
+    """Models whose answers, failures and times depend only on a seed and the request; ``asked`` gets each one.
 
     ``fails`` is the share of calls that fail, or score outside [0, 1]; ``slow`` the longest time of a call.
     With ``several`` targets the router has an estimate for each of two.
@@ -83,7 +83,7 @@ def a_world() -> Callable[..., Models]:
 
 
 class Memory:
-    """A journal in memory, whose events have been through JSON."""
+    """A journal in memory, whose events were encoded as JSON and decoded."""
 
     kept = True
     threshold: float | None = None
@@ -100,10 +100,10 @@ class Memory:
         self.events.append(msgspec.json.decode(msgspec.json.encode(event), type=Event))
 
     def recall(self, call: str) -> None:
-        """Nothing: each run is a new one."""
+        """Return None: each run is a new one."""
 
     def decided(self, place: str) -> None:
-        """Nothing: as above."""
+        """Return None, for the same reason."""
 
     def spent(self, start: str) -> float:
         return 0.0
@@ -111,7 +111,7 @@ class Memory:
 
 @pytest.fixture(scope="session")
 def recorded(in_virtual_time: Callable[[Body], None]) -> Callable[..., tuple[list[Solution], list[Event]]]:
-    """The solutions that a ring gave in virtual time, and all events that it wrote into its journal.
+    """The solutions of a ring in virtual time, and all events that it wrote into its journal.
 
     ``settings`` are those of ``open_ring``.
     """
@@ -136,7 +136,7 @@ def recorded(in_virtual_time: Callable[[Body], None]) -> Callable[..., tuple[lis
 
 
 class Nobody:
-    """A watcher that does not care."""
+    """A watcher that ignores everything."""
 
     def loading(self, config: Config) -> None: ...
 
@@ -149,7 +149,7 @@ class Nobody:
 
 @pytest.fixture(scope="session")
 def run_in() -> Callable[..., dict[tuple[str, int], Result]]:
-    """A run, new or continued, in a folder; what its results are then, by problem and sample, without their times."""
+    """Start or resume a run in a folder; return its results by problem and sample, without their times."""
 
     def run(out: Path, config: Config, models: Models, problems: Sequence[Problem]) -> dict[tuple[str, int], Result]:
         async def main() -> None:
@@ -167,7 +167,7 @@ def run_in() -> Callable[..., dict[tuple[str, int], Result]]:
 
 
 def _timeless(result: Result) -> Result:
-    """The same result of a run that took no time: clocks differ from run to run."""
+    """The same result with all times set to 0: clocks differ from run to run."""
     tree = msgspec.to_builtins(result)
 
     def clear(part: Any) -> None:
@@ -183,5 +183,5 @@ def _timeless(result: Result) -> Result:
 
 
 def _share(*parts: object) -> float:
-    """A number in [0, 1) that depends on ``parts`` alone."""
+    """A number in [0, 1) that depends only on ``parts``."""
     return int.from_bytes(hashlib.blake2b(msgspec.json.encode(parts), digest_size=6).digest(), "big") / 2**48

@@ -1,4 +1,4 @@
-"""Events as lines for people, through structlog and beside a host program's own."""
+"""Events as console lines, through a structlog logger that is separate from that of the host program."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Why a step was kept, in the words of each policy."""
+"""The description of why a step was kept, by policy, and of how a problem ended."""
 
 import pytest
 
@@ -34,24 +34,27 @@ def sure(verdict: Verdict, confidence: float) -> StepRecord:
 
 
 @pytest.mark.parametrize(
-    ("record", "policy", "knob", "told"),
+    ("record", "policy", "threshold", "expected"),
     [
         (step("keep_draft", 0.25), "router", 0.5, "kept: ŷ = 0.25 ≤ τ = 0.5"),
         (step("escalate", 0.75), "router", 0.5, "escalated: ŷ = 0.75 > τ = 0.5"),
         (step("keep_draft", 0.75), "rsd", 0.7, "kept: h = 0.75 ≥ τ = 0.7"),
         (step("escalate", 0.25), "rsd", 0.7, "escalated: h = 0.25 < τ = 0.7"),
-        (step("keep_target", 0.25, 0.5), "oracle", 0.0, "the target's kept: Δ = 0.5 - 0.25 = 0.25 > τ = 0"),
+        (step("keep_target", 0.25, 0.5), "oracle", 0.0, "target kept: Δ = 0.5 - 0.25 = 0.25 > τ = 0"),
         (step("keep_draft", 0.5, 0.25), "generate", None, "kept: Δ = 0.25 - 0.5 = -0.25 ≤ 0"),
         (step("keep_draft", 0.75), "judge", 0.7, "kept: rating = 0.75 ≥ τ = 0.7"),
         (sure("escalate", 0.25), "confidence", 0.8, "escalated: confidence = 0.25 < τ = 0.8"),
         (sure("keep_draft", 0.9), "confidence", 0.8, "kept: confidence = 0.9 ≥ τ = 0.8"),
-        (step("escalate", None), "random", 0.3, "escalated by chance, with a probability of 0.3"),
-        (step(None, None), "draft", None, "the only one"),
+        (step("escalate", None), "random", 0.3, "escalated at random (escalation probability 0.3)"),
+        (step("keep_draft", None), "random", 0.3, "kept at random (escalation probability 0.3)"),
+        (step(None, None), "draft", None, "only candidate"),
         (step("keep_draft", 0.1), "somebody's own", None, "kept"),
     ],
 )
-def test_a_decision_is_told_by_its_rule(record: StepRecord, policy: str, knob: float | None, told: str) -> None:
-    assert decision(record, policy, knob) == told
+def test_a_decision_is_told_by_its_rule(
+    record: StepRecord, policy: str, threshold: float | None, expected: str
+) -> None:
+    assert decision(record, policy, threshold) == expected
 
 
 def test_an_audited_step_tells_the_advantage() -> None:
@@ -72,19 +75,19 @@ def a_problem(finish: FinishReason | None, error: str | None = None) -> ProblemH
 
 
 @pytest.mark.parametrize(
-    ("problem", "grade", "told"),
+    ("problem", "grade", "expected"),
     [
-        (a_problem(None), None, "no end in the log"),
+        (a_problem(None), None, "unfinished"),
         (a_problem("failed", "drafter, step 1: OSError"), Graded(None), "failed: drafter, step 1: OSError"),
-        (a_problem("answered"), Graded(right=True), "right; ended by answered"),
-        (a_problem("loop"), Graded(False, "3", reference="4"), "wrong (3, and not 4); ended by loop"),
+        (a_problem("answered"), Graded(right=True), "right; finish reason: answered"),
+        (a_problem("loop"), Graded(False, "3", reference="4"), "wrong (answer 3, expected 4); finish reason: loop"),
         (
             a_problem("answered"),
             Graded(False, None, reference={"answers": ["1", "2"]}),
-            "wrong (no answer, and not 1, 2); ended by answered",
+            "wrong (no answer, expected 1, 2); finish reason: answered",
         ),
-        (a_problem("answered"), None, "not graded; ended by answered"),
+        (a_problem("answered"), None, "not graded; finish reason: answered"),
     ],
 )
-def test_an_end_is_told_with_its_grade(problem: ProblemHistory, grade: Graded | None, told: str) -> None:
-    assert result_of(problem, grade) == told
+def test_an_end_is_told_with_its_grade(problem: ProblemHistory, grade: Graded | None, expected: str) -> None:
+    assert result_of(problem, grade) == expected

@@ -1,4 +1,4 @@
-"""What a log tells of a problem is what the ring said of it."""
+"""The solution that is rebuilt from a log equals the one that the ring returned."""
 
 from collections.abc import Callable, Iterator
 
@@ -122,7 +122,7 @@ def as_entry(event: Event) -> Entry:
 
 
 def test_what_comes_after_the_end_does_not_count(a_world: Worlds, a_task: Tasks, recorded: Recorded) -> None:
-    """At the deadline requests are still going on; that they were cancelled is written when they feel it."""
+    """At the deadline, requests are in flight; their cancellation is written when they notice it."""
     tasks = [a_task(str(n), Oracle(0.0), limits=Limits(deadline=0.5)) for n in range(3)]
     solutions, events = recorded(a_world(slow=30.0), tasks)
     ends = [event.seq for event in events if event.kind == "problem_ended"]

@@ -1,4 +1,4 @@
-"""Which keys make a run what it is, and that the documentation says the same."""
+"""The keys of a run's identity, also as the documentation lists them."""
 
 import re
 from collections.abc import Callable
@@ -22,7 +22,7 @@ SERVED = {"backend": "http", "model": "m", "prompt": "{question}", "url": "http:
 
 @pytest.fixture(scope="module")
 def every_key(a_config: Configs) -> set[str]:
-    """The keys of all kinds of tables, models as ``models.*``."""
+    """The keys of all tables, those of models as ``models.*``."""
     started = {**SERVED, "server": {}}, {**SERVED, "server": {"speculation": {"algorithm": "NGRAM"}}}
     served = [a_config(models={"draft": table}) for table in (SERVED, *started)]
     configs = [load_config("pocket"), *served]
@@ -33,7 +33,7 @@ def every_key(a_config: Configs) -> set[str]:
 
 
 def documented() -> dict[str, str]:
-    """The table of keys: which decide, and which are operational."""
+    """The documented table of keys: deciding or operational."""
     rows = re.findall(r"^\| (`.*?`) \| (decides|operational)\b", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
     return {key: part for keys, part in rows for key in re.findall(r"`([^`]+)`", keys)}
 
@@ -91,6 +91,6 @@ def test_differences_name_key_old_and_new_value() -> None:
     before: dict[str, Any] = {"same": 1, "old": None, "changed": "a"}
     assert differences(before, {"same": 1, "changed": "b", "new": 2}) == [
         'changed: "a" in the run, "b" now',
-        "new: not there in the run, 2 now",
-        "old: null in the run, not there now",
+        "new: not set in the run, 2 now",
+        "old: null in the run, not set now",
     ]

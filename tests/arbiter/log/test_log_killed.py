@@ -1,4 +1,4 @@
-"""Runs that are killed with SIGKILL, again and again, and continued each time."""
+"""Runs that are killed with SIGKILL repeatedly and resumed each time."""
 
 import os
 import random
@@ -24,14 +24,14 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
 
 
 def start(command: Sequence[str | Path]) -> "subprocess.Popen[bytes]":
-    """A process in a group of its own."""
+    """Start a process in a separate process group."""
     return subprocess.Popen(
         command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     )
 
 
 def run_to_end(command: Sequence[str | Path]) -> str:
-    """What it told on standard error."""
+    """Wait for the end of a process and return its standard error."""
     process = start(command)
     _, told = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, told.decode()
@@ -39,7 +39,7 @@ def run_to_end(command: Sequence[str | Path]) -> str:
 
 
 def kill_at(size: int, log: Path, command: Sequence[str | Path]) -> None:
-    """Run until the log has so many bytes, and more than before by a line or two, and kill the whole group then."""
+    """Run until the log has a given size and has grown by a line or two, then kill the whole process group."""
     size = max(size, (log.stat().st_size if log.exists() else 0) + 3000)
     process = start(command)
     until = time.monotonic() + SECONDS
@@ -53,7 +53,7 @@ def kill_at(size: int, log: Path, command: Sequence[str | Path]) -> None:
 
 
 def moments(whole: int, kills: int, seed: int) -> list[int]:
-    """Sizes of the log, spread over its life."""
+    """Sizes of the log, spread over the run."""
     draw = random.Random(seed)
     found = sorted(draw.randrange(int(0.95 * whole)) for _ in range(kills))
     print(f"seed {seed}: killed at {found} of {whole} bytes")  # noqa: T201 - of a failed test
@@ -61,7 +61,7 @@ def moments(whole: int, kills: int, seed: int) -> list[int]:
 
 
 def solved(folder: Path) -> dict[str, Any]:
-    """Transcripts, ends and grades."""
+    """The transcripts, finish reasons and grades."""
     return {
         result.solution.problem: (
             [(step.kept.author, step.kept.text) for step in result.solution.steps],
@@ -80,7 +80,7 @@ def answers(events: Sequence[Event]) -> dict[str | None, int]:
 
 
 def check(events: list[Event], sessions: int) -> None:
-    """One piece, one end a problem, and no request after its answer."""
+    """Check that the log is consistent, with one end per problem and no request after its answer."""
     assert [event.seq for event in events] == list(range(len(events)))
     assert [event.kind for event in events].count("run_started") == sessions
     assert [event.mono for event in events] == sorted(event.mono for event in events)
@@ -112,7 +112,7 @@ def test_a_run_that_is_killed_twenty_times_is_the_run_that_was_never_killed(tmp_
 
 
 def test_a_pocket_run_that_is_killed_four_times_is_the_run_that_was_never_killed(tmp_path: Path) -> None:
-    """The pocket models answer what they answered, whatever else was in their batch."""
+    """The pocket models repeat their answers, whatever else was in their batch."""
     undisturbed, run = tmp_path / "undisturbed", tmp_path / "run"
     arbiter = Path(sys.executable).parent / "arbiter"
     command = [arbiter, "bench", "pocket", "--limit", "24", "--out"]
@@ -122,7 +122,7 @@ def test_a_pocket_run_that_is_killed_four_times_is_the_run_that_was_never_killed
         check(list(LogFile(run / LOG)), sessions=session)
     told = run_to_end([arbiter, "bench", "--resume", run])
     check(list(LogFile(run / LOG)), sessions=5)
-    assert "the run is continued: " in told
+    assert "resuming the run: " in told
     assert solved(run) == solved(undisturbed)
 
 

@@ -1,4 +1,4 @@
-"""The log of a policy that a user wrote: what it holds, how it is shown, and how it is continued."""
+"""The log of a run with a user-written policy: its contents, its display, and resuming it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ Tasks = Callable[..., Task]
 
 
 class Unsure(PolicyBase, frozen=True):
-    """Escalates where the draft model is less sure than τ, and knows two targets."""
+    """A policy with two targets, which escalates if the draft model's confidence is below τ."""
 
     threshold: float
     budget: float | None = 0.4
@@ -38,7 +38,7 @@ class Unsure(PolicyBase, frozen=True):
 
 
 def solve(folder: Path, models: Models, tasks: list[Task]) -> list[Solution]:
-    """The solutions of a session over the log in ``folder``, one problem after another."""
+    """The solutions of a session with the log in ``folder``, one problem after another."""
     solutions: list[Solution] = []
 
     async def body() -> None:
@@ -55,7 +55,7 @@ def three_tasks(a_task: Tasks) -> list[Task]:
 
 
 def moved(events: list[Event]) -> list[float]:
-    """The threshold of each decision, in their order."""
+    """The threshold of each decision, in order."""
     return [at for event in events if (at := getattr(event.payload, "threshold", None)) is not None]
 
 

@@ -1,4 +1,4 @@
-"""A log is read whole, up to a torn tail, or refused by the line that is damaged."""
+"""A log is read completely, up to an incomplete last line, or refused with the number of the damaged line."""
 
 import bz2
 import gzip
@@ -28,7 +28,7 @@ LINES = [a_line(seq) for seq in range(5)]
 
 @pytest.fixture
 def a_log(tmp_path: Path) -> Callable[..., LogFile]:
-    """A log of these bytes."""
+    """A log with these bytes."""
 
     def build(*parts: bytes, name: str = LOG) -> LogFile:
         (tmp_path / name).write_bytes(b"".join(parts))
@@ -85,18 +85,18 @@ def test_what_comes_before_the_damage_can_be_read(a_log: Callable[..., LogFile])
 
 def test_a_missing_line_is_told(a_log: Callable[..., LogFile]) -> None:
     assert refusal(a_log(*LINES[:2], *LINES[3:])).endswith(
-        "line 3: the log is damaged here: event 2 is missing, and 3 stands in its place"
+        "line 3: the log is damaged here: event 2 is missing: the line has event 3"
     )
 
 
 def test_a_line_of_another_run_is_told(a_log: Callable[..., LogFile]) -> None:
     told = refusal(a_log(*LINES[:2], a_line(2, run="other")))
-    assert told.endswith("line 3: the log is damaged here: it belongs to the run other, and the lines before to r")
+    assert told.endswith("line 3: the log is damaged here: it belongs to the run other, the lines before it to r")
 
 
 @pytest.mark.parametrize("line", [a_line(0, v=3), b'{"v":3,"new":"field","seq":0}\n'])
 def test_another_version_of_the_format_is_refused_by_name(a_log: Callable[..., LogFile], line: bytes) -> None:
-    assert "is a log of schema version 3, and this Arbiter reads versions 1 and 2" in refusal(a_log(line))
+    assert "is a log of schema version 3, but this Arbiter reads only versions 1 and 2" in refusal(a_log(line))
 
 
 @pytest.mark.parametrize(("ending", "packed"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)])
@@ -136,7 +136,7 @@ def test_a_log_that_does_not_begin_as_a_run_does_is_no_run(a_log: Callable[..., 
 
 
 def test_a_log_can_be_followed_while_it_grows_until_its_end(a_log: Callable[..., LogFile]) -> None:
-    """The writer writes on only once the reader has seen what there is: half a line is none."""
+    """The writer continues only when the reader has read all that is there: half a line does not count."""
     log = a_log(LINES[0])
     seen: list[int] = []
     read = threading.Semaphore(0)

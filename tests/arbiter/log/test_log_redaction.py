@@ -1,4 +1,4 @@
-"""How much a log holds: all, no text, or decisions alone."""
+"""The levels of detail of a log: everything, no text, or only decisions."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ WITHOUT_TEXT: list[Detail] = ["redacted", "decisions"]
 
 
 def gossip(asked: Callable[[GenerationRequest], None] = lambda _: None) -> Models:
-    """Models that talk of the question; the last problem fails with an error that quotes it."""
+    """Models that quote the question; the last problem fails with an error that quotes it."""
 
     def write(request: GenerationRequest) -> Generation:
         asked(request)
@@ -58,7 +58,7 @@ def a_run(a_config: Configs, detail: Detail, run_type: str = "rsd") -> Config:
 def test_nothing_in_the_folder_of_a_run_without_texts_tells_one(
     a_config: Configs, run_in: RunIn, tmp_path: Path, detail: Detail, run_type: str
 ) -> None:
-    for _ in range(2):  # as it is left by a run, and by one that was continued
+    for _ in range(2):  # as a run leaves it, and as a resumed run leaves it
         run_in(tmp_path, a_run(a_config, detail, run_type), gossip(), PROBLEMS)
         for path in tmp_path.iterdir():
             found = [secret for secret in SECRETS if secret in path.read_bytes()]

@@ -1,4 +1,4 @@
-"""A run that was cut anywhere and is continued is the run that was never cut."""
+"""A run that is interrupted anywhere and resumed has the results of an uninterrupted run."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -35,7 +35,7 @@ def a_short_run(a_config: Configs, run_type: str, **keys: object) -> Config:
 
 
 def answered(log: Path) -> set[str]:
-    """The requests whose outcome is whole in the log."""
+    """The requests whose outcome is in the log."""
     return {
         event.cause or ""
         for event in LogFile(log)
@@ -44,7 +44,7 @@ def answered(log: Path) -> set[str]:
 
 
 def cut(whole: bytes, folder: Path, size: int) -> Path:
-    """A folder with nothing but the first ``size`` bytes of a log."""
+    """A folder with only the first ``size`` bytes of a log."""
     folder.mkdir()
     log = folder / LOG
     log.write_bytes(whole[:size])
@@ -65,7 +65,7 @@ def stored(folder: Path) -> dict[tuple[str, int], Solution | None]:
 
 
 class Asked(list[str]):
-    """Notes which requests reached a model."""
+    """The requests that reached a model."""
 
     def __call__(self, request: GenerationRequest | ScoreRequest) -> None:
         self.append(request.call)
@@ -136,7 +136,7 @@ def test_a_run_cut_in_any_line_and_continued_is_the_run_that_was_not_cut(
     whole = (tmp_path / "undisturbed" / LOG).read_bytes()
     starts = [0, *ends_of_lines(whole)]
     for start, end in pairwise(starts):
-        size = start + 1 + (start * 7919) % (end - start - 1)  # another place of each line
+        size = start + 1 + (start * 7919) % (end - start - 1)  # another position within each line
         log = cut(whole, tmp_path / str(size), size)
         assert run_in(log.parent, config, a_world(2), PROBLEMS) == undisturbed, size
         assert LogFile(log).torn == 0
@@ -144,12 +144,12 @@ def test_a_run_cut_in_any_line_and_continued_is_the_run_that_was_not_cut(
 
 
 def without_chance(results: Results) -> Results:
-    """Results without what is chance in them."""
+    """Results without the parts that depend on chance."""
     return {key: msgspec.structs.replace(result, solution=settled(result.solution)) for key, result in results.items()}
 
 
 def settled(solution: Solution | None) -> Solution:
-    """Of a problem that failed it is chance how far its other requests, and its audits, had got in that moment."""
+    """When a problem fails, the progress of its other requests and its audits depends on chance."""
     assert solution is not None
     if solution.finish_reason != "failed":
         return solution
@@ -158,7 +158,7 @@ def settled(solution: Solution | None) -> Solution:
 
 
 def check_whole(events: list[Event]) -> None:
-    """Numbers without a gap, a clock that never goes back, and one end and one last grade a problem."""
+    """Check for gapless numbers, a clock that never goes back, and one end and one last grade per problem."""
     assert [event.seq for event in events] == list(range(len(events)))
     assert [event.mono for event in events] == sorted(event.mono for event in events)
     assert len({event.run for event in events}) == 1

@@ -1,4 +1,4 @@
-"""Who may go on with a run, when, and with what."""
+"""The conditions under which a run may be resumed."""
 
 import signal
 from collections.abc import Callable
@@ -51,7 +51,7 @@ def a_run(a_config: Configs, **keys: Any) -> Config:
         ({"limits": {"deadline": 9.0}}, "limits.deadline: null in the run, 9.0 now"),
         ({"log": {"record": "redacted"}}, 'log.record: "full" in the run, "redacted" now'),
         ({"audit": 0.5}, "audit: 0.0 in the run, 0.5 now"),
-        ({"run_type": "draft"}, "thresholds.rsd: 0.7 in the run, not there now"),
+        ({"run_type": "draft"}, "thresholds.rsd: 0.7 in the run, not set now"),
     ],
 )
 def test_what_decides_results_may_not_change(
@@ -97,7 +97,7 @@ def test_what_only_operates_a_run_may_change(
 @pytest.mark.asyncio
 async def test_a_run_is_written_by_one_at_a_time(a_config: Configs, tmp_path: Path) -> None:
     async with open_run(a_run(a_config), PROBLEMS, tmp_path):
-        with pytest.raises(RunError, match=f"another process is writing the run {tmp_path}: wait for its end"):
+        with pytest.raises(RunError, match=f"another process is writing the run {tmp_path}: wait until it ends"):
             async with open_run(a_run(a_config), PROBLEMS, tmp_path):
                 pass
     async with open_run(a_run(a_config), PROBLEMS, tmp_path) as folder:
@@ -107,14 +107,14 @@ async def test_a_run_is_written_by_one_at_a_time(a_config: Configs, tmp_path: Pa
 def test_a_log_that_the_run_no_longer_agrees_with_stops_it_by_the_line(
     a_config: Configs, a_world: Worlds, run_in: RunIn, tmp_path: Path
 ) -> None:
-    """As another version of Arbiter may have written it."""
+    """Change a log to what another version of Arbiter may have written."""
     run_in(tmp_path, a_run(a_config), a_world(), PROBLEMS)
     events = list(LogFile(tmp_path / LOG))
     [ended] = [event.seq for event in events if event.kind == "problem_ended" and event.problem == "0"]
     place = max(e.seq for e in events[:ended] if isinstance(e.payload, DraftStepEvent) and e.problem == "0")
     other = msgspec.structs.replace(events[place], payload=DraftStepEvent("0" * 16, 5))
     (tmp_path / LOG).write_bytes(lines([*events[:place], other, *events[place + 1 : ended]]))
-    with pytest.raises(RunError, match=rf"cannot be continued: {other.id} is DraftStep.* in line {place + 1} of its"):
+    with pytest.raises(RunError, match=rf"cannot be resumed: {other.id} is DraftStep.* in line {place + 1} of its"):
         run_in(tmp_path, a_run(a_config), a_world(), PROBLEMS)
 
 
@@ -125,7 +125,7 @@ def lines(events: list[Event]) -> bytes:
 def test_a_deadline_counts_the_time_of_earlier_sessions_and_not_the_time_between_them(
     a_task: Tasks, tmp_path: Path
 ) -> None:
-    """A step takes an hour. The first session is cut after six and a half, and the problem has nine and a quarter."""
+    """A step takes an hour. The first session is cut after 6.5 hours; the problem's deadline is 9.25 hours."""
     models = Models(draft=ModelHandle(ScriptedGenerator(lambda request: f"step {request.step}", seconds=HOUR)))
     log, task, solutions = tmp_path / LOG, a_task(limits=Limits(deadline=9.25 * HOUR)), list[Solution]()
 

@@ -1,4 +1,4 @@
-"""The writer: nothing lost, nothing out of order, nobody kept waiting but who has more to write than there is room."""
+"""The writer loses and reorders nothing, and blocks only callers that write while the queue is full."""
 
 import os
 import threading
@@ -36,7 +36,7 @@ def slow(tmp_path: Path) -> "Slow":
 
 
 class Slow:
-    """A disk that takes a pipe's fill, and then nothing until somebody reads."""
+    """A disk that accepts as much as a pipe holds, and then nothing until the pipe is read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -45,7 +45,7 @@ class Slow:
         self.lines: list[bytes] = []
 
     def read_on(self) -> threading.Thread:
-        """Read in a thread from now on, until the writer is gone."""
+        """Start to read in a thread, until the writer has closed."""
         os.set_blocking(self._end, True)
 
         def drain() -> None:
@@ -126,7 +126,7 @@ def test_a_slow_disk_holds_up_those_who_write_and_nobody_else(slow: Slow, backen
 
 
 def a_failing_sync() -> AbstractContextManager[object]:
-    """A pipe cannot be synced, and the writer tells it at its end."""
+    """A pipe cannot be synced, which the writer reports at its end."""
     return pytest.raises(RunError, match="Invalid argument")
 
 

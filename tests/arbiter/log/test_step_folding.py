@@ -1,4 +1,4 @@
-"""The steps of a problem are the same while it runs and in its log, and a running problem holds its open step alone."""
+"""The steps of a problem are the same live and in the log; a running problem holds only its open step in memory."""
 
 import gc
 from collections.abc import Callable, Iterable, Iterator
@@ -49,7 +49,7 @@ POLICIES: list[Policy] = [
 
 
 class StepCounter(EventFolder):
-    """Counts the steps that are reported, and holds none of them."""
+    """Count the reported steps without holding them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,11 +57,11 @@ class StepCounter(EventFolder):
 
     def started(self, live: LiveProblem) -> None: ...
 
-    def asked(self, asked: events.CallStarted) -> None: ...
+    def call_started(self, call: events.CallStarted) -> None: ...
 
-    def retried(self, asked: events.CallStarted, retried: events.CallRetried) -> None: ...
+    def call_retried(self, call: events.CallStarted, retried: events.CallRetried) -> None: ...
 
-    def answered(self, asked: events.CallStarted, outcome: events.Outcome) -> None: ...
+    def call_ended(self, call: events.CallStarted, outcome: events.Outcome) -> None: ...
 
     def reused(self) -> None: ...
 
@@ -72,7 +72,7 @@ class StepCounter(EventFolder):
 
 
 class AllSteps(StepCounter):
-    """Remembers the steps of each problem."""
+    """Keep the steps of each problem."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ def steps_live(log: Iterable[Event]) -> Steps:
 
 
 def steps_read(log: Iterable[Event]) -> Steps:
-    """Without audits: a step is reported while it runs before its audit is scored."""
+    """The step without its audit: a live step is reported before its audit is scored."""
     solutions = [problem.solution() for problem in histories(log)]
     return {one.problem: [replace(step, audit=None) for step in one.steps] for one in solutions if one}
 
@@ -160,7 +160,7 @@ def is_draft_ahead(name: str, step: int) -> bool:
 
 
 def texts_held_by(root: object) -> Iterator[str]:
-    """All strings that can be reached from ``root`` and that are no part of the program."""
+    """All strings reachable from ``root`` that are not part of the program."""
     seen, waiting = set[int](), [root]
     while waiting:
         one = waiting.pop()
@@ -169,7 +169,7 @@ def texts_held_by(root: object) -> Iterator[str]:
         if id(one) not in seen and not isinstance(one, type | ModuleType | FunctionType):
             seen.add(id(one))
             waiting += gc.get_referents(one)
-            if isinstance(one, dict):  # whose traversal leaves out keys that are texts
+            if isinstance(one, dict):  # gc leaves out keys that are texts
                 waiting += cast("dict[object, object]", one)
 
 
@@ -183,5 +183,5 @@ def test_a_kept_step_that_no_request_wrote_is_empty_while_it_runs_and_an_error_i
     assert [step.kept.author for step in steps] == [step.kept.author for step in steps_live(log)["p"]]
     assert {step.kept.text for step in steps} == {""}
     kept = next(event for event in log if event.to == "assembler" and event.kind.startswith("step_"))
-    with pytest.raises(RunError, match=f"in line {kept.seq + 1}: it keeps a step that nobody wrote"):
+    with pytest.raises(RunError, match=f"in line {kept.seq + 1}: it keeps a step that no request wrote"):
         steps_read(unwritten)

@@ -55,7 +55,7 @@ def solved(config: Config, problems: list[Problem] | None = None) -> dict[str, S
 
 
 def taught(count: int) -> list[Problem]:
-    """The first problems of the kinds that both writers were taught and show their working for."""
+    """Return the first problems with only the kinds that both models were taught, with working."""
     found = (
         Problem(f"taught-{index}", problem.question, str(problem.answer))
         for index, problem in enumerate(world.problems(1))
@@ -65,7 +65,7 @@ def taught(count: int) -> list[Problem]:
 
 
 def accuracy(run_type: RunType, count: int) -> float:
-    """Of a run over the first problems ``taught``."""
+    """Return the accuracy of a run over the first problems of ``taught``."""
     config, problems = pocket(run_type, count), taught(count)
     references = {problem.id: problem.answer for problem in problems}
 

@@ -1,4 +1,4 @@
-"""The pocket world's own promises, by an arithmetic of these tests' own."""
+"""The guarantees of the pocket world, checked with the tests' own arithmetic."""
 
 import itertools
 import math
@@ -36,7 +36,7 @@ def applied(kind: str, value: int, operand: int) -> int:
 
 
 def check_division(working: str, value: int, operand: int, after: int) -> None:
-    """Check each item of a long division, from the highest digit on, with the digit brought down and what is left."""
+    """Check each item of a long division, from the highest digit: the digit brought down and the remainder."""
     rest, quotient = 0, ""
     for digit, item in zip(str(value), working.split(","), strict=True):
         found = DIVISION.fullmatch(item)
@@ -50,7 +50,7 @@ def check_division(working: str, value: int, operand: int, after: int) -> None:
 
 
 def check_step(step: str, value: int) -> int:
-    """Check one step from ``value`` on, in its head, each item of its working and its result; what it leads to."""
+    """Check the head, the working and the result of one step from ``value``. Return the result."""
     found = HEAD.fullmatch(step)
     assert found is not None
     operand, after = int(found["operand"]), int(found["after"])

@@ -1,4 +1,4 @@
-"""Recordings of scripted worlds, made on a real event loop: with failures, deadlines, limits and interruptions."""
+"""Recordings of scripted models on a real event loop, with failures, deadlines, limits and interruptions."""
 
 import hashlib
 import random
@@ -27,12 +27,12 @@ VERIFY: tuple[Verify, ...] = ("off", "on", "auto")
 
 
 def share(*parts: object) -> float:
-    """A number in [0, 1) that depends on ``parts`` alone."""
+    """Return a number in [0, 1) that depends only on ``parts``."""
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=6).digest(), "big") / 2**48
 
 
 def a_world(seed: int, failures: float) -> Models:
-    """Models whose answers, times and failures depend on the seed and on the call."""
+    """Models whose answers, times and failures depend on the seed and the call."""
 
     def write(request: GenerationRequest) -> Generation:
         if share(seed, "busy", request.call) < 0.2:
@@ -54,7 +54,7 @@ def a_world(seed: int, failures: float) -> Models:
         if drawn < failures:
             raise BackendError("the scorer fell over")
         if drawn > 0.99:
-            return 7.0  # out of range: that is a failure as well
+            return 7.0  # out of range, which is also a failure
         return (drawn, share(seed, "other target", request.call)) if request.score_kind == "router" else drawn
 
     def seconds(request: GenerationRequest | ScoreRequest) -> float:
@@ -80,7 +80,7 @@ def a_world(seed: int, failures: float) -> Models:
 
 @pytest.fixture
 def record(tmp_path: Path) -> Callable[..., Run]:
-    """Solve the tasks and write the log; ``cut`` interrupts it after so many seconds."""
+    """Solve the tasks and write the log. ``cut`` interrupts the run after that many seconds."""
 
     def make(
         models: Models,
@@ -93,7 +93,7 @@ def record(tmp_path: Path) -> Callable[..., Run]:
         salvage: bool = False,
     ) -> Run:
         async def done(_: Solution) -> None:
-            """Its log tells all."""
+            """Do nothing: the log has everything."""
 
         async def body() -> None:
             async with (
@@ -111,7 +111,7 @@ def record(tmp_path: Path) -> Callable[..., Run]:
 
 @pytest.fixture
 def a_recording(record: Callable[..., Run]) -> Callable[..., Run]:
-    """A recording of twelve decodings, everything about which is drawn from ``seed``."""
+    """Record twelve decodings, with all properties drawn from ``seed``."""
 
     def make(seed: int, policy: Policy) -> Run:
         rng = random.Random(seed)
@@ -139,7 +139,7 @@ def a_recording(record: Callable[..., Run]) -> Callable[..., Run]:
 
 @pytest.fixture
 def altered() -> Callable[..., Run]:
-    """A copy of a log in which the line number ``line`` is changed, or which ends before it."""
+    """Copy a log, and change its line number ``line`` or end the copy before it."""
 
     def make(run: Run, line: int, change: Callable[[dict[str, Any]], None] | None) -> Run:
         lines = run.path.read_bytes().splitlines(keepends=True)

@@ -1,4 +1,4 @@
-"""A replay is what its log says, and the first thing that is not is named."""
+"""A replay equals its log, and the first difference is reported."""
 
 import random
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def lines_of(run: Run, kind: str) -> list[Event]:
 
 
 def weak_drafts() -> Models:
-    """Drafts score 0.2 at every other step; the third step ends the answer."""
+    """Drafts score 0.2 at every other step. The third step ends the answer."""
 
     def write(request: GenerationRequest) -> Generation:
         sure = None if request.confidence is None else 0.2 if request.step % 2 else 0.8
@@ -81,14 +81,14 @@ def weak_drafts() -> Models:
 
 
 def a_task(policy: Policy, problem: str = "p") -> Task:
-    """Six steps, none of which ends the answer."""
+    """Models that write six steps without ending the answer."""
     return Task(problem, Transcript(f"question {problem}"), policy, Limits(max_steps=6, repeats=99))
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: type(policy).__name__)
 @pytest.mark.parametrize("seed", range(6))
 def test_every_recording_replays_as_it_was_recorded(a_recording: Recording, policy: Policy, seed: int) -> None:
-    """Failures, deadlines, audits, samples, busy models and interruptions are among them."""
+    """The recordings include failures, deadlines, audits, samples, busy models and interruptions."""
     verdict = check(a_recording(seed, policy))
     assert verdict.differences == ()
     assert verdict.messages > 0
@@ -125,7 +125,7 @@ def test_an_altered_decision_is_named_and_nothing_else(record: Recording, altere
 
 def test_an_altered_score_is_found_at_the_decision_that_it_turns(record: Recording, altered: Altered) -> None:
     run = record(weak_drafts(), [a_task(RewardThreshold(0.5))])
-    scored = lines_of(run, "call_scored")[2]  # 0.8, and so the draft was kept
+    scored = lines_of(run, "call_scored")[2]  # 0.8, so the draft was kept
 
     def lower(event: dict[str, Any]) -> None:
         event["payload"]["value"] = 0.1
@@ -196,12 +196,12 @@ def test_a_log_of_decisions_alone_is_refused_with_the_way_out(tmp_path: Any) -> 
             pass
 
     anyio.run(body)
-    with pytest.raises(RunError, match=r"decisions.*Record with 'full' or 'redacted'"):
+    with pytest.raises(RunError, match=r"decisions.*Record runs with 'full' or 'redacted'"):
         check(Run.open(tmp_path))
 
 
 class HomeMade(PolicyBase, frozen=True):
-    """A policy that Arbiter does not know."""
+    """A policy that is not built in."""
 
     decides: ClassVar[bool] = False
 

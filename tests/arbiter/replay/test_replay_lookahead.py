@@ -1,4 +1,4 @@
-"""Logs of runs that draft ahead: they fold, replay, answer what-ifs and continue as others do."""
+"""Logs of runs that draft ahead can be folded, replayed, used for what-ifs and resumed like others."""
 
 from pathlib import Path
 
@@ -22,11 +22,11 @@ from arbiter.replay.check import check
 STEPS = 5
 
 
-def models(asked: list[str], draft_seconds: float = 0.001) -> Models:
-    """The draft is rejected at every third step; the target takes three times as long."""
+def models(requested: list[str], draft_seconds: float = 0.001) -> Models:
+    """The draft is rejected at every third step. The target takes three times as long."""
 
     def write(request: GenerationRequest) -> Generation:
-        asked.append(request.call)
+        requested.append(request.call)
         ending = "end" if request.step == STEPS - 1 else "separator"
         return Generation(f"{request.author} {request.step}", ending, Usage(5, 3))
 
@@ -83,9 +83,9 @@ def test_a_continued_run_uses_what_was_written_ahead(tmp_path: Path) -> None:
         name for problem in Run.open(log).problems() for name, call in problem.answers().items() if is_paid(call)
     }
     solutions = solved(log, models(after), RewardThreshold(0.5), lookahead=1)
-    told = {problem.key[0]: problem.solution() for problem in Run.open(log).problems()}
-    assert set(told) == set(undisturbed)
-    for name, solution in told.items():
+    solutions = {problem.key[0]: problem.solution() for problem in Run.open(log).problems()}
+    assert set(solutions) == set(undisturbed)
+    for name, solution in solutions.items():
         assert solution is not None
         texts = [(step.kept.text, step.kept.author) for step in solution.steps]
         assert texts == [(step.kept.text, step.kept.author) for step in undisturbed[name].steps]
@@ -95,7 +95,7 @@ def test_a_continued_run_uses_what_was_written_ahead(tmp_path: Path) -> None:
 
 
 def test_of_a_step_written_ahead_the_time_is_told_that_was_waited_for_it(tmp_path: Path) -> None:
-    """Drafts take far longer than scores, so that each is waited for, but by less than it takes."""
+    """Drafts take much longer than scores, so each delays its problem, but by less than its own time."""
     solved(tmp_path / "events.jsonl", models([], draft_seconds=0.05), RewardThreshold(0.0), lookahead=1)
     rows = [row for row in Run.open(tmp_path).table("steps") if row["step"]]
     assert all(0 < row["draft_seconds"] <= row["seconds"] for row in rows)
@@ -105,7 +105,7 @@ def test_of_a_step_written_ahead_the_time_is_told_that_was_waited_for_it(tmp_pat
 
 
 def test_what_the_target_agreed_with_is_in_the_log_and_replays(tmp_path: Path) -> None:
-    """Its steps are those that it writes unasked, and what it was shown is told of each."""
+    """The target writes the same steps with and without a proposal, and each has a prefix match."""
 
     def write(request: GenerationRequest) -> Generation:
         agreement = PrefixMatch(3, request.step % 4) if request.proposal else None

@@ -1,4 +1,4 @@
-"""What other rules would have made of a recording, and where it cannot say."""
+"""What-if replay: other policies and settings, and problems that diverge from the recording."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ def write(request: GenerationRequest) -> Generation:
 
 
 def rate(request: ScoreRequest) -> float:
-    """Drafts score 0.1, 0.4 and 0.7 at the three steps, the target 0.6."""
+    """Drafts score 0.1, 0.4 and 0.7 at the three steps. The target scores 0.6."""
     return 0.6 if request.author == "target" else 0.1 + 0.3 * request.step
 
 
@@ -52,48 +52,48 @@ def config(**changes: Any) -> Config:
     return parse({"models": dict.fromkeys(names, table), **changes}, "test")
 
 
-def asked(run: Run, before: Config, now: Config, **speeds: float) -> WhatIf:
+def replayed_under(run: Run, before: Config, now: Config, **speeds: float) -> WhatIf:
     return what_if(run, before, now, speeds)  # pyright: ignore[reportArgumentType] - names of models
 
 
 def test_a_rule_that_decides_as_the_run_did_is_answered_exactly(record: Recording) -> None:
     run = record(models(), tasks(RewardThreshold(0.5)))
-    found = asked(run, config(run_type="rsd"), config(run_type="rsd", thresholds={"rsd": 0.6}))
+    found = replayed_under(run, config(run_type="rsd"), config(run_type="rsd", thresholds={"rsd": 0.6}))
     assert (found.exact, found.left, found.unfinished) == (PROBLEMS, (), 0)
     assert found.replayed.acceptance_rate == found.recorded.acceptance_rate == 1 / 3
 
 
 def test_a_step_that_was_not_rejected_has_no_answer_of_the_target(record: Recording) -> None:
     run = record(models(), tasks(RewardThreshold(0.5)))
-    found = asked(run, config(run_type="rsd"), config(run_type="rsd", thresholds={"rsd": 0.8}))
+    found = replayed_under(run, config(run_type="rsd"), config(run_type="rsd", thresholds={"rsd": 0.8}))
     assert found.exact == 0
     assert {(left.step, left.model) for left in found.left} == {(2, "target")}
 
 
 def test_a_step_that_is_kept_instead_leads_out_of_the_recording(record: Recording) -> None:
     run = record(models(), tasks(RewardThreshold(0.5)))
-    found = asked(run, config(run_type="rsd"), config(run_type="rsd", thresholds={"rsd": 0.2}))
+    found = replayed_under(run, config(run_type="rsd"), config(run_type="rsd", thresholds={"rsd": 0.2}))
     assert {(left.step, left.model) for left in found.left} == {(2, "draft")}
 
 
 def test_a_scorer_that_was_not_asked_has_no_answers(record: Recording) -> None:
     run = record(models(), tasks(RewardThreshold(0.5)))
-    found = asked(run, config(run_type="rsd"), config(run_type="router"))
+    found = replayed_under(run, config(run_type="rsd"), config(run_type="router"))
     assert {(left.step, left.model) for left in found.left} == {(0, "router")}
 
 
 def test_an_oracle_recording_answers_the_threshold_that_decides_alike(record: Recording) -> None:
-    """The oracle kept the target where the draft scored below 0.6, as a threshold of 0.5 does."""
+    """The oracle kept the target if the draft scored below 0.6, like a threshold of 0.5."""
     run = record(models(), tasks(Oracle(0.0)))
-    found = asked(run, config(run_type="oracle"), config(run_type="rsd", thresholds={"rsd": 0.5}))
+    found = replayed_under(run, config(run_type="oracle"), config(run_type="rsd", thresholds={"rsd": 0.5}))
     assert (found.exact, found.left) == (PROBLEMS, ())
     assert (found.recorded.target_calls, found.replayed.target_calls) == (PROBLEMS * STEPS, PROBLEMS * 2)
 
 
 def test_times_are_told_only_if_no_problem_left(record: Recording) -> None:
     run = record(models(), tasks(RewardThreshold(0.5)))
-    same = asked(run, config(run_type="rsd"), config(run_type="rsd", thresholds={"rsd": 0.5}))
-    other = asked(run, config(run_type="rsd"), config(run_type="router"))
+    same = replayed_under(run, config(run_type="rsd"), config(run_type="rsd", thresholds={"rsd": 0.5}))
+    other = replayed_under(run, config(run_type="rsd"), config(run_type="router"))
     assert same.replayed.wall_seconds is not None
     assert same.replayed.latency.mean is not None
     assert (other.replayed.wall_seconds, other.replayed.latency.mean) == (None, None)
@@ -102,9 +102,9 @@ def test_times_are_told_only_if_no_problem_left(record: Recording) -> None:
 def test_a_slower_server_takes_its_time_and_fewer_problems_at_once_add_up(record: Recording) -> None:
     run = record(models(), tasks(LearnedRouter(1.0)), concurrency=PROBLEMS)
     rules = {"run_type": "router", "thresholds": {"router": 1.0}}
-    fast = asked(run, config(**rules), config(**rules)).replayed.wall_seconds or 0.0
-    slow = asked(run, config(**rules), config(**rules), draft=0.5).replayed.wall_seconds or 0.0
-    single = asked(run, config(**rules), config(**rules, limits={"problems": 1})).replayed.wall_seconds or 0.0
+    fast = replayed_under(run, config(**rules), config(**rules)).replayed.wall_seconds or 0.0
+    slow = replayed_under(run, config(**rules), config(**rules), draft=0.5).replayed.wall_seconds or 0.0
+    single = replayed_under(run, config(**rules), config(**rules, limits={"problems": 1})).replayed.wall_seconds or 0.0
     assert slow > fast
     assert single > fast
 
@@ -112,7 +112,7 @@ def test_a_slower_server_takes_its_time_and_fewer_problems_at_once_add_up(record
 def test_answers_are_the_same_twice(record: Recording) -> None:
     run = record(models(), tasks(RewardThreshold(0.5)))
     rules = config(run_type="rsd", thresholds={"rsd": 0.5}, limits={"problems": 3})
-    assert asked(run, rules, rules, target=0.3) == asked(run, rules, rules, target=0.3)
+    assert replayed_under(run, rules, rules, target=0.3) == replayed_under(run, rules, rules, target=0.3)
 
 
 def test_a_failure_is_answered_exactly(record: Recording) -> None:
@@ -123,20 +123,20 @@ def test_a_failure_is_answered_exactly(record: Recording) -> None:
 
     run = record(models(failing), tasks(RewardThreshold(0.5)))
     rules = config(run_type="rsd", thresholds={"rsd": 0.5})
-    found = asked(run, rules, rules)
+    found = replayed_under(run, rules, rules)
     assert (found.exact, found.recorded.failed, found.replayed.failed) == (PROBLEMS, 1, 1)
 
 
 def test_problems_without_an_end_are_left_out(record: Recording) -> None:
     run = record(models(), tasks(RewardThreshold(0.5)), cut=SECONDS * 1.5)
     rules = config(run_type="rsd", thresholds={"rsd": 0.5})
-    found = asked(run, rules, rules)
+    found = replayed_under(run, rules, rules)
     assert found.unfinished > 0
     assert found.replayed.wall_seconds is None
 
 
 def test_decisions_are_compared_with_the_oracle_at_every_recorded_step(record: Recording) -> None:
-    """By the recorded scores the target is better at two steps of three: by 0.5, and by 0.2."""
+    """By the recorded scores, the target is better at two of three steps: by 0.5 and by 0.2."""
     rows = compare_decisions(record(models(), tasks(Oracle(0.0))).problems(), 0.3)
     found = {(row.policy, row.threshold): row for row in rows}
     low, high, all_of_them = found["rsd", 0.3], found["rsd", 0.8], found["target", None]
@@ -156,4 +156,4 @@ def test_a_log_of_decisions_alone_holds_no_answers(record: Recording) -> None:
     run = record(models(), tasks(RewardThreshold(0.5)))
     run.path.write_bytes(run.path.read_bytes().replace(b'"versions":{}', b'"versions":{},"record":"decisions"', 1))
     with pytest.raises(RunError, match="decisions"):
-        asked(Run.open(run.path), config(), config())
+        replayed_under(Run.open(run.path), config(), config())

@@ -1,4 +1,4 @@
-"""Virtual time fixes the order of tasks through two private names of trio: a trio without them fails here by name."""
+"""Virtual time fixes the order of tasks with two private names of trio. A trio without them fails here."""
 
 import random
 from importlib import import_module
@@ -14,12 +14,12 @@ scheduler: Any = import_module("trio._core._run")
 
 @pytest.fixture
 def by_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a program: hypothesis has trio take tasks in a fixed order in the whole process."""
+    """Run as in a program: hypothesis makes trio run tasks in a fixed order in the whole process."""
     monkeypatch.setattr(scheduler, "_ALLOW_DETERMINISTIC_SCHEDULING", False)
 
 
 def order_of_tasks() -> list[tuple[int, int]]:
-    """In which order thirty tasks run that are always ready at the same time."""
+    """Return the order in which thirty tasks run that are always ready at the same time."""
     order: list[tuple[int, int]] = []
 
     async def run(number: int) -> None:

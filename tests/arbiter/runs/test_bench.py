@@ -1,4 +1,4 @@
-"""A whole run with scripted models: every problem has its result, whatever becomes of the others."""
+"""Runs with scripted models: every problem has a result, even if others fail."""
 
 import os
 import signal
@@ -28,28 +28,28 @@ HOUR = 3600.0
 
 
 class Diary:
-    """A watcher that writes down what it is told."""
+    """A watcher that records its calls as lines."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.lines: list[str] = []
         self.results: list[Result] = []
 
     def loading(self, config: Config) -> None:
-        self.told.append(f"loading {config.run_type}")
+        self.lines.append(f"loading {config.run_type}")
 
     def notice(self, text: str) -> None:
-        self.told.append(text)
+        self.lines.append(text)
 
     def started(self, solutions: int, earlier: Sequence[Result]) -> None:
-        self.told.append(f"started {solutions}, {len(earlier)} there")
+        self.lines.append(f"started {solutions}, {len(earlier)} there")
 
     def solved(self, result: Result) -> None:
-        self.told.append(f"solved {result.solution.problem}")
+        self.lines.append(f"solved {result.solution.problem}")
         self.results.append(result)
 
 
 def echo(request: GenerationRequest) -> Generation:
-    """A first step, then one that boxes the question."""
+    """Models that write a first step, and then one with the question in a box."""
     if request.step == 0:
         return Generation("Let me see.", "separator", Usage(5, 4))
     return Generation(f"\\boxed{{{request.transcript.question}}}", "end", Usage(9, 2))
@@ -67,7 +67,7 @@ def echoing(script: Callable[[GenerationRequest], Generation] = echo) -> Models:
 
 
 def problems(count: int, wrong: int = 0) -> list[Problem]:
-    """Numbered problems that the echo solves, except for the last ``wrong``."""
+    """Return numbered problems. The echo solves all but the last ``wrong`` ones."""
     return [Problem(str(n), str(n), str(n) if n < count - wrong else "no number") for n in range(count)]
 
 
@@ -125,7 +125,7 @@ async def test_a_failing_problem_is_its_own_result_and_the_others_go_on(a_config
 async def test_a_second_try_that_was_cut_short_is_continued_and_not_taken_for_the_first(
     a_config: Configs, tmp_path: Path
 ) -> None:
-    """The log ends in the middle of the second try, whose problem had failed and been graded before."""
+    """The log ends during the second attempt at a problem that had failed and been graded before."""
 
     def down(_: GenerationRequest) -> Generation:
         raise BackendError("the server is down")
@@ -151,15 +151,15 @@ async def test_a_torn_log_is_repaired_with_a_notice(a_config: Configs, tmp_path:
     with (tmp_path / "events.jsonl").open("ab") as log:
         log.write(b'{"v":1,"run"')
     await run(config, given, echoing(), tmp_path, diary)
-    assert diary.told[:2] == [
-        "the run is continued: 3 of 3 are there already",
-        "the last line of its log was half written (12 bytes) and has been cut off",
+    assert diary.lines[:2] == [
+        "resuming the run: 3 of 3 are done",
+        "removed the incomplete last line of the event log (12 bytes)",
     ]
 
 
 @pytest.mark.asyncio
 async def test_problems_that_failed_are_solved_again_where_that_is_asked_for(a_config: Configs, tmp_path: Path) -> None:
-    asked: list[str] = []
+    requested: list[str] = []
 
     def down(request: GenerationRequest) -> Generation:
         if request.problem in "35":
@@ -167,14 +167,14 @@ async def test_problems_that_failed_are_solved_again_where_that_is_asked_for(a_c
         return echo(request)
 
     def up(request: GenerationRequest) -> Generation:
-        asked.append(request.problem)
+        requested.append(request.problem)
         return echo(request)
 
     config, given = a_config(run_type="draft"), problems(6)
     await run(config, given, echoing(down), tmp_path, Diary())
     async with open_run(config, given, tmp_path, retry_failed=True) as folder:
         summary = await run_problems(config, given, echoing(up), folder, Diary())
-    assert set(asked) == {"3", "5"}
+    assert set(requested) == {"3", "5"}
     assert (summary.problems, summary.failed, summary.accuracy) == (6, 0, 1.0)
     assert sorted(result.solution.problem for result in stored(tmp_path)) == [str(n) for n in range(6)]
     again = await run(config, given, echoing(down), tmp_path, Diary())
@@ -185,9 +185,9 @@ async def test_problems_that_failed_are_solved_again_where_that_is_asked_for(a_c
 async def test_a_watcher_is_told_of_the_start_and_of_every_stored_result(a_config: Configs, tmp_path: Path) -> None:
     diary = Diary()
     await run(a_config(), problems(5), echoing(), tmp_path, diary)
-    assert diary.told[0] == "started 5, 0 there"
+    assert diary.lines[0] == "started 5, 0 there"
     assert diary.results == stored(tmp_path)
-    assert sorted(diary.told[1:]) == [f"solved {n}" for n in range(5)]
+    assert sorted(diary.lines[1:]) == [f"solved {n}" for n in range(5)]
 
 
 @pytest.mark.asyncio
@@ -269,7 +269,7 @@ async def test_a_missing_model_table_is_told_before_anything_is_loaded(a_config:
     config, diary = msgspec.structs.replace(a_config(run_type="rsd"), models=ModelTables()), Diary()
     with pytest.raises(ConfigError, match=r"\[models\.draft\]"):
         await bench(config, tmp_path, diary)
-    assert diary.told == []
+    assert diary.lines == []
 
 
 @pytest.mark.asyncio
@@ -277,16 +277,16 @@ async def test_a_missing_data_file_is_told_before_anything_is_loaded(a_config: C
     config, diary = a_config(data={"source": str(tmp_path / "nowhere.jsonl")}), Diary()
     with pytest.raises(DataError, match=r"nowhere\.jsonl"):
         await bench(config, tmp_path, diary)
-    assert diary.told == []
+    assert diary.lines == []
 
 
 def guessing(request: GenerationRequest) -> Generation:
-    """One step, whose answer is the noise that it was asked with."""
+    """Return one step whose answer is the seed of the request."""
     return Generation(f"\\boxed{{{request.seed}}}", "end", Usage(5, 4))
 
 
 async def answers(config: Config, out: Path) -> dict[tuple[str, int], str | None]:
-    """What each sample of three problems answered."""
+    """Return the answer of each sample of three problems."""
     await run(config, problems(3), Models(draft=ModelHandle(ScriptedGenerator(guessing))), out, Diary())
     results = stored(out)
     found = {(result.solution.problem, result.solution.sample): result.grade.answer for result in results}
@@ -327,7 +327,7 @@ async def test_a_watcher_is_told_of_all_samples_that_are_to_come(a_config: Confi
     diary = Diary()
     config = sampled(a_config, 2)
     summary = await run(config, problems(3), echoing(), tmp_path, diary)
-    assert (diary.told[0], len(diary.results), summary.problems, summary.decoded) == ("started 6, 0 there", 6, 3, 6)
+    assert (diary.lines[0], len(diary.results), summary.problems, summary.decoded) == ("started 6, 0 there", 6, 3, 6)
 
 
 @pytest.mark.asyncio

@@ -1,4 +1,4 @@
-"""`arbiter collect` and `arbiter train`, as a person calls them."""
+"""``arbiter collect`` and ``arbiter train``, run as commands."""
 
 import subprocess
 from collections.abc import Callable
@@ -52,7 +52,7 @@ def test_a_collection_is_continued_and_a_larger_one_keeps_the_parts(
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (("pocket", "--samples", "4"), "--samples 4: at temperature 0"),
         (("pocket", "--validation", "0.6", "--test", "0.5"), "leave no problem to train on"),
@@ -63,12 +63,12 @@ def test_a_collection_is_continued_and_a_larger_one_keeps_the_parts(
     ],
 )
 def test_what_cannot_be_collected_is_told_in_a_line(
-    arbiter: Call, tmp_path: Path, options: tuple[str, ...], told: str
+    arbiter: Call, tmp_path: Path, options: tuple[str, ...], message: str
 ) -> None:
     (tmp_path / "mine.jsonl").write_text('{"question": "1+1?"}\n')
     ended = arbiter("collect", *options)
     assert ended.returncode == 2
-    assert told in ended.stderr
+    assert message in ended.stderr
     assert ended.stderr.count("\n") == 1
 
 
@@ -95,7 +95,7 @@ def test_a_published_dump_is_imported_and_a_router_trained_on_it(arbiter: Call, 
     assert msgspec.json.decode(trained.stdout)["prompt"] == "{question}\n"
     assert (tmp_path / "router" / "model.safetensors").is_file()
     again = arbiter("train", "router", "--data", "rows", "--base", "pocket:prm", "--out", "router")
-    assert (again.returncode, "is there already" in again.stderr) == (2, True)
+    assert (again.returncode, "already exists" in again.stderr) == (2, True)
 
 
 def test_rows_without_a_collection_need_a_prompt(arbiter: Call, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_rows_without_a_collection_need_a_prompt(arbiter: Call, tmp_path: Path) 
     (tmp_path / "rows.jsonl").write_bytes(msgspec.json.encode(row) + b"\n")
     ended = arbiter("train", "router", "--data", "rows.jsonl", "--base", "pocket:prm", "--out", "router")
     assert ended.returncode == 2
-    assert "name the prompt with --prompt" in ended.stderr
+    assert "the data has no prompt: give --prompt" in ended.stderr
 
 
 def test_collections_that_are_read_differently_are_not_mixed() -> None:

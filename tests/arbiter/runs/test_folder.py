@@ -1,4 +1,4 @@
-"""The folder that a run leaves behind, and what is read back from it."""
+"""Run folders: what a run writes, and what is read back."""
 
 import tomllib
 from collections.abc import Callable
@@ -27,7 +27,7 @@ PROBLEMS = [Problem(name, f"question {name}", "1") for name in ("p", "a", "b", "
 
 
 async def leave(config: Config, out: Path, *results: Result, summary: Summary | None = None) -> None:
-    """A run's folder with these results, and the summary if there is one."""
+    """Write a run folder with these results, and with the summary if there is one."""
     async with open_run(config, PROBLEMS, out) as folder:
         for result in results:
             await folder.add(result.solution, result.grade)
@@ -41,7 +41,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def two_steps(a_candidate: Candidates, a_solution: Solutions) -> Solution:
-    """A generate run's solution: the draft's step kept, then the target's; two samples a step."""
+    """Return a solution of a generate run: it keeps a draft, then a target step, with two samples per step."""
     first = StepRecord(
         candidates=(
             a_candidate("draft", 0.75, text="d0"),
@@ -169,9 +169,9 @@ async def test_the_same_run_in_the_same_folder_is_continued(a_config: Configs, t
 @pytest.mark.asyncio
 async def test_a_run_without_its_log_is_refused_with_the_way_out(a_config: Configs, tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").write_bytes(b"")
-    with pytest.raises(RunError, match=r"a run without its log \(events\.jsonl\): .* --out"):
+    with pytest.raises(RunError, match=r"a run without its event log \(events\.jsonl\): .* --out"):
         check_run(a_config(), PROBLEMS, tmp_path)
-    with pytest.raises(RunError, match="without its log"):
+    with pytest.raises(RunError, match="without its event log"):
         await leave(a_config(), tmp_path)
     assert contents(tmp_path).keys() == {"results.jsonl"}
 

@@ -62,7 +62,7 @@ answers = st.lists(st.integers(0, 4), min_size=1, max_size=40)
 
 
 def clustered(right: list[int], samples: int) -> tuple[float, float]:
-    """The interval of the share of right samples, ``samples`` a problem."""
+    """Return the interval of the share of right samples, with ``samples`` per problem."""
     of = [float(samples)] * len(right)
     return clustered_interval([float(count) for count in right], of, most=sum(of)) or (1.0, 0.0)
 

@@ -1,4 +1,4 @@
-"""What is told while a benchmark runs, on a terminal and elsewhere."""
+"""Progress of a benchmark, on a terminal and elsewhere."""
 
 import io
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Results = Callable[..., Result]
 
 
 def plain(config: Config, results: list[Result]) -> list[str]:
-    """The lines told of a run."""
+    """Return the lines printed during a run."""
     text = io.StringIO()
     watcher = PlainWatcher(Console(file=text, width=200))
     watcher.loading(config)
@@ -113,12 +113,12 @@ def test_a_terminal_is_told_a_cause_above_its_line(a_config: Configs, a_result: 
 def test_a_run_that_is_continued_is_told_with_what_is_there_and_counts_on(a_config: Configs, a_result: Results) -> None:
     text = io.StringIO()
     watcher = PlainWatcher(Console(file=text, width=200))
-    watcher.notice("the run is continued")
+    watcher.notice("resuming the run")
     watcher.started(4, [a_result(False), a_result(False)])
     watcher.solved(a_result())
     watcher.solved(a_result())
     first, *_, last = text.getvalue().splitlines()
-    assert first == "the run is continued"
+    assert first == "resuming the run"
     assert last.startswith("4/4  accuracy 50.0%")
 
 
@@ -127,10 +127,10 @@ def test_a_terminal_is_told_that_a_run_is_continued_and_counts_on(a_config: Conf
     console = Console(file=text, width=200, force_terminal=True, color_system=None, _environ={"TERM": "xterm"})
     with LiveWatcher(console) as watcher:
         watcher.loading(a_config(run_type="oracle"))
-        watcher.notice("the run is continued")
+        watcher.notice("resuming the run")
         watcher.started(2, [a_result(False)])
         watcher.solved(a_result())
-    assert "the run is continued" in text.getvalue()
+    assert "resuming the run" in text.getvalue()
     *_, last = [line for line in text.getvalue().splitlines() if "oracle" in line]
     assert "2/2" in last
     assert "accuracy 50.0%" in last

@@ -1,4 +1,4 @@
-"""A run's folder, graded again: new grades, a new summary, nothing lost."""
+"""Grading a run folder again: new grades, a new summary, nothing lost."""
 
 import subprocess
 from collections.abc import Callable
@@ -28,7 +28,7 @@ STALE = Grade(right=None, answer="x", reason="the grader took longer than 20 s")
 
 @pytest.fixture
 def solved(a_solution: Callable[..., Solution], a_candidate: Callable[..., Candidate]) -> Solved:
-    """A result of the problem ``name`` that wrote ``text``, with a stale grade."""
+    """Return a result of the problem ``name`` with the solution ``text`` and an outdated grade."""
 
     def build(name: str, text: str, reference: str | Reference | None = "\\frac{1}{2}", grade: Grade = STALE) -> Result:
         step = StepRecord(candidates=(a_candidate(text=text),), chosen=0)
@@ -38,7 +38,7 @@ def solved(a_solution: Callable[..., Solution], a_candidate: Callable[..., Candi
 
 
 def stored(folder: Path, config: Config, *results: Result, finished: bool = True) -> Path:
-    """A run's folder with a log of its own, as a run leaves it; without an end if it was killed."""
+    """Write a run folder with its log as a run writes it, without an end if the run was killed."""
 
     async def write() -> None:
         problems = [Problem(one.solution.problem, one.solution.question, one.reference) for one in results]
@@ -48,7 +48,7 @@ def stored(folder: Path, config: Config, *results: Result, finished: bool = True
             if finished:
                 await run.finish(summary_of(config, results, wall_seconds=12.5))
 
-    with start_blocking_portal() as portal:  # some of those who call are on an event loop already
+    with start_blocking_portal() as portal:  # some callers are in an event loop
         portal.call(write)
     return folder
 
@@ -71,15 +71,15 @@ async def test_grades_and_summary_are_replaced_and_the_changes_told(
     good = Grade(right=True, answer="\\frac{1}{2}")
     results = solved("a", "\\boxed{0.5}"), solved("b", "\\boxed{\\frac{1}{2}}", grade=good), solved("c", "none")
     folder = stored(tmp_path / "run", a_config(), *results)
-    told: list[tuple[int, int]] = []
-    regraded = await regrade(folder, Grader(), lambda done, of: told.append((done, of)))
+    calls: list[tuple[int, int]] = []
+    regraded = await regrade(folder, Grader(), lambda done, of: calls.append((done, of)))
     right, missing = Grade(right=True, answer="0.5"), Grade(right=False, reason="there is no boxed answer")
     assert regraded.changes == (GradeChange("a", 0, STALE, right), GradeChange("c", 0, STALE, missing))
     grades, summary = read_back(folder)
     assert grades == [right, good, missing]
     assert summary == regraded.summary
     assert (summary.graded, summary.accuracy, summary.wall_seconds, summary.interrupted) == (3, 2 / 3, 12.5, False)
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
 @pytest.mark.asyncio
@@ -109,7 +109,7 @@ async def test_new_grades_are_in_the_log_from_which_a_run_is_continued(
 @pytest.mark.asyncio
 async def test_a_run_without_texts_is_not_graded_again(tmp_path: Path, a_config: Configs, solved: Solved) -> None:
     folder = stored(tmp_path / "run", a_config(log={"record": "redacted"}), solved("a", "\\boxed{0.5}"))
-    assert "no text to grade" in await refusal(folder)
+    assert "it has no text to grade" in await refusal(folder)
 
 
 @pytest.mark.asyncio
@@ -162,7 +162,7 @@ async def test_a_run_that_is_still_written_is_left_alone(tmp_path: Path, a_confi
     def one_more(done: int, of: int) -> None:
         path.write_bytes(path.read_bytes() * 2)
 
-    with pytest.raises(RunError, match="has changed meanwhile: is the run still going on"):
+    with pytest.raises(RunError, match="changed during grading: is the run still in progress"):
         await regrade(folder, Grader(), one_more)
     assert [result.grade for result in read_records(path, Result)] == [STALE, STALE]
 
@@ -170,7 +170,7 @@ async def test_a_run_that_is_still_written_is_left_alone(tmp_path: Path, a_confi
 @pytest.mark.asyncio
 async def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
     assert (await refusal(tmp_path / "none")).startswith(f"there is no run folder {str(tmp_path / 'none')!r}; ")
-    assert await refusal(tmp_path) == f"{str(tmp_path)!r} holds no run: there is no config.toml in it"
+    assert await refusal(tmp_path) == f"{str(tmp_path)!r} is not a run folder: it has no config.toml"
 
 
 @pytest.mark.asyncio
@@ -215,4 +215,4 @@ def test_the_command_prints_json_alone_where_that_is_asked_for(
 def test_the_command_tells_an_error_in_a_line(tmp_path: Path) -> None:
     ended = called(str(tmp_path))
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == f"error: {str(tmp_path)!r} holds no run: there is no config.toml in it\n"
+    assert ended.stderr == f"error: {str(tmp_path)!r} is not a run folder: it has no config.toml\n"

@@ -1,4 +1,4 @@
-"""The figures of a run, from results made by hand."""
+"""The figures of a run, from constructed results."""
 
 from collections.abc import Callable
 
@@ -55,7 +55,7 @@ PROMISED = {
 
 
 def apart(*results: Result) -> list[Result]:
-    """``results``, each of a problem of its own."""
+    """Return ``results``, each with a separate problem."""
     return [
         msgspec.structs.replace(result, solution=msgspec.structs.replace(result.solution, problem=str(number)))
         for number, result in enumerate(results)
@@ -82,8 +82,8 @@ def test_a_run_without_a_problem_has_no_shares() -> None:
 
 
 def test_what_is_known_of_the_run_is_told_as_it_was_given() -> None:
-    told = summarise([], "rsd", 0.8, wall_seconds=12.5, interrupted=True)
-    assert (told.run_type, told.threshold, told.wall_seconds, told.interrupted) == ("rsd", 0.8, 12.5, True)
+    found = summarise([], "rsd", 0.8, wall_seconds=12.5, interrupted=True)
+    assert (found.run_type, found.threshold, found.wall_seconds, found.interrupted) == ("rsd", 0.8, 12.5, True)
 
 
 def test_accuracy_is_the_share_of_right_answers_among_the_graded(a_result: Results) -> None:
@@ -311,7 +311,7 @@ def test_of_escalations_that_were_shown_the_draft_the_agreed_tokens_are_counted(
 ) -> None:
     steps = [rewritten(10, 0.5, PrefixMatch(8, 4)), rewritten(5, 0.2, PrefixMatch(4, 4)), rewritten(20, 2.0)]
     found = summary(a_result(True, a_solution("p", *steps))).verification
-    # 6 and 1 tokens were written, which take 0.7 s at the pace of the plain one; nothing is left for checking
+    # writing 6 + 1 tokens takes 0.7 s at the pace of the plain candidate, so verifying took no time
     assert found == VerificationSavings(shown=2, whole=1, proposed=12, agreed=8, tokens=15, break_even=0.0)
 
 

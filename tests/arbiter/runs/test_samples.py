@@ -1,4 +1,4 @@
-"""What several samples of a problem tell."""
+"""Figures over several samples per problem."""
 
 import itertools
 import math
@@ -19,7 +19,7 @@ problems = st.lists(st.lists(grades, min_size=1, max_size=6), max_size=12)
 
 @st.composite
 def draws(draw: st.DrawFn) -> tuple[int, int, int]:
-    """So many right ones of so many samples, and a k."""
+    """Draw a number of right samples, a number of samples, and a k."""
     of = draw(st.integers(1, 300))
     return draw(st.integers(0, of)), of, draw(st.integers(1, of))
 
@@ -87,13 +87,16 @@ def test_mean_accuracy_is_over_samples_and_leaves_out_the_ungraded() -> None:
     [
         ([RIGHT, RIGHT, WRONG], True),
         ([WRONG, RIGHT, WRONG], False),
-        ([Grade(True, "1/2"), WRONG, Grade(True, "0.5"), WRONG, Grade(True, "\\frac12")], True),  # right are equal
-        ([Grade(False, "7"), RIGHT, Grade(False, "8"), RIGHT, Grade(False, "9")], True),  # wrong ones stand alone
+        (
+            [Grade(True, "1/2"), WRONG, Grade(True, "0.5"), WRONG, Grade(True, "\\frac12")],
+            True,
+        ),  # right answers are equal
+        ([Grade(False, "7"), RIGHT, Grade(False, "8"), RIGHT, Grade(False, "9")], True),  # wrong answers differ
         ([Grade(False, "x+1"), RIGHT, Grade(False, "x + 1")], False),  # written the same
-        ([NO_ANSWER, NO_ANSWER, RIGHT], True),  # no answer is no vote
+        ([NO_ANSWER, NO_ANSWER, RIGHT], True),  # a sample without answer has no vote
         ([FAILED, FAILED, WRONG], False),
-        ([Grade(True), Grade(True), WRONG], True),  # right without a text
-        ([NO_ANSWER, FAILED], False),  # nobody has a vote, and one was judged
+        ([Grade(True), Grade(True), WRONG], True),  # right without an answer text
+        ([NO_ANSWER, FAILED], False),  # no votes, but one sample was judged
         ([FAILED, FAILED], None),
         ([UNGRADED, UNGRADED, RIGHT], None),  # the most frequent answer was never judged
         ([Grade(None, "4", "too slow"), RIGHT, WRONG], True),  # the same text was judged once

@@ -1,4 +1,4 @@
-"""Launches of a small server, and ports that are free."""
+"""Launches of a small fake engine, and free ports."""
 
 import socket
 import sys
@@ -27,7 +27,7 @@ def free_ports() -> Callable[[int], list[int]]:
 
 @pytest.fixture
 def a_launch(free_ports: Callable[[int], list[int]]) -> Callable[..., Launch]:
-    """The launch of a fake engine; ``what`` is special in it."""
+    """Build the launch of a fake engine; ``what`` are its special behaviours."""
 
     def build(name: str = "draft", *what: str, after: tuple[str, ...] = ()) -> Launch:
         [port] = free_ports(1)

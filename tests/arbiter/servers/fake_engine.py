@@ -1,6 +1,6 @@
-"""A server as an engine is one to the supervisor: ``python fake_engine.py PORT [WHAT …]``, standard library alone.
+"""A server that behaves like an engine: ``python fake_engine.py PORT [WHAT …]``, with the standard library only.
 
-It is ready at once. ``fails`` ends it with an error before it listens; ``stubborn`` ignores TERM; ``parent:FILE``
+It is ready immediately. ``fails`` ends it with an error before it listens; ``stubborn`` ignores TERM; ``parent:FILE``
 starts a child that outlives it, in a group of its own, and writes its process id into FILE; ``POST /die`` ends it.
 """
 
@@ -25,7 +25,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         os._exit(3)
 
-    def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002 - its base's name for it
+    def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002 - the name in the base class
 
 
 def main(port: int, what: list[str]) -> None:
@@ -33,10 +33,10 @@ def main(port: int, what: list[str]) -> None:
         sys.exit("no weights to be found")
     if "stubborn" in what:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    for told in what:
-        if told.startswith("parent:"):
+    for option in what:
+        if option.startswith("parent:"):
             child = subprocess.Popen([sys.executable, "-c", SLEEPER], start_new_session=True)
-            Path(told.removeprefix("parent:")).write_text(str(child.pid))
+            Path(option.removeprefix("parent:")).write_text(str(child.pid))
     ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 
 

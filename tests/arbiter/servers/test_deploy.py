@@ -1,4 +1,4 @@
-"""The examples in deploy/ can be read by the programs that they are for."""
+"""The examples in deploy/ can be parsed by their programs."""
 
 import subprocess
 from pathlib import Path

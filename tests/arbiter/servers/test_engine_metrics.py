@@ -1,4 +1,4 @@
-"""The figures in what engines say of themselves, from real excerpts of it."""
+"""The metrics of engines, read from excerpts of real ones."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Servers as real processes: they come up, come back, and leave nothing behind."""
+"""Servers as real processes: they start, restart, and leave no process behind."""
 
 import http.client
 import os
@@ -22,12 +22,12 @@ from arbiter.servers.plan_types import Launch
 ALaunch = Callable[..., Launch]
 Body = Callable[[Fleet], Awaitable[None]]
 QUICK = Patience(first=0.01, longest=0.05, look=0.05, figures=0.05, grace=1.0)
-LONG = 60  # seconds that no test needs
+LONG = 60  # seconds; no test needs as many
 
 
-def with_fleet(launches: list[Launch], logs: Path, body: Body, told: list[str] | None = None) -> None:
+def with_fleet(launches: list[Launch], logs: Path, body: Body, notices: list[str] | None = None) -> None:
     async def run() -> None:
-        lines: list[str] = [] if told is None else told
+        lines: list[str] = [] if notices is None else notices
         with anyio.fail_after(LONG):
             async with open_fleet(launches, logs, (), lines.append, QUICK) as fleet:
                 await body(fleet)
@@ -36,7 +36,7 @@ def with_fleet(launches: list[Launch], logs: Path, body: Body, told: list[str] |
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    while not holds():  # noqa: ASYNC110 - what is waited for happens in other processes
+    while not holds():  # noqa: ASYNC110 - the condition depends on other processes
         await anyio.sleep(0.02)
 
 
@@ -48,8 +48,8 @@ def lives(pid: int) -> bool:
     return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
-def asked(launch: Launch, method: str, path: str) -> int:
-    """The status of an answer; 0 if none comes."""
+def request(launch: Launch, method: str, path: str) -> int:
+    """Request a page and return its status; 0 without an answer."""
     with suppress(OSError, http.client.HTTPException):
         connection = http.client.HTTPConnection(launch.host, launch.port, timeout=5)
         connection.request(method, path)
@@ -58,11 +58,11 @@ def asked(launch: Launch, method: str, path: str) -> int:
 
 
 def answers(launch: Launch) -> bool:
-    return asked(launch, "GET", "/ready") == 200
+    return request(launch, "GET", "/ready") == 200
 
 
 async def die(launch: Launch) -> None:
-    await anyio.to_thread.run_sync(asked, launch, "POST", "/die")
+    await anyio.to_thread.run_sync(request, launch, "POST", "/die")
 
 
 def test_a_server_is_ready_when_it_says_so_and_its_figures_are_read(a_launch: ALaunch, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_log_begins_with_the_command(a_launch: ALaunch, tmp_path: Path) -> Non
 
 
 def test_a_server_that_dies_is_started_again(a_launch: ALaunch, tmp_path: Path) -> None:
-    launch, told = a_launch(), list[str]()
+    launch, notices = a_launch(), list[str]()
 
     async def body(fleet: Fleet) -> None:
         await fleet.ready()
@@ -93,13 +93,13 @@ def test_a_server_that_dies_is_started_again(a_launch: ALaunch, tmp_path: Path) 
             await until(lambda starts=starts: server.starts == starts and server.state == "ready")
         assert answers(launch)
 
-    with_fleet([launch], tmp_path, body, told)
-    assert sum("ended with status 3; it starts again in" in line for line in told) == 2
+    with_fleet([launch], tmp_path, body, notices)
+    assert sum("ended with status 3; it restarts in" in line for line in notices) == 2
     assert (tmp_path / "draft.log").read_text().count("$ ") == 3
 
 
 def test_a_server_that_is_killed_comes_back_as_well(a_launch: ALaunch, tmp_path: Path) -> None:
-    launch, told = a_launch(), list[str]()
+    launch, notices = a_launch(), list[str]()
 
     async def body(fleet: Fleet) -> None:
         await fleet.ready()
@@ -109,8 +109,8 @@ def test_a_server_that_is_killed_comes_back_as_well(a_launch: ALaunch, tmp_path:
         os.kill(shared.pid, signal.SIGKILL)
         await until(lambda: server.starts > 1 and server.state == "ready")
 
-    with_fleet([launch], tmp_path, body, told)
-    assert "was ended by signal 9" in " ".join(told)
+    with_fleet([launch], tmp_path, body, notices)
+    assert "was killed by signal 9" in " ".join(notices)
 
 
 def test_a_server_that_is_never_ready_ends_all_with_the_end_of_its_log(a_launch: ALaunch, tmp_path: Path) -> None:
@@ -122,10 +122,10 @@ def test_a_server_that_is_never_ready_ends_all_with_the_end_of_its_log(a_launch:
 
 
 def test_a_server_starts_after_those_that_it_waits_for(a_launch: ALaunch, tmp_path: Path) -> None:
-    told: list[str] = []
+    notices: list[str] = []
     launches = [a_launch("second", after=("first",)), a_launch("first")]
-    with_fleet(launches, tmp_path, lambda fleet: fleet.ready(), told)
-    assert [line.split()[0] for line in told] == ["first", "second"]
+    with_fleet(launches, tmp_path, lambda fleet: fleet.ready(), notices)
+    assert [line.split()[0] for line in notices] == ["first", "second"]
 
 
 @pytest.mark.parametrize("what", [(), ("stubborn",)])

@@ -1,4 +1,4 @@
-"""Where an engine's Python is looked for."""
+"""Where an engine's Python is searched for."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ PROGRAM = "from arbiter.servers.interpreters import find_interpreter; print(find
 
 
 def looked_for(folder: Path, program: str, named: str | None = None, **environment: str) -> str:
-    """What is found in ``folder``, or the error, by a process of its own."""
+    """Return what a new process in ``folder`` finds, or its error."""
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(program, named)],
         cwd=folder,
@@ -23,7 +23,7 @@ def looked_for(folder: Path, program: str, named: str | None = None, **environme
 
 
 def an_environment(folder: Path, has: str) -> Path:
-    """A folder with a Python that says it has a package."""
+    """Make a folder with a fake Python that reports it has the package ``has``."""
     python = folder / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(f'#!/bin/sh\n[ "$3" = {has} ] && echo True False || echo False False\n')
@@ -49,9 +49,9 @@ def test_a_variable_comes_before_the_folder_and_the_table_before_both(tmp_path: 
 
 
 def test_without_an_environment_the_way_out_is_told(tmp_path: Path) -> None:
-    told = looked_for(tmp_path, "sglang", "/nowhere/python")
-    assert "python: there is no interpreter '/nowhere/python'" in told
-    assert "just sglang-env" in told
+    message = looked_for(tmp_path, "sglang", "/nowhere/python")
+    assert "python: there is no interpreter '/nowhere/python'" in message
+    assert "just sglang-env" in message
 
 
 def test_an_environment_without_the_engine_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""From a configuration to command lines: what each key becomes, and what is refused before anything starts."""
+"""From a configuration to command lines: the effect of each key, and the settings that are refused."""
 
 import json
 import socket
@@ -16,7 +16,7 @@ from arbiter.servers.interpreters import Interpreter
 from arbiter.servers.plan import plan
 from arbiter.servers.plan_types import Launch, LaunchPlan
 
-EVERYWHERE = "0.0.0.0"  # noqa: S104 - nothing listens there: it is planned alone
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - only planned: nothing listens there
 PORTS = {"draft": 30000, "target": 30001, "prm": 30002, "router": 30003, "judge": 30004}
 
 
@@ -46,7 +46,7 @@ def refused(**tables: dict[str, Any]) -> str:
 
 
 def option(launch: Launch, name: str) -> str:
-    """What stands behind an option."""
+    """Return the value of an option."""
     return launch.command[launch.command.index(name) + 1]
 
 
@@ -113,9 +113,9 @@ def test_each_engine_is_told_in_its_own_words(server: dict[str, Any], sglang: st
 
 def test_speculation_of_sglang() -> None:
     speculation = {"algorithm": "EAGLE3", "model": "org/eagle", "steps": 3, "topk": 4, "tokens": 16}
-    told = " ".join(one("target", {**GPU, "speculation": speculation}).command)
-    assert "--speculative-algorithm EAGLE3 --speculative-draft-model-path org/eagle" in told
-    assert "--speculative-num-steps 3 --speculative-eagle-topk 4 --speculative-num-draft-tokens 16" in told
+    line = " ".join(one("target", {**GPU, "speculation": speculation}).command)
+    assert "--speculative-algorithm EAGLE3 --speculative-draft-model-path org/eagle" in line
+    assert "--speculative-num-steps 3 --speculative-eagle-topk 4 --speculative-num-draft-tokens 16" in line
 
 
 def test_speculation_of_vllm() -> None:
@@ -127,7 +127,7 @@ def test_speculation_of_vllm() -> None:
 
 
 @pytest.mark.parametrize(
-    ("engine", "priority", "told"),
+    ("engine", "priority", "options"),
     [
         ("sglang", "sglang", ["--enable-priority-scheduling", "--disable-priority-preemption"]),
         (
@@ -138,9 +138,9 @@ def test_speculation_of_vllm() -> None:
         ("vllm", "vllm", ["--scheduling-policy", "priority"]),
     ],
 )
-def test_a_server_schedules_by_the_numbers_that_it_gets(engine: str, priority: str, told: list[str]) -> None:
+def test_a_server_schedules_by_the_numbers_that_it_gets(engine: str, priority: str, options: list[str]) -> None:
     launch = one("draft", {**GPU, "engine": engine}, priority=priority)
-    assert [argument for argument in launch.command if "priorit" in argument or "scheduling" in argument] == told
+    assert [argument for argument in launch.command if "priorit" in argument or "scheduling" in argument] == options
 
 
 def test_a_gguf_file_is_loaded_as_one() -> None:
@@ -186,7 +186,7 @@ def test_shares_of_a_gpu_are_accepted_if_and_only_if_they_leave_something(fracti
         name: table(name, {**GPU, "memory_fraction": fraction}) for name, fraction in zip(names, fractions, strict=True)
     }
     if round(sum(fractions), 6) >= 1:
-        assert "come to 1 or more" in refused(**tables)
+        assert "add up to 1 or more" in refused(**tables)
     else:
         launches = planned(**tables).launches
         left = 1.0
@@ -216,7 +216,7 @@ def test_only_the_router_before_replicas_is_open_to_others() -> None:
     server = {"gpus": [0, 1], "replicas": 2, "host": EVERYWHERE}
     found = planned(target=table("target", server))
     assert [launch.host for launch in found.launches] == ["127.0.0.1", "127.0.0.1", EVERYWHERE]
-    assert "anybody in the network can ask the server of target" in found.notes[0]
+    assert "anybody in the network can use the server of target" in found.notes[0]
 
 
 def test_a_host_that_is_given_is_everybodys() -> None:
@@ -233,7 +233,7 @@ def test_models_elsewhere_and_models_without_a_table_are_told_and_left_out() -> 
         prm=table("prm", None),
     )
     assert [launch.name for launch in found.launches] == ["draft"]
-    assert "its url names elsewhere" in found.notes[0]
+    assert "its url names another machine, elsewhere" in found.notes[0]
     assert "no table [models.prm.server]" in found.notes[1]
 
 
@@ -265,7 +265,7 @@ def test_tables_with_the_same_url_and_model_share_a_server() -> None:
     ("second", "named"),
     [
         (table("judge", {"gpus": [1]}, url="http://127.0.0.1:30001", model="org/target"), "make their server tables"),
-        (table("judge", GPU, url="http://127.0.0.1:30001"), "both listen at port 30001"),
+        (table("judge", GPU, url="http://127.0.0.1:30001"), "both listen on port 30001"),
     ],
 )
 def test_one_port_has_one_server(second: dict[str, Any], named: str) -> None:
@@ -281,28 +281,28 @@ def test_one_port_has_one_server(second: dict[str, Any], named: str) -> None:
         ("draft", {"gpus": [0, 1, 2], "tensor_parallel": 2, "replicas": 2}, {}, "gpus = [0, 1, 2, 3]"),
         ("draft", {"gpus": [1, 1], "tensor_parallel": 2}, {}, "names a GPU twice"),
         ("draft", {**GPU, "device": "cpu"}, {}, 'the device is "cpu"'),
-        ("draft", {**GPU, "args": ["--port=1"]}, {}, "--port is said by the key url"),
+        ("draft", {**GPU, "args": ["--port=1"]}, {}, "--port is set by the key url"),
         ("draft", {**GPU, "args": ["--tp-size", "2"]}, {}, "server.tensor_parallel"),
         ("draft", {**GPU, "args": ["--api-key", "x"]}, {}, "stored with each run"),
-        ("draft", GPU, {"model": "pocket:draft"}, "no name with a colon"),
+        ("draft", GPU, {"model": "pocket:draft"}, "cannot serve a name with a colon"),
         ("draft", {**GPU, "engine": "vllm"}, {"priority": "sglang"}, "models.draft.priority"),
-        ("draft", {**GPU, "engine": "llama.cpp"}, {"priority": "sglang"}, "knows no priorities"),
-        ("draft", {**GPU, "engine": "llama.cpp", "dtype": "half"}, {}, "server.dtype: llama.cpp"),
-        ("draft", {"gpus": [0, 1], "engine": "llama.cpp", "replicas": 2}, {}, "has no parts"),
-        ("prm", {**GPU, "engine": "llama.cpp"}, {}, "scores nothing"),
+        ("draft", {**GPU, "engine": "llama.cpp"}, {"priority": "sglang"}, "has no priorities"),
+        ("draft", {**GPU, "engine": "llama.cpp", "dtype": "half"}, {}, "server.dtype: the llama.cpp server"),
+        ("draft", {"gpus": [0, 1], "engine": "llama.cpp", "replicas": 2}, {}, "cannot be parallel"),
+        ("prm", {**GPU, "engine": "llama.cpp"}, {}, "cannot score"),
         ("prm", {"gpus": [0, 1], "replicas": 2}, {"scores": "classify"}, "models.prm.scores: the router"),
         ("prm", {**GPU, "speculation": {"algorithm": "NGRAM"}}, {}, "models.prm.server.speculation"),
         ("target", {**GPU, "engine": "vllm", "speculation": {"algorithm": "ngram", "topk": 2}}, {}, "steps and topk"),
         ("target", {**GPU, "engine": "vllm"}, {"verifies": "sglang"}, "models.target.verifies"),
-        ("draft", {"gpus": [0, 1], "replicas": 2}, {"url": "http://127.0.0.1:65500"}, "take a lower one"),
+        ("draft", {"gpus": [0, 1], "replicas": 2}, {"url": "http://127.0.0.1:65500"}, "use a lower one"),
     ],
 )
 def test_what_cannot_be_started_is_refused_by_its_key(
     name: str, server: dict[str, Any], keys: dict[str, Any], named: str
 ) -> None:
-    told = refused(**{name: table(name, server, **keys)})
-    assert told.startswith("mine.toml: models.")
-    assert named in told
+    message = refused(**{name: table(name, server, **keys)})
+    assert message.startswith("mine.toml: models.")
+    assert named in message
 
 
 def test_a_share_is_needed_where_a_gpu_is_shared() -> None:

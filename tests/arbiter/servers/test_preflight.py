@@ -1,4 +1,4 @@
-"""What a machine lacks is told before anything starts."""
+"""What a machine lacks is reported before any server starts."""
 
 import socket
 from collections.abc import Callable
@@ -29,13 +29,13 @@ def on(launch: Launch, *gpus: int) -> Launch:
 
 
 def test_a_machine_without_a_gpu_is_told_of_the_cpu(a_launch: ALaunch) -> None:
-    told = refused(on(a_launch(), 0))
-    assert told.startswith("mine.toml: models.draft.server: there is no GPU")
-    assert 'device = "cpu"' in told
+    message = refused(on(a_launch(), 0))
+    assert message.startswith("mine.toml: models.draft.server: this machine has no GPU")
+    assert 'device = "cpu"' in message
 
 
 def test_a_gpu_that_is_not_there_is_named_with_those_that_are(a_launch: ALaunch) -> None:
-    assert "gpus names GPU 2, and this machine has 2: 0, 1" in refused(on(a_launch(), 1, 2), ("0", "1"))
+    assert "gpus names GPU 2, but this machine has 2: 0, 1" in refused(on(a_launch(), 1, 2), ("0", "1"))
 
 
 def test_gpus_that_are_there_are_taken(a_launch: ALaunch) -> None:
@@ -47,19 +47,19 @@ def test_a_port_in_use_is_named(a_launch: ALaunch) -> None:
     with socket.socket() as taken:
         taken.bind((launch.host, launch.port))
         taken.listen()
-        told = refused(launch)
-    assert told.startswith(f"mine.toml: models.draft.url: draft cannot listen at 127.0.0.1:{launch.port}")
+        message = refused(launch)
+    assert message.startswith(f"mine.toml: models.draft.url: draft cannot listen on 127.0.0.1:{launch.port}")
     check([launch], ())
 
 
 def test_a_folder_without_a_model_is_named(a_launch: ALaunch, tmp_path: Path) -> None:
     assert "models.draft.server.path" in refused(with_path(a_launch(), tmp_path))
-    assert "there is no config.json" in refused(with_path(a_launch(), tmp_path))
+    assert "it has no config.json" in refused(with_path(a_launch(), tmp_path))
 
 
 def test_a_folder_without_weights_is_named(a_launch: ALaunch, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    assert "there are no weights in" in refused(with_path(a_launch(), tmp_path))
+    assert f"{tmp_path} has no weights" in refused(with_path(a_launch(), tmp_path))
 
 
 @pytest.mark.parametrize("path", ["/nowhere/at/all", "./here", "~/there", "some/q4.gguf"])

@@ -1,4 +1,4 @@
-"""With a real sglang: its own parser takes the command lines, and one server comes up and goes."""
+"""With a real sglang: its parser accepts the command lines, and one server starts and stops."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def sglang() -> Interpreter:
 
 
 def every_key() -> list[Launch]:
-    """A server with all that a table can say."""
+    """Launches whose tables use every key."""
     speculation = {"algorithm": "EAGLE3", "model": "org/eagle", "steps": 3, "topk": 4, "tokens": 16}
     server: dict[str, Any] = {
         "gpus": [0, 1, 2, 3],
@@ -75,7 +75,7 @@ def launches(tree: dict[str, Any]) -> list[Launch]:
 
 
 def shipped() -> list[Launch]:
-    """The servers of all configurations that come with Arbiter."""
+    """The sglang servers of all built-in configurations."""
     found: list[Launch] = []
     for name in built_in():
         config = load_config(name)
@@ -86,7 +86,7 @@ def shipped() -> list[Launch]:
 
 @pytest.fixture(scope="module")
 def parsed(sglang: Interpreter) -> list[dict[str, Any]]:
-    """What sglang's parser makes of each command line: of every key first, then of those that are shipped."""
+    """Each command line as sglang's parser reads it: first those with every key, then the built-in ones."""
     arguments = [launch.command[3:] for launch in (*every_key(), *shipped())]
     environment = {**os.environ, **({} if sglang.has_kernels else without_kernels())}
     ended = subprocess.run(

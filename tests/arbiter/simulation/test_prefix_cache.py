@@ -1,4 +1,4 @@
-"""What a prefix cache knows."""
+"""The simulated prefix cache."""
 
 from hypothesis import given
 from hypothesis import strategies as st

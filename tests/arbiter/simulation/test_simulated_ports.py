@@ -1,4 +1,4 @@
-"""Simulated servers and worlds behind the ports of the real ring."""
+"""Simulated servers and synthetic workloads in the real ring."""
 
 import pytest
 from hypothesis import given
@@ -24,7 +24,7 @@ SMALL = SyntheticWorkload(problems=9, steps=LogNormal(4, 0.8, 12), seed=3)
 
 
 class Fleet:
-    """Servers of one speed for a draft, a target and a scorer."""
+    """Servers of the same speed for a draft, a target and a scorer."""
 
     def __init__(self, world: SyntheticWorkload, speed: Speed) -> None:
         self.draft, self.target, self.scorer = (SimulatedServer(speed) for _ in range(3))
@@ -67,7 +67,7 @@ POLICIES = (RewardThreshold(0.5), LearnedRouter(0.5), Oracle(0.0), GenerateRows(
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_exactly_the_drawn_steps_are_kept_from_the_draft(policy: Policy) -> None:
-    world = replace(SMALL, agreeing=Quantiles((0.0, 0.0)))  # of two equal texts the draft is kept
+    world = replace(SMALL, agreeing=Quantiles((0.0, 0.0)))  # if both texts are equal, the draft is kept
     solutions = Fleet(world, FAST).solve(world, policy)
     authors = {name: [step.kept.author for step in each.steps] for name, each in solutions.items()}
     assert authors == {

@@ -40,7 +40,7 @@ def stated(policy: Policy = ROUTER) -> StatedWorkload:
 
 
 def recorded(folder: Path, policy: Policy, verify: Verify = "off", broken: str = "", detail: Detail = "full") -> Run:
-    """The run of the stated problems by models that answer at once; those of the problem ``broken`` fail."""
+    """Record a run of the synthetic problems by models that answer immediately. Those of ``broken`` fail."""
 
     def write(request: GenerationRequest) -> Generation:
         if request.problem == broken:
@@ -50,7 +50,7 @@ def recorded(folder: Path, policy: Policy, verify: Verify = "off", broken: str =
         return replace(made, usage=replace(made.usage, prompt_tokens=sum(map(tokens_of, texts))))
 
     async def done(_: Solution) -> None:
-        """Its log tells all."""
+        """Do nothing: the log has everything."""
 
     async def body() -> None:
         writer, scorer = ModelHandle(ScriptedGenerator(write)), ModelHandle(ScriptedScorer(SMALL.rate))
@@ -94,7 +94,7 @@ def test_matches_that_were_not_recorded_are_what_both_texts_begin_with(tmp_path:
     found, drawn = figures(workload, case).agreement, figures(stated(), case).agreement
     assert set(workload.matches) == {"texts"}
     assert found.proposed == drawn.proposed
-    assert 0 < found.matched < drawn.matched  # texts of this world begin alike only where they are the same
+    assert 0 < found.matched < drawn.matched  # texts of this workload share a prefix only if they are equal
 
 
 def test_without_texts_matches_are_drawn(tmp_path: Path) -> None:
@@ -112,5 +112,5 @@ def test_problems_that_failed_are_left_out_and_counted(tmp_path: Path) -> None:
 
 def test_a_log_of_decisions_alone_is_refused(tmp_path: Path) -> None:
     run = recorded(tmp_path, ROUTER, detail="decisions")
-    with pytest.raises(RunError, match="does not hold the answers"):
+    with pytest.raises(RunError, match="leaves out the answers"):
         RecordedWorkload.open(run)

@@ -1,4 +1,4 @@
-"""What holds for every server and every day of requests."""
+"""Properties of every simulated server and every sequence of requests."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -21,7 +21,7 @@ PLAIN = Speed(step=0.5, sequence=0.25, prefill=100.0, running=2)
 
 
 class Visit(msgspec.Struct, frozen=True):
-    """A request that comes ``at`` so many seconds, and is given up ``patience`` seconds later if not answered."""
+    """A request that arrives ``at`` seconds, and is cancelled ``patience`` seconds later unless it is answered."""
 
     at: float
     work: EngineWork
@@ -29,25 +29,25 @@ class Visit(msgspec.Struct, frozen=True):
 
 
 class Day(msgspec.Struct, frozen=True):
-    """Of each visit what it was served and when it ended, in the order of visits; and the server's load."""
+    """The result and the end of each visit, in the order of visits, and the load of the server."""
 
     served: list[ServedRequest | None]
     ends: list[float]
     load: EngineLoad
 
     def answered(self) -> list[ServedRequest]:
-        """Of all visits; there must be none that was given up."""
+        """Return the results of all visits, none of which may be cancelled."""
         return [served for served in self.served if served is not None]
 
 
 def serve(speed: Speed, visits: Sequence[Visit]) -> Day:
-    """Serve visits in virtual time. Those of the same moment come in their order."""
+    """Serve visits in virtual time. Visits at the same time arrive in their order."""
     server = SimulatedServer(speed)
     served: dict[int, ServedRequest] = {}
     ends: dict[int, float] = {}
 
     async def visit(number: int, *, task_status: TaskStatus[None]) -> None:
-        task_status.started()  # and on to the server without a pause, before the next one may come
+        task_status.started()  # the next visit must not arrive before this one is at the server
         with anyio.move_on_after(visits[number].patience):
             served[number] = await server.serve(visits[number].work)
         ends[number] = anyio.current_time()
@@ -66,7 +66,7 @@ def serve(speed: Speed, visits: Sequence[Visit]) -> Day:
 
 
 def request_of(prompt: int, completion: int = 0, name: str = "q") -> EngineWork:
-    """A request of so many tokens."""
+    """Return a request with these numbers of tokens."""
     return EngineWork((CachedText(name, prompt),), CachedText("answer", completion) if completion else None)
 
 
@@ -105,7 +105,7 @@ def tokens(work: EngineWork) -> tuple[int, int]:
 
 
 def alike(visits: list[Visit]) -> list[Visit]:
-    """The same requests with equal priorities, each about a question of its own."""
+    """Return the same requests with equal priorities, each with a different question."""
     return [
         msgspec.structs.replace(
             visit, work=EngineWork((CachedText(f"{n}", tokens(visit.work)[0]),), visit.work.completion)
@@ -230,7 +230,7 @@ def test_a_cancelled_request_frees_its_place_at_once(patience: float) -> None:
     one = msgspec.structs.replace(PLAIN, running=1)
     visits = [Visit(0.0, request_of(50, 1000), patience), Visit(0.0, request_of(50, 4, "other"))]
     day = serve(one, visits)
-    begun = max(patience, 1.0)  # a pass that has begun is finished
+    begun = max(patience, 1.0)  # a pass is never interrupted
     (served,) = day.answered()
     assert day.served[0] is None
     assert served.waited == begun
@@ -240,7 +240,9 @@ def test_a_cancelled_request_frees_its_place_at_once(patience: float) -> None:
 
 def test_a_request_that_is_given_up_when_its_answer_comes_is_cancelled() -> None:
     visits = [Visit(0.0, request_of(50, 4, name), patience=1.5 + 4.0) for name in "ab"]
-    day = serve(PLAIN, visits)  # both read for 1.5 s, then 4 tokens at 1 s: both answers come when nobody waits
+    day = serve(
+        PLAIN, visits
+    )  # both are read for 1.5 s, then 4 tokens at 1 s: both answers come while no request waits
     assert day.served == [None, None]
     assert (day.load.answered, day.load.cancelled) == (0, 2)
     assert (day.load.read, day.load.decoded, day.load.wasted) == (100, 8, 108)
@@ -248,7 +250,7 @@ def test_a_request_that_is_given_up_when_its_answer_comes_is_cancelled() -> None
 
 def test_those_that_stay_are_faster_once_another_one_is_cancelled() -> None:
     visits = [Visit(0.0, request_of(100, 10)), Visit(0.0, request_of(100, 1000, "other"), 2.5 + 5.0)]
-    day = serve(PLAIN, visits)  # both read for 2.5 s, then 5 s at 1 s a token, then 5 tokens at 0.75 s
+    day = serve(PLAIN, visits)  # both are read for 2.5 s, then 5 s at 1 s per token, then 5 tokens at 0.75 s
     assert day.ends[0] == 2.5 + 5.0 + 5 * 0.75
 
 

@@ -1,4 +1,4 @@
-"""What a simulation of a whole run tells."""
+"""Simulations of whole runs."""
 
 from collections.abc import Callable
 from typing import get_args
@@ -42,7 +42,7 @@ def simulated(
 def test_every_run_type_asks_its_models_alone(a_config: Configure, run_type: RunType) -> None:
     rate = None if run_type in ("draft", "target") else 0.7
     found = simulated(a_config(run_type=run_type), Case(4, acceptance=rate))
-    asked: dict[RunType, set[Model]] = {
+    called: dict[RunType, set[Model]] = {
         "draft": {"draft"},
         "target": {"target"},
         "random": {"draft", "target"},
@@ -50,7 +50,7 @@ def test_every_run_type_asks_its_models_alone(a_config: Configure, run_type: Run
         "confidence": {"draft", "target"},
         "judge": {"draft", "target", "judge"},
     }
-    assert set(found.servers) == asked.get(run_type, {"draft", "target", "prm"})
+    assert set(found.servers) == called.get(run_type, {"draft", "target", "prm"})
     assert found.finish == {"answered": SMALL.problems}
     assert found.acceptance == {"draft": 1, "target": 0}.get(run_type, pytest.approx(0.7, abs=0.15))
 
@@ -114,7 +114,7 @@ def test_a_server_without_places_is_the_bottleneck_and_its_requests_wait(a_confi
 
 
 def test_waiting_at_the_seat_is_told_as_waiting_in_the_queue_is(a_config: Configure) -> None:
-    world = replace(SMALL, problems=30)  # the seat and the queue have orders of their own: many must wait
+    world = replace(SMALL, problems=30)  # the slots and the queue have different orders, so many requests must wait
     handle, queue = (
         simulated(a_config(), Case(30, acceptance=0.7), hardware(running=2, in_flight=places), world).servers["draft"]
         for places in (2, 128)
@@ -151,7 +151,7 @@ def test_a_model_and_its_gpus_are_written_in_one_word(written: str, place: Place
 
 @pytest.mark.parametrize("written", ["", "@H100", "7B@", "7B@0xH100", "7B@4", "7B@H100@H100"])
 def test_what_names_no_model_on_gpus_is_refused(written: str) -> None:
-    with pytest.raises(ConfigError, match="write it like"):
+    with pytest.raises(ConfigError, match="write 7B, 7B@H100 or 70B@4xH100"):
         placed(written, "A100")
 
 

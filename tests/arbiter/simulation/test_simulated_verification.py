@@ -1,4 +1,4 @@
-"""A rejected draft that the target reads, in place of writing all of its own step."""
+"""Verified escalation on simulated servers: the target reads a rejected draft and keeps a prefix."""
 
 import pytest
 from hypothesis import given
@@ -20,7 +20,7 @@ QUESTION = Transcript("question 50")
 
 
 class Target:
-    """A server that answers requests one after another, and what it was asked to do for each."""
+    """A server that answers requests one after another, and records the work for each."""
 
     def __init__(self, speed: Speed = PLAIN) -> None:
         self.server = SimulatedServer(speed)
@@ -28,7 +28,7 @@ class Target:
         self.seconds = 0.0
 
     def answer(self, requests: list[GenerationRequest], script: Generation | SyntheticWorkload) -> list[Generation]:
-        """The answers; one that is given is that to each request."""
+        """Return the answers. A ``Generation`` as ``script`` is the answer to each request."""
         answers: list[Generation] = []
 
         def say(request: GenerationRequest) -> Generation:
@@ -155,10 +155,10 @@ shares = st.lists(st.sampled_from([0.0, 0.2, 0.9, 1.0]), min_size=2, max_size=5)
 def test_the_targets_step_is_the_same_with_and_without_a_proposal(agreeing: Quantiles, seed: int, most: int) -> None:
     world = SyntheticWorkload(problems=1, seed=seed, agreeing=agreeing)
     for step in range(world.length("problem-0")):
-        asked = replace(request_of(step=step), max_tokens=most)
-        draft = world.write(replace(asked, author="draft"))
-        proposed = replace(asked, proposal=Proposal(draft.text, draft.stop_reason))
-        alone, (shown,) = world.write(asked), Target().answer([proposed], world)
+        request = replace(request_of(step=step), max_tokens=most)
+        draft = world.write(replace(request, author="draft"))
+        proposed = replace(request, proposal=Proposal(draft.text, draft.stop_reason))
+        alone, (shown,) = world.write(request), Target().answer([proposed], world)
         assert (shown.text, shown.stop_reason, shown.usage.completion_tokens) == (
             alone.text,
             alone.stop_reason,

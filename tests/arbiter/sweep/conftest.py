@@ -1,4 +1,4 @@
-"""Scripted models whose answers depend on what they see alone, and tell how long they took."""
+"""Scripted models whose answers depend only on their input, and report how long they took."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ SCALES: tuple[ScoreKind, ...] = ("prm", "router", "judge")
 
 
 def share(*parts: object) -> float:
-    """A number in [0, 1) that depends on ``parts`` alone."""
+    """Return a number in [0, 1) that depends only on ``parts``."""
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=6).digest(), "big") / 2**48
 
 
@@ -34,8 +34,8 @@ def seen(transcript: Transcript) -> tuple[str, ...]:
     return transcript.question, *(step.text for step in transcript.steps)
 
 
-class Told:
-    """A scripted port that says itself how long each of its answers took: no test waits for that."""
+class Timed:
+    """A scripted port that reports how long each answer took, without waiting."""
 
     def __init__(self, inner: ScriptedGenerator | ScriptedScorer, seed: int) -> None:
         self._inner: Any = inner
@@ -56,15 +56,16 @@ class Told:
 
 @pytest.fixture(scope="session")
 def a_seen_world() -> Callable[..., Models]:
-    """Models that see the texts of a context and nothing else. ``asked`` is told of each request at a model; ``fails``
-    is the share of those that fail.
+    """Models that depend only on the texts of a context.
+
+    ``requested`` is called with each request at a model; ``fails`` is the share of those that fail.
     """
 
     def build(
-        seed: int = 0, fails: float = 0.0, in_flight: int = 64, asked: Callable[[Request], None] = lambda _: None
+        seed: int = 0, fails: float = 0.0, in_flight: int = 64, requested: Callable[[Request], None] = lambda _: None
     ) -> Models:
         def write(request: GenerationRequest) -> Generation:
-            asked(request)
+            requested(request)
             noise = request.seed if request.temperature else 0
             drawn = share(seed, request.author, seen(request.transcript), noise)
             if share(seed, "fails", drawn) < fails:
@@ -76,11 +77,11 @@ def a_seen_world() -> Callable[..., Models]:
             )
 
         def rate(request: ScoreRequest) -> float:
-            asked(request)
+            requested(request)
             return share(seed, request.score_kind, seen(request.transcript), request.candidate)
 
-        writer = Told(ScriptedGenerator(write), seed)
-        scorer = Told(ScriptedScorer(rate), seed)
+        writer = Timed(ScriptedGenerator(write), seed)
+        scorer = Timed(ScriptedScorer(rate), seed)
         return Models(
             draft=ModelHandle(writer, in_flight),
             target=ModelHandle(writer, in_flight),
@@ -91,19 +92,19 @@ def a_seen_world() -> Callable[..., Models]:
 
 
 class Quiet:
-    """A watcher that keeps what it is told."""
+    """A watcher that stores its notices."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.notices: list[str] = []
         self.solved_so_far = 0
 
     def loading(self, config: Config) -> None: ...
 
     def notice(self, text: str) -> None:
-        self.told.append(text)
+        self.notices.append(text)
 
     def started(self, solutions: int, earlier: Sequence[Result]) -> None:
-        self.told.append(f"{len(earlier)} of {solutions}")
+        self.notices.append(f"{len(earlier)} of {solutions}")
 
     def solved(self, result: Result) -> None:
         self.solved_so_far += 1
@@ -116,7 +117,7 @@ def quiet() -> Quiet:
 
 @pytest.fixture(scope="session")
 def swept() -> Callable[..., SweepResult]:
-    """The figures of a sweep over scripted models, new or continued, with shared answers or ``alone``."""
+    """Run or continue a sweep over scripted models, with shared answers or ``alone``, and return its figures."""
 
     def run(
         out: Path,

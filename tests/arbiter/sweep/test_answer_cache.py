@@ -1,4 +1,4 @@
-"""Equal requests are one request at the model."""
+"""Equal requests are sent to the model once."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -108,9 +108,9 @@ def test_equal_requests_at_once_are_one_and_all_have_its_seconds(in_virtual_time
                 await anyio.sleep(after)
                 answers.append(await store.generate(writing(problem=str(after))))
 
-            async with anyio.create_task_group() as asking:
+            async with anyio.create_task_group() as group:
                 for after in (0.0, 4.0, 9.0, 12.0, 50.0):
-                    asking.start_soon(ask, after)
+                    group.start_soon(ask, after)
 
     in_virtual_time(body)
     assert model.calls == 1
@@ -139,9 +139,9 @@ def test_a_failure_is_that_of_all_who_wait_and_of_nobody_later(in_virtual_time: 
                 except BackendError as error:
                     ended.append(str(error))
 
-            async with anyio.create_task_group() as asking:
+            async with anyio.create_task_group() as group:
                 for _ in range(3):
-                    asking.start_soon(ask)
+                    group.start_soon(ask)
             await ask()
 
     in_virtual_time(body)
@@ -150,16 +150,16 @@ def test_a_failure_is_that_of_all_who_wait_and_of_nobody_later(in_virtual_time: 
 
 
 @given(
-    asked=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30), st.integers(1, 30)), min_size=1, max_size=12),
+    requested=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30), st.integers(1, 30)), min_size=1, max_size=12),
     in_flight=st.integers(1, 3),
 )
 def test_whoever_is_cancelled_the_others_have_the_answer_and_nobody_leaves_a_request_behind(
-    in_virtual_time: Virtually, asked: list[tuple[int, int, int]], in_flight: int
+    in_virtual_time: Virtually, requested: list[tuple[int, int, int]], in_flight: int
 ) -> None:
-    """Each asks one of three things at a time, and gives up after a while.
+    """Each caller makes one of three requests, and gives up after some time.
 
-    Never in the moment of an answer, in which it would be chance who is the first: each has a fraction of a second of
-    its own.
+    No caller gives up at the moment of an answer, where the order would be random: each has its own fraction of a
+    second.
     """
     model = ScriptedGenerator(lambda request: request.transcript.question, seconds=SECONDS)
     answered: dict[int, list[Generation]] = {0: [], 1: [], 2: []}
@@ -175,9 +175,9 @@ def test_whoever_is_cancelled_the_others_have_the_answer_and_nobody_leaves_a_req
                     answered[what].append(await store.generate(writing(transcript=Transcript(str(what)))))
                     patient[number] = True
 
-            async with anyio.create_task_group() as asking:
-                for number, (what, after, patience) in enumerate(asked):
-                    asking.start_soon(ask, number, what, after, patience)
+            async with anyio.create_task_group() as group:
+                for number, (what, after, patience) in enumerate(requested):
+                    group.start_soon(ask, number, what, after, patience)
             await anyio.lowlevel.checkpoint()
             assert model.running == 0
 
@@ -189,12 +189,12 @@ def test_whoever_is_cancelled_the_others_have_the_answer_and_nobody_leaves_a_req
     made = model.calls - model.cancelled
     assert made == len([answers for answers in answered.values() if answers])
     if in_flight == 3:
-        alone = (number for number, (_, _, patience) in enumerate(asked) if patience >= SECONDS)
+        alone = (number for number, (_, _, patience) in enumerate(requested) if patience >= SECONDS)
         assert all(patient.get(number) for number in alone)
 
 
 def test_who_waits_for_anothers_request_takes_no_seat(in_virtual_time: Virtually) -> None:
-    """With two seats, two different requests run while ten wait for one of them."""
+    """With two slots, two different requests run while ten callers wait for one of them."""
     model, ended = ScriptedGenerator(lambda _: "thus", seconds=SECONDS), list[float]()
 
     async def body() -> None:
@@ -206,9 +206,9 @@ def test_who_waits_for_anothers_request_takes_no_seat(in_virtual_time: Virtually
                 ended.append(anyio.current_time())
 
             began = anyio.current_time()
-            async with anyio.create_task_group() as asking:
+            async with anyio.create_task_group() as group:
                 for question in ["one"] * 10 + ["two"]:
-                    asking.start_soon(ask, question)
+                    group.start_soon(ask, question)
             assert set(ended) == {began + SECONDS}
 
     in_virtual_time(body)
@@ -225,9 +225,9 @@ def test_seconds_leave_out_the_wait_for_a_seat(in_virtual_time: Virtually) -> No
             async def ask(question: str) -> None:
                 taken.append((await store.generate(writing(transcript=Transcript(question)))).seconds)
 
-            async with anyio.create_task_group() as asking:
+            async with anyio.create_task_group() as group:
                 for question in ("one", "two", "three"):
-                    asking.start_soon(ask, question)
+                    group.start_soon(ask, question)
 
     in_virtual_time(body)
     assert taken == [SECONDS] * 3
@@ -241,8 +241,8 @@ def test_how_far_a_draft_was_agreed_with_is_told_to_those_who_proposed_one(in_vi
     async def body() -> None:
         async with services() as tasks:
             store = a_store_of(tasks, model)
-            asked = (writing(proposal=proposal), writing(), writing(proposal=proposal))
-            found.extend([(await store.generate(request)).prefix_match for request in asked])
+            requested = (writing(proposal=proposal), writing(), writing(proposal=proposal))
+            found.extend([(await store.generate(request)).prefix_match for request in requested])
 
     in_virtual_time(body)
     assert found == [agreement, None, agreement]
@@ -250,7 +250,7 @@ def test_how_far_a_draft_was_agreed_with_is_told_to_those_who_proposed_one(in_vi
 
 
 def test_rings_over_one_store_ask_as_one_and_each_candidate_has_the_models_seconds(in_virtual_time: Virtually) -> None:
-    """Three rings of one threshold, at three paces; their candidates took as long as the model."""
+    """Three rings with one threshold start at three times; their candidates have the model's seconds."""
     writer = ScriptedGenerator(
         lambda r: Generation(f"{r.step}", "end" if r.step == 3 else "separator", Usage(1, 1)), 5.0
     )
@@ -280,4 +280,4 @@ def test_rings_over_one_store_ask_as_one_and_each_candidate_has_the_models_secon
     steps = [step.kept for solution in solutions for step in solution.steps]
     assert len(steps) == 12
     assert {(kept.seconds, kept.rating.seconds if kept.rating else None) for kept in steps} == {(5.0, 2.0)}
-    assert min(round(solution.seconds) for solution in solutions) == 0  # what the ring measured was free
+    assert min(round(solution.seconds) for solution in solutions) == 0  # the ring measured no time for stored answers

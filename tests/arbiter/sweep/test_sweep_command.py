@@ -22,9 +22,9 @@ def test_a_sweep_is_interrupted_continued_and_reported(
     ) as running:
         until_an_answer(tmp_path / "curve")
         running.send_signal(signal.SIGINT)
-        _, told = running.communicate(timeout=SECONDS)
-    assert running.returncode == 130, told
-    assert "to go on with it: arbiter sweep --resume curve" in told
+        _, errors = running.communicate(timeout=SECONDS)
+    assert running.returncode == 130, errors
+    assert "to resume: arbiter sweep --resume curve" in errors
 
     ended = arbiter("sweep", "--resume", "curve", "--json")
     assert ended.returncode == 0, ended.stderr

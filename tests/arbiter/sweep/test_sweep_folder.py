@@ -1,4 +1,4 @@
-"""A sweep's folder: what is refused, what is marked, and what the other commands make of it."""
+"""The folder of a sweep: refused settings, marked times, and how other commands read it."""
 
 import csv
 from collections.abc import Callable
@@ -62,16 +62,16 @@ def test_another_experiment_is_refused_with_the_key_before_anything_is_loaded(
 ) -> None:
     with pytest.raises(RunError, match="seed: 0 in the run, 3 now"):
         sweep(request(a_config(seed=3)), a_sweep, quiet)
-    assert quiet.told == []
+    assert quiet.notices == []
 
 
 def test_measured_and_shared_points_are_not_mixed(a_sweep: Path, a_config: Configs, quiet: Any) -> None:
-    with pytest.raises(RunError, match="shares its answers, and was not measured"):
+    with pytest.raises(RunError, match="shares its answers and was not measured"):
         sweep(request(a_config(), measure=True), a_sweep, quiet)
 
 
 def test_the_folder_of_a_run_is_refused(a_sweep: Path, a_config: Configs, quiet: Any) -> None:
-    with pytest.raises(RunError, match="holds a run of its own"):
+    with pytest.raises(RunError, match="holds a single run, not a sweep"):
         sweep(request(a_config()), a_sweep / "draft", quiet)
 
 
@@ -121,8 +121,8 @@ def test_measured_and_simulated_times_are_told_apart_in_a_report(
     a_sweep: Path, a_config: Configs, a_seen_world: Worlds, swept: Swept, questions: Questions, tmp_path: Path
 ) -> None:
     swept(tmp_path / "alone", plan(a_config(), ["draft"], []), a_seen_world(2), questions(4), alone=True)
-    told = report_on([a_sweep / "draft", tmp_path / "alone" / "draft"]).warnings
-    assert any("some latencies are measured and others simulated" in warning for warning in told)
+    warnings = report_on([a_sweep / "draft", tmp_path / "alone" / "draft"]).warnings
+    assert any("some latencies are measured and others simulated" in warning for warning in warnings)
 
 
 def test_grading_a_point_again_keeps_its_times_marked(a_sweep: Path) -> None:

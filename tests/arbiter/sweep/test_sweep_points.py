@@ -1,4 +1,4 @@
-"""Which points a sweep has."""
+"""The points of a sweep."""
 
 from collections.abc import Callable
 
@@ -52,26 +52,28 @@ def test_a_point_given_twice_is_one(a_config: Configs) -> None:
 
 
 @pytest.mark.parametrize(
-    ("thresholds", "told"),
+    ("thresholds", "message"),
     [
         ("0:1", "START:END:STEP"),
         ("high", "START:END:STEP"),
         ("", "START:END:STEP"),
         ("nan", "START:END:STEP"),
         ("0:1:inf", "START:END:STEP"),
-        ("0:1:0", "in steps above 0"),
-        ("1:0:0.1", "in steps above 0"),
+        ("0:1:0", "STEP must be above 0"),
+        ("1:0:0.1", "END must not be below START"),
         ("0:2:1", "thresholds.router"),
         ("-0.5", "thresholds.router"),
         ("0:1:0.0001", "at most 200"),
-        ("draft=0.5", "no run type with a threshold"),
-        ("rsd=0.5", "none of the run types (router) takes those of rsd"),
+        ("draft=0.5", "is not a run type with a threshold"),
+        ("rsd=0.5", "none of the run types (router) uses the given thresholds of rsd"),
     ],
 )
-def test_thresholds_that_cannot_be_are_refused_with_the_reason(a_config: Configs, thresholds: str, told: str) -> None:
+def test_thresholds_that_cannot_be_are_refused_with_the_reason(
+    a_config: Configs, thresholds: str, message: str
+) -> None:
     with pytest.raises(ConfigError) as error:
         plan(a_config(), ["router"], [thresholds])
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_thresholds_for_run_types_that_have_none_are_refused(a_config: Configs) -> None:
@@ -80,5 +82,5 @@ def test_thresholds_for_run_types_that_have_none_are_refused(a_config: Configs) 
 
 
 def test_a_run_type_that_there_is_not_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(ConfigError, match="no run type 'rooter'; there are rsd"):
+    with pytest.raises(ConfigError, match="no run type 'rooter'; use rsd"):
         run_types_of("draft,rooter")

@@ -1,4 +1,4 @@
-"""What a sweep leaves behind is what separate runs would have, for fewer requests."""
+"""A sweep stores what separate runs would store, with fewer requests."""
 
 import os
 import shutil
@@ -40,7 +40,7 @@ ALL: tuple[RunType, ...] = (*SEQUENTIAL, "oracle", "generate")
 
 
 def results(out: Path, point: SweepPoint) -> dict[tuple[str, int], Result]:
-    """Of a point, with the times of its requests, but not of its problems."""
+    """Return the results of a point, without the times of its problems."""
     found = read_records(out / point.name / "results.jsonl", Result)
     return {(one.solution.problem, one.solution.sample): timeless(one) for one in found}
 
@@ -55,14 +55,14 @@ def seconds(out: Path, point: SweepPoint) -> dict[tuple[str, int], float]:
 
 
 def keys(out: Path, points: Sequence[SweepPoint], stored: bool | None = None) -> list[bytes]:
-    """Of all answers in the points' logs, or of those that were made or stored."""
+    """Return the keys of all answers in the points' logs, or only of those made (or stored)."""
     problems = (problem for point in points for problem in Run.open(out / point.name).problems())
     answers = (answered for problem in problems for answered in answers_of(problem))
     return [key_of(answered.request, ()) for answered in answers if stored in (None, answered.stored)]
 
 
 def simulated_alone(out: Path, point: SweepPoint) -> dict[tuple[str, int], float]:
-    """The times of a run that made all its requests itself."""
+    """Return the simulated times of a run that made all its requests itself."""
     problems = sorted(Run.open(out / point.name).problems(), key=lambda problem: (int(problem.key[0]), problem.key[1]))
     return dict(simulate(problems, point.config).each)
 
@@ -97,8 +97,8 @@ def test_points_are_byte_for_byte_the_separate_runs_in_steps_figures_and_simulat
     knobs = [",".join(str(value / 20) for value in thresholds)]
     points = plan(config, run_types, knobs if set(run_types) - {"draft", "target", "generate"} else [])
     problems, together, alone = questions(4), tmp_path_factory.mktemp("together"), tmp_path_factory.mktemp("alone")
-    asked: list[Request] = []
-    found = swept(together, points, a_seen_world(seed, in_flight=in_flight, asked=asked.append), problems)
+    requested: list[Request] = []
+    found = swept(together, points, a_seen_world(seed, in_flight=in_flight, requested=requested.append), problems)
     apart = swept(alone, points, a_seen_world(seed, in_flight=in_flight), problems, alone=True)
     for point, row, other in zip(points, found.points, apart.points, strict=True):
         assert results(together, point) == results(alone, point)
@@ -107,7 +107,7 @@ def test_points_are_byte_for_byte_the_separate_runs_in_steps_figures_and_simulat
         assert row.summary is not None
         assert row.summary.simulated
     made = keys(together, points, stored=False)
-    assert len(made) == len(set(made)) == found.made.requests == len(asked)
+    assert len(made) == len(set(made)) == found.made.requests == len(requested)
     assert found.needed.requests == len(made) + len(keys(together, points, stored=True))
 
 
@@ -153,7 +153,7 @@ def test_a_sweep_that_was_killed_goes_on_without_paying_twice(
     seed: int,
     cuts: list[float],
 ) -> None:
-    """Each point's log ends anywhere; what is left of all of them is known, and nothing of it is asked again."""
+    """Each point's log is cut at any place. The answers that are left are known, and not requested again."""
     points, whole = plan(a_config(), ["router"], ["0.2,0.5,0.8"]), tmp_path_factory.mktemp("whole")
     before = swept(whole, points, a_seen_world(seed), questions(5))
     killed = tmp_path_factory.mktemp("killed") / "sweep"
@@ -163,9 +163,9 @@ def test_a_sweep_that_was_killed_goes_on_without_paying_twice(
         first = log.read_bytes().index(b"\n") + 1
         os.truncate(log, first + int(cut * (log.stat().st_size - first)))
         (killed / point.name / "summary.json").unlink()
-    left, asked = set(keys(killed, points)), list[Request]()
-    after = swept(killed, points, a_seen_world(seed, asked=asked.append), questions(5))
-    assert not {key_of(request, ()) for request in asked} & left
+    left, requested = set(keys(killed, points)), list[Request]()
+    after = swept(killed, points, a_seen_world(seed, requested=requested.append), questions(5))
+    assert not {key_of(request, ()) for request in requested} & left
     for point in points:
         assert results(killed, point) == results(whole, point)
         assert seconds(killed, point) == seconds(whole, point)
@@ -177,13 +177,13 @@ def test_points_that_come_later_ask_only_what_is_not_known(
 ) -> None:
     few, more = plan(a_config(), ["router"], ["0:1:0.5"]), plan(a_config(), ["draft", "router"], ["0:1:0.25"])
     first = swept(tmp_path, few, a_seen_world(1), questions(5))
-    asked: list[Request] = []
+    requested: list[Request] = []
     known = set(keys(tmp_path, few))
-    then = swept(tmp_path, more, a_seen_world(1, asked=asked.append), questions(5))
-    assert then.made.requests == first.made.requests + len(asked)
-    assert not {key_of(request, ()) for request in asked} & known
+    then = swept(tmp_path, more, a_seen_world(1, requested=requested.append), questions(5))
+    assert then.made.requests == first.made.requests + len(requested)
+    assert not {key_of(request, ()) for request in requested} & known
     again: list[Request] = []
-    assert swept(tmp_path, more, a_seen_world(1, asked=again.append), questions(5)) == then
+    assert swept(tmp_path, more, a_seen_world(1, requested=again.append), questions(5)) == then
     assert again == []
 
 
@@ -193,15 +193,15 @@ def test_problems_that_failed_are_solved_again_with_the_answers_that_are_there(
     points = plan(a_config(), ["rsd"], ["0.2,0.8"])
     failed = swept(tmp_path / "again", points, a_seen_world(5, fails=0.15), questions(6))
     assert sum(row.summary.failed for row in failed.points if row.summary) > 0
-    asked: list[Request] = []
-    up = a_seen_world(5, asked=asked.append)
+    requested: list[Request] = []
+    up = a_seen_world(5, requested=requested.append)
     again = swept(tmp_path / "again", points, up, questions(6), retry_failed=True)
     whole = swept(tmp_path / "whole", points, a_seen_world(5), questions(6))
     for point in points:
         assert results(tmp_path / "again", point) == results(tmp_path / "whole", point)
         assert seconds(tmp_path / "again", point) == seconds(tmp_path / "whole", point)
     assert again.made == whole.made
-    assert len(asked) == again.made.requests - failed.made.requests
+    assert len(requested) == again.made.requests - failed.made.requests
 
 
 def test_a_folder_that_cannot_be_written_stops_the_sweep_with_its_name(
@@ -220,23 +220,23 @@ def test_a_signal_ends_all_points_keeps_what_is_done_and_the_sweep_goes_on(
     a_config: Configs, a_seen_world: Worlds, swept: Swept, questions: Questions, tmp_path: Path
 ) -> None:
     points = plan(a_config(limits={"problems": 2}), ["router"], ["0.2,0.8"])
-    asked: list[Request] = []
+    requested: list[Request] = []
 
     def at_the_twentieth(request: Request) -> None:
-        asked.append(request)
-        if len(asked) == 20:
+        requested.append(request)
+        if len(requested) == 20:
             os.kill(os.getpid(), signal.SIGINT)
 
-    found = swept(tmp_path, points, a_seen_world(2, asked=at_the_twentieth), questions(12))
+    found = swept(tmp_path, points, a_seen_world(2, requested=at_the_twentieth), questions(12))
     summaries = [row.summary for row in found.points if row.summary is not None]
     assert found.interrupted
     assert [one.interrupted and one.simulated for one in summaries] == [True, True]
     assert 0 < sum(one.problems for one in summaries) < 24
     known = set(keys(tmp_path, points))
-    then = swept(tmp_path, points, a_seen_world(2, asked=asked.append), questions(12))
+    then = swept(tmp_path, points, a_seen_world(2, requested=requested.append), questions(12))
     assert [row.summary.problems for row in then.points if row.summary] == [12, 12]
     assert not then.interrupted
-    assert not {key_of(request, ()) for request in asked[found.made.requests + 4 :]} & known
+    assert not {key_of(request, ()) for request in requested[found.made.requests + 4 :]} & known
 
 
 def test_a_measured_point_is_a_run_of_its_own(

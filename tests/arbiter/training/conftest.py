@@ -1,4 +1,4 @@
-"""Tiny checkpoints of every kind that a training starts from, and rows to learn from."""
+"""Tiny checkpoints of every kind of base, and training rows."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
@@ -32,7 +32,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 @pytest.fixture(scope="session")
 def base(tokenizer: PreTrainedTokenizerFast, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """A checkpoint with random weights: ``head`` is the end of its class's name, ``family`` its beginning."""
+    """Return a checkpoint with random weights. The name of its class begins with ``family`` and ends with ``head``."""
 
     def build(head: str = "ForSequenceClassification", labels: int = 1, family: str = "llama", seed: int = 5) -> Path:
         shape, module, name = _KINDS[family]
@@ -67,7 +67,7 @@ def prm(base: Callable[..., Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def a_row() -> Callable[..., TrainingRow]:
-    """A row with the fields that matter to a test."""
+    """Return a row with the fields that matter to a test."""
 
     def build(
         problem: str = "p", low: float = 0.2, high: float = 0.9, split: Split = "train", **fields: Any
@@ -88,7 +88,7 @@ def a_row() -> Callable[..., TrainingRow]:
 
 @pytest.fixture(scope="session")
 def rows(a_row: Callable[..., TrainingRow]) -> list[TrainingRow]:
-    """Rows of the pocket world, of which a wrong draft is worth an escalation most often."""
+    """Return rows of the pocket world in which escalating a wrong draft usually pays."""
     rng, found = random.Random(3), list[TrainingRow]()
     for number, problem in enumerate(itertools.islice(world.problems(9, "train"), 12)):
         for index, step in enumerate(problem.steps):

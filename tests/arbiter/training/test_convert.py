@@ -1,4 +1,4 @@
-"""Each published kind becomes a sequence classifier with the same score, or is refused."""
+"""Each published kind is converted to a sequence classifier with the same score, or refused."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
@@ -31,7 +31,7 @@ BIAS = 0.75
 
 @torch.inference_mode()
 def logits(auto: Any, folder: Path) -> Tensor:
-    """Of the last token of each text, without what transformers knows no place for."""
+    """Return the logits at the last token of each text, without the weights that transformers ignores."""
     model, tokenizer = auto.from_pretrained(folder, dtype=torch.float32).eval(), AutoTokenizer.from_pretrained(folder)
     found = [model(torch.tensor([tokenizer(text)["input_ids"]])).logits for text in TEXTS]
     return torch.cat([each[:, -1] if each.dim() == 3 else each for each in found])
@@ -39,14 +39,14 @@ def logits(auto: Any, folder: Path) -> Tensor:
 
 @torch.inference_mode()
 def served(folder: Path) -> Tensor:
-    """As an engine reads the folder."""
+    """Return the logits as an engine computes them from the folder."""
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     return converted_logits(folder, tokenizer)
 
 
 @pytest.fixture(scope="session")
 def skywork(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, Tensor]]:
-    """A value-head reward model as Skywork's are stored, and its values."""
+    """Return a value-head reward model, stored as Skywork's are, and its values."""
 
     def build(family: str = "qwen2", bias: float = BIAS, shards: int = 1, **changes: Any) -> tuple[Path, Tensor]:
         source = base(family=family)
@@ -77,7 +77,7 @@ def skywork(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Callable[..
 
 @pytest.fixture(scope="session")
 def router(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, Tensor]]:
-    """A token classifier of two labels with biases, and its logits at the last token."""
+    """Return a token classifier of two labels with biases, and its logits at the last token."""
 
     def build(family: str = "qwen2", bias: tuple[float, float] = (0.5, -0.25)) -> tuple[Path, Tensor]:
         source = base("ForTokenClassification", 2, family)
@@ -148,7 +148,7 @@ def test_a_sequence_classifier_gets_the_bias_of_zeros_that_its_engine_asks_for(b
 def test_a_head_of_more_labels_stays_as_it_is(base: Base, tmp_path: Path) -> None:
     source = base(labels=6, family="qwen2")
     assert convert(str(source), tmp_path / "out").labels == 6
-    with pytest.raises(ConfigError, match="6 labels stays as it is"):
+    with pytest.raises(ConfigError, match="6 labels cannot change its form"):
         convert(str(source), tmp_path / "other", "value")
 
 
@@ -161,7 +161,7 @@ def test_llama_without_a_bias_is_converted(router: Built, skywork: Built, tmp_pa
 
 
 def test_llama_with_a_bias_is_refused_with_the_reason(router: Built, tmp_path: Path) -> None:
-    with pytest.raises(BackendError, match=r"a bias \(0\.5, -0\.25\).* has no place for one"):
+    with pytest.raises(BackendError, match=r"a bias \(0\.5, -0\.25\).* classifier of \w+ has none"):
         convert(str(router("llama")[0]), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
@@ -192,11 +192,11 @@ def test_the_folder_has_what_a_server_needs_and_no_code(skywork: Built, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("head", "labels", "told"),
+    ("head", "labels", "message"),
     [("ForCausalLM", 1, "without a linear head"), ("ForTokenClassification", 5, "5 labels for each token")],
 )
-def test_what_has_no_score_is_refused(base: Base, tmp_path: Path, head: str, labels: int, told: str) -> None:
-    with pytest.raises(BackendError, match=told):
+def test_what_has_no_score_is_refused(base: Base, tmp_path: Path, head: str, labels: int, message: str) -> None:
+    with pytest.raises(BackendError, match=message):
         convert(str(base(head, labels)), tmp_path / "out")
 
 
@@ -219,7 +219,7 @@ def test_other_formats_than_safetensors_are_refused(base: Base, tmp_path: Path) 
 
 def test_a_folder_that_is_there_is_never_touched(base: Base, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="already exists"):
         convert(str(base()), tmp_path / "out")
     with pytest.raises(BackendError, match=r"cannot read '\./nowhere'"):
         convert("./nowhere", tmp_path / "other")

@@ -1,4 +1,4 @@
-"""Each kind of base becomes a classifier whose first answers mean what its own did."""
+"""Each kind of base becomes a classifier whose first answers keep their meaning."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)

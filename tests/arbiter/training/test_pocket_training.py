@@ -1,4 +1,4 @@
-"""The pocket recipe's parts: what is learned from a solution, and that learning happens."""
+"""The parts of the pocket recipe: the labels of a solution, and training on them."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
@@ -38,7 +38,7 @@ def problem() -> world.PocketProblem:
 
 @pytest.fixture(scope="module")
 def untaught(text: EncodedText) -> LlamaForSequenceClassification:
-    """A judge over the target that has learned nothing yet."""
+    """Return an untrained judge over the target."""
     return judge(MODELS / "target", text, 1, TAUGHT)
 
 

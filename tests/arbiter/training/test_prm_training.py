@@ -1,4 +1,4 @@
-"""A process reward model learns at the ends of steps, all of a solution at once."""
+"""A process reward model learns at the ends of steps, from all steps of a solution together."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
@@ -89,7 +89,7 @@ def test_only_the_last_layers_the_norm_and_the_head_are_trained(
     ("changes", "change", "kind", "text"),
     [
         ({"layers": 3}, {}, ConfigError, "--layers 3: the base has 2"),
-        ({"layers": 1, "lora": 2}, {}, ConfigError, "take one of them"),
+        ({"layers": 1, "lora": 2}, {}, ConfigError, "use only one of them"),
         ({}, {"split": "test"}, DataError, "none of the 16 solutions"),
         ({}, {"labels": (1.0,), "steps": ("1: 1.",)}, DataError, "all labels are 1"),
         ({"max_length": 2}, {}, DataError, "no step is short enough"),

@@ -1,4 +1,4 @@
-"""A router is trained, saved, and read the same way everywhere; a training goes on where it was interrupted."""
+"""A router is trained, saved and read the same way everywhere; an interrupted training resumes where it ended."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
@@ -38,7 +38,7 @@ def settings(prm: Path) -> RouterSettings:
 
 
 def plain(folder: Path, row: TrainingRow) -> float:
-    """ŷ with nothing but transformers."""
+    """Return ŷ, computed with transformers alone."""
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     model: Any = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
     text = TEMPLATE.render_candidate(Transcript(row.question, row.history), row.draft, "draft", world.SEPARATOR)
@@ -47,7 +47,7 @@ def plain(folder: Path, row: TrainingRow) -> float:
 
 
 def scored(folder: Path, rows: Sequence[TrainingRow]) -> list[float]:
-    """ŷ as the ring's scorer gives it."""
+    """Return ŷ as the ring's scorer computes it."""
     scorer = InProcessScorer(load(str(folder), "scorer"), TEMPLATE, 8)
 
     async def ask() -> list[float]:
@@ -210,16 +210,16 @@ def of_another(rows: list[TrainingRow]) -> list[TrainingRow]:
 @pytest.mark.parametrize(
     ("changes", "change_rows", "kind", "text"),
     [
-        ({}, all_of("test"), DataError, "none of the .* rows is of the split 'train'"),
-        ({}, only(better=True), DataError, "in all of the"),
-        ({}, only(better=False), DataError, "in none of the"),
+        ({}, all_of("test"), DataError, "none of the .* rows is in the split 'train'"),
+        ({}, only(better=True), DataError, r"\(Δ > 0\) in all of the"),
+        ({}, only(better=False), DataError, r"\(Δ > 0\) in none of the"),
         ({"labels": "10-class"}, four, DataError, "--labels 10-class needs 5 rows"),
         ({"base": "nowhere/to-be-found"}, list, BackendError, "cannot load --base 'nowhere/to-be-found'"),
         ({"batch": 0}, list, ConfigError, "--batch 0"),
         ({"warmup": 2.0}, list, ConfigError, "--warmup 2"),
         ({"max_length": 3}, list, DataError, "no row of the split 'train' is short enough"),
         ({"precision": "float16"}, list, ConfigError, "needs a GPU"),
-        ({"learning_rate": 1e38}, list, BackendError, "no number any more"),
+        ({"learning_rate": 1e38}, list, BackendError, "is not finite"),
         ({"targets": ("a",)}, of_another, DataError, "'b'"),
     ],
 )  # fmt: skip
@@ -241,7 +241,7 @@ def test_a_folder_that_is_there_is_not_written_over(
     settings: RouterSettings, rows: list[TrainingRow], tmp_path: Path
 ) -> None:
     (tmp_path / "mine").write_text("…")
-    with pytest.raises(ConfigError, match="there already"):
+    with pytest.raises(ConfigError, match="already exists"):
         train_router(settings, rows, tmp_path)
 
 

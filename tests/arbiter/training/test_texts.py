@@ -1,4 +1,4 @@
-"""What a router reads of a row, and what it learns of it."""
+"""The text that a router reads for a row, and its labels."""
 
 # pyright: reportUnknownMemberType=false
 # (transformers is typed in part)

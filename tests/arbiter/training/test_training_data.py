@@ -1,4 +1,4 @@
-"""Rows and labelled solutions are read, and what is wrong with a line is told with its number."""
+"""Rows and labelled solutions are read; errors name the line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,9 +39,9 @@ GOOD = (
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        ("", "holds no row"),
+        ("", "contains no row"),
         (f"{GOOD}}}\nnonsense\n", "line 2"),
         (f'{GOOD},"version":3}}\n', "line 1: its format has the version 3"),
         (f'{GOOD},"target_names":["a","b"]}}\n', "1 targets, 2 target_names"),
@@ -49,9 +49,9 @@ GOOD = (
         (f'{GOOD},"split":"half"}}\n', r"\$.split"),
     ],
 )
-def test_a_row_that_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> None:
+def test_a_row_that_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "rows.jsonl").write_text(text)
-    with pytest.raises(DataError, match=told) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         read_rows(tmp_path)
     assert "\n" not in str(caught.value)
 
@@ -62,19 +62,19 @@ def test_rows_that_are_not_there_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ({"question": "q", "steps": ["a"], "labels": [1, 0]}, "1 steps, 2 labels"),
         ({"question": "q", "steps": ["a"], "labels": [2]}, "line 1"),
         ({"question": "q", "labels": [1]}, "steps"),
     ],
 )
-def test_labelled_solutions_are_checked(tmp_path: Path, line: dict[str, object], told: str) -> None:
+def test_labelled_solutions_are_checked(tmp_path: Path, line: dict[str, object], message: str) -> None:
     path = tmp_path / "steps.jsonl"
     path.write_bytes(msgspec.json.encode({"question": "q", "steps": ["a", "b"], "labels": [1, 0.5]}) + b"\n")
     assert read_solved(path) == [Solved("q", ("a", "b"), (1.0, 0.5))]
     path.write_bytes(msgspec.json.encode(line) + b"\n")
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         read_solved(path)
 
 

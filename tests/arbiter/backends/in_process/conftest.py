@@ -38,7 +38,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 @pytest.fixture(scope="session")
 def shape(tokenizer: PreTrainedTokenizerFast) -> Callable[..., LlamaConfig]:
-    """The shape of the tiny models; the wide range of its weights gives each context a next token of its own."""
+    """Return the shape of the tiny models. The wide range of weights makes next tokens differ between contexts."""
 
     def build(**fields: Any) -> LlamaConfig:
         given: dict[str, Any] = {
@@ -67,7 +67,7 @@ def shape(tokenizer: PreTrainedTokenizerFast) -> Callable[..., LlamaConfig]:
 def writer(
     tokenizer: PreTrainedTokenizerFast, shape: Callable[..., LlamaConfig], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A language model. What it writes is plain text: its logits of tokens that are none are always 0."""
+    """Return a language model that writes plain text: the logits of all other tokens are always 0."""
     torch.manual_seed(5)
     model = LlamaForCausalLM(shape())
     texts = [str(tokenizer.decode([token], skip_special_tokens=True)) for token in range(len(tokenizer))]
@@ -86,7 +86,7 @@ def writer(
 def classifier(
     tokenizer: PreTrainedTokenizerFast, shape: Callable[..., LlamaConfig], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Path]:
-    """A sequence classifier with so many labels, and a head with spread-out scores."""
+    """Return a sequence classifier with the given number of labels, whose scores are spread out."""
 
     def build(labels: int, **fields: Any) -> Path:
         torch.manual_seed(labels)
@@ -101,7 +101,7 @@ def classifier(
 
 @pytest.fixture(scope="session")
 def generation() -> Callable[..., GenerationRequest]:
-    """A request for a first step with the fields that matter to a test."""
+    """Return a request for a first step, with the fields that matter to a test."""
 
     def build(question: str = "Compute 1+1.", **fields: Any) -> GenerationRequest:
         given: dict[str, Any] = {
@@ -126,7 +126,7 @@ def generation() -> Callable[..., GenerationRequest]:
 
 @pytest.fixture(scope="session")
 def scoring() -> Callable[..., ScoreRequest]:
-    """A request to score the draft's first step."""
+    """Return a request to score the draft's first step."""
 
     def build(question: str = "Compute 1+1.", candidate: str = "1+1: 1+1=2: 2.", **fields: Any) -> ScoreRequest:
         given: dict[str, Any] = {
@@ -143,7 +143,7 @@ def scoring() -> Callable[..., ScoreRequest]:
 
 @pytest.fixture(scope="session")
 def served() -> Callable[..., list[Any]]:
-    """The answers, or errors, to requests that wait together before the batcher begins."""
+    """Return the answers or errors of requests that are queued together before the batcher starts."""
 
     def serve(
         ask: Callable[[Ask], Awaitable[Answer]], batcher: Batcher[Ask, Answer], requests: Sequence[Ask]

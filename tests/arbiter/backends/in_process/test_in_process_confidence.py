@@ -1,4 +1,4 @@
-"""The confidence of a model in process: exact, of the raw distribution, and asked for or not there."""
+"""The confidence of a model in process: exact, from the raw distribution, and only if requested."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
@@ -40,7 +40,7 @@ def write(loaded: Loaded, served: Served) -> Write:
 
 
 def expected(loaded: Loaded, request: GenerationRequest, text: str) -> tuple[float, float]:
-    """Both measures of a step that was cut by its limit, from one pass over prompt and step."""
+    """Return both measures of a step that its limit cut, from one pass over prompt and step."""
     tokenizer: PreTrainedTokenizerFast | Any = loaded.tokenizer
     prompt = tokenizer(TEMPLATE.render(request.transcript, request.separator))["input_ids"]
     step = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -62,7 +62,7 @@ def test_the_confidence_is_that_of_the_models_own_distribution(
             [generation(question, separator="###", max_tokens=6, confidence=m) for m in ("mean", "first")]
         )
         if len(tokenizer(mean.text, add_special_tokens=False)["input_ids"]) != mean.usage.completion_tokens:
-            continue  # the text is written in other tokens than it is read in
+            continue  # the text was written in other tokens than it tokenises to
         found += 1
         assert (mean.confidence, first.confidence) == pytest.approx(expected(loaded, request, mean.text), rel=1e-3)
     assert found

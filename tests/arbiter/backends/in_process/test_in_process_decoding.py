@@ -1,4 +1,4 @@
-"""A causal model in process writes what transformers' own ``generate`` writes, whoever shares the batch."""
+"""A causal model in process writes the same as transformers' own ``generate``, in any batch."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
@@ -46,7 +46,7 @@ def loaded(writer: Path) -> Loaded:
 
 @pytest.fixture(scope="module")
 def write(loaded: Loaded, served: Served) -> Write:
-    """The tiny model's answers; ``largest`` is its batch."""
+    """Return the tiny model's answers. ``largest`` is the batch size."""
 
     def answers(requests: Sequence[GenerationRequest], largest: int = 8, model: Loaded = loaded) -> list[Any]:
         generator = InProcessGenerator(model, TEMPLATE, largest)
@@ -56,7 +56,7 @@ def write(loaded: Loaded, served: Served) -> Write:
 
 
 def reference(folder: Path, tokenizer: PreTrainedTokenizerFast, request: GenerationRequest) -> Generation:
-    """The same step by transformers' own greedy ``generate``, cut by hand."""
+    """Return the step of transformers' own greedy ``generate``, cut at the separator here."""
     model: Any = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
     prompt = tokenizer(TEMPLATE.render(request.transcript, request.separator), return_tensors="pt")
     limits: dict[str, Any] = {"max_new_tokens": request.max_tokens, "do_sample": False}

@@ -1,4 +1,4 @@
-"""A judge in process: the expected digit of its own distribution, whoever shares the batch."""
+"""A judge in process: the expected digit of its own distribution, in any batch."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
@@ -28,7 +28,7 @@ CANDIDATES = ("1+1: 1+1=2: 2.", "No.", "12*3: 2*3=6,1*3=3: 36.")
 def judge(
     tmp_path_factory: pytest.TempPathFactory, shape: Callable[..., Any], tokenizer: PreTrainedTokenizerFast
 ) -> Loaded:
-    """A model that has digits among its likeliest tokens: the rows of the others are small."""
+    """Return a model with digits among its likeliest tokens: the weights of other tokens are small."""
     torch.manual_seed(0)
     model = LlamaForCausalLM(shape())
     digits = [tokenizer.convert_tokens_to_ids(digit) for digit in "0123456789"]
@@ -82,7 +82,7 @@ def test_a_model_that_has_no_digit_in_mind_fails_its_request_alone(
         silent.model.lm_head.weight[:40] *= 100
     [error] = scores(served, silent, [scoring(score_kind="judge")])
     assert isinstance(error, BackendError)
-    assert "no digit" in str(error)
+    assert "without a digit" in str(error)
 
 
 def test_a_text_longer_than_the_context_is_refused(judge: Loaded, served: Served, scoring: Requests) -> None:

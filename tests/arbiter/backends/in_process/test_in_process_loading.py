@@ -1,4 +1,4 @@
-"""What can be loaded, and how what cannot is told; and a whole run over loaded models."""
+"""Loading models, the errors of those that cannot be loaded, and a whole run over loaded models."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
@@ -22,7 +22,7 @@ from arbiter.runs.results import Result, Summary
 
 
 class Nobody:
-    """A watcher that does not care."""
+    """A watcher that ignores everything."""
 
     def loading(self, config: Config) -> None: ...
 
@@ -61,7 +61,7 @@ def test_a_head_with_a_bias_that_would_be_left_out_is_refused(classifier: Callab
     file = folder / "model.safetensors"
     save_file({**load_file(file), "score.bias": torch.tensor([bias])}, file, metadata={"format": "pt"})
     if bias:
-        assert "has a bias, which transformers would leave out" in refusal(str(folder), "scorer")
+        assert "has a bias, which transformers would ignore" in refusal(str(folder), "scorer")
     else:
         assert load(str(folder), "scorer", device="cpu").name == str(folder)
 

@@ -1,4 +1,4 @@
-"""A proposed step changes no answer: it only spares the model what it would have written itself."""
+"""A proposed step changes no answer. It only saves the tokens that the model would have written itself."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)

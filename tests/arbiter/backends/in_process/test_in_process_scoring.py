@@ -1,4 +1,4 @@
-"""A sequence classifier in process scores as transformers does, whoever shares the batch."""
+"""A sequence classifier in process scores as transformers does, in any batch."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
@@ -32,7 +32,7 @@ def scores(served: Served, loaded: Loaded, requests: Sequence[ScoreRequest], lar
 
 
 def logits(folder: Path, tokenizer: PreTrainedTokenizerFast, request: ScoreRequest) -> torch.Tensor:
-    """By transformers itself, one text at a time."""
+    """Return the score by transformers alone, one text at a time."""
     model = LlamaForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
     text = TEMPLATE.render_candidate(request.transcript, request.candidate, request.author, request.separator)
     with torch.inference_mode():

@@ -20,7 +20,7 @@ from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Sc
 from arbiter.protocols.records import Transcript
 
 Reply = dict[str, Any]
-"""``body`` (JSON, or a text or bytes as they are), ``status``, ``headers``, ``fault``; what is not there is right.
+"""``body`` (JSON, or a text or bytes as they are), ``status``, ``headers``, ``fault``. Missing ones are right.
 
 Faults: ``reset`` breaks the connection in the middle of the body, ``half`` ends it there, ``silent`` never answers,
 ``drip`` sends a byte now and then, ``gate`` waits for ``FakeServer.gate``.
@@ -30,11 +30,11 @@ MODELS = "/v1/models"
 ABOUT = ("/v1/loads", "/metrics", "/model_info")
 _SCORED = {"embedding": [0.0]}
 TRIED = {"choices": [{"text": "2", "finish_reason": "length"}], **_SCORED, "data": [_SCORED]}
-"""Right in every dialect: what the one small request before any work brings."""
+"""The answer to the small request before any work, right in every dialect."""
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A request as it came. ``headers`` have small letters."""
+    """A request as received. The names of ``headers`` are lower-case."""
 
     method: str
     path: str
@@ -51,7 +51,7 @@ ScoreOf = Callable[..., Awaitable[Score]]
 
 
 class FakeServer:
-    """Answers as it is told, and writes down what it was asked; ``left`` is set once a client has not waited."""
+    """Answers as scripted and records the requests. ``left`` is set once a client has disconnected early."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -69,11 +69,11 @@ class FakeServer:
         self._scripts: list[Reply | Script] = []
 
     def replies(self, *scripts: Reply | Script) -> None:
-        """What to answer, in this order; the last is for all further requests."""
+        """Set the answers, in this order. The last is for all further requests."""
         self._scripts = list(scripts)
 
     async def reached(self, requests: int = 1) -> None:
-        """Wait until so many more requests are at the server, those for its models aside."""
+        """Wait until ``requests`` more requests have arrived, besides those for the list of models."""
         for _ in range(requests):
             await self._arrivals.acquire()
 
@@ -156,14 +156,14 @@ Why = Literal["separator", "end", "limit"]
 
 
 class Engine(msgspec.Struct, frozen=True):
-    """A kind of server: what it says of why it stopped, whether it heeds ``stop``, and cuts the stop text off."""
+    """A kind of server: its reported stop reasons, whether it honours ``stop``, and whether it cuts the stop text."""
 
     told: Callable[[Why, str], dict[str, Any]]
     heeds: bool = True
     trims: bool = True
 
     def answer(self, rest: str, body: dict[str, Any]) -> Reply:
-        """The completion of a model that would write ``rest``. A token is a character."""
+        """Return the completion of a model that would write ``rest``. A token is a character."""
         (stop,) = body.get("stop", [""])
         limited = rest[: body["max_tokens"]]
         text, found, _ = limited.partition(stop) if stop and self.heeds else (limited, "", "")
@@ -189,7 +189,7 @@ ENGINES = {
 
 @pytest.fixture(scope="session")
 def engine() -> Callable[[str, Callable[[Asked], str]], Script]:
-    """The script of an engine whose model has in mind to write what the function says of a request."""
+    """Return the script of an engine whose model would write what the function returns for a request."""
 
     def build(kind: str, rest: Callable[[Asked], str]) -> Script:
         return lambda asked: ENGINES[kind].answer(rest(asked), asked.body)
@@ -199,7 +199,7 @@ def engine() -> Callable[[str, Callable[[Asked], str]], Script]:
 
 @pytest.fixture(scope="session")
 def answer() -> Callable[..., Reply]:
-    """A completion of sglang's, stopped by the separator, with the choice's fields that matter to a test."""
+    """Return a completion of sglang, stopped by the separator, with the fields that matter to a test."""
 
     def build(text: str = "a step", **fields: Any) -> Reply:
         choice = {"text": text, "finish_reason": "stop", "matched_stop": "\n\n", **fields}
@@ -210,7 +210,7 @@ def answer() -> Callable[..., Reply]:
 
 @pytest.fixture(scope="session")
 def scored() -> Callable[..., Reply]:
-    """The answer, right in both dialects, of a server that scores with ``logits``."""
+    """Return the answer of a server that scores with ``logits``, right in both dialects."""
 
     def build(*logits: float | None) -> Reply:
         one = {"embedding": logits, "meta_info": {"prompt_tokens": 9, "cached_tokens": 4}}
@@ -226,7 +226,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def table(server: FakeServer, backend: str) -> Table:
-    """The table of a model behind the server, as a configuration gives it: one attempt, and no key."""
+    """Return the table of a model at the server: one attempt, and no key."""
 
     def build(name: str = "draft", **keys: Any) -> AnyModelTable:
         given = {"url": server.url, "model": "m", "prompt": "{question}\n", "api_key_env": "", "timeout": 20}
@@ -254,7 +254,7 @@ def a_scorer(table: Table) -> AScorer:
 
 @pytest.fixture(scope="session")
 def generation() -> Callable[..., GenerationRequest]:
-    """A request for a first step with the fields that matter to a test."""
+    """Return a request for a first step, with the fields that matter to a test."""
 
     def build(**fields: Any) -> GenerationRequest:
         sampling: dict[str, Any] = {"max_tokens": 50, "temperature": 0.0, "top_p": 0.9, "seed": 7, "separator": "\n\n"}
@@ -272,7 +272,7 @@ def generation() -> Callable[..., GenerationRequest]:
 
 @pytest.fixture(scope="session")
 def scoring() -> Callable[..., ScoreRequest]:
-    """A request to score the draft's first step."""
+    """Return a request to score the draft's first step."""
 
     def build(**fields: Any) -> ScoreRequest:
         place: dict[str, Any] = {"problem": "p", "step": 0, "transcript": Transcript("1+1?")}
@@ -284,7 +284,7 @@ def scoring() -> Callable[..., ScoreRequest]:
 
 @pytest.fixture
 def step(a_generator: AGenerator, generation: Callable[..., GenerationRequest]) -> StepOf:
-    """One step of a model that is opened for it, with the keys of its table and the request's fields."""
+    """Open a model with the keys of its table, and return one step for a request with the given fields."""
 
     async def write(keys: dict[str, Any] | None = None, **fields: Any) -> Generation:
         async with a_generator(**keys or {}) as generator:
@@ -295,7 +295,7 @@ def step(a_generator: AGenerator, generation: Callable[..., GenerationRequest]) 
 
 @pytest.fixture
 def score(a_scorer: AScorer, scoring: Callable[..., ScoreRequest]) -> ScoreOf:
-    """As ``step``, for a score."""
+    """Like ``step``, but return a score."""
 
     async def read(keys: dict[str, Any] | None = None, **fields: Any) -> Score:
         async with a_scorer(**keys or {}) as scorer:
@@ -306,5 +306,5 @@ def score(a_scorer: AScorer, scoring: Callable[..., ScoreRequest]) -> ScoreOf:
 
 @pytest.fixture(params=["step", "score"])
 def ask(request: pytest.FixtureRequest, step: StepOf, score: ScoreOf) -> StepOf | ScoreOf:
-    """``step`` or ``score``: what holds for every request."""
+    """``step`` or ``score``, for rules that hold for every request."""
     return {"step": step, "score": score}[request.param]

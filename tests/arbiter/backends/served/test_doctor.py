@@ -1,4 +1,4 @@
-"""What the doctor says of a server: what it saw, and the way out of what is wrong."""
+"""The doctor's findings about a server, and how to fix what is wrong."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Found = Callable[..., Any]
 
 @pytest.fixture
 def found(server: FakeServer) -> Found:
-    """The finding of a configuration with one model, whose table has ``keys`` besides what it must have."""
+    """Return the finding for a configuration with one model, whose table has ``keys`` besides the required ones."""
 
     async def look(name: str, **keys: Any) -> Finding:
         given = {"url": server.url, "model": "m", "prompt": "plain", "retries": 0, "timeout": 20}
@@ -36,13 +36,13 @@ def found(server: FakeServer) -> Found:
 
 
 def of(finding: Finding, name: str) -> Check:
-    """The only check of this name."""
+    """Return the only check of this name."""
     [check] = [check for check in finding.checks if check.name == name]
     return check
 
 
 def rest(asked: Asked) -> str:
-    """What the model has in mind to write behind the prompt."""
+    """Return what the model would write after the prompt."""
     done = asked.body["prompt"].count("\n\n")
     return "\n\n".join(STEPS[done:])
 
@@ -58,9 +58,9 @@ async def test_a_model_that_does_all_is_told_with_its_context_and_what_it_did(
     assert of(finding, "step").text.endswith(r"stopped at the separator '\n\n'")
     assert of(finding, "seeds").text == "honours seeds"
     assert of(finding, "end").text == "ended its answer with step 3"
-    assert of(finding, "cache").text == "took 10 of 20 prompt tokens from its prefix cache when asked again"
-    assert of(finding, "burst").text.startswith("16 requests at once: ")
-    assert of(finding, "clock").text == "the server's clock is as this one's"
+    assert of(finding, "cache").text == "took 10 of 20 prompt tokens of a repeated request from its prefix cache"
+    assert of(finding, "burst").text.startswith("16 concurrent requests: ")
+    assert of(finding, "clock").text == "the server's clock agrees with this machine's"
 
 
 async def test_a_model_that_never_stops_is_a_warning_that_names_its_prompt(
@@ -90,7 +90,7 @@ async def test_a_server_that_ignores_seeds_is_found_out(
 
 async def test_a_server_that_names_no_stop_is_found_out(server: FakeServer, engine: EngineOf, found: Found) -> None:
     server.replies(engine("plain", rest))
-    assert "does not say what stopped it" in of(await found("draft"), "stops").text
+    assert "does not report what stopped a step" in of(await found("draft"), "stops").text
 
 
 async def test_a_cache_that_is_not_reported_is_a_warning_with_the_option_to_set(
@@ -104,7 +104,7 @@ async def test_a_cache_that_is_not_reported_is_a_warning_with_the_option_to_set(
 
 @pytest.mark.parametrize(
     ("after", "state", "told"),
-    [(0, "ok", "ends a request when it is cancelled"), (1, "warning", "goes on with a request that was cancelled")],
+    [(0, "ok", "ends a request when it is cancelled"), (1, "warning", "continues a cancelled request")],
 )
 async def test_a_server_that_goes_on_with_a_cancelled_request_is_found_out(
     after: int, state: str, told: str, server: FakeServer, engine: EngineOf, found: Found
@@ -213,4 +213,4 @@ async def test_a_tokenizer_that_differs_between_draft_and_target_is_a_warning(
     *_, finding = [finding async for finding in examine(parse({"models": pair}, "test"))]
     check = of(finding, "tokens")
     assert check.state == "warning"
-    assert "agrees with less of it" in check.text
+    assert "keeps less of them" in check.text

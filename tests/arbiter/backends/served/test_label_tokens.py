@@ -1,4 +1,4 @@
-"""The labels of a language model that scores: which keys there are for them, and what their likelihoods mean."""
+"""The labels of a language model that scores: their keys, and the score from their likelihoods."""
 
 import math
 from collections.abc import Mapping

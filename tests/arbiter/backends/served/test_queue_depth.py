@@ -1,4 +1,4 @@
-"""How many requests wait at a server, in the words of each engine, and what becomes of it in a run."""
+"""The number of waiting requests of a server, as each engine reports it, and its use in a run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def telling(path: str, body: object) -> Callable[[Asked], Reply]:
 
 @pytest.fixture
 def waiting(server: FakeServer, table: Table) -> Callable[[Any], Any]:
-    """What the gauge of a server with this script tells; ``none`` where there is no gauge."""
+    """Return the queue depth of a server with this script; ``none`` if the server does not report it."""
 
     async def look(script: Any) -> int | str | None:
         server.about = script

@@ -1,4 +1,4 @@
-"""How many connections there are, and what is left of one that nobody waits for."""
+"""The number of connections, and what remains of an abandoned one."""
 
 from __future__ import annotations
 

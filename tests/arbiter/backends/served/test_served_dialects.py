@@ -1,4 +1,4 @@
-"""How each dialect asks, and which of its answers are scores."""
+"""The requests of each dialect, and which answers are scores."""
 
 from __future__ import annotations
 
@@ -106,24 +106,24 @@ WRONG: list[tuple[Keys, Answer, str]] = [
     (TOKENS, {"data": [{"embedding": [1.0]}]}, "1 numbers for a text of 0 tokens"),
     (TOKENS, embedded(1, 1, 1, 1, 1, None), "not a number"),
     ({"scores": "embeddings"}, {"data": [], "usage": USAGE}, "without a score"),
-    (IDS, labelled(0.5, 0.2), r"\[0\.5, 0\.2\], where probabilities were asked for"),
-    (IDS, labelled(-3.0, 4.0), "where probabilities were asked for"),
+    (IDS, labelled(0.5, 0.2), r"\[0\.5, 0\.2\] to a request for probabilities"),
+    (IDS, labelled(-3.0, 4.0), "to a request for probabilities"),
     (IDS, {"scores": [[0.5, 0.5]], "usage": USAGE}, "Is a language model served there"),
     (IDS, {"scores": [], "token_logprobs": [], "usage": USAGE}, "Is a language model served there"),
     (IDS, {"scores": [[None, 1.0]], "token_logprobs": [[-1.0, -1.0]]}, "not a number"),
     ({"scores": "vllm-classify"}, classified(None), "not a number"),
     ({"scores": "vllm-classify"}, classified(), "0 numbers"),
-    ({"scores": "vllm-classify"}, pooled([1.0]), "something else than expected"),
-    ({"scores": "pooling"}, pooled([[0.5, 0.5]]), "something else than expected"),
+    ({"scores": "vllm-classify"}, pooled([1.0]), "something unexpected"),
+    ({"scores": "pooling"}, pooled([[0.5, 0.5]]), "something unexpected"),
     ({"scores": "pooling"}, {"data": []}, "without a score"),
     (STEPS, pooled([]), "0 rows for a text of 1 steps"),
     (STEPS, pooled([[0.5, 0.5], [0.5, 0.5]]), "2 rows for a text of 1 steps"),
     (STEPS, pooled([NOTHING]), "0 numbers"),
     (STEPS, pooled([[0.2, 0.3, 0.5]]), "3 numbers"),
-    (STEPS, pooled([[3.0, -2.0]]), "where probabilities were asked for"),
-    (STEPS, pooled([[1.5]]), "where probabilities were asked for"),
+    (STEPS, pooled([[3.0, -2.0]]), "to a request for probabilities"),
+    (STEPS, pooled([[1.5]]), "to a request for probabilities"),
     (STEPS, pooled([[None, 1.0]]), "not a number"),
-    (STEPS, pooled([0.5, 0.5]), "something else than expected"),
+    (STEPS, pooled([0.5, 0.5]), "something unexpected"),
     (TEXTS, completed(None), "how likely '\\+' comes next"),
     (TEXTS, completed({"+": -0.1, "x": -3.0}), "how likely '-' comes next"),
     (TEXTS, completed({"+": 0.1, "-": -3.0}), "log-probabilities above 0"),
@@ -206,7 +206,7 @@ async def test_a_server_that_gives_probabilities_for_raw_logits_is_refused_befor
     scores: str, answer: Answer, server: FakeServer, table: Callable[..., AnyModelTable]
 ) -> None:
     server.trial = {"body": answer}
-    with pytest.raises(BackendError, match="whether it is asked for raw logits"):
+    with pytest.raises(BackendError, match=r"to requests for raw logits .* and for probabilities alike"):
         async with open_scorer("prm", table("prm", scores=scores), None):
             pass
 
@@ -239,7 +239,7 @@ REFUSED: list[tuple[Keys, Answer, int, str]] = [
     ),
     ({}, {"message": "Please add `--is-embedding` when launching the server"}, 400, '"score" or "label-tokens"'),
     ({"scores": "pooling"}, {"detail": "Not Found"}, 404, 'for sglang set models.prm.scores = "classify"'),
-    ({}, {"detail": "Not Found"}, 404, 'set models.prm.scores = "embeddings"; nor has vLLM'),
+    ({}, {"detail": "Not Found"}, 404, 'set models.prm.scores = "embeddings". vLLM has none'),
     ({"scores": "embeddings"}, {"detail": "Not Found"}, 404, 'to "vllm-classify" or "pooling"'),
     (IDS, {"detail": "Not Found"}, 404, 'set models.prm.scores = "label-tokens"'),
     ({}, {"error": {"message": "'loc': 'body.input'"}}, 400, 'set models.prm.scores = "vllm-classify"'),

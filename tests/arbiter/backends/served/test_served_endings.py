@@ -1,4 +1,4 @@
-"""What an answer means, whatever engine gave it."""
+"""The stop reason of an answer, for every engine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ AFTER_FIRST = Transcript("1+1?", (Step("First.", "draft"),))
 
 
 def rest(asked: Asked) -> str:
-    """What a model that has ``ANSWER`` in mind still has to write."""
+    """Return what a model that writes ``ANSWER`` has left to write."""
     return (PROMPT + ANSWER).removeprefix(asked.body["prompt"])
 
 
@@ -145,7 +145,7 @@ async def test_an_answer_that_the_server_gave_up_half_way_is_no_step(
     reason: str, server: FakeServer, step: StepOf, answer: Answer
 ) -> None:
     server.replies(answer("half a st", finish_reason=reason))
-    with pytest.raises(BackendError, match=rf"gave the answer up half-way \({reason}\)"):
+    with pytest.raises(BackendError, match=rf"did not complete its answer \({reason}\)"):
         await step()
 
 
@@ -196,7 +196,7 @@ def test_an_ending_is_unknown_only_where_nothing_is_named(
 
 
 class Scripted:
-    """A transport without a network: the script of an engine answers."""
+    """A transport without a network. The script of an engine answers."""
 
     def __init__(self, answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         self.address = Address("http://scripted", timeout=1, retries=0, connections=1)

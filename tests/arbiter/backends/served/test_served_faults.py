@@ -1,4 +1,4 @@
-"""What goes wrong at a server, and how it is told: with the address, a way out, and without the key."""
+"""Failures of a server. Their messages have the address and how to fix them, but never the key."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def failure(server: FakeServer) -> Callable[..., Awaitable[ArbiterError]]:
-    """The error of a request whose answer is ``reply``."""
+    """Return the error of a request whose answer is ``reply``."""
 
     async def fail(ask: Ask, reply: Reply, **keys: Any) -> ArbiterError:
         server.replies(reply)
@@ -56,27 +56,27 @@ Failure = Callable[..., Awaitable[ArbiterError]]
 @pytest.mark.parametrize(
     ("reply", "message"),
     [
-        ({"status": 400, "body": "bad seed"}, "400: bad seed. The server refuses the request as such; its own log may"),
+        ({"status": 400, "body": "bad seed"}, "400: bad seed. The server does not accept this request; its log may"),
         ({"status": 401, "body": "who?"}, "401: who?. Set api_key_env to the name of the environment variable that"),
         ({"status": 403, "body": "no"}, "403: no. Set api_key_env to the name of the environment variable that holds"),
         ({"status": 404, "body": "no"}, "404: no. Is the url right, does it serve {path}, and does it have the model?"),
         ({"status": 405, "body": "no"}, "405: no. Is the url right, does it serve {path}, and does it have the model?"),
         ({"status": 429, "body": "slow"}, "429: slow. Lower in_flight, or raise retries (after 1 attempt)"),
-        ({"status": 500, "body": "boom"}, "500: boom. The server's own log may tell why (after 1 attempt)"),
+        ({"status": 500, "body": "boom"}, "500: boom. The server's log may say why (after 1 attempt)"),
         (
             {"status": 502, "body": PAGE},
             "502: <!DOCTYPE html> <html><body>Welcome to nginx!</body></html>. The server'",
         ),
-        ({"status": 503, "body": ""}, "503. The server's own log may tell why (after 1 attempt)"),
+        ({"status": 503, "body": ""}, "503. The server's log may say why (after 1 attempt)"),
         (
             {"body": PAGE},
             "with HTML: <!DOCTYPE html> <html><body>Welcome to nginx!</body></html>. Is the url that of a ",
         ),
         ({"body": ""}, "with nothing. Is the url that of a model's server?"),
-        ({"body": '{"choices": [{"te'}, 'with something else than expected (Input data was truncated): {"choices": [{'),
-        ({"body": [1, 2]}, "with something else than expected (Expected `object`, got `"),
-        ({"body": {"object": "error"}}, "with something else than expected (Object missing required field `"),
-        ({"body": b"\xff\xfe"}, "with something else than expected ("),
+        ({"body": '{"choices": [{"te'}, 'with something unexpected (Input data was truncated): {"choices": [{'),
+        ({"body": [1, 2]}, "with something unexpected (Expected `object`, got `"),
+        ({"body": {"object": "error"}}, "with something unexpected (Object missing required field `"),
+        ({"body": b"\xff\xfe"}, "with something unexpected ("),
     ],
 )
 async def test_an_answer_that_is_none_is_told_with_its_address_and_a_way_out(
@@ -133,7 +133,7 @@ async def test_an_answer_that_is_not_whole_in_time_is_none(
 ) -> None:
     error = await failure(ask, {"fault": fault}, timeout=0.2)
     address = server.url + server.asked[0].path
-    assert str(error) == f"{address} does not answer: no whole answer within 0.2 s. {BUSY}"
+    assert str(error) == f"{address} does not answer: no complete answer within 0.2 s. {BUSY}"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A judge behind a server."""
+"""A served judge."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_a_judge_that_answers_without_a_digit_scores_nothing(
 ) -> None:
     server.replies(answer("Well", finish_reason="length"))
     async with a_judge() as judge:
-        with pytest.raises(BackendError, match="no digit, but with 'Well'"):
+        with pytest.raises(BackendError, match="without a digit: it answered 'Well'"):
             await judge.score(scoring(score_kind="judge"))
 
 
@@ -63,7 +63,7 @@ async def test_a_judge_that_has_no_digit_in_mind_is_found_out_before_any_work(
     server: FakeServer, a_judge: AJudge, answer: Answer
 ) -> None:
     server.trial = answer("Sure", finish_reason="length")
-    with pytest.raises(BackendError, match=r"^models\.judge: .* no digit"):
+    with pytest.raises(BackendError, match=r"^models\.judge: .* without a digit"):
         async with a_judge():
             pass
 

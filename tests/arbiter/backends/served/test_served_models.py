@@ -1,4 +1,4 @@
-"""What is looked at before any work starts."""
+"""The checks before any work starts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAMES = {"step": "draft", "score": "prm"}
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """The table that ``ask`` opens."""
+    """Return the name of the table that ``ask`` opens."""
     return NAMES[request.node.callspec.params["ask"]]
 
 
@@ -75,8 +75,8 @@ async def test_a_server_that_is_not_there_is_refused_at_the_start(ask: Ask, name
     ("reply", "told"),
     [
         ({"status": 401, "body": "who?"}, "answered 401: who?. Set api_key_env to the name of the environment"),
-        ({"body": "<html>"}, "answered with HTML: <html>. Is the url that of a model's server, and not of a web page?"),
-        ({"body": {"models": []}}, "answered with something else than expected (Object missing required field `data`)"),
+        ({"body": "<html>"}, "answered with HTML: <html>. Is the url that of a model's server, not of a web page?"),
+        ({"body": {"models": []}}, "answered with something unexpected (Object missing required field `data`)"),
         ({"fault": "half", "body": "x" * 100}, "does not answer: "),
     ],
 )
@@ -158,7 +158,7 @@ async def test_a_key_that_is_not_there_is_refused_with_its_variable(
         monkeypatch.setenv("KEY_OF_A_TEST", value)
     with pytest.raises(ConfigError) as caught:
         await ask({"api_key_env": "KEY_OF_A_TEST"})
-    told = f"models.{name}: the environment variable KEY_OF_A_TEST (api_key_env) is not set; put the key there, "
+    told = f"models.{name}: the environment variable KEY_OF_A_TEST (api_key_env) is not set; set it to the key, "
     assert str(caught.value).startswith(told)
     assert server.looks == []
 
@@ -213,5 +213,5 @@ def test_a_server_cannot_be_reached_from_trio_and_it_is_said_why() -> None:
         {"models": {"draft": {"backend": "http", "url": "http://127.0.0.1:9", "model": "m", "prompt": "plain"}}}, "test"
     ).models.draft
     assert isinstance(table, ServedTable)
-    with pytest.raises(ConfigError, match=r"models\.draft: servers are reached from asyncio alone"):
+    with pytest.raises(ConfigError, match=r"models\.draft: served models need asyncio"):
         anyio.run(served_model, "draft", table, backend="trio")

@@ -1,4 +1,4 @@
-"""What is tried again, how often, and after which pause."""
+"""Which requests are retried, how often, and after which pause."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WRITTEN = "Wed, 21 Oct 2015 07:28:00 GMT"
 
 
 class Attempts:
-    """Fails with each of ``errors``, then answers; writes down when it was asked, on the clock of the event loop."""
+    """Fails with each of ``errors``, then answers. Records the time of each call, on the clock of the event loop."""
 
     def __init__(self, errors: Sequence[Exception]) -> None:
         self._errors = list(errors)
@@ -54,7 +54,7 @@ class Attempts:
 
 
 def persisted(attempts: Attempts, retries: int) -> bytes:
-    """What comes of ``attempts`` in virtual time."""
+    """Return the answer of ``attempts``, in virtual time."""
     address = Address("http://here", timeout=1, retries=retries, connections=1)
 
     async def body() -> bytes:

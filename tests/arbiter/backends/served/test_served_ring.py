@@ -1,4 +1,4 @@
-"""Whole problems over four models behind a server."""
+"""Whole problems over four served models."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Scored = Callable[..., "Reply"]
 
 @pytest.fixture
 def a_config(server: FakeServer, backend: str) -> Configs:
-    """Four models behind the server; the router reads who wrote a step."""
+    """Return a factory of configurations with four models at the server. The router reads the author of each step."""
     server.models = {"body": {"data": [{"id": model} for model in MODELS]}}
 
     def build(run_type: str = "router", audit: float = 0.0, **tables: dict[str, Any]) -> Config:
@@ -39,7 +39,7 @@ def a_config(server: FakeServer, backend: str) -> Configs:
 
 @pytest.fixture
 def world(engine: EngineOf, scored: Scored) -> Callable[..., Callable[[Asked], Reply]]:
-    """Writers with three steps in mind, a router that doubts each second step, a PRM that prefers the target."""
+    """Script writers of three steps, a router that rejects every second step, and a PRM that prefers the target."""
 
     def build(kind: str = "sglang") -> Callable[[Asked], Reply]:
         def rest(asked: Asked) -> str:

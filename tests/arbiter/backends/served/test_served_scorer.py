@@ -1,4 +1,4 @@
-"""What a classifier's numbers mean."""
+"""The score from a classifier's numbers."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def test_the_tokens_read_for_a_score_are_the_servers_own(
     server: FakeServer, score: ScoreOf, scored: Scored, backend: str
 ) -> None:
     server.replies(scored(0.0))
-    cached = {"http": 4, "openai": 0}[backend]  # /v1/embeddings tells none
+    cached = {"http": 4, "openai": 0}[backend]  # /v1/embeddings reports none
     assert (await score()).usage == Usage(9, 0, cached)
 
 

@@ -1,4 +1,4 @@
-"""What a server is sent."""
+"""The requests that a server receives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs compared at matched acceptance, on results made by hand."""
+"""Runs compared at matched acceptance, on constructed results."""
 
 import random
 
@@ -17,7 +17,7 @@ def a_step(author: Author) -> StepRecord:
 
 
 def a_run(run_type: RunType, threshold: float | None, accepted: int, right: float, seed: int = 0) -> Ran:
-    """Ten steps a problem, of which the draft wrote ``accepted``; a share ``right`` of the problems solved."""
+    """Return a run with ten steps per problem. The draft wrote ``accepted`` of them; ``right`` is the share solved."""
     order = random.Random(seed).sample(range(PROBLEMS), PROBLEMS)
     results: list[Result] = []
     for problem in range(PROBLEMS):

@@ -1,4 +1,4 @@
-"""Reports as Markdown and as a page."""
+"""Reports as Markdown and as an HTML page."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The whole way on the pocket models, as docs/explanation/reproduction.md tells it, with few problems."""
+"""The whole reproduction of docs/explanation/reproduction.md on the pocket models, with few problems."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # (transformers is typed in part)
@@ -21,21 +21,21 @@ REPRODUCE = "reproduce own.toml --rows rows --limit 6 --acceptance 0.5,0.8 --res
 
 
 def arbiter(folder: Path, command: str) -> str:
-    """Standard output of the command, which has to succeed."""
+    """Run a command that must succeed, and return its standard output."""
     done = call_arbiter(*command.split(), folder=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def requests(folder: Path) -> dict[str, int]:
-    """How many requests each run of the comparison has in its log."""
+    """Return the number of requests in the log of each run of the comparison."""
     logs = (folder / "reproduction" / "sweep").glob("*/events.jsonl")
     return {path.parent.name: path.read_text(encoding="utf-8").count('"kind":"call_started"') for path in logs}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the whole way was gone."""
+    """Return a folder with the whole reproduction."""
     path = tmp_path_factory.mktemp("pipeline")
     arbiter(path, "collect pocket --data pocket-train:3 --limit 36 --test 0.3 --out rows")
     training = "--epochs 1 --batch 16 --learning-rate 1e-4"
@@ -105,13 +105,13 @@ def test_the_page_needs_no_other_file(folder: Path) -> None:
     shown = (folder / "reproduction" / "report.html").read_text()
     assert shown.count('src="data:image/svg+xml;base64,') == 4
     assert not re.search(r'(src|href)="(?!data:)', shown)
-    told = (folder / "reproduction" / "report.md").read_text()
-    assert all((folder / "reproduction" / name).is_file() for name in re.findall(r"\]\((\S+\.png)\)", told))
+    text = (folder / "reproduction" / "report.md").read_text()
+    assert all((folder / "reproduction" / name).is_file() for name in re.findall(r"\]\((\S+\.png)\)", text))
 
 
 def test_what_is_there_is_not_made_again(folder: Path) -> None:
     before = (folder / "reproduction" / "ablation").stat().st_mtime_ns
-    asked = requests(folder)
+    made = requests(folder)
     arbiter(folder, f"{REPRODUCE} --no-ablation --out reproduction")
     assert (folder / "reproduction" / "ablation").stat().st_mtime_ns == before
-    assert requests(folder) == asked
+    assert requests(folder) == made

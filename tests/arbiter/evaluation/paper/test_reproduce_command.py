@@ -1,4 +1,4 @@
-"""What the command says of what it cannot do."""
+"""Error messages of ``arbiter reproduce``."""
 
 from collections.abc import Callable
 from subprocess import CompletedProcess
@@ -9,16 +9,16 @@ Arbiter = Callable[..., CompletedProcess[str]]
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        (("llama3-1b-8b",), "--rows is missing: collect some of other problems than those that are compared"),
+        (("llama3-1b-8b",), "--rows is missing: collect rows from other problems than those to compare"),
         (("pocket", "--rows", "nowhere"), "cannot read 'nowhere'"),
     ],
 )
 def test_rows_that_are_not_there_are_told_with_the_way_out(
-    arbiter: Arbiter, options: tuple[str, ...], told: str
+    arbiter: Arbiter, options: tuple[str, ...], message: str
 ) -> None:
     done = arbiter("reproduce", *options)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr

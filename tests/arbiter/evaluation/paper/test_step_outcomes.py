@@ -1,4 +1,4 @@
-"""What became of a step."""
+"""Outcomes of steps."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The endpoint's page in a real browser, over scripted models that answer, fail, hang and write markup."""
+"""Fixtures: the live page in a real browser, with scripted models that answer, fail, hang and write markup."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Look = Callable[..., None]
 
 
 def write(request: GenerationRequest) -> Generation:
-    """Three steps; the target fails at the question ``break``, and where it is markup the steps are as well."""
+    """Three steps. The target fails at the question ``break``; if the question is markup, the steps are too."""
     question = request.transcript.question
     if question == "break" and request.author == "target":
         raise BackendError("503: the engine is overloaded")
@@ -48,12 +48,12 @@ def write(request: GenerationRequest) -> Generation:
 
 
 def pause(request: GenerationRequest | ScoreRequest) -> float:
-    """The last step of ``endless`` never comes."""
+    """The last step of ``endless`` never arrives."""
     return 3600.0 if request.transcript.question == "endless" and request.step == 2 else 0.0
 
 
 def scripted() -> Arbiter:
-    """The second step is the target's."""
+    """The second step is escalated."""
     served = {"backend": "http", "prompt": "{question}"}
     tables = {
         "draft": {**served, "model": "org/small", "url": "http://127.0.0.1:30000"},
@@ -68,7 +68,7 @@ def scripted() -> Arbiter:
 
 
 class Endpoint:
-    """An Arbiter behind the page; with a ``key`` only who has it is told anything."""
+    """The Arbiter that the page shows; with a ``key``, requests need it."""
 
     def __init__(self, portal: BlockingPortal, arbiter: Arbiter, key: str | None) -> None:
         self.live_state = LiveState(arbiter)
@@ -86,12 +86,12 @@ class Endpoint:
             yield
 
     def connect(self) -> None:
-        """Be reached, at the same port each time."""
+        """Start to listen, on the same port each time."""
         self._line = self._portal.wrap_async_context_manager(self._listening())
         self._line.__enter__()
 
     def disconnect(self) -> None:
-        """Be reached no more."""
+        """Stop to listen."""
         self._line.__exit__(None, None, None)
 
     @asynccontextmanager
@@ -107,12 +107,12 @@ class Endpoint:
             server.should_exit = True
 
     def solve(self, *questions: Any, **overrides: Any) -> None:
-        """Solve them, one after another."""
+        """Solve the questions one after another."""
         for question in questions:
             self._portal.call(lambda question=question: self._arbiter.solve(question, **overrides))
 
     def begin(self, question: str) -> Callable[[], object]:
-        """Begin to solve it; what is returned gives it up."""
+        """Start to solve a question; the returned function abandons it."""
         task = self._arbiter.task(question)
         future = self._portal.start_task_soon(self._arbiter.run, task)
 
@@ -132,7 +132,7 @@ class Endpoint:
 
 
 class Window:
-    """A browser in a thread of its own: playwright's loop would keep others from running in this one."""
+    """A browser in a separate thread: playwright's event loop would block others in this one."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1)
@@ -145,7 +145,7 @@ class Window:
         return started, started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
 
     def look(self, *arguments: Any) -> list[str]:
-        """Have a function look at an endpoint; what the console told."""
+        """Call a function with the page of an endpoint; return the console's messages."""
         return self._thread.submit(self._look, *arguments).result()
 
     def _look(self, endpoint: Endpoint, see: See, size: tuple[int, int], scheme: Any) -> list[str]:
@@ -182,7 +182,7 @@ def window() -> Generator[Window]:
 
 @pytest.fixture
 def look(window: Window) -> Look:
-    """Opens the page of an endpoint, and has a function look at it."""
+    """Open the page of an endpoint and call a function with it."""
 
     def show(
         see: See,

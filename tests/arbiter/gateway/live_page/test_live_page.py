@@ -45,7 +45,7 @@ def test_a_live_problem_shows_its_steps_and_what_is_done_for_it_until_it_is_give
         leave = endpoint.begin("endless")
         live = view.locator("#live .problem")
         expect(live).to_have_count(1)
-        expect(live.locator(".state")).to_have_text("● the draft writes")
+        expect(live.locator(".state")).to_have_text("● the draft is writing")
         expect(live.locator(".who")).to_have_text(["draft", "target"])
         expect(view).to_have_title("Arbiter · 1 live")
         leave()
@@ -60,12 +60,12 @@ def test_the_acceptance_rate_is_a_number_a_bar_and_a_curve(look: Look) -> None:
         expect(view.locator("#share")).to_have_text("–")
         endpoint.solve("one", "two")
         expect(view.locator("#share")).to_have_text("66.7%")
-        expect(view.locator("#share-of")).to_have_text("of 6 steps by the draft")
-        told = "66.7% of the steps by the draft, the others by the target"
-        draft, target = view.get_by_role("img", name=told).locator("i").all()
+        expect(view.locator("#share-of")).to_have_text("of 6 steps kept from the draft")
+        label = "66.7% of the steps were written by the draft, the others by the target"
+        draft, target = view.get_by_role("img", name=label).locator("i").all()
         expect(draft).to_have_attribute("style", re.compile(r"width: 66\.66"))
         expect(target).to_have_attribute("style", re.compile(r"width: 33\.33"))
-        curve = view.get_by_role("img", name="Acceptance over the last 6 steps: 66.7%").locator("polyline")
+        curve = view.get_by_role("img", name="Acceptance rate over the last 6 steps: 66.7%").locator("polyline")
         expect(curve).to_have_attribute("points", "0,14.3 200,14.3")
 
     look(see)
@@ -119,14 +119,14 @@ def test_the_browser_runs_no_script_but_the_page_s_own(look: Look) -> None:
 
 def test_a_key_is_asked_for_until_it_is_the_right_one_and_kept_for_the_session(look: Look) -> None:
     def see(view: Page, endpoint: Endpoint) -> None:
-        field = view.get_by_label("This endpoint wants its key")
+        field = view.get_by_label("API key of this endpoint")
         expect(field).to_be_focused()
         expect(view.locator("main")).to_be_hidden()
         field.fill("wrong")
         field.press("Enter")
-        expect(view.get_by_role("alert")).to_have_text("The endpoint refuses this key.")
+        expect(view.get_by_role("alert")).to_have_text("This key is not valid.")
         field.fill("right")
-        view.get_by_role("button", name="Show the endpoint").click()
+        view.get_by_role("button", name="Unlock").click()
         expect(view.locator("#models")).to_be_visible()
         expect(field).to_be_hidden()
         view.reload()

@@ -1,4 +1,4 @@
-"""How the endpoint's page is used: while problems come and go, by keys, on a phone, in the dark."""
+"""Using the live page: while problems start and end, by keyboard, on a phone, in dark mode."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CONTRASTS = """() => {
     .map((node) => [light(parse(getComputedStyle(node).color)), light(behind(node))].sort((a, b) => b - a))
     .map(([more, less]) => (more + 0.05) / (less + 0.05));
 }"""
-"""How far each text stands out from what is behind it."""
+"""The contrast between each text and its background."""
 
 
 def steps(view: Page, question: str) -> Locator:

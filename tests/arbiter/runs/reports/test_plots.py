@@ -1,4 +1,4 @@
-"""What is drawn of runs, looked at as pixels."""
+"""Plots of runs, tested on their pixels."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ EMPTY = summarise([], "router", 0.5, 1.0)
 
 
 def entry(name: str = "run", run_type: RunType = "router", threshold: float | None = 0.5, **fields: Any) -> ReportRow:
-    """A run with all the figures that are drawn."""
+    """Return a run with all figures that plots use."""
     given: dict[str, Any] = {
         "acceptance_rate": 0.5,
         "accuracy": 0.5,
@@ -36,7 +36,7 @@ def entry(name: str = "run", run_type: RunType = "router", threshold: float | No
 
 
 def colours(path: Path) -> set[tuple[int, ...]]:
-    """The colours of an image, which is read whole."""
+    """Return the colours of an image file."""
     with Image.open(path) as image:
         assert image.format == "PNG"
         pixels = image.convert("RGB").getcolors(maxcolors=image.width * image.height) or []
@@ -63,7 +63,7 @@ def test_a_run_is_drawn_in_the_colour_of_its_type(tmp_path: Path) -> None:
     types: list[RunType] = ["router", "rsd", "target"]
     draw([entry(run_type, run_type, acceptance_rate=n / 2) for n, run_type in enumerate(types)], tmp_path)
     found = colours(tmp_path / "accuracy.png")
-    coloured = STYLES.keys() - {"target", "random"}  # letters are black, and grey at their edges
+    coloured = STYLES.keys() - {"target", "random"}  # text has black and grey pixels
     assert {name for name in coloured if rgb(STYLES[name][0]) in found} == {"router", "rsd"}
 
 

@@ -1,4 +1,4 @@
-"""Runs beside one another: what is read, what is told, and what is written."""
+"""Reports on several runs: reading, warnings and output files."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ NAMES = ("draft", "rsd", "router-low", "router-high", "target")
 
 @pytest.fixture
 def a_run(a_config: Configs, a_result: Results, tmp_path: Path) -> Runs:
-    """The folder of a finished run, by default of two problems, one of them right."""
+    """Write the folder of a finished run, by default with two problems, one of them right."""
 
     def build(name: str, *results: Result, finished: bool = True, interrupted: bool = False, **keys: object) -> Path:
         config, stored = a_config(**keys), list(results) or two(a_result)
@@ -50,7 +50,7 @@ def a_run(a_config: Configs, a_result: Results, tmp_path: Path) -> Runs:
 
 @pytest.fixture
 def five(a_run: Runs) -> list[Path]:
-    """A run of several types each."""
+    """Write one run for each of several run types."""
     return [
         a_run("draft", run_type="draft"),
         a_run("rsd", run_type="rsd"),
@@ -65,7 +65,7 @@ def two(a_result: Results) -> list[Result]:
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of a Markdown table, the headings first."""
+    """Return the cells of a Markdown table, headings first."""
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
@@ -102,21 +102,21 @@ def test_a_table_has_a_column_for_samples_and_costs_only_where_there_are_any(a_r
         models={"draft": {"model": "m", "prompt": "{question}", "price": price}}, run_type="draft",
     )  # fmt: skip
     head, row = rows(report_on([folder]).to_markdown())
-    told = dict(zip(head, row, strict=True))
-    assert (told["cost"], told["samples"], told["problems"]) == ("0.00006400", "4", "1")
+    by_head = dict(zip(head, row, strict=True))
+    assert (by_head["cost"], by_head["samples"], by_head["problems"]) == ("0.00006400", "4", "1")
     assert [name for name in head if name.startswith("pass@")] == ["pass@1", "pass@2", "pass@4"]
-    assert told["pass@4"] == told["majority vote"] == "100.0% (20.7% to 100.0%)"
+    assert by_head["pass@4"] == by_head["majority vote"] == "100.0% (20.7% to 100.0%)"
 
 
 def test_runs_that_can_be_compared_have_no_warning(five: list[Path]) -> None:
     assert report_on(five).warnings == []
-    assert "Read with care" not in report_on(five).to_markdown()
+    assert "Warnings" not in report_on(five).to_markdown()
 
 
 def test_an_interrupted_run_is_marked_in_its_row_and_below(a_run: Runs) -> None:
     report = report_on([a_run("cut", interrupted=True)])
     assert rows(report.to_markdown())[1][0].endswith("cut (interrupted)")
-    assert [warning for warning in report.warnings if "was interrupted: its figures are of the 2 problems" in warning]
+    assert [warning for warning in report.warnings if "was interrupted: its figures cover the 2 problems" in warning]
 
 
 def test_a_run_without_a_summary_is_reported_from_its_results_and_marked(a_run: Runs) -> None:
@@ -143,7 +143,7 @@ def test_a_last_line_that_is_only_partly_written_is_left_out_and_told(a_run: Run
     results.write_bytes(results.read_bytes()[:-20])
     report = report_on([folder])
     assert report.runs[0].summary.problems == 1
-    assert [warning for warning in report.warnings if "only partly written" in warning]
+    assert [warning for warning in report.warnings if "without an incomplete last line" in warning]
 
 
 def test_failed_and_ungraded_problems_are_told(a_run: Runs, a_result: Results) -> None:
@@ -157,12 +157,12 @@ def test_failed_and_ungraded_problems_are_told(a_run: Runs, a_result: Results) -
 def test_runs_over_other_problems_are_told_with_what_they_share(a_run: Runs, a_result: Results) -> None:
     first, second = a_run("first"), a_run("second", a_result(problem="p"), data={"source": "mine.jsonl", "limit": 1})
     [warning] = report_on([first, second]).warnings
-    assert warning.startswith("the runs are not over the same problems; 1 are in all of them: 2 of pocket:1 in ")
+    assert warning.startswith("the runs have different problems; 1 are in all runs: 2 of pocket:1 in ")
     assert "1 of mine.jsonl (limit 1) in " in warning
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "message"),
     [
         ({"seed": 7}, "the runs differ in seed: 0 in "),
         ({"separator": ";"}, "the runs differ in separator: "),
@@ -170,7 +170,7 @@ def test_runs_over_other_problems_are_told_with_what_they_share(a_run: Runs, a_r
         ({"sampling": {"temperature": 0.5}}, "the runs differ in sampling.temperature: 0.0 in "),
         (
             {"limits": {"problems": 5}},
-            "the runs differ in limits.problems, so that their latencies cannot be compared: ",
+            "the runs differ in limits.problems, so their latencies cannot be compared: ",
         ),
         (
             {"models": {name: {"model": "other", "prompt": "{question}"} for name in ("draft", "target", "router")}},
@@ -178,9 +178,11 @@ def test_runs_over_other_problems_are_told_with_what_they_share(a_run: Runs, a_r
         ),
     ],
 )
-def test_what_should_be_the_same_and_is_not_is_told_by_its_key(a_run: Runs, keys: dict[str, object], told: str) -> None:
+def test_what_should_be_the_same_and_is_not_is_told_by_its_key(
+    a_run: Runs, keys: dict[str, object], message: str
+) -> None:
     warnings = report_on([a_run("a"), a_run("b", **keys)]).warnings
-    assert warnings[0].startswith(told)
+    assert warnings[0].startswith(message)
     assert warnings[0].count("/a") == warnings[0].count("/b") == 1
 
 
@@ -212,11 +214,11 @@ def test_the_csv_has_a_row_a_run_with_the_keys_of_the_summary(five: list[Path]) 
 
 def test_the_json_has_the_summary_of_every_run_and_the_warnings(a_run: Runs) -> None:
     report = report_on([a_run("a"), a_run("b", seed=1, finished=False)])
-    told = json.loads(report.to_json())
-    assert [run["state"] for run in told["runs"]] == ["finished", "unfinished"]
-    assert [run["seed"] for run in told["runs"]] == [0, 1]
-    assert told["warnings"] == report.warnings
-    assert Summary.__struct_fields__ == tuple(told["runs"][0]["summary"])
+    found = json.loads(report.to_json())
+    assert [run["state"] for run in found["runs"]] == ["finished", "unfinished"]
+    assert [run["seed"] for run in found["runs"]] == [0, 1]
+    assert found["warnings"] == report.warnings
+    assert Summary.__struct_fields__ == tuple(found["runs"][0]["summary"])
 
 
 @pytest.mark.parametrize("width", [20, 80, 120, 1000])
@@ -237,7 +239,7 @@ def test_a_name_with_a_bar_does_not_break_the_table(a_run: Runs) -> None:
 
 
 def test_no_run_at_all_is_refused_with_an_example() -> None:
-    with pytest.raises(RunError, match=r"no run is given: .*arbiter report runs/first"):
+    with pytest.raises(RunError, match=r"no run given: .*arbiter report runs/first"):
         report_on([])
 
 
@@ -250,7 +252,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_a_run_is_told_with_what_it_lacks(a_run: Runs, missing: str) -> None:
     folder = a_run("one")
     (folder / missing).unlink()
-    with pytest.raises(RunError, match=rf"{folder} is not a run: it holds no {missing}"):
+    with pytest.raises(RunError, match=rf"{folder} is not a run folder: it has no {missing}"):
         report_on([folder])
 
 
@@ -259,7 +261,7 @@ def test_a_broken_line_is_told_with_its_file_number_and_the_way_out(a_run: Runs,
     folder = a_run("one")
     results = folder / "results.jsonl"
     results.write_bytes(damage + b"\n" + results.read_bytes())
-    with pytest.raises(RunError, match=rf"{results}, line 1: .*; without that line the others can be read"):
+    with pytest.raises(RunError, match=rf"{results}, line 1: .*; remove that line to read the others"):
         report_on([folder])
 
 

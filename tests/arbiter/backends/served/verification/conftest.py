@@ -1,4 +1,4 @@
-"""Servers of a scripted model that show its own choices, each in its engine's words."""
+"""Servers of a scripted model that return its own choices, each in the format of its engine."""
 
 import json
 import random
@@ -17,7 +17,7 @@ from arbiter.config.model_tables import Engine
 from arbiter.protocols.ports import Generation, GenerationRequest, Proposal
 
 TEXTS = ["<end>", "<also>", "a", "b", "\n", "\n\n", "a\n", "\nb", "ab", " "]
-"""A token is its place here; the first two end an answer, and are not in its text."""
+"""Tokens are indices into this list. The first two end an answer and are not part of its text."""
 
 ENDS = frozenset({0, 1})
 Next = Callable[[Sequence[int]], int]
@@ -25,7 +25,7 @@ Body = dict[str, Any]
 
 
 class Tokenizer:
-    """Takes the longest token first, so that a text need not come in the tokens that a model wrote it in."""
+    """Matches the longest token first, so a text may tokenise differently from the tokens that a model wrote."""
 
     eos_token_id = 0
 
@@ -111,13 +111,13 @@ class ScriptedServer:
         return {"choices": [choice], "usage": {"prompt_tokens": len(ids), "completion_tokens": len(written)}}
 
     def _ranks(self, ids: list[int], place: int) -> Body:
-        """The prompt's own token comes first; its rank is another one, unless it is the first choice, or in a tie."""
+        """Return the prompt's own token first. Its rank is above 1, unless it is the first choice or in a tie."""
         own = {"logprob": -2.0, "rank": 1 if place % 3 == 0 else 7}
         return {str(ids[place]): own, str(self.following(ids[:place])): {"rank": 1}}
 
 
 class Target:
-    """A model behind a scripted server, and what it wrote without and with a proposal."""
+    """A model at a scripted server, and its steps without and with a proposal."""
 
     def __init__(self, server: ScriptedServer, engine: Engine, ends: frozenset[int], context: int | None) -> None:
         self.server = server
@@ -133,18 +133,18 @@ class Target:
 
 
 def random_model(seed: int) -> Next:
-    """A model whose next token depends on the last two."""
+    """Return a model whose next token depends on the last two."""
     return lambda ids: random.Random(f"{seed} {ids[-2:]}").randrange(len(TEXTS))
 
 
 def writing(prompt: int, tokens: Sequence[int]) -> Next:
-    """A model that writes ``tokens`` behind a prompt of so many tokens, whatever stands there, and then the end."""
+    """Return a model that writes ``tokens`` and the end after any prompt of ``prompt`` tokens."""
     return lambda ids: tokens[len(ids) - prompt] if len(ids) - prompt < len(tokens) else 0
 
 
 @pytest.fixture(scope="session")
 def target() -> Callable[..., Target]:
-    """A target whose model writes the tokens given behind the context ``b``, or as the function ``model`` says."""
+    """Return a target whose model writes the given tokens after the context ``b``, or what ``model`` returns."""
 
     def build(
         tokens: Sequence[int] = (),

@@ -1,4 +1,4 @@
-"""A step that is checked is the step that the model writes without a proposal, token by token."""
+"""A checked step equals the step that the model writes without a proposal, token by token."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_proposal_of_any_kind_changes_nothing_of_a_step(
     models: Callable[[int], Next],
     asks: Request,
 ) -> None:
-    """Random models and proposals: the model's own step, its beginning, and what is put behind or between."""
+    """Random models and proposals: the model's own step, its beginning, and steps with text added after or between."""
     question, before = data.draw(TEXT.filter(bool)), data.draw(st.none() | TEXT)
     transcript = Transcript(question, () if before is None else (Step(before, "draft"),))
     request = asks(transcript=transcript, separator=separator, max_tokens=limit)
@@ -110,7 +110,7 @@ def test_a_separator_inside_what_was_agreed_on_ends_the_step(
 def test_a_separator_across_the_join_ends_the_step(
     written: list[int], draft: str, target: Targets, asks: Request
 ) -> None:
-    """The server finds no separator at the join, since it looks in what it writes alone."""
+    """The server finds no separator at the join, since it only searches what it writes."""
     there = target([A, LINE, *written])
     made = there.write(asks(), Proposal(draft, "limit"))
     assert step_of(made) == step_of(there.write(asks())) == ("a", "separator", 1, 3)
@@ -185,7 +185,7 @@ def test_a_step_agreed_on_to_its_end_costs_one_request_for_one_token(
 
 
 def test_tokens_of_both_requests_are_counted(target: Targets, asks: Request) -> None:
-    """Of three tokens one is agreed on; the second request reads the prompt, that token and the model's own."""
+    """One of three tokens is agreed. The second request reads the prompt, that token and the model's own."""
     there = target([A, B, A, LINES])
     made = there.write(asks(), Proposal("a a", "limit"))
     assert made.prefix_match == PrefixMatch(3, 1)
@@ -198,9 +198,9 @@ def test_tokens_of_both_requests_are_counted(target: Targets, asks: Request) -> 
     [
         ({}, None),
         ({"temperature": 0.7}, Proposal("a", "end")),
-        ({"max_tokens": 1}, Proposal("a", "end")),  # no room for a token behind a proposed one
+        ({"max_tokens": 1}, Proposal("a", "end")),  # no room for a token after a proposed one
         ({}, Proposal("", "end")),
-        ({"max_tokens": 40}, Proposal("a", "end")),  # more than the context holds: the server says what comes of it
+        ({"max_tokens": 40}, Proposal("a", "end")),  # more than the context holds: the server decides
     ],
 )
 def test_what_cannot_be_checked_is_written_plainly(

@@ -1,4 +1,4 @@
-"""Answers that show no choices, and servers that refuse or drop the requests of a check."""
+"""Answers without choices, and servers that refuse or drop the requests of a check."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Case = tuple[Engine, str, Callable[[Body], None]]
 
 PROPOSAL = Proposal("a a", "end")
 A, B, LINES = 2, 3, 5
-UNTOLD = "answered without the model's own choice for each token. Is it {} that is served there? Set verifies to"
-OTHER = "answered with something else than expected"
+MISSING = "answered without the model's own choice for each token. Is its engine {}? Set verifies to"
+OTHER = "answered with something unexpected"
 ONE = [[-0.5, 2, None]]
 RANK = {"2": {"rank": 1}}
 
@@ -37,7 +37,7 @@ def vllm(change: Callable[[Body], None]) -> Case:
     return "vllm", "/v1/completions", lambda answer: change(answer["choices"][0])
 
 
-def told(value: Any) -> Case:
+def reported(value: Any) -> Case:
     return sglang(lambda answer: answer["meta_info"].update(input_top_logprobs=value))
 
 
@@ -51,30 +51,30 @@ EMPTY: Case = "vllm", "/v1/completions", lambda answer: answer.update(choices=[]
 @pytest.mark.parametrize(
     ("case", "says"),
     [
-        (told(None), UNTOLD),
-        (told([]), UNTOLD),
-        (told([None, ONE, ONE]), UNTOLD),  # a place too few
-        (told([None, ONE, ONE, ONE, ONE]), UNTOLD),
-        (told([None, ONE, None, ONE]), UNTOLD),
-        (told([None, ONE, [], ONE]), UNTOLD),
-        (told([None, ONE, [[-0.5, None, None]], ONE]), OTHER),
-        (told("no"), OTHER),
-        (sglang(lambda answer: answer["meta_info"].pop("input_top_logprobs")), UNTOLD),
-        (sglang(lambda answer: answer.update(output_ids=[])), UNTOLD),
+        (reported(None), MISSING),
+        (reported([]), MISSING),
+        (reported([None, ONE, ONE]), MISSING),  # one position too few
+        (reported([None, ONE, ONE, ONE, ONE]), MISSING),
+        (reported([None, ONE, None, ONE]), MISSING),
+        (reported([None, ONE, [], ONE]), MISSING),
+        (reported([None, ONE, [[-0.5, None, None]], ONE]), OTHER),
+        (reported("no"), OTHER),
+        (sglang(lambda answer: answer["meta_info"].pop("input_top_logprobs")), MISSING),
+        (sglang(lambda answer: answer.update(output_ids=[])), MISSING),
         (sglang(lambda answer: answer.update(output_ids=None)), OTHER),
         (sglang(lambda answer: answer.pop("output_ids")), OTHER),
         (sglang(lambda answer: answer.pop("meta_info")), OTHER),
-        (ranked(None), UNTOLD),
-        (ranked([]), UNTOLD),
-        (ranked([None, RANK, RANK]), UNTOLD),
-        (ranked([None, RANK, RANK, RANK, RANK]), UNTOLD),
-        (ranked([None, RANK, None, RANK]), UNTOLD),
-        (ranked([None, RANK, {"2": {"rank": 2}}, RANK]), UNTOLD),
+        (ranked(None), MISSING),
+        (ranked([]), MISSING),
+        (ranked([None, RANK, RANK]), MISSING),
+        (ranked([None, RANK, RANK, RANK, RANK]), MISSING),
+        (ranked([None, RANK, None, RANK]), MISSING),
+        (ranked([None, RANK, {"2": {"rank": 2}}, RANK]), MISSING),
         (ranked([None, RANK, {"a": {"rank": 1}}, RANK]), OTHER),
-        (vllm(lambda choice: choice.pop("prompt_logprobs")), UNTOLD),
+        (vllm(lambda choice: choice.pop("prompt_logprobs")), MISSING),
         (vllm(lambda choice: choice.pop("token_ids")), OTHER),
-        (vllm(lambda choice: choice.update(token_ids=[])), UNTOLD),
-        (EMPTY, UNTOLD),
+        (vllm(lambda choice: choice.update(token_ids=[])), MISSING),
+        (EMPTY, MISSING),
     ],
 )
 def test_an_answer_that_does_not_show_each_choice_is_an_error_with_its_way_out(
@@ -113,7 +113,7 @@ def test_an_answer_that_the_server_gave_up_half_way_is_no_step(
         return answer
 
     there.server.change = changed
-    with pytest.raises(BackendError, match=r"gave the answer up half-way \(abort\)"):
+    with pytest.raises(BackendError, match=r"did not complete its answer \(abort\)"):
         there.write(generation(transcript=Transcript("b")), PROPOSAL)
 
 

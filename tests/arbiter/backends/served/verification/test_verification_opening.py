@@ -1,4 +1,4 @@
-"""A target that checks proposals, from its table on: what is tried before any work, and what the doctor says."""
+"""Opening a target that checks proposals: the checks before any work, and the doctor's findings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def tokenizer() -> Any:
 
 @pytest.fixture
 def scripted(tokenizer: Any, server: Any, scripted_server: type[ScriptedServer]) -> ScriptedServer:
-    """Behind the server, a model that begins each answer with ``STEP``."""
+    """Return a server whose model begins each answer with ``STEP``."""
     step: list[int] = tokenizer(f"{STEP}\n\n")["input_ids"]
 
     def following(ids: Any) -> int:
@@ -95,7 +95,7 @@ async def test_a_tokenizer_that_is_not_the_servers_is_refused_at_the_start(
         return {**answer, "usage": {"prompt_tokens": 1}} if path == "/v1/completions" else answer
 
     scripted.change = changed
-    with pytest.raises(BackendError, match=r"counts 1 tokens where the tokenizer '.*' makes \d+ of them"):
+    with pytest.raises(BackendError, match=r"counts 1 tokens where the tokenizer '.*' counts \d+\."):
         async with opened():
             raise AssertionError
 
@@ -123,7 +123,7 @@ async def test_a_context_that_is_too_long_is_told_as_such(
 
 
 def scripted_check(scripted: ScriptedServer) -> dict[str, Any]:
-    """The answer to a check of one token that the model would not have written."""
+    """Return the answer to a check of one token that the model would not have written."""
     body = {"input_ids": [17, 18], "return_logprob": True, "logprob_start_len": 0, "top_logprobs_num": 1}
     return scripted.answer("/generate", {**body, "sampling_params": {"max_new_tokens": 1}})
 
@@ -158,7 +158,7 @@ async def test_older_problems_come_first_and_what_nobody_waits_for_yet_after_all
 
 
 async def proposals(url: str, **keys: Any) -> Check:
-    """What the doctor says of the target's way with proposals."""
+    """Return the doctor's check of how the target handles proposals."""
     table = {"backend": "http", "url": url, "model": "m", "prompt": "plain", "retries": 0, "timeout": 20, **keys}
     [finding] = [finding async for finding in examine(parse({"models": {"target": table}}, "test"))]
     [check] = [check for check in finding.checks if check.name == "proposals"]
@@ -169,7 +169,7 @@ async def proposals(url: str, **keys: Any) -> Check:
 async def test_the_doctor_shows_that_a_target_checks_proposals(server: Any) -> None:
     check = await proposals(server.url, verifies="sglang", tokenizer=POCKET, api_key_env="")
     assert check.state == "ok"
-    assert check.text == "checks proposals: agreed with 11 of 24 tokens, the same step"
+    assert check.text == "checks proposals: kept 11 of 24 tokens, and wrote the same step"
 
 
 async def test_the_doctor_warns_of_a_target_that_writes_another_step_with_a_proposal(
@@ -183,13 +183,14 @@ async def test_the_doctor_warns_of_a_target_that_writes_another_step_with_a_prop
     scripted.change = wrong
     check = await proposals(server.url, verifies="sglang", tokenizer=POCKET)
     assert check.state == "warning"
-    assert "without one: if this is not a single close choice, leave verifies out" in check.text
+    advice = "unless the steps differ only by one close choice of a token, leave out verifies"
+    assert f"without a proposal: {advice}" in check.text
 
 
 async def test_the_doctor_warns_of_a_check_that_fails(scripted: ScriptedServer, server: Any) -> None:
     def failing(path: str, answer: dict[str, Any]) -> dict[str, Any]:
         shown = len(answer["meta_info"].get("input_top_logprobs", [])) if path == "/generate" else 0
-        return {} if shown > 2 else answer  # more than the small one at the start
+        return {} if shown > 2 else answer  # more than the small request at the start
 
     scripted.change = failing
     check = await proposals(server.url, verifies="sglang", tokenizer=POCKET)
@@ -204,5 +205,5 @@ async def test_the_doctor_says_which_key_would_have_a_target_check_proposals(
     server.replies(answer(STEP))
     check = await proposals(server.url, **keys)
     assert check.state == "ok"
-    told = "the http backend" if keys else 'verifies = "sglang" or "vllm"'
-    assert check.text.endswith(f"{told} could change that")
+    fix = "use the http backend" if keys else 'set verifies = "sglang" or "vllm"'
+    assert check.text.endswith(f"to keep the right prefix of a rejected draft, {fix}")

@@ -1,0 +1,294 @@
+"""Keep the tables in the documents equal to what the benchmarks compute in virtual time.
+
+    python benchmarks/tables.py                       # compare; name the tables that differ
+    python benchmarks/tables.py --write               # put the computed tables into the documents
+    python benchmarks/tables.py --only speeds --write
+
+A table is between ``<!-- table: NAME -->`` and ``<!-- end -->``, in ``README.md`` or below ``docs/``. Each table is a
+function of stated parameters, so two computations agree byte for byte. ``tests/test_tables.py`` compares them with the
+documents. The exit status is 1 if a table differs and is not written.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import cyclopts
+from latency import Reading, Schedule, placements
+from latency import measure as measure_latency
+from schedules import Found
+from schedules import measure as measure_schedules
+from sweep import Found as Comparison
+from sweep import scripted
+
+from arbiter.simulation.speeds import speed_of
+from arbiter.simulation.synthetic_workload import AGREEING, Quantiles, SyntheticWorkload
+
+ROOT = Path(__file__).parent.parent
+SEPARATE = Quantiles((0.0, 0.0))
+PARTLY = Quantiles((0.0, 0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 1.0, 1.0))
+AHEAD, BOTH = "ahead", "both"
+_BLOCK = re.compile(r"<!-- table: ([\w-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
+
+
+class Table(NamedTuple):
+    """How a table is computed, and whether that takes longer than a few seconds."""
+
+    compute: Callable[[], str]
+    slow: bool = True
+
+
+class Place(NamedTuple):
+    """A table in a document: its name, the document, and the text between the comments."""
+
+    name: str
+    document: Path
+    text: str
+
+
+class Varied(NamedTuple):
+    """A row of the table ``models``: what differs from the first row, and a number of steps drafted ahead."""
+
+    label: str
+    draft: str = "1.5B"
+    router: str = "PRM-1.5B"
+    target: str = "7B"
+    lookahead: int = 1
+    agreeing: Quantiles = AGREEING
+
+
+def main(*, only: list[str] | None = None, write: bool = False) -> int:
+    """Compute the tables ``only`` (default: all of them), and compare them with the documents or ``write`` them."""
+    places = [place for place in find_tables(ROOT) if only is None or place.name in only]
+    computed = {name: TABLES[name].compute() for name in dict.fromkeys(place.name for place in places)}
+    differing = [place for place in places if place.text != framed(computed[place.name])]
+    for document in dict.fromkeys(place.document for place in differing) if write else ():
+        text = document.read_text(encoding="utf-8")
+        document.write_text(_BLOCK.sub(lambda block: _replaced(block, computed), text), encoding="utf-8")
+    for place in differing:
+        verb = "wrote" if write else "differs:"
+        sys.stdout.write(f"{verb} {place.name} in {place.document.relative_to(ROOT)}\n")
+    return int(bool(differing) and not write)
+
+
+def find_tables(root: Path) -> list[Place]:
+    """Return the marked tables of the documents below ``root``."""
+    documents = [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+    return [
+        Place(block[1], document, block[2])
+        for document in documents
+        for block in _BLOCK.finditer(document.read_text(encoding="utf-8"))
+    ]
+
+
+def framed(table: str) -> str:
+    """Return the text between the comments of a table: a blank line around it keeps Markdown parsers happy."""
+    return f"\n{table}\n\n"
+
+
+def _replaced(block: re.Match[str], computed: dict[str, str]) -> str:
+    name = block[1]
+    return f"<!-- table: {name} -->\n{framed(computed[name])}<!-- end -->" if name in computed else block[0]
+
+
+def _markdown(header: str, rows: Iterable[Iterable[object]]) -> str:
+    columns = header.count("|") + 1
+    return "\n".join([f"| {header} |", "|---" * columns + "|", *(f"| {' | '.join(map(str, row))} |" for row in rows)])
+
+
+def speeds() -> str:
+    """Return the speeds of the simulated servers."""
+    pairs = [("1.5B", 1), ("3B", 1), ("7B", 1), ("8B", 1), ("32B", 2), ("70B", 4)]
+    rows: list[list[str]] = []
+    for gpu in ("A100", "H100"):
+        for model, gpus in pairs:
+            speed = speed_of(model, gpu, gpus)
+            rows.append(
+                [
+                    f"{model}, PRM-{model}" if model in ("1.5B", "7B") else model,
+                    gpu if gpus == 1 else f"{gpus} × {gpu}",
+                    f"{1e3 * speed.step:.2f}",
+                    f"{1e6 * speed.sequence:.1f}",
+                    f"{1e6 * speed.context:.1f}",
+                    f"{speed.prefill:,.0f}",
+                    f"{speed.cache_tokens / 1e6:.2f}",
+                ]
+            )
+    header = (
+        "model | GPU | `step`, ms | `sequence`, µs | `context`, µs | `prefill`, tokens/s | `cache_tokens`, millions"
+    )
+    return _markdown(header, rows)
+
+
+@cache
+def _schedules(acceptance: float = 0.7, seed: int = 0, mixed: bool = False) -> dict[str, Found]:
+    return measure_schedules(SyntheticWorkload(256, acceptance, seed), 64, mixed)
+
+
+def schedules() -> str:
+    """Return the schedules of 256 problems: acceptance 0.7, seed 0, servers that decode or read."""
+    results = _schedules()
+    own = results["ours"]
+    rows = [
+        [
+            name,
+            f"{each.makespan:.2f}",
+            f"{each.makespan / own.makespan:.2f}",
+            f"{each.latency:.2f}",
+            f"{each.latency / own.latency:.2f}",
+            f"{each.makespan / each.bound:.2f}",
+            each.servers["target"].requests,
+            ", ".join(f"{load.utilisation(each.makespan):.0%}" for load in each.servers.values()),
+        ]
+        for name, each in results.items()
+    ]
+    header = (
+        "schedule | makespan, s | / ours | mean latency, s | / ours | makespan / its bound | target requests "
+        "| busy: draft, router, target"
+    )
+    return _markdown(header, rows)
+
+
+def schedules_varied() -> str:
+    """Return the schedules with one thing changed at a time, each divided by ours."""
+    variants = {
+        "as above": _schedules(),
+        "`--seed 1`": _schedules(seed=1),
+        "`--acceptance 0.5`": _schedules(acceptance=0.5),
+        "`--acceptance 0.9`": _schedules(acceptance=0.9),
+        "`--mixed`": _schedules(mixed=True),
+    }
+    names = ("published", "repaired", "gather", "plain")
+    rows: list[list[str]] = []
+    for label, results in variants.items():
+        own = results["ours"]
+        makespans = [f"{results[name].makespan / own.makespan:.2f}" for name in names]
+        latencies = [f"{results[name].latency / own.latency:.2f}" for name in names]
+        bound = f"{own.makespan / own.bound:.2f}"
+        rows.append([label, *(f"{one}, {two}" for one, two in zip(makespans, latencies, strict=True)), bound])
+    return _markdown("changed | published | repaired | gather | plain | makespan of ours / its bound", rows)
+
+
+@cache
+def _latency(problems: int, acceptance: float, varied: Varied) -> dict[str, Reading]:
+    schedules = (
+        Schedule("sequential", 0, "off"),
+        Schedule(AHEAD, varied.lookahead, "off"),
+        Schedule("verified", 0, "on"),
+        Schedule(BOTH, varied.lookahead, "on"),
+        Schedule("auto", None, "auto"),
+    )
+    world = SyntheticWorkload(problems, acceptance, agreeing=varied.agreeing)
+    places = placements(varied.draft, varied.router, varied.target)
+    return {one.schedule: one for one in measure_latency(world, places, schedules)}
+
+
+def latency() -> str:
+    """Return the latency of one problem at a time, by acceptance rate: 256 problems, the pair 1.5B and 7B."""
+    rows: list[list[str]] = []
+    for acceptance in (0.7, 0.8, 0.9):
+        readings = _latency(256, acceptance, Varied(""))
+        ahead, both, auto = (readings[name] for name in (AHEAD, BOTH, "auto"))
+        sequential = readings["sequential"]
+        rows.append(
+            [
+                f"{acceptance:g}",
+                f"{sequential.latency:.3f}",
+                *(f"{readings[name].ratio:.3f}" for name in (AHEAD, "verified", BOTH, "auto")),
+                f"{sequential.spent['draft']:.2f}",
+                "–" if ahead.hidden is None else f"{ahead.hidden:.0%}",
+                ", ".join(f"{one.wasted_share:.1%}" for one in (ahead, both, auto)),
+                ", ".join(f"{one.agreed:.0%}" for one in (both, auto)),
+            ]
+        )
+    header = (
+        "acceptance | sequential, s | ahead | verified | both | auto | drafts alone | hidden by ahead "
+        "| wasted draft tokens: ahead, both, auto | agreed tokens: both, auto"
+    )
+    return _markdown(header, rows)
+
+
+def models() -> str:
+    """Return the latency with other models and match lengths: 32 problems, one at a time."""
+    variants = (
+        Varied("1.5B, 7B"),
+        Varied("1.5B, 70B on 4 × H100", target="70B@4xH100"),
+        Varied("8B, 70B on 4 × H100", draft="8B", target="70B@4xH100"),
+        Varied("1.5B, 7B, a router of 7B", router="PRM-7B"),
+        Varied("1.5B, 7B, `--lookahead 3`", lookahead=3),
+        Varied("1.5B, 7B, shorter matches (mean 0.43)", agreeing=PARTLY),
+        Varied("1.5B, 7B, no match", agreeing=SEPARATE),
+    )
+    rows: list[list[str]] = []
+    for varied in variants:
+        at = {acceptance: _latency(32, acceptance, varied) for acceptance in (0.7, 0.9)}
+        ratios = [f"{readings[name].ratio:.3f}" for name in (AHEAD, BOTH) for readings in at.values()]
+        wasted = ", ".join(f"{readings[AHEAD].wasted_share:.1%}" for readings in at.values())
+        rows.append([varied.label, *ratios, f"{at[0.9]['sequential'].spent['draft']:.2f}", wasted])
+    header = (
+        "draft, target | ahead at 0.7 | at 0.9 | both at 0.7 | at 0.9 | drafts alone at 0.9 "
+        "| wasted draft tokens: ahead at 0.7, 0.9"
+    )
+    return _markdown(header, rows)
+
+
+@cache
+def _sweep() -> dict[str, Comparison]:
+    return scripted()
+
+
+def sweep() -> str:
+    """Return what a sweep over scripted models saves: 40 problems, 11 thresholds."""
+    labels = {"routed": "as the pocket router gives them", "uniform": "all equally likely"}
+    rows = [
+        [
+            labels[name],
+            f"{one.steps:.1f}",
+            f"{one.made.requests:,} of {one.separate.requests:,}",
+            f"{one.of_separate:.1%}",
+            f"{one.of_most:.2f}",
+        ]
+        for name, one in _sweep().items()
+    ]
+    header = "scores | steps per problem | requests made | / separate runs | / most expensive point"
+    return _markdown(header, rows)
+
+
+def summary() -> str:
+    """Return what was measured in virtual time, and what was to be reached."""
+    plain, seed, mixed = _schedules(), _schedules(seed=1), _schedules(mixed=True)
+
+    def ratios(name: str) -> str:
+        one, other, third = (each[name].makespan / each["ours"].makespan for each in (plain, seed, mixed))
+        return f"{one:.2f} (seed 1: {other:.2f}; `--mixed`: {third:.2f})"
+
+    own = plain["ours"]
+    latency = f"{plain['gather'].latency / own.latency:.2f}"
+    saved = ", ".join(f"{1 - _latency(256, acceptance, Varied(''))[BOTH].ratio:.0%}" for acceptance in (0.7, 0.8, 0.9))
+    rows = [
+        ["makespan of 256 problems: lock-step as published / ours", ratios("published"), "6"],
+        ["lock-step with the target on rejected steps only / ours", ratios("repaired"), "3.5"],
+        ["plain loops / ours: makespan", ratios("gather"), "1.1"],
+        ["plain loops / ours: mean latency", latency, "1.15"],
+        ["makespan of ours / its lower bound", f"{own.makespan / own.bound:.2f}", "1.15"],
+        ["latency saved, one problem at a time, acceptance 0.7, 0.8, 0.9", saved, "20 % each"],
+        ["requests of a sweep / separate runs", f"{_sweep()['routed'].of_separate:.0%}", "55 %"],
+    ]
+    return _markdown("what | measured | goal", rows)
+
+
+TABLES = {
+    "summary": Table(summary),
+    "speeds": Table(speeds, slow=False),
+    "schedules": Table(schedules),
+    "schedules-varied": Table(schedules_varied),
+    "latency": Table(latency),
+    "models": Table(models),
+    "sweep": Table(sweep),
+}
+
+if __name__ == "__main__":
+    sys.exit(cyclopts.App(default_command=main, result_action="return_value")())

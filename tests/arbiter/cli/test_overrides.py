@@ -1,0 +1,25 @@
+"""The options that override keys of the configuration."""
+
+from typing import Any
+
+import cyclopts
+import pytest
+
+from arbiter.cli.application import app
+from arbiter.cli.overrides import NOT_GIVEN, RunOverrides
+
+
+@pytest.mark.parametrize(
+    ("options", "changes"),
+    [
+        ("", {}),
+        ("--adaptive --salvage", {"adaptive": True, "salvage": True}),
+        ("--no-adaptive --no-salvage", {"adaptive": False, "salvage": False}),
+    ],
+)
+def test_a_key_that_is_on_or_off_can_be_set_to_both(options: str, changes: dict[str, Any]) -> None:
+    def changed(overrides: RunOverrides = NOT_GIVEN) -> dict[str, Any]:
+        return overrides.changes()
+
+    command = cyclopts.App(default_command=changed, default_parameter=app.default_parameter)
+    assert command(options.split(), exit_on_error=False, result_action="return_value") == changes
