@@ -177,7 +177,7 @@ def make_router() -> None:
 
 
 def make_specialist() -> None:
-    """Train the draft further on multiplications: a target that is cheaper (``docs/explanation/policies.md``)."""
+    """Train the draft further on multiplications: a target that is cheaper (``docs/explanation/method.md``)."""
     text = EncodedText.load(MODELS / "draft")
     model = LlamaForCausalLM.from_pretrained(MODELS / "draft", dtype=torch.float32)
     settings = Settings(updates=600, batch=32, learning_rate=1e-3, seed=SEED)
