@@ -1,11 +1,9 @@
 """The code blocks of README.md and docs/ work as they are printed, in the order of their page.
 
 The blocks of a page run in one folder, which has the files of the repository that commands read. An attribute on the
-fence, as in ```` ```sh {.slow} ````, says that a block does not run everywhere:
-
-- ``.fragment``: a part of something; it is never run;
-- ``.needs-gpu``, ``.needs-servers``, ``.needs-network``, ``.set-up``: it is not run by these tests;
-- ``.slow``: it runs only with the tests that are marked ``slow``. So do the later blocks of the page that need it.
+fence, as in ```` ```sh {.slow} ````, says why a block is not run here: it is a ``fragment`` of something, it is the
+``set-up``, it is ``slow`` (minutes or hours), or it ``needs-gpu``, ``needs-servers`` or ``needs-network``. A page with
+commands that run models on many problems is tested with the tests that are marked ``slow``.
 """
 
 import glob
@@ -31,12 +29,14 @@ from tests.command_line import call_arbiter
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
-NOT_RUN = {"fragment", "needs-gpu", "needs-servers", "needs-network", "set-up"}
-KNOWN = NOT_RUN | {"slow"}
+NOT_RUN = {"fragment", "needs-gpu", "needs-network", "needs-servers", "set-up", "slow"}
 ELSEWHERE = "docs/how-to/frameworks.md"  # its programs need other environments: tests/frameworks runs them
 COPIED = ("configs", "examples")
 LINKED = ("arbiter", "benchmarks", "constraints.txt", "deploy", "docs", "justfile", "pyproject.toml", "README.md")
 DIFFERENCES = ("diff", "replay")  # commands whose exit status 1 says that something differs
+LONG = re.compile(
+    r"^ *(arbiter (bench|collect|evaluate|reproduce|simulate|sweep|train|tune)\b|python benchmarks/)", re.MULTILINE
+)
 SHELL = re.compile(r"[|&;<>()$`{}]")
 INFO = re.compile(r"(?P<language>\w+)(?: +\{(?P<attributes>[^}\n]*)\})?(?P<other>[^\n]*)\n")
 
@@ -64,11 +64,15 @@ def pages_with(*languages: str) -> list[str]:
     return [page for page in PAGES if any("fragment" not in attributes(one) for one in blocks(page, *languages))]
 
 
-def pages_to_run(*, slow: bool) -> list[str]:
-    """The pages that have blocks to run; or those of them that have slow ones."""
-    found = {page: [attributes(one) for one in blocks(page, "sh", "python")] for page in PAGES if page != ELSEWHERE}
-    runnable = {page: [one for one in marks if not one & NOT_RUN] for page, marks in found.items()}
-    return [page for page, marks in runnable.items() if any(("slow" in one) == slow for one in marks)]
+def runnable(page: str) -> list[Example]:
+    """The blocks of a page that these tests run."""
+    return [block for block in blocks(page, "sh", "python") if not attributes(block) & NOT_RUN]
+
+
+def pages_to_run(*, long: bool) -> list[str]:
+    """The pages that have blocks to run, and commands that take longer than a few seconds or none of them."""
+    found = {page: runnable(page) for page in PAGES if page != ELSEWHERE}
+    return [page for page, code in found.items() if code and long == any(LONG.search(one.parsed) for one in code)]
 
 
 @pytest.fixture
@@ -106,30 +110,27 @@ def run_shell(block: Example) -> None:
     assert done.returncode == 0, f"{place(block)} ended with status {done.returncode}:\n{done.stdout}{done.stderr}"
 
 
-def run_page(page: str, *, slow: bool) -> None:
-    """Run the blocks of a page in order, in one namespace; without the slow ones unless ``slow``."""
+def run_page(page: str) -> None:
+    """Run the blocks of a page in order, in one namespace."""
     run_python = PythonEvaluator()
-    for block in blocks(page, "sh", "python"):
-        marks = attributes(block)
-        if marks & NOT_RUN or ("slow" in marks and not slow):
-            continue
+    for block in runnable(page):
         if block.region.lexemes["language"] == "sh":
             run_shell(block)
         else:
             run_python(block)
 
 
-@pytest.mark.parametrize("page", pages_to_run(slow=False))
+@pytest.mark.parametrize("page", pages_to_run(long=False))
 @pytest.mark.usefixtures("workplace")
 def test_the_blocks_of_a_page_run(page: str) -> None:
-    run_page(page, slow=False)
+    run_page(page)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", pages_to_run(slow=True))
+@pytest.mark.parametrize("page", pages_to_run(long=True))
 @pytest.mark.usefixtures("workplace")
-def test_all_blocks_of_a_page_run_with_the_slow_ones(page: str) -> None:
-    run_page(page, slow=True)
+def test_the_blocks_of_a_page_with_long_commands_run(page: str) -> None:
+    run_page(page)
 
 
 @pytest.mark.parametrize("page", pages_with("toml"))
@@ -165,5 +166,5 @@ def test_json_blocks_are_json(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_fence_has_a_language_and_known_attributes(page: str) -> None:
-    wrong = [place(one) for one in blocks(page, "sh", "python", "toml", "json") if attributes(one) - KNOWN]
+    wrong = [place(one) for one in blocks(page, "sh", "python", "toml", "json") if attributes(one) - NOT_RUN]
     assert wrong == []
