@@ -91,7 +91,7 @@ def test_matches_are_those_that_were_recorded(tmp_path: Path) -> None:
 def test_matches_that_were_not_recorded_are_what_both_texts_begin_with(tmp_path: Path) -> None:
     workload = RecordedWorkload.open(recorded(tmp_path, ROUTER))
     case = Case(10, verify="on")
-    found, drawn = figures(workload, case).agreement, figures(stated(), case).agreement
+    found, drawn = figures(workload, case).prefix_match, figures(stated(), case).prefix_match
     assert set(workload.matches) == {"texts"}
     assert found.proposed == drawn.proposed
     assert 0 < found.matched < drawn.matched  # texts of this workload share a prefix only if they are equal

@@ -51,7 +51,7 @@ def test_every_run_type_asks_its_models_alone(a_config: Configure, run_type: Run
         "judge": {"draft", "target", "judge"},
     }
     assert set(found.servers) == called.get(run_type, {"draft", "target", "prm"})
-    assert found.finish == {"answered": SMALL.problems}
+    assert found.finish_reasons == {"answered": SMALL.problems}
     assert found.acceptance == {"draft": 1, "target": 0}.get(run_type, pytest.approx(0.7, abs=0.15))
 
 
@@ -81,7 +81,7 @@ def test_neither_concurrency_nor_looking_ahead_nor_verifying_changes_a_step(
     config = a_config(run_type="rsd")
     plain = simulated(config, Case(1, acceptance=0.6))
     found = simulated(config, Case(concurrency, depth, verify, 0.6), hardware(running=running))
-    assert (found.steps, found.acceptance, found.finish) == (plain.steps, plain.acceptance, plain.finish)
+    assert (found.steps, found.acceptance, found.finish_reasons) == (plain.steps, plain.acceptance, plain.finish_reasons)
     tokens = found.tokens_per_second * found.makespan
     assert tokens == pytest.approx(plain.tokens_per_second * plain.makespan, rel=1e-4)
     assert sum(server.lost for server in found.servers.values()) + found.own == pytest.approx(1, abs=0.1)
@@ -131,9 +131,9 @@ def test_more_gpus_make_it_faster(a_config: Configure) -> None:
 def test_the_limits_of_the_configuration_are_obeyed(a_config: Configure) -> None:
     config = a_config(limits={"max_tokens": 60, "max_steps": 9, "step_tokens": 30})
     found = simulated(config, Case(4, acceptance=0.7))
-    assert found.finish["max_tokens"] > 0
+    assert found.finish_reasons["max_tokens"] > 0
     assert found.steps <= 9 * SMALL.problems
-    assert "step_limit" not in found.finish
+    assert "step_limit" not in found.finish_reasons
 
 
 @pytest.mark.parametrize(
