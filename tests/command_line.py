@@ -7,7 +7,7 @@ import contextlib
 import io
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
 from unittest.mock import patch
@@ -42,7 +42,7 @@ def _text(stream: io.TextIOWrapper) -> str:
 
 
 @contextlib.contextmanager
-def _restored_notices() -> Iterator[None]:
+def _restored_notices() -> Generator[None]:
     """Remove the handler that shows notices of the backends: each call adds its own."""
     backends = logging.getLogger("arbiter.backends")
     handlers, level = backends.handlers[:], backends.level

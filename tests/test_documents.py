@@ -35,7 +35,8 @@ COPIED = ("configs", "examples")
 LINKED = ("arbiter", "benchmarks", "constraints.txt", "deploy", "docs", "justfile", "pyproject.toml", "README.md")
 DIFFERENCES = ("diff", "replay")  # commands whose exit status 1 says that something differs
 LONG = re.compile(
-    r"^ *(arbiter (bench|collect|evaluate|reproduce|simulate|sweep|train|tune)\b|python benchmarks/)", re.MULTILINE
+    r"^ *(arbiter (bench|collect|evaluate|reproduce|simulate|sweep|train|tune)\b|python (benchmarks|examples)/)",
+    re.MULTILINE,
 )
 SHELL = re.compile(r"[|&;<>()$`{}]")
 INFO = re.compile(r"(?P<language>\w+)(?: +\{(?P<attributes>[^}\n]*)\})?(?P<other>[^\n]*)\n")
