@@ -85,7 +85,8 @@ def main(
 ) -> None:
     """Measure over HTTP and in process, and print both tables."""
     collect_seldom()
-    measured = Found(over_http(problems, repeats), [in_process(10**power) for power in range(6) if 10**power <= most])
+    sizes = [10**power for power in range(6) if 10**power <= most]
+    measured = Found(over_http(problems, repeats), [in_process(size, 200 * repeats) for size in sizes])
     sys.stdout.write(msgspec.json.encode(measured).decode() if as_json else _tables(measured))
     sys.stdout.write("\n")
 
@@ -191,9 +192,9 @@ class Immediate:
         return Score(0.9 if request.step % 3 else 0.1, Usage(550))
 
 
-def in_process(problems: int) -> InProcess:
-    """Measure ``problems`` in flight, over rounds of at least 1,000 problems in total."""
-    rounds = max(1000 // problems, 1)
+def in_process(problems: int, least: int) -> InProcess:
+    """Measure ``problems`` in flight, over rounds of at least ``least`` problems in total."""
+    rounds = max(least // problems, 1)
     fastest = min(_cpu(problems, rounds) for _ in range(3))
     memory, text = _memory(problems)
     return InProcess(problems, fastest, memory, text)

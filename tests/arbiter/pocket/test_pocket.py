@@ -3,6 +3,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
 
+import functools
 import itertools
 import json
 import random
@@ -64,6 +65,7 @@ def taught(count: int) -> list[Problem]:
     return list(itertools.islice(found, count))
 
 
+@functools.cache
 def accuracy(run_type: RunType, count: int) -> float:
     """Return the accuracy of a run over the first problems of ``taught``."""
     config, problems = pocket(run_type, count), taught(count)
@@ -106,7 +108,7 @@ def test_any_text_survives_the_tokenizer(role: str) -> None:
 
 
 def test_the_target_is_clearly_better_than_the_draft() -> None:
-    assert accuracy("draft", 60) + 0.15 < accuracy("target", 60)
+    assert accuracy("draft", 40) + 0.15 < accuracy("target", 40)
 
 
 @pytest.mark.parametrize("run_type", ["rsd", "router", "oracle", "generate", "random"])
