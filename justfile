@@ -27,7 +27,7 @@ check: lint types test
 fast: lint types _quick-tests
 
 _quick-tests:
-    {{python}} -m pytest --numprocesses 2 --dist loadfile -m "not slow"
+    {{python}} -m pytest --numprocesses 2 --dist loadfile -m "not slow and not nightly"
 
 # Check the style with ruff.
 lint:
@@ -40,9 +40,9 @@ types:
 
 # Run the tests in two processes; all tests of a file run in one, because they share models and servers.
 test *args:
-    {{python}} -m pytest --numprocesses 2 --dist loadfile --hypothesis-profile ci {{args}}
+    {{python}} -m pytest --numprocesses 2 --dist loadfile --hypothesis-profile ci -m "not nightly" {{args}}
 
-# All tests, with a thousand examples of each property (see tests/hypothesis_profiles.py).
+# Run all tests, also those that take minutes, with a thousand examples of each property (about two hours).
 nightly *args:
     {{python}} -m pytest --numprocesses 2 --dist loadfile --hypothesis-profile nightly {{args}}
 

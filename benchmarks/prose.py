@@ -18,7 +18,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, NamedTuple
 
 import cyclopts
@@ -127,7 +127,7 @@ def count_docstrings(files: Iterable[Source], most: int = sys.maxsize) -> list[P
     """Count the docstrings of Python files, by package."""
     by_package: defaultdict[str, list[str]] = defaultdict(list)
     for path, text in files:
-        folder, *rest = path.split("/")
+        folder, *rest = PurePosixPath(path).parts
         package = rest[0] if folder == "arbiter" and len(rest) > 1 else folder
         by_package[package] += [sentence for one in docstrings_of(text) for sentence in docstring_sentences(one)]
     return [count(package, by_package[package], most) for package in sorted(by_package)]

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import cyclopts
 from latency import Reading, Schedule, placements
@@ -35,10 +35,10 @@ _BLOCK = re.compile(r"<!-- table: ([\w-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
 class Table(NamedTuple):
-    """How a table is computed, and whether that takes longer than a few seconds."""
+    """How a table is computed, and the marker of its test: ``slow`` for half a minute, ``nightly`` for more."""
 
     compute: Callable[[], str]
-    slow: bool = True
+    marker: Literal["slow", "nightly"] | None = "nightly"
 
 
 class Place(NamedTuple):
@@ -282,8 +282,8 @@ def summary() -> str:
 
 TABLES = {
     "summary": Table(summary),
-    "speeds": Table(speeds, slow=False),
-    "schedules": Table(schedules),
+    "speeds": Table(speeds, marker=None),
+    "schedules": Table(schedules, marker="slow"),
     "schedules-varied": Table(schedules_varied),
     "latency": Table(latency),
     "models": Table(models),

@@ -7,6 +7,7 @@ import contextlib
 import io
 import logging
 import os
+import traceback
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -33,6 +34,9 @@ def call(command: Command, *arguments: str, folder: Path | None = None, columns:
             status = command(arguments) or 0
         except SystemExit as ended:
             status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        except Exception:  # as the interpreter does at the end of a process
+            traceback.print_exc()
+            status = 1
     return CompletedProcess(arguments, status, *(_text(stream) for stream in (stdout, stderr)))
 
 

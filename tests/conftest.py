@@ -1,5 +1,6 @@
-"""What the tests of all floors share: tasks, and a clock that jumps as soon as nobody has anything to do."""
+"""Shared by all tests: tasks, and a clock that jumps as soon as all tasks wait for time."""
 
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ from arbiter.protocols.records import Transcript
 from tests import hypothesis_profiles
 
 hypothesis_profiles.register()
+for _name in ("COLUMNS", "LINES"):  # readline sets them in workers of xdist, and consoles would keep that size
+    os.environ.pop(_name, None)
 
 Body = Callable[[], Awaitable[None]]
 

@@ -19,6 +19,8 @@ from arbiter.servers.plan import plan
 from tests.command_line import call
 from tests.servers.starting import free_ports
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 

@@ -104,6 +104,7 @@ def test_a_module_imports_only_what_the_core_or_an_extra_that_it_names_declares(
     assert undeclared == set()
 
 
+@pytest.mark.slow
 def test_tests_benchmarks_and_examples_import_only_what_the_extra_for_development_declares() -> None:
     files = files_below(*OTHERS)
     files = [file for file in files if not any(file.is_relative_to(ROOT / other) for other in OTHER_ENVIRONMENTS)]

@@ -3,7 +3,7 @@
 The blocks of a page run in one folder, which has the files of the repository that commands read. An attribute on the
 fence, as in ```` ```sh {.slow} ````, says why a block is not run here: it is a ``fragment`` of something, it is the
 ``set-up``, it is ``slow`` (minutes or hours), or it ``needs-gpu``, ``needs-servers`` or ``needs-network``. A page with
-commands that run models on many problems is tested with the tests that are marked ``slow``.
+commands that run models on many problems is marked ``slow`` (README and tutorials) or ``nightly``.
 """
 
 import glob
@@ -127,8 +127,13 @@ def test_the_blocks_of_a_page_run(page: str) -> None:
     run_page(page)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("page", pages_to_run(long=True))
+def marked(page: str) -> Any:
+    """A page with long commands: what newcomers type first runs in CI, the others nightly."""
+    is_first = page == "README.md" or page.startswith("docs/tutorials/")
+    return pytest.param(page, marks=pytest.mark.slow if is_first else pytest.mark.nightly)
+
+
+@pytest.mark.parametrize("page", map(marked, pages_to_run(long=True)))
 @pytest.mark.usefixtures("workplace")
 def test_the_blocks_of_a_page_with_long_commands_run(page: str) -> None:
     run_page(page)

@@ -126,6 +126,7 @@ def layouts(*options: str) -> list[dict[str, Any]]:
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout)
 
 
+@pytest.mark.slow
 def test_the_layout_of_this_checkout_is_measured_by_default() -> None:
     (found,) = layouts("--no-imports")
     assert found["checkout"] == str(ROOT)
@@ -133,6 +134,7 @@ def test_the_layout_of_this_checkout_is_measured_by_default() -> None:
     assert found["costs"] == {}
 
 
+@pytest.mark.slow
 def test_the_cost_of_imports_is_measured_in_each_checkout(tmp_path: Path) -> None:
     program = {"arbiter/__main__.py": "import sys\nprint(sys.argv[1:])\nsys.exit(0)"}
     light = checkout(tmp_path / "light", program)

@@ -169,6 +169,7 @@ def test_the_annotations_of_public_classes_and_functions_can_be_read() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["bensh"], ["bench", "nowhere"]], ids=" ".join)
+@pytest.mark.slow
 def test_python_with_the_module_does_as_the_command_does(arguments: list[str], tmp_path: Path) -> None:
     command = [str(Path(sys.executable).parent / "arbiter")]
     script, module = (

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 OWN = "from actors.mine import NAME; import protocols; import arbiter.actors.ring, arbiter.protocols.ids; "
 SHOW = "import arbiter; print(NAME, protocols.NAME, arbiter.__file__, arbiter.actors.ring.__file__)"

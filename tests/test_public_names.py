@@ -143,6 +143,7 @@ def test_the_package_says_that_it_is_typed() -> None:
     assert (Path(folder) / "py.typed").is_file()
 
 
+@pytest.mark.slow
 def test_a_program_that_uses_it_passes_pyright_strict(tmp_path: Path) -> None:
     program = tmp_path / "agent.py"
     program.write_text(TYPED.read_text())

@@ -13,7 +13,10 @@ with patch.object(sys, "path", [str(ROOT / "benchmarks"), *sys.path]):  # benchm
     tables: Any = import_module("tables")
 
 PLACES = tables.find_tables(ROOT)
-NAMES = [pytest.param(name, marks=pytest.mark.slow if table.slow else ()) for name, table in tables.TABLES.items()]
+NAMES = [
+    pytest.param(name, marks=getattr(pytest.mark, table.marker) if table.marker else ())
+    for name, table in tables.TABLES.items()
+]
 
 
 def test_every_marked_table_is_known_and_every_known_table_is_in_a_document() -> None:

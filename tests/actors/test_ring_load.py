@@ -5,6 +5,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
+import pytest
 import trio.lowlevel
 
 from arbiter.actors.policies import RewardThreshold
@@ -14,6 +15,8 @@ from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest
 from arbiter.protocols.records import Solution, Usage
+
+pytestmark = pytest.mark.slow
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]

@@ -10,6 +10,8 @@ import pytest
 
 from tests.command_line import call_arbiter
 
+pytestmark = pytest.mark.slow
+
 Ended = subprocess.CompletedProcess[str]
 Command = Callable[..., Ended]
 

@@ -24,6 +24,7 @@ def error_line(ended: Ended) -> str:
     return ended.stderr.strip()
 
 
+@pytest.mark.slow
 def test_samples_are_decoded_summarised_and_reported_with_plots(arbiter: Arbiter, tmp_path: Path) -> None:
     ended = arbiter(*SAMPLED)
     assert ended.returncode == 0, ended.stderr

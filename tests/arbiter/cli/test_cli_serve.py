@@ -18,6 +18,8 @@ import pytest
 from arbiter.log.run import Run
 from arbiter.replay.check import check
 
+pytestmark = pytest.mark.slow
+
 SLOW = """
 run_type = "draft"
 

@@ -9,6 +9,7 @@ import pytest
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.mark.slow
 def test_a_row_for_each_combination_and_the_same_bytes_twice(arbiter: Command) -> None:
     options = ("--problems", "8", "--concurrency", "1,8", "--lookahead", "0,auto", "--acceptance", "0.5,0.9", "--json")
     first, second = (arbiter("simulate", "pocket", *options) for _ in range(2))

@@ -51,6 +51,7 @@ def test_a_question_longer_than_the_models_context_is_told_with_the_way_out(arbi
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_the_doctor_finds_the_pocket_models_well(arbiter: Arbiter) -> None:
     ended = arbiter("doctor", "pocket")
     assert (ended.returncode, ended.stderr) == (0, "")

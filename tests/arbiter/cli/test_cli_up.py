@@ -12,6 +12,8 @@ import pytest
 
 from arbiter.servers.engines import CPU
 
+pytestmark = pytest.mark.slow
+
 Ended = subprocess.CompletedProcess[str]
 Arbiter = Callable[..., Ended]
 
@@ -74,10 +76,11 @@ def test_the_commands_can_be_printed_where_no_engine_is(arbiter: Arbiter, tmp_pa
     assert "--is-embedding --device cpu --attention-backend torch_native" in printed
 
 
-def test_a_command_runs_beside_its_servers_and_its_status_is_the_end(arbiter: Arbiter, tmp_path: Path) -> None:
+def test_a_command_runs_beside_its_servers_and_its_status_is_the_end(tmp_path: Path) -> None:
     port = configured(tmp_path, draft=ON_CPU, target=ON_CPU)
     ask = f"import urllib.request as r; r.urlopen('http://127.0.0.1:{port}/ready'); print('asked'); raise SystemExit(7)"
-    ended = arbiter("up", "mine.toml", "--logs", "logs", "--", sys.executable, "-c", ask)
+    up = [sys.executable, "-m", "arbiter", "up", "mine.toml", "--logs", "logs", "--", sys.executable, "-c", ask]
+    ended = subprocess.run(up, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert (ended.returncode, ended.stdout) == (7, "asked\n")
     assert ended.stderr.splitlines()[-1] == "all servers are stopped"
     assert {path.name for path in (tmp_path / "logs").iterdir()} == {"draft.log", "target.log"}

@@ -14,6 +14,8 @@ import pytest
 from arbiter.data.hub import HubData, Load, Rows, hub_data, hub_rows
 from arbiter.protocols.errors import DataError
 
+pytestmark = pytest.mark.slow
+
 ROW = {"question": "q"}
 
 

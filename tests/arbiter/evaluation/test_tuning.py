@@ -184,6 +184,7 @@ def test_a_folder_without_two_thresholds_is_refused(a_sweep: Path, tmp_path: Pat
         read_sweep(tmp_path / "nothing", "rsd")
 
 
+@pytest.mark.slow
 def test_more_seconds_allow_more_escalations(a_config: Callable[..., Config]) -> None:
     config = a_config(limits={"problems": 4})
     sizes: dict[Model, str] = {"draft": "1.5B", "target": "70B@4xH100", "prm": "PRM-1.5B"}

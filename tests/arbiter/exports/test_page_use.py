@@ -14,6 +14,8 @@ from arbiter.log.run import Run
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright (the extra dev)")
 from playwright.sync_api import Page, expect
 
+pytestmark = pytest.mark.slow
+
 RecordRun = Callable[..., Run]
 Look = Callable[..., None]
 

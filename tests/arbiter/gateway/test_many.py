@@ -11,7 +11,7 @@ import pytest
 from arbiter.protocols.ports import Generation, GenerationRequest
 from arbiter.protocols.records import Usage
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
 CLIENTS, ROOM = 1000, 100
 
 

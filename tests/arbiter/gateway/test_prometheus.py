@@ -246,6 +246,7 @@ Calls = list[tuple[float, float | None, str]]
     ),
     run_type=st.sampled_from(("router", "oracle", "target")),
 )
+@pytest.mark.slow
 def test_after_any_calls_some_of_them_given_up_nothing_is_held(
     calls: Calls, run_type: str, in_virtual_time: InVirtualTime
 ) -> None:

@@ -16,6 +16,8 @@ from arbiter.grading.grader import LONGEST, Grade, Grader, needs_mathematics
 from arbiter.protocols.records import Solution
 from tests.hypothesis_profiles import examples
 
+pytestmark = pytest.mark.slow
+
 Case = tuple[str, str | Reference]
 
 

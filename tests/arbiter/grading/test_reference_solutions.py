@@ -13,6 +13,8 @@ from arbiter.grading import Grade, Grader
 from arbiter.grading.answers import as_reference, plain
 from arbiter.grading.equivalence import equal_mathematics
 
+pytestmark = pytest.mark.slow
+
 RealData = Callable[[str], Path]
 
 SOLUTIONS_THAT_DISAGREE: dict[str, str] = {}

@@ -212,6 +212,7 @@ class Knot:
         self.me = self
 
 
+@pytest.mark.slow
 def test_the_collector_may_drop_a_stream_in_another_thread(
     an_arbiter: Arbiters, on_each_loop: Virtual, slow: ScriptedGenerator
 ) -> None:
@@ -230,6 +231,7 @@ def test_the_collector_may_drop_a_stream_in_another_thread(
     on_each_loop(body)
 
 
+@pytest.mark.slow
 def test_a_stream_may_be_dropped_after_its_event_loop(
     an_arbiter: Arbiters, on_each_loop: Virtual, slow: ScriptedGenerator
 ) -> None:

@@ -60,6 +60,7 @@ def told(events: list[Event]) -> dict[tuple[str, int], Solution | None]:
     audit=st.sampled_from([0.0, 0.5, 1.0]),
     limit=st.none() | st.floats(0.1, 20) | st.integers(1, 20),
 )
+@pytest.mark.slow
 def test_the_solution_of_a_log_is_that_of_the_ring(
     policy: Policy, seed: int, fails: float, in_flight: int, concurrency: int, samples: int, audit: float,
     limit: float | None, a_world: Worlds, a_task: Tasks, recorded: Recorded,

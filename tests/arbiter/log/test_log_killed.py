@@ -18,6 +18,8 @@ from arbiter.protocols.events import CallFailed, CallGenerated, CallScored, Even
 from arbiter.runs.folder import read_records
 from arbiter.runs.results import Result
 
+pytestmark = pytest.mark.slow
+
 DRIVER = Path(__file__).parent / "killed_run.py"
 SECONDS = 120.0
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}

@@ -19,6 +19,8 @@ from arbiter.protocols.records import Solution
 from arbiter.runs.folder import read_records
 from arbiter.runs.results import Result
 
+pytestmark = pytest.mark.slow
+
 Configs = Callable[..., Config]
 Worlds = Callable[..., Models]
 Results = dict[tuple[str, int], Result]

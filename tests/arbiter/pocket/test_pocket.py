@@ -29,6 +29,8 @@ from arbiter.protocols.ports import ScoreRequest
 from arbiter.protocols.records import ScoreKind, Solution, Transcript
 from arbiter.training.metrics import auroc
 
+pytestmark = pytest.mark.slow
+
 MODELS = Path(arbiter.pocket.__file__).parent / "models"
 ROLES = ("draft", "target", "prm", "router")
 QUESTION = "Start with 19. Multiply by 5. Add 45. What is the result?"

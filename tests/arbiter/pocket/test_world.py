@@ -136,6 +136,7 @@ def test_the_problems_of_a_seed_are_distinct() -> None:
     assert len({chain(problem) for problem in problems}) == len(problems)
 
 
+@pytest.mark.slow
 def test_train_and_test_share_no_problem() -> None:
     train = {chain(problem) for seed in range(4) for problem in drawn(seed, 4000, "train")}
     test = {chain(problem) for seed in range(4) for problem in drawn(seed, 2000, "test")}

@@ -12,6 +12,8 @@ from arbiter.protocols.errors import DataError
 from arbiter.runs.collection import Collection, common, read_collection
 from arbiter.training.training_data import read_rows
 
+pytestmark = pytest.mark.slow
+
 Call = Callable[..., subprocess.CompletedProcess[str]]
 
 

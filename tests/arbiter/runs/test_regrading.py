@@ -94,6 +94,7 @@ async def test_all_but_the_grades_stays_as_it_was(tmp_path: Path, a_config: Conf
 
 
 @pytest.mark.asyncio
+@pytest.mark.slow
 async def test_new_grades_are_in_the_log_from_which_a_run_is_continued(
     tmp_path: Path, a_config: Configs, solved: Solved
 ) -> None:
@@ -184,6 +185,7 @@ def called(*arguments: str) -> subprocess.CompletedProcess[str]:
     return call_arbiter("grade", *arguments)
 
 
+@pytest.mark.slow
 def test_the_command_tells_each_change(tmp_path: Path, a_config: Configs, solved: Solved) -> None:
     folder = stored(tmp_path / "run", a_config(), solved("a", "\\boxed{0.5}"), solved("b [x]", "\\boxed{3}"))
     ended = called(str(folder))

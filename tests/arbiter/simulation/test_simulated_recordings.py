@@ -74,6 +74,7 @@ depths: tuple[Depth, ...] = (0, 1)
 
 @pytest.mark.parametrize("policy", [ROUTER, Oracle(0.0)])
 @pytest.mark.parametrize("depth", depths)
+@pytest.mark.slow
 def test_a_recorded_run_takes_as_long_as_what_was_recorded(tmp_path: Path, policy: Policy, depth: Depth) -> None:
     workload = RecordedWorkload.open(recorded(tmp_path, policy))
     for concurrency in (1, 10):

@@ -75,13 +75,15 @@ modes: st.SearchStrategy[Verify] = st.sampled_from(get_args(Verify))
 
 @examples(0.5)
 @given(concurrency=st.sampled_from([1, 3, 12]), depth=depths, verify=modes, running=st.sampled_from([1, 3, 64]))
+@pytest.mark.slow
 def test_neither_concurrency_nor_looking_ahead_nor_verifying_changes_a_step(
     a_config: Configure, concurrency: int, depth: Depth, verify: Verify, running: int
 ) -> None:
     config = a_config(run_type="rsd")
     plain = simulated(config, Case(1, acceptance=0.6))
     found = simulated(config, Case(concurrency, depth, verify, 0.6), hardware(running=running))
-    assert (found.steps, found.acceptance, found.finish_reasons) == (plain.steps, plain.acceptance, plain.finish_reasons)
+    assert (found.steps, found.acceptance) == (plain.steps, plain.acceptance)
+    assert found.finish_reasons == plain.finish_reasons
     tokens = found.tokens_per_second * found.makespan
     assert tokens == pytest.approx(plain.tokens_per_second * plain.makespan, rel=1e-4)
     assert sum(server.lost for server in found.servers.values()) + found.own == pytest.approx(1, abs=0.1)

@@ -9,6 +9,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 ARBITER = Path(sys.executable).parent / "arbiter"
 SECONDS = 120
 

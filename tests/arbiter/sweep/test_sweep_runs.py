@@ -28,6 +28,8 @@ from arbiter.sweep.simulated_times import simulate, timed_alone
 from arbiter.sweep.sweep_results import SweepResult
 from tests.hypothesis_profiles import examples
 
+pytestmark = pytest.mark.slow
+
 Configs = Callable[..., Config]
 Worlds = Callable[..., Models]
 Swept = Callable[..., SweepResult]

@@ -22,6 +22,8 @@ from arbiter.training.tokenizer import EncodedText
 from arbiter.training.trainer import Settings
 from arbiter.training.training_data import Solved
 
+pytestmark = pytest.mark.slow
+
 TAUGHT: world.Weights = {"+": 1.0, "-": 1.0, "*": 1.0}  # what the target was taught to do well
 QUICK = Settings(updates=20, batch=4, learning_rate=1e-3)
 

@@ -24,6 +24,8 @@ from arbiter.training.inference import predict
 from arbiter.training.prm_training import PrmSettings, solution_row, train_prm
 from arbiter.training.training_data import Solved
 
+pytestmark = pytest.mark.slow
+
 TEMPLATE = PromptTemplate(world.PROMPT)
 
 

@@ -29,6 +29,8 @@ from arbiter.training.inference import predict
 from arbiter.training.metadata import read_metadata
 from arbiter.training.router_training import RouterSettings, train_router
 
+pytestmark = pytest.mark.slow
+
 TEMPLATE = PromptTemplate(world.PROMPT, annotate=True)
 
 

@@ -14,6 +14,8 @@ from arbiter.config.config import load_config
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright (the extra dev)")
 from playwright.sync_api import Locator, Page, expect
 
+pytestmark = pytest.mark.slow
+
 Look = Callable[..., None]
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"><b>bold</b>"
 Endpoint = Any  # with the methods of that of the conftest

@@ -10,6 +10,8 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright (the extra dev)")
 from playwright.sync_api import Locator, Page, expect
 
+pytestmark = pytest.mark.slow
+
 Look = Callable[..., None]
 Endpoint = Any  # with the methods of that of the conftest
 

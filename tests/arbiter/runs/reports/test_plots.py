@@ -165,6 +165,7 @@ def test_names_that_look_like_formulas_are_drawn_as_they_are(tmp_path: Path) -> 
     assert draw([entry("$x_1$ {"), entry("a very long name " * 10)], tmp_path)
 
 
+@pytest.mark.slow
 def test_many_runs_are_drawn_in_a_higher_figure(tmp_path: Path) -> None:
     def height(runs: int) -> int:
         draw([entry(str(n), threshold=n / 100) for n in range(runs)], tmp_path)
