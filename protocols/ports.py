@@ -286,7 +286,8 @@ class Journal(Protocol):
     async def write(self, entry: Entry) -> None:
         """Record an entry, and wait until there is room for it.
 
-        Callers use what the entry records only after this returns. Raises ``DivergedError`` if a replayed problem must stop.
+        Callers use what the entry records only after this returns. Raises ``DivergedError`` if a replayed problem must
+        stop.
         """
         ...
 

@@ -326,8 +326,8 @@ class Solution(Record, frozen=True):
     def text(self) -> str:
         """The whole answer: the kept steps joined by the separator. It ends before the first complete stop text.
 
-        A model that stopped at the separator has written the separator. So a stop text may also end within the separator
-        after the last step.
+        A model that stopped at the separator has written the separator. So a stop text may also end within the
+        separator after the last step.
         """
         joined = self.separator.join(step.kept.text for step in self.steps)
         last_separator = self.separator if self.steps and self.steps[-1].kept.stop_reason == "separator" else ""

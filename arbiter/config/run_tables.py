@@ -67,7 +67,7 @@ class SamplingTable(ConfigTable, frozen=True):
     target_samples: Count = 1
     """How many candidates the target writes for a step if draft and target are both scored.
 
-    Used by ``oracle`` and ``generate``. The first candidate alone decides which step is kept. In training rows, the
+    Used by ``oracle`` and ``generate``. Only the first of them competes with the draft. In training rows, the
     advantage Δ uses the mean score of all of them.
     """
     samples: Count = 1
