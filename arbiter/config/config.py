@@ -59,7 +59,8 @@ class Config(ConfigTable, frozen=True):
     audit: Share = 0.0
     """The share of escalations for which the PRM scores both candidates, only for the report.
 
-    The run's decisions do not change. The summary counts these requests separately (``wasted_escalations``).
+    The run's decisions do not change. The summary has the result in ``wasted_escalations``, and counts the requests
+    separately.
     """
     seed: int = 0
     """The seed of all random choices: sampling above temperature 0, the run type ``random``, and the audited steps."""
