@@ -21,7 +21,7 @@ _MEMBERS = (*Policy.__annotations__, *(name for name in vars(Policy) if not name
 class PolicyBase(msgspec.Struct, frozen=True):
     """Base of policies: a frozen struct with defaults for the members of ``Policy``.
 
-    A subclass implements ``decide`` and overrides what it needs, with a field or with a plain class attribute::
+    A subclass implements ``decide``, and overrides other members with a field or with a plain class attribute::
 
         class Unsure(PolicyBase, frozen=True):
             threshold: float
@@ -35,8 +35,8 @@ class PolicyBase(msgspec.Struct, frozen=True):
     ``score`` returns the draft's score if ``score_kind`` is set, else the draft's confidence; both are in [0, 1].
     ``target`` returns the first name in ``targets``.
 
-    The log records the fields of a policy, not its class attributes. A budget moves the field ``threshold``. Equal
-    policies share one moved threshold.
+    The log records the fields of a policy, not its class attributes. A budget moves the field ``threshold``. Tasks
+    whose policies are equal share one moved threshold.
     """
 
     proposers: ClassVar[tuple[Author, ...]] = ("draft",)
@@ -79,7 +79,7 @@ class TargetOnly(PolicyBase, frozen=True, tag="target"):
 
 
 class RandomEscalation(PolicyBase, frozen=True, tag="random"):
-    """Escalate each step with ``probability``, in [0, 1]: the baseline that every router must beat."""
+    """Escalate each step with ``probability``, in [0, 1]: the baseline of all routers."""
 
     probability: float
 
@@ -89,7 +89,10 @@ class RandomEscalation(PolicyBase, frozen=True, tag="random"):
 
 
 class RewardThreshold(PolicyBase, frozen=True, tag="rsd", omit_defaults=True):
-    """RSD: keep the draft iff h(x, z_d) ≥ τ (``threshold``). With a ``budget``, τ is the initial threshold."""
+    """RSD, reward-guided speculative decoding: keep the draft iff h(x, z_d) ≥ τ (``threshold``).
+
+    With a ``budget``, τ is the initial threshold.
+    """
 
     threshold: float
     budget: float | None = None
@@ -164,7 +167,7 @@ class JudgeThreshold(PolicyBase, frozen=True, tag="judge", omit_defaults=True):
 
 
 class Oracle(PolicyBase, frozen=True, tag="oracle"):
-    """Keep the target's step iff Δ = h(x, z_t) − h(x, z_d) > τ. The target's candidate is its first sample."""
+    """Keep the target's step iff Δ = h(x, z_t) − h(x, z_d) > τ. Of several target samples, the first counts."""
 
     threshold: float
 
@@ -179,7 +182,7 @@ class GenerateRows(PolicyBase, frozen=True, tag="generate", omit_defaults=True):
     """Keep the candidate with the higher score; on a tie, the draft. This run writes the router's training rows.
 
     If ``confidence`` is set, the rows also have the draft's confidence. If ``targets`` names several targets, each
-    writes its samples, and the best first sample is their candidate.
+    writes its samples, and the best of their first samples competes with the draft.
     """
 
     confidence: ConfidenceMetric | None = None
@@ -266,5 +269,5 @@ def _confidence(draft: Candidate | None) -> float:
 
 def _score(candidate: Candidate | None) -> float:
     if candidate is None or candidate.score is None:
-        raise ValueError("the policy needs a scored candidate, but there is none: does the policy set score_kind?")
+        raise ValueError("the policy needs a scored candidate, but there is none: set score_kind in the policy")
     return candidate.score

@@ -1,6 +1,6 @@
 """The interfaces that actors use: a generator, a scorer, a policy, a journal.
 
-Actors know only these. The configuration decides which model, protocol and address are used.
+Actors use only these interfaces. The configuration decides which models, servers and addresses are behind them.
 """
 
 from abc import abstractmethod
@@ -50,9 +50,9 @@ class GenerationRequest(Record, frozen=True):
     - ``problem``, ``step`` and ``sample`` say what the request is for. ``call`` is its id in the log.
     - ``proposal`` is a rejected draft, only given at temperature 0. The model may read it in one pass and keep the
       prefix that it would have written itself.
-    - ``ahead`` is True if nothing waits for the answer yet. Such a request may yield to others.
-    - ``order`` is the number of problems that entered the ring earlier. Among requests that are waited for, smaller
-      numbers go first.
+    - ``ahead`` is True for drafting ahead: nothing waits for the answer yet. A server may handle other requests first.
+    - ``order`` is the number of problems that entered the ring earlier. Among requests that are not ``ahead``, those
+      with smaller numbers go first.
     """
 
     problem: str
@@ -82,8 +82,8 @@ class Generation(Record, frozen=True):
     - ``prefix_match`` is set if the model read the request's proposal.
     - ``confidence`` in (0, 1] is set if it was requested.
     - ``seconds`` is None for most models: the ring then measures the time. A model that returns a stored answer sets it
-      to what the original request took. With ``fresh``, it is what this request took, without the time in a queue of
-      the model's own.
+      to the time that the original request took. If ``fresh`` is True, ``seconds`` is the time that this request itself
+      took, without the time in the model's own queue.
 
     Example::
 
@@ -119,7 +119,7 @@ class ScoreRequest(Record, frozen=True):
 class Score(Record, frozen=True):
     """A score in [0, 1] on the scale of the request, and the tokens that were read for it.
 
-    ``estimates`` are the router's estimates, one per target, in their order, if there are several. ``value`` is then
+    If there are several targets, ``estimates`` has the router's estimate for each, in their order. ``value`` is then
     the largest of them. ``seconds`` and ``fresh`` are as in ``Generation``.
     """
 
@@ -214,7 +214,7 @@ class Policy(Protocol):
 
     Which models a step calls:
 
-    - ``proposers`` write each step before the policy decides, concurrently.
+    - ``proposers`` are the authors that write a candidate of each step, concurrently, before the policy decides.
     - ``score_kind`` names the scorer that scores each candidate; None for no scorer.
     - ``decides`` is False for the one-model baselines, whose only candidate is kept without a decision.
     - ``targets`` are the targets that the policy may call, or their names; empty for one target without a name.
@@ -276,17 +276,18 @@ class Policy(Protocol):
 class Journal(Protocol):
     """Records what the actors do, and returns the recorded answers of earlier sessions.
 
-    If ``kept`` is False, nothing needs to be written. ``threshold`` is the last threshold of an earlier session, if a
-    budget moves it; else None.
+    If ``kept`` is False, the journal stores nothing, and callers need not write to it. ``threshold`` is the last
+    threshold of an earlier session, if a budget moves it; else None.
     """
 
     kept: bool
     threshold: float | None
 
     async def write(self, entry: Entry) -> None:
-        """Record an entry, and wait until there is room for it. Use what it records only after this returns.
+        """Record an entry, and wait until there is room for it.
 
-        Raises ``DivergedError`` if a replayed problem must stop.
+        Callers use what the entry records only after this returns. Raises ``DivergedError`` if a replayed problem must
+        stop.
         """
         ...
 
@@ -299,7 +300,7 @@ class Journal(Protocol):
         ...
 
     def decided(self, place: str) -> float | None:
-        """Return the threshold with which the step of the id ``place`` was decided, if a budget moved it; else None."""
+        """Return the threshold at which the step with the id ``place`` was decided, if a budget moved it; else None."""
         ...
 
     def spent(self, start: str) -> float:

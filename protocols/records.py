@@ -19,7 +19,7 @@ ScoreKind = Literal["prm", "router", "judge"]
 """
 
 Model = Literal["draft", "target", "prm", "router", "judge", "audit"]
-"""The model that a request goes to. ``audit`` stands for PRM requests that are only for the report."""
+"""The model that a request goes to. ``audit`` means a PRM request that is only for the report."""
 
 ConfidenceMetric = Literal["mean", "first"]
 """How a model's confidence in its own step is measured: in (0, 1], from its probabilities at temperature 1.
@@ -40,12 +40,12 @@ Verdict = Literal["keep_draft", "keep_target", "escalate"]
 FinishReason = Literal[
     "answered",  # a kept step ended the answer
     "stop",  # the kept steps contain one of the stop texts of the task
-    "step_limit",  # the token limit of a step cut a kept step
+    "step_limit",  # a kept step was cut off at the token limit of a step
     "max_tokens",  # the kept steps reached the token limit of the problem
     "max_steps",  # the kept steps reached the step limit of the problem
     "loop",  # the same step was kept several times in a row
     "empty_steps",  # empty steps were kept several times in a row
-    "deadline",  # the wall-clock time of the problem ended
+    "deadline",  # the time limit of the problem has passed
     "failed",  # a model or an actor failed; the error says why
 ]
 
@@ -89,7 +89,7 @@ class Turn(Record, frozen=True):
 class Transcript(Record, frozen=True):
     """The context x_k = (q, z_1 … z_{k-1}): the question and the steps kept so far.
 
-    ``turns`` are the conversation before the question. Instructions, if any, are the first turn.
+    ``turns`` are the conversation before the question. If there are instructions, they are the first turn.
     """
 
     question: str
@@ -162,7 +162,7 @@ class PrefixMatch(Record, frozen=True):
 class Rating(Record, frozen=True):
     """A score in [0, 1] on the scale of the policy, the tokens of its request, and the seconds that it took.
 
-    ``estimates`` are the router's estimates, one per target, in their order, if there are several. ``value`` is then
+    If there are several targets, ``estimates`` has the router's estimate for each, in their order. ``value`` is then
     the largest of them.
     """
 
@@ -326,8 +326,8 @@ class Solution(Record, frozen=True):
     def text(self) -> str:
         """The whole answer: the kept steps joined by the separator. It ends before the first complete stop text.
 
-        A step that stopped at the separator has written it, so a stop text can also end in the separator after the last
-        step.
+        A model that stopped at the separator has written the separator. So a stop text may also end within the
+        separator after the last step.
         """
         joined = self.separator.join(step.kept.text for step in self.steps)
         last_separator = self.separator if self.steps and self.steps[-1].kept.stop_reason == "separator" else ""

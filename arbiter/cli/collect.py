@@ -161,7 +161,9 @@ def _collect(
     config = load_config(name, options.changes())
     before = read_collection(folder) if folder is not None and resumed else None
     if resumed and before is None:
-        raise ConfigError(f"--resume {folder}: the folder holds no {NAME}, so it is not a collection; give its folder")
+        raise ConfigError(
+            f"--resume {folder}: it holds no {NAME}, so it is not a collection; give a collection's folder"
+        )
     plan = planned(
         config,
         options.stratify or (before.stratify if before else None),

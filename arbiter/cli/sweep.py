@@ -117,7 +117,7 @@ def _load(name: str, overrides: RunOverrides, log_level: Level | None) -> Config
 def _check(folder: Path) -> None:
     """Raise ``RunError`` if ``folder`` holds no sweep."""
     if not (folder / "sweep.json").is_file():
-        raise RunError(f"{str(folder)!r} holds no sweep: it has no sweep.json")
+        raise RunError(f"{str(folder)!r} holds no sweep: it has no sweep.json; give the folder of a sweep")
 
 
 def _sweep(request: SweepRequest, folder: Path | None, as_json: bool) -> int:

@@ -48,7 +48,7 @@ class BudgetOptions:
         given = {name: value for name in self.__dataclass_fields__ if (value := getattr(self, name)) is not None}
         if len(given) != 1:
             options = ", ".join(f"--{name.replace('_', '-')}" for name in self.__dataclass_fields__)
-            raise ConfigError(f"{len(given)} budgets are given: give exactly one of {options}")
+            raise ConfigError(f"{len(given)} budgets are given, but exactly one is needed: give one of {options}")
         [(name, value)] = given.items()
         most = 1.0 if name in ("escalation", "accuracy") else float("inf")
         if not 0 <= value <= most or value == float("inf"):
@@ -119,7 +119,9 @@ def tune_command(
         if (data is None) == (sweep is None):
             raise ConfigError("give exactly one of --data and --sweep")
         if Path(config).is_file() and out.resolve() == Path(config).resolve():
-            raise ConfigError(f"--out {out} is the configuration itself, which would lose its comments: give another")
+            raise ConfigError(
+                f"--out {out} is the configuration itself, which would lose its comments: give another path"
+            )
         if resamples < _FEWEST:
             raise ConfigError(f"--resamples {resamples}: give {_FEWEST} or more, which a 95 % interval needs")
         if sweep is not None:

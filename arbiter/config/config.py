@@ -1,4 +1,4 @@
-"""The configuration of an experiment: one TOML file, strict about its keys.
+"""The configuration of an experiment: one TOML file, in which unknown keys are refused.
 
 Every key that a file may set is a field of the tables below. A docstring explains each field; the configuration
 reference (``docs/reference/configuration.md``) is generated from them.
@@ -57,16 +57,17 @@ class Config(ConfigTable, frozen=True):
     thresholds: Thresholds = Thresholds()
     """The threshold τ of each run type. Only that of ``run_type`` is used."""
     audit: Share = 0.0
-    """The share of escalations for which the PRM scores draft and target for the report.
+    """The share of escalations for which the PRM scores both candidates, only for the report.
 
-    The run's decisions do not change. The summary counts these requests separately (``wasted_escalations``).
+    The run's decisions do not change. The summary has the result in ``wasted_escalations``, and counts the requests
+    separately.
     """
     seed: int = 0
     """The seed of all random choices: sampling above temperature 0, the run type ``random``, and the audited steps."""
     separator: Annotated[str, msgspec.Meta(min_length=1)] = "\n\n"
     """The text that ends a step."""
     cpu_threads: Count | None = None
-    """The number of CPU threads that one operation of a model in process uses; not set: torch decides.
+    """The number of CPU threads that one operation of a model in process uses. Not set: torch decides.
 
     With tiny models 1 is fastest, because each model has its own worker thread.
     """
@@ -78,8 +79,8 @@ class Config(ConfigTable, frozen=True):
     verify: Verify = "auto"
     """Whether the target reads a rejected draft and keeps the prefix that it would have written itself.
 
-    ``auto`` does so where it has saved time so far. Above temperature 0 it is off, and a served target needs
-    ``verifies``. Transcripts do not change.
+    ``auto`` does so while it saves time. Above temperature 0 it is off. A served target needs the key ``verifies``.
+    Transcripts do not change.
     """
     salvage: bool = False
     """Whether a step that was drafted ahead is used as the draft even though the step before it was replaced.
@@ -91,15 +92,16 @@ class Config(ConfigTable, frozen=True):
 
     ``mean`` is the geometric mean of the probabilities of the step's tokens. ``first`` is exp(−H), where H is the
     entropy of the distribution of its first token. Not set: ``mean`` for ``confidence``, and for ``generate`` with a
-    draft in process; none otherwise.
+    draft in process. Otherwise no confidence is measured.
     """
     budget: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
     """The share of drafted steps that may be escalated; only for ``router``, ``rsd``, ``confidence`` and ``judge``.
 
-    The threshold is then the initial one, and moves so that the share is held while the problems change.
+    The configured threshold is then only the initial one. It moves during the run to keep the share of escalations
+    near the budget.
     """
     adaptive: bool = True
-    """Whether fewer than ``in_flight`` requests are sent to a server while it cannot handle as many."""
+    """Whether a server that is overloaded gets fewer concurrent requests than ``in_flight``."""
     sampling: SamplingTable = SamplingTable()
     """How the models sample."""
     limits: LimitsTable = LimitsTable()
@@ -153,7 +155,9 @@ class Config(ConfigTable, frozen=True):
         allowed = _THRESHOLDS.get(self.run_type)
         if allowed is None:
             known = ", ".join(_THRESHOLDS)
-            raise ConfigError(f"the run type {self.run_type!r} has no threshold; those that have one: {known}")
+            raise ConfigError(
+                f"the run type {self.run_type!r} has no threshold: leave it out, or use one of the run types {known}"
+            )
         try:
             checked = msgspec.convert(threshold, allowed)
         except msgspec.ValidationError as error:
@@ -250,7 +254,7 @@ def parse(tree: dict[str, Any], source: str) -> Config:
 
 
 def override(config: Config, changes: dict[str, Any], source: str) -> Config:
-    """Return ``config`` with the keys of the nested ``changes`` set, checked as a file is."""
+    """Return ``config`` with the keys of the nested ``changes`` set. Raises ``ConfigError`` as ``parse``."""
     return parse(config_files.merged(msgspec.to_builtins(config), changes), source)
 
 

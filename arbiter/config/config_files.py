@@ -1,4 +1,4 @@
-"""Configuration files: where they are, and what a file and the options that override it say together."""
+"""Configuration files: finding them, reading them, and merging the options that override their keys."""
 
 import tomllib
 import typing
@@ -28,7 +28,10 @@ def find(name: str) -> Path:
     known = built_in()
     if name in known:
         return known[name]
-    raise ConfigError(f"there is no configuration file {name!r}, and no built-in one; built in: {', '.join(known)}")
+    raise ConfigError(
+        f"there is no configuration file {name!r}, and no built-in configuration of that name: correct the path, or "
+        f"use one of {', '.join(known)}"
+    )
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class ModelTable(ConfigTable, frozen=True, kw_only=True, tag_field="backend"):
     model: str
     """The model: a folder, a hub name or ``pocket:ROLE``; behind a server, the name under which the server lists it."""
     prompt: str
-    """How a question is put to the model: the name of a template, ``chat``, or the text of a template.
+    """How a question is presented to the model: the name of a template, ``chat``, or the text of a template.
 
     ``chat`` is the chat template of the tokenizer. A text must contain ``{question}``. For the judge the default is
     ``judge``. [Scores and engines](scores-and-engines.md#templates) lists the templates.
@@ -55,7 +55,7 @@ class ModelTable(ConfigTable, frozen=True, kw_only=True, tag_field="backend"):
     in_flight: Count = 128
     """The largest number of concurrent requests to the model."""
     price: PriceTable | None = None
-    """The prices of the model's tokens. With prices the summary has a cost."""
+    """The prices of the model's tokens. With prices, the summary shows the cost of the run."""
     cost: Annotated[float, msgspec.Meta(gt=0, le=1e9)] | None = None
     """What a step of this target costs, relative to the other targets. Required in ``[models.targets.NAME]``, and
     refused elsewhere."""
@@ -82,7 +82,7 @@ class ServedTable(ModelTable, frozen=True, kw_only=True, tag="http"):
     timeout: Annotated[float, msgspec.Meta(gt=0, le=86400)] = 600.0
     """The time limit of one attempt, in seconds."""
     retries: Annotated[int, msgspec.Meta(ge=0)] = 5
-    """How often a failed request is repeated: after status 429 or 5xx, and after a broken connection."""
+    """How often a failed request is repeated at most: after status 429 or 5xx, and after a broken connection."""
     scores: Scores | None = None
     """The dialect of score requests to a PRM or a router. Not set: ``classify`` (``embeddings`` for ``openai``).
 
@@ -100,10 +100,11 @@ class ServedTable(ModelTable, frozen=True, kw_only=True, tag="http"):
     priority: Engine | None = None
     """The engine of a draft or target that schedules requests by priority.
 
-    Requests of older problems come first; drafting ahead comes last. The server must be started for it.
+    Requests of older problems come first; drafting ahead comes last. Start the server with priority scheduling, as
+    [Scores and engines](scores-and-engines.md#priorities) says.
     """
     server: ServerTable | None = None
-    """How ``arbiter up`` starts the server. Not set: it does not start it."""
+    """How ``arbiter up`` starts the server. Not set: ``arbiter up`` does not start it."""
 
     @property
     def base(self) -> str:
@@ -112,7 +113,10 @@ class ServedTable(ModelTable, frozen=True, kw_only=True, tag="http"):
 
 
 class HostedTable(ServedTable, frozen=True, kw_only=True, tag="openai"):
-    """As ``http``, through the ``openai`` package. Of the dialects only those with paths below ``/v1`` work."""
+    """A model behind a server, as ``http``, but called through the ``openai`` package.
+
+    Of the dialects of ``scores``, only ``embeddings``, ``token-embeddings`` and ``label-tokens`` work.
+    """
 
     url: str = "https://api.openai.com"
     """The address of the endpoint, with or without ``/v1``."""
@@ -153,7 +157,9 @@ class ModelTables(ConfigTable, frozen=True, omit_defaults=True):
         for name, table in self.configured().items():
             key = f"{source}: models.{name}"
             if table.cost is not None and not name.startswith("targets."):
-                raise ConfigError(f"{key}.cost: only one of several targets, [models.targets.NAME], has a cost")
+                raise ConfigError(
+                    f"{key}.cost: only one of several targets, [models.targets.NAME], has a cost; leave the key out"
+                )
             if not isinstance(table, ServedTable):
                 continue
             if not table.url.startswith(("http://", "https://")):
@@ -196,8 +202,8 @@ def _key_of_another(name: str, table: ServedTable) -> str | None:
         return f"step_tag: the {name} model is not a reward model; leave the key out"
     if hosted and table.scores not in (None, "embeddings", "token-embeddings", "label-tokens"):
         return (
-            "scores: the openai backend reaches only 'embeddings', 'token-embeddings' and 'label-tokens', "
-            f"http also {table.scores!r}"
+            "scores: the openai backend supports only 'embeddings', 'token-embeddings' and 'label-tokens': use one of "
+            f"these, or the http backend for {table.scores!r}"
         )
     if wrong := _wrong_labels(table):
         return wrong

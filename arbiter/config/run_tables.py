@@ -17,7 +17,7 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class Fields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The names of the fields that hold the parts of a problem, if they are not the usual ones.
+    """The names of a row's fields that have the parts of a problem. Needed only if they are not the usual names.
 
     Example: ``fields = {question = "text", answer = "reply"}``.
     """
@@ -67,7 +67,8 @@ class SamplingTable(ConfigTable, frozen=True):
     target_samples: Count = 1
     """How many candidates the target writes for a step if draft and target are both scored.
 
-    Used by ``oracle`` and ``generate``, where the advantage Δ is the mean over them.
+    Used by ``oracle`` and ``generate``. Only the first of them competes with the draft. In training rows, the
+    advantage Δ uses the mean score of all of them.
     """
     samples: Count = 1
     """How often each problem is solved, each time with different noise. More than 1 needs a temperature above 0."""
@@ -105,28 +106,31 @@ class DataTable(ConfigTable, frozen=True):
     """``pocket``, ``pocket:SEED``, ``math500``, ``olympiadbench``, the path of a JSONL file, or a data set of the
     Hugging Face hub (``OWNER/NAME``)."""
     limit: Count | None = None
-    """Use only the first so many problems. Not set: all."""
+    """The number of problems to use, the first ones of the data. Not set: all."""
     subset: str | None = None
     """The subset (configuration) of a data set of the hub."""
     split: str | None = None
-    """The split of a data set of the hub. Not set: ``test``, or the only one."""
+    """The split of a data set of the hub. Not set: ``test``, or the only split."""
     fields: Fields = Fields()
-    """The names of the fields in a row."""
+    """The names of the fields in a row, if they are not the usual ones."""
 
 
 class LogTable(ConfigTable, frozen=True):
     """The event log of a run."""
 
     record: Detail = "full"
-    """How much the log holds.
+    """How much the log records.
 
     ``full``: everything. ``redacted``: all events, without the text of questions, steps and answers. ``decisions``: no
-    text, and only what was decided and answered.
+    text, and only the events that decide, answer or grade.
     """
     sync: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 1.0
-    """The time between two calls of ``fsync``, in seconds: what a power failure can lose. 0: after every write."""
+    """The time between two calls of ``fsync``, in seconds. A power failure can lose the events since the last one.
+
+    0: after every write.
+    """
     level: Level = "off"
-    """The level from which events are shown on standard error during the run."""
+    """The lowest level of the events that are shown on standard error during the run."""
 
     def check(self, source: str, run_type: RunType) -> None:
         """Raise ``ConfigError`` naming ``source`` if the run's rows would have no text."""

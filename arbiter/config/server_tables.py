@@ -22,17 +22,17 @@ class SpeculationTable(ConfigTable, frozen=True):
     model: Name | None = None
     """The small model that proposes tokens, if the algorithm uses one: a folder, a hub name or ``pocket:ROLE``."""
     steps: Count | None = None
-    """The number of consecutive tokens that it proposes; sglang only."""
+    """The number of consecutive tokens that the small model proposes; sglang only."""
     topk: Count | None = None
     """The number of branches at each of these tokens; sglang only."""
     tokens: Count | None = None
-    """The number of proposed tokens that the model checks in one pass."""
+    """The number of proposed tokens that the served model checks in one pass."""
 
 
 class ServerTable(ConfigTable, frozen=True):
     """How the server of a model is started.
 
-    The port is the one in the model's ``url``, and the server lists the model under the name in ``model``.
+    The server listens at the port in the model's ``url``, and lists the model under the name in ``model``.
     """
 
     engine: Program = "sglang"
@@ -58,7 +58,7 @@ class ServerTable(ConfigTable, frozen=True):
     data_parallel: Count = 1
     """The number of copies of the model in one server."""
     replicas: Count = 1
-    """The number of servers. If there are several, a router in front of them listens at the port of ``url``."""
+    """The number of servers. If there are several, the sglang router listens at the port of ``url`` and calls them."""
     memory_fraction: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
     """The share of each GPU's memory that the engine may use. Required if several servers share a GPU."""
     context_length: Count | None = None

@@ -64,8 +64,10 @@ def _problems(rows: Iterable[Row], fields: Fields) -> Iterator[Problem]:
     for row, place, number in rows:
         problem = problem_of(row, place, number, fields)
         if problem.id in seen:
-            raise DataError(f"{place}: the id {problem.id!r} is already used in line {seen[problem.id]}")
-        seen[problem.id] = number
+            raise DataError(
+                f"{place}: the id {problem.id!r} is already used in {seen[problem.id]}: give each problem its own id"
+            )
+        seen[problem.id] = place
         yield problem
 
 

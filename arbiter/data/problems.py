@@ -160,5 +160,6 @@ def _tolerance(error: object, place: str) -> tuple[float, ...]:
         return tuple(float(part) if part.strip() else 1e-8 for part in parts) if any(parts) else ()
     except ValueError as failure:
         raise DataError(
-            f"{place}: the field 'error' is {error!r}, and must be a number, or one number per answer"
+            f"{place}: the field 'error' is {error!r}, but it must be a number, or one number per answer, separated by "
+            "commas"
         ) from failure

@@ -57,7 +57,7 @@ def check_shares(validation: float, test: float) -> None:
         if not 0 <= share < 1:
             raise ConfigError(f"--{name} {share:g}: it must be a share of the problems, at least 0 and below 1")
     if validation + test >= 1:
-        raise ConfigError(f"--validation {validation:g} and --test {test:g} leave no problem to train on")
+        raise ConfigError(f"--validation {validation:g} and --test {test:g} leave no problem to train on: lower one")
 
 
 def _position(seed: int, purpose: str, problem: str) -> float:

@@ -42,7 +42,7 @@ def operating_point(arbiter: Arbiter, name: str) -> OperatingPoint:
         return OperatingPoint(run_type)
     try:
         found = float(threshold)
-        arbiter.config.with_run_type(run_type, "model", drop_budget=True).with_threshold(found)
+        arbiter.config.with_run_type(run_type, "model", drop_budget=True).with_threshold(found, "model")
     except ValueError as error:
         raise _unknown(arbiter, name, f"{threshold!r} is not a valid threshold") from error
     except ConfigError as error:

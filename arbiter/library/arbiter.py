@@ -50,18 +50,19 @@ class Arbiter:
     other problem.
 
     - ``config`` is the configuration; None for one without models.
-    - ``models`` replace configured models.
+    - ``models`` are your own models, which replace configured ones.
     - ``factories`` make replacement actors (``docs/how-to/library.md``).
-    - ``run_types`` are the run types that calls may choose, besides that of the configuration. Only their models are
-      opened. None opens all configured models.
-    - ``out`` is a folder for the log of all calls. Read, show and replay it like that of a run.
+    - ``run_types`` are the run types that calls may choose, besides that of the configuration. Only the models of these
+      run types are opened. None opens all configured models.
+    - ``out`` is a folder for the log of all calls. It can be read, shown and replayed like the folder of a run.
     - ``hooks`` are called on the event loop with each event. They must not block; their errors are logged.
     - ``leaving`` says what happens to running calls at the end of the block. ``drain`` waits for them; ``cancel`` ends
       them with ``ClosedError``. If an error leaves the block, they are always cancelled.
 
     Opening raises:
 
-    - ``ConfigError`` if a table, an extra or a key is missing,
+    - ``ArbiterError`` if it is already open,
+    - ``ConfigError`` if a table of the configuration, an extra or an API key is missing,
     - ``BackendError`` if a model cannot be loaded or a server cannot be reached,
     - ``RunError`` if ``out`` cannot be written,
     - what ``on_start`` of a replacement actor raises.
@@ -147,8 +148,8 @@ class Arbiter:
 
         Raises:
 
-        - ``DataError`` if there is no question,
-        - ``ConfigError`` if an override is wrong or needs a missing model,
+        - ``DataError`` if the question is empty or not valid,
+        - ``ConfigError`` if an override is wrong or needs a model that is missing,
         - ``ProblemError`` if a problem with the same id is being solved,
         - ``ClosedError`` if the Arbiter is closed, or is closed before the problem is solved.
         """
@@ -184,12 +185,13 @@ class Arbiter:
             async for solution in arbiter.map(["Compute 12+30.", "Compute 99-12."], concurrency=256):
                 print(solution.question, solution.text)
 
-        At most ``concurrency`` questions are open; None means ``limits.problems``. A question is only taken from
-        ``questions`` when it can start. ``solution.problem`` is the id of a ``Problem``. Slow iteration slows the work.
+        At most ``concurrency`` questions are solved concurrently; None means ``limits.problems``. A question is only
+        taken from ``questions`` when it can start. If the caller takes solutions slowly, fewer questions are started.
+        ``solution.problem`` is the id of the ``Problem``, or a new one for other questions.
 
         The call itself raises ``ConfigError`` and ``ClosedError``, and ``TypeError`` if ``questions`` is not iterable.
-        The iteration raises the errors of ``solve`` and those of ``questions``. The first error cancels all open
-        questions; a ``ClosedError`` lets them end.
+        The iteration raises the errors of ``solve`` and those of ``questions``. The first error cancels all
+        questions in progress, except a ``ClosedError``, after which they may still end.
         """
         opened, most = self._open(), self.config.limits.problems if concurrency is None else concurrency
         if most < 1:
@@ -203,7 +205,7 @@ class Arbiter:
         return Solutions(opened.begin, opened.soon, solve)
 
     def task(self, question: Question, **overrides: Unpack[Overrides]) -> Task:
-        """Return the task that ``solve`` runs. Its id is that of a ``Problem``, or else a new one.
+        """Return the task that ``solve`` runs. Its id is that of the ``Problem``, or a new one for other questions.
 
         Raises ``DataError`` and ``ConfigError`` as ``solve``, and ``ClosedError`` unless the Arbiter is open.
         """
@@ -243,7 +245,10 @@ class Arbiter:
 
     @property
     def run_types(self) -> tuple[RunType, ...]:
-        """The run types that a call may choose: those whose models are present. Raises ``ClosedError`` unless open."""
+        """The run types that a call may choose: those whose models are open.
+
+        Raises ``ClosedError`` if the Arbiter is not open.
+        """
         return tuple(run_type for run_type in _RUN_TYPES if self._can(run_type))
 
     @property
@@ -270,7 +275,7 @@ class Arbiter:
         if self._opened is None:
             raise ClosedError("the Arbiter is not open: use it in `async with Arbiter.from_config(…) as arbiter:`")
         if self._opened.is_closed:
-            raise ClosedError("the Arbiter is closed and takes no more calls")
+            raise ClosedError("the Arbiter is closed and takes no more calls: open a new one")
         return self._opened
 
     async def _leave(

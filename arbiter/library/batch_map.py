@@ -38,8 +38,8 @@ def taking(questions: Iterable[Question] | AsyncIterable[Question]) -> Take:
 async def solve_each(take: Take, solve: Callable[[Question], Awaitable[Solution]], done: Done, most: int) -> None:
     """Solve the questions that ``take`` returns, at most ``most`` at a time. ``done`` receives the solutions.
 
-    A question is only taken when it can start. The first error is raised unchanged and cancels the open questions.
-    After a ``ClosedError``, no more questions are taken, and the open ones may end.
+    A question is only taken when it can start. The first error is raised unchanged and cancels the questions in
+    progress. After a ``ClosedError``, no more questions are taken, and those in progress may end.
     """
     errors: list[Exception] = []
     turn, started = anyio.Lock(), count(1)

@@ -34,7 +34,8 @@ class BlockingArbiter:
     open. Several threads may use it, and it works where an event loop is already running, as in a notebook.
     Interrupting a call (Ctrl-C, or the notebook's button) cancels only this call.
 
-    The constructor raises ``ConfigError`` as ``Arbiter.from_config``. Opening raises as an ``Arbiter``.
+    The constructor raises ``ConfigError`` as ``Arbiter.from_config``. Opening raises the same errors as opening an
+    ``Arbiter``.
     """
 
     def __init__(self, config: str | Path | Config | Arbiter = "pocket") -> None:
@@ -68,8 +69,8 @@ class BlockingArbiter:
             for solution in arbiter.map(["Compute 12+30.", "Compute 99-12."]):
                 print(solution.question, solution.text)
 
-        ``questions`` may block: they are taken in a thread. Leaving the loop cancels the open questions. Raises as
-        ``Arbiter.map``.
+        ``questions`` may block, because questions are taken in a thread. Leaving the loop cancels the questions in
+        progress. Raises as ``Arbiter.map``.
         """
 
         async def begin() -> Solutions:
@@ -97,7 +98,7 @@ class BlockingArbiter:
             return portal.start_task_soon(call.run).result()
         except RuntimeError as error:
             if self._portal is None and not call.is_started:
-                raise ClosedError("the BlockingArbiter is closed and takes no more calls") from error
+                raise ClosedError("the BlockingArbiter is closed and takes no more calls: open a new one") from error
             raise
         except (KeyboardInterrupt, SystemExit):  # possibly before the call has started
             call.is_wanted = False

@@ -40,7 +40,7 @@ class Opened:
     def begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start ``work`` as a task of the Arbiter. Raises ``ClosedError`` if the Arbiter is closed."""
         if self.is_closed:
-            raise ClosedError("the Arbiter is closed and takes no more calls")
+            raise ClosedError("the Arbiter is closed and takes no more calls: open a new one")
         self._tasks.start_soon(work)
 
 
@@ -57,7 +57,7 @@ def _soon() -> Soon:
 async def open_given(
     config: Config, given: Models, factories: ActorFactories, run_types: Sequence[RunType] | None
 ) -> AsyncGenerator[Models]:
-    """Open the configured models that are not ``given``, and yield all models.
+    """Open the configured models that ``given`` does not replace, and yield all models.
 
     Only the models that ``run_types`` call are opened; None opens all. Raises ``ConfigError`` and ``BackendError`` as
     ``open_models``.

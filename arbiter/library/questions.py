@@ -30,12 +30,12 @@ class Overrides(TypedDict, total=False):
     """Options of one call that replace those of the configuration. All are optional.
 
     - ``run_type`` and ``threshold`` choose the policy. The threshold is on the scale of the run type.
-    - ``policy`` is the caller's own policy, in place of both.
+    - ``policy`` is the caller's own policy. It excludes ``run_type`` and ``threshold``.
     - ``max_steps`` and ``max_tokens`` limit the problem, and ``step_tokens`` limits a step; each is 1 or more.
     - ``deadline`` is in seconds after the problem enters the ring; None for no deadline.
     - ``temperature`` is 0 or more, and ``top_p`` is in (0, 1].
     - ``seed`` decides the sampling. Equal questions with equal seeds get equal answers.
-    - ``stop`` are texts that end the answer. It ends before the first of them that is complete.
+    - ``stop`` are texts that end the answer. The answer ends before the first of them that appears in it completely.
     - ``tags`` are the caller's labels for the log.
 
     Example::
@@ -61,7 +61,7 @@ _KINDS: dict[str, Any] = {name: kind for name, kind in get_type_hints(Overrides)
 
 
 class TaskFactory:
-    """Makes tasks of questions. The id of a task is that of a ``Problem``, or else a new one."""
+    """Makes tasks of questions. The id of a task is that of the ``Problem``, or a new one for other questions."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -97,11 +97,11 @@ class TaskFactory:
         )
 
     def rule(self, run_type: RunType | None, threshold: float | None) -> Policy:
-        """Return the policy of a run type and a threshold; None: as configured. Raises ``ConfigError``."""
+        """Return the policy of a run type and a threshold. None means the configured one. Raises ``ConfigError``."""
         config = self.config
         if run_type is not None:
             config = config.with_run_type(run_type, "run_type", drop_budget=True)
-        return (config if threshold is None else config.with_threshold(threshold)).policy()
+        return (config if threshold is None else config.with_threshold(threshold, "threshold")).policy()
 
 
 def conversation(messages: Sequence[Message]) -> tuple[tuple[Turn, ...], str]:

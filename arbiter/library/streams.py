@@ -167,7 +167,10 @@ class Steps(Stream[StepRecord]):
 
 
 class Solutions(Stream[Solution]):
-    """Iterates over the solutions of many problems, in the order in which they end. Slow iteration slows the work."""
+    """Iterates over the solutions of many problems, in the order in which they end.
+
+    If the caller takes solutions slowly, fewer problems are started.
+    """
 
     def __init__(self, begin: Begin, soon: Soon, solve: Callable[[Done], Awaitable[None]]) -> None:
         async def run(work: StreamWork[Solution]) -> None:

@@ -119,7 +119,7 @@ class ProblemHistory:
         for step in self._folded:
             if not step.is_written:
                 line = step.message.seq + 1
-                raise RunError(f"the log contradicts itself in line {line}: it keeps a step that no request wrote")
+                raise RunError(f"the log is damaged in line {line}: it keeps a step that no request wrote")
         audited = self._audited()
         kept = self._folded if self.end is None else self._folded[: self.end.steps]
         return [

@@ -42,7 +42,7 @@ def log_path(run: Path) -> Path:
     names = [LOG, *(LOG + ending for ending in _PACKED)]
     found = next((run / name for name in names if (run / name).is_file()), None)
     if found is None:
-        raise RunError(f"{str(run)!r} holds no run: there is no {LOG} in it")
+        raise RunError(f"{str(run)!r} holds no run: there is no {LOG} in it; give the folder of a run")
     return found
 
 

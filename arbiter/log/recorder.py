@@ -113,7 +113,7 @@ class Recorder:
         await self._diverged.wait()
         raise RunError(
             f"the run cannot be resumed: {self._difference}. "
-            "Did another version of Arbiter start it? See versions.json in the run's folder"
+            "If another version of Arbiter started it (see versions.json in the run's folder), use that version"
         )
 
     def _remember(self) -> None:

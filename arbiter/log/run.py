@@ -26,7 +26,7 @@ Table = Literal["problems", "steps", "calls", "events"]
 
 
 class Run:
-    """A recorded run. Every call reads the log again, as a stream, so the log may be larger than memory.
+    """A recorded run. Each method reads the log again, as a stream, so the log may be larger than memory.
 
     A log that is still being written, or was cut short, is read up to its last complete line.
     """
@@ -39,12 +39,14 @@ class Run:
     def open(cls, path: str | Path) -> Self:
         """Return the run in a folder, or of a log file, which may be compressed (``.gz``, ``.bz2``, ``.xz``).
 
-        Raises ``RunError`` if there is none, or if its schema version cannot be read.
+        Raises ``RunError`` if there is no run, or if the schema version of its log cannot be read.
         """
         log = LogFile(log_path(Path(path)))
         first = next(iter(log), None)
         if first is None or not isinstance(first.payload, RunStarted):
-            raise RunError(f"{log.path} holds no run: it does not begin with the event run_started")
+            raise RunError(
+                f"{log.path} holds no run: it does not begin with the event run_started; give the events.jsonl of a run"
+            )
         return cls(log, first.payload)
 
     @property
@@ -54,7 +56,7 @@ class Run:
 
     @property
     def torn(self) -> int:
-        """The size in bytes of an incomplete last line, which is left out. It is known after the log was read."""
+        """The size in bytes of an incomplete last line, which is left out. 0 until the log has been read."""
         return self._log.torn
 
     @property
@@ -67,7 +69,7 @@ class Run:
         return iter(self._log)
 
     def follow(self) -> Iterator[Event]:
-        """Yield all events and wait for new ones, until the run ends regularly."""
+        """Yield all events and wait for new ones, until the newest session ends normally."""
         return self._log.follow()
 
     def problems(self) -> Iterator[ProblemHistory]:

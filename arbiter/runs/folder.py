@@ -203,7 +203,7 @@ def _as_measured(solution: Solution) -> Solution:
 def _refuse_without_log(path: Path) -> None:
     try:
         if path.exists() and not path.is_dir():
-            raise RunError(f"cannot write the run folder {path}: it is a file")
+            raise RunError(f"cannot write the run folder {path}: it is a file; choose another folder with --out")
         without_log = (path / "results.jsonl").exists() and not (path / LOG).exists()
     except OSError as error:  # not a valid name for a folder
         raise RunError(f"cannot write the run folder {path}: {error.strerror}") from error

@@ -55,7 +55,10 @@ async def regrade(folder: Path, grader: Grader, progress: Progress = lambda _don
     """
     config, path = _config_of(folder), folder / "results.jsonl"
     if config.log.record != "full":
-        raise RunError(f"{folder} was recorded with log.record = {config.log.record!r}: it has no text to grade")
+        raise RunError(
+            f"{folder} was recorded with log.record = {config.log.record!r}: it has no text to grade; only runs with "
+            "log.record = 'full' can be graded again"
+        )
     before_grading = _state(path)
     results, torn = read_results(path)
     graded = await _all_graded(results, config.separator, grader, progress)
@@ -89,7 +92,9 @@ def _config_of(folder: Path) -> Config:
         raise RunError(f"there is no run folder {str(folder)!r}; arbiter bench prints the folder when a run ends")
     path = folder / "config.toml"
     if not path.is_file():
-        raise RunError(f"{str(folder)!r} is not a run folder: it has no {path.name}")
+        raise RunError(
+            f"{str(folder)!r} is not a run folder: it has no {path.name}; name a folder that `arbiter bench` wrote"
+        )
     return load_config(str(path))
 
 

@@ -68,7 +68,7 @@ def _check_checkpoint(launch: Launch, path: str) -> None:
     if not place.is_dir():
         raise ConfigError(f"{key}: there is no file or folder {path!r}; correct the path, or use a hub name")
     if not (place / "config.json").is_file():
-        raise ConfigError(f"{key}: {path} is not a checkpoint: it has no config.json")
+        raise ConfigError(f"{key}: {path} is not a checkpoint: it has no config.json; use the folder of a checkpoint")
     if not any(any(place.glob(pattern)) for pattern in _WEIGHTS):
         raise ConfigError(f"{key}: {path} has no weights (no {', '.join(_WEIGHTS)}): download it again")
 

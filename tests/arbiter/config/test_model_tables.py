@@ -58,7 +58,7 @@ def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:
             "models.draft.url: '127.0.0.1:30000' must begin with http:// or https://",
         ),
         ("draft", {"scores": "classify"}, "models.draft.scores: the draft model writes steps"),
-        ("prm", {"scores": "classify", "backend": "openai"}, "models.prm.scores: the openai backend reaches only"),
+        ("prm", {"scores": "classify", "backend": "openai"}, "models.prm.scores: the openai backend supports only"),
         ("prm", {"scores": "pool"}, "models.prm.scores: Invalid enum value 'pool'; one of classify, embeddings"),
         ("draft", {"verifies": "sglang"}, "models.draft.verifies: only the target checks rejected drafts"),
         ("router", {"verifies": "vllm"}, "models.router.verifies: only the target checks rejected drafts"),

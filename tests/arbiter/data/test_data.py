@@ -140,7 +140,9 @@ def test_a_json_list_is_told_with_the_way_out(tmp_path: Path) -> None:
 
 def test_a_duplicate_id_names_both_lines(tmp_path: Path) -> None:
     source = written(tmp_path, '{"id": "a", "question": "q"}', '{"question": "q"}', '{"id": "a", "question": "r"}')
-    assert refusal(source) == f"{source}, line 3: the id 'a' is already used in line 1"
+    assert refusal(source) == (
+        f"{source}, line 3: the id 'a' is already used in {source}, line 1: give each problem its own id"
+    )
 
 
 @pytest.mark.parametrize("lines", [(), ("", "  ")])

@@ -134,7 +134,7 @@ def test_sampling_and_step_tokens_are_those_of_each_request(
         ({"run_type": ["draft"]}, "run_type: "),
         ({"run_type": "judge"}, r"add a table \[models.judge\]"),
         ({"threshold": 0.5}, "'draft' has no threshold"),
-        ({"run_type": "router", "threshold": 1.5}, "thresholds.router"),
+        ({"run_type": "router", "threshold": 1.5}, "^threshold: thresholds.router"),
         ({"run_type": "router", "threshold": "high"}, "threshold: "),
         ({"policy": "router"}, "policy: 'router' is not a policy"),
         ({"policy": DraftOnly(), "run_type": "draft"}, "policy and run_type"),

@@ -171,7 +171,9 @@ async def test_a_run_that_is_still_written_is_left_alone(tmp_path: Path, a_confi
 @pytest.mark.asyncio
 async def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
     assert (await refusal(tmp_path / "none")).startswith(f"there is no run folder {str(tmp_path / 'none')!r}; ")
-    assert await refusal(tmp_path) == f"{str(tmp_path)!r} is not a run folder: it has no config.toml"
+    assert await refusal(tmp_path) == (
+        f"{str(tmp_path)!r} is not a run folder: it has no config.toml; name a folder that `arbiter bench` wrote"
+    )
 
 
 @pytest.mark.asyncio
@@ -217,4 +219,7 @@ def test_the_command_prints_json_alone_where_that_is_asked_for(
 def test_the_command_tells_an_error_in_a_line(tmp_path: Path) -> None:
     ended = called(str(tmp_path))
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == f"error: {str(tmp_path)!r} is not a run folder: it has no config.toml\n"
+    assert ended.stderr == (
+        f"error: {str(tmp_path)!r} is not a run folder: it has no config.toml; "
+        "name a folder that `arbiter bench` wrote\n"
+    )

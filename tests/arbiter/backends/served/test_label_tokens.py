@@ -30,7 +30,7 @@ Keys = Mapping[str, Any]
         ("prm", {"step_tag": ""}, "step_tag: Expected `str` of length >= 1"),
         ("draft", {"step_tag": "x"}, "step_tag: the draft model is not a reward model"),
         ("judge", {"step_tag": "x"}, "step_tag: the judge model is not a reward model"),
-        ("prm", {"scores": "score", "labels": [5, 6], "backend": "openai"}, "scores: the openai backend reaches only"),
+        ("prm", {"scores": "score", "labels": [5, 6], "backend": "openai"}, "scores: the openai backend supports only"),
     ],
 )
 def test_keys_that_no_dialect_has_are_refused(name: str, keys: Keys, told: str) -> None:
