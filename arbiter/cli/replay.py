@@ -47,7 +47,8 @@ def replay_command(
 
     With options, the actors run with other settings over the recorded answers. A problem that needs an answer that the
     run did not record cannot be replayed, and is counted separately. A recording of `generate` or `oracle` has both
-    candidates of each step. For it, the decisions of all policies are compared as well.
+    candidates of each step. For it, the decisions of draft, random, rsd, oracle and target at these steps are compared
+    as well.
 
     Examples:
 
