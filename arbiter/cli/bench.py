@@ -41,7 +41,7 @@ def bench_command(
     """Solve many problems concurrently, grade the answers, and print and store the results.
 
     To continue a run that was interrupted or killed, use `--resume`, or repeat the command with the same `--out`.
-    Problems that are solved are not solved again, and no answer is paid for twice.
+    Finished problems are not solved again, and recorded answers are not requested again.
 
     Examples:
 

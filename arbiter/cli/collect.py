@@ -54,17 +54,17 @@ class CollectOptions:
     Counts are rounded by largest remainders. Default: no sampling."""
 
     samples: int | None = None
-    """The number of candidates that the target writes at each step. The advantage Δ is the mean over them, and the
-    solution may continue only with the first. More than 1 needs a temperature above 0. Default:
-    `sampling.target_samples` of the configuration (1)."""
+    """The number of candidates that the target writes at each step. The advantage Δ is the mean over them, and only the
+    first of them can be kept as the step. More than 1 needs a temperature above 0. Default: `sampling.target_samples`
+    of the configuration (1)."""
 
     temperature: float | None = None
     """The sampling temperature of draft and target. 0 is greedy decoding. Default: `sampling.temperature` of the
     configuration (0)."""
 
     validation: float | None = None
-    """The share of the problems in the validation split, from 0 to 1. Training monitors and calibrates the router on
-    it. Default: 0.1."""
+    """The share of the problems in the validation split, from 0 to 1. Training uses this split only to monitor and
+    calibrate the router. Default: 0.1."""
 
     test: float | None = None
     """The share of the problems in the test split, from 0 to 1. No training uses it. Default: 0.1."""
@@ -108,7 +108,7 @@ def collect_command(
 
     The command is a run of the type `generate`. Its run folder also holds `rows.jsonl` and `collection.json`
     (docs/how-to/collect-rows.md). `--resume` continues an interrupted collection. The splits train, validation and test
-    divide problems, not steps. Then train a router with `arbiter train router --data FOLDER`.
+    divide problems, not steps. The next step is to train a router: `arbiter train router --data FOLDER`.
 
     Examples:
 

@@ -22,7 +22,7 @@ def export_command(
     """Export a run's event log as an HTML page, a Perfetto trace, OpenTelemetry spans, or an Inspect log.
 
     Give one or several of the options. A run that still continues, or was killed, is exported up to the end of its log.
-    An export has only what the log has: `log.record` in the configuration can leave texts out.
+    An export can have only what the log has. The key `log.record` can leave texts out of the log.
 
     Examples:
 

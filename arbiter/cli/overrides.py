@@ -19,24 +19,24 @@ class PolicyOverrides:
     """Options that also apply to a single question."""
 
     run_type: RunType | None = None
-    """The policy: it decides for each step whether to accept the draft's candidate or to escalate. `router` escalates
-    where the learned router expects a better step from the target, `rsd` where the PRM scores the draft low,
-    `confidence` where the draft model was unsure, `judge` where a language model rates the draft low, and `random` by
-    chance. `oracle` and `generate` call both models at every step. `draft` and `target` use one model only. Default:
-    `run_type` of the configuration (`router`)."""
+    """The policy, which decides for each step whether to accept the draft's candidate or to escalate to the target.
+    `router` escalates where the learned router expects a better step from the target, `rsd` where the process reward
+    model (PRM) gives the draft a low score, `confidence` where the draft model was unsure, `judge` where a language
+    model gives the draft a low rating, and `random` by chance. `oracle` and `generate` call both models at every step.
+    `draft` and `target` use only one model. Default: `run_type` of the configuration (`router`)."""
 
     threshold: float | None = None
     """The threshold τ of the run type: 0 to 1, or -1 to 1 for `oracle`. A lower τ escalates more for `router` and
     `oracle`, less for `rsd`, `confidence` and `judge`. For `random` it is the probability of escalating. Default:
-    `thresholds.TYPE` of the configuration."""
+    `thresholds.TYPE` of the configuration, where TYPE is the run type."""
 
     temperature: float | None = None
     """The sampling temperature of draft and target. 0 is greedy decoding. Default: `sampling.temperature` of the
     configuration (0)."""
 
     seed: int | None = None
-    """The seed of the sampling noise above temperature 0, of the choices of `random`, and of the audited escalations.
-    Default: `seed` of the configuration (0)."""
+    """The seed of the sampling noise above temperature 0, of the choices of `random`, and of the choice of audited
+    escalations. Default: `seed` of the configuration (0)."""
 
     def load(self, name: str, log_level: Level | None = None) -> Config:
         """Return the configuration ``name`` with the given options and the log level applied.
@@ -64,9 +64,9 @@ class RingOverrides(PolicyOverrides):
     configuration (64)."""
 
     lookahead: int | Literal["auto"] | None = None
-    """Drafting ahead: the number of steps, from 0 to 64, that are drafted while a step is scored or written by the
-    target. `auto` adapts the number. Transcripts do not change. It costs draft tokens, so use it where the draft's
-    server has free capacity. Default: `lookahead` of the configuration (0)."""
+    """Drafting ahead: the number of next steps, from 0 to 64, that the draft model already writes while a step is
+    scored, or written by the target. `auto` adapts the number. Transcripts do not change. It costs additional draft
+    tokens, so use it if the draft's server has free capacity. Default: `lookahead` of the configuration (0)."""
 
     verify: Verify | None = None
     """Verified escalation: the target reads a rejected draft, keeps the prefix that it would have written itself, and
@@ -74,12 +74,12 @@ class RingOverrides(PolicyOverrides):
     0 it is off. Default: `verify` of the configuration (`auto`)."""
 
     salvage: Annotated[bool | None, Parameter(negative="--no-salvage")] = None
-    """Reuse a step that was drafted ahead even if the step before it was replaced. It saves drafts, but changes
+    """Reuse a step that was drafted ahead even if the step before it was replaced. It saves draft tokens, but changes
     transcripts. Needs `--lookahead`. Default: `salvage` of the configuration (false)."""
 
     adaptive: Annotated[bool | None, Parameter(negative="--no-adaptive")] = None
-    """Send fewer requests concurrently than `in_flight` while a server is overloaded. Default: `adaptive` of the
-    configuration (true); `--no-adaptive` fixes the number at `in_flight`."""
+    """While a server is overloaded, send it fewer concurrent requests than `in_flight` of its model allows. With
+    `--no-adaptive` the limit is always `in_flight`. Default: `adaptive` of the configuration (true)."""
 
     def changes(self) -> dict[str, Any]:
         return super().changes() | given(
@@ -98,8 +98,8 @@ class RunOverrides(RingOverrides):
 
     data: str | None = None
     """The source of the problems: `pocket`, `pocket:SEED`, `math500`, `olympiadbench`, a JSONL file, or a data set of
-    the Hugging Face hub (`OWNER/NAME`, `OWNER/NAME:SPLIT` or `OWNER/NAME:SUBSET:SPLIT`). The usual field names are
-    known; name others in the configuration (`[data] fields`). Default: `data.source` of the configuration
+    the Hugging Face hub (`OWNER/NAME`, `OWNER/NAME:SPLIT` or `OWNER/NAME:SUBSET:SPLIT`). The field names of common data
+    sets are known. Map other names in the configuration (`[data] fields`). Default: `data.source` of the configuration
     (`pocket:1`)."""
 
     limit: int | None = None
@@ -107,17 +107,17 @@ class RunOverrides(RingOverrides):
     all."""
 
     samples: int | None = None
-    """The number of solutions to sample for each problem. More than 1 needs a temperature above 0, and also reports
-    pass@k and the majority vote. Default: `sampling.samples` of the configuration (1)."""
+    """The number of solutions to sample for each problem. More than 1 needs a temperature above 0. Then pass@k and the
+    majority vote are reported too. Default: `sampling.samples` of the configuration (1)."""
 
     budget: float | None = None
-    """The share of drafted steps, between 0 and 1, that may be escalated. The threshold of `router`, `rsd`,
-    `confidence` or `judge` is adjusted during the run to keep it. Results then depend on the order in which steps are
-    decided. Default: `budget` of the configuration (none)."""
+    """The share of drafted steps, between 0 and 1, that may be escalated. To meet this share, the threshold of
+    `router`, `rsd`, `confidence` or `judge` is adjusted during the run. Results then depend on the order in which steps
+    are decided. Default: `budget` of the configuration (none)."""
 
     audit: float | None = None
-    """The share of escalations, from 0 to 1, whose two candidates the PRM also scores, to measure wasted escalations.
-    These requests are counted separately. Default: `audit` of the configuration (0)."""
+    """To measure wasted escalations, let the PRM score both candidates of this share of the escalations, from 0 to 1.
+    These requests are counted separately, and change no decision. Default: `audit` of the configuration (0)."""
 
     def changes(self) -> dict[str, Any]:
         return super().changes() | given(

@@ -40,14 +40,15 @@ def replay_command(
     json: bool = False,
     debug: bool = False,
 ) -> int:
-    """Repeat a recorded run without its models: check it, or try other settings (what-if replay).
+    """Repeat a recorded run without its models, to check the log or to try other settings (what-if replay).
 
     Without options, the actors receive the recorded answers at the recorded times, in virtual time. Every message must
     equal the recorded one. If one differs, the first difference is shown with its causes, and the exit status is 1.
 
     With options, the actors run with other settings over the recorded answers. A problem that needs an answer that the
     run did not record cannot be replayed, and is counted separately. A recording of `generate` or `oracle` has both
-    candidates of each step. For it, the decisions of all policies are compared as well.
+    candidates of each step. For it, the decisions of draft, random, rsd, oracle and target at these steps are compared
+    as well.
 
     Examples:
 
@@ -59,7 +60,7 @@ def replay_command(
     Parameters
     ----------
     run
-        The run folder. An event log alone can be checked, but not replayed with other settings.
+        The run folder. An event log without its folder can be checked, but not replayed with other settings.
     threshold
         Replay with this threshold τ, on the scale of the run type. Default: that of the run.
     run_type
@@ -67,8 +68,8 @@ def replay_command(
     concurrency
         Replay with this number of problems solved concurrently. Default: that of the run.
     server_speed
-        Replay with a faster or slower server of a model, given as MODEL=FACTOR: `target=0.5` is half as fast as in the
-        run. Repeat the option for several models. Default: 1 for each.
+        Replay with a faster or slower server of a model, given as MODEL=FACTOR. With `target=0.5` the target's server
+        is half as fast as in the run. Repeat the option for several models. Default: 1 for each.
     json
         Print only the result, as JSON, on standard output.
     debug

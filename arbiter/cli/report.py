@@ -20,8 +20,8 @@ def report_command(
 ) -> int:
     """Compare runs in a table, and with `--out` also in files and plots.
 
-    Warnings below the table name what limits the comparison: other problems, another seed, failures, or an early end. A
-    run that still continues, or was killed, is reported from what it has stored.
+    Warnings below the table name what limits the comparison: different problems or seeds, failures, or a run that ended
+    early. A run that still continues, or was killed, is reported from what it has stored.
 
     Examples:
 

@@ -41,13 +41,13 @@ def reproduce_command(
     overrides: RunOverrides = NOT_GIVEN,
     debug: bool = False,
 ) -> int:
-    """Compare draft, target, random, confidence, rsd, router and oracle on the same problems, in one sweep.
+    """Repeat the paper's comparison of draft, target, random, confidence, rsd, router and oracle, in one sweep.
 
     The thresholds are quantiles of the scores of a collection's validation split, so that all run types have about the
     same acceptance rates. The report shows accuracy by acceptance rate and by seconds, paired differences at equal
-    acceptance rates, and the outcome of each step. It also shows how well the router's scores follow the advantage Δ on
-    the test split, and the paper's ablation, whose routers are trained on the train split. Compare on other problems
-    than those that were collected.
+    acceptance rates, and the outcome of each step. It also shows how well the router's scores correlate with the
+    advantage Δ on the test split. The paper's ablation trains variants of the router on the train split, and evaluates
+    them. Use other problems for the comparison than those that were collected.
 
     Examples:
 
@@ -61,9 +61,9 @@ def reproduce_command(
     config
         A configuration file, or the name of a built-in configuration (`pocket`). It names all models and the problems.
     rows
-        The folders of collections of these models (`arbiter collect`). No problem may be in two of them. Default, for
-        pocket problems only: 1,000 problems of the training split are collected first, into the folder `rows` of
-        `--out`.
+        The folders of collections of these models (`arbiter collect`). No problem may be in more than one of them.
+        Default, for pocket problems only: collect 1,000 problems of the pocket training split first, into the folder
+        `rows` of `--out`.
     acceptance
         The acceptance rates to compare at, as `START:END:STEP` or as a list such as `0.5,0.7,0.9`.
     out

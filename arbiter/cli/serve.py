@@ -62,8 +62,8 @@ def serve_command(
         The name of the environment variable with the API keys, one or several, separated by commas. Clients send one of
         them as a bearer token. Default: no key is needed.
     run_types
-        Open only the models that these run types and the configured one call, for example `target`. Use it if not all
-        servers of the configuration are running. Default: open all configured models.
+        Open only the models that these run types and the configured one call, for example `target`. Use this option if
+        not all servers of the configuration are running. Default: open all configured models.
     queue
         The number of problems that may wait for a slot in the ring (`--concurrency`). Further requests are refused with
         status 429.

@@ -44,7 +44,8 @@ def show_command(
     """Show the problems of a run, or one problem step by step.
 
     Each step shows its author, the candidate of the other model, the scores, the decision, the tokens and the seconds.
-    The seconds are divided into waiting for a slot of a busy model (queue), draft, score and target.
+    The seconds are divided into waiting for a slot of a busy model (queue), and waiting for the answers of draft,
+    scoring model (score) and target.
 
     Examples:
 

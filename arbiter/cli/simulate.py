@@ -38,11 +38,11 @@ class HardwareOptions:
     """The models' sizes and GPUs. Each model has its own server."""
 
     gpu: str = "H100"
-    """The GPU type of each model without one of its own: `A100`, `H100`, `H200` or `L40S`."""
+    """The GPU type of each model whose option names no GPU: `A100`, `H100`, `H200` or `L40S`."""
 
     draft: str = "1.5B"
-    """The size of the draft model, with its GPUs if it has its own: `1.5B`, `1.5B@A100`, or `70B@4xH100` for four GPUs.
-    Known sizes: `1.5B`, `3B`, `7B`, `8B`, `32B`, `70B`, `PRM-1.5B` and `PRM-7B`."""
+    """The size of the draft model, with its GPUs if they differ from `--gpu`: `1.5B`, `1.5B@A100`, or `70B@4xH100` for
+    four GPUs. Known sizes: `1.5B`, `3B`, `7B`, `8B`, `32B`, `70B`, `PRM-1.5B` and `PRM-7B`."""
 
     target: str = "7B"
     """The size and GPUs of the target model, written as for `--draft`."""
@@ -133,12 +133,12 @@ def simulate_command(
 
     The actors run in virtual time over simulated servers. The servers' speeds are derived from data sheets, not
     measured (docs/explanation/performance.md). Run type, limits, concurrency, drafting ahead and `in_flight` come from
-    the configuration; the options give models and GPUs. Several values, separated by commas, produce one row per
-    combination.
+    the configuration. The options give the sizes of the models and their GPUs. Several values, separated by commas,
+    produce one row per combination.
 
     The time of a problem has two parts: what it would take on idle servers, and what it loses to the load of each
     server, by waiting and by slower decoding. The bottleneck is the server at which most time is lost. It is `steps` if
-    the idle part is half of the time or more. Then only faster models or GPUs help much, and higher concurrency costs
+    the first part is half of the time or more. Then only faster models or GPUs help much, and higher concurrency costs
     little.
 
     Examples:

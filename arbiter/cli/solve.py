@@ -28,9 +28,9 @@ def solve_command(
     json: bool = False,
     debug: bool = False,
 ) -> int:
-    """Solve one question, and print each step as it is kept, coloured by its author.
+    """Solve one question. Each step is printed as soon as it is kept, in the colour of its author.
 
-    Each step is followed by its author and the score that decided. After an escalation, it is the score of the rejected
+    After each step come its author and the score that decided. After an escalation, this is the score of the rejected
     draft.
 
     Examples:
@@ -43,7 +43,7 @@ def solve_command(
     Parameters
     ----------
     question
-        The question. The pocket models can solve only sums like those in the first two examples.
+        The question. The pocket models can solve only problems like those in the first two examples.
     config
         A configuration file, or the name of a built-in configuration.
     json

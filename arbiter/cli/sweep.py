@@ -47,16 +47,16 @@ def sweep_command(
     json: bool = False,
     debug: bool = False,
 ) -> int:
-    """Run each run type with each threshold, and print accuracy, acceptance rate and latency of each point.
+    """Solve the problems with each run type and threshold, and print accuracy, acceptance rate and latency of each.
 
     A point is one run type with one threshold. All points run together and share their answers: equal requests are sent
     once. Each point has its own run folder, `OUT/TYPE-THRESHOLD`, which `report`, `show`, `diff` and `replay` can read.
     The times of a point are simulated from its requests at the configured concurrency, and marked as simulated. With
     `--measure` each point runs alone and is measured.
 
-    To continue an interrupted sweep, use `--resume`, or repeat the command with the same `--out`. With other thresholds
-    that command adds points, and only answers that are not known yet are requested (docs/how-to/sweep.md). A sweep
-    refuses `--run-type` and `--threshold`: use `--run-types` and `--thresholds`.
+    To continue an interrupted sweep, use `--resume`, or repeat the command with the same `--out`. Repeated with other
+    thresholds, the command adds points, and requests only answers that are not known yet (docs/how-to/sweep.md). A
+    sweep refuses `--run-type` and `--threshold`: use `--run-types` and `--thresholds`.
 
     Examples:
 
@@ -72,9 +72,9 @@ def sweep_command(
         A configuration file, or the name of a built-in configuration (`pocket`). Optional with `--resume`: the default
         is then the configuration that is stored in the sweep folder.
     thresholds
-        The thresholds, as `START:END:STEP` (END included) or as a list such as `0.2,0.5`. They hold for each run type
-        with a threshold: from 0 to 1, for `oracle` from -1 to 1. `TYPE=…` gives the thresholds of one run type; repeat
-        the option to combine both. Default: the configured threshold of each run type.
+        The thresholds, as `START:END:STEP` (END included) or as a list such as `0.2,0.5`. They apply to each run type
+        that has a threshold, and must be from 0 to 1, for `oracle` from -1 to 1. `TYPE=…` gives the thresholds of one
+        run type only. Repeat the option to combine both forms. Default: the configured threshold of each run type.
     run_types
         The run types, separated by commas, for example `draft,router,target`. A run type without a threshold is one
         point. Default: the configured run type.

@@ -32,8 +32,8 @@ class TrainOptions:
     """The training options. Defaults are those of the paper, or those in docs/how-to/train-a-router.md."""
 
     prompt: str | None = None
-    """The prompt template: the name of a built-in one, `chat`, or a text with `{question}`. Default for a router: that
-    of the collection. A PRM needs this option."""
+    """The prompt template: the name of a built-in template, `chat` for the tokenizer's chat template, or a text with
+    `{question}`. Default for a router: that of the collection. A PRM needs this option."""
 
     separator: str | None = None
     """The text that ends a step. Default: that of the collection, or a blank line."""
@@ -45,11 +45,11 @@ class TrainOptions:
     """The number of rows per update, at most all rows. Default: 1024 for a router, 64 solutions for a PRM."""
 
     micro_batch: int | None = None
-    """The number of rows that a device processes at a time. Fewer need less memory, with the same result. Default: a
-    number that usually fits."""
+    """The number of rows that a device processes at a time. A smaller number needs less memory, and gives the same
+    result. Default: a number that usually fits."""
 
     learning_rate: float | None = None
-    """The peak learning rate. Adapters (`--lora`) need one that is 10 to 100 times as high. Default: 1e-5."""
+    """The peak learning rate. Adapters (`--lora`) need a rate that is 10 to 100 times as high. Default: 1e-5."""
 
     warmup: float | None = None
     """The share of updates, from 0 to 1, until the peak learning rate. After it the rate falls to 0. Default: 0.05."""
@@ -58,21 +58,21 @@ class TrainOptions:
     """The weight decay of AdamW. Default: 0.01."""
 
     max_length: int | None = None
-    """The largest length of a text, in tokens. The oldest steps of a longer text are left out; a PRM cuts its end.
-    Default: the context of the base model, at most 4096."""
+    """The largest length of a text, in tokens. From a longer text the oldest steps are left out. For a PRM the end of
+    the text is cut off. Default: the context of the base model, at most 4096."""
 
     seed: int | None = None
     """The seed of the row order, of the rows that are left out for balance, and of a new head. Default: 0."""
 
     lora: int | None = None
-    """Train low-rank adapters of this rank in place of all weights. They are merged before saving. Default: train all
-    weights."""
+    """Train low-rank adapters of this rank instead of all weights. The adapters are merged into the weights before
+    saving. Default: train all weights."""
 
     precision: Precision | None = None
     """The precision of the computation. Default: `auto`, which is bfloat16 or float16 on a GPU and float32 on a CPU."""
 
     gradient_checkpointing: bool | None = None
-    """Compute activations twice instead of storing them. It needs less memory and a third more time. Default: off."""
+    """Compute activations twice instead of storing them. It needs less memory, but a third more time. Default: off."""
 
     def changes(self) -> dict[str, Any]:
         """Return the given settings, except `prompt` and `separator`."""
@@ -101,10 +101,10 @@ def router_command(
     json: bool = False,
     debug: bool = False,
 ) -> int:
-    """Train a router: a classifier that predicts how likely the target writes a better step than the draft's.
+    """Train a router: a classifier that predicts how likely the target is to write a better step than the draft's.
 
     The checkpoint is a sequence classifier that transformers, sglang and vLLM serve without a plug-in. The file
-    `arbiter.json` in it records the recipe. Ctrl-C keeps the state, and the same command with `--resume` continues.
+    `arbiter.json` in it records the recipe. After Ctrl-C the same command with `--resume` continues the training.
 
     Examples:
 
@@ -127,8 +127,8 @@ def router_command(
         How far Δ must be above 0 for the target's step to count as better. A PRM gives slightly different scores to
         steps that are equally bad.
     balance
-        How both signs of Δ get equal influence. `downsample`: leave out rows of the majority. `weights`: weight the
-        rows. `none`: no balance.
+        How rows with a better and rows with a worse step of the target get equal influence. `downsample`: leave out
+        rows of the more frequent kind. `weights`: weight the rows. `none`: no balance.
     annotate
         Prefix each step in the text with its author. Default: as in the collection, otherwise yes.
     temperature_scaling
@@ -172,7 +172,7 @@ def prm_command(
     json: bool = False,
     debug: bool = False,
 ) -> int:
-    """Train a process reward model: it gives a score to each step of a solution.
+    """Train a process reward model, which gives a score to each step of a solution.
 
     The data are JSONL files with one solution per line: `{"question": …, "steps": […], "labels": […], "split": …}`.
     `labels` has a number from 0 (wrong) to 1 (right) for each step.

@@ -30,18 +30,19 @@ class BudgetOptions:
     """The budget: exactly one of these options."""
 
     escalation: float | None = None
-    """Meet this share of escalated steps, from 0 to 1. Give exactly one of `--escalation`, `--target-tokens`,
+    """Escalate at most this share of the steps, from 0 to 1. Give exactly one of `--escalation`, `--target-tokens`,
     `--latency` and `--accuracy`."""
 
     target_tokens: float | None = None
-    """Meet this mean number of tokens that the target writes per problem."""
+    """Write at most this mean number of target tokens per problem."""
 
     latency: float | None = None
-    """Meet this mean number of seconds per problem. With `--data` the seconds are simulated on the given GPUs and
-    synthetic problems. With `--sweep` they are those of the runs."""
+    """Take at most this mean number of seconds per problem. With `--data` the seconds are simulated on the given GPUs
+    and synthetic problems. With `--sweep` they are those of the runs."""
 
     accuracy: float | None = None
-    """Meet this share of right answers, from 0 to 1. Needs `--sweep`, because collected steps have no grades."""
+    """Reach at least this share of right answers, from 0 to 1. Needs `--sweep`, because collected steps have no
+    grades."""
 
     def chosen(self) -> tuple[str, float]:
         """Return the given option's name and value. Raises ``ConfigError`` unless one is given, within its range."""
@@ -79,9 +80,9 @@ def tune_command(
     """Choose the threshold that meets a budget, and write it into a copy of a configuration.
 
     From a collection (`--data`) the threshold is a quantile of the scores of its steps. From a sweep (`--sweep`) it is
-    interpolated between two of its graded runs. The threshold is printed with its 95 % interval, computed by resampling
-    problems. The expected results are printed for the steps that it was chosen on, and for the split `test`, if there
-    is one. The copy has all keys, but no comments (docs/how-to/evaluate-a-router.md).
+    interpolated between two of its graded runs. The command prints the threshold with its 95 % interval, computed by
+    resampling problems. It also prints the expected results for the steps that the threshold was chosen on, and for the
+    split `test`, if there is one. The copy has all keys, but no comments (docs/how-to/choose-a-threshold.md).
 
     Examples:
 
@@ -93,12 +94,12 @@ def tune_command(
     Parameters
     ----------
     config
-        A configuration file, or the name of a built-in configuration. Its `models.router` is the checkpoint whose
-        threshold is chosen.
+        A configuration file, or the name of a built-in configuration. For the policy `router` with `--data`, its
+        `models.router` is the checkpoint whose threshold is chosen.
     out
         The configuration file to write, with the run type and its threshold.
     data
-        The folder of a collection (`arbiter collect`), or its `rows.jsonl`. Give `--data` or `--sweep`.
+        The folder of a collection (`arbiter collect`), or its `rows.jsonl`. Give either `--data` or `--sweep`.
     sweep
         The folder of a sweep (`arbiter sweep`) with several thresholds of the policy.
     policy

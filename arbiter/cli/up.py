@@ -39,7 +39,7 @@ def up_command(
 ) -> int:
     """Start the servers that a configuration describes, keep them running, and stop all of them at the end.
 
-    The table `[models.NAME.server]` of each model gives the engine and the GPUs of its server
+    The table `[models.NAME.server]` of a model names the engine and the GPUs of its server
     (docs/how-to/start-servers.md). A server that dies is restarted. Ctrl-C stops all servers. With `-- COMMAND`, the
     command starts when all servers are ready, and the servers stop when it ends. Its exit status becomes that of
     `arbiter up`.
