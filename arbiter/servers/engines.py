@@ -123,8 +123,8 @@ COMMANDS: dict[Program, Callable[[LaunchJob, Interpreter], Command]] = {
 def router(python: Interpreter, workers: list[str], host: str, port: int, metrics_port: int) -> Command:
     """Return the command of the sglang router in front of ``workers``, the addresses of several replicas.
 
-    All requests with the same routing key go to one replica. A new key goes to the replica with the fewest requests in
-    progress. A replica that fails two health checks in a row, or three requests, gets no request until it answers
+    All requests with the same routing key go to one replica. A new key goes to the replica with the fewest keys. A
+    replica that fails two health checks in a row, or three requests, gets no request until it answers
     again. By default the router checks only once a minute, and its metrics listen on every address.
     """
     command = [python.path, "-m", "sglang_router.launch_router", "--worker-urls", *workers]
