@@ -33,11 +33,11 @@ class Markup(msgspec.Struct, frozen=True):
     """The markup of a turn in a family of models: the texts before and after the role, and the end of the turn."""
 
     before: str
-    behind: str
+    after: str
     end: str
 
     def opening(self, speaker: ChatRole) -> str:
-        return f"{self.before}{speaker}{self.behind}"
+        return f"{self.before}{speaker}{self.after}"
 
     def said(self, turns: Iterable[Turn]) -> str:
         return "".join(f"{self.opening(turn.role)}{turn.text}{self.end}" for turn in turns)
@@ -50,21 +50,21 @@ LLAMA_3 = Markup("<|start_header_id|>", "<|end_header_id|>\n\n", "<|eot_id|>")
 class MarkedConversation(msgspec.Struct, frozen=True):
     """Conversations in a family's ``markup``.
 
-    ``before`` and ``behind`` are the template's texts before and after a single question. Instructions of the
+    ``before`` and ``after`` are the template's texts before and after a single question. Instructions of the
     conversation replace those of the template.
     """
 
     before: str
-    behind: str
+    after: str
     markup: Markup
 
     def head(self, turns: Turns, question: str) -> str:
         said, user = self.markup.said(turns), self.markup.opening("user")
         if instructed(turns):
-            answer = self.behind.partition(self.markup.end)[2]
+            answer = self.after.partition(self.markup.end)[2]
             return f"{said}{self.markup.said([Turn('user', question)])}{answer}"
         first, _, before = self.before.rpartition(user)
-        return f"{first}{said}{user}{before}{question}{self.behind}"
+        return f"{first}{said}{user}{before}{question}{self.after}"
 
 
 class TokenizerConversation:

@@ -119,8 +119,8 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def _head(self, transcript: Transcript) -> str:
         if transcript.turns and self.conversation is not None:
             return self.conversation.head(transcript.turns, transcript.question)
-        before, _, behind = self.before_steps.partition(QUESTION)
-        return f"{before}{as_text(transcript)}{behind}"
+        before, _, after = self.before_steps.partition(QUESTION)
+        return f"{before}{as_text(transcript)}{after}"
 
     def _render_step(self, step: Step) -> str:
         return f"Model {_MODEL_NUMBER[step.author]}: {step.text}" if self.annotate else step.text
@@ -137,9 +137,9 @@ def prompt_template(prompt: str, annotate: bool, tokenizer: str) -> PromptTempla
         text = _user_turn(tokenizer, reader, f"{QUESTION}\n\n{_BOXED}")
         return PromptTemplate(text, annotate, TokenizerConversation(tokenizer, reader, _BOXED))
     text = TEMPLATES.get(prompt, prompt)
-    before, _, behind = text.partition(QUESTION)
+    before, _, after = text.partition(QUESTION)
     family = FAMILIES.get(prompt)
-    return PromptTemplate(text, annotate, MarkedConversation(before, behind, family) if family else None)
+    return PromptTemplate(text, annotate, MarkedConversation(before, after, family) if family else None)
 
 
 def chat_turn(name: str, text: str) -> str:

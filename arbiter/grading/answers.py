@@ -47,7 +47,7 @@ class BoxedText(msgspec.Struct, frozen=True):
     end: int
 
 
-def behind_thought(text: str) -> str | None:
+def text_after_thought(text: str) -> str | None:
     """Return the text after the last thought of ``text``; None if a thought never ends."""
     after = text.rpartition(_CLOSE_THOUGHT)[2]
     return None if _OPEN_THOUGHT in after else after

@@ -15,11 +15,11 @@ import msgspec
 from arbiter.grading.answers import (
     Reference,
     as_reference,
-    behind_thought,
     extract_answer,
     plain,
     same_words,
     split_answers,
+    text_after_thought,
 )
 from arbiter.grading.equivalence import EquivalenceVerdict, judge
 from arbiter.protocols.records import Solution
@@ -76,7 +76,7 @@ class Grader:
 
     async def grade(self, text: str, reference: str | Reference | None) -> Grade:
         """Grade the whole text of a solution against the reference answer."""
-        conclusion = behind_thought(text)
+        conclusion = text_after_thought(text)
         if conclusion is None:
             return _missing("a thought never ends (there is no </think>), so there is no answer", reference)
         answer = extract_answer(conclusion)

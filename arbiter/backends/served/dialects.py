@@ -255,7 +255,7 @@ def dialect_of(scores: Classifier, step_tag: str | None = None, labels: Labels |
             )
 
 
-def way_out(error: str, name: str) -> str:
+def remedy(error: str, name: str) -> str:
     """Return which key of ``models.NAME`` to change, if the text of an ``error`` shows it; else an empty text."""
     found = next((fix for mark, fix in _FIXES if mark in error), None)
     return f"{' ' if error.endswith('?') else '. '}{found.format(name=name)}" if found else ""

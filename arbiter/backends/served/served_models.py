@@ -10,7 +10,7 @@ import msgspec
 
 from arbiter.backends.judge_prompts import JudgePrompt
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.backends.served.dialects import dialect_of, way_out
+from arbiter.backends.served.dialects import dialect_of, remedy
 from arbiter.backends.served.generator import WITHOUT_PENALTIES, ServedGenerator
 from arbiter.backends.served.judge import ServedJudge
 from arbiter.backends.served.label_tokens import LabelScorer
@@ -100,7 +100,7 @@ async def open_served_scorer(
         try:
             await check(ScoreRequest("", 0, "prm", _TRIAL, "2", "draft", "\n\n"))
         except BackendError as error:
-            raise BackendError(f"models.{name}: {error}{way_out(str(error), name)}") from error
+            raise BackendError(f"models.{name}: {error}{remedy(str(error), name)}") from error
         yield scorer
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbiter.grading.answers import behind_thought, boxes, extract_answer, plain, same_words, split_answers
+from arbiter.grading.answers import boxes, extract_answer, plain, same_words, split_answers, text_after_thought
 
 BALANCED = st.recursive(
     st.lists(st.sampled_from([*"ab0 ^+-,", "\\{", "\\}", "\\frac", "\\\\"]), max_size=6).map("".join),
@@ -95,12 +95,12 @@ def test_very_long_texts_are_read_in_one_pass(piece: str, found: int) -> None:
     [("a", "a"), ("<think>a</think>b", "b"), ("a</think>b", "b"), ("<think>a</think>b<think>c</think>d", "d")],
 )
 def test_the_answer_stands_behind_the_last_thought(text: str, behind: str) -> None:
-    assert behind_thought(text) == behind
+    assert text_after_thought(text) == behind
 
 
 @pytest.mark.parametrize("text", ["<think>a", "<think>a</think>b<think>c", "a<think>\\boxed{3}"])
 def test_nothing_stands_behind_a_thought_that_never_ends(text: str) -> None:
-    assert behind_thought(text) is None
+    assert text_after_thought(text) is None
 
 
 @given(parts=st.lists(PART, min_size=1, max_size=5))
