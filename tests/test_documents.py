@@ -133,7 +133,7 @@ def marked(page: str) -> Any:
     return pytest.param(page, marks=pytest.mark.slow if is_first else pytest.mark.nightly)
 
 
-@pytest.mark.parametrize("page", map(marked, pages_to_run(long=True)))
+@pytest.mark.parametrize("page", [marked(page) for page in pages_to_run(long=True)])
 @pytest.mark.usefixtures("workplace")
 def test_the_blocks_of_a_page_with_long_commands_run(page: str) -> None:
     run_page(page)

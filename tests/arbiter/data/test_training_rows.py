@@ -83,7 +83,7 @@ def test_olympiadbench_answers_carry_several_values_units_and_tolerances(
 
 
 def test_a_tolerance_that_is_no_number_is_told_with_its_place() -> None:
-    with pytest.raises(DataError, match="here, line 1: the field 'error' is 'about 1', and must be a number"):
+    with pytest.raises(DataError, match="here, line 1: the field 'error' is 'about 1', but it must be a number, or"):
         read(question="q", final_answer=["1"], is_multiple_answer=False, error="about 1")
 
 

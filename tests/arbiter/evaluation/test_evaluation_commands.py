@@ -89,7 +89,10 @@ def test_a_pocket_router_is_asked_as_its_configuration_says(arbiter: Command, ro
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--data", "{rows}"), "exactly one of --escalation, --target-tokens, --latency, --accuracy"),
+        (
+            ("--data", "{rows}"),
+            "exactly one is needed: give one of --escalation, --target-tokens, --latency, --accuracy",
+        ),
         (("--data", "{rows}", "--escalation", "1.5"), "--escalation 1.5: give a number from 0 to 1"),
         (("--data", "{rows}", "--latency", "inf"), "--latency inf: give a number 0 or more"),
         (("--data", "{rows}", "--accuracy", "0.8"), "--accuracy needs graded runs"),
