@@ -10,7 +10,7 @@ setup:
 # Make the environment of sglang and its router for a machine without a GPU, in .sglang (2.7 GB; see docs/how-to/start-servers.md).
 sglang-env folder=".sglang":
     python3 -m venv {{folder}}
-    {{folder}}/bin/python -m pip install --quiet uv torch==2.13.0
+    {{folder}}/bin/python -m pip install --quiet --no-compile uv torch==2.13.0
     @{{just_executable()}} _install {{folder}} -r arbiter/servers/sglang_cpu/requirements.txt
     @{{just_executable()}} _install {{folder}} --no-deps torchvision==0.28.0 sglang==0.5.23 sglang-router==0.3.2
 
@@ -151,7 +151,7 @@ test-servers *args:
 # Make the environment of the frameworks that are tested with the endpoint, in .frameworks (2.4 GB; docs/how-to/frameworks.md).
 frameworks-env folder=".frameworks":
     python3 -m venv {{folder}}
-    {{folder}}/bin/python -m pip install --quiet uv torch==2.13.0
+    {{folder}}/bin/python -m pip install --quiet --no-compile uv torch==2.13.0
     @{{just_executable()}} _install {{folder}} --no-deps -r tests/frameworks/environments/frameworks.txt
     @{{just_executable()}} _install {{folder}} --no-deps --editable .
     @{{just_executable()}} _install {{folder}} --no-deps --target {{folder}}/openai-2.8 -r tests/frameworks/environments/openai-2.8.txt

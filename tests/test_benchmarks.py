@@ -54,6 +54,7 @@ def solution(*steps: tuple[Author, str]) -> Solution:
     return Solution("p", "q", tuple(records), "answered", 1.0, {})
 
 
+@pytest.mark.nightly
 def test_batching_is_compared_problem_by_problem() -> None:
     found = printed("batching.py", "--limit", "6")
     assert found["problems"] == 6
@@ -66,6 +67,7 @@ def test_the_clients_cost_is_measured_for_both_backends_over_the_same_requests()
     assert all(reading["cpu"] > 0 for reading in found.values())
 
 
+@pytest.mark.nightly
 def test_steps_are_measured_for_the_writers_and_for_the_prm() -> None:
     found = printed("steps.py", "--problems", "96")
     assert found["draft"]["*"] < found["target"]["*"]

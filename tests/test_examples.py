@@ -43,7 +43,7 @@ def test_an_example_imports_nothing_of_arbiter_but_what_is_exported(example: Pat
     assert ours <= {"arbiter", "arbiter.extending"}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_program_in_the_place_of_the_target_solves_more_and_more_the_oftener_it_is_called(tmp_path: Path) -> None:
     printed = run(tmp_path, str(ROOT / "examples" / "own_backend.py"))
     model, program, oftener = (figures(printed, name) for name in ("model", "program", "program, called more often"))
@@ -60,7 +60,7 @@ def test_a_policy_of_ones_own_decides_where_the_target_is_called(tmp_path: Path)
     assert (router[3] > 0, strict[3]) == (True, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_verifier_of_ones_own_has_more_problems_solved_than_the_draft_solves_alone(tmp_path: Path) -> None:
     printed = run(tmp_path, str(ROOT / "examples" / "own_actor.py"))
     alone, checked = figures(printed, "draft alone"), figures(printed, "checked")
@@ -77,7 +77,7 @@ def test_an_agent_streams_a_conversation_maps_questions_and_leaves_early(tmp_pat
     assert "still running: 0" in printed
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_script_needs_no_event_loop(tmp_path: Path) -> None:
     printed = run(tmp_path, str(ROOT / "examples" / "script.py"))
     assert "boxed{294}" in printed

@@ -13,7 +13,7 @@ from arbiter.grading import Grade, Grader
 from arbiter.grading.answers import as_reference, plain
 from arbiter.grading.equivalence import equal_mathematics
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 RealData = Callable[[str], Path]
 

@@ -113,18 +113,18 @@ def test_a_run_that_is_killed_twenty_times_is_the_run_that_was_never_killed(tmp_
     assert len(solved(run)) == 40
 
 
-def test_a_pocket_run_that_is_killed_four_times_is_the_run_that_was_never_killed(tmp_path: Path) -> None:
+def test_a_pocket_run_that_is_killed_twice_is_the_run_that_was_never_killed(tmp_path: Path) -> None:
     """The pocket models repeat their answers, whatever else was in their batch."""
     undisturbed, run = tmp_path / "undisturbed", tmp_path / "run"
     arbiter = Path(sys.executable).parent / "arbiter"
-    command = [arbiter, "bench", "pocket", "--limit", "24", "--out"]
+    command = [arbiter, "bench", "pocket", "--limit", "12", "--out"]
     run_to_end([*command, undisturbed])
-    for session, size in enumerate(moments((undisturbed / LOG).stat().st_size, 4, seed=2), start=1):
+    for session, size in enumerate(moments((undisturbed / LOG).stat().st_size, 2, seed=2), start=1):
         kill_at(size, run / LOG, [*command, run])
         check(list(LogFile(run / LOG)), sessions=session)
-    told = run_to_end([arbiter, "bench", "--resume", run])
-    check(list(LogFile(run / LOG)), sessions=5)
-    assert "resuming the run: " in told
+    printed = run_to_end([arbiter, "bench", "--resume", run])
+    check(list(LogFile(run / LOG)), sessions=3)
+    assert "resuming the run: " in printed
     assert solved(run) == solved(undisturbed)
 
 

@@ -113,7 +113,9 @@ def test_the_target_is_clearly_better_than_the_draft() -> None:
     assert accuracy("draft", 40) + 0.15 < accuracy("target", 40)
 
 
-@pytest.mark.parametrize("run_type", ["rsd", "router", "oracle", "generate", "random"])
+@pytest.mark.parametrize(
+    "run_type", ["rsd", "router", "random", "oracle", pytest.param("generate", marks=pytest.mark.nightly)]
+)
 def test_every_run_type_solves_problems_that_the_draft_alone_does_not(run_type: RunType) -> None:
     assert accuracy(run_type, 40) > accuracy("draft", 40)
 

@@ -39,6 +39,7 @@ def test_a_collection_has_rows_with_their_part_and_a_description(
     assert {split: sum(by_source.values()) for split, by_source in collection.rows.items()} == counts
 
 
+@pytest.mark.nightly
 def test_a_collection_is_continued_and_a_larger_one_keeps_the_parts(
     arbiter: Call, small: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -61,6 +61,7 @@ def test_a_slip_is_one_digit_of_one_step(problem: world.PocketProblem, seed: int
     assert "".join(changed[0]).isdigit()
 
 
+@pytest.mark.nightly
 def test_a_judge_tells_slips_before_it_has_learned_anything(
     text: EncodedText, untaught: LlamaForSequenceClassification
 ) -> None:
@@ -87,6 +88,7 @@ def test_a_judge_learns_in_its_two_new_layers_and_its_head_alone(untaught: Llama
     assert not [name for name in learning if name.startswith(("model.embed_tokens", *old))]
 
 
+@pytest.mark.nightly
 def test_a_language_model_learns_and_the_same_seed_learns_the_same(text: EncodedText) -> None:
     problems = list(itertools.islice(world.problems(9, "train"), 8))
     weights: list[torch.Tensor] = []

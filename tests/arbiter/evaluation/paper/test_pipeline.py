@@ -17,7 +17,7 @@ from arbiter.evaluation.paper.ablation import VARIANTS
 from arbiter.training.training_data import read_rows
 from tests.command_line import call_arbiter
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 REPRODUCE = "reproduce own.toml --rows rows --limit 6 --acceptance 0.5,0.8 --resamples 100"
 
