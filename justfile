@@ -38,9 +38,10 @@ lint:
 types:
     {{python}} -m pyright --pythonpath {{python}}
 
-# Run the tests in two processes; all tests of a file run in one, because they share models and servers.
+# Three processes keep two cores busy, because many tests wait for servers and browsers.
+# Run the tests, all tests of a file in one process, because they share models and servers.
 test *args:
-    {{python}} -m pytest --numprocesses 2 --dist loadfile --hypothesis-profile ci -m "not nightly" {{args}}
+    {{python}} -m pytest --numprocesses 3 --dist loadfile --hypothesis-profile ci -m "not nightly" {{args}}
 
 # Run all tests, also those that take minutes, with a thousand examples of each property (about two hours).
 nightly *args:
