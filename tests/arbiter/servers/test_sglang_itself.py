@@ -112,6 +112,7 @@ def test_sglangs_parser_understands_what_is_meant(parsed: list[dict[str, Any]]) 
     assert [parsed[1][name] for name in SEEN] == [30001, 1, 1, True, "org/prm", None, None]
 
 
+@pytest.mark.nightly
 def test_a_real_server_runs_as_long_as_a_command_does(sglang: Interpreter, tmp_path: Path, free_port: int) -> None:
     config = tmp_path / "one.toml"
     config.write_text(
