@@ -199,5 +199,5 @@ def _message(index: int, message: ChatMessage) -> Message:
     if message.role == "tool" or getattr(message, "tool_calls", None):
         parts.append("tool call")
     if parts:
-        raise DataError(f"message {index}: arbiter only reads text, but the message contains a {parts[0]}")
+        raise DataError(f"message {index}: arbiter only reads text, but the message has content of the type {parts[0]}")
     return {"role": message.role, "content": message.text}

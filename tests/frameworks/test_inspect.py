@@ -145,7 +145,9 @@ def test_tools_and_images_are_errors_of_the_sample(evaluated, question: str, the
     assert "leave out add" in error(evaluated("arbiter/pocket", solver=[use_tools(add()), generate()]))
     image = ContentImage(image="data:image/png;base64,iVBORw0KGgo=")
     shown = ChatMessageUser(content=[ContentText(text=question), image])
-    assert "there is a image" in error(evaluated("arbiter/pocket", Sample(input=[shown], target=the_answer)))
+    assert "has content of the type image" in error(
+        evaluated("arbiter/pocket", Sample(input=[shown], target=the_answer))
+    )
 
 
 def test_a_problem_that_fails_is_an_error_of_its_sample(evaluated, the_answer: str) -> None:
