@@ -22,7 +22,7 @@ _install folder *args:
 [parallel]
 check: lint types test
 
-# A check for everyday work, in under three minutes on 2 cores: lint, types, and the tests that are not marked slow.
+# A check for everyday work: lint, types, and the tests that are not marked slow.
 [parallel]
 fast: lint types _quick-tests
 
@@ -43,7 +43,7 @@ types:
 test *args:
     {{python}} -m pytest --numprocesses 3 --dist loadfile --hypothesis-profile ci -m "not nightly" {{args}}
 
-# Run all tests, also those that take minutes, with a thousand examples of each property (about two hours).
+# Run all tests, also those that take minutes, with a thousand examples of each property.
 nightly *args:
     {{python}} -m pytest --numprocesses 2 --dist loadfile --hypothesis-profile nightly {{args}}
 
@@ -107,7 +107,7 @@ overhead *args:
 log-cost *args:
     {{python}} benchmarks/log.py {{args}}
 
-# Write the tables that come out of virtual time into the documents (some five minutes of CPU; `--only NAME` for one).
+# Write the tables that come out of virtual time into the documents (about seven minutes of CPU; `--only NAME` for one).
 tables *args="--write":
     {{python}} benchmarks/tables.py {{args}}
 
