@@ -3,24 +3,64 @@
 Pure functions, used for models in process and for served models.
 """
 
-from collections.abc import Sequence, Set
-from typing import Any
+from collections.abc import Container, Sequence, Set
+from typing import Protocol
 
+from arbiter.backends.token_texts import TokenTexts
 from arbiter.protocols.records import PrefixMatch, StopReason
+
+_UNFINISHED = "\ufffd"  # stands for bytes that are no whole character
+
+
+class Decoder(Protocol):
+    """Turns tokens into text, without special tokens."""
+
+    def decode(self, tokens: Sequence[int]) -> str: ...
+
+
+class SeparatorTokens(Container[object]):
+    """The tokens that may complete ``separator``: all others cannot, whatever the tokens before them are."""
+
+    def __init__(self, decoder: Decoder, separator: str) -> None:
+        self._decoder = decoder
+        self._last = separator[-1]
+        self._known: dict[object, bool] = {}
+
+    def __contains__(self, token: object) -> bool:
+        found = self._known.get(token)
+        if found is None:
+            assert isinstance(token, int)  # noqa: S101 - tokens are numbers
+            # twice, because some tokenizers drop a space at the beginning of a text
+            text = self._decoder.decode([token, token])
+            found = self._known[token] = self._last in text or _UNFINISHED in text
+        return found
+
+
+class _AllTokens(Container[object]):
+    def __contains__(self, token: object) -> bool:
+        return True
 
 
 class StepTokens:
     """The tokens of one step so far. ``ending`` is the stop reason once the step has ended.
 
     The step ends at a token of ``ends``, at ``separator`` (which may begin and end inside tokens), or with token
-    number ``room``. ``tokenizer`` is a tokenizer of transformers.
+    number ``room``. ``completing`` has all tokens that may complete the separator; by default all tokens may.
     """
 
-    def __init__(self, tokenizer: Any, separator: str, ends: Set[int], room: int) -> None:  # noqa: ANN401
-        self._tokenizer = tokenizer
+    def __init__(
+        self,
+        decoder: Decoder,
+        separator: str,
+        ends: Set[int],
+        room: int,
+        completing: Container[object] = _AllTokens(),
+    ) -> None:
+        self._decoder = decoder
         self._separator = separator
         self._ends = ends
-        self._room = room
+        self._completing = completing
+        self.room = room
         self.tokens: list[int] = []
         self.ending: StopReason | None = None
         self.text = ""
@@ -42,26 +82,27 @@ class StepTokens:
     def _ended(self, token: int) -> bool:
         if token in self._ends:
             self.ending, self.text = "end", self._decoded(self.tokens[:-1])
-        elif self._separator in self._decoded(self.tokens[-len(self._separator.encode()) :]):
-            # each token has at least one byte, so a separator that ends here is within that tail
+        # each token has at least one byte, so a separator that ends here is within that tail
+        elif token in self._completing and self._separator in self._decoded(
+            self.tokens[-len(self._separator.encode()) :]
+        ):
             self.ending, self.text = "separator", self._decoded(self.tokens).partition(self._separator)[0]
-        elif len(self.tokens) == self._room:
+        elif len(self.tokens) == self.room:
             self.close("limit")
         return self.ending is not None
 
     def _decoded(self, tokens: list[int]) -> str:
-        return str(self._tokenizer.decode(tokens, skip_special_tokens=True))
+        return self._decoder.decode(tokens)
 
 
-def proposed_tokens(tokenizer: Any, text: str, ending: StopReason, separator: str, room: int) -> list[int]:  # noqa: ANN401
+def proposed_tokens(texts: TokenTexts, text: str, ending: StopReason, separator: str, room: int) -> list[int]:
     """Return a proposed step as tokens of the model that checks it: at most ``room`` − 1, to leave one for the model.
 
     The proposal is tokenised separately, so the tokens of the context do not change. Where the model would use
     other tokens for the same text, it agrees with fewer of them; nothing else depends on it.
     """
     written = text + separator if ending == "separator" else text
-    tokens: list[int] = tokenizer(written, add_special_tokens=False)["input_ids"]
-    return tokens[: max(room - 1, 0)]
+    return texts.encode(written, special=False)[: max(room - 1, 0)]
 
 
 def agreed_tokens(proposed: Sequence[int], own: Sequence[int]) -> list[int]:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from arbiter.backends.in_process.model_loading import load
+from arbiter.backends.in_process.transformers_loading import load
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.data.training_rows import TrainingRow
 from arbiter.pocket import resolved

@@ -3,12 +3,11 @@
 import importlib.util
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
 from arbiter.actors.supervision import services
-from arbiter.backends.batching import Batcher
 from arbiter.backends.judge_prompts import JudgePrompt
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.config.model_tables import InProcessTable
@@ -16,7 +15,9 @@ from arbiter.protocols.errors import ConfigError, not_installed
 from arbiter.protocols.ports import Generator, Scorer
 
 if TYPE_CHECKING:
+    from arbiter.backends.in_process.checkpoint_files import Kind
     from arbiter.backends.in_process.model_loading import Loaded
+    from arbiter.backends.in_process.worker import Worker
 
 
 @asynccontextmanager
@@ -31,7 +32,7 @@ async def open_local_generator(
     from arbiter.backends.in_process.decoding import InProcessGenerator
 
     generator = InProcessGenerator(loaded, template, table.batch)
-    async with _serving(generator.batcher):
+    async with _serving(generator.engine.worker):
         yield generator
 
 
@@ -47,7 +48,7 @@ async def open_local_scorer(
     from arbiter.backends.in_process.scoring import InProcessScorer
 
     scorer = InProcessScorer(loaded, template, table.batch, targets)
-    async with _serving(scorer.batcher):
+    async with _serving(scorer.engine.worker):
         yield scorer
 
 
@@ -58,28 +59,32 @@ async def open_local_judge(table: InProcessTable, prompt: JudgePrompt, threads: 
     from arbiter.backends.in_process.judging import InProcessJudge
 
     judge = InProcessJudge(loaded, prompt, table.batch)
-    async with _serving(judge.batcher):
+    async with _serving(judge.engine.worker):
         yield judge
 
 
-async def _loaded(table: InProcessTable, kind: str, threads: int | None) -> "Loaded":
-    for package in ("torch", "transformers"):
+async def _loaded(table: InProcessTable, kind: "Kind", threads: int | None) -> "Loaded":
+    for package in ("torch", "tokenizers", "safetensors"):
         if importlib.util.find_spec(package) is None:
             raise ConfigError(not_installed("a model in process", package, "pocket"))
+    return await anyio.to_thread.run_sync(_load, table, kind, threads)
+
+
+def _load(table: InProcessTable, kind: "Kind", threads: int | None) -> "Loaded":
     import torch
 
-    from arbiter.backends.in_process.model_loading import load
+    from arbiter.backends.in_process.model_loading import open_model
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return await anyio.to_thread.run_sync(load, table.model, kind, table.device, table.dtype)
+    return open_model(table.model, kind, table.device, table.dtype, table.cache_bytes)
 
 
 @asynccontextmanager
-async def _serving(batcher: "Batcher[Any, Any]") -> AsyncGenerator[None]:
+async def _serving(worker: "Worker") -> AsyncGenerator[None]:
     async with services() as tasks:
-        await tasks.start(batcher.run)
+        await tasks.start(worker.run)
         try:
             yield
         finally:
-            batcher.close()
+            worker.close()

@@ -1,110 +1,162 @@
-"""Load a checkpoint, by default on the GPU if there is one. Code of the checkpoint is never run."""
+"""Load a model for the engine: the Llama family without transformers, any other family with it."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# (transformers and torch are typed in part)
-
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import torch
-import transformers
-from safetensors import safe_open
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils.hub import cached_file
 
+from arbiter.backends.in_process.checkpoint_files import (
+    Kind,
+    checkpoint_folder,
+    llama_shape,
+    read_json,
+    read_weights,
+    weights_of,
+)
+from arbiter.backends.in_process.llama import LlamaModel, LlamaShape
+from arbiter.backends.in_process.sequence_model import SequenceModel
+from arbiter.backends.token_texts import TokenTexts, TransformersTokenTexts, fast_token_texts
 from arbiter.pocket import resolved
 from arbiter.protocols.errors import BackendError, ContextTooLongError
 
+_ON_CPU = 2**30  # the default of cache_bytes on a CPU
+_SHARE = 4  # the default on a GPU is this fraction of its free memory
 _BIAS = "score.bias"
-_AUTO: dict[str, Any] = {"generator": AutoModelForCausalLM, "scorer": AutoModelForSequenceClassification}
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """A model on its device, its tokenizer, and the size of its context in tokens."""
+    """A model, its tokenizer, and what else the configuration and the checkpoint say.
+
+    ``ends`` are the tokens that end an answer. ``labels`` is the number of a classifier's labels, 0 for a generator.
+    Keys and values may take ``cache_bytes``.
+    """
 
     name: str
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    context: int
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.device
+    model: SequenceModel
+    texts: TokenTexts
+    ends: frozenset[int]
+    labels: int
+    cache_bytes: int
 
 
-def load(name: str, kind: str, device: str = "auto", dtype: str = "auto") -> Loaded:
+def open_model(
+    name: str, kind: Kind, device: str = "auto", dtype: str = "auto", cache_bytes: int | None = None
+) -> Loaded:
     """Load the ``generator`` or ``scorer`` called ``name``.
 
-    ``name`` is a folder, a hub name, or ``pocket:ROLE``. ``device`` is ``auto`` or torch's name of a device. ``dtype``
-    is ``auto`` (float32 on a CPU, the checkpoint's own elsewhere) or torch's name of a type. Raises ``BackendError``
-    if the model cannot be loaded or cannot serve as ``kind``.
+    ``name`` is a folder, a hub name, or ``pocket:ROLE``. ``device`` is ``auto`` (a GPU if there is one) or torch's name
+    of a device. ``dtype`` is ``auto`` (float32 on a CPU, the checkpoint's own elsewhere) or torch's name of a type.
+    ``cache_bytes`` None is 1 GiB on a CPU, and a quarter of the free memory of a GPU. Raises ``BackendError`` if the
+    model cannot be loaded or cannot serve as ``kind``.
     """
-    path = resolved(name)
-    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    precision = ("float32" if where == "cpu" else "auto") if dtype == "auto" else dtype
+    where = torch.device(device_of(device))
+    folder = checkpoint_folder(resolved(name))
+    shape = llama_shape(read_json(folder, "config.json"), kind) if folder else None
+    texts = fast_token_texts(folder) if folder else None
+    if folder is None or shape is None:
+        return _with_transformers(name, kind, where, dtype, cache_bytes)
     try:
-        with _no_progress_bar():
-            tokenizer = AutoTokenizer.from_pretrained(path)
-            model, found = _AUTO[kind].from_pretrained(path, dtype=precision, output_loading_info=True)
-            model = model.to(where).eval()
-    except Exception as error:  # a checkpoint, its tokenizer or the device may raise anything
-        raise BackendError(
-            f"cannot load the model {name!r} as a {kind} on {where}: {_first_line(error)}. "
-            "Give a folder in Hugging Face format, a name of the hub, or pocket:draft"
-        ) from error
-    if found["missing_keys"]:
-        missing = ", ".join(sorted(found["missing_keys"]))
-        raise BackendError(f"the model {name!r} cannot serve as a {kind}: its checkpoint lacks {missing}")
-    if _BIAS in found["unexpected_keys"] and _is_biased(path):
-        raise BackendError(
-            f"the head of {name!r} has a bias, which transformers would ignore: serve it with an engine that supports "
-            'it (sglang), with backend = "http"'
-        )
-    tokenizer.padding_side = "left"
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    if model.config.pad_token_id is None:  # a classifier needs it to find the last token that is not padding
-        model.config.pad_token_id = tokenizer.pad_token_id
-    return Loaded(name, model, tokenizer, int(model.config.max_position_embeddings))
+        model = _llama(name, folder, shape, where, dtype)
+    except BackendError:
+        raise
+    except Exception as error:  # a checkpoint or the device may raise anything
+        raise cannot_load(name, kind, str(where), error) from error
+    if model is None:
+        return _with_transformers(name, kind, where, dtype, cache_bytes)
+    texts = texts or _transformers_texts(name, kind, where)
+    ends = _ends(texts, read_json(folder, "generation_config.json").get("eos_token_id"))
+    return Loaded(name, model, texts, ends, shape.num_labels, cache_bytes or _default_bytes(where))
 
 
-def _is_biased(path: str) -> bool:
-    """Return whether a classifier's head has a non-zero bias. Checkpoints for sglang have one, often all zeros."""
-    index = cached_file(path, "model.safetensors.index.json", _raise_exceptions_for_missing_entries=False)
-    parts: dict[str, str] = msgspec.json.decode(Path(index).read_bytes())["weight_map"] if index else {}
-    whole = cached_file(path, parts.get(_BIAS, "model.safetensors"))
-    with safe_open(whole, "pt") as file:
-        return bool(file.get_tensor(_BIAS).any())
+def device_of(device: str) -> str:
+    """Return torch's name of the device; ``auto`` is a GPU if there is one."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def cannot_load(name: str, kind: str, where: str, error: Exception) -> BackendError:
+    """Return the error for a model that cannot be loaded because of ``error``."""
+    reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+    return BackendError(
+        f"cannot load the model {name!r} as a {kind} on {where}: {reason}. "
+        "Give a folder in Hugging Face format, a name of the hub, or pocket:draft"
+    )
 
 
 def too_long(loaded: Loaded, tokens: int) -> ContextTooLongError:
     """Return the error for a text to score that is longer than the model's context."""
     return ContextTooLongError(
         f"the text to score has {tokens} tokens, and the context of {loaded.name} holds "
-        f"{loaded.context}: lower limits.max_tokens or shorten the question"
+        f"{loaded.model.context}: lower limits.max_tokens or shorten the question"
     )
 
 
-@contextmanager
-def _no_progress_bar() -> Generator[None]:
-    """Hide the loader's progress bar, and restore the setting at the end."""
-    shown = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
+def lacks_weights(name: str, kind: str, missing: Iterable[str]) -> BackendError:
+    """Return the error for a checkpoint without the weights ``missing``."""
+    return BackendError(
+        f"the model {name!r} cannot serve as a {kind}: its checkpoint lacks {', '.join(sorted(missing))}"
+    )
+
+
+def has_bias(name: str) -> BackendError:
+    """Return the error for a classifier whose head has a bias that is not zero."""
+    return BackendError(
+        f"the head of {name!r} has a bias, which transformers would ignore: serve it with an engine that supports "
+        'it (sglang), with backend = "http"'
+    )
+
+
+def _llama(name: str, folder: Path, shape: LlamaShape, where: torch.device, dtype: str) -> LlamaModel | None:
+    """Return the model; None if its weights are not in safetensors files."""
+    files = weights_of(folder, resolved(name))
+    if files is None:
+        return None
+    missing = shape.weights().keys() - files.keys()
+    if missing:
+        raise lacks_weights(name, "scorer" if shape.num_labels else "generator", missing)
+    if shape.num_labels and _BIAS in files and read_weights(files, [_BIAS], where, None)[_BIAS].any():
+        raise has_bias(name)
+    precision = ("float32" if where.type == "cpu" else "auto") if dtype == "auto" else dtype
+    number = None if precision == "auto" else getattr(torch, precision)
+    return LlamaModel(shape, read_weights(files, shape.weights(), where, number))
+
+
+def _with_transformers(name: str, kind: Kind, where: torch.device, dtype: str, cache_bytes: int | None) -> Loaded:
+    from arbiter.backends.in_process.transformers_loading import load
+    from arbiter.backends.in_process.transformers_model import wrap
+
+    loaded = load(name, kind, str(where), dtype)
+    settings: Any = loaded.model.generation_config
+    texts = TransformersTokenTexts(loaded.tokenizer)
+    return Loaded(
+        name,
+        wrap(loaded.model, loaded.context),
+        texts,
+        _ends(texts, settings.eos_token_id if settings is not None else None),
+        cast("int", loaded.model.config.num_labels) if kind == "scorer" else 0,
+        cache_bytes or _default_bytes(where),
+    )
+
+
+def _transformers_texts(name: str, kind: Kind, where: torch.device) -> TokenTexts:
+    from transformers import AutoTokenizer
+
     try:
-        yield
-    finally:
-        if shown:
-            transformers.utils.logging.enable_progress_bar()
+        return TransformersTokenTexts(AutoTokenizer.from_pretrained(resolved(name)))  # pyright: ignore[reportUnknownMemberType]
+    except Exception as error:  # a tokenizer or the hub may raise anything
+        raise cannot_load(name, kind, str(where), error) from error
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+def _ends(texts: TokenTexts, given: Any) -> frozenset[int]:  # noqa: ANN401 - a number, several, or none
+    """Return the tokens that end an answer: those of the generation settings (several in chat models), and the
+    tokenizer's.
+    """
+    ends: list[int | None] = given if isinstance(given, list) else [given]
+    return frozenset(end for end in (*ends, texts.end) if end is not None)
+
+
+def _default_bytes(where: torch.device) -> int:
+    if where.type == "cuda":
+        return torch.cuda.mem_get_info(where)[0] // _SHARE
+    return _ON_CPU

@@ -1,14 +1,8 @@
-"""Scores of a sequence classifier in process: one forward pass for all waiting candidates."""
-
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# (transformers and torch are typed in part)
-
-from collections.abc import Sequence
-from typing import Any, cast
+"""Scores of a sequence classifier in process, read at the last token of a text."""
 
 import torch
 
-from arbiter.backends.batching import Batcher, BatchJob, Deliver
+from arbiter.backends.in_process.engine import Engine, Outputs
 from arbiter.backends.in_process.model_loading import Loaded, too_long
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.scorer import labels_of
@@ -16,11 +10,9 @@ from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Score, ScoreRequest
 from arbiter.protocols.records import Usage
 
-ScoreJob = BatchJob[ScoreRequest, Score]
-
 
 class InProcessScorer:
-    """A ``Scorer`` over a loaded classifier, read at the last token. ``batcher`` must run while it is in use.
+    """A ``Scorer`` over a loaded classifier. ``engine.worker`` must run while it is in use.
 
     One label is a value head: the score is its sigmoid. Two labels are classes: the score is the softmax probability
     of class 1. For several ``targets``, each has two classes, in their order. Raises ``BackendError`` for any other
@@ -28,48 +20,43 @@ class InProcessScorer:
     """
 
     def __init__(self, loaded: Loaded, template: PromptTemplate, largest_batch: int, targets: int = 1) -> None:
-        labels = cast("int", loaded.model.config.num_labels)
-        if labels != 2 * targets and (labels, targets) != (1, 1):
-            raise BackendError(f"{loaded.name} has {labels} labels; {labels_of(targets)}")
+        if loaded.labels != 2 * targets and (loaded.labels, targets) != (1, 1):
+            raise BackendError(f"{loaded.name} has {loaded.labels} labels; {labels_of(targets)}")
         self._loaded = loaded
         self._template = template
-        self._one_label = labels == 1
-        self.batcher = Batcher[ScoreRequest, Score](self._work, largest_batch)
+        self.engine = Engine(loaded.model, self._start, largest_batch, loaded.cache_bytes)
 
     async def score(self, request: ScoreRequest) -> Score:
         """Score one candidate. Raises ``ContextTooLongError`` if the text is longer than the model's context."""
-        return await self.batcher.submit(request)
+        return await self.engine.worker.submit(request)
 
-    @torch.inference_mode()
-    def _work(self, jobs: Sequence[ScoreJob], deliver: Deliver[ScoreRequest, Score]) -> None:
-        fitting: list[ScoreJob] = []
-        texts: list[list[int]] = []
-        for job in jobs:
-            ask = job.ask
-            try:
-                text = self._template.render_candidate(ask.transcript, ask.candidate, ask.author, ask.separator)
-            except BackendError as error:  # only this job's conversation is refused
-                deliver([(job, error)])
-                continue
-            ids: list[int] = self._loaded.tokenizer(text)["input_ids"]
-            if len(ids) > self._loaded.context:
-                deliver([(job, too_long(self._loaded, len(ids)))])
-            else:
-                fitting.append(job)
-                texts.append(ids)
-        if not fitting:
-            return
-        scores = [
-            Score(max(values), Usage(prompt_tokens=len(ids)), estimates=tuple(values) if len(values) > 1 else ())
-            for values, ids in zip(self._values(texts), texts, strict=True)
-        ]
-        deliver(list(zip(fitting, scores, strict=True)))
+    def _start(self, ask: ScoreRequest) -> "_ScoreRow":
+        text = self._template.render_candidate(ask.transcript, ask.candidate, ask.author, ask.separator)
+        ids = self._loaded.texts.encode(text)
+        if len(ids) > self._loaded.model.context:
+            raise too_long(self._loaded, len(ids))
+        return _ScoreRow(ids)
 
-    def _values(self, texts: list[list[int]]) -> list[list[float]]:
-        """Return for each text one value, or one value per target."""
-        model: Any = self._loaded.model
-        batch = self._loaded.tokenizer.pad({"input_ids": texts}, padding=True, return_tensors="pt")
-        logits: torch.Tensor = model(**batch.to(self._loaded.device)).logits.float()
-        if self._one_label:
-            return torch.sigmoid(logits).tolist()
-        return torch.softmax(logits.unflatten(-1, (-1, 2)), -1)[..., 1].tolist()
+
+class _ScoreRow:
+    """A text to score. It is finished when it is read."""
+
+    def __init__(self, ids: list[int]) -> None:
+        self.ids = ids
+        self.read = self.reused = 0
+        self.shown = 1
+        self.longest = len(ids)
+        self._values: list[float] = []
+
+    def advance(self, outputs: Outputs, first: int) -> bool:
+        logits = outputs.values[first]
+        if len(logits) == 1:
+            self._values = torch.sigmoid(logits).tolist()
+        else:
+            self._values = torch.softmax(logits.unflatten(-1, (-1, 2)), -1)[:, 1].tolist()
+        return True
+
+    def answer(self) -> Score:
+        values = self._values
+        usage = Usage(prompt_tokens=len(self.ids), cached_tokens=self.reused)
+        return Score(max(values), usage, estimates=tuple(values) if len(values) > 1 else ())

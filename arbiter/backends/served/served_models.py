@@ -25,6 +25,7 @@ from arbiter.backends.served.transport import (
     understood,
 )
 from arbiter.backends.served.verification import VerificationSettings, VerifyingGenerator
+from arbiter.backends.token_texts import TransformersTokenTexts
 from arbiter.backends.tokenizers import end_tokens, read_tokenizer
 from arbiter.config.model_tables import Engine, HostedTable, ServedTable
 from arbiter.protocols.errors import BackendError, ConfigError
@@ -225,7 +226,11 @@ async def _verification_settings(
         tokenizer = read_tokenizer(tokenizer_name, f"models.{name}.verifies", "leave verifies out")
         context = listed.max_model_len if listed else None
         return VerificationSettings(
-            engine, tokenizer, {*end_tokens(tokenizer_name, tokenizer, engine)}, context, table.priority
+            engine,
+            TransformersTokenTexts(tokenizer),
+            {*end_tokens(tokenizer_name, tokenizer, engine)},
+            context,
+            table.priority,
         )
 
     return await anyio.to_thread.run_sync(read)

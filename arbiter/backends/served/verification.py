@@ -12,7 +12,6 @@ Only the server's numerics can differ: of two almost equal choices, reading may 
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
@@ -21,6 +20,7 @@ from arbiter.backends.served.engine_logprobs import LOGPROB_DIALECTS, LogprobAns
 from arbiter.backends.served.generator import ServedGenerator, check_reason, priority_of
 from arbiter.backends.served.transport import Transport, persistent, understood
 from arbiter.backends.step_tokens import StepTokens, agreed_tokens, agreement, proposed_tokens
+from arbiter.backends.token_texts import TokenTexts
 from arbiter.config.model_tables import Engine
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Generation, GenerationRequest
@@ -33,14 +33,14 @@ class VerificationSettings(msgspec.Struct, frozen=True):
     """The settings for checking proposals.
 
     - ``engine``: the engine of the server.
-    - ``tokenizer``: the model's tokenizer, of transformers.
+    - ``texts``: the model's tokenizer.
     - ``ends``: the tokens that end an answer. Those that the server reports are added.
     - ``context``: the model's context in tokens, if the server reports it.
     - ``priority``: the engine, if the server schedules by priority.
     """
 
     engine: Engine
-    tokenizer: Any
+    texts: TokenTexts
     ends: set[int]
     context: int | None = None
     priority: Engine | None = None
@@ -68,11 +68,11 @@ class VerifyingGenerator:
         """Write one step, or the rest of a proposed one. Raises as ``ServedGenerator``."""
         if request.proposal is None or request.temperature > 0:
             return await self._plain.generate(request)
-        tokenizer = self._checks.tokenizer
+        texts = self._checks.texts
         text = self._template.render(request.transcript, request.separator)
-        prompt: list[int] = tokenizer(text)["input_ids"]
+        prompt = texts.encode(text)
         proposal, room = request.proposal, request.max_tokens
-        proposed = proposed_tokens(tokenizer, proposal.text, proposal.stop_reason, request.separator, room)
+        proposed = proposed_tokens(texts, proposal.text, proposal.stop_reason, request.separator, room)
         # if prompt and limit exceed the context, the server decides: it refuses the request or cuts the answer
         fits = self._checks.context is None or len(prompt) + room <= self._checks.context
         if not (prompt and proposed and fits):
@@ -86,7 +86,7 @@ class VerifyingGenerator:
                 f"{self._transport.address.url}{self._dialect.path} answered without the model's own choice for each "
                 f"token. Is its engine {self._checks.engine}? Set verifies to the engine, or leave it out"
             )
-        decoder = _ContextTokenizer(self._checks.tokenizer, prompt[-_JOIN:])
+        decoder = _ContextDecoder(self._checks.texts, prompt[-_JOIN:])
         step = StepTokens(decoder, request.separator, self._checks.ends, request.max_tokens)
         step.take(agreed_tokens(proposed, [*read.choices, read.tokens[0]]))
         found_all = len(step.tokens) > len(proposed)  # then the token written after them belongs to the step too
@@ -120,17 +120,16 @@ class VerifyingGenerator:
         return written
 
 
-class _ContextTokenizer:
+class _ContextDecoder:
     """Decodes tokens with the context before them: some tokenizers drop a space at the beginning of a text."""
 
-    def __init__(self, tokenizer: Any, before: Sequence[int]) -> None:  # noqa: ANN401
-        self._tokenizer = tokenizer
+    def __init__(self, texts: TokenTexts, before: Sequence[int]) -> None:
+        self._texts = texts
         self._before = before
-        self._skipped = len(tokenizer.decode(before, skip_special_tokens=True))
+        self._skipped = len(texts.decode(before))
 
-    def decode(self, tokens: Sequence[int], *, skip_special_tokens: bool) -> str:
-        text: str = self._tokenizer.decode([*self._before, *tokens], skip_special_tokens=skip_special_tokens)
-        return text[self._skipped :]
+    def decode(self, tokens: Sequence[int]) -> str:
+        return self._texts.decode([*self._before, *tokens])[self._skipped :]
 
 
 def _ending_of(written: LogprobAnswer, separator: str) -> StopReason:

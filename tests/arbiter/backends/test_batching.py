@@ -8,9 +8,9 @@ from typing import Any
 import anyio
 import anyio.from_thread
 import pytest
+from arbiter.backends.batching import Batcher, BatchJob, Deliver
 
 from arbiter.actors.supervision import services
-from arbiter.backends.batching import Batcher, BatchJob, Deliver
 from arbiter.protocols.errors import ClosedError
 
 Asks = Callable[[], Coroutine[Any, Any, None]]

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import anyio
 import pytest
 import torch
+from arbiter.backends.batching import Batcher
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
 from arbiter.actors.supervision import services
-from arbiter.backends.batching import Batcher
 from arbiter.pocket import world
 from arbiter.protocols.ports import GenerationRequest, ScoreRequest
 from arbiter.protocols.records import Transcript

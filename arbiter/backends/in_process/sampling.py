@@ -1,0 +1,18 @@
+"""Choose the next token of a row from its logits."""
+
+import random
+
+import torch
+from torch import Tensor
+
+
+def draw(logits: Tensor, temperature: float, top_p: float, noise: random.Random) -> int:
+    """Draw a token at ``temperature`` above 0: invert the distribution function of the likeliest tokens up to ``top_p``.
+
+    ``logits`` are those of one token, ``[vocabulary]``.
+    """
+    chances, order = torch.softmax(logits / temperature, -1).sort(descending=True, stable=True)
+    total = chances.cumsum(-1)
+    kept = int((total - chances < top_p).sum())
+    drawn = noise.random() * float(total[kept - 1])
+    return int(order[min(int((total[:kept] <= drawn).sum()), kept - 1)])

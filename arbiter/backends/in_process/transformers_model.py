@@ -1,0 +1,216 @@
+"""Models of other families, through transformers.
+
+If all layers of a causal model attend to the whole context, its keys and values are kept in slots, as for the Llama
+family. Chunks of one token are read together; longer chunks are read one after another. Other models (with a sliding
+window, a recurrent state, or attention in both directions) have no slots. Such a generator reads each text with a cache
+of its own, and such a scorer reads whole texts, padded to one batch.
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (transformers and torch are typed in part)
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from transformers import Cache, DynamicCache, PreTrainedModel
+from transformers.cache_utils import CacheLayerMixin, DynamicLayer
+
+from arbiter.backends.in_process.kv_slots import KVSlots
+from arbiter.backends.in_process.sequence_model import Chunk, SequenceModel
+
+
+def wrap(model: PreTrainedModel, context: int) -> SequenceModel:
+    """Return the ``SequenceModel`` of a generator or of a sequence classifier."""
+    slots = _slots(model, context)
+    if slots is not None:
+        return SlotModel(model, context, slots)
+    return (
+        WholeTextModel(model, context)
+        if hasattr(model, "num_labels") and _scores(model)
+        else CacheModel(model, context)
+    )
+
+
+def _scores(model: PreTrainedModel) -> bool:
+    return type(model).__name__.endswith("ForSequenceClassification")
+
+
+@torch.inference_mode()
+def _slots(model: PreTrainedModel, context: int) -> KVSlots | None:
+    """Return slots with the shape of the keys and values that the model makes of one token; None if they do not fit."""
+    if _scores(model) and not hasattr(model, "score"):
+        return None  # it attends in both directions
+    cache = DynamicCache(config=model.config)
+    if not all(type(layer) is DynamicLayer for layer in cache.layers):
+        return None
+    run: Any = model
+    run(input_ids=torch.zeros((1, 1), dtype=torch.long, device=model.device), past_key_values=cache, use_cache=True)
+    layers = [cast("DynamicLayer", layer) for layer in cache.layers]
+    shapes = {tuple(kv.shape) for layer in layers for kv in (layer.keys, layer.values) if kv is not None}
+    if len(shapes) != 1 or not layers[0].is_initialized:
+        return None
+    ((_, heads, _, size),) = shapes
+    return KVSlots(len(layers), heads, size, context, model.dtype, model.device)
+
+
+class SlotModel:
+    """A ``SequenceModel`` with slots. ``read`` returns the outputs; ``outputs`` only converts them to float32."""
+
+    def __init__(self, model: PreTrainedModel, context: int, slots: KVSlots) -> None:
+        self._model: Any = model
+        self._options: dict[str, Any] = {"use_cache": True}
+        self._is_scorer = _scores(model)
+        self.context = context
+        self.slots = slots
+
+    def read(self, chunks: Sequence[Chunk]) -> Tensor:
+        """As ``SequenceModel.read``, but ``[shown, outputs]``."""
+        outputs: dict[int, Tensor] = {}
+        single = [chunk for chunk in chunks if len(chunk.ids) == 1]
+        if single:
+            outputs |= self._read_single(chunks, max(chunk.slot for chunk in single) + 1)
+        for chunk in chunks:
+            if len(chunk.ids) > 1:
+                shown = max(chunk.shown, 1)
+                read = self._forward(slice(chunk.slot, chunk.slot + 1), [[*chunk.ids]], [chunk.start], shown)
+                outputs[chunk.slot] = read[0, -shown:]
+        return torch.cat([outputs[chunk.slot] for chunk in chunks if chunk.shown])
+
+    def outputs(self, hidden: Tensor) -> Tensor:
+        """As ``SequenceModel.outputs``, for what ``read`` returns."""
+        return hidden.float()
+
+    def move(self, source: int, target: int, tokens: int) -> None:
+        """As ``SequenceModel.move``."""
+        self.slots.move(source, target, tokens)
+
+    def _read_single(self, chunks: Sequence[Chunk], span: int) -> dict[int, Tensor]:
+        """Read the chunks of one token, in one pass over the first ``span`` slots.
+
+        The other slots of the pass read token 0 at a position that their next chunk overwrites.
+        """
+        ids, starts = [[0]] * span, [0] * span
+        for chunk in chunks:
+            if chunk.slot < span:
+                starts[chunk.slot] = chunk.start
+                ids[chunk.slot] = [*chunk.ids[:1]]
+        read = self._forward(slice(0, span), ids, starts, 1)
+        return {chunk.slot: read[chunk.slot, -1:] for chunk in chunks if len(chunk.ids) == 1}
+
+    def _forward(self, slots: slice, ids: list[list[int]], starts: list[int], shown: int) -> Tensor:
+        """Read equally many tokens per slot. Return ``[slots, at least shown, outputs]``."""
+        device = self._model.device
+        first = torch.tensor(starts, device=device)[:, None]
+        positions = first + torch.arange(len(ids[0]), device=device)
+        top = max(starts) + len(ids[0])
+        visible = torch.arange(top, device=device) <= positions[:, :, None]
+        mask = torch.zeros((), device=device, dtype=self._model.dtype).where(visible, -math.inf)
+        layers = [_SlotLayer(kv, self.slots.heads, slots, positions, top) for kv in self.slots.layers]
+        # a classifier returns the outputs of its last token that is not padding: it reads one token after another
+        options = {} if self._is_scorer else {"logits_to_keep": shown}
+        read: Tensor = self._model(
+            input_ids=torch.tensor(ids, device=device),
+            attention_mask=mask[:, None],
+            position_ids=positions,
+            past_key_values=Cache(layers=cast("Any", layers)),
+            **self._options,
+            **options,
+        ).logits
+        return read[:, None] if self._is_scorer else read
+
+
+class _SlotLayer(CacheLayerMixin):
+    """A layer of a cache of transformers that writes into slots and returns what they hold."""
+
+    def __init__(self, kv: Tensor, heads: int, slots: slice, positions: Tensor, top: int) -> None:
+        super().__init__()
+        self._kv = kv.unflatten(0, (-1, heads))[slots]  # [slots, heads, 2, tokens, size]
+        self._rows = torch.arange(len(positions), device=positions.device)[:, None]
+        self._positions = positions
+        self._top = top
+        self.is_initialized = True
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Do nothing: the tensors exist."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        new = torch.stack((key_states, value_states), 3).transpose(1, 2)  # [slots, tokens, heads, 2, size]
+        self._kv[self._rows, :, :, self._positions] = new
+        held = self._kv[:, :, :, : self._top]
+        return held[:, :, 0], held[:, :, 1]
+
+    def get_mask_sizes(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
+        return self._top, 0
+
+    def get_seq_length(self, *args: Any, **kwargs: Any) -> int:
+        return self._top - self._positions.shape[1]
+
+    def get_max_length(self) -> int:
+        return -1
+
+    get_max_cache_shape = get_max_length  # its name before transformers 5.3
+
+
+class CacheModel:
+    """A generator without slots. Each slot number has a cache of transformers, and reads alone."""
+
+    slots = None
+
+    def __init__(self, model: PreTrainedModel, context: int) -> None:
+        self._model: Any = model
+        self._caches: dict[int, Any] = {}
+        self.context = context
+
+    def read(self, chunks: Sequence[Chunk]) -> Tensor:
+        """As ``SequenceModel.read``, but ``[shown, outputs]``. A chunk that starts at 0 begins a new text."""
+        return torch.cat([self._read(chunk) for chunk in chunks])
+
+    def outputs(self, hidden: Tensor) -> Tensor:
+        """As ``SequenceModel.outputs``, for what ``read`` returns."""
+        return hidden.float()
+
+    def move(self, source: int, target: int, tokens: int) -> None:
+        """As ``SequenceModel.move``."""
+        self._caches[target] = self._caches.pop(source)
+
+    def _read(self, chunk: Chunk) -> Tensor:
+        if chunk.start == 0:
+            self._caches[chunk.slot] = DynamicCache(config=self._model.config)
+        out = self._model(
+            input_ids=torch.tensor([[*chunk.ids]], device=self._model.device),
+            past_key_values=self._caches[chunk.slot],
+            use_cache=True,
+            logits_to_keep=max(chunk.shown, 1),
+        )
+        self._caches[chunk.slot] = out.past_key_values
+        return out.logits[0, -chunk.shown :] if chunk.shown else out.logits[0, :0]
+
+
+class WholeTextModel:
+    """A scorer without slots. Each chunk is a whole text; all chunks are one batch."""
+
+    slots = None
+
+    def __init__(self, model: PreTrainedModel, context: int) -> None:
+        self._model: Any = model
+        self.context = context
+
+    def read(self, chunks: Sequence[Chunk]) -> Tensor:
+        """As ``SequenceModel.read``, but ``[chunks, outputs]``: one token of each chunk is shown."""
+        width, padding = max(len(chunk.ids) for chunk in chunks), self._model.config.pad_token_id
+        ids = [[padding] * (width - len(chunk.ids)) + [*chunk.ids] for chunk in chunks]
+        seen = [[0] * (width - len(chunk.ids)) + [1] * len(chunk.ids) for chunk in chunks]
+        device = self._model.device
+        return self._model(
+            input_ids=torch.tensor(ids, device=device), attention_mask=torch.tensor(seen, device=device)
+        ).logits
+
+    def outputs(self, hidden: Tensor) -> Tensor:
+        """As ``SequenceModel.outputs``, for what ``read`` returns."""
+        return hidden.float()
+
+    def move(self, source: int, target: int, tokens: int) -> None:
+        """As ``SequenceModel.move``: nothing is kept."""

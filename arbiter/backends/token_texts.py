@@ -1,0 +1,92 @@
+"""Turn texts into tokens and back: a tokenizer of transformers, or the same one without transformers."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (transformers is typed in part)
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import msgspec
+from tokenizers import Tokenizer
+
+_ALIKE = ("TokenizersBackend", "PreTrainedTokenizerFast")  # classes that only apply tokenizer.json
+_SPECIAL = ("eos_token", "pad_token", "bos_token", "unk_token")
+# settings of tokenizer_config.json that do not change the tokens of a text, or are checked here
+_PLAIN = {
+    "backend",
+    "chat_template",
+    "clean_up_tokenization_spaces",
+    "is_local",
+    "local_files_only",
+    "model_max_length",
+    "padding_side",
+    "tokenizer_class",
+    "truncation_side",
+}
+_LARGEST = 100_000  # transformers may patch the patterns of larger vocabularies
+
+
+class TokenTexts(Protocol):
+    """A model's tokenizer. ``end`` is its end-of-text token, if it has one."""
+
+    end: int | None
+
+    def encode(self, text: str, special: bool = True) -> list[int]:
+        """Return the tokens of ``text``; with ``special``, also those that the model expects around a text."""
+        ...
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of ``tokens``, without special tokens."""
+        ...
+
+
+class FastTokenTexts:
+    """The tokenizer of a ``tokenizer.json``."""
+
+    def __init__(self, tokenizer: Tokenizer, end: int | None) -> None:
+        self._tokenizer = tokenizer
+        self.end = end
+
+    def encode(self, text: str, special: bool = True) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=special).ids
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return self._tokenizer.decode(tokens, skip_special_tokens=True)
+
+
+class TransformersTokenTexts:
+    """A tokenizer of transformers."""
+
+    def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - transformers' own classes
+        self._tokenizer = tokenizer
+        self.end = cast("int | None", tokenizer.eos_token_id)
+
+    def encode(self, text: str, special: bool = True) -> list[int]:
+        return self._tokenizer(text, add_special_tokens=special)["input_ids"]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(tokens, skip_special_tokens=True))
+
+
+def fast_token_texts(folder: Path) -> FastTokenTexts | None:
+    """Return the tokenizer of a checkpoint folder, if ``tokenizer.json`` alone says what transformers would do."""
+    try:
+        settings: dict[str, Any] = msgspec.json.decode((folder / "tokenizer_config.json").read_bytes(), type=dict)
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception:  # tokenizers raises plain exceptions; transformers then reports what is wrong
+        return None
+    named = [settings[name] for name in _SPECIAL if settings.get(name) is not None]
+    special = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
+    if (
+        settings.get("tokenizer_class") not in _ALIKE
+        or settings.get("clean_up_tokenization_spaces") is not False
+        or not settings.keys() <= _PLAIN.union(_SPECIAL)
+        or not all(isinstance(token, str) and token in special for token in named)
+        or tokenizer.get_vocab_size() > _LARGEST
+    ):
+        return None
+    end = settings.get("eos_token")
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return FastTokenTexts(tokenizer, tokenizer.token_to_id(end) if end else None)
