@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import anyio
 import pytest
 import torch
-from arbiter.backends.batching import Batcher
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
 from arbiter.actors.supervision import services
+from arbiter.backends.in_process.worker import Worker
 from arbiter.pocket import world
 from arbiter.protocols.ports import GenerationRequest, ScoreRequest
 from arbiter.protocols.records import Transcript
@@ -143,10 +143,10 @@ def scoring() -> Callable[..., ScoreRequest]:
 
 @pytest.fixture(scope="session")
 def served() -> Callable[..., list[Any]]:
-    """Return the answers or errors of requests that are queued together before the batcher starts."""
+    """Return the answers or errors of requests that are queued together before the worker starts."""
 
     def serve(
-        ask: Callable[[Ask], Awaitable[Answer]], batcher: Batcher[Ask, Answer], requests: Sequence[Ask]
+        ask: Callable[[Ask], Awaitable[Answer]], worker: Worker, requests: Sequence[Ask]
     ) -> list[Answer | Exception]:
         answers: dict[int, Answer | Exception] = {}
 
@@ -162,7 +162,7 @@ def served() -> Callable[..., list[Any]]:
                     for place, request in enumerate(requests):
                         asking.start_soon(one, place, request)
                     await anyio.wait_all_tasks_blocked()
-                    await service.start(batcher.run)
+                    await service.start(worker.run)
 
         anyio.run(all_of_them)
         return [answers[place] for place in range(len(requests))]
