@@ -155,7 +155,7 @@ def test_greedy_steps_are_those_of_transformers(
 
 
 def test_a_model_that_takes_no_cache_is_refused(made: Callable[..., Any]) -> None:
-    size = {"hidden_size": 32, "num_hidden_layers": 1, "attention_hidden_size": 32, "context_length": CONTEXT}
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "attention_hidden_size": 32, "context_length": CONTEXT}
     with pytest.raises(BackendError, match="RwkvForCausalLM cannot write steps in process"):
         wrap(made("Rwkv", "CausalLM", size), CONTEXT)
 
