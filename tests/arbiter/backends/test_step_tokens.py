@@ -27,7 +27,7 @@ tokens = st.lists(st.integers(0, len(TEXTS) - 1), max_size=12)
 class Tokenizer:
     """Tokens are indices into ``TEXTS``. The longest text is matched first."""
 
-    end = END
+    end: int | None = END
 
     def decode(self, tokens: Sequence[int]) -> str:
         return "".join(TEXTS[token] for token in tokens if token != END)
