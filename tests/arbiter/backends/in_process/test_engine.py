@@ -42,7 +42,7 @@ def test_a_pass_reads_one_token_of_each_row_that_writes() -> None:
 
 def test_a_request_that_arrives_while_another_writes_joins_at_the_next_pass() -> None:
     bench, first, late = Bench(), Ask(a_prompt(1, 5), 9), Ask(a_prompt(2, 5), 2)
-    bench.run(first, at={4: lambda: bench.tasks.start_soon(bench.ask, late)})
+    bench.run(first, at={4: bench.arrival(late)})
     assert [len(chunks) for chunks in bench.model.passes] == [1, 1, 1, 1, 2, 2, 1, 1, 1]
     assert bench.answers == {first: expected(first), late: expected(late)}
 
@@ -126,7 +126,7 @@ def test_closing_in_the_middle_of_a_batch_ends_it_at_once() -> None:
 
 def test_a_long_text_is_read_in_several_passes_while_other_rows_go_on_writing() -> None:
     bench, writing, long = Bench(), Ask(a_prompt(1, 4), 9), Ask(a_prompt(2, 3 * SHARE + 10), 2)
-    bench.run(writing, at={3: lambda: bench.tasks.start_soon(bench.ask, long)})
+    bench.run(writing, at={3: bench.arrival(long)})
     assert bench.answers == {writing: expected(writing), long: expected(long)}
     lengths = [[len(chunk.ids) for chunk in chunks] for chunks in bench.model.passes[2:8]]
     assert lengths == [[1], [1, SHARE], [1, SHARE], [1, SHARE], [1, 10], [1, 1]]
