@@ -117,6 +117,13 @@ def test_passes_end_when_all_requests_are_cancelled() -> None:
     assert len(bench.model.passes) == 4
 
 
+def test_a_request_that_is_cancelled_while_it_waits_for_memory_is_never_read() -> None:
+    bench, first = Bench(cache_bytes=128 * TOKEN_BYTES), Ask(a_prompt(1, 4), 9)
+    impatient = Impatient(bench, Ask(a_prompt(2, 4), 5))
+    bench.run(first, at={2: impatient.arrive, 5: impatient.give_up})
+    assert [len(chunks) for chunks in bench.model.passes] == [1] * 9
+
+
 def test_closing_in_the_middle_of_a_batch_ends_it_at_once() -> None:
     bench, long, waiting = Bench(largest=1), Ask(a_prompt(1, 4), 1000), Ask(a_prompt(2, 4), 1000)
     bench.run(long, waiting, at={3: bench.engine.worker.close})
@@ -166,6 +173,7 @@ def test_a_model_that_fails_fails_all_rows_that_it_has_and_none_of_the_next() ->
     first, second, *others = bench.run(*asks, at={3: fail})
     assert [str(first), str(second)] == ["the device is lost"] * 2
     assert others == [expected(ask) for ask in asks[2:]]
+    assert len(bench.model.passes) == 3 + 5  # the failed rows are not read again
 
 
 def test_a_text_that_begins_like_an_earlier_one_reads_only_the_rest() -> None:
