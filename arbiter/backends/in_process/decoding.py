@@ -14,7 +14,7 @@ import random
 from arbiter.backends.confidence import confidence_at, mean_confidence
 from arbiter.backends.in_process.engine import Engine, Outputs
 from arbiter.backends.in_process.model_loading import Loaded
-from arbiter.backends.in_process.sampling import draw
+from arbiter.backends.in_process.token_sampling import draw
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.step_tokens import SeparatorTokens, StepTokens, agreed_tokens, agreement, proposed_tokens
 from arbiter.protocols.errors import ContextTooLongError

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.backends.step_tokens import (
-    Decoder,
     SeparatorTokens,
     StepTokens,
+    TokenDecoder,
     agreed_tokens,
     agreement,
     proposed_tokens,
@@ -124,7 +124,7 @@ BYTES = ByteTokens(PAIRS)
 PARTS = [*range(256, 256 + len(PAIRS)), *b"\na n", *"é€".encode()]
 
 
-def ends_alike(decoder: Decoder, separator: str, ids: Sequence[int], room: int) -> None:
+def ends_alike(decoder: TokenDecoder, separator: str, ids: Sequence[int], room: int) -> None:
     every = StepTokens(decoder, separator, frozenset(), room)
     some = StepTokens(decoder, separator, frozenset(), room, SeparatorTokens(decoder, separator))
     assert some.take(ids) is every.take(ids)
