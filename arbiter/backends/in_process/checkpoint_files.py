@@ -4,6 +4,9 @@ A checkpoint that is not of the Llama family, or has a setting that ``llama.py``
 transformers loads it.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (safetensors and huggingface_hub are typed in part)
+
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal

@@ -1,13 +1,13 @@
 """Run a model in process for many requests together: continuous batching, and keys and values that are kept.
 
 A request is a ``Row``. Rows join and leave between two passes of the model. A pass reads one token of each row that is
-writing, and up to ``_CHUNK`` tokens of rows that are still reading their text. The keys and values of each text are kept
-in a ``PrefixStore``, so a row whose text begins like an earlier one reads only the rest.
+writing, and up to ``_CHUNK`` tokens of rows that are still reading their text. The keys and values of each text are
+kept in a ``PrefixStore``, so a row whose text begins like an earlier one reads only the rest.
 """
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ class Outputs:
     @cached_property
     def choices(self) -> list[int]:
         """The index of the largest output at each token."""
-        return self.values.argmax(-1).tolist()
+        return cast("list[int]", self.values.argmax(-1).tolist())  # pyright: ignore[reportUnknownMemberType]
 
     @cached_property
     def logprobs(self) -> Tensor:
@@ -38,7 +38,8 @@ class Outputs:
     @cached_property
     def entropies(self) -> list[float]:
         """The entropy of the softmax at each token, in nats."""
-        return torch.special.entr(self.logprobs.exp()).sum(-1).tolist()
+        chances = self.logprobs.exp()
+        return cast("list[float]", torch.xlogy(chances, chances).sum(-1).neg().tolist())  # pyright: ignore[reportUnknownMemberType]
 
 
 class Row(Protocol):
@@ -120,7 +121,8 @@ class Engine:
     def _admit(self, take: Take) -> list[tuple[Job, Exception]]:
         """Let waiting requests join. Return those that failed, with their errors."""
         failed: list[tuple[Job, Exception]] = []
-        while len(self._rows) < self._largest:
+        unread = sum(len(row.ids) - row.read for _, row in self._rows)
+        while len(self._rows) < self._largest and unread < _CHUNK + len(self._rows):
             if self._next is None:
                 job = take()
                 if job is None:
@@ -136,6 +138,7 @@ class Engine:
             if not self._fits(self._next[1]):
                 break
             self._join(*self._next)
+            unread += len(self._next[1].ids) - self._next[1].read
             self._next = None
         return failed
 

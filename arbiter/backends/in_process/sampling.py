@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def draw(logits: Tensor, temperature: float, top_p: float, noise: random.Random) -> int:
-    """Draw a token at ``temperature`` above 0: invert the distribution function of the likeliest tokens up to ``top_p``.
+    """Draw a token at ``temperature`` above 0, by inverting the distribution function.
 
-    ``logits`` are those of one token, ``[vocabulary]``.
+    Only the likeliest tokens up to ``top_p`` take part. ``logits`` are those of one token, ``[vocabulary]``.
     """
     chances, order = torch.softmax(logits / temperature, -1).sort(descending=True, stable=True)
     total = chances.cumsum(-1)

@@ -51,9 +51,9 @@ class _ScoreRow:
     def advance(self, outputs: Outputs, first: int) -> bool:
         logits = outputs.values[first]
         if len(logits) == 1:
-            self._values = torch.sigmoid(logits).tolist()
+            self._values = [float(torch.sigmoid(logits))]
         else:
-            self._values = torch.softmax(logits.unflatten(-1, (-1, 2)), -1)[:, 1].tolist()
+            self._values = [float(chance) for chance in torch.softmax(logits.view(-1, 2), -1)[:, 1]]
         return True
 
     def answer(self) -> Score:

@@ -28,8 +28,10 @@ class SequenceModel(Protocol):
     each chunk is then a whole text.
     """
 
-    context: int
-    slots: KVSlots | None
+    @property
+    def context(self) -> int: ...
+    @property
+    def slots(self) -> KVSlots | None: ...
 
     def read(self, chunks: Sequence[Chunk]) -> Tensor:
         """Read chunks of different slots. Return the last hidden states of the shown tokens: ``[shown, hidden]``."""

@@ -225,13 +225,8 @@ async def _verification_settings(
     def read() -> VerificationSettings:
         tokenizer = read_tokenizer(tokenizer_name, f"models.{name}.verifies", "leave verifies out")
         context = listed.max_model_len if listed else None
-        return VerificationSettings(
-            engine,
-            TransformersTokenTexts(tokenizer),
-            {*end_tokens(tokenizer_name, tokenizer, engine)},
-            context,
-            table.priority,
-        )
+        ends = {*end_tokens(tokenizer_name, tokenizer, engine)}
+        return VerificationSettings(engine, TransformersTokenTexts(tokenizer), ends, context, table.priority)
 
     return await anyio.to_thread.run_sync(read)
 
