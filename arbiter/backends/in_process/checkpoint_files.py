@@ -92,7 +92,7 @@ def _unknown(config: Mapping[str, Any], family: str) -> bool:
 
 def _rope(config: Mapping[str, Any]) -> Rope | None:
     """Return how positions are encoded: ``rope_parameters``, or ``rope_theta`` and ``rope_scaling`` in older files."""
-    given: dict[str, Any] = {"rope_theta": config.get("rope_theta", 10000.0)}
+    given: dict[str, Any] = {name: config[name] for name in ("rope_theta", "partial_rotary_factor") if name in config}
     given |= config.get("rope_scaling") or {}
     given |= config.get("rope_parameters") or {}
     given["rope_type"] = given.get("rope_type") or given.get("type") or "default"

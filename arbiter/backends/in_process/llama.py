@@ -208,7 +208,7 @@ class _Batch:
                 self._longer.append((chunk, first, torch.where(seen, hidden.new_zeros(()), hidden)))
             first += count
             shown.extend(range(first - chunk.shown, first))
-        self.shown = slice(None) if len(shown) == first else torch.tensor(shown, device=device)
+        self.shown = slice(None) if len(shown) == first else torch.tensor(shown, dtype=torch.long, device=device)
         self._lay_out_single([chunk for chunk in chunks if len(chunk.ids) == 1], tokens, numbers, hidden)
 
     def _lay_out_single(self, chunks: Sequence[Chunk], tokens: list[int], numbers: Tensor, hidden: Tensor) -> None:

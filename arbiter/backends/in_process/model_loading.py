@@ -51,7 +51,10 @@ def open_model(
     ``cache_bytes`` None is 1 GiB on a CPU, and a quarter of the free memory of a GPU. Raises ``BackendError`` if the
     model cannot be loaded or cannot serve as ``kind``.
     """
-    where = torch.device(device_of(device))
+    try:
+        where = torch.device(device_of(device))
+    except RuntimeError as error:  # torch knows no such device
+        raise cannot_load(name, kind, device, error) from error
     folder = checkpoint_folder(resolved(name))
     shape = llama_shape(read_json(folder, "config.json"), kind) if folder else None
     texts = fast_token_texts(folder) if folder else None

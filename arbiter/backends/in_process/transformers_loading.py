@@ -67,7 +67,8 @@ def load(name: str, kind: str, device: str = "auto", dtype: str = "auto") -> Che
         tokenizer.pad_token = tokenizer.eos_token
     if model.config.pad_token_id is None:  # a classifier needs it to find the last token that is not padding
         model.config.pad_token_id = tokenizer.pad_token_id
-    return Checkpoint(name, model, tokenizer, int(model.config.max_position_embeddings))
+    most = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return Checkpoint(name, model, tokenizer, int(most or tokenizer.model_max_length))
 
 
 def _is_biased(path: str) -> bool:

@@ -9,6 +9,7 @@ of its own, and such a scorer reads whole texts, padded to one batch.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (transformers and torch are typed in part)
 
+import inspect
 import math
 from collections.abc import Sequence
 from typing import Any, cast
@@ -20,6 +21,7 @@ from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 
 from arbiter.backends.in_process.kv_slots import KVSlots
 from arbiter.backends.in_process.sequence_model import Chunk, SequenceModel
+from arbiter.protocols.errors import BackendError
 
 
 def wrap(model: PreTrainedModel, context: int) -> SequenceModel:
@@ -71,13 +73,13 @@ class SlotModel:
         outputs: dict[int, Tensor] = {}
         single = [chunk for chunk in chunks if len(chunk.ids) == 1]
         if single:
-            outputs |= self._read_single(chunks, max(chunk.slot for chunk in single) + 1)
+            outputs |= self._read_single(single, max(chunk.slot for chunk in single) + 1)
         for chunk in chunks:
             if len(chunk.ids) > 1:
                 shown = max(chunk.shown, 1)
-                read = self._forward(slice(chunk.slot, chunk.slot + 1), [[*chunk.ids]], [chunk.start], shown)
+                read = self._forward(slice(chunk.slot, chunk.slot + 1), [[*chunk.ids]], [chunk.start], shown, [0])
                 outputs[chunk.slot] = read[0, -shown:]
-        return torch.cat([outputs[chunk.slot] for chunk in chunks if chunk.shown])
+        return torch.cat([outputs[chunk.slot][: chunk.shown] for chunk in chunks])
 
     def outputs(self, hidden: Tensor) -> Tensor:
         """As ``SequenceModel.outputs``, for what ``read`` returns."""
@@ -90,25 +92,30 @@ class SlotModel:
     def _read_single(self, chunks: Sequence[Chunk], span: int) -> dict[int, Tensor]:
         """Read the chunks of one token, in one pass over the first ``span`` slots.
 
-        The other slots of the pass read token 0 at a position that their next chunk overwrites.
+        The other slots take part with token 0, and keep what they hold.
         """
         ids, starts = [[0]] * span, [0] * span
         for chunk in chunks:
-            if chunk.slot < span:
-                starts[chunk.slot] = chunk.start
-                ids[chunk.slot] = [*chunk.ids[:1]]
-        read = self._forward(slice(0, span), ids, starts, 1)
-        return {chunk.slot: read[chunk.slot, -1:] for chunk in chunks if len(chunk.ids) == 1}
+            starts[chunk.slot] = chunk.start
+            ids[chunk.slot] = [*chunk.ids]
+        read = self._forward(slice(0, span), ids, starts, 1, [chunk.slot for chunk in chunks])
+        return {chunk.slot: read[chunk.slot, -1:] for chunk in chunks}
 
-    def _forward(self, slots: slice, ids: list[list[int]], starts: list[int], shown: int) -> Tensor:
-        """Read equally many tokens per slot. Return ``[slots, at least shown, outputs]``."""
+    def _forward(self, slots: slice, ids: list[list[int]], starts: list[int], shown: int, written: list[int]) -> Tensor:
+        """Read equally many tokens per slot, and keep those of ``written``, which are indices within ``slots``.
+
+        Return ``[slots, at least shown, outputs]``.
+        """
         device = self._model.device
         first = torch.tensor(starts, device=device)[:, None]
         positions = first + torch.arange(len(ids[0]), device=device)
         top = max(starts) + len(ids[0])
         visible = torch.arange(top, device=device) <= positions[:, :, None]
         mask = torch.zeros((), device=device, dtype=self._model.dtype).where(visible, -math.inf)
-        layers = [_SlotLayer(kv, self.slots.heads, slots, positions, top) for kv in self.slots.layers]
+        rows = torch.tensor(written, device=device)
+        layers = [
+            _SlotLayer(kv.unflatten(0, (-1, self.slots.heads))[slots], rows, positions, top) for kv in self.slots.layers
+        ]
         # a classifier returns the outputs of its last token that is not padding: it reads one token after another
         options = {} if self._is_scorer else {"logits_to_keep": shown}
         read: Tensor = self._model(
@@ -125,10 +132,10 @@ class SlotModel:
 class _SlotLayer(CacheLayerMixin):
     """A layer of a cache of transformers that writes into slots and returns what they hold."""
 
-    def __init__(self, kv: Tensor, heads: int, slots: slice, positions: Tensor, top: int) -> None:
+    def __init__(self, kv: Tensor, rows: Tensor, positions: Tensor, top: int) -> None:
         super().__init__()
-        self._kv = kv.unflatten(0, (-1, heads))[slots]  # [slots, heads, 2, tokens, size]
-        self._rows = torch.arange(len(positions), device=positions.device)[:, None]
+        self._kv = kv  # [slots, heads, 2, tokens, size]
+        self._rows = rows  # those that are written
         self._positions = positions
         self._top = top
         self.is_initialized = True
@@ -138,7 +145,7 @@ class _SlotLayer(CacheLayerMixin):
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         new = torch.stack((key_states, value_states), 3).transpose(1, 2)  # [slots, tokens, heads, 2, size]
-        self._kv[self._rows, :, :, self._positions] = new
+        self._kv[self._rows[:, None], :, :, self._positions[self._rows]] = new[self._rows]
         held = self._kv[:, :, :, : self._top]
         return held[:, :, 0], held[:, :, 1]
 
@@ -161,7 +168,8 @@ class CacheModel:
 
     def __init__(self, model: PreTrainedModel, context: int) -> None:
         self._model: Any = model
-        self._caches: dict[int, Any] = {}
+        self._argument = _cache_argument(model)
+        self._caches: dict[int, DynamicCache] = {}
         self.context = context
 
     def read(self, chunks: Sequence[Chunk]) -> Tensor:
@@ -179,14 +187,23 @@ class CacheModel:
     def _read(self, chunk: Chunk) -> Tensor:
         if chunk.start == 0:
             self._caches[chunk.slot] = DynamicCache(config=self._model.config)
-        out = self._model(
-            input_ids=torch.tensor([[*chunk.ids]], device=self._model.device),
-            past_key_values=self._caches[chunk.slot],
-            use_cache=True,
-            logits_to_keep=max(chunk.shown, 1),
-        )
-        self._caches[chunk.slot] = out.past_key_values
-        return out.logits[0, -chunk.shown :] if chunk.shown else out.logits[0, :0]
+        shown = max(chunk.shown, 1)
+        ids = torch.tensor([[*chunk.ids]], device=self._model.device)
+        state = {self._argument: self._caches[chunk.slot]}
+        logits: Tensor = self._model(input_ids=ids, use_cache=True, logits_to_keep=shown, **state).logits
+        return logits[0, -shown:][: chunk.shown]
+
+
+def _cache_argument(model: PreTrainedModel) -> str:
+    """Return the name under which the model takes its cache. Raises ``BackendError`` if it takes none."""
+    known = inspect.signature(model.forward).parameters
+    for name in ("past_key_values", "cache_params"):
+        if name in known:
+            return name
+    raise BackendError(
+        f"{type(model).__name__} cannot write steps in process: it takes no cache that transformers could continue. "
+        'Serve it with an engine that supports it, with backend = "http"'
+    )
 
 
 class WholeTextModel:
@@ -201,8 +218,9 @@ class WholeTextModel:
     def read(self, chunks: Sequence[Chunk]) -> Tensor:
         """As ``SequenceModel.read``, but ``[chunks, outputs]``: one token of each chunk is shown."""
         width, padding = max(len(chunk.ids) for chunk in chunks), self._model.config.pad_token_id
-        ids = [[padding] * (width - len(chunk.ids)) + [*chunk.ids] for chunk in chunks]
-        seen = [[0] * (width - len(chunk.ids)) + [1] * len(chunk.ids) for chunk in chunks]
+        # at the end: positions count from the first token, and some heads read it
+        ids = [[*chunk.ids] + [padding] * (width - len(chunk.ids)) for chunk in chunks]
+        seen = [[1] * len(chunk.ids) + [0] * (width - len(chunk.ids)) for chunk in chunks]
         device = self._model.device
         return self._model(
             input_ids=torch.tensor(ids, device=device), attention_mask=torch.tensor(seen, device=device)

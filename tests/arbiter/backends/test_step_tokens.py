@@ -1,7 +1,7 @@
 """The end of a step, inside the agreed tokens and across their join."""
 
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,17 +18,19 @@ tokens = st.lists(st.integers(0, len(TEXTS) - 1), max_size=12)
 class Tokenizer:
     """Tokens are indices into ``TEXTS``. The longest text is matched first."""
 
-    def decode(self, ids: list[int], *, skip_special_tokens: bool) -> str:
-        return "".join(TEXTS[token] for token in ids if not (skip_special_tokens and token == END))
+    end = END
 
-    def __call__(self, text: str, *, add_special_tokens: bool) -> dict[str, Any]:
-        assert not add_special_tokens
+    def decode(self, tokens: Sequence[int]) -> str:
+        return "".join(TEXTS[token] for token in tokens if token != END)
+
+    def encode(self, text: str, special: bool = True) -> list[int]:
+        assert not special
         ids: list[int] = []
         while text:
             token = max((t for t in range(1, len(TEXTS)) if text.startswith(TEXTS[t])), key=lambda t: len(TEXTS[t]))
             ids.append(token)
             text = text[len(TEXTS[token]) :]
-        return {"input_ids": ids}
+        return ids
 
 
 def step(room: int = 100) -> StepTokens:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from arbiter.actors.supervision import services
-from arbiter.backends.in_process.model_loading import load
+from arbiter.backends.in_process.model_loading import open_model
 from arbiter.backends.in_process.scoring import InProcessScorer
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.data.training_rows import TrainingRow
@@ -50,11 +50,11 @@ def plain(folder: Path, row: TrainingRow) -> float:
 
 def scored(folder: Path, rows: Sequence[TrainingRow]) -> list[float]:
     """Return ŷ as the ring's scorer computes it."""
-    scorer = InProcessScorer(load(str(folder), "scorer"), TEMPLATE, 8)
+    scorer = InProcessScorer(open_model(str(folder), "scorer"), TEMPLATE, 8)
 
     async def ask() -> list[float]:
         async with services() as service:
-            await service.start(scorer.batcher.run)
+            await service.start(scorer.engine.worker.run)
             return [(await scorer.score(request)).value for request in requests]
 
     requests = [

@@ -4,17 +4,20 @@
 # (transformers and torch are typed in part)
 
 import itertools
-from collections.abc import Awaitable, Callable, Sequence
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
 import pytest
 import torch
-from arbiter.backends.batching import Batcher
+from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
 from arbiter.actors.supervision import services
+from arbiter.backends.in_process.sequence_model import Chunk
+from arbiter.backends.in_process.worker import Worker
 from arbiter.pocket import world
 from arbiter.protocols.ports import GenerationRequest, ScoreRequest
 from arbiter.protocols.records import Transcript
@@ -143,10 +146,10 @@ def scoring() -> Callable[..., ScoreRequest]:
 
 @pytest.fixture(scope="session")
 def served() -> Callable[..., list[Any]]:
-    """Return the answers or errors of requests that are queued together before the batcher starts."""
+    """Return the answers or errors of requests that are queued together before the worker starts."""
 
     def serve(
-        ask: Callable[[Ask], Awaitable[Answer]], batcher: Batcher[Ask, Answer], requests: Sequence[Ask]
+        ask: Callable[[Ask], Awaitable[Answer]], worker: Worker, requests: Sequence[Ask]
     ) -> list[Answer | Exception]:
         answers: dict[int, Answer | Exception] = {}
 
@@ -162,9 +165,39 @@ def served() -> Callable[..., list[Any]]:
                     for place, request in enumerate(requests):
                         asking.start_soon(one, place, request)
                     await anyio.wait_all_tasks_blocked()
-                    await service.start(batcher.run)
+                    await service.start(worker.run)
 
         anyio.run(all_of_them)
         return [answers[place] for place in range(len(requests))]
 
     return serve
+
+
+@pytest.fixture(scope="session")
+def in_mixed_passes() -> Callable[..., None]:
+    """Read texts into slots in random passes, and give each chunk and its outputs to ``check``.
+
+    Passes mix chunks of one token and longer ones, of slots in any order, with gaps between them.
+    """
+
+    def read_all(
+        read: Callable[..., Tensor],
+        texts: Mapping[int, Sequence[int]],
+        draw: random.Random,
+        check: Callable[[Chunk, Tensor], None],
+    ) -> None:
+        done = dict.fromkeys(texts, 0)
+        while unread := [slot for slot in texts if done[slot] < len(texts[slot])]:
+            draw.shuffle(unread)
+            chunks: list[Chunk] = []
+            for slot in unread[: draw.randint(1, len(unread))]:
+                ids = texts[slot][done[slot] :][: draw.choice((1, 1, draw.randint(1, 25)))]
+                chunks.append(Chunk(slot, done[slot], ids, draw.randint(0, len(ids))))
+            found = read(*chunks)
+            for chunk in chunks:
+                done[chunk.slot] += len(chunk.ids)
+                check(chunk, found[: chunk.shown])
+                found = found[chunk.shown :]
+            assert len(found) == 0
+
+    return read_all

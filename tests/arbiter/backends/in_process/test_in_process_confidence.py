@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from arbiter.backends.in_process.decoding import InProcessGenerator
-from arbiter.backends.in_process.model_loading import Loaded, load
+from arbiter.backends.in_process.model_loading import Loaded, open_model
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.protocols.ports import GenerationRequest, Proposal
 
@@ -27,24 +27,25 @@ QUESTIONS = ("Compute 1+1.", "Compute (12+34)*5.", "2", "Start with 99.")
 
 @pytest.fixture(scope="module")
 def loaded(writer: Path) -> Loaded:
-    return load(str(writer), "generator", device="cpu")
+    return open_model(str(writer), "generator", device="cpu")
 
 
 @pytest.fixture(scope="module")
 def write(loaded: Loaded, served: Served) -> Write:
     def answers(requests: Sequence[GenerationRequest]) -> list[Any]:
         generator = InProcessGenerator(loaded, TEMPLATE, 8)
-        return served(generator.generate, generator.batcher, requests)
+        return served(generator.generate, generator.engine.worker, requests)
 
     return answers
 
 
-def expected(loaded: Loaded, request: GenerationRequest, text: str) -> tuple[float, float]:
+def expected(
+    folder: Path, tokenizer: PreTrainedTokenizerFast, request: GenerationRequest, text: str
+) -> tuple[float, float]:
     """Return both measures of a step that its limit cut, from one pass over prompt and step."""
-    tokenizer: PreTrainedTokenizerFast | Any = loaded.tokenizer
     prompt = tokenizer(TEMPLATE.render(request.transcript, request.separator))["input_ids"]
     step = tokenizer(text, add_special_tokens=False)["input_ids"]
-    model: Any = loaded.model
+    model: Any = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
     with torch.inference_mode():
         logits = model(torch.tensor([[*prompt, *step]])).logits[0].double()
     chances = torch.log_softmax(logits[len(prompt) - 1 : -1], -1)
@@ -53,7 +54,7 @@ def expected(loaded: Loaded, request: GenerationRequest, text: str) -> tuple[flo
 
 
 def test_the_confidence_is_that_of_the_models_own_distribution(
-    loaded: Loaded, write: Write, generation: Requests, tokenizer: PreTrainedTokenizerFast
+    writer: Path, write: Write, generation: Requests, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     found = 0
     for question in QUESTIONS:
@@ -64,7 +65,9 @@ def test_the_confidence_is_that_of_the_models_own_distribution(
         if len(tokenizer(mean.text, add_special_tokens=False)["input_ids"]) != mean.usage.completion_tokens:
             continue  # the text was written in other tokens than it tokenises to
         found += 1
-        assert (mean.confidence, first.confidence) == pytest.approx(expected(loaded, request, mean.text), rel=1e-3)
+        assert (mean.confidence, first.confidence) == pytest.approx(
+            expected(writer, tokenizer, request, mean.text), rel=1e-3
+        )
     assert found
 
 

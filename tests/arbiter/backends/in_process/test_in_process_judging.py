@@ -12,7 +12,7 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from arbiter.backends.in_process.judging import InProcessJudge
-from arbiter.backends.in_process.model_loading import Loaded, load
+from arbiter.backends.in_process.model_loading import Loaded, open_model
 from arbiter.backends.judge_prompts import JudgePrompt
 from arbiter.protocols.errors import BackendError, ContextTooLongError
 from arbiter.protocols.ports import ScoreRequest
@@ -40,17 +40,16 @@ def judge(
     folder: Path = tmp_path_factory.mktemp("judge")
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return load(str(folder), "generator", device="cpu")
+    return open_model(str(folder), "generator", device="cpu")
 
 
 def scores(served: Served, loaded: Loaded, requests: Sequence[ScoreRequest]) -> list[Any]:
     judge = InProcessJudge(loaded, PROMPT, 8)
-    return served(judge.score, judge.batcher, requests)
+    return served(judge.score, judge.engine.worker, requests)
 
 
-def expected(loaded: Loaded, request: ScoreRequest) -> float:
-    tokenizer: Any = loaded.tokenizer
-    model: Any = loaded.model
+def expected(folder: str, tokenizer: PreTrainedTokenizerFast, request: ScoreRequest) -> float:
+    model: Any = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
     text = PROMPT.render(request.transcript, request.candidate, request.separator)
     with torch.inference_mode():
         logits = model(**tokenizer(text, return_tensors="pt")).logits[0, -1]
@@ -61,26 +60,27 @@ def expected(loaded: Loaded, request: ScoreRequest) -> float:
 
 
 def test_the_score_is_the_expected_digit_of_the_models_next_token(
-    judge: Loaded, served: Served, scoring: Requests
+    judge: Loaded, tokenizer: PreTrainedTokenizerFast, served: Served, scoring: Requests
 ) -> None:
     requests = [scoring(candidate=candidate, score_kind="judge") for candidate in CANDIDATES]
     found = scores(served, judge, requests)
-    assert [score.value for score in found] == pytest.approx([expected(judge, one) for one in requests], abs=1e-4)
+    own = [expected(judge.name, tokenizer, request) for request in requests]
+    assert [score.value for score in found] == pytest.approx(own, abs=1e-4)
     assert len({round(score.value, 6) for score in found}) == len(CANDIDATES)
     assert all(score.usage.prompt_tokens and not score.usage.completion_tokens for score in found)
 
 
 def test_a_model_that_has_no_digit_in_mind_fails_its_request_alone(
-    judge: Loaded, served: Served, scoring: Requests
+    judge: Loaded, tokenizer: PreTrainedTokenizerFast, served: Served, scoring: Requests, tmp_path: Path
 ) -> None:
-    silent: Any = load(judge.name, "generator", device="cpu")
-    tokenizer: Any = silent.tokenizer
+    silent: Any = LlamaForCausalLM.from_pretrained(judge.name, dtype=torch.float32)
     with torch.no_grad():
         for digit in "0123456789":
-            silent.model.lm_head.weight[tokenizer.convert_tokens_to_ids(digit)] = 0.0
-            silent.model.lm_head.weight[:, :] += 0.0
-        silent.model.lm_head.weight[:40] *= 100
-    [error] = scores(served, silent, [scoring(score_kind="judge")])
+            silent.lm_head.weight[tokenizer.convert_tokens_to_ids(digit)] = 0.0
+        silent.lm_head.weight[:40] *= 100
+    silent.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    [error] = scores(served, open_model(str(tmp_path), "generator", device="cpu"), [scoring(score_kind="judge")])
     assert isinstance(error, BackendError)
     assert "without a digit" in str(error)
 

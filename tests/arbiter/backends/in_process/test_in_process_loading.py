@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from arbiter.backends.in_process.model_loading import load
+from arbiter.backends.in_process.model_loading import open_model
 from arbiter.config.config import Config
 from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.runs.bench import bench
@@ -35,7 +35,7 @@ class Nobody:
 
 def refusal(name: str, kind: str = "generator", **options: str) -> str:
     with pytest.raises(BackendError) as caught:
-        load(name, kind, **options)
+        open_model(name, kind, **options)
     return str(caught.value)
 
 
@@ -51,8 +51,8 @@ def tables(writer: Path, classifier: Callable[..., Path]) -> dict[str, Any]:
 
 
 def test_a_loaded_model_knows_its_name_and_its_context(writer: Path) -> None:
-    loaded = load(str(writer), "generator", device="cpu")
-    assert (loaded.name, loaded.context, loaded.device.type) == (str(writer), 160, "cpu")
+    loaded = open_model(str(writer), "generator", device="cpu")
+    assert (loaded.name, loaded.model.context, loaded.labels) == (str(writer), 160, 0)
 
 
 @pytest.mark.parametrize("bias", [0.0, 0.5])
@@ -63,12 +63,14 @@ def test_a_head_with_a_bias_that_would_be_left_out_is_refused(classifier: Callab
     if bias:
         assert "has a bias, which transformers would ignore" in refusal(str(folder), "scorer")
     else:
-        assert load(str(folder), "scorer", device="cpu").name == str(folder)
+        assert open_model(str(folder), "scorer", device="cpu").name == str(folder)
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [("auto", torch.float32), ("bfloat16", torch.bfloat16)])
 def test_on_a_cpu_a_model_is_in_single_precision_unless_told(writer: Path, dtype: str, expected: torch.dtype) -> None:
-    assert load(str(writer), "generator", device="cpu", dtype=dtype).model.dtype == expected
+    slots = open_model(str(writer), "generator", device="cpu", dtype=dtype).model.slots
+    assert slots is not None
+    assert slots.layers.dtype == expected
 
 
 @pytest.mark.parametrize("kind", ["generator", "scorer"])

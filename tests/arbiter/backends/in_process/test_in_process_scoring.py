@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import LlamaForSequenceClassification, PreTrainedTokenizerFast
 
-from arbiter.backends.in_process.model_loading import Loaded, load
+from arbiter.backends.in_process.model_loading import Loaded, open_model
 from arbiter.backends.in_process.scoring import InProcessScorer
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.protocols.errors import BackendError, ContextTooLongError
@@ -28,7 +28,7 @@ CANDIDATES = ("1+1: 1+1=2: 2.", "No.", "The answer is \\boxed{2}.", "12*3: 2*3=6
 
 def scores(served: Served, loaded: Loaded, requests: Sequence[ScoreRequest], largest: int = 8) -> list[Any]:
     scorer = InProcessScorer(loaded, TEMPLATE, largest)
-    return served(scorer.score, scorer.batcher, requests)
+    return served(scorer.score, scorer.engine.worker, requests)
 
 
 def logits(folder: Path, tokenizer: PreTrainedTokenizerFast, request: ScoreRequest) -> torch.Tensor:
@@ -46,7 +46,7 @@ def value(classifier: Classifiers) -> Path:
 
 @pytest.fixture(scope="module")
 def loaded(value: Path) -> Loaded:
-    return load(str(value), "scorer", device="cpu")
+    return open_model(str(value), "scorer", device="cpu")
 
 
 def test_one_label_is_a_value_and_its_sigmoid_the_score(
@@ -64,7 +64,7 @@ def test_two_labels_are_classes_and_the_chance_of_the_second_is_the_score(
     folder = classifier(2)
     requests = [scoring(candidate=candidate) for candidate in CANDIDATES]
     expected = [torch.softmax(logits(folder, tokenizer, request), -1)[1].item() for request in requests]
-    found = scores(served, load(str(folder), "scorer", device="cpu"), requests)
+    found = scores(served, open_model(str(folder), "scorer", device="cpu"), requests)
     assert max(expected) - min(expected) > 0.1
     assert [score.value for score in found] == pytest.approx(expected, abs=1e-5)
 
@@ -74,8 +74,8 @@ def test_a_router_of_two_targets_has_a_pair_of_classes_for_each(
 ) -> None:
     folder = classifier(4)
     requests = [scoring(candidate=candidate) for candidate in CANDIDATES]
-    scorer = InProcessScorer(load(str(folder), "scorer", device="cpu"), TEMPLATE, 8, targets=2)
-    found: list[Any] = served(scorer.score, scorer.batcher, requests)
+    scorer = InProcessScorer(open_model(str(folder), "scorer", device="cpu"), TEMPLATE, 8, targets=2)
+    found: list[Any] = served(scorer.score, scorer.engine.worker, requests)
     for score, request in zip(found, requests, strict=True):
         pairs = logits(folder, tokenizer, request).reshape(2, 2)
         assert score.estimates == pytest.approx(torch.softmax(pairs, -1)[:, 1].tolist(), abs=1e-5)
@@ -85,14 +85,14 @@ def test_a_router_of_two_targets_has_a_pair_of_classes_for_each(
 @pytest.mark.parametrize("labels", [1, 2, 3])
 def test_a_router_of_two_targets_with_other_labels_is_refused(classifier: Classifiers, labels: int) -> None:
     with pytest.raises(BackendError, match=rf"has {labels} labels; a router of 2 targets has 4"):
-        InProcessScorer(load(str(classifier(labels)), "scorer", device="cpu"), TEMPLATE, 8, targets=2)
+        InProcessScorer(open_model(str(classifier(labels)), "scorer", device="cpu"), TEMPLATE, 8, targets=2)
 
 
 @pytest.mark.parametrize("labels", [3, 4])
 def test_any_other_number_of_labels_is_refused_by_name(classifier: Classifiers, labels: int) -> None:
     folder = str(classifier(labels))
     with pytest.raises(BackendError) as caught:
-        InProcessScorer(load(folder, "scorer", device="cpu"), TEMPLATE, 8)
+        InProcessScorer(open_model(folder, "scorer", device="cpu"), TEMPLATE, 8)
     assert str(caught.value).startswith(f"{folder} has {labels} labels; ")
 
 
@@ -108,13 +108,13 @@ def test_a_checkpoint_that_names_no_padding_scores_a_batch(
     folder = classifier(1, pad_token_id=None)
     requests = [scoring(candidate=candidate) for candidate in CANDIDATES]
     expected = [torch.sigmoid(logits(folder, tokenizer, request)[0]).item() for request in requests]
-    found = scores(served, load(str(folder), "scorer", device="cpu"), requests)
+    found = scores(served, open_model(str(folder), "scorer", device="cpu"), requests)
     assert [getattr(score, "value", score) for score in found] == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_text_longer_than_the_context_fails_alone(loaded: Loaded, served: Served, scoring: Requests) -> None:
     fitting = [scoring(candidate=candidate) for candidate in CANDIDATES[:2]]
-    first, too_long, last = scores(served, loaded, [fitting[0], scoring("1" * loaded.context), fitting[1]])
+    first, too_long, last = scores(served, loaded, [fitting[0], scoring("1" * loaded.model.context), fitting[1]])
     assert isinstance(too_long, ContextTooLongError)
     assert loaded.name in str(too_long)
     alone = [score.value for score in scores(served, loaded, fitting)]

@@ -13,6 +13,7 @@ from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.generator import WITHOUT_PENALTIES, ServedGenerator
 from arbiter.backends.served.transport import Address
 from arbiter.backends.served.verification import VerificationSettings, VerifyingGenerator
+from arbiter.backends.token_texts import TransformersTokenTexts
 from arbiter.config.model_tables import Engine
 from arbiter.protocols.ports import Generation, GenerationRequest, Proposal
 
@@ -121,7 +122,7 @@ class Target:
 
     def __init__(self, server: ScriptedServer, engine: Engine, ends: frozenset[int], context: int | None) -> None:
         self.server = server
-        checks = VerificationSettings(engine, server.tokenizer, {*ends}, context)
+        checks = VerificationSettings(engine, TransformersTokenTexts(server.tokenizer), {*ends}, context)
         template = PromptTemplate("{question}")
         plain = ServedGenerator(server, "m", template, WITHOUT_PENALTIES)
         self.generator = VerifyingGenerator(plain, server, "m", template, checks)
