@@ -87,12 +87,9 @@ class Engine:
         self._partial: dict[int, list[Tensor]] = {}  # outputs of rows that are read in several passes, by id(row)
         self._next: tuple[Job, Row] | None = None  # waits for memory
         self.passes = 0
+        self.peak_bytes = 0
+        """The most memory that keys and values have taken, in bytes: those in use, and those kept for later rows."""
         self.worker = Worker(self._work)
-
-    @property
-    def kv_bytes(self) -> int:
-        """The memory of keys and values, in use and kept."""
-        return self._store.bytes + (self._model.slots.bytes if self._model.slots else 0)
 
     @torch.inference_mode()
     def _work(self, take: Take, deliver: Deliver) -> None:
@@ -168,6 +165,7 @@ class Engine:
             slots.reserve(self._rounded(len(self._rows)), tokens)
             self._store.limit = max(self._limit - slots.bytes, 0)
             self._store.trim()
+            self.peak_bytes = max(self.peak_bytes, self._store.bytes + slots.bytes)
 
     def _rounded(self, rows: int) -> int:
         """Return the number of slots for ``rows`` rows: a power of two, so that slots seldom grow."""
@@ -225,6 +223,7 @@ class Engine:
             read = row.ids[: row.read]
             stored = self._store.stored(read)
             self._store.add(read, stored, slots.save(slot, stored, row.read))
+            self.peak_bytes = max(self.peak_bytes, self._store.bytes + slots.bytes)
         self._leave(slot)
         return job
 
