@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import cyclopts
+from gathering import COLUMNS, Gain, cells
+from gathering import measure as measure_gathering
 from latency import Reading, Schedule, placements
 from latency import measure as measure_latency
 from schedules import Found
@@ -172,6 +174,24 @@ def schedules_varied() -> str:
     return _markdown("changed | published | repaired | gather | plain | makespan of ours / its bound", rows)
 
 
+def gathering() -> str:
+    """Return the ring with gathering divided by the ring without: 256 problems unless stated."""
+
+    def gain(problems: int = 256, acceptance: float = 0.7, seed: int = 0, mixed: bool = False) -> Gain:
+        return measure_gathering(SyntheticWorkload(problems, acceptance, seed), 64, mixed)
+
+    variants = {
+        "acceptance 0.7": gain(),
+        "`--seed 1`": gain(seed=1),
+        "`--acceptance 0.5`": gain(acceptance=0.5),
+        "`--acceptance 0.9`": gain(acceptance=0.9),
+        "`--problems 64`": gain(problems=64),
+        "`--problems 16`": gain(problems=16),
+        "`--mixed`": gain(mixed=True),
+    }
+    return _markdown(f"changed | {' | '.join(COLUMNS)}", ([label, *cells(each)] for label, each in variants.items()))
+
+
 @cache
 def _latency(problems: int, acceptance: float, varied: Varied) -> dict[str, Reading]:
     schedules = (
@@ -285,6 +305,7 @@ TABLES = {
     "speeds": Table(speeds, marker=None),
     "schedules": Table(schedules, marker="slow"),
     "schedules-varied": Table(schedules_varied),
+    "gathering": Table(gathering),
     "latency": Table(latency),
     "models": Table(models),
     "sweep": Table(sweep),

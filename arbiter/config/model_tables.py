@@ -119,7 +119,7 @@ class ServedTable(ModelTable, frozen=True, kw_only=True, tag="http"):
     [Scores and engines](scores-and-engines.md#priorities) says.
     """
     engine: ServedEngine | None = None
-    """The engine of the server. Not set: that of ``verifies``, ``priority`` or ``server``.
+    """The engine of the server. Not set: that of ``verifies``, ``server`` or ``priority``, in this order.
 
     If none of them is set, a target's server is asked once at the start (see ``gather``). With ``llama.cpp``, requests
     switch off the sampling penalties that its server has by default.
@@ -135,7 +135,7 @@ class ServedTable(ModelTable, frozen=True, kw_only=True, tag="http"):
     @property
     def named_engine(self) -> ServedEngine | None:
         """The engine that the table names, in ``engine`` or in another key; None if it names none."""
-        return self.engine or self.verifies or self.priority or (self.server.engine if self.server else None)
+        return self.engine or self.verifies or (self.server.engine if self.server else self.priority)
 
 
 class HostedTable(ServedTable, frozen=True, kw_only=True, tag="openai"):
