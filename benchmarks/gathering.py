@@ -66,6 +66,23 @@ def cells(gain: Gain) -> list[str]:
 COLUMNS = ("makespan", "mean latency", "reading passes of the target", "held", "ms: mean, largest", "released together")
 
 
+def variants() -> list[list[str]]:
+    """Return the rows of the table in the documents: a label, and the figures with one option changed."""
+
+    def row(label: str, problems: int = 256, acceptance: float = 0.7, seed: int = 0, mixed: bool = False) -> list[str]:
+        return [label, *cells(measure(SyntheticWorkload(problems, acceptance, seed), 64, mixed))]
+
+    return [
+        row("nothing"),
+        row("`--seed 1`", seed=1),
+        row("`--acceptance 0.5`", acceptance=0.5),
+        row("`--acceptance 0.9`", acceptance=0.9),
+        row("`--problems 64`", problems=64),
+        row("`--problems 16`", problems=16),
+        row("`--mixed`", mixed=True),
+    ]
+
+
 def main(
     *,
     problems: int = 256,

@@ -58,10 +58,7 @@ Answer = TypeVar("Answer")
 
 
 class Found(msgspec.Struct, frozen=True):
-    """The result of one schedule: virtual seconds, the bounds for its requests, and what its servers did.
-
-    ``gathering`` says how long escalations were held; only schedules of the ring hold any.
-    """
+    """The result of one schedule: virtual seconds, the bounds for its requests, and what its servers and ring did."""
 
     makespan: float
     latency: float

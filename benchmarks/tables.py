@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import cyclopts
-from gathering import COLUMNS, Gain, cells
-from gathering import measure as measure_gathering
+from gathering import COLUMNS, variants
 from latency import Reading, Schedule, placements
 from latency import measure as measure_latency
 from schedules import Found
@@ -175,21 +174,8 @@ def schedules_varied() -> str:
 
 
 def gathering() -> str:
-    """Return the ring with gathering divided by the ring without: 256 problems unless stated."""
-
-    def gain(problems: int = 256, acceptance: float = 0.7, seed: int = 0, mixed: bool = False) -> Gain:
-        return measure_gathering(SyntheticWorkload(problems, acceptance, seed), 64, mixed)
-
-    variants = {
-        "acceptance 0.7": gain(),
-        "`--seed 1`": gain(seed=1),
-        "`--acceptance 0.5`": gain(acceptance=0.5),
-        "`--acceptance 0.9`": gain(acceptance=0.9),
-        "`--problems 64`": gain(problems=64),
-        "`--problems 16`": gain(problems=16),
-        "`--mixed`": gain(mixed=True),
-    }
-    return _markdown(f"changed | {' | '.join(COLUMNS)}", ([label, *cells(each)] for label, each in variants.items()))
+    """Return the ring with gathering divided by the ring without."""
+    return _markdown(f"changed | {' | '.join(COLUMNS)}", variants())
 
 
 @cache

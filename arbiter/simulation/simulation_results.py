@@ -23,8 +23,8 @@ class ServerResult(Record, frozen=True):
     """Figures of a model's server.
 
     - ``utilisation``: the share of the makespan in which it was busy. ``full``: the highest share of its slots in use.
-    - ``waited``: the mean seconds that a request waited, for a slot in the ring (``in_flight``) and in the server's
-      queue.
+    - ``waited``: the mean seconds that a request waited: for other escalations (``gather``), for a slot in the ring
+      (``in_flight``), and in the server's queue.
     - ``lost``: the share of the problems' time that its load cost: the time of their requests beyond that on an idle
       server.
     - ``read``, ``cached``: prompt tokens. ``decoded``: answer tokens. ``wasted``: tokens of both kinds for cancelled
