@@ -11,8 +11,10 @@ from arbiter.actors.generation import StepGenerator
 from arbiter.actors.mailboxes import Inbox
 from arbiter.actors.policies import target_names
 from arbiter.protocols.messages import EscalatorMail, StepRegenerated
-from arbiter.protocols.ports import Generator, ModelHandle, Proposal
+from arbiter.protocols.ports import Gather, Generator, ModelHandle, Proposal
 from arbiter.protocols.records import Candidate
+
+_AT_ONCE = Gather(0.0)
 
 
 class Escalator(ConcurrentActor[EscalatorMail]):
@@ -35,6 +37,7 @@ class Escalator(ConcurrentActor[EscalatorMail]):
         self._verify: Verify = context.settings.verify
         self._gatherings = Gatherings(context.registry)
         known = {**targets} if model is None else {"": model, **targets}
+        self._gathers = any(handle.gather is not None for handle in known.values())
         self._targets = {name: self._make_target(name, handle) for name, handle in known.items()}
 
     async def serve(self, message: EscalatorMail) -> None:
@@ -83,7 +86,8 @@ class Escalator(ConcurrentActor[EscalatorMail]):
 
     def _make_target(self, name: str, handle: ModelHandle[Generator]) -> "_Target":
         writer = StepGenerator("target", self.name, handle, self._calls, name)
-        gathering = self._gatherings.gathering(handle.gather) if handle.gather is not None else None
+        # where one target gathers, those that wait for another one count as problems that cannot join
+        gathering = self._gatherings.gathering(handle.gather or _AT_ONCE) if self._gathers else None
         return _Target(writer, VerifyControl(self._verify), gathering)
 
 

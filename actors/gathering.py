@@ -50,6 +50,7 @@ class Gathering:
         self._everywhere = everywhere
         self._held: dict[_Visit, None] = {}  # in the order of arrival
         self._running: set[_Visit] = set()
+        self._visits: dict[Task, list[_Visit]] = {}
 
     @property
     def present(self) -> int:
@@ -64,6 +65,7 @@ class Gathering:
         """
         visit = _Visit(task)
         self._held[visit] = None
+        self._visits.setdefault(task, []).append(visit)
         try:
             self._everywhere.check()
             if not visit.released.is_set():
@@ -74,7 +76,7 @@ class Gathering:
             waited = round(anyio.current_time() - visit.arrived, 6)
             yield Gathered(waited, visit.together) if waited or visit.together > 1 else None
         finally:
-            self._drop(visit)
+            self._leave(visit)
             self._everywhere.check()
 
     def check(self, problems: int) -> None:
@@ -87,7 +89,7 @@ class Gathering:
 
     def forget(self, task: Task) -> None:
         """Drop the escalations of a closed problem. Their cancelled work may run until its next await."""
-        for visit in [visit for visit in (*self._held, *self._running) if visit.task is task]:
+        for visit in self._visits.pop(task, ()):
             self._drop(visit)
 
     def _release(self) -> None:
@@ -96,6 +98,14 @@ class Gathering:
             visit.released.set()
         self._running.update(self._held)
         self._held.clear()
+
+    def _leave(self, visit: _Visit) -> None:
+        self._drop(visit)
+        visits = self._visits.get(visit.task, [])
+        if visit in visits:  # its problem is not closed
+            visits.remove(visit)
+        if not visits:
+            self._visits.pop(visit.task, None)
 
     def _drop(self, visit: _Visit) -> None:
         self._held.pop(visit, None)

@@ -29,6 +29,7 @@ from arbiter.protocols.events import CallGenerated
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Gather, Generation, GenerationRequest, Generator, ModelHandle, Policy, ScoreRequest
 from arbiter.protocols.records import FinishReason, Gathered, Limits, Sampling, Solution, Target, Usage
+from tests.hypothesis_profiles import examples
 
 Tasks = Callable[..., Task]
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
@@ -239,8 +240,11 @@ def test_the_others_do_not_wait_for_a_problem_whose_draft_fails(in_virtual_time:
     assert world.starts() == [("1", 3.0)]
 
 
-def test_a_problem_at_another_target_cannot_join(in_virtual_time: Virtual, a_task: Tasks) -> None:
+@pytest.mark.parametrize("other", [BOUND, None])
+def test_a_problem_at_another_target_cannot_join(in_virtual_time: Virtual, a_task: Tasks, other: Gather | None) -> None:
     world = World(in_virtual_time)
+    targets = {**world.models.targets, "large": msgspec.structs.replace(world.models.targets["large"], gather=other)}
+    world.models = msgspec.structs.replace(world.models, targets=targets)
 
     router = ScriptedScorer(lambda request: (0.9, 0.0) if request.problem == "1" else (0.0, 0.9))
     world.models = msgspec.structs.replace(world.models, scorers={"router": ModelHandle(router)})
@@ -357,6 +361,7 @@ def outcomes(
     return found, waits
 
 
+@examples(0.5)
 @given(
     policy=st.sampled_from([HALF_REJECTED, ALL_REJECTED, RewardThreshold(0.6), LearnedRouter(0.3), Oracle(0.0)]),
     gather=st.builds(Gather, st.sampled_from([0.05, 1.0, 30.0]), st.sampled_from([None, 0.25, 1.0])),
