@@ -187,9 +187,8 @@ def _verified(verified: VerificationSavings) -> str:
 
 def _gathering(waits: GatheringWaits) -> str:
     mean, largest = (1000 * (value or 0.0) for value in (waits.mean_seconds, waits.largest_seconds))
-    return (
-        f"{waits.held} escalations held, {mean:.0f} ms on average, {largest:.0f} ms at most; {waits.together} together"
-    )
+    held = f"{waits.held} escalations held, {mean:.0f} ms on average, {largest:.0f} ms at most"
+    return f"{held}; {waits.together} released together"
 
 
 def _cost(cost: Cost) -> str:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 Table = Callable[..., AnyModelTable]
 Script = Callable[["Asked"], "Reply"]
 
-PAUSING = {"version": "0.5.23", "enable_mixed_chunk": False, "internal_states": [{}]}
-MIXED = {**PAUSING, "enable_mixed_chunk": True}
+PAUSING: dict[str, Any] = {"version": "0.5.23", "enable_mixed_chunk": False, "internal_states": [{}]}
+MIXED: dict[str, Any] = {**PAUSING, "enable_mixed_chunk": True}
 
 
 def about(body: object, status: int = 200) -> Script:
@@ -109,7 +109,7 @@ async def test_a_served_draft_never_gathers_and_is_not_asked(server: FakeServer,
     ("keys", "gather"), [({}, Gather(IN_PROCESS_GATHER)), ({"gather": 0.5}, Gather(0.5)), ({"gather": 0.0}, None)]
 )
 async def test_a_target_in_process_waits_for_the_draft_and_not_for_a_share(
-    keys: dict[str, float], gather: Gather | None
+    keys: dict[str, Any], gather: Gather | None
 ) -> None:
     table = InProcessTable(model="pocket:target", prompt="plain", **keys)
     async with open_tables({"target": table}, None) as models:
