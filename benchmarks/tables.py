@@ -173,11 +173,6 @@ def schedules_varied() -> str:
     return _markdown("changed | published | repaired | gather | plain | makespan of ours / its bound", rows)
 
 
-def gathering() -> str:
-    """Return the ring with gathering divided by the ring without."""
-    return _markdown(f"changed | {' | '.join(COLUMNS)}", variants())
-
-
 @cache
 def _latency(problems: int, acceptance: float, varied: Varied) -> dict[str, Reading]:
     schedules = (
@@ -291,7 +286,7 @@ TABLES = {
     "speeds": Table(speeds, marker=None),
     "schedules": Table(schedules, marker="slow"),
     "schedules-varied": Table(schedules_varied),
-    "gathering": Table(gathering),
+    "gathering": Table(lambda: _markdown(f"changed | {' | '.join(COLUMNS)}", variants())),
     "latency": Table(latency),
     "models": Table(models),
     "sweep": Table(sweep),
