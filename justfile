@@ -84,6 +84,10 @@ throughput *args:
 schedules *args:
     {{python}} benchmarks/schedules.py {{args}}
 
+# Compare the ring with and without gathering escalations, on simulated servers in virtual time (see docs/explanation/performance.md).
+gathering *args:
+    {{python}} benchmarks/gathering.py {{args}}
+
 # Compare the requests and tokens of a sweep with those of separate runs (see docs/how-to/sweep.md).
 sweep *args:
     {{python}} benchmarks/sweep.py {{args}}

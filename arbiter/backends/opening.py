@@ -11,12 +11,21 @@ from arbiter.actors.ring_setup import Models
 from arbiter.backends.in_process.local_models import open_local_generator, open_local_judge, open_local_scorer
 from arbiter.backends.judge_prompts import JudgePrompt, judge_prompt
 from arbiter.backends.prompts import PromptTemplate, prompt_template
+from arbiter.backends.served.decoding_pauses import pauses_decoding
 from arbiter.backends.served.queue_depth import open_queue_depth
 from arbiter.backends.served.served_models import open_served_generator, open_served_judge, open_served_scorer
 from arbiter.config.config import Config
-from arbiter.config.model_tables import AnyModelTable, InProcessTable, ServedTable
+from arbiter.config.model_tables import (
+    IN_PROCESS_GATHER,
+    PAUSING_GATHER,
+    SERVED_SHARE,
+    AnyModelTable,
+    InProcessTable,
+    ServedTable,
+    is_target,
+)
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.ports import Generator, ModelHandle, QueueDepth, Scorer
+from arbiter.protocols.ports import Gather, Generator, ModelHandle, QueueDepth, Scorer
 from arbiter.protocols.records import ScoreKind
 
 _TARGETS = "targets."
@@ -79,7 +88,10 @@ async def open_tables(
                 queue_depth = await stack.enter_async_context(_queue_depth(name, table, adaptive))
                 of_many = name.startswith(_TARGETS)
                 handles, key = (targets, name.removeprefix(_TARGETS)) if of_many else (writers, name)
-                handles[key] = ModelHandle[Generator](generator, table.in_flight, table.annotate, adapts, queue_depth)
+                gather = await _gather(name, table) if is_target(name) else None
+                handles[key] = ModelHandle[Generator](
+                    generator, table.in_flight, table.annotate, adapts, queue_depth, gather
+                )
         target = writers.get("target") or next(iter(targets.values()), None)
         yield Models(writers.get("draft"), target, scorers, targets)
 
@@ -115,6 +127,17 @@ async def open_scorer(
         opening = open_served_scorer(name, table, template, targets if name == "router" else 1)
     async with opening as scorer:
         yield scorer
+
+
+async def _gather(name: str, table: AnyModelTable) -> Gather | None:
+    """Return how escalations to the target of ``table`` gather; None if none is held."""
+    if isinstance(table, InProcessTable):
+        gather = Gather(IN_PROCESS_GATHER if table.gather is None else table.gather)
+    elif table.gather is None:
+        gather = Gather(PAUSING_GATHER if await pauses_decoding(name, table) else 0.0, SERVED_SHARE)
+    else:
+        gather = Gather(table.gather, SERVED_SHARE)
+    return gather if gather.seconds else None
 
 
 def _queue_depth(name: str, table: AnyModelTable, adaptive: bool) -> AbstractAsyncContextManager[QueueDepth | None]:

@@ -22,6 +22,7 @@ from arbiter.protocols.records import (
     Solution,
     StepRecord,
 )
+from arbiter.runs.gathering_waits import GatheringWaits, gathering_waits
 from arbiter.runs.intervals import quantile
 from arbiter.runs.prefix_cache import PrefixCacheUse, prefix_caches
 from arbiter.runs.samples import MajorityVote, SampleEstimate, majority_vote, mean_accuracy, pass_at_each
@@ -116,6 +117,7 @@ class Summary(Record, frozen=True):
     - ``targets`` has the figures of each of several targets, by name.
     - ``simulated`` is true if all times are simulated: the run reused answers of other runs (``docs/how-to/sweep.md``).
     - ``prefix_caches`` has the models that are behind servers.
+    - ``gathering`` says how long escalations were held so that several reached a target together.
     """
 
     run_type: RunType
@@ -147,6 +149,7 @@ class Summary(Record, frozen=True):
     simulated: bool = False
     targets: dict[str, TargetSummary] = msgspec.field(default_factory=dict[str, TargetSummary])
     prefix_caches: dict[Model, PrefixCacheUse] = msgspec.field(default_factory=dict[Model, PrefixCacheUse])
+    gathering: GatheringWaits = GatheringWaits()
 
 
 def summary_of(
@@ -211,6 +214,7 @@ def summarise(
         lookahead=sum((result.solution.lookahead for result in results), LookaheadStats()),
         verification=verified([step.targets[0] for step in steps if step.verdict == "escalate"]),
         targets=targets,
+        gathering=gathering_waits(candidate for step in steps for candidate in step.targets),
     )
 
 

@@ -174,8 +174,7 @@ async def served_model(name: str, table: ServedTable) -> ServedModel | None:
 
 def _required_fields(table: ServedTable) -> dict[str, float]:
     """Return the fields for the model's own distribution: the defaults of llama.cpp's server change it."""
-    is_llama_cpp = table.server is not None and table.server.engine == "llama.cpp"
-    return {"repeat_penalty": 1.0, "min_p": 0.0} if is_llama_cpp else {}
+    return {"repeat_penalty": 1.0, "min_p": 0.0} if table.named_engine == "llama.cpp" else {}
 
 
 async def _refuse_reward_server(name: str, table: ServedTable, transport: Transport) -> None:

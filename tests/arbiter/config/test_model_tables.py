@@ -70,6 +70,14 @@ def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:
         ("target", {"verifies": "tgi"}, "models.target.verifies: Invalid enum value 'tgi'; one of sglang, vllm"),
         ("prm", {"priority": "sglang"}, "models.prm.priority: only draft and target have priorities, not the prm"),
         ("draft", {"priority": True}, "models.draft.priority: Expected `str | null`"),
+        ("draft", {"gather": 0.1}, "models.draft.gather: only requests to a target gather"),
+        ("target", {"gather": -0.1}, "models.target.gather: Expected `float` >= 0"),
+        ("target", {"engine": "tgi"}, "models.target.engine: Invalid enum value 'tgi'"),
+        (
+            "target",
+            {"engine": "vllm", "verifies": "sglang"},
+            "models.target.engine: 'vllm' is not the engine of verifies, 'sglang'",
+        ),
         ("draft", {"retries": -1}, "models.draft.retries: Expected `int` >= 0"),
         ("draft", {"timeout": 0}, "models.draft.timeout: Expected `float` > 0"),
         ("draft", {"url": 7}, "models.draft.url: Expected `str`"),
@@ -154,3 +162,26 @@ def test_run_types_that_know_one_target_have_the_first_and_the_others_all(a_conf
         config = a_config(run_type=run_type, models=models)
         assert sorted(config.called_tables()) == sorted(called)
     assert required_tables(a_config(run_type="rsd", models=models)).keys() == {"draft", "targets.b", "prm"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "engine"),
+    [
+        ({}, None),
+        ({"engine": "other", "priority": "vllm"}, "other"),
+        ({"verifies": "sglang", "priority": "vllm"}, "sglang"),  # sglang that serves low priority values first
+        ({"priority": "vllm"}, "vllm"),
+        ({"server": {"engine": "llama.cpp"}}, "llama.cpp"),
+        ({"server": {"engine": "sglang"}, "priority": "vllm"}, "sglang"),
+    ],
+)
+def test_the_engine_is_that_of_the_first_key_that_names_one(keys: dict[str, Any], engine: str | None) -> None:
+    table = configured("target", {**SERVED, **keys}).models.target
+    assert isinstance(table, ServedTable)
+    assert table.named_engine == engine
+
+
+def test_several_targets_gather_each_by_its_own_bound() -> None:
+    targets = {name: {**SERVED, "cost": 1.0, "gather": seconds} for name, seconds in (("small", 0.0), ("large", 0.2))}
+    found = parse({"models": {"targets": targets}}, "mine.toml").models.targets
+    assert [table.gather for table in found.values()] == [0.0, 0.2]
