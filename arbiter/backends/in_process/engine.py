@@ -88,8 +88,13 @@ class Engine:
         self._next: tuple[Job, Row] | None = None  # waits for memory
         self.passes = 0
         self.peak_bytes = 0
-        """The most memory that keys and values have taken, in bytes: those in use, and those kept for later rows."""
+        """The largest ``kv_bytes`` so far."""
         self.worker = Worker(self._work)
+
+    @property
+    def kv_bytes(self) -> int:
+        """The memory of keys and values, in bytes: those of the rows, and those kept for later rows."""
+        return self._store.bytes + (self._model.slots.bytes if self._model.slots else 0)
 
     @torch.inference_mode()
     def _work(self, take: Take, deliver: Deliver) -> None:
@@ -165,7 +170,7 @@ class Engine:
             slots.reserve(self._rounded(len(self._rows)), tokens)
             self._store.limit = max(self._limit - slots.bytes, 0)
             self._store.trim()
-            self.peak_bytes = max(self.peak_bytes, self._store.bytes + slots.bytes)
+            self.peak_bytes = max(self.peak_bytes, self.kv_bytes)
 
     def _rounded(self, rows: int) -> int:
         """Return the number of slots for ``rows`` rows: a power of two, so that slots seldom grow."""
@@ -223,7 +228,7 @@ class Engine:
             read = row.ids[: row.read]
             stored = self._store.stored(read)
             self._store.add(read, stored, slots.save(slot, stored, row.read))
-            self.peak_bytes = max(self.peak_bytes, self._store.bytes + slots.bytes)
+            self.peak_bytes = max(self.peak_bytes, self.kv_bytes)
         self._leave(slot)
         return job
 
