@@ -8,7 +8,7 @@ import msgspec
 
 from arbiter.actors.policies import best_target
 from arbiter.config.config import Config
-from arbiter.config.model_tables import PriceTable, ServedTable
+from arbiter.config.model_tables import PriceTable
 from arbiter.config.run_tables import RunType
 from arbiter.grading import Grade
 from arbiter.grading.answers import Reference
@@ -116,7 +116,7 @@ class Summary(Record, frozen=True):
       steps.
     - ``targets`` has the figures of each of several targets, by name.
     - ``simulated`` is true if all times are simulated: the run reused answers of other runs (``docs/how-to/sweep.md``).
-    - ``prefix_caches`` has the models that are behind servers.
+    - ``prefix_caches`` has the models of the configuration that wrote or scored candidates.
     - ``gathering`` says how long escalations were held so that several reached a target together.
     """
 
@@ -164,9 +164,9 @@ def summary_of(
     samples = config.sampling.samples
     summary = summarise(results, config.run_type, config.threshold, wall_seconds, interrupted, samples, prices)
     caches = prefix_caches((result.solution for result in results), config.policy().score_kind)
-    served = {"target" if name == first else name for name, table in tables.items() if isinstance(table, ServedTable)}
+    configured = {"target" if name == first else name for name in tables}
     return msgspec.structs.replace(
-        summary, prefix_caches={model: cache for model, cache in caches.items() if model in served}
+        summary, prefix_caches={model: cache for model, cache in caches.items() if model in configured}
     )
 
 
