@@ -137,7 +137,7 @@ class Engine:
             if self._next[0].cancelled:
                 self._next = None
                 continue
-            if not self._fits(self._next[1]):
+            if self._rows and not self._fits(self._next[1]):
                 break
             self._join(*self._next)
             unread += len(self._next[1].ids) - self._next[1].read
@@ -146,16 +146,17 @@ class Engine:
 
     def _fits(self, row: Row) -> bool:
         slots = self._model.slots
-        if slots is None or not self._rows:
+        if slots is None:
             return True
-        longest = max(row.longest, *(other.longest for _, other in self._rows))
+        longest = max((row.longest, *(other.longest for _, other in self._rows)))
         count, tokens = slots.capacity(self._rounded(len(self._rows) + 1), longest)
         return count * tokens * slots.token_bytes <= self._limit
 
     def _join(self, job: Job, row: Row) -> None:
-        slot = len(self._rows)
+        slot, slots = len(self._rows), self._model.slots
+        if slots is not None and slot == 0 and not self._fits(row):
+            slots.clear()  # earlier rows made them larger than this row alone needs
         self._rows.append((job, row))
-        slots = self._model.slots
         if slots is None:
             return
         self._reserve(len(row.ids))

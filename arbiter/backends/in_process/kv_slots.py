@@ -12,7 +12,7 @@ _TOKENS = 128  # the capacity for tokens is a multiple of this
 
 
 class KVSlots:
-    """Slots for up to ``context`` tokens each. They grow on demand, and never shrink.
+    """Slots for up to ``context`` tokens each. They grow on demand; only ``clear`` makes them smaller.
 
     ``layers``, ``heads`` and ``size`` are the numbers of layers and key-value heads, and the size of a head.
     """
@@ -54,6 +54,11 @@ class KVSlots:
         grown = self._kv.new_zeros((layers, rows * self.heads, 2, width, size))
         grown[:, :old_rows, :, :old_width] = self._kv
         self._kv = grown
+
+    def clear(self) -> None:
+        """Free the memory of all slots."""
+        layers, _, _, _, size = self._kv.shape
+        self._kv = self._kv.new_zeros((layers, 0, 2, 0, size))
 
     def save(self, slot: int, start: int, end: int) -> Tensor:
         """Return a copy of the tokens from ``start`` to ``end``: ``[layers, heads, 2, tokens, head size]``."""

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbiter.backends.step_tokens import StepTokens, agreed_tokens, agreement, proposed_tokens
+from arbiter.backends.step_tokens import (
+    Decoder,
+    SeparatorTokens,
+    StepTokens,
+    agreed_tokens,
+    agreement,
+    proposed_tokens,
+)
+from arbiter.backends.token_texts import fast_token_texts
+from arbiter.pocket import MODELS
 from arbiter.protocols.records import PrefixMatch
 
 TEXTS = ["<end>", "a", "b", "\n", "\n\n", "a\n", "\nb", "ab"]
@@ -18,7 +27,7 @@ tokens = st.lists(st.integers(0, len(TEXTS) - 1), max_size=12)
 class Tokenizer:
     """Tokens are indices into ``TEXTS``. The longest text is matched first."""
 
-    end = END
+    end: int | None = END
 
     def decode(self, tokens: Sequence[int]) -> str:
         return "".join(TEXTS[token] for token in tokens if token != END)
@@ -97,3 +106,48 @@ def test_a_proposal_ends_as_its_step_did_and_leaves_room_for_a_token() -> None:
     assert proposed_tokens(tokenizer, "ab", "end", "\n\n", 9) == [7]
     assert proposed_tokens(tokenizer, "aa", "separator", "\n\n", 3) == [1, 5]
     assert proposed_tokens(tokenizer, "aa", "separator", "\n\n", 1) == []
+
+
+class ByteTokens:
+    """Tokens are one byte each, or two. A text shows bytes that are no whole character as U+FFFD."""
+
+    def __init__(self, pairs: Sequence[bytes]) -> None:
+        self._bytes = [*(bytes([value]) for value in range(256)), *pairs]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return b"".join(self._bytes[token] for token in tokens).decode("utf-8", "replace")
+
+
+POCKET = fast_token_texts(MODELS / "draft")
+PAIRS = ["né".encode()[:2], "é€".encode()[1:3], "€".encode()[1:], "€\n".encode()[2:], b"\n\n", b"\na", "é".encode()]
+BYTES = ByteTokens(PAIRS)
+PARTS = [*range(256, 256 + len(PAIRS)), *b"\na n", *"é€".encode()]
+
+
+def ends_alike(decoder: Decoder, separator: str, ids: Sequence[int], room: int) -> None:
+    every = StepTokens(decoder, separator, frozenset(), room)
+    some = StepTokens(decoder, separator, frozenset(), room, SeparatorTokens(decoder, separator))
+    assert some.take(ids) is every.take(ids)
+    assert (some.tokens, some.text, some.ending) == (every.tokens, every.text, every.ending)
+
+
+@given(st.lists(st.integers(2, 492), max_size=40), st.sampled_from(["\n\n", " ", "e", "1", ": ", "\n", ".\n", "an"]))
+def test_a_step_of_the_pocket_tokenizer_ends_at_the_same_token_when_few_tokens_are_looked_at(
+    ids: list[int], separator: str
+) -> None:
+    assert POCKET is not None
+    ends_alike(POCKET, separator, ids, 60)
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=20), st.sampled_from(["\n\n", "é", "€", "é€", "né", "\n€", "a"]))
+def test_a_step_ends_at_the_same_token_when_tokens_split_characters(ids: list[int], separator: str) -> None:
+    ends_alike(BYTES, separator, ids, 15)
+
+
+def test_most_tokens_cannot_complete_a_separator() -> None:
+    assert POCKET is not None
+    completing = SeparatorTokens(POCKET, "\n\n")
+    assert {token for token in range(2, 493) if token in completing} == {
+        token for token in range(2, 493) if "\n" in POCKET.decode([token]) or "\ufffd" in POCKET.decode([token])
+    }
+    assert sum(token in completing for token in range(493)) < 200

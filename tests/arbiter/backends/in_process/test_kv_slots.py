@@ -83,3 +83,12 @@ def test_the_heads_of_a_slot_are_side_by_side() -> None:
     slots.reserve(3, 4)
     slots.load(1, 0, saved)
     assert torch.equal(slots.layers[:, HEADS : 2 * HEADS, :, :4], saved)
+
+
+def test_cleared_slots_use_no_memory_and_can_grow_again() -> None:
+    slots = new()
+    slots.reserve(4, 200)
+    slots.clear()
+    assert (slots.bytes, slots.slots) == (0, 0)
+    slots.reserve(1, 5)
+    assert slots.bytes == 128 * slots.token_bytes

@@ -37,6 +37,15 @@ SMALL: Size = {
 }
 GROUPED: Size = {**SMALL, "num_key_value_heads": 2, "head_dim": 8}
 GPT: Size = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": CONTEXT, "initializer_range": 0.3}
+BLOOM: Size = {"hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.3}
+GPT_NEO: Size = {
+    "hidden_size": 32,
+    "num_layers": 2,
+    "num_heads": 4,
+    "attention_types": [[["global", "local"], 1]],
+    "max_position_embeddings": CONTEXT,
+    "initializer_range": 0.3,
+}
 MAMBA: Size = {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8, "initializer_range": 0.3}
 SLOTTED: dict[str, Size] = {
     "Mistral": {**GROUPED, "sliding_window": None},
@@ -47,6 +56,8 @@ SLOTTED: dict[str, Size] = {
 CACHED: dict[str, Size] = {
     "Mistral": {**GROUPED, "sliding_window": 12},
     "Mamba": MAMBA,
+    "Bloom": BLOOM,
+    "GPTNeo": {**GPT_NEO, "window_size": 8},
     "Gemma2": {**GROUPED, "sliding_window": 12},
 }
 
@@ -155,7 +166,7 @@ def test_greedy_steps_are_those_of_transformers(
 
 
 def test_a_model_that_takes_no_cache_is_refused(made: Callable[..., Any]) -> None:
-    size = {"hidden_size": 32, "num_hidden_layers": 1, "attention_hidden_size": 32, "context_length": CONTEXT}
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "attention_hidden_size": 32, "context_length": CONTEXT}
     with pytest.raises(BackendError, match="RwkvForCausalLM cannot write steps in process"):
         wrap(made("Rwkv", "CausalLM", size), CONTEXT)
 
@@ -168,6 +179,7 @@ def test_a_model_that_takes_no_cache_is_refused(made: Callable[..., Any]) -> Non
         ("Mistral", {**GROUPED, "sliding_window": 12}, WholeTextModel),
         ("Mistral", {**GROUPED, "sliding_window": None}, SlotModel),
         ("GPT2", GPT, SlotModel),
+        ("Bloom", BLOOM, WholeTextModel),
     ],
 )
 def test_a_classifier_has_the_logits_of_each_text_alone(
@@ -181,6 +193,14 @@ def test_a_classifier_has_the_logits_of_each_text_alone(
     expected = torch.cat([theirs(torch.tensor([ids])).logits for ids in texts])
     assert expected.std(0).min() > 1e-3
     assert torch.allclose(found, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_no_reason_against_slots(made: Callable[..., Any], dtype: torch.dtype) -> None:
+    for family, size in SLOTTED.items():
+        model = wrap(made(family, "CausalLM", size).to(dtype), CONTEXT)
+        assert isinstance(model, SlotModel)
+        assert (model.slots.layers.dtype, model.slots.bytes) == (dtype, 0)
 
 
 def test_outputs_are_in_single_precision(made: Callable[..., Any]) -> None:
