@@ -14,7 +14,7 @@ from arbiter.actors.controllers import Verify
 from arbiter.cli.console import guarded, progress_bar, stdout
 from arbiter.cli.overrides import given
 from arbiter.config.config import Config, built_in, load_config
-from arbiter.config.model_tables import AnyModelTable, ModelTable
+from arbiter.config.model_tables import ModelTable, RouterTable
 from arbiter.config.run_tables import RunType
 from arbiter.log.run import Run
 from arbiter.protocols.errors import ConfigError
@@ -67,7 +67,7 @@ class HardwareOptions:
         """Return the simulated servers. Raises ``ConfigError`` for an unknown size or GPU, or if weights do not fit."""
         if self.running < 1:
             raise ConfigError(f"--running {self.running}: give a number of sequences, 1 or more")
-        tables: dict[Model, AnyModelTable | None] = {model: getattr(config.models, model) for model in _MODELS}
+        tables: dict[Model, RouterTable | None] = {model: getattr(config.models, model) for model in _MODELS}
         default = ModelTable(model="", prompt="").in_flight
         hardware = Hardware(
             placements={model: placed(getattr(self, model), self.gpu) for model in _MODELS},

@@ -6,8 +6,12 @@ same score, except for the numerics of the server: the remembered log-probabilit
 exactly the tokens that would be read.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
+
+import anyio.to_thread
+import msgspec
 
 from arbiter.backends.draft_features import CandidateReading, split_tokens
 from arbiter.backends.draft_head import DraftHead
@@ -15,10 +19,12 @@ from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.engine_logprobs import LOGPROB_DIALECTS, LogprobQuery
 from arbiter.backends.served.generator import check_reason, complete
+from arbiter.backends.served.served_models import open_transport
 from arbiter.backends.served.transport import Transport, persistent, understood
-from arbiter.config.model_tables import Engine
+from arbiter.backends.tokenizers import read_tokenizer
+from arbiter.config.model_tables import Engine, HostedTable, ServedTable
 from arbiter.protocols.errors import BackendError
-from arbiter.protocols.ports import Score, ScoreRequest
+from arbiter.protocols.ports import Score, Scorer, ScoreRequest
 from arbiter.protocols.records import Transcript, Usage
 
 _TRIAL_CONTEXT, _TRIAL_STEP = Transcript("Compute 1+1."), "2"
@@ -127,3 +133,22 @@ async def engine_that_reads(
         f"{url} gives no log-probabilities of a text that it reads, which a head on the draft needs. sglang and vLLM "
         f"do (backend = \"http\"), and a draft in process; or use a router of its own. The last answer: {last}"
     ) from last
+
+
+@asynccontextmanager
+async def open_served_head(
+    head: DraftHead, draft: ServedTable, template: PromptTemplate, memory: DraftMemory, in_flight: int
+) -> AsyncGenerator[Scorer]:
+    """Yield a head on the served draft of the table ``draft``. Small requests check first what the server can read.
+
+    Raises ``ConfigError`` if the draft's tokenizer cannot be read, ``BackendError`` as ``engine_that_reads``.
+    """
+    name, key = draft.tokenizer or draft.model, "a head on models.draft"
+    tokenizer = await anyio.to_thread.run_sync(read_tokenizer, name, key, "use a router of its own")
+    engines: tuple[Engine, ...] = ("vllm",) if isinstance(draft, HostedTable) else ("sglang", "vllm")
+    async with open_transport("draft", msgspec.structs.replace(draft, in_flight=in_flight)) as transport:
+        try:
+            engine = await engine_that_reads(transport, draft.model, template, tokenizer, engines)
+        except BackendError as error:
+            raise BackendError(f"models.router: {error}") from error
+        yield ServedHead(head, transport, draft.model, template, tokenizer, memory, engine)
