@@ -4,7 +4,6 @@ Pure functions. The draft model reads a context and a candidate; ``features`` ma
 """
 
 import math
-import os
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
@@ -16,7 +15,8 @@ from arbiter.protocols.records import Usage
 FeatureSet = Literal["logprobs", "logprobs+entropy", "logprobs+entropy+hidden"]
 """Which numbers a head reads.
 
-- ``logprobs``: the log-probabilities of the candidate's tokens, and lengths. Servers return them too.
+- ``logprobs``: the log-probabilities of the candidate's tokens, their probabilities, and lengths. Servers return
+  what is needed for it.
 - ``logprobs+entropy``: also the entropies of the distributions, which only a draft in process has.
 - ``logprobs+entropy+hidden``: also the last hidden state, which only a draft in process has.
 """
@@ -24,7 +24,11 @@ FeatureSet = Literal["logprobs", "logprobs+entropy", "logprobs+entropy+hidden"]
 LOWEST = -100.0
 """Log-probabilities below this count as this: servers report such values, or minus infinity, in different ways."""
 
-_LOGPROBS = ("logprob_mean", "logprob_min", "logprob_first", "logprob_sum", "tokens", "length", "step")
+_LOGPROBS = (
+    *("logprob_mean", "logprob_min", "logprob_first", "logprob_sum"),
+    *("probability_mean", "probability_min", "probability_first"),
+    *("tokens", "length", "step"),
+)
 _ENTROPIES = ("entropy_max", "entropy_mean", "entropy_first")
 
 
@@ -71,14 +75,18 @@ def features_of(reading: CandidateReading, length: int, step: int, features: Fea
     logprobs = [_bounded(logprob) for logprob in reading.logprobs]
     if not logprobs:
         raise BackendError("a router on the draft needs the log-probabilities of the step, but there are none")
-    total = math.fsum(logprobs)
-    found = [total / len(logprobs), min(logprobs), logprobs[0], total, float(len(logprobs)), float(length), float(step)]
+    count, total, chances = len(logprobs), math.fsum(logprobs), [math.exp(logprob) for logprob in logprobs]
+    found = [total / count, min(logprobs), logprobs[0], total]
+    found += [math.fsum(chances) / count, min(chances), chances[0]]
+    found += [float(count), float(length), float(step)]
     if features == "logprobs":
         return found
     entropies = reading.entropies
-    if len(entropies) != len(logprobs):
-        raise BackendError(f"features = {features!r} needs an entropy for each token, which only a draft in process has")
-    found += [max(entropies), math.fsum(entropies) / len(entropies), entropies[0]]
+    if len(entropies) != count:
+        raise BackendError(
+            f"features = {features!r} needs an entropy for each token, which only a draft in process has"
+        )
+    found += [max(entropies), math.fsum(entropies) / count, entropies[0]]
     if features == "logprobs+entropy+hidden":
         if not reading.hidden:
             raise BackendError(f"features = {features!r} needs a hidden state, which only a draft in process has")
@@ -94,7 +102,8 @@ def split_tokens(tokenizer: Any, context: str, text: str) -> tuple[list[int], li
     """
     before: list[int] = tokenizer(context)["input_ids"]
     whole: list[int] = tokenizer(context + text)["input_ids"]
-    border = len(os.path.commonprefix([before, whole]))
+    pairs = zip(before, whole, strict=False)
+    border = next((index for index, (one, other) in enumerate(pairs) if one != other), min(len(before), len(whole)))
     return whole[:border], whole[border:]
 
 

@@ -87,9 +87,7 @@ class DraftHead(msgspec.Struct, frozen=True):
         """
         if len(features) != len(self.mean):
             raise BackendError(f"the head reads {len(self.mean)} features, but the draft has {len(features)}")
-        values = [
-            (value - mean) / scale for value, mean, scale in zip(features, self.mean, self.scale, strict=True)
-        ]
+        values = [(value - mean) / scale for value, mean, scale in zip(features, self.mean, self.scale, strict=True)]
         for number, (rows, biases) in enumerate(self.layers):
             if number:
                 values = [max(value, 0.0) for value in values]
@@ -109,8 +107,8 @@ class DraftHead(msgspec.Struct, frozen=True):
         """Raise ``BackendError`` if the steps of a request end with another separator than those of the training."""
         if request.separator != self.metadata.separator:
             raise BackendError(
-                f"models.router: the head was trained on steps that end with {self.metadata.separator!r}, but here they "
-                f"end with {request.separator!r}: set that separator, or train the head again"
+                f"models.router: the head was trained on steps that end with {self.metadata.separator!r}, but here "
+                f"they end with {request.separator!r}: set that separator, or train the head again"
             )
 
 

@@ -25,8 +25,8 @@ async def open_head(
     """Yield the head of ``table`` on the model of ``draft``, whose prompt is ``template``.
 
     ``memory`` has the steps that a served draft wrote. Raises ``ConfigError`` if there is no such head or it does not
-    fit the draft, ``DataError`` if its files are damaged, and ``BackendError`` if the draft cannot be loaded or reached,
-    or gives no log-probabilities of a text that it reads.
+    fit the draft, ``DataError`` if its files are damaged, and ``BackendError`` if the draft cannot be loaded or
+    reached, or gives no log-probabilities of a text that it reads.
     """
     head = await anyio.to_thread.run_sync(load_head, table.model)
     check_draft(head, _names(draft), template, targets)

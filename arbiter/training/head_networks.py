@@ -3,7 +3,8 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (torch is typed in part)
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -17,8 +18,8 @@ from arbiter.backends.draft_head import METADATA, WEIGHTS, HeadMetadata, Shape
 from arbiter.protocols.errors import RunError
 
 HIDDEN = 32
-DECAY = 0.01  # of the squared weights of a linear head, whose features are standardised
-UPDATES, RATE, MLP_DECAY, DROPOUT = 150, 3e-3, 0.1, 0.2  # of a head with a hidden layer
+DECAY = 0.001  # of the squared weights of a linear head, whose features are standardised
+UPDATES, RATE, MLP_DECAY, DROPOUT = 300, 3e-3, 0.1, 0.2  # of a head with a hidden layer
 
 
 class Learned(msgspec.Struct, frozen=True):
@@ -78,6 +79,17 @@ class HeadNetwork(Module):
         return {name: tensor.float().contiguous() for name, tensor in found.items()}
 
 
+@contextmanager
+def one_thread() -> Generator[None]:
+    """Have torch compute in one thread: for networks this small, several wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def fitted(shape: Shape, rows: Learned, seed: int) -> HeadNetwork:
     """Return a network of ``shape``, fitted to ``rows`` and in evaluation mode. ``seed`` decides all randomness."""
     torch.manual_seed(seed)
@@ -103,7 +115,7 @@ def _minimise(network: HeadNetwork, rows: Learned) -> None:
         optimiser.zero_grad()
         loss = _loss(network, rows) + DECAY * network.last.weight.square().sum()
         loss.backward()
-        return float(loss)
+        return float(loss.detach())
 
     optimiser.step(closure)
 

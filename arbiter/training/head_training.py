@@ -21,7 +21,7 @@ from arbiter.protocols.errors import DataError
 from arbiter.training.checkpoint import claim
 from arbiter.training.classifier_training import digest
 from arbiter.training.head_inference import readings_of
-from arbiter.training.head_networks import HeadNetwork, Learned, fitted, save_head
+from arbiter.training.head_networks import HeadNetwork, Learned, fitted, one_thread, save_head
 from arbiter.training.labels import advantages, balanced, is_better, target_names
 from arbiter.training.metadata import Balance
 from arbiter.training.metrics import auroc, best_temperature, log_loss, spearman
@@ -45,7 +45,7 @@ class HeadSettings(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str
     annotate: bool = False
     separator: str = "\n\n"
-    features: FeatureSet = "logprobs+entropy"
+    features: FeatureSet = "logprobs"
     targets: tuple[str, ...] = ()
     margin: float = 0.0
     balance: Balance = "weights"
@@ -92,10 +92,10 @@ def train_head(settings: HeadSettings, rows: Sequence[TrainingRow], out: Path) -
     if not learned.rows:
         raise DataError(f"no row of the split 'train' is short enough for the {loaded.context} tokens of the draft")
     examples = _examples(learned, targets, settings)
-    compared = {shape: _cross_validated(shape, learned, examples, settings.seed) for shape in SHAPES}
-    log.info("cross validation", **{shape.replace(" ", "_"): value for shape, value in compared.items()})
-    shape = max(SHAPES, key=lambda one: compared[one] or 0.0)  # the first of equals: the linear one
-    network = fitted(shape, examples, settings.seed)
+    with one_thread():
+        compared = {shape: _cross_validated(shape, learned, examples, settings.seed) for shape in SHAPES}
+        shape = max(SHAPES, key=lambda one: compared[one] or 0.0)  # the first of equals: the linear one
+        network = fitted(shape, examples, settings.seed)
     temperature = _calibrated(network, validation, settings)
     metadata = HeadMetadata(
         draft=settings.draft,

@@ -131,7 +131,7 @@ async def engine_that_reads(
         return engine
     raise BackendError(
         f"{url} gives no log-probabilities of a text that it reads, which a head on the draft needs. sglang and vLLM "
-        f"do (backend = \"http\"), and a draft in process; or use a router of its own. The last answer: {last}"
+        f'do (backend = "http"), and a draft in process; or use a router of its own. The last answer: {last}'
     ) from last
 
 

@@ -30,7 +30,7 @@ class DraftMemory:
         self._steps: OrderedDict[bytes, WrittenStep] = OrderedDict()
 
     def keep(self, context: str, step: str, separator: str, logprobs: Logprobs) -> None:
-        """Remember ``step``, which was written at temperature 0. Without a log-probability for each token, forget it."""
+        """Remember ``step``, written at temperature 0. Without a log-probability for each token, forget it."""
         key = _key(context, step, separator)
         found = written_tokens(logprobs, step + separator)
         known = [logprob for _, logprob in found if logprob is not None]

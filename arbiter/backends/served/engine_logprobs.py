@@ -8,7 +8,6 @@ import msgspec
 from arbiter.backends.served.generator import PATH, WITHOUT_PENALTIES, ServerUsage, counted
 from arbiter.config.model_tables import Engine
 
-
 Value = TypeVar("Value", int, float)
 
 

@@ -59,7 +59,7 @@ def first_alternatives(logprobs: Logprobs) -> Mapping[str, float]:
 
 
 def written_tokens(logprobs: Logprobs, step: str) -> list[tuple[str, float | None]]:
-    """Return the texts and the log-probabilities of the tokens that begin within ``step``; empty if either is missing."""
+    """Return the texts and the log-probabilities of the tokens that begin within ``step``; empty without either."""
     tokens, chosen = _tokens(logprobs)
     if len(tokens) != len(chosen):
         return []

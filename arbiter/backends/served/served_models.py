@@ -10,8 +10,8 @@ import msgspec
 
 from arbiter.backends.judge_prompts import JudgePrompt
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.dialects import dialect_of, remedy
+from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.generator import WITHOUT_PENALTIES, ServedGenerator
 from arbiter.backends.served.judge import ServedJudge
 from arbiter.backends.served.label_tokens import LabelScorer

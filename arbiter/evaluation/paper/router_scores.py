@@ -18,7 +18,9 @@ async def predicted(
     threads: int | None,
     draft: AnyModelTable | None = None,
 ) -> list[float]:
-    """Return ŷ in [0, 1] of each row's draft. A head on the draft needs the table ``draft``. Raises ``ConfigError`` or ``BackendError`` like the models of a run."""
+    """Return ŷ in [0, 1] of each row's draft. A head on the draft needs the table ``draft``.
+
+    Raises ``ConfigError`` or ``BackendError`` like the models of a run."""
     found = [0.0] * len(rows)
     async with open_scorer("router", table, threads, draft=draft) as scorer:
         slots = anyio.CapacityLimiter(table.in_flight)
