@@ -43,7 +43,11 @@ def _read(loaded: Loaded, texts: Sequence[Tokens]) -> list[CandidateReading]:
     positions = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
     kept = 1 + max(len(candidate) for _, candidate in texts)
     states: list[torch.Tensor] = []
-    hook = model.get_output_embeddings().register_forward_pre_hook(lambda _, given: states.append(given[0]))
+
+    def note(_: object, given: tuple[torch.Tensor, ...]) -> None:
+        states.append(given[0])
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(note)
     try:
         logits = model(**batch, position_ids=positions, use_cache=False, logits_to_keep=kept).logits
     finally:
