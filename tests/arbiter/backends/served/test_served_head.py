@@ -210,7 +210,7 @@ async def test_the_draft_is_asked_for_log_probabilities_only_if_a_head_reads_the
 async def test_a_server_that_reads_no_log_probabilities_is_refused_at_the_start(
     kind: str, served: Engine, a_config: Callable[..., Config]
 ) -> None:
-    with pytest.raises(BackendError, match="models.router: .* gives no log-probabilities of a text that it reads"):
+    with pytest.raises(BackendError, match=r"models.router: .* gives no log-probabilities of a text that it reads"):
         await solved(a_config(), "1+1?")
 
 
@@ -231,7 +231,7 @@ async def test_a_head_on_inner_numbers_or_another_draft_and_another_tokenizer_ar
 ) -> None:
     with pytest.raises(ConfigError, match=r"reads logprobs\+entropy, but the draft is served .* --features logprobs"):
         await solved(a_config({"features": "logprobs+entropy"}), "1+1?")
-    with pytest.raises(ConfigError, match="trained on the draft 'mine', but models.draft has model = 'draft'"):
+    with pytest.raises(ConfigError, match=r"trained on the draft 'mine', but models.draft has model = 'draft'"):
         await solved(a_config({"draft": "mine"}), "1+1?")
 
     def counts_more(asked: Asked) -> Reply:

@@ -1,0 +1,138 @@
+"""A head on a draft in process: what the draft reads for it, and that batches and openings do not change it."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (transformers and torch are typed in part)
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from arbiter.actors.supervision import services
+from arbiter.backends.draft_features import CandidateReading, features_of
+from arbiter.backends.draft_head import load_head
+from arbiter.backends.in_process.draft_head import InProcessHead
+from arbiter.backends.in_process.model_loading import load
+from arbiter.backends.in_process.token_reading import BatchedTokenReader, read_candidates
+from arbiter.backends.opening import open_scorer
+from arbiter.backends.prompts import PromptTemplate
+from arbiter.config.config import parse
+from arbiter.protocols.errors import BackendError, ContextTooLongError
+from arbiter.protocols.ports import Score, ScoreRequest
+from arbiter.protocols.records import Step, Transcript, Usage
+
+Heads = Callable[..., Path]
+Scoring = Callable[..., ScoreRequest]
+TEXTS = [([5, 9, 30], [7, 8]), ([5], [11, 3, 4, 9, 20]), ([40, 41, 42, 43, 44, 45, 46], [12]), ([9, 9], [9, 9, 9])]
+
+
+class PlainReader:
+    """A ``TokenReader`` with one pass over transformers for each request. It records what it reads."""
+
+    def __init__(self, folder: Path) -> None:
+        reader: Any = AutoModelForCausalLM
+        self.model: Any = reader.from_pretrained(folder, dtype=torch.float32).eval()
+        self.asked: list[tuple[list[int], list[int]]] = []
+
+    async def read(self, prompt: Sequence[int], candidate: Sequence[int]) -> CandidateReading:
+        self.asked.append(([*prompt], [*candidate]))
+        with torch.inference_mode():
+            out = self.model(torch.tensor([[*prompt, *candidate]]), output_hidden_states=True)
+        logprobs = torch.log_softmax(out.logits[0, len(prompt) - 1 : -1], -1)
+        return CandidateReading(
+            [float(row[token]) for row, token in zip(logprobs, candidate, strict=True)],
+            (-(logprobs.exp() * logprobs).sum(-1)).tolist(),
+            out.hidden_states[-1][0, -1].tolist(),
+            Usage(len(prompt) + len(candidate), cached_tokens=len(prompt) - 1),
+        )
+
+
+def numbers(reading: CandidateReading) -> list[float]:
+    return features_of(reading, 1, 1, "logprobs+entropy+hidden")
+
+
+def test_a_batch_reads_what_each_candidate_alone_gives(writer: Path) -> None:
+    plain = PlainReader(writer)
+    alone = [anyio.run(plain.read, *text) for text in TEXTS]
+    for largest in (1, 2, 64):
+        together = read_candidates(load(str(writer), "generator"), TEXTS, largest)
+        for found, expected in zip(together, alone, strict=True):
+            assert numbers(found) == pytest.approx(numbers(expected), abs=1e-4)
+            assert list(found.logprobs) == pytest.approx(list(expected.logprobs), abs=1e-4)
+            assert found.usage.prompt_tokens == expected.usage.prompt_tokens
+
+
+def test_the_score_is_the_head_of_what_the_draft_reads_and_costs_what_it_read(
+    writer: Path, a_head: Heads, scoring: Scoring
+) -> None:
+    weights = {"logprob_mean": -1.0, "entropy_max": 0.5, "hidden_3": 0.25, "step": -0.125}
+    head = load_head(str(a_head(weights, features="logprobs+entropy+hidden", hidden=64)))
+    reader, tokenizer = PlainReader(writer), load(str(writer), "generator").tokenizer
+    scorer = InProcessHead(head, reader, PromptTemplate("{question}\n"), tokenizer)
+    asked = scoring(score_kind="router", transcript=Transcript("Compute 1+1.", (Step("2.", "draft"),)))
+    score = anyio.run(scorer.score, asked)
+    ((prompt, candidate),) = reader.asked
+    assert tokenizer.decode([*prompt, *candidate]) == f"Compute 1+1.\n2.\n\n{asked.candidate}\n\n"
+    own = tokenizer("Compute 1+1.\n2.\n\n")["input_ids"]
+    assert prompt == own[: len(prompt)]
+    read = anyio.run(reader.read, prompt, candidate)
+    expected = -math.fsum(read.logprobs) / len(candidate) + 0.5 * max(read.entropies) + 0.25 * read.hidden[3] - 0.125
+    assert score == Score(pytest.approx(1 / (1 + math.exp(-expected))), read.usage)
+
+
+def test_a_separator_of_other_steps_is_refused_before_anything_is_read(
+    writer: Path, a_head: Heads, scoring: Scoring
+) -> None:
+    reader = PlainReader(writer)
+    scorer = InProcessHead(load_head(str(a_head())), reader, PromptTemplate("{question}\n"), None)
+    with pytest.raises(BackendError, match="set that separator, or train the head again"):
+        anyio.run(scorer.score, scoring(separator="\n"))
+    assert reader.asked == []
+
+
+def test_a_text_that_is_longer_than_the_context_fails_alone(writer: Path) -> None:
+    loaded = load(str(writer), "generator")
+    reader = BatchedTokenReader(loaded, 8)
+
+    async def ask() -> CandidateReading:
+        async with services() as service:
+            await service.start(reader.batcher.run)
+            with pytest.raises(ContextTooLongError, match=f"has {loaded.context + 1} tokens"):
+                await reader.read([5] * loaded.context, [6])
+            return await reader.read([5] * (loaded.context - 1), [6])
+
+    assert len(anyio.run(ask).logprobs) == 1
+
+
+def test_an_opened_head_scores_as_its_parts_do(writer: Path, a_head: Heads, scoring: Scoring) -> None:
+    folder = a_head(draft=str(writer), features="logprobs+entropy")
+    draft = {"model": str(writer), "prompt": "{question}\n", "batch": 2}
+    config = parse({"models": {"draft": draft, "router": {"backend": "draft-head", "model": str(folder)}}}, "test")
+    requests = [scoring(candidate=text) for text in ("1+1: 2.", "3.", "So the result is 2.", "2")]
+    router = config.models.router
+    assert router is not None
+
+    async def ask() -> list[float]:
+        found = [0.0] * len(requests)
+
+        async def score(index: int) -> None:
+            found[index] = (await scorer.score(requests[index])).value
+
+        async with (
+            open_scorer("router", router, 1, draft=config.models.draft) as scorer,
+            anyio.create_task_group() as tasks,
+        ):
+            for index in range(len(requests)):
+                tasks.start_soon(score, index)
+        return found
+
+    reader: Any = AutoTokenizer
+    plain = InProcessHead(
+        load_head(str(folder)), PlainReader(writer), PromptTemplate("{question}\n"), reader.from_pretrained(writer)
+    )
+    assert anyio.run(ask) == pytest.approx([anyio.run(plain.score, request).value for request in requests], abs=1e-5)
