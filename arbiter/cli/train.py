@@ -54,7 +54,7 @@ def router_command(
     `arbiter.json` in it records the recipe. After Ctrl-C the same command with `--resume` continues the training.
 
     With `--on draft` the router is a small head on the draft model: it reads how likely the draft finds its own step,
-    so a run needs no third model. It trains in seconds, once the draft has read the rows.
+    so a run needs no third model.
 
     Examples:
 
