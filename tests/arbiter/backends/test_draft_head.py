@@ -163,20 +163,20 @@ def test_a_folder_that_is_no_head_is_refused_with_how_to_make_one(tmp_path: Path
             load_head(name)
 
 
-@pytest.mark.parametrize(
-    ("file", "change"),
-    [
-        (WEIGHTS, lambda data: data[:-4]),
-        (WEIGHTS, lambda _: b""),
-        (WEIGHTS, lambda data: data.replace(b"F32", b"F16")),
-        (WEIGHTS, lambda data: data.replace(b"last.bias", b"last.lost")),
-        (WEIGHTS, lambda data: data[:-4] + b"\x00\x00\xc0\x7f"),  # NaN
-        (METADATA, lambda data: data.replace(b'"logprobs"', b'"logprobs+entropy"')),
-        (METADATA, lambda data: data.replace(b'"targets":[]', b'"targets":["a","b"]')),
-        (METADATA, lambda data: data.replace(b'"version":1', b'"version":2')),
-        (METADATA, lambda data: data.replace(b'"prompt"', b'"promp"')),
-    ],
-)
+DAMAGES: list[tuple[str, Callable[[bytes], bytes]]] = [
+    (WEIGHTS, lambda data: data[:-4]),
+    (WEIGHTS, lambda _: b""),
+    (WEIGHTS, lambda data: data.replace(b"F32", b"F16")),
+    (WEIGHTS, lambda data: data.replace(b"last.bias", b"last.lost")),
+    (WEIGHTS, lambda data: data[:-4] + b"\x00\x00\xc0\x7f"),  # NaN
+    (METADATA, lambda data: data.replace(b'"logprobs"', b'"logprobs+entropy"')),
+    (METADATA, lambda data: data.replace(b'"targets":[]', b'"targets":["a","b"]')),
+    (METADATA, lambda data: data.replace(b'"version":1', b'"version":2')),
+    (METADATA, lambda data: data.replace(b'"prompt"', b'"promp"')),
+]
+
+
+@pytest.mark.parametrize(("file", "change"), DAMAGES)
 def test_damaged_files_are_refused(file: str, change: Callable[[bytes], bytes], a_head: Heads) -> None:
     folder = a_head()
     data = (folder / file).read_bytes()

@@ -39,7 +39,7 @@ def decisions(folder: Path) -> list[Any]:
     return sorted(
         (
             one.solution.problem,
-            [(step.kept, step.verdict, step.draft and step.draft.score) for step in one.solution.steps],
+            [(step.kept.text, step.verdict, step.draft and step.draft.score) for step in one.solution.steps],
         )
         for one in results
     )
@@ -65,15 +65,16 @@ def test_the_shipped_head_finds_the_steps_that_the_draft_was_not_taught() -> Non
     assert value > 0.8
 
 
+@pytest.mark.nightly
 def test_a_run_with_a_head_that_was_cut_continues_as_if_it_was_not_and_replays(tmp_path: Path) -> None:
     config = configuration(tmp_path)
-    call("bench", config, "--limit", "4", "--out", "whole", folder=tmp_path)
+    call("bench", config, "--limit", "3", "--out", "whole", folder=tmp_path)
     expected = decisions(tmp_path / "whole")
     assert any(score is not None for _, steps in expected for _, _, score in steps)
     call("replay", "whole", folder=tmp_path)
     lines = (tmp_path / "whole" / "events.jsonl").read_bytes().splitlines(keepends=True)
     drafted = next(index for index, line in enumerate(lines) if b'"step_drafted"' in line)
-    for cut in (drafted + 1, len(lines) // 2):
+    for cut in (drafted + 1, len(lines) // 2):  # once between a draft and its score
         folder = tmp_path / f"cut-{cut}"
         folder.mkdir()
         for name in ("config.toml", "versions.json"):
@@ -87,9 +88,10 @@ def test_a_run_with_a_head_that_was_cut_continues_as_if_it_was_not_and_replays(t
             assert scores[0] == pytest.approx(scores[1], abs=1e-4)
 
 
+@pytest.mark.nightly
 def test_points_of_a_sweep_have_the_same_score_of_the_same_step(tmp_path: Path) -> None:
     config = configuration(tmp_path)
-    points = ("--run-types", "router", "--thresholds", "0.2,0.8")
+    points = ("--run-types", "router", "--thresholds", "0.01,0.99")
     call("sweep", config, "--limit", "3", *points, "--out", "sweep", folder=tmp_path)
     low, high = (decisions(folder) for folder in sorted((tmp_path / "sweep").iterdir()) if folder.is_dir())
     assert [steps[0][2] for _, steps in low] == [steps[0][2] for _, steps in high]

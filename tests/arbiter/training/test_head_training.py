@@ -1,5 +1,8 @@
 """A head on the draft: what it learns, that it is the same each time, and how the commands train and evaluate it."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# (torch is typed in part)
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

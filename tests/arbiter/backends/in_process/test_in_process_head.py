@@ -82,7 +82,8 @@ def test_the_score_is_the_head_of_what_the_draft_reads_and_costs_what_it_read(
     assert prompt == own[: len(prompt)]
     read = anyio.run(reader.read, prompt, candidate)
     expected = -math.fsum(read.logprobs) / len(candidate) + 0.5 * max(read.entropies) + 0.25 * read.hidden[3] - 0.125
-    assert score == Score(pytest.approx(1 / (1 + math.exp(-expected))), read.usage)
+    assert score == Score(score.value, read.usage)
+    assert score.value == pytest.approx(1 / (1 + math.exp(-expected)))
 
 
 def test_a_separator_of_other_steps_is_refused_before_anything_is_read(
