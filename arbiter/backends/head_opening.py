@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import anyio.to_thread
 
-from arbiter.backends.draft_head import DraftHead, check_draft, load_head
+from arbiter.backends.head_model import DraftHead, check_draft, load_head
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.config.model_tables import AnyModelTable, DraftHeadTable, InProcessTable, ServedTable
@@ -36,7 +36,7 @@ async def open_head(
         opening = open_local_head(head, draft, template, threads)
     else:
         _refuse_inner_numbers(head, draft)
-        from arbiter.backends.served.draft_head import open_served_head
+        from arbiter.backends.served.served_head import open_served_head
 
         opening = open_served_head(head, draft, template, memory or DraftMemory(0), table.in_flight)
     async with opening as scorer:

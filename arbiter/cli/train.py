@@ -11,7 +11,7 @@ import cyclopts
 import msgspec
 from cyclopts import Parameter
 
-from arbiter.backends.draft_head import HeadMetadata
+from arbiter.backends.head_model import HeadMetadata
 from arbiter.backends.prompts import TEMPLATES, prompt_template
 from arbiter.cli.console import guarded, stderr, stdout, version
 from arbiter.cli.train_options import HeadOptions, TrainOptions, head_settings

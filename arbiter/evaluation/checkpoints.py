@@ -29,7 +29,7 @@ def checkpoint(name: str, table: RouterTable | None = None, separator: str | Non
     Predictions raise the errors of ``arbiter.training.inference.predict``.
     """
     try:
-        from arbiter.backends.draft_head import is_head, load_head
+        from arbiter.backends.head_model import is_head, load_head
         from arbiter.backends.prompts import prompt_template
         from arbiter.training.head_inference import predict_with_head
         from arbiter.training.inference import folder_of, predict

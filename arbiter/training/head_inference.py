@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from arbiter.backends.draft_features import CandidateReading, FeatureSet, features_of, split_tokens
-from arbiter.backends.draft_head import DraftHead
+from arbiter.backends.head_model import DraftHead
 from arbiter.backends.in_process.model_loading import Loaded, load
 from arbiter.backends.in_process.token_reading import read_candidates
 from arbiter.backends.prompts import PromptTemplate

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import Dropout, Linear, Module
 from torch.nn import functional as F  # noqa: N812 - torch's own name
 
-from arbiter.backends.draft_head import METADATA, WEIGHTS, HeadMetadata, Shape
+from arbiter.backends.head_model import METADATA, WEIGHTS, HeadMetadata, Shape
 from arbiter.protocols.errors import RunError
 
 HIDDEN = 32

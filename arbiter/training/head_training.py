@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from arbiter.backends.draft_features import FeatureSet
-from arbiter.backends.draft_head import HeadMetadata, Shape
+from arbiter.backends.head_model import HeadMetadata, Shape
 from arbiter.backends.in_process.model_loading import Loaded, load
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.data.training_rows import TrainingRow

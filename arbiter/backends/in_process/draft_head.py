@@ -3,7 +3,7 @@
 from typing import Any
 
 from arbiter.backends.draft_features import TokenReader, split_tokens
-from arbiter.backends.draft_head import DraftHead
+from arbiter.backends.head_model import DraftHead
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Score, ScoreRequest

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import anyio.to_thread
 
 from arbiter.actors.supervision import services
-from arbiter.backends.draft_head import DraftHead
+from arbiter.backends.head_model import DraftHead
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.config.model_tables import InProcessTable
 from arbiter.protocols.errors import ConfigError, not_installed

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from arbiter.backends.draft_features import feature_names
-from arbiter.backends.draft_head import METADATA, WEIGHTS, HeadMetadata
+from arbiter.backends.head_model import METADATA, WEIGHTS, HeadMetadata
 
 Tensors = Mapping[str, tuple[list[int], list[float]]]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from arbiter.backends.draft_head import load_head
+from arbiter.backends.head_model import load_head
 from arbiter.config.config import load_config
 from arbiter.data.training_rows import TrainingRow
 from arbiter.evaluation.checkpoints import checkpoint

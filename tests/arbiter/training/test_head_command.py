@@ -7,7 +7,7 @@ from subprocess import CompletedProcess
 import msgspec
 import pytest
 
-from arbiter.backends.draft_head import HeadMetadata
+from arbiter.backends.head_model import HeadMetadata
 from arbiter.data.training_rows import TrainingRow
 
 pytestmark = pytest.mark.slow

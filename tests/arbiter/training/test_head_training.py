@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from arbiter.backends.draft_features import feature_names
-from arbiter.backends.draft_head import HeadMetadata, load_head
+from arbiter.backends.head_model import HeadMetadata, load_head
 from arbiter.data.training_rows import TrainingRow
 from arbiter.evaluation.checkpoints import checkpoint
 from arbiter.pocket import world

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from arbiter.actors.supervision import services
 from arbiter.backends.draft_features import CandidateReading, features_of
-from arbiter.backends.draft_head import load_head
+from arbiter.backends.head_model import load_head
 from arbiter.backends.in_process.draft_head import InProcessHead
 from arbiter.backends.in_process.model_loading import load
 from arbiter.backends.in_process.token_reading import BatchedTokenReader, read_candidates

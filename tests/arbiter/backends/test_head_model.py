@@ -17,7 +17,7 @@ from arbiter.backends.draft_features import (
     features_of,
     split_tokens,
 )
-from arbiter.backends.draft_head import METADATA, WEIGHTS, check_draft, is_head, load_head
+from arbiter.backends.head_model import METADATA, WEIGHTS, check_draft, is_head, load_head
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.protocols.errors import BackendError, ConfigError, DataError
 from arbiter.protocols.ports import ScoreRequest

@@ -14,7 +14,7 @@ import anyio.to_thread
 import msgspec
 
 from arbiter.backends.draft_features import CandidateReading, split_tokens
-from arbiter.backends.draft_head import DraftHead
+from arbiter.backends.head_model import DraftHead
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.engine_logprobs import LOGPROB_DIALECTS, LogprobQuery
