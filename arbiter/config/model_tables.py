@@ -41,7 +41,7 @@ class PriceTable(ConfigTable, frozen=True, kw_only=True):
 
 
 class ModelTable(ConfigTable, frozen=True, kw_only=True, tag_field="backend"):
-    """The keys that every model has."""
+    """The keys that every model has, except a head on the draft (``draft-head``)."""
 
     model: str
     """The model: a folder, a hub name or ``pocket:ROLE``; behind a server, the name under which the server lists it."""
