@@ -72,10 +72,8 @@ def _read_sglang(answer: _Generated, query: LogprobQuery) -> LogprobAnswer:
     positions = meta.input_top_logprobs or [None]
     choices = [position[0][1] for position in positions[1:] if position] if len(positions) == query.shown + 1 else []
     reason = meta.finish_reason or _Reason("")
-    own = meta.input_token_logprobs or []
-    expected = query.tokens[len(query.tokens) - query.shown - 1 :]
-    has_own = [token for _, token, _ in own] == list(expected)
-    logprobs = [logprob for logprob, _, _ in own[1:] if logprob is not None] if has_own else []
+    own = meta.input_token_logprobs or []  # the first has no log-probability; sglang may report 0 for a token's number
+    logprobs = [logprob for logprob, _, _ in own[1:] if logprob is not None] if len(own) == query.shown + 1 else []
     return LogprobAnswer(
         _all(choices, query),
         answer.output_ids,
