@@ -167,6 +167,11 @@ frameworks-env folder=".frameworks":
 test-frameworks *args:
     {{frameworks}} -m pytest --numprocesses 2 --dist loadfile -W ignore tests/frameworks tests/arbiter/exports/test_eval_*.py {{args}}
 
+# Train the head on the pocket draft again, from the rows of 600 problems.
+train-draft-head:
+    {{python}} -m arbiter collect pocket --data pocket-train:2600 --limit 600 --out runs/head-rows
+    {{python}} -m arbiter train router --data runs/head-rows --on draft --margin 0.01 --out runs/head
+
 # Train the pocket models again from their seeds (about three hours on 2 cores).
 train-pocket *stages:
     {{python}} -m arbiter.training.pocket {{stages}}

@@ -14,8 +14,11 @@ from arbiter.config.server_tables import ServerTable
 from arbiter.protocols.errors import ConfigError
 
 Price = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # TOML allows inf, which is no price
-Backend = Literal["transformers", "http", "openai"]
-"""Where the model runs: in this process, behind a server, or behind an endpoint that the ``openai`` package calls."""
+Backend = Literal["transformers", "http", "openai", "draft-head"]
+"""Where the model runs: in this process, behind a server, or behind an endpoint that the ``openai`` package calls.
+
+``draft-head`` is for the router alone: a small head on the numbers of the draft, without a model of its own.
+"""
 Engine = Literal["sglang", "vllm"]
 ServedEngine = Literal[Engine, "llama.cpp", "other"]
 Classifier = Literal["classify", "embeddings", "token-embeddings", "score", "vllm-classify", "pooling"]
@@ -46,7 +49,7 @@ class PriceTable(ConfigTable, frozen=True, kw_only=True):
 
 
 class ModelTable(ConfigTable, frozen=True, kw_only=True, tag_field="backend"):
-    """The keys that every model has."""
+    """The keys that every model has, except a head on the draft (``draft-head``)."""
 
     model: str
     """The model: a folder, a hub name or ``pocket:ROLE``; behind a server, the name under which the server lists it."""
@@ -155,7 +158,18 @@ class HostedTable(ServedTable, frozen=True, kw_only=True, tag="openai"):
     """The name of the environment variable that holds the API key. An empty string: no key."""
 
 
+class DraftHeadTable(ConfigTable, frozen=True, kw_only=True, tag_field="backend", tag="draft-head"):
+    """A router that is a head on the draft. It reads the log-probabilities of the model in ``[models.draft]``, and in
+    process also entropies and the last hidden state."""
+
+    model: str
+    """The head: the folder that ``arbiter train router --on draft`` wrote, or ``pocket:draft-head``."""
+    in_flight: Count = 128
+    """The largest number of steps that are scored concurrently. A served draft reads some of them once more."""
+
+
 AnyModelTable = InProcessTable | ServedTable | HostedTable
+RouterTable = AnyModelTable | DraftHeadTable
 
 
 class ModelTables(ConfigTable, frozen=True, omit_defaults=True):
@@ -167,16 +181,16 @@ class ModelTables(ConfigTable, frozen=True, omit_defaults=True):
     """The large model that writes a step on an escalation."""
     prm: AnyModelTable | None = None
     """The process reward model, which scores steps."""
-    router: AnyModelTable | None = None
+    router: RouterTable | None = None
     """The model that predicts whether the target would write a better step."""
     judge: AnyModelTable | None = None
     """The language model that rates steps for the run type ``judge``."""
     targets: dict[str, AnyModelTable] = {}  # noqa: RUF012 - msgspec gives each its own, and omits it if empty
     """Several targets by name, instead of ``target``. Their order counts. Run types for one target use the first."""
 
-    def configured(self) -> dict[str, AnyModelTable]:
-        """The tables that are set, by their keys below ``models.``."""
-        tables: dict[str, AnyModelTable | None] = {
+    def configured(self) -> dict[str, RouterTable]:
+        """The tables that are set, by their keys below ``models.``. Only the router may be a ``DraftHeadTable``."""
+        tables: dict[str, RouterTable | None] = {
             name: getattr(self, name) for name in self.__struct_fields__ if name != "targets"
         }
         present = {name: table for name, table in tables.items() if table is not None}
@@ -187,6 +201,10 @@ class ModelTables(ConfigTable, frozen=True, omit_defaults=True):
         self._check_targets(source)
         for name, table in self.configured().items():
             key = f"{source}: models.{name}"
+            if isinstance(table, DraftHeadTable):
+                if self.draft is None:
+                    raise ConfigError(f"{key}: a head on the draft needs a draft: add a table [models.draft]")
+                continue
             if table.cost is not None and not name.startswith("targets."):
                 raise ConfigError(
                     f"{key}.cost: only one of several targets, [models.targets.NAME], has a cost; leave the key out"

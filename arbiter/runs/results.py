@@ -8,7 +8,7 @@ import msgspec
 
 from arbiter.actors.policies import best_target
 from arbiter.config.config import Config
-from arbiter.config.model_tables import PriceTable
+from arbiter.config.model_tables import DraftHeadTable, PriceTable
 from arbiter.config.run_tables import RunType
 from arbiter.grading import Grade
 from arbiter.grading.answers import Reference
@@ -158,7 +158,12 @@ def summary_of(
     """Return the summary of a run of ``config``, which took ``wall_seconds`` in total (None: not known)."""
     tables = config.models.configured()
     first = next((name for name in tables if name.startswith("targets.")), "target")
-    prices = {name: table.price for name, table in tables.items() if table.price}
+    draft = config.models.draft
+    prices = {
+        name: price
+        for name, table in tables.items()
+        if (price := (draft and draft.price) if isinstance(table, DraftHeadTable) else table.price)
+    }
     if first in prices:
         prices["target"] = prices[first]  # if there are several, "target" is the first
     samples = config.sampling.samples

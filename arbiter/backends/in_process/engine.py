@@ -20,10 +20,15 @@ _CHUNK = 512  # the most tokens of a pass that belong to rows which are reading
 
 
 class Outputs:
-    """The outputs of a model at some tokens: ``[tokens, outputs]`` in float32."""
+    """The outputs of a model at some tokens: ``[tokens, outputs]`` in float32, and the hidden states they come from."""
 
-    def __init__(self, values: Tensor) -> None:
+    def __init__(self, values: Tensor, hidden: Tensor) -> None:
         self.values = values
+        self.hidden = hidden
+
+    def part(self, first: int, count: int) -> "Outputs":
+        """Return those of ``count`` tokens from index ``first`` on."""
+        return Outputs(self.values[first : first + count], self.hidden[first : first + count])
 
     @cached_property
     def choices(self) -> list[int]:
@@ -84,7 +89,7 @@ class Engine:
         self._limit = cache_bytes
         self._store = PrefixStore(cache_bytes)
         self._rows: list[tuple[Job, Row]] = []  # by slot
-        self._partial: dict[int, list[Tensor]] = {}  # outputs of rows that are read in several passes, by id(row)
+        self._partial: dict[int, list[Outputs]] = {}  # outputs of rows that are read in several passes, by id(row)
         self._next: tuple[Job, Row] | None = None  # waits for memory
         self.passes = 0
         self.peak_bytes = 0
@@ -182,8 +187,8 @@ class Engine:
         chunks = self._chunks()
         self._reserve(max(chunk.start + len(chunk.ids) for chunk in chunks))
         self.passes += 1
-        values = self._model.outputs(self._model.read(chunks))
-        outputs, first = Outputs(values), 0
+        hidden = self._model.read(chunks)
+        outputs, first = Outputs(self._model.outputs(hidden), hidden), 0
         ended: list[tuple[int, Any]] = []
         for chunk in chunks:
             row = self._rows[chunk.slot][1]
@@ -193,7 +198,7 @@ class Engine:
                 if answer is not None:
                     ended.append((chunk.slot, answer))
             elif chunk.shown:
-                self._partial.setdefault(id(row), []).append(values[first : first + chunk.shown])
+                self._partial.setdefault(id(row), []).append(outputs.part(first, chunk.shown))
             first += chunk.shown
         return [(self._finish(slot), answer) for slot, answer in reversed(ended)]
 
@@ -215,8 +220,12 @@ class Engine:
         """Let the row take its outputs. Return its answer or error if it is finished, else None."""
         earlier = self._partial.pop(id(row), None)
         if earlier is not None:
-            rest = row.shown - sum(len(values) for values in earlier)
-            outputs, first = Outputs(torch.cat([*earlier, outputs.values[first : first + rest]])), 0
+            rest = row.shown - sum(len(part.values) for part in earlier)
+            parts = [*earlier, outputs.part(first, rest)]
+            values, hidden = (
+                torch.cat(tensors) for tensors in zip(*((p.values, p.hidden) for p in parts), strict=True)
+            )
+            outputs, first = Outputs(values, hidden), 0
         try:
             return row.answer() if row.advance(outputs, first) else None
         except Exception as error:  # only this request fails

@@ -88,7 +88,7 @@ class LlamaModel:
             _Layer(weights, f"model.layers.{layer}.", self._norms) for layer in range(shape.num_hidden_layers)
         ]
         head = weights.get("score.weight" if shape.num_labels else "lm_head.weight", self._embedding)
-        self._norm, self._head = self._norms.folded(weights["model.norm.weight"], head.t())
+        self._norm, self._head = weights["model.norm.weight"], head.t().contiguous()
         self._shape = shape
         self.context = shape.max_position_embeddings
         device, dtype = self._embedding.device, self._embedding.dtype
@@ -111,7 +111,7 @@ class LlamaModel:
             x = torch.addmm(x, found, layer.out)
             gate, up = torch.mm(self._norms.apply(x, layer.norm_mlp), layer.gate_up).chunk(2, -1)
             x = torch.addmm(x, functional.silu(gate).mul_(up), layer.down)
-        return self._norms.apply(x, self._norm)
+        return functional.rms_norm(x, (self._shape.hidden_size,), self._norm, self._shape.rms_norm_eps)
 
     def outputs(self, hidden: Tensor) -> Tensor:
         """As ``SequenceModel.outputs``."""

@@ -11,6 +11,7 @@ import msgspec
 from arbiter.backends.judge_prompts import JudgePrompt
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.dialects import dialect_of, remedy
+from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.generator import WITHOUT_PENALTIES, ServedGenerator
 from arbiter.backends.served.judge import ServedJudge
 from arbiter.backends.served.label_tokens import LabelScorer
@@ -57,8 +58,12 @@ _DECODER = msgspec.json.Decoder(_ModelList | list[ServedModel])  # some hosts se
 
 
 @asynccontextmanager
-async def open_served_generator(name: str, table: ServedTable, template: PromptTemplate) -> AsyncGenerator[Generator]:
+async def open_served_generator(
+    name: str, table: ServedTable, template: PromptTemplate, memory: DraftMemory | None = None
+) -> AsyncGenerator[Generator]:
     """Yield a model that writes steps. Small requests check it first, if it is not listed or verifies proposals.
+
+    ``memory`` keeps the log-probabilities of its steps for a head on the draft.
 
     Raises ``ConfigError`` if its key is missing, ``BackendError`` as ``served_model`` or if a check fails.
     """
@@ -72,6 +77,7 @@ async def open_served_generator(name: str, table: ServedTable, template: PromptT
             table.priority,
             isinstance(table, HostedTable),
             _required_fields(table),
+            memory,
         )
         listed = await served_model(name, table)
         await _refuse_reward_server(name, table, transport)

@@ -7,7 +7,7 @@ import pytest
 
 from arbiter.backends.opening import required_tables
 from arbiter.config.config import Config, override, parse
-from arbiter.config.model_tables import HostedTable, InProcessTable, ServedTable
+from arbiter.config.model_tables import DraftHeadTable, HostedTable, InProcessTable, ServedTable
 from arbiter.protocols.errors import ConfigError
 
 SERVED = {"backend": "http", "url": "http://127.0.0.1:30000", "model": "m", "prompt": "plain"}
@@ -185,3 +185,28 @@ def test_several_targets_gather_each_by_its_own_bound() -> None:
     targets = {name: {**SERVED, "cost": 1.0, "gather": seconds} for name, seconds in (("small", 0.0), ("large", 0.2))}
     found = parse({"models": {"targets": targets}}, "mine.toml").models.targets
     assert [table.gather for table in found.values()] == [0.0, 0.2]
+
+
+HEAD = {"backend": "draft-head", "model": "pocket:draft-head"}
+
+
+def test_a_head_has_no_keys_of_a_model_and_only_the_router_is_one() -> None:
+    models = {"draft": {"model": "m", "prompt": "plain"}, "router": HEAD}
+    assert parse({"models": models}, "mine.toml").models.router == DraftHeadTable(model="pocket:draft-head")
+    for name, table, error in (
+        (
+            "router",
+            {**HEAD, "url": "http://127.0.0.1:1"},
+            "unknown key 'models.router.url'; known here: backend, model",
+        ),
+        ("draft", HEAD, "models.draft.backend: Invalid value 'draft-head'; one of transformers, http, openai"),
+        ("router", {"backend": "head", "model": "m"}, "one of transformers, http, openai, draft-head"),
+    ):
+        with pytest.raises(ConfigError) as refused:
+            parse({"models": {**models, name: table}}, "mine.toml")
+        assert error in str(refused.value)
+
+
+def test_a_head_needs_the_table_of_the_draft() -> None:
+    with pytest.raises(ConfigError, match=r"models.router: a head .* needs a draft: add a table \[models.draft\]"):
+        configured("router", HEAD)

@@ -287,6 +287,13 @@ def test_each_of_several_targets_has_its_own_requests_tokens_and_price(
     assert found.cost.models["target"] == found.cost.total == pytest.approx(6.000086)
 
 
+def test_what_a_head_on_the_draft_reads_costs_what_the_draft_costs(a_config: Configs, a_result: Results) -> None:
+    draft = {"model": "m", "prompt": "{question}", "price": {"prompt": 0.5, "completion": 1.5}}
+    config = a_config(models={"draft": draft, "router": {"backend": "draft-head", "model": "head"}})
+    calls: dict[Model, RequestCounts] = {"router": RequestCounts(requests=4, usage=Usage(2_000_000, 0))}
+    assert summary_of(config, [a_result(requests=calls)], 1.0).cost == Cost({"router": 1.0}, 1.0)
+
+
 def test_without_any_price_there_is_no_cost(a_config: Configs, a_result: Results) -> None:
     assert summary_of(a_config(), [a_result()], 1.0).cost is None
 
