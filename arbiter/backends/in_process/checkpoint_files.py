@@ -5,7 +5,7 @@ transformers loads it.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# (safetensors and huggingface_hub are typed in part)
+# (torch, safetensors and huggingface_hub are typed in part)
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -1,5 +1,8 @@
 """Load a model for the engine: the Llama family without transformers, any other family with it."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (torch and safetensors are typed in part)
+
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast

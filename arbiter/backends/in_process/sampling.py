@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def draw(logits: Tensor, temperature: float, top_p: float, noise: random.Random) -> int:
-    """Draw a token at ``temperature`` above 0, by inverting the distribution function.
+    """Draw a token at ``temperature`` above 0 from the likeliest tokens up to ``top_p``.
 
-    Only the likeliest tokens up to ``top_p`` take part. ``logits`` are those of one token, ``[vocabulary]``.
+    The distribution function is inverted at a number of ``noise``. ``logits`` are those of one token, ``[vocabulary]``.
     """
     chances, order = torch.softmax(logits / temperature, -1).sort(descending=True, stable=True)
     total = chances.cumsum(-1)

@@ -1,6 +1,10 @@
 """A scripted model for the engine: a next token follows from all tokens that its slot holds, so wrong contents show."""
 
-from collections.abc import Awaitable, Callable, Sequence
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (torch is typed in part)
+
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import anyio
@@ -129,6 +133,15 @@ class Bench:
         except Exception as error:
             self.answers[ask] = error
 
+    def arrival(self, *asks: Ask) -> Callable[[], None]:
+        """Return what queues ``asks`` while the engine runs."""
+
+        def arrive() -> None:
+            for ask in asks:
+                self.tasks.start_soon(self.ask, ask)
+
+        return arrive
+
     def run(self, *asks: Ask, at: dict[int, Callable[[], None]] | None = None) -> list[Any]:
         """Queue ``asks`` together, run them, and return their answers.
 
@@ -147,10 +160,10 @@ class Bench:
 
         if at is not None:
             self.model.before = before
-        anyio.run(self._serve, [lambda ask=ask: self.ask(ask) for ask in asks])
+        anyio.run(self._serve, [partial(self.ask, ask) for ask in asks])
         return [self.answers.get(ask) for ask in asks]
 
-    async def _serve(self, asks: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    async def _serve(self, asks: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:
         with anyio.fail_after(PATIENCE):
             async with services() as service, anyio.create_task_group() as self.tasks:
                 for ask in asks:

@@ -1,5 +1,8 @@
 """Which configurations are of the Llama family, and the shape that each says."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (torch and safetensors are typed in part)
+
 import json
 from pathlib import Path
 from typing import Any

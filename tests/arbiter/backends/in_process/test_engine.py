@@ -42,7 +42,7 @@ def test_a_pass_reads_one_token_of_each_row_that_writes() -> None:
 
 def test_a_request_that_arrives_while_another_writes_joins_at_the_next_pass() -> None:
     bench, first, late = Bench(), Ask(a_prompt(1, 5), 9), Ask(a_prompt(2, 5), 2)
-    bench.run(first, at={4: lambda: bench.tasks.start_soon(bench.ask, late)})
+    bench.run(first, at={4: bench.arrival(late)})
     assert [len(chunks) for chunks in bench.model.passes] == [1, 1, 1, 1, 2, 2, 1, 1, 1]
     assert bench.answers == {first: expected(first), late: expected(late)}
 
@@ -117,6 +117,13 @@ def test_passes_end_when_all_requests_are_cancelled() -> None:
     assert len(bench.model.passes) == 4
 
 
+def test_a_request_that_is_cancelled_while_it_waits_for_memory_is_never_read() -> None:
+    bench, first = Bench(cache_bytes=128 * TOKEN_BYTES), Ask(a_prompt(1, 4), 9)
+    impatient = Impatient(bench, Ask(a_prompt(2, 4), 5))
+    bench.run(first, at={2: impatient.arrive, 5: impatient.give_up})
+    assert [len(chunks) for chunks in bench.model.passes] == [1] * 9
+
+
 def test_closing_in_the_middle_of_a_batch_ends_it_at_once() -> None:
     bench, long, waiting = Bench(largest=1), Ask(a_prompt(1, 4), 1000), Ask(a_prompt(2, 4), 1000)
     bench.run(long, waiting, at={3: bench.engine.worker.close})
@@ -126,7 +133,7 @@ def test_closing_in_the_middle_of_a_batch_ends_it_at_once() -> None:
 
 def test_a_long_text_is_read_in_several_passes_while_other_rows_go_on_writing() -> None:
     bench, writing, long = Bench(), Ask(a_prompt(1, 4), 9), Ask(a_prompt(2, 3 * SHARE + 10), 2)
-    bench.run(writing, at={3: lambda: bench.tasks.start_soon(bench.ask, long)})
+    bench.run(writing, at={3: bench.arrival(long)})
     assert bench.answers == {writing: expected(writing), long: expected(long)}
     lengths = [[len(chunk.ids) for chunk in chunks] for chunks in bench.model.passes[2:8]]
     assert lengths == [[1], [1, SHARE], [1, SHARE], [1, SHARE], [1, 10], [1, 1]]
@@ -166,6 +173,7 @@ def test_a_model_that_fails_fails_all_rows_that_it_has_and_none_of_the_next() ->
     first, second, *others = bench.run(*asks, at={3: fail})
     assert [str(first), str(second)] == ["the device is lost"] * 2
     assert others == [expected(ask) for ask in asks[2:]]
+    assert len(bench.model.passes) == 3 + 5  # the failed rows are not read again
 
 
 def test_a_text_that_begins_like_an_earlier_one_reads_only_the_rest() -> None:

@@ -1,6 +1,7 @@
 """Whatever is asked in whatever company: the same answers, and memory within its bound."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 from hypothesis import given
@@ -14,7 +15,7 @@ PIECE = 128  # slots have room for a multiple of this
 
 
 @st.composite
-def requests(draw: Callable[..., int]) -> Ask:
+def requests(draw: Callable[..., Any]) -> Ask:
     """Requests for texts that often begin alike, some of them longer than one pass reads."""
     begin = draw(st.integers(0, 2))
     repeated = draw(st.sampled_from([1, 3, 40, 300, 700]))

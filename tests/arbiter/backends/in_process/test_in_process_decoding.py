@@ -148,6 +148,19 @@ def test_usage_counts_the_tokens_of_the_prompt(
     assert answer.usage == Usage(prompt_tokens=read, completion_tokens=1)
 
 
+def test_a_next_step_reads_only_what_was_not_read_before(
+    loaded: Loaded, tokenizer: PreTrainedTokenizerFast, write: Write, generation: Requests, served: Served
+) -> None:
+    generator = InProcessGenerator(loaded, TEMPLATE, 4)
+    [first] = served(generator.generate, generator.engine.worker, [generation(max_tokens=6, separator="###")])
+    context = Transcript("Compute 1+1.", (Step(first.text, "draft"),))
+    later = generation(transcript=context, max_tokens=6, separator="###")
+    [second] = served(generator.generate, generator.engine.worker, [later])
+    assert first.usage.cached_tokens == 0
+    assert first.usage.prompt_tokens <= second.usage.cached_tokens < second.usage.prompt_tokens
+    assert [without_reuse(second)] == write([later])
+
+
 def test_the_context_of_the_model_ends_a_step(loaded: Loaded, write: Write, generation: Requests) -> None:
     question = "1" * (loaded.model.context - 2 - len(loaded.texts.encode(TEMPLATE.render(Transcript(""), ""))))
     [answer] = write([generation(question, max_tokens=50, separator="###")])

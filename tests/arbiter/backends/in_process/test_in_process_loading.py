@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from arbiter.backends.in_process.checkpoint_files import Kind
 from arbiter.backends.in_process.model_loading import open_model
 from arbiter.config.config import Config
 from arbiter.protocols.errors import BackendError, ConfigError
@@ -33,7 +34,7 @@ class Nobody:
     def solved(self, result: Result) -> None: ...
 
 
-def refusal(name: str, kind: str = "generator", **options: str) -> str:
+def refusal(name: str, kind: Kind = "generator", **options: Any) -> str:
     with pytest.raises(BackendError) as caught:
         open_model(name, kind, **options)
     return str(caught.value)
@@ -74,7 +75,7 @@ def test_on_a_cpu_a_model_is_in_single_precision_unless_told(writer: Path, dtype
 
 
 @pytest.mark.parametrize("kind", ["generator", "scorer"])
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path, kind: str) -> None:
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path, kind: Kind) -> None:
     name = str(tmp_path / "nowhere")
     assert refusal(name, kind).startswith(f"cannot load the model {name!r} as a {kind} on ")
 

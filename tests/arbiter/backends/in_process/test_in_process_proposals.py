@@ -15,7 +15,7 @@ from arbiter.backends.in_process.decoding import InProcessGenerator
 from arbiter.backends.in_process.model_loading import Loaded, open_model
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.protocols.ports import Generation, GenerationRequest, Proposal
-from arbiter.protocols.records import PrefixMatch, StopReason, Usage
+from arbiter.protocols.records import PrefixMatch, Step, StopReason, Transcript, Usage
 
 Requests = Callable[..., GenerationRequest]
 Served = Callable[..., list[Any]]
@@ -110,3 +110,29 @@ def test_a_proposal_takes_part_in_a_batch_with_sampled_requests(generation: Requ
     own = write([generation()])[0]
     together = write([sampled, with_proposal(generation(), own.text[:5] + "?")])
     assert [step_of(made) for made in together] == [step_of(alone), step_of(own)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_kept_of_earlier_steps_changes_no_later_one(
+    generation: Requests, write: Write, loaded: Loaded, served: Served, seed: int
+) -> None:
+    """A solution is written step by step, with proposals that are kept in part, and in fresh generators without."""
+    draw = random.Random(seed)
+    generator = InProcessGenerator(loaded, TEMPLATE, 4)
+    transcripts = [Transcript(question) for question in QUESTIONS[:3]]
+    reused = 0
+    for _ in range(4):
+        requests = [generation(transcript=transcript, max_tokens=9, separator="e") for transcript in transcripts]
+        plain = write(requests)
+        proposed = [
+            with_proposal(request, own.text[: draw.randint(0, 9)] + draw.choice(("", "7", " + 3")), "limit")
+            for request, own in zip(requests, plain, strict=True)
+        ]
+        made: list[Generation] = served(generator.generate, generator.engine.worker, proposed)
+        assert [step_of(answer) for answer in made] == [step_of(answer) for answer in plain]
+        reused = min(answer.usage.cached_tokens for answer in made)
+        transcripts = [
+            transcript.extended(Step(answer.text, "target"))
+            for transcript, answer in zip(transcripts, made, strict=True)
+        ]
+    assert reused > 10

@@ -121,6 +121,17 @@ def test_a_text_longer_than_the_context_fails_alone(loaded: Loaded, served: Serv
     assert [first.value, last.value] == pytest.approx(alone, abs=1e-5)
 
 
+def test_a_text_that_begins_like_an_earlier_one_has_the_same_score(
+    loaded: Loaded, served: Served, scoring: Requests
+) -> None:
+    scorer = InProcessScorer(loaded, TEMPLATE, 8)
+    requests = [scoring(candidate=candidate) for candidate in CANDIDATES]
+    together: list[Any] = served(scorer.score, scorer.engine.worker, requests)
+    again: list[Any] = served(scorer.score, scorer.engine.worker, requests)
+    assert [score.value for score in again] == pytest.approx([score.value for score in together], abs=1e-5)
+    assert [score.usage.cached_tokens for score in again] == [score.usage.prompt_tokens - 1 for score in again]
+
+
 def test_usage_counts_the_tokens_that_were_read(
     loaded: Loaded, tokenizer: PreTrainedTokenizerFast, served: Served, scoring: Requests
 ) -> None:

@@ -15,7 +15,6 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     LlamaForSequenceClassification,
-    PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
 )
@@ -49,19 +48,20 @@ SCALED = {
 }
 
 
-def _made(name: str) -> PreTrainedModel:
+def _made(name: str) -> Any:
     """Return the model of transformers called ``name``, with random weights."""
+    llama: Any = LlamaConfig
     torch.manual_seed(7)
     match name:
         case "grouped queries":
-            return LlamaForCausalLM(LlamaConfig(**SMALL))
+            return LlamaForCausalLM(llama(**SMALL))
         case "one key head, wide heads, tied":
             shape = {**SMALL, "num_key_value_heads": 1, "head_dim": 20, "tie_word_embeddings": True}
-            return LlamaForCausalLM(LlamaConfig(**shape))
+            return LlamaForCausalLM(llama(**shape))
         case "all key heads":
-            return LlamaForCausalLM(LlamaConfig(**{**SMALL, "num_key_value_heads": 4}))
+            return LlamaForCausalLM(llama(**{**SMALL, "num_key_value_heads": 4}))
         case "scaled positions":
-            return LlamaForCausalLM(LlamaConfig(**SMALL, rope_parameters=SCALED))
+            return LlamaForCausalLM(llama(**SMALL, rope_parameters=SCALED))
         case "biases":
             model = Qwen2ForCausalLM(Qwen2Config(**SMALL))
             for weight, values in model.named_parameters():
@@ -69,7 +69,7 @@ def _made(name: str) -> PreTrainedModel:
                     torch.nn.init.normal_(values)
             return model
         case _:
-            return LlamaForSequenceClassification(LlamaConfig(**SMALL, num_labels=3))
+            return LlamaForSequenceClassification(llama(**SMALL, num_labels=3))
 
 
 NAMES = (

@@ -5,6 +5,7 @@
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -124,7 +125,7 @@ def test_a_model_that_attends_to_its_whole_context_reads_any_chunks_into_slots(
         end = chunk.start + len(chunk.ids)
         assert torch.allclose(found, expected[chunk.slot][end - chunk.shown : end], rtol=0, atol=1e-3)
 
-    in_mixed_passes(lambda *chunks: read(model, *chunks), texts, draw, check)
+    in_mixed_passes(partial(read, model), texts, draw, check)
 
 
 def test_a_slot_that_was_moved_or_cut_continues_its_text(made: Callable[..., Any]) -> None:
