@@ -12,7 +12,7 @@ from arbiter.protocols.records import PrefixMatch, StopReason
 _UNFINISHED = "\ufffd"  # stands for bytes that are no whole character
 
 
-class Decoder(Protocol):
+class TokenDecoder(Protocol):
     """Turns tokens into text, without special tokens."""
 
     def decode(self, tokens: Sequence[int]) -> str: ...
@@ -21,7 +21,7 @@ class Decoder(Protocol):
 class SeparatorTokens(Container[object]):
     """The tokens that may complete ``separator``: all others cannot, whatever the tokens before them are."""
 
-    def __init__(self, decoder: Decoder, separator: str) -> None:
+    def __init__(self, decoder: TokenDecoder, separator: str) -> None:
         self._decoder = decoder
         self._last = separator[-1]
         self._known: dict[object, bool] = {}
@@ -50,7 +50,7 @@ class StepTokens:
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: TokenDecoder,
         separator: str,
         ends: Set[int],
         room: int,

@@ -5,10 +5,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
-from tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _ALIKE = ("TokenizersBackend", "PreTrainedTokenizerFast")  # classes that only apply tokenizer.json
 _SPECIAL = ("eos_token", "pad_token", "bos_token", "unk_token")
@@ -44,7 +46,7 @@ class TokenTexts(Protocol):
 class FastTokenTexts:
     """The tokenizer of a ``tokenizer.json``."""
 
-    def __init__(self, tokenizer: Tokenizer, end: int | None) -> None:
+    def __init__(self, tokenizer: "Tokenizer", end: int | None) -> None:
         self._tokenizer = tokenizer
         self.end = end
 
@@ -71,6 +73,8 @@ class TransformersTokenTexts:
 
 def fast_token_texts(folder: Path) -> FastTokenTexts | None:
     """Return the tokenizer of a checkpoint folder, if ``tokenizer.json`` alone says what transformers would do."""
+    from tokenizers import Tokenizer
+
     try:
         settings: dict[str, Any] = msgspec.json.decode((folder / "tokenizer_config.json").read_bytes(), type=dict)
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))

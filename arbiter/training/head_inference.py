@@ -11,7 +11,7 @@ from arbiter.backends.prompts import PromptTemplate
 from arbiter.data.training_rows import TrainingRow
 from arbiter.protocols.errors import DataError
 from arbiter.protocols.records import Transcript
-from arbiter.training.candidate_reading import read_candidates
+from arbiter.training.draft_reading import read_candidates
 from arbiter.training.silence import quiet
 
 

@@ -9,7 +9,7 @@ import msgspec
 import torch
 
 from arbiter.backends.draft_features import CandidateReading
-from arbiter.backends.in_process.engine import Outputs
+from arbiter.backends.in_process.continuous_batching import Outputs
 from arbiter.protocols.records import Usage
 
 

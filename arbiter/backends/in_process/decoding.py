@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from arbiter.backends.confidence import confidence_at, mean_confidence
 from arbiter.backends.draft_features import CandidateReading
 from arbiter.backends.in_process.candidate_reading import ReadRequest, ReadRow
-from arbiter.backends.in_process.engine import Engine, Outputs
+from arbiter.backends.in_process.continuous_batching import Engine, Outputs
 from arbiter.backends.in_process.llama import LlamaModel
 from arbiter.backends.in_process.model_loading import Loaded, too_long
-from arbiter.backends.in_process.sampling import draw
+from arbiter.backends.in_process.token_drawing import draw
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.step_tokens import SeparatorTokens, StepTokens, agreed_tokens, agreement, proposed_tokens
 from arbiter.backends.token_texts import TokenTexts

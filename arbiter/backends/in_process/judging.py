@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from arbiter.backends.confidence import TOP
-from arbiter.backends.in_process.engine import Engine, Outputs
+from arbiter.backends.in_process.continuous_batching import Engine, Outputs
 from arbiter.backends.in_process.model_loading import Loaded, too_long
 from arbiter.backends.judge_prompts import JudgePrompt, judged
 from arbiter.protocols.ports import Score, ScoreRequest

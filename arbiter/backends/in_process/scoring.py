@@ -2,7 +2,7 @@
 
 import torch
 
-from arbiter.backends.in_process.engine import Engine, Outputs
+from arbiter.backends.in_process.continuous_batching import Engine, Outputs
 from arbiter.backends.in_process.model_loading import Loaded, too_long
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.scorer import labels_of

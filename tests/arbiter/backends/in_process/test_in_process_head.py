@@ -27,7 +27,7 @@ from arbiter.config.config import parse
 from arbiter.protocols.errors import BackendError, ContextTooLongError
 from arbiter.protocols.ports import GenerationRequest, Score, ScoreRequest
 from arbiter.protocols.records import Step, Transcript, Usage
-from arbiter.training.candidate_reading import read_candidates
+from arbiter.training.draft_reading import read_candidates
 
 Heads = Callable[..., Path]
 Scoring = Callable[..., ScoreRequest]
