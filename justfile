@@ -13,6 +13,7 @@ sglang-env folder=".sglang":
     {{folder}}/bin/python -m pip install --quiet --no-compile uv torch==2.13.0
     @{{just_executable()}} _install {{folder}} -r arbiter/servers/sglang_cpu/requirements.txt
     @{{just_executable()}} _install {{folder}} --no-deps torchvision==0.28.0 sglang==0.5.23 sglang-router==0.3.2
+    @PYTHONDONTWRITEBYTECODE= PYTHONPATH=arbiter/servers/sglang_cpu {{folder}}/bin/python -W ignore -c "import sglang.srt.entrypoints.http_server" # compiles once what each process of a server imports
 
 # Install with uv, which takes seconds instead of minutes; with pip where uv fails.
 _install folder *args:
@@ -82,6 +83,10 @@ throughput *args:
 # Compare the ring with lock-step schedules and a lower bound, on simulated servers in virtual time (see docs/explanation/performance.md).
 schedules *args:
     {{python}} benchmarks/schedules.py {{args}}
+
+# Compare the ring with and without gathering escalations, on simulated servers in virtual time (see docs/explanation/performance.md).
+gathering *args:
+    {{python}} benchmarks/gathering.py {{args}}
 
 # Compare the requests and tokens of a sweep with those of separate runs (see docs/how-to/sweep.md).
 sweep *args:
@@ -161,6 +166,11 @@ frameworks-env folder=".frameworks":
 # Run the tests of the frameworks and of inspect_ai logs, in .frameworks or with the interpreter ARBITER_FRAMEWORKS_PYTHON.
 test-frameworks *args:
     {{frameworks}} -m pytest --numprocesses 2 --dist loadfile -W ignore tests/frameworks tests/arbiter/exports/test_eval_*.py {{args}}
+
+# Train the head on the pocket draft again, from the rows of 600 problems.
+train-draft-head:
+    {{python}} -m arbiter collect pocket --data pocket-train:2600 --limit 600 --out runs/head-rows
+    {{python}} -m arbiter train router --data runs/head-rows --on draft --margin 0.01 --out runs/head
 
 # Train the pocket models again from their seeds (about three hours on 2 cores).
 train-pocket *stages:

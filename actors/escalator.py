@@ -6,12 +6,15 @@ import anyio
 
 from arbiter.actors.actor import ActorContext, ConcurrentActor
 from arbiter.actors.controllers import Verify, VerifyControl
+from arbiter.actors.gathering import Gathering, Gatherings
 from arbiter.actors.generation import StepGenerator
 from arbiter.actors.mailboxes import Inbox
 from arbiter.actors.policies import target_names
 from arbiter.protocols.messages import EscalatorMail, StepRegenerated
-from arbiter.protocols.ports import Generator, ModelHandle, Proposal
+from arbiter.protocols.ports import Gather, Generator, ModelHandle, Proposal
 from arbiter.protocols.records import Candidate
+
+_AT_ONCE = Gather(0.0)
 
 
 class Escalator(ConcurrentActor[EscalatorMail]):
@@ -20,6 +23,8 @@ class Escalator(ConcurrentActor[EscalatorMail]):
     ``models.target`` is for policies with a single target, and ``models.targets`` for policies that name several. At
     temperature 0 the target may get a rejected draft as a proposal, as ``settings.verify`` says. It then keeps the
     prefix that it would have written itself.
+
+    Requests that replace a rejected draft gather at a target whose ``ModelHandle`` says so (``gather``).
     """
 
     name: ClassVar[str] = "escalator"
@@ -30,7 +35,9 @@ class Escalator(ConcurrentActor[EscalatorMail]):
         self._calls = context.calls
         self._handles = targets
         self._verify: Verify = context.settings.verify
+        self._gatherings = Gatherings(context.registry)
         known = {**targets} if model is None else {"": model, **targets}
+        self._gathers = any(handle.gather is not None for handle in known.values())
         self._targets = {name: self._make_target(name, handle) for name, handle in known.items()}
 
     async def serve(self, message: EscalatorMail) -> None:
@@ -39,7 +46,8 @@ class Escalator(ConcurrentActor[EscalatorMail]):
         if message.draft is not None and context.task.sampling.temperature == 0:
             targets = (await self._rewrite(message, message.draft),)
         elif message.draft is not None:
-            targets = await self._write(message, (message.target,), 1)
+            target = self._target(message.target)
+            targets = (await target.writer.candidate(message, gathering=target.gathering),)
         else:
             samples = context.task.sampling.target_samples if judged else 1
             targets = await self._write(message, target_names(policy.targets) or ("",), samples)
@@ -52,7 +60,7 @@ class Escalator(ConcurrentActor[EscalatorMail]):
     async def _rewrite(self, message: EscalatorMail, draft: Candidate) -> Candidate:
         target = self._target(message.target)
         proposal = Proposal(draft.text, draft.stop_reason) if target.control.shows() else None
-        written = await target.writer.candidate(message, proposal=proposal)
+        written = await target.writer.candidate(message, proposal=proposal, gathering=target.gathering)
         target.control.observe(written.prefix_match is not None, written.usage.completion_tokens, written.seconds)
         return written
 
@@ -77,12 +85,16 @@ class Escalator(ConcurrentActor[EscalatorMail]):
         return self._targets[name]
 
     def _make_target(self, name: str, handle: ModelHandle[Generator]) -> "_Target":
-        return _Target(StepGenerator("target", self.name, handle, self._calls, name), VerifyControl(self._verify))
+        writer = StepGenerator("target", self.name, handle, self._calls, name)
+        # where one target gathers, those that wait for another one count as problems that cannot join
+        gathering = self._gatherings.gathering(handle.gather or _AT_ONCE) if self._gathers else None
+        return _Target(writer, VerifyControl(self._verify), gathering)
 
 
 class _Target:
     """A target, with its own controller: verifying drafts can save time with one target and not with another."""
 
-    def __init__(self, writer: StepGenerator, control: VerifyControl) -> None:
+    def __init__(self, writer: StepGenerator, control: VerifyControl, gathering: Gathering | None) -> None:
         self.writer = writer
         self.control = control
+        self.gathering = gathering

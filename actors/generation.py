@@ -1,5 +1,6 @@
 """How the Drafter and the Escalator request a candidate from their model."""
 
+from arbiter.actors.gathering import Gathering
 from arbiter.actors.requests import ModelRequest, RequestExecutor
 from arbiter.actors.seeds import step_seed
 from arbiter.protocols.messages import Context, DraftStep, EscalateStep
@@ -39,17 +40,26 @@ class StepGenerator:
         sample: int = 0,
         proposal: Proposal | None = None,
         index: int | None = None,
+        gathering: Gathering | None = None,
     ) -> Candidate:
-        """Return one candidate for the context of ``message``. ``index`` numbers its request; None: as ``sample``."""
+        """Return one candidate for the context of ``message``. ``index`` numbers its request; None: as ``sample``.
+
+        With a ``gathering``, the request is an escalation that may be held there before it starts.
+        """
         call = ModelRequest(self._actor, message, self._role, sample if index is None else index, self._target)
-        return await self._write(message.context, call, sample, proposal)
+        return await self._write(message.context, call, sample, proposal, gathering)
 
     async def candidate_ahead(self, message: DraftStep | EscalateStep, context: Context, depth: int) -> Candidate:
         """Return one candidate for ``context``, which is ``depth`` steps after the context of ``message``."""
         return await self._write(context, ModelRequest(self._actor, message, self._role, depth), 0)
 
     async def _write(
-        self, context: Context, call: ModelRequest, sample: int, proposal: Proposal | None = None
+        self,
+        context: Context,
+        call: ModelRequest,
+        sample: int,
+        proposal: Proposal | None = None,
+        gathering: Gathering | None = None,
     ) -> Candidate:
         task = context.task
         request = GenerationRequest(
@@ -70,7 +80,7 @@ class StepGenerator:
             confidence=task.policy.confidence if self._role == "draft" else None,
             target=self._target,
         )
-        answer = await self._calls.generate(call, self._generator, self._limiter, request)
+        answer = await self._calls.generate(call, self._generator, self._limiter, request, gathering)
         return Candidate(
             author=self._role,
             text=answer.text,
@@ -81,4 +91,5 @@ class StepGenerator:
             prefix_match=answer.prefix_match,
             confidence=answer.confidence,
             target=self._target,
+            gathered=answer.gathered,
         )

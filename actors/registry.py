@@ -24,6 +24,7 @@ class ProblemRegistry:
         self._open: dict[Task, _Entry] = {}
         self._ids: set[tuple[str, int]] = set()
         self._numbers = count()
+        self._after_close: list[Callable[[Task], object]] = []
 
     def open(self, task: Task) -> None:
         """Open a problem. Raises ``ProblemError`` if one with the same id and sample is already open."""
@@ -40,7 +41,7 @@ class ProblemRegistry:
         self._ids.discard((task.id, task.sample))
         for scope in tuple(entry.scopes):
             scope.cancel()
-        for forget in entry.forget:
+        for forget in (*entry.forget, *self._after_close):
             forget(task)
 
     def __contains__(self, task: Task) -> bool:
@@ -54,6 +55,10 @@ class ProblemRegistry:
         known = self._entry(task).forget
         if forget not in known:
             known.append(forget)
+
+    def after_close(self, forget: Callable[[Task], object]) -> None:
+        """Call ``forget(task)`` after each close of a problem, for an actor that waits for all problems together."""
+        self._after_close.append(forget)
 
     def number(self, task: Task) -> int:
         """Return how many problems were opened before ``task``."""

@@ -8,6 +8,7 @@ import anyio
 import msgspec
 
 from arbiter.actors.error_text import format_error
+from arbiter.actors.gathering import Gathering
 from arbiter.actors.limiter import ConcurrencyLimiter
 from arbiter.actors.registry import ProblemRegistry
 from arbiter.protocols.errors import BackendError, RecordedError
@@ -24,7 +25,7 @@ from arbiter.protocols.events import (
 from arbiter.protocols.ids import answer_id, call_id, retry_id
 from arbiter.protocols.messages import Message, Task
 from arbiter.protocols.ports import GenerationRequest, Generator, Journal, ModelHandle, Scorer, ScoreRequest
-from arbiter.protocols.records import LookaheadStats, Model, Usage
+from arbiter.protocols.records import Gathered, LookaheadStats, Model, Usage
 
 Answered = TypeVar("Answered", CallGenerated, CallScored)
 
@@ -104,10 +105,33 @@ class RequestExecutor:
         return self._registry.number(task)
 
     async def generate(
-        self, call: ModelRequest, generator: Generator, limiter: ConcurrencyLimiter, request: GenerationRequest
+        self,
+        call: ModelRequest,
+        generator: Generator,
+        limiter: ConcurrencyLimiter,
+        request: GenerationRequest,
+        gathering: Gathering | None = None,
     ) -> CallGenerated:
-        """Return the model's step. Raises the model's error, and ``BackendError`` for a confidence outside (0, 1]."""
+        """Return the model's step. An escalation may be held in a ``gathering`` first, unless its answer is recorded.
 
+        Raises the model's error, and ``BackendError`` for a confidence outside (0, 1].
+        """
+        recalled = self._recalled(call, CallGenerated)
+        if recalled is not None:
+            return recalled
+        if gathering is None:
+            return await self._generate(call, generator, limiter, request, None)
+        async with gathering.joined(call.message.context.task) as gathered:  # before the slot: see ``Gathering``
+            return await self._generate(call, generator, limiter, request, gathered)
+
+    async def _generate(
+        self,
+        call: ModelRequest,
+        generator: Generator,
+        limiter: ConcurrencyLimiter,
+        request: GenerationRequest,
+        gathered: Gathered | None,
+    ) -> CallGenerated:
         async def send() -> CallGenerated:
             answer = await generator.generate(request)
             answer.text.encode()  # a text that the log cannot encode fails this request
@@ -125,14 +149,18 @@ class RequestExecutor:
                 answer.prefix_match,
                 stored=answer.seconds is not None and not answer.fresh,
                 confidence=answer.confidence,
+                gathered=gathered,
             )
 
-        return await self._request(call, limiter, send, CallGenerated)
+        return await self._request(call, limiter, send)
 
     async def score(
         self, call: ModelRequest, scorer: Scorer, limiter: ConcurrencyLimiter, request: ScoreRequest
     ) -> CallScored:
         """Return the model's score. Raises the model's error, and ``BackendError`` for a value outside [0, 1]."""
+        recalled = self._recalled(call, CallScored)
+        if recalled is not None:
+            return recalled
 
         async def send() -> CallScored:
             answer = await scorer.score(request)
@@ -143,18 +171,11 @@ class RequestExecutor:
             stored = answer.seconds is not None and not answer.fresh
             return CallScored(answer.value, answer.usage, seconds, stored, answer.estimates)
 
-        return await self._request(call, limiter, send, CallScored)
+        return await self._request(call, limiter, send)
 
     async def _request(
-        self,
-        call: ModelRequest,
-        limiter: ConcurrencyLimiter,
-        send: Callable[[], Awaitable[Answered]],
-        kind: type[Answered],
+        self, call: ModelRequest, limiter: ConcurrencyLimiter, send: Callable[[], Awaitable[Answered]]
     ) -> Answered:
-        recalled = self._journal.recall(call.id)
-        if recalled is not None:
-            return self._recalled(call, recalled, kind)
         task = call.message.context.task
         number = await limiter.take((call.is_ahead, self.order(task)))
         is_taken = True
@@ -202,9 +223,11 @@ class RequestExecutor:
         limiter.answered(number, _since(started), answered.usage.completion_tokens)
         return _timed(answered, started)
 
-    def _recalled(
-        self, call: ModelRequest, outcome: CallGenerated | CallScored | CallFailed, kind: type[Answered]
-    ) -> Answered:
+    def _recalled(self, call: ModelRequest, kind: type[Answered]) -> Answered | None:
+        """Return the answer that an earlier session recorded; None if there is none."""
+        outcome = self._journal.recall(call.id)
+        if outcome is None:
+            return None
         with self._registry.request(call.message.context.task, call.model, call.target) as counted:
             if isinstance(outcome, CallFailed):
                 raise RecordedError(outcome.error)

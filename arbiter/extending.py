@@ -47,6 +47,7 @@ from arbiter.protocols.messages import (
 )
 from arbiter.protocols.ports import (
     Evidence,
+    Gather,
     Generation,
     GenerationRequest,
     Generator,
@@ -91,6 +92,7 @@ __all__ = [
     "EscalateStep",
     "EscalatorMail",
     "Evidence",
+    "Gather",
     "GenerateRows",
     "Generation",
     "GenerationRequest",

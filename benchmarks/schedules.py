@@ -14,7 +14,8 @@ it reads a prompt. All schedules must keep the same steps; the program checks th
 - ``plain``: the ring, with as many slots at draft and target as their servers have. Older problems get slots first. No
   step is drafted ahead, and the target writes each of its steps in full.
 - ``ours``: the same with the defaults of a configuration. Where it pays, the target reads the rejected draft and writes
-  only the rest of its own step (``SyntheticWorkload.agreeing``).
+  only the rest of its own step (``SyntheticWorkload.agreeing``). Unless ``mixed``, escalations gather before they go to
+  the target (``arbiter.actors.gathering``; ``benchmarks/gathering.py`` measures that alone).
 - ``bound``: a lower bound for any schedule of the same requests (``arbiter.simulation.lower_bounds``).
 
 docs/explanation/performance.md has the parameters and results.
@@ -36,9 +37,11 @@ from arbiter.actors.policies import LearnedRouter
 from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.actors.supervision import services
-from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Score, ScoreRequest
-from arbiter.protocols.records import Author, Model, Solution, Step, Transcript
+from arbiter.config.model_tables import PAUSING_GATHER, SERVED_SHARE
+from arbiter.protocols.ports import Gather, Generation, GenerationRequest, ModelHandle, Score, ScoreRequest
+from arbiter.protocols.records import Author, Candidate, Model, Solution, Step, Transcript
 from arbiter.replay.virtual_time import run_virtually
+from arbiter.runs.gathering_waits import GatheringWaits, gathering_waits
 from arbiter.simulation.engine import EngineLoad, EngineWork, Speed
 from arbiter.simulation.lower_bounds import Bounds
 from arbiter.simulation.server import ServedRequest, SimulatedGenerator, SimulatedScorer, SimulatedServer
@@ -49,18 +52,20 @@ GPU = "H100"
 MODELS: dict[Model, str] = {"draft": "1.5B", "router": "PRM-1.5B", "target": "7B"}
 _WRITERS: tuple[Author, ...] = ("draft", "target")
 POLICY = LearnedRouter(0.5)
+GATHER = Gather(PAUSING_GATHER, SERVED_SHARE)
 
 Answer = TypeVar("Answer")
 
 
 class Found(msgspec.Struct, frozen=True):
-    """The result of one schedule: virtual seconds, the bounds for its requests, and what its servers did."""
+    """The result of one schedule: virtual seconds, the bounds for its requests, and what its servers and ring did."""
 
     makespan: float
     latency: float
     bound: float
     latency_bound: float
     servers: dict[str, EngineLoad]
+    gathering: GatheringWaits
 
 
 class Fleet:
@@ -68,6 +73,7 @@ class Fleet:
 
     def __init__(self, world: SyntheticWorkload, running: int, mixed: bool) -> None:
         self.world = world
+        self.mixed = mixed
         speeds: dict[Model, Speed] = {
             name: speed_of(model, GPU, running=running, mixed=mixed) for name, model in MODELS.items()
         }
@@ -80,14 +86,16 @@ class Fleet:
         self._reader = SimulatedScorer(self.servers["router"], world.rate, tokens_of, partial(self._note, "router"))
         self.ended: dict[str, float] = {}
         self.kept: dict[str, tuple[Step, ...]] = {}
+        self.escalated: list[Candidate] = []
 
-    def models(self) -> Models:
+    def models(self, gather: Gather | None) -> Models:
         """Return the models for the ring. Requests wait for slots in the ring, not in the server's queue."""
-        writer, reader = (
-            ModelHandle[Any](self, self.servers["target"].speed.running),
-            ModelHandle[Any](self, self.world.problems),
+        running = self.servers["target"].speed.running
+        return Models(
+            draft=ModelHandle[Any](self, running),
+            target=ModelHandle[Any](self, running, gather=gather),
+            scorers={"router": ModelHandle[Any](self, self.world.problems)},
         )
-        return Models(draft=writer, target=writer, scorers={"router": reader})
 
     async def generate(self, request: GenerationRequest) -> Generation:
         return await self._writers[request.author].generate(request)
@@ -119,6 +127,7 @@ class Fleet:
             bound=self._bounds.makespan(self.world.problems),
             latency_bound=self._bounds.latency(),
             servers={name: server.load for name, server in self.servers.items()},
+            gathering=gathering_waits(self.escalated),
         )
 
     def _note(
@@ -171,20 +180,23 @@ async def gather(fleet: Fleet) -> None:
 
 async def plain(fleet: Fleet) -> None:
     """Solve with the ring alone."""
-    await _ring(fleet, "off")
+    await ring(fleet, "off", None)
 
 
 async def ours(fleet: Fleet) -> None:
     """Solve with the ring as it is configured by default."""
-    await _ring(fleet, "auto")
+    await ring(fleet, "auto", None if fleet.mixed else GATHER)
 
 
-async def _ring(fleet: Fleet, verify: Verify) -> None:
+async def ring(fleet: Fleet, verify: Verify, gather: Gather | None) -> None:
+    """Solve with the ring."""
+
     async def done(solution: Solution) -> None:
+        fleet.escalated += [target for step in solution.steps for target in step.targets]
         fleet.end(solution.problem, (Step(step.kept.text, step.kept.author) for step in solution.steps))
 
-    async with open_ring(fleet.models(), verify=verify) as ring:
-        await solve_all(ring, fleet.world.tasks(POLICY), fleet.world.problems, done)
+    async with open_ring(fleet.models(gather), verify=verify) as opened:
+        await solve_all(opened, fleet.world.tasks(POLICY), fleet.world.problems, done)
 
 
 SCHEDULES = (published, repaired, gather, plain, ours)
@@ -209,13 +221,15 @@ def measure(world: SyntheticWorkload, running: int, mixed: bool) -> dict[str, Fo
     """Run each schedule and return the results by name. Raises ``RuntimeError`` if two kept different steps."""
     fleets = {schedule.__name__: Fleet(world, running, mixed) for schedule in SCHEDULES}
     for schedule in SCHEDULES:
-        _run(schedule, fleets[schedule.__name__])
+        run_on(fleets[schedule.__name__], schedule)
         if fleets[schedule.__name__].kept != fleets["published"].kept:
             raise RuntimeError(f"{schedule.__name__} and published kept different steps")
     return {name: fleet.found() for name, fleet in fleets.items()}
 
 
-def _run(schedule: Callable[[Fleet], Awaitable[None]], fleet: Fleet) -> None:
+def run_on(fleet: Fleet, schedule: Callable[[Fleet], Awaitable[None]]) -> None:
+    """Run a schedule on the servers of ``fleet``, in virtual time."""
+
     async def body() -> None:
         async with services() as tasks:
             for server in fleet.servers.values():

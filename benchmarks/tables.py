@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import cyclopts
+from gathering import COLUMNS, variants
 from latency import Reading, Schedule, placements
 from latency import measure as measure_latency
 from schedules import Found
@@ -285,6 +286,7 @@ TABLES = {
     "speeds": Table(speeds, marker=None),
     "schedules": Table(schedules, marker="slow"),
     "schedules-varied": Table(schedules_varied),
+    "gathering": Table(lambda: _markdown(f"changed | {' | '.join(COLUMNS)}", variants())),
     "latency": Table(latency),
     "models": Table(models),
     "sweep": Table(sweep),

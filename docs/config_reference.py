@@ -71,7 +71,7 @@ def _tables(hint: Any, path: str) -> Iterator[Section]:  # noqa: ANN401 - a type
     heading = f"`[{path}]`"
     yield Section(heading, _doc(table), _keys(table, path))
     if table is model_tables.ModelTables:
-        yield from _tables(typing.get_type_hints(table)["draft"], f"{path}.NAME")
+        yield from _tables(typing.get_type_hints(table)["router"], f"{path}.NAME")  # the role with every backend
         return
     for name, inner in typing.get_type_hints(table).items():
         yield from _tables(inner, f"{path}.{name}")

@@ -12,6 +12,7 @@ import msgspec
 from arbiter.protocols.records import (
     Author,
     FinishReason,
+    Gathered,
     Limits,
     Model,
     PrefixMatch,
@@ -160,7 +161,8 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
 
     ``overhead`` has tokens that are not part of the step (see ``Generation``). ``prefix_match`` is set if the model
     read a rejected draft. ``confidence`` in (0, 1] is set if it was requested. If the answer was ``stored`` by an
-    earlier run, ``seconds`` is what the original request took.
+    earlier run, ``seconds`` is what the original request took. ``gathered`` says how the request gathered with others
+    before its start; None if it did not.
     """
 
     text: str
@@ -171,6 +173,7 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
     prefix_match: PrefixMatch | None = None
     stored: bool = False
     confidence: float | None = None
+    gathered: Gathered | None = None
 
     @property
     def cost(self) -> Usage:

@@ -3,6 +3,7 @@
 Actors use only these interfaces. The configuration decides which models, servers and addresses are behind them.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
@@ -163,6 +164,26 @@ class QueueDepth(Protocol):
         ...
 
 
+class Gather(Record, frozen=True):
+    """How escalations to a target gather: which are held until several can start together.
+
+    An escalation is held for ``seconds`` at most, 0 or more. It goes sooner if no other problem of the ring can join,
+    or if the number of those held is at least ``share`` of the number that the target works on.
+
+    ``share`` None fits a target that computes where the draft does: while the draft works, nothing is lost. A target on
+    a server of its own would idle meanwhile; 0.25 keeps it busy.
+    """
+
+    seconds: float
+    share: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ``ConfigError`` if ``seconds`` or ``share`` is not a number of 0 or more."""
+        for value in (self.seconds, self.share or 0.0):
+            if not 0 <= value < math.inf:
+                raise ConfigError(f"seconds and share must be numbers of 0 or more: {self}")
+
+
 Port = TypeVar("Port", Generator, Scorer, covariant=True)
 
 
@@ -174,6 +195,7 @@ class ModelHandle(msgspec.Struct, Generic[Port], frozen=True):
     - ``annotated`` is True if the model's prompt may say who wrote each step. The answer then depends on the authors.
     - ``adaptive`` lets a controller lower the limit below ``in_flight`` while the server cannot serve as many requests.
     - ``queue_depth`` reports the server's queue to that controller, if the server has one.
+    - ``gather`` says how escalations to a target gather; None holds none. Other requests are never held.
 
     Example::
 
@@ -185,6 +207,7 @@ class ModelHandle(msgspec.Struct, Generic[Port], frozen=True):
     annotated: bool = True
     adaptive: bool = False
     queue_depth: QueueDepth | None = None
+    gather: Gather | None = None
 
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if ``in_flight`` is below 1."""

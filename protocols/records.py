@@ -159,6 +159,13 @@ class PrefixMatch(Record, frozen=True):
     matched: int
 
 
+class Gathered(Record, frozen=True):
+    """How an escalation gathered with others: it was held for ``seconds``, and ``together`` were released."""
+
+    seconds: float
+    together: int
+
+
 class Rating(Record, frozen=True):
     """A score in [0, 1] on the scale of the policy, the tokens of its request, and the seconds that it took.
 
@@ -182,6 +189,7 @@ class Candidate(Record, frozen=True):
     - ``prefix_match`` is set if the target read a rejected draft (verified escalation).
     - ``confidence`` in (0, 1] is the model's confidence in the step; None if the policy did not request it.
     - ``target`` is the name of the target that wrote it, if the policy has several.
+    - ``gathered`` is set if its request was held, or released with others, so that escalations gather.
     """
 
     author: Author
@@ -194,6 +202,7 @@ class Candidate(Record, frozen=True):
     prefix_match: PrefixMatch | None = None
     confidence: float | None = None
     target: str = ""
+    gathered: Gathered | None = None
 
     @property
     def score(self) -> float | None:

@@ -97,6 +97,14 @@ def test_schedules_are_compared_in_virtual_time_and_no_two_runs_differ() -> None
     assert set(found["ours"]["servers"]) == {"draft", "router", "target"}
 
 
+def test_gathering_is_compared_with_none_over_the_same_steps() -> None:
+    held, none = (called("gathering.py", "--problems", "12", "--seconds", seconds) for seconds in ("0.03", "0"))
+    assert held.returncode == none.returncode == 0, held.stderr
+    figures = [dict(line.split(": ", 1) for line in each.stdout.splitlines()[:4]) for each in (held, none)]
+    assert int(figures[0]["held"]) > int(figures[1]["held"]) == 0
+    assert (figures[1]["makespan"], figures[1]["mean latency"]) == ("1.00", "1.00")
+
+
 def test_latency_is_compared_with_each_speculation_on_and_off() -> None:
     options = "--problems", "3", "--acceptance", "0.5,0.9"
     found: Any = printed("latency.py", *options)

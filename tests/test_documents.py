@@ -156,6 +156,8 @@ def completed(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_required(table: dict[str, Any]) -> dict[str, Any]:
+    if table.get("backend") == "draft-head":
+        return table
     required = {"model": "m", "prompt": "{question}"}
     return {**required, **({"url": "http://127.0.0.1:30000"} if table.get("backend") == "http" else {}), **table}
 

@@ -63,6 +63,7 @@ EXTENDING = [
     "EscalateStep",
     "EscalatorMail",
     "Evidence",
+    "Gather",
     "GenerateRows",
     "Generation",
     "GenerationRequest",

@@ -8,15 +8,28 @@ from typing import TypeVar, get_args
 import anyio.to_thread
 
 from arbiter.actors.ring_setup import Models
+from arbiter.backends.head_opening import open_head
 from arbiter.backends.in_process.local_models import open_local_generator, open_local_judge, open_local_scorer
 from arbiter.backends.judge_prompts import JudgePrompt, judge_prompt
 from arbiter.backends.prompts import PromptTemplate, prompt_template
+from arbiter.backends.served.decoding_pauses import pauses_decoding
+from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.queue_depth import open_queue_depth
 from arbiter.backends.served.served_models import open_served_generator, open_served_judge, open_served_scorer
 from arbiter.config.config import Config
-from arbiter.config.model_tables import AnyModelTable, InProcessTable, ServedTable
+from arbiter.config.model_tables import (
+    IN_PROCESS_GATHER,
+    PAUSING_GATHER,
+    SERVED_SHARE,
+    AnyModelTable,
+    DraftHeadTable,
+    InProcessTable,
+    RouterTable,
+    ServedTable,
+    is_target,
+)
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.ports import Generator, ModelHandle, QueueDepth, Scorer
+from arbiter.protocols.ports import Gather, Generator, ModelHandle, QueueDepth, Scorer
 from arbiter.protocols.records import ScoreKind
 
 _TARGETS = "targets."
@@ -24,12 +37,12 @@ _SCALES: dict[str, ScoreKind] = {score_kind: score_kind for score_kind in get_ar
 Prompt = TypeVar("Prompt", JudgePrompt, PromptTemplate)
 
 
-def required_tables(config: Config) -> dict[str, AnyModelTable]:
+def required_tables(config: Config) -> dict[str, RouterTable]:
     """Return the tables of the models that the configured run may call, by their keys after ``models.``.
 
     Raises ``ConfigError`` if one is missing.
     """
-    tables: dict[str, AnyModelTable] = {}
+    tables: dict[str, RouterTable] = {}
     for name, table in config.called_tables().items():
         if table is None:
             raise ConfigError(
@@ -53,7 +66,7 @@ async def open_models(config: Config) -> AsyncGenerator[Models]:
 
 @asynccontextmanager
 async def open_tables(
-    tables: Mapping[str, AnyModelTable], threads: int | None, adaptive: bool = False
+    tables: Mapping[str, RouterTable], threads: int | None, adaptive: bool = False
 ) -> AsyncGenerator[Models]:
     """Yield the models of ``tables``, whose keys are those after ``models.``. Raises as ``open_models``.
 
@@ -64,46 +77,77 @@ async def open_tables(
     targets: dict[str, ModelHandle[Generator]] = {}
     scorers: dict[ScoreKind, ModelHandle[Scorer]] = {}
     heads = max(1, sum(name.startswith(_TARGETS) for name in tables))
+    draft, memory = _draft_of_head(tables)
     async with AsyncExitStack() as stack:
-        for name, table in tables.items():
+        # a head on the draft needs the draft
+        for name, table in sorted(tables.items(), key=lambda item: item[0] in _SCALES):
             adapts = adaptive and isinstance(table, ServedTable)
             if name in _SCALES:
                 score_kind = _SCALES[name]
-                scorer = await stack.enter_async_context(open_scorer(score_kind, table, threads, heads))
+                opened = writers.get("draft")
+                scorer = await stack.enter_async_context(
+                    open_scorer(score_kind, table, threads, heads, draft, memory, opened and opened.port)
+                )
                 queue_depth = await stack.enter_async_context(_queue_depth(name, table, adaptive))
                 scorers[score_kind] = ModelHandle[Scorer](
                     scorer, table.in_flight, adaptive=adapts, queue_depth=queue_depth
                 )
-            else:
-                generator = await stack.enter_async_context(open_generator(name, table, threads))
+            elif not isinstance(table, DraftHeadTable):  # only the router may be one
+                of_draft = memory if name == "draft" else None
+                generator = await stack.enter_async_context(open_generator(name, table, threads, of_draft))
                 queue_depth = await stack.enter_async_context(_queue_depth(name, table, adaptive))
                 of_many = name.startswith(_TARGETS)
                 handles, key = (targets, name.removeprefix(_TARGETS)) if of_many else (writers, name)
-                handles[key] = ModelHandle[Generator](generator, table.in_flight, table.annotate, adapts, queue_depth)
+                gather = await _gather(name, table) if is_target(name) else None
+                handles[key] = ModelHandle[Generator](
+                    generator, table.in_flight, table.annotate, adapts, queue_depth, gather
+                )
         target = writers.get("target") or next(iter(targets.values()), None)
         yield Models(writers.get("draft"), target, scorers, targets)
 
 
 @asynccontextmanager
-async def open_generator(name: str, table: AnyModelTable, threads: int | None) -> AsyncGenerator[Generator]:
-    """Yield the model of the table ``[models.name]`` that writes steps. Raises as ``open_models``."""
+async def open_generator(
+    name: str, table: AnyModelTable, threads: int | None, memory: DraftMemory | None = None
+) -> AsyncGenerator[Generator]:
+    """Yield the model of the table ``[models.name]`` that writes steps. Raises as ``open_models``.
+
+    ``memory`` keeps the log-probabilities of what a served draft writes, for a head on it.
+    """
     template = await _template(name, table)
     if isinstance(table, InProcessTable):
         opening = open_local_generator(table, template, threads)
     else:
-        opening = open_served_generator(name, table, template)
+        opening = open_served_generator(name, table, template, memory)
     async with opening as generator:
         yield generator
 
 
 @asynccontextmanager
 async def open_scorer(
-    name: ScoreKind, table: AnyModelTable, threads: int | None, targets: int = 1
+    name: ScoreKind,
+    table: RouterTable,
+    threads: int | None,
+    targets: int = 1,
+    draft: AnyModelTable | None = None,
+    memory: DraftMemory | None = None,
+    writer: Generator | None = None,
 ) -> AsyncGenerator[Scorer]:
     """Yield the model of the table ``[models.name]`` that scores steps. Raises as ``open_models``.
 
-    A router makes one estimate for each of ``targets`` targets.
+    A router makes one estimate for each of ``targets`` targets. A router on the draft needs the table ``draft``, and
+    uses the ``memory`` that the draft fills. ``writer`` is the draft, if it is open already.
     """
+    if isinstance(table, DraftHeadTable):
+        if draft is None:
+            raise ConfigError(
+                "models.router: a head on the draft needs the model of the table [models.draft], which is not open "
+                "here. With a draft of your own, use a router of its own"
+            )
+        template = await _template("draft", draft)
+        async with open_head(table, draft, template, threads, targets, memory, writer) as head:
+            yield head
+        return
     if name == "judge":
         async with await _judge(table, threads) as judge:
             yield judge
@@ -117,7 +161,27 @@ async def open_scorer(
         yield scorer
 
 
-def _queue_depth(name: str, table: AnyModelTable, adaptive: bool) -> AbstractAsyncContextManager[QueueDepth | None]:
+async def _gather(name: str, table: AnyModelTable) -> Gather | None:
+    """Return how escalations to the target of ``table`` gather; None if none is held."""
+    if isinstance(table, InProcessTable):
+        gather = Gather(IN_PROCESS_GATHER if table.gather is None else table.gather)
+    elif table.gather is None:
+        gather = Gather(PAUSING_GATHER if await pauses_decoding(name, table) else 0.0, SERVED_SHARE)
+    else:
+        gather = Gather(table.gather, SERVED_SHARE)
+    return gather if gather.seconds else None
+
+
+def _draft_of_head(tables: Mapping[str, RouterTable]) -> tuple[AnyModelTable | None, DraftMemory | None]:
+    """Return the draft's table, and a memory of its steps if the router is a head on a served draft."""
+    draft = tables.get("draft")
+    if draft is None or isinstance(draft, DraftHeadTable):
+        return None, None
+    on_draft = isinstance(tables.get("router"), DraftHeadTable) and isinstance(draft, ServedTable)
+    return draft, DraftMemory() if on_draft else None
+
+
+def _queue_depth(name: str, table: RouterTable, adaptive: bool) -> AbstractAsyncContextManager[QueueDepth | None]:
     return open_queue_depth(name, table) if adaptive and isinstance(table, ServedTable) else nullcontext()
 
 

@@ -17,6 +17,7 @@ from arbiter.log.event_lines import shown
 from arbiter.log.reader import log_path
 from arbiter.protocols.records import LookaheadStats, Model
 from arbiter.runs.bench import bench
+from arbiter.runs.gathering_waits import GatheringWaits
 from arbiter.runs.intervals import Interval
 from arbiter.runs.prefix_cache import PrefixCacheUse, lacking
 from arbiter.runs.progress import watcher_for
@@ -127,6 +128,7 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
         *([("prefix cache", _caches(summary.prefix_caches))] if summary.prefix_caches else ()),
         *([("drafting ahead", _ahead(summary.lookahead))] if summary.lookahead.started else ()),
         *([("verified escalation", _verified(summary.verification))] if summary.verification.shown else ()),
+        *([("gathering", _gathering(summary.gathering))] if summary.gathering.held else ()),
         *([("cost", _cost(summary.cost))] if summary.cost else ()),
         ("finish reasons", ", ".join(f"{reason} {count}" for reason, count in summary.finish_reasons.items())),
         (
@@ -181,6 +183,12 @@ def _caches(caches: Mapping[Model, PrefixCacheUse]) -> str:
 def _verified(verified: VerificationSavings) -> str:
     checked = f"{verified.shown} rejected drafts checked, {verified.whole} kept whole"
     return f"{checked}; saved {percent(verified.agreed / verified.tokens)} of the target's tokens for these steps"
+
+
+def _gathering(waits: GatheringWaits) -> str:
+    mean, largest = (1000 * (value or 0.0) for value in (waits.mean_seconds, waits.largest_seconds))
+    held = f"{waits.held} escalations held, {mean:.0f} ms on average, {largest:.0f} ms at most"
+    return f"{held}; {waits.together} released together"
 
 
 def _cost(cost: Cost) -> str:

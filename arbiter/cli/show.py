@@ -21,7 +21,9 @@ from arbiter.protocols.records import Author
 from arbiter.runs.reports.tables import seconds
 
 _SHOWN = 50
-_OTHER_COLUMNS = 57  # characters of a line that the columns before the question take
+_SHORTEST = 8  # characters of a question
+_PADDING = 3  # characters between the question and the other columns
+_HEADINGS = ("problem", "result", "accepted", "target", "seconds")
 _NOTICED = 0.005  # seconds: shorter parts of a step are not shown
 _COLOURS: dict[Author, str] = {"draft": "cyan", "target": "magenta"}
 
@@ -114,24 +116,33 @@ def _show_list(run: Run, rows: list[dict[str, Any]], of: int, as_json: bool) -> 
     if as_json:
         _write(rows)
         return 0
-    table = Table(box=SIMPLE_HEAD)
-    for heading in ("problem", "result", "accepted", "target", "seconds"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("question", no_wrap=True)
-    width = max(20, stdout.width - _OTHER_COLUMNS)
-    for row in rows[:_SHOWN]:
-        name = f"{row['problem']}#{row['sample']}" if row["sample"] else row["problem"]
-        accepted, calls = f"{row['accepted']} of {row['steps']}", str(row["target_calls"])
-        table.add_row(
-            escape(name), _result(row), accepted, calls, seconds(row["seconds"]), escape(_cut(row["question"], width))
-        )
-    stdout.print(table)
+    shown = rows[:_SHOWN]
+    cells = [_cells(row) for row in shown]
+    # the question has what the other columns leave, so that no id is cut
+    width = max(_SHORTEST, stdout.width - stdout.measure(_table(_HEADINGS, cells)).maximum - _PADDING)
+    asked = [escape(_cut(row["question"], width)) for row in shown]
+    stdout.print(_table((*_HEADINGS, "question"), [(*known, last) for known, last in zip(cells, asked, strict=True)]))
     more = f"; the first {_SHOWN} are shown (--json prints all)" if len(rows) > _SHOWN else ""
     _print(f"{len(rows)} of {of} problems{more}")
     _note_times(run)
     if run.torn:
         stderr.print(f"the last line of the log was half written ({run.torn} bytes) and is left out")
     return 0
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    name = f"{row['problem']}#{row['sample']}" if row["sample"] else row["problem"]
+    accepted, calls = f"{row['accepted']} of {row['steps']}", str(row["target_calls"])
+    return escape(name), _result(row), accepted, calls, seconds(row["seconds"])
+
+
+def _table(headings: Iterable[str], rows: Iterable[tuple[str, ...]]) -> Table:
+    table = Table(box=SIMPLE_HEAD)
+    for heading in headings:
+        table.add_column(heading, no_wrap=True)
+    for cells in rows:
+        table.add_row(*cells)
+    return table
 
 
 def _note_times(run: Run) -> None:

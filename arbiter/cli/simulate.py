@@ -14,10 +14,11 @@ from arbiter.actors.controllers import Verify
 from arbiter.cli.console import guarded, progress_bar, stdout
 from arbiter.cli.overrides import given
 from arbiter.config.config import Config, built_in, load_config
-from arbiter.config.model_tables import AnyModelTable, ModelTable
+from arbiter.config.model_tables import PAUSING_GATHER, SERVED_SHARE, ModelTable, RouterTable
 from arbiter.config.run_tables import RunType
 from arbiter.log.run import Run
 from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.ports import Gather
 from arbiter.protocols.records import Model
 from arbiter.simulation.cases import CasePlan
 from arbiter.simulation.placement import placed
@@ -67,14 +68,17 @@ class HardwareOptions:
         """Return the simulated servers. Raises ``ConfigError`` for an unknown size or GPU, or if weights do not fit."""
         if self.running < 1:
             raise ConfigError(f"--running {self.running}: give a number of sequences, 1 or more")
-        tables: dict[Model, AnyModelTable | None] = {model: getattr(config.models, model) for model in _MODELS}
-        default = ModelTable(model="", prompt="").in_flight
+        tables: dict[Model, RouterTable | None] = {model: getattr(config.models, model) for model in _MODELS}
+        default, target = ModelTable(model="", prompt="").in_flight, config.models.target
+        stated = None if target is None else target.gather
+        gather = (0.0 if self.mixed else PAUSING_GATHER) if stated is None else stated
         hardware = Hardware(
             placements={model: placed(getattr(self, model), self.gpu) for model in _MODELS},
             in_flight={model: table.in_flight if table else default for model, table in tables.items()},
             running=self.running,
             mixed=self.mixed,
             annotated=config.models.draft is not None and config.models.draft.annotate,
+            gather=Gather(gather, SERVED_SHARE) if gather else None,
         )
         hardware.check()
         return hardware

@@ -4,21 +4,21 @@ import importlib
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import cyclopts
 import msgspec
 from cyclopts import Parameter
 
+from arbiter.backends.head_model import HeadMetadata
 from arbiter.backends.prompts import TEMPLATES, prompt_template
 from arbiter.cli.console import guarded, stderr, stdout, version
-from arbiter.cli.overrides import given
+from arbiter.cli.train_options import HeadOptions, TrainOptions, head_settings
 from arbiter.data.training_rows import TrainingRow
 from arbiter.protocols.errors import ConfigError, not_installed
 from arbiter.runs.collection import Collection, common, read_collection
-from arbiter.training.metadata import Balance, CheckpointMetadata, Labels, Precision, is_first_process
+from arbiter.training.metadata import Balance, CheckpointMetadata, Labels, is_first_process
 from arbiter.training.training_data import read_rows, read_solved
 
 train_command = cyclopts.App(
@@ -26,62 +26,7 @@ train_command = cyclopts.App(
 )
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """The training options. Defaults are those of the paper, or those in docs/how-to/train-a-router.md."""
-
-    prompt: str | None = None
-    """The prompt template: the name of a built-in template, `chat` for the tokenizer's chat template, or a text with
-    `{question}`. Default for a router: that of the collection. A PRM needs this option."""
-
-    separator: str | None = None
-    """The text that ends a step. Default: that of the collection, or a blank line."""
-
-    epochs: float | None = None
-    """The number of passes over the training rows. Default: 3 for a router, 1 for a PRM."""
-
-    batch: int | None = None
-    """The number of rows per update, at most all rows. Default: 1024 for a router, 64 solutions for a PRM."""
-
-    micro_batch: int | None = None
-    """The number of rows that a device processes at a time. A smaller number needs less memory, and gives the same
-    result. Default: a number that usually fits."""
-
-    learning_rate: float | None = None
-    """The peak learning rate. Adapters (`--lora`) need a rate that is 10 to 100 times as high. Default: 1e-5."""
-
-    warmup: float | None = None
-    """The share of updates, from 0 to 1, until the peak learning rate. After it the rate falls to 0. Default: 0.05."""
-
-    weight_decay: float | None = None
-    """The weight decay of AdamW. Default: 0.01."""
-
-    max_length: int | None = None
-    """The largest length of a text, in tokens. From a longer text the oldest steps are left out. For a PRM the end of
-    the text is cut off. Default: the context of the base model, at most 4096."""
-
-    seed: int | None = None
-    """The seed of the row order, of the rows that are left out for balance, and of a new head. Default: 0."""
-
-    lora: int | None = None
-    """Train low-rank adapters of this rank instead of all weights. The adapters are merged into the weights before
-    saving. Default: train all weights."""
-
-    precision: Precision | None = None
-    """The precision of the computation. Default: `auto`, which is bfloat16 or float16 on a GPU and float32 on a CPU."""
-
-    gradient_checkpointing: bool | None = None
-    """Compute activations twice instead of storing them. It needs less memory, but a third more time. Default: off."""
-
-    def changes(self) -> dict[str, Any]:
-        """Return the given settings, except `prompt` and `separator`."""
-        fields = ("epochs", "batch", "micro_batch", "learning_rate", "warmup", "weight_decay", "max_length")
-        rest = ("seed", "lora", "precision", "gradient_checkpointing")
-        return given(**{name: getattr(self, name) for name in (*fields, *rest)})
-
-
-_NOT_GIVEN = TrainOptions()
+_NOT_GIVEN, _NO_HEAD = TrainOptions(), HeadOptions()
 Data = Annotated[tuple[Path, ...], Parameter(consume_multiple=True)]
 
 
@@ -89,13 +34,15 @@ Data = Annotated[tuple[Path, ...], Parameter(consume_multiple=True)]
 def router_command(
     *,
     data: Data,
-    base: str,
+    base: str | None = None,
+    on: Literal["draft"] | None = None,
     out: Path,
     labels: Labels = "binary",
     margin: float = 0.0,
-    balance: Balance = "downsample",
+    balance: Balance | None = None,
     annotate: Annotated[bool | None, Parameter(negative="--no-annotate")] = None,
     temperature_scaling: Annotated[bool, Parameter(negative="--no-temperature-scaling")] = True,
+    head: HeadOptions = _NO_HEAD,
     options: TrainOptions = _NOT_GIVEN,
     resume: bool = False,
     json: bool = False,
@@ -106,10 +53,14 @@ def router_command(
     The checkpoint is a sequence classifier that transformers, sglang and vLLM serve without a plug-in. The file
     `arbiter.json` in it records the recipe. After Ctrl-C the same command with `--resume` continues the training.
 
+    With `--on draft` the router is a small head on the draft model: it reads how likely the draft finds its own step,
+    so a run needs no third model.
+
     Examples:
 
         arbiter train router --data rows --base pocket:prm --batch 64 --learning-rate 2e-4 --out router
         arbiter train router --data rows --base models/skywork-prm-1.5b --out router
+        arbiter train router --data rows --on draft --out head
         accelerate launch -m arbiter train router --data rows --base BASE --out router
 
     Parameters
@@ -118,6 +69,8 @@ def router_command(
         Folders of collections (`arbiter collect`), or their `rows.jsonl`.
     base
         The checkpoint to start from: a process reward model, an earlier router, or a language model.
+    on
+        Instead of `--base`: train a head on the draft model.
     out
         The folder of the new checkpoint.
     labels
@@ -128,7 +81,8 @@ def router_command(
         steps that are equally bad.
     balance
         How rows with a better and rows with a worse step of the target get equal influence. `downsample`: leave out
-        rows of the more frequent kind. `weights`: weight the rows. `none`: no balance.
+        rows of the more frequent kind. `weights`: weight the rows. `none`: no balance. Default: `downsample`, and
+        `weights` with `--on draft`.
     annotate
         Prefix each step in the text with its author. Default: as in the collection, otherwise yes.
     temperature_scaling
@@ -142,6 +96,15 @@ def router_command(
     """
 
     def action() -> int:
+        if on == "draft":
+            if base is not None or labels != "binary" or resume:
+                raise ConfigError("--base, --labels and --resume do not apply to --on draft: leave them out")
+            kept: dict[str, Any] = {"margin": margin, "temperature_scaling": temperature_scaling}
+            return _train_head(data, out, head, options, annotate, balance, kept, json)
+        if base is None:
+            raise ConfigError("give --base, the checkpoint to start from, or --on draft for a head on the draft")
+        if head != _NO_HEAD:
+            raise ConfigError("--draft and --features are for a head on the draft: add --on draft, or leave them out")
         rows, collection = _collected(data)
         router = _library("router_training")
         settings = router.RouterSettings(
@@ -151,7 +114,7 @@ def router_command(
             targets=collection.targets if collection else (),
             labels=labels,
             margin=margin,
-            balance=balance,
+            balance=balance or "downsample",
             temperature_scaling=temperature_scaling,
             **options.changes(),
         )
@@ -208,6 +171,28 @@ def prm_command(
     return guarded(debug, action)
 
 
+def _train_head(
+    data: Data,
+    out: Path,
+    head: HeadOptions,
+    options: TrainOptions,
+    annotate: bool | None,
+    balance: Balance | None,
+    kept: dict[str, Any],
+    as_json: bool,
+) -> int:
+    rows, collection = _collected(data)
+    library = _library("head_training")
+    targets = collection.targets if collection else ()
+    settings = head_settings(head, options, data, annotate, balance, targets=targets, **kept)
+    metadata: HeadMetadata = library.train_head(settings, rows, out)
+    compared = ", ".join(f"{shape} {value:.3f}" for shape, value in metadata.cross_validation.items())
+    did = (
+        f"{metadata.shape} head on {metadata.draft}, from {metadata.rows['train']} rows; AUROC across folds: {compared}"
+    )
+    return _print_recipe(metadata, did, out, as_json)
+
+
 def _library(module: str) -> Any:  # noqa: ANN401 - a module that needs torch
     """Import a module of ``arbiter.training``, with its log on standard error.
 
@@ -253,12 +238,16 @@ def _annotated(annotate: bool | None, collection: Collection | None) -> bool:
 
 
 def _print_metadata(metadata: CheckpointMetadata, out: Path, as_json: bool) -> int:
+    return _print_recipe(metadata, f"{metadata.updates} updates on {metadata.rows['train']} rows", out, as_json)
+
+
+def _print_recipe(metadata: CheckpointMetadata | HeadMetadata, did: str, out: Path, as_json: bool) -> int:
     if not is_first_process():
         return 0
     if as_json:
         sys.stdout.write(msgspec.json.encode(metadata).decode() + "\n")
     else:
         figures = ", ".join(f"{name} {value}" for name, value in metadata.figures.items()) or "no validation split"
-        stdout.print(f"{metadata.updates} updates on {metadata.rows['train']} rows; {figures}", highlight=False)
+        stdout.print(f"{did}; {figures}", highlight=False, soft_wrap=True)
     stderr.print(f"the checkpoint is in {out}", highlight=False, soft_wrap=True)
     return 0

@@ -207,11 +207,11 @@ def tuned(request: TuneRequest, steps: "TuningSteps", held_out: "TuningSteps | N
 
 def _router(config: Config) -> "RouterCheckpoint":
     """Return the router of the configuration. Raises ``ConfigError`` if it is not a model in process."""
-    from arbiter.config.model_tables import InProcessTable
+    from arbiter.config.model_tables import DraftHeadTable, InProcessTable
     from arbiter.evaluation.checkpoints import checkpoint
 
     table = config.models.router
-    if not isinstance(table, InProcessTable):
+    if not isinstance(table, InProcessTable | DraftHeadTable):
         raise ConfigError(
             "tuning the router needs its checkpoint in process: set models.router with backend = 'transformers', or "
             "tune from a sweep (--sweep)"

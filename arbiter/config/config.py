@@ -28,7 +28,7 @@ from arbiter.config import config_files
 from arbiter.config.base import ConfigTable, Count
 from arbiter.config.config_files import built_in as built_in
 from arbiter.config.key_errors import describe
-from arbiter.config.model_tables import DEFAULT_BACKEND, AnyModelTable, InProcessTable, ModelTables
+from arbiter.config.model_tables import DEFAULT_BACKEND, InProcessTable, ModelTables, RouterTable
 from arbiter.config.run_tables import (
     BUDGETED,
     DataTable,
@@ -197,7 +197,7 @@ class Config(ConfigTable, frozen=True):
             case "target":
                 return TargetOnly()
 
-    def called_tables(self) -> dict[str, AnyModelTable | None]:
+    def called_tables(self) -> dict[str, RouterTable | None]:
         """The tables of the models that the run may call, by their keys below ``models.``; None if one is missing."""
         policy, configured = self.policy(), self.models.configured()
         targets = [f"targets.{name}" for name in target_names(policy.targets) or list(self.models.targets)[:1]]

@@ -8,8 +8,6 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from arbiter.config.model_tables import Backend
-
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>[^`]*)`(?: - at `\$\.?(?P<path>[^`]*)`)?")
 _AT_KEY = re.compile(r"(?P<what>.*) - at `\$\.(?P<path>[^`]*)`")
 
@@ -45,11 +43,17 @@ def _describe(message: str, tree: dict[str, Any], root: type[msgspec.Struct]) ->
 def _choices(path: list[str], tree: dict[str, Any], root: type[msgspec.Struct]) -> str:
     """The allowed values of the key at ``path`` if its type lists them."""
     if path[-1] == "backend":
-        hint: Any = Backend
+        hint: Any = Literal[*_backends(path[:-1], tree, root)]
     else:
         hint = typing.get_type_hints(_table(path[:-1], tree, root), include_extras=True).get(path[-1])
     choices = next((option for option in _options(hint) if typing.get_origin(option) is Literal), None)
     return "" if choices is None else f"; one of {', '.join(get_args(choices))}"
+
+
+def _backends(path: list[str], tree: dict[str, Any], root: type[msgspec.Struct]) -> tuple[str, ...]:
+    """The backends that the table at ``path`` may have."""
+    hint = typing.get_type_hints(_table(path[:-1], tree, root))[path[-1]]
+    return tuple(option.__struct_config__.tag for option in _options(hint) if option is not types.NoneType)
 
 
 def _keys(path: list[str], tree: dict[str, Any], root: type[msgspec.Struct]) -> list[str]:

@@ -14,13 +14,24 @@ from arbiter.config.server_tables import ServerTable
 from arbiter.protocols.errors import ConfigError
 
 Price = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # TOML allows inf, which is no price
-Backend = Literal["transformers", "http", "openai"]
-"""Where the model runs: in this process, behind a server, or behind an endpoint that the ``openai`` package calls."""
+Backend = Literal["transformers", "http", "openai", "draft-head"]
+"""Where the model runs: in this process, behind a server, or behind an endpoint that the ``openai`` package calls.
+
+``draft-head`` is for the router alone: a small head on the numbers of the draft, without a model of its own.
+"""
 Engine = Literal["sglang", "vllm"]
+ServedEngine = Literal[Engine, "llama.cpp", "other"]
 Classifier = Literal["classify", "embeddings", "token-embeddings", "score", "vllm-classify", "pooling"]
 Scores = Literal[Classifier, "label-tokens"]
 Labels = tuple[str | int, str | int]
 DEFAULT_BACKEND: Backend = "transformers"
+IN_PROCESS_GATHER = 0.25
+"""The longest time in seconds for which an escalation to a target in process is held, unless ``gather`` is set."""
+PAUSING_GATHER = 0.03
+"""The same for a target behind a server that stops decoding in order to read prompts, as sglang does by default."""
+
+SERVED_SHARE = 0.25
+"""Escalations to a served target go when this share of the number of its running requests is held."""
 
 _NAME = re.compile(r"[\w-]+")
 _CREDENTIALS = re.compile(r"//[^/@]*@")
@@ -38,7 +49,7 @@ class PriceTable(ConfigTable, frozen=True, kw_only=True):
 
 
 class ModelTable(ConfigTable, frozen=True, kw_only=True, tag_field="backend"):
-    """The keys that every model has."""
+    """The keys that every model has, except a head on the draft (``draft-head``)."""
 
     model: str
     """The model: a folder, a hub name or ``pocket:ROLE``; behind a server, the name under which the server lists it."""
@@ -59,6 +70,13 @@ class ModelTable(ConfigTable, frozen=True, kw_only=True, tag_field="backend"):
     cost: Annotated[float, msgspec.Meta(gt=0, le=1e9)] | None = None
     """What a step of this target costs, relative to the other targets. Required in ``[models.targets.NAME]``, and
     refused elsewhere."""
+    gather: Annotated[float, msgspec.Meta(ge=0, le=3600)] | None = None
+    """The longest time in seconds for which an escalation to this target is held, so that several start together.
+
+    0 holds none. Not set: 0.25 in process, 0.03 behind sglang unless it reads and decodes in the same pass
+    (``--enable-mixed-chunk``), and 0 behind other engines. Only targets have it.
+    [Gathering](scores-and-engines.md#gathering) has the rule.
+    """
 
 
 class InProcessTable(ModelTable, frozen=True, kw_only=True, tag="transformers"):
@@ -108,6 +126,12 @@ class ServedTable(ModelTable, frozen=True, kw_only=True, tag="http"):
     Requests of older problems come first; drafting ahead comes last. Start the server with priority scheduling, as
     [Scores and engines](scores-and-engines.md#priorities) says.
     """
+    engine: ServedEngine | None = None
+    """The engine of the server. Not set: that of ``verifies``, ``server`` or ``priority``, in this order.
+
+    If none of them is set, a target's server is asked once at the start (see ``gather``). With ``llama.cpp``, requests
+    switch off the sampling penalties that its server has by default.
+    """
     server: ServerTable | None = None
     """How ``arbiter up`` starts the server. Not set: ``arbiter up`` does not start it."""
 
@@ -115,6 +139,11 @@ class ServedTable(ModelTable, frozen=True, kw_only=True, tag="http"):
     def base(self) -> str:
         """``url`` without the trailing ``/v1``."""
         return self.url.rstrip("/").removesuffix("/v1")
+
+    @property
+    def named_engine(self) -> ServedEngine | None:
+        """The engine that the table names, in ``engine`` or in another key; None if it names none."""
+        return self.engine or self.verifies or (self.server.engine if self.server else self.priority)
 
 
 class HostedTable(ServedTable, frozen=True, kw_only=True, tag="openai"):
@@ -129,7 +158,18 @@ class HostedTable(ServedTable, frozen=True, kw_only=True, tag="openai"):
     """The name of the environment variable that holds the API key. An empty string: no key."""
 
 
+class DraftHeadTable(ConfigTable, frozen=True, kw_only=True, tag_field="backend", tag="draft-head"):
+    """A router that is a head on the draft. It reads the log-probabilities of the model in ``[models.draft]``, and in
+    process also entropies and the last hidden state."""
+
+    model: str
+    """The head: the folder that ``arbiter train router --on draft`` wrote, or ``pocket:draft-head``."""
+    in_flight: Count = 128
+    """The largest number of steps that are scored concurrently. A served draft reads some of them once more."""
+
+
 AnyModelTable = InProcessTable | ServedTable | HostedTable
+RouterTable = AnyModelTable | DraftHeadTable
 
 
 class ModelTables(ConfigTable, frozen=True, omit_defaults=True):
@@ -141,16 +181,16 @@ class ModelTables(ConfigTable, frozen=True, omit_defaults=True):
     """The large model that writes a step on an escalation."""
     prm: AnyModelTable | None = None
     """The process reward model, which scores steps."""
-    router: AnyModelTable | None = None
+    router: RouterTable | None = None
     """The model that predicts whether the target would write a better step."""
     judge: AnyModelTable | None = None
     """The language model that rates steps for the run type ``judge``."""
     targets: dict[str, AnyModelTable] = {}  # noqa: RUF012 - msgspec gives each its own, and omits it if empty
     """Several targets by name, instead of ``target``. Their order counts. Run types for one target use the first."""
 
-    def configured(self) -> dict[str, AnyModelTable]:
-        """The tables that are set, by their keys below ``models.``."""
-        tables: dict[str, AnyModelTable | None] = {
+    def configured(self) -> dict[str, RouterTable]:
+        """The tables that are set, by their keys below ``models.``. Only the router may be a ``DraftHeadTable``."""
+        tables: dict[str, RouterTable | None] = {
             name: getattr(self, name) for name in self.__struct_fields__ if name != "targets"
         }
         present = {name: table for name, table in tables.items() if table is not None}
@@ -161,10 +201,16 @@ class ModelTables(ConfigTable, frozen=True, omit_defaults=True):
         self._check_targets(source)
         for name, table in self.configured().items():
             key = f"{source}: models.{name}"
+            if isinstance(table, DraftHeadTable):
+                if self.draft is None:
+                    raise ConfigError(f"{key}: a head on the draft needs a draft: add a table [models.draft]")
+                continue
             if table.cost is not None and not name.startswith("targets."):
                 raise ConfigError(
                     f"{key}.cost: only one of several targets, [models.targets.NAME], has a cost; leave the key out"
                 )
+            if table.gather is not None and not is_target(name):
+                raise ConfigError(f"{key}.gather: only requests to a target gather; leave the key out")
             if not isinstance(table, ServedTable):
                 continue
             if not table.url.startswith(("http://", "https://")):
@@ -196,10 +242,14 @@ class ModelTables(ConfigTable, frozen=True, omit_defaults=True):
                 )
 
 
+def is_target(name: str) -> bool:
+    """Whether ``name``, a key below ``models.``, is a target or one of several."""
+    return name == "target" or name.startswith("targets.")
+
+
 def _key_of_another(name: str, table: ServedTable) -> str | None:
     """Return the key of ``table`` that only models of another role or backend may have, and the reason."""
-    is_target = name == "target" or name.startswith("targets.")
-    writes, hosted = name == "draft" or is_target, isinstance(table, HostedTable)
+    writes, hosted = name == "draft" or is_target(name), isinstance(table, HostedTable)
     if table.scores and (writes or name == "judge"):
         does = "writes steps and does not score" if writes else "rates by a token, not as a classifier"
         return f"scores: the {name} model {does}; leave the key out"
@@ -212,12 +262,14 @@ def _key_of_another(name: str, table: ServedTable) -> str | None:
         )
     if wrong := _wrong_labels(table):
         return wrong
-    if table.verifies and not is_target:
+    if table.verifies and not is_target(name):
         return "verifies: only the target checks rejected drafts; leave the key out"
     if table.verifies and hosted:
         return "verifies: the openai backend cannot check drafts; use the http backend"
     if table.priority and not writes:
         return f"priority: only draft and target have priorities, not the {name} model; leave the key out"
+    if table.engine and table.verifies and table.engine != table.verifies:
+        return f"engine: {table.engine!r} is not the engine of verifies, {table.verifies!r}; leave one of them out"
     return None
 
 

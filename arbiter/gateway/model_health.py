@@ -4,7 +4,7 @@ from collections import deque
 from typing import Any
 
 from arbiter.actors.slots import Occupancy
-from arbiter.config.model_tables import AnyModelTable, ServedTable
+from arbiter.config.model_tables import DraftHeadTable, RouterTable, ServedTable
 
 _RECENT = 50  # requests that the mean seconds cover
 _ERROR = 200
@@ -38,7 +38,7 @@ class ModelHealth:
         self._retried += 1
         self._error = error[:_ERROR]
 
-    def to_dict(self, name: str, table: AnyModelTable | None, slots: Occupancy, now: float) -> dict[str, Any]:
+    def to_dict(self, name: str, table: RouterTable | None, slots: Occupancy, now: float) -> dict[str, Any]:
         """Return the model as the page shows it.
 
         ``table`` is the model's configuration, None for a model object that was passed to the Arbiter instead.
@@ -46,7 +46,7 @@ class ModelHealth:
         return {
             "name": name,
             "model": None if table is None else table.model,
-            "address": table.base if isinstance(table, ServedTable) else "in process",
+            "address": _address(table),
             "running": slots.taken,
             "waiting": slots.waiting,
             "limit": slots.limit,
@@ -65,3 +65,9 @@ class ModelHealth:
             return "failing"
         was_busy = self._last is not None and now - self._last < _IDLE_SECONDS
         return "ok" if slots.taken or was_busy else "idle"
+
+
+def _address(table: RouterTable | None) -> str:
+    if isinstance(table, DraftHeadTable):
+        return "on the draft"
+    return table.base if isinstance(table, ServedTable) else "in process"

@@ -101,6 +101,7 @@ class Grader:
         async with self._turns:  # the deadline starts once a worker is free
             for _ in range(2):  # a worker may be killed from outside: out of memory, or Ctrl-C while it starts
                 try:
+                    await self._judge_first()  # the deadline does not include the start of a worker
                     with anyio.fail_after(self._seconds):
                         return await anyio.to_process.run_sync(
                             judge, answer, reference, cancellable=True, limiter=self._processes
@@ -116,8 +117,12 @@ class Grader:
     async def _start_worker(self) -> None:
         with suppress(Exception, KeyboardInterrupt):  # the first answer that needs the worker reports the error
             async with self._turns:
-                with anyio.move_on_after(_READY_SECONDS):
-                    await anyio.to_process.run_sync(judge, *_FIRST, cancellable=True, limiter=self._processes)
+                await self._judge_first()
+
+    async def _judge_first(self) -> None:
+        """Have a worker judge something easy; without an idle worker, one is started and imports what it needs."""
+        with anyio.move_on_after(_READY_SECONDS):
+            await anyio.to_process.run_sync(judge, *_FIRST, cancellable=True, limiter=self._processes)
 
 
 def _missing(reason: str, reference: str | Reference | None) -> Grade:

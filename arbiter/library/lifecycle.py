@@ -14,7 +14,7 @@ from arbiter.actors.ring import Ring
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.opening import open_tables
 from arbiter.config.config import Config
-from arbiter.config.model_tables import AnyModelTable
+from arbiter.config.model_tables import RouterTable
 from arbiter.config.run_tables import RunType
 from arbiter.library.admission_queue import AdmissionQueue
 from arbiter.library.streams import Soon
@@ -92,12 +92,12 @@ async def open_log(config: Config, out: Path | None, watch: Watch | None) -> Asy
         await record_end(journal, interrupted=False)
 
 
-def _called(config: Config, run_types: Sequence[RunType], present: set[str]) -> dict[str, AnyModelTable]:
+def _called(config: Config, run_types: Sequence[RunType], present: set[str]) -> dict[str, RouterTable]:
     """Return the model tables that ``run_types`` call.
 
     Raises ``ConfigError`` if one is missing and its model is not in ``present``.
     """
-    called: dict[str, AnyModelTable] = {}
+    called: dict[str, RouterTable] = {}
     for run_type in run_types:
         for name, table in _tables(config, run_type).items():
             if table is not None:
@@ -110,5 +110,5 @@ def _called(config: Config, run_types: Sequence[RunType], present: set[str]) -> 
     return called
 
 
-def _tables(config: Config, run_type: RunType) -> dict[str, AnyModelTable | None]:
+def _tables(config: Config, run_type: RunType) -> dict[str, RouterTable | None]:
     return config.with_run_type(run_type, "run_types", drop_budget=True).called_tables()

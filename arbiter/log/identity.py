@@ -21,6 +21,8 @@ OPERATIONAL = (
     "models.*.api_key_env",
     "models.*.batch",
     "models.*.device",
+    "models.*.engine",
+    "models.*.gather",
     "models.*.in_flight",
     "models.*.price",
     "models.*.price.*",

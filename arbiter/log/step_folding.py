@@ -193,6 +193,7 @@ def _candidate(author: Author, made: events.CallGenerated, sample: int = 0, targ
         prefix_match=made.prefix_match,
         confidence=made.confidence,
         target=target,
+        gathered=made.gathered,
     )
 
 

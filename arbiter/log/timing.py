@@ -12,9 +12,10 @@ _REQUESTS = events.DraftStepEvent | events.EscalateStepEvent
 class StepTimes(Record, frozen=True):
     """The seconds from the message that requested a step to the message that kept it (``total``), and their parts.
 
-    ``queue`` was spent waiting for a slot at a busy model; ``draft``, ``score`` and ``target`` were spent waiting for
-    answers. Requests for the same message run concurrently, so only the longest counts. If draft and target are called
-    concurrently (oracle, generate), the parts overlap and their sum exceeds ``total``.
+    ``queue`` was spent waiting for a slot at a busy model, or for other escalations (``gather``). ``draft``, ``score``
+    and ``target`` were spent waiting for answers. Requests for the same message run concurrently, so only the longest
+    counts. If draft and target are called concurrently (oracle, generate), the parts overlap and their sum exceeds
+    ``total``.
     """
 
     total: float
@@ -56,8 +57,8 @@ def seconds_taken(call: CallHistory) -> float:
 def seconds_waited(problem: ProblemHistory, call: CallHistory) -> float:
     """Return the seconds from the message that caused the request until the request was made.
 
-    They were spent waiting for a slot at the model, or for the log. A draft that is written ahead counts as 0: nothing
-    waits for it.
+    They were spent waiting for other escalations, for a slot at the model, or for the log. A draft that is written
+    ahead counts as 0: nothing waits for it.
     """
     if call.is_ahead or call.started is None or call.started.cause not in problem.messages:
         return 0.0

@@ -11,7 +11,7 @@ import msgspec
 from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.config.config import Config
-from arbiter.config.model_tables import AnyModelTable
+from arbiter.config.model_tables import RouterTable
 from arbiter.grading import Grade, Grader
 from arbiter.grading.answers import Reference
 from arbiter.log.history import Key, ProblemHistory
@@ -100,7 +100,7 @@ class Simulation:
         tables, answers = self._config.models, self._answers
         draft = ModelHandle[Generator](answers, tables.draft.in_flight if tables.draft else UNLIMITED)
         target = ModelHandle[Generator](answers, tables.target.in_flight if tables.target else UNLIMITED)
-        readers: dict[ScoreKind, AnyModelTable | None] = {
+        readers: dict[ScoreKind, RouterTable | None] = {
             "prm": tables.prm,
             "router": tables.router,
             "judge": tables.judge,

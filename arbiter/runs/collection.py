@@ -8,6 +8,7 @@ import msgspec
 
 from arbiter.backends.prompts import TEMPLATES, prompt_template
 from arbiter.config.config import Config
+from arbiter.config.model_tables import DraftHeadTable
 from arbiter.data import Problem, load_problems
 from arbiter.data.published import published_rows
 from arbiter.data.sampling import check_shares, split_of, stratified
@@ -86,8 +87,11 @@ def _reading(config: Config | None) -> tuple[str, bool, str]:
     """Return the router's prompt, whether the router reads authors, and the separator."""
     if config is None:
         return TEMPLATES["plain"], True, "\n\n"
-    table = config.models.router or config.models.prm
-    annotate = config.models.router.annotate if config.models.router else True
+    router = config.models.router
+    if isinstance(router, DraftHeadTable):  # it reads no text of its own
+        router = None
+    table = router or config.models.prm
+    annotate = router.annotate if router else True
     if table is None:
         return TEMPLATES["plain"], annotate, config.separator
     prompt = prompt_template(table.prompt, annotate, table.tokenizer or table.model).before_steps

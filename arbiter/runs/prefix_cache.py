@@ -21,7 +21,7 @@ class PrefixCacheUse(Record, frozen=True):
 
     - ``prompt``: tokens of all prompts that led to a candidate or its score.
     - ``implied``: those that the model had read before for the same problem.
-    - ``cached``: those that its server took from its prefix cache.
+    - ``cached``: those whose keys and values the model had kept (a server's prefix cache).
     """
 
     prompt: int = 0
@@ -53,7 +53,7 @@ def lacking(caches: Mapping[Model, PrefixCacheUse], reporting: Iterable[Model]) 
     nevertheless.
     """
     return [
-        f"the server of {model} made little use of its prefix cache: {cache.cached} of its {cache.prompt} prompt "
+        f"{model} made little use of its prefix cache: {cache.cached} of its {cache.prompt} prompt "
         f"tokens came from the cache; the transcripts imply {cache.implied}. {_remedy(model, cache)}"
         for model, cache in caches.items()
         if cache.lacks and (model in reporting or cache.cached)
@@ -62,10 +62,14 @@ def lacking(caches: Mapping[Model, PrefixCacheUse], reporting: Iterable[Model]) 
 
 def _remedy(model: Model, cache: PrefixCacheUse) -> str:
     if not cache.cached:
-        return "Is the cache on, and does the server report it (sglang: --enable-cache-report)?"
+        return (
+            "Is the server's cache on, and does the server report it (sglang: --enable-cache-report)? In process, a "
+            "model with a recurrent state or a sliding window keeps nothing"
+        )
     return (
-        f"Give the server more memory (memory_fraction) or fewer concurrent problems (--concurrency). With several "
-        f"replicas, use a routing policy that sends all requests of a problem to {model} to one replica"
+        f"Give it more memory (a server's memory_fraction; in process models.{model}.cache_bytes) or fewer concurrent "
+        f"problems (--concurrency). With several replicas, use a routing policy that sends all requests of a problem "
+        f"to {model} to one replica"
     )
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from arbiter.actors.policies import best_target
 from arbiter.config.config import Config
-from arbiter.config.model_tables import PriceTable, ServedTable
+from arbiter.config.model_tables import DraftHeadTable, PriceTable
 from arbiter.config.run_tables import RunType
 from arbiter.grading import Grade
 from arbiter.grading.answers import Reference
@@ -22,6 +22,7 @@ from arbiter.protocols.records import (
     Solution,
     StepRecord,
 )
+from arbiter.runs.gathering_waits import GatheringWaits, gathering_waits
 from arbiter.runs.intervals import quantile
 from arbiter.runs.prefix_cache import PrefixCacheUse, prefix_caches
 from arbiter.runs.samples import MajorityVote, SampleEstimate, majority_vote, mean_accuracy, pass_at_each
@@ -115,7 +116,8 @@ class Summary(Record, frozen=True):
       steps.
     - ``targets`` has the figures of each of several targets, by name.
     - ``simulated`` is true if all times are simulated: the run reused answers of other runs (``docs/how-to/sweep.md``).
-    - ``prefix_caches`` has the models that are behind servers.
+    - ``prefix_caches`` has the models of the configuration that wrote or scored candidates.
+    - ``gathering`` says how long escalations were held so that several reached a target together.
     """
 
     run_type: RunType
@@ -147,6 +149,7 @@ class Summary(Record, frozen=True):
     simulated: bool = False
     targets: dict[str, TargetSummary] = msgspec.field(default_factory=dict[str, TargetSummary])
     prefix_caches: dict[Model, PrefixCacheUse] = msgspec.field(default_factory=dict[Model, PrefixCacheUse])
+    gathering: GatheringWaits = GatheringWaits()
 
 
 def summary_of(
@@ -155,15 +158,20 @@ def summary_of(
     """Return the summary of a run of ``config``, which took ``wall_seconds`` in total (None: not known)."""
     tables = config.models.configured()
     first = next((name for name in tables if name.startswith("targets.")), "target")
-    prices = {name: table.price for name, table in tables.items() if table.price}
+    draft = config.models.draft
+    prices = {
+        name: price
+        for name, table in tables.items()
+        if (price := (draft and draft.price) if isinstance(table, DraftHeadTable) else table.price)
+    }
     if first in prices:
         prices["target"] = prices[first]  # if there are several, "target" is the first
     samples = config.sampling.samples
     summary = summarise(results, config.run_type, config.threshold, wall_seconds, interrupted, samples, prices)
     caches = prefix_caches((result.solution for result in results), config.policy().score_kind)
-    served = {"target" if name == first else name for name, table in tables.items() if isinstance(table, ServedTable)}
+    configured = {"target" if name == first else name for name in tables}
     return msgspec.structs.replace(
-        summary, prefix_caches={model: cache for model, cache in caches.items() if model in served}
+        summary, prefix_caches={model: cache for model, cache in caches.items() if model in configured}
     )
 
 
@@ -211,6 +219,7 @@ def summarise(
         lookahead=sum((result.solution.lookahead for result in results), LookaheadStats()),
         verification=verified([step.targets[0] for step in steps if step.verdict == "escalate"]),
         targets=targets,
+        gathering=gathering_waits(candidate for step in steps for candidate in step.targets),
     )
 
 

@@ -87,6 +87,8 @@ def assumptions(
     servers = ", ".join(f"{model} {server.placement}" for model, server in rows[0].servers.items())
     reading = "and decodes while it reads" if hardware.mixed else "and does not decode while it reads"
     most = f"Each decodes at most {hardware.running} sequences together {reading}"
+    if hardware.gather is not None:
+        most += f". Escalations gather for at most {hardware.gather.seconds:g} s"
     speeds = "Speeds are derived from data sheets, not measured (docs/explanation/performance.md)"
     ends = ", ".join(f"{reason} {count}" for reason, count in rows[0].finish_reasons.items())
     work = _stated(plan.world, rows) if recorded is None else _recorded(recorded)

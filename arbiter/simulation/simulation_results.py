@@ -4,6 +4,7 @@ from typing import Literal
 
 from arbiter.actors.controllers import Verify
 from arbiter.protocols.records import FinishReason, LookaheadStats, Model, PrefixMatch, Record
+from arbiter.runs.gathering_waits import GatheringWaits
 
 STEPS = "steps"
 """The bottleneck if it is not a server but the sequence of steps."""
@@ -22,8 +23,8 @@ class ServerResult(Record, frozen=True):
     """Figures of a model's server.
 
     - ``utilisation``: the share of the makespan in which it was busy. ``full``: the highest share of its slots in use.
-    - ``waited``: the mean seconds that a request waited, for a slot in the ring (``in_flight``) and in the server's
-      queue.
+    - ``waited``: the mean seconds that a request waited: for other escalations (``gather``), for a slot in the ring
+      (``in_flight``), and in the server's queue.
     - ``lost``: the share of the problems' time that its load cost: the time of their requests beyond that on an idle
       server.
     - ``read``, ``cached``: prompt tokens. ``decoded``: answer tokens. ``wasted``: tokens of both kinds for cancelled
@@ -65,6 +66,7 @@ class SimulationResult(Record, frozen=True):
     - Times are in virtual seconds. Throughput counts kept tokens.
     - ``acceptance``: the share of steps kept from the draft.
     - ``prefix_match``: the tokens of the drafts that the target read, and how many of them it kept.
+    - ``gathering``: how long escalations were held so that several reached the target together.
     - ``own``: the share of the problems' time that would remain on idle servers. The rest is lost to load, as listed
       per server. If draft and target work concurrently, the losses of both are counted.
     - ``bottleneck``: the server that costs most time, or ``steps`` if ``own`` is at least half.
@@ -85,4 +87,5 @@ class SimulationResult(Record, frozen=True):
     finish_reasons: dict[FinishReason, int]
     lookahead: LookaheadStats
     prefix_match: PrefixMatch
+    gathering: GatheringWaits
     servers: dict[Model, ServerResult]

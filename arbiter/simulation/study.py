@@ -16,7 +16,7 @@ from arbiter.actors.supervision import services
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.events import CallStarted, Entry, Predrafted
 from arbiter.protocols.ids import CallId
-from arbiter.protocols.ports import GenerationRequest, ModelHandle, Scorer, ScoreRequest
+from arbiter.protocols.ports import Gather, GenerationRequest, ModelHandle, Scorer, ScoreRequest
 from arbiter.protocols.records import (
     Author,
     FinishReason,
@@ -28,6 +28,7 @@ from arbiter.protocols.records import (
     Solution,
 )
 from arbiter.replay.virtual_time import run_virtually
+from arbiter.runs.gathering_waits import gathering_waits
 from arbiter.runs.intervals import quantile
 from arbiter.simulation.engine import EngineWork, Speed
 from arbiter.simulation.lower_bounds import Bounds
@@ -44,7 +45,8 @@ class Hardware(Record, frozen=True):
     """One server per model: its ``placements``, and the number of slots that the ring has for it (``in_flight``).
 
     A server decodes at most ``running`` sequences together. ``mixed`` servers decode while they read. ``annotated``
-    says whether the draft model's prompt names the author of each step.
+    says whether the draft model's prompt names the author of each step. ``gather`` says how escalations gather at the
+    target; None if none is held.
     """
 
     placements: dict[Model, Placement]
@@ -52,6 +54,7 @@ class Hardware(Record, frozen=True):
     running: int = 64
     mixed: bool = False
     annotated: bool = False
+    gather: Gather | None = None
 
     def check(self) -> None:
         """Raise ``ConfigError`` for an unknown model or GPU, or if weights do not fit."""
@@ -134,6 +137,7 @@ class Study(NoJournal):
                 SimulatedGenerator(self._servers[role], load.write, load.measure, partial(self._note, role)),
                 handles[role],
                 self._hardware.annotated,
+                gather=self._hardware.gather if role == "target" else None,
             )
             for role in roles
             if role in self._servers
@@ -186,6 +190,7 @@ class Study(NoJournal):
             finish_reasons={reason: ends_by[reason] for reason in sorted(ends_by)},
             lookahead=sum((solution.lookahead for solution in self._solutions), LookaheadStats()),
             prefix_match=PrefixMatch(sum(one.proposed for one in shown), sum(one.matched for one in shown)),
+            gathering=gathering_waits(candidate for step in steps for candidate in step.targets),
             servers={model: self._server(model, whole) for model in self._servers},
         )
 

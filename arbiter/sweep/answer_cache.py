@@ -11,6 +11,7 @@ from anyio.abc import TaskGroup
 
 from arbiter.actors.ring_setup import Models
 from arbiter.config.config import Config
+from arbiter.config.model_tables import DraftHeadTable
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Score, Scorer, ScoreRequest
 from arbiter.protocols.records import Transcript
 from arbiter.replay.recorded_models import UNLIMITED
@@ -21,7 +22,10 @@ Answer = TypeVar("Answer", Generation, Score)
 
 def annotated_models(config: Config) -> frozenset[str]:
     """Return the models whose prompts name the authors of steps."""
-    annotated = {name for name, table in config.models.configured().items() if table.annotate}
+    tables = config.models.configured()
+    annotated = {name for name, table in tables.items() if not isinstance(table, DraftHeadTable) and table.annotate}
+    if "draft" in annotated and isinstance(tables.get("router"), DraftHeadTable):
+        annotated.add("router")  # a head reads what the draft reads
     first = next(iter(config.models.targets.values()), None)  # callers of one target get the first of several
     return frozenset(annotated | ({"target"} if first and first.annotate else set()))
 

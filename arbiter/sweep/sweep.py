@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from arbiter.backends.opening import open_tables, required_tables
 from arbiter.config.config import Config
-from arbiter.config.model_tables import AnyModelTable
+from arbiter.config.model_tables import RouterTable
 from arbiter.data import Problem, load_problems
 from arbiter.log.history import ProblemHistory
 from arbiter.log.reader import LOG
@@ -59,7 +59,7 @@ def sweep(
     _check(request)
     data = request.config.data
     problems = load_problems(data.source, data.limit, fields=data.fields, subset=data.subset, split=data.split)
-    tables: dict[str, AnyModelTable] = {
+    tables: dict[str, RouterTable] = {
         name: table for point in request.points for name, table in required_tables(point.config).items()
     }
     for point in request.points:
@@ -102,7 +102,7 @@ def _draw(figures: SweepResult, out: Path) -> None:
             raise RunError(f"cannot write the plots to {out}: {error.strerror}") from error
 
 
-async def _run(job: SweepJob, tables: Mapping[str, AnyModelTable], measure: bool) -> bool:
+async def _run(job: SweepJob, tables: Mapping[str, RouterTable], measure: bool) -> bool:
     async with open_tables(tables, job.config.cpu_threads) as models:
         return await (run_alone if measure else run_together)(job, models)
 

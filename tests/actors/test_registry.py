@@ -179,3 +179,11 @@ def test_a_request_that_ends_after_its_problem_is_closed_harms_nothing() -> None
         registry.close(P)
         registry.open(P)
     assert registry.request_counts(P) == {}
+
+
+def test_who_waits_for_all_problems_hears_of_every_close_once() -> None:
+    registry, closed = opened(P, Q), list[tuple[Task, int]]()
+    registry.after_close(lambda task: closed.append((task, len(registry))))
+    for task in (Q, Q, P):
+        registry.close(task)
+    assert closed == [(Q, 1), (P, 0)]

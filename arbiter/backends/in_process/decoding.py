@@ -10,20 +10,25 @@ A row whose confidence is requested takes the log-probabilities of its tokens fr
 """
 
 import random
+from collections.abc import Sequence
 
 from arbiter.backends.confidence import confidence_at, mean_confidence
-from arbiter.backends.in_process.engine import Engine, Outputs
-from arbiter.backends.in_process.model_loading import Loaded
-from arbiter.backends.in_process.token_sampling import draw
+from arbiter.backends.draft_features import CandidateReading
+from arbiter.backends.in_process.candidate_reading import ReadRequest, ReadRow
+from arbiter.backends.in_process.continuous_batching import Engine, Outputs
+from arbiter.backends.in_process.llama import LlamaModel
+from arbiter.backends.in_process.model_loading import Loaded, too_long
+from arbiter.backends.in_process.token_drawing import draw
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.step_tokens import SeparatorTokens, StepTokens, agreed_tokens, agreement, proposed_tokens
+from arbiter.backends.token_texts import TokenTexts
 from arbiter.protocols.errors import ContextTooLongError
 from arbiter.protocols.ports import Generation, GenerationRequest
 from arbiter.protocols.records import Usage
 
 
 class InProcessGenerator:
-    """A ``Generator`` over a loaded model. ``engine.worker`` must run while it is in use."""
+    """A ``Generator`` over a loaded model, and a ``TokenReader``. ``engine.worker`` must run while it is in use."""
 
     def __init__(self, loaded: Loaded, template: PromptTemplate, largest_batch: int) -> None:
         self._loaded = loaded
@@ -35,7 +40,25 @@ class InProcessGenerator:
         """Write one step. Raises ``ContextTooLongError`` if the prompt fills the model's context."""
         return await self.engine.worker.submit(request)
 
-    def _start(self, ask: GenerationRequest) -> "_StepRow":
+    async def read(self, prompt: Sequence[int], candidate: Sequence[int]) -> CandidateReading:
+        """Read a candidate. Raises ``ContextTooLongError`` if it and its prompt exceed the model's context."""
+        if len(prompt) + len(candidate) > self._loaded.model.context:
+            raise too_long(self._loaded, len(prompt) + len(candidate))
+        return await self.engine.worker.submit(ReadRequest(prompt, candidate))
+
+    @property
+    def texts(self) -> TokenTexts:
+        """The model's tokenizer."""
+        return self._loaded.texts
+
+    @property
+    def gives_hidden_states(self) -> bool:
+        """Whether ``read`` returns hidden states: the models of transformers return other numbers in their place."""
+        return isinstance(self._loaded.model, LlamaModel)
+
+    def _start(self, ask: GenerationRequest | ReadRequest) -> "_StepRow | ReadRow":
+        if isinstance(ask, ReadRequest):
+            return ReadRow(ask)
         prompt = self._loaded.texts.encode(self._template.render(ask.transcript, ask.separator))
         room = min(self._loaded.model.context - len(prompt), ask.max_tokens)
         if room < 1:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from arbiter.backends.confidence import TOP
-from arbiter.backends.in_process.engine import Engine, Outputs
+from arbiter.backends.in_process.continuous_batching import Engine, Outputs
 from arbiter.backends.in_process.model_loading import Loaded, too_long
 from arbiter.backends.judge_prompts import JudgePrompt, judged
 from arbiter.protocols.ports import Score, ScoreRequest
@@ -47,8 +47,8 @@ class _JudgeRow:
     def advance(self, outputs: Outputs, first: int) -> bool:
         logprobs = outputs.logprobs[first]
         chances, tokens = logprobs.topk(min(TOP, len(logprobs)))
-        words = [self._loaded.texts.decode([token]) for token in tokens.tolist()]
-        self._value = judged(_first_of_each(words, chances.tolist()), self._loaded.name)
+        words = [self._loaded.texts.decode([int(token)]) for token in tokens]
+        self._value = judged(_first_of_each(words, [float(chance) for chance in chances]), self._loaded.name)
         return True
 
     def answer(self) -> Score:

@@ -7,6 +7,9 @@ The family is Llama and Qwen2 without a sliding window: RMS norms, rotary positi
 The formulas are those of transformers' ``modeling_llama.py``; a test compares the logits.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (torch is typed in part)
+
 import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -32,7 +35,10 @@ class Rope(msgspec.Struct, frozen=True):
 
 
 class LlamaShape(msgspec.Struct, frozen=True, kw_only=True):
-    """The shape of a model: fields of its ``config.json``, by their names there. ``num_labels`` is 0 for a generator."""
+    """The shape of a model: the fields of its ``config.json``, by their names there.
+
+    ``num_labels`` is 0 for a generator.
+    """
 
     hidden_size: int
     intermediate_size: int
@@ -77,10 +83,12 @@ class LlamaModel:
 
     def __init__(self, shape: LlamaShape, weights: Mapping[str, Tensor]) -> None:
         self._embedding = weights["model.embed_tokens.weight"]
-        self._layers = [_Layer(weights, f"model.layers.{layer}.") for layer in range(shape.num_hidden_layers)]
-        self._norm = weights["model.norm.weight"]
-        head = "score.weight" if shape.num_labels else "lm_head.weight"
-        self._head = weights.get(head, self._embedding).t().contiguous()
+        self._norms = _Norms(shape, self._embedding)
+        self._layers = [
+            _Layer(weights, f"model.layers.{layer}.", self._norms) for layer in range(shape.num_hidden_layers)
+        ]
+        head = weights.get("score.weight" if shape.num_labels else "lm_head.weight", self._embedding)
+        self._norm, self._head = weights["model.norm.weight"], head.t().contiguous()
         self._shape = shape
         self.context = shape.max_position_embeddings
         device, dtype = self._embedding.device, self._embedding.dtype
@@ -92,12 +100,18 @@ class LlamaModel:
 
     def read(self, chunks: Sequence[Chunk]) -> Tensor:
         """As ``SequenceModel.read``."""
-        batch = _Batch(chunks, self._shape.num_key_value_heads, self._positions)
+        batch = _Batch(chunks, self._shape, self._positions, self._embedding.dtype)
         cos, sin = self._cos[batch.positions], self._sin[batch.positions]
         x = functional.embedding(batch.ids, self._embedding)
+        last = self._layers[-1]
         for layer, kv in zip(self._layers, self.slots.layers, strict=True):
-            x = self._layer(layer, x, kv, batch, cos, sin)
-        return self._normed(x[batch.shown], self._norm)
+            found = self._attend(layer, x, kv, batch, cos, sin)
+            if layer is last:  # nothing reads the other tokens any more
+                found, x = found[batch.shown], x[batch.shown]
+            x = torch.addmm(x, found, layer.out)
+            gate, up = torch.mm(self._norms.apply(x, layer.norm_mlp), layer.gate_up).chunk(2, -1)
+            x = torch.addmm(x, functional.silu(gate).mul_(up), layer.down)
+        return functional.rms_norm(x, (self._shape.hidden_size,), self._norm, self._shape.rms_norm_eps)
 
     def outputs(self, hidden: Tensor) -> Tensor:
         """As ``SequenceModel.outputs``."""
@@ -107,124 +121,149 @@ class LlamaModel:
         """As ``SequenceModel.move``."""
         self.slots.move(source, target, tokens)
 
-    def _layer(self, layer: "_Layer", x: Tensor, kv: Tensor, batch: "_Batch", cos: Tensor, sin: Tensor) -> Tensor:
+    def _attend(self, layer: "_Layer", x: Tensor, kv: Tensor, batch: "_Batch", cos: Tensor, sin: Tensor) -> Tensor:
+        """Write keys and values of the tokens, and return the attention: ``[tokens, heads × head size]``."""
         shape = self._shape
         heads, groups, size = shape.num_key_value_heads, shape.num_attention_heads, shape.head_dim
-        normed = self._normed(x, layer.norm_in)
+        normed = self._norms.apply(x, layer.norm_in)
         qkv = torch.mm(normed, layer.qkv) if layer.bias is None else torch.addmm(layer.bias, normed, layer.qkv)
         qkv = qkv.view(-1, groups + 2 * heads, size)
         turned = qkv[:, : groups + heads]
-        half = turned.unflatten(-1, (2, size // 2)).flip(2).flatten(2)
-        turned = (turned * cos).addcmul_(half, sin)
-        kv[batch.rows, :, batch.places] = torch.stack((turned[:, groups:], qkv[:, groups + heads :]), 2)
-        found = batch.attention(turned[:, :groups], kv, size**-0.5)
-        x = torch.addmm(x, found.reshape(-1, groups * size), layer.out)
-        gate, up = torch.mm(self._normed(x, layer.norm_mlp), layer.gate_up).chunk(2, -1)
-        return torch.addmm(x, functional.silu(gate).mul_(up), layer.down)
+        swapped = torch.flip(turned.view(*turned.shape[:2], 2, size // 2), (2,)).view_as(turned)
+        turned = (turned * cos).addcmul_(swapped, sin)
+        kv[batch.rows, :, batch.positions] = torch.stack((turned[:, groups:], qkv[:, groups + heads :]), 2)
+        return batch.attention(turned[:, :groups], kv).reshape(-1, groups * size)
 
-    def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
-        return functional.rms_norm(x, (self._shape.hidden_size,), weight, self._shape.rms_norm_eps)
+
+class _Norms:
+    """RMS norms. On a CPU in float32, the weights of a norm are folded into the matrix that reads it.
+
+    torch has no single operation for RMS norms on CPUs. x / hypot(|x|, √(n ε)) needs three, and is √n times too small.
+    """
+
+    def __init__(self, shape: LlamaShape, like: Tensor) -> None:
+        self._folds = like.device.type == "cpu" and like.dtype == torch.float32
+        self._size = shape.hidden_size
+        self._eps = shape.rms_norm_eps
+        self._floor = torch.tensor(math.sqrt(self._size * self._eps), device=like.device)
+
+    def folded(self, weight: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the weight and the matrix ``[hidden, outputs]`` to use."""
+        if not self._folds:
+            return weight, matrix.contiguous()
+        return weight, (matrix * (weight * math.sqrt(self._size))[:, None]).contiguous()
+
+    def apply(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Return the norms of ``x``, ``[tokens, hidden]``, for a product with the matrix that ``folded`` returned."""
+        if not self._folds:
+            return functional.rms_norm(x, (self._size,), weight, self._eps)
+        return x / torch.hypot(torch.linalg.vector_norm(x, dim=-1, keepdim=True), self._floor)
 
 
 class _Layer:
     """The weights of a layer, transposed for products from the right, with those of the same input side by side."""
 
-    def __init__(self, weights: Mapping[str, Tensor], prefix: str) -> None:
+    def __init__(self, weights: Mapping[str, Tensor], prefix: str, norms: _Norms) -> None:
         def joined(*names: str) -> Tensor:
-            return torch.cat([weights[f"{prefix}{name}.weight"] for name in names]).t().contiguous()
+            return torch.cat([weights[f"{prefix}{name}.weight"] for name in names]).t()
 
         projections = [f"self_attn.{name}_proj" for name in "qkv"]
-        self.qkv = joined(*projections)
+        self.norm_in, self.qkv = norms.folded(weights[f"{prefix}input_layernorm.weight"], joined(*projections))
         biases = [weights.get(f"{prefix}{name}.bias") for name in projections]
         self.bias = torch.cat([bias for bias in biases if bias is not None]) if biases[0] is not None else None
-        self.out = joined("self_attn.o_proj")
-        self.gate_up = joined("mlp.gate_proj", "mlp.up_proj")
-        self.down = joined("mlp.down_proj")
-        self.norm_in = weights[f"{prefix}input_layernorm.weight"]
-        self.norm_mlp = weights[f"{prefix}post_attention_layernorm.weight"]
+        self.out = joined("self_attn.o_proj").contiguous()
+        self.norm_mlp, self.gate_up = norms.folded(
+            weights[f"{prefix}post_attention_layernorm.weight"], joined("mlp.gate_proj", "mlp.up_proj")
+        )
+        self.down = joined("mlp.down_proj").contiguous()
 
 
 class _Batch:
     """The chunks of a pass as index tensors. Tokens are numbered through all chunks, in their order."""
 
-    def __init__(self, chunks: Sequence[Chunk], heads: int, numbers: Tensor) -> None:
+    def __init__(self, chunks: Sequence[Chunk], shape: LlamaShape, numbers: Tensor, dtype: torch.dtype) -> None:
         device = numbers.device
-        self._heads = heads
-        self._numbers = numbers
+        self._heads = shape.num_key_value_heads
+        self._queries = shape.num_attention_heads // self._heads  # per key-value head
+        self._scale = shape.head_dim**-0.5
         flat = [token for chunk in chunks for token in chunk.ids]
         where = [place for chunk in chunks for place in range(chunk.start, chunk.start + len(chunk.ids))]
         slots = [chunk.slot for chunk in chunks for _ in chunk.ids]
         table = torch.tensor([flat, where, slots], device=device)
-        self.ids, positions, owner = table[0], table[1], table[2]
-        self.positions = positions[:, None].expand(-1, 1)
-        self.rows = owner[:, None] * heads + numbers[:heads]
-        self.places = self.positions
-        self._longer: list[tuple[Chunk, int]] = []
-        single: list[int] = []
+        self.ids = table[0]
+        self.positions = table[1][:, None]
+        self.rows = table[2][:, None] * self._heads + numbers[: self._heads]
+        self._longer: list[tuple[Chunk, int, Tensor]] = []
+        tokens: list[int] = []
         shown: list[int] = []
         first = 0
+        hidden = torch.tensor(-math.inf, dtype=dtype, device=device)
         for chunk in chunks:
-            if len(chunk.ids) == 1:
-                single.append(first)
+            count = len(chunk.ids)
+            if count == 1:
+                tokens.append(first)
             else:
-                self._longer.append((chunk, first))
-            first += len(chunk.ids)
+                end = chunk.start + count
+                seen = numbers[:end] <= numbers[chunk.start : end, None]
+                self._longer.append((chunk, first, torch.where(seen, hidden.new_zeros(()), hidden)))
+            first += count
             shown.extend(range(first - chunk.shown, first))
         self.shown = slice(None) if len(shown) == first else torch.tensor(shown, dtype=torch.long, device=device)
-        self._lay_out_single([chunk for chunk in chunks if len(chunk.ids) == 1], single, device)
+        self._lay_out_single([chunk for chunk in chunks if len(chunk.ids) == 1], tokens, numbers, hidden)
 
-    def _lay_out_single(self, chunks: Sequence[Chunk], tokens: list[int], device: torch.device) -> None:
+    def _lay_out_single(self, chunks: Sequence[Chunk], tokens: list[int], numbers: Tensor, hidden: Tensor) -> None:
         """Prepare the attention of chunks of one token: over all slots up to the last one of them."""
-        self._top = max((chunk.start + 1 for chunk in chunks), default=0)
-        self._span = max((chunk.slot + 1 for chunk in chunks), default=0)
-        self._mask = self._single = self._owners = None
+        self._mask = self._tokens = self._owners = None
         if not chunks:
             return
-        lengths = [0] * self._span
+        self._top = max(chunk.start for chunk in chunks) + 1
+        self._span = max(chunk.slot for chunk in chunks) + 1
+        limits = [0] * self._span
         for chunk in chunks:
-            lengths[chunk.slot] = chunk.start
-        limits = torch.tensor(lengths, device=device)
-        self._mask = torch.zeros((), device=device).where(self._numbers[: self._top] <= limits[:, None], -math.inf)
-        if [chunk.slot for chunk in chunks] != list(range(self._span)) or self._longer:
-            self._single = torch.tensor(tokens, device=device)
-            self._owners = torch.tensor([chunk.slot for chunk in chunks], device=device)
+            limits[chunk.slot] = chunk.start
+        seen = numbers[: self._top] <= torch.tensor(limits, device=numbers.device)[:, None]
+        mask = torch.where(seen, hidden.new_zeros(()), hidden)[:, None, None]
+        wide = mask.expand(self._span, self._heads, self._queries, self._top)
+        self._mask = wide.reshape(self._span * self._heads, self._queries, self._top)
+        if self._longer or [chunk.slot for chunk in chunks] != list(range(self._span)):
+            self._tokens = torch.tensor(tokens, device=numbers.device)
+            self._owners = torch.tensor([chunk.slot for chunk in chunks], device=numbers.device)
 
-    def attention(self, queries: Tensor, kv: Tensor, scale: float) -> Tensor:
+    def attention(self, queries: Tensor, kv: Tensor) -> Tensor:
         """Return the attention of ``queries`` over what their slots hold: both ``[tokens, heads, head size]``."""
-        if self._mask is not None and self._single is None:
-            return self._single_tokens(queries, kv, scale, self._mask)
+        if self._mask is not None and self._tokens is None:
+            return self._attend_single(queries, kv, self._mask)
         found = torch.empty_like(queries)
-        if self._mask is not None and self._single is not None and self._owners is not None:
+        if self._mask is not None and self._owners is not None:
             spread = queries.new_zeros((self._span, *queries.shape[1:]))
-            spread[self._owners] = queries[self._single]
-            found[self._single] = self._single_tokens(spread, kv, scale, self._mask)[self._owners]
-        for chunk, first in self._longer:
+            spread[self._owners] = queries[self._tokens]
+            found[self._tokens] = self._attend_single(spread, kv, self._mask)[self._owners]
+        for chunk, first, mask in self._longer:
             end = first + len(chunk.ids)
-            found[first:end] = self._chunk(queries[first:end], kv, scale, chunk)
+            found[first:end] = self._attend_chunk(queries[first:end], kv, chunk.slot, mask)
         return found
 
-    def _single_tokens(self, queries: Tensor, kv: Tensor, scale: float, mask: Tensor) -> Tensor:
-        rows, groups, size = queries.shape
-        heads = self._heads
-        q = queries.reshape(rows * heads, groups // heads, size)
-        held = kv[: rows * heads, :, : self._top]
-        wide = mask.to(q.dtype)[:, None, None].expand(rows, heads, groups // heads, self._top)
-        scores = torch.baddbmm(wide.reshape(rows * heads, -1, self._top), q, held[:, 0].transpose(1, 2), alpha=scale)
-        return torch.bmm(_softmax(scores), held[:, 1]).view(rows, groups, size)
+    def _attend_single(self, queries: Tensor, kv: Tensor, mask: Tensor) -> Tensor:
+        rows, _, size = queries.shape
+        q = queries.reshape(rows * self._heads, self._queries, size)
+        held = kv[: rows * self._heads, :, : self._top]
+        scores = torch.baddbmm(mask, q, held[:, 0].transpose(1, 2), alpha=self._scale)
+        return torch.bmm(_softmax(scores), held[:, 1]).view(rows, -1, size)
 
-    def _chunk(self, queries: Tensor, kv: Tensor, scale: float, chunk: Chunk) -> Tensor:
-        tokens, groups, size = queries.shape
-        heads, end = self._heads, chunk.start + tokens
-        q = queries.view(tokens, heads, groups // heads, size).permute(1, 2, 0, 3).reshape(heads, -1, size)
-        held = kv[chunk.slot * heads : (chunk.slot + 1) * heads, :, :end]
-        scores = torch.bmm(q, held[:, 0].transpose(1, 2)).mul_(scale).view(heads, -1, tokens, end)
-        visible = self._numbers[:end] <= self._numbers[chunk.start : end, None]
-        scores = scores.masked_fill_(~visible, -math.inf).view(heads, -1, end)
+    def _attend_chunk(self, queries: Tensor, kv: Tensor, slot: int, mask: Tensor) -> Tensor:
+        tokens, _, size = queries.shape
+        heads = self._heads
+        q = queries.view(tokens, heads, self._queries, size).permute(1, 2, 0, 3).reshape(heads, -1, size)
+        held = kv[slot * heads : (slot + 1) * heads, :, : mask.shape[-1]]
+        scores = torch.bmm(q, held[:, 0].transpose(1, 2)).mul_(self._scale)
+        scores = scores.view(heads, -1, *mask.shape).add_(mask).view(heads, -1, mask.shape[-1])
         found = torch.bmm(_softmax(scores), held[:, 1]).view(heads, -1, tokens, size)
-        return found.permute(2, 0, 1, 3).reshape(tokens, groups, size)
+        return found.permute(2, 0, 1, 3).reshape(tokens, -1, size)
 
 
 def _softmax(scores: Tensor) -> Tensor:
+    if scores.dtype == torch.float32:
+        return torch.softmax(scores, -1)
     return torch.softmax(scores, -1, dtype=torch.float32).to(scores.dtype)
 
 

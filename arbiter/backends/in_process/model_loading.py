@@ -158,7 +158,7 @@ def _ends(texts: TokenTexts, given: Any) -> frozenset[int]:  # noqa: ANN401 - a 
     """Return the tokens that end an answer: those of the generation settings (several in chat models), and the
     tokenizer's.
     """
-    ends: list[int | None] = given if isinstance(given, list) else [given]
+    ends = cast("list[int | None]", given if isinstance(given, list) else [given])
     return frozenset(end for end in (*ends, texts.end) if end is not None)
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from arbiter.backends.in_process.engine import Engine, Outputs
+from arbiter.backends.in_process.continuous_batching import Engine, Outputs
 from arbiter.backends.in_process.model_loading import Loaded, too_long
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.scorer import labels_of
@@ -51,9 +51,9 @@ class _ScoreRow:
     def advance(self, outputs: Outputs, first: int) -> bool:
         logits = outputs.values[first]
         if len(logits) == 1:
-            self._values = torch.sigmoid(logits).tolist()
+            self._values = [float(torch.sigmoid(logits))]
         else:
-            self._values = torch.softmax(logits.unflatten(-1, (-1, 2)), -1)[:, 1].tolist()
+            self._values = [float(chance) for chance in torch.softmax(logits.view(-1, 2), -1)[:, 1]]
         return True
 
     def answer(self) -> Score:

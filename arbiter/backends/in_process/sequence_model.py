@@ -30,7 +30,6 @@ class SequenceModel(Protocol):
 
     @property
     def context(self) -> int: ...
-
     @property
     def slots(self) -> KVSlots | None: ...
 

@@ -168,18 +168,16 @@ class _SlotLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Do nothing: the tensors exist."""
 
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
-    ) -> tuple[Tensor, Tensor]:
+    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         new = torch.stack((key_states, value_states), 3).transpose(1, 2)  # [slots, tokens, heads, 2, size]
         self._kv[self._rows[:, None], :, :, self._positions[self._rows]] = new[self._rows]
         held = self._kv[:, :, :, : self._top]
         return held[:, :, 0], held[:, :, 1]
 
-    def get_mask_sizes(self, *args: object, **kwargs: object) -> tuple[int, int]:
+    def get_mask_sizes(self, *_: object, **__: object) -> tuple[int, int]:
         return self._top, 0
 
-    def get_seq_length(self, *args: object, **kwargs: object) -> int:
+    def get_seq_length(self, *_: object, **__: object) -> int:
         return self._top - self._positions.shape[1]
 
     def get_max_length(self) -> int:

@@ -1,18 +1,21 @@
-"""The engines' requests for a model's own choices at given tokens, and how to read their answers."""
+"""The engines' requests for what a model finds likely at given tokens, and how to read their answers."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from arbiter.backends.served.generator import PATH, WITHOUT_PENALTIES, ServerUsage, counted
 from arbiter.config.model_tables import Engine
 
+Value = TypeVar("Value", int, float)
+
 
 class LogprobQuery(msgspec.Struct, frozen=True):
     """A request to read ``tokens`` and write at most ``max_tokens`` after them, greedily and without penalties.
 
-    For each of the last ``shown`` of ``tokens``, the model's own choice at that position is requested.
+    For each of the last ``shown`` of ``tokens``, two things are requested: its log-probability, and the model's own
+    choice at that position.
     """
 
     model: str
@@ -26,7 +29,8 @@ class LogprobAnswer(msgspec.Struct, frozen=True):
     """An answer. ``choices`` are the model's own choices at the requested positions, None if any is missing.
 
     ``tokens`` is what the model wrote. ``reason`` and ``matched`` say why it stopped, in the engine's words. ``cached``
-    is the number of prompt tokens read from the cache.
+    is the number of prompt tokens read from the cache. ``logprobs`` are the log-probabilities of the shown tokens
+    themselves, None if any is missing.
     """
 
     choices: list[int] | None
@@ -34,6 +38,7 @@ class LogprobAnswer(msgspec.Struct, frozen=True):
     reason: str | None
     matched: str | int | list[int] | None
     cached: int
+    logprobs: list[float] | None = None
 
 
 class _Reason(msgspec.Struct, frozen=True):
@@ -45,6 +50,7 @@ class _Meta(msgspec.Struct, frozen=True):
     finish_reason: _Reason | None = None
     cached_tokens: int | None = 0
     input_top_logprobs: list[list[tuple[float | None, int, str | None]] | None] | None = None
+    input_token_logprobs: list[tuple[float | None, int, str | None]] | None = None
 
 
 class _Generated(msgspec.Struct, frozen=True):
@@ -66,12 +72,21 @@ def _read_sglang(answer: _Generated, query: LogprobQuery) -> LogprobAnswer:
     positions = meta.input_top_logprobs or [None]
     choices = [position[0][1] for position in positions[1:] if position] if len(positions) == query.shown + 1 else []
     reason = meta.finish_reason or _Reason("")
-    cached = meta.cached_tokens or 0
-    return LogprobAnswer(_all(choices, query), answer.output_ids, reason.type, reason.matched, cached)
+    own = meta.input_token_logprobs or []  # the first has no log-probability; sglang may report 0 for a token's number
+    logprobs = [logprob for logprob, _, _ in own[1:] if logprob is not None] if len(own) == query.shown + 1 else []
+    return LogprobAnswer(
+        _all(choices, query),
+        answer.output_ids,
+        reason.type,
+        reason.matched,
+        meta.cached_tokens or 0,
+        _all(logprobs, query),
+    )
 
 
 class _Ranked(msgspec.Struct, frozen=True):
     rank: int | None = None
+    logprob: float | None = None
 
 
 class _Choice(msgspec.Struct, frozen=True):
@@ -99,12 +114,21 @@ def _read_vllm(answer: _Completion, query: LogprobQuery) -> LogprobAnswer:
     positions = ranks[len(ranks) - query.shown :] if len(ranks) == len(query.tokens) else []
     firsts = [[token for token, ranked in (position or {}).items() if ranked.rank == 1] for position in positions]
     choices = [tokens[-1] for tokens in firsts if tokens]
-    cached = counted(answer.usage).cached_tokens
-    return LogprobAnswer(_all(choices, query), first.token_ids, first.finish_reason, first.stop_reason, cached)
+    shown = query.tokens[len(query.tokens) - query.shown :]
+    own = [(position or {}).get(token) for position, token in zip(positions, shown, strict=False)]
+    logprobs = [ranked.logprob for ranked in own if ranked is not None and ranked.logprob is not None]
+    return LogprobAnswer(
+        _all(choices, query),
+        first.token_ids,
+        first.finish_reason,
+        first.stop_reason,
+        counted(answer.usage).cached_tokens,
+        _all(logprobs, query),
+    )
 
 
-def _all(choices: list[int], query: LogprobQuery) -> list[int] | None:
-    return choices if len(choices) == query.shown else None
+def _all(found: list[Value], query: LogprobQuery) -> list[Value] | None:
+    return found if len(found) == query.shown else None
 
 
 class LogprobDialect(NamedTuple):

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from arbiter.backends.prompts import PromptTemplate
+from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.logprobs import Logprobs, confidence_of, wanted
 from arbiter.backends.served.transport import Transport, persistent, understood
 from arbiter.config.model_tables import Engine
@@ -71,6 +72,7 @@ class ServedGenerator:
     - ``always``: fields to send with every request.
     - ``priority``: the engine, if the server schedules by priority.
     - ``hosted``: the endpoint refuses unknown fields.
+    - ``memory``: keeps the log-probabilities of what is written at temperature 0, which are then always requested.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class ServedGenerator:
         priority: Engine | None = None,
         hosted: bool = False,
         always: Mapping[str, Any] | None = None,
+        memory: DraftMemory | None = None,
     ) -> None:
         self._transport = transport
         self._model = model
@@ -90,6 +93,7 @@ class ServedGenerator:
         self._always = always or {}
         self._priority: Engine | None = priority
         self._hosted = hosted
+        self._memory = memory
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step.
@@ -100,17 +104,20 @@ class ServedGenerator:
         prompt = self._template.render(request.transcript, request.separator)
         sampling: dict[str, Any] = {"temperature": request.temperature, **priority_of(request, self._priority)}
         sampling |= {"top_p": request.top_p, "seed": request.seed} if request.temperature > 0 else self._greedily
+        remembers = self._memory is not None and request.temperature == 0
         choice, usage = await self._complete(
             request,
             prompt,
             {
                 "max_tokens": request.max_tokens,
                 "stop": [request.separator],
-                **wanted(request.confidence, self._hosted),
+                **wanted(request.confidence or ("mean" if remembers else None), self._hosted),
                 **sampling,
             },
         )
         text, ending = ending_of(choice, request.separator)
+        if self._memory is not None and remembers:
+            self._memory.keep(prompt, text, request.separator, choice.logprobs or Logprobs())
         confidence = self._confidence(request, choice, text) if request.confidence else None
         if ending is not None:
             kept = _kept(usage, len(text + request.separator), len(choice.text))

@@ -58,13 +58,21 @@ def first_alternatives(logprobs: Logprobs) -> Mapping[str, float]:
     return (logprobs.top_logprobs or [None])[0] or {}
 
 
-def _chosen(logprobs: Logprobs, step: str) -> Sequence[float | None]:
-    """Return the log-probabilities of the tokens that begin within ``step``."""
-    if logprobs.content is not None:
-        tokens, chosen = [one.token for one in logprobs.content], [one.logprob for one in logprobs.content]
-    else:
-        tokens, chosen = logprobs.tokens or [], logprobs.token_logprobs or []
+def written_tokens(logprobs: Logprobs, step: str) -> list[tuple[str, float | None]]:
+    """Return the texts and the log-probabilities of the tokens that begin within ``step``; empty without either."""
+    tokens, chosen = _tokens(logprobs)
     if len(tokens) != len(chosen):
-        return chosen
+        return []
     starts = itertools.accumulate(map(len, tokens), initial=0)
-    return chosen[: sum(start < len(step) for start in starts)]
+    return list(zip(tokens, chosen, strict=True))[: sum(start < len(step) for start in starts)]
+
+
+def _chosen(logprobs: Logprobs, step: str) -> Sequence[float | None]:
+    """Return the log-probabilities of the tokens that begin within ``step``; all of them if the texts are missing."""
+    return [logprob for _, logprob in written_tokens(logprobs, step)] or _tokens(logprobs)[1]
+
+
+def _tokens(logprobs: Logprobs) -> tuple[Sequence[str], Sequence[float | None]]:
+    if logprobs.content is not None:
+        return [one.token for one in logprobs.content], [one.logprob for one in logprobs.content]
+    return logprobs.tokens or [], logprobs.token_logprobs or []

@@ -11,6 +11,7 @@ import msgspec
 from arbiter.backends.judge_prompts import JudgePrompt
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.dialects import dialect_of, remedy
+from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.generator import WITHOUT_PENALTIES, ServedGenerator
 from arbiter.backends.served.judge import ServedJudge
 from arbiter.backends.served.label_tokens import LabelScorer
@@ -57,8 +58,12 @@ _DECODER = msgspec.json.Decoder(_ModelList | list[ServedModel])  # some hosts se
 
 
 @asynccontextmanager
-async def open_served_generator(name: str, table: ServedTable, template: PromptTemplate) -> AsyncGenerator[Generator]:
+async def open_served_generator(
+    name: str, table: ServedTable, template: PromptTemplate, memory: DraftMemory | None = None
+) -> AsyncGenerator[Generator]:
     """Yield a model that writes steps. Small requests check it first, if it is not listed or verifies proposals.
+
+    ``memory`` keeps the log-probabilities of its steps for a head on the draft.
 
     Raises ``ConfigError`` if its key is missing, ``BackendError`` as ``served_model`` or if a check fails.
     """
@@ -72,6 +77,7 @@ async def open_served_generator(name: str, table: ServedTable, template: PromptT
             table.priority,
             isinstance(table, HostedTable),
             _required_fields(table),
+            memory,
         )
         listed = await served_model(name, table)
         await _refuse_reward_server(name, table, transport)
@@ -174,8 +180,7 @@ async def served_model(name: str, table: ServedTable) -> ServedModel | None:
 
 def _required_fields(table: ServedTable) -> dict[str, float]:
     """Return the fields for the model's own distribution: the defaults of llama.cpp's server change it."""
-    is_llama_cpp = table.server is not None and table.server.engine == "llama.cpp"
-    return {"repeat_penalty": 1.0, "min_p": 0.0} if is_llama_cpp else {}
+    return {"repeat_penalty": 1.0, "min_p": 0.0} if table.named_engine == "llama.cpp" else {}
 
 
 async def _refuse_reward_server(name: str, table: ServedTable, transport: Transport) -> None:
@@ -225,13 +230,8 @@ async def _verification_settings(
     def read() -> VerificationSettings:
         tokenizer = read_tokenizer(tokenizer_name, f"models.{name}.verifies", "leave verifies out")
         context = listed.max_model_len if listed else None
-        return VerificationSettings(
-            engine,
-            TransformersTokenTexts(tokenizer),
-            {*end_tokens(tokenizer_name, tokenizer, engine)},
-            context,
-            table.priority,
-        )
+        ends = {*end_tokens(tokenizer_name, tokenizer, engine)}
+        return VerificationSettings(engine, TransformersTokenTexts(tokenizer), ends, context, table.priority)
 
     return await anyio.to_thread.run_sync(read)
 

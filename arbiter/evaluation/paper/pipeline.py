@@ -117,7 +117,9 @@ class _Scored:
             raise ConfigError("the comparison needs a router, but none is configured: add a table [models.router]")
         self.name = table.model
         rows = [row for row in request.rows if row.split != "train"]
-        values = anyio.run(predicted, table, rows, request.config.separator, request.config.cpu_threads)
+        values = anyio.run(
+            predicted, table, rows, request.config.separator, request.config.cpu_threads, request.config.models.draft
+        )
         self._found = {_key(row): value for row, value in zip(rows, values, strict=True)}
 
     def of(self, rows: Sequence[TrainingRow]) -> list[float]:

@@ -5,18 +5,24 @@ from collections.abc import Sequence
 import anyio
 
 from arbiter.backends.opening import open_scorer
-from arbiter.config.model_tables import AnyModelTable
+from arbiter.config.model_tables import AnyModelTable, RouterTable
 from arbiter.data.training_rows import TrainingRow
 from arbiter.protocols.ports import ScoreRequest
 from arbiter.protocols.records import Transcript
 
 
 async def predicted(
-    table: AnyModelTable, rows: Sequence[TrainingRow], separator: str, threads: int | None
+    table: RouterTable,
+    rows: Sequence[TrainingRow],
+    separator: str,
+    threads: int | None,
+    draft: AnyModelTable | None = None,
 ) -> list[float]:
-    """Return ŷ in [0, 1] of each row's draft. Raises ``ConfigError`` or ``BackendError`` like the models of a run."""
+    """Return ŷ in [0, 1] of each row's draft. A head on the draft needs the table ``draft``.
+
+    Raises ``ConfigError`` or ``BackendError`` like the models of a run."""
     found = [0.0] * len(rows)
-    async with open_scorer("router", table, threads) as scorer:
+    async with open_scorer("router", table, threads, draft=draft) as scorer:
         slots = anyio.CapacityLimiter(table.in_flight)
 
         async def score(index: int, row: TrainingRow) -> None:

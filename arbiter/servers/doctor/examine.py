@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from typing import get_args
 
 from arbiter.config.config import Config
-from arbiter.config.model_tables import AnyModelTable
+from arbiter.config.model_tables import DraftHeadTable, RouterTable
 from arbiter.protocols.errors import ArbiterError
 from arbiter.protocols.records import ScoreKind
 from arbiter.servers.doctor.findings import Check, Finding
@@ -27,8 +27,8 @@ async def examine(config: Config) -> AsyncGenerator[Finding]:
         yield Finding(name, tuple(checks))
 
 
-async def _checks(name: str, table: AnyModelTable, config: Config) -> AsyncGenerator[Check]:
-    if name in _SCALES:
+async def _checks(name: str, table: RouterTable, config: Config) -> AsyncGenerator[Check]:
+    if name in _SCALES or isinstance(table, DraftHeadTable):
         async for check in scorer_checks(_SCALES[name], table, config):
             yield check
         return

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 
 from arbiter.backends.opening import open_scorer
 from arbiter.config.config import Config
-from arbiter.config.model_tables import AnyModelTable
+from arbiter.config.model_tables import DraftHeadTable, RouterTable
 from arbiter.protocols.ports import Scorer, ScoreRequest
 from arbiter.protocols.records import ScoreKind, Transcript
 from arbiter.servers.doctor.findings import Check
@@ -14,13 +14,17 @@ QUESTION = "Compute (12+30)-17."
 _RIGHT, _WRONG = "12+30: 2+0=2,1+3=4: 42.", "12+30: 2+0=2,1+3=4: 57."
 
 
-async def scorer_checks(name: ScoreKind, table: AnyModelTable, config: Config) -> AsyncGenerator[Check]:
+async def scorer_checks(name: ScoreKind, table: RouterTable, config: Config) -> AsyncGenerator[Check]:
     """Yield one check per property. Raises ``BackendError`` or ``ConfigError`` if no further check is possible."""
-    yield await place(name, table)
-    async with open_scorer(name, table, config.cpu_threads, max(1, len(config.models.targets))) as scorer:
+    if isinstance(table, DraftHeadTable):
+        yield Check("model", f"{table.model}, a head on models.draft")
+    else:
+        yield await place(name, table)
+    targets, draft = max(1, len(config.models.targets)), config.models.draft
+    async with open_scorer(name, table, config.cpu_threads, targets, draft) as scorer:
         right, wrong = [await _score(scorer, name, step, config) for step in (_RIGHT, _WRONG)]
     yield _range(name, right, wrong)
-    if checked := await clock(table):
+    if not isinstance(table, DraftHeadTable) and (checked := await clock(table)):
         yield checked
 
 

@@ -111,11 +111,12 @@ def test_a_log_of_another_version_is_refused_by_name(call: Command, rsd: Path, t
     assert "schema version 7" in ended.stderr
 
 
-def test_the_list_of_problems_fits_the_terminal(call: Command, rsd: Path) -> None:
-    ended = call("show", rsd, columns=80)
+@pytest.mark.parametrize("columns", [70, 80])
+def test_the_list_of_problems_fits_the_terminal_and_cuts_no_id(call: Command, rsd: Path, columns: int) -> None:
+    ended = call("show", rsd, columns=columns)
     assert "14 of 14 problems" in ended.stdout
     assert "pocket-1-13" in ended.stdout
-    assert max(map(len, ended.stdout.splitlines())) <= 80
+    assert max(map(len, ended.stdout.splitlines())) <= columns
 
 
 def test_filters_choose_problems(call: Command, rsd: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from arbiter.backends.opening import required_tables
 from arbiter.config.config import Config, override, parse
-from arbiter.config.model_tables import HostedTable, InProcessTable, ServedTable
+from arbiter.config.model_tables import DraftHeadTable, HostedTable, InProcessTable, ServedTable
 from arbiter.protocols.errors import ConfigError
 
 SERVED = {"backend": "http", "url": "http://127.0.0.1:30000", "model": "m", "prompt": "plain"}
@@ -70,6 +70,14 @@ def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:
         ("target", {"verifies": "tgi"}, "models.target.verifies: Invalid enum value 'tgi'; one of sglang, vllm"),
         ("prm", {"priority": "sglang"}, "models.prm.priority: only draft and target have priorities, not the prm"),
         ("draft", {"priority": True}, "models.draft.priority: Expected `str | null`"),
+        ("draft", {"gather": 0.1}, "models.draft.gather: only requests to a target gather"),
+        ("target", {"gather": -0.1}, "models.target.gather: Expected `float` >= 0"),
+        ("target", {"engine": "tgi"}, "models.target.engine: Invalid enum value 'tgi'"),
+        (
+            "target",
+            {"engine": "vllm", "verifies": "sglang"},
+            "models.target.engine: 'vllm' is not the engine of verifies, 'sglang'",
+        ),
         ("draft", {"retries": -1}, "models.draft.retries: Expected `int` >= 0"),
         ("draft", {"timeout": 0}, "models.draft.timeout: Expected `float` > 0"),
         ("draft", {"url": 7}, "models.draft.url: Expected `str`"),
@@ -154,3 +162,51 @@ def test_run_types_that_know_one_target_have_the_first_and_the_others_all(a_conf
         config = a_config(run_type=run_type, models=models)
         assert sorted(config.called_tables()) == sorted(called)
     assert required_tables(a_config(run_type="rsd", models=models)).keys() == {"draft", "targets.b", "prm"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "engine"),
+    [
+        ({}, None),
+        ({"engine": "other", "priority": "vllm"}, "other"),
+        ({"verifies": "sglang", "priority": "vllm"}, "sglang"),  # sglang that serves low priority values first
+        ({"priority": "vllm"}, "vllm"),
+        ({"server": {"engine": "llama.cpp"}}, "llama.cpp"),
+        ({"server": {"engine": "sglang"}, "priority": "vllm"}, "sglang"),
+    ],
+)
+def test_the_engine_is_that_of_the_first_key_that_names_one(keys: dict[str, Any], engine: str | None) -> None:
+    table = configured("target", {**SERVED, **keys}).models.target
+    assert isinstance(table, ServedTable)
+    assert table.named_engine == engine
+
+
+def test_several_targets_gather_each_by_its_own_bound() -> None:
+    targets = {name: {**SERVED, "cost": 1.0, "gather": seconds} for name, seconds in (("small", 0.0), ("large", 0.2))}
+    found = parse({"models": {"targets": targets}}, "mine.toml").models.targets
+    assert [table.gather for table in found.values()] == [0.0, 0.2]
+
+
+HEAD = {"backend": "draft-head", "model": "pocket:draft-head"}
+
+
+def test_a_head_has_no_keys_of_a_model_and_only_the_router_is_one() -> None:
+    models = {"draft": {"model": "m", "prompt": "plain"}, "router": HEAD}
+    assert parse({"models": models}, "mine.toml").models.router == DraftHeadTable(model="pocket:draft-head")
+    for name, table, error in (
+        (
+            "router",
+            {**HEAD, "url": "http://127.0.0.1:1"},
+            "unknown key 'models.router.url'; known here: backend, model",
+        ),
+        ("draft", HEAD, "models.draft.backend: Invalid value 'draft-head'; one of transformers, http, openai"),
+        ("router", {"backend": "head", "model": "m"}, "one of transformers, http, openai, draft-head"),
+    ):
+        with pytest.raises(ConfigError) as refused:
+            parse({"models": {**models, name: table}}, "mine.toml")
+        assert error in str(refused.value)
+
+
+def test_a_head_needs_the_table_of_the_draft() -> None:
+    with pytest.raises(ConfigError, match=r"models.router: a head .* needs a draft: add a table \[models.draft\]"):
+        configured("router", HEAD)

@@ -257,6 +257,12 @@ async def test_waiting_for_a_worker_is_no_part_of_an_answers_time() -> None:
 
 
 @pytest.mark.asyncio
+async def test_the_start_of_a_worker_is_no_part_of_an_answers_time() -> None:
+    grader = Grader(workers=1, seconds=0.5)  # a worker imports for longer
+    assert (await grader.grade("\\boxed{\\frac12}", "0.5")).right is True
+
+
+@pytest.mark.asyncio
 async def test_a_worker_that_dies_is_replaced() -> None:
     grader = Grader(workers=1)
     await grader.warm()

@@ -19,7 +19,7 @@ from arbiter.log.run import Run
 from arbiter.log.sessions import open_journal
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Policy, ScoreRequest
+from arbiter.protocols.ports import Gather, Generation, GenerationRequest, ModelHandle, Policy, ScoreRequest
 from arbiter.protocols.records import Limits, PrefixMatch, Sampling, Solution, Transcript, Usage
 
 MILLISECOND = 0.001
@@ -61,18 +61,19 @@ def a_world(seed: int, failures: float) -> Models:
         return MILLISECOND * share(seed, "time", request.call) if share(seed, "slow", request.call) < 0.7 else 0.0
 
     rng = random.Random(seed)
+    gather = rng.choice([None, Gather(MILLISECOND), Gather(2 * MILLISECOND, 0.25)])
     return Models(
         draft=ModelHandle(
             ScriptedGenerator(write, seconds), rng.choice([1, 3, 100]), rng.choice([True, False]), adaptive=True
         ),
-        target=ModelHandle(ScriptedGenerator(write, seconds), rng.choice([1, 3, 100])),
+        target=ModelHandle(ScriptedGenerator(write, seconds), rng.choice([1, 3, 100]), gather=gather),
         scorers={
             "prm": ModelHandle(ScriptedScorer(rate, seconds), 2),
             "router": ModelHandle(ScriptedScorer(rate, seconds), 50),
             "judge": ModelHandle(ScriptedScorer(rate, seconds), 3),
         },
         targets={
-            "small": ModelHandle(ScriptedGenerator(write, seconds), rng.choice([1, 3, 100])),
+            "small": ModelHandle(ScriptedGenerator(write, seconds), rng.choice([1, 3, 100]), gather=gather),
             "large": ModelHandle(ScriptedGenerator(write, seconds), 2),
         },
     )

@@ -20,7 +20,7 @@ from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, 
 from arbiter.protocols.records import Limits, Sampling, Transcript, Usage
 from arbiter.runs.bench import bench, run_problems
 from arbiter.runs.folder import open_run, read_records
-from arbiter.runs.results import Result, Summary, summarise
+from arbiter.runs.results import Result, Summary, summary_of
 
 Configs = Callable[..., Config]
 
@@ -102,7 +102,7 @@ async def test_a_wrong_answer_is_wrong_with_its_reference(a_config: Configs, tmp
 async def test_the_summary_is_that_of_the_stored_results(a_config: Configs, tmp_path: Path) -> None:
     config = a_config(limits={"problems": 3}, audit=0.5)
     summary = await run(config, problems(12), echoing(), tmp_path, Diary())
-    assert summary == summarise(stored(tmp_path), "router", 0.5, summary.wall_seconds)
+    assert summary == summary_of(config, stored(tmp_path), summary.wall_seconds)
     assert msgspec.json.decode((tmp_path / "summary.json").read_bytes(), type=Summary) == summary
 
 

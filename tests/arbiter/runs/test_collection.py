@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from arbiter.config.config import parse
 from arbiter.data.training_rows import TrainingRow
 from arbiter.protocols.errors import DataError
-from arbiter.runs.collection import Collection, common, read_collection
+from arbiter.runs.collection import Collection, common, planned, read_collection
 from arbiter.training.training_data import read_rows
 
 pytestmark = pytest.mark.slow
@@ -115,3 +116,11 @@ def test_collections_that_are_read_differently_are_not_mixed() -> None:
     assert common([(Path("x"), one), (Path("y"), other)]).targets == ("a", "b")
     with pytest.raises(DataError, match="x and y differ in annotate"):
         common([(Path("x"), one), (Path("y"), msgspec.structs.replace(other, annotate=False))])
+
+
+def test_a_head_on_the_draft_reads_no_text_so_the_rows_are_described_by_the_prm() -> None:
+    model = {"model": "m", "prompt": "plain"}
+    head = {"backend": "draft-head", "model": "head"}
+    config = parse({"models": {"draft": model, "prm": {**model, "prompt": "P: {question}"}, "router": head}}, "test")
+    plan = planned(config, None, 0.1, 0.1)
+    assert (plan.prompt, plan.annotate) == ("P: {question}", True)

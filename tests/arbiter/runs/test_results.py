@@ -13,6 +13,7 @@ from arbiter.grading import Grade
 from arbiter.protocols.records import (
     AuditScores,
     Candidate,
+    Gathered,
     Model,
     PrefixMatch,
     RequestCounts,
@@ -20,6 +21,7 @@ from arbiter.protocols.records import (
     StepRecord,
     Usage,
 )
+from arbiter.runs.gathering_waits import GatheringWaits
 from arbiter.runs.intervals import wilson_interval
 from arbiter.runs.results import (
     Cost,
@@ -285,6 +287,13 @@ def test_each_of_several_targets_has_its_own_requests_tokens_and_price(
     assert found.cost.models["target"] == found.cost.total == pytest.approx(6.000086)
 
 
+def test_what_a_head_on_the_draft_reads_costs_what_the_draft_costs(a_config: Configs, a_result: Results) -> None:
+    draft = {"model": "m", "prompt": "{question}", "price": {"prompt": 0.5, "completion": 1.5}}
+    config = a_config(models={"draft": draft, "router": {"backend": "draft-head", "model": "head"}})
+    calls: dict[Model, RequestCounts] = {"router": RequestCounts(requests=4, usage=Usage(2_000_000, 0))}
+    assert summary_of(config, [a_result(requests=calls)], 1.0).cost == Cost({"router": 1.0}, 1.0)
+
+
 def test_without_any_price_there_is_no_cost(a_config: Configs, a_result: Results) -> None:
     assert summary_of(a_config(), [a_result()], 1.0).cost is None
 
@@ -313,6 +322,19 @@ def test_of_escalations_that_were_shown_the_draft_the_agreed_tokens_are_counted(
     found = summary(a_result(True, a_solution("p", *steps))).verification
     # writing 6 + 1 tokens takes 0.7 s at the pace of the plain candidate, so verifying took no time
     assert found == VerificationSavings(shown=2, whole=1, proposed=12, agreed=8, tokens=15, break_even=0.0)
+
+
+def test_of_escalations_that_gathered_the_waits_and_the_size_of_releases_are_told(
+    a_result: Results, a_solution: Solutions
+) -> None:
+    replace = msgspec.structs.replace
+    groups = [Gathered(0.02, 2), Gathered(0.0, 2), Gathered(0.03, 4), None]  # two of a release of four were cancelled
+    steps = [
+        replace(step, candidates=(*step.candidates[:1], replace(step.kept, gathered=each)))
+        for step, each in ((rewritten(10, 0.5), each) for each in groups)
+    ]
+    assert summary(a_result(True, a_solution("p", *steps))).gathering == GatheringWaits(3, 0.016667, 0.03, 2.4)
+    assert summary(a_result(True, a_solution("p", steps[-1]))).gathering == GatheringWaits()
 
 
 def test_the_break_even_is_what_checking_costs_in_tokens(a_result: Results, a_solution: Solutions) -> None:

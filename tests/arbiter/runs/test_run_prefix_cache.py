@@ -69,7 +69,7 @@ def test_a_cache_that_lacks_is_told_with_the_way_out() -> None:
         "prm": PrefixCacheUse(100, 80, 0),
     }
     [line] = lacking(caches, ("draft", "target"))
-    assert line.startswith("the server of draft made little use of its prefix cache: 63 of its 100 prompt tokens")
+    assert line.startswith("draft made little use of its prefix cache: 63 of its 100 prompt tokens")
     assert "memory_fraction" in line
     [unseen] = lacking({"draft": PrefixCacheUse(100, 80, 0)}, ("draft",))
     assert "--enable-cache-report" in unseen

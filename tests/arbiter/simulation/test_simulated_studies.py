@@ -13,7 +13,9 @@ from arbiter.actors.controllers import Verify
 from arbiter.config.config import Config
 from arbiter.config.run_tables import RunType
 from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.ports import Gather
 from arbiter.protocols.records import Model
+from arbiter.runs.gathering_waits import GatheringWaits
 from arbiter.simulation.cases import CasePlan
 from arbiter.simulation.placement import Placement, placed
 from arbiter.simulation.simulation_results import STEPS, Case, Depth, SimulationResult
@@ -104,6 +106,21 @@ def test_alone_a_problem_loses_nothing_and_the_steps_are_the_bottleneck(a_config
     assert found.bottleneck == STEPS
     assert found.makespan == pytest.approx(found.bound)
     assert found.latency.mean * found.problems == pytest.approx(found.makespan)
+
+
+@pytest.mark.parametrize("verify", ["off", "on"])
+def test_gathering_changes_no_step_and_is_told_with_its_waits(a_config: Configure, verify: Verify) -> None:
+    world, gather = replace(SMALL, problems=60), Gather(0.03, 0.25)
+    case = Case(60, verify=verify, acceptance=0.6)
+    without, gathered = (
+        simulated(a_config(), case, replace(hardware(), gather=held), world) for held in (None, gather)
+    )
+    assert (gathered.steps, gathered.acceptance) == (without.steps, without.acceptance)
+    assert gathered.servers["target"].decoded == without.servers["target"].decoded
+    assert without.gathering == GatheringWaits()
+    assert gathered.gathering.held > 0
+    assert 0 < (gathered.gathering.largest_seconds or 0) <= gather.seconds
+    assert (gathered.gathering.together or 0) > 1
 
 
 def test_a_server_without_places_is_the_bottleneck_and_its_requests_wait(a_config: Configure) -> None:

@@ -15,11 +15,12 @@ from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.actors.supervision import services
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
+from arbiter.config.config import parse
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Proposal, ScoreRequest
 from arbiter.protocols.records import PrefixMatch, Solution, Step, Transcript, Usage
-from arbiter.sweep.answer_cache import AnswerStore, key_of
+from arbiter.sweep.answer_cache import AnswerStore, annotated_models, key_of
 
 Virtually = Callable[[Callable[[], Awaitable[None]]], None]
 
@@ -91,6 +92,13 @@ def test_authors_count_for_a_model_that_is_told_them() -> None:
         assert key_of(changed, {"router"}) == key_of(rating(), {"router"})
         assert key_of(changed, {"prm"}) != key_of(rating(), {"prm"})
     assert key_of(writing(transcript=OTHERS), {"draft"}) != key_of(writing(), {"draft"})
+
+
+@pytest.mark.parametrize("annotate", [False, True])
+def test_a_head_on_the_draft_reads_authors_where_the_draft_does(annotate: bool) -> None:
+    draft = {"model": "m", "prompt": "{question}", "annotate": annotate}
+    config = parse({"models": {"draft": draft, "router": {"backend": "draft-head", "model": "head"}}}, "test")
+    assert annotated_models(config) == (frozenset({"draft", "router"}) if annotate else frozenset())
 
 
 def a_store_of(tasks: Any, model: ScriptedGenerator, in_flight: int = 64) -> AnswerStore:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from arbiter.actors.supervision import services
-from arbiter.backends.in_process.engine import Engine, Outputs
+from arbiter.backends.in_process.continuous_batching import Engine, Outputs
 from arbiter.backends.in_process.kv_slots import KVSlots
 from arbiter.backends.in_process.sequence_model import Chunk
 

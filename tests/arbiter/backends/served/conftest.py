@@ -27,7 +27,7 @@ Faults: ``reset`` breaks the connection in the middle of the body, ``half`` ends
 """
 
 MODELS = "/v1/models"
-ABOUT = ("/v1/loads", "/metrics", "/model_info")
+ABOUT = ("/v1/loads", "/metrics", "/model_info", "/server_info")
 _SCORED = {"embedding": [0.0]}
 TRIED = {"choices": [{"text": "2", "finish_reason": "length"}], **_SCORED, "data": [_SCORED]}
 """The answer to the small request before any work, right in every dialect."""

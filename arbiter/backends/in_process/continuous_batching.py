@@ -1,13 +1,13 @@
 """Run a model in process for many requests together: continuous batching, and keys and values that are kept.
 
 A request is a ``Row``. Rows join and leave between two passes of the model. A pass reads one token of each row that is
-writing, and up to ``_CHUNK`` tokens of rows that are still reading their text. The keys and values of each text are kept
-in a ``PrefixStore``, so a row whose text begins like an earlier one reads only the rest.
+writing, and up to ``_CHUNK`` tokens of rows that are still reading their text. The keys and values of each text are
+kept in a ``PrefixStore``, so a row whose text begins like an earlier one reads only the rest.
 """
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -20,15 +20,20 @@ _CHUNK = 512  # the most tokens of a pass that belong to rows which are reading
 
 
 class Outputs:
-    """The outputs of a model at some tokens: ``[tokens, outputs]`` in float32."""
+    """The outputs of a model at some tokens: ``[tokens, outputs]`` in float32, and the hidden states they come from."""
 
-    def __init__(self, values: Tensor) -> None:
+    def __init__(self, values: Tensor, hidden: Tensor) -> None:
         self.values = values
+        self.hidden = hidden
+
+    def part(self, first: int, count: int) -> "Outputs":
+        """Return those of ``count`` tokens from index ``first`` on."""
+        return Outputs(self.values[first : first + count], self.hidden[first : first + count])
 
     @cached_property
     def choices(self) -> list[int]:
         """The index of the largest output at each token."""
-        return self.values.argmax(-1).tolist()
+        return cast("list[int]", self.values.argmax(-1).tolist())  # pyright: ignore[reportUnknownMemberType]
 
     @cached_property
     def logprobs(self) -> Tensor:
@@ -38,7 +43,8 @@ class Outputs:
     @cached_property
     def entropies(self) -> list[float]:
         """The entropy of the softmax at each token, in nats."""
-        return torch.special.entr(self.logprobs.exp()).sum(-1).tolist()
+        chances = self.logprobs.exp()
+        return cast("list[float]", torch.xlogy(chances, chances).sum(-1).neg().tolist())  # pyright: ignore[reportUnknownMemberType]
 
 
 class Row(Protocol):
@@ -83,14 +89,16 @@ class Engine:
         self._limit = cache_bytes
         self._store = PrefixStore(cache_bytes)
         self._rows: list[tuple[Job, Row]] = []  # by slot
-        self._partial: dict[int, list[Tensor]] = {}  # outputs of rows that are read in several passes, by id(row)
+        self._partial: dict[int, list[Outputs]] = {}  # outputs of rows that are read in several passes, by id(row)
         self._next: tuple[Job, Row] | None = None  # waits for memory
         self.passes = 0
+        self.peak_bytes = 0
+        """The largest ``kv_bytes`` so far."""
         self.worker = Worker(self._work)
 
     @property
     def kv_bytes(self) -> int:
-        """The memory of keys and values, in use and kept."""
+        """The memory of keys and values, in bytes: those of the rows, and those kept for later rows."""
         return self._store.bytes + (self._model.slots.bytes if self._model.slots else 0)
 
     @torch.inference_mode()
@@ -120,7 +128,8 @@ class Engine:
     def _admit(self, take: Take) -> list[tuple[Job, Exception]]:
         """Let waiting requests join. Return those that failed, with their errors."""
         failed: list[tuple[Job, Exception]] = []
-        while len(self._rows) < self._largest:
+        unread = sum(len(row.ids) - row.read for _, row in self._rows)
+        while len(self._rows) < self._largest and unread < _CHUNK + len(self._rows):
             if self._next is None:
                 job = take()
                 if job is None:
@@ -136,6 +145,7 @@ class Engine:
             if self._rows and not self._fits(self._next[1]):
                 break
             self._join(*self._next)
+            unread += len(self._next[1].ids) - self._next[1].read
             self._next = None
         return failed
 
@@ -166,6 +176,7 @@ class Engine:
             slots.reserve(self._rounded(len(self._rows)), tokens)
             self._store.limit = max(self._limit - slots.bytes, 0)
             self._store.trim()
+            self.peak_bytes = max(self.peak_bytes, self.kv_bytes)
 
     def _rounded(self, rows: int) -> int:
         """Return the number of slots for ``rows`` rows: a power of two, so that slots seldom grow."""
@@ -176,8 +187,8 @@ class Engine:
         chunks = self._chunks()
         self._reserve(max(chunk.start + len(chunk.ids) for chunk in chunks))
         self.passes += 1
-        values = self._model.outputs(self._model.read(chunks))
-        outputs, first = Outputs(values), 0
+        hidden = self._model.read(chunks)
+        outputs, first = Outputs(self._model.outputs(hidden), hidden), 0
         ended: list[tuple[int, Any]] = []
         for chunk in chunks:
             row = self._rows[chunk.slot][1]
@@ -187,7 +198,7 @@ class Engine:
                 if answer is not None:
                     ended.append((chunk.slot, answer))
             elif chunk.shown:
-                self._partial.setdefault(id(row), []).append(values[first : first + chunk.shown])
+                self._partial.setdefault(id(row), []).append(outputs.part(first, chunk.shown))
             first += chunk.shown
         return [(self._finish(slot), answer) for slot, answer in reversed(ended)]
 
@@ -209,8 +220,12 @@ class Engine:
         """Let the row take its outputs. Return its answer or error if it is finished, else None."""
         earlier = self._partial.pop(id(row), None)
         if earlier is not None:
-            rest = row.shown - sum(len(values) for values in earlier)
-            outputs, first = Outputs(torch.cat([*earlier, outputs.values[first : first + rest]])), 0
+            rest = row.shown - sum(len(part.values) for part in earlier)
+            parts = [*earlier, outputs.part(first, rest)]
+            values, hidden = (
+                torch.cat(tensors) for tensors in zip(*((p.values, p.hidden) for p in parts), strict=True)
+            )
+            outputs, first = Outputs(values, hidden), 0
         try:
             return row.answer() if row.advance(outputs, first) else None
         except Exception as error:  # only this request fails
@@ -223,6 +238,7 @@ class Engine:
             read = row.ids[: row.read]
             stored = self._store.stored(read)
             self._store.add(read, stored, slots.save(slot, stored, row.read))
+            self.peak_bytes = max(self.peak_bytes, self.kv_bytes)
         self._leave(slot)
         return job
 

@@ -1,0 +1,36 @@
+"""Scores of a head on a draft in process: the draft reads each step, and the head makes a score of what it computes."""
+
+from arbiter.backends.draft_features import TokenReader, split_tokens
+from arbiter.backends.head_model import DraftHead
+from arbiter.backends.prompts import PromptTemplate
+from arbiter.backends.token_texts import TokenTexts
+from arbiter.protocols.errors import BackendError
+from arbiter.protocols.ports import Score, ScoreRequest
+
+
+class InProcessHead:
+    """A ``Scorer``: a head on the draft behind ``reader``.
+
+    ``template`` and ``texts`` are the template and the tokenizer of the draft. The prompt that ``reader`` gets is a
+    prefix of the context's own tokens, so a draft that kept them from writing the step reads only the step again.
+    """
+
+    def __init__(self, head: DraftHead, reader: TokenReader, template: PromptTemplate, texts: TokenTexts) -> None:
+        self._head = head
+        self._reader = reader
+        self._template = template
+        self._texts = texts
+
+    async def score(self, request: ScoreRequest) -> Score:
+        """Score one candidate.
+
+        Raises ``ContextTooLongError`` if context and candidate are longer than the draft's context, and
+        ``BackendError`` if the steps end with another separator than in training.
+        """
+        self._head.check_separator(request)
+        context = self._template.render(request.transcript, request.separator)
+        prompt, candidate = split_tokens(self._texts.encode, context, request.candidate + request.separator)
+        if not prompt or not candidate:
+            raise BackendError("models.router: a head on the draft needs a context and a step that are not empty")
+        reading = await self._reader.read(prompt, candidate)
+        return self._head.score(request, reading, len(prompt) + len(candidate))
