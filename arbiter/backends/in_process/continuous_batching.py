@@ -6,6 +6,7 @@ kept in a ``PrefixStore``, so a row whose text begins like an earlier one reads 
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any, Protocol, cast
 
@@ -79,14 +80,22 @@ class Engine:
     """Runs ``model`` for the rows that ``start`` makes of requests; ``start`` may raise an error for its request.
 
     At most ``largest_batch`` rows run together. Keys and values take at most ``cache_bytes``, unless a single row needs
-    more. Run ``worker`` while the engine is in use.
+    more. A pass takes place within ``turn``, if there is one. Run ``worker`` while the engine is in use.
     """
 
-    def __init__(self, model: SequenceModel, start: Callable[[Any], Row], largest_batch: int, cache_bytes: int) -> None:
+    def __init__(
+        self,
+        model: SequenceModel,
+        start: Callable[[Any], Row],
+        largest_batch: int,
+        cache_bytes: int,
+        turn: AbstractContextManager[Any] | None = None,
+    ) -> None:
         self._model = model
         self._start = start
         self._largest = largest_batch
         self._limit = cache_bytes
+        self._turn = turn or nullcontext()
         self._store = PrefixStore(cache_bytes)
         self._rows: list[tuple[Job, Row]] = []  # by slot
         self._partial: dict[int, list[Outputs]] = {}  # outputs of rows that are read in several passes, by id(row)
@@ -112,7 +121,8 @@ class Engine:
                 elif not self._rows:
                     return
                 if self._rows:
-                    finished = self._pass()
+                    with self._turn:
+                        finished = self._pass()
                     if finished:
                         deliver(finished)
         finally:  # after an error, nothing is left for the next call

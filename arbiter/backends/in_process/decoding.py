@@ -34,7 +34,7 @@ class InProcessGenerator:
         self._loaded = loaded
         self._template = template
         self._completing: dict[str, SeparatorTokens] = {}  # by separator
-        self.engine = Engine(loaded.model, self._start, largest_batch, loaded.cache_bytes)
+        self.engine = Engine(loaded.model, self._start, largest_batch, loaded.cache_bytes, loaded.turn)
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step. Raises ``ContextTooLongError`` if the prompt fills the model's context."""

@@ -16,7 +16,7 @@ class InProcessJudge:
     def __init__(self, loaded: Loaded, prompt: JudgePrompt, largest_batch: int) -> None:
         self._loaded = loaded
         self._prompt = prompt
-        self.engine = Engine(loaded.model, self._start, largest_batch, loaded.cache_bytes)
+        self.engine = Engine(loaded.model, self._start, largest_batch, loaded.cache_bytes, loaded.turn)
 
     async def score(self, request: ScoreRequest) -> Score:
         """Judge one candidate.

@@ -3,7 +3,10 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (torch and safetensors are typed in part)
 
+import threading
+from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +27,9 @@ from arbiter.backends.token_texts import TokenTexts, TransformersTokenTexts, fas
 from arbiter.pocket import resolved
 from arbiter.protocols.errors import BackendError, ContextTooLongError
 
+# Each operation of torch hands over the interpreter lock. Passes of several models side by side on one CPU therefore
+# take more CPU time than in turn, and no less time; on one GPU, operations wait for each other anyway.
+_TURNS = defaultdict[torch.device, threading.Lock](threading.Lock)
 _ON_CPU = 2**30  # the default of cache_bytes on a CPU
 _SHARE = 4  # the default on a GPU is this fraction of its free memory
 _BIAS = "score.bias"
@@ -33,7 +39,7 @@ class Loaded(msgspec.Struct, frozen=True):
     """A model, its tokenizer, and what else the configuration and the checkpoint say.
 
     ``ends`` are the tokens that end an answer. ``labels`` is the number of a classifier's labels, 0 for a generator.
-    Keys and values may take ``cache_bytes``.
+    Keys and values may take ``cache_bytes``. The passes of models that share a device take their ``turn``.
     """
 
     name: str
@@ -42,6 +48,7 @@ class Loaded(msgspec.Struct, frozen=True):
     ends: frozenset[int]
     labels: int
     cache_bytes: int
+    turn: AbstractContextManager[Any]
 
 
 def open_model(
@@ -73,7 +80,7 @@ def open_model(
         return _with_transformers(name, kind, where, dtype, cache_bytes)
     texts = texts or _transformers_texts(name, kind, where)
     ends = _ends(texts, read_json(folder, "generation_config.json").get("eos_token_id"))
-    return Loaded(name, model, texts, ends, shape.num_labels, cache_bytes or _default_bytes(where))
+    return Loaded(name, model, texts, ends, shape.num_labels, cache_bytes or _default_bytes(where), _TURNS[where])
 
 
 def device_of(device: str) -> str:
@@ -142,6 +149,7 @@ def _with_transformers(name: str, kind: Kind, where: torch.device, dtype: str, c
         _ends(texts, settings.eos_token_id if settings is not None else None),
         cast("int", loaded.model.config.num_labels) if kind == "scorer" else 0,
         cache_bytes or _default_bytes(where),
+        _TURNS[where],
     )
 
 

@@ -24,7 +24,7 @@ class InProcessScorer:
             raise BackendError(f"{loaded.name} has {loaded.labels} labels; {labels_of(targets)}")
         self._loaded = loaded
         self._template = template
-        self.engine = Engine(loaded.model, self._start, largest_batch, loaded.cache_bytes)
+        self.engine = Engine(loaded.model, self._start, largest_batch, loaded.cache_bytes, loaded.turn)
 
     async def score(self, request: ScoreRequest) -> Score:
         """Score one candidate. Raises ``ContextTooLongError`` if the text is longer than the model's context."""

@@ -5,6 +5,7 @@
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -159,7 +160,7 @@ def test_greedy_steps_are_those_of_transformers(
     requests = [
         generation(question, max_tokens=4 + 3 * place, separator="###") for place, question in enumerate(QUESTIONS)
     ]
-    loaded = Loaded("tiny", model, TransformersTokenTexts(tokenizer), frozenset({0}), 0, 10**6)
+    loaded = Loaded("tiny", model, TransformersTokenTexts(tokenizer), frozenset({0}), 0, 10**6, nullcontext())
     generator = InProcessGenerator(loaded, TEMPLATE, 3)
     found = served(generator.generate, generator.engine.worker, requests)
     assert [made.text for made in found] == steps(theirs, tokenizer, requests)
