@@ -245,8 +245,9 @@ def transformers_writer(batch: int) -> Callable[[list[str]], int]:
     """Return a function that writes with ``generate`` of transformers, batch by batch."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(resolved(TARGET), padding_side="left")
-    model: Any = AutoModelForCausalLM.from_pretrained(resolved(TARGET), dtype=torch.float32).eval()
+    readers: tuple[Any, Any] = (AutoTokenizer, AutoModelForCausalLM)  # typed in part
+    tokenizer = readers[0].from_pretrained(resolved(TARGET), padding_side="left")
+    model = readers[1].from_pretrained(resolved(TARGET), dtype=torch.float32).eval()
     limits = {"max_new_tokens": TOKENS, "min_new_tokens": TOKENS, "do_sample": False}
 
     def write(asked: list[str]) -> int:

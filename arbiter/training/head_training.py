@@ -14,7 +14,7 @@ from torch import Tensor
 
 from arbiter.backends.draft_features import FeatureSet
 from arbiter.backends.head_model import HeadMetadata, Shape
-from arbiter.backends.in_process.model_loading import Loaded, load
+from arbiter.backends.in_process.transformers_loading import Checkpoint, load
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.data.training_rows import TrainingRow
 from arbiter.protocols.errors import DataError
@@ -123,11 +123,11 @@ def train_head(settings: HeadSettings, rows: Sequence[TrainingRow], out: Path) -
     return metadata
 
 
-def _hidden(loaded: Loaded) -> int:
+def _hidden(loaded: Checkpoint) -> int:
     return int(loaded.model.config.get_text_config().hidden_size)
 
 
-def _part(loaded: Loaded, rows: Sequence[TrainingRow], targets: Sequence[str], settings: HeadSettings) -> _Part:
+def _part(loaded: Checkpoint, rows: Sequence[TrainingRow], targets: Sequence[str], settings: HeadSettings) -> _Part:
     readings = readings_of(loaded, rows, PromptTemplate(settings.prompt, settings.annotate), settings.separator)
     read = [(row, reading) for row, reading in zip(rows, readings, strict=True) if reading is not None]
     features = [reading.features(settings.features) for _, reading in read]
