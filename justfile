@@ -128,6 +128,10 @@ layout *args:
 servers *args:
     {{python}} benchmarks/servers.py {{args}}
 
+# Compare the router with the target alone on models of the paper's sizes with random weights, on a GPU if there is one.
+gpu *args:
+    {{python}} benchmarks/gpu.py {{args}}
+
 # Compare step-level and token-level speculation, each alone and both together (see docs/reference/model-pairs.md).
 speculation *args:
     {{python}} benchmarks/speculation.py {{args}}

@@ -143,6 +143,26 @@ def test_real_models_are_compared_with_the_target_and_servers_are_left_out_where
     assert "nowhere" in found["skipped"]
 
 
+def test_a_router_over_random_weights_is_compared_with_the_target_in_each_variant() -> None:
+    found = printed("gpu.py", "--pair", "tiny", "--in-flight", "4", "--steps", "2")
+    gpu = load("gpu")
+    cells = {(cell["variant"], cell["acceptance"]): cell for cell in found["cells"]}
+    variants = {variant.name: variant for variant, _ in gpu.CELLS}
+    assert list(cells) == [(one.name, accepted) for one, accepted in gpu.CELLS]
+    for (name, accepted), cell in cells.items():
+        variant = variants[name]
+        assert cell["ratio"] == found["target"]["4"] / cell["seconds"]
+        assert abs(cell["accepted"] - accepted) < 0.2
+        assert (cell["reused"] > 0) == variant.keeps
+        assert (cell["ahead"] > 0) == (variant.lookahead > 0)
+        assert (cell["matched"] > 0) == (variant.verify == "on" and cell["accepted"] < 1)
+        assert not cell["held"] or variant.gathers
+    assert cells["gathering", 0.7]["held"] > 0
+    assert found["checks"]["variants"] == {"no KV kept": 0, "gathering": 0, "drafting ahead": 0}
+    assert [speed["model"] for speed in found["speeds"]] == ["tiny draft", "tiny target"]
+    assert found["left_out"] == []
+
+
 def test_a_sweep_is_compared_with_separate_runs_that_were_made() -> None:
     found = printed("sweep.py", "--limit", "2", "--thresholds", "0:1:0.5", "--problems", "3")
     assert set(found) == {"pocket", "routed", "uniform"}
