@@ -6,7 +6,7 @@ write one token again and again.
 """
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from random import Random
 
@@ -140,7 +140,7 @@ def _random_model(
         if "embed" in weight or "lm_head" in weight:
             drawn[vocabulary:] = 0.0  # so that these tokens are never the likeliest
         weights[weight] = drawn.to(device)
-    return Loaded(name, LlamaModel(shape, weights), NumberTexts(), frozenset(), 0, 1 << 30)
+    return Loaded(name, LlamaModel(shape, weights), NumberTexts(), frozenset(), 0, 1 << 30, nullcontext())
 
 
 def random_text(noise: Random, tokens: int, vocabulary: int) -> str:

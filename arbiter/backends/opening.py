@@ -3,13 +3,18 @@
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
-from typing import TypeVar, get_args
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 import anyio.to_thread
 
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.head_opening import open_head
-from arbiter.backends.in_process.local_models import open_local_generator, open_local_judge, open_local_scorer
+from arbiter.backends.in_process.local_models import (
+    load_side_by_side,
+    open_local_generator,
+    open_local_judge,
+    open_local_scorer,
+)
 from arbiter.backends.judge_prompts import JudgePrompt, judge_prompt
 from arbiter.backends.prompts import PromptTemplate, prompt_template
 from arbiter.backends.served.decoding_pauses import pauses_decoding
@@ -31,6 +36,9 @@ from arbiter.config.model_tables import (
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.ports import Gather, Generator, ModelHandle, QueueDepth, Scorer
 from arbiter.protocols.records import ScoreKind
+
+if TYPE_CHECKING:
+    from arbiter.backends.in_process.model_loading import Loaded
 
 _TARGETS = "targets."
 _SCALES: dict[str, ScoreKind] = {score_kind: score_kind for score_kind in get_args(ScoreKind)}
@@ -78,6 +86,7 @@ async def open_tables(
     scorers: dict[ScoreKind, ModelHandle[Scorer]] = {}
     heads = max(1, sum(name.startswith(_TARGETS) for name in tables))
     draft, memory = _draft_of_head(tables)
+    loaded = await load_side_by_side(tables, threads)
     async with AsyncExitStack() as stack:
         # a head on the draft needs the draft
         for name, table in sorted(tables.items(), key=lambda item: item[0] in _SCALES):
@@ -85,16 +94,19 @@ async def open_tables(
             if name in _SCALES:
                 score_kind = _SCALES[name]
                 opened = writers.get("draft")
-                scorer = await stack.enter_async_context(
-                    open_scorer(score_kind, table, threads, heads, draft, memory, opened and opened.port)
+                opening = open_scorer(
+                    score_kind, table, threads, heads, draft, memory, opened and opened.port, loaded.get(name)
                 )
+                scorer = await stack.enter_async_context(opening)
                 queue_depth = await stack.enter_async_context(_queue_depth(name, table, adaptive))
                 scorers[score_kind] = ModelHandle[Scorer](
                     scorer, table.in_flight, adaptive=adapts, queue_depth=queue_depth
                 )
             elif not isinstance(table, DraftHeadTable):  # only the router may be one
                 of_draft = memory if name == "draft" else None
-                generator = await stack.enter_async_context(open_generator(name, table, threads, of_draft))
+                generator = await stack.enter_async_context(
+                    open_generator(name, table, threads, of_draft, loaded.get(name))
+                )
                 queue_depth = await stack.enter_async_context(_queue_depth(name, table, adaptive))
                 of_many = name.startswith(_TARGETS)
                 handles, key = (targets, name.removeprefix(_TARGETS)) if of_many else (writers, name)
@@ -108,15 +120,20 @@ async def open_tables(
 
 @asynccontextmanager
 async def open_generator(
-    name: str, table: AnyModelTable, threads: int | None, memory: DraftMemory | None = None
+    name: str,
+    table: AnyModelTable,
+    threads: int | None,
+    memory: DraftMemory | None = None,
+    loaded: "Loaded | None" = None,
 ) -> AsyncGenerator[Generator]:
     """Yield the model of the table ``[models.name]`` that writes steps. Raises as ``open_models``.
 
-    ``memory`` keeps the log-probabilities of what a served draft writes, for a head on it.
+    ``memory`` keeps the log-probabilities of what a served draft writes, for a head on it. ``loaded`` is a model in
+    process that is loaded already.
     """
     template = await _template(name, table)
     if isinstance(table, InProcessTable):
-        opening = open_local_generator(table, template, threads)
+        opening = open_local_generator(table, template, threads, loaded)
     else:
         opening = open_served_generator(name, table, template, memory)
     async with opening as generator:
@@ -132,11 +149,13 @@ async def open_scorer(
     draft: AnyModelTable | None = None,
     memory: DraftMemory | None = None,
     writer: Generator | None = None,
+    loaded: "Loaded | None" = None,
 ) -> AsyncGenerator[Scorer]:
     """Yield the model of the table ``[models.name]`` that scores steps. Raises as ``open_models``.
 
     A router makes one estimate for each of ``targets`` targets. A router on the draft needs the table ``draft``, and
-    uses the ``memory`` that the draft fills. ``writer`` is the draft, if it is open already.
+    uses the ``memory`` that the draft fills. ``writer`` is the draft, if it is open already, and ``loaded``
+    a model in process that is loaded already.
     """
     if isinstance(table, DraftHeadTable):
         if draft is None:
@@ -149,12 +168,12 @@ async def open_scorer(
             yield head
         return
     if name == "judge":
-        async with await _judge(table, threads) as judge:
+        async with await _judge(table, threads, loaded) as judge:
             yield judge
         return
     template = await _template(name, table)
     if isinstance(table, InProcessTable):
-        opening = open_local_scorer(table, template, threads, targets if name == "router" else 1)
+        opening = open_local_scorer(table, template, threads, targets if name == "router" else 1, loaded)
     else:
         opening = open_served_scorer(name, table, template, targets if name == "router" else 1)
     async with opening as scorer:
@@ -185,10 +204,12 @@ def _queue_depth(name: str, table: RouterTable, adaptive: bool) -> AbstractAsync
     return open_queue_depth(name, table) if adaptive and isinstance(table, ServedTable) else nullcontext()
 
 
-async def _judge(table: AnyModelTable, threads: int | None) -> AbstractAsyncContextManager[Scorer]:
+async def _judge(
+    table: AnyModelTable, threads: int | None, loaded: "Loaded | None"
+) -> AbstractAsyncContextManager[Scorer]:
     prompt: JudgePrompt = await _read("judge", partial(judge_prompt, table.prompt, table.tokenizer or table.model))
     if isinstance(table, InProcessTable):
-        return open_local_judge(table, prompt, threads)
+        return open_local_judge(table, prompt, threads, loaded)
     return open_served_judge(table, prompt)
 
 
