@@ -86,7 +86,7 @@ class ModelRequest:
 class RequestExecutor:
     """Makes the requests of a ring's actors.
 
-    If the journal has the answer from an earlier session, it is used and no request is answer.
+    If the journal has the answer from an earlier session, it is used and no request is made.
     """
 
     def __init__(self, registry: ProblemRegistry, journal: Journal) -> None:

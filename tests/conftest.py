@@ -17,6 +17,8 @@ from tests import hypothesis_profiles
 hypothesis_profiles.register()
 for _name in ("COLUMNS", "LINES"):  # readline sets them in workers of xdist, and consoles would keep that size
     os.environ.pop(_name, None)
+# Several processes share few cores. Threads of torch would wait for each other without giving up their core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 Body = Callable[[], Awaitable[None]]
 

@@ -161,7 +161,7 @@ async def open_scorer(
         if draft is None:
             raise ConfigError(
                 "models.router: a head on the draft needs the model of the table [models.draft], which is not open "
-                "here. With a draft of your own, use a router of its own"
+                "here. With a draft of your own, use a separate router model"
             )
         template = await _template("draft", draft)
         async with open_head(table, draft, template, threads, targets, memory, writer) as head:

@@ -78,6 +78,8 @@ def fast_token_texts(folder: Path) -> FastTokenTexts | None:
     """Return the tokenizer of a checkpoint folder, if ``tokenizer.json`` alone says what transformers would do."""
     from tokenizers import Tokenizer
 
+    if (folder / "special_tokens_map.json").exists():
+        return None  # older folders name further special tokens there
     try:
         settings: dict[str, Any] = msgspec.json.decode((folder / "tokenizer_config.json").read_bytes(), type=dict)
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))

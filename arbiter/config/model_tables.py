@@ -80,19 +80,21 @@ class ModelTable(ConfigTable, frozen=True, kw_only=True, tag_field="backend"):
 
 
 class InProcessTable(ModelTable, frozen=True, kw_only=True, tag="transformers"):
-    """A model in this process, loaded by transformers."""
+    """A model in this process."""
 
     batch: Count = 128
     """The largest number of requests in one forward pass."""
     cache_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """The most memory for keys and values, in bytes: those of requests in progress, and those kept for later steps.
 
-    Not set: 1 GiB on a CPU, and a quarter of the free memory of a GPU.
+    Not set: 1 GiB on a CPU, and a quarter of the free memory of a GPU. Models with a sliding window or a recurrent
+    state keep nothing.
     """
     device: str = "auto"
     """The torch device, such as ``cpu`` or ``cuda:0``. ``auto`` is a GPU if there is one."""
     dtype: str = "auto"
-    """The torch number format of the weights, such as ``bfloat16``. ``auto`` is that of the checkpoint."""
+    """The torch number format of the weights, such as ``bfloat16``. ``auto`` is ``float32`` on a CPU, and that of the
+    checkpoint on a GPU."""
 
 
 class ServedTable(ModelTable, frozen=True, kw_only=True, tag="http"):

@@ -20,6 +20,7 @@ OPERATIONAL = (
     "log.sync",
     "models.*.api_key_env",
     "models.*.batch",
+    "models.*.cache_bytes",
     "models.*.device",
     "models.*.engine",
     "models.*.gather",

@@ -240,7 +240,8 @@ def resolved(path: str, place: str) -> str:
     """Return ``path``, or the folder of the pocket model ``pocket:ROLE``. Raises ``ConfigError`` naming ``place``."""
     folder = arbiter.pocket.resolved(path)
     if folder != path and not Path(folder).is_dir():
-        known = ", ".join(sorted(arbiter.pocket.PREFIX + one.name for one in arbiter.pocket.MODELS.iterdir()))
+        models = (one.parent.name for one in arbiter.pocket.MODELS.glob("*/config.json"))  # a head has no such file
+        known = ", ".join(sorted(arbiter.pocket.PREFIX + name for name in models))
         raise ConfigError(f"{place}: there is no model {path!r}; use one of {known}")
     return folder
 

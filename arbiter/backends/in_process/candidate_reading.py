@@ -3,6 +3,9 @@
 The draft's own engine reads it, so the keys and values of the context are those that it kept from writing.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# (torch is typed in part)
+
 from collections.abc import Sequence
 
 import msgspec
@@ -14,10 +17,11 @@ from arbiter.protocols.records import Usage
 
 
 class ReadRequest(msgspec.Struct, frozen=True):
-    """A prompt and a candidate, each of at least one token."""
+    """A prompt and a candidate, each of at least one token, and whether the hidden state is needed."""
 
     prompt: Sequence[int]
     candidate: Sequence[int]
+    hidden: bool = True
 
 
 class ReadRow:
@@ -29,6 +33,7 @@ class ReadRow:
         self.shown = len(ask.candidate) + 1  # the output before a token is its distribution
         self.longest = len(self.ids)
         self._candidate = ask.candidate
+        self._needs_hidden = ask.hidden
         self._logprobs: list[float] = []
         self._entropies: list[float] = []
         self._hidden: list[float] = []
@@ -37,9 +42,10 @@ class ReadRow:
         count = len(self._candidate)
         distributions = outputs.part(first, count)
         tokens = torch.tensor(self._candidate, device=distributions.values.device)
-        self._logprobs = [float(found) for found in distributions.logprobs.gather(-1, tokens[:, None])[:, 0]]
+        self._logprobs = distributions.logprobs.gather(-1, tokens[:, None])[:, 0].tolist()
         self._entropies = distributions.entropies
-        self._hidden = [float(number) for number in outputs.hidden[first + count]]
+        if self._needs_hidden:
+            self._hidden = outputs.hidden[first + count].tolist()
         return True
 
     def answer(self) -> CandidateReading:

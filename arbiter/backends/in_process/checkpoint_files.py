@@ -24,7 +24,14 @@ _ARCHITECTURES: dict[str, dict[Kind, str]] = {
     "llama": {"generator": "LlamaForCausalLM", "scorer": "LlamaForSequenceClassification"},
     "qwen2": {"generator": "Qwen2ForCausalLM", "scorer": "Qwen2ForSequenceClassification"},
 }
-_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", INDEX)
+_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    INDEX,
+)
 
 
 def checkpoint_folder(name: str) -> Path | None:
@@ -36,9 +43,14 @@ def checkpoint_folder(name: str) -> Path | None:
     if folder.is_dir():
         return folder
     from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import tqdm
+
+    class NoBar(tqdm):
+        def __init__(self, *args: object, **options: object) -> None:
+            super().__init__(*args, **{**options, "disable": True})
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(_FILES)))
+        return Path(snapshot_download(name, allow_patterns=list(_FILES), tqdm_class=NoBar))
     except Exception:  # the hub may raise anything; transformers then reports what is wrong
         return None
 
@@ -69,12 +81,16 @@ def llama_shape(config: Mapping[str, Any], kind: Kind) -> LlamaShape | None:
                 "num_key_value_heads": config.get("num_key_value_heads") or heads,
                 "rope": rope,
                 "has_bias": family == "qwen2",
-                "num_labels": len(config.get("id2label") or (0, 1)) if kind == "scorer" else 0,
+                "num_labels": _labels(config) if kind == "scorer" else 0,
             },
             LlamaShape,
         )
     except msgspec.ValidationError:
         return None
+
+
+def _labels(config: Mapping[str, Any]) -> int:
+    return len(config.get("id2label") or ()) or int(config.get("num_labels", 2))
 
 
 def _unknown(config: Mapping[str, Any], family: str) -> bool:
@@ -124,12 +140,12 @@ def read_weights(
     files: Mapping[str, Path], names: Iterable[str], device: torch.device, dtype: torch.dtype | None
 ) -> dict[str, Tensor]:
     """Return the named weights on ``device``, as ``dtype`` (None: as they are stored)."""
-    wanted: dict[Path, list[str]] = {}
+    by_file: dict[Path, list[str]] = {}
     for name in names:
-        wanted.setdefault(files[name], []).append(name)
+        by_file.setdefault(files[name], []).append(name)
     found: dict[str, Tensor] = {}
-    for path, here in wanted.items():
+    for path, of_file in by_file.items():
         with safe_open(path, "pt") as file:
-            for name in here:
+            for name in of_file:
                 found[name] = file.get_tensor(name).to(device, dtype)
     return found

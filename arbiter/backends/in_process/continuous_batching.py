@@ -80,7 +80,8 @@ class Engine:
     """Runs ``model`` for the rows that ``start`` makes of requests; ``start`` may raise an error for its request.
 
     At most ``largest_batch`` rows run together. Keys and values take at most ``cache_bytes``, unless a single row needs
-    more. A pass takes place within ``turn``, if there is one. Run ``worker`` while the engine is in use.
+    more: texts that were read get what the rows leave. While slots grow, the old ones exist as well. A pass takes place
+    within ``turn``, if there is one. Run ``worker`` while the engine is in use.
     """
 
     def __init__(
@@ -125,10 +126,17 @@ class Engine:
                         finished = self._pass()
                     if finished:
                         deliver(finished)
-        finally:  # after an error, nothing is left for the next call
-            self._rows.clear()
-            self._partial.clear()
-            self._next = None
+        except BaseException:
+            self._reset()  # an error may be one of memory: the next requests begin without what is kept
+            raise
+
+    def _reset(self) -> None:
+        self._rows.clear()
+        self._partial.clear()
+        self._next = None
+        self._store = PrefixStore(self._limit)
+        if self._model.slots is not None:
+            self._model.slots.clear()
 
     def _drop_cancelled(self) -> None:
         for slot in reversed(range(len(self._rows))):
@@ -160,17 +168,13 @@ class Engine:
         return failed
 
     def _fits(self, row: Row) -> bool:
+        """Return whether ``row`` can join the others within the memory for rows."""
         slots = self._model.slots
-        if slots is None:
-            return True
-        longest = max((row.longest, *(other.longest for _, other in self._rows)))
-        count, tokens = slots.capacity(self._rounded(len(self._rows) + 1), longest)
-        return count * tokens * slots.token_bytes <= self._limit
+        longest = max(row.longest, *(other.longest for _, other in self._rows))
+        return slots is None or slots.bytes_for(self._rounded(len(self._rows) + 1), longest) <= self._limit
 
     def _join(self, job: Job, row: Row) -> None:
         slot, slots = len(self._rows), self._model.slots
-        if slots is not None and slot == 0 and not self._fits(row):
-            slots.clear()  # earlier rows made them larger than this row alone needs
         self._rows.append((job, row))
         if slots is None:
             return
@@ -181,12 +185,17 @@ class Engine:
         row.reused = row.read
 
     def _reserve(self, tokens: int) -> None:
+        """Make room for ``tokens`` tokens per row, and keep no more texts than the rest of the memory holds."""
         slots = self._model.slots
-        if slots is not None:
-            slots.reserve(self._rounded(len(self._rows)), tokens)
-            self._store.limit = max(self._limit - slots.bytes, 0)
-            self._store.trim()
-            self.peak_bytes = max(self.peak_bytes, self.kv_bytes)
+        if slots is None:
+            return
+        rows = self._rounded(len(self._rows))
+        tokens = max(tokens, *(row.read for _, row in self._rows))
+        self._store.limit = max(self._limit - max(slots.bytes, slots.bytes_for(rows, tokens)), 0)
+        self._store.trim()
+        slots.reserve(rows, tokens, self._limit // 2)  # beyond that, slots are no larger than they must be
+        self._store.limit = max(self._limit - slots.bytes, 0)
+        self.peak_bytes = max(self.peak_bytes, self.kv_bytes)
 
     def _rounded(self, rows: int) -> int:
         """Return the number of slots for ``rows`` rows: a power of two, so that slots seldom grow."""
@@ -232,9 +241,7 @@ class Engine:
         if earlier is not None:
             rest = row.shown - sum(len(part.values) for part in earlier)
             parts = [*earlier, outputs.part(first, rest)]
-            values, hidden = (
-                torch.cat(tensors) for tensors in zip(*((p.values, p.hidden) for p in parts), strict=True)
-            )
+            values, hidden = torch.cat([part.values for part in parts]), torch.cat([part.hidden for part in parts])
             outputs, first = Outputs(values, hidden), 0
         try:
             return row.answer() if row.advance(outputs, first) else None

@@ -44,7 +44,7 @@ class InProcessGenerator:
         """Read a candidate. Raises ``ContextTooLongError`` if it and its prompt exceed the model's context."""
         if len(prompt) + len(candidate) > self._loaded.model.context:
             raise too_long(self._loaded, len(prompt) + len(candidate))
-        return await self.engine.worker.submit(ReadRequest(prompt, candidate))
+        return await self.engine.worker.submit(ReadRequest(prompt, candidate, self.gives_hidden_states))
 
     @property
     def texts(self) -> TokenTexts:

@@ -5,6 +5,8 @@ first. Attention over several slots is then two batched matrix products without 
 times as much on a CPU.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ _TOKENS = 128  # the capacity for tokens is a multiple of this
 
 
 class KVSlots:
-    """Slots for up to ``context`` tokens each. They grow on demand; only ``clear`` makes them smaller.
+    """Slots for up to ``context`` tokens each. They grow on demand.
 
     ``layers``, ``heads`` and ``size`` are the numbers of layers and key-value heads, and the size of a head.
     """
@@ -40,20 +42,25 @@ class KVSlots:
         """The memory in use."""
         return self._kv.nbytes
 
-    def capacity(self, slots: int, tokens: int) -> tuple[int, int]:
-        """Return the slots, and the tokens per slot, that there are after ``reserve`` with the same arguments."""
-        whole = min(-(-tokens // _TOKENS) * _TOKENS, self._context)
-        return max(slots, self.slots), max(whole, self._kv.shape[3])
+    def bytes_for(self, slots: int, tokens: int) -> int:
+        """Return the memory of ``slots`` slots of ``tokens`` tokens."""
+        return slots * self._width(tokens) * self.token_bytes
 
-    def reserve(self, slots: int, tokens: int) -> None:
-        """Make room for ``slots`` slots of ``tokens`` tokens."""
-        rows, width = self.capacity(slots, tokens)
+    def reserve(self, slots: int, tokens: int, limit: float = math.inf) -> None:
+        """Make room for ``slots`` slots of ``tokens`` tokens, which must hold all that is in use.
+
+        Slots stay as many and as wide as they are, unless they would then take more than ``limit`` bytes.
+        """
         layers, old_rows, _, old_width, size = self._kv.shape
-        if (rows * self.heads, width) == (old_rows, old_width):
+        rows, width = max(slots * self.heads, old_rows), max(self._width(tokens), old_width)
+        if rows // self.heads * width * self.token_bytes > limit:
+            rows, width = slots * self.heads, self._width(tokens)
+        if (rows, width) == (old_rows, old_width):
             return
-        grown = self._kv.new_zeros((layers, rows * self.heads, 2, width, size))
-        grown[:, :old_rows, :, :old_width] = self._kv
-        self._kv = grown
+        kept, long = min(rows, old_rows), min(width, old_width)
+        resized = self._kv.new_zeros((layers, rows, 2, width, size))
+        resized[:, :kept, :, :long] = self._kv[:, :kept, :, :long]
+        self._kv = resized
 
     def clear(self) -> None:
         """Free the memory of all slots."""
@@ -71,6 +78,9 @@ class KVSlots:
     def move(self, source: int, target: int, tokens: int) -> None:
         """Copy the first ``tokens`` tokens of slot ``source`` to slot ``target``."""
         self._of(target)[:, :, :, :tokens] = self._of(source)[:, :, :, :tokens]
+
+    def _width(self, tokens: int) -> int:
+        return min(-(-tokens // _TOKENS) * _TOKENS, self._context)
 
     def _of(self, slot: int) -> Tensor:
         return self._kv[:, slot * self.heads : (slot + 1) * self.heads]

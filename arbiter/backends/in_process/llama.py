@@ -11,7 +11,7 @@ The formulas are those of transformers' ``modeling_llama.py``; a test compares t
 # (torch is typed in part)
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -79,16 +79,19 @@ class LlamaShape(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LlamaModel:
-    """A ``SequenceModel``. ``weights`` has the tensors that ``shape.weights()`` names, on one device, in one type."""
+    """A ``SequenceModel``. ``weights`` has the tensors that ``shape.weights()`` names, on one device, in one type.
 
-    def __init__(self, shape: LlamaShape, weights: Mapping[str, Tensor]) -> None:
-        self._embedding = weights["model.embed_tokens.weight"]
+    It is emptied, so that no weight is in memory twice. If it has ``lm_head.weight``, the head is not tied.
+    """
+
+    def __init__(self, shape: LlamaShape, weights: dict[str, Tensor]) -> None:
+        self._embedding = weights.pop("model.embed_tokens.weight")
         self._norms = _Norms(shape, self._embedding)
         self._layers = [
             _Layer(weights, f"model.layers.{layer}.", self._norms) for layer in range(shape.num_hidden_layers)
         ]
-        head = weights.get("score.weight" if shape.num_labels else "lm_head.weight", self._embedding)
-        self._norm, self._head = weights["model.norm.weight"], head.t().contiguous()
+        self._head = weights.pop("score.weight" if shape.num_labels else "lm_head.weight", self._embedding).t()
+        self._norm = weights.pop("model.norm.weight")
         self._shape = shape
         self.context = shape.max_position_embeddings
         device, dtype = self._embedding.device, self._embedding.dtype
@@ -163,17 +166,17 @@ class _Norms:
 class _Layer:
     """The weights of a layer, transposed for products from the right, with those of the same input side by side."""
 
-    def __init__(self, weights: Mapping[str, Tensor], prefix: str, norms: _Norms) -> None:
+    def __init__(self, weights: dict[str, Tensor], prefix: str, norms: _Norms) -> None:
         def joined(*names: str) -> Tensor:
-            return torch.cat([weights[f"{prefix}{name}.weight"] for name in names]).t()
+            return torch.cat([weights.pop(f"{prefix}{name}.weight") for name in names]).t()
 
         projections = [f"self_attn.{name}_proj" for name in "qkv"]
-        self.norm_in, self.qkv = norms.folded(weights[f"{prefix}input_layernorm.weight"], joined(*projections))
-        biases = [weights.get(f"{prefix}{name}.bias") for name in projections]
+        self.norm_in, self.qkv = norms.folded(weights.pop(f"{prefix}input_layernorm.weight"), joined(*projections))
+        biases = [weights.pop(f"{prefix}{name}.bias", None) for name in projections]
         self.bias = torch.cat([bias for bias in biases if bias is not None]) if biases[0] is not None else None
         self.out = joined("self_attn.o_proj").contiguous()
         self.norm_mlp, self.gate_up = norms.folded(
-            weights[f"{prefix}post_attention_layernorm.weight"], joined("mlp.gate_proj", "mlp.up_proj")
+            weights.pop(f"{prefix}post_attention_layernorm.weight"), joined("mlp.gate_proj", "mlp.up_proj")
         )
         self.down = joined("mlp.down_proj").contiguous()
 

@@ -5,7 +5,7 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, cast
@@ -29,10 +29,10 @@ from arbiter.protocols.errors import BackendError, ContextTooLongError
 
 # Each operation of torch hands over the interpreter lock. Passes of several models side by side on one CPU therefore
 # take more CPU time than in turn, and no less time; on one GPU, operations wait for each other anyway.
-_TURNS = defaultdict[torch.device, threading.Lock](threading.Lock)
+_TURNS = defaultdict[str, threading.Lock](threading.Lock)
 _ON_CPU = 2**30  # the default of cache_bytes on a CPU
 _SHARE = 4  # the default on a GPU is this fraction of its free memory
-_BIAS = "score.bias"
+_BIAS, _HEAD = "score.bias", "lm_head.weight"
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -66,21 +66,22 @@ def open_model(
     except RuntimeError as error:  # torch knows no such device
         raise cannot_load(name, kind, device, error) from error
     folder = checkpoint_folder(resolved(name))
-    shape = llama_shape(read_json(folder, "config.json"), kind) if folder else None
-    texts = fast_token_texts(folder) if folder else None
+    config = read_json(folder, "config.json") if folder else {}
+    shape = llama_shape(config, kind)
     if folder is None or shape is None:
         return _with_transformers(name, kind, where, dtype, cache_bytes)
     try:
-        model = _llama(name, folder, shape, where, dtype)
+        model = _llama(name, folder, shape, where, _number_format(dtype, config, where))
     except BackendError:
         raise
     except Exception as error:  # a checkpoint or the device may raise anything
         raise cannot_load(name, kind, str(where), error) from error
     if model is None:
         return _with_transformers(name, kind, where, dtype, cache_bytes)
-    texts = texts or _transformers_texts(name, kind, where)
-    ends = _ends(texts, read_json(folder, "generation_config.json").get("eos_token_id"))
-    return Loaded(name, model, texts, ends, shape.num_labels, cache_bytes or _default_bytes(where), _TURNS[where])
+    texts = fast_token_texts(folder) or _transformers_texts(name, kind, where)
+    settings = read_json(folder, "generation_config.json") or config  # as transformers does
+    ends = _ends(texts, settings.get("eos_token_id"))
+    return Loaded(name, model, texts, ends, shape.num_labels, cache_bytes or _default_bytes(where), _turn(where))
 
 
 def device_of(device: str) -> str:
@@ -120,7 +121,9 @@ def has_bias(name: str) -> BackendError:
     )
 
 
-def _llama(name: str, folder: Path, shape: LlamaShape, where: torch.device, dtype: str) -> LlamaModel | None:
+def _llama(
+    name: str, folder: Path, shape: LlamaShape, where: torch.device, dtype: torch.dtype | None
+) -> LlamaModel | None:
     """Return the model; None if its weights are not in safetensors files."""
     files = weights_of(folder, resolved(name))
     if files is None:
@@ -130,9 +133,17 @@ def _llama(name: str, folder: Path, shape: LlamaShape, where: torch.device, dtyp
         raise lacks_weights(name, "scorer" if shape.num_labels else "generator", missing)
     if shape.num_labels and _BIAS in files and read_weights(files, [_BIAS], where, None)[_BIAS].any():
         raise has_bias(name)
-    precision = ("float32" if where.type == "cpu" else "auto") if dtype == "auto" else dtype
-    number = None if precision == "auto" else getattr(torch, precision)
-    return LlamaModel(shape, read_weights(files, shape.weights(), where, number))
+    names = [*shape.weights()]
+    if not shape.num_labels and _HEAD in files and _HEAD not in names:
+        names.append(_HEAD)  # a head that is stored counts, even if the configuration ties it to the embedding
+    return LlamaModel(shape, read_weights(files, names, where, dtype))
+
+
+def _number_format(dtype: str, config: Mapping[str, Any], where: torch.device) -> torch.dtype | None:
+    """Return the number format that ``dtype`` means; None for that of each stored weight."""
+    if dtype == "auto":
+        dtype = "float32" if where.type == "cpu" else str(config.get("dtype") or config.get("torch_dtype") or "auto")
+    return None if dtype == "auto" else getattr(torch, dtype)
 
 
 def _with_transformers(name: str, kind: Kind, where: torch.device, dtype: str, cache_bytes: int | None) -> Loaded:
@@ -142,14 +153,20 @@ def _with_transformers(name: str, kind: Kind, where: torch.device, dtype: str, c
     loaded = load(name, kind, str(where), dtype)
     settings: Any = loaded.model.generation_config
     texts = TransformersTokenTexts(loaded.tokenizer)
+    try:
+        model = wrap(loaded.model, loaded.context)
+    except BackendError:
+        raise
+    except Exception as error:  # code of any family
+        raise cannot_load(name, kind, str(where), error) from error
     return Loaded(
         name,
-        wrap(loaded.model, loaded.context),
+        model,
         texts,
         _ends(texts, settings.eos_token_id if settings is not None else None),
         cast("int", loaded.model.config.num_labels) if kind == "scorer" else 0,
         cache_bytes or _default_bytes(where),
-        _TURNS[where],
+        _turn(where),
     )
 
 
@@ -168,6 +185,10 @@ def _ends(texts: TokenTexts, given: Any) -> frozenset[int]:  # noqa: ANN401 - a 
     """
     ends = cast("list[int | None]", given if isinstance(given, list) else [given])
     return frozenset(end for end in (*ends, texts.end) if end is not None)
+
+
+def _turn(where: torch.device) -> AbstractContextManager[Any]:
+    return _TURNS[f"{where.type}:{where.index or 0}"]
 
 
 def _default_bytes(where: torch.device) -> int:

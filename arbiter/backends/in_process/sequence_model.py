@@ -25,7 +25,7 @@ class SequenceModel(Protocol):
     """A causal model that keeps keys and values in slots. All calls are made in one thread, in inference mode.
 
     ``context`` is the most tokens that a slot may hold. ``slots`` is None if the model cannot keep keys and values:
-    each chunk is then a whole text.
+    the first chunk of a text is then all that is known of it.
     """
 
     @property

@@ -24,6 +24,7 @@ from arbiter.backends.in_process.sequence_model import Chunk, SequenceModel
 from arbiter.protocols.errors import BackendError
 
 _OWN_WINDOWS = ("gpt_neo",)  # these apply a window of their own, which their cache does not show
+_BY_LENGTH = ("dynamic", "longrope")  # positions depend on the longest text of a pass, which other rows may be
 _PROBE = 6  # tokens
 _ALIKE = 0.1  # the largest mean difference, relative to the outputs: half precision differs by a few hundredths
 
@@ -47,7 +48,7 @@ def _slots(model: PreTrainedModel, context: int) -> KVSlots | None:
     """Return slots with the shape of the keys and values that the model makes of one token; None if they do not fit."""
     if _scores(model) and not hasattr(model, "score"):
         return None  # it attends in both directions
-    if model.config.model_type in _OWN_WINDOWS:
+    if model.config.model_type in _OWN_WINDOWS or any(kind in str(_rope(model)) for kind in _BY_LENGTH):
         return None
     cache = DynamicCache(config=model.config)
     if not all(type(layer) is DynamicLayer for layer in cache.layers):
@@ -60,6 +61,10 @@ def _slots(model: PreTrainedModel, context: int) -> KVSlots | None:
         return None
     ((_, heads, _, size),) = shapes
     return KVSlots(len(layers), heads, size, context, model.dtype, model.device)
+
+
+def _rope(model: PreTrainedModel) -> Any:  # noqa: ANN401 - a table, or one per kind of layer
+    return getattr(model.config, "rope_parameters", None)
 
 
 @torch.inference_mode()
@@ -75,6 +80,8 @@ def _reads_alike(model: PreTrainedModel, slotted: "SlotModel") -> bool:
         slotted.slots.reserve(2, _PROBE)
         slotted.read([Chunk(0, 0, ids[:1], 1), Chunk(1, 0, ids[:-1], 1)])
         found = slotted.outputs(slotted.read([Chunk(0, 1, ids[1:2], 1), Chunk(1, _PROBE - 1, ids[-1:], 1)]))
+    except torch.OutOfMemoryError:
+        raise
     except Exception:  # code of any family
         return False
     finally:
@@ -141,7 +148,7 @@ class SlotModel:
         layers = [
             _SlotLayer(kv.unflatten(0, (-1, self.slots.heads))[slots], rows, positions, top) for kv in self.slots.layers
         ]
-        # a classifier returns the outputs of its last token that is not padding: it reads one token after another
+        # a classifier returns the outputs of its last token that is not padding
         options = {} if self._is_scorer else {"logits_to_keep": shown}
         read: Tensor = self._model(
             input_ids=torch.tensor(ids, device=device),

@@ -1,5 +1,6 @@
 """Hand requests from the event loop to a model that works in a thread of its own, and answers back."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -42,6 +43,7 @@ class Worker:
         self._arrived = anyio.Event()
         self._thread = anyio.CapacityLimiter(1)
         self._closed = False
+        self._lock = threading.Lock()  # of ``_taken`` and ``_closed``, which both threads use
 
     async def submit(self, ask: Any) -> Any:  # noqa: ANN401 - the port's request and answer
         """Run one request and return its answer. Raises its error, or ``ClosedError`` if the model is closed.
@@ -70,17 +72,21 @@ class Worker:
 
     def close(self) -> None:
         """Fail all jobs with ``ClosedError``. The worker drops them when it next checks."""
-        self._closed = True
-        for job in (*self._waiting, *self._taken):
+        with self._lock:
+            self._closed = True
+            jobs = [*self._waiting, *self._taken]
+        for job in jobs:
             job.cancelled = True
             job.answer.fail(ClosedError("the model was closed during a request"))
 
     def _take(self) -> Job | None:
         while self._waiting:
-            job = self._waiting.popleft()
-            if not job.cancelled:
-                self._taken.add(job)
-                return job
+            with self._lock:
+                job = self._waiting.popleft()
+                if not (job.cancelled or self._closed):
+                    self._taken = {other for other in self._taken if not other.cancelled}
+                    self._taken.add(job)
+                    return job
         return None
 
     async def _serve(self) -> None:
@@ -89,14 +95,16 @@ class Worker:
         except Exception as error:  # every job that the worker has fails with the model's error
             for job in self._taken:
                 job.answer.fail(error)
-        self._taken.clear()
+        with self._lock:
+            self._taken.clear()
 
     def _deliver(self, answers: Iterable[tuple[Job, Any]]) -> None:
         anyio.from_thread.run_sync(self._answer, answers)
 
     def _answer(self, answers: Iterable[tuple[Job, Any]]) -> None:
         for job, answer in answers:
-            self._taken.discard(job)
+            with self._lock:
+                self._taken.discard(job)
             if isinstance(answer, Exception):
                 job.answer.fail(answer)
             else:

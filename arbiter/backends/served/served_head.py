@@ -134,7 +134,7 @@ async def engine_that_reads(
         return engine
     raise BackendError(
         f"{url} gives no log-probabilities of a text that it reads, which a head on the draft needs. sglang and vLLM "
-        f'do (backend = "http"), and a draft in process; or use a router of its own. The last answer: {last}'
+        f'do (backend = "http"), and a draft in process; or use a separate router model. The last answer: {last}'
     ) from last
 
 
@@ -147,7 +147,7 @@ async def open_served_head(
     Raises ``ConfigError`` if the draft's tokenizer cannot be read, ``BackendError`` as ``engine_that_reads``.
     """
     name, key = draft.tokenizer or draft.model, "a head on models.draft"
-    tokenizer = await anyio.to_thread.run_sync(read_tokenizer, name, key, "use a router of its own")
+    tokenizer = await anyio.to_thread.run_sync(read_tokenizer, name, key, "use a separate router model")
     engines: tuple[Engine, ...] = ("vllm",) if isinstance(draft, HostedTable) else ("sglang", "vllm")
     async with open_transport("draft", msgspec.structs.replace(draft, in_flight=in_flight)) as transport:
         try:

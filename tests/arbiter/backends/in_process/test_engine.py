@@ -215,3 +215,17 @@ def test_after_a_long_row_short_ones_share_a_batch_again() -> None:
     bench.run(Ask(a_prompt(9, 600), 1))
     bench.run(*(Ask(a_prompt(first, 50), 3) for first in range(4)))
     assert len(bench.model.passes[-1]) == 4
+
+
+def test_after_many_rows_at_once_texts_are_kept_again() -> None:
+    bench, ask = Bench(largest=4, cache_bytes=4 * 128 * TOKEN_BYTES), Ask(a_prompt(9, 100), 1)
+    bench.run(*(Ask(a_prompt(first, 50), 3) for first in range(4)))
+    bench.run(ask)
+    assert bench.run(ask)[0].reused == 99
+
+
+def test_after_a_row_of_half_the_memory_short_ones_share_a_batch_again() -> None:
+    bench = Bench(largest=4, cache_bytes=4 * 128 * TOKEN_BYTES)
+    bench.run(Ask(a_prompt(9, 380), 1))
+    bench.run(*(Ask(a_prompt(first, 50), 3) for first in range(4)))
+    assert len(bench.model.passes[-1]) == 4

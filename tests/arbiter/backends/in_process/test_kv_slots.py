@@ -44,16 +44,18 @@ def test_slots_keep_their_contents(steps: list[tuple[str, int, int]]) -> None:
             assert torch.equal(slots.save(slot, 0, saved.shape[3]), saved)
 
 
-@given(st.integers(1, 9), st.integers(1, CONTEXT), st.integers(1, 9), st.integers(1, CONTEXT))
-def test_the_capacity_is_known_before_it_is_reserved(first: int, short: int, second: int, long: int) -> None:
+@given(st.integers(1, 9), st.integers(1, CONTEXT), st.integers(1, 9), st.integers(1, CONTEXT), st.integers(0, 2000))
+def test_slots_shrink_to_what_they_must_hold_only_above_the_limit(
+    first: int, short: int, second: int, long: int, limit: int
+) -> None:
     slots = new()
     slots.reserve(first, short)
-    count, tokens = slots.capacity(second, long)
-    slots.reserve(second, long)
-    assert (count, tokens) == (slots.slots, slots.layers.shape[3])
-    assert slots.bytes == count * tokens * slots.token_bytes
-    assert max(first, second) <= count
-    assert max(short, long) <= tokens <= CONTEXT
+    larger = slots.bytes_for(max(first, second), max(short, long))
+    slots.reserve(second, long, limit * slots.token_bytes)
+    needed = slots.bytes_for(second, long)
+    assert slots.bytes == (larger if larger <= limit * slots.token_bytes else needed)
+    assert slots.slots >= second
+    assert long <= slots.layers.shape[3] <= CONTEXT
 
 
 def test_no_memory_is_used_before_it_is_reserved() -> None:
