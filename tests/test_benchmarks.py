@@ -80,6 +80,7 @@ def test_the_logs_cost_is_measured_beside_a_ring_without_one() -> None:
     assert found["off"]["bytes"] == 0 < found["decisions"]["bytes"] < found["full"]["bytes"]
 
 
+@pytest.mark.nightly
 def test_the_rings_cost_is_measured_beside_a_bare_loop_with_the_same_requests() -> None:
     found = printed("overhead.py", "--problems", "6", "--repeats", "1", "--most", "10")
     assert set(found["http"]) == {"loop", "off", "on", "off_ratio", "on_ratio"}

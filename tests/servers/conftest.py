@@ -3,7 +3,6 @@
 Without ``ARBITER_TEST_SERVERS=all`` (set by ``just test-servers``) only the core runs: tests not marked ``servers``.
 """
 
-import os
 import subprocess
 from collections import Counter
 from collections.abc import Generator
@@ -13,13 +12,12 @@ from typing import Any
 import pytest
 
 from tests.servers.asking import Model
-from tests.servers.engines import POCKET, SCORERS, WRITER, Engine
+from tests.servers.engines import EVERYTHING, POCKET, SCORERS, WRITER, Engine
 from tests.servers.scribe import make_scribe
 from tests.servers.starting import Running, free_ports, started
 
 pytest.register_assert_rewrite("tests.servers.rules", "tests.servers.scoring_rules")
 
-EVERYTHING = os.environ.get("ARBITER_TEST_SERVERS") == "all"
 FOLDER = Path(__file__).parent
 RAN_AGAINST = pytest.StashKey[dict[str, str]]()
 
@@ -140,4 +138,4 @@ def writer(models: dict[str, Model]) -> Model:
 
 @pytest.fixture(scope="module")
 def scorers(models: dict[str, Model]) -> dict[str, Model]:
-    return {name: models[name] for name in SCORERS}
+    return {name: models[name] for name in SCORERS if name in models}

@@ -15,6 +15,8 @@ _STAND_INS = ROOT / "arbiter/servers/sglang_cpu"
 POCKET = ROOT / "arbiter/pocket/models"
 WRITER = "writer"  # the model with hand-set weights (scribe.py); the others are the pocket models
 SCORERS = ("prm", "router")
+EVERYTHING = os.environ.get("ARBITER_TEST_SERVERS") == "all"
+SCORERS_HERE = SCORERS if EVERYTHING else ("router",)  # each server of sglang starts for a minute of CPU time
 Dialect = tuple[str, str]  # a backend of the client, and its name of the dialect
 
 
@@ -83,7 +85,7 @@ SGLANG = Engine(
     recipe="sglang-env",
     folder=".sglang",
     variable="ARBITER_SGLANG_PYTHON",
-    models=("draft", "target", "prm", "router", WRITER),
+    models=("draft", "target", *SCORERS_HERE, WRITER),
     arguments=_of_sglang,
     environment={"PYTHONPATH": str(_STAND_INS), "SGLANG_USE_CPU_ENGINE": "1", "SGLANG_CPU_OMP_THREADS_BIND": "1"},
     ready="/ready",

@@ -16,7 +16,7 @@ QUESTION = "Compute 3 + 4 * 2."
 STEPS = ["4 * 2 = 8", "4 * 2 = 9", "3 + 8 = 11", "", "世界 🙂", "The answer is 11.", "a\nb", " "]
 _NEAR = 1e-6
 Role = Literal["prm", "router"]
-roles = pytest.mark.parametrize("role", ["prm", "router"])
+roles = pytest.mark.parametrize("role", [pytest.param("prm", marks=pytest.mark.servers), "router"])
 
 
 def logit(value: float) -> float:
@@ -66,7 +66,7 @@ class ScoringRules:
         self, scorers: dict[str, Model], dialect: Dialect
     ) -> None:
         backend, scores = dialect
-        async with scorers["prm"].scoring(backend=backend, scores=scores) as scorer:
+        async with scorers["router"].scoring("router", backend=backend, scores=scores) as scorer:
             found = await scorer.score(scored("1" * 20, "1" * 10))
         assert found.usage.prompt_tokens == 32
         assert found.usage.completion_tokens == 0
@@ -75,7 +75,7 @@ class ScoringRules:
         self, scorers: dict[str, Model], dialect: Dialect
     ) -> None:
         backend, scores = dialect
-        async with scorers["prm"].scoring(backend=backend, scores=scores) as scorer:
+        async with scorers["router"].scoring("router", backend=backend, scores=scores) as scorer:
             with pytest.raises(ContextTooLongError, match=r"Lower limits\.max_tokens"):
                 await scorer.score(scored(QUESTION, "1" * 600))
 
@@ -83,6 +83,6 @@ class ScoringRules:
         self, scorers: dict[str, Model], dialect: Dialect
     ) -> None:
         backend, scores = dialect
-        with pytest.raises(BackendError, match=r"models\.prm: .*does not serve 'nobody'; it serves: "):
-            async with scorers["prm"].scoring(backend=backend, scores=scores, model="nobody"):
+        with pytest.raises(BackendError, match=r"models\.router: .*does not serve 'nobody'; it serves: "):
+            async with scorers["router"].scoring("router", backend=backend, scores=scores, model="nobody"):
                 pass

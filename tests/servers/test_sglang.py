@@ -19,7 +19,7 @@ from tests.servers.scoring_rules import ScoringRules
 
 ENGINE = SGLANG
 PROBLEMS = 40
-ROLES = ["draft", "target", "prm", "router"]
+ROLES = ["draft", "target", "router"]
 
 
 class TestGenerationBehindSglang(GenerationRules):
