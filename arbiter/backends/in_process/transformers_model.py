@@ -1,9 +1,10 @@
 """Models of other families, through transformers.
 
 If all layers of a causal model attend to the whole context, its keys and values are kept in slots, as for the Llama
-family. Chunks of one token are read together; longer chunks are read one after another. Other models (with a sliding
-window, a recurrent state, or attention in both directions) have no slots. Such a generator reads each text with a cache
-of its own, and such a scorer reads whole texts, padded to one batch.
+family. Chunks of one token are read together; longer chunks are read one after another. Other models have no slots. A
+generator with a sliding window reads padded batches (``padded_batches.py``), and one with a recurrent state reads each
+text with a cache of its own. Such a scorer, and one that attends in both directions, reads whole texts, padded to one
+batch.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -17,9 +18,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel
-from transformers.cache_utils import CacheLayerMixin, DynamicLayer
+from transformers.cache_utils import CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer
 
 from arbiter.backends.in_process.kv_slots import KVSlots
+from arbiter.backends.in_process.padded_batches import PaddedModel
 from arbiter.backends.in_process.sequence_model import Chunk, SequenceModel
 from arbiter.protocols.errors import BackendError
 
@@ -36,7 +38,19 @@ def wrap(model: PreTrainedModel, context: int) -> SequenceModel:
         slotted = SlotModel(model, context, slots)
         if _reads_alike(model, slotted):
             return slotted
-    return WholeTextModel(model, context) if _scores(model) else CacheModel(model, context)
+    if _scores(model):
+        return WholeTextModel(model, context)
+    return PaddedModel(model, context) if _attends(model) else CacheModel(model, context)
+
+
+def _attends(model: PreTrainedModel) -> bool:
+    """Return whether all layers attend to the tokens before, so that padding can be masked.
+
+    Raises ``BackendError`` if the model takes no cache.
+    """
+    takes_keys = _cache_argument(model) == "past_key_values"
+    layers = DynamicCache(config=model.config).layers
+    return takes_keys and all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
 
 
 def _scores(model: PreTrainedModel) -> bool:

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast
 
 from arbiter.backends.in_process.decoding import InProcessGenerator
 from arbiter.backends.in_process.model_loading import Loaded
+from arbiter.backends.in_process.padded_batches import PaddedModel
 from arbiter.backends.in_process.sequence_model import Chunk, SequenceModel
 from arbiter.backends.in_process.transformers_model import CacheModel, SlotModel, WholeTextModel, wrap
 from arbiter.backends.prompts import PromptTemplate
@@ -55,13 +56,13 @@ SLOTTED: dict[str, Size] = {
     "GPTNeoX": SMALL,
     "GPT2": GPT,
 }
-CACHED: dict[str, Size] = {
+PADDED: dict[str, Size] = {
     "Mistral": {**GROUPED, "sliding_window": 12},
-    "Mamba": MAMBA,
     "Bloom": BLOOM,
     "GPTNeo": {**GPT_NEO, "window_size": 8},
     "Gemma2": {**GROUPED, "sliding_window": 12},
 }
+CACHED: dict[str, Size] = {"Mamba": MAMBA}
 
 
 @pytest.fixture(autouse=True)
@@ -143,6 +144,7 @@ def test_a_slot_that_was_moved_or_cut_continues_its_text(made: Callable[..., Any
 @pytest.mark.parametrize(
     ("family", "size", "kind"),
     [(family, size, SlotModel) for family, size in SLOTTED.items()]
+    + [(family, size, PaddedModel) for family, size in PADDED.items()]
     + [(family, size, CacheModel) for family, size in CACHED.items()],
 )
 def test_greedy_steps_are_those_of_transformers(
@@ -165,6 +167,23 @@ def test_greedy_steps_are_those_of_transformers(
     found = served(generator.generate, generator.engine.worker, requests)
     assert [made.text for made in found] == steps(theirs, tokenizer, requests)
     assert len({made.text for made in found}) == len(requests)
+
+
+def test_texts_that_begin_together_are_read_together_and_leave_when_they_end(made: Callable[..., Any]) -> None:
+    theirs, draw = made("Mistral", "CausalLM", PADDED["Mistral"]), random.Random(4)
+    model, passes = wrap(theirs, CONTEXT), list[int]()
+    theirs.register_forward_pre_hook(lambda _, __, given: passes.append(len(given["input_ids"])), with_kwargs=True)
+    texts = {slot: a_text(draw, length) for slot, length in enumerate((20, 5, 33))}
+    read(model, *(Chunk(slot, 0, ids, 1) for slot, ids in texts.items()))
+    grown = {slot: [*ids, *a_text(draw, 1)] for slot, ids in texts.items()}
+    read(model, *(Chunk(slot, len(ids) - 1, ids[-1:], 1) for slot, ids in grown.items()))
+    model.move(2, 0, 34)  # the text of slot 0 has ended, and the last one moves there
+    begun = a_text(draw, 9)
+    last = {0: [*grown[2], 7], 1: [*grown[1], 8]}
+    found = read(model, *(Chunk(slot, len(ids) - 1, ids[-1:], 1) for slot, ids in last.items()), Chunk(2, 0, begun, 1))
+    assert passes == [3, 3, 2, 1]
+    expected = [theirs(input_ids=torch.tensor([ids])).logits[0, -1] for ids in (last[0], last[1], begun)]
+    assert torch.allclose(found, torch.stack(expected), rtol=0, atol=1e-3)
 
 
 def test_a_model_that_takes_no_cache_is_refused(made: Callable[..., Any]) -> None:
