@@ -196,9 +196,8 @@ async def _models(pair: Pair, script: Script, variant: Variant, in_flight: int) 
 
 @asynccontextmanager
 async def _writer(loaded: Loaded, script: Script, variant: Variant, rows: int) -> AsyncGenerator[ScriptedSteps]:
-    # What the rows need is reserved before. If nothing more is allowed, nothing can be kept.
     needed = reserve(loaded, rows, LONGEST_QUESTION + script.steps * LONGEST_STEP)
-    async with open_writer(loaded, rows, needed * (_KEPT if variant.keeps else 1)) as generator:
+    async with open_writer(loaded, rows, needed * _KEPT if variant.keeps else 0) as generator:
         yield ScriptedSteps(generator, script)
 
 

@@ -84,11 +84,11 @@ class InProcessTable(ModelTable, frozen=True, kw_only=True, tag="transformers"):
 
     batch: Count = 128
     """The largest number of requests in one forward pass."""
-    cache_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    cache_bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
     """The most memory for keys and values, in bytes: those of requests in progress, and those kept for later steps.
 
-    Not set: 1 GiB on a CPU, and a quarter of the free memory of a GPU. Models with a sliding window or a recurrent
-    state keep nothing.
+    0: nothing is kept. Not set: 1 GiB on a CPU, and a quarter of the free memory of a GPU. Models with a sliding window
+    or a recurrent state keep nothing.
     """
     device: str = "auto"
     """The torch device, such as ``cpu`` or ``cuda:0``. ``auto`` is a GPU if there is one."""

@@ -5,6 +5,7 @@ writing, and up to ``_CHUNK`` tokens of rows that are still reading their text. 
 kept in a ``PrefixStore``, so a row whose text begins like an earlier one reads only the rest.
 """
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -80,8 +81,9 @@ class Engine:
     """Runs ``model`` for the rows that ``start`` makes of requests; ``start`` may raise an error for its request.
 
     At most ``largest_batch`` rows run together. Keys and values take at most ``cache_bytes``, unless a single row needs
-    more: texts that were read get what the rows leave. While slots grow, the old ones exist as well. A pass takes place
-    within ``turn``, if there is one. Run ``worker`` while the engine is in use.
+    more: texts that were read get what the rows leave. With 0, no text is kept, and rows take what they need. While
+    slots grow, the old ones exist as well. A pass takes place within ``turn``, if there is one. Run ``worker`` while
+    the engine is in use.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Engine:
         self._start = start
         self._largest = largest_batch
         self._limit = cache_bytes
+        self._most = cache_bytes or math.inf  # for rows
         self._turn = turn or nullcontext()
         self._store = PrefixStore(cache_bytes)
         self._rows: list[tuple[Job, Row]] = []  # by slot
@@ -171,7 +174,7 @@ class Engine:
         """Return whether ``row`` can join the others within the memory for rows."""
         slots = self._model.slots
         longest = max(row.longest, *(other.longest for _, other in self._rows))
-        return slots is None or slots.bytes_for(self._rounded(len(self._rows) + 1), longest) <= self._limit
+        return slots is None or slots.bytes_for(self._rounded(len(self._rows) + 1), longest) <= self._most
 
     def _join(self, job: Job, row: Row) -> None:
         slot, slots = len(self._rows), self._model.slots
@@ -193,7 +196,7 @@ class Engine:
         tokens = max(tokens, *(row.read for _, row in self._rows))
         self._store.limit = max(self._limit - max(slots.bytes, slots.bytes_for(rows, tokens)), 0)
         self._store.trim()
-        slots.reserve(rows, tokens, self._limit // 2)  # beyond that, slots are no larger than they must be
+        slots.reserve(rows, tokens, self._most / 2)  # beyond that, slots are no larger than they must be
         self._store.limit = max(self._limit - slots.bytes, 0)
         self.peak_bytes = max(self.peak_bytes, self.kv_bytes)
 

@@ -81,7 +81,7 @@ def open_model(
     texts = fast_token_texts(folder) or _transformers_texts(name, kind, where)
     settings = read_json(folder, "generation_config.json") or config  # as transformers does
     ends = _ends(texts, settings.get("eos_token_id"))
-    return Loaded(name, model, texts, ends, shape.num_labels, cache_bytes or _default_bytes(where), _turn(where))
+    return Loaded(name, model, texts, ends, shape.num_labels, _cache_bytes(cache_bytes, where), _turn(where))
 
 
 def device_of(device: str) -> str:
@@ -165,7 +165,7 @@ def _with_transformers(name: str, kind: Kind, where: torch.device, dtype: str, c
         texts,
         _ends(texts, settings.eos_token_id if settings is not None else None),
         cast("int", loaded.model.config.num_labels) if kind == "scorer" else 0,
-        cache_bytes or _default_bytes(where),
+        _cache_bytes(cache_bytes, where),
         _turn(where),
     )
 
@@ -191,7 +191,7 @@ def _turn(where: torch.device) -> AbstractContextManager[Any]:
     return _TURNS[f"{where.type}:{where.index or 0}"]
 
 
-def _default_bytes(where: torch.device) -> int:
-    if where.type == "cuda":
-        return torch.cuda.mem_get_info(where)[0] // _SHARE
-    return _ON_CPU
+def _cache_bytes(given: int | None, where: torch.device) -> int:
+    if given is not None:
+        return given
+    return torch.cuda.mem_get_info(where)[0] // _SHARE if where.type == "cuda" else _ON_CPU

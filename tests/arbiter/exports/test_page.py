@@ -58,7 +58,7 @@ def test_a_problem_shows_its_requests_by_actor_and_as_a_table(plain_run: Run, lo
         assert view.locator(".lane > span").all_inner_texts() == ["drafter", "verifier", "escalator"]
         assert view.locator(".lanes .call").count() == 5
         view.get_by_text("All 5 requests").click()
-        assert view.locator(".calls tbody tr").count() == 5
+        expect(view.locator(".calls tbody tr")).to_have_count(5)
 
     look(plain_run, see, address="#problem=1")
 

@@ -229,3 +229,10 @@ def test_after_a_row_of_half_the_memory_short_ones_share_a_batch_again() -> None
     bench.run(Ask(a_prompt(9, 380), 1))
     bench.run(*(Ask(a_prompt(first, 50), 3) for first in range(4)))
     assert len(bench.model.passes[-1]) == 4
+
+
+def test_with_no_cache_nothing_is_kept_and_rows_share_a_batch() -> None:
+    bench, ask = Bench(largest=4, cache_bytes=0), Ask(a_prompt(9, 100), 3)
+    bench.run(*(Ask(a_prompt(first, 50), 3) for first in range(4)))
+    assert len(bench.model.passes[-1]) == 4
+    assert [bench.run(ask)[0].reused for _ in range(2)] == [0, 0]
