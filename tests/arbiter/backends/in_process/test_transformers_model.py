@@ -172,7 +172,11 @@ def test_greedy_steps_are_those_of_transformers(
 def test_texts_that_begin_together_are_read_together_and_leave_when_they_end(made: Callable[..., Any]) -> None:
     theirs, draw = made("Mistral", "CausalLM", PADDED["Mistral"]), random.Random(4)
     model, passes = wrap(theirs, CONTEXT), list[int]()
-    theirs.register_forward_pre_hook(lambda _, __, given: passes.append(len(given["input_ids"])), with_kwargs=True)
+
+    def note(_: object, __: object, given: dict[str, Any]) -> None:
+        passes.append(len(given["input_ids"]))
+
+    theirs.register_forward_pre_hook(note, with_kwargs=True)
     texts = {slot: a_text(draw, length) for slot, length in enumerate((20, 5, 33))}
     read(model, *(Chunk(slot, 0, ids, 1) for slot, ids in texts.items()))
     grown = {slot: [*ids, *a_text(draw, 1)] for slot, ids in texts.items()}
