@@ -56,6 +56,17 @@ COMMANDS = {
     "sweep": ["sweep", POCKET, "--run-types", "draft,router", "--thresholds", "0.3,0.5,0.7"],
 }
 
+# The command line of a checkout in the working directory; older ones have it in another module.
+_PROGRAM = """
+import sys
+sys.path.insert(0, "")
+try:
+    from arbiter.cli.main import main
+except ModuleNotFoundError:
+    from arbiter.cli import main
+main()
+"""
+
 
 class CommandRow(msgspec.Struct, frozen=True):
     """CPU seconds of a command, whole and of the run alone, and the ratios to the other checkout, if there is one.
@@ -174,7 +185,7 @@ def run(checkout: Path, python: Path, command: list[str], limit: int) -> Spent:
     started = time.monotonic()
     try:
         process = subprocess.Popen(  # noqa: S603 - a checkout that the user names
-            [python, "-m", "arbiter", *command, "--limit", str(limit), "--out", folder / "run"],
+            [python, "-c", _PROGRAM, *command, "--limit", str(limit), "--out", folder / "run"],
             cwd=checkout,
             env={key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"},
             stdout=subprocess.DEVNULL,
