@@ -240,7 +240,8 @@ async def written(generator: Generator, asked: list[str], serve: Callable[..., A
 
     async def one(question: str) -> None:
         nonlocal tokens
-        tokens += (await generator.generate(request(question))).usage.completion_tokens
+        answer = await generator.generate(request(question))
+        tokens += answer.usage.completion_tokens
 
     async with anyio.create_task_group() as services:
         if serve is not None:
