@@ -93,6 +93,7 @@ def allowed_in(file: Path) -> set[str]:
     return allowed
 
 
+@pytest.mark.slow
 def test_a_module_imports_only_what_the_core_or_an_extra_that_it_names_declares() -> None:
     files = [file for file in files_below(*OWN) if NOT_OURS not in file.parts]
     undeclared = {

@@ -123,6 +123,7 @@ def run_page(page: str) -> None:
 
 @pytest.mark.parametrize("page", pages_to_run(long=False))
 @pytest.mark.usefixtures("workplace")
+@pytest.mark.slow
 def test_the_blocks_of_a_page_run(page: str) -> None:
     run_page(page)
 

@@ -79,6 +79,7 @@ def found_in(source: str) -> Iterator[str]:
             yield text
 
 
+@pytest.mark.slow
 def test_only_one_module_builds_ids_or_takes_them_apart() -> None:
     files = [file for floor in FLOORS for file in (ROOT / floor).rglob("*.py") if file != GRAMMAR]
     found = {str(file.relative_to(ROOT)): list(found_in(file.read_text(encoding="utf-8"))) for file in files}

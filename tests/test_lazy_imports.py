@@ -105,6 +105,7 @@ def test_the_version_is_shown_without_the_command_line_parser() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["bench", "--help"], ["bensh"]], ids=" ".join)
+@pytest.mark.slow
 def test_the_command_line_imports_no_slow_package_to_show_help_or_to_refuse(arguments: list[str]) -> None:
     assert packages_after(command_line(*arguments)) & HEAVY == set()
 

@@ -370,6 +370,7 @@ def outcomes(
     lookahead=st.sampled_from([0, 2, None]),
     seed=st.integers(0, 1000),
 )
+@pytest.mark.slow
 def test_transcripts_are_the_same_with_and_without_gathering(
     a_task: Tasks,
     in_virtual_time: Virtual,

@@ -46,6 +46,7 @@ def at_once(make_models: MakeModels, script: Script) -> Models:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("policy", EVERY_POLICY)
+@pytest.mark.slow
 async def test_asyncio_and_trio_give_the_same_transcripts(
     policy: Policy, solved: Solved, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:

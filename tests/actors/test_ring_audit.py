@@ -31,6 +31,7 @@ def target_is_unreadable(request: ScoreRequest) -> float:
 
 
 @pytest.mark.parametrize("policy", [RandomEscalation(0.5), RewardThreshold(0.5), LearnedRouter(0.4)])
+@pytest.mark.slow
 def test_an_audit_never_changes_a_transcript(
     policy: Policy, solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:
@@ -60,6 +61,7 @@ def test_a_step_that_is_not_escalated_is_not_audited(solved: Solved, a_task: Tas
     assert {(step.verdict, step.audit is not None) for step in steps} == {("escalate", True), ("keep_draft", False)}
 
 
+@pytest.mark.slow
 def test_a_share_of_the_escalations_is_audited(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
     solutions = solved(make_models(), [a_task(str(n), policy=RandomEscalation(1.0), audit=0.25) for n in range(300)])
     audited = sum(step.audit is not None for solution in solutions for step in solution.steps)

@@ -51,6 +51,7 @@ def second_is_doubtful(request: ScoreRequest) -> float:
         (RewardThreshold(0.5), 4, 3, 1, 3, 0),
     ],
 )
+@pytest.mark.slow
 def test_a_run_type_calls_only_the_models_of_its_rule(
     policy: Policy, samples: int, draft: int, target: int, prm: int, router: int,
     solved: Solved, a_task: Tasks, make_models: MakeModels, three_steps: Script,

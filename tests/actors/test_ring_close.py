@@ -116,6 +116,7 @@ def test_an_error_of_the_caller_closes_the_ring_for_the_others(
     in_virtual_time(body)
 
 
+@pytest.mark.slow
 def test_a_closed_ring_leaves_no_stream_open(in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels) -> None:
     async def body() -> None:
         async with open_ring(Models(draft=make_models().draft)) as ring:

@@ -65,6 +65,7 @@ def test_a_policy_with_a_bug_fails_its_own_problem_alone(
 @pytest.mark.parametrize(
     ("score_kind", "policy"), [("prm", RewardThreshold(0.5)), ("router", LearnedRouter(0.5)), ("prm", Oracle(0.0))]
 )
+@pytest.mark.slow
 def test_a_value_that_is_no_score_is_a_failure(
     value: float, score_kind: str, policy: Policy, solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:
@@ -78,6 +79,7 @@ def test_a_value_that_is_no_score_is_a_failure(
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.slow
 def test_the_ends_of_the_interval_are_scores(
     value: float, solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:

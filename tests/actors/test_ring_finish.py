@@ -127,6 +127,7 @@ def test_a_deadline_that_is_over_ends_at_deadline(
     assert (solution.finish_reason, solution.steps) == ("deadline", ())
 
 
+@pytest.mark.slow
 def test_a_failure_names_actor_step_and_cause(solved: Solved, a_task: Tasks, make_models: MakeModels) -> None:
     (solution,) = solved(make_models(ScriptedGenerator(breaks_at(1))), [a_task()])
     expected = "drafter, step 2: BackendError: no answer, caused by ConnectionError: refused"

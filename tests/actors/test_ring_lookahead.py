@@ -201,6 +201,7 @@ def rate(request: ScoreRequest) -> float:
     temperature=st.sampled_from([0.0, 0.8]),
     timing=st.integers(0, 1000),
 )
+@pytest.mark.slow
 def test_transcripts_are_the_same_with_and_without(
     a_task: Tasks,
     in_virtual_time: Virtual,

@@ -80,6 +80,7 @@ def transcripts(solutions: list[Solution]) -> dict[str, list[tuple[str, Author]]
     audit=st.floats(0, 1),
     seed=st.integers(0, 2**32),
 )
+@pytest.mark.slow
 def test_no_ring_deadlocks_and_every_problem_gets_one_solution(
     policy: Policy, mailbox: int, in_flight: int, concurrency: int, samples: int, audit: float, seed: int,
     solved: Solved, a_task: Tasks, make_models: MakeModels,
@@ -126,6 +127,7 @@ def test_no_ring_deadlocks_when_models_fail_and_deadlines_strike(
 @pytest.mark.parametrize("policy", EVERY_POLICY)
 @examples(0.1)
 @given(seed=st.integers(0, 2**32), times=st.integers(0, 2**32), audit=st.sampled_from([0.0, 0.5]))
+@pytest.mark.slow
 def test_transcripts_depend_neither_on_concurrency_nor_on_timing(
     policy: Policy, seed: int, times: int, audit: float, solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:

@@ -62,6 +62,7 @@ def test_a_rejected_draft_stops_nothing(solved: Solved, a_task: Tasks, make_mode
     texts=st.lists(st.text("ab", max_size=3), min_size=1, max_size=6),
     stop=st.lists(st.text("ab|", min_size=1, max_size=5), min_size=1, max_size=3),
 )
+@pytest.mark.slow
 def test_the_text_is_the_whole_one_up_to_the_stop_text_that_is_whole_first(
     texts: list[str], stop: list[str], solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:

@@ -50,6 +50,7 @@ EVERY_POLICY = [
         (GenerateRows(), 7 + 1),
     ],
 )
+@pytest.mark.slow
 def test_a_step_takes_the_longest_way_through_the_models_of_its_rule(
     policy: Policy, seconds: float, solved: Solved, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:
@@ -93,6 +94,7 @@ def test_a_candidates_seconds_are_those_of_its_request(solved: Solved, a_task: T
 
 
 @pytest.mark.parametrize("policy", EVERY_POLICY)
+@pytest.mark.slow
 def test_no_problem_waits_for_the_step_of_another_one(
     policy: Policy, solved: Solved, a_task: Tasks, make_models: MakeModels, three_steps: Script
 ) -> None:

@@ -100,6 +100,7 @@ def test_a_word_outside_the_vocabulary_is_refused() -> None:
 
 
 @given(solutions)
+@pytest.mark.slow
 def test_a_solution_is_the_same_after_a_round_trip(solution: Solution) -> None:
     assert msgspec.json.decode(msgspec.json.encode(solution), type=Solution) == solution
 

@@ -146,6 +146,7 @@ def test_the_judge_reads_the_turns_before_the_question(turns: tuple[Turn, ...], 
 
 @pytest.mark.parametrize("name", [*TEMPLATES, "chat"])
 @given(question=SPOKEN, steps=STEPS)
+@pytest.mark.slow
 def test_without_turns_a_question_is_written_into_the_template_and_nothing_else(
     named: Named, name: str, question: str, steps: tuple[Step, ...]
 ) -> None:
@@ -157,6 +158,7 @@ def test_without_turns_a_question_is_written_into_the_template_and_nothing_else(
 
 @pytest.mark.parametrize("name", TEMPLATES)
 @given(turns=EARLIER, question=SPOKEN, steps=STEPS, author=st.sampled_from(["draft", "target"]))
+@pytest.mark.slow
 def test_steps_follow_a_conversation_as_they_follow_a_question(
     name: str, turns: tuple[Turn, ...], question: str, steps: tuple[Step, ...], author: Author
 ) -> None:

@@ -15,6 +15,7 @@ _arbiter; printf '%s\\n' "${COMPREPLY[@]}"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.slow
 def test_the_script_of_a_shell_is_installed_and_names_the_commands_and_their_options(
     shell: str,
     arbiter: Callable[..., subprocess.CompletedProcess[str]],
@@ -38,6 +39,7 @@ def test_the_script_of_a_shell_is_installed_and_names_the_commands_and_their_opt
         (["bench", "--run-type", "ra"], {"random"}),
     ],
 )
+@pytest.mark.slow
 def test_bash_offers_commands_options_and_their_choices(typed: list[str], offered: set[str], tmp_path: Path) -> None:
     script = tmp_path / "arbiter"
     script.write_text(app.generate_completion(shell="bash"), encoding="utf-8")  # noqa: S604 - it starts no shell

@@ -150,6 +150,7 @@ def test_a_router_without_an_answer_for_each_target_is_refused(some_rows: list[T
         evaluate(some_rows, "collected", "test", RouterCheckpoint("two", lambda rows: [[0.1, 0.2] for _ in rows]))
 
 
+@pytest.mark.slow
 def test_the_files_of_an_evaluation(evaluation: Evaluation, tmp_path: Path) -> None:
     assert write(evaluation, tmp_path / "out") is None
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [

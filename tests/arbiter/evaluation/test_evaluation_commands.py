@@ -26,6 +26,7 @@ def test_the_report_on_a_router(rows_file: Path) -> None:
     assert text == (Path(__file__).parent / "evaluation.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_without_a_model_the_scores_that_need_no_training_are_evaluated(arbiter: Command, rows_file: Path) -> None:
     options = ("--data", str(rows_file), "--resamples", "100")
     found = arbiter("evaluate", "router", *options, "--out", "report")

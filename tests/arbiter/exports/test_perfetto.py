@@ -166,6 +166,7 @@ def test_counters_return_to_nothing_in_flight(troubled_run: Run, tmp_path: Path)
     assert max(values["problems in flight"]) == 6
 
 
+@pytest.mark.slow
 def test_no_text_of_questions_and_steps_is_in_a_trace(record: RecordRun, tmp_path: Path) -> None:
     write_trace(record([Problem("p", "a secret question", "1")]), tmp_path / "t")
     assert b"secret" not in (tmp_path / "t").read_bytes()

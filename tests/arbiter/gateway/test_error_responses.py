@@ -48,6 +48,7 @@ FIELDS = [(path, name) for path, (kind, _) in ASKED.items() for name in refused_
 
 @pytest.mark.parametrize(("path", "name"), FIELDS)
 @pytest.mark.asyncio
+@pytest.mark.slow
 async def test_what_cannot_be_honoured_is_refused_by_name(endpoint: Any, path: str, name: str) -> None:
     async with endpoint() as served:
         refused = await served.post(path, **ASKED[path][1], **{name: ASKING_FOR_MORE.get(name, "something")})
@@ -59,6 +60,7 @@ async def test_what_cannot_be_honoured_is_refused_by_name(endpoint: Any, path: s
 
 @pytest.mark.parametrize(("path", "name"), FIELDS)
 @pytest.mark.asyncio
+@pytest.mark.slow
 async def test_the_same_field_is_taken_where_it_asks_for_nothing(endpoint: Any, path: str, name: str) -> None:
     kind, body = ASKED[path]
     async with endpoint() as served:

@@ -282,6 +282,7 @@ def test_a_board_can_be_read_before_and_after_its_arbiter_is_open(in_virtual_tim
         max_size=60,
     ),
 )
+@pytest.mark.slow
 def test_after_any_calls_some_of_them_given_up_what_is_held_is_bounded(
     calls: list[tuple[float, float | None, str]], in_virtual_time: InVirtualTime
 ) -> None:

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.asyncio
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/arbiter", "/live", "/metrics", "/v1/nowhere"])
 @pytest.mark.parametrize("header", [None, "Bearer wrong", "Basic one", "one", "Bearer", "Bearer ", "Bearer one two"])
+@pytest.mark.slow
 async def test_without_a_valid_key_nothing_is_told(endpoint: Any, path: str, header: str | None) -> None:
     async with endpoint(keys=("one", "two")) as served:
         refused = await served.client.get(BASE + path, headers={"authorization": header} if header else {})

@@ -105,6 +105,7 @@ def assert_tells(metrics: Metrics, calls: dict[Model, RequestCounts]) -> None:
 
 @pytest.mark.parametrize("lookahead", [0, 2])
 @pytest.mark.parametrize("run_type", RUN_TYPES)
+@pytest.mark.slow
 def test_requests_steps_and_tokens_are_those_of_the_solutions(
     run_type: str, lookahead: int, in_virtual_time: InVirtualTime
 ) -> None:

@@ -114,6 +114,7 @@ def test_before_and_after_its_block_calls_are_refused(an_arbiter: Arbiters, draf
         arbiter.solve("q")
 
 
+@pytest.mark.slow
 def test_a_map_may_be_dropped_after_its_block(an_arbiter: Arbiters, draft: ScriptedGenerator) -> None:
     with BlockingArbiter(an_arbiter(draft)) as arbiter:
         begun, unbegun = arbiter.map(["q", "p"], concurrency=1), arbiter.map(["q"])

@@ -55,6 +55,7 @@ def a_run(a_config: Configs, detail: Detail, run_type: str = "rsd") -> Config:
 
 @pytest.mark.parametrize("run_type", ["draft", "target", "random", "router", "rsd", "oracle"])
 @pytest.mark.parametrize("detail", WITHOUT_TEXT)
+@pytest.mark.slow
 def test_nothing_in_the_folder_of_a_run_without_texts_tells_one(
     a_config: Configs, run_in: RunIn, tmp_path: Path, detail: Detail, run_type: str
 ) -> None:

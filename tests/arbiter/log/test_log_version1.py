@@ -131,6 +131,7 @@ def an_event(draw: st.DrawFn) -> Event:
 
 
 @given(an_event())
+@pytest.mark.slow
 def test_an_event_written_as_version_1_is_read_as_itself(event: Event) -> None:
     assert version1.read_event(as_version1(event)) == event
 

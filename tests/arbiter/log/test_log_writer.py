@@ -63,6 +63,7 @@ class Slow:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @examples(0.5)
 @given(room=st.integers(1, 4), senders=st.integers(1, 8), each=st.integers(1, 30), show=st.booleans())
+@pytest.mark.slow
 def test_all_is_written_in_the_order_in_which_it_was_handed_over(
     tmp_path_factory: pytest.TempPathFactory, backend: Literal["asyncio", "trio"], room: int, senders: int, each: int,
     show: bool,

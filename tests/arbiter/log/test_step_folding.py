@@ -110,6 +110,7 @@ def steps_read(log: Iterable[Event]) -> Steps:
     lookahead=st.integers(0, 2),
     salvage=st.booleans(),
 )
+@pytest.mark.slow
 def test_the_steps_reported_while_a_problem_runs_are_those_of_its_solution(
     policy: Policy, seed: int, fails: float, in_flight: int, concurrency: int, samples: int, audit: float,
     limit: float | None, lookahead: int, salvage: bool, a_world: Worlds, a_task: Tasks, recorded: Recorded,
@@ -127,6 +128,7 @@ def test_the_steps_reported_while_a_problem_runs_are_those_of_its_solution(
 @pytest.mark.parametrize("policy", [RewardThreshold(0.5), Oracle(0.0), TargetOnly()])
 @examples(0.5)
 @given(seed=st.integers(0, 2**32), lookahead=st.integers(0, 2))
+@pytest.mark.slow
 def test_a_running_problem_holds_no_candidate_of_an_earlier_step_and_no_answered_call(
     policy: Policy, seed: int, lookahead: int, a_world: Worlds, a_task: Tasks, recorded: Recorded
 ) -> None:

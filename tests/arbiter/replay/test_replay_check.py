@@ -87,6 +87,7 @@ def a_task(policy: Policy, problem: str = "p") -> Task:
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: type(policy).__name__)
 @pytest.mark.parametrize("seed", range(6))
+@pytest.mark.slow
 def test_every_recording_replays_as_it_was_recorded(a_recording: Recording, policy: Policy, seed: int) -> None:
     """The recordings include failures, deadlines, audits, samples, busy models and interruptions."""
     verdict = check(a_recording(seed, policy))
@@ -95,6 +96,7 @@ def test_every_recording_replays_as_it_was_recorded(a_recording: Recording, poli
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: type(policy).__name__)
+@pytest.mark.slow
 def test_a_log_that_ends_anywhere_replays_as_far_as_it_goes(
     a_recording: Recording, altered: Altered, policy: Policy
 ) -> None:
@@ -105,6 +107,7 @@ def test_a_log_that_ends_anywhere_replays_as_far_as_it_goes(
 
 
 @pytest.mark.parametrize("policy", POLICIES[2:], ids=lambda policy: type(policy).__name__)
+@pytest.mark.slow
 def test_an_altered_decision_is_named_and_nothing_else(record: Recording, altered: Altered, policy: Policy) -> None:
     run = record(weak_drafts(), [a_task(policy, str(n)) for n in range(3)])
     decided = lines_of(run, "step_accepted")[3]

@@ -65,6 +65,7 @@ async def refusal(folder: Path) -> str:
 
 
 @pytest.mark.asyncio
+@pytest.mark.slow
 async def test_grades_and_summary_are_replaced_and_the_changes_told(
     tmp_path: Path, a_config: Configs, solved: Solved
 ) -> None:
@@ -83,6 +84,7 @@ async def test_grades_and_summary_are_replaced_and_the_changes_told(
 
 
 @pytest.mark.asyncio
+@pytest.mark.slow
 async def test_all_but_the_grades_stays_as_it_was(tmp_path: Path, a_config: Configs, solved: Solved) -> None:
     result = solved("a", "\\boxed{2, 1}", Reference(("1", "2"), "km", (0.1,)))
     folder = stored(tmp_path / "run", a_config(), result)
@@ -114,6 +116,7 @@ async def test_a_run_without_texts_is_not_graded_again(tmp_path: Path, a_config:
 
 
 @pytest.mark.asyncio
+@pytest.mark.slow
 async def test_grading_twice_changes_nothing_more(tmp_path: Path, a_config: Configs, solved: Solved) -> None:
     folder = stored(tmp_path / "run", a_config(), solved("a", "\\boxed{0.5}"))
     await regrade(folder, Grader())
@@ -123,6 +126,7 @@ async def test_grading_twice_changes_nothing_more(tmp_path: Path, a_config: Conf
 
 
 @pytest.mark.asyncio
+@pytest.mark.slow
 async def test_a_run_that_was_killed_gets_a_summary_without_its_half_written_line(
     tmp_path: Path, a_config: Configs, solved: Solved
 ) -> None:

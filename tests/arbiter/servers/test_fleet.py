@@ -113,6 +113,7 @@ def test_a_server_that_is_killed_comes_back_as_well(a_launch: ALaunch, tmp_path:
     assert "was killed by signal 9" in " ".join(notices)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_never_ready_ends_all_with_the_end_of_its_log(a_launch: ALaunch, tmp_path: Path) -> None:
     good = a_launch("target")
     with pytest.raises(BackendError, match=r"draft ended 5 times before it was ready") as refused:
@@ -129,6 +130,7 @@ def test_a_server_starts_after_those_that_it_waits_for(a_launch: ALaunch, tmp_pa
 
 
 @pytest.mark.parametrize("what", [(), ("stubborn",)])
+@pytest.mark.slow
 def test_nothing_is_left_when_the_block_ends(a_launch: ALaunch, tmp_path: Path, what: tuple[str, ...]) -> None:
     child, launches = tmp_path / "child", [a_launch("draft", *what), a_launch("target", *what)]
     launches.append(a_launch("prm", f"parent:{child}", *what))

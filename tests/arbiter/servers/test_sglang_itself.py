@@ -102,6 +102,7 @@ def parsed(sglang: Interpreter) -> list[dict[str, Any]]:
     return json.loads(ended.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_sglangs_parser_knows_every_argument(parsed: list[dict[str, Any]]) -> None:
     assert [one["unknown"] for one in parsed] == [[] for _ in parsed]
     assert len(parsed) > 2 + 4

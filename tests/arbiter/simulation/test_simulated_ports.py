@@ -78,6 +78,7 @@ def test_exactly_the_drawn_steps_are_kept_from_the_draft(policy: Policy) -> None
 
 
 @pytest.mark.parametrize("policy", [*POLICIES, DraftOnly(), TargetOnly()])
+@pytest.mark.slow
 def test_answers_depend_neither_on_the_servers_nor_on_the_concurrency(policy: Policy) -> None:
     found = [kept(Fleet(SMALL, speed).solve(SMALL, policy, n)) for speed in (FAST, SLOW) for n in (1, 3, 100)]
     assert all(each == found[0] for each in found)

@@ -125,6 +125,7 @@ def test_a_request_alone_takes_the_fixed_the_reading_and_the_decoding_time(speed
 
 
 @given(speed=speeds, visits=impatient_days)
+@pytest.mark.slow
 def test_tokens_are_conserved(speed: Speed, visits: list[Visit]) -> None:
     day = serve(speed, visits)
     answered = [tokens(visit.work) for visit, served in zip(visits, day.served, strict=True) if served]
@@ -161,6 +162,7 @@ def test_no_request_is_faster_than_alone(speed: Speed, visits: list[Visit]) -> N
 
 
 @given(speed=speeds, visits=days, last=works)
+@pytest.mark.slow
 def test_a_request_that_comes_last_makes_none_before_it_end_sooner(
     speed: Speed, visits: list[Visit], last: EngineWork
 ) -> None:

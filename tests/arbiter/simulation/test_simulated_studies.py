@@ -41,6 +41,7 @@ def simulated(
 
 
 @pytest.mark.parametrize("run_type", get_args(RunType))
+@pytest.mark.slow
 def test_every_run_type_asks_its_models_alone(a_config: Configure, run_type: RunType) -> None:
     rate = None if run_type in ("draft", "target") else 0.7
     found = simulated(a_config(run_type=run_type), Case(4, acceptance=rate))
@@ -94,6 +95,7 @@ def test_neither_concurrency_nor_looking_ahead_nor_verifying_changes_a_step(
 
 @examples(0.5)
 @given(concurrency=st.sampled_from([1, 2, 5, 12]), verify=modes, running=st.sampled_from([1, 3, 64]))
+@pytest.mark.slow
 def test_no_run_is_faster_than_its_bound(a_config: Configure, concurrency: int, verify: Verify, running: int) -> None:
     found = simulated(a_config(), Case(concurrency, 0, verify, 0.6), hardware(running=running))
     assert found.bound is not None
@@ -109,6 +111,7 @@ def test_alone_a_problem_loses_nothing_and_the_steps_are_the_bottleneck(a_config
 
 
 @pytest.mark.parametrize("verify", ["off", "on"])
+@pytest.mark.slow
 def test_gathering_changes_no_step_and_is_told_with_its_waits(a_config: Configure, verify: Verify) -> None:
     world, gather = replace(SMALL, problems=60), Gather(0.03, 0.25)
     case = Case(60, verify=verify, acceptance=0.6)
@@ -132,6 +135,7 @@ def test_a_server_without_places_is_the_bottleneck_and_its_requests_wait(a_confi
     assert found.servers["target"].full == 1
 
 
+@pytest.mark.slow
 def test_waiting_at_the_seat_is_told_as_waiting_in_the_queue_is(a_config: Configure) -> None:
     world = replace(SMALL, problems=30)  # the slots and the queue have different orders, so many requests must wait
     handle, queue = (

@@ -152,6 +152,7 @@ shares = st.lists(st.sampled_from([0.0, 0.2, 0.9, 1.0]), min_size=2, max_size=5)
 
 
 @given(agreeing=shares, seed=st.integers(0, 5), most=st.sampled_from([1, 30, 1024]))
+@pytest.mark.slow
 def test_the_targets_step_is_the_same_with_and_without_a_proposal(agreeing: Quantiles, seed: int, most: int) -> None:
     world = SyntheticWorkload(problems=1, seed=seed, agreeing=agreeing)
     for step in range(world.length("problem-0")):

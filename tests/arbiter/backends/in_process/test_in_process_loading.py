@@ -109,6 +109,7 @@ def test_a_number_format_that_does_not_exist_is_told_with_the_model(writer: Path
 
 
 @pytest.mark.parametrize("run_type", ["draft", "target", "random", "router", "rsd", "oracle", "generate"])
+@pytest.mark.slow
 def test_a_run_of_any_type_solves_every_problem_with_models_in_process(
     a_config: Callable[..., Config], tables: dict[str, Any], tmp_path: Path, run_type: str
 ) -> None:

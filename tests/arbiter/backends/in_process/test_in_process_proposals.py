@@ -113,6 +113,7 @@ def test_a_proposal_takes_part_in_a_batch_with_sampled_requests(generation: Requ
 
 
 @pytest.mark.parametrize("seed", range(6))
+@pytest.mark.slow
 def test_what_is_kept_of_earlier_steps_changes_no_later_one(
     generation: Requests, write: Write, loaded: Loaded, served: Served, seed: int
 ) -> None:

@@ -148,6 +148,7 @@ def test_a_whole_text_has_the_outputs_of_transformers(pair: Pair, length: int) -
 
 
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.slow
 def test_several_texts_in_any_chunks_have_the_outputs_of_each_text_alone(
     pair: Pair, in_mixed_passes: Callable[..., None], seed: int
 ) -> None:

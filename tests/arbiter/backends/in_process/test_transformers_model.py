@@ -114,6 +114,7 @@ def steps(model: Any, tokenizer: PreTrainedTokenizerFast, requests: Sequence[Gen
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("family", SLOTTED)
+@pytest.mark.slow
 def test_a_model_that_attends_to_its_whole_context_reads_any_chunks_into_slots(
     made: Callable[..., Any], in_mixed_passes: Callable[..., None], family: str, seed: int
 ) -> None:
@@ -147,6 +148,7 @@ def test_a_slot_that_was_moved_or_cut_continues_its_text(made: Callable[..., Any
     + [(family, size, PaddedModel) for family, size in PADDED.items()]
     + [(family, size, CacheModel) for family, size in CACHED.items()],
 )
+@pytest.mark.slow
 def test_greedy_steps_are_those_of_transformers(
     made: Callable[..., Any],
     tokenizer: PreTrainedTokenizerFast,

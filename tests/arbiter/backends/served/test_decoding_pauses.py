@@ -78,6 +78,7 @@ async def test_a_server_that_cannot_be_reached_is_no_error(table: Table, backend
     ],
 )
 @pytest.mark.parametrize("name", ["target", "targets.large"])
+@pytest.mark.slow
 async def test_a_served_target_gathers_as_its_table_or_its_engine_says(
     server: FakeServer, table: Table, backend: str, name: str, keys: dict[str, Any], gather: Gather | None
 ) -> None:

@@ -147,6 +147,7 @@ async def test_what_is_no_score_is_refused_before_any_work_with_its_key(
 @pytest.mark.parametrize("backend", ["http"])
 @pytest.mark.parametrize("keys", ALL)
 @pytest.mark.parametrize("body", ["", "<html>", "[]", "{}", '{"data": [', '{"data": [{}]}', "null"])
+@pytest.mark.slow
 async def test_what_no_server_says_is_refused_in_all_dialects(
     keys: Keys, body: str, server: FakeServer, table: Callable[..., AnyModelTable]
 ) -> None:

@@ -40,6 +40,7 @@ def rest(asked: Asked) -> str:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("kind", EVERY_ENGINE)
+@pytest.mark.slow
 async def test_a_step_before_another_one_ends_at_the_separator_and_has_none(
     kind: str, server: FakeServer, step: StepOf, engine: EngineOf
 ) -> None:
@@ -50,6 +51,7 @@ async def test_a_step_before_another_one_ends_at_the_separator_and_has_none(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("kind", EVERY_ENGINE)
+@pytest.mark.slow
 async def test_the_last_step_ends_the_answer(kind: str, server: FakeServer, step: StepOf, engine: EngineOf) -> None:
     server.replies(engine(kind, rest))
     found = await step(transcript=AFTER_FIRST)
@@ -58,6 +60,7 @@ async def test_the_last_step_ends_the_answer(kind: str, server: FakeServer, step
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("kind", EVERY_ENGINE)
+@pytest.mark.slow
 async def test_a_step_cut_by_its_limit_says_so(kind: str, server: FakeServer, step: StepOf, engine: EngineOf) -> None:
     server.replies(engine(kind, rest))
     found = await step(max_tokens=3)
@@ -76,6 +79,7 @@ async def test_a_server_that_writes_on_over_several_separators_has_written_the_f
 @pytest.mark.asyncio
 @pytest.mark.parametrize("kind", NAMING)
 @pytest.mark.parametrize("transcript", [Transcript("1+1?"), AFTER_FIRST])
+@pytest.mark.slow
 async def test_a_server_that_names_what_stopped_it_is_asked_once(
     kind: str, transcript: Transcript, server: FakeServer, step: StepOf, engine: EngineOf
 ) -> None:
@@ -126,6 +130,7 @@ async def test_tokens_are_the_servers_own(server: FakeServer, step: StepOf, engi
         ({"prompt_tokens": None, "completion_tokens": None}, Usage()),
     ],
 )
+@pytest.mark.slow
 async def test_tokens_that_the_server_does_not_tell_are_not_counted(
     usage: Any, counted: Usage, server: FakeServer, step: StepOf, answer: Answer
 ) -> None:

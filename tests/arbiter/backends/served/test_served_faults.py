@@ -79,6 +79,7 @@ Failure = Callable[..., Awaitable[ArbiterError]]
         ({"body": b"\xff\xfe"}, "with something unexpected ("),
     ],
 )
+@pytest.mark.slow
 async def test_an_answer_that_is_none_is_told_with_its_address_and_a_way_out(
     reply: Reply, message: str, server: FakeServer, ask: Ask, failure: Failure
 ) -> None:
@@ -106,6 +107,7 @@ async def test_a_key_that_is_refused_is_told_with_its_variable(server: FakeServe
         {"fault": "half"},
     ],
 )
+@pytest.mark.slow
 async def test_a_key_that_the_server_echoes_is_in_no_message_of_the_error_or_its_causes(
     reply: Reply, ask: Ask, failure: Failure
 ) -> None:

@@ -149,6 +149,7 @@ def without_usage(solution: Solution) -> list[Any]:
 
 
 @pytest.mark.asyncio
+@pytest.mark.slow
 async def test_steps_that_were_just_written_are_not_read_again_and_the_run_is_the_same_as_when_all_are(
     served: Engine, a_config: Callable[..., Config]
 ) -> None:
@@ -226,6 +227,7 @@ async def test_a_vllm_behind_http_is_found_too(
 
 
 @pytest.mark.asyncio
+@pytest.mark.slow
 async def test_a_head_on_inner_numbers_or_another_draft_and_another_tokenizer_are_refused(
     server: FakeServer, served: Engine, a_config: Callable[..., Config]
 ) -> None:

@@ -76,6 +76,7 @@ async def test_nothing_is_asked_for_where_nobody_wants_it(server: FakeServer, st
 @pytest.mark.asyncio
 @pytest.mark.parametrize("told", [None, {}, {"tokens": TOKENS}, {"content": []}, {"token_logprobs": [None, None]}])
 @pytest.mark.parametrize("measure", ["mean", "first"])
+@pytest.mark.slow
 async def test_a_server_that_shows_none_is_refused_with_the_way_out(
     told: Any, measure: str, server: FakeServer, step: StepOf, answer: Answer
 ) -> None:

@@ -80,6 +80,7 @@ async def test_a_server_that_is_not_there_is_refused_at_the_start(ask: Ask, name
         ({"fault": "half", "body": "x" * 100}, "does not answer: "),
     ],
 )
+@pytest.mark.slow
 async def test_a_list_that_is_none_is_refused_at_the_start(
     reply: dict[str, Any], told: str, server: FakeServer, ask: Ask, name: str
 ) -> None:
@@ -100,6 +101,7 @@ async def test_the_look_at_the_start_is_tried_again_once_at_the_most(server: Fak
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("status", [404, 405, 500, 503])
+@pytest.mark.slow
 async def test_a_server_without_a_list_is_tried_with_one_small_request(
     status: int, server: FakeServer, ask: Ask, answer: Answer, scored: Answer
 ) -> None:
@@ -113,6 +115,7 @@ async def test_a_server_without_a_list_is_tried_with_one_small_request(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("status", "told"), [(404, "answered 404"), (500, "answered 500"), (401, "answered 401")])
+@pytest.mark.slow
 async def test_a_server_without_a_list_that_fails_the_request_is_refused_at_the_start(
     status: int, told: str, server: FakeServer, ask: Ask, name: str
 ) -> None:

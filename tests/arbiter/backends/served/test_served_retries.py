@@ -209,6 +209,7 @@ async def test_a_server_that_always_fails_sees_exactly_the_retries_and_one(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("status", [400, 401, 404])
+@pytest.mark.slow
 async def test_what_would_fail_again_is_asked_once(status: int, server: FakeServer, ask: Ask) -> None:
     server.replies({"status": status, "headers": NOW})
     with pytest.raises(ArbiterError):

@@ -105,6 +105,7 @@ async def test_a_problem_over_four_models_has_the_transcript_and_the_counts_of_t
 
 
 @pytest.mark.asyncio
+@pytest.mark.slow
 async def test_what_the_server_saw_is_what_the_run_counts(server: FakeServer, a_config: Configs, world: World) -> None:
     server.replies(world())
     found = await solved(a_config(audit=1.0), *map(str, range(20)))
@@ -119,6 +120,7 @@ async def test_what_the_server_saw_is_what_the_run_counts(server: FakeServer, a_
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("kind", ["vllm", "llama.cpp", "plain", "untrimmed", "careless"])
+@pytest.mark.slow
 async def test_a_transcript_is_the_same_whatever_engine_serves_the_models(
     kind: str, server: FakeServer, a_config: Configs, world: World
 ) -> None:
@@ -146,6 +148,7 @@ async def test_the_router_reads_who_wrote_each_step(server: FakeServer, a_config
         ({"body": "x" * 100, "fault": "reset"}, "does not answer: "),
     ],
 )
+@pytest.mark.slow
 async def test_a_problem_whose_request_fails_has_failed_alone(
     reply: Reply, told: str, server: FakeServer, a_config: Configs, world: World
 ) -> None:
@@ -169,6 +172,7 @@ async def test_a_problem_whose_request_fails_has_failed_alone(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.slow
 async def test_a_model_that_its_server_does_not_have_stops_the_run_before_any_problem(
     name: str, server: FakeServer, a_config: Configs, world: World
 ) -> None:
@@ -181,6 +185,7 @@ async def test_a_model_that_its_server_does_not_have_stops_the_run_before_any_pr
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", None])
+@pytest.mark.slow
 async def test_a_server_that_is_not_there_or_has_nothing_stops_the_run_before_any_problem(
     url: str | None, server: FakeServer, a_config: Configs, world: World
 ) -> None:

@@ -32,6 +32,7 @@ SENSIBLE = st.floats(-50, 50)
 @pytest.mark.parametrize(
     ("logits", "value"), [([0.0], 0.5), ([2.0], 0.880797), ([-2.0], 0.119203), ([1.0, 3.0], 0.880797), ([3, 3], 0.5)]
 )
+@pytest.mark.slow
 async def test_one_number_is_a_value_and_two_are_classes_of_which_the_second_is_asked_for(
     logits: list[float], value: float, server: FakeServer, score: ScoreOf, scored: Scored
 ) -> None:

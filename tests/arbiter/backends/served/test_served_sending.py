@@ -135,6 +135,7 @@ async def test_an_address_may_have_a_path_of_its_own(server: FakeServer, step: A
 
 
 @pytest.mark.asyncio
+@pytest.mark.slow
 async def test_all_requests_of_a_problem_have_one_routing_key_and_other_problems_another(
     server: FakeServer, ask: Ask, answer: Answer, scored: Answer
 ) -> None:

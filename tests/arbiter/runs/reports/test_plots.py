@@ -51,6 +51,7 @@ def labels_of(axes: Any) -> list[Any]:
     return [text for text in axes.texts if text.get_text()]
 
 
+@pytest.mark.slow
 def test_all_plots_are_images_that_are_not_blank(tmp_path: Path) -> None:
     priced = entry(cost=Cost({"draft": 1.0, "target": 2.0}, 3.0))
     drawn = draw([priced, entry("draft", "draft", None)], tmp_path)
@@ -67,6 +68,7 @@ def test_a_run_is_drawn_in_the_colour_of_its_type(tmp_path: Path) -> None:
     assert {name for name in coloured if rgb(STYLES[name][0]) in found} == {"router", "rsd"}
 
 
+@pytest.mark.slow
 def test_discarded_tokens_are_drawn_apart_from_kept_ones(tmp_path: Path) -> None:
     kept = entry(tokens={"draft": ModelTokens(kept=80)})
     draw([kept], tmp_path)
@@ -85,6 +87,7 @@ def test_discarded_tokens_are_drawn_apart_from_kept_ones(tmp_path: Path) -> None
         ({"decoded": 0}, ["accuracy.png", "latency.png"]),
     ],
 )
+@pytest.mark.slow
 def test_what_has_no_figures_is_not_drawn(tmp_path: Path, fields: dict[str, Any], drawn: list[str]) -> None:
     assert draw([entry(**fields)], tmp_path) == drawn
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(drawn)
@@ -113,6 +116,7 @@ points = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_s
 
 @examples(0.5)
 @given(points)
+@pytest.mark.slow
 def test_labels_cover_neither_one_another_nor_a_point_nor_the_edge(places: list[tuple[float, float]]) -> None:
     figure, axes = canvas()
     place_labels(figure, axes, [Label(x, y, "τ = 0.5", "black") for x, y in places], [])
@@ -161,6 +165,7 @@ def test_a_run_is_called_by_its_type_and_by_its_folder_only_where_that_is_needed
     assert names([entry(*run) for run in runs]) == expected
 
 
+@pytest.mark.slow
 def test_names_that_look_like_formulas_are_drawn_as_they_are(tmp_path: Path) -> None:
     assert draw([entry("$x_1$ {"), entry("a very long name " * 10)], tmp_path)
 

@@ -72,6 +72,7 @@ def rows(text: str) -> list[list[str]]:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(order=st.permutations(range(5)))
+@pytest.mark.slow
 def test_the_order_in_which_runs_are_given_does_not_change_the_report(five: list[Path], order: list[int]) -> None:
     assert report_on([five[place] for place in order]) == report_on(five)
 
@@ -201,6 +202,7 @@ def test_thresholds_run_types_and_audits_are_what_runs_may_differ_in(a_run: Runs
     assert report_on(folders).warnings == []
 
 
+@pytest.mark.slow
 def test_the_csv_has_a_row_a_run_with_the_keys_of_the_summary(five: list[Path]) -> None:
     report = report_on(five)
     write_report(report, five[0].parent / "out")

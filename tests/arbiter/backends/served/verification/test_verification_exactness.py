@@ -41,6 +41,7 @@ def step_of(made: Generation) -> tuple[str, StopReason, int, int]:
 
 @given(data=st.data(), seed=st.integers(0, 10**6), separator=st.sampled_from(SEPARATORS), limit=st.integers(1, 14))
 @pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.slow
 def test_a_proposal_of_any_kind_changes_nothing_of_a_step(
     engine: Engine,
     data: st.DataObject,
