@@ -100,6 +100,7 @@ def test_no_ring_deadlocks_and_every_problem_gets_one_solution(
     seed=st.integers(0, 2**32),
     deadline=st.floats(0, 20),
 )
+@pytest.mark.slow
 def test_no_ring_deadlocks_when_models_fail_and_deadlines_strike(
     mailbox: int, in_flight: int, concurrency: int, seed: int, deadline: float,
     solved: Solved, a_task: Tasks, make_models: MakeModels,

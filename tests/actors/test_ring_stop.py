@@ -39,6 +39,7 @@ Solved = Callable[..., list[Solution]]
         GenerateRows(),
     ],
 )
+@pytest.mark.slow
 def test_under_each_policy_the_problem_ends_at_the_stop_text(
     policy: Policy, solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:

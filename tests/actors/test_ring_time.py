@@ -116,6 +116,7 @@ def test_no_problem_waits_for_the_step_of_another_one(
 
 @pytest.mark.parametrize("in_flight", [1, 3])
 @pytest.mark.parametrize(("policy", "used"), [(GenerateRows(), [0, 1, 2]), (LearnedRouter(0.4), [0, 1, 3])])
+@pytest.mark.slow
 def test_no_more_requests_than_its_seat_allows_are_at_a_model(
     policy: Policy,
     used: list[int],

@@ -102,6 +102,7 @@ def test_debug_shows_the_traceback(arbiter: Arbiter) -> None:
     assert "DataError" in ended.stderr
 
 
+@pytest.mark.slow
 def test_events_are_shown_from_the_given_level_on_and_a_run_is_continued_by_its_folder_alone(arbiter: Arbiter) -> None:
     ended = arbiter("bench", "pocket", "--run-type", "draft", "--limit", "2", "--out", "run", "--log-level", "info")
     kinds = [line.split()[2] for line in ended.stderr.splitlines() if line.startswith("[")]

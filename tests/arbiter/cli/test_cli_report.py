@@ -61,6 +61,7 @@ def test_a_report_as_json_is_alone_on_standard_output(arbiter: Arbiter) -> None:
     assert json.loads(ended.stdout)["runs"][0]["summary"]["run_type"] == "draft"
 
 
+@pytest.mark.slow
 def test_without_matplotlib_table_and_csv_are_written_and_the_extra_is_named(arbiter: Arbiter, tmp_path: Path) -> None:
     assert arbiter("bench", "pocket", "--limit", "1", "--run-type", "draft", "--out", "run").returncode == 0
     program = (

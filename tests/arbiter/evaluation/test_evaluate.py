@@ -172,6 +172,7 @@ def test_the_files_of_an_evaluation(evaluation: Evaluation, tmp_path: Path) -> N
         assert "</svg>" in (tmp_path / "out" / f"{name}.svg").read_text()
 
 
+@pytest.mark.slow
 def test_a_router_is_needed_for_a_reliability_diagram(some_rows: list[TrainingRow], tmp_path: Path) -> None:
     write(evaluate(some_rows, "collected", resamples=100), tmp_path)
     assert not (tmp_path / "reliability.png").exists()

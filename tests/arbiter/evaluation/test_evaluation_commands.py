@@ -79,6 +79,7 @@ def test_the_threshold_is_written_into_a_copy_of_the_configuration(arbiter: Comm
     assert "without its comments" in found.stderr
 
 
+@pytest.mark.slow
 def test_a_pocket_router_is_asked_as_its_configuration_says(arbiter: Command, rows_file: Path) -> None:
     pytest.importorskip("torch")
     found = arbiter("tune", "pocket", "--data", str(rows_file), "--escalation", "0.2", "--out", "tuned.toml")

@@ -251,6 +251,7 @@ def test_a_collector_is_sent_every_span(plain_run: Run, collector: Collector) ->
     assert {span.name for span in spans} >= {"solve 1", "step 1", "text_completion nowhere", "score nowhere"}
 
 
+@pytest.mark.slow
 def test_many_spans_are_sent_in_several_requests_and_none_is_lost(record: RecordRun, collector: Collector) -> None:
     run = record([Problem(str(n), "1", "1") for n in range(120)])
     sent = send_spans(run, collector.url)

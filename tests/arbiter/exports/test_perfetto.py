@@ -141,6 +141,7 @@ def test_times_are_those_of_the_runs_clock(plain_run: Run, tmp_path: Path) -> No
     assert shown == asked
 
 
+@pytest.mark.slow
 def test_a_failed_request_is_marked_by_name_category_and_error(troubled_run: Run, tmp_path: Path) -> None:
     [failed] = [event for event in read(troubled_run, tmp_path).slices("request") if "failed" in event.categories]
     assert failed.name == "FAILED draft broken step 2"

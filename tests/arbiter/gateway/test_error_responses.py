@@ -100,6 +100,7 @@ async def test_the_same_field_is_taken_where_it_asks_for_nothing(endpoint: Any, 
     ],
 )
 @pytest.mark.asyncio
+@pytest.mark.slow
 async def test_what_is_wrong_is_told_with_its_field(endpoint: Any, body: Any, param: str | None, code: str) -> None:
     async with endpoint() as served:
         refused = await served.post("chat/completions", **{**ASKED["chat/completions"][1], **body})

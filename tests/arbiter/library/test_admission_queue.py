@@ -130,6 +130,7 @@ async def call(arbiter: Arbiter, how: str, run_type: str, begins: int, patience:
     leaves=st.integers(0, 15),
     drains=st.booleans(),
 )
+@pytest.mark.slow
 def test_whatever_is_begun_cancelled_and_left_nothing_stays_behind(
     calls: list[tuple[str, str, int, int]],
     problems: int,

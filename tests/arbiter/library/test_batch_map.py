@@ -60,6 +60,7 @@ def test_a_solution_tells_its_question_and_the_id_of_its_problem(
     problems=st.integers(1, 15),
     pause=st.integers(0, 9),
 )
+@pytest.mark.slow
 def test_every_question_is_solved_once_and_never_more_than_allowed_at_a_time(
     times: list[int],
     concurrency: int,

@@ -53,6 +53,7 @@ def test_a_log_is_read_in_its_order(a_log: Callable[..., LogFile]) -> None:
 
 
 @pytest.mark.parametrize("size", range(1, len(LINES[2])))
+@pytest.mark.slow
 def test_a_torn_last_line_is_left_out_and_counted(a_log: Callable[..., LogFile], size: int) -> None:
     log = a_log(*LINES[:2], LINES[2][:size])
     assert (seqs(log), log.torn, log.whole) == ([0, 1], size, len(LINES[0]) + len(LINES[1]))

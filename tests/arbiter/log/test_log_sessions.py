@@ -54,6 +54,7 @@ def a_run(a_config: Configs, **keys: Any) -> Config:
         ({"run_type": "draft"}, "thresholds.rsd: 0.7 in the run, not set now"),
     ],
 )
+@pytest.mark.slow
 def test_what_decides_results_may_not_change(
     a_config: Configs, a_world: Worlds, run_in: RunIn, tmp_path: Path, changes: dict[str, Any], told: str
 ) -> None:
@@ -87,6 +88,7 @@ def test_other_problems_are_another_run(
         {"data": {"source": "elsewhere.jsonl", "split": "test"}},
     ],
 )
+@pytest.mark.slow
 def test_what_only_operates_a_run_may_change(
     a_config: Configs, a_world: Worlds, run_in: RunIn, tmp_path: Path, changes: dict[str, Any]
 ) -> None:

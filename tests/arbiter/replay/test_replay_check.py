@@ -164,6 +164,7 @@ def test_a_message_that_is_not_in_the_log_is_shown_beside_nothing(record: Record
     assert (difference.recorded.id, difference.replayed and difference.replayed.id) == ("p/0/step_taken", chosen.id)
 
 
+@pytest.mark.slow
 def test_a_problem_that_failed_fails_again_with_its_causes(a_recording: Recording) -> None:
     failed = [
         problem.end.error

@@ -153,6 +153,7 @@ async def test_a_line_that_cannot_be_read_is_told_and_nothing_is_changed(
 
 
 @pytest.mark.asyncio
+@pytest.mark.slow
 async def test_a_summary_that_cannot_be_read_is_told(tmp_path: Path, a_config: Configs, solved: Solved) -> None:
     folder = stored(tmp_path / "run", a_config(), solved("a", "\\boxed{0.5}"))
     (folder / "summary.json").write_bytes(b"{")
@@ -160,6 +161,7 @@ async def test_a_summary_that_cannot_be_read_is_told(tmp_path: Path, a_config: C
 
 
 @pytest.mark.asyncio
+@pytest.mark.slow
 async def test_a_run_that_is_still_written_is_left_alone(tmp_path: Path, a_config: Configs, solved: Solved) -> None:
     folder = stored(tmp_path / "run", a_config(), solved("a", "\\boxed{0.5}"))
     path = folder / "results.jsonl"
@@ -203,6 +205,7 @@ def test_the_command_tells_each_change(tmp_path: Path, a_config: Configs, solved
     ]
 
 
+@pytest.mark.slow
 def test_the_command_prints_json_alone_where_that_is_asked_for(
     tmp_path: Path, a_config: Configs, solved: Solved
 ) -> None:

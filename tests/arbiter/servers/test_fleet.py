@@ -82,6 +82,7 @@ def test_a_log_begins_with_the_command(a_launch: ALaunch, tmp_path: Path) -> Non
     assert (tmp_path / "new" / "folder" / "draft.log").read_text().startswith(f"$ {launch.command[0]}")
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_is_started_again(a_launch: ALaunch, tmp_path: Path) -> None:
     launch, notices = a_launch(), list[str]()
 

@@ -66,6 +66,7 @@ POLICIES = (RewardThreshold(0.5), LearnedRouter(0.5), Oracle(0.0), GenerateRows(
 
 
 @pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.slow
 def test_exactly_the_drawn_steps_are_kept_from_the_draft(policy: Policy) -> None:
     world = replace(SMALL, agreeing=Quantiles((0.0, 0.0)))  # if both texts are equal, the draft is kept
     solutions = Fleet(world, FAST).solve(world, policy)

@@ -89,6 +89,7 @@ def test_matches_are_those_that_were_recorded(tmp_path: Path) -> None:
     assert set(workload.matches) == {"recorded"}
 
 
+@pytest.mark.slow
 def test_matches_that_were_not_recorded_are_what_both_texts_begin_with(tmp_path: Path) -> None:
     workload = RecordedWorkload.open(recorded(tmp_path, ROUTER))
     case = Case(10, verify="on")

@@ -141,6 +141,7 @@ def test_tokens_are_conserved(speed: Speed, visits: list[Visit]) -> None:
 
 
 @given(speed=speeds, visits=days)
+@pytest.mark.slow
 def test_a_server_is_busy_for_its_work_at_least_and_for_the_whole_day_at_most(
     speed: Speed, visits: list[Visit]
 ) -> None:
@@ -155,6 +156,7 @@ def test_a_server_is_busy_for_its_work_at_least_and_for_the_whole_day_at_most(
 
 
 @given(speed=speeds, visits=days)
+@pytest.mark.slow
 def test_no_request_is_faster_than_alone(speed: Speed, visits: list[Visit]) -> None:
     for visit, served in zip(visits, serve(speed, visits).answered(), strict=True):
         prompt, completion = tokens(visit.work)
@@ -173,6 +175,7 @@ def test_a_request_that_comes_last_makes_none_before_it_end_sooner(
 
 
 @given(speed=speeds, visits=days)
+@pytest.mark.slow
 def test_of_requests_that_come_together_one_more_makes_none_end_sooner(speed: Speed, visits: list[Visit]) -> None:
     roomy = msgspec.structs.replace(speed, running=20, pass_tokens=10_000)
     together = [msgspec.structs.replace(visit, at=0.0) for visit in alike(visits)]
@@ -181,12 +184,14 @@ def test_of_requests_that_come_together_one_more_makes_none_end_sooner(speed: Sp
 
 
 @given(speed=speeds, visits=impatient_days)
+@pytest.mark.slow
 def test_equal_days_are_equal_byte_for_byte(speed: Speed, visits: list[Visit]) -> None:
     first, second = (msgspec.json.encode(serve(speed, visits)) for _ in range(2))
     assert first == second
 
 
 @given(speed=speeds, visits=days)
+@pytest.mark.slow
 def test_of_equal_priorities_the_first_to_come_is_begun_first(speed: Speed, visits: list[Visit]) -> None:
     ordered = sorted(alike(visits), key=lambda visit: visit.at)
     day = serve(speed, ordered)
@@ -195,6 +200,7 @@ def test_of_equal_priorities_the_first_to_come_is_begun_first(speed: Speed, visi
 
 
 @given(speed=speeds, visits=days)
+@pytest.mark.slow
 def test_a_higher_priority_never_waits_behind_a_lower_one_that_has_not_begun(speed: Speed, visits: list[Visit]) -> None:
     day = serve(speed, visits)
     known = [
@@ -206,6 +212,7 @@ def test_a_higher_priority_never_waits_behind_a_lower_one_that_has_not_begun(spe
 
 
 @given(speed=speeds, works=st.lists(works, min_size=1, max_size=6))
+@pytest.mark.slow
 def test_the_cache_makes_no_request_of_a_lonely_problem_slower(speed: Speed, works: list[EngineWork]) -> None:
     in_turn = [Visit(1000.0 * n, work) for n, work in enumerate(works)]
     large, none = (
@@ -216,6 +223,7 @@ def test_the_cache_makes_no_request_of_a_lonely_problem_slower(speed: Speed, wor
 
 
 @given(speed=speeds, later=st.lists(works, min_size=1, max_size=5), earlier=works)
+@pytest.mark.slow
 def test_what_is_cached_makes_none_of_a_burst_slower(
     speed: Speed, later: list[EngineWork], earlier: EngineWork
 ) -> None:

@@ -126,6 +126,7 @@ def test_gathering_changes_no_step_and_is_told_with_its_waits(a_config: Configur
     assert (gathered.gathering.together or 0) > 1
 
 
+@pytest.mark.slow
 def test_a_server_without_places_is_the_bottleneck_and_its_requests_wait(a_config: Configure) -> None:
     slow = hardware(running=4)
     slow = replace(slow, placements={**slow.placements, "target": Placement("70B", "H100", 4)})

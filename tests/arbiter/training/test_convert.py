@@ -94,6 +94,7 @@ Built = Callable[..., tuple[Path, Tensor]]
 
 
 @pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.slow
 def test_a_value_head_becomes_one_label_with_its_bias(skywork: Built, tmp_path: Path, shards: int) -> None:
     source, values = skywork(shards=shards)
     made = convert(str(source), tmp_path / "out")
@@ -172,6 +173,7 @@ def test_llama_has_no_class_of_reward_models(skywork: Built, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("form", ["value", "classes", "reward"])
+@pytest.mark.slow
 def test_another_precision_rounds_what_is_below_the_head(skywork: Built, tmp_path: Path, form: Any) -> None:
     source, values = skywork()
     made = convert(str(source), tmp_path / "out", form, "bfloat16")

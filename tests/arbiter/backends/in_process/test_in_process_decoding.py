@@ -80,6 +80,7 @@ def reference(folder: Path, tokenizer: PreTrainedTokenizerFast, request: Generat
     return Generation(text, "end" if ended else "limit", Usage(read, len(out) - read))
 
 
+@pytest.mark.slow
 def test_greedy_steps_are_those_of_transformers_cut_at_the_separator_or_the_limit(
     writer: Path, tokenizer: PreTrainedTokenizerFast, write: Write, generation: Requests
 ) -> None:

@@ -49,6 +49,7 @@ def step_of(made: Generation) -> tuple[str, StopReason, Usage]:
 
 
 @pytest.mark.parametrize("seed", range(12))
+@pytest.mark.slow
 def test_an_answer_is_the_same_with_a_proposal_of_any_kind(generation: Requests, write: Write, seed: int) -> None:
     draw = random.Random(seed)
     requests = [

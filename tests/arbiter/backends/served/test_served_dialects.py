@@ -134,6 +134,7 @@ WRONG: list[tuple[Keys, Answer, str]] = [
 @pytest.mark.asyncio
 @pytest.mark.parametrize("backend", ["http"])
 @pytest.mark.parametrize(("keys", "answer", "told"), WRONG)
+@pytest.mark.slow
 async def test_what_is_no_score_is_refused_before_any_work_with_its_key(
     keys: Keys, answer: Answer, told: str, server: FakeServer, table: Callable[..., AnyModelTable]
 ) -> None:

@@ -120,6 +120,7 @@ async def test_a_key_that_the_server_echoes_is_in_no_message_of_the_error_or_its
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("fault", ["half", "reset"])
+@pytest.mark.slow
 async def test_a_body_that_breaks_off_is_told_as_no_answer(
     fault: str, server: FakeServer, ask: Ask, failure: Failure
 ) -> None:
@@ -130,6 +131,7 @@ async def test_a_body_that_breaks_off_is_told_as_no_answer(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("fault", ["silent", "drip"])
+@pytest.mark.slow
 async def test_an_answer_that_is_not_whole_in_time_is_none(
     fault: str, server: FakeServer, ask: Ask, failure: Failure
 ) -> None:
@@ -199,6 +201,7 @@ async def test_an_answer_without_a_score_is_none(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "null"])
+@pytest.mark.slow
 async def test_a_score_that_is_no_number_is_told_as_such(
     number: str, server: FakeServer, score: Ask, failure: Failure, backend: str
 ) -> None:
@@ -234,6 +237,7 @@ async def test_the_prompt_is_in_no_message(server: FakeServer, ask: Ask, failure
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("length", [299, 300, 301, 100_000])
+@pytest.mark.slow
 async def test_a_long_answer_is_told_by_its_beginning(length: int, step: Ask, failure: Failure) -> None:
     error = await failure(step, {"status": 500, "body": "x" * length})
     assert f"500: {'x' * min(length, 300)}{'…' if length > 300 else ''}. The" in str(error)

@@ -195,6 +195,7 @@ async def test_the_score_is_that_of_the_tokens_log_probabilities(
 
 
 @pytest.mark.asyncio
+@pytest.mark.slow
 async def test_the_draft_is_asked_for_log_probabilities_only_if_a_head_reads_them(
     server: FakeServer, served: Engine, a_config: Callable[..., Config]
 ) -> None:
@@ -257,6 +258,7 @@ async def test_a_head_without_an_open_draft_is_refused(a_config: Callable[..., C
 
 
 @pytest.mark.asyncio
+@pytest.mark.slow
 async def test_the_doctor_checks_a_head_with_its_draft(served: Engine, a_config: Callable[..., Config]) -> None:
     findings = {finding.model: finding.checks async for finding in examine(a_config())}
     texts = [check.text for check in findings["router"]]

@@ -44,6 +44,7 @@ FORMS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.slow
 async def test_a_confidence_is_computed_from_either_form_of_log_probabilities(
     form: str, server: FakeServer, step: StepOf, answer: Answer
 ) -> None:

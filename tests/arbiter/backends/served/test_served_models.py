@@ -50,6 +50,7 @@ async def test_a_list_may_be_bare_and_need_not_tell_a_context(listed: Any, serve
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("there", "told"), [(["a", "b"], "a, b"), ([], "none")])
+@pytest.mark.slow
 async def test_a_model_that_the_server_does_not_list_is_refused_with_those_that_it_does(
     there: list[str], told: str, server: FakeServer, ask: Ask, name: str
 ) -> None:

@@ -198,6 +198,7 @@ async def test_a_pause_that_the_server_asks_for_reaches_it(server: FakeServer, a
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("retries", [0, 2])
+@pytest.mark.slow
 async def test_a_server_that_always_fails_sees_exactly_the_retries_and_one(
     retries: int, server: FakeServer, ask: Ask
 ) -> None:
@@ -219,6 +220,7 @@ async def test_what_would_fail_again_is_asked_once(status: int, server: FakeServ
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("body", ["<html>", '{"choices": [], "embedding": [], "data": []}'])
+@pytest.mark.slow
 async def test_what_cannot_be_understood_is_asked_once(body: str, server: FakeServer, ask: Ask) -> None:
     server.replies({"body": body})
     with pytest.raises(BackendError):

@@ -81,6 +81,7 @@ async def solved(config: Config, *questions: str) -> dict[str, Solution]:
 
 
 @pytest.mark.asyncio
+@pytest.mark.slow
 async def test_a_problem_over_four_models_has_the_transcript_and_the_counts_of_their_answers(
     server: FakeServer, a_config: Configs, world: World, backend: str
 ) -> None:

@@ -119,6 +119,7 @@ async def test_an_environments_proxy_is_used(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("behind", ["", "/", "/v1", "/v1/"])
+@pytest.mark.slow
 async def test_an_address_is_the_same_with_and_without_v1_behind_it(
     behind: str, server: FakeServer, step: Ask, answer: Answer
 ) -> None:

@@ -60,6 +60,7 @@ def test_all_plots_are_images_that_are_not_blank(tmp_path: Path) -> None:
         assert len(colours(tmp_path / name)) > 10, name
 
 
+@pytest.mark.slow
 def test_a_run_is_drawn_in_the_colour_of_its_type(tmp_path: Path) -> None:
     types: list[RunType] = ["router", "rsd", "target"]
     draw([entry(run_type, run_type, acceptance_rate=n / 2) for n, run_type in enumerate(types)], tmp_path)

@@ -224,6 +224,7 @@ def test_the_json_has_the_summary_of_every_run_and_the_warnings(a_run: Runs) -> 
 
 
 @pytest.mark.parametrize("width", [20, 80, 120, 1000])
+@pytest.mark.slow
 def test_a_narrow_terminal_gets_all_columns_in_parts_that_fit(five: list[Path], width: int) -> None:
     entries = [msgspec.structs.replace(entry, name="run") for entry in report_on(five).entries]
     columns = columns_for(entries)
