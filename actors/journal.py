@@ -1,6 +1,6 @@
 """The journal entries of messages, and a journal that records nothing."""
 
-from arbiter.protocols.events import Entry
+from arbiter.protocols.events import CallFailed, CallGenerated, CallScored, Entry
 from arbiter.protocols.messages import AssemblerMail, DrafterMail, EscalatorMail, RouterMail, VerifierMail
 
 AnyMail = AssemblerMail | DrafterMail | VerifierMail | RouterMail | EscalatorMail
@@ -18,7 +18,7 @@ class NoJournal:
     def note(self, entry: Entry) -> None:
         """Record nothing."""
 
-    def recall(self, call: str) -> None:
+    def recall(self, call: str) -> CallGenerated | CallScored | CallFailed | None:
         """Return None: there is no earlier session."""
 
     def decided(self, place: str) -> float | None:

@@ -271,7 +271,7 @@ def test_no_slot_is_held_while_escalations_gather(in_virtual_time: Virtual, a_ta
 class Recorded(NoJournal):
     """A journal that has the answer to every request of an earlier session to the target."""
 
-    def recall(self, call: str) -> CallGenerated | None:  # type: ignore[override]
+    def recall(self, call: str) -> CallGenerated | None:
         if "/target/" not in call:
             return None
         return CallGenerated("recorded", "end", Usage(), 7.0, gathered=Gathered(0.5, 2))

@@ -146,7 +146,7 @@ async def test_work_may_leave_requests_for_its_next_call() -> None:
 
 @pytest.mark.asyncio
 async def test_a_delivered_answer_arrives_before_the_work_ends() -> None:
-    desk, told = Desk(), list[int]()
+    desk, received = Desk(), list[int]()
 
     def work(take: Take, deliver: Deliver) -> None:
         first, second = all_of(take)
@@ -157,11 +157,11 @@ async def test_a_delivered_answer_arrives_before_the_work_ends() -> None:
     worker = Worker(work)
 
     async def first() -> None:
-        told.append(await worker.submit(1))
+        received.append(await worker.submit(1))
         desk.gate.release()
 
     await served(worker, first, *desk.asks(worker, 2))
-    assert (told, desk.answers) == ([10], {2: 20})
+    assert (received, desk.answers) == ([10], {2: 20})
 
 
 @pytest.mark.asyncio

@@ -39,13 +39,13 @@ def likely(ids: Sequence[int], place: int) -> float:
 class Engine:
     """A server of a model that writes ``STEPS``, and reads prompts as ``kind`` does; ``none`` reads none.
 
-    Without ``tells`` the steps that it writes come without log-probabilities.
+    Without ``returns_logprobs`` the steps that it writes come without log-probabilities.
     """
 
     def __init__(self, tokenizer: Any, kind: str) -> None:
         self.tokenizer = tokenizer
         self.kind = kind
-        self.tells = True
+        self.returns_logprobs = True
         self.reads: list[list[int]] = []
 
     def __call__(self, asked: Asked) -> Reply:
@@ -65,8 +65,15 @@ class Engine:
         ids = [*before, *written]
         logprobs = [likely(ids, len(before) + index) for index in range(len(written))]
         texts = [self.tokenizer.decode([token]) for token in written]
-        told = {"tokens": texts, "token_logprobs": logprobs} if self.tells and "logprobs" in body else None
-        choice = {"text": step, "finish_reason": "stop", "matched_stop": None if ended else "\n\n", "logprobs": told}
+        reported = (
+            {"tokens": texts, "token_logprobs": logprobs} if self.returns_logprobs and "logprobs" in body else None
+        )
+        choice = {
+            "text": step,
+            "finish_reason": "stop",
+            "matched_stop": None if ended else "\n\n",
+            "logprobs": reported,
+        }
         return {"choices": [choice], "usage": {"prompt_tokens": len(before), "completion_tokens": len(written)}}
 
     def _generate(self, body: Body) -> Reply:
@@ -157,7 +164,7 @@ async def test_steps_that_were_just_written_are_not_read_again_and_the_run_is_th
     remembered = await solved(a_config(), *questions)
     reads = len(served.reads)
     served.reads.clear()
-    served.tells = False
+    served.returns_logprobs = False
     asked_again = await solved(a_config(), *questions)
     assert {name: without_usage(one) for name, one in remembered.items()} == {
         name: without_usage(one) for name, one in asked_again.items()
@@ -221,7 +228,7 @@ async def test_a_vllm_behind_http_is_found_too(
     server: FakeServer, tokenizer: Any, served: Engine, a_config: Callable[..., Config]
 ) -> None:
     served.kind = "vllm"
-    served.tells = False
+    served.returns_logprobs = False
     (solution,) = (await solved(a_config(), "1+1?")).values()
     assert solution.finish_reason == "answered"
     assert {asked.path for asked in server.asked if "input_ids" not in asked.body} == {"/v1/completions"}
@@ -289,11 +296,11 @@ async def test_an_answer_without_a_log_probability_fails_the_score(
 
 
 def test_the_memory_is_bounded_and_forgets_what_was_used_least_recently() -> None:
-    memory, told = DraftMemory(entries=2), Logprobs(tokens=["a", "\n\n", "b"], token_logprobs=[-0.5, -0.25, -9.0])
+    memory, reported = DraftMemory(entries=2), Logprobs(tokens=["a", "\n\n", "b"], token_logprobs=[-0.5, -0.25, -9.0])
     for context in ("one", "two"):
-        memory.keep(context, "a", "\n\n", told)
+        memory.keep(context, "a", "\n\n", reported)
     assert memory.find("one", "a", "\n\n") == WrittenStep(["a", "\n\n"], [-0.5, -0.25])
-    memory.keep("three", "a", "\n\n", told)
+    memory.keep("three", "a", "\n\n", reported)
     assert memory.find("two", "a", "\n\n") is None
     assert memory.find("one", "a", "\n\n") is not None
     for other in (("one", "a", "\n"), ("one", "b", "\n\n"), ("onea", "", "\n\n")):
