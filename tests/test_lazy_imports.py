@@ -19,7 +19,7 @@ from arbiter.protocols.records import Usage
 ROOT = Path(__file__).parent.parent
 SCRIPT = "import sys; sys.argv = ['arbiter', *{arguments!r}]; from arbiter.cli.main import main\ntry: main()\n{end}"
 END = "except SystemExit: pass"
-HTTP = {"aiohttp", "httpx", "openai", "starlette", "uvicorn"}
+HTTP = {"aiohttp", "httptools", "httpx", "openai", "starlette", "uvicorn"}
 HEAVY = HTTP | {
     "datasets",
     "google",

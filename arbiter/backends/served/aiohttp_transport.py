@@ -1,15 +1,14 @@
-"""The transport for self-hosted servers. aiohttp needs a tenth of the CPU time per request of the ``openai`` SDK."""
+"""The transport over aiohttp, for addresses with TLS, behind a proxy, or of servers that redirect."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import msgspec
 
-from arbiter.backends.served.transport import Address, refusal, routing, silent
+from arbiter.backends.served.http_bodies import PACKING, TooLargeError, too_large, unpacked_answer
+from arbiter.backends.served.transport import Address, routing, silent
 
 
 class AiohttpTransport:
@@ -30,36 +29,47 @@ class AiohttpTransport:
         try:
             url = self.address.url + path
             async with self._session.request(method, url, data=data, headers=more, proxy=self._proxy) as response:
-                body = await response.read()
-                if response.ok:
-                    return body
+                body = await _read(response, self.address.largest_body)
                 headers = {name.lower(): value for name, value in response.headers.items()}
         except aiohttp.ConnectionTimeoutError as error:
             raise silent(self.address, path, error, self.address.connect_timeout) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise silent(self.address, path, error) from error
-        raise refusal(self.address, path, response.status, headers, body.decode(errors="replace"))
+            # `from None`: the text of aiohttp's error may be a part of the answer, in which the server may echo the key
+            raise silent(self.address, path, error) from None
+        except TooLargeError:
+            raise too_large(self.address, path) from None
+        return unpacked_answer(self.address, path, response.status, headers, body)
 
 
 @asynccontextmanager
-async def open_aiohttp(address: Address) -> AsyncGenerator[AiohttpTransport]:
-    """Yield a transport. Its connections are closed when the block ends."""
-    headers = {"content-type": "application/json"}
+async def open_aiohttp(address: Address, proxy: str | None = None) -> AsyncGenerator[AiohttpTransport]:
+    """Yield a transport that makes its requests through ``proxy``, if any. The block's end closes its connections.
+
+    The proxy is an argument because aiohttp's ``trust_env`` would use two threads for each request. It would also read
+    ``.netrc``, which conflicts with the key.
+    """
+    headers = {"content-type": "application/json", "accept-encoding": PACKING}
     if address.key:
         headers["authorization"] = f"Bearer {address.key}"
     timeout = aiohttp.ClientTimeout(total=address.timeout, sock_connect=address.connect_timeout)
-    connector = aiohttp.TCPConnector(limit=address.connections)
     async with aiohttp.ClientSession(
-        connector=connector, timeout=timeout, headers=headers, raise_for_status=False
+        connector=aiohttp.TCPConnector(limit=address.connections),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=timeout,
+        headers=headers,
+        raise_for_status=False,
+        auto_decompress=False,
     ) as session:
-        yield AiohttpTransport(address, session, _proxy(address.url))
+        yield AiohttpTransport(address, session, proxy)
 
 
-def _proxy(url: str) -> str | None:
-    """Return the environment's proxy for ``url``. It is looked up once.
-
-    aiohttp's ``trust_env`` would use two threads for each request. It would also read ``.netrc``, which conflicts with
-    the key.
-    """
-    where = urlsplit(url)
-    return None if proxy_bypass(where.hostname or "") else getproxies().get(where.scheme)
+async def _read(response: aiohttp.ClientResponse, largest: int) -> bytes:
+    """Return the body as it is sent. Raises ``TooLargeError`` as soon as it is larger than ``largest`` bytes."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > largest:
+            raise TooLargeError
+        parts.append(part)
+    return b"".join(parts)

@@ -145,9 +145,9 @@ async def open_transport(name: str, table: ServedTable) -> AsyncGenerator[Transp
 
         opening = open_openai(address)
     else:
-        from arbiter.backends.served.aiohttp_transport import open_aiohttp
+        from arbiter.backends.served.http_transport import open_http
 
-        opening = open_aiohttp(address)
+        opening = open_http(address)
     async with opening as transport:
         yield transport
 

@@ -1,6 +1,6 @@
 """Requests to a server: the transport interface, retries, and what error answers mean.
 
-There are two transports: ``arbiter.backends.served.aiohttp_transport`` (aiohttp, for self-hosted engines) and
+There are two backends: ``arbiter.backends.served.http_transport`` (for self-hosted engines) and
 ``arbiter.backends.served.openai_transport`` (the ``openai`` package).
 """
 
@@ -42,6 +42,7 @@ class Address(msgspec.Struct, frozen=True):
     - ``connections``: the most connections open at a time.
     - ``key``, ``key_variable``: the API key, and the environment variable that contains it.
     - ``connect_timeout``: in seconds. It is short, since a server that is up accepts connections soon.
+    - ``largest_body``: the limit of an answer's body in bytes, packed as well as unpacked.
     """
 
     url: str
@@ -51,6 +52,7 @@ class Address(msgspec.Struct, frozen=True):
     key: str | None = None
     key_variable: str | None = None
     connect_timeout: float = 10.0
+    largest_body: int = 1 << 27
 
     def __repr__(self) -> str:
         return f"Address({self.url!r})"  # without the key, wherever it is printed

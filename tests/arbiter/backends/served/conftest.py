@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -219,9 +220,13 @@ def scored() -> Callable[..., Reply]:
     return build
 
 
-@pytest.fixture(params=["http", "openai"])
-def backend(request: pytest.FixtureRequest) -> str:
-    return request.param
+@pytest.fixture(params=["http", "aiohttp", "openai"])
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the backend of the table: ``http`` with connections of its own, the same over aiohttp, or ``openai``."""
+    if request.param != "aiohttp":
+        return request.param
+    monkeypatch.setattr("arbiter.backends.served.http_transport.PLAIN", re.compile("no address"))
+    return "http"
 
 
 @pytest.fixture
