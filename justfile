@@ -76,7 +76,7 @@ reproduce:
     {{python}} -m arbiter tune pocket --data runs/rows --escalation 0.2 --out runs/tuned.toml
     {{python}} -m arbiter reproduce pocket --rows runs/rows --limit 1000 --out runs/reproduction
 
-# Measure the cost of the client per request, for both HTTP backends.
+# Measure the cost of the client per request, for both HTTP backends and for each transport.
 throughput *args:
     {{python}} benchmarks/throughput.py {{args}}
 
@@ -107,6 +107,10 @@ models *args:
 # Measure the CPU time and memory of the ring, compared with a plain loop.
 overhead *args:
     {{python}} benchmarks/overhead.py {{args}}
+
+# Compare the CPU time of the ring with that of another checkout, over HTTP and in process.
+before *args:
+    {{python}} benchmarks/before.py {{args}}
 
 # Measure the cost of the event log, compared with a ring without one.
 log-cost *args:

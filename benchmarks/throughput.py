@@ -2,9 +2,12 @@
 
     python benchmarks/throughput.py --data ../shared/data/math500.jsonl
 
-The measurement covers a whole run: the ring, the requests, grading and the run folder. Seconds depend on the machine;
+The first table covers whole runs: the ring, the requests, grading and the run folder. Seconds depend on the machine;
 compare the ratio of the two lines. The backends take turns, ``repeats`` times each, and the round with the least CPU
 counts.
+
+The second table covers the transports alone, with ``IN_FLIGHT`` requests at a time. They take turns too. The figures
+are medians of the rounds, and the ratios are medians of the ratios of the rounds.
 """
 
 import os
@@ -13,10 +16,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
 import anyio
@@ -24,12 +28,23 @@ import cyclopts
 import msgspec
 from rich.console import Console
 
+from arbiter.backends.served.aiohttp_transport import open_aiohttp
+from arbiter.backends.served.openai_transport import open_openai
+from arbiter.backends.served.plain_transport import open_plain
+from arbiter.backends.served.transport import Address, Transport
 from arbiter.config.config import parse
 from arbiter.runs.bench import bench
 from arbiter.runs.progress import PlainWatcher
 
 BACKENDS: tuple[Literal["http", "openai"], ...] = ("http", "openai")
 KEY = "ARBITER_BENCHMARK_KEY"
+TRANSPORTS: dict[str, Callable[[Address], AbstractAsyncContextManager[Transport]]] = {
+    "aiohttp": open_aiohttp,
+    "plain": open_plain,
+    "openai": open_openai,
+}
+IN_FLIGHT = 64
+BODY = {"model": "fixed", "prompt": "We multiply the first number by the second one. " * 40, "max_tokens": 512}
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -43,24 +58,41 @@ class Reading(msgspec.Struct, frozen=True):
     cpu: float
 
 
+class TransportRow(msgspec.Struct, frozen=True):
+    """CPU microseconds per request of a transport, and their ratio to those of aiohttp."""
+
+    transport: str
+    cpu: float
+    ratio: float
+
+
+class Found(msgspec.Struct, frozen=True):
+    """All measurements. ``backends`` has the best round of each backend."""
+
+    backends: dict[str, Reading]
+    transports: list[TransportRow]
+
+
 def main(
     *,
     data: str = "pocket:2",
     limit: int | None = None,
     concurrency: int = 256,
     repeats: int = 3,
+    requests: int = 3000,
     json: bool = False,
 ) -> None:
-    """Measure ``http`` and ``openai`` in turns over the problems of ``data``, and print one line per backend."""
+    """Measure ``http`` and ``openai`` in turns over the problems of ``data``, then each transport over ``requests``."""
     os.environ[KEY] = "none"
     with served() as port:
         readings = [measured(backend, data, limit, concurrency, port) for _ in range(repeats) for backend in BACKENDS]
+        transports = over_transports(f"http://127.0.0.1:{port}", requests, repeats)
     best = {
         backend: min((one for one in readings if one.backend == backend), key=lambda one: one.cpu)
         for backend in BACKENDS
     }
     if json:
-        sys.stdout.write(msgspec.json.encode(best).decode() + "\n")
+        sys.stdout.write(msgspec.json.encode(Found(best, transports)).decode() + "\n")
         return
     out = Console(emoji=False, highlight=False, soft_wrap=True)
     out.print("| backend | problems graded | requests | requests/s | CPU µs per request |\n|---|---|---|---|---|")
@@ -69,6 +101,9 @@ def main(
             f"| {backend} | {reading.graded} of {reading.problems} | {reading.requests} | "
             f"{reading.requests / reading.seconds:.0f} | {reading.cpu / reading.requests * 1e6:.0f} |"
         )
+    out.print("\n| transport | CPU µs per request | / aiohttp |\n|---|---|---|")
+    for row in transports:
+        out.print(f"| {row.transport} | {row.cpu:.0f} | {row.ratio:.2f} |")
 
 
 def measured(backend: str, data: str, limit: int | None, concurrency: int, port: int) -> Reading:
@@ -101,6 +136,38 @@ def measured(backend: str, data: str, limit: int | None, concurrency: int, port:
             seconds=time.monotonic() - started,
             cpu=_cpu_seconds() - cpu,
         )
+
+
+def over_transports(url: str, requests: int, repeats: int) -> list[TransportRow]:
+    """Measure each transport in turn, after a round that warms up."""
+    address = Address(url, timeout=60, retries=0, connections=IN_FLIGHT)
+    readings: dict[str, list[float]] = {name: [] for name in TRANSPORTS}
+    for _ in range(repeats + 1):
+        for name, opening in TRANSPORTS.items():
+            readings[name].append(anyio.run(_posted, opening(address), requests))
+    rounds = {name: found[1:] for name, found in readings.items()}
+    return [
+        TransportRow(
+            name, median(found), median(one / other for one, other in zip(found, rounds["aiohttp"], strict=True))
+        )
+        for name, found in rounds.items()
+    ]
+
+
+async def _posted(opened: AbstractAsyncContextManager[Transport], requests: int) -> float:
+    """Make the requests, and return the CPU microseconds per request of all threads of this process."""
+    waiting = iter(range(requests))
+
+    async def work(transport: Transport) -> None:
+        for number in waiting:
+            await transport.post("/v1/completions", BODY, f"problem-{number}")
+
+    async with opened as transport:
+        started = time.process_time()
+        async with anyio.create_task_group() as workers:
+            for _ in range(IN_FLIGHT):
+                workers.start_soon(work, transport)
+        return 1e6 * (time.process_time() - started) / requests
 
 
 def _cpu_seconds() -> float:

@@ -61,10 +61,14 @@ def test_batching_is_compared_problem_by_problem() -> None:
 
 
 def test_the_clients_cost_is_measured_for_both_backends_over_the_same_requests() -> None:
-    found = printed("throughput.py", "--limit", "8", "--repeats", "1")
-    assert {backend: reading["problems"] for backend, reading in found.items()} == {"http": 8, "openai": 8}
-    assert {reading["requests"] for reading in found.values()} == {8 * 5 * 2}
-    assert all(reading["cpu"] > 0 for reading in found.values())
+    found = printed("throughput.py", "--limit", "8", "--repeats", "1", "--requests", "64")
+    backends: dict[str, Any] = found["backends"]
+    assert {backend: reading["problems"] for backend, reading in backends.items()} == {"http": 8, "openai": 8}
+    assert {reading["requests"] for reading in backends.values()} == {8 * 5 * 2}
+    assert all(reading["cpu"] > 0 for reading in backends.values())
+    transports: dict[str, Any] = {row["transport"]: row for row in found["transports"]}
+    assert (list(transports), transports["aiohttp"]["ratio"]) == (["aiohttp", "plain", "openai"], 1)
+    assert all(row["cpu"] > 0 for row in transports.values())
 
 
 @pytest.mark.nightly
@@ -86,6 +90,14 @@ def test_the_rings_cost_is_measured_beside_a_bare_loop_with_the_same_requests() 
     assert set(found["http"]) == {"loop", "off", "on", "off_ratio", "on_ratio"}
     assert [one["problems"] for one in found["in_process"]] == [1, 10]
     assert all(one["cpu"] > 0 and one["text"] > 0 for one in found["in_process"])
+
+
+@pytest.mark.nightly
+def test_the_rings_cost_is_compared_with_that_of_another_checkout() -> None:
+    found = printed("before.py", str(BENCHMARKS.parent), "--rounds", "1", "--problems", "6", "--most", "1")
+    measured = ["a plain loop over HTTP", "the ring over HTTP, no log", "the ring over HTTP, log"]
+    assert [row["name"] for row in found] == [*measured, "the ring in process, 1 in flight"]
+    assert all(row["here"] > 0 and row["before"] > 0 and row["ratio"] > 0 for row in found)
 
 
 def test_schedules_are_compared_in_virtual_time_and_no_two_runs_differ() -> None:
