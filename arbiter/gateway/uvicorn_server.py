@@ -45,6 +45,7 @@ async def serve(
         uvicorn.Config(
             gateway.app,
             log_config=None,
+            http="h11",  # it limits the size of headers; httptools does not
             access_log=False,
             server_header=False,
             lifespan="off",
