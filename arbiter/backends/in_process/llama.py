@@ -112,8 +112,8 @@ class LlamaModel:
         last = self._layers[-1]
         for number, layer in enumerate(self._layers):
             found = self._attend(number, x, attention, rotation)
-            if layer is last:  # nothing reads the other tokens any more
-                found, x = found[attention.shown], x[attention.shown]
+            if layer is last:
+                x = x[attention.shown]
             x = torch.addmm(x, found, layer.out)
             gate, up = torch.mm(self._norms.apply(x, layer.norm_mlp), layer.gate_up).chunk(2, -1)
             x = torch.addmm(x, functional.silu(gate).mul_(up), layer.down)

@@ -46,17 +46,24 @@ class PassAttention:
         """Write the keys and values ``new`` of a layer, and return the attention of ``queries``.
 
         ``new`` is ``[tokens, 2 × heads, head size]``, keys first; queries and result are ``[tokens, heads, head size]``
-        with all query heads.
+        with all query heads. For the last layer, the result has the shown tokens alone: nothing reads the others.
         """
         self._flat[layer][self._rows] = new
+        last = layer == len(self._flat) - 1
         parts: list[Tensor] = []
         if self._count:
             parts.append(self._attend_single(layer, queries[: self._count]))
-        first = self._count
-        for tokens, mask, keys, values in self._longer:
-            parts.append(self._attend_longer(queries[first : first + tokens], mask, keys[layer], values[layer]))
-            first += tokens
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        end = self._count
+        for chunk, mask, keys, values in self._longer:
+            count = chunk.shown if last else len(chunk.ids)
+            end += len(chunk.ids)
+            if count:
+                part = queries[end - count : end]
+                parts.append(self._attend_longer(part, mask[-count:], keys[layer], values[layer]))
+        if not parts:
+            return queries[:0]
+        found = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return found[self._order] if last else found
 
     def _index(self, chunks: Sequence[Chunk], ordered: Sequence[Chunk], kv: Tensor, numbers: Tensor) -> None:
         width = kv.shape[3]
@@ -73,11 +80,16 @@ class PassAttention:
         keys = numbers[: self._heads] * (2 * width)
         self._rows = first[:, None] + torch.cat((keys, keys + width))
         self._flat = kv.view(len(kv), -1, self._size).unbind()
-        shown = array("q")
+        computed = 0
+        shown, order = array("q"), array("q")  # the shown tokens, among all and among those that the last layer attends
+        last: dict[int, int] = {}
+        for chunk in ordered:
+            computed = last[chunk.slot] = computed + (1 if len(chunk.ids) == 1 else chunk.shown)
         for chunk in chunks:
             shown.extend(range(ends[chunk.slot] - chunk.shown, ends[chunk.slot]))
-        whole = shown == array("q", range(len(ids)))
-        self.shown: slice | Tensor = slice(None) if whole else self._tensor(shown)
+            order.extend(range(last[chunk.slot] - chunk.shown, last[chunk.slot]))
+        self.shown = self._selection(shown, len(ids))
+        self._order = self._selection(order, computed)
 
     def _lay_out_single(self, chunks: Sequence[Chunk], kv: Tensor, numbers: Tensor) -> None:
         """Prepare the attention of chunks of one token: over all slots up to the last one of them."""
@@ -94,12 +106,11 @@ class PassAttention:
 
     def _lay_out_longer(
         self, chunk: Chunk, kv: Tensor, numbers: Tensor
-    ) -> tuple[int, Tensor, Sequence[Tensor], Sequence[Tensor]]:
-        """Return the number of tokens, the mask, and the keys and values by layer."""
-        tokens = len(chunk.ids)
-        end = chunk.start + tokens
-        mask = self._mask(numbers[:end] <= numbers[chunk.start : end, None]).repeat(self._queries, 1)
-        return tokens, mask, *_held(kv, slice(chunk.slot * self._heads, (chunk.slot + 1) * self._heads), end)
+    ) -> tuple[Chunk, Tensor, Sequence[Tensor], Sequence[Tensor]]:
+        """Return the chunk, its mask ``[tokens, tokens read]``, and the keys and values by layer."""
+        end = chunk.start + len(chunk.ids)
+        mask = self._mask(numbers[:end] <= numbers[chunk.start : end, None])
+        return chunk, mask, *_held(kv, slice(chunk.slot * self._heads, (chunk.slot + 1) * self._heads), end)
 
     def _attend_single(self, layer: int, queries: Tensor) -> Tensor:
         if self._owners is None:
@@ -114,7 +125,8 @@ class PassAttention:
 
     def _attend_longer(self, queries: Tensor, mask: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         q = queries.unflatten(1, (self._heads, self._queries)).permute(1, 2, 0, 3).flatten(1, 2)
-        found = self._attention(q, mask, keys, values).unflatten(1, (self._queries, -1))
+        repeated = mask if self._queries == 1 else mask.repeat(self._queries, 1)
+        found = self._attention(q, repeated, keys, values).unflatten(1, (self._queries, -1))
         return found.permute(2, 0, 1, 3).flatten(1, 2)
 
     def _attention(self, queries: Tensor, mask: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -125,6 +137,9 @@ class PassAttention:
 
     def _mask(self, seen: Tensor) -> Tensor:
         return torch.where(seen, self._visible, self._hidden)
+
+    def _selection(self, numbers: "array[int]", among: int) -> slice | Tensor:
+        return slice(None) if numbers == array("q", range(among)) else self._tensor(numbers)
 
     def _tensor(self, numbers: "array[int]") -> Tensor:
         if not numbers:
