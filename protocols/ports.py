@@ -156,6 +156,26 @@ class Scorer(Protocol):
         ...
 
 
+class KVMemory(Record, frozen=True):
+    """Memory of keys and values in bytes: the most so far, since the model was loaded, and the configured limit.
+
+    The limit is 0 if no text is kept; rows then take what they need.
+    """
+
+    peak: int
+    limit: int
+
+
+@runtime_checkable
+class KeepsKeysAndValues(Protocol):
+    """A ``Generator`` or ``Scorer`` that keeps keys and values itself, as models in process do."""
+
+    @property
+    def kv_memory(self) -> KVMemory:
+        """The memory that they take."""
+        ...
+
+
 class QueueDepth(Protocol):
     """Reports how busy a server is."""
 

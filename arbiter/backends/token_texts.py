@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
+from arbiter.backends.line_tokens import LineTokens, separates_lines
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
@@ -51,13 +53,17 @@ class FastTokenTexts:
 
     def __init__(self, tokenizer: "Tokenizer", end: int | None) -> None:
         self._tokenizer = tokenizer
+        self._lines = LineTokens(self._encode) if separates_lines(tokenizer) else None
         self.end = end
 
     def encode(self, text: str, special: bool = True) -> list[int]:
-        return self._tokenizer.encode(text, add_special_tokens=special).ids
+        return self._encode(text, special) if self._lines is None else self._lines.encode(text, special)
 
     def decode(self, tokens: Sequence[int]) -> str:
         return self._tokenizer.decode(tokens, skip_special_tokens=True)
+
+    def _encode(self, text: str, special: bool) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=special).ids
 
 
 class TransformersTokenTexts:
@@ -65,13 +71,18 @@ class TransformersTokenTexts:
 
     def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - transformers' own classes
         self._tokenizer = tokenizer
+        known = tokenizer.is_fast and separates_lines(tokenizer.backend_tokenizer)
+        self._lines = LineTokens(self._encode) if known else None
         self.end = cast("int | None", tokenizer.eos_token_id)
 
     def encode(self, text: str, special: bool = True) -> list[int]:
-        return self._tokenizer(text, add_special_tokens=special)["input_ids"]
+        return self._encode(text, special) if self._lines is None else self._lines.encode(text, special)
 
     def decode(self, tokens: Sequence[int]) -> str:
         return str(self._tokenizer.decode(tokens, skip_special_tokens=True))
+
+    def _encode(self, text: str, special: bool) -> list[int]:
+        return self._tokenizer(text, add_special_tokens=special)["input_ids"]
 
 
 def fast_token_texts(folder: Path) -> FastTokenTexts | None:

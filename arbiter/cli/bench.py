@@ -15,6 +15,7 @@ from arbiter.config.config import Config
 from arbiter.config.run_tables import Level
 from arbiter.log.event_lines import shown
 from arbiter.log.reader import log_path
+from arbiter.protocols.ports import KVMemory
 from arbiter.protocols.records import LookaheadStats, Model
 from arbiter.runs.bench import bench
 from arbiter.runs.gathering_waits import GatheringWaits
@@ -126,6 +127,7 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
             for model, tokens in summary.tokens.items()
         ),
         *([("prefix cache", _caches(summary.prefix_caches))] if summary.prefix_caches else ()),
+        *([("keys and values", _kv_memory(summary.kv_memory))] if summary.kv_memory else ()),
         *([("drafting ahead", _ahead(summary.lookahead))] if summary.lookahead.started else ()),
         *([("verified escalation", _verified(summary.verification))] if summary.verification.shown else ()),
         *([("gathering", _gathering(summary.gathering))] if summary.gathering.held else ()),
@@ -178,6 +180,11 @@ def _caches(caches: Mapping[Model, PrefixCacheUse]) -> str:
         for model, cache in caches.items()
         if cache.prompt and (model in WRITERS or cache.cached)  # few servers report cached tokens for scores
     )
+
+
+def _kv_memory(memories: Mapping[str, KVMemory]) -> str:
+    used = ", ".join(f"{model} {memory.peak / 2**20:.1f} MiB" for model, memory in memories.items())
+    return f"at most {used}"
 
 
 def _verified(verified: VerificationSavings) -> str:

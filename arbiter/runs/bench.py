@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 import anyio
+import msgspec
 from anyio.abc import TaskStatus
 
 from arbiter.actors.ring import open_ring, solve_all
@@ -19,6 +20,7 @@ from arbiter.grading.grader import Grader, needs_mathematics
 from arbiter.log.writer import Show
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import KeepsKeysAndValues, KVMemory
 from arbiter.protocols.records import Solution
 from arbiter.runs.folder import RunFolder, check_run, open_run
 from arbiter.runs.results import Result, Summary, summary_of
@@ -118,8 +120,22 @@ async def run_problems(
     if failures:
         raise failures[0]
     summary = summary_of(config, results, round(folder.journal.seconds, 6), solving.cancel_called)
+    summary = msgspec.structs.replace(summary, kv_memory=kv_memory(models))
     await folder.finish(summary)
     return summary
+
+
+def kv_memory(models: Models) -> dict[str, KVMemory]:
+    """Return the memory of those models that keep keys and values, by the names of their tables after ``models.``."""
+    # the first of several targets is the target as well
+    target = {} if models.targets else {"target": models.target}
+    several = {f"targets.{name}": handle for name, handle in models.targets.items()}
+    handles = {"draft": models.draft, **target, **several, **models.scorers}
+    return {
+        name: handle.port.kv_memory
+        for name, handle in handles.items()
+        if handle is not None and isinstance(handle.port, KeepsKeysAndValues)
+    }
 
 
 def notices(folder: RunFolder, solutions: int) -> Iterator[str]:

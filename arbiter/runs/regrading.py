@@ -14,6 +14,7 @@ from arbiter.log.resume import EarlierSessions
 from arbiter.log.run import Run
 from arbiter.log.sessions import open_journal
 from arbiter.protocols.errors import RunError
+from arbiter.protocols.ports import KVMemory
 from arbiter.runs.folder import read_results, record_end, record_grade, replace_file, versions
 from arbiter.runs.results import Result, Summary, summary_of
 
@@ -45,6 +46,7 @@ class _Ending(msgspec.Struct, frozen=True):
     wall_seconds: float | None
     interrupted: bool = False
     simulated: bool = False
+    kv_memory: dict[str, KVMemory] = msgspec.field(default_factory=dict[str, KVMemory])
 
 
 async def regrade(folder: Path, grader: Grader, progress: Progress = lambda _done, _of: None) -> Regraded:
@@ -99,7 +101,7 @@ def _config_of(folder: Path) -> Config:
 
 
 def _summary(folder: Path, config: Config, results: list[Result]) -> Summary:
-    """Return the new summary, with the time and interruption of the old one.
+    """Return the new summary, with the time, the interruption and the memory of the old one.
 
     A killed run has no summary: the new one then has no wall time and counts as interrupted.
     """
@@ -113,7 +115,7 @@ def _summary(folder: Path, config: Config, results: list[Result]) -> Summary:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: {error}; remove the file to grade the run as an interrupted one") from error
     graded = summary_of(config, results, old.wall_seconds, old.interrupted)
-    return msgspec.structs.replace(graded, simulated=old.simulated)
+    return msgspec.structs.replace(graded, simulated=old.simulated, kv_memory=old.kv_memory)
 
 
 def _change(before: Result, after: Result) -> GradeChange | None:

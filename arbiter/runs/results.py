@@ -12,6 +12,7 @@ from arbiter.config.model_tables import DraftHeadTable, PriceTable
 from arbiter.config.run_tables import RunType
 from arbiter.grading import Grade
 from arbiter.grading.answers import Reference
+from arbiter.protocols.ports import KVMemory
 from arbiter.protocols.records import (
     Author,
     FinishReason,
@@ -118,6 +119,8 @@ class Summary(Record, frozen=True):
     - ``simulated`` is true if all times are simulated: the run reused answers of other runs (``docs/how-to/sweep.md``).
     - ``prefix_caches`` has the models of the configuration that wrote or scored candidates.
     - ``gathering`` says how long escalations were held so that several reached a target together.
+    - ``kv_memory`` has the memory of keys and values of models in process, by the tables' names after ``models.``. It
+      is empty until the run ends.
     """
 
     run_type: RunType
@@ -150,6 +153,7 @@ class Summary(Record, frozen=True):
     targets: dict[str, TargetSummary] = msgspec.field(default_factory=dict[str, TargetSummary])
     prefix_caches: dict[Model, PrefixCacheUse] = msgspec.field(default_factory=dict[Model, PrefixCacheUse])
     gathering: GatheringWaits = GatheringWaits()
+    kv_memory: dict[str, KVMemory] = msgspec.field(default_factory=dict[str, KVMemory])
 
 
 def summary_of(

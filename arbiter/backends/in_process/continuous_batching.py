@@ -17,6 +17,7 @@ from torch import Tensor
 from arbiter.backends.in_process.prefix_store import PrefixStore
 from arbiter.backends.in_process.sequence_model import Chunk, SequenceModel
 from arbiter.backends.in_process.worker import Deliver, Job, Take, Worker
+from arbiter.protocols.ports import KVMemory
 
 _CHUNK = 512  # the most tokens of a pass that belong to rows which are reading
 
@@ -82,8 +83,8 @@ class Engine:
 
     At most ``largest_batch`` rows run together. Keys and values take at most ``cache_bytes``, unless a single row needs
     more: texts that were read get what the rows leave. With 0, no text is kept, and rows take what they need. While
-    slots grow, the old ones exist as well. A pass takes place within ``turn``, if there is one. Run ``worker`` while
-    the engine is in use.
+    slots grow, the old ones exist as well, and so do the texts that are written into them. A pass takes place within
+    ``turn``, if there is one. Run ``worker`` while the engine is in use.
     """
 
     def __init__(
@@ -102,17 +103,22 @@ class Engine:
         self._turn = turn or nullcontext()
         self._store = PrefixStore(cache_bytes)
         self._rows: list[tuple[Job, Row]] = []  # by slot
+        self._kept: dict[int, list[Tensor]] = {}  # what rows that are joining reuse, by id(row)
         self._partial: dict[int, list[Outputs]] = {}  # outputs of rows that are read in several passes, by id(row)
         self._next: tuple[Job, Row] | None = None  # waits for memory
         self.passes = 0
-        self.peak_bytes = 0
-        """The largest ``kv_bytes`` so far."""
+        self._peak = 0  # the largest ``kv_bytes`` so far
         self.worker = Worker(self._work)
 
     @property
     def kv_bytes(self) -> int:
         """The memory of keys and values, in bytes: those of the rows, and those kept for later rows."""
         return self._store.bytes + (self._model.slots.bytes if self._model.slots else 0)
+
+    @property
+    def kv_memory(self) -> KVMemory:
+        """The largest ``kv_bytes`` so far, and the limit."""
+        return KVMemory(self._peak, self._limit)
 
     @torch.inference_mode()
     def _work(self, take: Take, deliver: Deliver) -> None:
@@ -135,6 +141,7 @@ class Engine:
 
     def _reset(self) -> None:
         self._rows.clear()
+        self._kept.clear()
         self._partial.clear()
         self._next = None
         self._store = PrefixStore(self._limit)
@@ -149,6 +156,7 @@ class Engine:
     def _admit(self, take: Take) -> list[tuple[Job, Exception]]:
         """Let waiting requests join. Return those that failed, with their errors."""
         failed: list[tuple[Job, Exception]] = []
+        running = len(self._rows)
         unread = sum(len(row.ids) - row.read for _, row in self._rows)
         while len(self._rows) < self._largest and unread < _CHUNK + len(self._rows):
             if self._next is None:
@@ -168,6 +176,7 @@ class Engine:
             self._join(*self._next)
             unread += len(self._next[1].ids) - self._next[1].read
             self._next = None
+        self._load(running)
         return failed
 
     def _fits(self, row: Row) -> bool:
@@ -177,15 +186,22 @@ class Engine:
         return slots is None or slots.bytes_for(self._rounded(len(self._rows) + 1), longest) <= self._most
 
     def _join(self, job: Job, row: Row) -> None:
-        slot, slots = len(self._rows), self._model.slots
+        """Let a row take the next slot. ``_load`` then writes what is kept of its text into the slot."""
         self._rows.append((job, row))
-        if slots is None:
+        if self._model.slots is not None:
+            self._kept[id(row)] = kept = self._store.find(row.ids, len(row.ids) - row.shown)
+            row.read = row.reused = sum(piece.shape[3] for piece in kept)
+
+    def _load(self, first: int) -> None:
+        """Make room for the rows that joined, from slot ``first`` on, and write what is kept of their texts."""
+        slots, joined = self._model.slots, self._rows[first:]
+        if slots is None or not joined:
             return
-        self._reserve(len(row.ids))
-        for piece in self._store.find(row.ids, len(row.ids) - row.shown):
-            slots.load(slot, row.read, piece)
-            row.read += piece.shape[3]
-        row.reused = row.read
+        self._reserve(max(len(row.ids) for _, row in joined))
+        for slot, (_, row) in enumerate(joined, first):
+            kept = self._kept.pop(id(row))
+            if kept:
+                slots.load(slot, 0, torch.cat(kept, 3))
 
     def _reserve(self, tokens: int) -> None:
         """Make room for ``tokens`` tokens per row, and keep no more texts than the rest of the memory holds."""
@@ -198,7 +214,7 @@ class Engine:
         self._store.trim()
         slots.reserve(rows, tokens, self._most / 2)  # beyond that, slots are no larger than they must be
         self._store.limit = max(self._limit - slots.bytes, 0)
-        self.peak_bytes = max(self.peak_bytes, self.kv_bytes)
+        self._peak = max(self._peak, self.kv_bytes)
 
     def _rounded(self, rows: int) -> int:
         """Return the number of slots for ``rows`` rows: a power of two, so that slots seldom grow."""
@@ -258,7 +274,7 @@ class Engine:
             read = row.ids[: row.read]
             stored = self._store.stored(read)
             self._store.add(read, stored, slots.save(slot, stored, row.read))
-            self.peak_bytes = max(self.peak_bytes, self.kv_bytes)
+            self._peak = max(self._peak, self.kv_bytes)
         self._leave(slot)
         return job
 

@@ -23,7 +23,7 @@ from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.step_tokens import SeparatorTokens, StepTokens, agreed_tokens, agreement, proposed_tokens
 from arbiter.backends.token_texts import TokenTexts
 from arbiter.protocols.errors import ContextTooLongError
-from arbiter.protocols.ports import Generation, GenerationRequest
+from arbiter.protocols.ports import Generation, GenerationRequest, KVMemory
 from arbiter.protocols.records import Usage
 
 
@@ -45,6 +45,11 @@ class InProcessGenerator:
         if len(prompt) + len(candidate) > self._loaded.model.context:
             raise too_long(self._loaded, len(prompt) + len(candidate))
         return await self.engine.worker.submit(ReadRequest(prompt, candidate, self.gives_hidden_states))
+
+    @property
+    def kv_memory(self) -> KVMemory:
+        """The memory of keys and values."""
+        return self.engine.kv_memory
 
     @property
     def texts(self) -> TokenTexts:

@@ -6,7 +6,7 @@ from arbiter.backends.confidence import TOP
 from arbiter.backends.in_process.continuous_batching import Engine, Outputs
 from arbiter.backends.in_process.model_loading import Loaded, too_long
 from arbiter.backends.judge_prompts import JudgePrompt, judged
-from arbiter.protocols.ports import Score, ScoreRequest
+from arbiter.protocols.ports import KVMemory, Score, ScoreRequest
 from arbiter.protocols.records import Usage
 
 
@@ -25,6 +25,11 @@ class InProcessJudge:
         longer than the model's context.
         """
         return await self.engine.worker.submit(request)
+
+    @property
+    def kv_memory(self) -> KVMemory:
+        """The memory of keys and values."""
+        return self.engine.kv_memory
 
     def _start(self, ask: ScoreRequest) -> "_JudgeRow":
         ids = self._loaded.texts.encode(self._prompt.render(ask.transcript, ask.candidate, ask.separator))

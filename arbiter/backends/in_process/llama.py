@@ -1,7 +1,6 @@
 """A forward pass of the Llama family over slots of keys and values, without transformers.
 
-The tokens of all chunks go through the linear layers together, without padding. Chunks of one token attend together,
-in two batched products; each longer chunk attends alone.
+The tokens of all chunks go through the linear layers together, without padding.
 
 The family is Llama and Qwen2 without a sliding window: RMS norms, rotary positions, grouped queries, gated SiLU.
 The formulas are those of transformers' ``modeling_llama.py``; a test compares the logits.
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from arbiter.backends.in_process.kv_slots import KVSlots
+from arbiter.backends.in_process.llama_attention import PassAttention
 from arbiter.backends.in_process.sequence_model import Chunk
 
 
@@ -88,7 +88,8 @@ class LlamaModel:
         self._embedding = weights.pop("model.embed_tokens.weight")
         self._norms = _Norms(shape, self._embedding)
         self._layers = [
-            _Layer(weights, f"model.layers.{layer}.", self._norms) for layer in range(shape.num_hidden_layers)
+            _Layer(weights, f"model.layers.{layer}.", self._norms, shape.head_dim)
+            for layer in range(shape.num_hidden_layers)
         ]
         self._head = weights.pop("score.weight" if shape.num_labels else "lm_head.weight", self._embedding).t()
         self._norm = weights.pop("model.norm.weight")
@@ -98,19 +99,21 @@ class LlamaModel:
         self.slots = KVSlots(
             shape.num_hidden_layers, shape.num_key_value_heads, shape.head_dim, self.context, dtype, device
         )
-        self._cos, self._sin = rotations(shape, self.context, device, dtype)
+        self._rotations = _rotations(shape, self.context).to(device)
         self._positions = torch.arange(self.context, device=device)
 
     def read(self, chunks: Sequence[Chunk]) -> Tensor:
         """As ``SequenceModel.read``."""
-        batch = _Batch(chunks, self._shape, self._positions, self._embedding.dtype)
-        cos, sin = self._cos[batch.positions], self._sin[batch.positions]
-        x = functional.embedding(batch.ids, self._embedding)
+        heads = self._shape.num_key_value_heads
+        queries = self._shape.num_attention_heads // heads
+        attention = PassAttention(chunks, self.slots.layers, heads, queries, self._positions)
+        rotation = self._rotations[attention.positions][:, None]
+        x = functional.embedding(attention.ids, self._embedding)
         last = self._layers[-1]
-        for layer, kv in zip(self._layers, self.slots.layers, strict=True):
-            found = self._attend(layer, x, kv, batch, cos, sin)
-            if layer is last:  # nothing reads the other tokens any more
-                found, x = found[batch.shown], x[batch.shown]
+        for number, layer in enumerate(self._layers):
+            found = self._attend(number, x, attention, rotation)
+            if layer is last:
+                x = x[attention.shown]
             x = torch.addmm(x, found, layer.out)
             gate, up = torch.mm(self._norms.apply(x, layer.norm_mlp), layer.gate_up).chunk(2, -1)
             x = torch.addmm(x, functional.silu(gate).mul_(up), layer.down)
@@ -124,18 +127,22 @@ class LlamaModel:
         """As ``SequenceModel.move``."""
         self.slots.move(source, target, tokens)
 
-    def _attend(self, layer: "_Layer", x: Tensor, kv: Tensor, batch: "_Batch", cos: Tensor, sin: Tensor) -> Tensor:
+    def _attend(self, number: int, x: Tensor, attention: PassAttention, rotation: Tensor) -> Tensor:
         """Write keys and values of the tokens, and return the attention: ``[tokens, heads × head size]``."""
-        shape = self._shape
-        heads, groups, size = shape.num_key_value_heads, shape.num_attention_heads, shape.head_dim
+        layer, groups = self._layers[number], self._shape.num_attention_heads
         normed = self._norms.apply(x, layer.norm_in)
         qkv = torch.mm(normed, layer.qkv) if layer.bias is None else torch.addmm(layer.bias, normed, layer.qkv)
-        qkv = qkv.view(-1, groups + 2 * heads, size)
-        turned = qkv[:, : groups + heads]
-        swapped = torch.flip(turned.view(*turned.shape[:2], 2, size // 2), (2,)).view_as(turned)
-        turned = (turned * cos).addcmul_(swapped, sin)
-        kv[batch.rows, :, batch.positions] = torch.stack((turned[:, groups:], qkv[:, groups + heads :]), 2)
-        return batch.attention(turned[:, :groups], kv).reshape(-1, groups * size)
+        qkv = qkv.unflatten(1, (-1, self._shape.head_dim))
+        _rotate(qkv[:, : groups + self._shape.num_key_value_heads], rotation)
+        return attention.attend(number, qkv[:, :groups], qkv[:, groups:]).flatten(1)
+
+
+def _rotate(heads: Tensor, rotation: Tensor) -> None:
+    """Rotate queries and keys, ``[tokens, heads, head size]``, in place."""
+    exact = heads.float()  # itself, if it is in float32
+    torch.view_as_complex(exact.unflatten(2, (-1, 2))).mul_(rotation)
+    if exact is not heads:
+        heads.copy_(exact)
 
 
 class _Norms:
@@ -166,10 +173,14 @@ class _Norms:
 class _Layer:
     """The weights of a layer, transposed for products from the right, with those of the same input side by side."""
 
-    def __init__(self, weights: dict[str, Tensor], prefix: str, norms: _Norms) -> None:
+    def __init__(self, weights: dict[str, Tensor], prefix: str, norms: _Norms, size: int) -> None:
         def joined(*names: str) -> Tensor:
             return torch.cat([weights.pop(f"{prefix}{name}.weight") for name in names]).t()
 
+        for part in ("weight", "bias"):
+            for name in (f"{prefix}self_attn.q_proj.{part}", f"{prefix}self_attn.k_proj.{part}"):
+                if name in weights:
+                    weights[name] = _interleaved(weights[name], size)
         projections = [f"self_attn.{name}_proj" for name in "qkv"]
         self.norm_in, self.qkv = norms.folded(weights.pop(f"{prefix}input_layernorm.weight"), joined(*projections))
         biases = [weights.pop(f"{prefix}{name}.bias", None) for name in projections]
@@ -181,104 +192,19 @@ class _Layer:
         self.down = joined("mlp.down_proj").contiguous()
 
 
-class _Batch:
-    """The chunks of a pass as index tensors. Tokens are numbered through all chunks, in their order."""
+def _interleaved(weight: Tensor, size: int) -> Tensor:
+    """Return the weight or bias of a projection with the two halves of each head's outputs interleaved.
 
-    def __init__(self, chunks: Sequence[Chunk], shape: LlamaShape, numbers: Tensor, dtype: torch.dtype) -> None:
-        device = numbers.device
-        self._heads = shape.num_key_value_heads
-        self._queries = shape.num_attention_heads // self._heads  # per key-value head
-        self._scale = shape.head_dim**-0.5
-        flat = [token for chunk in chunks for token in chunk.ids]
-        where = [place for chunk in chunks for place in range(chunk.start, chunk.start + len(chunk.ids))]
-        slots = [chunk.slot for chunk in chunks for _ in chunk.ids]
-        table = torch.tensor([flat, where, slots], device=device)
-        self.ids = table[0]
-        self.positions = table[1][:, None]
-        self.rows = table[2][:, None] * self._heads + numbers[: self._heads]
-        self._longer: list[tuple[Chunk, int, Tensor]] = []
-        tokens: list[int] = []
-        shown: list[int] = []
-        first = 0
-        hidden = torch.tensor(-math.inf, dtype=dtype, device=device)
-        for chunk in chunks:
-            count = len(chunk.ids)
-            if count == 1:
-                tokens.append(first)
-            else:
-                end = chunk.start + count
-                seen = numbers[:end] <= numbers[chunk.start : end, None]
-                self._longer.append((chunk, first, torch.where(seen, hidden.new_zeros(()), hidden)))
-            first += count
-            shown.extend(range(first - chunk.shown, first))
-        self.shown = slice(None) if len(shown) == first else torch.tensor(shown, dtype=torch.long, device=device)
-        self._lay_out_single([chunk for chunk in chunks if len(chunk.ids) == 1], tokens, numbers, hidden)
-
-    def _lay_out_single(self, chunks: Sequence[Chunk], tokens: list[int], numbers: Tensor, hidden: Tensor) -> None:
-        """Prepare the attention of chunks of one token: over all slots up to the last one of them."""
-        self._mask = self._tokens = self._owners = None
-        if not chunks:
-            return
-        self._top = max(chunk.start for chunk in chunks) + 1
-        self._span = max(chunk.slot for chunk in chunks) + 1
-        limits = [0] * self._span
-        for chunk in chunks:
-            limits[chunk.slot] = chunk.start
-        seen = numbers[: self._top] <= torch.tensor(limits, device=numbers.device)[:, None]
-        mask = torch.where(seen, hidden.new_zeros(()), hidden)[:, None, None]
-        wide = mask.expand(self._span, self._heads, self._queries, self._top)
-        self._mask = wide.reshape(self._span * self._heads, self._queries, self._top)
-        if self._longer or [chunk.slot for chunk in chunks] != list(range(self._span)):
-            self._tokens = torch.tensor(tokens, device=numbers.device)
-            self._owners = torch.tensor([chunk.slot for chunk in chunks], device=numbers.device)
-
-    def attention(self, queries: Tensor, kv: Tensor) -> Tensor:
-        """Return the attention of ``queries`` over what their slots hold: both ``[tokens, heads, head size]``."""
-        if self._mask is not None and self._tokens is None:
-            return self._attend_single(queries, kv, self._mask)
-        found = torch.empty_like(queries)
-        if self._mask is not None and self._owners is not None:
-            spread = queries.new_zeros((self._span, *queries.shape[1:]))
-            spread[self._owners] = queries[self._tokens]
-            found[self._tokens] = self._attend_single(spread, kv, self._mask)[self._owners]
-        for chunk, first, mask in self._longer:
-            end = first + len(chunk.ids)
-            found[first:end] = self._attend_chunk(queries[first:end], kv, chunk.slot, mask)
-        return found
-
-    def _attend_single(self, queries: Tensor, kv: Tensor, mask: Tensor) -> Tensor:
-        rows, _, size = queries.shape
-        q = queries.reshape(rows * self._heads, self._queries, size)
-        held = kv[: rows * self._heads, :, : self._top]
-        scores = torch.baddbmm(mask, q, held[:, 0].transpose(1, 2), alpha=self._scale)
-        return torch.bmm(_softmax(scores), held[:, 1]).view(rows, -1, size)
-
-    def _attend_chunk(self, queries: Tensor, kv: Tensor, slot: int, mask: Tensor) -> Tensor:
-        tokens, _, size = queries.shape
-        heads = self._heads
-        q = queries.view(tokens, heads, self._queries, size).permute(1, 2, 0, 3).reshape(heads, -1, size)
-        held = kv[slot * heads : (slot + 1) * heads, :, : mask.shape[-1]]
-        scores = torch.bmm(q, held[:, 0].transpose(1, 2)).mul_(self._scale)
-        scores = scores.view(heads, -1, *mask.shape).add_(mask).view(heads, -1, mask.shape[-1])
-        found = torch.bmm(_softmax(scores), held[:, 1]).view(heads, -1, tokens, size)
-        return found.permute(2, 0, 1, 3).reshape(tokens, -1, size)
-
-
-def _softmax(scores: Tensor) -> Tensor:
-    if scores.dtype == torch.float32:
-        return torch.softmax(scores, -1)
-    return torch.softmax(scores, -1, dtype=torch.float32).to(scores.dtype)
-
-
-def rotations(shape: LlamaShape, tokens: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return cos and sin of the rotary positions: ``[tokens, head_dim]`` each.
-
-    The first half of ``sin`` is negated, so that ``x * cos + swapped * sin`` rotates x, where the halves are swapped.
+    A rotation turns the number i of the first half with the number i of the second. Side by side they are a complex
+    number. Products of queries and keys do not depend on the order.
     """
-    frequencies = _frequencies(shape.rope, shape.head_dim)
-    angles = torch.outer(torch.arange(tokens).float(), frequencies)
-    cos, sin = torch.cat((angles.cos(),) * 2, -1), torch.cat((-angles.sin(), angles.sin()), -1)
-    return cos.to(device, dtype), sin.to(device, dtype)
+    return weight.unflatten(0, (-1, 2, size // 2)).transpose(1, 2).flatten(0, 2)
+
+
+def _rotations(shape: LlamaShape, tokens: int) -> Tensor:
+    """Return the rotary positions as complex numbers: ``[tokens, head_dim / 2]``."""
+    angles = torch.outer(torch.arange(tokens).float(), _frequencies(shape.rope, shape.head_dim))
+    return torch.polar(torch.ones_like(angles), angles)
 
 
 def _frequencies(rope: Rope, size: int) -> Tensor:

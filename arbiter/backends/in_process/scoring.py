@@ -7,7 +7,7 @@ from arbiter.backends.in_process.model_loading import Loaded, too_long
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.scorer import labels_of
 from arbiter.protocols.errors import BackendError
-from arbiter.protocols.ports import Score, ScoreRequest
+from arbiter.protocols.ports import KVMemory, Score, ScoreRequest
 from arbiter.protocols.records import Usage
 
 
@@ -29,6 +29,11 @@ class InProcessScorer:
     async def score(self, request: ScoreRequest) -> Score:
         """Score one candidate. Raises ``ContextTooLongError`` if the text is longer than the model's context."""
         return await self.engine.worker.submit(request)
+
+    @property
+    def kv_memory(self) -> KVMemory:
+        """The memory of keys and values."""
+        return self.engine.kv_memory
 
     def _start(self, ask: ScoreRequest) -> "_ScoreRow":
         text = self._template.render_candidate(ask.transcript, ask.candidate, ask.author, ask.separator)

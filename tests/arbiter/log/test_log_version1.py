@@ -248,8 +248,12 @@ def test_a_report_has_the_figures_that_the_summary_had() -> None:
     run = read_run(FOLDER / "finished")
     assert run.state == "finished"
     summary = msgspec.json.decode(msgspec.json.encode(run.summary))
-    # version 1 had no gathering, and prefix caches of served models alone
-    later = {"gathering": msgspec.to_builtins(GatheringWaits()), "prefix_caches": summary["prefix_caches"]}
+    # version 1 had no gathering and no memory, and prefix caches of served models alone
+    later = {
+        "gathering": msgspec.to_builtins(GatheringWaits()),
+        "prefix_caches": summary["prefix_caches"],
+        "kv_memory": {},
+    }
     assert summary == renamed(before, names) | later
 
 

@@ -16,9 +16,9 @@ from arbiter.data import Problem
 from arbiter.data.tasks import make_task
 from arbiter.data.training_rows import TrainingRow
 from arbiter.protocols.errors import BackendError, ConfigError, DataError, RunError
-from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, ScoreRequest
+from arbiter.protocols.ports import Generation, GenerationRequest, KVMemory, ModelHandle, ScoreRequest
 from arbiter.protocols.records import Limits, Sampling, Transcript, Usage
-from arbiter.runs.bench import bench, run_problems
+from arbiter.runs.bench import bench, kv_memory, run_problems
 from arbiter.runs.folder import open_run, read_records
 from arbiter.runs.results import Result, Summary, summary_of
 
@@ -66,6 +66,23 @@ def echoing(script: Callable[[GenerationRequest], Generation] = echo) -> Models:
     )
 
 
+class Keeping(ScriptedGenerator):
+    """A model that keeps keys and values, of ``size`` bytes for each step that it wrote."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(self._write)
+        self._size = size
+        self._steps = 0
+
+    @property
+    def kv_memory(self) -> KVMemory:
+        return KVMemory(self._size * self._steps, 1000)
+
+    def _write(self, request: GenerationRequest) -> Generation:
+        self._steps += 1
+        return echo(request)
+
+
 def problems(count: int, wrong: int = 0) -> list[Problem]:
     """Return numbered problems. The echo solves all but the last ``wrong`` ones."""
     return [Problem(str(n), str(n), str(n) if n < count - wrong else "no number") for n in range(count)]
@@ -88,6 +105,22 @@ async def test_every_problem_is_graded_in_every_run_type(a_config: Configs, tmp_
     summary = await run(config, problems(10), echoing(), tmp_path, Diary())
     assert (summary.problems, summary.graded, summary.accuracy, summary.steps) == (10, 10, 1.0, 20)
     assert {result.solution.problem for result in stored(tmp_path)} == {str(n) for n in range(10)}
+
+
+@pytest.mark.asyncio
+async def test_the_summary_has_the_memory_of_the_models_that_keep_keys_and_values(
+    a_config: Configs, tmp_path: Path
+) -> None:
+    models = msgspec.structs.replace(echoing(), draft=ModelHandle(Keeping(10)))
+    summary = await run(a_config(run_type="draft"), problems(2), models, tmp_path, Diary())
+    assert summary.kv_memory == {"draft": KVMemory(40, 1000)}
+    assert msgspec.json.decode((tmp_path / "summary.json").read_bytes(), type=Summary) == summary
+
+
+def test_each_of_several_targets_has_its_own_memory_in_the_summary() -> None:
+    small, large = ModelHandle(Keeping(1)), ModelHandle(Keeping(2))
+    models = Models(target=small, targets={"small": small, "large": large})
+    assert kv_memory(models) == {"targets.small": KVMemory(0, 1000), "targets.large": KVMemory(0, 1000)}
 
 
 @pytest.mark.asyncio

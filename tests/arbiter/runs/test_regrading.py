@@ -14,6 +14,7 @@ from arbiter.grading import Grade, Grader
 from arbiter.grading.answers import Reference
 from arbiter.log.run import Run
 from arbiter.protocols.errors import RunError
+from arbiter.protocols.ports import KVMemory
 from arbiter.protocols.records import Candidate, Solution, StepRecord
 from arbiter.runs.folder import open_run, read_records
 from arbiter.runs.regrading import GradeChange, regrade
@@ -23,6 +24,7 @@ from tests.command_line import call_arbiter
 Configs = Callable[..., Config]
 Solved = Callable[..., Result]
 
+MEMORY = {"draft": KVMemory(300, 1000)}
 STALE = Grade(right=None, answer="x", reason="the grader took longer than 20 s")
 
 
@@ -46,7 +48,8 @@ def stored(folder: Path, config: Config, *results: Result, finished: bool = True
             for result in results:
                 await run.add(result.solution, result.grade)
             if finished:
-                await run.finish(summary_of(config, results, wall_seconds=12.5))
+                summary = summary_of(config, results, wall_seconds=12.5)
+                await run.finish(msgspec.structs.replace(summary, kv_memory=MEMORY))
 
     with start_blocking_portal() as portal:  # some callers are in an event loop
         portal.call(write)
@@ -80,6 +83,7 @@ async def test_grades_and_summary_are_replaced_and_the_changes_told(
     assert grades == [right, good, missing]
     assert summary == regraded.summary
     assert (summary.graded, summary.accuracy, summary.wall_seconds, summary.interrupted) == (3, 2 / 3, 12.5, False)
+    assert summary.kv_memory == MEMORY
     assert calls == [(1, 3), (2, 3), (3, 3)]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from arbiter.backends.in_process.sequence_model import Chunk
 from arbiter.protocols.errors import ClosedError
+from arbiter.protocols.ports import KVMemory
 from tests.arbiter.backends.in_process.scripted_model import TOKEN_BYTES, Answer, Ask, Bench, expected
 
 SHARE = 512  # the most tokens of a pass that belong to rows which are reading
@@ -208,6 +209,17 @@ def test_slots_of_many_short_rows_take_no_memory_from_a_long_row() -> None:
     assert bench.engine.kv_bytes == limit
     assert bench.run(long) == [expected(long)]
     assert bench.engine.kv_bytes == 640 * TOKEN_BYTES
+
+
+def test_the_memory_that_it_reports_is_the_most_so_far_and_the_limit() -> None:
+    limit = 4 * 128 * TOKEN_BYTES
+    bench = Bench(largest=4, cache_bytes=limit)
+    assert bench.engine.kv_memory == KVMemory(0, limit)
+    bench.run(Ask(a_prompt(9, 600), 1))
+    assert bench.engine.kv_memory == KVMemory(640 * TOKEN_BYTES, limit)
+    bench.run(Ask(a_prompt(1, 50), 1))
+    assert bench.engine.kv_bytes <= limit
+    assert bench.engine.kv_memory == KVMemory(640 * TOKEN_BYTES, limit)
 
 
 def test_after_a_long_row_short_ones_share_a_batch_again() -> None:

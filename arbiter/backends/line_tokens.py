@@ -1,0 +1,88 @@
+"""Tokenise a text line by line, and keep the tokens of each line.
+
+The prompt of a step is the prompt of the step before with a few lines more. So only the new lines are tokenised, if
+the tokenizer gives a text the tokens of its lines, one after another. ``separates_lines`` knows some that do.
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (tokenizers is typed in part)
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_KEPT = 16384  # lines
+# A line ends after a newline. The next one begins with a visible ASCII character: no tokenizer takes that for a space.
+_BORDER = re.compile(r"(?<=\n)(?=[!-~])")
+# The patterns of Qwen2 and of Llama 3. Newlines and the spaces before them are in one piece, which ends with the last.
+_QWEN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_PATTERNS = (_QWEN, _QWEN.replace(r"|\p{N}|", r"|\p{N}{1,3}|"))
+
+
+class LineTokens:
+    """Tokenises texts with ``encode``, which takes a text and whether to add the special tokens around it.
+
+    ``encode`` belongs to a tokenizer for which ``separates_lines`` is true.
+    """
+
+    def __init__(self, encode: Callable[[str, bool], list[int]]) -> None:
+        self._line = lru_cache(_KEPT)(encode)
+
+    def encode(self, text: str, special: bool) -> list[int]:
+        """Return what ``encode`` would return for the whole text."""
+        first, *lines = _BORDER.split(text)
+        ids = self._line(first, special).copy()
+        for line in lines:
+            ids += self._line(line, False)
+        return ids
+
+
+def separates_lines(tokenizer: "Tokenizer") -> bool:
+    """Return whether the tokens of any text are those of its lines, one after another.
+
+    True only for byte-pair encodings that cut texts into pieces by one of the known patterns, and add no token after
+    the text.
+    """
+    from tokenizers import models
+
+    model = tokenizer.model
+    if not isinstance(model, models.BPE) or model.dropout:
+        return False
+    if _state(tokenizer.normalizer).get("type") not in (None, "NFC"):
+        return False
+    if not _cuts_by_known_pattern(_state(tokenizer.pre_tokenizer)):
+        return False
+    added = tokenizer.get_added_tokens_decoder().values()
+    if any(token.lstrip or token.rstrip or token.single_word or "\n" in token.content for token in added):
+        return False
+    plain: list[int] = tokenizer.encode("a", add_special_tokens=False).ids
+    around: list[int] = tokenizer.encode("a").ids
+    return around[len(around) - len(plain) :] == plain
+
+
+def _cuts_by_known_pattern(cutting: dict[str, Any]) -> bool:
+    match cutting:
+        case {
+            "type": "Sequence",
+            "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False},
+                {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False},
+            ],
+        }:
+            return pattern in _PATTERNS
+        case _:
+            return False
+
+
+def _state(part: Any) -> dict[str, Any]:  # noqa: ANN401 - classes of tokenizers
+    """Return the part of a tokenizer as it is written into ``tokenizer.json``; empty if there is none."""
+    return {} if part is None else msgspec.json.decode(part.__getstate__(), type=dict[str, Any])
