@@ -22,6 +22,7 @@ from arbiter.protocols.records import (
     Solution,
     StepRecord,
 )
+from arbiter.runs.baselines import ComparedRun
 from arbiter.runs.gathering_waits import GatheringWaits, gathering_waits
 from arbiter.runs.intervals import quantile
 from arbiter.runs.prefix_cache import PrefixCacheUse, prefix_caches
@@ -118,6 +119,11 @@ class Summary(Record, frozen=True):
     - ``simulated`` is true if all times are simulated: the run reused answers of other runs (``docs/how-to/sweep.md``).
     - ``prefix_caches`` has the models of the configuration that wrote or scored candidates.
     - ``gathering`` says how long escalations were held so that several reached a target together.
+    - ``cpu_seconds`` are the CPU seconds that Arbiter's process spent while the problems were solved. The worker
+      processes that grade answers are not in it, and neither are servers. It is None for a run that was resumed,
+      because the CPU seconds of earlier sessions are not known.
+    - ``comparison`` has the draft alone and the target alone on the same problems (``--compare``). It is None without
+      a comparison.
     """
 
     run_type: RunType
@@ -150,12 +156,18 @@ class Summary(Record, frozen=True):
     targets: dict[str, TargetSummary] = msgspec.field(default_factory=dict[str, TargetSummary])
     prefix_caches: dict[Model, PrefixCacheUse] = msgspec.field(default_factory=dict[Model, PrefixCacheUse])
     gathering: GatheringWaits = GatheringWaits()
+    cpu_seconds: float | None = None
+    comparison: dict[Author, ComparedRun] | None = None
 
 
 def summary_of(
-    config: Config, results: Sequence[Result], wall_seconds: float | None, interrupted: bool = False
+    config: Config,
+    results: Sequence[Result],
+    wall_seconds: float | None,
+    interrupted: bool = False,
+    cpu_seconds: float | None = None,
 ) -> Summary:
-    """Return the summary of a run of ``config``, which took ``wall_seconds`` in total (None: not known)."""
+    """Return the summary of a run of ``config``, which took these seconds in total (None: not known)."""
     tables = config.models.configured()
     first = next((name for name in tables if name.startswith("targets.")), "target")
     draft = config.models.draft
@@ -171,7 +183,9 @@ def summary_of(
     caches = prefix_caches((result.solution for result in results), config.policy().score_kind)
     configured = {"target" if name == first else name for name in tables}
     return msgspec.structs.replace(
-        summary, prefix_caches={model: cache for model, cache in caches.items() if model in configured}
+        summary,
+        prefix_caches={model: cache for model, cache in caches.items() if model in configured},
+        cpu_seconds=cpu_seconds,
     )
 
 
@@ -221,6 +235,12 @@ def summarise(
         targets=targets,
         gathering=gathering_waits(candidate for step in steps for candidate in step.targets),
     )
+
+
+def written_tokens(summary: Summary, model: Model) -> int:
+    """Return the tokens of all steps of ``model``, kept or discarded."""
+    tokens = summary.tokens.get(model, ModelTokens())
+    return tokens.kept + tokens.discarded
 
 
 _ROLES: tuple[Author, ...] = ("draft", "target")
