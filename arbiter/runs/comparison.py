@@ -46,8 +46,9 @@ def compare(
 
     Raises ``ConfigError`` as ``baselines_of``, ``RunError`` if one of the folders holds another run, and as ``solve``.
     """
-    baselines = {baseline_path(path, role): (role, baseline) for role, baseline in baselines_of(config).items()}
-    runs = {**{out: baseline for out, (_, baseline) in baselines.items()}, path: config}
+    baselines = baselines_of(config)
+    outs: dict[Author, Path] = {role: baseline_path(path, role) for role in baselines}
+    runs = {**{outs[role]: baseline for role, baseline in baselines.items()}, path: config}
     for out, each in runs.items():
         required_tables(each)
         check_run(each, problems, out)
@@ -61,7 +62,7 @@ def compare(
 
     found: dict[Author, ComparedRun] = {}
     with _resumable(path, config, runs, notice):
-        for out, (role, _) in baselines.items():
+        for role, out in outs.items():
             baseline = summary_in(out)
             if baseline.interrupted:
                 return Compared(baseline, role)

@@ -80,6 +80,14 @@ def sentences(summary: Summary, in_process: bool, targets: tuple[str, ...] = ())
         yield f"The target alone is {targets[0]}, the first target. The target tokens are those of all targets."
 
 
+def accuracies_agree(one: ComparedRun, other: ComparedRun) -> bool | None:
+    """Return whether both accuracies lie within the other's interval; None if one is not known."""
+    if one.accuracy is None or other.accuracy is None or not one.accuracy_interval or not other.accuracy_interval:
+        return None
+    (low, high), (other_low, other_high) = one.accuracy_interval, other.accuracy_interval
+    return low <= other.accuracy <= high and other_low <= one.accuracy <= other_high
+
+
 def _problems(summary: Summary) -> str:
     return f"{summary.problems:,} problem{'' if summary.problems == 1 else 's'}"
 
@@ -134,7 +142,7 @@ def _exceeds(ratio: float) -> bool:
 
 def _accuracies(name: str, rows: dict[str, ComparedRun]) -> str:
     others = [role for role in (_ALONE["target"], _ALONE["draft"]) if role != name]
-    agreed = [_agree(rows[name], rows[other]) for other in others]
+    agreed = [accuracies_agree(rows[name], rows[other]) for other in others]
     if None in agreed:
         return "The accuracies cannot be compared, because a run has no graded answers."
     lie = "lie" if agreed[0] else "do not lie"
@@ -151,14 +159,6 @@ def _accuracies(name: str, rows: dict[str, ComparedRun]) -> str:
         case _:
             second = ""
     return f"{first}{second}."
-
-
-def _agree(one: ComparedRun, other: ComparedRun) -> bool | None:
-    """Return whether both accuracies lie within the other's interval; None if one is not known."""
-    if one.accuracy is None or other.accuracy is None or not one.accuracy_interval or not other.accuracy_interval:
-        return None
-    (low, high), (other_low, other_high) = one.accuracy_interval, other.accuracy_interval
-    return low <= other.accuracy <= high and other_low <= one.accuracy <= other_high
 
 
 def _cpu(summary: Summary, in_process: bool) -> str:
