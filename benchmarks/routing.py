@@ -23,8 +23,8 @@ from cyclopts import Parameter
 from fleets import POCKET, say, solved
 
 from arbiter.config.config import Config, load_config, override
+from arbiter.runs.baseline_runs import compared_run
 from arbiter.runs.baselines import baselines_of
-from arbiter.runs.comparison import compared_run
 from arbiter.runs.intervals import Interval
 from arbiter.runs.reports.short_form import accuracies_agree
 from arbiter.runs.reports.tables import NOTHING, percent, with_interval

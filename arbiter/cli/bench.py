@@ -17,10 +17,10 @@ from arbiter.config.model_tables import DraftHeadTable, InProcessTable
 from arbiter.config.run_tables import Level
 from arbiter.log.event_lines import shown
 from arbiter.protocols.records import Author
+from arbiter.runs.baseline_runs import check_resumable
+from arbiter.runs.baseline_runs import compare as compare_runs
 from arbiter.runs.baselines import baseline_path, baselines_of
 from arbiter.runs.bench import bench, configured_problems
-from arbiter.runs.comparison import check_resumable
-from arbiter.runs.comparison import compare as compare_runs
 from arbiter.runs.folder import new_path
 from arbiter.runs.prefix_cache import lacking
 from arbiter.runs.progress import watcher_for

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from arbiter.protocols.records import Author
+from arbiter.runs.baseline_runs import compared_run
 from arbiter.runs.baselines import ComparedRun
-from arbiter.runs.comparison import compared_run
+from arbiter.runs.intervals import Interval
 from arbiter.runs.reports.tables import NOTHING, from_to, money, percent, seconds
 from arbiter.runs.results import Summary, written_tokens
 
@@ -26,20 +27,20 @@ def heading(summary: Summary) -> str:
     threshold = "" if summary.threshold is None else f", threshold τ = {summary.threshold:g}"
     samples = f", {summary.samples} samples each" if summary.samples > 1 else ""
     ended = ", interrupted" if summary.interrupted else ""
-    return f"{summary.run_type}{threshold}: {_problems(summary)}{samples}{ended}"
+    return f"{summary.run_type}{threshold}: {_count(summary.problems, 'problem')}{samples}{ended}"
 
 
 def lines_of(summary: Summary, in_process: bool) -> dict[str, str]:
     """Return the main figures by name. ``in_process`` says whether all models are in this process."""
     each, mean = "sample" if summary.samples > 1 else "problem", summary.latency.mean
-    accuracy = f"{percent(summary.accuracy)} (95 % interval {from_to(summary.accuracy_interval)})"
     calls = summary.requests.get("target")
-    asked = f" in {calls.requests:,} requests" if calls else ""
+    sent = f" in {_count(calls.requests, 'request')}" if calls else ""
     spent = "" if mean is None else f"; {seconds(mean)} s per {each} on average"
     lines = {
-        "accuracy": accuracy if summary.graded else "not known, because no answer was graded",
-        "acceptance": f"{percent(summary.acceptance_rate)} of the {summary.steps:,} steps were written by the draft",
-        "target tokens": f"{written_tokens(summary, 'target'):,}{asked}",
+        "accuracy": _estimate(summary.accuracy, summary.accuracy_interval),
+        **_of_samples(summary),
+        "acceptance": f"{percent(summary.acceptance_rate)} of {_count(summary.steps, 'step')} written by the draft",
+        "target tokens": f"{written_tokens(summary, 'target'):,}{sent}",
         "wall time": f"{_decimal(summary.wall_seconds)} s{spent}",
         "CPU time": _cpu(summary, in_process),
     }
@@ -55,7 +56,15 @@ def comparison_table(summary: Summary) -> ComparisonTable:
     rows = _rows(summary)
     each = "sample" if summary.samples > 1 else "problem"
     has_cost = any(row.cost is not None for row in rows.values())
-    headings = [_problems(summary), "accuracy", INTERVAL, "wall s", "CPU s", "target tokens", f"s/{each}"]
+    headings = [
+        _count(summary.problems, "problem"),
+        "accuracy",
+        INTERVAL,
+        "wall s",
+        "CPU s",
+        "target tokens",
+        f"s/{each}",
+    ]
     return ComparisonTable(
         headings + (["cost"] if has_cost else []),
         [_cells(name, row) + ([money(row.cost)] if has_cost else []) for name, row in rows.items()],
@@ -88,8 +97,8 @@ def accuracies_agree(one: ComparedRun, other: ComparedRun) -> bool | None:
     return low <= other.accuracy <= high and other_low <= one.accuracy <= other_high
 
 
-def _problems(summary: Summary) -> str:
-    return f"{summary.problems:,} problem{'' if summary.problems == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 _ALONE: dict[Author, str] = {"draft": "draft alone", "target": "target alone"}
@@ -159,6 +168,23 @@ def _accuracies(name: str, rows: dict[str, ComparedRun]) -> str:
         case _:
             second = ""
     return f"{first}{second}."
+
+
+def _of_samples(summary: Summary) -> dict[str, str]:
+    """Return pass@k for all samples, and the majority vote, if there are several samples of each problem."""
+    if summary.samples == 1:
+        return {}
+    passed, vote = summary.pass_at_k.get(summary.samples), summary.majority_vote
+    return {
+        f"pass@{summary.samples}": _estimate(passed and passed.value, passed and passed.interval),
+        "majority vote": _estimate(vote and vote.value, vote and vote.interval),
+    }
+
+
+def _estimate(value: float | None, interval: Interval | None) -> str:
+    if value is None:
+        return "not known, because no answer was graded"
+    return f"{percent(value)} (95 % interval {from_to(interval)})"
 
 
 def _cpu(summary: Summary, in_process: bool) -> str:

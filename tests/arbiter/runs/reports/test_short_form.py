@@ -63,7 +63,7 @@ def test_a_run_has_a_heading_and_five_lines(a_summary: Callable[..., Summary]) -
     assert heading(summary) == "router, threshold τ = 0.5: 1,200 problems"
     assert lines_of(summary, in_process=True) == {
         "accuracy": "50.0% (95 % interval 40.0% to 60.0%)",
-        "acceptance": "100.0% of the 1 steps were written by the draft",
+        "acceptance": "100.0% of 1 step written by the draft",
         "target tokens": "200 in 10 requests",
         "wall time": "10.0 s; 1.00 s per problem on average",
         "CPU time": "20.0 s",

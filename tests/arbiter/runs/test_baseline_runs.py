@@ -20,9 +20,9 @@ from arbiter.log.run import Run
 from arbiter.protocols.errors import BackendError, ConfigError, RunError
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
 from arbiter.protocols.records import Usage
+from arbiter.runs.baseline_runs import Compared, check_resumable, compare
 from arbiter.runs.baselines import baseline_path, baselines_of
 from arbiter.runs.bench import run_problems
-from arbiter.runs.comparison import Compared, check_resumable, compare
 from arbiter.runs.folder import open_run
 from arbiter.runs.regrading import regrade
 from arbiter.runs.reports.report import report_on
