@@ -104,6 +104,10 @@ matches *args:
 models *args:
     {{python}} benchmarks/models.py {{args}}
 
+# Compare routing with the draft alone and the target alone on the pocket models: accuracy, wall and CPU seconds, target tokens.
+routing *args:
+    {{python}} benchmarks/routing.py {{args}}
+
 # Measure the CPU time and memory of the ring, compared with a plain loop.
 overhead *args:
     {{python}} benchmarks/overhead.py {{args}}

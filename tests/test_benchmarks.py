@@ -11,9 +11,11 @@ from unittest.mock import patch
 
 import cyclopts
 import pytest
+from msgspec.structs import replace
 
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.records import Author, Candidate, Solution, StepRecord, Usage
+from arbiter.runs.results import summarise
 from arbiter.servers.interpreters import find_interpreter, likely_interpreter
 from arbiter.servers.plan import plan
 from tests.command_line import call
@@ -154,6 +156,33 @@ def test_real_models_are_compared_with_the_target_and_servers_are_left_out_where
     assert rows["target"]["wall"] == rows["target"]["latency"] == 1
     assert [row["differing"] for row in rows.values()] == [None] * 4 + [0] * 3
     assert "nowhere" in found["skipped"]
+
+
+def test_a_run_is_compared_with_both_models_alone_with_many_problems_and_with_one_in_flight() -> None:
+    found: Any = printed("routing.py", "--problems", "3", "--single", "2", "--rounds", "2")
+    names = ["draft alone", "router", "target alone"]
+    assert [(row["in_flight"], row["problems"], row["name"]) for row in found] == [
+        *((64, 3, name) for name in names),
+        *((1, 2, name) for name in names),
+    ]
+    for draft, router, target in (found[:3], found[3:]):
+        assert (draft["token_share"], target["token_share"]) == (0, 1)
+        assert router["token_share"] is not None
+        assert (target["wall_ratio"], target["cpu_ratio"], target["agrees"]) == (1, 1, True)
+
+
+def test_the_ratios_of_routing_are_those_within_a_round_and_their_median_counts() -> None:
+    routing = load("routing")
+    of_round = {"draft alone": (1.0, 1.0, 1.0), "router": (1.0, 5.0, 2.0), "target alone": (2.0, 30.0, 3.0)}
+    found = {
+        name: [summarise([], "router", 0.5, wall_seconds=seconds) for seconds in rounds]
+        for name, rounds in of_round.items()
+    }
+    timed = {name: [replace(one, cpu_seconds=one.wall_seconds) for one in each] for name, each in found.items()}
+    row = routing.row("router", 64, timed)
+    assert (row.wall, row.wall_ratio, row.cpu_ratio) == (2.0, 2.0, 2.0)
+    assert (row.accuracy, row.agrees, row.token_share) == (None, None, None)
+    assert routing.table([row]).count("\n") == 3
 
 
 def test_a_router_over_random_weights_is_compared_with_the_target_in_each_variant() -> None:

@@ -21,6 +21,7 @@ SUMMARY = """
     run_type threshold problems samples decoded graded failed accuracy accuracy_interval pass_at_k majority_vote
     acceptance_rate acceptance_rate_tokens steps escalations wasted_escalations target_calls requests tokens lookahead
     verification targets cost finish_reasons latency wall_seconds interrupted simulated prefix_caches kv_memory
+    cpu_seconds comparison
 """
 
 

@@ -1,31 +1,31 @@
 """``arbiter bench``: solve and grade many problems."""
 
 import sys
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import anyio
 import msgspec
-from rich.table import Table
+from cyclopts import Parameter
 
+from arbiter.cli.bench_screen import WRITERS, details_table, print_comparison, print_figures
 from arbiter.cli.console import INTERRUPTED, guarded, stderr, stdout
 from arbiter.cli.overrides import NOT_GIVEN, RunOverrides, configured
 from arbiter.config.config import Config
+from arbiter.config.model_tables import DraftHeadTable, InProcessTable
 from arbiter.config.run_tables import Level
 from arbiter.log.event_lines import shown
-from arbiter.log.reader import log_path
-from arbiter.protocols.ports import KVMemory
-from arbiter.protocols.records import LookaheadStats, Model
-from arbiter.runs.bench import bench
-from arbiter.runs.gathering_waits import GatheringWaits
-from arbiter.runs.intervals import Interval
-from arbiter.runs.prefix_cache import PrefixCacheUse, lacking
+from arbiter.protocols.records import Author
+from arbiter.runs.baseline_runs import check_resumable
+from arbiter.runs.baseline_runs import compare as compare_runs
+from arbiter.runs.baselines import baseline_path, baselines_of
+from arbiter.runs.bench import bench, configured_problems
+from arbiter.runs.folder import new_path
+from arbiter.runs.prefix_cache import lacking
 from arbiter.runs.progress import watcher_for
-from arbiter.runs.reports.tables import NOTHING, from_to, money, percent, seconds
-from arbiter.runs.results import Cost, Summary, VerificationSavings, Waste
-
-WRITERS: tuple[Model, ...] = ("draft", "target")
+from arbiter.runs.reports import short_form
+from arbiter.runs.results import Summary
 
 
 def bench_command(
@@ -33,6 +33,8 @@ def bench_command(
     /,
     *,
     overrides: RunOverrides = NOT_GIVEN,
+    compare: Annotated[bool | None, Parameter(negative="--no-compare")] = None,
+    details: bool = False,
     out: Path | None = None,
     resume: Path | None = None,
     retry_failed: bool = False,
@@ -48,6 +50,7 @@ def bench_command(
     Examples:
 
         arbiter bench pocket
+        arbiter bench pocket --compare
         arbiter bench pocket --run-type rsd --threshold 0.8
         arbiter bench pocket --samples 4 --temperature 0.7
         arbiter bench mine.toml --data problems.jsonl --limit 100 --out runs/first
@@ -58,6 +61,13 @@ def bench_command(
     config
         A configuration file, or the name of a built-in configuration (`pocket`). Optional with `--resume`: the default
         is then the configuration that is stored in the run folder.
+    compare
+        Run the draft alone and the target alone on the same problems first, and compare the run with both. Their run
+        folders are next to that of the run, with `-draft` and `-target` appended. Of the three runs, finished ones are
+        not repeated. With the run type `draft` or `target`, only the other one is added. Default: `compare` of the
+        configuration (false).
+    details
+        Print a table of all figures instead of the main ones. `summary.json` in the run folder always has all of them.
     out
         The run folder. Default: a new folder under `runs/`. A folder that holds the same run, unfinished, is continued.
     resume
@@ -76,127 +86,99 @@ def bench_command(
     """
 
     def action() -> int:
-        chosen = overrides.load(configured(config, out, resume, log_path), log_level)
-        return _bench(chosen, out or resume, json, retry_failed)
+        chosen = overrides.load(configured(config, out, resume, check_resumable), log_level)
+        chosen = _compared_or_not(chosen, compare)
+        run = _compared if chosen.compare else _alone
+        return run(chosen, out or resume, retry_failed, _Screen(chosen, json, details))
 
     return guarded(debug, action)
 
 
-def _bench(config: Config, folder: Path | None, as_json: bool, retry_failed: bool) -> int:
+def _compared_or_not(config: Config, compare: bool | None) -> Config:
+    """Return the configuration with the option ``--compare`` applied.
+
+    A run of the type ``generate`` is compared with nothing, so there only the option is an error, and not the key.
+    """
+    if compare is None and config.compare and config.run_type == "generate":
+        stderr.print("not compared, although compare is true: a run of the type 'generate' writes training rows")
+        return msgspec.structs.replace(config, compare=False)
+    return config if compare is None else msgspec.structs.replace(config, compare=compare)
+
+
+class _Screen:
+    """Prints the outcome of a run."""
+
+    def __init__(self, config: Config, as_json: bool, details: bool) -> None:
+        self._config = config
+        self._as_json = as_json
+        self._details = details
+
+    def show(self, summary: Summary) -> None:
+        """Print the summary on standard output, and its warnings on standard error."""
+        if self._as_json:
+            sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")
+        elif self._details:
+            stdout.print(details_table(summary))
+        elif summary.comparison is None:
+            print_figures(stdout, short_form.heading(summary), short_form.lines_of(summary, self._in_process))
+        if summary.comparison is not None and not self._as_json:
+            self._show_comparison(summary)
+        for line in lacking(summary.prefix_caches, WRITERS):
+            _say(f"warning: {line}")
+
+    def ended(self, path: Path, interrupted: bool) -> int:
+        """Print how to continue an interrupted run in ``path``. Return the exit status."""
+        if not interrupted:
+            return 0
+        _say(f"to resume: arbiter bench --resume {path}")
+        return INTERRUPTED
+
+    @property
+    def hint(self) -> str:
+        return "" if self._as_json or self._details else "; --details prints all figures"
+
+    @property
+    def _in_process(self) -> bool:
+        tables = self._config.called_tables().values()
+        return all(isinstance(table, InProcessTable | DraftHeadTable) for table in tables)
+
+    def _show_comparison(self, summary: Summary) -> None:
+        targets = tuple(self._config.models.targets)
+        sentences = short_form.sentences(summary, self._in_process, targets)
+        print_comparison(stdout, short_form.comparison_table(summary), sentences)
+
+
+def _alone(config: Config, folder: Path | None, retry_failed: bool, screen: _Screen) -> int:
     with watcher_for(stderr) as watcher:
-        show = shown(config.log.level, _print_event)
+        show = shown(config.log.level, _say)
         summary, path = anyio.run(partial(bench, config, folder, watcher, show, retry_failed))
-    if as_json:
-        sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")
-    else:
-        stdout.print(_figures(summary))
-    for line in lacking(summary.prefix_caches, WRITERS):
-        stderr.print(f"warning: {line}", highlight=False, soft_wrap=True)
-    stderr.print(f"the run is in {path}", highlight=False, soft_wrap=True)
-    if not summary.interrupted:
-        return 0
-    stderr.print(f"to resume: arbiter bench --resume {path}", highlight=False, soft_wrap=True)
-    return INTERRUPTED
+    screen.show(summary)
+    _say(f"the run is in {path}{screen.hint}")
+    return screen.ended(path, summary.interrupted)
 
 
-def _print_event(line: str) -> None:
+def _compared(config: Config, folder: Path | None, retry_failed: bool, screen: _Screen) -> int:
+    """Run the baselines and the configured run, each with its own event loop, models and worker processes."""
+    path, problems = folder or new_path(config.run_type), configured_problems(config)
+
+    def solve(each: Config, out: Path) -> Summary:
+        with watcher_for(stderr) as watcher:
+            show = shown(each.log.level, _say)
+            summary, _ = anyio.run(partial(bench, each, out, watcher, show, retry_failed, problems))
+        return summary
+
+    found = compare_runs(config, problems, path, solve, _say, retry_failed)
+    screen.show(found.summary)
+    _say(_where(path, list(baselines_of(config)), found.interrupted) + screen.hint)
+    return screen.ended(path, found.summary.interrupted)
+
+
+def _where(path: Path, baselines: list[Author], interrupted: Author | None) -> str:
+    """Return the line that says where the runs are."""
+    if interrupted:
+        return f"the {interrupted} alone was interrupted; it is in {baseline_path(path, interrupted)}"
+    return f"the run is in {path}, compared with {' and '.join(str(baseline_path(path, role)) for role in baselines)}"
+
+
+def _say(line: str) -> None:
     stderr.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _figures(summary: Summary) -> Table:
-    """Return the summary as a table."""
-    threshold = "" if summary.threshold is None else f", threshold τ = {summary.threshold:g}"
-    table = Table(title=f"{summary.run_type}{threshold}", title_justify="left", show_header=False)
-    for name, value in _rows(summary):
-        table.add_row(name, value)
-    return table
-
-
-def _rows(summary: Summary) -> list[tuple[str, str]]:
-    latency, accuracy, acceptance = summary.latency, summary.accuracy, percent(summary.acceptance_rate)
-    return [
-        ("problems", _problems(summary)),
-        ("accuracy", _estimate(accuracy, summary.accuracy_interval)),
-        *(_samples(summary) if summary.samples > 1 else ()),
-        ("acceptance rate", f"{acceptance} of steps, {percent(summary.acceptance_rate_tokens)} of tokens"),
-        ("steps", f"{summary.steps} ({summary.escalations} escalated)"),
-        ("wasted escalations", _wasted(summary.wasted_escalations)),
-        ("requests", ", ".join(f"{model} {calls.requests}" for model, calls in summary.requests.items())),
-        *(
-            (f"{model} tokens", f"{tokens.kept} kept, {tokens.discarded} discarded, {tokens.prompt} in prompts")
-            for model, tokens in summary.tokens.items()
-        ),
-        *([("prefix cache", _caches(summary.prefix_caches))] if summary.prefix_caches else ()),
-        *([("keys and values", _kv_memory(summary.kv_memory))] if summary.kv_memory else ()),
-        *([("drafting ahead", _ahead(summary.lookahead))] if summary.lookahead.started else ()),
-        *([("verified escalation", _verified(summary.verification))] if summary.verification.shown else ()),
-        *([("gathering", _gathering(summary.gathering))] if summary.gathering.held else ()),
-        *([("cost", _cost(summary.cost))] if summary.cost else ()),
-        ("finish reasons", ", ".join(f"{reason} {count}" for reason, count in summary.finish_reasons.items())),
-        (
-            "seconds per sample" if summary.samples > 1 else "seconds per problem",
-            f"mean {seconds(latency.mean)}, p50 {seconds(latency.p50)}, p95 {seconds(latency.p95)}",
-        ),
-        ("wall time", f"{summary.wall_seconds or 0.0:.1f} s" + (" (interrupted)" if summary.interrupted else "")),
-    ]
-
-
-def _problems(summary: Summary) -> str:
-    ended = f"{summary.graded} graded, {summary.failed} failed"
-    if summary.samples == 1:
-        return f"{summary.problems} ({ended})"
-    return f"{summary.problems} in {summary.decoded} samples ({ended})"
-
-
-def _samples(summary: Summary) -> list[tuple[str, str]]:
-    """Return the rows for several samples per problem. A row over fewer than all problems says how many it covers."""
-    rows = {f"pass@{k}": (found.value, found.interval, found.problems, "") for k, found in summary.pass_at_k.items()}
-    if vote := summary.majority_vote:
-        rows["majority vote"] = vote.value, vote.interval, vote.problems, f", {vote.ties} tied" if vote.ties else ""
-    return [
-        (name, _estimate(value, interval) + ("" if of == summary.problems else f" of {of} problems") + more)
-        for name, (value, interval, of, more) in rows.items()
-    ]
-
-
-def _wasted(waste: Waste) -> str:
-    if not waste.judged:
-        return "not measured (see --audit)"
-    return f"{percent(waste.share)} of the {waste.judged} scored by the PRM"
-
-
-def _estimate(value: float | None, interval: Interval | None) -> str:
-    return NOTHING if value is None else f"{percent(value)} (95 % interval {from_to(interval)})"
-
-
-def _ahead(ahead: LookaheadStats) -> str:
-    salvaged = f", {ahead.salvaged} salvaged in another context" if ahead.salvaged else ""
-    return f"{ahead.started} steps drafted, {ahead.hits} used{salvaged}; {ahead.wasted_tokens} tokens wasted"
-
-
-def _caches(caches: Mapping[Model, PrefixCacheUse]) -> str:
-    return ", ".join(
-        f"{model} {percent(cache.cached / cache.prompt)} ({percent(cache.implied / cache.prompt)} possible)"
-        for model, cache in caches.items()
-        if cache.prompt and (model in WRITERS or cache.cached)  # few servers report cached tokens for scores
-    )
-
-
-def _kv_memory(memories: Mapping[str, KVMemory]) -> str:
-    used = ", ".join(f"{model} {memory.peak / 2**20:.1f} MiB" for model, memory in memories.items())
-    return f"at most {used}"
-
-
-def _verified(verified: VerificationSavings) -> str:
-    checked = f"{verified.shown} rejected drafts checked, {verified.whole} kept whole"
-    return f"{checked}; saved {percent(verified.agreed / verified.tokens)} of the target's tokens for these steps"
-
-
-def _gathering(waits: GatheringWaits) -> str:
-    mean, largest = (1000 * (value or 0.0) for value in (waits.mean_seconds, waits.largest_seconds))
-    held = f"{waits.held} escalations held, {mean:.0f} ms on average, {largest:.0f} ms at most"
-    return f"{held}; {waits.together} released together"
-
-
-def _cost(cost: Cost) -> str:
-    return f"{money(cost.total)} (" + ", ".join(f"{model} {money(part)}" for model, part in cost.models.items()) + ")"

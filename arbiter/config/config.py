@@ -100,6 +100,11 @@ class Config(ConfigTable, frozen=True):
     The configured threshold is then only the initial one. It moves during the run to keep the share of escalations
     near the budget.
     """
+    compare: bool = False
+    """Whether ``arbiter bench`` also runs the draft alone and the target alone on the same problems, and compares them.
+
+    Each of them has its own run folder. Other commands do not read this key.
+    """
     adaptive: bool = True
     """Whether a server that is overloaded gets fewer concurrent requests than ``in_flight``."""
     sampling: SamplingTable = SamplingTable()

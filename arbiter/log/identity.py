@@ -13,6 +13,7 @@ from arbiter.data import Problem
 
 OPERATIONAL = (
     "adaptive",
+    "compare",
     "cpu_threads",
     "limits.problems",
     "lookahead",

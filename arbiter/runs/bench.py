@@ -1,6 +1,7 @@
 """Run a benchmark: solve many problems with one ring, and grade and store each solution when it ends."""
 
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -67,9 +68,8 @@ async def bench(
     starts.
     """
     required_tables(config)
-    data = config.data
     if problems is None:
-        problems = load_problems(data.source, data.limit, fields=data.fields, subset=data.subset, split=data.split)
+        problems = configured_problems(config)
     if out is not None:
         check_run(config, problems, out)
     watcher.loading(config)
@@ -78,10 +78,17 @@ async def bench(
     return summary, folder.path
 
 
+def configured_problems(config: Config) -> Sequence[Problem]:
+    """Return the problems of the configuration. Raises ``DataError`` if they cannot be read."""
+    data = config.data
+    return load_problems(data.source, data.limit, fields=data.fields, subset=data.subset, split=data.split)
+
+
 async def run_problems(
     config: Config, problems: Sequence[Problem], models: Models, folder: RunFolder, watcher: Watcher
 ) -> Summary:
     """Solve the ``problems`` that no earlier session solved. Write results and summary into ``folder``."""
+    cpu_before = time.process_time()
     grader, results, failures = Grader(), [*folder.results], list[RunError]()
     references = {problem.id: problem.answer for problem in problems}
 
@@ -119,7 +126,9 @@ async def run_problems(
                 await solve_all(ring, tasks, config.limits.problems, grade_later)
     if failures:
         raise failures[0]
-    summary = summary_of(config, results, round(folder.journal.seconds, 6), solving.cancel_called)
+    wall, cpu = round(folder.journal.seconds, 6), round(time.process_time() - cpu_before, 6)
+    known = None if folder.journal.earlier.sessions else cpu
+    summary = summary_of(config, results, wall, solving.cancel_called, known)
     summary = msgspec.structs.replace(summary, kv_memory=kv_memory(models))
     await folder.finish(summary)
     return summary

@@ -109,9 +109,7 @@ class RunFolder:
 
     async def finish(self, summary: Summary) -> None:
         """Write the summary, and log the end of the session. Raises ``RunError`` if the folder cannot be written."""
-        text = msgspec.json.format(msgspec.json.encode(summary))
-        with self._disk_errors_as_run_errors():
-            replace_file(self.path / "summary.json", text + b"\n")
+        write_summary(self.path, summary)
         await record_end(self.journal, summary.interrupted)
 
     def _stored(self, solution: Solution, grade: Grade) -> Result:
@@ -174,6 +172,14 @@ def about_run(path: Path, config: Config) -> None:
     try:
         replace_file(path / "config.toml", as_toml(config))
         replace_file(path / "versions.json", msgspec.json.format(msgspec.json.encode(versions())))
+    except OSError as error:
+        raise RunError(f"cannot write the run folder {path}: {error.strerror}") from error
+
+
+def write_summary(path: Path, summary: Summary) -> None:
+    """Write ``summary.json`` into the run folder ``path``. Raises ``RunError``."""
+    try:
+        replace_file(path / "summary.json", msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
     except OSError as error:
         raise RunError(f"cannot write the run folder {path}: {error.strerror}") from error
 

@@ -15,6 +15,8 @@ from arbiter.log.run import Run
 from arbiter.log.sessions import open_journal
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.ports import KVMemory
+from arbiter.protocols.records import Author
+from arbiter.runs.baselines import ComparedRun
 from arbiter.runs.folder import read_results, record_end, record_grade, replace_file, versions
 from arbiter.runs.results import Result, Summary, summary_of
 
@@ -47,6 +49,8 @@ class _Ending(msgspec.Struct, frozen=True):
     interrupted: bool = False
     simulated: bool = False
     kv_memory: dict[str, KVMemory] = msgspec.field(default_factory=dict[str, KVMemory])
+    cpu_seconds: float | None = None
+    comparison: dict[Author, ComparedRun] | None = None
 
 
 async def regrade(folder: Path, grader: Grader, progress: Progress = lambda _done, _of: None) -> Regraded:
@@ -114,8 +118,8 @@ def _summary(folder: Path, config: Config, results: list[Result]) -> Summary:
         old = msgspec.json.decode(_read(path), type=_Ending)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: {error}; remove the file to grade the run as an interrupted one") from error
-    graded = summary_of(config, results, old.wall_seconds, old.interrupted)
-    return msgspec.structs.replace(graded, simulated=old.simulated, kv_memory=old.kv_memory)
+    graded = summary_of(config, results, old.wall_seconds, old.interrupted, old.cpu_seconds)
+    return msgspec.structs.replace(graded, simulated=old.simulated, kv_memory=old.kv_memory, comparison=old.comparison)
 
 
 def _change(before: Result, after: Result) -> GradeChange | None:

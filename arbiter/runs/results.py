@@ -23,6 +23,7 @@ from arbiter.protocols.records import (
     Solution,
     StepRecord,
 )
+from arbiter.runs.baselines import ComparedRun
 from arbiter.runs.gathering_waits import GatheringWaits, gathering_waits
 from arbiter.runs.intervals import quantile
 from arbiter.runs.prefix_cache import PrefixCacheUse, prefix_caches
@@ -121,6 +122,11 @@ class Summary(Record, frozen=True):
     - ``gathering`` says how long escalations were held so that several reached a target together.
     - ``kv_memory`` has the memory of keys and values of models in process, by the tables' names after ``models.``. It
       is empty until the run ends.
+    - ``cpu_seconds`` are the CPU seconds that Arbiter's process spent while the problems were solved. The worker
+      processes that grade answers are not in it, and neither are servers. It is None for a run that was resumed,
+      because the CPU seconds of earlier sessions are not known.
+    - ``comparison`` has the draft alone and the target alone on the same problems (``--compare``). It is None without
+      a comparison.
     """
 
     run_type: RunType
@@ -154,12 +160,18 @@ class Summary(Record, frozen=True):
     prefix_caches: dict[Model, PrefixCacheUse] = msgspec.field(default_factory=dict[Model, PrefixCacheUse])
     gathering: GatheringWaits = GatheringWaits()
     kv_memory: dict[str, KVMemory] = msgspec.field(default_factory=dict[str, KVMemory])
+    cpu_seconds: float | None = None
+    comparison: dict[Author, ComparedRun] | None = None
 
 
 def summary_of(
-    config: Config, results: Sequence[Result], wall_seconds: float | None, interrupted: bool = False
+    config: Config,
+    results: Sequence[Result],
+    wall_seconds: float | None,
+    interrupted: bool = False,
+    cpu_seconds: float | None = None,
 ) -> Summary:
-    """Return the summary of a run of ``config``, which took ``wall_seconds`` in total (None: not known)."""
+    """Return the summary of a run of ``config``, which took these seconds in total (None: not known)."""
     tables = config.models.configured()
     first = next((name for name in tables if name.startswith("targets.")), "target")
     draft = config.models.draft
@@ -175,7 +187,9 @@ def summary_of(
     caches = prefix_caches((result.solution for result in results), config.policy().score_kind)
     configured = {"target" if name == first else name for name in tables}
     return msgspec.structs.replace(
-        summary, prefix_caches={model: cache for model, cache in caches.items() if model in configured}
+        summary,
+        prefix_caches={model: cache for model, cache in caches.items() if model in configured},
+        cpu_seconds=cpu_seconds,
     )
 
 
@@ -225,6 +239,12 @@ def summarise(
         targets=targets,
         gathering=gathering_waits(candidate for step in steps for candidate in step.targets),
     )
+
+
+def written_tokens(summary: Summary, model: Model) -> int:
+    """Return the tokens of all steps of ``model``, kept or discarded."""
+    tokens = summary.tokens.get(model, ModelTokens())
+    return tokens.kept + tokens.discarded
 
 
 _ROLES: tuple[Author, ...] = ("draft", "target")

@@ -11,13 +11,13 @@ from filelock import FileLock, Timeout
 from arbiter.backends.opening import open_tables, required_tables
 from arbiter.config.config import Config
 from arbiter.config.model_tables import RouterTable
-from arbiter.data import Problem, load_problems
+from arbiter.data import Problem
 from arbiter.log.history import ProblemHistory
 from arbiter.log.reader import LOG
 from arbiter.log.run import Run
 from arbiter.log.writer import Show
 from arbiter.protocols.errors import ConfigError, RunError
-from arbiter.runs.bench import Watcher
+from arbiter.runs.bench import Watcher, configured_problems
 from arbiter.runs.folder import as_toml, check_run, new_path, read_results
 from arbiter.runs.reports.tables import ReportRow
 from arbiter.runs.results import Result, Summary, summary_of
@@ -57,8 +57,7 @@ def sweep(
         raise RunError(f"{folder} holds a single run, not a sweep: give another folder with --out")
     request = _with_earlier(request, folder)
     _check(request)
-    data = request.config.data
-    problems = load_problems(data.source, data.limit, fields=data.fields, subset=data.subset, split=data.split)
+    problems = configured_problems(request.config)
     tables: dict[str, RouterTable] = {
         name: table for point in request.points for name, table in required_tables(point.config).items()
     }

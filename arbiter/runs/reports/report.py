@@ -9,6 +9,8 @@ import msgspec
 from arbiter.config.config import Config, load_config
 from arbiter.log.run import Run as Recorded
 from arbiter.protocols.errors import ReportError, RunError
+from arbiter.protocols.records import Author
+from arbiter.runs.baselines import ComparedRun
 from arbiter.runs.folder import read_results
 from arbiter.runs.reports.tables import ReportRow, as_csv, columns_for, markdown, ordered
 from arbiter.runs.results import Summary, summary_of
@@ -24,7 +26,7 @@ PLOTS = {
 # The keys of a model's table that change its answers. The other keys concern operation or price.
 _OF_A_MODEL = ("model", "prompt", "tokenizer", "annotate", "dtype")
 # "data" is not compared: the problems themselves are.
-_NOT_COMPARED = ("run_type", "thresholds", "audit", "data", "models", "cpu_threads", "limits.problems")
+_NOT_COMPARED = ("run_type", "thresholds", "audit", "compare", "data", "models", "cpu_threads", "limits.problems")
 _OF_SPEED = ("limits.problems", "cpu_threads")
 _NAMED = 3  # runs named per value of a difference
 
@@ -112,14 +114,13 @@ def read_run(folder: Path) -> ReportedRun:
     config, ending = load_config(str(folder / "config.toml")), _read_ending(folder / "summary.json")
     results, torn = read_results(folder / "results.jsonl")
     state: State = "unfinished" if ending is None else "interrupted" if ending.interrupted else "finished"
-    seconds = None if ending is None else ending.wall_seconds
-    summary = summary_of(config, results, seconds, state == "interrupted")
-    simulated = _is_shared(folder) if ending is None else ending.simulated
+    known = _Ending(simulated=_is_shared(folder)) if ending is None else ending
+    summary = summary_of(config, results, known.wall_seconds, state == "interrupted", known.cpu_seconds)
     return ReportedRun(
         name=str(folder),
         state=state,
         config=config,
-        summary=msgspec.structs.replace(summary, simulated=simulated),
+        summary=msgspec.structs.replace(summary, simulated=known.simulated, comparison=known.comparison),
         questions=frozenset((result.solution.question, str(result.reference)) for result in results),
         torn=torn,
     )
@@ -149,6 +150,8 @@ class _Ending(msgspec.Struct, frozen=True):
     wall_seconds: float | None = None
     interrupted: bool = False
     simulated: bool = False
+    cpu_seconds: float | None = None
+    comparison: dict[Author, ComparedRun] | None = None
 
 
 def _is_shared(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -135,7 +136,7 @@ async def test_a_wrong_answer_is_wrong_with_its_reference(a_config: Configs, tmp
 async def test_the_summary_is_that_of_the_stored_results(a_config: Configs, tmp_path: Path) -> None:
     config = a_config(limits={"problems": 3}, audit=0.5)
     summary = await run(config, problems(12), echoing(), tmp_path, Diary())
-    assert summary == summary_of(config, stored(tmp_path), summary.wall_seconds)
+    assert summary == summary_of(config, stored(tmp_path), summary.wall_seconds, cpu_seconds=summary.cpu_seconds)
     assert msgspec.json.decode((tmp_path / "summary.json").read_bytes(), type=Summary) == summary
 
 
@@ -267,6 +268,17 @@ async def test_a_signal_ends_the_run_and_keeps_what_is_done(
 @pytest.mark.asyncio
 async def test_a_run_that_was_not_interrupted_says_so(a_config: Configs, tmp_path: Path) -> None:
     assert (await run(a_config(), problems(2), echoing(), tmp_path, Diary())).interrupted is False
+
+
+@pytest.mark.asyncio
+async def test_the_cpu_seconds_of_a_run_in_one_session_are_known_and_those_of_a_resumed_run_are_not(
+    a_config: Configs, tmp_path: Path
+) -> None:
+    before = time.process_time()
+    first = await run(a_config(), problems(4), echoing(), tmp_path, Diary())
+    assert 0 < (first.cpu_seconds or 0) <= time.process_time() - before
+    again = await run(a_config(), problems(4), echoing(), tmp_path, Diary())
+    assert (again.problems, again.cpu_seconds) == (4, None)
 
 
 @pytest.mark.asyncio
