@@ -85,7 +85,7 @@ class Assembler(SequentialActor[AssemblerMail]):
     async def _send_failure(self, failed: StepFailed) -> None:
         """Handle its own failures directly: the problem ends before any other message is served."""
         if self._journal.kept:
-            await self._journal.write(message_entry(failed, self.name, self.name))
+            await self._journal.write(message_entry(failed, self.name, self.name, self._registry.digest))
         await self.serve(failed)
 
     async def _end_at_deadline(self, progress: "_Progress", deadline: float) -> None:
@@ -185,7 +185,7 @@ def _ended(message: StartProblem, solution: Solution) -> Entry:
     ended = ProblemEnded(solution.finish_reason, len(solution.steps), solution.seconds, audited, solution.error)
     problem, sample, step = solution.problem, solution.sample, message.context.step
     name = problem_ended_id(problem, step, sample)
-    return Entry(name, "assembler", ended, message.id, problem, sample, step)
+    return Entry(name, "assembler", ended, message.id, problem, sample, step, derived=True)
 
 
 def _audited(task: Task, step: int, record: StepRecord) -> bool:

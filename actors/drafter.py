@@ -79,7 +79,7 @@ class Drafter(ConcurrentActor[DrafterMail]):
         if self._journal.kept:
             used = Predrafted(predraft.call, stale)
             name = call_id(message.id, "draft", 0)
-            entry = Entry(name, self.name, used, message.id, task.id, task.sample, context.step)
+            entry = Entry(name, self.name, used, message.id, task.id, task.sample, context.step, derived=True)
             self._journal.note(entry)
         tokens = -draft.usage.completion_tokens
         self._registry.add_lookahead(task, LookaheadStats(hits=not stale, wasted_tokens=tokens, salvaged=stale))

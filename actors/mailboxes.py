@@ -13,7 +13,15 @@ import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from arbiter.actors.journal import message_entry
-from arbiter.protocols.messages import AssemblerMail, DrafterMail, EscalatorMail, RouterMail, Task, VerifierMail
+from arbiter.protocols.messages import (
+    AssemblerMail,
+    Context,
+    DrafterMail,
+    EscalatorMail,
+    RouterMail,
+    Task,
+    VerifierMail,
+)
 from arbiter.protocols.ports import Journal
 
 Mail = TypeVar("Mail")
@@ -53,34 +61,41 @@ class Mailboxes:
     ``flush``.
     """
 
-    def __init__(self, routes: Routes, journal: Journal, flush: Callable[[Task], None] = lambda task: None) -> None:
+    def __init__(
+        self,
+        routes: Routes,
+        journal: Journal,
+        digest: Callable[[Context], str],
+        flush: Callable[[Task], None] = lambda task: None,
+    ) -> None:
         self._routes = routes
         self._journal = journal
+        self._digest = digest
         self._flush = flush
 
     async def to_assembler(self, message: AssemblerMail, sender: str) -> None:
         if self._journal.kept:
-            await self._journal.write(message_entry(message, sender, "assembler"))
+            await self._journal.write(message_entry(message, sender, "assembler", self._digest))
         await self._routes.assembler(message)
 
     async def to_drafter(self, message: DrafterMail, sender: str) -> None:
         if self._journal.kept:
-            await self._journal.write(message_entry(message, sender, "drafter"))
+            await self._journal.write(message_entry(message, sender, "drafter", self._digest))
         await self._routes.drafter(message)
 
     async def to_verifier(self, message: VerifierMail, sender: str) -> None:
         if self._journal.kept:
-            await self._journal.write(message_entry(message, sender, "verifier"))
+            await self._journal.write(message_entry(message, sender, "verifier", self._digest))
         await self._routes.verifier(message)
 
     async def to_router(self, message: RouterMail, sender: str) -> None:
         if self._journal.kept:
-            await self._journal.write(message_entry(message, sender, "router"))
+            await self._journal.write(message_entry(message, sender, "router", self._digest))
         await self._routes.router(message)
 
     async def to_escalator(self, message: EscalatorMail, sender: str) -> None:
         if self._journal.kept:
-            await self._journal.write(message_entry(message, sender, "escalator"))
+            await self._journal.write(message_entry(message, sender, "escalator", self._digest))
         await self._routes.escalator(message)
 
     def flush(self, task: Task) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 
 from arbiter.protocols.errors import ClosedError, ProblemError
-from arbiter.protocols.messages import Task
+from arbiter.protocols.messages import Context, Task, TranscriptDigest
 from arbiter.protocols.records import LookaheadStats, Model, RequestCounts, Usage
 
 _Key = tuple[Model, str]  # the model, and the name of the target if there are several
@@ -68,6 +68,15 @@ class ProblemRegistry:
     def find(self, task: Task) -> "OpenProblem | None":
         """Return an open problem; None if it is closed."""
         return self._open.get(task)
+
+    def digest(self, context: Context) -> str:
+        """Return ``context.digest``. For an open problem each step is read once."""
+        problem = self._open.get(context.task)
+        if problem is None:
+            return context.digest
+        if problem.digest is None:
+            problem.digest = TranscriptDigest()
+        return problem.digest.of(context)
 
     def number(self, task: Task) -> int:
         """Return how many problems were opened before ``task``."""
@@ -185,7 +194,7 @@ class Work:
 class OpenProblem:
     """An open problem: its work, the messages that wait to be served (``outbox``), and its requests."""
 
-    __slots__ = ("calls", "forget", "lookahead", "number", "outbox", "scopes")
+    __slots__ = ("calls", "digest", "forget", "lookahead", "number", "outbox", "scopes")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -194,6 +203,7 @@ class OpenProblem:
         self.outbox: list[_Work] = []
         self.calls: dict[_Key, _Counts] = {}
         self.lookahead = NO_LOOKAHEAD
+        self.digest: TranscriptDigest | None = None
 
     def counts(self, model: Model, target: str) -> _Counts:
         counts = self.calls.get((model, target))

@@ -110,7 +110,8 @@ class ModelRequest:
 
     def _entry(self, name: str, cause: str, payload: AnyPayload) -> Entry:
         context = self.message.context
-        return Entry(name, self.actor, payload, cause, context.task.id, context.task.sample, context.step)
+        task = context.task
+        return Entry(name, self.actor, payload, cause, task.id, task.sample, context.step, derived=True)
 
 
 class RequestExecutor:

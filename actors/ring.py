@@ -150,7 +150,7 @@ async def open_ring(
         async with services() as tasks:
             delivery = DirectDelivery(registry, tasks)
             built_in, own = (
-                Mailboxes(_routes(factories, routes, direct), journal, delivery.flush)
+                Mailboxes(_routes(factories, routes, direct), journal, registry.digest, delivery.flush)
                 for direct in (delivery.outbox, delivery.new_task)
             )
             ring = Ring(models, factories, registry, calls, delivery, built_in)

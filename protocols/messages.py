@@ -13,7 +13,7 @@ does not depend on the concurrency.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
 
 import msgspec
@@ -33,7 +33,7 @@ from arbiter.protocols.events import (
 )
 from arbiter.protocols.ids import StepKind, failed_id, message_id, scored_id, step_id
 from arbiter.protocols.ports import Policy
-from arbiter.protocols.records import AuditScores, Author, Candidate, Limits, Sampling, Transcript, Verdict
+from arbiter.protocols.records import AuditScores, Author, Candidate, Limits, Sampling, Step, Transcript, Verdict
 
 
 class Task(msgspec.Struct, frozen=True, eq=False):
@@ -91,12 +91,33 @@ class Context(msgspec.Struct, frozen=True):
     @property
     def digest(self) -> str:
         """A digest of the transcript: 16 hexadecimal digits."""
-        transcript = self.transcript
-        parts = [part for turn in transcript.turns for part in (turn.role, turn.text)]
-        parts.append(transcript.question)
-        for step in transcript.steps:
-            parts += step.author, step.text
-        return hashlib.blake2b("\0".join(parts).encode(errors="surrogatepass"), digest_size=8).hexdigest()
+        return TranscriptDigest().of(self)
+
+
+class TranscriptDigest:
+    """Computes ``Context.digest`` for the contexts of one problem. It reads each step once, as they only grow."""
+
+    __slots__ = ("_digest", "_hash", "_last", "_read")
+
+    def __init__(self) -> None:
+        self._hash: hashlib.blake2b | None = None
+        self._read = 0
+        self._last: Step | None = None
+        self._digest = ""
+
+    def of(self, context: Context) -> str:
+        """Return the digest of a context of the problem."""
+        transcript = context.transcript
+        steps, read = transcript.steps, self._read
+        if self._hash is None or len(steps) < read or (read and steps[read - 1] is not self._last):
+            self._hash, read = _hashed(transcript), 0
+        elif len(steps) == read:
+            return self._digest
+        for step in steps[read:]:
+            self._hash.update(f"\0{step.author}\0{step.text}".encode(errors="surrogatepass"))
+        self._read, self._last = len(steps), steps[-1] if steps else None
+        self._digest = self._hash.hexdigest()
+        return self._digest
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="kind"):
@@ -120,10 +141,16 @@ class Message(msgspec.Struct, frozen=True, tag_field="kind"):
     @property
     def event(self) -> MessageEvent:
         """The event that the log records for the message."""
+        return self.event_with(_digest)
+
+    def event_with(self, digest: Callable[[Context], str]) -> MessageEvent:
+        """Return ``event``, with the ``digest`` of the context."""
         kind = self.event_type
-        values = [getattr(self, name) for name in kind.__struct_fields__]
-        references: list[Any] = [value.digest if isinstance(value, Context) else value for value in values]
-        return kind(*references)
+        fields = kind.__struct_fields__
+        if not fields:
+            return _WITHOUT_FIELDS[kind]
+        values: list[Any] = [digest(self.context) if name == "context" else getattr(self, name) for name in fields]
+        return kind(*values)
 
     @property
     def max_tokens(self) -> int:
@@ -135,9 +162,8 @@ class StartProblem(Message, frozen=True, tag="start_problem"):
 
     event_type = StartProblemEvent
 
-    @property
-    def event(self) -> StartProblemEvent:
-        """The event that the log records for the message: the fields of the task."""
+    def event_with(self, digest: Callable[[Context], str]) -> StartProblemEvent:
+        """Return the event that the log records for the message: the fields of the task."""
         task, transcript = self.context.task, self.context.task.transcript
         return StartProblemEvent(
             question=transcript.question,
@@ -263,6 +289,25 @@ DrafterMail = DraftStep
 VerifierMail = StepDrafted | StepRegenerated | AuditStep
 RouterMail = StepDrafted | StepScored
 EscalatorMail = EscalateStep
+
+
+def _digest(context: Context) -> str:
+    return context.digest
+
+
+def _hashed(transcript: Transcript) -> "hashlib.blake2b":
+    """Return the hash of a transcript without its steps."""
+    parts = [part for turn in transcript.turns for part in (turn.role, turn.text)]
+    parts.append(transcript.question)
+    return hashlib.blake2b("\0".join(parts).encode(errors="surrogatepass"), digest_size=8)
+
+
+_WITHOUT_FIELDS: dict[type[MessageEvent], MessageEvent] = {
+    StepDraftedEvent: StepDraftedEvent(),
+    StepRegeneratedEvent: StepRegeneratedEvent(),
+    AuditStepEvent: AuditStepEvent(),
+    StepAuditedEvent: StepAuditedEvent(),
+}
 
 
 def _described(policy: Policy) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import msgspec
 from arbiter.log.history import Key, ProblemHistory, histories
 from arbiter.log.identity import SHARED
 from arbiter.log.reader import LogFile, log_path
+from arbiter.log.time_order import in_time_order
 from arbiter.log.timing import seconds_waited, step_times
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Event, Graded, RunStarted
@@ -65,8 +66,12 @@ class Run:
         return SHARED.items() <= self.started.identity.items()
 
     def events(self) -> Iterator[Event]:
-        """Yield all events in order. Raises ``RunError`` naming the line that is damaged or missing."""
+        """Yield all events in the order of the log. Raises ``RunError`` naming the line that is damaged or missing."""
         return iter(self._log)
+
+    def timeline(self) -> Iterator[Event]:
+        """Yield all events in the order of their times. ``events`` has this order only within each problem."""
+        return in_time_order(self.events())
 
     def follow(self) -> Iterator[Event]:
         """Yield all events and wait for new ones, until the newest session ends normally."""
