@@ -4,13 +4,14 @@ import bz2
 import gzip
 import lzma
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import msgspec
 
 from arbiter.log import version1
+from arbiter.log.index import Span, index_of
 from arbiter.log.lines import Line, expand
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import SCHEMA, Event
@@ -67,6 +68,37 @@ class LogFile:
         self.torn = self.whole = 0
         with self._opened() as file:
             yield from self._events(file)
+
+    def events_of(self, problem: str) -> Iterator[Event]:
+        """Yield the events of one problem, of all its samples, in order. An index finds them (``arbiter.log.index``).
+
+        Raises as iteration does, but damage in lines of other problems can go unnoticed.
+        """
+        try:
+            index = None if self.path.suffix in _PACKED else index_of(self.path)
+            found = None if index is None else self._read(index.spans.get(problem, []), problem)
+        except OSError as error:
+            raise RunError(f"cannot read {self.path}: {error.strerror}") from error
+        if found is None:  # a compressed log, or a damaged one: reading it all finds the line
+            found = (event for event in self if event.problem == problem)
+        yield from found
+
+    def _read(self, spans: Iterable[Span], problem: str) -> list[Event] | None:
+        """Return the events of the lines at ``spans``; None if they are not the lines of ``problem``."""
+        found: list[Event] = []
+        first = next(iter(self), None)
+        run = "" if first is None else first.run
+        with self.path.open("rb") as file:
+            for start, length in spans:
+                file.seek(start)
+                try:
+                    events = self._decoded(file.read(length), 0, run)
+                except RunError:
+                    return None
+                if events[-1].problem != problem:
+                    return None
+                found += events
+        return found
 
     def follow(self, pause: float = 0.2) -> Iterator[Event]:
         """Yield the events so far and wait for new ones, until the newest session ends regularly.

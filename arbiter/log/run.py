@@ -8,7 +8,7 @@
     frame = pandas.DataFrame(run.table("steps"))  # or polars.DataFrame
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -81,13 +81,17 @@ class Run:
         """Yield each problem, or each of its samples, as soon as its end is read; then the unfinished ones."""
         return histories(self.events())
 
+    def problem(self, name: str) -> list[ProblemHistory]:
+        """Return the samples of one problem, in the order of ``problems``. The rest of the log is not read."""
+        return list(histories(self._log.events_of(name)))
+
+    def grades_of(self, name: str) -> dict[Key, Graded]:
+        """Return the last grade of each sample of one problem. The rest of the log is not read."""
+        return _grades(self._log.events_of(name))
+
     def grades(self) -> dict[Key, Graded]:
         """Return the last grade of each graded problem."""
-        return {
-            (event.problem or "", event.sample): event.payload
-            for event in self.events()
-            if isinstance(event.payload, Graded)
-        }
+        return _grades(self.events())
 
     def table(self, of: Table) -> Iterator[dict[str, Any]]:
         """Yield the rows of a table, for example for a data frame. All rows have the same keys.
@@ -108,6 +112,10 @@ class Run:
             case "calls":
                 for problem in self.problems():
                     yield from _call_rows(problem)
+
+
+def _grades(events: Iterable[Event]) -> dict[Key, Graded]:
+    return {(event.problem or "", event.sample): event.payload for event in events if isinstance(event.payload, Graded)}
 
 
 def _event_row(event: Event) -> dict[str, Any]:
