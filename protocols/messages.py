@@ -147,10 +147,8 @@ class Message(msgspec.Struct, frozen=True, tag_field="kind"):
         """Return ``event``, with the ``digest`` of the context."""
         kind = self.event_type
         fields = kind.__struct_fields__
-        if not fields:
-            return _WITHOUT_FIELDS[kind]
-        values: list[Any] = [digest(self.context) if name == "context" else getattr(self, name) for name in fields]
-        return kind(*values)
+        values: list[Any] = [getattr(self, name) for name in fields]
+        return kind(*values) if fields else _WITHOUT_FIELDS[kind]
 
     @property
     def max_tokens(self) -> int:
@@ -186,6 +184,10 @@ class DraftStep(Message, frozen=True, tag="draft_step"):
 
     event_type = DraftStepEvent
 
+    def event_with(self, digest: Callable[[Context], str]) -> DraftStepEvent:
+        """Return ``event``, with the ``digest`` of the context."""
+        return DraftStepEvent(digest(self.context), self.context.max_tokens)
+
 
 class EscalateStep(Message, frozen=True, tag="escalate_step"):
     """To the Escalator: write a step. ``draft`` is the rejected draft; None if there was none.
@@ -199,6 +201,11 @@ class EscalateStep(Message, frozen=True, tag="escalate_step"):
     threshold: float | None = None
 
     event_type = EscalateStepEvent
+
+    def event_with(self, digest: Callable[[Context], str]) -> EscalateStepEvent:
+        """Return ``event``, with the ``digest`` of the context."""
+        context = self.context
+        return EscalateStepEvent(digest(context), context.max_tokens, self.rejects, self.target, self.threshold)
 
     @property
     def rejects(self) -> bool:

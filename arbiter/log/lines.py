@@ -66,14 +66,19 @@ class Line(Record, frozen=True, omit_defaults=True, kw_only=True):
 _Fields = tuple[str | UnsetType, str | UnsetType, str | UnsetType | None, str | UnsetType | None, str | UnsetType]
 """The fields ``id``, ``actor``, ``to``, ``cause`` and ``after`` of a line."""
 
+_NOTHING: _Fields = (UNSET, UNSET, UNSET, UNSET, UNSET)
+
 
 def compact(run: str, seq: int, wall: float, happened: Sequence[Timed]) -> Line:
     """Return the line of the last event in ``happened``, with the others before it. All are of the same problem."""
     trail, (last, micros) = Trail(), happened[-1]
     before: list[Carried] = []
     for entry, at in happened[:-1]:
-        step = UNSET if entry.step == last.step else entry.step
-        before.append(Carried(entry.payload, micros - at, step, *_shortened(entry, trail)))
+        step, fields = UNSET if entry.step == last.step else entry.step, _shortened(entry, trail)
+        if fields is _NOTHING:  # most of them: the other form costs twice as much
+            before.append(Carried(entry.payload, micros - at, step))
+        else:
+            before.append(Carried(entry.payload, micros - at, step, *fields))
     name, actor, to, cause, after = _shortened(last, trail)
     return Line(
         v=SCHEMA,
@@ -115,6 +120,8 @@ def _shortened(entry: Entry, trail: Trail) -> _Fields:
     problem, step = cast("str", entry.problem), cast("int", entry.step)  # as it is derived
     usual_cause, usual_actor = rule.cause(payload, problem, step, entry.sample, trail), rule.actor or trail.actor
     trail.add(entry.id, actor, payload)
+    if cause == usual_cause and actor == usual_actor and entry.to == rule.to:
+        return _NOTHING
     short, after = (UNSET, UNSET) if cause == usual_cause else _short_cause(cast("str", cause), problem)
     return UNSET, UNSET if actor == usual_actor else actor, UNSET if entry.to == rule.to else entry.to, short, after
 

@@ -178,7 +178,7 @@ class Recorder:
             self._put(self._writer, carried)
 
     def _put(self, writer: LogWriter, happened: list[Timed]) -> None:
-        writer.put(compact(self.earlier.run, self._seq, round(time.time(), 6), happened))
+        writer.put(compact(self.earlier.run, self._seq, time.time_ns() // 1000 / MICRO, happened))
         self._seq += 1
 
     def _remember(self) -> None:

@@ -126,11 +126,12 @@ _CALLS: dict[Model, Usual] = {
     "judge": Usual(_same_step("step_drafted"), _request, "verifier"),
     "audit": Usual(_same_step("audit_step"), _request, "verifier"),
 }
+_ESCALATION = _message("escalate_step", "assembler", "escalator", _last)
 _REJECTED = _message("escalate_step", "router", "escalator", _last)
 _KINDS: dict[type[AnyPayload], Usual] = {
     events.StartProblemEvent: _message("start_problem", "ring", "assembler", _problem),
     events.DraftStepEvent: _message("draft_step", "assembler", "drafter", _last),
-    events.EscalateStepEvent: _message("escalate_step", "assembler", "escalator", _last),
+    events.EscalateStepEvent: _ESCALATION,
     events.StepDraftedEvent: _message("step_drafted", "drafter", "verifier", _same_step("draft_step")),
     events.StepRegeneratedEvent: _message("step_regenerated", "escalator", "assembler", _same_step("escalate_step")),
     events.StepScoredEvent: Usual(_candidates, _scored, "verifier", "router"),
@@ -150,8 +151,9 @@ _KINDS: dict[type[AnyPayload], Usual] = {
 
 def usual(payload: AnyPayload) -> Usual | None:
     """Return the usual fields of an event of a problem; None if its line has all fields."""
-    if isinstance(payload, events.CallStarted):
+    rule = _KINDS.get(type(payload))
+    if rule is None and isinstance(payload, events.CallStarted):
         return _CALLS[payload.model]
-    if isinstance(payload, events.EscalateStepEvent) and payload.rejects:
+    if rule is _ESCALATION and isinstance(payload, events.EscalateStepEvent) and payload.rejects:
         return _REJECTED
-    return _KINDS.get(type(payload))
+    return rule
