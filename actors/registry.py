@@ -12,8 +12,9 @@ from typing import Any
 import anyio
 
 from arbiter.protocols.errors import ClosedError, ProblemError
-from arbiter.protocols.messages import Context, Task, TranscriptDigest
+from arbiter.protocols.messages import Context, Task
 from arbiter.protocols.records import LookaheadStats, Model, RequestCounts, Usage
+from arbiter.protocols.transcript_digest import TranscriptDigest
 
 _Key = tuple[Model, str]  # the model, and the name of the target if there are several
 _Work = tuple[Callable[[Any], Awaitable[None]], Any]  # what serves a message, and the message
@@ -76,7 +77,7 @@ class ProblemRegistry:
             return context.digest
         if problem.digest is None:
             problem.digest = TranscriptDigest()
-        return problem.digest.of(context)
+        return problem.digest.of(context.transcript)
 
     def number(self, task: Task) -> int:
         """Return how many problems were opened before ``task``."""

@@ -12,7 +12,6 @@ The id of a message is computed from its kind and its position in the problem, n
 does not depend on the concurrency.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
 
@@ -33,7 +32,8 @@ from arbiter.protocols.events import (
 )
 from arbiter.protocols.ids import StepKind, failed_id, message_id, scored_id, step_id
 from arbiter.protocols.ports import Policy
-from arbiter.protocols.records import AuditScores, Author, Candidate, Limits, Sampling, Step, Transcript, Verdict
+from arbiter.protocols.records import AuditScores, Author, Candidate, Limits, Sampling, Transcript, Verdict
+from arbiter.protocols.transcript_digest import TranscriptDigest
 
 
 class Task(msgspec.Struct, frozen=True, eq=False):
@@ -91,33 +91,7 @@ class Context(msgspec.Struct, frozen=True):
     @property
     def digest(self) -> str:
         """A digest of the transcript: 16 hexadecimal digits."""
-        return TranscriptDigest().of(self)
-
-
-class TranscriptDigest:
-    """Computes ``Context.digest`` for the contexts of one problem. It reads each step once, as they only grow."""
-
-    __slots__ = ("_digest", "_hash", "_last", "_read")
-
-    def __init__(self) -> None:
-        self._hash: hashlib.blake2b | None = None
-        self._read = 0
-        self._last: Step | None = None
-        self._digest = ""
-
-    def of(self, context: Context) -> str:
-        """Return the digest of a context of the problem."""
-        transcript = context.transcript
-        steps, read = transcript.steps, self._read
-        if self._hash is None or len(steps) < read or (read and steps[read - 1] is not self._last):
-            self._hash, read = _hashed(transcript), 0
-        elif len(steps) == read:
-            return self._digest
-        for step in steps[read:]:
-            self._hash.update(f"\0{step.author}\0{step.text}".encode(errors="surrogatepass"))
-        self._read, self._last = len(steps), steps[-1] if steps else None
-        self._digest = self._hash.hexdigest()
-        return self._digest
+        return TranscriptDigest().of(self.transcript)
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="kind"):
@@ -300,13 +274,6 @@ EscalatorMail = EscalateStep
 
 def _digest(context: Context) -> str:
     return context.digest
-
-
-def _hashed(transcript: Transcript) -> "hashlib.blake2b":
-    """Return the hash of a transcript without its steps."""
-    parts = [part for turn in transcript.turns for part in (turn.role, turn.text)]
-    parts.append(transcript.question)
-    return hashlib.blake2b("\0".join(parts).encode(errors="surrogatepass"), digest_size=8)
 
 
 _WITHOUT_FIELDS: dict[type[MessageEvent], MessageEvent] = {
