@@ -1,13 +1,15 @@
-"""The base classes of actors. An actor has a bounded mailbox and never stops receiving from it.
+"""The base classes of actors. A replacement actor has a bounded mailbox and never stops receiving from it.
 
 A ``ConcurrentActor`` serves each message in its own task, which may wait for a model, and continues to receive
 meanwhile. A ``SequentialActor`` serves one message after another, and waits only for room in mailboxes.
 
-The ring cannot deadlock, whatever the capacity of its mailboxes:
+Built-in actors have no mailbox: their messages are served in the task of the problem's caller, or in a new task
+(``arbiter.actors.delivery``). The ring cannot deadlock, whatever the capacity of its mailboxes:
 
+- A message to a built-in actor never waits for room.
 - Concurrent actors always receive.
-- The Assembler sends only to concurrent actors, so it always receives again.
-- The Router also sends to the Assembler, which always receives again, so the Router does too.
+- A sequential actor in the Router's place sends to the Escalator, which is built-in or always receives, and to the
+  Assembler, which is built-in. So it always receives again.
 - No problem waits for a step of another problem.
 """
 
@@ -66,7 +68,8 @@ class Actor(ABC, Generic[Mail]):
     """Receives messages until it is cancelled or its mailbox is closed. Subclasses implement ``serve``.
 
     Derive an actor from ``ConcurrentActor`` or ``SequentialActor``. An actor is made with its inbox and the
-    ``ActorContext``. Its phases, in this order:
+    ``ActorContext``. A built-in actor is not run: the ring calls ``handle`` with its messages. The phases of an actor
+    that is run, in this order:
 
     1. ``on_start`` runs. No message is received before it ends, and the ring opens only after all actors have started.
        Opening the ring raises its error unchanged; the actors that have already started are stopped.
@@ -105,6 +108,17 @@ class Actor(ABC, Generic[Mail]):
     @abstractmethod
     async def serve(self, message: Mail) -> None:
         """Serve one message. An error fails the problem of the message, and no other."""
+
+    async def handle(self, message: Mail) -> None:
+        """Serve a message of an open problem. Its error becomes the result of the problem."""
+        try:
+            await self.serve(message)
+        except* DivergedError:
+            pass
+        # Only here does an error of a model, a policy or a watch function become the result of a problem. The error can
+        # be in a group together with a cancellation, which must propagate.
+        except* Exception as error:
+            await self._fail(message, error)
 
     @abstractmethod
     async def _receive(self, tasks: TaskGroup) -> None:
@@ -170,17 +184,9 @@ class ConcurrentActor(Actor[Mail]):
 
     async def _serve(self, message: Mail) -> None:
         task = message.context.task
-        if task not in self._registry:
-            return
-        with self._registry.work(task):
-            try:
-                await self.serve(message)
-            except* DivergedError:
-                pass
-            # Only here does an error of a model become the result of a problem. The error can be in a group together
-            # with a cancellation, which must propagate.
-            except* Exception as error:
-                await self._fail(message, error)
+        if task in self._registry:
+            with self._registry.work(task):
+                await self.handle(message)
 
 
 class SequentialActor(Actor[Mail]):
@@ -188,17 +194,11 @@ class SequentialActor(Actor[Mail]):
 
     async def _receive(self, tasks: TaskGroup) -> None:
         async for message in self._inbox:
-            await self._serve(message, tasks)
+            await self._serve(message)
             with suppress(anyio.WouldBlock, anyio.EndOfStream):
                 while True:  # messages that are already there are cheaper to receive without waiting
-                    await self._serve(self._inbox.receive_nowait(), tasks)
+                    await self._serve(self._inbox.receive_nowait())
 
-    async def _serve(self, message: Mail, tasks: TaskGroup) -> None:
-        if message.context.task not in self._registry:
-            return
-        try:
-            await self.serve(message)
-        except DivergedError:
-            pass
-        except Exception as error:  # from a policy or a watch function
-            await self._fail(message, error)
+    async def _serve(self, message: Mail) -> None:
+        if message.context.task in self._registry:
+            await self.handle(message)

@@ -33,24 +33,28 @@ from arbiter.protocols.records import FinishReason, Solution, StepRecord
 
 
 class Assembler(SequentialActor[AssemblerMail]):
-    """Reports each kept step, and the solution of each problem, to the ring (see ``ActorContext``)."""
+    """Reports each kept step, and the solution of each problem, to the ring (see ``ActorContext``).
+
+    ``tasks`` runs the deadlines of problems.
+    """
 
     name: ClassVar[str] = "assembler"
 
-    def __init__(self, inbox: Inbox[AssemblerMail], context: ActorContext) -> None:
+    def __init__(self, inbox: Inbox[AssemblerMail], context: ActorContext, tasks: TaskGroup) -> None:
         super().__init__(inbox, context)
         self._journal = context.journal
+        self._tasks = tasks
         self._solving: dict[Task, _Progress] = {}
 
-    async def _serve(self, message: AssemblerMail, tasks: TaskGroup) -> None:
-        task = message.context.task
-        if isinstance(message, StartProblem) and task in self._registry:
+    async def handle(self, message: AssemblerMail) -> None:
+        if isinstance(message, StartProblem):
+            task = message.context.task
             progress = _Progress(task, message, anyio.current_time() - self._journal.spent(message.id))
             self._solving[task] = progress
             self._registry.when_closed(task, self._forget)
             if task.limits.deadline is not None:
-                tasks.start_soon(self._end_at_deadline, progress, progress.started + task.limits.deadline)
-        await super()._serve(message, tasks)
+                self._tasks.start_soon(self._end_at_deadline, progress, progress.started + task.limits.deadline)
+        await super().handle(message)
 
     async def serve(self, message: AssemblerMail) -> None:
         progress = self._solving[message.context.task]
@@ -58,7 +62,7 @@ class Assembler(SequentialActor[AssemblerMail]):
             case StartProblem():
                 await self._request_step(message.context, message.id)
             case StepDrafted(draft=draft):
-                await self._keep(progress, message, StepRecord(candidates=(draft,), chosen=0))
+                await self._keep(progress, message, StepRecord((draft,), 0))
             case StepRegenerated():
                 await self._keep(progress, message, regenerated_record(message.draft, message.targets))
             case StepAccepted():
@@ -79,9 +83,9 @@ class Assembler(SequentialActor[AssemblerMail]):
             self._end(progress)
 
     async def _send_failure(self, failed: StepFailed) -> None:
-        """Handle its own failures directly: sending to its own mailbox could deadlock."""
+        """Handle its own failures directly: the problem ends before any other message is served."""
         if self._journal.kept:
-            await self._journal.write(message_entry(failed, self.name, self.name))
+            await self._journal.write(message_entry(failed, self.name, self.name, self._registry.digest))
         await self.serve(failed)
 
     async def _end_at_deadline(self, progress: "_Progress", deadline: float) -> None:
@@ -110,9 +114,9 @@ class Assembler(SequentialActor[AssemblerMail]):
         """Send the messages that request the step of ``context``."""
         for role in context.task.policy.proposers:
             if role == "draft":
-                await self._mailboxes.to_drafter(DraftStep(context=context, cause=cause), self.name)
+                await self._mailboxes.to_drafter(DraftStep(context, cause), self.name)
             else:
-                await self._mailboxes.to_escalator(EscalateStep(context=context, cause=cause), self.name)
+                await self._mailboxes.to_escalator(EscalateStep(context, cause), self.name)
 
     async def _keep(
         self, progress: "_Progress", message: StepDrafted | StepRegenerated | StepAccepted, record: StepRecord
@@ -181,8 +185,10 @@ def _ended(message: StartProblem, solution: Solution) -> Entry:
     ended = ProblemEnded(solution.finish_reason, len(solution.steps), solution.seconds, audited, solution.error)
     problem, sample, step = solution.problem, solution.sample, message.context.step
     name = problem_ended_id(problem, step, sample)
-    return Entry(name, "assembler", ended, message.id, problem, sample, step)
+    return Entry(name, "assembler", ended, message.id, problem, sample, step, derived=True)
 
 
 def _audited(task: Task, step: int, record: StepRecord) -> bool:
-    return record.verdict == "escalate" and unit_draw(task.seed, task.seed_name, step, "audit") < task.audit
+    if record.verdict != "escalate" or not task.audit:
+        return False
+    return unit_draw(task.seed, task.seed_name, step, "audit") < task.audit

@@ -45,9 +45,9 @@ class Drafter(ConcurrentActor[DrafterMail]):
 
     async def serve(self, message: DrafterMail) -> None:
         context, policy = message.context, message.context.task.policy
-        is_known = self._journal.recall(call_id(message.id, "draft", 0)) is not None
+        is_known = self._journal.kept and self._journal.recall(call_id(message.id, "draft", 0)) is not None
         draft = await (self._writer.candidate(message) if is_known else self._draft(message))
-        drafted = StepDrafted(context=context, cause=message.id, draft=draft)
+        drafted = StepDrafted(context, message.id, draft)
         if policy.score_kind is not None:
             await self._mailboxes.to_verifier(drafted, self.name)
         elif policy.decides:
@@ -57,6 +57,7 @@ class Drafter(ConcurrentActor[DrafterMail]):
         if policy.decides and not is_known:  # after a recorded draft the next one is usually recorded, too
             depth = self._control.depth(self._writer.load)
             if depth:
+                self._mailboxes.flush(context.task)
                 await self._look_ahead(message, draft, depth)
 
     async def _draft(self, message: DrafterMail) -> Candidate:
@@ -78,7 +79,7 @@ class Drafter(ConcurrentActor[DrafterMail]):
         if self._journal.kept:
             used = Predrafted(predraft.call, stale)
             name = call_id(message.id, "draft", 0)
-            entry = Entry(name, self.name, used, message.id, task.id, task.sample, context.step)
+            entry = Entry(name, self.name, used, message.id, task.id, task.sample, context.step, derived=True)
             self._journal.note(entry)
         tokens = -draft.usage.completion_tokens
         self._registry.add_lookahead(task, LookaheadStats(hits=not stale, wasted_tokens=tokens, salvaged=stale))

@@ -34,7 +34,7 @@ class Future(Generic[Value]):
 
     async def wait(self) -> Value:
         """Wait for the value and return it. Raises the error if it failed."""
-        await self._done.wait()
+        await self._done.wait()  # also if it is set: others get a turn
         if self._error is not None:
             raise self._error
         return self._values[0]

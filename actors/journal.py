@@ -1,7 +1,16 @@
 """The journal entries of messages, and a journal that records nothing."""
 
+from collections.abc import Callable
+
 from arbiter.protocols.events import CallFailed, CallGenerated, CallScored, Entry
-from arbiter.protocols.messages import AssemblerMail, DrafterMail, EscalatorMail, RouterMail, VerifierMail
+from arbiter.protocols.messages import (
+    AssemblerMail,
+    Context,
+    DrafterMail,
+    EscalatorMail,
+    RouterMail,
+    VerifierMail,
+)
 
 AnyMail = AssemblerMail | DrafterMail | VerifierMail | RouterMail | EscalatorMail
 
@@ -28,16 +37,8 @@ class NoJournal:
         return 0.0
 
 
-def message_entry(message: AnyMail, actor: str, to: str) -> Entry:
-    """Return the entry for a message that ``actor`` sends to the actor ``to``."""
-    context = message.context
-    return Entry(
-        id=message.id,
-        actor=actor,
-        payload=message.event,
-        cause=message.cause,
-        problem=context.task.id,
-        sample=context.task.sample,
-        step=context.step,
-        to=to,
-    )
+def message_entry(message: AnyMail, actor: str, to: str, digest: Callable[[Context], str]) -> Entry:
+    """Return the entry for a message from ``actor`` to the actor ``to``; ``digest`` computes ``Context.digest``."""
+    context, task = message.context, message.context.task
+    event = message.event_with(digest)
+    return Entry(message.id, actor, event, message.cause, task.id, task.sample, context.step, to, derived=True)

@@ -46,9 +46,16 @@ class ConcurrencyLimiter:
         """Whether a slot is free, so that a request would not wait."""
         return self._slots.has_room
 
-    async def take(self, rank: Rank) -> int:
-        """Wait for a slot, and keep it until ``give``. Return the number of the request."""
+    def take_now(self) -> bool:
+        """Take a free slot, and keep it until ``give``. Return False if none is free."""
+        return self._slots.take_now()
+
+    async def take(self, rank: Rank) -> None:
+        """Wait for a slot, and keep it until ``give``."""
         await self._slots.take(rank)
+
+    def ask(self) -> int:
+        """Return the number of a request that has just got its slot."""
         return self._control.ask() if self._control else 0
 
     def give(self) -> None:

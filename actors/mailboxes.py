@@ -1,6 +1,10 @@
-"""The mailboxes of the five actors. Each message is recorded in the journal before it is sent."""
+"""Messages between actors. Each is recorded in the journal before it is delivered.
 
-from collections.abc import Generator
+A message between two built-in actors is delivered directly (``arbiter.actors.delivery``). A replacement actor receives
+its messages from a bounded mailbox.
+"""
+
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
@@ -8,15 +12,25 @@ import anyio
 import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from arbiter.actors.journal import AnyMail, message_entry
-from arbiter.protocols.messages import AssemblerMail, DrafterMail, EscalatorMail, RouterMail, VerifierMail
+from arbiter.actors.journal import message_entry
+from arbiter.protocols.messages import (
+    AssemblerMail,
+    Context,
+    DrafterMail,
+    EscalatorMail,
+    RouterMail,
+    Task,
+    VerifierMail,
+)
 from arbiter.protocols.ports import Journal
 
-AnyM = TypeVar("AnyM", bound=AnyMail)
 Mail = TypeVar("Mail")
 
 Inbox = MemoryObjectReceiveStream
 """The receiving end of an actor's mailbox, with the union of its messages: ``Inbox[VerifierMail]``."""
+
+Deliver = Callable[[Mail], Awaitable[None]]
+"""Delivers a message to one actor, and waits for room if it has a mailbox."""
 
 
 class Inboxes(msgspec.Struct, frozen=True):
@@ -29,69 +43,91 @@ class Inboxes(msgspec.Struct, frozen=True):
     escalator: Inbox[EscalatorMail]
 
 
+class Routes(msgspec.Struct, frozen=True):
+    """How a message is delivered to each of the five actors."""
+
+    assembler: Deliver[AssemblerMail]
+    drafter: Deliver[DrafterMail]
+    verifier: Deliver[VerifierMail]
+    router: Deliver[RouterMail]
+    escalator: Deliver[EscalatorMail]
+
+
 class Mailboxes:
     """Sends messages to the five actors. Each message is recorded in the journal first.
 
-    The methods take the message and the name of the sending actor, and wait for room in the mailbox.
+    The methods take the message and the name of the sending actor, and wait for room in the journal and in a mailbox.
+    A message is served at the latest when ``serve`` of its sender returns. A sender that does other work after it calls
+    ``flush``.
     """
 
     def __init__(
         self,
-        assembler: MemoryObjectSendStream[AssemblerMail],
-        drafter: MemoryObjectSendStream[DrafterMail],
-        verifier: MemoryObjectSendStream[VerifierMail],
-        router: MemoryObjectSendStream[RouterMail],
-        escalator: MemoryObjectSendStream[EscalatorMail],
+        routes: Routes,
         journal: Journal,
+        digest: Callable[[Context], str],
+        flush: Callable[[Task], None] = lambda task: None,
     ) -> None:
-        self._assembler = assembler
-        self._drafter = drafter
-        self._verifier = verifier
-        self._router = router
-        self._escalator = escalator
+        self._routes = routes
         self._journal = journal
+        self._digest = digest
+        self._flush = flush
 
     async def to_assembler(self, message: AssemblerMail, sender: str) -> None:
-        await self._send(self._assembler, message, sender, "assembler")
+        if self._journal.kept:
+            await self._journal.write(message_entry(message, sender, "assembler", self._digest))
+        await self._routes.assembler(message)
 
     async def to_drafter(self, message: DrafterMail, sender: str) -> None:
-        await self._send(self._drafter, message, sender, "drafter")
+        if self._journal.kept:
+            await self._journal.write(message_entry(message, sender, "drafter", self._digest))
+        await self._routes.drafter(message)
 
     async def to_verifier(self, message: VerifierMail, sender: str) -> None:
-        await self._send(self._verifier, message, sender, "verifier")
+        if self._journal.kept:
+            await self._journal.write(message_entry(message, sender, "verifier", self._digest))
+        await self._routes.verifier(message)
 
     async def to_router(self, message: RouterMail, sender: str) -> None:
-        await self._send(self._router, message, sender, "router")
+        if self._journal.kept:
+            await self._journal.write(message_entry(message, sender, "router", self._digest))
+        await self._routes.router(message)
 
     async def to_escalator(self, message: EscalatorMail, sender: str) -> None:
-        await self._send(self._escalator, message, sender, "escalator")
-
-    async def _send(self, address: MemoryObjectSendStream[AnyM], message: AnyM, sender: str, to: str) -> None:
         if self._journal.kept:
-            await self._journal.write(message_entry(message, sender, to))
+            await self._journal.write(message_entry(message, sender, "escalator", self._digest))
+        await self._routes.escalator(message)
+
+    def flush(self, task: Task) -> None:
+        """Have the messages of ``task`` that were sent so far served now, while their sender does other work."""
+        self._flush(task)
+
+
+@contextmanager
+def open_mailboxes(capacity: int) -> Generator[tuple[Routes, Inboxes]]:
+    """Open five mailboxes of the given ``capacity``. They are closed at the end of the block."""
+    with ExitStack() as stack:
+        to_assembler, assembler = _mailbox(stack, anyio.create_memory_object_stream[AssemblerMail](capacity))
+        to_drafter, drafter = _mailbox(stack, anyio.create_memory_object_stream[DrafterMail](capacity))
+        to_verifier, verifier = _mailbox(stack, anyio.create_memory_object_stream[VerifierMail](capacity))
+        to_router, router = _mailbox(stack, anyio.create_memory_object_stream[RouterMail](capacity))
+        to_escalator, escalator = _mailbox(stack, anyio.create_memory_object_stream[EscalatorMail](capacity))
+        routes = Routes(to_assembler, to_drafter, to_verifier, to_router, to_escalator)
+        yield routes, Inboxes(assembler, drafter, verifier, router, escalator)
+
+
+def _mailbox(
+    stack: ExitStack, ends: tuple[MemoryObjectSendStream[Mail], MemoryObjectReceiveStream[Mail]]
+) -> tuple[Deliver[Mail], Inbox[Mail]]:
+    """Return how to send to a mailbox, and its receiving end; ``stack`` closes both ends."""
+    for end in ends:
+        stack.enter_context(end)
+    address, inbox = ends
+
+    async def send(message: Mail) -> None:
         try:
             address.send_nowait(message)  # usually there is room, and this costs a tenth of ``send``
         except anyio.WouldBlock:
             await address.send(message)
 
-
-@contextmanager
-def open_mailboxes(capacity: int, journal: Journal) -> Generator[tuple[Mailboxes, Inboxes]]:
-    """Open five mailboxes of the given ``capacity``. They are closed at the end of the block."""
-    with ExitStack() as stack:
-        to_assembler, assembler = _both(stack, anyio.create_memory_object_stream[AssemblerMail](capacity))
-        to_drafter, drafter = _both(stack, anyio.create_memory_object_stream[DrafterMail](capacity))
-        to_verifier, verifier = _both(stack, anyio.create_memory_object_stream[VerifierMail](capacity))
-        to_router, router = _both(stack, anyio.create_memory_object_stream[RouterMail](capacity))
-        to_escalator, escalator = _both(stack, anyio.create_memory_object_stream[EscalatorMail](capacity))
-        mailboxes = Mailboxes(to_assembler, to_drafter, to_verifier, to_router, to_escalator, journal)
-        yield mailboxes, Inboxes(assembler, drafter, verifier, router, escalator)
-
-
-def _both(
-    stack: ExitStack, ends: tuple[MemoryObjectSendStream[Mail], MemoryObjectReceiveStream[Mail]]
-) -> tuple[MemoryObjectSendStream[Mail], MemoryObjectReceiveStream[Mail]]:
-    """Return both ends of a mailbox; ``stack`` closes them."""
-    for end in ends:
-        stack.enter_context(end)
-    return ends
+    return send, inbox

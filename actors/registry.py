@@ -4,24 +4,29 @@ Any actor can close a problem in one call, without an await. This cancels all it
 requests at the models. Messages that arrive for it later are not served.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable
 from itertools import count
 from types import TracebackType
+from typing import Any
 
 import anyio
 
 from arbiter.protocols.errors import ClosedError, ProblemError
-from arbiter.protocols.messages import Task
+from arbiter.protocols.messages import Context, Task
 from arbiter.protocols.records import LookaheadStats, Model, RequestCounts, Usage
+from arbiter.protocols.transcript_digest import TranscriptDigest
 
 _Key = tuple[Model, str]  # the model, and the name of the target if there are several
+_Work = tuple[Callable[[Any], Awaitable[None]], Any]  # what serves a message, and the message
+
+NO_LOOKAHEAD = LookaheadStats()
 
 
 class ProblemRegistry:
     """The open problems, shared by the actors of one ring."""
 
     def __init__(self) -> None:
-        self._open: dict[Task, _Entry] = {}
+        self._open: dict[Task, OpenProblem] = {}
         self._ids: set[tuple[str, int]] = set()
         self._numbers = count()
         self._after_close: list[Callable[[Task], object]] = []
@@ -30,7 +35,7 @@ class ProblemRegistry:
         """Open a problem. Raises ``ProblemError`` if one with the same id and sample is already open."""
         if (task.id, task.sample) in self._ids:
             raise ProblemError(f"problem {task.id!r} is already being solved: give each problem a unique id")
-        self._open[task] = _Entry(next(self._numbers))
+        self._open[task] = OpenProblem(next(self._numbers))
         self._ids.add((task.id, task.sample))
 
     def close(self, task: Task) -> None:
@@ -39,6 +44,7 @@ class ProblemRegistry:
         if entry is None:
             return
         self._ids.discard((task.id, task.sample))
+        entry.outbox.clear()
         for scope in tuple(entry.scopes):
             scope.cancel()
         for forget in (*entry.forget, *self._after_close):
@@ -60,34 +66,47 @@ class ProblemRegistry:
         """Call ``forget(task)`` after each close of a problem, for an actor that waits for all problems together."""
         self._after_close.append(forget)
 
+    def find(self, task: Task) -> "OpenProblem | None":
+        """Return an open problem; None if it is closed."""
+        return self._open.get(task)
+
+    def digest(self, context: Context) -> str:
+        """Return ``context.digest``. For an open problem each step is read once."""
+        problem = self._open.get(context.task)
+        if problem is None:
+            return context.digest
+        if problem.digest is None:
+            problem.digest = TranscriptDigest()
+        return problem.digest.of(context.transcript)
+
     def number(self, task: Task) -> int:
         """Return how many problems were opened before ``task``."""
         return self._entry(task).number
 
-    def work(self, task: Task) -> "_Work":
+    def work(self, task: Task) -> "Work":
         """Run the block as work on ``task``. Closing the problem ends the block early, without an error."""
-        return _Work(self._entry(task).scopes)
+        return Work(self._entry(task).scopes)
 
     def request(self, task: Task, model: Model, target: str = "") -> "RequestCounter":
         """Count the block as one request to ``model``: answered, failed or cancelled.
 
         ``target`` is the name of the target, if there are several.
         """
-        return RequestCounter(self._entry(task), (model, target))
+        return RequestCounter(self._entry(task).counts(model, target))
 
     def request_counts(self, task: Task) -> dict[Model, RequestCounts]:
         """Return the requests for ``task`` by model. Running requests count as cancelled: closing will cancel them."""
         counts_by_model: dict[Model, RequestCounts] = {}
-        for (model, _), counts in self._entry(task).request_counts():
-            counts_by_model[model] = counts_by_model.get(model, RequestCounts()) + counts
+        for (model, _), counts in self._entry(task).calls.items():
+            counts_by_model[model] = counts_by_model.get(model, RequestCounts()) + counts.total
         return counts_by_model
 
     def target_counts(self, task: Task) -> dict[str, RequestCounts]:
         """Return the requests for ``task`` to targets with names, by name."""
         targets: dict[str, RequestCounts] = {}
-        for (_, target), counts in self._entry(task).request_counts():
+        for (_, target), counts in self._entry(task).calls.items():
             if target:
-                targets[target] = targets.get(target, RequestCounts()) + counts
+                targets[target] = targets.get(target, RequestCounts()) + counts.total
         return targets
 
     def add_lookahead(self, task: Task, more: LookaheadStats) -> None:
@@ -99,42 +118,61 @@ class ProblemRegistry:
         """Return the drafting-ahead statistics of ``task``."""
         return self._entry(task).lookahead
 
-    def _entry(self, task: Task) -> "_Entry":
+    def _entry(self, task: Task) -> "OpenProblem":
         """Raises ``ClosedError`` if the problem is closed: cancelled work may run until its next await."""
-        if task not in self._open:
+        problem = self._open.get(task)
+        if problem is None:
             raise ClosedError(f"problem {task.id!r} is closed")
-        return self._open[task]
+        return problem
 
 
 class RequestCounter:
     """Counts one request. Set ``usage`` when the request is answered."""
 
-    __slots__ = ("_entry", "_key", "usage")
+    __slots__ = ("_counts", "usage")
 
-    def __init__(self, entry: "_Entry", key: "_Key") -> None:
-        self._entry = entry
-        self._key = key
+    def __init__(self, counts: "_Counts") -> None:
+        self._counts = counts
         self.usage: Usage | None = None
 
     def __enter__(self) -> "RequestCounter":
-        running = self._entry.running
-        running[self._key] = running.get(self._key, 0) + 1
+        self._counts.running += 1
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        counts = self._counts
+        counts.running -= 1
+        counts.ended += 1
         if kind is None:
-            counts = RequestCounts(requests=1, usage=self.usage or Usage())
+            if (usage := self.usage) is not None:
+                counts.prompt_tokens += usage.prompt_tokens
+                counts.completion_tokens += usage.completion_tokens
+                counts.cached_tokens += usage.cached_tokens
         elif issubclass(kind, Exception):
-            counts = RequestCounts(requests=1, failed=1)
+            counts.failed += 1
         else:
-            counts = RequestCounts(requests=1, cancelled=1)
-        self._entry.add(self._key, counts)
-        self._entry.running[self._key] -= 1
+            counts.cancelled += 1
 
 
-class _Work:
+class _Counts:
+    """The requests of one problem to one model. It is changed for each request, which new records would slow down."""
+
+    __slots__ = ("cached_tokens", "cancelled", "completion_tokens", "ended", "failed", "prompt_tokens", "running")
+
+    def __init__(self) -> None:
+        self.running = self.ended = self.failed = self.cancelled = 0
+        self.prompt_tokens = self.completion_tokens = self.cached_tokens = 0
+
+    @property
+    def total(self) -> RequestCounts:
+        """All requests. Running ones count as cancelled."""
+        usage = Usage(self.prompt_tokens, self.completion_tokens, self.cached_tokens)
+        return RequestCounts(self.ended + self.running, self.failed, self.cancelled + self.running, usage)
+
+
+class Work:
     """A cancel scope that is registered with its problem while its block runs."""
 
     __slots__ = ("_scope", "_scopes")
@@ -154,22 +192,22 @@ class _Work:
         return bool(self._scope.__exit__(kind, error, trace))
 
 
-class _Entry:
-    __slots__ = ("calls", "forget", "lookahead", "number", "running", "scopes")
+class OpenProblem:
+    """An open problem: its work, the messages that wait to be served (``outbox``), and its requests."""
+
+    __slots__ = ("calls", "digest", "forget", "lookahead", "number", "outbox", "scopes")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.forget: list[Callable[[Task], object]] = []
         self.scopes: set[anyio.CancelScope] = set()
-        self.calls: dict[_Key, RequestCounts] = {}
-        self.running: dict[_Key, int] = {}
-        self.lookahead = LookaheadStats()
+        self.outbox: list[_Work] = []
+        self.calls: dict[_Key, _Counts] = {}
+        self.lookahead = NO_LOOKAHEAD
+        self.digest: TranscriptDigest | None = None
 
-    def add(self, key: _Key, counts: RequestCounts) -> None:
-        self.calls[key] = self.calls.get(key, RequestCounts()) + counts
-
-    def request_counts(self) -> Iterator[tuple[_Key, RequestCounts]]:
-        yield from self.calls.items()
-        for key, running in self.running.items():
-            if running:
-                yield key, RequestCounts(requests=running, cancelled=running)
+    def counts(self, model: Model, target: str) -> _Counts:
+        counts = self.calls.get((model, target))
+        if counts is None:
+            counts = self.calls[model, target] = _Counts()
+        return counts

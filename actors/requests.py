@@ -4,9 +4,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import TypeVar
 
-import anyio
-import msgspec
-
+from arbiter.actors.clock import running_clock
 from arbiter.actors.error_text import format_error
 from arbiter.actors.gathering import Gathering
 from arbiter.actors.limiter import ConcurrencyLimiter
@@ -24,15 +22,25 @@ from arbiter.protocols.events import (
 )
 from arbiter.protocols.ids import answer_id, call_id, retry_id
 from arbiter.protocols.messages import Message, Task
-from arbiter.protocols.ports import GenerationRequest, Generator, Journal, ModelHandle, Scorer, ScoreRequest
+from arbiter.protocols.ports import (
+    Generation,
+    GenerationRequest,
+    Generator,
+    Journal,
+    ModelHandle,
+    Score,
+    Scorer,
+    ScoreRequest,
+)
 from arbiter.protocols.records import Gathered, LookaheadStats, Model, Usage
 
+Request = TypeVar("Request", GenerationRequest, ScoreRequest)
+Answer = TypeVar("Answer", Generation, Score)
 Answered = TypeVar("Answered", CallGenerated, CallScored)
 
-_NOT_MEASURED = -1.0  # seconds of an answer that this module must time
+_NO_USAGE = Usage()
 
-
-_RETRIES: ContextVar[Callable[[CallRetried, bool], None]] = ContextVar("retries", default=lambda retried, busy: None)
+_RETRIES: ContextVar["_Attempts | None"] = ContextVar("retries", default=None)
 
 
 def note_retry(attempt: int, pause: float, error: str, busy: bool = False) -> None:
@@ -41,7 +49,28 @@ def note_retry(attempt: int, pause: float, error: str, busy: bool = False) -> No
     ``attempt`` counts from 1. The next attempt follows after ``pause`` seconds. ``error`` says what failed. ``busy`` is
     True if the server is overloaded; an adaptive limit is then lowered. Outside a call of a ring this does nothing.
     """
-    _RETRIES.get()(CallRetried(attempt, round(pause, 6), error), busy)
+    attempts = _RETRIES.get()
+    if attempts is not None:
+        attempts.note(CallRetried(attempt, round(pause, 6), error), busy)
+
+
+class _Attempts:
+    """The attempts at one request, which has the ``number`` at its model's limiter."""
+
+    __slots__ = ("_call", "_journal", "_limiter", "number")
+
+    def __init__(self, call: "ModelRequest", journal: Journal, limiter: ConcurrencyLimiter, number: int) -> None:
+        self._call = call
+        self._journal = journal
+        self._limiter = limiter
+        self.number = number
+
+    def note(self, retried: CallRetried, busy: bool) -> None:
+        """Record a failed attempt."""
+        if busy:
+            self._limiter.refused(self.number)
+        if self._journal.kept:
+            self._journal.note(self._call.retried(retried))
 
 
 class ModelRequest:
@@ -51,7 +80,7 @@ class ModelRequest:
     the policy has several.
     """
 
-    __slots__ = ("actor", "id", "index", "message", "model", "target")
+    __slots__ = ("actor", "cause", "id", "index", "message", "model", "target")
 
     def __init__(self, actor: str, message: Message, model: Model, index: int, target: str = "") -> None:
         self.actor = actor
@@ -59,7 +88,8 @@ class ModelRequest:
         self.model: Model = model
         self.index = index
         self.target = target
-        self.id = call_id(message.id, model, index)
+        self.cause = message.id
+        self.id = call_id(self.cause, model, index)
 
     @property
     def is_ahead(self) -> bool:
@@ -68,7 +98,7 @@ class ModelRequest:
 
     def start_entry(self) -> Entry:
         """Return the journal entry for the start of the request."""
-        return self._entry(self.id, self.message.id, CallStarted(self.model, self.index, self.target))
+        return self._entry(self.id, self.cause, CallStarted(self.model, self.index, self.target))
 
     def ended(self, outcome: AnyPayload) -> Entry:
         """Return the journal entry for its outcome."""
@@ -80,7 +110,8 @@ class ModelRequest:
 
     def _entry(self, name: str, cause: str, payload: AnyPayload) -> Entry:
         context = self.message.context
-        return Entry(name, self.actor, payload, cause, context.task.id, context.task.sample, context.step)
+        task = context.task
+        return Entry(name, self.actor, payload, cause, task.id, task.sample, context.step, derived=True)
 
 
 class RequestExecutor:
@@ -92,6 +123,7 @@ class RequestExecutor:
     def __init__(self, registry: ProblemRegistry, journal: Journal) -> None:
         self._registry = registry
         self._journal = journal
+        self._clock = running_clock()
         self.limiters: list[ConcurrencyLimiter] = []
 
     def limiter(self, name: str, handle: ModelHandle[Generator] | ModelHandle[Scorer]) -> ConcurrencyLimiter:
@@ -120,39 +152,9 @@ class RequestExecutor:
         if recalled is not None:
             return recalled
         if gathering is None:
-            return await self._generate(call, generator, limiter, request, None)
+            return await self._request(call, limiter, generator.generate, request, _generated, None)
         async with gathering.joined(call.message.context.task) as gathered:  # before the slot: see ``Gathering``
-            return await self._generate(call, generator, limiter, request, gathered)
-
-    async def _generate(
-        self,
-        call: ModelRequest,
-        generator: Generator,
-        limiter: ConcurrencyLimiter,
-        request: GenerationRequest,
-        gathered: Gathered | None,
-    ) -> CallGenerated:
-        async def send() -> CallGenerated:
-            answer = await generator.generate(request)
-            answer.text.encode()  # a text that the log cannot encode fails this request
-            if answer.confidence is not None and not 0.0 < answer.confidence <= 1.0:  # NaN fails, too
-                raise BackendError(
-                    f"the {request.author} model returned a confidence of {answer.confidence}, not in (0, 1]"
-                )
-            overhead = None if answer.overhead == Usage() else answer.overhead
-            return CallGenerated(
-                answer.text,
-                answer.stop_reason,
-                answer.usage,
-                _NOT_MEASURED if answer.seconds is None else answer.seconds,
-                overhead,
-                answer.prefix_match,
-                stored=answer.seconds is not None and not answer.fresh,
-                confidence=answer.confidence,
-                gathered=gathered,
-            )
-
-        return await self._request(call, limiter, send)
+            return await self._request(call, limiter, generator.generate, request, _generated, gathered)
 
     async def score(
         self, call: ModelRequest, scorer: Scorer, limiter: ConcurrencyLimiter, request: ScoreRequest
@@ -161,71 +163,63 @@ class RequestExecutor:
         recalled = self._recalled(call, CallScored)
         if recalled is not None:
             return recalled
-
-        async def send() -> CallScored:
-            answer = await scorer.score(request)
-            for value in (answer.value, *answer.estimates):
-                if not 0.0 <= value <= 1.0:  # NaN fails, too
-                    raise BackendError(f"the {request.score_kind} model scored {value}, but a score must be in [0, 1]")
-            seconds = _NOT_MEASURED if answer.seconds is None else answer.seconds
-            stored = answer.seconds is not None and not answer.fresh
-            return CallScored(answer.value, answer.usage, seconds, stored, answer.estimates)
-
-        return await self._request(call, limiter, send)
+        return await self._request(call, limiter, scorer.score, request, _scored, None)
 
     async def _request(
-        self, call: ModelRequest, limiter: ConcurrencyLimiter, send: Callable[[], Awaitable[Answered]]
+        self,
+        call: ModelRequest,
+        limiter: ConcurrencyLimiter,
+        send: Callable[[Request], Awaitable[Answer]],
+        request: Request,
+        read: Callable[[Answer, Request, float, Gathered | None], Answered],
+        gathered: Gathered | None,
     ) -> Answered:
-        task = call.message.context.task
-        number = await limiter.take((call.is_ahead, self.order(task)))
-        is_taken = True
+        """Make one request when it gets a slot. ``read`` checks its answer, and makes the outcome of it."""
+        task, journal = call.message.context.task, self._journal
+        if not limiter.take_now():
+            await limiter.take((call.is_ahead, self.order(task)))
+        attempts, is_taken = _Attempts(call, journal, limiter, limiter.ask()), True
         try:
-            if self._journal.kept:
-                await self._journal.write(call.start_entry())
+            if journal.kept:
+                await journal.write(call.start_entry())
             # counted as running until the answer is recorded: see ``ProblemRegistry.request_counts``
             with self._registry.request(task, call.model, call.target) as counted:
                 if call.is_ahead:
                     self._registry.add_lookahead(task, LookaheadStats(started=1))
-                answered = await self._timed_request(call, limiter, number, send)
+                started, retries = self._clock(), _RETRIES.set(attempts)
+                try:
+                    answer = await send(request)
+                    seconds = round(self._clock() - started, 6)  # microseconds: the log needs no more digits
+                    answered = read(answer, request, seconds, gathered)
+                except BaseException as error:
+                    await self._record_failure(call, error, started)
+                    raise
+                finally:
+                    _RETRIES.reset(retries)
+                limiter.answered(attempts.number, seconds, answered.usage.completion_tokens)
                 limiter.give()  # the slot is only held during the call of the model
                 is_taken = False
-                if self._journal.kept:
-                    await self._journal.write(call.ended(answered))
+                if journal.kept:
+                    await journal.write(call.ended(answered))
                 counted.usage = answered.cost
         finally:
             if is_taken:
                 limiter.give()
         return answered
 
-    async def _timed_request(
-        self, call: ModelRequest, limiter: ConcurrencyLimiter, number: int, send: Callable[[], Awaitable[Answered]]
-    ) -> Answered:
-        def retried(retried: CallRetried, busy: bool) -> None:
-            if busy:
-                limiter.refused(number)
-            if self._journal.kept:
-                self._journal.note(call.retried(retried))
-
-        started = anyio.current_time()
-        retries = _RETRIES.set(retried)
-        try:
-            answered = await send()
-        except Exception as error:
-            if self._journal.kept:
-                await self._journal.write(call.ended(CallFailed(format_error(error), _since(started))))
-            raise
-        except BaseException:
-            if self._journal.kept:
-                self._journal.note(call.ended(CallCancelled(_since(started))))
-            raise
-        finally:
-            _RETRIES.reset(retries)
-        limiter.answered(number, _since(started), answered.usage.completion_tokens)
-        return _timed(answered, started)
+    async def _record_failure(self, call: ModelRequest, error: BaseException, started: float) -> None:
+        """Record that a request failed with ``error``, or was cancelled. A cancelled task must not wait."""
+        seconds = round(self._clock() - started, 6)
+        if not self._journal.kept:
+            return
+        if isinstance(error, Exception):
+            await self._journal.write(call.ended(CallFailed(format_error(error), seconds)))
+        else:
+            self._journal.note(call.ended(CallCancelled(seconds)))
 
     def _recalled(self, call: ModelRequest, kind: type[Answered]) -> Answered | None:
         """Return the answer that an earlier session recorded; None if there is none."""
-        outcome = self._journal.recall(call.id)
+        outcome = self._journal.recall(call.id) if self._journal.kept else None
         if outcome is None:
             return None
         with self._registry.request(call.message.context.task, call.model, call.target) as counted:
@@ -237,11 +231,39 @@ class RequestExecutor:
         return outcome
 
 
-def _timed(answered: Answered, started: float) -> Answered:
-    """Return ``answered`` with the seconds since ``started``, unless the model reported its own."""
-    return msgspec.structs.replace(answered, seconds=_since(started)) if answered.seconds == _NOT_MEASURED else answered
+def _generated(
+    answer: Generation, request: GenerationRequest, seconds: float, gathered: Gathered | None
+) -> CallGenerated:
+    """Return the outcome of an answer that took ``seconds``. Raises ``BackendError`` for a confidence outside (0, 1],
+    and ``UnicodeEncodeError`` for a text that the log cannot encode."""
+    confidence, reported = answer.confidence, answer.seconds
+    if not answer.text.isascii():
+        answer.text.encode()
+    if confidence is not None and not 0.0 < confidence <= 1.0:  # NaN fails, too
+        raise BackendError(f"the {request.author} model returned a confidence of {confidence}, not in (0, 1]")
+    return CallGenerated(
+        answer.text,
+        answer.stop_reason,
+        answer.usage,
+        seconds if reported is None else reported,
+        None if answer.overhead == _NO_USAGE else answer.overhead,
+        answer.prefix_match,
+        stored=reported is not None and not answer.fresh,
+        confidence=confidence,
+        gathered=gathered,
+    )
 
 
-def _since(started: float) -> float:
-    """Return the seconds since ``started``, rounded to microseconds: the log needs no more digits."""
-    return round(anyio.current_time() - started, 6)
+def _scored(answer: Score, request: ScoreRequest, seconds: float, gathered: Gathered | None) -> CallScored:
+    """Return the outcome of a score that took ``seconds``. Raises ``BackendError`` for a value outside [0, 1]."""
+    for value in (answer.value, *answer.estimates):
+        if not 0.0 <= value <= 1.0:  # NaN fails, too
+            raise BackendError(f"the {request.score_kind} model scored {value}, but a score must be in [0, 1]")
+    reported = answer.seconds
+    return CallScored(
+        answer.value,
+        answer.usage,
+        seconds if reported is None else reported,
+        reported is not None and not answer.fresh,
+        answer.estimates,
+    )

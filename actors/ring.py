@@ -1,4 +1,4 @@
-"""The ring: connects the five actors and their mailboxes, takes problems and returns solutions."""
+"""The ring: connects the five actors, takes problems and returns solutions."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
@@ -6,16 +6,18 @@ from typing import Any
 
 import anyio
 import msgspec
+from anyio.abc import TaskGroup
 
 from arbiter.actors.actor import Actor, ActorContext
 from arbiter.actors.assembler import Assembler
 from arbiter.actors.controllers import Verify
+from arbiter.actors.delivery import DirectDelivery, Serve
 from arbiter.actors.drafter import Drafter
 from arbiter.actors.escalator import Escalator
 from arbiter.actors.factories import ActorFactories
 from arbiter.actors.future import Future
 from arbiter.actors.journal import NoJournal
-from arbiter.actors.mailboxes import Inboxes, Mailboxes, open_mailboxes
+from arbiter.actors.mailboxes import Inboxes, Mailboxes, Routes, open_mailboxes
 from arbiter.actors.registry import ProblemRegistry
 from arbiter.actors.requests import RequestExecutor
 from arbiter.actors.ring_setup import Models, RingSettings
@@ -46,18 +48,21 @@ class Ring:
         self,
         models: Models,
         factories: ActorFactories,
-        mailboxes: Mailboxes,
         registry: ProblemRegistry,
         calls: RequestExecutor,
+        delivery: DirectDelivery,
+        mailboxes: Mailboxes,
     ) -> None:
         self._models = models
         self._factories = factories
-        self._mailboxes = mailboxes
         self._registry = registry
         self._calls = calls
+        self._delivery = delivery
+        self._mailboxes = mailboxes
         self._replies: dict[Task, Future[Solution]] = {}
         self._watches: dict[Task, Watch] = {}
         self._closed = False
+        self._left = anyio.Event()
 
     async def solve(self, task: Task, watch: Watch | None = None) -> Solution:
         """Solve one problem and return its solution. If the problem fails, the solution has the error.
@@ -78,14 +83,16 @@ class Ring:
             self._watches[task] = watch
         try:
             start = StartProblem(context=first_context(task), cause=task.id)
-            await self._mailboxes.to_assembler(start, "ring")
+            with self._registry.work(task):
+                await self._mailboxes.to_assembler(start, "ring")
+                await self._delivery.drive(task)
             return await reply.wait()
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            raise ClosedError(f"the ring was closed before problem {task.id!r} entered it") from error
         finally:
             del self._replies[task]
             self._watches.pop(task, None)
             self._registry.close(task)
+            if self._closed and not self._replies:
+                self._left.set()
 
     @property
     def occupancy(self) -> dict[str, Occupancy]:
@@ -108,6 +115,12 @@ class Ring:
             self._registry.close(task)
             reply.fail(ClosedError(f"the ring was closed while problem {task.id!r} was in it"))
 
+    async def wait_until_left(self) -> None:
+        """Wait until the work on all problems of a closed ring has ended, also that in the tasks of its callers."""
+        if self._replies:
+            with anyio.CancelScope(shield=True):
+                await self._left.wait()
+
 
 @asynccontextmanager
 async def open_ring(
@@ -121,7 +134,7 @@ async def open_ring(
 ) -> AsyncGenerator[Ring]:
     """Start a ring and yield it. It is closed at the end of the block.
 
-    - ``mailbox`` is the capacity of each actor's mailbox; 1 is enough (see ``arbiter.actors.actor``).
+    - ``mailbox`` is the capacity of each replacement actor's mailbox; 1 is enough (see ``arbiter.actors.actor``).
     - ``journal`` records everything that happens (see ``open_journal``); None for no log.
     - ``lookahead`` is the number of steps to draft ahead (see ``Drafter``); None leaves it to a controller.
     - ``verify`` says whether the target reads rejected drafts, to keep a prefix of them (see ``Escalator``).
@@ -133,14 +146,20 @@ async def open_ring(
     """
     journal, registry = journal or NoJournal(), ProblemRegistry()
     calls, settings = RequestExecutor(registry, journal), RingSettings(lookahead, verify, salvage)
-    with open_mailboxes(mailbox, journal) as (mailboxes, inboxes):
-        ring = Ring(models, factories, mailboxes, registry, calls)
-        context = ActorContext(
-            mailboxes, registry, calls, journal, models, settings, ring.report_solution, ring.report_step
-        )
-        actors = _actors(factories, inboxes, context)
+    with open_mailboxes(mailbox) as (routes, inboxes):
         async with services() as tasks:
-            for actor in actors:
+            delivery = DirectDelivery(registry, tasks)
+            built_in, own = (
+                Mailboxes(_routes(factories, routes, direct), journal, registry.digest, delivery.flush)
+                for direct in (delivery.outbox, delivery.new_task)
+            )
+            ring = Ring(models, factories, registry, calls, delivery, built_in)
+            context = ActorContext(
+                built_in, registry, calls, journal, models, settings, ring.report_solution, ring.report_step
+            )
+            for name, actor in _built_in_actors(factories, inboxes, context, tasks).items():
+                delivery.connect(name, actor.handle)
+            for actor in _replacement_actors(factories, inboxes, msgspec.structs.replace(context, mailboxes=own)):
                 await tasks.start(actor.run)
             for limiter in calls.limiters:
                 tasks.start_soon(limiter.watch)
@@ -148,20 +167,48 @@ async def open_ring(
                 yield ring
             finally:
                 ring.close()
+                await ring.wait_until_left()
 
 
-def _actors(factories: ActorFactories, inboxes: Inboxes, context: ActorContext) -> list[Actor[Any]]:
-    """Make the actors. A Drafter or an Escalator without a model is left out."""
+def _routes(factories: ActorFactories, mailboxes: Routes, direct: Callable[[str], Serve]) -> Routes:
+    """Return the routes to all actors: replacement actors have mailboxes, built-in ones get their messages directly."""
+    return Routes(
+        assembler=direct("assembler"),
+        drafter=mailboxes.drafter if factories.drafter else direct("drafter"),
+        verifier=mailboxes.verifier if factories.verifier else direct("verifier"),
+        router=mailboxes.router if factories.router else direct("router"),
+        escalator=mailboxes.escalator if factories.escalator else direct("escalator"),
+    )
+
+
+def _built_in_actors(
+    factories: ActorFactories, inboxes: Inboxes, context: ActorContext, tasks: TaskGroup
+) -> dict[str, Actor[Any]]:
+    """Make the built-in actors that are not replaced. A Drafter or an Escalator without a model is left out."""
     models = context.models
-    actors: list[Actor[Any]] = [
-        Assembler(inboxes.assembler, context),
-        (factories.verifier or Verifier)(inboxes.verifier, context),
-        (factories.router or Router)(inboxes.router, context),
-    ]
-    if factories.drafter or models.draft:
-        actors.append((factories.drafter or Drafter)(inboxes.drafter, context))
-    if factories.escalator or models.target or models.targets:
-        actors.append((factories.escalator or Escalator)(inboxes.escalator, context))
+    actors: dict[str, Actor[Any]] = {"assembler": Assembler(inboxes.assembler, context, tasks)}
+    if not factories.verifier:
+        actors["verifier"] = Verifier(inboxes.verifier, context)
+    if not factories.router:
+        actors["router"] = Router(inboxes.router, context)
+    if not factories.drafter and models.draft:
+        actors["drafter"] = Drafter(inboxes.drafter, context)
+    if not factories.escalator and (models.target or models.targets):
+        actors["escalator"] = Escalator(inboxes.escalator, context)
+    return actors
+
+
+def _replacement_actors(factories: ActorFactories, inboxes: Inboxes, context: ActorContext) -> list[Actor[Any]]:
+    """Make the replacement actors."""
+    actors: list[Actor[Any]] = []
+    if factories.verifier:
+        actors.append(factories.verifier(inboxes.verifier, context))
+    if factories.router:
+        actors.append(factories.router(inboxes.router, context))
+    if factories.drafter:
+        actors.append(factories.drafter(inboxes.drafter, context))
+    if factories.escalator:
+        actors.append(factories.escalator(inboxes.escalator, context))
     return actors
 
 

@@ -46,10 +46,16 @@ class PrioritySemaphore:
         """Whether a slot is free."""
         return self._taken < self._total
 
+    def take_now(self) -> bool:
+        """Take a free slot, and keep it until ``give``. Return False if none is free."""
+        if self._taken < self._total:  # then no request waits: a slot that is given goes to the next one at once
+            self._taken += 1
+            return True
+        return False
+
     async def take(self, rank: Rank) -> None:
         """Wait for a slot, and keep it until ``give``."""
-        if self._taken < self._total:
-            self._taken += 1
+        if self.take_now():
             return
         turn = _Turn()
         heapq.heappush(self._waiting, (rank, next(self._numbers), turn))
@@ -64,7 +70,8 @@ class PrioritySemaphore:
     def give(self) -> None:
         """Return the slot; the next request gets it."""
         self._taken -= 1
-        self._grant()
+        if self._waiting:
+            self._grant()
 
     def resize(self, total: int) -> None:
         """Change the capacity. Slots in use are kept; while more are in use than ``total``, none is granted."""

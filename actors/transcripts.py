@@ -11,7 +11,7 @@ def first_context(task: Task) -> Context:
 
 def context_after(context: Context, kept: Candidate) -> Context:
     """Return the context of the next step if ``kept`` is kept, with the tokens that the limits still allow."""
-    transcript = context.transcript.extended(Step(text=kept.text, author=kept.author))
+    transcript = context.transcript.extended(Step(kept.text, kept.author))
     used = context.kept_tokens + kept.usage.completion_tokens
     return _context(context.task, context.step + 1, transcript, used)
 
@@ -53,10 +53,10 @@ def _repeated(context: Context, kept: Candidate) -> str | None:
     before = context.task.limits.repeats - 1
     if context.step < before:
         return None
-    texts = {step.text.strip() for step in context.transcript.steps[-before:]} | {kept.text.strip()}
-    return texts.pop() if len(texts) == 1 else None
+    text = kept.text.strip()
+    return text if all(step.text.strip() == text for step in reversed(context.transcript.steps[-before:])) else None
 
 
 def _context(task: Task, step: int, transcript: Transcript, used: int) -> Context:
     max_tokens = min(task.limits.step_tokens, task.limits.max_tokens - used)
-    return Context(task=task, step=step, transcript=transcript, max_tokens=max_tokens, kept_tokens=used)
+    return Context(task, step, transcript, max_tokens, used)

@@ -52,23 +52,22 @@ class Verifier(ConcurrentActor[VerifierMail]):
         if score_kind is None:
             raise ProblemError(f"the policy {type(context.task.policy).__name__} sets no score_kind")
         ratings = await self._rated(message, score_kind, candidates, score_kind)
-        scored = tuple(
+        scored = [
             msgspec.structs.replace(candidate, rating=rating)
             for candidate, rating in zip(candidates, ratings, strict=True)
-        )
-        await self._mailboxes.to_router(StepScored(context=context, cause=message.id, candidates=scored), self.name)
+        ]
+        await self._mailboxes.to_router(StepScored(context, message.id, tuple(scored)), self.name)
 
     async def _rated(
         self, message: VerifierMail, score_kind: ScoreKind, candidates: tuple[Candidate, ...], model: Model
     ) -> list[Rating]:
         """Return a rating for each candidate, all requested concurrently."""
-        calls = [ModelRequest(self.name, message, model, index) for index in range(len(candidates))]
-        if len(calls) == 1:
-            return [await self._rate(message, score_kind, candidates[0], calls[0])]
+        if len(candidates) == 1:
+            return [await self._rate(message, score_kind, candidates[0], model, 0)]
         ratings: dict[int, Rating] = {}
 
         async def rate(index: int) -> None:
-            ratings[index] = await self._rate(message, score_kind, candidates[index], calls[index])
+            ratings[index] = await self._rate(message, score_kind, candidates[index], model, index)
 
         async with anyio.create_task_group() as tasks:
             for index in range(len(candidates)):
@@ -76,18 +75,18 @@ class Verifier(ConcurrentActor[VerifierMail]):
         return [ratings[index] for index in range(len(candidates))]
 
     async def _rate(
-        self, message: VerifierMail, score_kind: ScoreKind, candidate: Candidate, call: ModelRequest
+        self, message: VerifierMail, score_kind: ScoreKind, candidate: Candidate, model: Model, index: int
     ) -> Rating:
-        context = message.context
+        context, call = message.context, ModelRequest(self.name, message, model, index)
         request = ScoreRequest(
-            problem=context.task.id,
-            step=context.step,
-            score_kind=score_kind,
-            transcript=context.transcript,
-            candidate=candidate.text,
-            author=candidate.author,
-            separator=context.task.separator,
-            call=call.id,
+            context.task.id,
+            context.step,
+            score_kind,
+            context.transcript,
+            candidate.text,
+            candidate.author,
+            context.task.separator,
+            call.id,
         )
         answer = await self._calls.score(call, self._scorers[score_kind], self._limiters[score_kind], request)
-        return Rating(value=answer.value, usage=answer.usage, seconds=answer.seconds, estimates=answer.estimates)
+        return Rating(answer.value, answer.usage, answer.seconds, answer.estimates)

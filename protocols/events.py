@@ -281,7 +281,8 @@ AnyPayload = RunStarted | RunEnded | MessageEvent | CallEvent | LimitMoved | Pro
 class Entry(msgspec.Struct, frozen=True):
     """What happened and where. The log makes an ``Event`` of it by adding a number and times.
 
-    ``actor`` did it; ``to`` is the receiver, if it is a message. ``step`` and ``sample`` count from 0.
+    ``actor`` did it; ``to`` is the receiver, if it is a message. ``step`` and ``sample`` count from 0. ``derived`` is
+    True if the ``id`` follows from the other fields (``arbiter.protocols.ids``), and problem, step and cause are set.
     """
 
     id: str
@@ -292,6 +293,7 @@ class Entry(msgspec.Struct, frozen=True):
     sample: int = 0
     step: int | None = None
     to: str | None = None
+    derived: bool = False
 
 
 class Event(Record, frozen=True, omit_defaults=True, kw_only=True):

@@ -12,8 +12,7 @@ The id of a message is computed from its kind and its position in the problem, n
 does not depend on the concurrency.
 """
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
 
 import msgspec
@@ -34,6 +33,7 @@ from arbiter.protocols.events import (
 from arbiter.protocols.ids import StepKind, failed_id, message_id, scored_id, step_id
 from arbiter.protocols.ports import Policy
 from arbiter.protocols.records import AuditScores, Author, Candidate, Limits, Sampling, Transcript, Verdict
+from arbiter.protocols.transcript_digest import TranscriptDigest
 
 
 class Task(msgspec.Struct, frozen=True, eq=False):
@@ -91,12 +91,7 @@ class Context(msgspec.Struct, frozen=True):
     @property
     def digest(self) -> str:
         """A digest of the transcript: 16 hexadecimal digits."""
-        transcript = self.transcript
-        parts = [part for turn in transcript.turns for part in (turn.role, turn.text)]
-        parts.append(transcript.question)
-        for step in transcript.steps:
-            parts += step.author, step.text
-        return hashlib.blake2b("\0".join(parts).encode(errors="surrogatepass"), digest_size=8).hexdigest()
+        return TranscriptDigest().of(self.transcript)
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="kind"):
@@ -120,10 +115,14 @@ class Message(msgspec.Struct, frozen=True, tag_field="kind"):
     @property
     def event(self) -> MessageEvent:
         """The event that the log records for the message."""
+        return self.event_with(_digest)
+
+    def event_with(self, digest: Callable[[Context], str]) -> MessageEvent:
+        """Return ``event``, with the ``digest`` of the context."""
         kind = self.event_type
-        values = [getattr(self, name) for name in kind.__struct_fields__]
-        references: list[Any] = [value.digest if isinstance(value, Context) else value for value in values]
-        return kind(*references)
+        fields = kind.__struct_fields__
+        values: list[Any] = [getattr(self, name) for name in fields]
+        return kind(*values) if fields else _WITHOUT_FIELDS[kind]
 
     @property
     def max_tokens(self) -> int:
@@ -135,9 +134,8 @@ class StartProblem(Message, frozen=True, tag="start_problem"):
 
     event_type = StartProblemEvent
 
-    @property
-    def event(self) -> StartProblemEvent:
-        """The event that the log records for the message: the fields of the task."""
+    def event_with(self, digest: Callable[[Context], str]) -> StartProblemEvent:
+        """Return the event that the log records for the message: the fields of the task."""
         task, transcript = self.context.task, self.context.task.transcript
         return StartProblemEvent(
             question=transcript.question,
@@ -160,6 +158,10 @@ class DraftStep(Message, frozen=True, tag="draft_step"):
 
     event_type = DraftStepEvent
 
+    def event_with(self, digest: Callable[[Context], str]) -> DraftStepEvent:
+        """Return ``event``, with the ``digest`` of the context."""
+        return DraftStepEvent(digest(self.context), self.context.max_tokens)
+
 
 class EscalateStep(Message, frozen=True, tag="escalate_step"):
     """To the Escalator: write a step. ``draft`` is the rejected draft; None if there was none.
@@ -173,6 +175,11 @@ class EscalateStep(Message, frozen=True, tag="escalate_step"):
     threshold: float | None = None
 
     event_type = EscalateStepEvent
+
+    def event_with(self, digest: Callable[[Context], str]) -> EscalateStepEvent:
+        """Return ``event``, with the ``digest`` of the context."""
+        context = self.context
+        return EscalateStepEvent(digest(context), context.max_tokens, self.rejects, self.target, self.threshold)
 
     @property
     def rejects(self) -> bool:
@@ -263,6 +270,18 @@ DrafterMail = DraftStep
 VerifierMail = StepDrafted | StepRegenerated | AuditStep
 RouterMail = StepDrafted | StepScored
 EscalatorMail = EscalateStep
+
+
+def _digest(context: Context) -> str:
+    return context.digest
+
+
+_WITHOUT_FIELDS: dict[type[MessageEvent], MessageEvent] = {
+    StepDraftedEvent: StepDraftedEvent(),
+    StepRegeneratedEvent: StepRegeneratedEvent(),
+    AuditStepEvent: AuditStepEvent(),
+    StepAuditedEvent: StepAuditedEvent(),
+}
 
 
 def _described(policy: Policy) -> dict[str, Any]:

@@ -319,7 +319,7 @@ class Policy(Protocol):
 class Journal(Protocol):
     """Records what the actors do, and returns the recorded answers of earlier sessions.
 
-    If ``kept`` is False, the journal stores nothing, and callers need not write to it. ``threshold`` is the last
+    If ``kept`` is False, the journal stores and returns nothing, and callers need not use it. ``threshold`` is the last
     threshold of an earlier session, if a budget moves it; else None.
     """
 

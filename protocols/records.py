@@ -98,7 +98,7 @@ class Transcript(Record, frozen=True):
 
     def extended(self, step: Step) -> "Transcript":
         """Return the transcript with one more step."""
-        return Transcript(question=self.question, steps=(*self.steps, step), turns=self.turns)
+        return Transcript(self.question, (*self.steps, step), self.turns)
 
 
 class Sampling(Record, frozen=True):

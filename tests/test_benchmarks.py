@@ -102,6 +102,17 @@ def test_the_rings_cost_is_compared_with_that_of_another_checkout() -> None:
     assert all(row["here"] > 0 and row["before"] > 0 and row["ratio"] > 0 for row in found)
 
 
+@pytest.mark.nightly
+def test_the_cost_of_a_step_is_compared_with_that_of_another_checkout() -> None:
+    checkout = str(BENCHMARKS.parent)
+    found = printed("step_costs.py", "--before", checkout, "--rounds", "1", "--problems", "20", "--in-flight", "1")
+    waiting = ["waiting, log off", "waiting, log on"]
+    assert [one["name"] for one in found] == [
+        "1 in flight", "64 in flight, log", *waiting, "bytes", "show", "replay"
+    ]  # fmt: skip
+    assert all(one["here"] > 0 and one["before"] > 0 for one in found)
+
+
 def test_schedules_are_compared_in_virtual_time_and_no_two_runs_differ() -> None:
     found, again = (printed("schedules.py", "--problems", "6") for _ in range(2))
     assert found == again

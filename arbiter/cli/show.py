@@ -167,11 +167,11 @@ def _result(row: dict[str, Any]) -> str:
 
 
 def _show_problem(run: Run, name: str, sample: int | None, as_json: bool) -> int:
-    found = [problem for problem in run.problems() if problem.key[0] == name and sample in (None, problem.key[1])]
+    found = [problem for problem in run.problem(name) if sample in (None, problem.key[1])]
     if not found:
         which = "" if sample is None else f", sample {sample}"
         raise RunError(f"{run.path} has no problem {name!r}{which}; arbiter show {run.path.parent} lists them")
-    grades = run.grades()
+    grades = run.grades_of(name)
     for problem in found:
         if as_json:
             _write(stories(problem))

@@ -38,7 +38,7 @@ def write_trace(run: Run, path: Path) -> None:
     grades = run.grades()
     with replacing(path) as file:
         trace, spans = Tracks(file), Spans()
-        for event in run.events():
+        for event in run.timeline():
             if event.seq == 0:
                 trace.open(event, str(run.started.identity.get("run_type", "")))
             for problem in spans.add(event):

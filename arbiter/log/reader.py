@@ -4,19 +4,21 @@ import bz2
 import gzip
 import lzma
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import msgspec
 
 from arbiter.log import version1
+from arbiter.log.index import Span, index_of
+from arbiter.log.lines import Line, expand
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import SCHEMA, Event
 
 LOG = "events.jsonl"
 _PACKED: dict[str, Callable[[Path], object]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-_DECODER = msgspec.json.Decoder(Event)
+_DECODER = msgspec.json.Decoder(Line)
 
 
 class _Version(msgspec.Struct):
@@ -67,20 +69,52 @@ class LogFile:
         with self._opened() as file:
             yield from self._events(file)
 
+    def events_of(self, problem: str) -> Iterator[Event]:
+        """Yield the events of one problem, of all its samples, in order. An index finds them (``arbiter.log.index``).
+
+        Raises as iteration does, but damage in lines of other problems can go unnoticed.
+        """
+        try:
+            index = None if self.path.suffix in _PACKED else index_of(self.path)
+            found = None if index is None else self._read(index.spans.get(problem, []), problem)
+        except OSError as error:
+            raise RunError(f"cannot read {self.path}: {error.strerror}") from error
+        if found is None:  # a compressed log, or a damaged one: reading it all finds the line
+            found = (event for event in self if event.problem == problem)
+        yield from found
+
+    def _read(self, spans: Iterable[Span], problem: str) -> list[Event] | None:
+        """Return the events of the lines at ``spans``; None if they are not the lines of ``problem``."""
+        found: list[Event] = []
+        first = next(iter(self), None)
+        run = "" if first is None else first.run
+        with self.path.open("rb") as file:
+            for start, length in spans:
+                file.seek(start)
+                try:
+                    events = self._decoded(file.read(length), 0, run)
+                except RunError:
+                    return None
+                if events[-1].problem != problem:
+                    return None
+                found += events
+        return found
+
     def follow(self, pause: float = 0.2) -> Iterator[Event]:
         """Yield the events so far and wait for new ones, until the newest session ends regularly.
 
         ``pause`` is the time in seconds between two reads.
         """
         with self._opened() as file:
-            number, ended = 0, False
+            number, ended, run = 0, False, ""
             while True:
                 position = file.tell()
                 line = file.readline()
                 if line.endswith(b"\n"):
-                    event = self._decoded(line, number)
-                    yield event
-                    number, ended = number + 1, event.kind == "run_ended"
+                    for event in self._decoded(line, number, run):
+                        yield event
+                        run, ended = event.run, event.kind == "run_ended"
+                    number += 1
                 elif ended and not line:
                     return
                 else:
@@ -88,18 +122,19 @@ class LogFile:
                     time.sleep(pause)
 
     def _events(self, file: BinaryIO) -> Iterator[Event]:
-        run = None
+        run = ""
         for number, line in enumerate(self._lines(file)):
             if not line.endswith(b"\n"):
                 self.torn = len(line)
                 return
-            event = self._decoded(line, number)
-            if event.seq != number:
-                raise self._damaged(number, f"event {number} is missing: the line has event {event.seq}")
-            if event.run != (run := run or event.run):
-                raise self._damaged(number, f"it belongs to the run {event.run}, the lines before it to {run}")
+            found = self._decoded(line, number, run)
+            last = found[-1]
+            if last.seq != number:
+                raise self._damaged(number, f"the line with seq {number} is missing: this one has seq {last.seq}")
+            if last.run != (run := run or last.run):
+                raise self._damaged(number, f"it belongs to the run {last.run}, the lines before it to {run}")
             self.whole += len(line)
-            yield event
+            yield from found
 
     def _lines(self, file: BinaryIO) -> Iterator[bytes]:
         try:
@@ -114,26 +149,27 @@ class LogFile:
         except OSError as error:
             raise RunError(f"cannot read {self.path}: {error.strerror}") from error
 
-    def _decoded(self, line: bytes, number: int) -> Event:
+    def _decoded(self, line: bytes, number: int, run: str) -> list[Event]:
+        """Return the events of a line, one or more. ``run`` is that of the lines before it."""
         try:
-            event = _DECODER.decode(line)
-            if event.v == SCHEMA:
-                return event
+            decoded = _DECODER.decode(line)
+            if decoded.v == SCHEMA:
+                return list(expand(decoded, run))
             failure: Exception | None = None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (ValueError, UnicodeDecodeError) as error:  # ``msgspec.DecodeError`` is a ``ValueError``
             failure = error
         try:
             return self._older(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (ValueError, UnicodeDecodeError) as error:
             raise self._damaged(number, str(failure or error)) from error
 
-    def _older(self, line: bytes) -> Event:
-        """Return the event of a line of an earlier version. Raises ``RunError`` if its version cannot be read."""
+    def _older(self, line: bytes) -> list[Event]:
+        """Return the events of a line of an earlier version. Raises ``RunError`` if its version cannot be read."""
         version = _VERSION.decode(line).v
         if version == 1:
-            return version1.read_event(line)
+            return [version1.read_event(line)]
         if version == SCHEMA:
-            return _DECODER.decode(line)
+            return list(expand(_DECODER.decode(line)))
         raise RunError(
             f"{self.path} is a log of schema version {version}, but this Arbiter reads only versions 1 and {SCHEMA}: "
             "use the version of Arbiter that wrote it (see versions.json in the run's folder)"

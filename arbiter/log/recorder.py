@@ -1,4 +1,4 @@
-"""The journal of a run: it numbers and timestamps every event, and returns the outcomes of earlier sessions."""
+"""The journal of a run: times every event, makes the lines of the log, and returns the outcomes of earlier sessions."""
 
 import time
 from collections.abc import Callable
@@ -6,9 +6,12 @@ from collections.abc import Callable
 import anyio
 import msgspec
 
+from arbiter.actors.clock import running_clock
+from arbiter.log.lines import MICRO, Timed, compact
 from arbiter.log.redaction import reduced
 from arbiter.log.resume import EarlierSessions
 from arbiter.log.writer import LogWriter
+from arbiter.protocols import events
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import (
     SCHEMA,
@@ -26,11 +29,33 @@ from arbiter.protocols.events import (
 ACTOR = "run"
 """The actor of the run's own events."""
 
+CARRY_SECONDS = 1.0
+"""The time in seconds after which events that no other event carried get a line of their own."""
+
 Watch = Callable[[Event], None]
+
+_CARRIED = frozenset(
+    {
+        events.DraftStepEvent,
+        events.EscalateStepEvent,
+        events.StepDraftedEvent,
+        events.StepRegeneratedEvent,
+        events.StepScoredEvent,
+        events.StepAcceptedEvent,
+        events.AuditStepEvent,
+        events.StepAuditedEvent,
+        events.StepFailedEvent,
+        events.CallStarted,
+    }
+)
+"""The kinds that a resumed run computes again from the answers. They wait for the next line of their problem."""
 
 
 class Recorder:
     """A ``Journal`` that passes events to ``writer`` and to ``watch``, where given. ``open_journal`` makes it.
+
+    The line of an answer carries the messages of its problem since the line before. They wait for it at most about
+    ``CARRY_SECONDS``.
 
     Messages that an earlier session wrote are not written again. A message that differs from the logged one stops the
     run, because its log would become inconsistent. If ``goes_on`` is False, the unfinished problems of earlier sessions
@@ -52,7 +77,10 @@ class Recorder:
         self._watch = watch
         self._detail: Detail = detail
         self._seq = earlier.seq
-        self._started = anyio.current_time() - earlier.mono
+        self._clock = running_clock()
+        self._started = self._clock() - earlier.mono
+        self._carried: dict[tuple[str | None, int], list[Timed]] = {}  # the problem that waits longest is first
+        self._some_carried: anyio.Event | None = None
         self._messages: dict[str, Event] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._spent: dict[str, float] = {}
@@ -66,12 +94,12 @@ class Recorder:
     @property
     def seconds(self) -> float:
         """The run's clock: the seconds since the run began, without the time between its sessions."""
-        return anyio.current_time() - self._started
+        return self._clock() - self._started
 
     async def write(self, entry: Entry) -> None:
-        known = self._messages.get(entry.id)
+        known = self._messages.get(entry.id) if self._messages else None
         if known is None:
-            if self._writer is not None:
+            if self._writer is not None and type(entry.payload) not in _CARRIED and self._writer.is_full:
                 await self._writer.room()
             self.note(entry)
         elif (_as_read(entry.payload), entry.cause, entry.to) != (known.payload, known.cause, known.to):
@@ -82,17 +110,28 @@ class Recorder:
             await anyio.sleep_forever()  # the run is being stopped
 
     def note(self, entry: Entry) -> None:
-        kept = reduced(entry, self._detail)
-        if kept is None and self._watch is None:
-            return
-        event = self._stamped(entry)
+        micros = int((self._clock() - self._started) * MICRO)
         if self._watch is not None:
-            self._watch(event)
-        if kept is None:
+            self._watch(self._event(entry, micros))
+        kept = entry if self._detail == "full" else reduced(entry, self._detail)
+        if kept is None or self._writer is None:
             return
-        self._seq += 1
-        if self._writer is not None:
-            self._writer.put(event if kept is entry else msgspec.structs.replace(event, payload=kept.payload))
+        key = (entry.problem, entry.sample)
+        carried = self._carried.get(key)
+        if type(entry.payload) not in _CARRIED:
+            if carried is None:
+                self._put(self._writer, [(kept, micros)])
+            else:
+                del self._carried[key]
+                carried.append((kept, micros))
+                self._put(self._writer, carried)
+        elif carried is not None:
+            carried.append((kept, micros))
+        else:
+            self._carried[key] = [(kept, micros)]
+            if self._some_carried is not None:
+                self._some_carried.set()
+                self._some_carried = None
 
     def recall(self, call: str) -> CallGenerated | CallScored | CallFailed | None:
         outcome = self._outcomes.get(call)
@@ -116,6 +155,32 @@ class Recorder:
             "If another version of Arbiter started it (see versions.json in the run's folder), use that version"
         )
 
+    async def write_waiting(self) -> None:
+        """Write, for ever, the events that have waited for ``CARRY_SECONDS`` for a line that carries them."""
+        while True:
+            if not self._carried:
+                self._some_carried = anyio.Event()
+                await self._some_carried.wait()
+            await anyio.sleep(CARRY_SECONDS)
+            self._put_carried(int((self.seconds - CARRY_SECONDS) * MICRO))
+
+    def close(self) -> None:
+        """Write the events that still wait for a line that carries them."""
+        self._put_carried(int(self.seconds * MICRO))
+
+    def _put_carried(self, before: int) -> None:
+        """Write the waiting events of the problems whose first one happened ``before`` or earlier."""
+        while self._writer is not None and self._carried:
+            key, carried = next(iter(self._carried.items()))
+            if carried[0][1] > before:
+                return
+            del self._carried[key]
+            self._put(self._writer, carried)
+
+    def _put(self, writer: LogWriter, happened: list[Timed]) -> None:
+        writer.put(compact(self.earlier.run, self._seq, time.time_ns() // 1000 / MICRO, happened))
+        self._seq += 1
+
     def _remember(self) -> None:
         for problem in self.earlier.unfinished.values():
             self._messages.update(problem.messages)
@@ -123,12 +188,12 @@ class Recorder:
             self._outcomes.update({name: call.outcome for name, call in problem.answers().items() if call.outcome})
             self._spent[problem.start.id] = self.earlier.mono - problem.start.mono
 
-    def _stamped(self, entry: Entry) -> Event:
+    def _event(self, entry: Entry, micros: int) -> Event:
         return Event(
             v=SCHEMA,
             run=self.earlier.run,
             seq=self._seq,
-            mono=round(self.seconds, 6),
+            mono=micros / MICRO,
             wall=round(time.time(), 6),
             id=entry.id,
             actor=entry.actor,

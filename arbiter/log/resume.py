@@ -32,6 +32,7 @@ class EarlierSessions:
         self.seq = 0
         self.mono = 0.0
         self.threshold: float | None = None
+        self._threshold_at = 0.0
         self.solutions: dict[Key, Solution] = {}
         self.grades: dict[Key, Graded] = {}
         self.unfinished: dict[Key, ProblemHistory] = {}
@@ -52,9 +53,11 @@ class EarlierSessions:
                 file.truncate(self._file.whole)
 
     def _add(self, event: Event) -> None:
-        self.run, self.seq, self.mono = event.run, event.seq + 1, event.mono
-        if isinstance(event.payload, StepAcceptedEvent | EscalateStepEvent) and event.payload.threshold is not None:
-            self.threshold = event.payload.threshold
+        self.run, self.seq, self.mono = event.run, event.seq + 1, max(self.mono, event.mono)
+        decision = event.payload if isinstance(event.payload, StepAcceptedEvent | EscalateStepEvent) else None
+        # a line can carry a decision that is older than those in the lines before it
+        if decision and decision.threshold is not None and event.mono >= self._threshold_at:
+            self.threshold, self._threshold_at = decision.threshold, event.mono
         key = event.problem or "", event.sample
         match event.payload:
             case RunStarted():

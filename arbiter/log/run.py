@@ -8,7 +8,7 @@
     frame = pandas.DataFrame(run.table("steps"))  # or polars.DataFrame
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,6 +17,7 @@ import msgspec
 from arbiter.log.history import Key, ProblemHistory, histories
 from arbiter.log.identity import SHARED
 from arbiter.log.reader import LogFile, log_path
+from arbiter.log.time_order import in_time_order
 from arbiter.log.timing import seconds_waited, step_times
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Event, Graded, RunStarted
@@ -65,8 +66,12 @@ class Run:
         return SHARED.items() <= self.started.identity.items()
 
     def events(self) -> Iterator[Event]:
-        """Yield all events in order. Raises ``RunError`` naming the line that is damaged or missing."""
+        """Yield all events in the order of the log. Raises ``RunError`` naming the line that is damaged or missing."""
         return iter(self._log)
+
+    def timeline(self) -> Iterator[Event]:
+        """Yield all events in the order of their times. ``events`` has this order only within each problem."""
+        return in_time_order(self.events())
 
     def follow(self) -> Iterator[Event]:
         """Yield all events and wait for new ones, until the newest session ends normally."""
@@ -76,13 +81,17 @@ class Run:
         """Yield each problem, or each of its samples, as soon as its end is read; then the unfinished ones."""
         return histories(self.events())
 
+    def problem(self, name: str) -> list[ProblemHistory]:
+        """Return the samples of one problem, in the order of ``problems``. The rest of the log is not read."""
+        return list(histories(self._log.events_of(name)))
+
+    def grades_of(self, name: str) -> dict[Key, Graded]:
+        """Return the last grade of each sample of one problem. The rest of the log is not read."""
+        return _grades(self._log.events_of(name))
+
     def grades(self) -> dict[Key, Graded]:
         """Return the last grade of each graded problem."""
-        return {
-            (event.problem or "", event.sample): event.payload
-            for event in self.events()
-            if isinstance(event.payload, Graded)
-        }
+        return _grades(self.events())
 
     def table(self, of: Table) -> Iterator[dict[str, Any]]:
         """Yield the rows of a table, for example for a data frame. All rows have the same keys.
@@ -103,6 +112,10 @@ class Run:
             case "calls":
                 for problem in self.problems():
                     yield from _call_rows(problem)
+
+
+def _grades(events: Iterable[Event]) -> dict[Key, Graded]:
+    return {(event.problem or "", event.sample): event.payload for event in events if isinstance(event.payload, Graded)}
 
 
 def _event_row(event: Event) -> dict[str, Any]:

@@ -59,11 +59,15 @@ async def open_journal(
             try:
                 async with services() as tasks:
                     tasks.start_soon(recorder.guard)
+                    if writer is not None:
+                        tasks.start_soon(recorder.write_waiting)
                     yield recorder
             except BaseExceptionGroup as group:
                 if isinstance(group.exceptions[0], RunError):
                     raise group.exceptions[0] from None
                 raise
+            finally:
+                recorder.close()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Append events to the log in a thread, in the order in which they were put."""
+"""Append lines to the log in a thread, in the order in which they were put."""
 
 import math
 import os
@@ -15,24 +15,25 @@ import anyio.to_thread
 import msgspec
 
 from arbiter.actors.supervision import services
+from arbiter.log.lines import Line, expand
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Event
 
 ROOM = 4096
-"""The number of events that may wait for the disk. With as many waiting, ``LogWriter.room`` waits."""
+"""The number of lines that may wait for the disk. With as many waiting, ``LogWriter.room`` waits."""
 
 GATHER = 0.005
-"""The time in seconds for which the thread gathers events before it writes them."""
+"""The time in seconds for which the thread gathers lines before it writes them."""
 
 Show = Callable[[Event], None]
 
 
 class LogWriter:
-    """Take events on the event loop without blocking it, and write them in a thread. ``open_writer`` makes it.
+    """Take lines on the event loop without blocking it, and write them in a thread. ``open_writer`` makes it.
 
-    The thread gathers events for ``GATHER`` seconds and writes them together: waking it for each event would cost more
-    than everything else. A killed process loses the events of that time. ``fsync`` is called every ``sync`` seconds; a
-    power failure can lose the events of that time.
+    The thread gathers lines for ``GATHER`` seconds and writes them together: waking it for each line would cost more
+    than everything else. A killed process loses the lines of that time. ``fsync`` is called every ``sync`` seconds; a
+    power failure can lose the lines of that time.
     """
 
     def __init__(self, path: Path, sync: float, show: Show | None, room: int) -> None:
@@ -42,32 +43,33 @@ class LogWriter:
         self._room = room
         self._file = path.open("ab", buffering=0)
         self._encoder = msgspec.json.Encoder()
-        self._pending: deque[Event] = deque()
+        self._pending: deque[Line] = deque()
         self._wake = threading.Condition()
         self._closing = False
         self.failure: RunError | None = None
         self._room_made: anyio.Event | None = None
 
     async def room(self) -> None:
-        """Wait until fewer than ``room`` events wait. Never returns after a failed write: the run is being stopped."""
-        while self._is_full:
+        """Wait until fewer than ``room`` lines wait. Never returns after a failed write: the run is being stopped."""
+        while self.is_full:
             self._room_made = self._room_made or anyio.Event()
-            if self._is_full:  # else the thread made room before it could see the event
+            if self.is_full:  # else the thread made room before it could see the event
                 await self._room_made.wait()
 
     @property
-    def _is_full(self) -> bool:
+    def is_full(self) -> bool:
+        """Whether ``room`` would wait."""
         return len(self._pending) >= self._room or self.failure is not None
 
-    def put(self, event: Event) -> None:
-        """Queue an event for writing."""
-        self._pending.append(event)
+    def put(self, line: Line) -> None:
+        """Queue a line for writing."""
+        self._pending.append(line)
         if len(self._pending) == 1:  # else the thread has been notified already
             with self._wake:
                 self._wake.notify()
 
     def close(self) -> None:
-        """Let the thread write the remaining events and end."""
+        """Let the thread write the remaining lines and end."""
         with self._wake:
             self._closing = True
             self._wake.notify()
@@ -75,7 +77,7 @@ class LogWriter:
     async def run(self) -> None:
         """Write until closed. Raises ``RunError`` as soon as a write fails."""
         try:
-            with anyio.CancelScope(shield=True):  # queued events are written even if cancelled before the thread starts
+            with anyio.CancelScope(shield=True):  # queued lines are written even if cancelled before the thread starts
                 await anyio.to_thread.run_sync(self._work, limiter=anyio.CapacityLimiter(1))
         except OSError as error:
             message = f"cannot write the log {self._path}: {error.strerror}; the run was stopped, and can be resumed"
@@ -86,7 +88,7 @@ class LogWriter:
             raise self.failure from error
 
     def _work(self) -> None:
-        """Run in the thread: write the pending events, sync when due, and wait for more."""
+        """Run in the thread: write the pending lines, sync when due, and wait for more."""
         unsynced = math.inf  # the time of the first write since the last sync
         with self._file as file:
             while True:
@@ -101,8 +103,8 @@ class LogWriter:
                     os.fsync(file.fileno())
                     unsynced = math.inf
 
-    def _next_batch(self, due: float) -> list[Event]:
-        """Wait for pending events and return them all; return none when it is time to sync or to end."""
+    def _next_batch(self, due: float) -> list[Line]:
+        """Wait for pending lines and return them all; return none when it is time to sync or to end."""
         with self._wake:
             while not self._pending and not self._closing:
                 left = due - time.monotonic()
@@ -120,19 +122,20 @@ class LogWriter:
             self._room_made.set()
             self._room_made = None
 
-    def _write(self, batch: list[Event]) -> None:
+    def _write(self, batch: list[Line]) -> None:
         lines = memoryview(self._encoder.encode_lines(batch))
         while lines:
             written = self._file.write(lines)
             lines = lines[written:]
         if self._show is not None:
-            for event in batch:
-                self._show(event)
+            for line in batch:
+                for event in expand(line):
+                    self._show(event)
 
 
 @asynccontextmanager
 async def open_writer(path: Path, sync: float, show: Show | None = None, room: int = ROOM) -> AsyncGenerator[LogWriter]:
-    """Open a running writer. When the block ends, all queued events are written and synced.
+    """Open a running writer. When the block ends, all queued lines are written and synced.
 
     Raises ``RunError`` if the file cannot be opened. A failed write cancels the block and raises ``RunError`` from it.
     """

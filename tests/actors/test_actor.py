@@ -13,7 +13,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from arbiter.actors.actor import ActorContext, ConcurrentActor
 from arbiter.actors.error_text import format_error
 from arbiter.actors.journal import NoJournal
-from arbiter.actors.mailboxes import Inbox, open_mailboxes
+from arbiter.actors.mailboxes import Inbox, Mailboxes, open_mailboxes
 from arbiter.actors.policies import DraftOnly
 from arbiter.actors.registry import ProblemRegistry
 from arbiter.actors.requests import RequestExecutor
@@ -79,8 +79,9 @@ async def an_office(*problems: str) -> AsyncGenerator[Office]:
     for task in opened.values():
         registry.open(task)
     inbox, received = anyio.create_memory_object_stream[DraftStep](1)
-    with inbox, received, open_mailboxes(10, journal) as (mailboxes, inboxes):
+    with inbox, received, open_mailboxes(10) as (routes, inboxes):
         settings, calls = RingSettings(0, "off", salvage=False), RequestExecutor(registry, journal)
+        mailboxes = Mailboxes(routes, journal, registry.digest)
         context = ActorContext(mailboxes, registry, calls, journal, Models(), settings, nobody, nobody)
         office = Office(Clerk(received, context), registry, opened, inbox, inboxes.assembler, anyio.Event())
         async with anyio.create_task_group() as tasks:

@@ -3,6 +3,7 @@
 import hashlib
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 import anyio
@@ -21,7 +22,7 @@ from arbiter.actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
-from arbiter.actors.ring import Ring, open_ring, solve_all
+from arbiter.actors.ring import Ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.errors import ConfigError
@@ -31,6 +32,7 @@ from arbiter.protocols.ports import Gather, Generation, GenerationRequest, Gener
 from arbiter.protocols.records import FinishReason, Gathered, Limits, Sampling, Solution, Target, Usage
 from tests.hypothesis_profiles import examples
 
+OpenRing = Callable[..., AbstractAsyncContextManager[Ring]]
 Tasks = Callable[..., Task]
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 
@@ -92,9 +94,15 @@ class World:
     """
 
     def __init__(
-        self, in_virtual_time: Virtual, gather: Gather | None = BOUND, in_flight: int = 100, steps: int = 1
+        self,
+        in_virtual_time: Virtual,
+        open_ring: OpenRing,
+        gather: Gather | None = BOUND,
+        in_flight: int = 100,
+        steps: int = 1,
     ) -> None:
         self._in_virtual_time = in_virtual_time
+        self._open_ring = open_ring
         self._steps = steps
         self.called: list[tuple[str, int, float]] = []
         target = ScriptedGenerator(self._write, 1.0)
@@ -117,7 +125,7 @@ class World:
 
     def run(self, body: Callable[[Ring], Awaitable[None]], journal: NoJournal | None = None) -> None:
         async def opened() -> None:
-            async with open_ring(self.models, 1, journal=journal) as ring:
+            async with self._open_ring(self.models, 1, journal=journal) as ring:
                 await body(ring)
 
         self._in_virtual_time(opened)
@@ -146,30 +154,32 @@ class _Noted:
 
 
 def test_escalations_reach_the_target_together_when_every_problem_waits_for_it(
-    in_virtual_time: Virtual, a_task: Tasks
+    in_virtual_time: Virtual, a_task: Tasks, open_ring: OpenRing
 ) -> None:
-    world = World(in_virtual_time)
+    world = World(in_virtual_time, open_ring)
     solutions = world.solve(*(a_task(name, policy=ALL_REJECTED) for name in ("1", "3", "4")))
     assert world.starts() == [("1", 4.0), ("3", 4.0), ("4", 4.0)]
     gathered = {name: solution.steps[0].kept.gathered for name, solution in solutions.items()}
     assert gathered == {"1": Gathered(3.0, 3), "3": Gathered(1.0, 3), "4": Gathered(0.0, 3)}
 
 
-def test_no_escalation_is_held_longer_than_the_bound(in_virtual_time: Virtual, a_task: Tasks) -> None:
-    world = World(in_virtual_time, Gather(2.0))
+def test_no_escalation_is_held_longer_than_the_bound(
+    in_virtual_time: Virtual, a_task: Tasks, open_ring: OpenRing
+) -> None:
+    world = World(in_virtual_time, open_ring, Gather(2.0))
     world.solve(*(a_task(name, policy=ALL_REJECTED) for name in ("1", "2", "4", "50")))
     assert world.starts() == [("1", 3.0), ("2", 3.0), ("4", 6.0), ("50", 50.0)]
 
 
-def test_a_share_of_those_at_the_target_is_enough(in_virtual_time: Virtual, a_task: Tasks) -> None:
-    world = World(in_virtual_time, Gather(10.0, 1.0))
+def test_a_share_of_those_at_the_target_is_enough(in_virtual_time: Virtual, a_task: Tasks, open_ring: OpenRing) -> None:
+    world = World(in_virtual_time, open_ring, Gather(10.0, 1.0))
     world.solve(*(a_task(name, policy=ALL_REJECTED) for name in ("1", "1.2", "1.4", "1.5", "50")))
     # the first finds an idle target, the second equals the one that runs, the others are two for two
     assert world.starts() == [("1", 1.0), ("1.2", 1.2), ("1.4", 1.5), ("1.5", 1.5), ("50", 50.0)]
 
 
-def test_the_only_problem_of_a_ring_is_never_held(in_virtual_time: Virtual, a_task: Tasks) -> None:
-    world = World(in_virtual_time, steps=3)
+def test_the_only_problem_of_a_ring_is_never_held(in_virtual_time: Virtual, a_task: Tasks, open_ring: OpenRing) -> None:
+    world = World(in_virtual_time, open_ring, steps=3)
     [solution] = world.solve(a_task("1", policy=ALL_REJECTED)).values()
     assert solution.seconds == pytest.approx(3 * (1.0 + 1.0))
     assert [step.kept.gathered for step in solution.steps] == [None, None, None]
@@ -177,34 +187,36 @@ def test_the_only_problem_of_a_ring_is_never_held(in_virtual_time: Virtual, a_ta
 
 @pytest.mark.parametrize("policy", [TargetOnly(), Oracle(0.0), GenerateRows()])
 def test_requests_that_are_no_escalations_are_never_held(
-    in_virtual_time: Virtual, a_task: Tasks, policy: Policy
+    in_virtual_time: Virtual, a_task: Tasks, policy: Policy, open_ring: OpenRing
 ) -> None:
     sampling = Sampling(0.5, target_samples=2)
-    world = World(in_virtual_time)
+    world = World(in_virtual_time, open_ring)
     solutions = world.solve(*(a_task(name, policy=policy, sampling=sampling) for name in ("1", "50")))
     assert {second for _, second in world.starts()} == {0.0}
     assert all(one.gathered is None for solution in solutions.values() for one in solution.steps[0].targets)
 
 
 @pytest.mark.parametrize("gather", [None, Gather(0.0)])
-def test_without_a_bound_nothing_is_held(in_virtual_time: Virtual, a_task: Tasks, gather: Gather | None) -> None:
-    world = World(in_virtual_time, gather)
+def test_without_a_bound_nothing_is_held(
+    in_virtual_time: Virtual, a_task: Tasks, gather: Gather | None, open_ring: OpenRing
+) -> None:
+    world = World(in_virtual_time, open_ring, gather)
     world.solve(*(a_task(name, policy=ALL_REJECTED) for name in ("1", "3")))
     assert world.starts() == [("1", 1.0), ("3", 3.0)]
 
 
 def test_the_others_do_not_wait_for_a_problem_that_ends_without_an_escalation(
-    in_virtual_time: Virtual, a_task: Tasks
+    in_virtual_time: Virtual, a_task: Tasks, open_ring: OpenRing
 ) -> None:
-    world = World(in_virtual_time)
+    world = World(in_virtual_time, open_ring)
     world.solve(*(a_task(name, policy=ALL_REJECTED) for name in ("1", "2")), a_task("4", policy=RandomEscalation(0.0)))
     assert world.starts() == [("1", 4.0), ("2", 4.0)]
 
 
 def test_a_cancelled_problem_leaves_the_gathering_and_the_others_do_not_wait_for_it(
-    in_virtual_time: Virtual, a_task: Tasks
+    in_virtual_time: Virtual, a_task: Tasks, open_ring: OpenRing
 ) -> None:
-    world = World(in_virtual_time)
+    world = World(in_virtual_time, open_ring)
 
     async def cancelled(ring: Ring, name: str) -> None:
         with anyio.move_on_after(3.0):
@@ -220,8 +232,10 @@ def test_a_cancelled_problem_leaves_the_gathering_and_the_others_do_not_wait_for
     assert world.starts() == [("2", 3.0)]
 
 
-def test_the_others_do_not_wait_for_a_problem_whose_draft_fails(in_virtual_time: Virtual, a_task: Tasks) -> None:
-    world = World(in_virtual_time)
+def test_the_others_do_not_wait_for_a_problem_whose_draft_fails(
+    in_virtual_time: Virtual, a_task: Tasks, open_ring: OpenRing
+) -> None:
+    world = World(in_virtual_time, open_ring)
 
     def fail(_: GenerationRequest) -> Generation:
         raise OSError("broken")
@@ -241,8 +255,10 @@ def test_the_others_do_not_wait_for_a_problem_whose_draft_fails(in_virtual_time:
 
 
 @pytest.mark.parametrize("other", [BOUND, None])
-def test_a_problem_at_another_target_cannot_join(in_virtual_time: Virtual, a_task: Tasks, other: Gather | None) -> None:
-    world = World(in_virtual_time)
+def test_a_problem_at_another_target_cannot_join(
+    in_virtual_time: Virtual, a_task: Tasks, other: Gather | None, open_ring: OpenRing
+) -> None:
+    world = World(in_virtual_time, open_ring)
     targets = {**world.models.targets, "large": msgspec.structs.replace(world.models.targets["large"], gather=other)}
     world.models = msgspec.structs.replace(world.models, targets=targets)
 
@@ -253,8 +269,8 @@ def test_a_problem_at_another_target_cannot_join(in_virtual_time: Virtual, a_tas
     assert world.starts() == [("1", 3.0), ("3", 3.0)]
 
 
-def test_no_slot_is_held_while_escalations_gather(in_virtual_time: Virtual, a_task: Tasks) -> None:
-    world = World(in_virtual_time, in_flight=1)
+def test_no_slot_is_held_while_escalations_gather(in_virtual_time: Virtual, a_task: Tasks, open_ring: OpenRing) -> None:
+    world = World(in_virtual_time, open_ring, in_flight=1)
 
     async def body(ring: Ring) -> None:
         async with anyio.create_task_group() as tasks:
@@ -271,14 +287,18 @@ def test_no_slot_is_held_while_escalations_gather(in_virtual_time: Virtual, a_ta
 class Recorded(NoJournal):
     """A journal that has the answer to every request of an earlier session to the target."""
 
+    kept = True
+
     def recall(self, call: str) -> CallGenerated | None:
         if "/target/" not in call:
             return None
         return CallGenerated("recorded", "end", Usage(), 7.0, gathered=Gathered(0.5, 2))
 
 
-def test_a_recorded_answer_is_never_held_and_keeps_how_it_gathered(in_virtual_time: Virtual, a_task: Tasks) -> None:
-    world = World(in_virtual_time)
+def test_a_recorded_answer_is_never_held_and_keeps_how_it_gathered(
+    in_virtual_time: Virtual, a_task: Tasks, open_ring: OpenRing
+) -> None:
+    world = World(in_virtual_time, open_ring)
     solutions = world.solve(*(a_task(name, policy=ALL_REJECTED) for name in ("1", "50")), journal=Recorded())
     assert world.called == []
     assert solutions["1"].seconds == pytest.approx(1.0)
@@ -286,7 +306,9 @@ def test_a_recorded_answer_is_never_held_and_keeps_how_it_gathered(in_virtual_ti
 
 
 @pytest.mark.asyncio
-async def test_on_asyncio_a_held_escalation_goes_at_the_bound_or_with_the_others(a_task: Tasks) -> None:
+async def test_on_asyncio_a_held_escalation_goes_at_the_bound_or_with_the_others(
+    a_task: Tasks, open_ring: OpenRing
+) -> None:
     def world(gather: Gather) -> Models:
         draft = ScriptedGenerator(lambda _: Generation("d", "end", Usage()), lambda request: float(request.problem))
         target = ScriptedGenerator(lambda _: Generation("t", "end", Usage()))
@@ -327,6 +349,7 @@ Outcome = tuple[list[tuple[str, str]], FinishReason, str | None]
 
 def outcomes(
     in_virtual_time: Virtual,
+    open_ring: OpenRing,
     tasks: list[Task],
     gather: Gather | None,
     in_flight: int,
@@ -380,12 +403,13 @@ def test_transcripts_are_the_same_with_and_without_gathering(
     temperature: float,
     lookahead: int | None,
     seed: int,
+    open_ring: OpenRing,
 ) -> None:
     """With random durations, failures and cancellations; a cancelled problem may end in one of the runs only."""
     limits, sampling = Limits(max_steps=6, max_tokens=40, step_tokens=12), Sampling(temperature)
     tasks = [a_task(str(n), policy=policy, limits=limits, sampling=sampling) for n in range(7)]
-    with_it, waits = outcomes(in_virtual_time, tasks, gather, in_flight, seed, lookahead)
-    without, none = outcomes(in_virtual_time, tasks, None, in_flight, seed + 1)
+    with_it, waits = outcomes(in_virtual_time, open_ring, tasks, gather, in_flight, seed, lookahead)
+    without, none = outcomes(in_virtual_time, open_ring, tasks, None, in_flight, seed + 1)
     common = with_it.keys() & without.keys()
     assert common >= {task.id for number, task in enumerate(tasks) if number % 3 != 2}
     assert {name: with_it[name] for name in common} == {name: without[name] for name in common}

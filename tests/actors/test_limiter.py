@@ -1,12 +1,13 @@
 """The limit of concurrent requests: lower while the server is overloaded, with every change in the journal."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
 import anyio
 import pytest
 
 from arbiter.actors.requests import note_retry
-from arbiter.actors.ring import open_ring, solve_all
+from arbiter.actors.ring import Ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.protocols.events import Entry, LimitMoved
@@ -14,6 +15,7 @@ from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, QueueDepth
 from arbiter.protocols.records import Solution
 
+OpenRing = Callable[..., AbstractAsyncContextManager[Ring]]
 InVirtualTime = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]
 Script = Callable[[GenerationRequest], Generation]
@@ -79,7 +81,7 @@ class Queue:
 
 
 @pytest.fixture
-def run(in_virtual_time: InVirtualTime, a_task: Tasks) -> Callable[..., list[LimitMoved]]:
+def run(in_virtual_time: InVirtualTime, a_task: Tasks, open_ring: OpenRing) -> Callable[..., list[LimitMoved]]:
     """The changes of the limit while 64 problems are solved concurrently, with at most 16 requests to the draft."""
 
     def solve(draft: Generator, queue_depth: QueueDepth | None = None, adaptive: bool = True) -> list[LimitMoved]:

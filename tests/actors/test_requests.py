@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 import anyio
 import pytest
 
 from arbiter.actors.policies import Oracle, RewardThreshold
-from arbiter.actors.ring import open_ring
+from arbiter.actors.ring import Ring
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.events import CallCancelled, CallFailed, CallGenerated, CallScored, CallStarted, Entry
@@ -15,6 +16,7 @@ from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest
 from arbiter.protocols.records import Limits, RequestCounts, Solution, StepRecord, Usage
 
+OpenRing = Callable[..., AbstractAsyncContextManager[Ring]]
 Body = Callable[[], object]
 InVirtualTime = Callable[[Body], None]
 Tasks = Callable[..., Task]
@@ -59,7 +61,7 @@ class Notebook:
 
 
 @pytest.fixture
-def solve(in_virtual_time: InVirtualTime) -> Callable[[Models, Task, Notebook], Solution]:
+def solve(in_virtual_time: InVirtualTime, open_ring: OpenRing) -> Callable[[Models, Task, Notebook], Solution]:
     def run(models: Models, task: Task, journal: Notebook) -> Solution:
         solutions: list[Solution] = []
 
@@ -156,7 +158,7 @@ def test_a_request_and_its_answer_are_told_with_their_ids_and_causes(
 
 
 def test_an_answer_is_used_only_once_it_is_handed_over(
-    make_models: MakeModels, a_task: Tasks, in_virtual_time: InVirtualTime
+    make_models: MakeModels, a_task: Tasks, in_virtual_time: InVirtualTime, open_ring: OpenRing
 ) -> None:
     """The journal blocks the first answer for an hour: its step is not kept, and the next one is not requested."""
     journal, kept = Notebook(), list[float]()
@@ -179,7 +181,7 @@ def test_an_answer_is_used_only_once_it_is_handed_over(
 
 
 def test_a_message_is_sent_only_once_it_is_handed_over(
-    make_models: MakeModels, a_task: Tasks, in_virtual_time: InVirtualTime
+    make_models: MakeModels, a_task: Tasks, in_virtual_time: InVirtualTime, open_ring: OpenRing
 ) -> None:
     journal, draft = Notebook(), ScriptedGenerator(lambda _: "step")
     journal.blocks = lambda entry: entry.id == "p/0/draft_step"
@@ -210,7 +212,7 @@ def test_an_answer_that_came_too_late_to_be_handed_over_is_counted_as_its_log_te
 
 
 def test_a_model_is_free_again_while_its_answer_waits_for_room(
-    make_models: MakeModels, a_task: Tasks, in_virtual_time: InVirtualTime
+    make_models: MakeModels, a_task: Tasks, in_virtual_time: InVirtualTime, open_ring: OpenRing
 ) -> None:
     journal, solutions = Notebook(), list[Solution]()
     journal.blocks = lambda entry: entry.problem == "first" and isinstance(entry.payload, CallGenerated)

@@ -1,6 +1,7 @@
 """``Ring.solve``: which tasks it accepts, and how a call ends."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
 import anyio
 import anyio.lowlevel
@@ -16,7 +17,8 @@ from arbiter.actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
-from arbiter.actors.ring import Ring, open_ring, solve_all
+from arbiter.actors.ring import Ring, solve_all
+from arbiter.actors.ring import open_ring as open_built_in_ring
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.errors import ConfigError
@@ -24,6 +26,7 @@ from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest, Policy
 from arbiter.protocols.records import Solution
 
+OpenRing = Callable[..., AbstractAsyncContextManager[Ring]]
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]
 MakeModels = Callable[..., Models]
@@ -44,7 +47,7 @@ class Callers:
 
 
 def test_cancelling_one_solve_ends_its_request_at_the_model(
-    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script, open_ring: OpenRing
 ) -> None:
     draft = ScriptedGenerator(three_steps, seconds=10)
 
@@ -59,7 +62,7 @@ def test_cancelling_one_solve_ends_its_request_at_the_model(
 
 
 def test_cancelling_one_solve_touches_no_other_problem(
-    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script, open_ring: OpenRing
 ) -> None:
     draft = ScriptedGenerator(three_steps, seconds=10)
 
@@ -86,6 +89,7 @@ def test_cancelling_the_whole_leaves_nothing_running(
     a_task: Tasks,
     make_models: MakeModels,
     three_steps: Script,
+    open_ring: OpenRing,
 ) -> None:
     generators = [ScriptedGenerator(three_steps, seconds=1) for _ in range(2)]
     scorers = [ScriptedScorer(lambda _: 0.5, seconds=1) for _ in range(2)]
@@ -106,7 +110,12 @@ def test_cancelling_the_whole_leaves_nothing_running(
 
 @pytest.mark.parametrize("moments", range(12))
 def test_a_problem_that_was_cancelled_can_be_solved_again_at_once(
-    moments: int, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script
+    moments: int,
+    in_virtual_time: Virtual,
+    a_task: Tasks,
+    make_models: MakeModels,
+    three_steps: Script,
+    open_ring: OpenRing,
 ) -> None:
     """``moments`` after the draft is written, its step is on the way between two actors."""
     written = anyio.Event()
@@ -137,7 +146,12 @@ def test_a_problem_that_was_cancelled_can_be_solved_again_at_once(
 
 @pytest.mark.parametrize("moments", range(12))
 def test_a_second_call_at_the_end_of_the_first_is_refused_or_solved(
-    moments: int, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script
+    moments: int,
+    in_virtual_time: Virtual,
+    a_task: Tasks,
+    make_models: MakeModels,
+    three_steps: Script,
+    open_ring: OpenRing,
 ) -> None:
     ending = anyio.Event()
 
@@ -162,7 +176,7 @@ def test_a_second_call_at_the_end_of_the_first_is_refused_or_solved(
 
 
 def test_the_same_id_twice_at_once_is_a_problem_error(
-    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, open_ring: OpenRing
 ) -> None:
     async def body() -> None:
         callers = Callers()
@@ -177,7 +191,7 @@ def test_the_same_id_twice_at_once_is_a_problem_error(
 
 
 def test_the_same_id_can_be_solved_again_after_its_end(
-    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, open_ring: OpenRing
 ) -> None:
     async def body() -> None:
         async with open_ring(make_models()) as ring:
@@ -221,7 +235,7 @@ def test_a_missing_model_is_a_config_error_before_any_call(
         )
 
     async def body() -> None:
-        async with open_ring(models) as ring:
+        async with open_built_in_ring(models) as ring:
             with pytest.raises(ConfigError, match=rf"\[models\.{missing}\]"):
                 await ring.solve(a_task(policy=policy, audit=audit))
 
@@ -234,7 +248,12 @@ def test_a_missing_model_is_a_config_error_before_any_call(
     [(DraftOnly(), {"draft"}), (TargetOnly(), {"target"}), (LearnedRouter(0.4), {"draft", "target"})],
 )
 def test_a_model_that_the_rule_does_not_call_may_be_missing(
-    policy: Policy, kept: set[str], in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
+    policy: Policy,
+    kept: set[str],
+    in_virtual_time: Virtual,
+    a_task: Tasks,
+    make_models: MakeModels,
+    open_ring: OpenRing,
 ) -> None:
     there = make_models()
     models = Models(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 import anyio
 import pytest
@@ -15,7 +16,7 @@ from arbiter.actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
-from arbiter.actors.ring import open_ring, solve_all
+from arbiter.actors.ring import Ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.errors import ClosedError
@@ -23,6 +24,7 @@ from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
 from arbiter.protocols.records import Sampling, Solution
 
+OpenRing = Callable[..., AbstractAsyncContextManager[Ring]]
 Tasks = Callable[..., Task]
 MakeModels = Callable[..., Models]
 Solved = Callable[..., list[Solution]]
@@ -48,7 +50,7 @@ def at_once(make_models: MakeModels, script: Script) -> Models:
 @pytest.mark.parametrize("policy", EVERY_POLICY)
 @pytest.mark.slow
 async def test_asyncio_and_trio_give_the_same_transcripts(
-    policy: Policy, solved: Solved, a_task: Tasks, make_models: MakeModels, three_steps: Script
+    policy: Policy, solved: Solved, a_task: Tasks, make_models: MakeModels, three_steps: Script, open_ring: OpenRing
 ) -> None:
     tasks = [a_task(str(n), policy=policy, audit=0.5, sampling=Sampling(target_samples=2)) for n in range(10)]
     ended: list[Solution] = []
@@ -77,7 +79,7 @@ class Stuck:
 
 @pytest.mark.asyncio
 async def test_cancelling_a_solve_on_asyncio_ends_its_request(
-    a_task: Tasks, make_models: MakeModels, three_steps: Script
+    a_task: Tasks, make_models: MakeModels, three_steps: Script, open_ring: OpenRing
 ) -> None:
     stuck = Stuck()
     draft = ScriptedGenerator(three_steps, stuck.seconds)
@@ -92,7 +94,7 @@ async def test_cancelling_a_solve_on_asyncio_ends_its_request(
 
 @pytest.mark.asyncio
 async def test_closing_the_ring_on_asyncio_answers_who_waits(
-    a_task: Tasks, make_models: MakeModels, three_steps: Script
+    a_task: Tasks, make_models: MakeModels, three_steps: Script, open_ring: OpenRing
 ) -> None:
     stuck = Stuck()
     async with open_ring(make_models(ScriptedGenerator(three_steps, stuck.seconds))) as ring:
@@ -103,7 +105,9 @@ async def test_closing_the_ring_on_asyncio_answers_who_waits(
 
 
 @pytest.mark.asyncio
-async def test_an_error_of_the_caller_on_asyncio_comes_out_as_itself(a_task: Tasks, make_models: MakeModels) -> None:
+async def test_an_error_of_the_caller_on_asyncio_comes_out_as_itself(
+    a_task: Tasks, make_models: MakeModels, open_ring: OpenRing
+) -> None:
     with pytest.raises(ValueError, match="mine"):
         async with open_ring(make_models()):
             raise ValueError("mine")

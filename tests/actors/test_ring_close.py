@@ -3,19 +3,21 @@
 import gc
 import warnings
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
 import anyio
 import anyio.lowlevel
 import pytest
 from anyio.abc import TaskGroup
 
-from arbiter.actors.ring import Ring, open_ring
+from arbiter.actors.ring import Ring
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.protocols.errors import ClosedError, ProblemError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest
 
+OpenRing = Callable[..., AbstractAsyncContextManager[Ring]]
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]
 MakeModels = Callable[..., Models]
@@ -36,7 +38,7 @@ class Callers:
 
 
 def test_solving_after_the_ring_is_closed_raises_closed_error(
-    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, open_ring: OpenRing
 ) -> None:
     async def body() -> None:
         async with open_ring(make_models()) as ring:
@@ -48,7 +50,7 @@ def test_solving_after_the_ring_is_closed_raises_closed_error(
 
 
 def test_a_caller_who_waits_when_the_ring_is_closed_gets_closed_error(
-    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script, open_ring: OpenRing
 ) -> None:
     draft = ScriptedGenerator(three_steps, seconds=10)
 
@@ -66,7 +68,7 @@ def test_a_caller_who_waits_when_the_ring_is_closed_gets_closed_error(
 
 @pytest.mark.parametrize("moments", range(8))
 def test_a_caller_at_a_full_door_gets_closed_error_as_well(
-    moments: int, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
+    moments: int, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, open_ring: OpenRing
 ) -> None:
     async def body() -> None:
         callers = Callers()
@@ -84,7 +86,7 @@ def test_a_caller_at_a_full_door_gets_closed_error_as_well(
     "error", [ValueError("mine"), ProblemError("mine"), ExceptionGroup("mine", [OSError()]), KeyboardInterrupt("mine")]
 )
 def test_an_error_of_the_caller_comes_out_as_itself(
-    error: BaseException, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
+    error: BaseException, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, open_ring: OpenRing
 ) -> None:
     async def body() -> None:
         async with open_ring(make_models()) as ring:
@@ -97,7 +99,7 @@ def test_an_error_of_the_caller_comes_out_as_itself(
 
 
 def test_an_error_of_the_caller_closes_the_ring_for_the_others(
-    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, open_ring: OpenRing
 ) -> None:
     callers = Callers()
 
@@ -117,7 +119,9 @@ def test_an_error_of_the_caller_closes_the_ring_for_the_others(
 
 
 @pytest.mark.slow
-def test_a_closed_ring_leaves_no_stream_open(in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels) -> None:
+def test_a_closed_ring_leaves_no_stream_open(
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, open_ring: OpenRing
+) -> None:
     async def body() -> None:
         async with open_ring(Models(draft=make_models().draft)) as ring:
             await ring.solve(a_task())

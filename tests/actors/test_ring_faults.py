@@ -1,6 +1,7 @@
 """Errors only fail their own problem: bugs, models that break, and values that are not scores."""
 
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar
 
 import anyio
@@ -16,13 +17,14 @@ from arbiter.actors.policies import (
     RandomEscalation,
     RewardThreshold,
 )
-from arbiter.actors.ring import Ring, open_ring
+from arbiter.actors.ring import Ring
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Evidence, Generation, GenerationRequest, Policy, Score, ScoreRequest
 from arbiter.protocols.records import Limits, Sampling, Solution, Verdict
 
+OpenRing = Callable[..., AbstractAsyncContextManager[Ring]]
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]
 MakeModels = Callable[..., Models]
@@ -105,19 +107,18 @@ class _BreaksOnSecondLook(tuple[str, ...]):
         return super().__iter__()
 
 
-class BreaksWhenAsked(PolicyBase, frozen=True):
-    """A policy whose proposers break."""
-
-    proposers: ClassVar[Any] = _BreaksOnSecondLook(("draft",))
-    decides: ClassVar[bool] = False
-
-    def decide(self, evidence: Evidence) -> Verdict:
-        raise AssertionError("never called")
-
-
 def test_a_policy_that_cannot_be_asked_fails_its_problem_alone(
     solved: Solved, a_task: Tasks, make_models: MakeModels
 ) -> None:
+    class BreaksWhenAsked(PolicyBase, frozen=True):
+        """A policy whose proposers break."""
+
+        proposers: ClassVar[Any] = _BreaksOnSecondLook(("draft",))
+        decides: ClassVar[bool] = False
+
+        def decide(self, evidence: Evidence) -> Verdict:
+            raise AssertionError("never called")
+
     solutions = solved(make_models(), [a_task("bad", policy=BreaksWhenAsked()), a_task("p")])
     assert {solution.problem: solution.finish_reason for solution in solutions} == {"bad": "failed", "p": "answered"}
 
@@ -156,7 +157,12 @@ def test_a_model_that_breaks_as_it_is_cancelled_breaks_no_other_problem(
 
 @pytest.mark.parametrize("moments", range(20))
 def test_a_problem_may_be_cancelled_at_any_moment(
-    moments: int, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script
+    moments: int,
+    in_virtual_time: Virtual,
+    a_task: Tasks,
+    make_models: MakeModels,
+    three_steps: Script,
+    open_ring: OpenRing,
 ) -> None:
     written = anyio.Event()
 

@@ -3,6 +3,7 @@
 import hashlib
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
 import anyio
 import msgspec
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from arbiter.actors.controllers import Verify
 from arbiter.actors.policies import DraftOnly, GenerateRows, LearnedRouter, Oracle, RandomEscalation, RewardThreshold
-from arbiter.actors.ring import open_ring, solve_all
+from arbiter.actors.ring import Ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.errors import BackendError
@@ -20,6 +21,7 @@ from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Policy, Scorer, ScoreRequest
 from arbiter.protocols.records import Limits, LookaheadStats, Sampling, Solution, Usage
 
+OpenRing = Callable[..., AbstractAsyncContextManager[Ring]]
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]
 MakeModels = Callable[..., Models]
@@ -36,7 +38,7 @@ def four_steps(request: GenerationRequest) -> Generation:
 
 
 @pytest.fixture(scope="session")
-def solve(in_virtual_time: Virtual) -> Solve:
+def solve(in_virtual_time: Virtual, open_ring: OpenRing) -> Solve:
     """Solve tasks in a ring that drafts ``lookahead`` steps ahead."""
 
     def run(models: Models, *tasks: Task, lookahead: int) -> list[Solution]:
@@ -155,7 +157,7 @@ def test_a_pre_draft_that_fails_is_asked_for_in_its_turn(make_models: MakeModels
 
 
 def test_a_closed_problem_leaves_no_pre_draft_behind(
-    make_models: MakeModels, a_task: Tasks, in_virtual_time: Virtual
+    make_models: MakeModels, a_task: Tasks, in_virtual_time: Virtual, open_ring: OpenRing
 ) -> None:
     draft = ScriptedGenerator(four_steps, 1.0)
     models = make_models(draft, None, ScriptedScorer(lambda _: 1.0, 100.0))
@@ -212,6 +214,7 @@ def test_transcripts_are_the_same_with_and_without(
     in_flight: int,
     temperature: float,
     timing: int,
+    open_ring: OpenRing,
 ) -> None:
     """With random models and random durations, also when the same call is repeated."""
 
@@ -242,7 +245,7 @@ def test_transcripts_are_the_same_with_and_without(
     assert outcome(False) == outcome(True)
 
 
-def salvaging(in_virtual_time: Virtual, models: Models, task: Task, salvage: bool) -> Solution:
+def salvaging(in_virtual_time: Virtual, open_ring: OpenRing, models: Models, task: Task, salvage: bool) -> Solution:
     solutions: list[Solution] = []
 
     async def body() -> None:
@@ -254,7 +257,7 @@ def salvaging(in_virtual_time: Virtual, models: Models, task: Task, salvage: boo
 
 
 def test_a_stale_pre_draft_is_offered_in_its_new_context_only_if_it_is_to_be_salvaged(
-    make_models: MakeModels, a_task: Tasks, in_virtual_time: Virtual
+    make_models: MakeModels, a_task: Tasks, in_virtual_time: Virtual, open_ring: OpenRing
 ) -> None:
     """The first step is rejected. The draft that follows it becomes the draft of the second step and is scored."""
 
@@ -268,7 +271,7 @@ def test_a_stale_pre_draft_is_offered_in_its_new_context_only_if_it_is_to_be_sal
         return make_models(ScriptedGenerator(write_on, 2.0), ScriptedGenerator(write_on, 5.0), scorer)
 
     task = a_task(policy=RewardThreshold(0.5))
-    exact, salvaged = (salvaging(in_virtual_time, models(), task, salvage) for salvage in (False, True))
+    exact, salvaged = (salvaging(in_virtual_time, open_ring, models(), task, salvage) for salvage in (False, True))
     assert [step.kept.text for step in exact.steps][:2] == ["target after nothin", "draft after target"]
     assert [step.kept.text for step in salvaged.steps][:2] == ["target after nothin", "draft after draft "]
     assert exact.lookahead == LookaheadStats(started=3, hits=2, wasted_tokens=10)
@@ -277,7 +280,7 @@ def test_a_stale_pre_draft_is_offered_in_its_new_context_only_if_it_is_to_be_sal
 
 
 def test_a_stale_pre_draft_keeps_the_limits_of_its_new_context(
-    make_models: MakeModels, a_task: Tasks, in_virtual_time: Virtual
+    make_models: MakeModels, a_task: Tasks, in_virtual_time: Virtual, open_ring: OpenRing
 ) -> None:
     """The target's step leaves 8 tokens, but the pre-draft has 10."""
 
@@ -288,6 +291,6 @@ def test_a_stale_pre_draft_keeps_the_limits_of_its_new_context(
     scorer = ScriptedScorer(lambda request: float(request.step > 0), 1.0)
     models = make_models(ScriptedGenerator(write_so_much, 2.0), ScriptedGenerator(write_so_much, 5.0), scorer)
     task = a_task(policy=RewardThreshold(0.5), limits=Limits(max_tokens=20))
-    solution = salvaging(in_virtual_time, models, task, salvage=True)
+    solution = salvaging(in_virtual_time, open_ring, models, task, salvage=True)
     assert [step.kept.usage.completion_tokens for step in solution.steps] == [12, 8]
     assert solution.lookahead.salvaged == 0

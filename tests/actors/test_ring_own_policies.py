@@ -1,6 +1,7 @@
 """Policies that users write: the ring requests what they need, and errors name what is missing."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ import pytest
 
 from arbiter.actors.journal import NoJournal
 from arbiter.actors.policies import LearnedRouter, PolicyBase, check_policy
-from arbiter.actors.ring import open_ring
+from arbiter.actors.ring import Ring
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.protocols.errors import ConfigError
@@ -18,6 +19,7 @@ from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Evidence, Generation, GenerationRequest, ModelHandle, Policy
 from arbiter.protocols.records import Author, ConfidenceMetric, Limits, ScoreKind, Solution, Target, Usage, Verdict
 
+OpenRing = Callable[..., AbstractAsyncContextManager[Ring]]
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]
 MakeModels = Callable[..., Models]
@@ -148,7 +150,9 @@ class Workload:
         return {request.confidence for request in self.requests if request.author == "draft"}
 
 
-def decided(models: Models, task: Task, in_virtual_time: Virtual) -> list[tuple[bool, float | None]]:
+def decided(
+    open_ring: OpenRing, models: Models, task: Task, in_virtual_time: Virtual
+) -> list[tuple[bool, float | None]]:
     """Whether each step was escalated, and with which threshold."""
     journal = Thresholds()
 
@@ -170,11 +174,16 @@ def decided(models: Models, task: Task, in_virtual_time: Virtual) -> list[tuple[
     ids=lambda value: type(value).__name__,
 )
 def test_a_policy_with_a_confidence_and_a_budget_gets_both(
-    policy: Policy, measure: ConfidenceMetric, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
+    policy: Policy,
+    measure: ConfidenceMetric,
+    in_virtual_time: Virtual,
+    a_task: Tasks,
+    make_models: MakeModels,
+    open_ring: OpenRing,
 ) -> None:
     """The draft's confidence is above τ, so τ rises by 0.05 · 0.25 per step, until a draft is below it."""
     world = Workload(make_models, sure=0.52)
-    found = decided(world.models, a_task(policy=policy, limits=STEPS), in_virtual_time)
+    found = decided(open_ring, world.models, a_task(policy=policy, limits=STEPS), in_virtual_time)
     assert world.measures == {measure}
     assert [threshold for _, threshold in found] == pytest.approx(
         [0.5, 0.5125, 0.525, 0.4875, 0.5, 0.5125, 0.525, 0.4875]
@@ -183,19 +192,21 @@ def test_a_policy_with_a_confidence_and_a_budget_gets_both(
 
 
 def test_the_threshold_moves_the_other_way_where_a_score_above_it_escalates(
-    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, open_ring: OpenRing
 ) -> None:
     policy = Unsure(0.5, budget=0.25, escalates_above=True)
-    found = decided(Workload(make_models, sure=0.48).models, a_task(policy=policy, limits=STEPS), in_virtual_time)
+    found = decided(
+        open_ring, Workload(make_models, sure=0.48).models, a_task(policy=policy, limits=STEPS), in_virtual_time
+    )
     assert [threshold for _, threshold in found[:4]] == pytest.approx([0.5, 0.4875, 0.475, 0.5125])
     assert [escalated for escalated, _ in found] == [False, False, True, False] * 2
 
 
 def test_a_policy_that_asks_for_nothing_gets_nothing(
-    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, open_ring: OpenRing
 ) -> None:
     world = Workload(make_models)
-    found = decided(world.models, a_task(policy=ByTurns(("small", "large")), limits=STEPS), in_virtual_time)
+    found = decided(open_ring, world.models, a_task(policy=ByTurns(("small", "large")), limits=STEPS), in_virtual_time)
     assert world.measures == {None}
     assert found == [(True, None)] * 8
 
@@ -288,7 +299,7 @@ class Unhashable(PolicyBase, frozen=True):
     ids=lambda value: type(value).__name__,
 )
 def test_a_policy_that_cannot_be_asked_for_all_is_refused_before_it_begins(
-    policy: Any, refusal: str, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels
+    policy: Any, refusal: str, in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, open_ring: OpenRing
 ) -> None:
     world = Workload(make_models)
 

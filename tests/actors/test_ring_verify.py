@@ -1,18 +1,20 @@
 """Verified escalation: when it is used, what it saves, and that a pre-draft after the same text is a hit."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
 from arbiter.actors.controllers import Verify
 from arbiter.actors.policies import Oracle, RandomEscalation, RewardThreshold, TargetOnly
-from arbiter.actors.ring import open_ring, solve_all
+from arbiter.actors.ring import Ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Policy, Proposal, Scorer, ScoreRequest
 from arbiter.protocols.records import Limits, LookaheadStats, PrefixMatch, Sampling, Solution, Usage
 
+OpenRing = Callable[..., AbstractAsyncContextManager[Ring]]
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]
 MakeModels = Callable[..., Models]
@@ -39,7 +41,7 @@ def seconds(request: GenerationRequest | ScoreRequest) -> float:
 
 
 @pytest.fixture(scope="session")
-def solve(in_virtual_time: Virtual) -> Solve:
+def solve(in_virtual_time: Virtual, open_ring: OpenRing) -> Solve:
     def run(models: Models, task: Task, verify: Verify, lookahead: int | None = 0) -> Solution:
         solutions: list[Solution] = []
 

@@ -1,16 +1,18 @@
 """Watching a problem while it is solved."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from arbiter.actors.ring import open_ring
+from arbiter.actors.ring import Ring
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest
 from arbiter.protocols.records import Solution, StepRecord
 
+OpenRing = Callable[..., AbstractAsyncContextManager[Ring]]
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 Tasks = Callable[..., Task]
 MakeModels = Callable[..., Models]
@@ -19,7 +21,7 @@ Script = Callable[[GenerationRequest], Generation]
 
 @pytest.fixture
 def watched(
-    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script, open_ring: OpenRing
 ) -> Callable[..., Solution]:
     """Solve a problem of three steps with ``watch``."""
 
@@ -44,7 +46,7 @@ def test_who_watches_sees_each_step_once_in_its_order(watched: Callable[..., Sol
 
 
 def test_a_step_is_seen_before_the_next_one_is_asked_for(
-    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script
+    in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, three_steps: Script, open_ring: OpenRing
 ) -> None:
     draft = ScriptedGenerator(three_steps, seconds=1)
     calls_so_far: list[int] = []

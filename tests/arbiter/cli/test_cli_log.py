@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from arbiter.log.run import Run
+from arbiter.protocols.events import StepAcceptedEvent
 from tests.command_line import call_arbiter
 
 pytestmark = pytest.mark.slow
@@ -43,8 +45,8 @@ def one_altered(run: Path, out: Path) -> str:
     place = next(number for number, line in enumerate(lines) if '"keep_draft"' in line)
     lines[place] = lines[place].replace('"keep_draft"', '"keep_target"')
     out.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    name: str = json.loads(lines[place])["id"]
-    return name
+    altered = (event for event in Run.open(out).events() if event.seq == place)
+    return next(event.id for event in altered if isinstance(event.payload, StepAcceptedEvent))
 
 
 def test_a_recorded_run_replays_and_says_so(call: Command, rsd: Path) -> None:
@@ -151,8 +153,9 @@ def test_following_a_run_that_has_ended_tells_it_and_ends(call: Command, rsd: Pa
 
 
 def test_following_one_problem_tells_its_steps(call: Command, rsd: Path) -> None:
-    events = [json.loads(line) for line in (rsd / "events.jsonl").read_text(encoding="utf-8").splitlines()]
-    problem: str = next(event["problem"] for event in events if event["payload"].get("verdict") == "keep_draft")
+    events = Run.open(rsd).events()
+    problem = next(event.problem for event in events if getattr(event.payload, "verdict", None) == "keep_draft")
+    assert problem is not None
     text = call("show", rsd, problem, "--follow").stdout
     assert "step 1, drafter: " in text
     assert "keep_draft" in text

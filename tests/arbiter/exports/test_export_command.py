@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from arbiter.exports.files import replacing, require
@@ -45,7 +46,8 @@ def test_a_damaged_log_leaves_no_half_file(arbiter: Command, plain_run: Run, tmp
 def test_a_call_whose_id_is_none_is_an_error_that_names_its_line(
     arbiter: Command, plain_run: Run, tmp_path: Path
 ) -> None:
-    lines = plain_run.path.read_bytes().splitlines(keepends=True)
+    events = [msgspec.structs.replace(event, seq=seq) for seq, event in enumerate(plain_run.events())]
+    lines = [msgspec.json.encode(event) + b"\n" for event in events]  # one event per line, with its id
     at, line = next((at, line) for at, line in enumerate(lines) if b'"kind":"call_started"' in line)
     damaged = re.sub(rb'"id":"[^"]*"', b'"id":"another"', line, count=1)
     (tmp_path / "events.jsonl").write_bytes(b"".join([*lines[:at], damaged, *lines[at + 1 :]]))

@@ -12,7 +12,7 @@ from arbiter.data import Problem
 from arbiter.exports.perfetto import write_trace
 from arbiter.exports.tracks import ACTORS
 from arbiter.log.run import Run
-from arbiter.protocols.events import CallStarted, MessageEvent, RunStarted
+from arbiter.protocols.events import CallStarted, Event, MessageEvent, RunStarted
 
 RecordRun = Callable[..., Run]
 TYPES = ("draft", "target", "random", "router", "rsd", "oracle", "generate")
@@ -187,14 +187,18 @@ def test_a_log_of_decisions_alone_shows_requests_by_how_long_they_took(record: R
 
 
 def cut(run: Run, folder: Path, lines: int) -> Run:
-    """The log of a run that was killed after a given number of lines."""
-    left = run.path.read_bytes().splitlines(keepends=True)[:lines]
-    (folder / "events.jsonl").write_bytes(b"".join(left))
+    """The log, with one event per line, of a run that was killed after a given number of lines."""
+    (folder / "events.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(single_events(run)[:lines]))
     return Run.open(folder)
 
 
+def single_events(run: Run) -> list[Event]:
+    """The events, numbered as if each had its own line."""
+    return [msgspec.structs.replace(event, seq=seq) for seq, event in enumerate(run.events())]
+
+
 def test_a_run_that_was_killed_shows_what_was_running(plain_run: Run, tmp_path: Path) -> None:
-    asked = next(event.seq for event in plain_run.events() if isinstance(event.payload, CallStarted))
+    asked = next(event.seq for event in single_events(plain_run) if isinstance(event.payload, CallStarted))
     trace = read(cut(plain_run, tmp_path, asked + 1), tmp_path)
     [request] = trace.slices("request")
     assert request.name.startswith("UNFINISHED draft")
@@ -203,7 +207,7 @@ def test_a_run_that_was_killed_shows_what_was_running(plain_run: Run, tmp_path: 
 
 def resumed(run: Run, folder: Path) -> Run:
     """The run as if it had been killed after its first request, which the next session made again."""
-    log = list(run.events())
+    log = single_events(run)
     at = next(event.seq for event in log if isinstance(event.payload, CallStarted)) + 1
     again = msgspec.structs.replace(log[0], id="run_started/1", mono=log[at - 1].mono + 1e-6)
     asked = msgspec.structs.replace(log[at - 1], mono=log[at - 1].mono + 2e-6)

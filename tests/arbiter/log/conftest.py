@@ -95,7 +95,8 @@ class Memory:
         self.note(entry)
 
     def note(self, entry: Entry) -> None:
-        now, fields = anyio.current_time(), {name: getattr(entry, name) for name in entry.__struct_fields__}
+        now, fields = anyio.current_time(), msgspec.structs.asdict(entry)
+        del fields["derived"]
         event = Event(v=SCHEMA, run="memory", seq=len(self.events), mono=now, wall=now, **fields)
         self.events.append(msgspec.json.decode(msgspec.json.encode(event), type=Event))
 

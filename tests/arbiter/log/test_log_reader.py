@@ -86,7 +86,7 @@ def test_what_comes_before_the_damage_can_be_read(a_log: Callable[..., LogFile])
 
 def test_a_missing_line_is_told(a_log: Callable[..., LogFile]) -> None:
     assert refusal(a_log(*LINES[:2], *LINES[3:])).endswith(
-        "line 3: the log is damaged here: event 2 is missing: the line has event 3"
+        "line 3: the log is damaged here: the line with seq 2 is missing: this one has seq 3"
     )
 
 

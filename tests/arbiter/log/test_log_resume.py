@@ -160,9 +160,14 @@ def settled(solution: Solution | None) -> Solution:
 
 
 def check_whole(events: list[Event]) -> None:
-    """Check for gapless numbers, a clock that never goes back, and one end and one last grade per problem."""
-    assert [event.seq for event in events] == list(range(len(events)))
-    assert [event.mono for event in events] == sorted(event.mono for event in events)
+    """Check for gapless numbers of lines, times that never go back within a problem, and one end and one last grade
+    per problem."""
+    numbers = [event.seq for event in events]
+    assert numbers == sorted(numbers)
+    assert set(numbers) == set(range(numbers[-1] + 1))
+    for problem in ("0", "1", "2"):
+        times = [event.mono for event in events if event.problem == problem]
+        assert times == sorted(times)
     assert len({event.run for event in events}) == 1
     for kind in ("start_problem", "problem_ended", "graded"):
         assert sorted(event.problem or "" for event in events if event.kind == kind) == ["0", "1", "2"]

@@ -31,6 +31,7 @@ Worlds = Callable[..., Models]
 Tasks = Callable[..., Task]
 RunIn = Callable[..., dict[tuple[str, int], Result]]
 
+replace = msgspec.structs.replace
 HOUR = 3600.0
 PROBLEMS = [Problem(str(n), f"question {n}", "7") for n in range(3)]
 SERVED = {"backend": "http", "model": "m", "prompt": "{question}", "url": "http://here:1"}
@@ -111,10 +112,10 @@ def test_a_log_that_the_run_no_longer_agrees_with_stops_it_by_the_line(
 ) -> None:
     """Change a log to what another version of Arbiter may have written."""
     run_in(tmp_path, a_run(a_config), a_world(), PROBLEMS)
-    events = list(LogFile(tmp_path / LOG))
+    events = [replace(event, seq=seq) for seq, event in enumerate(LogFile(tmp_path / LOG))]  # one event per line
     [ended] = [event.seq for event in events if event.kind == "problem_ended" and event.problem == "0"]
     place = max(e.seq for e in events[:ended] if isinstance(e.payload, DraftStepEvent) and e.problem == "0")
-    other = msgspec.structs.replace(events[place], payload=DraftStepEvent("0" * 16, 5))
+    other = replace(events[place], payload=DraftStepEvent("0" * 16, 5))
     (tmp_path / LOG).write_bytes(lines([*events[:place], other, *events[place + 1 : ended]]))
     with pytest.raises(RunError, match=rf"cannot be resumed: {other.id} is DraftStep.* in line {place + 1} of its"):
         run_in(tmp_path, a_run(a_config), a_world(), PROBLEMS)

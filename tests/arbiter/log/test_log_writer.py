@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbiter.log.lines import Line, expand
 from arbiter.log.writer import open_writer
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import SCHEMA, Event, RunEnded, StepFailedEvent
@@ -21,9 +22,9 @@ from tests.hypothesis_profiles import examples
 HOUR = 3600.0
 
 
-def an_event(seq: int, text: str = "") -> Event:
+def a_line(seq: int, text: str = "") -> Line:
     payload = StepFailedEvent("drafter", "draft_step", text) if text else RunEnded()
-    return Event(v=SCHEMA, run="r", seq=seq, mono=0.0, wall=0.0, id=str(seq), actor="a", payload=payload)
+    return Line(v=SCHEMA, run="r", seq=seq, mono=0.0, wall=0.0, id=str(seq), actor="a", payload=payload)
 
 
 def read(path: Path) -> list[Event]:
@@ -69,7 +70,7 @@ def test_all_is_written_in_the_order_in_which_it_was_handed_over(
     show: bool,
 ) -> None:  # fmt: skip
     path = tmp_path_factory.mktemp("log") / "log"
-    handed: list[Event] = []
+    handed: list[Line] = []
     shown: list[Event] = []
 
     async def main() -> None:
@@ -81,7 +82,7 @@ def test_all_is_written_in_the_order_in_which_it_was_handed_over(
             async def send() -> None:
                 for _ in range(each):
                     await writer.room()
-                    handed.append(an_event(len(handed)))
+                    handed.append(a_line(len(handed)))
                     writer.put(handed[-1])
 
             for _ in range(senders):
@@ -89,8 +90,8 @@ def test_all_is_written_in_the_order_in_which_it_was_handed_over(
 
     anyio.run(main, backend=backend)
     assert len(handed) == senders * each
-    assert read(path) == handed
-    assert shown == (handed if show else [])
+    assert read(path) == [event for line in handed for event in expand(line)]
+    assert shown == (read(path) if show else [])
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -109,7 +110,7 @@ def test_a_slow_disk_holds_up_those_who_write_and_nobody_else(slow: Slow, backen
                     waiting = True
                     await writer.room()
                     waiting = False
-                    writer.put(an_event(seq, "x" * 5000))
+                    writer.put(a_line(seq, "x" * 5000))
                     handed += 1
 
             tasks.start_soon(send)
@@ -135,7 +136,7 @@ def a_failing_sync() -> AbstractContextManager[object]:
 async def test_with_an_interval_of_zero_what_is_written_is_synced_at_once(slow: Slow) -> None:
     with a_failing_sync(), anyio.fail_after(60):
         async with open_writer(slow.path, sync=0.0) as writer:
-            writer.put(an_event(0))
+            writer.put(a_line(0))
             await anyio.sleep_forever()  # until the writer finds that a pipe cannot be synced
 
 
@@ -151,7 +152,7 @@ async def test_within_the_interval_nothing_is_synced(slow: Slow) -> None:
             for seq in range(5):
                 written = anyio.Event()
                 shown.append(written)
-                writer.put(an_event(seq))
+                writer.put(a_line(seq))
                 await written.wait()
             assert writer.failure is None
 
@@ -160,7 +161,7 @@ async def test_within_the_interval_nothing_is_synced(slow: Slow) -> None:
 async def test_a_log_is_appended_to(tmp_path: Path) -> None:
     for seq in range(3):
         async with open_writer(tmp_path / "log", HOUR) as writer:
-            writer.put(an_event(seq))
+            writer.put(a_line(seq))
     assert [event.seq for event in read(tmp_path / "log")] == [0, 1, 2]
 
 
@@ -170,7 +171,7 @@ def test_all_is_written_when_the_block_is_cancelled(tmp_path: Path, backend: Lit
         with anyio.CancelScope() as scope:
             async with open_writer(tmp_path / "log", HOUR, room=1) as writer:
                 for seq in range(1000):
-                    writer.put(an_event(seq))
+                    writer.put(a_line(seq))
                 scope.cancel()
                 await writer.room()
 
@@ -183,7 +184,7 @@ async def test_all_is_written_when_the_block_raises_and_its_error_comes_out_as_i
     async def fail() -> None:
         async with open_writer(tmp_path / "log", HOUR) as writer:
             for seq in range(1000):
-                writer.put(an_event(seq))
+                writer.put(a_line(seq))
             raise ValueError("the run fell over")
 
     with pytest.raises(ValueError, match=r"^the run fell over$"):
@@ -196,7 +197,7 @@ def test_a_write_that_fails_stops_the_block_with_the_log_and_the_reason(backend:
     async def main() -> None:
         with anyio.fail_after(60):
             async with open_writer(Path("/dev/full"), HOUR) as writer:
-                writer.put(an_event(0))
+                writer.put(a_line(0))
                 await anyio.sleep_forever()
 
     with pytest.raises(RunError, match="cannot write the log /dev/full: No space left on device; the run was stopped"):
@@ -219,7 +220,7 @@ async def test_after_a_failed_write_nobody_gets_room_any_more() -> None:
                         went_on.append(True)
 
             tasks.start_soon(send)
-            writer.put(an_event(0))
+            writer.put(a_line(0))
 
     with pytest.raises(RunError), anyio.fail_after(60):
         await send_on()

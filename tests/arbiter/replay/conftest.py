@@ -140,10 +140,11 @@ def a_recording(record: Callable[..., Run]) -> Callable[..., Run]:
 
 @pytest.fixture
 def altered() -> Callable[..., Run]:
-    """Copy a log, and change its line number ``line`` or end the copy before it."""
+    """Copy a log with one event per line, and change the event number ``line`` or end the copy before it."""
 
     def make(run: Run, line: int, change: Callable[[dict[str, Any]], None] | None) -> Run:
-        lines = run.path.read_bytes().splitlines(keepends=True)
+        events = [msgspec.structs.replace(event, seq=seq) for seq, event in enumerate(run.events())]
+        lines = [msgspec.json.encode(event) + b"\n" for event in events]
         if change is None:
             changed = [*lines[:line], lines[line][:25]]
         else:

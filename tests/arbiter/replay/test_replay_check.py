@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import anyio
+import msgspec
 import pytest
 
 from arbiter.actors.policies import (
@@ -53,7 +54,9 @@ Altered = Callable[..., Run]
 
 
 def lines_of(run: Run, kind: str) -> list[Event]:
-    return [event for event in run.events() if event.kind == kind]
+    """The events of a kind, numbered as if each event of the log had its own line."""
+    events = [msgspec.structs.replace(event, seq=seq) for seq, event in enumerate(run.events())]
+    return [event for event in events if event.kind == kind]
 
 
 def weak_drafts() -> Models:
