@@ -248,11 +248,13 @@ def test_a_report_has_the_figures_that_the_summary_had() -> None:
     run = read_run(FOLDER / "finished")
     assert run.state == "finished"
     summary = msgspec.json.decode(msgspec.json.encode(run.summary))
-    # version 1 had no gathering and no memory, and prefix caches of served models alone
+    # version 1 had no gathering, memory, CPU time and comparison, and prefix caches of served models alone
     later = {
         "gathering": msgspec.to_builtins(GatheringWaits()),
         "prefix_caches": summary["prefix_caches"],
         "kv_memory": {},
+        "cpu_seconds": None,
+        "comparison": None,
     }
     assert summary == renamed(before, names) | later
 
