@@ -6,10 +6,11 @@ Needs the extra ``pocket``.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # (transformers is typed in part)
 
+from pathlib import Path
 from typing import Any
 
-from arbiter.config.model_tables import Engine
-from arbiter.pocket import resolved
+from arbiter.config.model_tables import AnyModelTable, Engine, InProcessTable, ServedTable
+from arbiter.pocket import PREFIX, resolved
 from arbiter.protocols.errors import ConfigError, not_installed
 
 
@@ -25,12 +26,22 @@ def read_tokenizer(name: str, wanted_by: str, instead: str) -> Any:  # noqa: ANN
         raise ConfigError(f"{not_installed(wanted_by, 'transformers', 'pocket')}, or {instead}") from error
     reader: Any = AutoTokenizer  # typed in part
     try:
-        return reader.from_pretrained(resolved(name), trust_remote_code=False)
+        return reader.from_pretrained(resolved(name), trust_remote_code=False, clean_up_tokenization_spaces=False)
     except Exception as error:  # a tokenizer or the hub may raise anything
         raise ConfigError(
             f"{wanted_by}: cannot read the tokenizer {name!r}: {str(error).strip().partition(chr(10))[0].rstrip('.')}. "
             f"Set tokenizer to a folder or a hub name, or {instead}"
         ) from error
+
+
+def known_tokenizer(table: AnyModelTable) -> str | None:
+    """Return the tokenizer of the table's model, if it is named or on this machine; None if it is not known."""
+    if table.tokenizer:
+        return table.tokenizer
+    path = table.server.path if isinstance(table, ServedTable) and table.server else None
+    name = path or table.model
+    on_this_machine = isinstance(table, InProcessTable) or name.startswith(PREFIX) or Path(name).is_dir()
+    return name if on_this_machine else None
 
 
 def end_tokens(name: str, tokenizer: Any, engine: Engine) -> frozenset[int]:  # noqa: ANN401

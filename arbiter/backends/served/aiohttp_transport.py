@@ -8,7 +8,8 @@ import aiohttp
 import msgspec
 
 from arbiter.backends.served.http_bodies import PACKING, TooLargeError, too_large, unpacked_answer
-from arbiter.backends.served.transport import Address, routing, silent
+from arbiter.backends.served.refusals import silent
+from arbiter.backends.served.transport import Address, routing
 
 
 class AiohttpTransport:
@@ -27,7 +28,7 @@ class AiohttpTransport:
 
     async def _answer(self, method: str, path: str, data: bytes | None, more: Mapping[str, str] | None = None) -> bytes:
         try:
-            url = self.address.url + path
+            url = self.address.at(path)
             async with self._session.request(method, url, data=data, headers=more, proxy=self._proxy) as response:
                 body = await _read(response, self.address.largest_body)
                 headers = {name.lower(): value for name, value in response.headers.items()}

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from arbiter.backends.served.refusals import decoded
 from arbiter.backends.served.served_models import open_transport
 from arbiter.config.model_tables import HostedTable, ServedTable
 from arbiter.protocols.errors import BackendError
@@ -16,6 +17,9 @@ class _Arguments(msgspec.Struct, frozen=True):
     enable_mixed_chunk: bool
 
 
+_DECODER = msgspec.json.Decoder(_Arguments)
+
+
 async def pauses_decoding(name: str, table: ServedTable) -> bool:
     """Whether the table's server stops decoding while it reads a prompt, as sglang does by default.
 
@@ -27,7 +31,7 @@ async def pauses_decoding(name: str, table: ServedTable) -> bool:
     patient = msgspec.structs.replace(table, timeout=min(table.timeout, _SECONDS), retries=0, in_flight=1)
     try:
         async with open_transport(name, patient) as transport:
-            arguments = msgspec.json.decode(await transport.get(_SERVER_INFO), type=_Arguments)
+            arguments: _Arguments = decoded(await transport.get(_SERVER_INFO), _DECODER)
     except (BackendError, msgspec.DecodeError):
         return table.named_engine == "sglang"
     return not arguments.enable_mixed_chunk

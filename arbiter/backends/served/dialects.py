@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from arbiter.backends.served.generator import ServerUsage, counted
+from arbiter.backends.served.completions import Number, PromptDetails, ServerUsage, counted, first
 from arbiter.config.model_tables import Classifier, Labels
 from arbiter.protocols.records import Usage
 
@@ -104,8 +104,8 @@ _FIXES = (
 
 
 class _Meta(msgspec.Struct, frozen=True):
-    prompt_tokens: int | None = 0
-    cached_tokens: int | None = 0
+    prompt_tokens: Number = 0
+    cached_tokens: Number = 0
 
 
 class _Classified(msgspec.Struct, frozen=True):
@@ -115,6 +115,7 @@ class _Classified(msgspec.Struct, frozen=True):
 
 class _Embedding(msgspec.Struct, frozen=True):
     embedding: Logits
+    index: int = 0
 
 
 class _Embedded(msgspec.Struct, frozen=True):
@@ -124,6 +125,7 @@ class _Embedded(msgspec.Struct, frozen=True):
 
 class _Probabilities(msgspec.Struct, frozen=True):
     probs: Logits
+    index: int = 0
 
 
 class _ClassifiedByVllm(msgspec.Struct, frozen=True):
@@ -133,6 +135,7 @@ class _ClassifiedByVllm(msgspec.Struct, frozen=True):
 
 class _Pool(msgspec.Struct, frozen=True):
     data: Logits
+    index: int = 0
 
 
 class _Pooled(msgspec.Struct, frozen=True):
@@ -142,6 +145,7 @@ class _Pooled(msgspec.Struct, frozen=True):
 
 class _Rows(msgspec.Struct, frozen=True):
     data: list[Logits]
+    index: int = 0
 
 
 class _PooledRows(msgspec.Struct, frozen=True):
@@ -156,19 +160,18 @@ class _Scored(msgspec.Struct, frozen=True):
 
 
 def _classified(answer: _Classified | list[_Classified], _: int) -> ScoreAnswer:
-    first = answer[0] if isinstance(answer, list) else answer
-    return ScoreAnswer(
-        first.embedding, Usage(first.meta_info.prompt_tokens or 0, 0, first.meta_info.cached_tokens or 0)
-    )
+    one = answer[0] if isinstance(answer, list) else answer
+    reported = ServerUsage(one.meta_info.prompt_tokens, 0, PromptDetails(one.meta_info.cached_tokens))
+    return ScoreAnswer(one.embedding, counted(reported))
 
 
 def _embedded(answer: _Embedded, _: int) -> ScoreAnswer:
-    return ScoreAnswer(answer.data[0].embedding, counted(answer.usage))
+    return ScoreAnswer(first(answer.data).embedding, counted(answer.usage))
 
 
 def _embedded_by_token(answer: _Embedded, _: int) -> ScoreAnswer:
     """Return the numbers of the last token. The flat list has one number for each token, or two."""
-    numbers, usage = answer.data[0].embedding, counted(answer.usage)
+    numbers, usage = first(answer.data).embedding, counted(answer.usage)
     if len(numbers) not in (usage.prompt_tokens, 2 * usage.prompt_tokens) or not numbers:
         raise ShapeError(
             f"{len(numbers)} numbers for a text of {usage.prompt_tokens} tokens; expected is one for each token (a "
@@ -178,15 +181,15 @@ def _embedded_by_token(answer: _Embedded, _: int) -> ScoreAnswer:
 
 
 def _classified_by_vllm(answer: _ClassifiedByVllm, _: int) -> ScoreAnswer:
-    return ScoreAnswer(answer.data[0].probs, counted(answer.usage))
+    return ScoreAnswer(first(answer.data).probs, counted(answer.usage))
 
 
 def _pooled(answer: _Pooled, _: int) -> ScoreAnswer:
-    return ScoreAnswer(answer.data[0].data, counted(answer.usage))
+    return ScoreAnswer(first(answer.data).data, counted(answer.usage))
 
 
 def _pooled_by_step(answer: _PooledRows, steps: int) -> ScoreAnswer:
-    rows = answer.data[0].data
+    rows = first(answer.data).data
     if len(rows) != steps:
         raise ShapeError(
             f"{len(rows)} rows for a text of {steps} steps. Is step_tag the model's tag, is it a single token that no "

@@ -5,8 +5,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from arbiter.backends.served.generator import PATH, WITHOUT_PENALTIES, ServerUsage, counted
+from arbiter.backends.served.completions import PATH, CountError, ServerUsage, check_reason, counted, first, requested
+from arbiter.backends.served.generator import WITHOUT_PENALTIES
+from arbiter.backends.served.transport import Transport
 from arbiter.config.model_tables import Engine
+from arbiter.protocols.errors import BackendError
 
 Value = TypeVar("Value", int, float)
 
@@ -94,6 +97,7 @@ class _Choice(msgspec.Struct, frozen=True):
     finish_reason: str | None = None
     stop_reason: str | int | None = None
     prompt_logprobs: list[dict[int, _Ranked] | None] | None = None
+    index: int = 0
 
 
 class _Completion(msgspec.Struct, frozen=True):
@@ -109,8 +113,8 @@ def _vllm_body(query: LogprobQuery) -> dict[str, Any]:
 
 def _read_vllm(answer: _Completion, query: LogprobQuery) -> LogprobAnswer:
     """Read an answer in which each position has the prompt's own token with its rank, and the first choice."""
-    first = answer.choices[0] if answer.choices else _Choice([])
-    ranks = first.prompt_logprobs or []
+    choice = first(answer.choices or [_Choice([], "stop")])
+    ranks = choice.prompt_logprobs or []
     positions = ranks[len(ranks) - query.shown :] if len(ranks) == len(query.tokens) else []
     firsts = [[token for token, ranked in (position or {}).items() if ranked.rank == 1] for position in positions]
     choices = [tokens[-1] for tokens in firsts if tokens]
@@ -119,9 +123,9 @@ def _read_vllm(answer: _Completion, query: LogprobQuery) -> LogprobAnswer:
     logprobs = [ranked.logprob for ranked in own if ranked is not None and ranked.logprob is not None]
     return LogprobAnswer(
         _all(choices, query),
-        first.token_ids,
-        first.finish_reason,
-        first.stop_reason,
+        choice.token_ids,
+        choice.finish_reason,
+        choice.stop_reason,
         counted(answer.usage).cached_tokens,
         _all(logprobs, query),
     )
@@ -144,3 +148,26 @@ LOGPROB_DIALECTS: dict[Engine, LogprobDialect] = {
     "sglang": LogprobDialect("/generate", _sglang_body, msgspec.json.Decoder(_Generated), _read_sglang),
     "vllm": LogprobDialect(PATH, _vllm_body, msgspec.json.Decoder(_Completion), _read_vllm),
 }
+
+
+async def read_answer(
+    transport: Transport, engine: Engine, query: LogprobQuery, problem: str, **more: int
+) -> LogprobAnswer:
+    """Send ``query``, with ``more`` fields, in the dialect of ``engine``, and return the answer.
+
+    Raises ``BackendError`` if the request fails, if the answer is incomplete, or for counts that cannot be.
+    """
+    dialect = LOGPROB_DIALECTS[engine]
+    where = transport.address.at(dialect.path)
+
+    def read(answer: Any) -> LogprobAnswer:  # noqa: ANN401 - of the dialect's own kind
+        try:
+            found = dialect.read(answer, query)
+        except CountError as error:
+            raise BackendError(f"{where} answered with {error}") from error
+        check_reason(found.reason, where)
+        if len(found.tokens) > query.max_tokens:
+            raise BackendError(f"{where} answered with {len(found.tokens)} tokens to a request for {query.max_tokens}")
+        return found
+
+    return await requested(transport, dialect.path, dialect.body(query) | more, problem, dialect.decoder, read)

@@ -3,7 +3,8 @@
 import zlib
 from collections.abc import Mapping
 
-from arbiter.backends.served.transport import Address, refusal, silent
+from arbiter.backends.served.refusals import refusal, silent
+from arbiter.backends.served.transport import Address
 from arbiter.protocols.errors import BackendError
 
 PACKING = "gzip"
@@ -30,7 +31,7 @@ def unpacked_answer(address: Address, path: str, status: int, headers: Mapping[s
         except TooLargeError:
             raise too_large(address, path) from None
     elif encoding != "identity":
-        raise BackendError(f"{address.url}{path} answered in the encoding {encoding!r}, but only {PACKING} is accepted")
+        raise BackendError(f"{address.at(path)} answered in the encoding {encoding!r}, but only {PACKING} is accepted")
     if status < 400:
         return body
     raise refusal(address, path, status, headers, body.decode(errors="replace"))
@@ -39,7 +40,7 @@ def unpacked_answer(address: Address, path: str, status: int, headers: Mapping[s
 def too_large(address: Address, path: str) -> BackendError:
     """Return the error for an answer that is larger than its limit."""
     limit = f"{address.largest_body:,} bytes"
-    return BackendError(f"{address.url}{path} answered with more than {limit}. Is the url that of a model's server?")
+    return BackendError(f"{address.at(path)} answered with more than {limit}. Is the url that of a model's server?")
 
 
 def _unpacked(body: bytes, largest: int) -> bytes:

@@ -2,7 +2,7 @@
 
 from arbiter.backends.confidence import TOP
 from arbiter.backends.judge_prompts import JudgePrompt, judged
-from arbiter.backends.served.generator import PATH, complete
+from arbiter.backends.served.completions import PATH, complete
 from arbiter.backends.served.logprobs import alternatives_option, first_alternatives
 from arbiter.backends.served.transport import Transport
 from arbiter.protocols.ports import Score, ScoreRequest
@@ -25,5 +25,5 @@ class ServedJudge:
             self._transport, {"model": self._model, "prompt": text, **options}, request.problem
         )
         alternatives = first_alternatives(choice.logprobs) if choice.logprobs else None
-        where = self._transport.address.url + PATH
+        where = self._transport.address.at(PATH)
         return Score(value=judged(alternatives or {choice.text: 0.0}, where), usage=usage)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from arbiter.backends.confidence import TOP
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.backends.served.generator import PATH, complete
+from arbiter.backends.served.completions import PATH, complete
 from arbiter.backends.served.logprobs import Logprobs, alternatives_option, first_alternatives
 from arbiter.backends.served.scorer import text_of
 from arbiter.backends.served.transport import Transport
@@ -50,7 +50,7 @@ class LabelScorer:
             self._transport, {"model": self._model, "prompt": text, **options}, request.problem
         )
         alternatives = first_alternatives(choice.logprobs or Logprobs())
-        value = label_probability(alternatives, *self._labels, self._transport.address.url + PATH)
+        value = label_probability(alternatives, *self._labels, self._transport.address.at(PATH))
         return Score(value=value, usage=usage)
 
 

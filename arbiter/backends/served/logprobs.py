@@ -16,7 +16,7 @@ from arbiter.protocols.records import ConfidenceMetric
 class _Token(msgspec.Struct, frozen=True):
     token: str
     logprob: float | None = None
-    top_logprobs: "list[_Token] | None" = None
+    top_logprobs: "list[_Token | None] | None" = None
 
 
 class Logprobs(msgspec.Struct, frozen=True):
@@ -24,7 +24,7 @@ class Logprobs(msgspec.Struct, frozen=True):
 
     tokens: list[str] | None = None
     token_logprobs: list[float | None] | None = None
-    top_logprobs: list[Mapping[str, float] | None] | None = None
+    top_logprobs: list[Mapping[str, float | None] | None] | None = None
     content: list[_Token] | None = None
 
 
@@ -54,8 +54,14 @@ def first_alternatives(logprobs: Logprobs) -> Mapping[str, float]:
     """Return the most likely first tokens with their log-probabilities; empty if the server returns none."""
     if logprobs.content:
         first = logprobs.content[0].top_logprobs or []
-        return {one.token: one.logprob for one in first if one.logprob is not None}
-    return (logprobs.top_logprobs or [None])[0] or {}
+        return {one.token: one.logprob for one in first if one is not None and one.logprob is not None}
+    first_of_completion = (logprobs.top_logprobs or [None])[0] or {}
+    return {token: logprob for token, logprob in first_of_completion.items() if logprob is not None}
+
+
+def written_count(logprobs: Logprobs | None) -> int:
+    """Return the number of tokens that an answer has log-probabilities for; 0 without any."""
+    return 0 if logprobs is None else len(_tokens(logprobs)[1])
 
 
 def written_tokens(logprobs: Logprobs, step: str) -> list[tuple[str, float | None]]:

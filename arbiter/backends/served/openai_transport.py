@@ -1,16 +1,22 @@
 """The transport for hosted endpoints and all others that the ``openai`` package can reach."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+import importlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import openai
 
-from arbiter.backends.served.transport import Address, excerpt, refusal, routing, silent
+from arbiter.backends.served.http_bodies import PACKING, TooLargeError, too_large, unpacked_answer
+from arbiter.backends.served.refusals import excerpt, silent
+from arbiter.backends.served.transport import Address, routing
 from arbiter.protocols.errors import BackendError
 
 _NO_KEY = "no-key"  # the SDK requires a key; without a real one, no header is sent
+_ENCODING = "x-arbiter-encoding"  # the name under which the client does not unpack a body
+# httpx or httpx2, whichever this SDK uses
+_HTTPX: Any = importlib.import_module(type(openai.DEFAULT_CONNECTION_LIMITS).__module__.partition(".")[0])
 _WITHOUT_KEY: dict[str, str | openai.Omit] = {"Authorization": openai.Omit()}
 
 
@@ -37,39 +43,69 @@ class OpenAITransport:
     async def _answer(self, path: str, ask: Callable[[], Awaitable[openai.HttpxBinaryResponseContent]]) -> bytes:
         try:
             with anyio.fail_after(self.address.timeout):  # the client's own time-out applies to each read
-                return (await ask()).content
+                response: Any = (await ask()).response
         except openai.APIStatusError as error:
+            # the text of the SDK's error is the body, in which the server may echo the key
             response = error.response
-            text = response.content.decode(errors="replace")
-            # `from None`: the text of the SDK's error is the body, in which the server may echo the key
-            raise refusal(self.address, path, error.status_code, response.headers, text) from None
         except openai.APITimeoutError as error:
             connecting = self.address.connect_timeout if "Connect" in type(error.__cause__).__name__ else None
             raise silent(self.address, path, TimeoutError(), connecting) from error.__cause__
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
+            if isinstance(cause, TooLargeError):
+                raise too_large(self.address, path) from None
             raise silent(self.address, path, cause) from cause
         except OSError as error:
             raise silent(self.address, path, error) from error
+        except TooLargeError:
+            raise too_large(self.address, path) from None
         except UnicodeEncodeError:
             raise
         except Exception as error:  # the SDK may raise anything else; the text may contain the key
             reason = excerpt(f"{type(error).__name__}: {error}", self.address.key)
-            raise BackendError(f'{self.address.url}{path}: {reason}. Does backend = "http" work?') from None
+            raise BackendError(f'{self.address.at(path)}: {reason}. Does backend = "http" work?') from None
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        headers["content-encoding"] = headers.get(_ENCODING, "identity")
+        return unpacked_answer(self.address, path, response.status_code, headers, response.content)
+
+
+class _Bounded(_HTTPX.AsyncByteStream):
+    """The body of an answer as it is sent. Raises ``TooLargeError`` once it is larger than ``largest`` bytes."""
+
+    def __init__(self, body: Any, largest: int) -> None:  # noqa: ANN401 - of httpx or httpx2
+        self._body = body
+        self._largest = largest
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for part in self._body:
+            size += len(part)
+            if size > self._largest:
+                raise TooLargeError
+            yield part
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
 
 
 @asynccontextmanager
 async def open_openai(address: Address) -> AsyncGenerator[OpenAITransport]:
     """Yield a transport. Its connections are closed when the block ends."""
-    limits = type(openai.DEFAULT_CONNECTION_LIMITS)(  # of httpx or httpx2, whichever this SDK uses
-        max_connections=address.connections, max_keepalive_connections=address.connections
-    )
+    limits = _HTTPX.Limits(max_connections=address.connections, max_keepalive_connections=address.connections)
     timeout = openai.Timeout(address.timeout, connect=address.connect_timeout)
+
+    async def bounded(response: Any) -> None:  # noqa: ANN401 - of httpx or httpx2
+        """Keep the body packed, so that it is unpacked within the limit."""
+        if encoding := response.headers.pop("content-encoding", None):
+            response.headers[_ENCODING] = encoding
+        response.stream = _Bounded(response.stream, address.largest_body)
+
     async with openai.AsyncOpenAI(
-        base_url=f"{address.url}/v1",
+        base_url=address.at("/v1/").rstrip("/"),
+        default_headers={"accept-encoding": PACKING},
         api_key=address.key or _NO_KEY,
         timeout=timeout,
         max_retries=0,
-        http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout),
+        http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout, event_hooks={"response": [bounded]}),
     ) as client:
         yield OpenAITransport(address, client)

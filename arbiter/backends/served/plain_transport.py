@@ -11,7 +11,8 @@ import msgspec
 
 from arbiter.backends.served.http_bodies import PACKING, TooLargeError, too_large, unpacked_answer
 from arbiter.backends.served.http_connection import Answer, Connection, UnansweredError
-from arbiter.backends.served.transport import Address, routing, silent
+from arbiter.backends.served.refusals import silent
+from arbiter.backends.served.transport import Address, routing
 
 PLAIN = re.compile(r"http://([\w.-]+|\[[0-9a-f:.]+\])(:\d+)?(/[\w./~-]*)?", re.ASCII | re.IGNORECASE)
 """The addresses that this transport can reach. They need no TLS, no encoding and no login."""
@@ -38,7 +39,8 @@ class PlainTransport:
     def __init__(self, address: Address) -> None:
         self.address = address
         parts = urlsplit(address.url)
-        self._host, self._port, self._base = parts.hostname or "", parts.port or 80, parts.path
+        self._host, self._port = parts.hostname or "", parts.port or 80
+        self._origin = len(address.url) - len(parts.path)
         self._loop = asyncio.get_running_loop()
         fields = {"host": parts.netloc.removesuffix(":80"), "user-agent": "arbiter", "accept": "*/*"}
         fields |= {"accept-encoding": PACKING, "content-type": "application/json"}
@@ -52,12 +54,15 @@ class PlainTransport:
     async def post(self, path: str, body: Mapping[str, Any], problem: str) -> bytes:
         data = msgspec.json.encode(body)
         fields = _lines(routing(problem))
-        head = f"POST {self._base}{path} HTTP/1.1\r\n{self._fields}{fields}content-length: {len(data)}\r\n\r\n"
+        head = f"POST {self._path(path)} HTTP/1.1\r\n{self._fields}{fields}content-length: {len(data)}\r\n\r\n"
         return await self._answer(path, head.encode("ascii") + data, repeatable=False)
 
     async def get(self, path: str) -> bytes:
-        head = f"GET {self._base}{path} HTTP/1.1\r\n{self._fields}\r\n"
+        head = f"GET {self._path(path)} HTTP/1.1\r\n{self._fields}\r\n"
         return await self._answer(path, head.encode("ascii"), repeatable=True)
+
+    def _path(self, path: str) -> str:
+        return self.address.at(path)[self._origin :]
 
     def close(self) -> None:
         """Close all connections."""

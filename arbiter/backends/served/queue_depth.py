@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
+from arbiter.backends.served.refusals import decoded
 from arbiter.backends.served.served_models import open_transport
 from arbiter.backends.served.transport import Transport
 from arbiter.config.model_tables import HostedTable, ServedTable
@@ -31,8 +32,11 @@ class _Loads(msgspec.Struct, frozen=True):
     loads: list[_Load]
 
 
+_LOADS = msgspec.json.Decoder(_Loads)
+
+
 def _read_sglang(answer: bytes) -> ServerLoad:
-    loads = msgspec.json.decode(answer, type=_Loads).loads
+    loads: list[_Load] = decoded(answer, _LOADS).loads
     return ServerLoad(sum(load.num_running_reqs for load in loads), sum(load.num_waiting_reqs for load in loads))
 
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arbiter.backends.prompts import PromptTemplate
+from arbiter.backends.served.completions import CountError, requested
 from arbiter.backends.served.dialects import Logits, Range, ScoreAnswer, ScoreDialect, ShapeError
-from arbiter.backends.served.transport import Transport, persistent, understood
+from arbiter.backends.served.transport import Transport
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Score, ScoreRequest
 
@@ -75,19 +76,25 @@ class ServedScorer:
 
     @property
     def _where(self) -> str:
-        return self._transport.address.url + self._dialect.path
+        return self._transport.address.at(self._dialect.path)
 
     async def _read(self, request: ScoreRequest, changes: Mapping[str, Any] | None = None) -> ScoreAnswer:
-        address, dialect = self._transport.address, self._dialect
+        dialect, steps = self._dialect, len(request.transcript.steps) + 1
         text = text_of(self._template, request, self._step_tag)
         body = {"model": self._model, **dialect.request_fields(text), **(changes or {})}
-        answer = await persistent(address, lambda: self._transport.post(dialect.path, body, request.problem))
-        decoded = understood(address, dialect.path, _NO_NUMBER.sub(b"null", answer), dialect.decoder)
         try:
-            return dialect.read(decoded, len(request.transcript.steps) + 1)
+            return await requested(
+                self._transport,
+                dialect.path,
+                body,
+                request.problem,
+                dialect.decoder,
+                lambda answer: dialect.read(answer, steps),
+                lambda answer: _NO_NUMBER.sub(b"null", answer),
+            )
         except IndexError as error:
             raise BackendError(f"{self._where} answered without a score. Is a classifier served there?") from error
-        except ShapeError as error:
+        except (ShapeError, CountError) as error:
             raise BackendError(f"{self._where} answered with {error}") from error
 
     def _score_of(self, reading: ScoreAnswer) -> Score:

@@ -16,11 +16,11 @@ import msgspec
 from arbiter.backends.draft_features import CandidateReading, split_tokens
 from arbiter.backends.head_model import DraftHead
 from arbiter.backends.prompts import PromptTemplate
+from arbiter.backends.served.completions import complete
 from arbiter.backends.served.draft_memory import DraftMemory
-from arbiter.backends.served.engine_logprobs import LOGPROB_DIALECTS, LogprobQuery
-from arbiter.backends.served.generator import check_reason, complete
+from arbiter.backends.served.engine_logprobs import LOGPROB_DIALECTS, LogprobQuery, read_answer
 from arbiter.backends.served.served_models import open_transport
-from arbiter.backends.served.transport import Transport, persistent, understood
+from arbiter.backends.served.transport import Transport
 from arbiter.backends.tokenizers import read_tokenizer
 from arbiter.config.model_tables import Engine, HostedTable, ServedTable
 from arbiter.protocols.errors import BackendError
@@ -90,15 +90,12 @@ async def read_logprobs(
 
     Raises ``BackendError`` if the server does not return one for each.
     """
-    address, dialect = transport.address, LOGPROB_DIALECTS[engine]
     query = LogprobQuery(model, [*prompt, *candidate], 1, shown=len(candidate))
-    answer = await persistent(address, lambda: transport.post(dialect.path, dialect.body(query), problem))
-    read = dialect.read(understood(address, dialect.path, answer, dialect.decoder), query)
-    check_reason(read.reason, address.url + dialect.path)
+    read = await read_answer(transport, engine, query, problem)
     if read.logprobs is None:
         raise BackendError(
-            f"{address.url}{dialect.path} answered without the log-probability of each token that it read, which a "
-            "head on the draft needs"
+            f"{transport.address.at(LOGPROB_DIALECTS[engine].path)} answered without the log-probability of each token "
+            "that it read, which a head on the draft needs"
         )
     return CandidateReading(read.logprobs, usage=Usage(len(query.tokens), len(read.tokens), read.cached))
 

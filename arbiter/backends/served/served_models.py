@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import anyio.to_thread
@@ -10,11 +10,13 @@ import msgspec
 
 from arbiter.backends.judge_prompts import JudgePrompt
 from arbiter.backends.prompts import PromptTemplate
+from arbiter.backends.served.completions import EndSigns
 from arbiter.backends.served.dialects import dialect_of, remedy
 from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.generator import WITHOUT_PENALTIES, ServedGenerator
 from arbiter.backends.served.judge import ServedJudge
 from arbiter.backends.served.label_tokens import LabelScorer
+from arbiter.backends.served.refusals import decoded, understood
 from arbiter.backends.served.scorer import ServedScorer
 from arbiter.backends.served.transport import (
     Address,
@@ -23,12 +25,11 @@ from arbiter.backends.served.transport import (
     Transport,
     UnreachableError,
     persistent,
-    understood,
 )
 from arbiter.backends.served.verification import VerificationSettings, VerifyingGenerator
 from arbiter.backends.token_texts import TransformersTokenTexts
-from arbiter.backends.tokenizers import end_tokens, read_tokenizer
-from arbiter.config.model_tables import Engine, HostedTable, ServedTable
+from arbiter.backends.tokenizers import end_tokens, known_tokenizer, read_tokenizer
+from arbiter.config.model_tables import Engine, HostedTable, ServedEngine, ServedTable
 from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.protocols.ports import GenerationRequest, Generator, Proposal, Scorer, ScoreRequest
 from arbiter.protocols.records import Transcript
@@ -40,10 +41,14 @@ _SMALL = GenerationRequest("", 0, 0, "draft", _TRIAL, "\n\n", 1, 0.0, 1.0, 0)
 
 
 class ServedModel(msgspec.Struct, frozen=True):
-    """A model as its server lists it. ``max_model_len`` is its context in tokens, if the server reports it."""
+    """A model as its server lists it.
+
+    ``max_model_len`` is its context in tokens, and ``owned_by`` names the engine, if the server reports them.
+    """
 
     id: str
     max_model_len: int | None = None
+    owned_by: str | None = None
 
 
 class _ModelList(msgspec.Struct, frozen=True):
@@ -54,6 +59,8 @@ class _ModelInfo(msgspec.Struct, frozen=True):
     is_generation: bool | None = None
 
 
+_INFO = msgspec.json.Decoder(_ModelInfo)
+_OWNERS: Mapping[str, ServedEngine] = {"sglang": "sglang", "vllm": "vllm"}
 _DECODER = msgspec.json.Decoder(_ModelList | list[ServedModel])  # some hosts send a bare list
 
 
@@ -69,6 +76,7 @@ async def open_served_generator(
     """
     async with open_transport(name, table) as transport:
         greedily = WITHOUT_PENALTIES if table.verifies else None
+        listed = await served_model(name, table)
         generator = ServedGenerator(
             transport,
             table.model,
@@ -78,8 +86,9 @@ async def open_served_generator(
             isinstance(table, HostedTable),
             _required_fields(table),
             memory,
+            await end_signs(table, listed),
+            listed.max_model_len if listed else None,
         )
-        listed = await served_model(name, table)
         await _refuse_reward_server(name, table, transport)
         if table.verifies:
             settings = await _verification_settings(name, table, table.verifies, listed)
@@ -162,8 +171,7 @@ async def served_model(name: str, table: ServedTable) -> ServedModel | None:
     patient = msgspec.structs.replace(table, timeout=timeout, retries=retries)
     async with open_transport(name, patient) as transport:
         try:
-            answer = await persistent(transport.address, lambda: transport.get(_MODELS))
-            listed: _ModelList | list[ServedModel] = understood(transport.address, _MODELS, answer, _DECODER)
+            listed = await persistent(transport.address, lambda: _list_models(transport))
         except UnreachableError as error:
             raise BackendError(f"models.{name}: {error}") from error
         except (NotServedError, TemporaryError):  # for example, transformers serve cannot list models without the hub
@@ -178,6 +186,32 @@ async def served_model(name: str, table: ServedTable) -> ServedModel | None:
     return found
 
 
+async def _list_models(transport: Transport) -> _ModelList | list[ServedModel]:
+    return understood(transport.address, _MODELS, await transport.get(_MODELS), _DECODER)
+
+
+async def end_signs(table: ServedTable, listed: ServedModel | None) -> EndSigns:
+    """Return what shows that an answer of the table's model ended.
+
+    The engine is that of the table, else the one that lists the model. The tokens are those of the model's tokenizer,
+    if it is on this machine or named in the table, and can be read.
+    """
+    owner = listed.owned_by if listed else None
+    engine = table.named_engine or _OWNERS.get(owner or "")
+    tokenizer_name = known_tokenizer(table)
+    if tokenizer_name is None:
+        return EndSigns(engine=engine)
+
+    def read() -> frozenset[int]:
+        try:
+            tokenizer = read_tokenizer(tokenizer_name, "", "")
+        except ConfigError:
+            return frozenset()
+        return end_tokens(tokenizer_name, tokenizer, "sglang")  # of the engines, the one that uses most
+
+    return EndSigns(await anyio.to_thread.run_sync(read), engine)
+
+
 def _required_fields(table: ServedTable) -> dict[str, float]:
     """Return the fields for the model's own distribution: the defaults of llama.cpp's server change it."""
     return {"repeat_penalty": 1.0, "min_p": 0.0} if table.named_engine == "llama.cpp" else {}
@@ -188,7 +222,7 @@ async def _refuse_reward_server(name: str, table: ServedTable, transport: Transp
     if isinstance(table, HostedTable):
         return
     try:
-        info = msgspec.json.decode(await transport.get("/model_info"), type=_ModelInfo)
+        info = decoded(await transport.get("/model_info"), _INFO)
     except (BackendError, msgspec.DecodeError):
         return  # another engine
     if info.is_generation is False:

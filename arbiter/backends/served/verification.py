@@ -16,13 +16,13 @@ from collections.abc import Sequence
 import msgspec
 
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.backends.served.engine_logprobs import LOGPROB_DIALECTS, LogprobAnswer, LogprobQuery
-from arbiter.backends.served.generator import ServedGenerator, check_reason, priority_of
-from arbiter.backends.served.transport import Transport, persistent, understood
+from arbiter.backends.served.engine_logprobs import LOGPROB_DIALECTS, LogprobAnswer, LogprobQuery, read_answer
+from arbiter.backends.served.generator import ServedGenerator, priority_of
+from arbiter.backends.served.transport import Transport
 from arbiter.backends.step_tokens import StepTokens, agreed_tokens, agreement, proposed_tokens
 from arbiter.backends.token_texts import TokenTexts
 from arbiter.config.model_tables import Engine
-from arbiter.protocols.errors import BackendError
+from arbiter.protocols.errors import BackendError, ContextTooLongError
 from arbiter.protocols.ports import Generation, GenerationRequest
 from arbiter.protocols.records import StopReason, Usage
 
@@ -34,7 +34,7 @@ class VerificationSettings(msgspec.Struct, frozen=True):
 
     - ``engine``: the engine of the server.
     - ``texts``: the model's tokenizer.
-    - ``ends``: the tokens that end an answer. Those that the server reports are added.
+    - ``ends``: the tokens that end an answer. Tokens at which the server reports a stop are added.
     - ``context``: the model's context in tokens, if the server reports it.
     - ``priority``: the engine, if the server schedules by priority.
     """
@@ -77,13 +77,17 @@ class VerifyingGenerator:
         fits = self._checks.context is None or len(prompt) + room <= self._checks.context
         if not (prompt and proposed and fits):
             return await self._plain.generate(request)
-        return await self._checked(request, prompt, proposed)
+        try:
+            return await self._checked(request, prompt, proposed) or await self._plain.generate(request)
+        except ContextTooLongError:
+            return await self._plain.generate(request)
 
-    async def _checked(self, request: GenerationRequest, prompt: list[int], proposed: list[int]) -> Generation:
+    async def _checked(self, request: GenerationRequest, prompt: list[int], proposed: list[int]) -> Generation | None:
+        """Return the step, or None if neither its tokens nor the server show what ended it."""
         read = await self._send(request, LogprobQuery(self._model, [*prompt, *proposed], 1, shown=len(proposed)))
         if read.choices is None or not read.tokens:
             raise BackendError(
-                f"{self._transport.address.url}{self._dialect.path} answered without the model's own choice for each "
+                f"{self._transport.address.at(self._dialect.path)} answered without the model's own choice for each "
                 f"token. Is its engine {self._checks.engine}? Set verifies to the engine, or leave it out"
             )
         decoder = _ContextDecoder(self._checks.texts, prompt[-_JOIN:])
@@ -93,9 +97,10 @@ class VerifyingGenerator:
         overhead = Usage(completion_tokens=len(read.tokens) - found_all)
         if step.ending is None:
             overhead += await self._continue(request, prompt, step)
+        if step.ending is None:
+            return None
         found = agreement(proposed, step)
         overhead += Usage(prompt_tokens=found.proposed - found.matched)
-        assert step.ending is not None  # noqa: S101 - the check ended it, or _continue did
         usage = Usage(len(prompt), len(step.tokens), min(read.cached, len(prompt)))
         return Generation(step.text, step.ending, usage, overhead, found)
 
@@ -104,20 +109,29 @@ class VerifyingGenerator:
         agreed, room = len(step.tokens), request.max_tokens - len(step.tokens)
         query = LogprobQuery(self._model, [*prompt, *step.tokens], room, stop=[request.separator])
         written = await self._send(request, query)
-        if not step.take(written.tokens):
-            step.close(_ending_of(written, request.separator))
+        ending = self._ending_of(written, request.separator)
+        if not step.take(written.tokens) and ending is not None:
+            step.close(ending)
         idle = len(written.tokens) - (len(step.tokens) - agreed)
         return Usage(len(query.tokens), idle, written.cached)
 
     async def _send(self, request: GenerationRequest, query: LogprobQuery) -> LogprobAnswer:
-        address, dialect = self._transport.address, self._dialect
-        body = dialect.body(query) | priority_of(request, self._checks.priority)
-        answer = await persistent(address, lambda: self._transport.post(dialect.path, body, request.problem))
-        written = dialect.read(understood(address, dialect.path, answer, dialect.decoder), query)
-        check_reason(written.reason, address.url + dialect.path)
-        if isinstance(written.matched, int):
-            self._checks.ends.add(written.matched)
+        more = priority_of(request, self._checks.priority)
+        written = await read_answer(self._transport, self._checks.engine, query, request.problem, **more)
+        # a token that may complete the separator is no end, although the server stops there
+        stop = written.matched
+        if isinstance(stop, int) and request.separator[-1] not in self._checks.texts.decode([stop]):
+            self._checks.ends.add(stop)
         return written
+
+    def _ending_of(self, written: LogprobAnswer, separator: str) -> StopReason | None:
+        """Return the stop reason that the server reports; None if it reports none. For steps whose tokens show none."""
+        if written.reason == "length":
+            return "limit"
+        if written.matched == separator:
+            return "separator"
+        ended = written.matched is None if self._checks.engine == "vllm" else written.matched in self._checks.ends
+        return "end" if ended else None
 
 
 class _ContextDecoder:
@@ -130,10 +144,3 @@ class _ContextDecoder:
 
     def decode(self, tokens: Sequence[int]) -> str:
         return self._texts.decode([*self._before, *tokens])[self._skipped :]
-
-
-def _ending_of(written: LogprobAnswer, separator: str) -> StopReason:
-    """Return the stop reason that the server reports, for steps whose tokens do not show it."""
-    if written.reason == "length":
-        return "limit"
-    return "separator" if written.matched == separator else "end"

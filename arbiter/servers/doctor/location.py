@@ -7,6 +7,7 @@ import anyio
 
 from arbiter.backends.served.queue_depth import ServerQueueDepth
 from arbiter.backends.served.served_models import served_model
+from arbiter.backends.served.transport import url_of
 from arbiter.config.model_tables import AnyModelTable, ServedTable
 from arbiter.servers.doctor.findings import Check
 
@@ -35,7 +36,7 @@ async def clock(table: AnyModelTable) -> Check | None:
     try:
         async with aiohttp.ClientSession(timeout=timeout) as session:
             started = time.time()
-            async with session.get(f"{table.base}/v1/models") as response:
+            async with session.get(url_of(table.base, "/v1/models")) as response:
                 date = response.headers.get("date", "")
             ahead = parsedate_to_datetime(date).timestamp() - (started + time.time()) / 2
     except (aiohttp.ClientError, OSError, ValueError, TimeoutError):

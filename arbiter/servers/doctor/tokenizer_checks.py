@@ -1,15 +1,13 @@
 """Checks with a model's tokenizer: the template, the separator, and the tokens of the other model."""
 
-from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
 
 from arbiter.backends.prompts import CHAT, QUESTION, chat_turn, prompt_template
-from arbiter.backends.tokenizers import read_tokenizer
+from arbiter.backends.tokenizers import known_tokenizer, read_tokenizer
 from arbiter.config.config import Config
-from arbiter.config.model_tables import AnyModelTable, InProcessTable, ServedTable
-from arbiter.pocket import PREFIX
+from arbiter.config.model_tables import AnyModelTable, ServedTable
 from arbiter.protocols.errors import ConfigError
 from arbiter.servers.doctor.findings import Check
 
@@ -19,7 +17,7 @@ _SAMPLE = "12+30: 2+0=2,1+3=4: 42.\n\nSo $\\frac{1}{2}$ of the apples remain, th
 
 async def token_checks(table: AnyModelTable, config: Config) -> list[Check]:
     """Check template and separator with the model's tokenizer, if it is known without a request to a hub."""
-    name = _tokenizer(table)
+    name = known_tokenizer(table)
     if name is None:
         skipped = "not checked: without the key tokenizer, template and separator cannot be compared with the model's"
         return [Check("template", skipped)] if isinstance(table, ServedTable) else []
@@ -28,7 +26,7 @@ async def token_checks(table: AnyModelTable, config: Config) -> list[Check]:
 
 async def other_tokens(draft: AnyModelTable, table: AnyModelTable) -> Check | None:
     """Return a warning if the target's tokenizer differs from the draft's; None if not, or if one is unknown."""
-    names = _tokenizer(draft), _tokenizer(table)
+    names = known_tokenizer(draft), known_tokenizer(table)
 
     def compare() -> bool:
         one, other = (read_tokenizer(name or "", "tokenizer", "leave it out") for name in names)
@@ -46,15 +44,6 @@ async def other_tokens(draft: AnyModelTable, table: AnyModelTable) -> Check | No
         "do not change",
         "warning",
     )
-
-
-def _tokenizer(table: AnyModelTable) -> str | None:
-    if table.tokenizer:
-        return table.tokenizer
-    path = table.server.path if isinstance(table, ServedTable) and table.server else None
-    name = path or table.model
-    on_this_machine = isinstance(table, InProcessTable) or name.startswith(PREFIX) or Path(name).is_dir()
-    return name if on_this_machine else None
 
 
 def _compared(name: str, table: AnyModelTable, separator: str) -> list[Check]:

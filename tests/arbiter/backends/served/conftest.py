@@ -202,9 +202,9 @@ def engine() -> Callable[[str, Callable[[Asked], str]], Script]:
 def answer() -> Callable[..., Reply]:
     """Return a completion of sglang, stopped by the separator, with the fields that matter to a test."""
 
-    def build(text: str = "a step", **fields: Any) -> Reply:
+    def build(text: str = "a step", tokens: int = 3, **fields: Any) -> Reply:
         choice = {"text": text, "finish_reason": "stop", "matched_stop": "\n\n", **fields}
-        return {"body": {"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}}
+        return {"body": {"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": tokens}}}
 
     return build
 

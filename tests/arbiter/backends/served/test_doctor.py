@@ -50,7 +50,7 @@ def rest(asked: Asked) -> str:
 async def test_a_model_that_does_all_is_told_with_its_context_and_what_it_did(
     server: FakeServer, engine: EngineOf, found: Found
 ) -> None:
-    server.replies(engine("sglang", rest))
+    server.replies(engine("llama.cpp", rest))
     finding = await found("draft")
     assert (finding.model, finding.state) == ("draft", "ok")
     assert of(finding, "model").text == f"m at {server.url}, a context of 1024 tokens"
@@ -109,7 +109,7 @@ async def test_a_cache_that_is_not_reported_is_a_warning_with_the_option_to_set(
 async def test_a_server_that_goes_on_with_a_cancelled_request_is_found_out(
     after: int, state: str, told: str, server: FakeServer, engine: EngineOf, found: Found
 ) -> None:
-    written = engine("sglang", rest)
+    written = engine("llama.cpp", rest)
     looks: list[int] = []
 
     def about(asked: Asked) -> Any:
@@ -125,7 +125,7 @@ async def test_a_server_that_goes_on_with_a_cancelled_request_is_found_out(
 
 async def test_a_clock_that_is_off_is_a_warning(server: FakeServer, engine: EngineOf, found: Found) -> None:
     server.models = {**server.models, "headers": {"date": "Sun, 22 Nov 2026 10:00:00 GMT"}}
-    server.replies(engine("sglang", rest))
+    server.replies(engine("llama.cpp", rest))
     check = of(await found("draft"), "clock")
     assert check.state == "warning"
     assert "set both by NTP" in check.text
@@ -181,7 +181,7 @@ async def test_a_model_that_the_server_does_not_have_has_failed_and_those_it_has
 
 
 async def test_one_model_that_fails_does_not_hide_the_next(server: FakeServer, engine: EngineOf) -> None:
-    server.replies(engine("sglang", rest))
+    server.replies(engine("llama.cpp", rest))
     table = {"backend": "http", "url": server.url, "model": "m", "prompt": "plain", "retries": 0}
     tree = {"models": {"draft": {**table, "model": "another"}, "target": table}}
     findings = [finding async for finding in examine(parse(tree, "test"))]
@@ -191,7 +191,7 @@ async def test_one_model_that_fails_does_not_hide_the_next(server: FakeServer, e
 async def test_template_and_separator_are_compared_with_the_tokenizers_own(
     server: FakeServer, engine: EngineOf, found: Found
 ) -> None:
-    server.replies(engine("sglang", rest))
+    server.replies(engine("llama.cpp", rest))
     own = await found("draft", tokenizer="pocket:draft", prompt="Problem: {question}\nSolution:\n")
     assert (of(own, "template").state, of(own, "separator").state) == ("ok", "ok")
     other = await found("draft", tokenizer="pocket:draft", prompt="qwen2.5-math")
@@ -207,7 +207,7 @@ async def test_a_tokenizer_that_differs_between_draft_and_target_is_a_warning(
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     fast: Any = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
     fast.save_pretrained(tmp_path)
-    server.replies(engine("sglang", rest))
+    server.replies(engine("llama.cpp", rest))
     table = {"backend": "http", "url": server.url, "model": "m", "prompt": "plain", "retries": 0}
     pair = {"draft": {**table, "tokenizer": "pocket:draft"}, "target": {**table, "tokenizer": str(tmp_path)}}
     *_, finding = [finding async for finding in examine(parse({"models": pair}, "test"))]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from arbiter.actors.actor import format_error
-from arbiter.backends.served.transport import Address, refusal
+from arbiter.backends.served.refusals import refusal
+from arbiter.backends.served.transport import Address
 from arbiter.protocols.errors import ArbiterError, BackendError, ContextTooLongError
 from arbiter.protocols.ports import Generation, Score
 
@@ -75,7 +76,7 @@ Failure = Callable[..., Awaitable[ArbiterError]]
         ({"body": ""}, "with nothing. Is the url that of a model's server?"),
         ({"body": '{"choices": [{"te'}, 'with something unexpected (Input data was truncated): {"choices": [{'),
         ({"body": [1, 2]}, "with something unexpected (Expected `object`, got `"),
-        ({"body": {"object": "error"}}, "with something unexpected (Object missing required field `"),
+        ({"body": {"object": "list"}}, "with something unexpected (Object missing required field `"),
         ({"body": b"\xff\xfe"}, "with something unexpected ("),
     ],
 )

@@ -71,10 +71,11 @@ class Engine:
         choice = {
             "text": step,
             "finish_reason": "stop",
-            "matched_stop": None if ended else "\n\n",
+            "matched_stop": self.tokenizer.eos_token_id if ended else "\n\n",
             "logprobs": reported,
         }
-        return {"choices": [choice], "usage": {"prompt_tokens": len(before), "completion_tokens": len(written)}}
+        tokens = min(len(written), body["max_tokens"])
+        return {"choices": [choice], "usage": {"prompt_tokens": len(before), "completion_tokens": tokens}}
 
     def _generate(self, body: Body) -> Reply:
         ids, start = body["input_ids"], body["logprob_start_len"]

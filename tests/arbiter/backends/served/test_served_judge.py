@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,6 +34,12 @@ def a_judge(table: Callable[..., AnyModelTable]) -> AJudge:
     return opening
 
 
+@pytest.fixture
+def answer(answer: Answer) -> Answer:
+    """Return a completion of one token."""
+    return partial(answer, tokens=1)
+
+
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("choice", "score"), [({"logprobs": LOGPROBS}, 6.5 / 9), ({"text": " 8"}, 8 / 9)])
 async def test_a_judge_is_asked_for_one_token_and_its_digit_is_the_score(
@@ -42,7 +49,7 @@ async def test_a_judge_is_asked_for_one_token_and_its_digit_is_the_score(
     async with a_judge() as judge:
         found = await judge.score(scoring(score_kind="judge"))
     assert found.value == pytest.approx(score)
-    assert (found.usage.prompt_tokens, found.usage.completion_tokens) == (7, 3)
+    assert (found.usage.prompt_tokens, found.usage.completion_tokens) == (7, 1)
     asked = server.asked[0].body
     assert (asked["prompt"], asked["max_tokens"], asked["temperature"]) == ("1+1?||a step:\n", 1, 0)
     assert asked["logprobs"] == 20

@@ -40,9 +40,7 @@ async def test_a_model_that_the_server_lists_is_found_with_its_context(server: F
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(
-    "listed", [[{"id": "other"}, {"id": "m"}], {"data": [{"id": "m", "max_model_len": None, "owned_by": "me"}]}]
-)
+@pytest.mark.parametrize("listed", [[{"id": "other"}, {"id": "m"}], {"data": [{"id": "m", "max_model_len": None}]}])
 async def test_a_list_may_be_bare_and_need_not_tell_a_context(listed: Any, server: FakeServer, table: Table) -> None:
     server.models = {"body": listed}
     assert await served_model("draft", table()) == ServedModel("m")

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from arbiter.backends.served.refusals import refusal
 from arbiter.backends.served.transport import (
     FIRST_PAUSE,
     LONGEST_PAUSE,
     Address,
     TemporaryError,
     persistent,
-    refusal,
 )
 from arbiter.protocols.errors import ArbiterError, BackendError
 from arbiter.protocols.ports import Generation, Score
@@ -165,7 +165,7 @@ def test_a_status_is_temporary_if_the_same_request_may_succeed_later() -> None:
     here = Address("http://here", timeout=1, retries=1, connections=1)
     errors = {status: refusal(here, "/", status, {}, "no") for status in range(400, 600)}
     temporary = {status for status, error in errors.items() if isinstance(error, TemporaryError)}
-    assert temporary == {408, 409, 425, 429, 500, 502, 503, 504}
+    assert temporary == {408, 409, 425, 429, 500, 502, 503, 504, *range(520, 528), 529, 530}
 
 
 @pytest.mark.asyncio

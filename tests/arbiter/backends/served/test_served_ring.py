@@ -41,7 +41,7 @@ def a_config(server: FakeServer, backend: str) -> Configs:
 def world(engine: EngineOf, scored: Scored) -> Callable[..., Callable[[Asked], Reply]]:
     """Script writers of three steps, a router that rejects every second step, and a PRM that prefers the target."""
 
-    def build(kind: str = "sglang") -> Callable[[Asked], Reply]:
+    def build(kind: str = "llama.cpp") -> Callable[[Asked], Reply]:
         def rest(asked: Asked) -> str:
             _, _, written = asked.body["prompt"].partition("\n")
             done = written.count("\n\n")

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from arbiter.backends.prompts import PromptTemplate
+from arbiter.backends.served.completions import EndSigns
 from arbiter.backends.served.generator import WITHOUT_PENALTIES, ServedGenerator
 from arbiter.backends.served.transport import Address
 from arbiter.backends.served.verification import VerificationSettings, VerifyingGenerator
@@ -29,6 +30,7 @@ class Tokenizer:
     """Matches the longest token first, so a text may tokenise differently from the tokens that a model wrote."""
 
     eos_token_id = 0
+    is_fast = False
 
     def __call__(self, text: str, *, add_special_tokens: bool = True) -> dict[str, list[int]]:
         ids: list[int] = []
@@ -124,7 +126,7 @@ class Target:
         self.server = server
         checks = VerificationSettings(engine, TransformersTokenTexts(server.tokenizer), {*ends}, context)
         template = PromptTemplate("{question}")
-        plain = ServedGenerator(server, "m", template, WITHOUT_PENALTIES)
+        plain = ServedGenerator(server, "m", template, WITHOUT_PENALTIES, signs=EndSigns(ends, engine))
         self.generator = VerifyingGenerator(plain, server, "m", template, checks)
 
     def write(self, request: GenerationRequest, proposal: Proposal | None = None) -> Generation:

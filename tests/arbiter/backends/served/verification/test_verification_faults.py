@@ -97,37 +97,40 @@ def test_an_answer_that_does_not_show_each_choice_is_an_error_with_its_way_out(
         there.write(generation(transcript=Transcript("b")), PROPOSAL)
 
 
+@pytest.mark.parametrize("reason", ["abort", "model_error", None])
 @pytest.mark.parametrize("request_of", ["the check", "the rest"])
 @pytest.mark.parametrize("engine", ["sglang", "vllm"])
 def test_an_answer_that_the_server_gave_up_half_way_is_no_step(
-    engine: Engine, request_of: str, target: Targets, generation: Request
+    engine: Engine, request_of: str, reason: str | None, target: Targets, generation: Request
 ) -> None:
     there = target([B, B, LINES], engine=engine)
 
     def changed(_: str, answer: Body) -> Body:
         if (request_of == "the check") == (len(there.server.asked) == 1):
             if engine == "sglang":
-                answer["meta_info"]["finish_reason"] = {"type": "abort", "message": "no memory"}
+                answer["meta_info"]["finish_reason"] = reason and {"type": reason, "message": "no memory"}
             else:
-                answer["choices"][0]["finish_reason"] = "abort"
+                answer["choices"][0]["finish_reason"] = reason
         return answer
 
     there.server.change = changed
-    with pytest.raises(BackendError, match=r"did not complete its answer \(abort\)"):
+    with pytest.raises(BackendError, match=rf"did not complete its answer \({reason or 'no reason'}\)"):
         there.write(generation(transcript=Transcript("b")), PROPOSAL)
 
 
 @pytest.mark.parametrize(
-    ("fields", "ending"),
+    ("fields", "made"),
     [
-        ({"finish_reason": {"type": "stop", "matched": "\n\n"}}, "separator"),
-        ({"finish_reason": {"type": "stop", "matched": None}}, "end"),
-        ({"finish_reason": {"type": "length", "length": 1}}, "limit"),
-        ({"finish_reason": None}, "end"),
+        ({"finish_reason": {"type": "stop", "matched": "\n\n"}}, ("ba", "separator", 2)),
+        ({"finish_reason": {"type": "stop", "matched": 0}}, ("ba", "end", 2)),
+        # what a server does not report is found out by writing the step as without a proposal
+        ({"finish_reason": {"type": "stop", "matched": None}}, ("bb", "separator", 3)),
+        ({"finish_reason": {"type": "stop", "matched": LINES}}, ("bb", "separator", 3)),
+        ({"finish_reason": {"type": "length", "length": 1}}, ("ba", "limit", 2)),
     ],
 )
 def test_where_the_tokens_do_not_tell_the_ending_the_server_does(
-    fields: Body, ending: str, target: Targets, generation: Request
+    fields: Body, made: tuple[str, str, int], target: Targets, generation: Request
 ) -> None:
     there = target([B, B, LINES])
 
@@ -138,5 +141,5 @@ def test_where_the_tokens_do_not_tell_the_ending_the_server_does(
         return answer
 
     there.server.change = changed
-    made = there.write(generation(transcript=Transcript("b")), PROPOSAL)
-    assert (made.text, made.stop_reason, made.usage.completion_tokens) == ("ba", ending, 2)
+    step = there.write(generation(transcript=Transcript("b")), PROPOSAL)
+    assert (step.text, step.stop_reason, step.usage.completion_tokens) == made

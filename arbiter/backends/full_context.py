@@ -1,0 +1,12 @@
+"""What a model writes once its context is full: nothing, by its limit."""
+
+from arbiter.protocols.ports import Generation, GenerationRequest
+from arbiter.protocols.records import Usage
+
+
+def full_context(request: GenerationRequest) -> Generation:
+    """Return the empty step that ends a problem by a limit, so that its text so far is graded.
+
+    Nothing of it is uncertain: a requested confidence is 1.
+    """
+    return Generation("", "limit", Usage(), confidence=1.0 if request.confidence else None)

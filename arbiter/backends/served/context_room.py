@@ -1,0 +1,55 @@
+"""Narrow a request to the tokens that the context of a model leaves, after a server has refused more."""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from arbiter.protocols.errors import ContextTooLongError
+from arbiter.protocols.records import Usage
+
+Answered = TypeVar("Answered")
+
+_CONTEXT = re.compile(
+    r"(?:context (?:length|window|size|limit)|allowed length|must be <=)[^\d]{0,20}(\d+)|\d+ \+ \d+ > (\d+)",
+    re.IGNORECASE,
+)
+# the exact tokens of the prompt, but not "at least 925 input tokens"
+_PROMPT = re.compile(
+    r"(\d+) tokens from the input|(\d+) in (?:your|the) (?:prompt|messages)|(\d+) `inputs` tokens|(\d+) \+ \d+ > \d+",
+    re.IGNORECASE,
+)
+
+
+async def within_context(
+    attempt: Callable[[int], Awaitable[tuple[Answered, Usage]]], most: int, context: int | None
+) -> tuple[Answered, Usage, Usage]:
+    """Return the answer of ``attempt(most)``, its tokens, and those of requests that only counted the prompt.
+
+    If the server refuses that number of tokens, fewer are requested: what ``context`` leaves, or the context that the
+    refusal names. If the refusal does not name the tokens of the prompt, a request of one token counts them. Raises
+    ``ContextTooLongError`` if not even one token fits, or if the context is unknown.
+    """
+    try:
+        return *await attempt(most), Usage()
+    except ContextTooLongError as error:
+        refused = error
+    if most <= 1:
+        raise refused
+    limit, prompt, spent = _number(_CONTEXT, str(refused)) or context, _number(_PROMPT, str(refused)), Usage()
+    if limit and not prompt:
+        _, spent = await attempt(1)
+        prompt = spent.prompt_tokens
+    if not (limit and prompt):
+        raise refused
+    for room in (limit - prompt, limit - prompt - 1):  # some engines keep a token free
+        if 0 < room < most:
+            try:
+                return *await attempt(room), spent
+            except ContextTooLongError:
+                continue
+    raise refused
+
+
+def _number(pattern: re.Pattern[str], text: str) -> int | None:
+    found = pattern.search(text)
+    return next((int(group) for group in found.groups() if group), None) if found else None
