@@ -61,6 +61,19 @@ def required_tables(config: Config) -> dict[str, RouterTable]:
     return tables
 
 
+async def answers_in_thought(config: Config) -> bool:
+    """Return whether solutions of the configured run begin within a thought, which a model's template opens.
+
+    Raises ``ConfigError`` if the tokenizer of a template cannot be read.
+    """
+    writers = {
+        name: table
+        for name, table in config.called_tables().items()
+        if (name == "draft" or is_target(name)) and table and not isinstance(table, DraftHeadTable)
+    }
+    return any([(await _template(name, table)).opens_thought for name, table in writers.items()])
+
+
 @asynccontextmanager
 async def open_models(config: Config) -> AsyncGenerator[Models]:
     """Yield the models that the configured run calls, ready to use. They are closed when the block ends.

@@ -19,6 +19,7 @@ from arbiter.backends.conversations import (
     chat_text,
 )
 from arbiter.backends.tokenizers import read_tokenizer
+from arbiter.grading.answers import text_after_thought
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.records import Author, Step, Transcript, Turn
 
@@ -103,6 +104,11 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"the prompt {self.before_steps!r} is not the name of a template (there are {known}); as the text of a "
                 f"template it must contain {QUESTION} exactly once"
             )
+
+    @property
+    def opens_thought(self) -> bool:
+        """Whether the model's answer begins within a thought, which the template opens."""
+        return text_after_thought(self.before_steps.partition(QUESTION)[2]) is None
 
     def render(self, transcript: Transcript, separator: str) -> str:
         """Return the text of the context. It ends with a separator, or with the template if there is no step yet.

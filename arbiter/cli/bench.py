@@ -22,7 +22,7 @@ from arbiter.runs.baseline_runs import compare as compare_runs
 from arbiter.runs.baselines import baseline_path, baselines_of
 from arbiter.runs.bench import bench, configured_problems
 from arbiter.runs.folder import new_path
-from arbiter.runs.prefix_cache import lacking
+from arbiter.runs.prefix_cache import lacking, uncounted
 from arbiter.runs.progress import watcher_for
 from arbiter.runs.reports import short_form
 from arbiter.runs.results import Summary
@@ -123,7 +123,7 @@ class _Screen:
             print_figures(stdout, short_form.heading(summary), short_form.lines_of(summary, self._in_process))
         if summary.comparison is not None and not self._as_json:
             self._show_comparison(summary)
-        for line in lacking(summary.prefix_caches, WRITERS):
+        for line in (*uncounted(summary.prefix_caches, WRITERS), *lacking(summary.prefix_caches, WRITERS)):
             _say(f"warning: {line}")
 
     def ended(self, path: Path, interrupted: bool) -> int:

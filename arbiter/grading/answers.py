@@ -47,10 +47,13 @@ class BoxedText(msgspec.Struct, frozen=True):
     end: int
 
 
-def text_after_thought(text: str) -> str | None:
-    """Return the text after the last thought of ``text``; None if a thought never ends."""
-    after = text.rpartition(_CLOSE_THOUGHT)[2]
-    return None if _OPEN_THOUGHT in after else after
+def text_after_thought(text: str, in_thought: bool = False) -> str | None:
+    """Return the text after the last thought of ``text``; None if a thought never ends.
+
+    ``in_thought`` is True if ``text`` begins within a thought, which the prompt before it opened.
+    """
+    _, closed, after = text.rpartition(_CLOSE_THOUGHT)
+    return None if _OPEN_THOUGHT in after or (in_thought and not closed) else after
 
 
 def boxes(text: str) -> list[BoxedText]:

@@ -68,15 +68,20 @@ class Grader:
             for _ in range(self._workers):
                 starting.start_soon(self._start_worker)
 
-    async def grade_solution(self, solution: Solution, reference: str | Reference | None) -> Grade:
-        """Grade a solution. A failed problem is ungraded, with its error as the reason."""
+    async def grade_solution(
+        self, solution: Solution, reference: str | Reference | None, in_thought: bool = False
+    ) -> Grade:
+        """Grade a solution. A failed problem is ungraded, with its error as the reason.
+
+        ``in_thought`` is True if the model's prompt opens the thought with which the solution begins.
+        """
         if solution.finish_reason == "failed":
             return Grade(right=None, reason=solution.error)
-        return await self.grade(solution.text, reference)
+        return await self.grade(solution.text, reference, in_thought)
 
-    async def grade(self, text: str, reference: str | Reference | None) -> Grade:
-        """Grade the whole text of a solution against the reference answer."""
-        conclusion = text_after_thought(text)
+    async def grade(self, text: str, reference: str | Reference | None, in_thought: bool = False) -> Grade:
+        """Grade the whole text of a solution against the reference answer. ``in_thought`` is as for a solution."""
+        conclusion = text_after_thought(text, in_thought)
         if conclusion is None:
             return _missing("a thought never ends (there is no </think>), so there is no answer", reference)
         answer = extract_answer(conclusion)

@@ -10,6 +10,7 @@ import msgspec
 
 from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
+from arbiter.backends.opening import answers_in_thought
 from arbiter.config.config import Config
 from arbiter.config.model_tables import RouterTable
 from arbiter.grading import Grade, Grader
@@ -60,7 +61,7 @@ def what_if(run: Run, before: Config, config: Config, speeds: Speeds) -> WhatIf:
     run_virtually(simulation.run)
     left = simulation.journal.left
     solutions = {key: solution for key, solution in simulation.solutions.items() if key not in left}
-    results = _Results(run, {key: finished[key] for key in solutions})
+    results = _Results(run, before, {key: finished[key] for key in solutions})
     recorded, replayed = results.recorded(), anyio.run(results.replayed, solutions)
     whole = not left and len(finished) == len(problems)
     return WhatIf(
@@ -116,7 +117,8 @@ class Simulation:
 class _Results:
     """Results of the same problems, as recorded and as replayed."""
 
-    def __init__(self, run: Run, problems: dict[Key, ProblemHistory]) -> None:
+    def __init__(self, run: Run, config: Config, problems: dict[Key, ProblemHistory]) -> None:
+        self._config = config
         self._grades = run.grades()
         self._recorded = {key: solution for key, problem in problems.items() if (solution := problem.solution())}
 
@@ -126,13 +128,14 @@ class _Results:
     async def replayed(self, solutions: dict[Key, Solution]) -> list[Result]:
         """Return the replayed results. A solution with the recorded text keeps its grade; the others are graded."""
         grader, grades = Grader(), dict[Key, Grade]()
+        in_thought = await answers_in_thought(self._config)
 
         async def grade(key: Key, solution: Solution) -> None:
             graded = self._grades.get(key)
             if graded is None or solution.text == self._recorded[key].text:
                 grades[key] = self._recorded_grade(key)
             else:
-                grades[key] = await grader.grade_solution(solution, _reference(graded))
+                grades[key] = await grader.grade_solution(solution, _reference(graded), in_thought)
 
         async with anyio.create_task_group() as grading:
             for key, solution in solutions.items():

@@ -60,6 +60,16 @@ def lacking(caches: Mapping[Model, PrefixCacheUse], reporting: Iterable[Model]) 
     ]
 
 
+def uncounted(caches: Mapping[Model, PrefixCacheUse], writers: Iterable[Model]) -> list[str]:
+    """Return one warning per model among ``writers`` whose requests have no token counts."""
+    return [
+        f"{model} reported no token counts: all figures have 0 for its prompts. The tokens of its steps, which "
+        "limits.max_tokens counts, are estimates (four bytes a token). Can its server report `usage`?"
+        for model, cache in caches.items()
+        if model in writers and not cache.prompt
+    ]
+
+
 def _remedy(model: Model, cache: PrefixCacheUse) -> str:
     if not cache.cached:
         return (

@@ -7,6 +7,7 @@ from pathlib import Path
 import anyio
 import msgspec
 
+from arbiter.backends.opening import answers_in_thought
 from arbiter.config.config import Config, load_config
 from arbiter.grading import Grade, Grader
 from arbiter.log.reader import LOG
@@ -67,7 +68,7 @@ async def regrade(folder: Path, grader: Grader, progress: Progress = lambda _don
         )
     before_grading = _state(path)
     results, torn = read_results(path)
-    graded = await _all_graded(results, config.separator, grader, progress)
+    graded = await _all_graded(results, config, grader, progress)
     summary = _summary(folder, config, graded)
     if _state(path) != before_grading:
         raise RunError(f"{path} changed during grading: is the run still in progress? Grade it after it has ended")
@@ -79,12 +80,15 @@ async def regrade(folder: Path, grader: Grader, progress: Progress = lambda _don
     return Regraded(str(folder), summary, tuple(change for change in changes if change is not None), torn)
 
 
-async def _all_graded(results: list[Result], separator: str, grader: Grader, progress: Progress) -> list[Result]:
+async def _all_graded(results: list[Result], config: Config, grader: Grader, progress: Progress) -> list[Result]:
     grades: dict[int, Grade] = {}
+    in_thought = await answers_in_thought(config)
 
     async def grade(index: int, result: Result) -> None:
-        solution = msgspec.structs.replace(result.solution, separator=separator)  # older results lack the separator
-        grades[index] = await grader.grade_solution(solution, result.reference)
+        solution = msgspec.structs.replace(
+            result.solution, separator=config.separator
+        )  # older results lack the separator
+        grades[index] = await grader.grade_solution(solution, result.reference, in_thought)
         progress(len(grades), len(results))
 
     async with anyio.create_task_group() as grading:

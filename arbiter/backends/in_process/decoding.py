@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from arbiter.backends.confidence import confidence_at, mean_confidence
 from arbiter.backends.draft_features import CandidateReading
+from arbiter.backends.full_context import full_context
 from arbiter.backends.in_process.candidate_reading import ReadRequest, ReadRow
 from arbiter.backends.in_process.continuous_batching import Engine, Outputs
 from arbiter.backends.in_process.llama import LlamaModel
@@ -37,8 +38,17 @@ class InProcessGenerator:
         self.engine = Engine(loaded.model, self._start, largest_batch, loaded.cache_bytes, loaded.turn)
 
     async def generate(self, request: GenerationRequest) -> Generation:
-        """Write one step. Raises ``ContextTooLongError`` if the prompt fills the model's context."""
-        return await self.engine.worker.submit(request)
+        """Write one step, of at most the tokens that the context leaves.
+
+        Raises ``ContextTooLongError`` if the prompt of the first step fills the context. A later step is then empty and
+        ends by its limit.
+        """
+        try:
+            return await self.engine.worker.submit(request)
+        except ContextTooLongError:
+            if not request.transcript.steps:
+                raise
+            return full_context(request)
 
     async def read(self, prompt: Sequence[int], candidate: Sequence[int]) -> CandidateReading:
         """Read a candidate. Raises ``ContextTooLongError`` if it and its prompt exceed the model's context."""

@@ -10,7 +10,7 @@ from arbiter.protocols.records import Usage
 Answered = TypeVar("Answered")
 
 _CONTEXT = re.compile(
-    r"(?:context (?:length|window|size|limit)|allowed length|must be <=)[^\d]{0,20}(\d+)|\d+ \+ \d+ > (\d+)",
+    r"(?:context (?:length|window|size|limit)|allowed length|must be <=)[^\d]{0,20}(\d+)(?!\d| \+)|\d+ \+ \d+ > (\d+)",
     re.IGNORECASE,
 )
 # the exact tokens of the prompt, but not "at least 925 input tokens"

@@ -89,10 +89,25 @@ async def _step(patient: _Patient) -> tuple[Generation, list[Check]]:
     if step.overhead.prompt_tokens:
         text = "the server does not report what stopped a step, so each step needs a second, short request"
         checks.append(Check("stops", text))
-    if step.usage.completion_tokens == 0 and step.text:
-        text = "the server reports no token counts: limits.max_tokens cannot end a problem, and all token figures are 0"
+    if step.usage.prompt_tokens == 0:
+        text = "the server reports no token counts: those of prompts are 0 in all figures, and those of steps are estimates"
         checks.append(Check("usage", text, "warning"))
+    if step.stop_reason == "end":
+        checks += await _first_step(patient)
     return step, checks
+
+
+async def _first_step(patient: _Patient) -> list[Check]:
+    """Return a warning if the answer, whose first step ended it, has more steps where nothing stops it."""
+    whole = await patient.generator.generate(msgspec.structs.replace(patient.request(), separator=_NEVER))
+    if patient.config.separator not in whole.text.strip():
+        return []
+    text = (
+        "the first step ended the answer, but without a stop text the model writes more than one step: the server "
+        "reports a stop at the separator as the end. Set engine to the engine that is served, and tokenizer to the "
+        "model's own"
+    )
+    return [Check("first step", text, "warning")]
 
 
 async def _seeds(patient: _Patient) -> Check:

@@ -183,3 +183,11 @@ def test_what_may_be_mathematics_is_not_judged_as_words(reference: str) -> None:
 @pytest.mark.parametrize(("one", "other"), [("1 1/2", "11/2"), ("1  1/2", "11/2"), ("3 4", "34"), ("a b", "ab")])
 def test_a_space_between_digits_or_letters_is_not_taken_away(one: str, other: str) -> None:
     assert plain(one) != plain(other)
+
+
+@pytest.mark.parametrize(
+    ("text", "after"),
+    [("so \\boxed{1}", None), ("so</think> \\boxed{1}", " \\boxed{1}"), ("a</think><think>b", None), ("", None)],
+)
+def test_a_thought_that_the_prompt_opened_hides_what_is_before_its_end(text: str, after: str | None) -> None:
+    assert text_after_thought(text, in_thought=True) == after
