@@ -60,7 +60,10 @@ class ModelTable(ConfigTable, frozen=True, kw_only=True, tag_field="backend"):
     ``judge``. [Scores and engines](scores-and-engines.md#templates) lists the templates.
     """
     tokenizer: str | None = None
-    """The tokenizer for ``chat`` and ``verifies``: a folder or a hub name. Not set: that of ``model``."""
+    """The tokenizer for ``chat`` and ``verifies``, and for a server's end tokens: a folder or a hub name.
+
+    Not set: that of ``model``.
+    """
     annotate: bool = False
     """Whether each step in the prompt is prefixed with its author. Set it for a router trained that way."""
     in_flight: Count = 128
@@ -101,13 +104,16 @@ class ServedTable(ModelTable, frozen=True, kw_only=True, tag="http"):
     """A model behind a server that offers ``/v1/completions``, or for a scorer one of the dialects of ``scores``."""
 
     url: str
-    """The address of the server, with or without ``/v1``. It must not contain a password."""
+    """The address of the server, with or without ``/v1``. It must not contain a password.
+
+    An address with another version in its path, such as ``/v3`` or ``/v1/openai``, is used as it is.
+    """
     api_key_env: str | None = None
     """The name of the environment variable that holds the API key. Not set: no key."""
     timeout: Annotated[float, msgspec.Meta(gt=0, le=86400)] = 600.0
     """The time limit of one attempt, in seconds."""
     retries: Annotated[int, msgspec.Meta(ge=0)] = 5
-    """How often a failed request is repeated at most: after status 429 or 5xx, and after a broken connection."""
+    """How often a failed request is repeated at most: after status 429 or 5xx, and after a broken connection or answer."""
     scores: Scores | None = None
     """The dialect of score requests to a PRM or a router. Not set: ``classify`` (``embeddings`` for ``openai``).
 
@@ -131,7 +137,8 @@ class ServedTable(ModelTable, frozen=True, kw_only=True, tag="http"):
     engine: ServedEngine | None = None
     """The engine of the server. Not set: that of ``verifies``, ``server`` or ``priority``, in this order.
 
-    If none of them is set, a target's server is asked once at the start (see ``gather``). With ``llama.cpp``, requests
+    If none of them is set, a target's server is asked once at the start (see ``gather``). The engine also decides what
+    shows that an answer ended. With ``llama.cpp``, requests
     switch off the sampling penalties that its server has by default.
     """
     server: ServerTable | None = None

@@ -90,7 +90,7 @@ async def _step(patient: _Patient) -> tuple[Generation, list[Check]]:
         text = "the server does not report what stopped a step, so each step needs a second, short request"
         checks.append(Check("stops", text))
     if step.usage.prompt_tokens == 0:
-        text = "the server reports no token counts: those of prompts are 0 in all figures, and those of steps are estimates"
+        text = "the server reports no token counts: figures have 0 for prompts, and estimates for steps"
         checks.append(Check("usage", text, "warning"))
     if step.stop_reason == "end":
         checks += await _first_step(patient)

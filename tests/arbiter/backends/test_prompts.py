@@ -129,3 +129,17 @@ def test_chat_is_the_tokenizers_own_template_with_the_question_in_it() -> None:
 def test_a_tokenizer_that_cannot_be_read_is_told_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Set tokenizer to a folder or a hub name, or name a template"):
         prompt_template("chat", annotate=False, tokenizer=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "opens"),
+    [
+        ("{question}\n<think>\n", True),
+        ("<think>{question}\n", False),
+        ("{question}", False),
+        ("qwen3", False),
+        ("qwen3-thinking", False),
+    ],
+)
+def test_a_template_opens_a_thought_that_it_does_not_close(prompt: str, opens: bool) -> None:
+    assert prompt_template(prompt, False, "no tokenizer").opens_thought == opens

@@ -125,6 +125,20 @@ def test_each_of_several_targets_has_its_own_memory_in_the_summary() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(("ending", "right"), [("", False), ("</think>", True)])
+async def test_a_thought_that_the_template_opened_and_that_never_ends_has_no_answer(
+    ending: str, right: bool, a_config: Configs, tmp_path: Path
+) -> None:
+    def think(request: GenerationRequest) -> Generation:
+        return Generation(f"Let me see. {ending}\\boxed{{4}}", "end", Usage(5, 4))
+
+    config = a_config(run_type="draft", models={"draft": {"model": "nowhere", "prompt": "{question}<think>\n"}})
+    await run(config, [Problem("p", "2+2", "4")], echoing(think), tmp_path, Diary())
+    [result] = stored(tmp_path)
+    assert (result.grade.right, result.grade.answer) == (right, "4" if right else None)
+
+
+@pytest.mark.asyncio
 async def test_a_wrong_answer_is_wrong_with_its_reference(a_config: Configs, tmp_path: Path) -> None:
     given = [Problem("p", "3", "4")]
     await run(a_config(run_type="draft"), given, echoing(), tmp_path, Diary())

@@ -3,7 +3,7 @@
 from typing import Any
 
 from arbiter.protocols.records import Candidate, Model, PrefixMatch, Rating, Solution, StepRecord, Usage
-from arbiter.runs.prefix_cache import PrefixCacheUse, lacking, prefix_caches
+from arbiter.runs.prefix_cache import PrefixCacheUse, lacking, prefix_caches, uncounted
 
 
 def candidate(
@@ -73,3 +73,10 @@ def test_a_cache_that_lacks_is_told_with_the_way_out() -> None:
     assert "memory_fraction" in line
     [unseen] = lacking({"draft": PrefixCacheUse(100, 80, 0)}, ("draft",))
     assert "--enable-cache-report" in unseen
+
+
+def test_a_writer_without_token_counts_is_a_warning() -> None:
+    nothing = PrefixCacheUse(0, 0, 0)
+    caches: dict[Model, PrefixCacheUse] = {"draft": nothing, "target": PrefixCacheUse(9, 0, 0), "prm": nothing}
+    [line] = uncounted(caches, ("draft", "target"))
+    assert line.startswith("draft reported no token counts")

@@ -183,6 +183,14 @@ def test_a_prompt_that_fills_the_context_leaves_no_room(loaded: Loaded, write: W
     assert isinstance(error, ContextTooLongError)
 
 
+def test_a_later_step_without_room_is_empty_and_ends_by_its_limit(
+    loaded: Loaded, write: Write, generation: Requests
+) -> None:
+    full = Step("1" * loaded.model.context, "draft")
+    [answer] = write([generation(transcript=Transcript(QUESTIONS[0], (full,)))])
+    assert (answer.text, answer.stop_reason) == ("", "limit")
+
+
 def test_sampled_steps_depend_on_their_seed_and_not_on_their_company(write: Write, generation: Requests) -> None:
     requests = [generation(question, temperature=1.0, seed=n) for n, question in enumerate(QUESTIONS)]
     assert write(requests) == write(requests, largest=1) == list(reversed(write(requests[::-1])))
