@@ -4,7 +4,7 @@ A conversation is written in the markup of the model's family, with the tokenize
 Texts of the conversation are concatenated, never substituted into earlier text: a placeholder in a turn stays text.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -97,11 +97,26 @@ class TokenizerConversation:
 def chat_text(tokenizer: Any, turns: Turns) -> str:  # noqa: ANN401
     """Return the turns in the chat template of ``tokenizer``, up to where the answer begins.
 
-    A beginning-of-text token is removed. Raises whatever the template raises.
+    The tokenizer makes of it, with the tokens that it adds at the beginning, those of the template: tokens that it adds
+    itself are not in the text. Raises whatever the template raises.
     """
     messages = [{"role": turn.role, "content": turn.text} for turn in turns]
     text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    own = tokenizer(text, add_special_tokens=False)["input_ids"]
+    for start in _starts(tokenizer):
+        bare = text.removeprefix(start)
+        if tokenizer(bare)["input_ids"][: len(own)] == own:
+            return bare
     return text.removeprefix(tokenizer.bos_token or "")
+
+
+def _starts(tokenizer: Any) -> Iterator[str]:  # noqa: ANN401
+    """Yield the texts of the start tokens that ``tokenizer`` may add: none, its own, all that it adds to a text."""
+    yield ""
+    yield tokenizer.bos_token or ""
+    plain, around = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+    before = next((at for at in range(len(around)) if around[at : at + len(plain)] == plain), 0)
+    yield "".join(tokenizer.convert_ids_to_tokens(around[:before]))
 
 
 def as_text(transcript: Transcript) -> str:

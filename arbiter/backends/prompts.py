@@ -1,7 +1,7 @@
 """Render a context for a model: the question in the model's template, then the steps.
 
 ``conversations.py`` renders a question with the turns of a conversation before it. No template begins with a
-beginning-of-text token: servers and tokenizers add it themselves.
+beginning-of-text token, which servers and tokenizers add themselves. ``chat`` has it if the tokenizer does not add it.
 """
 
 from typing import Any

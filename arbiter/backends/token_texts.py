@@ -71,6 +71,7 @@ class TransformersTokenTexts:
 
     def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - transformers' own classes
         self._tokenizer = tokenizer
+        tokenizer.clean_up_tokenization_spaces = False  # else "x != y" may lose a space
         known = tokenizer.is_fast and separates_lines(tokenizer.backend_tokenizer)
         self._lines = LineTokens(self._encode) if known else None
         self.end = cast("int | None", tokenizer.eos_token_id)

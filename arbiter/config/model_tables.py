@@ -113,7 +113,7 @@ class ServedTable(ModelTable, frozen=True, kw_only=True, tag="http"):
     timeout: Annotated[float, msgspec.Meta(gt=0, le=86400)] = 600.0
     """The time limit of one attempt, in seconds."""
     retries: Annotated[int, msgspec.Meta(ge=0)] = 5
-    """How often a failed request is repeated at most: after status 429 or 5xx, and after a broken connection or answer."""
+    """How often a failed request is repeated at most: after status 429 or 5xx, a broken connection or answer."""
     scores: Scores | None = None
     """The dialect of score requests to a PRM or a router. Not set: ``classify`` (``embeddings`` for ``openai``).
 

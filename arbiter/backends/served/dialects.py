@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from arbiter.backends.served.completions import Number, PromptDetails, ServerUsage, counted, first
+from arbiter.backends.served.completion_answers import CacheDetails, Number, ServerUsage, counted, first
 from arbiter.config.model_tables import Classifier, Labels
 from arbiter.protocols.records import Usage
 
@@ -161,7 +161,7 @@ class _Scored(msgspec.Struct, frozen=True):
 
 def _classified(answer: _Classified | list[_Classified], _: int) -> ScoreAnswer:
     one = answer[0] if isinstance(answer, list) else answer
-    reported = ServerUsage(one.meta_info.prompt_tokens, 0, PromptDetails(one.meta_info.cached_tokens))
+    reported = ServerUsage(one.meta_info.prompt_tokens, 0, CacheDetails(one.meta_info.cached_tokens))
     return ScoreAnswer(one.embedding, counted(reported))
 
 

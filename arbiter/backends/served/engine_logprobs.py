@@ -5,7 +5,15 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from arbiter.backends.served.completions import PATH, CountError, ServerUsage, check_reason, counted, first, requested
+from arbiter.backends.served.completion_answers import (
+    PATH,
+    CountError,
+    ServerUsage,
+    check_reason,
+    counted,
+    first,
+    requested,
+)
 from arbiter.backends.served.generator import WITHOUT_PENALTIES
 from arbiter.backends.served.transport import Transport
 from arbiter.config.model_tables import Engine

@@ -13,7 +13,7 @@ import msgspec
 
 from arbiter.backends.full_context import full_context
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.backends.served.completions import (
+from arbiter.backends.served.completion_answers import (
     PATH,
     CompletionAnswer,
     EndSigns,

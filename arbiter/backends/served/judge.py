@@ -2,7 +2,7 @@
 
 from arbiter.backends.confidence import TOP
 from arbiter.backends.judge_prompts import JudgePrompt, judged
-from arbiter.backends.served.completions import PATH, complete
+from arbiter.backends.served.completion_answers import PATH, complete
 from arbiter.backends.served.logprobs import alternatives_option, first_alternatives
 from arbiter.backends.served.transport import Transport
 from arbiter.protocols.ports import Score, ScoreRequest

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from arbiter.backends.confidence import TOP
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.backends.served.completions import PATH, complete
+from arbiter.backends.served.completion_answers import PATH, complete
 from arbiter.backends.served.logprobs import Logprobs, alternatives_option, first_alternatives
 from arbiter.backends.served.scorer import text_of
 from arbiter.backends.served.transport import Transport

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.backends.served.completions import CountError, requested
+from arbiter.backends.served.completion_answers import CountError, requested
 from arbiter.backends.served.dialects import Logits, Range, ScoreAnswer, ScoreDialect, ShapeError
 from arbiter.backends.served.transport import Transport
 from arbiter.protocols.errors import BackendError

@@ -16,7 +16,7 @@ import msgspec
 from arbiter.backends.draft_features import CandidateReading, split_tokens
 from arbiter.backends.head_model import DraftHead
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.backends.served.completions import complete
+from arbiter.backends.served.completion_answers import complete
 from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.engine_logprobs import LOGPROB_DIALECTS, LogprobQuery, read_answer
 from arbiter.backends.served.served_models import open_transport

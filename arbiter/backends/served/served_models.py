@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import anyio.to_thread
@@ -10,9 +10,9 @@ import msgspec
 
 from arbiter.backends.judge_prompts import JudgePrompt
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.backends.served.completions import EndSigns
 from arbiter.backends.served.dialects import dialect_of, remedy
 from arbiter.backends.served.draft_memory import DraftMemory
+from arbiter.backends.served.end_signs import end_signs
 from arbiter.backends.served.generator import WITHOUT_PENALTIES, ServedGenerator
 from arbiter.backends.served.judge import ServedJudge
 from arbiter.backends.served.label_tokens import LabelScorer
@@ -28,8 +28,8 @@ from arbiter.backends.served.transport import (
 )
 from arbiter.backends.served.verification import VerificationSettings, VerifyingGenerator
 from arbiter.backends.token_texts import TransformersTokenTexts
-from arbiter.backends.tokenizers import end_tokens, known_tokenizer, read_tokenizer
-from arbiter.config.model_tables import Engine, HostedTable, ServedEngine, ServedTable
+from arbiter.backends.tokenizers import end_tokens, read_tokenizer
+from arbiter.config.model_tables import Engine, HostedTable, ServedTable
 from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.protocols.ports import GenerationRequest, Generator, Proposal, Scorer, ScoreRequest
 from arbiter.protocols.records import Transcript
@@ -60,7 +60,6 @@ class _ModelInfo(msgspec.Struct, frozen=True):
 
 
 _INFO = msgspec.json.Decoder(_ModelInfo)
-_OWNERS: Mapping[str, ServedEngine] = {"sglang": "sglang", "vllm": "vllm"}
 _DECODER = msgspec.json.Decoder(_ModelList | list[ServedModel])  # some hosts send a bare list
 
 
@@ -86,7 +85,7 @@ async def open_served_generator(
             isinstance(table, HostedTable),
             _required_fields(table),
             memory,
-            await end_signs(table, listed),
+            await end_signs(table, listed.owned_by if listed else None),
             listed.max_model_len if listed else None,
         )
         await _refuse_reward_server(name, table, transport)
@@ -188,28 +187,6 @@ async def served_model(name: str, table: ServedTable) -> ServedModel | None:
 
 async def _list_models(transport: Transport) -> _ModelList | list[ServedModel]:
     return understood(transport.address, _MODELS, await transport.get(_MODELS), _DECODER)
-
-
-async def end_signs(table: ServedTable, listed: ServedModel | None) -> EndSigns:
-    """Return what shows that an answer of the table's model ended.
-
-    The engine is that of the table, else the one that lists the model. The tokens are those of the model's tokenizer,
-    if it is on this machine or named in the table, and can be read.
-    """
-    owner = listed.owned_by if listed else None
-    engine = table.named_engine or _OWNERS.get(owner or "")
-    tokenizer_name = known_tokenizer(table)
-    if tokenizer_name is None:
-        return EndSigns(engine=engine)
-
-    def read() -> frozenset[int]:
-        try:
-            tokenizer = read_tokenizer(tokenizer_name, "", "")
-        except ConfigError:
-            return frozenset()
-        return end_tokens(tokenizer_name, tokenizer, "sglang")  # of the engines, the one that uses most
-
-    return EndSigns(await anyio.to_thread.run_sync(read), engine)
 
 
 def _required_fields(table: ServedTable) -> dict[str, float]:

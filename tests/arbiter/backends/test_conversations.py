@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
 
 import arbiter.pocket
-from arbiter.backends.conversations import TokenizerConversation
+from arbiter.backends.conversations import TokenizerConversation, chat_text
 from arbiter.backends.judge_prompts import JudgePrompt
 from arbiter.backends.prompts import FAMILIES, TEMPLATES, PromptTemplate, prompt_template
 from arbiter.backends.tokenizers import read_tokenizer
@@ -43,7 +45,11 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Named:
     for template in PUBLISHED.glob("*.jinja"):
         own = folder / template.stem
         own.mkdir()
-        shutil.copy(pocket / "tokenizer.json", own)
+        inner: Any = Tokenizer.from_file(str(pocket / "tokenizer.json"))
+        inner.add_special_tokens(["<|bos|>"])
+        start = ("<|bos|>", inner.token_to_id("<|bos|>"))
+        inner.post_processor = processors.TemplateProcessing("<|bos|> $A", special_tokens=[start])
+        inner.save(str(own / "tokenizer.json"))
         settings = json.loads((pocket / "tokenizer_config.json").read_text(encoding="utf-8"))
         changed = json.dumps({**settings, "bos_token": "<|bos|>"})
         (own / "tokenizer_config.json").write_text(changed, encoding="utf-8")
@@ -208,6 +214,9 @@ class Counting:
     bos_token = None
     asked = 0
 
+    def __call__(self, text: str, **_: object) -> dict[str, list[int]]:
+        return {"input_ids": [*map(ord, text)]}
+
     def apply_chat_template(self, messages: list[dict[str, str]], **_: object) -> str:
         self.asked += 1
         return "".join(message["content"] for message in messages)
@@ -229,3 +238,22 @@ def test_of_many_conversations_only_so_many_heads_are_kept() -> None:
     for question in (*map(str, range(1000)), "0"):
         conversation.head(TOLD, question)
     assert tokenizer.asked == 1001
+
+
+@pytest.mark.parametrize(
+    ("added", "start"),
+    [("$A", "<s>"), ("<s> $A", "<s>"), ("<g> <s> $A", "<g><s>"), ("<s> $A <e>", "<s>"), ("$A", "")],
+)
+def test_the_text_of_a_chat_gives_the_tokens_of_the_template(added: str, start: str) -> None:
+    """The tokenizer adds no start token, one or two, or an end; the template writes the start itself."""
+    special = ["<s>", "<g>", "<e>"]
+    inner: Any = Tokenizer(models.WordLevel({"?": 0, "<s>": 1, "<g>": 2, "<e>": 3, "a": 4, "user": 5}, "?"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    inner.post_processor = processors.TemplateProcessing(added, special_tokens=[("<s>", 1), ("<g>", 2), ("<e>", 3)])
+    inner.add_special_tokens(special)
+    named = {"bos_token": "<s>", "eos_token": "<e>"}
+    tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=inner, **named)
+    tokenizer.chat_template = start + "{% for m in messages %}{{ m.role }} {{ m.content }}{% endfor %}"
+    own = tokenizer.apply_chat_template([{"role": "user", "content": "a"}], tokenize=True, return_dict=False)
+    ids = tokenizer(chat_text(tokenizer, (Turn("user", "a"),)))["input_ids"]
+    assert ids[: len(own)] == own

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer
 
 import arbiter.pocket
+from arbiter.backends.token_texts import TransformersTokenTexts
 from arbiter.backends.tokenizers import end_tokens, read_tokenizer
 from arbiter.config.model_tables import Engine
 from arbiter.protocols.errors import ConfigError
@@ -70,3 +72,12 @@ def test_a_tokenizers_own_code_is_not_run(folder: Folder, tmp_path: Path) -> Non
     (tmp_path / "mine.py").write_text("raise SystemExit('it was run')", encoding="utf-8")
     with pytest.raises(ConfigError, match="cannot read the tokenizer"):
         read_tokenizer(name, "verifies", "do without")
+
+
+def test_spaces_before_signs_stay_whatever_the_checkpoint_says(folder: Folder) -> None:
+    settings = json.loads((POCKET / "tokenizer_config.json").read_text(encoding="utf-8"))
+    name = folder(tokenizer_config={**settings, "clean_up_tokenization_spaces": True})
+    cleaning: Any = AutoTokenizer
+    for tokenizer in (read_tokenizer(name, "chat", "do without"), cleaning.from_pretrained(name)):
+        texts = TransformersTokenTexts(tokenizer)
+        assert texts.decode(texts.encode("1 . 2 , 3", special=False)) == "1 . 2 , 3"

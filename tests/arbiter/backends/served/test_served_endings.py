@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.backends.served.completions import CompletionAnswer, EndSigns, ending_of
+from arbiter.backends.served.completion_answers import CompletionAnswer, EndSigns, ending_of
 from arbiter.backends.served.generator import ServedGenerator
 from arbiter.backends.served.transport import Address
 from arbiter.protocols.errors import BackendError
@@ -371,8 +371,9 @@ def test_an_answer_ends_only_at_a_known_token_or_at_an_empty_field_of_its_engine
     text: str, names: dict[str, Any], separator: str, ends: frozenset[int]
 ) -> None:
     _, ending = ending_of(CompletionAnswer(text, "stop", **names), separator, EndSigns(ends))
-    known = {token for value in names.values() for token in (value if isinstance(value, list) else [value])} & ends
-    assert ending != "end" or known or names.get("stopping_word") == ""
+    values: list[Any] = [value if isinstance(value, list) else [value] for value in names.values()]
+    tokens = {token for value in values for token in value}
+    assert ending != "end" or tokens & ends or names.get("stopping_word") == ""
 
 
 class Scripted:

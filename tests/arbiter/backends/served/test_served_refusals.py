@@ -229,9 +229,11 @@ async def test_every_backend_reaches_an_address_with_a_version_of_its_own(
 async def test_a_missing_number_among_the_alternatives_is_left_out(
     shape: str, server: FakeServer, step: StepOf, answer: Answer
 ) -> None:
-    found = {"completion": {"top_logprobs": [{"a": -0.1, "b": None}]}, "chat": {"content": []}}[shape]
-    if shape == "chat":
-        found = {"content": [{"token": "a", "logprob": -0.1, "top_logprobs": [{"token": "a", "logprob": -0.1}, None]}]}
+    one: Any = {"token": "a", "logprob": -0.1}
+    found: Any = {
+        "completion": {"top_logprobs": [{"a": -0.1, "b": None}]},
+        "chat": {"content": [{**one, "top_logprobs": [one, None]}]},
+    }[shape]
     server.replies(answer(logprobs=found))
     alone = answer(logprobs={"top_logprobs": [{"a": -0.1}]})
     made = await step(confidence="first")

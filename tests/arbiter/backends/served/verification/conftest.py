@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.backends.served.completions import EndSigns
+from arbiter.backends.served.completion_answers import EndSigns
 from arbiter.backends.served.generator import WITHOUT_PENALTIES, ServedGenerator
 from arbiter.backends.served.transport import Address
 from arbiter.backends.served.verification import VerificationSettings, VerifyingGenerator

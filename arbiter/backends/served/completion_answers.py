@@ -41,7 +41,7 @@ Choice = TypeVar("Choice", bound=_Indexed)
 Number = int | float | str | None
 
 
-class PromptDetails(msgspec.Struct, frozen=True):
+class CacheDetails(msgspec.Struct, frozen=True):
     """How many tokens of a prompt came from a cache."""
 
     cached_tokens: Number = 0
@@ -52,7 +52,7 @@ class ServerUsage(msgspec.Struct, frozen=True):
 
     prompt_tokens: Number = 0
     completion_tokens: Number = 0
-    prompt_tokens_details: PromptDetails | None = None
+    prompt_tokens_details: CacheDetails | None = None
 
 
 class CompletionAnswer(msgspec.Struct, frozen=True):
