@@ -80,7 +80,7 @@ reproduce:
 throughput *args:
     {{python}} benchmarks/throughput.py {{args}}
 
-# Compare the ring with lock-step schedules and a lower bound, on simulated servers in virtual time (see docs/explanation/performance.md).
+# Compare the ring with lock-step schedules and list scheduling, on simulated servers in virtual time (see docs/explanation/performance.md).
 schedules *args:
     {{python}} benchmarks/schedules.py {{args}}
 
@@ -116,11 +116,15 @@ overhead *args:
 before *args:
     {{python}} benchmarks/before.py {{args}}
 
+# Compare the CPU and wall time of the ring with loops over openai, litellm and inspect_ai (the last two in .frameworks).
+peers *args:
+    {{python}} benchmarks/peers.py --python {{frameworks}} {{args}}
+
 # Measure the cost of the event log, compared with a ring without one.
 log-cost *args:
     {{python}} benchmarks/log.py {{args}}
 
-# Write the tables that come out of virtual time into the documents (about seven minutes of CPU; `--only NAME` for one).
+# Write the tables that come out of virtual time into the documents (about 20 minutes of CPU; `--only NAME` for one).
 tables *args="--write":
     {{python}} benchmarks/tables.py {{args}}
 

@@ -16,7 +16,8 @@ from functools import partial
 
 import cyclopts
 import msgspec
-from schedules import GATHER, Fleet, Found, ring, run_on
+from schedules import ring
+from simulated_fleet import GATHER, Fleet, Found, run_on
 
 from arbiter.protocols.ports import Gather
 from arbiter.simulation.synthetic_workload import SyntheticWorkload
@@ -42,8 +43,9 @@ class Gain(msgspec.Struct, frozen=True):
 def measure(world: SyntheticWorkload, running: int, mixed: bool, gather: Gather = GATHER) -> Gain:
     """Run the ring without and with gathering. Raises ``RuntimeError`` if they kept different steps."""
     fleets = [Fleet(world, running, mixed) for _ in range(2)]
-    for fleet, held in zip(fleets, (None, gather), strict=True):
-        run_on(fleet, partial(ring, verify="auto", gather=held))
+    models = [fleet.models(held) for fleet, held in zip(fleets, (None, gather), strict=True)]
+    for fleet, used in zip(fleets, models, strict=True):
+        run_on(fleet, partial(ring, models=used, verify="auto"))
     if fleets[0].kept != fleets[1].kept:
         raise RuntimeError("gathering changed the steps")
     return Gain(*(fleet.found() for fleet in fleets))

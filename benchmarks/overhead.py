@@ -29,6 +29,7 @@ import anyio
 import cyclopts
 import msgspec
 from cyclopts import Parameter
+from fixed_server import QUESTION
 from throughput import served
 
 from arbiter.actors.policies import RewardThreshold
@@ -45,7 +46,6 @@ from arbiter.protocols.records import Limits, Solution, Step, Transcript, Usage
 
 AT_ONCE = 64
 STEPS = 8
-QUESTION = "We multiply the first number by the second one, carry the ten, and write the sum of both rows below. " * 4
 POLICY = RewardThreshold(0.7)
 LIMITS = Limits()
 

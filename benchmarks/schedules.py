@@ -7,133 +7,48 @@ Every schedule gets all problems at the same time and has three servers of its o
 7B, on one H100 each, with at most ``running`` sequences per server. With ``mixed``, a server continues to decode while
 it reads a prompt. All schedules must keep the same steps; the program checks that.
 
-- ``published``: rounds over the whole batch, each with four barriers: all drafts, all scores, the target on *every*
-  step, and the scores of the target's steps.
-- ``repaired``: the same rounds, but the target writes rejected steps only, and its steps are not scored.
+- ``published``: rounds over the whole batch, each with three barriers: all drafts, all scores of drafts, and the target
+  on *every* step. The published program does this when a router decides.
+- ``repaired``: the same rounds, but the target writes rejected steps only.
 - ``gather``: one plain loop per problem, all of them concurrently.
 - ``plain``: the ring, with as many slots at draft and target as their servers have. Older problems get slots first. No
   step is drafted ahead, and the target writes each of its steps in full.
 - ``ours``: the same with the defaults of a configuration. Where it pays, the target reads the rejected draft and writes
   only the rest of its own step (``SyntheticWorkload.agreeing``). Unless ``mixed``, escalations gather before they go to
   the target (``arbiter.actors.gathering``; ``benchmarks/gathering.py`` measures that alone).
-- ``bound``: a lower bound for any schedule of the same requests (``arbiter.simulation.lower_bounds``).
+- ``listed``: list scheduling with lengths known beforehand. It makes the requests of ``ours``, and the target reads
+  every rejected draft. The problem with most seconds left gets slots first (``benchmarks/waiting.py``).
+- ``grouped``: older problems first, as in ``ours``, but slots are given in groups of ``GROUP`` while requests wait.
+- ``listed, grouped``: both.
 
-docs/explanation/performance.md has the parameters and results.
+The *best known* schedule is the one with the shortest makespan. docs/explanation/performance.md has the parameters and
+results.
 """
 
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from statistics import fmean
 from typing import Annotated, Any, TypeVar
 
 import anyio
 import cyclopts
 import msgspec
 from cyclopts import Parameter
+from simulated_fleet import GATHER, POLICY, Fleet, Found, run_on
+from waiting import Waiting
 
 from arbiter.actors.controllers import Verify
-from arbiter.actors.policies import LearnedRouter
 from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
-from arbiter.actors.supervision import services
-from arbiter.config.model_tables import PAUSING_GATHER, SERVED_SHARE
-from arbiter.protocols.ports import Gather, Generation, GenerationRequest, ModelHandle, Score, ScoreRequest
-from arbiter.protocols.records import Author, Candidate, Model, Solution, Step, Transcript
-from arbiter.replay.virtual_time import run_virtually
-from arbiter.runs.gathering_waits import GatheringWaits, gathering_waits
-from arbiter.simulation.engine import EngineLoad, EngineWork, Speed
-from arbiter.simulation.lower_bounds import Bounds
-from arbiter.simulation.server import ServedRequest, SimulatedGenerator, SimulatedScorer, SimulatedServer
-from arbiter.simulation.speeds import speed_of
-from arbiter.simulation.synthetic_workload import SyntheticWorkload, tokens_of
+from arbiter.protocols.ports import Gather
+from arbiter.protocols.records import Solution, Step, Transcript
+from arbiter.simulation.engine import EngineLoad
+from arbiter.simulation.synthetic_workload import SyntheticWorkload
 
-GPU = "H100"
-MODELS: dict[Model, str] = {"draft": "1.5B", "router": "PRM-1.5B", "target": "7B"}
-_WRITERS: tuple[Author, ...] = ("draft", "target")
-POLICY = LearnedRouter(0.5)
-GATHER = Gather(PAUSING_GATHER, SERVED_SHARE)
+GROUP = 8  # an eighth of the slots
 
 Answer = TypeVar("Answer")
-
-
-class Found(msgspec.Struct, frozen=True):
-    """The result of one schedule: virtual seconds, the bounds for its requests, and what its servers and ring did."""
-
-    makespan: float
-    latency: float
-    bound: float
-    latency_bound: float
-    servers: dict[str, EngineLoad]
-    gathering: GatheringWaits
-
-
-class Fleet:
-    """Three servers and their ports, for one schedule. Records when problems end and what their requests take."""
-
-    def __init__(self, world: SyntheticWorkload, running: int, mixed: bool) -> None:
-        self.world = world
-        self.mixed = mixed
-        speeds: dict[Model, Speed] = {
-            name: speed_of(model, GPU, running=running, mixed=mixed) for name, model in MODELS.items()
-        }
-        self.servers = {name: SimulatedServer(speed) for name, speed in speeds.items()}
-        self._bounds = Bounds(speeds, world.problems)
-        self._writers = {
-            name: SimulatedGenerator(self.servers[name], world.write, tokens_of, partial(self._note, name))
-            for name in _WRITERS
-        }
-        self._reader = SimulatedScorer(self.servers["router"], world.rate, tokens_of, partial(self._note, "router"))
-        self.ended: dict[str, float] = {}
-        self.kept: dict[str, tuple[Step, ...]] = {}
-        self.escalated: list[Candidate] = []
-
-    def models(self, gather: Gather | None) -> Models:
-        """Return the models for the ring. Requests wait for slots in the ring, not in the server's queue."""
-        running = self.servers["target"].speed.running
-        return Models(
-            draft=ModelHandle[Any](self, running),
-            target=ModelHandle[Any](self, running, gather=gather),
-            scorers={"router": ModelHandle[Any](self, self.world.problems)},
-        )
-
-    async def generate(self, request: GenerationRequest) -> Generation:
-        return await self._writers[request.author].generate(request)
-
-    async def score(self, request: ScoreRequest) -> Score:
-        return await self._reader.score(request)
-
-    async def write(self, role: Author, problem: str, context: Transcript) -> Generation:
-        """Make the same request as the ring does, for schedules without a ring."""
-        step = len(context.steps)
-        return await self.generate(
-            GenerationRequest(problem, step, 0, role, context, "\n\n", self.world.step_tokens.most, 0.0, 1.0, 0)
-        )
-
-    async def accepts(self, author: Author, made: Mapping[str, Generation], problem: str, context: Transcript) -> bool:
-        """Let the router score the step that was written for the problem, and return whether it is kept."""
-        request = ScoreRequest(problem, len(context.steps), "router", context, made[problem].text, author, "\n\n")
-        return (await self.score(request)).value <= POLICY.threshold
-
-    def end(self, problem: str, steps: Iterable[Step]) -> None:
-        self.ended[problem] = anyio.current_time()
-        self.kept[problem] = tuple(steps)
-
-    def found(self) -> Found:
-        """Return the result of the schedule, once all problems have ended."""
-        return Found(
-            makespan=max(self.ended.values()),
-            latency=fmean(self.ended.values()),
-            bound=self._bounds.makespan(self.world.problems),
-            latency_bound=self._bounds.latency(),
-            servers={name: server.load for name, server in self.servers.items()},
-            gathering=gathering_waits(self.escalated),
-        )
-
-    def _note(
-        self, name: Model, request: GenerationRequest | ScoreRequest, work: EngineWork, served: ServedRequest
-    ) -> None:
-        self._bounds.add(name, request.problem, work, served.cached)
+Schedule = Callable[[Fleet], Awaitable[None]]
 
 
 async def lock_step(fleet: Fleet, everywhere: bool) -> None:
@@ -141,11 +56,9 @@ async def lock_step(fleet: Fleet, everywhere: bool) -> None:
     running = {name: fleet.world.question(name) for name in fleet.world.names()}
     while running:
         drafts = await _all(running, partial(fleet.write, "draft"))
-        kept = await _all(running, partial(fleet.accepts, "draft", drafts))
+        kept = await _all(running, partial(fleet.accepts, drafts))
         escalated = {name: context for name, context in running.items() if everywhere or not kept[name]}
         targets = await _all(escalated, partial(fleet.write, "target"))
-        if everywhere:
-            await _all(escalated, partial(fleet.accepts, "target", targets))
         for name, context in tuple(running.items()):
             made, role = (drafts[name], "draft") if kept[name] else (targets[name], "target")
             running[name] = context.extended(Step(made.text, role))
@@ -170,7 +83,7 @@ async def gather(fleet: Fleet) -> None:
         ending = ""
         while ending != "end":
             made, role = await fleet.write("draft", name, context), "draft"
-            if not await fleet.accepts("draft", {name: made}, name, context):
+            if not await fleet.accepts({name: made}, name, context):
                 made, role = await fleet.write("target", name, context), "target"
             context, ending = context.extended(Step(made.text, role)), made.stop_reason
         fleet.end(name, context.steps)
@@ -180,26 +93,48 @@ async def gather(fleet: Fleet) -> None:
 
 async def plain(fleet: Fleet) -> None:
     """Solve with the ring alone."""
-    await ring(fleet, "off", None)
+    await ring(fleet, fleet.models(None), "off")
 
 
 async def ours(fleet: Fleet) -> None:
     """Solve with the ring as it is configured by default."""
-    await ring(fleet, "auto", None if fleet.mixed else GATHER)
+    await ring(fleet, fleet.models(_gather(fleet)), "auto")
 
 
-async def ring(fleet: Fleet, verify: Verify, gather: Gather | None) -> None:
+def waiting(by_length: bool, group: int) -> Schedule:
+    """Return a schedule with the ring, whose requests wait in another order than its own."""
+
+    async def solve(fleet: Fleet) -> None:
+        await ring(fleet, Waiting(fleet, by_length, group).models(_gather(fleet)), "on")
+
+    return solve
+
+
+def _gather(fleet: Fleet) -> Gather | None:
+    return None if fleet.mixed else GATHER
+
+
+async def ring(fleet: Fleet, models: Models, verify: Verify) -> None:
     """Solve with the ring."""
 
     async def done(solution: Solution) -> None:
         fleet.escalated += [target for step in solution.steps for target in step.targets]
         fleet.end(solution.problem, (Step(step.kept.text, step.kept.author) for step in solution.steps))
 
-    async with open_ring(fleet.models(gather), verify=verify) as opened:
+    async with open_ring(models, verify=verify) as opened:
         await solve_all(opened, fleet.world.tasks(POLICY), fleet.world.problems, done)
 
 
-SCHEDULES = (published, repaired, gather, plain, ours)
+SCHEDULES: dict[str, Schedule] = {
+    "published": published,
+    "repaired": repaired,
+    "gather": gather,
+    "plain": plain,
+    "ours": ours,
+    "listed": waiting(by_length=True, group=1),
+    "grouped": waiting(by_length=False, group=GROUP),
+    "listed, grouped": waiting(by_length=True, group=GROUP),
+}
 
 
 async def _all(
@@ -219,24 +154,17 @@ async def _all(
 
 def measure(world: SyntheticWorkload, running: int, mixed: bool) -> dict[str, Found]:
     """Run each schedule and return the results by name. Raises ``RuntimeError`` if two kept different steps."""
-    fleets = {schedule.__name__: Fleet(world, running, mixed) for schedule in SCHEDULES}
-    for schedule in SCHEDULES:
-        run_on(fleets[schedule.__name__], schedule)
-        if fleets[schedule.__name__].kept != fleets["published"].kept:
-            raise RuntimeError(f"{schedule.__name__} and published kept different steps")
+    fleets = {name: Fleet(world, running, mixed) for name in SCHEDULES}
+    for name, schedule in SCHEDULES.items():
+        run_on(fleets[name], schedule)
+        if fleets[name].kept != fleets["published"].kept:
+            raise RuntimeError(f"{name} and published kept different steps")
     return {name: fleet.found() for name, fleet in fleets.items()}
 
 
-def run_on(fleet: Fleet, schedule: Callable[[Fleet], Awaitable[None]]) -> None:
-    """Run a schedule on the servers of ``fleet``, in virtual time."""
-
-    async def body() -> None:
-        async with services() as tasks:
-            for server in fleet.servers.values():
-                await tasks.start(server.run)
-            await schedule(fleet)
-
-    run_virtually(body)
+def best_known(results: Mapping[str, Found]) -> str:
+    """Return the name of the schedule with the shortest makespan."""
+    return min(results, key=lambda name: results[name].makespan)
 
 
 def main(
@@ -257,11 +185,10 @@ def main(
 def _figures(results: dict[str, Found]) -> dict[str, Any]:
     own = results["ours"]
     others = {name: each for name, each in results.items() if name != "ours"}
-    makespans = {name: each.makespan for name, each in others.items()} | {"bound": own.bound}
-    latencies = {name: each.latency for name, each in others.items()} | {"bound": own.latency_bound}
     return {
-        **{name: round(seconds / own.makespan, 4) for name, seconds in makespans.items()},
-        "latency": {name: round(seconds / own.latency, 4) for name, seconds in latencies.items()},
+        **{name: round(each.makespan / own.makespan, 4) for name, each in others.items()},
+        "latency": {name: round(each.latency / own.latency, 4) for name, each in others.items()},
+        "best_known": best_known(results),
         "ours": {
             "makespan": round(own.makespan, 6),
             "latency": round(own.latency, 6),
@@ -277,22 +204,20 @@ def _served(load: EngineLoad, seconds: float) -> dict[str, Any]:
 
 def table(results: dict[str, Found]) -> str:
     """Return the results as a table in Markdown."""
-    own = results["ours"]
+    own, best = results["ours"], best_known(results)
     lines = [
-        "| schedule | makespan, s | / ours | mean latency, s | / ours | makespan / its bound | target calls "
-        "| busy: draft, router, target |",
-        "|---|---|---|---|---|---|---|---|",
+        "| schedule | makespan, s | / ours | mean latency, s | / ours | target calls | busy: draft, router, target |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, each in results.items():
         busy = ", ".join(f"{load.utilisation(each.makespan):.0%}" for load in each.servers.values())
         times = (
             f"{each.makespan:.2f} | {each.makespan / own.makespan:.2f} | "
-            f"{each.latency:.2f} | {each.latency / own.latency:.2f} | {each.makespan / each.bound:.2f}"
+            f"{each.latency:.2f} | {each.latency / own.latency:.2f}"
         )
         lines.append(f"| {name} | {times} | {each.servers['target'].requests} | {busy} |")
-    bounds = f"{own.bound:.2f} | {own.bound / own.makespan:.2f} | "
-    bounds += f"{own.latency_bound:.2f} | {own.latency_bound / own.latency:.2f}"
-    return "\n".join([*lines, f"| bound of ours | {bounds} | | | |"])
+    ratio = own.makespan / results[best].makespan
+    return "\n".join([*lines, "", f"Best known: {best}. Makespan of ours / best known: {ratio:.2f}"])
 
 
 if __name__ == "__main__":

@@ -181,9 +181,9 @@ def _cpu_seconds() -> float:
 
 
 @contextmanager
-def served() -> Generator[int]:
+def served(*options: str) -> Generator[int]:
     """Start the fixed-answer server in its own process, and yield its port."""
-    command = [sys.executable, str(Path(__file__).parent / "fixed_server.py")]
+    command = [sys.executable, str(Path(__file__).parent / "fixed_server.py"), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - the command is ours
         try:
             if process.stdout is None or not (port := process.stdout.readline()):
