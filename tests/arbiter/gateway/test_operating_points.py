@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from arbiter.config.config import Config, load_config, parse
-from arbiter.gateway.model_names import operating_point
+from arbiter.gateway.model_names import ModelNames
 
 pytestmark = pytest.mark.asyncio
 
@@ -46,4 +46,4 @@ async def test_a_request_at_a_threshold_parses_no_configuration_and_its_models_n
             answer = await served.chat(model="arbiter:router@0.4")
     assert answer.status_code == 200
     assert calls.of(Config.with_threshold) > 0
-    assert (calls.of(parse), calls.of(operating_point)) == (0, 1)
+    assert (calls.of(parse), calls.of(ModelNames.operating_point)) == (0, 1)
