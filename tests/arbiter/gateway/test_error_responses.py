@@ -152,6 +152,17 @@ async def test_another_content_type_than_json_is_a_415(endpoint: Any) -> None:
     assert refused.status_code == 415
 
 
+@pytest.mark.asyncio
+async def test_a_missing_content_type_is_json_unless_a_web_page_sends_the_request(endpoint: Any) -> None:
+    url, raw = f"{BASE}/v1/completions", b'{"model": "arbiter", "prompt": "q"}'
+    async with endpoint() as served:
+        taken = await served.client.post(url, content=raw)
+        refused = await served.client.post(url, content=raw, headers={"origin": "https://example.org"})
+        malformed = await served.client.post(url, content=b"prompt=q")
+    assert (taken.status_code, refused.status_code, malformed.status_code) == (200, 415, 400)
+    assert "content-type" not in taken.request.headers
+
+
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v1/nowhere", 404), ("DELETE", "/v1/models", 405)])
 @pytest.mark.asyncio
 async def test_other_paths_and_methods_are_refused_in_the_same_shape(
