@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 from starlette.types import Message, Scope
@@ -36,8 +37,12 @@ async def status(app: Any, path: str, host: str | None, method: str = "GET", **f
         **fields,
     }
 
+    bodies = iter([POSTS.get(path, b"")])
+
     async def receive() -> Message:
-        return {"type": "http.request", "body": POSTS.get(path, b""), "more_body": False}
+        if (body := next(bodies, None)) is None:
+            await anyio.sleep_forever()
+        return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: Message) -> None:
         sent.append(message)
