@@ -92,7 +92,7 @@ async def test_token_ids_are_read_with_the_drafts_tokenizer_where_it_is_known() 
             with pytest.raises(openai.BadRequestError, match=r"not valid token ids of the draft"):
                 await client.completions.create(model="arbiter:draft", prompt=[*ids, unknown])
             with pytest.raises(openai.BadRequestError, match=r"not valid token ids of the draft"):
-                await client.completions.create(model="arbiter:draft", prompt=["text", [unknown]])
+                await client.completions.create(model="arbiter:draft", prompt=[ids, [unknown]])
     assert set(seen) == {"Compute (12+30)*7."}
 
 

@@ -218,7 +218,10 @@ async def test_the_socket_of_an_answer_that_nobody_reads_is_closed(listening: An
 def test_the_connections_leave_descriptors_for_everything_else(
     monkeypatch: pytest.MonkeyPatch, descriptors: int, most: int
 ) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda _kind: (descriptors, descriptors))
+    def getrlimit(_kind: int) -> tuple[int, int]:
+        return descriptors, descriptors
+
+    monkeypatch.setattr(resource, "getrlimit", getrlimit)
     assert most_connections() == most
 
 

@@ -69,7 +69,8 @@ CHAT_TURNS: dict[str, dict[str, Any]] = {
     },
     "a refusal": {"role": "assistant", "content": None, "refusal": "yes"},
 }
-OUTPUT = {"annotations": [], "text": "yes", "type": "output_text", "logprobs": []}
+OUTPUT: dict[str, Any] = {"annotations": [], "text": "yes", "type": "output_text", "logprobs": []}
+MESSAGE: dict[str, Any] = {"type": "message", "role": "assistant", "content": "yes"}
 RESPONSE_TURNS: dict[str, dict[str, Any]] = {
     "openai, model_dump": {
         "id": "msg_1",
@@ -160,7 +161,13 @@ async def test_an_earlier_answer_is_read_as_it_is_appended_to_a_chat(endpoint: A
 @pytest.mark.parametrize("turn", RESPONSE_TURNS.values(), ids=RESPONSE_TURNS)
 async def test_an_earlier_answer_is_read_as_it_is_appended_to_an_input(endpoint: Any, turn: dict[str, Any]) -> None:
     readings = Readings()
-    thought = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA", "content": [OUTPUT]}
+    thought: dict[str, Any] = {
+        "type": "reasoning",
+        "id": "rs_1",
+        "summary": [],
+        "encrypted_content": "gAAA",
+        "content": [OUTPUT],
+    }
     items = [{"role": "user", "content": "one"}, thought, turn, {"role": "user", "content": "two"}]
     async with endpoint(readings.write) as served:
         answer = await served.post("responses", input=items)
@@ -203,19 +210,17 @@ async def test_every_field_of_openais_own_answer_types_can_be_null_or_empty(endp
     from openai.types.chat import ChatCompletionMessage
     from openai.types.responses import ResponseOutputMessage
 
+    nothings: list[Any] = [None, "", [], {}]
+    last = {"role": "user", "content": "two"}
     async with endpoint(Readings().write) as served:
-        for nothing in (None, [], {}, ""):
-            chat = dict.fromkeys(ChatCompletionMessage.model_fields, nothing) | CHAT_TURNS["inspect_ai"]
-            output = dict.fromkeys(ResponseOutputMessage.model_fields, nothing) | RESPONSE_TURNS["pydantic-ai"]
-            last = {"role": "user", "content": "two"}
-            if not isinstance(nothing, str | None):
-                chat["refusal"] = output["type"] = None  # these are texts
-            output["type"] = output["type"] or None
-            answers = [
-                await served.post("chat/completions", messages=[chat, last]),
-                await served.post("responses", input=[output, last]),
-            ]
-            assert [answer.status_code for answer in answers] == [200, 200], [answer.text for answer in answers]
+        for nothing in nothings:
+            refusal = nothing or None
+            chat = dict.fromkeys(ChatCompletionMessage.model_fields, nothing)
+            output = dict.fromkeys(ResponseOutputMessage.model_fields, nothing)
+            turns = ({**chat, "role": "assistant", "content": "yes", "refusal": refusal}, {**output, **MESSAGE})
+            chatted = await served.post("chat/completions", messages=[turns[0], last])
+            responded = await served.post("responses", input=[turns[1], last])
+            assert (chatted.status_code, responded.status_code) == (200, 200), (chatted.text, responded.text)
 
 
 @pytest.mark.parametrize("content", [None, "", []])
