@@ -21,7 +21,7 @@ from arbiter.actors.supervision import services
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import parse
 from arbiter.gateway.app import PATIENCE, Gateway
-from arbiter.gateway.connections import HEAD_SECONDS, Connections
+from arbiter.gateway.client_connections import HEAD_SECONDS, Connections
 from arbiter.gateway.uvicorn_server import Server, bound
 from arbiter.library.arbiter import Arbiter
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Scorer

@@ -8,8 +8,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from arbiter.gateway.body_decoding import read
 from arbiter.gateway.context import GatewayContext
-from arbiter.gateway.decoding import read
 from arbiter.gateway.error_responses import answer
 from arbiter.gateway.request_mapping import chat_task
 from arbiter.gateway.response_schemas import (

@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from arbiter.gateway.admission import Admission
+from arbiter.gateway.body_decoding import read
 from arbiter.gateway.context import GatewayContext
-from arbiter.gateway.decoding import read
 from arbiter.gateway.detokenizer import Detokenizer
 from arbiter.gateway.error_responses import answer
 from arbiter.gateway.middleware import after

@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
+from arbiter.gateway.body_decoding import empty_values, refused_fields
 from arbiter.gateway.chat import ChatChunk, ChatCompletion
 from arbiter.gateway.completions import Completion
-from arbiter.gateway.decoding import empty_values, refused_fields
 from arbiter.gateway.error_responses import ErrorShape
 from arbiter.gateway.responses import Response, ResponseEvent
 from arbiter.gateway.schemas import ChatBody, CompletionBody, ResponseBody

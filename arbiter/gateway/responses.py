@@ -9,8 +9,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
 
+from arbiter.gateway.body_decoding import read
 from arbiter.gateway.context import GatewayContext
-from arbiter.gateway.decoding import read
 from arbiter.gateway.error_responses import answer, shape
 from arbiter.gateway.request_mapping import response_task
 from arbiter.gateway.response_schemas import ModelUsage, SolutionReport, finish_of, report, step_report, usage_of

@@ -12,7 +12,7 @@ import uvicorn
 
 from arbiter.actors.supervision import services
 from arbiter.gateway.app import Gateway
-from arbiter.gateway.connections import Connections, DescriptorLog
+from arbiter.gateway.client_connections import Connections, DescriptorLog
 from arbiter.protocols.errors import ConfigError
 
 DRAIN = 30.0

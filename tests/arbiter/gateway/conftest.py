@@ -15,7 +15,7 @@ from arbiter.actors.supervision import services
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer, Seconds
 from arbiter.config.config import Config, parse
 from arbiter.gateway.app import Gateway
-from arbiter.gateway.connections import Connections
+from arbiter.gateway.client_connections import Connections
 from arbiter.gateway.inprocess_client import BASE, open_http_client
 from arbiter.gateway.uvicorn_server import Server, bound
 from arbiter.library.arbiter import Arbiter

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbiter.gateway.decoding import read, refused_fields
+from arbiter.gateway.body_decoding import read, refused_fields
 from arbiter.gateway.inprocess_client import BASE
 from arbiter.gateway.schemas import ChatBody, CompletionBody, ResponseBody
 from arbiter.library.arbiter import Arbiter

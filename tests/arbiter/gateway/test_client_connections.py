@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from anyio.abc import ByteStream
 
-from arbiter.gateway.connections import Connection, Connections, DescriptorLog, most_connections
+from arbiter.gateway.client_connections import ClientConnection, Connections, DescriptorLog, most_connections
 from arbiter.protocols.ports import Generation, GenerationRequest
 from arbiter.protocols.records import Usage
 
@@ -28,12 +28,12 @@ LONG = 600.0
 class Recorded(Connections):
     """Limits that also record each connection."""
 
-    made: list[Connection] = field(default_factory=list[Connection])
+    made: list[ClientConnection] = field(default_factory=list[ClientConnection])
 
-    def protocol(self) -> Callable[..., Connection]:
+    def protocol(self) -> Callable[..., ClientConnection]:
         make = super().protocol()
 
-        def recorded(**options: Any) -> Connection:
+        def recorded(**options: Any) -> ClientConnection:
             self.made.append(make(**options))
             return self.made[-1]
 

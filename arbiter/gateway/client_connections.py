@@ -49,14 +49,14 @@ class Connections:
     most: int = field(default_factory=most_connections)
     head: float = HEAD_SECONDS
     linger: float = LINGER_SECONDS
-    waiting: "dict[Connection, None]" = field(default_factory=dict["Connection", None])
+    waiting: "dict[ClientConnection, None]" = field(default_factory=dict["ClientConnection", None])
 
-    def protocol(self) -> "Callable[..., Connection]":
+    def protocol(self) -> "Callable[..., ClientConnection]":
         """Return what makes the protocol of a connection for uvicorn."""
-        return partial(Connection, limits=self)
+        return partial(ClientConnection, limits=self)
 
 
-class Connection(H11Protocol):
+class ClientConnection(H11Protocol):
     """A connection with a client that is closed if it does not send a request, or does not read an answer, in time.
 
     If there are too many connections, the one that has waited longest for a request, or for a part of it, is closed. If
