@@ -128,6 +128,10 @@ log-cost *args:
 tables *args="--write":
     {{python}} benchmarks/tables.py {{args}}
 
+# Check that silent, slow and fuzzing clients cannot take the endpoint down (see docs/reference/http-api.md).
+chaos-clients *args:
+    {{python}} benchmarks/clients.py {{args}}
+
 # Count the words per sentence of the documents, or of the docstrings (--docstrings); --at REVISION reads another commit.
 prose *args:
     {{python}} benchmarks/prose.py {{args}}

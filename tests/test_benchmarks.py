@@ -56,6 +56,17 @@ def solution(*steps: tuple[Author, str]) -> Solution:
     return Solution("p", "q", tuple(records), "answered", 1.0, {})
 
 
+def test_honest_clients_are_answered_and_slow_and_silent_ones_closed_and_no_fuzzed_request_fails() -> None:
+    numbers = ["--silent", "30", "--slow", "10", "--honest", "10", "--pause", "0.05", "--fuzzed", "500"]
+    told = printed("clients.py", *numbers, "--patience", "1", "--head", "1")
+    crowd, fuzzing = told["crowd"], told["fuzzing"]
+    assert (crowd["answered"], crowd["silent_closed"], crowd["slow_closed"]) == (10, 30, 10)
+    assert sum(fuzzing["statuses"].values()) == 500
+    assert [status for status in fuzzing["statuses"] if int(status) >= 500] == []
+    for state in (crowd["after"], fuzzing["after"]):
+        assert (state["connections"], state["problems"], state["running"]) == (0, 0, 0)
+
+
 @pytest.mark.nightly
 def test_batching_is_compared_problem_by_problem() -> None:
     found = printed("batching.py", "--limit", "6")

@@ -1,20 +1,20 @@
 """``arbiter serve``: serve a configuration as an OpenAI-compatible endpoint."""
 
-import ipaddress
 import logging
 import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import anyio
 from rich.markup import escape
 
 from arbiter.cli.console import guarded, stderr
 from arbiter.cli.overrides import RingOverrides
-from arbiter.config.config import Config
 from arbiter.config.run_tables import RunType
 from arbiter.exports.files import require
+from arbiter.gateway.host_names import is_loopback
 from arbiter.library.arbiter import Arbiter
 from arbiter.protocols.errors import ConfigError
 
@@ -34,6 +34,8 @@ def serve_command(
     queue: int = 1024,
     drain: float = 30.0,
     out: Path | None = None,
+    alias: list[str] | None = None,
+    allow_host: list[str] | None = None,
     debug: bool = False,
 ) -> int:
     """Serve a configuration as an OpenAI-compatible endpoint, with a web page that shows live problems.
@@ -73,6 +75,12 @@ def serve_command(
     out
         Keep the event log of all requests in this folder. `arbiter show`, `replay` and `export` read it like that of a
         run. Default: no log is kept.
+    alias
+        A further name of a model, as `NAME=MODEL`, for clients that insist on one: `gpt-4o=arbiter:router`. The option
+        can be given several times.
+    allow_host
+        A further host name for which requests are answered. The option can be given several times. Without a key, only
+        loopback names, `--host`, and the address of the connection are answered. With a key, every name is.
     debug
         Show the traceback of an error.
     """
@@ -85,34 +93,26 @@ def serve_command(
             raise ConfigError(f"--queue {queue} and --drain {drain:g}: both must be 0 or more")
         loaded = overrides.load(config)
         keys = _keys(api_key_env)
-        if not keys and not _is_loopback(host):
+        if not keys and not is_loopback(host):
             _print(f"warning: anybody who can reach {host} can use the models; set --api-key-env to require a key")
+        options = {"keys": keys, "queue": queue, "hosts": (host, *(allow_host or ())), "aliases": _aliases(alias or [])}
         _log_to_stderr()
-        anyio.run(_serve, loaded, run_types, host, port, keys, queue, drain, out)
+        anyio.run(_serve, Arbiter(loaded, run_types=run_types, out=out), options, host, port, drain)
         return 0
 
     return guarded(debug, action)
 
 
-async def _serve(
-    config: Config,
-    run_types: list[RunType] | None,
-    host: str,
-    port: int,
-    keys: tuple[str, ...],
-    queue: int,
-    drain: float,
-    out: Path | None,
-) -> None:
+async def _serve(arbiter: Arbiter, options: dict[str, Any], host: str, port: int, drain: float) -> None:
     from arbiter.gateway.app import Gateway  # its packages are an extra
     from arbiter.gateway.uvicorn_server import bound, serve
 
-    arbiter = Arbiter(config, run_types=run_types, out=out)
-    gateway = Gateway(arbiter, keys=keys, queue=queue)
+    config, gateway = arbiter.config, Gateway(arbiter, **options)
     with bound(host, port) as listening:
         at = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
         _print(f"loading {', '.join(config.models.configured()) or 'the models'} …")
         async with arbiter:
+            gateway.names.check_aliases()
             types = ", ".join(arbiter.run_types)
             await serve(
                 gateway,
@@ -143,11 +143,15 @@ def _keys(variable: str | None) -> tuple[str, ...]:
     return keys
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _aliases(given: list[str]) -> dict[str, str]:
+    """Return the aliases, with the model of each. Raises ``ConfigError`` if one is not ``NAME=MODEL``."""
+    aliases: dict[str, str] = {}
+    for one in given:
+        name, equals, model = one.partition("=")
+        if not (name and equals and model) or name in aliases:
+            raise ConfigError(f"--alias {one!r}: write NAME=MODEL, as in gpt-4o=arbiter:router, with each name once")
+        aliases[name] = model
+    return aliases
 
 
 def _log_to_stderr() -> None:

@@ -21,11 +21,8 @@ class Admission:
         self._at_once = at_once
         self._seconds = 1.0
 
-    def enter(self, after: AsyncExitStack, problems: int = 1) -> None:
-        """Reserve capacity for ``problems`` problems, and release it when ``after`` closes.
-
-        Raises ``RequestError`` (429) if the remaining capacity is too small.
-        """
+    def check(self, problems: int = 1) -> None:
+        """Raise ``RequestError`` (429) if the remaining capacity is too small for ``problems`` problems."""
         if self.open + problems > self.most:
             raise RequestError(
                 f"the endpoint is at capacity ({self.most} problems): try again later",
@@ -33,6 +30,13 @@ class Admission:
                 code="at_capacity",
                 retry_after=self._until_room(),
             )
+
+    def enter(self, after: AsyncExitStack, problems: int = 1) -> None:
+        """Reserve capacity for ``problems`` problems, and release it when ``after`` closes.
+
+        Raises ``RequestError`` (429) if the remaining capacity is too small.
+        """
+        self.check(problems)
         self.open += problems
         after.callback(self._release, problems)
 

@@ -1,6 +1,6 @@
 """The endpoint as an ASGI application."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -19,12 +19,13 @@ from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.detokenizer import Detokenizer
 from arbiter.gateway.disconnect import GoneError
 from arbiter.gateway.error_responses import answer, refusal
+from arbiter.gateway.host_middleware import HostMiddleware
 from arbiter.gateway.inprocess_client import open_client
 from arbiter.gateway.live_page import headers as page_headers
 from arbiter.gateway.live_page import page
 from arbiter.gateway.live_state import LiveState
 from arbiter.gateway.middleware import AccessLogMiddleware, AfterMiddleware, AuthMiddleware, after
-from arbiter.gateway.model_names import names, operating_point
+from arbiter.gateway.model_names import ModelNames
 from arbiter.gateway.openapi import document
 from arbiter.gateway.prometheus import Metrics
 from arbiter.gateway.request_body import BodyReader
@@ -42,7 +43,7 @@ LARGEST = 4 << 20
 """The default size limit of a request body, in bytes."""
 
 PATIENCE = 60.0
-"""The default time in seconds for which a client may send or read nothing."""
+"""The default time in seconds in which a body must arrive, and for which a client may read nothing."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Handler = Callable[[GatewayContext, Request, bytes], Awaitable[Response]]
@@ -75,10 +76,13 @@ class Gateway:
 
     Make the gateway before the Arbiter is opened, and keep the Arbiter open while the endpoint serves. ``queue``
     problems may wait to enter the ring; further ones are refused with 429. With ``keys``, a request must send one of
-    them as a bearer token. ``largest`` limits the size of a body in bytes. A client that sends nothing of its body, or
-    reads nothing of its stream, for ``patience`` seconds is disconnected.
+    them as a bearer token. Without, its ``Host`` must be the address at which it arrived, a loopback name, or one of
+    ``hosts``. ``aliases`` are further names of models, with the operating points that they stand for.
 
-    Raises ``ConfigError`` if the Arbiter is already open.
+    ``largest`` limits the size of a body in bytes. A client that does not send its body within ``patience`` seconds, or
+    reads nothing of its stream for as long, is disconnected.
+
+    Raises ``ConfigError`` if the Arbiter is already open, or an alias is not allowed.
     """
 
     def __init__(
@@ -86,11 +90,13 @@ class Gateway:
         arbiter: Arbiter,
         *,
         keys: tuple[str, ...] = (),
+        hosts: Sequence[str] = (),
+        aliases: Mapping[str, str] | None = None,
         queue: int = QUEUE,
         largest: int = LARGEST,
         patience: float = PATIENCE,
     ) -> None:
-        self.arbiter = arbiter
+        self.arbiter, self.names, self.patience = arbiter, ModelNames(arbiter, aliases or {}), patience
         self._live_state, self._metrics = LiveState(arbiter), Metrics(arbiter)
         arbiter.watch(self._live_state)
         arbiter.watch(self._metrics)
@@ -98,7 +104,7 @@ class Gateway:
         self._admission = Admission(at_once + queue, at_once)
         self._bodies = BodyReader(largest, patience)
         detokenizer = Detokenizer(arbiter.config.models.draft)
-        self._context = GatewayContext(arbiter, self._admission, detokenizer, self._abandoned, patience)
+        self._context = GatewayContext(arbiter, self.names, self._admission, detokenizer, self._abandoned, patience)
         starlette = Starlette(
             routes=self._routes(),
             exception_handlers={
@@ -108,7 +114,8 @@ class Gateway:
                 Exception: _internal_error,
             },
         )
-        self.app = AccessLogMiddleware(AfterMiddleware(AuthMiddleware(starlette, keys)))
+        guarded = AuthMiddleware(starlette, keys) if keys else HostMiddleware(starlette, hosts)
+        self.app = AccessLogMiddleware(AfterMiddleware(guarded))
 
     @property
     def open(self) -> int:
@@ -136,8 +143,10 @@ class Gateway:
 
     def _solving(self, handler: Handler) -> Endpoint:
         async def endpoint(request: Request) -> Response:
-            self._admission.enter(after(request))  # first: the body of a refused request is not read
-            return await handler(self._context, request, await self._bodies.read(request))
+            self._admission.check()  # the body of a refused request is not read
+            body = await self._bodies.read(request)
+            self._admission.enter(after(request))  # only now: a body that does not arrive takes no capacity
+            return await handler(self._context, request, body)
 
         return endpoint
 
@@ -157,11 +166,11 @@ class Gateway:
         return Response(body, headers={"content-type": kind})
 
     async def _models(self, _request: Request) -> Response:
-        return answer(ModelList([ModelObject(name) for name in names(self.arbiter)]))
+        return answer(ModelList([ModelObject(name) for name in self.names.listed()]))
 
     async def _model(self, request: Request) -> Response:
         name: str = request.path_params["id"]
-        operating_point(self.arbiter, name)
+        self.names.operating_point(name)
         return answer(ModelObject(name))
 
 
@@ -192,7 +201,7 @@ async def _gone(_request: Request, _error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - only called for these
-    message = f"{request.method} {request.url.path[:200]}: {error.detail}"
+    message = f"{request.method} {request.scope['path'][:200]}: {error.detail}"
     code = "method_not_allowed" if error.status_code == 405 else "not_found"
     response = refusal(RequestError(message, status=error.status_code, code=code))
     response.headers.update(error.headers or {})

@@ -8,6 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from arbiter.gateway.body_decoding import read
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import answer
 from arbiter.gateway.request_mapping import chat_task
@@ -20,7 +21,7 @@ from arbiter.gateway.response_schemas import (
     step_report,
     usage_of,
 )
-from arbiter.gateway.schemas import ChatBody, read
+from arbiter.gateway.schemas import ChatBody
 from arbiter.gateway.streaming import DONE, AnswerStream, EventStream, answer_streams, event, solutions_of
 from arbiter.protocols.messages import Task
 
@@ -88,7 +89,7 @@ class ChatChunk(msgspec.Struct, frozen=True, omit_defaults=True):
 async def chat_completions(context: GatewayContext, request: Request, raw: bytes) -> Response:
     """Solve the problem of a conversation and return the response. Raises ``RequestError``."""
     body = read(raw, ChatBody)
-    task = chat_task(context.arbiter, body)
+    task = chat_task(context, body)
     if body.stream:
         (stream,) = await answer_streams(context, request, [task])
         return EventStream(_chunks(body, task, stream), context.patience)

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from arbiter.gateway.admission import Admission
+from arbiter.gateway.body_decoding import read
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.detokenizer import Detokenizer
 from arbiter.gateway.error_responses import answer
@@ -23,7 +24,7 @@ from arbiter.gateway.response_schemas import (
     step_report,
     usage_of,
 )
-from arbiter.gateway.schemas import CompletionBody, read
+from arbiter.gateway.schemas import CompletionBody
 from arbiter.gateway.streaming import DONE, AnswerStream, EventStream, answer_streams, event, solutions_of
 from arbiter.protocols.errors import RequestError
 from arbiter.protocols.messages import Task
@@ -57,7 +58,7 @@ async def completions(context: GatewayContext, request: Request, raw: bytes) -> 
     Raises ``RequestError``. If one of several prompts fails, the whole request fails.
     """
     body = read(raw, CompletionBody)
-    tasks = completion_tasks(context.arbiter, body, await _prompts(context.detokenizer, body))
+    tasks = completion_tasks(context, body, await _prompts(context.detokenizer, body))
     _admit_all(context.admission, request, len(tasks))
     if body.stream:
         return EventStream(_chunks(body, tasks, await answer_streams(context, request, tasks)), context.patience)

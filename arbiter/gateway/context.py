@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from arbiter.gateway.admission import Admission
 from arbiter.gateway.detokenizer import Detokenizer
+from arbiter.gateway.model_names import ModelNames
 from arbiter.library.arbiter import Arbiter
 
 
@@ -17,6 +18,7 @@ class GatewayContext:
     """
 
     arbiter: Arbiter
+    names: ModelNames
     admission: Admission
     detokenizer: Detokenizer
     left: Callable[[str], None]

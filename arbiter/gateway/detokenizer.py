@@ -14,8 +14,12 @@ from arbiter.protocols.errors import ConfigError, RequestError
 class Decoder(Protocol):
     """The part of a tokenizer that decodes token ids."""
 
-    def decode(self, tokens: Sequence[int], skip_special_tokens: bool) -> str:
-        """Return the text of ``tokens``."""
+    def convert_ids_to_tokens(self, ids: list[int]) -> list[str | None]:
+        """Return the token of each id; None for an id that the tokenizer does not have."""
+        ...
+
+    def decode(self, token_ids: list[int], *, skip_special_tokens: bool, clean_up_tokenization_spaces: bool) -> str:
+        """Return the text of the tokens."""
         ...
 
 
@@ -36,7 +40,7 @@ class Detokenizer:
             tokenizer = self._tokenizer or await self._read()
             self._tokenizer = tokenizer
         try:
-            return await anyio.to_thread.run_sync(tokenizer.decode, tokens, True)
+            return await anyio.to_thread.run_sync(_decoded, tokenizer, list(tokens))
         except Exception as error:  # tokenizers raise different errors for ids that they do not have
             raise RequestError(
                 f"prompt: not valid token ids of the draft: {error}", code="invalid_value", param="prompt"
@@ -59,3 +63,11 @@ class Detokenizer:
                 param="prompt",
             )
         return name
+
+
+def _decoded(tokenizer: Decoder, tokens: list[int]) -> str:
+    """Return the text. Raises ``ValueError`` for an id that the tokenizer does not have: ``decode`` would drop it."""
+    for token, found in zip(tokens, tokenizer.convert_ids_to_tokens(tokens), strict=True):
+        if found is None:
+            raise ValueError(f"there is no token {token}")
+    return tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)

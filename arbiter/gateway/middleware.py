@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from arbiter.gateway.error_responses import refusal
 from arbiter.protocols.errors import RequestError
 
-_OPEN = ("/", "/health", "/ready", "/openapi.json")
+OPEN = ("/", "/health", "/ready", "/openapi.json")
 """Paths that need no key, because their responses are not secret. The page itself prompts for the key."""
 
 _POLLED = ("/live", "/health", "/ready", "/metrics")
@@ -75,21 +75,22 @@ class AfterMiddleware:
 
 
 class AuthMiddleware:
-    """Require one of ``keys``, if there are any, as the bearer token. Keys are compared in constant time."""
+    """Require one of ``keys`` as the bearer token. Keys are compared in constant time.
+
+    The path of the scope alone decides whether a request needs a key. ``Request.url`` would also contain its headers.
+    """
 
     def __init__(self, app: ASGIApp, keys: tuple[str, ...]) -> None:
         self._app = app
         self._keys = tuple(key.encode() for key in keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._is_known(Request(scope)):
+        if scope["type"] != "http" or scope["path"] in OPEN or self._is_known(Request(scope)):
             await self._app(scope, receive, send)
         else:
             await refusal(_unknown())(scope, receive, send)
 
     def _is_known(self, request: Request) -> bool:
-        if not self._keys or request.url.path in _OPEN:
-            return True
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         token = given.strip().encode() if scheme.lower() == "bearer" else b""
         return any([hmac.compare_digest(token, key) for key in self._keys])  # noqa: C419 - a list, so that every key is compared

@@ -1,5 +1,6 @@
-"""Operating points: parse the run type and the threshold from a model's name."""
+"""Operating points: parse the run type and the threshold from a model's name, and resolve aliases."""
 
+from collections.abc import Mapping
 from typing import get_args
 
 import msgspec
@@ -22,40 +23,66 @@ class OperatingPoint(msgspec.Struct, frozen=True):
     threshold: float | None = None
 
 
-def names(arbiter: Arbiter) -> list[str]:
-    """Return the model names without thresholds: the configured point, and each run type whose models are available."""
-    return [NAME, *(f"{NAME}:{run_type}" for run_type in arbiter.run_types)]
+class ModelNames:
+    """The names of an Arbiter's models: its operating points, and ``aliases`` (further names for operating points).
 
+    Raises ``ConfigError`` if an alias is empty, or could be the name of an operating point itself.
+    """
 
-def operating_point(arbiter: Arbiter, name: str) -> OperatingPoint:
-    """Return the operating point of ``name``. Raises ``RequestError`` (404) if it does not exist or is unavailable."""
-    base, colon, rest = name.partition(":")
-    kind, at, threshold = rest.partition("@")
-    if base != NAME or (colon and kind not in _RUN_TYPES):
-        raise _unknown(arbiter, name, "unknown name")
-    if not colon:
-        return OperatingPoint()
-    run_type = _RUN_TYPES[kind]
-    if run_type not in arbiter.run_types:
-        raise _unknown(arbiter, name, f"the models that {kind!r} needs are not available")
-    if not at:
-        return OperatingPoint(run_type)
-    try:
-        found = float(threshold)
-        arbiter.config.with_run_type(run_type, "model", drop_budget=True).with_threshold(found, "model")
-    except ValueError as error:
-        raise _unknown(arbiter, name, f"{threshold!r} is not a valid threshold") from error
-    except ConfigError as error:
-        raise _unknown(arbiter, name, str(error)) from error
-    return OperatingPoint(run_type, found)
+    def __init__(self, arbiter: Arbiter, aliases: Mapping[str, str]) -> None:
+        self._arbiter = arbiter
+        self._aliases = dict(aliases)
+        for alias in aliases:
+            if not alias or alias.partition(":")[0] == NAME:
+                raise ConfigError(f"the alias {alias!r} must be a name that does not begin with {NAME}")
 
+    def listed(self) -> list[str]:
+        """Return the names without thresholds: the configured point, each run type that is available, and the aliases.
 
-def _unknown(arbiter: Arbiter, name: str, why: str) -> RequestError:
-    known = ", ".join(names(arbiter))
-    return RequestError(
-        f"the model {name[:200]!r} does not exist: {why}. Available models: {known}. "
-        "To set a threshold, add it after the run type, as in arbiter:router@0.4",
-        status=404,
-        code="model_not_found",
-        param="model",
-    )
+        Raises ``ClosedError`` if the Arbiter is not open.
+        """
+        return [NAME, *(f"{NAME}:{run_type}" for run_type in self._arbiter.run_types), *self._aliases]
+
+    def check_aliases(self) -> None:
+        """Raise ``ConfigError`` if an alias stands for no operating point of the open Arbiter."""
+        for alias in self._aliases:
+            try:
+                self.operating_point(alias)
+            except RequestError as error:
+                raise ConfigError(f"the alias {alias!r}: {error}") from error
+
+    def operating_point(self, name: str) -> OperatingPoint:
+        """Return the operating point of ``name``. Raises ``RequestError`` (404) if it is unknown or unavailable."""
+        return self._point(self._aliases.get(name, name))
+
+    def _point(self, name: str) -> OperatingPoint:
+        arbiter = self._arbiter
+        base, colon, rest = name.partition(":")
+        kind, at, threshold = rest.partition("@")
+        if base != NAME or (colon and kind not in _RUN_TYPES):
+            raise self._unknown(name, "unknown name")
+        if not colon:
+            return OperatingPoint()
+        run_type = _RUN_TYPES[kind]
+        if run_type not in arbiter.run_types:
+            raise self._unknown(name, f"the models that {kind!r} needs are not available")
+        if not at:
+            return OperatingPoint(run_type)
+        try:
+            found = float(threshold)
+            arbiter.config.with_run_type(run_type, "model", drop_budget=True).with_threshold(found, "model")
+        except ValueError as error:
+            raise self._unknown(name, f"{threshold!r} is not a valid threshold") from error
+        except ConfigError as error:
+            raise self._unknown(name, str(error)) from error
+        return OperatingPoint(run_type, found)
+
+    def _unknown(self, name: str, why: str) -> RequestError:
+        known = ", ".join(self.listed())
+        return RequestError(
+            f"the model {name[:200]!r} does not exist: {why}. Available models: {known}. "
+            "To set a threshold, add it after the run type, as in arbiter:router@0.4",
+            status=404,
+            code="model_not_found",
+            param="model",
+        )

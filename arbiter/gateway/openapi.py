@@ -5,15 +5,17 @@ from typing import Any
 
 import msgspec
 
+from arbiter.gateway.body_decoding import empty_values, refused_fields
 from arbiter.gateway.chat import ChatChunk, ChatCompletion
 from arbiter.gateway.completions import Completion
 from arbiter.gateway.error_responses import ErrorShape
 from arbiter.gateway.responses import Response, ResponseEvent
-from arbiter.gateway.schemas import ChatBody, CompletionBody, ResponseBody, refused_fields
+from arbiter.gateway.schemas import ChatBody, CompletionBody, ResponseBody
 
 Json = dict[str, Any]
 
 _BODIES = (ChatBody, CompletionBody, ResponseBody)
+_NOTHING: Json = {"enum": empty_values("unknown")}
 _TEMPLATE = "#/components/schemas/{name}"
 _REFUSALS = {
     400: "A field of the request is not valid, or cannot be honoured.",
@@ -22,6 +24,7 @@ _REFUSALS = {
     408: "The request body did not arrive in time.",
     413: "The request body is too large.",
     415: "The content type is not application/json.",
+    421: "The request is for a host that this endpoint, which has no keys, does not answer for.",
     429: "The endpoint is at capacity. The header `retry-after` gives the seconds after which to try again.",
     502: "A model failed.",
     503: "The server is shutting down.",
@@ -37,9 +40,14 @@ def document(version: str) -> Json:
         properties = schemas[body.__name__]["properties"]
         for name, neutral in refused_fields(body).items():
             properties[name] = {
-                "enum": [None, *neutral],
+                "enum": [*empty_values(name), *neutral],
                 "description": "Not supported: only values without an effect are accepted.",
             }
+        schemas[body.__name__]["additionalProperties"] = _NOTHING
+    for name in ("Extras", "StreamOptions"):
+        schemas[name]["additionalProperties"] = _NOTHING
+    for name in ("ChatMessage", "InputItem", "ContentPart"):  # the further fields of an earlier answer are not read
+        del schemas[name]["additionalProperties"]
     return {
         "openapi": "3.1.0",
         "info": {
@@ -94,7 +102,7 @@ def _post(name: str, body: type[msgspec.Struct], whole: type[msgspec.Struct], pa
 
 
 def _get(name: str, description: str, content: Json, *, key: bool = True) -> Json:
-    refused = {"401": _error(_REFUSALS[401])} if key else {}
+    refused = {str(status): _error(_REFUSALS[status]) for status in ((401, 421) if key else (421,))}
     answered = {"200": {"description": description, "content": content}}
     return {"get": {"operationId": name, "responses": {**answered, **refused}}}
 

@@ -4,8 +4,8 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, cast
 
+from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import closing
-from arbiter.gateway.model_names import operating_point
 from arbiter.gateway.schemas import (
     ChatBody,
     ChatMessage,
@@ -23,28 +23,30 @@ from arbiter.protocols.messages import Task
 
 _NONE = Extras()
 _TEXTS = ("text", "input_text", "output_text")
+_OTHER_PARTS = ("image_url", "input_audio", "file", "file_id", "detail")
+_CONTENTS = ("tool_calls", "function_call", "audio", "tool_call_id", "images")
 _ROLES = ("system", "developer", "user", "assistant")
 
 
-def chat_task(arbiter: Arbiter, body: ChatBody) -> Task:
+def chat_task(context: GatewayContext, body: ChatBody) -> Task:
     """Return the task of a ``/v1/chat/completions`` body. Raises ``RequestError``."""
     if body.max_tokens and body.max_completion_tokens and body.max_tokens != body.max_completion_tokens:
         raise RequestError("max_tokens and max_completion_tokens differ: send only one of them", param="max_tokens")
     question = [_message(message, f"messages[{index}]") for index, message in enumerate(body.messages)]
     most = body.max_completion_tokens or body.max_tokens
-    return _task(arbiter, question, _overrides(arbiter, body, most, body.stop, body.seed))
+    return _task(context.arbiter, question, _overrides(context, body, most, body.stop, body.seed))
 
 
-def completion_tasks(arbiter: Arbiter, body: CompletionBody, prompts: Sequence[str]) -> list[Task]:
+def completion_tasks(context: GatewayContext, body: CompletionBody, prompts: Sequence[str]) -> list[Task]:
     """Return the tasks of a ``/v1/completions`` body, one per prompt. Raises ``RequestError``."""
-    overrides = _overrides(arbiter, body, body.max_tokens, body.stop, body.seed)
-    return [_task(arbiter, prompt, overrides) for prompt in prompts]
+    overrides = _overrides(context, body, body.max_tokens, body.stop, body.seed)
+    return [_task(context.arbiter, prompt, overrides) for prompt in prompts]
 
 
-def response_task(arbiter: Arbiter, body: ResponseBody) -> Task:
+def response_task(context: GatewayContext, body: ResponseBody) -> Task:
     """Return the task of a ``/v1/responses`` body. Raises ``RequestError``."""
     question = _conversation(body.input, body.instructions)
-    return _task(arbiter, question, _overrides(arbiter, body, body.max_output_tokens, None, None))
+    return _task(context.arbiter, question, _overrides(context, body, body.max_output_tokens, None, None))
 
 
 def _task(arbiter: Arbiter, question: Question, overrides: Overrides) -> Task:
@@ -57,13 +59,18 @@ def _task(arbiter: Arbiter, question: Question, overrides: Overrides) -> Task:
 
 
 def _overrides(
-    arbiter: Arbiter, body: CommonBody, max_tokens: int | None, stop: str | Sequence[str] | None, seed: int | None
+    context: GatewayContext,
+    body: CommonBody,
+    max_tokens: int | None,
+    stop: str | Sequence[str] | None,
+    seed: int | None,
 ) -> Overrides:
     """Return the settings of the request that override the configuration. A limit can only lower the configured one.
 
     Above temperature 0, a request without a seed gets a random seed, which the log records. Raises ``RequestError``.
     """
-    config, extras, chosen = arbiter.config, body.arbiter or _NONE, operating_point(arbiter, body.model)
+    config, extras = context.arbiter.config, body.arbiter or _NONE
+    chosen = context.names.operating_point(body.model)
     threshold = chosen.threshold if extras.threshold is None else extras.threshold
     if chosen.threshold is not None and threshold != chosen.threshold:
         raise RequestError(
@@ -98,20 +105,25 @@ def _conversation(items: str | Sequence[InputItem], instructions: str | None) ->
         return [*messages, {"role": "user", "content": items}]
     for index, item in enumerate(items):
         path = f"input[{index}]"
-        if item.type != "message":
+        if item.type == "reasoning":  # what a model thought before an earlier answer is no part of the conversation
+            continue
+        if item.type not in (None, "message"):
             raise _refused(f"{path}.type", f"an item of the type {item.type!r}")
-        messages.append({"role": _role(item.role, path), "content": _text(item.content, path)})
+        role = _role(item.role, path)
+        messages.append({"role": role, "content": _text(item.content, path, role)})
     return messages
 
 
 def _message(message: ChatMessage, path: str) -> Message:
-    for name in ("name", "refusal", "annotations", "tool_calls", "function_call", "audio", "tool_call_id"):
+    descriptions = () if message.role == "assistant" else ("name", "refusal", "annotations")
+    for name in (*_CONTENTS, *descriptions):
         if getattr(message, name):
             raise _refused(f"{path}.{name}", name)
-    return {"role": _role(message.role, path), "content": _text(message.content, path)}
+    role = _role(message.role, path)
+    return {"role": role, "content": _text(message.content or message.refusal or message.content, path, role)}
 
 
-def _role(role: str, path: str) -> str:
+def _role(role: str | None, path: str) -> str:
     if role not in _ROLES:
         raise RequestError(
             f"{path}.role: {role!r} is not one of {', '.join(_ROLES)}", code="invalid_value", param=f"{path}.role"
@@ -119,15 +131,21 @@ def _role(role: str, path: str) -> str:
     return role
 
 
-def _text(content: str | list[ContentPart] | None, path: str) -> str:
+def _text(content: str | list[ContentPart] | None, path: str, role: str) -> str:
+    """Return the text of a message. An earlier answer may have none; it may also be a refusal."""
     if isinstance(content, str):
         return content
     texts: list[str] = []
     for number, part in enumerate(content or ()):
-        if part.type not in _TEXTS or part.text is None:
+        refusal = part.refusal if (role, part.type) == ("assistant", "refusal") else None
+        text = part.text if part.type in _TEXTS else refusal
+        if text is None:
             raise _refused(f"{path}.content[{number}]", f"a part of the type {part.type!r}")
-        texts.append(part.text)
-    if not texts:
+        for name in _OTHER_PARTS:
+            if getattr(part, name):
+                raise _refused(f"{path}.content[{number}].{name}", name)
+        texts.append(text)
+    if not texts and role != "assistant":
         raise RequestError(f"{path}.content is missing", code="missing_required_parameter", param=f"{path}.content")
     return "".join(texts)
 

@@ -9,11 +9,12 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
 
+from arbiter.gateway.body_decoding import read
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import answer, shape
 from arbiter.gateway.request_mapping import response_task
 from arbiter.gateway.response_schemas import ModelUsage, SolutionReport, finish_of, report, step_report, usage_of
-from arbiter.gateway.schemas import ResponseBody, read
+from arbiter.gateway.schemas import ResponseBody
 from arbiter.gateway.streaming import AnswerStream, EventStream, answer_streams, event, solutions_of
 from arbiter.protocols.errors import RequestError
 from arbiter.protocols.messages import Task
@@ -130,7 +131,7 @@ class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
 async def responses(context: GatewayContext, request: Request, raw: bytes) -> HttpResponse:
     """Solve the problem of a conversation and return the response. Raises ``RequestError``."""
     body = read(raw, ResponseBody)
-    task = response_task(context.arbiter, body)
+    task = response_task(context, body)
     if body.stream:
         (stream,) = await answer_streams(context, request, [task])
         return EventStream(_events(body, task, stream), context.patience)

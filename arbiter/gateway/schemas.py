@@ -1,10 +1,8 @@
 """The request bodies: OpenAI's fields, both supported ones and those accepted only with values without an effect."""
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
-
-from arbiter.protocols.errors import RequestError
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
@@ -14,7 +12,6 @@ Metadata = Annotated[Texts, msgspec.Meta(max_length=16)]
 Stop = Annotated[str, msgspec.Meta(min_length=1)]
 Stops = Annotated[list[Stop], msgspec.Meta(max_length=4)]
 Tokens = Annotated[list[Annotated[int, msgspec.Meta(ge=0)]], msgspec.Meta(min_length=1)]
-Body = TypeVar("Body", bound="AnyBody")
 
 
 class RequestBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,7 +30,7 @@ class Extras(RequestBody, frozen=True, kw_only=True):
     max_steps: Count | None = None
     step_tokens: Count | None = None
     deadline: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    steps: bool = False
+    steps: bool | None = None
     tags: Metadata | None = None
 
 
@@ -45,13 +42,13 @@ class StreamOptions(RequestBody, frozen=True, kw_only=True):
 
 
 class ContentPart(RequestBody, frozen=True, kw_only=True):
-    """A part of a message. Only texts are supported."""
+    """A part of a message. Only texts, and the refusals of an assistant, are supported."""
 
     type: str
     text: str | None = None
-    annotations: list[Any] | None = None
-    logprobs: list[Any] | None = None
     refusal: str | None = None
+    annotations: Any = None
+    logprobs: Any = None
     image_url: Any = None
     input_audio: Any = None
     file: Any = None
@@ -60,28 +57,33 @@ class ContentPart(RequestBody, frozen=True, kw_only=True):
 
 
 class ChatMessage(RequestBody, frozen=True, kw_only=True):
-    """A message of ``/v1/chat/completions``."""
+    """A message of ``/v1/chat/completions``. One of the assistant may have further fields, which are not read."""
 
     role: str
     content: str | list[ContentPart] | None = None
-    name: str | None = None
+    name: Any = None
     refusal: str | None = None
-    annotations: list[Any] | None = None
+    annotations: Any = None
     audio: Any = None
     function_call: Any = None
-    tool_calls: list[Any] | None = None
-    tool_call_id: str | None = None
+    tool_calls: Any = None
+    tool_call_id: Any = None
+    images: Any = None
 
 
 class InputItem(RequestBody, frozen=True, kw_only=True):
-    """An item of the ``input`` of ``/v1/responses``. Only messages are supported."""
+    """An item of the ``input`` of ``/v1/responses``.
 
-    type: str = "message"
-    role: str = ""
+    Only messages are supported; reasoning items are skipped. A message of the assistant may have further fields, which
+    are not read.
+    """
+
+    type: str | None = None
+    role: str | None = None
     content: str | list[ContentPart] | None = None
-    id: str | None = None
-    status: str | None = None
-    phase: str | None = None
+    id: Any = None
+    status: Any = None
+    phase: Any = None
 
 
 class CommonBody(RequestBody, frozen=True, kw_only=True):
@@ -173,112 +175,3 @@ class ResponseBody(CommonBody, frozen=True, kw_only=True):
 
 
 AnyBody = ChatBody | CompletionBody | ResponseBody
-
-NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "audio": (),
-    "background": (False,),
-    "best_of": (1,),
-    "context_management": (),
-    "conversation": (),
-    "echo": (False,),
-    "frequency_penalty": (0,),
-    "function_call": ("none", "auto"),
-    "functions": ([],),
-    "include": ([], ["reasoning.encrypted_content"]),
-    "logit_bias": ({},),
-    "logprobs": (False,),
-    "max_tool_calls": (),
-    "modalities": (["text"],),
-    "n": (1,),
-    "parallel_tool_calls": (True, False),
-    "prediction": (),
-    "presence_penalty": (0,),
-    "previous_response_id": (),
-    "prompt": (),
-    "reasoning": ({}, {"summary": "auto"}),
-    "reasoning_effort": (),
-    "response_format": ({"type": "text"},),
-    "service_tier": ("auto", "default"),
-    "store": (False,),
-    "suffix": (),
-    "text": ({}, {"format": {"type": "text"}}),
-    "tool_choice": ("none", "auto"),
-    "tools": ([],),
-    "top_logprobs": (0,),
-    "truncation": ("disabled",),
-    "verbosity": (),
-    "web_search_options": (),
-}
-"""Fields that cannot be honoured, with the values without an effect, besides null. Other values are refused.
-
-Settings for the form of reasoning items have no effect, because there are no such items.
-"""
-
-
-def read(raw: bytes, kind: type[Body]) -> Body:
-    """Return the decoded body of a request.
-
-    Raises ``RequestError`` naming the field that is not valid, unknown, or cannot be honoured.
-    """
-    try:
-        body = msgspec.json.decode(raw, type=kind)
-    except msgspec.ValidationError as error:
-        raise _format_error(str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f"the body is not valid JSON: {error}", code="invalid_json") from error
-    except RecursionError as error:
-        raise RequestError("the body is nested too deeply", code="invalid_json") from error
-    if body.stream_options is not None and not body.stream:
-        raise RequestError("stream_options requires stream: true", code="invalid_value", param="stream_options")
-    if body.stream_options is not None and body.stream_options.include_obfuscation:
-        raise RequestError(
-            "stream_options.include_obfuscation cannot be honoured: leave it out",
-            code="unsupported_parameter",
-            param="stream_options.include_obfuscation",
-        )
-    refused = refused_fields(kind)
-    for name, neutral in refused.items():
-        value = getattr(body, name)
-        if value is not None and not any(_same(value, allowed) for allowed in neutral):
-            raise RequestError(
-                f"{name} cannot be honoured: leave it out{_allowed(neutral)}",
-                code="unsupported_parameter",
-                param=name,
-            )
-    return body
-
-
-def refused_fields(kind: type[Any]) -> dict[str, tuple[Any, ...]]:
-    """Return the fields of a body that are accepted only with values without an effect, and these values."""
-    return {name: NEUTRAL[name] for name in kind.__struct_fields__ if name in NEUTRAL and _is_any(kind, name)}
-
-
-def _is_any(kind: type[Any], name: str) -> bool:
-    return next(field.type for field in msgspec.structs.fields(kind) if field.name == name) is Any
-
-
-def _same(value: object, neutral: object) -> bool:
-    return value == neutral and isinstance(value, bool) == isinstance(neutral, bool)
-
-
-def _allowed(neutral: tuple[Any, ...]) -> str:
-    values = " or ".join(msgspec.json.encode(value).decode() for value in neutral)
-    return f", or send {values}" if values else ""
-
-
-def _format_error(error: str) -> RequestError:
-    """Return msgspec's error as a ``RequestError``, with the name of the field in ``param``."""
-    what, _, location = error.rpartition(" - at `$")
-    if not what:
-        what, location = error, ""
-    path = location.strip("`.").replace("[...]", "[]")
-    if "unknown field" in what:
-        name = what.partition("`")[2].partition("`")[0]
-        param = f"{path}.{name}" if path else name
-        return RequestError(f"Unrecognized request argument supplied: {param}", code="unknown_parameter", param=param)
-    if "missing required field" in what:
-        name = what.partition("`")[2].partition("`")[0]
-        param = f"{path}.{name}" if path else name
-        return RequestError(f"{param} is missing", code="missing_required_parameter", param=param)
-    message = f"{path}: {what}" if path else what
-    return RequestError(message, code="invalid_value", param=path or None)

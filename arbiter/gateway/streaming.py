@@ -134,6 +134,8 @@ _HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 class EventStream(StreamingResponse):
     """Send events as they arrive. Stop if the client disconnects, or reads nothing for ``patience`` seconds.
 
+    The server closes the connection of a stream that stops early (``client_connections.py``).
+
     An error after the first event is sent as OpenAI does: as an event that has an ``error``.
     """
 

@@ -70,6 +70,16 @@ def test_settings_and_a_conversation_are_honoured(endpoint, question: str) -> No
 
 
 @apis
+def test_the_first_answer_can_be_appended_for_a_second_turn(use_responses_api: bool, endpoint, question: str) -> None:
+    chat = ChatOpenAI(model="arbiter", use_responses_api=use_responses_api, **endpoint)
+    chunks = list(chat.stream(question))
+    for first in (chat.invoke(question), sum(chunks[1:], chunks[0])):
+        alone = chat.invoke("Compute 12+30.")
+        second = chat.invoke([("human", question), first, ("human", "Compute 12+30.")])
+        assert second.usage_metadata["input_tokens"] > alone.usage_metadata["input_tokens"]
+
+
+@apis
 def test_tools_are_refused_by_the_fields_name(use_responses_api: bool, endpoint, question: str) -> None:
     def add(left: int, right: int) -> int:
         """Add two numbers."""

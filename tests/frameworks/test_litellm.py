@@ -73,6 +73,15 @@ def test_a_response_has_the_answer_whole_and_in_parts(model: str, endpoint, ques
     assert "".join(deltas) == whole
 
 
+def test_the_first_answer_can_be_appended_for_a_second_turn(endpoint, messages) -> None:
+    first = litellm.completion(model="openai/arbiter", messages=messages, **endpoint).choices[0].message
+    last = {"role": "user", "content": "Compute 12+30."}
+    alone = litellm.completion(model="openai/arbiter", messages=[last], **endpoint)
+    for turn in (first, first.model_dump()):
+        second = litellm.completion(model="openai/arbiter", messages=[*messages, turn, last], **endpoint)
+        assert second.usage.prompt_tokens > alone.usage.prompt_tokens
+
+
 def test_settings_are_honoured(endpoint, messages) -> None:
     def ask(**settings) -> str:
         answer = litellm.completion(model="openai/arbiter", messages=messages, **settings, **endpoint)

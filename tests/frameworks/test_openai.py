@@ -112,6 +112,19 @@ def test_the_asynchronous_client_asks_all_three_ways_whole_and_in_parts(
     assert set(answers) == {answers[0]}
 
 
+def test_the_first_answer_can_be_appended_for_a_second_turn(client: Any, messages: Any, question: str) -> None:
+    last = {"role": "user", "content": "Compute 12+30."}
+    chat, alone = client.chat.completions, client.chat.completions.create(model="arbiter", messages=[last])
+    first = chat.create(model="arbiter", messages=messages).choices[0].message
+    for turn in (first, first.model_dump()):
+        second = chat.create(model="arbiter", messages=[*messages, turn, last])
+        assert second.usage.prompt_tokens > alone.usage.prompt_tokens
+    output = client.responses.create(model="arbiter", input=question).output
+    for items in (output, [item.model_dump() for item in output]):
+        second = client.responses.create(model="arbiter", input=[*messages, *items, last])
+        assert second.usage.input_tokens > alone.usage.prompt_tokens
+
+
 def test_the_models_are_the_operating_points(client: Any) -> None:
     names = [model.id for model in client.models.list()]
     assert names[0] == "arbiter"

@@ -122,6 +122,17 @@ def test_keys_come_from_the_environment_and_are_told_nowhere(serve: Any, tmp_pat
     assert "k-one" not in stored + "".join(process.lines)
 
 
+def test_aliases_and_further_hosts_are_options(serve: Any) -> None:
+    options = ["--alias", "gpt-4o=arbiter:draft", "--alias", "mine=arbiter", "--allow-host", "models.example"]
+    process = serve("pocket", "--run-types", "draft", *options)
+    models = httpx2.get(f"{process.url}/v1/models", headers={"host": "models.example"}).json()["data"]
+    assert [model["id"] for model in models][-2:] == ["gpt-4o", "mine"]
+    assert ask(process.url, model="gpt-4o").json()["model"] == "gpt-4o"
+    assert httpx2.get(f"{process.url}/v1/models", headers={"host": "other.example"}).status_code == 421
+    process.process.terminate()
+    assert process.ended() == 0
+
+
 @pytest.fixture
 def slow_server() -> Iterator[str]:
     """A model server that accepts every request, but answers only the ones that list its models."""
@@ -183,8 +194,13 @@ def test_what_is_wrong_is_told_in_a_line_before_anything_is_loaded(arbiter: Any)
         in_use = arbiter("serve", "pocket", "--port", port)
     without_key = arbiter("serve", "pocket", "--api-key-env", "NO_SUCH_VARIABLE")
     unknown = arbiter("serve", "nowhere")
+    malformed = arbiter("serve", "pocket", "--alias", "gpt-4o")
+    hidden = arbiter("serve", "pocket", "--alias", "arbiter:mine=arbiter")
+    nothing = arbiter("serve", "pocket", "--port", "0", "--run-types", "draft", "--alias", "gpt-4o=arbiter:wizard")
     judged = arbiter("serve", "pocket", "--port", "0", "--run-types", "judge")
     assert (in_use.returncode, "--port" in in_use.stderr) == (2, True)
     assert (without_key.returncode, "NO_SUCH_VARIABLE" in without_key.stderr) == (2, True)
     assert (unknown.returncode, "nowhere" in unknown.stderr) == (2, True)
+    for refused in (malformed, hidden, nothing):
+        assert (refused.returncode, "alias" in refused.stderr) == (2, True)
     assert (judged.returncode, "[models.judge]" in judged.stderr) == (2, True)

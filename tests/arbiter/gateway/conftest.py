@@ -9,15 +9,15 @@ import anyio
 import httpx2
 import msgspec
 import pytest
-import uvicorn
 
 from arbiter.actors.ring_setup import Models
 from arbiter.actors.supervision import services
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer, Seconds
 from arbiter.config.config import Config, parse
 from arbiter.gateway.app import Gateway
+from arbiter.gateway.client_connections import Connections
 from arbiter.gateway.inprocess_client import BASE, open_http_client
-from arbiter.gateway.uvicorn_server import bound
+from arbiter.gateway.uvicorn_server import Server, bound
 from arbiter.library.arbiter import Arbiter
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Scorer, ScoreRequest
 from arbiter.protocols.records import Author, Usage
@@ -113,16 +113,16 @@ def endpoint() -> Open:
 
 @pytest.fixture(scope="session")
 def listening(endpoint: Open) -> Open:
-    """Like ``endpoint``, but served on a socket; its address replaces that of the client."""
+    """Like ``endpoint``, but served on a socket; its address replaces that of the client. ``connections`` limits it."""
 
     @asynccontextmanager
-    async def open_socket(**options: Any) -> AsyncGenerator[tuple[Served, str]]:
+    async def open_socket(connections: Connections | None = None, **options: Any) -> AsyncGenerator[tuple[Served, str]]:
         async with endpoint(**options) as served, services() as tasks:
-            config = uvicorn.Config(served.gateway.app, log_config=None, access_log=False, lifespan="off")
             with bound("127.0.0.1", 0) as socket:
-                server = uvicorn.Server(config)
+                started = anyio.Event()
+                server = Server(served.gateway, 30, started.set, connections)
                 tasks.start_soon(server.serve, [socket])
-                await _until(lambda: server.started)
+                await started.wait()
                 yield served, f"http://127.0.0.1:{socket.getsockname()[1]}"
 
     return open_socket

@@ -1,13 +1,16 @@
 """``/v1/completions``: texts, lists of texts, token ids."""
 
 from typing import Any
+from unittest.mock import patch
 
+import openai
 import pytest
 
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.config.config import load_config
 from arbiter.gateway.app import Gateway
+from arbiter.gateway.detokenizer import Detokenizer
 from arbiter.library.arbiter import Arbiter
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle
 from arbiter.protocols.records import Usage
@@ -85,6 +88,22 @@ async def test_token_ids_are_read_with_the_drafts_tokenizer_where_it_is_known() 
     async with arbiter, gateway.client() as client:
         await client.completions.create(model="arbiter:draft", prompt=ids)
         await client.completions.create(model="arbiter:draft", prompt=[ids, ids])
-        with pytest.raises(Exception, match="Error code: 400"):
-            await client.completions.create(model="arbiter:draft", prompt=[10**9])
+        for unknown in (len(tokenizer), len(tokenizer) + 7, 10**9, 2**40):
+            with pytest.raises(openai.BadRequestError, match=r"not valid token ids of the draft"):
+                await client.completions.create(model="arbiter:draft", prompt=[*ids, unknown])
+            with pytest.raises(openai.BadRequestError, match=r"not valid token ids of the draft"):
+                await client.completions.create(model="arbiter:draft", prompt=[ids, [unknown]])
     assert set(seen) == {"Compute (12+30)*7."}
+
+
+async def test_the_text_of_token_ids_keeps_its_spaces_whatever_the_tokenizers_setting() -> None:
+    from transformers import AutoTokenizer
+
+    from arbiter.pocket import resolved
+
+    reader: Any = AutoTokenizer
+    tokenizer = reader.from_pretrained(resolved("pocket:draft"))
+    tokenizer.clean_up_tokenization_spaces = True
+    detokenizer = Detokenizer(load_config("pocket").models.draft)
+    with patch("arbiter.gateway.detokenizer.read_tokenizer", return_value=tokenizer):
+        assert await detokenizer.text(tokenizer("Is 1 . 2 ?")["input_ids"]) == "Is 1 . 2 ?"

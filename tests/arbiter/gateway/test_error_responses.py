@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbiter.gateway.body_decoding import read, refused_fields
 from arbiter.gateway.inprocess_client import BASE
-from arbiter.gateway.schemas import ChatBody, CompletionBody, ResponseBody, read, refused_fields
+from arbiter.gateway.schemas import ChatBody, CompletionBody, ResponseBody
 from arbiter.library.arbiter import Arbiter
 from arbiter.protocols.errors import RequestError
 
@@ -149,6 +150,17 @@ async def test_another_content_type_than_json_is_a_415(endpoint: Any) -> None:
             f"{BASE}/v1/completions", content=b"{}", headers={"content-type": "text/plain"}
         )
     assert refused.status_code == 415
+
+
+@pytest.mark.asyncio
+async def test_a_missing_content_type_is_json_unless_a_web_page_sends_the_request(endpoint: Any) -> None:
+    url, raw = f"{BASE}/v1/completions", b'{"model": "arbiter", "prompt": "q"}'
+    async with endpoint() as served:
+        taken = await served.client.post(url, content=raw)
+        refused = await served.client.post(url, content=raw, headers={"origin": "https://example.org"})
+        malformed = await served.client.post(url, content=b"prompt=q")
+    assert (taken.status_code, refused.status_code, malformed.status_code) == (200, 415, 400)
+    assert "content-type" not in taken.request.headers
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v1/nowhere", 404), ("DELETE", "/v1/models", 405)])

@@ -68,7 +68,7 @@ async def test_connections_that_are_cut_leave_nothing_running(listening: Any, un
     async with listening(seconds=60.0) as (served, url):
         port = int(url.rpartition(":")[2])
         body = b'{"model": "arbiter", "stream": true, "messages": [{"role": "user", "content": "q"}]}'
-        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         streams = [await anyio.connect_tcp("127.0.0.1", port) for _ in range(20)]
         for stream in streams:
             await stream.send(head + b"content-length: %d\r\n\r\n%s" % (len(body), body))
@@ -84,7 +84,7 @@ async def test_connections_that_are_cut_leave_nothing_running(listening: Any, un
 async def test_a_body_that_does_not_come_is_a_408_and_its_place_free_again(listening: Any) -> None:
     async with listening(patience=0.2) as (served, url):
         half = await anyio.connect_tcp("127.0.0.1", int(url.rpartition(":")[2]))
-        head = b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        head = b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         await half.send(head + b"content-length: 1000\r\n\r\n{")
         with anyio.fail_after(20):
             answer = await half.receive()
@@ -103,7 +103,7 @@ async def test_a_client_that_reads_nothing_holds_up_no_other_and_is_left_after_a
     async with listening(write=write, patience=2.0, config=config) as (served, url):
         slow = await anyio.connect_tcp("127.0.0.1", int(url.rpartition(":")[2]))
         body = b'{"model": "arbiter", "stream": true, "messages": [{"role": "user", "content": "q"}]}'
-        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         await slow.send(head + b"content-length: %d\r\n\r\n%s" % (len(body), body))
         async with aiohttp.ClientSession() as session:
             assert (await asked(session, url, "another"))[0] == 200

@@ -1,14 +1,17 @@
-"""The cost of a request whose model name has a run type and a threshold."""
+"""The names of models: aliases, and the cost of a name that has a run type and a threshold."""
 
 import sys
 from collections import Counter
 from types import FrameType
 from typing import Any
 
+import openai
 import pytest
 
 from arbiter.config.config import Config, load_config, parse
-from arbiter.gateway.model_names import operating_point
+from arbiter.gateway.model_names import ModelNames
+from arbiter.library.arbiter import Arbiter
+from arbiter.protocols.errors import ConfigError
 
 pytestmark = pytest.mark.asyncio
 
@@ -46,4 +49,33 @@ async def test_a_request_at_a_threshold_parses_no_configuration_and_its_models_n
             answer = await served.chat(model="arbiter:router@0.4")
     assert answer.status_code == 200
     assert calls.of(Config.with_threshold) > 0
-    assert (calls.of(parse), calls.of(operating_point)) == (0, 1)
+    assert (calls.of(parse), calls.of(ModelNames.operating_point)) == (0, 1)
+
+
+ALIASES = {"gpt-4o": "arbiter:target", "gpt-4o-mini": "arbiter:router@0.95"}
+
+
+async def test_an_alias_is_listed_and_answers_as_its_operating_point_under_its_own_name(endpoint: Any) -> None:
+    async with endpoint(aliases=ALIASES) as served, served.gateway.client() as client:
+        names = [model.id async for model in await client.models.list()]
+        assert names[-2:] == ["gpt-4o", "gpt-4o-mini"]
+        assert (await client.models.retrieve("gpt-4o")).id == "gpt-4o"
+        answer = await client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "q"}])
+        assert (answer.model, served.models.asked("draft"), served.models.asked("target")) == ("gpt-4o", 0, 3)
+        response = await client.responses.create(model="gpt-4o-mini", input="q")
+        assert (response.model, served.models.asked("draft"), served.models.asked("target")) == ("gpt-4o-mini", 3, 3)
+        with pytest.raises(openai.NotFoundError, match=r"gpt-4o-mini"):
+            await client.completions.create(model="gpt-4", prompt="q")
+
+
+@pytest.mark.parametrize("alias", ["", "arbiter", "arbiter:router", "arbiter:mine"])
+async def test_an_alias_cannot_hide_an_operating_point(alias: str) -> None:
+    with pytest.raises(ConfigError, match="must be a name"):
+        ModelNames(Arbiter(parse({"models": {}}, "test")), {alias: "arbiter"})
+
+
+@pytest.mark.parametrize("point", ["gpt-4o", "arbiter:wizard", "arbiter:rsd", "arbiter:router@7", ""])
+async def test_an_alias_of_no_operating_point_is_named_when_it_is_checked(endpoint: Any, point: str) -> None:
+    async with endpoint(aliases={"mine": point}) as served:
+        with pytest.raises(ConfigError, match=r"the alias 'mine'"):
+            served.gateway.names.check_aliases()

@@ -1,0 +1,175 @@
+"""Decode the body of a request, and refuse what cannot be honoured."""
+
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from arbiter.gateway.schemas import (
+    AnyBody,
+    ChatMessage,
+    ContentPart,
+    Extras,
+    InputItem,
+    StreamOptions,
+)
+from arbiter.protocols.errors import RequestError
+
+Body = TypeVar("Body", bound=AnyBody)
+
+EMPTY: tuple[Any, ...] = ("", [], {})
+"""Values that ask for nothing, as null does."""
+
+_NESTED: dict[str, type[Any]] = {
+    "arbiter": Extras,
+    "stream_options": StreamOptions,
+    "messages": ChatMessage,
+    "input": InputItem,
+    "content": ContentPart,
+}
+
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "audio": (),
+    "background": (False,),
+    "best_of": (1,),
+    "context_management": (),
+    "conversation": (),
+    "echo": (False,),
+    "frequency_penalty": (0,),
+    "function_call": ("none", "auto"),
+    "functions": (),
+    "include": (["reasoning.encrypted_content"],),
+    "logit_bias": (),
+    "logprobs": (False,),
+    "max_tool_calls": (),
+    "modalities": (["text"],),
+    "n": (1,),
+    "parallel_tool_calls": (True, False),
+    "prediction": (),
+    "presence_penalty": (0,),
+    "previous_response_id": (),
+    "prompt": (),
+    "reasoning": ({"summary": "auto"},),
+    "reasoning_effort": (),
+    "response_format": ({"type": "text"},),
+    "service_tier": ("auto", "default"),
+    "store": (False,),
+    "suffix": (),
+    "text": ({"format": {"type": "text"}},),
+    "tool_choice": ("none", "auto"),
+    "tools": (),
+    "top_logprobs": (0,),
+    "truncation": ("disabled",),
+    "verbosity": (),
+    "web_search_options": (),
+}
+"""Fields that cannot be honoured, with the values that have no effect, besides null and empty ones.
+
+Other values are refused. Settings for the form of reasoning items have no effect,
+because there are no such items.
+"""
+
+_ASKING_WHEN_EMPTY = ("web_search_options",)  # an empty object switches the search on
+
+
+def read(raw: bytes, kind: type[Body]) -> Body:
+    """Return the decoded body of a request.
+
+    Raises ``RequestError`` naming the field that is not valid, unknown, or cannot be honoured.
+    """
+    try:
+        body = msgspec.convert(_wishes(msgspec.json.decode(raw), kind), kind)
+    except msgspec.ValidationError as error:
+        raise _format_error(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RequestError(f"the body is not valid JSON: {error}", code="invalid_json") from error
+    except RecursionError as error:
+        raise RequestError("the body is nested too deeply", code="invalid_json") from error
+    if body.stream_options is not None and not body.stream:
+        raise RequestError("stream_options requires stream: true", code="invalid_value", param="stream_options")
+    if body.stream_options is not None and body.stream_options.include_obfuscation:
+        raise RequestError(
+            "stream_options.include_obfuscation cannot be honoured: leave it out",
+            code="unsupported_parameter",
+            param="stream_options.include_obfuscation",
+        )
+    for name, neutral in refused_fields(kind).items():
+        value = _filled(getattr(body, name))
+        if not _is_empty(value, name) and not any(_same(value, allowed) for allowed in neutral):
+            raise RequestError(
+                f"{name} cannot be honoured: leave it out{_allowed(neutral)}",
+                code="unsupported_parameter",
+                param=name,
+            )
+    return body
+
+
+def refused_fields(kind: type[Any]) -> dict[str, tuple[Any, ...]]:
+    """Return the fields of a body that are accepted only with values without an effect, and these values."""
+    return {name: NEUTRAL[name] for name in kind.__struct_fields__ if name in NEUTRAL and _is_any(kind, name)}
+
+
+def empty_values(name: str) -> list[Any]:
+    """Return the empty values of the field ``name`` that ask for nothing."""
+    return [None, *(value for value in EMPTY if name not in _ASKING_WHEN_EMPTY)]
+
+
+def _wishes(value: Any, kind: type[Any], is_said: bool = False) -> Any:  # noqa: ANN401
+    """Return ``value`` without the unknown fields that ask for nothing.
+
+    These are null or empty or, with ``is_said`` or in a turn of the assistant, describe what was said.
+    """
+    if isinstance(value, list):
+        return [_wishes(item, kind, is_said) for item in cast("list[Any]", value)]
+    if not isinstance(value, dict):
+        return value
+    fields = cast("dict[str, Any]", value)
+    is_turn = kind in (ChatMessage, InputItem)
+    is_said = is_said or (is_turn and (fields.get("role") == "assistant" or fields.get("type") == "reasoning"))
+    return {
+        name: _wishes(item, _NESTED[name], is_said) if name in _NESTED else item
+        for name, item in fields.items()
+        if name in kind.__struct_fields__ or not (is_said or item is None or item in EMPTY)
+    }
+
+
+def _filled(value: Any) -> Any:  # noqa: ANN401
+    """Return ``value`` without the null and empty fields of its objects."""
+    if not isinstance(value, dict):
+        return value
+    fields = {name: _filled(item) for name, item in cast("dict[str, Any]", value).items()}
+    return {name: item for name, item in fields.items() if item is not None and item not in EMPTY}
+
+
+def _is_empty(value: object, name: str) -> bool:
+    return value is None or (value in EMPTY and name not in _ASKING_WHEN_EMPTY)
+
+
+def _is_any(kind: type[Any], name: str) -> bool:
+    return next(field.type for field in msgspec.structs.fields(kind) if field.name == name) is Any
+
+
+def _same(value: object, neutral: object) -> bool:
+    return value == neutral and isinstance(value, bool) == isinstance(neutral, bool)
+
+
+def _allowed(neutral: tuple[Any, ...]) -> str:
+    values = " or ".join(msgspec.json.encode(value).decode() for value in neutral)
+    return f", or send {values}" if values else ""
+
+
+def _format_error(error: str) -> RequestError:
+    """Return msgspec's error as a ``RequestError``, with the name of the field in ``param``."""
+    what, _, location = error.rpartition(" - at `$")
+    if not what:
+        what, location = error, ""
+    path = location.strip("`.").replace("[...]", "[]")
+    if "unknown field" in what:
+        name = what.partition("`")[2].partition("`")[0]
+        param = f"{path}.{name}" if path else name
+        return RequestError(f"Unrecognized request argument supplied: {param}", code="unknown_parameter", param=param)
+    if "missing required field" in what:
+        name = what.partition("`")[2].partition("`")[0]
+        param = f"{path}.{name}" if path else name
+        return RequestError(f"{param} is missing", code="missing_required_parameter", param=param)
+    message = f"{path}: {what}" if path else what
+    return RequestError(message, code="invalid_value", param=path or None)
