@@ -22,7 +22,7 @@ DISTRIBUTIONS = packages_distributions()
 OWN = ("protocols", "actors", "arbiter")
 OTHERS = ("tests", "benchmarks", "docs", "examples")
 NOT_OURS = "sglang_cpu"  # the folder that only sglang's own process imports, in an environment of its own
-OTHER_ENVIRONMENTS = ("tests/servers", "tests/frameworks")  # each of them lists its requirements itself
+OTHER_ENVIRONMENTS = ("tests/servers", "tests/frameworks", "benchmarks/peer_loops.py")  # with requirements of their own
 
 TOOLS = ("dev", "docs")  # extras of programs that nothing in arbiter imports
 

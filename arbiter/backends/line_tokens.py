@@ -2,6 +2,8 @@
 
 The prompt of a step is the prompt of the step before with a few lines more. So only the new lines are tokenised, if
 the tokenizer gives a text the tokens of its lines, one after another. ``separates_lines`` knows some that do.
+
+Needs the extra ``pocket``.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
