@@ -69,6 +69,10 @@ class Run:
         """Yield all events in the order of the log. Raises ``RunError`` naming the line that is damaged or missing."""
         return iter(self._log)
 
+    def events_of(self, *names: str) -> Iterator[Event]:
+        """Yield the events of some problems and those of no problem, in the order of the log. The rest is not read."""
+        return self._log.events_of(None, *names)
+
     def timeline(self) -> Iterator[Event]:
         """Yield all events in the order of their times. ``events`` has this order only within each problem."""
         return in_time_order(self.events())
@@ -87,11 +91,11 @@ class Run:
 
     def grades_of(self, name: str) -> dict[Key, Graded]:
         """Return the last grade of each sample of one problem. The rest of the log is not read."""
-        return _grades(self._log.events_of(name))
+        return grades_in(self._log.events_of(name))
 
     def grades(self) -> dict[Key, Graded]:
         """Return the last grade of each graded problem."""
-        return _grades(self.events())
+        return grades_in(self.events())
 
     def table(self, of: Table) -> Iterator[dict[str, Any]]:
         """Yield the rows of a table, for example for a data frame. All rows have the same keys.
@@ -114,7 +118,8 @@ class Run:
                     yield from _call_rows(problem)
 
 
-def _grades(events: Iterable[Event]) -> dict[Key, Graded]:
+def grades_in(events: Iterable[Event]) -> dict[Key, Graded]:
+    """Return the last grade of each graded problem in ``events``."""
     return {(event.problem or "", event.sample): event.payload for event in events if isinstance(event.payload, Graded)}
 
 
