@@ -112,9 +112,9 @@ routing *args:
 overhead *args:
     {{python}} benchmarks/overhead.py {{args}}
 
-# Compare the CPU time of the ring with that of another checkout, over HTTP and in process.
-before *args:
-    {{python}} benchmarks/before.py {{args}}
+# Compare what a step costs with another checkout: in process, over HTTP, in the log, and for the commands that read it.
+step-costs *args:
+    {{python}} benchmarks/step_costs.py {{args}}
 
 # Measure the cost of the event log, compared with a ring without one.
 log-cost *args:
