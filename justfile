@@ -112,9 +112,9 @@ routing *args:
 overhead *args:
     {{python}} benchmarks/overhead.py {{args}}
 
-# Compare the CPU time of the ring with that of another checkout, over HTTP and in process.
-before *args:
-    {{python}} benchmarks/before.py {{args}}
+# Compare what a step costs with another checkout: in process, over HTTP, in the log, and for the commands that read it.
+step-costs *args:
+    {{python}} benchmarks/step_costs.py {{args}}
 
 # Compare the CPU and wall time of the ring with loops over openai, litellm and inspect_ai (the last two in .frameworks).
 peers *args:

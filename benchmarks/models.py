@@ -26,7 +26,7 @@ from fleets import POCKET, SERVED, Ran, behind_servers, console, differing, serv
 from arbiter.config.config import Config, load_config, override
 from arbiter.config.run_tables import RunType
 from arbiter.protocols.errors import ConfigError
-from arbiter.runs.reports.tables import percent
+from arbiter.runs.reports.numbers import percent
 from arbiter.runs.results import ModelCalls, ModelTokens
 from arbiter.servers.interpreters import find_interpreter
 

@@ -26,8 +26,9 @@ from arbiter.config.config import Config, load_config, override
 from arbiter.runs.baseline_runs import compared_run
 from arbiter.runs.baselines import baselines_of
 from arbiter.runs.intervals import Interval
+from arbiter.runs.reports.numbers import NOTHING, percent
 from arbiter.runs.reports.short_form import accuracies_agree
-from arbiter.runs.reports.tables import NOTHING, percent, with_interval
+from arbiter.runs.reports.tables import with_interval
 from arbiter.runs.results import Summary, written_tokens
 
 IN_FLIGHT = 64

@@ -48,7 +48,7 @@ from arbiter.protocols.events import LimitMoved
 from arbiter.protocols.records import LookaheadStats, Model
 from arbiter.runs.prefix_cache import PrefixCacheUse
 from arbiter.runs.progress import PlainWatcher
-from arbiter.runs.reports.tables import NOTHING, percent, seconds
+from arbiter.runs.reports.numbers import NOTHING, percent, seconds
 from arbiter.runs.results import ModelCalls, Result
 from arbiter.servers.fleet import Fleet, ServerProcess
 

@@ -37,7 +37,7 @@ from arbiter.config.server_tables import Program, SpeculationTable
 from arbiter.pocket import resolved
 from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.protocols.records import Model
-from arbiter.runs.reports.tables import NOTHING, percent, seconds
+from arbiter.runs.reports.numbers import NOTHING, percent, seconds
 from arbiter.servers.engine_metrics import figures
 from arbiter.servers.fleet import ServerProcess
 from arbiter.servers.plan_types import Launch

@@ -106,22 +106,22 @@ def test_the_rings_cost_is_measured_beside_a_bare_loop_with_the_same_requests() 
 
 
 @pytest.mark.nightly
-def test_the_rings_cost_is_compared_with_that_of_another_checkout() -> None:
-    found = printed("before.py", str(BENCHMARKS.parent), "--rounds", "1", "--problems", "6", "--most", "1")
-    measured = ["a plain loop over HTTP", "the ring over HTTP, no log", "the ring over HTTP, log"]
-    assert [row["name"] for row in found] == [*measured, "the ring in process, 1 in flight"]
-    assert all(row["here"] > 0 and row["before"] > 0 and row["ratio"] > 0 for row in found)
-
-
-@pytest.mark.nightly
 def test_the_cost_of_a_step_is_compared_with_that_of_another_checkout() -> None:
-    checkout = str(BENCHMARKS.parent)
-    found = printed("step_costs.py", "--before", checkout, "--rounds", "1", "--problems", "20", "--in-flight", "1")
+    options = ["--before", str(BENCHMARKS.parent), "--rounds", "1"]
+    found = printed("step_costs.py", *options, "--problems", "20", "--in-flight", "1", "--over-http", "6")
     waiting = ["waiting, log off", "waiting, log on"]
+    http = ["HTTP, plain loop", "HTTP, log off", "HTTP, log on"]
     assert [one["name"] for one in found] == [
-        "1 in flight", "64 in flight, log", *waiting, "bytes", "show", "replay"
+        "1 in flight", "64 in flight, log", *waiting, *http, "bytes", "show", "replay"
     ]  # fmt: skip
-    assert all(one["here"] > 0 and one["before"] > 0 for one in found)
+    assert all(one["here"] > 0 and one["before"] > 0 and one["ratio"] > 0 for one in found)
+
+
+@pytest.mark.slow
+def test_chosen_parts_of_the_cost_of_a_step_are_compared_alone() -> None:
+    options = ["--before", str(BENCHMARKS.parent), "--rounds", "1"]
+    found = printed("step_costs.py", *options, "--only", "show", "--only", "log", "--problems", "20")
+    assert [one["name"] for one in found] == ["bytes", "show"]
 
 
 def test_schedules_are_compared_in_virtual_time_and_no_two_runs_differ() -> None:

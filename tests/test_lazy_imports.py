@@ -178,3 +178,10 @@ def test_python_with_the_module_does_as_the_command_does(arguments: list[str], t
         for start in (command, [sys.executable, "-m", "arbiter"])
     )
     assert (module.returncode, module.stdout, module.stderr) == (script.returncode, script.stdout, script.stderr)
+
+
+def test_showing_a_run_imports_neither_the_configuration_nor_what_solves_and_grades() -> None:
+    imported = modules_after("import arbiter.cli.show")
+    unneeded = ("arbiter.config.config", "arbiter.data", "arbiter.grading", "arbiter.runs.results", "anyio")
+    assert "arbiter.log.run" in imported
+    assert imported.isdisjoint(unneeded)

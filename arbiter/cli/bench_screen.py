@@ -11,8 +11,9 @@ from arbiter.protocols.records import LookaheadStats, Model
 from arbiter.runs.gathering_waits import GatheringWaits
 from arbiter.runs.intervals import Interval
 from arbiter.runs.prefix_cache import PrefixCacheUse
+from arbiter.runs.reports.numbers import NOTHING, money, percent, seconds
 from arbiter.runs.reports.short_form import INTERVAL, ComparisonTable
-from arbiter.runs.reports.tables import NOTHING, from_to, money, percent, seconds
+from arbiter.runs.reports.tables import from_to
 from arbiter.runs.results import Cost, Summary, VerificationSavings, Waste
 
 WRITERS: tuple[Model, ...] = ("draft", "target")

@@ -32,7 +32,7 @@ from arbiter.runs.collection import (
 )
 from arbiter.runs.folder import check_run, new_path, read_records
 from arbiter.runs.progress import watcher_for
-from arbiter.runs.reports.tables import percent
+from arbiter.runs.reports.numbers import percent
 
 _SHARE = 0.1  # default share of the problems, both for validation and for test
 

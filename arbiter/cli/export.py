@@ -14,6 +14,7 @@ def export_command(
     run: Path,
     *,
     html: Path | None = None,
+    problem: tuple[str, ...] = (),
     perfetto: Path | None = None,
     otlp: str | None = None,
     inspect: Path | None = None,
@@ -27,6 +28,7 @@ def export_command(
     Examples:
 
         arbiter export runs/first --html first.html
+        arbiter export runs/first --html one.html --problem pocket-1-12
         arbiter export runs/first --perfetto first.pftrace
         arbiter export runs/first --otlp http://localhost:4318/v1/traces
         arbiter export runs/first --inspect logs/first.eval
@@ -37,7 +39,11 @@ def export_command(
         The run folder that `arbiter bench` wrote, or its event log.
     html
         Write one HTML file, which needs no network. It has the figures, filters, and each problem's transcript with the
-        author, the reason and the time of every step.
+        author, the reason and the time of every step. With more than 500 problems it is a folder, named without the
+        suffix `.html`; open the `index.html` in it.
+    problem
+        Show only the problem with this id in the HTML page; may be given several times. Only its part of the log is
+        read.
     perfetto
         Write a trace file for the Perfetto UI (ui.perfetto.dev): actors, requests, messages and their causes, on the
         run's clock. Needs the extra `trace`.
@@ -50,10 +56,19 @@ def export_command(
     debug
         Show the traceback of an error.
     """
-    return guarded(debug, lambda: _export(run, html, perfetto, otlp, inspect))
+    return guarded(debug, lambda: _export(run, html, problem, perfetto, otlp, inspect))
 
 
-def _export(folder: Path, html: Path | None, perfetto: Path | None, otlp: str | None, inspect: Path | None) -> int:
+def _export(
+    folder: Path,
+    html: Path | None,
+    problems: tuple[str, ...],
+    perfetto: Path | None,
+    otlp: str | None,
+    inspect: Path | None,
+) -> int:
+    if problems and html is None:
+        raise ConfigError("--problem chooses the problems of the HTML page: add --html FILE")
     if html is None and perfetto is None and otlp is None and inspect is None:
         raise ConfigError(
             "no export format is given: add --html FILE (a page for the browser), --perfetto FILE (a trace for the "
@@ -70,7 +85,7 @@ def _export(folder: Path, html: Path | None, perfetto: Path | None, otlp: str | 
         require("inspect_ai", "inspect", "an .eval log")
     run = Run.open(folder)
     if html is not None:
-        _write_html(run, html)
+        _write_html(run, html, problems)
     if perfetto is not None:
         _write_perfetto(run, perfetto)
     if otlp is not None:
@@ -82,11 +97,12 @@ def _export(folder: Path, html: Path | None, perfetto: Path | None, otlp: str | 
     return 0
 
 
-def _write_html(run: Run, path: Path) -> None:
+def _write_html(run: Run, path: Path, problems: tuple[str, ...]) -> None:
     from arbiter.exports.html import write_page
 
-    write_page(run, path)
-    _print(f"the page is in {path}")
+    opened = write_page(run, path, problems)
+    parts = "" if opened == path else ": keep it in its folder, which has the rest of the page"
+    _print(f"the page is in {opened}{parts}")
 
 
 def _write_perfetto(run: Run, path: Path) -> None:

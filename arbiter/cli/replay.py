@@ -21,7 +21,7 @@ from arbiter.replay.message_comparison import ComparedMessage, MessageDifference
 from arbiter.replay.policy_comparison import LIMITS, Decisions, compare_decisions
 from arbiter.replay.recorded_answers import Speeds
 from arbiter.replay.whatif import WhatIf, what_if
-from arbiter.runs.reports.tables import percent, seconds
+from arbiter.runs.reports.numbers import percent, seconds
 from arbiter.runs.results import Summary
 
 DIFFERS = 1

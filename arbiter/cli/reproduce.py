@@ -16,7 +16,8 @@ from arbiter.log.event_lines import shown
 from arbiter.protocols.errors import ConfigError
 from arbiter.runs.folder import new_path
 from arbiter.runs.progress import watcher_for
-from arbiter.runs.reports.tables import percent, with_interval
+from arbiter.runs.reports.numbers import percent
+from arbiter.runs.reports.tables import with_interval
 from arbiter.sweep.points import values_of
 
 if TYPE_CHECKING:

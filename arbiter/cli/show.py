@@ -18,7 +18,7 @@ from arbiter.log.timing import StepTimes
 from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.protocols.events import CallGenerated, EscalateStepEvent, Graded, ProblemEnded, RunEnded, StepAcceptedEvent
 from arbiter.protocols.records import Author
-from arbiter.runs.reports.tables import seconds
+from arbiter.runs.reports.numbers import seconds
 
 _SHOWN = 50
 _SHORTEST = 8  # characters of a question

@@ -10,7 +10,8 @@ from arbiter.evaluation.resampling import BootstrapEstimate
 from arbiter.evaluation.tuning import Tuned
 from arbiter.protocols.errors import ReportError
 from arbiter.runs.folder import replace_file
-from arbiter.runs.reports.tables import NOTHING, csv_of, percent
+from arbiter.runs.reports.numbers import NOTHING, percent
+from arbiter.runs.reports.tables import csv_of
 
 PLOTS = {"gain": "Gain by share of steps escalated", "reliability": "Reliability of ŷ"}
 _GAIN_SHARES = (0.1, 0.2, 0.3)  # shares of steps escalated with a row in the table

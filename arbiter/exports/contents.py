@@ -1,5 +1,6 @@
 """The data that the page shows of a run, as values for JSON. A key whose value is unknown is left out."""
 
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,10 +10,11 @@ from arbiter.config.run_tables import RunType
 from arbiter.exports.spans import CallSpan, ProblemSpan, Spans
 from arbiter.grading import Grade
 from arbiter.grading.answers import Reference
-from arbiter.log.history import Key, ProblemHistory
-from arbiter.log.run import Run
+from arbiter.log.history import Key, ProblemHistory, histories
+from arbiter.log.run import Run, grades_in
 from arbiter.log.timing import step_times
 from arbiter.protocols import events
+from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Event, Graded
 from arbiter.protocols.records import Candidate, StepRecord
 from arbiter.runs.results import Result, Summary, summarise
@@ -20,21 +22,30 @@ from arbiter.runs.results import Result, Summary, summarise
 Json = dict[str, Any]
 
 
-def contents(run: Run) -> Json:
+def contents(run: Run, names: Collection[str] = ()) -> Json:
     """Return the run, its figures, and its problems ordered by start.
 
-    Raises ``RunError`` if the log is damaged.
+    With ``names``, these are the figures of the problems with these ids, and only their part of the log is read. Raises
+    ``RunError`` if the log is damaged or has no problem with one of the ids.
     """
-    grades, calls = run.grades(), _calls(run)
+    chosen = [*run.events_of(*names)] if names else None
+
+    def log() -> Iterator[Event]:
+        return run.events() if chosen is None else iter(chosen)
+
+    missing = [] if chosen is None else sorted({*names} - {event.problem for event in chosen})
+    if missing:
+        raise RunError(f"{run.path} has no problem {missing[0]!r}; arbiter show lists the problems of a run")
+    grades, calls = grades_in(log()), _calls(log())
     problems: dict[Key, Json] = {}
     results: list[Result] = []
-    for history in run.problems():  # a problem that was started again is there as it was solved last
+    for history in histories(log()):  # a problem that was started again is there as it was solved last
         problems[history.key] = _problem(history, grades.get(history.key), calls.get(history.key, []))
         solution = history.solution()
         if solution is not None:
             grade = grades.get(history.key) or Graded(right=None)
             results.append(Result(solution, Grade(grade.right, grade.answer, grade.reason)))
-    first, last = _ends(run)
+    first, last = _ends(log())
     return {
         "run": _run(run, first, last),
         "figures": _figures(summary(run, results, last - first.mono), len(problems)),
@@ -50,9 +61,8 @@ def summary(run: Run, results: list[Result], seconds: float) -> Summary:
     return summarise(results, run_type, threshold, seconds, samples=identity.get("sampling.samples", 1))
 
 
-def _ends(run: Run) -> tuple[Event, float]:
+def _ends(log: Iterator[Event]) -> tuple[Event, float]:
     """Return the first event, and the last time on the run's clock."""
-    log = run.events()
     first = next(log)
     return first, max((event.mono for event in log), default=first.mono)
 
@@ -156,10 +166,10 @@ def _candidate(candidate: Candidate) -> Json:
     )
 
 
-def _calls(run: Run) -> dict[Key, list[Json]]:
+def _calls(log: Iterator[Event]) -> dict[Key, list[Json]]:
     """Return the requests of each problem; for a problem that was started again, those of its last start."""
     spans, found = Spans(), dict[Key, list[Json]]()
-    for event in run.events():
+    for event in log:
         for problem in spans.add(event):
             found[problem.key] = [_call(problem, call) for call in problem.calls]
     for problem in spans.rest():

@@ -1,12 +1,17 @@
-"""Export a run as one self-contained web page, which needs neither the network nor another file.
+"""Export a run as a web page, which needs no network.
+
+A page of up to ``IN_ONE_FILE`` problems is one file. A page of more is a folder: its ``index.html`` has what the list
+of problems shows, and script elements load parts with whole problems when one of them is opened or searched. So it
+works by a double click, without a server.
 
 The run is embedded as JSON. Models and data sets wrote the questions and steps, so the page's script inserts them only
 as text, never as markup. A content security policy names the digests of the page's script and style, so that nothing
-else can run, whatever a text contains.
+else can run, whatever a text contains. The script may load the parts, which hold one call with JSON each.
 """
 
 import base64
 import hashlib
+from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,21 +25,64 @@ from arbiter.log.run import Run
 _ASSETS = files("arbiter.exports") / "page"
 
 
-def write_page(run: Run, path: Path) -> None:
-    """Write the page of ``run`` to ``path``.
+IN_ONE_FILE = 500
+"""The largest number of problems in a page of one file."""
 
-    Raises ``RunError`` if the log is damaged, ``ReportError`` if the file cannot be written.
+_IN_A_PART = 100
+_EXCERPT = 240  # characters of a question in the list
+_LISTED = ("id", "sample", "begin", "end", "seconds", "finish_reason", "right")  # what the list shows of a problem
+
+
+def write_page(run: Run, path: Path, names: Collection[str] = ()) -> Path:
+    """Write the page of ``run``, or only of its problems with the ids ``names``. Return the file to open.
+
+    This is ``path``, or ``index.html`` in the folder ``path`` without its suffix if there are more problems than
+    ``IN_ONE_FILE``. Raises ``RunError`` if the log is damaged or does not have the problems, ``ReportError`` if a file
+    cannot be written.
     """
-    text = page(contents(run))
+    data = contents(run, names)
+    if len(data["problems"]) <= IN_ONE_FILE:
+        _write(path, page(data))
+        return path
+    folder = path.with_suffix("")
+    return _write_folder(folder, data)
+
+
+def _write_folder(folder: Path, data: dict[str, Any]) -> Path:
+    problems, parts = data["problems"], list[str]()
+    for number, start in enumerate(range(0, len(problems), _IN_A_PART)):
+        text = f"arbiterPart({number}, {embedded(problems[start : start + _IN_A_PART])});\n"
+        # the digest in its name keeps an index from loading a part of another export
+        name = f"part-{number}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.js"
+        _write(folder / name, text)
+        parts.append(name)
+    listed = [_listed(problem, number // _IN_A_PART) for number, problem in enumerate(problems)]
+    index = folder / "index.html"
+    _write(index, page({**data, "problems": listed, "parts": parts}))
+    for earlier in folder.glob("part-*-*.js"):
+        if earlier.name not in parts:
+            earlier.unlink(missing_ok=True)
+    return index
+
+
+def _listed(problem: dict[str, Any], part: int) -> dict[str, Any]:
+    """Return what the list and the plot show of a problem. The rest is in its part."""
+    shown = {name: problem[name] for name in _LISTED if name in problem}
+    steps = [{name: step[name] for name in ("author", "verdict", "end") if name in step} for step in problem["steps"]]
+    return {**shown, "question": problem["question"][:_EXCERPT], "steps": steps, "calls": [], "part": part}
+
+
+def _write(path: Path, text: str) -> None:
     with replacing(path) as file:
         file.write(text.encode())
 
 
 def page(data: dict[str, Any]) -> str:
-    """Return the page that shows ``data``, as ``contents`` returns it."""
+    """Return the page that shows ``data``, as ``contents`` returns it, or that loads the rest of it from ``parts``."""
     style, script = _asset("page.css"), _asset("page.js")
+    loading = " 'strict-dynamic'" if "parts" in data else ""  # what the script itself adds to the page may run, too
     policy = (
-        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'{loading}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
     parts = {"policy": policy, "style": style, "script": script, "data": embedded(data)}
@@ -46,8 +94,9 @@ def page(data: dict[str, Any]) -> str:
 
 
 def embedded(data: object) -> str:
-    """Return ``data`` as JSON that can neither end nor comment out the script element that contains it."""
-    return msgspec.json.encode(data).decode().replace("<", "\\u003c")
+    """Return ``data`` as JSON that is a valid script, and can neither end nor comment out a script element."""
+    text = msgspec.json.encode(data).decode().replace("<", "\\u003c")
+    return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")  # old browsers end a line of a script there
 
 
 def _asset(name: str) -> str:

@@ -56,12 +56,6 @@ _LATER = (
 )
 """Keys that logs of earlier versions lack. They are left out while unset, so that those runs can be resumed."""
 
-SHARED = {"answers": "shared by arbiter sweep"}
-"""An extra entry in the identity of a run whose answers may come from other runs (``docs/how-to/sweep.md``).
-
-The times of such a run were not measured, and it cannot be resumed on its own.
-"""
-
 
 def identity(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
     """Return the values that decide the results of a run, by their full keys.

@@ -18,7 +18,7 @@ from arbiter.protocols.records import Record
 LEAST = 1 << 20
 """Bytes of a log from which on its index is written to a file. A smaller log is indexed each time, in milliseconds."""
 
-_FORMAT = 1
+_FORMAT = 2
 _TAIL = 4096  # bytes before the end of what is indexed: if they changed, the log is another one
 
 Span = tuple[int, int]
@@ -29,7 +29,7 @@ class LogIndex(Record, frozen=True):
     """Where the lines of each problem are, in a log of which ``size`` bytes are indexed.
 
     ``changed`` is the time of the log's last change in nanoseconds, and ``tail`` a digest of its last bytes. ``spans``
-    has the lines of each problem, of all samples, in their order.
+    has the lines of each problem, of all samples, in their order. ``others`` has the lines that belong to no problem.
     """
 
     format: int
@@ -37,6 +37,7 @@ class LogIndex(Record, frozen=True):
     changed: int
     tail: str
     spans: dict[str, list[Span]]
+    others: list[Span]
 
 
 class _Place(msgspec.Struct):
@@ -65,26 +66,27 @@ def index_of(log: Path) -> LogIndex | None:
         if known is not None and (known.size, known.changed) == (found.st_size, found.st_mtime_ns):
             return known
         if known is None or known.size > found.st_size or known.tail != _tail_digest(file, known.size):
-            known = LogIndex(_FORMAT, 0, 0, "", {})
+            known = LogIndex(_FORMAT, 0, 0, "", {}, [])
         try:
-            size = _extend(file, known.size, known.spans)
+            size = _extend(file, known)
         except msgspec.DecodeError:
             return None
-        index = LogIndex(_FORMAT, size, found.st_mtime_ns, _tail_digest(file, size), known.spans)
+        index = LogIndex(_FORMAT, size, found.st_mtime_ns, _tail_digest(file, size), known.spans, known.others)
     if size >= LEAST:
         _store(log, index)
     return index
 
 
-def _extend(file: BinaryIO, start: int, spans: dict[str, list[Span]]) -> int:
-    """Add the lines from ``start`` on to ``spans``. Return where the last complete line ends."""
+def _extend(file: BinaryIO, index: LogIndex) -> int:
+    """Add the lines after those of ``index`` to it. Return where the last complete line ends."""
+    start, spans = index.size, index.spans
     file.seek(start)
     for line in file:
         if not line.endswith(b"\n"):
             break
         problem = _PLACE.decode(line).problem
-        if problem is not None:
-            spans.setdefault(problem, []).append((start, len(line)))
+        lines = index.others if problem is None else spans.setdefault(problem, [])
+        lines.append((start, len(line)))
         start += len(line)
     return start
 

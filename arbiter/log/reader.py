@@ -4,14 +4,14 @@ import bz2
 import gzip
 import lzma
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import msgspec
 
 from arbiter.log import version1
-from arbiter.log.index import Span, index_of
+from arbiter.log.index import LogIndex, index_of
 from arbiter.log.lines import Line, expand
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import SCHEMA, Event
@@ -69,22 +69,27 @@ class LogFile:
         with self._opened() as file:
             yield from self._events(file)
 
-    def events_of(self, problem: str) -> Iterator[Event]:
-        """Yield the events of one problem, of all its samples, in order. An index finds them (``arbiter.log.index``).
+    def events_of(self, *problems: str | None) -> Iterator[Event]:
+        """Yield the events of some problems, of all their samples, in order. None is for those of no problem.
 
-        Raises as iteration does, but damage in lines of other problems can go unnoticed.
+        An index finds them (``arbiter.log.index``). Raises as iteration does, but damage in lines of other problems can
+        go unnoticed.
         """
+        wanted = frozenset(problems)
         try:
             index = None if self.path.suffix in _PACKED else index_of(self.path)
-            found = None if index is None else self._read(index.spans.get(problem, []), problem)
+            found = None if index is None else self._read(index, wanted)
         except OSError as error:
             raise RunError(f"cannot read {self.path}: {error.strerror}") from error
         if found is None:  # a compressed log, or a damaged one: reading it all finds the line
-            found = (event for event in self if event.problem == problem)
+            found = (event for event in self if event.problem in wanted)
         yield from found
 
-    def _read(self, spans: Iterable[Span], problem: str) -> list[Event] | None:
-        """Return the events of the lines at ``spans``; None if they are not the lines of ``problem``."""
+    def _read(self, index: LogIndex, wanted: frozenset[str | None]) -> list[Event] | None:
+        """Return the events of the wanted problems; None if their lines are not where ``index`` says."""
+        spans = sorted(
+            span for name in wanted for span in (index.others if name is None else index.spans.get(name, ()))
+        )
         found: list[Event] = []
         first = next(iter(self), None)
         run = "" if first is None else first.run
@@ -95,7 +100,7 @@ class LogFile:
                     events = self._decoded(file.read(length), 0, run)
                 except RunError:
                     return None
-                if events[-1].problem != problem:
+                if events[-1].problem not in wanted:
                     return None
                 found += events
         return found

@@ -15,13 +15,18 @@ from typing import Any, Literal, Self
 import msgspec
 
 from arbiter.log.history import Key, ProblemHistory, histories
-from arbiter.log.identity import SHARED
 from arbiter.log.reader import LogFile, log_path
 from arbiter.log.time_order import in_time_order
 from arbiter.log.timing import seconds_waited, step_times
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Event, Graded, RunStarted
 from arbiter.protocols.records import StepRecord
+
+SHARED = {"answers": "shared by arbiter sweep"}
+"""An extra entry in the identity of a run whose answers may come from other runs (``docs/how-to/sweep.md``).
+
+The times of such a run were not measured, and it cannot be resumed on its own.
+"""
 
 Table = Literal["problems", "steps", "calls", "events"]
 
@@ -69,6 +74,10 @@ class Run:
         """Yield all events in the order of the log. Raises ``RunError`` naming the line that is damaged or missing."""
         return iter(self._log)
 
+    def events_of(self, *names: str) -> Iterator[Event]:
+        """Yield the events of some problems and those of no problem, in the order of the log. The rest is not read."""
+        return self._log.events_of(None, *names)
+
     def timeline(self) -> Iterator[Event]:
         """Yield all events in the order of their times. ``events`` has this order only within each problem."""
         return in_time_order(self.events())
@@ -87,11 +96,11 @@ class Run:
 
     def grades_of(self, name: str) -> dict[Key, Graded]:
         """Return the last grade of each sample of one problem. The rest of the log is not read."""
-        return _grades(self._log.events_of(name))
+        return grades_in(self._log.events_of(name))
 
     def grades(self) -> dict[Key, Graded]:
         """Return the last grade of each graded problem."""
-        return _grades(self.events())
+        return grades_in(self.events())
 
     def table(self, of: Table) -> Iterator[dict[str, Any]]:
         """Yield the rows of a table, for example for a data frame. All rows have the same keys.
@@ -114,7 +123,8 @@ class Run:
                     yield from _call_rows(problem)
 
 
-def _grades(events: Iterable[Event]) -> dict[Key, Graded]:
+def grades_in(events: Iterable[Event]) -> dict[Key, Graded]:
+    """Return the last grade of each graded problem in ``events``."""
     return {(event.problem or "", event.sample): event.payload for event in events if isinstance(event.payload, Graded)}
 
 

@@ -2,7 +2,7 @@
 
 import math
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -11,6 +11,8 @@ from arbiter.log.history import CallHistory, ProblemHistory
 from arbiter.protocols import events
 from arbiter.protocols.events import Detail, Entry, Event
 from arbiter.protocols.records import Record
+
+_OUTCOMES = frozenset(get_args(events.Outcome))
 
 
 class ComparedMessage(Record, frozen=True):
@@ -61,10 +63,11 @@ class MessageComparison:
 
     def add(self, entry: Entry) -> bool:
         """Add an event. Return whether the log has it too, so that the replay can continue from there."""
-        if isinstance(entry.payload, events.Outcome):
+        if type(entry.payload) in _OUTCOMES:
             return True
-        self._replayed[entry.id] = entry
-        return entry.id in self._recorded and not self._came_too_late(entry)
+        name = entry.id
+        self._replayed[name] = entry
+        return name in self._recorded and not (entry.to == "assembler" and self._came_too_late(entry))
 
     def difference(self) -> MessageDifference | None:
         """Return the first difference in the order of causes, or None if there is none."""
@@ -84,6 +87,8 @@ class MessageComparison:
             return recorded is not None and recorded.mono < self._failed_at
         if recorded is None:
             return not self._was_never_called(replayed)
+        if recorded.payload == replayed.payload and recorded.cause == replayed.cause and recorded.to == replayed.to:
+            return recorded.actor != replayed.actor
         return self._content(recorded) != self._content(replayed)
 
     def _was_never_called(self, replayed: Entry) -> bool:
@@ -95,9 +100,9 @@ class MessageComparison:
         return any(isinstance(call.outcome, events.CallFailed) for call in siblings)
 
     def _came_too_late(self, entry: Entry) -> bool:
-        """Return whether the run gave up the problem before the Assembler processed this message."""
+        """Return whether the run gave up the problem before the Assembler processed this message to it."""
         end = self._problem.end
-        if end is None or not self._cut_short or entry.to != "assembler":
+        if end is None or not self._cut_short:
             return False
         if isinstance(entry.payload, events.StepFailedEvent):
             return entry.payload.failed_kind != "audit_step" and end.error != _failure(entry, entry.payload)
@@ -108,7 +113,7 @@ class MessageComparison:
         """Return whether this event is one that the run, which cut the problem short, did not reach."""
         return self._cut_short and name not in self._recorded
 
-    @property
+    @cached_property
     def _cut_short(self) -> bool:
         """Whether the run gave up the problem, so that timing decided how far its last answers got."""
         end = self._problem.end

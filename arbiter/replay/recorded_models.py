@@ -1,5 +1,6 @@
 """Models that give the answers of a log at the recorded times."""
 
+import math
 from typing import TypeVar, get_args
 
 import anyio
@@ -45,17 +46,20 @@ class _AnyTarget(dict[str, ModelHandle[Generator]]):
 class RecordedModels:
     """All models of a recorded run, for the problems that are being replayed.
 
-    Each answer comes at its recorded time after the start of its problem. A call that was cancelled, or that has no
-    recorded end, is never answered.
+    Each answer comes at its recorded time after the start of its problem. If nothing else of its problem was awaited at
+    the same time, it comes immediately: the order of the problem's events is the same, and no task has to sleep. A call
+    that was cancelled, or that has no recorded end, is never answered.
     """
 
     def __init__(self) -> None:
-        self._calls: dict[str, tuple[CallHistory, float]] = {}
+        self._calls: dict[str, tuple[CallHistory, float | None]] = {}
 
     def begin(self, problem: ProblemHistory) -> None:
         """Add the calls of a problem that starts now."""
-        offset = anyio.current_time() - problem.start.mono
-        self._calls.update({name: (call, offset) for name, call in problem.answers().items()})
+        offset, alone = anyio.current_time() - problem.start.mono, _awaited_alone(problem)
+        for name, call in problem.answers().items():
+            due = None if call.ended is None or name in alone else offset + call.ended.mono
+            self._calls[name] = call, due
 
     def end(self, problem: ProblemHistory) -> None:
         """Remove the calls of a problem that has ended."""
@@ -78,11 +82,31 @@ class RecordedModels:
         return Models(writer, writer, dict.fromkeys(get_args(ScoreKind), scorer), _AnyTarget(writer))
 
     async def _answer(self, name: str, kind: type[Answer]) -> Answer:
-        call, offset = self._calls[name]
-        if call.ended is not None:
-            await anyio.sleep_until(offset + call.ended.mono)
+        call, due = self._calls[name]
+        if due is not None:
+            await anyio.sleep_until(due)
         if isinstance(call.outcome, CallFailed):
             raise RecordedError(call.outcome.error)
         while not isinstance(call.outcome, kind):
             await anyio.sleep_forever()
         return call.outcome
+
+
+def _awaited_alone(problem: ProblemHistory) -> set[str]:
+    """Return the calls that no other call of the problem was awaited with, from the message to the answer of each."""
+    awaited: list[tuple[float, float, str]] = []
+    for name, call in problem.answers().items():
+        reused = problem.reused.get(name)
+        if reused is None and call.is_ahead:
+            continue  # a replay does not draft ahead
+        first = reused or call.started
+        message = None if first is None else problem.messages.get(first.cause or "")
+        begin = -math.inf if message is None else message.mono
+        awaited.append((begin, math.inf if call.ended is None else max(begin, call.ended.mono), name))
+    awaited.sort()
+    alone, until, following = set[str](), -math.inf, [one[0] for one in awaited[1:]] + [math.inf]
+    for (begin, end, name), next_begin in zip(awaited, following, strict=False):
+        if until <= begin and end <= next_begin:
+            alone.add(name)
+        until = max(until, end)
+    return alone

@@ -29,10 +29,11 @@ from arbiter.data import Problem
 from arbiter.data.training_rows import training_rows
 from arbiter.grading import Grade
 from arbiter.log import version1
-from arbiter.log.identity import SHARED, identity
+from arbiter.log.identity import identity
 from arbiter.log.reader import LOG
 from arbiter.log.recorder import Recorder
 from arbiter.log.redaction import without_text
+from arbiter.log.run import SHARED
 from arbiter.log.sessions import check_same, open_journal
 from arbiter.log.writer import Show
 from arbiter.protocols.errors import RunError

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from rich.table import Table
 
-from arbiter.runs.reports.tables import NOTHING, percent, seconds
+from arbiter.runs.reports.numbers import NOTHING, percent, seconds
 from arbiter.simulation.cases import CasePlan
 from arbiter.simulation.recorded_workload import Match, RecordedWorkload
 from arbiter.simulation.simulation_results import SimulationResult

@@ -9,7 +9,8 @@ from arbiter.evaluation.paper.document import Block, DocumentTable, Heading, Par
 from arbiter.evaluation.paper.planned_runs import ALONE
 from arbiter.evaluation.resampling import BootstrapEstimate
 from arbiter.protocols.records import Record
-from arbiter.runs.reports.tables import NOTHING, csv_of, flat, from_to, percent
+from arbiter.runs.reports.numbers import NOTHING, percent
+from arbiter.runs.reports.tables import csv_of, flat, from_to
 
 VERSION = 1
 _SHOWN = {

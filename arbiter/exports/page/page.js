@@ -105,6 +105,53 @@
     history.replaceState(null, "", `#${parts}`);
   }
 
+  /* The parts of a page in a folder: scripts that call arbiterPart with whole problems */
+
+  const parts = DATA.parts || [];
+  const waiting = new Map(); // the loading of each part, by its number
+  const arrived = new Map();
+
+  window.arbiterPart = (number, whole) => arrived.set(number, whole);
+
+  function load(number) {
+    if (!waiting.has(number)) {
+      waiting.set(number, new Promise((done, failed) => {
+        const script = make("script", { src: parts[number] });
+        on(script, "load", () => (script.remove(), arrived.has(number) ? done() : failed()));
+        on(script, "error", () => (script.remove(), failed()));
+        document.head.append(script);
+      }).then(() => fill(number)));
+    }
+    return waiting.get(number);
+  }
+
+  function fill(number) {
+    const listed = problems.filter((problem) => problem.part === number);
+    arrived.get(number).forEach((whole, index) => {
+      haystacks.delete(listed[index]);
+      Object.assign(listed[index], whole);
+      delete listed[index].part;
+    });
+    arrived.delete(number);
+  }
+
+  const isListed = (problem) => problem.part !== undefined;
+
+  function loadAll() {
+    const missing = parts.map((_, number) => number).filter((number) => !waiting.has(number));
+    if (!missing.length) return;
+    Promise.all(missing.map(load)).then(apply, () => ($("count").textContent = "Not all texts can be searched: files of the page are missing"));
+  }
+
+  function unloaded(problem) {
+    const button = on(make("button", { type: "button", class: "pill close" }, "Close"), "click", close);
+    const note = make("p", { class: "muted", role: "status" }, "Loading …");
+    load(problem.part).then(
+      () => view.open === problem && showDetail(problem),
+      () => (note.textContent = `${parts[problem.part]} is missing: keep the files of this page in one folder`));
+    return [make("header", {}, make("h2", { id: "detail-title", tabindex: "-1" }, label(problem), stateChip(problem)), button), note];
+  }
+
   function haystack(problem) {
     if (!haystacks.has(problem)) {
       const steps = problem.steps.flatMap((step) => [step.text, ...(step.others || []).map((other) => other.text)]);
@@ -289,6 +336,7 @@
   function apply() {
     const search = view.search.trim().toLowerCase();
     const fits = FILTERS[view.filter][1];
+    if (search) loadAll();
     matching = problems.filter((problem) => fits(problem) && (!search || haystack(problem).includes(search)));
     if (view.slowest) matching = [...matching].sort((a, b) => taken(b) - taken(a));
     $("list").replaceChildren();
@@ -360,12 +408,18 @@
     if (!problem) return;
     setCurrent(problem);
     rowOf(problem).setAttribute("aria-selected", "true");
-    $("detail").replaceChildren(...detail(problem));
+    showDetail(problem);
+    if (window.innerWidth < 900) window.scrollTo(0, 0);
+    if (focus) $("detail-title").focus({ preventScroll: true });
+  }
+
+  function showDetail(problem) {
+    const focused = document.activeElement && document.activeElement.id === "detail-title";
+    $("detail").replaceChildren(...(isListed(problem) ? unloaded(problem) : detail(problem)));
     $("detail").scrollTop = 0;
     const axis = $("detail").querySelector(".axis");
     if (axis) ticks(axis, (problem.end ?? run.seconds) - problem.begin);
-    if (window.innerWidth < 900) window.scrollTo(0, 0);
-    if (focus) $("detail-title").focus({ preventScroll: true });
+    if (focused) $("detail-title").focus({ preventScroll: true });
   }
 
   function close() {

@@ -8,7 +8,8 @@ from arbiter.protocols.records import Author
 from arbiter.runs.baseline_runs import compared_run
 from arbiter.runs.baselines import ComparedRun
 from arbiter.runs.intervals import Interval
-from arbiter.runs.reports.tables import NOTHING, from_to, money, percent, seconds
+from arbiter.runs.reports.numbers import NOTHING, money, percent, seconds
+from arbiter.runs.reports.tables import from_to
 from arbiter.runs.results import Summary, written_tokens
 
 INTERVAL = "95 % interval"

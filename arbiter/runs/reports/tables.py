@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast, get_args
 
@@ -11,9 +10,9 @@ import msgspec
 from arbiter.config.run_tables import RunType
 from arbiter.protocols.records import Author, Record
 from arbiter.runs.intervals import Interval
+from arbiter.runs.reports.numbers import NOTHING, money, percent, seconds
 from arbiter.runs.results import Summary
 
-NOTHING = "–"
 _GAP = 3  # between two columns on a terminal
 _ORDER: tuple[RunType, ...] = (
     "draft",
@@ -65,24 +64,6 @@ def columns_for(entries: Sequence[ReportRow]) -> dict[str, Column]:
             columns[f"pass@{k}"] = _pass_at(k)
         columns["majority vote"] = COLUMNS["majority vote"]
     return columns
-
-
-def percent(share: float | None) -> str:
-    """Format ``0.123`` as ``12.3%``."""
-    return NOTHING if share is None else f"{share:.1%}"
-
-
-def seconds(value: float | None) -> str:
-    """Format seconds with two decimals."""
-    return NOTHING if value is None else f"{value:.2f}"
-
-
-def money(value: float | None) -> str:
-    """Format an amount with two decimals, or with four significant digits if it is below 1."""
-    if value is None:
-        return NOTHING
-    decimals = 2 if value >= 1 or value == 0 else 3 - math.floor(math.log10(value))
-    return f"{value:.{decimals}f}"
 
 
 def from_to(interval: Interval | None) -> str:

@@ -28,6 +28,20 @@ def test_several_formats_are_written_at_once(arbiter: Command, plain_run: Run, t
     assert (tmp_path / "p.pftrace").stat().st_size > 0
 
 
+def test_the_page_can_show_chosen_problems_only(arbiter: Command, plain_run: Run, tmp_path: Path) -> None:
+    run = str(plain_run.path.parent)
+    ended = arbiter("export", run, "--html", "p.html", "--problem", "1", "--problem", "4")
+    [data] = re.findall(r'<script id="data" [^>]*>(.*)</script>', (tmp_path / "p.html").read_text())
+    assert (ended.returncode, {one["id"] for one in msgspec.json.decode(data)["problems"]}) == (0, {"1", "4"})
+    unknown, alone = (
+        arbiter("export", run, "--html", "q.html", "--problem", "no"),
+        arbiter("export", run, "--problem", "1"),
+    )
+    assert (unknown.returncode, "has no problem 'no'" in unknown.stderr) == (2, True)
+    assert (alone.returncode, "add --html" in alone.stderr) == (2, True)
+    assert not (tmp_path / "q.html").exists()
+
+
 def test_a_folder_without_a_run_is_an_error(arbiter: Command, tmp_path: Path) -> None:
     ended = arbiter("export", "nowhere", "--html", "p.html")
     assert (ended.returncode, (tmp_path / "p.html").exists()) == (2, False)

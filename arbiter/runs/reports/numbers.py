@@ -1,0 +1,24 @@
+"""Format numbers for tables and messages."""
+
+import math
+
+NOTHING = "–"
+"""Stands for a number that is not known."""
+
+
+def percent(share: float | None) -> str:
+    """Format ``0.123`` as ``12.3%``."""
+    return NOTHING if share is None else f"{share:.1%}"
+
+
+def seconds(value: float | None) -> str:
+    """Format seconds with two decimals."""
+    return NOTHING if value is None else f"{value:.2f}"
+
+
+def money(value: float | None) -> str:
+    """Format an amount with two decimals, or with four significant digits if it is below 1."""
+    if value is None:
+        return NOTHING
+    decimals = 2 if value >= 1 or value == 0 else 3 - math.floor(math.log10(value))
+    return f"{value:.{decimals}f}"
