@@ -29,12 +29,12 @@ _REJECTED = 0.3
 
 _STEP = rb"""{"id":"1","object":"text_completion","created":1,"model":"fixed","choices":[{"index":0,
 "text":"We take the next step, and write down what follows from it: $x + %d = %d$.",
-"finish_reason":"stop","matched_stop":"\n\n"}],"usage":{"prompt_tokens":200,"completion_tokens":25,"total_tokens":225}}"""
+"finish_reason":"stop","stop_reason":"\n\n"}],"usage":{"prompt_tokens":200,"completion_tokens":25,"total_tokens":225}}"""
 _LAST = rb"""{"id":"1","object":"text_completion","created":1,"model":"fixed","choices":[{"index":0,
 "text":"The answer is $\\boxed{42}$.",
-"finish_reason":"stop","matched_stop":151645}],"usage":{"prompt_tokens":200,"completion_tokens":9,"total_tokens":209}}"""
+"finish_reason":"stop","stop_reason":null}],"usage":{"prompt_tokens":200,"completion_tokens":9,"total_tokens":209}}"""
 _MODELS = b'{"data":[%s]}' % b",".join(
-    b'{"id":"%s","max_model_len":4096}' % name for name in (b"fixed", b"draft", b"target", b"prm")
+    b'{"id":"%s","owned_by":"vllm","max_model_len":4096}' % name for name in (b"fixed", b"draft", b"target", b"prm")
 )
 _CLASSIFIED = b'[{"embedding":[%.1f],"meta_info":{"prompt_tokens":200}}]'
 _EMBEDDED = (

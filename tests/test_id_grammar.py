@@ -34,8 +34,10 @@ OTHERS = {
     "table.url.startswith(('http://', 'https://'))",
     "launch.address.removeprefix('http://')",
     "path.startswith(('/', '.', '~'))",
+    "path.startswith('/v1/')",
+    "heading.replace(' ', '\\n').replace('/', '/\\n')",
 }
-"""Cuts at slashes of what is no id: addresses and paths."""
+"""Cuts at slashes of what is no id: addresses, paths and headings of tables."""
 
 
 def is_called(node: ast.expr, names: set[str]) -> bool:

@@ -178,6 +178,7 @@ def test_the_event_of_a_start_has_all_that_the_task_decides() -> None:
     policy = LearnedRouter(0.5, (Target("large", 2.0),))
     task = Task("p", Transcript("q", turns=(Turn("system", "s"),)), policy, seed=3, tags={"user": "me"})
     event = StartProblem(Context(task, 0, task.transcript, 100), "why").event
+    assert isinstance(event, events.StartProblemEvent)
     described = {"type": "router", "threshold": 0.5, "targets": [{"name": "large", "cost": 2.0}]}
     assert (event.question, event.turns, event.policy) == ("q", task.transcript.turns, described)
     same = ("limits", "sampling", "separator", "seed", "audit", "stop", "seed_key", "tags")
