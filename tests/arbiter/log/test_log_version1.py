@@ -249,7 +249,7 @@ def test_a_report_has_the_figures_that_the_summary_had() -> None:
     assert run.state == "finished"
     summary = msgspec.json.decode(msgspec.json.encode(run.summary))
     # version 1 had no gathering, memory, CPU time and comparison, and prefix caches of served models alone
-    later = {
+    later: dict[str, Any] = {
         "gathering": msgspec.to_builtins(GatheringWaits()),
         "prefix_caches": summary["prefix_caches"],
         "kv_memory": {},
