@@ -27,7 +27,7 @@ _PROPOSAL = Proposal("", "separator")
 class GroupedSlots:
     """``total`` slots, given in the order of ranks. Free slots are given when ``group`` of them are free.
 
-    They are given sooner if fewer requests wait. A request that finds a free slot and nobody waiting gets it
+    They are given sooner if fewer requests wait. A request that finds a free slot and no other request waiting gets it
     immediately.
     """
 

@@ -86,5 +86,5 @@ def _cuts_by_known_pattern(cutting: dict[str, Any]) -> bool:
 
 
 def _state(part: Any) -> dict[str, Any]:  # noqa: ANN401 - classes of tokenizers
-    """Return the part of a tokenizer as it is written into ``tokenizer.json``; empty if there is none."""
+    """Return a part of a tokenizer in the form of ``tokenizer.json``; empty if there is none."""
     return {} if part is None else msgspec.json.decode(part.__getstate__(), type=dict[str, Any])

@@ -106,7 +106,7 @@ class ServedTable(ModelTable, frozen=True, kw_only=True, tag="http"):
     url: str
     """The address of the server, with or without ``/v1``. It must not contain a password.
 
-    An address with another version in its path, such as ``/v3`` or ``/v1/openai``, is used as it is.
+    An address with another version in its path, such as ``/v3`` or ``/v1/openai``, is used unchanged.
     """
     api_key_env: str | None = None
     """The name of the environment variable that holds the API key. Not set: no key."""

@@ -96,7 +96,7 @@ class ClientConnection(H11Protocol):
         self._note()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, or for the rest of a body that nobody reads."""
+        """Wait for the next request, or for the rest of a body that no handler reads."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._await_reading()

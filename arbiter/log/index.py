@@ -1,6 +1,6 @@
 """Find the lines of one problem without reading the whole log.
 
-The index of a log says where the lines of each problem are. It is a file beside the log, which is made when a problem
+The index of a log says where the lines of each problem are. It is a file next to the log, which is made when a problem
 is looked up, and extended when the log has grown. It may be removed at any time.
 """
 
@@ -104,7 +104,7 @@ def _stored(log: Path) -> LogIndex | None:
 
 
 def _store(log: Path, index: LogIndex) -> None:
-    """Write the index beside the log. Without permission to do so, the next look-up makes it again."""
+    """Write the index next to the log. Without permission to do so, the next look-up makes it again."""
     path = index_path(log)
     with contextlib.suppress(OSError):
         number, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=log.parent)

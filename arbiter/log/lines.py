@@ -117,7 +117,7 @@ def _shortened(entry: Entry, trail: Trail) -> _Fields:
     if rule is None:
         trail.add(entry.id, actor, payload)
         return entry.id, actor, entry.to or UNSET, UNSET if cause is None else cause, UNSET
-    problem, step = cast("str", entry.problem), cast("int", entry.step)  # as it is derived
+    problem, step = cast("str", entry.problem), cast("int", entry.step)  # a derived entry has both
     usual_cause, usual_actor = rule.cause(payload, problem, step, entry.sample, trail), rule.actor or trail.actor
     trail.add(entry.id, actor, payload)
     if cause == usual_cause and actor == usual_actor and entry.to == rule.to:

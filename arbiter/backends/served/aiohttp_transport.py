@@ -65,7 +65,7 @@ async def open_aiohttp(address: Address, proxy: str | None = None) -> AsyncGener
 
 
 async def _read(response: aiohttp.ClientResponse, largest: int) -> bytes:
-    """Return the body as it is sent. Raises ``TooLargeError`` as soon as it is larger than ``largest`` bytes."""
+    """Return the body, still packed. Raises ``TooLargeError`` as soon as it is larger than ``largest`` bytes."""
     parts: list[bytes] = []
     size = 0
     async for part in response.content.iter_any():

@@ -28,7 +28,7 @@ _REASONS: Mapping[str, StopReason | None] = {
 }
 """The reasons for which an answer is complete, and how it then ended; None if the reason does not say."""
 _FOR_GOOD = frozenset({"content_filter"})  # the same request would be broken off again
-_BYTES_PER_TOKEN = 4  # of a text whose tokens nobody counted
+_BYTES_PER_TOKEN = 4  # of a text whose tokens are not counted
 _SPARE_TOKENS = 4096  # that a server may put around a prompt
 
 

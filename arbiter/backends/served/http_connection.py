@@ -26,7 +26,7 @@ class UnansweredError(ConnectionError):
 class Connection(asyncio.Protocol):
     """Makes one request at a time. ``usable`` tells whether it can make another one.
 
-    ``largest`` is the limit of an answer's body in bytes, as it is sent. ``idle_since`` is the time of the loop at
+    ``largest`` is the limit of an answer's body in bytes, before it is unpacked. ``idle_since`` is the time of the loop at
     which the last answer was complete.
     """
 

@@ -70,7 +70,7 @@ class OpenAITransport:
 
 
 class _Bounded(_HTTPX.AsyncByteStream):
-    """The body of an answer as it is sent. Raises ``TooLargeError`` once it is larger than ``largest`` bytes."""
+    """The body of an answer, still packed. Raises ``TooLargeError`` once it is larger than ``largest`` bytes."""
 
     def __init__(self, body: Any, largest: int) -> None:  # noqa: ANN401 - of httpx or httpx2
         self._body = body

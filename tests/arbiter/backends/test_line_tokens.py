@@ -146,7 +146,7 @@ UNKNOWN_ONES: dict[str, Callable[[], Tokenizer]] = {
     "draws its merges": with_dropout,
     "strips the space before a token": lambda: with_added(lstrip=True),
     "strips the space after a token": lambda: with_added(rstrip=True),
-    "looks beside a token": lambda: with_added(single_word=True),
+    "looks at the neighbours of a token": lambda: with_added(single_word=True),
     "has a token of two lines": with_added_line,
     "adds a token after the text": ending_with_end,
     "changes spaces": lambda: trained(normalizer=normalizers.Strip()),
