@@ -83,7 +83,7 @@ class Assembler(SequentialActor[AssemblerMail]):
             self._end(progress)
 
     async def _send_failure(self, failed: StepFailed) -> None:
-        """Handle its own failures directly: the problem ends before any other message is served."""
+        """Handle its own failures directly, without passing through the outbox."""
         if self._journal.kept:
             await self._journal.write(message_entry(failed, self.name, self.name, self._registry.digest))
         await self.serve(failed)

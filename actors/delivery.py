@@ -18,7 +18,7 @@ Serve = Callable[[Any], Awaitable[None]]
 """Serves one message of an open problem. An error fails the problem, and is not raised."""
 
 MESSAGES_PER_CHECKPOINT = 32
-"""After as many messages, others get a turn, also if no model makes the problem wait."""
+"""After this number of messages, other tasks run, even if no model makes the problem wait."""
 
 
 class DirectDelivery:
@@ -49,7 +49,7 @@ class DirectDelivery:
         async def deliver(message: Message) -> None:
             problem = self._registry.find(message.context.task)
             if problem is not None:
-                self._tasks.start_soon(self._serve_aside, problem, self._serve[actor], message)
+                self._tasks.start_soon(self._serve_in_new_task, problem, self._serve[actor], message)
 
         return deliver
 
@@ -57,7 +57,7 @@ class DirectDelivery:
         """Serve what is in the outbox of ``task`` in new tasks, one each: its sender does other work."""
         problem = self._registry.find(task)
         while problem is not None and problem.outbox:
-            self._tasks.start_soon(self._serve_aside, problem, *problem.outbox.pop(0))
+            self._tasks.start_soon(self._serve_in_new_task, problem, *problem.outbox.pop(0))
 
     async def drive(self, task: Task) -> None:
         """Serve the outbox of ``task`` until it is empty or the problem is closed. For a block of work on ``task``."""
@@ -76,7 +76,7 @@ class DirectDelivery:
             if served % MESSAGES_PER_CHECKPOINT == 0:
                 await checkpoint()
 
-    async def _serve_aside(self, problem: OpenProblem, serve: Serve, message: Message) -> None:
+    async def _serve_in_new_task(self, problem: OpenProblem, serve: Serve, message: Message) -> None:
         task = message.context.task
         if self._registry.find(task) is problem:
             with self._registry.work(task):

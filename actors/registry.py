@@ -17,7 +17,7 @@ from arbiter.protocols.records import LookaheadStats, Model, RequestCounts, Usag
 from arbiter.protocols.transcript_digest import TranscriptDigest
 
 _Key = tuple[Model, str]  # the model, and the name of the target if there are several
-_Work = tuple[Callable[[Any], Awaitable[None]], Any]  # what serves a message, and the message
+_Delivery = tuple[Callable[[Any], Awaitable[None]], Any]  # what serves a message, and the message
 
 NO_LOOKAHEAD = LookaheadStats()
 
@@ -201,7 +201,7 @@ class OpenProblem:
         self.number = number
         self.forget: list[Callable[[Task], object]] = []
         self.scopes: set[anyio.CancelScope] = set()
-        self.outbox: list[_Work] = []
+        self.outbox: list[_Delivery] = []
         self.calls: dict[_Key, _Counts] = {}
         self.lookahead = NO_LOOKAHEAD
         self.digest: TranscriptDigest | None = None

@@ -112,13 +112,8 @@ class Message(msgspec.Struct, frozen=True, tag_field="kind"):
         context, task = self.context, self.context.task
         return message_id(task.id, context.step, task.sample, cast("StepKind", self.__struct_config__.tag))
 
-    @property
-    def event(self) -> MessageEvent:
-        """The event that the log records for the message."""
-        return self.event_with(_digest)
-
     def event_with(self, digest: Callable[[Context], str]) -> MessageEvent:
-        """Return ``event``, with the ``digest`` of the context."""
+        """Return the event that the log records for the message. ``digest`` returns ``Context.digest``."""
         kind = self.event_type
         fields = kind.__struct_fields__
         values: list[Any] = [getattr(self, name) for name in fields]
@@ -270,10 +265,6 @@ DrafterMail = DraftStep
 VerifierMail = StepDrafted | StepRegenerated | AuditStep
 RouterMail = StepDrafted | StepScored
 EscalatorMail = EscalateStep
-
-
-def _digest(context: Context) -> str:
-    return context.digest
 
 
 _WITHOUT_FIELDS: dict[type[MessageEvent], MessageEvent] = {

@@ -76,9 +76,9 @@ def bench_command(
     retry_failed
         When continuing a run, solve its failed problems again, from their first step.
     log_level
-        Print the run's events on standard error as they happen. `warning`: only what goes wrong. `info`: problems as
-        well. `debug`: every message and request. The event log in the run folder always has all events. Default:
-        `log.level` of the configuration (`off`).
+        Print the run's events on standard error when they are logged, up to two seconds after they happened. `warning`:
+        only what goes wrong. `info`: problems as well. `debug`: every message and request. The event log in the run
+        folder always has all events. Default: `log.level` of the configuration (`off`).
     json
         Print only the summary, as JSON, on standard output.
     debug

@@ -42,8 +42,8 @@ def export_command(
         author, the reason and the time of every step. With more than 500 problems it is a folder, named without the
         suffix `.html`; open the `index.html` in it.
     problem
-        Show only the problem with this id in the HTML page; may be given several times. Only its part of the log is
-        read.
+        Show only the problem with this id in the HTML page; may be given several times. The first time, the
+        log is read to make its index; after that, only the lines of the problem are read.
     perfetto
         Write a trace file for the Perfetto UI (ui.perfetto.dev): actors, requests, messages and their causes, on the
         run's clock. Needs the extra `trace`.

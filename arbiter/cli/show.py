@@ -12,8 +12,8 @@ from rich.table import Table
 
 from arbiter.cli.console import guarded, stderr, stdout
 from arbiter.log.explain import Story, failures, result_of, stories
-from arbiter.log.history import ProblemHistory
-from arbiter.log.run import Run
+from arbiter.log.history import ProblemHistory, histories
+from arbiter.log.run import Run, grades_in
 from arbiter.log.timing import StepTimes
 from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.protocols.events import CallGenerated, EscalateStepEvent, Graded, ProblemEnded, RunEnded, StepAcceptedEvent
@@ -167,11 +167,12 @@ def _result(row: dict[str, Any]) -> str:
 
 
 def _show_problem(run: Run, name: str, sample: int | None, as_json: bool) -> int:
-    found = [problem for problem in run.problem(name) if sample in (None, problem.key[1])]
+    events = list(run.events_of(name))
+    found = [problem for problem in histories(events) if sample in (None, problem.key[1])]
     if not found:
         which = "" if sample is None else f", sample {sample}"
         raise RunError(f"{run.path} has no problem {name!r}{which}; arbiter show {run.path.parent} lists them")
-    grades = run.grades_of(name)
+    grades = grades_in(events)
     for problem in found:
         if as_json:
             _write(stories(problem))

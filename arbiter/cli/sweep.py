@@ -87,8 +87,8 @@ def sweep_command(
     retry_failed
         When continuing a sweep, solve its failed problems again, from their first step.
     log_level
-        Print the events of all points on standard error as they happen: `off`, `debug`, `info` or `warning`, as for
-        `arbiter bench`.
+        Print the events of all points on standard error when they are logged: `off`, `debug`, `info` or `warning`, as
+        for `arbiter bench`.
     json
         Print only the figures of `sweep.json` on standard output.
     debug

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from arbiter.exports.eval_usage import EvalModels, Json, identifier, known, moment, usage_of
 from arbiter.log.history import CallHistory, ProblemHistory
+from arbiter.log.time_order import time_of
 from arbiter.protocols import events
 from arbiter.protocols.events import Event
 from arbiter.protocols.records import Author
@@ -56,7 +57,7 @@ class EvalTranscript:
         yield {**self._event("span_begin", _first(calls[0]), f"{number}/begin", id=span, name=name), "span_id": span}
         for call in calls:
             yield {**self._call(call, number), "span_id": span}
-        last = max((call.ended or _first(call) for call in calls), key=lambda event: event.seq)
+        last = max((call.ended or _first(call) for call in calls), key=time_of)
         if record is not None:
             decision = known(kept=author, verdict=record.verdict, threshold=self._threshold(number))
             yield {**self._event("info", last, f"{number}/kept", source="arbiter", data=decision), "span_id": span}
@@ -138,7 +139,7 @@ class EvalTranscript:
         """Return an event ``before`` seconds before ``event``; ``label`` distinguishes it from others of ``event``."""
         return known(
             event=kind,
-            uuid=identifier(self._name, label, event.seq),
+            uuid=identifier(self._name, label, event.id, event.seq),
             timestamp=moment(event.wall - before),
             working_start=max(0.0, round(event.mono - before - self._history.start.mono, 6)),
             **fields,
@@ -169,4 +170,4 @@ def _first(call: CallHistory) -> Event:
 
 def _last(history: ProblemHistory) -> Event:
     ends = (call.ended or _first(call) for call in history.calls.values())
-    return max([*history.messages.values(), *ends], key=lambda event: event.seq)
+    return max([*history.messages.values(), *ends], key=time_of)

@@ -11,6 +11,7 @@ else can run, whatever a text contains. The script may load the parts, which hol
 
 import base64
 import hashlib
+import re
 from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
@@ -21,8 +22,11 @@ import msgspec
 from arbiter.exports.contents import contents
 from arbiter.exports.files import replacing
 from arbiter.log.run import Run
+from arbiter.protocols.errors import ReportError
 
 _ASSETS = files("arbiter.exports") / "page"
+_OURS = re.compile(r"index\.html|part-\d+-[0-9a-f]{16}\.js")
+"""The names of the files in the folder of a page."""
 
 
 IN_ONE_FILE = 500
@@ -36,19 +40,27 @@ _LISTED = ("id", "sample", "begin", "end", "seconds", "finish_reason", "right") 
 def write_page(run: Run, path: Path, names: Collection[str] = ()) -> Path:
     """Write the page of ``run``, or only of its problems with the ids ``names``. Return the file to open.
 
-    This is ``path``, or ``index.html`` in the folder ``path`` without its suffix if there are more problems than
+    This is ``path``, or ``index.html`` in the folder ``path`` without ``.html`` if there are more problems than
     ``IN_ONE_FILE``. Raises ``RunError`` if the log is damaged or does not have the problems, ``ReportError`` if a file
-    cannot be written.
+    cannot be written, or if that folder holds other files.
     """
     data = contents(run, names)
     if len(data["problems"]) <= IN_ONE_FILE:
         _write(path, page(data))
         return path
-    folder = path.with_suffix("")
-    return _write_folder(folder, data)
+    index = _write_folder(path.with_name(path.name.removesuffix(".html")), data)
+    if path.is_file():
+        path.unlink()  # an earlier page of fewer problems
+    return index
 
 
 def _write_folder(folder: Path, data: dict[str, Any]) -> Path:
+    others = [file for file in _files_in(folder) if not _OURS.fullmatch(file.name)]
+    if others:
+        raise ReportError(
+            f"cannot write the page into the folder {folder}, which holds other files ({others[0].name}): "
+            "name another file with --html"
+        )
     problems, parts = data["problems"], list[str]()
     for number, start in enumerate(range(0, len(problems), _IN_A_PART)):
         text = f"arbiterPart({number}, {embedded(problems[start : start + _IN_A_PART])});\n"
@@ -59,10 +71,17 @@ def _write_folder(folder: Path, data: dict[str, Any]) -> Path:
     listed = [_listed(problem, number // _IN_A_PART) for number, problem in enumerate(problems)]
     index = folder / "index.html"
     _write(index, page({**data, "problems": listed, "parts": parts}))
-    for earlier in folder.glob("part-*-*.js"):
-        if earlier.name not in parts:
+    for earlier in _files_in(folder):
+        if earlier != index and earlier.name not in parts:
             earlier.unlink(missing_ok=True)
     return index
+
+
+def _files_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir()) if folder.exists() else []
+    except OSError as error:
+        raise ReportError(f"cannot write the page into {folder}: {error.strerror}") from error
 
 
 def _listed(problem: dict[str, Any], part: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_
 
 from arbiter.log.history import CallHistory, Key, ProblemHistory
 from arbiter.log.run import Run
+from arbiter.log.time_order import time_of
 from arbiter.protocols import events
 from arbiter.protocols.events import Event, Graded
 from arbiter.protocols.records import Model, StepRecord
@@ -69,7 +70,7 @@ class _Spans:
     def problem(self, problem: ProblemHistory, grades: Mapping[Key, Graded]) -> None:
         """Make the spans of a problem."""
         end, grade = problem.end, grades.get(problem.key)
-        last = problem.ended or max(_events(problem), key=lambda event: event.seq)
+        last = problem.ended or max(_events(problem), key=time_of)
         about = _known(
             {
                 "arbiter.run.id": self._run,

@@ -69,7 +69,7 @@ def index_of(log: Path) -> LogIndex | None:
             known = LogIndex(_FORMAT, 0, 0, "", {}, [])
         try:
             size = _extend(file, known)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return None
         index = LogIndex(_FORMAT, size, found.st_mtime_ns, _tail_digest(file, size), known.spans, known.others)
     if size >= LEAST:
@@ -97,7 +97,7 @@ def _tail_digest(file: BinaryIO, size: int) -> str:
 
 
 def _stored(log: Path) -> LogIndex | None:
-    with contextlib.suppress(OSError, msgspec.DecodeError):
+    with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
         index = msgspec.msgpack.decode(index_path(log).read_bytes(), type=LogIndex)
         return index if index.format == _FORMAT else None
     return None

@@ -42,8 +42,7 @@ class Line(Record, frozen=True, omit_defaults=True, kw_only=True):
 
     With an ``id``, the fields are those of the ``Event``, and a field that is left out has its default. Without an
     ``id``, the fields ``id``, ``actor``, ``to`` and ``cause`` that are left out have their usual values. ``after`` is a
-    cause without the id of its problem and without the slash that follows it. A line of a
-    problem has no ``run``.
+    cause without ``PROBLEM/`` at its beginning. A line of a problem has no ``run``.
     """
 
     v: int

@@ -156,7 +156,7 @@ class Recorder:
         )
 
     async def write_waiting(self) -> None:
-        """Write, for ever, the events that have waited for ``CARRY_SECONDS`` for a line that carries them."""
+        """Write the events that no line carried within ``CARRY_SECONDS``. Never returns."""
         while True:
             if not self._carried:
                 self._some_carried = anyio.Event()
@@ -164,8 +164,8 @@ class Recorder:
             await anyio.sleep(CARRY_SECONDS)
             self._put_carried(int((self.seconds - CARRY_SECONDS) * MICRO))
 
-    def close(self) -> None:
-        """Write the events that still wait for a line that carries them."""
+    def write_carried(self) -> None:
+        """Write the events that still wait for a line that carries them, before the last event of a session."""
         self._put_carried(int(self.seconds * MICRO))
 
     def _put_carried(self, before: int) -> None:
@@ -175,10 +175,12 @@ class Recorder:
             if carried[0][1] > before:
                 return
             del self._carried[key]
-            self._put(self._writer, carried)
+            self._put(self._writer, carried, self.seconds - carried[-1][1] / MICRO)
 
-    def _put(self, writer: LogWriter, happened: list[Timed]) -> None:
-        writer.put(compact(self.earlier.run, self._seq, time.time_ns() // 1000 / MICRO, happened))
+    def _put(self, writer: LogWriter, happened: list[Timed], ago: float = 0.0) -> None:
+        """Write the line of events of which the last one happened ``ago`` seconds ago."""
+        wall = time.time_ns() // 1000 / MICRO
+        writer.put(compact(self.earlier.run, self._seq, round(wall - ago, 6) if ago else wall, happened))
         self._seq += 1
 
     def _remember(self) -> None:

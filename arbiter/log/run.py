@@ -75,7 +75,9 @@ class Run:
         return iter(self._log)
 
     def events_of(self, *names: str) -> Iterator[Event]:
-        """Yield the events of some problems and those of no problem, in the order of the log. The rest is not read."""
+        """Yield the events of some problems and those of no problem, in the order of the log.
+
+        With an index (``arbiter.log.index``), only their lines are read."""
         return self._log.events_of(None, *names)
 
     def timeline(self) -> Iterator[Event]:
@@ -91,12 +93,10 @@ class Run:
         return histories(self.events())
 
     def problem(self, name: str) -> list[ProblemHistory]:
-        """Return the samples of one problem, in the order of ``problems``. The rest of the log is not read."""
-        return list(histories(self._log.events_of(name)))
+        """Return the samples of one problem, in the order of ``problems``.
 
-    def grades_of(self, name: str) -> dict[Key, Graded]:
-        """Return the last grade of each sample of one problem. The rest of the log is not read."""
-        return grades_in(self._log.events_of(name))
+        With an index (``arbiter.log.index``), only its lines are read."""
+        return list(histories(self._log.events_of(name)))
 
     def grades(self) -> dict[Key, Graded]:
         """Return the last grade of each graded problem."""

@@ -67,7 +67,7 @@ async def open_journal(
                     raise group.exceptions[0] from None
                 raise
             finally:
-                recorder.close()
+                recorder.write_carried()
 
 
 @contextmanager

@@ -13,6 +13,11 @@ WINDOW = 3.0
 """Seconds of the run's clock for which events are held back. An event that is older than that comes late."""
 
 
+def time_of(event: Event) -> tuple[float, int]:
+    """Return the key by which events are ordered. The events of a line have the same number."""
+    return event.mono, event.seq
+
+
 def in_time_order(events: Iterable[Event]) -> Iterator[Event]:
     """Yield ``events`` in the order of their times; those of equal times in their order.
 
@@ -24,7 +29,7 @@ def in_time_order(events: Iterable[Event]) -> Iterator[Event]:
         for event in events:
             newest = max(newest, event.mono)
             heapq.heappush(waiting, (event.mono, next(numbers), event))
-            while waiting and (event.problem is None or waiting[0][0] < newest - WINDOW):
+            while waiting[0][0] < newest - WINDOW:
                 yield heapq.heappop(waiting)[2]
     except Exception:
         while waiting:

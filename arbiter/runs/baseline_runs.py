@@ -112,9 +112,10 @@ def _finished(path: Path, retry_failed: bool) -> Summary | None:
 def _resumable(path: Path, config: Config, outs: Iterable[Path], notice: Notice) -> Generator[None]:
     """Keep the configuration in the folder of a new run, and say how to resume after an error or Ctrl-C.
 
-    If no run has begun, there is nothing to resume, and the folder is removed.
+    If no run has begun, there is nothing to resume, and the folder is removed. A configuration that was already there
+    stays as it was.
     """
-    is_new = not (path / LOG).exists()
+    is_new = not (path / LOG).exists() and not (path / "config.toml").exists()
     if is_new:
         try:
             path.mkdir(parents=True, exist_ok=True)

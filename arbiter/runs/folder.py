@@ -193,7 +193,8 @@ async def record_grade(journal: Recorder, result: Result) -> None:
 
 
 async def record_end(journal: Recorder, interrupted: bool) -> None:
-    """Log the regular end of this session."""
+    """Log the regular end of this session. It is the last event of the session."""
+    journal.write_carried()
     await journal.record(run_ended_id(journal.earlier.sessions), RunEnded(interrupted))
 
 

@@ -1,6 +1,7 @@
 """Messages: their ids, and the tags that distinguish the kinds of a mailbox."""
 
 import re
+from operator import attrgetter
 from typing import get_args, get_type_hints
 
 import pytest
@@ -25,6 +26,7 @@ from arbiter.protocols.messages import (
 )
 from arbiter.protocols.records import AuditScores, Author, Candidate, Target, Transcript, Turn, Usage
 
+DIGEST = attrgetter("digest")
 MAILBOXES = ["AssemblerMail", "DrafterMail", "VerifierMail", "RouterMail", "EscalatorMail"]
 
 TAGS = {
@@ -142,7 +144,7 @@ def test_tags_are_unique_in_a_mailbox(mailbox: str) -> None:
 
 @pytest.mark.parametrize("message", one_of_each(context()))
 def test_the_event_of_a_message_has_its_kind_and_its_name(message: Message) -> None:
-    event = message.event
+    event = message.event_with(DIGEST)
     assert type(event) is type(message).event_type
     assert event.__struct_config__.tag == type(message).__struct_config__.tag
     assert type(event).__name__ == f"{type(message).__name__}Event"
@@ -159,17 +161,17 @@ def test_each_field_of_an_event_is_an_attribute_of_its_message_of_the_same_type(
 
 def test_the_events_of_messages_refer_to_contexts_and_candidates() -> None:
     step_context, draft, target = context(), candidate("draft"), candidate("target")
-    assert DraftStep(step_context, "why").event == events.DraftStepEvent(step_context.digest, 100)
+    assert DraftStep(step_context, "why").event_with(DIGEST) == events.DraftStepEvent(step_context.digest, 100)
     escalated = EscalateStep(step_context, "why", draft, "large", 0.5)
-    assert escalated.event == events.EscalateStepEvent(
+    assert escalated.event_with(DIGEST) == events.EscalateStepEvent(
         step_context.digest, 100, rejects=True, target="large", threshold=0.5
     )
     assert not EscalateStep(step_context, "why").rejects
-    assert StepScored(step_context, "why", (target,)).event == events.StepScoredEvent("target")
-    assert StepAccepted(step_context, "why", "keep_draft", draft, (), 0.5).event == events.StepAcceptedEvent(
-        "keep_draft", 0.5
-    )
-    assert StepFailed(step_context, "why", "router", "step_scored", "bug").event == events.StepFailedEvent(
+    assert StepScored(step_context, "why", (target,)).event_with(DIGEST) == events.StepScoredEvent("target")
+    assert StepAccepted(step_context, "why", "keep_draft", draft, (), 0.5).event_with(
+        DIGEST
+    ) == events.StepAcceptedEvent("keep_draft", 0.5)
+    assert StepFailed(step_context, "why", "router", "step_scored", "bug").event_with(DIGEST) == events.StepFailedEvent(
         "router", "step_scored", "bug"
     )
 
@@ -177,7 +179,7 @@ def test_the_events_of_messages_refer_to_contexts_and_candidates() -> None:
 def test_the_event_of_a_start_has_all_that_the_task_decides() -> None:
     policy = LearnedRouter(0.5, (Target("large", 2.0),))
     task = Task("p", Transcript("q", turns=(Turn("system", "s"),)), policy, seed=3, tags={"user": "me"})
-    event = StartProblem(Context(task, 0, task.transcript, 100), "why").event
+    event = StartProblem(Context(task, 0, task.transcript, 100), "why").event_with(DIGEST)
     assert isinstance(event, events.StartProblemEvent)
     described = {"type": "router", "threshold": 0.5, "targets": [{"name": "large", "cost": 2.0}]}
     assert (event.question, event.turns, event.policy) == ("q", task.transcript.turns, described)

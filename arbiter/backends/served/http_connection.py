@@ -26,8 +26,8 @@ class UnansweredError(ConnectionError):
 class Connection(asyncio.Protocol):
     """Makes one request at a time. ``usable`` tells whether it can make another one.
 
-    ``largest`` is the limit of an answer's body in bytes, before it is unpacked. ``idle_since`` is the time of the loop at
-    which the last answer was complete.
+    ``largest`` is the limit of an answer's body in bytes, before it is unpacked. ``idle_since`` is the time of the loop
+    at which the last answer was complete.
     """
 
     def __init__(self, largest: int) -> None:

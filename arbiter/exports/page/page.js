@@ -137,10 +137,12 @@
 
   const isListed = (problem) => problem.part !== undefined;
 
+  let loadingAll = false;
+
   function loadAll() {
-    const missing = parts.map((_, number) => number).filter((number) => !waiting.has(number));
-    if (!missing.length) return;
-    Promise.all(missing.map(load)).then(apply, () => ($("count").textContent = "Not all texts can be searched: files of the page are missing"));
+    if (loadingAll) return;
+    loadingAll = true;
+    Promise.all(parts.map((_, number) => load(number))).then(apply, () => ($("count").textContent = "Not all texts can be searched: files of the page are missing"));
   }
 
   function unloaded(problem) {

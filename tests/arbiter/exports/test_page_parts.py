@@ -11,7 +11,7 @@ from arbiter.exports.contents import contents
 from arbiter.exports.html import IN_ONE_FILE, write_page
 from arbiter.log.index import LEAST
 from arbiter.log.run import Run
-from arbiter.protocols.errors import RunError
+from arbiter.protocols.errors import ReportError, RunError
 
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright (the extra dev)")
 from playwright.sync_api import Page, expect
@@ -96,11 +96,24 @@ def test_a_part_that_is_missing_is_named(large_run: Run, look_at: Look, tmp_path
 def test_an_export_removes_the_parts_of_an_earlier_one(large_run: Run, tmp_path: Path) -> None:
     (tmp_path / "many").mkdir()
     (tmp_path / "many" / "part-9-0123456789abcdef.js").touch()
-    (tmp_path / "many" / "notes.js").touch()
+    (tmp_path / "many.html").touch()
     write_page(large_run, tmp_path / "many.html")
     names = {path.name for path in (tmp_path / "many").iterdir()}
-    assert "notes.js" in names
     assert not any(name.startswith("part-9") for name in names)
+    assert [path.name for path in tmp_path.iterdir()] == ["many"]
+
+
+@pytest.mark.parametrize("other", ["events.jsonl", "part-one-two.js"])
+def test_a_page_is_not_written_into_a_folder_with_other_files(large_run: Run, tmp_path: Path, other: str) -> None:
+    (tmp_path / "many").mkdir()
+    (tmp_path / "many" / other).touch()
+    with pytest.raises(ReportError, match=f"other files \\({other}\\): name another file with --html"):
+        write_page(large_run, tmp_path / "many.html")
+    assert [path.name for path in (tmp_path / "many").iterdir()] == [other]
+
+
+def test_only_the_suffix_html_is_left_out_of_the_folders_name(large_run: Run, tmp_path: Path) -> None:
+    assert write_page(large_run, tmp_path / "run.v2") == tmp_path / "run.v2" / "index.html"
 
 
 def test_the_page_of_chosen_problems_reads_only_their_lines(large_run: Run, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from arbiter.protocols.events import CallStarted, DraftStepEvent, Entry, Event, 
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Policy
 from arbiter.protocols.records import Limits, Sampling, Solution
+from arbiter.runs.folder import record_end
 from tests.hypothesis_profiles import examples
 
 Tasks = Callable[..., Task]
@@ -161,6 +162,35 @@ def test_the_times_of_a_problem_never_go_back_and_the_timeline_is_in_order(
     assert all(times == sorted(times) for times in by_problem.values())
     in_order = list(Run.open(tmp_path).timeline())
     assert in_order == sorted(log, key=lambda event: event.mono) != log
+
+
+def test_an_event_of_no_problem_waits_for_older_ones_as_any_other_does() -> None:
+    def happened(seq: int, mono: float, problem: str | None) -> Event:
+        payload = Graded(right=None)
+        return Event(
+            v=2, run="r", seq=seq, mono=mono, wall=0.0, id=str(seq), actor="a", problem=problem, payload=payload
+        )
+
+    log = [happened(0, 1.0, "p"), happened(1, 2.0, None), happened(2, 1.5, "q")]
+    assert [event.id for event in in_time_order(log)] == ["0", "2", "1"]
+
+
+def test_the_end_of_a_session_is_its_last_event_and_each_event_has_the_wall_time_at_which_it_happened(
+    tmp_path: Path,
+) -> None:
+    """A message still waits for a line that carries it when the session ends."""
+    message = Entry("p/0/draft_step", "assembler", DraftStepEvent("digest", 100), "p", "p", 0, 0, "drafter")
+
+    async def main() -> None:
+        async with open_journal(tmp_path / LOG) as journal:
+            await journal.write(message)
+            await anyio.sleep(CARRY_SECONDS / 4)
+            await record_end(journal, interrupted=True)
+
+    anyio.run(main)
+    _, waited, ended = LogFile(tmp_path / LOG)
+    assert (waited.kind, ended.kind) == ("draft_step", "run_ended")
+    assert ended.wall - waited.wall == pytest.approx(ended.mono - waited.mono, abs=CARRY_SECONDS / 8)
 
 
 def test_an_error_of_a_log_comes_after_the_events_before_it() -> None:

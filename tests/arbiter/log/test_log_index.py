@@ -77,7 +77,15 @@ def test_an_index_is_extended_when_its_log_has_grown_and_half_a_line_waits(log: 
     assert list(LogFile(log).events_of("p3")) == scanned(log, "p3")
 
 
-@pytest.mark.parametrize("damage", ["cut", "other", "no index"])
+def test_bytes_that_are_no_text_are_left_to_the_reading_of_the_whole_log(log: Path) -> None:
+    with log.open("ab") as file:
+        file.write(b'{"problem":"\xff"}\n')
+    assert index_of(log) is None
+    with pytest.raises(RunError, match=f"line {COUNT + 1}"):
+        list(LogFile(log).events_of("p7"))
+
+
+@pytest.mark.parametrize("damage", ["cut", "other", "no index", "no text"])
 def test_a_stale_index_is_made_again(log: Path, damage: str) -> None:
     assert index_of(log) is not None
     whole = log.read_bytes()
@@ -86,6 +94,8 @@ def test_a_stale_index_is_made_again(log: Path, damage: str) -> None:
             log.write_bytes(whole[: len(whole) // 2])
         case "other":
             log.write_bytes(FIRST + b"".join(map(a_line, range(1, COUNT + 9))).replace(b"xxx", b"xyz"))
+        case "no text":
+            index_path(log).write_bytes(b"\x81\xa4tail\xa1\xff")
         case _:
             index_path(log).write_bytes(b"no index")
     assert list(LogFile(log).events_of("p3")) == scanned(log, "p3") != []

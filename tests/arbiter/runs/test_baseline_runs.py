@@ -214,6 +214,18 @@ def test_where_no_run_has_begun_nothing_is_left(tmp_path: Path, a_config: Config
     assert (list(tmp_path.iterdir()), said) == ([], [])
 
 
+def test_a_configuration_that_was_in_the_folder_stays_as_it_was(tmp_path: Path, a_config: Configs) -> None:
+    def fails(config: Config, out: Path) -> Summary:
+        raise BackendError("no such model")
+
+    path = tmp_path / "run" / "config.toml"
+    path.parent.mkdir()
+    path.write_text("# mine", encoding="utf-8")
+    with pytest.raises(BackendError):
+        compare(a_config(compare=True), PROBLEMS, path.parent, fails, lambda _: None)
+    assert path.read_text(encoding="utf-8") == "# mine"
+
+
 def test_failed_problems_of_a_finished_baseline_are_solved_again_on_request(runs: Runs, a_config: Configs) -> None:
     def down(request: GenerationRequest) -> Generation:
         raise BackendError("the server is down")
