@@ -11,7 +11,7 @@ round. A ratio is the median of the ratios of the rounds: this checkout divided 
 
 - ``N in flight``: CPU microseconds per step in process, without a log, with N problems in the ring.
 - ``64 in flight, log``: the same with an event log.
-- ``waiting, log off`` and ``on``: the same with models that give up their turn at each request.
+- ``waiting, log off`` and ``on``: the same with models that yield to the event loop at each request.
 - ``HTTP, plain loop``, ``log off`` and ``log on``: the same over HTTP, with 64 of ``over-http`` problems at a time. The
   server is in another process and answers without delay. The plain loop makes the same requests with the client of its
   checkout, and has no ring.
@@ -231,7 +231,7 @@ def compare_each(
     here, there = sides
     counted: list[tuple[list[float], list[float]]] = []
     for number in range(rounds + 1):
-        if number % 2:  # whoever comes second finds warm caches: take turns
+        if number % 2:  # the second checkout finds warm caches: take turns
             counted.append((figures(here), figures(there)))
         else:
             other = figures(there)
