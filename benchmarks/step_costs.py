@@ -33,6 +33,7 @@ from typing import Annotated, Literal, get_args
 import cyclopts
 import msgspec
 from cyclopts import Parameter
+from markdown_tables import markdown
 
 HERE = Path(__file__).parent.parent
 REPLAYED = 1250
@@ -246,10 +247,8 @@ def _cost(name: str, pairs: list[tuple[float, float]]) -> Cost:
 
 def render(costs: list[Cost]) -> str:
     """Return the table of the figures."""
-    lines = ["| figure | here | before | ratio |", "|---|---|---|---|"]
-    return "\n".join(
-        [*lines, *(f"| {one.name} | {one.here:.4g} | {one.before:.4g} | {one.ratio:.3f} |" for one in costs)]
-    )
+    rows = [(one.name, f"{one.here:.4g}", f"{one.before:.4g}", f"{one.ratio:.3f}") for one in costs]
+    return markdown("figure | here | before | ratio", rows)
 
 
 @contextmanager
