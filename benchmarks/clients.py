@@ -207,7 +207,7 @@ async def _ask(url: str, seconds: list[float]) -> None:
 
 
 async def _hold(stream: ByteStream, number: int, closed: Counter[str]) -> None:
-    """Hold a connection until it is closed: in silence if ``number`` is negative, else sending slowly."""
+    """Hold a connection until it is closed: without sending if ``number`` is negative, else sending slowly."""
 
     async def drip() -> None:
         if number < 0:

@@ -32,6 +32,7 @@ import cyclopts
 import msgspec
 from cyclopts import Parameter
 from fixed_server import QUESTION, chain_seconds
+from markdown_tables import markdown
 from overhead import AT_ONCE, POLICY
 from throughput import served
 
@@ -225,16 +226,16 @@ def interpreter_with(name: str, interpreters: list[Path]) -> Path | None:
 def tables(measured: Found) -> str:
     """Return the measurements as tables in Markdown."""
     took = measured.walls
-    seconds = f"{took.ours:.2f} | {took.loop:.2f} | {took.chain:.2f}"
+    costs = [(one.client, f"{one.cpu:.0f}", f"{one.ratio:.2f}") for one in measured.costs]
+    seconds = [f"{each:.2f}" for each in (took.ours, took.loop, took.chain)]
+    ratios = [f"{each:.3f}" for each in (took.loop_ratio, took.chain_ratio)]
+    headings = "wall seconds: ours | openai loop | longest chain | openai loop / ours | ours / longest chain"
     return "\n".join(
         [
-            "| client | CPU µs per step | / ours |\n|---|---|---|",
-            *(f"| {one.client} | {one.cpu:.0f} | {one.ratio:.2f} |" for one in measured.costs),
+            markdown("client | CPU µs per step | / ours", costs),
             *(f"\nLeft out, because it is not installed: {name} (just frameworks-env)" for name in measured.left_out),
             "",
-            "| wall seconds: ours | openai loop | longest chain | openai loop / ours | ours / longest chain |",
-            "|---|---|---|---|---|",
-            f"| {seconds} | {took.loop_ratio:.3f} | {took.chain_ratio:.3f} |",
+            markdown(headings, [seconds + ratios]),
         ]
     )
 

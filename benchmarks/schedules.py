@@ -34,6 +34,7 @@ import anyio
 import cyclopts
 import msgspec
 from cyclopts import Parameter
+from markdown_tables import markdown
 from simulated_fleet import GATHER, POLICY, Fleet, Found, run_on
 from waiting import Waiting
 
@@ -205,19 +206,21 @@ def _served(load: EngineLoad, seconds: float) -> dict[str, Any]:
 def table(results: dict[str, Found]) -> str:
     """Return the results as a table in Markdown."""
     own, best = results["ours"], best_known(results)
-    lines = [
-        "| schedule | makespan, s | / ours | mean latency, s | / ours | target calls | busy: draft, router, target |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, each in results.items():
-        busy = ", ".join(f"{load.utilisation(each.makespan):.0%}" for load in each.servers.values())
-        times = (
-            f"{each.makespan:.2f} | {each.makespan / own.makespan:.2f} | "
-            f"{each.latency:.2f} | {each.latency / own.latency:.2f}"
+    rows = [
+        (
+            name,
+            f"{each.makespan:.2f}",
+            f"{each.makespan / own.makespan:.2f}",
+            f"{each.latency:.2f}",
+            f"{each.latency / own.latency:.2f}",
+            each.servers["target"].requests,
+            ", ".join(f"{load.utilisation(each.makespan):.0%}" for load in each.servers.values()),
         )
-        lines.append(f"| {name} | {times} | {each.servers['target'].requests} | {busy} |")
+        for name, each in results.items()
+    ]
+    header = "schedule | makespan, s | / ours | mean latency, s | / ours | target calls | busy: draft, router, target"
     ratio = own.makespan / results[best].makespan
-    return "\n".join([*lines, "", f"Best known: {best}. Makespan of ours / best known: {ratio:.2f}"])
+    return f"{markdown(header, rows)}\n\nBest known: {best}. Makespan of ours / best known: {ratio:.2f}"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ round. A ratio is the median of the ratios of the rounds: this checkout divided 
 
 - ``N in flight``: CPU microseconds per step in process, without a log, with N problems in the ring.
 - ``64 in flight, log``: the same with an event log.
-- ``waiting, log off`` and ``on``: the same with models that give up their turn at each request.
+- ``waiting, log off`` and ``on``: the same with models that yield to the event loop at each request.
 - ``HTTP, plain loop``, ``log off`` and ``log on``: the same over HTTP, with 64 of ``over-http`` problems at a time. The
   server is in another process and answers without delay. The plain loop makes the same requests with the client of its
   checkout, and has no ring.
@@ -33,6 +33,7 @@ from typing import Annotated, Literal, get_args
 import cyclopts
 import msgspec
 from cyclopts import Parameter
+from markdown_tables import markdown
 
 HERE = Path(__file__).parent.parent
 REPLAYED = 1250
@@ -231,7 +232,7 @@ def compare_each(
     here, there = sides
     counted: list[tuple[list[float], list[float]]] = []
     for number in range(rounds + 1):
-        if number % 2:  # whoever comes second finds warm caches: take turns
+        if number % 2:  # the second checkout finds warm caches: take turns
             counted.append((figures(here), figures(there)))
         else:
             other = figures(there)
@@ -246,10 +247,8 @@ def _cost(name: str, pairs: list[tuple[float, float]]) -> Cost:
 
 def render(costs: list[Cost]) -> str:
     """Return the table of the figures."""
-    lines = ["| figure | here | before | ratio |", "|---|---|---|---|"]
-    return "\n".join(
-        [*lines, *(f"| {one.name} | {one.here:.4g} | {one.before:.4g} | {one.ratio:.3f} |" for one in costs)]
-    )
+    rows = [(one.name, f"{one.here:.4g}", f"{one.before:.4g}", f"{one.ratio:.3f}") for one in costs]
+    return markdown("figure | here | before | ratio", rows)
 
 
 @contextmanager

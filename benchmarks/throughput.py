@@ -26,6 +26,7 @@ from typing import Any, Literal
 import anyio
 import cyclopts
 import msgspec
+from markdown_tables import markdown
 from rich.console import Console
 
 from arbiter.backends.served.aiohttp_transport import open_aiohttp
@@ -95,15 +96,19 @@ def main(
         sys.stdout.write(msgspec.json.encode(Found(best, transports)).decode() + "\n")
         return
     out = Console(emoji=False, highlight=False, soft_wrap=True)
-    out.print("| backend | problems graded | requests | requests/s | CPU µs per request |\n|---|---|---|---|---|")
-    for backend, reading in best.items():
-        out.print(
-            f"| {backend} | {reading.graded} of {reading.problems} | {reading.requests} | "
-            f"{reading.requests / reading.seconds:.0f} | {reading.cpu / reading.requests * 1e6:.0f} |"
+    runs = [
+        (
+            backend,
+            f"{one.graded} of {one.problems}",
+            one.requests,
+            f"{one.requests / one.seconds:.0f}",
+            f"{one.cpu / one.requests * 1e6:.0f}",
         )
-    out.print("\n| transport | CPU µs per request | / aiohttp |\n|---|---|---|")
-    for row in transports:
-        out.print(f"| {row.transport} | {row.cpu:.0f} | {row.ratio:.2f} |")
+        for backend, one in best.items()
+    ]
+    out.print(markdown("backend | problems graded | requests | requests/s | CPU µs per request", runs))
+    rows = [(one.transport, f"{one.cpu:.0f}", f"{one.ratio:.2f}") for one in transports]
+    out.print(f"\n{markdown('transport | CPU µs per request | / aiohttp', rows)}")
 
 
 def measured(backend: str, data: str, limit: int | None, concurrency: int, port: int) -> Reading:

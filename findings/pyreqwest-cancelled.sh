@@ -9,7 +9,7 @@
 #     pyreqwest: the server saw the end of a cancelled request after 2.8 s
 #
 # Why it matters: a program that cancels requests to a language model (a deadline, a user who left, speculation that was
-#   wrong) goes on paying for the tokens, and the cancelled requests keep their places in the server's batch. Time-outs
+#   wrong) continues to pay for the tokens, and the cancelled requests keep their slots in the server's batch. Time-outs
 #   of such requests are minutes.
 set -euo pipefail
 

@@ -13,8 +13,8 @@
 #   layers of DynamicCache: ['DynamicLayer', 'DynamicLayer']
 #   layers for a Llama of that size: ['DynamicLayer', 'DynamicLayer']
 #
-# Why it matters: a program that asks the cache what kind of state a model has is told "keys and values". If it then
-# continues a text through that cache, each token is read without those before it, or the call fails on an unknown
+# Why it matters: a program that asks the cache what kind of state a model has gets the answer "keys and values". If it
+# then continues a text through that cache, each token is read without those before it, or the call fails on an unknown
 # argument. The signature of forward says what the model takes; the cache does not.
 set -euo pipefail
 folder=$(mktemp -d)

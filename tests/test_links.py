@@ -69,6 +69,13 @@ def test_every_document_that_is_named_by_its_path_is_there() -> None:
     assert sorted(missing) == []
 
 
+def test_every_test_that_the_page_on_what_servers_say_names_is_there() -> None:
+    page, served = ROOT / "docs/reference/what-servers-say.md", ROOT / "tests/arbiter/backends/served"
+    named = set(re.findall(r"`([\w/]+(?:\.py|/))`", page.read_text(encoding="utf-8")))
+    assert named
+    assert [one for one in sorted(named) if not ((ROOT if one.startswith("tests/") else served) / one).exists()] == []
+
+
 @pytest.mark.parametrize("document", documents())
 def test_every_link_of_a_document_leads_somewhere(document: str) -> None:
     path = ROOT / document

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import anyio
 from rich.markup import escape
@@ -17,6 +17,9 @@ from arbiter.exports.files import require
 from arbiter.gateway.host_names import is_loopback
 from arbiter.library.arbiter import Arbiter
 from arbiter.protocols.errors import ConfigError
+
+if TYPE_CHECKING:
+    from arbiter.gateway.app import Gateway
 
 _AS_CONFIGURED = RingOverrides()
 PORT = 8400
@@ -95,19 +98,26 @@ def serve_command(
         keys = _keys(api_key_env)
         if not keys and not is_loopback(host):
             _print(f"warning: anybody who can reach {host} can use the models; set --api-key-env to require a key")
-        options = {"keys": keys, "queue": queue, "hosts": (host, *(allow_host or ())), "aliases": _aliases(alias or [])}
+        from arbiter.gateway.app import Gateway  # its packages are an extra
+
+        gateway = Gateway(
+            Arbiter(loaded, run_types=run_types, out=out),
+            keys=keys,
+            hosts=(host, *(allow_host or ())),
+            aliases=_aliases(alias or []),
+            queue=queue,
+        )
         _log_to_stderr()
-        anyio.run(_serve, Arbiter(loaded, run_types=run_types, out=out), options, host, port, drain)
+        anyio.run(_serve, gateway, host, port, drain)
         return 0
 
     return guarded(debug, action)
 
 
-async def _serve(arbiter: Arbiter, options: dict[str, Any], host: str, port: int, drain: float) -> None:
-    from arbiter.gateway.app import Gateway  # its packages are an extra
-    from arbiter.gateway.uvicorn_server import bound, serve
+async def _serve(gateway: "Gateway", host: str, port: int, drain: float) -> None:
+    from arbiter.gateway.uvicorn_server import bound, serve  # their packages are an extra
 
-    config, gateway = arbiter.config, Gateway(arbiter, **options)
+    arbiter, config = gateway.arbiter, gateway.arbiter.config
     with bound(host, port) as listening:
         at = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
         _print(f"loading {', '.join(config.models.configured()) or 'the models'} …")

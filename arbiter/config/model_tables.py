@@ -137,9 +137,9 @@ class ServedTable(ModelTable, frozen=True, kw_only=True, tag="http"):
     engine: ServedEngine | None = None
     """The engine of the server. Not set: that of ``verifies``, ``server`` or ``priority``, in this order.
 
-    If none of them is set, a target's server is asked once at the start (see ``gather``). The engine also decides what
-    shows that an answer ended. With ``llama.cpp``, requests
-    switch off the sampling penalties that its server has by default.
+    If none of them is set, a target's server gets one request at the start (see ``gather``). The engine also decides
+    what shows that an answer ended. With ``llama.cpp``, requests switch off the sampling penalties that its server has
+    by default.
     """
     server: ServerTable | None = None
     """How ``arbiter up`` starts the server. Not set: ``arbiter up`` does not start it."""

@@ -77,7 +77,7 @@ def read(raw: bytes, kind: type[Body]) -> Body:
     Raises ``RequestError`` naming the field that is not valid, unknown, or cannot be honoured.
     """
     try:
-        body = msgspec.convert(_wishes(msgspec.json.decode(raw), kind), kind)
+        body = msgspec.convert(_without_ignorable_fields(msgspec.json.decode(raw), kind), kind)
     except msgspec.ValidationError as error:
         raise _format_error(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -113,20 +113,20 @@ def empty_values(name: str) -> list[Any]:
     return [None, *(value for value in EMPTY if name not in _ASKING_WHEN_EMPTY)]
 
 
-def _wishes(value: Any, kind: type[Any], is_said: bool = False) -> Any:  # noqa: ANN401
+def _without_ignorable_fields(value: Any, kind: type[Any], is_said: bool = False) -> Any:  # noqa: ANN401
     """Return ``value`` without the unknown fields that ask for nothing.
 
     These are null or empty or, with ``is_said`` or in a turn of the assistant, describe what was said.
     """
     if isinstance(value, list):
-        return [_wishes(item, kind, is_said) for item in cast("list[Any]", value)]
+        return [_without_ignorable_fields(item, kind, is_said) for item in cast("list[Any]", value)]
     if not isinstance(value, dict):
         return value
     fields = cast("dict[str, Any]", value)
     is_turn = kind in (ChatMessage, InputItem)
     is_said = is_said or (is_turn and (fields.get("role") == "assistant" or fields.get("type") == "reasoning"))
     return {
-        name: _wishes(item, _NESTED[name], is_said) if name in _NESTED else item
+        name: _without_ignorable_fields(item, _NESTED[name], is_said) if name in _NESTED else item
         for name, item in fields.items()
         if name in kind.__struct_fields__ or not (is_said or item is None or item in EMPTY)
     }

@@ -12,8 +12,8 @@ _AT_ONCE = 64  # bodies of the largest size that may arrive at the same time
 class BodyReader:
     """Read bodies of at most ``largest`` bytes, waiting at most ``patience`` seconds for each.
 
-    Bodies that are still arriving have no place in the queue. So a limit of their own bounds their memory: 64 times
-    ``largest`` bytes together.
+    Bodies that are still arriving do not count against the queue. So a limit of their own bounds their memory: 64
+    times ``largest`` bytes together.
     """
 
     def __init__(self, largest: int, patience: float) -> None:

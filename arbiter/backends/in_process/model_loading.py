@@ -28,7 +28,8 @@ from arbiter.pocket import resolved
 from arbiter.protocols.errors import BackendError, ContextTooLongError
 
 # Each operation of torch hands over the interpreter lock. So passes of several models side by side on one CPU take a
-# sixth more CPU time than in turn, and a sixth less time on two idle cores. On one GPU, operations wait in line anyway.
+# sixth more CPU time than in turn, and a sixth less time on two idle cores. On one GPU, operations run one after
+# another anyway.
 _TURNS = defaultdict[str, threading.Lock](threading.Lock)
 _ON_CPU = 2**30  # the default of cache_bytes on a CPU
 _SHARE = 4  # the default on a GPU is this fraction of its free memory

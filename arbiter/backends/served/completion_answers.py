@@ -27,7 +27,7 @@ _REASONS: Mapping[str, StopReason | None] = {
     "model_length": "limit",  # Mistral
 }
 """The reasons for which an answer is complete, and how it then ended; None if the reason does not say."""
-_FOR_GOOD = frozenset({"content_filter"})  # the same request would be broken off again
+_PERMANENT = frozenset({"content_filter"})  # the same request would be broken off again
 _BYTES_PER_TOKEN = 4  # of a text whose tokens are not counted
 _SPARE_TOKENS = 4096  # that a server may put around a prompt
 
@@ -145,7 +145,7 @@ def check_reason(reason: str | None, where: str) -> None:
     """
     if reason in _REASONS:
         return
-    kind = BackendError if reason in _FOR_GOOD else TemporaryError
+    kind = BackendError if reason in _PERMANENT else TemporaryError
     raise kind(f"{where} did not complete its answer ({reason or 'no reason'}). The server's log may say why")
 
 

@@ -9,13 +9,16 @@ from arbiter.protocols.records import Usage
 
 Answered = TypeVar("Answered")
 
+_N = r"(?<!\d)(\d{1,3}(?:,\d{3})+|\d+)"  # "4096" or "4,096"
 _CONTEXT = re.compile(
-    r"(?:context (?:length|window|size|limit)|allowed length|must be <=)[^\d]{0,20}(\d+)(?!\d| \+)|\d+ \+ \d+ > (\d+)",
+    rf"(?:context (?:length|window|size|limit)|allowed length|must be <=)[^\d]{{0,20}}{_N}(?!,?\d| \+)"
+    rf"|\d \+ [\d,]+ > {_N}",
     re.IGNORECASE,
 )
 # the exact tokens of the prompt, but not "at least 925 input tokens"
 _PROMPT = re.compile(
-    r"(\d+) tokens from the input|(\d+) in (?:your|the) (?:prompt|messages)|(\d+) `inputs` tokens|(\d+) \+ \d+ > \d+",
+    rf"{_N} tokens from the input|{_N} in (?:your|the) (?:prompt|messages)|{_N} `inputs` tokens"
+    rf"|request has {_N} input tokens|{_N} \+ [\d,]+ > \d",
     re.IGNORECASE,
 )
 
@@ -52,4 +55,4 @@ async def within_context(
 
 def _number(pattern: re.Pattern[str], text: str) -> int | None:
     found = pattern.search(text)
-    return next((int(group) for group in found.groups() if group), None) if found else None
+    return next((int(group.replace(",", "")) for group in found.groups() if group), None) if found else None

@@ -12,11 +12,13 @@ from arbiter.protocols.errors import ConfigError
 _OWNERS: Mapping[str, ServedEngine] = {"sglang": "sglang", "vllm": "vllm"}
 
 
-async def end_signs(table: ServedTable, owner: str | None) -> EndSigns:
-    """Return what shows that an answer of the table's model ended.
+async def end_signs(name: str, table: ServedTable, owner: str | None) -> EndSigns:
+    """Return what shows that an answer of the model ``models.NAME`` ended.
 
     The engine is that of the table, else ``owner``, the owner in the list of models. The tokens are those of the
-    model's tokenizer, if it is on this machine or named in the table, and can be read.
+    tokenizer that the table names. Without that key, they are those of the model, if it is on this machine and its
+    tokenizer can be read. Raises ``ConfigError`` if the named tokenizer cannot be read, but not with ``verifies``:
+    opening the verification raises it then.
     """
     engine = table.named_engine or _OWNERS.get(owner or "")
     tokenizer_name = known_tokenizer(table)
@@ -25,8 +27,10 @@ async def end_signs(table: ServedTable, owner: str | None) -> EndSigns:
 
     def read() -> frozenset[int]:
         try:
-            tokenizer = read_tokenizer(tokenizer_name, "", "")
+            tokenizer = read_tokenizer(tokenizer_name, f"models.{name}.tokenizer", "leave it out")
         except ConfigError:
+            if table.tokenizer and not table.verifies:
+                raise
             return frozenset()
         return end_tokens(tokenizer_name, tokenizer, "sglang")  # of the engines, the one that uses most
 

@@ -24,21 +24,26 @@ class UnansweredError(ConnectionError):
 
 
 class Connection(asyncio.Protocol):
-    """Makes one request at a time. ``usable`` tells whether it can make another one.
+    """Makes one request at a time.
 
     ``largest`` is the limit of an answer's body in bytes, before it is unpacked. ``idle_since`` is the time of the loop
     at which the last answer was complete.
     """
 
     def __init__(self, largest: int) -> None:
-        self.usable = False
         self.idle_since = 0.0
+        self._done = False
         self._largest = largest
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[Answer] | None = None
         self._received = 0
         self._begin_answer()
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can make another request: the last answer is complete, and the connection is not closing."""
+        return self._done and not self._transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -49,7 +54,7 @@ class Connection(asyncio.Protocol):
         Raises ``UnansweredError``, or another ``ConnectionError`` if the answer breaks off or is not HTTP, and
         ``TooLargeError``.
         """
-        self.usable, self._received = False, 0
+        self._done, self._received = False, 0
         waiter = self._waiter = self._loop.create_future()
         try:
             self._transport.write(request)
@@ -61,7 +66,7 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close the connection immediately. This ends a request at the server."""
-        self.usable = False
+        self._done = False
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -77,6 +82,7 @@ class Connection(asyncio.Protocol):
             self._fail(TooLargeError())
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._done = False
         if exc is None and self._has_head and self._ends_with_connection:
             self._complete(reusable=False)
         elif self._received:
@@ -87,7 +93,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._begin_answer()
         if self._waiter is None or self._waiter.done():  # a second answer to one request
-            self.usable = False
+            self._done = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.lower()] = value
@@ -114,7 +120,7 @@ class Connection(asyncio.Protocol):
             self._fail(TooLargeError())
         elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(Answer(self._parser.get_status_code(), self._headers, body))
-            self.usable = reusable and not self._transport.get_write_buffer_size()
+            self._done = reusable and not self._transport.get_write_buffer_size()
             self.idle_since = self._loop.time()
 
     def _fail(self, error: Exception) -> None:

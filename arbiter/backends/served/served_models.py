@@ -71,7 +71,8 @@ async def open_served_generator(
 
     ``memory`` keeps the log-probabilities of its steps for a head on the draft.
 
-    Raises ``ConfigError`` if its key is missing, ``BackendError`` as ``served_model`` or if a check fails.
+    Raises ``ConfigError`` if its key is missing or its tokenizer cannot be read, and ``BackendError`` as
+    ``served_model`` or if a check fails.
     """
     async with open_transport(name, table) as transport:
         greedily = WITHOUT_PENALTIES if table.verifies else None
@@ -85,7 +86,7 @@ async def open_served_generator(
             isinstance(table, HostedTable),
             _required_fields(table),
             memory,
-            await end_signs(table, listed.owned_by if listed else None),
+            await end_signs(name, table, listed.owned_by if listed else None),
             listed.max_model_len if listed else None,
         )
         await _refuse_reward_server(name, table, transport)

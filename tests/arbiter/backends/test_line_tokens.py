@@ -104,6 +104,20 @@ def test_a_line_that_is_known_is_not_tokenised_again() -> None:
     assert seen == ["one\n\n", "two\n", "three"]
 
 
+def test_a_line_of_more_than_1024_characters_is_not_kept_and_has_the_tokens_of_the_whole_text() -> None:
+    seen: list[str] = []
+    tokenizer = KNOWN_ONES["pocket"]
+
+    def encode(text: str, special: bool) -> list[int]:
+        seen.append(text)
+        return tokenizer.encode(text, add_special_tokens=special).ids
+
+    lines, kept, long = LineTokens(encode), "1" * 1023 + "\n", "2" * 1024 + "\n"
+    for _ in range(2):
+        assert lines.encode(kept + long + kept, True) == tokenizer.encode(kept + long + kept).ids
+    assert seen == [kept, long, kept, long]
+
+
 def test_what_the_caller_does_to_the_tokens_does_not_change_the_next_answer() -> None:
     texts = FastTokenTexts(KNOWN_ONES["pocket"], None)
     expected = texts.encode("one\n").copy()

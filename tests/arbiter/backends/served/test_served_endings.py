@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -19,7 +20,7 @@ from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.completion_answers import CompletionAnswer, EndSigns, ending_of
 from arbiter.backends.served.generator import ServedGenerator
 from arbiter.backends.served.transport import Address
-from arbiter.protocols.errors import BackendError
+from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.protocols.ports import Generation, GenerationRequest
 from arbiter.protocols.records import Step, Transcript, Usage
 
@@ -282,6 +283,25 @@ async def test_only_a_known_end_token_ends_an_answer_and_anything_else_is_found_
         ("First.", "separator"),
         ("Second.", "end"),
     ]
+
+
+@pytest.mark.asyncio
+async def test_a_tokenizer_that_is_named_and_cannot_be_read_is_an_error_of_its_table(
+    server: FakeServer, step: StepOf, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"^models\.draft\.tokenizer: cannot read the tokenizer .*, or leave it out$"):
+        await step({"tokenizer": str(tmp_path / "none")})
+    assert server.asked == []
+
+
+@pytest.mark.asyncio
+async def test_a_model_folder_without_a_tokenizer_has_no_known_end_tokens(
+    server: FakeServer, step: StepOf, engine: EngineOf, tmp_path: Path
+) -> None:
+    server.models = {"body": {"data": [{"id": str(tmp_path)}]}}
+    server.replies(engine("sglang", rest))
+    found = await step({"model": str(tmp_path)}, transcript=AFTER_FIRST)
+    assert (found.stop_reason, len(server.asked)) == ("end", 2)
 
 
 @pytest.mark.asyncio

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from arbiter.backends.served.context_room import within_context
 from arbiter.backends.served.refusals import refusal, stated_error
 from arbiter.backends.served.transport import Address, NotServedError, TemporaryError, url_of
 from arbiter.config.config import parse
 from arbiter.protocols.errors import BackendError, ContextTooLongError
 from arbiter.protocols.ports import Generation, Score
-from arbiter.protocols.records import Step, Transcript
+from arbiter.protocols.records import Step, Transcript, Usage
 from arbiter.servers.doctor import examine
 
 if TYPE_CHECKING:
@@ -249,6 +250,8 @@ REFUSALS = {
     "({prompt} in your prompt; {most} for the completion).",
     "vllm": "This model's maximum context length is {context} tokens. However, you requested {most} output tokens and "
     "your prompt contains at least {least} input tokens, for a total of at least {over} tokens.",
+    "vllm with counts": "'max_tokens' or 'max_completion_tokens' is too large: {most}. This model's maximum context "
+    "length is {context} tokens and your request has {prompt} input tokens ({most} > {context} - {prompt}).",
     "tgi": "`inputs` tokens + `max_new_tokens` must be <= {context}. Given: {prompt} `inputs` tokens and {most} "
     "`max_new_tokens`",
     "anthropic": "input length and `max_tokens` exceed context limit: {prompt} + {most} > {context}",
@@ -283,6 +286,23 @@ async def test_a_request_is_narrowed_to_what_the_context_leaves(
     found = await step(max_tokens=128)
     assert (found.stop_reason, found.usage.completion_tokens) == ("limit", 59 - free)
     assert len(server.asked) <= 4
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("number", ["{}", "{:,}"])
+@pytest.mark.parametrize("words", [words for words in REFUSALS if words not in ("vllm", "terse")])
+async def test_a_refusal_that_names_context_and_prompt_is_followed_by_one_request(words: str, number: str) -> None:
+    requested: list[int] = []
+
+    async def attempt(most: int) -> tuple[str, Usage]:
+        requested.append(most)
+        if 4000 + most > 4096:
+            numbers = {"context": 4096, "prompt": 4000, "most": most, "total": 4000 + most}
+            raise ContextTooLongError(REFUSALS[words].format(**{name: number.format(n) for name, n in numbers.items()}))
+        return "a step", Usage(4000, most)
+
+    assert await within_context(attempt, 1024, None) == ("a step", Usage(4000, 96), Usage())
+    assert requested == [1024, 96]
 
 
 @pytest.mark.asyncio

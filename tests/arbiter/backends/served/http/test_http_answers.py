@@ -173,11 +173,12 @@ async def test_an_encoding_that_was_not_accepted_is_told_as_such(raw: RawServer,
 
 
 class Wire(asyncio.Transport):
-    """Takes what is written. ``unsent`` bytes of it have not left yet."""
+    """Takes what is written. ``unsent`` bytes of it have not left yet. Once ``closing`` is set, it takes no more."""
 
     def __init__(self, unsent: int = 0) -> None:
         super().__init__()
         self._unsent = unsent
+        self.closing = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         pass
@@ -187,6 +188,9 @@ class Wire(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         return self._unsent
+
+    def is_closing(self) -> bool:
+        return self.closing
 
 
 def received(pieces: Sequence[bytes], unsent: int = 0, largest: int = 1 << 20) -> tuple[Answer, bool]:
@@ -257,3 +261,15 @@ def test_a_connection_is_used_again_only_if_both_sides_are_done_with_the_request
 ) -> None:
     found, again = received([data], unsent)
     assert (found.body, again) == (b"{}", usable)
+
+
+@pytest.mark.asyncio
+async def test_a_connection_that_is_closing_is_not_used_again() -> None:
+    connection, wire = Connection(1 << 20), Wire()
+    connection.connection_made(wire)
+    asking = asyncio.ensure_future(connection.exchange(b""))
+    await asyncio.sleep(0)
+    connection.data_received(message())
+    assert ((await asking).body, connection.usable) == (b"{}", True)
+    wire.closing = True
+    assert not connection.usable

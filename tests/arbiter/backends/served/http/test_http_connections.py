@@ -73,6 +73,20 @@ async def test_a_connection_that_the_server_ends_or_misuses_is_replaced(
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+async def test_a_connection_that_ends_after_an_answer_without_a_body_is_replaced(
+    status: str, raw: RawServer, opening: Opening
+) -> None:
+    raw.replies([f"HTTP/1.1 {status}\r\n\r\n".encode(), "close"], OK)
+    async with opening(timeout=2) as transport:
+        assert await transport.post(PATH, {}, "p") == b""
+        await asyncio.wait_for(raw.left.wait(), PATIENCE)
+        await anyio.wait_all_tasks_blocked()
+        assert await transport.post(PATH, {}, "p") == b"{}"
+    assert raw.connections == 2
+
+
+@pytest.mark.asyncio
 async def test_a_connection_on_which_a_server_speaks_unasked_is_closed(raw: RawServer) -> None:
     raw.replies(OK)
     async with open_plain(Address(raw.url, timeout=PATIENCE, retries=0, connections=1)) as transport:
