@@ -190,10 +190,13 @@ def _figures(results: dict[str, Found]) -> dict[str, Any]:
         **{name: round(each.makespan / own.makespan, 4) for name, each in others.items()},
         "latency": {name: round(each.latency / own.latency, 4) for name, each in others.items()},
         "best_known": best_known(results),
-        "ours": {
-            "makespan": round(own.makespan, 6),
-            "latency": round(own.latency, 6),
-            "servers": {name: _served(load, own.makespan) for name, load in own.servers.items()},
+        "schedules": {
+            name: {
+                "makespan": round(each.makespan, 6),
+                "latency": round(each.latency, 6),
+                "servers": {role: _served(load, each.makespan) for role, load in each.servers.items()},
+            }
+            for name, each in results.items()
         },
     }
 
