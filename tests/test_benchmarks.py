@@ -127,7 +127,7 @@ def test_chosen_parts_of_the_cost_of_a_step_are_compared_alone() -> None:
 def test_schedules_are_compared_in_virtual_time_and_no_two_runs_differ() -> None:
     found, again = (printed("schedules.py", "--problems", "6") for _ in range(2))
     assert found == again
-    others = {"published", "repaired", "gather", "plain", "listed", "grouped", "listed, grouped"}
+    others = {"published", "repaired", "gather", "plain", "one by one", "listed", "listed, grouped"}
     assert set(found) == others | {"latency", "best_known", "schedules"}
     assert set(found["latency"]) == others
     for ratios in (found, found["latency"]):
