@@ -10,6 +10,7 @@ import msgspec
 
 from arbiter.backends.judge_prompts import JudgePrompt
 from arbiter.backends.prompts import PromptTemplate
+from arbiter.backends.served.chat import ChatRequests, find_continuation
 from arbiter.backends.served.dialects import dialect_of, remedy
 from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.end_signs import end_signs
@@ -21,6 +22,7 @@ from arbiter.backends.served.scorer import ServedScorer
 from arbiter.backends.served.transport import (
     Address,
     NotServedError,
+    Result,
     TemporaryError,
     Transport,
     UnreachableError,
@@ -29,7 +31,7 @@ from arbiter.backends.served.transport import (
 from arbiter.backends.served.verification import VerificationSettings, VerifyingGenerator
 from arbiter.backends.token_texts import TransformersTokenTexts
 from arbiter.backends.tokenizers import end_tokens, read_tokenizer
-from arbiter.config.model_tables import Engine, HostedTable, ServedTable
+from arbiter.config.model_tables import Engine, HostedTable, ServedTable, is_chat
 from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.protocols.ports import GenerationRequest, Generator, Proposal, Scorer, ScoreRequest
 from arbiter.protocols.records import Transcript
@@ -65,11 +67,12 @@ _DECODER = msgspec.json.Decoder(_ModelList | list[ServedModel])  # some hosts se
 
 @asynccontextmanager
 async def open_served_generator(
-    name: str, table: ServedTable, template: PromptTemplate, memory: DraftMemory | None = None
+    name: str, table: ServedTable, template: PromptTemplate, separator: str, memory: DraftMemory | None = None
 ) -> AsyncGenerator[Generator]:
     """Yield a model that writes steps. Small requests check it first, if it is not listed or verifies proposals.
 
-    ``memory`` keeps the log-probabilities of its steps for a head on the draft.
+    They also find out how a host of chat completions continues an answer that ends with ``separator``. ``memory`` keeps
+    the log-probabilities of its steps for a head on the draft.
 
     Raises ``ConfigError`` if its key is missing or its tokenizer cannot be read, and ``BackendError`` as
     ``served_model`` or if a check fails.
@@ -77,6 +80,10 @@ async def open_served_generator(
     async with open_transport(name, table) as transport:
         greedily = WITHOUT_PENALTIES if table.verifies else None
         listed = await served_model(name, table)
+        chats = None
+        if is_chat(table):
+            found = await _try_request(name, find_continuation(transport, table.model, separator))
+            chats = ChatRequests(transport, template, found)
         generator = ServedGenerator(
             transport,
             table.model,
@@ -88,6 +95,7 @@ async def open_served_generator(
             memory,
             await end_signs(name, table, listed.owned_by if listed else None),
             listed.max_model_len if listed else None,
+            chats,
         )
         await _refuse_reward_server(name, table, transport)
         if table.verifies:
@@ -96,7 +104,7 @@ async def open_served_generator(
             await _try_request(name, _check_verification(name, table, verifying))
             yield verifying
             return
-        if listed is None:
+        if listed is None and not chats:
             await _try_request(name, generator.generate(_SMALL))
         yield generator
 
@@ -127,7 +135,7 @@ async def open_served_judge(table: ServedTable, prompt: JudgePrompt) -> AsyncGen
     Raises as ``open_served_generator``.
     """
     async with open_transport("judge", table) as transport:
-        judge = ServedJudge(transport, table.model, prompt, hosted=isinstance(table, HostedTable))
+        judge = ServedJudge(transport, table.model, prompt, isinstance(table, HostedTable), is_chat(table))
         await served_model("judge", table)
         await _refuse_reward_server("judge", table, transport)
         await _try_request("judge", judge.score(ScoreRequest("", 0, "judge", _TRIAL, "2", "draft", "\n\n")))
@@ -264,10 +272,10 @@ async def _check_verification(name: str, table: ServedTable, verifying: Verifyin
         )
 
 
-async def _try_request(name: str, answer: Awaitable[object]) -> None:
-    """Await one small request before any work starts. A ``BackendError`` names the table."""
+async def _try_request(name: str, answer: Awaitable[Result]) -> Result:
+    """Await one small request before any work starts, and return its result. A ``BackendError`` names the table."""
     try:
-        await answer
+        return await answer
     except BackendError as error:
         raise BackendError(f"models.{name}: {error}") from error
 

@@ -20,7 +20,7 @@ from arbiter.actors.requests import note_retry
 from arbiter.protocols.errors import BackendError
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-_VERSION = re.compile(r"/v\d\w*(?=/|$)", re.IGNORECASE)
+_VERSION = re.compile(r"/(v\d\w*|beta)(?=/|$)", re.IGNORECASE)
 Result = TypeVar("Result")
 
 log = logging.getLogger("arbiter.backends")
@@ -97,8 +97,8 @@ class Transport(Protocol):
 def url_of(url: str, path: str) -> str:
     """Return the URL of ``path`` at the server ``url``.
 
-    If ``url`` has a version in its path (``/v3``, ``/v1/openai``), paths that begin with ``/v1/`` continue it without
-    ``/v1``, as with ``base_url`` of the ``openai`` package. Other paths continue what is before the version.
+    If ``url`` has a version in its path (``/v3``, ``/v1/openai``, ``/beta``), paths that begin with ``/v1/`` continue
+    it without ``/v1``, as with ``base_url`` of the ``openai`` package. Other paths continue what is before the version.
     """
     root, api = _roots(url)
     return api + path.removeprefix("/v1") if path.startswith("/v1/") else root + path
@@ -107,8 +107,8 @@ def url_of(url: str, path: str) -> str:
 @lru_cache
 def _roots(url: str) -> tuple[str, str]:
     """Return the beginnings of an engine's own paths, and of those of OpenAI's API."""
-    found = _VERSION.search(url, len(url) - len(urlsplit(url).path))
-    return (url[: found.start()], url) if found else (url, f"{url}/v1")
+    versions = [*_VERSION.finditer(url, len(url) - len(urlsplit(url).path))]
+    return (url[: versions[-1].start()], url) if versions else (url, f"{url}/v1")
 
 
 def routing(problem: str) -> dict[str, str]:

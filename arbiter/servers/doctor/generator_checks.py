@@ -7,6 +7,8 @@ import anyio
 import msgspec
 
 from arbiter.backends.opening import open_generator
+from arbiter.backends.served.chat import Continued
+from arbiter.backends.served.generator import ServedGenerator
 from arbiter.backends.served.queue_depth import ServerQueueDepth, open_queue_depth
 from arbiter.config.config import Config
 from arbiter.config.model_tables import AnyModelTable, HostedTable, ServedTable
@@ -55,7 +57,10 @@ async def writer_checks(name: str, table: AnyModelTable, config: Config) -> Asyn
     role: Author = "draft" if name == "draft" else "target"
     served = isinstance(table, ServedTable)
     depth_reader = open_queue_depth(name, table) if served else nullcontext(None)
-    async with open_generator(name, table, config.cpu_threads) as generator, depth_reader as queue_depth:
+    opening = open_generator(name, table, config.cpu_threads, separator=config.separator)
+    async with opening as generator, depth_reader as queue_depth:
+        if isinstance(generator, ServedGenerator) and generator.continued:
+            yield _continued(generator.continued)
         patient = _Patient(role, table, config, generator)
         step, checks = await _step(patient)
         for check in checks:
@@ -70,6 +75,12 @@ async def writer_checks(name: str, table: AnyModelTable, config: Config) -> Asyn
         yield await _burst(patient)
     if checked := await clock(table):
         yield checked
+
+
+def _continued(continued: Continued) -> Check:
+    """Report how a host of chat completions continues a partial answer; opening it has found that it does."""
+    repeats = ", and repeats it in its answer" if continued.repeats else ""
+    return Check("partial answers", f"continues a partial answer ({continued.way}){repeats}")
 
 
 async def _step(patient: _Patient) -> tuple[Generation, list[Check]]:

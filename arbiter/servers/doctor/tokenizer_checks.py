@@ -7,7 +7,7 @@ import anyio.to_thread
 from arbiter.backends.prompts import CHAT, QUESTION, chat_turn, prompt_template
 from arbiter.backends.tokenizers import known_tokenizer, read_tokenizer
 from arbiter.config.config import Config
-from arbiter.config.model_tables import AnyModelTable, ServedTable
+from arbiter.config.model_tables import AnyModelTable, ServedTable, is_chat
 from arbiter.protocols.errors import ConfigError
 from arbiter.servers.doctor.findings import Check
 
@@ -55,6 +55,8 @@ def _compared(name: str, table: AnyModelTable, separator: str) -> list[Check]:
 
 
 def _template(name: str, tokenizer: Any, table: AnyModelTable) -> Check:  # noqa: ANN401
+    if is_chat(table):
+        return Check("template", "not checked: the host puts messages into the model's own")
     if not tokenizer.chat_template:
         return Check("template", "not checked: its tokenizer has no template")
     if table.prompt == CHAT:
