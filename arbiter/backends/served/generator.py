@@ -13,7 +13,7 @@ import msgspec
 
 from arbiter.backends.full_context import full_context
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.backends.served import chat
+from arbiter.backends.served import chat_hosts
 from arbiter.backends.served.completion_answers import (
     PATH,
     CompletionAnswer,
@@ -22,9 +22,10 @@ from arbiter.backends.served.completion_answers import (
     complete,
     ending_of,
 )
-from arbiter.backends.served.context_room import within_context
+from arbiter.backends.served.context_room import refuse_cut, within_context
 from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.logprobs import Logprobs, alternatives, alternatives_option, confidence_of
+from arbiter.backends.served.prompt_form import PromptForm, as_text
 from arbiter.backends.served.transport import Transport
 from arbiter.config.model_tables import Engine
 from arbiter.protocols.errors import BackendError, ContextTooLongError
@@ -53,6 +54,7 @@ class ServedGenerator:
     - ``memory``: keeps the log-probabilities of what is written at temperature 0, which are then always requested.
     - ``signs``: what shows that an answer of the server ended.
     - ``context``: the model's context in tokens, if the server reports it.
+    - ``form``: in which form prompts are sent.
     - ``chats``: how to make requests to a host of chat completions. Without it, they go to ``/v1/completions``.
     """
 
@@ -68,7 +70,8 @@ class ServedGenerator:
         memory: DraftMemory | None = None,
         signs: EndSigns | None = None,
         context: int | None = None,
-        chats: chat.ChatRequests | None = None,
+        chats: chat_hosts.ChatRequests | None = None,
+        form: PromptForm = as_text,
     ) -> None:
         self._transport = transport
         self._model = model
@@ -81,9 +84,14 @@ class ServedGenerator:
         self._signs = signs or EndSigns()
         self._context = context
         self._chats = chats
+        self._form = form
 
     @property
-    def continued(self) -> chat.Continued | None:
+    def _path(self) -> str:
+        return chat_hosts.PATH if self._chats else PATH
+
+    @property
+    def continued(self) -> chat_hosts.Continued | None:
         """How a host of chat completions continues a partial answer; None for ``/v1/completions``."""
         return self._chats.continued if self._chats else None
 
@@ -121,14 +129,14 @@ class ServedGenerator:
         count = alternatives(request.confidence or ("mean" if remembers else None))
         if not count:
             return {}
-        return chat.chat_logprobs(count) if self._chats else alternatives_option(count, self._hosted)
+        return chat_hosts.chat_logprobs(count) if self._chats else alternatives_option(count, self._hosted)
 
     def _confidence(self, request: GenerationRequest, choice: CompletionAnswer, text: str) -> float:
         """Return the confidence in the step ``text``. Raises ``BackendError`` without log-probabilities."""
         logprobs = choice.logprobs
         found = confidence_of(logprobs, request.confidence or "mean", text + request.separator) if logprobs else None
         if found is None:
-            where = self._transport.address.at(chat.PATH if self._chats else PATH)
+            where = self._transport.address.at(self._path)
             raise BackendError(
                 f"{where} answered without log-probabilities, which the draft's confidence needs. Serve the "
                 "draft with an engine that returns `logprobs` (sglang, vLLM, llama.cpp), or run it in process; a "
@@ -155,7 +163,7 @@ class ServedGenerator:
         transcript, separator, problem = request.transcript, request.separator, request.problem
         body = {"model": self._model, **options, **self._always}
         if not self._chats:
-            body["prompt"] = self._template.render(transcript, separator) + written
+            body["prompt"] = self._form(self._template.render(transcript, separator) + written)
 
         async def attempt(most: int) -> tuple[CompletionAnswer, Usage]:
             sent = body | {"max_tokens": most}
@@ -163,7 +171,9 @@ class ServedGenerator:
                 return await self._chats.complete(transcript, separator, written, sent, problem)
             return await complete(self._transport, sent, problem)
 
-        return await within_context(attempt, max_tokens, self._context)
+        answer = await within_context(attempt, max_tokens, self._context)
+        refuse_cut(answer[1].prompt_tokens, self._context, self._transport.address.at(self._path))
+        return answer
 
 
 def priority_of(request: GenerationRequest, engine: Engine | None) -> dict[str, int]:

@@ -2,9 +2,10 @@
 
 from arbiter.backends.confidence import TOP
 from arbiter.backends.judge_prompts import JudgePrompt, judged
-from arbiter.backends.served import chat
+from arbiter.backends.served import chat_hosts
 from arbiter.backends.served.completion_answers import PATH, complete
 from arbiter.backends.served.logprobs import alternatives_option, first_alternatives
+from arbiter.backends.served.prompt_form import PromptForm, as_text
 from arbiter.backends.served.transport import Transport
 from arbiter.protocols.ports import Score, ScoreRequest
 
@@ -12,17 +13,25 @@ from arbiter.protocols.ports import Score, ScoreRequest
 class ServedJudge:
     """A ``Scorer`` over a transport.
 
-    A ``hosted`` endpoint refuses unknown fields. With ``chats``, the prompt is a message of chat completions.
+    A ``hosted`` endpoint refuses unknown fields. With ``chats``, the prompt is a message of chat completions, else it
+    is sent in ``form``.
     """
 
     def __init__(
-        self, transport: Transport, model: str, prompt: JudgePrompt, hosted: bool = False, chats: bool = False
+        self,
+        transport: Transport,
+        model: str,
+        prompt: JudgePrompt,
+        hosted: bool = False,
+        chats: bool = False,
+        form: PromptForm = as_text,
     ) -> None:
         self._transport = transport
         self._model = model
         self._prompt = prompt
         self._hosted = hosted
         self._chats = chats
+        self._form = form
 
     async def score(self, request: ScoreRequest) -> Score:
         """Judge one candidate. Raises ``BackendError`` if the request fails, or if the answer has no digit."""
@@ -30,11 +39,11 @@ class ServedJudge:
         body = {"model": self._model, "max_tokens": 1, "temperature": 0}
         if self._chats:
             messages = [{"role": "user", "content": text}]
-            sent = body | chat.chat_logprobs(TOP)
-            choice, usage = await chat.complete_chat(self._transport, messages, sent, request.problem)
+            sent = body | chat_hosts.chat_logprobs(TOP)
+            choice, usage = await chat_hosts.complete_chat(self._transport, messages, sent, request.problem)
         else:
-            sent = body | {"prompt": text, **alternatives_option(TOP, self._hosted)}
+            sent = body | {"prompt": self._form(text), **alternatives_option(TOP, self._hosted)}
             choice, usage = await complete(self._transport, sent, request.problem)
         alternatives = first_alternatives(choice.logprobs) if choice.logprobs else None
-        where = self._transport.address.at(chat.PATH if self._chats else PATH)
+        where = self._transport.address.at(chat_hosts.PATH if self._chats else PATH)
         return Score(value=judged(alternatives or {choice.text: 0.0}, where), usage=usage)

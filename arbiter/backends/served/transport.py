@@ -6,6 +6,7 @@ There are two backends: ``arbiter.backends.served.http_transport`` (for self-hos
 
 import hashlib
 import logging
+import os
 import random
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,7 +18,8 @@ import anyio
 import msgspec
 
 from arbiter.actors.requests import note_retry
-from arbiter.protocols.errors import BackendError
+from arbiter.config.model_tables import ServedTable
+from arbiter.protocols.errors import BackendError, ConfigError
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 _VERSION = re.compile(r"/(v\d\w*|beta)(?=/|$)", re.IGNORECASE)
@@ -139,3 +141,22 @@ async def persistent(address: Address, attempt: Callable[[], Awaitable[Result]])
         except UnicodeEncodeError as error:
             raise BackendError(f"{address.url}: the text is not valid Unicode and cannot be sent: {error}") from error
     raise AssertionError("there is at least one attempt")
+
+
+def read_key(name: str, table: ServedTable) -> str | None:
+    """Return the API key of ``[models.name]``; None if it needs none. Raises ``ConfigError`` if it is missing."""
+    variable = table.api_key_env
+    if not variable:
+        return None
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise ConfigError(
+            f"models.{name}: the environment variable {variable} (api_key_env) is not set; set it to the key, "
+            f'or set models.{name}.api_key_env to another variable, or to "" if the server needs no key'
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(
+            f"models.{name}: the environment variable {variable} (api_key_env) is not a valid key: "
+            "it contains a character that cannot be sent, such as a line break, a curly quotation mark or an ellipsis"
+        )
+    return key

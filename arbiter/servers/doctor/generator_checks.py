@@ -7,7 +7,7 @@ import anyio
 import msgspec
 
 from arbiter.backends.opening import open_generator
-from arbiter.backends.served.chat import Continued
+from arbiter.backends.served.chat_hosts import Continued
 from arbiter.backends.served.generator import ServedGenerator
 from arbiter.backends.served.queue_depth import ServerQueueDepth, open_queue_depth
 from arbiter.config.config import Config
@@ -18,7 +18,7 @@ from arbiter.protocols.records import Author, Step, Transcript, Usage
 from arbiter.servers.doctor.findings import Check
 from arbiter.servers.doctor.location import clock, falls_idle, place
 from arbiter.servers.doctor.scorer_checks import QUESTION
-from arbiter.servers.doctor.tokenizer_checks import token_checks
+from arbiter.servers.doctor.tokenizer_checks import count_check, token_checks
 
 _STEP_TOKENS, _BURST_TOKENS = 256, 32
 _MOST_STEPS = 16  # in the answer to a small question
@@ -103,6 +103,8 @@ async def _step(patient: _Patient) -> tuple[Generation, list[Check]]:
     if step.usage.prompt_tokens == 0:
         text = "the server reports no token counts: figures have 0 for prompts, and estimates for steps"
         checks.append(Check("usage", text, "warning"))
+    if counted := await count_check(patient.table, patient.request(), step.usage.prompt_tokens):
+        checks.append(counted)
     if step.stop_reason == "end":
         checks += await _first_step(patient)
     return step, checks
