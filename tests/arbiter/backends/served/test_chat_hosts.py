@@ -42,7 +42,8 @@ REFUSED = {"status": 400, "body": {"error": {"message": "the last message must b
 class Host(msgspec.Struct):
     """A host whose model writes ``answer`` to each question but the one for the days. A token is a character.
 
-    ``named`` are the fields of a choice that say why it ended, and ``message`` further ones of its message.
+    ``named`` are the fields of a choice that say why it ended, and ``message`` further ones of its message. The host
+    ``honours`` stop texts, or not. A prompt with a partial answer has ``spare`` tokens more.
     """
 
     kind: Kind
@@ -54,6 +55,7 @@ class Host(msgspec.Struct):
     }
     message: dict[str, Any] = {}
     honours: bool = True
+    spare: int = 0
 
     def __call__(self, asked: Asked) -> Reply:
         assert asked.path == PATH
@@ -101,7 +103,7 @@ class Host(msgspec.Struct):
         content = begun + text if self.kind == "repeats" else text
         choice = {"index": 0, "message": {"role": "assistant", "content": content or None, **self.message}}
         choice |= {"logprobs": None, **self.named(why, stop)}
-        read = sum(len(message["content"]) for message in body["messages"])
+        read = sum(len(message["content"]) for message in body["messages"]) + (self.spare if begun else 0)
         usage = {"prompt_tokens": read, "completion_tokens": len(text + found)}
         return {"body": {"object": "chat.completion", "choices": [choice], "usage": usage}}
 
@@ -445,10 +447,19 @@ async def _findings(config: Config) -> AsyncGenerator[Finding]:
 async def test_the_doctor_says_how_a_host_continues_or_why_it_cannot_be_used(
     server: FakeServer, config: Callable[..., Config]
 ) -> None:
-    server.replies(Host("repeats"))
+    server.replies(Host("repeats", answer="A\n\nSecond."))
     [draft, _] = [finding async for finding in _findings(config(api="chat"))]
     [check] = [check for check in draft.checks if check.name == "partial answers"]
     assert check.text == "continues a partial answer (prefix), and repeats it in its answer"
+    [check] = [check for check in draft.checks if check.name == "prompt"]
+    assert (check.state, check.text) == ("ok", "a step of one letter and its separator add 3 tokens to the prompt")
+    server.replies(Host("prefix", answer="A\n\nSecond.", spare=4))
+    [draft, _] = [finding async for finding in _findings(config(api="chat"))]
+    [check] = [check for check in draft.checks if check.name == "prompt"]
+    assert (check.state, check.text[:79]) == (
+        "warning",
+        "a step of one letter and its separator change the prompt by 7 tokens, not by 1 ",
+    )
     server.replies(Host("anew"))
     [draft, target] = [finding async for finding in _findings(config(api="chat"))]
     assert [draft.state, target.state] == ["failed", "failed"]
