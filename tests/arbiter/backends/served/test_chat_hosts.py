@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import anyio.to_thread
 import msgspec
 import pytest
+from rich.console import Console
 
 from arbiter.actors.ring import open_ring, solve_all
 from arbiter.backends.opening import open_generator, open_models, open_scorer
 from arbiter.config.config import Config, parse
 from arbiter.data import Problem
 from arbiter.log.identity import identity
-from arbiter.protocols.errors import BackendError, ConfigError, ContextTooLongError
+from arbiter.log.run import Run
+from arbiter.protocols.errors import BackendError, ConfigError, ContextTooLongError, RunError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest, ScoreRequest
 from arbiter.protocols.records import Solution, Step, Transcript, Turn, Usage
+from arbiter.replay.check import check
+from arbiter.runs.bench import bench
+from arbiter.runs.progress import PlainWatcher
 from arbiter.servers.doctor import Finding, examine
 
 if TYPE_CHECKING:
@@ -429,6 +436,24 @@ async def test_whole_problems_have_the_same_transcripts_in_every_way_of_continui
     assert {step.kept.author for solution in found for step in solution.steps} == {"draft", "target"}
 
 
+@pytest.mark.asyncio
+@pytest.mark.slow
+async def test_a_run_on_a_chat_host_is_logged_replayed_and_continued_only_there(
+    server: FakeServer, config: Callable[..., Config], tmp_path: Path
+) -> None:
+    server.replies(Host("prefix", answer="1+1 is 2.\n\nThe answer is \\boxed{2}."))
+    problems = [Problem(str(number), f"{number}: 1+1?", "2") for number in range(4)]
+    summary, path = await bench(
+        config(api="chat"), tmp_path / "run", PlainWatcher(Console(stderr=True)), problems=problems
+    )
+    assert (summary.problems, summary.accuracy) == (4, 1.0)
+    replayed = await anyio.to_thread.run_sync(check, Run.open(path))
+    assert (replayed.problems, replayed.differences) == (4, ())
+    for keys, refused in (({"api": "chat"}, False), ({}, True)):
+        with pytest.raises(RunError, match=r"models\.draft\.api: .*chat") if refused else nullcontext():
+            await bench(config(**keys), path, PlainWatcher(Console(stderr=True)), problems=problems)
+
+
 def test_the_api_is_part_of_a_runs_identity_only_where_it_is_set(config: Callable[..., Config]) -> None:
     problems = [Problem("p", "1+1?", "2")]
     plain, chat = identity(config(), problems), identity(config(api="chat"), problems)
@@ -449,14 +474,14 @@ async def test_the_doctor_says_how_a_host_continues_or_why_it_cannot_be_used(
 ) -> None:
     server.replies(Host("repeats", answer="A\n\nSecond."))
     [draft, _] = [finding async for finding in _findings(config(api="chat"))]
-    [check] = [check for check in draft.checks if check.name == "partial answers"]
-    assert check.text == "continues a partial answer (prefix), and repeats it in its answer"
-    [check] = [check for check in draft.checks if check.name == "prompt"]
-    assert (check.state, check.text) == ("ok", "a step of one letter and its separator add 3 tokens to the prompt")
+    [one] = [each for each in draft.checks if each.name == "partial answers"]
+    assert one.text == "continues a partial answer (prefix), and repeats it in its answer"
+    [one] = [each for each in draft.checks if each.name == "prompt"]
+    assert (one.state, one.text) == ("ok", "a step of one letter and its separator add 3 tokens to the prompt")
     server.replies(Host("prefix", answer="A\n\nSecond.", spare=4))
     [draft, _] = [finding async for finding in _findings(config(api="chat"))]
-    [check] = [check for check in draft.checks if check.name == "prompt"]
-    assert (check.state, check.text[:79]) == (
+    [one] = [each for each in draft.checks if each.name == "prompt"]
+    assert (one.state, one.text[:79]) == (
         "warning",
         "a step of one letter and its separator change the prompt by 7 tokens, not by 1 ",
     )
