@@ -15,7 +15,9 @@ from arbiter.backends.prompts import QUESTION, PromptTemplate
 from arbiter.backends.served.completion_answers import (
     CompletionAnswer,
     ServerUsage,
+    check_reason,
     checked,
+    first,
     requested,
 )
 from arbiter.backends.served.logprobs import Logprobs
@@ -130,7 +132,7 @@ async def complete_chat(
     repeated = partial if continued and continued.repeats else ""
 
     def read(answer: _ChatCompletion) -> tuple[CompletionAnswer, Usage]:
-        choices = [_as_completion(choice, repeated, where) for choice in answer.choices]
+        choices = [_as_completion(first(answer.choices), repeated, where)] if answer.choices else []
         return checked(choices, answer.usage, body["max_tokens"], sent["messages"], where)
 
     return await requested(transport, PATH, sent, problem, _DECODER, read)
@@ -194,7 +196,11 @@ def _continuing(messages: Messages, partial: str, way: Continuation) -> dict[str
 
 
 def _as_completion(choice: _Choice, repeated: str, where: str) -> CompletionAnswer:
-    """Return the choice in the form of ``/v1/completions``, without the text ``repeated`` at its beginning."""
+    """Return the choice in the form of ``/v1/completions``, without the text ``repeated`` at its beginning.
+
+    Raises as ``complete_chat``.
+    """
+    check_reason(choice.finish_reason, where)
     message, text = choice.message, choice.message.content or ""
     if (message.reasoning_content or message.reasoning or "").strip():
         raise BackendError(

@@ -283,6 +283,22 @@ async def test_an_answer_that_is_no_continuation_fails_its_problem(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("kind", CONTINUING)
+async def test_an_answer_that_was_broken_off_is_requested_again(kind: Kind, server: FakeServer, write: StepOf) -> None:
+    right = Host(kind)
+    broken = [{"message": {"content": None}, "finish_reason": None}, {"message": {"content": "F"}}]
+    replies: list[Reply] = [{"body": {"choices": [choice]}} for choice in broken]
+
+    def script(asked: Asked) -> Reply:
+        return right(asked) if "days of the week" in str(asked.body) or not replies else replies.pop()
+
+    server.replies(script)
+    found = await write({"retries": 2}, transcript=AFTER_FIRST)
+    asked = 4  # two that broke off, the right one, and the one that finds the end of the answer
+    assert (found.text, found.stop_reason, len(server.asked)) == ("Second.", "end", asked)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("kind", CONTINUING)
 @pytest.mark.slow
 async def test_a_host_that_names_no_stop_is_asked_to_continue_the_step_itself(
     kind: Kind, server: FakeServer, write: StepOf
