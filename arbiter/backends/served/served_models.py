@@ -139,8 +139,9 @@ async def open_served_judge(table: ServedTable, prompt: JudgePrompt) -> AsyncGen
     """
     async with open_transport("judge", table) as transport:
         hosted, form = isinstance(table, HostedTable), prompt_form(await prompt_texts(table))
-        judge = ServedJudge(transport, table.model, prompt, hosted, is_chat(table), form)
-        await served_model("judge", table)
+        listed = await served_model("judge", table)
+        context = listed.max_model_len if listed else None
+        judge = ServedJudge(transport, table.model, prompt, hosted, is_chat(table), form, context)
         await _refuse_reward_server("judge", table, transport)
         await _try_request("judge", judge.score(ScoreRequest("", 0, "judge", _TRIAL, "2", "draft", "\n\n")))
         yield judge
@@ -244,7 +245,7 @@ def _scorer(
             "one for each target"
         )
     good, bad = map(str, table.labels or ())
-    labelled = LabelScorer(transport, table.model, template, (good, bad), table.step_tag, hosted, form)
+    labelled = LabelScorer(transport, table.model, template, (good, bad), table.step_tag, hosted, form, context)
     return labelled, labelled.score
 
 

@@ -202,6 +202,20 @@ async def test_a_text_that_fills_the_context_was_cut_and_its_score_and_step_are_
 
 
 @pytest.mark.asyncio
+async def test_a_text_that_a_language_model_scored_and_that_fills_the_context_was_cut(
+    server: FakeServer, table: Table, score: ScoreOf, scoring: Callable[..., ScoreRequest]
+) -> None:
+    one = {"text": "8", "finish_reason": "length", "logprobs": {"top_logprobs": [{"+": -0.7, "-": -0.7, "8": -0.7}]}}
+    server.trial = {"body": {"choices": [one]}}
+    server.replies({"body": {"choices": [one], "usage": {"prompt_tokens": 1024}}})
+    with pytest.raises(BackendError, match="it cuts longer texts"):
+        await score({"scores": "label-tokens", "labels": ["+", "-"]})
+    async with open_scorer("judge", table("judge", prompt="{question}|{steps}|{step}:\n"), None) as judge:
+        with pytest.raises(BackendError, match="it cuts longer texts"):
+            await judge.score(scoring(score_kind="judge"))
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("keys", [{}, {"scores": "label-tokens", "labels": ["+", "-"]}])
 async def test_a_scorer_whose_context_is_full_fails_with_the_keys_that_help(
     keys: dict[str, Any], server: FakeServer, score: ScoreOf
