@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from arbiter.data import Problem
+from arbiter.log.checksums import of_document
 from arbiter.log.history import Key
 from arbiter.log.run import Run
 from arbiter.protocols.errors import RunError
@@ -76,7 +77,7 @@ def test_what_was_not_graded_has_no_score(troubled_run: Run, read: Read) -> None
 
 
 def test_accuracy_and_acceptance_are_those_of_the_summary(troubled_run: Run, read: Read) -> None:
-    summary = msgspec.json.decode((troubled_run.path.parent / "summary.json").read_bytes(), type=Summary)
+    summary = msgspec.json.decode(of_document((troubled_run.path.parent / "summary.json").read_bytes()), type=Summary)
     log = read(troubled_run)
     metrics = log.results.scores[0].metrics
     assert metrics["accuracy"].value == summary.accuracy
