@@ -124,7 +124,14 @@ def _is(kind: str, row: dict[str, Any]) -> bool:
 def _show_list(run: Run, rows: list[dict[str, Any]], of: int, as_json: bool) -> int:
     if as_json:
         _write(rows)
-        return 0
+    else:
+        _show_rows(rows, of)
+        _note_times(run)
+    _note_end(run.torn, run.ended)
+    return 0
+
+
+def _show_rows(rows: list[dict[str, Any]], of: int) -> None:
     shown = rows[:_SHOWN]
     cells = [_cells(row) for row in shown]
     # the question has what the other columns leave, so that no id is cut
@@ -133,12 +140,13 @@ def _show_list(run: Run, rows: list[dict[str, Any]], of: int, as_json: bool) -> 
     stdout.print(_table((*_HEADINGS, "question"), [(*known, last) for known, last in zip(cells, asked, strict=True)]))
     more = f"; the first {_SHOWN} are shown (--json prints all)" if len(rows) > _SHOWN else ""
     _print(f"{len(rows)} of {of} problems{more}")
-    _note_times(run)
-    if run.torn:
-        stderr.print(f"the last line of the log was half written ({run.torn} bytes) and is left out")
-    if not run.ended:
+
+
+def _note_end(torn: int, ended: bool) -> None:
+    if torn:
+        stderr.print(f"the last line of the log was half written ({torn} bytes) and is left out")
+    if not ended:
         stderr.print(NO_END, highlight=False, soft_wrap=True)
-    return 0
 
 
 def _verify(run: Path, as_json: bool) -> int:
@@ -213,6 +221,7 @@ def _show_problem(run: Run, name: str, sample: int | None, as_json: bool) -> int
             _print_problem(problem, grades.get(problem.key))
     if not as_json:
         _note_times(run)
+    _note_end(0, [event.kind for event in events if event.problem is None][-1] == "run_ended")
     return 0
 
 

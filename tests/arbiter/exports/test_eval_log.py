@@ -15,6 +15,7 @@ from arbiter.log.run import Run
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import CallStarted
 from arbiter.runs.results import Summary
+from tests.changed_logs import changed_log
 
 pytest.importorskip("inspect_ai", reason="an .eval log needs inspect_ai (the extra inspect)")
 from arbiter.exports.eval_log import write_eval
@@ -47,7 +48,7 @@ def samples(log: Any) -> dict[Key, Any]:
 
 def rewritten(run: Run, folder: Path, change: Callable[[bytes], bytes]) -> Run:
     """A copy of the run with the lines of its log changed by ``change``."""
-    (folder / "events.jsonl").write_bytes(b"".join(map(change, run.path.read_bytes().splitlines(keepends=True))))
+    (folder / "events.jsonl").write_bytes(changed_log(run.path, change))
     return Run.open(folder)
 
 
