@@ -91,6 +91,8 @@ def _extend(file: BinaryIO, index: LogIndex) -> int:
     checksums = Checksums.after(file.read(before))
     for line in file:
         if not line.endswith(b"\n"):
+            if checksums.lacks_its_line_feed(line):
+                raise ValueError("the last line has no line feed")
             break
         checksums.verified(line)
         problem = _PLACE.decode(line).problem

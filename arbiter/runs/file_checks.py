@@ -1,6 +1,7 @@
 """Check the files of a run for damage: ``arbiter show RUN --verify``."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -63,7 +64,15 @@ def _log(path: Path) -> CheckedFile:
 
 def _results(path: Path) -> CheckedFile:
     results, torn = read_results(path)
+    check_count(path.parent, len(results), _counted(path.with_name("summary.json")))
     return CheckedFile(path.name, len(results), _unchecked(path), torn)
+
+
+def _counted(summary: Path) -> int | None:
+    """Return how many results the summary counts; None if there is none, or it is damaged and has its own error."""
+    with suppress(RunError):
+        return _read_summary(summary).decoded or None
+    return None
 
 
 def _rows(path: Path) -> CheckedFile:
@@ -76,16 +85,17 @@ def _unchecked(path: Path) -> int:
 
 
 def _summary(path: Path) -> CheckedFile:
+    _read_summary(path)
+    return CheckedFile(path.name, 1, int("c" not in msgspec.json.decode(path.read_bytes())))
+
+
+def _read_summary(path: Path) -> Summary:
     try:
-        content = path.read_bytes()
-        summary = msgspec.json.decode(of_document(content), type=Summary)
+        return msgspec.json.decode(of_document(path.read_bytes()), type=Summary)
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:  # a wrong checksum, or no summary
         raise RunError(f"{path}: {error}; arbiter bench --resume {path.parent} writes it again") from error
-    if (path.parent / "results.jsonl").is_file():
-        check_count(path.parent, len(read_results(path.parent / "results.jsonl")[0]), summary.decoded or None)
-    return CheckedFile(path.name, 1, int("c" not in msgspec.json.decode(content)))
 
 
 def _config(path: Path) -> CheckedFile:
