@@ -132,6 +132,13 @@ tables *args="--write":
 chaos-clients *args:
     {{python}} benchmarks/clients.py {{args}}
 
+# Run all checks of what is promised when disks, kills and clients misbehave.
+chaos: chaos-damage chaos-clients
+
+# Check that damage of a run's files is named by whatever reads them (see docs/reference/what-disks-and-kills-do.md).
+chaos-damage *args:
+    {{python}} benchmarks/damage.py {{args}}
+
 # Count the words per sentence of the documents, or of the docstrings (--docstrings); --at REVISION reads another commit.
 prose *args:
     {{python}} benchmarks/prose.py {{args}}

@@ -9,12 +9,19 @@ file of a run is damaged, and every command that reads it is called (``damaged_r
   ``results.jsonl``, ``rows.jsonl``, ``summary.json`` and ``config.toml`` change as well.
 - ``aimed``: one character inside a value becomes another one of its kind, so that the line stays valid JSON. The values
   are of each kind of field in turn.
-- ``cuts``: a log, plain or compressed, ends after each multiple of ``every`` bytes, and so does ``results.jsonl``.
+- ``cuts``: a log, plain or compressed, ends after each multiple of ``every`` bytes, and so does ``results.jsonl``. Each
+  fifth of these logs is also replayed and resumed.
 
-The columns count cases. ``refused``: a command fails and names the file, and in a plain log the line. ``named``:
-``replay`` names a difference. ``noted``: of a cut, a command says that the end is missing. ``unchanged``: every
-command prints what it prints without the damage, and a run that is resumed has the same results. ``silent`` and
-``crashed`` must be 0, else the exit status is 1: a command printed something else without a word, or had a traceback.
+A case counts in the last of these columns that is true of one of the commands:
+
+- ``unchanged``: it prints what it prints without the damage, and a run that it resumes has the same results
+- ``refused``: it fails, and names the file and, in a plain log, the line
+- ``named``: ``replay`` names a difference
+- ``noted``: of a cut, it says that the end is missing
+- ``silent``: it prints something else without a word
+- ``crashed``: it has a traceback
+
+The exit status is 1 if a case is silent or crashed.
 """
 
 import re
@@ -24,7 +31,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from random import Random
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import cyclopts
 import msgspec
@@ -32,8 +39,8 @@ from cyclopts import Parameter
 from damaged_runs import NAMES, Outcome, Reader, copy_run, readers, write_runs
 from markdown_tables import markdown
 
-Verdict = Literal["refused", "named", "noted", "unchanged", "silent", "crashed"]
-VERDICTS: tuple[Verdict, ...] = ("refused", "named", "noted", "unchanged", "silent", "crashed")
+Verdict = Literal["unchanged", "refused", "named", "noted", "silent", "crashed"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 Damage = Callable[[bytes], tuple[bytes, int]]
 """Returns the damaged content and the place of the damage."""
 
@@ -72,8 +79,9 @@ AIMS: dict[str, tuple[str, bytes]] = {
 """The file and the pattern of each kind of value. The group is what is changed."""
 
 _CLASSES = (b"0123456789", b"abcdefghijklmnopqrstuvwxyz", b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-_CUT_READERS = ("show", "show problem", "replay", "report", "show --verify")
-_RESUMED_EVERY = 5  # a cut log is resumed at each fifth cut, which takes longest
+_CUT_READERS = ("show", "show problem", "report", "show --verify")
+_SELDOM = ("replay", "resume")  # they take longest: they read each fifth of the cuts
+_EVERY = 5
 _NOTES = re.compile(r"half written|has no end in the log|in progress, or was killed")
 
 
@@ -213,20 +221,16 @@ def counted(damage: str, runs: Runs, cases: Iterator[tuple[str, str, Damage]], c
         damaged, at = change(content)
         (folder / file).write_bytes(damaged)
         line = content.count(b"\n", 0, at) + 1 if file == "events.jsonl" else None
-        found: set[Verdict] = set()
+        worst = 0
         for command, read in runs.readers(name, file).items():
-            if cut and command not in _CUT_READERS and (command != "resume" or number % _RESUMED_EVERY):
+            if cut and command not in _CUT_READERS and (command not in _SELDOM or number % _EVERY):
                 continue
             outcome = read(folder)
             verdict = verdict_of(outcome, known[command], file, line, cut)
-            found.add(verdict)
+            worst = max(worst, VERDICTS.index(verdict))
             if verdict in ("silent", "crashed") and not first:
                 first = f"{name}/{file}, byte {at}, {command}: {outcome.crashed or outcome.messages or 'nothing said'}"
-        verdicts[
-            next(verdict for verdict in reversed(VERDICTS) if verdict in found and verdict != "unchanged")
-            if found != {"unchanged"}
-            else "unchanged"
-        ] += 1
+        verdicts[VERDICTS[worst]] += 1
     return Row(damage, verdicts.total(), {verdict: verdicts[verdict] for verdict in VERDICTS}, first)
 
 

@@ -80,13 +80,13 @@ def copy_run(source: Path, target: Path, packed: bool) -> Path:
 def readers(name: str, source: Path, file: str) -> Mapping[str, Reader]:
     """Return the commands that read ``file`` of the run ``name``, whose undamaged folder is ``source``."""
     one = _PROBLEMS[1].id
-    of_log = {
+    of_log: dict[str, Reader] = {
         "show": lambda run: _called(show_command, run, json=True),
         "show problem": lambda run: _called(show_command, run, one, json=True),
         "replay": lambda run: _called(replay_command, run, json=True),
         "diff": lambda run: _called(diff_command, source, run, json=True),
     }
-    verify = {"show --verify": lambda run: _called(show_command, run, verify=True)}
+    verify: dict[str, Reader] = {"show --verify": lambda run: _called(show_command, run, verify=True)}
     match file:
         case "events.jsonl":
             return {**of_log, **verify, "export --html": _export, "resume": lambda run: _resume(run, name)}
