@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_no_damage_goes_unnoticed() -> None:
-    found: Any = printed("damage.py", "--flips", "30", "--aimed", "27", "--every", "12000")
+    found: Any = printed("damage.py", "--flips", "20", "--aimed", "27", "--every", "20000")
     assert [row["first"] for row in found if row["first"]] == []
     assert all(row["verdicts"]["silent"] == row["verdicts"]["crashed"] == 0 for row in found)
     refused = {row["damage"] for row in found if row["verdicts"]["refused"] == row["cases"] > 0}

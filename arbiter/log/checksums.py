@@ -51,17 +51,17 @@ class Checksums:
 
         Raises ``ValueError`` if the checksum is wrong, or if it is missing and the lines before have one.
         """
-        if not has_checksum(line):
-            if self.crc is not None:
-                raise ValueError("it does not end with a checksum, as the lines before it do")
-            return line
         text = line[:-MEMBER]
         crc = zlib.crc32(text, self.crc or 0)
-        if line[-MEMBER:] != b',"c":"%08x"}\n' % crc:
+        if line[-MEMBER:] == b',"c":"%08x"}\n' % crc:
+            self.crc = crc
+            return text + b"}"
+        if has_checksum(line):
             found = _digits(line).decode("ascii", "backslashreplace")
             raise ValueError(f"its checksum is {found}, but that of what it holds is {crc:08x}")
-        self.crc = crc
-        return text + b"}"
+        if self.crc is not None:
+            raise ValueError("it does not end with a checksum, as the lines before it do")
+        return line
 
     def lacks_its_line_feed(self, line: bytes) -> bool:
         """Return whether ``line`` is a whole line with its checksum, except that its last byte is not a line feed."""

@@ -1,6 +1,7 @@
 """The checksum of a line finds each change of it. That of a log's line also finds what is missing or doubled before."""
 
 import zlib
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -105,11 +106,9 @@ def test_a_changed_byte_of_a_document_changes_nothing_that_is_read_or_is_found(
     content = bytearray(as_document(msgspec.json.encode(tree)))
     assert msgspec.json.decode(of_document(bytes(content))) == tree
     content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
-    try:
-        found = of_document(bytes(content))
-    except ValueError:
-        return
-    assert found == msgspec.json.encode(tree) or b'"c"' in found  # the latter is refused: no record has such a field
+    with suppress(ValueError):
+        found = msgspec.json.decode(of_document(bytes(content)))
+        assert found == tree or set(found) > set(tree)  # the latter is refused: no record has such a field
 
 
 def test_lines_that_stand_alone_can_be_moved_and_removed() -> None:
