@@ -50,6 +50,7 @@ OPERATIONAL = (
 
 _LATER = (
     "budget",
+    "models.*.api",
     "models.*.cost",
     "models.*.labels",
     "models.*.server",
