@@ -1,4 +1,4 @@
-"""The transport for plain ``http`` addresses. It needs about a quarter of the CPU time per request of aiohttp."""
+"""The transport for plain ``http`` addresses. It needs less than a quarter of the CPU time per request of aiohttp."""
 
 import asyncio
 import re
