@@ -23,6 +23,7 @@ from arbiter.protocols.errors import RunError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import KeepsKeysAndValues, KVMemory
 from arbiter.protocols.records import Solution
+from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.folder import RunFolder, check_run, open_run
 from arbiter.runs.results import Result, Summary, summary_of
 
@@ -57,12 +58,14 @@ async def bench(
     show: Show | None = None,
     retry_failed: bool = False,
     problems: Sequence[Problem] | None = None,
+    fail_fast: bool = False,
 ) -> tuple[Summary, Path]:
     """Solve and grade ``problems`` (default: the configured ones). Return the summary and the path of the run folder.
 
     If ``out`` holds the same run, unfinished, the run is resumed. With ``retry_failed``, failed problems are solved
     again. ``show`` receives each logged event, in another thread. SIGINT or SIGTERM ends the run early: all finished
-    solutions are stored, and the summary has ``interrupted`` set.
+    solutions are stored, and the summary has ``interrupted`` set. With ``fail_fast`` the run also ends early if the
+    first problems to end have all failed for one cause (``arbiter.runs.early_stop``), which is then in ``stopped``.
 
     Raises ``ConfigError``, ``DataError``, ``BackendError`` or ``RunError``, where possible before the first problem
     starts.
@@ -74,7 +77,7 @@ async def bench(
         check_run(config, problems, out)
     watcher.loading(config)
     async with open_models(config) as models, open_run(config, problems, out, show, retry_failed) as folder:
-        summary = await run_problems(config, problems, models, folder, watcher)
+        summary = await run_problems(config, problems, models, folder, watcher, EarlyStop(fail_fast))
     return summary, folder.path
 
 
@@ -85,10 +88,18 @@ def configured_problems(config: Config) -> Sequence[Problem]:
 
 
 async def run_problems(
-    config: Config, problems: Sequence[Problem], models: Models, folder: RunFolder, watcher: Watcher
+    config: Config,
+    problems: Sequence[Problem],
+    models: Models,
+    folder: RunFolder,
+    watcher: Watcher,
+    early: EarlyStop | None = None,
 ) -> Summary:
-    """Solve the ``problems`` that no earlier session solved. Write results and summary into ``folder``."""
-    cpu_before = time.process_time()
+    """Solve the ``problems`` that no earlier session solved, until ``early`` stops the run.
+
+    Write results and summary into ``folder``.
+    """
+    cpu_before, early = time.process_time(), early or EarlyStop()
     grader, results, failures = Grader(), [*folder.results], list[RunError]()
     references = {problem.id: problem.answer for problem in problems}
     in_thought = await answers_in_thought(config)
@@ -103,6 +114,8 @@ async def run_problems(
             return
         results.append(result)
         watcher.solved(result)
+        if early.add(solution):
+            solving.cancel()
 
     solutions = len(problems) * config.sampling.samples
     for line in notices(folder, solutions):
@@ -130,7 +143,7 @@ async def run_problems(
     wall, cpu = round(folder.journal.seconds, 6), round(time.process_time() - cpu_before, 6)
     known = None if folder.journal.earlier.sessions else cpu
     summary = summary_of(config, results, wall, solving.cancel_called, known)
-    summary = msgspec.structs.replace(summary, kv_memory=kv_memory(models))
+    summary = msgspec.structs.replace(summary, kv_memory=kv_memory(models), stopped=early.cause)
     await folder.finish(summary)
     return summary
 

@@ -127,6 +127,7 @@ class Summary(Record, frozen=True):
       because the CPU seconds of earlier sessions are not known.
     - ``comparison`` has the draft alone and the target alone on the same problems (``--compare``). It is None without
       a comparison.
+    - ``stopped`` is the cause for which the first problems to end all failed, if that stopped the run early.
     """
 
     run_type: RunType
@@ -162,6 +163,7 @@ class Summary(Record, frozen=True):
     kv_memory: dict[str, KVMemory] = msgspec.field(default_factory=dict[str, KVMemory])
     cpu_seconds: float | None = None
     comparison: dict[Author, ComparedRun] | None = None
+    stopped: str | None = None
 
 
 def summary_of(

@@ -18,6 +18,7 @@ from arbiter.log.run import Run
 from arbiter.log.writer import Show
 from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.runs.bench import Watcher, configured_problems
+from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.folder import as_toml, check_run, new_path, read_results
 from arbiter.runs.reports.tables import ReportRow
 from arbiter.runs.results import Result, Summary, summary_of
@@ -33,13 +34,14 @@ from arbiter.sweep.sweep_results import SweepResult, found_in, put
 class SweepRequest(msgspec.Struct, frozen=True):
     """The settings of a sweep. ``measure``: run and measure each point alone; otherwise points share their answers.
 
-    Without ``points``, the sweep continues with those in its folder.
+    Without ``points``, the sweep continues with those in its folder. ``fail_fast`` ends it early as in ``bench``.
     """
 
     config: Config
     points: Sequence[SweepPoint]
     measure: bool = False
     retry_failed: bool = False
+    fail_fast: bool = False
 
 
 def sweep(
@@ -67,7 +69,8 @@ def sweep(
         put(folder / "config.toml", as_toml(request.config))
         sweep_results.write(found_in(request.points, {}, {}, request.measure, interrupted=True), folder)
         watcher.loading(request.config)
-        job = SweepJob(request.points, problems, folder, watcher, show, request.retry_failed)
+        early = EarlyStop(request.fail_fast)
+        job = SweepJob(request.points, problems, folder, watcher, show, request.retry_failed, early)
         interrupted = anyio.run(_run, job, tables, request.measure)
         figures = settle(job, request.measure, interrupted)
         _draw(figures, folder)
@@ -85,6 +88,7 @@ def settle(job: SweepJob, measured: bool, interrupted: bool) -> SweepResult:
     }
     known = {name: summary for name, summary in summaries.items() if summary is not None}
     figures = found_in(job.points, _counts(started, job.out, measured), known, measured, interrupted)
+    figures = msgspec.structs.replace(figures, stopped=job.early.cause)
     sweep_results.write(figures, job.out)
     return figures
 

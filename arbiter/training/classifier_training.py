@@ -19,6 +19,7 @@ from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.runs.folder import replace_file
 from arbiter.training.batches import Labelled, collated, epochs
 from arbiter.training.checkpoint import CHECKPOINTS, claim, save
+from arbiter.training.complete_files import WRITING
 from arbiter.training.heads import Base
 from arbiter.training.metadata import CheckpointMetadata, Precision, is_first_process, read_metadata
 from arbiter.training.silence import quiet
@@ -153,6 +154,7 @@ class ClassifierTraining:
         if is_first_process():
             log.info("the training has finished before", out=str(self._out))
             forget_checkpoints(self._out / CHECKPOINTS)
+            forget_checkpoints(self._out / WRITING)
         return done
 
     def _record(self, metadata: CheckpointMetadata) -> None:
