@@ -16,8 +16,8 @@ from arbiter.cli.terminal import write_json
 from arbiter.config.config import load_config
 from arbiter.data.published import field_names
 from arbiter.data.training_rows import TrainingRow
-from arbiter.log.reader import log_path
 from arbiter.protocols.errors import ConfigError
+from arbiter.runs.baseline_runs import check_resumable
 from arbiter.runs.bench import bench
 from arbiter.runs.collection import (
     NAME,
@@ -153,7 +153,7 @@ def collect_command(
             shares = _share(options.validation), _share(options.test)
             collection = imported(import_, field_names(fields), router, options.seed or 0, *shares, folder)
             return _print_collection(collection, folder, json)
-        name = configured(config, out, resume, log_path)
+        name = configured(config, out, resume, check_resumable)
         fast = resume is None if fail_fast is None else fail_fast
         return _collect(name, options, out or resume, resume is not None, (retry_failed, fast), json)
 

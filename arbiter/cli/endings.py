@@ -19,9 +19,7 @@ def stopped(cause: str, command: str, folder: Path) -> int:
     say(f"stopped early: the first {FIRST} solutions to end have all failed for one cause: {cause}")
     say(f"remove the cause (arbiter doctor {folder / 'config.toml'} examines models behind servers), then continue:")
     say(f"  arbiter {command} --resume {folder} --retry-failed")
-    say(
-        "to solve the other problems in spite of it, leave out --retry-failed, or use --no-fail-fast from the beginning"
-    )
+    say("without --retry-failed it solves the other problems alone; a resumed run does not stop early")
     return PROBLEMS_FAILED
 
 

@@ -1,18 +1,17 @@
 """A whole sweep: its points, models, runs, times and figures, in one folder."""
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import anyio
 import msgspec
-from filelock import FileLock, Timeout
 
 from arbiter.backends.opening import open_tables, required_tables
 from arbiter.config.config import Config
 from arbiter.config.model_tables import RouterTable
 from arbiter.data import Problem
 from arbiter.log.history import ProblemHistory
+from arbiter.log.lock import locked
 from arbiter.log.reader import LOG
 from arbiter.log.run import Run
 from arbiter.log.writer import Show
@@ -65,9 +64,9 @@ def sweep(
     }
     for point in request.points:
         check_run(point.config, problems, folder / point.name, shared=not request.measure)
-    with _locked(folder):
-        put(folder / "config.toml", as_toml(request.config))
+    with locked(folder / ".sweep.lock", "sweep"):
         sweep_results.write(found_in(request.points, {}, {}, request.measure, interrupted=True), folder)
+        put(folder / "config.toml", as_toml(request.config))
         watcher.loading(request.config)
         early = EarlyStop(request.fail_fast)
         job = SweepJob(request.points, problems, folder, watcher, show, request.retry_failed, early)
@@ -156,22 +155,6 @@ def _check(request: SweepRequest) -> None:
             f"lookahead is {config.lookahead}, but with simulated times a sweep would only pay for drafts that are not "
             f"used: set it to 0 (--lookahead 0), {alternative}"
         )
-
-
-@contextmanager
-def _locked(folder: Path) -> Generator[None]:
-    lock = FileLock(folder / ".sweep.lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = lock.acquire(timeout=0)
-    except Timeout as error:
-        raise RunError(
-            f"another process is writing the sweep {folder}: wait until it ends, or give another --out"
-        ) from error
-    except OSError as error:
-        raise RunError(f"cannot write the sweep folder {folder}: {error.strerror}; give another --out") from error
-    with held:
-        yield
 
 
 def _measured(folder: Path) -> Summary | None:
