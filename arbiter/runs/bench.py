@@ -25,6 +25,7 @@ from arbiter.protocols.ports import KeepsKeysAndValues, KVMemory
 from arbiter.protocols.records import Solution
 from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.folder import RunFolder, check_run, open_run
+from arbiter.runs.limit_notes import handles_of, limit_notes
 from arbiter.runs.results import Result, Summary, summary_of
 
 
@@ -118,7 +119,7 @@ async def run_problems(
             solving.cancel()
 
     solutions = len(problems) * config.sampling.samples
-    for line in notices(folder, solutions):
+    for line in (*notices(folder, solutions), *limit_notes(config, models)):
         watcher.notice(line)
     watcher.started(solutions, folder.results)
     tasks = _tasks_left(config, problems, folder)
@@ -150,15 +151,8 @@ async def run_problems(
 
 def kv_memory(models: Models) -> dict[str, KVMemory]:
     """Return the memory of those models that keep keys and values, by the names of their tables after ``models.``."""
-    # the first of several targets is the target as well
-    target = {} if models.targets else {"target": models.target}
-    several = {f"targets.{name}": handle for name, handle in models.targets.items()}
-    handles = {"draft": models.draft, **target, **several, **models.scorers}
-    return {
-        name: handle.port.kv_memory
-        for name, handle in handles.items()
-        if handle is not None and isinstance(handle.port, KeepsKeysAndValues)
-    }
+    ports = {name: handle.port for name, handle in handles_of(models).items()}
+    return {name: port.kv_memory for name, port in ports.items() if isinstance(port, KeepsKeysAndValues)}
 
 
 def notices(folder: RunFolder, solutions: int) -> Iterator[str]:

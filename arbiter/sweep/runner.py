@@ -24,6 +24,7 @@ from arbiter.protocols.records import Solution
 from arbiter.runs.bench import Watcher, cancel_on_signal, notices, run_problems
 from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.folder import RunFolder, open_run, record_end
+from arbiter.runs.limit_notes import limit_notes
 from arbiter.sweep.answer_cache import AnswerStore, annotated_models
 from arbiter.sweep.log_answers import answers_of
 from arbiter.sweep.points import SweepPoint
@@ -72,6 +73,8 @@ async def run_together(job: SweepJob, models: Models) -> bool:
         for folder in folders:
             _refill(store, folder)
         together = _Together(job, folders)
+        for line in limit_notes(job.config, models):
+            job.watcher.notice(line)
         await together.run(store)
         for folder in folders:
             await record_end(folder.journal, together.interrupted)

@@ -76,7 +76,7 @@ class ServedGenerator:
         self._hosted = hosted
         self._memory = memory
         self._signs = signs or EndSigns()
-        self._context = context
+        self.context = context
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step, of at most the tokens that the context leaves.
@@ -141,7 +141,7 @@ class ServedGenerator:
         async def attempt(most: int) -> tuple[CompletionAnswer, Usage]:
             return await complete(self._transport, body | {"max_tokens": most}, request.problem)
 
-        return await within_context(attempt, max_tokens, self._context)
+        return await within_context(attempt, max_tokens, self.context)
 
 
 def priority_of(request: GenerationRequest, engine: Engine | None) -> dict[str, int]:

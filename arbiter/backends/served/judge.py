@@ -16,6 +16,8 @@ class ServedJudge:
         self._model = model
         self._prompt = prompt
         self._hosted = hosted
+        self.context: int | None = None
+        """The size of the model's context in tokens, if the server reports it."""
 
     async def score(self, request: ScoreRequest) -> Score:
         """Judge one candidate. Raises ``BackendError`` if the request fails, or if the answer has no digit."""

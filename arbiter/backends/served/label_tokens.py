@@ -41,6 +41,8 @@ class LabelScorer:
         self._labels = labels
         self._step_tag = step_tag
         self._hosted = hosted
+        self.context: int | None = None
+        """The size of the model's context in tokens, if the server reports it."""
 
     async def score(self, request: ScoreRequest) -> Score:
         """Score one candidate. Raises ``BackendError`` if the answer lacks the log-probability of a label."""

@@ -43,6 +43,8 @@ class ServedScorer:
         self._dialect = dialect
         self._targets = targets
         self._step_tag = step_tag
+        self.context: int | None = None
+        """The size of the model's context in tokens, if the server reports it."""
 
     async def score(self, request: ScoreRequest) -> Score:
         """Score one candidate. Raises ``BackendError`` if the request fails, or the answer is not a score."""

@@ -112,7 +112,8 @@ async def open_served_scorer(
     """
     async with open_transport(name, table) as transport:
         scorer, check = _scorer(name, transport, table, template, targets)
-        await served_model(name, table)
+        listed = await served_model(name, table)
+        scorer.context = listed.max_model_len if listed else None
         try:
             await check(ScoreRequest("", 0, "prm", _TRIAL, "2", "draft", "\n\n"))
         except BackendError as error:
@@ -128,7 +129,8 @@ async def open_served_judge(table: ServedTable, prompt: JudgePrompt) -> AsyncGen
     """
     async with open_transport("judge", table) as transport:
         judge = ServedJudge(transport, table.model, prompt, hosted=isinstance(table, HostedTable))
-        await served_model("judge", table)
+        listed = await served_model("judge", table)
+        judge.context = listed.max_model_len if listed else None
         await _refuse_reward_server("judge", table, transport)
         await _try_request("judge", judge.score(ScoreRequest("", 0, "judge", _TRIAL, "2", "draft", "\n\n")))
         yield judge
@@ -212,7 +214,7 @@ async def _refuse_reward_server(name: str, table: ServedTable, transport: Transp
 
 def _scorer(
     name: str, transport: Transport, table: ServedTable, template: PromptTemplate, targets: int
-) -> tuple[Scorer, Callable[[ScoreRequest], Awaitable[object]]]:
+) -> tuple[ServedScorer | LabelScorer, Callable[[ScoreRequest], Awaitable[object]]]:
     """Return the scorer of the table's dialect, and its check to run before any work."""
     hosted = isinstance(table, HostedTable)
     scores = table.scores or ("embeddings" if hosted else "classify")
