@@ -132,6 +132,13 @@ tables *args="--write":
 chaos-clients *args:
     {{python}} benchmarks/clients.py {{args}}
 
+# Run all checks of what is promised when disks, kills and clients misbehave.
+chaos: chaos-kills chaos-clients
+
+# Kill commands a thousand times, and check that nothing is lost, paid twice or different (see docs/reference/what-disks-and-kills-do.md).
+chaos-kills *args:
+    {{python}} benchmarks/kills.py {{args}}
+
 # Count the words per sentence of the documents, or of the docstrings (--docstrings); --at REVISION reads another commit.
 prose *args:
     {{python}} benchmarks/prose.py {{args}}
