@@ -52,6 +52,7 @@ class _Ending(msgspec.Struct, frozen=True):
     kv_memory: dict[str, KVMemory] = msgspec.field(default_factory=dict[str, KVMemory])
     cpu_seconds: float | None = None
     comparison: dict[Author, ComparedRun] | None = None
+    stopped: str | None = None
 
 
 async def regrade(folder: Path, grader: Grader, progress: Progress = lambda _done, _of: None) -> Regraded:
@@ -123,7 +124,8 @@ def _summary(folder: Path, config: Config, results: list[Result]) -> Summary:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: {error}; remove the file to grade the run as an interrupted one") from error
     graded = summary_of(config, results, old.wall_seconds, old.interrupted, old.cpu_seconds)
-    return msgspec.structs.replace(graded, simulated=old.simulated, kv_memory=old.kv_memory, comparison=old.comparison)
+    kept = {name: getattr(old, name) for name in ("simulated", "kv_memory", "comparison", "stopped")}
+    return msgspec.structs.replace(graded, **kept)
 
 
 def _change(before: Result, after: Result) -> GradeChange | None:
