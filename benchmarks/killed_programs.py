@@ -6,6 +6,7 @@ answers, a digest of what decides the answer.
 
 import hashlib
 import itertools
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -200,7 +201,7 @@ def _train(folder: Path, _asked: Path) -> None:
 
     from arbiter.training.router_training import train_router
 
-    structlog.configure(processors=[lambda *_: (_ for _ in ()).throw(structlog.DropEvent)])
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     train_router(*_training(folder.parents[1] / "base"), folder, resume=True)
 
 
@@ -216,7 +217,9 @@ def _training(base: Path) -> tuple[Any, list[TrainingRow]]:
         tokenizer = reader.from_pretrained(resolved("pocket:prm"))
         sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
         tokens = {"vocab_size": len(tokenizer), "pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1}
-        LlamaForSequenceClassification(LlamaConfig(**sizes, **tokens, num_labels=1)).save_pretrained(base)
+        shape: Any = LlamaConfig  # transformers is typed in part
+        model: Any = LlamaForSequenceClassification(shape(**sizes, **tokens, num_labels=1))
+        model.save_pretrained(base)
         tokenizer.save_pretrained(base)
     rng, rows = Random(3), list[TrainingRow]()
     for number, problem in enumerate(itertools.islice(world.problems(9, "train"), 12)):

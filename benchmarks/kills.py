@@ -188,7 +188,7 @@ def written(folder: Path) -> int:
 def _undisturbed(name: str, where: Path) -> tuple[object, float]:
     """Return the outcome of a program that is not killed, and how far it comes: bytes of its log, or its seconds."""
     if name == "serve":
-        return set(), 200_000.0
+        return set[str](), 200_000.0
     if name == "train":
         import_module("arbiter.training.router_training")  # once, and not in each process
     where.mkdir()

@@ -203,7 +203,7 @@ def _print_collection(collection: Collection, folder: Path, as_json: bool) -> in
         write_json(collection)
     else:
         stdout.print(_table(collection))
-    stderr.print(f"the rows are in {folder}", highlight=False, soft_wrap=True)
+    stderr.print(f"the rows are in {folder}", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 

@@ -248,6 +248,6 @@ def _print_recipe(metadata: CheckpointMetadata | HeadMetadata, did: str, out: Pa
         write_json(metadata)
     else:
         figures = ", ".join(f"{name} {value}" for name, value in metadata.figures.items()) or "no validation split"
-        stdout.print(f"{did}; {figures}", highlight=False, soft_wrap=True)
-    stderr.print(f"the checkpoint is in {out}", highlight=False, soft_wrap=True)
+        stdout.print(f"{did}; {figures}", highlight=False, markup=False, soft_wrap=True)
+    stderr.print(f"the checkpoint is in {out}", highlight=False, markup=False, soft_wrap=True)
     return 0
