@@ -132,12 +132,20 @@ tables *args="--write":
 chaos-clients *args:
     {{python}} benchmarks/clients.py {{args}}
 
-# Run all checks of what is promised when disks, kills and clients misbehave.
-chaos: chaos-kills chaos-clients
+# Check that a server with faults of every kind loses no problem and changes no transcript silently (see docs/reference/what-servers-say.md).
+chaos-servers *args:
+    {{python}} benchmarks/faults.py {{args}}
+
+# Check that damage of a run's files is named by whatever reads them (see docs/reference/what-disks-and-kills-do.md).
+chaos-damage *args:
+    {{python}} benchmarks/damage.py {{args}}
 
 # Kill commands a thousand times, and check that nothing is lost, paid twice or different (see docs/reference/what-disks-and-kills-do.md).
 chaos-kills *args:
     {{python}} benchmarks/kills.py {{args}}
+
+# Run all checks of what is promised when disks, kills, clients and servers misbehave.
+chaos: chaos-damage chaos-kills chaos-clients chaos-servers
 
 # Count the words per sentence of the documents, or of the docstrings (--docstrings); --at REVISION reads another commit.
 prose *args:
