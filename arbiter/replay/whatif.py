@@ -10,7 +10,7 @@ import msgspec
 
 from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
-from arbiter.backends.opening import answers_in_thought
+from arbiter.backends.opening import answer_form
 from arbiter.config.config import Config
 from arbiter.config.model_tables import RouterTable
 from arbiter.grading import Grade, Grader
@@ -128,14 +128,14 @@ class _Results:
     async def replayed(self, solutions: dict[Key, Solution]) -> list[Result]:
         """Return the replayed results. A solution with the recorded text keeps its grade; the others are graded."""
         grader, grades = Grader(), dict[Key, Grade]()
-        in_thought = await answers_in_thought(self._config)
+        form = await answer_form(self._config)
 
         async def grade(key: Key, solution: Solution) -> None:
             graded = self._grades.get(key)
             if graded is None or solution.text == self._recorded[key].text:
                 grades[key] = self._recorded_grade(key)
             else:
-                grades[key] = await grader.grade_solution(solution, _reference(graded), in_thought)
+                grades[key] = await grader.grade_solution(solution, _reference(graded), *form)
 
         async with anyio.create_task_group() as grading:
             for key, solution in solutions.items():

@@ -13,7 +13,7 @@ from anyio.abc import TaskStatus
 from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.actors.supervision import services
-from arbiter.backends.opening import answers_in_thought, open_models, required_tables
+from arbiter.backends.opening import answer_form, open_models, required_tables
 from arbiter.config.config import Config
 from arbiter.data import Problem, load_problems
 from arbiter.data.tasks import make_task
@@ -91,10 +91,10 @@ async def run_problems(
     cpu_before = time.process_time()
     grader, results, failures = Grader(), [*folder.results], list[RunError]()
     references = {problem.id: problem.answer for problem in problems}
-    in_thought = await answers_in_thought(config)
+    form = await answer_form(config)
 
     async def finish(solution: Solution) -> None:
-        grade = await grader.grade_solution(solution, references[solution.problem], in_thought)
+        grade = await grader.grade_solution(solution, references[solution.problem], *form)
         try:
             result = await folder.add(solution, grade)
         except RunError as error:  # solving more is useless if results cannot be stored

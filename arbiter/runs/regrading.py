@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from arbiter.backends.opening import answers_in_thought
+from arbiter.backends.opening import answer_form
 from arbiter.config.config import Config, load_config
 from arbiter.grading import Grade, Grader
 from arbiter.log.reader import LOG
@@ -82,13 +82,13 @@ async def regrade(folder: Path, grader: Grader, progress: Progress = lambda _don
 
 async def _all_graded(results: list[Result], config: Config, grader: Grader, progress: Progress) -> list[Result]:
     grades: dict[int, Grade] = {}
-    in_thought = await answers_in_thought(config)
+    form = await answer_form(config)
 
     async def grade(index: int, result: Result) -> None:
         solution = msgspec.structs.replace(
             result.solution, separator=config.separator
         )  # older results lack the separator
-        grades[index] = await grader.grade_solution(solution, result.reference, in_thought)
+        grades[index] = await grader.grade_solution(solution, result.reference, *form)
         progress(len(grades), len(results))
 
     async with anyio.create_task_group() as grading:
