@@ -22,6 +22,7 @@ from arbiter.runs.baseline_runs import compare as compare_runs
 from arbiter.runs.baselines import baseline_path, baselines_of
 from arbiter.runs.bench import bench, configured_problems
 from arbiter.runs.folder import new_path
+from arbiter.runs.grading_figures import can_be_graded
 from arbiter.runs.prefix_cache import lacking, uncounted
 from arbiter.runs.progress import watcher_for
 from arbiter.runs.reports import short_form
@@ -154,6 +155,7 @@ def _alone(config: Config, folder: Path | None, retry_failed: bool, screen: _Scr
         summary, path = anyio.run(partial(bench, config, folder, watcher, show, retry_failed))
     screen.show(summary)
     _say(f"the run is in {path}{screen.hint}")
+    _say_how_to_grade(summary, path)
     return screen.ended(path, summary.interrupted)
 
 
@@ -170,7 +172,13 @@ def _compared(config: Config, folder: Path | None, retry_failed: bool, screen: _
     found = compare_runs(config, problems, path, solve, _say, retry_failed)
     screen.show(found.summary)
     _say(_where(path, list(baselines_of(config)), found.interrupted) + screen.hint)
+    _say_how_to_grade(found.summary, path)
     return screen.ended(path, found.summary.interrupted)
+
+
+def _say_how_to_grade(summary: Summary, path: Path) -> None:
+    if can_be_graded(summary.ungraded):
+        _say(f"to grade again what the grader could not judge: arbiter grade {path}")
 
 
 def _where(path: Path, baselines: list[Author], interrupted: Author | None) -> str:

@@ -7,6 +7,7 @@ never counts silently as wrong.
 
 import re
 from contextlib import suppress
+from typing import Self
 
 import anyio
 import anyio.to_process
@@ -15,6 +16,7 @@ import msgspec
 from arbiter.grading.answers import Reference, as_reference, plain, same_words, split_answers, text_after_thought
 from arbiter.grading.equivalence import EquivalenceVerdict, judge
 from arbiter.grading.phrases import FoundAnswer, find_answer
+from arbiter.protocols.events import Graded
 from arbiter.protocols.records import Solution
 
 LONGEST = 2000
@@ -22,10 +24,12 @@ SECONDS = 10.0
 VERSION = 2
 """The version of the rules. It changes when an answer may get another verdict."""
 
+NO_REFERENCE = "the problem has no reference answer"
+"""The reason of a grade that no grader could give."""
+
 _HANGS = 1800.0  # wall seconds: only a worker that is stopped, or waits for nothing, takes as long
 _TRIES = 3
 _FIRST = ("1", Reference(("1.0",)), SECONDS)  # a new worker judges this to get ready
-_NO_REFERENCE = "the problem has no reference answer"
 _WHOLE_NUMBER = re.compile(r"-?\d{1,15}")
 
 
@@ -40,6 +44,11 @@ class Grade(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     answer: str | None = None
     reason: str | None = None
     found_by: str | None = None
+
+    @classmethod
+    def recorded(cls, graded: Graded) -> Self:
+        """Return the grade that a log has."""
+        return cls(graded.right, graded.answer, graded.reason, graded.found_by)
 
 
 def needs_mathematics(reference: str | Reference | None) -> bool:
@@ -88,7 +97,7 @@ class Grader:
         if found is None:
             return _missing('there is no answer: no box, and no phrase such as "The final answer is"', reference)
         if reference is None:
-            return Grade(right=None, answer=found.text[:LONGEST], reason=_NO_REFERENCE, found_by=found.by)
+            return Grade(right=None, answer=found.text[:LONGEST], reason=NO_REFERENCE, found_by=found.by)
         if _is_list(reference) and len(split_answers(found.text)) == 1:
             found = find_answer(conclusion, prompt, several=True) or found
         return _grade(await self._verdict(found.text, reference), found, reference)
@@ -130,7 +139,7 @@ def compare_texts(answer: str, reference: str) -> bool | None:
 
 
 def _missing(reason: str, reference: str | Reference | None) -> Grade:
-    return Grade(right=None, reason=_NO_REFERENCE) if reference is None else Grade(right=False, reason=reason)
+    return Grade(right=None, reason=NO_REFERENCE) if reference is None else Grade(right=False, reason=reason)
 
 
 def _is_list(reference: str | Reference) -> bool:

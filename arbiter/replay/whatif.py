@@ -15,6 +15,7 @@ from arbiter.config.config import Config
 from arbiter.config.model_tables import RouterTable
 from arbiter.grading import Grade, Grader
 from arbiter.grading.answers import Reference
+from arbiter.grading.grader import VERSION
 from arbiter.log.history import Key, ProblemHistory
 from arbiter.log.run import Run
 from arbiter.protocols.errors import RunError
@@ -123,7 +124,7 @@ class _Results:
         self._recorded = {key: solution for key, problem in problems.items() if (solution := problem.solution())}
 
     def recorded(self) -> list[Result]:
-        return [Result(solution, self._recorded_grade(key)) for key, solution in self._recorded.items()]
+        return [self._result(key, solution, self._recorded_grade(key)) for key, solution in self._recorded.items()]
 
     async def replayed(self, solutions: dict[Key, Solution]) -> list[Result]:
         """Return the replayed results. A solution with the recorded text keeps its grade; the others are graded."""
@@ -140,11 +141,17 @@ class _Results:
         async with anyio.create_task_group() as grading:
             for key, solution in solutions.items():
                 grading.start_soon(grade, key, solution)
-        return [Result(solution, grades[key]) for key, solution in solutions.items()]
+        return [self._result(key, solution, grades[key]) for key, solution in solutions.items()]
+
+    def _result(self, key: Key, solution: Solution, grade: Grade) -> Result:
+        """Return a result with the version of the grader that gave ``grade``: in the run, or just before."""
+        recorded = self._grades.get(key)
+        is_recorded = recorded is not None and grade == Grade.recorded(recorded)
+        return Result(solution, grade, grader=recorded.grader if recorded and is_recorded else VERSION)
 
     def _recorded_grade(self, key: Key) -> Grade:
         graded = self._grades.get(key)
-        return Grade(None, reason="not graded in the run") if graded is None else Grade(graded.right, graded.answer)
+        return Grade(None, reason="not graded in the run") if graded is None else Grade.recorded(graded)
 
 
 def _reference(graded: Graded) -> str | Reference | None:

@@ -105,7 +105,7 @@ async def run_problems(
         watcher.solved(result)
 
     solutions = len(problems) * config.sampling.samples
-    for line in notices(folder, solutions):
+    for line in (*without_reference(problems), *notices(folder, solutions)):
         watcher.notice(line)
     watcher.started(solutions, folder.results)
     tasks = _tasks_left(config, problems, folder)
@@ -156,6 +156,17 @@ def notices(folder: RunFolder, solutions: int) -> Iterator[str]:
         yield f"resuming the run: {len(folder.results)} of {solutions} are done{unfinished}"
     if earlier.torn:
         yield f"removed the incomplete last line of the event log ({earlier.torn} bytes)"
+
+
+def without_reference(problems: Sequence[Problem]) -> Iterator[str]:
+    """Yield a line if problems have no reference answer, so that they cannot be graded."""
+    lacking = sum(problem.answer is None for problem in problems)
+    if lacking:
+        which = "no problem has" if lacking == len(problems) else f"{lacking} of {len(problems)} problems do not have"
+        yield (
+            f"{which} a recognised answer, so they will not be graded: name the field of the answer in the "
+            'configuration ([data] fields = {answer = "…"})'
+        )
 
 
 def _tasks_left(config: Config, problems: Sequence[Problem], folder: RunFolder) -> Iterator[Task]:

@@ -10,6 +10,7 @@ import msgspec
 from arbiter.backends.opening import answer_form
 from arbiter.config.config import Config, load_config
 from arbiter.grading import Grade, Grader
+from arbiter.grading.grader import VERSION
 from arbiter.log.reader import LOG
 from arbiter.log.resume import EarlierSessions
 from arbiter.log.run import Run
@@ -26,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 
 class GradeChange(msgspec.Struct, frozen=True):
-    """A result whose grade has changed."""
+    """A result with another verdict than before. Both grades have their reasons."""
 
     problem: str
     sample: int
@@ -72,7 +73,7 @@ async def regrade(folder: Path, grader: Grader, progress: Progress = lambda _don
     summary = _summary(folder, config, graded)
     if _state(path) != before_grading:
         raise RunError(f"{path} changed during grading: is the run still in progress? Grade it after it has ended")
-    changed = [after for before, after in zip(results, graded, strict=True) if before.grade != after.grade]
+    changed = [after for before, after in zip(results, graded, strict=True) if before != after]
     await _record(folder / LOG, changed, summary.interrupted)
     _put(path, b"".join(msgspec.json.encode(result) + b"\n" for result in graded))
     _put(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
@@ -94,7 +95,9 @@ async def _all_graded(results: list[Result], config: Config, grader: Grader, pro
     async with anyio.create_task_group() as grading:
         for index, result in enumerate(results):
             grading.start_soon(grade, index, result)
-    return [msgspec.structs.replace(result, grade=grades[index]) for index, result in enumerate(results)]
+    return [
+        msgspec.structs.replace(result, grade=grades[index], grader=VERSION) for index, result in enumerate(results)
+    ]
 
 
 def _config_of(folder: Path) -> Config:
@@ -127,7 +130,7 @@ def _summary(folder: Path, config: Config, results: list[Result]) -> Summary:
 
 
 def _change(before: Result, after: Result) -> GradeChange | None:
-    if before.grade == after.grade:
+    if before.grade.right is after.grade.right:
         return None
     return GradeChange(before.solution.problem, before.solution.sample, before.grade, after.grade)
 

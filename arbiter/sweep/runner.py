@@ -21,7 +21,7 @@ from arbiter.log.writer import Show
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Solution
-from arbiter.runs.bench import Watcher, cancel_on_signal, notices, run_problems
+from arbiter.runs.bench import Watcher, cancel_on_signal, notices, run_problems, without_reference
 from arbiter.runs.folder import RunFolder, open_run, record_end
 from arbiter.sweep.answer_cache import AnswerStore, annotated_models
 from arbiter.sweep.log_answers import answers_of
@@ -134,6 +134,8 @@ class _Together:
     def _notify_start(self) -> None:
         job, earlier = self._job, [result for folder in self._folders for result in folder.results]
         each = len(job.problems) * job.config.sampling.samples
+        for line in without_reference(job.problems):
+            job.watcher.notice(line)
         for point, folder in zip(job.points, self._folders, strict=True):
             for line in notices(folder, each):
                 job.watcher.notice(f"{point.name}: {line}")
