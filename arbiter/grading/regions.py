@@ -63,14 +63,26 @@ def solved(left: Expr, sign: str, right: Expr, *, symbolic: bool = False) -> Reg
     if len(names) != 1:
         return None
     name = next(iter(names))
-    inside = left.op == "call" and left.name == "abs" and left.args[0].op == "sym" and not symbols(right)
-    if inside and sign in ("<", r"\le"):
-        closed = sign == r"\le"
-        return Region((Piece(Expr("neg", (right,)), right, closed, closed),), name)
+    if "abs" in (left.name, right.name) and sign in ("<", r"\le"):
+        return _solved_absolute(left, sign, right)
     root = linear_root(Expr("add", (left, Expr("neg", (right,)))), name)
     if root is None or not isinstance(root[0], Fraction):
         return None
     return _bounded(name, whole(root[0]), sign, below=root[1] > 0)
+
+
+def _solved_absolute(left: Expr, sign: str, right: Expr) -> Region | None:
+    """Return the numbers that satisfy ``|a| < b`` or ``b < |a|``, with a linear ``a``."""
+    value, bound = (left.args[0], right) if left.name == "abs" else (right.args[0], left)
+    negative = Expr("neg", (bound,))
+    if left.name == "abs":
+        both = solved(value, sign, bound), solved(negative, sign, value)
+    else:
+        both = solved(bound, sign, value), solved(value, sign, negative)
+    found = [region for region in both if region is not None]
+    if len(found) < len(both):
+        return None
+    return intersection(found) if left.name == "abs" else union(found)
 
 
 def _bounded(name: str, end: Expr, sign: str, *, below: bool) -> Region:
