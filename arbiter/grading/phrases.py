@@ -1,6 +1,6 @@
 r"""Find the answer in a solution: in its box, or after a phrase such as "The final answer is".
 
-All functions are pure, so they may run on the event loop.
+All functions are pure and take time linear in their input, so they may run on the event loop.
 """
 
 import re
@@ -13,10 +13,10 @@ from arbiter.grading.answers import extract_answer
 FoundBy = Literal["box", "####", "final answer", "answer:", "answer is"]
 """The rule that found an answer, in the order in which the rules are tried."""
 
-_MARKUP = r"[*_#`\s]*"
+_MARKUP = r"[*_#`\s]{0,20}"  # bounded, so that a text is read in one pass
 _IS = rf"{_MARKUP}(?:is|are|was|[:：=]|是|为){_MARKUP}(?:[:：]{_MARKUP})?"
 _FILLER = r"(?:(?:therefore|thus|simply|then|hence|now)\b[,:]?\s*)?"
-_HEADING, _END = r"(?:^|\n)(?:#+|\*\*)\s*", r"[*\s]*\n\s*"
+_HEADING, _END = r"(?:^|\n)(?:#{1,6}|\*\*)\s{0,5}", r"[*\s]{0,20}\n\s{0,20}"
 _PHRASES: dict[FoundBy, re.Pattern[str]] = {
     "####": re.compile(r"####[ \t]*(?=\S)"),
     "final answer": re.compile(
@@ -38,6 +38,7 @@ _CUES: dict[FoundBy, re.Pattern[str]] = {
     "answer is": re.compile(r"(?<!final )\banswer is\b", re.IGNORECASE),
 }
 """What in a prompt asks for the answer in this way."""
+_LONGEST, _LAST = 4000, 20  # characters behind a phrase, and phrases, that are looked at
 _DISPLAY = re.compile(r"\s*(?:\$\$(?P<dollars>.+?)\$\$|\\\[(?P<brackets>.+?)\\\])", re.DOTALL)
 _MATHEMATICS = re.compile(r"\$[^$\n]*\$|\\\(.*?\\\)|\\text\{[^{}]*\}|\\[A-Za-z]+")
 _SENTENCE = re.compile(r"[.!?。](?=\s|$|[*_`\"'])|\n")
@@ -70,8 +71,8 @@ def find_answer(text: str, prompt: str = "", several: bool = False) -> FoundAnsw
 
 def _last(phrase: re.Pattern[str], text: str) -> str:
     """Return what follows the last phrase that something follows; an empty text if there is none."""
-    ends = [match.end() for match in phrase.finditer(text)]
-    return next((answer for end in reversed(ends) if (answer := _stated(text[end:]))), "")
+    ends = [match.end() for match in phrase.finditer(text)][-_LAST:]
+    return next((answer for end in reversed(ends) if (answer := _stated(text[end : end + _LONGEST]))), "")
 
 
 def _stated(after: str) -> str:

@@ -96,6 +96,13 @@ def test_a_phrase_with_nothing_behind_it_does_not_count() -> None:
     assert (found.text, found.by) == ("4", "answer is")
 
 
+@pytest.mark.parametrize(
+    "piece", ["\n", "#", "*", "\nAnswer:", "#### ", "final ", "answer is ", "The answer is 5. ", "\n# answer"]
+)
+def test_very_long_texts_are_read_in_one_pass(piece: str) -> None:
+    find_answer(piece * 20_000)  # quadratic time would be minutes
+
+
 @given(PIECES)
 def test_a_found_answer_is_not_empty_and_is_a_part_of_the_text(text: str) -> None:
     found = find_answer(text)
