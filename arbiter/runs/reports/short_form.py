@@ -95,11 +95,11 @@ def sentences(summary: Summary, in_process: bool, targets: tuple[str, ...] = ())
 
 def not_graded(summary: Summary) -> str:
     """Return how many samples are ungraded for each reason, and the bounds of the accuracy."""
-    bounds = summary.accuracy_bounds
-    if bounds is None:
-        return counted(summary.ungraded)
-    low, high = map(percent, bounds)
-    return f"{counted(summary.ungraded)}; with them it is {low} if all are wrong, {high} if all are right"
+    reasons = ", ".join(f"{count} ({reason})" for reason, count in summary.ungraded.items())
+    if summary.accuracy_bounds is None:
+        return reasons
+    low, high = map(percent, summary.accuracy_bounds)
+    return f"{reasons}; with them it is {low} if all are wrong, {high} if all are right"
 
 
 def counted(counts: Mapping[str, int]) -> str:

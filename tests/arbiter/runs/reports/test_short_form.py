@@ -73,7 +73,7 @@ def test_a_run_has_a_heading_and_five_lines(a_summary: Callable[..., Summary]) -
 def test_failures_and_cost_are_lines_only_if_there_are_any(a_summary: Callable[..., Summary]) -> None:
     fields = {"ungraded": {"too slow": 1, "failed": 2}, "accuracy_bounds": (0.35, 0.65), "found_by": {"box": 5}}
     lines = lines_of(a_summary(**fields, cost=Cost({"target": 0.5}, 0.5)), in_process=True)
-    text = "failed 2, too slow 1; with them it is 35.0% if all are wrong, 65.0% if all are right"
+    text = "1 (too slow), 2 (failed); with them it is 35.0% if all are wrong, 65.0% if all are right"
     assert (lines["not in accuracy"], lines["cost"]) == (text, "0.5000")
     assert len(lines) == 7
 
