@@ -132,6 +132,10 @@ tables *args="--write":
 chaos-clients *args:
     {{python}} benchmarks/clients.py {{args}}
 
+# Check that a server with faults of every kind loses no problem and changes no transcript silently (see docs/reference/what-servers-say.md).
+chaos-servers *args:
+    {{python}} benchmarks/faults.py {{args}}
+
 # Count the words per sentence of the documents, or of the docstrings (--docstrings); --at REVISION reads another commit.
 prose *args:
     {{python}} benchmarks/prose.py {{args}}

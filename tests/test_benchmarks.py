@@ -67,6 +67,39 @@ def test_honest_clients_are_answered_and_slow_and_silent_ones_closed_and_no_fuzz
         assert (state["connections"], state["problems"], state["running"]) == (0, 0, 0)
 
 
+def test_a_server_with_faults_loses_no_problem_and_changes_no_transcript_silently() -> None:
+    told = printed("faults.py", "--steps", "300", "--share", "0.4")
+    assert told["steps"] >= 300
+    assert len(told["faults"]) > 15
+    assert (told["lost"], told["different"], told["unexplained"], told["believed"]) == ([], [], {}, [])
+
+
+def test_a_run_with_faults_passes_only_if_nothing_is_lost_different_unexplained_or_believed() -> None:
+    faults, server = load("faults"), load("faulty_server")
+    right = faults.Ended("answered", "a", 3, None)
+    failed = faults.Ended("failed", "", 1, "drafter: http://h answered 400: bad seed. The server …")
+    clean = faults.Outcome({"0": [right], "1": [right]}, 50.0, server.Sent(0, {}, {}))
+
+    def compared(second: Any, hopeless: dict[str, list[str]], memory: float = 50.0) -> Any:
+        ended = {"0": [right], "1": second}
+        return faults.compare(clean, faults.Outcome(ended, memory, server.Sent(9, {}, hopeless)), 2)
+
+    refused = {"1": ["a refusal"]}
+    assert compared([right], {}).passed
+    assert compared([failed], refused).passed
+    wrong = {
+        "lost": compared([], {}),
+        "different": compared([replace(right, digest="b")], {}),
+        "unexplained": compared([failed], {"1": ["a page"]}),
+        "believed": compared([right], refused),
+    }
+    for name, measured in wrong.items():
+        assert [*getattr(measured, name)] == ["1"]
+        assert not measured.passed
+    assert not compared([right, right], {}).passed
+    assert not compared([right], {}, memory=56.0).passed
+
+
 @pytest.mark.nightly
 def test_batching_is_compared_problem_by_problem() -> None:
     found = printed("batching.py", "--limit", "6")

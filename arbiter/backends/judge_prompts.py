@@ -66,6 +66,11 @@ def judge_prompt(prompt: str, tokenizer: str) -> JudgePrompt:
     return JudgePrompt(chat_turn(tokenizer, _TASK) if prompt == CHAT else JUDGE_TEMPLATES.get(prompt, prompt))
 
 
+def judge_message(prompt: str) -> JudgePrompt:
+    """Return the prompt as a message to a host that adds the chat template. Raises as ``JudgePrompt``."""
+    return JudgePrompt(_TASK if prompt == CHAT else JUDGE_TEMPLATES.get(prompt, prompt))
+
+
 def judged(alternatives: Mapping[str, float], where: str) -> float:
     """Return the expected digit divided by 9, from the log-probabilities of a judge's first token.
 

@@ -15,13 +15,13 @@ from arbiter.backends.in_process.local_models import (
     open_local_judge,
     open_local_scorer,
 )
-from arbiter.backends.judge_prompts import JudgePrompt, judge_prompt
-from arbiter.backends.prompts import PromptTemplate, prompt_template
+from arbiter.backends.judge_prompts import JudgePrompt, judge_message, judge_prompt
+from arbiter.backends.prompts import PromptTemplate, message_template, prompt_template
 from arbiter.backends.served.decoding_pauses import pauses_decoding
 from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.queue_depth import open_queue_depth
 from arbiter.backends.served.served_models import open_served_generator, open_served_judge, open_served_scorer
-from arbiter.config.config import Config
+from arbiter.config.config import SEPARATOR, Config
 from arbiter.config.model_tables import (
     IN_PROCESS_GATHER,
     PAUSING_GATHER,
@@ -31,6 +31,7 @@ from arbiter.config.model_tables import (
     InProcessTable,
     RouterTable,
     ServedTable,
+    is_chat,
     is_target,
 )
 from arbiter.protocols.errors import ConfigError
@@ -93,18 +94,19 @@ async def open_models(config: Config) -> AsyncGenerator[Models]:
     Raises ``ConfigError`` if a table, an extra or a key is missing. Raises ``BackendError`` if a model cannot be
     loaded, or a server cannot be reached or used.
     """
-    async with open_tables(required_tables(config), config.cpu_threads, config.adaptive) as models:
+    tables = required_tables(config)
+    async with open_tables(tables, config.cpu_threads, config.adaptive, config.separator) as models:
         yield models
 
 
 @asynccontextmanager
 async def open_tables(
-    tables: Mapping[str, RouterTable], threads: int | None, adaptive: bool = False
+    tables: Mapping[str, RouterTable], threads: int | None, adaptive: bool = False, separator: str = SEPARATOR
 ) -> AsyncGenerator[Models]:
     """Yield the models of ``tables``, whose keys are those after ``models.``. Raises as ``open_models``.
 
     The first of several targets serves whatever needs a single target. With ``adaptive``, the number of concurrent
-    requests to each served model adapts to its server.
+    requests to each served model adapts to its server. ``separator`` is the one of the steps.
     """
     writers: dict[str, ModelHandle[Generator]] = {}
     targets: dict[str, ModelHandle[Generator]] = {}
@@ -130,7 +132,7 @@ async def open_tables(
             elif not isinstance(table, DraftHeadTable):  # only the router may be one
                 of_draft = memory if name == "draft" else None
                 generator = await stack.enter_async_context(
-                    open_generator(name, table, threads, of_draft, loaded.get(name))
+                    open_generator(name, table, threads, of_draft, loaded.get(name), separator)
                 )
                 queue_depth = await stack.enter_async_context(_queue_depth(name, table, adaptive))
                 of_many = name.startswith(_TARGETS)
@@ -150,17 +152,19 @@ async def open_generator(
     threads: int | None,
     memory: DraftMemory | None = None,
     loaded: "Loaded | None" = None,
+    separator: str = SEPARATOR,
 ) -> AsyncGenerator[Generator]:
     """Yield the model of the table ``[models.name]`` that writes steps. Raises as ``open_models``.
 
     ``memory`` keeps the log-probabilities of what a served draft writes, for a head on it. ``loaded`` is a model in
-    process that is loaded already.
+    process that is loaded already. ``separator`` is the one of the steps, with which a host of chat completions is
+    checked.
     """
     template = await _template(name, table)
     if isinstance(table, InProcessTable):
         opening = open_local_generator(table, template, threads, loaded)
     else:
-        opening = open_served_generator(name, table, template, memory)
+        opening = open_served_generator(name, table, template, separator, memory)
     async with opening as generator:
         yield generator
 
@@ -232,13 +236,17 @@ def _queue_depth(name: str, table: RouterTable, adaptive: bool) -> AbstractAsync
 async def _judge(
     table: AnyModelTable, threads: int | None, loaded: "Loaded | None"
 ) -> AbstractAsyncContextManager[Scorer]:
-    prompt: JudgePrompt = await _read("judge", partial(judge_prompt, table.prompt, table.tokenizer or table.model))
+    tokenizer = table.tokenizer or table.model
+    reading = partial(judge_message, table.prompt) if is_chat(table) else partial(judge_prompt, table.prompt, tokenizer)
+    prompt: JudgePrompt = await _read("judge", reading)
     if isinstance(table, InProcessTable):
         return open_local_judge(table, prompt, threads, loaded)
     return open_served_judge(table, prompt)
 
 
 async def _template(name: str, table: AnyModelTable) -> PromptTemplate:
+    if is_chat(table):
+        return await _read(name, partial(message_template, table.prompt, table.annotate))
     tokenizer = table.tokenizer or table.model
     return await _read(name, partial(prompt_template, table.prompt, table.annotate, tokenizer))
 

@@ -115,8 +115,11 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         Raises ``BackendError`` if the model's own chat template refuses the conversation.
         """
-        steps = (self._render_step(step) + separator for step in transcript.steps)
-        return self._head(transcript) + "".join(steps)
+        return self._head(transcript) + self.render_steps(transcript, separator)
+
+    def render_steps(self, transcript: Transcript, separator: str) -> str:
+        """Return the steps of the context, each with a separator after it."""
+        return "".join(self._render_step(step) + separator for step in transcript.steps)
 
     def render_candidate(self, transcript: Transcript, candidate: str, author: Author, separator: str) -> str:
         """Return the text that a scorer reads: the context, the candidate and its separator. Raises as ``render``."""
@@ -146,6 +149,21 @@ def prompt_template(prompt: str, annotate: bool, tokenizer: str) -> PromptTempla
     before, _, after = text.partition(QUESTION)
     family = FAMILIES.get(prompt)
     return PromptTemplate(text, annotate, MarkedConversation(before, after, family) if family else None)
+
+
+def message_template(prompt: str, annotate: bool) -> PromptTemplate:
+    """Return the template of the user's message to a host that puts messages into the model's own chat template.
+
+    ``chat`` has the question with the instruction after it. Raises ``ConfigError`` for a named template, which has the
+    markup of a family, and as ``PromptTemplate``.
+    """
+    if prompt in FAMILIES:
+        raise ConfigError(
+            f"the template {prompt!r} has a model's own markup, which a host of chat completions adds itself. Set "
+            f'prompt to "{CHAT}", or to the text of a message with {QUESTION}'
+        )
+    text = f"{QUESTION}\n\n{_BOXED}" if prompt == CHAT else TEMPLATES.get(prompt, prompt)
+    return PromptTemplate(text, annotate)
 
 
 def chat_turn(name: str, text: str) -> str:

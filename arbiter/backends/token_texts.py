@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import msgspec
 
 from arbiter.backends.line_tokens import LineTokens, separates_lines
+from arbiter.protocols.errors import BackendError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -31,6 +32,7 @@ _PLAIN = {
     "tokenizer_class",
     "truncation_side",
 }
+_THOUGHT_MARKS = ("<think>", "</think>", "[THINK]", "[/THINK]", "<|channel|>")  # the last one of gpt-oss
 _LARGEST = 100_000  # transformers may patch the patterns of larger vocabularies
 
 
@@ -38,6 +40,11 @@ class TokenTexts(Protocol):
     """A model's tokenizer. ``end`` is its end-of-text token, if it has one."""
 
     end: int | None
+
+    @property
+    def special(self) -> frozenset[str]:
+        """The special tokens, as texts."""
+        ...
 
     def encode(self, text: str, special: bool = True) -> list[int]:
         """Return the tokens of ``text``; with ``special``, also those that the model expects around a text."""
@@ -48,6 +55,39 @@ class TokenTexts(Protocol):
         ...
 
 
+def prompt_tokens(texts: TokenTexts, text: str) -> list[int]:
+    """Return the tokens of a text that a model continues: an end token that the tokenizer appends is left out."""
+    ids = texts.encode(text)
+    end = texts.end
+    if end is not None and ids[-1:] == [end] and _count_ends(ids, end) > _count_ends(texts.encode(text, False), end):
+        ids.pop()
+    return ids
+
+
+def refuse_special_marks(texts: TokenTexts, model: str) -> None:
+    """Raise ``BackendError``, which begins with ``model``, if the marks of thoughts are special tokens.
+
+    Decoded texts leave special tokens out. Thought and answer of such a model could not be told apart, and the context
+    of its next step would lack the marks.
+    """
+    if marks := [mark for mark in _THOUGHT_MARKS if mark in texts.special]:
+        raise BackendError(
+            f"{model}: its tokenizer has thought marks that are special tokens ({', '.join(marks)}), which texts leave "
+            "out. Steps of such a model are not supported: use a model whose marks are text, as those of Qwen3 and "
+            "DeepSeek-R1 are"
+        )
+
+
+def appends_end(texts: TokenTexts) -> bool:
+    """Return whether the tokenizer appends its end token to a text."""
+    return len(prompt_tokens(texts, "a")) < len(texts.encode("a"))
+
+
+def _count_ends(ids: Sequence[int], end: int) -> int:
+    """Return how many tokens ``end`` are at the end of ``ids``."""
+    return next((number for number, token in enumerate(reversed(ids)) if token != end), len(ids))
+
+
 class FastTokenTexts:
     """The tokenizer of a ``tokenizer.json``."""
 
@@ -55,6 +95,12 @@ class FastTokenTexts:
         self._tokenizer = tokenizer
         self._lines = LineTokens(self._encode) if separates_lines(tokenizer) else None
         self.end = end
+
+    @property
+    def special(self) -> frozenset[str]:
+        """The special tokens, as texts."""
+        added = self._tokenizer.get_added_tokens_decoder().values()
+        return frozenset(token.content for token in added if token.special)
 
     def encode(self, text: str, special: bool = True) -> list[int]:
         return self._encode(text, special) if self._lines is None else self._lines.encode(text, special)
@@ -75,6 +121,12 @@ class TransformersTokenTexts:
         known = tokenizer.is_fast and separates_lines(tokenizer.backend_tokenizer)
         self._lines = LineTokens(self._encode) if known else None
         self.end = cast("int | None", tokenizer.eos_token_id)
+
+    @property
+    def special(self) -> frozenset[str]:
+        """The special tokens, as texts."""
+        added = self._tokenizer.added_tokens_decoder.values()
+        return frozenset([*self._tokenizer.all_special_tokens, *(token.content for token in added if token.special)])
 
     def encode(self, text: str, special: bool = True) -> list[int]:
         return self._encode(text, special) if self._lines is None else self._lines.encode(text, special)

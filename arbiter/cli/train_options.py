@@ -12,7 +12,7 @@ from arbiter.backends.draft_features import FeatureSet
 from arbiter.backends.prompts import PromptTemplate, prompt_template
 from arbiter.cli.overrides import given
 from arbiter.config.config import load_config
-from arbiter.config.model_tables import InProcessTable
+from arbiter.config.model_tables import InProcessTable, is_chat
 from arbiter.protocols.errors import ConfigError
 from arbiter.training.metadata import Balance, Precision
 
@@ -93,7 +93,7 @@ def draft_of(paths: Sequence[Path]) -> Drafts | None:
         file = (path if path.is_dir() else path.parent) / "config.toml"
         if file.is_file():
             config = load_config(str(file))
-            if (table := config.models.draft) is not None:
+            if (table := config.models.draft) is not None and not is_chat(table):  # there, no head on it is possible
                 template = prompt_template(table.prompt, table.annotate, table.tokenizer or table.model)
                 model = table.model if isinstance(table, InProcessTable) else table.tokenizer
                 found.append(Drafts(model, PromptTemplate(template.before_steps, table.annotate), config.separator))

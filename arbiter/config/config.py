@@ -43,6 +43,9 @@ from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.ports import Policy
 from arbiter.protocols.records import ConfidenceMetric, Limits, Sampling, Target
 
+SEPARATOR = "\n\n"
+"""The separator of the steps, unless the configuration sets another one."""
+
 _THRESHOLDS = typing.get_type_hints(Thresholds, include_extras=True)
 """The type of each run type's threshold, with its range."""
 
@@ -64,7 +67,7 @@ class Config(ConfigTable, frozen=True):
     """
     seed: int = 0
     """The seed of all random choices: sampling above temperature 0, the run type ``random``, and the audited steps."""
-    separator: Annotated[str, msgspec.Meta(min_length=1)] = "\n\n"
+    separator: Annotated[str, msgspec.Meta(min_length=1)] = SEPARATOR
     """The text that ends a step."""
     cpu_threads: Count | None = None
     """The number of CPU threads that one operation of a model in process uses. Not set: torch decides.

@@ -146,8 +146,9 @@ class ServedTable(ModelTable, frozen=True, kw_only=True, tag="http"):
 
     @property
     def base(self) -> str:
-        """``url`` without the trailing ``/v1``."""
-        return self.url.rstrip("/").removesuffix("/v1")
+        """``url`` without the trailing ``/v1``. After ``/beta``, which is a version too, it is kept."""
+        url = self.url.rstrip("/")
+        return url if url.endswith("/beta/v1") else url.removesuffix("/v1")
 
     @property
     def named_engine(self) -> ServedEngine | None:
@@ -165,6 +166,12 @@ class HostedTable(ServedTable, frozen=True, kw_only=True, tag="openai"):
     """The address of the endpoint, with or without ``/v1``."""
     api_key_env: str | None = "OPENAI_API_KEY"
     """The name of the environment variable that holds the API key. An empty string: no key."""
+    api: Literal["chat"] | None = None
+    """``chat`` calls ``/v1/chat/completions``. Not set: ``/v1/completions``.
+
+    For draft, target and judge. Draft and target need a host that continues a partial answer; small requests check it
+    at the start. [Chat hosts](../how-to/chat-hosts.md) says how, and what does not work there.
+    """
 
 
 class DraftHeadTable(ConfigTable, frozen=True, kw_only=True, tag_field="backend", tag="draft-head"):
@@ -213,6 +220,11 @@ class ModelTables(ConfigTable, frozen=True, omit_defaults=True):
             if isinstance(table, DraftHeadTable):
                 if self.draft is None:
                     raise ConfigError(f"{key}: a head on the draft needs a draft: add a table [models.draft]")
+                if is_chat(self.draft):
+                    raise ConfigError(
+                        f"{key}: a head on the draft reads prompts, which chat completions cannot: leave "
+                        "models.draft.api out, or use a router model of its own"
+                    )
                 continue
             if table.cost is not None and not name.startswith("targets."):
                 raise ConfigError(
@@ -256,6 +268,11 @@ def is_target(name: str) -> bool:
     return name == "target" or name.startswith("targets.")
 
 
+def is_chat(table: AnyModelTable) -> bool:
+    """Whether the model is called through ``/v1/chat/completions``."""
+    return isinstance(table, HostedTable) and table.api == "chat"
+
+
 def _key_of_another(name: str, table: ServedTable) -> str | None:
     """Return the key of ``table`` that only models of another role or backend may have, and the reason."""
     writes, hosted = name == "draft" or is_target(name), isinstance(table, HostedTable)
@@ -269,6 +286,8 @@ def _key_of_another(name: str, table: ServedTable) -> str | None:
             "scores: the openai backend supports only 'embeddings', 'token-embeddings' and 'label-tokens': use one of "
             f"these, or the http backend for {table.scores!r}"
         )
+    if is_chat(table) and not (writes or name == "judge"):
+        return f"api: chat completions give no scores of the {name} model; leave the key out"
     if wrong := _wrong_labels(table):
         return wrong
     if table.verifies and not is_target(name):

@@ -68,7 +68,7 @@ async def open_given(
     if factories.escalator:
         present |= {name for name in named if name.startswith("targets.")}
     tables = {name: table for name, table in named.items() if name not in present}
-    async with open_tables(tables, config.cpu_threads, config.adaptive) as opened:
+    async with open_tables(tables, config.cpu_threads, config.adaptive, config.separator) as opened:
         yield Models(
             given.draft or opened.draft,
             given.target or next(iter(given.targets.values()), None) or opened.target,

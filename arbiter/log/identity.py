@@ -48,6 +48,7 @@ OPERATIONAL = (
 
 _LATER = (
     "budget",
+    "models.*.api",
     "models.*.cost",
     "models.*.labels",
     "models.*.server",

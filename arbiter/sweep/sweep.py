@@ -102,7 +102,7 @@ def _draw(figures: SweepResult, out: Path) -> None:
 
 
 async def _run(job: SweepJob, tables: Mapping[str, RouterTable], measure: bool) -> bool:
-    async with open_tables(tables, job.config.cpu_threads) as models:
+    async with open_tables(tables, job.config.cpu_threads, separator=job.config.separator) as models:
         return await (run_alone if measure else run_together)(job, models)
 
 

@@ -22,7 +22,7 @@ from arbiter.backends.in_process.model_loading import Loaded, too_long
 from arbiter.backends.in_process.token_drawing import draw
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.step_tokens import SeparatorTokens, StepTokens, agreed_tokens, agreement, proposed_tokens
-from arbiter.backends.token_texts import TokenTexts
+from arbiter.backends.token_texts import TokenTexts, prompt_tokens
 from arbiter.protocols.errors import ContextTooLongError
 from arbiter.protocols.ports import Generation, GenerationRequest, KVMemory
 from arbiter.protocols.records import Usage
@@ -74,7 +74,7 @@ class InProcessGenerator:
     def _start(self, ask: GenerationRequest | ReadRequest) -> "_StepRow | ReadRow":
         if isinstance(ask, ReadRequest):
             return ReadRow(ask)
-        prompt = self._loaded.texts.encode(self._template.render(ask.transcript, ask.separator))
+        prompt = prompt_tokens(self._loaded.texts, self._template.render(ask.transcript, ask.separator))
         room = min(self._loaded.model.context - len(prompt), ask.max_tokens)
         if room < 1:
             raise ContextTooLongError(

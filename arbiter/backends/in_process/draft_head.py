@@ -1,9 +1,11 @@
 """Scores of a head on a draft in process: the draft reads each step, and the head makes a score of what it computes."""
 
+from functools import partial
+
 from arbiter.backends.draft_features import TokenReader, split_tokens
 from arbiter.backends.head_model import DraftHead
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.backends.token_texts import TokenTexts
+from arbiter.backends.token_texts import TokenTexts, prompt_tokens
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Score, ScoreRequest
 
@@ -29,7 +31,9 @@ class InProcessHead:
         """
         self._head.check_separator(request)
         context = self._template.render(request.transcript, request.separator)
-        prompt, candidate = split_tokens(self._texts.encode, context, request.candidate + request.separator)
+        prompt, candidate = split_tokens(
+            partial(prompt_tokens, self._texts), context, request.candidate + request.separator
+        )
         if not prompt or not candidate:
             raise BackendError("models.router: a head on the draft needs a context and a step that are not empty")
         reading = await self._reader.read(prompt, candidate)

@@ -6,6 +6,7 @@ from arbiter.backends.confidence import TOP
 from arbiter.backends.in_process.continuous_batching import Engine, Outputs
 from arbiter.backends.in_process.model_loading import Loaded, too_long
 from arbiter.backends.judge_prompts import JudgePrompt, judged
+from arbiter.backends.token_texts import prompt_tokens
 from arbiter.protocols.ports import KVMemory, Score, ScoreRequest
 from arbiter.protocols.records import Usage
 
@@ -32,7 +33,8 @@ class InProcessJudge:
         return self.engine.kv_memory
 
     def _start(self, ask: ScoreRequest) -> "_JudgeRow":
-        ids = self._loaded.texts.encode(self._prompt.render(ask.transcript, ask.candidate, ask.separator))
+        text = self._prompt.render(ask.transcript, ask.candidate, ask.separator)
+        ids = prompt_tokens(self._loaded.texts, text)
         if len(ids) > self._loaded.model.context:
             raise too_long(self._loaded, len(ids))
         return _JudgeRow(self._loaded, ids)

@@ -10,6 +10,7 @@ import anyio.to_thread
 from arbiter.actors.supervision import services
 from arbiter.backends.judge_prompts import JudgePrompt
 from arbiter.backends.prompts import PromptTemplate
+from arbiter.backends.token_texts import refuse_special_marks
 from arbiter.config.model_tables import InProcessTable, RouterTable
 from arbiter.protocols.errors import ConfigError, not_installed
 from arbiter.protocols.ports import Generator, Scorer
@@ -28,9 +29,11 @@ async def open_local_generator(
 ) -> AsyncGenerator[Generator]:
     """Yield a model that writes steps. ``loaded`` is the model, if it is loaded already.
 
-    Raises ``ConfigError`` if torch is missing, ``BackendError`` if the model cannot be loaded.
+    Raises ``ConfigError`` if torch is missing, ``BackendError`` if the model cannot be loaded, or if it marks thoughts
+    with special tokens.
     """
     loaded = loaded or await _loaded(table, "generator", threads)
+    refuse_special_marks(loaded.texts, f"the model {loaded.name!r}")
     from arbiter.backends.in_process.decoding import InProcessGenerator
 
     generator = InProcessGenerator(loaded, template, table.batch)

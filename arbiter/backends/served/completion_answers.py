@@ -115,17 +115,27 @@ async def complete(transport: Transport, body: Mapping[str, Any], problem: str) 
     where = transport.address.at(PATH)
 
     def read(completion: _Completion) -> tuple[CompletionAnswer, Usage]:
-        if not completion.choices:
-            raise BackendError(f"{where} answered without a choice. Is a language model served there?")
-        choice = first(completion.choices)
-        check_reason(choice.finish_reason, where)
-        try:
-            usage = counted(completion.usage, body["max_tokens"], _most_prompt_tokens(body["prompt"]))
-        except CountError as error:
-            raise BackendError(f"{where} answered with {error}") from error
-        return choice, _with_estimate(usage, choice, body["max_tokens"])
+        return checked(completion.choices, completion.usage, body["max_tokens"], body["prompt"], where)
 
     return await requested(transport, PATH, body, problem, _DECODER, read)
+
+
+def checked(
+    choices: Sequence[CompletionAnswer], reported: ServerUsage | None, most: int, prompt: object, where: str
+) -> tuple[CompletionAnswer, Usage]:
+    """Return the choice with the lowest index, and its tokens, of an answer to a request for at most ``most`` tokens.
+
+    ``prompt`` is what was sent. Raises as ``complete``, with the address ``where``.
+    """
+    if not choices:
+        raise BackendError(f"{where} answered without a choice. Is a language model served there?")
+    choice = first(choices)
+    check_reason(choice.finish_reason, where)
+    try:
+        usage = counted(reported, most, _most_prompt_tokens(prompt))
+    except CountError as error:
+        raise BackendError(f"{where} answered with {error}") from error
+    return choice, _with_estimate(usage, choice, most)
 
 
 def first(choices: Sequence[Choice]) -> Choice:
@@ -214,7 +224,7 @@ def _count(value: Number, name: str, most: float) -> int:
 
 
 def _most_prompt_tokens(prompt: object) -> float:
-    """Return more tokens than a server can make of ``prompt``, a text or its tokens."""
+    """Return more tokens than a server can make of ``prompt``: a text, its tokens, or messages."""
     return 4 * len(prompt.encode(errors="replace") if isinstance(prompt, str) else str(prompt)) + _SPARE_TOKENS
 
 

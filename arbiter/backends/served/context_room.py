@@ -1,10 +1,10 @@
-"""Narrow a request to the tokens that the context of a model leaves, after a server has refused more."""
+"""Narrow a request to the tokens that the context of a model leaves, and find out where a server cut a text."""
 
 import re
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from arbiter.protocols.errors import ContextTooLongError
+from arbiter.protocols.errors import BackendError, ContextTooLongError
 from arbiter.protocols.records import Usage
 
 Answered = TypeVar("Answered")
@@ -51,6 +51,19 @@ async def within_context(
             except ContextTooLongError:
                 continue
     raise refused
+
+
+def refuse_cut(read: int, context: int | None, where: str) -> None:
+    """Raise ``BackendError`` if a text of ``read`` tokens fills the context of the server ``where``.
+
+    A server that cuts longer texts without an error counts exactly its context.
+    """
+    if context and read >= context:
+        raise BackendError(
+            f"{where} read {read} tokens, as many as its context holds ({context}): it cuts longer texts. Start the "
+            "server without the option for that (sglang: --allow-auto-truncate), give it a longer context, or lower "
+            "limits.max_tokens"
+        )
 
 
 def _number(pattern: re.Pattern[str], text: str) -> int | None:

@@ -13,6 +13,7 @@ import msgspec
 
 from arbiter.backends.full_context import full_context
 from arbiter.backends.prompts import PromptTemplate
+from arbiter.backends.served import chat_hosts
 from arbiter.backends.served.completion_answers import (
     PATH,
     CompletionAnswer,
@@ -21,9 +22,10 @@ from arbiter.backends.served.completion_answers import (
     complete,
     ending_of,
 )
-from arbiter.backends.served.context_room import within_context
+from arbiter.backends.served.context_room import refuse_cut, within_context
 from arbiter.backends.served.draft_memory import DraftMemory
-from arbiter.backends.served.logprobs import Logprobs, confidence_of, wanted
+from arbiter.backends.served.logprobs import Logprobs, alternatives, alternatives_option, confidence_of
+from arbiter.backends.served.prompt_form import PromptForm, as_text
 from arbiter.backends.served.transport import Transport
 from arbiter.config.model_tables import Engine
 from arbiter.protocols.errors import BackendError, ContextTooLongError
@@ -52,6 +54,8 @@ class ServedGenerator:
     - ``memory``: keeps the log-probabilities of what is written at temperature 0, which are then always requested.
     - ``signs``: what shows that an answer of the server ended.
     - ``context``: the model's context in tokens, if the server reports it.
+    - ``form``: in which form prompts are sent.
+    - ``chats``: how to make requests to a host of chat completions. Without it, they go to ``/v1/completions``.
     """
 
     def __init__(
@@ -66,6 +70,8 @@ class ServedGenerator:
         memory: DraftMemory | None = None,
         signs: EndSigns | None = None,
         context: int | None = None,
+        chats: chat_hosts.ChatRequests | None = None,
+        form: PromptForm = as_text,
     ) -> None:
         self._transport = transport
         self._model = model
@@ -77,6 +83,17 @@ class ServedGenerator:
         self._memory = memory
         self._signs = signs or EndSigns()
         self._context = context
+        self._chats = chats
+        self._form = form
+
+    @property
+    def _path(self) -> str:
+        return chat_hosts.PATH if self._chats else PATH
+
+    @property
+    def continued(self) -> chat_hosts.Continued | None:
+        """How a host of chat completions continues a partial answer; None for ``/v1/completions``."""
+        return self._chats.continued if self._chats else None
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step, of at most the tokens that the context leaves.
@@ -84,44 +101,51 @@ class ServedGenerator:
         Raises ``ContextTooLongError`` if the server reports that the first step has no room; ``BackendError`` for other
         failures. A later step without room is empty and ends by its limit.
         """
-        prompt = self._template.render(request.transcript, request.separator)
         sampling: dict[str, Any] = {"temperature": request.temperature, **priority_of(request, self._priority)}
         sampling |= {"top_p": request.top_p, "seed": request.seed} if request.temperature > 0 else self._greedily
         remembers = self._memory is not None and request.temperature == 0
-        logprobs = wanted(request.confidence or ("mean" if remembers else None), self._hosted)
-        options = {"stop": [request.separator], **logprobs, **sampling}
+        options = {"stop": [request.separator], **self._logprobs(request, remembers), **sampling}
         try:
-            choice, usage, spent = await self._complete(request, prompt, request.max_tokens, options)
+            choice, usage, spent = await self._complete(request, "", request.max_tokens, options)
         except ContextTooLongError:
             if not request.transcript.steps:
                 raise
             return full_context(request)
         text, ending = ending_of(choice, request.separator, self._signs)
         if ending is None:
-            ending, more = await self._ending_by_probe(request, prompt + text)
+            ending, more = await self._ending_by_probe(request, text)
             spent += more
             text = before_separator(text, request.separator) if ending == "separator" else text
         if self._memory is not None and remembers:
-            self._memory.keep(prompt, text, request.separator, choice.logprobs or Logprobs())
+            context = self._template.render(request.transcript, request.separator)
+            self._memory.keep(context, text, request.separator, choice.logprobs or Logprobs())
         confidence = self._confidence(request, choice, text) if request.confidence else None
         kept = _kept(usage, len(text + request.separator), len(choice.text))
         rest = Usage(completion_tokens=usage.completion_tokens - kept.completion_tokens)
         return Generation(text=text, stop_reason=ending, usage=kept, overhead=spent + rest, confidence=confidence)
+
+    def _logprobs(self, request: GenerationRequest, remembers: bool) -> dict[str, Any]:
+        """Return the fields that request the log-probabilities that ``request`` or the memory needs."""
+        count = alternatives(request.confidence or ("mean" if remembers else None))
+        if not count:
+            return {}
+        return chat_hosts.chat_logprobs(count) if self._chats else alternatives_option(count, self._hosted)
 
     def _confidence(self, request: GenerationRequest, choice: CompletionAnswer, text: str) -> float:
         """Return the confidence in the step ``text``. Raises ``BackendError`` without log-probabilities."""
         logprobs = choice.logprobs
         found = confidence_of(logprobs, request.confidence or "mean", text + request.separator) if logprobs else None
         if found is None:
+            where = self._transport.address.at(self._path)
             raise BackendError(
-                f"{self._transport.address.at(PATH)} answered without log-probabilities, which the draft's confidence "
-                "needs. Serve the draft with an engine that returns `logprobs` (sglang, vLLM, llama.cpp), or run it in "
-                "process; a 'generate' run does not need them if `confidence` is left out"
+                f"{where} answered without log-probabilities, which the draft's confidence needs. Serve the "
+                "draft with an engine that returns `logprobs` (sglang, vLLM, llama.cpp), or run it in process; a "
+                "'generate' run does not need them if `confidence` is left out"
             )
         return found
 
     async def _ending_by_probe(self, request: GenerationRequest, written: str) -> tuple[StopReason, Usage]:
-        """Return ``end`` if the model writes nothing after ``written``, at temperature 0 and without stop texts.
+        """Return ``end`` if the model writes nothing after the step ``written``, at temperature 0, without stop texts.
 
         This is for servers that do not report what stopped an answer. It costs one short request, whose prompt the
         server has just read.
@@ -133,15 +157,23 @@ class ServedGenerator:
         return "separator" if choice.text else "end", usage + spent
 
     async def _complete(
-        self, request: GenerationRequest, prompt: str, max_tokens: int, options: dict[str, Any]
+        self, request: GenerationRequest, written: str, max_tokens: int, options: dict[str, Any]
     ) -> tuple[CompletionAnswer, Usage, Usage]:
-        """Return the choice, its tokens, and those of requests that only counted the prompt."""
-        body = {"model": self._model, "prompt": prompt, **options, **self._always}
+        """Return what follows ``written`` in the context, its tokens, and those of requests that only counted it."""
+        transcript, separator, problem = request.transcript, request.separator, request.problem
+        body = {"model": self._model, **options, **self._always}
+        if not self._chats:
+            body["prompt"] = self._form(self._template.render(transcript, separator) + written)
 
         async def attempt(most: int) -> tuple[CompletionAnswer, Usage]:
-            return await complete(self._transport, body | {"max_tokens": most}, request.problem)
+            sent = body | {"max_tokens": most}
+            if self._chats:
+                return await self._chats.complete(transcript, separator, written, sent, problem)
+            return await complete(self._transport, sent, problem)
 
-        return await within_context(attempt, max_tokens, self._context)
+        answer = await within_context(attempt, max_tokens, self._context)
+        refuse_cut(answer[1].prompt_tokens, self._context, self._transport.address.at(self._path))
+        return answer
 
 
 def priority_of(request: GenerationRequest, engine: Engine | None) -> dict[str, int]:

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from arbiter.backends.confidence import TOP
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.completion_answers import PATH, complete
+from arbiter.backends.served.context_room import refuse_cut
 from arbiter.backends.served.logprobs import Logprobs, alternatives_option, first_alternatives
+from arbiter.backends.served.prompt_form import PromptForm, as_text
 from arbiter.backends.served.scorer import text_of
 from arbiter.backends.served.transport import Transport
 from arbiter.protocols.errors import BackendError
@@ -23,7 +25,8 @@ class LabelScorer:
     """A ``Scorer`` over a transport: p(good) / (p(good) + p(bad)) of the token after the newest step.
 
     ``labels`` are the texts of the two tokens, good first. Each step is followed by ``step_tag``, or by the separator
-    if it is None. A ``hosted`` endpoint refuses unknown fields.
+    if it is None. A ``hosted`` endpoint refuses unknown fields. ``form`` is the form in which prompts are sent,
+    and ``context`` the model's context in tokens, if the server reports it.
     """
 
     def __init__(
@@ -34,6 +37,8 @@ class LabelScorer:
         labels: tuple[str, str],
         step_tag: str | None = None,
         hosted: bool = False,
+        form: PromptForm = as_text,
+        context: int | None = None,
     ) -> None:
         self._transport = transport
         self._model = model
@@ -41,16 +46,22 @@ class LabelScorer:
         self._labels = labels
         self._step_tag = step_tag
         self._hosted = hosted
+        self._form = form
+        self._context = context
 
     async def score(self, request: ScoreRequest) -> Score:
-        """Score one candidate. Raises ``BackendError`` if the answer lacks the log-probability of a label."""
+        """Score one candidate.
+
+        Raises ``BackendError`` if the answer lacks the log-probability of a label, or if the text fills the context.
+        """
         text = text_of(self._template, request, self._step_tag)
         options = {"max_tokens": 1, "temperature": 0, **alternatives_option(TOP, self._hosted)}
         choice, usage = await complete(
-            self._transport, {"model": self._model, "prompt": text, **options}, request.problem
+            self._transport, {"model": self._model, "prompt": self._form(text), **options}, request.problem
         )
-        alternatives = first_alternatives(choice.logprobs or Logprobs())
-        value = label_probability(alternatives, *self._labels, self._transport.address.at(PATH))
+        where = self._transport.address.at(PATH)
+        refuse_cut(usage.prompt_tokens, self._context, where)
+        value = label_probability(first_alternatives(choice.logprobs or Logprobs()), *self._labels, where)
         return Score(value=value, usage=usage)
 
 

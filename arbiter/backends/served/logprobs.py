@@ -33,9 +33,9 @@ def alternatives_option(count: int, hosted: bool) -> dict[str, int]:
     return {"logprobs": count} if hosted else {"logprobs": count, "n_probs": count}
 
 
-def wanted(measure: ConfidenceMetric | None, hosted: bool) -> dict[str, int]:
-    """Return the fields that request the log-probabilities for a confidence; none if ``measure`` is None."""
-    return {} if measure is None else alternatives_option(1 if measure == "mean" else TOP, hosted)
+def alternatives(measure: ConfidenceMetric | None) -> int:
+    """Return how many alternatives per token a confidence needs; 0 if ``measure`` is None."""
+    return 0 if measure is None else 1 if measure == "mean" else TOP
 
 
 def confidence_of(logprobs: Logprobs, measure: ConfidenceMetric, step: str) -> float | None:

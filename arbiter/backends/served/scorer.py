@@ -11,6 +11,7 @@ from typing import Any
 
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.completion_answers import CountError, requested
+from arbiter.backends.served.context_room import refuse_cut
 from arbiter.backends.served.dialects import Logits, Range, ScoreAnswer, ScoreDialect, ShapeError
 from arbiter.backends.served.transport import Transport
 from arbiter.protocols.errors import BackendError
@@ -25,7 +26,7 @@ class ServedScorer:
 
     The score is the sigmoid of one logit, or the softmax probability of class 1 of two. Dialects that return
     probabilities give the score directly. For several ``targets``, each has two logits, in their order. ``step_tag``
-    follows each step.
+    follows each step. ``context`` is the model's context in tokens, if the server reports it.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class ServedScorer:
         dialect: ScoreDialect,
         targets: int = 1,
         step_tag: str | None = None,
+        context: int | None = None,
     ) -> None:
         self._transport = transport
         self._model = model
@@ -43,9 +45,13 @@ class ServedScorer:
         self._dialect = dialect
         self._targets = targets
         self._step_tag = step_tag
+        self._context = context
 
     async def score(self, request: ScoreRequest) -> Score:
-        """Score one candidate. Raises ``BackendError`` if the request fails, or the answer is not a score."""
+        """Score one candidate.
+
+        Raises ``BackendError`` if the request fails, if the answer is not a score, or if the text fills the context.
+        """
         return self._score_of(await self._read(request))
 
     async def check(self, request: ScoreRequest) -> None:
@@ -83,7 +89,7 @@ class ServedScorer:
         text = text_of(self._template, request, self._step_tag)
         body = {"model": self._model, **dialect.request_fields(text), **(changes or {})}
         try:
-            return await requested(
+            answer = await requested(
                 self._transport,
                 dialect.path,
                 body,
@@ -96,6 +102,8 @@ class ServedScorer:
             raise BackendError(f"{self._where} answered without a score. Is a classifier served there?") from error
         except (ShapeError, CountError) as error:
             raise BackendError(f"{self._where} answered with {error}") from error
+        refuse_cut(answer.usage.prompt_tokens, self._context, self._where)
+        return answer
 
     def _score_of(self, reading: ScoreAnswer) -> Score:
         logits, where, expected = reading.numbers, self._where, self._dialect.range

@@ -8,6 +8,7 @@ exactly the tokens that would be read.
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio.to_thread
@@ -21,6 +22,7 @@ from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.engine_logprobs import LOGPROB_DIALECTS, LogprobQuery, read_answer
 from arbiter.backends.served.served_models import open_transport
 from arbiter.backends.served.transport import Transport
+from arbiter.backends.token_texts import TransformersTokenTexts, appends_end, prompt_tokens
 from arbiter.backends.tokenizers import read_tokenizer
 from arbiter.config.model_tables import Engine, HostedTable, ServedTable
 from arbiter.protocols.errors import BackendError
@@ -52,6 +54,7 @@ class ServedHead:
         self._model = model
         self._template = template
         self._tokenizer = tokenizer
+        self._texts = TransformersTokenTexts(tokenizer)
         self._memory = memory
         self._engine: Engine = engine
 
@@ -75,7 +78,7 @@ class ServedHead:
         return CandidateReading(written.logprobs) if texts == list(written.tokens) else None
 
     def _encode(self, text: str) -> list[int]:
-        return self._tokenizer(text)["input_ids"]
+        return prompt_tokens(self._texts, text)
 
     async def _read(self, prompt: Sequence[int], candidate: Sequence[int], problem: str) -> CandidateReading:
         if not prompt or not candidate:
@@ -112,7 +115,8 @@ async def engine_that_reads(
     Small requests find out. Raises ``BackendError`` if there is none, or if the server counts other tokens.
     """
     context = template.render(_TRIAL_CONTEXT, "\n\n")
-    prompt, candidate = split_tokens(lambda text: tokenizer(text)["input_ids"], context, _TRIAL_STEP)
+    texts = TransformersTokenTexts(tokenizer)
+    prompt, candidate = split_tokens(partial(prompt_tokens, texts), context, _TRIAL_STEP)
     url, last = transport.address.url, BackendError("")
     for engine in engines:
         try:
@@ -120,13 +124,13 @@ async def engine_that_reads(
         except BackendError as error:
             last = error
             continue
-        body = {"model": model, "prompt": context, "max_tokens": 1, "temperature": 0}
-        _, usage = await complete(transport, body, "")
-        read = len(tokenizer(context)["input_ids"])
-        if usage.prompt_tokens not in (0, read):
+        tokens = prompt_tokens(texts, context)
+        sent = tokens if appends_end(texts) else context
+        _, usage = await complete(transport, {"model": model, "prompt": sent, "max_tokens": 1, "temperature": 0}, "")
+        if usage.prompt_tokens not in (0, len(tokens)):
             raise BackendError(
-                f"{url} counts {usage.prompt_tokens} tokens where the tokenizer of models.draft counts {read}. Set "
-                "models.draft.tokenizer to the one that is served"
+                f"{url} counts {usage.prompt_tokens} tokens where the tokenizer of models.draft counts {len(tokens)}. "
+                "Set models.draft.tokenizer to the one that is served"
             )
         return engine
     raise BackendError(

@@ -1,7 +1,6 @@
 """Open the served model of a table: open its transport, and check what the server serves."""
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -10,26 +9,30 @@ import msgspec
 
 from arbiter.backends.judge_prompts import JudgePrompt
 from arbiter.backends.prompts import PromptTemplate
+from arbiter.backends.served.chat_hosts import ChatRequests, find_continuation
 from arbiter.backends.served.dialects import dialect_of, remedy
 from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.end_signs import end_signs
 from arbiter.backends.served.generator import WITHOUT_PENALTIES, ServedGenerator
 from arbiter.backends.served.judge import ServedJudge
 from arbiter.backends.served.label_tokens import LabelScorer
+from arbiter.backends.served.prompt_form import PromptForm, prompt_form, prompt_texts
 from arbiter.backends.served.refusals import decoded, understood
 from arbiter.backends.served.scorer import ServedScorer
 from arbiter.backends.served.transport import (
     Address,
     NotServedError,
+    Result,
     TemporaryError,
     Transport,
     UnreachableError,
     persistent,
+    read_key,
 )
 from arbiter.backends.served.verification import VerificationSettings, VerifyingGenerator
-from arbiter.backends.token_texts import TransformersTokenTexts
+from arbiter.backends.token_texts import TransformersTokenTexts, refuse_special_marks
 from arbiter.backends.tokenizers import end_tokens, read_tokenizer
-from arbiter.config.model_tables import Engine, HostedTable, ServedTable
+from arbiter.config.model_tables import Engine, HostedTable, ServedTable, is_chat
 from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.protocols.ports import GenerationRequest, Generator, Proposal, Scorer, ScoreRequest
 from arbiter.protocols.records import Transcript
@@ -65,18 +68,24 @@ _DECODER = msgspec.json.Decoder(_ModelList | list[ServedModel])  # some hosts se
 
 @asynccontextmanager
 async def open_served_generator(
-    name: str, table: ServedTable, template: PromptTemplate, memory: DraftMemory | None = None
+    name: str, table: ServedTable, template: PromptTemplate, separator: str, memory: DraftMemory | None = None
 ) -> AsyncGenerator[Generator]:
     """Yield a model that writes steps. Small requests check it first, if it is not listed or verifies proposals.
 
-    ``memory`` keeps the log-probabilities of its steps for a head on the draft.
+    They also find out how a host of chat completions continues an answer that ends with ``separator``. ``memory`` keeps
+    the log-probabilities of its steps for a head on the draft.
 
     Raises ``ConfigError`` if its key is missing or its tokenizer cannot be read, and ``BackendError`` as
-    ``served_model`` or if a check fails.
+    ``served_model``, if a check fails, or if the model marks thoughts with special tokens.
     """
     async with open_transport(name, table) as transport:
         greedily = WITHOUT_PENALTIES if table.verifies else None
-        listed = await served_model(name, table)
+        listed, texts, chats = await served_model(name, table), await prompt_texts(table), None
+        if texts:
+            refuse_special_marks(texts, f"models.{name}")
+        if is_chat(table):
+            found = await _try_request(name, find_continuation(transport, table.model, separator))
+            chats = ChatRequests(transport, template, found)
         generator = ServedGenerator(
             transport,
             table.model,
@@ -88,6 +97,8 @@ async def open_served_generator(
             memory,
             await end_signs(name, table, listed.owned_by if listed else None),
             listed.max_model_len if listed else None,
+            chats,
+            prompt_form(texts),
         )
         await _refuse_reward_server(name, table, transport)
         if table.verifies:
@@ -96,7 +107,7 @@ async def open_served_generator(
             await _try_request(name, _check_verification(name, table, verifying))
             yield verifying
             return
-        if listed is None:
+        if listed is None and not chats:
             await _try_request(name, generator.generate(_SMALL))
         yield generator
 
@@ -111,8 +122,8 @@ async def open_served_scorer(
     dialect. Raises as ``open_served_generator``.
     """
     async with open_transport(name, table) as transport:
-        scorer, check = _scorer(name, transport, table, template, targets)
-        await served_model(name, table)
+        listed, form = await served_model(name, table), prompt_form(await prompt_texts(table))
+        scorer, check = _scorer(name, transport, table, template, targets, form, listed and listed.max_model_len)
         try:
             await check(ScoreRequest("", 0, "prm", _TRIAL, "2", "draft", "\n\n"))
         except BackendError as error:
@@ -127,8 +138,10 @@ async def open_served_judge(table: ServedTable, prompt: JudgePrompt) -> AsyncGen
     Raises as ``open_served_generator``.
     """
     async with open_transport("judge", table) as transport:
-        judge = ServedJudge(transport, table.model, prompt, hosted=isinstance(table, HostedTable))
-        await served_model("judge", table)
+        hosted, form = isinstance(table, HostedTable), prompt_form(await prompt_texts(table))
+        listed = await served_model("judge", table)
+        context = listed.max_model_len if listed else None
+        judge = ServedJudge(transport, table.model, prompt, hosted, is_chat(table), form, context)
         await _refuse_reward_server("judge", table, transport)
         await _try_request("judge", judge.score(ScoreRequest("", 0, "judge", _TRIAL, "2", "draft", "\n\n")))
         yield judge
@@ -146,7 +159,7 @@ async def open_transport(name: str, table: ServedTable) -> AsyncGenerator[Transp
         timeout=table.timeout,
         retries=table.retries,
         connections=table.in_flight,
-        key=_key(name, table),
+        key=read_key(name, table),
         key_variable=table.api_key_env,
     )
     if isinstance(table, HostedTable):  # imported here: each HTTP client takes long to import
@@ -211,14 +224,20 @@ async def _refuse_reward_server(name: str, table: ServedTable, transport: Transp
 
 
 def _scorer(
-    name: str, transport: Transport, table: ServedTable, template: PromptTemplate, targets: int
+    name: str,
+    transport: Transport,
+    table: ServedTable,
+    template: PromptTemplate,
+    targets: int,
+    form: PromptForm,
+    context: int | None,
 ) -> tuple[Scorer, Callable[[ScoreRequest], Awaitable[object]]]:
     """Return the scorer of the table's dialect, and its check to run before any work."""
     hosted = isinstance(table, HostedTable)
     scores = table.scores or ("embeddings" if hosted else "classify")
     if scores != "label-tokens":
         dialect = dialect_of(scores, table.step_tag, table.labels)
-        classifier = ServedScorer(transport, table.model, template, dialect, targets, table.step_tag)
+        classifier = ServedScorer(transport, table.model, template, dialect, targets, table.step_tag, context)
         return classifier, classifier.check
     if targets > 1:
         raise ConfigError(
@@ -226,7 +245,7 @@ def _scorer(
             "one for each target"
         )
     good, bad = map(str, table.labels or ())
-    labelled = LabelScorer(transport, table.model, template, (good, bad), table.step_tag, hosted)
+    labelled = LabelScorer(transport, table.model, template, (good, bad), table.step_tag, hosted, form, context)
     return labelled, labelled.score
 
 
@@ -264,27 +283,9 @@ async def _check_verification(name: str, table: ServedTable, verifying: Verifyin
         )
 
 
-async def _try_request(name: str, answer: Awaitable[object]) -> None:
-    """Await one small request before any work starts. A ``BackendError`` names the table."""
+async def _try_request(name: str, answer: Awaitable[Result]) -> Result:
+    """Await one small request before any work starts, and return its result. A ``BackendError`` names the table."""
     try:
-        await answer
+        return await answer
     except BackendError as error:
         raise BackendError(f"models.{name}: {error}") from error
-
-
-def _key(name: str, table: ServedTable) -> str | None:
-    variable = table.api_key_env
-    if not variable:
-        return None
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise ConfigError(
-            f"models.{name}: the environment variable {variable} (api_key_env) is not set; set it to the key, "
-            f'or set models.{name}.api_key_env to another variable, or to "" if the server needs no key'
-        )
-    if not (key.isascii() and key.isprintable()):
-        raise ConfigError(
-            f"models.{name}: the environment variable {variable} (api_key_env) is not a valid key: "
-            "it contains a character that cannot be sent, such as a line break, a curly quotation mark or an ellipsis"
-        )
-    return key

@@ -6,6 +6,7 @@ There are two backends: ``arbiter.backends.served.http_transport`` (for self-hos
 
 import hashlib
 import logging
+import os
 import random
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,10 +18,11 @@ import anyio
 import msgspec
 
 from arbiter.actors.requests import note_retry
-from arbiter.protocols.errors import BackendError
+from arbiter.config.model_tables import ServedTable
+from arbiter.protocols.errors import BackendError, ConfigError
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-_VERSION = re.compile(r"/v\d\w*(?=/|$)", re.IGNORECASE)
+_VERSION = re.compile(r"/(v\d\w*|beta)(?=/|$)", re.IGNORECASE)
 Result = TypeVar("Result")
 
 log = logging.getLogger("arbiter.backends")
@@ -97,8 +99,8 @@ class Transport(Protocol):
 def url_of(url: str, path: str) -> str:
     """Return the URL of ``path`` at the server ``url``.
 
-    If ``url`` has a version in its path (``/v3``, ``/v1/openai``), paths that begin with ``/v1/`` continue it without
-    ``/v1``, as with ``base_url`` of the ``openai`` package. Other paths continue what is before the version.
+    If ``url`` has a version in its path (``/v3``, ``/v1/openai``, ``/beta``), paths that begin with ``/v1/`` continue
+    it without ``/v1``, as with ``base_url`` of the ``openai`` package. Other paths continue what is before the version.
     """
     root, api = _roots(url)
     return api + path.removeprefix("/v1") if path.startswith("/v1/") else root + path
@@ -107,8 +109,8 @@ def url_of(url: str, path: str) -> str:
 @lru_cache
 def _roots(url: str) -> tuple[str, str]:
     """Return the beginnings of an engine's own paths, and of those of OpenAI's API."""
-    found = _VERSION.search(url, len(url) - len(urlsplit(url).path))
-    return (url[: found.start()], url) if found else (url, f"{url}/v1")
+    versions = [*_VERSION.finditer(url, len(url) - len(urlsplit(url).path))]
+    return (url[: versions[-1].start()], url) if versions else (url, f"{url}/v1")
 
 
 def routing(problem: str) -> dict[str, str]:
@@ -139,3 +141,22 @@ async def persistent(address: Address, attempt: Callable[[], Awaitable[Result]])
         except UnicodeEncodeError as error:
             raise BackendError(f"{address.url}: the text is not valid Unicode and cannot be sent: {error}") from error
     raise AssertionError("there is at least one attempt")
+
+
+def read_key(name: str, table: ServedTable) -> str | None:
+    """Return the API key of ``[models.name]``; None if it needs none. Raises ``ConfigError`` if it is missing."""
+    variable = table.api_key_env
+    if not variable:
+        return None
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise ConfigError(
+            f"models.{name}: the environment variable {variable} (api_key_env) is not set; set it to the key, "
+            f'or set models.{name}.api_key_env to another variable, or to "" if the server needs no key'
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(
+            f"models.{name}: the environment variable {variable} (api_key_env) is not a valid key: "
+            "it contains a character that cannot be sent, such as a line break, a curly quotation mark or an ellipsis"
+        )
+    return key

@@ -20,7 +20,7 @@ from arbiter.backends.served.engine_logprobs import LOGPROB_DIALECTS, LogprobAns
 from arbiter.backends.served.generator import ServedGenerator, priority_of
 from arbiter.backends.served.transport import Transport
 from arbiter.backends.step_tokens import StepTokens, agreed_tokens, agreement, proposed_tokens
-from arbiter.backends.token_texts import TokenTexts
+from arbiter.backends.token_texts import TokenTexts, prompt_tokens
 from arbiter.config.model_tables import Engine
 from arbiter.protocols.errors import BackendError, ContextTooLongError
 from arbiter.protocols.ports import Generation, GenerationRequest
@@ -70,7 +70,7 @@ class VerifyingGenerator:
             return await self._plain.generate(request)
         texts = self._checks.texts
         text = self._template.render(request.transcript, request.separator)
-        prompt = texts.encode(text)
+        prompt = prompt_tokens(texts, text)
         proposal, room = request.proposal, request.max_tokens
         proposed = proposed_tokens(texts, proposal.text, proposal.stop_reason, request.separator, room)
         # if prompt and limit exceed the context, the server decides: it refuses the request or cuts the answer

@@ -7,18 +7,21 @@ import anyio
 import msgspec
 
 from arbiter.backends.opening import open_generator
+from arbiter.backends.served.chat_hosts import Continued
+from arbiter.backends.served.generator import ServedGenerator
 from arbiter.backends.served.queue_depth import ServerQueueDepth, open_queue_depth
 from arbiter.config.config import Config
-from arbiter.config.model_tables import AnyModelTable, HostedTable, ServedTable
+from arbiter.config.model_tables import AnyModelTable, HostedTable, ServedTable, is_chat
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Proposal
 from arbiter.protocols.records import Author, Step, Transcript, Usage
 from arbiter.servers.doctor.findings import Check
 from arbiter.servers.doctor.location import clock, falls_idle, place
 from arbiter.servers.doctor.scorer_checks import QUESTION
-from arbiter.servers.doctor.tokenizer_checks import token_checks
+from arbiter.servers.doctor.tokenizer_checks import count_check, token_checks
 
 _STEP_TOKENS, _BURST_TOKENS = 256, 32
+_SPARE = 1  # tokens that a tokenizer may need for a letter besides one
 _MOST_STEPS = 16  # in the answer to a small question
 _BURST = 16  # concurrent requests
 _NEVER = "\x1e\x1e"  # a separator that no model writes
@@ -55,11 +58,16 @@ async def writer_checks(name: str, table: AnyModelTable, config: Config) -> Asyn
     role: Author = "draft" if name == "draft" else "target"
     served = isinstance(table, ServedTable)
     depth_reader = open_queue_depth(name, table) if served else nullcontext(None)
-    async with open_generator(name, table, config.cpu_threads) as generator, depth_reader as queue_depth:
+    opening = open_generator(name, table, config.cpu_threads, separator=config.separator)
+    async with opening as generator, depth_reader as queue_depth:
+        if isinstance(generator, ServedGenerator) and generator.continued:
+            yield _continued(generator.continued)
         patient = _Patient(role, table, config, generator)
         step, checks = await _step(patient)
         for check in checks:
             yield check
+        if is_chat(table) and (grown := await _growth(patient, step.usage.prompt_tokens)):
+            yield grown
         yield await _seeds(patient)
         if role == "target":
             yield await _proposal(patient, step)
@@ -70,6 +78,33 @@ async def writer_checks(name: str, table: AnyModelTable, config: Config) -> Asyn
         yield await _burst(patient)
     if checked := await clock(table):
         yield checked
+
+
+def _continued(continued: Continued) -> Check:
+    """Report how a host of chat completions continues a partial answer; opening it has found that it does."""
+    repeats = ", and repeats it in its answer" if continued.repeats else ""
+    return Check("partial answers", f"continues a partial answer ({continued.way}){repeats}")
+
+
+async def _growth(patient: _Patient, before: int) -> Check | None:
+    """Compare the tokens of a prompt with those of the same prompt and a step of one letter.
+
+    Return a warning if there are other tokens between them, None if the host does not count.
+    """
+    steps = (Step("A", patient.role),)
+    request = msgspec.structs.replace(patient.request(steps=steps), max_tokens=1)
+    after = (await patient.generator.generate(request)).usage.prompt_tokens
+    if not (before and after):
+        return None
+    grown, most = after - before, 1 + _SPARE + len(patient.config.separator)
+    if 0 < grown <= most:
+        return Check("prompt", f"a step of one letter and its separator add {grown} tokens to the prompt")
+    text = (
+        f"a step of one letter and its separator change the prompt by {grown} tokens, not by 1 to {most}: the host's "
+        "chat template writes a partial answer in another way than the beginning of an answer, as some do for models "
+        "that think. Use /v1/completions there"
+    )
+    return Check("prompt", text, "warning")
 
 
 async def _step(patient: _Patient) -> tuple[Generation, list[Check]]:
@@ -92,6 +127,8 @@ async def _step(patient: _Patient) -> tuple[Generation, list[Check]]:
     if step.usage.prompt_tokens == 0:
         text = "the server reports no token counts: figures have 0 for prompts, and estimates for steps"
         checks.append(Check("usage", text, "warning"))
+    if counted := await count_check(patient.table, patient.request(), step.usage.prompt_tokens):
+        checks.append(counted)
     if step.stop_reason == "end":
         checks += await _first_step(patient)
     return step, checks

@@ -5,10 +5,13 @@ from typing import Any
 import anyio.to_thread
 
 from arbiter.backends.prompts import CHAT, QUESTION, chat_turn, prompt_template
+from arbiter.backends.served.prompt_form import prompt_tokenizer
+from arbiter.backends.token_texts import TransformersTokenTexts, prompt_tokens
 from arbiter.backends.tokenizers import known_tokenizer, read_tokenizer
 from arbiter.config.config import Config
-from arbiter.config.model_tables import AnyModelTable, ServedTable
+from arbiter.config.model_tables import AnyModelTable, ServedTable, is_chat
 from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.ports import GenerationRequest
 from arbiter.servers.doctor.findings import Check
 
 _ENDS, _BEGINNINGS = ("42.", "so", "$x$"), ("Step", "The", "12+3", "$y$", "\\[", "So")
@@ -22,6 +25,33 @@ async def token_checks(table: AnyModelTable, config: Config) -> list[Check]:
         skipped = "not checked: without the key tokenizer, template and separator cannot be compared with the model's"
         return [Check("template", skipped)] if isinstance(table, ServedTable) else []
     return await anyio.to_thread.run_sync(_compared, name, table, config.separator)
+
+
+async def count_check(table: AnyModelTable, request: GenerationRequest, counted: int) -> Check | None:
+    """Compare ``counted``, the server's count of the prompt of ``request``, with the model's tokenizer.
+
+    None if the server does not count, or if the tokenizer is not known.
+    """
+    name = prompt_tokenizer(table) if isinstance(table, ServedTable) and counted else None
+    if name is None:
+        return None
+
+    def expected() -> int:
+        texts = TransformersTokenTexts(read_tokenizer(name, "the doctor", "leave tokenizer out"))
+        template = prompt_template(table.prompt, table.annotate, name)
+        return len(prompt_tokens(texts, template.render(request.transcript, request.separator)))
+
+    try:
+        tokens = await anyio.to_thread.run_sync(expected)
+    except ConfigError:
+        return None
+    if tokens == counted:
+        return Check("prompt", f"the server read the {tokens} tokens of the prompt")
+    text = f"the server read {counted} tokens where the prompt has {tokens}: "
+    more = "it puts prompts into a template of its own, adds a start token, or has another tokenizer"
+    fewer = "it cuts prompts, leaves out a start token, or has another tokenizer"
+    fix = "set tokenizer to the one that is served, or switch the server's own template off"
+    return Check("prompt", f"{text}{more if counted > tokens else fewer}; {fix}", "warning")
 
 
 async def other_tokens(draft: AnyModelTable, table: AnyModelTable) -> Check | None:
@@ -55,16 +85,29 @@ def _compared(name: str, table: AnyModelTable, separator: str) -> list[Check]:
 
 
 def _template(name: str, tokenizer: Any, table: AnyModelTable) -> Check:  # noqa: ANN401
+    if is_chat(table):
+        return Check("template", "not checked: the host puts messages into the model's own")
     if not tokenizer.chat_template:
         return Check("template", "not checked: its tokenizer has no template")
     if table.prompt == CHAT:
-        return Check("template", "the tokenizer's own")
+        return _chat_ids(name, tokenizer)
     own = chat_turn(name, QUESTION).partition(QUESTION)[2]
     here = prompt_template(table.prompt, table.annotate, name).before_steps.partition(QUESTION)[2]
     if own in here:
         return Check("template", "starts the answer like the tokenizer's own template")
     text = f"between question and answer the tokenizer's own template has {own!r}, but prompt = {table.prompt!r} has"
     return Check("template", f'{text} {here!r}: set prompt = "chat", or the template of this model family', "warning")
+
+
+def _chat_ids(name: str, tokenizer: Any) -> Check:  # noqa: ANN401
+    """Check that the text of the prompt has the tokens of the template."""
+    own = tokenizer.apply_chat_template(
+        [{"role": "user", "content": QUESTION}], add_generation_prompt=True, tokenize=True, return_dict=False
+    )
+    if prompt_tokens(TransformersTokenTexts(tokenizer), chat_turn(name, QUESTION)) == own:
+        return Check("template", "the tokenizer's own")
+    text = "the tokenizer's own, but its text has other tokens than the template: write the prompt as a text"
+    return Check("template", text, "warning")
 
 
 def _separator(tokenizer: Any, separator: str) -> Check:  # noqa: ANN401

@@ -24,7 +24,8 @@ SERVED = {"backend": "http", "model": "m", "prompt": "{question}", "url": "http:
 def every_key(a_config: Configs) -> set[str]:
     """The keys of all tables, those of models as ``models.*``."""
     started = {**SERVED, "server": {}}, {**SERVED, "server": {"speculation": {"algorithm": "NGRAM"}}}
-    served = [a_config(models={"draft": table}) for table in (SERVED, *started)]
+    hosted = {"backend": "openai", "model": "m", "prompt": "{question}"}
+    served = [a_config(models={"draft": table}) for table in (SERVED, hosted, *started)]
     configs = [load_config("pocket"), *served]
     priced = override(load_config("pocket"), {"models": {"draft": {"price": PRICE}}}, "test")
     return {re.sub(r"^models\.\w+\.", "models.*.", key) for config in [*configs, priced] for key in flat(config)} - {

@@ -202,6 +202,8 @@ async def test_a_packed_body_below_its_bound_is_unpacked(server: FakeServer, ste
         ("http://h/api/v3", "http://h/api/v3/completions", "http://h/api/classify"),
         ("http://h/api/paas/v4", "http://h/api/paas/v4/completions", "http://h/api/paas/classify"),
         ("http://h/v1beta/openai", "http://h/v1beta/openai/completions", "http://h/classify"),
+        ("http://h/beta", "http://h/beta/completions", "http://h/classify"),
+        ("http://h/beta/v1", "http://h/beta/v1/completions", "http://h/beta/classify"),
         ("http://v1.host:80/x", "http://v1.host:80/x/v1/completions", "http://v1.host:80/x/classify"),
         ("http://h/vllm", "http://h/vllm/v1/completions", "http://h/vllm/classify"),
     ],
@@ -211,7 +213,9 @@ def test_an_address_with_a_version_of_its_own_is_used_as_it_is(url: str, complet
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("behind", ["/v3", "/v1/openai", "/api/v3", "/api/paas/v4", "/v1beta/openai/"])
+@pytest.mark.parametrize(
+    "behind", ["/v3", "/v1/openai", "/api/v3", "/api/paas/v4", "/v1beta/openai/", "/beta", "/beta/v1"]
+)
 @pytest.mark.slow
 async def test_every_backend_reaches_an_address_with_a_version_of_its_own(
     behind: str, server: FakeServer, step: StepOf, answer: Answer
