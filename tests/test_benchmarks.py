@@ -425,3 +425,17 @@ def test_a_server_that_is_killed_in_the_middle_costs_no_problem_and_changes_no_t
     assert all(row["failed"] == 0 and row["different"] == [] for row in rows)
     assert rows[-1]["killed"]["starts"] == 2
     assert rows[-1]["retries"]["target"] > 0
+
+
+def test_the_grader_is_measured_on_pairs_next_to_the_library_alone_and_next_to_a_busy_process(tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.txt"
+    pairs.write_text("[case]\nwrong n ← N\nright n ← n\n\n# a remark\n[e]\nright 1000 ← 1e3\n", encoding="utf-8")
+    found = printed("grading.py", "--pairs", str(pairs), "--data", str(tmp_path / "none"), "--busy", "1")
+    case, exponent = (
+        {"kind": "case", "right": 1, "wrong": 1, "failed": 0},
+        {"kind": "e", "right": 1, "wrong": 0, "failed": 0},
+    )
+    assert found["arbiter"] == [case | {"found": 1, "false_right": 0}, exponent | {"found": 1, "false_right": 0}]
+    assert found["math_verify"] == [case | {"found": 1, "false_right": 1}, exponent | {"found": 0, "false_right": 0}]
+    assert (found["data"], found["ratio"], found["changed_by_load"]) == ({}, None, [0, 3])
+    assert found["milliseconds"]["this checkout"] >= 0
