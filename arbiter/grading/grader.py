@@ -127,7 +127,8 @@ class Grader:
         return EquivalenceVerdict(right=None, reason=f"the grader's process died {_TRIES} times on this answer")
 
     async def _start_worker(self) -> None:
-        with suppress(Exception, KeyboardInterrupt):  # the first answer that needs the worker reports the error
+        # a start that is cancelled leaves its process behind; the first answer that needs the worker reports the error
+        with suppress(Exception, KeyboardInterrupt), anyio.CancelScope(shield=True):
             await anyio.to_process.run_sync(judge, *_FIRST, cancellable=True, limiter=self._processes)
 
 
