@@ -140,6 +140,13 @@ chaos-clients *args:
 chaos-servers *args:
     {{python}} benchmarks/faults.py {{args}}
 
+# Check that damage of a run's files is named by whatever reads them (see docs/reference/what-disks-and-kills-do.md).
+chaos-damage *args:
+    {{python}} benchmarks/damage.py {{args}}
+
+# Run all checks of what is promised when disks, clients and servers misbehave.
+chaos: chaos-damage chaos-clients chaos-servers
+
 # Count the words per sentence of the documents, or of the docstrings (--docstrings); --at REVISION reads another commit.
 prose *args:
     {{python}} benchmarks/prose.py {{args}}

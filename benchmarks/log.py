@@ -5,7 +5,7 @@
 The models answer without delay, so that only the orchestration is measured. The rounds are interleaved (off, full,
 redacted, decisions, off, …). The fastest round of each kind counts, because other work on the machine only adds time.
 CPU is that of the whole process, including the writer's thread. ``share`` is the log's part of the orchestration:
-(on - off) / on.
+(on - off) / on. ``checksums`` is the part of the checksums, measured in the writer's thread.
 """
 
 import sys
@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, get_args
+from unittest.mock import patch
 
 import anyio
 import cyclopts
@@ -26,6 +27,7 @@ from arbiter.actors.policies import RewardThreshold
 from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
+from arbiter.log.checksums import Checksums
 from arbiter.log.reader import LOG
 from arbiter.log.sessions import open_journal
 from arbiter.protocols.events import Detail
@@ -38,28 +40,50 @@ TEXT = "We multiply the first number by the second one, carry the ten, and write
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """The cost per step: CPU in microseconds, its ratio to that without a log, the log's share, and bytes of log."""
+    """The cost per step: CPU in microseconds, its ratio to that without a log, and bytes of log.
+
+    ``share`` and ``checksums`` are the shares of the log and of its checksums in the CPU.
+    """
 
     cpu: float
     ratio: float
     share: float
+    checksums: float
     bytes: float
 
 
 def main(problems: int = 400, repeats: int = 5, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
     """Measure each kind of log ``repeats`` times over ``problems`` problems of eight steps, a third escalated."""
     details: tuple[Detail | None, ...] = (None, *get_args(Detail))
-    readings = {detail: [_measured(detail, problems)] for detail in details}  # the first round warms up
+    readings = {detail: [_reading(detail, problems)] for detail in details}  # the first round warms up
     for _ in range(repeats):
         for detail in details:
-            readings[detail].append(_measured(detail, problems))
+            readings[detail].append(_reading(detail, problems))
     fastest = {detail: min(rounds[1:]) for detail, rounds in readings.items()}
-    off, _ = fastest[None]
+    off = fastest[None][0]
     costs = {
-        detail or "off": Cost(1e6 * cpu, cpu / off, (cpu - off) / cpu, size) for detail, (cpu, size) in fastest.items()
+        detail or "off": Cost(1e6 * cpu, cpu / off, (cpu - off) / cpu, checksums, size)
+        for detail, (cpu, size, checksums) in fastest.items()
     }
     sys.stdout.write(msgspec.json.encode(costs).decode() if as_json else _table(costs))
     sys.stdout.write("\n")
+
+
+def _reading(detail: Detail | None, problems: int) -> tuple[float, float, float]:
+    """Return CPU seconds and log bytes per step, and the share of the checksums in the CPU."""
+    added, taken = Checksums.added, 0.0
+
+    def timed(checksums: Checksums, lines: bytes) -> bytes:
+        nonlocal taken
+        started = time.thread_time()
+        found = added(checksums, lines)
+        taken += time.thread_time() - started
+        return found
+
+    started = time.process_time()
+    with patch.object(Checksums, "added", timed):
+        cpu, size = _measured(detail, problems)
+    return cpu, size, taken / (time.process_time() - started)
 
 
 def _measured(detail: Detail | None, problems: int) -> tuple[float, float]:
@@ -105,9 +129,10 @@ def _models() -> Models:
 
 
 def _table(costs: dict[str, Cost]) -> str:
-    lines = [f"{'log':<10} {'CPU µs / step':>14} {'ratio':>6} {'share':>6} {'bytes / step':>13}"]
+    lines = [f"{'log':<10} {'CPU µs / step':>14} {'ratio':>6} {'share':>6} {'checksums':>10} {'bytes / step':>13}"]
     for name, cost in costs.items():
-        lines.append(f"{name:<10} {cost.cpu:>14.0f} {cost.ratio:>6.2f} {cost.share:>6.0%} {cost.bytes:>13.0f}")
+        shares = f"{cost.share:>6.0%} {cost.checksums:>10.1%}"
+        lines.append(f"{name:<10} {cost.cpu:>14.0f} {cost.ratio:>6.2f} {shares} {cost.bytes:>13.0f}")
     return "\n".join(lines)
 
 

@@ -128,6 +128,7 @@ def test_the_logs_cost_is_measured_beside_a_ring_without_one() -> None:
     found = printed("log.py", "--problems", "8", "--repeats", "1")
     assert set(found) == {"off", "full", "redacted", "decisions"}
     assert found["off"]["bytes"] == 0 < found["decisions"]["bytes"] < found["full"]["bytes"]
+    assert found["off"]["checksums"] == 0 < found["full"]["checksums"] < 1
 
 
 @pytest.mark.nightly

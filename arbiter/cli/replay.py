@@ -13,7 +13,8 @@ from arbiter.cli.console import guarded, stderr, stdout
 from arbiter.cli.overrides import given
 from arbiter.config.config import Config, load_config
 from arbiter.config.run_tables import RunType
-from arbiter.log.run import Run
+from arbiter.log.identity import check_unchanged
+from arbiter.log.run import NO_END, Run
 from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.protocols.records import Model
 from arbiter.replay.check import ReplayResult, check
@@ -81,6 +82,7 @@ def replay_command(
         if threshold is None and run_type is None and concurrency is None and not server_speed:
             return _check(opened, json)
         before = _config_of(opened, {})
+        check_unchanged(opened.path.parent / "config.toml", before, opened.started.identity)
         config = _config_of(opened, given(run_type=run_type, limits=given(problems=concurrency)))
         config = config if threshold is None else config.with_threshold(threshold)
         return _what_if(opened, before, config, _speeds(server_speed), json)
@@ -90,6 +92,8 @@ def replay_command(
 
 def _check(run: Run, as_json: bool) -> int:
     verdict = check(run)
+    if not run.ended:
+        stderr.print(NO_END, highlight=False, soft_wrap=True)
     decisions = _decisions(run, None)
     if as_json:
         _write({"verdict": verdict, "decisions": decisions})

@@ -10,14 +10,15 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from arbiter.cli.console import guarded, stderr, stdout
+from arbiter.cli.console import FAILED, guarded, print_error, stderr, stdout
 from arbiter.log.explain import Story, failures, result_of, stories
 from arbiter.log.history import ProblemHistory, histories
-from arbiter.log.run import Run, grades_in
+from arbiter.log.run import NO_END, Run, grades_in
 from arbiter.log.timing import StepTimes
 from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.protocols.events import CallGenerated, EscalateStepEvent, Graded, ProblemEnded, RunEnded, StepAcceptedEvent
 from arbiter.protocols.records import Author
+from arbiter.runs.file_checks import CheckedFile, check_files
 from arbiter.runs.reports.numbers import seconds
 
 _SHOWN = 50
@@ -40,6 +41,7 @@ def show_command(
     unfinished: bool = False,
     slowest: int | None = None,
     follow: bool = False,
+    verify: bool = False,
     json: bool = False,
     debug: bool = False,
 ) -> int:
@@ -55,6 +57,7 @@ def show_command(
         arbiter show runs/first pocket-1-12
         arbiter show runs/first --wrong --slowest 10
         arbiter show runs/first --follow
+        arbiter show runs/first --verify
 
     Parameters
     ----------
@@ -76,8 +79,10 @@ def show_command(
         List only this number of problems, the slowest first.
     follow
         Print problems as they end, until the run ends. With a problem id, print its steps as well.
+    verify
+        Check all files of the run for damage instead. Print one line per file. If one is damaged, the exit status is 2.
     json
-        Print only JSON lines on standard output: one per problem, or one per step of the given problem.
+        Print only JSON lines on standard output: one per problem, one per step of the given problem, or one per file.
     debug
         Show the traceback of an error.
     """
@@ -85,12 +90,16 @@ def show_command(
     def action() -> int:
         if slowest is not None and slowest < 1:
             raise ConfigError(f"--slowest {slowest}: give a number of problems, 1 or more")
+        kinds = {"wrong": wrong, "escalated": escalated, "failed": failed, "unfinished": unfinished}
+        if verify:
+            if problem is not None or sample is not None or slowest is not None or follow or any(kinds.values()):
+                raise ConfigError("--verify checks the whole run: give no problem, and no other option than --json")
+            return _verify(run, json)
         opened = Run.open(run)
         if follow:
             return _follow(opened, problem)
         if problem is not None:
             return _show_problem(opened, problem, sample, json)
-        kinds = {"wrong": wrong, "escalated": escalated, "failed": failed, "unfinished": unfinished}
         rows = [row for row in opened.table("problems") if sample is None or row["sample"] == sample]
         chosen = [row for row in rows if all(_is(kind, row) for kind, given in kinds.items() if given)]
         if slowest is not None:
@@ -115,7 +124,14 @@ def _is(kind: str, row: dict[str, Any]) -> bool:
 def _show_list(run: Run, rows: list[dict[str, Any]], of: int, as_json: bool) -> int:
     if as_json:
         _write(rows)
-        return 0
+    else:
+        _show_rows(rows, of)
+        _note_times(run)
+    _note_end(run.torn, run.ended)
+    return 0
+
+
+def _show_rows(rows: list[dict[str, Any]], of: int) -> None:
     shown = rows[:_SHOWN]
     cells = [_cells(row) for row in shown]
     # the question has what the other columns leave, so that no id is cut
@@ -124,10 +140,35 @@ def _show_list(run: Run, rows: list[dict[str, Any]], of: int, as_json: bool) -> 
     stdout.print(_table((*_HEADINGS, "question"), [(*known, last) for known, last in zip(cells, asked, strict=True)]))
     more = f"; the first {_SHOWN} are shown (--json prints all)" if len(rows) > _SHOWN else ""
     _print(f"{len(rows)} of {of} problems{more}")
-    _note_times(run)
-    if run.torn:
-        stderr.print(f"the last line of the log was half written ({run.torn} bytes) and is left out")
-    return 0
+
+
+def _note_end(torn: int, ended: bool) -> None:
+    if torn:
+        stderr.print(f"the last line of the log was half written ({torn} bytes) and is left out")
+    if not ended:
+        stderr.print(NO_END, highlight=False, soft_wrap=True)
+
+
+def _verify(run: Path, as_json: bool) -> int:
+    """Print a line for each file of the run. Return the exit status."""
+    found = list(check_files(run))
+    if as_json:
+        _write(found)
+    for file in found:
+        if file.error is not None:
+            print_error(file.error)
+        elif not as_json:
+            _print(f"{file.name}: {_state(file)}")
+    return FAILED if any(file.error for file in found) else 0
+
+
+def _state(file: CheckedFile) -> str:
+    torn = "; the last line is half written, and is left out" if file.torn else ""
+    torn += "" if file.ended else f"; {NO_END}"
+    if file.unchecked:
+        older = "no checksum, because an older version of Arbiter wrote them"
+        return f"no damage found, but {file.unchecked} of {file.lines} lines have {older}{torn}"
+    return f"no damage{torn}"
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
@@ -180,6 +221,7 @@ def _show_problem(run: Run, name: str, sample: int | None, as_json: bool) -> int
             _print_problem(problem, grades.get(problem.key))
     if not as_json:
         _note_times(run)
+    _note_end(0, [event.kind for event in events if event.problem is None][-1] == "run_ended")
     return 0
 
 

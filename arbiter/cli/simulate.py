@@ -16,6 +16,7 @@ from arbiter.cli.overrides import given
 from arbiter.config.config import Config, built_in, load_config
 from arbiter.config.model_tables import PAUSING_GATHER, SERVED_SHARE, ModelTable, RouterTable
 from arbiter.config.run_tables import RunType
+from arbiter.log.identity import check_unchanged
 from arbiter.log.run import Run
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.ports import Gather
@@ -179,7 +180,7 @@ def simulate_command(
 
     def action() -> int:
         opened = None if run is None else Run.open(run)
-        chosen = _config(config, run, run_type)
+        chosen = _config(config, run, opened, run_type)
         if opened is not None:
             _check(opened, chosen, acceptance)
         cases = _cases(chosen, concurrency, acceptance, lookahead, verify, opened is not None)
@@ -194,9 +195,11 @@ def simulate_command(
     return guarded(debug, action)
 
 
-def _config(name: str | None, run: Path | None, run_type: RunType | None) -> Config:
+def _config(name: str | None, run: Path | None, opened: Run | None, run_type: RunType | None) -> Config:
     if name is None and run is None:
         raise ConfigError(f"no configuration is given: name a file, or a built-in one ({', '.join(built_in())})")
+    if name is None and run is not None and opened is not None and run.is_dir():
+        check_unchanged(run / "config.toml", load_config(str(run / "config.toml")), opened.started.identity)
     path = name or str((run if run and run.is_dir() else Path()) / "config.toml")
     return load_config(path, given(run_type=run_type))
 

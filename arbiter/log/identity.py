@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from arbiter.actors.policies import target_names
 from arbiter.config.config import Config
 from arbiter.data import Problem
+from arbiter.protocols.errors import RunError
 
 OPERATIONAL = (
     "adaptive",
@@ -89,6 +91,21 @@ def differences(
         for key in sorted({*one, *other})
         if _value(one, key) != _value(other, key)
     ]
+
+
+def check_unchanged(path: Path, config: Config, recorded: Mapping[str, Any]) -> None:
+    """Raise ``RunError`` if ``config``, read from ``path``, is not the one with which the run was recorded.
+
+    ``recorded`` is the identity in the log of the run. Operational keys may differ, as prices do that were added later.
+    """
+    now = {key: value for key, value in identity(config, ()).items() if key in recorded and not key.startswith("data.")}
+    changed = differences({key: recorded[key] for key in now}, now, ("in the log", f"in {path.name}"))
+    if changed:
+        raise RunError(
+            f"{path} is not the configuration of the run:\n  "
+            + "\n  ".join(changed)
+            + "\nRestore the values that the log has"
+        )
 
 
 def flat(config: Config) -> dict[str, Any]:

@@ -8,17 +8,20 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
+from arbiter.log.checksums import MEMBER, Checksums
 from arbiter.protocols.records import Record
 
 LEAST = 1 << 20
 """Bytes of a log from which on its index is written to a file. A smaller log is indexed each time, in milliseconds."""
 
-_FORMAT = 2
+_FORMAT = 3
+_CRC = 4  # bytes of the checksum before the index
 _TAIL = 4096  # bytes before the end of what is indexed: if they changed, the log is another one
 
 Span = tuple[int, int]
@@ -57,7 +60,7 @@ def index_path(log: Path) -> Path:
 def index_of(log: Path) -> LogIndex | None:
     """Return the index of an uncompressed log up to its last complete line. It is made or extended if it is stale.
 
-    None if a line cannot be read: reading the whole log then finds out which. Raises ``OSError`` if the log cannot be
+    None if a line is damaged: reading the whole log then finds out which. Raises ``OSError`` if the log cannot be
     read.
     """
     with log.open("rb") as file:
@@ -69,7 +72,7 @@ def index_of(log: Path) -> LogIndex | None:
             known = LogIndex(_FORMAT, 0, 0, "", {}, [])
         try:
             size = _extend(file, known)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except ValueError:  # ``msgspec.DecodeError`` is a ``ValueError``, as is ``UnicodeDecodeError``
             return None
         index = LogIndex(_FORMAT, size, found.st_mtime_ns, _tail_digest(file, size), known.spans, known.others)
     if size >= LEAST:
@@ -78,12 +81,20 @@ def index_of(log: Path) -> LogIndex | None:
 
 
 def _extend(file: BinaryIO, index: LogIndex) -> int:
-    """Add the lines after those of ``index`` to it. Return where the last complete line ends."""
+    """Add the lines after those of ``index`` to it. Return where the last complete line ends.
+
+    Raises ``ValueError`` if a line is damaged.
+    """
     start, spans = index.size, index.spans
-    file.seek(start)
+    before = min(start, MEMBER)
+    file.seek(start - before)
+    checksums = Checksums.after(file.read(before))
     for line in file:
         if not line.endswith(b"\n"):
+            if checksums.lacks_its_line_feed(line):
+                raise ValueError("the last line has no line feed")
             break
+        checksums.verified(line)
         problem = _PLACE.decode(line).problem
         lines = index.others if problem is None else spans.setdefault(problem, [])
         lines.append((start, len(line)))
@@ -96,10 +107,16 @@ def _tail_digest(file: BinaryIO, size: int) -> str:
     return hashlib.blake2b(file.read(min(size, _TAIL)), digest_size=8).hexdigest()
 
 
+def _crc_of(content: bytes) -> bytes:
+    return zlib.crc32(content).to_bytes(_CRC, "big")
+
+
 def _stored(log: Path) -> LogIndex | None:
     with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
-        index = msgspec.msgpack.decode(index_path(log).read_bytes(), type=LogIndex)
-        return index if index.format == _FORMAT else None
+        stored = index_path(log).read_bytes()
+        if stored[:_CRC] == _crc_of(stored[_CRC:]):
+            index = msgspec.msgpack.decode(stored[_CRC:], type=LogIndex)
+            return index if index.format == _FORMAT else None
     return None
 
 
@@ -110,7 +127,8 @@ def _store(log: Path, index: LogIndex) -> None:
         number, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=log.parent)
         try:
             with os.fdopen(number, "wb") as file:
-                file.write(msgspec.msgpack.encode(index))
+                content = msgspec.msgpack.encode(index)
+                file.write(_crc_of(content) + content)
             Path(name).replace(path)
         finally:
             Path(name).unlink(missing_ok=True)

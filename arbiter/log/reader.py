@@ -4,13 +4,16 @@ import bz2
 import gzip
 import lzma
 import time
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import msgspec
 
 from arbiter.log import version1
+from arbiter.log.checksums import MEMBER, Checksums
 from arbiter.log.index import LogIndex, index_of
 from arbiter.log.lines import Line, expand
 from arbiter.protocols.errors import RunError
@@ -27,7 +30,14 @@ class _Version(msgspec.Struct):
     v: int
 
 
+class _Number(msgspec.Struct):
+    """The number of a line whose checksum is wrong."""
+
+    seq: int
+
+
 _VERSION = msgspec.json.Decoder(_Version)
+_NUMBER = msgspec.json.Decoder(_Number)
 
 
 def log_path(run: Path) -> Path:
@@ -49,31 +59,36 @@ def log_path(run: Path) -> Path:
 
 
 class LogFile:
-    """The events of a log, read as a stream.
+    """The events of a log, read as a stream. The checksum of each line is verified.
 
     After iteration, ``torn`` is the size in bytes of an incomplete last line, which is left out, and ``whole`` the size
-    of the lines before it.
+    of the lines before it. Their number is ``lines``, and ``unchecked`` is how many of them have no checksum. ``crc``
+    is the checksum of the last of them. ``ended`` says whether the last of them is the end of a session.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.torn = 0
-        self.whole = 0
+        self._begin()
 
     def __iter__(self) -> Iterator[Event]:
         """Yield the events in order.
 
         Raises ``RunError`` naming the line that is damaged or missing, or the schema version that cannot be read.
         """
-        self.torn = self.whole = 0
+        self._begin()
         with self._opened() as file:
             yield from self._events(file)
+
+    def _begin(self) -> None:
+        self.torn = self.whole = self.lines = self.unchecked = 0
+        self.crc: int | None = None
+        self.ended = False
 
     def events_of(self, *problems: str | None) -> Iterator[Event]:
         """Yield the events of some problems, of all their samples, in order. None is for those of no problem.
 
-        An index finds them (``arbiter.log.index``). Raises as iteration does, but damage in lines of other problems can
-        go unnoticed.
+        An index finds them (``arbiter.log.index``). Raises as iteration does. Damage in lines of other problems goes
+        unnoticed if it is younger than the index.
         """
         wanted = frozenset(problems)
         try:
@@ -95,10 +110,12 @@ class LogFile:
         run = "" if first is None else first.run
         with self.path.open("rb") as file:
             for start, length in spans:
-                file.seek(start)
+                before = min(start, MEMBER)
+                file.seek(start - before)
                 try:
-                    events = self._decoded(file.read(length), 0, run)
-                except RunError:
+                    checksums = Checksums.after(file.read(before))
+                    events = self._decoded(file.read(length), 0, run, checksums)
+                except (RunError, ValueError):
                     return None
                 if events[-1].problem not in wanted:
                     return None
@@ -111,12 +128,12 @@ class LogFile:
         ``pause`` is the time in seconds between two reads.
         """
         with self._opened() as file:
-            number, ended, run = 0, False, ""
+            number, ended, run, checksums = 0, False, "", Checksums()
             while True:
                 position = file.tell()
                 line = file.readline()
                 if line.endswith(b"\n"):
-                    for event in self._decoded(line, number, run):
+                    for event in self._decoded(line, number, run, checksums):
                         yield event
                         run, ended = event.run, event.kind == "run_ended"
                     number += 1
@@ -127,25 +144,32 @@ class LogFile:
                     time.sleep(pause)
 
     def _events(self, file: BinaryIO) -> Iterator[Event]:
-        run = ""
+        run, checksums = "", Checksums()
         for number, line in enumerate(self._lines(file)):
             if not line.endswith(b"\n"):
+                if checksums.lacks_its_line_feed(line):
+                    raise self._damaged(number, f"it ends with {line[-1:]!r} in place of a line feed")
                 self.torn = len(line)
                 return
-            found = self._decoded(line, number, run)
+            found = self._decoded(line, number, run, checksums)
             last = found[-1]
             if last.seq != number:
-                raise self._damaged(number, f"the line with seq {number} is missing: this one has seq {last.seq}")
+                raise self._damaged(number, _gap(number, last.seq))
             if last.run != (run := run or last.run):
                 raise self._damaged(number, f"it belongs to the run {last.run}, the lines before it to {run}")
             self.whole += len(line)
+            self.lines, self.ended, self.crc = number + 1, last.kind == "run_ended", checksums.crc
+            self.unchecked += checksums.crc is None
             yield from found
 
     def _lines(self, file: BinaryIO) -> Iterator[bytes]:
+        number = 0
         try:
-            yield from file
-        except (EOFError, OSError, lzma.LZMAError) as error:
-            raise RunError(f"cannot read {self.path}: {error}") from error
+            for line in file:
+                yield line
+                number += 1
+        except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+            raise RunError(f"cannot read {self.path} after line {number}: {error}. {_advice(number)}") from error
 
     def _opened(self) -> BinaryIO:
         try:
@@ -154,17 +178,22 @@ class LogFile:
         except OSError as error:
             raise RunError(f"cannot read {self.path}: {error.strerror}") from error
 
-    def _decoded(self, line: bytes, number: int, run: str) -> list[Event]:
-        """Return the events of a line, one or more. ``run`` is that of the lines before it."""
+    def _decoded(self, line: bytes, number: int, run: str, checksums: Checksums) -> list[Event]:
+        """Return the events of a line, one or more. ``run`` and ``checksums`` are those of the lines before it."""
+        failure: Exception | None = None
         try:
-            decoded = _DECODER.decode(line)
+            text = checksums.verified(line)
+        except ValueError as error:
+            seq = _seq_of(line)
+            raise self._damaged(number, str(error) if seq in (None, number) else _gap(number, seq)) from error
+        try:
+            decoded = _DECODER.decode(text)
             if decoded.v == SCHEMA:
                 return list(expand(decoded, run))
-            failure: Exception | None = None
         except (ValueError, UnicodeDecodeError) as error:  # ``msgspec.DecodeError`` is a ``ValueError``
             failure = error
         try:
-            return self._older(line)
+            return self._older(text)
         except (ValueError, UnicodeDecodeError) as error:
             raise self._damaged(number, str(failure or error)) from error
 
@@ -181,4 +210,25 @@ class LogFile:
         )
 
     def _damaged(self, number: int, why: str) -> RunError:
-        return RunError(f"{self.path}, line {number + 1}: the log is damaged here: {why}")
+        return RunError(f"{self.path}, line {number + 1}: the log is damaged here: {why}. {_advice(number)}")
+
+
+def _seq_of(line: bytes) -> int | None:
+    """Return the number that a damaged line has; None if it cannot be read."""
+    with suppress(ValueError):
+        return _NUMBER.decode(line).seq
+    return None
+
+
+def _gap(number: int, seq: int | None) -> str:
+    return f"the line with seq {number} is missing, or this one is damaged: it has seq {seq}"
+
+
+def _advice(good: int) -> str:
+    """Return what to do with a log of which the first ``good`` lines can be read."""
+    if not good:
+        return "Restore it from a copy"
+    return (
+        f"Restore it from a copy. Without a copy, keep what comes before it (head -n {good}) and resume the run, which "
+        "solves again what is missing"
+    )

@@ -46,6 +46,11 @@ class EarlierSessions:
         """The size in bytes of an incomplete last line; 0 if the last line is complete."""
         return self._file.torn if self._file else 0
 
+    @property
+    def crc(self) -> int | None:
+        """The checksum of the last complete line, from which those of further lines follow."""
+        return self._file.crc if self._file else None
+
     def repair(self) -> None:
         """Remove an incomplete last line from the log."""
         if self._file and self.torn:

@@ -28,6 +28,11 @@ SHARED = {"answers": "shared by arbiter sweep"}
 The times of such a run were not measured, and it cannot be resumed on its own.
 """
 
+NO_END = (
+    "the newest session has no end in the log: it is still in progress, it was killed, or the end of the log was lost"
+)
+"""What to say of a log that was read and is not ``Run.ended``."""
+
 Table = Literal["problems", "steps", "calls", "events"]
 
 
@@ -64,6 +69,14 @@ class Run:
     def torn(self) -> int:
         """The size in bytes of an incomplete last line, which is left out. 0 until the log has been read."""
         return self._log.torn
+
+    @property
+    def ended(self) -> bool:
+        """Whether the log ends with the end of its newest session. False until the log has been read.
+
+        Otherwise the run is in progress or was killed, or the end of its log was lost.
+        """
+        return self._log.ended
 
     @property
     def is_shared(self) -> bool:

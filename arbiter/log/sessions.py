@@ -52,7 +52,7 @@ async def open_journal(
         if path:
             _check(path, earlier.started, identity)
             earlier.repair()
-        async with open_writer(path, sync, show) if path else nullcontext() as writer:
+        async with open_writer(path, sync, show, crc=earlier.crc) if path else nullcontext() as writer:
             recorder = Recorder(writer, earlier, detail, watch, goes_on)
             started = RunStarted(earlier.sessions, digest(identity), identity, dict(versions or {}), detail)
             await recorder.record(run_started_id(earlier.sessions), started)

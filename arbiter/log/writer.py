@@ -15,6 +15,7 @@ import anyio.to_thread
 import msgspec
 
 from arbiter.actors.supervision import services
+from arbiter.log.checksums import Checksums
 from arbiter.log.lines import Line, expand
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Event
@@ -36,8 +37,9 @@ class LogWriter:
     power failure can lose the lines of that time.
     """
 
-    def __init__(self, path: Path, sync: float, show: Show | None, room: int) -> None:
+    def __init__(self, path: Path, sync: float, show: Show | None, room: int, crc: int | None) -> None:
         self._path = path
+        self._checksums = Checksums(crc)
         self._sync = sync
         self._show = show
         self._room = room
@@ -123,7 +125,7 @@ class LogWriter:
             self._room_made = None
 
     def _write(self, batch: list[Line]) -> None:
-        lines = memoryview(self._encoder.encode_lines(batch))
+        lines = memoryview(self._checksums.added(self._encoder.encode_lines(batch)))
         while lines:
             written = self._file.write(lines)
             lines = lines[written:]
@@ -134,13 +136,17 @@ class LogWriter:
 
 
 @asynccontextmanager
-async def open_writer(path: Path, sync: float, show: Show | None = None, room: int = ROOM) -> AsyncGenerator[LogWriter]:
+async def open_writer(
+    path: Path, sync: float, show: Show | None = None, room: int = ROOM, crc: int | None = None
+) -> AsyncGenerator[LogWriter]:
     """Open a running writer. When the block ends, all queued lines are written and synced.
+
+    ``crc`` is the checksum of the lines that the log has already (``Checksums.crc``).
 
     Raises ``RunError`` if the file cannot be opened. A failed write cancels the block and raises ``RunError`` from it.
     """
     try:
-        writer = LogWriter(path, sync, show, room)
+        writer = LogWriter(path, sync, show, room, crc)
     except OSError as error:
         raise RunError(f"cannot write the log {path}: {error.strerror}") from error
     try:

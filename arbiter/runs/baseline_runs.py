@@ -11,6 +11,7 @@ import msgspec
 from arbiter.backends.opening import required_tables
 from arbiter.config.config import Config
 from arbiter.data import Problem
+from arbiter.log.checksums import of_document
 from arbiter.log.reader import LOG, log_path
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.records import Author
@@ -102,8 +103,8 @@ def check_resumable(path: Path) -> None:
 def _finished(path: Path, retry_failed: bool) -> Summary | None:
     """Return the stored summary of a run that is complete; otherwise None."""
     try:
-        summary = msgspec.json.decode((path / "summary.json").read_bytes(), type=Summary)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        summary = msgspec.json.decode(of_document((path / "summary.json").read_bytes()), type=Summary)
+    except (OSError, ValueError):  # none, a damaged one, or one that is no summary
         return None  # the run is continued, which writes the summary again
     return None if summary.interrupted or (retry_failed and summary.failed) else summary
 

@@ -13,6 +13,7 @@ from arbiter.data import Problem, load_problems
 from arbiter.data.published import published_rows
 from arbiter.data.sampling import check_shares, split_of, stratified
 from arbiter.data.training_rows import VERSION, TrainingRow
+from arbiter.log.checksums import as_line
 from arbiter.protocols.errors import ConfigError, DataError, RunError
 from arbiter.protocols.records import Record
 from arbiter.runs.folder import replace_file
@@ -166,7 +167,7 @@ def imported(
     collection = counted(plan, rows, complete=True)
     write_collection(folder, collection)
     try:
-        (folder / "rows.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(rows))
+        (folder / "rows.jsonl").write_bytes(b"".join(as_line(msgspec.json.encode(row)) for row in rows))
     except OSError as error:
         raise RunError(f"cannot write {folder / 'rows.jsonl'}: {error.strerror}") from error
     return collection

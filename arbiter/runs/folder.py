@@ -30,6 +30,7 @@ from arbiter.data.training_rows import training_rows
 from arbiter.grading import Grade
 from arbiter.grading.grader import VERSION
 from arbiter.log import version1
+from arbiter.log.checksums import Checksums, as_document, as_line, of_line
 from arbiter.log.identity import identity
 from arbiter.log.reader import LOG
 from arbiter.log.recorder import Recorder
@@ -130,7 +131,7 @@ class RunFolder:
 
     def _write(self, name: str, record: Record) -> None:
         with self._disk_errors_as_run_errors():
-            line = memoryview(msgspec.json.encode(record) + b"\n")
+            line = memoryview(as_line(msgspec.json.encode(record)))
             while line:
                 line = line[self._files[name].write(line) :]
 
@@ -181,7 +182,7 @@ def about_run(path: Path, config: Config) -> None:
 def write_summary(path: Path, summary: Summary) -> None:
     """Write ``summary.json`` into the run folder ``path``. Raises ``RunError``."""
     try:
-        replace_file(path / "summary.json", msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+        replace_file(path / "summary.json", as_document(msgspec.json.encode(summary)))
     except OSError as error:
         raise RunError(f"cannot write the run folder {path}: {error.strerror}") from error
 
@@ -231,8 +232,8 @@ def _records(path: Path, decode: Callable[[bytes], Kind]) -> Iterator[Kind]:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 try:
-                    yield decode(line)
-                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    yield decode(of_line(line))
+                except ValueError as error:  # a wrong checksum, or no such record
                     raise RunError(f"{path}, line {number}: {error}") from error
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from error
@@ -251,11 +252,24 @@ def read_results(path: Path) -> tuple[list[Result], bool]:
         if not path.is_file():
             raise
         stored = path.read_bytes()
-        if stored.count(b"\n") == len(results) and not stored.endswith(b"\n"):
+        last = stored.rpartition(b"\n")[2]
+        if last and stored.count(b"\n") == len(results) and not Checksums().lacks_its_line_feed(last):
             return results, True
-        raise RunError(f"{error}; remove that line to read the others") from error
+        raise RunError(
+            f"{error}; remove that line to read the others, or write the file again from the log: "
+            f"arbiter bench --resume {path.parent}"
+        ) from error
     _refuse_doubled(path, results)
     return results, False
+
+
+def check_count(folder: Path, results: int, counted: int | None) -> None:
+    """Raise ``RunError`` if ``folder`` does not have the ``counted`` results of its summary. None: not known."""
+    if counted not in (None, results):
+        raise RunError(
+            f"{folder / 'results.jsonl'} has {results} results, but summary.json counts {counted}: restore the file "
+            f"from a copy, or write it again from the log: arbiter bench --resume {folder}"
+        )
 
 
 def _refuse_doubled(path: Path, results: Sequence[Result]) -> None:

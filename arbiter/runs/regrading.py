@@ -11,6 +11,8 @@ from arbiter.backends.opening import answer_form
 from arbiter.config.config import Config, load_config
 from arbiter.grading import Grade, Grader
 from arbiter.grading.grader import VERSION
+from arbiter.log.checksums import as_document, as_line, of_document
+from arbiter.log.identity import check_unchanged
 from arbiter.log.reader import LOG
 from arbiter.log.resume import EarlierSessions
 from arbiter.log.run import Run
@@ -19,7 +21,7 @@ from arbiter.protocols.errors import RunError
 from arbiter.protocols.ports import KVMemory
 from arbiter.protocols.records import Author
 from arbiter.runs.baselines import ComparedRun
-from arbiter.runs.folder import read_results, record_end, record_grade, replace_file, versions
+from arbiter.runs.folder import check_count, read_results, record_end, record_grade, replace_file, versions
 from arbiter.runs.results import Result, Summary, summary_of
 
 Progress = Callable[[int, int], None]
@@ -53,6 +55,7 @@ class _Ending(msgspec.Struct, frozen=True):
     kv_memory: dict[str, KVMemory] = msgspec.field(default_factory=dict[str, KVMemory])
     cpu_seconds: float | None = None
     comparison: dict[Author, ComparedRun] | None = None
+    decoded: int | None = None
 
 
 async def regrade(folder: Path, grader: Grader, progress: Progress = lambda _done, _of: None) -> Regraded:
@@ -67,16 +70,19 @@ async def regrade(folder: Path, grader: Grader, progress: Progress = lambda _don
             f"{folder} was recorded with log.record = {config.log.record!r}: it has no text to grade; only runs with "
             "log.record = 'full' can be graded again"
         )
+    if (folder / LOG).is_file():
+        check_unchanged(folder / "config.toml", config, Run.open(folder).started.identity)
     before_grading = _state(path)
     results, torn = read_results(path)
+    ending = _ending(folder, len(results))
     graded = await _all_graded(results, config, grader, progress)
-    summary = _summary(folder, config, graded)
+    summary = _summary(folder, config, graded, ending)
     if _state(path) != before_grading:
         raise RunError(f"{path} changed during grading: is the run still in progress? Grade it after it has ended")
     changed = [after for before, after in zip(results, graded, strict=True) if before != after]
     await _record(folder / LOG, changed, summary.interrupted)
-    _put(path, b"".join(msgspec.json.encode(result) + b"\n" for result in graded))
-    _put(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+    _put(path, b"".join(as_line(msgspec.json.encode(result)) for result in graded))
+    _put(folder / "summary.json", as_document(msgspec.json.encode(summary)))
     changes = (_change(before, after) for before, after in zip(results, graded, strict=True))
     return Regraded(str(folder), summary, tuple(change for change in changes if change is not None), torn)
 
@@ -111,20 +117,28 @@ def _config_of(folder: Path) -> Config:
     return load_config(str(path))
 
 
-def _summary(folder: Path, config: Config, results: list[Result]) -> Summary:
+def _ending(folder: Path, results: int) -> _Ending | None:
+    """Return what the old summary has; None if there is none. Raises ``RunError`` if it counted other ``results``."""
+    path = folder / "summary.json"
+    if not path.exists():
+        return None
+    try:
+        old = msgspec.json.decode(of_document(_read(path)), type=_Ending)
+    except ValueError as error:  # a wrong checksum, or no summary
+        raise RunError(f"{path}: {error}; remove the file to grade the run as an interrupted one") from error
+    check_count(folder, results, old.decoded)
+    return old
+
+
+def _summary(folder: Path, config: Config, results: list[Result], old: _Ending | None) -> Summary:
     """Return the new summary, with the time, the interruption and the memory of the old one.
 
     A killed run has no summary: the new one then has no wall time and counts as interrupted.
     """
-    path = folder / "summary.json"
-    if not path.exists():
+    if old is None:
         shared = (folder / LOG).exists() and Run.open(folder).is_shared
         killed = summary_of(config, results, wall_seconds=None, interrupted=True)
         return msgspec.structs.replace(killed, simulated=shared)
-    try:
-        old = msgspec.json.decode(_read(path), type=_Ending)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: {error}; remove the file to grade the run as an interrupted one") from error
     graded = summary_of(config, results, old.wall_seconds, old.interrupted, old.cpu_seconds)
     return msgspec.structs.replace(graded, simulated=old.simulated, kv_memory=old.kv_memory, comparison=old.comparison)
 

@@ -12,6 +12,7 @@ from arbiter.backends.opening import open_tables, required_tables
 from arbiter.config.config import Config
 from arbiter.config.model_tables import RouterTable
 from arbiter.data import Problem
+from arbiter.log.checksums import as_document, as_line, of_document
 from arbiter.log.history import ProblemHistory
 from arbiter.log.reader import LOG
 from arbiter.log.run import Run
@@ -172,7 +173,10 @@ def _locked(folder: Path) -> Generator[None]:
 
 def _measured(folder: Path) -> Summary | None:
     path = folder / "summary.json"
-    return msgspec.json.decode(path.read_bytes(), type=Summary) if path.exists() else None
+    try:
+        return msgspec.json.decode(of_document(path.read_bytes()), type=Summary) if path.exists() else None
+    except ValueError as error:  # a wrong checksum, or no summary
+        raise RunError(f"{path}: {error}; remove the folder to run this point again") from error
 
 
 def _simulated(point: SweepPoint, job: SweepJob, interrupted: bool) -> Summary:
@@ -186,8 +190,8 @@ def _simulated(point: SweepPoint, job: SweepJob, interrupted: bool) -> Summary:
     whole = len(results) == len(job.problems) * point.config.sampling.samples
     summary = summary_of(point.config, results, simulated.together, interrupted and not whole)
     summary = msgspec.structs.replace(summary, simulated=True)
-    put(folder / "results.jsonl", b"".join(msgspec.json.encode(result) + b"\n" for result in results))
-    put(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+    put(folder / "results.jsonl", b"".join(as_line(msgspec.json.encode(result)) for result in results))
+    put(folder / "summary.json", as_document(msgspec.json.encode(summary)))
     return summary
 
 

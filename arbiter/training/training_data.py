@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from arbiter.data.training_rows import VERSION, Split, TrainingRow
+from arbiter.log.checksums import of_line
 from arbiter.protocols.errors import DataError
 from arbiter.protocols.records import Record
 
@@ -73,8 +74,8 @@ def _lines(path: Path, kind: type[Kind]) -> Iterator[tuple[str, Kind]]:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     place = f"{path}, line {number}"
-                    yield place, decoder.decode(line)
+                    yield place, decoder.decode(of_line(line))
     except OSError as error:
         raise DataError(f"cannot read {str(path)!r}: {error.strerror}; give a JSONL file, or its folder") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # a wrong checksum, or no such row
         raise DataError(f"{place}: {error}") from error

@@ -1,18 +1,21 @@
 """Compare runs: read their folders, build one table, and warn where the runs are not comparable."""
 
 from collections.abc import Hashable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import msgspec
 
 from arbiter.config.config import Config, load_config
+from arbiter.log.checksums import of_document
+from arbiter.log.identity import check_unchanged
 from arbiter.log.reader import LOG
 from arbiter.log.run import Run as Recorded
 from arbiter.protocols.errors import ReportError, RunError
 from arbiter.protocols.records import Author
 from arbiter.runs.baselines import ComparedRun
-from arbiter.runs.folder import read_results
+from arbiter.runs.folder import check_count, read_results
 from arbiter.runs.logged_run import logged_run
 from arbiter.runs.reports.short_form import not_graded
 from arbiter.runs.reports.tables import ReportRow, as_csv, columns_for, markdown, ordered
@@ -119,8 +122,12 @@ def read_run(folder: Path) -> ReportedRun:
             raise RunError(f"{folder} is not a run folder: it has no {name}; name a folder that `arbiter bench` wrote")
     config, ending = load_config(str(folder / "config.toml")), _read_ending(folder / "summary.json")
     results, torn = read_results(folder / "results.jsonl")
+    check_count(folder, len(results), ending and ending.decoded)
+    recorded = _recorded(folder)
+    if recorded is not None:
+        check_unchanged(folder / "config.toml", config, recorded.started.identity)
     state: State = "unfinished" if ending is None else "interrupted" if ending.interrupted else "finished"
-    known = _Ending(simulated=_is_shared(folder)) if ending is None else ending
+    known = _Ending(simulated=recorded is not None and recorded.is_shared) if ending is None else ending
     summary = summary_of(config, results, known.wall_seconds, state == "interrupted", known.cpu_seconds)
     return ReportedRun(
         name=str(folder),
@@ -139,6 +146,7 @@ def _read_log(folder: Path) -> ReportedRun:
     state: State = "unfinished" if logged.interrupted is None else "interrupted" if logged.interrupted else "finished"
     path = folder / "config.toml"
     config = load_config(str(path)) if path.is_file() else logged.config
+    check_unchanged(path, config, recorded.started.identity)
     seconds = None if state == "unfinished" else logged.seconds
     summary = summary_of(config, logged.results, seconds, state == "interrupted")
     return ReportedRun(
@@ -181,24 +189,24 @@ class _Ending(msgspec.Struct, frozen=True):
     simulated: bool = False
     cpu_seconds: float | None = None
     comparison: dict[Author, ComparedRun] | None = None
+    decoded: int | None = None
 
 
-def _is_shared(folder: Path) -> bool:
-    """Return whether the run reused answers of other runs. False if it has no readable event log."""
-    try:
-        return Recorded.open(folder).is_shared
-    except RunError:
-        return False
+def _recorded(folder: Path) -> Recorded | None:
+    """Return the run in the log of ``folder``; None if it has no readable log, which a report does not need."""
+    with suppress(RunError):
+        return Recorded.open(folder)
+    return None
 
 
 def _read_ending(path: Path) -> _Ending | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Ending)
+        return msgspec.json.decode(of_document(path.read_bytes()), type=_Ending)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # a wrong checksum, or no summary
         raise RunError(f"{path}: {error}; remove the file to report the run as unfinished") from error
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from arbiter.log.checksums import Checksums
 from arbiter.log.run import Run
 from arbiter.protocols.events import StepAcceptedEvent
+from tests.changed_logs import changed_log, lines_of
 from tests.command_line import call_arbiter
 
 pytestmark = pytest.mark.slow
@@ -41,10 +43,10 @@ def recorded(call: Command, out: Path, run_type: str) -> Path:
 
 def one_altered(run: Path, out: Path) -> str:
     """Copy the log with one decision reversed, and return the id of that decision."""
-    lines = (run / "events.jsonl").read_text(encoding="utf-8").splitlines()
-    place = next(number for number, line in enumerate(lines) if '"keep_draft"' in line)
-    lines[place] = lines[place].replace('"keep_draft"', '"keep_target"')
-    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    lines = lines_of(run / "events.jsonl")
+    place = next(number for number, line in enumerate(lines) if b'"keep_draft"' in line)
+    lines[place] = lines[place].replace(b'"keep_draft"', b'"keep_target"')
+    out.write_bytes(Checksums().added(b"".join(lines)))
     altered = (event for event in Run.open(out).events() if event.seq == place)
     return next(event.id for event in altered if isinstance(event.payload, StepAcceptedEvent))
 
@@ -106,8 +108,8 @@ def test_a_log_without_its_configuration_can_only_be_checked(call: Command, rsd:
 
 
 def test_a_log_of_another_version_is_refused_by_name(call: Command, rsd: Path, tmp_path: Path) -> None:
-    text = (rsd / "events.jsonl").read_text(encoding="utf-8").replace('{"v":2,', '{"v":7,')
-    (tmp_path / "events.jsonl").write_text(text, encoding="utf-8")
+    log = changed_log(rsd / "events.jsonl", lambda line: line.replace(b'{"v":2,', b'{"v":7,'))
+    (tmp_path / "events.jsonl").write_bytes(log)
     ended = call("replay", tmp_path)
     assert ended.returncode == 2
     assert "schema version 7" in ended.stderr

@@ -9,11 +9,13 @@ import msgspec
 import pytest
 
 from arbiter.data import Problem
+from arbiter.log.checksums import of_document
 from arbiter.log.history import Key
 from arbiter.log.run import Run
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import CallStarted
 from arbiter.runs.results import Summary
+from tests.changed_logs import changed_log
 
 pytest.importorskip("inspect_ai", reason="an .eval log needs inspect_ai (the extra inspect)")
 from arbiter.exports.eval_log import write_eval
@@ -46,7 +48,7 @@ def samples(log: Any) -> dict[Key, Any]:
 
 def rewritten(run: Run, folder: Path, change: Callable[[bytes], bytes]) -> Run:
     """A copy of the run with the lines of its log changed by ``change``."""
-    (folder / "events.jsonl").write_bytes(b"".join(map(change, run.path.read_bytes().splitlines(keepends=True))))
+    (folder / "events.jsonl").write_bytes(changed_log(run.path, change))
     return Run.open(folder)
 
 
@@ -76,7 +78,7 @@ def test_what_was_not_graded_has_no_score(troubled_run: Run, read: Read) -> None
 
 
 def test_accuracy_and_acceptance_are_those_of_the_summary(troubled_run: Run, read: Read) -> None:
-    summary = msgspec.json.decode((troubled_run.path.parent / "summary.json").read_bytes(), type=Summary)
+    summary = msgspec.json.decode(of_document((troubled_run.path.parent / "summary.json").read_bytes()), type=Summary)
     log = read(troubled_run)
     metrics = log.results.scores[0].metrics
     assert metrics["accuracy"].value == summary.accuracy

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from arbiter.actors.policies import GenerateRows, LearnedRouter, Oracle, RandomEscalation, RewardThreshold, TargetOnly
 from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
+from arbiter.log.checksums import Checksums
 from arbiter.log.lines import Line, compact, expand
 from arbiter.log.reader import LOG, LogFile
 from arbiter.log.recorder import CARRY_SECONDS
@@ -146,7 +147,9 @@ def test_each_answer_is_a_line_that_carries_the_messages_before_it(
     a_world: Worlds, a_task: Tasks, tmp_path: Path
 ) -> None:
     solve(tmp_path / LOG, a_world(1), [a_task(str(n), RewardThreshold(0.5)) for n in range(8)])
-    found = [DECODER.decode(line) for line in (tmp_path / LOG).read_bytes().splitlines()]
+    checksums = Checksums()
+    lines = (tmp_path / LOG).read_bytes().splitlines(keepends=True)
+    found = [DECODER.decode(checksums.verified(line)) for line in lines]
     own = {str(line.payload.__struct_config__.tag) for line in found}
     assert own == {"run_started", "start_problem", "call_generated", "call_scored", "problem_ended"}
     assert sum(len(line.before) for line in found) > len(found)

@@ -10,6 +10,7 @@ import pytest
 from arbiter.actors.ring_setup import Models
 from arbiter.config.config import Config
 from arbiter.data import Problem
+from arbiter.log.reader import LOG
 from arbiter.log.run import Run, Table
 from arbiter.protocols.events import AnyPayload, Event
 from arbiter.runs.results import Result
@@ -33,6 +34,24 @@ def rows(heading: str) -> dict[str, list[str]]:
 def test_every_kind_is_documented_with_its_fields() -> None:
     kinds = {str(kind.__struct_config__.tag): list(kind.__struct_fields__) for kind in get_args(AnyPayload)}
     assert rows("### Kinds") == kinds
+
+
+def test_the_documented_program_finds_damage_and_passes_a_whole_log(
+    a_config: Callable[..., Config],
+    a_world: Callable[..., Models],
+    run_in: Callable[..., dict[tuple[str, int], Result]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    [program] = [block for block in re.findall(r"```python.*?\n(.*?)```", DOCUMENT, re.DOTALL) if "zlib" in block]
+    folder = tmp_path / "runs" / "first"
+    run_in(folder, a_config(run_type="rsd"), a_world(1), [Problem("0", "question", "7")])
+    monkeypatch.chdir(tmp_path)
+    exec(program, {})  # noqa: S102 - it is in the repository
+    log = folder / LOG
+    log.write_bytes(log.read_bytes().replace(b'"question":"q', b'"question":"Q'))
+    with pytest.raises(AssertionError, match=r"^line \d+ is damaged$"):
+        exec(program, {})  # noqa: S102
 
 
 def test_every_field_of_an_event_is_documented() -> None:

@@ -1,14 +1,18 @@
 """The index of a log finds the lines of a problem as reading the whole log does, also after the log has changed."""
 
 import gzip
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from arbiter.actors.policies import Oracle
 from arbiter.actors.ring_setup import Models
+from arbiter.log.checksums import Checksums
 from arbiter.log.index import LEAST, index_of, index_path
 from arbiter.log.lines import Line
 from arbiter.log.reader import LOG, LogFile
@@ -99,6 +103,39 @@ def test_a_stale_index_is_made_again(log: Path, damage: str) -> None:
         case _:
             index_path(log).write_bytes(b"no index")
     assert list(LogFile(log).events_of("p3")) == scanned(log, "p3") != []
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(data=st.data())
+def test_a_damaged_index_is_made_again(log: Path, data: st.DataObject) -> None:
+    assert index_of(log) is not None
+    content = bytearray(index_path(log).read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    index_path(log).write_bytes(content)
+    assert list(LogFile(log).events_of("p3")) == scanned(log, "p3") != []
+
+
+def test_an_index_is_not_made_of_a_log_with_a_wrong_checksum(log: Path) -> None:
+    lines = Checksums().added(log.read_bytes()).splitlines(keepends=True)
+    assert lines[3].count(b'"problem":"p3"') == 1
+    lines[3] = lines[3].replace(b'"problem":"p3"', b'"problem":"p4"')
+    log.write_bytes(b"".join(lines))
+    with pytest.raises(RunError, match="line 4: the log is damaged here: its checksum is"):
+        list(LogFile(log).events_of("p3"))
+    assert not index_path(log).exists()
+
+
+def test_damage_that_is_younger_than_the_index_is_named_if_it_is_in_a_line_that_is_read(log: Path) -> None:
+    lines = Checksums().added(log.read_bytes()).splitlines(keepends=True)
+    log.write_bytes(b"".join(lines))
+    assert list(LogFile(log).events_of("p3")) == scanned(log, "p3") != []
+    before = log.stat()
+    lines[PROBLEMS + 3] = lines[PROBLEMS + 3].replace(b"xxx", b"xyx", 1)
+    log.write_bytes(b"".join(lines))
+    os.utime(log, ns=(before.st_atime_ns, before.st_mtime_ns))  # as a disk does that damages a file
+    assert len(list(LogFile(log).events_of("p4"))) > 1
+    with pytest.raises(RunError, match=f"line {PROBLEMS + 4}: the log is damaged here: its checksum is"):
+        list(LogFile(log).events_of("p3"))
 
 
 def test_damage_in_the_lines_of_a_problem_is_named_as_when_all_is_read(log: Path) -> None:

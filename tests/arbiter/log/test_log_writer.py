@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbiter.log.checksums import Checksums
 from arbiter.log.lines import Line, expand
 from arbiter.log.writer import open_writer
 from arbiter.protocols.errors import RunError
@@ -28,7 +30,13 @@ def a_line(seq: int, text: str = "") -> Line:
 
 
 def read(path: Path) -> list[Event]:
-    return [msgspec.json.decode(line, type=Event) for line in path.read_bytes().splitlines()]
+    return decoded(path.read_bytes().splitlines(keepends=True))
+
+
+def decoded(lines: Iterable[bytes]) -> list[Event]:
+    """The events of lines that follow each other, by their checksums, from the first line of a log."""
+    checksums = Checksums()
+    return [msgspec.json.decode(checksums.verified(line), type=Event) for line in lines]
 
 
 @pytest.fixture
@@ -58,7 +66,7 @@ class Slow:
         return thread
 
     def seqs(self) -> list[int]:
-        return [msgspec.json.decode(line, type=Event).seq for line in self.lines]
+        return [event.seq for event in decoded(self.lines)]
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -159,9 +167,11 @@ async def test_within_the_interval_nothing_is_synced(slow: Slow) -> None:
 
 @pytest.mark.asyncio
 async def test_a_log_is_appended_to(tmp_path: Path) -> None:
+    crc = None
     for seq in range(3):
-        async with open_writer(tmp_path / "log", HOUR) as writer:
+        async with open_writer(tmp_path / "log", HOUR, crc=crc) as writer:
             writer.put(a_line(seq))
+        crc = Checksums.after((tmp_path / "log").read_bytes()).crc
     assert [event.seq for event in read(tmp_path / "log")] == [0, 1, 2]
 
 

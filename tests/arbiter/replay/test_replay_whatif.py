@@ -16,6 +16,7 @@ from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, 
 from arbiter.protocols.records import Transcript, Usage
 from arbiter.replay.policy_comparison import compare_decisions
 from arbiter.replay.whatif import WhatIf, what_if
+from tests.changed_logs import changed_log
 
 Recording = Callable[..., Run]
 STEPS, PROBLEMS = 3, 8
@@ -154,6 +155,7 @@ def test_without_both_scores_there_is_nothing_to_compare(record: Recording) -> N
 
 def test_a_log_of_decisions_alone_holds_no_answers(record: Recording) -> None:
     run = record(models(), tasks(RewardThreshold(0.5)))
-    run.path.write_bytes(run.path.read_bytes().replace(b'"versions":{}', b'"versions":{},"record":"decisions"', 1))
+    more = b'"versions":{},"record":"decisions"'
+    run.path.write_bytes(changed_log(run.path, lambda line: line.replace(b'"versions":{}', more, 1)))
     with pytest.raises(RunError, match="decisions"):
         replayed_under(Run.open(run.path), config(), config())

@@ -17,6 +17,7 @@ from arbiter.data import Problem
 from arbiter.data.tasks import make_task
 from arbiter.data.training_rows import TrainingRow
 from arbiter.grading.grader import NO_REFERENCE
+from arbiter.log.checksums import of_document
 from arbiter.protocols.errors import BackendError, ConfigError, DataError, RunError
 from arbiter.protocols.ports import Generation, GenerationRequest, KVMemory, ModelHandle, ScoreRequest
 from arbiter.protocols.records import Limits, Sampling, Transcript, Usage
@@ -134,7 +135,7 @@ async def test_the_summary_has_the_memory_of_the_models_that_keep_keys_and_value
     models = msgspec.structs.replace(echoing(), draft=ModelHandle(Keeping(10)))
     summary = await run(a_config(run_type="draft"), problems(2), models, tmp_path, Diary())
     assert summary.kv_memory == {"draft": KVMemory(40, 1000)}
-    assert msgspec.json.decode((tmp_path / "summary.json").read_bytes(), type=Summary) == summary
+    assert msgspec.json.decode(of_document((tmp_path / "summary.json").read_bytes()), type=Summary) == summary
 
 
 def test_each_of_several_targets_has_its_own_memory_in_the_summary() -> None:
@@ -170,7 +171,7 @@ async def test_the_summary_is_that_of_the_stored_results(a_config: Configs, tmp_
     config = a_config(limits={"problems": 3}, audit=0.5)
     summary = await run(config, problems(12), echoing(), tmp_path, Diary())
     assert summary == summary_of(config, stored(tmp_path), summary.wall_seconds, cpu_seconds=summary.cpu_seconds)
-    assert msgspec.json.decode((tmp_path / "summary.json").read_bytes(), type=Summary) == summary
+    assert msgspec.json.decode(of_document((tmp_path / "summary.json").read_bytes()), type=Summary) == summary
 
 
 @pytest.mark.asyncio
@@ -295,7 +296,7 @@ async def test_a_signal_ends_the_run_and_keeps_what_is_done(
     assert (summary.interrupted, summary.problems, summary.accuracy) == (True, 3, 1.0)
     assert sorted(result.solution.problem for result in stored(tmp_path)) == ["0", "1", "2"]
     assert (draft.running, draft.cancelled) == (0, 2)
-    assert msgspec.json.decode((tmp_path / "summary.json").read_bytes(), type=Summary) == summary
+    assert msgspec.json.decode(of_document((tmp_path / "summary.json").read_bytes()), type=Summary) == summary
 
 
 @pytest.mark.asyncio

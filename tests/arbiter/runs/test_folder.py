@@ -11,6 +11,7 @@ import pytest
 from arbiter.config.config import Config, load_config, parse
 from arbiter.data import Problem
 from arbiter.data.training_rows import TrainingRow, training_rows
+from arbiter.log.checksums import of_document
 from arbiter.log.run import Run
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.records import Candidate, Solution, Step, StepRecord
@@ -98,7 +99,7 @@ async def test_the_versions_of_a_run_are_those_of_this_installation(a_config: Co
 async def test_the_summary_is_read_back_as_it_was_written(a_config: Configs, a_result: Results, tmp_path: Path) -> None:
     summary = summarise([a_result(), a_result(right=False)], "router", 0.5, 1.0)
     await leave(a_config(), tmp_path, summary=summary)
-    assert msgspec.json.decode((tmp_path / "summary.json").read_bytes(), type=Summary) == summary
+    assert msgspec.json.decode(of_document((tmp_path / "summary.json").read_bytes()), type=Summary) == summary
 
 
 @pytest.mark.asyncio

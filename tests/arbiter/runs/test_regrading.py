@@ -13,6 +13,7 @@ from arbiter.data import Problem
 from arbiter.grading import Grade, Grader
 from arbiter.grading.answers import Reference
 from arbiter.grading.grader import VERSION
+from arbiter.log.checksums import of_document
 from arbiter.log.run import Run
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.ports import KVMemory
@@ -60,7 +61,7 @@ def stored(folder: Path, config: Config, *results: Result, finished: bool = True
 
 def read_back(folder: Path) -> tuple[list[Grade], Summary]:
     grades = [result.grade for result in read_records(folder / "results.jsonl", Result)]
-    return grades, msgspec.json.decode((folder / "summary.json").read_bytes(), type=Summary)
+    return grades, msgspec.json.decode(of_document((folder / "summary.json").read_bytes()), type=Summary)
 
 
 async def refusal(folder: Path) -> str:

@@ -13,6 +13,7 @@ from arbiter.actors.ring_setup import Models
 from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.grading import Grader
+from arbiter.log.checksums import of_document
 from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.runs.folder import open_run, read_records
 from arbiter.runs.regrading import regrade
@@ -87,7 +88,7 @@ def test_a_point_is_not_continued_as_a_run_of_its_own(a_sweep: Path, a_config: C
 def test_every_file_of_a_point_has_the_simulated_times_or_none(a_sweep: Path) -> None:
     found = msgspec.json.decode((a_sweep / "sweep.json").read_bytes(), type=SweepResult)
     for row in found.points:
-        summary = msgspec.json.decode((a_sweep / row.point / "summary.json").read_bytes(), type=Summary)
+        summary = msgspec.json.decode(of_document((a_sweep / row.point / "summary.json").read_bytes()), type=Summary)
         stored = list(read_records(a_sweep / row.point / "results.jsonl", Result))
         assert summary == row.summary
         assert summary.simulated

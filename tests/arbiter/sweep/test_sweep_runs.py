@@ -15,6 +15,7 @@ from arbiter.actors.ring_setup import Models
 from arbiter.config.config import Config
 from arbiter.config.run_tables import RunType
 from arbiter.data import Problem
+from arbiter.log.checksums import of_document
 from arbiter.log.run import Run
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.ports import GenerationRequest, ScoreRequest
@@ -249,7 +250,7 @@ def test_a_measured_point_is_a_run_of_its_own(
     assert found.measured
     assert found.made == found.needed
     for point, row in zip(points, found.points, strict=True):
-        stored = msgspec.json.decode((tmp_path / point.name / "summary.json").read_bytes(), type=Summary)
+        stored = msgspec.json.decode(of_document((tmp_path / point.name / "summary.json").read_bytes()), type=Summary)
         assert row.summary == stored
         assert not stored.simulated
         assert not Run.open(tmp_path / point.name).is_shared

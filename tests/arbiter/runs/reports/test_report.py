@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from arbiter.config.config import Config
 from arbiter.data import Problem
+from arbiter.log.checksums import of_document
 from arbiter.protocols.errors import ConfigError, ReportError, RunError
 from arbiter.runs.folder import open_run
 from arbiter.runs.reports.report import read_run, report_on, write_report
@@ -90,7 +91,8 @@ def test_a_run_that_is_given_twice_is_in_the_table_once(a_run: Runs) -> None:
 
 def test_the_figures_of_a_finished_run_are_those_of_its_summary(a_run: Runs) -> None:
     folder = a_run("one", limits={"problems": 3})
-    assert read_run(folder).summary == msgspec.json.decode((folder / "summary.json").read_bytes(), type=Summary)
+    stored = of_document((folder / "summary.json").read_bytes())
+    assert read_run(folder).summary == msgspec.json.decode(stored, type=Summary)
 
 
 def test_a_table_has_a_column_for_samples_and_costs_only_where_there_are_any(a_run: Runs, a_result: Results) -> None:

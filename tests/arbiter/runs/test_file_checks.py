@@ -1,0 +1,136 @@
+"""The files of a run are checked: what is damaged is named, and what has no checksum is counted."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from arbiter.config.config import Config
+from arbiter.data import Problem
+from arbiter.grading import Grade
+from arbiter.log.checksums import of_line
+from arbiter.protocols.errors import RunError
+from arbiter.protocols.records import Candidate, Solution, StepRecord
+from arbiter.runs.file_checks import CheckedFile, check_files
+from arbiter.runs.folder import open_run, read_records, read_results
+from arbiter.runs.reports.report import read_run
+from arbiter.runs.results import Result, summary_of
+from tests.command_line import call_arbiter
+
+Configs = Callable[..., Config]
+
+
+@pytest.fixture
+def run(
+    a_config: Configs, a_candidate: Callable[..., Candidate], a_solution: Callable[..., Solution], tmp_path: Path
+) -> Path:
+    """The folder of a finished run of two problems with two steps each, which wrote rows."""
+    config, folder = a_config(run_type="generate"), tmp_path / "run"
+    step = StepRecord((a_candidate("draft", 0.25), a_candidate("target", 0.75)), chosen=1)
+    problems = [Problem(name, f"question {name}", "7") for name in ("p", "q")]
+    results = [Result(a_solution(problem.id, step, step), Grade(True, "7"), "7") for problem in problems]
+
+    async def write() -> None:
+        async with open_run(config, problems, folder) as opened:
+            for result in results:
+                await opened.add(result.solution, result.grade)
+            await opened.finish(summary_of(config, results, wall_seconds=12.5))
+
+    anyio.run(write)
+    return folder
+
+
+def checked(run: Path) -> dict[str, CheckedFile]:
+    return {file.name: file for file in check_files(run)}
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_the_files_of_a_run_are_whole(run: Path) -> None:
+    found = checked(run)
+    assert list(found) == ["events.jsonl", "results.jsonl", "rows.jsonl", "summary.json", "config.toml"]
+    assert [file for file in found.values() if file.error or file.unchecked or file.torn or not file.ended] == []
+    assert (found["results.jsonl"].lines, found["rows.jsonl"].lines) == (2, 4)
+    assert list(checked(run / "events.jsonl")) == ["events.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "named"),
+    [
+        ("results.jsonl", '"right":true', '"right":null', "results.jsonl, line 1: its checksum is "),
+        ("rows.jsonl", '"step":1', '"step":0', "rows.jsonl, line 2: its checksum is "),
+        ("summary.json", '"wall_seconds": 12.5', '"wall_seconds": 22.5', "summary.json: its checksum is "),
+        ("summary.json", '"problems": 2,', '"problems": 2', "summary.json: "),
+        ("config.toml", "max_steps = 100", "max_steps = 200", "limits.max_steps: 100 in the log, 200 in config.toml"),
+        ("events.jsonl", '"answer":"7"', '"answer":"8"', "events.jsonl, line 2: the log is damaged here: "),
+    ],
+)
+def test_damage_is_named_and_the_other_files_are_checked_all_the_same(
+    run: Path, name: str, old: str, new: str, named: str
+) -> None:
+    change(run / name, old, new)
+    errors = {file.name: file.error for file in check_files(run) if file.error is not None}
+    assert list(errors) == [name]
+    assert named in (errors[name] or "")
+    ended = call_arbiter("show", run, "--verify")
+    assert (ended.returncode, ended.stdout.count("no damage")) == (2, 4)
+    assert named in " ".join(ended.stderr.split())
+
+
+def test_every_file_is_one_line_and_as_json_one_object(run: Path) -> None:
+    assert call_arbiter("show", run, "--verify").stdout.splitlines()[1] == "results.jsonl: no damage"
+    [_, second, *_] = call_arbiter("show", run, "--verify", "--json").stdout.splitlines()
+    named = {"name": "results.jsonl", "lines": 2, "unchecked": 0, "torn": False, "ended": True, "error": None}
+    assert json.loads(second) == named
+
+
+@pytest.mark.parametrize("option", ["p", "--wrong", "--follow", "--slowest=1", "--sample=0"])
+def test_a_whole_run_is_checked_and_nothing_less(run: Path, option: str) -> None:
+    assert "--verify checks the whole run" in call_arbiter("show", run, option, "--verify").stderr
+
+
+def test_lines_without_checksums_are_counted(run: Path) -> None:
+    path = run / "results.jsonl"
+    path.write_bytes(b"".join(of_line(line) + b"\n" for line in path.read_bytes().splitlines(keepends=True)))
+    assert checked(run)["results.jsonl"] == CheckedFile("results.jsonl", 2, 2)
+    assert "no damage found, but 2 of 2 lines have no checksum" in call_arbiter("show", run, "--verify").stdout
+
+
+def test_a_result_less_than_the_summary_counts_is_named(run: Path) -> None:
+    path = run / "results.jsonl"
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    with pytest.raises(RunError, match=rf"^{path} has 1 results, but summary\.json counts 2: restore"):
+        read_run(run)
+    assert f"{path} has 1 results" in (checked(run)["results.jsonl"].error or "")
+
+
+def test_a_result_that_lost_its_line_feed_to_another_byte_is_not_half_a_line(run: Path) -> None:
+    path = run / "results.jsonl"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(RunError, match=rf"{path}, line 2: its checksum is .*; remove that line"):
+        read_results(path)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert read_results(path)[1]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(data=st.data())
+def test_one_changed_byte_of_the_results_is_named_by_its_line(run: Path, data: st.DataObject) -> None:
+    path, copy = run / "results.jsonl", run / "copy.jsonl"
+    content = bytearray(path.read_bytes())
+    at = data.draw(st.integers(0, len(content) - 1))
+    line = content.count(b"\n", 0, at) + 1
+    content[at] ^= data.draw(st.integers(1, 255))
+    copy.write_bytes(content)
+    with pytest.raises(RunError, match=rf"copy\.jsonl, line {line}: "):
+        read_results(copy)
+    with pytest.raises(RunError, match=rf"copy\.jsonl, line {line}: "):
+        list(read_records(copy, Result))
