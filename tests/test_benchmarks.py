@@ -161,13 +161,16 @@ def test_chosen_parts_of_the_cost_of_a_step_are_compared_alone() -> None:
 def test_schedules_are_compared_in_virtual_time_and_no_two_runs_differ() -> None:
     found, again = (printed("schedules.py", "--problems", "6") for _ in range(2))
     assert found == again
-    others = {"published", "repaired", "gather", "plain", "listed", "grouped", "listed, grouped"}
-    assert set(found) == others | {"latency", "best_known", "ours"}
+    others = {"published", "repaired", "gather", "plain", "one by one", "listed", "listed, grouped"}
+    assert set(found) == others | {"latency", "best_known", "schedules"}
     assert set(found["latency"]) == others
     for ratios in (found, found["latency"]):
         assert 1 < ratios["repaired"] < ratios["published"]
     assert min(1, *(found[name] for name in others)) == found.get(found["best_known"], 1)
-    assert set(found["ours"]["servers"]) == {"draft", "router", "target"}
+    assert set(found["schedules"]) == others | {"ours"}
+    for each in found["schedules"].values():
+        assert set(each["servers"]) == {"draft", "router", "target"}
+        assert all(0 < load["passes"] <= load["requests"] for load in each["servers"].values())
 
 
 def test_gathering_is_compared_with_none_over_the_same_steps() -> None:

@@ -137,9 +137,10 @@ async def open_tables(
                 queue_depth = await stack.enter_async_context(_queue_depth(name, table, adaptive))
                 of_many = name.startswith(_TARGETS)
                 handles, key = (targets, name.removeprefix(_TARGETS)) if of_many else (writers, name)
-                gather = await _gather(name, table) if is_target(name) else None
+                pauses = isinstance(table, ServedTable) and await pauses_decoding(name, table)
+                gather = _gather(table, pauses) if is_target(name) else None
                 handles[key] = ModelHandle[Generator](
-                    generator, table.in_flight, table.annotate, adapts, queue_depth, gather
+                    generator, table.in_flight, table.annotate, adapts, queue_depth, gather, pauses
                 )
         target = writers.get("target") or next(iter(targets.values()), None)
         yield Models(writers.get("draft"), target, scorers, targets)
@@ -209,12 +210,15 @@ async def open_scorer(
         yield scorer
 
 
-async def _gather(name: str, table: AnyModelTable) -> Gather | None:
-    """Return how escalations to the target of ``table`` gather; None if none is held."""
+def _gather(table: AnyModelTable, pauses: bool) -> Gather | None:
+    """Return how escalations to the target of ``table`` gather; None if none is held.
+
+    ``pauses`` is True if its server stops decoding in order to read.
+    """
     if isinstance(table, InProcessTable):
         gather = Gather(IN_PROCESS_GATHER if table.gather is None else table.gather)
     elif table.gather is None:
-        gather = Gather(PAUSING_GATHER if await pauses_decoding(name, table) else 0.0, SERVED_SHARE)
+        gather = Gather(PAUSING_GATHER if pauses else 0.0, SERVED_SHARE)
     else:
         gather = Gather(table.gather, SERVED_SHARE)
     return gather if gather.seconds else None
