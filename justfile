@@ -144,8 +144,12 @@ chaos-servers *args:
 chaos-damage *args:
     {{python}} benchmarks/damage.py {{args}}
 
-# Run all checks of what is promised when disks, clients and servers misbehave.
-chaos: chaos-damage chaos-clients chaos-servers
+# Kill commands a thousand times, and check that nothing is lost, paid twice or different (see docs/reference/what-disks-and-kills-do.md).
+chaos-kills *args:
+    {{python}} benchmarks/kills.py {{args}}
+
+# Run all checks of what is promised when disks, kills, clients and servers misbehave.
+chaos: chaos-damage chaos-kills chaos-clients chaos-servers
 
 # Count the words per sentence of the documents, or of the docstrings (--docstrings); --at REVISION reads another commit.
 prose *args:

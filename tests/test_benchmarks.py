@@ -100,6 +100,16 @@ def test_a_run_with_faults_passes_only_if_nothing_is_lost_different_unexplained_
     assert not compared([right], {}, memory=56.0).passed
 
 
+def test_nothing_is_lost_paid_twice_or_different_after_kills() -> None:
+    command = [sys.executable, BENCHMARKS / "kills.py", "--kills", "20", "--only", "bench,sweep,serve", "--json"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert sum(one["kills"] for one in found.values()) in range(18, 23)
+    for one in found.values():
+        assert (one["lost"], one["twice"], one["different"], one["failures"]) == (0, 0, 0, 0)
+
+
 @pytest.mark.nightly
 def test_batching_is_compared_problem_by_problem() -> None:
     found = printed("batching.py", "--limit", "6")

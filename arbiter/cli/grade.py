@@ -1,12 +1,11 @@
 """``arbiter grade``: grade a run again from its stored solutions."""
 
-import sys
 from pathlib import Path
 
 import anyio
-import msgspec
 
 from arbiter.cli.console import guarded, progress_bar, stderr, stdout
+from arbiter.cli.terminal import write_json
 from arbiter.grading import Grade, Grader
 from arbiter.runs.regrading import GradeChange, Regraded, regrade
 from arbiter.runs.reports.short_form import not_graded
@@ -49,7 +48,7 @@ def _grade(run: Path, as_json: bool) -> int:
     if regraded.torn:
         stderr.print("the last line of results.jsonl was half written and is left out", highlight=False)
     if as_json:
-        sys.stdout.write(msgspec.json.encode(regraded).decode() + "\n")
+        write_json(regraded)
     else:
         _show(regraded)
     return 0

@@ -1,13 +1,11 @@
 """``arbiter solve``: solve one question and show each step as it is kept."""
 
-import sys
-
 import anyio
-import msgspec
 from rich.markup import escape
 
 from arbiter.cli.console import FAILED, guarded, stderr, stdout
 from arbiter.cli.overrides import PolicyOverrides
+from arbiter.cli.terminal import write_json
 from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.grading.answers import text_after_thought
@@ -66,7 +64,7 @@ async def _solve(question: str, config: Config, as_json: bool) -> int:
     async with Arbiter(config, run_types=[config.run_type]) as arbiter:
         solution = await arbiter.run(arbiter.task(Problem("question", question)), show)
     if as_json:
-        sys.stdout.write(msgspec.json.encode(solution).decode() + "\n")
+        write_json(solution)
     else:
         _conclude(solution)
     if solution.error is not None:

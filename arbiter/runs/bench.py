@@ -23,7 +23,9 @@ from arbiter.protocols.errors import RunError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import KeepsKeysAndValues, KVMemory
 from arbiter.protocols.records import Solution
+from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.folder import RunFolder, check_run, open_run
+from arbiter.runs.limit_notes import handles_of, limit_notes
 from arbiter.runs.results import Result, Summary, summary_of
 
 
@@ -57,12 +59,14 @@ async def bench(
     show: Show | None = None,
     retry_failed: bool = False,
     problems: Sequence[Problem] | None = None,
+    fail_fast: bool = False,
 ) -> tuple[Summary, Path]:
     """Solve and grade ``problems`` (default: the configured ones). Return the summary and the path of the run folder.
 
     If ``out`` holds the same run, unfinished, the run is resumed. With ``retry_failed``, failed problems are solved
     again. ``show`` receives each logged event, in another thread. SIGINT or SIGTERM ends the run early: all finished
-    solutions are stored, and the summary has ``interrupted`` set.
+    solutions are stored, and the summary has ``interrupted`` set. With ``fail_fast`` the run also ends early if the
+    first problems to end have all failed for one cause (``arbiter.runs.early_stop``), which is then in ``stopped``.
 
     Raises ``ConfigError``, ``DataError``, ``BackendError`` or ``RunError``, where possible before the first problem
     starts.
@@ -74,7 +78,7 @@ async def bench(
         check_run(config, problems, out)
     watcher.loading(config)
     async with open_models(config) as models, open_run(config, problems, out, show, retry_failed) as folder:
-        summary = await run_problems(config, problems, models, folder, watcher)
+        summary = await run_problems(config, problems, models, folder, watcher, EarlyStop(fail_fast))
     return summary, folder.path
 
 
@@ -85,10 +89,18 @@ def configured_problems(config: Config) -> Sequence[Problem]:
 
 
 async def run_problems(
-    config: Config, problems: Sequence[Problem], models: Models, folder: RunFolder, watcher: Watcher
+    config: Config,
+    problems: Sequence[Problem],
+    models: Models,
+    folder: RunFolder,
+    watcher: Watcher,
+    early: EarlyStop | None = None,
 ) -> Summary:
-    """Solve the ``problems`` that no earlier session solved. Write results and summary into ``folder``."""
-    cpu_before = time.process_time()
+    """Solve the ``problems`` that no earlier session solved, until ``early`` stops the run.
+
+    Write results and summary into ``folder``.
+    """
+    cpu_before, early = time.process_time(), early or EarlyStop()
     grader, results, failures = Grader(), [*folder.results], list[RunError]()
     references = {problem.id: problem.answer for problem in problems}
     form = await answer_form(config)
@@ -103,9 +115,11 @@ async def run_problems(
             return
         results.append(result)
         watcher.solved(result)
+        if early.add(solution):
+            solving.cancel()
 
     solutions = len(problems) * config.sampling.samples
-    for line in (*without_reference(problems), *notices(folder, solutions)):
+    for line in (*without_reference(problems), *notices(folder, solutions), *limit_notes(config, models)):
         watcher.notice(line)
     watcher.started(solutions, folder.results)
     tasks = _tasks_left(config, problems, folder)
@@ -130,22 +144,15 @@ async def run_problems(
     wall, cpu = round(folder.journal.seconds, 6), round(time.process_time() - cpu_before, 6)
     known = None if folder.journal.earlier.sessions else cpu
     summary = summary_of(config, results, wall, solving.cancel_called, known)
-    summary = msgspec.structs.replace(summary, kv_memory=kv_memory(models))
+    summary = msgspec.structs.replace(summary, kv_memory=kv_memory(models), stopped=early.cause)
     await folder.finish(summary)
     return summary
 
 
 def kv_memory(models: Models) -> dict[str, KVMemory]:
     """Return the memory of those models that keep keys and values, by the names of their tables after ``models.``."""
-    # the first of several targets is the target as well
-    target = {} if models.targets else {"target": models.target}
-    several = {f"targets.{name}": handle for name, handle in models.targets.items()}
-    handles = {"draft": models.draft, **target, **several, **models.scorers}
-    return {
-        name: handle.port.kv_memory
-        for name, handle in handles.items()
-        if handle is not None and isinstance(handle.port, KeepsKeysAndValues)
-    }
+    ports = {name: handle.port for name, handle in handles_of(models).items()}
+    return {name: port.kv_memory for name, port in ports.items() if isinstance(port, KeepsKeysAndValues)}
 
 
 def notices(folder: RunFolder, solutions: int) -> Iterator[str]:

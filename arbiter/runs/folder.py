@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -38,7 +39,7 @@ from arbiter.log.redaction import without_text
 from arbiter.log.run import SHARED
 from arbiter.log.sessions import check_same, open_journal
 from arbiter.log.writer import Show
-from arbiter.protocols.errors import RunError
+from arbiter.protocols.errors import RunError, os_reason
 from arbiter.protocols.events import Graded, RunEnded
 from arbiter.protocols.ids import graded_id, run_ended_id
 from arbiter.protocols.records import Record, Solution
@@ -91,12 +92,12 @@ class RunFolder:
         return (problem, sample) in self._done
 
     def open(self, files: ExitStack) -> None:
-        """Write configuration, versions and the results of earlier sessions. Raises ``RunError``."""
-        about_run(self.path, self._config)
+        """Write the results of earlier sessions. Raises ``RunError``."""
         with self._disk_errors_as_run_errors():
             (self.path / "summary.json").unlink(missing_ok=True)  # it is from an earlier session
             for name in ("results.jsonl", "rows.jsonl") if self._config.run_type == "generate" else ("results.jsonl",):
                 self._files[name] = files.enter_context((self.path / name).open("wb", buffering=0))
+            self._spare = files.enter_context(Path(os.devnull).open("rb", buffering=0))  # noqa: SIM115 - closed with ``files``
         for result in self.results:
             self._append(result)
 
@@ -112,6 +113,7 @@ class RunFolder:
 
     async def finish(self, summary: Summary) -> None:
         """Write the summary, and log the end of the session. Raises ``RunError`` if the folder cannot be written."""
+        self._spare.close()  # so that the summary can be written even if requests use all other descriptors
         write_summary(self.path, summary)
         await record_end(self.journal, summary.interrupted)
 
@@ -140,7 +142,7 @@ class RunFolder:
         try:
             yield
         except OSError as error:
-            raise RunError(f"cannot write the run folder {self.path}: {error.strerror}") from error
+            raise RunError(f"cannot write the run folder {self.path}: {os_reason(error)}") from error
 
 
 @asynccontextmanager
@@ -163,7 +165,9 @@ async def open_run(
     path = out or new_path(config.run_type)
     _refuse_without_log(path)
     what = identity(config, problems) | (SHARED if shared else {})
-    async with open_journal(path / LOG, what, versions(), config.log.record, config.log.sync, show) as journal:
+    log, prepare = config.log, partial(about_run, path, config)
+    opening = open_journal(path / LOG, what, versions(), log.record, log.sync, show, prepare=prepare)
+    async with opening as journal:
         with ExitStack() as files:
             folder = RunFolder(path, config, problems, journal, retry_failed, shared or _as_measured)
             folder.open(files)
@@ -176,7 +180,7 @@ def about_run(path: Path, config: Config) -> None:
         replace_file(path / "config.toml", as_toml(config))
         replace_file(path / "versions.json", msgspec.json.format(msgspec.json.encode(versions())))
     except OSError as error:
-        raise RunError(f"cannot write the run folder {path}: {error.strerror}") from error
+        raise RunError(f"cannot write the run folder {path}: {os_reason(error)}") from error
 
 
 def write_summary(path: Path, summary: Summary) -> None:
@@ -184,7 +188,7 @@ def write_summary(path: Path, summary: Summary) -> None:
     try:
         replace_file(path / "summary.json", as_document(msgspec.json.encode(summary)))
     except OSError as error:
-        raise RunError(f"cannot write the run folder {path}: {error.strerror}") from error
+        raise RunError(f"cannot write the run folder {path}: {os_reason(error)}") from error
 
 
 async def record_grade(journal: Recorder, result: Result) -> None:
@@ -217,7 +221,7 @@ def _refuse_without_log(path: Path) -> None:
             raise RunError(f"cannot write the run folder {path}: it is a file; choose another folder with --out")
         without_log = (path / "results.jsonl").exists() and not (path / LOG).exists()
     except OSError as error:  # not a valid name for a folder
-        raise RunError(f"cannot write the run folder {path}: {error.strerror}") from error
+        raise RunError(f"cannot write the run folder {path}: {os_reason(error)}") from error
     if without_log:
         raise RunError(f"{path} holds a run without its event log ({LOG}): choose another folder with --out")
 

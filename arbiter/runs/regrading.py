@@ -56,6 +56,7 @@ class _Ending(msgspec.Struct, frozen=True):
     cpu_seconds: float | None = None
     comparison: dict[Author, ComparedRun] | None = None
     decoded: int | None = None
+    stopped: str | None = None
 
 
 async def regrade(folder: Path, grader: Grader, progress: Progress = lambda _done, _of: None) -> Regraded:
@@ -140,7 +141,8 @@ def _summary(folder: Path, config: Config, results: list[Result], old: _Ending |
         killed = summary_of(config, results, wall_seconds=None, interrupted=True)
         return msgspec.structs.replace(killed, simulated=shared)
     graded = summary_of(config, results, old.wall_seconds, old.interrupted, old.cpu_seconds)
-    return msgspec.structs.replace(graded, simulated=old.simulated, kv_memory=old.kv_memory, comparison=old.comparison)
+    kept = {name: getattr(old, name) for name in ("simulated", "kv_memory", "comparison", "stopped")}
+    return msgspec.structs.replace(graded, **kept)
 
 
 def _change(before: Result, after: Result) -> GradeChange | None:

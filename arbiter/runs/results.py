@@ -134,6 +134,7 @@ class Summary(Record, frozen=True):
       because the CPU seconds of earlier sessions are not known.
     - ``comparison`` has the draft alone and the target alone on the same problems (``--compare``). It is None without
       a comparison.
+    - ``stopped`` is the cause for which the first problems to end all failed, if that stopped the run early.
     """
 
     run_type: RunType
@@ -173,6 +174,7 @@ class Summary(Record, frozen=True):
     ungraded: dict[str, int] = msgspec.field(default_factory=dict[str, int])
     accuracy_bounds: tuple[float, float] | None = None
     found_by: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    stopped: str | None = None
 
 
 def summary_of(
