@@ -100,6 +100,10 @@ latency *args:
 matches *args:
     {{python}} benchmarks/matches.py {{args}}
 
+# Measure how often the grader is right, its CPU time next to another checkout, and whether load changes verdicts.
+grading *args:
+    {{python}} benchmarks/grading.py {{args}}
+
 # Compare policies and kinds of speculation on the pocket models, in process and behind sglang: tokens and time ratios.
 models *args:
     {{python}} benchmarks/models.py {{args}}

@@ -31,7 +31,7 @@ class StepGenerator:
 
     @property
     def has_room(self) -> bool:
-        """Whether a slot is free, so that a request would not wait."""
+        """Whether a request would get a slot without waiting."""
         return self._limiter.has_room
 
     async def candidate(

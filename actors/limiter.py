@@ -19,14 +19,15 @@ log = logging.getLogger("arbiter.actors.limiter")
 class ConcurrencyLimiter:
     """The slots of a model. Their number is ``in_flight`` of its ``ModelHandle``.
 
-    If the handle is ``adaptive``, a controller lowers the number while the server cannot serve as many requests. Each
-    change is written to ``journal``. ``name`` is the model's configuration key after ``models.``.
+    If the handle ``pauses``, slots are granted in groups while requests wait. If it is ``adaptive``, a controller
+    lowers the number while the server cannot serve as many requests. Each change is written to ``journal``. ``name`` is
+    the model's configuration key after ``models.``.
     """
 
     def __init__(self, name: str, handle: ModelHandle[Generator] | ModelHandle[Scorer], journal: Journal) -> None:
         self.name = name
         self._journal = journal
-        self._slots = PrioritySemaphore(handle.in_flight)
+        self._slots = PrioritySemaphore(handle.in_flight, handle.pauses)
         self._queue_depth: QueueDepth | None = handle.queue_depth if handle.adaptive else None
         self._control = LimitControl(handle.in_flight) if handle.adaptive else None
         self._moves = count()
@@ -43,11 +44,11 @@ class ConcurrencyLimiter:
 
     @property
     def has_room(self) -> bool:
-        """Whether a slot is free, so that a request would not wait."""
+        """Whether a request would get a slot without waiting."""
         return self._slots.has_room
 
     def take_now(self) -> bool:
-        """Take a free slot, and keep it until ``give``. Return False if none is free."""
+        """Take a slot without waiting, and keep it until ``give``. Return False if there is no room."""
         return self._slots.take_now()
 
     async def take(self, rank: Rank) -> None:
@@ -59,7 +60,7 @@ class ConcurrencyLimiter:
         return self._control.ask() if self._control else 0
 
     def give(self) -> None:
-        """Return the slot; the next request gets it."""
+        """Return the slot, so that requests that wait can get it."""
         self._slots.give()
 
     def refused(self, number: int) -> None:

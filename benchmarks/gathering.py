@@ -43,7 +43,7 @@ class Gain(msgspec.Struct, frozen=True):
 def measure(world: SyntheticWorkload, running: int, mixed: bool, gather: Gather = GATHER) -> Gain:
     """Run the ring without and with gathering. Raises ``RuntimeError`` if they kept different steps."""
     fleets = [Fleet(world, running, mixed) for _ in range(2)]
-    models = [fleet.models(held) for fleet, held in zip(fleets, (None, gather), strict=True)]
+    models = [fleet.models(held, grouped=not mixed) for fleet, held in zip(fleets, (None, gather), strict=True)]
     for fleet, used in zip(fleets, models, strict=True):
         run_on(fleet, partial(ring, models=used, verify="auto"))
     if fleets[0].kept != fleets[1].kept:

@@ -38,9 +38,14 @@ def latency_ratio(name: str) -> Callable[[dict[str, Found]], float]:
     return lambda results: results[name].latency / results["ours"].latency
 
 
-def over_best(results: dict[str, Found]) -> float:
-    """Return the makespan of ours, divided by that of the best known schedule."""
-    return results["ours"].makespan / results[best_known(results)].makespan
+def published_over(name: str) -> Callable[[dict[str, Found]], float]:
+    """Return the figure *makespan of the published schedule, divided by that of another one*."""
+    return lambda results: results["published"].makespan / results[name].makespan
+
+
+def beyond_best(name: str) -> Callable[[dict[str, Found]], float]:
+    """Return the figure *makespan of a schedule, divided by that of the best known one*."""
+    return lambda results: results[name].makespan / results[best_known(results)].makespan
 
 
 def schedules() -> str:
@@ -67,6 +72,16 @@ def schedules() -> str:
     return markdown(header, rows)
 
 
+def schedules_reading() -> str:
+    """Return how the draft's server reads in each schedule, and the makespans against two others."""
+    rows: list[list[str]] = []
+    for name, each in _schedules().items():
+        draft = each.servers["draft"]
+        counts = [f"{draft.requests:,}", f"{draft.passes:,}", f"{draft.reading:.1f}"]
+        rows.append([name, *counts, over_seeds(published_over(name)), over_seeds(beyond_best(name))])
+    return markdown("schedule | draft requests | reading passes | reading, s | published / it | it / best known", rows)
+
+
 def schedules_varied() -> str:
     """Return the schedules with one thing changed at a time, each divided by ours."""
     variants = {
@@ -79,6 +94,6 @@ def schedules_varied() -> str:
     rows: list[list[str]] = []
     for label, results in variants.items():
         pairs = [(makespan(name)(results), latency_ratio(name)(results)) for name in names]
-        best = f"{over_best(results):.2f} ({best_known(results)})"
+        best = f"{beyond_best('ours')(results):.2f} ({best_known(results)})"
         rows.append([label, *(f"{one:.2f}, {other:.2f}" for one, other in pairs), best])
     return markdown(f"changed | {' | '.join(names)} | makespan of ours / best known", rows)

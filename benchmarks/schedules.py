@@ -15,11 +15,12 @@ it reads a prompt. All schedules must keep the same steps; the program checks th
   step is drafted ahead, and the target writes each of its steps in full.
 - ``ours``: the same with the defaults of a configuration. Where it pays, the target reads the rejected draft and writes
   only the rest of its own step (``SyntheticWorkload.agreeing``). Unless ``mixed``, escalations gather before they go to
-  the target (``arbiter.actors.gathering``; ``benchmarks/gathering.py`` measures that alone).
+  the target (``arbiter.actors.gathering``; ``benchmarks/gathering.py`` measures that alone), and slots are granted in
+  groups (``arbiter.actors.slots``).
+- ``one by one``: as ``ours``, but each slot is granted as soon as it is free.
 - ``listed``: list scheduling with lengths known beforehand. It makes the requests of ``ours``, and the target reads
-  every rejected draft. The problem with most seconds left gets slots first (``benchmarks/waiting.py``).
-- ``grouped``: older problems first, as in ``ours``, but slots are given in groups of ``GROUP`` while requests wait.
-- ``listed, grouped``: both.
+  every rejected draft. The problem with most seconds left gets slots first, one by one (``benchmarks/waiting.py``).
+- ``listed, grouped``: the same with slots in groups.
 
 The *best known* schedule is the one with the shortest makespan. docs/explanation/performance.md has the parameters and
 results.
@@ -45,8 +46,6 @@ from arbiter.protocols.ports import Gather
 from arbiter.protocols.records import Solution, Step, Transcript
 from arbiter.simulation.engine import EngineLoad
 from arbiter.simulation.synthetic_workload import SyntheticWorkload
-
-GROUP = 8  # an eighth of the slots
 
 Answer = TypeVar("Answer")
 Schedule = Callable[[Fleet], Awaitable[None]]
@@ -94,21 +93,22 @@ async def gather(fleet: Fleet) -> None:
 
 async def plain(fleet: Fleet) -> None:
     """Solve with the ring alone."""
-    await ring(fleet, fleet.models(None), "off")
+    await ring(fleet, fleet.models(None, grouped=False), "off")
 
 
 async def ours(fleet: Fleet) -> None:
     """Solve with the ring as it is configured by default."""
-    await ring(fleet, fleet.models(_gather(fleet)), "auto")
+    await ring(fleet, fleet.models(_gather(fleet), grouped=not fleet.mixed), "auto")
 
 
-def waiting(by_length: bool, group: int) -> Schedule:
-    """Return a schedule with the ring, whose requests wait in another order than its own."""
+async def one_by_one(fleet: Fleet) -> None:
+    """Solve with the ring, whose slots are not granted in groups."""
+    await ring(fleet, fleet.models(_gather(fleet), grouped=False), "auto")
 
-    async def solve(fleet: Fleet) -> None:
-        await ring(fleet, Waiting(fleet, by_length, group).models(_gather(fleet)), "on")
 
-    return solve
+async def listed(fleet: Fleet, grouped: bool) -> None:
+    """Solve with the ring; the problem with most seconds left gets slots first."""
+    await ring(fleet, Waiting(fleet, grouped).models(_gather(fleet)), "on")
 
 
 def _gather(fleet: Fleet) -> Gather | None:
@@ -132,9 +132,9 @@ SCHEDULES: dict[str, Schedule] = {
     "gather": gather,
     "plain": plain,
     "ours": ours,
-    "listed": waiting(by_length=True, group=1),
-    "grouped": waiting(by_length=False, group=GROUP),
-    "listed, grouped": waiting(by_length=True, group=GROUP),
+    "one by one": one_by_one,
+    "listed": partial(listed, grouped=False),
+    "listed, grouped": partial(listed, grouped=True),
 }
 
 
@@ -190,10 +190,13 @@ def _figures(results: dict[str, Found]) -> dict[str, Any]:
         **{name: round(each.makespan / own.makespan, 4) for name, each in others.items()},
         "latency": {name: round(each.latency / own.latency, 4) for name, each in others.items()},
         "best_known": best_known(results),
-        "ours": {
-            "makespan": round(own.makespan, 6),
-            "latency": round(own.latency, 6),
-            "servers": {name: _served(load, own.makespan) for name, load in own.servers.items()},
+        "schedules": {
+            name: {
+                "makespan": round(each.makespan, 6),
+                "latency": round(each.latency, 6),
+                "servers": {role: _served(load, each.makespan) for role, load in each.servers.items()},
+            }
+            for name, each in results.items()
         },
     }
 

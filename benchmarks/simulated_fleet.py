@@ -52,12 +52,12 @@ class Fleet:
         self.kept: dict[str, tuple[Step, ...]] = {}
         self.escalated: list[Candidate] = []
 
-    def models(self, gather: Gather | None) -> Models:
+    def models(self, gather: Gather | None, grouped: bool) -> Models:
         """Return the models for the ring. Requests wait for slots in the ring, not in the server's queue."""
         running = self.servers["target"].speed.running
         return Models(
-            draft=ModelHandle[Any](self, running),
-            target=ModelHandle[Any](self, running, gather=gather),
+            draft=ModelHandle[Any](self, running, pauses=grouped),
+            target=ModelHandle[Any](self, running, gather=gather, pauses=grouped),
             scorers={"router": ModelHandle[Any](self, self.world.problems)},
         )
 

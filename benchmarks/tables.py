@@ -21,7 +21,15 @@ from gathering import COLUMNS, variants
 from latency import Reading, Schedule, placements
 from latency import measure as measure_latency
 from markdown_tables import markdown
-from schedule_tables import latency_ratio, makespan, over_best, over_seeds, schedules, schedules_varied
+from schedule_tables import (
+    beyond_best,
+    latency_ratio,
+    makespan,
+    over_seeds,
+    schedules,
+    schedules_reading,
+    schedules_varied,
+)
 from sweep import Found as Comparison
 from sweep import scripted
 
@@ -212,7 +220,7 @@ def summary() -> str:
         ["lock-step with the target on rejected steps only / ours", over_seeds(makespan("repaired")), "3.5"],
         ["plain loops / ours: makespan", over_seeds(makespan("gather")), "1.1"],
         ["plain loops / ours: mean latency", over_seeds(latency_ratio("gather")), "1.15"],
-        ["makespan of ours / best known", over_seeds(over_best), "at most 1.12"],
+        ["makespan of ours / best known", over_seeds(beyond_best("ours")), "at most 1.12"],
         ["latency saved, one problem at a time, acceptance 0.7, 0.8, 0.9", saved, "20 % each"],
         ["requests of a sweep / separate runs", f"{_sweep()['routed'].of_separate:.0%}", "55 %"],
     ]
@@ -224,6 +232,7 @@ TABLES = {
     "speeds": Table(speeds, marker=None),
     "schedules": Table(schedules),
     "schedules-varied": Table(schedules_varied),
+    "schedules-reading": Table(schedules_reading),
     "gathering": Table(lambda: markdown(f"changed | {' | '.join(COLUMNS)}", variants())),
     "latency": Table(latency),
     "models": Table(models),

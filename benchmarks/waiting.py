@@ -1,75 +1,36 @@
-"""Orders in which requests get slots that the ring does not have, for ``benchmarks/schedules.py``.
+"""An order in which requests get slots that the ring does not have, for ``benchmarks/schedules.py``.
 
 The ring's own slots are unlimited in these schedules. ``Waiting`` is between the ring and the simulated servers, and
-has as many slots for each writer as its server runs sequences.
-
-- *By length*: the request goes first whose problem has most seconds left. This is list scheduling with lengths known
-  beforehand. A ring cannot do it, because it does not know how many steps a problem will have.
-- *In groups*: while requests wait, free slots are kept until ``group`` of them can be given at the same time. A server
-  that stops decoding in order to read then reads these prompts in one pass. A ring could do it.
+has as many slots for each writer as its server runs sequences. The request goes first whose problem has most seconds
+left. This is list scheduling with lengths known beforehand. A ring cannot do it, because it does not know how many
+steps a problem will have.
 """
 
-import heapq
-from itertools import accumulate, count
+from itertools import accumulate
 from typing import Any
 
-import anyio
 from msgspec.structs import replace
 from simulated_fleet import WRITERS, Fleet
 
 from arbiter.actors.ring_setup import Models
+from arbiter.actors.slots import PrioritySemaphore
 from arbiter.protocols.ports import Gather, Generation, GenerationRequest, ModelHandle, Proposal
 from arbiter.simulation.synthetic_workload import SyntheticWorkload
 
 _PROPOSAL = Proposal("", "separator")
 
 
-class GroupedSlots:
-    """``total`` slots, given in the order of ranks. Free slots are given when ``group`` of them are free.
-
-    They are given sooner if fewer requests wait. A request that finds a free slot and no other request waiting gets it
-    immediately.
-    """
-
-    def __init__(self, total: int, group: int) -> None:
-        self._free = total
-        self._group = group
-        self._waiting: list[tuple[int, int, anyio.Event]] = []
-        self._numbers = count()
-
-    async def take(self, rank: int) -> None:
-        """Wait for a slot, and keep it until ``give``. Smaller ranks go first."""
-        granted = anyio.Event()
-        heapq.heappush(self._waiting, (rank, next(self._numbers), granted))
-        self._grant()
-        await granted.wait()
-
-    def give(self) -> None:
-        """Return the slot."""
-        self._free += 1
-        self._grant()
-
-    def _grant(self) -> None:
-        if self._free < min(self._group, len(self._waiting)):
-            return
-        while self._waiting and self._free:
-            self._free -= 1
-            heapq.heappop(self._waiting)[2].set()
-
-
 class Waiting:
-    """The writers of ``fleet`` behind slots: ``by_length`` or by the age of the problem, in groups of ``group``."""
+    """The writers of ``fleet`` behind slots by length, which are granted in groups if ``grouped``."""
 
-    def __init__(self, fleet: Fleet, by_length: bool, group: int) -> None:
+    def __init__(self, fleet: Fleet, grouped: bool) -> None:
         self._fleet = fleet
-        self._slots = {name: GroupedSlots(fleet.servers[name].speed.running, group) for name in WRITERS}
-        names = fleet.world.names() if by_length else ()
-        self._left = {name: seconds_left(fleet, name) for name in names}
+        self._slots = {name: PrioritySemaphore(fleet.servers[name].speed.running, grouped) for name in WRITERS}
+        self._left = {name: seconds_left(fleet, name) for name in fleet.world.names()}
 
     async def generate(self, request: GenerationRequest) -> Generation:
-        left = self._left.get(request.problem)
         slots = self._slots[request.author]
-        await slots.take(request.order if left is None else -int(1e6 * left[request.step]))
+        await slots.take((-int(1e6 * self._left[request.problem][request.step]),))
         try:
             return await self._fleet.generate(request)
         finally:

@@ -226,6 +226,8 @@ class ModelHandle(msgspec.Struct, Generic[Port], frozen=True):
     - ``adaptive`` lets a controller lower the limit below ``in_flight`` while the server cannot serve as many requests.
     - ``queue_depth`` reports the server's queue to that controller, if the server has one.
     - ``gather`` says how escalations to a target gather; None holds none. Other requests are never held.
+    - ``pauses`` is True if the model stops decoding in order to read prompts. While requests wait for slots, an eighth
+      of the slots is then granted together, so that the model reads their prompts in one pass.
 
     Example::
 
@@ -238,6 +240,7 @@ class ModelHandle(msgspec.Struct, Generic[Port], frozen=True):
     adaptive: bool = False
     queue_depth: QueueDepth | None = None
     gather: Gather | None = None
+    pauses: bool = False
 
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if ``in_flight`` is below 1."""

@@ -67,16 +67,6 @@ def test_honest_clients_are_answered_and_slow_and_silent_ones_closed_and_no_fuzz
         assert (state["connections"], state["problems"], state["running"]) == (0, 0, 0)
 
 
-def test_nothing_is_lost_paid_twice_or_different_after_kills() -> None:
-    command = [sys.executable, BENCHMARKS / "kills.py", "--kills", "20", "--only", "bench,sweep,serve", "--json"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert ended.returncode == 0, ended.stderr
-    found = json.loads(ended.stdout)
-    assert sum(one["kills"] for one in found.values()) in range(18, 23)
-    for one in found.values():
-        assert (one["lost"], one["twice"], one["different"], one["failures"]) == (0, 0, 0, 0)
-
-
 def test_a_server_with_faults_loses_no_problem_and_changes_no_transcript_silently() -> None:
     told = printed("faults.py", "--steps", "300", "--share", "0.4")
     assert told["steps"] >= 300
@@ -108,6 +98,16 @@ def test_a_run_with_faults_passes_only_if_nothing_is_lost_different_unexplained_
         assert not measured.passed
     assert not compared([right, right], {}).passed
     assert not compared([right], {}, memory=56.0).passed
+
+
+def test_nothing_is_lost_paid_twice_or_different_after_kills() -> None:
+    command = [sys.executable, BENCHMARKS / "kills.py", "--kills", "20", "--only", "bench,sweep,serve", "--json"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert sum(one["kills"] for one in found.values()) in range(18, 23)
+    for one in found.values():
+        assert (one["lost"], one["twice"], one["different"], one["failures"]) == (0, 0, 0, 0)
 
 
 @pytest.mark.nightly
@@ -171,13 +171,16 @@ def test_chosen_parts_of_the_cost_of_a_step_are_compared_alone() -> None:
 def test_schedules_are_compared_in_virtual_time_and_no_two_runs_differ() -> None:
     found, again = (printed("schedules.py", "--problems", "6") for _ in range(2))
     assert found == again
-    others = {"published", "repaired", "gather", "plain", "listed", "grouped", "listed, grouped"}
-    assert set(found) == others | {"latency", "best_known", "ours"}
+    others = {"published", "repaired", "gather", "plain", "one by one", "listed", "listed, grouped"}
+    assert set(found) == others | {"latency", "best_known", "schedules"}
     assert set(found["latency"]) == others
     for ratios in (found, found["latency"]):
         assert 1 < ratios["repaired"] < ratios["published"]
     assert min(1, *(found[name] for name in others)) == found.get(found["best_known"], 1)
-    assert set(found["ours"]["servers"]) == {"draft", "router", "target"}
+    assert set(found["schedules"]) == others | {"ours"}
+    for each in found["schedules"].values():
+        assert set(each["servers"]) == {"draft", "router", "target"}
+        assert all(0 < load["passes"] <= load["requests"] for load in each["servers"].values())
 
 
 def test_gathering_is_compared_with_none_over_the_same_steps() -> None:
@@ -436,3 +439,17 @@ def test_a_server_that_is_killed_in_the_middle_costs_no_problem_and_changes_no_t
     assert all(row["failed"] == 0 and row["different"] == [] for row in rows)
     assert rows[-1]["killed"]["starts"] == 2
     assert rows[-1]["retries"]["target"] > 0
+
+
+def test_the_grader_is_measured_on_pairs_next_to_the_library_alone_and_next_to_a_busy_process(tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.txt"
+    pairs.write_text("[case]\nwrong n ← N\nright n ← n\n\n# a remark\n[e]\nright 1000 ← 1e3\n", encoding="utf-8")
+    found = printed("grading.py", "--pairs", str(pairs), "--data", str(tmp_path / "none"), "--busy", "1")
+    case, exponent = (
+        {"kind": "case", "right": 1, "wrong": 1, "failed": 0},
+        {"kind": "e", "right": 1, "wrong": 0, "failed": 0},
+    )
+    assert found["arbiter"] == [case | {"found": 1, "false_right": 0}, exponent | {"found": 1, "false_right": 0}]
+    assert found["math_verify"] == [case | {"found": 1, "false_right": 1}, exponent | {"found": 0, "false_right": 0}]
+    assert (found["data"], found["ratio"], found["changed_by_load"]) == ({}, None, [0, 3])
+    assert found["milliseconds"]["this checkout"] >= 0

@@ -1,8 +1,5 @@
 """The schedules of ``benchmarks/schedules.py``: what they request, and in which order."""
 
-import anyio
-import pytest
-
 from tests.test_benchmarks import load
 
 
@@ -25,31 +22,16 @@ def test_the_seconds_that_are_left_of_a_problem_decrease_with_each_step() -> Non
         assert left[-1] > 0
 
 
-@pytest.mark.parametrize(("group", "granted"), [(1, [0, 1, 9, 5, 7]), (2, [0, 1, 5, 7, 9])])
-def test_slots_go_to_the_smallest_rank_and_in_groups(group: int, granted: list[int]) -> None:
-    """Slots 0 and 1 are free; 9 waits, and then 5 and 7 with better ranks. The slots are given back one by one."""
-    slots, order = load("waiting").GroupedSlots(2, group), list[int]()
-
-    async def wait(rank: int) -> None:
-        await slots.take(rank)
-        order.append(rank)
-
-    async def body() -> None:
-        async with anyio.create_task_group() as tasks:
-            for rank in (0, 1, 9):
-                tasks.start_soon(wait, rank)
-                await anyio.wait_all_tasks_blocked()
-            if group == 1:
-                slots.give()
-                await anyio.wait_all_tasks_blocked()
-            for rank in (7, 5):
-                tasks.start_soon(wait, rank)
-                await anyio.wait_all_tasks_blocked()
-            for free in range(4):
-                slots.give()
-                await anyio.wait_all_tasks_blocked()
-                if group == 2 and free == 0:
-                    assert order == [0, 1]
-
-    anyio.run(body)
-    assert order == granted
+def test_in_a_listed_schedule_the_longest_problem_is_not_the_last_to_end() -> None:
+    waiting, fleets, schedules = load("waiting"), load("simulated_fleet"), load("schedules")
+    world, ended = schedules.SyntheticWorkload(8), dict[str, dict[str, float]]()
+    for name in ("listed", "ours"):
+        fleet = fleets.Fleet(world, 1, mixed=False)  # one slot per server: all problems wait
+        fleets.run_on(fleet, schedules.SCHEDULES[name])
+        ended[name] = fleet.ended
+    left = {name: waiting.seconds_left(fleet, name)[0] for name in world.names()}
+    longest = max(left, key=lambda name: left[name])
+    listed, ours = ended["listed"], ended["ours"]
+    assert listed[longest] == min(listed.values())
+    assert max(listed.values()) - min(listed.values()) < left[longest]
+    assert ours[longest] == max(ours.values())  # it came last

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, get_args
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, get_args
 
 import anyio.to_thread
 
@@ -62,8 +62,18 @@ def required_tables(config: Config) -> dict[str, RouterTable]:
     return tables
 
 
-async def answers_in_thought(config: Config) -> bool:
-    """Return whether solutions of the configured run begin within a thought, which a model's template opens.
+class AnswerForm(NamedTuple):
+    """What the prompts of the models that write say about their solutions, for the grader.
+
+    ``in_thought`` is True if a solution begins within a thought, which a prompt opens. ``prompt`` is the prompts' text.
+    """
+
+    in_thought: bool
+    prompt: str
+
+
+async def answer_form(config: Config) -> AnswerForm:
+    """Return what the prompts of the configured run say about its solutions.
 
     Raises ``ConfigError`` if the tokenizer of a template cannot be read.
     """
@@ -72,7 +82,9 @@ async def answers_in_thought(config: Config) -> bool:
         for name, table in config.called_tables().items()
         if (name == "draft" or is_target(name)) and table and not isinstance(table, DraftHeadTable)
     }
-    return any([(await _template(name, table)).opens_thought for name, table in writers.items()])
+    templates = [await _template(name, table) for name, table in writers.items()]
+    opens = any(template.opens_thought for template in templates)
+    return AnswerForm(opens, "\n".join(template.before_steps for template in templates))
 
 
 @asynccontextmanager
@@ -125,9 +137,10 @@ async def open_tables(
                 queue_depth = await stack.enter_async_context(_queue_depth(name, table, adaptive))
                 of_many = name.startswith(_TARGETS)
                 handles, key = (targets, name.removeprefix(_TARGETS)) if of_many else (writers, name)
-                gather = await _gather(name, table) if is_target(name) else None
+                pauses = isinstance(table, ServedTable) and await pauses_decoding(name, table)
+                gather = _gather(table, pauses) if is_target(name) else None
                 handles[key] = ModelHandle[Generator](
-                    generator, table.in_flight, table.annotate, adapts, queue_depth, gather
+                    generator, table.in_flight, table.annotate, adapts, queue_depth, gather, pauses
                 )
         target = writers.get("target") or next(iter(targets.values()), None)
         yield Models(writers.get("draft"), target, scorers, targets)
@@ -197,12 +210,15 @@ async def open_scorer(
         yield scorer
 
 
-async def _gather(name: str, table: AnyModelTable) -> Gather | None:
-    """Return how escalations to the target of ``table`` gather; None if none is held."""
+def _gather(table: AnyModelTable, pauses: bool) -> Gather | None:
+    """Return how escalations to the target of ``table`` gather; None if none is held.
+
+    ``pauses`` is True if its server stops decoding in order to read.
+    """
     if isinstance(table, InProcessTable):
         gather = Gather(IN_PROCESS_GATHER if table.gather is None else table.gather)
     elif table.gather is None:
-        gather = Gather(PAUSING_GATHER if await pauses_decoding(name, table) else 0.0, SERVED_SHARE)
+        gather = Gather(PAUSING_GATHER if pauses else 0.0, SERVED_SHARE)
     else:
         gather = Gather(table.gather, SERVED_SHARE)
     return gather if gather.seconds else None

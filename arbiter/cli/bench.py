@@ -23,6 +23,7 @@ from arbiter.runs.baseline_runs import compare as compare_runs
 from arbiter.runs.baselines import baseline_path, baselines_of
 from arbiter.runs.bench import bench, configured_problems
 from arbiter.runs.folder import new_path
+from arbiter.runs.grading_figures import can_be_graded
 from arbiter.runs.prefix_cache import lacking, uncounted
 from arbiter.runs.progress import watcher_for
 from arbiter.runs.reports import short_form
@@ -178,6 +179,7 @@ def _alone(config: Config, folder: Path | None, how: _How, screen: _Screen) -> i
         summary, path = anyio.run(run)
     screen.show(summary)
     say(f"the run is in {path}{screen.hint}")
+    _say_how_to_grade(summary, path)
     return screen.ended(path, summary)
 
 
@@ -194,7 +196,13 @@ def _compared(config: Config, folder: Path | None, how: _How, screen: _Screen) -
     found = compare_runs(config, problems, path, solve, say, how.retry_failed)
     screen.show(found.summary)
     say(_where(path, list(baselines_of(config)), found.interrupted) + screen.hint)
+    _say_how_to_grade(found.summary, path)
     return screen.ended(path, found.summary)
+
+
+def _say_how_to_grade(summary: Summary, path: Path) -> None:
+    if can_be_graded(summary.ungraded):
+        say(f"to grade again what the grader could not judge: arbiter grade {path}")
 
 
 def _where(path: Path, baselines: list[Author], interrupted: Author | None) -> str:

@@ -137,8 +137,10 @@ class ServedTable(ModelTable, frozen=True, kw_only=True, tag="http"):
     engine: ServedEngine | None = None
     """The engine of the server. Not set: that of ``verifies``, ``server`` or ``priority``, in this order.
 
-    If none of them is set, a target's server gets one request at the start (see ``gather``). The engine also decides
-    what shows that an answer ended. With ``llama.cpp``, requests switch off the sampling penalties that its server has
+    If none of them is set, one request at the start shows whether the server of a draft or target is sglang. If it
+    stops decoding to read prompts, escalations gather (see ``gather``), and
+    [slots are granted in groups](scores-and-engines.md#slots-in-groups). The engine also decides what shows that an
+    answer ended. With ``llama.cpp``, requests switch off the sampling penalties that its server has
     by default.
     """
     server: ServerTable | None = None

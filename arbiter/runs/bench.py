@@ -13,7 +13,7 @@ from anyio.abc import TaskStatus
 from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.actors.supervision import services
-from arbiter.backends.opening import answers_in_thought, open_models, required_tables
+from arbiter.backends.opening import answer_form, open_models, required_tables
 from arbiter.config.config import Config
 from arbiter.data import Problem, load_problems
 from arbiter.data.tasks import make_task
@@ -103,10 +103,10 @@ async def run_problems(
     cpu_before, early = time.process_time(), early or EarlyStop()
     grader, results, failures = Grader(), [*folder.results], list[RunError]()
     references = {problem.id: problem.answer for problem in problems}
-    in_thought = await answers_in_thought(config)
+    form = await answer_form(config)
 
     async def finish(solution: Solution) -> None:
-        grade = await grader.grade_solution(solution, references[solution.problem], in_thought)
+        grade = await grader.grade_solution(solution, references[solution.problem], *form)
         try:
             result = await folder.add(solution, grade)
         except RunError as error:  # solving more is useless if results cannot be stored
@@ -119,7 +119,7 @@ async def run_problems(
             solving.cancel()
 
     solutions = len(problems) * config.sampling.samples
-    for line in (*notices(folder, solutions), *limit_notes(config, models)):
+    for line in (*without_reference(problems), *notices(folder, solutions), *limit_notes(config, models)):
         watcher.notice(line)
     watcher.started(solutions, folder.results)
     tasks = _tasks_left(config, problems, folder)
@@ -163,6 +163,17 @@ def notices(folder: RunFolder, solutions: int) -> Iterator[str]:
         yield f"resuming the run: {len(folder.results)} of {solutions} are done{unfinished}"
     if earlier.torn:
         yield f"removed the incomplete last line of the event log ({earlier.torn} bytes)"
+
+
+def without_reference(problems: Sequence[Problem]) -> Iterator[str]:
+    """Yield a line if problems have no reference answer, so that they cannot be graded."""
+    lacking = sum(problem.answer is None for problem in problems)
+    if lacking:
+        which = "no problem has" if lacking == len(problems) else f"{lacking} of {len(problems)} problems do not have"
+        yield (
+            f"{which} a recognised answer, so they will not be graded: name the field of the answer in the "
+            'configuration ([data] fields = {answer = "…"})'
+        )
 
 
 def _tasks_left(config: Config, problems: Sequence[Problem], folder: RunFolder) -> Iterator[Task]:

@@ -29,6 +29,7 @@ from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.data.training_rows import training_rows
 from arbiter.grading import Grade
+from arbiter.grading.grader import VERSION
 from arbiter.log import version1
 from arbiter.log.checksums import Checksums, as_document, as_line, of_line
 from arbiter.log.identity import identity
@@ -80,7 +81,7 @@ class RunFolder:
                 continue
             grade = journal.earlier.grades.get(key)
             if grade is not None:
-                self.results.append(self._stored(solution, Grade(grade.right, grade.answer, grade.reason)))
+                self.results.append(self._stored(solution, Grade.recorded(grade), grade.grader))
             elif self._whole:  # a solution whose text was not logged cannot be graded: it is solved again
                 self.ungraded.append(solution)
         known = (*(result.solution for result in self.results), *self.ungraded)
@@ -105,9 +106,9 @@ class RunFolder:
 
         Raises ``RunError``.
         """
-        result = Result(solution=solution, grade=grade, reference=self._problems[solution.problem].answer)
+        result = Result(solution, grade, self._problems[solution.problem].answer, VERSION)
         await record_grade(self.journal, result)
-        self._append(self._stored(solution, grade))
+        self._append(self._stored(solution, grade, VERSION))
         return result
 
     async def finish(self, summary: Summary) -> None:
@@ -116,12 +117,12 @@ class RunFolder:
         write_summary(self.path, summary)
         await record_end(self.journal, summary.interrupted)
 
-    def _stored(self, solution: Solution, grade: Grade) -> Result:
+    def _stored(self, solution: Solution, grade: Grade, grader: int) -> Result:
         """Return the result as this folder stores it: without texts if the log leaves them out."""
         solution = self._timed(solution)
         if self._whole:
-            return Result(solution, grade, self._problems[solution.problem].answer)
-        return Result(without_text(solution), Grade(grade.right))
+            return Result(solution, grade, self._problems[solution.problem].answer, grader)
+        return Result(without_text(solution), Grade(grade.right, found_by=grade.found_by), grader=grader)
 
     def _append(self, result: Result) -> None:
         self._write("results.jsonl", result)
@@ -193,7 +194,8 @@ def write_summary(path: Path, summary: Summary) -> None:
 async def record_grade(journal: Recorder, result: Result) -> None:
     """Log the grade of a result."""
     solution, grade = result.solution, result.grade
-    graded = Graded(grade.right, grade.answer, grade.reason, msgspec.to_builtins(result.reference))
+    reference = msgspec.to_builtins(result.reference)
+    graded = Graded(grade.right, grade.answer, grade.reason, reference, grade.found_by, result.grader)
     await journal.record(graded_id(solution.problem, solution.sample), graded, solution.problem, solution.sample)
 
 
@@ -261,6 +263,7 @@ def read_results(path: Path) -> tuple[list[Result], bool]:
             f"{error}; remove that line to read the others, or write the file again from the log: "
             f"arbiter bench --resume {path.parent}"
         ) from error
+    _refuse_doubled(path, results)
     return results, False
 
 
@@ -271,6 +274,18 @@ def check_count(folder: Path, results: int, counted: int | None) -> None:
             f"{folder / 'results.jsonl'} has {results} results, but summary.json counts {counted}: restore the file "
             f"from a copy, or write it again from the log: arbiter bench --resume {folder}"
         )
+
+
+def _refuse_doubled(path: Path, results: Sequence[Result]) -> None:
+    lines: dict[tuple[str, int], int] = {}
+    for number, result in enumerate(results, start=1):
+        problem, sample = result.solution.problem, result.solution.sample
+        first = lines.setdefault((problem, sample), number)
+        if first != number:
+            raise RunError(
+                f"{path}, line {number}: it has sample {sample} of the problem {problem!r}, as line {first} has: "
+                "it would count twice; remove one of the two lines"
+            )
 
 
 def versions() -> dict[str, str]:

@@ -44,9 +44,9 @@ _DIGITS = 6  # of seconds and shares
 class Hardware(Record, frozen=True):
     """One server per model: its ``placements``, and the number of slots that the ring has for it (``in_flight``).
 
-    A server decodes at most ``running`` sequences together. ``mixed`` servers decode while they read. ``annotated``
-    says whether the draft model's prompt names the author of each step. ``gather`` says how escalations gather at the
-    target; None if none is held.
+    A server decodes at most ``running`` sequences together. ``mixed`` servers decode while they read; at others the
+    ring grants slots in groups. ``annotated`` says whether the draft model's prompt names the author of each step.
+    ``gather`` says how escalations gather at the target; None if none is held.
     """
 
     placements: dict[Model, Placement]
@@ -138,6 +138,7 @@ class Study(NoJournal):
                 handles[role],
                 self._hardware.annotated,
                 gather=self._hardware.gather if role == "target" else None,
+                pauses=not self._hardware.mixed,
             )
             for role in roles
             if role in self._servers

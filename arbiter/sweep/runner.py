@@ -11,7 +11,7 @@ import msgspec
 from arbiter.actors.ring import Ring, open_ring
 from arbiter.actors.ring_setup import Models
 from arbiter.actors.supervision import services
-from arbiter.backends.opening import answers_in_thought
+from arbiter.backends.opening import AnswerForm, answer_form
 from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.data.tasks import make_task
@@ -21,7 +21,7 @@ from arbiter.log.writer import Show
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Solution
-from arbiter.runs.bench import Watcher, cancel_on_signal, notices, run_problems
+from arbiter.runs.bench import Watcher, cancel_on_signal, notices, run_problems, without_reference
 from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.folder import RunFolder, open_run, record_end
 from arbiter.runs.limit_notes import limit_notes
@@ -101,7 +101,7 @@ class _Together:
         self._job = job
         self._folders = folders
         self._grader = Grader()
-        self._in_thought = False
+        self._form = AnswerForm(in_thought=False, prompt="")
         self._references = {problem.id: problem.answer for problem in job.problems}
         self._failures: list[RunError] = []
         self._solving = anyio.CancelScope()
@@ -112,7 +112,7 @@ class _Together:
 
     async def run(self, store: AnswerStore) -> None:
         self._notify_start()
-        self._in_thought = await answers_in_thought(self._job.config)
+        self._form = await answer_form(self._job.config)
         async with anyio.create_task_group() as grading, services() as signals:
             with self._solving:
                 await signals.start(cancel_on_signal, self._solving)
@@ -139,6 +139,8 @@ class _Together:
     def _notify_start(self) -> None:
         job, earlier = self._job, [result for folder in self._folders for result in folder.results]
         each = len(job.problems) * job.config.sampling.samples
+        for line in without_reference(job.problems):
+            job.watcher.notice(line)
         for point, folder in zip(job.points, self._folders, strict=True):
             for line in notices(folder, each):
                 job.watcher.notice(f"{point.name}: {line}")
@@ -157,7 +159,7 @@ class _Together:
                         yield index, make_task(point.config, problem, sample)
 
     async def _finish(self, index: int, solution: Solution) -> None:
-        grade = await self._grader.grade_solution(solution, self._references[solution.problem], self._in_thought)
+        grade = await self._grader.grade_solution(solution, self._references[solution.problem], *self._form)
         try:
             result = await self._folders[index].add(solution, grade)
         except RunError as error:  # results that cannot be stored are useless: stop solving

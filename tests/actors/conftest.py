@@ -34,10 +34,11 @@ def make_models() -> Callable[..., Models]:
         prm: Scorer | None = None,
         router: Scorer | None = None,
         in_flight: int = 1000,
+        pauses: bool = False,
     ) -> Models:
         return Models(
-            draft=ModelHandle(draft or ScriptedGenerator(_three_steps, seconds=1.0), in_flight),
-            target=ModelHandle(target or ScriptedGenerator(_three_steps, seconds=1.0), in_flight),
+            draft=ModelHandle(draft or ScriptedGenerator(_three_steps, seconds=1.0), in_flight, pauses=pauses),
+            target=ModelHandle(target or ScriptedGenerator(_three_steps, seconds=1.0), in_flight, pauses=pauses),
             scorers={
                 "prm": ModelHandle(prm or ScriptedScorer(lambda _: 0.5, seconds=1.0), in_flight),
                 "router": ModelHandle(router or ScriptedScorer(lambda _: 0.5, seconds=1.0), in_flight),

@@ -61,10 +61,11 @@ def timing(seed: int) -> Callable[[GenerationRequest | ScoreRequest], float]:
     return lambda _: draw.choice((0.0, 0.0, 0.1, 1.0, 7.0))
 
 
-def models(make_models: MakeModels, seed: int, in_flight: int) -> Models:
+def models(make_models: MakeModels, seed: int, in_flight: int, pauses: bool = False) -> Models:
     seconds = timing(seed)
     generators = (ScriptedGenerator(write, seconds) for _ in range(2))
-    return make_models(*generators, *(ScriptedScorer(rate, seconds) for _ in range(2)), in_flight=in_flight)
+    scorers = (ScriptedScorer(rate, seconds) for _ in range(2))
+    return make_models(*generators, *scorers, in_flight=in_flight, pauses=pauses)
 
 
 def transcripts(solutions: list[Solution]) -> dict[str, list[tuple[str, Author]]]:
@@ -137,6 +138,24 @@ def test_transcripts_depend_neither_on_concurrency_nor_on_timing(
     one_by_one = transcripts(solved(models(make_models, 0, in_flight=64), tasks, concurrency=1))
     all_at_once = transcripts(solved(models(make_models, times, in_flight=3), tasks, concurrency=256))
     assert one_by_one == all_at_once
+
+
+@examples(0.2)
+@given(
+    policy=st.sampled_from(EVERY_POLICY),
+    in_flight=st.integers(16, 24),
+    samples=st.integers(1, 3),
+    seed=st.integers(0, 2**32),
+)
+@pytest.mark.slow
+def test_no_ring_deadlocks_and_no_transcript_changes_when_slots_are_granted_in_groups(
+    policy: Policy, in_flight: int, samples: int, seed: int, solved: Solved, a_task: Tasks, make_models: MakeModels
+) -> None:
+    sampling, limits = Sampling(temperature=1.0, target_samples=samples), Limits(max_steps=4)
+    tasks = [a_task(str(n), policy=policy, audit=0.5, sampling=sampling, limits=limits, seed=seed) for n in range(30)]
+    grouped = models(make_models, seed, in_flight, pauses=True)
+    one_by_one = models(make_models, seed, in_flight)
+    assert transcripts(solved(grouped, tasks, 256)) == transcripts(solved(one_by_one, tasks, 256))
 
 
 @examples(0.1)

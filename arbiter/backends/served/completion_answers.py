@@ -211,6 +211,8 @@ def counted(usage: ServerUsage | None, most: float = math.inf, most_read: float 
 
 
 def _count(value: Number, name: str, most: float) -> int:
+    if type(value) is int and 0 <= value <= most:
+        return value
     try:
         number = float(value or 0)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Find out whether a server stops decoding in order to read prompts, so that escalations should reach it together."""
+"""Find out whether a server stops decoding in order to read prompts, so that requests should reach it together."""
 
 import msgspec
 

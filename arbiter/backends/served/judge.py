@@ -35,6 +35,7 @@ class ServedJudge:
         self._chats = chats
         self._form = form
         self.context = context
+        """The size of the model's context in tokens, if the server reports it."""
 
     async def score(self, request: ScoreRequest) -> Score:
         """Judge one candidate.

@@ -48,6 +48,7 @@ class LabelScorer:
         self._hosted = hosted
         self._form = form
         self.context = context
+        """The size of the model's context in tokens, if the server reports it."""
 
     async def score(self, request: ScoreRequest) -> Score:
         """Score one candidate.

@@ -4,14 +4,17 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
+from arbiter.actors.slots import PrioritySemaphore
 from arbiter.backends.served.http_bodies import PACKING, TooLargeError, too_large, unpacked_answer
 from arbiter.backends.served.http_connection import Answer, Connection, UnansweredError
 from arbiter.backends.served.refusals import silent
+from arbiter.backends.served.time_limit import TimeLimit
 from arbiter.backends.served.transport import Address, routing
 
 PLAIN = re.compile(r"http://([\w.-]+|\[[0-9a-f:.]+\])(:\d+)?(/[\w./~-]*)?", re.ASCII | re.IGNORECASE)
@@ -47,14 +50,15 @@ class PlainTransport:
         if address.key:
             fields["authorization"] = f"Bearer {address.key}"
         self._fields = _lines(fields)
-        self._slots = asyncio.Semaphore(address.connections)
+        self._limit = TimeLimit(address.timeout)
+        self._slots = PrioritySemaphore(address.connections)
         self._open: set[Connection] = set()
         self._idle: list[Connection] = []
 
     async def post(self, path: str, body: Mapping[str, Any], problem: str) -> bytes:
         data = msgspec.json.encode(body)
-        fields = _lines(routing(problem))
-        head = f"POST {self._path(path)} HTTP/1.1\r\n{self._fields}{fields}content-length: {len(data)}\r\n\r\n"
+        fields = f"{self._fields}{_routing_line(problem)}content-length: {len(data)}"
+        head = f"POST {self._path(path)} HTTP/1.1\r\n{fields}\r\n\r\n"
         return await self._answer(path, head.encode("ascii") + data, repeatable=False)
 
     async def get(self, path: str) -> bytes:
@@ -66,14 +70,20 @@ class PlainTransport:
 
     def close(self) -> None:
         """Close all connections."""
+        self._limit.close()
         for connection in self._open:
             connection.close()
 
     async def _answer(self, path: str, request: bytes, *, repeatable: bool) -> bytes:
         address = self.address
         try:
-            async with asyncio.timeout(address.timeout), self._slots:
-                answer = await self._exchange(request, repeatable)
+            with self._limit.block():
+                if not self._slots.take_now():
+                    await self._slots.take(())
+                try:
+                    answer = await self._exchange(request, repeatable)
+                finally:
+                    self._slots.give()
         except _ConnectTimeoutError as error:
             raise silent(address, path, error, address.connect_timeout) from error
         except OSError as error:
@@ -144,6 +154,11 @@ async def open_plain(address: Address) -> AsyncGenerator[PlainTransport]:
         yield transport
     finally:
         transport.close()
+
+
+@lru_cache(maxsize=4096)  # more than the problems that are usually in flight
+def _routing_line(problem: str) -> str:
+    return _lines(routing(problem))
 
 
 def _lines(fields: Mapping[str, str]) -> str:

@@ -96,6 +96,7 @@ class Transport(Protocol):
         ...
 
 
+@lru_cache
 def url_of(url: str, path: str) -> str:
     """Return the URL of ``path`` at the server ``url``.
 
@@ -106,7 +107,6 @@ def url_of(url: str, path: str) -> str:
     return api + path.removeprefix("/v1") if path.startswith("/v1/") else root + path
 
 
-@lru_cache
 def _roots(url: str) -> tuple[str, str]:
     """Return the beginnings of an engine's own paths, and of those of OpenAI's API."""
     versions = [*_VERSION.finditer(url, len(url) - len(urlsplit(url).path))]

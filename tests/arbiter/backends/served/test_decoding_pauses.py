@@ -1,4 +1,4 @@
-"""Which servers stop decoding in order to read, and how escalations to a target gather by default."""
+"""Which servers stop decoding in order to read, how escalations to a target gather, and who gets slots in groups."""
 
 from __future__ import annotations
 
@@ -90,18 +90,17 @@ async def test_a_served_target_gathers_as_its_table_or_its_engine_says(
 
 
 @pytest.mark.asyncio
-async def test_a_served_draft_never_gathers_and_is_not_asked(server: FakeServer, table: Table) -> None:
-    asked: list[str] = []
-
-    def noted(request: Asked) -> Reply:
-        asked.append(request.path)
-        return about(PAUSING)(request)
-
-    server.about = noted
-    async with open_tables({"draft": table()}, None) as models:
-        assert models.draft is not None
-        assert models.draft.gather is None
-    assert "/server_info" not in asked
+@pytest.mark.parametrize(("keys", "pauses"), [({}, True), ({"engine": "vllm"}, False), ({"engine": "other"}, False)])
+@pytest.mark.parametrize("name", ["draft", "target"])
+async def test_a_server_that_pauses_gets_requests_in_groups_and_no_draft_gathers(
+    server: FakeServer, table: Table, backend: str, name: str, keys: dict[str, Any], pauses: bool
+) -> None:
+    server.about = about(PAUSING)
+    async with open_tables({name: table(name, **keys)}, None) as models:
+        handle = models.draft if name == "draft" else models.target
+    assert handle is not None
+    assert handle.pauses is (pauses and backend == "http")
+    assert name == "target" or handle.gather is None
 
 
 @pytest.mark.asyncio
@@ -116,3 +115,4 @@ async def test_a_target_in_process_waits_for_the_draft_and_not_for_a_share(
     async with open_tables({"target": table}, None) as models:
         assert models.target is not None
         assert models.target.gather == gather
+        assert models.target.pauses is False  # it reads and decodes in the same pass
