@@ -100,6 +100,10 @@ latency *args:
 matches *args:
     {{python}} benchmarks/matches.py {{args}}
 
+# Measure how often the grader is right, its CPU time next to another checkout, and whether load changes verdicts.
+grading *args:
+    {{python}} benchmarks/grading.py {{args}}
+
 # Compare policies and kinds of speculation on the pocket models, in process and behind sglang: tokens and time ratios.
 models *args:
     {{python}} benchmarks/models.py {{args}}
@@ -140,8 +144,12 @@ chaos-servers *args:
 chaos-damage *args:
     {{python}} benchmarks/damage.py {{args}}
 
-# Run all checks of what is promised when disks, clients and servers misbehave.
-chaos: chaos-damage chaos-clients chaos-servers
+# Kill commands a thousand times, and check that nothing is lost, paid twice or different (see docs/reference/what-disks-and-kills-do.md).
+chaos-kills *args:
+    {{python}} benchmarks/kills.py {{args}}
+
+# Run all checks of what is promised when disks, kills, clients and servers misbehave.
+chaos: chaos-damage chaos-kills chaos-clients chaos-servers
 
 # Count the words per sentence of the documents, or of the docstrings (--docstrings); --at REVISION reads another commit.
 prose *args:

@@ -15,6 +15,8 @@
 └── ``RequestError``      the endpoint refuses an HTTP request
 """
 
+import errno
+
 
 class ArbiterError(Exception):
     """Base of all errors raised by Arbiter. The text says what is wrong and, where possible, how to fix it."""
@@ -88,6 +90,14 @@ class RequestError(ArbiterError):
         self.code = code
         self.param = param
         self.retry_after = retry_after
+
+
+def os_reason(error: OSError) -> str:
+    """Return why the operating system refused something, and the fix if there are too many open files."""
+    reason = error.strerror or str(error)
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{reason}. Raise the limit of the process (ulimit -n), or lower limits.problems"
+    return reason
 
 
 def not_installed(what: str, packages: str | None, extra: str) -> str:

@@ -250,12 +250,17 @@ class ProblemEnded(Payload, frozen=True, tag="problem_ended"):
 
 
 class Graded(Payload, frozen=True, tag="graded"):
-    """The grade of an answer (``arbiter.grading.Grade``). The last grade of a problem counts."""
+    """The grade of an answer (``arbiter.grading.Grade``), and the version of the grader that gave it.
+
+    The last grade of a problem counts.
+    """
 
     right: bool | None
     answer: str | None = None
     reason: str | None = None
     reference: str | dict[str, Any] | None = None
+    found_by: str | None = None
+    grader: int = 1
 
 
 MessageEvent = (

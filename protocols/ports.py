@@ -176,6 +176,16 @@ class KeepsKeysAndValues(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsContext(Protocol):
+    """A ``Generator`` or ``Scorer`` that knows how many tokens its model can read and write together."""
+
+    @property
+    def context(self) -> int | None:
+        """The number of tokens; None if the model's server does not report it."""
+        ...
+
+
 class QueueDepth(Protocol):
     """Reports how busy a server is."""
 

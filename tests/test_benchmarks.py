@@ -100,6 +100,16 @@ def test_a_run_with_faults_passes_only_if_nothing_is_lost_different_unexplained_
     assert not compared([right], {}, memory=56.0).passed
 
 
+def test_nothing_is_lost_paid_twice_or_different_after_kills() -> None:
+    command = [sys.executable, BENCHMARKS / "kills.py", "--kills", "20", "--only", "bench,sweep,serve", "--json"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert sum(one["kills"] for one in found.values()) in range(18, 23)
+    for one in found.values():
+        assert (one["lost"], one["twice"], one["different"], one["failures"]) == (0, 0, 0, 0)
+
+
 @pytest.mark.nightly
 def test_batching_is_compared_problem_by_problem() -> None:
     found = printed("batching.py", "--limit", "6")
@@ -429,3 +439,17 @@ def test_a_server_that_is_killed_in_the_middle_costs_no_problem_and_changes_no_t
     assert all(row["failed"] == 0 and row["different"] == [] for row in rows)
     assert rows[-1]["killed"]["starts"] == 2
     assert rows[-1]["retries"]["target"] > 0
+
+
+def test_the_grader_is_measured_on_pairs_next_to_the_library_alone_and_next_to_a_busy_process(tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.txt"
+    pairs.write_text("[case]\nwrong n ← N\nright n ← n\n\n# a remark\n[e]\nright 1000 ← 1e3\n", encoding="utf-8")
+    found = printed("grading.py", "--pairs", str(pairs), "--data", str(tmp_path / "none"), "--busy", "1")
+    case, exponent = (
+        {"kind": "case", "right": 1, "wrong": 1, "failed": 0},
+        {"kind": "e", "right": 1, "wrong": 0, "failed": 0},
+    )
+    assert found["arbiter"] == [case | {"found": 1, "false_right": 0}, exponent | {"found": 1, "false_right": 0}]
+    assert found["math_verify"] == [case | {"found": 1, "false_right": 1}, exponent | {"found": 0, "false_right": 0}]
+    assert (found["data"], found["ratio"], found["changed_by_load"]) == ({}, None, [0, 3])
+    assert found["milliseconds"]["this checkout"] >= 0

@@ -21,7 +21,7 @@ SUMMARY = """
     run_type threshold problems samples decoded graded failed accuracy accuracy_interval pass_at_k majority_vote
     acceptance_rate acceptance_rate_tokens steps escalations wasted_escalations target_calls requests tokens lookahead
     verification targets cost finish_reasons latency wall_seconds interrupted simulated prefix_caches kv_memory
-    cpu_seconds comparison
+    cpu_seconds comparison stopped
 """
 
 
@@ -53,7 +53,7 @@ def test_every_command_is_promised() -> None:
     ("kind", "names"),
     [
         (Summary, SUMMARY),
-        (SweepResult, "measured interrupted points needed made most"),
+        (SweepResult, "measured interrupted points needed made most stopped"),
         (SweepRow, "point run_type threshold requests summary"),
         (SolutionReport, "id finish_reason seconds acceptance_rate steps step"),
     ],

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, get_args
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, get_args
 
 import anyio.to_thread
 
@@ -62,8 +62,18 @@ def required_tables(config: Config) -> dict[str, RouterTable]:
     return tables
 
 
-async def answers_in_thought(config: Config) -> bool:
-    """Return whether solutions of the configured run begin within a thought, which a model's template opens.
+class AnswerForm(NamedTuple):
+    """What the prompts of the models that write say about their solutions, for the grader.
+
+    ``in_thought`` is True if a solution begins within a thought, which a prompt opens. ``prompt`` is the prompts' text.
+    """
+
+    in_thought: bool
+    prompt: str
+
+
+async def answer_form(config: Config) -> AnswerForm:
+    """Return what the prompts of the configured run say about its solutions.
 
     Raises ``ConfigError`` if the tokenizer of a template cannot be read.
     """
@@ -72,7 +82,9 @@ async def answers_in_thought(config: Config) -> bool:
         for name, table in config.called_tables().items()
         if (name == "draft" or is_target(name)) and table and not isinstance(table, DraftHeadTable)
     }
-    return any([(await _template(name, table)).opens_thought for name, table in writers.items()])
+    templates = [await _template(name, table) for name, table in writers.items()]
+    opens = any(template.opens_thought for template in templates)
+    return AnswerForm(opens, "\n".join(template.before_steps for template in templates))
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import cyclopts
 
-from arbiter.cli.console import print_error, show_notices, version
+from arbiter.cli.console import print_error, show_notices, stdout, version
 
 COMMANDS = (
     "bench",
@@ -33,6 +33,7 @@ app = cyclopts.App(
     name="arbiter",
     help_format="markdown",
     version=version,
+    console=stdout,
     default_parameter=cyclopts.Parameter(negative=()),
     help=(
         "Step-level speculative reasoning: a small draft model proposes each reasoning step. The large target model is "

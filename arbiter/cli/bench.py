@@ -1,17 +1,18 @@
 """``arbiter bench``: solve and grade many problems."""
 
-import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import anyio
 import msgspec
 from cyclopts import Parameter
 
 from arbiter.cli.bench_screen import WRITERS, details_table, print_comparison, print_figures
-from arbiter.cli.console import INTERRUPTED, guarded, stderr, stdout
+from arbiter.cli.console import guarded, stderr, stdout
+from arbiter.cli.endings import PROBLEMS_FAILED, FailFast, interrupted, say, stopped
 from arbiter.cli.overrides import NOT_GIVEN, RunOverrides, configured
+from arbiter.cli.terminal import write_json
 from arbiter.config.config import Config
 from arbiter.config.model_tables import DraftHeadTable, InProcessTable
 from arbiter.config.run_tables import Level
@@ -22,6 +23,7 @@ from arbiter.runs.baseline_runs import compare as compare_runs
 from arbiter.runs.baselines import baseline_path, baselines_of
 from arbiter.runs.bench import bench, configured_problems
 from arbiter.runs.folder import new_path
+from arbiter.runs.grading_figures import can_be_graded
 from arbiter.runs.prefix_cache import lacking, uncounted
 from arbiter.runs.progress import watcher_for
 from arbiter.runs.reports import short_form
@@ -38,6 +40,8 @@ def bench_command(
     out: Path | None = None,
     resume: Path | None = None,
     retry_failed: bool = False,
+    fail_fast: FailFast = None,
+    allow_failures: bool = False,
     log_level: Level | None = None,
     json: bool = False,
     debug: bool = False,
@@ -46,6 +50,8 @@ def bench_command(
 
     To continue a run that was interrupted or killed, use `--resume`, or repeat the command with the same `--out`.
     Finished problems are not solved again, and recorded answers are not requested again.
+
+    The exit status is 1 if problems failed, and 130 after Ctrl-C.
 
     Examples:
 
@@ -75,6 +81,11 @@ def bench_command(
         Addresses, concurrency and timeouts may differ.
     retry_failed
         When continuing a run, solve its failed problems again, from their first step.
+    fail_fast
+        Stop early if the first 10 solutions to end have all failed for one cause, for example a server that is down.
+        Default: on for a new run, off with `--resume`.
+    allow_failures
+        Exit with status 0 although problems failed.
     log_level
         Print the run's events on standard error when they are logged, up to two seconds after they happened. `warning`:
         only what goes wrong. `info`: problems as well. `debug`: every message and request. The event log in the run
@@ -89,7 +100,8 @@ def bench_command(
         chosen = overrides.load(configured(config, out, resume, check_resumable), log_level)
         chosen = _compared_or_not(chosen, compare)
         run = _compared if chosen.compare else _alone
-        return run(chosen, out or resume, retry_failed, _Screen(chosen, json, details))
+        how = _How(retry_failed, resume is None if fail_fast is None else fail_fast)
+        return run(chosen, out or resume, how, _Screen(chosen, json, details, allow_failures))
 
     return guarded(debug, action)
 
@@ -105,18 +117,26 @@ def _compared_or_not(config: Config, compare: bool | None) -> Config:
     return config if compare is None else msgspec.structs.replace(config, compare=compare)
 
 
+class _How(NamedTuple):
+    """How failures are treated."""
+
+    retry_failed: bool
+    fail_fast: bool
+
+
 class _Screen:
     """Prints the outcome of a run."""
 
-    def __init__(self, config: Config, as_json: bool, details: bool) -> None:
+    def __init__(self, config: Config, as_json: bool, details: bool, allow_failures: bool) -> None:
         self._config = config
         self._as_json = as_json
         self._details = details
+        self._allow_failures = allow_failures
 
     def show(self, summary: Summary) -> None:
         """Print the summary on standard output, and its warnings on standard error."""
         if self._as_json:
-            sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")
+            write_json(summary)
         elif self._details:
             stdout.print(details_table(summary))
         elif summary.comparison is None:
@@ -124,14 +144,18 @@ class _Screen:
         if summary.comparison is not None and not self._as_json:
             self._show_comparison(summary)
         for line in (*uncounted(summary.prefix_caches, WRITERS), *lacking(summary.prefix_caches, WRITERS)):
-            _say(f"warning: {line}")
+            say(f"warning: {line}")
 
-    def ended(self, path: Path, interrupted: bool) -> int:
-        """Print how to continue an interrupted run in ``path``. Return the exit status."""
-        if not interrupted:
-            return 0
-        _say(f"to resume: arbiter bench --resume {path}")
-        return INTERRUPTED
+    def ended(self, path: Path, summary: Summary) -> int:
+        """Print how to continue the run in ``path`` if it ended early or problems failed. Return the exit status."""
+        if summary.stopped is not None:
+            return stopped(summary.stopped, "bench", path)
+        if summary.interrupted:
+            return interrupted("bench", path)
+        failed = summary.failed + sum(baseline.failed for baseline in (summary.comparison or {}).values())
+        if failed:
+            say(f"{failed} problems failed; to solve them again: arbiter bench --resume {path} --retry-failed")
+        return PROBLEMS_FAILED if failed and not self._allow_failures else 0
 
     @property
     def hint(self) -> str:
@@ -148,29 +172,37 @@ class _Screen:
         print_comparison(stdout, short_form.comparison_table(summary), sentences)
 
 
-def _alone(config: Config, folder: Path | None, retry_failed: bool, screen: _Screen) -> int:
+def _alone(config: Config, folder: Path | None, how: _How, screen: _Screen) -> int:
     with watcher_for(stderr) as watcher:
-        show = shown(config.log.level, _say)
-        summary, path = anyio.run(partial(bench, config, folder, watcher, show, retry_failed))
+        show = shown(config.log.level, say)
+        run = partial(bench, config, folder, watcher, show, how.retry_failed, fail_fast=how.fail_fast)
+        summary, path = anyio.run(run)
     screen.show(summary)
-    _say(f"the run is in {path}{screen.hint}")
-    return screen.ended(path, summary.interrupted)
+    say(f"the run is in {path}{screen.hint}")
+    _say_how_to_grade(summary, path)
+    return screen.ended(path, summary)
 
 
-def _compared(config: Config, folder: Path | None, retry_failed: bool, screen: _Screen) -> int:
+def _compared(config: Config, folder: Path | None, how: _How, screen: _Screen) -> int:
     """Run the baselines and the configured run, each with its own event loop, models and worker processes."""
     path, problems = folder or new_path(config.run_type), configured_problems(config)
 
     def solve(each: Config, out: Path) -> Summary:
         with watcher_for(stderr) as watcher:
-            show = shown(each.log.level, _say)
-            summary, _ = anyio.run(partial(bench, each, out, watcher, show, retry_failed, problems))
+            show = shown(each.log.level, say)
+            summary, _ = anyio.run(partial(bench, each, out, watcher, show, how.retry_failed, problems, how.fail_fast))
         return summary
 
-    found = compare_runs(config, problems, path, solve, _say, retry_failed)
+    found = compare_runs(config, problems, path, solve, say, how.retry_failed)
     screen.show(found.summary)
-    _say(_where(path, list(baselines_of(config)), found.interrupted) + screen.hint)
-    return screen.ended(path, found.summary.interrupted)
+    say(_where(path, list(baselines_of(config)), found.interrupted) + screen.hint)
+    _say_how_to_grade(found.summary, path)
+    return screen.ended(path, found.summary)
+
+
+def _say_how_to_grade(summary: Summary, path: Path) -> None:
+    if can_be_graded(summary.ungraded):
+        say(f"to grade again what the grader could not judge: arbiter grade {path}")
 
 
 def _where(path: Path, baselines: list[Author], interrupted: Author | None) -> str:
@@ -178,7 +210,3 @@ def _where(path: Path, baselines: list[Author], interrupted: Author | None) -> s
     if interrupted:
         return f"the {interrupted} alone was interrupted; it is in {baseline_path(path, interrupted)}"
     return f"the run is in {path}, compared with {' and '.join(str(baseline_path(path, role)) for role in baselines)}"
-
-
-def _say(line: str) -> None:
-    stderr.print(line, highlight=False, markup=False, soft_wrap=True)

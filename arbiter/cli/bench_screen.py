@@ -12,7 +12,7 @@ from arbiter.runs.gathering_waits import GatheringWaits
 from arbiter.runs.intervals import Interval
 from arbiter.runs.prefix_cache import PrefixCacheUse
 from arbiter.runs.reports.numbers import NOTHING, money, percent, seconds
-from arbiter.runs.reports.short_form import INTERVAL, ComparisonTable
+from arbiter.runs.reports.short_form import INTERVAL, ComparisonTable, counted, not_graded
 from arbiter.runs.reports.tables import from_to
 from arbiter.runs.results import Cost, Summary, VerificationSavings, Waste
 
@@ -73,6 +73,9 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
     return [
         ("problems", _problems(summary)),
         ("accuracy", _estimate(accuracy, summary.accuracy_interval)),
+        *([("not in accuracy", not_graded(summary))] if summary.ungraded else ()),
+        ("answers found by", counted(summary.found_by) or NOTHING),
+        ("grader", summary.grader or NOTHING),
         *(_samples(summary) if summary.samples > 1 else ()),
         ("acceptance rate", f"{acceptance} of steps, {percent(summary.acceptance_rate_tokens)} of tokens"),
         ("steps", f"{summary.steps} ({summary.escalations} escalated)"),

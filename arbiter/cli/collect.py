@@ -1,23 +1,23 @@
 """``arbiter collect``: collect training rows for a router."""
 
-import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import anyio
-import msgspec
 from cyclopts import Parameter
 from rich.table import Table
 
-from arbiter.cli.console import INTERRUPTED, guarded, stderr, stdout
+from arbiter.cli.console import guarded, stderr, stdout
+from arbiter.cli.endings import FailFast, interrupted, stopped
 from arbiter.cli.overrides import configured, given
+from arbiter.cli.terminal import write_json
 from arbiter.config.config import load_config
 from arbiter.data.published import field_names
 from arbiter.data.training_rows import TrainingRow
-from arbiter.log.reader import log_path
 from arbiter.protocols.errors import ConfigError
+from arbiter.runs.baseline_runs import check_resumable
 from arbiter.runs.bench import bench
 from arbiter.runs.collection import (
     NAME,
@@ -101,6 +101,7 @@ def collect_command(
     out: Path | None = None,
     resume: Path | None = None,
     retry_failed: bool = False,
+    fail_fast: FailFast = None,
     json: bool = False,
     debug: bool = False,
 ) -> int:
@@ -134,6 +135,9 @@ def collect_command(
         The folder of the collection to continue.
     retry_failed
         When continuing a collection, solve its failed problems again.
+    fail_fast
+        Stop early if the first 10 solutions to end have all failed for one cause, for example a server that is down.
+        Default: on for a new collection, off with `--resume`.
     json
         Print only the content of `collection.json` on standard output.
     debug
@@ -149,15 +153,17 @@ def collect_command(
             shares = _share(options.validation), _share(options.test)
             collection = imported(import_, field_names(fields), router, options.seed or 0, *shares, folder)
             return _print_collection(collection, folder, json)
-        name = configured(config, out, resume, log_path)
-        return _collect(name, options, out or resume, resume is not None, retry_failed, json)
+        name = configured(config, out, resume, check_resumable)
+        fast = resume is None if fail_fast is None else fail_fast
+        return _collect(name, options, out or resume, resume is not None, (retry_failed, fast), json)
 
     return guarded(debug, action)
 
 
 def _collect(
-    name: str, options: CollectOptions, folder: Path | None, resumed: bool, retry_failed: bool, as_json: bool
+    name: str, options: CollectOptions, folder: Path | None, resumed: bool, failures: tuple[bool, bool], as_json: bool
 ) -> int:
+    """Collect rows. ``failures``: whether failed problems are solved again, and whether many stop the run early."""
     config = load_config(name, options.changes())
     before = read_collection(folder) if folder is not None and resumed else None
     if resumed and before is None:
@@ -175,15 +181,17 @@ def _collect(
     check_run(config, problems, folder)
     write_collection(folder, plan)
     with watcher_for(stderr) as watcher:
-        summary, _ = anyio.run(partial(bench, config, folder, watcher, None, retry_failed, problems))
+        retry_failed, fail_fast = failures
+        summary, _ = anyio.run(partial(bench, config, folder, watcher, None, retry_failed, problems, fail_fast))
     collection = counted(plan, read_records(folder / "rows.jsonl", TrainingRow), not summary.interrupted)
     write_collection(folder, collection)
+    if summary.stopped is not None:
+        return stopped(summary.stopped, "collect", folder)
     if summary.failed:
         stderr.print(f"{summary.failed} of {summary.problems} problems failed; --retry-failed solves them again")
     if not summary.interrupted:
         return _print_collection(collection, folder, as_json)
-    stderr.print(f"to resume: arbiter collect --resume {folder}", highlight=False, soft_wrap=True)
-    return INTERRUPTED
+    return interrupted("collect", folder)
 
 
 def _share(value: float | None, default: float = _SHARE) -> float:
@@ -192,10 +200,10 @@ def _share(value: float | None, default: float = _SHARE) -> float:
 
 def _print_collection(collection: Collection, folder: Path, as_json: bool) -> int:
     if as_json:
-        sys.stdout.write(msgspec.json.encode(collection).decode() + "\n")
+        write_json(collection)
     else:
         stdout.print(_table(collection))
-    stderr.print(f"the rows are in {folder}", highlight=False, soft_wrap=True)
+    stderr.print(f"the rows are in {folder}", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 

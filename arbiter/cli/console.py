@@ -4,10 +4,10 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.markup import escape
 
 import arbiter
+from arbiter.cli.terminal import SafeConsole
 from arbiter.protocols.errors import ArbiterError
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 FAILED, INTERRUPTED = 2, 130
 
-stdout = Console(emoji=False)
-stderr = Console(stderr=True, emoji=False)
+stdout = SafeConsole(emoji=False)
+stderr = SafeConsole(stderr=True, emoji=False)
 
 _NOTICE_SECONDS = 5.0
 

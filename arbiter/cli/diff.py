@@ -1,12 +1,11 @@
 """``arbiter diff``: show where two runs diverge."""
 
-import sys
 from pathlib import Path
 
-import msgspec
 from rich.markup import escape
 
 from arbiter.cli.console import guarded, stdout
+from arbiter.cli.terminal import write_json
 from arbiter.log.diff import FirstDifference, KeptStep, RunDiff, compare
 from arbiter.log.run import Run
 
@@ -39,7 +38,7 @@ def diff_command(run_a: Path, run_b: Path, /, *, json: bool = False, debug: bool
     def action() -> int:
         found = compare(Run.open(run_a), Run.open(run_b))
         if json:
-            sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+            write_json(found)
         else:
             _show(found)
         return DIFFER if found.differences else 0

@@ -1,16 +1,15 @@
 """``arbiter evaluate``: measure how well a score predicts which steps to escalate."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cyclopts
-import msgspec
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
 from arbiter.cli.console import guarded, stderr, stdout, version
+from arbiter.cli.terminal import write_json, write_text
 from arbiter.config.config import load_config
 from arbiter.data.training_rows import Split
 from arbiter.protocols.errors import ConfigError
@@ -105,11 +104,11 @@ def _print(evaluation: "Evaluation", out: Path | None, as_json: bool) -> None:
     from arbiter.evaluation.evaluation_report import as_markdown, write
 
     if as_json:
-        sys.stdout.write(msgspec.json.encode(evaluation).decode() + "\n")
+        write_json(evaluation)
     elif stdout.is_terminal:
         _show(evaluation)
     else:
-        sys.stdout.write(as_markdown(evaluation))
+        write_text(as_markdown(evaluation))
     if out is not None:
         no_plots = write(evaluation, out)
         if no_plots:

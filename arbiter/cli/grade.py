@@ -1,14 +1,14 @@
 """``arbiter grade``: grade a run again from its stored solutions."""
 
-import sys
 from pathlib import Path
 
 import anyio
-import msgspec
 
 from arbiter.cli.console import guarded, progress_bar, stderr, stdout
+from arbiter.cli.terminal import write_json
 from arbiter.grading import Grade, Grader
 from arbiter.runs.regrading import GradeChange, Regraded, regrade
+from arbiter.runs.reports.short_form import not_graded
 
 _SHOWN = 20
 
@@ -17,8 +17,8 @@ def grade_command(run: Path, /, *, json: bool = False, debug: bool = False) -> i
     """Grade a run again from its stored solutions, without calling a model.
 
     Use it for a run that an older version graded, that was killed before it had a summary, or that has ungraded
-    answers because the machine was busy. The grades and the summary in the run folder are replaced at the end. An
-    interruption leaves them unchanged.
+    answers. Each changed verdict is printed with the reason before and after. The grades and the summary in the run
+    folder are replaced at the end. An interruption leaves them unchanged.
 
     Examples:
 
@@ -30,7 +30,7 @@ def grade_command(run: Path, /, *, json: bool = False, debug: bool = False) -> i
     run
         The run folder.
     json
-        Print only the new summary and all changed grades, as JSON, on standard output.
+        Print only the new summary and all changed verdicts, as JSON, on standard output.
     debug
         Show the traceback of an error.
     """
@@ -48,7 +48,7 @@ def _grade(run: Path, as_json: bool) -> int:
     if regraded.torn:
         stderr.print("the last line of results.jsonl was half written and is left out", highlight=False)
     if as_json:
-        sys.stdout.write(msgspec.json.encode(regraded).decode() + "\n")
+        write_json(regraded)
     else:
         _show(regraded)
     return 0
@@ -61,19 +61,21 @@ def _show(regraded: Regraded) -> None:
     if len(changes) > _SHOWN:
         stdout.print(f"… and {len(changes) - _SHOWN} more (--json prints all)", highlight=False)
     accuracy = "–" if summary.accuracy is None else f"{summary.accuracy:.1%}"
-    stdout.print(
-        f"{len(changes)} of {summary.decoded} grades changed; "
-        f"{summary.graded} graded, {summary.failed} failed, accuracy {accuracy}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    lines = [
+        f"{len(changes)} of {summary.decoded} verdicts changed; "
+        f"{summary.graded} graded, {summary.failed} failed, accuracy {accuracy} ({summary.grader})",
+        *([f"not in accuracy: {not_graded(summary)}"] if summary.ungraded else []),
+    ]
+    for line in lines:
+        stdout.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def _line(change: GradeChange) -> str:
     sample = f" (sample {change.sample})" if change.sample else ""
-    reason = f": {change.after.reason}" if change.after.reason else ""
-    return f"{change.problem}{sample}: {_verdict(change.before)} → {_verdict(change.after)}{reason}"
+    return f"{change.problem}{sample}: {_verdict(change.before)} → {_verdict(change.after)}"
 
 
 def _verdict(grade: Grade) -> str:
-    return {True: "right", False: "wrong", None: "ungraded"}[grade.right]
+    """Return the verdict with its reason; a right answer has none."""
+    verdict = {True: "right", False: "wrong", None: "ungraded"}[grade.right]
+    return f"{verdict} ({grade.reason})" if grade.reason else verdict

@@ -24,6 +24,9 @@ def main() -> None:
         sys.stdout.write(f"{__version__}\n")
         return
     from arbiter.cli.application import run
+    from arbiter.cli.terminal import flush
 
     collect_seldom()
-    sys.exit(run(sys.argv[1:]))
+    status = run(sys.argv[1:])
+    flush()
+    sys.exit(status)

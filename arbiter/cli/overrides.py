@@ -149,4 +149,6 @@ def configured(config: str | None, out: Path | None, resume: Path | None, check:
     if out is not None and out != resume:
         raise ConfigError(f"--resume {resume} continues in that folder: leave out --out")
     check(resume)
+    if config is None and not (resume / "config.toml").is_file():
+        raise ConfigError(f"--resume {resume}: it has no config.toml; name the configuration of the run as well")
     return config or str(resume / "config.toml")

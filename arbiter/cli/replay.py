@@ -1,6 +1,5 @@
 """``arbiter replay``: repeat a recorded run without its models."""
 
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ from rich.table import Table
 
 from arbiter.cli.console import guarded, stderr, stdout
 from arbiter.cli.overrides import given
+from arbiter.cli.terminal import write_json
 from arbiter.config.config import Config, load_config
 from arbiter.config.run_tables import RunType
 from arbiter.log.identity import check_unchanged
@@ -143,7 +143,7 @@ def _decisions(run: Run, threshold: float | None) -> list[Decisions]:
 
 
 def _write(found: dict[str, Any]) -> None:
-    sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+    write_json(found)
 
 
 def _show_verdict(verdict: ReplayResult) -> None:

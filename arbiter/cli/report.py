@@ -1,13 +1,14 @@
 """``arbiter report``: compare runs side by side."""
 
-import sys
 from pathlib import Path
 
+import msgspec
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
 from arbiter.cli.console import guarded, stderr, stdout
+from arbiter.cli.terminal import print_table, write_json, write_text
 from arbiter.runs.reports.report import Report, report_on, write_report
 from arbiter.runs.reports.tables import cells, columns_for, fitting
 
@@ -47,11 +48,11 @@ def report_command(
 def _report(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> int:
     report = report_on(folders)
     if as_json:
-        sys.stdout.write(report.to_json().decode() + "\n")
+        write_json(msgspec.Raw(report.to_json()))
     elif stdout.is_terminal:
         _show(report)
     else:
-        sys.stdout.write(report.to_markdown())
+        write_text(report.to_markdown())
     if out is not None:
         no_plots = write_report(report, out)
         if no_plots:
@@ -66,9 +67,9 @@ def _show(report: Report) -> None:
     for part in fitting(columns, report.entries, stdout.width):
         table = Table(box=SIMPLE_HEAD)
         for heading in part:
-            table.add_column(heading, overflow="fold")
+            table.add_column(heading, overflow="fold", no_wrap=heading == "run")
         for row in cells(part, report.entries):
             table.add_row(*map(escape, row))
-        stdout.print(table)
+        print_table(stdout, table)
     for warning in report.warnings:
         stdout.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False)

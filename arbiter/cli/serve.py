@@ -4,14 +4,16 @@ import logging
 import os
 import re
 import sys
+from collections.abc import MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from rich.markup import escape
 
 from arbiter.cli.console import guarded, stderr
 from arbiter.cli.overrides import RingOverrides
+from arbiter.cli.terminal import visible
 from arbiter.config.run_tables import RunType
 from arbiter.exports.files import require
 from arbiter.gateway.host_names import is_loopback
@@ -169,7 +171,7 @@ def _log_to_stderr() -> None:
     import structlog  # takes long to import
 
     is_terminal = sys.stderr.isatty()
-    renderer = structlog.dev.ConsoleRenderer() if is_terminal else structlog.processors.JSONRenderer()
+    rendering = [_visible, structlog.dev.ConsoleRenderer()] if is_terminal else [structlog.processors.JSONRenderer()]
     handler = logging.StreamHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -179,13 +181,17 @@ def _log_to_stderr() -> None:
                 structlog.processors.TimeStamper(fmt="iso"),
                 structlog.processors.format_exc_info,
             ],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     logging.getLogger("arbiter.access").setLevel(logging.INFO)
+
+
+def _visible(_logger: object, _method: str, values: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {name: visible(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
 def _print(line: str) -> None:

@@ -1,16 +1,15 @@
 """``arbiter show``: show what happened in a run, by problem and by step."""
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
 from arbiter.cli.console import FAILED, guarded, print_error, stderr, stdout
+from arbiter.cli.terminal import print_table, visible, write_json
 from arbiter.log.explain import Story, failures, result_of, stories
 from arbiter.log.history import ProblemHistory, histories
 from arbiter.log.run import NO_END, Run, grades_in
@@ -136,8 +135,9 @@ def _show_rows(rows: list[dict[str, Any]], of: int) -> None:
     cells = [_cells(row) for row in shown]
     # the question has what the other columns leave, so that no id is cut
     width = max(_SHORTEST, stdout.width - stdout.measure(_table(_HEADINGS, cells)).maximum - _PADDING)
-    asked = [escape(_cut(row["question"], width)) for row in shown]
-    stdout.print(_table((*_HEADINGS, "question"), [(*known, last) for known, last in zip(cells, asked, strict=True)]))
+    questions = [escape(_cut(visible(row["question"]), width)) for row in shown]
+    rows_shown = [(*known, last) for known, last in zip(cells, questions, strict=True)]
+    print_table(stdout, _table((*_HEADINGS, "question"), rows_shown))
     more = f"; the first {_SHOWN} are shown (--json prints all)" if len(rows) > _SHOWN else ""
     _print(f"{len(rows)} of {of} problems{more}")
 
@@ -285,7 +285,7 @@ def _follow(run: Run, problem: str | None) -> int:
 
 def _write(rows: Iterable[Any]) -> None:
     for row in rows:
-        sys.stdout.write(msgspec.json.encode(row).decode() + "\n")
+        write_json(row)
 
 
 def _print(line: str) -> None:

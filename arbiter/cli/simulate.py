@@ -1,6 +1,5 @@
 """``arbiter simulate``: estimate how long a run would take on given GPUs."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
@@ -13,6 +12,7 @@ from cyclopts import Parameter
 from arbiter.actors.controllers import Verify
 from arbiter.cli.console import guarded, progress_bar, stdout
 from arbiter.cli.overrides import given
+from arbiter.cli.terminal import write_json
 from arbiter.config.config import Config, built_in, load_config
 from arbiter.config.model_tables import PAUSING_GATHER, SERVED_SHARE, ModelTable, RouterTable
 from arbiter.config.run_tables import RunType
@@ -270,7 +270,7 @@ def _simulated(plan: CasePlan, cases: list[Case]) -> list[SimulationResult]:
 
 def _print(rows: list[SimulationResult], assumed: list[str], as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(msgspec.json.encode({"cases": rows, "assumptions": assumed}).decode() + "\n")
+        write_json({"cases": rows, "assumptions": assumed})
         return
     for table in tables(rows):
         stdout.print(table)

@@ -1,16 +1,15 @@
 """``arbiter solve``: solve one question and show each step as it is kept."""
 
-import sys
-
 import anyio
-import msgspec
 from rich.markup import escape
 
 from arbiter.cli.console import FAILED, guarded, stderr, stdout
 from arbiter.cli.overrides import PolicyOverrides
+from arbiter.cli.terminal import write_json
 from arbiter.config.config import Config
 from arbiter.data import Problem
-from arbiter.grading import extract_answer
+from arbiter.grading.answers import text_after_thought
+from arbiter.grading.phrases import find_answer
 from arbiter.library.arbiter import Arbiter
 from arbiter.protocols.errors import DataError
 from arbiter.protocols.records import Author, Solution, StepRecord
@@ -65,7 +64,7 @@ async def _solve(question: str, config: Config, as_json: bool) -> int:
     async with Arbiter(config, run_types=[config.run_type]) as arbiter:
         solution = await arbiter.run(arbiter.task(Problem("question", question)), show)
     if as_json:
-        sys.stdout.write(msgspec.json.encode(solution).decode() + "\n")
+        write_json(solution)
     else:
         _conclude(solution)
     if solution.error is not None:
@@ -82,12 +81,12 @@ def _show(step: StepRecord) -> None:
 
 
 def _conclude(solution: Solution) -> None:
-    answer = extract_answer(solution.text)
+    answer = find_answer(text_after_thought(solution.text) or "", solution.question)
     drafted = sum(step.kept.author == "draft" for step in solution.steps)
     tokens = ", ".join(
         f"{model} {counts.usage.completion_tokens}" for model, counts in solution.requests.items() if model in _COLOURS
     )
-    stdout.print(f"[bold]{escape(answer) if answer is not None else 'no boxed answer'}[/bold]", highlight=False)
+    stdout.print(f"[bold]{escape(answer.text) if answer is not None else 'no answer found'}[/bold]", highlight=False)
     stdout.print(
         f"[dim]{solution.finish_reason}; {drafted} of {len(solution.steps)} steps from the draft; "
         f"tokens written: {tokens}; {solution.seconds:.2f} s[/dim]",

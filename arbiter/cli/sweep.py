@@ -1,17 +1,17 @@
 """``arbiter sweep``: run several run types and thresholds over the same problems."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 from cyclopts import Parameter
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from arbiter.cli.console import INTERRUPTED, guarded, stderr, stdout
+from arbiter.cli.console import guarded, stderr, stdout
+from arbiter.cli.endings import FailFast, interrupted, say, stopped
 from arbiter.cli.overrides import NOT_GIVEN, RunOverrides, configured
+from arbiter.cli.terminal import print_table, write_json
 from arbiter.config.config import Config
 from arbiter.config.run_tables import Level
 from arbiter.log.event_lines import shown
@@ -43,6 +43,7 @@ def sweep_command(
     out: Path | None = None,
     resume: Path | None = None,
     retry_failed: bool = False,
+    fail_fast: FailFast = None,
     log_level: Level | None = None,
     json: bool = False,
     debug: bool = False,
@@ -86,6 +87,9 @@ def sweep_command(
         The sweep folder to continue.
     retry_failed
         When continuing a sweep, solve its failed problems again, from their first step.
+    fail_fast
+        Stop early if the first 10 solutions to end have all failed for one cause, for example a server that is down.
+        Default: on for a new sweep, off with `--resume`.
     log_level
         Print the events of all points on standard error when they are logged: `off`, `debug`, `info` or `warning`, as
         for `arbiter bench`.
@@ -101,7 +105,9 @@ def sweep_command(
         types = run_types_of(chosen.run_type if run_types is None else run_types)
         before = None if resume is None else earlier(resume)
         measured = measure if before is None else measure or before.measured
-        request = SweepRequest(chosen, plan(chosen, types, thresholds) if has_points else (), measured, retry_failed)
+        points = plan(chosen, types, thresholds) if has_points else ()
+        fast = resume is None if fail_fast is None else fail_fast
+        request = SweepRequest(chosen, points, measured, retry_failed, fast)
         return _sweep(request, out or resume, json)
 
     return guarded(debug, action)
@@ -122,20 +128,15 @@ def _check(folder: Path) -> None:
 
 def _sweep(request: SweepRequest, folder: Path | None, as_json: bool) -> int:
     with watcher_for(stderr) as watcher:
-        found, path = sweep(request, folder, watcher, shown(request.config.log.level, _print))
+        found, path = sweep(request, folder, watcher, shown(request.config.log.level, say))
     if as_json:
-        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+        write_json(found)
     else:
         _show(found)
-    _print(f"the sweep is in {path}, one run folder per point")
-    if not found.interrupted:
-        return 0
-    _print(f"to resume: arbiter sweep --resume {path}")
-    return INTERRUPTED
-
-
-def _print(line: str) -> None:
-    stderr.print(line, highlight=False, markup=False, soft_wrap=True)
+    say(f"the sweep is in {path}, one run folder per point")
+    if found.stopped is not None:
+        return stopped(found.stopped, "sweep", path)
+    return interrupted("sweep", path) if found.interrupted else 0
 
 
 def _show(found: SweepResult) -> None:
@@ -144,10 +145,12 @@ def _show(found: SweepResult) -> None:
     for part in fitting(_columns(found), entries, stdout.width):
         table = Table(box=SIMPLE_HEAD)
         for heading in part:
-            table.add_column(heading, justify="left" if heading == "point" else "right", overflow="fold")
+            table.add_column(
+                heading, justify="left" if heading == "point" else "right", overflow="fold", no_wrap=heading == "point"
+            )
         for row in cells(part, entries):
             table.add_row(*map(escape, row))
-        stdout.print(table)
+        print_table(stdout, table)
     if not found.measured:
         note = "seconds are simulated from the requests of each problem, at the configured concurrency"
         stdout.print(f"{note}; --measure measures them", highlight=False, soft_wrap=True)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import cyclopts
-import msgspec
 from cyclopts import Parameter
 
 from arbiter.backends.head_model import HeadMetadata
 from arbiter.backends.prompts import TEMPLATES, prompt_template
 from arbiter.cli.console import guarded, stderr, stdout, version
+from arbiter.cli.terminal import write_json
 from arbiter.cli.train_options import HeadOptions, TrainOptions, head_settings
 from arbiter.data.training_rows import TrainingRow
 from arbiter.protocols.errors import ConfigError, not_installed
@@ -245,9 +245,9 @@ def _print_recipe(metadata: CheckpointMetadata | HeadMetadata, did: str, out: Pa
     if not is_first_process():
         return 0
     if as_json:
-        sys.stdout.write(msgspec.json.encode(metadata).decode() + "\n")
+        write_json(metadata)
     else:
         figures = ", ".join(f"{name} {value}" for name, value in metadata.figures.items()) or "no validation split"
-        stdout.print(f"{did}; {figures}", highlight=False, soft_wrap=True)
-    stderr.print(f"the checkpoint is in {out}", highlight=False, soft_wrap=True)
+        stdout.print(f"{did}; {figures}", highlight=False, markup=False, soft_wrap=True)
+    stderr.print(f"the checkpoint is in {out}", highlight=False, markup=False, soft_wrap=True)
     return 0

@@ -1,15 +1,14 @@
 """``arbiter tune``: choose the threshold that meets a budget, and write it into a configuration."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
-import msgspec
 from cyclopts import Parameter
 
 from arbiter.cli.console import guarded, progress_bar, stderr, stdout
 from arbiter.cli.simulate import HardwareOptions, WorkloadOptions
+from arbiter.cli.terminal import write_json
 from arbiter.config.config import Config, load_config
 from arbiter.data.training_rows import Split
 from arbiter.protocols.errors import ConfigError, RunError
@@ -248,7 +247,7 @@ def _print(found: "Tuned", out: Path, as_json: bool, chosen_on: str) -> None:
     from arbiter.evaluation.evaluation_report import level, table, tuning
 
     if as_json:
-        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+        write_json(found)
     else:
         stdout.print(f"{found.policy}: τ = {level(found.threshold)}, chosen on {chosen_on}", highlight=False)
         stdout.print(table(tuning(found)), highlight=False, markup=False, soft_wrap=True)

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -14,6 +13,7 @@ import anyio
 from cyclopts import Parameter
 
 from arbiter.cli.console import guarded, stderr
+from arbiter.cli.terminal import write_text
 from arbiter.config.config import load_config
 from arbiter.protocols.errors import ArbiterError, ConfigError
 from arbiter.servers.fleet import Fleet, first_of, leashed, open_fleet, shown, stop
@@ -79,7 +79,7 @@ def up_command(
         gpus = visible_gpus() if any(launch.gpus for launch in chosen.launches) else ()
         if print_:
             for launch in chosen.launches:
-                sys.stdout.write(f"# {launch.name}, {launch.address}\n{shown(launch, gpus)}\n")
+                write_text(f"# {launch.name}, {launch.address}\n{shown(launch, gpus)}\n")
             return 0
         if command and shutil.which(command[0]) is None:
             raise ConfigError(f"there is no command {command[0]!r}: check the command after --")

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from arbiter.config.base import ConfigTable, Count
-from arbiter.config.server_tables import ServerTable
+from arbiter.config.server_tables import ServerTable, secret_in
 from arbiter.protocols.errors import ConfigError
 
 Price = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # TOML allows inf, which is no price
@@ -34,7 +34,7 @@ SERVED_SHARE = 0.25
 """Escalations to a served target go when this share of the number of its running requests is held."""
 
 _NAME = re.compile(r"[\w-]+")
-_CREDENTIALS = re.compile(r"//[^/@]*@")
+_CREDENTIALS = re.compile(r"//[^/@]*@|[?&][^=&]*(?:key|token|secret|password)=", re.IGNORECASE)
 
 
 class PriceTable(ConfigTable, frozen=True, kw_only=True):
@@ -242,7 +242,7 @@ class ModelTables(ConfigTable, frozen=True, omit_defaults=True):
                 raise ConfigError(f"{key}.url: {table.url!r} is not an address; write it like 'http://localhost:30000'")
             if _CREDENTIALS.search(table.url):
                 raise ConfigError(
-                    f"{key}.url contains a password, which would be stored with the run: put the key into an "
+                    f"{key}.url contains a password or key, which would be stored with the run: put the key into an "
                     f"environment variable, and the variable's name into models.{name}.api_key_env"
                 )
             wrong = _key_of_another(name, table) or _wrong_server(table)
@@ -322,6 +322,11 @@ def _wrong_server(table: ServedTable) -> str | None:
     server = table.server
     if server is None:
         return None
+    if (secret := secret_in(server.args)) is not None:
+        return (
+            f"server.args: the value of {secret} would be stored with each run: leave it out. A server on 127.0.0.1 "
+            "needs no key; where one is needed, name a file with it (--api-key-file), or start the server yourself"
+        )
     if urlsplit(table.url).port is None:
         return f"url: {table.url!r} has no port for the server to listen at: write it like http://127.0.0.1:30000"
     return None

@@ -88,7 +88,11 @@ class LimitsTable(ConfigTable, frozen=True):
     max_steps: Count = 100
     """The largest number of kept steps of a problem."""
     max_tokens: Count = 4096
-    """The largest number of tokens in the kept steps of a problem."""
+    """The largest number of tokens in the kept steps of a problem.
+
+    The contexts of draft, target and scorers must hold them and the question. If a model's context is known and
+    shorter, runs, the endpoint and ``arbiter doctor`` say so at the start.
+    """
     step_tokens: Count = 1024
     """The largest number of tokens in one step. A kept step that reaches it ends the problem."""
     repeats: Annotated[int, msgspec.Meta(ge=2)] = 3

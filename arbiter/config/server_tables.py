@@ -1,5 +1,6 @@
 """The tables ``[models.NAME.server]``: how ``arbiter up`` starts the server of a model."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -7,6 +8,11 @@ import msgspec
 from arbiter.config.base import ConfigTable, Count
 
 Name = Annotated[str, msgspec.Meta(min_length=1)]
+_SECRETS = ("--api-key", "--admin-api-key", "--hf-token")
+"""Options of sglang, vLLM and llama.cpp. Their parsers also take ``_`` for ``-``, and unique beginnings."""
+_WHOLE = ("-hft", "--ssl-keyfile-password")
+_SHORTEST = len("--api")
+
 Program = Literal["sglang", "vllm", "llama.cpp"]
 
 
@@ -70,4 +76,18 @@ class ServerTable(ConfigTable, frozen=True):
     speculation: SpeculationTable | None = None
     """Speculative decoding inside the engine."""
     args: tuple[str, ...] = ()
-    """Further arguments for the engine's command line, unchanged. Example: ``args = ["--enable-metrics"]``."""
+    """Further arguments for the engine's command line, unchanged. Example: ``args = ["--enable-metrics"]``.
+
+    Keys and tokens are refused in every spelling, because each run stores its configuration. An option that names a
+    file with keys (``--api-key-file``) is allowed.
+    """
+
+
+def secret_in(args: Sequence[str]) -> str | None:
+    """Return the first option of ``args`` whose value is a key or a token for one of the engines, without the value."""
+    for argument in args:
+        name = argument.partition("=")[0]
+        spelling = name.lower().replace("_", "-")
+        if spelling in _WHOLE or (len(spelling) >= _SHORTEST and any(one.startswith(spelling) for one in _SECRETS)):
+            return name
+    return None

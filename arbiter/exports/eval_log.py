@@ -58,7 +58,7 @@ def eval_log(run: Run) -> Json:
         solution = history.solution()
         if solution is not None:
             graded = grade or Graded(right=None)
-            results.append(Result(solution, Grade(graded.right, graded.answer, graded.reason)))
+            results.append(Result(solution, Grade.recorded(graded), grader=graded.grader))
     figures = summary(run, results, last.mono - first.mono)
     return {
         "status": status,

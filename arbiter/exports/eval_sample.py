@@ -4,6 +4,7 @@ import msgspec
 
 from arbiter.exports.eval_transcript import EvalTranscript
 from arbiter.exports.eval_usage import EvalModels, Json, identifier, known, moment, usage_of, usages
+from arbiter.exports.files import safe_name
 from arbiter.grading.answers import Reference
 from arbiter.log.history import ProblemHistory
 from arbiter.log.timing import step_times
@@ -27,7 +28,7 @@ def sample(history: ProblemHistory, grade: Graded | None, models: EvalModels, ru
     shown = known(question=question, target=target, score=score, limit=limit, error=error or None)
     seconds = end and end.seconds
     return known(
-        id=history.key[0].replace("\0", "␀"),  # it becomes a file name in an archive, which ends at a zero byte
+        id=safe_name(history.key[0]),  # it becomes a file name in an archive
         epoch=history.key[1] + 1,
         uuid=name,
         input=question,
@@ -154,7 +155,9 @@ def _reference(grade: Graded | None) -> str:
 
 def _metadata(history: ProblemHistory, records: list[StepRecord]) -> Json:
     drafted = sum(record.kept.author == "draft" for record in records)
+    problem = history.key[0]
     return known(
+        problem=None if safe_name(problem) == problem else problem,
         finish_reason="unfinished" if history.end is None else history.end.finish_reason,
         acceptance=drafted / len(records) if records else None,
         steps=[_step(number, record) for number, record in enumerate(records)],

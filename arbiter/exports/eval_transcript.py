@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from arbiter.exports.eval_usage import EvalModels, Json, identifier, known, moment, usage_of
+from arbiter.exports.files import safe_name
 from arbiter.log.history import CallHistory, ProblemHistory
 from arbiter.log.time_order import time_of
 from arbiter.protocols import events
@@ -33,7 +34,7 @@ class EvalTranscript:
 
     def _events(self, shown: Json) -> Iterator[Json]:
         start, last = self._history.start, self._history.ended or _last(self._history)
-        sample = {"id": self._history.key[0], "input": shown["question"], "target": shown["target"]}
+        sample = {"id": safe_name(self._history.key[0]), "input": shown["question"], "target": shown["target"]}
         yield self._event("sample_init", start, "init", sample=sample, state={})
         steps: dict[int, list[CallHistory]] = {}
         for call in self._history.calls.values():

@@ -1,5 +1,6 @@
 """Write files atomically, and check for optional packages."""
 
+import hashlib
 import importlib.util
 import os
 import tempfile
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from arbiter.protocols.errors import ConfigError, ReportError, not_installed
+
+_IN_PATHS = frozenset('/\\:*?"<>|%')
+_LONGEST, _CUT = 150, 100  # bytes
 
 
 @contextmanager
@@ -32,6 +36,25 @@ def replacing(path: Path) -> Generator[BinaryIO]:
         raise _refused(path, error) from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def safe_name(name: str) -> str:
+    """Return a file name for ``name`` that stays in its folder. Different names have different file names.
+
+    Letters of all languages stay. What has a meaning in paths, control characters, halves of characters and ``%`` are
+    written as in an address (``%2F``). A long name is cut, and ends in a digest.
+    """
+    safe = "".join(
+        one
+        if one.isprintable() and one not in _IN_PATHS
+        else "".join(f"%{byte:02X}" for byte in one.encode(errors="surrogatepass"))
+        for one in name
+    )
+    safe = f"%2E{safe[1:]}" if safe.startswith(".") else safe or "%"
+    if len(safe.encode()) <= _LONGEST:
+        return safe
+    digest = hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=10).hexdigest()
+    return f"{safe.encode()[:_CUT].decode(errors='ignore')}%{digest}"
 
 
 def require(module: str, extra: str, what: str) -> None:

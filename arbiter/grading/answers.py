@@ -7,6 +7,7 @@ import re
 
 import msgspec
 
+from arbiter.grading.terms import is_word
 from arbiter.protocols.records import Record
 
 _OPEN_THOUGHT, _CLOSE_THOUGHT = "<think>", "</think>"
@@ -151,6 +152,18 @@ _WRAPPED = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operat
 _CHOICE = re.compile(r"\(?(?P<letter>[A-Ea-e])\)|(?P<bare>[A-E])")
 _CHOSEN = re.compile(r"\(?(?P<letter>[A-Ea-e])\).*|(?P<bare>[A-E])(?:[.:].*)?", re.DOTALL)
 _WORDS = re.compile(r"[^\W\d_]+(?:[ '-]+[^\W\d_]+)*")
+_LETTERS = re.compile(r"[A-Za-z]+")
+NOTHING = re.compile(
+    r"(?:there (?:is|are) )?no (?:real )?solutions?|(?:the )?(?:empty|null) set|none|无解", re.IGNORECASE
+)
+"""Words for the empty set."""
+EVERYTHING = re.compile(r"(?:the set of )?(?:all )?real numbers|all reals?|every real number|全体实数", re.IGNORECASE)
+"""Words for the set of real numbers."""
+NUMBERS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+)  # fmt: skip
+"""Words for numbers, by their value."""
 _ARTICLE = re.compile(r"(?:the|an?) (?=\w)")
 
 
@@ -164,7 +177,13 @@ def same_words(answer: str, reference: str) -> bool | None:
         return None if choice["bare"] and not wrapped else False
     if not _WORDS.fullmatch(expected) or not (wrapped or _is_prose(expected)):
         return None
-    return _folded(given) == _folded(expected)
+    if len(expected) == 1:
+        return None  # a letter, whose case matters
+    if _folded(given) == _folded(expected):
+        return True
+    # a number or a set in words may be equal to one in symbols
+    has_symbols = expected.lower() in NUMBERS or NOTHING.fullmatch(expected) or EVERYTHING.fullmatch(expected)
+    return None if has_symbols else False
 
 
 def _bare(text: str) -> str:
@@ -180,8 +199,8 @@ def _letter(match: re.Match[str]) -> str:
 
 
 def _is_prose(text: str) -> bool:
-    """Return whether ``text`` is words. A product of variables is usually in alphabetical order."""
-    return len(text) >= 3 and sorted(text) != list(text)
+    """Return whether ``text`` has a word, and not only variables."""
+    return any(map(is_word, _LETTERS.findall(text)))
 
 
 def _folded(text: str) -> str:

@@ -28,6 +28,7 @@ from arbiter.protocols.events import Event
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Journal, Policy
 from arbiter.protocols.records import Solution
+from arbiter.runs.limit_notes import limit_notes
 
 Leaving = Literal["drain", "cancel"]
 Hook = Callable[[Event], None]
@@ -116,6 +117,8 @@ class Arbiter:
             models = await stack.enter_async_context(
                 open_given(self.config, self._given, self._factories, self._run_types)
             )
+            for note in limit_notes(self.config, models):
+                log.warning(note)
             journal = await stack.enter_async_context(self._journal())
             tasks = await stack.enter_async_context(services())
             config = self.config

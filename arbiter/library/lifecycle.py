@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +86,9 @@ async def open_log(config: Config, out: Path | None, watch: Watch | None) -> Asy
     """
     what, log = identity(config, ()), config.log
     path = None if out is None else out / LOG
-    async with open_journal(path, what, versions(), log.record, log.sync, watch=watch, goes_on=False) as journal:
-        if out is not None:
-            about_run(out, config)
+    prepare = None if out is None else partial(about_run, out, config)
+    opening = open_journal(path, what, versions(), log.record, log.sync, watch=watch, goes_on=False, prepare=prepare)
+    async with opening as journal:
         yield journal
         await record_end(journal, interrupted=False)
 

@@ -1,14 +1,13 @@
 """Open a log for writing: a new one, or that of a run that is resumed."""
 
-from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from arbiter.actors.supervision import services
 from arbiter.log.identity import differences, digest
+from arbiter.log.lock import locked
 from arbiter.log.reader import LogFile
 from arbiter.log.recorder import Recorder, Watch
 from arbiter.log.resume import EarlierSessions
@@ -31,6 +30,7 @@ async def open_journal(
     show: Show | None = None,
     watch: Watch | None = None,
     goes_on: bool = True,
+    prepare: Callable[[], None] | None = None,
 ) -> AsyncGenerator[Recorder]:
     """Open a journal that writes the log ``path``, and continues the log if it exists. None writes no log.
 
@@ -41,17 +41,20 @@ async def open_journal(
     ``show`` is called in the writer's thread with each event that is written. ``watch`` is called on the event loop
     with each event that happens, complete whatever ``detail`` is; it must neither block nor raise. With ``goes_on`` the
     session continues the unfinished problems of earlier sessions and reuses their answers. Otherwise a problem of the
-    same id is a new one.
+    same id is a new one. ``prepare`` is called before the first line is written, once no other process can write the
+    log: it writes what a run that is killed needs to be resumed.
 
     Raises ``RunError`` if another process writes the log, or if the log is damaged, belongs to another run, or cannot
     be written. A write that fails later cancels the block and raises ``RunError`` from it.
     """
     identity = dict(identity or {})
-    with _locked(path) if path else nullcontext():
+    with locked(path.with_name(f".{path.name}.lock"), "run") if path else nullcontext():
         earlier = EarlierSessions(path)
         if path:
             _check(path, earlier.started, identity)
             earlier.repair()
+        if prepare is not None:
+            prepare()
         async with open_writer(path, sync, show, crc=earlier.crc) if path else nullcontext() as writer:
             recorder = Recorder(writer, earlier, detail, watch, goes_on)
             started = RunStarted(earlier.sessions, digest(identity), identity, dict(versions or {}), detail)
@@ -68,22 +71,6 @@ async def open_journal(
                 raise
             finally:
                 recorder.write_carried()
-
-
-@contextmanager
-def _locked(path: Path) -> Generator[None]:
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        held = lock.acquire(timeout=0)
-    except Timeout as error:
-        raise RunError(
-            f"another process is writing the run {path.parent}: wait until it ends, or choose another folder with --out"
-        ) from error
-    except OSError as error:
-        raise RunError(f"cannot write the run folder {path.parent}: {error.strerror}") from error
-    with held:
-        yield
 
 
 def check_same(path: Path, identity: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ import msgspec
 from arbiter.actors.supervision import services
 from arbiter.log.checksums import Checksums
 from arbiter.log.lines import Line, expand
-from arbiter.protocols.errors import RunError
+from arbiter.protocols.errors import RunError, os_reason
 from arbiter.protocols.events import Event
 
 ROOM = 4096
@@ -25,6 +25,9 @@ ROOM = 4096
 
 GATHER = 0.005
 """The time in seconds for which the thread gathers lines before it writes them."""
+
+PLACE = 0.25
+"""The least time in seconds between two checks that the log is still in its place."""
 
 Show = Callable[[Event], None]
 
@@ -44,6 +47,7 @@ class LogWriter:
         self._show = show
         self._room = room
         self._file = path.open("ab", buffering=0)
+        self._checked = -math.inf
         self._encoder = msgspec.json.Encoder()
         self._pending: deque[Line] = deque()
         self._wake = threading.Condition()
@@ -82,9 +86,12 @@ class LogWriter:
             with anyio.CancelScope(shield=True):  # queued lines are written even if cancelled before the thread starts
                 await anyio.to_thread.run_sync(self._work, limiter=anyio.CapacityLimiter(1))
         except OSError as error:
-            message = f"cannot write the log {self._path}: {error.strerror}; the run was stopped, and can be resumed"
+            message = f"cannot write the log {self._path}: {os_reason(error)}; the run was stopped, and can be resumed"
             self.failure = RunError(message)
             raise self.failure from error
+        except RunError as error:  # its file is in another place
+            self.failure = error
+            raise
         except UnicodeEncodeError as error:
             self.failure = RunError(f"cannot write the log {self._path}: a text in it is not valid Unicode: {error}")
             raise self.failure from error
@@ -97,6 +104,7 @@ class LogWriter:
                 batch = self._next_batch(unsynced + self._sync)
                 if batch:
                     self._write(batch)
+                    self._check_place(file.fileno())
                     unsynced = min(unsynced, time.monotonic())
                 elif self._closing:
                     os.fsync(file.fileno())
@@ -124,6 +132,22 @@ class LogWriter:
             self._room_made.set()
             self._room_made = None
 
+    def _check_place(self, number: int) -> None:
+        """Raise ``RunError`` if the path does not name the open file ``number``."""
+        now = time.monotonic()
+        if now < self._checked + PLACE:
+            return
+        self._checked, written = now, os.fstat(number)
+        try:
+            named = self._path.stat()
+        except FileNotFoundError:
+            named = None
+        if named is None or not os.path.samestat(named, written):
+            raise RunError(
+                f"the log {self._path} was deleted or moved while it was written; the run was stopped. If its folder "
+                "was moved, the run can be resumed there"
+            )
+
     def _write(self, batch: list[Line]) -> None:
         lines = memoryview(self._checksums.added(self._encoder.encode_lines(batch)))
         while lines:
@@ -148,7 +172,7 @@ async def open_writer(
     try:
         writer = LogWriter(path, sync, show, room, crc)
     except OSError as error:
-        raise RunError(f"cannot write the log {path}: {error.strerror}") from error
+        raise RunError(f"cannot write the log {path}: {os_reason(error)}") from error
     try:
         async with services() as tasks:
             try:

@@ -10,11 +10,12 @@ import msgspec
 
 from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
-from arbiter.backends.opening import answers_in_thought
+from arbiter.backends.opening import answer_form
 from arbiter.config.config import Config
 from arbiter.config.model_tables import RouterTable
 from arbiter.grading import Grade, Grader
 from arbiter.grading.answers import Reference
+from arbiter.grading.grader import VERSION
 from arbiter.log.history import Key, ProblemHistory
 from arbiter.log.run import Run
 from arbiter.protocols.errors import RunError
@@ -123,28 +124,34 @@ class _Results:
         self._recorded = {key: solution for key, problem in problems.items() if (solution := problem.solution())}
 
     def recorded(self) -> list[Result]:
-        return [Result(solution, self._recorded_grade(key)) for key, solution in self._recorded.items()]
+        return [self._result(key, solution, self._recorded_grade(key)) for key, solution in self._recorded.items()]
 
     async def replayed(self, solutions: dict[Key, Solution]) -> list[Result]:
         """Return the replayed results. A solution with the recorded text keeps its grade; the others are graded."""
         grader, grades = Grader(), dict[Key, Grade]()
-        in_thought = await answers_in_thought(self._config)
+        form = await answer_form(self._config)
 
         async def grade(key: Key, solution: Solution) -> None:
             graded = self._grades.get(key)
             if graded is None or solution.text == self._recorded[key].text:
                 grades[key] = self._recorded_grade(key)
             else:
-                grades[key] = await grader.grade_solution(solution, _reference(graded), in_thought)
+                grades[key] = await grader.grade_solution(solution, _reference(graded), *form)
 
         async with anyio.create_task_group() as grading:
             for key, solution in solutions.items():
                 grading.start_soon(grade, key, solution)
-        return [Result(solution, grades[key]) for key, solution in solutions.items()]
+        return [self._result(key, solution, grades[key]) for key, solution in solutions.items()]
+
+    def _result(self, key: Key, solution: Solution, grade: Grade) -> Result:
+        """Return a result with the version of the grader that gave ``grade``: in the run, or just before."""
+        recorded = self._grades.get(key)
+        is_recorded = recorded is not None and grade == Grade.recorded(recorded)
+        return Result(solution, grade, grader=recorded.grader if recorded and is_recorded else VERSION)
 
     def _recorded_grade(self, key: Key) -> Grade:
         graded = self._grades.get(key)
-        return Grade(None, reason="not graded in the run") if graded is None else Grade(graded.right, graded.answer)
+        return Grade(None, reason="not graded in the run") if graded is None else Grade.recorded(graded)
 
 
 def _reference(graded: Graded) -> str | Reference | None:

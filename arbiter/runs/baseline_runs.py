@@ -15,7 +15,7 @@ from arbiter.log.checksums import of_document
 from arbiter.log.reader import LOG, log_path
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.records import Author
-from arbiter.runs.baselines import BASELINES, ComparedRun, baseline_path, baselines_of
+from arbiter.runs.baselines import ComparedRun, baseline_path, baselines_of
 from arbiter.runs.folder import about_run, check_run, write_summary
 from arbiter.runs.results import Summary, written_tokens
 
@@ -94,10 +94,13 @@ def compared_run(summary: Summary, path: Path) -> ComparedRun:
 
 
 def check_resumable(path: Path) -> None:
-    """Raise ``RunError`` unless ``path`` holds a run, or the configuration of a run whose baselines have begun."""
-    begun = any((baseline_path(path, role) / LOG).exists() for role in BASELINES)
-    if not (begun and (path / "config.toml").is_file()):
+    """Raise ``RunError`` unless ``path`` holds a run, or the configuration of a run that was about to begin."""
+    if (path / "config.toml").is_file() and not (path / "sweep.json").is_file():
+        return
+    try:
         log_path(path)
+    except RunError as error:
+        raise RunError(f"{error}, or begin one there with --out {path}" if path.is_dir() else str(error)) from error
 
 
 def _finished(path: Path, retry_failed: bool) -> Summary | None:

@@ -13,7 +13,7 @@ from anyio.abc import TaskStatus
 from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.actors.supervision import services
-from arbiter.backends.opening import answers_in_thought, open_models, required_tables
+from arbiter.backends.opening import answer_form, open_models, required_tables
 from arbiter.config.config import Config
 from arbiter.data import Problem, load_problems
 from arbiter.data.tasks import make_task
@@ -23,7 +23,9 @@ from arbiter.protocols.errors import RunError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import KeepsKeysAndValues, KVMemory
 from arbiter.protocols.records import Solution
+from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.folder import RunFolder, check_run, open_run
+from arbiter.runs.limit_notes import handles_of, limit_notes
 from arbiter.runs.results import Result, Summary, summary_of
 
 
@@ -57,12 +59,14 @@ async def bench(
     show: Show | None = None,
     retry_failed: bool = False,
     problems: Sequence[Problem] | None = None,
+    fail_fast: bool = False,
 ) -> tuple[Summary, Path]:
     """Solve and grade ``problems`` (default: the configured ones). Return the summary and the path of the run folder.
 
     If ``out`` holds the same run, unfinished, the run is resumed. With ``retry_failed``, failed problems are solved
     again. ``show`` receives each logged event, in another thread. SIGINT or SIGTERM ends the run early: all finished
-    solutions are stored, and the summary has ``interrupted`` set.
+    solutions are stored, and the summary has ``interrupted`` set. With ``fail_fast`` the run also ends early if the
+    first problems to end have all failed for one cause (``arbiter.runs.early_stop``), which is then in ``stopped``.
 
     Raises ``ConfigError``, ``DataError``, ``BackendError`` or ``RunError``, where possible before the first problem
     starts.
@@ -74,7 +78,7 @@ async def bench(
         check_run(config, problems, out)
     watcher.loading(config)
     async with open_models(config) as models, open_run(config, problems, out, show, retry_failed) as folder:
-        summary = await run_problems(config, problems, models, folder, watcher)
+        summary = await run_problems(config, problems, models, folder, watcher, EarlyStop(fail_fast))
     return summary, folder.path
 
 
@@ -85,16 +89,24 @@ def configured_problems(config: Config) -> Sequence[Problem]:
 
 
 async def run_problems(
-    config: Config, problems: Sequence[Problem], models: Models, folder: RunFolder, watcher: Watcher
+    config: Config,
+    problems: Sequence[Problem],
+    models: Models,
+    folder: RunFolder,
+    watcher: Watcher,
+    early: EarlyStop | None = None,
 ) -> Summary:
-    """Solve the ``problems`` that no earlier session solved. Write results and summary into ``folder``."""
-    cpu_before = time.process_time()
+    """Solve the ``problems`` that no earlier session solved, until ``early`` stops the run.
+
+    Write results and summary into ``folder``.
+    """
+    cpu_before, early = time.process_time(), early or EarlyStop()
     grader, results, failures = Grader(), [*folder.results], list[RunError]()
     references = {problem.id: problem.answer for problem in problems}
-    in_thought = await answers_in_thought(config)
+    form = await answer_form(config)
 
     async def finish(solution: Solution) -> None:
-        grade = await grader.grade_solution(solution, references[solution.problem], in_thought)
+        grade = await grader.grade_solution(solution, references[solution.problem], *form)
         try:
             result = await folder.add(solution, grade)
         except RunError as error:  # solving more is useless if results cannot be stored
@@ -103,9 +115,11 @@ async def run_problems(
             return
         results.append(result)
         watcher.solved(result)
+        if early.add(solution):
+            solving.cancel()
 
     solutions = len(problems) * config.sampling.samples
-    for line in notices(folder, solutions):
+    for line in (*without_reference(problems), *notices(folder, solutions), *limit_notes(config, models)):
         watcher.notice(line)
     watcher.started(solutions, folder.results)
     tasks = _tasks_left(config, problems, folder)
@@ -130,22 +144,15 @@ async def run_problems(
     wall, cpu = round(folder.journal.seconds, 6), round(time.process_time() - cpu_before, 6)
     known = None if folder.journal.earlier.sessions else cpu
     summary = summary_of(config, results, wall, solving.cancel_called, known)
-    summary = msgspec.structs.replace(summary, kv_memory=kv_memory(models))
+    summary = msgspec.structs.replace(summary, kv_memory=kv_memory(models), stopped=early.cause)
     await folder.finish(summary)
     return summary
 
 
 def kv_memory(models: Models) -> dict[str, KVMemory]:
     """Return the memory of those models that keep keys and values, by the names of their tables after ``models.``."""
-    # the first of several targets is the target as well
-    target = {} if models.targets else {"target": models.target}
-    several = {f"targets.{name}": handle for name, handle in models.targets.items()}
-    handles = {"draft": models.draft, **target, **several, **models.scorers}
-    return {
-        name: handle.port.kv_memory
-        for name, handle in handles.items()
-        if handle is not None and isinstance(handle.port, KeepsKeysAndValues)
-    }
+    ports = {name: handle.port for name, handle in handles_of(models).items()}
+    return {name: port.kv_memory for name, port in ports.items() if isinstance(port, KeepsKeysAndValues)}
 
 
 def notices(folder: RunFolder, solutions: int) -> Iterator[str]:
@@ -156,6 +163,17 @@ def notices(folder: RunFolder, solutions: int) -> Iterator[str]:
         yield f"resuming the run: {len(folder.results)} of {solutions} are done{unfinished}"
     if earlier.torn:
         yield f"removed the incomplete last line of the event log ({earlier.torn} bytes)"
+
+
+def without_reference(problems: Sequence[Problem]) -> Iterator[str]:
+    """Yield a line if problems have no reference answer, so that they cannot be graded."""
+    lacking = sum(problem.answer is None for problem in problems)
+    if lacking:
+        which = "no problem has" if lacking == len(problems) else f"{lacking} of {len(problems)} problems do not have"
+        yield (
+            f"{which} a recognised answer, so they will not be graded: name the field of the answer in the "
+            'configuration ([data] fields = {answer = "…"})'
+        )
 
 
 def _tasks_left(config: Config, problems: Sequence[Problem], folder: RunFolder) -> Iterator[Task]:

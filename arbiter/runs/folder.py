@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -28,6 +29,7 @@ from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.data.training_rows import training_rows
 from arbiter.grading import Grade
+from arbiter.grading.grader import VERSION
 from arbiter.log import version1
 from arbiter.log.checksums import Checksums, as_document, as_line, of_line
 from arbiter.log.identity import identity
@@ -37,7 +39,7 @@ from arbiter.log.redaction import without_text
 from arbiter.log.run import SHARED
 from arbiter.log.sessions import check_same, open_journal
 from arbiter.log.writer import Show
-from arbiter.protocols.errors import RunError
+from arbiter.protocols.errors import RunError, os_reason
 from arbiter.protocols.events import Graded, RunEnded
 from arbiter.protocols.ids import graded_id, run_ended_id
 from arbiter.protocols.records import Record, Solution
@@ -79,7 +81,7 @@ class RunFolder:
                 continue
             grade = journal.earlier.grades.get(key)
             if grade is not None:
-                self.results.append(self._stored(solution, Grade(grade.right, grade.answer, grade.reason)))
+                self.results.append(self._stored(solution, Grade.recorded(grade), grade.grader))
             elif self._whole:  # a solution whose text was not logged cannot be graded: it is solved again
                 self.ungraded.append(solution)
         known = (*(result.solution for result in self.results), *self.ungraded)
@@ -90,12 +92,12 @@ class RunFolder:
         return (problem, sample) in self._done
 
     def open(self, files: ExitStack) -> None:
-        """Write configuration, versions and the results of earlier sessions. Raises ``RunError``."""
-        about_run(self.path, self._config)
+        """Write the results of earlier sessions. Raises ``RunError``."""
         with self._disk_errors_as_run_errors():
             (self.path / "summary.json").unlink(missing_ok=True)  # it is from an earlier session
             for name in ("results.jsonl", "rows.jsonl") if self._config.run_type == "generate" else ("results.jsonl",):
                 self._files[name] = files.enter_context((self.path / name).open("wb", buffering=0))
+            self._spare = files.enter_context(Path(os.devnull).open("rb", buffering=0))  # noqa: SIM115 - closed with ``files``
         for result in self.results:
             self._append(result)
 
@@ -104,22 +106,23 @@ class RunFolder:
 
         Raises ``RunError``.
         """
-        result = Result(solution=solution, grade=grade, reference=self._problems[solution.problem].answer)
+        result = Result(solution, grade, self._problems[solution.problem].answer, VERSION)
         await record_grade(self.journal, result)
-        self._append(self._stored(solution, grade))
+        self._append(self._stored(solution, grade, VERSION))
         return result
 
     async def finish(self, summary: Summary) -> None:
         """Write the summary, and log the end of the session. Raises ``RunError`` if the folder cannot be written."""
+        self._spare.close()  # so that the summary can be written even if requests use all other descriptors
         write_summary(self.path, summary)
         await record_end(self.journal, summary.interrupted)
 
-    def _stored(self, solution: Solution, grade: Grade) -> Result:
+    def _stored(self, solution: Solution, grade: Grade, grader: int) -> Result:
         """Return the result as this folder stores it: without texts if the log leaves them out."""
         solution = self._timed(solution)
         if self._whole:
-            return Result(solution, grade, self._problems[solution.problem].answer)
-        return Result(without_text(solution), Grade(grade.right))
+            return Result(solution, grade, self._problems[solution.problem].answer, grader)
+        return Result(without_text(solution), Grade(grade.right, found_by=grade.found_by), grader=grader)
 
     def _append(self, result: Result) -> None:
         self._write("results.jsonl", result)
@@ -139,7 +142,7 @@ class RunFolder:
         try:
             yield
         except OSError as error:
-            raise RunError(f"cannot write the run folder {self.path}: {error.strerror}") from error
+            raise RunError(f"cannot write the run folder {self.path}: {os_reason(error)}") from error
 
 
 @asynccontextmanager
@@ -162,7 +165,9 @@ async def open_run(
     path = out or new_path(config.run_type)
     _refuse_without_log(path)
     what = identity(config, problems) | (SHARED if shared else {})
-    async with open_journal(path / LOG, what, versions(), config.log.record, config.log.sync, show) as journal:
+    log, prepare = config.log, partial(about_run, path, config)
+    opening = open_journal(path / LOG, what, versions(), log.record, log.sync, show, prepare=prepare)
+    async with opening as journal:
         with ExitStack() as files:
             folder = RunFolder(path, config, problems, journal, retry_failed, shared or _as_measured)
             folder.open(files)
@@ -175,7 +180,7 @@ def about_run(path: Path, config: Config) -> None:
         replace_file(path / "config.toml", as_toml(config))
         replace_file(path / "versions.json", msgspec.json.format(msgspec.json.encode(versions())))
     except OSError as error:
-        raise RunError(f"cannot write the run folder {path}: {error.strerror}") from error
+        raise RunError(f"cannot write the run folder {path}: {os_reason(error)}") from error
 
 
 def write_summary(path: Path, summary: Summary) -> None:
@@ -183,13 +188,14 @@ def write_summary(path: Path, summary: Summary) -> None:
     try:
         replace_file(path / "summary.json", as_document(msgspec.json.encode(summary)))
     except OSError as error:
-        raise RunError(f"cannot write the run folder {path}: {error.strerror}") from error
+        raise RunError(f"cannot write the run folder {path}: {os_reason(error)}") from error
 
 
 async def record_grade(journal: Recorder, result: Result) -> None:
     """Log the grade of a result."""
     solution, grade = result.solution, result.grade
-    graded = Graded(grade.right, grade.answer, grade.reason, msgspec.to_builtins(result.reference))
+    reference = msgspec.to_builtins(result.reference)
+    graded = Graded(grade.right, grade.answer, grade.reason, reference, grade.found_by, result.grader)
     await journal.record(graded_id(solution.problem, solution.sample), graded, solution.problem, solution.sample)
 
 
@@ -215,7 +221,7 @@ def _refuse_without_log(path: Path) -> None:
             raise RunError(f"cannot write the run folder {path}: it is a file; choose another folder with --out")
         without_log = (path / "results.jsonl").exists() and not (path / LOG).exists()
     except OSError as error:  # not a valid name for a folder
-        raise RunError(f"cannot write the run folder {path}: {error.strerror}") from error
+        raise RunError(f"cannot write the run folder {path}: {os_reason(error)}") from error
     if without_log:
         raise RunError(f"{path} holds a run without its event log ({LOG}): choose another folder with --out")
 
@@ -257,6 +263,7 @@ def read_results(path: Path) -> tuple[list[Result], bool]:
             f"{error}; remove that line to read the others, or write the file again from the log: "
             f"arbiter bench --resume {path.parent}"
         ) from error
+    _refuse_doubled(path, results)
     return results, False
 
 
@@ -267,6 +274,18 @@ def check_count(folder: Path, results: int, counted: int | None) -> None:
             f"{folder / 'results.jsonl'} has {results} results, but summary.json counts {counted}: restore the file "
             f"from a copy, or write it again from the log: arbiter bench --resume {folder}"
         )
+
+
+def _refuse_doubled(path: Path, results: Sequence[Result]) -> None:
+    lines: dict[tuple[str, int], int] = {}
+    for number, result in enumerate(results, start=1):
+        problem, sample = result.solution.problem, result.solution.sample
+        first = lines.setdefault((problem, sample), number)
+        if first != number:
+            raise RunError(
+                f"{path}, line {number}: it has sample {sample} of the problem {problem!r}, as line {first} has: "
+                "it would count twice; remove one of the two lines"
+            )
 
 
 def versions() -> dict[str, str]:

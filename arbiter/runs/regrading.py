@@ -7,9 +7,10 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from arbiter.backends.opening import answers_in_thought
+from arbiter.backends.opening import answer_form
 from arbiter.config.config import Config, load_config
 from arbiter.grading import Grade, Grader
+from arbiter.grading.grader import VERSION
 from arbiter.log.checksums import as_document, as_line, of_document
 from arbiter.log.identity import check_unchanged
 from arbiter.log.reader import LOG
@@ -28,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 
 class GradeChange(msgspec.Struct, frozen=True):
-    """A result whose grade has changed."""
+    """A result with another verdict than before. Both grades have their reasons."""
 
     problem: str
     sample: int
@@ -55,6 +56,7 @@ class _Ending(msgspec.Struct, frozen=True):
     cpu_seconds: float | None = None
     comparison: dict[Author, ComparedRun] | None = None
     decoded: int | None = None
+    stopped: str | None = None
 
 
 async def regrade(folder: Path, grader: Grader, progress: Progress = lambda _done, _of: None) -> Regraded:
@@ -78,7 +80,7 @@ async def regrade(folder: Path, grader: Grader, progress: Progress = lambda _don
     summary = _summary(folder, config, graded, ending)
     if _state(path) != before_grading:
         raise RunError(f"{path} changed during grading: is the run still in progress? Grade it after it has ended")
-    changed = [after for before, after in zip(results, graded, strict=True) if before.grade != after.grade]
+    changed = [after for before, after in zip(results, graded, strict=True) if before != after]
     await _record(folder / LOG, changed, summary.interrupted)
     _put(path, b"".join(as_line(msgspec.json.encode(result)) for result in graded))
     _put(folder / "summary.json", as_document(msgspec.json.encode(summary)))
@@ -88,19 +90,21 @@ async def regrade(folder: Path, grader: Grader, progress: Progress = lambda _don
 
 async def _all_graded(results: list[Result], config: Config, grader: Grader, progress: Progress) -> list[Result]:
     grades: dict[int, Grade] = {}
-    in_thought = await answers_in_thought(config)
+    form = await answer_form(config)
 
     async def grade(index: int, result: Result) -> None:
         solution = msgspec.structs.replace(
             result.solution, separator=config.separator
         )  # older results lack the separator
-        grades[index] = await grader.grade_solution(solution, result.reference, in_thought)
+        grades[index] = await grader.grade_solution(solution, result.reference, *form)
         progress(len(grades), len(results))
 
     async with anyio.create_task_group() as grading:
         for index, result in enumerate(results):
             grading.start_soon(grade, index, result)
-    return [msgspec.structs.replace(result, grade=grades[index]) for index, result in enumerate(results)]
+    return [
+        msgspec.structs.replace(result, grade=grades[index], grader=VERSION) for index, result in enumerate(results)
+    ]
 
 
 def _config_of(folder: Path) -> Config:
@@ -137,11 +141,12 @@ def _summary(folder: Path, config: Config, results: list[Result], old: _Ending |
         killed = summary_of(config, results, wall_seconds=None, interrupted=True)
         return msgspec.structs.replace(killed, simulated=shared)
     graded = summary_of(config, results, old.wall_seconds, old.interrupted, old.cpu_seconds)
-    return msgspec.structs.replace(graded, simulated=old.simulated, kv_memory=old.kv_memory, comparison=old.comparison)
+    kept = {name: getattr(old, name) for name in ("simulated", "kv_memory", "comparison", "stopped")}
+    return msgspec.structs.replace(graded, **kept)
 
 
 def _change(before: Result, after: Result) -> GradeChange | None:
-    if before.grade == after.grade:
+    if before.grade.right is after.grade.right:
         return None
     return GradeChange(before.solution.problem, before.solution.sample, before.grade, after.grade)
 

@@ -25,6 +25,7 @@ from arbiter.protocols.records import (
 )
 from arbiter.runs.baselines import ComparedRun
 from arbiter.runs.gathering_waits import GatheringWaits, gathering_waits
+from arbiter.runs.grading_figures import accuracy_bounds, found_by, grader_name, ungraded_reasons
 from arbiter.runs.intervals import quantile
 from arbiter.runs.prefix_cache import PrefixCacheUse, prefix_caches
 from arbiter.runs.samples import MajorityVote, SampleEstimate, majority_vote, mean_accuracy, pass_at_each
@@ -36,12 +37,14 @@ Name = TypeVar("Name", bound=str)
 class Result(Record, frozen=True):
     """One line of ``results.jsonl``: the solution of a problem, or of one of its samples, with its grade.
 
-    ``reference`` is the right answer as text, or a ``Reference`` where grading needs more than text.
+    ``reference`` is the right answer as text, or a ``Reference`` where grading needs more than text. ``grader`` is the
+    version of the grader.
     """
 
     solution: Solution
     grade: Grade
     reference: str | Reference | None = None
+    grader: int = 1
 
 
 class ModelTokens(Record, frozen=True):
@@ -107,9 +110,13 @@ class Summary(Record, frozen=True):
 
     - ``problems`` counts problems. With several ``samples`` per problem, all other counts are of the ``decoded``
       samples.
-    - ``accuracy`` is the share of right answers among the ``graded`` ones; failed problems are not graded.
-      ``accuracy_interval`` is its 95 % interval: Wilson's, for the number of independent answers that the samples are
-      worth.
+    - ``accuracy`` is the share of right answers among the ``graded`` ones, on average over the problems. Failed
+      problems are not graded. ``accuracy_interval`` is its 95 % interval: Wilson's, for the number of independent
+      answers that the samples are worth.
+    - ``accuracy_bounds`` are the accuracies if all ungraded samples were wrong, and if all were right. It is None if
+      nothing is ungraded. ``ungraded`` has the number of ungraded samples by reason.
+    - ``found_by`` has the number of answers by the rule that found them (a box, or a phrase).
+    - ``grader`` is the name of the grader and its version.
     - ``pass_at_k`` is the probability that at least one of k samples is right.
     - ``acceptance_rate`` is the share of kept steps that the draft wrote, ``acceptance_rate_tokens`` the same by
       tokens.
@@ -127,6 +134,7 @@ class Summary(Record, frozen=True):
       because the CPU seconds of earlier sessions are not known.
     - ``comparison`` has the draft alone and the target alone on the same problems (``--compare``). It is None without
       a comparison.
+    - ``stopped`` is the cause for which the first problems to end all failed, if that stopped the run early.
     """
 
     run_type: RunType
@@ -162,6 +170,11 @@ class Summary(Record, frozen=True):
     kv_memory: dict[str, KVMemory] = msgspec.field(default_factory=dict[str, KVMemory])
     cpu_seconds: float | None = None
     comparison: dict[Author, ComparedRun] | None = None
+    grader: str = ""
+    ungraded: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    accuracy_bounds: tuple[float, float] | None = None
+    found_by: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    stopped: str | None = None
 
 
 def summary_of(
@@ -238,6 +251,10 @@ def summarise(
         verification=verified([step.targets[0] for step in steps if step.verdict == "escalate"]),
         targets=targets,
         gathering=gathering_waits(candidate for step in steps for candidate in step.targets),
+        grader=grader_name(result.grader for result in results),
+        ungraded=ungraded_reasons((result.grade, result.solution.finish_reason == "failed") for result in results),
+        accuracy_bounds=accuracy_bounds(problems),
+        found_by=found_by(result.grade for result in results),
     )
 
 

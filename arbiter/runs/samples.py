@@ -40,11 +40,11 @@ class MajorityVote(Record, frozen=True):
 
 
 def mean_accuracy(problems: Problems) -> SampleEstimate:
-    """Return the share of right answers among all graded samples."""
-    verdicts = [graded for graded in map(_verdicts, problems) if graded]
-    right, of = [float(sum(graded)) for graded in verdicts], [float(len(graded)) for graded in verdicts]
-    value = sum(right) / sum(of) if of else None
-    return SampleEstimate(value, clustered_interval(right, of, most=sum(of)), len(of))
+    """Return the share of right answers among a problem's graded samples, on average over the problems.
+
+    This is pass@1: a problem of which some samples are ungraded counts as much as the others.
+    """
+    return pass_at(problems, 1)
 
 
 def pass_at_each(problems: Problems, samples: int) -> dict[int, SampleEstimate]:
@@ -68,7 +68,8 @@ def unbiased_pass(right: int, of: int, k: int) -> float:
 
     This is the estimator of Chen et al. 2021 (arXiv 2107.03374), computed with integers.
     """
-    return 1 - math.comb(of - right, k) / math.comb(of, k)
+    draws = math.comb(of, k)
+    return (draws - math.comb(of - right, k)) / draws
 
 
 def majority_vote(problems: Problems) -> MajorityVote:

@@ -17,7 +17,6 @@ _KEYS = {
     "--mem-fraction-static": "server.memory_fraction",
     "--gpu-memory-utilization": "server.memory_fraction",
 }
-_SECRETS = ("--api-key", "--admin-api-key")
 _FORWARDED = ("embeddings", "token-embeddings", "label-tokens")  # the dialects that the sglang router forwards
 _NOT_OF_LLAMA_CPP = ("memory_fraction", "quantization", "dtype", "speculation")
 
@@ -55,8 +54,6 @@ def _wrong_arguments(server: ServerTable) -> str | None:
         name = argument.partition("=")[0]
         if name in _KEYS:
             return f"server.args: {name} is set by the key {_KEYS[name]}; leave it out here"
-        if name in _SECRETS:
-            return f"server.args: {name} would be stored with each run; leave it out, on 127.0.0.1 no key is needed"
     return None
 
 

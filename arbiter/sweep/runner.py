@@ -11,7 +11,7 @@ import msgspec
 from arbiter.actors.ring import Ring, open_ring
 from arbiter.actors.ring_setup import Models
 from arbiter.actors.supervision import services
-from arbiter.backends.opening import answers_in_thought
+from arbiter.backends.opening import AnswerForm, answer_form
 from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.data.tasks import make_task
@@ -21,8 +21,10 @@ from arbiter.log.writer import Show
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Solution
-from arbiter.runs.bench import Watcher, cancel_on_signal, notices, run_problems
+from arbiter.runs.bench import Watcher, cancel_on_signal, notices, run_problems, without_reference
+from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.folder import RunFolder, open_run, record_end
+from arbiter.runs.limit_notes import limit_notes
 from arbiter.sweep.answer_cache import AnswerStore, annotated_models
 from arbiter.sweep.log_answers import answers_of
 from arbiter.sweep.points import SweepPoint
@@ -38,6 +40,7 @@ class SweepJob(msgspec.Struct, frozen=True):
     watcher: Watcher
     show: Show | None = None
     retry_failed: bool = False
+    early: EarlyStop = msgspec.field(default_factory=EarlyStop)
 
     @property
     def config(self) -> Config:
@@ -46,12 +49,12 @@ class SweepJob(msgspec.Struct, frozen=True):
 
 
 async def run_alone(job: SweepJob, models: Models) -> bool:
-    """Run the points one after the other. Return whether a signal ended the sweep early. Raises as ``bench``."""
+    """Run the points one after the other. Return whether the sweep ended early. Raises as ``bench``."""
     for point in job.points:
         job.watcher.notice(point.name)
         where = job.out / point.name
         async with open_run(point.config, job.problems, where, job.show, job.retry_failed) as folder:
-            summary = await run_problems(point.config, job.problems, models, folder, job.watcher)
+            summary = await run_problems(point.config, job.problems, models, folder, job.watcher, job.early)
         if summary.interrupted:
             return True
     return False
@@ -60,7 +63,7 @@ async def run_alone(job: SweepJob, models: Models) -> bool:
 async def run_together(job: SweepJob, models: Models) -> bool:
     """Run all points concurrently, each problem in all of them at about the same time.
 
-    Return whether a signal ended the sweep early. ``limits.problems`` limits the number of problems in all rings
+    Return whether the sweep ended early. ``limits.problems`` limits the number of problems in all rings
     together. Answers in the points' event logs are reused. No summary is written, because the times are not known yet.
     Raises ``RunError`` as ``bench``.
     """
@@ -70,6 +73,8 @@ async def run_together(job: SweepJob, models: Models) -> bool:
         for folder in folders:
             _refill(store, folder)
         together = _Together(job, folders)
+        for line in limit_notes(job.config, models):
+            job.watcher.notice(line)
         await together.run(store)
         for folder in folders:
             await record_end(folder.journal, together.interrupted)
@@ -96,7 +101,7 @@ class _Together:
         self._job = job
         self._folders = folders
         self._grader = Grader()
-        self._in_thought = False
+        self._form = AnswerForm(in_thought=False, prompt="")
         self._references = {problem.id: problem.answer for problem in job.problems}
         self._failures: list[RunError] = []
         self._solving = anyio.CancelScope()
@@ -107,7 +112,7 @@ class _Together:
 
     async def run(self, store: AnswerStore) -> None:
         self._notify_start()
-        self._in_thought = await answers_in_thought(self._job.config)
+        self._form = await answer_form(self._job.config)
         async with anyio.create_task_group() as grading, services() as signals:
             with self._solving:
                 await signals.start(cancel_on_signal, self._solving)
@@ -134,6 +139,8 @@ class _Together:
     def _notify_start(self) -> None:
         job, earlier = self._job, [result for folder in self._folders for result in folder.results]
         each = len(job.problems) * job.config.sampling.samples
+        for line in without_reference(job.problems):
+            job.watcher.notice(line)
         for point, folder in zip(job.points, self._folders, strict=True):
             for line in notices(folder, each):
                 job.watcher.notice(f"{point.name}: {line}")
@@ -152,7 +159,7 @@ class _Together:
                         yield index, make_task(point.config, problem, sample)
 
     async def _finish(self, index: int, solution: Solution) -> None:
-        grade = await self._grader.grade_solution(solution, self._references[solution.problem], self._in_thought)
+        grade = await self._grader.grade_solution(solution, self._references[solution.problem], *self._form)
         try:
             result = await self._folders[index].add(solution, grade)
         except RunError as error:  # results that cannot be stored are useless: stop solving
@@ -160,3 +167,5 @@ class _Together:
             self._solving.cancel()
             return
         self._job.watcher.solved(result)
+        if self._job.early.add(solution):
+            self._solving.cancel()

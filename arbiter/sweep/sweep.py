@@ -1,12 +1,10 @@
 """A whole sweep: its points, models, runs, times and figures, in one folder."""
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import anyio
 import msgspec
-from filelock import FileLock, Timeout
 
 from arbiter.backends.opening import open_tables, required_tables
 from arbiter.config.config import Config
@@ -14,11 +12,13 @@ from arbiter.config.model_tables import RouterTable
 from arbiter.data import Problem
 from arbiter.log.checksums import as_document, as_line, of_document
 from arbiter.log.history import ProblemHistory
+from arbiter.log.lock import locked
 from arbiter.log.reader import LOG
 from arbiter.log.run import Run
 from arbiter.log.writer import Show
 from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.runs.bench import Watcher, configured_problems
+from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.folder import as_toml, check_run, new_path, read_results
 from arbiter.runs.reports.tables import ReportRow
 from arbiter.runs.results import Result, Summary, summary_of
@@ -34,13 +34,14 @@ from arbiter.sweep.sweep_results import SweepResult, found_in, put
 class SweepRequest(msgspec.Struct, frozen=True):
     """The settings of a sweep. ``measure``: run and measure each point alone; otherwise points share their answers.
 
-    Without ``points``, the sweep continues with those in its folder.
+    Without ``points``, the sweep continues with those in its folder. ``fail_fast`` ends it early as in ``bench``.
     """
 
     config: Config
     points: Sequence[SweepPoint]
     measure: bool = False
     retry_failed: bool = False
+    fail_fast: bool = False
 
 
 def sweep(
@@ -64,11 +65,12 @@ def sweep(
     }
     for point in request.points:
         check_run(point.config, problems, folder / point.name, shared=not request.measure)
-    with _locked(folder):
-        put(folder / "config.toml", as_toml(request.config))
+    with locked(folder / ".sweep.lock", "sweep"):
         sweep_results.write(found_in(request.points, {}, {}, request.measure, interrupted=True), folder)
+        put(folder / "config.toml", as_toml(request.config))
         watcher.loading(request.config)
-        job = SweepJob(request.points, problems, folder, watcher, show, request.retry_failed)
+        early = EarlyStop(request.fail_fast)
+        job = SweepJob(request.points, problems, folder, watcher, show, request.retry_failed, early)
         interrupted = anyio.run(_run, job, tables, request.measure)
         figures = settle(job, request.measure, interrupted)
         _draw(figures, folder)
@@ -86,6 +88,7 @@ def settle(job: SweepJob, measured: bool, interrupted: bool) -> SweepResult:
     }
     known = {name: summary for name, summary in summaries.items() if summary is not None}
     figures = found_in(job.points, _counts(started, job.out, measured), known, measured, interrupted)
+    figures = msgspec.structs.replace(figures, stopped=job.early.cause)
     sweep_results.write(figures, job.out)
     return figures
 
@@ -153,22 +156,6 @@ def _check(request: SweepRequest) -> None:
             f"lookahead is {config.lookahead}, but with simulated times a sweep would only pay for drafts that are not "
             f"used: set it to 0 (--lookahead 0), {alternative}"
         )
-
-
-@contextmanager
-def _locked(folder: Path) -> Generator[None]:
-    lock = FileLock(folder / ".sweep.lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = lock.acquire(timeout=0)
-    except Timeout as error:
-        raise RunError(
-            f"another process is writing the sweep {folder}: wait until it ends, or give another --out"
-        ) from error
-    except OSError as error:
-        raise RunError(f"cannot write the sweep folder {folder}: {error.strerror}; give another --out") from error
-    with held:
-        yield
 
 
 def _measured(folder: Path) -> Summary | None:

@@ -31,7 +31,8 @@ class SweepResult(Record, frozen=True):
     """The content of ``sweep.json``. ``measured``: each point ran alone; otherwise the points shared their answers.
 
     ``needed`` sums the requests that each point needs by itself. ``made`` counts the requests that were sent to models.
-    ``most`` is the point that needs the most requests. Later versions may add keys. After the first release no key is
+    ``most`` is the point that needs the most requests. ``stopped`` is the cause for which the first problems to end all
+    failed, if that stopped the sweep early. Later versions may add keys. After the first release no key is
     renamed or removed.
     """
 
@@ -41,6 +42,7 @@ class SweepResult(Record, frozen=True):
     needed: Spent = NOTHING_SPENT
     made: Spent = NOTHING_SPENT
     most: str | None = None
+    stopped: str | None = None
 
     @property
     def most_expensive(self) -> SweepRow | None:

@@ -8,13 +8,18 @@ from typing import Any, cast
 
 import msgspec
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from arbiter.protocols.errors import ConfigError, RunError
+from arbiter.training.complete_files import is_unfinished, together
 from arbiter.training.metadata import NAME, CheckpointMetadata
 from arbiter.training.silence import quiet
+
+CHECKPOINTS = "checkpoints"
+"""The folder, in that of a checkpoint, which holds the state of the training until it is finished."""
 
 _INDEX, _WHOLE = "model.safetensors.index.json", "model.safetensors"
 _WITH_BIAS = {"qwen2", "qwen3"}  # model types whose classifier has a bias in its head in sglang 0.5.23
@@ -23,11 +28,17 @@ _WITH_BIAS = {"qwen2", "qwen3"}  # model types whose classifier has a bias in it
 def claim(out: Path, resume: bool) -> None:
     """Make the folder of a checkpoint.
 
-    Raises ``ConfigError`` if it is not empty and ``resume`` is not set, ``RunError`` if it cannot be made.
+    With ``resume`` it may hold a training (``CHECKPOINTS``) or a finished checkpoint. Without, it may hold only what a
+    process left that was killed while it wrote a checkpoint. Raises ``ConfigError`` if it holds anything else,
+    ``RunError`` if it cannot be made.
     """
     try:
-        if not resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ConfigError(f"--out {out} already exists: name another folder, or continue with --resume")
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            training = (out / CHECKPOINTS).is_dir()
+            if not resume and (training or not is_unfinished(out, NAME)):
+                raise ConfigError(f"--out {out} already exists: name another folder, or continue with --resume")
+            if resume and not training and not (out / NAME).is_file():
+                raise ConfigError(f"--resume: --out {out} holds no training; give the folder of one")
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot write --out {out}: {error.strerror}") from error
@@ -42,17 +53,18 @@ def save(
 ) -> None:
     """Write weights (safetensors, in ``dtype``), configuration, tokenizer and ``arbiter.json`` into ``out``.
 
-    Raises ``RunError`` if a file cannot be written.
+    ``out`` has ``arbiter.json`` only if it has all of them. Raises ``RunError`` if a file cannot be written.
     """
     try:
-        with quiet():
-            cast("Any", model).to(dtype).save_pretrained(out)
-        if model.config.model_type in _WITH_BIAS:
-            _add_bias(out, cast("int", model.config.num_labels), dtype)
-        tokenizer.save_pretrained(out)
-        text = msgspec.json.format(msgspec.json.encode(metadata), indent=2)
-        (out / NAME).write_bytes(text + b"\n")
-    except OSError as error:
+        with together(out, NAME) as folder:
+            with quiet():
+                cast("Any", model).to(dtype).save_pretrained(folder)
+            if model.config.model_type in _WITH_BIAS:
+                _add_bias(folder, cast("int", model.config.num_labels), dtype)
+            tokenizer.save_pretrained(folder)
+            text = msgspec.json.format(msgspec.json.encode(metadata), indent=2)
+            (folder / NAME).write_bytes(text + b"\n")
+    except (OSError, SafetensorError) as error:
         raise RunError(f"cannot write the checkpoint into {out}: {error}") from error
 
 

@@ -10,22 +10,27 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+import structlog
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.errors import ConfigError, RunError
+from arbiter.runs.folder import replace_file
 from arbiter.training.batches import Labelled, collated, epochs
-from arbiter.training.checkpoint import claim, save
+from arbiter.training.checkpoint import CHECKPOINTS, claim, save
+from arbiter.training.complete_files import WRITING
 from arbiter.training.heads import Base
-from arbiter.training.metadata import CheckpointMetadata, Precision, is_first_process
+from arbiter.training.metadata import CheckpointMetadata, Precision, is_first_process, read_metadata
 from arbiter.training.silence import quiet
 from arbiter.training.trainer import Loss, Settings, fit, forget_checkpoints
 from arbiter.training.training_progress import Evaluate
 
 LONGEST = 4096  # tokens, if no length is set and the base's context is larger
-_CHECKPOINTS, _PLAN = "checkpoints", "plan.json"
+_PLAN = "plan.json"
 ROWS_AT_ONCE = 64  # per forward pass without gradients
+
+log = structlog.get_logger("arbiter.training")
 
 
 class ClassifierSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,12 +111,12 @@ class ClassifierTraining:
         metadata: CheckpointMetadata,
         evaluate: Evaluate,
     ) -> PreTrainedModel:
-        """Train the model of ``base`` in place and return it.
+        """Train the model of ``base`` in place and return it. Not to be called for a training that is ``finished``.
 
         If ``metadata.lora`` is set, low-rank adapters of that rank are trained and merged afterwards. Raises
         ``ConfigError`` if ``metadata`` differs from that of the training to resume, and as ``fit``.
         """
-        self._check_resumed(metadata)
+        self._record(metadata)
         adapted = _with_adapters(base.model, metadata.lora) if metadata.lora else base.model
         fit(
             adapted,
@@ -120,7 +125,7 @@ class ClassifierTraining:
             settings,
             evaluate,
             pad=int(base.model.config.pad_token_id),
-            checkpoints=self._out / _CHECKPOINTS,
+            checkpoints=self._out / CHECKPOINTS,
             resume=self._resume,
         )
         if metadata.lora:
@@ -134,22 +139,42 @@ class ClassifierTraining:
             base.model.config.label2id = {"not better": 0, "better": 1}
         if is_first_process():
             save(base.model, base.tokenizer, metadata, base.stored_as, self._out)
-            forget_checkpoints(self._out / _CHECKPOINTS)
+            forget_checkpoints(self._out / CHECKPOINTS)
         return metadata
 
-    def _check_resumed(self, metadata: CheckpointMetadata) -> None:
+    def finished(self, metadata: CheckpointMetadata) -> CheckpointMetadata | None:
+        """Return the metadata of the checkpoint in the folder if the training to resume has finished, else None.
+
+        Raises ``ConfigError`` if ``metadata`` differs from that of the training to resume.
+        """
+        done = read_metadata(self._out) if self._resume else None
+        if done is None:
+            return None
+        self._check_same(msgspec.structs.replace(done, temperature=(), figures={}), metadata)
+        if is_first_process():
+            log.info("the training has finished before", out=str(self._out))
+            forget_checkpoints(self._out / CHECKPOINTS)
+            forget_checkpoints(self._out / WRITING)
+        return done
+
+    def _record(self, metadata: CheckpointMetadata) -> None:
         """Refuse to resume a different training, and record this one."""
         if not is_first_process():
             return
-        path = self._out / _CHECKPOINTS / _PLAN
-        if self._resume and path.is_file():
-            before = msgspec.json.decode(path.read_bytes(), type=CheckpointMetadata)
-            for name in CheckpointMetadata.__struct_fields__:
-                then, now = getattr(before, name), getattr(metadata, name)
-                if then != now:
-                    raise ConfigError(f"--resume: {name} was {then!r} in {self._out}, but is {now!r} now")
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(msgspec.json.encode(metadata))
+        path = self._out / CHECKPOINTS / _PLAN
+        try:
+            if self._resume and path.is_file():
+                self._check_same(msgspec.json.decode(path.read_bytes(), type=CheckpointMetadata), metadata)
+            path.parent.mkdir(exist_ok=True)
+            replace_file(path, msgspec.json.encode(metadata))
+        except OSError as error:
+            raise RunError(f"cannot write {path}: {error.strerror}") from error
+
+    def _check_same(self, before: CheckpointMetadata, metadata: CheckpointMetadata) -> None:
+        for name in CheckpointMetadata.__struct_fields__:
+            then, now = getattr(before, name), getattr(metadata, name)
+            if then != now:
+                raise ConfigError(f"--resume: {name} was {then!r} in {self._out}, but is {now!r} now")
 
 
 @torch.inference_mode()

@@ -74,6 +74,7 @@ def convert(name: str, out: Path, form: Form | None = None, dtype: Precision = "
         raise ConfigError(f"--out {out} already exists: name another folder")
     part = out.with_name(f"{out.name}.part")
     try:
+        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
         part.mkdir(parents=True)
         made = _converted(str(folder_of(name)) if folder_of(name).is_dir() else name, part, form, dtype)
         part.rename(out)

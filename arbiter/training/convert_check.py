@@ -88,7 +88,7 @@ def _last(tokenizer: PreTrainedTokenizerBase, read: Callable[[Tensor], Tensor]) 
 def _loaded(auto: Any, place: str, dtype: torch.dtype, **options: Any) -> Any:  # noqa: ANN401 - transformers' own
     try:
         model, found = auto.from_pretrained(
-            place, dtype=dtype, trust_remote_code=False, output_loading_info=True, **options
+            place, dtype=dtype, trust_remote_code=False, use_safetensors=True, output_loading_info=True, **options
         )
     except Exception as error:  # a checkpoint may raise anything
         raise BackendError(f"cannot load {place!r} to compare: {str(error).strip().partition(chr(10))[0]}") from error

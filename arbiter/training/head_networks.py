@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import Dropout, Linear, Module
@@ -16,6 +17,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own name
 
 from arbiter.backends.head_model import METADATA, WEIGHTS, HeadMetadata, Shape
 from arbiter.protocols.errors import RunError
+from arbiter.training.complete_files import together
 
 HIDDEN = 32
 DECAY = 0.001  # of the squared weights of a linear head, whose features are standardised
@@ -130,7 +132,8 @@ def _loss(network: HeadNetwork, rows: Learned) -> Tensor:
 def save_head(network: HeadNetwork, metadata: HeadMetadata, out: Path) -> None:
     """Write a head into the folder ``out``. Raises ``RunError`` if that fails."""
     try:
-        save_file(network.tensors(), out / WEIGHTS)
-        (out / METADATA).write_bytes(msgspec.json.format(msgspec.json.encode(metadata), indent=2) + b"\n")
-    except OSError as error:
+        with together(out, METADATA) as folder:
+            save_file(network.tensors(), folder / WEIGHTS)
+            (folder / METADATA).write_bytes(msgspec.json.format(msgspec.json.encode(metadata), indent=2) + b"\n")
+    except (OSError, SafetensorError) as error:
         raise RunError(f"cannot write the head into {out}: {error}") from error

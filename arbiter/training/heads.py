@@ -37,6 +37,7 @@ from transformers import (
 )
 from transformers.utils.hub import cached_file
 
+from arbiter.backends.in_process.model_loading import reason_of
 from arbiter.protocols.errors import BackendError
 from arbiter.training.inference import folder_of
 from arbiter.training.metadata import Labels
@@ -72,7 +73,7 @@ def open_base(name: str, labels: int, kind: Labels | Literal["value"]) -> Base:
     except BackendError:
         raise
     except Exception as error:  # a checkpoint, its tokenizer or the hub may raise anything
-        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        reason = reason_of(error)
         raise BackendError(
             f"cannot load --base {name!r}: {reason}. Give a folder in Hugging Face format, a name of the hub, or "
             "pocket:prm"
@@ -153,7 +154,9 @@ def _read(place: str, config: Any) -> tuple[dict[str, Tensor], Tensor | None, st
 
 
 def _loaded(auto: Any, place: str) -> Any:  # noqa: ANN401 - transformers' own classes
-    model, found = auto.from_pretrained(place, dtype=torch.float32, trust_remote_code=False, output_loading_info=True)
+    model, found = auto.from_pretrained(
+        place, dtype=torch.float32, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+    )
     if found["missing_keys"]:
         raise BackendError(f"--base {place!r} lacks the weights {', '.join(sorted(found['missing_keys']))}")
     return model

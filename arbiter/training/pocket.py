@@ -179,7 +179,9 @@ def make_router() -> None:
 def make_specialist() -> None:
     """Train the draft further on multiplications: a target that is cheaper (``docs/explanation/method.md``)."""
     text = EncodedText.load(MODELS / "draft")
-    model = LlamaForCausalLM.from_pretrained(MODELS / "draft", dtype=torch.float32)
+    model = LlamaForCausalLM.from_pretrained(
+        MODELS / "draft", dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+    )
     settings = Settings(updates=600, batch=32, learning_rate=1e-3, seed=SEED)
     train_further(model, text, settings, SEED + 3, SPECIALIST_WEIGHTS)
     _save(model, RUNS / "specialist", text)

@@ -64,7 +64,7 @@ def judge(
     of its training. Only the new layers, the final norm and the head can be trained afterwards.
     """
     torch.manual_seed(seed)
-    writer = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)
+    writer = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
     samples = _solutions(text, seed, weights)
     scratch = _Scratch(_least_used(writer, samples)[: _Scratch.SIZE])
     model = _copied(writer, scratch, text)

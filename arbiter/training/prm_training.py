@@ -73,6 +73,8 @@ def train_prm(settings: PrmSettings, rows: Sequence[Solved], out: Path, *, resum
         data=digest(rows),
     )
     log.info("solutions", head=base.head, **metadata.rows)
+    if (done := training.finished(metadata)) is not None:
+        return done
 
     def evaluate() -> dict[str, float | None]:
         return figures(base.model, validation)

@@ -111,6 +111,8 @@ def train_router(
         data=digest(rows),
     )
     log.info("rows", head=base.head, **metadata.rows)
+    if (done := training.finished(metadata)) is not None:
+        return done
 
     watched = _Part(validation.rows[:WATCHED], validation.deltas[:WATCHED])
 

@@ -40,7 +40,7 @@ class EncodedText:
 
     @classmethod
     def load(cls, folder: Path) -> "EncodedText":
-        return cls(PreTrainedTokenizerFast.from_pretrained(folder))
+        return cls(PreTrainedTokenizerFast.from_pretrained(folder, trust_remote_code=False))
 
     def ids(self, text: str) -> list[int]:
         return cast("list[int]", self.tokenizer(text)["input_ids"])

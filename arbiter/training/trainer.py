@@ -21,13 +21,14 @@ from typing import Any
 import msgspec
 import structlog
 import torch
+from safetensors import SafetensorError
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from arbiter.protocols.errors import BackendError, ConfigError, RunError
 from arbiter.training.batches import Batch, BatchStream, Labelled, collated
-from arbiter.training.metadata import Precision
+from arbiter.training.complete_files import WRITING, newest_state, publish_state
+from arbiter.training.metadata import Precision, is_first_process
 from arbiter.training.silence import quiet
 from arbiter.training.training_progress import Evaluate, Interruption, TrainingProgress
 
@@ -80,28 +81,30 @@ def fit(
 
     ``evaluate`` is called ten times during training and its figures are logged, only by the first of several processes.
     With ``checkpoints``, the state is saved in that folder ten times. Ctrl-C then waits for the current update, saves
-    its state and raises ``KeyboardInterrupt``. ``resume`` continues from the last saved state and reaches the same
-    weights.
+    its state and raises ``KeyboardInterrupt``. ``resume`` continues from the newest complete state, or from the start
+    if there is none, and reaches the same weights. A process killed while it saves a state leaves the older one.
 
     Raises ``ConfigError`` if a setting does not fit the machine, ``BackendError`` if memory does not suffice or the
     loss is not finite, ``RunError`` if a checkpoint cannot be written or read.
     """
     micro, accumulated = split_batch(settings)
     stream = BatchStream(lambda: begin(micro), settings.updates * accumulated * devices())
-    last = _last_checkpoint(checkpoints, resume)
+    last = _last_state(checkpoints, resume)
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     with ExitStack() as opened:
         opened.enter_context(quiet())
         folder = checkpoints or Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="arbiter-")))
+        if is_first_process():
+            shutil.rmtree(folder / WRITING, ignore_errors=True)  # of a process that was killed
         interruption = opened.enter_context(Interruption() if checkpoints else nullcontext(Interruption()))
         trainer = _Trainer(
             model=model,
-            args=_arguments(settings, folder, accumulated, keep=checkpoints is not None),
+            args=_arguments(settings, folder / WRITING, accumulated, keep=checkpoints is not None),
             train_dataset=stream,
             data_collator=lambda found: collated(list(itertools.chain.from_iterable(found)), pad),
         )
-        trainer.loss = loss
+        trainer.loss, trainer.states = loss, folder
         trainer.remove_callback(PrinterCallback)
         watch = opened.enter_context(TrainingProgress(trainer.running_loss, evaluate, interruption, log))
         trainer.add_callback(watch)
@@ -153,6 +156,7 @@ class _Trainer(Trainer):
     """A trainer with a custom loss. It does not count floating-point operations, which nothing reads."""
 
     loss: Loss
+    states: Path
     _sum: torch.Tensor | float = 0.0
     _count: int = 0
     loss_is_scaled_for_ga = False
@@ -164,6 +168,17 @@ class _Trainer(Trainer):
 
     def floating_point_ops(self, inputs: Any) -> int:  # noqa: ANN401
         return 0
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:  # noqa: ANN401
+        """Write a state outside the folder of complete states, and move it there when it is complete."""
+        try:
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()  # each process writes a part
+            if self.args.should_save:
+                written = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+                publish_state(written, self.states)
+        except (OSError, SafetensorError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            raise RunError(f"cannot write a checkpoint of the training into {self.states}: {error}") from error
 
     def running_loss(self) -> float:
         """Return the mean loss since the last call."""
@@ -195,7 +210,6 @@ def _arguments(settings: Settings, folder: Path, accumulated: int, *, keep: bool
         ddp_find_unused_parameters=False,
         save_strategy="steps" if keep else "no",
         save_steps=max(1, settings.updates // 10),
-        save_total_limit=1,
         logging_strategy="no",
         disable_tqdm=True,
         report_to=[],
@@ -203,13 +217,15 @@ def _arguments(settings: Settings, folder: Path, accumulated: int, *, keep: bool
     )
 
 
-def _last_checkpoint(folder: Path | None, resume: bool) -> str | None:
+def _last_state(folder: Path | None, resume: bool) -> str | None:
     if not resume or folder is None:
         return None
-    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    if last is None:
-        raise RunError(f"there is no checkpoint in {folder}: leave --resume out")
-    return last
+    last = newest_state(folder)
+    if is_first_process():
+        log.info(
+            "resuming", after=last.name if last else "nothing: no state was saved, so it starts from the beginning"
+        )
+    return None if last is None else str(last)
 
 
 def _train(trainer: Trainer, last: str | None, settings: Settings) -> None:

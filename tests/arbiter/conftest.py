@@ -9,6 +9,7 @@ import pytest
 
 from arbiter.config.config import Config, parse
 from arbiter.grading import Grade
+from arbiter.grading.grader import VERSION
 from arbiter.protocols.records import Author, Candidate, Model, Rating, RequestCounts, Solution, StepRecord, Usage
 from arbiter.runs.results import Result
 from tests.command_line import call_arbiter
@@ -85,6 +86,6 @@ def a_result(a_solution: Callable[..., Solution]) -> Callable[..., Result]:
     """A result of ``solution``, or of a solution with the given fields."""
 
     def build(right: bool | None = True, solution: Solution | None = None, **fields: Any) -> Result:
-        return Result(solution=solution or a_solution(**fields), grade=Grade(right=right), reference="1")
+        return Result(solution or a_solution(**fields), Grade(right=right), reference="1", grader=VERSION)
 
     return build

@@ -57,6 +57,11 @@ class InProcessGenerator:
         return await self.engine.worker.submit(ReadRequest(prompt, candidate, self.gives_hidden_states))
 
     @property
+    def context(self) -> int:
+        """The size of the model's context in tokens."""
+        return self._loaded.model.context
+
+    @property
     def kv_memory(self) -> KVMemory:
         """The memory of keys and values."""
         return self.engine.kv_memory

@@ -28,6 +28,11 @@ class InProcessJudge:
         return await self.engine.worker.submit(request)
 
     @property
+    def context(self) -> int:
+        """The size of the model's context in tokens."""
+        return self._loaded.model.context
+
+    @property
     def kv_memory(self) -> KVMemory:
         """The memory of keys and values."""
         return self.engine.kv_memory

@@ -92,10 +92,20 @@ def device_of(device: str) -> str:
 
 def cannot_load(name: str, kind: str, where: str, error: Exception) -> BackendError:
     """Return the error for a model that cannot be loaded because of ``error``."""
-    reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
     return BackendError(
-        f"cannot load the model {name!r} as a {kind} on {where}: {reason}. "
+        f"cannot load the model {name!r} as a {kind} on {where}: {reason_of(error)}. "
         "Give a folder in Hugging Face format, a name of the hub, or pocket:draft"
+    )
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a checkpoint cannot be loaded: the first line of ``error``, and what to do about other formats."""
+    reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+    if "safetensors" not in reason:
+        return reason
+    return (
+        f"{reason}. Only weights in safetensors files are loaded, because loading others can run code. Convert them "
+        "first (docs/how-to/convert-reward-models.md#convert-other-formats-to-safetensors)"
     )
 
 
@@ -175,7 +185,8 @@ def _transformers_texts(name: str, kind: Kind, where: torch.device) -> TokenText
     from transformers import AutoTokenizer
 
     try:
-        return TransformersTokenTexts(AutoTokenizer.from_pretrained(resolved(name)))  # pyright: ignore[reportUnknownMemberType]
+        reader: Any = AutoTokenizer  # typed in part
+        return TransformersTokenTexts(reader.from_pretrained(resolved(name), trust_remote_code=False))
     except Exception as error:  # a tokenizer or the hub may raise anything
         raise cannot_load(name, kind, str(where), error) from error
 

@@ -53,8 +53,10 @@ def load(name: str, kind: str, device: str = "auto", dtype: str = "auto") -> Che
     precision = ("float32" if where == "cpu" else "auto") if dtype == "auto" else dtype
     try:
         with _no_progress_bar():
-            tokenizer = AutoTokenizer.from_pretrained(path)
-            model, found = _AUTO[kind].from_pretrained(path, dtype=precision, output_loading_info=True)
+            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+            model, found = _AUTO[kind].from_pretrained(
+                path, dtype=precision, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+            )
             model = model.to(where).eval()
     except Exception as error:  # a checkpoint, its tokenizer or the device may raise anything
         raise cannot_load(name, kind, where, error) from error

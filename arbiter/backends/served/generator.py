@@ -82,7 +82,7 @@ class ServedGenerator:
         self._hosted = hosted
         self._memory = memory
         self._signs = signs or EndSigns()
-        self._context = context
+        self.context = context
         self._chats = chats
         self._form = form
 
@@ -171,8 +171,8 @@ class ServedGenerator:
                 return await self._chats.complete(transcript, separator, written, sent, problem)
             return await complete(self._transport, sent, problem)
 
-        answer = await within_context(attempt, max_tokens, self._context)
-        refuse_cut(answer[1].prompt_tokens, self._context, self._transport.address.at(self._path))
+        answer = await within_context(attempt, max_tokens, self.context)
+        refuse_cut(answer[1].prompt_tokens, self.context, self._transport.address.at(self._path))
         return answer
 
 

@@ -34,7 +34,8 @@ class ServedJudge:
         self._hosted = hosted
         self._chats = chats
         self._form = form
-        self._context = context
+        self.context = context
+        """The size of the model's context in tokens, if the server reports it."""
 
     async def score(self, request: ScoreRequest) -> Score:
         """Judge one candidate.
@@ -52,5 +53,5 @@ class ServedJudge:
             choice, usage = await complete(self._transport, sent, request.problem)
         alternatives = first_alternatives(choice.logprobs) if choice.logprobs else None
         where = self._transport.address.at(chat_hosts.PATH if self._chats else PATH)
-        refuse_cut(usage.prompt_tokens, self._context, where)
+        refuse_cut(usage.prompt_tokens, self.context, where)
         return Score(value=judged(alternatives or {choice.text: 0.0}, where), usage=usage)

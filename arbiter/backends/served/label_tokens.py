@@ -47,7 +47,8 @@ class LabelScorer:
         self._step_tag = step_tag
         self._hosted = hosted
         self._form = form
-        self._context = context
+        self.context = context
+        """The size of the model's context in tokens, if the server reports it."""
 
     async def score(self, request: ScoreRequest) -> Score:
         """Score one candidate.
@@ -60,7 +61,7 @@ class LabelScorer:
             self._transport, {"model": self._model, "prompt": self._form(text), **options}, request.problem
         )
         where = self._transport.address.at(PATH)
-        refuse_cut(usage.prompt_tokens, self._context, where)
+        refuse_cut(usage.prompt_tokens, self.context, where)
         value = label_probability(first_alternatives(choice.logprobs or Logprobs()), *self._labels, where)
         return Score(value=value, usage=usage)
 

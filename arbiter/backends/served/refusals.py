@@ -3,6 +3,7 @@
 An error in the body counts, whatever the status of the answer is and whatever else the body has.
 """
 
+import errno
 import re
 import time
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Any, cast
 import msgspec
 
 from arbiter.backends.served.transport import LONGEST_PAUSE, Address, NotServedError, TemporaryError, UnreachableError
-from arbiter.protocols.errors import BackendError, ContextTooLongError
+from arbiter.protocols.errors import BackendError, ContextTooLongError, os_reason
 
 _EXCERPT = 300
 _TEMPORARY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, *range(520, 528), 529, 530})
@@ -120,6 +121,8 @@ def silent(address: Address, path: str, error: BaseException, connecting: float 
     elif isinstance(error, TimeoutError):
         reason = f"no complete answer within {address.timeout:g} s"
         fix = "If the server is up and busy, lower in_flight or raise timeout"
+    elif isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return UnreachableError(f"{address.at(path)} cannot be called: {os_reason(error)}")
     else:
         reason = excerpt(str(error), address.key) or f"the connection broke ({type(error).__name__})"
     return UnreachableError(f"{address.at(path)} does not answer: {reason}. {fix}")

@@ -45,7 +45,8 @@ class ServedScorer:
         self._dialect = dialect
         self._targets = targets
         self._step_tag = step_tag
-        self._context = context
+        self.context = context
+        """The size of the model's context in tokens, if the server reports it."""
 
     async def score(self, request: ScoreRequest) -> Score:
         """Score one candidate.
@@ -102,7 +103,7 @@ class ServedScorer:
             raise BackendError(f"{self._where} answered without a score. Is a classifier served there?") from error
         except (ShapeError, CountError) as error:
             raise BackendError(f"{self._where} answered with {error}") from error
-        refuse_cut(answer.usage.prompt_tokens, self._context, self._where)
+        refuse_cut(answer.usage.prompt_tokens, self.context, self._where)
         return answer
 
     def _score_of(self, reading: ScoreAnswer) -> Score:

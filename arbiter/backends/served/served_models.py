@@ -231,7 +231,7 @@ def _scorer(
     targets: int,
     form: PromptForm,
     context: int | None,
-) -> tuple[Scorer, Callable[[ScoreRequest], Awaitable[object]]]:
+) -> tuple[ServedScorer | LabelScorer, Callable[[ScoreRequest], Awaitable[object]]]:
     """Return the scorer of the table's dialect, and its check to run before any work."""
     hosted = isinstance(table, HostedTable)
     scores = table.scores or ("embeddings" if hosted else "classify")

@@ -63,6 +63,7 @@ class VerifyingGenerator:
         self._template = template
         self._checks = checks
         self._dialect = LOGPROB_DIALECTS[checks.engine]
+        self.context = checks.context
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step, or the rest of a proposed one. Raises as ``ServedGenerator``."""

@@ -10,13 +10,16 @@ import msgspec
 from arbiter.config.config import Config, load_config
 from arbiter.log.checksums import of_document
 from arbiter.log.identity import check_unchanged
+from arbiter.log.reader import LOG
 from arbiter.log.run import Run as Recorded
 from arbiter.protocols.errors import ReportError, RunError
 from arbiter.protocols.records import Author
 from arbiter.runs.baselines import ComparedRun
 from arbiter.runs.folder import check_count, read_results
+from arbiter.runs.logged_run import logged_run
+from arbiter.runs.reports.short_form import not_graded
 from arbiter.runs.reports.tables import ReportRow, as_csv, columns_for, markdown, ordered
-from arbiter.runs.results import Summary, summary_of
+from arbiter.runs.results import Result, Summary, summary_of
 
 State = Literal["finished", "interrupted", "unfinished"]
 PLOTS = {
@@ -103,7 +106,8 @@ def _runs_among(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in folders:
         is_sweep = (path / "sweep.json").is_file()
-        found += sorted(run.parent for run in path.glob("*/results.jsonl")) if is_sweep else [path]
+        runs = {run.parent for name in ("results.jsonl", LOG) for run in path.glob(f"*/{name}")}
+        found += sorted(runs) if is_sweep else [path]
     return found
 
 
@@ -111,6 +115,8 @@ def read_run(folder: Path) -> ReportedRun:
     """Read the run in ``folder``. Raises ``RunError`` or ``ConfigError`` naming the file and how to fix it."""
     if not folder.is_dir():
         raise RunError(f"there is no run folder {str(folder)!r}: `arbiter bench` prints the folder when a run ends")
+    if (folder / LOG).is_file() and not (folder / "results.jsonl").exists():
+        return _read_log(folder)
     for name in ("config.toml", "results.jsonl"):
         if not (folder / name).is_file():
             raise RunError(f"{folder} is not a run folder: it has no {name}; name a folder that `arbiter bench` wrote")
@@ -128,9 +134,33 @@ def read_run(folder: Path) -> ReportedRun:
         state=state,
         config=config,
         summary=msgspec.structs.replace(summary, simulated=known.simulated, comparison=known.comparison),
-        questions=frozenset((result.solution.question, str(result.reference)) for result in results),
+        questions=_questions(results),
         torn=torn,
     )
+
+
+def _read_log(folder: Path) -> ReportedRun:
+    """Return the run of a folder that has the log without the results, which are computed from it."""
+    recorded = Recorded.open(folder)
+    logged = logged_run(recorded)
+    state: State = "unfinished" if logged.interrupted is None else "interrupted" if logged.interrupted else "finished"
+    path = folder / "config.toml"
+    config = load_config(str(path)) if path.is_file() else logged.config
+    check_unchanged(path, config, recorded.started.identity)
+    seconds = None if state == "unfinished" else logged.seconds
+    summary = summary_of(config, logged.results, seconds, state == "interrupted")
+    return ReportedRun(
+        name=str(folder),
+        state=state,
+        config=config,
+        summary=msgspec.structs.replace(summary, simulated=recorded.is_shared),
+        questions=_questions(logged.results),
+        torn=recorded.torn > 0,
+    )
+
+
+def _questions(results: Iterable[Result]) -> frozenset[Hashable]:
+    return frozenset((result.solution.question, str(result.reference)) for result in results)
 
 
 def write_report(report: Report, folder: Path) -> str | None:
@@ -197,11 +227,8 @@ def _of_each(runs: Iterable[ReportedRun]) -> list[str]:
             warnings.append(
                 f"{run.name}: {found.failed} of {found.decoded} failed; accuracy and latency do not include them"
             )
-        ungraded = found.decoded - found.graded - found.failed
-        if ungraded:
-            warnings.append(
-                f"{run.name}: {ungraded} of {found.decoded} could not be graded; accuracy does not include them"
-            )
+        if found.decoded > found.graded + found.failed:
+            warnings.append(f"{run.name}: not in accuracy: {not_graded(found)}")
     return warnings
 
 

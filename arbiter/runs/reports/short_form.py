@@ -1,12 +1,13 @@
 """A run in a few lines of plain words, and its comparison with the draft alone and the target alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from arbiter.protocols.records import Author
 from arbiter.runs.baseline_runs import compared_run
 from arbiter.runs.baselines import ComparedRun
+from arbiter.runs.grading_figures import without_box
 from arbiter.runs.intervals import Interval
 from arbiter.runs.reports.numbers import NOTHING, money, percent, seconds
 from arbiter.runs.reports.tables import from_to
@@ -45,8 +46,10 @@ def lines_of(summary: Summary, in_process: bool) -> dict[str, str]:
         "wall time": f"{_decimal(summary.wall_seconds)} s{spent}",
         "CPU time": _cpu(summary, in_process),
     }
-    if left_out := _left_out(summary.failed, summary.decoded - summary.graded - summary.failed):
-        lines["not in accuracy"] = left_out
+    if summary.ungraded:
+        lines["not in accuracy"] = not_graded(summary)
+    if unboxed := without_box(summary.found_by):
+        lines["without a box"] = f"{_count(sum(unboxed.values()), 'answer')} ({counted(unboxed)})"
     if summary.cost:
         lines["cost"] = money(summary.cost.total)
     return lines
@@ -88,6 +91,20 @@ def sentences(summary: Summary, in_process: bool, targets: tuple[str, ...] = ())
             yield f"The accuracy of {each} leaves out: {left_out}."
     if len(targets) > 1:
         yield f"The target alone is {targets[0]}, the first target. The target tokens are those of all targets."
+
+
+def not_graded(summary: Summary) -> str:
+    """Return how many samples are ungraded for each reason, and the bounds of the accuracy."""
+    reasons = ", ".join(f"{count} ({reason})" for reason, count in summary.ungraded.items())
+    if summary.accuracy_bounds is None:
+        return reasons
+    low, high = map(percent, summary.accuracy_bounds)
+    return f"{reasons}; with them it is {low} if all are wrong, {high} if all are right"
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Return names with their counts, the largest first."""
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
 
 
 def accuracies_agree(one: ComparedRun, other: ComparedRun) -> bool | None:

@@ -15,6 +15,7 @@ from arbiter.config.model_tables import AnyModelTable, HostedTable, ServedTable,
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Proposal
 from arbiter.protocols.records import Author, Step, Transcript, Usage
+from arbiter.runs.limit_notes import context_note
 from arbiter.servers.doctor.findings import Check
 from arbiter.servers.doctor.location import clock, falls_idle, place
 from arbiter.servers.doctor.scorer_checks import QUESTION
@@ -62,6 +63,8 @@ async def writer_checks(name: str, table: AnyModelTable, config: Config) -> Asyn
     async with opening as generator, depth_reader as queue_depth:
         if isinstance(generator, ServedGenerator) and generator.continued:
             yield _continued(generator.continued)
+        if (note := context_note(config, name, generator)) is not None:
+            yield Check("limits", note, "warning")
         patient = _Patient(role, table, config, generator)
         step, checks = await _step(patient)
         for check in checks:

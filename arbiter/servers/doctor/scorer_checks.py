@@ -7,6 +7,7 @@ from arbiter.config.config import Config
 from arbiter.config.model_tables import DraftHeadTable, RouterTable
 from arbiter.protocols.ports import Scorer, ScoreRequest
 from arbiter.protocols.records import ScoreKind, Transcript
+from arbiter.runs.limit_notes import context_note
 from arbiter.servers.doctor.findings import Check
 from arbiter.servers.doctor.location import clock, place
 
@@ -22,6 +23,8 @@ async def scorer_checks(name: ScoreKind, table: RouterTable, config: Config) -> 
         yield await place(name, table)
     targets, draft = max(1, len(config.models.targets)), config.models.draft
     async with open_scorer(name, table, config.cpu_threads, targets, draft) as scorer:
+        if (note := context_note(config, name, scorer)) is not None:
+            yield Check("limits", note, "warning")
         right, wrong = [await _score(scorer, name, step, config) for step in (_RIGHT, _WRONG)]
     yield _range(name, right, wrong)
     if not isinstance(table, DraftHeadTable) and (checked := await clock(table)):

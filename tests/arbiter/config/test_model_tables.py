@@ -210,3 +210,59 @@ def test_a_head_has_no_keys_of_a_model_and_only_the_router_is_one() -> None:
 def test_a_head_needs_the_table_of_the_draft() -> None:
     with pytest.raises(ConfigError, match=r"models.router: a head .* needs a draft: add a table \[models.draft\]"):
         configured("router", HEAD)
+
+
+@pytest.mark.parametrize("engine", ["sglang", "vllm", "llama.cpp"])
+@pytest.mark.parametrize("role", ["draft", "prm", "targets.large"])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--api-key", "hush"],
+        ["--api-key=hush"],
+        ["--enable-metrics", "--api_key=hush"],
+        ["--API-KEY", "hush"],
+        ["--api-k=hush"],
+        ["--admin-api-key", "hush"],
+        ["--admin_api_key=hush"],
+        ["--hf-token", "hush"],
+        ["--hf_token=hush"],
+        ["-hft", "hush"],
+        ["--ssl-keyfile-password=hush"],
+    ],
+)
+def test_a_key_in_the_arguments_of_a_server_is_refused_wherever_a_configuration_is_read(
+    engine: str, role: str, args: list[str]
+) -> None:
+    server = {"engine": engine, "gpus": [0], "args": args}
+    table: dict[str, Any] = {
+        "backend": "http",
+        "url": "http://127.0.0.1:3",
+        "model": "m",
+        "prompt": "p",
+        "server": server,
+    }
+    kind, _, name = role.partition(".")
+    models = {kind: {name: {**table, "cost": 1.0}}} if name else {kind: table}
+    with pytest.raises(ConfigError, match=rf"models.{role}.server.args: the value of .* would be stored") as refused:
+        parse({"models": models}, "mine.toml")
+    assert "hush" not in str(refused.value)
+
+
+def test_other_arguments_of_a_server_are_allowed() -> None:
+    args = ["--api-key-file", "keys.txt", "--api-server-count", "2", "--ssl-keyfile", "k.pem", "--enable-metrics", "-h"]
+    server = {"gpus": [0], "args": args}
+    table = {"backend": "http", "url": "http://127.0.0.1:3", "model": "m", "prompt": "p", "server": server}
+    draft = parse({"models": {"draft": table}}, "mine.toml").models.draft
+    assert isinstance(draft, ServedTable)
+    assert draft.server is not None
+    assert list(draft.server.args) == args
+
+
+@pytest.mark.parametrize(
+    "url", ["http://me:hush@host:3", "http://host:3/v1?api_key=hush", "https://host/?a=b&Token=hush"]
+)
+def test_a_key_in_an_address_is_refused(url: str) -> None:
+    table = {"backend": "http", "url": url, "model": "m", "prompt": "p"}
+    with pytest.raises(ConfigError, match=r"models.draft.url contains a password or key") as refused:
+        parse({"models": {"draft": table}}, "mine.toml")
+    assert "hush" not in str(refused.value)

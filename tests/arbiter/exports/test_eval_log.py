@@ -4,6 +4,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import msgspec
 import pytest
@@ -19,6 +20,7 @@ from tests.changed_logs import changed_log
 
 pytest.importorskip("inspect_ai", reason="an .eval log needs inspect_ai (the extra inspect)")
 from arbiter.exports.eval_log import write_eval
+from arbiter.exports.files import safe_name
 
 inspect_log: Any = import_module("inspect_ai.log")  # untyped where it is not installed
 RecordRun = Callable[..., Run]
@@ -107,7 +109,7 @@ def test_tokens_are_those_of_the_solutions_by_role(troubled_run: Run, read: Read
 
 def test_several_samples_of_a_problem_are_epochs_from_one(record: RecordRun, read: Read) -> None:
     log = read(record([Problem("a/b c", "7", "7")], sampling={"samples": 3, "temperature": 0.5}))
-    assert sorted((one.id, one.epoch) for one in log.samples) == [("a/b c", 1), ("a/b c", 2), ("a/b c", 3)]
+    assert sorted((one.id, one.epoch) for one in log.samples) == [("a%2Fb c", 1), ("a%2Fb c", 2), ("a%2Fb c", 3)]
     assert (log.eval.config.epochs, log.results.total_samples, log.eval.dataset.samples) == (3, 3, 1)
 
 
@@ -244,7 +246,8 @@ def test_earlier_turns_come_before_the_question(plain_run: Run, read: Read, tmp_
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "attachment://0123456789abcdef", "naïve \u2028 \x00 🂡"])
 def test_any_text_is_read_back_as_it_was(record: RecordRun, read: Read, text: str) -> None:
     [sample] = read(record([Problem(text, text * 20, text)])).samples
-    assert (sample.id, sample.input, sample.target) == (text.replace("\0", "␀"), text * 20, text)
+    assert (sample.id, sample.input, sample.target) == (safe_name(text), text * 20, text)
+    assert sample.metadata["problem"] == text
 
 
 def test_it_is_written_as_json_too(plain_run: Run, read: Callable[[Run, str], Any]) -> None:
@@ -267,3 +270,13 @@ def test_a_file_that_is_there_is_replaced(plain_run: Run, read: Read, tmp_path: 
     (tmp_path / "log.eval").write_text("before")
     assert read(plain_run).status == "success"
     assert [path.name for path in tmp_path.iterdir()] == ["log.eval"]
+
+
+def test_no_id_leads_out_of_the_archive(record: RecordRun, tmp_path: Path) -> None:
+    ids = ["../../up", "..", "/absolute", "C:\\drive", "a\nb", "a%0Ab", "plain"]
+    write_eval(record([Problem(one, "2", "2") for one in ids]), tmp_path / "log.eval")
+    with ZipFile(tmp_path / "log.eval") as archive:
+        members = [name for name in archive.namelist() if name.startswith("samples/")]
+    assert sorted(members) == sorted(f"samples/{safe_name(one)}_epoch_1.json" for one in ids)
+    assert len(set(members)) == len(ids)
+    assert all(name.count("/") == 1 and "\\" not in name for name in members)

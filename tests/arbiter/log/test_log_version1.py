@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from arbiter.exports.contents import contents
 from arbiter.exports.html import write_page
 from arbiter.grading import Grader
+from arbiter.grading.grader import VERSION
 from arbiter.log import version1
 from arbiter.log.reader import LOG, LogFile
 from arbiter.log.run import Run, Table
@@ -248,13 +249,19 @@ def test_a_report_has_the_figures_that_the_summary_had() -> None:
     run = read_run(FOLDER / "finished")
     assert run.state == "finished"
     summary = msgspec.json.decode(msgspec.json.encode(run.summary))
-    # version 1 had no gathering, memory, CPU time and comparison, and prefix caches of served models alone
+    # version 1 had no gathering, memory, CPU time, comparison and cause, no figures about its grades, and prefix caches
+    # of served models alone
     later: dict[str, Any] = {
         "gathering": msgspec.to_builtins(GatheringWaits()),
         "prefix_caches": summary["prefix_caches"],
         "kv_memory": {},
         "cpu_seconds": None,
         "comparison": None,
+        "grader": "arbiter 1",
+        "ungraded": {},
+        "accuracy_bounds": None,
+        "found_by": {"not recorded": 6},
+        "stopped": None,
     }
     assert summary == renamed(before, names) | later
 
@@ -263,7 +270,9 @@ def test_grading_again_finds_the_same_grades_and_writes_the_current_names(tmp_pa
     folder = shutil.copytree(FOLDER / "finished", tmp_path / "run")
     graded = anyio.run(regrade, folder, Grader())
     assert graded.changes == ()
-    assert read_run(folder).summary == read_run(FOLDER / "finished").summary
+    before, after = read_run(FOLDER / "finished").summary, read_run(folder).summary
+    assert after == msgspec.structs.replace(before, grader=after.grader, found_by=after.found_by)
+    assert (before.grader, after.grader, after.found_by) == ("arbiter 1", f"arbiter {VERSION}", {"box": 6})
     assert "finish_reason" in (folder / "results.jsonl").read_text(encoding="utf-8")
 
 

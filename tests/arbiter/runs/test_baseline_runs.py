@@ -267,7 +267,11 @@ def test_the_summary_of_an_older_baseline_is_used_without_what_it_lacks(runs: Ru
     assert (runs.made, found["draft"].cpu_seconds, found["draft"].problems) == ([], None, 4)
 
 
-def test_a_folder_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
-    (tmp_path / "config.toml").touch()
+def test_a_folder_without_the_configuration_of_a_run_cannot_be_resumed(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"holds no run: .*, or begin one there with --out"):
+        check_resumable(tmp_path)
+    (tmp_path / "config.toml").touch()  # a run that was killed before its first event
+    check_resumable(tmp_path)
+    (tmp_path / "sweep.json").touch()
     with pytest.raises(RunError, match="holds no run"):
         check_resumable(tmp_path)

@@ -16,6 +16,7 @@ from arbiter.config.config import Config, ModelTables
 from arbiter.data import Problem
 from arbiter.data.tasks import make_task
 from arbiter.data.training_rows import TrainingRow
+from arbiter.grading.grader import NO_REFERENCE
 from arbiter.log.checksums import of_document
 from arbiter.protocols.errors import BackendError, ConfigError, DataError, RunError
 from arbiter.protocols.ports import Generation, GenerationRequest, KVMemory, ModelHandle, ScoreRequest
@@ -98,6 +99,24 @@ async def run(config: Config, given: list[Problem], models: Models, out: Path, w
 
 def stored(out: Path) -> list[Result]:
     return list(read_records(out / "results.jsonl", Result))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("answers", "line"),
+    [
+        ([None, None], "no problem has a recognised answer, so they will not be graded: "),
+        (["0", None, None], "2 of 3 problems do not have a recognised answer, so they will not be graded: "),
+    ],
+)
+async def test_problems_without_a_reference_answer_are_announced_before_the_first_one_starts(
+    a_config: Configs, tmp_path: Path, answers: list[str | None], line: str
+) -> None:
+    given, diary = [Problem(str(n), str(n), answer) for n, answer in enumerate(answers)], Diary()
+    summary = await run(a_config(run_type="draft"), given, echoing(), tmp_path, diary)
+    assert diary.lines[0].startswith(line)
+    assert diary.lines[1] == f"started {len(answers)}, 0 there"
+    assert (summary.ungraded, summary.accuracy_bounds) == ({NO_REFERENCE: answers.count(None)}, None)
 
 
 @pytest.mark.asyncio

@@ -12,6 +12,7 @@ from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.grading import Grade, Grader
 from arbiter.grading.answers import Reference
+from arbiter.grading.grader import VERSION
 from arbiter.log.checksums import of_document
 from arbiter.log.run import Run
 from arbiter.protocols.errors import RunError
@@ -26,6 +27,7 @@ Configs = Callable[..., Config]
 Solved = Callable[..., Result]
 
 MEMORY = {"draft": KVMemory(300, 1000)}
+NO_ANSWER = 'there is no answer: no box, and no phrase such as "The final answer is"'
 STALE = Grade(right=None, answer="x", reason="the grader took longer than 20 s")
 
 
@@ -78,11 +80,12 @@ async def test_grades_and_summary_are_replaced_and_the_changes_told(
     folder = stored(tmp_path / "run", a_config(), *results)
     calls: list[tuple[int, int]] = []
     regraded = await regrade(folder, Grader(), lambda done, of: calls.append((done, of)))
-    right, missing = Grade(right=True, answer="0.5"), Grade(right=False, reason="there is no boxed answer")
+    right, missing = Grade(right=True, answer="0.5", found_by="box"), Grade(right=False, reason=NO_ANSWER)
     assert regraded.changes == (GradeChange("a", 0, STALE, right), GradeChange("c", 0, STALE, missing))
     grades, summary = read_back(folder)
-    assert grades == [right, good, missing]
+    assert grades == [right, msgspec.structs.replace(good, found_by="box"), missing]
     assert summary == regraded.summary
+    assert (summary.grader, summary.found_by) == (f"arbiter {VERSION}", {"box": 2, "no answer": 1})
     assert (summary.graded, summary.accuracy, summary.wall_seconds, summary.interrupted) == (3, 2 / 3, 12.5, False)
     assert summary.kv_memory == MEMORY
     assert calls == [(1, 3), (2, 3), (3, 3)]
@@ -96,7 +99,7 @@ async def test_all_but_the_grades_stays_as_it_was(tmp_path: Path, a_config: Conf
     names = {path.name for path in folder.iterdir()}
     await regrade(folder, Grader())
     [after] = read_records(folder / "results.jsonl", Result)
-    assert msgspec.structs.replace(after, grade=STALE) == result
+    assert msgspec.structs.replace(after, grade=STALE, grader=1) == result
     assert {path.name for path in folder.iterdir()} == names
 
 
@@ -158,6 +161,21 @@ async def test_a_line_that_cannot_be_read_is_told_and_nothing_is_changed(
 
 
 @pytest.mark.asyncio
+async def test_a_doubled_line_is_refused_with_both_numbers_and_nothing_is_changed(
+    tmp_path: Path, a_config: Configs, solved: Solved
+) -> None:
+    folder = stored(tmp_path / "run", a_config(), solved("a", "\\boxed{0.5}"), solved("b", "\\boxed{1}"))
+    path = folder / "results.jsonl"
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second + first)
+    assert await refusal(folder) == (
+        f"{path}, line 3: it has sample 0 of the problem 'a', as line 1 has: it would count twice; remove one of the "
+        "two lines"
+    )
+    assert path.read_bytes() == first + second + first
+
+
+@pytest.mark.asyncio
 @pytest.mark.slow
 async def test_a_summary_that_cannot_be_read_is_told(tmp_path: Path, a_config: Configs, solved: Solved) -> None:
     folder = stored(tmp_path / "run", a_config(), solved("a", "\\boxed{0.5}"))
@@ -204,9 +222,9 @@ def test_the_command_tells_each_change(tmp_path: Path, a_config: Configs, solved
     ended = called(str(folder))
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.splitlines() == [
-        "a: ungraded → right",
-        "b [x]: ungraded → wrong: the right answer is \\frac{1}{2}",
-        "2 of 2 grades changed; 2 graded, 0 failed, accuracy 50.0%",
+        "a: ungraded (the grader took longer than 20 s) → right",
+        "b [x]: ungraded (the grader took longer than 20 s) → wrong (the right answer is \\frac{1}{2})",
+        f"2 of 2 verdicts changed; 2 graded, 0 failed, accuracy 50.0% (arbiter {VERSION})",
     ]
 
 
@@ -223,7 +241,7 @@ def test_the_command_prints_json_alone_where_that_is_asked_for(
             "problem": "a",
             "sample": 0,
             "before": msgspec.to_builtins(STALE),
-            "after": {"right": True, "answer": "0.5", "reason": None},
+            "after": {"right": True, "answer": "0.5", "reason": None, "found_by": "box"},
         }
     ]
 

@@ -11,7 +11,7 @@ from arbiter.grading import Grade
 from arbiter.runs.samples import comparable, majority_vote, mean_accuracy, pass_at, pass_at_each, unbiased_pass
 
 RIGHT, WRONG, UNGRADED = Grade(True, "4"), Grade(False, "5"), Grade(None, "6", "too slow")
-NO_ANSWER, FAILED = Grade(False, None, "there is no boxed answer"), Grade(None, None, "the model fell over")
+NO_ANSWER, FAILED = Grade(False, None, "there is no answer"), Grade(None, None, "the model fell over")
 
 grades = st.sampled_from([RIGHT, WRONG, UNGRADED, NO_ANSWER, FAILED])
 problems = st.lists(st.lists(grades, min_size=1, max_size=6), max_size=12)

@@ -20,16 +20,18 @@ pytestmark = pytest.mark.asyncio
 STEPS = ("12+30: 2+0=2,1+3=4: 42.", "42-17: 2-7=5,3-1=2: 25.", "Answer: 25")
 EngineOf = Callable[[str, Callable[["Asked"], str]], Any]
 Found = Callable[..., Any]
+LIMITS = {"max_tokens": 1000}  # the server's model has a context of 1024 tokens
 
 
 @pytest.fixture
 def found(server: FakeServer) -> Found:
     """Return the finding for a configuration with one model, whose table has ``keys`` besides the required ones."""
 
-    async def look(name: str, **keys: Any) -> Finding:
+    async def look(name: str, limits: dict[str, int] | None = None, **keys: Any) -> Finding:
         given = {"url": server.url, "model": "m", "prompt": "plain", "retries": 0, "timeout": 20}
         table = {"backend": "http", **given, **keys}
-        [finding] = [finding async for finding in examine(parse({"models": {name: table}}, "test"))]
+        tree = {"models": {name: table}, "limits": limits or LIMITS}
+        [finding] = [finding async for finding in examine(parse(tree, "test"))]
         return finding
 
     return look
@@ -61,6 +63,19 @@ async def test_a_model_that_does_all_is_told_with_its_context_and_what_it_did(
     assert of(finding, "cache").text == "took 10 of 20 prompt tokens of a repeated request from its prefix cache"
     assert of(finding, "burst").text.startswith("16 concurrent requests: ")
     assert of(finding, "clock").text == "the server's clock agrees with this machine's"
+
+
+async def test_a_context_below_the_limits_is_a_warning_that_names_the_keys(
+    server: FakeServer, engine: EngineOf, scored: Callable[..., Any], found: Found
+) -> None:
+    note = "limits.max_tokens = 1024 cannot be reached: the context of models.{} holds 1024 tokens with the question, "
+    server.replies(engine("llama.cpp", rest))
+    draft = of(await found("draft", {"max_tokens": 1024}), "limits")
+    assert draft.state == "warning"
+    assert draft.text.startswith(note.format("draft") + "and a problem ends where it is full. Lower limits.max_tokens")
+    server.replies(scored(2.0), scored(-2.0))
+    prm = of(await found("prm", {"max_tokens": 1024}), "limits")
+    assert prm.text.startswith(note.format("prm") + "and a problem fails where a step does not fit. Lower limits.max")
 
 
 async def test_a_model_that_never_stops_is_a_warning_that_names_its_prompt(
@@ -183,7 +198,7 @@ async def test_a_model_that_the_server_does_not_have_has_failed_and_those_it_has
 async def test_one_model_that_fails_does_not_hide_the_next(server: FakeServer, engine: EngineOf) -> None:
     server.replies(engine("llama.cpp", rest))
     table = {"backend": "http", "url": server.url, "model": "m", "prompt": "plain", "retries": 0}
-    tree = {"models": {"draft": {**table, "model": "another"}, "target": table}}
+    tree = {"models": {"draft": {**table, "model": "another"}, "target": table}, "limits": LIMITS}
     findings = [finding async for finding in examine(parse(tree, "test"))]
     assert [(finding.model, finding.state) for finding in findings] == [("draft", "failed"), ("target", "ok")]
 
@@ -210,7 +225,7 @@ async def test_a_tokenizer_that_differs_between_draft_and_target_is_a_warning(
     server.replies(engine("llama.cpp", rest))
     table = {"backend": "http", "url": server.url, "model": "m", "prompt": "plain", "retries": 0}
     pair = {"draft": {**table, "tokenizer": "pocket:draft"}, "target": {**table, "tokenizer": str(tmp_path)}}
-    *_, finding = [finding async for finding in examine(parse({"models": pair}, "test"))]
+    *_, finding = [finding async for finding in examine(parse({"models": pair, "limits": LIMITS}, "test"))]
     check = of(finding, "tokens")
     assert check.state == "warning"
     assert "keeps less of them" in check.text

@@ -71,10 +71,18 @@ def test_a_run_has_a_heading_and_five_lines(a_summary: Callable[..., Summary]) -
 
 
 def test_failures_and_cost_are_lines_only_if_there_are_any(a_summary: Callable[..., Summary]) -> None:
-    fields = {"decoded": 10, "graded": 7, "failed": 2, "cost": Cost({"target": 0.5}, 0.5)}
-    lines = lines_of(a_summary(**fields), in_process=True)
-    assert (lines["not in accuracy"], lines["cost"]) == ("2 failed, 1 could not be graded", "0.5000")
+    fields = {"ungraded": {"too slow": 1, "failed": 2}, "accuracy_bounds": (0.35, 0.65), "found_by": {"box": 5}}
+    lines = lines_of(a_summary(**fields, cost=Cost({"target": 0.5}, 0.5)), in_process=True)
+    text = "1 (too slow), 2 (failed); with them it is 35.0% if all are wrong, 65.0% if all are right"
+    assert (lines["not in accuracy"], lines["cost"]) == (text, "0.5000")
     assert len(lines) == 7
+
+
+def test_answers_without_a_box_are_a_line_that_names_the_rules(a_summary: Callable[..., Summary]) -> None:
+    counts = {"box": 5, "####": 1, "final answer": 2, "no answer": 3}
+    assert (
+        lines_of(a_summary(found_by=counts), in_process=True)["without a box"] == "3 answers (final answer 2, #### 1)"
+    )
 
 
 def test_unknown_figures_are_said_to_be_unknown(a_summary: Callable[..., Summary]) -> None:

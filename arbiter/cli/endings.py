@@ -1,0 +1,34 @@
+"""How the commands that solve many problems end: what they say, and their exit status."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from arbiter.cli.console import INTERRUPTED, stderr
+from arbiter.runs.early_stop import FIRST
+
+PROBLEMS_FAILED = 1
+
+FailFast = Annotated[bool | None, Parameter(negative="--no-fail-fast")]
+"""The option ``--fail-fast``. If it is not given, it is on for a new run and off for one that is resumed."""
+
+
+def stopped(cause: str, command: str, folder: Path) -> int:
+    """Say why a run stopped early and how to continue it in ``folder``. Return the exit status."""
+    say(f"stopped early: the first {FIRST} solutions to end have all failed for one cause: {cause}")
+    say(f"remove the cause (arbiter doctor {folder / 'config.toml'} examines models behind servers), then continue:")
+    say(f"  arbiter {command} --resume {folder} --retry-failed")
+    say("without --retry-failed it solves the other problems alone; a resumed run does not stop early")
+    return PROBLEMS_FAILED
+
+
+def interrupted(command: str, folder: Path) -> int:
+    """Say how to continue an interrupted run in ``folder``. Return the exit status."""
+    say(f"to resume: arbiter {command} --resume {folder}")
+    return INTERRUPTED
+
+
+def say(line: str) -> None:
+    """Print a line on standard error as it is."""
+    stderr.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,13 @@
+"""The names of functions, constants and letters, as LaTeX and plain text write them."""
+
+FUNCTIONS = {
+    "sin", "cos", "tan", "sec", "csc", "cot", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "arcsec", "arccsc",
+    "arccot", "asin", "acos", "atan", "ln", "log", "lg", "exp", "sqrt", "cbrt", "abs", "floor", "ceil", "max", "min",
+    "gcd", "lcm", "arsinh", "arcosh", "artanh",
+}  # fmt: skip
+ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}
+GREEK = {
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi",
+    "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega", "ell", "hbar",
+}  # fmt: skip
+CONSTANTS = {"pi": "pi", "infty": "inf", "infinity": "inf", "inf": "inf", "oo": "inf", "e": "e", "i": "i"}

@@ -1,0 +1,68 @@
+"""Figures about the grades of a run: what is ungraded and why, the bounds of the accuracy, how answers were found.
+
+A grade without a reference answer, which no grader could give, is in ``ungraded`` but not in the bounds.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from arbiter.grading import Grade
+from arbiter.grading.grader import NO_REFERENCE
+from arbiter.runs.intervals import Interval
+
+FAILED, NOT_RECORDED, NO_ANSWER = "failed", "not recorded", "no answer"
+
+
+def ungraded_reasons(grades: Iterable[tuple[Grade, bool]]) -> dict[str, int]:
+    """Return how many samples are ungraded for each reason. Each grade comes with whether its sample failed.
+
+    The reason of a failed sample is ``failed``. Details after a colon are left out.
+    """
+    return dict(
+        Counter(
+            FAILED if failed else (grade.reason or NOT_RECORDED).partition(":")[0]
+            for grade, failed in grades
+            if grade.right is None
+        )
+    )
+
+
+def accuracy_bounds(problems: Sequence[Sequence[Grade]]) -> Interval | None:
+    """Return the accuracy if all ungraded samples were wrong, and if all were right; None if nothing is ungraded.
+
+    Each problem has the grades of its samples.
+    """
+    counted = [[grade for grade in grades if grade.reason != NO_REFERENCE or grade.right] for grades in problems]
+    counted = [grades for grades in counted if grades]
+    if all(grade.right is not None for grades in counted for grade in grades):
+        return None
+    low = sum(sum(grade.right is True for grade in grades) / len(grades) for grades in counted)
+    high = sum(sum(grade.right is not False for grade in grades) / len(grades) for grades in counted)
+    return low / len(counted), high / len(counted)
+
+
+def found_by(grades: Iterable[Grade]) -> dict[str, int]:
+    """Return how many answers each rule found. ``no answer`` counts the solutions without one."""
+    return dict(Counter(_rule(grade) for grade in grades))
+
+
+def grader_name(versions: Iterable[int]) -> str:
+    """Return the name of the grader and its version, or the versions of all grades. Empty without grades."""
+    found = " and ".join(map(str, sorted(set(versions))))
+    return f"arbiter {found}" if found else ""
+
+
+def without_box(counts: dict[str, int]) -> dict[str, int]:
+    """Return of ``found_by`` the answers that were found without a box."""
+    return {rule: count for rule, count in counts.items() if rule not in ("box", NO_ANSWER, NOT_RECORDED)}
+
+
+def can_be_graded(ungraded: Iterable[str]) -> bool:
+    """Return whether grading again may help: a sample is ungraded for another reason than its failure or its data."""
+    return any(reason not in (FAILED, NO_REFERENCE) for reason in ungraded)
+
+
+def _rule(grade: Grade) -> str:
+    if grade.found_by is not None:
+        return grade.found_by
+    return NO_ANSWER if grade.answer is None else NOT_RECORDED

@@ -1,0 +1,85 @@
+"""Readings agree if and only if their values do."""
+
+from fractions import Fraction
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arbiter.grading.equivalence import equal_mathematics
+
+whole = st.integers(-999, 999)
+positive = st.integers(1, 999)
+fractions = st.builds(Fraction, whole, positive)
+intervals = st.tuples(whole, whole, st.sampled_from("(["), st.sampled_from(")]")).filter(
+    lambda drawn: drawn[0] < drawn[1]
+)
+
+
+def latex(value: Fraction) -> str:
+    return f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
+
+
+def relation(low: int, high: int, opened: str, closed: str) -> str:
+    below, above = ("<" if opened == "(" else "\\le"), ("<" if closed == ")" else "\\le")
+    return f"{low} {below} x {above} {high}"
+
+
+@given(fractions, fractions)
+def test_fractions_agree_where_they_are_equal(one: Fraction, other: Fraction) -> None:
+    assert equal_mathematics(latex(one), latex(other)) is (one == other)
+    assert equal_mathematics(f"{one.numerator}/{one.denominator}", latex(one))
+
+
+@given(whole, st.integers(0, 99), st.integers(-80, 80), st.integers(-80, 80))
+def test_powers_of_ten_are_compared_exactly_however_small(digits: int, part: int, one: int, other: int) -> None:
+    number = f"{digits}.{part:02}"
+    same = one == other or (digits == 0 and part == 0)
+    assert equal_mathematics(f"{number}\\times10^{{{one}}}", f"{number}e{other:+03}") is same
+
+
+@given(positive, st.integers(1, 98), st.integers(2, 99))
+def test_a_mixed_number_is_the_sum_of_its_parts(number: int, above: int, below: int) -> None:
+    if above < below:
+        improper = latex(number + Fraction(above, below))
+        assert equal_mathematics(f"{number} {above}/{below}", improper)
+        assert equal_mathematics(f"{number}\\frac{{{above}}}{{{below}}}", improper)
+        assert not equal_mathematics(f"{number} {above}/{below}", latex(number * Fraction(above, below)))
+
+
+@given(st.lists(whole, min_size=2, max_size=5, unique=True), st.randoms(use_true_random=False))
+def test_a_set_has_no_order_and_a_tuple_has(numbers: list[int], random: Random) -> None:
+    mixed = list(numbers)
+    random.shuffle(mixed)
+    listed, shuffled = ",".join(map(str, numbers)), ",".join(map(str, mixed))
+    assert equal_mathematics(f"\\{{{shuffled}\\}}", f"\\{{{listed}\\}}")
+    assert equal_mathematics(f"({shuffled})", f"({listed})") is (mixed == numbers)
+    assert not equal_mathematics(f"({shuffled})", f"\\{{{listed}\\}}")
+
+
+@given(intervals, intervals)
+def test_an_interval_is_the_relation_with_its_ends(
+    one: tuple[int, int, str, str], other: tuple[int, int, str, str]
+) -> None:
+    low, high, opened, closed = other
+    text = f"{opened}{low},{high}{closed}"
+    assert equal_mathematics(relation(*one), text) is (one == other)
+    assert equal_mathematics(f"\\{{x \\mid {relation(*one)}\\}}", text) is (one == other)
+
+
+@given(intervals)
+def test_a_complement_is_the_union_of_what_is_outside(drawn: tuple[int, int, str, str]) -> None:
+    low, high, opened, closed = drawn
+    left, right = ("]" if opened == "(" else ")"), ("[" if closed == ")" else "(")
+    outside = f"(-\\infty,{low}{left}\\cup{right}{high},\\infty)"
+    assert equal_mathematics(f"\\mathbb{{R}}\\setminus{opened}{low},{high}{closed}", outside)
+    below, above = ("\\le" if left == "]" else "<"), ("\\ge" if right == "[" else ">")
+    assert equal_mathematics(f"x {below} {low} \\text{{ or }} x {above} {high}", outside)
+
+
+@given(st.integers(1, 999), st.integers(1, 4))
+def test_a_repeating_decimal_is_its_fraction_and_not_its_first_digits(number: int, length: int) -> None:
+    digits = f"{number % 10**length:0{length}}"
+    value = Fraction(int(digits), 10**length - 1)
+    assert equal_mathematics(f"0.\\overline{{{digits}}}", latex(value))
+    assert equal_mathematics(f"0.{digits}", f"0.\\overline{{{digits}}}") is (value == 0)
