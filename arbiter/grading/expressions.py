@@ -11,7 +11,6 @@ from arbiter.grading.spelling import CLOSE_WORDS, OPEN_WORDS
 from arbiter.grading.terms import Expr, Style, Unreadable, is_word, whole
 from arbiter.grading.vocabulary import ALIASES, CONSTANTS, FUNCTIONS, GREEK
 
-_TIMES = {"times", "cdot"}
 _NAMES = {"vec", "overrightarrow", "hat", "tilde", "overline", "mathcal", "mathscr", "widehat", "underline"}
 _DEEPEST = 60
 
@@ -78,7 +77,7 @@ class _Parser(Scanner):
         while True:
             if self.takes("/"):
                 product = Expr("div", (product, self._signed_factor()))
-            elif self.takes("*") or any(self.takes("\\" + name) for name in _TIMES):
+            elif self.takes("*") or self.takes(r"\times") or self.takes(r"\cdot"):
                 product = Expr("mul", (product, self._signed_factor()))
             elif self._starts_factor():
                 if self.peek().isdigit() and self.text[: self.at].rstrip()[-1:].isdigit():
