@@ -12,7 +12,8 @@ from arbiter.log.checksums import MEMBER, Checksums, as_document, as_line, has_c
 from tests.hypothesis_profiles import examples
 
 OBJECTS = st.dictionaries(
-    st.text(min_size=2), st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+    st.text(min_size=2),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
 )
 LINES = st.lists(OBJECTS.filter(bool).map(msgspec.json.encode), min_size=1, max_size=6)
 
