@@ -11,12 +11,12 @@ import msgspec
 from arbiter.backends.opening import required_tables
 from arbiter.config.config import Config
 from arbiter.data import Problem
-from arbiter.log.checksums import of_document
 from arbiter.log.reader import LOG, log_path
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.records import Author
 from arbiter.runs.baselines import ComparedRun, baseline_path, baselines_of
 from arbiter.runs.folder import about_run, check_run, write_summary
+from arbiter.runs.remedies import read_summary
 from arbiter.runs.results import Summary, written_tokens
 
 Solve = Callable[[Config, Path], Summary]
@@ -106,10 +106,10 @@ def check_resumable(path: Path) -> None:
 def _finished(path: Path, retry_failed: bool) -> Summary | None:
     """Return the stored summary of a run that is complete; otherwise None."""
     try:
-        summary = msgspec.json.decode(of_document((path / "summary.json").read_bytes()), type=Summary)
-    except (OSError, ValueError):  # none, a damaged one, or one that is no summary
+        summary = read_summary(path / "summary.json", Summary)
+    except RunError:
         return None  # the run is continued, which writes the summary again
-    return None if summary.interrupted or (retry_failed and summary.failed) else summary
+    return None if summary is None or summary.interrupted or (retry_failed and summary.failed) else summary
 
 
 @contextmanager

@@ -43,6 +43,7 @@ from arbiter.protocols.errors import RunError, os_reason
 from arbiter.protocols.events import Graded, RunEnded
 from arbiter.protocols.ids import graded_id, run_ended_id
 from arbiter.protocols.records import Record, Solution
+from arbiter.runs.remedies import written_again
 from arbiter.runs.results import Result, Summary
 
 Kind = TypeVar("Kind", bound=Record)
@@ -226,6 +227,10 @@ def _refuse_without_log(path: Path) -> None:
         raise RunError(f"{path} holds a run without its event log ({LOG}): choose another folder with --out")
 
 
+class _DamagedLineError(RunError):
+    """A line of a file cannot be read."""
+
+
 def read_records(path: Path, kind: type[Kind]) -> Iterator[Kind]:
     """Yield the records of a JSONL file. Raises ``RunError`` naming the line that cannot be read."""
     return _records(path, msgspec.json.Decoder(kind).decode)
@@ -238,7 +243,7 @@ def _records(path: Path, decode: Callable[[bytes], Kind]) -> Iterator[Kind]:
                 try:
                     yield decode(of_line(line))
                 except ValueError as error:  # a wrong checksum, or no such record
-                    raise RunError(f"{path}, line {number}: {error}") from error
+                    raise _DamagedLineError(f"{path}, line {number}: {error}; {written_again(path.parent)}") from error
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from error
 
@@ -252,17 +257,12 @@ def read_results(path: Path) -> tuple[list[Result], bool]:
     try:
         for result in _records(path, version1.result_decoder(Result)):
             results.append(result)  # noqa: PERF402 - keeps the results before an incomplete line
-    except RunError as error:
-        if not path.is_file():
-            raise
+    except _DamagedLineError:
         stored = path.read_bytes()
         last = stored.rpartition(b"\n")[2]
         if last and stored.count(b"\n") == len(results) and not Checksums().lacks_its_line_feed(last):
             return results, True
-        raise RunError(
-            f"{error}; remove that line to read the others, or write the file again from the log: "
-            f"arbiter bench --resume {path.parent}"
-        ) from error
+        raise
     _refuse_doubled(path, results)
     return results, False
 
@@ -271,8 +271,8 @@ def check_count(folder: Path, results: int, counted: int | None) -> None:
     """Raise ``RunError`` if ``folder`` does not have the ``counted`` results of its summary. None: not known."""
     if counted not in (None, results):
         raise RunError(
-            f"{folder / 'results.jsonl'} has {results} results, but summary.json counts {counted}: restore the file "
-            f"from a copy, or write it again from the log: arbiter bench --resume {folder}"
+            f"{folder / 'results.jsonl'} has {results} results, but summary.json counts {counted}: "
+            f"{written_again(folder)}"
         )
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from arbiter.config.config import Config
 from arbiter.data import Problem
+from arbiter.data.training_rows import TrainingRow
 from arbiter.grading import Grade
 from arbiter.log.checksums import of_line
 from arbiter.protocols.errors import RunError
@@ -112,10 +113,32 @@ def test_a_result_less_than_the_summary_counts_is_named(run: Path) -> None:
     assert f"{path} has 1 results" in (checked(run)["results.jsonl"].error or "")
 
 
+def test_the_remedy_for_a_damaged_file_names_the_command_that_writes_it_again(run: Path) -> None:
+    def remedy() -> str:
+        with pytest.raises(RunError) as caught:
+            list(read_records(run / "rows.jsonl", TrainingRow))
+        return str(caught.value).partition("; ")[2]
+
+    change(run / "rows.jsonl", '"v', '"w')
+    copy_or_log = "restore it from a copy, or write it again from the log:"
+    assert remedy() == f"{copy_or_log} arbiter bench --resume {run}"
+    (run / "collection.json").touch()
+    assert remedy() == f"{copy_or_log} arbiter collect --resume {run}"
+    (run.parent / "sweep.json").touch()
+    assert remedy() == f"{copy_or_log} arbiter sweep --resume {run.parent}"
+    (run / "events.jsonl").unlink()
+    assert "import the rows again into another folder: arbiter collect --import" in remedy()
+    (run / "collection.json").unlink()
+    assert remedy().startswith("restore it from a copy: the folder has no events.jsonl")
+
+
 def test_a_result_that_lost_its_line_feed_to_another_byte_is_not_half_a_line(run: Path) -> None:
     path = run / "results.jsonl"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(RunError, match=rf"{path}, line 2: its checksum is .*; remove that line"):
+    with pytest.raises(
+        RunError,
+        match=rf"{path}, line 2: its checksum is .*; restore it from a copy, or write it again from the log: arbiter bench --resume {run}$",
+    ):
         read_results(path)
     path.write_bytes(path.read_bytes()[:-1])
     assert read_results(path)[1]

@@ -126,6 +126,19 @@ def test_measured_and_simulated_times_are_told_apart_in_a_report(
     assert any("some latencies are measured, others are simulated" in warning for warning in warnings)
 
 
+def test_a_damaged_summary_of_a_point_is_written_again_by_the_sweep(
+    a_config: Configs, a_seen_world: Worlds, swept: Swept, questions: Questions, tmp_path: Path
+) -> None:
+    points = plan(a_config(), ["draft", "router"], ["0.2"])
+    swept(tmp_path, points, a_seen_world(2), questions(4), alone=True)
+    (tmp_path / "draft" / "summary.json").write_bytes(b"{")
+    with pytest.raises(RunError, match=f"write it again from the log: arbiter sweep --resume {tmp_path}$"):
+        report_on([tmp_path / "draft"])
+    requests: list[object] = []
+    swept(tmp_path, points, a_seen_world(2, requested=requests.append), questions(4), alone=True)
+    assert (report_on([tmp_path / "draft"]).entries[0].summary.decoded, requests) == (4, [])
+
+
 def test_grading_a_point_again_keeps_its_times_marked(a_sweep: Path) -> None:
     assert anyio.run(regrade, a_sweep / "draft", Grader()).summary.simulated
     (a_sweep / "draft" / "summary.json").unlink()
