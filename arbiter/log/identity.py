@@ -47,6 +47,11 @@ OPERATIONAL = (
 )
 """Patterns of the keys that may change when a run is resumed. ``docs/reference/log.md`` gives the reason for each."""
 
+SHARED = {"answers": "shared by arbiter sweep"}
+"""An extra entry in the identity of a run whose answers may come from other runs (``docs/how-to/sweep.md``).
+
+The times of such a run were not measured, and it cannot be resumed on its own.
+"""
 
 _LATER = (
     "budget",
@@ -96,10 +101,12 @@ def differences(
 def check_unchanged(path: Path, config: Config, recorded: Mapping[str, Any]) -> None:
     """Raise ``RunError`` if ``config``, read from ``path``, is not the one with which the run was recorded.
 
-    ``recorded`` is the identity in the log of the run. Operational keys may differ, as prices do that were added later.
+    ``recorded`` is the identity in the log of the run. Each of its keys must be there. Operational keys may differ, as
+    prices do that were added later.
     """
-    now = {key: value for key, value in identity(config, ()).items() if key in recorded and not key.startswith("data.")}
-    changed = differences({key: recorded[key] for key in now}, now, ("in the log", f"in {path.name}"))
+    before = {key: value for key, value in recorded.items() if _is_of_config(key)}
+    now = {key: value for key, value in identity(config, ()).items() if key in before}
+    changed = differences(before, now, ("in the log", f"in {path.name}"))
     if changed:
         raise RunError(
             f"{path} is not the configuration of the run:\n  "
@@ -130,6 +137,11 @@ def is_operational(key: str) -> bool:
 
 def _matches(key: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(key, pattern) for pattern in patterns)
+
+
+def _is_of_config(key: str) -> bool:
+    """Return whether the recorded ``key`` is that of a configuration, not of the problems or of a sweep."""
+    return key not in SHARED and not key.startswith("data.") and not is_operational(key)
 
 
 def _decides(key: str, run_type: str, called: set[str]) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,8 +15,9 @@ from arbiter.data import Problem
 from arbiter.data.training_rows import TrainingRow
 from arbiter.grading import Grade
 from arbiter.log.checksums import of_line
-from arbiter.protocols.errors import RunError
+from arbiter.protocols.errors import DataError, RunError
 from arbiter.protocols.records import Candidate, Solution, StepRecord
+from arbiter.runs.collection import NAME, planned, read_collection, write_collection
 from arbiter.runs.file_checks import CheckedFile, check_files
 from arbiter.runs.folder import open_run, read_records, read_results
 from arbiter.runs.reports.report import read_run
@@ -132,12 +134,26 @@ def test_the_remedy_for_a_damaged_file_names_the_command_that_writes_it_again(ru
     assert remedy().startswith("restore it from a copy: the folder has no events.jsonl")
 
 
+@pytest.mark.parametrize("remedy", ["repeat the command of the collection", "import the rows again"])
+def test_a_changed_character_of_a_collection_is_named(run: Path, a_config: Configs, remedy: str) -> None:
+    plan = planned(a_config(), None, 0.25, 0.0)
+    write_collection(run, plan)
+    assert read_collection(run) == plan
+    if remedy.startswith("import"):
+        (run / "events.jsonl").unlink()
+    change(run / NAME, '"validation": 0.25', '"validation": 0.35')
+    with pytest.raises(DataError, match=rf"cannot read {run / NAME}: its checksum is .*{remedy}"):
+        read_collection(run)
+    (run / NAME).write_bytes(msgspec.json.encode(plan))  # as older versions wrote it
+    assert read_collection(run) == plan
+
+
 def test_a_result_that_lost_its_line_feed_to_another_byte_is_not_half_a_line(run: Path) -> None:
     path = run / "results.jsonl"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(
         RunError,
-        match=rf"{path}, line 2: its checksum is .*; restore it from a copy, or write it again from the log: arbiter bench --resume {run}$",
+        match=rf"{path}, line 2: its checksum is .*: arbiter bench --resume {run}$",
     ):
         read_results(path)
     path.write_bytes(path.read_bytes()[:-1])
