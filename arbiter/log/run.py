@@ -24,7 +24,8 @@ from arbiter.protocols.events import Event, Graded, RunStarted
 from arbiter.protocols.records import StepRecord
 
 NO_END = (
-    "the newest session has no end in the log: it is still in progress, it was killed, or the end of the log was lost"
+    "the newest session has no end in the log: it is still in progress, it was killed, its program logs no end, "
+    "or the end of the log was lost"
 )
 """What to say of a log that was read and is not ``Run.ended``."""
 
