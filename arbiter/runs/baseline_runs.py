@@ -18,6 +18,7 @@ from arbiter.runs.baselines import ComparedRun, baseline_path, baselines_of
 from arbiter.runs.folder import about_run, check_run, write_summary
 from arbiter.runs.remedies import read_summary
 from arbiter.runs.results import Summary, written_tokens
+from arbiter.runs.stored_config import is_own
 
 Solve = Callable[[Config, Path], Summary]
 """Starts or continues the run of a configuration in a folder, and returns its summary."""
@@ -95,11 +96,17 @@ def compared_run(summary: Summary, path: Path) -> ComparedRun:
 
 def check_resumable(path: Path) -> None:
     """Raise ``RunError`` unless ``path`` holds a run, or the configuration of a run that was about to begin."""
-    if (path / "config.toml").is_file() and not (path / "sweep.json").is_file():
-        return
     try:
         log_path(path)
     except RunError as error:
+        stored = path / "config.toml"
+        if stored.is_file() and not (path / "sweep.json").is_file():
+            if is_own(stored):
+                return
+            raise RunError(
+                f"{path} holds no run, but a configuration that Arbiter did not write: to begin a run with it, give "
+                f"{stored} and --out {path}, without --resume"
+            ) from error
         raise RunError(f"{error}, or begin one there with --out {path}" if path.is_dir() else str(error)) from error
 
 

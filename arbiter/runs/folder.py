@@ -20,10 +20,9 @@ from datetime import UTC, datetime
 from functools import partial
 from io import FileIO
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 import msgspec
-import tomli_w
 
 from arbiter.config.config import Config
 from arbiter.data import Problem
@@ -44,6 +43,7 @@ from arbiter.protocols.ids import graded_id, run_ended_id
 from arbiter.protocols.records import Record, Solution
 from arbiter.runs.remedies import written_again
 from arbiter.runs.results import Result, Summary
+from arbiter.runs.stored_config import as_toml, check_replaceable, means
 
 Kind = TypeVar("Kind", bound=Record)
 Timed = Callable[[Solution], Solution]
@@ -163,7 +163,7 @@ async def open_run(
     written. If writing fails inside the block, the block is cancelled and ``RunError`` is raised from it.
     """
     path = out or new_path(config.run_type)
-    _refuse_without_log(path)
+    _refuse_without_log(path, config)
     what = identity(config, problems) | (SHARED if shared else {})
     log, prepare = config.log, partial(about_run, path, config)
     opening = open_journal(path / LOG, what, versions(), log.record, log.sync, show, prepare=prepare)
@@ -175,9 +175,13 @@ async def open_run(
 
 
 def about_run(path: Path, config: Config) -> None:
-    """Write the configuration and the versions of a run into its folder. Raises ``RunError``."""
+    """Write the configuration and the versions of a run into its folder. Raises ``RunError``.
+
+    A file that holds the same configuration stays as it is, with its comments.
+    """
     try:
-        replace_file(path / "config.toml", as_toml(config))
+        if not means(path / "config.toml", config):
+            replace_file(path / "config.toml", as_toml(config))
         replace_file(path / "versions.json", msgspec.json.format(msgspec.json.encode(versions())))
     except OSError as error:
         raise RunError(f"cannot write the run folder {path}: {os_reason(error)}") from error
@@ -207,7 +211,7 @@ async def record_end(journal: Recorder, interrupted: bool) -> None:
 
 def check_run(config: Config, problems: Sequence[Problem], out: Path, shared: bool = False) -> None:
     """Raise ``RunError`` if ``out`` holds a different run. Call it before anything is loaded."""
-    _refuse_without_log(out)
+    _refuse_without_log(out, config)
     check_same(out / LOG, identity(config, problems) | (SHARED if shared else {}))
 
 
@@ -215,15 +219,18 @@ def _as_measured(solution: Solution) -> Solution:
     return solution
 
 
-def _refuse_without_log(path: Path) -> None:
+def _refuse_without_log(path: Path, config: Config) -> None:
     try:
         if path.exists() and not path.is_dir():
             raise RunError(f"cannot write the run folder {path}: it is a file; choose another folder with --out")
-        without_log = (path / "results.jsonl").exists() and not (path / LOG).exists()
+        has_log = (path / LOG).exists()
+        without_log = not has_log and (path / "results.jsonl").exists()
     except OSError as error:  # not a valid name for a folder
         raise RunError(f"cannot write the run folder {path}: {os_reason(error)}") from error
     if without_log:
         raise RunError(f"{path} holds a run without its event log ({LOG}): choose another folder with --out")
+    if not has_log:
+        check_replaceable(path, config)
 
 
 class _DamagedLineError(RunError):
@@ -324,21 +331,3 @@ def new_path(kind: str) -> Path:
         number += 1
         path = base.with_name(f"{base.name}-{number}")
     return path
-
-
-def as_toml(config: Config) -> bytes:
-    """Return the configuration as the content of a TOML file."""
-    return tomli_w.dumps(_without_none(config)).encode()
-
-
-def _without_none(config: Config) -> dict[str, Any]:
-    """Return the configuration as a tree without None, which TOML cannot express."""
-
-    def clean(tree: dict[str, Any]) -> dict[str, Any]:
-        return {
-            key: clean(cast("dict[str, Any]", value)) if isinstance(value, dict) else value
-            for key, value in tree.items()
-            if value is not None
-        }
-
-    return clean(msgspec.to_builtins(config))

@@ -19,10 +19,11 @@ from arbiter.log.writer import Show
 from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.runs.bench import Watcher, configured_problems
 from arbiter.runs.early_stop import EarlyStop
-from arbiter.runs.folder import as_toml, check_run, new_path, read_results
+from arbiter.runs.folder import check_run, new_path, read_results
 from arbiter.runs.remedies import read_summary
 from arbiter.runs.reports.tables import ReportRow
 from arbiter.runs.results import Result, Summary, summary_of
+from arbiter.runs.stored_config import as_toml, check_replaceable, means
 from arbiter.sweep import sweep_results
 from arbiter.sweep.answer_cache import annotated_models, key_of
 from arbiter.sweep.log_answers import AnswerCounts, counted, counted_alone
@@ -64,11 +65,14 @@ def sweep(
     tables: dict[str, RouterTable] = {
         name: table for point in request.points for name, table in required_tables(point.config).items()
     }
+    if not (folder / sweep_results.FILE).exists():
+        check_replaceable(folder, request.config)
     for point in request.points:
         check_run(point.config, problems, folder / point.name, shared=not request.measure)
     with locked(folder / ".sweep.lock", "sweep"):
         sweep_results.write(found_in(request.points, {}, {}, request.measure, interrupted=True), folder)
-        put(folder / "config.toml", as_toml(request.config))
+        if not means(folder / "config.toml", request.config):
+            put(folder / "config.toml", as_toml(request.config))
         watcher.loading(request.config)
         early = EarlyStop(request.fail_fast)
         job = SweepJob(request.points, problems, folder, watcher, show, request.retry_failed, early)
