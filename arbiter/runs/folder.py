@@ -31,10 +31,12 @@ from arbiter.grading import Grade
 from arbiter.grading.grader import VERSION
 from arbiter.log import version1
 from arbiter.log.checksums import Checksums, as_document, as_line, of_line
+from arbiter.log.history import Key
 from arbiter.log.identity import SHARED, identity
 from arbiter.log.reader import LOG
 from arbiter.log.recorder import Recorder
 from arbiter.log.redaction import without_text
+from arbiter.log.resume import EarlierSessions
 from arbiter.log.sessions import check_same, open_journal
 from arbiter.log.writer import Show
 from arbiter.protocols.errors import RunError, os_reason
@@ -76,16 +78,13 @@ class RunFolder:
         self._files: dict[str, FileIO] = {}
         self.results: list[Result] = []
         self.ungraded: list[Solution] = []
-        for key, solution in journal.earlier.solutions.items():
-            if retry_failed and solution.finish_reason == "failed":
-                continue
+        self._done = _kept(journal.earlier, self._whole, retry_failed)
+        for key, solution in self._done.items():
             grade = journal.earlier.grades.get(key)
             if grade is not None:
                 self.results.append(self._stored(solution, Grade.recorded(grade), grade.grader))
-            elif self._whole:  # a solution whose text was not logged cannot be graded: it is solved again
+            else:
                 self.ungraded.append(solution)
-        known = (*(result.solution for result in self.results), *self.ungraded)
-        self._done = {(solution.problem, solution.sample) for solution in known}
 
     def is_done(self, problem: str, sample: int) -> bool:
         """Return whether an earlier session solved this sample of the problem."""
@@ -213,6 +212,27 @@ def check_run(config: Config, problems: Sequence[Problem], out: Path, shared: bo
     """Raise ``RunError`` if ``out`` holds a different run. Call it before anything is loaded."""
     _refuse_without_log(out, config)
     check_same(out / LOG, identity(config, problems) | (SHARED if shared else {}))
+
+
+def is_solved(config: Config, problems: Sequence[Problem], out: Path, retry_failed: bool) -> bool:
+    """Return whether the run in ``out`` has nothing left to solve. Its whole log is read.
+
+    Raises ``RunError`` if the log is damaged. Call it before anything is loaded.
+    """
+    done = _kept(EarlierSessions(out / LOG), config.log.record == "full", retry_failed)
+    return all((problem.id, sample) in done for problem in problems for sample in range(config.sampling.samples))
+
+
+def _kept(earlier: EarlierSessions, whole: bool, retry_failed: bool) -> dict[Key, Solution]:
+    """Return the solutions of earlier sessions that are not solved again.
+
+    Without texts in the log (not ``whole``) a solution that has no grade cannot be graded.
+    """
+    return {
+        key: solution
+        for key, solution in earlier.solutions.items()
+        if (whole or key in earlier.grades) and not (retry_failed and solution.finish_reason == "failed")
+    }
 
 
 def _as_measured(solution: Solution) -> Solution:
