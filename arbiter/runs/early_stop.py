@@ -5,32 +5,42 @@ import re
 from arbiter.protocols.records import Solution
 
 FIRST = 10
-"""The number of solutions that must fail before a run is stopped."""
+"""The number of problems that must fail before a run is stopped."""
+
+_OF_THE_PROBLEM = ("ContextTooLongError:", "ConversationError:")
+"""Errors of a problem, not of the run: such failures come first because they are found without a model's answer."""
 
 _ACTOR = re.compile(r"[\w-]+(, step \d+)?: ")  # the actor that noticed the error
 _DIFFERS = re.compile(r"(?<!\S)(?!https?://)\S*\d\S*")
 
 
 class EarlyStop:
-    """Watches the first ``FIRST`` solutions of a session to end. If not ``enabled``, it never stops the run."""
+    """Watches the first ``FIRST`` problems of a session to end. If not ``enabled``, it never stops the run.
+
+    Samples of a problem and points of a sweep count once. A question that a model cannot read does not count.
+    """
 
     def __init__(self, enabled: bool = False) -> None:
-        self._left = FIRST if enabled else 0
+        self._watching = enabled
+        self._failed: set[str] = set()
         self._kind: str | None = None
         self.cause: str | None = None
         """The error of the last one of them, once all have failed for one cause."""
 
     def add(self, solution: Solution) -> bool:
         """Count a solution that ended. Return whether the run is to be stopped because of it."""
-        if self._left == 0:
+        error = solution.error
+        if not self._watching or (error is not None and any(kind in error for kind in _OF_THE_PROBLEM)):
             return False
-        kind = None if solution.error is None else kind_of(solution.error, solution.problem)
-        if solution.finish_reason != "failed" or kind is None or self._kind not in (None, kind):
-            self._left = 0
+        kind = None if error is None else kind_of(error, solution.problem)
+        self._failed.add(solution.problem)
+        stops = kind is not None and len(self._failed) == FIRST
+        self._watching = kind is not None and self._kind in (None, kind) and not stops
+        if not self._watching and self._kind not in (None, kind):
             return False
-        self._kind, self._left = kind, self._left - 1
-        self.cause = solution.error if self._left == 0 else None
-        return self._left == 0
+        self._kind = kind
+        self.cause = error if stops else None
+        return stops
 
 
 def kind_of(error: str, problem: str) -> str:

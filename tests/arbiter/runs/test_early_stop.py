@@ -48,3 +48,16 @@ def test_numbers_problem_and_actor_do_not_make_another_cause_but_another_address
     assert kind_of("drafter, step 1: it is down", "p") == kind_of("escalator, step 12: it is down", "p")
     assert kind_of("p7: no answer in 30.1 s (request 4f2a)", "p7") == kind_of("p8: no answer in 2 s (request 9)", "p8")
     assert kind_of("http://a:1/v1 is down", "p") != kind_of("http://a:2/v1 is down", "p")
+
+
+def test_samples_of_a_problem_and_points_of_a_sweep_count_once() -> None:
+    early = EarlyStop(enabled=True)
+    assert not any(early.add(ended("hard", "down")) for _ in range(3 * FIRST))
+    assert stops(early, ["down"] * (FIRST - 1)) == [*[False] * (FIRST - 2), True]
+
+
+@pytest.mark.parametrize("kind", ["ContextTooLongError", "ConversationError"])
+def test_questions_that_a_model_cannot_read_are_no_cause_to_stop(kind: str) -> None:
+    early = EarlyStop(enabled=True)
+    assert not any(stops(early, [f"drafter, step 1: {kind}: the prompt has 900 tokens"] * (2 * FIRST)))
+    assert stops(early, ["down"] * FIRST)[-1]
