@@ -11,6 +11,7 @@ import msgspec
 from arbiter.actors.policies import target_names
 from arbiter.config.config import Config
 from arbiter.data import Problem
+from arbiter.log.run import SHARED
 from arbiter.protocols.errors import RunError
 
 OPERATIONAL = (
@@ -47,11 +48,6 @@ OPERATIONAL = (
 )
 """Patterns of the keys that may change when a run is resumed. ``docs/reference/log.md`` gives the reason for each."""
 
-SHARED = {"answers": "shared by arbiter sweep"}
-"""An extra entry in the identity of a run whose answers may come from other runs (``docs/how-to/sweep.md``).
-
-The times of such a run were not measured, and it cannot be resumed on its own.
-"""
 
 _LATER = (
     "budget",

@@ -15,13 +15,18 @@ from typing import Any, Literal, Self
 import msgspec
 
 from arbiter.log.history import Key, ProblemHistory, histories
-from arbiter.log.identity import SHARED
 from arbiter.log.reader import LogFile, log_path
 from arbiter.log.time_order import in_time_order
 from arbiter.log.timing import seconds_waited, step_times
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Event, Graded, RunStarted
 from arbiter.protocols.records import StepRecord
+
+SHARED = {"answers": "shared by arbiter sweep"}
+"""An extra entry in the identity of a run whose answers may come from other runs (``docs/how-to/sweep.md``).
+
+The times of such a run were not measured, and it cannot be resumed on its own.
+"""
 
 NO_END = (
     "the newest session has no end in the log: it is still in progress, it was killed, its program logs no end, "

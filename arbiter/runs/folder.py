@@ -32,11 +32,12 @@ from arbiter.grading.grader import VERSION
 from arbiter.log import version1
 from arbiter.log.checksums import Checksums, as_document, as_line, of_line
 from arbiter.log.history import Key
-from arbiter.log.identity import SHARED, identity
+from arbiter.log.identity import identity
 from arbiter.log.reader import LOG
 from arbiter.log.recorder import Recorder
 from arbiter.log.redaction import without_text
 from arbiter.log.resume import EarlierSessions
+from arbiter.log.run import SHARED
 from arbiter.log.sessions import check_same, open_journal
 from arbiter.log.writer import Show
 from arbiter.protocols.errors import RunError, os_reason

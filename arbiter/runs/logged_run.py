@@ -8,8 +8,7 @@ import msgspec
 from arbiter.config.config import Config, parse
 from arbiter.grading import Grade
 from arbiter.grading.answers import Reference
-from arbiter.log.identity import SHARED
-from arbiter.log.run import Run
+from arbiter.log.run import SHARED, Run
 from arbiter.protocols.events import Graded, RunEnded, RunStarted
 from arbiter.runs.results import Result
 

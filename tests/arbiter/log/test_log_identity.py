@@ -13,7 +13,6 @@ from arbiter.config.run_tables import RunType
 from arbiter.data import Problem
 from arbiter.log.identity import (
     OPERATIONAL,
-    SHARED,
     check_unchanged,
     differences,
     digest,
@@ -21,6 +20,7 @@ from arbiter.log.identity import (
     identity,
     is_operational,
 )
+from arbiter.log.run import SHARED
 from arbiter.protocols.errors import RunError
 
 Configs = Callable[..., Config]
