@@ -269,7 +269,7 @@ def test_a_broken_line_is_told_with_its_file_number_and_the_way_out(a_run: Runs,
     folder = a_run("one")
     results = folder / "results.jsonl"
     results.write_bytes(damage + b"\n" + results.read_bytes())
-    with pytest.raises(RunError, match=rf"{results}, line 1: .*; remove that line to read the others"):
+    with pytest.raises(RunError, match=rf"{results}, line 1: .*; restore it from a copy"):
         report_on([folder])
 
 
@@ -277,7 +277,7 @@ def test_a_broken_line_is_told_with_its_file_number_and_the_way_out(a_run: Runs,
 def test_a_broken_summary_is_told_with_the_way_out(a_run: Runs, damage: str) -> None:
     folder = a_run("one")
     (folder / "summary.json").write_text(damage, encoding="utf-8")
-    with pytest.raises(RunError, match=rf"{folder}/summary\.json: .*; remove the file"):
+    with pytest.raises(RunError, match=rf"{folder}/summary\.json: .*; restore it from a copy"):
         report_on([folder])
 
 
