@@ -35,7 +35,11 @@ def same_value(one: Expr, other: Expr) -> bool:
         tolerance = _tolerance(one, other)
         return all(tolerance(found.left, found.right) or _vanishes(one, other, found) for found in samples)
 
-    return one == other or compared(one, other, holds)
+    if one == other:
+        return True
+    if one.op == other.op == "num" and one.decimals is None and other.decimals is None:
+        return False
+    return compared(one, other, holds)
 
 
 def proportional(one: Expr, other: Expr, *, positive: bool = False) -> bool:
