@@ -97,6 +97,8 @@ def _evaluated(expression: Expr, at: Mapping[str, Fraction], trace: Trace | None
         case _:
             values = [_evaluated(arg, at, trace) for arg in expression.args]
             operation = expression.name if expression.op == "call" else expression.op
+            if operation in ("gcd", "lcm") and symbols(expression) and min(values) <= 0:
+                raise ValueError("no divisors of a natural number")
             result = _variable_power(expression, *values) if operation == "pow" else _OPERATIONS[operation](*values)
             if trace is not None:
                 trace.meets(operation, values, result)
