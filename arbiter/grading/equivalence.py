@@ -6,6 +6,7 @@ sums, is read by ``math-verify``. It imports sympy, which takes seconds, so it i
 
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import product
@@ -18,7 +19,7 @@ from arbiter.grading.answer_reader import read
 from arbiter.grading.answers import Reference, plain, same_words, split_answers
 from arbiter.grading.arithmetic import real_value
 from arbiter.grading.atoms import name_of
-from arbiter.grading.limits import MEMORY, OutOfTime, cpu_limit, limit_memory
+from arbiter.grading.limits import MEMORY, OutOfTime, cpu_limit, limit_memory, over_limit
 from arbiter.grading.operations import TooLarge
 from arbiter.grading.readings import Named, Reading, Value
 from arbiter.grading.spelling import normalised, unmarked
@@ -37,6 +38,11 @@ _AMBIGUOUS = {
     "powers_of_ten": re.compile(r"(?<![\d.])[2-9][eE][+-]\d(?!\d)"),
     "natural_log": re.compile(r"(?<![A-Za-z])log(?![A-Za-z]|\s?_)"),
 }
+
+
+_LEAST = 0.001  # seconds: a timer of 0 is none
+_ERRORS = (ArithmeticError, LookupError, RecursionError, TypeError, Unreadable, ValueError)
+"""What reading and comparing may raise for a text that no rule is made for. It then has no reading, or is not equal."""
 
 
 class EquivalenceVerdict(msgspec.Struct, frozen=True):
@@ -66,13 +72,18 @@ def judge(answer: str, reference: Reference, seconds: float) -> EquivalenceVerdi
     """
     try:
         prepare()
-        right = _limited(lambda: _judged(answer, reference, _same), seconds)
-        if not right and _needs_library(answer, reference):
-            _library()  # imported before the time counts
-            right = _limited(lambda: _judged(answer, reference, _same_by_library), seconds)
+        began = time.process_time()
+        with cpu_limit(seconds):
+            right = _judged(answer, reference, _same)
+            needs_library = not right and _needs_library(answer, reference)
+        left = seconds - (time.process_time() - began)
+        if needs_library:
+            _library()  # its import does not count
+            with cpu_limit(max(left, _LEAST)):
+                right = _judged(answer, reference, _same_by_library)
         return EquivalenceVerdict(right=right)
     except OutOfTime:
-        return EquivalenceVerdict(right=None, reason=f"comparing needs more than {seconds:g} s of CPU time")
+        return EquivalenceVerdict(right=None, reason=over_limit(seconds))
     except TooLarge as error:
         return EquivalenceVerdict(right=None, reason=str(error))
     except MemoryError:
@@ -84,11 +95,6 @@ def judge(answer: str, reference: Reference, seconds: float) -> EquivalenceVerdi
 def equal_mathematics(answer: str, expected: str) -> bool:
     """Return whether both are equal as mathematics, without a comparison of their texts."""
     return _compared(answer, expected) is True
-
-
-def _limited(work: Callable[[], bool], seconds: float) -> bool:
-    with cpu_limit(seconds):
-        return work()
 
 
 Same = Callable[[str, str], bool]
@@ -159,7 +165,14 @@ def _compared(answer: str, expected: str) -> bool | None:
     given, wanted = list(_readings(answer)), list(_readings(expected))
     if not given or not wanted:
         return None
-    return any(agree(one, other) for one, other in product(given, wanted))
+    return any(_agree(one, other) for one, other in product(given, wanted))
+
+
+def _agree(one: Reading, other: Reading) -> bool:
+    try:
+        return agree(one, other)
+    except _ERRORS:
+        return False
 
 
 def _readings(text: str) -> Iterator[Reading]:
@@ -167,7 +180,7 @@ def _readings(text: str) -> Iterator[Reading]:
     spelled = normalised(text)
     doubtful = [name for name, pattern in _AMBIGUOUS.items() if pattern.search(spelled)]
     for choices in product((True, False), repeat=len(doubtful)):
-        with suppress(Unreadable, RecursionError):
+        with suppress(*_ERRORS):
             yield read(spelled, Style(**dict(zip(doubtful, choices, strict=True))))
 
 
@@ -186,7 +199,7 @@ def _number(text: str) -> tuple[float, object] | None:
     reading = reading.reading if isinstance(reading, Named) else reading
     if not isinstance(reading, Value):
         return None
-    with suppress(Unreadable, KeyError, OverflowError):
+    with suppress(*_ERRORS):
         return float(real_value(reading.expression)), reading.unit
     return None
 

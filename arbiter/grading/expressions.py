@@ -8,8 +8,8 @@ import re
 from arbiter.grading.numerals import read_number
 from arbiter.grading.scanner import Scanner
 from arbiter.grading.spelling import CLOSE_WORDS, OPEN_WORDS
-from arbiter.grading.terms import Expr, Style, Unreadable, is_word, whole
-from arbiter.grading.vocabulary import ALIASES, CONSTANTS, FUNCTIONS, GREEK
+from arbiter.grading.terms import Expr, Style, Unreadable, is_word, joined, whole
+from arbiter.grading.vocabulary import ALIASES, CONSTANTS, FUNCTIONS, GREEK, INVERSES
 
 _NAMES = {"vec", "overrightarrow", "hat", "tilde", "overline", "mathcal", "mathscr", "widehat", "underline"}
 _DEEPEST = 60
@@ -49,19 +49,19 @@ class _Parser(Scanner):
         self._depth += 1
         if self._depth > _DEEPEST:
             raise Unreadable("it is nested too deeply")
-        total = self._signed()
+        terms = [self._signed()]
         while True:
             if self.takes("+"):
-                total = Expr("add", (total, self._signed()))
+                terms.append(self._signed())
             elif self.takes("-"):
-                total = Expr("add", (total, Expr("neg", (self._product(),))))
+                terms.append(Expr("neg", (self._product(),)))
             elif self.takes(r"\pm"):
-                total = Expr("pm", (total, self._product()))
+                terms.append(Expr("pm", (whole(0), self._product())))
             elif self.takes(r"\mp"):
-                total = Expr("pm", (total, Expr("neg", (self._product(),))))
+                terms.append(Expr("pm", (whole(0), Expr("neg", (self._product(),)))))
             else:
                 self._depth -= 1
-                return total
+                return joined("add", terms)
 
     def _signed(self) -> Expr:
         if self.takes("-"):
@@ -73,18 +73,18 @@ class _Parser(Scanner):
         return self._product()
 
     def _product(self) -> Expr:
-        product = self._factor()
+        factors = [self._factor()]
         while True:
             if self.takes("/"):
-                product = Expr("div", (product, self._signed_factor()))
+                factors = [Expr("div", (joined("mul", factors), self._signed_factor()))]
             elif self.takes("*") or self.takes(r"\times") or self.takes(r"\cdot"):
-                product = Expr("mul", (product, self._signed_factor()))
+                factors.append(self._signed_factor())
             elif self._starts_factor():
                 if self.peek().isdigit() and self.text[: self.at].rstrip()[-1:].isdigit():
                     raise Unreadable("two numbers with nothing between them")
-                product = Expr("mul", (product, self._factor()))
+                factors.append(self._factor())
             else:
-                return product
+                return joined("mul", factors)
 
     def _signed_factor(self) -> Expr:
         return Expr("neg", (self._signed_factor(),)) if self.takes("-") else self._factor()
@@ -221,10 +221,8 @@ class _Parser(Scanner):
         if is_word(letters):
             raise Unreadable(f"the word {letters!r}")
         self.at += 1
-        letter = letters[0]
-        if letter in ("e", "i") and self.peek() != "_":
-            return Expr(letter)
-        return self._symbol(letter)
+        is_constant = letters[0] in ("e", "i") and self.peek() != "_"
+        return Expr(letters[0]) if is_constant else self._symbol(letters[0])
 
     def _symbol(self, name: str) -> Expr:
         subscript = _SUBSCRIPT.match(self.text, self.at)
@@ -243,7 +241,9 @@ class _Parser(Scanner):
         args = self._function_arguments()
         self._functions -= 1
         if exponent == Expr("neg", (whole(1),)):
-            return Expr("call", args, {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}.get(name, name + "^-1"))
+            if name not in INVERSES:
+                raise Unreadable(f"the inverse of {name!r}")
+            return Expr("call", args, INVERSES[name])
         applied = self._applied(name, base, args)
         return applied if exponent is None else Expr("pow", (applied, exponent))
 
@@ -291,7 +291,7 @@ class _Parser(Scanner):
     def _argument(self) -> Expr:
         """Return the argument of a command: a group, a command, or one character, as in ``\\frac12``."""
         character = self.peek()
-        if character.isdigit() and not (self.text[: self.at].endswith("sqrt ")):
+        if character.isdecimal() and not (self.text[: self.at].endswith("sqrt ")):
             self.at += 1
             return whole(int(character))
         if character.isascii() and character.isalpha():

@@ -6,6 +6,7 @@ never counts silently as wrong.
 """
 
 import re
+import time
 from contextlib import suppress
 from typing import Self
 
@@ -15,6 +16,7 @@ import msgspec
 
 from arbiter.grading.answers import Reference, as_reference, plain, same_words, split_answers, text_after_thought
 from arbiter.grading.equivalence import EquivalenceVerdict, judge
+from arbiter.grading.limits import GRACE, over_limit
 from arbiter.grading.phrases import FoundAnswer, find_answer
 from arbiter.protocols.events import Graded
 from arbiter.protocols.records import Solution
@@ -113,18 +115,30 @@ class Grader:
 
     async def _judged(self, answer: str, reference: Reference) -> EquivalenceVerdict:
         for _ in range(_TRIES):  # a worker may be killed from outside: out of memory, or Ctrl-C while it starts
-            try:
-                with anyio.fail_after(_HANGS):
-                    return await anyio.to_process.run_sync(
-                        judge, answer, reference, self._seconds, cancellable=True, limiter=self._processes
-                    )
-            except TimeoutError:
-                return EquivalenceVerdict(right=None, reason="a worker of the grader hangs")
-            except (anyio.BrokenWorkerProcess, KeyboardInterrupt):  # the starting worker passes its own here
-                continue
-            except Exception as error:  # a grader that crashes must not end the run
-                return EquivalenceVerdict(right=None, reason=f"the grader failed: {type(error).__name__}: {error}")
+            async with self._processes:
+                began = time.monotonic()
+                verdict = await self._tried(answer, reference)
+                # the system ends a worker that cannot be interrupted, and would end the next one as well
+                if verdict is None and time.monotonic() - began >= self._seconds + GRACE:
+                    return EquivalenceVerdict(right=None, reason=over_limit(self._seconds))
+            if verdict is not None:
+                return verdict
         return EquivalenceVerdict(right=None, reason=f"the grader's process died {_TRIES} times on this answer")
+
+    async def _tried(self, answer: str, reference: Reference) -> EquivalenceVerdict | None:
+        """Return the verdict of one worker; None if the worker died."""
+        alone = anyio.CapacityLimiter(1)  # the caller holds its place among the workers
+        try:
+            with anyio.fail_after(_HANGS):
+                return await anyio.to_process.run_sync(
+                    judge, answer, reference, self._seconds, cancellable=True, limiter=alone
+                )
+        except TimeoutError:
+            return EquivalenceVerdict(right=None, reason="a worker of the grader hangs")
+        except (anyio.BrokenWorkerProcess, KeyboardInterrupt):  # the starting worker passes its own here
+            return None
+        except Exception as error:  # a grader that crashes must not end the run
+            return EquivalenceVerdict(right=None, reason=f"the grader failed: {type(error).__name__}: {error}")
 
     async def _start_worker(self) -> None:
         # a start that is cancelled leaves its process behind; the first answer that needs the worker reports the error

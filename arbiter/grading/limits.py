@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 
 MEMORY = 4 << 30
 _AGAIN = 0.5  # code that catches everything is interrupted again
-_GRACE = 5  # one long operation cannot be interrupted: the system then ends the process
+GRACE = 5  # seconds: one long operation cannot be interrupted: the system then ends the process
 
 
 class OutOfTime(BaseException):
@@ -34,6 +34,11 @@ def cpu_limit(seconds: float) -> Generator[None]:
         _limit_process(None)
 
 
+def over_limit(seconds: float) -> str:
+    """Return the reason of a verdict that needed more than its CPU time."""
+    return f"comparing needs more than {seconds:g} s of CPU time"
+
+
 def limit_memory() -> None:
     """Limit the memory of this process, where the system has such a limit."""
     with suppress(ImportError, ValueError, OSError):
@@ -49,7 +54,7 @@ def _limit_process(seconds: float | None) -> None:
 
         used = resource.getrusage(resource.RUSAGE_SELF)
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-        soft = hard if seconds is None else math.ceil(used.ru_utime + used.ru_stime + seconds) + _GRACE
+        soft = hard if seconds is None else math.ceil(used.ru_utime + used.ru_stime + seconds) + GRACE
         resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 

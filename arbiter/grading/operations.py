@@ -1,7 +1,7 @@
 """Evaluate expressions: exactly while the values are rational, else with ``mpmath``."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, cast
 
@@ -14,7 +14,9 @@ Number = Any
 
 MP = cast("Any", mpmath).mp
 """The context that computes. Its precision is that of the caller's ``MP.workdps``."""
-_EXACT_BITS = 100_000
+_EXACT_BITS = 300_000
+_LARGEST_FACTORIAL = 20_000
+_DIGITS_OF_A_BIT = 0.30103
 _LARGEST_LOG = 10**10
 
 
@@ -22,11 +24,35 @@ class TooLarge(Exception):  # noqa: N818 - the name describes the number
     """A number is too large to compute."""
 
 
-def evaluate(expression: Expr, at: Mapping[str, Fraction]) -> Number | None:
-    """Return the value of an expression; None where it has none. Raises ``TooLarge``."""
+class Trace:
+    """What an evaluation meets on its way.
+
+    ``lost`` is how many digits an inexact sum or function may lose, since its terms are so large or small. ``unreal``
+    is True if a value is not real.
+    """
+
+    def __init__(self) -> None:
+        self.lost = 0
+        self.unreal = False
+
+    def meets(self, operation: str, values: Sequence[Number], result: Number) -> None:
+        """Note an operation with its operands and its result."""
+        if isinstance(result, Fraction):
+            return
+        self.unreal = self.unreal or not is_real(result)
+        if operation not in _KEEP_DIGITS:
+            self.lost = max(self.lost, *map(_magnitude, values))
+
+
+def evaluate(expression: Expr, at: Mapping[str, Fraction], trace: Trace | None = None) -> Number | None:
+    """Return the value of an expression; None where it has none. Raises ``TooLarge``.
+
+    A power whose exponent has variables has a value where its base is positive or its exponent is whole. An odd root of
+    an expression with variables is the real one.
+    """
     try:
-        return _evaluated(expression, at)
-    except (ZeroDivisionError, ValueError, OverflowError, TypeError, ArithmeticError):
+        return _evaluated(expression, at, trace)
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
         return None
 
 
@@ -39,11 +65,6 @@ def symbols(expression: Expr) -> frozenset[str]:
 def inexact(value: Number) -> Number:
     """Return a value as a number of ``mpmath``."""
     return MP.mpf(value.numerator) / value.denominator if isinstance(value, Fraction) else MP.mpmathify(value)
-
-
-def allall_rational(*values: Number) -> bool:
-    """Return whether all values are exact."""
-    return all(isinstance(value, Fraction) for value in values)
 
 
 def all_rational(*values: Number) -> bool:
@@ -63,7 +84,7 @@ def is_real(value: Number) -> bool:
     return not abs(MP.im(value)) > abs(value) * inexact(10) ** (15 - MP.dps)
 
 
-def _evaluated(expression: Expr, at: Mapping[str, Fraction]) -> Number:
+def _evaluated(expression: Expr, at: Mapping[str, Fraction], trace: Trace | None) -> Number:
     match expression.op:
         case "num":
             return expression.value
@@ -74,8 +95,36 @@ def _evaluated(expression: Expr, at: Mapping[str, Fraction]) -> Number:
         case "i":
             return MP.mpc(0, 1)
         case _:
-            values = [_evaluated(arg, at) for arg in expression.args]
-            return _OPERATIONS[expression.name if expression.op == "call" else expression.op](*values)
+            values = [_evaluated(arg, at, trace) for arg in expression.args]
+            operation = expression.name if expression.op == "call" else expression.op
+            if operation in ("gcd", "lcm") and symbols(expression) and min(values) <= 0:
+                raise ValueError("no divisors of a natural number")
+            result = _variable_power(expression, *values) if operation == "pow" else _OPERATIONS[operation](*values)
+            if trace is not None:
+                trace.meets(operation, values, result)
+            return result
+
+
+def _magnitude(value: Number) -> int:
+    """Return about how many digits a number has before its point, or zeros behind it."""
+    if isinstance(value, Fraction):
+        bits = value.numerator.bit_length() - value.denominator.bit_length() if value else 0
+    else:
+        bits = int(MP.mag(value)) if value and MP.isfinite(value) else 0
+    return int(abs(bits) * _DIGITS_OF_A_BIT)
+
+
+def _variable_power(expression: Expr, base: Number, exponent: Number) -> Number:
+    """Return a power. Raises ``ValueError`` where its exponent varies and it is no real function."""
+    positive = is_real(base) and inexact(base).real > 0
+    if positive or is_integer(exponent):
+        return _power(base, exponent)
+    if symbols(expression.args[1]):
+        raise ValueError("the base is not positive")
+    odd = isinstance(exponent, Fraction) and exponent.denominator % 2 == 1
+    if odd and is_real(base) and symbols(expression.args[0]):
+        return _power(_root(Fraction(exponent.denominator), base), Fraction(exponent.numerator))
+    return _power(base, exponent)
 
 
 def _add(left: Number, right: Number) -> Number:
@@ -119,19 +168,18 @@ def _exact_root(index: int, radicand: Fraction) -> Fraction | None:
 
 
 def _factorial(value: Number) -> Number:
-    if is_integer(value) and 0 <= value <= 500:
-        return Fraction(int(MP.factorial(int(value)))) if value <= 20 else _exact_factorial(int(value))
+    if is_integer(value) and 0 <= value <= _LARGEST_FACTORIAL:
+        return Fraction(math.factorial(int(value)))
     return MP.factorial(inexact(value))
 
 
-def _exact_factorial(value: int) -> Fraction:
-    product = 1
-    for factor in range(2, value + 1):
-        product *= factor
-    return Fraction(product)
-
-
 def _binomial(above: Number, below: Number) -> Number:
+    if is_integer(above) and is_integer(below):
+        if above < 0 and below < 0:
+            raise ValueError("no number of choices")
+        factors = min(below, above - below)
+        if factors >= 0 and factors * above.numerator.bit_length() <= _EXACT_BITS:
+            return Fraction(math.comb(int(above), int(below)))
     return MP.binomial(inexact(above), inexact(below))
 
 
@@ -180,6 +228,9 @@ def _gcd(*values: Number) -> Fraction:
 def _lcm(*values: Number) -> Fraction:
     return Fraction(math.lcm(*_whole(*values)))
 
+
+_KEEP_DIGITS = {"mul", "div", "neg", "pow", "root", "abs", "factorial", "binom", "max", "min"}
+"""The operations whose result is, with its digits, as exact as their operands are."""
 
 _OPERATIONS: dict[str, Callable[..., Number]] = {
     "add": _add,

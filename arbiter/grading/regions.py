@@ -11,7 +11,6 @@ from arbiter.grading.readings import (
     EMPTY,
     INFINITY,
     MINUS_INFINITY,
-    REALS,
     Named,
     OrderedItems,
     Piece,
@@ -138,11 +137,6 @@ def same_region(one: Region, other: Region) -> bool:
         and same_value(first.high, second.high)
         for first, second in zip(left, right, strict=True)
     )
-
-
-def is_everything(region: Region) -> bool:
-    """Return whether a region has all real numbers."""
-    return same_region(Region(region.pieces), REALS)
 
 
 def members(region: Region) -> Reading | None:

@@ -1,25 +1,30 @@
 """Split normalised text where no bracket is open."""
 
 import re
-from collections.abc import Iterator
+from functools import lru_cache
 
 from arbiter.grading.spelling import CLOSE_WORDS, OPEN_WORDS
 
 _TOKEN = re.compile(r"\\begin\{[a-zA-Z*]+\}|\\end\{[a-zA-Z*]+\}|\\[A-Za-z]+|\\.|.", re.DOTALL)
 _OPENING = {"(", "[", "{", "\\{", "\\langle", OPEN_WORDS}
 _CLOSING = {")", "]", "}", "\\}", "\\rangle", CLOSE_WORDS}
+_DEEPEST = 60
+_KEPT = 64  # texts: each is split at several separators, one after the other
 
 
-def tokens(text: str) -> Iterator[tuple[str, int, int]]:
-    """Yield each command or character with its position and the number of open brackets before it."""
+@lru_cache(_KEPT)
+def tokens(text: str) -> tuple[tuple[str, int, int], ...]:
+    """Return each command or character with its position and the number of open brackets before it."""
+    found = list[tuple[str, int, int]]()
     depth = 0
     for match in _TOKEN.finditer(text):
         token = match[0]
         if token in _CLOSING or token.startswith("\\end{"):
             depth -= 1
-        yield token, match.start(), depth
+        found.append((token, match.start(), depth))
         if token in _OPENING or token.startswith("\\begin{"):
             depth += 1
+    return tuple(found)
 
 
 def split_at(text: str, separators: set[str]) -> tuple[list[str], list[str]]:
@@ -34,12 +39,15 @@ def split_at(text: str, separators: set[str]) -> tuple[list[str], list[str]]:
 
 
 def bracketed(text: str) -> tuple[str, str, str] | None:
-    """Return the opening bracket, the content and the closing bracket of a text that one pair encloses; else None."""
-    found = list(tokens(text))
+    """Return the opening bracket, the content and the closing bracket of a text that one pair encloses; else None.
+
+    Brackets that are nested more deeply than any expression may be enclose nothing.
+    """
+    found = tokens(text)
     if len(found) < 2 or found[0][0] not in _OPENING or found[0][0] == OPEN_WORDS:
         return None
     closed = next((index for index, (_, _, depth) in enumerate(found) if index and depth <= 0), None)
-    if closed != len(found) - 1:
+    if closed != len(found) - 1 or max(depth for _, _, depth in found) > _DEEPEST:
         return None
     (opening, _, _), (closing, at, _) = found[0], found[-1]
     return opening, text[len(opening) : at].strip(), closing

@@ -1,6 +1,7 @@
 """The tree of an expression, and the ways in which a text can be read."""
 
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 
@@ -41,6 +42,14 @@ class Style(msgspec.Struct, frozen=True):
 def whole(value: int | Fraction) -> Expr:
     """Return the exact number ``value`` as an expression."""
     return Expr("num", value=Fraction(value))
+
+
+def joined(op: str, parts: Sequence[Expr]) -> Expr:
+    """Return the sum or the product of several expressions, as a tree that is not deep."""
+    if len(parts) == 1:
+        return parts[0]
+    middle = (len(parts) + 1) // 2
+    return Expr(op, (joined(op, parts[:middle]), joined(op, parts[middle:])))
 
 
 def is_word(letters: str) -> bool:

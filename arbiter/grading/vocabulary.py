@@ -6,6 +6,12 @@ FUNCTIONS = {
     "gcd", "lcm", "arsinh", "arcosh", "artanh",
 }  # fmt: skip
 ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}
+INVERSES = {
+    **{name: "arc" + name for name in ("sin", "cos", "tan", "sec", "csc", "cot")},
+    **{name: "ar" + name for name in ("sinh", "cosh", "tanh")},
+}
+"""What a function with the exponent -1 is."""
+
 GREEK = {
     "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi",
     "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega", "ell", "hbar",

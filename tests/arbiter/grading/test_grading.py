@@ -2,7 +2,9 @@
 
 import os
 import signal
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import anyio
 import anyio.to_process
@@ -11,7 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbiter.grading import grader as grader_module
 from arbiter.grading.answers import Reference
+from arbiter.grading.equivalence import EquivalenceVerdict
 from arbiter.grading.grader import LONGEST, Grade, Grader, needs_mathematics
 from arbiter.protocols.records import Candidate, Solution, StepRecord, Usage
 from tests.hypothesis_profiles import examples
@@ -249,6 +253,28 @@ async def test_deeply_nested_braces_are_another_text() -> None:
 
 
 @pytest.mark.asyncio
+async def test_long_and_repetitive_texts_are_judged_in_little_cpu_time() -> None:
+    nested = [(opening * 900 + "1" + closing * 900, "2") for opening, closing in ("()", "[]", "{}")]
+    digits = [("0." + "1" * 300, "2"), ("0." + "1" * 300 + "2\\ldots", "\\frac19")]
+    grader = Grader(workers=1, seconds=2)
+    grades = [await grader.grade(f"\\boxed{{{answer}}}", reference) for answer, reference in nested + digits]
+    assert [grade.right for grade in grades] == [False] * len(grades)
+
+
+@pytest.mark.asyncio
+async def test_long_sums_and_products_are_computed() -> None:
+    await expect(True, [("+".join(["x"] * 481), "481x"), ("x" * 900, "x^{900}"), ("1" + "+1" * 900, "901")])
+    await expect(False, [("+".join(["x"] * 481), "480x"), ("x" * 900, "x^{899}")])
+
+
+@pytest.mark.asyncio
+async def test_a_text_on_which_reading_or_comparing_fails_is_another_text() -> None:
+    failing = ["1/" * 900 + "1", "52_{\u1369}", "-" * 900 + "1", "\\sin" * 300 + "x"]
+    await expect(False, [(text, "0.5") for text in failing] + [("0.5", text) for text in failing])
+    await expect(True, [(text, text + " ") for text in failing])
+
+
+@pytest.mark.asyncio
 async def test_a_number_that_is_too_large_to_compute_differs_from_all_others_but_not_from_itself() -> None:
     await expect(False, [("9^{9^{9^9}}", "5"), ("(10^9)!", "5"), ("5", "9^{9^{9^9}}")])
     await expect(True, [("9^{9^{9^9}}", "9^{9^{9^{9}}}")])
@@ -278,6 +304,32 @@ async def test_a_worker_that_dies_is_replaced() -> None:
     with pytest.raises(anyio.BrokenWorkerProcess):
         await anyio.to_process.run_sync(os._exit, 1)
     assert (await grader.grade("\\boxed{\\frac12}", "0.5")).right is True
+
+
+def dies(answer: str, _reference: Reference, seconds: float) -> EquivalenceVerdict:
+    """Runs in a worker, instead of the judge: counts its tries in the file that the answer names, and dies."""
+    with Path(answer).open("a", encoding="utf-8") as file:
+        file.write("x")
+    time.sleep(seconds)
+    os._exit(1)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("grace", "tries", "reason"),
+    [
+        (0.0, 1, "comparing needs more than 0.2 s of CPU time"),
+        (1000.0, 3, "the grader's process died 3 times on this answer"),
+    ],
+)
+async def test_an_answer_is_tried_again_if_its_worker_dies_before_its_limit(
+    grace: float, tries: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grader_module, "judge", dies)
+    monkeypatch.setattr(grader_module, "GRACE", grace)
+    grade = await Grader(workers=1, seconds=0.2).grade(f"\\boxed{{{tmp_path}/tries}}", "0.5")
+    assert (grade.right, grade.reason) == (None, reason)
+    assert len((tmp_path / "tries").read_text()) == tries
 
 
 @pytest.mark.asyncio
