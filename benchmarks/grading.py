@@ -191,12 +191,14 @@ def _by_math_verify(pair: Pair) -> bool | None:
     """Return the verdict of the library with its own settings; None if it fails."""
     from math_verify import parse, verify  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
-    logging.disable(logging.CRITICAL)
+    logging.disable(logging.CRITICAL)  # the library logs what it cannot read
     try:
         gold, given = (cast("Any", parse)(f"\\boxed{{{text}}}") for text in (pair.reference, pair.answer))
         return bool(cast("Any", verify)(gold, given))
     except Exception:
         return None
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _confusion(pairs: Sequence[Pair], verdicts: Sequence[bool | None]) -> list[Confusion]:

@@ -31,13 +31,16 @@ PIECE = re.compile(rf"/{WORD}(?![a-z_])|(?<![a-z_]){WORD}/")
 OTHERS = {
     "path.removeprefix('/v1')",
     "self.url.rstrip('/').removesuffix('/v1')",
+    "url.endswith('/beta/v1')",
+    "url.removesuffix('/v1')",
+    "line.startswith('#')",
     "table.url.startswith(('http://', 'https://'))",
     "launch.address.removeprefix('http://')",
     "path.startswith(('/', '.', '~'))",
     "path.startswith('/v1/')",
     "heading.replace(' ', '\\n').replace('/', '/\\n')",
 }
-"""Cuts at slashes of what is no id: addresses, paths and headings of tables."""
+"""Cuts of what is no id: addresses, paths, headings of tables and comments."""
 
 
 def is_called(node: ast.expr, names: set[str]) -> bool:

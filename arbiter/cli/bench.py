@@ -82,10 +82,10 @@ def bench_command(
     retry_failed
         When continuing a run, solve its failed problems again, from their first step.
     fail_fast
-        Stop early if the first 10 solutions to end have all failed for one cause, for example a server that is down.
+        Stop early if the first 10 problems to end have all failed for one cause, for example a server that is down.
         Default: on for a new run, off with `--resume`.
     allow_failures
-        Exit with status 0 although problems failed.
+        Exit with status 0 although problems failed, and do not stop early unless `--fail-fast` is given.
     log_level
         Print the run's events on standard error when they are logged, up to two seconds after they happened. `warning`:
         only what goes wrong. `info`: problems as well. `debug`: every message and request. The event log in the run
@@ -100,7 +100,8 @@ def bench_command(
         chosen = overrides.load(configured(config, out, resume, check_resumable), log_level)
         chosen = _compared_or_not(chosen, compare)
         run = _compared if chosen.compare else _alone
-        how = _How(retry_failed, resume is None if fail_fast is None else fail_fast)
+        fast = resume is None and not allow_failures if fail_fast is None else fail_fast
+        how = _How(retry_failed, fast)
         return run(chosen, out or resume, how, _Screen(chosen, json, details, allow_failures))
 
     return guarded(debug, action)
@@ -154,7 +155,7 @@ class _Screen:
             return interrupted("bench", path)
         failed = summary.failed + sum(baseline.failed for baseline in (summary.comparison or {}).values())
         if failed:
-            say(f"{failed} problems failed; to solve them again: arbiter bench --resume {path} --retry-failed")
+            say(f"failed solutions: {failed}; to solve them again: arbiter bench --resume {path} --retry-failed")
         return PROBLEMS_FAILED if failed and not self._allow_failures else 0
 
     @property

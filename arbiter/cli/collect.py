@@ -136,7 +136,7 @@ def collect_command(
     retry_failed
         When continuing a collection, solve its failed problems again.
     fail_fast
-        Stop early if the first 10 solutions to end have all failed for one cause, for example a server that is down.
+        Stop early if the first 10 problems to end have all failed for one cause, for example a server that is down.
         Default: on for a new collection, off with `--resume`.
     json
         Print only the content of `collection.json` on standard output.

@@ -16,7 +16,7 @@ FailFast = Annotated[bool | None, Parameter(negative="--no-fail-fast")]
 
 def stopped(cause: str, command: str, folder: Path) -> int:
     """Say why a run stopped early and how to continue it in ``folder``. Return the exit status."""
-    say(f"stopped early: the first {FIRST} solutions to end have all failed for one cause: {cause}")
+    say(f"stopped early: the first {FIRST} problems to end have all failed for one cause: {cause}")
     say(f"remove the cause (arbiter doctor {folder / 'config.toml'} examines models behind servers), then continue:")
     say(f"  arbiter {command} --resume {folder} --retry-failed")
     say("without --retry-failed it solves the other problems alone; a resumed run does not stop early")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
@@ -17,8 +17,10 @@ from arbiter.log.timing import StepTimes
 from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.protocols.events import CallGenerated, EscalateStepEvent, Graded, ProblemEnded, RunEnded, StepAcceptedEvent
 from arbiter.protocols.records import Author
-from arbiter.runs.file_checks import CheckedFile, check_files
 from arbiter.runs.reports.numbers import seconds
+
+if TYPE_CHECKING:
+    from arbiter.runs.file_checks import CheckedFile
 
 _SHOWN = 50
 _SHORTEST = 8  # characters of a question
@@ -151,6 +153,8 @@ def _note_end(torn: int, ended: bool) -> None:
 
 def _verify(run: Path, as_json: bool) -> int:
     """Print a line for each file of the run. Return the exit status."""
+    from arbiter.runs.file_checks import check_files  # it imports the configuration, which takes long
+
     found = list(check_files(run))
     if as_json:
         _write(found)
@@ -162,7 +166,7 @@ def _verify(run: Path, as_json: bool) -> int:
     return FAILED if any(file.error for file in found) else 0
 
 
-def _state(file: CheckedFile) -> str:
+def _state(file: "CheckedFile") -> str:
     torn = "; the last line is half written, and is left out" if file.torn else ""
     torn += "" if file.ended else f"; {NO_END}"
     if file.unchecked:

@@ -88,7 +88,7 @@ def sweep_command(
     retry_failed
         When continuing a sweep, solve its failed problems again, from their first step.
     fail_fast
-        Stop early if the first 10 solutions to end have all failed for one cause, for example a server that is down.
+        Stop early if the first 10 problems to end have all failed for one cause, for example a server that is down.
         Default: on for a new sweep, off with `--resume`.
     log_level
         Print the events of all points on standard error when they are logged: `off`, `debug`, `info` or `warning`, as

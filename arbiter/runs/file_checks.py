@@ -15,7 +15,6 @@ from arbiter.log.run import Run
 from arbiter.protocols.errors import ArbiterError, RunError
 from arbiter.protocols.records import Record
 from arbiter.runs.folder import check_count, read_records, read_results
-from arbiter.runs.results import Summary
 
 
 class CheckedFile(Record, frozen=True):
@@ -89,9 +88,15 @@ def _summary(path: Path) -> CheckedFile:
     return CheckedFile(path.name, 1, int("c" not in msgspec.json.decode(path.read_bytes())))
 
 
-def _read_summary(path: Path) -> Summary:
+class _Counted(msgspec.Struct):
+    """What a summary of any version has: other versions have other keys. The number is None if it has none."""
+
+    decoded: int | None = None
+
+
+def _read_summary(path: Path) -> _Counted:
     try:
-        return msgspec.json.decode(of_document(path.read_bytes()), type=Summary)
+        return msgspec.json.decode(of_document(path.read_bytes()), type=_Counted)
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:  # a wrong checksum, or no summary

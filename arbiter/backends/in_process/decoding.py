@@ -84,7 +84,7 @@ class InProcessGenerator:
         if room < 1:
             raise ContextTooLongError(
                 f"the prompt has {len(prompt)} tokens, and the context of {self._loaded.name} holds "
-                f"{self._loaded.model.context}: lower limits.max_tokens or shorten the question"
+                f"{self._loaded.model.context}: shorten the question, or use a model with a longer context"
             )
         return _StepRow(ask, prompt, self._proposed(ask, room), self._step(ask.separator, room))
 

@@ -82,7 +82,7 @@ def test_a_run_whose_first_ten_problems_fail_stops_and_says_how_to_continue(
 ) -> None:
     ended = arbiter("bench", "mine.toml", "--out", "run", "--json")
     assert ended.returncode == 1, ended.stderr
-    assert "stopped early: the first 10 solutions to end have all failed for one cause: " in ended.stderr
+    assert "stopped early: the first 10 problems to end have all failed for one cause: " in ended.stderr
     assert "the adapter is not loaded" in json.loads(ended.stdout)["stopped"]
     assert "arbiter bench --resume run --retry-failed" in ended.stderr
     assert results(tmp_path / "run") in (10, 11)  # two are in flight
@@ -98,7 +98,7 @@ def test_failed_problems_make_the_exit_status_1_unless_they_are_allowed(
 ) -> None:
     ended = arbiter("bench", "mine.toml", "--out", "run", "--no-fail-fast")
     assert ended.returncode == 1
-    assert "30 problems failed; to solve them again: arbiter bench --resume run --retry-failed" in ended.stderr
+    assert "failed solutions: 30; to solve them again: arbiter bench --resume run --retry-failed" in ended.stderr
     assert results(tmp_path / "run") == 30
     assert arbiter("bench", "--resume", "run", "--allow-failures").returncode == 0
     assert arbiter("bench", "mine.toml", "--limit", "3", "--out", "few").returncode == 1

@@ -54,6 +54,13 @@ def change(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
+def test_a_summary_with_keys_of_another_version_is_whole(run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    del summary["c"]
+    (run / "summary.json").write_text(json.dumps(summary | {"calls": {"draft": 3}}), encoding="utf-8")
+    assert checked(run)["summary.json"] == CheckedFile("summary.json", lines=1, unchecked=1)
+
+
 def test_the_files_of_a_run_are_whole(run: Path) -> None:
     found = checked(run)
     assert list(found) == ["events.jsonl", "results.jsonl", "rows.jsonl", "summary.json", "config.toml"]
