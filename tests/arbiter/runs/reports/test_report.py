@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from arbiter.config.config import Config
 from arbiter.data import Problem
+from arbiter.grading.grader import VERSION
 from arbiter.log.checksums import of_document
 from arbiter.protocols.errors import ConfigError, ReportError, RunError
 from arbiter.runs.folder import open_run
+from arbiter.runs.grading_figures import grader_name
 from arbiter.runs.reports.report import read_run, report_on, write_report
 from arbiter.runs.reports.tables import cells, columns_for, fitting
 from arbiter.runs.results import Result, Summary, summary_of
@@ -156,6 +158,11 @@ def test_failed_and_ungraded_problems_are_told(a_run: Runs, a_result: Results) -
     assert "1 of 4 failed" in warnings[0]
     assert "not in accuracy: " in warnings[1]
     assert "with them it is" in warnings[1]
+
+
+def test_a_report_names_the_grader_of_each_run(a_run: Runs) -> None:
+    headings, *runs = rows(report_on([a_run("one")]).to_markdown())
+    assert [run[headings.index("grader")] for run in runs] == [grader_name([VERSION])]
 
 
 def test_runs_over_other_problems_are_told_with_what_they_share(a_run: Runs, a_result: Results) -> None:
