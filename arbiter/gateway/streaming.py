@@ -144,10 +144,14 @@ class EventStream(StreamingResponse):
         super().__init__(_with_error(events), headers=_HEADERS, media_type="text/event-stream")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        turn = anyio.Lock()
+        turn, ended = anyio.Lock(), False
 
         async def patient(message: Message) -> None:
+            nonlocal ended
             async with turn:
+                if ended:
+                    return  # a ping that waited for its turn while the end was sent
+                ended = message["type"] == "http.response.body" and not message.get("more_body", False)
                 with anyio.fail_after(self._patience):
                     await send(message)
 
