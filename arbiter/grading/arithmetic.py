@@ -1,7 +1,7 @@
 r"""Compare the values of expressions: exactly where both are exact, else to the digits that a decimal number has.
 
-Two expressions with variables are the same if they agree at all points of ``sample_points``, and neither is real where the
-other is not.
+Two expressions with variables are the same if they agree at all points of ``sample_points``, and neither is real where
+the other is not.
 """
 
 from collections.abc import Callable
