@@ -100,6 +100,7 @@ class NumberTexts:
     """A tokenizer whose texts are the numbers of the tokens. Separators have no tokens."""
 
     end: int | None = None
+    special: frozenset[str] = frozenset()
 
     def encode(self, text: str, special: bool = True) -> list[int]:
         return [int(word) for word in text.replace(SEPARATOR, "").split()]

@@ -12,7 +12,8 @@ from arbiter.cli.terminal import write_json
 from arbiter.config.config import Config, load_config
 from arbiter.data.training_rows import Split
 from arbiter.protocols.errors import ConfigError, RunError
-from arbiter.runs.folder import as_toml, replace_file
+from arbiter.runs.folder import replace_file
+from arbiter.runs.stored_config import as_toml
 
 if TYPE_CHECKING:
     from arbiter.data.training_rows import TrainingRow

@@ -10,9 +10,10 @@ import numpy as np
 from arbiter.evaluation.curves import Curve, CurvePoint, Figure, curve, outcomes_of
 from arbiter.evaluation.resampling import BootstrapEstimate, Floats, Integers, drawn, estimate
 from arbiter.evaluation.tuning import ESCALATES, Policy, Tuned
+from arbiter.log.checksums import of_document
 from arbiter.protocols.errors import DataError, RunError
 from arbiter.runs.folder import read_results
-from arbiter.sweep.sweep_results import FILE
+from arbiter.sweep.sweep_results import FILE, REMEDY
 
 Budget = Literal["escalated", "target_tokens", "seconds", "accuracy"]
 
@@ -43,11 +44,11 @@ def read_sweep(folder: Path, policy: Policy) -> Curve:
     """
     path = folder / FILE
     try:
-        planned = msgspec.json.decode(path.read_bytes(), type=_Sweep).points
+        planned = msgspec.json.decode(of_document(path.read_bytes()), type=_Sweep).points
     except OSError as error:
         raise RunError(f"{str(folder)!r} is not a sweep folder: cannot read {FILE}: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: {error}") from error
+    except ValueError as error:  # a wrong checksum, or no sweep
+        raise RunError(f"{path}: {error}; {REMEDY}") from error
     found = [(point.threshold, point.point) for point in planned if point.run_type == policy]
     thresholds = sorted(
         ((threshold, name) for threshold, name in found if threshold is not None), reverse=ESCALATES[policy] == 1

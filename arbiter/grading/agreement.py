@@ -1,9 +1,13 @@
 """Decide whether two readings say the same. A false right is worse than a false wrong: what is unclear differs."""
 
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from fractions import Fraction
+from itertools import pairwise
 
-from arbiter.grading.arithmetic import proportional, same_value
+from arbiter.grading.arithmetic import constant, proportional, real_value, same_value
+from arbiter.grading.naming import are_numbered, ordered_values, unfolded
 from arbiter.grading.readings import (
     Alternatives,
     Based,
@@ -23,11 +27,24 @@ from arbiter.grading.regions import members, region_of, same_region
 from arbiter.grading.terms import Expr, Unreadable, whole
 from arbiter.grading.units import Unit
 
+_MOST_TRIES = 60  # items that are compared with all others
+_NOWHERE = Region(())
 _RADIANS = Expr("div", (Expr("pi"), whole(180)))
 
 
 def agree(answer: Reading, expected: Reading) -> bool:
     """Return whether ``answer`` says what ``expected`` says. A unit, a base or a name may be missing in the answer."""
+    match answer, expected:
+        case (UnorderedItems(items=(one,)), Value()):
+            return agree(one, expected)
+        case (Value(), UnorderedItems(items=(one,))):
+            return agree(answer, one)
+        case _:
+            return _same(unfolded(answer), unfolded(expected))
+
+
+def _same(answer: Reading, expected: Reading) -> bool:
+    """Return whether two readings agree, also as members of lists: there ``{2}`` is not 2."""
     match answer, expected:
         case (Alternatives(readings=readings), _):
             return any(agree(reading, expected) for reading in readings)
@@ -69,23 +86,37 @@ def _collections(answer: Reading, expected: Reading) -> bool:
             return answer.opened == expected.opened and _each(answer.items, expected.items)
         case (Region(), _) | (_, Region()):
             return _regions(answer, expected)
-        case (UnorderedItems(braces=False), OrderedItems()):  # the brackets are missing
-            return _each(answer.items, expected.items)
+        case (UnorderedItems(braces=False, choice=False), OrderedItems()):  # the brackets are missing
+            values = ordered_values(answer.items) or answer.items
+            return not _may_be_closed_interval(expected) and _each(values, expected.items)
         case (OrderedItems(opened="[", items=items), UnorderedItems(braces=False)) if (
             len(items) > 2
         ):  # a list as programs print it
             return _paired(items, expected.items)
+        case (OrderedItems(opened="("), UnorderedItems(braces=False)) if values := ordered_values(expected.items):
+            return _each(answer.items, values)
         case (UnorderedItems(), UnorderedItems()):
-            if answer.braces or expected.braces:
-                return _paired(_distinct(answer.items), _distinct(expected.items))
-            repeated = len(answer.items) > len(expected.items)  # a repeated answer counts once
-            return _paired(_distinct(answer.items) if repeated else answer.items, expected.items)
-        case (UnorderedItems(items=(one,)), Value()):
-            return agree(one, expected)
-        case (Value(), UnorderedItems(items=(one,))):
-            return agree(answer, one)
+            return _lists(answer, expected)
         case _:
             return False
+
+
+def _may_be_closed_interval(items: OrderedItems) -> bool:
+    return items.opened == "[" and len(items.items) == 2
+
+
+def _lists(answer: UnorderedItems, expected: UnorderedItems) -> bool:
+    """Compare two lists or sets. If one of them gives several names their values, the order stands for the names."""
+    named, wanted = ordered_values(answer.items), ordered_values(expected.items)
+    if named is not None and wanted is not None:
+        return answer.choice == expected.choice and _paired(answer.items, expected.items)
+    if named is None and wanted is None:
+        return _paired(*(_distinct(side.items) if side.braces else side.items for side in (answer, expected)))
+    if any(side.braces or side.choice for side in (answer, expected)):
+        return False
+    if named and are_numbered(answer.items):
+        return _paired(named, expected.items)
+    return _each(named or answer.items, wanted or expected.items)
 
 
 def _named(answer: Reading, expected: Reading) -> bool:
@@ -99,8 +130,6 @@ def _named(answer: Reading, expected: Reading) -> bool:
             return agree(equation, expected)
         case (Relation(), Named(equation=Relation() as equation)):
             return agree(answer, equation)
-        case (Named(reading=reading), Region()):
-            return agree(reading, expected)
         case (Named(reading=reading), _):
             return agree(reading, expected)
         case (_, Named(reading=reading)):
@@ -115,11 +144,17 @@ def _values(answer: Value, expected: Value) -> bool:
         if one.kinds != other.kinds:
             return False
         return same_value(_scaled(answer.expression, one.factor), _scaled(expected.expression, other.factor))
+    if one is not None:  # the reference has no unit
+        converted = _without_unit(answer.expression, one, expected.expression)
+        bare_share = one.is_percent or (one.is_angle and _has_pi(expected.expression))
+        return converted or (not bare_share and same_value(answer.expression, expected.expression))
     if same_value(answer.expression, expected.expression):
         return True
-    if one is not None:
-        return _without_unit(answer.expression, one, expected.expression)
     return other is not None and _without_unit(expected.expression, other, answer.expression)
+
+
+def _has_pi(expression: Expr) -> bool:
+    return expression.op == "pi" or any(map(_has_pi, expression.args))
 
 
 def _without_unit(value: Expr, unit: Unit, bare: Expr) -> bool:
@@ -177,7 +212,8 @@ def _regions(answer: Reading, expected: Reading) -> bool:
         if isinstance(answer, Region) and isinstance(expected, Region):
             return same_region(answer, expected)
         if isinstance(answer, OrderedItems) or isinstance(expected, OrderedItems):
-            return same_region(region_of(answer), region_of(expected))
+            one, other = region_of(answer), region_of(expected)
+            return same_region(one, other) and not same_region(one, _NOWHERE)  # (5, 1) is no interval
     except Unreadable:
         return False
     finite = [members(reading) if isinstance(reading, Region) else reading for reading in (answer, expected)]
@@ -186,16 +222,23 @@ def _regions(answer: Reading, expected: Reading) -> bool:
 
 
 def _each(answers: Sequence[Reading], expected: Sequence[Reading]) -> bool:
-    return len(answers) == len(expected) and all(map(agree, answers, expected))
+    return len(answers) == len(expected) and all(map(_same, map(unfolded, answers), map(unfolded, expected)))
 
 
 def _paired(answers: Sequence[Reading], expected: Sequence[Reading]) -> bool:
-    """Return whether the answers match the expected ones one to one, in any order."""
+    """Return whether the answers match the expected ones one to one, in any order.
+
+    Long lists that cannot be sorted by their values count as different: comparing all items takes too long.
+    """
     if len(answers) != len(expected):
         return False
-    left = list(answers)
-    for wanted in expected:
-        found = next((at for at, given in enumerate(left) if agree(given, wanted)), None)
+    given, wanted = Counter(answers), Counter(expected)
+    left, missing = list((given - wanted).elements()), list((wanted - given).elements())
+    if len(left) > _MOST_TRIES:
+        values = _by_value(left), _by_value(missing)
+        return all(values) and _each(*values)
+    for item in missing:
+        found = next((at for at, answer in enumerate(left) if _each([answer], [item])), None)
         if found is None:
             return False
         del left[found]
@@ -203,8 +246,25 @@ def _paired(answers: Sequence[Reading], expected: Sequence[Reading]) -> bool:
 
 
 def _distinct(items: Sequence[Reading]) -> list[Reading]:
+    found = list(dict.fromkeys(items))
+    if len(found) > _MOST_TRIES:  # equal ones are next to each other
+        ordered = _by_value(found) or found
+        return ordered[:1] + [item for before, item in pairwise(ordered) if not _each([before], [item])]
     kept: list[Reading] = []
-    for item in items:
-        if not any(agree(item, other) for other in kept):
+    for item in found:
+        if not any(_each([item], [other]) for other in kept):
             kept.append(item)
     return kept
+
+
+def _by_value(items: Sequence[Reading]) -> list[Reading]:
+    """Return numbers in the order of their values; an empty list if an item is no real number."""
+    values: list[tuple[float, int]] = []
+    with suppress(Unreadable, OverflowError):
+        for at, item in enumerate(items):
+            if not isinstance(item, Value) or not constant(item.expression):
+                return []
+            factor = item.unit.factor if item.unit else 1
+            values.append((float(real_value(item.expression)) * float(factor), at))
+        return [items[at] for _, at in sorted(values)]
+    return []

@@ -8,6 +8,7 @@ import msgspec
 from arbiter.grading.arithmetic import constant, same_value
 from arbiter.grading.atoms import based, clock, name_of, ratio, words
 from arbiter.grading.expressions import parse_expression
+from arbiter.grading.naming import listed
 from arbiter.grading.operations import evaluate
 from arbiter.grading.readings import (
     EMPTY,
@@ -23,7 +24,7 @@ from arbiter.grading.readings import (
     Value,
     Words,
 )
-from arbiter.grading.regions import difference_of, intersection, interval, region_of, solved, union
+from arbiter.grading.regions import difference_of, intersection, interval, members, region_of, solved, union
 from arbiter.grading.spelling import CLOSE_WORDS, OPEN_WORDS
 from arbiter.grading.structure import bracketed, split_at
 from arbiter.grading.terms import Expr, Style, Unreadable, signs_of, whole
@@ -37,7 +38,7 @@ _CONNECTIVE = re.compile(
 _SIGNS = {"=", "<", ">", r"\le", r"\ge", r"\ne", r"\in", r"\notin", r"\approx", r"\equiv"}
 _FLIPPED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
 _MATRIX = re.compile(
-    r"\\begin\{[pbvBV]?(?:small)?matrix\}(?P<rows>.*)\\end\{[pbvBV]?(?:small)?matrix\}|"
+    r"\\begin\{[pbB]?(?:small)?matrix\}(?P<rows>.*)\\end\{[pbB]?(?:small)?matrix\}|"
     r"\\begin\{array\}\{[^{}]*\}(?P<array>.*)\\end\{array\}",
     re.DOTALL,
 )
@@ -56,7 +57,7 @@ def read(text: str, style: Style) -> Reading:
         return readings[0]
     if any(isinstance(reading, Region) for reading in readings):
         return union([region_of(reading) for reading in readings])
-    return _unordered(readings)
+    return listed(readings, choice=True)
 
 
 def _all_of(text: str, style: Style) -> Reading:
@@ -70,9 +71,10 @@ def _all_of(text: str, style: Style) -> Reading:
     regions = [reading for reading in readings if isinstance(reading, Region)]
     if len(regions) == len(readings):
         if any(reading.variable for reading in regions):
-            return intersection(regions)
-        return union(regions) if set(found) == {_AND} else _unordered(list(readings))
-    return _unordered(readings)
+            both = intersection(regions)  # without a word between them, conditions may also be two cases
+            return both if _AND in found or members(both) != EMPTY else union(regions)
+        return union(regions) if set(found) == {_AND} else listed(list(readings))
+    return listed(readings)
 
 
 def _parts(text: str, style: Style) -> tuple[list[str], list[str]]:
@@ -85,13 +87,6 @@ def _parts(text: str, style: Style) -> tuple[list[str], list[str]]:
 def _in_brackets(inside: str, style: Style) -> Style:
     """Return how to read what is in brackets: ``(312,123)`` is a pair, ``(1,000, 2,000)`` as well."""
     return msgspec.structs.replace(style, thousands=style.thousands and ", " in inside)
-
-
-def _unordered(readings: list[Reading]) -> Reading:
-    flat: list[Reading] = []
-    for reading in readings:
-        flat.extend(reading.items if isinstance(reading, UnorderedItems) and not reading.braces else (reading,))
-    return UnorderedItems(tuple(flat))
 
 
 def _item(text: str, style: Style) -> Reading:
@@ -198,7 +193,7 @@ def _chain(parts: list[str], signs: list[str], style: Style) -> Reading:
 
 def _roughly(left: Expr, right: Expr) -> bool:
     one, other = evaluate(left, {}), evaluate(right, {})
-    return one is not None and other is not None and bool(abs(float(one - other)) <= abs(float(other)) / 100)
+    return one is not None and other is not None and abs(complex(one - other)) <= abs(complex(other)) / 100
 
 
 def _plain(text: str, style: Style) -> Expr:
@@ -285,7 +280,7 @@ def _value(text: str, style: Style) -> Reading:
         unit = Unit(((DEGREE, 1),))
     digits = value.strip("() ").lstrip("0") or "0"
     values = [Value(signed, unit, digits if digits.isalnum() else "") for signed in signs_of(expression)]
-    return values[0] if len(values) == 1 else UnorderedItems(tuple(values))
+    return values[0] if len(values) == 1 else UnorderedItems(tuple(values), choice=True)
 
 
 def _trimmed(text: str) -> str:

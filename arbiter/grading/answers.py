@@ -80,6 +80,7 @@ def extract_answer(text: str, several: bool = False) -> str | None:
     too; they are joined with commas.
     """
     found = boxes(text)
+    found = [box for box in found if box.inside] or found  # an empty box is no answer if there is another
     if not found:
         return None
     taken = [found[-1]]
@@ -102,7 +103,8 @@ def _unbraced(bare: str) -> str:
     return bare.rstrip(".,;:")
 
 
-_DECORATION = re.compile(r"\$|\\left(?![a-z])|\\right(?![a-z])|\\[!,;: ]|\\q?quad(?![a-z])|~")
+_DECORATION = re.compile(r"\$|\\left(?![a-z])|\\right(?![a-z])|\\!")
+_SPACING = re.compile(r"\\[,;: ]|\\q?quad(?![a-z])|~")
 _IDLE_SPACE = re.compile(r"(?<![0-9A-Za-z]) | (?![0-9A-Za-z])")  # kept between digits: 1 1/2 is not 11/2
 _SET = re.compile(r"\\\{(?P<inside>.*)\\\}", re.DOTALL)
 _AND = re.compile(r"\\(?:text|mbox|textrm)\{\s*(?:,?\s*(?:and|or))\s*\}|\s,?\s*(?:and|or)\s|;")
@@ -112,7 +114,7 @@ _BARE_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 def plain(text: str) -> str:
     """Return ``text`` without what does not change its meaning: dollars, spaces, bracket sizes, a full stop."""
-    bare = _IDLE_SPACE.sub("", " ".join(_DECORATION.sub("", text).split())).rstrip(".,")
+    bare = _IDLE_SPACE.sub("", " ".join(_DECORATION.sub("", _SPACING.sub(" ", text)).split())).rstrip(".,")
     return bare.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
 
 
@@ -150,7 +152,9 @@ def _signs(part: str) -> list[str]:
 
 _WRAPPED = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname)\s*\{(?P<inside>[^{}]*)\}")
 _CHOICE = re.compile(r"\(?(?P<letter>[A-Ea-e])\)|(?P<bare>[A-E])")
-_CHOSEN = re.compile(r"\(?(?P<letter>[A-Ea-e])\).*|(?P<bare>[A-E])(?:[.:].*)?", re.DOTALL)
+_CHOSEN = re.compile(r"\(?(?P<letter>[A-Ea-e])\)(?P<rest>.*)|(?P<bare>[A-E])(?:[.:](?P<more>.*))?", re.DOTALL)
+_NAMED_CHOICE = re.compile(r"(?<![A-Za-z\\])(?:\(?(?P<letter>[A-Ea-e])\)|(?P<bare>[B-E]|A(?! [a-z]))(?![A-Za-z]))")
+"""A choice within a text. ``A`` before a word is an article."""
 _WORDS = re.compile(r"[^\W\d_]+(?:[ '-]+[^\W\d_]+)*")
 _LETTERS = re.compile(r"[A-Za-z]+")
 NOTHING = re.compile(
@@ -173,7 +177,8 @@ def same_words(answer: str, reference: str) -> bool | None:
     given = _unwrapped(answer)
     if choice := _CHOICE.fullmatch(expected):
         if chosen := _CHOSEN.fullmatch(given):
-            return _letter(chosen) == _letter(choice)
+            named = {_letter(other) for other in _NAMED_CHOICE.finditer(chosen["rest"] or chosen["more"] or "")}
+            return {_letter(chosen), *named} == {_letter(choice)}
         return None if choice["bare"] and not wrapped else False
     if not _WORDS.fullmatch(expected) or not (wrapped or _is_prose(expected)):
         return None

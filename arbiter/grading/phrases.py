@@ -17,8 +17,10 @@ _MARKUP = r"[*_#`\s]{0,20}"  # bounded, so that a text is read in one pass
 _IS = rf"{_MARKUP}(?:is|are|was|[:：=]|是|为){_MARKUP}(?:[:：]{_MARKUP})?"
 _FILLER = r"(?:(?:therefore|thus|simply|then|hence|now)\b[,:]?\s*)?"
 _HEADING, _END = r"(?:^|\n)(?:#{1,6}|\*\*)\s{0,5}", r"[*\s]{0,20}\n\s{0,20}"
+_TITLE = r"\**(?=[A-Za-z]{2})[^\n]{0,200}?(?:\n\s{0,50}\S|[Aa]nswer)"
+"""A heading: words, with a text below, or with another phrase in them."""
 _PHRASES: dict[FoundBy, re.Pattern[str]] = {
-    "####": re.compile(r"####[ \t]*(?=\S)"),
+    "####": re.compile(rf"(?<!#)####(?!#)[ \t]*(?=\S)(?!{_TITLE})"),
     "final answer": re.compile(
         rf"final{_MARKUP}answers?{_IS}{_FILLER}|{_HEADING}final\s+answer{_END}|最终答案{_IS}", re.IGNORECASE
     ),
@@ -60,7 +62,7 @@ def find_answer(text: str, prompt: str = "", several: bool = False) -> FoundAnsw
     text counts. ``several`` is as for ``extract_answer``.
     """
     boxed = extract_answer(text, several)
-    if boxed is not None:
+    if boxed:  # an empty box has no answer
         return FoundAnswer(boxed, "box")
     for rule in sorted(_PHRASES, key=lambda rule: _CUES[rule].search(prompt) is None):  # those asked for first
         found = _last(_PHRASES[rule], text)

@@ -53,10 +53,14 @@ class OrderedItems(msgspec.Struct, frozen=True):
 
 
 class UnorderedItems(msgspec.Struct, frozen=True):
-    """Items in any order: a set in braces, or answers that are separated by commas, "and" or "or"."""
+    """Items in any order: a set in braces, or answers that are separated by commas, "and" or "or".
+
+    With ``choice`` they are separated by "or", so that they are no tuple without its brackets.
+    """
 
     items: "tuple[Reading, ...]"
     braces: bool = False
+    choice: bool = False
 
 
 class Matrix(msgspec.Struct, frozen=True):

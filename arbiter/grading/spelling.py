@@ -56,7 +56,7 @@ _WORD_GROUP = re.compile(
 )
 _BARE_TEXT = re.compile(r"\\(?:text|mathrm)\s+(?P<inside>[A-Za-z])(?![A-Za-z])")
 _RUNS = re.compile(r"[^\W\d_](?:[^\W\d_]|[ .'-](?=[^\W\d_]))*\.?")
-_THIN = re.compile(r"(?<![\d.])(\d{1,3})((?:(?:\\[,;:! ]|~|,\\!|,\\,|\{,\}|\{\\,\}| )\s*\d{3})+)(?![\d./])")
+_THIN = re.compile(r"(?<![\d.])(\d{1,3})((?:(?:\\[,;:! ]|~|,\\!|\{,\}|\{\\,\}| )\s*\d{3})+)(?![\d./])")
 _DOTTED = re.compile(r"\\dot\s*(?:\{(\d)\}|(\d))(?:(\d*)\\dot\s*(?:\{(\d)\}|(\d)))?")
 _SPACES = re.compile(r"(?P<row>\\\\)|\\[,;:!> ]|~|\\q?quad(?![A-Za-z])|\\(?:thin|med|thick|neg|en)space(?![A-Za-z])|\s")
 _WIDE = re.compile(r"\\(?:h|v|m)space\*?\{[^{}]*\}|\\phantom\{[^{}]*\}|\\label\{[^{}]*\}")

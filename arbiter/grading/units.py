@@ -9,8 +9,10 @@ from fractions import Fraction
 
 import msgspec
 
+from arbiter.grading.answers import NUMBERS
 from arbiter.grading.spelling import CLOSE_WORDS, OPEN_WORDS
 from arbiter.grading.terms import is_word
+from arbiter.grading.vocabulary import CONSTANTS, FUNCTIONS, GREEK
 
 PERCENT, DEGREE = "percent", "degree"
 
@@ -82,13 +84,20 @@ _NO_UNITS = {
     "nearly", "if", "when", "is", "are", "was", "over", "under", "up", "to", "below", "above", "except", "but", "only",
     "exactly", "between", "from", "with", "without", "where", "for", "mod", "modulo", "all", "each", "other", "else",
     "any", "plus", "minus", "times", "divided", "by", "a.m", "p.m", "am", "pm", "noon", "undefined", "infinity",
-    "infinite", "maximum", "minimum",
+    "infinite", "maximum", "minimum", "true", "false", "yes", "correct", "incorrect", "wrong", "factorial", "root",
+    "dozen", "dozens", "half", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety", *NUMBERS, *GREEK,
+    *(name for name in (*FUNCTIONS, *CONSTANTS) if len(name) > 1 and name not in ("min", "sec")),
 }  # fmt: skip
-_CJK = r"[\u4e00-\u9fff]+"
+"""Words behind a number that say something about it: numbers, functions, constants, truth values, conditions."""
+_PART_OF_ONE = re.compile(
+    r"halves|(?:third|quarter|fourth|fifth|sixth|seventh|eighth|ninth|tenth|eleventh|twelfth|twentieth|hundredth"
+    r"|thousandth|millionth|billionth)s?"
+)
+_CJK = r"[\u4e00-\u9fff]++"
 _MARKED = f"{OPEN_WORDS}[^{OPEN_WORDS}{CLOSE_WORDS}]*{CLOSE_WORDS}"
 _EXPONENT = r"(?:\s?\^\s?(?:\{\s?-?\d\s?\}|-?\d))?"
 _NAME = rf"(?:{_MARKED}|{_CJK}|(?<![A-Za-z\\_{{])[A-Za-z]+)"
-_SUFFIX = re.compile(rf"(?P<suffix>(?:{_NAME}{_EXPONENT}[\s/~]*(?:\\cdot\s?)?)+)$")
+_SUFFIX = re.compile(rf"(?:{_NAME}{_EXPONENT}[\s/~]*+(?:\\cdot\s?)?)++")
 _FRACTION = re.compile(rf"\\frac\s?\{{\s?({_MARKED})\s?\}}\s?\{{\s?({_MARKED}{_EXPONENT})\s?\}}$")
 _LETTER = re.compile(rf"{OPEN_WORDS}([A-Za-z]){CLOSE_WORDS}")
 _DEGREES = re.compile(r"(?:\^\s?\{\s?\\circ\s?\}|\^\s?\\circ|\\circ)\s?(?P<scale>[CF]|⟦[CF]⟧)?$")
@@ -119,22 +128,29 @@ def split_unit(text: str) -> tuple[str, Unit | None, Fraction]:
     if percent := re.search(r"\s?\\?%$", text):
         return text[: percent.start()], Unit(((PERCENT, 1),)), Fraction(1)
     if modulus := _MODULUS.search(text):
-        return text[: modulus.start()], Unit(((f"mod {modulus['p'] or modulus['m']}", 1),)), Fraction(1)
+        return _residue(text[: modulus.start()], int(modulus["p"] or modulus["m"]))
     if not _TRIGONOMETRY.search(text) and (degrees := _DEGREES.search(text)):
         kind = {"C": "celsius", "F": "fahrenheit", "": DEGREE}[(degrees["scale"] or "").strip(OPEN_WORDS + CLOSE_WORDS)]
         return text[: degrees.start()], Unit(((kind, 1),)), Fraction(1)
     return _split_words(text)
 
 
+def _residue(value: str, modulus: int) -> tuple[str, Unit | None, Fraction]:
+    """Return a value with its modulus. A whole number is its rest: ``50 mod 7`` is 1."""
+    if modulus and re.fullmatch(r"\d{1,100}", value.strip()):
+        value = str(int(value) % modulus)
+    return value, Unit(((f"mod {modulus}", 1),)), Fraction(1)
+
+
 def unit_of(text: str) -> Unit | None:
     """Return the unit that ``text`` names; None if it names none."""
     counts, factor, sign, power = Counter[str](), Fraction(1), 1, 1
-    unknown: list[str] = []
+    unknown: list[tuple[str, int]] = []
     for part in _PART.finditer(_spread(text)):
         if part["per"] or part["name"] in ("per", "a", "an"):
             sign, power = -1, 1
             continue
-        if part["name"] is None or part["name"].lower() in _NO_UNITS:
+        if part["name"] is None or _is_no_unit(part["name"].lower()):
             return None
         if part["name"].lower() in _POWERS:
             power *= _POWERS[part["name"].lower()]
@@ -142,27 +158,34 @@ def unit_of(text: str) -> Unit | None:
         exponent = sign * power * int(re.sub(r"[\s^{}]", "", part["power"]) or 1)
         known = _known(part["name"])
         if known is None:
-            unknown.append(_singular(part["name"].lower()))
+            unknown.append((_singular(part["name"].lower()), exponent))
             continue
         kind, of, size = known
         counts[kind] += of * exponent
         factor *= size**exponent
         power = 1
-    if unknown:
-        counts[" ".join(unknown)] += sign * power
+    if len(unknown) == 1:
+        counts[unknown[0][0]] += unknown[0][1]
+    elif unknown:  # several words name one thing
+        counts[" ".join(f"{name}^{exponent}" for name, exponent in unknown)] += 1
     kinds = tuple(sorted((kind, count) for kind, count in counts.items() if count))
     return Unit(kinds, factor) if kinds and len(unknown) <= 4 else None
 
 
+def _is_no_unit(word: str) -> bool:
+    return word in _NO_UNITS or _PART_OF_ONE.fullmatch(word) is not None
+
+
 def _split_words(text: str) -> tuple[str, Unit | None, Fraction]:
     nothing = text, None, Fraction(1)
-    match = _SUFFIX.search(_FRACTION.sub(r" \1/\2", text))
+    spelled = _FRACTION.sub(r" \1/\2", text)
+    match = next((run for run in _SUFFIX.finditer(spelled) if run.end() == len(spelled)), None)
     if match is None:
         return nothing
-    value, suffix = match.string[: match.start()].rstrip(), match["suffix"]
+    value, suffix = spelled[: match.start()].rstrip(), match[0]
     if not value or value[-1] in "=<>+-*/^_(,\\" or value.endswith((r"\cdot", r"\times")):
         return nothing
-    if not _may_be_unit(suffix, value, match.string):
+    if not _may_be_unit(suffix, value, spelled):
         return nothing
     words = _spread(suffix).split()
     scale = Fraction(1)

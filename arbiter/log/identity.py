@@ -11,6 +11,7 @@ import msgspec
 from arbiter.actors.policies import target_names
 from arbiter.config.config import Config
 from arbiter.data import Problem
+from arbiter.log.run import SHARED
 from arbiter.protocols.errors import RunError
 
 OPERATIONAL = (
@@ -96,10 +97,12 @@ def differences(
 def check_unchanged(path: Path, config: Config, recorded: Mapping[str, Any]) -> None:
     """Raise ``RunError`` if ``config``, read from ``path``, is not the one with which the run was recorded.
 
-    ``recorded`` is the identity in the log of the run. Operational keys may differ, as prices do that were added later.
+    ``recorded`` is the identity in the log of the run. Each of its keys must be there. Operational keys may differ, as
+    prices do that were added later.
     """
-    now = {key: value for key, value in identity(config, ()).items() if key in recorded and not key.startswith("data.")}
-    changed = differences({key: recorded[key] for key in now}, now, ("in the log", f"in {path.name}"))
+    before = {key: value for key, value in recorded.items() if _is_of_config(key)}
+    now = {key: value for key, value in identity(config, ()).items() if key in before}
+    changed = differences(before, now, ("in the log", f"in {path.name}"))
     if changed:
         raise RunError(
             f"{path} is not the configuration of the run:\n  "
@@ -130,6 +133,11 @@ def is_operational(key: str) -> bool:
 
 def _matches(key: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(key, pattern) for pattern in patterns)
+
+
+def _is_of_config(key: str) -> bool:
+    """Return whether the recorded ``key`` is that of a configuration, not of the problems or of a sweep."""
+    return key not in SHARED and not key.startswith("data.") and not is_operational(key)
 
 
 def _decides(key: str, run_type: str, called: set[str]) -> bool:

@@ -21,6 +21,7 @@ from arbiter.protocols.events import SCHEMA, Event
 
 LOG = "events.jsonl"
 _PACKED: dict[str, Callable[[Path], object]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_UNPACK = {".gz": "gzip -cd", ".bz2": "bzip2 -cd", ".xz": "xz -cd"}
 _DECODER = msgspec.json.Decoder(Line)
 
 
@@ -169,7 +170,7 @@ class LogFile:
                 yield line
                 number += 1
         except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
-            raise RunError(f"cannot read {self.path} after line {number}: {error}. {_advice(number)}") from error
+            raise RunError(f"cannot read {self.path} after line {number}: {error}. {self._advice(number)}") from error
 
     def _opened(self) -> BinaryIO:
         try:
@@ -210,7 +211,22 @@ class LogFile:
         )
 
     def _damaged(self, number: int, why: str) -> RunError:
-        return RunError(f"{self.path}, line {number + 1}: the log is damaged here: {why}. {_advice(number)}")
+        return RunError(f"{self.path}, line {number + 1}: the log is damaged here: {why}. {self._advice(number)}")
+
+    def _advice(self, good: int) -> str:
+        """Return what to do with a log of which the first ``good`` lines can be read."""
+        if not good:
+            return "Restore it from a copy"
+        unpack = _UNPACK.get(self.path.suffix)
+        lines = (
+            f"head -n {good}"
+            if unpack is None
+            else f"{unpack} {self.path} | head -n {good} > {self.path.with_suffix('')}"
+        )
+        return (
+            f"Restore it from a copy. Without a copy, keep what comes before it ({lines}) and resume the run, which "
+            "solves again what is missing"
+        )
 
 
 def _seq_of(line: bytes) -> int | None:
@@ -222,13 +238,3 @@ def _seq_of(line: bytes) -> int | None:
 
 def _gap(number: int, seq: int | None) -> str:
     return f"the line with seq {number} is missing, or this one is damaged: it has seq {seq}"
-
-
-def _advice(good: int) -> str:
-    """Return what to do with a log of which the first ``good`` lines can be read."""
-    if not good:
-        return "Restore it from a copy"
-    return (
-        f"Restore it from a copy. Without a copy, keep what comes before it (head -n {good}) and resume the run, which "
-        "solves again what is missing"
-    )

@@ -29,7 +29,8 @@ The times of such a run were not measured, and it cannot be resumed on its own.
 """
 
 NO_END = (
-    "the newest session has no end in the log: it is still in progress, it was killed, or the end of the log was lost"
+    "the newest session has no end in the log: it is still in progress, it was killed, its program logs no end, "
+    "or the end of the log was lost"
 )
 """What to say of a log that was read and is not ``Run.ended``."""
 

@@ -11,13 +11,14 @@ import msgspec
 from arbiter.backends.opening import required_tables
 from arbiter.config.config import Config
 from arbiter.data import Problem
-from arbiter.log.checksums import of_document
 from arbiter.log.reader import LOG, log_path
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.records import Author
 from arbiter.runs.baselines import ComparedRun, baseline_path, baselines_of
 from arbiter.runs.folder import about_run, check_run, write_summary
+from arbiter.runs.remedies import read_summary
 from arbiter.runs.results import Summary, written_tokens
+from arbiter.runs.stored_config import is_own
 
 Solve = Callable[[Config, Path], Summary]
 """Starts or continues the run of a configuration in a folder, and returns its summary."""
@@ -95,21 +96,27 @@ def compared_run(summary: Summary, path: Path) -> ComparedRun:
 
 def check_resumable(path: Path) -> None:
     """Raise ``RunError`` unless ``path`` holds a run, or the configuration of a run that was about to begin."""
-    if (path / "config.toml").is_file() and not (path / "sweep.json").is_file():
-        return
     try:
         log_path(path)
     except RunError as error:
+        stored = path / "config.toml"
+        if stored.is_file() and not (path / "sweep.json").is_file():
+            if is_own(stored):
+                return
+            raise RunError(
+                f"{path} holds no run, but a configuration that Arbiter did not write: to begin a run with it, give "
+                f"{stored} and --out {path}, without --resume"
+            ) from error
         raise RunError(f"{error}, or begin one there with --out {path}" if path.is_dir() else str(error)) from error
 
 
 def _finished(path: Path, retry_failed: bool) -> Summary | None:
     """Return the stored summary of a run that is complete; otherwise None."""
     try:
-        summary = msgspec.json.decode(of_document((path / "summary.json").read_bytes()), type=Summary)
-    except (OSError, ValueError):  # none, a damaged one, or one that is no summary
+        summary = read_summary(path / "summary.json", Summary)
+    except RunError:
         return None  # the run is continued, which writes the summary again
-    return None if summary.interrupted or (retry_failed and summary.failed) else summary
+    return None if summary is None or summary.interrupted or (retry_failed and summary.failed) else summary
 
 
 @contextmanager

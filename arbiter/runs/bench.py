@@ -3,8 +3,9 @@
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 import msgspec
@@ -24,8 +25,9 @@ from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import KeepsKeysAndValues, KVMemory
 from arbiter.protocols.records import Solution
 from arbiter.runs.early_stop import EarlyStop
-from arbiter.runs.folder import RunFolder, check_run, open_run
+from arbiter.runs.folder import RunFolder, check_run, is_solved, open_run, write_summary
 from arbiter.runs.limit_notes import handles_of, limit_notes
+from arbiter.runs.remedies import read_summary
 from arbiter.runs.results import Result, Summary, summary_of
 
 
@@ -64,9 +66,10 @@ async def bench(
     """Solve and grade ``problems`` (default: the configured ones). Return the summary and the path of the run folder.
 
     If ``out`` holds the same run, unfinished, the run is resumed. With ``retry_failed``, failed problems are solved
-    again. ``show`` receives each logged event, in another thread. SIGINT or SIGTERM ends the run early: all finished
-    solutions are stored, and the summary has ``interrupted`` set. With ``fail_fast`` the run also ends early if the
-    first problems to end have all failed for one cause (``arbiter.runs.early_stop``), which is then in ``stopped``.
+    again. If nothing is left to solve, no model is opened. ``show`` receives each logged event, in another thread.
+    SIGINT or SIGTERM ends the run early: all finished solutions are stored, and the summary has ``interrupted`` set.
+    With ``fail_fast`` the run also ends early if the first problems to end have all failed for one cause
+    (``arbiter.runs.early_stop``), which is then in ``stopped``.
 
     Raises ``ConfigError``, ``DataError``, ``BackendError`` or ``RunError``, where possible before the first problem
     starts.
@@ -74,12 +77,29 @@ async def bench(
     required_tables(config)
     if problems is None:
         problems = configured_problems(config)
+    solved = None
     if out is not None:
         check_run(config, problems, out)
-    watcher.loading(config)
-    async with open_models(config) as models, open_run(config, problems, out, show, retry_failed) as folder:
+        if is_solved(config, problems, out, retry_failed):
+            solved = _measured(out)
+    if solved is None:
+        watcher.loading(config)
+    opening = open_models(config) if solved is None else nullcontext(Models())
+    async with opening as models, open_run(config, problems, out, show, retry_failed) as folder:
         summary = await run_problems(config, problems, models, folder, watcher, EarlyStop(fail_fast))
+        if solved:
+            summary = msgspec.structs.replace(summary, **solved)
+            write_summary(folder.path, summary)
     return summary, folder.path
+
+
+def _measured(folder: Path) -> dict[str, Any]:
+    """Return the figures of the stored summary that a session without models cannot measure; empty without one."""
+    with suppress(RunError):  # it is damaged: what the log has must do
+        stored = read_summary(folder / "summary.json", Summary)
+        if stored is not None:
+            return {name: getattr(stored, name) for name in ("wall_seconds", "cpu_seconds", "kv_memory", "comparison")}
+    return {}
 
 
 def configured_problems(config: Config) -> Sequence[Problem]:

@@ -13,7 +13,8 @@ from arbiter.data import Problem, load_problems
 from arbiter.data.published import published_rows
 from arbiter.data.sampling import check_shares, split_of, stratified
 from arbiter.data.training_rows import VERSION, TrainingRow
-from arbiter.log.checksums import as_line
+from arbiter.log.checksums import as_document, as_line, of_document
+from arbiter.log.reader import LOG
 from arbiter.protocols.errors import ConfigError, DataError, RunError
 from arbiter.protocols.records import Record
 from arbiter.runs.folder import replace_file
@@ -177,7 +178,7 @@ def write_collection(folder: Path, collection: Collection) -> None:
     """Write ``collection.json`` into ``folder``. Raises ``RunError`` if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        replace_file(folder / NAME, msgspec.json.format(msgspec.json.encode(collection), indent=2) + b"\n")
+        replace_file(folder / NAME, as_document(msgspec.json.encode(collection)))
     except OSError as error:
         raise RunError(f"cannot write {folder / NAME}: {error.strerror}") from error
 
@@ -189,11 +190,18 @@ def read_collection(path: Path) -> Collection | None:
     """
     file = (path if path.is_dir() else path.parent) / NAME
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Collection)
+        return msgspec.json.decode(of_document(file.read_bytes()), type=Collection)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise DataError(f"cannot read {file}: {error}") from error
+    except ValueError as error:  # a wrong checksum, or no collection
+        raise DataError(
+            f"cannot read {file}: {error}; restore it from a copy, or repeat the command of the collection with the "
+            "same --out, which writes it again and requests no recorded answer again"
+            if (file.parent / LOG).is_file()
+            else f"cannot read {file}: {error}; restore it from a copy, or import the rows again into another folder"
+        ) from error
 
 
 def common(collections: Sequence[tuple[Path, Collection]]) -> Collection:

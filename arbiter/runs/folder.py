@@ -20,10 +20,9 @@ from datetime import UTC, datetime
 from functools import partial
 from io import FileIO
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 import msgspec
-import tomli_w
 
 from arbiter.config.config import Config
 from arbiter.data import Problem
@@ -32,10 +31,12 @@ from arbiter.grading import Grade
 from arbiter.grading.grader import VERSION
 from arbiter.log import version1
 from arbiter.log.checksums import Checksums, as_document, as_line, of_line
+from arbiter.log.history import Key
 from arbiter.log.identity import identity
 from arbiter.log.reader import LOG
 from arbiter.log.recorder import Recorder
 from arbiter.log.redaction import without_text
+from arbiter.log.resume import EarlierSessions
 from arbiter.log.run import SHARED
 from arbiter.log.sessions import check_same, open_journal
 from arbiter.log.writer import Show
@@ -43,7 +44,9 @@ from arbiter.protocols.errors import RunError, os_reason
 from arbiter.protocols.events import Graded, RunEnded
 from arbiter.protocols.ids import graded_id, run_ended_id
 from arbiter.protocols.records import Record, Solution
+from arbiter.runs.remedies import written_again
 from arbiter.runs.results import Result, Summary
+from arbiter.runs.stored_config import as_toml, check_replaceable, means
 
 Kind = TypeVar("Kind", bound=Record)
 Timed = Callable[[Solution], Solution]
@@ -76,16 +79,13 @@ class RunFolder:
         self._files: dict[str, FileIO] = {}
         self.results: list[Result] = []
         self.ungraded: list[Solution] = []
-        for key, solution in journal.earlier.solutions.items():
-            if retry_failed and solution.finish_reason == "failed":
-                continue
+        self._done = _kept(journal.earlier, self._whole, retry_failed)
+        for key, solution in self._done.items():
             grade = journal.earlier.grades.get(key)
             if grade is not None:
                 self.results.append(self._stored(solution, Grade.recorded(grade), grade.grader))
-            elif self._whole:  # a solution whose text was not logged cannot be graded: it is solved again
+            else:
                 self.ungraded.append(solution)
-        known = (*(result.solution for result in self.results), *self.ungraded)
-        self._done = {(solution.problem, solution.sample) for solution in known}
 
     def is_done(self, problem: str, sample: int) -> bool:
         """Return whether an earlier session solved this sample of the problem."""
@@ -163,7 +163,7 @@ async def open_run(
     written. If writing fails inside the block, the block is cancelled and ``RunError`` is raised from it.
     """
     path = out or new_path(config.run_type)
-    _refuse_without_log(path)
+    _refuse_without_log(path, config)
     what = identity(config, problems) | (SHARED if shared else {})
     log, prepare = config.log, partial(about_run, path, config)
     opening = open_journal(path / LOG, what, versions(), log.record, log.sync, show, prepare=prepare)
@@ -175,9 +175,13 @@ async def open_run(
 
 
 def about_run(path: Path, config: Config) -> None:
-    """Write the configuration and the versions of a run into its folder. Raises ``RunError``."""
+    """Write the configuration and the versions of a run into its folder. Raises ``RunError``.
+
+    A file that holds the same configuration stays as it is, with its comments.
+    """
     try:
-        replace_file(path / "config.toml", as_toml(config))
+        if not means(path / "config.toml", config):
+            replace_file(path / "config.toml", as_toml(config))
         replace_file(path / "versions.json", msgspec.json.format(msgspec.json.encode(versions())))
     except OSError as error:
         raise RunError(f"cannot write the run folder {path}: {os_reason(error)}") from error
@@ -207,23 +211,51 @@ async def record_end(journal: Recorder, interrupted: bool) -> None:
 
 def check_run(config: Config, problems: Sequence[Problem], out: Path, shared: bool = False) -> None:
     """Raise ``RunError`` if ``out`` holds a different run. Call it before anything is loaded."""
-    _refuse_without_log(out)
+    _refuse_without_log(out, config)
     check_same(out / LOG, identity(config, problems) | (SHARED if shared else {}))
+
+
+def is_solved(config: Config, problems: Sequence[Problem], out: Path, retry_failed: bool) -> bool:
+    """Return whether the run in ``out`` has nothing left to solve. Its whole log is read.
+
+    Raises ``RunError`` if the log is damaged. Call it before anything is loaded.
+    """
+    done = _kept(EarlierSessions(out / LOG), config.log.record == "full", retry_failed)
+    return all((problem.id, sample) in done for problem in problems for sample in range(config.sampling.samples))
+
+
+def _kept(earlier: EarlierSessions, whole: bool, retry_failed: bool) -> dict[Key, Solution]:
+    """Return the solutions of earlier sessions that are not solved again.
+
+    Without texts in the log (not ``whole``) a solution that has no grade cannot be graded.
+    """
+    return {
+        key: solution
+        for key, solution in earlier.solutions.items()
+        if (whole or key in earlier.grades) and not (retry_failed and solution.finish_reason == "failed")
+    }
 
 
 def _as_measured(solution: Solution) -> Solution:
     return solution
 
 
-def _refuse_without_log(path: Path) -> None:
+def _refuse_without_log(path: Path, config: Config) -> None:
     try:
         if path.exists() and not path.is_dir():
             raise RunError(f"cannot write the run folder {path}: it is a file; choose another folder with --out")
-        without_log = (path / "results.jsonl").exists() and not (path / LOG).exists()
+        has_log = (path / LOG).exists()
+        without_log = not has_log and (path / "results.jsonl").exists()
     except OSError as error:  # not a valid name for a folder
         raise RunError(f"cannot write the run folder {path}: {os_reason(error)}") from error
     if without_log:
         raise RunError(f"{path} holds a run without its event log ({LOG}): choose another folder with --out")
+    if not has_log:
+        check_replaceable(path, config)
+
+
+class _DamagedLineError(RunError):
+    """A line of a file cannot be read."""
 
 
 def read_records(path: Path, kind: type[Kind]) -> Iterator[Kind]:
@@ -238,7 +270,7 @@ def _records(path: Path, decode: Callable[[bytes], Kind]) -> Iterator[Kind]:
                 try:
                     yield decode(of_line(line))
                 except ValueError as error:  # a wrong checksum, or no such record
-                    raise RunError(f"{path}, line {number}: {error}") from error
+                    raise _DamagedLineError(f"{path}, line {number}: {error}; {written_again(path.parent)}") from error
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from error
 
@@ -252,17 +284,12 @@ def read_results(path: Path) -> tuple[list[Result], bool]:
     try:
         for result in _records(path, version1.result_decoder(Result)):
             results.append(result)  # noqa: PERF402 - keeps the results before an incomplete line
-    except RunError as error:
-        if not path.is_file():
-            raise
+    except _DamagedLineError:
         stored = path.read_bytes()
         last = stored.rpartition(b"\n")[2]
         if last and stored.count(b"\n") == len(results) and not Checksums().lacks_its_line_feed(last):
             return results, True
-        raise RunError(
-            f"{error}; remove that line to read the others, or write the file again from the log: "
-            f"arbiter bench --resume {path.parent}"
-        ) from error
+        raise
     _refuse_doubled(path, results)
     return results, False
 
@@ -271,8 +298,8 @@ def check_count(folder: Path, results: int, counted: int | None) -> None:
     """Raise ``RunError`` if ``folder`` does not have the ``counted`` results of its summary. None: not known."""
     if counted not in (None, results):
         raise RunError(
-            f"{folder / 'results.jsonl'} has {results} results, but summary.json counts {counted}: restore the file "
-            f"from a copy, or write it again from the log: arbiter bench --resume {folder}"
+            f"{folder / 'results.jsonl'} has {results} results, but summary.json counts {counted}: "
+            f"{written_again(folder)}"
         )
 
 
@@ -325,21 +352,3 @@ def new_path(kind: str) -> Path:
         number += 1
         path = base.with_name(f"{base.name}-{number}")
     return path
-
-
-def as_toml(config: Config) -> bytes:
-    """Return the configuration as the content of a TOML file."""
-    return tomli_w.dumps(_without_none(config)).encode()
-
-
-def _without_none(config: Config) -> dict[str, Any]:
-    """Return the configuration as a tree without None, which TOML cannot express."""
-
-    def clean(tree: dict[str, Any]) -> dict[str, Any]:
-        return {
-            key: clean(cast("dict[str, Any]", value)) if isinstance(value, dict) else value
-            for key, value in tree.items()
-            if value is not None
-        }
-
-    return clean(msgspec.to_builtins(config))

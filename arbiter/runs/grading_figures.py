@@ -4,25 +4,24 @@ A grade without a reference answer, which no grader could give, is in ``ungraded
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from arbiter.grading import Grade
 from arbiter.grading.grader import NO_REFERENCE
 from arbiter.runs.intervals import Interval
 
+_LONGEST_REASON = 120
 FAILED, NOT_RECORDED, NO_ANSWER = "failed", "not recorded", "no answer"
 
 
 def ungraded_reasons(grades: Iterable[tuple[Grade, bool]]) -> dict[str, int]:
     """Return how many samples are ungraded for each reason. Each grade comes with whether its sample failed.
 
-    The reason of a failed sample is ``failed``. Details after a colon are left out.
+    The reason of a failed sample is ``failed``. A reason longer than 120 characters is cut.
     """
     return dict(
         Counter(
-            FAILED if failed else (grade.reason or NOT_RECORDED).partition(":")[0]
-            for grade, failed in grades
-            if grade.right is None
+            FAILED if failed else _cut(grade.reason or NOT_RECORDED) for grade, failed in grades if grade.right is None
         )
     )
 
@@ -30,7 +29,7 @@ def ungraded_reasons(grades: Iterable[tuple[Grade, bool]]) -> dict[str, int]:
 def accuracy_bounds(problems: Sequence[Sequence[Grade]]) -> Interval | None:
     """Return the accuracy if all ungraded samples were wrong, and if all were right; None if nothing is ungraded.
 
-    Each problem has the grades of its samples.
+    Each problem has the grades of its samples. Those without a reference answer do not count.
     """
     counted = [[grade for grade in grades if grade.reason != NO_REFERENCE or grade.right] for grades in problems]
     counted = [grades for grades in counted if grades]
@@ -60,6 +59,15 @@ def without_box(counts: dict[str, int]) -> dict[str, int]:
 def can_be_graded(ungraded: Iterable[str]) -> bool:
     """Return whether grading again may help: a sample is ungraded for another reason than its failure or its data."""
     return any(reason not in (FAILED, NO_REFERENCE) for reason in ungraded)
+
+
+def in_bounds(ungraded: Mapping[str, int]) -> int | None:
+    """Return how many ungraded samples the bounds count; None if they count all."""
+    return sum(ungraded.values()) - ungraded[NO_REFERENCE] if NO_REFERENCE in ungraded else None
+
+
+def _cut(reason: str) -> str:
+    return reason if len(reason) <= _LONGEST_REASON else reason[:_LONGEST_REASON].rstrip() + " …"
 
 
 def _rule(grade: Grade) -> str:

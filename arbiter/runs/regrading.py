@@ -11,7 +11,7 @@ from arbiter.backends.opening import answer_form
 from arbiter.config.config import Config, load_config
 from arbiter.grading import Grade, Grader
 from arbiter.grading.grader import VERSION
-from arbiter.log.checksums import as_document, as_line, of_document
+from arbiter.log.checksums import as_document, as_line
 from arbiter.log.identity import check_unchanged
 from arbiter.log.reader import LOG
 from arbiter.log.resume import EarlierSessions
@@ -22,6 +22,7 @@ from arbiter.protocols.ports import KVMemory
 from arbiter.protocols.records import Author
 from arbiter.runs.baselines import ComparedRun
 from arbiter.runs.folder import check_count, read_results, record_end, record_grade, replace_file, versions
+from arbiter.runs.remedies import read_summary
 from arbiter.runs.results import Result, Summary, summary_of
 
 Progress = Callable[[int, int], None]
@@ -120,14 +121,9 @@ def _config_of(folder: Path) -> Config:
 
 def _ending(folder: Path, results: int) -> _Ending | None:
     """Return what the old summary has; None if there is none. Raises ``RunError`` if it counted other ``results``."""
-    path = folder / "summary.json"
-    if not path.exists():
-        return None
-    try:
-        old = msgspec.json.decode(of_document(_read(path)), type=_Ending)
-    except ValueError as error:  # a wrong checksum, or no summary
-        raise RunError(f"{path}: {error}; remove the file to grade the run as an interrupted one") from error
-    check_count(folder, results, old.decoded)
+    old = read_summary(folder / "summary.json", _Ending)
+    if old is not None:
+        check_count(folder, results, old.decoded)
     return old
 
 
@@ -160,13 +156,6 @@ async def _record(log: Path, results: list[Result], interrupted: bool) -> None:
         for result in results:
             await record_grade(journal, result)
         await record_end(journal, interrupted)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _state(path: Path) -> tuple[int, int] | None:

@@ -10,7 +10,7 @@ from arbiter.backends.opening import open_tables, required_tables
 from arbiter.config.config import Config
 from arbiter.config.model_tables import RouterTable
 from arbiter.data import Problem
-from arbiter.log.checksums import as_document, as_line, of_document
+from arbiter.log.checksums import as_document, as_line
 from arbiter.log.history import ProblemHistory
 from arbiter.log.lock import locked
 from arbiter.log.reader import LOG
@@ -19,9 +19,11 @@ from arbiter.log.writer import Show
 from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.runs.bench import Watcher, configured_problems
 from arbiter.runs.early_stop import EarlyStop
-from arbiter.runs.folder import as_toml, check_run, new_path, read_results
+from arbiter.runs.folder import check_run, new_path, read_results
+from arbiter.runs.remedies import read_summary
 from arbiter.runs.reports.tables import ReportRow
 from arbiter.runs.results import Result, Summary, summary_of
+from arbiter.runs.stored_config import as_toml, check_replaceable, means
 from arbiter.sweep import sweep_results
 from arbiter.sweep.answer_cache import annotated_models, key_of
 from arbiter.sweep.log_answers import AnswerCounts, counted, counted_alone
@@ -63,11 +65,14 @@ def sweep(
     tables: dict[str, RouterTable] = {
         name: table for point in request.points for name, table in required_tables(point.config).items()
     }
+    if not (folder / sweep_results.FILE).exists():
+        check_replaceable(folder, request.config)
     for point in request.points:
         check_run(point.config, problems, folder / point.name, shared=not request.measure)
     with locked(folder / ".sweep.lock", "sweep"):
         sweep_results.write(found_in(request.points, {}, {}, request.measure, interrupted=True), folder)
-        put(folder / "config.toml", as_toml(request.config))
+        if not means(folder / "config.toml", request.config):
+            put(folder / "config.toml", as_toml(request.config))
         watcher.loading(request.config)
         early = EarlyStop(request.fail_fast)
         job = SweepJob(request.points, problems, folder, watcher, show, request.retry_failed, early)
@@ -83,7 +88,9 @@ def settle(job: SweepJob, measured: bool, interrupted: bool) -> SweepResult:
     if not measured:
         job.watcher.notice(f"simulating the times of {len(started)} points from the times of their requests")
     summaries = {
-        point.name: _measured(job.out / point.name) if measured else _simulated(point, job, interrupted)
+        point.name: read_summary(job.out / point.name / "summary.json", Summary)
+        if measured
+        else _simulated(point, job, interrupted)
         for point in started
     }
     known = {name: summary for name, summary in summaries.items() if summary is not None}
@@ -156,14 +163,6 @@ def _check(request: SweepRequest) -> None:
             f"lookahead is {config.lookahead}, but with simulated times a sweep would only pay for drafts that are not "
             f"used: set it to 0 (--lookahead 0), {alternative}"
         )
-
-
-def _measured(folder: Path) -> Summary | None:
-    path = folder / "summary.json"
-    try:
-        return msgspec.json.decode(of_document(path.read_bytes()), type=Summary) if path.exists() else None
-    except ValueError as error:  # a wrong checksum, or no summary
-        raise RunError(f"{path}: {error}; remove the folder to run this point again") from error
 
 
 def _simulated(point: SweepPoint, job: SweepJob, interrupted: bool) -> Summary:

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from arbiter.config.run_tables import RunType
+from arbiter.log.checksums import as_document, of_document
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.records import Record
 from arbiter.runs.folder import replace_file
@@ -15,6 +16,11 @@ from arbiter.sweep.log_answers import NOTHING_SPENT, AnswerCounts, Spent
 from arbiter.sweep.points import SweepPoint
 
 FILE = "sweep.json"
+REMEDY = (
+    "restore it from a copy, or remove it and repeat the command of the sweep with the same thresholds and --out: the "
+    "answers in the logs of the points are not requested again"
+)
+"""What to do if ``FILE`` is damaged."""
 
 
 class SweepRow(Record, frozen=True):
@@ -101,7 +107,7 @@ def write(sweep: SweepResult, out: Path) -> None:
             for row in sweep.points
         ]
     )
-    put(out / FILE, msgspec.json.format(msgspec.json.encode(sweep)) + b"\n")
+    put(out / FILE, as_document(msgspec.json.encode(sweep)))
     put(out / "sweep.csv", table.encode())
 
 
@@ -117,10 +123,10 @@ def earlier(out: Path) -> EarlierSweep | None:
     """Return the settings of an earlier session, or None. Raises ``RunError`` if the file cannot be read."""
     path = out / FILE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=EarlierSweep)
+        return msgspec.json.decode(of_document(path.read_bytes()), type=EarlierSweep)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: {error}; give another folder with --out") from error
+    except ValueError as error:  # a wrong checksum, or no sweep
+        raise RunError(f"{path}: {error}; {REMEDY}") from error

@@ -10,6 +10,7 @@ from arbiter.data.training_rows import VERSION, Split, TrainingRow
 from arbiter.log.checksums import of_line
 from arbiter.protocols.errors import DataError
 from arbiter.protocols.records import Record
+from arbiter.runs.remedies import written_again
 
 ROWS = "rows.jsonl"
 
@@ -78,4 +79,5 @@ def _lines(path: Path, kind: type[Kind]) -> Iterator[tuple[str, Kind]]:
     except OSError as error:
         raise DataError(f"cannot read {str(path)!r}: {error.strerror}; give a JSONL file, or its folder") from error
     except ValueError as error:  # a wrong checksum, or no such row
-        raise DataError(f"{place}: {error}") from error
+        remedy = f"; {written_again(path.parent)}" if path.name == ROWS else ""
+        raise DataError(f"{place}: {error}{remedy}") from error

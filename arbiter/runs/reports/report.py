@@ -8,7 +8,6 @@ from typing import Any, Literal, cast
 import msgspec
 
 from arbiter.config.config import Config, load_config
-from arbiter.log.checksums import of_document
 from arbiter.log.identity import check_unchanged
 from arbiter.log.reader import LOG
 from arbiter.log.run import Run as Recorded
@@ -17,6 +16,7 @@ from arbiter.protocols.records import Author
 from arbiter.runs.baselines import ComparedRun
 from arbiter.runs.folder import check_count, read_results
 from arbiter.runs.logged_run import logged_run
+from arbiter.runs.remedies import read_summary
 from arbiter.runs.reports.short_form import not_graded
 from arbiter.runs.reports.tables import ReportRow, as_csv, columns_for, markdown, ordered
 from arbiter.runs.results import Result, Summary, summary_of
@@ -120,7 +120,7 @@ def read_run(folder: Path) -> ReportedRun:
     for name in ("config.toml", "results.jsonl"):
         if not (folder / name).is_file():
             raise RunError(f"{folder} is not a run folder: it has no {name}; name a folder that `arbiter bench` wrote")
-    config, ending = load_config(str(folder / "config.toml")), _read_ending(folder / "summary.json")
+    config, ending = load_config(str(folder / "config.toml")), read_summary(folder / "summary.json", _Ending)
     results, torn = read_results(folder / "results.jsonl")
     check_count(folder, len(results), ending and ending.decoded)
     recorded = _recorded(folder)
@@ -197,17 +197,6 @@ def _recorded(folder: Path) -> Recorded | None:
     with suppress(RunError):
         return Recorded.open(folder)
     return None
-
-
-def _read_ending(path: Path) -> _Ending | None:
-    try:
-        return msgspec.json.decode(of_document(path.read_bytes()), type=_Ending)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:  # a wrong checksum, or no summary
-        raise RunError(f"{path}: {error}; remove the file to report the run as unfinished") from error
 
 
 def _of_each(runs: Iterable[ReportedRun]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from arbiter.protocols.records import Author
 from arbiter.runs.baseline_runs import compared_run
 from arbiter.runs.baselines import ComparedRun
-from arbiter.runs.grading_figures import without_box
+from arbiter.runs.grading_figures import in_bounds, without_box
 from arbiter.runs.intervals import Interval
 from arbiter.runs.reports.numbers import NOTHING, money, percent, seconds
 from arbiter.runs.reports.tables import from_to
@@ -99,7 +99,9 @@ def not_graded(summary: Summary) -> str:
     if summary.accuracy_bounds is None:
         return reasons
     low, high = map(percent, summary.accuracy_bounds)
-    return f"{reasons}; with them it is {low} if all are wrong, {high} if all are right"
+    counted_in = in_bounds(summary.ungraded)
+    which = "them" if counted_in is None else f"the {counted_in} that have a reference answer"
+    return f"{reasons}; with {which} it is {low} if all are wrong, {high} if all are right"
 
 
 def counted(counts: Mapping[str, int]) -> str:

@@ -49,7 +49,7 @@ def ordered(entries: Iterable[ReportRow]) -> list[ReportRow]:
 
 
 def columns_for(entries: Sequence[ReportRow]) -> dict[str, Column]:
-    """Return the columns of a report by heading. Columns for targets, costs and samples appear only if used."""
+    """Return the columns of a report by heading. Those for targets, costs, graders and samples appear only if used."""
     names = ["run", "type", "τ", "problems", "accuracy", "95 % interval", "acceptance", "acceptance: tokens"]
     names += ["target calls", "draft: kept / discarded", "target: kept / discarded", "seconds: mean / p50 / p95"]
     names += ["wall time", "wasted"]
@@ -58,6 +58,8 @@ def columns_for(entries: Sequence[ReportRow]) -> dict[str, Column]:
         columns["calls by target"] = COLUMNS["calls by target"]
     if any(entry.summary.cost for entry in entries):
         columns["cost"] = COLUMNS["cost"]
+    if any(entry.summary.grader for entry in entries):
+        columns["grader"] = COLUMNS["grader"]
     if any(entry.summary.samples > 1 for entry in entries):
         columns["samples"] = COLUMNS["samples"]
         for k in sorted({k for entry in entries for k in entry.summary.pass_at_k}):
@@ -220,6 +222,7 @@ COLUMNS: dict[str, Column] = {
     "wasted": _wasted,
     "calls by target": _by_target,
     "cost": lambda entry: NOTHING if entry.summary.cost is None else money(entry.summary.cost.total),
+    "grader": lambda entry: entry.summary.grader or NOTHING,
     "samples": lambda entry: str(entry.summary.samples),
     "majority vote": _majority,
 }

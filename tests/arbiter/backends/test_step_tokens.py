@@ -28,6 +28,7 @@ class Tokenizer:
     """Tokens are indices into ``TEXTS``. The longest text is matched first."""
 
     end: int | None = END
+    special: frozenset[str] = frozenset()
 
     def decode(self, tokens: Sequence[int]) -> str:
         return "".join(TEXTS[token] for token in tokens if token != END)

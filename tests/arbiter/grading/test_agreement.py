@@ -3,6 +3,7 @@
 from fractions import Fraction
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,3 +84,24 @@ def test_a_repeating_decimal_is_its_fraction_and_not_its_first_digits(number: in
     value = Fraction(int(digits), 10**length - 1)
     assert equal_mathematics(f"0.\\overline{{{digits}}}", latex(value))
     assert equal_mathematics(f"0.{digits}", f"0.\\overline{{{digits}}}") is (value == 0)
+
+
+@pytest.mark.parametrize(("opened", "closed"), [("", ""), ("\\{", "\\}")])
+@pytest.mark.parametrize("written", ["{}", "{}.0", "{}/1"])
+def test_long_lists_are_compared_by_their_values_in_any_order(opened: str, closed: str, written: str) -> None:
+    numbers = range(400)  # a comparison of all with all takes half a minute
+    one = opened + ", ".join(map(str, numbers)) + closed
+    other = opened + ", ".join(written.format(number) for number in reversed(numbers)) + closed
+    assert equal_mathematics(other, one)
+    assert not equal_mathematics(other.replace("17", "18"), one)
+
+
+@given(st.lists(whole, min_size=2, max_size=4, unique=True), st.randoms(use_true_random=False))
+def test_values_with_names_stand_in_the_order_of_their_names(numbers: list[int], random: Random) -> None:
+    names = list(zip("abcd", numbers, strict=False))
+    mixed = random.sample(names, len(names))
+    written = ", ".join(f"{name}={number}" for name, number in mixed)
+    assert equal_mathematics(written, ", ".join(f"{name}={number}" for name, number in names))
+    assert equal_mathematics(",".join(map(str, numbers)), written)
+    assert equal_mathematics(written, f"({','.join(map(str, numbers))})")
+    assert not equal_mathematics(written, f"({','.join(map(str, reversed(numbers)))})")

@@ -14,7 +14,11 @@ BALANCED = st.recursive(
 PART = st.text("abxyz0123456789^+-", min_size=1, max_size=6)
 
 
-@given(before=st.text("ab {}$") | st.just("\\boxed{1} or \\boxed{"), answer=BALANCED, after=st.text("ab }$."))
+@given(
+    before=st.text("ab {}$") | st.just("\\boxed{1} or \\boxed{"),
+    answer=BALANCED.filter(str.strip),
+    after=st.text("ab }$."),
+)
 def test_any_balanced_answer_in_the_last_box_is_read(before: str, answer: str, after: str) -> None:
     assert extract_answer(f"{before} \\boxed{{{answer}}}{after}") == answer.strip()
 
@@ -38,6 +42,7 @@ def test_a_box_of_any_text_lies_within_it(text: str) -> None:
         ("\\boxed{ 4\n}", "4"),
         ("\\boxed {4}", "4"),
         ("\\boxed{}", ""),
+        ("\\boxed{5} \\boxed{}", "5"),
         ("\\fbox{7}", "7"),
         ("\\boxed{\\left\\{ x \\right.}", "\\left\\{ x \\right."),
         ("\\boxed{\\begin{matrix} 1 \\\\ 2 \\end{matrix}}", "\\begin{matrix} 1 \\\\ 2 \\end{matrix}"),
@@ -134,7 +139,8 @@ def test_commas_of_thousands_part_nothing_where_the_count_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "right"), [("$x$.", "x"), ("\\left( 1,\\, 2 \\right)", "(1,2)"), ("\\dfrac12", "\\frac12"), ("1~2", "12")]
+    ("left", "right"),
+    [("$x$.", "x"), ("\\left( 1,\\, 2 \\right)", "(1,2)"), ("\\dfrac12", "\\frac12"), ("1~2", "1 2"), ("1\\!2", "12")],
 )
 def test_plain_texts_differ_in_what_matters_alone(left: str, right: str) -> None:
     assert plain(left) == plain(right)
@@ -147,13 +153,27 @@ def test_plain_keeps_what_only_looks_like_layout(text: str) -> None:
 
 @pytest.mark.parametrize("reference", ["C", "(C)", "\\text{(C)}", "\\textbf{C}", "$\\mathrm{(C)}$"])
 @pytest.mark.parametrize(
-    "answer", ["C", "(C)", "\\text{C}", "\\text{(C) }", "\\textbf{(C)}\\ 15", "C. 15", "(c)", "C: the last"]
+    "answer",
+    [
+        "C",
+        "(C)",
+        "\\text{C}",
+        "\\text{(C) }",
+        "\\textbf{(C)}\\ 15",
+        "C. 15",
+        "(c)",
+        "C: the last",
+        "(C) A circle",
+        "C. So (C)",
+    ],
 )
 def test_a_choice_is_its_letter_however_it_is_set(answer: str, reference: str) -> None:
     assert same_words(answer, reference) is True
 
 
-@pytest.mark.parametrize("answer", ["D", "\\text{(B)}", "(D) C"])
+@pytest.mark.parametrize(
+    "answer", ["D", "\\text{(B)}", "(D) C", "(C) and (A)", "(C), (B)", "C. or D.", "C: no, B", "c) or d)"]
+)
 def test_another_letter_is_another_choice(answer: str) -> None:
     assert same_words(answer, "\\text{(C)}") is False
 
@@ -180,7 +200,19 @@ def test_what_may_be_mathematics_is_not_judged_as_words(reference: str) -> None:
     assert same_words("7", reference) is None
 
 
-@pytest.mark.parametrize(("one", "other"), [("1 1/2", "11/2"), ("1  1/2", "11/2"), ("3 4", "34"), ("a b", "ab")])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("1 1/2", "11/2"),
+        ("1  1/2", "11/2"),
+        ("3 4", "34"),
+        ("a b", "ab"),
+        ("1\\ 1/2", "11/2"),
+        ("3\\,4", "34"),
+        ("3~4", "34"),
+        ("3\\quad4", "34"),
+    ],
+)
 def test_a_space_between_digits_or_letters_is_not_taken_away(one: str, other: str) -> None:
     assert plain(one) != plain(other)
 

@@ -3,8 +3,10 @@
 import bz2
 import gzip
 import lzma
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from shutil import which
 
 import pytest
 from hypothesis import given
@@ -106,6 +108,20 @@ def test_a_last_line_that_lost_its_line_feed_to_another_byte_is_not_taken_for_ha
         f"{path}, line {len(recorded.lines)}: the log is damaged here: it ends with b'\\x0b' in place of a line feed"
     )
     assert named in refusal(lambda: list(LogFile(path)))
+
+
+@pytest.mark.parametrize(("ending", "unpack"), [(".gz", "gzip -cd"), (".bz2", "bzip2 -cd"), (".xz", "xz -cd")])
+def test_what_comes_before_the_damage_of_a_compressed_log_is_kept_in_a_plain_one(
+    recorded: Recorded, ending: str, unpack: str
+) -> None:
+    damaged = changed(recorded.log, len(b"".join(recorded.lines[:5])) + 20, 1)
+    path = recorded.copy(PACKED[ending](damaged), LOG + ending) / (LOG + ending)
+    command = f"{unpack} {path} | head -n 5 > {path.parent / LOG}"
+    assert f"keep what comes before it ({command}) and resume the run" in refusal(lambda: list(LogFile(path)))
+    if which(unpack.partition(" ")[0]):
+        subprocess.run(["sh", "-c", command], check=True)
+        assert (path.parent / LOG).read_bytes() == b"".join(recorded.lines[:5])
+        assert recorded.resume(path.parent) == recorded.results
 
 
 @pytest.mark.parametrize("place", [1, 5, -1])

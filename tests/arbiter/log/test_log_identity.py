@@ -5,12 +5,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from arbiter.config.config import Config, load_config, override
 from arbiter.config.run_tables import RunType
 from arbiter.data import Problem
-from arbiter.log.identity import OPERATIONAL, differences, digest, flat, identity, is_operational
+from arbiter.log.identity import (
+    OPERATIONAL,
+    check_unchanged,
+    differences,
+    digest,
+    flat,
+    identity,
+    is_operational,
+)
+from arbiter.log.run import SHARED
+from arbiter.protocols.errors import RunError
 
 Configs = Callable[..., Config]
 
@@ -51,6 +62,14 @@ def test_the_documentation_agrees_with_the_code() -> None:
 def test_every_operational_pattern_is_that_of_a_key(every_key: set[str]) -> None:
     unused = {pattern for pattern in OPERATIONAL if pattern not in every_key and not pattern.endswith(".price.*")}
     assert unused == set()
+
+
+def test_a_table_that_was_deleted_from_the_configuration_is_named(a_config: Configs) -> None:
+    config = a_config(run_type="rsd")
+    check_unchanged(Path("config.toml"), config, identity(config, PROBLEMS) | SHARED)
+    without = msgspec.structs.replace(config, models=msgspec.structs.replace(config.models, target=None))
+    with pytest.raises(RunError, match=r"models\.target\.model: .* in the log, not set in config.toml"):
+        check_unchanged(Path("config.toml"), without, identity(config, PROBLEMS))
 
 
 @pytest.mark.parametrize("run_type", ["rsd", "oracle", "router", "random", "confidence", "judge"])

@@ -22,10 +22,11 @@ from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
 from arbiter.protocols.records import Usage
 from arbiter.runs.baseline_runs import Compared, check_resumable, compare
 from arbiter.runs.bench import run_problems
-from arbiter.runs.folder import open_run
+from arbiter.runs.folder import check_run, open_run
 from arbiter.runs.regrading import regrade
 from arbiter.runs.reports.report import report_on
 from arbiter.runs.results import Result, Summary
+from arbiter.runs.stored_config import as_toml
 
 Configs = Callable[..., Config]
 Script = Callable[[GenerationRequest], Generation]
@@ -221,10 +222,12 @@ def test_a_configuration_that_was_in_the_folder_stays_as_it_was(tmp_path: Path, 
 
     path = tmp_path / "run" / "config.toml"
     path.parent.mkdir()
-    path.write_text("# mine", encoding="utf-8")
+    config = a_config(compare=True)
+    written = b"# mine\n" + as_toml(config)
+    path.write_bytes(written)
     with pytest.raises(BackendError):
-        compare(a_config(compare=True), PROBLEMS, path.parent, fails, lambda _: None)
-    assert path.read_text(encoding="utf-8") == "# mine"
+        compare(config, PROBLEMS, path.parent, fails, lambda _: None)
+    assert path.read_bytes() == written
 
 
 def test_failed_problems_of_a_finished_baseline_are_solved_again_on_request(runs: Runs, a_config: Configs) -> None:
@@ -267,11 +270,27 @@ def test_the_summary_of_an_older_baseline_is_used_without_what_it_lacks(runs: Ru
     assert (runs.made, found["draft"].cpu_seconds, found["draft"].problems) == ([], None, 4)
 
 
-def test_a_folder_without_the_configuration_of_a_run_cannot_be_resumed(tmp_path: Path) -> None:
+def test_a_folder_without_the_configuration_of_a_run_cannot_be_resumed(a_config: Configs, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"holds no run: .*, or begin one there with --out"):
         check_resumable(tmp_path)
-    (tmp_path / "config.toml").touch()  # a run that was killed before its first event
+    (tmp_path / "config.toml").write_bytes(as_toml(a_config()))  # a run that was killed before its first event
     check_resumable(tmp_path)
     (tmp_path / "sweep.json").touch()
     with pytest.raises(RunError, match="holds no run"):
         check_resumable(tmp_path)
+
+
+def test_a_configuration_of_the_user_is_no_run_to_resume_and_is_never_replaced(runs: Runs, a_config: Configs) -> None:
+    config, file = a_config(), runs.path / "config.toml"
+    runs.path.mkdir()
+    written = b"# mine\n" + as_toml(config)
+    file.write_bytes(written)
+    with pytest.raises(RunError, match=f"holds no run, but a configuration .*, give {file} and --out {runs.path}"):
+        check_resumable(runs.path)
+    with pytest.raises(RunError, match=rf"^{file} is another configuration .*: choose another folder with --out"):
+        check_run(a_config(seed=7), PROBLEMS, runs.path)
+    with pytest.raises(RunError, match=rf"^{file} is another configuration .*: choose another folder with --out"):
+        runs.solve(a_config(seed=7), runs.path)
+    runs.solve(config, runs.path)
+    assert file.read_bytes() == written
+    check_resumable(runs.path)

@@ -18,6 +18,7 @@ from arbiter.data.tasks import make_task
 from arbiter.data.training_rows import TrainingRow
 from arbiter.grading.grader import NO_REFERENCE
 from arbiter.log.checksums import of_document
+from arbiter.log.reader import LOG
 from arbiter.protocols.errors import BackendError, ConfigError, DataError, RunError
 from arbiter.protocols.ports import Generation, GenerationRequest, KVMemory, ModelHandle, ScoreRequest
 from arbiter.protocols.records import Limits, Sampling, Transcript, Usage
@@ -136,6 +137,38 @@ async def test_the_summary_has_the_memory_of_the_models_that_keep_keys_and_value
     summary = await run(a_config(run_type="draft"), problems(2), models, tmp_path, Diary())
     assert summary.kv_memory == {"draft": KVMemory(40, 1000)}
     assert msgspec.json.decode(of_document((tmp_path / "summary.json").read_bytes()), type=Summary) == summary
+
+
+@pytest.mark.asyncio
+async def test_a_run_in_which_everything_is_solved_writes_its_files_again_without_a_model(
+    a_config: Configs, tmp_path: Path
+) -> None:
+    config, given, diary = a_config(run_type="draft"), problems(3), Diary()  # its model is nowhere
+    models = msgspec.structs.replace(echoing(), draft=ModelHandle(Keeping(10)))
+    before = await run(config, given, models, tmp_path, Diary())
+    results = stored(tmp_path)
+    (tmp_path / "results.jsonl").write_bytes(b"damaged\n")
+    summary, _ = await bench(config, tmp_path, diary, problems=given)
+    assert (summary, stored(tmp_path)) == (before, results)
+    assert before.cpu_seconds is not None
+    assert diary.lines == ["resuming the run: 3 of 3 are done", "started 3, 3 there"]
+    assert msgspec.json.decode(of_document((tmp_path / "summary.json").read_bytes()), type=Summary) == before
+    (tmp_path / "summary.json").write_bytes(b"{")
+    again, _ = await bench(config, tmp_path, diary, problems=given)
+    assert again == msgspec.structs.replace(before, wall_seconds=again.wall_seconds, cpu_seconds=None, kv_memory={})
+    with pytest.raises((BackendError, ConfigError)):
+        await bench(config, tmp_path / "new", diary, problems=given)
+
+
+@pytest.mark.asyncio
+async def test_a_damaged_log_is_refused_before_anything_is_loaded(a_config: Configs, tmp_path: Path) -> None:
+    config, given, diary = a_config(run_type="draft"), problems(3), Diary()
+    await run(config, given, echoing(), tmp_path, Diary())
+    lines = (tmp_path / LOG).read_bytes().splitlines(keepends=True)
+    (tmp_path / LOG).write_bytes(b"".join([*lines[:4], b"damaged\n", *lines[5:]]))
+    with pytest.raises(RunError, match="line 5: the log is damaged here"):
+        await bench(config, tmp_path, diary, problems=given)
+    assert diary.lines == []
 
 
 def test_each_of_several_targets_has_its_own_memory_in_the_summary() -> None:

@@ -36,7 +36,7 @@ DAYS_400 = 400 * 86_400
 class Watching:
     """Calls ``after`` with the number of results after each of them."""
 
-    def __init__(self, after: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(self, after: Callable[[int], object] = lambda _: None) -> None:
         self.count = 0
         self._after = after
 

@@ -5,16 +5,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arbiter.config.config import Config
 from arbiter.data import Problem
+from arbiter.data.training_rows import TrainingRow
 from arbiter.grading import Grade
 from arbiter.log.checksums import of_line
-from arbiter.protocols.errors import RunError
+from arbiter.protocols.errors import DataError, RunError
 from arbiter.protocols.records import Candidate, Solution, StepRecord
+from arbiter.runs.collection import NAME, planned, read_collection, write_collection
 from arbiter.runs.file_checks import CheckedFile, check_files
 from arbiter.runs.folder import open_run, read_records, read_results
 from arbiter.runs.reports.report import read_run
@@ -119,10 +122,46 @@ def test_a_result_less_than_the_summary_counts_is_named(run: Path) -> None:
     assert f"{path} has 1 results" in (checked(run)["results.jsonl"].error or "")
 
 
+def test_the_remedy_for_a_damaged_file_names_the_command_that_writes_it_again(run: Path) -> None:
+    def remedy() -> str:
+        with pytest.raises(RunError) as caught:
+            list(read_records(run / "rows.jsonl", TrainingRow))
+        return str(caught.value).partition("; ")[2]
+
+    change(run / "rows.jsonl", '"v', '"w')
+    copy_or_log = "restore it from a copy, or write it again from the log:"
+    assert remedy() == f"{copy_or_log} arbiter bench --resume {run}"
+    (run / "collection.json").touch()
+    assert remedy() == f"{copy_or_log} arbiter collect --resume {run}"
+    (run.parent / "sweep.json").touch()
+    assert remedy() == f"{copy_or_log} arbiter sweep --resume {run.parent}"
+    (run / "events.jsonl").unlink()
+    assert "import the rows again into another folder: arbiter collect --import" in remedy()
+    (run / "collection.json").unlink()
+    assert remedy().startswith("restore it from a copy: the folder has no events.jsonl")
+
+
+@pytest.mark.parametrize("remedy", ["repeat the command of the collection", "import the rows again"])
+def test_a_changed_character_of_a_collection_is_named(run: Path, a_config: Configs, remedy: str) -> None:
+    plan = planned(a_config(), None, 0.25, 0.0)
+    write_collection(run, plan)
+    assert read_collection(run) == plan
+    if remedy.startswith("import"):
+        (run / "events.jsonl").unlink()
+    change(run / NAME, '"validation": 0.25', '"validation": 0.35')
+    with pytest.raises(DataError, match=rf"cannot read {run / NAME}: its checksum is .*{remedy}"):
+        read_collection(run)
+    (run / NAME).write_bytes(msgspec.json.encode(plan))  # as older versions wrote it
+    assert read_collection(run) == plan
+
+
 def test_a_result_that_lost_its_line_feed_to_another_byte_is_not_half_a_line(run: Path) -> None:
     path = run / "results.jsonl"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(RunError, match=rf"{path}, line 2: its checksum is .*; remove that line"):
+    with pytest.raises(
+        RunError,
+        match=rf"{path}, line 2: its checksum is .*: arbiter bench --resume {run}$",
+    ):
         read_results(path)
     path.write_bytes(path.read_bytes()[:-1])
     assert read_results(path)[1]

@@ -11,6 +11,7 @@ from arbiter.runs.grading_figures import (
     can_be_graded,
     found_by,
     grader_name,
+    in_bounds,
     ungraded_reasons,
     without_box,
 )
@@ -22,9 +23,20 @@ SLOW, LOST = Grade(None, "6", "too slow: 10 s", "box"), Grade(None, None, NO_REF
 problems = st.lists(st.lists(st.sampled_from([RIGHT, WRONG, SLOW, LOST]), min_size=1, max_size=4), max_size=6)
 
 
-def test_reasons_are_counted_without_their_details_and_failures_by_themselves() -> None:
+def test_reasons_are_counted_with_their_details_and_failures_by_themselves() -> None:
     grades = [(RIGHT, False), (SLOW, False), (SLOW, False), (LOST, False), (Grade(None, reason="down: x"), True)]
-    assert ungraded_reasons(grades) == {"too slow": 2, NO_REFERENCE: 1, "failed": 1}
+    assert ungraded_reasons(grades) == {"too slow: 10 s": 2, NO_REFERENCE: 1, "failed": 1}
+
+
+def test_a_long_reason_is_cut() -> None:
+    (reason,) = ungraded_reasons([(Grade(None, reason="it failed: " + "x" * 500), False)])
+    assert reason.startswith("it failed: xxx")
+    assert len(reason) < 150
+
+
+@pytest.mark.parametrize(("ungraded", "count"), [({"too slow": 2}, None), ({"too slow": 2, NO_REFERENCE: 1}, 2)])
+def test_samples_without_a_reference_are_not_in_the_bounds(ungraded: dict[str, int], count: int | None) -> None:
+    assert in_bounds(ungraded) == count
 
 
 def test_bounds_count_all_ungraded_as_wrong_and_as_right() -> None:

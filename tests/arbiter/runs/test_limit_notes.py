@@ -10,13 +10,14 @@ from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import Config, parse
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
+from arbiter.protocols.records import Usage
 from arbiter.runs.limit_notes import limit_notes
 
 SERVER = {"gpus": [0]}
 
 
 def written(_: GenerationRequest) -> Generation:
-    return Generation("x", "end")
+    return Generation("x", "end", Usage())
 
 
 class Writes(ScriptedGenerator):

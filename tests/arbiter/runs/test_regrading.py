@@ -180,7 +180,7 @@ async def test_a_doubled_line_is_refused_with_both_numbers_and_nothing_is_change
 async def test_a_summary_that_cannot_be_read_is_told(tmp_path: Path, a_config: Configs, solved: Solved) -> None:
     folder = stored(tmp_path / "run", a_config(), solved("a", "\\boxed{0.5}"))
     (folder / "summary.json").write_bytes(b"{")
-    assert (await refusal(folder)).startswith(f"{folder / 'summary.json'}: Input data was truncated; ")
+    assert (await refusal(folder)).startswith(f"{folder / 'summary.json'}: Input data was truncated; restore it ")
 
 
 @pytest.mark.asyncio

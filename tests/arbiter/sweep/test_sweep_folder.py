@@ -12,6 +12,7 @@ import pytest
 from arbiter.actors.ring_setup import Models
 from arbiter.config.config import Config
 from arbiter.data import Problem
+from arbiter.evaluation.sweep_tuning import read_sweep
 from arbiter.grading import Grader
 from arbiter.log.checksums import of_document
 from arbiter.protocols.errors import ConfigError, RunError
@@ -21,7 +22,7 @@ from arbiter.runs.reports.report import report_on
 from arbiter.runs.results import Result, Summary
 from arbiter.sweep.points import plan
 from arbiter.sweep.sweep import SweepRequest, sweep
-from arbiter.sweep.sweep_results import SweepResult
+from arbiter.sweep.sweep_results import SweepResult, earlier
 
 Configs = Callable[..., Config]
 Worlds = Callable[..., Models]
@@ -76,6 +77,28 @@ def test_the_folder_of_a_run_is_refused(a_sweep: Path, a_config: Configs, quiet:
         sweep(request(a_config()), a_sweep / "draft", quiet)
 
 
+def test_a_changed_character_of_the_sweep_is_named_with_the_way_out(
+    a_sweep: Path, a_config: Configs, a_seen_world: Worlds, swept: Swept, questions: Questions
+) -> None:
+    file, points = a_sweep / "sweep.json", plan(a_config(), ["draft", "router"], ["0.2,0.8"])
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace('"threshold": 0.2', '"threshold": 0.3', 1), encoding="utf-8")
+    with pytest.raises(RunError, match=rf"^{file}: its checksum is .*, or remove it and repeat the command"):
+        earlier(a_sweep)
+    with pytest.raises(RunError, match=rf"^{file}: its checksum is .*, or remove it and repeat the command"):
+        read_sweep(a_sweep, "router")
+    file.unlink()
+    requests: list[object] = []
+    swept(a_sweep, points, a_seen_world(2, requested=requests.append), questions(4))
+    assert (earlier(a_sweep) is not None, requests) == (True, [])
+
+
+def test_a_sweep_without_a_checksum_is_read_as_it_is(a_sweep: Path) -> None:
+    file, before = a_sweep / "sweep.json", earlier(a_sweep)
+    file.write_bytes(of_document(file.read_bytes()))
+    assert earlier(a_sweep) == before
+
+
 def test_a_point_is_not_continued_as_a_run_of_its_own(a_sweep: Path, a_config: Configs, questions: Questions) -> None:
     async def resume() -> None:
         async with open_run(a_config(run_type="draft"), questions(4), a_sweep / "draft"):
@@ -86,7 +109,7 @@ def test_a_point_is_not_continued_as_a_run_of_its_own(a_sweep: Path, a_config: C
 
 
 def test_every_file_of_a_point_has_the_simulated_times_or_none(a_sweep: Path) -> None:
-    found = msgspec.json.decode((a_sweep / "sweep.json").read_bytes(), type=SweepResult)
+    found = msgspec.json.decode(of_document((a_sweep / "sweep.json").read_bytes()), type=SweepResult)
     for row in found.points:
         summary = msgspec.json.decode(of_document((a_sweep / row.point / "summary.json").read_bytes()), type=Summary)
         stored = list(read_records(a_sweep / row.point / "results.jsonl", Result))
@@ -124,6 +147,19 @@ def test_measured_and_simulated_times_are_told_apart_in_a_report(
     swept(tmp_path / "alone", plan(a_config(), ["draft"], []), a_seen_world(2), questions(4), alone=True)
     warnings = report_on([a_sweep / "draft", tmp_path / "alone" / "draft"]).warnings
     assert any("some latencies are measured, others are simulated" in warning for warning in warnings)
+
+
+def test_a_damaged_summary_of_a_point_is_written_again_by_the_sweep(
+    a_config: Configs, a_seen_world: Worlds, swept: Swept, questions: Questions, tmp_path: Path
+) -> None:
+    points = plan(a_config(), ["draft", "router"], ["0.2"])
+    swept(tmp_path, points, a_seen_world(2), questions(4), alone=True)
+    (tmp_path / "draft" / "summary.json").write_bytes(b"{")
+    with pytest.raises(RunError, match=f"write it again from the log: arbiter sweep --resume {tmp_path}$"):
+        report_on([tmp_path / "draft"])
+    requests: list[object] = []
+    swept(tmp_path, points, a_seen_world(2, requested=requests.append), questions(4), alone=True)
+    assert (report_on([tmp_path / "draft"]).entries[0].summary.decoded, requests) == (4, [])
 
 
 def test_grading_a_point_again_keeps_its_times_marked(a_sweep: Path) -> None:

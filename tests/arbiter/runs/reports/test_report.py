@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from arbiter.config.config import Config
 from arbiter.data import Problem
+from arbiter.grading.grader import VERSION
 from arbiter.log.checksums import of_document
 from arbiter.protocols.errors import ConfigError, ReportError, RunError
 from arbiter.runs.folder import open_run
+from arbiter.runs.grading_figures import grader_name
 from arbiter.runs.reports.report import read_run, report_on, write_report
 from arbiter.runs.reports.tables import cells, columns_for, fitting
 from arbiter.runs.results import Result, Summary, summary_of
@@ -158,6 +160,11 @@ def test_failed_and_ungraded_problems_are_told(a_run: Runs, a_result: Results) -
     assert "with them it is" in warnings[1]
 
 
+def test_a_report_names_the_grader_of_each_run(a_run: Runs) -> None:
+    headings, *runs = rows(report_on([a_run("one")]).to_markdown())
+    assert [run[headings.index("grader")] for run in runs] == [grader_name([VERSION])]
+
+
 def test_runs_over_other_problems_are_told_with_what_they_share(a_run: Runs, a_result: Results) -> None:
     first, second = a_run("first"), a_run("second", a_result(problem="p"), data={"source": "mine.jsonl", "limit": 1})
     [warning] = report_on([first, second]).warnings
@@ -269,7 +276,7 @@ def test_a_broken_line_is_told_with_its_file_number_and_the_way_out(a_run: Runs,
     folder = a_run("one")
     results = folder / "results.jsonl"
     results.write_bytes(damage + b"\n" + results.read_bytes())
-    with pytest.raises(RunError, match=rf"{results}, line 1: .*; remove that line to read the others"):
+    with pytest.raises(RunError, match=rf"{results}, line 1: .*; restore it from a copy"):
         report_on([folder])
 
 
@@ -277,7 +284,7 @@ def test_a_broken_line_is_told_with_its_file_number_and_the_way_out(a_run: Runs,
 def test_a_broken_summary_is_told_with_the_way_out(a_run: Runs, damage: str) -> None:
     folder = a_run("one")
     (folder / "summary.json").write_text(damage, encoding="utf-8")
-    with pytest.raises(RunError, match=rf"{folder}/summary\.json: .*; remove the file"):
+    with pytest.raises(RunError, match=rf"{folder}/summary\.json: .*; restore it from a copy"):
         report_on([folder])
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from arbiter.config.run_tables import RunType
 from arbiter.protocols.records import RequestCounts, Usage
 from arbiter.runs.baselines import ComparedRun
-from arbiter.runs.reports.short_form import comparison_table, heading, lines_of, sentences
+from arbiter.runs.reports.short_form import comparison_table, heading, lines_of, not_graded, sentences
 from arbiter.runs.results import Cost, Result, Summary, summarise
 
 Results = Callable[..., Result]
@@ -76,6 +76,14 @@ def test_failures_and_cost_are_lines_only_if_there_are_any(a_summary: Callable[.
     text = "1 (too slow), 2 (failed); with them it is 35.0% if all are wrong, 65.0% if all are right"
     assert (lines["not in accuracy"], lines["cost"]) == (text, "0.5000")
     assert len(lines) == 7
+
+
+def test_bounds_say_which_of_the_ungraded_samples_they_count(a_summary: Callable[..., Summary]) -> None:
+    reasons = {"the problem has no reference answer": 1, "too slow": 2}
+    text = not_graded(a_summary(ungraded=reasons, accuracy_bounds=(0.35, 0.65)))
+    assert text.endswith(
+        "2 (too slow); with the 2 that have a reference answer it is 35.0% if all are wrong, 65.0% if all are right"
+    )
 
 
 def test_answers_without_a_box_are_a_line_that_names_the_rules(a_summary: Callable[..., Summary]) -> None:

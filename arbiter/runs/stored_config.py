@@ -1,0 +1,60 @@
+"""The configuration in a folder, ``config.toml``. A file that the user wrote is never replaced."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import tomli_w
+
+from arbiter.config.config import Config, load_config
+from arbiter.protocols.errors import ConfigError, RunError
+
+NAME = "config.toml"
+
+
+def as_toml(config: Config) -> bytes:
+    """Return the configuration as the content of a TOML file."""
+    return tomli_w.dumps(_without_none(config)).encode()
+
+
+def means(path: Path, config: Config) -> bool:
+    """Return whether the file ``path`` holds ``config``, however it is written."""
+    stored = _stored(path)
+    return stored is not None and as_toml(stored) == as_toml(config)
+
+
+def is_own(path: Path) -> bool:
+    """Return whether Arbiter wrote the file ``path``, and nobody edited it."""
+    stored = _stored(path)
+    return stored is not None and path.read_bytes() == as_toml(stored)
+
+
+def check_replaceable(folder: Path, config: Config) -> None:
+    """Raise ``RunError`` if a run of ``config`` in ``folder``, which holds no run, would replace the user's file."""
+    path = folder / NAME
+    if path.exists() and not is_own(path) and not means(path, config):
+        raise RunError(
+            f"{path} is another configuration than that of the run, and Arbiter did not write it: choose another "
+            "folder with --out"
+        )
+
+
+def _stored(path: Path) -> Config | None:
+    """Return the configuration in the file ``path``; None if there is none."""
+    try:
+        return load_config(str(path)) if path.is_file() else None
+    except ConfigError:
+        return None
+
+
+def _without_none(config: Config) -> dict[str, Any]:
+    """Return the configuration as a tree without None, which TOML cannot express."""
+
+    def clean(tree: dict[str, Any]) -> dict[str, Any]:
+        return {
+            key: clean(cast("dict[str, Any]", value)) if isinstance(value, dict) else value
+            for key, value in tree.items()
+            if value is not None
+        }
+
+    return clean(msgspec.to_builtins(config))
