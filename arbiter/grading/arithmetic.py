@@ -1,7 +1,7 @@
 r"""Compare the values of expressions: exactly where both are exact, else to the digits that a decimal number has.
 
-Two expressions with variables are the same if they agree at all points of ``samples``, and neither is real where the
-other is not.
+Two expressions with variables are the same if they agree at all points of ``sample_points``, and neither is real where
+the other is not.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from arbiter.grading.operations import (
     is_real,
     symbols,
 )
-from arbiter.grading.samples import ENOUGH, Sample, compared, digits_of, sampled
+from arbiter.grading.sample_points import ENOUGH, Sample, compared, digits_of, sampled
 from arbiter.grading.terms import Expr, Unreadable, signs_of
 
 _RELATIVE = Fraction(101, 10**8)  # six digits: 0.333333 is a third

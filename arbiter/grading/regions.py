@@ -35,7 +35,10 @@ def region_of(reading: Reading) -> Region:
         case Region():
             return reading
         case OrderedItems(opened=opened, items=(Value(expression=low), Value(expression=high))):
-            return Region((Piece(low, high, opened == "[", opened == "["),))
+            piece = Piece(low, high, opened == "[", opened == "[")
+            if _is_empty(piece):
+                raise Unreadable("a pair whose first number is the larger one is no interval")
+            return Region((piece,))
         case UnorderedItems(items=items):
             points = [item.reading if isinstance(item, Named) else item for item in items]
             values = [point.expression for point in points if isinstance(point, Value)]
