@@ -146,11 +146,20 @@ def _values(answer: Value, expected: Value) -> bool:
         return same_value(_scaled(answer.expression, one.factor), _scaled(expected.expression, other.factor))
     if one is not None:  # the reference has no unit
         converted = _without_unit(answer.expression, one, expected.expression)
-        bare_share = one.is_percent or (one.is_angle and _has_pi(expected.expression))
-        return converted or (not bare_share and same_value(answer.expression, expected.expression))
+        other_unit = (
+            _may_be_share(expected.expression) if one.is_percent else one.is_angle and _has_pi(expected.expression)
+        )
+        return converted or (not other_unit and same_value(answer.expression, expected.expression))
     if same_value(answer.expression, expected.expression):
         return True
     return other is not None and _without_unit(expected.expression, other, answer.expression)
+
+
+def _may_be_share(expression: Expr) -> bool:
+    """Return whether a value without a unit may be a share, and not a percentage: it is at most 1, or not known."""
+    with suppress(Unreadable):
+        return not constant(expression) or bool(real_value(expression) <= 1)
+    return True
 
 
 def _has_pi(expression: Expr) -> bool:

@@ -77,7 +77,7 @@ def extract_answer(text: str, several: bool = False) -> str | None:
     """Return the content of the box of ``text`` that starts last; None if there is no complete box.
 
     Nested braces are included. With ``several``, earlier boxes with no blank line in between belong to the answer
-    too; they are joined with commas.
+    too; they are joined with commas. Of boxes with the same content, one counts.
     """
     found = boxes(text)
     found = [box for box in found if box.inside] or found  # an empty box is no answer if there is another
@@ -90,7 +90,7 @@ def extract_answer(text: str, several: bool = False) -> str | None:
         if "\n\n" in text[box.end : taken[0].start]:
             break
         taken.insert(0, box)
-    return ", ".join(box.inside for box in taken)
+    return ", ".join(dict.fromkeys(box.inside for box in taken))
 
 
 def _unbraced(bare: str) -> str:

@@ -81,6 +81,7 @@ def test_without_a_whole_box_there_is_no_answer(text: str) -> None:
         ("\\boxed{3}\n\nso $\\boxed{1}$, \\boxed{2}.", "1, 2"),
         ("\\boxed{1, \\boxed{2}}", "2"),
         ("\\boxed{1}", "1"),
+        ("\\boxed{1}, \\boxed{2}. So \\boxed{2} and \\boxed{1}", "1, 2"),
     ],
 )
 def test_several_boxes_of_the_last_step_are_one_answer_where_that_is_asked_for(text: str, answer: str) -> None:
