@@ -73,24 +73,26 @@ def boxes(text: str) -> list[BoxedText]:
     return sorted(found, key=lambda box: box.start)
 
 
-def extract_answer(text: str, several: bool = False) -> str | None:
+def extract_answer(text: str, answers: int = 1) -> str | None:
     """Return the content of the box of ``text`` that starts last; None if there is no complete box.
 
-    Nested braces are included. With ``several``, earlier boxes with no blank line in between belong to the answer
-    too; they are joined with commas. Of boxes with the same content, one counts.
+    Nested braces are included. If more than one of ``answers`` is required, earlier boxes with no blank line in between
+    belong to the answer too; they are joined with commas. If their number is another, boxes with the same content count
+    once.
     """
     found = boxes(text)
     found = [box for box in found if box.inside] or found  # an empty box is no answer if there is another
     if not found:
         return None
     taken = [found[-1]]
-    for box in reversed(found[:-1]) if several else ():
+    for box in reversed(found[:-1]) if answers > 1 else ():
         if box.end > taken[0].start:
             continue  # it encloses a box that is already taken
         if "\n\n" in text[box.end : taken[0].start]:
             break
         taken.insert(0, box)
-    return ", ".join(dict.fromkeys(box.inside for box in taken))
+    inside = [box.inside for box in taken]
+    return ", ".join(inside if len(inside) == answers else dict.fromkeys(inside))
 
 
 def _unbraced(bare: str) -> str:

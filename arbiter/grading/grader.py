@@ -100,8 +100,9 @@ class Grader:
             return _missing('there is no answer: no box, and no phrase such as "The final answer is"', reference)
         if reference is None:
             return Grade(right=None, answer=found.text[:LONGEST], reason=NO_REFERENCE, found_by=found.by)
-        if _is_list(reference) and len(split_answers(found.text)) == 1:
-            found = find_answer(conclusion, prompt, several=True) or found
+        required = _required(reference)
+        if required > 1 and len(split_answers(found.text)) == 1:
+            found = find_answer(conclusion, prompt, required) or found
         return _grade(await self._verdict(found.text, reference), found, reference)
 
     async def _verdict(self, answer: str, reference: str | Reference) -> EquivalenceVerdict:
@@ -157,11 +158,11 @@ def _missing(reason: str, reference: str | Reference | None) -> Grade:
     return Grade(right=None, reason=NO_REFERENCE) if reference is None else Grade(right=False, reason=reason)
 
 
-def _is_list(reference: str | Reference) -> bool:
-    """Return whether the reference requires several answers. Each may be in its own box."""
-    return len(as_reference(reference).answers) > 1 or (
-        isinstance(reference, str) and len(split_answers(reference)) > 1
-    )
+def _required(reference: str | Reference) -> int:
+    """Return how many answers the reference requires. Each may be in its own box."""
+    if isinstance(reference, str):
+        return len(split_answers(reference, 1))
+    return len(reference.answers)
 
 
 def _grade(verdict: EquivalenceVerdict, found: FoundAnswer, reference: str | Reference) -> Grade:

@@ -55,13 +55,13 @@ class FoundAnswer(msgspec.Struct, frozen=True):
     by: FoundBy
 
 
-def find_answer(text: str, prompt: str = "", several: bool = False) -> FoundAnswer | None:
+def find_answer(text: str, prompt: str = "", answers: int = 1) -> FoundAnswer | None:
     """Return the answer of a solution; None if no rule finds one.
 
     A box comes first, then the phrase that ``prompt`` asks for, then the other phrases. The last one of its kind in the
-    text counts. ``several`` is as for ``extract_answer``.
+    text counts. ``answers`` is as for ``extract_answer``.
     """
-    boxed = extract_answer(text, several)
+    boxed = extract_answer(text, answers)
     if boxed:  # an empty box has no answer
         return FoundAnswer(boxed, "box")
     for rule in sorted(_PHRASES, key=lambda rule: _CUES[rule].search(prompt) is None):  # those asked for first

@@ -85,7 +85,7 @@ def test_without_a_whole_box_there_is_no_answer(text: str) -> None:
     ],
 )
 def test_several_boxes_of_the_last_step_are_one_answer_where_that_is_asked_for(text: str, answer: str) -> None:
-    assert extract_answer(text, several=True) == answer
+    assert extract_answer(text, answers=9) == answer
 
 
 @pytest.mark.parametrize(
@@ -224,3 +224,9 @@ def test_a_space_between_digits_or_letters_is_not_taken_away(one: str, other: st
 )
 def test_a_thought_that_the_prompt_opened_hides_what_is_before_its_end(text: str, after: str | None) -> None:
     assert text_after_thought(text, in_thought=True) == after
+
+
+def test_as_many_boxes_as_answers_are_required_all_count_and_of_others_equal_ones_count_once() -> None:
+    text = "\\boxed{16}, \\boxed{1} and \\boxed{1}"
+    assert extract_answer(text, answers=3) == "16, 1, 1"
+    assert extract_answer(text, answers=2) == "16, 1"
