@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import cache
 from itertools import product
 from typing import Any, cast
 
@@ -78,7 +79,7 @@ def judge(answer: str, reference: Reference, seconds: float) -> EquivalenceVerdi
             needs_library = not right and _needs_library(answer, reference)
         left = seconds - (time.process_time() - began)
         if needs_library:
-            _library()  # its import does not count
+            _warm_library()  # neither its import nor what it loads at its first use counts
             with cpu_limit(max(left, _LEAST)):
                 right = _judged(answer, reference, _same_by_library)
         return EquivalenceVerdict(right=right)
@@ -213,6 +214,13 @@ def _library() -> tuple[Any, Any, Any]:
     from math_verify import LatexExtractionConfig, parse, verify  # pyright: ignore
 
     return cast("Any", LatexExtractionConfig), cast("Any", parse), cast("Any", verify)
+
+
+@cache
+def _warm_library() -> None:
+    """Import the library, and let it read and compare once, which loads its parser."""
+    _, _, verify = _library()
+    verify(_read_by_library("\\int_0^1 x dx"), _read_by_library("\\frac12"), timeout_seconds=None)
 
 
 def _same_by_library(answer: str, expected: str) -> bool:

@@ -27,7 +27,7 @@ from arbiter.config.run_tables import RunType
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.ports import Policy
 from arbiter.protocols.records import Limits, Sampling
-from arbiter.runs.folder import _without_none  # pyright: ignore[reportPrivateUsage] - what is written must be readable
+from arbiter.runs.stored_config import _without_none  # pyright: ignore[reportPrivateUsage] - it must be readable
 
 Configs = Callable[..., Config]
 

@@ -78,6 +78,7 @@ def test_an_opened_problem_stays_when_the_endpoint_no_longer_tells_it(look: Look
     def see(view: Page, endpoint: Endpoint) -> None:
         endpoint.solve("kept")
         view.get_by_role("button", name="kept").click()
+        expect(steps(view, "of kept.")).to_have_count(3)
         endpoint.solve(*map(str, range(100, 150)))
         expect(view.locator("#ended")).to_contain_text("of 149.")
         expect(view.locator("#ended .problem")).to_have_count(41)  # the endpoint tells the last 40
