@@ -49,7 +49,8 @@ def lines_of(summary: Summary, in_process: bool) -> dict[str, str]:
     if summary.ungraded:
         lines["not in accuracy"] = not_graded(summary)
     if unboxed := without_box(summary.found_by):
-        lines["without a box"] = f"{_count(sum(unboxed.values()), 'answer')} ({counted(unboxed)})"
+        rules = counted({f'"{rule}"': count for rule, count in unboxed.items()})
+        lines["without a box"] = f"{_count(sum(unboxed.values()), 'answer')}, found after a phrase: {rules}"
     if summary.cost:
         lines["cost"] = money(summary.cost.total)
     return lines

@@ -88,9 +88,8 @@ def test_bounds_say_which_of_the_ungraded_samples_they_count(a_summary: Callable
 
 def test_answers_without_a_box_are_a_line_that_names_the_rules(a_summary: Callable[..., Summary]) -> None:
     counts = {"box": 5, "####": 1, "final answer": 2, "no answer": 3}
-    assert (
-        lines_of(a_summary(found_by=counts), in_process=True)["without a box"] == "3 answers (final answer 2, #### 1)"
-    )
+    found = lines_of(a_summary(found_by=counts), in_process=True)["without a box"]
+    assert found == '3 answers, found after a phrase: "final answer" 2, "####" 1'
 
 
 def test_unknown_figures_are_said_to_be_unknown(a_summary: Callable[..., Summary]) -> None:
