@@ -7,7 +7,6 @@ import heapq
 from collections.abc import Iterable, Iterator
 from itertools import count
 
-from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Event
 
 WINDOW = 3.0
@@ -22,8 +21,7 @@ def time_of(event: Event) -> tuple[float, int]:
 def in_time_order(events: Iterable[Event]) -> Iterator[Event]:
     """Yield ``events`` in the order of their times; those of equal times in their order.
 
-    Only the events of ``WINDOW`` seconds are in memory. A ``RunError`` of ``events`` is raised after the events before
-    it.
+    Only the events of ``WINDOW`` seconds are in memory. An error of ``events`` is raised after the events before it.
     """
     waiting: list[tuple[float, int, Event]] = []
     numbers, newest = count(), 0.0
@@ -33,7 +31,7 @@ def in_time_order(events: Iterable[Event]) -> Iterator[Event]:
             heapq.heappush(waiting, (event.mono, next(numbers), event))
             while waiting[0][0] < newest - WINDOW:
                 yield heapq.heappop(waiting)[2]
-    except RunError:
+    except Exception:
         while waiting:
             yield heapq.heappop(waiting)[2]
         raise
