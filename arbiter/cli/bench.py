@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import anyio
 import msgspec
@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from arbiter.cli.bench_screen import WRITERS, details_table, print_comparison, print_figures
 from arbiter.cli.console import guarded, stderr, stdout
-from arbiter.cli.endings import PROBLEMS_FAILED, FailFast, interrupted, say, stopped
+from arbiter.cli.endings import PROBLEMS_FAILED, FailFast, Failures, failures_of, interrupted, say, stopped
 from arbiter.cli.overrides import NOT_GIVEN, RunOverrides, configured
 from arbiter.cli.terminal import write_json
 from arbiter.config.config import Config
@@ -18,7 +18,7 @@ from arbiter.config.model_tables import DraftHeadTable, InProcessTable
 from arbiter.config.run_tables import Level
 from arbiter.log.event_lines import shown
 from arbiter.protocols.records import Author
-from arbiter.runs.baseline_runs import check_resumable
+from arbiter.runs.baseline_runs import Compared, check_resumable
 from arbiter.runs.baseline_runs import compare as compare_runs
 from arbiter.runs.baselines import baseline_path, baselines_of
 from arbiter.runs.bench import bench, configured_problems
@@ -100,9 +100,8 @@ def bench_command(
         chosen = overrides.load(configured(config, out, resume, check_resumable), log_level)
         chosen = _compared_or_not(chosen, compare)
         run = _compared if chosen.compare else _alone
-        fast = resume is None and not allow_failures if fail_fast is None else fail_fast
-        how = _How(retry_failed, fast)
-        return run(chosen, out or resume, how, _Screen(chosen, json, details, allow_failures))
+        failures = failures_of(retry_failed, fail_fast, resume, allow_failures)
+        return run(chosen, out or resume, failures, _Screen(chosen, json, details, allow_failures))
 
     return guarded(debug, action)
 
@@ -116,13 +115,6 @@ def _compared_or_not(config: Config, compare: bool | None) -> Config:
         stderr.print("not compared, although compare is true: a run of the type 'generate' writes training rows")
         return msgspec.structs.replace(config, compare=False)
     return config if compare is None else msgspec.structs.replace(config, compare=compare)
-
-
-class _How(NamedTuple):
-    """How failures are treated."""
-
-    retry_failed: bool
-    fail_fast: bool
 
 
 class _Screen:
@@ -173,10 +165,9 @@ class _Screen:
         print_comparison(stdout, short_form.comparison_table(summary), sentences)
 
 
-def _alone(config: Config, folder: Path | None, how: _How, screen: _Screen) -> int:
+def _alone(config: Config, folder: Path | None, failures: Failures, screen: _Screen) -> int:
     with watcher_for(stderr) as watcher:
-        show = shown(config.log.level, say)
-        run = partial(bench, config, folder, watcher, show, how.retry_failed, fail_fast=how.fail_fast)
+        run = partial(bench, config, folder, watcher, show=shown(config.log.level, say), **failures._asdict())
         summary, path = anyio.run(run)
     screen.show(summary)
     say(f"the run is in {path}{screen.hint}")
@@ -184,19 +175,20 @@ def _alone(config: Config, folder: Path | None, how: _How, screen: _Screen) -> i
     return screen.ended(path, summary)
 
 
-def _compared(config: Config, folder: Path | None, how: _How, screen: _Screen) -> int:
+def _compared(config: Config, folder: Path | None, failures: Failures, screen: _Screen) -> int:
     """Run the baselines and the configured run, each with its own event loop, models and worker processes."""
     path, problems = folder or new_path(config.run_type), configured_problems(config)
 
     def solve(each: Config, out: Path) -> Summary:
         with watcher_for(stderr) as watcher:
             show = shown(each.log.level, say)
-            summary, _ = anyio.run(partial(bench, each, out, watcher, show, how.retry_failed, problems, how.fail_fast))
+            run = partial(bench, each, out, watcher, show=show, problems=problems, **failures._asdict())
+            summary, _ = anyio.run(run)
         return summary
 
-    found = compare_runs(config, problems, path, solve, say, how.retry_failed)
+    found = compare_runs(config, problems, path, solve, say, failures.retry_failed)
     screen.show(found.summary)
-    say(_where(path, list(baselines_of(config)), found.interrupted) + screen.hint)
+    say(_where(path, list(baselines_of(config)), found) + screen.hint)
     _say_how_to_grade(found.summary, path)
     return screen.ended(path, found.summary)
 
@@ -206,8 +198,9 @@ def _say_how_to_grade(summary: Summary, path: Path) -> None:
         say(f"to grade again what the grader could not judge: arbiter grade {path}")
 
 
-def _where(path: Path, baselines: list[Author], interrupted: Author | None) -> str:
+def _where(path: Path, baselines: list[Author], found: Compared) -> str:
     """Return the line that says where the runs are."""
-    if interrupted:
-        return f"the {interrupted} alone was interrupted; it is in {baseline_path(path, interrupted)}"
+    if found.interrupted:
+        how = "was interrupted" if found.summary.stopped is None else "stopped early"
+        return f"the {found.interrupted} alone {how}; it is in {baseline_path(path, found.interrupted)}"
     return f"the run is in {path}, compared with {' and '.join(str(baseline_path(path, role)) for role in baselines)}"

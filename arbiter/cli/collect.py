@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from arbiter.cli.console import guarded, stderr, stdout
-from arbiter.cli.endings import FailFast, interrupted, stopped
+from arbiter.cli.endings import FailFast, Failures, failures_of, interrupted, say, stopped
 from arbiter.cli.overrides import configured, given
 from arbiter.cli.terminal import write_json
 from arbiter.config.config import load_config
@@ -154,16 +154,15 @@ def collect_command(
             collection = imported(import_, field_names(fields), router, options.seed or 0, *shares, folder)
             return _print_collection(collection, folder, json)
         name = configured(config, out, resume, check_resumable)
-        fast = resume is None if fail_fast is None else fail_fast
-        return _collect(name, options, out or resume, resume is not None, (retry_failed, fast), json)
+        failures = failures_of(retry_failed, fail_fast, resume)
+        return _collect(name, options, out or resume, resume is not None, failures, json)
 
     return guarded(debug, action)
 
 
 def _collect(
-    name: str, options: CollectOptions, folder: Path | None, resumed: bool, failures: tuple[bool, bool], as_json: bool
+    name: str, options: CollectOptions, folder: Path | None, resumed: bool, failures: Failures, as_json: bool
 ) -> int:
-    """Collect rows. ``failures``: whether failed problems are solved again, and whether many stop the run early."""
     config = load_config(name, options.changes())
     before = read_collection(folder) if folder is not None and resumed else None
     if resumed and before is None:
@@ -181,14 +180,15 @@ def _collect(
     check_run(config, problems, folder)
     write_collection(folder, plan)
     with watcher_for(stderr) as watcher:
-        retry_failed, fail_fast = failures
-        summary, _ = anyio.run(partial(bench, config, folder, watcher, None, retry_failed, problems, fail_fast))
+        run = partial(bench, config, folder, watcher, problems=problems, **failures._asdict())
+        summary, _ = anyio.run(run)
     collection = counted(plan, read_records(folder / "rows.jsonl", TrainingRow), not summary.interrupted)
     write_collection(folder, collection)
     if summary.stopped is not None:
         return stopped(summary.stopped, "collect", folder)
     if summary.failed:
-        stderr.print(f"{summary.failed} of {summary.problems} problems failed; --retry-failed solves them again")
+        again = f"to solve them again: arbiter collect --resume {folder} --retry-failed"
+        say(f"{summary.failed} of {summary.problems} problems failed; {again}")
     if not summary.interrupted:
         return _print_collection(collection, folder, as_json)
     return interrupted("collect", folder)
@@ -203,7 +203,7 @@ def _print_collection(collection: Collection, folder: Path, as_json: bool) -> in
         write_json(collection)
     else:
         stdout.print(_table(collection))
-    stderr.print(f"the rows are in {folder}", highlight=False, markup=False, soft_wrap=True)
+    say(f"the rows are in {folder}")
     return 0
 
 

@@ -1,7 +1,7 @@
 """How the commands that solve many problems end: what they say, and their exit status."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from cyclopts import Parameter
 
@@ -14,12 +14,31 @@ FailFast = Annotated[bool | None, Parameter(negative="--no-fail-fast")]
 """The option ``--fail-fast``. If it is not given, it is on for a new run and off for one that is resumed."""
 
 
+class Failures(NamedTuple):
+    """How failed problems are treated.
+
+    ``retry_failed``: those of earlier sessions are solved again. ``fail_fast``: the run stops early if the first
+    problems to end have all failed for one cause.
+    """
+
+    retry_failed: bool
+    fail_fast: bool
+
+
+def failures_of(
+    retry_failed: bool, fail_fast: bool | None, resume: Path | None, allow_failures: bool = False
+) -> Failures:
+    """Return how the options of a command treat failures. ``fail_fast`` is None if the option is not given."""
+    default = resume is None and not allow_failures
+    return Failures(retry_failed, default if fail_fast is None else fail_fast)
+
+
 def stopped(cause: str, command: str, folder: Path) -> int:
     """Say why a run stopped early and how to continue it in ``folder``. Return the exit status."""
     say(f"stopped early: the first {FIRST} problems to end have all failed for one cause: {cause}")
     say(f"remove the cause (arbiter doctor {folder / 'config.toml'} examines models behind servers), then continue:")
     say(f"  arbiter {command} --resume {folder} --retry-failed")
-    say("without --retry-failed it solves the other problems alone; a resumed run does not stop early")
+    say("without --retry-failed, failed problems are not solved again")
     return PROBLEMS_FAILED
 
 
@@ -30,5 +49,5 @@ def interrupted(command: str, folder: Path) -> int:
 
 
 def say(line: str) -> None:
-    """Print a line on standard error as it is."""
+    """Print a line on standard error without markup."""
     stderr.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -63,7 +63,7 @@ def show_command(
     Parameters
     ----------
     run
-        The run folder, or an event log, which may be compressed.
+        The run folder, or an event log, which may be compressed. With `--verify` also a sweep or a collection.
     problem
         The id of a problem, for example `pocket-1-12`: show its steps. Default: list all problems.
     sample
@@ -81,7 +81,7 @@ def show_command(
     follow
         Print problems as they end, until the run ends. With a problem id, print its steps as well.
     verify
-        Check all files of the run for damage instead. Print one line per file. If one is damaged, the exit status is 2.
+        Check every file except `versions.json` for damage. Print a line per file. If one is damaged, the status is 2.
     json
         Print only JSON lines on standard output: one per problem, one per step of the given problem, or one per file.
     debug
@@ -152,7 +152,7 @@ def _note_end(torn: int, ended: bool) -> None:
 
 
 def _verify(run: Path, as_json: bool) -> int:
-    """Print a line for each file of the run. Return the exit status."""
+    """Print a line for each file in the folder ``run``. Return the exit status."""
     from arbiter.runs.file_checks import check_files  # it imports the configuration, which takes long
 
     found = list(check_files(run))

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from arbiter.cli.console import guarded, stderr, stdout
-from arbiter.cli.endings import FailFast, interrupted, say, stopped
+from arbiter.cli.endings import FailFast, failures_of, interrupted, say, stopped
 from arbiter.cli.overrides import NOT_GIVEN, RunOverrides, configured
 from arbiter.cli.terminal import print_table, write_json
 from arbiter.config.config import Config
@@ -106,8 +106,7 @@ def sweep_command(
         before = None if resume is None else earlier(resume)
         measured = measure if before is None else measure or before.measured
         points = plan(chosen, types, thresholds) if has_points else ()
-        fast = resume is None if fail_fast is None else fail_fast
-        request = SweepRequest(chosen, points, measured, retry_failed, fast)
+        request = SweepRequest(chosen, points, measured, *failures_of(retry_failed, fail_fast, resume))
         return _sweep(request, out or resume, json)
 
     return guarded(debug, action)

@@ -1,4 +1,7 @@
-"""What the commands write on a terminal: foreign texts with their control characters shown, until nobody reads."""
+"""What the commands write on a terminal, with the control characters of foreign texts shown.
+
+If the reader closed the output, as in ``arbiter show RUN | head``, a command ends quietly.
+"""
 
 import os
 import sys
@@ -10,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 BROKEN_PIPE = 141
-"""The exit status if nobody reads standard output: that of a process which SIGPIPE ended."""
+"""The exit status if the reader closed standard output: that of a process which SIGPIPE ended."""
 
 _UNLIMITED = 100_000  # characters: no table is as wide
 
@@ -36,7 +39,8 @@ def visible(text: str) -> str:
 class SafeConsole(Console):
     """A console that writes each text as ``visible`` returns it.
 
-    If nobody reads, standard output ends the program quietly; on standard error the program continues without it.
+    If the reader closed the output, standard output ends the program quietly; on standard error the program continues
+    without it.
     """
 
     def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401 - those of ``Console``
@@ -44,7 +48,7 @@ class SafeConsole(Console):
 
     def on_broken_pipe(self) -> None:
         if not self.stderr:
-            nobody_reads()
+            end_quietly()
         self.quiet = True
         _to_nowhere(sys.stderr.fileno())
 
@@ -63,21 +67,27 @@ def print_table(console: Console, table: Table) -> None:
 
 
 def write_text(text: str) -> None:
-    """Write a text on standard output as ``visible`` returns it. If nobody reads, the program ends quietly."""
+    """Write a text on standard output as ``visible`` returns it.
+
+    If the reader closed the output, the program ends quietly.
+    """
     _write(visible(text))
 
 
 def write_json(value: Any) -> None:  # noqa: ANN401 - any value that has a form in JSON
-    """Write a value on standard output as a line of JSON. If nobody reads, the program ends quietly."""
+    """Write a value on standard output as a line of JSON.
+
+    If the reader closed the output, the program ends quietly.
+    """
     _write(msgspec.json.encode(value).decode().translate(_IN_JSON) + "\n")
 
 
 def flush() -> None:
-    """Write what standard output still holds. If nobody reads, the program ends quietly."""
+    """Write what standard output still holds. If the reader closed the output, the program ends quietly."""
     _write("", flush=True)
 
 
-def nobody_reads() -> NoReturn:
+def end_quietly() -> NoReturn:
     """End the program without a message."""
     _to_nowhere(sys.stdout.fileno())  # else Python reports what it could not write
     raise SystemExit(BROKEN_PIPE)
@@ -89,7 +99,7 @@ def _write(text: str, flush: bool = False) -> None:
         if flush:
             sys.stdout.flush()
     except BrokenPipeError:
-        nobody_reads()
+        end_quietly()
 
 
 def _to_nowhere(number: int) -> None:

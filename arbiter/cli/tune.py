@@ -11,8 +11,8 @@ from arbiter.cli.simulate import HardwareOptions, WorkloadOptions
 from arbiter.cli.terminal import write_json
 from arbiter.config.config import Config, load_config
 from arbiter.data.training_rows import Split
-from arbiter.protocols.errors import ConfigError, RunError
-from arbiter.runs.folder import replace_file
+from arbiter.protocols.errors import ConfigError, RunError, os_reason
+from arbiter.runs.file_replacement import replace_file
 from arbiter.runs.stored_config import as_toml
 
 if TYPE_CHECKING:
@@ -239,9 +239,9 @@ def _write(found: "Tuned", config: Config, out: Path) -> None:
     text = as_toml(config.with_run_type(found.policy, "tune").with_threshold(threshold, "tune"))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(out, text)
     except OSError as error:
-        raise RunError(f"cannot write {out}: {error.strerror}") from error
+        raise RunError(f"cannot write {out}: {os_reason(error)}") from error
+    replace_file(out, text)
 
 
 def _print(found: "Tuned", out: Path, as_json: bool, chosen_on: str) -> None:

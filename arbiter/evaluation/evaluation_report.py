@@ -9,7 +9,7 @@ from arbiter.evaluation.evaluation_results import Evaluation, Outcomes, ScoreMet
 from arbiter.evaluation.resampling import BootstrapEstimate
 from arbiter.evaluation.tuning import Tuned
 from arbiter.protocols.errors import ReportError
-from arbiter.runs.folder import replace_file
+from arbiter.runs.file_replacement import replace_file
 from arbiter.runs.reports.numbers import NOTHING, percent
 from arbiter.runs.reports.tables import csv_of
 
@@ -136,7 +136,7 @@ def tuning(found: Tuned) -> Lines:
 def write(evaluation: Evaluation, folder: Path) -> str | None:
     """Write ``evaluation.json``, ``evaluation.md``, ``gain.csv``, ``outcomes.csv`` and the plots into ``folder``.
 
-    Return the reason if there are no plots, else None. Raises ``ReportError`` if the folder cannot be written.
+    Return the reason if there are no plots, else None. Raises ``ReportError`` or ``RunError`` if one cannot be written.
     """
     from arbiter.evaluation.score_plots import draw
     from arbiter.runs.reports.plots import why_not
@@ -151,10 +151,10 @@ def write(evaluation: Evaluation, folder: Path) -> str | None:
             "gain.csv": gain_csv(evaluation),
             "outcomes.csv": outcomes_csv(evaluation),
         }
-        for name, text in texts.items():
-            replace_file(folder / name, text.encode())
     except OSError as error:
         raise ReportError(f"cannot write the evaluation into {folder}: {error.strerror}") from error
+    for name, text in texts.items():
+        replace_file(folder / name, text.encode())
     return reason
 
 

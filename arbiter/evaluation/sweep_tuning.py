@@ -13,7 +13,8 @@ from arbiter.evaluation.tuning import ESCALATES, Policy, Tuned
 from arbiter.log.checksums import of_document
 from arbiter.protocols.errors import DataError, RunError
 from arbiter.runs.folder import read_results
-from arbiter.sweep.sweep_results import FILE, REMEDY
+from arbiter.runs.remedies import SWEEP_REMEDY
+from arbiter.sweep.sweep_results import FILE
 
 Budget = Literal["escalated", "target_tokens", "seconds", "accuracy"]
 
@@ -48,7 +49,7 @@ def read_sweep(folder: Path, policy: Policy) -> Curve:
     except OSError as error:
         raise RunError(f"{str(folder)!r} is not a sweep folder: cannot read {FILE}: {error.strerror}") from error
     except ValueError as error:  # a wrong checksum, or no sweep
-        raise RunError(f"{path}: {error}; {REMEDY}") from error
+        raise RunError(f"{path}: {error}; {SWEEP_REMEDY}") from error
     found = [(point.threshold, point.point) for point in planned if point.run_type == policy]
     thresholds = sorted(
         ((threshold, name) for threshold, name in found if threshold is not None), reverse=ESCALATES[policy] == 1

@@ -15,10 +15,10 @@ from arbiter.log.reader import LOG, log_path
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.records import Author
 from arbiter.runs.baselines import ComparedRun, baseline_path, baselines_of
-from arbiter.runs.folder import about_run, check_run, write_summary
-from arbiter.runs.remedies import read_summary
+from arbiter.runs.folder import about_run, check_run
 from arbiter.runs.results import Summary, written_tokens
 from arbiter.runs.stored_config import is_own
+from arbiter.runs.stored_summary import read_summary, write_summary
 
 Solve = Callable[[Config, Path], Summary]
 """Starts or continues the run of a configuration in a folder, and returns its summary."""
@@ -28,9 +28,10 @@ Notice = Callable[[str], None]
 
 
 class Compared(NamedTuple):
-    """The summary of the configured run, with its comparison unless a signal ended it early.
+    """The summary of the configured run, with its comparison unless it ended early.
 
-    ``interrupted`` is the baseline that a signal ended early. Then ``summary`` is that of the baseline.
+    ``interrupted`` is the baseline that ended early, by a signal or for one cause. Then ``summary`` is that of the
+    baseline.
     """
 
     summary: Summary
@@ -113,7 +114,7 @@ def check_resumable(path: Path) -> None:
 def _finished(path: Path, retry_failed: bool) -> Summary | None:
     """Return the stored summary of a run that is complete; otherwise None."""
     try:
-        summary = read_summary(path / "summary.json", Summary)
+        summary = read_summary(path, Summary)
     except RunError:
         return None  # the run is continued, which writes the summary again
     return None if summary is None or summary.interrupted or (retry_failed and summary.failed) else summary

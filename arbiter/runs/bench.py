@@ -2,9 +2,10 @@
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import anyio
@@ -25,10 +26,10 @@ from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import KeepsKeysAndValues, KVMemory
 from arbiter.protocols.records import Solution
 from arbiter.runs.early_stop import EarlyStop
-from arbiter.runs.folder import RunFolder, check_run, is_solved, open_run, write_summary
+from arbiter.runs.folder import RunFolder, check_run, is_solved, open_run
 from arbiter.runs.limit_notes import handles_of, limit_notes
-from arbiter.runs.remedies import read_summary
 from arbiter.runs.results import Result, Summary, summary_of
+from arbiter.runs.stored_summary import read_summary
 
 
 class Watcher(Protocol):
@@ -58,6 +59,7 @@ async def bench(
     config: Config,
     out: Path | None,
     watcher: Watcher,
+    *,
     show: Show | None = None,
     retry_failed: bool = False,
     problems: Sequence[Problem] | None = None,
@@ -86,17 +88,14 @@ async def bench(
         watcher.loading(config)
     opening = open_models(config) if solved is None else nullcontext(Models())
     async with opening as models, open_run(config, problems, out, show, retry_failed) as folder:
-        summary = await run_problems(config, problems, models, folder, watcher, EarlyStop(fail_fast))
-        if solved:
-            summary = msgspec.structs.replace(summary, **solved)
-            write_summary(folder.path, summary)
+        summary = await run_problems(config, problems, models, folder, watcher, EarlyStop(fail_fast), solved or {})
     return summary, folder.path
 
 
 def _measured(folder: Path) -> dict[str, Any]:
     """Return the figures of the stored summary that a session without models cannot measure; empty without one."""
     with suppress(RunError):  # it is damaged: what the log has must do
-        stored = read_summary(folder / "summary.json", Summary)
+        stored = read_summary(folder, Summary)
         if stored is not None:
             return {name: getattr(stored, name) for name in ("wall_seconds", "cpu_seconds", "kv_memory", "comparison")}
     return {}
@@ -115,10 +114,11 @@ async def run_problems(
     folder: RunFolder,
     watcher: Watcher,
     early: EarlyStop | None = None,
+    measured: Mapping[str, Any] = MappingProxyType({}),
 ) -> Summary:
     """Solve the ``problems`` that no earlier session solved, until ``early`` stops the run.
 
-    Write results and summary into ``folder``.
+    Write results and summary into ``folder``. The figures ``measured`` by an earlier session replace those of this one.
     """
     cpu_before, early = time.process_time(), early or EarlyStop()
     grader, results, failures = Grader(), [*folder.results], list[RunError]()
@@ -164,7 +164,7 @@ async def run_problems(
     wall, cpu = round(folder.journal.seconds, 6), round(time.process_time() - cpu_before, 6)
     known = None if folder.journal.earlier.sessions else cpu
     summary = summary_of(config, results, wall, solving.cancel_called, known)
-    summary = msgspec.structs.replace(summary, kv_memory=kv_memory(models), stopped=early.cause)
+    summary = msgspec.structs.replace(summary, **{"kv_memory": kv_memory(models), "stopped": early.cause, **measured})
     await folder.finish(summary)
     return summary
 

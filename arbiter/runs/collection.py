@@ -15,9 +15,9 @@ from arbiter.data.sampling import check_shares, split_of, stratified
 from arbiter.data.training_rows import VERSION, TrainingRow
 from arbiter.log.checksums import as_document, as_line, of_document
 from arbiter.log.reader import LOG
-from arbiter.protocols.errors import ConfigError, DataError, RunError
+from arbiter.protocols.errors import ConfigError, DataError, RunError, os_reason
 from arbiter.protocols.records import Record
-from arbiter.runs.folder import replace_file
+from arbiter.runs.file_replacement import replace_file
 
 NAME = "collection.json"
 
@@ -178,9 +178,9 @@ def write_collection(folder: Path, collection: Collection) -> None:
     """Write ``collection.json`` into ``folder``. Raises ``RunError`` if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        replace_file(folder / NAME, as_document(msgspec.json.encode(collection)))
     except OSError as error:
-        raise RunError(f"cannot write {folder / NAME}: {error.strerror}") from error
+        raise RunError(f"cannot write {folder / NAME}: {os_reason(error)}") from error
+    replace_file(folder / NAME, as_document(msgspec.json.encode(collection)))
 
 
 def read_collection(path: Path) -> Collection | None:

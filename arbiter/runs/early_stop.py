@@ -33,20 +33,21 @@ class EarlyStop:
         if not self._watching or (error is not None and any(kind in error for kind in _OF_THE_PROBLEM)):
             return False
         kind = None if error is None else kind_of(error, solution.problem)
-        self._failed.add(solution.problem)
-        stops = kind is not None and len(self._failed) == FIRST
-        self._watching = kind is not None and self._kind in (None, kind) and not stops
-        if not self._watching and self._kind not in (None, kind):
+        if kind is None or self._kind not in (None, kind):
+            self._watching = False
             return False
         self._kind = kind
-        self.cause = error if stops else None
-        return stops
+        self._failed.add(solution.problem)
+        if len(self._failed) < FIRST:
+            return False
+        self.cause, self._watching = error, False
+        return True
 
 
 def kind_of(error: str, problem: str) -> str:
     """Return an error without what differs between equal causes.
 
-    These are the actor that noticed it, the problem's id, and words that have a digit.
+    These are the actor that noticed it, the problem's id, and words with digits, except addresses.
     """
     text = error[found.end() :] if (found := _ACTOR.match(error)) else error
     return _DIFFERS.sub("#", re.sub(rf"(?<!\w){re.escape(problem)}(?!\w)", "#", text))

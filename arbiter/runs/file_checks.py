@@ -1,8 +1,9 @@
-"""Check the files of a run for damage: ``arbiter show RUN --verify``."""
+"""Check the files of a run, a collection or a sweep for damage: ``arbiter show FOLDER --verify``."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -10,15 +11,18 @@ from arbiter.config.config import load_config
 from arbiter.data.training_rows import TrainingRow
 from arbiter.log.checksums import has_checksum, of_document
 from arbiter.log.identity import check_unchanged
-from arbiter.log.reader import LogFile, log_path
+from arbiter.log.reader import LOG, LogFile, log_path
 from arbiter.log.run import Run
 from arbiter.protocols.errors import ArbiterError, RunError
 from arbiter.protocols.records import Record
+from arbiter.runs.collection import read_collection
 from arbiter.runs.folder import check_count, read_records, read_results
+from arbiter.runs.remedies import SWEEP_REMEDY
+from arbiter.runs.stored_summary import StoredSummary, read_summary
 
 
 class CheckedFile(Record, frozen=True):
-    """A file of a run that was checked.
+    """A file that was checked. ``name`` is relative to the checked folder.
 
     - ``lines`` is the number of its complete lines. Of these, ``unchecked`` have no checksum: older versions of Arbiter
       wrote none. A file that is not read by lines counts as one.
@@ -36,15 +40,50 @@ class CheckedFile(Record, frozen=True):
 
 
 def check_files(path: Path) -> Iterator[CheckedFile]:
-    """Yield the files of a run as they were checked: those of the run folder ``path``, or the log ``path`` alone.
+    """Yield the files of a run, a collection or a sweep as they were checked.
+
+    ``path`` is a folder, or a log that is checked alone. The files of a sweep are its own and those of its points.
 
     Raises ``RunError`` if there is no run.
     """
-    yield _checked(log_path(path), _log)
-    if path.is_dir():
-        for name, check in _FILES.items():
-            if (path / name).is_file():
-                yield _checked(path / name, check)
+    if (path / "sweep.json").is_file():
+        yield from _of_sweep(path)
+        return
+    if not _is_imported(path):
+        log_path(path)
+    yield from _of_folder(path)
+
+
+def _of_sweep(sweep: Path) -> Iterator[CheckedFile]:
+    yield _checked(sweep / "sweep.json", _sweep)
+    if (sweep / "config.toml").is_file():
+        yield _checked(sweep / "config.toml", _config)
+    for point in sorted({file.parent for name in (f"{LOG}*", "results.jsonl") for file in sweep.glob(f"*/{name}")}):
+        for file in _of_folder(point):
+            yield msgspec.structs.replace(file, name=f"{point.name}/{file.name}")
+
+
+def _of_folder(path: Path) -> Iterator[CheckedFile]:
+    """Yield the log ``path``, or the log and the other files in the folder ``path``."""
+    if not _is_imported(path):
+        try:
+            log = log_path(path)
+        except RunError as error:
+            yield CheckedFile(LOG, error=str(error))
+        else:
+            yield _checked(log, _log)
+    for name, check in _FILES.items():
+        if (path / name).is_file():
+            yield _checked(path / name, check)
+
+
+def _is_imported(path: Path) -> bool:
+    """Return whether ``path`` holds a collection without a run: imported rows, or the plan of one not begun yet."""
+    return (path / "collection.json").is_file() and not _has_log(path) and not (path / "results.jsonl").exists()
+
+
+def _has_log(folder: Path) -> bool:
+    return any(folder.glob(f"{LOG}*"))
 
 
 def _checked(path: Path, check: Callable[[Path], CheckedFile]) -> CheckedFile:
@@ -63,14 +102,15 @@ def _log(path: Path) -> CheckedFile:
 
 def _results(path: Path) -> CheckedFile:
     results, torn = read_results(path)
-    check_count(path.parent, len(results), _counted(path.with_name("summary.json")))
+    check_count(path.parent, len(results), _counted(path.parent))
     return CheckedFile(path.name, len(results), _unchecked(path), torn)
 
 
-def _counted(summary: Path) -> int | None:
-    """Return how many results the summary counts; None if there is none, or it is damaged and has its own error."""
+def _counted(folder: Path) -> int | None:
+    """Return how many results the summary counts; None if it does not say, or is damaged and has its own error."""
     with suppress(RunError):
-        return _read_summary(summary).decoded or None
+        summary = read_summary(folder, StoredSummary)
+        return None if summary is None else summary.decoded
     return None
 
 
@@ -84,34 +124,46 @@ def _unchecked(path: Path) -> int:
 
 
 def _summary(path: Path) -> CheckedFile:
-    _read_summary(path)
-    return CheckedFile(path.name, 1, int("c" not in msgspec.json.decode(path.read_bytes())))
+    read_summary(path.parent, StoredSummary)
+    return _document(path)
 
 
-class _Counted(msgspec.Struct):
-    """What a summary of any version has: other versions have other keys. The number is None if it has none."""
+def _collection(path: Path) -> CheckedFile:
+    read_collection(path)
+    return _document(path)
 
-    decoded: int | None = None
 
-
-def _read_summary(path: Path) -> _Counted:
+def _sweep(path: Path) -> CheckedFile:
     try:
-        return msgspec.json.decode(of_document(path.read_bytes()), type=_Counted)
+        return _document(path)
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:  # a wrong checksum, or no summary
-        raise RunError(f"{path}: {error}; arbiter bench --resume {path.parent} writes it again") from error
+    except ValueError as error:  # a wrong checksum, or no sweep
+        raise RunError(f"{path}: {error}; {SWEEP_REMEDY}") from error
+
+
+def _document(path: Path) -> CheckedFile:
+    """Check a file that is one JSON object. Raises ``OSError`` or ``ValueError``."""
+    content = path.read_bytes()
+    msgspec.json.decode(of_document(content), type=dict[str, Any])
+    return CheckedFile(path.name, 1, int("c" not in msgspec.json.decode(content)))
 
 
 def _config(path: Path) -> CheckedFile:
-    """Compare the keys that decide results with those in the log. The file may be edited, and has no checksum."""
-    check_unchanged(path, load_config(str(path)), Run.open(path.parent).started.identity)
+    """Compare the keys that decide results with those in the log. The file may be edited, and has no checksum.
+
+    Without a log, as in the folder of a sweep, any valid configuration is accepted.
+    """
+    config = load_config(str(path))
+    if _has_log(path.parent):
+        check_unchanged(path, config, Run.open(path.parent).started.identity)
     return CheckedFile(path.name, 1)
 
 
 _FILES: dict[str, Callable[[Path], CheckedFile]] = {
     "results.jsonl": _results,
     "rows.jsonl": _rows,
+    "collection.json": _collection,
     "summary.json": _summary,
     "config.toml": _config,
 }

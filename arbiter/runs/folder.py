@@ -13,7 +13,6 @@
 import importlib.metadata
 import os
 import platform
-import tempfile
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -30,7 +29,7 @@ from arbiter.data.training_rows import training_rows
 from arbiter.grading import Grade
 from arbiter.grading.grader import VERSION
 from arbiter.log import version1
-from arbiter.log.checksums import Checksums, as_document, as_line, of_line
+from arbiter.log.checksums import Checksums, as_line, of_line
 from arbiter.log.history import Key
 from arbiter.log.identity import identity
 from arbiter.log.reader import LOG
@@ -44,9 +43,12 @@ from arbiter.protocols.errors import RunError, os_reason
 from arbiter.protocols.events import Graded, RunEnded
 from arbiter.protocols.ids import graded_id, run_ended_id
 from arbiter.protocols.records import Record, Solution
+from arbiter.runs import stored_config
+from arbiter.runs.file_replacement import replace_file
 from arbiter.runs.remedies import written_again
 from arbiter.runs.results import Result, Summary
-from arbiter.runs.stored_config import as_toml, check_replaceable, means
+from arbiter.runs.stored_config import check_replaceable
+from arbiter.runs.stored_summary import write_summary
 
 Kind = TypeVar("Kind", bound=Record)
 Timed = Callable[[Solution], Solution]
@@ -179,20 +181,8 @@ def about_run(path: Path, config: Config) -> None:
 
     A file that holds the same configuration stays as it is, with its comments.
     """
-    try:
-        if not means(path / "config.toml", config):
-            replace_file(path / "config.toml", as_toml(config))
-        replace_file(path / "versions.json", msgspec.json.format(msgspec.json.encode(versions())))
-    except OSError as error:
-        raise RunError(f"cannot write the run folder {path}: {os_reason(error)}") from error
-
-
-def write_summary(path: Path, summary: Summary) -> None:
-    """Write ``summary.json`` into the run folder ``path``. Raises ``RunError``."""
-    try:
-        replace_file(path / "summary.json", as_document(msgspec.json.encode(summary)))
-    except OSError as error:
-        raise RunError(f"cannot write the run folder {path}: {os_reason(error)}") from error
+    stored_config.write(path, config)
+    replace_file(path / "versions.json", msgspec.json.format(msgspec.json.encode(versions())))
 
 
 async def record_grade(journal: Recorder, result: Result) -> None:
@@ -327,21 +317,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Replace the content of a file atomically. Raises ``OSError``."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(handle)
-        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def new_path(kind: str) -> Path:

@@ -11,19 +11,17 @@ from arbiter.backends.opening import answer_form
 from arbiter.config.config import Config, load_config
 from arbiter.grading import Grade, Grader
 from arbiter.grading.grader import VERSION
-from arbiter.log.checksums import as_document, as_line
+from arbiter.log.checksums import as_line
 from arbiter.log.identity import check_unchanged
 from arbiter.log.reader import LOG
 from arbiter.log.resume import EarlierSessions
 from arbiter.log.run import Run
 from arbiter.log.sessions import open_journal
 from arbiter.protocols.errors import RunError
-from arbiter.protocols.ports import KVMemory
-from arbiter.protocols.records import Author
-from arbiter.runs.baselines import ComparedRun
-from arbiter.runs.folder import check_count, read_results, record_end, record_grade, replace_file, versions
-from arbiter.runs.remedies import read_summary
+from arbiter.runs.file_replacement import replace_file
+from arbiter.runs.folder import check_count, read_results, record_end, record_grade, versions
 from arbiter.runs.results import Result, Summary, summary_of
+from arbiter.runs.stored_summary import StoredSummary, read_summary, write_summary
 
 Progress = Callable[[int, int], None]
 """Called with the number of graded results and the number of all results."""
@@ -45,19 +43,6 @@ class Regraded(msgspec.Struct, frozen=True):
     summary: Summary
     changes: tuple[GradeChange, ...]
     torn: bool
-
-
-class _Ending(msgspec.Struct, frozen=True):
-    """The keys of ``summary.json`` that cannot be computed from the results. Other keys are ignored."""
-
-    wall_seconds: float | None
-    interrupted: bool = False
-    simulated: bool = False
-    kv_memory: dict[str, KVMemory] = msgspec.field(default_factory=dict[str, KVMemory])
-    cpu_seconds: float | None = None
-    comparison: dict[Author, ComparedRun] | None = None
-    decoded: int | None = None
-    stopped: str | None = None
 
 
 async def regrade(folder: Path, grader: Grader, progress: Progress = lambda _done, _of: None) -> Regraded:
@@ -83,8 +68,8 @@ async def regrade(folder: Path, grader: Grader, progress: Progress = lambda _don
         raise RunError(f"{path} changed during grading: is the run still in progress? Grade it after it has ended")
     changed = [after for before, after in zip(results, graded, strict=True) if before != after]
     await _record(folder / LOG, changed, summary.interrupted)
-    _put(path, b"".join(as_line(msgspec.json.encode(result)) for result in graded))
-    _put(folder / "summary.json", as_document(msgspec.json.encode(summary)))
+    replace_file(path, b"".join(as_line(msgspec.json.encode(result)) for result in graded))
+    write_summary(folder, summary)
     changes = (_change(before, after) for before, after in zip(results, graded, strict=True))
     return Regraded(str(folder), summary, tuple(change for change in changes if change is not None), torn)
 
@@ -119,15 +104,15 @@ def _config_of(folder: Path) -> Config:
     return load_config(str(path))
 
 
-def _ending(folder: Path, results: int) -> _Ending | None:
+def _ending(folder: Path, results: int) -> StoredSummary | None:
     """Return what the old summary has; None if there is none. Raises ``RunError`` if it counted other ``results``."""
-    old = read_summary(folder / "summary.json", _Ending)
+    old = read_summary(folder, StoredSummary)
     if old is not None:
         check_count(folder, results, old.decoded)
     return old
 
 
-def _summary(folder: Path, config: Config, results: list[Result], old: _Ending | None) -> Summary:
+def _summary(folder: Path, config: Config, results: list[Result], old: StoredSummary | None) -> Summary:
     """Return the new summary, with the time, the interruption and the memory of the old one.
 
     A killed run has no summary: the new one then has no wall time and counts as interrupted.
@@ -136,9 +121,7 @@ def _summary(folder: Path, config: Config, results: list[Result], old: _Ending |
         shared = (folder / LOG).exists() and Run.open(folder).is_shared
         killed = summary_of(config, results, wall_seconds=None, interrupted=True)
         return msgspec.structs.replace(killed, simulated=shared)
-    graded = summary_of(config, results, old.wall_seconds, old.interrupted, old.cpu_seconds)
-    kept = {name: getattr(old, name) for name in ("simulated", "kv_memory", "comparison", "stopped")}
-    return msgspec.structs.replace(graded, **kept)
+    return old.added_to(summary_of(config, results, wall_seconds=None))
 
 
 def _change(before: Result, after: Result) -> GradeChange | None:
@@ -163,10 +146,3 @@ def _state(path: Path) -> tuple[int, int] | None:
         found = path.stat()
         return found.st_size, found.st_mtime_ns
     return None
-
-
-def _put(path: Path, content: bytes) -> None:
-    try:
-        replace_file(path, content)
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror}") from error

@@ -1,15 +1,14 @@
 """What to do with a damaged file of a run that is derived from its log, and the summary, which is one of them."""
 
 from pathlib import Path
-from typing import TypeVar
 
-import msgspec
-
-from arbiter.log.checksums import of_document
 from arbiter.log.reader import LOG
-from arbiter.protocols.errors import RunError
 
-Kind = TypeVar("Kind", bound=msgspec.Struct)
+SWEEP_REMEDY = (
+    "restore it from a copy, or remove it and repeat the command of the sweep with the same thresholds and --out: the "
+    "answers in the logs of the points are not requested again"
+)
+"""What to do if ``sweep.json`` is damaged."""
 
 
 def resume_command(folder: Path) -> str:
@@ -27,18 +26,3 @@ def written_again(folder: Path) -> str:
     if (folder / "collection.json").is_file():
         return "restore it from a copy, or import the rows again into another folder: arbiter collect --import"
     return f"restore it from a copy: the folder has no {LOG} from which it could be written again"
-
-
-def read_summary(path: Path, kind: type[Kind]) -> Kind | None:
-    """Return the keys of ``kind`` in the summary ``path``; None if there is no such file.
-
-    Raises ``RunError`` with the remedy if it is damaged or cannot be read.
-    """
-    try:
-        return msgspec.json.decode(of_document(path.read_bytes()), type=kind)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:  # a wrong checksum, or no summary
-        raise RunError(f"{path}: {error}; {written_again(path.parent)}") from error

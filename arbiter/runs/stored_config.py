@@ -1,4 +1,7 @@
-"""The configuration in a folder, ``config.toml``. A file that the user wrote is never replaced."""
+"""The configuration in a folder, ``config.toml``.
+
+A file that the user wrote is never replaced by a new run; resuming with other settings rewrites it.
+"""
 
 from pathlib import Path
 from typing import Any, cast
@@ -8,6 +11,7 @@ import tomli_w
 
 from arbiter.config.config import Config, load_config
 from arbiter.protocols.errors import ConfigError, RunError
+from arbiter.runs.file_replacement import replace_file
 
 NAME = "config.toml"
 
@@ -17,10 +21,20 @@ def as_toml(config: Config) -> bytes:
     return tomli_w.dumps(_without_none(config)).encode()
 
 
-def means(path: Path, config: Config) -> bool:
+def holds(path: Path, config: Config) -> bool:
     """Return whether the file ``path`` holds ``config``, however it is written."""
     stored = _stored(path)
     return stored is not None and as_toml(stored) == as_toml(config)
+
+
+def write(folder: Path, config: Config) -> None:
+    """Write the configuration into ``folder``. A file that holds it already stays as it is, with its comments.
+
+    Raises ``RunError`` if it cannot be written.
+    """
+    path = folder / NAME
+    if not holds(path, config):
+        replace_file(path, as_toml(config))
 
 
 def is_own(path: Path) -> bool:
@@ -32,7 +46,7 @@ def is_own(path: Path) -> bool:
 def check_replaceable(folder: Path, config: Config) -> None:
     """Raise ``RunError`` if a run of ``config`` in ``folder``, which holds no run, would replace the user's file."""
     path = folder / NAME
-    if path.exists() and not is_own(path) and not means(path, config):
+    if path.exists() and not is_own(path) and not holds(path, config):
         raise RunError(
             f"{path} is another configuration than that of the run, and Arbiter did not write it: choose another "
             "folder with --out"

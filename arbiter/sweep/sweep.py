@@ -10,27 +10,29 @@ from arbiter.backends.opening import open_tables, required_tables
 from arbiter.config.config import Config
 from arbiter.config.model_tables import RouterTable
 from arbiter.data import Problem
-from arbiter.log.checksums import as_document, as_line
+from arbiter.log.checksums import as_line
 from arbiter.log.history import ProblemHistory
 from arbiter.log.lock import locked
 from arbiter.log.reader import LOG
 from arbiter.log.run import Run
 from arbiter.log.writer import Show
 from arbiter.protocols.errors import ConfigError, RunError
+from arbiter.runs import stored_config
 from arbiter.runs.bench import Watcher, configured_problems
 from arbiter.runs.early_stop import EarlyStop
+from arbiter.runs.file_replacement import replace_file
 from arbiter.runs.folder import check_run, new_path, read_results
-from arbiter.runs.remedies import read_summary
 from arbiter.runs.reports.tables import ReportRow
 from arbiter.runs.results import Result, Summary, summary_of
-from arbiter.runs.stored_config import as_toml, check_replaceable, means
+from arbiter.runs.stored_config import check_replaceable
+from arbiter.runs.stored_summary import read_summary, write_summary
 from arbiter.sweep import sweep_results
 from arbiter.sweep.answer_cache import annotated_models, key_of
 from arbiter.sweep.log_answers import AnswerCounts, counted, counted_alone
 from arbiter.sweep.points import SweepPoint, point_of
 from arbiter.sweep.runner import SweepJob, run_alone, run_together
 from arbiter.sweep.simulated_times import simulate
-from arbiter.sweep.sweep_results import SweepResult, found_in, put
+from arbiter.sweep.sweep_results import SweepResult, found_in
 
 
 class SweepRequest(msgspec.Struct, frozen=True):
@@ -71,8 +73,7 @@ def sweep(
         check_run(point.config, problems, folder / point.name, shared=not request.measure)
     with locked(folder / ".sweep.lock", "sweep"):
         sweep_results.write(found_in(request.points, {}, {}, request.measure, interrupted=True), folder)
-        if not means(folder / "config.toml", request.config):
-            put(folder / "config.toml", as_toml(request.config))
+        stored_config.write(folder, request.config)
         watcher.loading(request.config)
         early = EarlyStop(request.fail_fast)
         job = SweepJob(request.points, problems, folder, watcher, show, request.retry_failed, early)
@@ -88,9 +89,7 @@ def settle(job: SweepJob, measured: bool, interrupted: bool) -> SweepResult:
     if not measured:
         job.watcher.notice(f"simulating the times of {len(started)} points from the times of their requests")
     summaries = {
-        point.name: read_summary(job.out / point.name / "summary.json", Summary)
-        if measured
-        else _simulated(point, job, interrupted)
+        point.name: read_summary(job.out / point.name, Summary) if measured else _simulated(point, job, interrupted)
         for point in started
     }
     known = {name: summary for name, summary in summaries.items() if summary is not None}
@@ -176,8 +175,8 @@ def _simulated(point: SweepPoint, job: SweepJob, interrupted: bool) -> Summary:
     whole = len(results) == len(job.problems) * point.config.sampling.samples
     summary = summary_of(point.config, results, simulated.together, interrupted and not whole)
     summary = msgspec.structs.replace(summary, simulated=True)
-    put(folder / "results.jsonl", b"".join(as_line(msgspec.json.encode(result)) for result in results))
-    put(folder / "summary.json", as_document(msgspec.json.encode(summary)))
+    replace_file(folder / "results.jsonl", b"".join(as_line(msgspec.json.encode(result)) for result in results))
+    write_summary(folder, summary)
     return summary
 
 

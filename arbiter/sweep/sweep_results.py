@@ -9,18 +9,14 @@ from arbiter.config.run_tables import RunType
 from arbiter.log.checksums import as_document, of_document
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.records import Record
-from arbiter.runs.folder import replace_file
+from arbiter.runs.file_replacement import replace_file
+from arbiter.runs.remedies import SWEEP_REMEDY
 from arbiter.runs.reports.tables import csv_of, flat
 from arbiter.runs.results import Summary
 from arbiter.sweep.log_answers import NOTHING_SPENT, AnswerCounts, Spent
 from arbiter.sweep.points import SweepPoint
 
 FILE = "sweep.json"
-REMEDY = (
-    "restore it from a copy, or remove it and repeat the command of the sweep with the same thresholds and --out: the "
-    "answers in the logs of the points are not requested again"
-)
-"""What to do if ``FILE`` is damaged."""
 
 
 class SweepRow(Record, frozen=True):
@@ -107,16 +103,8 @@ def write(sweep: SweepResult, out: Path) -> None:
             for row in sweep.points
         ]
     )
-    put(out / FILE, as_document(msgspec.json.encode(sweep)))
-    put(out / "sweep.csv", table.encode())
-
-
-def put(path: Path, content: bytes) -> None:
-    """Replace the file ``path`` by one with ``content``. Raises ``RunError`` if it cannot be written."""
-    try:
-        replace_file(path, content)
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror}") from error
+    replace_file(out / FILE, as_document(msgspec.json.encode(sweep)))
+    replace_file(out / "sweep.csv", table.encode())
 
 
 def earlier(out: Path) -> EarlierSweep | None:
@@ -129,4 +117,4 @@ def earlier(out: Path) -> EarlierSweep | None:
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:  # a wrong checksum, or no sweep
-        raise RunError(f"{path}: {error}; {REMEDY}") from error
+        raise RunError(f"{path}: {error}; {SWEEP_REMEDY}") from error

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from arbiter.protocols.errors import ConfigError, RunError
-from arbiter.runs.folder import replace_file
+from arbiter.runs.file_replacement import replace_file
 from arbiter.training.batches import Labelled, collated, epochs
 from arbiter.training.checkpoint import CHECKPOINTS, claim, save
 from arbiter.training.complete_files import WRITING
@@ -166,9 +166,9 @@ class ClassifierTraining:
             if self._resume and path.is_file():
                 self._check_same(msgspec.json.decode(path.read_bytes(), type=CheckpointMetadata), metadata)
             path.parent.mkdir(exist_ok=True)
-            replace_file(path, msgspec.json.encode(metadata))
         except OSError as error:
             raise RunError(f"cannot write {path}: {error.strerror}") from error
+        replace_file(path, msgspec.json.encode(metadata))
 
     def _check_same(self, before: CheckpointMetadata, metadata: CheckpointMetadata) -> None:
         for name in CheckpointMetadata.__struct_fields__:

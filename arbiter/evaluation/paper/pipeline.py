@@ -27,12 +27,12 @@ from arbiter.evaluation.scores import advantages
 from arbiter.log.writer import Show
 from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.runs.bench import Watcher
+from arbiter.runs.file_replacement import replace_file
 from arbiter.runs.folder import read_results
 from arbiter.runs.reports.plots import why_not
 from arbiter.simulation.study import Hardware
 from arbiter.sweep.points import SweepPoint
 from arbiter.sweep.sweep import SweepRequest, sweep
-from arbiter.sweep.sweep_results import put
 
 TIMED = 200
 """The number of problems whose seconds are simulated on given hardware."""
@@ -102,10 +102,10 @@ def write(found: Reproduction, out: Path) -> None:
         shown = page(parts, out)
     except OSError as error:
         raise RunError(f"cannot write the report into {out}: {error.strerror}") from error
-    put(out / FILE, msgspec.json.format(msgspec.json.encode(found)) + b"\n")
-    put(out / "runs.csv", table_csv(found.comparison).encode())
-    put(out / "report.md", markdown(parts).encode())
-    put(out / "report.html", shown.encode())
+    replace_file(out / FILE, msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+    replace_file(out / "runs.csv", table_csv(found.comparison).encode())
+    replace_file(out / "report.md", markdown(parts).encode())
+    replace_file(out / "report.html", shown.encode())
 
 
 class _Scored:

@@ -12,14 +12,12 @@ from arbiter.log.identity import check_unchanged
 from arbiter.log.reader import LOG
 from arbiter.log.run import Run as Recorded
 from arbiter.protocols.errors import ReportError, RunError
-from arbiter.protocols.records import Author
-from arbiter.runs.baselines import ComparedRun
 from arbiter.runs.folder import check_count, read_results
 from arbiter.runs.logged_run import logged_run
-from arbiter.runs.remedies import read_summary
 from arbiter.runs.reports.short_form import not_graded
 from arbiter.runs.reports.tables import ReportRow, as_csv, columns_for, markdown, ordered
 from arbiter.runs.results import Result, Summary, summary_of
+from arbiter.runs.stored_summary import StoredSummary, read_summary
 
 State = Literal["finished", "interrupted", "unfinished"]
 PLOTS = {
@@ -40,8 +38,8 @@ _NAMED = 3  # runs named per value of a difference
 class ReportedRun(msgspec.Struct, frozen=True):
     """A run as its folder holds it. The figures are computed from the stored results, also if the run did not end.
 
-    An ``interrupted`` run was ended early by a signal. An ``unfinished`` run has no summary: it is still in progress,
-    or was killed.
+    An ``interrupted`` run ended early, by a signal or for one cause (``stopped``). An ``unfinished`` run has no
+    summary: it is still in progress, or was killed.
     """
 
     name: str
@@ -120,20 +118,19 @@ def read_run(folder: Path) -> ReportedRun:
     for name in ("config.toml", "results.jsonl"):
         if not (folder / name).is_file():
             raise RunError(f"{folder} is not a run folder: it has no {name}; name a folder that `arbiter bench` wrote")
-    config, ending = load_config(str(folder / "config.toml")), read_summary(folder / "summary.json", _Ending)
+    config, ending = load_config(str(folder / "config.toml")), read_summary(folder, StoredSummary)
     results, torn = read_results(folder / "results.jsonl")
     check_count(folder, len(results), ending and ending.decoded)
     recorded = _recorded(folder)
     if recorded is not None:
         check_unchanged(folder / "config.toml", config, recorded.started.identity)
     state: State = "unfinished" if ending is None else "interrupted" if ending.interrupted else "finished"
-    known = _Ending(simulated=recorded is not None and recorded.is_shared) if ending is None else ending
-    summary = summary_of(config, results, known.wall_seconds, state == "interrupted", known.cpu_seconds)
+    known = StoredSummary(simulated=recorded is not None and recorded.is_shared) if ending is None else ending
     return ReportedRun(
         name=str(folder),
         state=state,
         config=config,
-        summary=msgspec.structs.replace(summary, simulated=known.simulated, comparison=known.comparison),
+        summary=known.added_to(summary_of(config, results, wall_seconds=None)),
         questions=_questions(results),
         torn=torn,
     )
@@ -181,17 +178,6 @@ def write_report(report: Report, folder: Path) -> str | None:
     return reason
 
 
-class _Ending(msgspec.Struct, frozen=True):
-    """The keys of ``summary.json`` that cannot be computed from the results."""
-
-    wall_seconds: float | None = None
-    interrupted: bool = False
-    simulated: bool = False
-    cpu_seconds: float | None = None
-    comparison: dict[Author, ComparedRun] | None = None
-    decoded: int | None = None
-
-
 def _recorded(folder: Path) -> Recorded | None:
     """Return the run in the log of ``folder``; None if it has no readable log, which a report does not need."""
     with suppress(RunError):
@@ -205,7 +191,8 @@ def _of_each(runs: Iterable[ReportedRun]) -> list[str]:
     for run in runs:
         found = run.summary
         if run.state == "interrupted":
-            warnings.append(f"{run.name} was interrupted: its figures cover the {found.problems} problems that ended")
+            how = "was interrupted" if found.stopped is None else "stopped early"
+            warnings.append(f"{run.name} {how}: its figures cover the {found.problems} problems that ended")
         if run.state == "unfinished":
             torn = " (without an incomplete last line)" if run.torn else ""
             warnings.append(

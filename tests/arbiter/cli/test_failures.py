@@ -32,6 +32,14 @@ source = "q.jsonl"
 problems = 2
 """
 
+PRM = """
+[models.prm]
+backend = "http"
+url = "{url}"
+model = "m"
+prompt = "{{question}}"
+"""
+
 
 class Refusing(BaseHTTPRequestHandler):
     """Lists its model, and refuses to generate unless the server is ``mended``."""
@@ -85,6 +93,7 @@ def test_a_run_whose_first_ten_problems_fail_stops_and_says_how_to_continue(
     assert "stopped early: the first 10 problems to end have all failed for one cause: " in ended.stderr
     assert "the adapter is not loaded" in json.loads(ended.stdout)["stopped"]
     assert "arbiter bench --resume run --retry-failed" in ended.stderr
+    assert "without --retry-failed, failed problems are not solved again" in ended.stderr
     assert results(tmp_path / "run") in (10, 11)  # two are in flight
     server.mended = True  # pyright: ignore[reportAttributeAccessIssue] - read by the handler
     again = arbiter("bench", "--resume", "run", "--retry-failed", "--json")
@@ -107,6 +116,24 @@ def test_failed_problems_make_the_exit_status_1_unless_they_are_allowed(
     fast = arbiter("bench", "--resume", "run", "--retry-failed", "--fail-fast")
     assert fast.returncode == 1
     assert "stopped early" in fast.stderr
+
+
+def test_a_collection_with_failed_problems_says_how_to_solve_them_again(
+    arbiter: Arbiter, tmp_path: Path, server: ThreadingHTTPServer
+) -> None:
+    with (tmp_path / "mine.toml").open("a", encoding="utf-8") as config:
+        config.write(PRM.format(url=f"http://127.0.0.1:{server.server_address[1]}"))
+    ended = arbiter("collect", "mine.toml", "--limit", "3", "--out", "rows")
+    assert ended.returncode == 0, ended.stderr
+    again = "to solve them again: arbiter collect --resume rows --retry-failed"
+    assert f"3 of 3 problems failed; {again}" in ended.stderr
+
+
+def test_a_baseline_that_stops_early_is_named(arbiter: Arbiter, server: ThreadingHTTPServer) -> None:
+    ended = arbiter("bench", "mine.toml", "--compare", "--out", "run")
+    assert ended.returncode == 1, ended.stderr
+    assert "the target alone stopped early; it is in run-target" in ended.stderr
+    assert "arbiter bench --resume run --retry-failed" in ended.stderr
 
 
 @pytest.mark.parametrize("measure", [(), ("--measure",)])

@@ -22,9 +22,11 @@ from arbiter.log.reader import LOG
 from arbiter.protocols.errors import BackendError, ConfigError, DataError, RunError
 from arbiter.protocols.ports import Generation, GenerationRequest, KVMemory, ModelHandle, ScoreRequest
 from arbiter.protocols.records import Limits, Sampling, Transcript, Usage
+from arbiter.runs.baseline_runs import compared_run
 from arbiter.runs.bench import bench, kv_memory, run_problems
 from arbiter.runs.folder import open_run, read_records
 from arbiter.runs.results import Result, Summary, summary_of
+from arbiter.runs.stored_summary import read_summary, write_summary
 
 Configs = Callable[..., Config]
 
@@ -158,6 +160,28 @@ async def test_a_run_in_which_everything_is_solved_writes_its_files_again_withou
     assert again == msgspec.structs.replace(before, wall_seconds=again.wall_seconds, cpu_seconds=None, kv_memory={})
     with pytest.raises((BackendError, ConfigError)):
         await bench(config, tmp_path / "new", diary, problems=given)
+
+
+@pytest.mark.asyncio
+async def test_the_summary_of_a_run_in_which_everything_is_solved_is_written_once_with_its_comparison(
+    a_config: Configs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, given = a_config(run_type="draft"), problems(3)
+    before = await run(config, given, echoing(), tmp_path, Diary())
+    compared = compared_run(before, tmp_path / "target")
+    write_summary(tmp_path, msgspec.structs.replace(before, comparison={"target": compared}))
+    written: list[str] = []
+    replace = Path.replace
+
+    def noting(path: Path, target: Path) -> Path:
+        written.append(target.name)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", noting)
+    summary, _ = await bench(config, tmp_path, Diary(), problems=given)
+    assert written.count("summary.json") == 1
+    assert read_summary(tmp_path, Summary) == summary
+    assert (summary.comparison, summary.wall_seconds) == ({"target": compared}, before.wall_seconds)
 
 
 @pytest.mark.asyncio

@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from arbiter.protocols.records import Usage
 from arbiter.runs import folder as folders
 from arbiter.runs.baseline_runs import check_resumable
 from arbiter.runs.bench import run_problems
+from arbiter.runs.file_replacement import replace_file
 from arbiter.runs.folder import open_run, read_records
 from arbiter.runs.results import Result, Summary
 
@@ -95,6 +97,18 @@ def failing(error: int, name: str, operation: Callable[..., Any]) -> Callable[..
         if path.name == name:
             raise OSError(error, os.strerror(error), str(path))
         return operation(path, *values, **named)
+
+    return perform
+
+
+def without_temporary_files(error: int, name: str) -> Callable[..., Any]:
+    """Return ``mkstemp`` that fails where the file ``name`` is replaced."""
+    make = tempfile.mkstemp
+
+    def perform(*values: Any, prefix: str, **named: Any) -> Any:
+        if prefix == f".{name}-":
+            raise OSError(error, os.strerror(error))
+        return make(*values, prefix=prefix, **named)
 
     return perform
 
@@ -179,7 +193,15 @@ def test_what_was_solved_and_the_summary_are_stored_although_no_descriptor_is_le
         (errno.EMFILE, r"Too many open files. Raise the limit of the process \(ulimit -n\), or lower limits.problems"),
     ],
 )
-@pytest.mark.parametrize("name", ["results.jsonl", "config.toml", "summary.json", LOG])
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("results.jsonl", "the run folder {}"),
+        ("config.toml", "{}/config.toml"),
+        ("summary.json", "{}/summary.json"),
+        (LOG, "the log {}/" + LOG),
+    ],
+)
 def test_a_disk_that_refuses_has_its_reason_and_the_run_is_resumed(
     config: Config,
     tmp_path: Path,
@@ -188,14 +210,27 @@ def test_a_disk_that_refuses_has_its_reason_and_the_run_is_resumed(
     error: int,
     reason: str,
     name: str,
+    what: str,
 ) -> None:
+    out = tmp_path / "run"
     with monkeypatch.context() as patched:
         patched.setattr(Path, "open", failing(error, name, Path.open))
-        patched.setattr(folders, "replace_file", failing(error, name, folders.replace_file))
-        with pytest.raises(RunError, match=rf"cannot write the (run folder|log) .*{reason}"):
-            solve(config, tmp_path / "run")
-    solve(config, tmp_path / "run")
-    assert transcripts(tmp_path / "run") == undisturbed
+        patched.setattr(tempfile, "mkstemp", without_temporary_files(error, name))
+        with pytest.raises(RunError, match=rf"^cannot write {what.format(out)}: {reason}"):
+            solve(config, out)
+    solve(config, out)
+    assert transcripts(out) == undisturbed
+
+
+def test_a_file_that_cannot_be_replaced_is_named_with_the_reason_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "collection.json"
+    replace_file(file, b"before")
+    monkeypatch.setattr(tempfile, "mkstemp", without_temporary_files(errno.EMFILE, file.name))
+    with pytest.raises(RunError, match=rf"^cannot write {file}: Too many open files\. Raise the limit"):
+        replace_file(file, b"after")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(file.name, b"before")]
 
 
 def test_a_place_where_nobody_may_write_is_refused(config: Config) -> None:

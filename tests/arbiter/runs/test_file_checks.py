@@ -22,6 +22,7 @@ from arbiter.runs.file_checks import CheckedFile, check_files
 from arbiter.runs.folder import open_run, read_records, read_results
 from arbiter.runs.reports.report import read_run
 from arbiter.runs.results import Result, summary_of
+from arbiter.runs.stored_summary import write_summary
 from tests.command_line import call_arbiter
 
 Configs = Callable[..., Config]
@@ -62,6 +63,55 @@ def test_a_summary_with_keys_of_another_version_is_whole(run: Path) -> None:
     del summary["c"]
     (run / "summary.json").write_text(json.dumps(summary | {"calls": {"draft": 3}}), encoding="utf-8")
     assert checked(run)["summary.json"] == CheckedFile("summary.json", lines=1, unchecked=1)
+
+
+def test_a_summary_with_none_of_the_keys_is_whole_and_counts_nothing(run: Path) -> None:
+    (run / "summary.json").write_text("{}", encoding="utf-8")
+    found = checked(run)
+    assert found["summary.json"] == CheckedFile("summary.json", lines=1, unchecked=1)
+    assert found["results.jsonl"].error is None
+
+
+def test_results_are_too_many_for_a_summary_that_counts_none(run: Path, a_config: Configs) -> None:
+    write_summary(run, summary_of(a_config(run_type="generate"), [], wall_seconds=1.0))
+    with pytest.raises(RunError, match=r"has 2 results, but summary\.json counts 0"):
+        read_run(run)
+    assert "has 2 results, but summary.json counts 0" in (checked(run)["results.jsonl"].error or "")
+
+
+def test_the_command_that_writes_a_damaged_summary_again_is_that_of_its_folder(run: Path, a_config: Configs) -> None:
+    def remedy() -> str:
+        return (checked(run)["summary.json"].error or "").partition("; ")[2]
+
+    change(run / "summary.json", '"wall_seconds": 12.5', '"wall_seconds": 22.5')
+    assert remedy().endswith(f": arbiter bench --resume {run}")
+    write_collection(run, planned(a_config(), None, 0.25, 0.0))
+    assert remedy().endswith(f": arbiter collect --resume {run}")
+    (run.parent / "sweep.json").touch()
+    assert remedy().endswith(f": arbiter sweep --resume {run.parent}")
+
+
+def test_the_files_of_a_collection_are_checked_with_those_of_its_run(run: Path, a_config: Configs) -> None:
+    write_collection(run, planned(a_config(), None, 0.25, 0.0))
+    assert checked(run)["collection.json"] == CheckedFile("collection.json", lines=1)
+    change(run / NAME, '"validation": 0.25', '"validation": 0.35')
+    [(name, error)] = [(file.name, file.error) for file in check_files(run) if file.error is not None]
+    assert name == "collection.json"
+    assert "its checksum is " in error
+
+
+def test_an_imported_collection_is_checked_without_a_run(run: Path, a_config: Configs) -> None:
+    write_collection(run, planned(a_config(), None, 0.25, 0.0))
+    (run / "events.jsonl").unlink()
+    with pytest.raises(RunError, match="holds no run"):  # it has the results of a run, so that its log is missing
+        list(check_files(run))
+    for name in ("results.jsonl", "summary.json", "config.toml"):
+        (run / name).unlink()
+    assert list(checked(run)) == ["rows.jsonl", "collection.json"]
+    change(run / "rows.jsonl", '"step":1', '"step":0')
+    ended = call_arbiter("show", run, "--verify")
+    assert (ended.returncode, ended.stdout) == (2, "collection.json: no damage\n")
+    assert "rows.jsonl, line 2: its checksum is " in " ".join(ended.stderr.split())
 
 
 def test_the_files_of_a_run_are_whole(run: Path) -> None:

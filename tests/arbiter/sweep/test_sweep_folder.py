@@ -16,6 +16,7 @@ from arbiter.evaluation.sweep_tuning import read_sweep
 from arbiter.grading import Grader
 from arbiter.log.checksums import of_document
 from arbiter.protocols.errors import ConfigError, RunError
+from arbiter.runs.file_checks import check_files
 from arbiter.runs.folder import open_run, read_records
 from arbiter.runs.regrading import regrade
 from arbiter.runs.reports.report import report_on
@@ -91,6 +92,29 @@ def test_a_changed_character_of_the_sweep_is_named_with_the_way_out(
     requests: list[object] = []
     swept(a_sweep, points, a_seen_world(2, requested=requests.append), questions(4))
     assert (earlier(a_sweep) is not None, requests) == (True, [])
+
+
+def test_the_files_of_a_sweep_and_of_its_points_are_checked(a_sweep: Path) -> None:
+    def errors() -> dict[str, str]:
+        return {file.name: file.error for file in check_files(a_sweep) if file.error is not None}
+
+    names = [file.name for file in check_files(a_sweep)]
+    of_a_point = ["events.jsonl", "results.jsonl", "summary.json", "config.toml"]
+    points = ["draft", "router-0.2", "router-0.8"]
+    assert names == ["sweep.json", *(f"{point}/{name}" for point in points for name in of_a_point)]
+    assert errors() == {}
+    for name, old, new in (
+        ("sweep.json", '"threshold": 0.2', '"threshold": 0.3'),
+        ("router-0.2/results.jsonl", '"right":', '"Right":'),
+    ):
+        text = (a_sweep / name).read_text(encoding="utf-8")
+        (a_sweep / name).write_text(text.replace(old, new, 1), encoding="utf-8")
+    (a_sweep / "draft" / "events.jsonl").unlink()
+    found = errors()
+    assert set(found) == {"sweep.json", "router-0.2/results.jsonl", "draft/events.jsonl"}
+    assert "its checksum is " in found["sweep.json"]
+    assert "repeat the command of the sweep" in found["sweep.json"]
+    assert f"arbiter sweep --resume {a_sweep}" in found["router-0.2/results.jsonl"]
 
 
 def test_a_sweep_without_a_checksum_is_read_as_it_is(a_sweep: Path) -> None:

@@ -17,11 +17,13 @@ from arbiter.data import Problem
 from arbiter.grading.grader import VERSION
 from arbiter.log.checksums import of_document
 from arbiter.protocols.errors import ConfigError, ReportError, RunError
+from arbiter.protocols.ports import KVMemory
 from arbiter.runs.folder import open_run
 from arbiter.runs.grading_figures import grader_name
 from arbiter.runs.reports.report import read_run, report_on, write_report
 from arbiter.runs.reports.tables import cells, columns_for, fitting
 from arbiter.runs.results import Result, Summary, summary_of
+from arbiter.runs.stored_summary import write_summary
 
 Configs = Callable[..., Config]
 Results = Callable[..., Result]
@@ -231,6 +233,19 @@ def test_the_json_has_the_summary_of_every_run_and_the_warnings(a_run: Runs) -> 
     assert [run["seed"] for run in found["runs"]] == [0, 1]
     assert found["warnings"] == report.warnings
     assert Summary.__struct_fields__ == tuple(found["runs"][0]["summary"])
+
+
+def test_the_json_has_what_only_the_stored_summary_knows(a_run: Runs) -> None:
+    folder = a_run("stopped")
+    stored = msgspec.structs.replace(
+        read_run(folder).summary, interrupted=True, stopped="it is down", kv_memory={"draft": KVMemory(10, 20)}
+    )
+    write_summary(folder, stored)
+    report = report_on([folder])
+    [found] = json.loads(report.to_json())["runs"]
+    assert (found["state"], found["summary"]["stopped"]) == ("interrupted", "it is down")
+    assert report.runs[0].summary == stored
+    assert any("stopped early: its figures cover the 2 problems" in warning for warning in report.warnings)
 
 
 @pytest.mark.parametrize("width", [20, 80, 120, 1000])

@@ -1,0 +1,62 @@
+"""Read and write ``summary.json`` in the folder of a run."""
+
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from arbiter.log.checksums import as_document, of_document
+from arbiter.protocols.errors import RunError
+from arbiter.protocols.ports import KVMemory
+from arbiter.protocols.records import Author
+from arbiter.runs.baselines import ComparedRun
+from arbiter.runs.file_replacement import replace_file
+from arbiter.runs.remedies import written_again
+from arbiter.runs.results import Summary
+
+NAME = "summary.json"
+
+Kind = TypeVar("Kind", bound=msgspec.Struct)
+
+
+class StoredSummary(msgspec.Struct, frozen=True):
+    """What a summary of any version tells besides figures that can be computed from the results.
+
+    Other keys are ignored. Keys that it lacks have these values. ``decoded`` is the number of results; None if the
+    summary does not count them.
+    """
+
+    wall_seconds: float | None = None
+    interrupted: bool = False
+    simulated: bool = False
+    kv_memory: dict[str, KVMemory] = msgspec.field(default_factory=dict[str, KVMemory])
+    cpu_seconds: float | None = None
+    comparison: dict[Author, ComparedRun] | None = None
+    decoded: int | None = None
+    stopped: str | None = None
+
+    def added_to(self, summary: Summary) -> Summary:
+        """Return ``summary``, which was computed from the results alone, with what is known from this one."""
+        names = ("wall_seconds", "interrupted", "simulated", "kv_memory", "cpu_seconds", "comparison", "stopped")
+        return msgspec.structs.replace(summary, **{name: getattr(self, name) for name in names})
+
+
+def read_summary(folder: Path, kind: type[Kind]) -> Kind | None:
+    """Return the keys of ``kind`` in the summary of the run in ``folder``; None if it has no summary.
+
+    Raises ``RunError`` with the remedy if the summary is damaged or cannot be read.
+    """
+    path = folder / NAME
+    try:
+        return msgspec.json.decode(of_document(path.read_bytes()), type=kind)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:  # a wrong checksum, or no summary
+        raise RunError(f"{path}: {error}; {written_again(folder)}") from error
+
+
+def write_summary(folder: Path, summary: Summary) -> None:
+    """Write the summary of the run in ``folder``. Raises ``RunError`` if it cannot be written."""
+    replace_file(folder / NAME, as_document(msgspec.json.encode(summary)))
