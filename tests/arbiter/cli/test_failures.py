@@ -34,10 +34,8 @@ problems = 2
 
 PRM = """
 [models.prm]
-backend = "http"
-url = "{url}"
-model = "m"
-prompt = "{{question}}"
+model = "pocket:prm"
+prompt = "Problem: {question}\\nSolution:\\n"
 """
 
 
@@ -118,11 +116,12 @@ def test_failed_problems_make_the_exit_status_1_unless_they_are_allowed(
     assert "stopped early" in fast.stderr
 
 
+@pytest.mark.slow
 def test_a_collection_with_failed_problems_says_how_to_solve_them_again(
     arbiter: Arbiter, tmp_path: Path, server: ThreadingHTTPServer
 ) -> None:
     with (tmp_path / "mine.toml").open("a", encoding="utf-8") as config:
-        config.write(PRM.format(url=f"http://127.0.0.1:{server.server_address[1]}"))
+        config.write(PRM)
     ended = arbiter("collect", "mine.toml", "--limit", "3", "--out", "rows")
     assert ended.returncode == 0, ended.stderr
     again = "to solve them again: arbiter collect --resume rows --retry-failed"
