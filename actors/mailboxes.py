@@ -66,7 +66,7 @@ class Mailboxes:
         routes: Routes,
         journal: Journal,
         digest: Callable[[Context], str],
-        flush: Callable[[Task], None] = lambda task: None,
+        flush: Callable[[Task], None],
     ) -> None:
         self._routes = routes
         self._journal = journal
