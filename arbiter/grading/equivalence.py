@@ -43,9 +43,11 @@ _AMBIGUOUS = {
 
 _LEAST = 0.001  # seconds: a timer of 0 is none
 _ERRORS = (ArithmeticError, RecursionError, Unreadable, ValueError)
-"""What a text may cause for which no rule is made: too many brackets, a number that is too long. It then has no reading.
+"""What a text may cause for which no rule is made: it is nested too deeply, or has no value. It then has no reading.
 
-Other errors are bugs, and are told as such."""
+This is the only guard, since each number and each function may fail in its own way. Other errors are bugs of the
+grader, so the verdict tells them.
+"""
 
 
 class EquivalenceVerdict(msgspec.Struct, frozen=True):
@@ -69,9 +71,9 @@ def prepare() -> None:
 
 
 def judge(answer: str, reference: Reference, seconds: float) -> EquivalenceVerdict:
-    """Judge whether ``answer`` gives everything that the reference requires, in ``seconds`` of CPU time. An error is told in the verdict.
+    """Judge whether ``answer`` gives everything that the reference requires, in ``seconds`` of CPU time.
 
-    The time to start the worker and to import libraries does not count.
+    The time to start the worker and to import libraries does not count. An error is the reason of the verdict.
     """
     try:
         prepare()
