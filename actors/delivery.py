@@ -60,7 +60,10 @@ class DirectDelivery:
             self._tasks.start_soon(self._serve_in_new_task, problem, *problem.outbox.pop(0))
 
     async def drive(self, task: Task) -> None:
-        """Serve the outbox of ``task`` until it is empty or the problem is closed. For a block of work on ``task``."""
+        """Serve the outbox of ``task`` until it is empty or the problem is closed.
+
+        Call it within ``ProblemRegistry.work(task)``.
+        """
         problem = self._registry.find(task)
         if problem is not None:
             await self._serve_all(problem)

@@ -12,7 +12,7 @@ import anyio
 import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from arbiter.actors.journal import message_entry
+from arbiter.actors.journal import AnyMail, message_entry
 from arbiter.protocols.messages import (
     AssemblerMail,
     Context,
@@ -66,7 +66,7 @@ class Mailboxes:
         routes: Routes,
         journal: Journal,
         digest: Callable[[Context], str],
-        flush: Callable[[Task], None] = lambda task: None,
+        flush: Callable[[Task], None],
     ) -> None:
         self._routes = routes
         self._journal = journal
@@ -74,29 +74,28 @@ class Mailboxes:
         self._flush = flush
 
     async def to_assembler(self, message: AssemblerMail, sender: str) -> None:
-        if self._journal.kept:
-            await self._journal.write(message_entry(message, sender, "assembler", self._digest))
+        await self._record(message, sender, "assembler")
         await self._routes.assembler(message)
 
     async def to_drafter(self, message: DrafterMail, sender: str) -> None:
-        if self._journal.kept:
-            await self._journal.write(message_entry(message, sender, "drafter", self._digest))
+        await self._record(message, sender, "drafter")
         await self._routes.drafter(message)
 
     async def to_verifier(self, message: VerifierMail, sender: str) -> None:
-        if self._journal.kept:
-            await self._journal.write(message_entry(message, sender, "verifier", self._digest))
+        await self._record(message, sender, "verifier")
         await self._routes.verifier(message)
 
     async def to_router(self, message: RouterMail, sender: str) -> None:
-        if self._journal.kept:
-            await self._journal.write(message_entry(message, sender, "router", self._digest))
+        await self._record(message, sender, "router")
         await self._routes.router(message)
 
     async def to_escalator(self, message: EscalatorMail, sender: str) -> None:
-        if self._journal.kept:
-            await self._journal.write(message_entry(message, sender, "escalator", self._digest))
+        await self._record(message, sender, "escalator")
         await self._routes.escalator(message)
+
+    async def _record(self, message: AnyMail, sender: str, to: str) -> None:
+        if self._journal.kept:
+            await self._journal.write(message_entry(message, sender, to, self._digest))
 
     def flush(self, task: Task) -> None:
         """Have the messages of ``task`` that were sent so far served now, while their sender does other work."""

@@ -19,7 +19,7 @@ from arbiter.protocols.transcript_digest import TranscriptDigest
 _Key = tuple[Model, str]  # the model, and the name of the target if there are several
 _Delivery = tuple[Callable[[Any], Awaitable[None]], Any]  # what serves a message, and the message
 
-NO_LOOKAHEAD = LookaheadStats()
+_NO_LOOKAHEAD = LookaheadStats()
 
 
 class ProblemRegistry:
@@ -203,7 +203,7 @@ class OpenProblem:
         self.scopes: set[anyio.CancelScope] = set()
         self.outbox: list[_Delivery] = []
         self.calls: dict[_Key, _Counts] = {}
-        self.lookahead = NO_LOOKAHEAD
+        self.lookahead = _NO_LOOKAHEAD
         self.digest: TranscriptDigest | None = None
 
     def counts(self, model: Model, target: str) -> _Counts:

@@ -67,10 +67,10 @@ class PrioritySemaphore:
 
     def take_now(self) -> bool:
         """Take a slot without waiting, and keep it until ``give``. Return False if there is no room."""
-        if self._taken < self._total and not self._waiting:
-            self._taken += 1
-            return True
-        return False
+        if not self.has_room:
+            return False
+        self._taken += 1
+        return True
 
     async def take(self, rank: Rank) -> None:
         """Wait for a slot, and keep it until ``give``."""

@@ -11,7 +11,6 @@ Then ``fuzzed`` requests with random fields, values, bytes, headers, methods and
 figures are the statuses, what is open at the end, and the memory of the endpoint.
 """
 
-import os
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ import anyio
 import cyclopts
 import msgspec
 from anyio.abc import ByteStream
+from child_environment import child_environment
 from cyclopts import Parameter
 from fuzzing import FuzzedRequest, fuzzed_request
 from scripted_endpoint import State
@@ -158,8 +158,7 @@ def served(patience: float, head: float) -> Generator[Endpoint]:
     """Start the endpoint in a process of its own."""
     script = str(Path(__file__).parent / "scripted_endpoint.py")
     command = [sys.executable, script, "--patience", str(patience), "--head", str(head)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    pipe = subprocess.PIPE
+    environment, pipe = child_environment(), subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as process:  # noqa: S603
         try:
             if process.stdout is None or not (url := process.stdout.readline().strip()):

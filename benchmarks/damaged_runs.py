@@ -5,12 +5,13 @@ import gzip
 import io
 import shutil
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import anyio
 import msgspec
+from killed_programs import Nobody
 
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
@@ -18,7 +19,7 @@ from arbiter.cli.diff import diff_command
 from arbiter.cli.replay import replay_command
 from arbiter.cli.report import report_command
 from arbiter.cli.show import show_command
-from arbiter.config.config import Config, load_config
+from arbiter.config.config import load_config
 from arbiter.data import Problem
 from arbiter.exports.html import write_page
 from arbiter.log.reader import LOG
@@ -172,7 +173,7 @@ def _solve(folder: Path, name: str) -> None:
 
     async def main() -> None:
         async with open_run(config, _PROBLEMS, folder) as opened:
-            await run_problems(config, _PROBLEMS, _models(), opened, _Nobody())
+            await run_problems(config, _PROBLEMS, _models(), opened, Nobody())
 
     anyio.run(main)
 
@@ -194,15 +195,3 @@ def _models() -> Models:
 def _drawn(*parts: object) -> float:
     """Return a number in [0, 1) that depends only on ``parts``."""
     return zlib.crc32(repr(parts).encode()) / 2**32
-
-
-class _Nobody:
-    """A watcher that shows nothing."""
-
-    def loading(self, config: Config) -> None: ...
-
-    def notice(self, text: str) -> None: ...
-
-    def started(self, solutions: int, earlier: Sequence[Result]) -> None: ...
-
-    def solved(self, result: Result) -> None: ...

@@ -78,7 +78,7 @@ def _status(_: Answer, noise: Random) -> Response:
     return plain({"error": {"message": "try again"}}, noise.choice(_STATUSES), **headers), False
 
 
-def _beside(answer: Answer, noise: Random) -> Response:
+def _with_error(answer: Answer, noise: Random) -> Response:
     error = {"error": {"code": noise.choice((429, "503", 502)), "message": "overloaded"}}
     body: Any = [*answer.body, error] if answer.request == "classify" else {**answer.body, **error}
     return plain(body), False
@@ -177,8 +177,8 @@ def _sends(body: object, status: int = 200) -> Callable[[Answer, Random], Respon
 FAULTS = (
     Fault("a temporary status", "temporary", _status),
     Fault("status 200 with an error", "temporary", _sends({"error": {"code": 429, "message": "slow down"}})),
-    Fault("an error beside the answer", "temporary", _beside),
-    Fault("a reason that nobody knows", "temporary", _broken_off, _COMPLETIONS),
+    Fault("an error next to the answer", "temporary", _with_error),
+    Fault("an unknown reason", "temporary", _broken_off, _COMPLETIONS),
     Fault("a body that ends early", "temporary", _half),
     Fault("no body", "temporary", _sends(b"")),
     Fault("a connection that breaks", "temporary", _closed),

@@ -9,7 +9,6 @@ Any of the first three, or more than 1.1 times the memory, ends the command with
 """
 
 import hashlib
-import os
 import re
 import resource
 import subprocess
@@ -23,6 +22,7 @@ from urllib.request import urlopen
 import anyio
 import cyclopts
 import msgspec
+from child_environment import child_environment
 from cyclopts import Parameter
 from fault_kinds import FAULTS
 from faulty_server import Sent, steps_of
@@ -145,7 +145,7 @@ def compare(right: Outcome, faulty: Outcome, problems: int) -> Measured:
 def _outcome(problems: int, share: float) -> Outcome:
     """Return the outcome of a run in a process of its own."""
     command = [sys.executable, __file__, "--run", str(problems), "--share", str(share)]
-    made = subprocess.run(command, stdout=subprocess.PIPE, env=_environment(), check=True)  # noqa: S603
+    made = subprocess.run(command, stdout=subprocess.PIPE, env=child_environment(), check=True)  # noqa: S603
     return msgspec.json.decode(made.stdout, type=Outcome)
 
 
@@ -187,17 +187,13 @@ def _config(url: str) -> Config:
 def serving(share: float) -> Generator[str]:
     """Start the server in a process of its own, and yield its address."""
     command = [sys.executable, str(Path(__file__).parent / "faulty_server.py"), str(share)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_environment()) as process:  # noqa: S603
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=child_environment()) as process:  # noqa: S603
         try:
             if process.stdout is None or not re.fullmatch(r"\d+\n", line := process.stdout.readline()):
                 raise SystemExit("the server did not start")
             yield f"http://127.0.0.1:{line.strip()}"
         finally:
             process.terminate()
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 def _text(measured: Measured) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 from fault_kinds import FAULTS, Answer, Kind, plain
+from persistent_connection import PersistentConnection
 
 SEPARATOR = "\n\n"
 STEPS = (6, 14)
@@ -139,33 +140,18 @@ def _tokens(text: str) -> int:
     return math.ceil(len(text) / _BYTES_PER_TOKEN)
 
 
-class Connection(asyncio.Protocol):
-    """One persistent connection, whose requests are answered in order."""
+class Connection(PersistentConnection):
+    """One connection to the server."""
 
     def __init__(self, models: Models) -> None:
+        super().__init__()
         self._models = models
-        self._received = b""
-        self._transport: asyncio.Transport | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        while (end := self._received.find(b"\r\n\r\n")) >= 0 and self._transport is not None:
-            head = self._received[:end]
-            length = re.search(rb"(?i)content-length: *(\d+)", head)
-            size = int(length[1]) if length else 0
-            if len(self._received) < end + 4 + size:
-                return
-            body = self._received[end + 4 : end + 4 + size]
-            self._received = self._received[end + 4 + size :]
-            response, closes = self._models.respond(head.split(b" ", 2)[1].decode(), body)
-            self._transport.write(response)
-            if closes:
-                self._transport.close()
-                return
+    def answer(self, path: bytes, body: bytes) -> None:
+        response, closes = self._models.respond(path.decode(), body)
+        self.send(response)
+        if closes:
+            self.close()
 
 
 async def main(share: float) -> None:

@@ -18,6 +18,8 @@ import re
 import sys
 from functools import cache
 
+from persistent_connection import PersistentConnection
+
 STEPS = 5
 QUESTION = "We multiply the first number by the second one, carry the ten, and write the sum of both rows below. " * 4
 MEDIAN_SECONDS = {"draft": 0.15, "target": 0.4, "prm": 0.02}
@@ -71,46 +73,20 @@ def chain_seconds(problem: int) -> float:
     )
 
 
-class Answering(asyncio.Protocol):
-    """One persistent connection, whose requests are answered in order."""
+class Answering(PersistentConnection):
+    """One connection to the server."""
 
     def __init__(self, delays: bool) -> None:
+        super().__init__()
         self._delays = delays
-        self._received = b""
-        self._transport: asyncio.Transport | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        while (end := self._received.find(b"\r\n\r\n")) >= 0:
-            head = self._received[:end]
-            size = _content_length(head)
-            if len(self._received) < end + 4 + size:
-                return
-            body = self._received[end + 4 : end + 4 + size]
-            self._received = self._received[end + 4 + size :]
-            seconds, answer = _answer(head.split(b" ", 2)[1], body, self._delays)
-            if seconds:
-                asyncio.get_running_loop().call_later(seconds, self._send, answer)
-            else:
-                self._send(answer)
-
-    def _send(self, answer: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(
-                b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
-                % (len(answer), answer)
-            )
-
-
-def _content_length(head: bytes) -> int:
-    for line in head.lower().split(b"\r\n"):
-        if line.startswith(b"content-length:"):
-            return int(line.partition(b":")[2])
-    return 0
+    def answer(self, path: bytes, body: bytes) -> None:
+        seconds, answer = _answer(path, body, self._delays)
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(answer)
+        if seconds:
+            asyncio.get_running_loop().call_later(seconds, self.send, head + answer)
+        else:
+            self.send(head + answer)
 
 
 def _answer(path: bytes, body: bytes, delays: bool) -> tuple[float, bytes]:

@@ -196,7 +196,7 @@ def _by_math_verify(pair: Pair) -> bool | None:
     try:
         gold, given = (cast("Any", parse)(f"\\boxed{{{text}}}") for text in (pair.reference, pair.answer))
         return bool(cast("Any", verify)(gold, given))
-    except Exception:
+    except Exception:  # whatever the library raises: it gives no verdict
         return None
     finally:
         logging.disable(logging.NOTSET)

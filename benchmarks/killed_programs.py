@@ -1,7 +1,7 @@
 """The programs that ``benchmarks/kills.py`` kills, with scripted models, and what they leave on disk.
 
-Each request to a model is a line of the file ``asked`` before it is answered: its id, or for the programs that share
-answers, a digest of what decides the answer.
+Each request to a model is a line of the file ``requested`` before it is answered. The line is its id, or for the
+programs that share answers, a digest of what decides the answer.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ SPEED = 40_000  # a request takes at most 256 / SPEED seconds
 class Program(NamedTuple):
     """A program that works in a folder: its start, the requests that are answered there, and its outcome.
 
-    ``answered`` returns the lines of ``asked`` whose answers are on disk.
+    ``answered`` returns the lines of ``requested`` whose answers are on disk.
     """
 
     start: Callable[[Path, Path], None]
@@ -70,8 +70,8 @@ def _drawn(*parts: object) -> int:
     return hashlib.blake2b(repr(parts).encode(), digest_size=1).digest()[0]
 
 
-def _models(asked: Path, line: Callable[[Request], str] = lambda request: request.call) -> Models:
-    to = os.open(asked, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+def _models(requested: Path, line: Callable[[Request], str] = lambda request: request.call) -> Models:
+    to = os.open(requested, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def seconds(request: Request) -> float:
         os.write(to, f"{line(request)}\n".encode())
@@ -137,41 +137,41 @@ def _rows(folder: Path) -> list[bytes]:
     return sorted(msgspec.json.encode(row) for row in rows)
 
 
-def _bench(folder: Path, asked: Path, config: Config | None = None) -> None:
+def _bench(folder: Path, requested: Path, config: Config | None = None) -> None:
     config = config or _config("oracle")
 
     async def main() -> None:
         async with open_run(config, PROBLEMS, folder) as run:
-            await run_problems(config, PROBLEMS, _models(asked), run, Nobody())
+            await run_problems(config, PROBLEMS, _models(requested), run, Nobody())
 
     anyio.run(main)
 
 
-def _collect(folder: Path, asked: Path) -> None:
+def _collect(folder: Path, requested: Path) -> None:
     config = _config("generate")
     kept = planned(config, None, 0.2, 0.0)
     write_collection(folder, kept)
-    _bench(folder, asked, config)
+    _bench(folder, requested, config)
     write_collection(folder, counted(kept, read_records(folder / "rows.jsonl", TrainingRow), complete=True))
 
 
-def _sweep(folder: Path, asked: Path) -> None:
+def _sweep(folder: Path, requested: Path) -> None:
     with locked(folder / ".sweep.lock", "sweep"):
         job = SweepJob(plan(_config("rsd"), ["rsd"], [POINTS]), PROBLEMS, folder, Nobody())
-        settle(job, measured=False, interrupted=anyio.run(run_together, job, _models(asked, _content)))
+        settle(job, measured=False, interrupted=anyio.run(run_together, job, _models(requested, _content)))
 
 
 def _sweep_outcome(folder: Path) -> dict[str, Any]:
     return {point.parent.name: _transcripts(point.parent) for point in _logs(folder)}
 
 
-def _serve(folder: Path, asked: Path) -> None:
+def _serve(folder: Path, requested: Path) -> None:
     """Answer questions until the process is killed. Each session has questions of its own."""
     session = len(list(folder.parent.glob("session-*")))
     (folder.parent / f"session-{session}").touch()
 
     async def main() -> None:
-        async with Arbiter(_config("oracle"), models=_models(asked), out=folder) as arbiter:
+        async with Arbiter(_config("oracle"), models=_models(requested), out=folder) as arbiter:
             questions = (f"question {session}.{number}" for number in itertools.count())
             async for solution in arbiter.map(questions):
                 line = msgspec.json.encode((solution.question, solution.text))
@@ -196,7 +196,7 @@ def _problems(folder: Path) -> list[Any]:
     return list(Run.open(log).problems()) if log.exists() and log.read_bytes().count(b"\n") else []
 
 
-def _train(folder: Path, _asked: Path) -> None:
+def _train(folder: Path, _requested: Path) -> None:
     import structlog
 
     from arbiter.training.router_training import train_router

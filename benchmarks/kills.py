@@ -59,11 +59,11 @@ class Figures(msgspec.Struct):
 class Child:
     """A program in a process group of its own."""
 
-    def __init__(self, program: Program, folder: Path, asked: Path) -> None:
+    def __init__(self, program: Program, folder: Path, requested: Path) -> None:
         sys.stdout.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            _in_child(lambda: program.start(folder, asked), folder.parent / "errors")
+            _in_child(lambda: program.start(folder, requested), folder.parent / "errors")
         self.status: int | None = None
 
     def ended(self) -> bool:
@@ -117,13 +117,13 @@ class Chain:
 
     def __init__(self, name: str, where: Path, rng: Random, figures: Figures, size: float) -> None:
         self._name, self._program, self._rng, self._figures = name, PROGRAMS[name], rng, figures
-        self._folder, self._asked, self._size = where / "folder", where / "asked", size
+        self._folder, self._requested, self._size = where / "folder", where / "requested", size
         self._known: set[str] = set()
         self._made = 0
 
     def kill(self) -> bool:
         """Start the program and kill it. Return False if it had ended before."""
-        child, early = Child(self._program, self._folder, self._asked), self._rng.random() < EARLY
+        child, early = Child(self._program, self._folder, self._requested), self._rng.random() < EARLY
         if early:
             time.sleep(self._rng.random() * EARLY_SECONDS)
         else:
@@ -143,7 +143,7 @@ class Chain:
 
     def finish(self, expected: object) -> None:
         """Run the program to its end, and compare its outcome with that of an undisturbed one."""
-        if self._name != "serve" and Child(self._program, self._folder, self._asked).wait() != 0:
+        if self._name != "serve" and Child(self._program, self._folder, self._requested).wait() != 0:
             self._figures.failures += 1
             return
         self._check()
@@ -161,15 +161,15 @@ class Chain:
         child.send(signal.SIGSTOP)
         self._figures.stops += 1
         if written(self._folder):
-            self._figures.refused += Child(self._program, self._folder, self._asked).wait() == REFUSED
+            self._figures.refused += Child(self._program, self._folder, self._requested).wait() == REFUSED
         time.sleep(self._rng.random() * 0.02)
         child.send(signal.SIGCONT)
         time.sleep(self._rng.random() * 0.02)
 
     def _check(self) -> None:
         """Compare what is on disk with what was there, and what was requested with what was answered before."""
-        asked = self._asked.read_text().split() if self._asked.exists() else []
-        self._figures.twice += len(self._known.intersection(asked[self._made :]))
+        requested = self._requested.read_text().split() if self._requested.exists() else []
+        self._figures.twice += len(self._known.intersection(requested[self._made :]))
         try:
             known = self._program.answered(self._folder)
         except RunError:
@@ -177,7 +177,7 @@ class Chain:
             self._figures.failures += 1
             known = set[str]()
         self._figures.lost += len(self._known - known)
-        self._known, self._made = known, len(asked)
+        self._known, self._made = known, len(requested)
 
 
 def written(folder: Path) -> int:
@@ -193,7 +193,7 @@ def _undisturbed(name: str, where: Path) -> tuple[object, float]:
         import_module("arbiter.training.router_training")  # once, and not in each process
     where.mkdir()
     started = time.monotonic()
-    if Child(PROGRAMS[name], where / "folder", where / "asked").wait() != 0:
+    if Child(PROGRAMS[name], where / "folder", where / "requested").wait() != 0:
         raise RuntimeError((where / "errors").read_text())
     seconds = time.monotonic() - started
     return PROGRAMS[name].outcome(where / "folder"), seconds if name == "train" else float(written(where / "folder"))

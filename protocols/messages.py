@@ -154,7 +154,7 @@ class DraftStep(Message, frozen=True, tag="draft_step"):
     event_type = DraftStepEvent
 
     def event_with(self, digest: Callable[[Context], str]) -> DraftStepEvent:
-        """Return ``event``, with the ``digest`` of the context."""
+        """Return the event, with the ``digest`` of the context."""
         return DraftStepEvent(digest(self.context), self.context.max_tokens)
 
 
@@ -172,7 +172,7 @@ class EscalateStep(Message, frozen=True, tag="escalate_step"):
     event_type = EscalateStepEvent
 
     def event_with(self, digest: Callable[[Context], str]) -> EscalateStepEvent:
-        """Return ``event``, with the ``digest`` of the context."""
+        """Return the event, with the ``digest`` of the context."""
         context = self.context
         return EscalateStepEvent(digest(context), context.max_tokens, self.rejects, self.target, self.threshold)
 

@@ -97,8 +97,8 @@ class TokenizerConversation:
 def chat_text(tokenizer: Any, turns: Turns) -> str:  # noqa: ANN401
     """Return the turns in the chat template of ``tokenizer``, up to where the answer begins.
 
-    The tokenizer makes of it, with the tokens that it adds at the beginning, those of the template: tokens that it adds
-    itself are not in the text. Raises whatever the template raises.
+    Start tokens that the tokenizer adds itself are left out, so that tokenising the text gives the tokens of the
+    template. Raises whatever the template raises.
     """
     messages = [{"role": turn.role, "content": turn.text} for turn in turns]
     text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

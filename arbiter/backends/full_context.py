@@ -1,4 +1,4 @@
-"""What a model writes once its context is full: nothing, by its limit."""
+"""The step of a model whose context is full: it is empty, and ended by the limit."""
 
 from arbiter.protocols.ports import Generation, GenerationRequest
 from arbiter.protocols.records import Usage

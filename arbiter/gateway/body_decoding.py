@@ -16,8 +16,8 @@ from arbiter.protocols.errors import RequestError
 
 Body = TypeVar("Body", bound=AnyBody)
 
-EMPTY: tuple[Any, ...] = ("", [], {})
-"""Values that ask for nothing, as null does."""
+_EMPTY: tuple[Any, ...] = ("", [], {})
+"""Values that have no effect, as null does."""
 
 _NESTED: dict[str, type[Any]] = {
     "arbiter": Extras,
@@ -27,7 +27,7 @@ _NESTED: dict[str, type[Any]] = {
     "content": ContentPart,
 }
 
-NEUTRAL: dict[str, tuple[Any, ...]] = {
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
     "audio": (),
     "background": (False,),
     "best_of": (1,),
@@ -64,8 +64,8 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 """Fields that cannot be honoured, with the values that have no effect, besides null and empty ones.
 
-Other values are refused. Settings for the form of reasoning items have no effect,
-because there are no such items.
+Other values are refused. Settings for the form of reasoning items have no effect, because there
+are no such items.
 """
 
 _ASKING_WHEN_EMPTY = ("web_search_options",)  # an empty object switches the search on
@@ -105,30 +105,30 @@ def read(raw: bytes, kind: type[Body]) -> Body:
 
 def refused_fields(kind: type[Any]) -> dict[str, tuple[Any, ...]]:
     """Return the fields of a body that are accepted only with values without an effect, and these values."""
-    return {name: NEUTRAL[name] for name in kind.__struct_fields__ if name in NEUTRAL and _is_any(kind, name)}
+    return {name: _NEUTRAL[name] for name in kind.__struct_fields__ if name in _NEUTRAL and _is_any(kind, name)}
 
 
 def empty_values(name: str) -> list[Any]:
-    """Return the empty values of the field ``name`` that ask for nothing."""
-    return [None, *(value for value in EMPTY if name not in _ASKING_WHEN_EMPTY)]
+    """Return the empty values of the field ``name`` that have no effect."""
+    return [None, *(value for value in _EMPTY if name not in _ASKING_WHEN_EMPTY)]
 
 
-def _without_ignorable_fields(value: Any, kind: type[Any], is_said: bool = False) -> Any:  # noqa: ANN401
-    """Return ``value`` without the unknown fields that ask for nothing.
+def _without_ignorable_fields(value: Any, kind: type[Any], in_answer: bool = False) -> Any:  # noqa: ANN401
+    """Return ``value`` without the unknown fields that have no effect.
 
-    These are null or empty or, with ``is_said`` or in a turn of the assistant, describe what was said.
+    These are null or empty or, with ``in_answer`` or in a turn of the assistant, describe what was said.
     """
     if isinstance(value, list):
-        return [_without_ignorable_fields(item, kind, is_said) for item in cast("list[Any]", value)]
+        return [_without_ignorable_fields(item, kind, in_answer) for item in cast("list[Any]", value)]
     if not isinstance(value, dict):
         return value
     fields = cast("dict[str, Any]", value)
     is_turn = kind in (ChatMessage, InputItem)
-    is_said = is_said or (is_turn and (fields.get("role") == "assistant" or fields.get("type") == "reasoning"))
+    in_answer = in_answer or (is_turn and (fields.get("role") == "assistant" or fields.get("type") == "reasoning"))
     return {
-        name: _without_ignorable_fields(item, _NESTED[name], is_said) if name in _NESTED else item
+        name: _without_ignorable_fields(item, _NESTED[name], in_answer) if name in _NESTED else item
         for name, item in fields.items()
-        if name in kind.__struct_fields__ or not (is_said or item is None or item in EMPTY)
+        if name in kind.__struct_fields__ or not (in_answer or item is None or item in _EMPTY)
     }
 
 
@@ -137,11 +137,11 @@ def _filled(value: Any) -> Any:  # noqa: ANN401
     if not isinstance(value, dict):
         return value
     fields = {name: _filled(item) for name, item in cast("dict[str, Any]", value).items()}
-    return {name: item for name, item in fields.items() if item is not None and item not in EMPTY}
+    return {name: item for name, item in fields.items() if item is not None and item not in _EMPTY}
 
 
 def _is_empty(value: object, name: str) -> bool:
-    return value is None or (value in EMPTY and name not in _ASKING_WHEN_EMPTY)
+    return value is None or (value in _EMPTY and name not in _ASKING_WHEN_EMPTY)
 
 
 def _is_any(kind: type[Any], name: str) -> bool:

@@ -138,7 +138,7 @@ class ClientConnection(H11Protocol):
         if self.conn.their_state is h11.IDLE and self.timeout_keep_alive_task is None:
             if self._request_timer is None:
                 self._request_timer = self.loop.call_later(self._limits.head, self.abort)
-        elif self.conn.our_state is not h11.DONE:  # the time for the rest of an answered request goes on
+        elif self.conn.our_state is not h11.DONE:  # the time for the rest of an answered request continues
             self._request_timer = _cancelled(self._request_timer)
 
     def _await_reading(self) -> None:

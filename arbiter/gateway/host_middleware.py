@@ -12,15 +12,15 @@ from arbiter.gateway.error_responses import refusal
 from arbiter.gateway.host_names import canonical, host_of, is_loopback
 from arbiter.protocols.errors import RequestError
 
-PROBES = ("/health", "/ready")
+_PROBES = ("/health", "/ready")
 """Paths that are answered for any host: probes of a cluster use addresses that the endpoint does not know."""
 
 
 class HostMiddleware:
     """Refuse requests with 421 whose ``Host`` header has a name that is not one of this endpoint's.
 
-    These are loopback names, ``hosts``, and the address at which the connection arrived. A client in process has a host
-    of its own choice there, so all of its requests are answered.
+    These are loopback names, ``hosts``, and the address at which the connection arrived. A client in process sets
+    that address itself, so all of its requests are answered.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
@@ -28,7 +28,7 @@ class HostMiddleware:
         self._hosts = frozenset(canonical(host) for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in PROBES or self._is_known(scope):
+        if scope["type"] != "http" or scope["path"] in _PROBES or self._is_known(scope):
             await self._app(scope, receive, send)
         else:
             await refusal(_misdirected(_hosts(scope)))(scope, receive, send)

@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup
 from starlette.types import ASGIApp, Message, Scope
 
 from arbiter.actors.supervision import services
+from arbiter.backends.served.openai_library import http_library
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -26,7 +27,7 @@ async def open_client(app: ASGIApp, key: str | None = None) -> AsyncGenerator["A
     """Open an ``openai.AsyncOpenAI`` that calls ``app`` in this process."""
     import openai
 
-    library = _library_of(openai)
+    library = http_library(openai)
     async with (
         open_http_client(app, library) as http,
         openai.AsyncOpenAI(base_url=f"{BASE}/v1", api_key=key or "none", http_client=http) as client,
@@ -42,13 +43,6 @@ async def open_http_client(app: ASGIApp, library: ModuleType) -> AsyncGenerator[
     """
     async with services() as tasks, library.AsyncClient(transport=_transport(app, library, tasks)) as client:
         yield client
-
-
-def _library_of(openai: ModuleType) -> ModuleType:
-    """Return the HTTP library that the installed ``openai`` uses."""
-    base: Any = openai.DefaultAsyncHttpxClient
-    module = next(kind.__module__.partition(".")[0] for kind in base.__mro__ if kind.__name__ == "AsyncClient")
-    return __import__(module)
 
 
 def _transport(app: ASGIApp, library: ModuleType, tasks: TaskGroup) -> Any:  # noqa: ANN401 - its library is known only at run time

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from arbiter.gateway.error_responses import refusal
 from arbiter.protocols.errors import RequestError
 
-OPEN = ("/", "/health", "/ready", "/openapi.json")
+_OPEN = ("/", "/health", "/ready", "/openapi.json")
 """Paths that need no key, because their responses are not secret. The page itself prompts for the key."""
 
 _POLLED = ("/live", "/health", "/ready", "/metrics")
@@ -85,7 +85,7 @@ class AuthMiddleware:
         self._keys = tuple(key.encode() for key in keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN or self._is_known(Request(scope)):
+        if scope["type"] != "http" or scope["path"] in _OPEN or self._is_known(Request(scope)):
             await self._app(scope, receive, send)
         else:
             await refusal(_unknown())(scope, receive, send)

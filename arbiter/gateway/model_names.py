@@ -44,7 +44,7 @@ class ModelNames:
         return [NAME, *(f"{NAME}:{run_type}" for run_type in self._arbiter.run_types), *self._aliases]
 
     def check_aliases(self) -> None:
-        """Raise ``ConfigError`` if an alias stands for no operating point of the open Arbiter."""
+        """Raise ``ConfigError`` if an alias is not the name of an operating point of the open Arbiter."""
         for alias in self._aliases:
             try:
                 self.operating_point(alias)

@@ -22,13 +22,13 @@ class BodyReader:
         self._arriving = 0
 
     async def read(self, request: Request) -> bytes:
-        """Return the body of ``request``. A missing content type stands for JSON, unless a web page sends the request.
+        """Return the body of ``request``. A missing content type counts as JSON, unless a web page sends the request.
 
         Raises ``RequestError`` if the content type is not JSON, if the body is too large or does not arrive in time, or
         if too many others are arriving. Raises ``GoneError`` if the client disconnects.
         """
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        # a browser lets a page send other types, and none at all, to other sites without asking them first
+        # a browser lets a page send other types, and none at all, to other sites without a preflight request
         if kind != "application/json" and (kind or "origin" in request.headers):
             raise RequestError(
                 f"the content type is {kind[:100]!r}; it must be application/json",

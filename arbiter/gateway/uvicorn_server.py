@@ -19,9 +19,8 @@ DRAIN = 30.0
 """The default time in seconds for which a shutdown waits for open problems."""
 
 _BACKLOG = 2048  # connections that may wait to be accepted: many clients may connect at the same time
-_ACCEPTED = (
-    64  # connections that one turn of the event loop accepts: others are closed in between if there are too many
-)
+# connections that one turn of the event loop accepts: others are closed in between if there are too many
+_ACCEPTED = 64
 _FAREWELL = 5  # seconds after the last problem has ended in which its client can still read the response
 
 

@@ -81,7 +81,7 @@ async def an_office(*problems: str) -> AsyncGenerator[Office]:
     inbox, received = anyio.create_memory_object_stream[DraftStep](1)
     with inbox, received, open_mailboxes(10) as (routes, inboxes):
         settings, calls = RingSettings(0, "off", salvage=False), RequestExecutor(registry, journal)
-        mailboxes = Mailboxes(routes, journal, registry.digest)
+        mailboxes = Mailboxes(routes, journal, registry.digest, lambda _: None)
         context = ActorContext(mailboxes, registry, calls, journal, Models(), settings, nobody, nobody)
         office = Office(Clerk(received, context), registry, opened, inbox, inboxes.assembler, anyio.Event())
         async with anyio.create_task_group() as tasks:

@@ -1,6 +1,5 @@
 """The transport for hosted endpoints and all others that the ``openai`` package can reach."""
 
-import importlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,14 +8,14 @@ import anyio
 import openai
 
 from arbiter.backends.served.http_bodies import PACKING, TooLargeError, too_large, unpacked_answer
+from arbiter.backends.served.openai_library import http_library
 from arbiter.backends.served.refusals import excerpt, silent
 from arbiter.backends.served.transport import Address, routing
 from arbiter.protocols.errors import BackendError
 
 _NO_KEY = "no-key"  # the SDK requires a key; without a real one, no header is sent
 _ENCODING = "x-arbiter-encoding"  # the name under which the client does not unpack a body
-# httpx or httpx2, whichever this SDK uses
-_HTTPX: Any = importlib.import_module(type(openai.DEFAULT_CONNECTION_LIMITS).__module__.partition(".")[0])
+_HTTPX: Any = http_library(openai)
 _WITHOUT_KEY: dict[str, str | openai.Omit] = {"Authorization": openai.Omit()}
 
 
@@ -45,7 +44,7 @@ class OpenAITransport:
             with anyio.fail_after(self.address.timeout):  # the client's own time-out applies to each read
                 response: Any = (await ask()).response
         except openai.APIStatusError as error:
-            # the text of the SDK's error is the body, in which the server may echo the key
+            # handled below, without this error as its cause: its text is the body, which may contain the key
             response = error.response
         except openai.APITimeoutError as error:
             connecting = self.address.connect_timeout if "Connect" in type(error.__cause__).__name__ else None

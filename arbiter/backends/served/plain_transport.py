@@ -78,8 +78,7 @@ class PlainTransport:
         address = self.address
         try:
             with self._limit.block():
-                if not self._slots.take_now():
-                    await self._slots.take(())
+                await self._slots.take(())
                 try:
                     answer = await self._exchange(request, repeatable)
                 finally:

@@ -87,10 +87,10 @@ def refusal(address: Address, path: str, status: int, headers: Mapping[str, str]
     """
     text = excerpt(body, address.key)
     stated = stated_error(body.encode(errors="replace"))
-    code = (stated.code if stated else None) or (max(status, 400))
+    code = (stated.code if stated else None) or max(status, 400)
     as_error = "" if code == status else f" with the error {code}" if stated and stated.code else " with an error"
     what = f"{address.at(path)} answered {status}{as_error}" + (f": {text}" if text else "")
-    if code in _TOO_LONG_STATUSES and is_too_long(body):
+    if code in _TOO_LONG_STATUSES and _is_too_long(body):
         return ContextTooLongError(f"{what}. Lower limits.max_tokens or limits.step_tokens, or shorten the question")
     if code in _TEMPORARY:
         fix = "Lower in_flight, or raise retries" if code == 429 else "The server's log may say why"
@@ -105,7 +105,7 @@ def refusal(address: Address, path: str, status: int, headers: Mapping[str, str]
     return BackendError(f"{what}. The server does not accept this request; its log may say why")
 
 
-def is_too_long(text: str) -> bool:
+def _is_too_long(text: str) -> bool:
     """Return whether a refusal says, in the words of a known engine, that the context is too long."""
     return _TOO_LONG.search(text) is not None and _FIELD.search(text) is None
 

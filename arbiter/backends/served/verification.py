@@ -79,12 +79,16 @@ class VerifyingGenerator:
         if not (prompt and proposed and fits):
             return await self._plain.generate(request)
         try:
-            return await self._checked(request, prompt, proposed) or await self._plain.generate(request)
+            checked = await self._checked(request, prompt, proposed)
         except ContextTooLongError:
-            return await self._plain.generate(request)
+            checked = Usage()
+        if isinstance(checked, Generation):
+            return checked
+        plain = await self._plain.generate(request)
+        return msgspec.structs.replace(plain, overhead=plain.overhead + checked)
 
-    async def _checked(self, request: GenerationRequest, prompt: list[int], proposed: list[int]) -> Generation | None:
-        """Return the step, or None if neither its tokens nor the server show what ended it."""
+    async def _checked(self, request: GenerationRequest, prompt: list[int], proposed: list[int]) -> Generation | Usage:
+        """Return the step. If neither its tokens nor the server show what ended it, return the tokens that it took."""
         read = await self._send(request, LogprobQuery(self._model, [*prompt, *proposed], 1, shown=len(proposed)))
         if read.choices is None or not read.tokens:
             raise BackendError(
@@ -99,7 +103,7 @@ class VerifyingGenerator:
         if step.ending is None:
             overhead += await self._continue(request, prompt, step)
         if step.ending is None:
-            return None
+            return overhead + Usage(len(prompt) + len(proposed), len(step.tokens), read.cached)
         found = agreement(proposed, step)
         overhead += Usage(prompt_tokens=found.proposed - found.matched)
         usage = Usage(len(prompt), len(step.tokens), min(read.cached, len(prompt)))

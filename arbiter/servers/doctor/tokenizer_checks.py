@@ -106,7 +106,7 @@ def _chat_ids(name: str, tokenizer: Any) -> Check:  # noqa: ANN401
     )
     if prompt_tokens(TransformersTokenTexts(tokenizer), chat_turn(name, QUESTION)) == own:
         return Check("template", "the tokenizer's own")
-    text = "the tokenizer's own, but its text has other tokens than the template: write the prompt as a text"
+    text = "the tokenizer's own, but its text has other tokens than the template: set prompt to the text of a template"
     return Check("template", text, "warning")
 
 

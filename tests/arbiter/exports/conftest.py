@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, 
 from arbiter.protocols.records import Usage
 from arbiter.runs.bench import run_problems
 from arbiter.runs.folder import open_run
-from arbiter.runs.results import Result
+from tests.silent_watcher import Nobody
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,18 +34,6 @@ DESKTOP = (1280, 800)
 
 Record = Callable[..., Run]
 Look = Callable[..., None]
-
-
-class Nobody:
-    """A watcher that ignores everything."""
-
-    def loading(self, config: Config) -> None: ...
-
-    def notice(self, text: str) -> None: ...
-
-    def started(self, solutions: int, earlier: Sequence[Result]) -> None: ...
-
-    def solved(self, result: Result) -> None: ...
 
 
 def write(request: GenerationRequest) -> Generation:

@@ -23,6 +23,7 @@ from arbiter.protocols.records import Solution, StopReason, Usage
 from arbiter.runs.bench import run_problems
 from arbiter.runs.folder import open_run, read_records
 from arbiter.runs.results import Result
+from tests.silent_watcher import Nobody
 
 Body = Callable[[], Awaitable[None]]
 Request = GenerationRequest | ScoreRequest
@@ -134,18 +135,6 @@ def recorded(in_virtual_time: Callable[[Body], None]) -> Callable[..., tuple[lis
         return solutions, journal.events
 
     return solve
-
-
-class Nobody:
-    """A watcher that ignores everything."""
-
-    def loading(self, config: Config) -> None: ...
-
-    def notice(self, text: str) -> None: ...
-
-    def started(self, solutions: int, earlier: Sequence[Result]) -> None: ...
-
-    def solved(self, result: Result) -> None: ...
 
 
 @pytest.fixture(scope="session")

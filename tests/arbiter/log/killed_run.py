@@ -7,32 +7,21 @@ import hashlib
 import os
 import resource
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
 
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.config.config import Config, parse
+from arbiter.config.config import parse
 from arbiter.data import Problem
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, ScoreRequest
 from arbiter.protocols.records import Usage
 from arbiter.runs.bench import run_problems
 from arbiter.runs.folder import open_run
-from arbiter.runs.results import Result
+from tests.silent_watcher import Nobody
 
 PROBLEMS = [Problem(str(n), f"question {n}", "7") for n in range(40)]
-
-
-class Nobody:
-    def loading(self, config: Config) -> None: ...
-
-    def notice(self, text: str) -> None: ...
-
-    def started(self, solutions: int, earlier: Sequence[Result]) -> None: ...
-
-    def solved(self, result: Result) -> None: ...
 
 
 def drawn(*parts: object) -> int:

@@ -4,7 +4,7 @@
 # (transformers and torch are typed in part)
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,7 @@ from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.runs.bench import bench
 from arbiter.runs.folder import read_records
 from arbiter.runs.results import Result, Summary
-
-
-class Nobody:
-    """A watcher that ignores everything."""
-
-    def loading(self, config: Config) -> None: ...
-
-    def notice(self, text: str) -> None: ...
-
-    def started(self, solutions: int, earlier: Sequence[Result]) -> None: ...
-
-    def solved(self, result: Result) -> None: ...
+from tests.silent_watcher import Nobody
 
 
 def refusal(name: str, kind: Kind = "generator", **options: Any) -> str:

@@ -143,3 +143,22 @@ def test_where_the_tokens_do_not_tell_the_ending_the_server_does(
     there.server.change = changed
     step = there.write(generation(transcript=Transcript("b")), PROPOSAL)
     assert (step.text, step.stop_reason, step.usage.completion_tokens) == made
+
+
+def test_the_tokens_of_a_check_that_shows_no_ending_are_overhead(target: Targets, generation: Request) -> None:
+    there = target([B, B, LINES])
+
+    def changed(_: str, answer: Body) -> Body:
+        if len(there.server.asked) == 2:
+            answer["output_ids"] = [A]
+            answer["meta_info"]["finish_reason"] = {"type": "stop", "matched": None}
+        return answer
+
+    request = generation(transcript=Transcript("b"))
+    plain = there.write(request, None)
+    there.server.change = changed
+    step = there.write(request, PROPOSAL)
+    assert (step.text, step.stop_reason, step.usage) == (plain.text, plain.stop_reason, plain.usage)
+    check, rest = (len(body["input_ids"]) for _, body in there.server.asked[:2])
+    assert step.overhead.prompt_tokens == check + rest
+    assert step.overhead.completion_tokens >= 2
