@@ -95,10 +95,18 @@ def _collections(answer: Reading, expected: Reading) -> bool:
             return _paired(items, expected.items)
         case (OrderedItems(opened="("), UnorderedItems(braces=False)) if values := ordered_values(expected.items):
             return _each(answer.items, values)
+        case (OrderedItems(opened="(", items=items), Matrix(rows=rows)) if _is_column(rows):
+            return _each(items, [row[0] for row in rows])
+        case (Matrix(rows=rows), OrderedItems(opened="(", items=items)) if _is_column(rows):
+            return _each([row[0] for row in rows], items)
         case (UnorderedItems(), UnorderedItems()):
             return _lists(answer, expected)
         case _:
             return False
+
+
+def _is_column(rows: Sequence[Sequence[Reading]]) -> bool:
+    return all(len(row) == 1 for row in rows)
 
 
 def _may_be_closed_interval(items: OrderedItems) -> bool:
@@ -121,6 +129,8 @@ def _lists(answer: UnorderedItems, expected: UnorderedItems) -> bool:
 
 def _named(answer: Reading, expected: Reading) -> bool:
     match answer, expected:
+        case (Value(unit=None) | Named(reading=Value(unit=None)), Named(reading=Value(unit=Unit(is_modulus=True)))):
+            return False  # of the numbers with this rest, the answer names one
         case (Named(), Named()):
             if answer.name == expected.name and agree(answer.reading, expected.reading):
                 return True
@@ -145,9 +155,13 @@ def _values(answer: Value, expected: Value) -> bool:
             return False
         return same_value(_scaled(answer.expression, one.factor), _scaled(expected.expression, other.factor))
     if one is not None:  # the reference has no unit
+        if one.is_doubtful:
+            return False
         converted = _without_unit(answer.expression, one, expected.expression)
         other_unit = (
-            _may_be_share(expected.expression) if one.is_percent else one.is_angle and _has_pi(expected.expression)
+            one.factor != 1 or _may_be_share(expected.expression)
+            if one.is_percent
+            else one.is_angle and _has_pi(expected.expression)
         )
         return converted or (not other_unit and same_value(answer.expression, expected.expression))
     if same_value(answer.expression, expected.expression):
@@ -169,7 +183,7 @@ def _has_pi(expression: Expr) -> bool:
 def _without_unit(value: Expr, unit: Unit, bare: Expr) -> bool:
     """Return whether a percentage is the bare share, or degrees are the bare radians."""
     if unit.is_percent:
-        return same_value(Expr("div", (value, whole(100))), bare)
+        return same_value(Expr("mul", (value, whole(unit.factor / 100))), bare)
     return unit.is_angle and same_value(Expr("mul", (value, _RADIANS)), bare)
 
 

@@ -117,6 +117,8 @@ _SET_OPERATIONS: dict[str, Callable[[list[Region]], Region]] = {
 
 
 def _related(parts: list[str], signs: list[str], style: Style) -> Reading:
+    if signs == [r"\approx"] and not parts[0]:
+        return _item(parts[1], style)
     if set(signs) <= {"=", r"\approx", r"\equiv"}:
         return _equal(parts, signs, style)
     if signs in ([r"\in"], [r"\notin"]):

@@ -8,6 +8,7 @@ import re
 import msgspec
 
 from arbiter.grading.terms import is_word
+from arbiter.grading.vocabulary import EVERYTHING, NOTHING, NUMBERS
 from arbiter.protocols.records import Record
 
 _OPEN_THOUGHT, _CLOSE_THOUGHT = "<think>", "</think>"
@@ -159,17 +160,6 @@ _NAMED_CHOICE = re.compile(r"(?<![A-Za-z\\])(?:\(?(?P<letter>[A-Ea-e])\)|(?P<bar
 """A choice within a text. ``A`` before a word is an article."""
 _WORDS = re.compile(r"[^\W\d_]+(?:[ '-]+[^\W\d_]+)*")
 _LETTERS = re.compile(r"[A-Za-z]+")
-NOTHING = re.compile(
-    r"(?:there (?:is|are) )?no (?:real )?solutions?|(?:the )?(?:empty|null) set|none|无解", re.IGNORECASE
-)
-"""Words for the empty set."""
-EVERYTHING = re.compile(r"(?:the set of )?(?:all )?real numbers|all reals?|every real number|全体实数", re.IGNORECASE)
-"""Words for the set of real numbers."""
-NUMBERS = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
-)  # fmt: skip
-"""Words for numbers, by their value."""
 _ARTICLE = re.compile(r"(?:the|an?) (?=\w)")
 
 
@@ -178,6 +168,8 @@ def same_words(answer: str, reference: str) -> bool | None:
     expected, wrapped = _unwrapped(reference), _unwrapped(reference) != _bare(reference)
     given = _unwrapped(answer)
     if choice := _CHOICE.fullmatch(expected):
+        if choice["letter"] and re.fullmatch("[a-e]", given):
+            given = given.upper()
         if chosen := _CHOSEN.fullmatch(given):
             named = {_letter(other) for other in _NAMED_CHOICE.finditer(chosen["rest"] or chosen["more"] or "")}
             return {_letter(chosen), *named} == {_letter(choice)}

@@ -2,16 +2,15 @@ r"""Read what is no list, set or relation: words, times, ratios, numbers in a ba
 
 import re
 
-from arbiter.grading.answers import EVERYTHING, NOTHING, NUMBERS
 from arbiter.grading.expressions import parse_expression
 from arbiter.grading.readings import EMPTY, REALS, Based, Clock, Ratio, Reading, Value, Words
-from arbiter.grading.spelling import CLOSE_WORDS, OPEN_WORDS, unmarked
+from arbiter.grading.spelling import CLOSE_WORDS, MARKED, OPEN_WORDS, unmarked
 from arbiter.grading.structure import bracketed, split_at
 from arbiter.grading.terms import Style, Unreadable, is_word, whole
+from arbiter.grading.vocabulary import EVERYTHING, NOTHING, NUMBERS
 
-_MARKED = rf"{OPEN_WORDS}[^{CLOSE_WORDS}]*{CLOSE_WORDS}"
-_SCRIPT = rf"(?:_\s?(?:\w|\{{[^{{}}]*\}}|\\[A-Za-z]+|{_MARKED}))?"
-_LETTER = rf"(?:[A-Za-z]|\\(?!frac|sqrt|pi(?![A-Za-z])|infty)[A-Za-z]+(?:\s?\{{[A-Za-z]+\}})?|{_MARKED})"
+_SCRIPT = rf"(?:_\s?(?:\w|\{{[^{{}}]*\}}|\\[A-Za-z]+|{MARKED}))?"
+_LETTER = rf"(?:[A-Za-z]|\\(?!frac|sqrt|pi(?![A-Za-z])|infty)[A-Za-z]+(?:\s?\{{[A-Za-z]+\}})?|{MARKED})"
 _NAME = re.compile(
     rf"(?:\\angle\s*[A-Z_{{}}\d\s]+|{_LETTER}'*{_SCRIPT}'*(?:\^\s?\{{-1\}})?(?:\s*\([^()=<>]*\))?"
     rf"|(?:\\(?:sin|cos|tan|cot)\s*)(?:\\angle\s*)?\\?[A-Za-z]+|[A-Z][A-Z\s]*[A-Z]|\|[A-Za-z_\d\s]+\||[A-Za-z]{{3,}}"
@@ -21,7 +20,6 @@ _BASED = re.compile(
     r"\(?(?P<digits>-?\d[0-9A-F]*(?:\.[0-9A-F]+)?|-?[A-F]+\d[0-9A-F]*|-?[A-F]+)\)?"
     r"\s?_\s?(?:\{\s?\(?(?P<base>\w+)\)?\s?\}|(?P<one>\d))"
 )
-_BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
 _CLOCK = re.compile(
     r"(?P<hour>\d{1,2})(?::(?P<minute>\d\d)(?::(?P<second>\d\d))?)?\s?"
     r"(?P<half>[ap]\.?\s?m\.?|noon|midnight|o'?clock)?",
@@ -94,7 +92,7 @@ def based(text: str, _style: Style) -> Reading | None:
     if match is None:
         return None
     name = match["one"] or (match["base"] or "").strip()
-    base = int(name) if name.isdigit() else _BASES.get(name.lower(), 0)
+    base = int(name) if name.isdecimal() else NUMBERS.index(name.lower()) if name.lower() in NUMBERS else 0
     digits = match["digits"]
     if not 2 <= base <= 36 or (digits.isalpha() and base < 11):
         return None

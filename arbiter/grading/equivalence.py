@@ -42,8 +42,12 @@ _AMBIGUOUS = {
 
 
 _LEAST = 0.001  # seconds: a timer of 0 is none
-_ERRORS = (ArithmeticError, LookupError, RecursionError, TypeError, Unreadable, ValueError)
-"""What reading and comparing may raise for a text that no rule is made for. It then has no reading, or is not equal."""
+_ERRORS = (ArithmeticError, RecursionError, Unreadable, ValueError)
+"""What a text may cause for which no rule is made: it is nested too deeply, or has no value. It then has no reading.
+
+This is the only guard, since each number and each function may fail in its own way. Other errors are bugs of the
+grader, so the verdict tells them.
+"""
 
 
 class EquivalenceVerdict(msgspec.Struct, frozen=True):
@@ -67,15 +71,15 @@ def prepare() -> None:
 
 
 def judge(answer: str, reference: Reference, seconds: float) -> EquivalenceVerdict:
-    """Judge whether ``answer`` gives everything that the reference requires, in ``seconds`` of CPU time. Never raises.
+    """Judge whether ``answer`` gives everything that the reference requires, in ``seconds`` of CPU time.
 
-    The time to start the worker and to import libraries does not count.
+    The time to start the worker and to import libraries does not count. An error is the reason of the verdict.
     """
     try:
         prepare()
         began = time.process_time()
         with cpu_limit(seconds):
-            right = _judged(answer, reference, _same)
+            right = _judged(answer, reference, equal_mathematics)
             needs_library = not right and _needs_library(answer, reference)
         left = seconds - (time.process_time() - began)
         if needs_library:
@@ -89,7 +93,7 @@ def judge(answer: str, reference: Reference, seconds: float) -> EquivalenceVerdi
         return EquivalenceVerdict(right=None, reason=str(error))
     except MemoryError:
         return EquivalenceVerdict(right=None, reason=f"comparing needs more than {MEMORY >> 30} GiB of memory")
-    except BaseException as error:  # no error may reach the run
+    except Exception as error:  # no error may reach the run
         return EquivalenceVerdict(right=None, reason=f"the grader failed: {type(error).__name__}: {str(error)[:200]}")
 
 
@@ -155,10 +159,6 @@ def _with_unit(expected: str, unit: str) -> str:
     bare = unit.replace("$", "").strip()
     written = bare if bare.startswith(("\\", "^", "%", "°")) else rf"\text{{ {bare}}}"
     return expected if own is not None else f"{expected.replace('$', '')} {written}"
-
-
-def _same(answer: str, expected: str) -> bool:
-    return _compared(answer, expected) is True
 
 
 def _compared(answer: str, expected: str) -> bool | None:

@@ -1,25 +1,23 @@
 r"""Parse an expression, as LaTeX or as plain text such as ``-1+exp(16)``, into a tree.
 
-The input is ``normalised``. Words, commas, relations and sets are no expressions: ``readings`` reads those.
+The input is ``normalised``. Words, commas, relations and sets are no expressions: ``answer_reader`` reads those.
 """
 
 import re
 
 from arbiter.grading.numerals import read_number
 from arbiter.grading.scanner import Scanner
-from arbiter.grading.spelling import CLOSE_WORDS, OPEN_WORDS
+from arbiter.grading.spelling import CLOSE_WORDS, MARKED, OPEN_WORDS
+from arbiter.grading.structure import DEEPEST
 from arbiter.grading.terms import Expr, Style, Unreadable, is_word, joined, whole
 from arbiter.grading.vocabulary import ALIASES, CONSTANTS, FUNCTIONS, GREEK, INVERSES
 
 _NAMES = {"vec", "overrightarrow", "hat", "tilde", "overline", "mathcal", "mathscr", "widehat", "underline"}
-_DEEPEST = 60
 
 _COMMAND = re.compile(r"\\(?P<name>[A-Za-z]+)")
 _LETTERS = re.compile(r"[A-Za-z]+")
-_MARKED = re.compile(f"{OPEN_WORDS}(?P<inside>[^{CLOSE_WORDS}]*){CLOSE_WORDS}")
-_SUBSCRIPT = re.compile(
-    rf"_\s?(?:\{{(?P<group>[^{{}}]*)\}}|(?P<one>\w|\\[A-Za-z]+|{OPEN_WORDS}[^{CLOSE_WORDS}]*{CLOSE_WORDS}))"
-)
+_MARKED = re.compile(MARKED)
+_SUBSCRIPT = re.compile(rf"_\s?(?:\{{(?P<group>[^{{}}]*)\}}|(?P<one>\w|\\[A-Za-z]+|{MARKED}))")
 _DEGREES = re.compile(r"\^\s?(?:\{\s?\\circ\s?\}|\\circ(?![A-Za-z]))|\\circ(?![A-Za-z])")
 
 
@@ -47,7 +45,7 @@ class _Parser(Scanner):
 
     def sum(self) -> Expr:
         self._depth += 1
-        if self._depth > _DEEPEST:
+        if self._depth > DEEPEST:
             raise Unreadable("it is nested too deeply")
         terms = [self._signed()]
         while True:
@@ -201,7 +199,7 @@ class _Parser(Scanner):
 
     def _marked(self) -> Expr:
         match = _MARKED.match(self.text, self.at)
-        inside = match["inside"] if match else ""
+        inside = match[0].strip(OPEN_WORDS + CLOSE_WORDS) if match else ""
         if match is None or not (len(inside) == 1 or inside in FUNCTIONS):
             raise Unreadable(f"the words {inside!r}")
         self.at = match.end()

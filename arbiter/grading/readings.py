@@ -1,7 +1,5 @@
 r"""What an answer can be, apart from a number: a list, a tuple, a set, a relation, a time, words."""
 
-from fractions import Fraction
-
 import msgspec
 
 from arbiter.grading.terms import Expr
@@ -132,4 +130,3 @@ EMPTY = UnorderedItems((), braces=True)
 INFINITY = Expr("inf")
 MINUS_INFINITY = Expr("neg", (INFINITY,))
 REALS = Region((Piece(MINUS_INFINITY, INFINITY, has_low=False, has_high=False),))
-ZERO = Expr("num", value=Fraction(0))

@@ -128,10 +128,10 @@ def same_region(one: Region, other: Region) -> bool:
     if one.variable and other.variable and one.variable != other.variable:
         return False
     if one.integers != other.integers:
-        return _members(one) is not None and _members(one) == _members(other)
-    members = _members(one) if one.integers else None
+        return _whole_numbers(one) is not None and _whole_numbers(one) == _whole_numbers(other)
+    members = _whole_numbers(one) if one.integers else None
     if members is not None:
-        return members == _members(other)
+        return members == _whole_numbers(other)
     left, right = _merged(one.pieces), _merged(other.pieces)
     return len(left) == len(right) and all(
         first.has_low == second.has_low
@@ -144,7 +144,7 @@ def same_region(one: Region, other: Region) -> bool:
 
 def members(region: Region) -> Reading | None:
     """Return the finite set that a region is; None if it is not finite."""
-    numbers = _members(region)
+    numbers = _whole_numbers(region)
     if numbers is not None:
         return UnorderedItems(tuple(Value(whole(number)) for number in numbers), braces=True) if numbers else EMPTY
     pieces = region.pieces
@@ -153,7 +153,7 @@ def members(region: Region) -> Reading | None:
     return None
 
 
-def _members(region: Region) -> list[int] | None:
+def _whole_numbers(region: Region) -> list[int] | None:
     """Return the whole numbers of a bounded region of integers; None for any other region."""
     if not region.integers:
         return None

@@ -8,6 +8,8 @@ import re
 import unicodedata
 
 OPEN_WORDS, CLOSE_WORDS = "⟦", "⟧"
+MARKED = f"{OPEN_WORDS}[^{OPEN_WORDS}{CLOSE_WORDS}]*{CLOSE_WORDS}"
+"""The pattern of words that are marked."""
 
 _SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ", "0123456789+-ni", strict=True))
 _SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋ₙ", "0123456789+-n", strict=True))
@@ -22,7 +24,7 @@ _SYMBOLS = {
     "°": r"^\circ ", "º": r"^\circ ", "∘": r"^\circ ", "℃": "⟦°C⟧", "′": "'", "’": "'", "∣": r"\mid ",
     "…": r"\ldots ", "⋯": r"\ldots ", "、": ",", "。": ".", "∧": r"⟦and⟧", "∨": r"⟦or⟧", "∠": r"\angle ",
     "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "\u200b": "", "\ufeff": "",
-    "€": "⟦euros⟧", "£": "⟦pounds⟧", "¥": "⟦yuan⟧", "￥": "⟦yuan⟧",
+    "€": "⟦euros⟧", "£": "⟦pounds⟧", "¥": "⟦yuan⟧", "￥": "⟦yuan⟧", "‰": "⟦permille⟧",
     "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta ", "ε": r"\epsilon ", "θ": r"\theta ",
     "λ": r"\lambda ", "μ": r"\mu ", "π": r"\pi ", "ρ": r"\rho ", "σ": r"\sigma ", "τ": r"\tau ", "φ": r"\phi ",
     "ϕ": r"\phi ", "ω": r"\omega ", "Δ": r"\Delta ", "Ω": r"\Omega ", "Σ": r"\Sigma ",
@@ -35,8 +37,8 @@ _SYNONYMS = {
     "cdots": "ldots", "dotsc": "ldots", "dotsb": "ldots", "colon": ":", "lbrack": "[", "rbrack": "]",
     "degree": r"^\circ ", "degrees": r"^\circ ", "infin": "infty", "varepsilon": "epsilon", "varphi": "phi",
     "simeq": "approx", "div": "/", "ast": "*", "arcdeg": r"^\circ ", "tg": "tan", "ctg": "cot", "arctg": "arctan",
-    "implies": "Rightarrow", "lnot": "neg", "percent": r"\%", "euro": "⟦euros⟧", "pounds": "⟦pounds⟧", "ge": "ge",
-    "measuredangle": "angle", "times": "times",
+    "percent": r"\%", "euro": "⟦euros⟧", "pounds": "⟦pounds⟧",
+    "measuredangle": "angle",
 }  # fmt: skip
 _CHARACTERS = {"<", ">", ":", "|", "[", "]", "/", "*"}
 _IGNORED = (
@@ -60,6 +62,7 @@ _THIN = re.compile(r"(?<![\d.])(\d{1,3})((?:(?:\\[,;:! ]|~|,\\!|\{,\}|\{\\,\}| )
 _DOTTED = re.compile(r"\\dot\s*(?:\{(\d)\}|(\d))(?:(\d*)\\dot\s*(?:\{(\d)\}|(\d)))?")
 _SPACES = re.compile(r"(?P<row>\\\\)|\\[,;:!> ]|~|\\q?quad(?![A-Za-z])|\\(?:thin|med|thick|neg|en)space(?![A-Za-z])|\s")
 _WIDE = re.compile(r"\\(?:h|v|m)space\*?\{[^{}]*\}|\\phantom\{[^{}]*\}|\\label\{[^{}]*\}")
+_MICRO, _OHM = re.compile(r"\\mu\s*(?=[A-Za-z])"), re.compile(r"\s*\\Omega\s*$")
 _GROUPED_COMMA = re.compile(r"\{\s*,\s*\}|,\\!")
 _EMPTY = re.compile(r"\\\{\s*\\\}")
 
@@ -126,6 +129,7 @@ def _unnested(text: str) -> str:
 def _marked(match: re.Match[str]) -> str:
     """Mark the words of a text group. What has digits is mathematics: only its words are marked."""
     inside = " ".join(match["inside"].replace("\\ ", " ").replace("\\", " \\").split()).replace("\\ ", "\\")
+    inside = _OHM.sub("ohm", _MICRO.sub("u", inside))
     if OPEN_WORDS in inside:
         return f" {inside} "
     if re.fullmatch(r"[^\W\d_]", inside):

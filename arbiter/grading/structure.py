@@ -8,7 +8,8 @@ from arbiter.grading.spelling import CLOSE_WORDS, OPEN_WORDS
 _TOKEN = re.compile(r"\\begin\{[a-zA-Z*]+\}|\\end\{[a-zA-Z*]+\}|\\[A-Za-z]+|\\.|.", re.DOTALL)
 _OPENING = {"(", "[", "{", "\\{", "\\langle", OPEN_WORDS}
 _CLOSING = {")", "]", "}", "\\}", "\\rangle", CLOSE_WORDS}
-_DEEPEST = 60
+DEEPEST = 60
+"""Brackets within each other: those of an expression may not be more."""
 _KEPT = 64  # texts: each is split at several separators, one after the other
 
 
@@ -47,7 +48,7 @@ def bracketed(text: str) -> tuple[str, str, str] | None:
     if len(found) < 2 or found[0][0] not in _OPENING or found[0][0] == OPEN_WORDS:
         return None
     closed = next((index for index, (_, _, depth) in enumerate(found) if index and depth <= 0), None)
-    if closed != len(found) - 1 or max(depth for _, _, depth in found) > _DEEPEST:
+    if closed != len(found) - 1 or max(depth for _, _, depth in found) > DEEPEST:
         return None
     (opening, _, _), (closing, at, _) = found[0], found[-1]
     return opening, text[len(opening) : at].strip(), closing

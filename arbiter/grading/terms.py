@@ -20,8 +20,8 @@ class Expr(msgspec.Struct, frozen=True):
     - ``num`` has an exact ``value``. ``decimals`` is the number of digits after the point of a decimal number, and None
       for whole numbers and fractions.
     - ``sym`` and ``call`` have a ``name``; ``pi``, ``e``, ``i`` and ``inf`` are the constants.
-    - ``add``, ``mul``, ``div``, ``pow``, ``neg``, ``root`` (index, radicand), ``log`` (base, number), ``pm``,
-      ``factorial`` and ``binom`` have ``args``.
+    - ``add``, ``mul``, ``div``, ``pow``, ``neg``, ``root`` (index, radicand), ``log`` (base, number), ``pm``
+      and ``call`` have ``args``. The names of calls are those of functions, and ``factorial`` and ``binom``.
     """
 
     op: str

@@ -6,22 +6,36 @@ The input is ``normalised``. Units of one kind have factors: 10 cm is 0.1 m. An 
 import re
 from collections import Counter
 from fractions import Fraction
+from itertools import takewhile
+from typing import cast
 
 import msgspec
 
-from arbiter.grading.answers import NUMBERS
-from arbiter.grading.spelling import CLOSE_WORDS, OPEN_WORDS
+from arbiter.grading.spelling import CLOSE_WORDS, MARKED, OPEN_WORDS, unmarked
 from arbiter.grading.terms import is_word
-from arbiter.grading.vocabulary import CONSTANTS, FUNCTIONS, GREEK
-
-PERCENT, DEGREE = "percent", "degree"
+from arbiter.grading.unit_table import (
+    CHINESE,
+    COMPOUND,
+    DEGREE,
+    PERCENT,
+    POWERS,
+    SCALES,
+    SHARES,
+    TABLE,
+    is_no_unit,
+    is_noun,
+)
 
 
 class Unit(msgspec.Struct, frozen=True):
-    """A unit: its kinds with their powers, such as metre 1 and second -1, and the factor to the kinds' own units."""
+    """A unit: its kinds with their powers, such as metre 1 and second -1, and the factor to the kinds' own units.
+
+    ``is_doubtful`` is True if its words may be no noun.
+    """
 
     kinds: tuple[tuple[str, int], ...]
     factor: Fraction = Fraction(1)
+    is_doubtful: bool = False
 
     @property
     def is_percent(self) -> bool:
@@ -31,96 +45,40 @@ class Unit(msgspec.Struct, frozen=True):
     def is_angle(self) -> bool:
         return self.kinds == ((DEGREE, 1),)
 
+    @property
+    def is_modulus(self) -> bool:
+        return self.kinds[0][0].startswith("mod ")
 
-_PREFIXES = {"k": 3, "c": -2, "m": -3, "d": -1, "M": 6, "G": 9, "n": -9, "T": 12}
-_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-_PREFIX_WORDS = {"kilo": 3, "centi": -2, "milli": -3, "deci": -1, "mega": 6, "giga": 9, "nano": -9}
-_BASES: dict[str, tuple[str, int, Fraction, tuple[str, ...], tuple[str, ...]]] = {
-    # kind, power, factor, spellings that take no prefix, spellings that take one
-    "metre": ("metre", 1, Fraction(1), (), ("m",)),
-    "metre word": ("metre", 1, Fraction(1), (), ("meter", "metre")),
-    "gram": ("gram", 1, Fraction(1), (), ("g",)),
-    "gram word": ("gram", 1, Fraction(1), (), ("gram",)),
-    "litre": ("metre", 3, Fraction(1, 1000), (), ("L", "l")),
-    "litre word": ("metre", 3, Fraction(1, 1000), (), ("liter", "litre")),
-    "second": ("second", 1, Fraction(1), ("sec", "second"), ("s",)),
-    "minute": ("second", 1, Fraction(60), ("min", "minute"), ()),
-    "hour": ("second", 1, Fraction(3600), ("h", "hr", "hour"), ()),
-    "day": ("second", 1, Fraction(86400), ("day",), ()),
-    "week": ("second", 1, Fraction(604800), ("week",), ()),
-    "inch": ("metre", 1, Fraction(254, 10000), ("in", "inch", "inche"), ()),
-    "foot": ("metre", 1, Fraction(3048, 10000), ("ft", "foot", "feet"), ()),
-    "yard": ("metre", 1, Fraction(9144, 10000), ("yd", "yard"), ()),
-    "mile": ("metre", 1, Fraction(1609344, 1000), ("mi", "mile"), ()),
-    "degree": (DEGREE, 1, Fraction(1), ("degree", "deg"), ()),
-    "percent": (PERCENT, 1, Fraction(1), ("percent", "per cent"), ()),
-    "dollar": ("dollar", 1, Fraction(1), ("dollar", "usd"), ()),
-    "cent": ("dollar", 1, Fraction(1, 100), ("cent", "¢"), ()),
-    "celsius": ("celsius", 1, Fraction(1), ("°c", "celsius"), ()),
-    "unit": ("unit", 1, Fraction(1), ("unit",), ()),
-    "newton": ("newton", 1, Fraction(1), (), ("N", "newton")),
-    "joule": ("joule", 1, Fraction(1), (), ("J", "joule")),
-    "watt": ("watt", 1, Fraction(1), (), ("W", "watt")),
-    "volt": ("volt", 1, Fraction(1), (), ("V", "volt")),
-    "hertz": ("hertz", 1, Fraction(1), (), ("Hz", "hertz")),
-    "pascal": ("pascal", 1, Fraction(1), (), ("Pa", "pascal")),
-    "mole": ("mole", 1, Fraction(1), ("mole",), ("mol",)),
-    "electronvolt": ("electronvolt", 1, Fraction(1), (), ("eV",)),
-    "angstrom": ("metre", 1, Fraction(1, 10**10), ("angstrom",), ()),
-}
-_CHINESE = {
-    "米": "m", "厘米": "cm", "千米": "km", "公里": "km", "毫米": "mm", "分米": "dm", "度": "degree", "小时": "hour",
-    "分钟": "minute", "秒": "second", "天": "day", "克": "g", "千克": "kg", "公斤": "kg", "升": "L", "毫升": "mL",
-    "平方米": "square m", "平方厘米": "square cm", "平方千米": "square km", "立方米": "cubic m", "立方厘米": "cubic cm",
-    "美元": "dollar", "元": "yuan",
-}  # fmt: skip
-_COMPOUND = {
-    "mph": "mile/hour", "kph": "km/hour", "kmh": "km/hour", "sq": "square", "cu": "cubic", "squared": "square",
-    "cubed": "cubic",
-}  # fmt: skip
-_POWERS = {"square": 2, "cubic": 3}
-_NO_UNITS = {
-    "or", "and", "not", "no", "none", "more", "less", "fewer", "than", "at", "least", "most", "about", "approximately",
-    "nearly", "if", "when", "is", "are", "was", "over", "under", "up", "to", "below", "above", "except", "but", "only",
-    "exactly", "between", "from", "with", "without", "where", "for", "mod", "modulo", "all", "each", "other", "else",
-    "any", "plus", "minus", "times", "divided", "by", "a.m", "p.m", "am", "pm", "noon", "undefined", "infinity",
-    "infinite", "maximum", "minimum", "true", "false", "yes", "correct", "incorrect", "wrong", "factorial", "root",
-    "dozen", "dozens", "half", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety", *NUMBERS, *GREEK,
-    *(name for name in (*FUNCTIONS, *CONSTANTS) if len(name) > 1 and name not in ("min", "sec")),
-}  # fmt: skip
-"""Words behind a number that say something about it: numbers, functions, constants, truth values, conditions."""
-_PART_OF_ONE = re.compile(
-    r"halves|(?:third|quarter|fourth|fifth|sixth|seventh|eighth|ninth|tenth|eleventh|twelfth|twentieth|hundredth"
-    r"|thousandth|millionth|billionth)s?"
+
+_ONE_OR_LESS = re.compile(r"-?\s?(?:1(?:\.0*)?|0?\.\d+|\\frac.*|\d+\s?/\s?\d+)")
+_MICRO = re.compile(rf"\\mu\s?{OPEN_WORDS}(?=(?:m|s|g|L|l|N|J|V|W|Hz|Pa|mol|eV){CLOSE_WORDS})")
+_OHM = re.compile(rf"(?<=[\d}}])\s?(?:{OPEN_WORDS}(?P<prefix>[kMGm]){CLOSE_WORDS})?\s?\\Omega$")
+_MIXED = re.compile(
+    rf"(?P<whole>\d+)\s?(?P<large>{MARKED}|[A-Za-z]+)\s?,?\s?(?P<rest>\d+(?:\.\d+)?)\s?(?P<small>{MARKED}|[A-Za-z]+)"
 )
+"""Two units, the larger one first: ``5 ft 6 in``."""
 _CJK = r"[\u4e00-\u9fff]++"
-_MARKED = f"{OPEN_WORDS}[^{OPEN_WORDS}{CLOSE_WORDS}]*{CLOSE_WORDS}"
 _EXPONENT = r"(?:\s?\^\s?(?:\{\s?-?\d\s?\}|-?\d))?"
-_NAME = rf"(?:{_MARKED}|{_CJK}|(?<![A-Za-z\\_{{])[A-Za-z]+)"
+_NAME = rf"(?:{MARKED}|{_CJK}|(?<![A-Za-z\\_{{])[A-Za-z]+)"
 _SUFFIX = re.compile(rf"(?:{_NAME}{_EXPONENT}[\s/~]*+(?:\\cdot\s?)?)++")
-_FRACTION = re.compile(rf"\\frac\s?\{{\s?({_MARKED})\s?\}}\s?\{{\s?({_MARKED}{_EXPONENT})\s?\}}$")
+_FRACTION = re.compile(rf"\\frac\s?\{{\s?({MARKED})\s?\}}\s?\{{\s?({MARKED}{_EXPONENT})\s?\}}$")
 _LETTER = re.compile(rf"{OPEN_WORDS}([A-Za-z]){CLOSE_WORDS}")
 _DEGREES = re.compile(r"(?:\^\s?\{\s?\\circ\s?\}|\^\s?\\circ|\\circ)\s?(?P<scale>[CF]|⟦[CF]⟧)?$")
 _TRIGONOMETRY = re.compile(r"(?<![A-Za-z])(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _MODULUS = re.compile(r"\s*(?:\\pmod\s?\{?(?P<p>\d+)\}?|\(?\s?(?:\\bmod|\\mod|⟦mod⟧|mod)\s?\{?(?P<m>\d+)\}?\s?\)?)$")
-_PART = re.compile(rf"(?P<name>{_MARKED}|{_CJK}|[A-Za-z.¢°']+)(?P<power>{_EXPONENT})|(?P<per>/)|\S")
+_PART = re.compile(rf"(?P<name>{MARKED}|{_CJK}|[A-Za-z.¢°']+)(?P<power>{_EXPONENT})|(?P<per>/)|\S")
 _CURRENCY = re.compile(
     rf"(?P<sign>-?)\s?{OPEN_WORDS}(?P<name>dollars|euros|pounds|yuan|Rs\.?|USD)\s?{CLOSE_WORDS}\s?(?P<value>.+)$"
 )
-_TABLE = {
-    **{name: (kind, power, factor) for kind, power, factor, names, more in _BASES.values() for name in (*names, *more)},
-    **{
-        prefix + name: (kind, power, factor * Fraction(10) ** exponent)
-        for kind, power, factor, _, names in _BASES.values()
-        for name in names
-        for prefix, exponent in (_PREFIX_WORDS if len(name) > 3 else _PREFIXES).items()
-    },
-}
-"""Spelling of a unit, in the singular → its kind, the power of the kind, the factor."""
 
 
 def split_unit(text: str) -> tuple[str, Unit | None, Fraction]:
     """Return the value, the unit (None if there is none) and the scale, such as a thousand, of normalised ``text``."""
+    text = _OHM.sub(
+        lambda unit: f" {OPEN_WORDS}{unit['prefix'] or ''}ohm{CLOSE_WORDS}", _MICRO.sub(f"{OPEN_WORDS}u", text)
+    )
+    if mixed := _mixed(text):
+        return mixed
     if currency := _CURRENCY.match(text):
         value, unit, scale = split_unit(currency["sign"] + currency["value"])
         money = unit_of(currency["name"])
@@ -133,6 +91,18 @@ def split_unit(text: str) -> tuple[str, Unit | None, Fraction]:
         kind = {"C": "celsius", "F": "fahrenheit", "": DEGREE}[(degrees["scale"] or "").strip(OPEN_WORDS + CLOSE_WORDS)]
         return text[: degrees.start()], Unit(((kind, 1),)), Fraction(1)
     return _split_words(text)
+
+
+def _mixed(text: str) -> tuple[str, Unit, Fraction] | None:
+    """Return the sum of two values with units of one kind, in the smaller unit; None if ``text`` is no such sum."""
+    match = _MIXED.fullmatch(text)
+    units = [_known(unmarked(match[name]).strip()) for name in ("large", "small")] if match else []
+    if match is None or None in units:
+        return None
+    (kind, power, large), (other, same, small) = cast("list[tuple[str, int, Fraction]]", units)
+    if (kind, power) != (other, same) or large <= small:
+        return None
+    return f"{match['whole']}*{large / small}+{match['rest']}", Unit(((kind, power),), small), Fraction(1)
 
 
 def _residue(value: str, modulus: int) -> tuple[str, Unit | None, Fraction]:
@@ -150,10 +120,10 @@ def unit_of(text: str) -> Unit | None:
         if part["per"] or part["name"] in ("per", "a", "an"):
             sign, power = -1, 1
             continue
-        if part["name"] is None or _is_no_unit(part["name"].lower()):
+        if part["name"] is None or is_no_unit(part["name"].lower()):
             return None
-        if part["name"].lower() in _POWERS:
-            power *= _POWERS[part["name"].lower()]
+        if part["name"].lower() in POWERS:
+            power *= POWERS[part["name"].lower()]
             continue
         exponent = sign * power * int(re.sub(r"[\s^{}]", "", part["power"]) or 1)
         known = _known(part["name"])
@@ -172,10 +142,6 @@ def unit_of(text: str) -> Unit | None:
     return Unit(kinds, factor) if kinds and len(unknown) <= 4 else None
 
 
-def _is_no_unit(word: str) -> bool:
-    return word in _NO_UNITS or _PART_OF_ONE.fullmatch(word) is not None
-
-
 def _split_words(text: str) -> tuple[str, Unit | None, Fraction]:
     nothing = text, None, Fraction(1)
     spelled = _FRACTION.sub(r" \1/\2", text)
@@ -189,25 +155,38 @@ def _split_words(text: str) -> tuple[str, Unit | None, Fraction]:
         return nothing
     words = _spread(suffix).split()
     scale = Fraction(1)
-    while words and words[0].lower() in _SCALES:
-        scale *= 10 ** _SCALES[words.pop(0).lower()]
+    while words and (power := SCALES.get(_singular(words[0].lower()))):
+        scale *= 10**power
+        del words[0]
     if not words:
         return value, None, scale
     unit = unit_of(" ".join(words))
-    return nothing if unit is None else (value, unit, scale)
+    if unit is None:
+        return nothing
+    doubtful = not _names_a_thing(words, singular=_ONE_OR_LESS.fullmatch(value) is not None)
+    return value, msgspec.structs.replace(unit, is_doubtful=doubtful), scale
+
+
+def _names_a_thing(words: list[str], *, singular: bool) -> bool:
+    """Return whether words are known units, or have a noun in the number that suits the value."""
+    first = list(
+        takewhile(lambda word: word not in ("per", "a", "an", "/"), re.findall(r"[^\W\d_]+|/", " ".join(words)))
+    )
+    unknown = [word.lower() for word in first if _known(word) is None and word.lower() not in POWERS]
+    return not unknown or any(is_noun(word, singular=singular) for word in unknown)
 
 
 def _may_be_unit(suffix: str, value: str, text: str) -> bool:
     """Return whether letters behind a value are a unit, and not variables: marked as words, known, or a word."""
-    bare = re.sub(rf"{_MARKED}|{_CJK}", "", suffix)
+    bare = re.sub(rf"{MARKED}|{_CJK}", "", suffix)
     names = re.findall(r"[A-Za-z]+", bare)
-    if any(letter not in _TABLE for letter in _LETTER.findall(suffix)):
+    if any(letter not in TABLE for letter in _LETTER.findall(suffix)):
         return False
     spaced = text[len(value) : len(value) + 1] == " " or value[-1] in "}" + CLOSE_WORDS
     return all(
-        name in _SCALES
-        or name in _POWERS
-        or name in _COMPOUND
+        _singular(name) in SCALES
+        or name in POWERS
+        or name in COMPOUND
         or (spaced and (is_word(name) or (name == "per" and len(names) > 1)))
         or (len(name) > 1 and _known(name) is not None and value[-1] in "0123456789.})")
         for name in names
@@ -217,15 +196,16 @@ def _may_be_unit(suffix: str, value: str, text: str) -> bool:
 def _spread(text: str) -> str:
     """Return unit words without marks, and compound ones in their parts."""
     bare = text.replace(OPEN_WORDS, " ").replace(CLOSE_WORDS, " ").replace(r"\cdot", " ").replace("~", " ")
-    bare = re.sub(_CJK, lambda run: f" {_CHINESE.get(run[0], run[0])} ", bare)
+    bare = SHARES.sub(lambda run: {"cent": "percent", "mille": "permille"}.get(run["one"], "ppm"), bare)
+    bare = re.sub(_CJK, lambda run: f" {CHINESE.get(run[0], run[0])} ", bare)
     bare = re.sub(r"\b(squared|cubed)\b", lambda run: {"squared": "^2", "cubed": "^3"}[run[1]], bare)
-    return re.sub(r"[A-Za-z]+", lambda run: _COMPOUND.get(run[0], run[0]), re.sub(r"(?<=[A-Za-z])\. ?", " ", bare))
+    return re.sub(r"[A-Za-z]+", lambda run: COMPOUND.get(run[0], run[0]), re.sub(r"(?<=[A-Za-z])\. ?", " ", bare))
 
 
 def _known(name: str) -> tuple[str, int, Fraction] | None:
     for spelling in (name, name.lower(), _singular(name), _singular(name.lower())):
-        if spelling in _TABLE:
-            return _TABLE[spelling]
+        if spelling in TABLE:
+            return TABLE[spelling]
     return None
 
 

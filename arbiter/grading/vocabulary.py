@@ -1,4 +1,6 @@
-"""The names of functions, constants and letters, as LaTeX and plain text write them."""
+"""The names of functions, constants, letters, numbers and sets, as LaTeX and plain text write them."""
+
+import re
 
 FUNCTIONS = {
     "sin", "cos", "tan", "sec", "csc", "cot", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "arcsec", "arccsc",
@@ -17,3 +19,15 @@ GREEK = {
     "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega", "ell", "hbar",
 }  # fmt: skip
 CONSTANTS = {"pi": "pi", "infty": "inf", "infinity": "inf", "inf": "inf", "oo": "inf", "e": "e", "i": "i"}
+
+NOTHING = re.compile(
+    r"(?:there (?:is|are) )?no (?:real )?solutions?|(?:the )?(?:empty|null) set|none|无解", re.IGNORECASE
+)
+"""Words for the empty set."""
+EVERYTHING = re.compile(r"(?:the set of )?(?:all )?real numbers|all reals?|every real number|全体实数", re.IGNORECASE)
+"""Words for the set of real numbers."""
+NUMBERS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+)  # fmt: skip
+"""Words for numbers, by their value."""

@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbiter.grading import equivalence
 from arbiter.grading import grader as grader_module
 from arbiter.grading.answers import Reference
 from arbiter.grading.equivalence import EquivalenceVerdict
 from arbiter.grading.grader import LONGEST, Grade, Grader, needs_mathematics
+from arbiter.grading.readings import Reading
 from arbiter.protocols.records import Candidate, Solution, StepRecord, Usage
 from tests.hypothesis_profiles import examples
 
@@ -295,6 +297,29 @@ async def test_what_needs_too_much_cpu_time_is_ungraded_with_the_reason_and_the_
 async def test_the_time_of_an_import_is_no_part_of_an_answers_time() -> None:
     grader = Grader(workers=1, seconds=0.5)  # a worker imports math-verify for longer
     assert (await grader.grade("\\boxed{\\sum_{k=1}^{3} k}", "6")).right is True
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_ctrl_c_before_a_worker_is_prepared_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(equivalence, "prepare", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        equivalence.judge("1", Reference(("2",)), 1.0)
+
+
+@pytest.mark.parametrize("error", [KeyError, TypeError])
+def test_a_bug_of_the_grader_is_no_wrong_answer(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(_text: str, _style: object) -> Reading:
+        raise error("a rule")
+
+    monkeypatch.setattr(equivalence, "prepare", lambda: None)
+    monkeypatch.setattr(equivalence, "read", read)
+    verdict = equivalence.judge("1", Reference(("2",)), 1.0)
+    assert verdict.right is None
+    assert verdict.reason is not None
+    assert verdict.reason.startswith(f"the grader failed: {error.__name__}")
 
 
 @pytest.mark.asyncio

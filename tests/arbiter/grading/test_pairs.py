@@ -1,39 +1,22 @@
 """Pairs of references and answers of the kinds that graders get wrong, with their verdicts."""
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import anyio
 import pytest
 
 from arbiter.grading.grader import Grade, Grader
+from tests.test_benchmarks import load
 
-PAIRS = Path(__file__).parent / "pairs.txt"
 FEWEST = 15
-
-
-class Pair(NamedTuple):
-    kind: str
-    right: bool
-    reference: str
-    answer: str
-
-
-def pairs() -> Iterator[Pair]:
-    kind = ""
-    for line in PAIRS.read_text(encoding="utf-8").splitlines():
-        if line.startswith("[") and line.endswith("]") and "←" not in line:
-            kind = line[1:-1]
-        elif line and not line.startswith("#"):
-            verdict, _, rest = line.partition(" ")
-            reference, _, answer = rest.partition(" ← ")
-            yield Pair(kind, {"right": True, "wrong": False}[verdict], reference, answer)
+Pair = Any
+"""A pair of the benchmark: its kind, its verdict, the reference and the answer."""
 
 
 def by_kind() -> dict[str, list[Pair]]:
     kinds: dict[str, list[Pair]] = {}
-    for pair in pairs():
+    benchmark = load("grading")
+    for pair in benchmark.read_pairs(benchmark.PAIRS):
         kinds.setdefault(pair.kind, []).append(pair)
     return kinds
 
@@ -52,7 +35,9 @@ def test_each_kind_has_pairs_of_both_verdicts_and_no_pair_twice() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", by_kind())
-def test_each_pair_gets_its_verdict(kind: str) -> None:
+def test_each_pair_gets_its_verdict_and_each_known_one_the_wrong_one(kind: str) -> None:
     cases = by_kind()[kind]
     grades = anyio.run(graded, cases)
-    assert [case for case, grade in zip(cases, grades, strict=True) if grade.right is not case.right] == []
+    wrong = kind == load("grading").KNOWN
+    assert [case for case, grade in zip(cases, grades, strict=True) if grade.right is (case.right is wrong)] == []
+    assert [case for case, grade in zip(cases, grades, strict=True) if grade.right is None] == []

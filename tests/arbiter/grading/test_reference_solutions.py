@@ -61,7 +61,6 @@ async def test_the_solutions_of_math500_are_right_but_for_known_ones(real_data: 
     grades = await graded(list(zip(load_problems(str(path)), solutions, strict=True)))
     wrong = not_right(grades)
     assert len(grades) == 500
-    assert len(wrong) <= 0.01 * len(grades)
     assert wrong == SOLUTIONS_THAT_DISAGREE.keys()
 
 
@@ -93,7 +92,6 @@ async def test_the_answers_equal_themselves_as_mathematics_alone(
     """Skip the comparisons of texts, which come first."""
     problems = load_problems(str(real_data(f"{name}.jsonl")))
     failed = await anyio.to_process.run_sync(unequal_to_themselves, problems)
-    assert len(failed) <= 0.01 * len(problems)
     assert failed == unreadable
 
 
