@@ -5,7 +5,7 @@ An ``Arbiter`` solves questions with the models of a configuration::
     async with Arbiter.from_config("pocket") as arbiter:
         solution = await arbiter.solve("Compute (12+30)*7.")
 
-``arbiter.extending`` has the names for your own models, policies and actors.
+``arbiter.extending`` has the names for your own models, policies, actors and graders.
 
 ``import arbiter`` imports no other module. The module of a name is imported when the name is first used (PEP 562).
 """
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from arbiter.data import load_problems as load_problems
     from arbiter.grading import Grade as Grade
     from arbiter.grading import Grader as Grader
+    from arbiter.grading import GradingRequest as GradingRequest
+    from arbiter.grading import MathGrader as MathGrader
     from arbiter.grading.answers import Reference as Reference
     from arbiter.library.arbiter import Arbiter as Arbiter
     from arbiter.library.blocking import BlockingArbiter as BlockingArbiter
@@ -56,6 +58,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "arbiter.grading": (
         "Grade",
         "Grader",
+        "GradingRequest",
+        "MathGrader",
     ),
     "arbiter.grading.answers": ("Reference",),
     "arbiter.library.arbiter": ("Arbiter",),

@@ -1,8 +1,9 @@
-"""The names for your own backends, policies and actors, in addition to the names in ``arbiter``.
+"""The names for your own backends, policies, actors and graders, in addition to the names in ``arbiter``.
 
 - A backend is a class with ``generate`` or ``score`` (``Generator``, ``Scorer``). Pass it to ``Arbiter`` in ``Models``.
 - A policy is a subclass of ``PolicyBase`` with ``decide``. Pass it to a call as ``policy``.
 - An actor is a subclass of ``ConcurrentActor`` or ``SequentialActor``. Pass it to ``Arbiter`` in ``ActorFactories``.
+- A grader is a function that returns a ``Grade``. Name it in the configuration (``[data] grader``).
 
 ``examples/`` has one of each.
 """
@@ -28,6 +29,10 @@ from arbiter.actors.ring_setup import Models
 from arbiter.backends.opening import open_models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.data.tasks import make_task
+from arbiter.grading.choice_grader import ChoiceGrader
+from arbiter.grading.found_graders import find_grader
+from arbiter.grading.grader import FunctionGrader, GradingFunction
+from arbiter.grading.text_grader import TextGrader
 from arbiter.log.sessions import open_journal
 from arbiter.protocols.messages import (
     AuditStep,
@@ -72,6 +77,7 @@ from arbiter.protocols.records import (
     Turn,
     Verdict,
 )
+from arbiter.runs.graders import grading_request
 from arbiter.runs.results import Result, Summary
 
 __all__ = [
@@ -82,6 +88,7 @@ __all__ = [
     "AuditStep",
     "Author",
     "Candidate",
+    "ChoiceGrader",
     "ConcurrentActor",
     "ConfidenceMetric",
     "ConfidenceThreshold",
@@ -92,11 +99,13 @@ __all__ = [
     "EscalateStep",
     "EscalatorMail",
     "Evidence",
+    "FunctionGrader",
     "Gather",
     "GenerateRows",
     "Generation",
     "GenerationRequest",
     "Generator",
+    "GradingFunction",
     "Inbox",
     "JudgeThreshold",
     "LearnedRouter",
@@ -131,10 +140,13 @@ __all__ = [
     "Target",
     "TargetOnly",
     "Task",
+    "TextGrader",
     "Transcript",
     "Turn",
     "Verdict",
     "VerifierMail",
+    "find_grader",
+    "grading_request",
     "make_task",
     "note_retry",
     "open_journal",

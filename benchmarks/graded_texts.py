@@ -10,27 +10,40 @@ import json
 import os
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_process
 
-from arbiter.grading import Grader
+from arbiter import grading
 from arbiter.grading.answers import Reference
 
 Pair = tuple[str, "str | Reference"]
+Grading = Callable[[str, "str | Reference"], Awaitable[Any]]
+
+
+def opened(workers: int) -> tuple[Any, Grading]:
+    """Return the mathematics grader of this checkout, and how a text is graded with it."""
+    package: Any = grading
+    if not hasattr(package, "MathGrader"):  # an earlier checkout
+        earlier = package.Grader(workers=workers)
+        return earlier, earlier.grade
+    grader = package.MathGrader(workers=workers)
+    return grader, lambda text, reference: grader.grade(package.GradingRequest(text, reference))
 
 
 async def graded(pairs: list[Pair]) -> dict[str, object]:
     """Return the verdicts in the order of ``pairs``, and the CPU seconds of this process and of its worker."""
-    grader, verdicts = Grader(workers=1), dict[int, bool | None]()
+    (grader, grade), verdicts = opened(workers=1), dict[int, bool | None]()
     await grader.warm()
-    await grader.grade("\\boxed{x+1}", "1+x")  # so that the worker has imported what it needs
+    await grade("\\boxed{x+1}", "1+x")  # so that the worker has imported what it needs
     worker = await anyio.to_process.run_sync(os.getpid)
     before = time.process_time() + _spent(worker)
 
     for index, (text, reference) in enumerate(pairs):
-        verdicts[index] = (await grader.grade(text, reference)).right
+        verdicts[index] = (await grade(text, reference)).right
     seconds = time.process_time() + _spent(worker) - before
     return {"verdicts": [verdicts[index] for index in range(len(pairs))], "seconds": seconds}
 

@@ -250,7 +250,7 @@ class ProblemEnded(Payload, frozen=True, tag="problem_ended"):
 
 
 class Graded(Payload, frozen=True, tag="graded"):
-    """The grade of an answer (``arbiter.grading.Grade``), and the version of the grader that gave it.
+    """The grade of an answer (``arbiter.grading.Grade``), and the version and the name of the grader that gave it.
 
     The last grade of a problem counts.
     """
@@ -261,6 +261,7 @@ class Graded(Payload, frozen=True, tag="graded"):
     reference: str | dict[str, Any] | None = None
     found_by: str | None = None
     grader: int = 1
+    grader_name: str = "math"
 
 
 MessageEvent = (

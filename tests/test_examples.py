@@ -68,6 +68,14 @@ def test_a_verifier_of_ones_own_has_more_problems_solved_than_the_draft_solves_a
     assert alone[2] == 0 < checked[2]
 
 
+@pytest.mark.nightly
+def test_a_grader_of_ones_own_judges_what_the_usual_one_finds_no_answer_in(tmp_path: Path) -> None:
+    printed = run(tmp_path, str(ROOT / "examples" / "own_grader.py"))
+    usual, own = figures(printed, "math"), figures(printed, "last number")
+    assert usual[:2] == own[:2]
+    assert (usual[2:], own[2:]) == ([0, 20], [20, 20])
+
+
 @pytest.mark.slow
 def test_an_agent_streams_a_conversation_maps_questions_and_leaves_early(tmp_path: Path) -> None:
     printed = run(tmp_path, str(ROOT / "examples" / "agent.py"))

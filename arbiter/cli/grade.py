@@ -6,7 +6,7 @@ import anyio
 
 from arbiter.cli.console import guarded, progress_bar, stderr, stdout
 from arbiter.cli.terminal import write_json
-from arbiter.grading import Grade, Grader
+from arbiter.grading import Grade
 from arbiter.runs.regrading import GradeChange, Regraded, regrade
 from arbiter.runs.reports.short_form import not_graded
 
@@ -44,7 +44,7 @@ def _grade(run: Path, as_json: bool) -> int:
         def graded(done: int, of: int) -> None:
             progress.update(task, completed=done, total=of)
 
-        regraded = anyio.run(regrade, run, Grader(), graded)
+        regraded = anyio.run(regrade, run, graded)
     if regraded.torn:
         stderr.print("the last line of results.jsonl was half written and is left out", highlight=False)
     if as_json:

@@ -117,6 +117,12 @@ class DataTable(ConfigTable, frozen=True):
     """The split of a data set of the hub. Not set: ``test``, or the only split."""
     fields: Fields = Fields()
     """The names of the fields in a row, if they are not the usual ones."""
+    grader: str | None = None
+    """What grades the answers: ``math``, ``choice``, ``text``, the name of an installed grader, or
+    ``package.module:function``.
+
+    Not set: ``choice`` for problems with choices, ``math`` for the others.
+    """
 
 
 class LogTable(ConfigTable, frozen=True):

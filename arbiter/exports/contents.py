@@ -44,7 +44,7 @@ def contents(run: Run, names: Collection[str] = ()) -> Json:
         solution = history.solution()
         if solution is not None:
             grade = grades.get(history.key) or Graded(right=None)
-            results.append(Result(solution, Grade.recorded(grade), grader=grade.grader))
+            results.append(Result(solution, Grade.recorded(grade), grader=grade.grader, grader_name=grade.grader_name))
     first, last = _ends(log())
     return {
         "run": _run(run, first, last),

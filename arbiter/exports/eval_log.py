@@ -58,7 +58,9 @@ def eval_log(run: Run) -> Json:
         solution = history.solution()
         if solution is not None:
             graded = grade or Graded(right=None)
-            results.append(Result(solution, Grade.recorded(graded), grader=graded.grader))
+            results.append(
+                Result(solution, Grade.recorded(graded), grader=graded.grader, grader_name=graded.grader_name)
+            )
     figures = summary(run, results, last.mono - first.mono)
     return {
         "status": status,
@@ -142,6 +144,7 @@ def _results(run: Run, figures: Summary) -> Json:
             {
                 "name": SCORER,
                 "scorer": SCORER,
+                "params": known(grader=figures.grader or None),
                 "scored_samples": figures.graded,
                 "unscored_samples": figures.decoded - figures.graded,
                 "metrics": metrics,

@@ -142,7 +142,13 @@ def _limit(history: ProblemHistory) -> Json | None:
 def _score(grade: Graded | None) -> Json | None:
     if grade is None or grade.right is None:
         return None
-    return known(value="C" if grade.right else "I", answer=grade.answer, explanation=grade.reason)
+    grader = f"{grade.grader_name} {grade.grader}"
+    return known(
+        value="C" if grade.right else "I",
+        answer=grade.answer,
+        explanation=grade.reason,
+        metadata={"grader": grader},
+    )
 
 
 def _reference(grade: Graded | None) -> str:

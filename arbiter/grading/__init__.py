@@ -1,9 +1,9 @@
-"""Grade answers: first as text, then as mathematics in worker processes.
+"""Grade answers. A ``Grader`` is chosen by name: ``math`` (the default), ``choice``, ``text``, ``code`` and others.
 
-The way of an answer, until a step knows the verdict:
+The way of an answer of mathematics, until a step knows the verdict:
 
 1. ``phrases`` finds the answer in the solution: ``answers`` has the boxes, ``phrases`` the sentences.
-2. ``grader.compare_texts`` compares it with the reference as text, on the event loop.
+2. ``math_grader.compare_texts`` compares it with the reference as text, on the event loop.
 3. ``equivalence.judge`` runs in a worker process, within its ``limits``. It pairs the answers if several are required.
 4. ``spelling.normalised`` brings both sides to one spelling.
 5. ``answer_reader.read`` returns what a side says, one of the ``readings``: ``atoms`` reads words, times and names,
@@ -13,6 +13,7 @@ The way of an answer, until a step knows the verdict:
 """
 
 from arbiter.grading.answers import Reference, extract_answer
-from arbiter.grading.grader import Grade, Grader
+from arbiter.grading.grader import Grade, Grader, GradingRequest
+from arbiter.grading.math_grader import MathGrader
 
-__all__ = ["Grade", "Grader", "Reference", "extract_answer"]
+__all__ = ["Grade", "Grader", "GradingRequest", "MathGrader", "Reference", "extract_answer"]

@@ -10,8 +10,11 @@ import msgspec
 
 from arbiter.grading.answers import extract_answer
 
-FoundBy = Literal["box", "####", "final answer", "answer:", "answer is"]
-"""The rule that found an answer, in the order in which the rules are tried."""
+FoundBy = Literal["box", "####", "final answer", "answer:", "answer is", "whole text"]
+"""The rule that found an answer, in the order in which the rules are tried.
+
+``whole text`` is a text that is nothing but an answer; some graders accept it.
+"""
 
 _MARKUP = r"[*_#`\s]{0,20}"  # bounded, so that a text is read in one pass
 _IS = rf"{_MARKUP}(?:is|are|was|[:：=]|是|为){_MARKUP}(?:[:：]{_MARKUP})?"

@@ -60,6 +60,10 @@ _LATER = (
 )
 """Keys that logs of earlier versions lack. They are left out while unset, so that those runs can be resumed."""
 
+_GRADER, _USUAL_GRADER = "data.grader", "math"
+_USUAL_GRADERS = ("choice", "choice and math", "math")
+"""The graders of runs whose configuration names none."""
+
 
 def identity(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
     """Return the values that decide the results of a run, by their full keys.
@@ -74,8 +78,16 @@ def identity(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
         **{key: value for key, value in keys.items() if value not in (None, (), []) or not _matches(key, _LATER)},
         **({"models.targets": names} if names else {}),
         **({} if config.confidence_metric is None else {"confidence": config.confidence_metric}),
+        **_grader(config, problems),
         **_data(problems),
     }
+
+
+def grader_name(config: Config, problems: Sequence[Problem]) -> str:
+    """Return the name of the grader of a run. Without a configured one, the problems decide: ``choice`` or ``math``."""
+    if config.data.grader is not None:
+        return config.data.grader
+    return " and ".join(sorted({"choice" if problem.choices else "math" for problem in problems})) or _USUAL_GRADER
 
 
 def digest(values: Mapping[str, Any]) -> str:
@@ -102,6 +114,8 @@ def check_unchanged(path: Path, config: Config, recorded: Mapping[str, Any]) -> 
     """
     before = {key: value for key, value in recorded.items() if _is_of_config(key)}
     now = {key: value for key, value in identity(config, ()).items() if key in before}
+    if config.data.grader is not None or recorded_grader(recorded) not in _USUAL_GRADERS:
+        before[_GRADER], now[_GRADER] = recorded_grader(recorded), config.data.grader
     changed = differences(before, now, ("in the log", f"in {path.name}"))
     if changed:
         raise RunError(
@@ -109,6 +123,11 @@ def check_unchanged(path: Path, config: Config, recorded: Mapping[str, Any]) -> 
             + "\n  ".join(changed)
             + "\nRestore the values that the log has"
         )
+
+
+def recorded_grader(recorded: Mapping[str, Any]) -> str:
+    """Return the name of the grader in the identity of a run."""
+    return recorded.get(_GRADER, _USUAL_GRADER)
 
 
 def flat(config: Config) -> dict[str, Any]:
@@ -146,6 +165,12 @@ def _decides(key: str, run_type: str, called: set[str]) -> bool:
     if key.startswith("thresholds."):
         return key == f"thresholds.{run_type}"
     return key != "confidence" and not key.startswith("data.") and not is_operational(key)
+
+
+def _grader(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
+    """Return the grader. It is left out if it is the usual one, as in logs of earlier versions."""
+    name = grader_name(config, problems)
+    return {} if name == _USUAL_GRADER else {_GRADER: name}
 
 
 def _data(problems: Sequence[Problem]) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from arbiter.actors.ring_setup import Models
 from arbiter.backends.opening import answer_form
 from arbiter.config.config import Config
 from arbiter.config.model_tables import RouterTable
-from arbiter.grading import Grade, Grader
+from arbiter.grading import Grade
 from arbiter.grading.answers import Reference
-from arbiter.grading.grader import VERSION
 from arbiter.log.history import Key, ProblemHistory
+from arbiter.log.identity import recorded_grader
 from arbiter.log.run import Run
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Graded
@@ -26,7 +26,9 @@ from arbiter.replay.recorded_answers import Divergence, DivergenceJournal, Known
 from arbiter.replay.recorded_models import UNLIMITED
 from arbiter.replay.recorded_tasks import task_of
 from arbiter.replay.virtual_time import run_virtually
+from arbiter.runs.graders import Graders, open_graders
 from arbiter.runs.results import Result, Summary, summary_of
+from arbiter.runs.stored_problems import problem_of, read_problems
 
 
 class WhatIf(Record, frozen=True):
@@ -121,37 +123,33 @@ class _Results:
     def __init__(self, run: Run, config: Config, problems: dict[Key, ProblemHistory]) -> None:
         self._config = config
         self._grades = run.grades()
+        self._problems = read_problems(run.path.parent, recorded_grader(run.started.identity))
         self._recorded = {key: solution for key, problem in problems.items() if (solution := problem.solution())}
 
     def recorded(self) -> list[Result]:
-        return [self._result(key, solution, self._recorded_grade(key)) for key, solution in self._recorded.items()]
+        return [self._recorded_result(key, solution) for key, solution in self._recorded.items()]
 
     async def replayed(self, solutions: dict[Key, Solution]) -> list[Result]:
         """Return the replayed results. A solution with the recorded text keeps its grade; the others are graded."""
-        grader, grades = Grader(), dict[Key, Grade]()
+        results: dict[Key, Result] = {}
         form = await answer_form(self._config)
 
-        async def grade(key: Key, solution: Solution) -> None:
-            graded = self._grades.get(key)
-            if graded is None or solution.text == self._recorded[key].text:
-                grades[key] = self._recorded_grade(key)
-            else:
-                grades[key] = await grader.grade_solution(solution, _reference(graded), *form)
+        async def grade(graders: Graders, key: Key, solution: Solution) -> None:
+            result = self._recorded_result(key, solution)
+            if key in self._grades and solution.text != self._recorded[key].text:
+                result = await graders.result(solution, problem_of(result, self._problems), form)
+            results[key] = result
 
-        async with anyio.create_task_group() as grading:
+        async with open_graders(self._config) as graders, anyio.create_task_group() as grading:
             for key, solution in solutions.items():
-                grading.start_soon(grade, key, solution)
-        return [self._result(key, solution, grades[key]) for key, solution in solutions.items()]
+                grading.start_soon(grade, graders, key, solution)
+        return [results[key] for key in solutions]
 
-    def _result(self, key: Key, solution: Solution, grade: Grade) -> Result:
-        """Return a result with the version of the grader that gave ``grade``: in the run, or just before."""
-        recorded = self._grades.get(key)
-        is_recorded = recorded is not None and grade == Grade.recorded(recorded)
-        return Result(solution, grade, grader=recorded.grader if recorded and is_recorded else VERSION)
-
-    def _recorded_grade(self, key: Key) -> Grade:
+    def _recorded_result(self, key: Key, solution: Solution) -> Result:
         graded = self._grades.get(key)
-        return Grade(None, reason="not graded in the run") if graded is None else Grade.recorded(graded)
+        if graded is None:
+            return Result(solution, Grade(None, reason="not graded in the run"))
+        return Result(solution, Grade.recorded(graded), _reference(graded), graded.grader, graded.grader_name)
 
 
 def _reference(graded: Graded) -> str | Reference | None:

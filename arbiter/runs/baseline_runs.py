@@ -141,7 +141,7 @@ def _resumable(path: Path, config: Config, outs: Iterable[Path], notice: Notice)
             notice(f"to resume: arbiter bench --resume {path}")
         elif is_new:
             with contextlib.suppress(OSError):
-                for name in ("config.toml", "versions.json"):
+                for name in ("config.toml", "versions.json", "problems.jsonl"):
                     (path / name).unlink(missing_ok=True)
                 path.rmdir()
         raise

@@ -19,7 +19,6 @@ from arbiter.backends.opening import answer_form, open_models, required_tables
 from arbiter.config.config import Config
 from arbiter.data import Problem, load_problems
 from arbiter.data.tasks import make_task
-from arbiter.grading.grader import Grader, needs_mathematics
 from arbiter.log.writer import Show
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.messages import Task
@@ -27,6 +26,7 @@ from arbiter.protocols.ports import KeepsKeysAndValues, KVMemory
 from arbiter.protocols.records import Solution
 from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.folder import RunFolder, check_run, is_solved, open_run
+from arbiter.runs.graders import Graders, open_graders, reads_rows
 from arbiter.runs.limit_notes import handles_of, limit_notes
 from arbiter.runs.results import Result, Summary, summary_of
 from arbiter.runs.stored_summary import read_summary
@@ -87,8 +87,13 @@ async def bench(
     if solved is None:
         watcher.loading(config)
     opening = open_models(config) if solved is None else nullcontext(Models())
-    async with opening as models, open_run(config, problems, out, show, retry_failed) as folder:
-        summary = await run_problems(config, problems, models, folder, watcher, EarlyStop(fail_fast), solved or {})
+    early, measured = EarlyStop(fail_fast), solved or {}
+    async with (
+        open_graders(config) as graders,
+        opening as models,
+        open_run(config, problems, out, show, retry_failed) as folder,
+    ):
+        summary = await run_problems(config, problems, models, folder, watcher, early, measured, graders)
     return summary, folder.path
 
 
@@ -103,8 +108,8 @@ def _measured(folder: Path) -> dict[str, Any]:
 
 def configured_problems(config: Config) -> Sequence[Problem]:
     """Return the problems of the configuration. Raises ``DataError`` if they cannot be read."""
-    data = config.data
-    return load_problems(data.source, data.limit, fields=data.fields, subset=data.subset, split=data.split)
+    data, rows = config.data, reads_rows(config)
+    return load_problems(data.source, data.limit, fields=data.fields, subset=data.subset, split=data.split, rows=rows)
 
 
 async def run_problems(
@@ -115,20 +120,22 @@ async def run_problems(
     watcher: Watcher,
     early: EarlyStop | None = None,
     measured: Mapping[str, Any] = MappingProxyType({}),
+    graders: Graders | None = None,
 ) -> Summary:
     """Solve the ``problems`` that no earlier session solved, until ``early`` stops the run.
 
+    ``graders`` grade them; None: those that need no configuration.
     Write results and summary into ``folder``. The figures ``measured`` by an earlier session replace those of this one.
     """
     cpu_before, early = time.process_time(), early or EarlyStop()
-    grader, results, failures = Grader(), [*folder.results], list[RunError]()
-    references = {problem.id: problem.answer for problem in problems}
+    graders, results, failures = graders or Graders(), [*folder.results], list[RunError]()
+    known = {problem.id: problem for problem in problems}
     form = await answer_form(config)
 
     async def finish(solution: Solution) -> None:
-        grade = await grader.grade_solution(solution, references[solution.problem], *form)
+        result = await graders.result(solution, known[solution.problem], form)
         try:
-            result = await folder.add(solution, grade)
+            await folder.add(result)
         except RunError as error:  # solving more is useless if results cannot be stored
             failures.append(error)
             solving.cancel()
@@ -139,7 +146,7 @@ async def run_problems(
             solving.cancel()
 
     solutions = len(problems) * config.sampling.samples
-    for line in (*without_reference(problems), *notices(folder, solutions), *limit_notes(config, models)):
+    for line in (*without_reference(problems, graders), *notices(folder, solutions), *limit_notes(config, models)):
         watcher.notice(line)
     watcher.started(solutions, folder.results)
     tasks = _tasks_left(config, problems, folder)
@@ -151,8 +158,7 @@ async def run_problems(
 
         with solving:
             await signals.start(cancel_on_signal, solving)
-            if any(needs_mathematics(reference) for reference in references.values()):
-                signals.start_soon(grader.warm)  # now, so that no answer has to wait for it
+            signals.start_soon(graders.warm, problems)  # now, so that no answer has to wait for it
             for solution in folder.ungraded:
                 await grade_later(solution)
             async with open_ring(
@@ -162,8 +168,8 @@ async def run_problems(
     if failures:
         raise failures[0]
     wall, cpu = round(folder.journal.seconds, 6), round(time.process_time() - cpu_before, 6)
-    known = None if folder.journal.earlier.sessions else cpu
-    summary = summary_of(config, results, wall, solving.cancel_called, known)
+    alone = None if folder.journal.earlier.sessions else cpu
+    summary = summary_of(config, results, wall, solving.cancel_called, alone)
     summary = msgspec.structs.replace(summary, **{"kv_memory": kv_memory(models), "stopped": early.cause, **measured})
     await folder.finish(summary)
     return summary
@@ -185,9 +191,12 @@ def notices(folder: RunFolder, solutions: int) -> Iterator[str]:
         yield f"removed the incomplete last line of the event log ({earlier.torn} bytes)"
 
 
-def without_reference(problems: Sequence[Problem]) -> Iterator[str]:
-    """Yield a line if problems have no reference answer, so that they cannot be graded."""
-    lacking = sum(problem.answer is None for problem in problems)
+def without_reference(problems: Sequence[Problem], graders: Graders) -> Iterator[str]:
+    """Yield a line if problems have no reference answer, so that they cannot be graded.
+
+    Graders that read rows may need none.
+    """
+    lacking = sum(problem.answer is None and not graders.of(problem).reads_row for problem in problems)
     if lacking:
         which = "no problem has" if lacking == len(problems) else f"{lacking} of {len(problems)} problems do not have"
         yield (

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from arbiter.config.config import load_config
+from arbiter.data import Problem
 from arbiter.data.training_rows import TrainingRow
 from arbiter.log.checksums import has_checksum, of_document
 from arbiter.log.identity import check_unchanged
@@ -118,6 +119,10 @@ def _rows(path: Path) -> CheckedFile:
     return CheckedFile(path.name, sum(1 for _ in read_records(path, TrainingRow)), _unchecked(path))
 
 
+def _problems(path: Path) -> CheckedFile:
+    return CheckedFile(path.name, sum(1 for _ in read_records(path, Problem)), _unchecked(path))
+
+
 def _unchecked(path: Path) -> int:
     with path.open("rb") as lines:
         return sum(line.endswith(b"\n") and not has_checksum(line) for line in lines)
@@ -163,6 +168,7 @@ def _config(path: Path) -> CheckedFile:
 _FILES: dict[str, Callable[[Path], CheckedFile]] = {
     "results.jsonl": _results,
     "rows.jsonl": _rows,
+    "problems.jsonl": _problems,
     "collection.json": _collection,
     "summary.json": _summary,
     "config.toml": _config,

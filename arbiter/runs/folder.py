@@ -4,6 +4,7 @@
 
     events.jsonl    the event log; the result files are derived from it (``docs/reference/log.md``)
     config.toml     the resolved configuration: ``arbiter bench FOLDER/config.toml`` repeats the run
+    problems.jsonl  only if the grader needs them: the problems with their choices and rows
     versions.json   versions of Arbiter, Python and the packages that can change results
     results.jsonl   one line per problem, or per sample (``Result``), in the order in which they ended
     rows.jsonl      generate runs only: one training row per step (``TrainingRow``)
@@ -13,13 +14,12 @@
 import importlib.metadata
 import os
 import platform
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from io import FileIO
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
@@ -27,9 +27,7 @@ from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.data.training_rows import training_rows
 from arbiter.grading import Grade
-from arbiter.grading.grader import VERSION
-from arbiter.log import version1
-from arbiter.log.checksums import Checksums, as_line, of_line
+from arbiter.log.checksums import as_line
 from arbiter.log.history import Key
 from arbiter.log.identity import identity
 from arbiter.log.reader import LOG
@@ -45,12 +43,14 @@ from arbiter.protocols.ids import graded_id, run_ended_id
 from arbiter.protocols.records import Record, Solution
 from arbiter.runs import stored_config
 from arbiter.runs.file_replacement import replace_file
-from arbiter.runs.remedies import written_again
+from arbiter.runs.record_files import check_count as check_count
+from arbiter.runs.record_files import read_records as read_records
+from arbiter.runs.record_files import read_results as read_results
 from arbiter.runs.results import Result, Summary
 from arbiter.runs.stored_config import check_replaceable
+from arbiter.runs.stored_problems import write_problems
 from arbiter.runs.stored_summary import write_summary
 
-Kind = TypeVar("Kind", bound=Record)
 Timed = Callable[[Solution], Solution]
 """A function that returns a solution with its seconds replaced, for runs whose times are simulated."""
 
@@ -85,7 +85,7 @@ class RunFolder:
         for key, solution in self._done.items():
             grade = journal.earlier.grades.get(key)
             if grade is not None:
-                self.results.append(self._stored(solution, Grade.recorded(grade), grade.grader))
+                self.results.append(self._stored(self._recorded(solution, grade)))
             else:
                 self.ungraded.append(solution)
 
@@ -103,15 +103,10 @@ class RunFolder:
         for result in self.results:
             self._append(result)
 
-    async def add(self, solution: Solution, grade: Grade) -> Result:
-        """Store a graded solution and return its result. A generate run also stores the training rows.
-
-        Raises ``RunError``.
-        """
-        result = Result(solution, grade, self._problems[solution.problem].answer, VERSION)
+    async def add(self, result: Result) -> None:
+        """Store a graded solution. A generate run also stores the training rows. Raises ``RunError``."""
         await record_grade(self.journal, result)
-        self._append(self._stored(solution, grade, VERSION))
-        return result
+        self._append(self._stored(result))
 
     async def finish(self, summary: Summary) -> None:
         """Write the summary, and log the end of the session. Raises ``RunError`` if the folder cannot be written."""
@@ -119,12 +114,18 @@ class RunFolder:
         write_summary(self.path, summary)
         await record_end(self.journal, summary.interrupted)
 
-    def _stored(self, solution: Solution, grade: Grade, grader: int) -> Result:
+    def _recorded(self, solution: Solution, grade: Graded) -> Result:
+        """Return the result of an earlier session."""
+        reference = self._problems[solution.problem].answer
+        return Result(solution, Grade.recorded(grade), reference, grade.grader, grade.grader_name)
+
+    def _stored(self, result: Result) -> Result:
         """Return the result as this folder stores it: without texts if the log leaves them out."""
-        solution = self._timed(solution)
+        solution, grade = self._timed(result.solution), result.grade
         if self._whole:
-            return Result(solution, grade, self._problems[solution.problem].answer, grader)
-        return Result(without_text(solution), Grade(grade.right, found_by=grade.found_by), grader=grader)
+            return msgspec.structs.replace(result, solution=solution)
+        hidden = Grade(grade.right, found_by=grade.found_by)
+        return msgspec.structs.replace(result, solution=without_text(solution), grade=hidden, reference=None)
 
     def _append(self, result: Result) -> None:
         self._write("results.jsonl", result)
@@ -167,7 +168,7 @@ async def open_run(
     path = out or new_path(config.run_type)
     _refuse_without_log(path, config)
     what = identity(config, problems) | (SHARED if shared else {})
-    log, prepare = config.log, partial(about_run, path, config)
+    log, prepare = config.log, partial(_about_problems, path, config, problems)
     opening = open_journal(path / LOG, what, versions(), log.record, log.sync, show, prepare=prepare)
     async with opening as journal:
         with ExitStack() as files:
@@ -185,11 +186,18 @@ def about_run(path: Path, config: Config) -> None:
     replace_file(path / "versions.json", msgspec.json.format(msgspec.json.encode(versions())))
 
 
+def _about_problems(path: Path, config: Config, problems: Sequence[Problem]) -> None:
+    about_run(path, config)
+    write_problems(path, config, problems)
+
+
 async def record_grade(journal: Recorder, result: Result) -> None:
     """Log the grade of a result."""
     solution, grade = result.solution, result.grade
     reference = msgspec.to_builtins(result.reference)
-    graded = Graded(grade.right, grade.answer, grade.reason, reference, grade.found_by, result.grader)
+    graded = Graded(
+        grade.right, grade.answer, grade.reason, reference, grade.found_by, result.grader, result.grader_name
+    )
     await journal.record(graded_id(solution.problem, solution.sample), graded, solution.problem, solution.sample)
 
 
@@ -242,67 +250,6 @@ def _refuse_without_log(path: Path, config: Config) -> None:
         raise RunError(f"{path} holds a run without its event log ({LOG}): choose another folder with --out")
     if not has_log:
         check_replaceable(path, config)
-
-
-class _DamagedLineError(RunError):
-    """A line of a file cannot be read."""
-
-
-def read_records(path: Path, kind: type[Kind]) -> Iterator[Kind]:
-    """Yield the records of a JSONL file. Raises ``RunError`` naming the line that cannot be read."""
-    return _records(path, msgspec.json.Decoder(kind).decode)
-
-
-def _records(path: Path, decode: Callable[[bytes], Kind]) -> Iterator[Kind]:
-    try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                try:
-                    yield decode(of_line(line))
-                except ValueError as error:  # a wrong checksum, or no such record
-                    raise _DamagedLineError(f"{path}, line {number}: {error}; {written_again(path.parent)}") from error
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror}") from error
-
-
-def read_results(path: Path) -> tuple[list[Result], bool]:
-    """Return the results of a run, and whether an incomplete last line, as a killed run leaves it, was skipped.
-
-    Raises ``RunError`` naming any other line that cannot be read.
-    """
-    results: list[Result] = []
-    try:
-        for result in _records(path, version1.result_decoder(Result)):
-            results.append(result)  # noqa: PERF402 - keeps the results before an incomplete line
-    except _DamagedLineError:
-        stored = path.read_bytes()
-        last = stored.rpartition(b"\n")[2]
-        if last and stored.count(b"\n") == len(results) and not Checksums().lacks_its_line_feed(last):
-            return results, True
-        raise
-    _refuse_doubled(path, results)
-    return results, False
-
-
-def check_count(folder: Path, results: int, counted: int | None) -> None:
-    """Raise ``RunError`` if ``folder`` does not have the ``counted`` results of its summary. None: not known."""
-    if counted not in (None, results):
-        raise RunError(
-            f"{folder / 'results.jsonl'} has {results} results, but summary.json counts {counted}: "
-            f"{written_again(folder)}"
-        )
-
-
-def _refuse_doubled(path: Path, results: Sequence[Result]) -> None:
-    lines: dict[tuple[str, int], int] = {}
-    for number, result in enumerate(results, start=1):
-        problem, sample = result.solution.problem, result.solution.sample
-        first = lines.setdefault((problem, sample), number)
-        if first != number:
-            raise RunError(
-                f"{path}, line {number}: it has sample {sample} of the problem {problem!r}, as line {first} has: "
-                "it would count twice; remove one of the two lines"
-            )
 
 
 def versions() -> dict[str, str]:

@@ -45,10 +45,12 @@ def found_by(grades: Iterable[Grade]) -> dict[str, int]:
     return dict(Counter(_rule(grade) for grade in grades))
 
 
-def grader_name(versions: Iterable[int]) -> str:
-    """Return the name of the grader and its version, or the versions of all grades. Empty without grades."""
-    found = " and ".join(map(str, sorted(set(versions))))
-    return f"arbiter {found}" if found else ""
+def grader_names(graders: Iterable[tuple[str, int]]) -> str:
+    """Return the name and the version of the grader of all grades, or of each of several. Empty without grades."""
+    versions: dict[str, set[int]] = {}
+    for name, version in graders:
+        versions.setdefault(name, set()).add(version)
+    return ", ".join(f"{name} {' and '.join(map(str, sorted(found)))}" for name, found in sorted(versions.items()))
 
 
 def without_box(counts: dict[str, int]) -> dict[str, int]:

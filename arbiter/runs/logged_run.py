@@ -48,7 +48,7 @@ def _results(run: Run) -> list[Result]:
     grades = run.grades()
     found = [(grades.get(problem.key), problem.solution()) for problem in run.problems()]
     return [
-        Result(solution, Grade.recorded(graded), _reference(graded), graded.grader)
+        Result(solution, Grade.recorded(graded), _reference(graded), graded.grader, graded.grader_name)
         for graded, solution in found
         if graded is not None and solution is not None
     ]

@@ -9,10 +9,10 @@ import msgspec
 
 from arbiter.backends.opening import answer_form
 from arbiter.config.config import Config, load_config
-from arbiter.grading import Grade, Grader
-from arbiter.grading.grader import VERSION
+from arbiter.data import Problem
+from arbiter.grading import Grade
 from arbiter.log.checksums import as_line
-from arbiter.log.identity import check_unchanged
+from arbiter.log.identity import check_unchanged, grader_name, recorded_grader
 from arbiter.log.reader import LOG
 from arbiter.log.resume import EarlierSessions
 from arbiter.log.run import Run
@@ -20,7 +20,9 @@ from arbiter.log.sessions import open_journal
 from arbiter.protocols.errors import RunError
 from arbiter.runs.file_replacement import replace_file
 from arbiter.runs.folder import check_count, read_results, record_end, record_grade, versions
+from arbiter.runs.graders import Graders, open_graders
 from arbiter.runs.results import Result, Summary, summary_of
+from arbiter.runs.stored_problems import problem_of, read_problems
 from arbiter.runs.stored_summary import StoredSummary, read_summary, write_summary
 
 Progress = Callable[[int, int], None]
@@ -45,8 +47,8 @@ class Regraded(msgspec.Struct, frozen=True):
     torn: bool
 
 
-async def regrade(folder: Path, grader: Grader, progress: Progress = lambda _done, _of: None) -> Regraded:
-    """Grade the run in ``folder`` again, and replace its grades and summary.
+async def regrade(folder: Path, progress: Progress = lambda _done, _of: None) -> Regraded:
+    """Grade the run in ``folder`` again with its grader, and replace its grades and summary.
 
     The files are replaced after everything is graded: an interruption leaves the folder unchanged. Raises ``RunError``
     or ``ConfigError`` naming the folder, the file and the line.
@@ -57,12 +59,15 @@ async def regrade(folder: Path, grader: Grader, progress: Progress = lambda _don
             f"{folder} was recorded with log.record = {config.log.record!r}: it has no text to grade; only runs with "
             "log.record = 'full' can be graded again"
         )
+    name = grader_name(config, ())
     if (folder / LOG).is_file():
-        check_unchanged(folder / "config.toml", config, Run.open(folder).started.identity)
+        recorded = Run.open(folder).started.identity
+        check_unchanged(folder / "config.toml", config, recorded)
+        name = recorded_grader(recorded)
     before_grading = _state(path)
     results, torn = read_results(path)
     ending = _ending(folder, len(results))
-    graded = await _all_graded(results, config, grader, progress)
+    graded = await _all_graded(results, config, read_problems(folder, name), progress)
     summary = _summary(folder, config, graded, ending)
     if _state(path) != before_grading:
         raise RunError(f"{path} changed during grading: is the run still in progress? Grade it after it has ended")
@@ -74,23 +79,24 @@ async def regrade(folder: Path, grader: Grader, progress: Progress = lambda _don
     return Regraded(str(folder), summary, tuple(change for change in changes if change is not None), torn)
 
 
-async def _all_graded(results: list[Result], config: Config, grader: Grader, progress: Progress) -> list[Result]:
-    grades: dict[int, Grade] = {}
+async def _all_graded(
+    results: list[Result], config: Config, problems: dict[str, Problem], progress: Progress
+) -> list[Result]:
+    graded: dict[int, Result] = {}
     form = await answer_form(config)
 
-    async def grade(index: int, result: Result) -> None:
+    async def grade(graders: Graders, index: int, result: Result) -> None:
         solution = msgspec.structs.replace(
             result.solution, separator=config.separator
         )  # older results lack the separator
-        grades[index] = await grader.grade_solution(solution, result.reference, *form)
-        progress(len(grades), len(results))
+        again = await graders.result(solution, problem_of(result, problems), form)
+        graded[index] = msgspec.structs.replace(again, solution=result.solution)
+        progress(len(graded), len(results))
 
-    async with anyio.create_task_group() as grading:
+    async with open_graders(config) as graders, anyio.create_task_group() as grading:
         for index, result in enumerate(results):
-            grading.start_soon(grade, index, result)
-    return [
-        msgspec.structs.replace(result, grade=grades[index], grader=VERSION) for index, result in enumerate(results)
-    ]
+            grading.start_soon(grade, graders, index, result)
+    return [graded[index] for index in range(len(results))]
 
 
 def _config_of(folder: Path) -> Config:

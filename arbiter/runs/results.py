@@ -25,7 +25,7 @@ from arbiter.protocols.records import (
 )
 from arbiter.runs.baselines import ComparedRun
 from arbiter.runs.gathering_waits import GatheringWaits, gathering_waits
-from arbiter.runs.grading_figures import accuracy_bounds, found_by, grader_name, ungraded_reasons
+from arbiter.runs.grading_figures import accuracy_bounds, found_by, grader_names, ungraded_reasons
 from arbiter.runs.intervals import quantile
 from arbiter.runs.prefix_cache import PrefixCacheUse, prefix_caches
 from arbiter.runs.samples import MajorityVote, SampleEstimate, majority_vote, mean_accuracy, pass_at_each
@@ -38,13 +38,14 @@ class Result(Record, frozen=True):
     """One line of ``results.jsonl``: the solution of a problem, or of one of its samples, with its grade.
 
     ``reference`` is the right answer as text, or a ``Reference`` where grading needs more than text. ``grader`` is the
-    version of the grader.
+    version of the grader that ``grader_name`` names.
     """
 
     solution: Solution
     grade: Grade
     reference: str | Reference | None = None
     grader: int = 1
+    grader_name: str = "math"
 
 
 class ModelTokens(Record, frozen=True):
@@ -116,7 +117,7 @@ class Summary(Record, frozen=True):
     - ``accuracy_bounds`` are the accuracies if all ungraded samples were wrong, and if all were right. It is None if
       nothing is ungraded. ``ungraded`` has the number of ungraded samples by reason.
     - ``found_by`` has the number of answers by the rule that found them (a box, or a phrase).
-    - ``grader`` is the name of the grader and its version.
+    - ``grader`` is the name of the grader and its version, or those of all graders.
     - ``pass_at_k`` is the probability that at least one of k samples is right.
     - ``acceptance_rate`` is the share of kept steps that the draft wrote, ``acceptance_rate_tokens`` the same by
       tokens.
@@ -251,7 +252,7 @@ def summarise(
         verification=verified([step.targets[0] for step in steps if step.verdict == "escalate"]),
         targets=targets,
         gathering=gathering_waits(candidate for step in steps for candidate in step.targets),
-        grader=grader_name(result.grader for result in results),
+        grader=grader_names((result.grader_name, result.grader) for result in results),
         ungraded=ungraded_reasons((result.grade, result.solution.finish_reason == "failed") for result in results),
         accuracy_bounds=accuracy_bounds(problems),
         found_by=found_by(result.grade for result in results),

@@ -15,7 +15,6 @@ from arbiter.backends.opening import AnswerForm, answer_form
 from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.data.tasks import make_task
-from arbiter.grading.grader import Grader, needs_mathematics
 from arbiter.log.run import Run
 from arbiter.log.writer import Show
 from arbiter.protocols.errors import RunError
@@ -24,6 +23,7 @@ from arbiter.protocols.records import Solution
 from arbiter.runs.bench import Watcher, cancel_on_signal, notices, run_problems, without_reference
 from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.folder import RunFolder, open_run, record_end
+from arbiter.runs.graders import Graders
 from arbiter.runs.limit_notes import limit_notes
 from arbiter.sweep.answer_cache import AnswerStore, annotated_models
 from arbiter.sweep.log_answers import answers_of
@@ -48,19 +48,24 @@ class SweepJob(msgspec.Struct, frozen=True):
         return self.points[0].config
 
 
-async def run_alone(job: SweepJob, models: Models) -> bool:
-    """Run the points one after the other. Return whether the sweep ended early. Raises as ``bench``."""
+async def run_alone(job: SweepJob, models: Models, graders: Graders) -> bool:
+    """Run the points one after the other, graded by ``graders``.
+
+    Return whether the sweep ended early. Raises as ``bench``.
+    """
     for point in job.points:
         job.watcher.notice(point.name)
         where = job.out / point.name
         async with open_run(point.config, job.problems, where, job.show, job.retry_failed) as folder:
-            summary = await run_problems(point.config, job.problems, models, folder, job.watcher, job.early)
+            summary = await run_problems(
+                point.config, job.problems, models, folder, job.watcher, job.early, graders=graders
+            )
         if summary.interrupted:
             return True
     return False
 
 
-async def run_together(job: SweepJob, models: Models) -> bool:
+async def run_together(job: SweepJob, models: Models, graders: Graders) -> bool:
     """Run all points concurrently, each problem in all of them at about the same time.
 
     Return whether the sweep ended early. ``limits.problems`` limits the number of problems in all rings
@@ -72,7 +77,7 @@ async def run_together(job: SweepJob, models: Models) -> bool:
         store = AnswerStore(models, annotated_models(job.config), await stack.enter_async_context(services()))
         for folder in folders:
             _refill(store, folder)
-        together = _Together(job, folders)
+        together = _Together(job, folders, graders)
         for line in limit_notes(job.config, models):
             job.watcher.notice(line)
         await together.run(store)
@@ -97,12 +102,12 @@ def _refill(store: AnswerStore, folder: RunFolder) -> None:
 class _Together:
     """The rings of all points. Problems enter all of them in the same order."""
 
-    def __init__(self, job: SweepJob, folders: Sequence[RunFolder]) -> None:
+    def __init__(self, job: SweepJob, folders: Sequence[RunFolder], graders: Graders) -> None:
         self._job = job
         self._folders = folders
-        self._grader = Grader()
+        self._graders = graders
         self._form = AnswerForm(in_thought=False, prompt="")
-        self._references = {problem.id: problem.answer for problem in job.problems}
+        self._problems = {problem.id: problem for problem in job.problems}
         self._failures: list[RunError] = []
         self._solving = anyio.CancelScope()
 
@@ -116,8 +121,7 @@ class _Together:
         async with anyio.create_task_group() as grading, services() as signals:
             with self._solving:
                 await signals.start(cancel_on_signal, self._solving)
-                if any(map(needs_mathematics, self._references.values())):
-                    signals.start_soon(self._grader.warm)
+                signals.start_soon(self._graders.warm, self._job.problems)
                 for index, folder in enumerate(self._folders):
                     for solution in folder.ungraded:
                         grading.start_soon(self._finish, index, solution)
@@ -139,7 +143,7 @@ class _Together:
     def _notify_start(self) -> None:
         job, earlier = self._job, [result for folder in self._folders for result in folder.results]
         each = len(job.problems) * job.config.sampling.samples
-        for line in without_reference(job.problems):
+        for line in without_reference(job.problems, self._graders):
             job.watcher.notice(line)
         for point, folder in zip(job.points, self._folders, strict=True):
             for line in notices(folder, each):
@@ -159,9 +163,9 @@ class _Together:
                         yield index, make_task(point.config, problem, sample)
 
     async def _finish(self, index: int, solution: Solution) -> None:
-        grade = await self._grader.grade_solution(solution, self._references[solution.problem], *self._form)
+        result = await self._graders.result(solution, self._problems[solution.problem], self._form)
         try:
-            result = await self._folders[index].add(solution, grade)
+            await self._folders[index].add(result)
         except RunError as error:  # results that cannot be stored are useless: stop solving
             self._failures.append(error)
             self._solving.cancel()

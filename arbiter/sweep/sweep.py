@@ -22,6 +22,7 @@ from arbiter.runs.bench import Watcher, configured_problems
 from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.file_replacement import replace_file
 from arbiter.runs.folder import check_run, new_path, read_results
+from arbiter.runs.graders import open_graders
 from arbiter.runs.reports.tables import ReportRow
 from arbiter.runs.results import Result, Summary, summary_of
 from arbiter.runs.stored_config import check_replaceable
@@ -112,8 +113,9 @@ def _draw(figures: SweepResult, out: Path) -> None:
 
 
 async def _run(job: SweepJob, tables: Mapping[str, RouterTable], measure: bool) -> bool:
-    async with open_tables(tables, job.config.cpu_threads, separator=job.config.separator) as models:
-        return await (run_alone if measure else run_together)(job, models)
+    opening = open_tables(tables, job.config.cpu_threads, separator=job.config.separator)
+    async with open_graders(job.config) as graders, opening as models:
+        return await (run_alone if measure else run_together)(job, models, graders)
 
 
 def _with_earlier(request: SweepRequest, folder: Path) -> SweepRequest:

@@ -9,7 +9,7 @@ import pytest
 
 from arbiter.config.config import Config, parse
 from arbiter.grading import Grade
-from arbiter.grading.grader import VERSION
+from arbiter.grading.math_grader import VERSION
 from arbiter.protocols.records import Author, Candidate, Model, Rating, RequestCounts, Solution, StepRecord, Usage
 from arbiter.runs.results import Result
 from tests.command_line import call_arbiter

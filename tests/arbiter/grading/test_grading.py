@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.grading import equivalence
-from arbiter.grading import grader as grader_module
+from arbiter.grading import math_grader as grader_module
 from arbiter.grading.answers import Reference
 from arbiter.grading.equivalence import EquivalenceVerdict
-from arbiter.grading.grader import LONGEST, Grade, Grader, needs_mathematics
+from arbiter.grading.grader import LONGEST, Grade, GradingRequest
+from arbiter.grading.math_grader import MathGrader, needs_mathematics
 from arbiter.grading.readings import Reading
-from arbiter.protocols.records import Candidate, Solution, StepRecord, Usage
 from tests.hypothesis_profiles import examples
 
 pytestmark = pytest.mark.slow
@@ -31,14 +31,14 @@ SLOW = "\\prod_{k=1}^{100000} (k^2+1)"
 
 
 async def graded(answer: str, reference: str | Reference | None) -> Grade:
-    return await Grader().grade(f"So it is \\boxed{{{answer}}}.", reference)
+    return await MathGrader().grade(GradingRequest(f"So it is \\boxed{{{answer}}}.", reference))
 
 
 async def all_graded(cases: Sequence[Case]) -> list[Grade]:
-    grader, grades = Grader(), dict[int, Grade]()
+    grader, grades = MathGrader(), dict[int, Grade]()
 
     async def grade(place: int, answer: str, reference: str | Reference) -> None:
-        grades[place] = await grader.grade(f"\\boxed{{{answer}}}", reference)
+        grades[place] = await grader.grade(GradingRequest(f"\\boxed{{{answer}}}", reference))
 
     async with anyio.create_task_group() as grading:
         for place, (answer, reference) in enumerate(cases):
@@ -68,32 +68,31 @@ async def test_another_whole_number_is_wrong_and_the_right_one_is_told() -> None
 
 @pytest.mark.asyncio
 async def test_a_text_without_an_answer_is_wrong_and_says_so() -> None:
-    assert await Grader().grade("it is 3", "3") == Grade(right=False, reason=NO_ANSWER)
+    assert await MathGrader().grade(GradingRequest("it is 3", "3")) == Grade(right=False, reason=NO_ANSWER)
 
 
 @pytest.mark.asyncio
 async def test_an_answer_after_a_phrase_is_graded_and_the_grade_names_the_rule() -> None:
-    grade = await Grader().grade("So it is 3.\n**Final answer:** 3", "3")
+    grade = await MathGrader().grade(GradingRequest("So it is 3.\n**Final answer:** 3", "3"))
     assert grade == Grade(right=True, answer="3", found_by="final answer")
 
 
 @pytest.mark.asyncio
 async def test_the_phrase_that_the_question_asks_for_comes_before_the_others() -> None:
     question = "What is 1 + 2? End with 'Answer: ' and a number."
-    step = StepRecord((Candidate("draft", "#### 4\nAnswer: 3", "end", Usage(), 0.0),), 0)
-    grade = await Grader().grade_solution(Solution("p", question, (step,), "answered", 1.0, {}), "3")
+    grade = await MathGrader().grade(GradingRequest("#### 4\nAnswer: 3", "3", question=question))
     assert (grade.right, grade.found_by) == (True, "answer:")
 
 
 @pytest.mark.asyncio
 async def test_a_box_within_a_thought_is_no_answer() -> None:
-    grade = await Grader().grade("<think>is it \\boxed{3}?</think>It is 4.", "3")
+    grade = await MathGrader().grade(GradingRequest("<think>is it \\boxed{3}?</think>It is 4.", "3"))
     assert grade == Grade(right=False, reason=NO_ANSWER)
 
 
 @pytest.mark.asyncio
 async def test_a_thought_that_never_ends_has_no_answer_and_says_so() -> None:
-    grade = await Grader().grade("<think>is it \\boxed{3}?", "3")
+    grade = await MathGrader().grade(GradingRequest("<think>is it \\boxed{3}?", "3"))
     reason = "a thought never ends (there is no </think>), so there is no answer"
     assert grade == Grade(right=False, reason=reason)
 
@@ -101,17 +100,10 @@ async def test_a_thought_that_never_ends_has_no_answer_and_says_so() -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("text", "answer"), [("\\boxed{3}", "3"), ("it is 3", None), ("<think>", None)])
 async def test_without_a_reference_an_answer_is_ungraded_with_the_reason(text: str, answer: str | None) -> None:
-    grade = await Grader().grade(text, None)
+    grade = await MathGrader().grade(GradingRequest(text, None))
     found_by = None if answer is None else "box"
     reason = "the problem has no reference answer"
     assert grade == Grade(right=None, answer=answer, reason=reason, found_by=found_by)
-
-
-@pytest.mark.asyncio
-async def test_a_solution_that_failed_is_ungraded_with_its_error() -> None:
-    solution = Solution("p", "q", (), "failed", 1.0, {}, error="the draft fell over")
-    grade = await Grader().grade_solution(solution, "3")
-    assert grade == Grade(right=None, reason="the draft fell over")
 
 
 @pytest.mark.asyncio
@@ -196,10 +188,12 @@ async def test_several_answers_are_all_given_in_any_order() -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("reference", [Reference(("1", "2")), "1,2", "\\{1, 2\\}"])
 async def test_several_answers_may_stand_in_a_box_each(reference: str | Reference) -> None:
-    grader = Grader()
-    assert (await grader.grade("so \\boxed{2} and \\boxed{1}.", reference)).right is True
-    assert (await grader.grade("\\boxed{2}, \\boxed{1}, that is \\boxed{1} or \\boxed{2}", reference)).right is True
-    assert (await grader.grade("so \\boxed{2} and \\boxed{3}.", reference)).right is False
+    grader = MathGrader()
+    assert (await grader.grade(GradingRequest("so \\boxed{2} and \\boxed{1}.", reference))).right is True
+    assert (
+        await grader.grade(GradingRequest("\\boxed{2}, \\boxed{1}, that is \\boxed{1} or \\boxed{2}", reference))
+    ).right is True
+    assert (await grader.grade(GradingRequest("so \\boxed{2} and \\boxed{3}.", reference))).right is False
 
 
 @pytest.mark.asyncio
@@ -258,8 +252,10 @@ async def test_deeply_nested_braces_are_another_text() -> None:
 async def test_long_and_repetitive_texts_are_judged_in_little_cpu_time() -> None:
     nested = [(opening * 900 + "1" + closing * 900, "2") for opening, closing in ("()", "[]", "{}")]
     digits = [("0." + "1" * 300, "2"), ("0." + "1" * 300 + "2\\ldots", "\\frac19")]
-    grader = Grader(workers=1, seconds=2)
-    grades = [await grader.grade(f"\\boxed{{{answer}}}", reference) for answer, reference in nested + digits]
+    grader = MathGrader(workers=1, seconds=2)
+    grades = [
+        await grader.grade(GradingRequest(f"\\boxed{{{answer}}}", reference)) for answer, reference in nested + digits
+    ]
     assert [grade.right for grade in grades] == [False] * len(grades)
 
 
@@ -287,16 +283,16 @@ async def test_a_number_that_is_too_large_to_compute_differs_from_all_others_but
 
 @pytest.mark.asyncio
 async def test_what_needs_too_much_cpu_time_is_ungraded_with_the_reason_and_the_next_answer_is_judged() -> None:
-    grader = Grader(workers=1, seconds=0.3)
-    grade = await grader.grade(f"\\boxed{{{SLOW}}}", "5")
+    grader = MathGrader(workers=1, seconds=0.3)
+    grade = await grader.grade(GradingRequest(f"\\boxed{{{SLOW}}}", "5"))
     assert grade == Grade(None, SLOW, "comparing needs more than 0.3 s of CPU time", "box")
-    assert (await grader.grade("\\boxed{\\frac12}", "0.5")).right is True
+    assert (await grader.grade(GradingRequest("\\boxed{\\frac12}", "0.5"))).right is True
 
 
 @pytest.mark.asyncio
 async def test_the_time_of_an_import_is_no_part_of_an_answers_time() -> None:
-    grader = Grader(workers=1, seconds=0.5)  # a worker imports math-verify for longer
-    assert (await grader.grade("\\boxed{\\sum_{k=1}^{3} k}", "6")).right is True
+    grader = MathGrader(workers=1, seconds=0.5)  # a worker imports math-verify for longer
+    assert (await grader.grade(GradingRequest("\\boxed{\\sum_{k=1}^{3} k}", "6"))).right is True
 
 
 def interrupted() -> None:
@@ -324,11 +320,11 @@ def test_a_bug_of_the_grader_is_no_wrong_answer(error: type[Exception], monkeypa
 
 @pytest.mark.asyncio
 async def test_a_worker_that_dies_is_replaced() -> None:
-    grader = Grader(workers=1)
+    grader = MathGrader(workers=1)
     await grader.warm()
     with pytest.raises(anyio.BrokenWorkerProcess):
         await anyio.to_process.run_sync(os._exit, 1)
-    assert (await grader.grade("\\boxed{\\frac12}", "0.5")).right is True
+    assert (await grader.grade(GradingRequest("\\boxed{\\frac12}", "0.5"))).right is True
 
 
 def dies(answer: str, _reference: Reference, seconds: float) -> EquivalenceVerdict:
@@ -352,18 +348,18 @@ async def test_an_answer_is_tried_again_if_its_worker_dies_before_its_limit(
 ) -> None:
     monkeypatch.setattr(grader_module, "judge", dies)
     monkeypatch.setattr(grader_module, "GRACE", grace)
-    grade = await Grader(workers=1, seconds=0.2).grade(f"\\boxed{{{tmp_path}/tries}}", "0.5")
+    grade = await MathGrader(workers=1, seconds=0.2).grade(GradingRequest(f"\\boxed{{{tmp_path}/tries}}", "0.5"))
     assert (grade.right, grade.reason) == (None, reason)
     assert len((tmp_path / "tries").read_text()) == tries
 
 
 @pytest.mark.asyncio
 async def test_a_ctrl_c_does_not_reach_the_workers() -> None:
-    grader = Grader(workers=1)
+    grader = MathGrader(workers=1)
     await grader.warm()
     worker = await anyio.to_process.run_sync(os.getpid)
     os.kill(worker, signal.SIGINT)
-    assert (await grader.grade("\\boxed{\\frac12}", "0.5")).right is True
+    assert (await grader.grade(GradingRequest("\\boxed{\\frac12}", "0.5"))).right is True
     assert await anyio.to_process.run_sync(os.getpid) == worker
 
 

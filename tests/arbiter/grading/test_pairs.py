@@ -5,7 +5,7 @@ from typing import Any
 import anyio
 import pytest
 
-from arbiter.grading.grader import Grade, Grader
+from arbiter.grading import Grade, GradingRequest, MathGrader
 from tests.test_benchmarks import load
 
 FEWEST = 15
@@ -22,8 +22,8 @@ def by_kind() -> dict[str, list[Pair]]:
 
 
 async def graded(cases: list[Pair]) -> list[Grade]:
-    grader = Grader(workers=1)
-    return [await grader.grade(f"\\boxed{{{case.answer}}}", case.reference) for case in cases]
+    grader = MathGrader(workers=1)
+    return [await grader.grade(GradingRequest(f"\\boxed{{{case.answer}}}", case.reference)) for case in cases]
 
 
 def test_each_kind_has_pairs_of_both_verdicts_and_no_pair_twice() -> None:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from arbiter.data import Problem, load_problems
-from arbiter.grading import Grade, Grader
+from arbiter.grading import Grade, GradingRequest, MathGrader
 from arbiter.grading.answers import as_reference, plain
 from arbiter.grading.equivalence import equal_mathematics
 
@@ -32,10 +32,10 @@ SAME_BY_CHANCE = {"test/algebra/1837.json": "its answer is 5, the next problem's
 
 
 async def graded(texts: Sequence[tuple[Problem, str]]) -> dict[str, Grade]:
-    grader, grades = Grader(), dict[str, Grade]()
+    grader, grades = MathGrader(), dict[str, Grade]()
 
     async def grade(problem: Problem, text: str) -> None:
-        grades[problem.id] = await grader.grade(text, problem.answer)
+        grades[problem.id] = await grader.grade(GradingRequest(text, problem.answer))
 
     async with anyio.create_task_group() as grading:
         for problem, text in texts:

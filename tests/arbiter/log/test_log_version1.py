@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 
 from arbiter.exports.contents import contents
 from arbiter.exports.html import write_page
-from arbiter.grading import Grader
-from arbiter.grading.grader import VERSION
+from arbiter.grading.math_grader import VERSION
 from arbiter.log import version1
 from arbiter.log.reader import LOG, LogFile
 from arbiter.log.run import Run, Table
@@ -257,7 +256,7 @@ def test_a_report_has_the_figures_that_the_summary_had() -> None:
         "kv_memory": {},
         "cpu_seconds": None,
         "comparison": None,
-        "grader": "arbiter 1",
+        "grader": "math 1",
         "ungraded": {},
         "accuracy_bounds": None,
         "found_by": {"not recorded": 6},
@@ -268,11 +267,11 @@ def test_a_report_has_the_figures_that_the_summary_had() -> None:
 
 def test_grading_again_finds_the_same_grades_and_writes_the_current_names(tmp_path: Path) -> None:
     folder = shutil.copytree(FOLDER / "finished", tmp_path / "run")
-    graded = anyio.run(regrade, folder, Grader())
+    graded = anyio.run(regrade, folder)
     assert graded.changes == ()
     before, after = read_run(FOLDER / "finished").summary, read_run(folder).summary
     assert after == msgspec.structs.replace(before, grader=after.grader, found_by=after.found_by)
-    assert (before.grader, after.grader, after.found_by) == ("arbiter 1", f"arbiter {VERSION}", {"box": 6})
+    assert (before.grader, after.grader, after.found_by) == ("math 1", f"math {VERSION}", {"box": 6})
     assert "finish_reason" in (folder / "results.jsonl").read_text(encoding="utf-8")
 
 

@@ -23,7 +23,7 @@ from arbiter.config.config import Config, load_config, override
 from arbiter.config.run_tables import RunType
 from arbiter.data import Problem, load_problems
 from arbiter.data.tasks import make_task
-from arbiter.grading import Grader
+from arbiter.grading import GradingRequest, MathGrader
 from arbiter.pocket import world
 from arbiter.protocols.ports import ScoreRequest
 from arbiter.protocols.records import ScoreKind, Solution, Transcript
@@ -74,9 +74,10 @@ def accuracy(run_type: RunType, count: int) -> float:
     references = {problem.id: problem.answer for problem in problems}
 
     async def grade() -> list[bool | None]:
-        grader = Grader()
+        grader = MathGrader()
         return [
-            (await grader.grade(solution.text, references[name])).right for name, solution in solved_by_name.items()
+            (await grader.grade(GradingRequest(solution.text, references[name]))).right
+            for name, solution in solved_by_name.items()
         ]
 
     solved_by_name = solved(config, problems)

@@ -14,7 +14,6 @@ from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import Config, load_config
 from arbiter.data import Problem
-from arbiter.grading import Grader
 from arbiter.log.checksums import of_document
 from arbiter.log.run import Run
 from arbiter.protocols.errors import BackendError, RunError
@@ -253,7 +252,7 @@ def test_a_report_has_the_stored_figures_and_finds_nothing_that_differs(runs: Ru
 
 def test_grading_a_run_again_keeps_its_comparison_and_its_cpu_seconds(runs: Runs, a_config: Configs) -> None:
     summary = runs.compare(a_config(compare=True)).summary
-    assert anyio.run(regrade, runs.path, Grader()).summary == summary
+    assert anyio.run(regrade, runs.path).summary == summary
 
 
 def test_the_summary_of_an_older_baseline_is_used_without_what_it_lacks(runs: Runs, a_config: Configs) -> None:

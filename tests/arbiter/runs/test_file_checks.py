@@ -41,7 +41,7 @@ def run(
     async def write() -> None:
         async with open_run(config, problems, folder) as opened:
             for result in results:
-                await opened.add(result.solution, result.grade)
+                await opened.add(result)
             await opened.finish(summary_of(config, results, wall_seconds=12.5))
 
     anyio.run(write)

@@ -31,7 +31,7 @@ async def leave(config: Config, out: Path, *results: Result, summary: Summary | 
     """Write a run folder with these results, and with the summary if there is one."""
     async with open_run(config, PROBLEMS, out) as folder:
         for result in results:
-            await folder.add(result.solution, result.grade)
+            await folder.add(result)
         if summary is not None:
             await folder.finish(summary)
 
@@ -125,7 +125,8 @@ async def test_a_result_can_be_read_as_soon_as_it_is_added(
     a_config: Configs, a_result: Results, tmp_path: Path
 ) -> None:
     async with open_run(a_config(), PROBLEMS, tmp_path) as folder:
-        added = await folder.add(a_result(problem="first").solution, a_result().grade)
+        added = a_result(problem="first")
+        await folder.add(added)
         assert list(read_records(tmp_path / "results.jsonl", Result)) == [added]
 
 
@@ -135,7 +136,7 @@ async def test_results_stay_when_a_run_is_cut_in_the_middle(
 ) -> None:
     with suppress(KeyboardInterrupt):
         async with open_run(a_config(), PROBLEMS, tmp_path) as folder:
-            await folder.add(a_result(problem="first").solution, a_result().grade)
+            await folder.add(a_result(problem="first"))
             raise KeyboardInterrupt
     assert [result.solution.problem for result in read_records(tmp_path / "results.jsonl", Result)] == ["first"]
     assert [event.problem for event in Run.open(tmp_path).events() if event.kind == "graded"] == ["first"]

@@ -10,7 +10,7 @@ from arbiter.runs.grading_figures import (
     accuracy_bounds,
     can_be_graded,
     found_by,
-    grader_name,
+    grader_names,
     in_bounds,
     ungraded_reasons,
     without_box,
@@ -77,9 +77,17 @@ def test_rules_are_counted_and_those_without_a_box_are_told_apart() -> None:
     assert without_box(counts) == {"####": 1}
 
 
-@pytest.mark.parametrize(("versions", "name"), [([], ""), ([2, 2], "arbiter 2"), ([2, 1, 2], "arbiter 1 and 2")])
-def test_the_grader_has_a_name_with_all_versions_of_the_grades(versions: list[int], name: str) -> None:
-    assert grader_name(versions) == name
+@pytest.mark.parametrize(
+    ("graders", "names"),
+    [
+        ([], ""),
+        ([("math", 2), ("math", 2)], "math 2"),
+        ([("math", 2), ("math", 1), ("math", 2)], "math 1 and 2"),
+        ([("math", 2), ("choice", 1)], "choice 1, math 2"),
+    ],
+)
+def test_the_graders_are_named_with_all_versions_of_the_grades(graders: list[tuple[str, int]], names: str) -> None:
+    assert grader_names(graders) == names
 
 
 @pytest.mark.parametrize(("reasons", "can"), [([], False), (["failed", NO_REFERENCE], False), (["too slow"], True)])

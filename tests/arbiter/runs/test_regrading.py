@@ -10,9 +10,9 @@ from anyio.from_thread import start_blocking_portal
 
 from arbiter.config.config import Config
 from arbiter.data import Problem
-from arbiter.grading import Grade, Grader
+from arbiter.grading import Grade
 from arbiter.grading.answers import Reference
-from arbiter.grading.grader import VERSION
+from arbiter.grading.math_grader import VERSION
 from arbiter.log.checksums import of_document
 from arbiter.log.run import Run
 from arbiter.protocols.errors import RunError
@@ -49,7 +49,7 @@ def stored(folder: Path, config: Config, *results: Result, finished: bool = True
         problems = [Problem(one.solution.problem, one.solution.question, one.reference) for one in results]
         async with open_run(config, problems, folder) as run:
             for result in results:
-                await run.add(result.solution, result.grade)
+                await run.add(result)
             if finished:
                 summary = summary_of(config, results, wall_seconds=12.5)
                 await run.finish(msgspec.structs.replace(summary, kv_memory=MEMORY))
@@ -66,7 +66,7 @@ def read_back(folder: Path) -> tuple[list[Grade], Summary]:
 
 async def refusal(folder: Path) -> str:
     with pytest.raises(RunError) as caught:
-        await regrade(folder, Grader())
+        await regrade(folder)
     return str(caught.value)
 
 
@@ -79,13 +79,13 @@ async def test_grades_and_summary_are_replaced_and_the_changes_told(
     results = solved("a", "\\boxed{0.5}"), solved("b", "\\boxed{\\frac{1}{2}}", grade=good), solved("c", "none")
     folder = stored(tmp_path / "run", a_config(), *results)
     calls: list[tuple[int, int]] = []
-    regraded = await regrade(folder, Grader(), lambda done, of: calls.append((done, of)))
+    regraded = await regrade(folder, lambda done, of: calls.append((done, of)))
     right, missing = Grade(right=True, answer="0.5", found_by="box"), Grade(right=False, reason=NO_ANSWER)
     assert regraded.changes == (GradeChange("a", 0, STALE, right), GradeChange("c", 0, STALE, missing))
     grades, summary = read_back(folder)
     assert grades == [right, msgspec.structs.replace(good, found_by="box"), missing]
     assert summary == regraded.summary
-    assert (summary.grader, summary.found_by) == (f"arbiter {VERSION}", {"box": 2, "no answer": 1})
+    assert (summary.grader, summary.found_by) == (f"math {VERSION}", {"box": 2, "no answer": 1})
     assert (summary.graded, summary.accuracy, summary.wall_seconds, summary.interrupted) == (3, 2 / 3, 12.5, False)
     assert summary.kv_memory == MEMORY
     assert calls == [(1, 3), (2, 3), (3, 3)]
@@ -97,7 +97,7 @@ async def test_all_but_the_grades_stays_as_it_was(tmp_path: Path, a_config: Conf
     result = solved("a", "\\boxed{2, 1}", Reference(("1", "2"), "km", (0.1,)))
     folder = stored(tmp_path / "run", a_config(), result)
     names = {path.name for path in folder.iterdir()}
-    await regrade(folder, Grader())
+    await regrade(folder)
     [after] = read_records(folder / "results.jsonl", Result)
     assert msgspec.structs.replace(after, grade=STALE, grader=1) == result
     assert {path.name for path in folder.iterdir()} == names
@@ -109,7 +109,7 @@ async def test_new_grades_are_in_the_log_from_which_a_run_is_continued(
     tmp_path: Path, a_config: Configs, solved: Solved
 ) -> None:
     folder = stored(tmp_path / "run", a_config(), solved("a", "\\boxed{0.5}"), solved("b", "\\boxed{2}"))
-    await regrade(folder, Grader())
+    await regrade(folder)
     grades = Run.open(folder).grades()
     assert [(key, grade.right, grade.answer) for key, grade in grades.items()] == [
         (("a", 0), True, "0.5"),
@@ -127,9 +127,9 @@ async def test_a_run_without_texts_is_not_graded_again(tmp_path: Path, a_config:
 @pytest.mark.slow
 async def test_grading_twice_changes_nothing_more(tmp_path: Path, a_config: Configs, solved: Solved) -> None:
     folder = stored(tmp_path / "run", a_config(), solved("a", "\\boxed{0.5}"))
-    await regrade(folder, Grader())
+    await regrade(folder)
     written = (folder / "results.jsonl").read_bytes(), (folder / "summary.json").read_bytes()
-    assert (await regrade(folder, Grader())).changes == ()
+    assert (await regrade(folder)).changes == ()
     assert written == ((folder / "results.jsonl").read_bytes(), (folder / "summary.json").read_bytes())
 
 
@@ -141,7 +141,7 @@ async def test_a_run_that_was_killed_gets_a_summary_without_its_half_written_lin
     folder = stored(tmp_path / "run", a_config(), solved("a", "\\boxed{0.5}"), finished=False)
     with (folder / "results.jsonl").open("ab") as file:
         file.write(b'{"solution": {"prob')
-    regraded = await regrade(folder, Grader())
+    regraded = await regrade(folder)
     assert regraded.torn
     grades, summary = read_back(folder)
     assert [grade.right for grade in grades] == [True]
@@ -193,7 +193,7 @@ async def test_a_run_that_is_still_written_is_left_alone(tmp_path: Path, a_confi
         path.write_bytes(path.read_bytes() * 2)
 
     with pytest.raises(RunError, match="changed during grading: is the run still in progress"):
-        await regrade(folder, Grader(), one_more)
+        await regrade(folder, one_more)
     assert [result.grade for result in read_records(path, Result)] == [STALE, STALE]
 
 
@@ -224,7 +224,7 @@ def test_the_command_tells_each_change(tmp_path: Path, a_config: Configs, solved
     assert ended.stdout.splitlines() == [
         "a: ungraded (the grader took longer than 20 s) → right",
         "b [x]: ungraded (the grader took longer than 20 s) → wrong (the right answer is \\frac{1}{2})",
-        f"2 of 2 verdicts changed; 2 graded, 0 failed, accuracy 50.0% (arbiter {VERSION})",
+        f"2 of 2 verdicts changed; 2 graded, 0 failed, accuracy 50.0% (math {VERSION})",
     ]
 
 

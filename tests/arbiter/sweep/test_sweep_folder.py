@@ -13,7 +13,6 @@ from arbiter.actors.ring_setup import Models
 from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.evaluation.sweep_tuning import read_sweep
-from arbiter.grading import Grader
 from arbiter.log.checksums import of_document
 from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.runs.file_checks import check_files
@@ -187,6 +186,6 @@ def test_a_damaged_summary_of_a_point_is_written_again_by_the_sweep(
 
 
 def test_grading_a_point_again_keeps_its_times_marked(a_sweep: Path) -> None:
-    assert anyio.run(regrade, a_sweep / "draft", Grader()).summary.simulated
+    assert anyio.run(regrade, a_sweep / "draft").summary.simulated
     (a_sweep / "draft" / "summary.json").unlink()
-    assert anyio.run(regrade, a_sweep / "draft", Grader()).summary.simulated
+    assert anyio.run(regrade, a_sweep / "draft").summary.simulated

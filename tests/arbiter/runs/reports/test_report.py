@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from arbiter.config.config import Config
 from arbiter.data import Problem
-from arbiter.grading.grader import VERSION
+from arbiter.grading.math_grader import VERSION
 from arbiter.log.checksums import of_document
 from arbiter.protocols.errors import ConfigError, ReportError, RunError
 from arbiter.protocols.ports import KVMemory
 from arbiter.runs.folder import open_run
-from arbiter.runs.grading_figures import grader_name
+from arbiter.runs.grading_figures import grader_names
 from arbiter.runs.reports.report import read_run, report_on, write_report
 from arbiter.runs.reports.tables import cells, columns_for, fitting
 from arbiter.runs.results import Result, Summary, summary_of
@@ -43,7 +43,7 @@ def a_run(a_config: Configs, a_result: Results, tmp_path: Path) -> Runs:
         async def write() -> None:
             async with open_run(config, problems, tmp_path / name) as folder:
                 for result in stored:
-                    await folder.add(result.solution, result.grade)
+                    await folder.add(result)
                 if finished:
                     await folder.finish(summary_of(config, stored, 12.5, interrupted))
 
@@ -164,7 +164,7 @@ def test_failed_and_ungraded_problems_are_told(a_run: Runs, a_result: Results) -
 
 def test_a_report_names_the_grader_of_each_run(a_run: Runs) -> None:
     headings, *runs = rows(report_on([a_run("one")]).to_markdown())
-    assert [run[headings.index("grader")] for run in runs] == [grader_name([VERSION])]
+    assert [run[headings.index("grader")] for run in runs] == [grader_names([("math", VERSION)])]
 
 
 def test_runs_over_other_problems_are_told_with_what_they_share(a_run: Runs, a_result: Results) -> None:

@@ -1,0 +1,55 @@
+"""Find a grader by its name: one of Arbiter's, one of an installed package, or a function of a module."""
+
+import sys
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from arbiter.grading.choice_grader import ChoiceGrader
+from arbiter.grading.grader import FunctionGrader, Grader
+from arbiter.grading.math_grader import MathGrader
+from arbiter.grading.text_grader import TextGrader
+from arbiter.protocols.errors import ConfigError
+
+GROUP = "arbiter.graders"
+"""The group of entry points in which a package names its graders."""
+
+_BUILT_IN = {"math": MathGrader, "choice": ChoiceGrader, "text": TextGrader}
+
+
+def find_grader(name: str, others: tuple[str, ...] = ()) -> Grader:
+    """Return the grader ``name``: ``math``, ``choice``, ``text``, an entry point, or ``package.module:function``.
+
+    An entry point of the group ``arbiter.graders`` names a function, as ``package.module:function`` does. A module is
+    also found in the current folder. ``others`` are further names, for the error. Raises ``ConfigError`` if there is no
+    such grader.
+    """
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]()
+    installed = {point.name: point.value for point in entry_points(group=GROUP)}
+    where = installed.get(name, name)
+    module, colon, function = where.partition(":")
+    if not colon:
+        known = ", ".join([*_BUILT_IN, *others, *sorted(installed)])
+        raise ConfigError(f"there is no grader {name!r}: use one of {known}, or 'package.module:function'")
+    try:
+        found: object = import_module(module) if module in sys.modules else _imported(module)
+        for part in function.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"the grader {name!r} cannot be imported: {error}; install its package, or run Arbiter in the "
+            "folder of its module"
+        ) from error
+    if not callable(found):
+        raise ConfigError(f"the grader {name!r} is {type(found).__name__}, but it must be a function")
+    return FunctionGrader(name, found)
+
+
+def _imported(module: str) -> object:
+    """Import a module, also one of the current folder, which a console script does not search."""
+    sys.path.append(str(Path.cwd()))
+    try:
+        return import_module(module)
+    finally:
+        sys.path.pop()

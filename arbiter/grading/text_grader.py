@@ -1,0 +1,79 @@
+"""Grade words and lists: both sides are brought to one form and compared as texts."""
+
+import re
+import unicodedata
+
+from arbiter.grading.answers import Reference
+from arbiter.grading.grader import LONGEST, Grade, GradingRequest, missing, right_answer_is
+from arbiter.grading.phrases import FoundAnswer, find_answer
+
+_WRAPPED = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mbox|texttt)\s*\{(?P<inside>[^{}]*)\}")
+_MARKUP = re.compile(r"[$*`]|(?<!\w)_+|_+(?!\w)|\\(?=[{}%&#_])")
+_QUOTES = "\"'“”‘’«»„"
+_ENDS = ".,;:!?"
+_ARTICLE = re.compile(r"(?:the|an?)\s+(?=\w)")
+_AND = re.compile(r"\s*,\s*(?:and\s+)?|\s+and\s+|\s*;\s*")
+_LIST = re.compile(r"[\[(](?P<items>.*)[\])]", re.DOTALL)
+_SET = re.compile(r"\{(?P<items>.*)\}", re.DOTALL)
+
+
+class TextGrader:
+    """Grades words and lists as texts, without mathematics (``docs/reference/other-graders.md`` has the rules)."""
+
+    name = "text"
+    version = 1
+    reads_row = False
+
+    async def grade(self, request: GradingRequest) -> Grade:
+        """Grade the answer of a text."""
+        if request.reference is None or request.conclusion is None:
+            return missing(request)
+        found = _found(request.conclusion, request)
+        if found is None:
+            return missing(request)
+        right = same_text(found.text, request.reference)
+        reason = None if right else right_answer_is(request.reference)
+        return Grade(right, found.text[:LONGEST], reason, found.by)
+
+
+def same_text(answer: str, reference: str | Reference) -> bool:
+    """Return whether two answers are the same text in normal form.
+
+    A reference with several answers requires all of them, in any order. So does a reference in braces; in brackets and
+    without any, the order of a list counts.
+    """
+    if isinstance(reference, Reference):
+        return sorted(_items(_inside(_plain(answer)))) == sorted(map(normal, reference.answers))
+    given, expected = _plain(answer), _plain(reference)
+    if braces := _SET.fullmatch(expected):
+        return set(_items(_inside(given))) == set(_items(braces["items"]))
+    return _items(_inside(given)) == _items(_inside(expected))
+
+
+def normal(text: str) -> str:
+    """Return the normal form of a word or phrase."""
+    bare = _plain(text).strip(_QUOTES + " ").rstrip(_ENDS).strip(_QUOTES + " ")
+    return _ARTICLE.sub("", bare, count=1)
+
+
+def _found(conclusion: str, request: GradingRequest) -> FoundAnswer | None:
+    """Return the answer in a box or after a phrase, or the text if it is a single line."""
+    found, whole = find_answer(conclusion, request.asked), conclusion.strip()
+    if found is None and whole and "\n" not in whole:
+        return FoundAnswer(whole, "whole text")
+    return found
+
+
+def _plain(text: str) -> str:
+    bare = _MARKUP.sub("", _WRAPPED.sub(lambda match: match["inside"], unicodedata.normalize("NFKC", text)))
+    return " ".join(bare.split()).rstrip(".").casefold()
+
+
+def _inside(text: str) -> str:
+    """Return the items of a list without its brackets."""
+    brackets = _LIST.fullmatch(text) or _SET.fullmatch(text)
+    return brackets["items"] if brackets else text
+
+
+def _items(text: str) -> list[str]:
+    return [normal(item) for item in _AND.split(text) if item.strip()]
