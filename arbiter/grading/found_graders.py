@@ -4,9 +4,10 @@ import sys
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import cast
 
 from arbiter.grading.choice_grader import ChoiceGrader
-from arbiter.grading.grader import FunctionGrader, Grader
+from arbiter.grading.grader import FunctionGrader, Grader, GradingFunction
 from arbiter.grading.math_grader import MathGrader
 from arbiter.grading.text_grader import TextGrader
 from arbiter.protocols.errors import ConfigError
@@ -43,7 +44,7 @@ def find_grader(name: str, others: tuple[str, ...] = ()) -> Grader:
         ) from error
     if not callable(found):
         raise ConfigError(f"the grader {name!r} is {type(found).__name__}, but it must be a function")
-    return FunctionGrader(name, found)
+    return FunctionGrader(name, cast("GradingFunction", found))
 
 
 def _imported(module: str) -> object:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from arbiter.data import Problem
+from arbiter.grading.math_grader import VERSION
 from arbiter.log.checksums import of_document
 from arbiter.log.history import Key
 from arbiter.log.run import Run
@@ -71,6 +72,12 @@ def test_a_grade_is_the_score_and_its_reference_the_target(plain_run: Run, read:
     told = {key: (one.scores["arbiter"].value == "C", one.scores["arbiter"].answer) for key, one in found.items()}
     assert told == {key: (grade.right, grade.answer) for key, grade in grades.items()}
     assert {one.target for one in found.values()} == {"0", "1", "2", "3", "4", "something else"}
+
+
+def test_the_score_names_the_grader_and_its_version(plain_run: Run, read: Read) -> None:
+    log = read(plain_run)
+    assert {one.scores["arbiter"].metadata["grader"] for one in samples(log).values()} == {f"math {VERSION}"}
+    assert log.results.scores[0].params == {"grader": f"math {VERSION}"}
 
 
 def test_what_was_not_graded_has_no_score(troubled_run: Run, read: Read) -> None:
