@@ -29,7 +29,6 @@ def load_problems(
     fields: Fields = USUAL,
     subset: str | None = None,
     split: str | None = None,
-    rows: bool = False,
 ) -> list[Problem]:
     """Return the first ``limit`` problems of ``source``. Without a limit: all, or 200 of the pocket world.
 
@@ -42,17 +41,15 @@ def load_problems(
       ``OWNER/NAME:SPLIT``, ``OWNER/NAME:SUBSET:SPLIT``
 
     The usual field names are recognized (see ``arbiter.data.problems``); ``fields`` names others. ``subset`` and
-    ``split`` replace those in the name of a data set. With ``rows``, each problem keeps its whole row.
-
-    Raises ``DataError`` that names the file and the line.
+    ``split`` replace those in the name of a data set. Raises ``DataError`` that names the file and the line.
     """
     name, _, seed = source.partition(":")
     if name in _POCKET:
         return _pocket(name, seed or str(POCKET_SEED), limit or 200)
     data = hub_data(source, subset, split)
     is_file = Path(source).suffix in _SUFFIXES or (source.lower() not in BENCHMARKS and os.path.lexists(source))
-    found = _file_rows(Path(source)) if data is None or is_file else _hub_rows(data, source)
-    problems = list(itertools.islice(_problems(found, fields, rows), limit))
+    rows = _file_rows(Path(source)) if data is None or is_file else _hub_rows(data, source)
+    problems = list(itertools.islice(_problems(rows, fields), limit))
     if not problems:
         raise DataError(f"{source} contains no problem")
     return problems
@@ -62,7 +59,7 @@ Row = tuple[dict[str, Any], str, str]
 """The fields, the location for error messages, and the number that is the id if the row has none."""
 
 
-def _problems(rows: Iterable[Row], fields: Fields, keep: bool) -> Iterator[Problem]:
+def _problems(rows: Iterable[Row], fields: Fields) -> Iterator[Problem]:
     seen: dict[str, str] = {}
     for row, place, number in rows:
         problem = problem_of(row, place, number, fields)
@@ -71,15 +68,7 @@ def _problems(rows: Iterable[Row], fields: Fields, keep: bool) -> Iterator[Probl
                 f"{place}: the id {problem.id!r} is already used in {seen[problem.id]}: give each problem its own id"
             )
         seen[problem.id] = place
-        yield msgspec.structs.replace(problem, row=_kept(row, place)) if keep else problem
-
-
-def _kept(row: dict[str, Any], place: str) -> dict[str, Any]:
-    """Return a row as JSON holds it, so that it is the same when it is read from a run folder."""
-    try:
-        return msgspec.json.decode(msgspec.json.encode(row))
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{place}: the row cannot be kept for the grader: {error}") from error
+        yield problem
 
 
 def _pocket(name: str, seed: str, limit: int) -> list[Problem]:

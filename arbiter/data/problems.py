@@ -36,7 +36,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     The answer is a text, or a ``Reference`` where grading needs several answers, a unit or a tolerance. ``source`` is
     the stratum for sampling a collection. ``split`` is the part of the data that its training rows belong to.
     ``choices`` are the texts of the choices, in the order of their letters A, B, …; the answer is then a letter, or
-    several letters such as ``ABD``. ``row`` is the whole row of the data for graders that read it, otherwise empty.
+    several letters such as ``ABD``. ``row`` has all fields of the row, for graders that need more than the answer.
     """
 
     id: str
@@ -45,7 +45,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     source: str = ""
     split: Split = "train"
     choices: tuple[str, ...] = ()
-    row: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    row: Mapping[str, Any] = {}
 
 
 def problem_of(row: Mapping[str, Any], place: str, default_id: str, fields: Fields = USUAL) -> Problem:
@@ -66,6 +66,7 @@ def problem_of(row: Mapping[str, Any], place: str, default_id: str, fields: Fiel
         question="\n".join([*_before(named), question, *_listed(choices)]),
         answer=_reference(answer, choices, named, place),
         source="" if source is None else str(source),
+        row=dict(row),
     )
 
 

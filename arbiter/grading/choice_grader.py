@@ -16,7 +16,6 @@ class ChoiceGrader:
 
     name = "choice"
     version = 1
-    reads_row = False
 
     async def grade(self, request: GradingRequest) -> Grade:
         """Grade the answer of a text."""

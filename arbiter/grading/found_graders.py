@@ -18,6 +18,11 @@ GROUP = "arbiter.graders"
 _BUILT_IN = {"math": MathGrader, "choice": ChoiceGrader, "text": TextGrader}
 
 
+def reads_row(name: str | None) -> bool:
+    """Return whether the grader ``name`` reads the rows of problems. None is the usual grader."""
+    return name is not None and name not in _BUILT_IN
+
+
 def find_grader(name: str, others: tuple[str, ...] = ()) -> Grader:
     """Return the grader ``name``: ``math``, ``choice``, ``text``, an entry point, or ``package.module:function``.
 

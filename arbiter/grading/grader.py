@@ -1,7 +1,7 @@
 """The port of graders: what a grader receives, what it returns, and the interface that every grader has."""
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, Self
 
 import anyio.to_thread
@@ -61,7 +61,7 @@ class GradingRequest(Record, frozen=True):
     prompt: str = ""
     question: str = ""
     choices: tuple[str, ...] = ()
-    row: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    row: Mapping[str, Any] = msgspec.field(default_factory=dict[str, Any])
     problem: str = ""
 
     @property
@@ -79,7 +79,7 @@ class Grader(Protocol):
     """Grades answers.
 
     ``name`` and ``version`` say in the results which rules gave a grade. ``version`` changes when an answer may get
-    another verdict. With ``reads_row`` a run keeps the rows of its problems in its folder, to grade again.
+    another verdict.
     """
 
     @property
@@ -87,9 +87,6 @@ class Grader(Protocol):
 
     @property
     def version(self) -> int: ...
-
-    @property
-    def reads_row(self) -> bool: ...
 
     async def grade(self, request: GradingRequest) -> Grade:
         """Return the grade of an answer. A failure of the grader itself is a grade without a verdict, with a reason."""
@@ -106,8 +103,6 @@ class FunctionGrader:
     The version of its rules is the attribute ``version`` of the function, or 1. If it raises, the answer is ungraded,
     with the error as the reason.
     """
-
-    reads_row = True
 
     def __init__(self, name: str, function: GradingFunction) -> None:
         self.name = name

@@ -43,7 +43,6 @@ class MathGrader:
 
     name = "math"
     version = VERSION
-    reads_row = False
 
     def __init__(self, workers: int = 2, seconds: float = SECONDS) -> None:
         self._workers = workers

@@ -22,7 +22,6 @@ class TextGrader:
 
     name = "text"
     version = 1
-    reads_row = False
 
     async def grade(self, request: GradingRequest) -> Grade:
         """Grade the answer of a text."""

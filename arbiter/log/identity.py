@@ -11,6 +11,7 @@ import msgspec
 from arbiter.actors.policies import target_names
 from arbiter.config.config import Config
 from arbiter.data import Problem
+from arbiter.grading.found_graders import reads_row
 from arbiter.log.run import SHARED
 from arbiter.protocols.errors import RunError
 
@@ -18,6 +19,8 @@ OPERATIONAL = (
     "adaptive",
     "compare",
     "cpu_threads",
+    "data.allow_unsandboxed",
+    "data.sandbox.workers",
     "limits.problems",
     "lookahead",
     "log.level",
@@ -79,7 +82,7 @@ def identity(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
         **({"models.targets": names} if names else {}),
         **({} if config.confidence_metric is None else {"confidence": config.confidence_metric}),
         **_grader(config, problems),
-        **_data(problems),
+        **_data(config, problems),
     }
 
 
@@ -156,7 +159,8 @@ def _matches(key: str, patterns: Sequence[str]) -> bool:
 
 def _is_of_config(key: str) -> bool:
     """Return whether the recorded ``key`` is that of a configuration, not of the problems or of a sweep."""
-    return key not in SHARED and not key.startswith("data.") and not is_operational(key)
+    of_problems = key.startswith("data.") and not key.startswith("data.sandbox.")
+    return key not in SHARED and not of_problems and not is_operational(key)
 
 
 def _decides(key: str, run_type: str, called: set[str]) -> bool:
@@ -170,11 +174,16 @@ def _decides(key: str, run_type: str, called: set[str]) -> bool:
 def _grader(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
     """Return the grader. It is left out if it is the usual one, as in logs of earlier versions."""
     name = grader_name(config, problems)
-    return {} if name == _USUAL_GRADER else {_GRADER: name}
+    sandbox = {key: value for key, value in flat(config).items() if key.startswith("data.sandbox.")}
+    decides = {key: value for key, value in sandbox.items() if name == "code" and not is_operational(key)}
+    return {} if name == _USUAL_GRADER else {_GRADER: name, **decides}
 
 
-def _data(problems: Sequence[Problem]) -> dict[str, Any]:
-    name = hashlib.blake2b(msgspec.json.encode(list(problems)), digest_size=8)
+def _data(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
+    """Return the number and the digest of the problems. The question lists the choices; only some graders read rows."""
+    reads = reads_row(config.data.grader)
+    read = [msgspec.structs.replace(problem, choices=(), row=problem.row if reads else {}) for problem in problems]
+    name = hashlib.blake2b(msgspec.json.encode(read), digest_size=8)
     return {"data.problems": len(problems), "data.digest": name.hexdigest()}
 
 

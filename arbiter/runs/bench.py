@@ -19,6 +19,7 @@ from arbiter.backends.opening import answer_form, open_models, required_tables
 from arbiter.config.config import Config
 from arbiter.data import Problem, load_problems
 from arbiter.data.tasks import make_task
+from arbiter.grading.found_graders import reads_row
 from arbiter.log.writer import Show
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.messages import Task
@@ -26,7 +27,7 @@ from arbiter.protocols.ports import KeepsKeysAndValues, KVMemory
 from arbiter.protocols.records import Solution
 from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.folder import RunFolder, check_run, is_solved, open_run
-from arbiter.runs.graders import Graders, open_graders, reads_rows
+from arbiter.runs.graders import Graders, open_graders, with_rows
 from arbiter.runs.limit_notes import handles_of, limit_notes
 from arbiter.runs.results import Result, Summary, summary_of
 from arbiter.runs.stored_summary import read_summary
@@ -108,8 +109,9 @@ def _measured(folder: Path) -> dict[str, Any]:
 
 def configured_problems(config: Config) -> Sequence[Problem]:
     """Return the problems of the configuration. Raises ``DataError`` if they cannot be read."""
-    data, rows = config.data, reads_rows(config)
-    return load_problems(data.source, data.limit, fields=data.fields, subset=data.subset, split=data.split, rows=rows)
+    data = config.data
+    problems = load_problems(data.source, data.limit, fields=data.fields, subset=data.subset, split=data.split)
+    return with_rows(config, problems)
 
 
 async def run_problems(
@@ -146,7 +148,7 @@ async def run_problems(
             solving.cancel()
 
     solutions = len(problems) * config.sampling.samples
-    for line in (*without_reference(problems, graders), *notices(folder, solutions), *limit_notes(config, models)):
+    for line in (*grading_notices(problems, graders), *notices(folder, solutions), *limit_notes(config, models)):
         watcher.notice(line)
     watcher.started(solutions, folder.results)
     tasks = _tasks_left(config, problems, folder)
@@ -191,17 +193,19 @@ def notices(folder: RunFolder, solutions: int) -> Iterator[str]:
         yield f"removed the incomplete last line of the event log ({earlier.torn} bytes)"
 
 
-def without_reference(problems: Sequence[Problem], graders: Graders) -> Iterator[str]:
-    """Yield a line if problems have no reference answer, so that they cannot be graded.
+def grading_notices(problems: Sequence[Problem], graders: Graders) -> Iterator[str]:
+    """Yield the lines about grading: that of the grader, and one if problems lack the answer that their grader needs.
 
     Graders that read rows may need none.
     """
-    lacking = sum(problem.answer is None and not graders.of(problem).reads_row for problem in problems)
+    if graders.notice is not None:
+        yield graders.notice
+    lacking = sum(problem.answer is None and not reads_row(graders.of(problem).name) for problem in problems)
     if lacking:
         which = "no problem has" if lacking == len(problems) else f"{lacking} of {len(problems)} problems do not have"
         yield (
             f"{which} a recognised answer, so they will not be graded: name the field of the answer in the "
-            'configuration ([data] fields = {answer = "…"})'
+            'configuration ([data] fields = {answer = "…"}), or the grader of tasks with tests ([data] grader = "code")'
         )
 
 

@@ -18,7 +18,7 @@ from arbiter.log.reader import LOG
 from arbiter.protocols.errors import ConfigError, DataError, RunError, os_reason
 from arbiter.protocols.records import Record
 from arbiter.runs.file_replacement import replace_file
-from arbiter.runs.graders import reads_rows
+from arbiter.runs.graders import with_rows
 
 NAME = "collection.json"
 
@@ -105,13 +105,12 @@ def problems_of(config: Config, plan: Collection) -> list[Problem]:
     """Load the problems of a collection, and set the split of each. Raises ``DataError``."""
     data = config.data
     limit = None if plan.stratify else data.limit
-    rows = reads_rows(config)
-    problems = load_problems(data.source, limit, fields=data.fields, subset=data.subset, split=data.split, rows=rows)
+    problems = load_problems(data.source, limit, fields=data.fields, subset=data.subset, split=data.split)
     if plan.stratify and data.limit is not None:
         problems = stratified(problems, data.limit, plan.seed)
     return [
         msgspec.structs.replace(problem, split=split_of(problem.id, plan.seed, plan.validation, plan.test))
-        for problem in problems
+        for problem in with_rows(config, problems)
     ]
 
 

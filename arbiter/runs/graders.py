@@ -2,23 +2,35 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
 
 from arbiter.backends.opening import AnswerForm
 from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.grading.choice_grader import ChoiceGrader
-from arbiter.grading.found_graders import find_grader
+from arbiter.grading.code.code_grader import CodeGrader
+from arbiter.grading.code.sandboxes import Sandbox, SandboxLimits
+from arbiter.grading.found_graders import find_grader, reads_row
 from arbiter.grading.grader import Grade, Grader, GradingRequest
 from arbiter.grading.math_grader import MathGrader, needs_mathematics
+from arbiter.protocols.errors import DataError
 from arbiter.protocols.records import Solution
 from arbiter.runs.results import Result
 
+_CODE = CodeGrader.name
+
 
 class Graders:
-    """Grades solutions with ``configured``. None: problems with choices by their choices, the others as mathematics."""
+    """Grades solutions with ``configured``. None: problems with choices by their choices, the others as mathematics.
 
-    def __init__(self, configured: Grader | None = None) -> None:
+    ``notice`` is a line for the user at the start of a run, or None.
+    """
+
+    def __init__(self, configured: Grader | None = None, notice: str | None = None) -> None:
         self._configured = configured
+        self.notice = notice
         self._math, self._choice = MathGrader(), ChoiceGrader()
 
     def of(self, problem: Problem) -> Grader:
@@ -53,9 +65,33 @@ def grading_request(solution: Solution, problem: Problem, in_thought: bool = Fal
 @asynccontextmanager
 async def open_graders(config: Config) -> AsyncGenerator[Graders]:
     """Yield the graders of the configuration. Raises ``ConfigError`` if they cannot be found or used."""
-    yield Graders(None if config.data.grader is None else find_grader(config.data.grader))
+    if config.data.grader == _CODE:
+        sandbox = _sandbox(config)
+        unprotected = await sandbox.check()
+        yield Graders(CodeGrader(sandbox), notice=unprotected)
+    else:
+        yield Graders(None if config.data.grader is None else find_grader(config.data.grader, (_CODE,)))
 
 
-def reads_rows(config: Config) -> bool:
-    """Return whether the configured grader reads the rows of the problems."""
-    return config.data.grader is not None and find_grader(config.data.grader).reads_row
+def _sandbox(config: Config) -> Sandbox:
+    table = config.data.sandbox
+    limits = SandboxLimits(
+        table.seconds, table.wall_seconds, table.memory, table.processes, table.file_size, table.output
+    )
+    return Sandbox(table.kind, limits, table.python, table.image, table.workers, config.data.allow_unsandboxed)
+
+
+def with_rows(config: Config, problems: Sequence[Problem]) -> list[Problem]:
+    """Return the problems with the rows that the configured grader reads: as JSON holds them, or none.
+
+    So a grader reads the same from the data and from a run folder. Raises ``DataError`` if a row is no JSON.
+    """
+    reads = reads_row(config.data.grader)
+    return [msgspec.structs.replace(problem, row=_as_json(problem) if reads else {}) for problem in problems]
+
+
+def _as_json(problem: Problem) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(msgspec.json.encode(problem.row), type=dict[str, Any])
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the row of the problem {problem.id!r} cannot be kept for its grader: {error}") from error

@@ -4,7 +4,7 @@ A run has the file if its grader is another than ``math``, or if its problems ha
 without it, the results alone have what grading needs.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,18 +15,19 @@ from arbiter.log.checksums import as_line
 from arbiter.log.identity import grader_name
 from arbiter.protocols.errors import RunError
 from arbiter.runs.file_replacement import replace_file
+from arbiter.runs.graders import with_rows
 from arbiter.runs.record_files import read_records
 from arbiter.runs.results import Result
 
 FILE = "problems.jsonl"
 
 
-def write_problems(folder: Path, config: Config, problems: Iterable[Problem]) -> None:
+def write_problems(folder: Path, config: Config, problems: Sequence[Problem]) -> None:
     """Write the problems into the folder of a run if grading them again needs more than the results have.
 
     A log without texts has no problems either. Raises ``RunError`` if the file cannot be written.
     """
-    problems = list(problems)
+    problems = with_rows(config, problems)
     needed = grader_name(config, problems) != "math" or any(problem.choices for problem in problems)
     if needed and config.log.record == "full":
         replace_file(folder / FILE, b"".join(as_line(msgspec.json.encode(problem)) for problem in problems))

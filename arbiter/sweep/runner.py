@@ -20,7 +20,7 @@ from arbiter.log.writer import Show
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Solution
-from arbiter.runs.bench import Watcher, cancel_on_signal, notices, run_problems, without_reference
+from arbiter.runs.bench import Watcher, cancel_on_signal, grading_notices, notices, run_problems
 from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.folder import RunFolder, open_run, record_end
 from arbiter.runs.graders import Graders
@@ -143,7 +143,7 @@ class _Together:
     def _notify_start(self) -> None:
         job, earlier = self._job, [result for folder in self._folders for result in folder.results]
         each = len(job.problems) * job.config.sampling.samples
-        for line in without_reference(job.problems, self._graders):
+        for line in grading_notices(job.problems, self._graders):
             job.watcher.notice(line)
         for point, folder in zip(job.points, self._folders, strict=True):
             for line in notices(folder, each):

@@ -18,6 +18,10 @@ def written(folder: Path, *lines: str) -> str:
     return str(path)
 
 
+def rowless(problems: list[Problem]) -> list[Problem]:
+    return [msgspec.structs.replace(problem, row={}) for problem in problems]
+
+
 def refusal(source: str, limit: int | None = None) -> str:
     with pytest.raises(DataError) as caught:
         load_problems(source, limit)
@@ -63,7 +67,7 @@ def test_a_limit_takes_the_first_problems_of_a_file(tmp_path: Path) -> None:
     ],
 )
 def test_a_row_is_read_by_the_names_that_benchmarks_use(tmp_path: Path, line: str, problem: Problem) -> None:
-    assert load_problems(written(tmp_path, line), None) == [problem]
+    assert rowless(load_problems(written(tmp_path, line), None)) == [problem]
 
 
 @pytest.mark.parametrize(("number", "answer"), [("42", "42"), ("-3", "-3"), ("0", "0"), ("0.5", "0.5")])
@@ -117,7 +121,7 @@ def test_an_empty_question_is_told_with_its_place(tmp_path: Path, line: str) -> 
 def test_fields_of_other_names_are_read_as_they_are_mapped(tmp_path: Path) -> None:
     source = written(tmp_path, '{"text": "q", "reply": 3, "key": "k", "question": "other"}')
     fields = Fields(question="text", answer="reply", id="key")
-    assert load_problems(source, fields=fields) == [Problem("k", "q", "3")]
+    assert rowless(load_problems(source, fields=fields)) == [Problem("k", "q", "3")]
 
 
 def test_a_mapped_field_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
@@ -167,7 +171,8 @@ def test_a_folder_is_no_file_of_problems(tmp_path: Path) -> None:
 def test_math500_is_read_as_it_is(real_data: Callable[[str], Path]) -> None:
     path = real_data("math500.jsonl")
     rows = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
-    assert load_problems(str(path), None) == [Problem(row["unique_id"], row["problem"], row["answer"]) for row in rows]
+    expected = [Problem(row["unique_id"], row["problem"], row["answer"]) for row in rows]
+    assert rowless(load_problems(str(path), None)) == expected
 
 
 def test_olympiadbench_questions_are_read_as_they_are(real_data: Callable[[str], Path]) -> None:

@@ -228,7 +228,7 @@ def test_a_grader_is_found_by_the_name_of_an_entry_point(own: str, monkeypatch: 
 
     monkeypatch.setattr("arbiter.grading.found_graders.entry_points", installed)
     found = find_grader("by-row")
-    assert (found.name, found.version, found.reads_row) == ("by-row", 3, True)
+    assert (found.name, found.version) == ("by-row", 3)
     with pytest.raises(ConfigError, match=r"use one of math, choice, text, by-row, or 'package\.module:function'"):
         find_grader("maths")
 
@@ -241,9 +241,11 @@ def test_a_grader_is_found_by_the_name_of_an_entry_point(own: str, monkeypatch: 
         ("json:__name__", "is str, but it must be a function"),
     ],
 )
-def test_a_grader_that_cannot_be_used_is_refused_before_the_run(a_config: Configs, name: str, message: str) -> None:
+@pytest.mark.asyncio
+async def test_a_grader_that_cannot_be_used_is_refused(a_config: Configs, name: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        configured_problems(with_grader(a_config, name))
+        async with open_graders(with_grader(a_config, name)):
+            pass
     assert message in str(caught.value)
 
 

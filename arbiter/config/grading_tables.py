@@ -1,0 +1,30 @@
+"""The tables that control how answers are graded."""
+
+from typing import Literal
+
+from arbiter.config.base import ConfigTable, Count
+
+
+class SandboxTable(ConfigTable, frozen=True):
+    """The sandbox of the grader ``code``. A program that needs more than its limits is wrong."""
+
+    kind: Literal["bubblewrap", "docker"] = "bubblewrap"
+    """What confines programs: ``bubblewrap`` (the package of the system), or ``docker``."""
+    image: str = "python:3.11-slim"
+    """The image for Docker. It must have ``python3``, in version 3.10 or later, and what the programs import."""
+    python: str | None = None
+    """The Python that runs the programs in bubblewrap. Not set: the one that runs Arbiter, with its packages."""
+    seconds: Count = 10
+    """The CPU time of one process, in seconds, for each test."""
+    wall_seconds: Count = 60
+    """The time after which a program is stopped, in seconds, for each test. It ends programs that wait."""
+    memory: Count = 1024
+    """The address space of one process, in MiB."""
+    processes: Count = 16
+    """The number of processes and threads, the program itself included."""
+    file_size: Count = 16
+    """The size of one file, in MiB. All files together may have four times that size."""
+    output: Count = 1
+    """The size of standard output and standard error together, in MiB, for each test."""
+    workers: Count = 2
+    """How many programs run concurrently."""
