@@ -30,6 +30,8 @@ from arbiter.backends.opening import open_models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.data.tasks import make_task
 from arbiter.grading.choice_grader import ChoiceGrader
+from arbiter.grading.code.code_grader import CodeGrader
+from arbiter.grading.code.sandboxes import Sandbox, SandboxLimits
 from arbiter.grading.found_graders import find_grader
 from arbiter.grading.grader import FunctionGrader, GradingFunction
 from arbiter.grading.text_grader import TextGrader
@@ -89,6 +91,7 @@ __all__ = [
     "Author",
     "Candidate",
     "ChoiceGrader",
+    "CodeGrader",
     "ConcurrentActor",
     "ConfidenceMetric",
     "ConfidenceThreshold",
@@ -123,6 +126,8 @@ __all__ = [
     "Ring",
     "RouterMail",
     "Sampling",
+    "Sandbox",
+    "SandboxLimits",
     "Score",
     "ScoreKind",
     "ScoreRequest",

@@ -2,7 +2,7 @@
 
 import re
 
-from arbiter.grading.code.code_tests import NoTestsError, program_of, tests_of
+from arbiter.grading.code.code_tests import NoTestsError, program_of, read_tests
 from arbiter.grading.code.sandboxes import Sandbox, SandboxError
 from arbiter.grading.grader import LONGEST, NO_END, Grade, GradingRequest
 
@@ -25,7 +25,7 @@ class CodeGrader:
     async def grade(self, request: GradingRequest) -> Grade:
         """Grade the program of a text. Without tests, or if the sandbox fails, it is ungraded."""
         try:
-            tests = tests_of(request.row)
+            tests = read_tests(request.row)
         except NoTestsError as error:
             return Grade(right=None, reason=str(error))
         if request.conclusion is None:

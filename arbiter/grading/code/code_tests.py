@@ -44,7 +44,7 @@ class NoTestsError(ValueError):
     """A row has no tests that can be read. The text says why."""
 
 
-def tests_of(row: Row) -> list[CodeTest]:
+def read_tests(row: Row) -> list[CodeTest]:
     """Return the tests of a row. Raises ``NoTestsError``."""
     try:
         found = _checked(row) or _listed(row) or _script(row) or _cases(row)

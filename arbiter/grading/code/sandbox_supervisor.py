@@ -136,7 +136,7 @@ def _followed(process: "subprocess.Popen[bytes]", limits: Json) -> tuple[list[by
                     return [bytes(part) for part in found], f"the program did not end within {limits['wall_seconds']} s"
                 gone = any(key.data is None for key, _ in ready)
                 for key in [*selector.get_map().values()]:
-                    if key.data is not None and not _read(key.fd, found[key.data], most):
+                    if key.data is not None and not _read(key.fd, found[int(key.data)], most):
                         selector.unregister(key.fileobj)
                 if sum(map(len, found)) > most:
                     return [bytes(part) for part in found], f"the program writes more than {limits['output']} MiB"
@@ -179,9 +179,11 @@ def judge_tests(job: Json, test: Json) -> str | None:
     shown = bytearray()
     _read(proof[0], shown, 1 << 16)
     os.close(proof[0])
+    if ended.passed:
+        return ended.passed
     if bytes(shown) == token.encode():
         return None
-    if ended.passed or ended.status < 0:
+    if ended.status < 0:
         return ended.reason()
     return shown.decode(errors="replace") or f"the program ended before its tests, with exit status {ended.status}"
 
