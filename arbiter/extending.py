@@ -33,7 +33,7 @@ from arbiter.grading.choice_grader import ChoiceGrader
 from arbiter.grading.code.code_grader import CodeGrader
 from arbiter.grading.code.sandboxes import Sandbox, SandboxLimits
 from arbiter.grading.found_graders import find_grader
-from arbiter.grading.grader import FunctionGrader, GradingFunction
+from arbiter.grading.grader import FunctionGrader
 from arbiter.grading.text_grader import TextGrader
 from arbiter.log.sessions import open_journal
 from arbiter.protocols.messages import (
@@ -108,7 +108,6 @@ __all__ = [
     "Generation",
     "GenerationRequest",
     "Generator",
-    "GradingFunction",
     "Inbox",
     "JudgeThreshold",
     "LearnedRouter",

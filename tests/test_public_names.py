@@ -73,7 +73,6 @@ EXTENDING = [
     "Generation",
     "GenerationRequest",
     "Generator",
-    "GradingFunction",
     "Inbox",
     "JudgeThreshold",
     "LearnedRouter",
