@@ -1,12 +1,15 @@
 """Find a grader by its name: one of Arbiter's, one of an installed package, or a function of a module."""
 
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import cast
 
 from arbiter.grading.choice_grader import ChoiceGrader
+from arbiter.grading.code.code_grader import CodeGrader
+from arbiter.grading.code.sandboxes import Sandbox
 from arbiter.grading.grader import FunctionGrader, Grader, GradingFunction
 from arbiter.grading.math_grader import MathGrader
 from arbiter.grading.text_grader import TextGrader
@@ -15,20 +18,27 @@ from arbiter.protocols.errors import ConfigError
 GROUP = "arbiter.graders"
 """The group of entry points in which a package names its graders."""
 
-_BUILT_IN = {"math": MathGrader, "choice": ChoiceGrader, "text": TextGrader}
+_WITHOUT_ROW = ("math", "choice", "text")
+_BUILT_IN: dict[str, Callable[[], Grader]] = {
+    "math": MathGrader,
+    "choice": ChoiceGrader,
+    "text": TextGrader,
+    "code": lambda: CodeGrader(Sandbox()),
+}
 
 
 def reads_row(name: str | None) -> bool:
     """Return whether the grader ``name`` reads the rows of problems. None is the usual grader."""
-    return name is not None and name not in _BUILT_IN
+    return name is not None and name not in _WITHOUT_ROW
 
 
-def find_grader(name: str, others: tuple[str, ...] = ()) -> Grader:
-    """Return the grader ``name``: ``math``, ``choice``, ``text``, an entry point, or ``package.module:function``.
+def find_grader(name: str) -> Grader:
+    """Return the grader ``name``: one of Arbiter's, an entry point, or ``package.module:function``.
+
+    Arbiter's are ``math``, ``choice``, ``text`` and ``code`` (in bubblewrap, with the default limits).
 
     An entry point of the group ``arbiter.graders`` names a function, as ``package.module:function`` does. A module is
-    also found in the current folder. ``others`` are further names, for the error. Raises ``ConfigError`` if there is no
-    such grader.
+    also found in the current folder. Raises ``ConfigError`` if there is no such grader.
     """
     if name in _BUILT_IN:
         return _BUILT_IN[name]()
@@ -36,7 +46,7 @@ def find_grader(name: str, others: tuple[str, ...] = ()) -> Grader:
     where = installed.get(name, name)
     module, colon, function = where.partition(":")
     if not colon:
-        known = ", ".join([*_BUILT_IN, *others, *sorted(installed)])
+        known = ", ".join([*_BUILT_IN, *sorted(installed)])
         raise ConfigError(f"there is no grader {name!r}: use one of {known}, or 'package.module:function'")
     try:
         found: object = import_module(module) if module in sys.modules else _imported(module)

@@ -19,8 +19,6 @@ from arbiter.protocols.errors import DataError
 from arbiter.protocols.records import Solution
 from arbiter.runs.results import Result
 
-_CODE = CodeGrader.name
-
 
 class Graders:
     """Grades solutions with ``configured``. None: problems with choices by their choices, the others as mathematics.
@@ -65,12 +63,12 @@ def grading_request(solution: Solution, problem: Problem, in_thought: bool = Fal
 @asynccontextmanager
 async def open_graders(config: Config) -> AsyncGenerator[Graders]:
     """Yield the graders of the configuration. Raises ``ConfigError`` if they cannot be found or used."""
-    if config.data.grader == _CODE:
+    if config.data.grader == CodeGrader.name:
         sandbox = _sandbox(config)
         unprotected = await sandbox.check()
         yield Graders(CodeGrader(sandbox), notice=unprotected)
     else:
-        yield Graders(None if config.data.grader is None else find_grader(config.data.grader, (_CODE,)))
+        yield Graders(None if config.data.grader is None else find_grader(config.data.grader))
 
 
 def _sandbox(config: Config) -> Sandbox:

@@ -190,8 +190,9 @@ def judge_tests(job: Json, test: Json) -> str | None:
 
 def judge_output(job: Json, test: Json) -> str | None:
     """Return why the output of the program is wrong; None if it is right."""
-    Path("answer.py").write_text(job["program"], encoding="utf-8")
-    ended = run([sys.executable, "-I", "answer.py"], test["input"].encode(), job["limits"])
+    with memory_file(job["program"].encode()) as program:
+        file = program.fileno()
+        ended = run([sys.executable, "-I", f"/proc/self/fd/{file}"], test["input"].encode(), job["limits"], (file,))
     if ended.passed or ended.status:
         return ended.reason()
     output = ended.output.decode(errors="replace")
@@ -245,6 +246,14 @@ def verdict(job: Json) -> Json:
     return {"token": job["token"], "right": True, "reason": None}
 
 
+def checked_verdict(job: Json) -> Json:
+    """Return the verdict, or none with the error of this process itself."""
+    try:
+        return verdict(job)
+    except Exception as error:
+        return {"token": job["token"], "right": None, "reason": f"{type(error).__name__}: {error}"}
+
+
 def main() -> None:
     """Give up root, read the job, and write the verdict."""
     become(int(sys.argv[1]))
@@ -252,7 +261,7 @@ def main() -> None:
     job = json.load(sys.stdin.buffer)
     stopped = {"token": job["token"], "right": False, "reason": "the program stopped the process that judges it"}
     for line in (stopped, None):
-        sys.stdout.write(json.dumps(line or verdict(job)) + "\n")
+        sys.stdout.write(json.dumps(line or checked_verdict(job)) + "\n")
         sys.stdout.flush()
 
 

@@ -61,10 +61,13 @@ class SandboxLimits(Record, frozen=True):
 
 
 class SandboxVerdict(msgspec.Struct, frozen=True):
-    """The verdict on a program, with the reason if it is wrong. ``token`` is that of the job."""
+    """The verdict on a program, with the reason if it is wrong, or if the sandbox failed (``right`` is None).
+
+    ``token`` is that of the job.
+    """
 
     token: str
-    right: bool
+    right: bool | None
     reason: str | None
 
 
@@ -181,6 +184,8 @@ def _verdict(written: bytes, errors: bytes, token: str) -> SandboxVerdict:
         raise SandboxError(f"the sandbox failed: {said[:500]}") from error
     if verdict.token != token:
         raise SandboxError("the sandbox failed: its verdict lacks the token of the job")
+    if verdict.right is None:
+        raise SandboxError(f"the sandbox failed: {verdict.reason}")
     return verdict
 
 
@@ -195,7 +200,7 @@ def _bubblewrap(limits: SandboxLimits, python: str, user: int) -> list[str]:
     files = [("--ro-bind-try", path) for path in (*_READ_ONLY, *prefixes)]
     files += [("--dev-bind", path) for path in _DEVICES]
     return [
-        "bwrap",
+        shutil.which("bwrap") or "bwrap",
         *("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"),
         *who,
         *("--die-with-parent", "--new-session", "--as-pid-1", "--proc", "/proc"),

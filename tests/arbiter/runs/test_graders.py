@@ -229,7 +229,9 @@ def test_a_grader_is_found_by_the_name_of_an_entry_point(own: str, monkeypatch: 
     monkeypatch.setattr("arbiter.grading.found_graders.entry_points", installed)
     found = find_grader("by-row")
     assert (found.name, found.version) == ("by-row", 3)
-    with pytest.raises(ConfigError, match=r"use one of math, choice, text, by-row, or 'package\.module:function'"):
+    with pytest.raises(
+        ConfigError, match=r"use one of math, choice, text, code, by-row, or 'package\.module:function'"
+    ):
         find_grader("maths")
 
 

@@ -7,9 +7,12 @@ import zlib
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from arbiter.grading.code.code_grader import code_of
 from arbiter.grading.code.code_tests import NoTestsError, OutputTest, PythonTests, program_of, read_tests
+from arbiter.grading.code.sandbox_supervisor import checked_verdict, same_output
 
 PROMPT = 'from typing import List\n\ndef add(a: int, b: int) -> int:\n    """Add two numbers."""\n'
 
@@ -131,3 +134,22 @@ def test_a_program_continues_the_function_of_the_prompt_or_follows_it() -> None:
         assert program_of(code, row) == f"{PROMPT.rstrip()}\n{code}"
     assert program_of("x = 1", {"prompt": "Write a program that sets x.", "entry_point": "x"}) == "x = 1"
     assert program_of("x = 1", {"prompt": "y = 2"}) == "x = 1"
+
+
+def test_a_failure_of_the_judging_process_itself_is_no_wrong_answer() -> None:
+    without_limits = {"token": "t", "program": "print(1)", "tests": [{"input": "", "output": "1"}]}
+    assert checked_verdict(without_limits) == {"token": "t", "right": None, "reason": "KeyError: 'limits'"}
+
+
+@given(st.lists(st.integers() | st.from_regex(r"[a-z]{1,5}", fullmatch=True)), st.sampled_from(["", " ", "\n", "\n\n"]))
+def test_outputs_are_the_same_whatever_the_spaces_at_the_ends(parts: list[object], end: str) -> None:
+    text = "\n".join(map(str, parts))
+    assert same_output(f"{end}{text}{end}", text)
+    assert not same_output(f"{text}\nmore", text)
+
+
+def test_numbers_of_an_output_are_compared_by_their_values() -> None:
+    assert same_output("0.50 2", "0.5 2.0")
+    assert not same_output("0.5", "0.51")
+    assert not same_output("1\n2", "1 2")
+    assert not same_output("yes", "Yes")
