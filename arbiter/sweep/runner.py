@@ -32,7 +32,7 @@ from arbiter.sweep.simulated_times import timed_alone
 
 
 class SweepJob(msgspec.Struct, frozen=True):
-    """The points, the problems, the folder, and who is notified."""
+    """The points, the problems, the folder, who is notified, and what grades."""
 
     points: Sequence[SweepPoint]
     problems: Sequence[Problem]
@@ -41,6 +41,7 @@ class SweepJob(msgspec.Struct, frozen=True):
     show: Show | None = None
     retry_failed: bool = False
     early: EarlyStop = msgspec.field(default_factory=EarlyStop)
+    graders: Graders = msgspec.field(default_factory=Graders)
 
     @property
     def config(self) -> Config:
@@ -48,24 +49,21 @@ class SweepJob(msgspec.Struct, frozen=True):
         return self.points[0].config
 
 
-async def run_alone(job: SweepJob, models: Models, graders: Graders) -> bool:
-    """Run the points one after the other, graded by ``graders``.
-
-    Return whether the sweep ended early. Raises as ``bench``.
-    """
+async def run_alone(job: SweepJob, models: Models) -> bool:
+    """Run the points one after the other. Return whether the sweep ended early. Raises as ``bench``."""
     for point in job.points:
         job.watcher.notice(point.name)
         where = job.out / point.name
         async with open_run(point.config, job.problems, where, job.show, job.retry_failed) as folder:
             summary = await run_problems(
-                point.config, job.problems, models, folder, job.watcher, job.early, graders=graders
+                point.config, job.problems, models, folder, job.watcher, job.early, graders=job.graders
             )
         if summary.interrupted:
             return True
     return False
 
 
-async def run_together(job: SweepJob, models: Models, graders: Graders) -> bool:
+async def run_together(job: SweepJob, models: Models) -> bool:
     """Run all points concurrently, each problem in all of them at about the same time.
 
     Return whether the sweep ended early. ``limits.problems`` limits the number of problems in all rings
@@ -77,7 +75,7 @@ async def run_together(job: SweepJob, models: Models, graders: Graders) -> bool:
         store = AnswerStore(models, annotated_models(job.config), await stack.enter_async_context(services()))
         for folder in folders:
             _refill(store, folder)
-        together = _Together(job, folders, graders)
+        together = _Together(job, folders)
         for line in limit_notes(job.config, models):
             job.watcher.notice(line)
         await together.run(store)
@@ -102,10 +100,9 @@ def _refill(store: AnswerStore, folder: RunFolder) -> None:
 class _Together:
     """The rings of all points. Problems enter all of them in the same order."""
 
-    def __init__(self, job: SweepJob, folders: Sequence[RunFolder], graders: Graders) -> None:
+    def __init__(self, job: SweepJob, folders: Sequence[RunFolder]) -> None:
         self._job = job
         self._folders = folders
-        self._graders = graders
         self._form = AnswerForm(in_thought=False, prompt="")
         self._problems = {problem.id: problem for problem in job.problems}
         self._failures: list[RunError] = []
@@ -121,7 +118,7 @@ class _Together:
         async with anyio.create_task_group() as grading, services() as signals:
             with self._solving:
                 await signals.start(cancel_on_signal, self._solving)
-                signals.start_soon(self._graders.warm, self._job.problems)
+                signals.start_soon(self._job.graders.warm, self._job.problems)
                 for index, folder in enumerate(self._folders):
                     for solution in folder.ungraded:
                         grading.start_soon(self._finish, index, solution)
@@ -143,7 +140,7 @@ class _Together:
     def _notify_start(self) -> None:
         job, earlier = self._job, [result for folder in self._folders for result in folder.results]
         each = len(job.problems) * job.config.sampling.samples
-        for line in grading_notices(job.problems, self._graders):
+        for line in grading_notices(job.problems, self._job.graders):
             job.watcher.notice(line)
         for point, folder in zip(job.points, self._folders, strict=True):
             for line in notices(folder, each):
@@ -163,7 +160,7 @@ class _Together:
                         yield index, make_task(point.config, problem, sample)
 
     async def _finish(self, index: int, solution: Solution) -> None:
-        result = await self._graders.result(solution, self._problems[solution.problem], self._form)
+        result = await self._job.graders.result(solution, self._problems[solution.problem], self._form)
         try:
             await self._folders[index].add(result)
         except RunError as error:  # results that cannot be stored are useless: stop solving

@@ -115,7 +115,7 @@ def _draw(figures: SweepResult, out: Path) -> None:
 async def _run(job: SweepJob, tables: Mapping[str, RouterTable], measure: bool) -> bool:
     opening = open_tables(tables, job.config.cpu_threads, separator=job.config.separator)
     async with open_graders(job.config) as graders, opening as models:
-        return await (run_alone if measure else run_together)(job, models, graders)
+        return await (run_alone if measure else run_together)(msgspec.structs.replace(job, graders=graders), models)
 
 
 def _with_earlier(request: SweepRequest, folder: Path) -> SweepRequest:
