@@ -34,6 +34,7 @@ from arbiter.grading.code.code_grader import CodeGrader
 from arbiter.grading.code.sandboxes import Sandbox, SandboxLimits
 from arbiter.grading.found_graders import find_grader
 from arbiter.grading.grader import FunctionGrader
+from arbiter.grading.judge_grader import JudgeGrader
 from arbiter.grading.text_grader import TextGrader
 from arbiter.log.sessions import open_journal
 from arbiter.protocols.messages import (
@@ -109,6 +110,7 @@ __all__ = [
     "GenerationRequest",
     "Generator",
     "Inbox",
+    "JudgeGrader",
     "JudgeThreshold",
     "LearnedRouter",
     "Limits",

@@ -74,6 +74,7 @@ EXTENDING = [
     "GenerationRequest",
     "Generator",
     "Inbox",
+    "JudgeGrader",
     "JudgeThreshold",
     "LearnedRouter",
     "Limits",

@@ -82,9 +82,14 @@ async def answer_form(config: Config) -> AnswerForm:
         for name, table in config.called_tables().items()
         if (name == "draft" or is_target(name)) and table and not isinstance(table, DraftHeadTable)
     }
-    templates = [await _template(name, table) for name, table in writers.items()]
-    opens = any(template.opens_thought for template in templates)
-    return AnswerForm(opens, "\n".join(template.before_steps for template in templates))
+    forms = [await message_form(name, table) for name, table in writers.items()]
+    return AnswerForm(any(form.in_thought for form in forms), "\n".join(form.prompt for form in forms))
+
+
+async def message_form(name: str, table: AnyModelTable) -> AnswerForm:
+    """Return what the prompt of one model that writes says. Raises as ``answer_form``."""
+    template = await _template(name, table)
+    return AnswerForm(template.opens_thought, template.before_steps)
 
 
 @asynccontextmanager

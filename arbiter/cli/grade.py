@@ -14,11 +14,12 @@ _SHOWN = 20
 
 
 def grade_command(run: Path, /, *, json: bool = False, debug: bool = False) -> int:
-    """Grade a run again from its stored solutions, without calling a model.
+    """Grade a run again from its stored solutions, with the grader of the run.
 
     Use it for a run that an older version graded, that was killed before it had a summary, or that has ungraded
-    answers. Each changed verdict is printed with the reason before and after. The grades and the summary in the run
-    folder are replaced at the end. An interruption leaves them unchanged.
+    answers. No model is called, unless the grader is `judge`. Each changed verdict is printed with the reason before
+    and after. The grades and the summary in the run folder are replaced at the end. An interruption leaves them
+    unchanged.
 
     Examples:
 

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from arbiter.config.base import ConfigTable, Count
+from arbiter.grading.judge_grader import JUDGE_PROMPT
 
 
 class SandboxTable(ConfigTable, frozen=True):
@@ -28,3 +29,22 @@ class SandboxTable(ConfigTable, frozen=True):
     """The size of standard output and standard error together, in MiB, for each test."""
     workers: Count = 2
     """How many programs run concurrently."""
+
+
+class GradingJudgeTable(ConfigTable, frozen=True):
+    """The language model that grades answers, for the grader ``judge``."""
+
+    model: str = "judge"
+    """The table of the model, by its key below ``models.``.
+
+    ``judge`` may be a model for grading alone: other run types than ``judge`` do not call it. Its ``prompt`` is then
+    that of a model that writes, such as ``chat``.
+    """
+    prompt: str = JUDGE_PROMPT
+    """What the model reads: a text that contains ``{question}``, ``{rubric}`` and ``{answer}`` once each.
+
+    The model must end with the line ``GRADE: CORRECT`` or ``GRADE: INCORRECT``. The rubric is the field ``rubric`` of
+    the row, else the reference answer.
+    """
+    max_tokens: Count = 1024
+    """The largest number of tokens that the model writes for one answer."""

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from arbiter.config.base import ConfigTable, Count
-from arbiter.config.grading_tables import SandboxTable
+from arbiter.config.grading_tables import GradingJudgeTable, SandboxTable
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.events import Detail
 
@@ -119,11 +119,13 @@ class DataTable(ConfigTable, frozen=True):
     fields: Fields = Fields()
     """The names of the fields in a row, if they are not the usual ones."""
     grader: str | None = None
-    """What grades the answers: ``math``, ``choice``, ``text``, ``code``, the name of an installed grader, or
+    """What grades the answers: ``math``, ``choice``, ``text``, ``code``, ``judge``, the name of an installed grader, or
     ``package.module:function``.
 
     Not set: ``choice`` for problems with choices, ``math`` for the others.
     """
+    judge: GradingJudgeTable = GradingJudgeTable()
+    """The model of the grader ``judge``."""
     sandbox: SandboxTable = SandboxTable()
     """The sandbox of the grader ``code``."""
     allow_unsandboxed: bool = False

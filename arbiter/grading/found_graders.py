@@ -11,6 +11,7 @@ from arbiter.grading.choice_grader import ChoiceGrader
 from arbiter.grading.code.code_grader import CodeGrader
 from arbiter.grading.code.sandboxes import Sandbox
 from arbiter.grading.grader import FunctionGrader, Grader, GradingFunction
+from arbiter.grading.judge_grader import JudgeGrader
 from arbiter.grading.math_grader import MathGrader
 from arbiter.grading.text_grader import TextGrader
 from arbiter.protocols.errors import ConfigError
@@ -40,13 +41,15 @@ def find_grader(name: str) -> Grader:
     An entry point of the group ``arbiter.graders`` names a function, as ``package.module:function`` does. A module is
     also found in the current folder. Raises ``ConfigError`` if there is no such grader.
     """
+    if name == JudgeGrader.name:
+        raise ConfigError(f"the grader {name!r} needs a model: make a JudgeGrader, or name it in a configuration")
     if name in _BUILT_IN:
         return _BUILT_IN[name]()
     installed = {point.name: point.value for point in entry_points(group=GROUP)}
     where = installed.get(name, name)
     module, colon, function = where.partition(":")
     if not colon:
-        known = ", ".join([*_BUILT_IN, *sorted(installed)])
+        known = ", ".join([*_BUILT_IN, JudgeGrader.name, *sorted(installed)])
         raise ConfigError(f"there is no grader {name!r}: use one of {known}, or 'package.module:function'")
     try:
         found: object = import_module(module) if module in sys.modules else _imported(module)

@@ -159,7 +159,7 @@ def _matches(key: str, patterns: Sequence[str]) -> bool:
 
 def _is_of_config(key: str) -> bool:
     """Return whether the recorded ``key`` is that of a configuration, not of the problems or of a sweep."""
-    of_problems = key.startswith("data.") and not key.startswith("data.sandbox.")
+    of_problems = key.startswith("data.") and not key.startswith(("data.judge.", "data.sandbox."))
     return key not in SHARED and not of_problems and not is_operational(key)
 
 
@@ -174,8 +174,9 @@ def _decides(key: str, run_type: str, called: set[str]) -> bool:
 def _grader(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
     """Return the grader. It is left out if it is the usual one, as in logs of earlier versions."""
     name = grader_name(config, problems)
-    sandbox = {key: value for key, value in flat(config).items() if key.startswith("data.sandbox.")}
-    decides = {key: value for key, value in sandbox.items() if name == "code" and not is_operational(key)}
+    used = {"code": ("data.sandbox.",), "judge": ("data.judge.", f"models.{config.data.judge.model}.")}.get(name, ())
+    keys = {key: value for key, value in flat(config).items() if key.startswith(used) and not is_operational(key)}
+    decides = {key: value for key, value in keys.items() if value not in (None, (), []) or not _matches(key, _LATER)}
     return {} if name == _USUAL_GRADER else {_GRADER: name, **decides}
 
 

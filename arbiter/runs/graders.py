@@ -6,16 +6,19 @@ from typing import Any
 
 import msgspec
 
-from arbiter.backends.opening import AnswerForm
+from arbiter.backends.judge_prompts import JUDGE_TEMPLATES
+from arbiter.backends.opening import AnswerForm, message_form, open_generator
 from arbiter.config.config import Config
+from arbiter.config.model_tables import DraftHeadTable
 from arbiter.data import Problem
 from arbiter.grading.choice_grader import ChoiceGrader
 from arbiter.grading.code.code_grader import CodeGrader
 from arbiter.grading.code.sandboxes import Sandbox, SandboxLimits
 from arbiter.grading.found_graders import find_grader, reads_row
 from arbiter.grading.grader import Grade, Grader, GradingRequest
+from arbiter.grading.judge_grader import SEPARATOR, JudgeGrader
 from arbiter.grading.math_grader import MathGrader, needs_mathematics
-from arbiter.protocols.errors import DataError
+from arbiter.protocols.errors import ConfigError, DataError
 from arbiter.protocols.records import Solution
 from arbiter.runs.results import Result
 
@@ -67,8 +70,28 @@ async def open_graders(config: Config) -> AsyncGenerator[Graders]:
         sandbox = _sandbox(config)
         unprotected = await sandbox.check()
         yield Graders(CodeGrader(sandbox), notice=unprotected)
+    elif config.data.grader == JudgeGrader.name:
+        async with _open_judge(config) as judge:
+            yield Graders(judge)
     else:
         yield Graders(None if config.data.grader is None else find_grader(config.data.grader))
+
+
+@asynccontextmanager
+async def _open_judge(config: Config) -> AsyncGenerator[JudgeGrader]:
+    """Yield the judge with its model open. Raises ``ConfigError``, and ``BackendError`` as ``open_models``."""
+    chosen = config.data.judge
+    table = config.models.configured().get(chosen.model)
+    if table is None or isinstance(table, DraftHeadTable):
+        raise ConfigError(
+            f'the grader "judge" calls the model of the table [models.{chosen.model}] (data.judge.model), but there is '
+            'none that writes text: add it, with prompt = "chat" or another prompt with {question}'
+        )
+    if table.prompt in JUDGE_TEMPLATES:
+        table = msgspec.structs.replace(table, prompt="plain")
+    in_thought = (await message_form(chosen.model, table)).in_thought
+    async with open_generator(chosen.model, table, config.cpu_threads, separator=SEPARATOR) as model:
+        yield JudgeGrader(model, chosen.prompt, chosen.max_tokens, table.in_flight, in_thought)
 
 
 def _sandbox(config: Config) -> Sandbox:
