@@ -11,6 +11,7 @@ from arbiter.grading.grader import NO_REFERENCE
 from arbiter.runs.intervals import Interval
 
 _LONGEST_REASON = 120
+_WITHOUT_PHRASE = ("code block", "whole text")
 FAILED, NOT_RECORDED, NO_ANSWER = "failed", "not recorded", "no answer"
 
 
@@ -54,8 +55,9 @@ def grader_names(graders: Iterable[tuple[str, int]]) -> str:
 
 
 def without_box(counts: dict[str, int]) -> dict[str, int]:
-    """Return of ``found_by`` the answers that were found without a box."""
-    return {rule: count for rule, count in counts.items() if rule not in ("box", NO_ANSWER, NOT_RECORDED)}
+    """Return of ``found_by`` the answers that were found after a phrase, without a box."""
+    others = ("box", *_WITHOUT_PHRASE, NO_ANSWER, NOT_RECORDED)
+    return {rule: count for rule, count in counts.items() if rule not in others}
 
 
 def can_be_graded(ungraded: Iterable[str]) -> bool:

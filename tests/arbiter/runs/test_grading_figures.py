@@ -75,6 +75,7 @@ def test_rules_are_counted_and_those_without_a_box_are_told_apart() -> None:
     counts = found_by([RIGHT, RIGHT, WRONG, LOST, Grade(True, "3")])
     assert counts == {"box": 2, "####": 1, "no answer": 1, "not recorded": 1}
     assert without_box(counts) == {"####": 1}
+    assert without_box({"code block": 2, "whole text": 1, "answer:": 3}) == {"answer:": 3}
 
 
 @pytest.mark.parametrize(
