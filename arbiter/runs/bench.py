@@ -104,7 +104,9 @@ def _measured(folder: Path) -> dict[str, Any]:
 def configured_problems(config: Config) -> Sequence[Problem]:
     """Return the problems of the configuration. Raises ``DataError`` if they cannot be read."""
     data = config.data
-    return load_problems(data.source, data.limit, fields=data.fields, subset=data.subset, split=data.split)
+    return load_problems(
+        data.source, data.limit, fields=data.fields, subset=data.subset, split=data.split, seed=config.seed
+    )
 
 
 async def run_problems(
