@@ -96,7 +96,7 @@ class RingOverrides(PolicyOverrides):
 class RunOverrides(RingOverrides):
     """Options for a run over the problems of a data set."""
 
-    data: str | None = None
+    data: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None
     """The source of the problems: `pocket`, `pocket:SEED`, `math500`, `olympiadbench`, a file (CSV, TSV, JSON, JSONL,
     Parquet, or text with one question per line), `-` for such a file on standard input, a folder of files, or a data
     set of the Hugging Face hub (`OWNER/NAME`, `OWNER/NAME:SPLIT` or `OWNER/NAME:SUBSET:SPLIT`). The field names of

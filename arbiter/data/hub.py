@@ -1,6 +1,6 @@
 """Load data sets of the Hugging Face hub (the extra ``hub``), and folders with the same layout.
 
-The files of a data set are downloaded as they are and read by ``arbiter.data.files``, so that texts stay texts.
+The files of a data set are downloaded as they are and read by ``arbiter.data.file_rows``, so that texts stay texts.
 """
 
 import os
@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
-from arbiter.data.files import Row, file_rows
+from arbiter.data.file_rows import DataRow, file_rows
 from arbiter.data.layout import DATA, README, Splits, layout_of, missing_shard
 from arbiter.protocols.errors import DataError, not_installed
 
@@ -83,7 +83,7 @@ def named_data(source: str, subset: str | None, split: str | None) -> HubData | 
     return HubData(named["name"], subset or (first if second else None), split or second or first)
 
 
-def repository_rows(data: HubData, repository: Repository, questions: Iterable[str]) -> Iterator[Row]:
+def repository_rows(data: HubData, repository: Repository, questions: Iterable[str]) -> Iterator[DataRow]:
     """Yield the rows of a subset and a split of a data set. The default id of a row is its number in the split.
 
     Raises ``DataError`` that says what there is and how to choose it.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from arbiter.config.run_tables import USUAL, Fields
-from arbiter.data.files import STANDARD_INPUT, Row, file_rows, input_rows
+from arbiter.data.file_rows import STANDARD_INPUT, DataRow, file_rows, input_rows
 from arbiter.data.hub import Folder, Repository, folder_data, hub_repository, named_data, repository_rows
 from arbiter.data.known_sets import KNOWN, known_data
 from arbiter.data.problems import QUESTION, Problem, problem_of
@@ -61,7 +61,7 @@ def _rows(
     split: str | None,
     questions: Iterable[str],
     hub: Callable[[str], Repository] = hub_repository,
-) -> Iterator[Row]:
+) -> Iterator[DataRow]:
     if source == STANDARD_INPUT:
         return input_rows(questions)
     known = known_data(source, subset, split)
@@ -75,7 +75,7 @@ def _rows(
     return repository_rows(named, hub(named.name), questions)
 
 
-def _file_rows(path: Path, questions: Iterable[str]) -> Iterator[Row]:
+def _file_rows(path: Path, questions: Iterable[str]) -> Iterator[DataRow]:
     try:
         yield from file_rows(path, questions)
     except FileNotFoundError as error:
@@ -83,7 +83,7 @@ def _file_rows(path: Path, questions: Iterable[str]) -> Iterator[Row]:
         raise DataError(f"cannot read the problems in {str(path)!r}: {error.strerror}; {known}") from error
 
 
-def _problems(rows: Iterable[Row], fields: Fields, seed: int) -> Iterator[Problem]:
+def _problems(rows: Iterable[DataRow], fields: Fields, seed: int) -> Iterator[Problem]:
     seen: dict[str, str] = {}
     for row, place, number in rows:
         problem = problem_of(row, place, number, fields, seed)

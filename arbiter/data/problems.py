@@ -78,7 +78,7 @@ def problem_of(row: Mapping[str, Any], place: str, default_id: str, fields: Fiel
     choices = choices_of(row, listed, place, seed)
     given_id = _given(row, fields.id, place) if fields.id else _first(named, _ID)
     source = _given(row, fields.source, place) if fields.source else _first(named, _SOURCE)
-    lines = choices.listed() if choices else [listed] if isinstance(listed, str) else []
+    lines = choices.listed() if choices else [listed] if isinstance(listed, str) and listed else []
     return Problem(
         id=default_id if given_id is None else str(given_id),
         question="\n".join([*_before(named), question, *lines]),

@@ -95,8 +95,8 @@ def test_an_answer_that_is_none_of_the_choices_is_refused(answer: object) -> Non
     with pytest.raises(DataError) as caught:
         read({"question": "q", "choices": COLOURS, "answer": answer})
     assert str(caught.value) == (
-        f"here, line 1: the answer {answer!r} in the field 'answer' is none of the 4 choices: give the text of a choice, "
-        "its letter (A to D), or its index (0 to 3)"
+        f"here, line 1: the answer {answer!r} in the field 'answer' is none of the 4 choices: give the text of a "
+        "choice, its letter (A to D), or its index (0 to 3)"
     )
 
 
@@ -140,7 +140,7 @@ def test_the_choices_of_gpqa_are_shuffled_by_the_seed_and_the_question_alone() -
         assert sorted(problem.choices) == ["right", "wrong 1", "wrong 2", "wrong 3"]
         assert problem.choices[ascii_uppercase.index(str(problem.answer))] == "right"
     orders = [problem.choices for problem in problems]
-    assert set(problem.answer for problem in problems) == set("ABCD")
+    assert {problem.answer for problem in problems} == set("ABCD")
     assert orders[:40] != orders[40:]
     assert orders[:40] == [read({**GPQA, "Question": f"q{number}"}, 0).choices for number in range(40)]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from arbiter.data.files import LONGEST_LINE
+from arbiter.data.file_rows import LONGEST_LINE
 from arbiter.data.loading import Fields, Problem, load_problems
 from arbiter.grading.answers import Reference
 from arbiter.pocket import world

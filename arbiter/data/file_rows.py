@@ -31,7 +31,7 @@ _OF_A_ROW = {*CONVERSATIONS, *CHOICES, "question", "problem"}
 _BYTE = re.compile(r"\(byte (\d+)\)")
 
 
-class Row(NamedTuple):
+class DataRow(NamedTuple):
     """A row of a data set: its fields, its place for error messages, and the number that is its id by default."""
 
     fields: dict[str, Any]
@@ -48,7 +48,7 @@ class _Source(NamedTuple):
     start: int
 
 
-def file_rows(path: Path, questions: Iterable[str]) -> Iterator[Row]:
+def file_rows(path: Path, questions: Iterable[str]) -> Iterator[DataRow]:
     """Yield the rows of a file. Lines of a plain text are rows with the field ``question``.
 
     ``questions`` are the names of fields that hold a question, in lower case. Raises ``DataError`` that names the file,
@@ -64,7 +64,7 @@ def file_rows(path: Path, questions: Iterable[str]) -> Iterator[Row]:
         raise DataError(f"cannot read the problems in {str(path)!r}: {reason}") from error
 
 
-def input_rows(questions: Iterable[str]) -> Iterator[Row]:
+def input_rows(questions: Iterable[str]) -> Iterator[DataRow]:
     """Yield the rows of standard input, as ``file_rows`` does. It is kept, so that it can be read again."""
     if sys.stdin.isatty():
         raise DataError("--data -: standard input is a terminal; send a file to it: arbiter … --data - < FILE")
@@ -76,7 +76,7 @@ def _standard_input() -> bytes:
     return sys.stdin.buffer.read()
 
 
-def _rows(name: str, suffix: str, file: BinaryIO, questions: Iterable[str]) -> Iterator[Row]:
+def _rows(name: str, suffix: str, file: BinaryIO, questions: Iterable[str]) -> Iterator[DataRow]:
     file = file if file.seekable() else BytesIO(file.read())  # a pipe, such as <(zcat FILE)
     head = file.read(HEAD)
     start = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
@@ -101,7 +101,7 @@ def _lines(source: _Source) -> Iterator[tuple[int, bytes]]:
         yield number, line
 
 
-def _objects(source: _Source) -> Iterator[Row]:
+def _objects(source: _Source) -> Iterator[DataRow]:
     """Yield the object in each line, or the rows in the only object of the file."""
     filled = ((number, line) for number, line in _lines(source) if line.strip())
     number, line = next(filled)
@@ -117,10 +117,10 @@ def _objects(source: _Source) -> Iterator[Row]:
     if second is None and (rows := _wrapped(first)):
         yield from _items(source, rows)
         return
-    yield Row(first, f"{source.name}, line {number}", str(number))
+    yield DataRow(first, f"{source.name}, line {number}", str(number))
     for number, line in itertools.chain([second] if second else [], filled):
         place = f"{source.name}, line {number}"
-        yield Row(_object(line, place), place, str(number))
+        yield DataRow(_object(line, place), place, str(number))
 
 
 def _whole(source: _Source) -> object:
@@ -142,7 +142,7 @@ def _wrapped(value: object) -> list[object]:
     return lists[0] if len(lists) == 1 and fields.keys().isdisjoint(_OF_A_ROW) else []
 
 
-def _listed(source: _Source) -> Iterator[Row]:
+def _listed(source: _Source) -> Iterator[DataRow]:
     data = source.file.read()
     try:
         items = decode_json(data)
@@ -153,13 +153,13 @@ def _listed(source: _Source) -> Iterator[Row]:
     yield from _items(source, items)
 
 
-def _items(source: _Source, items: list[object]) -> Iterator[Row]:
+def _items(source: _Source, items: list[object]) -> Iterator[DataRow]:
     for number, item in enumerate(items, start=1):
         place = f"{source.name}, row {number}"
         row: object = {"question": item} if isinstance(item, str) else item
         if not isinstance(row, dict):
             raise DataError(f"{place}: not a JSON object, but {_shown(item)}")
-        yield Row(cast("dict[str, Any]", row), place, str(number))
+        yield DataRow(cast("dict[str, Any]", row), place, str(number))
 
 
 def _object(line: bytes, place: str) -> dict[str, Any]:
@@ -208,14 +208,14 @@ def _text(line: bytes, place: str) -> str:
         ) from error
 
 
-def _text_lines(source: _Source) -> Iterator[Row]:
+def _text_lines(source: _Source) -> Iterator[DataRow]:
     for number, line in _lines(source):
         place = f"{source.name}, line {number}"
         if text := _text(line, place).strip():
-            yield Row({"question": text}, place, str(number))
+            yield DataRow({"question": text}, place, str(number))
 
 
-def _table(source: _Source) -> Iterator[Row]:
+def _table(source: _Source) -> Iterator[DataRow]:
     """Yield the rows of a table, whose first line has the names of the columns. An empty cell is null."""
     texts = (_text(line, f"{source.name}, line {number}") for number, line in _lines(source))
     first = list[str]()
@@ -232,7 +232,7 @@ def _table(source: _Source) -> Iterator[Row]:
         cells = (row for row in reader if row)
         for number, row in enumerate(cells, start=1):
             place = f"{source.name}, line {reader.line_num}"
-            yield Row(_cells(names, row, place, delimiter), place, str(number))
+            yield DataRow(_cells(names, row, place, delimiter), place, str(number))
     except csv.Error as error:
         raise DataError(
             f"{source.name}, line {reader.line_num}: not CSV: {error}; write a cell that has a quote as "
@@ -256,7 +256,7 @@ def _cells(names: list[str], row: list[str], place: str, delimiter: str) -> dict
     return {name: cell or None for name, cell in zip(names, row, strict=True)}
 
 
-def _parquet(source: _Source) -> Iterator[Row]:
+def _parquet(source: _Source) -> Iterator[DataRow]:
     try:
         import pyarrow  # pyright: ignore[reportMissingTypeStubs]
         from pyarrow import parquet  # pyright: ignore[reportMissingTypeStubs]
@@ -268,7 +268,7 @@ def _parquet(source: _Source) -> Iterator[Row]:
         batches = reader.ParquetFile(source.file).iter_batches(batch_size=_BATCH)
         rows = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
         for number, row in enumerate(cast("Iterator[Mapping[str, Any]]", rows), start=1):
-            yield Row(dict(row), f"{source.name}, row {number}", str(number))
+            yield DataRow(dict(row), f"{source.name}, row {number}", str(number))
     except (arrow.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{source.name}: the Parquet file cannot be read: {reason}") from error
