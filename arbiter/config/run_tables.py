@@ -109,8 +109,8 @@ class DataTable(ConfigTable, frozen=True):
     """Where the problems come from."""
 
     source: str = "pocket:1"
-    """``pocket``, ``pocket:SEED``, the path of a file or folder, ``-`` (standard input), ``math500``,
-    ``olympiadbench``, or a data set of the Hugging Face hub (``OWNER/NAME``).
+    """``pocket``, ``pocket:SEED``, the path of a file or folder, ``-`` (standard input), a published data set
+    with a [name](data-sets.md) such as ``gsm8k``, or a data set of the Hugging Face hub (``OWNER/NAME``).
 
     [Choose problems](../how-to/data.md) describes them.
     """
@@ -120,6 +120,9 @@ class DataTable(ConfigTable, frozen=True):
     """The subset (configuration) of a data set of the hub, or of a folder with the same layout."""
     split: str | None = None
     """The split of such a data set. Not set: ``test``, or the only split."""
+    prompt: str | None = None
+    """The text around each question, with ``{question}``. Not set: that of a published data set with a
+    [name](data-sets.md), else the question alone. ``{question}`` leaves out the prompt of a data set."""
     fields: Fields = Fields()
     """The names of the fields in a row, if they are not the usual ones."""
 

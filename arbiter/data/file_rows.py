@@ -25,7 +25,7 @@ from arbiter.data.written_numbers import WrittenNumber
 from arbiter.protocols.errors import DataError, not_installed
 
 STANDARD_INPUT = "-"
-LONGEST_LINE = 16 << 20
+LONGEST_LINE = 256 << 20
 _BATCH = 256
 _OF_A_ROW = {*CONVERSATIONS, *CHOICES, "question", "problem"}
 _BYTE = re.compile(r"\(byte (\d+)\)")

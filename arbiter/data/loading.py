@@ -5,18 +5,21 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from arbiter.config.run_tables import USUAL, Fields
 from arbiter.data.file_rows import STANDARD_INPUT, DataRow, file_rows, input_rows
 from arbiter.data.hub import Folder, Repository, folder_data, hub_repository, named_data, repository_rows
-from arbiter.data.known_sets import KNOWN, known_data
-from arbiter.data.problems import QUESTION, Problem, problem_of
+from arbiter.data.known_sets import KNOWN, QUESTION, KnownSet, known_data
+from arbiter.data.problems import QUESTIONS, Problem, problem_of
 from arbiter.pocket import world
-from arbiter.protocols.errors import DataError
+from arbiter.protocols.errors import ConfigError, DataError
 
 __all__ = ["Fields", "Problem", "load_problems"]
 
 POCKET_SEED = 1
 _POCKET: dict[str, world.Split] = {"pocket": "test", "pocket-train": "train"}
+OpenHub = Callable[[str], Repository]
 _SUFFIXES = {".jsonl", ".json", ".ndjson", ".txt", ".csv", ".tsv", ".parquet"}
 
 
@@ -27,7 +30,9 @@ def load_problems(
     fields: Fields = USUAL,
     subset: str | None = None,
     split: str | None = None,
+    prompt: str | None = None,
     seed: int = 0,
+    hub: OpenHub = hub_repository,
 ) -> list[Problem]:
     """Return the first ``limit`` problems of ``source``. Without a limit: all, or 200 of the pocket world.
 
@@ -38,21 +43,38 @@ def load_problems(
     - the path of a file: CSV, TSV, JSON, JSONL, Parquet, or plain text with one question per line
     - ``-``: such a file on standard input
     - a folder with the layout of a data set on the hub: ``FOLDER``, ``FOLDER:SPLIT``, ``FOLDER:SUBSET:SPLIT``
-    - ``math500``, ``olympiadbench``, or a data set of the Hugging Face hub: ``OWNER/NAME``,
-      ``OWNER/NAME:SPLIT``, ``OWNER/NAME:SUBSET:SPLIT``
+    - the name of a published data set (``arbiter.data.known_sets``), such as ``gsm8k`` or ``math500``
+    - a data set of the Hugging Face hub: ``OWNER/NAME``, ``OWNER/NAME:SPLIT``, ``OWNER/NAME:SUBSET:SPLIT``
 
     The usual field names are recognized (see ``arbiter.data.problems``); ``fields`` names others. ``subset`` and
-    ``split`` replace those in the name of a data set. ``seed`` shuffles the choices of GPQA. Raises ``DataError`` that
-    names the file and the line.
+    ``split`` replace those in the name of a data set. ``prompt`` is put around each question, instead of the prompt of
+    a published data set; it has ``{question}``. ``seed`` shuffles the choices of GPQA. ``hub`` opens a data set of the
+    hub by its name; a ``Folder`` in its place is a copy on this machine.
+
+    Raises ``DataError`` that names the file and the line, and ``ConfigError`` if ``prompt`` has no ``{question}``.
     """
     name, _, pocket_seed = source.partition(":")
     if name in _POCKET:
         return _pocket(name, pocket_seed or str(POCKET_SEED), limit or 200)
-    rows = _rows(source, subset, split, {fields.question} if fields.question else QUESTION)
-    problems = list(itertools.islice(_problems(rows, fields, seed), limit))
+    if prompt is not None and QUESTION not in prompt:
+        raise ConfigError(f"data.prompt is {prompt!r}: write {QUESTION} where the question belongs")
+    known = KNOWN.get(source.lower())
+    if known is not None and fields == USUAL:
+        fields = known.fields
+    rows = _rows(source, subset, split, {fields.question} if fields.question else QUESTIONS, hub)
+    read = itertools.islice(_problems(rows, fields, seed), limit)
+    problems = [_presented(problem, known, prompt) for problem in read]
     if not problems:
         raise DataError(f"{'standard input' if source == STANDARD_INPUT else source} contains no problem")
     return problems
+
+
+def _presented(problem: Problem, known: KnownSet | None, prompt: str | None) -> Problem:
+    if prompt is not None:
+        question = prompt.replace(QUESTION, problem.question)
+    else:
+        question = known.question(problem) if known is not None else problem.question
+    return msgspec.structs.replace(problem, question=question)
 
 
 def _rows(
@@ -60,7 +82,7 @@ def _rows(
     subset: str | None,
     split: str | None,
     questions: Iterable[str],
-    hub: Callable[[str], Repository] = hub_repository,
+    hub: OpenHub,
 ) -> Iterator[DataRow]:
     if source == STANDARD_INPUT:
         return input_rows(questions)

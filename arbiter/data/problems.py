@@ -22,7 +22,7 @@ from arbiter.data.written_numbers import WrittenNumber, plain
 from arbiter.grading.answers import Reference, extract_answer, split_answers
 from arbiter.protocols.errors import DataError
 
-QUESTION = ("question", "problem", "input", "prompt", "content")
+QUESTIONS = ("question", "problem", "input", "prompt", "content")
 _ANSWER = (
     "answer",
     "final_answer",
@@ -111,7 +111,7 @@ def _is_media(value: object) -> bool:
 
 def _question(row: Mapping[str, Any], named: Mapping[str, Any], place: str, fields: Fields) -> tuple[str, Chat | None]:
     """Return the question of a row, and the conversation that it ends, if it is one."""
-    question = _given(row, fields.question, place) if fields.question else _first(named, QUESTION)
+    question = _given(row, fields.question, place) if fields.question else _first(named, QUESTIONS)
     turns = _first(named, CONVERSATIONS)
     if isinstance(named.get("content"), str) and "role" in named and question is named["content"]:
         raise DataError(
@@ -129,7 +129,7 @@ def _question(row: Mapping[str, Any], named: Mapping[str, Any], place: str, fiel
 def _no_question(row: Mapping[str, Any], question: object, place: str, fields: Fields) -> str:
     if isinstance(question, str):
         return f"{place}: the question is empty: fill it in, or remove the row"
-    names = repr(fields.question) if fields.question else ", ".join(QUESTION)
+    names = repr(fields.question) if fields.question else ", ".join(QUESTIONS)
     return f"{place}: there is no question in any of the fields {names}. {_name_the_field(row)}"
 
 

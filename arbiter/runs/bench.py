@@ -105,7 +105,13 @@ def configured_problems(config: Config) -> Sequence[Problem]:
     """Return the problems of the configuration. Raises ``DataError`` if they cannot be read."""
     data = config.data
     return load_problems(
-        data.source, data.limit, fields=data.fields, subset=data.subset, split=data.split, seed=config.seed
+        data.source,
+        data.limit,
+        fields=data.fields,
+        subset=data.subset,
+        split=data.split,
+        prompt=data.prompt,
+        seed=config.seed,
     )
 
 

@@ -105,7 +105,13 @@ def problems_of(config: Config, plan: Collection) -> list[Problem]:
     data = config.data
     limit = None if plan.stratify else data.limit
     problems = load_problems(
-        data.source, limit, fields=data.fields, subset=data.subset, split=data.split, seed=config.seed
+        data.source,
+        limit,
+        fields=data.fields,
+        subset=data.subset,
+        split=data.split,
+        prompt=data.prompt,
+        seed=config.seed,
     )
     if plan.stratify and data.limit is not None:
         problems = stratified(problems, data.limit, plan.seed)

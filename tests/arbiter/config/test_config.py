@@ -80,7 +80,7 @@ def test_an_unknown_key_is_refused_with_its_full_name_and_the_nearest_known_one(
 
 def test_an_unknown_key_near_none_is_refused_with_the_known_ones() -> None:
     message = refusal({**EMPTY, "data": {"zzz": 1}})
-    assert message == "mine.toml: unknown key 'data.zzz'; known here: source, limit, subset, split, fields"
+    assert message == "mine.toml: unknown key 'data.zzz'; known here: source, limit, subset, split, prompt, fields"
 
 
 def test_an_unknown_part_of_a_problem_is_refused_with_the_nearest_known_one() -> None:
