@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from arbiter.config.run_tables import USUAL, Fields
+from arbiter.data.champ import CHAMP, champ_rows
 from arbiter.data.file_rows import STANDARD_INPUT, DataRow, file_rows, input_rows
 from arbiter.data.hub import Folder, Repository, folder_data, hub_repository, named_data, repository_rows
 from arbiter.data.known_sets import KNOWN, QUESTION, KnownSet, known_data
@@ -44,6 +45,7 @@ def load_problems(
     - ``-``: such a file on standard input
     - a folder with the layout of a data set on the hub: ``FOLDER``, ``FOLDER:SPLIT``, ``FOLDER:SUBSET:SPLIT``
     - the name of a published data set (``arbiter.data.known_sets``), such as ``gsm8k`` or ``math500``
+    - ``champ``: the problems of the package ``champ-dataset`` (the extra ``champ``)
     - a data set of the Hugging Face hub: ``OWNER/NAME``, ``OWNER/NAME:SPLIT``, ``OWNER/NAME:SUBSET:SPLIT``
 
     The usual field names are recognized (see ``arbiter.data.problems``); ``fields`` names others. ``subset`` and
@@ -61,7 +63,7 @@ def load_problems(
     known = KNOWN.get(source.lower())
     if known is not None and fields == USUAL:
         fields = known.fields
-    rows = _rows(source, subset, split, {fields.question} if fields.question else QUESTIONS, hub)
+    rows = source_rows(source, {fields.question} if fields.question else QUESTIONS, subset, split, hub)
     read = itertools.islice(_problems(rows, fields, seed), limit)
     problems = [_presented(problem, known, prompt) for problem in read]
     if not problems:
@@ -77,15 +79,21 @@ def _presented(problem: Problem, known: KnownSet | None, prompt: str | None) -> 
     return msgspec.structs.replace(problem, question=question)
 
 
-def _rows(
+def source_rows(
     source: str,
-    subset: str | None,
-    split: str | None,
     questions: Iterable[str],
-    hub: OpenHub,
+    subset: str | None = None,
+    split: str | None = None,
+    hub: OpenHub = hub_repository,
 ) -> Iterator[DataRow]:
+    """Return the rows of ``source``, as ``load_problems`` reads it, except the pocket world.
+
+    ``questions`` are the names of fields that hold a question. Raises ``DataError``.
+    """
     if source == STANDARD_INPUT:
         return input_rows(questions)
+    if source == CHAMP:
+        return champ_rows()
     known = known_data(source, subset, split)
     if known is not None:
         return repository_rows(known, hub(known.name), questions)
