@@ -9,6 +9,7 @@ function of stated parameters, so two computations agree byte for byte. ``tests/
 documents. The exit status is 1 if a table differs and is not written.
 """
 
+import html
 import re
 import sys
 from collections.abc import Callable
@@ -127,7 +128,8 @@ def prompts() -> str:
         for condition, prompt in (("", known.prompt), other):
             if prompt is not None:
                 names.setdefault(prompt, []).append(f"`{name}`{condition}")
-    return "\n\n".join(f"{', '.join(users)}:\n\n````text\n{prompt}\n````" for prompt, users in names.items())
+    shown = {prompt: html.escape(prompt, quote=False).replace("`", "&#96;") for prompt in names}  # they have fences
+    return "\n\n".join(f"{', '.join(users)}:\n\n<pre>\n{shown[prompt]}\n</pre>" for prompt, users in names.items())
 
 
 def speeds() -> str:
