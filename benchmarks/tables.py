@@ -9,6 +9,7 @@ function of stated parameters, so two computations agree byte for byte. ``tests/
 documents. The exit status is 1 if a table differs and is not written.
 """
 
+import html
 import re
 import sys
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from schedule_tables import (
 from sweep import Found as Comparison
 from sweep import scripted
 
+from arbiter.data.known_sets import KNOWN
 from arbiter.simulation.speeds import speed_of
 from arbiter.simulation.synthetic_workload import AGREEING, Quantiles, SyntheticWorkload
 
@@ -101,6 +103,33 @@ def framed(table: str) -> str:
 def _replaced(block: re.Match[str], computed: dict[str, str]) -> str:
     name = block[1]
     return f"<!-- table: {name} -->\n{framed(computed[name])}<!-- end -->" if name in computed else block[0]
+
+
+def data_sets() -> str:
+    """Return the data sets that have a name of their own."""
+    rows: list[list[str]] = []
+    for name, known in KNOWN.items():
+        parts = [known.data.name, *filter(None, (known.data.subset, known.data.split))]
+        prompt = "[its own](#prompts)" if known.prompt else "the model's template"
+        licence = known.licence or "see its page"
+        rows.append(
+            [f"`{name}`", f"`{':'.join(parts)}`", licence, f"{known.rows:,}", prompt, known.grader, known.harness]
+        )
+    return markdown("name | source | licence | problems | prompt | grader | setting of", rows)
+
+
+def prompts() -> str:
+    """Return the prompts of the data sets, each once."""
+    names: dict[str, list[str]] = {}
+    for name, known in KNOWN.items():
+        other = (
+            (f" if `{known.prompt_with[0]}` is not empty", known.prompt_with[1]) if known.prompt_with else ("", None)
+        )
+        for condition, prompt in (("", known.prompt), other):
+            if prompt is not None:
+                names.setdefault(prompt, []).append(f"`{name}`{condition}")
+    shown = {prompt: html.escape(prompt, quote=False).replace("`", "&#96;") for prompt in names}  # they have fences
+    return "\n\n".join(f"{', '.join(users)}:\n\n<pre>\n{shown[prompt]}\n</pre>" for prompt, users in names.items())
 
 
 def speeds() -> str:
@@ -228,7 +257,9 @@ def summary() -> str:
 
 
 TABLES = {
+    "data-sets": Table(data_sets, marker=None),
     "summary": Table(summary),
+    "prompts": Table(prompts, marker=None),
     "speeds": Table(speeds, marker=None),
     "schedules": Table(schedules),
     "schedules-varied": Table(schedules_varied),

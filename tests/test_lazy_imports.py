@@ -21,7 +21,6 @@ SCRIPT = "import sys; sys.argv = ['arbiter', *{arguments!r}]; from arbiter.cli.m
 END = "except SystemExit: pass"
 HTTP = {"aiohttp", "httptools", "httpx", "openai", "starlette", "uvicorn"}
 HEAVY = HTTP | {
-    "datasets",
     "google",
     "inspect_ai",
     "math_verify",
@@ -30,6 +29,7 @@ HEAVY = HTTP | {
     "opentelemetry",
     "perfetto",
     "prometheus_client",
+    "pyarrow",
     "safetensors",
     "scipy",
     "sklearn",

@@ -42,7 +42,7 @@ _SHARE = 0.1  # default share of the problems, both for validation and for test
 class CollectOptions:
     """The options of ``arbiter collect`` that decide which rows are collected."""
 
-    data: str | None = None
+    data: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None
     """The source of the problems, written as for `arbiter bench`. Default: `data.source` of the configuration."""
 
     limit: int | None = None

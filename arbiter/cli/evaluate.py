@@ -1,4 +1,4 @@
-"""``arbiter evaluate``: measure how well a score predicts which steps to escalate."""
+"""``arbiter evaluate``: measure how well a score predicts which steps to escalate, or which step is wrong."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from arbiter.cli.console import guarded, stderr, stdout, version
+from arbiter.cli.evaluate_scorer import evaluate_judge_command, evaluate_prm_command
 from arbiter.cli.terminal import write_json, write_text
 from arbiter.config.config import load_config
 from arbiter.data.training_rows import Split
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 _FEWEST = 100  # fewer resamples give no reliable 2.5 % quantile
 
 evaluate_command = cyclopts.App(
-    name="evaluate", help="Measure how well a score predicts which steps to escalate.", version=version
+    name="evaluate", help="Measure how well a score predicts which steps to escalate or are wrong.", version=version
 )
+evaluate_command.command(evaluate_prm_command, name="prm")
+evaluate_command.command(evaluate_judge_command, name="judge")
 
 
 @evaluate_command.command(name="router")

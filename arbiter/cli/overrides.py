@@ -96,11 +96,12 @@ class RingOverrides(PolicyOverrides):
 class RunOverrides(RingOverrides):
     """Options for a run over the problems of a data set."""
 
-    data: str | None = None
-    """The source of the problems: `pocket`, `pocket:SEED`, `math500`, `olympiadbench`, a JSONL file, or a data set of
-    the Hugging Face hub (`OWNER/NAME`, `OWNER/NAME:SPLIT` or `OWNER/NAME:SUBSET:SPLIT`). The field names of common data
-    sets are known. Map other names in the configuration (`[data] fields`). Default: `data.source` of the configuration
-    (`pocket:1`)."""
+    data: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None
+    """The source of the problems: `pocket`, `pocket:SEED`, `champ`, a file (CSV, TSV, JSON, JSONL, Parquet, or text
+    with one question per line), `-` for such a file on standard input, a folder of files, a published data set such as
+    `gsm8k` (docs/reference/data-sets.md), or any data set of the Hugging Face hub (`OWNER/NAME`, `OWNER/NAME:SPLIT` or
+    `OWNER/NAME:SUBSET:SPLIT`). The field names of common data sets are known. Map other names in the configuration
+    (`[data] fields`). Default: `data.source` of the configuration (`pocket:1`)."""
 
     limit: int | None = None
     """Solve only this number of problems, the first ones of the data. Default: `data.limit` of the configuration, or

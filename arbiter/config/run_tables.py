@@ -27,6 +27,8 @@ class Fields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """The field with the question."""
     answer: str | None = None
     """The field with the reference answer."""
+    choices: str | None = None
+    """The field with the choices of a multiple-choice question."""
     id: str | None = None
     """The field with the problem's id."""
     source: str | None = None
@@ -108,14 +110,20 @@ class DataTable(ConfigTable, frozen=True):
     """Where the problems come from."""
 
     source: str = "pocket:1"
-    """``pocket``, ``pocket:SEED``, ``math500``, ``olympiadbench``, the path of a JSONL file, or a data set of the
-    Hugging Face hub (``OWNER/NAME``)."""
+    """``pocket``, ``pocket:SEED``, the path of a file or folder, ``-`` (standard input), a published data set
+    with a [name](data-sets.md) such as ``gsm8k``, or a data set of the Hugging Face hub (``OWNER/NAME``).
+
+    [Choose problems](../how-to/data.md) describes them.
+    """
     limit: Count | None = None
     """The number of problems to use, the first ones of the data. Not set: all."""
     subset: str | None = None
-    """The subset (configuration) of a data set of the hub."""
+    """The subset (configuration) of a data set of the hub, or of a folder with the same layout."""
     split: str | None = None
-    """The split of a data set of the hub. Not set: ``test``, or the only split."""
+    """The split of such a data set. Not set: ``test``, or the only split."""
+    prompt: str | None = None
+    """The text around each question, with ``{question}``. Not set: that of a published data set with a
+    [name](data-sets.md), else the question alone. ``{question}`` leaves out the prompt of a data set."""
     fields: Fields = Fields()
     """The names of the fields in a row, if they are not the usual ones."""
     grader: str | None = None

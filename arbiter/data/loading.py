@@ -1,25 +1,27 @@
-"""Load problems from the pocket world, a JSONL file or the Hugging Face hub."""
+"""Load problems from the pocket world, a file, standard input, a folder or the Hugging Face hub."""
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import msgspec
 
 from arbiter.config.run_tables import USUAL, Fields
-from arbiter.data.hub import BENCHMARKS, HubData, hub_data, hub_rows
-from arbiter.data.problems import Problem, problem_of
+from arbiter.data.champ import CHAMP, champ_rows
+from arbiter.data.file_rows import STANDARD_INPUT, DataRow, file_rows, input_rows
+from arbiter.data.hub import Folder, Repository, folder_data, hub_repository, named_data, repository_rows
+from arbiter.data.known_sets import KNOWN, QUESTION, KnownSet, known_data
+from arbiter.data.problems import QUESTIONS, Problem, problem_of
 from arbiter.pocket import world
-from arbiter.protocols.errors import DataError
+from arbiter.protocols.errors import ConfigError, DataError
 
 __all__ = ["Fields", "Problem", "load_problems"]
 
 POCKET_SEED = 1
 _POCKET: dict[str, world.Split] = {"pocket": "test", "pocket-train": "train"}
-LONGEST_LINE = 16 << 20
-_SUFFIXES = {".jsonl", ".json", ".ndjson", ".txt", ".csv", ".parquet"}
+OpenHub = Callable[[str], Repository]
+_SUFFIXES = {".jsonl", ".json", ".ndjson", ".txt", ".csv", ".tsv", ".parquet"}
 
 
 def load_problems(
@@ -29,6 +31,9 @@ def load_problems(
     fields: Fields = USUAL,
     subset: str | None = None,
     split: str | None = None,
+    prompt: str | None = None,
+    seed: int = 0,
+    hub: OpenHub = hub_repository,
 ) -> list[Problem]:
     """Return the first ``limit`` problems of ``source``. Without a limit: all, or 200 of the pocket world.
 
@@ -36,33 +41,82 @@ def load_problems(
 
     - ``pocket``, ``pocket:SEED``: problems that no pocket model was trained on, whatever the seed
     - ``pocket-train:SEED``: problems that the pocket models may be trained on
-    - the path of a JSONL file, one object per line
-    - ``math500``, ``olympiadbench``, or a data set of the Hugging Face hub: ``OWNER/NAME``,
-      ``OWNER/NAME:SPLIT``, ``OWNER/NAME:SUBSET:SPLIT``
+    - the path of a file: CSV, TSV, JSON, JSONL, Parquet, or plain text with one question per line
+    - ``-``: such a file on standard input
+    - a folder with the layout of a data set on the hub: ``FOLDER``, ``FOLDER:SPLIT``, ``FOLDER:SUBSET:SPLIT``
+    - the name of a published data set (``arbiter.data.known_sets``), such as ``gsm8k`` or ``math500``
+    - ``champ``: the problems of the package ``champ-dataset`` (the extra ``champ``)
+    - a data set of the Hugging Face hub: ``OWNER/NAME``, ``OWNER/NAME:SPLIT``, ``OWNER/NAME:SUBSET:SPLIT``
 
     The usual field names are recognized (see ``arbiter.data.problems``); ``fields`` names others. ``subset`` and
-    ``split`` replace those in the name of a data set. Raises ``DataError`` that names the file and the line.
+    ``split`` replace those in the name of a data set. ``prompt`` is put around each question, instead of the prompt of
+    a published data set; it has ``{question}``. ``seed`` shuffles the choices of GPQA. ``hub`` opens a data set of the
+    hub by its name; a ``Folder`` in its place is a copy on this machine.
+
+    Raises ``DataError`` that names the file and the line, and ``ConfigError`` if ``prompt`` has no ``{question}``.
     """
-    name, _, seed = source.partition(":")
+    name, _, pocket_seed = source.partition(":")
     if name in _POCKET:
-        return _pocket(name, seed or str(POCKET_SEED), limit or 200)
-    data = hub_data(source, subset, split)
-    is_file = Path(source).suffix in _SUFFIXES or (source.lower() not in BENCHMARKS and os.path.lexists(source))
-    rows = _file_rows(Path(source)) if data is None or is_file else _hub_rows(data, source)
-    problems = list(itertools.islice(_problems(rows, fields), limit))
+        return _pocket(name, pocket_seed or str(POCKET_SEED), limit or 200)
+    if prompt is not None and QUESTION not in prompt:
+        raise ConfigError(f"data.prompt is {prompt!r}: write {QUESTION} where the question belongs")
+    known = KNOWN.get(source.lower())
+    if known is not None and fields == USUAL:
+        fields = known.fields
+    rows = source_rows(source, {fields.question} if fields.question else QUESTIONS, subset, split, hub)
+    read = itertools.islice(_problems(rows, fields, seed), limit)
+    problems = [_presented(problem, known, prompt) for problem in read]
     if not problems:
-        raise DataError(f"{source} contains no problem")
+        raise DataError(f"{'standard input' if source == STANDARD_INPUT else source} contains no problem")
     return problems
 
 
-Row = tuple[dict[str, Any], str, str]
-"""The fields, the location for error messages, and the number that is the id if the row has none."""
+def _presented(problem: Problem, known: KnownSet | None, prompt: str | None) -> Problem:
+    if prompt is not None:
+        question = prompt.replace(QUESTION, problem.question)
+    else:
+        question = known.question(problem) if known is not None else problem.question
+    return msgspec.structs.replace(problem, question=question)
 
 
-def _problems(rows: Iterable[Row], fields: Fields) -> Iterator[Problem]:
+def source_rows(
+    source: str,
+    questions: Iterable[str],
+    subset: str | None = None,
+    split: str | None = None,
+    hub: OpenHub = hub_repository,
+) -> Iterator[DataRow]:
+    """Return the rows of ``source``, as ``load_problems`` reads it, except the pocket world.
+
+    ``questions`` are the names of fields that hold a question. Raises ``DataError``.
+    """
+    if source == STANDARD_INPUT:
+        return input_rows(questions)
+    if source == CHAMP:
+        return champ_rows()
+    known = known_data(source, subset, split)
+    if known is not None:
+        return repository_rows(known, hub(known.name), questions)
+    folder, named = folder_data(source, subset, split), named_data(source, subset, split)
+    if folder is not None:
+        return repository_rows(folder, Folder(Path(folder.name)), questions)
+    if named is None or Path(source).suffix in _SUFFIXES or os.path.lexists(source):
+        return _file_rows(Path(source), questions)
+    return repository_rows(named, hub(named.name), questions)
+
+
+def _file_rows(path: Path, questions: Iterable[str]) -> Iterator[DataRow]:
+    try:
+        yield from file_rows(path, questions)
+    except FileNotFoundError as error:
+        known = f"known names: pocket, {', '.join(KNOWN)}, and OWNER/NAME of the Hugging Face hub"
+        raise DataError(f"cannot read the problems in {str(path)!r}: {error.strerror}; {known}") from error
+
+
+def _problems(rows: Iterable[DataRow], fields: Fields, seed: int) -> Iterator[Problem]:
     seen: dict[str, str] = {}
     for row, place, number in rows:
-        problem = problem_of(row, place, number, fields)
+        problem = problem_of(row, place, number, fields, seed)
         if problem.id in seen:
             raise DataError(
                 f"{place}: the id {problem.id!r} is already used in {seen[problem.id]}: give each problem its own id"
@@ -79,45 +133,3 @@ def _pocket(name: str, seed: str, limit: int) -> list[Problem]:
     return [
         Problem(f"{name}-{seed}-{index}", problem.question, str(problem.answer)) for index, problem in enumerate(drawn)
     ]
-
-
-def _hub_rows(data: HubData, source: str) -> Iterator[Row]:
-    for number, row in enumerate(hub_rows(data), start=1):
-        yield dict(row), f"{source}, row {number}", str(number)
-
-
-def _file_rows(path: Path) -> Iterator[Row]:
-    try:
-        with path.open("rb") as file:
-            for number, line in _lines(file, path):
-                if line.strip():
-                    place = f"{path}, line {number}"
-                    yield _decoded(line, place), place, str(number)
-    except FileNotFoundError as error:
-        known = f"known names: pocket, {', '.join(BENCHMARKS)}, and OWNER/NAME of the Hugging Face hub"
-        raise DataError(f"cannot read the problems in {str(path)!r}: {error.strerror}; {known}") from error
-    except (OSError, ValueError) as error:  # a path with a null character is a ValueError
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise DataError(f"cannot read the problems in {str(path)!r}: {reason}; it must be a JSONL file") from error
-
-
-def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield each line with its number. Refuses a line that is too long before it fills the memory."""
-    for number in itertools.count(1):
-        line = file.readline(LONGEST_LINE)
-        if not line:
-            return
-        if len(line) == LONGEST_LINE:
-            raise DataError(
-                f"{path}, line {number}: longer than {LONGEST_LINE >> 20} MiB; a JSONL file has one object per line"
-            )
-        yield number, line
-
-
-def _decoded(line: bytes, place: str) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(line, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        a_list = line.lstrip().startswith(b"[")
-        hint = "; write a JSON list as one object per line (jq -c '.[]' does it)" if a_list else ""
-        raise DataError(f"{place}: not a JSON object: {error}{hint}") from error

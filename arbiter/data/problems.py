@@ -3,9 +3,11 @@
 Names are matched without regard to case; the first that is present and not null is taken.
 
 - MATH500, MATH, Minerva, AIME, GSM8K, OlympiadBench and the Qwen2.5-Math evaluation files are read as published.
+- ``arbiter.data.choices`` has the shapes of multiple-choice questions, ``arbiter.data.chats`` those of conversations.
 - Other data needs ``Fields``, which the configuration fills in (``[data] fields = {…}``).
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
@@ -13,21 +15,35 @@ from typing import Any, cast
 import msgspec
 
 from arbiter.config.run_tables import USUAL, Fields
+from arbiter.data.chats import CONVERSATIONS, Chat, chat_of
+from arbiter.data.choices import ANSWER_FIELDS, CHOICES, Choices, choices_of, right_letters
 from arbiter.data.training_rows import Split
+from arbiter.data.written_numbers import WrittenNumber, plain
 from arbiter.grading.answers import Reference, extract_answer, split_answers
 from arbiter.protocols.errors import DataError
 
-_QUESTION = ("question", "problem", "input", "prompt", "content")
-_ANSWER = ("answer", "final_answer", "expected_answer", "ground_truth", "gt", "target", "correct", "label")
-_ID = ("id", "unique_id", "problem_id", "idx")
+QUESTIONS = ("question", "problem", "input", "prompt", "content")
+_ANSWER = (
+    "answer",
+    "final_answer",
+    "expected_answer",
+    "ground_truth",
+    "gt",
+    "target",
+    "correct",
+    "label",
+    "answerkey",
+    "answer_key",
+    "choice_answer",
+    "correct_option",
+)
+_ID = ("id", "unique_id", "problem_id", "task_id", "question_id", "idx")
 _SOURCE = ("source",)
 _BEFORE = ("context", "body", "table")  # OlympiadBench's physics; SVAMP and ASDiv; TabMWP
-_CHOICES = ("choices", "options")  # MMLU; SAT, AQuA and Gaokao
 
 _AFTER_HASHES = re.compile(r"####\s*(?P<answer>.*?)\s*$", re.DOTALL)
-_WITH_UNIT = re.compile(r"(?P<number>[\d.,/:]+) \((?P<unit>[A-Za-z %]+)\)")  # ASDiv: 9 (apples)
-_LABELLED = re.compile(r"\(?A[).:]")
-_LETTERS = "ABCDEFGHIJ"
+_WITH_UNIT = re.compile(r"(?P<number>[\d.,/:]+) \((?P<unit>[A-Za-z %/.'’-]+)\)")  # ASDiv: 9 (apples), 62 (push-ups)
+_IMAGE = re.compile(r"(?:decoded_)?images?(?:_\d+)?", re.IGNORECASE)
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -35,8 +51,10 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
     The answer is a text, or a ``Reference`` where grading needs several answers, a unit or a tolerance. ``source`` is
     the stratum for sampling a collection. ``split`` is the part of the data that its training rows belong to.
-    ``choices`` are the texts of the choices, in the order of their letters A, B, …; the answer is then a letter, or
-    several letters such as ``ABD``. ``row`` has all fields of the row, for graders that need more than the answer.
+
+    ``choices`` has the texts of a multiple-choice question, whose letters are A to Z in their order. The answer is then
+    the letter of the right choice, or the letters of all right choices in order, as in ``ABD``. ``row`` has all fields
+    of the row of the data set, for graders that need more than the answer.
     """
 
     id: str
@@ -48,32 +66,70 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     row: Mapping[str, Any] = {}
 
 
-def problem_of(row: Mapping[str, Any], place: str, default_id: str, fields: Fields = USUAL) -> Problem:
-    """Return the problem in ``row``.
+def problem_of(row: Mapping[str, Any], place: str, default_id: str, fields: Fields = USUAL, seed: int = 0) -> Problem:
+    """Return the problem in ``row``. ``seed`` shuffles the choices of GPQA.
 
     Raises ``DataError`` that names ``place`` and the fields of the row, and says how to fix it.
     """
+    _refuse_images(row, place)
     named = {key.lower(): value for key, value in reversed(list(row.items()))}
-    question = _given(row, fields.question, place) if fields.question else _first(named, _QUESTION)
-    if not isinstance(question, str) or not question.strip():
-        raise DataError(_no_question(row, question, place, fields))
-    answer = _given(row, fields.answer, place) if fields.answer else _answer(named)
+    question, chat = _question(row, named, place, fields)
+    listed = _given(row, fields.choices, place) if fields.choices else _first(named, CHOICES)
+    choices = choices_of(row, listed, place, seed)
     given_id = _given(row, fields.id, place) if fields.id else _first(named, _ID)
     source = _given(row, fields.source, place) if fields.source else _first(named, _SOURCE)
-    choices = _first(named, _CHOICES)
+    lines = choices.listed() if choices else [listed] if isinstance(listed, str) and listed else []
     return Problem(
         id=default_id if given_id is None else str(given_id),
-        question="\n".join([*_before(named), question, *_listed(choices)]),
-        answer=_reference(answer, choices, named, place),
+        question="\n".join([*_before(named), question, *lines]),
+        answer=_chosen(row, named, choices, place, fields) if choices else _answer(row, named, chat, place, fields),
         source="" if source is None else str(source),
-        row=dict(row),
+        choices=choices.texts if choices else (),
+        row=plain(dict(row)),
     )
+
+
+def _refuse_images(row: Mapping[str, Any], place: str) -> None:
+    for name, value in row.items():
+        parts = cast("Mapping[str, object]", value).values() if isinstance(value, Mapping) else [value]
+        if any(parts) and (_IMAGE.fullmatch(name) or _is_media(cast("object", value))):
+            raise DataError(
+                f"{place}: the field {name!r} has an image or a sound, and Arbiter's models read text alone: leave out "
+                "such rows, or remove the field if the question does not need it"
+            )
+
+
+def _is_media(value: object) -> bool:
+    """Return whether ``value`` is an image or a sound, as the library ``datasets`` stores or decodes it."""
+    if isinstance(value, list | tuple):
+        return any(map(_is_media, cast("list[object]", value)))
+    if isinstance(value, Mapping):
+        fields = cast("Mapping[object, object]", value)
+        return isinstance(fields.get("bytes"), bytes) or "image_url" in fields
+    return isinstance(value, bytes) or type(value).__module__.partition(".")[0] == "PIL"
+
+
+def _question(row: Mapping[str, Any], named: Mapping[str, Any], place: str, fields: Fields) -> tuple[str, Chat | None]:
+    """Return the question of a row, and the conversation that it ends, if it is one."""
+    question = _given(row, fields.question, place) if fields.question else _first(named, QUESTIONS)
+    turns = _first(named, CONVERSATIONS)
+    if isinstance(named.get("content"), str) and "role" in named and question is named["content"]:
+        raise DataError(
+            f"{place}: this is one turn of a conversation: put all turns of a conversation into one row, as "
+            '{"messages": […]}'
+        )
+    chat = chat_of(question, place) or (chat_of(turns, place) if question is None or question is turns else None)
+    if chat is not None:
+        question = chat.question
+    if not isinstance(question, str) or not question.strip():
+        raise DataError(_no_question(row, question, place, fields))
+    return question, chat
 
 
 def _no_question(row: Mapping[str, Any], question: object, place: str, fields: Fields) -> str:
     if isinstance(question, str):
         return f"{place}: the question is empty: fill it in, or remove the row"
-    names = repr(fields.question) if fields.question else ", ".join(_QUESTION)
+    names = repr(fields.question) if fields.question else ", ".join(QUESTIONS)
     return f"{place}: there is no question in any of the fields {names}. {_name_the_field(row)}"
 
 
@@ -98,31 +154,14 @@ def _before(named: Mapping[str, Any]) -> list[str]:
     return [part for part in parts if isinstance(part, str) and part.strip()]
 
 
-def _listed(choices: object) -> list[str]:
-    """Return the choices of a multiple-choice question, one line per choice, with their letters."""
-    if isinstance(choices, str):
-        return [choices]
-    if isinstance(choices, Mapping):
-        return [f"({letter}) {choice}" for letter, choice in cast("Mapping[str, object]", choices).items()]
-    if isinstance(choices, list):
-        texts = [str(choice) for choice in cast("list[object]", choices)]
-        if texts and _LABELLED.match(texts[0]):
-            return texts
-        return [f"({letter}) {text}" for letter, text in zip(_LETTERS, texts, strict=False)]
-    return []
-
-
-def _answer(named: Mapping[str, Any]) -> object:
-    """Return the answer, else the last box of the field ``solution`` (MATH and Minerva have no answer field)."""
-    answer = _first(named, _ANSWER)
-    if answer is None and isinstance(named.get("solution"), str):
-        return extract_answer(named["solution"])
-    return answer
-
-
-def _reference(answer: object, choices: object, named: Mapping[str, Any], place: str) -> str | Reference | None:
-    if isinstance(answer, int) and not isinstance(answer, bool) and isinstance(choices, list):
-        return _LETTERS[answer] if 0 <= answer < len(_LETTERS) else str(answer)
+def _answer(
+    row: Mapping[str, Any], named: Mapping[str, Any], chat: Chat | None, place: str, fields: Fields
+) -> str | Reference | None:
+    """Return the answer, else the last box of ``solution`` (MATH, Minerva) or of the reply in a conversation."""
+    answer = _given(row, fields.answer, place) if fields.answer else _first(named, _ANSWER)
+    solution = named.get("solution") or (chat and chat.reply)
+    if answer is None and isinstance(solution, str):
+        answer = extract_answer(solution)
     texts = _texts(answer)
     if not texts:
         return None
@@ -135,13 +174,31 @@ def _reference(answer: object, choices: object, named: Mapping[str, Any], place:
     return texts[0]
 
 
+def _chosen(
+    row: Mapping[str, Any], named: Mapping[str, Any], choices: Choices, place: str, fields: Fields
+) -> str | None:
+    """Return the letters of the right choices, by the first field that names choices."""
+    if fields.answer:
+        return right_letters(choices, _given(row, fields.answer, place), fields.answer, place)
+    present = [name for name in dict.fromkeys((*_ANSWER, *ANSWER_FIELDS)) if named.get(name) is not None]
+    failures: list[DataError] = []
+    for name in present or ["answer"]:
+        try:
+            return right_letters(choices, named.get(name), name, place)
+        except DataError as error:
+            failures.append(error)
+    raise failures[0]
+
+
 def _texts(answer: object) -> list[str]:
     """Return the parts of an answer. OlympiadBench gives answers as a list, usually of one."""
     if isinstance(answer, list | tuple):
         return [text for part in cast("list[object]", answer) for text in _texts(part)]
-    if answer is None:
+    if answer is None or (isinstance(answer, float) and math.isnan(answer)):
         return []
-    if isinstance(answer, float) and answer.is_integer():
+    if isinstance(answer, bool):
+        return ["true" if answer else "false"]
+    if isinstance(answer, float) and answer.is_integer() and not isinstance(answer, WrittenNumber):
         return [str(int(answer))]
     text = str(answer).strip()
     if hashes := _AFTER_HASHES.search(text):  # GSM8K: the answer follows the solution and four hashes

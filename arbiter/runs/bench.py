@@ -110,7 +110,15 @@ def _measured(folder: Path) -> dict[str, Any]:
 def configured_problems(config: Config) -> Sequence[Problem]:
     """Return the problems of the configuration. Raises ``DataError`` if they cannot be read."""
     data = config.data
-    problems = load_problems(data.source, data.limit, fields=data.fields, subset=data.subset, split=data.split)
+    problems = load_problems(
+        data.source,
+        data.limit,
+        fields=data.fields,
+        subset=data.subset,
+        split=data.split,
+        prompt=data.prompt,
+        seed=config.seed,
+    )
     return with_rows(config, problems)
 
 

@@ -105,7 +105,15 @@ def problems_of(config: Config, plan: Collection) -> list[Problem]:
     """Load the problems of a collection, and set the split of each. Raises ``DataError``."""
     data = config.data
     limit = None if plan.stratify else data.limit
-    problems = load_problems(data.source, limit, fields=data.fields, subset=data.subset, split=data.split)
+    problems = load_problems(
+        data.source,
+        limit,
+        fields=data.fields,
+        subset=data.subset,
+        split=data.split,
+        prompt=data.prompt,
+        seed=config.seed,
+    )
     if plan.stratify and data.limit is not None:
         problems = stratified(problems, data.limit, plan.seed)
     return [

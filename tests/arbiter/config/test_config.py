@@ -80,7 +80,7 @@ def test_an_unknown_key_is_refused_with_its_full_name_and_the_nearest_known_one(
 
 def test_an_unknown_key_near_none_is_refused_with_the_known_ones() -> None:
     message = refusal({**EMPTY, "data": {"zzz": 1}})
-    known = "source, limit, subset, split, fields, grader, judge, sandbox, allow_unsandboxed"
+    known = "source, limit, subset, split, prompt, fields, grader, judge, sandbox, allow_unsandboxed"
     assert message == f"mine.toml: unknown key 'data.zzz'; known here: {known}"
 
 

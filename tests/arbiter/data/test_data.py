@@ -6,10 +6,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from arbiter.data.loading import LONGEST_LINE, Fields, Problem, load_problems
+from arbiter.data import file_rows
+from arbiter.data.known_sets import KNOWN
+from arbiter.data.loading import Fields, Problem, load_problems
 from arbiter.grading.answers import Reference
 from arbiter.pocket import world
-from arbiter.protocols.errors import DataError
+from arbiter.protocols.errors import ConfigError, DataError
 
 
 def written(folder: Path, *lines: str) -> str:
@@ -132,14 +134,11 @@ def test_a_mapped_field_that_is_not_there_is_told_with_those_that_are(tmp_path: 
     assert str(caught.value).startswith(beginning)
 
 
-def test_a_line_without_an_end_is_refused(tmp_path: Path) -> None:
+def test_a_line_without_an_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_rows, "LONGEST_LINE", 1 << 20)
     path = tmp_path / "problems.jsonl"
-    path.write_bytes(b"x" * (LONGEST_LINE + 1))
-    assert refusal(str(path)) == f"{path}, line 1: longer than 16 MiB; a JSONL file has one object per line"
-
-
-def test_a_json_list_is_told_with_the_way_out(tmp_path: Path) -> None:
-    assert refusal(written(tmp_path, '[{"question": "q"}]')).endswith("(jq -c '.[]' does it)")
+    path.write_bytes(b"{" + b"x" * (1 << 20))
+    assert refusal(str(path)) == f"{path}, line 1: longer than 1 MiB; a JSONL file has one object per line"
 
 
 def test_a_duplicate_id_names_both_lines(tmp_path: Path) -> None:
@@ -158,14 +157,28 @@ def test_a_file_without_a_problem_is_named(tmp_path: Path, lines: tuple[str, ...
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     source = str(tmp_path / "nowhere.jsonl")
     assert refusal(source) == (
-        f"cannot read the problems in {source!r}: No such file or directory; known names: pocket, math500, "
-        "olympiadbench, and OWNER/NAME of the Hugging Face hub"
+        f"cannot read the problems in {source!r}: No such file or directory; known names: pocket, {', '.join(KNOWN)}, "
+        "and OWNER/NAME of the Hugging Face hub"
     )
 
 
-def test_a_folder_is_no_file_of_problems(tmp_path: Path) -> None:
-    message = f"cannot read the problems in {str(tmp_path)!r}: Is a directory; it must be a JSONL file"
-    assert refusal(str(tmp_path)) == message
+def test_a_prompt_is_put_around_each_question(tmp_path: Path) -> None:
+    source = written(tmp_path, '{"question": "Is {question} here?"}', '{"question": "r", "choices": ["x", "y"]}')
+    problems = load_problems(source, prompt="Say why.\n{question}\nGo.")
+    assert problems[0].question == "Say why.\nIs {question} here?\nGo."
+    assert problems[1].question == "Say why.\nr\n(A) x\n(B) y\nGo."
+
+
+def test_a_prompt_without_a_place_for_the_question_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data.prompt is 'Think.': write \{question\} where the question belongs"):
+        load_problems(written(tmp_path, '{"question": "q"}'), prompt="Think.")
+
+
+def test_a_folder_without_data_is_told_with_what_arbiter_reads(tmp_path: Path) -> None:
+    assert refusal(str(tmp_path)) == (
+        f"the data set {str(tmp_path)!r} has no file of data that Arbiter reads "
+        "(.parquet, .jsonl, .ndjson, .json, .csv, .tsv)"
+    )
 
 
 def test_math500_is_read_as_it_is(real_data: Callable[[str], Path]) -> None:

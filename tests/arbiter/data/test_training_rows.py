@@ -46,14 +46,15 @@ def test_the_answer_of_minerva_and_math_stands_in_the_solutions_last_box() -> No
         ({"input": "q", "target": 3.5}, "q", "3.5"),
         ({"content": "q", "steps": "s", "answer": "3"}, "q", "3"),
         ({"question": "q", "choices": ["x", "y"], "answer": 1}, "q\n(A) x\n(B) y", "B"),
-        ({"question": "q", "options": ["A)21", "B)22"], "correct": "B"}, "q\nA)21\nB)22", "B"),
+        ({"question": "q", "options": ["A)21", "B)22"], "correct": "B"}, "q\n(A) 21\n(B) 22", "B"),
         ({"question": "q", "options": "A) 1 B) 2", "Answer": "A"}, "q\nA) 1 B) 2", "A"),
         ({"question": "q", "options": {"A": "x", "B": "y"}, "label": "A"}, "q\n(A) x\n(B) y", "A"),
         ({"question": "q", "gt_cot": "s", "gt": "4"}, "q", "4"),
     ],
 )
 def test_the_evaluation_files_of_qwen_are_read(row: dict[str, Any], question: str, answer: str) -> None:
-    assert read(**row) == Problem("1", question, answer)
+    problem = read(**row)
+    assert (problem.id, problem.question, problem.answer) == ("1", question, answer)
 
 
 def test_a_unit_in_parentheses_is_no_part_of_the_number() -> None:

@@ -1,0 +1,123 @@
+"""Whether a scorer finds the first wrong step, measured as ProcessBench does."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from arbiter.backends.scripted import ScriptedScorer
+from arbiter.data.annotated_solutions import AnnotatedSolution
+from arbiter.evaluation.first_errors import first_errors, step_scores
+from arbiter.protocols.errors import BackendError
+from arbiter.protocols.ports import ModelHandle, Scorer, ScoreRequest
+from arbiter.protocols.records import Step
+from tests.command_line import call_arbiter
+
+SOLUTIONS = [
+    AnnotatedSolution("wrong at the end", "q", ("good", "good", "bad"), 2),
+    AnnotatedSolution("wrong in the middle", "q", ("good", "bad", "bad"), 1),
+    AnnotatedSolution("right", "q", ("good", "good"), None),
+    AnnotatedSolution("right as well", "q", ("good",), None),
+]
+
+
+def scored(request: ScoreRequest) -> float:
+    return 0.9 if request.candidate == "good" else 0.1
+
+
+@pytest.mark.parametrize(
+    ("changed", "wrong", "right", "f1"),
+    [
+        ({}, 1.0, 1.0, 1.0),
+        ({(0, 1): 0.2}, 0.5, 1.0, 2 / 3),
+        ({(1, 1): 0.8}, 0.5, 1.0, 2 / 3),
+        ({(2, 0): 0.49}, 1.0, 0.5, 2 / 3),
+        ({(2, 0): 0.5}, 1.0, 1.0, 1.0),
+        ({(0, 0): 0.0, (1, 0): 0.0, (2, 0): 0.0, (3, 0): 0.0}, 0.0, 0.0, 0.0),
+        ({(0, 2): 0.9}, 0.5, 1.0, 2 / 3),
+    ],
+)
+def test_only_the_first_step_below_the_threshold_counts(
+    changed: dict[tuple[int, int], float], wrong: float, right: float, f1: float
+) -> None:
+    scores = [[0.9 if step == "good" else 0.1 for step in solution.steps] for solution in SOLUTIONS]
+    for (number, index), value in changed.items():
+        scores[number][index] = value
+    found = first_errors(SOLUTIONS, scores, 0.5, "data", "prm")
+    assert (found.wrong, found.right) == (2, 2)
+    assert (found.accuracy_wrong, found.accuracy_right) == (wrong, right)
+    assert found.f1 == pytest.approx(f1)
+
+
+def test_without_right_or_wrong_solutions_there_is_no_f1() -> None:
+    found = first_errors(SOLUTIONS[:1], [[0.9, 0.9, 0.1]], 0.5, "data", "judge")
+    assert (found.accuracy_wrong, found.accuracy_right, found.f1) == (1.0, None, None)
+    found = first_errors(SOLUTIONS[2:3], [[0.9, 0.9]], 0.5, "data", "judge")
+    assert (found.accuracy_wrong, found.accuracy_right, found.f1) == (None, 1.0, None)
+
+
+@pytest.mark.asyncio
+async def test_each_step_is_scored_after_those_before_it_and_never_too_many_together() -> None:
+    requests: list[ScoreRequest] = []
+
+    def script(request: ScoreRequest) -> float:
+        requests.append(request)
+        return scored(request)
+
+    scorer = ScriptedScorer(script, seconds=0.001)
+    handle = ModelHandle[Scorer](scorer, in_flight=3)
+    scores = await step_scores(SOLUTIONS, handle, "prm", "\n\n")
+    assert scores == [[0.9, 0.9, 0.1], [0.9, 0.1, 0.1], [0.9, 0.9], [0.9]]
+    assert scorer.most_running == 3
+    [last] = [request for request in requests if request.problem == "wrong at the end" and request.step == 2]
+    assert (last.transcript.question, last.candidate, last.score_kind) == ("q", "bad", "prm")
+    assert last.transcript.steps == (Step("good", "draft"), Step("good", "draft"))
+
+
+@pytest.mark.asyncio
+async def test_the_error_of_a_model_is_raised_as_it_is() -> None:
+    def fail(request: ScoreRequest) -> float:
+        raise BackendError(f"no score for {request.problem}")
+
+    with pytest.raises(BackendError, match="no score for wrong at the end"):
+        await step_scores(SOLUTIONS[:1], ModelHandle[Scorer](ScriptedScorer(fail)), "prm", "\n\n")
+
+
+ROWS = """\
+{"id": "a", "problem": "What is 3 + 4?", "steps": ["First, 3 + 4 = 7."], "label": -1}
+{"id": "b", "problem": "What is 3 + 4?", "steps": ["First, 3 + 4 = 9."], "label": 0}
+"""
+
+
+@pytest.mark.slow
+def test_the_command_evaluates_the_pocket_reward_model(tmp_path: Path) -> None:
+    path = tmp_path / "solutions.jsonl"
+    path.write_text(ROWS, encoding="utf-8")
+    done = call_arbiter("evaluate", "prm", "--config", "pocket", "--data", path, "--threshold", "0", "--json")
+    assert done.returncode == 0, done.stderr
+    found = msgspec.json.decode(done.stdout)
+    assert (found["scorer"], found["wrong"], found["right"]) == ("prm", 1, 1)
+    assert (found["accuracy_wrong"], found["accuracy_right"], found["f1"]) == (0.0, 1.0, 0.0)
+    done = call_arbiter("evaluate", "prm", "--config", "pocket", "--data", path, "--threshold", "0", "--limit", "1")
+    assert done.stdout.splitlines()[1:] == [
+        "wrong solutions      0  first wrong step found        –",
+        "right solutions      1  no step called wrong    100.0 %",
+        "F1  –",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["judge", "--config", "pocket"], "error: pocket has no table [models.judge]: add it"),
+        (
+            ["prm", "--config", "pocket", "--threshold", "2"],
+            "error: --threshold 2: it must be from 0 to 1, as scores are",
+        ),
+        (["prm", "--config", "pocket", "--limit", "0"], "error: --limit 0: it must be 1 or more"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused(arguments: list[str], message: str) -> None:
+    done = call_arbiter("evaluate", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(message)
