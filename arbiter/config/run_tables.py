@@ -130,7 +130,8 @@ class DataTable(ConfigTable, frozen=True):
     """What grades the answers: ``math``, ``choice``, ``text``, ``code``, ``judge``, the name of an installed grader, or
     ``package.module:function``.
 
-    Not set: ``choice`` for problems with choices, ``math`` for the others.
+    Not set: the grader of the named data set. For other data: ``choice`` for problems with choices, ``math`` for the
+    others.
     """
     judge: GradingJudgeTable = GradingJudgeTable()
     """The model of the grader ``judge``."""

@@ -6,6 +6,7 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from arbiter.config.config import Config
 from arbiter.config.run_tables import USUAL, Fields
 from arbiter.data.choices import LETTERS
 from arbiter.data.hub import HubData
@@ -168,3 +169,9 @@ def known_data(source: str, subset: str | None, split: str | None) -> HubData | 
     """Return the data set with the name ``source``; None if there is none. ``subset`` and ``split`` replace its own."""
     known = KNOWN.get(source.lower())
     return known and HubData(known.data.name, subset or known.data.subset, split or known.data.split)
+
+
+def grader_of(config: Config) -> str | None:
+    """Return the name of the configured grader, or that of the named data set. None: each problem decides."""
+    known = KNOWN.get(config.data.source.lower())
+    return config.data.grader or (None if known is None else known.grader)

@@ -11,6 +11,7 @@ import msgspec
 from arbiter.actors.policies import target_names
 from arbiter.config.config import Config
 from arbiter.data import Problem
+from arbiter.data.known_sets import grader_of
 from arbiter.grading.found_graders import reads_row
 from arbiter.log.run import SHARED
 from arbiter.protocols.errors import RunError
@@ -88,8 +89,8 @@ def identity(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
 
 def grader_name(config: Config, problems: Sequence[Problem]) -> str:
     """Return the name of the grader of a run. Without a configured one, the problems decide: ``choice`` or ``math``."""
-    if config.data.grader is not None:
-        return config.data.grader
+    if (name := grader_of(config)) is not None:
+        return name
     return " and ".join(sorted({"choice" if problem.choices else "math" for problem in problems})) or _USUAL_GRADER
 
 
@@ -117,8 +118,9 @@ def check_unchanged(path: Path, config: Config, recorded: Mapping[str, Any]) -> 
     """
     before = {key: value for key, value in recorded.items() if _is_of_config(key)}
     now = {key: value for key, value in identity(config, ()).items() if key in before}
-    if config.data.grader is not None or recorded_grader(recorded) not in _USUAL_GRADERS:
-        before[_GRADER], now[_GRADER] = recorded_grader(recorded), config.data.grader
+    grader = grader_of(config)
+    if grader is not None or recorded_grader(recorded) not in _USUAL_GRADERS:
+        before[_GRADER], now[_GRADER] = recorded_grader(recorded), grader
     changed = differences(before, now, ("in the log", f"in {path.name}"))
     if changed:
         raise RunError(
@@ -182,7 +184,7 @@ def _grader(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
 
 def _data(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
     """Return the number and the digest of the problems. The question lists the choices; only some graders read rows."""
-    reads = reads_row(config.data.grader)
+    reads = reads_row(grader_of(config))
     read = [msgspec.structs.replace(problem, choices=(), row=problem.row if reads else {}) for problem in problems]
     name = hashlib.blake2b(msgspec.json.encode(read), digest_size=8)
     return {"data.problems": len(problems), "data.digest": name.hexdigest()}

@@ -11,6 +11,7 @@ from arbiter.backends.opening import AnswerForm, message_form, open_generator
 from arbiter.config.config import Config
 from arbiter.config.model_tables import DraftHeadTable
 from arbiter.data import Problem
+from arbiter.data.known_sets import grader_of
 from arbiter.grading.choice_grader import ChoiceGrader
 from arbiter.grading.code.code_grader import CodeGrader
 from arbiter.grading.code.sandboxes import Sandbox, SandboxLimits
@@ -66,15 +67,16 @@ def grading_request(solution: Solution, problem: Problem, in_thought: bool = Fal
 @asynccontextmanager
 async def open_graders(config: Config) -> AsyncGenerator[Graders]:
     """Yield the graders of the configuration. Raises ``ConfigError`` if they cannot be found or used."""
-    if config.data.grader == CodeGrader.name:
+    name = grader_of(config)
+    if name == CodeGrader.name:
         sandbox = _sandbox(config)
         unprotected = await sandbox.check()
         yield Graders(CodeGrader(sandbox), notice=unprotected)
-    elif config.data.grader == JudgeGrader.name:
+    elif name == JudgeGrader.name:
         async with _open_judge(config) as judge:
             yield Graders(judge)
     else:
-        yield Graders(None if config.data.grader is None else find_grader(config.data.grader))
+        yield Graders(None if name is None else find_grader(name))
 
 
 @asynccontextmanager
@@ -107,7 +109,7 @@ def with_rows(config: Config, problems: Sequence[Problem]) -> list[Problem]:
 
     So a grader reads the same from the data and from a run folder. Raises ``DataError`` if a row is no JSON.
     """
-    reads = reads_row(config.data.grader)
+    reads = reads_row(grader_of(config))
     return [msgspec.structs.replace(problem, row=_as_json(problem) if reads else {}) for problem in problems]
 
 

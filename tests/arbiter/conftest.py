@@ -1,15 +1,19 @@
 """Configurations, results made by hand, and the command."""
 
+import functools
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from arbiter.config.config import Config, parse
 from arbiter.grading import Grade
+from arbiter.grading.code.sandboxes import Sandbox
 from arbiter.grading.math_grader import VERSION
+from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.records import Author, Candidate, Model, Rating, RequestCounts, Solution, StepRecord, Usage
 from arbiter.runs.results import Result
 from tests.command_line import call_arbiter
@@ -89,3 +93,20 @@ def a_result(a_solution: Callable[..., Solution]) -> Callable[..., Result]:
         return Result(solution or a_solution(**fields), Grade(right=right), reference="1", grader=VERSION)
 
     return build
+
+
+@functools.cache
+def unusable() -> str | None:
+    """Return why bubblewrap cannot be used here; None if it can."""
+    try:
+        anyio.run(Sandbox().check)
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+@pytest.fixture
+def bubblewrap() -> None:
+    """Skip the test where programs cannot run in bubblewrap."""
+    if reason := unusable():
+        pytest.skip(reason)

@@ -1,11 +1,14 @@
 """Each data set with a name of its own: rows of its shape, made for these tests, loaded from its layout and graded.
 
-Code sets have no reference answer: their rows carry the tests that the code grader runs.
+Code sets have no reference answer: their rows carry the tests that the code grader runs on the programs here.
 """
 
+import base64
 import csv
 import io
 import json
+import pickle
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -13,11 +16,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from arbiter.backends.opening import AnswerForm
+from arbiter.config.config import parse
 from arbiter.data.hub import Folder
 from arbiter.data.known_sets import KNOWN
 from arbiter.data.loading import Problem, load_problems
 from arbiter.grading.answers import Reference
-from arbiter.grading.grader import Grader
+from arbiter.protocols.records import Candidate, Solution, StepRecord, Usage
+from arbiter.runs.graders import open_graders, with_rows
 
 pyarrow: Any = import_module("pyarrow")  # it has no types
 parquet: Any = import_module("pyarrow.parquet")
@@ -73,8 +79,19 @@ LIVECODE: dict[str, Any] = {
     "starter_code": "",
     "difficulty": "easy",
     "public_test_cases": '[{"input": "2", "output": "4", "testtype": "stdin"}]',
-    "private_test_cases": "eJw=",
+    "private_test_cases": base64.b64encode(
+        zlib.compress(pickle.dumps('[{"input": "-1", "output": "-2", "testtype": "stdin"}]'))
+    ).decode(),
     "metadata": "{}",
+}
+LEETCODE: dict[str, Any] = {
+    **LIVECODE,
+    "platform": "leetcode",
+    "question_id": "2",
+    "starter_code": "class Solution:\n    pass",
+    "public_test_cases": '[{"input": "2", "output": "4", "testtype": "functional"}]',
+    "private_test_cases": '[{"input": "-1", "output": "-2", "testtype": "functional"}]',
+    "metadata": '{"func_name": "twice"}',
 }
 GPQA: dict[str, Any] = {
     "Question": "Which particle has no charge?",
@@ -222,11 +239,22 @@ SAMPLES: dict[str, Sample] = {
         {
             "README.md": "---\nlicense: cc\n---\n",
             "test.jsonl": [LIVECODE],
-            "test2.jsonl": [{**LIVECODE, "question_id": "2", "starter_code": "class Solution:\n    pass"}],
+            "test2.jsonl": [LEETCODE],
         },
         [None, None],
     ),
 }
+
+
+PROGRAMS = {
+    "humaneval+": ["def twice(number):\n    return 2 * number"],
+    "mbpp+": ["def twice(number):\n    return 2 * number"],
+    "livecodebench": [
+        "print(2 * int(input()))",
+        "class Solution:\n    def twice(self, number):\n        return 2 * number",
+    ],
+}
+"""Programs that solve the problems of the code sets in ``SAMPLES``."""
 
 
 def as_bytes(rows: Sequence[dict[str, Any]] | str, suffix: str) -> bytes:
@@ -279,28 +307,53 @@ def test_rows_of_a_sets_shape_are_loaded_from_its_subset_and_split(load: Load, n
     assert all(problem.row for problem in problems)
 
 
+async def verdicts(name: str, problem: Problem, *texts: str) -> list[bool | None]:
+    """Return whether these texts are right, as the graders of a run of the set grade them."""
+    config = parse({"models": {}, "run_type": "draft", "data": {"source": name}}, "test")
+    async with open_graders(config) as graders:
+        solutions = [a_solution(text, problem) for text in texts]
+        [known] = with_rows(config, [problem])
+        return [(await graders.result(one, known, AnswerForm(False, ""))).grade.right for one in solutions]
+
+
+def a_solution(text: str, problem: Problem) -> Solution:
+    kept = Candidate("target", text, "end", Usage(), 0.0)
+    return Solution(problem.id, problem.question, (StepRecord((kept,), 0),), "answered", 0.0, {})
+
+
+def of_grader(grader: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("name", [name for name, known in KNOWN.items() if known.grader == grader])
+
+
 @pytest.mark.slow
 @pytest.mark.asyncio
-@pytest.mark.parametrize("name", [name for name, known in KNOWN.items() if known.grader == "math"])
+@of_grader("math")
 async def test_the_references_of_a_mathematics_set_are_graded_right(load: Load, name: str) -> None:
-    grader = Grader(workers=1)
     for problem in load(name):
-        grade = await grader.grade(f"So it is \\boxed{{{problem.answer}}}.", problem.answer)
-        assert grade.right is True, (problem, grade)
-        grade = await grader.grade("So it is \\boxed{-123456}.", problem.answer)
-        assert grade.right is False, (problem, grade)
+        texts = (f"So it is \\boxed{{{problem.answer}}}.", "So it is \\boxed{-123456}.")
+        assert await verdicts(name, problem, *texts) == [True, False], problem
 
 
 @pytest.mark.slow
 @pytest.mark.asyncio
-@pytest.mark.parametrize("name", [name for name, known in KNOWN.items() if known.grader == "choice"])
+@of_grader("choice")
 async def test_the_references_of_a_choice_set_are_graded_right_as_its_prompt_asks(load: Load, name: str) -> None:
-    grader = Grader(workers=1)
     for problem in load(name):
         assert problem.choices
-        for letter in "ABCDEFGHIJ"[: len(problem.choices)]:
-            grade = await grader.grade(f"I think so.\nAnswer: {letter}", problem.answer, prompt=problem.question)
-            assert grade.right is (letter == problem.answer), (letter, problem, grade)
+        letters = "ABCDEFGHIJ"[: len(problem.choices)]
+        found = await verdicts(name, problem, *(f"I think so.\nAnswer: {letter}" for letter in letters))
+        assert found == [letter == problem.answer for letter in letters], problem
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio
+@of_grader("code")
+async def test_a_program_that_solves_a_problem_of_a_code_set_is_graded_right(
+    load: Load, name: str, bubblewrap: None
+) -> None:
+    for problem, right in zip(load(name), PROGRAMS[name], strict=True):
+        texts = (f"```python\n{program}\n```" for program in (right, "def twice(number): return 5"))
+        assert await verdicts(name, problem, *texts) == [True, False], problem
 
 
 def test_the_prompt_of_a_choice_set_names_the_letters_that_the_question_has(load: Load) -> None:

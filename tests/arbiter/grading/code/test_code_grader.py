@@ -52,13 +52,6 @@ def models() -> Models:
     return Models(draft=ModelHandle(ScriptedGenerator(write)))
 
 
-async def skip_without_bubblewrap() -> None:
-    try:
-        await Sandbox().check()
-    except ConfigError as error:
-        pytest.skip(str(error))
-
-
 def code_tasks(a_config: Configs, folder: Path, **sandbox: object) -> Config:
     source = folder / "tasks.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
@@ -72,9 +65,8 @@ async def solved(config: Config, out: Path) -> Summary:
 
 
 async def test_a_run_of_code_tasks_is_graded_continued_and_graded_again_without_its_data(
-    a_config: Configs, tmp_path: Path
+    a_config: Configs, tmp_path: Path, bubblewrap: None
 ) -> None:
-    await skip_without_bubblewrap()
     config, run = code_tasks(a_config, tmp_path), tmp_path / "run"
     summary = await solved(config, run)
     assert (summary.accuracy, summary.graded, summary.grader) == (2 / 3, 3, "code 1")
@@ -96,9 +88,8 @@ async def test_a_run_of_code_tasks_is_graded_continued_and_graded_again_without_
 
 
 async def test_the_limits_of_programs_belong_to_the_run_but_how_many_run_at_once_does_not(
-    a_config: Configs, tmp_path: Path
+    a_config: Configs, tmp_path: Path, bubblewrap: None
 ) -> None:
-    await skip_without_bubblewrap()
     await solved(code_tasks(a_config, tmp_path), tmp_path / "run")
     await solved(code_tasks(a_config, tmp_path, workers=1), tmp_path / "run")
     assert Run.open(tmp_path / "run").started.identity["data.sandbox.seconds"] == 10
@@ -115,8 +106,7 @@ async def test_without_a_sandbox_a_run_is_refused_before_a_model_is_opened(
     assert not (tmp_path / "run").exists()
 
 
-async def test_a_thought_is_no_program_and_a_text_without_one_is_wrong() -> None:
-    await skip_without_bubblewrap()
+async def test_a_thought_is_no_program_and_a_text_without_one_is_wrong(bubblewrap: None) -> None:
     grader, row = CodeGrader(Sandbox()), {"test_list": ["assert x == 1"]}
     thought = "<think>```python\nx = 2\n```</think>```python\nx = 1\n```"
     assert (await grader.grade(GradingRequest(thought, row=row))).right is True

@@ -1,6 +1,5 @@
 """Programs in the real bubblewrap: what they need, what they may not, and that nothing outside changes."""
 
-import functools
 import os
 import shutil
 import socket
@@ -25,25 +24,9 @@ TMP = "/tmp"  # noqa: S108 - in the sandbox, and of the host
 pytestmark = pytest.mark.slow
 
 
-@functools.cache
-def unusable() -> str | None:
-    """Return why bubblewrap cannot be used here; None if it can."""
-    try:
-        anyio.run(Sandbox().check)
-    except ConfigError as error:
-        return str(error)
-    return None
-
-
-@pytest.fixture
-def bubblewrap() -> None:
-    if reason := unusable():
-        pytest.skip(reason)
-
-
 def judged(
     program: str, tests: list[CodeTest] | None = None, sandbox: Sandbox | None = None
-) -> tuple[bool, str | None]:
+) -> tuple[bool | None, str | None]:
     verdict = anyio.run((sandbox or Sandbox(limits=LIMITS)).judge, program, tests or ENDS)
     return verdict.right, verdict.reason
 
