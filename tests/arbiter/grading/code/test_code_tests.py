@@ -107,7 +107,7 @@ class Opens:
 
 def test_packed_tests_that_would_call_a_function_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     row = {"private_test_cases": base64.b64encode(zlib.compress(pickle.dumps(Opens()))).decode()}
-    with pytest.raises(NoTestsError, match=r"builtins\.print is no text"):
+    with pytest.raises(NoTestsError, match="the tests of the row cannot be read"):
         read_tests(row)
     assert capsys.readouterr().out == ""
 
