@@ -18,6 +18,7 @@ COMMANDS = (
     "replay",
     "report",
     "reproduce",
+    "runs",
     "serve",
     "show",
     "simulate",

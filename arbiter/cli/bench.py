@@ -22,6 +22,7 @@ from arbiter.runs.baseline_runs import Compared, check_resumable
 from arbiter.runs.baseline_runs import compare as compare_runs
 from arbiter.runs.baselines import baseline_path, baselines_of
 from arbiter.runs.bench import bench, configured_problems
+from arbiter.runs.finding import resolve
 from arbiter.runs.folder import new_path
 from arbiter.runs.grading_figures import can_be_graded
 from arbiter.runs.prefix_cache import lacking, uncounted
@@ -77,8 +78,8 @@ def bench_command(
     out
         The run folder. Default: a new folder under `runs/`. A folder that holds the same run, unfinished, is continued.
     resume
-        The run folder to continue. Every setting that decides results must be unchanged (docs/reference/log.md).
-        Addresses, concurrency and timeouts may differ.
+        The run folder to continue, `@last` or the beginning of its name (see `arbiter runs`). Every setting that
+        decides results must be unchanged (docs/reference/log.md). Addresses, concurrency and timeouts may differ.
     retry_failed
         When continuing a run, solve its failed problems again, from their first step.
     fail_fast
@@ -97,11 +98,12 @@ def bench_command(
     """
 
     def action() -> int:
-        chosen = overrides.load(configured(config, out, resume, check_resumable), log_level)
+        resumed = None if resume is None else resolve(resume, ("run", "baseline"))
+        chosen = overrides.load(configured(config, out, resumed, check_resumable), log_level)
         chosen = _compared_or_not(chosen, compare)
         run = _compared if chosen.compare else _alone
         failures = failures_of(retry_failed, fail_fast, resume, allow_failures)
-        return run(chosen, out or resume, failures, _Screen(chosen, json, details, allow_failures))
+        return run(chosen, out or resumed, failures, _Screen(chosen, json, details, allow_failures))
 
     return guarded(debug, action)
 

@@ -30,6 +30,7 @@ from arbiter.runs.collection import (
     read_collection,
     write_collection,
 )
+from arbiter.runs.finding import resolve
 from arbiter.runs.folder import check_run, new_path, read_records
 from arbiter.runs.progress import watcher_for
 from arbiter.runs.reports.numbers import percent
@@ -153,9 +154,10 @@ def collect_command(
             shares = _share(options.validation), _share(options.test)
             collection = imported(import_, field_names(fields), router, options.seed or 0, *shares, folder)
             return _print_collection(collection, folder, json)
-        name = configured(config, out, resume, check_resumable)
-        failures = failures_of(retry_failed, fail_fast, resume)
-        return _collect(name, options, out or resume, resume is not None, failures, json)
+        resumed = None if resume is None else resolve(resume, ("collection",))
+        name = configured(config, out, resumed, check_resumable)
+        failures = failures_of(retry_failed, fail_fast, resumed)
+        return _collect(name, options, out or resumed, resumed is not None, failures, json)
 
     return guarded(debug, action)
 

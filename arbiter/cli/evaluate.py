@@ -13,6 +13,7 @@ from arbiter.cli.terminal import write_json, write_text
 from arbiter.config.config import load_config
 from arbiter.data.training_rows import Split
 from arbiter.protocols.errors import ConfigError
+from arbiter.runs.finding import resolve
 
 if TYPE_CHECKING:
     from arbiter.evaluation.evaluation_results import Evaluation
@@ -54,7 +55,8 @@ def evaluate_router_command(
     Parameters
     ----------
     data
-        The folder of a collection (`arbiter collect`), or its `rows.jsonl`.
+        The folder of a collection (`arbiter collect`), `@last` or the beginning of its name (see `arbiter runs`), or
+        its `rows.jsonl`.
     model
         The router's checkpoint: a folder, a name on the Hugging Face hub, or `pocket:router`. Default: evaluate only
         the scores that need no training.
@@ -80,7 +82,7 @@ def evaluate_router_command(
     def action() -> int:
         if resamples < _FEWEST:
             raise ConfigError(f"--resamples {resamples}: give {_FEWEST} or more, which a 95 % interval needs")
-        _print(_evaluated(data, model, config, split, resamples, seed), out, json)
+        _print(_evaluated(resolve(data, ("collection",)), model, config, split, resamples, seed), out, json)
         return 0
 
     return guarded(debug, action)

@@ -7,6 +7,7 @@ import anyio
 from arbiter.cli.console import guarded, progress_bar, stderr, stdout
 from arbiter.cli.terminal import write_json
 from arbiter.grading import Grade, Grader
+from arbiter.runs.finding import GRADED, resolve
 from arbiter.runs.regrading import GradeChange, Regraded, regrade
 from arbiter.runs.reports.short_form import not_graded
 
@@ -28,13 +29,13 @@ def grade_command(run: Path, /, *, json: bool = False, debug: bool = False) -> i
     Parameters
     ----------
     run
-        The run folder.
+        The run folder, `@last` or the beginning of its name (see `arbiter runs`).
     json
         Print only the new summary and all changed verdicts, as JSON, on standard output.
     debug
         Show the traceback of an error.
     """
-    return guarded(debug, lambda: _grade(run, json))
+    return guarded(debug, lambda: _grade(resolve(run, GRADED), json))
 
 
 def _grade(run: Path, as_json: bool) -> int:

@@ -14,6 +14,7 @@ from arbiter.cli.simulate import HardwareOptions
 from arbiter.config.config import Config
 from arbiter.log.event_lines import shown
 from arbiter.protocols.errors import ConfigError
+from arbiter.runs.finding import resolve
 from arbiter.runs.folder import new_path
 from arbiter.runs.progress import watcher_for
 from arbiter.runs.reports.numbers import percent
@@ -86,7 +87,7 @@ def reproduce_command(
         chosen, folder = overrides.load(config), out or new_path("reproduce")
         if not rows and (status := _collect(config, chosen, folder / "rows")):
             return status
-        collected = rows or (folder / "rows",)
+        collected = tuple(resolve(path, ("collection",)) for path in rows) or (folder / "rows",)
         request = PaperRequest(
             title=Path(config).stem,
             config=chosen,

@@ -18,6 +18,7 @@ from arbiter.cli.train_options import HeadOptions, TrainOptions, head_settings
 from arbiter.data.training_rows import TrainingRow
 from arbiter.protocols.errors import ConfigError, not_installed
 from arbiter.runs.collection import Collection, common, read_collection
+from arbiter.runs.finding import resolve
 from arbiter.training.metadata import Balance, CheckpointMetadata, Labels, is_first_process
 from arbiter.training.training_data import read_rows, read_solved
 
@@ -66,7 +67,8 @@ def router_command(
     Parameters
     ----------
     data
-        Folders of collections (`arbiter collect`), or their `rows.jsonl`.
+        Folders of collections (`arbiter collect`), `@last` or the beginnings of their names (see `arbiter runs`), or
+        their `rows.jsonl`.
     base
         The checkpoint to start from: a process reward model, an earlier router, or a language model.
     on
@@ -96,16 +98,17 @@ def router_command(
     """
 
     def action() -> int:
+        collections = tuple(resolve(path, ("collection",)) for path in data)
         if on == "draft":
             if base is not None or labels != "binary" or resume:
                 raise ConfigError("--base, --labels and --resume do not apply to --on draft: leave them out")
             kept: dict[str, Any] = {"margin": margin, "temperature_scaling": temperature_scaling}
-            return _train_head(data, out, head, options, annotate, balance, kept, json)
+            return _train_head(collections, out, head, options, annotate, balance, kept, json)
         if base is None:
             raise ConfigError("give --base, the checkpoint to start from, or --on draft for a head on the draft")
         if head != _NO_HEAD:
             raise ConfigError("--draft and --features are for a head on the draft: add --on draft, or leave them out")
-        rows, collection = _collected(data)
+        rows, collection = _collected(collections)
         router = _library("router_training")
         settings = router.RouterSettings(
             base=base,

@@ -13,6 +13,7 @@ from arbiter.config.config import Config, load_config
 from arbiter.data.training_rows import Split
 from arbiter.protocols.errors import ConfigError, RunError, os_reason
 from arbiter.runs.file_replacement import replace_file
+from arbiter.runs.finding import resolve
 from arbiter.runs.stored_config import as_toml
 
 if TYPE_CHECKING:
@@ -99,9 +100,10 @@ def tune_command(
     out
         The configuration file to write, with the run type and its threshold.
     data
-        The folder of a collection (`arbiter collect`), or its `rows.jsonl`. Give either `--data` or `--sweep`.
+        The folder of a collection (`arbiter collect`), `@last` or the beginning of its name (see `arbiter runs`), or
+        its `rows.jsonl`. Give either `--data` or `--sweep`.
     sweep
-        The folder of a sweep (`arbiter sweep`) with several thresholds of the policy.
+        The folder of a sweep (`arbiter sweep`), named in the same ways, with several thresholds of the policy.
     policy
         The policy whose threshold is chosen. Default: the run type of the configuration.
     split
@@ -126,9 +128,9 @@ def tune_command(
         if resamples < _FEWEST:
             raise ConfigError(f"--resamples {resamples}: give {_FEWEST} or more, which a 95 % interval needs")
         if sweep is not None:
-            found = _from_sweep(request, sweep)
+            found = _from_sweep(request, resolve(sweep, ("sweep",)))
         else:
-            found = _from_rows(request, chosen, data or Path(), split, hardware, workload)
+            found = _from_rows(request, chosen, resolve(data or Path(), ("collection",)), split, hardware, workload)
         _write(found, chosen, out)
         _print(found, out, json, "the sweep" if sweep else f"split {split}")
         return 0
