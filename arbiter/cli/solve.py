@@ -1,9 +1,12 @@
 """``arbiter solve``: solve one question and show each step as it is kept."""
 
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
+
 import anyio
 from rich.markup import escape
 
 from arbiter.cli.console import FAILED, guarded, stderr, stdout
+from arbiter.cli.endings import say
 from arbiter.cli.overrides import PolicyOverrides
 from arbiter.cli.terminal import write_json
 from arbiter.config.config import Config
@@ -13,6 +16,7 @@ from arbiter.grading.phrases import find_answer
 from arbiter.library.arbiter import Arbiter
 from arbiter.protocols.errors import DataError
 from arbiter.protocols.records import Author, Solution, StepRecord
+from arbiter.runs.progress import loading_line
 
 _COLOURS: dict[Author, str] = {"draft": "cyan", "target": "magenta"}
 _PLAIN = PolicyOverrides()
@@ -61,7 +65,9 @@ def solve_command(
 
 async def _solve(question: str, config: Config, as_json: bool) -> int:
     show = None if as_json else _show
-    async with Arbiter(config, run_types=[config.run_type]) as arbiter:
+    async with AsyncExitStack() as stack:
+        with _loading(config):
+            arbiter = await stack.enter_async_context(Arbiter(config, run_types=[config.run_type]))
         solution = await arbiter.run(arbiter.task(Problem("question", question)), show)
     if as_json:
         write_json(solution)
@@ -70,6 +76,14 @@ async def _solve(question: str, config: Config, as_json: bool) -> int:
     if solution.error is not None:
         stderr.print(f"[red]error:[/red] {escape(solution.error)}", highlight=False, soft_wrap=True)
     return FAILED if solution.finish_reason == "failed" else 0
+
+
+def _loading(config: Config) -> AbstractContextManager[object]:
+    """Say what is loaded. On a terminal the line is removed when it is there."""
+    if stderr.is_interactive:
+        return stderr.status(escape(loading_line(config)))
+    say(loading_line(config))
+    return nullcontext()
 
 
 def _show(step: StepRecord) -> None:
