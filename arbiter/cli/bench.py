@@ -17,6 +17,7 @@ from arbiter.config.config import Config
 from arbiter.config.model_tables import DraftHeadTable, InProcessTable
 from arbiter.config.run_tables import Level
 from arbiter.log.event_lines import shown
+from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.records import Author
 from arbiter.runs.baseline_runs import Compared, check_resumable
 from arbiter.runs.baseline_runs import compare as compare_runs
@@ -100,12 +101,28 @@ def bench_command(
     def action() -> int:
         resumed = None if resume is None else resolve(resume, ("run", "baseline"))
         chosen = overrides.load(configured(config, out, resumed, check_resumable), log_level)
-        chosen = _compared_or_not(chosen, compare)
+        chosen = _compared_or_not(_audited_or_not(chosen, overrides.audit), compare)
         run = _compared if chosen.compare else _alone
         failures = failures_of(retry_failed, fail_fast, resume, allow_failures)
         return run(chosen, out or resumed, failures, _Screen(chosen, json, details, allow_failures))
 
     return guarded(debug, action)
+
+
+def _audited_or_not(config: Config, audit: float | None) -> Config:
+    """Return the configuration without an audit that would have nothing to score.
+
+    Raises ``ConfigError`` if the option ``--audit`` asks for it.
+    """
+    if config.run_type not in ("draft", "target", "oracle", "generate") or not config.audit:
+        return config
+    why = f"a run of the type {config.run_type!r} escalates nothing"
+    if config.run_type in ("oracle", "generate"):
+        why = f"a run of the type {config.run_type!r} scores both candidates of every step anyway"
+    if audit:
+        raise ConfigError(f"--audit {audit:g}: {why}: leave --audit out")
+    stderr.print(f"not audited, although audit is {config.audit:g}: {why}", highlight=False, soft_wrap=True)
+    return msgspec.structs.replace(config, audit=0.0)
 
 
 def _compared_or_not(config: Config, compare: bool | None) -> Config:

@@ -1,6 +1,9 @@
 """What all commands share: the consoles, notices, the progress bar, and how errors are reported."""
 
 import logging
+import os
+import sys
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -19,6 +22,9 @@ stdout = SafeConsole(emoji=False)
 stderr = SafeConsole(stderr=True, emoji=False)
 
 _NOTICE_SECONDS = 5.0
+
+_LEVELS = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_VERBOSITY": "error", "DATASETS_VERBOSITY": "error"}
+"""The variables with which libraries set the level of their own handlers, when they are imported."""
 
 
 class Notices(logging.Handler):
@@ -45,6 +51,29 @@ def show_notices() -> None:
     backends = logging.getLogger("arbiter.backends")
     backends.setLevel(logging.INFO)
     backends.addHandler(Notices())
+
+
+class OwnOrErrors(logging.Filter):
+    """Of the log messages that no handler shows, let those of Arbiter through, and the errors of other libraries."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR or record.name.partition(".")[0] == "arbiter"
+
+
+_OWN_OR_ERRORS = OwnOrErrors()
+
+
+def silence_libraries() -> None:
+    """Keep the warnings of other libraries off the screen: what a user must act on is an error of a command.
+
+    ``python -W`` and ``PYTHONWARNINGS`` still decide, and so do the variables of the libraries themselves.
+    """
+    for variable, level in _LEVELS.items():
+        os.environ.setdefault(variable, level)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    if logging.lastResort is not None:
+        logging.lastResort.addFilter(_OWN_OR_ERRORS)
 
 
 def progress_bar(text: str) -> "Progress":

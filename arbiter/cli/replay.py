@@ -23,7 +23,7 @@ from arbiter.replay.policy_comparison import LIMITS, Decisions, compare_decision
 from arbiter.replay.recorded_answers import Speeds
 from arbiter.replay.whatif import WhatIf, what_if
 from arbiter.runs.finding import LOGGED, resolve
-from arbiter.runs.reports.numbers import percent, seconds
+from arbiter.runs.reports.numbers import percent, seconds, steps_line
 from arbiter.runs.results import Summary
 
 DIFFERS = 1
@@ -208,7 +208,7 @@ def _figures(summary: Summary) -> list[tuple[str, str]]:
         ("run type", f"{summary.run_type}{threshold}"),
         ("accuracy", percent(summary.accuracy)),
         ("acceptance rate", percent(summary.acceptance_rate)),
-        ("steps", f"{summary.steps} ({summary.escalations} escalated)"),
+        ("steps", steps_line(summary.run_type, summary.steps, summary.escalations, summary.acceptance_rate)),
         ("target requests", str(summary.target_calls)),
         ("tokens written", ", ".join(f"{name} {count}" for name, count in sorted(written.items()) if count)),
         ("seconds per problem", f"mean {seconds(summary.latency.mean)}, p95 {seconds(summary.latency.p95)}"),

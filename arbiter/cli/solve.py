@@ -11,8 +11,6 @@ from arbiter.cli.overrides import PolicyOverrides
 from arbiter.cli.terminal import write_json
 from arbiter.config.config import Config
 from arbiter.data import Problem
-from arbiter.grading.answers import text_after_thought
-from arbiter.grading.phrases import find_answer
 from arbiter.library.arbiter import Arbiter
 from arbiter.protocols.errors import DataError
 from arbiter.protocols.records import Author, Solution, StepRecord
@@ -95,12 +93,11 @@ def _show(step: StepRecord) -> None:
 
 
 def _conclude(solution: Solution) -> None:
-    answer = find_answer(text_after_thought(solution.text) or "", solution.question)
     drafted = sum(step.kept.author == "draft" for step in solution.steps)
     tokens = ", ".join(
         f"{model} {counts.usage.completion_tokens}" for model, counts in solution.requests.items() if model in _COLOURS
     )
-    stdout.print(f"[bold]{escape(answer.text) if answer is not None else 'no answer found'}[/bold]", highlight=False)
+    stdout.print(f"[bold]{escape(solution.answer or 'no answer found')}[/bold]", highlight=False)
     stdout.print(
         f"[dim]{solution.finish_reason}; {drafted} of {len(solution.steps)} steps from the draft; "
         f"tokens written: {tokens}; {solution.seconds:.2f} s[/dim]",
