@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from arbiter.cli.bench_screen import WRITERS, details_table, print_comparison, print_figures
 from arbiter.cli.console import guarded, stderr, stdout
-from arbiter.cli.endings import PROBLEMS_FAILED, FailFast, Failures, failures_of, interrupted, say, stopped
+from arbiter.cli.endings import PROBLEMS_FAILED, FailFast, Failures, continuing, failures_of, interrupted, say, stopped
 from arbiter.cli.overrides import NOT_GIVEN, RunOverrides, configured
 from arbiter.cli.terminal import write_json
 from arbiter.config.config import Config
@@ -106,7 +106,7 @@ def bench_command(
         failures = failures_of(retry_failed, fail_fast, resume, allow_failures)
         return run(chosen, out or resumed, failures, _Screen(chosen, json, details, allow_failures))
 
-    return guarded(debug, action)
+    return guarded(debug, action, continuing("bench", out or resume))
 
 
 def _audited_or_not(config: Config, audit: float | None) -> Config:
@@ -164,6 +164,7 @@ class _Screen:
             return stopped(summary.stopped, "bench", path)
         if summary.interrupted:
             return interrupted("bench", path)
+        say(f"to see its problems: arbiter show {path}")
         failed = summary.failed + sum(baseline.failed for baseline in (summary.comparison or {}).values())
         if failed:
             say(f"failed solutions: {failed}; to solve them again: arbiter bench --resume {path} --retry-failed")

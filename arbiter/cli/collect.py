@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from arbiter.cli.console import guarded, stderr, stdout
-from arbiter.cli.endings import FailFast, Failures, failures_of, interrupted, say, stopped
+from arbiter.cli.endings import FailFast, Failures, continuing, failures_of, interrupted, say, stopped
 from arbiter.cli.overrides import configured, given
 from arbiter.cli.terminal import write_json
 from arbiter.config.config import load_config
@@ -159,7 +159,7 @@ def collect_command(
         failures = failures_of(retry_failed, fail_fast, resumed)
         return _collect(name, options, out or resumed, resumed is not None, failures, json)
 
-    return guarded(debug, action)
+    return guarded(debug, action, continuing("collect", out or resume))
 
 
 def _collect(
@@ -206,6 +206,7 @@ def _print_collection(collection: Collection, folder: Path, as_json: bool) -> in
     else:
         stdout.print(_table(collection))
     say(f"the rows are in {folder}")
+    say(f"to train a router on them: arbiter train router --data {folder} --base CHECKPOINT --out runs/trained")
     return 0
 
 

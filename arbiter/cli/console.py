@@ -4,13 +4,15 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
+from rich.table import Table
 
 import arbiter
-from arbiter.cli.terminal import SafeConsole
+from arbiter.cli.terminal import SafeConsole, write_text
 from arbiter.protocols.errors import ArbiterError
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ stdout = SafeConsole(emoji=False)
 stderr = SafeConsole(stderr=True, emoji=False)
 
 _NOTICE_SECONDS = 5.0
+_AGAIN = "the same command begins again"
 
 _LEVELS = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_VERBOSITY": "error", "DATASETS_VERBOSITY": "error"}
 """The variables with which libraries set the level of their own handlers, when they are imported."""
@@ -90,10 +93,26 @@ def print_error(error: str) -> int:
     return FAILED
 
 
-def guarded(debug: bool, action: Callable[[], int]) -> int:
+def print_rows(lines: Sequence[Sequence[str]]) -> None:
+    """Print a table on standard output, as Markdown unless that is a terminal. The first line has the headings."""
+    heading, *others = lines
+    if not stdout.is_terminal:
+        rows = [f"| {' | '.join(line)} |" for line in lines]
+        write_text("\n".join([rows[0], "|" + "---|" * len(heading), *rows[1:]]) + "\n")
+        return
+    table = Table(box=SIMPLE_HEAD)
+    for column, name in enumerate(heading):
+        table.add_column(name, justify="right" if column else "left", overflow="fold")
+    for line in others:
+        table.add_row(*map(escape, line))
+    stdout.print(table)
+
+
+def guarded(debug: bool, action: Callable[[], int], again: Callable[[], str] = lambda: _AGAIN) -> int:
     """Run ``action`` and return its exit status.
 
-    An ``ArbiterError`` is printed as one line, without a traceback; with ``debug`` it is raised.
+    An ``ArbiterError`` is printed as one line, without a traceback; with ``debug`` it is raised. ``again`` returns how
+    to continue after Ctrl-C.
     """
     try:
         return action()
@@ -102,5 +121,5 @@ def guarded(debug: bool, action: Callable[[], int]) -> int:
             raise
         return print_error(str(error))
     except KeyboardInterrupt:
-        stderr.print("interrupted", highlight=False)
+        stderr.print(f"interrupted; {again()}", highlight=False, markup=False, soft_wrap=True)
         return INTERRUPTED

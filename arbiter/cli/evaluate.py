@@ -4,11 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cyclopts
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
-from rich.table import Table
 
-from arbiter.cli.console import guarded, stderr, stdout, version
+from arbiter.cli.console import guarded, print_rows, stderr, stdout, version
 from arbiter.cli.terminal import write_json, write_text
 from arbiter.config.config import load_config
 from arbiter.data.training_rows import Split
@@ -124,10 +122,5 @@ def _show(evaluation: "Evaluation") -> None:
 
     for target in evaluation.targets:
         stdout.print(escape(about(evaluation, target)), highlight=False)
-        for heading, *lines in (side_by_side(target), *([differences(target)] if target.differences else [])):
-            table = Table(box=SIMPLE_HEAD)
-            for column, name in enumerate(heading):
-                table.add_column(name, justify="right" if column else "left", overflow="fold")
-            for line in lines:
-                table.add_row(*map(escape, line))
-            stdout.print(table)
+        for rows in (side_by_side(target), *([differences(target)] if target.differences else [])):
+            print_rows(rows)

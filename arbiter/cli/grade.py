@@ -12,6 +12,7 @@ from arbiter.runs.regrading import GradeChange, Regraded, regrade
 from arbiter.runs.reports.short_form import not_graded
 
 _SHOWN = 20
+_UNCHANGED = "the grades in the run folder are unchanged; the same command begins again"
 
 
 def grade_command(run: Path, /, *, json: bool = False, debug: bool = False) -> int:
@@ -35,7 +36,7 @@ def grade_command(run: Path, /, *, json: bool = False, debug: bool = False) -> i
     debug
         Show the traceback of an error.
     """
-    return guarded(debug, lambda: _grade(resolve(run, GRADED), json))
+    return guarded(debug, lambda: _grade(resolve(run, GRADED), json), lambda: _UNCHANGED)
 
 
 def _grade(run: Path, as_json: bool) -> int:

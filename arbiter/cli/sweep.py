@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from arbiter.cli.console import guarded, stderr, stdout
-from arbiter.cli.endings import FailFast, failures_of, interrupted, say, stopped
+from arbiter.cli.endings import FailFast, continuing, failures_of, interrupted, say, stopped
 from arbiter.cli.overrides import NOT_GIVEN, RunOverrides, configured
 from arbiter.cli.terminal import print_table, write_json
 from arbiter.config.config import Config
@@ -111,7 +111,7 @@ def sweep_command(
         request = SweepRequest(chosen, points, measured, *failures_of(retry_failed, fail_fast, resumed))
         return _sweep(request, out or resumed, json)
 
-    return guarded(debug, action)
+    return guarded(debug, action, continuing("sweep", out or resume))
 
 
 def _load(name: str, overrides: RunOverrides, log_level: Level | None) -> Config:
@@ -135,6 +135,7 @@ def _sweep(request: SweepRequest, folder: Path | None, as_json: bool) -> int:
     else:
         _show(found)
     say(f"the sweep is in {path}, one run folder per point")
+    say(f"to compare its points, with plots: arbiter report {path} --out {path / 'report'}")
     if found.stopped is not None:
         return stopped(found.stopped, "sweep", path)
     return interrupted("sweep", path) if found.interrupted else 0

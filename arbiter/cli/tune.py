@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from cyclopts import Parameter
 
-from arbiter.cli.console import guarded, progress_bar, stderr, stdout
+from arbiter.cli.console import guarded, print_rows, progress_bar, stderr, stdout
 from arbiter.cli.simulate import HardwareOptions, WorkloadOptions
 from arbiter.cli.terminal import write_json
 from arbiter.config.config import Config, load_config
@@ -247,16 +247,17 @@ def _write(found: "Tuned", config: Config, out: Path) -> None:
 
 
 def _print(found: "Tuned", out: Path, as_json: bool, chosen_on: str) -> None:
-    from arbiter.evaluation.evaluation_report import level, table, tuning
+    from arbiter.evaluation.evaluation_report import level, tuning
 
     if as_json:
         write_json(found)
     else:
         stdout.print(f"{found.policy}: τ = {level(found.threshold)}, chosen on {chosen_on}", highlight=False)
-        stdout.print(table(tuning(found)), highlight=False, markup=False, soft_wrap=True)
+        print_rows(tuning(found))
         if found.held_out is None:
             stdout.print("no rows are held out: check the threshold on other problems before using it", highlight=False)
     _note(f"wrote {out}, with all keys of the configuration and without its comments")
+    _note(f"to use it: arbiter bench {out}")
 
 
 def _note(line: str) -> None:
