@@ -17,7 +17,6 @@ from arbiter.runs.reports.tables import from_to
 from arbiter.runs.results import Cost, Summary, VerificationSavings
 
 WRITERS: tuple[Model, ...] = ("draft", "target")
-_ALONE = ("draft", "target")  # the run types that use one model
 _GAP = 2  # characters between the names of figures and their values
 _UNLIMITED = 1000  # characters: no table is as wide
 
@@ -80,7 +79,7 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
         *(_samples(summary) if summary.samples > 1 else ()),
         ("acceptance rate", f"{acceptance} of steps, {percent(summary.acceptance_rate_tokens)} of tokens"),
         ("steps", steps_line(summary.run_type, summary.steps, summary.escalations, summary.acceptance_rate)),
-        *([("wasted escalations", _wasted(summary))] if summary.run_type not in _ALONE else ()),
+        ("wasted escalations", _wasted(summary)),
         ("requests", ", ".join(f"{model} {calls.requests}" for model, calls in summary.requests.items())),
         *(
             (f"{model} tokens", f"{tokens.kept} kept, {tokens.discarded} discarded, {tokens.prompt} in prompts")

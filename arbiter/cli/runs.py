@@ -135,7 +135,7 @@ def _run_type(run: ListedRun) -> str:
         return f"{types} {run.threshold:g}" if run.threshold is not None else types
     return {
         "baseline": f"{types} (baseline)",
-        "calls": f"{types} (calls)",
+        "calls": "calls of an endpoint or a program",
         "collection": "collection",
         "sweep": f"sweep of {run.points} points: {types}",
         "reproduction": "reproduction",
