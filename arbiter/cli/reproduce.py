@@ -99,7 +99,7 @@ def reproduce_command(
             rows=[row for path in collected for row in read_rows(path)],
             acceptances=tuple(values_of(f"--acceptance {acceptance}", acceptance)),
             hardware=hardware.applied_to(chosen),
-            ablation=_ablated(chosen, ablation),
+            ablation=trains_ablation(chosen, ablation),
             resamples=resamples,
         )
         return _reproduce(request, folder)
@@ -113,7 +113,7 @@ def _again(folder: Path | None) -> str:
     return "the same command begins again" if folder is None else f"to resume: the same command with --out {folder}"
 
 
-def _ablated(config: Config, ablation: bool | None) -> bool:
+def trains_ablation(config: Config, ablation: bool | None) -> bool:
     """Return whether to train the variants of the ablation. A trial does so only if the option asks for it."""
     limit = config.data.limit
     if ablation is not None or limit is None or limit >= _TRIAL:
@@ -135,10 +135,14 @@ def _collect(name: str, config: Config, folder: Path) -> int:
     before = read_collection(folder)
     if before is not None and before.complete:
         return 0
-    limit = config.data.limit
-    problems = _COLLECTED if limit is None else max(_FEWEST, min(_COLLECTED, _EACH * limit))
+    problems = problems_to_collect(config.data.limit)
     _print(f"collecting the rows of {problems} problems; --rows uses a collection instead")
     return collect_command(name, options=CollectOptions(data=_TRAINING, limit=problems), out=folder)
+
+
+def problems_to_collect(limit: int | None) -> int:
+    """Return how many problems to collect for a comparison of ``limit`` problems; None is for all of the data."""
+    return _COLLECTED if limit is None else max(_FEWEST, min(_COLLECTED, _EACH * limit))
 
 
 def _reproduce(request: "PaperRequest", folder: Path) -> int:

@@ -9,7 +9,7 @@ import pytest
 from arbiter.cli import console
 from arbiter.cli.console import INTERRUPTED, guarded, print_rows
 from arbiter.cli.endings import continuing
-from arbiter.cli.reproduce import _ablated  # pyright: ignore[reportPrivateUsage]
+from arbiter.cli.reproduce import problems_to_collect, trains_ablation
 from arbiter.cli.terminal import SafeConsole
 from arbiter.config.config import Config
 
@@ -65,6 +65,13 @@ def test_a_table_is_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_trial_of_the_comparison_trains_no_ablation_unless_it_is_asked_for(
     limit: int | None, option: bool | None, trained: bool, a_config: Configs, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _ablated(a_config(data={"limit": limit}), option) is trained
+    assert trains_ablation(a_config(data={"limit": limit}), option) is trained
     said = capsys.readouterr().err
     assert ("no ablation, because --limit 12 is a trial" in said) == (not trained and option is None)
+
+
+@pytest.mark.parametrize(("limit", "problems"), [(None, 1000), (1, 100), (12, 120), (99, 990), (5000, 1000)])
+def test_a_trial_of_the_comparison_collects_ten_problems_for_each_one_within_bounds(
+    limit: int | None, problems: int
+) -> None:
+    assert problems_to_collect(limit) == problems
