@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -213,9 +214,15 @@ def _replacement_actors(factories: ActorFactories, inboxes: Inboxes, context: Ac
 
 
 async def solve_all(
-    ring: Ring, tasks: Iterable[Task], concurrency: int, done: Callable[[Solution], Awaitable[None]]
+    ring: Ring,
+    tasks: Iterable[Task],
+    concurrency: int,
+    done: Callable[[Solution], Awaitable[None]],
+    kept: Callable[[str, int, StepRecord], None] | None = None,
 ) -> None:
     """Solve ``tasks``, at most ``concurrency`` at a time. ``done`` receives each solution when its problem ends.
+
+    ``kept`` is called with the problem's id, its sample, and each step when it is kept. It must not block.
 
     A task is only taken from the iterable when it can start. The order is that of the iterable. Raises as
     ``Ring.solve``.
@@ -224,7 +231,8 @@ async def solve_all(
 
     async def work() -> None:
         for task in waiting:
-            await done(await ring.solve(task))
+            watch = None if kept is None else partial(kept, task.id, task.sample)
+            await done(await ring.solve(task, watch))
 
     async with anyio.create_task_group() as workers:
         for _ in range(concurrency):

@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ import anyio
 import msgspec
 
 from arbiter.actors.ring_setup import Models
+from arbiter.actors.slots import Occupancy
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import Config, parse
 from arbiter.data import Problem
@@ -26,7 +27,7 @@ from arbiter.log.lock import locked
 from arbiter.log.reader import LOG
 from arbiter.log.run import Run
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, ScoreRequest
-from arbiter.protocols.records import Step, Usage
+from arbiter.protocols.records import Step, StepRecord, Usage
 from arbiter.runs.bench import run_problems
 from arbiter.runs.collection import counted, planned, write_collection
 from arbiter.runs.folder import open_run, read_records
@@ -62,6 +63,10 @@ class Nobody:
     def notice(self, text: str) -> None: ...
 
     def started(self, solutions: int, earlier: Sequence[Result]) -> None: ...
+
+    def solving(self, occupancy: Callable[[], Mapping[str, Occupancy]]) -> None: ...
+
+    def kept(self, problem: str, sample: int, step: StepRecord) -> None: ...
 
     def solved(self, result: Result) -> None: ...
 

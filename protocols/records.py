@@ -1,6 +1,5 @@
 """Immutable values that describe a problem: its sampling and limits, its steps and candidates, and its solution."""
 
-import math
 from typing import Literal, get_args
 
 import msgspec
@@ -125,7 +124,7 @@ class Limits(Record, frozen=True):
     - ``max_tokens`` is the number of completion tokens in kept steps, 1 or more.
     - ``step_tokens`` is the number of completion tokens in one step, 1 or more.
     - ``repeats`` is the number of identical kept steps in a row, 2 or more.
-    - ``deadline`` is in seconds of wall-clock time in the ring; None for no deadline.
+    - ``deadline`` is in seconds of wall-clock time in the ring, above 0; None for no deadline.
     """
 
     max_steps: int = 100
@@ -140,8 +139,8 @@ class Limits(Record, frozen=True):
         _require(self.max_tokens >= 1, "max_tokens must be 1 or more", self.max_tokens)
         _require(self.step_tokens >= 1, "step_tokens must be 1 or more", self.step_tokens)
         _require(self.repeats >= 2, "repeats must be 2 or more", self.repeats)
-        is_a_number = self.deadline is None or not math.isnan(self.deadline)
-        _require(is_a_number, "deadline must be a number of seconds", self.deadline)
+        is_ahead = self.deadline is None or self.deadline > 0
+        _require(is_ahead, "deadline must be a number of seconds above 0", self.deadline)
 
 
 def _require(holds: bool, rule: str, value: float | None) -> None:
@@ -311,11 +310,13 @@ class Solution(Record, frozen=True):
     - ``targets`` counts the requests by the name of the target, if the policy has several.
     - ``lookahead`` has the statistics of drafting ahead.
     - ``separator`` is the text between steps, and ``stop`` are the texts that end the answer.
+    - ``answer`` is the answer alone, as the grader finds it in ``text``: what is in the last box, or follows a phrase
+      such as "The final answer is". It is None if there is none, and in run folders, where the grade has it.
 
     Example::
 
         solution = await arbiter.solve("Compute (12+30)*7.")
-        print(solution.text, solution.finish_reason, solution.usage.completion_tokens)
+        print(solution.answer, solution.finish_reason, solution.usage.completion_tokens)
     """
 
     problem: str
@@ -330,6 +331,7 @@ class Solution(Record, frozen=True):
     targets: dict[str, RequestCounts] = {}
     separator: str = "\n\n"
     stop: tuple[str, ...] = ()
+    answer: str | None = None
 
     @property
     def text(self) -> str:

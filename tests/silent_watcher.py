@@ -1,8 +1,10 @@
 """A watcher for runs whose progress no test looks at."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from arbiter.actors.slots import Occupancy
 from arbiter.config.config import Config
+from arbiter.protocols.records import StepRecord
 from arbiter.runs.results import Result
 
 
@@ -14,5 +16,9 @@ class Nobody:
     def notice(self, text: str) -> None: ...
 
     def started(self, solutions: int, earlier: Sequence[Result]) -> None: ...
+
+    def solving(self, occupancy: Callable[[], Mapping[str, Occupancy]]) -> None: ...
+
+    def kept(self, problem: str, sample: int, step: StepRecord) -> None: ...
 
     def solved(self, result: Result) -> None: ...

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import cyclopts
 
-from arbiter.cli.console import print_error, show_notices, stdout, version
+from arbiter.cli.console import print_error, show_notices, silence_libraries, stdout, version
 
 COMMANDS = (
     "bench",
@@ -18,6 +18,7 @@ COMMANDS = (
     "replay",
     "report",
     "reproduce",
+    "runs",
     "serve",
     "show",
     "simulate",
@@ -51,6 +52,8 @@ for _name in COMMANDS:
 def run(arguments: Sequence[str]) -> int | None:
     """Run the command that ``arguments`` name, and return the exit status."""
     show_notices()
+    if arguments[:1] != ["up"] and "--debug" not in arguments:  # the servers of ``up`` inherit the environment
+        silence_libraries()
     if arguments[:1] not in [[name] for name in COMMANDS]:
         app.resolved_commands()  # the help lists all commands, each with its docstring's first line
     try:

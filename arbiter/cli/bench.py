@@ -10,18 +10,20 @@ from cyclopts import Parameter
 
 from arbiter.cli.bench_screen import WRITERS, details_table, print_comparison, print_figures
 from arbiter.cli.console import guarded, stderr, stdout
-from arbiter.cli.endings import PROBLEMS_FAILED, FailFast, Failures, failures_of, interrupted, say, stopped
+from arbiter.cli.endings import PROBLEMS_FAILED, FailFast, Failures, continuing, failures_of, interrupted, say, stopped
 from arbiter.cli.overrides import NOT_GIVEN, RunOverrides, configured
 from arbiter.cli.terminal import write_json
 from arbiter.config.config import Config
 from arbiter.config.model_tables import DraftHeadTable, InProcessTable
 from arbiter.config.run_tables import Level
 from arbiter.log.event_lines import shown
+from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.records import Author
 from arbiter.runs.baseline_runs import Compared, check_resumable
 from arbiter.runs.baseline_runs import compare as compare_runs
 from arbiter.runs.baselines import baseline_path, baselines_of
 from arbiter.runs.bench import bench, configured_problems
+from arbiter.runs.finding import resolve
 from arbiter.runs.folder import new_path
 from arbiter.runs.grading_figures import can_be_graded
 from arbiter.runs.prefix_cache import lacking, uncounted
@@ -77,8 +79,8 @@ def bench_command(
     out
         The run folder. Default: a new folder under `runs/`. A folder that holds the same run, unfinished, is continued.
     resume
-        The run folder to continue. Every setting that decides results must be unchanged (docs/reference/log.md).
-        Addresses, concurrency and timeouts may differ.
+        The run folder to continue, `@last` or the beginning of its name (see `arbiter runs`). Every setting that
+        decides results must be unchanged (docs/reference/log.md). Addresses, concurrency and timeouts may differ.
     retry_failed
         When continuing a run, solve its failed problems again, from their first step.
     fail_fast
@@ -97,13 +99,30 @@ def bench_command(
     """
 
     def action() -> int:
-        chosen = overrides.load(configured(config, out, resume, check_resumable), log_level)
-        chosen = _compared_or_not(chosen, compare)
+        resumed = None if resume is None else resolve(resume, ("run", "baseline"))
+        chosen = overrides.load(configured(config, out, resumed, check_resumable), log_level)
+        chosen = _compared_or_not(_audited_or_not(chosen, overrides.audit), compare)
         run = _compared if chosen.compare else _alone
         failures = failures_of(retry_failed, fail_fast, resume, allow_failures)
-        return run(chosen, out or resume, failures, _Screen(chosen, json, details, allow_failures))
+        return run(chosen, out or resumed, failures, _Screen(chosen, json, details, allow_failures))
 
-    return guarded(debug, action)
+    return guarded(debug, action, continuing("bench", out or resume))
+
+
+def _audited_or_not(config: Config, audit: float | None) -> Config:
+    """Return the configuration without an audit that would have nothing to score.
+
+    Raises ``ConfigError`` if the option ``--audit`` asks for it.
+    """
+    if config.run_type not in ("draft", "target", "oracle", "generate") or not config.audit:
+        return config
+    why = f"a run of the type {config.run_type!r} escalates nothing"
+    if config.run_type in ("oracle", "generate"):
+        why = f"a run of the type {config.run_type!r} scores both candidates of every step anyway"
+    if audit:
+        raise ConfigError(f"--audit {audit:g}: {why}: leave --audit out")
+    stderr.print(f"not audited, although audit is {config.audit:g}: {why}", highlight=False, soft_wrap=True)
+    return msgspec.structs.replace(config, audit=0.0)
 
 
 def _compared_or_not(config: Config, compare: bool | None) -> Config:
@@ -145,6 +164,7 @@ class _Screen:
             return stopped(summary.stopped, "bench", path)
         if summary.interrupted:
             return interrupted("bench", path)
+        say(f"to see its problems: arbiter show {path}")
         failed = summary.failed + sum(baseline.failed for baseline in (summary.comparison or {}).values())
         if failed:
             say(f"failed solutions: {failed}; to solve them again: arbiter bench --resume {path} --retry-failed")

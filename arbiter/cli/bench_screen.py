@@ -11,10 +11,10 @@ from arbiter.protocols.records import LookaheadStats, Model
 from arbiter.runs.gathering_waits import GatheringWaits
 from arbiter.runs.intervals import Interval
 from arbiter.runs.prefix_cache import PrefixCacheUse
-from arbiter.runs.reports.numbers import NOTHING, money, percent, seconds
+from arbiter.runs.reports.numbers import NOTHING, money, percent, seconds, steps_line
 from arbiter.runs.reports.short_form import INTERVAL, ComparisonTable, counted, not_graded
 from arbiter.runs.reports.tables import from_to
-from arbiter.runs.results import Cost, Summary, VerificationSavings, Waste
+from arbiter.runs.results import Cost, Summary, VerificationSavings
 
 WRITERS: tuple[Model, ...] = ("draft", "target")
 _GAP = 2  # characters between the names of figures and their values
@@ -78,8 +78,8 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
         ("grader", summary.grader or NOTHING),
         *(_samples(summary) if summary.samples > 1 else ()),
         ("acceptance rate", f"{acceptance} of steps, {percent(summary.acceptance_rate_tokens)} of tokens"),
-        ("steps", f"{summary.steps} ({summary.escalations} escalated)"),
-        ("wasted escalations", _wasted(summary.wasted_escalations)),
+        ("steps", steps_line(summary.run_type, summary.steps, summary.escalations, summary.acceptance_rate)),
+        ("wasted escalations", _wasted(summary)),
         ("requests", ", ".join(f"{model} {calls.requests}" for model, calls in summary.requests.items())),
         *(
             (f"{model} tokens", f"{tokens.kept} kept, {tokens.discarded} discarded, {tokens.prompt} in prompts")
@@ -119,9 +119,10 @@ def _samples(summary: Summary) -> list[tuple[str, str]]:
     ]
 
 
-def _wasted(waste: Waste) -> str:
+def _wasted(summary: Summary) -> str:
+    waste = summary.wasted_escalations
     if not waste.judged:
-        return "not measured (see --audit)"
+        return "not measured (see --audit)" if summary.escalations else "no escalations"
     return f"{percent(waste.share)} of the {waste.judged} scored by the PRM"
 
 

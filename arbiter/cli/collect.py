@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from arbiter.cli.console import guarded, stderr, stdout
-from arbiter.cli.endings import FailFast, Failures, failures_of, interrupted, say, stopped
+from arbiter.cli.endings import FailFast, Failures, continuing, failures_of, interrupted, say, stopped
 from arbiter.cli.overrides import configured, given
 from arbiter.cli.terminal import write_json
 from arbiter.config.config import load_config
@@ -30,6 +30,7 @@ from arbiter.runs.collection import (
     read_collection,
     write_collection,
 )
+from arbiter.runs.finding import resolve
 from arbiter.runs.folder import check_run, new_path, read_records
 from arbiter.runs.progress import watcher_for
 from arbiter.runs.reports.numbers import percent
@@ -153,11 +154,12 @@ def collect_command(
             shares = _share(options.validation), _share(options.test)
             collection = imported(import_, field_names(fields), router, options.seed or 0, *shares, folder)
             return _print_collection(collection, folder, json)
-        name = configured(config, out, resume, check_resumable)
-        failures = failures_of(retry_failed, fail_fast, resume)
-        return _collect(name, options, out or resume, resume is not None, failures, json)
+        resumed = None if resume is None else resolve(resume, ("collection",))
+        name = configured(config, out, resumed, check_resumable)
+        failures = failures_of(retry_failed, fail_fast, resumed)
+        return _collect(name, options, out or resumed, resumed is not None, failures, json)
 
-    return guarded(debug, action)
+    return guarded(debug, action, continuing("collect", out or resume))
 
 
 def _collect(
@@ -204,6 +206,7 @@ def _print_collection(collection: Collection, folder: Path, as_json: bool) -> in
     else:
         stdout.print(_table(collection))
     say(f"the rows are in {folder}")
+    say(f"to train a router on them: arbiter train router --data {folder} --base CHECKPOINT --out runs/trained")
     return 0
 
 

@@ -1,13 +1,18 @@
 """What all commands share: the consoles, notices, the progress bar, and how errors are reported."""
 
 import logging
-from collections.abc import Callable
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
+from rich.table import Table
 
 import arbiter
-from arbiter.cli.terminal import SafeConsole
+from arbiter.cli.terminal import SafeConsole, write_text
 from arbiter.protocols.errors import ArbiterError
 
 if TYPE_CHECKING:
@@ -19,6 +24,10 @@ stdout = SafeConsole(emoji=False)
 stderr = SafeConsole(stderr=True, emoji=False)
 
 _NOTICE_SECONDS = 5.0
+_AGAIN = "the same command begins again"
+
+_LEVELS = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_VERBOSITY": "error", "DATASETS_VERBOSITY": "error"}
+"""The variables with which libraries set the level of their own handlers, when they are imported."""
 
 
 class Notices(logging.Handler):
@@ -47,6 +56,29 @@ def show_notices() -> None:
     backends.addHandler(Notices())
 
 
+class OwnOrErrors(logging.Filter):
+    """Of the log messages that no handler shows, let those of Arbiter through, and the errors of other libraries."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR or record.name.partition(".")[0] == "arbiter"
+
+
+_OWN_OR_ERRORS = OwnOrErrors()
+
+
+def silence_libraries() -> None:
+    """Keep the warnings of other libraries off the screen: what a user must act on is an error of a command.
+
+    ``python -W`` and ``PYTHONWARNINGS`` still decide, and so do the variables of the libraries themselves.
+    """
+    for variable, level in _LEVELS.items():
+        os.environ.setdefault(variable, level)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    if logging.lastResort is not None:
+        logging.lastResort.addFilter(_OWN_OR_ERRORS)
+
+
 def progress_bar(text: str) -> "Progress":
     """Return a progress bar on standard error. It is removed at the end, and not drawn where there is no terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -61,10 +93,26 @@ def print_error(error: str) -> int:
     return FAILED
 
 
-def guarded(debug: bool, action: Callable[[], int]) -> int:
+def print_rows(lines: Sequence[Sequence[str]]) -> None:
+    """Print a table on standard output, as Markdown unless that is a terminal. The first line has the headings."""
+    heading, *others = lines
+    if not stdout.is_terminal:
+        rows = [f"| {' | '.join(line)} |" for line in lines]
+        write_text("\n".join([rows[0], "|" + "---|" * len(heading), *rows[1:]]) + "\n")
+        return
+    table = Table(box=SIMPLE_HEAD)
+    for column, name in enumerate(heading):
+        table.add_column(name, justify="right" if column else "left", overflow="fold")
+    for line in others:
+        table.add_row(*map(escape, line))
+    stdout.print(table)
+
+
+def guarded(debug: bool, action: Callable[[], int], again: Callable[[], str] = lambda: _AGAIN) -> int:
     """Run ``action`` and return its exit status.
 
-    An ``ArbiterError`` is printed as one line, without a traceback; with ``debug`` it is raised.
+    An ``ArbiterError`` is printed as one line, without a traceback; with ``debug`` it is raised. ``again`` returns how
+    to continue after Ctrl-C.
     """
     try:
         return action()
@@ -73,5 +121,5 @@ def guarded(debug: bool, action: Callable[[], int]) -> int:
             raise
         return print_error(str(error))
     except KeyboardInterrupt:
-        stderr.print("interrupted", highlight=False)
+        stderr.print(f"interrupted; {again()}", highlight=False, markup=False, soft_wrap=True)
         return INTERRUPTED

@@ -8,6 +8,7 @@ from arbiter.cli.console import guarded, stdout
 from arbiter.cli.terminal import write_json
 from arbiter.log.diff import FirstDifference, KeptStep, RunDiff, compare
 from arbiter.log.run import Run
+from arbiter.runs.finding import LOGGED, resolve
 
 DIFFER = 1
 _SHOWN = 20
@@ -26,9 +27,9 @@ def diff_command(run_a: Path, run_b: Path, /, *, json: bool = False, debug: bool
     Parameters
     ----------
     run_a
-        The folder of the first run (A), or its event log.
+        The folder of the first run (A), the beginning of its name (see `arbiter runs`), or its event log.
     run_b
-        The folder of the second run (B), or its event log.
+        The second run (B), as A. `@last` is the newest run.
     json
         Print only the comparison, as JSON, on standard output.
     debug
@@ -36,7 +37,7 @@ def diff_command(run_a: Path, run_b: Path, /, *, json: bool = False, debug: bool
     """
 
     def action() -> int:
-        found = compare(Run.open(run_a), Run.open(run_b))
+        found = compare(*(Run.open(resolve(run, LOGGED)) for run in (run_a, run_b)))
         if json:
             write_json(found)
         else:

@@ -1,11 +1,13 @@
 """How the commands that solve many problems end: what they say, and their exit status."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from cyclopts import Parameter
 
 from arbiter.cli.console import INTERRUPTED, stderr
+from arbiter.log.reader import LOG
 from arbiter.runs.early_stop import FIRST
 
 PROBLEMS_FAILED = 1
@@ -46,6 +48,19 @@ def interrupted(command: str, folder: Path) -> int:
     """Say how to continue an interrupted run in ``folder``. Return the exit status."""
     say(f"to resume: arbiter {command} --resume {folder}")
     return INTERRUPTED
+
+
+def continuing(command: str, folder: Path | None) -> Callable[[], str]:
+    """Return a function that says how to continue ``command`` after Ctrl-C; ``folder`` is None if none was given."""
+
+    def line() -> str:
+        if folder is not None and any((folder / name).exists() for name in (LOG, "sweep.json")):
+            return f"to resume: arbiter {command} --resume {folder}"
+        if folder is not None:
+            return "nothing had begun: the same command begins again"
+        return f"if it had begun, arbiter runs lists its folder, and arbiter {command} --resume FOLDER continues it"
+
+    return line
 
 
 def say(line: str) -> None:

@@ -4,16 +4,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cyclopts
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
-from rich.table import Table
 
-from arbiter.cli.console import guarded, stderr, stdout, version
+from arbiter.cli.console import guarded, print_rows, stderr, stdout, version
 from arbiter.cli.evaluate_scorer import evaluate_judge_command, evaluate_prm_command
 from arbiter.cli.terminal import write_json, write_text
 from arbiter.config.config import load_config
 from arbiter.data.training_rows import Split
 from arbiter.protocols.errors import ConfigError
+from arbiter.runs.finding import resolve
 
 if TYPE_CHECKING:
     from arbiter.evaluation.evaluation_results import Evaluation
@@ -57,7 +56,8 @@ def evaluate_router_command(
     Parameters
     ----------
     data
-        The folder of a collection (`arbiter collect`), or its `rows.jsonl`.
+        The folder of a collection (`arbiter collect`), `@last` or the beginning of its name (see `arbiter runs`), or
+        its `rows.jsonl`.
     model
         The router's checkpoint: a folder, a name on the Hugging Face hub, or `pocket:router`. Default: evaluate only
         the scores that need no training.
@@ -83,7 +83,7 @@ def evaluate_router_command(
     def action() -> int:
         if resamples < _FEWEST:
             raise ConfigError(f"--resamples {resamples}: give {_FEWEST} or more, which a 95 % interval needs")
-        _print(_evaluated(data, model, config, split, resamples, seed), out, json)
+        _print(_evaluated(resolve(data, ("collection",)), model, config, split, resamples, seed), out, json)
         return 0
 
     return guarded(debug, action)
@@ -125,10 +125,5 @@ def _show(evaluation: "Evaluation") -> None:
 
     for target in evaluation.targets:
         stdout.print(escape(about(evaluation, target)), highlight=False)
-        for heading, *lines in (side_by_side(target), *([differences(target)] if target.differences else [])):
-            table = Table(box=SIMPLE_HEAD)
-            for column, name in enumerate(heading):
-                table.add_column(name, justify="right" if column else "left", overflow="fold")
-            for line in lines:
-                table.add_row(*map(escape, line))
-            stdout.print(table)
+        for rows in (side_by_side(target), *([differences(target)] if target.differences else [])):
+            print_rows(rows)

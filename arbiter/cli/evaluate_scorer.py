@@ -7,7 +7,7 @@ import anyio
 from cyclopts import Parameter
 from rich.markup import escape
 
-from arbiter.cli.console import guarded, stderr, stdout
+from arbiter.cli.console import guarded, print_rows, stderr, stdout
 from arbiter.cli.terminal import write_json
 from arbiter.config.config import Config, load_config
 from arbiter.protocols.errors import ConfigError
@@ -103,13 +103,16 @@ async def _figures(kind: ScoreKind, config: Config, options: ScorerOptions) -> "
 
 
 def _show(found: "FirstErrors") -> None:
-    lines = [
-        ("wrong solutions", found.wrong, "first wrong step found", found.accuracy_wrong),
-        ("right solutions", found.right, "no step called wrong", found.accuracy_right),
-    ]
     stdout.print(escape(f"{found.scorer} on {found.data}, threshold {found.threshold:g}"), highlight=False)
-    for what, count, meaning, share in lines:
-        value = "–" if share is None else f"{100 * share:.1f} %"
-        stdout.print(f"{what}  {count:>5}  {meaning:<22}  {value:>7}", highlight=False)
-    f1 = "–" if found.f1 is None else f"{100 * found.f1:.1f} %"
-    stdout.print(f"F1  {f1}", highlight=False)
+    print_rows(
+        [
+            ("solutions", "number", "judged right"),
+            ("with a wrong step: the first one is found", str(found.wrong), _share(found.accuracy_wrong)),
+            ("without: no step is called wrong", str(found.right), _share(found.accuracy_right)),
+            ("F1", str(found.wrong + found.right), _share(found.f1)),
+        ]
+    )
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"

@@ -8,6 +8,7 @@ from arbiter.cli.console import guarded, stderr
 from arbiter.exports.files import require
 from arbiter.log.run import Run
 from arbiter.protocols.errors import ConfigError
+from arbiter.runs.finding import LOGGED, resolve
 
 
 def export_command(
@@ -36,7 +37,8 @@ def export_command(
     Parameters
     ----------
     run
-        The run folder that `arbiter bench` wrote, or its event log.
+        The run folder that `arbiter bench` wrote, `@last` or the beginning of its name (see `arbiter runs`), or its
+        event log.
     html
         Write one HTML file, which needs no network. It has the figures, filters, and each problem's transcript with the
         author, the reason and the time of every step. With more than 500 problems it is a folder, named without the
@@ -83,7 +85,7 @@ def _export(
     if inspect is not None:
         _check_name(inspect)
         require("inspect_ai", "inspect", "an .eval log")
-    run = Run.open(folder)
+    run = Run.open(resolve(folder, LOGGED))
     if html is not None:
         _write_html(run, html, problems)
     if perfetto is not None:

@@ -7,10 +7,12 @@ import anyio
 from arbiter.cli.console import guarded, progress_bar, stderr, stdout
 from arbiter.cli.terminal import write_json
 from arbiter.grading import Grade
+from arbiter.runs.finding import GRADED, resolve
 from arbiter.runs.regrading import GradeChange, Regraded, regrade
 from arbiter.runs.reports.short_form import not_graded
 
 _SHOWN = 20
+_UNCHANGED = "the grades in the run folder are unchanged; the same command begins again"
 
 
 def grade_command(run: Path, /, *, json: bool = False, debug: bool = False) -> int:
@@ -29,13 +31,13 @@ def grade_command(run: Path, /, *, json: bool = False, debug: bool = False) -> i
     Parameters
     ----------
     run
-        The run folder.
+        The run folder, `@last` or the beginning of its name (see `arbiter runs`).
     json
         Print only the new summary and all changed verdicts, as JSON, on standard output.
     debug
         Show the traceback of an error.
     """
-    return guarded(debug, lambda: _grade(run, json))
+    return guarded(debug, lambda: _grade(resolve(run, GRADED), json), lambda: _UNCHANGED)
 
 
 def _grade(run: Path, as_json: bool) -> int:

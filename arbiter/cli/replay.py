@@ -22,7 +22,8 @@ from arbiter.replay.message_comparison import ComparedMessage, MessageDifference
 from arbiter.replay.policy_comparison import LIMITS, Decisions, compare_decisions
 from arbiter.replay.recorded_answers import Speeds
 from arbiter.replay.whatif import WhatIf, what_if
-from arbiter.runs.reports.numbers import percent, seconds
+from arbiter.runs.finding import LOGGED, resolve
+from arbiter.runs.reports.numbers import percent, seconds, steps_line
 from arbiter.runs.results import Summary
 
 DIFFERS = 1
@@ -61,7 +62,8 @@ def replay_command(
     Parameters
     ----------
     run
-        The run folder. An event log without its folder can be checked, but not replayed with other settings.
+        The run folder, `@last` or the beginning of its name (see `arbiter runs`). An event log without its
+        folder can be checked, but not replayed with other settings.
     threshold
         Replay with this threshold τ, on the scale of the run type. Default: that of the run.
     run_type
@@ -78,7 +80,7 @@ def replay_command(
     """
 
     def action() -> int:
-        opened = Run.open(run)
+        opened = Run.open(resolve(run, LOGGED))
         if threshold is None and run_type is None and concurrency is None and not server_speed:
             return _check(opened, json)
         before = _config_of(opened, {})
@@ -206,7 +208,7 @@ def _figures(summary: Summary) -> list[tuple[str, str]]:
         ("run type", f"{summary.run_type}{threshold}"),
         ("accuracy", percent(summary.accuracy)),
         ("acceptance rate", percent(summary.acceptance_rate)),
-        ("steps", f"{summary.steps} ({summary.escalations} escalated)"),
+        ("steps", steps_line(summary.run_type, summary.steps, summary.escalations, summary.acceptance_rate)),
         ("target requests", str(summary.target_calls)),
         ("tokens written", ", ".join(f"{name} {count}" for name, count in sorted(written.items()) if count)),
         ("seconds per problem", f"mean {seconds(summary.latency.mean)}, p95 {seconds(summary.latency.p95)}"),

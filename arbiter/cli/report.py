@@ -9,6 +9,7 @@ from rich.table import Table
 
 from arbiter.cli.console import guarded, stderr, stdout
 from arbiter.cli.terminal import print_table, write_json, write_text
+from arbiter.runs.finding import GRADED, resolve
 from arbiter.runs.reports.report import Report, report_on, write_report
 from arbiter.runs.reports.tables import cells, columns_for, fitting
 
@@ -33,7 +34,8 @@ def report_command(
     Parameters
     ----------
     runs
-        One or several run folders that `arbiter bench` wrote, or the folders of sweeps.
+        One or several run folders that `arbiter bench` wrote, or the folders of sweeps. `@last` is the newest, and the
+        beginning of a name is enough (see `arbiter runs`). Of several folders, those that hold no run are passed over.
     out
         A folder for `report.md`, `report.csv`, and plots of accuracy by acceptance rate, latency, tokens and cost.
         Plots need the extra `plot`. Default: no files are written.
@@ -46,7 +48,10 @@ def report_command(
 
 
 def _report(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> int:
-    report = report_on(folders)
+    report = report_on([resolve(folder, (*GRADED, "sweep")) for folder in folders])
+    if report.passed_over:
+        names = ", ".join(map(str, report.passed_over))
+        stderr.print(f"passed over, because they hold no run: {escape(names)}", highlight=False, soft_wrap=True)
     if as_json:
         write_json(msgspec.Raw(report.to_json()))
     elif stdout.is_terminal:

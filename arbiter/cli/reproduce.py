@@ -14,6 +14,7 @@ from arbiter.cli.simulate import HardwareOptions
 from arbiter.config.config import Config
 from arbiter.log.event_lines import shown
 from arbiter.protocols.errors import ConfigError
+from arbiter.runs.finding import resolve
 from arbiter.runs.folder import new_path
 from arbiter.runs.progress import watcher_for
 from arbiter.runs.reports.numbers import percent
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _HARDWARE = HardwareOptions()
 _TRAINING, _COLLECTED = "pocket-train:2600", 1000
+_EACH, _FEWEST = 10, 100  # problems that are collected for each one to compare, and at least
+_TRIAL = 200  # problems: with a smaller limit no ablation is trained by default
 
 
 def reproduce_command(
@@ -37,7 +40,7 @@ def reproduce_command(
     acceptance: str = "0.3:0.9:0.1",
     out: Path | None = None,
     resamples: int = 1000,
-    ablation: Annotated[bool, Parameter(negative="--no-ablation")] = True,
+    ablation: Annotated[bool | None, Parameter(negative="--no-ablation")] = None,
     hardware: HardwareOptions = _HARDWARE,
     overrides: RunOverrides = NOT_GIVEN,
     debug: bool = False,
@@ -63,8 +66,8 @@ def reproduce_command(
         A configuration file, or the name of a built-in configuration (`pocket`). It names all models and the problems.
     rows
         The folders of collections of these models (`arbiter collect`). No problem may be in more than one of them.
-        Default, for pocket problems only: collect 1,000 problems of the pocket training split first, into the folder
-        `rows` of `--out`.
+        Default, for pocket problems only: collect problems of the pocket training split first, into the folder `rows`
+        of `--out`. They are 1,000, or with a smaller `--limit` ten times as many as that, at least 100.
     acceptance
         The acceptance rates to compare at, as `START:END:STEP` or as a list such as `0.5,0.7,0.9`.
     out
@@ -74,7 +77,7 @@ def reproduce_command(
         The number of resamples of the problems for the intervals.
     ablation
         Train and evaluate variants of the router's recipe; `--no-ablation` leaves them out. Needs the extra `train`,
-        and the router's `arbiter.json`.
+        and the router's `arbiter.json`. Default: on, but off with a `--limit` below 200, whose figures are a trial.
     debug
         Show the traceback of an error.
     """
@@ -84,9 +87,11 @@ def reproduce_command(
         from arbiter.training.training_data import read_rows
 
         chosen, folder = overrides.load(config), out or new_path("reproduce")
+        begun.append(folder)
         if not rows and (status := _collect(config, chosen, folder / "rows")):
+            _print(f"or, with the comparison after it: {_again(folder)}")
             return status
-        collected = rows or (folder / "rows",)
+        collected = tuple(resolve(path, ("collection",)) for path in rows) or (folder / "rows",)
         request = PaperRequest(
             title=Path(config).stem,
             config=chosen,
@@ -94,12 +99,27 @@ def reproduce_command(
             rows=[row for path in collected for row in read_rows(path)],
             acceptances=tuple(values_of(f"--acceptance {acceptance}", acceptance)),
             hardware=hardware.applied_to(chosen),
-            ablation=ablation,
+            ablation=trains_ablation(chosen, ablation),
             resamples=resamples,
         )
         return _reproduce(request, folder)
 
-    return guarded(debug, action)
+    begun: list[Path] = []
+    return guarded(debug, action, lambda: _again(begun[0] if begun else out))
+
+
+def _again(folder: Path | None) -> str:
+    """Return how to continue after Ctrl-C. ``folder`` is None if nothing has begun."""
+    return "the same command begins again" if folder is None else f"to resume: the same command with --out {folder}"
+
+
+def trains_ablation(config: Config, ablation: bool | None) -> bool:
+    """Return whether to train the variants of the ablation. A trial does so only if the option asks for it."""
+    limit = config.data.limit
+    if ablation is not None or limit is None or limit >= _TRIAL:
+        return ablation is not False
+    _print(f"no ablation, because --limit {limit} is a trial; --ablation trains its variants")
+    return False
 
 
 def _collect(name: str, config: Config, folder: Path) -> int:
@@ -115,7 +135,14 @@ def _collect(name: str, config: Config, folder: Path) -> int:
     before = read_collection(folder)
     if before is not None and before.complete:
         return 0
-    return collect_command(name, options=CollectOptions(data=_TRAINING, limit=_COLLECTED), out=folder)
+    problems = problems_to_collect(config.data.limit)
+    _print(f"collecting the rows of {problems} problems; --rows uses a collection instead")
+    return collect_command(name, options=CollectOptions(data=_TRAINING, limit=problems), out=folder)
+
+
+def problems_to_collect(limit: int | None) -> int:
+    """Return how many problems to collect for a comparison of ``limit`` problems; None is for all of the data."""
+    return _COLLECTED if limit is None else max(_FEWEST, min(_COLLECTED, _EACH * limit))
 
 
 def _reproduce(request: "PaperRequest", folder: Path) -> int:
@@ -124,7 +151,7 @@ def _reproduce(request: "PaperRequest", folder: Path) -> int:
     with watcher_for(stderr) as watcher:
         found = reproduce(request, folder, watcher, shown(request.config.log.level, _print))
     if found is None:
-        _print(f"to resume: give the same command with --out {folder}")
+        _print(_again(folder))
         return INTERRUPTED
     _show(found)
     _print(f"the report is in {folder}: report.html, report.md, runs.csv, reproduction.json")

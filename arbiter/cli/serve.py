@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shlex
 import sys
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -110,13 +111,13 @@ def serve_command(
             queue=queue,
         )
         _log_to_stderr()
-        anyio.run(_serve, gateway, host, port, drain)
+        anyio.run(_serve, gateway, host, port, drain, out, bool(keys))
         return 0
 
     return guarded(debug, action)
 
 
-async def _serve(gateway: "Gateway", host: str, port: int, drain: float) -> None:
+async def _serve(gateway: "Gateway", host: str, port: int, drain: float, out: Path | None, has_keys: bool) -> None:
     from arbiter.gateway.uvicorn_server import bound, serve  # their packages are an extra
 
     arbiter, config = gateway.arbiter, gateway.arbiter.config
@@ -130,10 +131,17 @@ async def _serve(gateway: "Gateway", host: str, port: int, drain: float) -> None
                 gateway,
                 listening,
                 drain,
-                lambda: _print(f"serving {config.run_type} at {at}/v1 (run types: {types}); web page: {at}/"),
+                lambda: _announce(at, config.run_type, types, has_keys),
                 lambda: _print(_closing(gateway.open, drain)),
             )
-    _print("closed")
+    _print("closed" if out is None else f"closed; to see the calls: arbiter show {out}")
+
+
+def _announce(at: str, run_type: str, types: str, has_keys: bool) -> None:
+    """Print the addresses of the endpoint, and how OpenAI clients find it."""
+    _print(f"serving {run_type} at {at}/v1 (run types: {types}); web page: {at}/")
+    key = "one of the keys" if has_keys else "none"
+    _print(f"for OpenAI clients: export OPENAI_BASE_URL={at}/v1 OPENAI_API_KEY={shlex.quote(key)}; Ctrl-C ends it")
 
 
 def _closing(problems: int, drain: float) -> str:

@@ -17,14 +17,14 @@ from arbiter.log.timing import StepTimes
 from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.protocols.events import CallGenerated, EscalateStepEvent, Graded, ProblemEnded, RunEnded, StepAcceptedEvent
 from arbiter.protocols.records import Author
+from arbiter.runs.finding import LOGGED, resolve
 from arbiter.runs.reports.numbers import seconds
 
 if TYPE_CHECKING:
     from arbiter.runs.file_checks import CheckedFile
 
 _SHOWN = 50
-_SHORTEST = 8  # characters of a question
-_PADDING = 3  # characters between the question and the other columns
+_SHORTEST, _PADDING = 8, 3  # characters: of a question, and between it and the other columns
 _HEADINGS = ("problem", "result", "accepted", "target", "seconds")
 _NOTICED = 0.005  # seconds: shorter parts of a step are not shown
 _COLOURS: dict[Author, str] = {"draft": "cyan", "target": "magenta"}
@@ -55,7 +55,7 @@ def show_command(
     Examples:
 
         arbiter show runs/first
-        arbiter show runs/first pocket-1-12
+        arbiter show @last pocket-1-12
         arbiter show runs/first --wrong --slowest 10
         arbiter show runs/first --follow
         arbiter show runs/first --verify
@@ -63,7 +63,8 @@ def show_command(
     Parameters
     ----------
     run
-        The run folder, or an event log, which may be compressed. With `--verify` also a sweep or a collection.
+        The run folder, `@last` or the beginning of its name (see `arbiter runs`), or an event log, which may be
+        compressed. With `--verify` also a sweep.
     problem
         The id of a problem, for example `pocket-1-12`: show its steps. Default: list all problems.
     sample
@@ -95,8 +96,8 @@ def show_command(
         if verify:
             if problem is not None or sample is not None or slowest is not None or follow or any(kinds.values()):
                 raise ConfigError("--verify checks the whole run: give no problem, and no other option than --json")
-            return _verify(run, json)
-        opened = Run.open(run)
+            return _verify(resolve(run, (*LOGGED, "sweep")), json)
+        opened = Run.open(resolve(run, LOGGED))
         if follow:
             return _follow(opened, problem)
         if problem is not None:

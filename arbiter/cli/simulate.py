@@ -21,6 +21,7 @@ from arbiter.log.run import Run
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.ports import Gather
 from arbiter.protocols.records import Model
+from arbiter.runs.finding import LOGGED, resolve
 from arbiter.simulation.cases import CasePlan
 from arbiter.simulation.placement import placed
 from arbiter.simulation.recorded_workload import RecordedWorkload
@@ -171,7 +172,8 @@ def simulate_command(
     run_type
         The run type to simulate. Default: `run_type` of the configuration (`router`).
     run
-        The folder of a recorded run. Its problems, steps, lengths and decisions replace the synthetic ones.
+        The folder of a recorded run, `@last` or the beginning of its name (see `arbiter runs`). Its problems,
+        steps, lengths and decisions replace the synthetic ones.
     json
         Print only the figures, as JSON, on standard output.
     debug
@@ -179,8 +181,9 @@ def simulate_command(
     """
 
     def action() -> int:
-        opened = None if run is None else Run.open(run)
-        chosen = _config(config, run, opened, run_type)
+        folder = None if run is None else resolve(run, LOGGED)
+        opened = None if folder is None else Run.open(folder)
+        chosen = _config(config, folder, opened, run_type)
         if opened is not None:
             _check(opened, chosen, acceptance)
         cases = _cases(chosen, concurrency, acceptance, lookahead, verify, opened is not None)

@@ -1,18 +1,20 @@
 """``arbiter solve``: solve one question and show each step as it is kept."""
 
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
+
 import anyio
 from rich.markup import escape
 
 from arbiter.cli.console import FAILED, guarded, stderr, stdout
+from arbiter.cli.endings import say
 from arbiter.cli.overrides import PolicyOverrides
 from arbiter.cli.terminal import write_json
 from arbiter.config.config import Config
 from arbiter.data import Problem
-from arbiter.grading.answers import text_after_thought
-from arbiter.grading.phrases import find_answer
 from arbiter.library.arbiter import Arbiter
 from arbiter.protocols.errors import DataError
 from arbiter.protocols.records import Author, Solution, StepRecord
+from arbiter.runs.progress import loading_line
 
 _COLOURS: dict[Author, str] = {"draft": "cyan", "target": "magenta"}
 _PLAIN = PolicyOverrides()
@@ -61,7 +63,9 @@ def solve_command(
 
 async def _solve(question: str, config: Config, as_json: bool) -> int:
     show = None if as_json else _show
-    async with Arbiter(config, run_types=[config.run_type]) as arbiter:
+    async with AsyncExitStack() as stack:
+        with _loading(config):
+            arbiter = await stack.enter_async_context(Arbiter(config, run_types=[config.run_type]))
         solution = await arbiter.run(arbiter.task(Problem("question", question)), show)
     if as_json:
         write_json(solution)
@@ -70,6 +74,14 @@ async def _solve(question: str, config: Config, as_json: bool) -> int:
     if solution.error is not None:
         stderr.print(f"[red]error:[/red] {escape(solution.error)}", highlight=False, soft_wrap=True)
     return FAILED if solution.finish_reason == "failed" else 0
+
+
+def _loading(config: Config) -> AbstractContextManager[object]:
+    """Say what is loaded. On a terminal the line is removed when it is there."""
+    if stderr.is_interactive:
+        return stderr.status(escape(loading_line(config)))
+    say(loading_line(config))
+    return nullcontext()
 
 
 def _show(step: StepRecord) -> None:
@@ -81,12 +93,11 @@ def _show(step: StepRecord) -> None:
 
 
 def _conclude(solution: Solution) -> None:
-    answer = find_answer(text_after_thought(solution.text) or "", solution.question)
     drafted = sum(step.kept.author == "draft" for step in solution.steps)
     tokens = ", ".join(
         f"{model} {counts.usage.completion_tokens}" for model, counts in solution.requests.items() if model in _COLOURS
     )
-    stdout.print(f"[bold]{escape(answer.text) if answer is not None else 'no answer found'}[/bold]", highlight=False)
+    stdout.print(f"[bold]{escape(solution.answer or 'no answer found')}[/bold]", highlight=False)
     stdout.print(
         f"[dim]{solution.finish_reason}; {drafted} of {len(solution.steps)} steps from the draft; "
         f"tokens written: {tokens}; {solution.seconds:.2f} s[/dim]",

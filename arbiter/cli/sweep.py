@@ -9,13 +9,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from arbiter.cli.console import guarded, stderr, stdout
-from arbiter.cli.endings import FailFast, failures_of, interrupted, say, stopped
+from arbiter.cli.endings import FailFast, continuing, failures_of, interrupted, say, stopped
 from arbiter.cli.overrides import NOT_GIVEN, RunOverrides, configured
 from arbiter.cli.terminal import print_table, write_json
 from arbiter.config.config import Config
 from arbiter.config.run_tables import Level
 from arbiter.log.event_lines import shown
 from arbiter.protocols.errors import ConfigError, RunError
+from arbiter.runs.finding import resolve
 from arbiter.runs.progress import watcher_for
 from arbiter.runs.reports.tables import COLUMNS, Column, ReportRow, cells, fitting
 from arbiter.sweep.points import plan, run_types_of
@@ -100,16 +101,17 @@ def sweep_command(
     """
 
     def action() -> int:
-        chosen = _load(configured(config, out, resume, _check), overrides, log_level)
-        has_points = resume is None or run_types is not None or bool(thresholds)
+        resumed = None if resume is None else resolve(resume, ("sweep",))
+        chosen = _load(configured(config, out, resumed, _check), overrides, log_level)
+        has_points = resumed is None or run_types is not None or bool(thresholds)
         types = run_types_of(chosen.run_type if run_types is None else run_types)
-        before = None if resume is None else earlier(resume)
+        before = None if resumed is None else earlier(resumed)
         measured = measure if before is None else measure or before.measured
         points = plan(chosen, types, thresholds) if has_points else ()
-        request = SweepRequest(chosen, points, measured, *failures_of(retry_failed, fail_fast, resume))
-        return _sweep(request, out or resume, json)
+        request = SweepRequest(chosen, points, measured, *failures_of(retry_failed, fail_fast, resumed))
+        return _sweep(request, out or resumed, json)
 
-    return guarded(debug, action)
+    return guarded(debug, action, continuing("sweep", out or resume))
 
 
 def _load(name: str, overrides: RunOverrides, log_level: Level | None) -> Config:
@@ -133,6 +135,7 @@ def _sweep(request: SweepRequest, folder: Path | None, as_json: bool) -> int:
     else:
         _show(found)
     say(f"the sweep is in {path}, one run folder per point")
+    say(f"to compare its points, with plots: arbiter report {path} --out {path / 'report'}")
     if found.stopped is not None:
         return stopped(found.stopped, "sweep", path)
     return interrupted("sweep", path) if found.interrupted else 0

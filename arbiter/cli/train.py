@@ -3,7 +3,7 @@
 import importlib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,12 +12,15 @@ from cyclopts import Parameter
 
 from arbiter.backends.head_model import HeadMetadata
 from arbiter.backends.prompts import TEMPLATES, prompt_template
-from arbiter.cli.console import guarded, stderr, stdout, version
+from arbiter.cli.console import guarded, print_rows, stdout, version
+from arbiter.cli.endings import say
 from arbiter.cli.terminal import write_json
 from arbiter.cli.train_options import HeadOptions, TrainOptions, head_settings
 from arbiter.data.training_rows import TrainingRow
 from arbiter.protocols.errors import ConfigError, not_installed
 from arbiter.runs.collection import Collection, common, read_collection
+from arbiter.runs.finding import resolve
+from arbiter.runs.reports.numbers import NOTHING
 from arbiter.training.metadata import Balance, CheckpointMetadata, Labels, is_first_process
 from arbiter.training.training_data import read_rows, read_solved
 
@@ -26,6 +29,7 @@ train_command = cyclopts.App(
 )
 
 
+_RESUME = "to continue: give the same command with --resume (a head on the draft begins again, without it)"
 _NOT_GIVEN, _NO_HEAD = TrainOptions(), HeadOptions()
 Data = Annotated[tuple[Path, ...], Parameter(consume_multiple=True)]
 
@@ -66,7 +70,8 @@ def router_command(
     Parameters
     ----------
     data
-        Folders of collections (`arbiter collect`), or their `rows.jsonl`.
+        Folders of collections (`arbiter collect`), `@last` or the beginnings of their names (see `arbiter runs`), or
+        their `rows.jsonl`.
     base
         The checkpoint to start from: a process reward model, an earlier router, or a language model.
     on
@@ -96,16 +101,17 @@ def router_command(
     """
 
     def action() -> int:
+        collections = tuple(resolve(path, ("collection",)) for path in data)
         if on == "draft":
             if base is not None or labels != "binary" or resume:
                 raise ConfigError("--base, --labels and --resume do not apply to --on draft: leave them out")
             kept: dict[str, Any] = {"margin": margin, "temperature_scaling": temperature_scaling}
-            return _train_head(data, out, head, options, annotate, balance, kept, json)
+            return _train_head(collections, out, head, options, annotate, balance, kept, json)
         if base is None:
             raise ConfigError("give --base, the checkpoint to start from, or --on draft for a head on the draft")
         if head != _NO_HEAD:
             raise ConfigError("--draft and --features are for a head on the draft: add --on draft, or leave them out")
-        rows, collection = _collected(data)
+        rows, collection = _collected(collections)
         router = _library("router_training")
         settings = router.RouterSettings(
             base=base,
@@ -120,7 +126,7 @@ def router_command(
         )
         return _print_metadata(router.train_router(settings, rows, out, resume=resume), out, json)
 
-    return guarded(debug, action)
+    return guarded(debug, action, lambda: _RESUME)
 
 
 @train_command.command(name="prm")
@@ -168,7 +174,7 @@ def prm_command(
         settings = prm.PrmSettings(base=base, **_text(options, None, base), layers=layers, **options.changes())
         return _print_metadata(prm.train_prm(settings, rows, out, resume=resume), out, json)
 
-    return guarded(debug, action)
+    return guarded(debug, action, lambda: _RESUME)
 
 
 def _train_head(
@@ -186,11 +192,9 @@ def _train_head(
     targets = collection.targets if collection else ()
     settings = head_settings(head, options, data, annotate, balance, targets=targets, **kept)
     metadata: HeadMetadata = library.train_head(settings, rows, out)
-    compared = ", ".join(f"{shape} {value:.3f}" for shape, value in metadata.cross_validation.items())
-    did = (
-        f"{metadata.shape} head on {metadata.draft}, from {metadata.rows['train']} rows; AUROC across folds: {compared}"
-    )
-    return _print_recipe(metadata, did, out, as_json)
+    did = f"{metadata.shape} head on {metadata.draft}, from {metadata.rows['train']} rows"
+    compared = {f"auroc of {shape} (across folds)": value for shape, value in metadata.cross_validation.items()}
+    return _print_recipe(metadata, did, compared, out, as_json)
 
 
 def _library(module: str) -> Any:  # noqa: ANN401 - a module that needs torch
@@ -238,16 +242,28 @@ def _annotated(annotate: bool | None, collection: Collection | None) -> bool:
 
 
 def _print_metadata(metadata: CheckpointMetadata, out: Path, as_json: bool) -> int:
-    return _print_recipe(metadata, f"{metadata.updates} updates on {metadata.rows['train']} rows", out, as_json)
+    did = f"{metadata.updates} updates on {metadata.rows['train']} rows"
+    return _print_recipe(metadata, did, {}, out, as_json)
 
 
-def _print_recipe(metadata: CheckpointMetadata | HeadMetadata, did: str, out: Path, as_json: bool) -> int:
+def _print_recipe(
+    metadata: CheckpointMetadata | HeadMetadata, did: str, more: Mapping[str, float], out: Path, as_json: bool
+) -> int:
+    """Print what was trained, its figures on the validation split, and those of ``more``. Return the exit status."""
     if not is_first_process():
         return 0
     if as_json:
         write_json(metadata)
     else:
-        figures = ", ".join(f"{name} {value}" for name, value in metadata.figures.items()) or "no validation split"
-        stdout.print(f"{did}; {figures}", highlight=False, markup=False, soft_wrap=True)
-    stderr.print(f"the checkpoint is in {out}", highlight=False, markup=False, soft_wrap=True)
+        without = "" if metadata.figures else "; no validation split, so no figures"
+        stdout.print(f"{did}{without}", highlight=False, markup=False, soft_wrap=True)
+        figures = {f"{name} (validation)": value for name, value in metadata.figures.items()} | dict(more)
+        rows = [[name, NOTHING if value is None else f"{value:.4g}"] for name, value in figures.items()]
+        if rows:
+            print_rows([["figure", "value"], *rows])
+    say(f"the checkpoint is in {out}")
+    name, backend = ("prm" if metadata.kind == "prm" else "router"), ""
+    if isinstance(metadata, HeadMetadata):
+        backend = 'backend = "draft-head" and '
+    say(f'to use it: set {backend}model = "{out}" in [models.{name}] of a configuration')
     return 0

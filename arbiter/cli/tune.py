@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from cyclopts import Parameter
 
-from arbiter.cli.console import guarded, progress_bar, stderr, stdout
+from arbiter.cli.console import guarded, print_rows, progress_bar, stderr, stdout
 from arbiter.cli.simulate import HardwareOptions, WorkloadOptions
 from arbiter.cli.terminal import write_json
 from arbiter.config.config import Config, load_config
 from arbiter.data.training_rows import Split
 from arbiter.protocols.errors import ConfigError, RunError, os_reason
 from arbiter.runs.file_replacement import replace_file
+from arbiter.runs.finding import resolve
 from arbiter.runs.stored_config import as_toml
 
 if TYPE_CHECKING:
@@ -99,9 +100,10 @@ def tune_command(
     out
         The configuration file to write, with the run type and its threshold.
     data
-        The folder of a collection (`arbiter collect`), or its `rows.jsonl`. Give either `--data` or `--sweep`.
+        The folder of a collection (`arbiter collect`), `@last` or the beginning of its name (see `arbiter runs`), or
+        its `rows.jsonl`. Give either `--data` or `--sweep`.
     sweep
-        The folder of a sweep (`arbiter sweep`) with several thresholds of the policy.
+        The folder of a sweep (`arbiter sweep`), named in the same ways, with several thresholds of the policy.
     policy
         The policy whose threshold is chosen. Default: the run type of the configuration.
     split
@@ -126,9 +128,9 @@ def tune_command(
         if resamples < _FEWEST:
             raise ConfigError(f"--resamples {resamples}: give {_FEWEST} or more, which a 95 % interval needs")
         if sweep is not None:
-            found = _from_sweep(request, sweep)
+            found = _from_sweep(request, resolve(sweep, ("sweep",)))
         else:
-            found = _from_rows(request, chosen, data or Path(), split, hardware, workload)
+            found = _from_rows(request, chosen, resolve(data or Path(), ("collection",)), split, hardware, workload)
         _write(found, chosen, out)
         _print(found, out, json, "the sweep" if sweep else f"split {split}")
         return 0
@@ -245,16 +247,17 @@ def _write(found: "Tuned", config: Config, out: Path) -> None:
 
 
 def _print(found: "Tuned", out: Path, as_json: bool, chosen_on: str) -> None:
-    from arbiter.evaluation.evaluation_report import level, table, tuning
+    from arbiter.evaluation.evaluation_report import level, tuning
 
     if as_json:
         write_json(found)
     else:
         stdout.print(f"{found.policy}: τ = {level(found.threshold)}, chosen on {chosen_on}", highlight=False)
-        stdout.print(table(tuning(found)), highlight=False, markup=False, soft_wrap=True)
+        print_rows(tuning(found))
         if found.held_out is None:
             stdout.print("no rows are held out: check the threshold on other problems before using it", highlight=False)
     _note(f"wrote {out}, with all keys of the configuration and without its comments")
+    _note(f"to use it: arbiter bench {out}")
 
 
 def _note(line: str) -> None:

@@ -1,6 +1,7 @@
 """``arbiter up``: start the servers that a configuration describes."""
 
 import os
+import shlex
 import shutil
 import signal
 from collections.abc import Sequence
@@ -85,12 +86,12 @@ def up_command(
             raise ConfigError(f"there is no command {command[0]!r}: check the command after --")
         check(chosen.launches, gpus)
         folder = logs or LOGS / Path(config).stem
-        return anyio.run(partial(_up, chosen.launches, folder, gpus, command))
+        return anyio.run(partial(_up, chosen.launches, folder, gpus, command, config))
 
     return guarded(debug, action)
 
 
-async def _up(launches: Sequence[Launch], logs: Path, gpus: Sequence[str], command: Sequence[str]) -> int:
+async def _up(launches: Sequence[Launch], logs: Path, gpus: Sequence[str], command: Sequence[str], config: str) -> int:
     """Keep the servers up until a signal arrives or the command ends, and return the exit status."""
     received: list[signal.Signals] = []
     status = 0
@@ -105,7 +106,7 @@ async def _up(launches: Sequence[Launch], logs: Path, gpus: Sequence[str], comma
                 _print,
             ) as fleet:
                 with _live(fleet, gpus, bool(command)):
-                    status = await _while_they_run(fleet, gpus, command)
+                    status = await _while_they_run(fleet, launches, gpus, command, config)
             tasks.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         known = group.subgroup(ArbiterError)
@@ -126,7 +127,9 @@ async def _listen(scope: anyio.CancelScope, received: list[signal.Signals]) -> N
                 scope.cancel()
 
 
-async def _while_they_run(fleet: Fleet, gpus: Sequence[str], command: Sequence[str]) -> int:
+async def _while_they_run(
+    fleet: Fleet, launches: Sequence[Launch], gpus: Sequence[str], command: Sequence[str], config: str
+) -> int:
     """Run ``command`` when all servers are ready, and return its exit status. Without a command, wait forever."""
     await fleet.ready()
     if command:
@@ -135,7 +138,8 @@ async def _while_they_run(fleet: Fleet, gpus: Sequence[str], command: Sequence[s
             return await process.wait()
         finally:
             await stop(process)
-    _print("all servers are ready; Ctrl-C stops them")
+    _print(f"all servers are ready: {', '.join(f'{launch.name} at {launch.address}' for launch in launches)}")
+    _print(f"next, in another terminal: arbiter bench {shlex.quote(config)}; Ctrl-C here stops the servers")
     while True:
         await anyio.sleep(_FIGURES_SECONDS)
         if not stderr.is_terminal:

@@ -173,7 +173,7 @@ def _configured(
     config = load_config(name, {"limits": {key: value for key, value in limits.items() if value is not None}}, "-M")
     if run_type is not None:
         config = config.with_run_type(run_type, "-M run_type", drop_budget=True)
-    return config if threshold is None else config.with_threshold(threshold)
+    return config if threshold is None else config.with_threshold(threshold, "-M threshold")
 
 
 def _overrides(config: GenerateConfig, configured: Config) -> Overrides:

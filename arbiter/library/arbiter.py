@@ -20,6 +20,7 @@ from arbiter.config.config import Config, load_config
 from arbiter.config.model_tables import ModelTables
 from arbiter.config.run_tables import RunType
 from arbiter.library.batch_map import solve_each, taking
+from arbiter.library.found_answers import with_answer
 from arbiter.library.lifecycle import Opened, open_given, open_log
 from arbiter.library.questions import Overrides, Question, TaskFactory
 from arbiter.library.streams import Done, Solutions, Steps, Watch
@@ -44,7 +45,7 @@ class Arbiter:
 
         async with Arbiter.from_config("pocket") as arbiter:
             solution = await arbiter.solve("Compute (12+30)*7.")
-            print(solution.text)
+            print(solution.answer)
 
     All calls share one ring, its models and their limits. At most ``limits.problems`` problems are in the ring; the
     others wait in order of arrival. Cancelling a call immediately cancels its problem, on the servers as well, and no
@@ -67,6 +68,8 @@ class Arbiter:
     - ``BackendError`` if a model cannot be loaded or a server cannot be reached,
     - ``RunError`` if ``out`` cannot be written,
     - what ``on_start`` of a replacement actor raises.
+
+    It must be left in the task that entered it; otherwise leaving raises ``ArbiterError``.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Arbiter:
         self._leaving: Leaving = leaving
         self._tasks = TaskFactory(self.config)
         self._opened: Opened | None = None
+        self._task = 0
         self._stack = AsyncExitStack()
 
     @classmethod
@@ -132,7 +136,7 @@ class Arbiter:
                     factories=self._factories,
                 )
             )
-            self._opened = Opened(models, ring, tasks, config.limits.problems)
+            self._opened, self._task = Opened(models, ring, tasks, config.limits.problems), anyio.get_current_task().id
             stack.push_async_exit(self._leave)
             self._stack = stack.pop_all()
         return self
@@ -140,6 +144,12 @@ class Arbiter:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
+        if self._opened is not None and anyio.get_current_task().id != self._task:
+            await self.close(0.0)
+            raise ArbiterError(
+                "the Arbiter was entered in one task and is left in another: its calls are cancelled, but its models "
+                "and its log are not closed. Enter and leave it in the same task, or use BlockingArbiter"
+            ) from error
         return await self._stack.__aexit__(kind, error, trace)
 
     async def solve(self, question: Question, **overrides: Unpack[Overrides]) -> Solution:
@@ -223,7 +233,7 @@ class Arbiter:
         """
         opened = self._open()
         async with opened.admission.entered():
-            return await opened.ring.solve(task, watch)
+            return with_answer(await opened.ring.solve(task, watch))
 
     async def close(self, within: float | None = None) -> None:
         """Refuse further calls, and wait up to ``within`` seconds for running ones; None waits until they end.

@@ -28,7 +28,7 @@ class BlockingArbiter:
     Example::
 
         with BlockingArbiter("pocket") as arbiter:
-            print(arbiter.solve("Compute (12+30)*7.").text)
+            print(arbiter.solve("Compute (12+30)*7.").answer)
 
     ``config`` is a ``Config``, the path of a file, the name of a built-in configuration, or an ``Arbiter`` that is not
     open. Several threads may use it, and it works where an event loop is already running, as in a notebook.

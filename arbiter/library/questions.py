@@ -32,7 +32,7 @@ class Overrides(TypedDict, total=False):
     - ``run_type`` and ``threshold`` choose the policy. The threshold is on the scale of the run type.
     - ``policy`` is the caller's own policy. It excludes ``run_type`` and ``threshold``.
     - ``max_steps`` and ``max_tokens`` limit the problem, and ``step_tokens`` limits a step; each is 1 or more.
-    - ``deadline`` is in seconds after the problem enters the ring; None for no deadline.
+    - ``deadline`` is in seconds after the problem enters the ring, above 0; None for no deadline.
     - ``temperature`` is 0 or more, and ``top_p`` is in (0, 1].
     - ``seed`` decides the sampling. Equal questions with equal seeds get equal answers.
     - ``stop`` are texts that end the answer. The answer ends before the first of them that appears in it completely.

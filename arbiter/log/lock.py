@@ -3,12 +3,14 @@
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from arbiter.protocols.errors import RunError, os_reason
 
+_TRIES, _PAUSE = 5, 0.02  # seconds: ``is_locked`` of another process holds the lock for a moment
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
@@ -26,7 +28,7 @@ def locked(path: Path, what: str) -> Generator[None]:
     except OSError as error:
         raise RunError(f"cannot write the {what} folder {folder}: {os_reason(error)}") from error
     try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _take(number)
     except BlockingIOError as error:
         os.close(number)
         raise RunError(
@@ -41,6 +43,34 @@ def locked(path: Path, what: str) -> Generator[None]:
         yield
     finally:
         os.close(number)
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock on the file ``path``; False if that cannot be known."""
+    try:
+        number = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(number)
+    return False
+
+
+def _take(number: int) -> None:
+    for _ in range(_TRIES - 1):
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE)
+        else:
+            return
+    fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _no_locks(what: str, folder: Path) -> RunError:

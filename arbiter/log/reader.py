@@ -49,9 +49,7 @@ def log_path(run: Path) -> Path:
     if run.is_file():
         return run
     if not run.is_dir():
-        raise RunError(
-            f"there is no run {str(run)!r}: give a run's folder or its log; arbiter bench prints the folder at its end"
-        )
+        raise RunError(f"there is no run {str(run)!r}: give a run's folder or its log; arbiter runs lists the runs")
     names = [LOG, *(LOG + ending for ending in _PACKED)]
     found = next((run / name for name in names if (run / name).is_file()), None)
     if found is None:

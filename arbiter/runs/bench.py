@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from anyio.abc import TaskStatus
 
 from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
+from arbiter.actors.slots import Occupancy
 from arbiter.actors.supervision import services
 from arbiter.backends.opening import answer_form, open_models, required_tables
 from arbiter.config.config import Config
@@ -24,7 +25,7 @@ from arbiter.log.writer import Show
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import KeepsKeysAndValues, KVMemory
-from arbiter.protocols.records import Solution
+from arbiter.protocols.records import Solution, StepRecord
 from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.folder import RunFolder, check_run, is_solved, open_run
 from arbiter.runs.graders import Graders, open_graders, with_rows
@@ -49,6 +50,14 @@ class Watcher(Protocol):
 
         It includes the results of ``earlier`` sessions of the run.
         """
+        ...
+
+    def solving(self, occupancy: Callable[[], Mapping[str, Occupancy]]) -> None:
+        """The ring is open. ``occupancy`` returns the slots of each model, also when another thread calls it."""
+        ...
+
+    def kept(self, problem: str, sample: int, step: StepRecord) -> None:
+        """A step of a problem that has not ended is kept."""
         ...
 
     def solved(self, result: Result) -> None:
@@ -174,7 +183,8 @@ async def run_problems(
             async with open_ring(
                 models, journal=folder.journal, lookahead=config.depth, verify=config.verify, salvage=config.salvage
             ) as ring:
-                await solve_all(ring, tasks, config.limits.problems, grade_later)
+                watcher.solving(lambda: ring.occupancy)
+                await solve_all(ring, tasks, config.limits.problems, grade_later, watcher.kept)
     if failures:
         raise failures[0]
     wall, cpu = round(folder.journal.seconds, 6), round(time.process_time() - cpu_before, 6)

@@ -101,7 +101,7 @@ async def _all_graded(
 
 def _config_of(folder: Path) -> Config:
     if not folder.is_dir():
-        raise RunError(f"there is no run folder {str(folder)!r}; arbiter bench prints the folder when a run ends")
+        raise RunError(f"there is no run folder {str(folder)!r}; arbiter runs lists the runs")
     path = folder / "config.toml"
     if not path.is_file():
         raise RunError(

@@ -10,6 +10,7 @@ import msgspec
 
 from arbiter.actors.ring import Ring, open_ring
 from arbiter.actors.ring_setup import Models
+from arbiter.actors.slots import Occupancy
 from arbiter.actors.supervision import services
 from arbiter.backends.opening import AnswerForm, answer_form
 from arbiter.config.config import Config
@@ -97,6 +98,16 @@ def _refill(store: AnswerStore, folder: RunFolder) -> None:
                 store.keep(answered.request, answered.answer)
 
 
+def _occupancy(rings: Sequence[Ring]) -> dict[str, Occupancy]:
+    """Return the slots of each model, added over all rings."""
+    found: dict[str, Occupancy] = {}
+    for ring in rings:
+        for name, one in ring.occupancy.items():
+            known = found.get(name, Occupancy(0, 0, one.limit))
+            found[name] = Occupancy(known.taken + one.taken, known.waiting + one.waiting, one.limit)
+    return found
+
+
 class _Together:
     """The rings of all points. Problems enter all of them in the same order."""
 
@@ -124,11 +135,13 @@ class _Together:
                         grading.start_soon(self._finish, index, solution)
                 async with AsyncExitStack() as stack:
                     rings = [await self._ring(stack, store, index) for index in range(len(self._folders))]
-                    pending = self._pending()
+                    self._job.watcher.solving(lambda: _occupancy(rings))
+                    kept, pending = self._job.watcher.kept, self._pending()
 
                     async def work() -> None:
                         for index, task in pending:
-                            solution = await rings[index].solve(task)
+                            watch = partial(kept, task.id, task.sample)
+                            solution = await rings[index].solve(task, watch)
                             grading.start_soon(self._finish, index, solution)
 
                     async with anyio.create_task_group() as workers:

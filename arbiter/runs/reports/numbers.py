@@ -16,6 +16,16 @@ def seconds(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.2f}"
 
 
+def steps_line(run_type: str, steps: int, escalations: int, acceptance: float | None) -> str:
+    """Format the number of steps and of the escalations among them.
+
+    Run types that decide nothing before the target writes escalate nothing: for them it is what the target wrote.
+    """
+    if run_type in ("draft", "target", "oracle", "generate"):
+        return f"{steps} ({steps - round(steps * (acceptance or 0.0))} from the target)"
+    return f"{steps} ({escalations} escalated)"
+
+
 def money(value: float | None) -> str:
     """Format an amount with two decimals, or with four significant digits if it is below 1."""
     if value is None:

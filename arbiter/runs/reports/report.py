@@ -51,10 +51,14 @@ class ReportedRun(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """Runs in the order of their table, and warnings for their comparison."""
+    """Runs in the order of their table, and warnings for their comparison.
+
+    ``passed_over`` are the folders that were given and hold no run.
+    """
 
     runs: list[ReportedRun]
     warnings: list[str]
+    passed_over: list[Path] = []
 
     @property
     def entries(self) -> list[ReportRow]:
@@ -86,13 +90,20 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def report_on(folders: Sequence[Path]) -> Report:
-    """Return the report on the runs in ``folders``, without duplicates. Raises ``RunError``."""
+    """Return the report on the runs in ``folders``, without duplicates. Folders that hold no run are passed over.
+
+    Raises ``RunError``, also if no folder holds a run.
+    """
     if not folders:
         raise RunError("no run given: name one or more folders, as in `arbiter report runs/first runs/second`")
-    different = {folder.resolve(): folder for folder in _runs_among(folders)}
+    among = _runs_among(folders)
+    passed_over = [folder for folder in among if _holds_no_run(folder)]
+    if len(passed_over) == len(among):
+        passed_over = []  # reading the first one says what it lacks
+    different = {folder.resolve(): folder for folder in among if folder not in passed_over}
     runs = {run.name: run for run in map(read_run, different.values())}
     in_order = [runs[entry.name] for entry in ordered(ReportRow(run.name, run.summary) for run in runs.values())]
-    return Report(in_order, [*_of_each(in_order), *_of_all(in_order)])
+    return Report(in_order, [*_of_each(in_order), *_of_all(in_order)], passed_over)
 
 
 def _runs_among(paths: Sequence[Path]) -> list[Path]:
@@ -109,10 +120,14 @@ def _runs_among(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
+def _holds_no_run(folder: Path) -> bool:
+    return folder.is_dir() and not any((folder / name).exists() for name in (LOG, "results.jsonl"))
+
+
 def read_run(folder: Path) -> ReportedRun:
     """Read the run in ``folder``. Raises ``RunError`` or ``ConfigError`` naming the file and how to fix it."""
     if not folder.is_dir():
-        raise RunError(f"there is no run folder {str(folder)!r}: `arbiter bench` prints the folder when a run ends")
+        raise RunError(f"there is no run folder {str(folder)!r}: arbiter runs lists the runs")
     if (folder / LOG).is_file() and not (folder / "results.jsonl").exists():
         return _read_log(folder)
     for name in ("config.toml", "results.jsonl"):

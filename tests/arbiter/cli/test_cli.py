@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from arbiter.config.config import load_config
+from arbiter.runs.stored_config import as_toml
+
 Ended = subprocess.CompletedProcess[str]
 Arbiter = Callable[..., Ended]
 
@@ -115,3 +118,28 @@ def test_events_are_shown_from_the_given_level_on_and_a_run_is_continued_by_its_
     other = arbiter("bench", "--resume", "run", "--seed", "1")
     assert (other.returncode, other.stdout) == (2, "")
     assert "  seed: 0 in the run, 1 now" in other.stderr.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("run_type", "why"),
+    [
+        ("draft", "escalates nothing"),
+        ("target", "escalates nothing"),
+        ("oracle", "scores both candidates of every step anyway"),
+    ],
+)
+def test_an_audit_that_would_have_nothing_to_score_is_refused(arbiter: Arbiter, run_type: str, why: str) -> None:
+    ended = arbiter("bench", "pocket", "--run-type", run_type, "--audit", "0.5")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert why in ended.stderr
+    assert "leave --audit out" in ended.stderr
+
+
+def test_an_audit_of_the_configuration_that_has_nothing_to_score_is_left_out_with_a_line(
+    arbiter: Arbiter, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.toml").write_bytes(as_toml(load_config("pocket", {"audit": 0.5})))
+    ended = arbiter("bench", "mine.toml", "--run-type", "draft", "--limit", "1", "--out", "run")
+    assert ended.returncode == 0, ended.stderr
+    assert "not audited, although audit is 0.5: a run of the type 'draft' escalates nothing" in ended.stderr
+    assert load_config(str(tmp_path / "run" / "config.toml")).audit == 0.0

@@ -14,7 +14,8 @@ QUESTION = "Compute (58*6)-77."
 
 def test_each_step_is_shown_with_its_author_and_score_and_the_answer_comes_last(arbiter: Arbiter) -> None:
     ended = arbiter("solve", QUESTION)
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.returncode == 0
+    assert ended.stderr.startswith("loading models for router: draft pocket:draft, ")
     *steps, answer, figures = [line for line in ended.stdout.splitlines() if line.strip()]
     assert len(steps) == 3
     assert all(step.rpartition("  ")[2].partition(",")[0] in ("draft", "target") for step in steps)

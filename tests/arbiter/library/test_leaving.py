@@ -1,6 +1,7 @@
 """Opening, leaving and closing: which calls are awaited or cancelled, and which errors they get."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -288,3 +289,33 @@ def test_an_actor_that_crashes_ends_the_block_with_its_error_and_every_call_with
         assert (arbiter.running, arbiter.waiting, arbiter.is_open) == (0, 0, False)
 
     on_each_loop(body)
+
+
+def test_leaving_in_another_task_than_the_one_that_entered_is_an_error_that_says_so(
+    an_arbiter: Arbiters, on_each_loop: Callable[[Callable[[], Awaitable[None]]], None]
+) -> None:
+    found: list[str] = []
+
+    async def body() -> None:
+        arbiter = an_arbiter()
+
+        async def enter() -> None:
+            await arbiter.__aenter__()
+            entered.set()
+            await anyio.sleep_forever()
+
+        entered = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(enter)
+            await entered.wait()
+            try:
+                await arbiter.__aexit__(None, None, None)
+            except ArbiterError as error:
+                found.append(str(error))
+            assert not arbiter.is_open
+            tasks.cancel_scope.cancel()
+
+    with suppress(BaseExceptionGroup, RuntimeError):  # what is not left properly ends with errors of its own
+        on_each_loop(body)
+    [message] = found
+    assert message.startswith("the Arbiter was entered in one task and is left in another")

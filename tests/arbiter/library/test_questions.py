@@ -144,6 +144,8 @@ def test_sampling_and_step_tokens_are_those_of_each_request(
         ({"max_tokens": True}, "max_tokens: "),
         ({"step_tokens": "many"}, "step_tokens: "),
         ({"deadline": float("nan")}, "deadline must be a number"),
+        ({"deadline": -1}, "deadline must be a number of seconds above 0, but it is -1"),
+        ({"deadline": 0}, "deadline must be a number of seconds above 0"),
         ({"temperature": -1.0}, "temperature must be 0 or more"),
         ({"top_p": 0}, "top_p must be in"),
         ({"seed": "mine"}, "seed: "),
@@ -287,3 +289,20 @@ def test_a_task_of_a_call_has_what_the_configuration_says(an_arbiter: Arbiters, 
             assert (limits["max_steps"], limits["deadline"], limits["max_tokens"]) == (4, 3.0, 9)
 
     in_virtual_time(body)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("So \\boxed{42}.", "42"),
+        ("The final answer is 7.", "7"),
+        ("No number here", None),
+        ("<think>\\boxed{1}</think> It is \\boxed{2}.", "2"),
+        ("<think>\\boxed{1}", None),
+    ],
+)
+def test_a_solution_has_the_answer_that_the_grader_would_find(
+    text: str, answer: str | None, solved: Callable[..., Solution]
+) -> None:
+    draft = ScriptedGenerator(lambda _: Generation(text, "end", Usage(1, 1)))
+    assert solved(draft=draft).answer == answer

@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from arbiter.actors.ring_setup import Models
+from arbiter.actors.slots import Occupancy
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import Config, load_config
 from arbiter.data import Problem
@@ -18,7 +19,7 @@ from arbiter.log.checksums import of_document
 from arbiter.log.run import Run
 from arbiter.protocols.errors import BackendError, RunError
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
-from arbiter.protocols.records import Usage
+from arbiter.protocols.records import StepRecord, Usage
 from arbiter.runs.baseline_runs import Compared, check_resumable, compare
 from arbiter.runs.bench import run_problems
 from arbiter.runs.folder import check_run, open_run
@@ -41,6 +42,10 @@ class Silent:
     def notice(self, text: str) -> None: ...
 
     def started(self, solutions: int, earlier: Sequence[Result]) -> None: ...
+
+    def solving(self, occupancy: Callable[[], Mapping[str, Occupancy]]) -> None: ...
+
+    def kept(self, problem: str, sample: int, step: StepRecord) -> None: ...
 
     def solved(self, result: Result) -> None: ...
 

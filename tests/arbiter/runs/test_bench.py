@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import anyio
@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from arbiter.actors.ring_setup import Models
+from arbiter.actors.slots import Occupancy
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import Config, ModelTables
 from arbiter.data import Problem
@@ -21,7 +22,7 @@ from arbiter.log.checksums import of_document
 from arbiter.log.reader import LOG
 from arbiter.protocols.errors import BackendError, ConfigError, DataError, RunError
 from arbiter.protocols.ports import Generation, GenerationRequest, KVMemory, ModelHandle, ScoreRequest
-from arbiter.protocols.records import Limits, Sampling, Transcript, Usage
+from arbiter.protocols.records import Limits, Sampling, StepRecord, Transcript, Usage
 from arbiter.runs.baseline_runs import compared_run
 from arbiter.runs.bench import bench, kv_memory, run_problems
 from arbiter.runs.folder import open_run, read_records
@@ -39,6 +40,8 @@ class Diary:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.results: list[Result] = []
+        self.kept_steps: list[tuple[str, int, str]] = []
+        self.occupancies: list[dict[str, Occupancy]] = []
 
     def loading(self, config: Config) -> None:
         self.lines.append(f"loading {config.run_type}")
@@ -48,6 +51,12 @@ class Diary:
 
     def started(self, solutions: int, earlier: Sequence[Result]) -> None:
         self.lines.append(f"started {solutions}, {len(earlier)} there")
+
+    def solving(self, occupancy: Callable[[], Mapping[str, Occupancy]]) -> None:
+        self.occupancies.append(dict(occupancy()))
+
+    def kept(self, problem: str, sample: int, step: StepRecord) -> None:
+        self.kept_steps.append((problem, sample, step.kept.text))
 
     def solved(self, result: Result) -> None:
         self.lines.append(f"solved {result.solution.problem}")
@@ -129,6 +138,19 @@ async def test_every_problem_is_graded_in_every_run_type(a_config: Configs, tmp_
     summary = await run(config, problems(10), echoing(), tmp_path, Diary())
     assert (summary.problems, summary.graded, summary.accuracy, summary.steps) == (10, 10, 1.0, 20)
     assert {result.solution.problem for result in stored(tmp_path)} == {str(n) for n in range(10)}
+
+
+@pytest.mark.asyncio
+async def test_a_watcher_hears_of_each_step_when_it_is_kept_and_sees_the_slots_of_the_models(
+    a_config: Configs, tmp_path: Path
+) -> None:
+    diary = Diary()
+    await run(a_config(run_type="draft"), problems(3), echoing(), tmp_path, diary)
+    kept = {(result.solution.problem, step.kept.text) for result in diary.results for step in result.solution.steps}
+    assert {(problem, text) for problem, _, text in diary.kept_steps} == kept
+    assert len(diary.kept_steps) == 6
+    [occupancy] = diary.occupancies
+    assert (occupancy["draft"].taken, occupancy["draft"].waiting) == (0, 0)
 
 
 @pytest.mark.asyncio

@@ -6,7 +6,7 @@ import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from arbiter.actors.ring_setup import Models
+from arbiter.actors.slots import Occupancy
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.config.config import Config
 from arbiter.data import Problem
@@ -22,7 +23,7 @@ from arbiter.log.reader import LOG
 from arbiter.log.run import Run
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
-from arbiter.protocols.records import Usage
+from arbiter.protocols.records import StepRecord, Usage
 from arbiter.runs import folder as folders
 from arbiter.runs.baseline_runs import check_resumable
 from arbiter.runs.bench import run_problems
@@ -47,6 +48,10 @@ class Watching:
     def notice(self, text: str) -> None: ...
 
     def started(self, solutions: int, earlier: Sequence[Result]) -> None: ...
+
+    def solving(self, occupancy: Callable[[], Mapping[str, Occupancy]]) -> None: ...
+
+    def kept(self, problem: str, sample: int, step: StepRecord) -> None: ...
 
     def solved(self, result: Result) -> None:
         self.count += 1

@@ -7,7 +7,8 @@ from contextlib import suppress
 import pytest
 from rich.console import Console
 
-from arbiter.config.config import Config
+from arbiter.actors.slots import Occupancy
+from arbiter.config.config import Config, parse
 from arbiter.protocols.records import Candidate, Solution, StepRecord
 from arbiter.runs.progress import LiveWatcher, PlainWatcher, ProgressCounts
 from arbiter.runs.results import Result
@@ -30,7 +31,10 @@ def plain(config: Config, results: list[Result]) -> list[str]:
 
 
 def test_loading_is_told_with_the_run_type(a_config: Configs) -> None:
-    assert plain(a_config(run_type="oracle"), []) == ["loading models for oracle"]
+    named = "draft nowhere, prm nowhere, target nowhere"
+    [line] = plain(a_config(run_type="oracle"), [])
+    assert line.startswith("loading models for oracle: ")
+    assert sorted(line.partition(": ")[2].split(", ")) == named.split(", ")
 
 
 @pytest.mark.parametrize(("problems", "lines"), [(1, 1), (7, 7), (10, 10), (100, 10), (1000, 10)])
@@ -134,6 +138,92 @@ def test_a_terminal_is_told_that_a_run_is_continued_and_counts_on(a_config: Conf
     *_, last = [line for line in text.getvalue().splitlines() if "oracle" in line]
     assert "2/2" in last
     assert "accuracy 50.0%" in last
+
+
+def test_loading_names_the_address_of_a_served_model() -> None:
+    served = {"backend": "http", "model": "qwen", "prompt": "{question}", "url": "http://localhost:1"}
+    config = parse({"run_type": "draft", "models": {"draft": served}}, "test")
+    assert plain(config, []) == ["loading models for draft: draft qwen at http://localhost:1"]
+
+
+def on_a_terminal(width: int, *calls: Callable[[LiveWatcher], object]) -> list[str]:
+    """Return the lines that a terminal of this width shows after ``calls``."""
+    text = io.StringIO()
+    console = Console(file=text, width=width, color_system=None)
+    watcher = LiveWatcher(console)
+    for call in calls:
+        call(watcher)
+    console.print(watcher)
+    return [line.rstrip() for line in text.getvalue().splitlines()]
+
+
+def busy(**requests: int) -> dict[str, Occupancy]:
+    return {name: Occupancy(taken=1, waiting=count - 1, limit=1) for name, count in requests.items()}
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+def test_every_width_has_the_bar_the_count_and_the_time_left(
+    width: int, a_config: Configs, a_result: Results, a_solution: Solutions
+) -> None:
+    first, *others = on_a_terminal(
+        width,
+        lambda watcher: watcher.loading(a_config(run_type="confidence")),
+        lambda watcher: watcher.started(1000, []),
+        lambda watcher: watcher.solving(lambda: busy(draft=50, target=14)),
+        lambda watcher: watcher.kept("q", 0, a_solution().steps[0]),
+        lambda watcher: watcher.solved(a_result()),
+    )
+    assert first.startswith("confidence ──────────")
+    assert " 1/1000 0:00 left" in first
+    shown = " ".join([first, *others])
+    assert all(part in shown for part in ("accuracy 100.0%", "acceptance 100.0%", "steps/s", "tokens/s"))
+    assert "64 in flight, at draft 50, target 14" in shown
+    assert all(len(line) <= width for line in (first, *others))
+    assert (width < 200) == bool(others)
+
+
+def test_the_progress_moves_while_the_first_problem_is_being_solved(
+    a_config: Configs, a_solution: Solutions, a_candidate: Candidates
+) -> None:
+    step = StepRecord((a_candidate("draft"), a_candidate("target")), 1, "escalate")
+    [line] = on_a_terminal(
+        200,
+        lambda watcher: watcher.loading(a_config()),
+        lambda watcher: watcher.started(3, []),
+        lambda watcher: watcher.kept("p", 0, a_solution().steps[0]),
+        lambda watcher: watcher.kept("p", 0, step),
+    )
+    assert " 0/3 -:-- left  accuracy –  acceptance 50.0%  " in line
+    assert "3 in flight" in line
+    assert " 0.0 steps/s" not in line
+
+
+def test_steps_of_an_unfinished_problem_are_counted_once(
+    a_result: Results, a_solution: Solutions, a_candidate: Candidates
+) -> None:
+    counts, steps = ProgressCounts(), [StepRecord((a_candidate(),), 0)] * 2
+    for step in steps:
+        counts.keep("p", 0, step)
+    assert (counts.steps, counts.accepted, counts.tokens) == (2, 2, 6)
+    counts.add(a_result(solution=a_solution("p", *steps)))
+    assert (counts.steps, counts.accepted, counts.tokens) == (2, 2, 3)  # the result has one request of three tokens
+
+
+def test_a_pipe_gets_a_line_a_minute_while_no_problem_ends(
+    a_config: Configs, a_solution: Solutions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    text = io.StringIO()
+    watcher = PlainWatcher(Console(file=text, width=200))
+    watcher.loading(a_config())
+    watcher.started(2, [])
+    for seconds in (30.0, 31.0, 30.0, 31.0):
+        now[0] += seconds
+        watcher.kept("p", 0, a_solution().steps[0])
+    _, *lines = text.getvalue().splitlines()
+    assert [line.partition("  ")[0] for line in lines] == ["0/2", "0/2"]
+    assert all("2 in flight" in line for line in lines)
 
 
 def test_rates_are_those_of_the_session(a_result: Results) -> None:
