@@ -10,6 +10,7 @@ import msgspec
 
 from arbiter.actors.policies import target_names
 from arbiter.config.config import Config
+from arbiter.config.local_paths import is_same_model
 from arbiter.data import Problem
 from arbiter.log.run import SHARED
 from arbiter.protocols.errors import RunError
@@ -61,6 +62,15 @@ _LATER = (
 """Keys that logs of earlier versions lack. They are left out while unset, so that those runs can be resumed."""
 
 
+_PATHS = (
+    "models.*.model",
+    "models.*.tokenizer",
+    "models.*.server.path",
+    "models.*.server.speculation.model",
+)
+"""Keys that hold a path or a name of the hub."""
+
+
 def identity(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
     """Return the values that decide the results of a run, by their full keys.
 
@@ -90,7 +100,7 @@ def differences(
     return [
         f"{key}: {_value(one, key)} {names[0]}, {_value(other, key)} {names[1]}"
         for key in sorted({*one, *other})
-        if _value(one, key) != _value(other, key)
+        if _value(one, key) != _value(other, key) and not _same_file(key, one.get(key), other.get(key))
     ]
 
 
@@ -151,6 +161,11 @@ def _decides(key: str, run_type: str, called: set[str]) -> bool:
 def _data(problems: Sequence[Problem]) -> dict[str, Any]:
     name = hashlib.blake2b(msgspec.json.encode(list(problems)), digest_size=8)
     return {"data.problems": len(problems), "data.digest": name.hexdigest()}
+
+
+def _same_file(key: str, one: object, other: object) -> bool:
+    """Return whether the values of a key that holds a path mean the same file, which may have moved."""
+    return isinstance(one, str) and isinstance(other, str) and _matches(key, _PATHS) and is_same_model(one, other)
 
 
 def _value(values: Mapping[str, Any], key: str) -> str:
