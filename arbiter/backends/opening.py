@@ -94,7 +94,10 @@ async def answer_form(config: Config) -> AnswerForm:
     }
     templates = [await _template(name, table) for name, table in writers.items()]
     opens = any(template.opens_thought for template in templates)
-    return AnswerForm(opens, "\n".join(template.before_steps for template in templates))
+    texts = [
+        text for template in templates for text in (*(turn.text for turn in template.turns), template.before_steps)
+    ]
+    return AnswerForm(opens, "\n".join(texts))
 
 
 @asynccontextmanager
@@ -260,9 +263,9 @@ async def _judge(
 
 async def _template(name: str, table: AnyModelTable) -> PromptTemplate:
     if is_chat(table):
-        return await _read(name, partial(message_template, table.prompt, table.annotate))
+        return await _read(name, partial(message_template, table.prompt, table.annotate, table.turns))
     tokenizer = table.tokenizer or table.model
-    return await _read(name, partial(prompt_template, table.prompt, table.annotate, tokenizer))
+    return await _read(name, partial(prompt_template, table.prompt, table.annotate, tokenizer, table.turns))
 
 
 async def _read(name: str, read: Callable[[], Prompt]) -> Prompt:

@@ -1,5 +1,6 @@
 """The keys of a configuration that hold paths: relative paths are relative to the file, and become absolute.
 
+A file of ``examples`` is read here, so that the configuration holds its content.
 A path that exists only relative to the working directory is used too, with a warning. A name of the hub stays.
 """
 
@@ -10,7 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from arbiter.config.local_paths import exists, is_path, local_path
+import msgspec
+
+from arbiter.config.local_paths import exists, is_path, local_path, refuse_missing
+from arbiter.protocols.errors import ConfigError
 
 log = logging.getLogger("arbiter.config")
 
@@ -27,6 +31,9 @@ def with_absolute_paths(tree: Tree, base: Path, source: str | None) -> Tree:
     file, and nothing is warned about. Values of a wrong type stay as they are; parsing refuses them.
     """
     found = _copied(tree)
+    for table, place in _models(found):
+        if isinstance(file := table.get("examples"), str):
+            table["examples"] = _examples(f"{place}.examples", file, base, source)
     for table, key, name in _paths(found):
         value: object = table.get(key)
         if isinstance(value, str):
@@ -39,12 +46,7 @@ def with_absolute_paths(tree: Tree, base: Path, source: str | None) -> Tree:
 def _paths(tree: Tree) -> Iterator[tuple[Tree, str, str]]:
     """Yield each table with a key that may hold a path, the key, and its full name."""
     yield _table(tree, "data"), "source", "data.source"
-    models = _table(tree, "models")
-    targets = {f"targets.{name}": table for name, table in _table(models, "targets").items()}
-    for name, table in {**models, **targets}.items():
-        if name == "targets" or not isinstance(table, dict):
-            continue
-        model, place = cast("Tree", table), f"models.{name}"
+    for model, place in _models(tree):
         if model.get("backend") in _IN_PROCESS:
             yield model, "model", f"{place}.model"
         yield model, "tokenizer", f"{place}.tokenizer"
@@ -53,6 +55,33 @@ def _paths(tree: Tree) -> Iterator[tuple[Tree, str, str]]:
         yield _table(server, "speculation"), "model", f"{place}.server.speculation.model"
         if "/" in str(server.get("python", "")):  # other names are looked for in PATH
             yield server, "python", f"{place}.server.python"
+
+
+def _models(tree: Tree) -> Iterator[tuple[Tree, str]]:
+    """Yield the table of each model and its full name."""
+    models = _table(tree, "models")
+    targets = {f"targets.{name}": table for name, table in _table(models, "targets").items()}
+    for name, table in {**models, **targets}.items():
+        if name != "targets" and isinstance(table, dict):
+            yield cast("Tree", table), f"models.{name}"
+
+
+def _examples(key: str, file: str, base: Path, source: str | None) -> list[object]:
+    """Return the objects in ``file``, one in JSON per line. Raises ``ConfigError`` naming ``key`` and the line."""
+    path = local_path(_located(key, file, base, source), base)
+    refuse_missing(key, str(path))
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{key}: cannot read {path}: {error}; name a file, or give a list of examples") from error
+    return [_decoded(f"{key}: {path}, line {number}", line) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _decoded(place: str, line: str) -> object:
+    try:
+        return msgspec.json.decode(line, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{place}: not a JSON object: {error}") from error
 
 
 def _located(key: str, name: str, base: Path, source: str | None) -> str:

@@ -54,10 +54,12 @@ _LATER = (
     "budget",
     "models.*.api",
     "models.*.cost",
+    "models.*.examples",
     "models.*.labels",
     "models.*.server",
     "models.*.server.*",
     "models.*.step_tag",
+    "models.*.system",
 )
 """Keys that logs of earlier versions lack. They are left out while unset, so that those runs can be resumed."""
 
