@@ -16,7 +16,7 @@ from arbiter.backends.served.end_signs import end_signs
 from arbiter.backends.served.generator import WITHOUT_PENALTIES, ServedGenerator
 from arbiter.backends.served.judge import ServedJudge
 from arbiter.backends.served.label_tokens import LabelScorer
-from arbiter.backends.served.prompt_form import PromptForm, prompt_form, prompt_texts
+from arbiter.backends.served.prompt_form import PromptForm, prompt_counter, prompt_form, prompt_texts
 from arbiter.backends.served.refusals import decoded, understood
 from arbiter.backends.served.scorer import ServedScorer
 from arbiter.backends.served.transport import (
@@ -105,6 +105,7 @@ async def open_served_generator(
             listed.max_model_len if listed else None,
             chats,
             prompt_form(texts),
+            prompt_counter(texts),
         )
         await _refuse_reward_server(name, table, transport)
         if table.verifies:
