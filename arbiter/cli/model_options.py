@@ -13,6 +13,17 @@ from arbiter.protocols.errors import ConfigError
 from arbiter.servers.named_models import ROLES, NamedModel, Role, named_model
 
 _POCKET = "pocket"
+_NEEDED: dict[RunType, tuple[Role, ...]] = {
+    "draft": ("draft",),
+    "target": ("target",),
+    "confidence": ("draft", "target"),
+    "random": ("draft", "target"),
+    "router": ("draft", "target", "router"),
+    "rsd": ("draft", "target", "prm"),
+    "oracle": ("draft", "target", "prm"),
+    "generate": ("draft", "target", "prm"),
+}
+"""The models that a run type calls. ``judge`` calls one that no option names."""
 _STEPS = 3, 4
 """The share of the shortest context that a problem's steps may fill. The rest is for the question."""
 
@@ -61,6 +72,7 @@ class ModelOptions:
         and ``BackendError`` if a server cannot be reached.
         """
         chosen = run_type or self._run_type()
+        self._check(chosen)
         models = anyio.run(self._models)
         tables = {"models": {role: model.table for role, model in models.items()}}
         if all(text.startswith(PREFIX) for text in self.given.values()):
@@ -69,13 +81,20 @@ class ModelOptions:
 
     def _run_type(self) -> RunType:
         """Return the run type that fits the models."""
-        missing = [role for role in ("draft", "target") if role not in self.given]
-        if missing:
-            raise ConfigError(
-                f"--{missing[0]} is missing: a run needs a draft and a target. For one model alone, give --run-type "
-                "draft with --draft, or --run-type target with --target"
-            )
         return "router" if self.router is not None else "rsd" if self.prm is not None else "confidence"
+
+    def _check(self, run_type: RunType) -> None:
+        """Raise ``ConfigError`` naming the option of a model that the run type calls and that is not given."""
+        needed = _NEEDED.get(run_type)
+        if needed is None:
+            raise ConfigError(f"the run type {run_type!r} needs a configuration: write one with arbiter init")
+        missing = [role for role in needed if role not in self.given]
+        if missing:
+            options = " and ".join(f"--{role}" for role in needed)
+            raise ConfigError(
+                f"--{missing[0]} is missing: the run type {run_type!r} needs {options}. For one model alone, give "
+                "--run-type draft with --draft, or --run-type target with --target"
+            )
 
     async def _models(self) -> dict[Role, NamedModel]:
         found: dict[Role, NamedModel] = {}

@@ -54,8 +54,8 @@ def refuse_missing(key: str, name: str) -> None:
     near = _similar(path)
     hint = f"; did you mean {' or '.join(near)}?" if near else f"; {_content(path)}"
     raise ConfigError(
-        f"{key}: there is no file or folder {name}{hint} It is not looked up at the Hugging Face hub. For a model of "
-        "the hub whose owner has the name of a folder here, fetch it first: hf download OWNER/NAME"
+        f"{key}: there is no file or folder {name}{hint} It is not looked up at the Hugging Face hub (hf "
+        "download OWNER/NAME fetches a model from there)"
     )
 
 

@@ -109,9 +109,10 @@ async def _in_process(role: Role, text: str, prompt: str | None) -> NamedModel:
     elif not exists(Path(resolved(text))):
         known = ", ".join(f"{PREFIX}{folder.name}" for folder in sorted(MODELS.iterdir()))
         raise ConfigError(f"--{role} {text}: there is no such pocket model; there are {known}")
-    if _metadata(name).kind == "draft-head":
-        if role != "router":
-            raise ConfigError(f"--{role} {text}: this is a head on the draft, which only --router can be")
+    kind = _metadata(name).kind
+    if kind not in (None, role, "draft-head") or (kind == "draft-head" and role != "router"):
+        raise ConfigError(f"--{role} {text}: Arbiter trained this model as a {kind}, not as a {role}")
+    if kind == "draft-head":
         return NamedModel({"backend": "draft-head", "model": name})
     table = {"model": name, **await _reading(role, [name], name, prompt)}
     return NamedModel(table, _context(name))

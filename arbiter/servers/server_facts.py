@@ -55,6 +55,11 @@ async def server_facts(role: str, text: str, key_variable: str | None, writes: b
     try:
         async with open_transport(role, table) as transport:
             return await _facts(role, transport, chosen, writes)
+    except ConfigError as error:
+        if key_variable is None or key_variable not in str(error):
+            raise
+        reason = str(error).removeprefix(f"models.{role}: ").replace(" (api_key_env)", "")
+        raise ConfigError(f"--server-key-env: {reason.partition(', or set models')[0]}") from error
     except BackendError as error:
         reason = str(error).replace("Set api_key_env to", "Set --server-key-env to")
         raise BackendError(f"--{role} {text}: {reason}") from error

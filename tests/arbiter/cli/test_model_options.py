@@ -56,7 +56,10 @@ def test_other_commands_take_the_models_too(arbiter: Arbiter, command: str) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("bench", "--draft", "pocket:draft"), "--target is missing: a run needs a draft and a target"),
+        (
+            ("bench", "--draft", "pocket:draft"),
+            "--target is missing: the run type 'confidence' needs --draft and --target",
+        ),
         (("bench", "pocket", *PAIR), "--draft and --target and the configuration pocket are both given: leave pocket"),
         (("bench", "--prompt", "chat"), "--prompt, --scorer-prompt and --server-key-env need --draft"),
         (("bench",), "no configuration is given: name a file or a built-in one"),
@@ -65,7 +68,17 @@ def test_other_commands_take_the_models_too(arbiter: Arbiter, command: str) -> N
         (("bench", "--draft", "small/dratf", "--target", "pocket:target"), "--draft: there is no file or folder"),
         (("bench", "--draft", "small", "--target", "pocket:target"), "--data is missing: name the problems"),
         (("bench", "--draft", "pocket:d", "--target", "pocket:target"), "there is no such pocket model; there are"),
-        (("bench", "--draft", "pocket:draft-head", "--target", "pocket:target"), "which only --router can be"),
+        (
+            ("bench", "--draft", "pocket:draft-head", "--target", "pocket:target"),
+            "trained this model as a draft-head, not as a draft",
+        ),
+        (
+            ("bench", "--draft", "pocket:draft", "--target", "pocket:prm"),
+            "trained this model as a prm, not as a target",
+        ),
+        (("collect", *PAIR), "--prm is missing: the run type 'generate' needs --draft and --target and --prm"),
+        (("bench", *PAIR, "--run-type", "judge"), "the run type 'judge' needs a configuration: write one with arbiter"),
+        (("bench", *PAIR, "--run-type", "router"), "--router is missing: the run type 'router' needs"),
         (("bench", "--draft", "empty", "--target", "pocket:target"), "the prompt of '{folder}/empty' is not known"),
         (("serve", "pocket", *PAIR), "--draft and --target and the configuration pocket are both given"),
         (("solve", "1+1?", "--config", "pocket", *PAIR), "the configuration pocket are both given"),

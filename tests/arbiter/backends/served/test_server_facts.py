@@ -100,7 +100,9 @@ async def test_a_scorer_and_a_known_engine_get_no_completion_request(server: Fak
 async def test_the_key_comes_from_the_environment_and_its_variable_is_kept(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ConfigError, match="the environment variable TEST_KEY"):
+    with pytest.raises(
+        ConfigError, match=r"^--server-key-env: the environment variable TEST_KEY is not set; set it to th"
+    ):
         await named_model("draft", server.url, "plain", "TEST_KEY")
     monkeypatch.setenv("TEST_KEY", "secret")
     assert (await found("draft", server.url, "plain", "TEST_KEY"))["api_key_env"] == "TEST_KEY"
