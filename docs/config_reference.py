@@ -170,7 +170,7 @@ def _default(field: Any) -> str:  # noqa: ANN401 - msgspec's own type is not exp
 
 
 def _structs(hint: Any) -> list[type[msgspec.Struct]]:  # noqa: ANN401 - as above
-    options = get_args(hint) if get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+    options = get_args(hint) if get_origin(hint) in (types.UnionType, typing.Union, tuple) else (hint,)
     return [option for option in options if isinstance(option, type) and issubclass(option, msgspec.Struct)]
 
 

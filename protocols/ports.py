@@ -186,6 +186,15 @@ class KnowsContext(Protocol):
         ...
 
 
+@runtime_checkable
+class CountsPrompts(Protocol):
+    """A ``Generator`` or ``Scorer`` that can count the tokens of a prompt before it is sent."""
+
+    def prompt_tokens(self, transcript: Transcript, separator: str) -> int | None:
+        """Return the number of tokens in the prompt; None if the model's tokenizer is not known here."""
+        ...
+
+
 class QueueDepth(Protocol):
     """Reports how busy a server is."""
 

@@ -47,11 +47,12 @@ def _text(stream: io.TextIOWrapper) -> str:
 
 @contextlib.contextmanager
 def _restored_notices() -> Generator[None]:
-    """Remove the handler that shows notices of the backends: each call adds its own."""
-    backends = logging.getLogger("arbiter.backends")
-    handlers, level = backends.handlers[:], backends.level
+    """Remove the handlers that show notices of backends and configurations: each call adds its own."""
+    loggers = [logging.getLogger(f"arbiter.{name}") for name in ("backends", "config")]
+    before = [(logger.handlers[:], logger.level) for logger in loggers]
     try:
         yield
     finally:
-        backends.handlers[:] = handlers
-        backends.setLevel(level)
+        for logger, (handlers, level) in zip(loggers, before, strict=True):
+            logger.handlers[:] = handlers
+            logger.setLevel(level)

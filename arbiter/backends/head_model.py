@@ -15,6 +15,7 @@ import msgspec
 
 from arbiter.backends.draft_features import CandidateReading, FeatureSet, feature_names, features_of
 from arbiter.backends.prompts import PromptTemplate
+from arbiter.config.local_paths import is_same_model
 from arbiter.pocket import resolved
 from arbiter.protocols.errors import BackendError, ConfigError, DataError
 from arbiter.protocols.ports import Score, ScoreRequest
@@ -159,9 +160,10 @@ def check_draft(head: DraftHead, draft: Mapping[str, str | None], template: Prom
     ``ConfigError`` naming the key that differs.
     """
     metadata = head.metadata
-    trained = {metadata.draft, resolved(metadata.draft)}
-    names = {resolved(name) for name in draft.values() if name}
-    if not trained & names:
+    names = {resolved(name) for name in draft.values() if name} | {name for name in draft.values() if name}
+    if not any(
+        is_same_model(trained, name) for trained in (metadata.draft, resolved(metadata.draft)) for name in names
+    ):
         given = ", ".join(f"{key} = {name!r}" for key, name in draft.items() if name)
         raise ConfigError(
             f"models.router: the head was trained on the draft {metadata.draft!r}, but models.draft has {given}. Train "

@@ -22,6 +22,7 @@ from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.queue_depth import open_queue_depth
 from arbiter.backends.served.served_models import open_served_generator, open_served_judge, open_served_scorer
 from arbiter.config.config import SEPARATOR, Config
+from arbiter.config.local_paths import refuse_missing
 from arbiter.config.model_tables import (
     IN_PROCESS_GATHER,
     PAUSING_GATHER,
@@ -49,7 +50,7 @@ Prompt = TypeVar("Prompt", JudgePrompt, PromptTemplate)
 def required_tables(config: Config) -> dict[str, RouterTable]:
     """Return the tables of the models that the configured run may call, by their keys after ``models.``.
 
-    Raises ``ConfigError`` if one is missing.
+    Raises ``ConfigError`` if one is missing, or names a file that is.
     """
     tables: dict[str, RouterTable] = {}
     for name, table in config.called_tables().items():
@@ -58,8 +59,17 @@ def required_tables(config: Config) -> dict[str, RouterTable]:
                 f"the run type {config.run_type!r} calls the {name} model, but none is configured: "
                 f"add a table [models.{name}]"
             )
+        refuse_missing_files(name, table)
         tables[name] = table
     return tables
+
+
+def refuse_missing_files(name: str, table: RouterTable) -> None:
+    """Raise ``ConfigError`` if the table ``[models.name]`` names a file or folder of this machine that is not there."""
+    if not isinstance(table, ServedTable):
+        refuse_missing(f"models.{name}.model", table.model)
+    if not isinstance(table, DraftHeadTable) and table.tokenizer is not None:
+        refuse_missing(f"models.{name}.tokenizer", table.tokenizer)
 
 
 class AnswerForm(NamedTuple):
@@ -89,7 +99,8 @@ async def answer_form(config: Config) -> AnswerForm:
 async def message_form(name: str, table: AnyModelTable) -> AnswerForm:
     """Return what the prompt of one model that writes says. Raises as ``answer_form``."""
     template = await _template(name, table)
-    return AnswerForm(template.opens_thought, template.before_steps)
+    texts = (*(turn.text for turn in template.turns), template.before_steps)
+    return AnswerForm(template.opens_thought, "\n".join(texts))
 
 
 @asynccontextmanager
@@ -255,9 +266,9 @@ async def _judge(
 
 async def _template(name: str, table: AnyModelTable) -> PromptTemplate:
     if is_chat(table):
-        return await _read(name, partial(message_template, table.prompt, table.annotate))
+        return await _read(name, partial(message_template, table.prompt, table.annotate, table.turns))
     tokenizer = table.tokenizer or table.model
-    return await _read(name, partial(prompt_template, table.prompt, table.annotate, tokenizer))
+    return await _read(name, partial(prompt_template, table.prompt, table.annotate, tokenizer, table.turns))
 
 
 async def _read(name: str, read: Callable[[], Prompt]) -> Prompt:

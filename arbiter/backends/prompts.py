@@ -15,8 +15,10 @@ from arbiter.backends.conversations import (
     MarkedConversation,
     Markup,
     TokenizerConversation,
+    Turns,
     as_text,
     chat_text,
+    instructed,
 )
 from arbiter.backends.tokenizers import read_tokenizer
 from arbiter.grading.answers import text_after_thought
@@ -87,6 +89,7 @@ _MODEL_NUMBER: dict[Author, int] = {"draft": 0, "target": 1}
 class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A template: ``before_steps`` contains ``{question}`` once; the steps follow, each with its separator after it.
 
+    ``turns`` (instructions and solved examples) precede each conversation. Instructions of a conversation replace them.
     With ``annotate``, each step is prefixed by the model that wrote it (``Model 0: `` for the draft, ``Model 1: `` for
     the target), as the router is trained to read them. ``conversation`` renders a question with turns before it;
     without it, turns and question replace ``{question}`` as text, separated by blank lines. Raises ``ConfigError`` if
@@ -96,6 +99,7 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     before_steps: str
     annotate: bool = False
     conversation: Conversation | None = None
+    turns: Turns = ()
 
     def __post_init__(self) -> None:
         if self.before_steps.count(QUESTION) != 1:
@@ -115,7 +119,7 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         Raises ``BackendError`` if the model's own chat template refuses the conversation.
         """
-        return self._head(transcript) + self.render_steps(transcript, separator)
+        return self._head(transcript, separator) + self.render_steps(transcript, separator)
 
     def render_steps(self, transcript: Transcript, separator: str) -> str:
         """Return the steps of the context, each with a separator after it."""
@@ -125,33 +129,56 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Return the text that a scorer reads: the context, the candidate and its separator. Raises as ``render``."""
         return self.render(transcript.extended(Step(text=candidate, author=author)), separator)
 
-    def _head(self, transcript: Transcript) -> str:
-        if transcript.turns and self.conversation is not None:
-            return self.conversation.head(transcript.turns, transcript.question)
+    def turns_of(self, transcript: Transcript) -> Turns:
+        """Return all turns before the question: instructions, the template's examples, then the conversation.
+
+        There is one system turn at most, the first: that of the conversation, else that of the template.
+        """
+        if not self.turns:
+            return transcript.turns
+        theirs = [turn for turn in transcript.turns if turn.role == "system"]
+        ours = [turn for turn in self.turns if turn.role != "system" or not theirs]
+        return (*theirs, *ours, *(turn for turn in transcript.turns if turn.role != "system"))
+
+    def _head(self, transcript: Transcript, separator: str) -> str:
+        if self.conversation is not None and (turns := self.turns_of(transcript)):
+            return self.conversation.head(turns, transcript.question)
         before, _, after = self.before_steps.partition(QUESTION)
-        return f"{before}{as_text(transcript)}{after}"
+        return f"{self._shots(transcript, separator)}{before}{as_text(transcript)}{after}"
+
+    def _shots(self, transcript: Transcript, separator: str) -> str:
+        """Return the instructions and the examples as text: each example in the template, as a question of its own."""
+        before, _, after = self.before_steps.partition(QUESTION)
+        text = ""
+        for turn in self.turns:
+            if turn.role == "user":
+                text += f"{before}{turn.text}{after}"
+            elif turn.role == "assistant" or not instructed(transcript.turns):
+                text += f"{turn.text}{separator}"
+        return text
 
     def _render_step(self, step: Step) -> str:
         return f"Model {_MODEL_NUMBER[step.author]}: {step.text}" if self.annotate else step.text
 
 
-def prompt_template(prompt: str, annotate: bool, tokenizer: str) -> PromptTemplate:
+def prompt_template(prompt: str, annotate: bool, tokenizer: str, turns: Turns = ()) -> PromptTemplate:
     """Return the template that a configuration's ``prompt`` names or contains as text.
 
-    ``chat`` reads the chat template of ``tokenizer`` (a folder or a hub name; needs transformers). Raises
+    ``chat`` reads the chat template of ``tokenizer`` (a folder or a hub name; needs transformers). ``turns`` precede
+    each conversation. Raises
     ``ConfigError`` if ``prompt`` is neither a name nor a template, or if ``tokenizer`` has no chat template.
     """
     if prompt == CHAT:
         reader = _reader(tokenizer)
         text = _user_turn(tokenizer, reader, f"{QUESTION}\n\n{_BOXED}")
-        return PromptTemplate(text, annotate, TokenizerConversation(tokenizer, reader, _BOXED))
+        return PromptTemplate(text, annotate, TokenizerConversation(tokenizer, reader, _BOXED), turns)
     text = TEMPLATES.get(prompt, prompt)
     before, _, after = text.partition(QUESTION)
     family = FAMILIES.get(prompt)
-    return PromptTemplate(text, annotate, MarkedConversation(before, after, family) if family else None)
+    return PromptTemplate(text, annotate, MarkedConversation(before, after, family) if family else None, turns)
 
 
-def message_template(prompt: str, annotate: bool) -> PromptTemplate:
+def message_template(prompt: str, annotate: bool, turns: Turns = ()) -> PromptTemplate:
     """Return the template of the user's message to a host that puts messages into the model's own chat template.
 
     ``chat`` has the question with the instruction after it. Raises ``ConfigError`` for a named template, which has the
@@ -163,7 +190,7 @@ def message_template(prompt: str, annotate: bool) -> PromptTemplate:
             f'prompt to "{CHAT}", or to the text of a message with {QUESTION}'
         )
     text = f"{QUESTION}\n\n{_BOXED}" if prompt == CHAT else TEMPLATES.get(prompt, prompt)
-    return PromptTemplate(text, annotate)
+    return PromptTemplate(text, annotate, turns=turns)
 
 
 def chat_turn(name: str, text: str) -> str:

@@ -15,6 +15,7 @@ COMMANDS = (
     "evaluate",
     "export",
     "grade",
+    "init",
     "replay",
     "report",
     "reproduce",

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from arbiter.cli.bench_screen import WRITERS, details_table, print_comparison, print_figures
 from arbiter.cli.console import guarded, stderr, stdout
 from arbiter.cli.endings import PROBLEMS_FAILED, FailFast, Failures, continuing, failures_of, interrupted, say, stopped
+from arbiter.cli.model_options import NO_MODELS, ModelOptions
 from arbiter.cli.overrides import NOT_GIVEN, RunOverrides, configured
 from arbiter.cli.terminal import write_json
 from arbiter.config.config import Config
@@ -37,6 +38,7 @@ def bench_command(
     /,
     *,
     overrides: RunOverrides = NOT_GIVEN,
+    models: ModelOptions = NO_MODELS,
     compare: Annotated[bool | None, Parameter(negative="--no-compare")] = None,
     details: bool = False,
     out: Path | None = None,
@@ -61,14 +63,16 @@ def bench_command(
         arbiter bench pocket --compare
         arbiter bench pocket --run-type rsd --threshold 0.8
         arbiter bench pocket --samples 4 --temperature 0.7
+        arbiter bench --draft ./draft --target http://localhost:30001 --data problems.jsonl
         arbiter bench mine.toml --data problems.jsonl --limit 100 --out runs/first
         arbiter bench --resume runs/first
 
     Parameters
     ----------
     config
-        A configuration file, or the name of a built-in configuration (`pocket`). Optional with `--resume`: the default
-        is then the configuration that is stored in the run folder.
+        A configuration file, or the name of a built-in configuration (`pocket`). Optional with `--draft` and
+        `--target`, which name the models instead, and with `--resume`: the default is then the configuration that is
+        stored in the run folder.
     compare
         Run the draft alone and the target alone on the same problems first, and compare the run with both. Their run
         folders are next to that of the run, with `-draft` and `-target` appended. Of the three runs, finished ones are
@@ -100,7 +104,8 @@ def bench_command(
 
     def action() -> int:
         resumed = None if resume is None else resolve(resume, ("run", "baseline"))
-        chosen = overrides.load(configured(config, out, resumed, check_resumable), log_level)
+        named = configured(config, out, resumed, check_resumable, models, overrides)
+        chosen = overrides.load(named, log_level)
         chosen = _compared_or_not(_audited_or_not(chosen, overrides.audit), compare)
         run = _compared if chosen.compare else _alone
         failures = failures_of(retry_failed, fail_fast, resume, allow_failures)

@@ -11,9 +11,11 @@ from rich.table import Table
 
 from arbiter.cli.console import guarded, stderr, stdout
 from arbiter.cli.endings import FailFast, Failures, continuing, failures_of, interrupted, say, stopped
+from arbiter.cli.model_options import NO_MODELS, ModelOptions
 from arbiter.cli.overrides import configured, given
 from arbiter.cli.terminal import write_json
 from arbiter.config.config import load_config
+from arbiter.config.run_tables import RunType
 from arbiter.data.published import field_names
 from arbiter.data.training_rows import TrainingRow
 from arbiter.protocols.errors import ConfigError
@@ -77,11 +79,16 @@ class CollectOptions:
     concurrency: int | None = None
     """The number of problems that are solved concurrently. Default: `limits.problems` of the configuration (64)."""
 
+    @property
+    def run_type(self) -> RunType:
+        """The run type of every collection."""
+        return "generate"
+
     def changes(self) -> dict[str, Any]:
         """Return the configuration keys that the options set."""
         fields = given(source=self.stratify)
         return given(
-            run_type="generate",
+            run_type=self.run_type,
             seed=self.seed,
             data=given(source=self.data, limit=self.limit, fields=fields),
             limits=given(problems=self.concurrency),
@@ -97,6 +104,7 @@ def collect_command(
     /,
     *,
     options: CollectOptions = _NOT_GIVEN,
+    models: ModelOptions = NO_MODELS,
     import_: Annotated[tuple[Path, ...], Parameter(name="--import", consume_multiple=True, show_default=False)] = (),
     fields: Annotated[str, Parameter(show_default=False)] = "",
     out: Path | None = None,
@@ -123,7 +131,7 @@ def collect_command(
     ----------
     config
         A configuration file, or the name of a built-in configuration (`pocket`), with a draft, a target and a PRM.
-        Optional with `--resume`.
+        Optional with `--draft`, `--target` and `--prm`, which name the models instead, and with `--resume`.
     import_
         Make rows from these dump files, without calling a model. The dumps have the layout of the published Arbitrage
         program (docs/how-to/collect-rows.md).
@@ -155,7 +163,7 @@ def collect_command(
             collection = imported(import_, field_names(fields), router, options.seed or 0, *shares, folder)
             return _print_collection(collection, folder, json)
         resumed = None if resume is None else resolve(resume, ("collection",))
-        name = configured(config, out, resumed, check_resumable)
+        name = configured(config, out, resumed, check_resumable, models, options)
         failures = failures_of(retry_failed, fail_fast, resumed)
         return _collect(name, options, out or resumed, resumed is not None, failures, json)
 
@@ -163,7 +171,12 @@ def collect_command(
 
 
 def _collect(
-    name: str, options: CollectOptions, folder: Path | None, resumed: bool, failures: Failures, as_json: bool
+    name: str | dict[str, Any],
+    options: CollectOptions,
+    folder: Path | None,
+    resumed: bool,
+    failures: Failures,
+    as_json: bool,
 ) -> int:
     config = load_config(name, options.changes())
     before = read_collection(folder) if folder is not None and resumed else None

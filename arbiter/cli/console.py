@@ -44,16 +44,31 @@ class Notices(logging.Handler):
             stderr.print(f"[yellow]{record.getMessage()}:[/yellow] {escape(error)}", highlight=False, soft_wrap=True)
 
 
+class Warnings(logging.Handler):
+    """Show the warnings about a configuration on standard error, each once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._shown: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if text not in self._shown:
+            self._shown.add(text)
+            stderr.print(f"[yellow]warning:[/yellow] {escape(text)}", highlight=False, soft_wrap=True)
+
+
 def version() -> str:
     """Return the version of the distribution. Each app needs it: a nested app does not inherit it."""
     return arbiter.__version__
 
 
 def show_notices() -> None:
-    """Show the log messages of the backends on standard error, above the live progress line if there is one."""
+    """Show messages of the backends and warnings about configurations, above the live progress line if there is one."""
     backends = logging.getLogger("arbiter.backends")
     backends.setLevel(logging.INFO)
     backends.addHandler(Notices())
+    logging.getLogger("arbiter.config").addHandler(Warnings())
 
 
 class OwnOrErrors(logging.Filter):

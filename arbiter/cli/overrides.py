@@ -1,14 +1,15 @@
 """The options that override keys of the configuration."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from cyclopts import Parameter
 
 from arbiter.actors.controllers import Verify
-from arbiter.config.config import Config, built_in, load_config
+from arbiter.cli.model_options import NO_MODELS, ModelOptions, origin
+from arbiter.config.config import Config, load_config
 from arbiter.config.run_tables import Level, RunType
 from arbiter.protocols.errors import ConfigError
 
@@ -38,8 +39,8 @@ class PolicyOverrides:
     """The seed of the sampling noise above temperature 0, of the choices of `random`, and of the choice of audited
     escalations. Default: `seed` of the configuration (0)."""
 
-    def load(self, name: str, log_level: Level | None = None) -> Config:
-        """Return the configuration ``name`` with the given options and the log level applied.
+    def load(self, name: str | Mapping[str, Any], log_level: Level | None = None) -> Config:
+        """Return the configuration ``name``, or that of these tables, with the options and the log level applied.
 
         Raises ``ConfigError`` naming the key that is wrong.
         """
@@ -132,24 +133,47 @@ class RunOverrides(RingOverrides):
 NOT_GIVEN = RunOverrides()
 
 
+class SourceOptions(Protocol):
+    """Options that name a data set, and perhaps a run type."""
+
+    @property
+    def data(self) -> str | None: ...
+    @property
+    def run_type(self) -> RunType | None: ...
+
+
 def given(**options: Any) -> dict[str, Any]:  # noqa: ANN401 - options are of any type
     """Return the ``options`` that are set: neither ``None`` nor an empty table."""
     return {key: value for key, value in options.items() if value is not None and value != {}}
 
 
-def configured(config: str | None, out: Path | None, resume: Path | None, check: Callable[[Path], object]) -> str:
-    """Return the name of the configuration to load: ``config``, or the one stored in the folder ``resume``.
+def configured(
+    config: str | None,
+    out: Path | None,
+    resume: Path | None,
+    check: Callable[[Path], object],
+    models: ModelOptions = NO_MODELS,
+    options: SourceOptions = NOT_GIVEN,
+) -> str | dict[str, Any]:
+    """Return the configuration to load: ``config``, that of ``models``, or the one stored in the folder ``resume``.
 
-    ``check`` is called with ``resume`` and raises if that folder cannot be resumed. Raises ``ConfigError`` if neither
-    is given, or if ``out`` and ``resume`` differ.
+    ``check`` is called with ``resume`` and raises if that folder cannot be resumed. Raises ``ConfigError`` if none
+    is given, if ``models`` need a data set that ``options`` do not name, or if ``out`` and ``resume`` differ.
     """
-    if resume is None:
-        if config is None:
-            raise ConfigError(f"no configuration is given: name a file, or a built-in one ({', '.join(built_in())})")
-        return config
-    if out is not None and out != resume:
-        raise ConfigError(f"--resume {resume} continues in that folder: leave out --out")
-    check(resume)
-    if config is None and not (resume / "config.toml").is_file():
-        raise ConfigError(f"--resume {resume}: it has no config.toml; name the configuration of the run as well")
-    return config or str(resume / "config.toml")
+    if resume is not None:
+        if out is not None and out != resume:
+            raise ConfigError(f"--resume {resume} continues in that folder: leave out --out")
+        check(resume)
+        if config is None and models == NO_MODELS:
+            if not (resume / "config.toml").is_file():
+                raise ConfigError(
+                    f"--resume {resume}: it has no config.toml; name the configuration of the run as well"
+                )
+            return str(resume / "config.toml")
+    found = origin(config, models, options.run_type)
+    if isinstance(found, dict) and "data" not in found and options.data is None:
+        raise ConfigError(
+            "--data is missing: name the problems, for example --data problems.jsonl or --data math500 (a file, or a "
+            "data set of the Hugging Face hub)"
+        )
+    return found

@@ -13,6 +13,7 @@ import anyio
 from rich.markup import escape
 
 from arbiter.cli.console import guarded, stderr
+from arbiter.cli.model_options import NO_MODELS, ModelOptions, origin
 from arbiter.cli.overrides import RingOverrides
 from arbiter.cli.terminal import visible
 from arbiter.config.run_tables import RunType
@@ -29,7 +30,7 @@ PORT = 8400
 
 
 def serve_command(
-    config: str = "pocket",
+    config: str | None = None,
     /,
     *,
     host: str = "127.0.0.1",
@@ -37,6 +38,7 @@ def serve_command(
     api_key_env: str | None = None,
     run_types: list[RunType] | None = None,
     overrides: RingOverrides = _AS_CONFIGURED,
+    models: ModelOptions = NO_MODELS,
     queue: int = 1024,
     drain: float = 30.0,
     out: Path | None = None,
@@ -54,13 +56,15 @@ def serve_command(
     Examples:
 
         arbiter serve
+        arbiter serve --draft ./draft --target http://localhost:30001
         arbiter serve configs/mine.toml --port 9000 --api-key-env ARBITER_KEYS
         arbiter up pocket-sglang -- arbiter serve pocket-sglang --out runs/served
 
     Parameters
     ----------
     config
-        A configuration file, or the name of a built-in configuration.
+        A configuration file, or the name of a built-in configuration. `--draft` and `--target` name the models instead.
+        Default: `pocket`.
     host
         The address to listen on. Anybody who can reach it can use the models: for an address other than 127.0.0.1, also
         set `--api-key-env`.
@@ -97,7 +101,7 @@ def serve_command(
         require("prometheus_client", "gateway", "the endpoint")
         if queue < 0 or drain < 0:
             raise ConfigError(f"--queue {queue} and --drain {drain:g}: both must be 0 or more")
-        loaded = overrides.load(config)
+        loaded = overrides.load(origin(config, models, overrides.run_type, "pocket"))
         keys = _keys(api_key_env)
         if not keys and not is_loopback(host):
             _print(f"warning: anybody who can reach {host} can use the models; set --api-key-env to require a key")

@@ -7,6 +7,7 @@ from rich.markup import escape
 
 from arbiter.cli.console import FAILED, guarded, stderr, stdout
 from arbiter.cli.endings import say
+from arbiter.cli.model_options import NO_MODELS, ModelOptions, origin
 from arbiter.cli.overrides import PolicyOverrides
 from arbiter.cli.terminal import write_json
 from arbiter.config.config import Config
@@ -24,8 +25,9 @@ def solve_command(
     question: str,
     /,
     *,
-    config: str = "pocket",
+    config: str | None = None,
     overrides: PolicyOverrides = _PLAIN,
+    models: ModelOptions = NO_MODELS,
     json: bool = False,
     debug: bool = False,
 ) -> int:
@@ -39,6 +41,7 @@ def solve_command(
         arbiter solve "Compute (12+30)*7."
         arbiter solve "Start with 58. Multiply by 6. Subtract 77. What is the result?"
         arbiter solve "Compute (12+30)*7." --run-type rsd --threshold 0.8
+        arbiter solve "How many divisors does 196 have?" --draft ./draft --target http://localhost:30001
         arbiter solve "How many divisors does 196 have?" --config mine.toml --json
 
     Parameters
@@ -46,7 +49,8 @@ def solve_command(
     question
         The question. The pocket models can solve only problems like those in the first two examples.
     config
-        A configuration file, or the name of a built-in configuration.
+        A configuration file, or the name of a built-in configuration. `--draft` and `--target` name the models instead.
+        Default: `pocket`.
     json
         Print only the whole solution, as JSON, on standard output.
     debug
@@ -56,7 +60,8 @@ def solve_command(
     def action() -> int:
         if not question.strip():
             raise DataError("the question is empty: give a text, as in arbiter solve 'Compute (12+30)*7.'")
-        return anyio.run(_solve, question, overrides.load(config), json)
+        chosen = overrides.load(origin(config, models, overrides.run_type, "pocket"))
+        return anyio.run(_solve, question, chosen, json)
 
     return guarded(debug, action)
 

@@ -1,7 +1,7 @@
 """``arbiter sweep``: run several run types and thresholds over the same problems."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.box import SIMPLE_HEAD
@@ -10,6 +10,7 @@ from rich.table import Table
 
 from arbiter.cli.console import guarded, stderr, stdout
 from arbiter.cli.endings import FailFast, continuing, failures_of, interrupted, say, stopped
+from arbiter.cli.model_options import NO_MODELS, ModelOptions
 from arbiter.cli.overrides import NOT_GIVEN, RunOverrides, configured
 from arbiter.cli.terminal import print_table, write_json
 from arbiter.config.config import Config
@@ -41,6 +42,7 @@ def sweep_command(
     run_types: str | None = None,
     measure: bool = False,
     overrides: RunOverrides = NOT_GIVEN,
+    models: ModelOptions = NO_MODELS,
     out: Path | None = None,
     resume: Path | None = None,
     retry_failed: bool = False,
@@ -71,8 +73,9 @@ def sweep_command(
     Parameters
     ----------
     config
-        A configuration file, or the name of a built-in configuration (`pocket`). Optional with `--resume`: the default
-        is then the configuration that is stored in the sweep folder.
+        A configuration file, or the name of a built-in configuration (`pocket`). Optional with `--draft` and
+        `--target`, which name the models instead, and with `--resume`: the default is then the configuration that is
+        stored in the sweep folder.
     thresholds
         The thresholds, as `START:END:STEP` (END included) or as a list such as `0.2,0.5`. They apply to each run type
         that has a threshold, and must be from 0 to 1, for `oracle` from -1 to 1. `TYPE=…` gives the thresholds of one
@@ -102,7 +105,8 @@ def sweep_command(
 
     def action() -> int:
         resumed = None if resume is None else resolve(resume, ("sweep",))
-        chosen = _load(configured(config, out, resumed, _check), overrides, log_level)
+        named = configured(config, out, resumed, _check, models, overrides)
+        chosen = _load(named, overrides, log_level)
         has_points = resumed is None or run_types is not None or bool(thresholds)
         types = run_types_of(chosen.run_type if run_types is None else run_types)
         before = None if resumed is None else earlier(resumed)
@@ -114,7 +118,7 @@ def sweep_command(
     return guarded(debug, action, continuing("sweep", out or resume))
 
 
-def _load(name: str, overrides: RunOverrides, log_level: Level | None) -> Config:
+def _load(name: str | dict[str, Any], overrides: RunOverrides, log_level: Level | None) -> Config:
     """Return the configuration. Raises ``ConfigError`` for options of a single run."""
     if overrides.run_type is not None or overrides.threshold is not None:
         raise ConfigError("a sweep has no --run-type and --threshold: use --run-types and --thresholds")

@@ -6,6 +6,7 @@ reference (``docs/reference/configuration.md``) is generated from them.
 
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
@@ -27,6 +28,7 @@ from arbiter.actors.policies import (
 from arbiter.config import config_files
 from arbiter.config.base import ConfigTable, Count
 from arbiter.config.config_files import built_in as built_in
+from arbiter.config.config_paths import with_absolute_paths
 from arbiter.config.key_errors import describe
 from arbiter.config.model_tables import DEFAULT_BACKEND, InProcessTable, ModelTables, RouterTable
 from arbiter.config.run_tables import (
@@ -223,14 +225,24 @@ class Config(ConfigTable, frozen=True):
         return Sampling(self.sampling.temperature, self.sampling.top_p, self.sampling.target_samples)
 
 
-def load_config(name: str, changes: Mapping[str, Any] | None = None, source: str = "command line") -> Config:
-    """Read the configuration at the path ``name``, or the built-in one of that name.
+def load_config(
+    name: str | Mapping[str, Any], changes: Mapping[str, Any] | None = None, source: str = "command line"
+) -> Config:
+    """Read the configuration at the path ``name``, or the built-in one of that name. A mapping has its tables already.
 
     ``changes`` are keys, nested as in the file, that replace those of the file before it is parsed; ``source`` says
-    where they come from. Raises ``ConfigError``: naming the file if the file alone is wrong, otherwise ``source``.
+    where they come from. Relative paths in the file are relative to it, those in ``changes`` and in a mapping to the
+    working directory (``arbiter.config.config_paths``).
+
+    Raises ``ConfigError``: naming the file if the file alone is wrong, otherwise ``source``.
     """
+    changes = with_absolute_paths(dict(changes or {}), Path.cwd(), None)
+    if not isinstance(name, str):
+        return parse(config_files.merged(with_absolute_paths(dict(name), Path.cwd(), None), changes), source)
     path = config_files.find(name)
-    tree = config_files.read(path)
+    is_built_in = path == built_in().get(name)
+    base, warned = (Path.cwd(), None) if is_built_in else (path.parent, str(path))
+    tree = with_absolute_paths(config_files.read(path), base, warned)
     if not changes:
         return parse(tree, str(path))
     try:

@@ -66,8 +66,9 @@ def _keys(path: list[str], tree: dict[str, Any], root: type[msgspec.Struct]) -> 
 def _table(path: list[str], tree: dict[str, Any], root: Any) -> Any:  # noqa: ANN401 - a class, known only at run time
     """The struct class that reads the table at ``path`` of ``tree``."""
     table = root
-    for name in path:
-        tree = tree.get(name, {})
+    for part in path:
+        name, in_list, _ = part.partition("[")
+        tree = {} if in_list else tree.get(name, {})
         table = _struct_in(typing.get_type_hints(table)[name], tree.get("backend"))
     return table
 
@@ -79,5 +80,5 @@ def _struct_in(hint: Any, backend: object) -> Any:  # noqa: ANN401 - a type hint
 
 
 def _options(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401 - as above
-    """The members of a union, or the hint alone."""
-    return get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+    """The members of a union or of a list, or the hint alone."""
+    return get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union, tuple) else (hint,)

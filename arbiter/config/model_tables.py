@@ -12,6 +12,7 @@ import msgspec
 from arbiter.config.base import ConfigTable, Count
 from arbiter.config.server_tables import ServerTable, secret_in
 from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.records import Turn
 
 Price = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # TOML allows inf, which is no price
 Backend = Literal["transformers", "http", "openai", "draft-head"]
@@ -48,6 +49,15 @@ class PriceTable(ConfigTable, frozen=True, kw_only=True):
     """The price of a million tokens that the model writes, whether they are kept or not."""
 
 
+class ExampleTable(ConfigTable, frozen=True, kw_only=True):
+    """A solved problem that stands before the question in the prompt (few-shot prompting)."""
+
+    question: Annotated[str, msgspec.Meta(min_length=1)]
+    """The question."""
+    answer: Annotated[str, msgspec.Meta(min_length=1)]
+    """The whole solution, as the model should write it: its steps, separated by ``separator``, with the answer."""
+
+
 class ModelTable(ConfigTable, frozen=True, kw_only=True, tag_field="backend"):
     """The keys that every model has, except a head on the draft (``draft-head``)."""
 
@@ -58,6 +68,17 @@ class ModelTable(ConfigTable, frozen=True, kw_only=True, tag_field="backend"):
 
     ``chat`` is the chat template of the tokenizer. A text must contain ``{question}``. For the judge the default is
     ``judge``. [Scores and engines](scores-and-engines.md#templates) lists the templates.
+    """
+    system: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    """Instructions before the question (system prompt), only for draft and target. They replace the instruction of the
+    template, such as the request for a boxed answer. Not set: the instruction of the template.
+
+    [System prompts and examples](scores-and-engines.md#system-prompts-and-examples) says where they stand.
+    """
+    examples: tuple[ExampleTable, ...] = ()
+    """Solved problems before the question (few-shot prompt), only for draft and target.
+
+    Instead of the list, the path of a file with one JSON object per line, with the same keys.
     """
     tokenizer: str | None = None
     """The tokenizer for ``chat`` and ``verifies``, and for a server's end tokens: a folder or a hub name.
@@ -80,6 +101,13 @@ class ModelTable(ConfigTable, frozen=True, kw_only=True, tag_field="backend"):
     (``--enable-mixed-chunk``), and 0 behind other engines. Only targets have it.
     [Gathering](scores-and-engines.md#gathering) has the rule.
     """
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """``system`` and ``examples`` as turns before the question."""
+        system = () if self.system is None else (Turn("system", self.system),)
+        pairs = [(Turn("user", each.question), Turn("assistant", each.answer)) for each in self.examples]
+        return (*system, *(turn for pair in pairs for turn in pair))
 
 
 class InProcessTable(ModelTable, frozen=True, kw_only=True, tag="transformers"):
@@ -227,6 +255,11 @@ class ModelTables(ConfigTable, frozen=True, omit_defaults=True):
                         f"{key}: a head on the draft reads prompts, which chat completions cannot: leave "
                         "models.draft.api out, or use a router model of its own"
                     )
+                if self.draft.turns:
+                    raise ConfigError(
+                        f"{key}: a head on the draft was trained without system and examples in the draft's prompt: "
+                        "leave both out of models.draft, or use a router model of its own"
+                    )
                 continue
             if table.cost is not None and not name.startswith("targets."):
                 raise ConfigError(
@@ -234,6 +267,11 @@ class ModelTables(ConfigTable, frozen=True, omit_defaults=True):
                 )
             if table.gather is not None and not is_target(name):
                 raise ConfigError(f"{key}.gather: only requests to a target gather; leave the key out")
+            if table.turns and not (name == "draft" or is_target(name)):
+                raise ConfigError(
+                    f"{key}: only models that write steps have system and examples; the {name} model reads question "
+                    "and steps as it was trained; leave both out"
+                )
             if not isinstance(table, ServedTable):
                 continue
             if not table.url.startswith(("http://", "https://")):

@@ -10,6 +10,7 @@ import msgspec
 
 from arbiter.actors.policies import target_names
 from arbiter.config.config import Config
+from arbiter.config.local_paths import is_same_model
 from arbiter.data import Problem
 from arbiter.data.known_sets import grader_of
 from arbiter.grading.found_graders import reads_row
@@ -57,16 +58,27 @@ _LATER = (
     "budget",
     "models.*.api",
     "models.*.cost",
+    "models.*.examples",
     "models.*.labels",
     "models.*.server",
     "models.*.server.*",
     "models.*.step_tag",
+    "models.*.system",
 )
 """Keys that logs of earlier versions lack. They are left out while unset, so that those runs can be resumed."""
 
 _GRADER, _USUAL_GRADER = "data.grader", "math"
 _USUAL_GRADERS = ("choice", "choice and math", "math")
 """The graders of runs whose configuration names none."""
+
+
+_PATHS = (
+    "models.*.model",
+    "models.*.tokenizer",
+    "models.*.server.path",
+    "models.*.server.speculation.model",
+)
+"""Keys that hold a path or a name of the hub."""
 
 
 def identity(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
@@ -106,7 +118,7 @@ def differences(
     return [
         f"{key}: {_value(one, key)} {names[0]}, {_value(other, key)} {names[1]}"
         for key in sorted({*one, *other})
-        if _value(one, key) != _value(other, key)
+        if _value(one, key) != _value(other, key) and not _same_file(key, one.get(key), other.get(key))
     ]
 
 
@@ -188,6 +200,11 @@ def _data(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
     read = [msgspec.structs.replace(problem, choices=(), row=problem.row if reads else {}) for problem in problems]
     name = hashlib.blake2b(msgspec.json.encode(read), digest_size=8)
     return {"data.problems": len(problems), "data.digest": name.hexdigest()}
+
+
+def _same_file(key: str, one: object, other: object) -> bool:
+    """Return whether the values of a key that holds a path mean the same file, which may have moved."""
+    return isinstance(one, str) and isinstance(other, str) and _matches(key, _PATHS) and is_same_model(one, other)
 
 
 def _value(values: Mapping[str, Any], key: str) -> str:

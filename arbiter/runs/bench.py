@@ -31,6 +31,7 @@ from arbiter.runs.folder import RunFolder, check_run, is_solved, open_run
 from arbiter.runs.graders import Graders, open_graders, with_rows
 from arbiter.runs.limit_notes import handles_of, limit_notes
 from arbiter.runs.results import Result, Summary, summary_of
+from arbiter.runs.run_plan import run_plan
 from arbiter.runs.stored_summary import read_summary
 
 
@@ -103,6 +104,8 @@ async def bench(
         opening as models,
         open_run(config, problems, out, show, retry_failed) as folder,
     ):
+        for line in run_plan(config, len(problems), models) if solved is None else ():
+            watcher.notice(line)
         summary = await run_problems(config, problems, models, folder, watcher, early, measured, graders)
     return summary, folder.path
 
@@ -165,7 +168,8 @@ async def run_problems(
             solving.cancel()
 
     solutions = len(problems) * config.sampling.samples
-    for line in (*grading_notices(problems, graders), *notices(folder, solutions), *limit_notes(config, models)):
+    notes = limit_notes(config, models, (problem.question for problem in problems))
+    for line in (*grading_notices(problems, graders), *notices(folder, solutions), *notes):
         watcher.notice(line)
     watcher.started(solutions, folder.results)
     tasks = _tasks_left(config, problems, folder)

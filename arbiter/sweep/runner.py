@@ -77,7 +77,7 @@ async def run_together(job: SweepJob, models: Models) -> bool:
         for folder in folders:
             _refill(store, folder)
         together = _Together(job, folders)
-        for line in limit_notes(job.config, models):
+        for line in limit_notes(job.config, models, (problem.question for problem in job.problems)):
             job.watcher.notice(line)
         await together.run(store)
         for folder in folders:

@@ -25,7 +25,7 @@ from arbiter.backends.step_tokens import SeparatorTokens, StepTokens, agreed_tok
 from arbiter.backends.token_texts import TokenTexts, prompt_tokens
 from arbiter.protocols.errors import ContextTooLongError
 from arbiter.protocols.ports import Generation, GenerationRequest, KVMemory
-from arbiter.protocols.records import Usage
+from arbiter.protocols.records import Transcript, Usage
 
 
 class InProcessGenerator:
@@ -60,6 +60,10 @@ class InProcessGenerator:
     def context(self) -> int:
         """The size of the model's context in tokens."""
         return self._loaded.model.context
+
+    def prompt_tokens(self, transcript: Transcript, separator: str) -> int:
+        """Return the number of tokens in the prompt."""
+        return len(prompt_tokens(self._loaded.texts, self._template.render(transcript, separator)))
 
     @property
     def kv_memory(self) -> KVMemory:

@@ -8,7 +8,7 @@ from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.scorer import labels_of
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import KVMemory, Score, ScoreRequest
-from arbiter.protocols.records import Usage
+from arbiter.protocols.records import Transcript, Usage
 
 
 class InProcessScorer:
@@ -34,6 +34,10 @@ class InProcessScorer:
     def context(self) -> int:
         """The size of the model's context in tokens."""
         return self._loaded.model.context
+
+    def prompt_tokens(self, transcript: Transcript, separator: str) -> int:
+        """Return the number of tokens in the prompt, without a candidate."""
+        return len(self._loaded.texts.encode(self._template.render(transcript, separator)))
 
     @property
     def kv_memory(self) -> KVMemory:

@@ -103,8 +103,9 @@ class ChatRequests:
 def chat_messages(template: PromptTemplate, transcript: Transcript) -> Messages:
     """Return the turns and the question as messages. Instructions of the conversation replace those of the template."""
     before, _, after = template.before_steps.partition(QUESTION)
-    question = transcript.question if instructed(transcript.turns) else f"{before}{transcript.question}{after}"
-    return [{"role": turn.role, "content": turn.text} for turn in (*transcript.turns, Turn("user", question))]
+    turns = template.turns_of(transcript)
+    question = transcript.question if instructed(turns) else f"{before}{transcript.question}{after}"
+    return [{"role": turn.role, "content": turn.text} for turn in (*turns, Turn("user", question))]
 
 
 def chat_logprobs(count: int) -> dict[str, Any]:

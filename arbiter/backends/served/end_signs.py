@@ -9,7 +9,8 @@ from arbiter.backends.tokenizers import end_tokens, known_tokenizer, read_tokeni
 from arbiter.config.model_tables import ServedEngine, ServedTable
 from arbiter.protocols.errors import ConfigError
 
-_OWNERS: Mapping[str, ServedEngine] = {"sglang": "sglang", "vllm": "vllm"}
+OWNERS: Mapping[str, ServedEngine] = {"sglang": "sglang", "vllm": "vllm"}
+"""The engine by the owner in its list of models."""
 
 
 async def end_signs(name: str, table: ServedTable, owner: str | None) -> EndSigns:
@@ -20,7 +21,7 @@ async def end_signs(name: str, table: ServedTable, owner: str | None) -> EndSign
     tokenizer can be read. Raises ``ConfigError`` if the named tokenizer cannot be read, but not with ``verifies``:
     opening the verification raises it then.
     """
-    engine = table.named_engine or _OWNERS.get(owner or "")
+    engine = table.named_engine or OWNERS.get(owner or "")
     tokenizer_name = known_tokenizer(table)
     if tokenizer_name is None:
         return EndSigns(engine=engine)

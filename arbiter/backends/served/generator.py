@@ -6,7 +6,7 @@ continued after the separator, the tokens are divided in proportion to character
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -30,7 +30,7 @@ from arbiter.backends.served.transport import Transport
 from arbiter.config.model_tables import Engine
 from arbiter.protocols.errors import BackendError, ContextTooLongError
 from arbiter.protocols.ports import Generation, GenerationRequest
-from arbiter.protocols.records import StopReason, Usage
+from arbiter.protocols.records import StopReason, Transcript, Usage
 
 _PROBE_TOKENS = 4
 _LATER: dict[Engine, int] = {
@@ -56,6 +56,7 @@ class ServedGenerator:
     - ``context``: the model's context in tokens, if the server reports it.
     - ``form``: in which form prompts are sent.
     - ``chats``: how to make requests to a host of chat completions. Without it, they go to ``/v1/completions``.
+    - ``count``: counts the tokens of a prompt, if the tokenizer is known.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class ServedGenerator:
         context: int | None = None,
         chats: chat_hosts.ChatRequests | None = None,
         form: PromptForm = as_text,
+        count: Callable[[str], int] | None = None,
     ) -> None:
         self._transport = transport
         self._model = model
@@ -85,6 +87,7 @@ class ServedGenerator:
         self.context = context
         self._chats = chats
         self._form = form
+        self._count = count
 
     @property
     def _path(self) -> str:
@@ -94,6 +97,10 @@ class ServedGenerator:
     def continued(self) -> chat_hosts.Continued | None:
         """How a host of chat completions continues a partial answer; None for ``/v1/completions``."""
         return self._chats.continued if self._chats else None
+
+    def prompt_tokens(self, transcript: Transcript, separator: str) -> int | None:
+        """Return the number of tokens in the prompt; None if the tokenizer is not known."""
+        return None if self._count is None else self._count(self._template.render(transcript, separator))
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step, of at most the tokens that the context leaves.

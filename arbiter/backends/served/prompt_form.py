@@ -49,3 +49,8 @@ def prompt_form(texts: TransformersTokenTexts | None) -> PromptForm:
     model would continue after the end.
     """
     return partial(prompt_tokens, texts) if texts and appends_end(texts) else as_text
+
+
+def prompt_counter(texts: TransformersTokenTexts | None) -> Callable[[str], int] | None:
+    """Return how the tokens of a prompt are counted; None if the tokenizer is not known."""
+    return None if texts is None else lambda text: len(prompt_tokens(texts, text))

@@ -1,7 +1,7 @@
 """Open the served model of a table: open its transport, and check what the server serves."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import anyio.to_thread
@@ -16,7 +16,7 @@ from arbiter.backends.served.end_signs import end_signs
 from arbiter.backends.served.generator import WITHOUT_PENALTIES, ServedGenerator
 from arbiter.backends.served.judge import ServedJudge
 from arbiter.backends.served.label_tokens import LabelScorer
-from arbiter.backends.served.prompt_form import PromptForm, prompt_form, prompt_texts
+from arbiter.backends.served.prompt_form import PromptForm, prompt_counter, prompt_form, prompt_texts
 from arbiter.backends.served.refusals import decoded, understood
 from arbiter.backends.served.scorer import ServedScorer
 from arbiter.backends.served.transport import (
@@ -46,23 +46,29 @@ _SMALL = GenerationRequest("", 0, 0, "draft", _TRIAL, "\n\n", 1, 0.0, 1.0, 0)
 class ServedModel(msgspec.Struct, frozen=True):
     """A model as its server lists it.
 
-    ``max_model_len`` is its context in tokens, and ``owned_by`` names the engine, if the server reports them.
+    ``max_model_len`` is its context in tokens, ``owned_by`` names the engine, and ``root`` is its checkpoint, if the
+    server reports them.
     """
 
     id: str
     max_model_len: int | None = None
     owned_by: str | None = None
+    root: str | None = None
 
 
 class _ModelList(msgspec.Struct, frozen=True):
     data: list[ServedModel]
 
 
-class _ModelInfo(msgspec.Struct, frozen=True):
+class ModelInfo(msgspec.Struct, frozen=True):
+    """What sglang reports about its model: whether it writes text, its checkpoint, and its tokenizer."""
+
     is_generation: bool | None = None
+    model_path: str | None = None
+    tokenizer_path: str | None = None
 
 
-_INFO = msgspec.json.Decoder(_ModelInfo)
+_INFO = msgspec.json.Decoder(ModelInfo)
 _DECODER = msgspec.json.Decoder(_ModelList | list[ServedModel])  # some hosts send a bare list
 
 
@@ -99,6 +105,7 @@ async def open_served_generator(
             listed.max_model_len if listed else None,
             chats,
             prompt_form(texts),
+            prompt_counter(texts),
         )
         await _refuse_reward_server(name, table, transport)
         if table.verifies:
@@ -184,14 +191,13 @@ async def served_model(name: str, table: ServedTable) -> ServedModel | None:
     patient = msgspec.structs.replace(table, timeout=timeout, retries=retries)
     async with open_transport(name, patient) as transport:
         try:
-            listed = await persistent(transport.address, lambda: _list_models(transport))
+            models = await persistent(transport.address, lambda: list_models(transport))
         except UnreachableError as error:
             raise BackendError(f"models.{name}: {error}") from error
         except (NotServedError, TemporaryError):  # for example, transformers serve cannot list models without the hub
             return None
         except BackendError as error:
             raise BackendError(f"models.{name}: {error}") from error
-    models = listed if isinstance(listed, list) else listed.data
     found = next((model for model in models if model.id == table.model), None)
     if found is None:
         served = ", ".join(model.id for model in models) or "none"
@@ -199,8 +205,20 @@ async def served_model(name: str, table: ServedTable) -> ServedModel | None:
     return found
 
 
-async def _list_models(transport: Transport) -> _ModelList | list[ServedModel]:
-    return understood(transport.address, _MODELS, await transport.get(_MODELS), _DECODER)
+async def list_models(transport: Transport) -> Sequence[ServedModel]:
+    """Return the models that the server lists. Raises ``BackendError``, as ``NotServedError`` if it has no list."""
+    listed: _ModelList | list[ServedModel] = understood(
+        transport.address, _MODELS, await transport.get(_MODELS), _DECODER
+    )
+    return listed if isinstance(listed, list) else listed.data
+
+
+async def model_info(transport: Transport) -> ModelInfo | None:
+    """Return what sglang reports about its model; None for other engines."""
+    try:
+        return decoded(await transport.get("/model_info"), _INFO)
+    except (BackendError, msgspec.DecodeError):
+        return None
 
 
 def _required_fields(table: ServedTable) -> dict[str, float]:
@@ -212,11 +230,8 @@ async def _refuse_reward_server(name: str, table: ServedTable, transport: Transp
     """Raise ``BackendError`` if sglang serves a reward model there: a completion request would end that server."""
     if isinstance(table, HostedTable):
         return
-    try:
-        info = decoded(await transport.get("/model_info"), _INFO)
-    except (BackendError, msgspec.DecodeError):
-        return  # another engine
-    if info.is_generation is False:
+    info = await model_info(transport)
+    if info is not None and info.is_generation is False:
         raise BackendError(
             f"models.{name}: {table.base} serves a reward model (sglang, --is-embedding); a completion request would "
             "end that server. Is the url right?"

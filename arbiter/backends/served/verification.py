@@ -24,7 +24,7 @@ from arbiter.backends.token_texts import TokenTexts, prompt_tokens
 from arbiter.config.model_tables import Engine
 from arbiter.protocols.errors import BackendError, ContextTooLongError
 from arbiter.protocols.ports import Generation, GenerationRequest
-from arbiter.protocols.records import StopReason, Usage
+from arbiter.protocols.records import StopReason, Transcript, Usage
 
 _JOIN = 5  # context tokens before the step when it is decoded, as servers do
 
@@ -64,6 +64,10 @@ class VerifyingGenerator:
         self._checks = checks
         self._dialect = LOGPROB_DIALECTS[checks.engine]
         self.context = checks.context
+
+    def prompt_tokens(self, transcript: Transcript, separator: str) -> int | None:
+        """Return the number of tokens in the prompt; None if the tokenizer is not known."""
+        return self._plain.prompt_tokens(transcript, separator)
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step, or the rest of a proposed one. Raises as ``ServedGenerator``."""

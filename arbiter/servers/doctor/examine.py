@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from typing import get_args
 
+from arbiter.backends.opening import refuse_missing_files
 from arbiter.config.config import Config
 from arbiter.config.model_tables import DraftHeadTable, RouterTable
 from arbiter.protocols.errors import ArbiterError
@@ -28,6 +29,7 @@ async def examine(config: Config) -> AsyncGenerator[Finding]:
 
 
 async def _checks(name: str, table: RouterTable, config: Config) -> AsyncGenerator[Check]:
+    refuse_missing_files(name, table)
     if name in _SCALES or isinstance(table, DraftHeadTable):
         async for check in scorer_checks(_SCALES[name], table, config):
             yield check

@@ -8,6 +8,7 @@ import anyio
 from arbiter.backends.served.queue_depth import ServerQueueDepth
 from arbiter.backends.served.served_models import served_model
 from arbiter.backends.served.transport import url_of
+from arbiter.config.local_paths import shown
 from arbiter.config.model_tables import AnyModelTable, ServedTable
 from arbiter.servers.doctor.findings import Check
 
@@ -18,7 +19,7 @@ _LOOKS, _PAUSE = 20, 0.25
 async def place(name: str, table: AnyModelTable) -> Check:
     """Return the model and its address. Raises ``BackendError`` if the server does not answer or lacks the model."""
     if not isinstance(table, ServedTable):
-        return Check("model", f"{table.model} in process")
+        return Check("model", f"{shown(table.model)} in process")
     model = await served_model(name, table)
     if model is None:
         return Check("model", f"{table.model} at {table.base} (the server lists no models, so the name is not checked)")

@@ -38,7 +38,7 @@ async def count_check(table: AnyModelTable, request: GenerationRequest, counted:
 
     def expected() -> int:
         texts = TransformersTokenTexts(read_tokenizer(name, "the doctor", "leave tokenizer out"))
-        template = prompt_template(table.prompt, table.annotate, name)
+        template = prompt_template(table.prompt, table.annotate, name, table.turns)
         return len(prompt_tokens(texts, template.render(request.transcript, request.separator)))
 
     try:

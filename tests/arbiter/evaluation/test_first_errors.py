@@ -100,9 +100,11 @@ def test_the_command_evaluates_the_pocket_reward_model(tmp_path: Path) -> None:
     assert (found["accuracy_wrong"], found["accuracy_right"], found["f1"]) == (0.0, 1.0, 0.0)
     done = call_arbiter("evaluate", "prm", "--config", "pocket", "--data", path, "--threshold", "0", "--limit", "1")
     assert done.stdout.splitlines()[1:] == [
-        "wrong solutions      0  first wrong step found        –",
-        "right solutions      1  no step called wrong    100.0 %",
-        "F1  –",
+        "| solutions | number | judged right |",
+        "|---|---|---|",
+        "| with a wrong step: the first one is found | 0 | – |",
+        "| without: no step is called wrong | 1 | 100.0 % |",
+        "| F1 | 1 | – |",
     ]
 
 

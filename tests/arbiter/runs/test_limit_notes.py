@@ -10,7 +10,7 @@ from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import Config, parse
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
-from arbiter.protocols.records import Usage
+from arbiter.protocols.records import Transcript, Usage
 from arbiter.runs.limit_notes import limit_notes
 
 SERVER = {"gpus": [0]}
@@ -24,6 +24,13 @@ class Writes(ScriptedGenerator):
     def __init__(self, context: int | None) -> None:
         super().__init__(written)
         self.context = context
+
+
+class Counts(Writes):
+    """A generator that counts the characters of a prompt as its tokens."""
+
+    def prompt_tokens(self, transcript: Transcript, separator: str) -> int:
+        return len(transcript.question) + len(separator)
 
 
 class Scores(ScriptedScorer):
@@ -80,6 +87,25 @@ def test_a_step_longer_than_a_problem_is_noted_unless_it_is_the_default() -> Non
     [note] = notes(configured(max_tokens=300, step_tokens=400), None, None, None)
     assert note.startswith("limits.step_tokens = 400 cannot be reached: limits.max_tokens = 300")
     assert notes(configured(max_tokens=300), None, None, None) == []
+
+
+def test_steps_that_are_too_few_and_too_short_for_the_tokens_of_a_problem_are_noted() -> None:
+    [note] = notes(configured(max_tokens=500, max_steps=4, step_tokens=100), None, None, None)
+    assert note.startswith("limits.max_tokens = 500 cannot be reached: limits.max_steps = 4 steps of at most")
+    assert notes(configured(max_steps=4, step_tokens=100), None, None, None) == []
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("x" * 98, None),
+        ("x" * 99, "limits.max_tokens = 900 cannot always be reached: the context of models.draft holds 1000 tokens"),
+        ("x" * 998, "the longest question does not fit: its prompt has 1000 tokens"),
+    ],
+)
+def test_the_prompt_of_the_longest_question_counts(question: str, text: str | None) -> None:
+    found = list(limit_notes(configured(max_tokens=900), Models(ModelHandle(Counts(1000))), ["short", question]))
+    assert [note.startswith(text or "") for note in found] == ([] if text is None else [True])
 
 
 @pytest.mark.slow
