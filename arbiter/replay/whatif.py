@@ -131,19 +131,21 @@ class _Results:
 
     async def replayed(self, solutions: dict[Key, Solution]) -> list[Result]:
         """Return the replayed results. A solution with the recorded text keeps its grade; the others are graded."""
-        results: dict[Key, Result] = {}
+        results = {key: self._recorded_result(key, solution) for key, solution in solutions.items()}
+        problems = {
+            key: problem_of(result, self._problems)
+            for key, result in results.items()
+            if key in self._grades and result.solution.text != self._recorded[key].text
+        }
         form = await answer_form(self._config)
 
-        async def grade(graders: Graders, key: Key, solution: Solution) -> None:
-            result = self._recorded_result(key, solution)
-            if key in self._grades and solution.text != self._recorded[key].text:
-                result = await graders.result(solution, problem_of(result, self._problems), form)
-            results[key] = result
+        async def grade(graders: Graders, key: Key) -> None:
+            results[key] = await graders.result(solutions[key], problems[key], form)
 
         async with open_graders(self._config) as graders, anyio.create_task_group() as grading:
-            for key, solution in solutions.items():
-                grading.start_soon(grade, graders, key, solution)
-        return [results[key] for key in solutions]
+            for key in problems:
+                grading.start_soon(grade, graders, key)
+        return list(results.values())
 
     def _recorded_result(self, key: Key, solution: Solution) -> Result:
         graded = self._grades.get(key)

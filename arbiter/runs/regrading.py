@@ -80,16 +80,16 @@ async def regrade(folder: Path, progress: Progress = lambda _done, _of: None) ->
 
 
 async def _all_graded(
-    results: list[Result], config: Config, problems: dict[str, Problem], progress: Progress
+    results: list[Result], config: Config, stored: dict[str, Problem], progress: Progress
 ) -> list[Result]:
-    graded: dict[int, Result] = {}
+    graded, problems = dict[int, Result](), [problem_of(result, stored) for result in results]
     form = await answer_form(config)
 
     async def grade(graders: Graders, index: int, result: Result) -> None:
         solution = msgspec.structs.replace(
             result.solution, separator=config.separator
         )  # older results lack the separator
-        again = await graders.result(solution, problem_of(result, problems), form)
+        again = await graders.result(solution, problems[index], form)
         graded[index] = msgspec.structs.replace(again, solution=result.solution)
         progress(len(graded), len(results))
 

@@ -1,7 +1,7 @@
 """The file ``problems.jsonl`` of a run folder: the problems with their choices and rows, as their graders need them.
 
-A run has the file if its grader is another than ``math``, or if its problems have choices. It holds no other run back:
-without it, the results alone have what grading needs.
+A run has the file if its grader is another than ``math``, or if its problems have choices. In other runs the results
+alone have what grading needs.
 """
 
 from collections.abc import Sequence
@@ -20,6 +20,7 @@ from arbiter.runs.record_files import read_records
 from arbiter.runs.results import Result
 
 FILE = "problems.jsonl"
+_WRITTEN_AGAIN = "restore it from a copy, or repeat the command of the run with the same --out, which writes it again"
 
 
 def write_problems(folder: Path, config: Config, problems: Sequence[Problem]) -> None:
@@ -41,15 +42,18 @@ def read_problems(folder: Path, grader: str) -> dict[str, Problem]:
     if (folder / FILE).is_file():
         return {problem.id: problem for problem in read_records(folder / FILE, Problem)}
     if grader != "math":
-        raise RunError(
-            f"{folder / FILE} is missing, and the grader {grader!r} of the run needs it: restore it from a copy, or "
-            "repeat the command of the run with the same --out, which writes it again"
-        )
+        raise RunError(f"{folder / FILE} is missing, and the grader {grader!r} of the run needs it: {_WRITTEN_AGAIN}")
     return {}
 
 
 def problem_of(result: Result, stored: dict[str, Problem]) -> Problem:
-    """Return the problem of a result, as it was stored or as the result has it."""
+    """Return the problem of a result, as it was stored, or as the result has it if the run stores no problems.
+
+    Raises ``RunError`` if only other problems are stored.
+    """
     solution = result.solution
-    known = stored.get(solution.problem)
-    return Problem(solution.problem, solution.question, result.reference) if known is None else known
+    if not stored:
+        return Problem(solution.problem, solution.question, result.reference)
+    if solution.problem not in stored:
+        raise RunError(f"{FILE} lacks the problem {solution.problem!r}: {_WRITTEN_AGAIN}")
+    return stored[solution.problem]

@@ -262,6 +262,16 @@ async def test_without_the_stored_problems_a_run_with_choices_is_not_graded_agai
 
 
 @pytest.mark.asyncio
+async def test_a_stored_problem_that_is_missing_is_named(a_config: Configs, tmp_path: Path) -> None:
+    given = [Problem("p", "Which?", "B", choices=("red", "blue")), Problem("q", "Which?", "B", choices=("1", "2"))]
+    await solved(with_grader(a_config, None), given, tmp_path)
+    path = tmp_path / "problems.jsonl"
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    with pytest.raises(RunError, match=r"problems\.jsonl lacks the problem 'q'"):
+        await regrade(tmp_path)
+
+
+@pytest.mark.asyncio
 async def test_a_damaged_line_of_the_stored_problems_is_named(a_config: Configs, tmp_path: Path) -> None:
     await solved(with_grader(a_config, None), CHOICES, tmp_path)
     path = tmp_path / "problems.jsonl"
