@@ -1,4 +1,4 @@
-"""Load problems from the pocket world, a JSONL file or the Hugging Face hub."""
+"""Load problems from the pocket world, files, folders or the Hugging Face hub."""
 
 from arbiter.config.run_tables import Fields
 from arbiter.data.loading import load_problems

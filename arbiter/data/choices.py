@@ -5,7 +5,7 @@ or the letters of all right choices in order, as in ``ABD``.
 
 - ``choices`` or ``options`` is a list of texts (MMLU, AQuA), a list of ``{label, text}``, a mapping of letters to texts
   (MedQA), ``{text: […], label: […]}`` (ARC, CommonsenseQA), or a text that holds one of these (CSV).
-- The columns ``A``, ``B``, … have a choice each (C-Eval, CMMLU).
+- The columns ``A``, ``B``, ``C``, … have a choice each (C-Eval, CMMLU).
 - ``target_scores`` has the choices with their scores (BIG-bench). Those with the highest score are right.
 - ``Correct Answer`` and ``Incorrect Answer 1`` to ``3`` are shuffled by a seed (GPQA).
 """
@@ -172,13 +172,13 @@ def _written(value: object) -> str:
 
 
 def _columns(row: Mapping[str, Any]) -> Choices | None:
-    """Return the choices in the columns ``A``, ``B`` and so on."""
+    """Return the choices in the columns ``A``, ``B``, ``C`` and so on. Two of them may be other things than choices."""
     letters: list[str] = []
     for letter in LETTERS:
         if row.get(letter) is None:
             break
         letters.append(letter)
-    return Choices(tuple(_written(row[letter]) for letter in letters), tuple(letters)) if len(letters) > 1 else None
+    return Choices(tuple(_written(row[letter]) for letter in letters), tuple(letters)) if len(letters) > 2 else None
 
 
 def _scored(named: Mapping[str, Any]) -> Choices | None:

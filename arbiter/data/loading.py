@@ -109,7 +109,7 @@ def _file_rows(path: Path, questions: Iterable[str]) -> Iterator[DataRow]:
     try:
         yield from file_rows(path, questions)
     except FileNotFoundError as error:
-        known = f"known names: pocket, {', '.join(KNOWN)}, and OWNER/NAME of the Hugging Face hub"
+        known = f"known names: pocket, champ, {', '.join(KNOWN)}, and OWNER/NAME of the Hugging Face hub"
         raise DataError(f"cannot read the problems in {str(path)!r}: {error.strerror}; {known}") from error
 
 

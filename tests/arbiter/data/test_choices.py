@@ -161,6 +161,11 @@ def test_no_choices_are_no_choices(choices: object) -> None:
     assert (problem.question, problem.choices, problem.answer) == ("q", (), "A")
 
 
+def test_two_columns_with_letters_are_no_choices() -> None:
+    problem = read({"question": "q", "A": "3", "B": "5", "answer": "8"})
+    assert (problem.question, problem.choices, problem.answer) == ("q", (), "8")
+
+
 def test_labels_that_do_not_fit_the_choices_are_refused() -> None:
     with pytest.raises(DataError, match="here, line 1: there are 2 choices with 1 labels: give each choice its label"):
         read({"question": "q", "choices": {"text": ["x", "y"], "label": ["A"]}})

@@ -157,8 +157,8 @@ def test_a_file_without_a_problem_is_named(tmp_path: Path, lines: tuple[str, ...
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     source = str(tmp_path / "nowhere.jsonl")
     assert refusal(source) == (
-        f"cannot read the problems in {source!r}: No such file or directory; known names: pocket, {', '.join(KNOWN)}, "
-        "and OWNER/NAME of the Hugging Face hub"
+        f"cannot read the problems in {source!r}: No such file or directory; known names: pocket, champ, "
+        f"{', '.join(KNOWN)}, and OWNER/NAME of the Hugging Face hub"
     )
 
 
