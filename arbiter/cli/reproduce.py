@@ -89,7 +89,7 @@ def reproduce_command(
         chosen, folder = overrides.load(config), out or new_path("reproduce")
         begun.append(folder)
         if not rows and (status := _collect(config, chosen, folder / "rows")):
-            _print(f"or, with the comparison after it: {_again(folder)}")
+            _print(f"to continue with the comparison after it: the same command with --out {folder}")
             return status
         collected = tuple(resolve(path, ("collection",)) for path in rows) or (folder / "rows",)
         request = PaperRequest(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from arbiter.cli.console import FAILED, guarded, print_error, stderr, stdout
 from arbiter.cli.terminal import print_table, visible, write_json
@@ -183,9 +183,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _table(headings: Iterable[str], rows: Iterable[tuple[str, ...]]) -> Table:
-    table = Table(box=SIMPLE_HEAD)
-    for heading in headings:
-        table.add_column(heading, no_wrap=True)
+    table = Table(*(Column(heading, no_wrap=True) for heading in headings), box=SIMPLE_HEAD)
     for cells in rows:
         table.add_row(*cells)
     return table
