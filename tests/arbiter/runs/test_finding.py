@@ -36,7 +36,7 @@ def a_run(a_config: Configs, a_result: Results, tmp_path: Path, monkeypatch: pyt
         async def write() -> None:
             async with open_run(config, problems, RUNS / name) as folder:
                 for result in results:
-                    await folder.add(result.solution, result.grade)
+                    await folder.add(result)
                 if not killed:
                     await folder.finish(summary_of(config, results, 12.5, interrupted))
 
