@@ -25,7 +25,7 @@ QUESTION = GradingRequest(
 )
 
 
-async def graded(text: str, request: GradingRequest = QUESTION, **settings: str) -> tuple[Grade, list[str]]:
+async def graded(text: str, request: GradingRequest = QUESTION, prompt: str = JUDGE_PROMPT) -> tuple[Grade, list[str]]:
     """The grade by a judge that writes ``text``, and what it read."""
     read: list[str] = []
 
@@ -33,7 +33,7 @@ async def graded(text: str, request: GradingRequest = QUESTION, **settings: str)
         read.append(asked.transcript.question)
         return Generation(text, "limit" if text.endswith("…") else "end", Usage(5, 3))
 
-    return await JudgeGrader(ScriptedGenerator(write), **settings).grade(request), read
+    return await JudgeGrader(ScriptedGenerator(write), prompt).grade(request), read
 
 
 @pytest.mark.asyncio

@@ -43,7 +43,7 @@ def bubblewrap() -> None:
 
 def judged(
     program: str, tests: list[CodeTest] | None = None, sandbox: Sandbox | None = None
-) -> tuple[bool, str | None]:
+) -> tuple[bool | None, str | None]:
     verdict = anyio.run((sandbox or Sandbox(limits=LIMITS)).judge, program, tests or ENDS)
     return verdict.right, verdict.reason
 
