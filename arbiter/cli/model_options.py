@@ -126,8 +126,8 @@ def origin(
         raise ConfigError("--prompt, --scorer-prompt and --server-key-env need --draft, --target, --router or --prm")
     if config is None and default is None:
         raise ConfigError(
-            "no configuration is given: name a file or a built-in one "
-            f"({', '.join(built_in())}), or name the models: --draft MODEL --target MODEL"
+            f"no configuration is given: name a file, or a built-in one ({', '.join(built_in())}), or the models: "
+            "--draft MODEL --target MODEL"
         )
     return config or default or ""
 

@@ -50,26 +50,27 @@ def limit_notes(config: Config, models: Models, questions: Iterable[str] = ()) -
 def context_note(config: Config, name: str, model: object, question: str = "") -> str | None:
     """Return why ``model``, that of the table ``[models.name]``, does not allow ``limits.max_tokens``; None if it does.
 
-    Its context must hold the prompt of ``question`` besides. A model that does not report its context allows
-    everything.
+    Its context must hold the prompt of ``question`` besides; if it is empty, the prompt without a question. A model
+    that does not report its context allows everything.
     """
     context = model.context if isinstance(model, KnowsContext) else None
     limit = config.limits.max_tokens
-    prompt = _prompt_tokens(config, model, question) if question else None
+    prompt = _prompt_tokens(config, model, question)
     if context is None or (limit < context and limit + (prompt or 0) <= context):
         return None
     writes = name == "draft" or is_target(name)
+    of_question = "the longest question" if question else "a question"
     if prompt is not None and prompt >= context:
         return (
-            f"the longest question does not fit: its prompt has {prompt} tokens, and the context of models.{name} "
-            f"holds {context}, so such a problem fails. Leave long questions out, shorten system or examples, or "
+            f"{of_question} does not fit: its prompt has {prompt} tokens, and the context of models.{name} holds "
+            f"{context}, so such a problem fails. Leave long questions out, shorten system or examples, or "
             f"{_longer(config, name)}"
         )
     if prompt is not None and limit < context:
         then = "ends where it is full" if writes else "fails where a step does not fit"
         return (
             f"limits.max_tokens = {limit} cannot always be reached: the context of models.{name} holds {context} "
-            f"tokens, and the prompt of the longest question has {prompt}; such a problem {then}. Lower "
+            f"tokens, and the prompt of {of_question} has at least {prompt}; such a problem {then}. Lower "
             f"limits.max_tokens to {context - prompt}, or {_longer(config, name)}"
         )
     then = "a problem ends where it is full" if writes else "a problem fails where a step does not fit"

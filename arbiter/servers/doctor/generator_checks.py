@@ -63,7 +63,7 @@ async def writer_checks(name: str, table: AnyModelTable, config: Config) -> Asyn
     async with opening as generator, depth_reader as queue_depth:
         if isinstance(generator, ServedGenerator) and generator.continued:
             yield _continued(generator.continued)
-        if (note := context_note(config, name, generator)) is not None:
+        if (note := context_note(config, name, generator, QUESTION)) is not None:
             yield Check("limits", note, "warning")
         patient = _Patient(role, table, config, generator)
         step, checks = await _step(patient)

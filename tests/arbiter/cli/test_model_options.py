@@ -62,7 +62,7 @@ def test_other_commands_take_the_models_too(arbiter: Arbiter, command: str) -> N
         ),
         (("bench", "pocket", *PAIR), "--draft and --target and the configuration pocket are both given: leave pocket"),
         (("bench", "--prompt", "chat"), "--prompt, --scorer-prompt and --server-key-env need --draft"),
-        (("bench",), "no configuration is given: name a file or a built-in one"),
+        (("bench",), "or the models: --draft MODEL --target MODEL"),
         (("bench", "--draft", "", "--target", "pocket:target"), "--draft is empty: give a URL, a folder or a hub name"),
         (("bench", "--draft", "./smal", "--target", "pocket:target"), "did you mean {folder}/small?"),
         (("bench", "--draft", "small/dratf", "--target", "pocket:target"), "--draft: there is no file or folder"),

@@ -108,6 +108,16 @@ def test_the_prompt_of_the_longest_question_counts(question: str, text: str | No
     assert [note.startswith(text or "") for note in found] == ([] if text is None else [True])
 
 
+def test_examples_count_without_a_question_too() -> None:
+    class Shots(Writes):
+        def prompt_tokens(self, transcript: Transcript, separator: str) -> int:
+            return 200 + len(transcript.question)
+
+    [note] = limit_notes(configured(max_tokens=900), Models(ModelHandle(Shots(1000))))
+    assert "the prompt of a question has at least 200; such a problem ends where it is full" in note
+    assert "Lower limits.max_tokens to 800" in note
+
+
 @pytest.mark.slow
 def test_runs_sweeps_and_the_doctor_report_it_for_models_in_process(
     arbiter: Callable[..., Any], tmp_path: Path

@@ -125,10 +125,12 @@ def test_a_run_calls_only_the_models_of_its_type(
 def test_a_model_that_cannot_be_loaded_ends_the_run_before_it_starts(
     a_config: Callable[..., Config], tables: dict[str, Any], tmp_path: Path
 ) -> None:
-    config = a_config(models={**tables, "target": {**tables["target"], "model": "/nowhere"}}, run_type="oracle")
-    with pytest.raises(BackendError, match="/nowhere"):
-        solve(config, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    (empty := tmp_path / "empty").mkdir()
+    for name, error in (("/nowhere", ConfigError), (str(empty), BackendError)):
+        config = a_config(models={**tables, "target": {**tables["target"], "model": name}}, run_type="oracle")
+        with pytest.raises(error, match=name):
+            solve(config, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == [empty]
 
 
 def test_a_prompt_without_the_question_ends_the_run_before_it_starts(
