@@ -3,7 +3,6 @@
 from typing import Literal
 
 from arbiter.config.base import ConfigTable, Count
-from arbiter.grading.judge_grader import JUDGE_PROMPT
 
 
 class SandboxTable(ConfigTable, frozen=True):
@@ -40,11 +39,11 @@ class GradingJudgeTable(ConfigTable, frozen=True):
     ``judge`` may be a model for grading alone: other run types than ``judge`` do not call it. Its ``prompt`` is then
     that of a model that writes, such as ``chat``.
     """
-    prompt: str = JUDGE_PROMPT
+    prompt: str | None = None
     """What the model reads: a text that contains ``{question}``, ``{rubric}`` and ``{answer}`` once each.
 
-    The model must end with the line ``GRADE: CORRECT`` or ``GRADE: INCORRECT``. The rubric is the field ``rubric`` of
-    the row, else the reference answer.
+    Not set: a built-in prompt. The model must end with the line ``GRADE: CORRECT`` or ``GRADE: INCORRECT``. The rubric
+    is the field ``rubric`` of the row, else the reference answer.
     """
     max_tokens: Count = 1024
     """The largest number of tokens that the model writes for one answer."""

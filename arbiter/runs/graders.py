@@ -17,7 +17,7 @@ from arbiter.grading.code.code_grader import CodeGrader
 from arbiter.grading.code.sandboxes import Sandbox, SandboxLimits
 from arbiter.grading.found_graders import find_grader, reads_row
 from arbiter.grading.grader import Grade, Grader, GradingRequest
-from arbiter.grading.judge_grader import SEPARATOR, JudgeGrader
+from arbiter.grading.judge_grader import JUDGE_PROMPT, SEPARATOR, JudgeGrader
 from arbiter.grading.math_grader import MathGrader, needs_mathematics
 from arbiter.protocols.errors import ConfigError, DataError
 from arbiter.protocols.records import Solution
@@ -93,7 +93,7 @@ async def _open_judge(config: Config) -> AsyncGenerator[JudgeGrader]:
         table = msgspec.structs.replace(table, prompt="plain")
     in_thought = (await message_form(chosen.model, table)).in_thought
     async with open_generator(chosen.model, table, config.cpu_threads, separator=SEPARATOR) as model:
-        yield JudgeGrader(model, chosen.prompt, chosen.max_tokens, table.in_flight, in_thought)
+        yield JudgeGrader(model, chosen.prompt or JUDGE_PROMPT, chosen.max_tokens, table.in_flight, in_thought)
 
 
 def _sandbox(config: Config) -> Sandbox:

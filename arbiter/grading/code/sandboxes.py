@@ -236,7 +236,9 @@ def _prefixes(python: str) -> tuple[str, ...]:
     """Return the folders of a Python that are not below ``/usr``. Raises ``OSError`` or ``SubprocessError``."""
     code = "import sys; print(sys.prefix, sys.base_prefix, sep='\\n')"
     told = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=_START)  # noqa: S603
-    return tuple(path for path in dict.fromkeys(told.stdout.split("\n")) if path and not path.startswith("/usr"))
+    return tuple(
+        path for path in dict.fromkeys(told.stdout.split("\n")) if path and not Path(path).is_relative_to("/usr")
+    )
 
 
 @cache

@@ -84,7 +84,11 @@ async def test_the_configuration_of_a_run_does_the_same_again(a_config: Configs,
 async def test_a_key_that_is_not_set_is_left_out_of_the_configuration(tmp_path: Path) -> None:
     await leave(parse({"models": {}}, "test"), tmp_path)
     written = tomllib.loads((tmp_path / "config.toml").read_text(encoding="utf-8"))
-    assert (written["models"], written["data"]) == ({}, {"source": "pocket:1", "fields": {}})
+    data = written["data"]
+    assert (written["models"], data["fields"]) == ({}, {})
+    assert data.keys() == {"source", "fields", "judge", "sandbox", "allow_unsandboxed"}
+    assert "prompt" not in data["judge"]
+    assert "python" not in data["sandbox"]
 
 
 @pytest.mark.asyncio
