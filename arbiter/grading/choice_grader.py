@@ -1,7 +1,7 @@
 """Grade multiple choice: the letters of the choices that an answer names are compared."""
 
 from arbiter.grading.answers import Reference
-from arbiter.grading.choices import Letters, named_choices, resolved_letters
+from arbiter.grading.choice_answers import Letters, named_choices, resolved_letters
 from arbiter.grading.grader import LONGEST, Grade, GradingRequest, missing, right_answer_is
 from arbiter.grading.phrases import FoundAnswer, find_answer
 

@@ -13,7 +13,7 @@ import anyio
 import anyio.to_process
 
 from arbiter.grading.answers import Reference, as_reference, plain, same_words, split_answers
-from arbiter.grading.choices import named_choices, resolved_letters
+from arbiter.grading.choice_answers import named_choices, resolved_letters
 from arbiter.grading.equivalence import EquivalenceVerdict, judge
 from arbiter.grading.grader import LONGEST, NO_REFERENCE, Grade, GradingRequest, missing, right_answer_is
 from arbiter.grading.limits import GRACE, over_limit

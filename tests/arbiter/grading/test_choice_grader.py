@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.grading import Grade, GradingRequest, MathGrader, Reference
+from arbiter.grading.choice_answers import named_choices, resolved_letters
 from arbiter.grading.choice_grader import ChoiceGrader
-from arbiter.grading.choices import named_choices, resolved_letters
 
 COLOURS = ("red", "blue", "green", "a light grey")
 TEN = tuple(
