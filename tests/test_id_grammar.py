@@ -39,8 +39,15 @@ OTHERS = {
     "path.startswith(('/', '.', '~'))",
     "path.startswith('/v1/')",
     "heading.replace(' ', '\\n').replace('/', '/\\n')",
+    "name.startswith(('.', '/', '~'))",
+    "name.partition('/')",
+    "name.replace('/', '--')",
+    "name.rstrip('/').rpartition('/')",
+    "run.data.rpartition('/')",
+    "re.split('(\\\\*\\\\*/)', pattern)",
+    "html.escape(prompt, quote=False).replace('`', '&#96;')",
 }
-"""Cuts of what is no id: addresses, paths, headings of tables and comments."""
+"""Cuts of what is no id: addresses, paths, names of the hub, headings of tables, comments and entities."""
 
 
 def is_called(node: ast.expr, names: set[str]) -> bool:
