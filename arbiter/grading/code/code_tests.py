@@ -4,19 +4,22 @@
 fields                                                tests
 ====================================================  ==================================================================
 ``test``, ``entry_point``                             a function ``check(candidate)``
-``test_list``, ``test_imports``, ``test_setup_code``  assertions
 ``test``                                              a script
+``test_list``, ``test_imports``, ``test_setup_code``  assertions
 ``public_test_cases``, ``private_test_cases``         inputs and outputs of the program, or of a function
 ``input_output``                                      the same
 ====================================================  ==================================================================
 """
 
+import ast
 import base64
+import builtins
 import json
 import pickletools
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import msgspec
@@ -46,7 +49,7 @@ class NoTestsError(ValueError):
 def read_tests(row: Row) -> list[CodeTest]:
     """Return the tests of a row. Raises ``NoTestsError``."""
     try:
-        found = _checked(row) or _listed(row) or _script(row) or _cases(row)
+        found = _checked(row) or _script(row) or _listed(row) or _cases(row)
     except NoTestsError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, zlib.error) as error:
@@ -57,6 +60,37 @@ def read_tests(row: Row) -> list[CodeTest]:
             "the row has no tests: none of the fields test, test_list, public_test_cases and input_output; its fields "
             f"are {fields}"
         )
+    return found
+
+
+def needed_names(row: Row, tests: Sequence[CodeTest]) -> set[str]:
+    """Return the names that the program must define: those that the row names, else those that its tests need."""
+    if isinstance(name := row.get("entry_point"), str) and name:
+        return {name}
+    with suppress(ValueError, TypeError, AttributeError):
+        cases = _json(row.get("input_output") or "{}")
+        if name := cases.get("fn_name") or _json(row.get("metadata") or "{}").get("func_name"):
+            return {str(name), "Solution"}
+    scripts = [script for test in tests if isinstance(test, PythonTests) for script in test.tests]
+    try:
+        nodes = [node for script in scripts for node in ast.walk(ast.parse(script))]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+    return read - {node.id for node in names if not isinstance(node.ctx, ast.Load)} - _defined(nodes) - {*dir(builtins)}
+
+
+def _defined(nodes: Iterable[ast.AST]) -> set[str]:
+    """Return the names of functions, classes, parameters and imports."""
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.arg):
+            found.add(node.arg)
+        elif isinstance(node, ast.alias):
+            found.add(node.asname or node.name.partition(".")[0])
     return found
 
 

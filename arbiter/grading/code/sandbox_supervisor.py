@@ -10,6 +10,7 @@ import ctypes
 import decimal
 import json
 import os
+import re
 import resource
 import secrets
 import selectors
@@ -23,6 +24,7 @@ from typing import Any, BinaryIO
 
 _MIB = 1 << 20
 _SHOWN = 200
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _PR_SET_DUMPABLE = 4
 
 Json = dict[str, Any]
@@ -211,9 +213,12 @@ def same_output(output: str, expected: str) -> bool:
 
 
 def _numbers(line: str) -> list[decimal.Decimal] | None:
+    parts = line.split()
+    if not all(map(_NUMBER.fullmatch, parts)):
+        return None
     try:
-        return [decimal.Decimal(part) for part in line.split()]
-    except decimal.InvalidOperation:
+        return [decimal.Decimal(part) for part in parts]
+    except decimal.InvalidOperation:  # the exponent is too large
         return None
 
 

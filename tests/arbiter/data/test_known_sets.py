@@ -67,7 +67,7 @@ MBPP: dict[str, Any] = {
     "source_file": "made.ipynb",
     "test_imports": [],
     "test_list": ["assert twice(2) == 4", "assert twice(0) == 0"],
-    "test": "assert twice(2) == 4\n",
+    "test": "assert twice(2) == 4\nassert twice(3) == 6\n",
 }
 LIVECODE: dict[str, Any] = {
     "question_title": "Double",
@@ -256,6 +256,9 @@ PROGRAMS = {
 }
 """Programs that solve the problems of the code sets in ``SAMPLES``."""
 
+WRONG = {"mbpp+": "def twice(number):\n    return {2: 4, 0: 0}.get(number)"}
+"""Programs that pass the tests of a smaller set, and fail those of this one."""
+
 
 def as_bytes(rows: Sequence[dict[str, Any]] | str, suffix: str) -> bytes:
     if isinstance(rows, str):
@@ -352,7 +355,7 @@ async def test_a_program_that_solves_a_problem_of_a_code_set_is_graded_right(
     load: Load, name: str, bubblewrap: None
 ) -> None:
     for problem, right in zip(load(name), PROGRAMS[name], strict=True):
-        texts = (f"```python\n{program}\n```" for program in (right, "def twice(number): return 5"))
+        texts = (f"```python\n{program}\n```" for program in (right, WRONG.get(name, "def twice(number): return 5")))
         assert await verdicts(name, problem, *texts) == [True, False], problem
 
 

@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.grading.code.code_grader import code_of
-from arbiter.grading.code.code_tests import NoTestsError, OutputTest, PythonTests, program_of, read_tests
+from arbiter.grading.code.code_tests import (
+    NoTestsError,
+    OutputTest,
+    PythonTests,
+    needed_names,
+    program_of,
+    read_tests,
+)
 from arbiter.grading.code.sandbox_supervisor import checked_verdict, same_output
 
 PROMPT = 'from typing import List\n\ndef add(a: int, b: int) -> int:\n    """Add two numbers."""\n'
@@ -36,6 +43,11 @@ def test_mbpp_has_assertions_with_their_imports_and_set_up() -> None:
 
 def test_a_test_without_an_entry_point_is_a_script() -> None:
     assert read_tests({"prompt": "Add.", "test": "assert add(1, 2) == 3"}) == [PythonTests(("assert add(1, 2) == 3",))]
+
+
+def test_mbpp_plus_has_a_script_next_to_the_assertions_of_mbpp_and_the_script_counts() -> None:
+    row = {"prompt": "Add.", "test_list": ["assert add(1, 2) == 3"], "test": "assert add(5, 6) == 11"}
+    assert read_tests(row) == [PythonTests(("assert add(5, 6) == 11",))]
 
 
 def test_livecodebench_has_public_and_packed_private_inputs_and_outputs() -> None:
@@ -116,6 +128,9 @@ def test_packed_tests_that_would_call_a_function_are_refused(capsys: pytest.Capt
     ("text", "code", "found_by"),
     [
         ("Here:\n```python\nx = 1\n```\nDone.", "x = 1\n", "code block"),
+        ("```python\na\n```\nOutput:\n```\n2\n```", "a\n", "code block"),
+        ("```Python copy\na\n```\nOutput:\n```\n2\n```", "a\n", "code block"),
+        ("```text\na\n```\n```\nb\n```\n```text\nc\n```", "b\n", "code block"),
         ("```\na\n```\n\nBetter:\n\n```py\nb\n```\nIt prints\n```text\nc\n```", "b\n", "code block"),
         ("```java\na\n```", "a\n", "code block"),
         ("```python\ndef f():\n\n    return 1", "def f():\n\n    return 1", "code block"),  # it was cut off
@@ -126,6 +141,35 @@ def test_packed_tests_that_would_call_a_function_are_refused(capsys: pytest.Capt
 )
 def test_the_program_is_the_last_block_of_python_or_the_whole_text(text: str, code: str, found_by: str) -> None:
     assert code_of(text) == (code, found_by)
+
+
+DOUBLE = "```python\ndef double(x):\n    return 2 * x\n```\n"
+USAGE = "Usage:\n```python\nprint(double(2))\n```\n"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"test": "def check(candidate):\n    assert candidate(2) == 4\n", "entry_point": "double"},
+        {"test_imports": ["import math"], "test_list": ["assert math.floor(double(2)) == 4"]},
+        {"test": "inputs = [2]\nfor i, one in enumerate(inputs):\n    assert double(one) == 4\n"},
+        {"input_output": {"inputs": [[2]], "outputs": [4], "fn_name": "double"}},
+        {
+            "public_test_cases": [{"input": "2", "output": "4", "testtype": "functional"}],
+            "metadata": '{"func_name": "double"}',
+        },
+    ],
+)
+def test_the_last_block_that_defines_what_is_tested_comes_before_a_block_that_uses_it(row: dict[str, Any]) -> None:
+    names = needed_names(row, read_tests(row))
+    check = "```python\ndef check(candidate):\n    assert candidate(2) == 4\n```\n"
+    text = DOUBLE.replace("2 *", "3 *") + DOUBLE + check + USAGE
+    assert code_of(text, names)[0] == "def double(x):\n    return 2 * x\n"
+    assert code_of("```python\nx = 1\n```\n" + USAGE, names)[0] == "print(double(2))\n"
+
+
+def test_tests_that_are_no_python_name_nothing() -> None:
+    assert needed_names({"test": "assert f("}, read_tests({"test": "assert f("})) == set()
 
 
 def test_a_program_continues_the_function_of_the_prompt_or_follows_it() -> None:
@@ -153,3 +197,13 @@ def test_numbers_of_an_output_are_compared_by_their_values() -> None:
     assert not same_output("0.5", "0.51")
     assert not same_output("1\n2", "1 2")
     assert not same_output("yes", "Yes")
+
+
+@pytest.mark.parametrize("output", ["sNaN", "NaN", "1_0", "\u0661\u0660", "Infinity", "1e", ".", f"1e{10**30}"])
+def test_an_output_that_is_no_number_in_digits_is_compared_as_a_text(output: str) -> None:
+    assert not same_output(output, "10")
+    assert same_output(output, output)
+
+
+def test_numbers_of_an_output_may_have_signs_and_exponents() -> None:
+    assert same_output("+1e1 .5 5.", "10 0.50 5")
