@@ -122,8 +122,11 @@ class DataTable(ConfigTable, frozen=True):
     split: str | None = None
     """The split of such a data set. Not set: ``test``, or the only split."""
     prompt: str | None = None
-    """The text around each question, with ``{question}``. Not set: that of a published data set with a
-    [name](data-sets.md), else the question alone. ``{question}`` leaves out the prompt of a data set."""
+    """The text around each question, with ``{question}``, and with ``{letters}`` for the letters of its choices.
+
+    Not set: that of a published data set with a [name](data-sets.md), else the question alone. ``{question}`` leaves
+    out the prompt of a data set.
+    """
     fields: Fields = Fields()
     """The names of the fields in a row, if they are not the usual ones."""
     grader: str | None = None

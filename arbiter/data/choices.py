@@ -11,9 +11,12 @@ or the letters of all right choices in order, as in ``ABD``.
 """
 
 import ast
+import io
+import itertools
 import random
 import re
 import string
+import tokenize
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -31,6 +34,9 @@ ANSWER_FIELDS = ("answerkey", "answer_key", "choice_answer", "correct_option", *
 _LABELLED = re.compile(r"\(?(?P<letter>[A-Za-z])\s*[).:]\s*(?P<text>.*)", re.DOTALL)
 _SEVERAL = re.compile(r"[A-Za-z](?:(?:\s*[,;&/]\s*|\s+and\s+|\s*)[A-Za-z])+")
 _INCORRECT = re.compile(r"incorrect answer \d+")
+_WHOLE = re.compile(r"-?[0-9]+(?:\.0+)?")
+_PRINTED = re.compile(r"\[\s*-?[\d.]+(?:\s+-?[\d.]+)+\s*\]|[\[{].*\barray\(\[.*", re.DOTALL)  # numpy: [1 2 3]
+_EXPLAINS = 4  # words more than the longest choice
 
 
 class Choices(NamedTuple):
@@ -51,7 +57,10 @@ def choices_of(row: Mapping[str, Any], given: object, place: str, seed: int) -> 
     ``seed`` shuffles the choices of GPQA. Raises ``DataError`` that names ``place``.
     """
     named = {key.lower(): value for key, value in row.items()}
-    found = _shaped(_parsed(given), place) or _columns(row) or _scored(named) or _shuffled(named, seed)
+    listed = _parsed(given, place)
+    if isinstance(listed, str) and _PRINTED.fullmatch(listed.strip()):
+        raise _printed(listed, place)
+    found = _shaped(listed, place) or _columns(row) or _scored(named, place) or _shuffled(named, seed)
     if found is None or not found.texts:
         return None
     if len(found.texts) > len(LETTERS):
@@ -63,13 +72,14 @@ def right_letters(choices: Choices, answer: object, field: str, place: str) -> s
     """Return the letters of the right choices; None if there is no answer.
 
     ``answer`` is the value of ``field``: a text, a letter or another label, an index from 0 on, or a list of these.
-    Raises ``DataError`` that names ``place`` if it is none of the choices.
+    Raises ``DataError`` that names ``place`` if it is none of the choices, or if it is the index of one choice and the
+    text of another. In a field of indices it is the index, and so is a whole number of JSON in the field ``answer``.
     """
     if choices.right:
         return _letters(choices.right)
-    parsed = _parsed(answer)
+    parsed = _parsed(answer, place)
     values = cast("list[object]", parsed) if isinstance(parsed, list | tuple) else [answer]
-    found = [_position(choices, value, field) for value in values if value is not None and value != ""]
+    found = [_position(choices, value, field, place) for value in values if value is not None and value != ""]
     if any(positions is None for positions in found):
         last = LETTERS[len(choices.texts) - 1]
         raise DataError(
@@ -80,27 +90,51 @@ def right_letters(choices: Choices, answer: object, field: str, place: str) -> s
     return _letters(sorted(right)) if right else None
 
 
+def cannot_name(choices: Choices, value: object) -> bool:
+    """Return whether a value is no name of a choice, right or wrong: an explanation, an object, or true and false.
+
+    A text is an explanation if it has four or more words more than the longest choice.
+    """
+    if isinstance(value, bool):
+        return str(value).casefold() not in map(str.casefold, choices.texts)
+    if isinstance(value, str):
+        longest = max(len(text.split()) for text in choices.texts)
+        return len(value.split()) >= longest + _EXPLAINS and value.lstrip()[:1] != "["
+    return not isinstance(value, int | float | list | tuple)
+
+
 def _letters(positions: Sequence[int]) -> str:
     return "".join(LETTERS[position] for position in positions)
 
 
-def _position(choices: Choices, value: object, field: str) -> tuple[int, ...] | None:
+def _position(choices: Choices, value: object, field: str, place: str) -> tuple[int, ...] | None:
     """Return the positions of what one answer names; None if it is none of the choices. -1 is a hidden answer."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        text = str(value)
-        if text in choices.labels and field not in _INDEX:
-            return (choices.labels.index(text),)
-        if -1 <= value < len(choices.texts):
-            return (value,)
-        return (choices.texts.index(text),) if text in choices.texts and field not in _INDEX else None
     text = ("true" if value else "false") if isinstance(value, bool) else str(value).strip()
-    return _named(choices, text)
+    if isinstance(value, bool) or not _WHOLE.fullmatch(text):
+        return _named(choices, text)
+    number = int(text.partition(".")[0])
+    index = number if -1 <= number < len(choices.texts) else None
+    if field.lower() in _INDEX:
+        return None if index is None else (index,)
+    for known in (text, str(number)):
+        if known in choices.labels:
+            return (choices.labels.index(known),)
+    same = next((choices.texts.index(known) for known in (text, str(number)) if known in choices.texts), None)
+    if same is None:
+        return None if index is None else (index,)
+    if index is None or index < 0 or index == same:
+        return (same,)
+    if field != "answer" or not isinstance(value, int):
+        raise DataError(
+            f"{place}: the answer {value!r} in the field {field!r} is both the index of the choice {LETTERS[index]} "
+            f"and the text of the choice {LETTERS[same]}: give the letter of the right choice, or give the index in "
+            'the field "answer_index" (with [data] fields = {answer = "answer_index"} if other fields have answers too)'
+        )
+    return (index,)
 
 
 def _named(choices: Choices, text: str) -> tuple[int, ...] | None:
-    """Return the positions of the choices that ``text`` names: a label, a text, both, an index or several letters."""
+    """Return the positions of the choices that ``text`` names: a label, a text, both, or several letters."""
     texts = [" ".join(choice.split()).casefold() for choice in choices.texts]
     folded = " ".join(text.split()).casefold()
     for known in (choices.labels, choices.texts, texts):
@@ -114,15 +148,13 @@ def _named(choices: Choices, text: str) -> tuple[int, ...] | None:
     if (labelled := _LABELLED.fullmatch(folded)) and labelled["letter"] in labels:
         position = labels.index(labelled["letter"])
         return (position,) if labelled["text"].strip() == texts[position] else None
-    if folded.isdecimal() and int(folded) < len(texts):
-        return (int(folded),)
     letters = re.findall("[a-z]", re.sub(r"\band\b", " ", folded)) if _SEVERAL.fullmatch(text) else []
     if letters and len(set(letters)) == len(letters) and {*letters} <= {*labels}:
         return tuple(labels.index(letter) for letter in letters)
     return None
 
 
-def _parsed(value: object) -> object:
+def _parsed(value: object, place: str) -> object:
     """Return the list or mapping that a text holds, as JSON or as Python writes it; else the value."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
         return value
@@ -131,9 +163,23 @@ def _parsed(value: object) -> object:
     except msgspec.DecodeError:
         pass
     try:
-        return ast.literal_eval(value.strip())
+        found = ast.literal_eval(value.strip())
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return value
+    kinds = [
+        one.type for one in tokenize.generate_tokens(io.StringIO(value.strip()).readline) if one.type != tokenize.NL
+    ]
+    if (tokenize.STRING, tokenize.STRING) in itertools.pairwise(kinds):
+        raise _printed(value, place)
+    return found
+
+
+def _printed(text: str, place: str) -> DataError:
+    shown = text if len(text) <= 40 else f"{text[:40]}…"
+    return DataError(
+        f"{place}: {shown!r} is a list as numpy and pandas print it, without commas, so its items cannot be told "
+        'apart: save the data as JSONL (in pandas: to_json(PATH, orient="records", lines=True)) or as Parquet'
+    )
 
 
 def _shaped(value: object, place: str) -> Choices | None:
@@ -181,8 +227,8 @@ def _columns(row: Mapping[str, Any]) -> Choices | None:
     return Choices(tuple(_written(row[letter]) for letter in letters), tuple(letters)) if len(letters) > 2 else None
 
 
-def _scored(named: Mapping[str, Any]) -> Choices | None:
-    scores = _parsed(named.get("target_scores"))
+def _scored(named: Mapping[str, Any], place: str) -> Choices | None:
+    scores = _parsed(named.get("target_scores"), place)
     if not isinstance(scores, Mapping) or not scores:
         return None
     found = {str(text): float(cast("Any", score)) for text, score in cast("Mapping[object, object]", scores).items()}
@@ -192,12 +238,12 @@ def _scored(named: Mapping[str, Any]) -> Choices | None:
 
 
 def _shuffled(named: Mapping[str, Any], seed: int) -> Choices | None:
-    """Return the choices of GPQA, in an order that depends on the seed and the question alone."""
+    """Return the choices of GPQA, in an order that depends on the seed, the question and the choices alone."""
     correct = named.get("correct answer")
     others = [named[name] for name in sorted(named) if _INCORRECT.fullmatch(name) and named[name] is not None]
     if correct is None or not others:
         return None
     texts = [str(text).strip() for text in (correct, *others)]
     order = list(range(len(texts)))
-    random.Random(f"{seed}/{named.get('question')}").shuffle(order)
+    random.Random("\n".join([f"{seed}/{named.get('question')}", *texts])).shuffle(order)
     return Choices(tuple(texts[one] for one in order), tuple(LETTERS[: len(texts)]), (order.index(0),))

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import msgspec
 
 from arbiter.config.run_tables import USUAL, Fields
 from arbiter.data.champ import CHAMP, champ_rows
+from arbiter.data.choices import LETTERS
 from arbiter.data.file_rows import STANDARD_INPUT, DataRow, file_rows, input_rows
 from arbiter.data.hub import Folder, Repository, folder_data, hub_repository, named_data, repository_rows
 from arbiter.data.known_sets import KNOWN, QUESTION, KnownSet, known_data
@@ -20,6 +22,7 @@ __all__ = ["Fields", "Problem", "load_problems"]
 
 POCKET_SEED = 1
 _POCKET: dict[str, world.Split] = {"pocket": "test", "pocket-train": "train"}
+_PLACE = re.compile(r"\{(?:question|letters)\}")
 OpenHub = Callable[[str], Repository]
 _SUFFIXES = {".jsonl", ".json", ".ndjson", ".txt", ".csv", ".tsv", ".parquet"}
 
@@ -50,16 +53,18 @@ def load_problems(
 
     The usual field names are recognized (see ``arbiter.data.problems``); ``fields`` names others. ``subset`` and
     ``split`` replace those in the name of a data set. ``prompt`` is put around each question, instead of the prompt of
-    a published data set; it has ``{question}``. ``seed`` shuffles the choices of GPQA. ``hub`` opens a data set of the
-    hub by its name; a ``Folder`` in its place is a copy on this machine.
+    a published data set; it has ``{question}``, and can have ``{letters}`` for those of the choices. ``seed`` shuffles
+    the choices of GPQA. ``hub`` opens a data set of the hub by its name; a ``Folder`` in its place is a copy on this
+    machine.
 
     Raises ``DataError`` that names the file and the line, and ``ConfigError`` if ``prompt`` has no ``{question}``.
     """
     name, _, pocket_seed = source.partition(":")
-    if name in _POCKET:
-        return _pocket(name, pocket_seed or str(POCKET_SEED), limit or 200)
     if prompt is not None and QUESTION not in prompt:
         raise ConfigError(f"data.prompt is {prompt!r}: write {QUESTION} where the question belongs")
+    if name in _POCKET:
+        drawn = _pocket(name, pocket_seed or str(POCKET_SEED), limit or 200)
+        return [_presented(problem, None, prompt) for problem in drawn]
     known = KNOWN.get(source.lower())
     if known is not None and fields == USUAL:
         fields = known.fields
@@ -73,7 +78,8 @@ def load_problems(
 
 def _presented(problem: Problem, known: KnownSet | None, prompt: str | None) -> Problem:
     if prompt is not None:
-        question = prompt.replace(QUESTION, problem.question)
+        values = {QUESTION: problem.question, "{letters}": LETTERS[: len(problem.choices)]}
+        question = _PLACE.sub(lambda place: values[place[0]], prompt)
     else:
         question = known.question(problem) if known is not None else problem.question
     return msgspec.structs.replace(problem, question=question)

@@ -16,7 +16,7 @@ import msgspec
 
 from arbiter.config.run_tables import USUAL, Fields
 from arbiter.data.chats import CONVERSATIONS, Chat, chat_of
-from arbiter.data.choices import ANSWER_FIELDS, CHOICES, Choices, choices_of, right_letters
+from arbiter.data.choices import ANSWER_FIELDS, CHOICES, Choices, cannot_name, choices_of, right_letters
 from arbiter.data.training_rows import Split
 from arbiter.data.written_numbers import WrittenNumber, plain
 from arbiter.grading.answers import Reference, extract_answer, split_answers
@@ -177,17 +177,13 @@ def _answer(
 def _chosen(
     row: Mapping[str, Any], named: Mapping[str, Any], choices: Choices, place: str, fields: Fields
 ) -> str | None:
-    """Return the letters of the right choices, by the first field that names choices."""
+    """Return the letters of the right choices, by the first field whose value can name a choice, else by the first."""
     if fields.answer:
         return right_letters(choices, _given(row, fields.answer, place), fields.answer, place)
     present = [name for name in dict.fromkeys((*_ANSWER, *ANSWER_FIELDS)) if named.get(name) is not None]
-    failures: list[DataError] = []
-    for name in present or ["answer"]:
-        try:
-            return right_letters(choices, named.get(name), name, place)
-        except DataError as error:
-            failures.append(error)
-    raise failures[0]
+    naming = [name for name in present if not cannot_name(choices, named[name])]
+    name = next(iter(naming or present), "answer")
+    return right_letters(choices, named.get(name), name, place)
 
 
 def _texts(answer: object) -> list[str]:

@@ -74,7 +74,11 @@ def test_a_hidden_answer_is_no_answer(answer: object) -> None:
     ("choices", "row", "letter"),
     [
         (["3", "4", "5"], {"answer": "4"}, "B"),
-        (["3", "4", "0"], {"answer": "0"}, "C"),
+        (["3", "4", "2"], {"answer": "2"}, "C"),
+        (["3", "4", "0"], {"answer_index": "0"}, "A"),
+        (["3", "4", "0"], {"label": "1.0"}, "B"),
+        (["1", "-1", "0"], {"answer": -1}, "B"),
+        ([1.5, 2.0], {"target": 2.0}, "B"),
         (["3", "4", "0"], {"answer": 0}, "A"),
         ([30, 40], {"answer": 40}, "B"),
         (["3", "4"], {"answer_index": 1}, "B"),
@@ -98,6 +102,71 @@ def test_an_answer_that_is_none_of_the_choices_is_refused(answer: object) -> Non
         f"here, line 1: the answer {answer!r} in the field 'answer' is none of the 4 choices: give the text of a "
         "choice, its letter (A to D), or its index (0 to 3)"
     )
+
+
+@pytest.mark.parametrize(
+    "row", [{"answer": "1"}, {"target": 1}, {"target": "1"}, {"answer": [4, "1"]}, {"correct": 1.0}]
+)
+def test_a_number_that_is_the_index_of_one_choice_and_the_text_of_another_is_refused(row: dict[str, Any]) -> None:
+    with pytest.raises(
+        DataError, match="is both the index of the choice B and the text of the choice C: give the letter"
+    ):
+        read({"question": "q", "choices": ["4", "2", "1", "0"], **row})
+
+
+def test_a_table_and_json_of_one_set_have_the_same_answers_or_none(tmp_path: Path) -> None:
+    rows = {"a.csv": 'question,choices,answer\nq,"[4, 2, 1, 0]",1\n', "b.csv": "question,A,B,C,D,label\nq,4,2,1,0,1\n"}
+    for name, text in rows.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="line 2: the answer '1' in the field 'answer' is both the index"):
+        load_problems(str(tmp_path / "a.csv"))
+    [problem] = load_problems(str(tmp_path / "b.csv"))
+    in_json = [read({"question": "q", "choices": [4, 2, 1, 0], field: 1}).answer for field in ("answer", "label")]
+    assert [problem.answer, *in_json] == ["B", "B", "B"]
+
+
+@pytest.mark.parametrize(
+    ("row", "answer"),
+    [
+        ({"answer": "Pariss", "label": 0}, "Pariss"),
+        ({"answer": "Paris, France", "answer_index": 1}, "Paris, France"),
+        ({"answer": 7, "label": 0}, 7),
+        ({"target": {"text": "Rome"}}, {"text": "Rome"}),
+    ],
+)
+def test_a_field_that_could_name_a_choice_and_names_none_is_an_error_whatever_other_fields_say(
+    row: dict[str, Any], answer: object
+) -> None:
+    with pytest.raises(DataError) as caught:
+        read({"question": "q", "choices": ["Rome", "Paris"], **row})
+    assert f"the answer {answer!r} in the field" in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", ["It is Paris, as the text says.", {"why": "Paris"}, True])
+def test_a_field_that_can_name_no_choice_leaves_the_answer_to_another(answer: object) -> None:
+    assert read({"question": "q", "choices": ["Rome", "Paris"], "answer": answer, "label": 1}).answer == "B"
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        "['red' 'blue']",
+        "['red'\n 'blue' 'it is red']",
+        "[1 2 3]",
+        "[ 0.5 -1. ]",
+        "{'text': array(['red', 'blue'], dtype=object), 'label': array(['A', 'B'], dtype=object)}",
+        "{'text': ['red' 'blue'], 'label': ['A' 'B']}",
+    ],
+)
+def test_a_list_as_numpy_prints_it_is_refused(listed: str) -> None:
+    with pytest.raises(
+        DataError, match=r"here, line 1: .* is a list as numpy and pandas print it, .*: save the data as JSONL"
+    ):
+        read({"question": "q", "choices": listed, "answer": "A"})
+
+
+def test_choices_that_have_quoted_words_are_no_printed_list() -> None:
+    assert read({"question": "q", "choices": """["'a' 'b'", 'c', '[1 2]']""", "answer": "[1 2]"}).answer == "C"
 
 
 def test_letters_reach_z_and_no_further() -> None:
@@ -134,7 +203,13 @@ GPQA = {
 }
 
 
-def test_the_choices_of_gpqa_are_shuffled_by_the_seed_and_the_question_alone() -> None:
+def test_rows_of_gpqa_with_the_question_in_another_field_have_orders_of_their_own() -> None:
+    row = {key: text for key, text in GPQA.items() if key != "Question"}
+    rows = [{**row, "problem": f"q{number}", "Correct Answer": f"right {number}"} for number in range(40)]
+    assert {read(row).answer for row in rows} == set("ABCD")
+
+
+def test_the_choices_of_gpqa_are_shuffled_by_the_seed_and_the_row_alone() -> None:
     problems = [read({**GPQA, "Question": f"q{number}"}, seed) for seed in (0, 1) for number in range(40)]
     for problem in problems:
         assert sorted(problem.choices) == ["right", "wrong 1", "wrong 2", "wrong 3"]

@@ -169,6 +169,19 @@ def test_a_prompt_is_put_around_each_question(tmp_path: Path) -> None:
     assert problems[1].question == "Say why.\nr\n(A) x\n(B) y\nGo."
 
 
+def test_a_prompt_names_the_letters_of_the_choices_and_no_other_field(tmp_path: Path) -> None:
+    source = written(tmp_path, '{"question": "{letters}?", "choices": ["x", "y", "z"], "answer": "A"}')
+    [problem] = load_problems(source, prompt="One of {letters}, in \\boxed{answer}: {question}")
+    assert problem.question == "One of ABC, in \\boxed{answer}: {letters}?\n(A) x\n(B) y\n(C) z"
+
+
+def test_a_prompt_is_put_around_the_problems_of_the_pocket_world() -> None:
+    [alone], [prompted] = load_problems("pocket", 1), load_problems("pocket", 1, prompt="Solve: {question}")
+    assert (prompted.question, prompted.answer) == (f"Solve: {alone.question}", alone.answer)
+    with pytest.raises(ConfigError, match=r"data.prompt is 'Think.': write \{question\}"):
+        load_problems("pocket", 1, prompt="Think.")
+
+
 def test_a_prompt_without_a_place_for_the_question_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data.prompt is 'Think.': write \{question\} where the question belongs"):
         load_problems(written(tmp_path, '{"question": "q"}'), prompt="Think.")

@@ -213,7 +213,7 @@ SAMPLES: dict[str, Sample] = {
             "gpqa_diamond.csv": [GPQA, {**GPQA, "Question": "Which one is neutral?"}],
             "gpqa_main.csv": [GPQA],
         },
-        ["D", "A"],
+        ["B", "B"],
     ),
     "mmlu-pro": Sample(
         {
