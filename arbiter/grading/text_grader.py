@@ -8,13 +8,17 @@ from arbiter.grading.grader import LONGEST, Grade, GradingRequest, missing, righ
 from arbiter.grading.phrases import FoundAnswer, find_answer
 
 _WRAPPED = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mbox|texttt)\s*\{(?P<inside>[^{}]*)\}")
-_MARKUP = re.compile(r"[$*`]|(?<!\w)_+|_+(?!\w)|\\(?=[{}%&#_])")
+_MARKUP = re.compile(r"[$`]|(?<!\w)_+|_+(?!\w)|\\(?=[{}%&#_])")
+_EMPHASIS = re.compile(
+    r"(?<![\w*)\]}])(?P<stars>\*{1,3})(?P<inside>[^*\s](?:[^*]*[^*\s])?)(?P=stars)(?![\w*(\[{])"
+    r"|^\s*\*{2,3}(?=[^*\s])|(?<=[^*\s])\*{2,3}(?=[\s.,:;!?]*$)"  # only one end of it is in the answer
+)
+_SUPERSCRIPT = re.compile("[⁰¹²³⁴-⁹⁺⁻ⁿ]+")
 _QUOTES = "\"'“”‘’«»„"
 _ENDS = ".,;:!?"
 _ARTICLE = re.compile(r"(?:the|an?)\s+(?=\w)")
 _AND = re.compile(r"\s*,\s*(?:and\s+)?|\s+and\s+|\s*;\s*")
-_LIST = re.compile(r"[\[(](?P<items>.*)[\])]", re.DOTALL)
-_SET = re.compile(r"\{(?P<items>.*)\}", re.DOTALL)
+_BRACKETS = ("[]", "()", "{}")
 
 
 class TextGrader:
@@ -44,15 +48,16 @@ def same_text(answer: str, reference: str | Reference) -> bool:
     if isinstance(reference, Reference):
         return sorted(_items(_inside(_plain(answer)))) == sorted(map(normal, reference.answers))
     given, expected = _plain(answer), _plain(reference)
-    if braces := _SET.fullmatch(expected):
-        return set(_items(_inside(given))) == set(_items(braces["items"]))
+    if expected.startswith("{") and expected.endswith("}"):
+        return set(_items(_inside(given))) == set(_items(_inside(expected)))
     return _items(_inside(given)) == _items(_inside(expected))
 
 
 def normal(text: str) -> str:
-    """Return the normal form of a word or phrase."""
-    bare = _plain(text).strip(_QUOTES + " ").rstrip(_ENDS).strip(_QUOTES + " ")
-    return _ARTICLE.sub("", bare, count=1)
+    """Return the normal form of a word or phrase; of a text that has nothing but marks, the text itself."""
+    plain = _plain(text)
+    bare = plain.strip(_QUOTES + " ").rstrip(_ENDS).strip(_QUOTES + " ")
+    return _ARTICLE.sub("", bare, count=1) or plain
 
 
 def _found(conclusion: str, request: GradingRequest) -> FoundAnswer | None:
@@ -64,15 +69,16 @@ def _found(conclusion: str, request: GradingRequest) -> FoundAnswer | None:
 
 
 def _plain(text: str) -> str:
-    bare = _MARKUP.sub("", _WRAPPED.sub(lambda match: match["inside"], unicodedata.normalize("NFKC", text)))
-    return " ".join(bare.split()).rstrip(".").casefold()
+    powers = _SUPERSCRIPT.sub(lambda match: f"^{unicodedata.normalize('NFKC', match[0]).replace('−', '-')}", text)
+    inside = _WRAPPED.sub(lambda match: match["inside"], unicodedata.normalize("NFKC", powers))
+    bare = _MARKUP.sub("", _EMPHASIS.sub(lambda match: match["inside"] or "", inside))
+    return (" ".join(bare.split()).rstrip(".") or " ".join(text.split())).casefold()
 
 
 def _inside(text: str) -> str:
     """Return the items of a list without its brackets."""
-    brackets = _LIST.fullmatch(text) or _SET.fullmatch(text)
-    return brackets["items"] if brackets else text
+    return text[1:-1] if text[:1] + text[1:][-1:] in _BRACKETS else text
 
 
 def _items(text: str) -> list[str]:
-    return [normal(item) for item in _AND.split(text) if item.strip()]
+    return [normal(item) for item in _AND.split(text) if item.strip()] or [text.strip()]

@@ -30,6 +30,8 @@ from arbiter.runs.graders import Graders, open_graders
 from arbiter.runs.results import Result, Summary, summary_of
 from arbiter.runs.stored_problems import problem_of, read_problems
 
+_NO_TEXTS = "the log has no texts to grade (log.record = {record!r}): record the run with log.record = 'full'"
+
 
 class WhatIf(Record, frozen=True):
     """The result of a what-if replay.
@@ -54,7 +56,8 @@ def what_if(run: Run, before: Config, config: Config, speeds: Speeds) -> WhatIf:
     """Solve the recorded problems with the policy and concurrency of ``config``, at other ``speeds``.
 
     ``before`` is the configuration of the run. Solutions that differ from the recorded ones are graded, in worker
-    processes. Raises ``RunError`` if the log cannot be read or does not hold the answers.
+    processes. In a log without texts they cannot be graded: no replayed solution has a grade then. Raises ``RunError``
+    if the log cannot be read or does not hold the answers.
     """
     if run.started.record == "decisions":
         raise RunError(f"{run.path} was recorded with log.record = 'decisions', which leaves out the answers")
@@ -121,24 +124,33 @@ class _Results:
     """Results of the same problems, as recorded and as replayed."""
 
     def __init__(self, run: Run, config: Config, problems: dict[Key, ProblemHistory]) -> None:
+        self._run = run
         self._config = config
         self._grades = run.grades()
-        self._problems = read_problems(run.path.parent, recorded_grader(run.started.identity))
         self._recorded = {key: solution for key, problem in problems.items() if (solution := problem.solution())}
 
     def recorded(self) -> list[Result]:
         return [self._recorded_result(key, solution) for key, solution in self._recorded.items()]
 
     async def replayed(self, solutions: dict[Key, Solution]) -> list[Result]:
-        """Return the replayed results. A solution with the recorded text keeps its grade; the others are graded."""
+        """Return the replayed results. A solution with the recorded text keeps its grade; the others are graded.
+
+        If others cannot be graded, because the log has no texts, no result has a grade.
+        """
         results = {key: self._recorded_result(key, solution) for key, solution in solutions.items()}
-        problems = {
-            key: problem_of(result, self._problems)
-            for key, result in results.items()
-            if key in self._grades and result.solution.text != self._recorded[key].text
-        }
-        if not problems:
+        others = [
+            key
+            for key, solution in solutions.items()
+            if key in self._grades and solution.text != self._recorded[key].text
+        ]
+        if not others:
             return list(results.values())
+        started = self._run.started
+        if started.record != "full":
+            nothing = Grade(None, reason=_NO_TEXTS.format(record=started.record))
+            return [msgspec.structs.replace(result, grade=nothing) for result in results.values()]
+        stored = read_problems(self._run.path.parent, recorded_grader(started.identity))
+        problems = {key: problem_of(results[key], stored) for key in others}
         form = await answer_form(self._config)
 
         async def grade(graders: Graders, key: Key) -> None:

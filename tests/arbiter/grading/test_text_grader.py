@@ -17,6 +17,9 @@ from arbiter.grading.text_grader import TextGrader, normal, same_text
         ("\\{blue, red\\}", "{red, blue}"), ("red, white and blue", "red, white, blue"),
         ("Romeo and Juliet", "romeo and juliet"),
         ("snake_case", "snake_case"), ("`x`", "x"),
+        ("**2*3**", "2*3"), ("*Paris* and **Rome**", "Paris, Rome"), ("**Paris", "Paris"), ("Paris**.", "Paris"),
+        ("***\"Paris\"***", "paris"), ("x²", "x^2"), ("10⁻³", "10^-3"), ("H₂O", "H2O"), ("?", " ? "),
+        ("(1, 2]", "(1,2]"), ("[]", "[ ]"), ("...", "..."),
     ],
 )  # fmt: skip
 def test_what_differs_only_in_case_marks_and_spaces_is_the_same_text(answer: str, reference: str) -> None:
@@ -28,6 +31,9 @@ def test_what_differs_only_in_case_marks_and_spaces_is_the_same_text(answer: str
     [
         ("Paris, France", "Paris"), ("house", "red house"), ("[1, 2, 3]", "[3, 1, 2]"), ("red", "{red, blue}"),
         ("7", "007"), ("1.5", "1.50"), ("1/2", "0.5"), ("snake case", "snake_case"), ("red, red", "red"), ("", "red"),
+        ("2*3", "23"), ("2 * 3", "2 3"), ("(a)*(b)", "(a)(b)"), ("a*b*c", "abc"), ("2**3", "23"), ("A*", "A"),
+        ("(1,2]", "[1,2]"), ("(1,2]", "1,2"), ("x²", "x2"), ("x¹²", "x12"), ("?", "!"), ("$", "`"), (",", ";"),
+        ("*", "**"), ("...", "?"),
     ],
 )  # fmt: skip
 def test_other_words_another_order_and_equal_values_are_another_text(answer: str, reference: str) -> None:

@@ -296,7 +296,9 @@ async def test_a_failed_problem_is_ungraded_with_its_error_whatever_the_grader()
         assert result.grade == Grade(right=None, reason="the draft fell over")
 
 
-def test_a_what_if_replay_grades_other_texts_with_the_grader_of_the_run(a_config: Configs, tmp_path: Path) -> None:
+def an_oracle_run(config: Config, out: Path) -> Run:
+    """Record a run whose draft is wrong and kept, and whose target is right."""
+
     def write(request: GenerationRequest) -> Generation:
         text = "\\boxed{A}" if request.author == "draft" else "The answer is (B) blue."
         return Generation(text, "end", Usage(5, 3))
@@ -304,15 +306,46 @@ def test_a_what_if_replay_grades_other_texts_with_the_grader_of_the_run(a_config
     def rate(request: ScoreRequest) -> float:
         return 0.9 if request.author == "draft" else 0.1
 
-    async def record(config: Config) -> None:
+    async def record() -> None:
         writer = ModelHandle(ScriptedGenerator(write))
         models = Models(writer, writer, {"prm": ModelHandle(ScriptedScorer(rate))})
-        async with open_run(config, CHOICES, tmp_path) as folder:
+        async with open_run(config, CHOICES, out) as folder:
             await run_problems(config, CHOICES, models, folder, Nobody())
 
-    before = a_config(run_type="oracle")
-    anyio.run(record, before)
-    now = a_config(run_type="oracle", thresholds={"oracle": -1.0})
-    found = what_if(Run.open(tmp_path), before, now, {})
+    anyio.run(record)
+    return Run.open(out)
+
+
+def test_a_what_if_replay_grades_other_texts_with_the_grader_of_the_run(a_config: Configs, tmp_path: Path) -> None:
+    before, now = a_config(run_type="oracle"), a_config(run_type="oracle", thresholds={"oracle": -1.0})
+    found = what_if(an_oracle_run(before, tmp_path), before, now, {})
     assert (found.exact, found.recorded.accuracy, found.recorded.grader) == (1, 0.0, "choice 1")
     assert (found.replayed.accuracy, found.replayed.grader) == (1.0, "choice 1")
+
+
+@pytest.mark.parametrize("grader", [None, "text"])
+def test_a_what_if_replay_of_a_run_without_texts_has_no_grades_for_other_texts(
+    a_config: Configs, tmp_path: Path, grader: str | None
+) -> None:
+    keys = {"run_type": "oracle", "log": {"record": "redacted"}, "data": {"grader": grader}}
+    before, now = a_config(**keys), a_config(**keys, thresholds={"oracle": -1.0})
+    run = an_oracle_run(before, tmp_path)
+    assert not (tmp_path / "problems.jsonl").exists()
+    found = what_if(run, before, now, {})
+    assert (found.exact, found.replayed.graded, found.replayed.accuracy) == (1, 0, None)
+    assert found.recorded.accuracy == 0.0
+    assert found.replayed.acceptance_rate == 0.0
+    [reason] = found.replayed.ungraded
+    assert "record the run with log.record = 'full'" in reason
+    assert what_if(run, before, before, {}).replayed.accuracy == 0.0
+
+
+def test_a_what_if_replay_needs_the_stored_problems_only_for_other_texts(a_config: Configs, tmp_path: Path) -> None:
+    before, now = a_config(run_type="oracle"), a_config(run_type="oracle", thresholds={"oracle": -1.0})
+    run = an_oracle_run(before, tmp_path)
+    (tmp_path / "problems.jsonl").unlink()
+    assert what_if(run, before, before, {}).replayed.accuracy == 0.0
+    with pytest.raises(
+        RunError, match=r"problems\.jsonl is missing, .* repeat the command of the run with the same --out"
+    ):
+        what_if(run, before, now, {})
