@@ -311,7 +311,8 @@ class Solution(Record, frozen=True):
     - ``lookahead`` has the statistics of drafting ahead.
     - ``separator`` is the text between steps, and ``stop`` are the texts that end the answer.
     - ``answer`` is the answer alone, as the grader finds it in ``text``: what is in the last box, or follows a phrase
-      such as "The final answer is". It is None if there is none, and in run folders, where the grade has it.
+      such as "The final answer is", or a whole text that is nothing but an answer, if the grader ``choice`` or ``text``
+      takes it. It is None if there is none, and in run folders, where the grade has it.
 
     Example::
 

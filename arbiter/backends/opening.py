@@ -87,9 +87,14 @@ async def answer_form(config: Config) -> AnswerForm:
 
     Raises ``ConfigError`` if the tokenizer of a template cannot be read.
     """
+    return await form_of(config.called_tables())
+
+
+async def form_of(tables: Mapping[str, RouterTable | None]) -> AnswerForm:
+    """Return what the prompts of ``tables`` say, by their keys after ``models.``. Raises as ``answer_form``."""
     writers = {
         name: table
-        for name, table in config.called_tables().items()
+        for name, table in tables.items()
         if (name == "draft" or is_target(name)) and table and not isinstance(table, DraftHeadTable)
     }
     forms = [await message_form(name, table) for name, table in writers.items()]

@@ -24,7 +24,7 @@ class ChoiceGrader:
         expected = resolved_letters(request.reference, request.choices)
         if expected is None:
             return Grade(right=None, reason=_not_a_choice(request.reference, request.choices))
-        found = _found(request.conclusion, request, len(expected))
+        found = find_choices(request.conclusion, request, len(expected))
         if found is None:
             return missing(request)
         named = named_choices(found.text, request.choices, len(expected))
@@ -32,8 +32,11 @@ class ChoiceGrader:
         return Grade(named == expected, found.text[:LONGEST], reason, found.by)
 
 
-def _found(conclusion: str, request: GradingRequest, count: int) -> FoundAnswer | None:
-    """Return the answer in a box or after a phrase, or the whole text if it only names choices."""
+def find_choices(conclusion: str, request: GradingRequest, count: int = 1) -> FoundAnswer | None:
+    """Return the answer in a box or after a phrase, or the whole text if it only names choices.
+
+    ``count`` is the number of choices that are required.
+    """
     found = find_answer(conclusion, request.asked, count)
     whole = conclusion.strip()
     if found is None and named_choices(whole, request.choices, count) is not None:

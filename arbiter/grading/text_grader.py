@@ -31,7 +31,7 @@ class TextGrader:
         """Grade the answer of a text."""
         if request.reference is None or request.conclusion is None:
             return missing(request)
-        found = _found(request.conclusion, request)
+        found = find_text(request.conclusion, request)
         if found is None:
             return missing(request)
         right = same_text(found.text, request.reference)
@@ -60,7 +60,7 @@ def normal(text: str) -> str:
     return _ARTICLE.sub("", bare, count=1) or plain
 
 
-def _found(conclusion: str, request: GradingRequest) -> FoundAnswer | None:
+def find_text(conclusion: str, request: GradingRequest) -> FoundAnswer | None:
     """Return the answer in a box or after a phrase, or the text if it is a single line."""
     found, whole = find_answer(conclusion, request.asked), conclusion.strip()
     if found is None and whole and "\n" not in whole:

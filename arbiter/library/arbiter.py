@@ -19,6 +19,7 @@ from arbiter.actors.supervision import services
 from arbiter.config.config import Config, load_config
 from arbiter.config.model_tables import ModelTables
 from arbiter.config.run_tables import RunType
+from arbiter.data.known_sets import grader_of
 from arbiter.library.batch_map import solve_each, taking
 from arbiter.library.found_answers import with_answer
 from arbiter.library.lifecycle import Opened, open_given, open_log
@@ -91,6 +92,7 @@ class Arbiter:
         self._hooks = tuple(hooks)
         self._leaving: Leaving = leaving
         self._tasks = TaskFactory(self.config)
+        self._grader = grader_of(self.config)
         self._opened: Opened | None = None
         self._task = 0
         self._stack = AsyncExitStack()
@@ -118,7 +120,7 @@ class Arbiter:
         if self.is_open:
             raise ArbiterError("the Arbiter is already open: share this one, or make another one")
         async with AsyncExitStack() as stack:
-            models = await stack.enter_async_context(
+            models, form = await stack.enter_async_context(
                 open_given(self.config, self._given, self._factories, self._run_types)
             )
             for note in limit_notes(self.config, models):
@@ -136,7 +138,8 @@ class Arbiter:
                     factories=self._factories,
                 )
             )
-            self._opened, self._task = Opened(models, ring, tasks, config.limits.problems), anyio.get_current_task().id
+            self._opened = Opened(models, form, ring, tasks, config.limits.problems)
+            self._task = anyio.get_current_task().id
             stack.push_async_exit(self._leave)
             self._stack = stack.pop_all()
         return self
@@ -166,7 +169,7 @@ class Arbiter:
         - ``ProblemError`` if a problem with the same id is being solved,
         - ``ClosedError`` if the Arbiter is closed, or is closed before the problem is solved.
         """
-        return await self.run(self.task(question, **overrides))
+        return await self._run(question, self.task(question, **overrides))
 
     def stream(self, question: Question, **overrides: Unpack[Overrides]) -> Steps:
         """Solve one question and iterate over its steps, each as soon as it is kept::
@@ -179,12 +182,11 @@ class Arbiter:
         The call itself raises ``DataError``, ``ConfigError`` and ``ClosedError``. The iteration raises ``ProblemError``
         and ``ClosedError``, as ``solve``.
         """
-        return self.steps(self.task(question, **overrides))
+        return self._steps(question, self.task(question, **overrides))
 
     def steps(self, task: Task) -> Steps:
         """Solve a task made by ``task``, and iterate over its steps as with ``stream``."""
-        opened = self._open()
-        return Steps(opened.begin, opened.soon, partial(self.run, task))
+        return self._steps(None, task)
 
     def map(
         self,
@@ -231,9 +233,7 @@ class Arbiter:
 
         Raises ``ProblemError`` and ``ClosedError`` as ``solve``.
         """
-        opened = self._open()
-        async with opened.admission.entered():
-            return with_answer(await opened.ring.solve(task, watch))
+        return await self._run(None, task, watch)
 
     async def close(self, within: float | None = None) -> None:
         """Refuse further calls, and wait up to ``within`` seconds for running ones; None waits until they end.
@@ -290,6 +290,16 @@ class Arbiter:
         if self._opened.is_closed:
             raise ClosedError("the Arbiter is closed and takes no more calls: open a new one")
         return self._opened
+
+    async def _run(self, question: Question | None, task: Task, watch: Watch | None = None) -> Solution:
+        opened = self._open()
+        async with opened.admission.entered():
+            solution = await opened.ring.solve(task, watch)
+        return with_answer(solution, question, self._grader, opened.form)
+
+    def _steps(self, question: Question | None, task: Task) -> Steps:
+        opened = self._open()
+        return Steps(opened.begin, opened.soon, partial(self._run, question, task))
 
     async def _leave(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -2,14 +2,34 @@
 
 import msgspec
 
-from arbiter.grading.answers import text_after_thought
-from arbiter.grading.phrases import find_answer
+from arbiter.backends.opening import AnswerForm
+from arbiter.data import Problem
+from arbiter.grading.choice_grader import ChoiceGrader, find_choices
+from arbiter.grading.phrases import FoundAnswer, find_answer
+from arbiter.grading.text_grader import TextGrader, find_text
 from arbiter.protocols.records import Solution
+from arbiter.runs.graders import grading_request
 
 
-def with_answer(solution: Solution) -> Solution:
-    """Return ``solution`` with its ``answer``; that of a failed problem stays None."""
+def with_answer(solution: Solution, question: object, grader: str | None, form: AnswerForm) -> Solution:
+    """Return ``solution`` with its ``answer``; that of a failed problem stays None.
+
+    ``question`` is what was asked; a ``Problem`` may have choices. ``grader`` is the name of the configured grader;
+    None for that of the problem.
+    """
     if solution.finish_reason == "failed":
         return solution
-    found = find_answer(text_after_thought(solution.text) or "", solution.question)
+    problem = question if isinstance(question, Problem) else Problem(solution.problem, solution.question)
+    found = _found(solution, problem, grader or (ChoiceGrader.name if problem.choices else None), form)
     return msgspec.structs.replace(solution, answer=None if found is None else found.text)
+
+
+def _found(solution: Solution, problem: Problem, grader: str | None, form: AnswerForm) -> FoundAnswer | None:
+    request = grading_request(solution, problem, *form)
+    if request.conclusion is None:
+        return None
+    if grader == ChoiceGrader.name:
+        return find_choices(request.conclusion, request)
+    if grader == TextGrader.name:
+        return find_text(request.conclusion, request)
+    return find_answer(request.conclusion, request.asked)

@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 from arbiter.actors.factories import ActorFactories
 from arbiter.actors.ring import Ring
 from arbiter.actors.ring_setup import Models
-from arbiter.backends.opening import open_tables
+from arbiter.backends.opening import AnswerForm, form_of, open_tables
 from arbiter.config.config import Config
 from arbiter.config.model_tables import RouterTable
 from arbiter.config.run_tables import RunType
@@ -30,8 +30,9 @@ from arbiter.runs.folder import about_run, record_end, versions
 class Opened:
     """The state of an open Arbiter."""
 
-    def __init__(self, models: Models, ring: Ring, tasks: TaskGroup, problems: int) -> None:
+    def __init__(self, models: Models, form: AnswerForm, ring: Ring, tasks: TaskGroup, problems: int) -> None:
         self.models = models
+        self.form = form
         self.ring = ring
         self.admission = AdmissionQueue(problems)
         self.is_closed = False
@@ -57,8 +58,8 @@ def _soon() -> Soon:
 @asynccontextmanager
 async def open_given(
     config: Config, given: Models, factories: ActorFactories, run_types: Sequence[RunType] | None
-) -> AsyncGenerator[Models]:
-    """Open the configured models that ``given`` does not replace, and yield all models.
+) -> AsyncGenerator[tuple[Models, AnswerForm]]:
+    """Open the configured models that ``given`` does not replace. Yield all models, and the form of their answers.
 
     Only the models that ``run_types`` call are opened; None opens all. Raises ``ConfigError`` and ``BackendError`` as
     ``open_models``.
@@ -70,12 +71,13 @@ async def open_given(
         present |= {name for name in named if name.startswith("targets.")}
     tables = {name: table for name, table in named.items() if name not in present}
     async with open_tables(tables, config.cpu_threads, config.adaptive, config.separator) as opened:
-        yield Models(
+        models = Models(
             given.draft or opened.draft,
             given.target or next(iter(given.targets.values()), None) or opened.target,
             {**opened.scorers, **given.scorers},
             {**opened.targets, **given.targets},
         )
+        yield models, await form_of(tables)
 
 
 @asynccontextmanager

@@ -1,16 +1,21 @@
 """Which questions and overrides a call accepts."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 
 from arbiter import Arbiter, ConfigError, DataError, Problem, Solution
+from arbiter.config.config import parse
 from arbiter.extending import (
     DraftOnly,
     Generation,
     GenerationRequest,
+    ModelHandle,
+    Models,
     RandomEscalation,
     RewardThreshold,
     ScriptedGenerator,
@@ -301,8 +306,61 @@ def test_a_task_of_a_call_has_what_the_configuration_says(an_arbiter: Arbiters, 
         ("<think>\\boxed{1}", None),
     ],
 )
-def test_a_solution_has_the_answer_that_the_grader_would_find(
+def test_a_solution_has_the_answer_that_the_grader_of_mathematics_would_find(
     text: str, answer: str | None, solved: Callable[..., Solution]
 ) -> None:
     draft = ScriptedGenerator(lambda _: Generation(text, "end", Usage(1, 1)))
     assert solved(draft=draft).answer == answer
+
+
+CHOICES = Problem("p", "Which?", "B", choices=("red", "blue"))
+
+
+@pytest.mark.parametrize(
+    ("grader", "question", "text", "answer"),
+    [
+        ("text", "Which?", "Paris", "Paris"),
+        ("text", "Which?", "I think.\nParis", None),
+        ("choice", "Which?", "B", "B"),
+        ("choice", CHOICES, "blue", "blue"),
+        (None, CHOICES, "<think>red</think>(B) blue", "(B) blue"),
+        (None, CHOICES, "It may be red.", None),
+        (None, "Which?", "B", None),
+    ],
+)
+def test_a_text_that_is_nothing_but_an_answer_is_the_answer_if_the_grader_takes_it(
+    in_virtual_time: Virtual, an_arbiter: Arbiters, grader: str | None, question: Any, text: str, answer: str | None
+) -> None:
+    draft = ScriptedGenerator(lambda _: Generation(text, "end", Usage(1, 1)))
+
+    async def body() -> None:
+        async with an_arbiter(draft=draft, keys={"data": {"grader": grader}}) as arbiter:
+            assert (await arbiter.solve(question)).answer == answer
+            async with arbiter.stream(question) as steps:
+                assert [step async for step in steps]
+            assert steps.solution.answer == answer
+
+    in_virtual_time(body)
+
+
+@pytest.mark.parametrize(("prompt", "answer"), [("{question}\n<think>\n", None), ("{question}", "1")])
+def test_a_thought_that_the_prompt_opens_has_no_answer(
+    monkeypatch: pytest.MonkeyPatch, prompt: str, answer: str | None
+) -> None:
+    texts = iter(["\\boxed{1}</think> \\boxed{2}", "\\boxed{1}"])
+    draft = ScriptedGenerator(lambda _: Generation(next(texts), "end", Usage(1, 1)))
+
+    @asynccontextmanager
+    async def opened(*_: object) -> AsyncGenerator[Models]:
+        yield Models(draft=ModelHandle(draft))
+
+    monkeypatch.setattr("arbiter.library.lifecycle.open_tables", opened)
+    table = {"backend": "transformers", "model": "m", "prompt": prompt}
+    config = parse({"models": {"draft": table}, "run_type": "draft"}, "test")
+
+    async def body() -> None:
+        async with Arbiter(config) as arbiter:
+            found = [(await arbiter.solve("q")).answer for _ in range(2)]
+            assert found == ["2", answer]
+
+    anyio.run(body)
