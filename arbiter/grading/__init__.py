@@ -1,4 +1,4 @@
-"""Grade answers. A ``Grader`` is chosen by name: ``math`` (the default), ``choice``, ``text``, ``code`` and others.
+"""Grade answers. A ``Grader`` is chosen by name: ``math``, ``choice``, ``text``, ``code`` and others.
 
 The way of an answer of mathematics, until a step knows the verdict:
 

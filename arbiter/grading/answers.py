@@ -7,6 +7,7 @@ import re
 
 import msgspec
 
+from arbiter.grading.markup import unwrapped
 from arbiter.grading.terms import is_word
 from arbiter.grading.vocabulary import EVERYTHING, NOTHING, NUMBERS
 from arbiter.protocols.records import Record
@@ -153,7 +154,6 @@ def _signs(part: str) -> list[str]:
     return [part.replace("\\pm", "+"), part.replace("\\pm", "-")] if "\\pm" in part else [part]
 
 
-_WRAPPED = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname)\s*\{(?P<inside>[^{}]*)\}")
 _CHOICE = re.compile(r"\(?(?P<letter>[A-Ea-e])\)|(?P<bare>[A-E])")
 _CHOSEN = re.compile(r"\(?(?P<letter>[A-Ea-e])\)(?P<rest>.*)|(?P<bare>[A-E])(?:[.:](?P<more>.*))?", re.DOTALL)
 _NAMED_CHOICE = re.compile(r"(?<![A-Za-z\\])(?:\(?(?P<letter>[A-Ea-e])\)|(?P<bare>[B-E]|A(?! [a-z]))(?![A-Za-z]))")
@@ -190,7 +190,7 @@ def _bare(text: str) -> str:
 
 
 def _unwrapped(text: str) -> str:
-    return " ".join(_bare(_WRAPPED.sub(lambda match: match["inside"], text)).split())
+    return " ".join(_bare(unwrapped(text)).split())
 
 
 def _letter(match: re.Match[str]) -> str:

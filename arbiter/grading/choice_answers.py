@@ -8,11 +8,11 @@ import unicodedata
 from string import ascii_uppercase
 
 from arbiter.grading.answers import Reference
+from arbiter.grading.markup import without_markup
 
 Letters = frozenset[str]
 
-_WRAPPED = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname)\s*\{(?P<inside>[^{}]*)\}")
-_MARKUP = re.compile(r"[$*`]|\\[,;! ]|(?<![A-Za-z0-9])_+|_+(?![A-Za-z0-9])")
+_SPACING = re.compile(r"\\[,;! ]")
 _PREFIX = re.compile(r"(?:the\s+)?(?:options?|choices?|answers?|letters?)\s*:?\s+(?=\S)", re.IGNORECASE)
 _SEVERAL = re.compile(r"\(?[A-Z]\)?(?:(?:\s*[,;/&]\s*|\s+)(?:and\s+|or\s+)?\(?[A-Z]\)?)*")
 _TOGETHER = re.compile(r"[A-Z]{2,26}")
@@ -95,8 +95,7 @@ def _labelled(text: str, choices: tuple[str, ...]) -> Letters | None:
 
 
 def _plain(text: str) -> str:
-    bare = _WRAPPED.sub(lambda match: match["inside"], text)
-    return " ".join(_MARKUP.sub("", bare).split()).rstrip(".,;").strip()
+    return " ".join(_SPACING.sub("", without_markup(text)).split()).rstrip(".,;").strip()
 
 
 def _folded(text: str) -> str:

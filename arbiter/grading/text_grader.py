@@ -5,14 +5,10 @@ import unicodedata
 
 from arbiter.grading.answers import Reference
 from arbiter.grading.grader import LONGEST, Grade, GradingRequest, missing, right_answer_is
+from arbiter.grading.markup import without_markup
 from arbiter.grading.phrases import FoundAnswer, find_answer
 
-_WRAPPED = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mbox|texttt)\s*\{(?P<inside>[^{}]*)\}")
-_MARKUP = re.compile(r"[$`]|(?<!\w)_+|_+(?!\w)|\\(?=[{}%&#_])")
-_EMPHASIS = re.compile(
-    r"(?<![\w*)\]}])(?P<stars>\*{1,3})(?P<inside>[^*\s](?:[^*]*[^*\s])?)(?P=stars)(?![\w*(\[{])"
-    r"|^\s*\*{2,3}(?=[^*\s])|(?<=[^*\s])\*{2,3}(?=[\s.,:;!?]*$)"  # only one end of it is in the answer
-)
+_ESCAPED = re.compile(r"\\(?=[{}%&#_])")
 _SUPERSCRIPT = re.compile("[⁰¹²³⁴-⁹⁺⁻ⁿ]+")
 _QUOTES = "\"'“”‘’«»„"
 _ENDS = ".,;:!?"
@@ -70,8 +66,7 @@ def find_text(conclusion: str, request: GradingRequest) -> FoundAnswer | None:
 
 def _plain(text: str) -> str:
     powers = _SUPERSCRIPT.sub(lambda match: f"^{unicodedata.normalize('NFKC', match[0]).replace('−', '-')}", text)
-    inside = _WRAPPED.sub(lambda match: match["inside"], unicodedata.normalize("NFKC", powers))
-    bare = _MARKUP.sub("", _EMPHASIS.sub(lambda match: match["inside"] or "", inside))
+    bare = _ESCAPED.sub("", without_markup(unicodedata.normalize("NFKC", powers)))
     return (" ".join(bare.split()).rstrip(".") or " ".join(text.split())).casefold()
 
 

@@ -98,9 +98,7 @@ async def _open_judge(config: Config) -> AsyncGenerator[JudgeGrader]:
 
 def _sandbox(config: Config) -> Sandbox:
     table = config.data.sandbox
-    limits = SandboxLimits(
-        table.seconds, table.wall_seconds, table.memory, table.processes, table.file_size, table.output
-    )
+    limits = msgspec.convert(table, SandboxLimits, from_attributes=True)
     return Sandbox(table.kind, limits, table.python, table.image, table.workers, config.data.allow_unsandboxed)
 
 

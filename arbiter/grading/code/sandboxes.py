@@ -46,7 +46,7 @@ class SandboxError(ArbiterError):
 
 
 class SandboxLimits(Record, frozen=True):
-    """The limits of a program. Sizes are in MiB.
+    """The limits of a program, as the table ``[data.sandbox]`` has them. Sizes are in MiB.
 
     ``seconds`` is CPU time, and ``memory`` address space; both are those of one process. ``processes`` includes threads
     and the program itself. ``output`` is what the program may write to standard output and standard error together.

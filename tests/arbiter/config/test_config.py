@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import tomli_w
 from hypothesis import given
@@ -23,7 +24,9 @@ from arbiter.actors.policies import (
     TargetOnly,
 )
 from arbiter.config.config import Config, built_in, load_config, override, parse
+from arbiter.config.grading_tables import SandboxTable
 from arbiter.config.run_tables import RunType
+from arbiter.grading.code.sandboxes import SandboxLimits
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.ports import Policy
 from arbiter.protocols.records import Limits, Sampling
@@ -344,3 +347,9 @@ def test_a_run_type_that_does_not_exist_is_refused_by_name(a_config: Callable[..
     unknown: Any = "fast"
     with pytest.raises(ConfigError, match="-M run_type: there is no run type 'fast'; one of rsd, oracle"):
         a_config().with_run_type(unknown, "-M run_type")
+
+
+def test_the_table_of_the_sandbox_has_the_limits_of_a_sandbox_and_their_defaults() -> None:
+    limits = SandboxLimits()
+    assert msgspec.convert(SandboxTable(), SandboxLimits, from_attributes=True) == limits
+    assert set(limits.__struct_fields__) <= set(SandboxTable.__struct_fields__)

@@ -26,7 +26,7 @@ async def graded(text: str, reference: str, choices: tuple[str, ...] = COLOURS) 
     [
         "\\boxed{B}", "\\boxed{(B) blue}", "\\boxed{\\text{B}}", "\\boxed{blue}", "\\boxed{\\text{Blue}}", "\\boxed{b}",
         "\\boxed{B. blue}", "\\boxed{B: blue}", "\\boxed{B blue}", "\\boxed{2}", "\\boxed{\\textbf{(B)}}",
-        "\\boxed{B)}",
+        "\\boxed{B)}", "\\boxed{\\texttt{B}}", "**The answer is B** blue",
         "So the answer is **B**.", "The answer is (B) blue.", "The correct answer is option B.", "Answer: B",
         "**Final Answer:** (B)", "B", "(B)", "blue", "The answer is blue, because the sky is.", "$B$",
     ],
@@ -122,3 +122,7 @@ async def test_the_mathematics_grader_takes_the_letter_and_the_value_of_a_choice
 
     assert [await right(answer) for answer in ("B", "(B)", "0.5", "\\frac12")] == [True] * 4
     assert [await right(answer) for answer in ("A", "0.25", "\\frac14", "2")] == [False] * 4
+
+
+def test_an_asterisk_within_a_choice_tells_it_from_another() -> None:
+    assert named_choices("2*3", ("23", "2*3")) == {"B"}
