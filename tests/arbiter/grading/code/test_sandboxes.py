@@ -336,7 +336,7 @@ def test_the_client_of_docker_finds_its_daemon_and_a_container_without_a_verdict
 
     with suppress(ExceptionGroup):
         anyio.run(judge)
-    given = dict(line.partition("=")[::2] for line in seen.read_text().splitlines())
+    given = {name: value for name, _, value in (line.partition("=") for line in seen.read_text().splitlines())}
     assert found.items() <= given.items()
     assert "SECRET" not in given
     run, remove = calls.read_text().splitlines()
