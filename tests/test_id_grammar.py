@@ -40,6 +40,7 @@ OTHERS = {
     "path.startswith('/v1/')",
     "heading.replace(' ', '\\n').replace('/', '/\\n')",
     "name.startswith(('.', '/', '~'))",
+    "path.startswith(('.', '/', '~'))",
     "name.partition('/')",
     "name.replace('/', '--')",
     "name.rstrip('/').rpartition('/')",
