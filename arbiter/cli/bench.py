@@ -25,7 +25,7 @@ from arbiter.runs.baseline_runs import compare as compare_runs
 from arbiter.runs.baselines import baseline_path, baselines_of
 from arbiter.runs.bench import bench, configured_problems
 from arbiter.runs.finding import resolve
-from arbiter.runs.folder import new_path
+from arbiter.runs.folder import run_path
 from arbiter.runs.grading_figures import can_be_graded
 from arbiter.runs.prefix_cache import lacking, uncounted
 from arbiter.runs.progress import watcher_for
@@ -202,7 +202,7 @@ def _alone(config: Config, folder: Path | None, failures: Failures, screen: _Scr
 
 def _compared(config: Config, folder: Path | None, failures: Failures, screen: _Screen) -> int:
     """Run the baselines and the configured run, each with its own event loop, models and worker processes."""
-    path, problems = folder or new_path(config.run_type), configured_problems(config)
+    path, problems = run_path(folder, config.run_type), configured_problems(config)
 
     def solve(each: Config, out: Path) -> Summary:
         with watcher_for(stderr) as watcher:

@@ -33,7 +33,7 @@ from arbiter.runs.collection import (
     write_collection,
 )
 from arbiter.runs.finding import resolve
-from arbiter.runs.folder import check_run, new_path, read_records
+from arbiter.runs.folder import check_run, read_records, run_path
 from arbiter.runs.progress import watcher_for
 from arbiter.runs.reports.numbers import percent
 
@@ -157,7 +157,7 @@ def collect_command(
         if import_:
             if resume is not None:
                 raise ConfigError("--import makes a new collection and cannot resume one: leave out --resume")
-            folder = out or new_path("collection")
+            folder = run_path(out, "collection")
             router = None if config is None else load_config(config)
             shares = _share(options.validation), _share(options.test)
             collection = imported(import_, field_names(fields), router, options.seed or 0, *shares, folder)
@@ -191,7 +191,7 @@ def _collect(
         _share(options.test, before.test if before else _SHARE),
     )
     problems = problems_of(config, plan)
-    folder = folder or new_path("collection")
+    folder = run_path(folder, "collection")
     check_run(config, problems, folder)
     write_collection(folder, plan)
     with watcher_for(stderr) as watcher:

@@ -7,7 +7,6 @@ from typing import Any
 import tomli_w
 
 from arbiter.config.config import Config, parse
-from arbiter.config.local_paths import exists
 from arbiter.config.run_tables import RunType
 
 _DECIDES: dict[RunType, str] = {
@@ -114,6 +113,6 @@ def _line(key: str, value: object, note: str) -> str:
 def _relative(name: str, folder: Path) -> str:
     """Return an absolute path in ``folder`` as a path relative to it; any other name unchanged."""
     path, folder = Path(name), folder.absolute()
-    if path.is_absolute() and exists(path) and path.is_relative_to(folder):
+    if path.is_absolute() and path.is_relative_to(folder):
         return f"./{path.relative_to(folder)}"
     return name

@@ -45,7 +45,7 @@ class Notices(logging.Handler):
 
 
 class Warnings(logging.Handler):
-    """Show the warnings about a configuration on standard error, each once."""
+    """Show the warnings about a configuration, and about runs, on standard error, each once."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -64,11 +64,15 @@ def version() -> str:
 
 
 def show_notices() -> None:
-    """Show messages of the backends and warnings about configurations, above the live progress line if there is one."""
+    """Show messages of the backends, and warnings about configurations and runs.
+
+    They are above the live progress line if there is one.
+    """
     backends = logging.getLogger("arbiter.backends")
     backends.setLevel(logging.INFO)
     backends.addHandler(Notices())
-    logging.getLogger("arbiter.config").addHandler(Warnings())
+    for name in ("arbiter.config", "arbiter.runs.finding"):
+        logging.getLogger(name).addHandler(Warnings())
 
 
 class OwnOrErrors(logging.Filter):

@@ -8,10 +8,12 @@ from cyclopts import Parameter
 from rich.markup import escape
 
 from arbiter.cli.console import guarded, print_rows, stderr, stdout
+from arbiter.cli.endings import say
 from arbiter.cli.terminal import write_json
 from arbiter.config.config import Config, load_config
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.records import ScoreKind
+from arbiter.runs.reports.numbers import percent
 
 if TYPE_CHECKING:
     from arbiter.evaluation.first_errors import FirstErrors
@@ -48,7 +50,8 @@ def evaluate_prm_command(*, options: ScorerOptions) -> int:
 
     The first step with a score below the threshold is compared with the first wrong step. The figures are the share of
     wrong solutions in which it is found, the share of right solutions in which no step is called wrong, and F1, their
-    harmonic mean (docs/how-to/evaluate-a-router.md).
+    harmonic mean (docs/how-to/evaluate-a-router.md). Solutions longer than the model's context, and those of requests
+    that fail, are not scored; a line says how many.
 
     Examples:
 
@@ -91,7 +94,7 @@ def _evaluate(kind: ScoreKind, options: ScorerOptions) -> int:
 async def _figures(kind: ScoreKind, config: Config, options: ScorerOptions) -> "FirstErrors":
     from arbiter.backends.opening import open_tables
     from arbiter.data.annotated_solutions import annotated_solutions
-    from arbiter.evaluation.first_errors import first_errors, step_scores
+    from arbiter.evaluation.first_errors import first_errors, step_scores, unscored_lines
 
     solutions = annotated_solutions(options.data, options.limit, config.separator)
     steps = sum(len(solution.steps) for solution in solutions)
@@ -99,6 +102,8 @@ async def _figures(kind: ScoreKind, config: Config, options: ScorerOptions) -> "
     tables = {kind: config.models.configured()[kind]}
     async with open_tables(tables, config.cpu_threads, config.adaptive, config.separator) as models:
         scores = await step_scores(solutions, models.scorers[kind], kind, config.separator)
+    for line in unscored_lines(scores):
+        say(line)
     return first_errors(solutions, scores, options.threshold, options.data, kind)
 
 
@@ -107,12 +112,8 @@ def _show(found: "FirstErrors") -> None:
     print_rows(
         [
             ("solutions", "number", "judged right"),
-            ("with a wrong step: the first one is found", str(found.wrong), _share(found.accuracy_wrong)),
-            ("without: no step is called wrong", str(found.right), _share(found.accuracy_right)),
-            ("F1", str(found.wrong + found.right), _share(found.f1)),
+            ("with a wrong step: the first one is found", str(found.wrong), percent(found.accuracy_wrong)),
+            ("without: no step is called wrong", str(found.right), percent(found.accuracy_right)),
+            ("F1", str(found.wrong + found.right), percent(found.f1)),
         ]
     )
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"

@@ -9,7 +9,7 @@ from arbiter.cli.commented_config import commented
 from arbiter.cli.console import guarded, stderr
 from arbiter.cli.endings import say
 from arbiter.cli.model_options import NO_MODELS, ModelOptions
-from arbiter.config.local_paths import exists, local_path
+from arbiter.config.config_paths import absolute_source
 from arbiter.config.run_tables import RunType
 from arbiter.protocols.errors import ConfigError, os_reason
 
@@ -55,8 +55,8 @@ def init_command(
         _check(file)
         chosen, source = (models, data) if models.given else _asked(data)
         tree = chosen.tree(run_type)
-        if source is not None and exists(local_path(source, Path.cwd())):
-            source = str(local_path(source, Path.cwd()))
+        if source is not None:
+            source = absolute_source("--data", source, Path.cwd(), None)
         _write(file, commented(tree, source, file.parent))
         say(f"wrote {file}; the run type is {tree['run_type']}")
         say(f"check the models:  arbiter doctor {file}")

@@ -76,7 +76,8 @@ class ModelOptions:
         models = anyio.run(self._models)
         tables = {"models": {role: model.table for role, model in models.items()}}
         if all(text.startswith(PREFIX) for text in self.given.values()):
-            return {**read(built_in()[_POCKET]), "run_type": chosen, **tables}
+            pocket = read(built_in()[_POCKET])  # its limit is for its own problems, of which there is no end
+            return {**pocket, "run_type": chosen, "data": {"source": pocket["data"]["source"]}, **tables}
         return {"run_type": chosen, **_limits(models), **tables}
 
     def _run_type(self) -> RunType:
@@ -87,7 +88,11 @@ class ModelOptions:
         """Raise ``ConfigError`` naming the option of a model that the run type calls and that is not given."""
         needed = _NEEDED.get(run_type)
         if needed is None:
-            raise ConfigError(f"the run type {run_type!r} needs a configuration: write one with arbiter init")
+            raise ConfigError(
+                f"the run type {run_type!r} needs a table [models.{run_type}], which no option makes: write a "
+                "configuration with arbiter init and the options of the other models, without --run-type; then add the "
+                f'table, and set run_type = "{run_type}"'
+            )
         missing = [role for role in needed if role not in self.given]
         if missing:
             options = " and ".join(f"--{role}" for role in needed)

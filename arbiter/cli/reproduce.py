@@ -15,7 +15,7 @@ from arbiter.config.config import Config
 from arbiter.log.event_lines import shown
 from arbiter.protocols.errors import ConfigError
 from arbiter.runs.finding import resolve
-from arbiter.runs.folder import new_path
+from arbiter.runs.folder import run_path
 from arbiter.runs.progress import watcher_for
 from arbiter.runs.reports.numbers import percent
 from arbiter.runs.reports.tables import with_interval
@@ -86,7 +86,7 @@ def reproduce_command(
         from arbiter.evaluation.paper.pipeline import PaperRequest
         from arbiter.training.training_data import read_rows
 
-        chosen, folder = overrides.load(config), out or new_path("reproduce")
+        chosen, folder = overrides.load(config), run_path(out, "reproduce")
         begun.append(folder)
         if not rows and (status := _collect(config, chosen, folder / "rows")):
             _print(f"to continue with the comparison after it: the same command with --out {folder}")

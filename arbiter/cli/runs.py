@@ -137,6 +137,6 @@ def _run_type(run: ListedRun) -> str:
         "baseline": f"{types} (baseline)",
         "calls": "calls of an endpoint or a program",
         "collection": "collection",
-        "sweep": f"sweep of {run.points} points: {types}",
+        "sweep": "sweep" if run.points is None else f"sweep of {run.points} points: {types}",
         "reproduction": "reproduction",
     }[run.kind]

@@ -21,6 +21,7 @@ from arbiter.exports.files import require
 from arbiter.gateway.host_names import is_loopback
 from arbiter.library.arbiter import Arbiter
 from arbiter.protocols.errors import ConfigError
+from arbiter.runs.finding import refuse_last
 
 if TYPE_CHECKING:
     from arbiter.gateway.app import Gateway
@@ -101,6 +102,8 @@ def serve_command(
         require("prometheus_client", "gateway", "the endpoint")
         if queue < 0 or drain < 0:
             raise ConfigError(f"--queue {queue} and --drain {drain:g}: both must be 0 or more")
+        if out is not None:
+            refuse_last(out)
         loaded = overrides.load(origin(config, models, overrides.run_type, "pocket"))
         keys = _keys(api_key_env)
         if not keys and not is_loopback(host):

@@ -6,13 +6,13 @@ A path that exists only relative to the working directory is used too, with a wa
 
 import logging
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 
+from arbiter.config.data_names import is_data_name
 from arbiter.config.local_paths import exists, is_path, local_path, refuse_missing
 from arbiter.protocols.errors import ConfigError
 
@@ -20,7 +20,6 @@ log = logging.getLogger("arbiter.config")
 
 Tree = dict[str, Any]
 _IN_PROCESS = (None, "transformers", "draft-head")
-_PLAIN_NAME = re.compile(r"[\w-]*")
 _POCKET = "pocket:"
 
 
@@ -38,14 +37,34 @@ def with_absolute_paths(tree: Tree, base: Path, source: str | None) -> Tree:
         value: object = table.get(key)
         if isinstance(value, str):
             table[key] = (
-                _data_source(name, value, base, source) if key == "source" else _located(name, value, base, source)
+                absolute_source(name, value, base, source) if key == "source" else _located(name, value, base, source)
             )
     return found
 
 
+def absolute_source(key: str, name: str, base: Path, source: str | None) -> str:
+    """Return a source of problems as an absolute path if it is a file or a folder, with the subset and split after it.
+
+    A relative path is relative to ``base``, else to the working directory; ``key`` and ``source`` are for the warning
+    about that. The name of a known data set stays, even where a folder has it too: ``./gsm8k`` is the folder.
+    """
+    if is_data_name(name):
+        return name
+    for colons in range(3):
+        path, *parts = name.rsplit(":", colons)
+        places = local_path(path, base), local_path(path, Path.cwd())
+        if path and len(parts) == colons and any(exists(place) and (not parts or place.is_dir()) for place in places):
+            return ":".join([_located(key, path, base, source), *parts])
+    return _located(key, name, base, source) if name.startswith((".", "/", "~")) else name
+
+
 def _paths(tree: Tree) -> Iterator[tuple[Tree, str, str]]:
     """Yield each table with a key that may hold a path, the key, and its full name."""
-    yield _table(tree, "data"), "source", "data.source"
+    data = _table(tree, "data")
+    yield data, "source", "data.source"
+    sandbox = _table(data, "sandbox")
+    if "/" in str(sandbox.get("python", "")):  # other names are looked for in PATH
+        yield sandbox, "python", "data.sandbox.python"
     for model, place in _models(tree):
         if model.get("backend") in _IN_PROCESS:
             yield model, "model", f"{place}.model"
@@ -71,7 +90,7 @@ def _examples(key: str, file: str, base: Path, source: str | None) -> list[objec
     path = local_path(_located(key, file, base, source), base)
     refuse_missing(key, str(path))
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # a text may hold other separators of lines
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{key}: cannot read {path}: {error}; name a file, or give a list of examples") from error
     return [_decoded(f"{key}: {path}, line {number}", line) for number, line in enumerate(lines, 1) if line.strip()]
@@ -108,16 +127,6 @@ def _located(key: str, name: str, base: Path, source: str | None) -> str:
     if is_path(name, base):
         return str(beside)
     return str(here) if is_path(name, Path.cwd()) else name
-
-
-def _data_source(key: str, name: str, base: Path, source: str | None) -> str:
-    """Return a file or folder as an absolute path, with the split after it. A plain name is that of a data set."""
-    path, colon, rest = name.partition(":")
-    if _PLAIN_NAME.fullmatch(path):
-        return name
-    located = _located(key, path, base, source)
-    explicit = path.startswith((".", "/", "~"))
-    return f"{located}{colon}{rest}" if explicit or exists(Path(located)) else name
 
 
 def _table(tree: Tree, key: str) -> Tree:

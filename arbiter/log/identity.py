@@ -22,6 +22,7 @@ OPERATIONAL = (
     "compare",
     "cpu_threads",
     "data.allow_unsandboxed",
+    "data.sandbox.python",
     "data.sandbox.workers",
     "limits.problems",
     "lookahead",
@@ -114,11 +115,16 @@ def digest(values: Mapping[str, Any]) -> str:
 def differences(
     one: Mapping[str, Any], other: Mapping[str, Any], names: tuple[str, str] = ("in the run", "now")
 ) -> list[str]:
-    """Return one line for each key whose values differ; ``names`` label the two values."""
+    """Return one line for each key whose values differ; ``names`` label the two values.
+
+    Operational keys do not count: logs of earlier versions have some of them.
+    """
     return [
         f"{key}: {_value(one, key)} {names[0]}, {_value(other, key)} {names[1]}"
         for key in sorted({*one, *other})
-        if _value(one, key) != _value(other, key) and not _same_file(key, one.get(key), other.get(key))
+        if _value(one, key) != _value(other, key)
+        and not is_operational(key)
+        and not _same_file(key, one.get(key), other.get(key))
     ]
 
 

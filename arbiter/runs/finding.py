@@ -3,6 +3,7 @@
 It reads file names, and of a log only the first event, so that every command can use it.
 """
 
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -27,6 +28,8 @@ LOGGED: tuple[Kind, ...] = ("run", "baseline", "calls", "collection")
 
 GRADED: tuple[Kind, ...] = ("run", "baseline", "collection")
 """The kinds of folders that have results of their own."""
+
+log = logging.getLogger("arbiter.runs.finding")
 
 _ROLES = get_args(Author)
 _SHOWN = 8  # candidates that an error names
@@ -58,6 +61,8 @@ def resolve(name: Path, kinds: Iterable[Kind]) -> Path:
     run and its baselines count as the run. A path that exists is returned as it is, and so is a name that fits no run:
     the command says what it needs.
 
+    ``@last`` passes over a folder whose log is missing or does not begin, with a warning.
+
     Raises ``RunError`` with the candidates if several fit, and if ``@last`` finds no run.
     """
     accepted = tuple(kinds)
@@ -77,11 +82,29 @@ def resolve(name: Path, kinds: Iterable[Kind]) -> Path:
     return fitting[0].path if fitting else name
 
 
+def refuse_last(out: Path) -> None:
+    """Raise ``RunError`` if the folder ``out`` of a new run has the name that means the newest run."""
+    if str(out) == LAST:
+        raise RunError(
+            f"{LAST} means the newest run, so no folder can have that name: give another one with --out, or continue "
+            f"the newest run with --resume {LAST}"
+        )
+
+
 def _last(kinds: tuple[Kind, ...]) -> Path:
-    newest = next((run for run in find_runs(RUNS) if run.kind in kinds and run.kind != "baseline"), None)
-    if newest is None:
-        raise RunError(f"{LAST}: there is no {kinds[0]} below {RUNS}/; give the path of one, or make one first")
-    return newest.path
+    for run in find_runs(RUNS):
+        if run.kind in kinds and run.kind != "baseline":
+            if _has_begun(run):
+                return run.path
+            log.warning("%s: %s is passed over, because its log is missing or its beginning is damaged", LAST, run.path)
+    raise RunError(f"{LAST}: there is no {kinds[0]} below {RUNS}/; give the path of one, or make one first")
+
+
+def _has_begun(run: FoundRun) -> bool:
+    """Return whether a log begins in the folder, or there is none and none is needed: results can be without one."""
+    if any(run.path.glob(f"{LOG}*")):
+        return _beginning(run.path)[0] is not None
+    return run.kind != "run" or (run.path / "results.jsonl").exists()
 
 
 def _without_baselines(runs: list[FoundRun]) -> list[FoundRun]:

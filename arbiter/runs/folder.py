@@ -43,6 +43,7 @@ from arbiter.protocols.ids import graded_id, run_ended_id
 from arbiter.protocols.records import Record, Solution
 from arbiter.runs import stored_config
 from arbiter.runs.file_replacement import replace_file
+from arbiter.runs.finding import refuse_last
 from arbiter.runs.record_files import check_count as check_count
 from arbiter.runs.record_files import read_records as read_records
 from arbiter.runs.record_files import read_results as read_results
@@ -165,7 +166,7 @@ async def open_run(
     Raises ``RunError`` if the folder holds another run, is being written by another process, is damaged, or cannot be
     written. If writing fails inside the block, the block is cancelled and ``RunError`` is raised from it.
     """
-    path = out or new_path(config.run_type)
+    path = run_path(out, config.run_type)
     _refuse_without_log(path, config)
     what = identity(config, problems) | (SHARED if shared else {})
     log, prepare = config.log, partial(_about_problems, path, config, problems)
@@ -239,6 +240,7 @@ def _as_measured(solution: Solution) -> Solution:
 
 
 def _refuse_without_log(path: Path, config: Config) -> None:
+    refuse_last(path)
     try:
         if path.exists() and not path.is_dir():
             raise RunError(f"cannot write the run folder {path}: it is a file; choose another folder with --out")
@@ -266,8 +268,14 @@ def versions() -> dict[str, str]:
     return found
 
 
-def new_path(kind: str) -> Path:
-    """Return ``runs/TIME-KIND``, with a number appended if that exists."""
+def run_path(out: Path | None, kind: str) -> Path:
+    """Return the folder ``out`` for a run, or without it ``runs/TIME-KIND``, with a number appended if that exists.
+
+    Raises ``RunError`` if ``out`` is the name of the newest run.
+    """
+    if out is not None:
+        refuse_last(out)
+        return out
     base = Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{kind}"
     path, number = base, 1
     while path.exists():

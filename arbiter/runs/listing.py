@@ -16,6 +16,7 @@ from arbiter.protocols.errors import ArbiterError, RunError
 from arbiter.protocols.records import Record
 from arbiter.runs.collection import read_collection
 from arbiter.runs.finding import FoundRun, Kind, find_runs
+from arbiter.runs.remedies import SWEEP_REMEDY
 from arbiter.runs.reports.report import read_run
 from arbiter.runs.results import Summary
 from arbiter.runs.stored_summary import read_summary
@@ -131,7 +132,7 @@ def _sweep(path: Path, plain: ListedRun) -> ListedRun:
     try:
         sweep = msgspec.json.decode(of_document(file.read_bytes()), type=_Sweep)
     except (OSError, ValueError) as error:  # a wrong checksum, or no sweep
-        raise RunError(f"{file}: {error}") from error
+        raise RunError(f"{file}: {error}; {SWEEP_REMEDY}") from error
     state: State = "running" if is_locked(path / ".sweep.lock") else "interrupted" if sweep.interrupted else "finished"
     if sweep.stopped is not None and state == "interrupted":
         state = "stopped early"

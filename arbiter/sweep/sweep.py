@@ -21,7 +21,7 @@ from arbiter.runs import stored_config
 from arbiter.runs.bench import Watcher, configured_problems
 from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.file_replacement import replace_file
-from arbiter.runs.folder import check_run, new_path, read_results
+from arbiter.runs.folder import check_run, read_results, run_path
 from arbiter.runs.graders import open_graders
 from arbiter.runs.reports.tables import ReportRow
 from arbiter.runs.results import Result, Summary, summary_of
@@ -59,7 +59,7 @@ def sweep(
 
     Raises ``ConfigError``, ``DataError``, ``BackendError`` or ``RunError``, before the first problem where possible.
     """
-    folder = out or new_path("sweep")
+    folder = run_path(out, "sweep")
     if (folder / LOG).exists():
         raise RunError(f"{folder} holds a single run, not a sweep: give another folder with --out")
     request = _with_earlier(request, folder)

@@ -11,8 +11,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -36,6 +36,8 @@ _READ_ONLY = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.c
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 _TMP = "/tmp"  # noqa: S108 - within the sandbox
+_CLIENT = ("PATH", "HOME", "XDG_RUNTIME_DIR")  # with DOCKER_*: contexts, and the socket of rootless Docker
+_REMOVAL = 10.0  # seconds
 _START = 60.0  # seconds, for the start of a sandbox on a busy machine
 _LONGEST_VERDICT = 1 << 16
 _PROBE = (PythonTests(("assert answer() == 42",)),)
@@ -134,23 +136,25 @@ class Sandbox:
         async with self._places:
             with _open_folder() as folder, anyio.move_on_after(_START + self._limits.wall_seconds * len(tests)):
                 user = random.SystemRandom().choice(_USERS) if os.geteuid() == 0 else -1
-                command = await anyio.to_thread.run_sync(self._command, user)
-                written, errors = await _run(command, msgspec.json.encode(job), folder)
-                return _verdict(written, errors, token)
+                container = f"arbiter-{secrets.token_hex(8)}" if self._kind == "docker" else None
+                command = await anyio.to_thread.run_sync(self._command, user, container)
+                async with _removed_if_it_fails(container):
+                    environment = {"PATH": _PATH} if container is None else _docker_environment()
+                    written, errors = await _run(command, msgspec.json.encode(job), folder, environment)
+                    return _verdict(written, errors, token)
         raise SandboxError("the sandbox did not answer in time")
 
-    def _command(self, user: int) -> list[str]:
+    def _command(self, user: int, container: str | None) -> list[str]:
         supervisor = ["-I", "-c", _source("sandbox_supervisor"), str(user)]
-        if self._kind == "docker":
-            return [*_docker(self._limits, self._image), *supervisor[:-1], "-1"]
+        if container is not None:
+            return [*_docker(self._limits, self._image, container), *supervisor[:-1], "-1"]
         if self._kind == "bubblewrap":
             return [*_bubblewrap(self._limits, self._python, user), self._python, *supervisor]
         return [self._python, *supervisor]
 
 
-async def _run(command: list[str], given: bytes, folder: str) -> tuple[bytes, bytes]:
+async def _run(command: list[str], given: bytes, folder: str, environment: dict[str, str]) -> tuple[bytes, bytes]:
     """Return what a sandbox wrote to its standard output and to standard error."""
-    environment = {"PATH": os.environ.get("PATH", _PATH)} if command[0] == "docker" else {"PATH": _PATH}
     written = [bytearray(), bytearray()]
     async with await anyio.open_process(command, cwd=folder, env=environment, start_new_session=True) as process:
 
@@ -212,10 +216,29 @@ def _bubblewrap(limits: SandboxLimits, python: str, user: int) -> list[str]:
     ]
 
 
-def _docker(limits: SandboxLimits, image: str) -> list[str]:
-    """Return the command line before the arguments of Python."""
+@asynccontextmanager
+async def _removed_if_it_fails(container: str | None) -> AsyncGenerator[None]:
+    """Remove the container of that name if the block fails or is cancelled: its client was killed without it."""
+    try:
+        yield
+    except BaseException:
+        if container is not None:
+            with anyio.move_on_after(_REMOVAL, shield=True), suppress(OSError):
+                remove = ["docker", "rm", "--force", container]
+                await anyio.run_process(remove, check=False, env=_docker_environment())
+        raise
+
+
+def _docker_environment() -> dict[str, str]:
+    """Return what the client of Docker needs to find its settings and the daemon. The program gets none of it."""
+    passed = {name: value for name, value in os.environ.items() if name in _CLIENT or name.startswith("DOCKER_")}
+    return {"PATH": _PATH, **passed}
+
+
+def _docker(limits: SandboxLimits, image: str, name: str) -> list[str]:
+    """Return the command line before the arguments of Python. The container has the ``name``."""
     return [
-        *("docker", "run", "--rm", "--interactive", "--network", "none", "--read-only"),
+        *("docker", "run", "--rm", "--name", name, "--interactive", "--network", "none", "--read-only"),
         *("--tmpfs", f"{_TMP}:exec,mode=1777,size={_FILES * limits.file_size}m", "--workdir", _TMP),
         *("--user", "65534:65534", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
         *("--pids-limit", str(limits.processes + 1), "--memory", f"{limits.memory + _SUPERVISOR}m"),

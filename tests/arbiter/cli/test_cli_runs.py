@@ -37,6 +37,28 @@ def test_without_runs_there_is_a_line_that_says_so(arbiter: Arbiter) -> None:
     assert ended.stderr == "no runs in runs/; arbiter bench pocket makes one\n"
 
 
+@pytest.mark.parametrize(
+    "command", ["bench pocket", "bench pocket --compare", "sweep pocket", "collect pocket", "serve pocket"]
+)
+def test_no_command_makes_a_folder_with_the_name_of_the_newest_run(
+    arbiter: Arbiter, tmp_path: Path, command: str
+) -> None:
+    ended = arbiter(*command.split(), "--out", "@last")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "error: @last means the newest run, so no folder can have that name" in ended.stderr
+    assert not (tmp_path / "@last").exists()
+
+
+def test_a_damaged_sweep_has_no_number_of_points(arbiter: Arbiter, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "curve").mkdir(parents=True)
+    (tmp_path / "runs" / "curve" / "sweep.json").write_text("{}")
+    ended = arbiter("runs")
+    [line] = [line for line in ended.stdout.splitlines() if "runs/curve" in line]
+    assert "sweep" in line.split()
+    assert "None" not in line
+    assert "repeat the command of the sweep" in ended.stderr
+
+
 def test_last_without_a_run_is_refused(arbiter: Arbiter) -> None:
     ended = arbiter("show", "@last")
     assert (ended.returncode, ended.stdout) == (2, "")

@@ -26,6 +26,7 @@ def test_the_file_has_comments_and_is_a_whole_configuration(arbiter: Arbiter, tm
     assert all("#" in line for line in text.splitlines() if line.startswith("[models"))
     config = load_config(str(tmp_path / "mine.toml"))
     assert (config.run_type, config.data.source, config.limits.max_tokens) == ("router", "pocket:1", 300)
+    assert config.data.limit is None
     assert arbiter("bench", "mine.toml", "--limit", "1").returncode == 0
 
 
@@ -45,6 +46,24 @@ def test_paths_below_the_file_are_written_relative_to_it(arbiter: Arbiter, tmp_p
     text = (tmp_path / "mine.toml").read_text()
     assert 'model = "./models/small"' in text
     assert 'source = "./own.jsonl"' in text
+
+
+@pytest.mark.parametrize(
+    ("data", "file", "written"),
+    [
+        ("hubd:test", "mine.toml", "./hubd:test"),
+        ("hubd:test", "sub/mine.toml", "{folder}/hubd:test"),
+        ("gsm8k", "mine.toml", "gsm8k"),
+        ("./gsm8k", "mine.toml", "./gsm8k"),
+    ],
+)
+def test_the_source_that_is_written_is_the_one_that_bench_would_read(
+    arbiter: Arbiter, tmp_path: Path, data: str, file: str, written: str
+) -> None:
+    for name in ("hubd", "gsm8k", "sub"):
+        (tmp_path / name).mkdir()
+    assert arbiter("init", file, *PAIR, "--data", data).returncode == 0
+    assert f'source = "{written.format(folder=tmp_path)}"' in (tmp_path / file).read_text()
 
 
 @pytest.mark.parametrize(

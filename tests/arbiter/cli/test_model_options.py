@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from arbiter.cli.model_options import ModelOptions
 from arbiter.config.config import load_config
+from arbiter.config.run_tables import RunType
+from arbiter.data import load_problems
 from arbiter.pocket import MODELS
 
 Arbiter = Callable[..., subprocess.CompletedProcess[str]]
@@ -47,6 +50,14 @@ def test_a_folder_is_a_model_in_process_with_its_own_chat_template(arbiter: Arbi
     assert (config.limits.max_tokens, config.limits.step_tokens) == (384, 384)
 
 
+@pytest.mark.parametrize("run_type", [None, "draft"])
+def test_the_limit_of_the_pocket_problems_is_not_one_of_other_data(run_type: RunType | None) -> None:
+    pocket = ModelOptions(draft="pocket:draft", target="pocket:target").tree(run_type)
+    assert pocket["data"] == {"source": "pocket:1"}
+    assert load_config(pocket, {"data": {"source": "own.jsonl"}}).data.limit is None
+    assert len(load_problems("pocket:1", load_config(pocket).data.limit)) == 200
+
+
 @pytest.mark.parametrize("command", ["solve Compute-12+30.", "sweep --limit 1", "collect --limit 1"])
 def test_other_commands_take_the_models_too(arbiter: Arbiter, command: str) -> None:
     ended = arbiter(*command.split(), *PAIR, "--prm", "pocket:prm")
@@ -77,7 +88,11 @@ def test_other_commands_take_the_models_too(arbiter: Arbiter, command: str) -> N
             "trained this model as a prm, not as a target",
         ),
         (("collect", *PAIR), "--prm is missing: the run type 'generate' needs --draft and --target and --prm"),
-        (("bench", *PAIR, "--run-type", "judge"), "the run type 'judge' needs a configuration: write one with arbiter"),
+        (
+            ("init", *PAIR, "--run-type", "judge"),
+            "needs a table [models.judge], which no option makes: write a configuration with arbiter init and the "
+            "options of the other models, without --run-type; then add the table, and set run_type",
+        ),
         (("bench", *PAIR, "--run-type", "router"), "--router is missing: the run type 'router' needs"),
         (("bench", "--draft", "empty", "--target", "pocket:target"), "the prompt of '{folder}/empty' is not known"),
         (("serve", "pocket", *PAIR), "--draft and --target and the configuration pocket are both given"),

@@ -9,7 +9,9 @@ import tomli_w
 
 from arbiter.backends.opening import required_tables
 from arbiter.config.config import Config, load_config
+from arbiter.config.data_names import PUBLISHED
 from arbiter.config.local_paths import is_same_model
+from arbiter.data.known_sets import KNOWN
 from arbiter.protocols.errors import ConfigError
 
 
@@ -93,6 +95,40 @@ def test_a_folder_of_data_keeps_its_split(here: Path) -> None:
     folder = made(here / "sets" / "mine")
     config = loaded(here / "mine.toml", data={"source": "sets/mine:main:test"})
     assert config.data.source == f"{folder}:main:test"
+
+
+@pytest.mark.parametrize("tail", ["", ":test", ":main:test"])
+def test_a_plain_name_of_a_folder_of_data_becomes_absolute(
+    here: Path, tail: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = made(here / "project" / "probs")
+    assert loaded(here / "project" / "mine.toml", data={"source": f"probs{tail}"}).data.source == f"{folder}{tail}"
+    monkeypatch.chdir(here / "project")
+    assert load_config("pocket", {"data": {"source": f"probs{tail}"}}).data.source == f"{folder}{tail}"
+
+
+def test_a_known_name_is_the_data_set_and_with_a_dot_before_it_the_folder(here: Path) -> None:
+    assert set(PUBLISHED) == set(KNOWN)
+    for name in (*PUBLISHED, "GSM8K", "champ", "pocket", "pocket-train:3"):
+        folder = made(here / name)
+        assert loaded(here / "mine.toml", data={"source": name}).data.source == name
+        assert loaded(here / "mine.toml", data={"source": f"./{name}"}).data.source == folder
+
+
+def test_the_python_of_the_sandbox_is_relative_to_the_file_unless_it_is_a_program_of_the_path(here: Path) -> None:
+    (here / "project").mkdir()
+    (here / "project" / "py").touch()
+    for name, meant in {"./py": str(here / "project" / "py"), "python3.11": "python3.11"}.items():
+        config = loaded(here / "project" / "mine.toml", data={"sandbox": {"python": name}})
+        assert config.data.sandbox.python == meant
+
+
+def test_a_file_of_examples_may_begin_with_a_byte_order_mark_and_hold_any_character(here: Path) -> None:
+    row = '{"question": "1\u2028+1?", "answer": "2"}'
+    (here / "shots.jsonl").write_text(f"{row}\r\n\n{row}\n", encoding="utf-8-sig", newline="")
+    config = loaded(here / "mine.toml", {"examples": "shots.jsonl"})
+    assert config.models.draft is not None
+    assert [example.question for example in config.models.draft.examples] == ["1\u2028+1?"] * 2
 
 
 @pytest.mark.parametrize("name", ["./models/dratf", "models/dratf", "/nowhere/at/all", "~/no-such-model-here"])

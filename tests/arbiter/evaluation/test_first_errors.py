@@ -7,8 +7,8 @@ import pytest
 
 from arbiter.backends.scripted import ScriptedScorer
 from arbiter.data.annotated_solutions import AnnotatedSolution
-from arbiter.evaluation.first_errors import first_errors, step_scores
-from arbiter.protocols.errors import BackendError
+from arbiter.evaluation.first_errors import Scored, first_errors, step_scores, unscored_lines
+from arbiter.protocols.errors import BackendError, ContextTooLongError
 from arbiter.protocols.ports import ModelHandle, Scorer, ScoreRequest
 from arbiter.protocols.records import Step
 from tests.command_line import call_arbiter
@@ -40,9 +40,10 @@ def scored(request: ScoreRequest) -> float:
 def test_only_the_first_step_below_the_threshold_counts(
     changed: dict[tuple[int, int], float], wrong: float, right: float, f1: float
 ) -> None:
-    scores = [[0.9 if step == "good" else 0.1 for step in solution.steps] for solution in SOLUTIONS]
-    for (number, index), value in changed.items():
-        scores[number][index] = value
+    scores: list[Scored] = [
+        [changed.get((number, index), 0.9 if step == "good" else 0.1) for index, step in enumerate(solution.steps)]
+        for number, solution in enumerate(SOLUTIONS)
+    ]
     found = first_errors(SOLUTIONS, scores, 0.5, "data", "prm")
     assert (found.wrong, found.right) == (2, 2)
     assert (found.accuracy_wrong, found.accuracy_right) == (wrong, right)
@@ -83,6 +84,34 @@ async def test_the_error_of_a_model_is_raised_as_it_is() -> None:
         await step_scores(SOLUTIONS[:1], ModelHandle[Scorer](ScriptedScorer(fail)), "prm", "\n\n")
 
 
+@pytest.mark.asyncio
+async def test_a_request_that_fails_loses_the_scores_of_no_other_solution() -> None:
+    def script(request: ScoreRequest) -> float:
+        if request.problem == "wrong at the end" and request.step == 1:
+            raise ContextTooLongError("lower limits.max_tokens")
+        if request.problem == "right":
+            raise BackendError("the server said no")
+        return scored(request)
+
+    scores = await step_scores(SOLUTIONS, ModelHandle[Scorer](ScriptedScorer(script)), "prm", "\n\n")
+    assert scores[1::2] == [[0.9, 0.1, 0.1], [0.9]]
+    assert list(unscored_lines(scores)) == [
+        "not scored: 1 of 4 solutions, which are longer than the context of the model",
+        "not scored: 1 of 4 solutions, whose requests failed; the first: the server said no",
+    ]
+    found = first_errors(SOLUTIONS, scores, 0.5, "data", "prm")
+    assert (found.wrong, found.right, found.unscored, found.f1) == (1, 1, 2, 1.0)
+
+
+@pytest.mark.asyncio
+async def test_solutions_that_are_all_too_long_are_an_error_that_does_not_speak_of_the_limits_of_a_run() -> None:
+    def fail(request: ScoreRequest) -> float:
+        raise ContextTooLongError("lower limits.max_tokens")
+
+    with pytest.raises(ContextTooLongError, match=r"^no solution can be scored: each is longer than the context"):
+        await step_scores(SOLUTIONS, ModelHandle[Scorer](ScriptedScorer(fail)), "prm", "\n\n")
+
+
 ROWS = """\
 {"id": "a", "problem": "What is 3 + 4?", "steps": ["First, 3 + 4 = 7."], "label": -1}
 {"id": "b", "problem": "What is 3 + 4?", "steps": ["First, 3 + 4 = 9."], "label": 0}
@@ -98,12 +127,18 @@ def test_the_command_evaluates_the_pocket_reward_model(tmp_path: Path) -> None:
     found = msgspec.json.decode(done.stdout)
     assert (found["scorer"], found["wrong"], found["right"]) == ("prm", 1, 1)
     assert (found["accuracy_wrong"], found["accuracy_right"], found["f1"]) == (0.0, 1.0, 0.0)
+    assert "not scored" not in done.stderr
+    long = {"id": "c", "problem": "What is 3 + 4?", "steps": ["3 + 4 = 7. " * 2000], "label": -1}
+    path.write_bytes(ROWS.encode() + msgspec.json.encode(long))
+    done = call_arbiter("evaluate", "prm", "--config", "pocket", "--data", path, "--threshold", "0", "--json")
+    assert msgspec.json.decode(done.stdout) == {**found, "unscored": 1}
+    assert "not scored: 1 of 3 solutions, which are longer than the context of the model\n" in done.stderr
     done = call_arbiter("evaluate", "prm", "--config", "pocket", "--data", path, "--threshold", "0", "--limit", "1")
     assert done.stdout.splitlines()[1:] == [
         "| solutions | number | judged right |",
         "|---|---|---|",
         "| with a wrong step: the first one is found | 0 | – |",
-        "| without: no step is called wrong | 1 | 100.0 % |",
+        "| without: no step is called wrong | 1 | 100.0% |",
         "| F1 | 1 | – |",
     ]
 

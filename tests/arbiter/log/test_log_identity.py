@@ -107,6 +107,15 @@ def test_a_digest_depends_on_the_values_and_not_on_their_order() -> None:
     assert re.fullmatch("[0-9a-f]{16}", digest({}))
 
 
+def test_the_python_of_the_sandbox_may_change_also_where_an_earlier_log_has_it(a_config: Configs) -> None:
+    here = a_config(data={"grader": "code", "sandbox": {"python": "/here/python"}})
+    there = a_config(data={"grader": "code", "sandbox": {"python": "/there/python"}})
+    assert identity(here, PROBLEMS) == identity(there, PROBLEMS)
+    recorded = {**identity(here, PROBLEMS), "data.sandbox.python": None}
+    assert differences(recorded, identity(there, PROBLEMS)) == []
+    check_unchanged(Path("config.toml"), there, recorded)
+
+
 def test_differences_name_key_old_and_new_value() -> None:
     before: dict[str, Any] = {"same": 1, "old": None, "changed": "a"}
     assert differences(before, {"same": 1, "changed": "b", "new": 2}) == [

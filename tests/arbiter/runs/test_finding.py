@@ -13,8 +13,9 @@ from arbiter.log.lock import locked
 from arbiter.protocols.errors import RunError
 from arbiter.runs.baselines import baseline_path
 from arbiter.runs.finding import GRADED, LOGGED, RUNS, find_runs, resolve
-from arbiter.runs.folder import about_run, open_run
+from arbiter.runs.folder import about_run, check_run, open_run, run_path
 from arbiter.runs.listing import ListedRun, list_runs
+from arbiter.runs.remedies import SWEEP_REMEDY
 from arbiter.runs.results import Result, summary_of
 from arbiter.sweep.sweep_results import SweepResult
 from arbiter.sweep.sweep_results import write as write_sweep
@@ -69,6 +70,37 @@ def test_last_is_the_newest_of_the_kind_that_the_command_needs(a_run: Runs) -> N
     assert resolve(Path("@last"), ("sweep",)) == sweep
     with pytest.raises(RunError, match="there is no collection below runs/"):
         resolve(Path("@last"), ("collection",))
+
+
+def test_last_passes_over_a_folder_whose_log_does_not_begin_with_a_warning(
+    a_run: Runs, a_config: Configs, caplog: pytest.LogCaptureFixture
+) -> None:
+    run, damaged, begun = a_run("whole"), a_run("damaged"), RUNS / "begun"
+    (damaged / "events.jsonl").write_text("{", encoding="utf-8")
+    begun.mkdir()
+    about_run(begun, a_config())
+    assert [found.path for found in find_runs(RUNS)] == [begun, damaged, run]
+    assert resolve(Path("@last"), LOGGED) == run
+    assert caplog.messages == [
+        f"@last: {path} is passed over, because its log is missing or its beginning is damaged"
+        for path in (begun, damaged)
+    ]
+
+
+def test_no_folder_of_a_run_has_the_name_of_the_newest_one(a_run: Runs, a_config: Configs) -> None:
+    with pytest.raises(RunError, match=r"@last means the newest run, .* continue the newest run with --resume @last"):
+        run_path(Path("@last"), "sweep")
+    with pytest.raises(RunError, match="@last means the newest run"):
+        check_run(a_config(), [], Path("@last"))
+    assert run_path(Path("other"), "sweep") == Path("other")
+
+
+def test_a_damaged_sweep_is_listed_with_the_way_to_mend_it(a_run: Runs) -> None:
+    sweep = a_sweep("curve", a_run)
+    (sweep / "sweep.json").write_text("{}", encoding="utf-8")
+    listed = the(sweep)
+    assert (listed.state, listed.points) == ("damaged", None)
+    assert str(listed.error).endswith(f"`points`; {SWEEP_REMEDY}")
 
 
 @pytest.mark.parametrize("name", ["202", "runs/202", "2026-b"])

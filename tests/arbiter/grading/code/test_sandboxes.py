@@ -5,9 +5,11 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from arbiter.grading.code.code_tests import CodeTest, OutputTest, PythonTests
@@ -301,12 +303,45 @@ def test_docker_gets_the_limits_and_nothing_of_the_host(tmp_path: Path, monkeypa
     assert judged("x = 1", wrong, sandbox) == (False, "the test failed: AssertionError")
     arguments = (tmp_path / "arguments").read_text().split("\n")
     before = arguments[: arguments.index("python3")]
+    name = before.pop(3)
+    assert name.startswith("arbiter-")
     assert before == [
-        *("run", "--rm", "--interactive", "--network", "none", "--read-only"),
+        *("run", "--rm", "--name", "--interactive", "--network", "none", "--read-only"),
         *("--tmpfs", f"{TMP}:exec,mode=1777,size=4m", "--workdir", TMP),
         *("--user", "65534:65534", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
         *("--pids-limit", "5", "--memory", "384m", "an-image"),
     ]
+
+
+@pytest.mark.parametrize("ending", ["kill -9 $$", "exec sleep 60"])
+def test_the_client_of_docker_finds_its_daemon_and_a_container_without_a_verdict_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    docker, calls, seen, ran = (tmp_path / name for name in ("docker", "calls", "environment", "ran"))
+    os.mkfifo(ran)
+    docker.write_text(
+        f'#!/bin/sh\necho "$1 $2 $3 $4" >> {calls}\n[ "$1" = rm ] && exit 0\nenv > {seen}\necho > {ran}\n{ending}\n'
+    )
+    docker.chmod(0o755)
+    found = {"HOME": "/home/me", "XDG_RUNTIME_DIR": "/run/user/1", "DOCKER_HOST": "unix:///mine", "DOCKER_CONTEXT": "c"}
+    for name, value in {**found, "SECRET": "s", "PATH": f"{tmp_path}:{os.environ['PATH']}"}.items():
+        monkeypatch.setenv(name, value)
+
+    async def judge() -> None:
+        async with anyio.create_task_group() as judging:
+            judging.start_soon(Sandbox("docker").judge, "x = 1", ENDS)
+            await anyio.to_thread.run_sync(ran.read_text)
+            if ending.startswith("exec"):
+                judging.cancel_scope.cancel()
+
+    with suppress(ExceptionGroup):
+        anyio.run(judge)
+    given = {name: value for name, _, value in (line.partition("=") for line in seen.read_text().splitlines())}
+    assert found.items() <= given.items()
+    assert "SECRET" not in given
+    run, remove = calls.read_text().splitlines()
+    assert run.startswith("run --rm --name arbiter-")
+    assert remove.split() == ["rm", "--force", run.split()[3]]
 
 
 def test_a_sandbox_that_fails_gives_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
