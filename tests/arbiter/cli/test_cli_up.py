@@ -64,7 +64,7 @@ def test_the_commands_are_printed_and_nothing_is_started(arbiter: Arbiter, tmp_p
     assert ended.stdout.splitlines() == [
         f"# target, http://127.0.0.1:{port}",
         "CUDA_VISIBLE_DEVICES=2 SGLANG_RETURN_ORIGINAL_LOGPROB=1 "
-        "./engine -m sglang.launch_server --model-path '/a model' --served-model-name "
+        f"{tmp_path / 'engine'} -m sglang.launch_server --model-path '/a model' --served-model-name "
         f"org/target --host 127.0.0.1 --port {port} --enable-metrics --enable-cache-report",
     ]
     assert not (tmp_path / "runs").exists()

@@ -1,6 +1,7 @@
 """Progress of a benchmark, on a terminal and elsewhere."""
 
 import io
+import re
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -174,7 +175,7 @@ def test_every_width_has_the_bar_the_count_and_the_time_left(
         lambda watcher: watcher.solved(a_result()),
     )
     assert first.startswith("confidence ──────────")
-    assert " 1/1000 0:00 left" in first
+    assert re.search(r" 1/1000 \d+:\d\d left", first)
     shown = " ".join([first, *others])
     assert all(part in shown for part in ("accuracy 100.0%", "acceptance 100.0%", "steps/s", "tokens/s"))
     assert "64 in flight, at draft 50, target 14" in shown
