@@ -165,7 +165,7 @@ async def test_the_summary_has_the_memory_of_the_models_that_keep_keys_and_value
 
 @pytest.mark.asyncio
 async def test_a_run_in_which_everything_is_solved_writes_its_files_again_without_a_model(
-    a_config: Configs, tmp_path: Path
+    a_config: Configs, tmp_path: Path, offline: None
 ) -> None:
     config, given, diary = a_config(run_type="draft"), problems(3), Diary()  # its model is nowhere
     models = msgspec.structs.replace(echoing(), draft=ModelHandle(Keeping(10)))

@@ -225,6 +225,7 @@ def of_another(rows: list[TrainingRow]) -> list[TrainingRow]:
         ({"targets": ("a",)}, of_another, DataError, "'b'"),
     ],
 )  # fmt: skip
+@pytest.mark.usefixtures("offline")
 def test_what_cannot_be_trained_is_told_in_a_line(
     settings: RouterSettings,
     rows: list[TrainingRow],

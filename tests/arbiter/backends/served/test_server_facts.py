@@ -54,7 +54,7 @@ async def test_the_prompt_of_a_served_model_is_that_of_its_family(server: FakeSe
     assert (table["prompt"], table["engine"], table["tokenizer"]) == ("qwen3", "vllm", "Qwen/Qwen3-1.7B")
 
 
-async def test_a_prompt_that_is_not_known_is_asked_for_by_its_option(server: FakeServer) -> None:
+async def test_a_prompt_that_is_not_known_is_asked_for_by_its_option(server: FakeServer, offline: None) -> None:
     with pytest.raises(ConfigError, match=r"--draft: the prompt of 'm' is not known .*give --prompt: one of chat, "):
         await named_model("draft", server.url, None)
     with pytest.raises(ConfigError, match=r"--prm: .*give --scorer-prompt: one of chat, "):
