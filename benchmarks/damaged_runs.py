@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 import msgspec
-from killed_programs import Nobody
+from killed_programs import SilentWatcher
 
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
@@ -173,7 +173,7 @@ def _solve(folder: Path, name: str) -> None:
 
     async def main() -> None:
         async with open_run(config, _PROBLEMS, folder) as opened:
-            await run_problems(config, _PROBLEMS, _models(), opened, Nobody())
+            await run_problems(config, _PROBLEMS, _models(), opened, SilentWatcher())
 
     anyio.run(main)
 

@@ -55,7 +55,7 @@ class Program(NamedTuple):
     outcome: Callable[[Path], Any]
 
 
-class Nobody:
+class SilentWatcher:
     """A watcher that ignores everything."""
 
     def loading(self, config: Config) -> None: ...
@@ -147,7 +147,7 @@ def _bench(folder: Path, requested: Path, config: Config | None = None) -> None:
 
     async def main() -> None:
         async with open_run(config, PROBLEMS, folder) as run:
-            await run_problems(config, PROBLEMS, _models(requested), run, Nobody())
+            await run_problems(config, PROBLEMS, _models(requested), run, SilentWatcher())
 
     anyio.run(main)
 
@@ -162,7 +162,7 @@ def _collect(folder: Path, requested: Path) -> None:
 
 def _sweep(folder: Path, requested: Path) -> None:
     with locked(folder / ".sweep.lock", "sweep"):
-        job = SweepJob(plan(_config("rsd"), ["rsd"], [POINTS]), PROBLEMS, folder, Nobody())
+        job = SweepJob(plan(_config("rsd"), ["rsd"], [POINTS]), PROBLEMS, folder, SilentWatcher())
         settle(job, measured=False, interrupted=anyio.run(run_together, job, _models(requested, _content)))
 
 

@@ -8,7 +8,7 @@ from arbiter.protocols.records import StepRecord
 from arbiter.runs.results import Result
 
 
-class Nobody:
+class SilentWatcher:
     """A watcher that ignores everything."""
 
     def loading(self, config: Config) -> None: ...

@@ -13,12 +13,13 @@ from arbiter.data import Problem, load_problems
 from arbiter.data.published import published_rows
 from arbiter.data.sampling import check_shares, split_of, stratified
 from arbiter.data.training_rows import VERSION, TrainingRow
-from arbiter.log.checksums import as_document, as_line, of_document
-from arbiter.log.reader import LOG
+from arbiter.log.checksums import as_document, as_line
 from arbiter.protocols.errors import ConfigError, DataError, RunError, os_reason
 from arbiter.protocols.records import Record
+from arbiter.runs.documents import read_document
 from arbiter.runs.file_replacement import replace_file
 from arbiter.runs.graders import with_rows
+from arbiter.runs.remedies import collection_remedy
 
 NAME = "collection.json"
 
@@ -195,22 +196,10 @@ def write_collection(folder: Path, collection: Collection) -> None:
 def read_collection(path: Path) -> Collection | None:
     """Read the collection in the folder ``path``, or in the folder of the file ``path``.
 
-    Return None if that folder has no ``collection.json``. Raises ``DataError`` if the file is damaged.
+    Return None if that folder has no ``collection.json``. Raises ``RunError`` if the file is damaged.
     """
-    file = (path if path.is_dir() else path.parent) / NAME
-    try:
-        return msgspec.json.decode(of_document(file.read_bytes()), type=Collection)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise DataError(f"cannot read {file}: {error}") from error
-    except ValueError as error:  # a wrong checksum, or no collection
-        raise DataError(
-            f"cannot read {file}: {error}; restore it from a copy, or repeat the command of the collection with the "
-            "same --out, which writes it again and requests no recorded answer again"
-            if (file.parent / LOG).is_file()
-            else f"cannot read {file}: {error}; restore it from a copy, or import the rows again into another folder"
-        ) from error
+    folder = path if path.is_dir() else path.parent
+    return read_document(folder / NAME, Collection, collection_remedy(folder))
 
 
 def common(collections: Sequence[tuple[Path, Collection]]) -> Collection:

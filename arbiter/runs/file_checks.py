@@ -10,13 +10,14 @@ import msgspec
 from arbiter.config.config import load_config
 from arbiter.data import Problem
 from arbiter.data.training_rows import TrainingRow
-from arbiter.log.checksums import has_checksum, of_document
+from arbiter.log.checksums import has_checksum
 from arbiter.log.identity import check_unchanged
 from arbiter.log.reader import LOG, LogFile, log_path
 from arbiter.log.run import Run
 from arbiter.protocols.errors import ArbiterError, RunError
 from arbiter.protocols.records import Record
 from arbiter.runs.collection import read_collection
+from arbiter.runs.documents import read_document
 from arbiter.runs.folder import check_count, read_records, read_results
 from arbiter.runs.remedies import SWEEP_REMEDY
 from arbiter.runs.stored_summary import StoredSummary, read_summary
@@ -139,19 +140,13 @@ def _collection(path: Path) -> CheckedFile:
 
 
 def _sweep(path: Path) -> CheckedFile:
-    try:
-        return _document(path)
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:  # a wrong checksum, or no sweep
-        raise RunError(f"{path}: {error}; {SWEEP_REMEDY}") from error
+    read_document(path, dict[str, Any], SWEEP_REMEDY)
+    return _document(path)
 
 
 def _document(path: Path) -> CheckedFile:
-    """Check a file that is one JSON object. Raises ``OSError`` or ``ValueError``."""
-    content = path.read_bytes()
-    msgspec.json.decode(of_document(content), type=dict[str, Any])
-    return CheckedFile(path.name, 1, int("c" not in msgspec.json.decode(content)))
+    """Return the check of a file that is one JSON object, which was read without an error."""
+    return CheckedFile(path.name, 1, int("c" not in msgspec.json.decode(path.read_bytes())))
 
 
 def _config(path: Path) -> CheckedFile:

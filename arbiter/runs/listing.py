@@ -8,13 +8,13 @@ from typing import Any, Literal, cast
 
 import msgspec
 
-from arbiter.log.checksums import of_document
 from arbiter.log.lock import is_locked
 from arbiter.log.reader import LOG, log_path
 from arbiter.log.run import Run
 from arbiter.protocols.errors import ArbiterError, RunError
 from arbiter.protocols.records import Record
 from arbiter.runs.collection import read_collection
+from arbiter.runs.documents import read_document
 from arbiter.runs.finding import FoundRun, Kind, find_runs
 from arbiter.runs.remedies import SWEEP_REMEDY
 from arbiter.runs.reports.report import read_run
@@ -128,11 +128,9 @@ def _collection(path: Path, plain: ListedRun) -> ListedRun:
 
 
 def _sweep(path: Path, plain: ListedRun) -> ListedRun:
-    file = path / "sweep.json"
-    try:
-        sweep = msgspec.json.decode(of_document(file.read_bytes()), type=_Sweep)
-    except (OSError, ValueError) as error:  # a wrong checksum, or no sweep
-        raise RunError(f"{file}: {error}; {SWEEP_REMEDY}") from error
+    sweep = read_document(path / "sweep.json", _Sweep, SWEEP_REMEDY)
+    if sweep is None:
+        return plain
     state: State = "running" if is_locked(path / ".sweep.lock") else "interrupted" if sweep.interrupted else "finished"
     if sweep.stopped is not None and state == "interrupted":
         state = "stopped early"

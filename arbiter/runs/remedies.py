@@ -11,6 +11,19 @@ SWEEP_REMEDY = (
 """What to do if ``sweep.json`` is damaged."""
 
 
+_IMPORT_AGAIN = "restore it from a copy, or import the rows again into another folder: arbiter collect --import"
+
+
+def collection_remedy(folder: Path) -> str:
+    """Return what to do if ``collection.json`` in ``folder`` is damaged."""
+    if not (folder / LOG).is_file():
+        return _IMPORT_AGAIN
+    return (
+        "restore it from a copy, or repeat the command of the collection with the same --out: it writes the file again "
+        "and requests no recorded answer again"
+    )
+
+
 def resume_command(folder: Path) -> str:
     """Return the command that resumes the run in ``folder``: a point of a sweep is resumed with its sweep."""
     if (folder.parent / "sweep.json").is_file():
@@ -24,5 +37,5 @@ def written_again(folder: Path) -> str:
     if (folder / LOG).is_file():
         return f"restore it from a copy, or write it again from the log: {resume_command(folder)}"
     if (folder / "collection.json").is_file():
-        return "restore it from a copy, or import the rows again into another folder: arbiter collect --import"
+        return _IMPORT_AGAIN
     return f"restore it from a copy: the folder has no {LOG} from which it could be written again"

@@ -5,11 +5,11 @@ from typing import TypeVar
 
 import msgspec
 
-from arbiter.log.checksums import as_document, of_document
-from arbiter.protocols.errors import RunError
+from arbiter.log.checksums import as_document
 from arbiter.protocols.ports import KVMemory
 from arbiter.protocols.records import Author
 from arbiter.runs.baselines import ComparedRun
+from arbiter.runs.documents import read_document
 from arbiter.runs.file_replacement import replace_file
 from arbiter.runs.remedies import written_again
 from arbiter.runs.results import Summary
@@ -46,15 +46,7 @@ def read_summary(folder: Path, kind: type[Kind]) -> Kind | None:
 
     Raises ``RunError`` with the remedy if the summary is damaged or cannot be read.
     """
-    path = folder / NAME
-    try:
-        return msgspec.json.decode(of_document(path.read_bytes()), type=kind)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:  # a wrong checksum, or no summary
-        raise RunError(f"{path}: {error}; {written_again(folder)}") from error
+    return read_document(folder / NAME, kind, written_again(folder))
 
 
 def write_summary(folder: Path, summary: Summary) -> None:

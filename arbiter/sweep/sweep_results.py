@@ -6,9 +6,9 @@ from pathlib import Path
 import msgspec
 
 from arbiter.config.run_tables import RunType
-from arbiter.log.checksums import as_document, of_document
-from arbiter.protocols.errors import RunError
+from arbiter.log.checksums import as_document
 from arbiter.protocols.records import Record
+from arbiter.runs.documents import read_document
 from arbiter.runs.file_replacement import replace_file
 from arbiter.runs.remedies import SWEEP_REMEDY
 from arbiter.runs.reports.tables import csv_of, flat
@@ -109,12 +109,4 @@ def write(sweep: SweepResult, out: Path) -> None:
 
 def earlier(out: Path) -> EarlierSweep | None:
     """Return the settings of an earlier session, or None. Raises ``RunError`` if the file cannot be read."""
-    path = out / FILE
-    try:
-        return msgspec.json.decode(of_document(path.read_bytes()), type=EarlierSweep)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:  # a wrong checksum, or no sweep
-        raise RunError(f"{path}: {error}; {SWEEP_REMEDY}") from error
+    return read_document(out / FILE, EarlierSweep, SWEEP_REMEDY)

@@ -21,7 +21,7 @@ from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, 
 from arbiter.protocols.records import Usage
 from arbiter.runs.bench import run_problems
 from arbiter.runs.folder import open_run
-from tests.silent_watcher import Nobody
+from tests.silent_watcher import SilentWatcher
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +80,7 @@ def record(a_config: Callable[..., Config], tmp_path_factory: pytest.TempPathFac
         async def solve() -> None:
             with anyio.fail_after(60):
                 async with open_run(config, given, out) as folder:
-                    await run_problems(config, given, models(), folder, Nobody())
+                    await run_problems(config, given, models(), folder, SilentWatcher())
 
         anyio.run(solve)
         return Run.open(out)

@@ -23,7 +23,7 @@ from arbiter.protocols.records import Solution, StopReason, Usage
 from arbiter.runs.bench import run_problems
 from arbiter.runs.folder import open_run, read_records
 from arbiter.runs.results import Result
-from tests.silent_watcher import Nobody
+from tests.silent_watcher import SilentWatcher
 
 Body = Callable[[], Awaitable[None]]
 Request = GenerationRequest | ScoreRequest
@@ -145,7 +145,7 @@ def run_in() -> Callable[..., dict[tuple[str, int], Result]]:
         async def main() -> None:
             with anyio.fail_after(60):
                 async with open_run(config, problems, out) as folder:
-                    await run_problems(config, problems, models, folder, Nobody())
+                    await run_problems(config, problems, models, folder, SilentWatcher())
 
         anyio.run(main)
         results = list(read_records(out / "results.jsonl", Result))

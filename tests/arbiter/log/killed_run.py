@@ -19,7 +19,7 @@ from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, 
 from arbiter.protocols.records import Usage
 from arbiter.runs.bench import run_problems
 from arbiter.runs.folder import open_run
-from tests.silent_watcher import Nobody
+from tests.silent_watcher import SilentWatcher
 
 PROBLEMS = [Problem(str(n), f"question {n}", "7") for n in range(40)]
 
@@ -54,7 +54,7 @@ async def main(folder: Path, asked: Path) -> None:
     config = parse({"models": tables, "run_type": "oracle", "limits": {"problems": 8}}, "test")
     to = os.open(asked, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     async with open_run(config, PROBLEMS, folder) as run:
-        await run_problems(config, PROBLEMS, models(to), run, Nobody())
+        await run_problems(config, PROBLEMS, models(to), run, SilentWatcher())
 
 
 if __name__ == "__main__":

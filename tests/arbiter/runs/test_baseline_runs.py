@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +11,6 @@ import msgspec
 import pytest
 
 from arbiter.actors.ring_setup import Models
-from arbiter.actors.slots import Occupancy
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import Config, load_config
 from arbiter.data import Problem
@@ -19,35 +18,20 @@ from arbiter.log.checksums import of_document
 from arbiter.log.run import Run
 from arbiter.protocols.errors import BackendError, RunError
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
-from arbiter.protocols.records import StepRecord, Usage
+from arbiter.protocols.records import Usage
 from arbiter.runs.baseline_runs import Compared, check_resumable, compare
 from arbiter.runs.bench import run_problems
 from arbiter.runs.folder import check_run, open_run
 from arbiter.runs.regrading import regrade
 from arbiter.runs.reports.report import report_on
-from arbiter.runs.results import Result, Summary
+from arbiter.runs.results import Summary
 from arbiter.runs.stored_config import as_toml
+from tests.silent_watcher import SilentWatcher
 
 Configs = Callable[..., Config]
 Script = Callable[[GenerationRequest], Generation]
 
 PROBLEMS = [Problem(str(n), str(n), str(n)) for n in range(4)]
-
-
-class Silent:
-    """A watcher that shows nothing."""
-
-    def loading(self, config: Config) -> None: ...
-
-    def notice(self, text: str) -> None: ...
-
-    def started(self, solutions: int, earlier: Sequence[Result]) -> None: ...
-
-    def solving(self, occupancy: Callable[[], Mapping[str, Occupancy]]) -> None: ...
-
-    def kept(self, problem: str, sample: int, step: StepRecord) -> None: ...
-
-    def solved(self, result: Result) -> None: ...
 
 
 def right(request: GenerationRequest) -> Generation:
@@ -84,7 +68,7 @@ class Runs:
 
         async def run() -> Summary:
             async with open_run(config, PROBLEMS, out, retry_failed=retry_failed) as folder:
-                return await run_problems(config, PROBLEMS, models, folder, Silent())
+                return await run_problems(config, PROBLEMS, models, folder, SilentWatcher())
 
         return anyio.run(run)
 

@@ -15,7 +15,7 @@ from arbiter.data import Problem
 from arbiter.data.training_rows import TrainingRow
 from arbiter.grading import Grade
 from arbiter.log.checksums import of_line
-from arbiter.protocols.errors import DataError, RunError
+from arbiter.protocols.errors import RunError
 from arbiter.protocols.records import Candidate, Solution, StepRecord
 from arbiter.runs.collection import NAME, planned, read_collection, write_collection
 from arbiter.runs.file_checks import CheckedFile, check_files
@@ -199,7 +199,7 @@ def test_a_changed_character_of_a_collection_is_named(run: Path, a_config: Confi
     if remedy.startswith("import"):
         (run / "events.jsonl").unlink()
     change(run / NAME, '"validation": 0.25', '"validation": 0.35')
-    with pytest.raises(DataError, match=rf"cannot read {run / NAME}: its checksum is .*{remedy}"):
+    with pytest.raises(RunError, match=rf"{run / NAME}: its checksum is .*{remedy}"):
         read_collection(run)
     (run / NAME).write_bytes(msgspec.json.encode(plan))  # as older versions wrote it
     assert read_collection(run) == plan

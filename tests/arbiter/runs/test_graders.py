@@ -29,7 +29,7 @@ from arbiter.runs.folder import open_run, read_results
 from arbiter.runs.graders import Graders, open_graders
 from arbiter.runs.regrading import regrade
 from arbiter.runs.results import Summary
-from tests.silent_watcher import Nobody
+from tests.silent_watcher import SilentWatcher
 
 Configs = Callable[..., Config]
 
@@ -68,7 +68,7 @@ def answering(text: str) -> Models:
 
 async def solved(config: Config, problems: Sequence[Problem], out: Path, text: str = "\\boxed{B}") -> Summary:
     async with open_graders(config) as graders, open_run(config, problems, out) as folder:
-        return await run_problems(config, problems, answering(text), folder, Nobody(), graders=graders)
+        return await run_problems(config, problems, answering(text), folder, SilentWatcher(), graders=graders)
 
 
 def with_grader(a_config: Configs, grader: str | None, **data: object) -> Config:
@@ -310,7 +310,7 @@ def an_oracle_run(config: Config, out: Path) -> Run:
         writer = ModelHandle(ScriptedGenerator(write))
         models = Models(writer, writer, {"prm": ModelHandle(ScriptedScorer(rate))})
         async with open_run(config, CHOICES, out) as folder:
-            await run_problems(config, CHOICES, models, folder, Nobody())
+            await run_problems(config, CHOICES, models, folder, SilentWatcher())
 
     anyio.run(record)
     return Run.open(out)

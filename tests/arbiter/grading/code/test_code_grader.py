@@ -22,7 +22,7 @@ from arbiter.runs.folder import open_run, read_results
 from arbiter.runs.graders import open_graders
 from arbiter.runs.regrading import regrade
 from arbiter.runs.results import Summary
-from tests.silent_watcher import Nobody
+from tests.silent_watcher import SilentWatcher
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
 
@@ -61,7 +61,7 @@ def code_tasks(a_config: Configs, folder: Path, **sandbox: object) -> Config:
 async def solved(config: Config, out: Path) -> Summary:
     problems = configured_problems(config)
     async with open_graders(config) as graders, open_run(config, problems, out) as folder:
-        return await run_problems(config, problems, models(), folder, Nobody(), graders=graders)
+        return await run_problems(config, problems, models(), folder, SilentWatcher(), graders=graders)
 
 
 async def test_a_run_of_code_tasks_is_graded_continued_and_graded_again_without_its_data(
@@ -102,7 +102,7 @@ async def test_without_a_sandbox_a_run_is_refused_before_a_model_is_opened(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match="apt-get install bubblewrap"):
-        await bench(code_tasks(a_config, tmp_path), tmp_path / "run", Nobody())
+        await bench(code_tasks(a_config, tmp_path), tmp_path / "run", SilentWatcher())
     assert not (tmp_path / "run").exists()
 
 
