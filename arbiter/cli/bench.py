@@ -16,7 +16,7 @@ from arbiter.cli.overrides import NOT_GIVEN, RunOverrides, configured
 from arbiter.cli.terminal import write_json
 from arbiter.config.config import Config
 from arbiter.config.model_tables import DraftHeadTable, InProcessTable
-from arbiter.config.run_tables import Level
+from arbiter.config.run_tables import WITHOUT_ESCALATION, Level
 from arbiter.log.event_lines import shown
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.records import Author
@@ -111,7 +111,7 @@ def bench_command(
         failures = failures_of(retry_failed, fail_fast, resume, allow_failures)
         return run(chosen, out or resumed, failures, _Screen(chosen, json, details, allow_failures))
 
-    return guarded(debug, action, continuing("bench", out or resume))
+    return guarded(debug, action, continuing("bench", out, resume, ("run", "baseline")))
 
 
 def _audited_or_not(config: Config, audit: float | None) -> Config:
@@ -119,7 +119,7 @@ def _audited_or_not(config: Config, audit: float | None) -> Config:
 
     Raises ``ConfigError`` if the option ``--audit`` asks for it.
     """
-    if config.run_type not in ("draft", "target", "oracle", "generate") or not config.audit:
+    if config.run_type not in WITHOUT_ESCALATION or not config.audit:
         return config
     why = f"a run of the type {config.run_type!r} escalates nothing"
     if config.run_type in ("oracle", "generate"):

@@ -167,7 +167,7 @@ def collect_command(
         failures = failures_of(retry_failed, fail_fast, resumed)
         return _collect(name, options, out or resumed, resumed is not None, failures, json)
 
-    return guarded(debug, action, continuing("collect", out or resume))
+    return guarded(debug, action, continuing("collect", out, resume, ("collection",)))
 
 
 def _collect(

@@ -116,7 +116,7 @@ def print_rows(lines: Sequence[Sequence[str]]) -> None:
     """Print a table on standard output, as Markdown unless that is a terminal. The first line has the headings."""
     heading, *others = lines
     if not stdout.is_terminal:
-        rows = [f"| {' | '.join(line)} |" for line in lines]
+        rows = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines]
         write_text("\n".join([rows[0], "|" + "---|" * len(heading), *rows[1:]]) + "\n")
         return
     table = Table(box=SIMPLE_HEAD)

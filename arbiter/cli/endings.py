@@ -1,6 +1,7 @@
 """How the commands that solve many problems end: what they say, and their exit status."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -8,7 +9,9 @@ from cyclopts import Parameter
 
 from arbiter.cli.console import INTERRUPTED, stderr
 from arbiter.log.reader import LOG
+from arbiter.protocols.errors import RunError
 from arbiter.runs.early_stop import FIRST
+from arbiter.runs.finding import Kind, resolve
 
 PROBLEMS_FAILED = 1
 
@@ -50,14 +53,21 @@ def interrupted(command: str, folder: Path) -> int:
     return INTERRUPTED
 
 
-def continuing(command: str, folder: Path | None) -> Callable[[], str]:
-    """Return a function that says how to continue ``command`` after Ctrl-C; ``folder`` is None if none was given."""
+def continuing(command: str, out: Path | None, resume: Path | None, kinds: tuple[Kind, ...]) -> Callable[[], str]:
+    """Return a function that says how to continue ``command`` after Ctrl-C.
+
+    ``out`` and ``resume`` are its options; ``resume`` may name a folder of ``kinds`` as ``resolve`` does.
+    """
 
     def line() -> str:
+        folder = out
+        if resume is not None:
+            with suppress(RunError):
+                folder = resolve(resume, kinds)
         if folder is not None and any((folder / name).exists() for name in (LOG, "sweep.json")):
             return f"to resume: arbiter {command} --resume {folder}"
         if folder is not None:
-            return "nothing had begun: the same command begins again"
+            return "nothing had begun: repeat the command to start again"
         return f"if it had begun, arbiter runs lists its folder, and arbiter {command} --resume FOLDER continues it"
 
     return line

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from rich.markup import escape
-
-from arbiter.cli.console import guarded, stderr
+from arbiter.cli.console import guarded
+from arbiter.cli.endings import say
 from arbiter.exports.files import require
 from arbiter.log.run import Run
 from arbiter.protocols.errors import ConfigError
@@ -95,7 +94,7 @@ def _export(
     if inspect is not None:
         _write_eval(run, inspect)
     if run.torn:
-        _print("the last line of the log was half written and is left out")
+        say("the last line of the log was half written and is left out")
     return 0
 
 
@@ -104,21 +103,21 @@ def _write_html(run: Run, path: Path, problems: tuple[str, ...]) -> None:
 
     opened = write_page(run, path, problems)
     parts = "" if opened == path else ": keep it in its folder, which has the rest of the page"
-    _print(f"the page is in {opened}{parts}")
+    say(f"the page is in {opened}{parts}")
 
 
 def _write_perfetto(run: Run, path: Path) -> None:
     from arbiter.exports.perfetto import write_trace  # its package is an extra
 
     write_trace(run, path)
-    _print(f"the trace is in {path}: open it at https://ui.perfetto.dev")
+    say(f"the trace is in {path}: open it at https://ui.perfetto.dev")
 
 
 def _send(run: Run, endpoint: str) -> None:
     from arbiter.exports.otlp import send_spans  # its packages are an extra
 
     spans = send_spans(run, endpoint)
-    _print(f"sent {spans} spans to {endpoint}")
+    say(f"sent {spans} spans to {endpoint}")
 
 
 def _check_name(path: Path) -> None:
@@ -132,8 +131,4 @@ def _write_eval(run: Run, path: Path) -> None:
 
     write_eval(run, path)
     look = f": inspect view --log-dir {path.parent}" if path.suffix == ".eval" else ""  # it lists few .json files
-    _print(f"the log is in {path}{look}")
-
-
-def _print(line: str) -> None:
-    stderr.print(escape(line), highlight=False, soft_wrap=True)
+    say(f"the log is in {path}{look}")

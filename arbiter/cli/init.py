@@ -45,15 +45,15 @@ def init_command(
         The policy of the configuration. Default: `router` with a router, else `rsd` with a process reward model, else
         `confidence`.
     data
-        The source of the problems, written as for `arbiter bench`. Default: `math500`; for the pocket models their own
-        problems.
+        The source of the problems, written as for `arbiter bench`, except `-`. Default: `math500`; for the pocket
+        models their own problems.
     debug
         Show the traceback of an error.
     """
 
     def action() -> int:
         _check(file)
-        chosen, source = (models, data) if models.given else _asked(data)
+        chosen, source = (models, data) if models.given else _asked(models, data)
         tree = chosen.tree(run_type)
         if source is not None:
             source = absolute_source("--data", source, Path.cwd(), None)
@@ -82,7 +82,7 @@ def _write(file: Path, text: str) -> None:
         raise ConfigError(f"cannot write {file}: {os_reason(error)}") from error
 
 
-def _asked(data: str | None) -> tuple[ModelOptions, str | None]:
+def _asked(models: ModelOptions, data: str | None) -> tuple[ModelOptions, str | None]:
     """Ask for the models and the problems. Raises ``ConfigError`` if there is no terminal to ask on."""
     if not (sys.stdin.isatty() and stderr.is_terminal):
         raise ConfigError(
@@ -92,7 +92,7 @@ def _asked(data: str | None) -> tuple[ModelOptions, str | None]:
     router = _answer("router (Enter: none)")
     prm = _answer("process reward model (Enter: none)")
     asked = data or _answer("problems: a file or a data set of the hub (Enter: the default)") or None
-    return replace(NO_MODELS, draft=draft, target=target, router=router or None, prm=prm or None), asked
+    return replace(models, draft=draft, target=target, router=router or None, prm=prm or None), asked
 
 
 def _answer(question: str) -> str:

@@ -24,6 +24,9 @@ _NEEDED: dict[RunType, tuple[Role, ...]] = {
     "generate": ("draft", "target", "prm"),
 }
 """The models that a run type calls. ``judge`` calls one that no option names."""
+_ALONE = (
+    ". For one model alone, give --run-type draft with --draft, or --run-type target with --target; a sweep needs both"
+)
 _STEPS = 3, 4
 """The share of the shortest context that a problem's steps may fill. The rest is for the question."""
 
@@ -96,10 +99,8 @@ class ModelOptions:
         missing = [role for role in needed if role not in self.given]
         if missing:
             options = " and ".join(f"--{role}" for role in needed)
-            raise ConfigError(
-                f"--{missing[0]} is missing: the run type {run_type!r} needs {options}. For one model alone, give "
-                "--run-type draft with --draft, or --run-type target with --target"
-            )
+            alone = "" if run_type == "generate" else _ALONE
+            raise ConfigError(f"--{missing[0]} is missing: the run type {run_type!r} needs {options}{alone}")
 
     async def _models(self) -> dict[Role, NamedModel]:
         found: dict[Role, NamedModel] = {}

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from arbiter.cli.collect import CollectOptions, collect_command
 from arbiter.cli.console import INTERRUPTED, guarded, stderr, stdout
+from arbiter.cli.endings import say
 from arbiter.cli.overrides import NOT_GIVEN, RunOverrides
 from arbiter.cli.simulate import HardwareOptions
 from arbiter.config.config import Config
@@ -89,7 +90,7 @@ def reproduce_command(
         chosen, folder = overrides.load(config), run_path(out, "reproduce")
         begun.append(folder)
         if not rows and (status := _collect(config, chosen, folder / "rows")):
-            _print(f"to continue with the comparison after it: the same command with --out {folder}")
+            say(f"to continue with the comparison after it: the same command with --out {folder}")
             return status
         collected = tuple(resolve(path, ("collection",)) for path in rows) or (folder / "rows",)
         request = PaperRequest(
@@ -118,7 +119,7 @@ def trains_ablation(config: Config, ablation: bool | None) -> bool:
     limit = config.data.limit
     if ablation is not None or limit is None or limit >= _TRIAL:
         return ablation is not False
-    _print(f"no ablation, because --limit {limit} is a trial; --ablation trains its variants")
+    say(f"no ablation, because --limit {limit} is a trial; --ablation trains its variants")
     return False
 
 
@@ -136,7 +137,7 @@ def _collect(name: str, config: Config, folder: Path) -> int:
     if before is not None and before.complete:
         return 0
     problems = problems_to_collect(config.data.limit)
-    _print(f"collecting the rows of {problems} problems; --rows uses a collection instead")
+    say(f"collecting the rows of {problems} problems; --rows uses a collection instead")
     return collect_command(name, options=CollectOptions(data=_TRAINING, limit=problems), out=folder)
 
 
@@ -149,12 +150,12 @@ def _reproduce(request: "PaperRequest", folder: Path) -> int:
     from arbiter.evaluation.paper.pipeline import reproduce
 
     with watcher_for(stderr) as watcher:
-        found = reproduce(request, folder, watcher, shown(request.config.log.level, _print))
+        found = reproduce(request, folder, watcher, shown(request.config.log.level, say))
     if found is None:
-        _print(_again(folder))
+        say(_again(folder))
         return INTERRUPTED
     _show(found)
-    _print(f"the report is in {folder}: report.html, report.md, runs.csv, reproduction.json")
+    say(f"the report is in {folder}: report.html, report.md, runs.csv, reproduction.json")
     return 0
 
 
@@ -170,7 +171,3 @@ def _show(found: "Reproduction") -> None:
         accuracies = [percent(each.value) for each in curve.accuracy]
         table.add_row(curve.run_type, *accuracies, with_interval(curve.area.value, curve.area.interval))
     stdout.print(table)
-
-
-def _print(line: str) -> None:
-    stderr.print(line, highlight=False, markup=False, soft_wrap=True)

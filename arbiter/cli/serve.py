@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from rich.markup import escape
 
-from arbiter.cli.console import guarded, stderr
+from arbiter.cli.console import guarded
+from arbiter.cli.endings import say
 from arbiter.cli.model_options import NO_MODELS, ModelOptions, origin
 from arbiter.cli.overrides import RingOverrides
 from arbiter.cli.terminal import visible
@@ -107,7 +107,7 @@ def serve_command(
         loaded = overrides.load(origin(config, models, overrides.run_type, "pocket"))
         keys = _keys(api_key_env)
         if not keys and not is_loopback(host):
-            _print(f"warning: anybody who can reach {host} can use the models; set --api-key-env to require a key")
+            say(f"warning: anybody who can reach {host} can use the models; set --api-key-env to require a key")
         from arbiter.gateway.app import Gateway  # its packages are an extra
 
         gateway = Gateway(
@@ -130,7 +130,7 @@ async def _serve(gateway: "Gateway", host: str, port: int, drain: float, out: Pa
     arbiter, config = gateway.arbiter, gateway.arbiter.config
     with bound(host, port) as listening:
         at = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
-        _print(f"loading {', '.join(config.models.configured()) or 'the models'} …")
+        say(f"loading {', '.join(config.models.configured()) or 'the models'} …")
         async with arbiter:
             gateway.names.check_aliases()
             types = ", ".join(arbiter.run_types)
@@ -139,16 +139,16 @@ async def _serve(gateway: "Gateway", host: str, port: int, drain: float, out: Pa
                 listening,
                 drain,
                 lambda: _announce(at, config.run_type, types, has_keys),
-                lambda: _print(_closing(gateway.open, drain)),
+                lambda: say(_closing(gateway.open, drain)),
             )
-    _print("closed" if out is None else f"closed; to see the calls: arbiter show {out}")
+    say("closed" if out is None else f"closed; to see the calls: arbiter show {out}")
 
 
 def _announce(at: str, run_type: str, types: str, has_keys: bool) -> None:
     """Print the addresses of the endpoint, and how OpenAI clients find it."""
-    _print(f"serving {run_type} at {at}/v1 (run types: {types}); web page: {at}/")
+    say(f"serving {run_type} at {at}/v1 (run types: {types}); web page: {at}/")
     key = "one of the keys" if has_keys else "none"
-    _print(f"for OpenAI clients: export OPENAI_BASE_URL={at}/v1 OPENAI_API_KEY={shlex.quote(key)}; Ctrl-C ends it")
+    say(f"for OpenAI clients: export OPENAI_BASE_URL={at}/v1 OPENAI_API_KEY={shlex.quote(key)}; Ctrl-C ends it")
 
 
 def _closing(problems: int, drain: float) -> str:
@@ -207,7 +207,3 @@ def _log_to_stderr() -> None:
 
 def _visible(_logger: object, _method: str, values: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     return {name: visible(value) if isinstance(value, str) else value for name, value in values.items()}
-
-
-def _print(line: str) -> None:
-    stderr.print(escape(line), highlight=False, soft_wrap=True)

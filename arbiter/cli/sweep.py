@@ -115,7 +115,7 @@ def sweep_command(
         request = SweepRequest(chosen, points, measured, *failures_of(retry_failed, fail_fast, resumed))
         return _sweep(request, out or resumed, json)
 
-    return guarded(debug, action, continuing("sweep", out or resume))
+    return guarded(debug, action, continuing("sweep", out, resume, ("sweep",)))
 
 
 def _load(name: str | dict[str, Any], overrides: RunOverrides, log_level: Level | None) -> Config:

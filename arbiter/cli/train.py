@@ -29,7 +29,8 @@ train_command = cyclopts.App(
 )
 
 
-_RESUME = "to continue: give the same command with --resume (a head on the draft begins again, without it)"
+_RESUME = "to continue: give the same command with --resume"
+_HEAD_AGAIN = "to train the head again: give the same command"
 _NOT_GIVEN, _NO_HEAD = TrainOptions(), HeadOptions()
 Data = Annotated[tuple[Path, ...], Parameter(consume_multiple=True)]
 
@@ -126,7 +127,7 @@ def router_command(
         )
         return _print_metadata(router.train_router(settings, rows, out, resume=resume), out, json)
 
-    return guarded(debug, action, lambda: _RESUME)
+    return guarded(debug, action, lambda: _HEAD_AGAIN if on == "draft" else _RESUME)
 
 
 @train_command.command(name="prm")

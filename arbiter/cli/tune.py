@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from cyclopts import Parameter
 
-from arbiter.cli.console import guarded, print_rows, progress_bar, stderr, stdout
+from arbiter.cli.console import guarded, print_rows, progress_bar, stdout
+from arbiter.cli.endings import say
 from arbiter.cli.simulate import HardwareOptions, WorkloadOptions
 from arbiter.cli.terminal import write_json
 from arbiter.config.config import Config, load_config
@@ -232,7 +233,7 @@ def _share(request: TuneRequest, config: Config, hardware: HardwareOptions, work
         task = progress.add_task("", total=world.problems * len(ACCEPTANCES))
         servers = hardware.applied_to(config)
         share = escalation_within(request.value, config, request.policy, servers, world, lambda: progress.advance(task))
-    _note(f"simulated: up to {share:.1%} of the steps can be escalated within {request.value:g} s per problem")
+    say(f"simulated: up to {share:.1%} of the steps can be escalated within {request.value:g} s per problem")
     return share
 
 
@@ -256,9 +257,5 @@ def _print(found: "Tuned", out: Path, as_json: bool, chosen_on: str) -> None:
         print_rows(tuning(found))
         if found.held_out is None:
             stdout.print("no rows are held out: check the threshold on other problems before using it", highlight=False)
-    _note(f"wrote {out}, with all keys of the configuration and without its comments")
-    _note(f"to use it: arbiter bench {out}")
-
-
-def _note(line: str) -> None:
-    stderr.print(line, highlight=False, markup=False, soft_wrap=True)
+    say(f"wrote {out}, with all keys of the configuration and without its comments")
+    say(f"to use it: arbiter bench {out}")

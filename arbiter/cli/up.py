@@ -14,6 +14,7 @@ import anyio
 from cyclopts import Parameter
 
 from arbiter.cli.console import guarded, stderr
+from arbiter.cli.endings import say
 from arbiter.cli.terminal import write_text
 from arbiter.config.config import load_config
 from arbiter.protocols.errors import ArbiterError, ConfigError
@@ -76,7 +77,7 @@ def up_command(
         names = [name.strip() for name in (only or "").split(",") if name.strip()]
         chosen = plan(load_config(config), config, find, only=names, host=host)
         for note in chosen.notes:
-            _print(note)
+            say(note)
         gpus = visible_gpus() if any(launch.gpus for launch in chosen.launches) else ()
         if print_:
             for launch in chosen.launches:
@@ -95,7 +96,7 @@ async def _up(launches: Sequence[Launch], logs: Path, gpus: Sequence[str], comma
     """Keep the servers up until a signal arrives or the command ends, and return the exit status."""
     received: list[signal.Signals] = []
     status = 0
-    _print(f"starting {len(launches)} servers; log files: {logs}")
+    say(f"starting {len(launches)} servers; log files: {logs}")
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_listen, tasks.cancel_scope, received)
@@ -103,7 +104,7 @@ async def _up(launches: Sequence[Launch], logs: Path, gpus: Sequence[str], comma
                 launches,
                 logs,
                 gpus,
-                _print,
+                say,
             ) as fleet:
                 with _live(fleet, gpus, bool(command)):
                     status = await _while_they_run(fleet, launches, gpus, command, config)
@@ -113,7 +114,7 @@ async def _up(launches: Sequence[Launch], logs: Path, gpus: Sequence[str], comma
         if known is None:
             raise
         raise first_of(known) from group
-    _print("all servers are stopped")
+    say("all servers are stopped")
     return 128 + received[0] if received else status
 
 
@@ -122,7 +123,7 @@ async def _listen(scope: anyio.CancelScope, received: list[signal.Signals]) -> N
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         async for number in signals:
             if not received:
-                _print(f"stopping all servers ({number.name})")
+                say(f"stopping all servers ({number.name})")
                 received.append(number)
                 scope.cancel()
 
@@ -138,8 +139,8 @@ async def _while_they_run(
             return await process.wait()
         finally:
             await stop(process)
-    _print(f"all servers are ready: {', '.join(f'{launch.name} at {launch.address}' for launch in launches)}")
-    _print(f"next, in another terminal: arbiter bench {shlex.quote(config)}; Ctrl-C here stops the servers")
+    say(f"all servers are ready: {', '.join(f'{launch.name} at {launch.address}' for launch in launches)}")
+    say(f"next, in another terminal: arbiter bench {shlex.quote(config)}; Ctrl-C here stops the servers")
     while True:
         await anyio.sleep(_FIGURES_SECONDS)
         if not stderr.is_terminal:
@@ -153,7 +154,3 @@ def _live(fleet: Fleet, gpus: Sequence[str], has_command: bool) -> AbstractConte
     from rich.live import Live
 
     return Live(console=stderr, get_renderable=StatusTable(fleet.servers, gpus).table, refresh_per_second=2)
-
-
-def _print(line: str) -> None:
-    stderr.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -106,26 +106,26 @@ def _decoded(place: str, line: str) -> object:
 def _located(key: str, name: str, base: Path, source: str | None) -> str:
     if not name or name.startswith(_POCKET):
         return name
-    beside, here = local_path(name, base), local_path(name, Path.cwd())
-    if beside == here:
-        return str(beside) if exists(beside) or is_path(name, base) else name
-    if exists(beside):
+    near, here = local_path(name, base), local_path(name, Path.cwd())
+    if near == here:
+        return str(near) if exists(near) or is_path(name, base) else name
+    if exists(near):
         if exists(here) and source is not None:
             log.warning(
-                "%s: %s: %r is next to the file and in the working directory; used: %s", source, key, name, beside
+                "%s: %s: %r is next to the file and in the working directory; used: %s", source, key, name, near
             )
-        return str(beside)
+        return str(near)
     if exists(here):
         if source is not None:
             right = os.path.relpath(here, base.absolute())
             log.warning(
                 "%s: %s: there is no %s, so %s is used, from the working directory. Paths are relative to the file: "
                 "write %r",
-                *(source, key, beside, here, right),
+                *(source, key, near, here, right),
             )
         return str(here)
     if is_path(name, base):
-        return str(beside)
+        return str(near)
     return str(here) if is_path(name, Path.cwd()) else name
 
 

@@ -98,7 +98,7 @@ def _is_cached(name: str) -> bool:
 
 
 def is_same_model(one: str, other: str) -> bool:
-    """Return whether two names of a model mean the same one, as far as can be told without reading it.
+    """Return whether two names of a model probably mean the same one. It is not read.
 
     So do a relative path and an absolute one that ends with it, and two absolute ones of which the first does not
     exist here and both end with the same name: the folder moved.

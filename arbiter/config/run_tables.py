@@ -13,6 +13,9 @@ RunType = Literal["rsd", "oracle", "router", "generate", "draft", "target", "ran
 BUDGETED: tuple[RunType, ...] = ("router", "rsd", "confidence", "judge")
 """The run types whose threshold a budget can move."""
 
+WITHOUT_ESCALATION: tuple[RunType, ...] = ("draft", "target", "oracle", "generate")
+"""The run types that decide nothing before the target writes."""
+
 Level = Literal["off", "debug", "info", "warning"]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 

@@ -177,8 +177,8 @@ def _parsed(value: object, place: str) -> object:
 def _printed(text: str, place: str) -> DataError:
     shown = text if len(text) <= 40 else f"{text[:40]}…"
     return DataError(
-        f"{place}: {shown!r} is a list as numpy and pandas print it, without commas, so its items cannot be told "
-        'apart: save the data as JSONL (in pandas: to_json(PATH, orient="records", lines=True)) or as Parquet'
+        f"{place}: {shown!r} is a list as numpy and pandas print it, without commas, so it is unclear where "
+        'an item ends: save the data as JSONL (in pandas: to_json(PATH, orient="records", lines=True)) or as Parquet'
     )
 
 

@@ -1,7 +1,7 @@
 """Read the rows of a file: CSV, TSV, JSON, JSONL, plain text, and Parquet with the extra ``parquet``.
 
-Texts stay as they are in the file: no value is converted to another type. Rows are read one after another, except those
-of a JSON list, which is read whole.
+Texts stay as they are in the file: no value is converted to another type. Rows are read one after another. A JSON
+list, an object over several lines and standard input are read whole.
 """
 
 import codecs

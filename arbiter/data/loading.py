@@ -54,8 +54,8 @@ def load_problems(
     The usual field names are recognized (see ``arbiter.data.problems``); ``fields`` names others. ``subset`` and
     ``split`` replace those in the name of a data set. ``prompt`` is put around each question, instead of the prompt of
     a published data set; it has ``{question}``, and can have ``{letters}`` for those of the choices. ``seed`` shuffles
-    the choices of GPQA. ``hub`` opens a data set of the hub by its name; a ``Folder`` in its place is a copy on this
-    machine.
+    the choices of GPQA. ``hub`` opens a data set of the hub by its name, and can return a ``Folder``: a copy on
+    this machine.
 
     Raises ``DataError`` that names the file and the line, and ``ConfigError`` if ``prompt`` has no ``{question}``.
     """
@@ -66,14 +66,21 @@ def load_problems(
         drawn = _pocket(name, pocket_seed or str(POCKET_SEED), limit or 200)
         return [_presented(problem, None, prompt) for problem in drawn]
     known = KNOWN.get(source.lower())
-    if known is not None and fields == USUAL:
-        fields = known.fields
-    rows = source_rows(source, {fields.question} if fields.question else QUESTIONS, subset, split, hub)
+    if known is not None:
+        fields = _completed(fields, known.fields)
+    rows = source_rows(source, {fields.question.lower()} if fields.question else QUESTIONS, subset, split, hub)
     read = itertools.islice(_problems(rows, fields, seed), limit)
     problems = [_presented(problem, known, prompt) for problem in read]
     if not problems:
         raise DataError(f"{'standard input' if source == STANDARD_INPUT else source} contains no problem")
     return problems
+
+
+def _completed(fields: Fields, usual: Fields) -> Fields:
+    """Return ``fields`` with those that are not given taken from ``usual``."""
+    return msgspec.structs.replace(
+        usual, **{name: field for name in Fields.__struct_fields__ if (field := getattr(fields, name)) is not None}
+    )
 
 
 def _presented(problem: Problem, known: KnownSet | None, prompt: str | None) -> Problem:

@@ -10,8 +10,8 @@ import numpy as np
 from arbiter.evaluation.curves import Curve, CurvePoint, Figure, curve, outcomes_of
 from arbiter.evaluation.resampling import BootstrapEstimate, Floats, Integers, drawn, estimate
 from arbiter.evaluation.tuning import ESCALATES, Policy, Tuned
-from arbiter.log.checksums import of_document
 from arbiter.protocols.errors import DataError, RunError
+from arbiter.runs.documents import read_document
 from arbiter.runs.folder import read_results
 from arbiter.runs.remedies import SWEEP_REMEDY
 from arbiter.sweep.sweep_results import FILE
@@ -43,14 +43,10 @@ def read_sweep(folder: Path, policy: Policy) -> Curve:
     Raises ``RunError`` if a file cannot be read. Raises ``DataError`` if the policy has fewer than two thresholds, or
     if the runs have different problems.
     """
-    path = folder / FILE
-    try:
-        planned = msgspec.json.decode(of_document(path.read_bytes()), type=_Sweep).points
-    except OSError as error:
-        raise RunError(f"{str(folder)!r} is not a sweep folder: cannot read {FILE}: {error.strerror}") from error
-    except ValueError as error:  # a wrong checksum, or no sweep
-        raise RunError(f"{path}: {error}; {SWEEP_REMEDY}") from error
-    found = [(point.threshold, point.point) for point in planned if point.run_type == policy]
+    sweep = read_document(folder / FILE, _Sweep, SWEEP_REMEDY)
+    if sweep is None:
+        raise RunError(f"{str(folder)!r} is not a sweep folder: it has no {FILE}; give the folder of a sweep")
+    found = [(point.threshold, point.point) for point in sweep.points if point.run_type == policy]
     thresholds = sorted(
         ((threshold, name) for threshold, name in found if threshold is not None), reverse=ESCALATES[policy] == 1
     )

@@ -46,7 +46,7 @@ _ERRORS = (ArithmeticError, RecursionError, Unreadable, ValueError)
 """What a text may cause for which no rule is made: it is nested too deeply, or has no value. It then has no reading.
 
 This is the only guard, since each number and each function may fail in its own way. Other errors are bugs of the
-grader, so the verdict tells them.
+grader, so the verdict names them.
 """
 
 

@@ -52,7 +52,7 @@ def find_grader(name: str) -> Grader:
         known = ", ".join([*_BUILT_IN, JudgeGrader.name, *sorted(installed)])
         raise ConfigError(f"there is no grader {name!r}: use one of {known}, or 'package.module:function'")
     try:
-        found: object = import_module(module) if module in sys.modules else _imported(module)
+        found: object = _imported(module)
         for part in function.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
@@ -67,8 +67,9 @@ def find_grader(name: str) -> Grader:
 
 def _imported(module: str) -> object:
     """Import a module, also one of the current folder, which a console script does not search."""
-    sys.path.append(str(Path.cwd()))
+    here = str(Path.cwd())
+    sys.path.append(here)
     try:
         return import_module(module)
     finally:
-        sys.path.pop()
+        sys.path.remove(here)

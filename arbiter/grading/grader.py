@@ -126,7 +126,8 @@ class FunctionGrader:
     async def _called(self, request: GradingRequest) -> object:
         if inspect.iscoroutinefunction(self._function):
             return await self._function(request)
-        return await anyio.to_thread.run_sync(self._function, request)
+        found: object = await anyio.to_thread.run_sync(self._function, request)
+        return await found if inspect.isawaitable(found) else found
 
 
 def missing(request: GradingRequest, reason: str = NO_ANSWER) -> Grade:

@@ -63,14 +63,15 @@ def is_locked(path: Path) -> bool:
 
 
 def _take(number: int) -> None:
-    for _ in range(_TRIES - 1):
+    for tries_left in reversed(range(_TRIES)):
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if not tries_left:
+                raise
             time.sleep(_PAUSE)
         else:
             return
-    fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _no_locks(what: str, folder: Path) -> RunError:

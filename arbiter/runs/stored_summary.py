@@ -20,7 +20,7 @@ Kind = TypeVar("Kind", bound=msgspec.Struct)
 
 
 class StoredSummary(msgspec.Struct, frozen=True):
-    """What a summary of any version tells besides figures that can be computed from the results.
+    """The keys of a summary of any version that cannot be computed from the results.
 
     Other keys are ignored. Keys that it lacks have these values. ``decoded`` is the number of results; None if the
     summary does not count them.

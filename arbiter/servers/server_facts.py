@@ -7,7 +7,7 @@ import msgspec
 
 from arbiter.backends.served.end_signs import OWNERS
 from arbiter.backends.served.served_models import ServedModel, list_models, model_info, open_transport
-from arbiter.backends.served.transport import NotServedError, TemporaryError, Transport, persistent
+from arbiter.backends.served.transport import NotServedError, Transport, persistent
 from arbiter.config.model_tables import ModelTables, ServedEngine, ServedTable
 from arbiter.protocols.errors import BackendError, ConfigError
 
@@ -92,7 +92,9 @@ def _choose(role: str, url: str, chosen: str | None, listed: Sequence[ServedMode
     found = next((model for model in listed if model.id == chosen), None)
     if found is not None:
         return found
-    names = ", ".join(model.id for model in listed) or "none"
+    names = ", ".join(model.id for model in listed)
+    if not listed:
+        raise ConfigError(f"--{role}: {url} lists no model: load one there, or describe the model in a configuration")
     if chosen is None:
         raise ConfigError(f"--{role}: {url} serves several models ({names}): name one, as in {url}{_NAME}MODEL")
     raise ConfigError(f"--{role}: {url} does not serve {chosen!r}; it serves: {names}")
@@ -106,6 +108,6 @@ async def _completes(transport: Transport, model: str) -> bool:
             await transport.post("/v1/completions", body, "")
     except NotServedError:
         return False
-    except (BackendError, TemporaryError):
-        return True
+    except BackendError:
+        pass
     return True

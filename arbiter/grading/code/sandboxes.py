@@ -31,7 +31,7 @@ SandboxKind = Literal["bubblewrap", "docker"]
 _MIB, _FILES = 1 << 20, 4  # all files of a program may have four times the size of one
 _SUPERVISOR = 128  # MiB
 _FOLDER = Path(__file__).parent
-_USERS = range(1_900_000_000, 2_000_000_000)  # nobody else's, so that only the program's own processes count
+_USERS = range(1_900_000_000, 2_000_000_000)  # no account of the host: only the program's own processes count
 _READ_ONLY = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -258,9 +258,9 @@ def _open_folder() -> Generator[str]:
 def _prefixes(python: str) -> tuple[str, ...]:
     """Return the folders of a Python that are not below ``/usr``. Raises ``OSError`` or ``SubprocessError``."""
     code = "import sys; print(sys.prefix, sys.base_prefix, sep='\\n')"
-    told = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=_START)  # noqa: S603
+    printed = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=_START)  # noqa: S603
     return tuple(
-        path for path in dict.fromkeys(told.stdout.split("\n")) if path and not Path(path).is_relative_to("/usr")
+        path for path in dict.fromkeys(printed.stdout.split("\n")) if path and not Path(path).is_relative_to("/usr")
     )
 
 

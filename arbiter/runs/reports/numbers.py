@@ -2,6 +2,8 @@
 
 import math
 
+from arbiter.config.run_tables import WITHOUT_ESCALATION
+
 NOTHING = "–"
 """Stands for a number that is not known."""
 
@@ -21,7 +23,7 @@ def steps_line(run_type: str, steps: int, escalations: int, acceptance: float | 
 
     Run types that decide nothing before the target writes escalate nothing: for them it is what the target wrote.
     """
-    if run_type in ("draft", "target", "oracle", "generate"):
+    if run_type in WITHOUT_ESCALATION:
         return f"{steps} ({steps - round(steps * (acceptance or 0.0))} from the target)"
     return f"{steps} ({escalations} escalated)"
 

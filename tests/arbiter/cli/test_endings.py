@@ -33,15 +33,30 @@ def test_ctrl_c_says_how_to_continue(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize("name", ["events.jsonl", "sweep.json"])
 def test_a_run_that_had_begun_is_resumed_by_its_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()
-    assert continuing("bench", tmp_path)() == f"to resume: arbiter bench --resume {tmp_path}"
+    assert continuing("bench", tmp_path, None, ("run",))() == f"to resume: arbiter bench --resume {tmp_path}"
+
+
+def test_a_run_that_was_named_by_the_beginning_of_its_name_is_resumed_by_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (folder := Path("runs") / "first").mkdir(parents=True)
+    (folder / "results.jsonl").touch()
+    (folder / "events.jsonl").touch()
+    for name in ("fi", "runs/first"):
+        line = continuing("bench", None, Path(name), ("run",))()
+        assert line == f"to resume: arbiter bench --resume {folder}"
 
 
 def test_a_run_that_had_not_begun_is_begun_again(tmp_path: Path) -> None:
-    assert continuing("bench", tmp_path / "new")() == "nothing had begun: the same command begins again"
+    assert (
+        continuing("bench", tmp_path / "new", None, ("run",))()
+        == "nothing had begun: repeat the command to start again"
+    )
 
 
 def test_a_run_whose_folder_is_not_known_is_found_in_the_list_of_runs() -> None:
-    assert "arbiter runs lists its folder" in continuing("collect", None)()
+    assert "arbiter runs lists its folder" in continuing("collect", None, None, ("collection",))()
 
 
 def test_a_table_is_markdown_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,6 +41,11 @@ def pairs(problems: Sequence[Problem]) -> list[tuple[str, object]]:
     return [(problem.question, problem.answer) for problem in problems]
 
 
+def test_the_question_of_a_table_without_a_suffix_may_have_any_name(file: WriteFile) -> None:
+    [problem] = load_problems(file("table", "Frage,Antwort\nq,5\n"), fields=Fields(question="Frage", answer="Antwort"))
+    assert (problem.question, problem.answer) == ("q", "5")
+
+
 def refusal(source: str) -> str:
     with pytest.raises(DataError) as caught:
         load_problems(source)

@@ -18,6 +18,7 @@ import pytest
 
 from arbiter.backends.opening import AnswerForm
 from arbiter.config.config import parse
+from arbiter.config.run_tables import Fields
 from arbiter.data.hub import Folder
 from arbiter.data.known_sets import KNOWN
 from arbiter.data.loading import Problem, load_problems
@@ -385,6 +386,13 @@ def test_the_prompt_of_livecodebench_shows_starter_code_where_there_is_some(load
     without, starting = load("livecodebench")
     assert "Question: Read a number and print twice the number.\n\nRead the inputs from stdin" in without.question
     assert starting.question.endswith("within delimiters.\n```python\nclass Solution:\n    pass\n```")
+
+
+def test_a_field_that_the_user_names_leaves_the_other_fields_of_a_set(tmp_path: Path) -> None:
+    (tmp_path / "test.jsonl").write_bytes(as_bytes([LIVECODE], ".jsonl"))
+    [problem] = load_problems("livecodebench", fields=Fields(source="difficulty"), hub=lambda name: Folder(tmp_path))
+    assert problem.source == "easy"
+    assert "Read a number and print twice the number." in problem.question
 
 
 def test_the_prompt_of_a_set_can_be_replaced(tmp_path: Path) -> None:

@@ -288,6 +288,19 @@ async def test_a_run_without_texts_stores_no_problems(a_config: Configs, tmp_pat
     assert not (tmp_path / "problems.jsonl").exists()
 
 
+class Waiting:
+    """A grader that is an object, whose call is asynchronous."""
+
+    async def __call__(self, request: GradingRequest) -> bool:
+        return request.text == "a text"
+
+
+@pytest.mark.asyncio
+async def test_an_object_whose_call_is_asynchronous_is_awaited() -> None:
+    grader = FunctionGrader("waiting", Waiting())
+    assert [(await grader.grade(GradingRequest(text))).right for text in ("a text", "another")] == [True, False]
+
+
 @pytest.mark.asyncio
 async def test_a_failed_problem_is_ungraded_with_its_error_whatever_the_grader() -> None:
     solution = Solution("p", "q", (), "failed", 1.0, {}, error="the draft fell over")

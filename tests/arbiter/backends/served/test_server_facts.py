@@ -63,6 +63,12 @@ async def test_a_prompt_that_is_not_known_is_asked_for_by_its_option(server: Fak
         await named_model("draft", server.url, "nothing")
 
 
+async def test_a_server_without_a_model_says_so(server: FakeServer) -> None:
+    server.models = {"body": []}
+    with pytest.raises(ConfigError, match=rf"--draft: {server.url} lists no model: load one there"):
+        await named_model("draft", server.url, "plain")
+
+
 async def test_of_several_models_one_is_named_behind_the_address(server: FakeServer) -> None:
     server.models = {"body": [{"id": "a/one"}, {"id": "two"}]}
     with pytest.raises(ConfigError, match=rf"serves several models \(a/one, two\): name one, as in {server.url}#MODEL"):
