@@ -63,9 +63,10 @@ def test_one_changed_byte_of_a_log_is_found_or_leaves_a_line_with_an_unknown_mem
         found = [checksums.verified(line + b"\n") for line in lines]
         if last:
             assert checksums.lacks_its_line_feed(last)
-        else:  # the name of the only checksum was changed
+        else:  # the name of the only checksum was changed, or its line was cut in two: then no part is an object
+            objects = [msgspec.json.decode(line) for line in found]
             assert len(found) == len(texts) == 1
-            assert set(msgspec.json.decode(found[0])) > set(msgspec.json.decode(texts[0]))
+            assert set(objects[0]) > set(msgspec.json.decode(texts[0]))
     except ValueError:
         pass
 
