@@ -1,0 +1,1 @@
+"""Structured text: validation against JSON schemas."""
