@@ -33,7 +33,7 @@ class CheckedGenerator:
         for attempt in range(1, self._tries):
             if answer.valid is not False:
                 break
-            note_retry(attempt, 0.0, answer.problem or "")
+            note_retry(attempt, 0.0, f"broken rules: {answer.problem}")
             again = await self._write(self._again(request, attempt))
             spent = again.overhead + answer.usage + answer.overhead
             seconds = None if again.seconds is None or answer.seconds is None else again.seconds + answer.seconds
