@@ -13,7 +13,7 @@ from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.log.reader import LOG, LogFile
-from arbiter.log.redaction import reduced, redacted, without_text
+from arbiter.log.redaction import redacted, reduced, without_text
 from arbiter.log.run import Run
 from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.protocols.events import AnyPayload, CallGenerated, Detail, Entry, StartProblemEvent
