@@ -182,8 +182,8 @@ class KeepsKeysAndValues(Protocol):
     """A ``Generator`` or ``Scorer`` that keeps keys and values itself, as models in process do."""
 
     @property
-    def kv_memory(self) -> KVMemory:
-        """The memory that they take."""
+    def kv_memory(self) -> KVMemory | None:
+        """The memory that they take; None if it keeps none after all."""
         ...
 
 
