@@ -2,7 +2,7 @@
 
 import json
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -86,7 +86,7 @@ def test_the_depth_of_a_text_is_that_of_its_data(value: Any) -> None:
     def depth(one: Any) -> int:
         if type(one) not in (list, dict):
             return 0
-        inner: list[Any] = list(one.values() if type(one) is dict else one)
+        inner = list(cast("dict[str, Any]", one).values()) if type(one) is dict else cast("list[Any]", one)
         return 1 + max(map(depth, inner), default=0)
 
     assert depth_of(json.dumps(value)) == depth(value)

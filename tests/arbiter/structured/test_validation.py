@@ -3,7 +3,7 @@
 import json
 import socket
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -225,6 +225,10 @@ VALUES = st.recursive(
 )
 
 
+def all_fit(schema: Any, values: list[Any]) -> bool:
+    return all(fits(schema, one) for one in values)
+
+
 def fits(schema: Any, value: Any) -> bool:
     """The keywords of ``SCHEMAS``, by their definitions."""
     if schema is True:
@@ -235,7 +239,7 @@ def fits(schema: Any, value: Any) -> bool:
         ("type" not in schema or isinstance(value, kinds[schema["type"]]))
         and ("minimum" not in schema or not number or value >= schema["minimum"])
         and ("maxLength" not in schema or not isinstance(value, str) or len(value) <= schema["maxLength"])
-        and ("items" not in schema or type(value) not in {list} or all(fits(schema["items"], one) for one in value))
+        and ("items" not in schema or not isinstance(value, list) or all_fit(schema["items"], cast("list[Any]", value)))
         and ("anyOf" not in schema or any(fits(one, value) for one in schema["anyOf"]))
         and (
             "properties" not in schema
