@@ -189,6 +189,6 @@ def _ended(message: StartProblem, solution: Solution) -> Entry:
 
 
 def _audited(task: Task, step: int, record: StepRecord) -> bool:
-    if record.verdict != "escalate" or not task.audit:
+    if record.verdict != "escalate" or not task.audit or record.candidates[0].valid is False:
         return False
     return unit_draw(task.seed, task.seed_name, step, "audit") < task.audit

@@ -48,13 +48,15 @@ class Drafter(ConcurrentActor[DrafterMail]):
         is_known = self._journal.kept and self._journal.recall(call_id(message.id, "draft", 0)) is not None
         draft = await (self._writer.candidate(message) if is_known else self._draft(message))
         drafted = StepDrafted(context, message.id, draft)
-        if policy.score_kind is not None:
+        is_rejected = draft.valid is False and policy.decides  # the policy is not asked, so no score is needed
+        if policy.score_kind is not None and not is_rejected:
             await self._mailboxes.to_verifier(drafted, self.name)
         elif policy.decides:
             await self._mailboxes.to_router(drafted, self.name)
         else:
             await self._mailboxes.to_assembler(drafted, self.name)
-        if policy.decides and not is_known:  # after a recorded draft the next one is usually recorded, too
+        goes_on = policy.decides and not is_rejected
+        if goes_on and not is_known:  # after a recorded draft the next one is usually recorded, too
             depth = self._control.depth(self._writer.load)
             if depth:
                 self._mailboxes.flush(context.task)

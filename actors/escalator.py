@@ -43,7 +43,7 @@ class Escalator(ConcurrentActor[EscalatorMail]):
     async def serve(self, message: EscalatorMail) -> None:
         context, policy = message.context, message.context.task.policy
         judged = policy.score_kind is not None and "target" in policy.proposers
-        if message.draft is not None and context.task.sampling.temperature == 0:
+        if message.draft is not None and context.task.sampling.temperature == 0 and _is_plain(message.draft):
             targets = (await self._rewrite(message, message.draft),)
         elif message.draft is not None:
             target = self._target(message.target)
@@ -89,6 +89,11 @@ class Escalator(ConcurrentActor[EscalatorMail]):
         # where one target gathers, those that wait for another one count as problems that cannot join
         gathering = self._gatherings.gathering(handle.gather or _AT_ONCE) if self._gathers else None
         return _Target(writer, VerifyControl(self._verify), gathering)
+
+
+def _is_plain(draft: Candidate) -> bool:
+    """Whether the text of ``draft`` is what its model wrote. Models write calls in different forms."""
+    return not draft.calls and draft.valid is not False
 
 
 class _Target:

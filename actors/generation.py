@@ -1,5 +1,6 @@
 """How the Drafter and the Escalator request a candidate from their model."""
 
+from arbiter.actors.checked_generation import CheckedGenerator
 from arbiter.actors.gathering import Gathering
 from arbiter.actors.requests import ModelRequest, RequestExecutor
 from arbiter.actors.seeds import step_seed
@@ -81,7 +82,10 @@ class StepGenerator:
             task.policy.confidence if is_draft else None,
             self._target,
         )
-        answer = await self._calls.generate(call, self._generator, self._limiter, request, gathering)
+        generator, rules = self._generator, context.transcript.rules
+        if rules is not None:
+            generator = CheckedGenerator(generator, rules, not is_draft or not task.policy.decides)
+        answer = await self._calls.generate(call, generator, self._limiter, request, gathering)
         return Candidate(
             self._role,
             answer.text,
@@ -94,4 +98,7 @@ class StepGenerator:
             answer.confidence,
             self._target,
             answer.gathered,
+            answer.calls,
+            answer.valid,
+            answer.problem,
         )

@@ -33,6 +33,7 @@ from arbiter.protocols.ports import (
     ScoreRequest,
 )
 from arbiter.protocols.records import Gathered, LookaheadStats, Model, Usage
+from arbiter.protocols.tools import step_text
 
 Request = TypeVar("Request", GenerationRequest, ScoreRequest)
 Answer = TypeVar("Answer", Generation, Score)
@@ -242,7 +243,7 @@ def _generated(
     if confidence is not None and not 0.0 < confidence <= 1.0:  # NaN fails, too
         raise BackendError(f"the {request.author} model returned a confidence of {confidence}, not in (0, 1]")
     return CallGenerated(
-        answer.text,
+        step_text(answer.text, answer.calls) if answer.calls else answer.text,
         answer.stop_reason,
         answer.usage,
         seconds if reported is None else reported,
@@ -251,6 +252,9 @@ def _generated(
         stored=reported is not None and not answer.fresh,
         confidence=confidence,
         gathered=gathered,
+        calls=answer.calls,
+        valid=answer.valid,
+        problem=answer.problem,
     )
 
 

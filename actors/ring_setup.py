@@ -7,7 +7,7 @@ import msgspec
 from arbiter.actors.controllers import Verify
 from arbiter.actors.policies import called_models, check_policy, target_names
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.ports import Generator, ModelHandle, Policy, Scorer
+from arbiter.protocols.ports import Generator, ModelHandle, Policy, RefusesTools, Scorer
 from arbiter.protocols.records import Model, ScoreKind
 
 
@@ -44,6 +44,17 @@ class Models(msgspec.Struct, frozen=True):
             if name not in self.targets:
                 raise ConfigError(
                     f"the run calls the target {name!r}, but it is not configured: add a table [models.targets.{name}]"
+                )
+
+    def require_tools(self, policy: Policy) -> None:
+        """Raise ``ConfigError`` if a model that writes steps for ``policy`` cannot be offered tools."""
+        writing = [model for model in called_models(policy, 0.0) if model in ("draft", "target")]
+        names = target_names(policy.targets)
+        targets = [self.targets[name] for name in names] if names else [self.target]
+        for handle in [*([self.draft] if "draft" in writing else []), *(targets if "target" in writing else [])]:
+            if handle is not None and isinstance(handle.port, RefusesTools) and handle.port.without_tools is not None:
+                raise ConfigError(
+                    f"the question has tools, which a model cannot be offered. {handle.port.without_tools}"
                 )
 
 

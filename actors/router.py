@@ -22,21 +22,15 @@ class Router(SequentialActor[RouterMail]):
         super().__init__(inbox, context)
         self._journal = context.journal
         self._budgets: dict[Policy, BudgetControl] = {}
-        self._waiting: dict[Task, StepScored] = {}
+        self._waiting: dict[Task, RouterMail] = {}
 
     async def serve(self, message: RouterMail) -> None:
-        match message:
-            case StepDrafted(draft=draft):
-                await self._decide(message.context, message.id, draft, ())
-            case StepScored(candidates=candidates):
-                if len(message.context.task.policy.proposers) == 1:
-                    await self._decide(message.context, message.id, candidates[0], ())
-                else:
-                    await self._join(message)
-            case _:
-                assert_never(message)
+        if len(message.context.task.policy.proposers) == 1:
+            await self._decide(message.context, message.id, _candidates(message)[0], ())
+        else:
+            await self._join(message)
 
-    async def _join(self, message: StepScored) -> None:
+    async def _join(self, message: RouterMail) -> None:
         """Keep the first of two messages until the second arrives, then decide."""
         task = message.context.task
         second = self._waiting.pop(task, None)
@@ -44,13 +38,17 @@ class Router(SequentialActor[RouterMail]):
             self._waiting[task] = message
             self._registry.when_closed(task, self._forget)
             return
-        drafted, regenerated = (message, second) if message.candidates[0].author == "draft" else (second, message)
-        draft = drafted.candidates[0]
-        targets = tuple(same_score_for_same_text(draft, target) for target in regenerated.candidates)
+        is_draft = _candidates(message)[0].author == "draft"
+        drafted, regenerated = (message, second) if is_draft else (second, message)
+        draft = _candidates(drafted)[0]
+        targets = tuple(same_score_for_same_text(draft, target) for target in _candidates(regenerated))
         # always the same cause of the two, so that the log does not depend on which message arrived first
         await self._decide(message.context, regenerated.id, draft, targets)
 
     async def _decide(self, context: Context, cause: str, draft: Candidate, targets: tuple[Candidate, ...]) -> None:
+        if draft.valid is False:
+            await self._replace(context, cause, draft, targets)
+            return
         task = context.task
         evidence = Evidence(problem=task.seed_name, step=context.step, seed=task.seed, draft=draft, targets=targets)
         policy, threshold = self._current_policy(context, evidence)
@@ -64,6 +62,19 @@ class Router(SequentialActor[RouterMail]):
         else:
             chosen = StepAccepted(context, cause, verdict, draft, targets, threshold)
             await self._mailboxes.to_assembler(chosen, self.name)
+
+    async def _replace(self, context: Context, cause: str, draft: Candidate, targets: tuple[Candidate, ...]) -> None:
+        """Replace a draft that breaks the rules of the answer, without a decision of the policy.
+
+        Of several targets, the first one writes the step.
+        """
+        if targets:
+            kept = StepAccepted(context, cause, "keep_target", draft, targets)
+            await self._mailboxes.to_assembler(kept, self.name)
+        else:
+            target = next(iter(target_names(context.task.policy.targets)), "")
+            escalated = EscalateStep(context=context, cause=cause, draft=draft, target=target)
+            await self._mailboxes.to_escalator(escalated, self.name)
 
     def _current_policy(self, context: Context, evidence: Evidence) -> tuple[Policy, float | None]:
         """Return the policy, and its threshold if a budget moves it.
@@ -84,6 +95,16 @@ class Router(SequentialActor[RouterMail]):
 
     def _forget(self, task: Task) -> None:
         self._waiting.pop(task, None)
+
+
+def _candidates(message: RouterMail) -> tuple[Candidate, ...]:
+    match message:
+        case StepDrafted(draft=draft):
+            return (draft,)
+        case StepScored(candidates=candidates):
+            return candidates
+        case _:
+            assert_never(message)
 
 
 def _chosen_target(policy: Policy, evidence: Evidence) -> str:

@@ -19,6 +19,16 @@ def sample_seed(seed: int, sample: int) -> int:
     return _derived(f"{seed}/sample/{sample}") >> 33 if sample else seed
 
 
+def retry_seed(seed: int, attempt: int) -> int:
+    """Return the seed of a further attempt at a step, from 1, of the request with ``seed``."""
+    return _derived(f"{seed}/attempt/{attempt}") >> 33
+
+
+def call_name(problem: str, step: int, seed: int, index: int) -> str:
+    """Return the id of a tool's call: the one with the number ``index`` in a step that was requested with ``seed``."""
+    return f"call_{_derived(f'{seed}/{problem}/{step}/call/{index}'):016x}"
+
+
 def unit_draw(seed: int, problem: str, step: int, purpose: str) -> float:
     """Return a number in [0, 1), uniform over problems and steps. Each ``purpose`` has independent numbers."""
     return (_derived(f"{seed}/{problem}/{step}/{purpose}") >> 11) / 2**53  # the 53 bits of a float; never 1.0

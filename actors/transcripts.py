@@ -19,6 +19,8 @@ def context_after(context: Context, kept: Candidate) -> Context:
 def finish_reason(context: Context, kept: Candidate) -> FinishReason | None:
     """Return why keeping ``kept`` after ``context`` ends the problem; None if there is a next step."""
     limits = context.task.limits
+    if kept.calls:
+        return "tool_calls"
     if stopped(context, kept):
         return "stop"
     if kept.stop_reason == "end":

@@ -5,6 +5,7 @@ candidate by the id of the call that returned it, and to a context by its digest
 computed from their position in the problem. The ``cause`` of an event is the id of the event that led to it.
 """
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -20,10 +21,12 @@ from arbiter.protocols.records import (
     Sampling,
     Step,
     StopReason,
+    Transcript,
     Turn,
     Usage,
     Verdict,
 )
+from arbiter.protocols.tools import AnswerRules, ToolCall
 
 SCHEMA = 2
 """The version of the log format that is written (``Event.v``)."""
@@ -83,6 +86,12 @@ class StartProblemEvent(Payload, frozen=True, tag="start_problem"):
     stop: tuple[str, ...] = ()
     seed_key: str | None = None
     tags: dict[str, str] = {}  # noqa: RUF012 - msgspec gives each its own
+    after: tuple[Turn, ...] = ()
+    rules: AnswerRules | None = None
+
+    def transcript(self, kept: Iterable[Step] = ()) -> Transcript:
+        """Return the transcript with which the problem starts, followed by the steps ``kept``."""
+        return Transcript(self.question, (*self.steps, *kept), self.turns, self.after, self.rules)
 
 
 class DraftStepEvent(Payload, frozen=True, tag="draft_step"):
@@ -162,7 +171,7 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
     ``overhead`` has tokens that are not part of the step (see ``Generation``). ``prefix_match`` is set if the model
     read a rejected draft. ``confidence`` in (0, 1] is set if it was requested. If the answer was ``stored`` by an
     earlier run, ``seconds`` is what the original request took. ``gathered`` says how the request gathered with others
-    before its start; None if it did not.
+    before its start; None if it did not. ``calls``, ``valid`` and ``problem`` are as in ``Candidate``.
     """
 
     text: str
@@ -174,6 +183,9 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
     stored: bool = False
     confidence: float | None = None
     gathered: Gathered | None = None
+    calls: tuple[ToolCall, ...] = ()
+    valid: bool | None = None
+    problem: str | None = None
 
     @property
     def cost(self) -> Usage:

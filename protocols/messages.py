@@ -41,7 +41,8 @@ class Task(msgspec.Struct, frozen=True, eq=False):
 
     - ``id`` is the id of the problem, and ``sample`` counts its samples from 0. The pair must be unique among the open
       problems of a ring. Samples of a problem differ only in their ``seed``.
-    - ``transcript`` is where to start: the question, and steps or turns that exist already.
+    - ``transcript`` is where to start: the question, and steps or turns that exist already. It has the rules of the
+      answer.
     - ``separator`` is the text between steps.
     - ``audit`` is the share of escalations, 0 to 1, for which the PRM scores both candidates. These scores are only for
       the report.
@@ -145,6 +146,8 @@ class StartProblem(Message, frozen=True, tag="start_problem"):
             stop=task.stop,
             seed_key=task.seed_key,
             tags=dict(task.tags),
+            after=transcript.after,
+            rules=transcript.rules,
         )
 
 

@@ -25,6 +25,7 @@ from arbiter.protocols.records import (
     Usage,
     Verdict,
 )
+from arbiter.protocols.tools import ToolCall
 
 
 class Proposal(Record, frozen=True):
@@ -45,6 +46,9 @@ class GenerationRequest(Record, frozen=True):
     - ``seed`` decides the sampling noise above temperature 0. Equal requests with equal seeds get equal answers.
     - ``confidence`` is how to measure the model's confidence in the step; None if it is not requested.
     - ``target`` is the name of the target, if the policy has several.
+    - ``constraint`` is a JSON schema, as JSON text, where an earlier answer to the request broke the rules of the
+      transcript. A model whose engine constrains decoding then writes one JSON value that fits it, and nothing else.
+      Other models write freely.
 
     These fields do not change the answer:
 
@@ -72,6 +76,7 @@ class GenerationRequest(Record, frozen=True):
     order: int = 0
     confidence: ConfidenceMetric | None = None
     target: str = ""
+    constraint: str | None = None
 
 
 class Generation(Record, frozen=True):
@@ -85,6 +90,9 @@ class Generation(Record, frozen=True):
     - ``seconds`` is None for most models: the ring then measures the time. A model that returns a stored answer sets it
       to the time that the original request took. If ``fresh`` is True, ``seconds`` is the time that this request itself
       took, without the time in the model's own queue.
+    - ``calls`` are the tools that the step calls; ``text`` then has the text before them alone. A step without calls
+      whose text calls a tool in a form that cannot be read has ``valid`` False, and ``problem`` says why. Otherwise
+      both are None: the ring checks the step.
 
     Example::
 
@@ -99,6 +107,9 @@ class Generation(Record, frozen=True):
     seconds: float | None = None
     fresh: bool = False
     confidence: float | None = None
+    calls: tuple[ToolCall, ...] = ()
+    valid: bool | None = None
+    problem: str | None = None
 
 
 class ScoreRequest(Record, frozen=True):
@@ -171,8 +182,8 @@ class KeepsKeysAndValues(Protocol):
     """A ``Generator`` or ``Scorer`` that keeps keys and values itself, as models in process do."""
 
     @property
-    def kv_memory(self) -> KVMemory:
-        """The memory that they take."""
+    def kv_memory(self) -> KVMemory | None:
+        """The memory that they take; None if it keeps none after all."""
         ...
 
 
@@ -192,6 +203,16 @@ class CountsPrompts(Protocol):
 
     def prompt_tokens(self, transcript: Transcript, separator: str) -> int | None:
         """Return the number of tokens in the prompt; None if the model's tokenizer is not known here."""
+        ...
+
+
+@runtime_checkable
+class RefusesTools(Protocol):
+    """A ``Generator`` that may be unable to write calls of tools."""
+
+    @property
+    def without_tools(self) -> str | None:
+        """Why the model cannot be offered tools, and how to change that; None if it can."""
         ...
 
 
@@ -262,6 +283,8 @@ class Evidence(Record, frozen=True):
 
     ``problem`` is the text on which random draws depend (``Task.seed_name``). ``step`` counts from 0, and ``seed`` is
     the seed of the task. ``draft`` is None if the policy does not use the draft model.
+
+    A draft that breaks the rules of the answer is escalated before any policy decides about it.
     """
 
     problem: str
@@ -269,6 +292,11 @@ class Evidence(Record, frozen=True):
     seed: int
     draft: Candidate | None
     targets: tuple[Candidate, ...] = ()
+
+    @property
+    def valid(self) -> bool | None:
+        """True if the draft calls tools as the rules of the answer say; None if no rule is about it."""
+        return None if self.draft is None else self.draft.valid
 
 
 class Policy(Protocol):

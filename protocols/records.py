@@ -5,6 +5,7 @@ from typing import Literal, get_args
 import msgspec
 
 from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.tools import AnswerRules, ToolCall, content_of
 
 Author = Literal["draft", "target"]
 """Who wrote a step: the draft model (``Model 0`` in the router's prompt) or the target model (``Model 1``)."""
@@ -27,8 +28,8 @@ ConfidenceMetric = Literal["mean", "first"]
 in nats of the distribution of the first token.
 """
 
-ChatRole = Literal["system", "user", "assistant"]
-"""The role of a turn in a conversation; ``system`` is for instructions."""
+ChatRole = Literal["system", "user", "assistant", "tool"]
+"""The role of a turn in a conversation; ``system`` is for instructions, ``tool`` for the result of a call."""
 
 StopReason = Literal["separator", "end", "limit"]
 """Why a model's answer ended: at the step separator, at the end of the whole answer, or at the token limit."""
@@ -38,6 +39,7 @@ Verdict = Literal["keep_draft", "keep_target", "escalate"]
 
 FinishReason = Literal[
     "answered",  # a kept step ended the answer
+    "tool_calls",  # a kept step calls tools
     "stop",  # the kept steps contain one of the stop texts of the task
     "step_limit",  # a kept step was cut off at the token limit of a step
     "max_tokens",  # the kept steps reached the token limit of the problem
@@ -78,26 +80,37 @@ class Step(Record, frozen=True):
     author: Author
 
 
-class Turn(Record, frozen=True):
-    """A turn of a conversation before the question: the instructions (``system``), or an earlier message."""
+class Turn(Record, frozen=True, omit_defaults=True):
+    """A turn of a conversation besides the question: the instructions (``system``), or an earlier message.
+
+    A turn of the assistant may have ``calls`` after its text, and the ``thought`` that preceded it. A turn with the
+    role ``tool`` is the result of the call whose id is ``call_id``.
+    """
 
     role: ChatRole
     text: str
+    calls: tuple[ToolCall, ...] = ()
+    call_id: str = ""
+    thought: str = ""
 
 
 class Transcript(Record, frozen=True):
     """The context x_k = (q, z_1 … z_{k-1}): the question and the steps kept so far.
 
-    ``turns`` are the conversation before the question. If there are instructions, they are the first turn.
+    ``turns`` are the conversation before the question. If there are instructions, they are the first turn. ``after``
+    are the turns after the question: calls of tools, and their results. ``rules`` say which tools the answer may call;
+    None if there are none.
     """
 
     question: str
     steps: tuple[Step, ...] = ()
     turns: tuple[Turn, ...] = ()
+    after: tuple[Turn, ...] = ()
+    rules: AnswerRules | None = None
 
     def extended(self, step: Step) -> "Transcript":
         """Return the transcript with one more step."""
-        return Transcript(self.question, (*self.steps, step), self.turns)
+        return Transcript(self.question, (*self.steps, step), self.turns, self.after, self.rules)
 
 
 class Sampling(Record, frozen=True):
@@ -189,6 +202,9 @@ class Candidate(Record, frozen=True):
     - ``confidence`` in (0, 1] is the model's confidence in the step; None if the policy did not request it.
     - ``target`` is the name of the target that wrote it, if the policy has several.
     - ``gathered`` is set if its request was held, or released with others, so that escalations gather.
+    - ``calls`` are the tools that the step calls. ``text`` has them as JSON, one per line, after the other text.
+    - ``valid`` says whether the step keeps the rules of the answer (``AnswerRules``); None if no rule is about it.
+      ``problem`` says why it does not.
     """
 
     author: Author
@@ -202,6 +218,14 @@ class Candidate(Record, frozen=True):
     confidence: float | None = None
     target: str = ""
     gathered: Gathered | None = None
+    calls: tuple[ToolCall, ...] = ()
+    valid: bool | None = None
+    problem: str | None = None
+
+    @property
+    def content(self) -> str:
+        """The text of the step without its calls."""
+        return content_of(self.text, self.calls) if self.calls else self.text
 
     @property
     def score(self) -> float | None:
@@ -338,14 +362,22 @@ class Solution(Record, frozen=True):
     def text(self) -> str:
         """The whole answer: the kept steps joined by the separator. It ends before the first complete stop text.
 
-        A model that stopped at the separator has written the separator. So a stop text may also end within the
-        separator after the last step.
+        Calls of tools are not in it. A model that stopped at the separator has written the separator. So a stop text
+        may also end within the separator after the last step.
         """
-        joined = self.separator.join(step.kept.text for step in self.steps)
+        texts = [step.kept.content for step in self.steps]
+        if self.tool_calls and not texts[-1]:
+            texts.pop()  # the step has nothing but calls
+        joined = self.separator.join(texts)
         last_separator = self.separator if self.steps and self.steps[-1].kept.stop_reason == "separator" else ""
         written = joined + last_separator
         stops = [(at + len(stop), at) for stop in self.stop if (at := written.find(stop)) >= 0]
         return written[: min(stops)[1]] if stops else joined
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The calls with which the answer ends; empty if it calls no tool."""
+        return self.steps[-1].kept.calls if self.steps else ()
 
     @property
     def usage(self) -> Usage:

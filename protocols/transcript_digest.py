@@ -2,6 +2,8 @@
 
 import hashlib
 
+import msgspec
+
 from arbiter.protocols.records import Step, Transcript
 
 
@@ -31,7 +33,11 @@ class TranscriptDigest:
 
 
 def _hashed(transcript: Transcript) -> "hashlib.blake2b":
-    """Return the hash of a transcript without its steps."""
-    parts = [part for turn in transcript.turns for part in (turn.role, turn.text)]
+    """Return the hash of a transcript without its steps. Tools and their calls count where there are any."""
+    turns, after, rules = transcript.turns, transcript.after, transcript.rules
+    parts = [part for turn in turns for part in (turn.role, turn.text)]
     parts.append(transcript.question)
-    return hashlib.blake2b("\0".join(parts).encode(errors="surrogatepass"), digest_size=8)
+    hashed = hashlib.blake2b("\0".join(parts).encode(errors="surrogatepass"), digest_size=8)
+    if after or rules is not None or any(turn.calls or turn.call_id or turn.thought for turn in turns):
+        hashed.update(b"\0\0" + msgspec.json.encode((turns, after, rules)))
+    return hashed

@@ -10,10 +10,21 @@ from typing import Any, Protocol
 
 import msgspec
 
+from arbiter.backends.tool_turns import (
+    HERMES_TOOLS,
+    as_plain_turns,
+    chat_messages_of,
+    described_tools,
+    in_hermes,
+    tool_list,
+)
+from arbiter.config.model_tables import CallFormName
 from arbiter.protocols.errors import ConversationError
 from arbiter.protocols.records import ChatRole, Transcript, Turn
+from arbiter.protocols.tools import Tool
 
 Turns = tuple[Turn, ...]
+Tools = tuple[Tool, ...]
 
 _REMEMBERED = 256  # conversations whose heads are cached: a problem needs its own at each step
 
@@ -21,10 +32,11 @@ _REMEMBERED = 256  # conversations whose heads are cached: a problem needs its o
 class Conversation(Protocol):
     """Renders everything before the steps."""
 
-    def head(self, turns: Turns, question: str) -> str:
-        """Return the turns, the question and the beginning of the answer, as text.
+    def head(self, turns: Turns, question: str, after: Turns = (), tools: Tools = ()) -> str:
+        """Return the turns, the question, the turns ``after`` it and the beginning of the answer, as text.
 
-        Raises ``ConversationError`` if the model's own template refuses such a conversation.
+        ``tools`` are described at the beginning. Raises ``ConversationError`` if the model's own template refuses such
+        a conversation.
         """
         ...
 
@@ -51,41 +63,55 @@ class MarkedConversation(msgspec.Struct, frozen=True):
     """Conversations in a family's ``markup``.
 
     ``before`` and ``after`` are the template's texts before and after a single question. Instructions of the
-    conversation replace those of the template.
+    conversation replace those of the template. With ``hermes``, tools and their calls are written as Hermes and Qwen
+    read them. Otherwise tools are not described, and calls are JSON text.
     """
 
     before: str
     after: str
     markup: Markup
+    hermes: bool = False
 
-    def head(self, turns: Turns, question: str) -> str:
-        said, user = self.markup.said(turns), self.markup.opening("user")
+    def head(self, turns: Turns, question: str, after: Turns = (), tools: Tools = ()) -> str:
+        written = in_hermes if self.hermes else as_plain_turns
+        turns, after = written(turns, thoughts=False), written(after, thoughts=self.hermes)
+        described = HERMES_TOOLS.format(tools=described_tools(tools)) if self.hermes and tools else ""
+        user, end = self.markup.opening("user"), self.markup.end
+        rest, _, answer = self.after.partition(end)
         if instructed(turns):
-            answer = self.after.partition(self.markup.end)[2]
-            return f"{said}{self.markup.said([Turn('user', question)])}{answer}"
+            turns = (msgspec.structs.replace(turns[0], text=turns[0].text + described), *turns[1:])
+            return f"{self.markup.said((*turns, Turn('user', question), *after))}{answer}"
         first, _, before = self.before.rpartition(user)
-        return f"{first}{said}{user}{before}{question}{self.after}"
+        if described and first:
+            first = first.removesuffix(end) + described + end
+        elif described:
+            first = self.markup.said([Turn("system", described.lstrip())])
+        asked = f"{user}{before}{question}{rest}{end}"
+        return f"{first}{self.markup.said(turns)}{asked}{self.markup.said(after)}{answer}"
 
 
 class TokenizerConversation:
     """Conversations with the chat template of ``tokenizer``, whose name is ``name``.
 
-    ``instruction`` follows the question of a conversation that has no instructions.
+    ``instruction`` follows the question of a conversation that has neither instructions nor tools. ``form`` is the form
+    of its calls.
     """
 
-    def __init__(self, name: str, tokenizer: Any, instruction: str) -> None:  # noqa: ANN401
+    def __init__(self, name: str, tokenizer: Any, instruction: str, form: CallFormName | None = None) -> None:  # noqa: ANN401
         self._name = name
         self._tokenizer = tokenizer
         self._instruction = instruction
+        self._form: CallFormName | None = form
         self._cached = lru_cache(_REMEMBERED)(self._render)
 
-    def head(self, turns: Turns, question: str) -> str:
-        return self._cached(turns, question)
+    def head(self, turns: Turns, question: str, after: Turns = (), tools: Tools = ()) -> str:
+        return self._cached(turns, question, after, tools)
 
-    def _render(self, turns: Turns, question: str) -> str:
-        last = question if instructed(turns) else f"{question}\n\n{self._instruction}"
+    def _render(self, turns: Turns, question: str, after: Turns, tools: Tools) -> str:
+        alone = not instructed(turns) and not tools
+        last = f"{question}\n\n{self._instruction}" if alone else question
         try:
-            return chat_text(self._tokenizer, (*turns, Turn("user", last)))
+            return chat_text(self._tokenizer, (*turns, Turn("user", last), *after), tools, self._form)
         except Exception as error:  # a template may raise anything
             raise ConversationError(
                 f"the chat template of {self._name} refuses the conversation: "
@@ -94,14 +120,19 @@ class TokenizerConversation:
             ) from error
 
 
-def chat_text(tokenizer: Any, turns: Turns) -> str:  # noqa: ANN401
+def chat_text(
+    tokenizer: Any,  # noqa: ANN401
+    turns: Turns,
+    tools: Tools = (),
+    form: CallFormName | None = None,
+) -> str:
     """Return the turns in the chat template of ``tokenizer``, up to where the answer begins.
 
-    Start tokens that the tokenizer adds itself are left out, so that tokenising the text gives the tokens of the
-    template. Raises whatever the template raises.
+    ``form`` is the form in which the template writes calls of ``tools``. Start tokens that the tokenizer adds itself
+    are left out, so that tokenising the text gives the tokens of the template. Raises whatever the template raises.
     """
-    messages = [{"role": turn.role, "content": turn.text} for turn in turns]
-    text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    messages, options = chat_messages_of(turns, form), {"tools": tool_list(tools)} if tools else {}
+    text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **options)
     own = tokenizer(text, add_special_tokens=False)["input_ids"]
     for start in _starts(tokenizer):
         bare = text.removeprefix(start)
@@ -120,8 +151,12 @@ def _starts(tokenizer: Any) -> Iterator[str]:  # noqa: ANN401
 
 
 def as_text(transcript: Transcript) -> str:
-    """Return the turns and the question as plain text, for templates that take a single question."""
-    return "\n\n".join([*(turn.text for turn in transcript.turns), transcript.question])
+    """Return the turns and the question as plain text, for templates that take a single question.
+
+    Calls in turns are JSON text.
+    """
+    before, after = (as_plain_turns(turns, thoughts=False) for turns in (transcript.turns, transcript.after))
+    return "\n\n".join([*(turn.text for turn in before), transcript.question, *(turn.text for turn in after)])
 
 
 def instructed(turns: Turns) -> bool:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, get_args
 import anyio.to_thread
 
 from arbiter.actors.ring_setup import Models
+from arbiter.backends.call_formats.forms import FORMS
+from arbiter.backends.calling import CallingGenerator, unwrapped, without_tools
 from arbiter.backends.head_opening import open_head
 from arbiter.backends.in_process.local_models import (
     load_side_by_side,
@@ -143,7 +145,14 @@ async def open_tables(
                 score_kind = _SCALES[name]
                 opened = writers.get("draft")
                 opening = open_scorer(
-                    score_kind, table, threads, heads, draft, memory, opened and opened.port, loaded.get(name)
+                    score_kind,
+                    table,
+                    threads,
+                    heads,
+                    draft,
+                    memory,
+                    opened and unwrapped(opened.port),
+                    loaded.get(name),
                 )
                 scorer = await stack.enter_async_context(opening)
                 queue_depth = await stack.enter_async_context(_queue_depth(name, table, adaptive))
@@ -188,7 +197,8 @@ async def open_generator(
     else:
         opening = open_served_generator(name, table, template, separator, memory)
     async with opening as generator:
-        yield generator
+        form = FORMS[template.calls] if template.calls else None
+        yield CallingGenerator(generator, form, without_tools(name, table, template), template.opens_thought)
 
 
 @asynccontextmanager
@@ -273,7 +283,9 @@ async def _template(name: str, table: AnyModelTable) -> PromptTemplate:
     if is_chat(table):
         return await _read(name, partial(message_template, table.prompt, table.annotate, table.turns))
     tokenizer = table.tokenizer or table.model
-    return await _read(name, partial(prompt_template, table.prompt, table.annotate, tokenizer, table.turns))
+    return await _read(
+        name, partial(prompt_template, table.prompt, table.annotate, tokenizer, table.turns, table.calls)
+    )
 
 
 async def _read(name: str, read: Callable[[], Prompt]) -> Prompt:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from arbiter.backends.call_formats.forms import form_of_template
 from arbiter.backends.conversations import (
     CHATML,
     LLAMA_3,
@@ -21,6 +22,7 @@ from arbiter.backends.conversations import (
     instructed,
 )
 from arbiter.backends.tokenizers import read_tokenizer
+from arbiter.config.model_tables import CallFormName
 from arbiter.grading.answers import text_after_thought
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.records import Author, Step, Transcript, Turn
@@ -92,14 +94,16 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``turns`` (instructions and solved examples) precede each conversation. Instructions of a conversation replace them.
     With ``annotate``, each step is prefixed by the model that wrote it (``Model 0: `` for the draft, ``Model 1: `` for
     the target), as the router is trained to read them. ``conversation`` renders a question with turns before it;
-    without it, turns and question replace ``{question}`` as text, separated by blank lines. Raises ``ConfigError`` if
-    ``{question}`` is missing or repeated.
+    without it, turns and question replace ``{question}`` as text, separated by blank lines. ``calls`` is the form in
+    which a model with this template writes calls of tools; None if it cannot. Raises ``ConfigError`` if ``{question}``
+    is missing or repeated.
     """
 
     before_steps: str
     annotate: bool = False
     conversation: Conversation | None = None
     turns: Turns = ()
+    calls: CallFormName | None = None
 
     def __post_init__(self) -> None:
         if self.before_steps.count(QUESTION) != 1:
@@ -141,8 +145,10 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return (*theirs, *ours, *(turn for turn in transcript.turns if turn.role != "system"))
 
     def _head(self, transcript: Transcript, separator: str) -> str:
-        if self.conversation is not None and (turns := self.turns_of(transcript)):
-            return self.conversation.head(turns, transcript.question)
+        turns, rules = self.turns_of(transcript), transcript.rules
+        tools = () if rules is None else rules.offered
+        if self.conversation is not None and (turns or transcript.after or tools):
+            return self.conversation.head(turns, transcript.question, transcript.after, tools)
         before, _, after = self.before_steps.partition(QUESTION)
         return f"{self._shots(transcript, separator)}{before}{as_text(transcript)}{after}"
 
@@ -161,21 +167,33 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"Model {_MODEL_NUMBER[step.author]}: {step.text}" if self.annotate else step.text
 
 
-def prompt_template(prompt: str, annotate: bool, tokenizer: str, turns: Turns = ()) -> PromptTemplate:
+def prompt_template(
+    prompt: str, annotate: bool, tokenizer: str, turns: Turns = (), calls: CallFormName | None = None
+) -> PromptTemplate:
     """Return the template that a configuration's ``prompt`` names or contains as text.
 
     ``chat`` reads the chat template of ``tokenizer`` (a folder or a hub name; needs transformers). ``turns`` precede
-    each conversation. Raises
-    ``ConfigError`` if ``prompt`` is neither a name nor a template, or if ``tokenizer`` has no chat template.
+    each conversation. ``calls`` is the form of calls with that template; None if the template decides.
+
+    Raises ``ConfigError`` if ``prompt`` is neither a name nor a template, if ``tokenizer`` has no chat template, or if
+    ``calls`` is set for another template.
     """
     if prompt == CHAT:
         reader = _reader(tokenizer)
         text = _user_turn(tokenizer, reader, f"{QUESTION}\n\n{_BOXED}")
-        return PromptTemplate(text, annotate, TokenizerConversation(tokenizer, reader, _BOXED), turns)
+        form = calls or form_of_template(reader.get_chat_template(tools=[{}]))
+        return PromptTemplate(text, annotate, TokenizerConversation(tokenizer, reader, _BOXED, form), turns, form)
+    if calls is not None:
+        raise ConfigError(
+            f'calls = "{calls}" is for models whose prompt is "{CHAT}", which writes tools in their own template: set '
+            "prompt to it, or leave calls out"
+        )
     text = TEMPLATES.get(prompt, prompt)
     before, _, after = text.partition(QUESTION)
     family = FAMILIES.get(prompt)
-    return PromptTemplate(text, annotate, MarkedConversation(before, after, family) if family else None, turns)
+    form: CallFormName | None = "hermes" if family is CHATML else None
+    conversation = MarkedConversation(before, after, family, form is not None) if family else None
+    return PromptTemplate(text, annotate, conversation, turns, form)
 
 
 def message_template(prompt: str, annotate: bool, turns: Turns = ()) -> PromptTemplate:

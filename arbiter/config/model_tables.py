@@ -58,6 +58,10 @@ class ExampleTable(ConfigTable, frozen=True, kw_only=True):
     """The whole solution, as the model should write it: its steps, separated by ``separator``, with the answer."""
 
 
+CallFormName = Literal["hermes", "qwen-coder", "llama-3", "mistral", "deepseek-v3"]
+"""The form in which a family of models writes calls of tools."""
+
+
 class ModelTable(ConfigTable, frozen=True, kw_only=True, tag_field="backend"):
     """The keys that every model has, except a head on the draft (``draft-head``)."""
 
@@ -84,6 +88,11 @@ class ModelTable(ConfigTable, frozen=True, kw_only=True, tag_field="backend"):
     """The tokenizer for ``chat`` and ``verifies``, and for a server's end tokens: a folder or a hub name.
 
     Not set: that of ``model``.
+    """
+    calls: CallFormName | None = None
+    """The form in which a draft or target writes calls of tools, for the prompt ``chat``.
+
+    Not set: the chat template decides. [Tools](../how-to/tools.md#models) lists the forms.
     """
     annotate: bool = False
     """Whether each step in the prompt is prefixed with its author. Set it for a router trained that way."""
@@ -267,6 +276,8 @@ class ModelTables(ConfigTable, frozen=True, omit_defaults=True):
                 )
             if table.gather is not None and not is_target(name):
                 raise ConfigError(f"{key}.gather: only requests to a target gather; leave the key out")
+            if table.calls and not (name == "draft" or is_target(name)):
+                raise ConfigError(f"{key}.calls: only models that write steps call tools; leave the key out")
             if table.turns and not (name == "draft" or is_target(name)):
                 raise ConfigError(
                     f"{key}: only models that write steps have system and examples; the {name} model reads question "

@@ -45,6 +45,8 @@ def decision(record: StepRecord, policy: str, threshold: float | None) -> str:
         None: "only candidate",
     }
     reason = kept[record.verdict]
+    if record.draft is not None and record.draft.valid is False and record.verdict is not None:
+        return f"{reason} without a decision, because the draft breaks the rules: {record.draft.problem}"
     match policy:
         case "router" if draft is not None:
             reason += f": ŷ = {_estimates(record.draft)} {'≤' if record.verdict == 'keep_draft' else '>'} {limit}"
@@ -63,6 +65,8 @@ def decision(record: StepRecord, policy: str, threshold: float | None) -> str:
             reason += f" (escalation probability {threshold:g})" if threshold is not None else ""
         case _:
             pass
+    if record.kept.calls:
+        reason += "; the call keeps the rules"
     if record.audit is not None:
         gain = record.audit.target - record.audit.draft
         reason += f"; audited: Δ = {record.audit.target:.4g} - {record.audit.draft:.4g} = {gain:.4g}"

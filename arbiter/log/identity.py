@@ -58,6 +58,7 @@ OPERATIONAL = (
 _LATER = (
     "budget",
     "models.*.api",
+    "models.*.calls",
     "models.*.cost",
     "models.*.examples",
     "models.*.labels",

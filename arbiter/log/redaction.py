@@ -8,6 +8,7 @@ import msgspec
 from arbiter.protocols import events
 from arbiter.protocols.events import Detail, Entry
 from arbiter.protocols.records import Solution, Step, Turn
+from arbiter.protocols.tools import AnswerRules, ToolCall
 
 _NOT_DECISIONS = (
     events.DraftStepEvent,
@@ -31,7 +32,13 @@ def without_text(solution: Solution) -> Solution:
     """Return ``solution`` as it would be read from a log without texts."""
     replace = msgspec.structs.replace
     steps = tuple(
-        replace(step, candidates=tuple(replace(one, text=redacted(one.text)) for one in step.candidates))
+        replace(
+            step,
+            candidates=tuple(
+                replace(one, text=redacted(one.text), calls=_hidden_calls(one.calls), problem=_hidden(one.problem))
+                for one in step.candidates
+            ),
+        )
         for step in solution.steps
     )
     error = solution.error and _kinds(solution.error)
@@ -61,12 +68,19 @@ def _handed_on(entry: Entry) -> bool:
 def _without_text(payload: events.AnyPayload) -> events.AnyPayload:
     replace = msgspec.structs.replace
     match payload:
-        case events.StartProblemEvent(question=question, steps=steps, turns=turns):
-            hidden = tuple(Step(redacted(step.text), step.author) for step in steps)
-            hidden_turns = tuple(Turn(turn.role, redacted(turn.text)) for turn in turns)
-            return replace(payload, question=redacted(question), steps=hidden, turns=hidden_turns, stop=(), tags={})
-        case events.CallGenerated(text=text):
-            return replace(payload, text=redacted(text))
+        case events.StartProblemEvent(question=question, steps=steps, rules=rules):
+            return replace(
+                payload,
+                question=redacted(question),
+                steps=tuple(Step(redacted(step.text), step.author) for step in steps),
+                turns=tuple(map(_hidden_turn, payload.turns)),
+                after=tuple(map(_hidden_turn, payload.after)),
+                rules=rules and _hidden_rules(rules),
+                stop=(),
+                tags={},
+            )
+        case events.CallGenerated(text=text, calls=calls, problem=problem):
+            return replace(payload, text=redacted(text), calls=_hidden_calls(calls), problem=_hidden(problem))
         case events.Graded():
             return replace(payload, answer=None, reason=None, reference=None)
         case events.CallFailed(error=error) | events.CallRetried(error=error) | events.StepFailedEvent(error=error):
@@ -75,6 +89,26 @@ def _without_text(payload: events.AnyPayload) -> events.AnyPayload:
             return replace(payload, error=_kinds(error))
         case _:
             return payload
+
+
+def _hidden_turn(turn: Turn) -> Turn:
+    return Turn(turn.role, redacted(turn.text), _hidden_calls(turn.calls), turn.call_id, redacted(turn.thought))
+
+
+def _hidden_calls(calls: tuple[ToolCall, ...]) -> tuple[ToolCall, ...]:
+    """Return the calls with placeholders for their arguments. The names of tools stay."""
+    return tuple(ToolCall(call.id, call.name, redacted(call.arguments)) for call in calls)
+
+
+def _hidden_rules(rules: AnswerRules) -> AnswerRules:
+    replace = msgspec.structs.replace
+    tools = (replace(tool, description="", parameters=redacted(tool.parameters)) for tool in rules.tools)
+    return replace(rules, tools=tuple(tools))
+
+
+def _hidden(problem: str | None) -> str | None:
+    """Return a placeholder for the reason why a step breaks the rules: it quotes the arguments."""
+    return None if problem is None else redacted(problem)
 
 
 def _kinds(error: str) -> str:

@@ -194,6 +194,9 @@ def _candidate(author: Author, made: events.CallGenerated, sample: int = 0, targ
         confidence=made.confidence,
         target=target,
         gathered=made.gathered,
+        calls=made.calls,
+        valid=made.valid,
+        problem=made.problem,
     )
 
 

@@ -11,6 +11,7 @@ from arbiter.protocols.errors import RecordedError
 from arbiter.protocols.events import CallFailed, CallGenerated, CallScored
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Score, Scorer, ScoreRequest
 from arbiter.protocols.records import ScoreKind, Usage
+from arbiter.protocols.tools import content_of
 
 UNLIMITED = 1_000_000
 Answer = TypeVar("Answer", CallGenerated, CallScored)
@@ -20,7 +21,16 @@ def as_generation(made: CallGenerated) -> Generation:
     """Convert a recorded step into the answer of a generator."""
     overhead, seconds = made.overhead or Usage(), made.seconds if made.stored else None
     return Generation(
-        made.text, made.stop_reason, made.usage, overhead, made.prefix_match, seconds, confidence=made.confidence
+        content_of(made.text, made.calls),
+        made.stop_reason,
+        made.usage,
+        overhead,
+        made.prefix_match,
+        seconds,
+        confidence=made.confidence,
+        calls=made.calls,
+        valid=made.valid,
+        problem=made.problem,
     )
 
 

@@ -17,7 +17,6 @@ from arbiter.log.history import ProblemHistory
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Policy
-from arbiter.protocols.records import Transcript
 
 AnyPolicy = (
     DraftOnly
@@ -37,7 +36,7 @@ def task_of(problem: ProblemHistory, policy: Policy | None = None) -> Task:
     given = problem.task
     return Task(
         id=problem.key[0],
-        transcript=Transcript(given.question, given.steps, given.turns),
+        transcript=given.transcript(),
         policy=policy or _policy(problem),
         limits=given.limits,
         sampling=given.sampling,

@@ -202,7 +202,8 @@ async def run_problems(
 def kv_memory(models: Models) -> dict[str, KVMemory]:
     """Return the memory of those models that keep keys and values, by the names of their tables after ``models.``."""
     ports = {name: handle.port for name, handle in handles_of(models).items()}
-    return {name: port.kv_memory for name, port in ports.items() if isinstance(port, KeepsKeysAndValues)}
+    memory = {name: port.kv_memory for name, port in ports.items() if isinstance(port, KeepsKeysAndValues)}
+    return {name: used for name, used in memory.items() if used is not None}
 
 
 def notices(folder: RunFolder, solutions: int) -> Iterator[str]:

@@ -24,6 +24,7 @@ from arbiter.protocols.records import (
     StepRecord,
 )
 from arbiter.runs.baselines import ComparedRun
+from arbiter.runs.call_checks import CallChecks, call_checks
 from arbiter.runs.gathering_waits import GatheringWaits, gathering_waits
 from arbiter.runs.grading_figures import accuracy_bounds, found_by, grader_names, ungraded_reasons
 from arbiter.runs.intervals import quantile
@@ -135,6 +136,7 @@ class Summary(Record, frozen=True):
       because the CPU seconds of earlier sessions are not known.
     - ``comparison`` has the draft alone and the target alone on the same problems (``--compare``). It is None without
       a comparison.
+    - ``call_checks`` counts drafts whose tool calls were checked, and the escalations that this forced.
     - ``stopped`` is the cause for which the first problems to end all failed, if that stopped the run early.
     """
 
@@ -175,6 +177,7 @@ class Summary(Record, frozen=True):
     ungraded: dict[str, int] = msgspec.field(default_factory=dict[str, int])
     accuracy_bounds: tuple[float, float] | None = None
     found_by: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    call_checks: CallChecks = CallChecks()
     stopped: str | None = None
 
 
@@ -251,6 +254,7 @@ def summarise(
         lookahead=sum((result.solution.lookahead for result in results), LookaheadStats()),
         verification=verified([step.targets[0] for step in steps if step.verdict == "escalate"]),
         targets=targets,
+        call_checks=call_checks(steps),
         gathering=gathering_waits(candidate for step in steps for candidate in step.targets),
         grader=grader_names((result.grader_name, result.grader) for result in results),
         ungraded=ungraded_reasons((result.grade, result.solution.finish_reason == "failed") for result in results),

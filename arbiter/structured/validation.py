@@ -11,7 +11,7 @@ from functools import lru_cache
 import jsonschema_rs
 
 from arbiter.protocols.errors import ConfigError
-from arbiter.structured.json_text import DEPTH, NotJsonError, depth_of, read_json
+from arbiter.structured.json_text import NotJsonError, read_json
 
 SCHEMA_LIMIT = 512 * 1024
 """How many characters a schema may have as JSON."""
@@ -33,7 +33,7 @@ class _Compiled:
 
 
 def checked_schema(schema: object) -> None:
-    """Return if ``schema`` is a JSON Schema that texts can be checked against: a dictionary, or a bool.
+    """Return if ``schema`` is a JSON Schema that texts can be checked against: a dictionary, a bool, or its JSON text.
 
     Raises ``ConfigError`` with the reason, and with the place in the schema, if it is not.
     """
@@ -43,7 +43,8 @@ def checked_schema(schema: object) -> None:
 def problem_of(schema: object, text: str) -> str | None:
     """Return why ``text`` is no JSON that fits ``schema``; None if it is.
 
-    The reason names the place in the text as a JSON pointer, and quotes no values. Equal arguments have equal reasons.
+    ``schema`` is as in ``checked_schema``. The reason names the place in the text as a JSON pointer, and quotes no
+    values. Equal arguments have equal reasons.
     Raises ``ConfigError`` if ``schema`` is no schema.
     """
     compiled = _compiled(_schema_text(schema))
@@ -61,24 +62,26 @@ def problem_of(schema: object, text: str) -> str | None:
 
 
 def _schema_text(schema: object) -> str:
-    """Return a schema as JSON text. Raises ``ConfigError`` if it is no JSON data of a moderate size."""
+    """Return a schema as JSON text, in which numbers keep all their digits. Raises ``ConfigError`` if it has none."""
+    if isinstance(schema, str):
+        return schema
     if not isinstance(schema, dict | bool):
         raise ConfigError(f"a schema must be a JSON object, true or false, but this is of type {type(schema).__name__}")
     try:
-        text = json.dumps(schema, allow_nan=False, ensure_ascii=False)
-        text.encode()
+        return json.dumps(schema, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"the schema is no JSON data: {error}") from error
-    if len(text) > SCHEMA_LIMIT:
-        raise ConfigError(f"the schema has {len(text)} characters; at most {SCHEMA_LIMIT} are read")
-    if depth_of(text) > DEPTH:
-        raise ConfigError(f"the schema is nested deeper than {DEPTH} levels")
-    return text
 
 
 @lru_cache(_CACHED)
 def _compiled(text: str) -> _Compiled:
     """Return the compiled schema. Patterns are matched in linear time, if the schema's patterns allow it."""
+    if len(text) > SCHEMA_LIMIT:
+        raise ConfigError(f"the schema has {len(text)} characters; at most {SCHEMA_LIMIT} are read")
+    try:
+        read_json(text)
+    except NotJsonError as error:
+        raise ConfigError(f"the schema cannot be read: {error}") from error
     linear = jsonschema_rs.RegexOptions(size_limit=_PATTERN_BYTES)
     try:
         return _Compiled(_validator(text, linear, "the value"), backtracks=False)

@@ -45,12 +45,15 @@ def key_of(request: Request, annotated: Collection[str]) -> bytes:
         context = _as_seen(request.transcript, writer in annotated)
         noise = (request.temperature, request.top_p, request.seed) if request.temperature else ()
         parts = (writer, context, request.separator, request.max_tokens, noise, request.confidence)
+        parts += (request.constraint,) if request.constraint else ()
     return hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).digest()
 
 
 def _as_seen(transcript: Transcript, annotated: bool) -> tuple[object, ...]:
     steps = (step if annotated else step.text for step in transcript.steps)
-    return transcript.turns, transcript.question, *steps
+    seen = (transcript.turns, transcript.question, *steps)
+    more = transcript.after or transcript.rules is not None
+    return (*seen, {"after": transcript.after, "rules": transcript.rules}) if more else seen
 
 
 class AnswerStore:

@@ -56,7 +56,7 @@ def answers_of(problem: ProblemHistory) -> Iterator[RecordedAnswer]:
         message = problem.messages.get((call.started and call.started.cause) or "")
         if message is None or message.step is None:
             continue
-        before = Transcript(problem.task.question, (*problem.task.steps, *steps[: message.step]), problem.task.turns)
+        before = problem.task.transcript(steps[: message.step])
         match call.outcome:
             case events.CallGenerated() as made:
                 answer = msgspec.structs.replace(as_generation(made), seconds=made.seconds)

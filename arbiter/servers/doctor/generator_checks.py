@@ -6,6 +6,7 @@ from contextlib import nullcontext
 import anyio
 import msgspec
 
+from arbiter.backends.calling import unwrapped
 from arbiter.backends.opening import open_generator
 from arbiter.backends.served.chat_hosts import Continued
 from arbiter.backends.served.generator import ServedGenerator
@@ -61,8 +62,9 @@ async def writer_checks(name: str, table: AnyModelTable, config: Config) -> Asyn
     depth_reader = open_queue_depth(name, table) if served else nullcontext(None)
     opening = open_generator(name, table, config.cpu_threads, separator=config.separator)
     async with opening as generator, depth_reader as queue_depth:
-        if isinstance(generator, ServedGenerator) and generator.continued:
-            yield _continued(generator.continued)
+        model = unwrapped(generator)
+        if isinstance(model, ServedGenerator) and model.continued:
+            yield _continued(model.continued)
         if (note := context_note(config, name, generator, QUESTION)) is not None:
             yield Check("limits", note, "warning")
         patient = _Patient(role, table, config, generator)

@@ -17,6 +17,7 @@ from arbiter.protocols.records import (
     Usage,
     Verdict,
 )
+from arbiter.protocols.tools import ToolCall
 
 
 def scored(author: Author, score: float | None) -> Candidate:
@@ -55,6 +56,18 @@ def test_a_decision_is_told_by_its_rule(
     record: StepRecord, policy: str, threshold: float | None, expected: str
 ) -> None:
     assert decision(record, policy, threshold) == expected
+
+
+def test_a_draft_that_breaks_the_rules_is_told_with_the_reason() -> None:
+    draft = Candidate("draft", "{", "end", Usage(), 0.0, valid=False, problem="it is cut")
+    record = StepRecord((draft, scored("target", None)), 1, "escalate")
+    expected = "escalated without a decision, because the draft breaks the rules: it is cut"
+    assert decision(record, "router", 0.5) == expected
+
+
+def test_a_kept_call_is_told_as_checked() -> None:
+    call = Candidate("draft", "{}", "end", Usage(), 0.0, calls=(ToolCall("c", "add", "{}"),), valid=True)
+    assert decision(StepRecord((call,), 0, None), "draft", None) == "only candidate; the call keeps the rules"
 
 
 def test_an_audited_step_tells_the_advantage() -> None:

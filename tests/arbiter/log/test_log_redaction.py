@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,12 +13,13 @@ from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.log.reader import LOG, LogFile
-from arbiter.log.redaction import redacted
+from arbiter.log.redaction import redacted, reduced, without_text
 from arbiter.log.run import Run
 from arbiter.protocols.errors import BackendError, ConfigError
-from arbiter.protocols.events import Detail
+from arbiter.protocols.events import AnyPayload, CallGenerated, Detail, Entry, StartProblemEvent
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, ScoreRequest
-from arbiter.protocols.records import Usage
+from arbiter.protocols.records import Candidate, Limits, Sampling, Solution, StepRecord, Turn, Usage
+from arbiter.protocols.tools import AnswerRules, Tool, ToolCall
 from arbiter.runs.results import Result
 
 Configs = Callable[..., Config]
@@ -129,3 +131,30 @@ def test_equal_texts_have_equal_stand_ins_and_others_have_others(one: str, other
     assert (redacted(one) == redacted(other)) == (one.strip() == other.strip() and len(one) == len(other)) or (
         one.strip() == other.strip() == ""
     )
+
+
+def with_tools() -> list[AnyPayload]:
+    call, schema = ToolCall("c1", "look_up", '{"who": "Nobody knows"}'), '{"title": "secret"}'
+    turns = (Turn("assistant", "quoted", (call,), thought="secret"), Turn("tool", "Nobody", call_id="c1"))
+    rules = AnswerRules((Tool("look_up", "quoted", schema),))
+    start = StartProblemEvent("Whose?", {}, Limits(), Sampling(), "|", 0, turns=turns, after=turns, rules=rules)
+    return [start, CallGenerated(call.text, "end", Usage(), 0.0, calls=(call,), valid=False, problem="quoted: secret")]
+
+
+@pytest.mark.parametrize("detail", WITHOUT_TEXT)
+def test_arguments_results_and_schemas_are_hidden_and_the_names_of_tools_stay(detail: Detail) -> None:
+    for payload in with_tools():
+        kept = reduced(Entry("id", "drafter", payload), detail)
+        assert kept is not None
+        written = msgspec.json.encode(kept.payload)
+        assert [secret for secret in SECRETS if secret in written] == []
+        assert b'"look_up"' in written
+        assert msgspec.json.decode(written, type=type(payload)) == kept.payload
+
+
+def test_a_solution_without_texts_has_no_arguments() -> None:
+    call = ToolCall("c1", "look_up", '{"who": "Nobody knows"}')
+    candidate = Candidate("draft", call.text, "end", Usage(), 0.0, calls=(call,), valid=False, problem="quoted")
+    hidden = without_text(Solution("p", "Whose?", (StepRecord((candidate,), 0),), "tool_calls", 0.0, {}))
+    assert [secret for secret in SECRETS if secret in msgspec.json.encode(hidden)] == []
+    assert [(one.id, one.name) for one in hidden.tool_calls] == [("c1", "look_up")]

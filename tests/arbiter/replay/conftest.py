@@ -21,8 +21,10 @@ from arbiter.protocols.errors import BackendError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Gather, Generation, GenerationRequest, ModelHandle, Policy, ScoreRequest
 from arbiter.protocols.records import Limits, PrefixMatch, Sampling, Solution, Transcript, Usage
+from arbiter.protocols.tools import AnswerRules, Tool, ToolCall
 
 MILLISECOND = 0.001
+RULES = AnswerRules((Tool("add", parameters='{"required": ["a"]}'),))
 VERIFY: tuple[Verify, ...] = ("off", "on", "auto")
 
 
@@ -46,6 +48,9 @@ def a_world(seed: int, failures: float) -> Models:
         )
         agreement = PrefixMatch(3, 2) if request.proposal and share(seed, "checks", request.call) < 0.7 else None
         overhead = Usage(1, 1) if drawn > 0.9 else Usage()
+        if request.transcript.rules is not None and (drawn := share(seed, "calls", request.call, request.seed)) < 0.3:
+            calls = (ToolCall("", "add", "{}" if drawn < 0.1 else '{"a": 1}'),)
+            return Generation("I add." if drawn > 0.2 else "", "end", Usage(5, 3), overhead, calls=calls)
         sure = max(share(seed, "sure", request.call), 0.01) if request.confidence else None
         return Generation(text, ending, Usage(5, 3), overhead, agreement, confidence=sure)
 
@@ -120,7 +125,7 @@ def a_recording(record: Callable[..., Run]) -> Callable[..., Run]:
         tasks = [
             Task(
                 id=f"p{number // 2}",
-                transcript=Transcript(f"question {number // 2}"),
+                transcript=Transcript(f"question {number // 2}", rules=RULES if seed % 2 else None),
                 policy=policy,
                 limits=Limits(max_steps=6, deadline=rng.choice([None, None, 4 * MILLISECOND, 10 * MILLISECOND])),
                 sampling=Sampling(rng.choice([0.0, 0.5]), 1.0, rng.choice([1, 3])),

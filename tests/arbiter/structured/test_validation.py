@@ -45,6 +45,14 @@ def test_a_problem_says_what_is_wrong_and_where(text: str, problem: str) -> None
     assert problem_of(ORDER, text) == problem
 
 
+def test_a_schema_may_be_given_as_its_text_whose_numbers_keep_their_digits() -> None:
+    assert problem_of(json.dumps(ORDER), '{"city": "Oslo"}') is None
+    assert problem_of(json.dumps(ORDER), "{}") == problem_of(ORDER, "{}")
+    exact = '{"maximum": 0.10000000000000000001}'
+    assert problem_of(exact, "0.10000000000000000001") is None
+    assert problem_of(exact, "0.10000000000000000002") is not None
+
+
 def test_a_problem_quotes_no_value_and_is_short() -> None:
     for text in ('{"city": 123456789}', json.dumps({"city": "secret", "days": ["secret"]})):
         problem = problem_of(ORDER, text)
@@ -67,7 +75,9 @@ def test_the_place_of_a_problem_is_a_json_pointer() -> None:
     [
         (None, "of type NoneType"),
         ([], "of type list"),
-        ("{}", "of type str"),
+        ("", "it is no JSON"),
+        ('{"type": "string", "type": "null"}', 'the key "type" twice'),
+        ("[]", "is not of types"),
         ({"type": "strin"}, "at /type"),
         ({"properties": {"a": {"minLength": -1}}}, "at /properties/a/minLength: -1 is less than the minimum of 0"),
         ({"required": "a"}, "at /required"),
@@ -76,7 +86,7 @@ def test_the_place_of_a_problem_is_a_json_pointer() -> None:
         ({"$schema": "https://example.com/my-own", "type": "string"}, "Unknown meta-schema"),
         ({"$ref": "#/$defs/none"}, "'/$defs/none' does not exist"),
         ({"const": float("nan")}, "no JSON data"),
-        ({"const": "\ud800"}, "no JSON data"),
+        ({"const": "\ud800"}, "half of a surrogate pair"),
         ({"const": {1, 2}}, "no JSON data"),
         ({"const": json.loads(nested(DEPTH))}, f"deeper than {DEPTH}"),
         ({"description": "x" * SCHEMA_LIMIT}, f"at most {SCHEMA_LIMIT}"),

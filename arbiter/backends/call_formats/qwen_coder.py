@@ -1,0 +1,84 @@
+"""The form of Qwen3-Coder: a call is markup with one element per argument."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import msgspec
+
+from arbiter.backends.call_formats.reading import UnreadableError, after_space, expect
+from arbiter.protocols.tools import Tool, ToolCall
+
+_NAME = re.compile(r"([^>\n]*)>")
+
+
+class QwenCoder:
+    """``<tool_call><function=NAME><parameter=KEY>VALUE</parameter></function></tool_call>``.
+
+    Values are texts. One whose schema is not a string's is read as JSON where it is JSON.
+    """
+
+    opening, closing = "<tool_call>", "</tool_call>"
+
+    def find(self, text: str, start: int) -> int | None:
+        found = text.find(self.opening, start)
+        return None if found < 0 else found
+
+    def take(self, text: str, start: int, tools: Sequence[Tool]) -> tuple[list[ToolCall], int]:
+        name, at = _named(text, expect(text, start + len(self.opening), "<function="))
+        schemas, values = _schemas(name, tools), dict[str, Any]()
+        while text.startswith("<parameter=", begin := after_space(text, at)):
+            key, at = _named(text, begin + len("<parameter="))
+            end = text.find("</parameter>", at)
+            if end < 0:
+                raise UnreadableError(f"the call is cut within {key}", is_cut=True)
+            if key in values:
+                raise UnreadableError(f"the call has two values of {key}")
+            values[key] = _value(_unwrapped(text[at:end]), schemas.get(key))
+            at = end + len("</parameter>")
+        end = expect(text, expect(text, at, "</function>"), self.closing)
+        return [ToolCall("", name, json.dumps(values, ensure_ascii=False))], end
+
+    def written(self, calls: Sequence[ToolCall]) -> str:
+        return "\n".join(map(_written, calls))
+
+
+def _written(call: ToolCall) -> str:
+    values: dict[str, Any] = json.loads(call.arguments)
+    each = "".join(f"<parameter={key}>\n{_text(value)}\n</parameter>\n" for key, value in values.items())
+    return f"<tool_call>\n<function={call.name}>\n{each}</function>\n</tool_call>"
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _named(text: str, start: int) -> tuple[str, int]:
+    found = _NAME.match(text, start)
+    if found is None:
+        is_cut = not {">", "\n"} & {*text[start:]}
+        raise UnreadableError("a name in the call does not end", is_cut)
+    return found[1].strip(), found.end()
+
+
+def _unwrapped(text: str) -> str:
+    return text.removeprefix("\n").removesuffix("\n")
+
+
+def _schemas(name: str, tools: Sequence[Tool]) -> Mapping[str, Any]:
+    """Return the schemas of a tool's arguments by name; empty if it is not known or says none."""
+    tool = next((tool for tool in tools if tool.name == name), None)
+    schema: Any = {} if tool is None else msgspec.json.decode(tool.parameters)
+    properties = cast("dict[str, Any]", schema).get("properties") if isinstance(schema, dict) else None
+    return cast("dict[str, Any]", properties) if isinstance(properties, dict) else {}
+
+
+def _value(text: str, schema: object) -> object:
+    kind = cast("dict[str, Any]", schema).get("type") if isinstance(schema, dict) else None
+    if kind == "string":
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

@@ -1,0 +1,98 @@
+"""Models that call tools: their calls are read from whole steps, in the form of the model's family."""
+
+import msgspec
+
+from arbiter.backends.call_formats.forms import FORMS
+from arbiter.backends.call_formats.reading import CallForm, ReadStep, read_step
+from arbiter.backends.prompts import CHAT, PromptTemplate
+from arbiter.config.model_tables import AnyModelTable, is_chat
+from arbiter.grading.answers import text_after_thought
+from arbiter.protocols.ports import (
+    CountsPrompts,
+    Generation,
+    GenerationRequest,
+    Generator,
+    KeepsKeysAndValues,
+    KnowsContext,
+    KVMemory,
+)
+from arbiter.protocols.records import Transcript
+from arbiter.protocols.tools import AnswerRules
+
+
+class CallingGenerator:
+    """A ``Generator`` over ``inner`` that returns the calls in its steps as data.
+
+    ``form`` is the form in which the model writes calls. None if it cannot be offered tools; ``without_tools`` then
+    says why, and how to change that. ``opens_thought`` is True if the answers begin within a thought. A thought has no
+    calls, whatever it says.
+    """
+
+    def __init__(
+        self, inner: Generator, form: CallForm | None, without_tools: str | None = None, opens_thought: bool = False
+    ) -> None:
+        self.inner = inner
+        self.without_tools = without_tools
+        self._form = form
+        self._opens_thought = opens_thought
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        """Write one step. Raises as ``inner``."""
+        answer, rules = await self.inner.generate(request), request.transcript.rules
+        if rules is None or self._form is None:
+            return answer
+        thought, text = self._divided(request, answer.text)
+        step = self._read(self._form, text, rules, request)
+        if not step.calls and step.problem is None:
+            return answer
+        valid = None if step.problem is None else False
+        return msgspec.structs.replace(
+            answer, text=thought + step.content, calls=step.calls, valid=valid, problem=step.problem
+        )
+
+    @property
+    def context(self) -> int | None:
+        """The size of the model's context in tokens; None if it is not known."""
+        return self.inner.context if isinstance(self.inner, KnowsContext) else None
+
+    @property
+    def kv_memory(self) -> KVMemory | None:
+        """The memory of keys and values; None if ``inner`` keeps none itself."""
+        return self.inner.kv_memory if isinstance(self.inner, KeepsKeysAndValues) else None
+
+    def prompt_tokens(self, transcript: Transcript, separator: str) -> int | None:
+        """Return the number of tokens in the prompt; None if they cannot be counted."""
+        return self.inner.prompt_tokens(transcript, separator) if isinstance(self.inner, CountsPrompts) else None
+
+    def _divided(self, request: GenerationRequest, text: str) -> tuple[str, str]:
+        """Return the part of a step that is a thought, and the part after it."""
+        before = "".join(step.text + request.separator for step in request.transcript.steps)
+        after = text_after_thought(before + text, self._opens_thought)
+        end = 0 if after is None else min(len(after), len(text))
+        return text[: len(text) - end], text[len(text) - end :]
+
+    def _read(self, form: CallForm, text: str, rules: AnswerRules, request: GenerationRequest) -> ReadStep:
+        """Return the calls in ``text``. Under a constraint, an engine writes a bare JSON object, as Llama does."""
+        if request.constraint is not None and (bare := read_step(FORMS["llama-3"], text)).calls:
+            return bare
+        return read_step(form, text, rules.tools)
+
+
+def unwrapped(generator: Generator) -> Generator:
+    """Return the model itself, without the reading of its calls."""
+    return generator.inner if isinstance(generator, CallingGenerator) else generator
+
+
+def without_tools(name: str, table: AnyModelTable, template: PromptTemplate) -> str | None:
+    """Return why the model of the table ``[models.name]`` cannot be offered tools; None if it can."""
+    if template.calls is not None:
+        return None
+    if is_chat(table):
+        return f"models.{name}.api: its prompts are chat completions. Use a server with /v1/completions"
+    if table.prompt == CHAT:
+        known = ", ".join(FORMS)
+        return f"models.{name}: its chat template writes calls in no known form. Set calls to one of {known}"
+    return (
+        f'models.{name}.prompt: {table.prompt!r} has no form for calls. Set it to "{CHAT}", the chat template of the '
+        "tokenizer, or to a template of Qwen"
+    )

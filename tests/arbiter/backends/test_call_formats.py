@@ -1,0 +1,205 @@
+"""Calls of tools in the forms of the models' families: what is written is read again, and what is cut is no call."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arbiter.backends.call_formats.forms import FORMS, form_of_template
+from arbiter.backends.call_formats.reading import CallForm, read_step
+from arbiter.config.model_tables import CallFormName
+from arbiter.protocols.tools import Tool, ToolCall
+
+TEXTS = st.lists(
+    st.sampled_from(
+        [
+            *("a", "é", '"', "\\", "\n", "\n\n", "{", "}", "[", "]", ";", " ", "null", "1", "```", '{"name": "f"}'),
+            *("<tool_call>", "</tool_call>", "<function=f>", "[TOOL_CALLS]", "<｜tool▁call▁end｜>", "\\boxed{"),
+        ]
+    ),
+    max_size=4,
+).map("".join)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXTS, inner, max_size=2),
+    max_leaves=5,
+)
+KEYS = st.text("abc_", min_size=1, max_size=4)
+NAMES = st.text("abcXYZ_-09", min_size=1, max_size=8)
+CALLS = st.lists(
+    st.builds(lambda name, values: (name, values), NAMES, st.dictionaries(KEYS, VALUES, max_size=3)),
+    min_size=1,
+    max_size=3,
+)
+CONTENT = st.sampled_from(["", "I look it up.", "Two.\nlines", "{", "\\boxed{5}"])
+BEFORE: dict[CallFormName, bool] = {"llama-3": False}
+"""Whether a form allows text before its calls. The default is True."""
+
+
+def kind_of(value: object) -> str:
+    return "string" if isinstance(value, str) else "any"
+
+
+def tools_of(calls: list[tuple[str, dict[str, Any]]]) -> list[Tool]:
+    """Tools whose schemas say which arguments are texts: a form without quotes needs that."""
+    tools: dict[str, Tool] = {}
+    for name, values in calls:
+        properties = {key: {"type": kind_of(value)} for key, value in values.items()}
+        tools.setdefault(name, Tool(name, parameters=json.dumps({"properties": properties})))
+    return list(tools.values())
+
+
+def is_written(form: CallFormName, calls: list[tuple[str, dict[str, Any]]]) -> bool:
+    """Whether the form can write the calls: Qwen3-Coder's has no way to write some texts, and one schema a tool."""
+    if form != "qwen-coder":
+        return True
+    kinds: dict[tuple[str, str], str] = {}
+    for name, values in calls:
+        for key, value in values.items():
+            if "</parameter>" in str(value) or kinds.setdefault((name, key), kind_of(value)) != kind_of(value):
+                return False
+    return len({name for name, _ in calls}) == len(calls)
+
+
+def made(calls: list[tuple[str, dict[str, Any]]]) -> list[ToolCall]:
+    return [ToolCall("", name, json.dumps(values)) for name, values in calls]
+
+
+@pytest.mark.parametrize("name", FORMS)
+@given(calls=CALLS, content=CONTENT)
+def test_what_a_form_writes_is_read_again(
+    name: CallFormName, calls: list[tuple[str, dict[str, Any]]], content: str
+) -> None:
+    if not is_written(name, calls):
+        return
+    form, before = FORMS[name], f"{content}\n" if content and BEFORE.get(name, True) else ""
+    step = read_step(form, before + form.written(made(calls)), tools_of(calls))
+    assert step.problem is None
+    assert [(call.name, json.loads(call.arguments)) for call in step.calls] == calls
+    assert step.content == before.rstrip()
+
+
+@pytest.mark.parametrize("name", FORMS)
+@given(calls=CALLS, share=st.floats(0, 1, exclude_max=True))
+def test_a_text_that_is_cut_has_no_call_that_was_not_whole(
+    name: CallFormName, calls: list[tuple[str, dict[str, Any]]], share: float
+) -> None:
+    if not is_written(name, calls):
+        return
+    form = FORMS[name]
+    whole = form.written(made(calls))
+    cut = whole[: int(share * len(whole))]
+    step = read_step(form, cut, tools_of(calls))
+    if name in ("mistral", "deepseek-v3") or len(calls) == 1:
+        assert step.calls == ()
+    assert [(call.name, json.loads(call.arguments)) for call in step.calls] == calls[: len(step.calls)]
+    assert len(step.calls) < len(calls) or name == "mistral"
+
+
+@pytest.mark.parametrize("name", FORMS)
+@given(text=TEXTS | st.text())
+def test_any_text_can_be_read(name: CallFormName, text: str) -> None:
+    step = read_step(FORMS[name], text)
+    assert step.content == text or step.calls
+    assert not (step.problem and step.calls)
+    assert step.problem is not None or not step.is_open
+
+
+HERMES, LLAMA, MISTRAL = FORMS["hermes"], FORMS["llama-3"], FORMS["mistral"]
+ADD = '{"name": "add", "arguments": {"a": 1}}'
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "content", "names"),
+    [
+        (HERMES, f"<tool_call>{ADD}</tool_call>", "", ["add"]),
+        (HERMES, f"Well,\n\n<tool_call>\n{ADD}\n</tool_call>\nso.", "Well,\nso.", ["add"]),
+        (HERMES, f"<tool_call>{ADD}</tool_call> and <tool_call>{ADD}</tool_call>", "and", ["add", "add"]),
+        (HERMES, '<tool_call>{"name": "now"}</tool_call>', "", ["now"]),
+        (HERMES, '<tool_call>{"name": "add", "arguments": "{\\"a\\": 1}"}</tool_call>', "", ["add"]),
+        (LLAMA, f"  {ADD}\n", "", ["add"]),
+        (LLAMA, f'<|python_tag|>{ADD}; {{"name": "now", "parameters": {{}}}}', "", ["add", "now"]),
+        (LLAMA, f"The answer is \\boxed{{{ADD}}}", f"The answer is \\boxed{{{ADD}}}", []),
+        (LLAMA, "{1, 2}", "{1, 2}", []),
+        (MISTRAL, f"[TOOL_CALLS] [{ADD}, {ADD}]", "", ["add", "add"]),
+        (MISTRAL, '[TOOL_CALLS]add[ARGS]{"a": 1}[TOOL_CALLS]now{}', "", ["add", "now"]),
+        (
+            FORMS["deepseek-v3"],
+            '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>add<｜tool▁sep｜>{"a": 1}'
+            "<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+            "",
+            ["add"],
+        ),
+    ],
+)
+def test_calls_are_found_among_text(form: CallForm, text: str, content: str, names: list[str]) -> None:
+    step = read_step(form, text)
+    assert (step.content, [call.name for call in step.calls], step.problem) == (content, names, None)
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "problem"),
+    [
+        (HERMES, f"<tool_call><tool_call>{ADD}</tool_call></tool_call>", "the call has '<tool_call>"),
+        (HERMES, "<tool_call>add(1)</tool_call>", "the call has 'add(1)"),
+        (HERMES, '<tool_call>{"name": add}</tool_call>', "the call is not JSON"),
+        (HERMES, '<tool_call>{"arguments": {}}</tool_call>', "the call is no object with a name and arguments"),
+        (HERMES, '<tool_call>{"name": "add", "arguments": {"a": NaN}}</tool_call>', "the call is no object"),
+        (HERMES, f"<tool_call>[{ADD}]</tool_call>", "the call is no object"),
+        (HERMES, f"<tool_call>{ADD}{ADD}</tool_call>", 'the call has \'{"name": '),
+        (LLAMA, f"{ADD} is the call", "the call is followed by 'is the call'"),
+        (MISTRAL, "[TOOL_CALLS][]", "the list of calls is empty"),
+        (
+            FORMS["qwen-coder"],
+            "<tool_call><function=f><parameter=a>1</parameter><parameter=a>2</parameter>",
+            "the call has two",
+        ),
+    ],
+)
+def test_a_call_that_cannot_be_read_is_a_problem_of_the_whole_step(form: CallForm, text: str, problem: str) -> None:
+    step = read_step(form, text)
+    assert step.problem is not None
+    assert step.problem.startswith(problem)
+    assert (step.content, step.calls, step.is_open) == (text, (), False)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_separator_in_the_arguments_leaves_the_call_open(name: CallFormName) -> None:
+    arguments = json.dumps({"text": "one\n\ntwo"}) if name == "qwen-coder" else '{\n\n"text": "one"}'
+    whole = FORMS[name].written([ToolCall("", "note", arguments)])
+    cut, separator, _ = whole.partition("\n\n")
+    assert separator
+    assert read_step(FORMS[name], cut).is_open
+
+
+def test_the_arguments_are_the_text_that_the_model_wrote() -> None:
+    written = '{"n":  9007199254740993123,\n"x": 1.50}'
+    (call,) = read_step(HERMES, f'<tool_call>{{"name": "add", "arguments": {written}}}</tool_call>').calls
+    assert call.arguments == written
+
+
+def test_values_of_qwen_coder_are_texts_where_the_schema_says_so() -> None:
+    tool = Tool("f", parameters='{"properties": {"s": {"type": "string"}, "n": {"type": "integer"}}}')
+    text = (
+        "<tool_call>\n<function=f>\n<parameter=s>\n1\n</parameter>\n<parameter=n>\n1\n</parameter>\n"
+        "<parameter=o>\n[1]\n</parameter>\n<parameter=t>\n\nhello\n\n</parameter>\n</function>\n</tool_call>"
+    )
+    (call,) = read_step(FORMS["qwen-coder"], text, [tool]).calls
+    assert json.loads(call.arguments) == {"s": "1", "n": 1, "o": [1], "t": "\nhello\n"}
+
+
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        ("… <tool_call>\n{{ … }}", "hermes"),
+        ("<tool_call>\n<function=example>", "qwen-coder"),
+        ("{{ '[TOOL_CALLS][' }}", "mistral"),
+        ("{{'<｜tool▁calls▁begin｜>'}}", "deepseek-v3"),
+        ('Respond in the format {"name": function name, "parameters": dictionary', "llama-3"),
+        ("{{ messages[0].content }}", None),
+    ],
+)
+def test_the_chat_template_shows_the_form(template: str, name: str | None) -> None:
+    assert form_of_template(template) == name
