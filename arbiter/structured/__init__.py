@@ -1,1 +1,1 @@
-"""Structured text: validation against JSON schemas."""
+"""Answers of a required form: JSON Schemas, and whether a text fits one."""
