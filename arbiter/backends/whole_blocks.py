@@ -5,6 +5,7 @@ is the context with the text so far and the separator. All of them are one call 
 """
 
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -26,6 +27,15 @@ from arbiter.protocols.records import PrefixMatch, Step, StopReason, Transcript,
 
 IsOpen = Callable[[str], bool]
 """Returns whether a block is open at the end of a text. The text is an answer so far, from its beginning."""
+
+
+@runtime_checkable
+class ReadsAnswers(Protocol):
+    """A ``Generator`` that reads whole steps of another one. What changes the steps must be between the two."""
+
+    def over(self, wrap: Callable[[Generator], Generator]) -> Generator:
+        """Return the same reader of the steps of ``wrap`` of the other one."""
+        ...
 
 
 class WholeBlocks:
@@ -133,9 +143,14 @@ def in_whole_blocks(models: Models, is_open: IsOpen) -> Models:
     """Return ``models`` whose draft and targets write steps of whole blocks. One handle stays one handle."""
     wrapped: dict[int, ModelHandle[Generator]] = {}
 
+    def in_blocks(generator: Generator) -> Generator:
+        return WholeBlocks(generator, is_open)
+
     def wrap(handle: ModelHandle[Generator]) -> ModelHandle[Generator]:
         if id(handle) not in wrapped:
-            wrapped[id(handle)] = msgspec.structs.replace(handle, port=WholeBlocks(handle.port, is_open))
+            port = handle.port
+            whole = port.over(in_blocks) if isinstance(port, ReadsAnswers) else in_blocks(port)
+            wrapped[id(handle)] = msgspec.structs.replace(handle, port=whole)
         return wrapped[id(handle)]
 
     return msgspec.structs.replace(
