@@ -20,7 +20,7 @@ has the ``tool_call_id`` of the call that it answers.
 _ROLES: dict[str, ChatRole] = {**{role: role for role in get_args(ChatRole)}, "developer": "system"}
 
 
-class Conversation(NamedTuple):
+class DividedConversation(NamedTuple):
     """The last message of the user, ``question``, and the turns before and after it.
 
     The turns after it are calls of tools and their results.
@@ -31,7 +31,7 @@ class Conversation(NamedTuple):
     after: tuple[Turn, ...]
 
 
-def conversation(messages: Sequence[Message]) -> Conversation:
+def conversation(messages: Sequence[Message]) -> DividedConversation:
     """Return the turns of a conversation, divided at the last message of the user.
 
     Several instructions at the beginning become one turn. Raises ``DataError`` naming the message that is invalid: also
@@ -50,7 +50,7 @@ def conversation(messages: Sequence[Message]) -> Conversation:
     last = max((index for index, turn in enumerate(turns) if turn.role == "user"), default=None)
     if last is None:
         raise DataError("there is no message of the user, which is the question")
-    return Conversation(tuple(turns[:last]), turns[last].text, tuple(turns[last + 1 :]))
+    return DividedConversation(tuple(turns[:last]), turns[last].text, tuple(turns[last + 1 :]))
 
 
 def texts_of(turns: Iterable[Turn]) -> list[str]:
