@@ -150,9 +150,9 @@ class Gateway:
 
         return endpoint
 
-    def _abandoned(self, problem: str) -> None:
-        self._live_state.left(problem)
-        self._metrics.left(problem)
+    def _abandoned(self, problem: str, sample: int) -> None:
+        self._live_state.left(problem, sample)
+        self._metrics.left(problem, sample)
 
     async def _live(self, _request: Request) -> Response:
         return answer(self._live_state.contents(), headers={"cache-control": "no-store"})

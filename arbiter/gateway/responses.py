@@ -15,7 +15,7 @@ from arbiter.gateway.error_responses import answer, shape
 from arbiter.gateway.request_mapping import response_task
 from arbiter.gateway.response_schemas import ModelUsage, SolutionReport, finish_of, report, step_report, usage_of
 from arbiter.gateway.schemas import ResponseBody
-from arbiter.gateway.streaming import AnswerStream, EventStream, answer_streams, event, solutions_of
+from arbiter.gateway.streaming import AnswerStreams, EventStream, answer_streams, event, solutions_of
 from arbiter.protocols.errors import RequestError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Solution
@@ -133,13 +133,13 @@ async def responses(context: GatewayContext, request: Request, raw: bytes) -> Ht
     body = read(raw, ResponseBody)
     task = response_task(context, body)
     if body.stream:
-        (stream,) = await answer_streams(context, request, [task])
-        return EventStream(_events(body, task, stream), context.patience)
+        answers = await answer_streams(context, request, [task])
+        return EventStream(_events(body, task, answers), context.patience, answers.forward)
     (solution,) = await solutions_of(context, request, [task])
     return answer(_ended(_begun(body, task), task, solution, body))
 
 
-async def _events(body: ResponseBody, task: Task, stream: AnswerStream) -> AsyncIterator[bytes]:
+async def _events(body: ResponseBody, task: Task, answers: AnswerStreams) -> AsyncIterator[bytes]:
     """Yield the events in the order that clients of this API expect, with one text delta per step."""
     numbers, begun, name, text = count(), _begun(body, task), _item(task), ""
     wants_steps = body.arbiter is not None and body.arbiter.steps
@@ -153,7 +153,7 @@ async def _events(body: ResponseBody, task: Task, stream: AnswerStream) -> Async
     yield emit("output_item.added", item=OutputMessage(name, "in_progress", []), output_index=0)
     yield emit("content_part.added", part=OutputText(""), **path)
     try:
-        async for part in stream.parts():
+        async for _, part in answers.parts():
             text += part.text
             extra = SolutionReport(step=step_report(part.step)) if part.step and wants_steps else None
             if part.text or extra:

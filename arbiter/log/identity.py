@@ -50,6 +50,7 @@ OPERATIONAL = (
     "models.*.server.tensor_parallel",
     "models.*.timeout",
     "models.*.url",
+    "serve.choices",
     "verify",
 )
 """Patterns of the keys that may change when a run is resumed. ``docs/reference/log.md`` gives the reason for each."""

@@ -16,15 +16,15 @@ _ASSEMBLER = "assembler"
 
 
 class LiveProblem:
-    """A problem in the ring.
+    """A problem in the ring, or one of its samples. ``id`` has the number of every sample but the first.
 
     ``calls`` are the requests in flight, by their ids. ``kept`` counts the kept steps. ``drafted`` counts the tokens
     that the draft has written, ``draft_kept`` those in kept steps. ``threshold`` is the last one that a budget set,
     None without a budget. ``doing`` describes what the problem is waiting for.
     """
 
-    def __init__(self, name: str, task: events.StartProblemEvent) -> None:
-        self.id = name
+    def __init__(self, name: str, task: events.StartProblemEvent, sample: int = 0) -> None:
+        self.id = f"{name}#{sample}" if sample else name
         self.task = task
         self.calls: dict[str, events.CallStarted] = {}
         self.kept = 0
@@ -72,15 +72,15 @@ class EventFolder(ABC):
     """
 
     def __init__(self) -> None:
-        self._open: dict[str, LiveProblem] = {}
+        self._open: dict[tuple[str, int], LiveProblem] = {}
 
     def __call__(self, event: Event) -> None:
         if event.problem is None:
             return
         if isinstance(event.payload, events.StartProblemEvent):
-            self._start(event.problem, event.payload)
+            self._start(event.problem, event.sample, event.payload)
             return
-        live = self._open.get(event.problem)
+        live = self._open.get((event.problem, event.sample))
         if live is None:  # events after a problem's end are ignored
             return
         live.fold(event)
@@ -88,9 +88,9 @@ class EventFolder(ABC):
         if handler is not None:
             handler(self, live, event, event.payload)
 
-    def left(self, problem: str) -> None:
+    def left(self, problem: str, sample: int = 0) -> None:
         """Handle that the client has abandoned the problem. Does nothing unless the problem is in the ring."""
-        live = self._open.pop(problem, None)
+        live = self._open.pop((problem, sample), None)
         if live is not None:
             self._finish(live, None)
 
@@ -127,13 +127,13 @@ class EventFolder(ABC):
     def ended(self, live: LiveProblem, end: events.ProblemEnded | None) -> None:
         """Handle the end of a problem; ``end`` is None if its client abandoned it."""
 
-    def _start(self, problem: str, task: events.StartProblemEvent) -> None:
-        self.left(problem)  # ids in the ring are unique: an older problem of this id was abandoned
-        live = self._open[problem] = LiveProblem(problem, task)
+    def _start(self, problem: str, sample: int, task: events.StartProblemEvent) -> None:
+        self.left(problem, sample)  # ids in the ring are unique: an older problem of this id was abandoned
+        live = self._open[problem, sample] = LiveProblem(problem, task, sample)
         self.started(live)
 
     def _end(self, live: LiveProblem, event: Event, payload: events.ProblemEnded) -> None:
-        del self._open[live.id]
+        del self._open[event.problem or "", event.sample]
         if payload.steps > live.kept:
             self._keep(live, live.keep())
         self._finish(live, payload)
