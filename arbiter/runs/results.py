@@ -305,7 +305,7 @@ def _targets(
         name: TargetSummary(
             calls=ModelCalls(counts.requests, counts.failed, counts.cancelled),
             tokens=_tokens("target", counts, kept[name]),
-            cost=priced(counts, prices.get(f"targets.{name}")),
+            cost=priced(counts.usage, prices.get(f"targets.{name}")),
         )
         for name, counts in sorted(calls.items())
     }
