@@ -4,6 +4,9 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, cast
 
+from msgspec.structs import replace
+
+from arbiter.actors.seeds import sample_seed
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import closing
 from arbiter.gateway.schemas import (
@@ -29,19 +32,24 @@ _CONTENTS = ("tool_calls", "function_call", "audio", "tool_call_id", "images")
 _ROLES = ("system", "developer", "user", "assistant")
 
 
-def chat_task(context: GatewayContext, body: ChatBody) -> Task:
-    """Return the task of a ``/v1/chat/completions`` body. Raises ``RequestError``."""
+def chat_tasks(context: GatewayContext, body: ChatBody) -> list[Task]:
+    """Return the tasks of a ``/v1/chat/completions`` body, one per answer. Raises ``RequestError``."""
     if body.max_tokens and body.max_completion_tokens and body.max_tokens != body.max_completion_tokens:
         raise RequestError("max_tokens and max_completion_tokens differ: send only one of them", param="max_tokens")
     question = [_message(message, f"messages[{index}]") for index, message in enumerate(body.messages)]
     most = body.max_completion_tokens or body.max_tokens
-    return _task(context.arbiter, question, _overrides(context, body, most, body.stop, body.seed))
+    task = _task(context.arbiter, question, _overrides(context, body, most, body.stop, body.seed))
+    return _samples(context, task, body.n)
 
 
 def completion_tasks(context: GatewayContext, body: CompletionBody, prompts: Sequence[str]) -> list[Task]:
-    """Return the tasks of a ``/v1/completions`` body, one per prompt. Raises ``RequestError``."""
+    """Return the tasks of a ``/v1/completions`` body: all answers to a prompt, then those to the next one.
+
+    Raises ``RequestError``.
+    """
     overrides = _overrides(context, body, body.max_tokens, body.stop, body.seed)
-    return [_task(context.arbiter, prompt, overrides) for prompt in prompts]
+    tasks = [_task(context.arbiter, prompt, overrides) for prompt in prompts]
+    return [sample for task in tasks for sample in _samples(context, task, body.n)]
 
 
 def response_task(context: GatewayContext, body: ResponseBody) -> Task:
@@ -57,6 +65,18 @@ def _task(arbiter: Arbiter, question: Question, overrides: Overrides) -> Task:
         raise closing() from error
     except (ConfigError, DataError) as error:
         raise RequestError(str(error), code="invalid_value") from error
+
+
+def _samples(context: GatewayContext, task: Task, number: int | None) -> list[Task]:
+    """Return the samples of a task, which differ by their seeds. Raises ``RequestError`` if there are too many."""
+    most = context.arbiter.config.serve.choices
+    if number is not None and number > most:
+        raise RequestError(
+            f"n is {number}, and this endpoint gives at most {most} answers to a question (serve.choices)",
+            code="invalid_value",
+            param="n",
+        )
+    return [replace(task, sample=sample, seed=sample_seed(task.seed, sample)) for sample in range(number or 1)]
 
 
 def _overrides(

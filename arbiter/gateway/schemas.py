@@ -109,7 +109,7 @@ class ChatBody(CommonBody, frozen=True, kw_only=True):
     seed: Seed | None = None
     prompt_cache_key: str | None = None
     safety_identifier: str | None = None
-    n: Any = None
+    n: Count | None = None
     logprobs: Any = None
     top_logprobs: Any = None
     logit_bias: Any = None
@@ -138,7 +138,7 @@ class CompletionBody(CommonBody, frozen=True, kw_only=True):
     max_tokens: Count | None = None
     stop: Stop | Stops | None = None
     seed: Seed | None = None
-    n: Any = None
+    n: Count | None = None
     best_of: Any = None
     echo: Any = None
     suffix: Any = None

@@ -21,7 +21,6 @@ ASKED: dict[str, tuple[Any, dict[str, Any]]] = {
     "responses": (ResponseBody, {"input": "q"}),
 }
 ASKING_FOR_MORE: dict[str, Any] = {
-    "n": 2,
     "best_of": 3,
     "logprobs": True,
     "top_logprobs": 5,

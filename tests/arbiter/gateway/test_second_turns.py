@@ -296,8 +296,8 @@ async def test_null_and_empty_settings_inside_a_refused_field_ask_for_nothing(en
 async def test_the_error_names_only_values_that_someone_would_send(endpoint: Any) -> None:
     async with endpoint() as served:
         tools = (await served.chat(tools=[{"type": "function"}])).json()["error"]["message"]
-        several = (await served.chat(n=2)).json()["error"]["message"]
-    assert (tools, several) == (
+        probable = (await served.chat(logprobs=True)).json()["error"]["message"]
+    assert (tools, probable) == (
         "tools cannot be honoured: leave it out",
-        "n cannot be honoured: leave it out, or send 1",
+        "logprobs cannot be honoured: leave it out, or send false",
     )
