@@ -25,6 +25,7 @@ _NESTED: dict[str, type[Any]] = {
     "messages": ChatMessage,
     "input": InputItem,
     "content": ContentPart,
+    "output": ContentPart,
 }
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -42,7 +43,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "logprobs": (False,),
     "max_tool_calls": (),
     "modalities": (["text"],),
-    "parallel_tool_calls": (True, False),
     "prediction": (),
     "presence_penalty": (0,),
     "previous_response_id": (),
@@ -54,8 +54,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "store": (False,),
     "suffix": (),
     "text": ({"format": {"type": "text"}},),
-    "tool_choice": ("none", "auto"),
-    "tools": (),
     "top_logprobs": (0,),
     "truncation": ("disabled",),
     "verbosity": (),

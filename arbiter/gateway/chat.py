@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from arbiter.gateway.body_decoding import read
+from arbiter.gateway.call_schemas import DeltaCall, MessageCall, delta_calls, message_calls
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import answer
 from arbiter.gateway.middleware import after
@@ -24,7 +25,7 @@ from arbiter.gateway.response_schemas import (
 )
 from arbiter.gateway.schemas import ChatBody
 from arbiter.gateway.spend_caps import at_cap, is_capped
-from arbiter.gateway.streaming import DONE, AnswerStreams, EventStream, answer_streams, event, solutions_of
+from arbiter.gateway.streaming import DONE, AnswerPart, AnswerStreams, EventStream, answer_streams, event, solutions_of
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Solution
 
@@ -32,9 +33,10 @@ from arbiter.protocols.records import Solution
 class AnswerMessage(msgspec.Struct, frozen=True):
     """The answer of the models."""
 
-    content: str
+    content: str | None
     role: Literal["assistant"] = "assistant"
     refusal: str | None = None
+    tool_calls: list[MessageCall] | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChatChoice(msgspec.Struct, frozen=True):
@@ -60,10 +62,11 @@ class ChatCompletion(msgspec.Struct, frozen=True):
 
 
 class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The text that a chunk adds."""
+    """The text or the calls that a chunk adds."""
 
     role: str | None = None
     content: str | None = None
+    tool_calls: list[DeltaCall] | None = None
 
 
 class ChunkChoice(msgspec.Struct, frozen=True):
@@ -102,9 +105,7 @@ async def chat_completions(context: GatewayContext, request: Request, raw: bytes
         return EventStream(_chunks(body, tasks, answers, reporter), context.patience, answers.forward)
     solutions = await solutions_of(context, request, tasks)
     reports = [reporter.whole(solution) for solution in solutions]
-    choices = [
-        ChatChoice(AnswerMessage(solution.text), finish_of(solution), index) for index, solution in enumerate(solutions)
-    ]
+    choices = [ChatChoice(_message(solution), finish_of(solution), index) for index, solution in enumerate(solutions)]
     whole = reports[0]
     if len(choices) > 1:
         choices = [replace(choice, arbiter=reports[choice.index]) for choice in choices]
@@ -125,13 +126,26 @@ async def _chunks(
         yield chunk([ChunkChoice(Delta("assistant", ""), index=index)])
     async for index, part in answers.parts():
         if part.text or part.step:
-            yield chunk([ChunkChoice(Delta(content=part.text), index=index)], arbiter=reporter.step(part.step))
+            yield chunk([ChunkChoice(_delta(part), index=index)], arbiter=reporter.step(part.step))
         if part.solution is not None:
             solutions.append(part.solution)
             yield chunk([ChunkChoice(Delta(), finish_of(part.solution), index)], arbiter=reporter.ended(part.solution))
     if body.stream_options and body.stream_options.include_usage:
         yield chunk([], usage=usage_of(solutions))
     yield DONE
+
+
+def _message(solution: Solution) -> AnswerMessage:
+    if not solution.tool_calls:
+        return AnswerMessage(solution.text)
+    return AnswerMessage(solution.text or None, tool_calls=message_calls(solution))
+
+
+def _delta(part: AnswerPart) -> Delta:
+    """Return what a step adds. Its calls are whole: a client that joins chunks gets them once."""
+    if part.step is None or not part.step.kept.calls:
+        return Delta(content=part.text)
+    return Delta(content=part.text or None, tool_calls=delta_calls(part.step.kept.calls))
 
 
 def _name(task: Task) -> str:

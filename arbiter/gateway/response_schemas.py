@@ -12,7 +12,7 @@ from arbiter.protocols.errors import RequestError
 from arbiter.protocols.records import FinishReason, Solution, StepRecord, Usage
 from arbiter.runs.costs import Prices, solution_cost, target_alone
 
-Finish = Literal["stop", "length"]
+Finish = Literal["stop", "length", "tool_calls"]
 _ENDED: tuple[FinishReason, ...] = ("answered", "stop")
 _REFUSED = {"ContextTooLongError": "context_length_exceeded", "ConversationError": "invalid_conversation"}
 
@@ -97,10 +97,13 @@ class TextSoFar:
 
     def add(self, step: StepRecord) -> str:
         """Add a step, and return the text to send. An end that may be the beginning of a stop text is held back."""
+        content = step.kept.content
+        if step.kept.calls and not content:
+            return ""
         if self._steps:
             self._text += self._separator
         self._steps += 1
-        self._text += step.kept.text
+        self._text += content
         found = [at for at in map(self._text.find, self._stop) if at >= 0]
         return self._send(min(found) if found else len(self._text) - self._held())
 
@@ -138,6 +141,8 @@ def check(solution: Solution) -> Solution:
 
 def finish_of(solution: Solution) -> Finish:
     """Return the finish reason in OpenAI's terms."""
+    if solution.finish_reason == "tool_calls":
+        return "tool_calls"
     return "stop" if solution.finish_reason in _ENDED else "length"
 
 
