@@ -126,6 +126,7 @@ def _without_ignorable_fields(value: Any, kind: type[Any], in_answer: bool = Fal
         name: _without_ignorable_fields(item, _NESTED[name], in_answer) if name in _NESTED else item
         for name, item in fields.items()
         if name in kind.__struct_fields__ or not (in_answer or item is None or item in _EMPTY)
+        if not (kind is ChatMessage and name in ("tool_calls", "tool_call_id") and item in _EMPTY)
     }
 
 

@@ -63,7 +63,8 @@ def call_items(solution: Solution) -> list[CallItem]:
 
 def calls_and_thought(message: ChatMessage) -> dict[str, Any]:
     """Return the fields of an assistant's message besides its text: the calls and the thought that it has."""
-    named = {"tool_calls": message.tool_calls, "reasoning_content": message.reasoning_content}
+    thought = message.reasoning_content
+    named = {"tool_calls": message.tool_calls, "reasoning_content": thought if isinstance(thought, str) else None}
     return {name: value for name, value in named.items() if value}
 
 

@@ -68,7 +68,7 @@ class ChatMessage(RequestBody, frozen=True, kw_only=True):
     function_call: Any = None
     tool_calls: list[dict[str, Any]] | None = None
     tool_call_id: str | None = None
-    reasoning_content: str | None = None
+    reasoning_content: Any = None
     images: Any = None
 
 
