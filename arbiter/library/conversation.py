@@ -62,6 +62,11 @@ def texts_of(turns: Iterable[Turn]) -> list[str]:
     return texts
 
 
+def object_of(value: object) -> Mapping[str, object]:
+    """Return ``value`` if it is an object of JSON; else an empty one."""
+    return cast("Mapping[str, object]", value) if isinstance(value, Mapping) else {}
+
+
 def _turn(index: int, message: object) -> Turn:
     if not isinstance(message, Mapping):
         raise DataError(f"message {index} has no role and content: it is {message!r}")
@@ -92,9 +97,8 @@ def _calls(index: int, calls: object) -> tuple[ToolCall, ...]:
 
 
 def _call(path: str, call: object) -> ToolCall:
-    given = cast("Mapping[str, object]", call) if isinstance(call, Mapping) else {}
-    function = given.get("function")
-    fields = cast("Mapping[str, object]", function) if isinstance(function, Mapping) else {}
+    given = object_of(call)
+    fields = object_of(given.get("function"))
     name, arguments, called = fields.get("name"), fields.get("arguments"), given.get("id")
     if not (isinstance(name, str) and isinstance(arguments, str) and isinstance(called, str) and called):
         raise DataError(f"{path} must have an id, and a function with a name and arguments, which are texts")
