@@ -29,6 +29,11 @@ def call_name(problem: str, step: int, seed: int, index: int) -> str:
     return f"call_{_derived(f'{seed}/{problem}/{step}/call/{index}'):016x}"
 
 
+def part_seed(seed: int, part: int) -> int:
+    """Return the seed of one of several requests for the same step. The first one has the seed of the step."""
+    return _derived(f"{seed}/part/{part}") >> 33 if part else seed
+
+
 def unit_draw(seed: int, problem: str, step: int, purpose: str) -> float:
     """Return a number in [0, 1), uniform over problems and steps. Each ``purpose`` has independent numbers."""
     return (_derived(f"{seed}/{problem}/{step}/{purpose}") >> 11) / 2**53  # the 53 bits of a float; never 1.0

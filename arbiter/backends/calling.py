@@ -1,10 +1,13 @@
 """Models that call tools: their calls are read from whole steps, in the form of the model's family."""
 
+from collections.abc import Callable
+
 import msgspec
 
 from arbiter.backends.call_formats.forms import FORMS
 from arbiter.backends.call_formats.reading import CallForm, ReadStep, read_step
 from arbiter.backends.prompts import CHAT, PromptTemplate
+from arbiter.backends.whole_blocks import WholeBlocks
 from arbiter.config.model_tables import AnyModelTable, is_chat
 from arbiter.grading.answers import text_after_thought
 from arbiter.protocols.ports import (
@@ -37,18 +40,28 @@ class CallingGenerator:
         self._opens_thought = opens_thought
 
     async def generate(self, request: GenerationRequest) -> Generation:
-        """Write one step. Raises as ``inner``."""
-        answer, rules = await self.inner.generate(request), request.transcript.rules
-        if rules is None or self._form is None:
-            return answer
+        """Write one step. A separator within a call does not end it. Raises as ``inner``."""
+        rules, form = request.transcript.rules, self._form
+        if rules is None or form is None:
+            return await self.inner.generate(request)
+
+        def is_open(written: str) -> bool:
+            _, text = self._divided(request, written[len(_before(request)) :])
+            return read_step(form, text, rules.tools).is_open
+
+        answer = await WholeBlocks(self.inner, is_open).generate(request)
         thought, text = self._divided(request, answer.text)
-        step = self._read(self._form, text, rules, request)
+        step = self._read(form, text, rules, request)
         if not step.calls and step.problem is None:
             return answer
         valid = None if step.problem is None else False
         return msgspec.structs.replace(
             answer, text=thought + step.content, calls=step.calls, valid=valid, problem=step.problem
         )
+
+    def over(self, wrap: Callable[[Generator], Generator]) -> "CallingGenerator":
+        """Return a generator that reads the calls of ``wrap(inner)`` in the same form."""
+        return CallingGenerator(wrap(self.inner), self._form, self.without_tools, self._opens_thought)
 
     @property
     def context(self) -> int | None:
@@ -66,8 +79,7 @@ class CallingGenerator:
 
     def _divided(self, request: GenerationRequest, text: str) -> tuple[str, str]:
         """Return the part of a step that is a thought, and the part after it."""
-        before = "".join(step.text + request.separator for step in request.transcript.steps)
-        after = text_after_thought(before + text, self._opens_thought)
+        after = text_after_thought(_before(request) + text, self._opens_thought)
         end = 0 if after is None else min(len(after), len(text))
         return text[: len(text) - end], text[len(text) - end :]
 
@@ -76,6 +88,11 @@ class CallingGenerator:
         if request.constraint is not None and (bare := read_step(FORMS["llama-3"], text)).calls:
             return bare
         return read_step(form, text, rules.tools)
+
+
+def _before(request: GenerationRequest) -> str:
+    """Return the steps before that of the request, as one text."""
+    return "".join(step.text + request.separator for step in request.transcript.steps)
 
 
 def unwrapped(generator: Generator) -> Generator:

@@ -16,7 +16,7 @@ from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.actors.slots import Occupancy
 from arbiter.actors.supervision import services
-from arbiter.backends.opening import answer_form, open_models, required_tables
+from arbiter.backends.opening import answer_form, required_tables
 from arbiter.config.config import Config
 from arbiter.data import Problem, load_problems
 from arbiter.data.tasks import make_task
@@ -30,6 +30,7 @@ from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.folder import RunFolder, check_run, is_solved, open_run
 from arbiter.runs.graders import Graders, open_graders, with_rows
 from arbiter.runs.limit_notes import handles_of, limit_notes
+from arbiter.runs.model_opening import open_models
 from arbiter.runs.results import Result, Summary, summary_of
 from arbiter.runs.run_plan import run_plan
 from arbiter.runs.stored_summary import read_summary

@@ -1,4 +1,4 @@
-"""Let a model in process write JSON that fits a schema: a mask over the tokens of a row. Needs the extra ``structured``.
+"""JSON of models in process that fits a schema: a mask over the tokens of a row. Needs the extra ``structured``.
 
 JSON is written on one line, with a blank after each comma and colon. The grammar of a schema may allow more than the
 schema: keywords that llguidance does not know are left out. So what is written is still to be validated.

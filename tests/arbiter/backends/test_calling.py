@@ -3,10 +3,13 @@
 import anyio
 import pytest
 
+from arbiter.actors.ring_setup import Models
 from arbiter.backends.call_formats.forms import FORMS
 from arbiter.backends.calling import CallingGenerator, unwrapped
+from arbiter.backends.fences import open_fence
 from arbiter.backends.scripted import ScriptedGenerator
-from arbiter.protocols.ports import Generation, GenerationRequest
+from arbiter.backends.whole_blocks import in_whole_blocks
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
 from arbiter.protocols.records import Step, Transcript, Usage
 from arbiter.protocols.tools import AnswerRules, Tool
 
@@ -66,6 +69,48 @@ def test_a_thought_has_no_calls(before: tuple[str, ...], text: str, thinks: bool
 
 def test_under_a_constraint_a_bare_object_is_a_call_too() -> None:
     assert written(BARE, constraint="{}").calls == written(CALL, constraint="{}").calls == written(CALL).calls
+
+
+def in_parts(text: str) -> tuple[ScriptedGenerator, CallingGenerator]:
+    """A model that writes ``text`` up to the next separator."""
+
+    def write(request: GenerationRequest) -> Generation:
+        before = "".join(step.text + request.separator for step in request.transcript.steps)
+        part, found, _ = text.removeprefix(before).partition(request.separator)
+        return Generation(part, "separator" if found else "end", Usage(9, 5))
+
+    model = ScriptedGenerator(write)
+    return model, CallingGenerator(model, FORMS["hermes"])
+
+
+def a_request(*before: str, rules: AnswerRules | None = RULES) -> GenerationRequest:
+    steps = tuple(Step(one, "target") for one in before)
+    return GenerationRequest("p", 0, 0, "draft", Transcript("q", steps, rules=rules), "\n\n", 99, 0.0, 1.0, 0)
+
+
+def test_a_separator_within_a_call_does_not_end_the_step() -> None:
+    spaced = CALL.replace('"a": 1', '\n\n"a":\n\n1\n\n')
+    model, calling = in_parts(f"I add.\n\n{spaced}\n\nSo it is.")
+    first = anyio.run(calling.generate, a_request())
+    assert (first.text, first.stop_reason, first.calls) == ("I add.", "separator", ())
+    second = anyio.run(calling.generate, a_request("I add."))
+    assert [call.arguments for call in second.calls] == ['{\n\n"a":\n\n1\n\n}']
+    assert (second.text, second.stop_reason, second.usage.completion_tokens) == ("", "separator", 20)
+    assert model.calls == 5
+
+
+def test_without_tools_a_separator_within_a_call_ends_the_step() -> None:
+    model, calling = in_parts(CALL.replace('"a": 1', '\n\n"a": 1'))
+    assert anyio.run(calling.generate, a_request(rules=None)).stop_reason == "separator"
+    assert model.calls == 1
+
+
+def test_blocks_of_code_and_calls_are_whole_together() -> None:
+    model, calling = in_parts(f"```\na\n\nb\n```\n{CALL}")
+    models = in_whole_blocks(Models(ModelHandle(calling)), open_fence)
+    assert models.draft is not None
+    answer = anyio.run(models.draft.port.generate, a_request())
+    assert (answer.text, len(answer.calls), model.calls) == ("```\na\n\nb\n```", 1, 2)
 
 
 def test_a_model_without_a_form_says_why_it_cannot_be_offered_tools() -> None:

@@ -252,7 +252,7 @@ def test_a_conversation_that_the_template_refuses_fails_alone(
     loaded: Loaded, served: Served, generation: Requests
 ) -> None:
     class Refusing:
-        def head(self, turns: tuple[Turn, ...], question: str) -> str:
+        def head(self, turns: tuple[Turn, ...], question: str, *more: object) -> str:
             raise ConversationError("roles must alternate")
 
     refusing = PromptTemplate(TEMPLATE.before_steps, conversation=Refusing())
