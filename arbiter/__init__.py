@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from arbiter.library.arbiter import Arbiter as Arbiter
     from arbiter.library.blocking import BlockingArbiter as BlockingArbiter
     from arbiter.library.blocking import solve as solve
-    from arbiter.library.questions import Message as Message
+    from arbiter.library.conversation import Message as Message
     from arbiter.library.questions import Overrides as Overrides
     from arbiter.library.questions import Question as Question
     from arbiter.library.streams import Solutions as Solutions
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from arbiter.protocols.records import Step as Step
     from arbiter.protocols.records import StepRecord as StepRecord
     from arbiter.protocols.records import Usage as Usage
+    from arbiter.protocols.tools import Tool as Tool
+    from arbiter.protocols.tools import ToolCall as ToolCall
 
     __version__: str
 
@@ -67,8 +69,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "BlockingArbiter",
         "solve",
     ),
+    "arbiter.library.conversation": ("Message",),
     "arbiter.library.questions": (
-        "Message",
         "Overrides",
         "Question",
     ),
@@ -92,6 +94,10 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "Step",
         "StepRecord",
         "Usage",
+    ),
+    "arbiter.protocols.tools": (
+        "Tool",
+        "ToolCall",
     ),
 }
 """The public names, by the module that defines them. To add or remove one, change it here and in the block above."""

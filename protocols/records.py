@@ -108,6 +108,12 @@ class Transcript(Record, frozen=True):
     after: tuple[Turn, ...] = ()
     rules: AnswerRules | None = None
 
+    @property
+    def has_tools(self) -> bool:
+        """Whether tools are offered, or were called: only some models can read it."""
+        turns = (*self.turns, *self.after)
+        return self.rules is not None or any(turn.calls or turn.role == "tool" for turn in turns)
+
     def extended(self, step: Step) -> "Transcript":
         """Return the transcript with one more step."""
         return Transcript(self.question, (*self.steps, step), self.turns, self.after, self.rules)

@@ -41,6 +41,8 @@ TOP = [
     "Step",
     "StepRecord",
     "Steps",
+    "Tool",
+    "ToolCall",
     "Usage",
     "load_config",
     "load_problems",

@@ -17,7 +17,8 @@ from arbiter.gateway.schemas import (
     ResponseBody,
 )
 from arbiter.library.arbiter import Arbiter
-from arbiter.library.questions import Message, Overrides, Question
+from arbiter.library.conversation import Message
+from arbiter.library.questions import Overrides, Question
 from arbiter.protocols.errors import ClosedError, ConfigError, DataError, RequestError
 from arbiter.protocols.messages import Task
 

@@ -29,7 +29,8 @@ from arbiter.gateway.response_schemas import usage_of as usage_by_model
 from arbiter.gateway.schemas import Extras
 from arbiter.integrations.arbiter_cache import SharedArbiter
 from arbiter.library.arbiter import Arbiter
-from arbiter.library.questions import Message, Overrides
+from arbiter.library.conversation import Message
+from arbiter.library.questions import Overrides
 from arbiter.protocols.errors import ConfigError, DataError, ProblemError
 from arbiter.protocols.records import Solution
 

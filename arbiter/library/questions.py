@@ -12,18 +12,16 @@ from arbiter.config.config import Config
 from arbiter.config.run_tables import RunType
 from arbiter.data import Problem
 from arbiter.data.tasks import make_task
+from arbiter.library.conversation import Message, conversation, texts_of
+from arbiter.library.tools import ToolLike, answer_rules
 from arbiter.protocols.errors import ConfigError, DataError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Policy
-from arbiter.protocols.records import ChatRole, Limits, Sampling, Transcript, Turn
-
-Message = Mapping[str, str]
-"""One turn of a conversation, with the keys ``role`` (``system``, ``user`` or ``assistant``) and ``content``."""
+from arbiter.protocols.records import Limits, Sampling, Transcript
+from arbiter.protocols.tools import AnswerRules
 
 Question = str | Problem | Sequence[Message]
-"""A text, a ``Problem`` with its own id, or a conversation whose last message is the user's."""
-
-_ROLES: dict[str, ChatRole] = {**{role: role for role in get_args(ChatRole)}, "developer": "system"}
+"""A text, a ``Problem`` with its own id, or a conversation. Its last message is the user's, or the result of a tool."""
 
 
 class Overrides(TypedDict, total=False):
@@ -37,6 +35,10 @@ class Overrides(TypedDict, total=False):
     - ``seed`` decides the sampling. Equal questions with equal seeds get equal answers.
     - ``stop`` are texts that end the answer. The answer ends before the first of them that appears in it completely.
     - ``tags`` are the caller's labels for the log.
+    - ``tools`` are the tools that the answer may call, in OpenAI's form or as ``Tool``.
+    - ``tool_choice`` is ``auto`` (the default), ``none``, ``required``, the name of the tool that must be called, or an
+      object in OpenAI's form.
+    - ``parallel_tool_calls`` is False if the answer may make one call only.
 
     Example::
 
@@ -55,9 +57,13 @@ class Overrides(TypedDict, total=False):
     seed: int
     stop: Sequence[str]
     tags: Mapping[str, str]
+    tools: Sequence[ToolLike]
+    tool_choice: str | Mapping[str, Any]
+    parallel_tool_calls: bool
 
 
-_KINDS: dict[str, Any] = {name: kind for name, kind in get_type_hints(Overrides).items() if name != "policy"}
+_CHECKED_APART = ("policy", "tools", "tool_choice")
+_KINDS: dict[str, Any] = {name: kind for name, kind in get_type_hints(Overrides).items() if name not in _CHECKED_APART}
 
 
 class TaskFactory:
@@ -76,6 +82,7 @@ class TaskFactory:
         """
         plan = self.plan(overrides)
         transcript, name = _transcript(question)
+        transcript = msgspec.structs.replace(transcript, rules=plan.transcript.rules)
         return msgspec.structs.replace(
             plan,
             id=name or f"{self._session}-{next(self._numbers)}",
@@ -88,6 +95,7 @@ class TaskFactory:
         given, plain = _checked(overrides), self._plain
         return msgspec.structs.replace(
             plain,
+            transcript=Transcript("", rules=given.get("rules")),
             policy=given.get("policy") or self.rule(given.get("run_type"), given.get("threshold")),
             limits=Limits(**{**msgspec.structs.asdict(plain.limits), **_fields_of(Limits, given)}),
             sampling=Sampling(**{**msgspec.structs.asdict(plain.sampling), **_fields_of(Sampling, given)}),
@@ -104,55 +112,28 @@ class TaskFactory:
         return (config if threshold is None else config.with_threshold(threshold, "threshold")).policy()
 
 
-def conversation(messages: Sequence[Message]) -> tuple[tuple[Turn, ...], str]:
-    """Return the turns before the last message, and the text of the last message.
-
-    Several instructions at the beginning become one turn. Raises ``DataError`` naming the message that is invalid.
-    """
-    turns: list[Turn] = []
-    for index, message in enumerate(messages):
-        role, text = _role_and_text(index, message)
-        if role == "system" and len(turns) == 1 and turns[0].role == "system":
-            turns[0] = Turn("system", f"{turns[0].text}\n\n{text}")
-        else:
-            turns.append(Turn(role, text))
-    if not turns or turns[-1].role != "user":
-        raise DataError("the last message must be the user's: it is the question")
-    return tuple(turns[:-1]), turns[-1].text
-
-
-def _role_and_text(index: int, message: Any) -> tuple[ChatRole, str]:  # noqa: ANN401 - untyped callers pass anything
-    if not isinstance(message, Mapping):
-        raise DataError(f"message {index} has no role and content: it is {message!r}")
-    given = cast("Mapping[str, object]", message)
-    name, text = given.get("role"), given.get("content")
-    role = _ROLES.get(name) if isinstance(name, str) else None
-    if role is None:
-        raise DataError(f"message {index}: role must be one of {', '.join(_ROLES)}, not {name!r}")
-    if not isinstance(text, str):
-        raise DataError(f"message {index}: content must be a text")
-    return role, text
-
-
 def _transcript(question: Any) -> tuple[Transcript, str]:  # noqa: ANN401 - untyped callers pass anything
     """Return the transcript to start from, and the id if ``question`` is a problem; else an empty text."""
     if isinstance(question, Problem):
-        text, turns, name = question.question, (), question.id
+        text, turns, after, name = question.question, (), (), question.id
     elif isinstance(question, str):
-        text, turns, name = question, (), ""
+        text, turns, after, name = question, (), (), ""
     elif isinstance(question, Sequence) and not isinstance(question, bytes):
-        (turns, text), name = conversation(cast("Sequence[Message]", question)), ""
+        (turns, text, after), name = conversation(cast("Sequence[Message]", question)), ""
     else:
         raise DataError(f"a question is a text, a Problem or a list of messages, not {question!r}")
     if not text.strip():
         raise DataError("the question is empty")
-    if fault := _fault(name, text, *(turn.text for turn in turns)):
+    if fault := _fault(name, text, *texts_of(turns), *texts_of(after)):
         raise DataError(f"the question is not valid Unicode: {fault}")
-    return Transcript(text, turns=turns), name
+    return Transcript(text, turns=turns, after=after), name
 
 
 def _seed_key(transcript: Transcript) -> str:
-    return hashlib.blake2b(msgspec.json.encode(transcript), digest_size=8).hexdigest()
+    plain: dict[str, Any] = {"question": transcript.question, "steps": transcript.steps, "turns": transcript.turns}
+    if transcript.after or transcript.rules is not None:
+        plain |= {"after": transcript.after, "rules": transcript.rules}
+    return hashlib.blake2b(msgspec.json.encode(plain), digest_size=8).hexdigest()
 
 
 def _checked(overrides: Overrides) -> dict[str, Any]:
@@ -161,6 +142,8 @@ def _checked(overrides: Overrides) -> dict[str, Any]:
     for name, value in overrides.items():
         if name == "policy":
             given[name] = _policy(value, overrides)
+        elif name in _CHECKED_APART:
+            continue
         elif name not in _KINDS:
             raise ConfigError(f"unknown override {name!r}; a call can set {', '.join(Overrides.__annotations__)}")
         else:
@@ -169,6 +152,7 @@ def _checked(overrides: Overrides) -> dict[str, Any]:
             except msgspec.ValidationError as error:
                 choices = f"; one of {', '.join(get_args(RunType))}" if name == "run_type" else ""
                 raise ConfigError(f"{name}: {error}{choices}") from error
+    given["rules"] = _rules(overrides, given.get("parallel_tool_calls", True))
     stop, tags = given.get("stop", ()), given.get("tags", {})
     if not all(stop):
         raise ConfigError("stop: a text must not be empty")
@@ -176,6 +160,10 @@ def _checked(overrides: Overrides) -> dict[str, Any]:
         if fault := _fault(*texts):
             raise ConfigError(f"{name}: not valid Unicode: {fault}")
     return given
+
+
+def _rules(overrides: Overrides, parallel: bool) -> AnswerRules | None:
+    return answer_rules(overrides.get("tools", ()), overrides.get("tool_choice"), parallel)
 
 
 def _fault(*texts: str) -> str | None:
