@@ -1,8 +1,12 @@
-"""Whether a step keeps the rules of the answer: which tools it may call, with which arguments. Pure functions."""
+"""Whether a step keeps the rules of the answer: the tools that it may call, and the JSON that it must be.
+
+Pure functions.
+"""
 
 import msgspec
 
 from arbiter.protocols.tools import AnswerRules, Tool, ToolCall
+from arbiter.structured.thoughts import text_after_thought
 from arbiter.structured.validation import problem_of
 
 
@@ -16,6 +20,20 @@ def problem_with(rules: AnswerRules, calls: tuple[ToolCall, ...], ends: bool) ->
         return f"it makes {len(calls)} calls, but may make only one"
     tools = {tool.name: tool for tool in rules.tools}
     return next((problem for call in calls if (problem := _problem_of_call(rules, tools, call))), None)
+
+
+def problem_of_answer(schema: str, text: str) -> str | None:
+    """Return why an answer is no JSON that fits ``schema``; None if it is. ``text`` is the whole answer."""
+    content = text_after_thought(text)
+    if content is None:
+        return "it ends within a thought"
+    problem = problem_of(schema, content)
+    return f"the answer does not fit its schema: {problem}" if problem else None
+
+
+def is_after_thought(text: str) -> bool:
+    """Return whether a thought has ended before the end of ``text``, the beginning of an answer."""
+    return text_after_thought(text) not in {None, text}
 
 
 def call_schema(rules: AnswerRules) -> str | None:

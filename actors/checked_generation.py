@@ -2,7 +2,7 @@
 
 import msgspec
 
-from arbiter.actors.answer_rules import call_schema, problem_with
+from arbiter.actors.answer_rules import call_schema, is_after_thought, problem_of_answer, problem_with
 from arbiter.actors.requests import note_retry
 from arbiter.actors.seeds import call_name, retry_seed
 from arbiter.protocols.errors import BackendError
@@ -20,6 +20,8 @@ class CheckedGenerator:
 
     A step that breaks them is written again if ``is_final``, that is, if no other model can replace it: ``TRIES``
     times in all, with other seeds, at a temperature above 0, and with the rules as a constraint.
+
+    If the answer must fit a schema, and can be nothing else, that is the constraint of each step after a thought.
     """
 
     def __init__(self, inner: Generator, rules: AnswerRules, is_final: bool) -> None:
@@ -29,12 +31,14 @@ class CheckedGenerator:
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step. Raises as ``inner``, and ``BackendError`` if it is final and no try keeps the rules."""
+        if not self._rules.offered and is_after_thought(_before(request)):
+            request = msgspec.structs.replace(request, constraint=self._rules.schema)
         answer = await self._write(request)
         for attempt in range(1, self._tries):
             if answer.valid is not False:
                 break
             note_retry(attempt, 0.0, f"broken rules: {answer.problem}")
-            again = await self._write(self._again(request, attempt))
+            again = await self._write(self._again(request, answer, attempt))
             spent = again.overhead + answer.usage + answer.overhead
             seconds = None if again.seconds is None or answer.seconds is None else again.seconds + answer.seconds
             answer = msgspec.structs.replace(again, overhead=spent, seconds=seconds)
@@ -53,15 +57,26 @@ class CheckedGenerator:
         )
         if answer.valid is not None:
             return msgspec.structs.replace(answer, calls=calls)
-        problem = problem_with(self._rules, calls, answer.stop_reason == "end")
-        valid = problem is None if calls or problem else None
+        ends = answer.stop_reason == "end"
+        problem, schema = problem_with(self._rules, calls, ends), self._rules.schema
+        is_answer = ends and not calls and schema is not None
+        if is_answer and problem is None:
+            problem = problem_of_answer(schema, _before(request) + answer.text)
+        valid = problem is None if calls or problem or is_answer else None
         return msgspec.structs.replace(answer, calls=calls, valid=valid, problem=problem)
 
-    def _again(self, request: GenerationRequest, attempt: int) -> GenerationRequest:
+    def _again(self, request: GenerationRequest, answer: Generation, attempt: int) -> GenerationRequest:
+        """Return the request for another try after ``answer``."""
+        is_call = self._rules.schema is None or bool(answer.calls) or self._rules.choice == "required"
         return msgspec.structs.replace(
             request,
             temperature=max(request.temperature, _RETRY_TEMPERATURE),
             seed=retry_seed(request.seed, attempt),
             proposal=None,
-            constraint=call_schema(self._rules),
+            constraint=call_schema(self._rules) if is_call else self._rules.schema,
         )
+
+
+def _before(request: GenerationRequest) -> str:
+    """Return the steps before that of the request, as one text."""
+    return "".join(step.text + request.separator for step in request.transcript.steps)

@@ -56,12 +56,15 @@ class AnswerRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     - ``choice`` says whether the answer may or must call some.
     - ``allowed`` are the names of the tools that it may call; empty for all.
     - ``parallel`` is False if it may make only one call.
+    - ``schema`` is the JSON schema, as JSON text, that an answer without calls must fit; None if any text may answer. A
+      thought before the answer is no part of it.
     """
 
     tools: tuple[Tool, ...] = ()
     choice: ToolChoice = "auto"
     allowed: tuple[str, ...] = ()
     parallel: bool = True
+    schema: str | None = None
 
     @property
     def offered(self) -> tuple[Tool, ...]:

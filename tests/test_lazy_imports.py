@@ -23,6 +23,7 @@ HTTP = {"aiohttp", "httptools", "httpx", "openai", "starlette", "uvicorn"}
 HEAVY = HTTP | {
     "google",
     "inspect_ai",
+    "jsonschema_rs",
     "math_verify",
     "matplotlib",
     "numpy",

@@ -9,7 +9,6 @@ from arbiter.backends.call_formats.reading import CallForm, ReadStep, read_step
 from arbiter.backends.prompts import CHAT, PromptTemplate
 from arbiter.backends.whole_blocks import WholeBlocks
 from arbiter.config.model_tables import AnyModelTable, is_chat
-from arbiter.grading.answers import text_after_thought
 from arbiter.protocols.ports import (
     CountsPrompts,
     Generation,
@@ -21,6 +20,7 @@ from arbiter.protocols.ports import (
 )
 from arbiter.protocols.records import Transcript
 from arbiter.protocols.tools import AnswerRules
+from arbiter.structured.thoughts import text_after_thought
 
 
 class CallingGenerator:
@@ -28,7 +28,7 @@ class CallingGenerator:
 
     ``form`` is the form in which the model writes calls. None if it cannot be offered tools; ``without_tools`` then
     says why, and how to change that. ``opens_thought`` is True if the answers begin within a thought. A thought has no
-    calls, whatever it says.
+    calls, whatever it says. An answer that must fit a schema is one step, after those of the thought.
     """
 
     def __init__(
@@ -40,16 +40,26 @@ class CallingGenerator:
         self._opens_thought = opens_thought
 
     async def generate(self, request: GenerationRequest) -> Generation:
-        """Write one step. A separator within a call does not end it. Raises as ``inner``."""
-        rules, form = request.transcript.rules, self._form
-        if rules is None or form is None:
+        """Write one step. A separator does not end it within a call, or within an answer that must fit a schema.
+
+        Within a thought, no constraint holds. Raises as ``inner``.
+        """
+        rules = request.transcript.rules
+        form = self._form if rules is not None and rules.tools else None
+        if rules is None or (form is None and rules.schema is None):
             return await self.inner.generate(request)
 
         def is_open(written: str) -> bool:
             _, text = self._divided(request, written[len(_before(request)) :])
-            return read_step(form, text, rules.tools).is_open
+            if rules.schema is not None and text.strip():
+                return True
+            return form is not None and read_step(form, text, rules.tools).is_open
 
+        if text_after_thought(_before(request), self._opens_thought) is None:
+            request = msgspec.structs.replace(request, constraint=None)
         answer = await WholeBlocks(self.inner, is_open).generate(request)
+        if form is None or (request.constraint is not None and request.constraint == rules.schema):
+            return answer
         thought, text = self._divided(request, answer.text)
         step = self._read(form, text, rules, request)
         if not step.calls and step.problem is None:

@@ -23,9 +23,9 @@ from arbiter.backends.conversations import (
 )
 from arbiter.backends.tokenizers import read_tokenizer
 from arbiter.config.model_tables import CallFormName
-from arbiter.grading.answers import text_after_thought
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.records import Author, Step, Transcript, Turn
+from arbiter.structured.thoughts import text_after_thought
 
 QUESTION = "{question}"
 CHAT = "chat"

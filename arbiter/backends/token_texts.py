@@ -46,6 +46,11 @@ class TokenTexts(Protocol):
         """The special tokens, as texts."""
         ...
 
+    @property
+    def as_json(self) -> str | None:
+        """The tokenizer as the text of a ``tokenizer.json``; None if it cannot be written as one."""
+        ...
+
     def encode(self, text: str, special: bool = True) -> list[int]:
         """Return the tokens of ``text``; with ``special``, also those that the model expects around a text."""
         ...
@@ -102,6 +107,11 @@ class FastTokenTexts:
         added = self._tokenizer.get_added_tokens_decoder().values()
         return frozenset(token.content for token in added if token.special)
 
+    @property
+    def as_json(self) -> str | None:
+        """The text of a ``tokenizer.json``."""
+        return self._tokenizer.to_str()
+
     def encode(self, text: str, special: bool = True) -> list[int]:
         return self._encode(text, special) if self._lines is None else self._lines.encode(text, special)
 
@@ -127,6 +137,11 @@ class TransformersTokenTexts:
         """The special tokens, as texts."""
         added = self._tokenizer.added_tokens_decoder.values()
         return frozenset([*self._tokenizer.all_special_tokens, *(token.content for token in added if token.special)])
+
+    @property
+    def as_json(self) -> str | None:
+        """The text of a ``tokenizer.json``; None for a tokenizer that is written in Python."""
+        return self._tokenizer.backend_tokenizer.to_str() if self._tokenizer.is_fast else None
 
     def encode(self, text: str, special: bool = True) -> list[int]:
         return self._encode(text, special) if self._lines is None else self._lines.encode(text, special)

@@ -12,7 +12,6 @@ from arbiter.grading.terms import is_word
 from arbiter.grading.vocabulary import EVERYTHING, NOTHING, NUMBERS
 from arbiter.protocols.records import Record
 
-_OPEN_THOUGHT, _CLOSE_THOUGHT = "<think>", "</think>"
 _TOKENS = re.compile(
     r"\\(?:boxed|fbox)(?![A-Za-z])\s*(?:(?P<braced>\{)|(?=(?P<bare>[-+]?[\d.\\][^\s$]{0,200}))|)"
     r"|\\."
@@ -48,15 +47,6 @@ class BoxedText(msgspec.Struct, frozen=True):
     inside: str
     start: int
     end: int
-
-
-def text_after_thought(text: str, in_thought: bool = False) -> str | None:
-    """Return the text after the last thought of ``text``; None if a thought never ends.
-
-    ``in_thought`` is True if ``text`` begins within a thought, which the prompt before it opened.
-    """
-    _, closed, after = text.rpartition(_CLOSE_THOUGHT)
-    return None if _OPEN_THOUGHT in after or (in_thought and not closed) else after
 
 
 def boxes(text: str) -> list[BoxedText]:

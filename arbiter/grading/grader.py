@@ -7,9 +7,10 @@ from typing import Any, Protocol, Self
 import anyio.to_thread
 import msgspec
 
-from arbiter.grading.answers import Reference, text_after_thought
+from arbiter.grading.answers import Reference
 from arbiter.protocols.events import Graded
 from arbiter.protocols.records import Record
+from arbiter.structured.thoughts import text_after_thought
 
 LONGEST = 2000
 """The number of characters of an answer that a grade keeps."""

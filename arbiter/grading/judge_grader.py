@@ -5,11 +5,11 @@ import re
 
 import anyio
 
-from arbiter.grading.answers import text_after_thought
 from arbiter.grading.grader import LONGEST, NO_END, Grade, GradingRequest
 from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator
 from arbiter.protocols.records import Transcript
+from arbiter.structured.thoughts import text_after_thought
 
 PLACEHOLDERS = ("{question}", "{rubric}", "{answer}")
 SEPARATOR = "\n<<<end of the verdict>>>\n"

@@ -103,12 +103,12 @@ def _hidden_calls(calls: tuple[ToolCall, ...]) -> tuple[ToolCall, ...]:
 def _hidden_rules(rules: AnswerRules) -> AnswerRules:
     replace = msgspec.structs.replace
     tools = (replace(tool, description="", parameters=redacted(tool.parameters)) for tool in rules.tools)
-    return replace(rules, tools=tuple(tools))
+    return replace(rules, tools=tuple(tools), schema=_hidden(rules.schema))
 
 
-def _hidden(problem: str | None) -> str | None:
-    """Return a placeholder for the reason why a step breaks the rules: it quotes the arguments."""
-    return None if problem is None else redacted(problem)
+def _hidden(text: str | None) -> str | None:
+    """Return a placeholder for a schema, or for the reason why a step breaks the rules: it quotes names."""
+    return None if text is None else redacted(text)
 
 
 def _kinds(error: str) -> str:

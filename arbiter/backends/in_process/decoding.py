@@ -7,10 +7,17 @@ the model would have written itself. That prefix is kept, and the rest is discar
 
 A row whose confidence is requested takes the log-probabilities of its tokens from the raw logits: temperature and
 ``top_p`` do not affect them. Such a row reads no proposal.
+
+A row under a constraint chooses among the tokens that the constraint allows. No separator ends its step, because the
+JSON may contain it, and it reads no proposal.
 """
 
 import random
 from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from arbiter.backends.confidence import confidence_at, mean_confidence
 from arbiter.backends.draft_features import CandidateReading
@@ -23,9 +30,12 @@ from arbiter.backends.in_process.token_drawing import draw
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.step_tokens import SeparatorTokens, StepTokens, agreed_tokens, agreement, proposed_tokens
 from arbiter.backends.token_texts import TokenTexts, prompt_tokens
-from arbiter.protocols.errors import ContextTooLongError
+from arbiter.protocols.errors import BackendError, ContextTooLongError, not_installed
 from arbiter.protocols.ports import Generation, GenerationRequest, KVMemory
 from arbiter.protocols.records import Transcript, Usage
+
+if TYPE_CHECKING:
+    from arbiter.backends.in_process.constrained import Constraints, TokenMask
 
 
 class InProcessGenerator:
@@ -90,7 +100,20 @@ class InProcessGenerator:
                 f"the prompt has {len(prompt)} tokens, and the context of {self._loaded.name} holds "
                 f"{self._loaded.model.context}: shorten the question, or use a model with a longer context"
             )
-        return _StepRow(ask, prompt, self._proposed(ask, room), self._step(ask.separator, room))
+        mask = None if ask.constraint is None else self._constraints.mask(ask.constraint)
+        if mask is None:
+            return _StepRow(ask, prompt, self._proposed(ask, room), self._step(ask.separator, room))
+        step = StepTokens(self._loaded.texts, ask.separator, self._loaded.ends, room, completing=())
+        return _StepRow(ask, prompt, [], step, mask)
+
+    @cached_property
+    def _constraints(self) -> "Constraints":
+        """Raises ``BackendError`` without the extra ``structured``."""
+        try:
+            from arbiter.backends.in_process.constrained import Constraints
+        except ModuleNotFoundError as error:
+            raise BackendError(not_installed("constrained decoding in process", error.name, "structured")) from error
+        return Constraints(self._loaded.name, self._loaded.texts, self._loaded.ends)
 
     def _step(self, separator: str, room: int) -> StepTokens:
         texts = self._loaded.texts
@@ -106,9 +129,19 @@ class InProcessGenerator:
 
 
 class _StepRow:
-    """A step while it is written. ``proposed`` has the tokens of a step to check; it may be empty."""
+    """A step while it is written. ``proposed`` has the tokens of a step to check; it may be empty.
 
-    def __init__(self, ask: GenerationRequest, prompt: list[int], proposed: list[int], step: StepTokens) -> None:
+    ``mask`` is the constraint, if there is one.
+    """
+
+    def __init__(
+        self,
+        ask: GenerationRequest,
+        prompt: list[int],
+        proposed: list[int],
+        step: StepTokens,
+        mask: "TokenMask | None" = None,
+    ) -> None:
         self.ids = [*prompt, *proposed]
         self.read = self.reused = 0
         self.shown = 1 + len(proposed)
@@ -117,6 +150,7 @@ class _StepRow:
         self._prompt = len(prompt)
         self._proposed = proposed
         self._step = step
+        self._mask = mask
         self._noise = random.Random(ask.seed)
         self._logprobs: list[float] = []
         self._entropy: float | None = None
@@ -134,6 +168,9 @@ class _StepRow:
             self._record(outputs, last, tokens[0])
         if self._step.take(tokens):
             return True
+        if self._mask is not None and self._mask.take(tokens[0]):
+            self._step.close("end")
+            return True
         self.ids.append(tokens[-1])
         return False
 
@@ -146,9 +183,12 @@ class _StepRow:
 
     def _next(self, outputs: Outputs, last: int) -> int:
         ask = self._ask
-        if ask.temperature == 0:
+        if self._mask is None and ask.temperature == 0:
             return outputs.choices[last]
-        return draw(outputs.values[last], ask.temperature, ask.top_p, self._noise)
+        logits: Tensor = outputs.values[last]
+        if self._mask is not None:
+            logits = self._mask.allowed(logits)
+        return draw(logits, ask.temperature, ask.top_p, self._noise) if ask.temperature else int(logits.argmax())
 
     def _record(self, outputs: Outputs, last: int, token: int) -> None:
         """Record what the confidence needs of the distribution that ``token`` was taken from."""

@@ -171,6 +171,11 @@ def ending_of(choice: CompletionAnswer, separator: str, signs: EndSigns) -> tupl
     return (before_separator(text, separator) if ending == "separator" else text), ending
 
 
+def ending_of_whole(choice: CompletionAnswer) -> StopReason:
+    """Return the stop reason of an answer that was requested without a separator."""
+    return "limit" if _REASONS.get(choice.finish_reason or "") == "limit" else "end"
+
+
 def before_separator(text: str, separator: str) -> str:
     """Return ``text``, after which the separator was matched, without the part of the separator that is left in it.
 

@@ -21,12 +21,14 @@ from arbiter.backends.served.completion_answers import (
     before_separator,
     complete,
     ending_of,
+    ending_of_whole,
 )
+from arbiter.backends.served.constraints import ServerConstraints
 from arbiter.backends.served.context_room import refuse_cut, within_context
 from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.logprobs import Logprobs, alternatives, alternatives_option, confidence_of
 from arbiter.backends.served.prompt_form import PromptForm, as_text
-from arbiter.backends.served.transport import Transport
+from arbiter.backends.served.transport import TemporaryError, Transport
 from arbiter.config.model_tables import Engine
 from arbiter.protocols.errors import BackendError, ContextTooLongError
 from arbiter.protocols.ports import Generation, GenerationRequest
@@ -88,6 +90,8 @@ class ServedGenerator:
         self._chats = chats
         self._form = form
         self._count = count
+        where = transport.address.at(self._path)
+        self._constraints = ServerConstraints(self._signs.engine, chats is not None, where)
 
     @property
     def _path(self) -> str:
@@ -106,19 +110,34 @@ class ServedGenerator:
         """Write one step, of at most the tokens that the context leaves.
 
         Raises ``ContextTooLongError`` if the server reports that the first step has no room; ``BackendError`` for other
-        failures. A later step without room is empty and ends by its limit.
+        failures. A later step without room is empty and ends by its limit. A step under a constraint is the whole
+        answer; if the server refuses the constraint, the step is written without it.
         """
+        constraint = self._constraints.fields(request.constraint)
+        if constraint is not None:
+            try:
+                return await self._written(request, constraint)
+            except (TemporaryError, ContextTooLongError):
+                raise
+            except BackendError as error:
+                self._constraints.refused(error)
+        return await self._written(request)
+
+    async def _written(self, request: GenerationRequest, constraint: Mapping[str, Any] | None = None) -> Generation:
         sampling: dict[str, Any] = {"temperature": request.temperature, **priority_of(request, self._priority)}
         sampling |= {"top_p": request.top_p, "seed": request.seed} if request.temperature > 0 else self._greedily
-        remembers = self._memory is not None and request.temperature == 0
-        options = {"stop": [request.separator], **self._logprobs(request, remembers), **sampling}
+        remembers = self._memory is not None and request.temperature == 0 and constraint is None
+        ends = {"stop": [request.separator]} if constraint is None else constraint
+        options = {**ends, **self._logprobs(request, remembers), **sampling}
         try:
             choice, usage, spent = await self._complete(request, "", request.max_tokens, options)
         except ContextTooLongError:
             if not request.transcript.steps:
                 raise
             return full_context(request)
-        text, ending = ending_of(choice, request.separator, self._signs)
+        text, ending = choice.text, ending_of_whole(choice)
+        if constraint is None:
+            text, ending = ending_of(choice, request.separator, self._signs)
         if ending is None:
             ending, more = await self._ending_by_probe(request, text)
             spent += more

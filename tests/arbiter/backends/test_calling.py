@@ -1,6 +1,7 @@
 """A model that calls tools returns its calls as data, and any other text unchanged."""
 
 import anyio
+import msgspec
 import pytest
 
 from arbiter.actors.ring_setup import Models
@@ -103,6 +104,47 @@ def test_without_tools_a_separator_within_a_call_ends_the_step() -> None:
     model, calling = in_parts(CALL.replace('"a": 1', '\n\n"a": 1'))
     assert anyio.run(calling.generate, a_request(rules=None)).stop_reason == "separator"
     assert model.calls == 1
+
+
+SCHEMA = '{"type": "object"}'
+FITTING = AnswerRules(schema=SCHEMA)
+
+
+def test_an_answer_that_must_fit_a_schema_is_one_step() -> None:
+    model, calling = in_parts('Here:\n\n{\n\n"a": 1\n\n}')
+    answer = anyio.run(calling.generate, a_request(rules=FITTING))
+    assert (answer.text, answer.stop_reason, model.calls) == ('Here:\n\n{\n\n"a": 1\n\n}', "end", 4)
+
+
+@pytest.mark.parametrize("thinks", [False, True])
+def test_the_thought_before_it_has_steps_as_ever(thinks: bool) -> None:
+    first = "First" if thinks else "<think>First"
+    model, calling = in_parts(f'{first}\n\nSecond</think>\n\n{{\n\n"a": 1}}')
+    calling = CallingGenerator(model, None, opens_thought=thinks)
+    steps: list[str] = []
+    for _ in range(3):
+        steps.append(anyio.run(calling.generate, a_request(*steps, rules=FITTING)).text)
+    assert steps == [first, "Second</think>", '{\n\n"a": 1}']
+
+
+def test_an_answer_that_must_fit_a_schema_is_no_call() -> None:
+    assert written(CALL, rules=FITTING) == written(CALL, rules=None)
+    both = AnswerRules(RULES.tools, schema=SCHEMA)
+    assert written(BARE, rules=both, constraint=SCHEMA).calls == ()
+    assert written(CALL, rules=both).calls == written(CALL).calls
+
+
+def test_no_constraint_holds_within_a_thought() -> None:
+    seen: list[str | None] = []
+
+    def write(request: GenerationRequest) -> Generation:
+        seen.append(request.constraint)
+        return Generation("{}", "end", Usage(9, 5))
+
+    for before, thinks in (((), False), ((), True), (("<think>So",), False), (("So</think>",), True)):
+        request = msgspec.structs.replace(a_request(*before, rules=FITTING), constraint=SCHEMA)
+        anyio.run(CallingGenerator(ScriptedGenerator(write), None, opens_thought=thinks).generate, request)
+    assert seen == [SCHEMA, None, None, SCHEMA]
 
 
 def test_blocks_of_code_and_calls_are_whole_together() -> None:

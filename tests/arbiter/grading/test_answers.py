@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbiter.grading.answers import boxes, extract_answer, plain, same_words, split_answers, text_after_thought
+from arbiter.grading.answers import boxes, extract_answer, plain, same_words, split_answers
+from arbiter.structured.thoughts import text_after_thought
 
 BALANCED = st.recursive(
     st.lists(st.sampled_from([*"ab0 ^+-,", "\\{", "\\}", "\\frac", "\\\\"]), max_size=6).map("".join),

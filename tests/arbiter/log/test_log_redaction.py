@@ -136,7 +136,7 @@ def test_equal_texts_have_equal_stand_ins_and_others_have_others(one: str, other
 def with_tools() -> list[AnyPayload]:
     call, schema = ToolCall("c1", "look_up", '{"who": "Nobody knows"}'), '{"title": "secret"}'
     turns = (Turn("assistant", "quoted", (call,), thought="secret"), Turn("tool", "Nobody", call_id="c1"))
-    rules = AnswerRules((Tool("look_up", "quoted", schema),))
+    rules = AnswerRules((Tool("look_up", "quoted", schema),), schema=schema)
     start = StartProblemEvent("Whose?", {}, Limits(), Sampling(), "|", 0, turns=turns, after=turns, rules=rules)
     return [start, CallGenerated(call.text, "end", Usage(), 0.0, calls=(call,), valid=False, problem="quoted: secret")]
 
