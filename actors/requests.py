@@ -51,26 +51,28 @@ def note_retry(attempt: int, pause: float, error: str, busy: bool = False) -> No
     """
     attempts = _RETRIES.get()
     if attempts is not None:
-        attempts.note(CallRetried(attempt, round(pause, 6), error), busy)
+        attempts.note(attempt, pause, error, busy)
 
 
 class _Attempts:
     """The attempts at one request, which has the ``number`` at its model's limiter."""
 
-    __slots__ = ("_call", "_journal", "_limiter", "number")
+    __slots__ = ("_call", "_journal", "_last", "_limiter", "number")
 
     def __init__(self, call: "ModelRequest", journal: Journal, limiter: ConcurrencyLimiter, number: int) -> None:
         self._call = call
         self._journal = journal
         self._limiter = limiter
+        self._last = 0
         self.number = number
 
-    def note(self, retried: CallRetried, busy: bool) -> None:
-        """Record a failed attempt."""
+    def note(self, attempt: int, pause: float, error: str, busy: bool) -> None:
+        """Record a failed attempt. A model may make several requests for a call, each with attempts from 1."""
+        self._last = max(attempt, self._last + 1)
         if busy:
             self._limiter.refused(self.number)
         if self._journal.kept:
-            self._journal.note(self._call.retried(retried))
+            self._journal.note(self._call.retried(CallRetried(self._last, round(pause, 6), error)))
 
 
 class ModelRequest:

@@ -19,6 +19,11 @@ def sample_seed(seed: int, sample: int) -> int:
     return _derived(f"{seed}/sample/{sample}") >> 33 if sample else seed
 
 
+def part_seed(seed: int, part: int) -> int:
+    """Return the seed of one of several requests for the same step. The first one has the seed of the step."""
+    return _derived(f"{seed}/part/{part}") >> 33 if part else seed
+
+
 def unit_draw(seed: int, problem: str, step: int, purpose: str) -> float:
     """Return a number in [0, 1), uniform over problems and steps. Each ``purpose`` has independent numbers."""
     return (_derived(f"{seed}/{problem}/{step}/{purpose}") >> 11) / 2**53  # the 53 bits of a float; never 1.0

@@ -26,7 +26,6 @@ from arbiter.actors.policies import (
 from arbiter.actors.requests import ModelRequest, note_retry
 from arbiter.actors.ring import Ring, open_ring, solve_all
 from arbiter.actors.ring_setup import Models
-from arbiter.backends.opening import open_models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.data.tasks import make_task
 from arbiter.grading.choice_grader import ChoiceGrader
@@ -81,6 +80,7 @@ from arbiter.protocols.records import (
     Verdict,
 )
 from arbiter.runs.graders import grading_request
+from arbiter.runs.model_opening import open_models
 from arbiter.runs.results import Result, Summary
 
 __all__ = [

@@ -28,10 +28,10 @@ from fault_kinds import FAULTS
 from faulty_server import Sent, steps_of
 
 from arbiter.actors.ring import open_ring, solve_all
-from arbiter.backends.opening import open_models
 from arbiter.config.config import Config, parse
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import FinishReason, Limits, Solution, Transcript
+from arbiter.runs.model_opening import open_models
 
 IN_FLIGHT = 64
 MOST_MEMORY = 1.1

@@ -78,8 +78,8 @@ class Generation(Record, frozen=True):
     """The step that a model wrote: its text without the separator, and why the model stopped.
 
     - ``usage`` counts the tokens of the prompt and of the text, including a prefix kept from a proposal.
-    - ``overhead`` counts further tokens: those of a proposal that were read in vain, and those of requests that only
-      determined the stop reason.
+    - ``overhead`` counts further tokens: those of a proposal that were read in vain, those of requests that only
+      determined the stop reason, and the prompts of further requests for the same step.
     - ``prefix_match`` is set if the model read the request's proposal.
     - ``confidence`` in (0, 1] is set if it was requested.
     - ``seconds`` is None for most models: the ring then measures the time. A model that returns a stored answer sets it
@@ -171,8 +171,8 @@ class KeepsKeysAndValues(Protocol):
     """A ``Generator`` or ``Scorer`` that keeps keys and values itself, as models in process do."""
 
     @property
-    def kv_memory(self) -> KVMemory:
-        """The memory that they take."""
+    def kv_memory(self) -> KVMemory | None:
+        """The memory that they take; None if it keeps none after all."""
         ...
 
 

@@ -13,6 +13,19 @@ def mean_confidence(logprobs: Sequence[float]) -> float:
     return _within(math.exp(math.fsum(logprobs) / len(logprobs)))
 
 
+def joined_confidence(parts: Sequence[tuple[int, float]]) -> float:
+    """Return the mean confidence in a text of several parts, each with its number of tokens and its own mean.
+
+    It is the geometric mean over all tokens. Parts without tokens do not count, unless all are without. A confidence
+    outside (0, 1] is returned as it is. ``parts`` is not empty.
+    """
+    wrong = [confidence for _, confidence in parts if not 0.0 < confidence <= 1.0]
+    tokens = sum(count for count, _ in parts)
+    if wrong or not tokens:
+        return wrong[0] if wrong else parts[0][1]
+    return _within(math.exp(math.fsum(count * math.log(confidence) for count, confidence in parts) / tokens))
+
+
 def entropy_confidence(logprobs: Sequence[float]) -> float:
     """Return exp(−H), where H is the entropy of a distribution in nats.
 

@@ -109,25 +109,16 @@ async def message_form(name: str, table: AnyModelTable) -> AnswerForm:
 
 
 @asynccontextmanager
-async def open_models(config: Config) -> AsyncGenerator[Models]:
-    """Yield the models that the configured run calls, ready to use. They are closed when the block ends.
-
-    Raises ``ConfigError`` if a table, an extra or a key is missing. Raises ``BackendError`` if a model cannot be
-    loaded, or a server cannot be reached or used.
-    """
-    tables = required_tables(config)
-    async with open_tables(tables, config.cpu_threads, config.adaptive, config.separator) as models:
-        yield models
-
-
-@asynccontextmanager
 async def open_tables(
     tables: Mapping[str, RouterTable], threads: int | None, adaptive: bool = False, separator: str = SEPARATOR
 ) -> AsyncGenerator[Models]:
-    """Yield the models of ``tables``, whose keys are those after ``models.``. Raises as ``open_models``.
+    """Yield the models of ``tables``, whose keys are those after ``models.``. They are closed when the block ends.
 
     The first of several targets serves whatever needs a single target. With ``adaptive``, the number of concurrent
     requests to each served model adapts to its server. ``separator`` is the one of the steps.
+
+    Raises ``ConfigError`` if a table, an extra or a key is missing. Raises ``BackendError`` if a model cannot be
+    loaded, or a server cannot be reached or used.
     """
     writers: dict[str, ModelHandle[Generator]] = {}
     targets: dict[str, ModelHandle[Generator]] = {}
@@ -176,7 +167,7 @@ async def open_generator(
     loaded: "Loaded | None" = None,
     separator: str = SEPARATOR,
 ) -> AsyncGenerator[Generator]:
-    """Yield the model of the table ``[models.name]`` that writes steps. Raises as ``open_models``.
+    """Yield the model of the table ``[models.name]`` that writes steps. Raises as ``open_tables``.
 
     ``memory`` keeps the log-probabilities of what a served draft writes, for a head on it. ``loaded`` is a model in
     process that is loaded already. ``separator`` is the one of the steps, with which a host of chat completions is
@@ -202,7 +193,7 @@ async def open_scorer(
     writer: Generator | None = None,
     loaded: "Loaded | None" = None,
 ) -> AsyncGenerator[Scorer]:
-    """Yield the model of the table ``[models.name]`` that scores steps. Raises as ``open_models``.
+    """Yield the model of the table ``[models.name]`` that scores steps. Raises as ``open_tables``.
 
     A router makes one estimate for each of ``targets`` targets. A router on the draft needs the table ``draft``, and
     uses the ``memory`` that the draft fills. ``writer`` is the draft, if it is open already, and ``loaded``

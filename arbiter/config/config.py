@@ -71,6 +71,10 @@ class Config(ConfigTable, frozen=True):
     """The seed of all random choices: sampling above temperature 0, the run type ``random``, and the audited steps."""
     separator: Annotated[str, msgspec.Meta(min_length=1)] = SEPARATOR
     """The text that ends a step."""
+    whole_blocks: bool | None = None
+    """Whether a step holds whole fenced blocks of code: a separator inside one does not end the step.
+
+    [Steps of code](code-grader.md#steps-of-code) has the details. Not set: yes for the grader ``code``."""
     cpu_threads: Count | None = None
     """The number of CPU threads that one operation of a model in process uses. Not set: torch decides.
 

@@ -175,3 +175,8 @@ def grader_of(config: Config) -> str | None:
     """Return the name of the configured grader, or that of the named data set. None: each problem decides."""
     known = KNOWN.get(config.data.source.lower())
     return config.data.grader or (None if known is None else known.grader)
+
+
+def has_whole_blocks(config: Config) -> bool:
+    """Return whether a step of the configured run ends only where no fenced block is open."""
+    return grader_of(config) == "code" if config.whole_blocks is None else config.whole_blocks

@@ -25,6 +25,7 @@ from arbiter.log.recorder import Recorder, Watch
 from arbiter.log.sessions import open_journal
 from arbiter.protocols.errors import ClosedError, ConfigError
 from arbiter.runs.folder import about_run, record_end, versions
+from arbiter.runs.model_opening import with_step_ends
 
 
 class Opened:
@@ -62,7 +63,7 @@ async def open_given(
     """Open the configured models that ``given`` does not replace. Yield all models, and the form of their answers.
 
     Only the models that ``run_types`` call are opened; None opens all. Raises ``ConfigError`` and ``BackendError`` as
-    ``open_models``.
+    ``open_tables``.
     """
     present = {name for name, handle in (("draft", given.draft), ("target", given.target)) if handle}
     present |= {*given.scorers, *(f"targets.{name}" for name in given.targets), *factories.replaced_models}
@@ -77,7 +78,7 @@ async def open_given(
             {**opened.scorers, **given.scorers},
             {**opened.targets, **given.targets},
         )
-        yield models, await form_of(tables)
+        yield with_step_ends(models, config), await form_of(tables)
 
 
 @asynccontextmanager

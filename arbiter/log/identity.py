@@ -12,7 +12,7 @@ from arbiter.actors.policies import target_names
 from arbiter.config.config import Config
 from arbiter.config.local_paths import is_same_model
 from arbiter.data import Problem
-from arbiter.data.known_sets import grader_of
+from arbiter.data.known_sets import grader_of, has_whole_blocks
 from arbiter.grading.found_graders import reads_row
 from arbiter.log.run import SHARED
 from arbiter.protocols.errors import RunError
@@ -86,8 +86,9 @@ def identity(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
     """Return the values that decide the results of a run, by their full keys.
 
     Operational keys, models that the run does not call, and thresholds of other run types are left out.
-    ``confidence`` is the confidence metric that the run requests; it is absent if the run requests none. Problems are
-    identified by their number and a digest, independent of their source.
+    ``confidence`` is the confidence metric that the run requests; it is absent if the run requests none.
+    ``whole_blocks`` is only there if steps hold whole blocks. Problems are identified by their number and a digest,
+    independent of their source.
     """
     called, names = {f"models.{name}." for name in config.called_tables()}, list(target_names(config.policy().targets))
     keys = {key: value for key, value in flat(config).items() if _decides(key, config.run_type, called)}
@@ -95,6 +96,7 @@ def identity(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
         **{key: value for key, value in keys.items() if value not in (None, (), []) or not _matches(key, _LATER)},
         **({"models.targets": names} if names else {}),
         **({} if config.confidence_metric is None else {"confidence": config.confidence_metric}),
+        **({"whole_blocks": True} if has_whole_blocks(config) else {}),
         **_grader(config, problems),
         **_data(config, problems),
     }
@@ -188,7 +190,7 @@ def _decides(key: str, run_type: str, called: set[str]) -> bool:
         return any(key.startswith(model) for model in called) and not is_operational(key)
     if key.startswith("thresholds."):
         return key == f"thresholds.{run_type}"
-    return key != "confidence" and not key.startswith("data.") and not is_operational(key)
+    return key not in ("confidence", "whole_blocks") and not key.startswith("data.") and not is_operational(key)
 
 
 def _grader(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.actors.slots import Occupancy
 from arbiter.actors.supervision import services
-from arbiter.backends.opening import answer_form, open_models, required_tables
+from arbiter.backends.opening import answer_form, required_tables
 from arbiter.config.config import Config
 from arbiter.data import Problem, load_problems
 from arbiter.data.tasks import make_task
@@ -30,6 +30,7 @@ from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.folder import RunFolder, check_run, is_solved, open_run
 from arbiter.runs.graders import Graders, open_graders, with_rows
 from arbiter.runs.limit_notes import handles_of, limit_notes
+from arbiter.runs.model_opening import open_models
 from arbiter.runs.results import Result, Summary, summary_of
 from arbiter.runs.run_plan import run_plan
 from arbiter.runs.stored_summary import read_summary
@@ -202,7 +203,8 @@ async def run_problems(
 def kv_memory(models: Models) -> dict[str, KVMemory]:
     """Return the memory of those models that keep keys and values, by the names of their tables after ``models.``."""
     ports = {name: handle.port for name, handle in handles_of(models).items()}
-    return {name: port.kv_memory for name, port in ports.items() if isinstance(port, KeepsKeysAndValues)}
+    memory = {name: port.kv_memory for name, port in ports.items() if isinstance(port, KeepsKeysAndValues)}
+    return {name: used for name, used in memory.items() if used is not None}
 
 
 def notices(folder: RunFolder, solutions: int) -> Iterator[str]:

@@ -81,7 +81,7 @@ async def open_graders(config: Config) -> AsyncGenerator[Graders]:
 
 @asynccontextmanager
 async def _open_judge(config: Config) -> AsyncGenerator[JudgeGrader]:
-    """Yield the judge with its model open. Raises ``ConfigError``, and ``BackendError`` as ``open_models``."""
+    """Yield the judge with its model open. Raises ``ConfigError``, and ``BackendError`` as ``open_tables``."""
     chosen = config.data.judge
     table = config.models.configured().get(chosen.model)
     if table is None or isinstance(table, DraftHeadTable):

@@ -23,6 +23,7 @@ from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.file_replacement import replace_file
 from arbiter.runs.folder import check_run, read_results, run_path
 from arbiter.runs.graders import open_graders
+from arbiter.runs.model_opening import with_step_ends
 from arbiter.runs.reports.tables import ReportRow
 from arbiter.runs.results import Result, Summary, summary_of
 from arbiter.runs.stored_config import check_replaceable
@@ -115,7 +116,8 @@ def _draw(figures: SweepResult, out: Path) -> None:
 async def _run(job: SweepJob, tables: Mapping[str, RouterTable], measure: bool) -> bool:
     opening = open_tables(tables, job.config.cpu_threads, separator=job.config.separator)
     async with open_graders(job.config) as graders, opening as models:
-        return await (run_alone if measure else run_together)(msgspec.structs.replace(job, graders=graders), models)
+        writing = with_step_ends(models, job.config)
+        return await (run_alone if measure else run_together)(msgspec.structs.replace(job, graders=graders), writing)
 
 
 def _with_earlier(request: SweepRequest, folder: Path) -> SweepRequest:

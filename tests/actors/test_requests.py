@@ -8,10 +8,19 @@ import anyio
 import pytest
 
 from arbiter.actors.policies import Oracle, RewardThreshold
+from arbiter.actors.requests import note_retry
 from arbiter.actors.ring import Ring
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.protocols.events import CallCancelled, CallFailed, CallGenerated, CallScored, CallStarted, Entry
+from arbiter.protocols.events import (
+    CallCancelled,
+    CallFailed,
+    CallGenerated,
+    CallRetried,
+    CallScored,
+    CallStarted,
+    Entry,
+)
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest
 from arbiter.protocols.records import Limits, RequestCounts, Solution, StepRecord, Usage
@@ -112,6 +121,21 @@ def test_a_remembered_score_where_a_step_was_asked_for_is_refused(
     assert "the log has an answer of another kind for p/0/draft_step/draft/0 than was requested" in (
         solution.error or ""
     )
+
+
+def test_attempts_of_several_requests_for_one_call_have_numbers_of_their_own(
+    make_models: MakeModels, a_task: Tasks, solve: Solve
+) -> None:
+    def retry(_: GenerationRequest) -> Generation:
+        for attempt in (1, 2, 1, 1):
+            note_retry(attempt, 0.0, "busy")
+        return Generation("done", "end", Usage())
+
+    journal = Notebook()
+    solve(make_models(ScriptedGenerator(retry)), a_task(), journal)
+    retries = [(entry.payload.attempt, entry.id) for entry in journal.entries if isinstance(entry.payload, CallRetried)]
+    assert [attempt for attempt, _ in retries] == [1, 2, 3, 4]
+    assert len({name for _, name in retries}) == 4
 
 
 @pytest.mark.parametrize("value", [math.nan, -0.1, 1.1, math.inf])

@@ -6,7 +6,7 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbiter.actors.seeds import sample_seed, step_seed, unit_draw
+from arbiter.actors.seeds import part_seed, sample_seed, step_seed, unit_draw
 
 integers = st.integers(0, 2**63)
 
@@ -28,6 +28,13 @@ def test_the_first_sample_has_the_seed_of_the_run(seed: int) -> None:
 
 def test_samples_have_seeds_of_their_own() -> None:
     assert len({sample_seed(seed, sample) for seed in range(10) for sample in range(100)}) == 1000
+
+
+@given(integers, st.integers(1, 2**31))
+def test_a_further_request_for_a_step_has_a_seed_of_its_own_of_32_bits(seed: int, part: int) -> None:
+    assert 0 <= part_seed(seed, part) < 2**31
+    assert part_seed(seed, part) != part_seed(seed, part + 1)
+    assert part_seed(seed, 0) == seed
 
 
 @given(integers, st.text(), integers)

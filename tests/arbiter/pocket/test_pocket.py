@@ -17,7 +17,6 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import arbiter.pocket
 from arbiter.actors.ring import open_ring, solve_all
-from arbiter.backends.opening import open_models
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.config.config import Config, load_config, override
 from arbiter.config.run_tables import RunType
@@ -27,6 +26,7 @@ from arbiter.grading import GradingRequest, MathGrader
 from arbiter.pocket import world
 from arbiter.protocols.ports import ScoreRequest
 from arbiter.protocols.records import ScoreKind, Solution, Transcript
+from arbiter.runs.model_opening import open_models
 from arbiter.training.metrics import auroc
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from arbiter.actors.ring import open_ring, solve_all
-from arbiter.backends.opening import open_generator, open_models, open_scorer
+from arbiter.backends.opening import open_generator, open_scorer
 from arbiter.config.config import Config, parse
 from arbiter.data import Problem
 from arbiter.log.identity import identity
@@ -25,6 +25,7 @@ from arbiter.protocols.ports import Generation, GenerationRequest, ScoreRequest
 from arbiter.protocols.records import Solution, Step, Transcript, Turn, Usage
 from arbiter.replay.check import check
 from arbiter.runs.bench import bench
+from arbiter.runs.model_opening import open_models
 from arbiter.runs.progress import PlainWatcher
 from arbiter.servers.doctor import Finding, examine
 

@@ -12,7 +12,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from arbiter.actors.ring import open_ring, solve_all
-from arbiter.backends.opening import open_models, open_scorer
+from arbiter.backends.opening import open_scorer
 from arbiter.backends.served.draft_memory import DraftMemory, WrittenStep
 from arbiter.backends.served.logprobs import Logprobs
 from arbiter.config.config import Config, parse
@@ -21,6 +21,7 @@ from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import ScoreRequest
 from arbiter.protocols.records import Solution, Step, Transcript, Usage
+from arbiter.runs.model_opening import open_models
 from arbiter.servers.doctor import examine
 
 if TYPE_CHECKING:

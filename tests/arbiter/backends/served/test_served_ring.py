@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from arbiter.actors.ring import open_ring, solve_all
-from arbiter.backends.opening import open_models
 from arbiter.config.config import Config, parse
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import RequestCounts, Solution, Transcript, Usage
+from arbiter.runs.model_opening import open_models
 
 if TYPE_CHECKING:
     from conftest import Asked, FakeServer, Reply

@@ -1,0 +1,154 @@
+"""Steps of whole blocks: a separator inside a block, such as a fenced block of code, does not end a step.
+
+A model stops at each separator. While a block is open there, it gets a further request for the same step, whose prompt
+is the context with the text so far and the separator. All of them are one call in the log.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from arbiter.actors.ring_setup import Models
+from arbiter.actors.seeds import part_seed
+from arbiter.backends.confidence import joined_confidence
+from arbiter.protocols.ports import (
+    CountsPrompts,
+    Generation,
+    GenerationRequest,
+    Generator,
+    KeepsKeysAndValues,
+    KnowsContext,
+    KVMemory,
+    ModelHandle,
+    Proposal,
+)
+from arbiter.protocols.records import PrefixMatch, Step, StopReason, Transcript, Usage
+
+IsOpen = Callable[[str], bool]
+"""Returns whether a block is open at the end of a text. The text is an answer so far, from its beginning."""
+
+
+class WholeBlocks:
+    """A ``Generator`` over ``inner``. Its steps end at a separator only where ``is_open`` says that no block is open.
+
+    A step that reaches its token limit is cut there, within a block if need be.
+    """
+
+    def __init__(self, inner: Generator, is_open: IsOpen) -> None:
+        self._inner = inner
+        self._is_open = is_open
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        """Write one step, with as many requests as its blocks need. Raises as ``inner``."""
+        before = "".join(step.text + request.separator for step in request.transcript.steps)
+        step = _Parts(request)
+        while True:
+            part = await self._inner.generate(step.next_request())
+            step.add(part)
+            if part.stop_reason != "separator" or not self._is_open(before + step.text + request.separator):
+                return step.joined(part.stop_reason)
+            if step.left < 1:
+                return step.joined("limit")
+
+    @property
+    def context(self) -> int | None:
+        """The size of the model's context in tokens; None if it is not known."""
+        return self._inner.context if isinstance(self._inner, KnowsContext) else None
+
+    @property
+    def kv_memory(self) -> KVMemory | None:
+        """The memory of keys and values; None if ``inner`` keeps none itself."""
+        return self._inner.kv_memory if isinstance(self._inner, KeepsKeysAndValues) else None
+
+    def prompt_tokens(self, transcript: Transcript, separator: str) -> int | None:
+        """Return the number of tokens in the prompt; None if they cannot be counted."""
+        return self._inner.prompt_tokens(transcript, separator) if isinstance(self._inner, CountsPrompts) else None
+
+
+class _Parts:
+    """The parts of a step so far. ``text`` joins them, and ``left`` is the number of tokens that the step may have."""
+
+    def __init__(self, request: GenerationRequest) -> None:
+        self.text = ""
+        self.left = request.max_tokens
+        self._request = request
+        self._parts: list[Generation] = []
+        self._proposal = request.proposal
+        self._shown: Proposal | None = None
+
+    def next_request(self) -> GenerationRequest:
+        """Return the request for the next part. It shows the part of the proposal that belongs there."""
+        request = self._request
+        self._shown, self._proposal = _first_part(self._proposal, request.separator)
+        if not self._parts:
+            return msgspec.structs.replace(request, proposal=self._shown)
+        return msgspec.structs.replace(
+            request,
+            # one step, so that a prompt with authors names the author once
+            transcript=request.transcript.extended(Step(self.text, request.author)),
+            max_tokens=self.left,
+            seed=part_seed(request.seed, len(self._parts)),
+            proposal=self._shown,
+        )
+
+    def add(self, part: Generation) -> None:
+        """Append a part. What is left of the proposal counts only if the part is exactly what was proposed."""
+        self.text = f"{self.text}{self._request.separator}{part.text}" if self._parts else part.text
+        self._parts.append(part)
+        self.left -= max(part.usage.completion_tokens, 1)  # a server without counts must not be asked for ever
+        if self._shown != Proposal(part.text, part.stop_reason):
+            self._proposal = None
+
+    def joined(self, ending: StopReason) -> Generation:
+        """Return the whole step, which ended for the reason ``ending``."""
+        first, *more = self._parts
+        if not more and ending == first.stop_reason:
+            return first
+        reread = (Usage(part.usage.prompt_tokens, 0, part.usage.cached_tokens) for part in more)
+        matches = [part.prefix_match for part in self._parts if part.prefix_match is not None]
+        seconds = [part.seconds for part in self._parts if part.seconds is not None]
+        written = sum(part.usage.completion_tokens for part in self._parts)
+        return Generation(
+            # a step that is cut after a separator keeps it: the model has written it
+            self.text + self._request.separator if ending != self._parts[-1].stop_reason else self.text,
+            ending,
+            msgspec.structs.replace(first.usage, completion_tokens=written),
+            sum((part.overhead for part in self._parts), sum(reread, Usage())),
+            PrefixMatch(sum(one.proposed for one in matches), sum(one.matched for one in matches)) if matches else None,
+            sum(seconds) if len(seconds) == len(self._parts) else None,
+            all(part.fresh for part in self._parts),
+            self._confidence(),
+        )
+
+    def _confidence(self) -> float | None:
+        """Return the confidence in the whole step: over all of its tokens, or at its first one."""
+        first = self._parts[0].confidence
+        known = [(part.usage.completion_tokens, part.confidence) for part in self._parts if part.confidence is not None]
+        if self._request.confidence != "mean" or first is None:
+            return first
+        return joined_confidence(known)
+
+
+def in_whole_blocks(models: Models, is_open: IsOpen) -> Models:
+    """Return ``models`` whose draft and targets write steps of whole blocks. One handle stays one handle."""
+    wrapped: dict[int, ModelHandle[Generator]] = {}
+
+    def wrap(handle: ModelHandle[Generator]) -> ModelHandle[Generator]:
+        if id(handle) not in wrapped:
+            wrapped[id(handle)] = msgspec.structs.replace(handle, port=WholeBlocks(handle.port, is_open))
+        return wrapped[id(handle)]
+
+    return msgspec.structs.replace(
+        models,
+        draft=models.draft and wrap(models.draft),
+        target=models.target and wrap(models.target),
+        targets={name: wrap(handle) for name, handle in models.targets.items()},
+    )
+
+
+def _first_part(proposal: Proposal | None, separator: str) -> tuple[Proposal | None, Proposal | None]:
+    """Return the part of a proposal before its first separator, and the rest; None where there is none."""
+    if proposal is None or separator not in proposal.text:
+        return proposal, None
+    text, _, rest = proposal.text.partition(separator)
+    return Proposal(text, "separator"), Proposal(rest, proposal.stop_reason)

@@ -1,0 +1,28 @@
+"""Open the models of a configured run, which write steps as the configuration says."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from arbiter.actors.ring_setup import Models
+from arbiter.backends.fences import open_fence
+from arbiter.backends.opening import open_tables, required_tables
+from arbiter.backends.whole_blocks import in_whole_blocks
+from arbiter.config.config import Config
+from arbiter.data.known_sets import has_whole_blocks
+
+
+@asynccontextmanager
+async def open_models(config: Config) -> AsyncGenerator[Models]:
+    """Yield the models that the configured run calls, ready to use. They are closed when the block ends.
+
+    Raises ``ConfigError`` if a table, an extra or a key is missing. Raises ``BackendError`` if a model cannot be
+    loaded, or a server cannot be reached or used.
+    """
+    tables = required_tables(config)
+    async with open_tables(tables, config.cpu_threads, config.adaptive, config.separator) as models:
+        yield with_step_ends(models, config)
+
+
+def with_step_ends(models: Models, config: Config) -> Models:
+    """Return ``models`` whose steps end as ``config`` says: at every separator, or only where no block is open."""
+    return in_whole_blocks(models, open_fence) if has_whole_blocks(config) else models
