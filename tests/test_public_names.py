@@ -75,6 +75,7 @@ EXTENDING = [
     "Generator",
     "Inbox",
     "JudgeGrader",
+    "Judgement",
     "JudgeThreshold",
     "LearnedRouter",
     "Limits",

@@ -7,7 +7,7 @@ import msgspec
 
 from arbiter.protocols import events
 from arbiter.protocols.events import Detail, Entry
-from arbiter.protocols.records import Solution, Step, Turn
+from arbiter.protocols.records import Judgement, Solution, Step, Turn
 
 _NOT_DECISIONS = (
     events.DraftStepEvent,
@@ -36,6 +36,12 @@ def without_text(solution: Solution) -> Solution:
     )
     error = solution.error and _kinds(solution.error)
     return replace(solution, question=redacted(solution.question), steps=steps, error=error)
+
+
+def judgement_without_text(judgement: Judgement) -> Judgement:
+    """Return ``judgement`` as a log without texts has it."""
+    prompt, text, error = redacted(judgement.prompt), redacted(judgement.text), judgement.error
+    return msgspec.structs.replace(judgement, prompt=prompt, text=text, error=error and _kinds(error))
 
 
 _PLACEHOLDER = re.compile(r"\[[0-9a-f]{16}, \d+ characters\]")
@@ -67,8 +73,9 @@ def _without_text(payload: events.AnyPayload) -> events.AnyPayload:
             return replace(payload, question=redacted(question), steps=hidden, turns=hidden_turns, stop=(), tags={})
         case events.CallGenerated(text=text):
             return replace(payload, text=redacted(text))
-        case events.Graded():
-            return replace(payload, answer=None, reason=None, reference=None)
+        case events.Graded(judgement=judgement):
+            hidden_judgement = judgement and judgement_without_text(judgement)
+            return replace(payload, answer=None, reason=None, reference=None, judgement=hidden_judgement)
         case events.CallFailed(error=error) | events.CallRetried(error=error) | events.StepFailedEvent(error=error):
             return replace(payload, error=_kinds(error))
         case events.ProblemEnded(error=str(error)):

@@ -25,9 +25,17 @@ from arbiter.protocols.records import (
 )
 from arbiter.runs.baselines import ComparedRun
 from arbiter.runs.gathering_waits import GatheringWaits, gathering_waits
-from arbiter.runs.grading_figures import accuracy_bounds, found_by, grader_names, ungraded_reasons
+from arbiter.runs.grading_figures import (
+    JudgeRequests,
+    accuracy_bounds,
+    found_by,
+    grader_names,
+    judge_requests,
+    ungraded_reasons,
+)
 from arbiter.runs.intervals import quantile
 from arbiter.runs.prefix_cache import PrefixCacheUse, prefix_caches
+from arbiter.runs.prices import priced
 from arbiter.runs.samples import MajorityVote, SampleEstimate, majority_vote, mean_accuracy, pass_at_each
 from arbiter.runs.verification_savings import VerificationSavings, verified
 
@@ -117,6 +125,8 @@ class Summary(Record, frozen=True):
     - ``accuracy_bounds`` are the accuracies if all ungraded samples were wrong, and if all were right. It is None if
       nothing is ungraded. ``ungraded`` has the number of ungraded samples by reason.
     - ``found_by`` has the number of answers by the rule that found them (a box, or a phrase).
+    - ``grading`` has the requests of the grader ``judge``, which no other figure includes. It is None if no model
+      graded.
     - ``grader`` is the name of the grader and its version, or those of all graders.
     - ``pass_at_k`` is the probability that at least one of k samples is right.
     - ``acceptance_rate`` is the share of kept steps that the draft wrote, ``acceptance_rate_tokens`` the same by
@@ -176,6 +186,7 @@ class Summary(Record, frozen=True):
     accuracy_bounds: tuple[float, float] | None = None
     found_by: dict[str, int] = msgspec.field(default_factory=dict[str, int])
     stopped: str | None = None
+    grading: JudgeRequests | None = None
 
 
 def summary_of(
@@ -204,6 +215,7 @@ def summary_of(
         summary,
         prefix_caches={model: cache for model, cache in caches.items() if model in configured},
         cpu_seconds=cpu_seconds,
+        grading=judge_requests((result.grade for result in results), prices.get(config.data.judge.model)),
     )
 
 
@@ -280,7 +292,7 @@ def _cost(
     calls: Mapping[Model, RequestCounts], prices: Mapping[str, PriceTable], targets: Mapping[str, TargetSummary]
 ) -> Cost:
     models: dict[Model, float | None] = {
-        model: _priced(counts, prices.get("prm" if model == "audit" else model)) for model, counts in calls.items()
+        model: priced(counts.usage, prices.get("prm" if model == "audit" else model)) for model, counts in calls.items()
     }
     if targets:
         each = [target.cost for target in targets.values() if target.cost is not None]
@@ -288,15 +300,6 @@ def _cost(
     counted = [cost for model, cost in models.items() if model != "audit"]
     known = [cost for cost in counted if cost is not None]
     return Cost(models, sum(known) if len(known) == len(counted) else None)
-
-
-def _priced(counts: RequestCounts, price: PriceTable | None) -> float | None:
-    if price is None:
-        return None
-    usage = counts.usage
-    cached = price.prompt if price.cached is None else price.cached
-    read = (usage.prompt_tokens - usage.cached_tokens) * price.prompt + usage.cached_tokens * cached
-    return (read + usage.completion_tokens * price.completion) / 1_000_000
 
 
 def _ratio(part: int, whole: int) -> float | None:
@@ -320,7 +323,7 @@ def _targets(
         name: TargetSummary(
             calls=ModelCalls(counts.requests, counts.failed, counts.cancelled),
             tokens=_tokens("target", counts, kept[name]),
-            cost=_priced(counts, prices.get(f"targets.{name}")),
+            cost=priced(counts.usage, prices.get(f"targets.{name}")),
         )
         for name, counts in sorted(calls.items())
     }
