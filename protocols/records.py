@@ -197,6 +197,21 @@ class Rating(Record, frozen=True):
     estimates: tuple[float, ...] = ()
 
 
+class Judgement(Record, frozen=True):
+    """A request to a model that graded an answer: the ``prompt`` that it read, and the ``text`` that it wrote.
+
+    ``usage`` counts all of its tokens, and ``seconds`` is the time that it took. If it failed, ``error`` says why,
+    ``text`` is empty and ``stop_reason`` is None.
+    """
+
+    prompt: str
+    text: str
+    stop_reason: StopReason | None
+    usage: Usage
+    seconds: float
+    error: str | None = None
+
+
 class Candidate(Record, frozen=True):
     """A step that a model wrote for a context.
 

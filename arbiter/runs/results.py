@@ -27,7 +27,14 @@ from arbiter.runs.baselines import ComparedRun
 from arbiter.runs.call_checks import CallChecks, call_checks
 from arbiter.runs.costs import price_of, priced, prices_of
 from arbiter.runs.gathering_waits import GatheringWaits, gathering_waits
-from arbiter.runs.grading_figures import accuracy_bounds, found_by, grader_names, ungraded_reasons
+from arbiter.runs.grading_figures import (
+    JudgeRequests,
+    accuracy_bounds,
+    found_by,
+    grader_names,
+    judge_requests,
+    ungraded_reasons,
+)
 from arbiter.runs.intervals import quantile
 from arbiter.runs.prefix_cache import PrefixCacheUse, prefix_caches
 from arbiter.runs.samples import MajorityVote, SampleEstimate, majority_vote, mean_accuracy, pass_at_each
@@ -119,6 +126,8 @@ class Summary(Record, frozen=True):
     - ``accuracy_bounds`` are the accuracies if all ungraded samples were wrong, and if all were right. It is None if
       nothing is ungraded. ``ungraded`` has the number of ungraded samples by reason.
     - ``found_by`` has the number of answers by the rule that found them (a box, or a phrase).
+    - ``grading`` has the requests of the grader ``judge``, which no other figure includes. It is None if no model
+      graded.
     - ``grader`` is the name of the grader and its version, or those of all graders.
     - ``pass_at_k`` is the probability that at least one of k samples is right.
     - ``acceptance_rate`` is the share of kept steps that the draft wrote, ``acceptance_rate_tokens`` the same by
@@ -180,6 +189,7 @@ class Summary(Record, frozen=True):
     found_by: dict[str, int] = msgspec.field(default_factory=dict[str, int])
     call_checks: CallChecks = CallChecks()
     stopped: str | None = None
+    grading: JudgeRequests | None = None
 
 
 def summary_of(
@@ -201,6 +211,7 @@ def summary_of(
         summary,
         prefix_caches={model: cache for model, cache in caches.items() if model in configured},
         cpu_seconds=cpu_seconds,
+        grading=judge_requests((result.grade for result in results), prices.get(config.data.judge.model)),
     )
 
 
