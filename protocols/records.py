@@ -112,7 +112,7 @@ class Transcript(Record, frozen=True):
     def has_tools(self) -> bool:
         """Whether tools are offered, or were called: only some models can read it."""
         turns = (*self.turns, *self.after)
-        return self.rules is not None or any(turn.calls or turn.role == "tool" for turn in turns)
+        return bool(self.rules and self.rules.tools) or any(turn.calls or turn.role == "tool" for turn in turns)
 
     def extended(self, step: Step) -> "Transcript":
         """Return the transcript with one more step."""
