@@ -22,6 +22,11 @@ PUBLISHED = (
 """The published data sets, which ``arbiter.data.known_sets`` describes."""
 
 
+def is_drawn(source: str) -> bool:
+    """Return whether ``source`` names a world whose problems are drawn from a seed, without end."""
+    return source.partition(":")[0] in _DRAWN
+
+
 def is_data_name(source: str) -> bool:
     """Return whether ``source`` is the name of a known data set, which no file or folder hides."""
-    return source.partition(":")[0] in _DRAWN or source in _OTHERS or source.lower() in PUBLISHED
+    return is_drawn(source) or source in _OTHERS or source.lower() in PUBLISHED

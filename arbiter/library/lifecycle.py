@@ -24,6 +24,7 @@ from arbiter.log.reader import LOG
 from arbiter.log.recorder import Recorder, Watch
 from arbiter.log.sessions import open_journal
 from arbiter.protocols.errors import ClosedError, ConfigError
+from arbiter.runs.finding import refuse_last
 from arbiter.runs.folder import about_run, record_end, versions
 from arbiter.runs.model_opening import with_step_ends
 
@@ -85,8 +86,11 @@ async def open_given(
 async def open_log(config: Config, out: Path | None, watch: Watch | None) -> AsyncGenerator[Recorder]:
     """Open the log in the folder ``out``, and write the configuration and the versions next to it.
 
-    ``watch`` is called with each event. Raises ``RunError`` if ``out`` cannot be written.
+    ``watch`` is called with each event. Raises ``RunError`` if ``out`` cannot be written, or is
+    the name of the newest run.
     """
+    if out is not None:
+        refuse_last(out)
     what, log = identity(config, ()), config.log
     path = None if out is None else out / LOG
     prepare = None if out is None else partial(about_run, out, config)

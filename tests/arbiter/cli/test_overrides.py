@@ -23,3 +23,20 @@ def test_a_key_that_is_on_or_off_can_be_set_to_both(options: str, changes: dict[
 
     command = cyclopts.App(default_command=changed, default_parameter=app.default_parameter)
     assert command(options.split(), exit_on_error=False, result_action="return_value") == changes
+
+
+@pytest.mark.parametrize(
+    ("data", "limit", "expected"),
+    [
+        (None, None, 200),
+        ("pocket:1", None, 200),  # the data of the configuration
+        ("pocket:5", None, 200),  # drawn without end
+        ("own.jsonl", None, None),
+        ("gsm8k", None, None),
+        ("own.jsonl", 7, 7),
+    ],
+)
+def test_a_limit_in_the_configuration_is_for_its_own_data(
+    data: str | None, limit: int | None, expected: int | None
+) -> None:
+    assert RunOverrides(data=data, limit=limit).load("pocket").data.limit == expected

@@ -195,3 +195,12 @@ def test_a_problem_that_was_cancelled_may_be_given_again_with_its_id(
     in_virtual_time(body)
     assert len(requests) == 3
     assert check(Run.open(tmp_path / "log")).differences == ()
+
+
+def test_the_name_of_the_newest_run_is_no_folder_to_write(an_arbiter: Arbiters, in_virtual_time: Virtual) -> None:
+    async def body() -> None:
+        with pytest.raises(RunError, match="@last"):
+            async with an_arbiter(out="@last"):
+                pass
+
+    in_virtual_time(body)
