@@ -48,7 +48,10 @@ async def test_a_call_with_a_separator_in_it_is_one_step(
 async def test_special_tokens_are_requested_only_with_tools_whose_calls_need_them(
     kind: str, kept: bool | None, server: FakeServer, step: StepOf, engine: Callable[..., Script]
 ) -> None:
-    server.replies(engine(kind, lambda _: MISTRAL))
+    def rest(asked: Asked) -> str:
+        return MISTRAL
+
+    server.replies(engine(kind, rest))
     keys: dict[str, Any] = {"prompt": "chat", "tokenizer": "pocket:draft", "calls": "mistral", "engine": kind}
     call = await step(keys, transcript=OFFERED, max_tokens=500)
     assert server.asked[0].body.get("skip_special_tokens") is kept
