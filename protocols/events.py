@@ -14,6 +14,7 @@ from arbiter.protocols.records import (
     Author,
     FinishReason,
     Gathered,
+    Judgement,
     Limits,
     Model,
     PrefixMatch,
@@ -264,7 +265,7 @@ class ProblemEnded(Payload, frozen=True, tag="problem_ended"):
 class Graded(Payload, frozen=True, tag="graded"):
     """The grade of an answer (``arbiter.grading.Grade``), and the version and the name of the grader that gave it.
 
-    The last grade of a problem counts.
+    The last grade of a problem counts. ``judgement`` is the request to the model that graded, if one did.
     """
 
     right: bool | None
@@ -274,6 +275,7 @@ class Graded(Payload, frozen=True, tag="graded"):
     found_by: str | None = None
     grader: int = 1
     grader_name: str = "math"
+    judgement: Judgement | None = None
 
 
 MessageEvent = (

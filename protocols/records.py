@@ -112,7 +112,7 @@ class Transcript(Record, frozen=True):
     def has_tools(self) -> bool:
         """Whether tools are offered, or were called: only some models can read it."""
         turns = (*self.turns, *self.after)
-        return self.rules is not None or any(turn.calls or turn.role == "tool" for turn in turns)
+        return bool(self.rules and self.rules.tools) or any(turn.calls or turn.role == "tool" for turn in turns)
 
     def extended(self, step: Step) -> "Transcript":
         """Return the transcript with one more step."""
@@ -195,6 +195,21 @@ class Rating(Record, frozen=True):
     usage: Usage
     seconds: float
     estimates: tuple[float, ...] = ()
+
+
+class Judgement(Record, frozen=True):
+    """A request to a model that graded an answer: the ``prompt`` that it read, and the ``text`` that it wrote.
+
+    ``usage`` counts all of its tokens, and ``seconds`` is the time that it took. If it failed, ``error`` says why,
+    ``text`` is empty and ``stop_reason`` is None.
+    """
+
+    prompt: str
+    text: str
+    stop_reason: StopReason | None
+    usage: Usage
+    seconds: float
+    error: str | None = None
 
 
 class Candidate(Record, frozen=True):

@@ -77,6 +77,7 @@ EXTENDING = [
     "Generator",
     "Inbox",
     "JudgeGrader",
+    "Judgement",
     "JudgeThreshold",
     "LearnedRouter",
     "Limits",

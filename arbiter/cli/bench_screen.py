@@ -9,6 +9,7 @@ from rich.table import Table
 from arbiter.protocols.ports import KVMemory
 from arbiter.protocols.records import LookaheadStats, Model
 from arbiter.runs.gathering_waits import GatheringWaits
+from arbiter.runs.grading_figures import JudgeRequests
 from arbiter.runs.intervals import Interval
 from arbiter.runs.prefix_cache import PrefixCacheUse
 from arbiter.runs.reports.numbers import NOTHING, money, percent, seconds, steps_line
@@ -76,6 +77,7 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
         *([("not in accuracy", not_graded(summary))] if summary.ungraded else ()),
         ("answers found by", counted(summary.found_by) or NOTHING),
         ("grader", summary.grader or NOTHING),
+        *([("requests of the judge", _grading(summary.grading))] if summary.grading else ()),
         *(_samples(summary) if summary.samples > 1 else ()),
         ("acceptance rate", f"{acceptance} of steps, {percent(summary.acceptance_rate_tokens)} of tokens"),
         ("steps", steps_line(summary.run_type, summary.steps, summary.escalations, summary.acceptance_rate)),
@@ -99,6 +101,12 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
         ("wall time", f"{summary.wall_seconds or 0.0:.1f} s" + (" (interrupted)" if summary.interrupted else "")),
         ("CPU time", NOTHING if summary.cpu_seconds is None else f"{summary.cpu_seconds:.1f} s"),
     ]
+
+
+def _grading(judge: JudgeRequests) -> str:
+    failed = f" ({judge.failed} failed)" if judge.failed else ""
+    cost = "" if judge.cost is None else f"; cost {money(judge.cost)}"
+    return f"{judge.requests}{failed}; {judge.written} tokens, {judge.prompt} in prompts{cost}"
 
 
 def _problems(summary: Summary) -> str:

@@ -41,6 +41,7 @@ from arbiter.config.run_tables import (
     Share,
     Thresholds,
 )
+from arbiter.config.serve_tables import ServeTable
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.ports import Policy
 from arbiter.protocols.records import ConfidenceMetric, Limits, Sampling, Target
@@ -124,6 +125,8 @@ class Config(ConfigTable, frozen=True):
     """The problems."""
     log: LogTable = LogTable()
     """The event log of the run."""
+    serve: ServeTable = ServeTable()
+    """What ``arbiter serve`` offers to its clients."""
 
     @property
     def depth(self) -> int | None:

@@ -40,6 +40,15 @@ class Admission:
         self.open += problems
         after.callback(self._release, problems)
 
+    def enter_rest(self, after: AsyncExitStack, answers: int) -> None:
+        """Reserve capacity for all ``answers`` of a request except the first, which has it already.
+
+        Raises ``RequestError``: 400 if the request has more answers than the endpoint may have open problems, or 429.
+        """
+        if answers > self.most:
+            raise RequestError(f"the request has {answers} answers; at most {self.most} are allowed")
+        self.enter(after, answers - 1)
+
     def solved(self, solution: Solution) -> None:
         """Include a solved problem in the mean seconds per problem."""
         self._seconds += _SMOOTHING * (solution.seconds - self._seconds)

@@ -16,6 +16,7 @@ from arbiter.gateway.admission import Admission
 from arbiter.gateway.chat import chat_completions
 from arbiter.gateway.completions import completions
 from arbiter.gateway.context import GatewayContext
+from arbiter.gateway.cost_totals import Costs
 from arbiter.gateway.detokenizer import Detokenizer
 from arbiter.gateway.disconnect import GoneError
 from arbiter.gateway.error_responses import answer, refusal
@@ -31,6 +32,7 @@ from arbiter.gateway.prometheus import Metrics
 from arbiter.gateway.request_body import BodyReader
 from arbiter.gateway.responses import responses
 from arbiter.library.arbiter import Arbiter
+from arbiter.log.live import EventFolder
 from arbiter.protocols.errors import RequestError
 
 if TYPE_CHECKING:
@@ -77,12 +79,16 @@ class Gateway:
     Make the gateway before the Arbiter is opened, and keep the Arbiter open while the endpoint serves. ``queue``
     problems may wait to enter the ring; further ones are refused with 429. With ``keys``, a request must send one of
     them as a bearer token. Without, its ``Host`` must be the address at which it arrived, a loopback name, or one of
-    ``hosts``. ``aliases`` are further names of models, with the operating points that they stand for.
+    ``hosts``. ``aliases`` are further names of models, with the operating points that they stand for, besides those
+    of the configuration.
 
     ``largest`` limits the size of a body in bytes. A client that does not send its body within ``patience`` seconds, or
     reads nothing of its stream for as long, is disconnected.
 
-    Raises ``ConfigError`` if the Arbiter is already open, or an alias is not allowed.
+    The table ``[serve]`` of the configuration has further settings.
+
+    Raises ``ConfigError`` if the Arbiter is already open, an alias is not allowed, or a setting needs prices that are
+    missing.
     """
 
     def __init__(
@@ -96,15 +102,24 @@ class Gateway:
         largest: int = LARGEST,
         patience: float = PATIENCE,
     ) -> None:
-        self.arbiter, self.names, self.patience = arbiter, ModelNames(arbiter, aliases or {}), patience
-        self._live_state, self._metrics = LiveState(arbiter), Metrics(arbiter)
-        arbiter.watch(self._live_state)
-        arbiter.watch(self._metrics)
+        self.arbiter, self.names, self.patience = (
+            arbiter,
+            ModelNames(arbiter, {**arbiter.config.serve.aliases, **(aliases or {})}),
+            patience,
+        )
         at_once = arbiter.config.limits.problems
         self._admission = Admission(at_once + queue, at_once)
+        self.costs = Costs(arbiter, self._admission)
+        self._live_state, self._metrics = LiveState(arbiter), Metrics(arbiter)
+        self._metrics.add(self.costs)
+        self._folders: tuple[EventFolder, ...] = (self._live_state, self._metrics, self.costs.spending)
+        for folder in self._folders:
+            arbiter.watch(self.costs.shadows.others(folder))
         self._bodies = BodyReader(largest, patience)
         detokenizer = Detokenizer(arbiter.config.models.draft)
-        self._context = GatewayContext(arbiter, self.names, self._admission, detokenizer, self._abandoned, patience)
+        self._context = GatewayContext(
+            arbiter, self.names, self._admission, detokenizer, self._abandoned, patience, self.costs
+        )
         starlette = Starlette(
             routes=self._routes(),
             exception_handlers={
@@ -116,6 +131,15 @@ class Gateway:
         )
         guarded = AuthMiddleware(starlette, keys) if keys else HostMiddleware(starlette, hosts)
         self.app = AccessLogMiddleware(AfterMiddleware(guarded))
+
+    def check(self) -> None:
+        """Check the settings of the open endpoint.
+
+        Raises ``ConfigError`` if an alias is not the name of an operating point, or if shadows or caps need a model
+        that is not open.
+        """
+        self.names.check_aliases()
+        self.costs.check()
 
     @property
     def open(self) -> int:
@@ -143,6 +167,7 @@ class Gateway:
 
     def _solving(self, handler: Handler) -> Endpoint:
         async def endpoint(request: Request) -> Response:
+            self.costs.caps.check(request)
             self._admission.check()  # the body of a refused request is not read
             body = await self._bodies.read(request)
             self._admission.enter(after(request))  # only now: a body that does not arrive takes no capacity
@@ -150,12 +175,13 @@ class Gateway:
 
         return endpoint
 
-    def _abandoned(self, problem: str) -> None:
-        self._live_state.left(problem)
-        self._metrics.left(problem)
+    def _abandoned(self, problem: str, sample: int) -> None:
+        for folder in self._folders:
+            folder.left(problem, sample)
 
     async def _live(self, _request: Request) -> Response:
-        return answer(self._live_state.contents(), headers={"cache-control": "no-store"})
+        contents = {**self._live_state.contents(), "cost": self.costs.contents()}
+        return answer(contents, headers={"cache-control": "no-store"})
 
     async def _ready(self, _request: Request) -> Response:
         is_open = self.arbiter.is_open

@@ -25,6 +25,7 @@ _NESTED: dict[str, type[Any]] = {
     "messages": ChatMessage,
     "input": InputItem,
     "content": ContentPart,
+    "output": ContentPart,
 }
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -42,8 +43,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "logprobs": (False,),
     "max_tool_calls": (),
     "modalities": (["text"],),
-    "n": (1,),
-    "parallel_tool_calls": (True, False),
     "prediction": (),
     "presence_penalty": (0,),
     "previous_response_id": (),
@@ -55,8 +54,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "store": (False,),
     "suffix": (),
     "text": ({"format": {"type": "text"}},),
-    "tool_choice": ("none", "auto"),
-    "tools": (),
     "top_logprobs": (0,),
     "truncation": ("disabled",),
     "verbosity": (),
@@ -129,6 +126,7 @@ def _without_ignorable_fields(value: Any, kind: type[Any], in_answer: bool = Fal
         name: _without_ignorable_fields(item, _NESTED[name], in_answer) if name in _NESTED else item
         for name, item in fields.items()
         if name in kind.__struct_fields__ or not (in_answer or item is None or item in _EMPTY)
+        if not (kind is ChatMessage and name in ("tool_calls", "tool_call_id") and item in _EMPTY)
     }
 
 

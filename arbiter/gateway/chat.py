@@ -5,46 +5,52 @@ from collections.abc import AsyncIterator
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
 from arbiter.gateway.body_decoding import read
+from arbiter.gateway.call_schemas import DeltaCall, MessageCall, delta_calls, message_calls
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import answer
-from arbiter.gateway.request_mapping import chat_task
+from arbiter.gateway.middleware import after
+from arbiter.gateway.request_mapping import chat_tasks
 from arbiter.gateway.response_schemas import (
     Finish,
+    Reporter,
     SolutionReport,
     TokenUsage,
     finish_of,
-    report,
-    step_report,
     usage_of,
 )
 from arbiter.gateway.schemas import ChatBody
-from arbiter.gateway.streaming import DONE, AnswerStream, EventStream, answer_streams, event, solutions_of
+from arbiter.gateway.spend_caps import at_cap, is_capped
+from arbiter.gateway.streaming import DONE, AnswerPart, AnswerStreams, EventStream, answer_streams, event, solutions_of
 from arbiter.protocols.messages import Task
+from arbiter.protocols.records import Solution
 
 
 class AnswerMessage(msgspec.Struct, frozen=True):
     """The answer of the models."""
 
-    content: str
+    content: str | None
     role: Literal["assistant"] = "assistant"
     refusal: str | None = None
+    tool_calls: list[MessageCall] | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChatChoice(msgspec.Struct, frozen=True):
-    """The only choice of a completion."""
+    """One of the answers. With several, each has its own ``arbiter``."""
 
     message: AnswerMessage
     finish_reason: Finish
     index: int = 0
     logprobs: None = None
+    arbiter: SolutionReport | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChatCompletion(msgspec.Struct, frozen=True):
-    """A complete answer."""
+    """The answers to a question. With several, ``arbiter`` is that of the whole request."""
 
     id: str
     created: int
@@ -56,14 +62,15 @@ class ChatCompletion(msgspec.Struct, frozen=True):
 
 
 class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The text that a chunk adds."""
+    """The text or the calls that a chunk adds."""
 
     role: str | None = None
     content: str | None = None
+    tool_calls: list[DeltaCall] | None = None
 
 
 class ChunkChoice(msgspec.Struct, frozen=True):
-    """What a chunk adds to the only choice."""
+    """What a chunk adds to a choice."""
 
     delta: Delta
     finish_reason: Finish | None = None
@@ -74,7 +81,8 @@ class ChunkChoice(msgspec.Struct, frozen=True):
 class ChatChunk(msgspec.Struct, frozen=True, omit_defaults=True):
     """A chunk of a streamed answer.
 
-    The first chunk has the role. One chunk follows per step, one for the end, and one with the usage if requested.
+    The first chunk of each choice has the role. One chunk follows per step of a choice, and one for its end. The
+    last one has the usage if requested. ``arbiter`` is about the chunk's choice.
     """
 
     id: str
@@ -89,33 +97,55 @@ class ChatChunk(msgspec.Struct, frozen=True, omit_defaults=True):
 async def chat_completions(context: GatewayContext, request: Request, raw: bytes) -> Response:
     """Solve the problem of a conversation and return the response. Raises ``RequestError``."""
     body = read(raw, ChatBody)
-    task = chat_task(context, body)
+    tasks = at_cap(request, chat_tasks(context, body))
+    reporter = Reporter(body.arbiter, context.costs.prices, is_capped(request))
+    context.admission.enter_rest(after(request), len(tasks))
     if body.stream:
-        (stream,) = await answer_streams(context, request, [task])
-        return EventStream(_chunks(body, task, stream), context.patience)
-    (solution,) = await solutions_of(context, request, [task])
-    choice = ChatChoice(AnswerMessage(solution.text), finish_of(solution))
-    usage = usage_of([solution])
-    return answer(ChatCompletion(_name(task), _now(), body.model, [choice], usage, report(solution, body.arbiter)))
+        answers = await answer_streams(context, request, tasks)
+        return EventStream(_chunks(body, tasks, answers, reporter), context.patience, answers.forward)
+    solutions = await solutions_of(context, request, tasks)
+    reports = [reporter.whole(solution) for solution in solutions]
+    choices = [ChatChoice(_message(solution), finish_of(solution), index) for index, solution in enumerate(solutions)]
+    whole = reports[0]
+    if len(choices) > 1:
+        choices = [replace(choice, arbiter=reports[choice.index]) for choice in choices]
+        whole = reporter.all_of(solutions)
+    return answer(ChatCompletion(_name(tasks[0]), _now(), body.model, choices, usage_of(solutions), whole))
 
 
-async def _chunks(body: ChatBody, task: Task, stream: AnswerStream) -> AsyncIterator[bytes]:
-    name, created, model = _name(task), _now(), body.model
+async def _chunks(
+    body: ChatBody, tasks: list[Task], answers: AnswerStreams, reporter: Reporter
+) -> AsyncIterator[bytes]:
+    name, created, model = _name(tasks[0]), _now(), body.model
+    solutions: list[Solution] = []
 
     def chunk(choices: list[ChunkChoice], **fields: Any) -> bytes:  # noqa: ANN401
         return event(ChatChunk(name, created, model, choices, "chat.completion.chunk", **fields))
 
-    wants_steps = body.arbiter is not None and body.arbiter.steps
-    yield chunk([ChunkChoice(Delta("assistant", ""))])
-    async for part in stream.parts():
+    for index in range(len(tasks)):
+        yield chunk([ChunkChoice(Delta("assistant", ""), index=index)])
+    async for index, part in answers.parts():
         if part.text or part.step:
-            extra = SolutionReport(step=step_report(part.step)) if part.step and wants_steps else None
-            yield chunk([ChunkChoice(Delta(content=part.text))], arbiter=extra)
+            yield chunk([ChunkChoice(_delta(part), index=index)], arbiter=reporter.step(part.step))
         if part.solution is not None:
-            yield chunk([ChunkChoice(Delta(), finish_of(part.solution))], arbiter=report(part.solution, None))
-            if body.stream_options and body.stream_options.include_usage:
-                yield chunk([], usage=usage_of([part.solution]))
+            solutions.append(part.solution)
+            yield chunk([ChunkChoice(Delta(), finish_of(part.solution), index)], arbiter=reporter.ended(part.solution))
+    if body.stream_options and body.stream_options.include_usage:
+        yield chunk([], usage=usage_of(solutions))
     yield DONE
+
+
+def _message(solution: Solution) -> AnswerMessage:
+    if not solution.tool_calls:
+        return AnswerMessage(solution.text)
+    return AnswerMessage(solution.text or None, tool_calls=message_calls(solution))
+
+
+def _delta(part: AnswerPart) -> Delta:
+    """Return what a step adds. Its calls are whole: a client that joins chunks gets them once."""
+    if part.step is None or not part.step.kept.calls:
+        return Delta(content=part.text)
+    return Delta(content=part.text or None, tool_calls=delta_calls(part.step.kept.calls))
 
 
 def _name(task: Task) -> str:

@@ -8,7 +8,6 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from arbiter.gateway.admission import Admission
 from arbiter.gateway.body_decoding import read
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.detokenizer import Detokenizer
@@ -17,22 +16,22 @@ from arbiter.gateway.middleware import after
 from arbiter.gateway.request_mapping import completion_tasks
 from arbiter.gateway.response_schemas import (
     Finish,
+    Reporter,
     SolutionReport,
     TokenUsage,
     finish_of,
-    report,
-    step_report,
     usage_of,
 )
 from arbiter.gateway.schemas import CompletionBody
-from arbiter.gateway.streaming import DONE, AnswerStream, EventStream, answer_streams, event, solutions_of
+from arbiter.gateway.spend_caps import at_cap, is_capped
+from arbiter.gateway.streaming import DONE, AnswerStreams, EventStream, answer_streams, event, solutions_of
 from arbiter.protocols.errors import RequestError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Solution
 
 
 class CompletionChoice(msgspec.Struct, frozen=True):
-    """The answer to one prompt."""
+    """An answer. With ``n`` answers to each prompt, prompt ``index // n`` has it."""
 
     text: str
     index: int
@@ -58,23 +57,18 @@ async def completions(context: GatewayContext, request: Request, raw: bytes) -> 
     Raises ``RequestError``. If one of several prompts fails, the whole request fails.
     """
     body = read(raw, CompletionBody)
-    tasks = completion_tasks(context, body, await _prompts(context.detokenizer, body))
-    _admit_all(context.admission, request, len(tasks))
+    reporter = Reporter(body.arbiter, context.costs.prices, is_capped(request))
+    tasks = at_cap(request, completion_tasks(context, body, await _prompts(context.detokenizer, body)))
+    context.admission.enter_rest(after(request), len(tasks))
     if body.stream:
-        return EventStream(_chunks(body, tasks, await answer_streams(context, request, tasks)), context.patience)
+        answers = await answer_streams(context, request, tasks)
+        return EventStream(_chunks(body, tasks, answers, reporter), context.patience, answers.forward)
     solutions = await solutions_of(context, request, tasks)
     choices = [
-        CompletionChoice(solution.text, index, finish_of(solution), arbiter=report(solution, body.arbiter))
+        CompletionChoice(solution.text, index, finish_of(solution), arbiter=reporter.whole(solution))
         for index, solution in enumerate(solutions)
     ]
     return answer(Completion(_name(tasks), int(time.time()), body.model, choices, usage_of(solutions)))
-
-
-def _admit_all(admission: Admission, request: Request, problems: int) -> None:
-    """Reserve capacity for all prompts except the first, which has it already. Raises ``RequestError``."""
-    if problems > admission.most:
-        raise RequestError(f"the request has {problems} prompts; at most {admission.most} are allowed")
-    admission.enter(after(request), problems - 1)
 
 
 async def _prompts(detokenizer: Detokenizer, body: CompletionBody) -> list[str]:
@@ -95,20 +89,20 @@ async def _prompts(detokenizer: Detokenizer, body: CompletionBody) -> list[str]:
     return questions
 
 
-async def _chunks(body: CompletionBody, tasks: list[Task], streams: list[AnswerStream]) -> AsyncIterator[bytes]:
-    """Yield the chunks prompt by prompt. All prompts are solved concurrently; later ones wait to be sent."""
+async def _chunks(
+    body: CompletionBody, tasks: list[Task], answers: AnswerStreams, reporter: Reporter
+) -> AsyncIterator[bytes]:
+    """Yield the chunks of all answers, each as soon as its text is final."""
     name, created = _name(tasks), int(time.time())
-    wants_steps = body.arbiter is not None and body.arbiter.steps
     solutions: list[Solution] = []
-    for index, stream in enumerate(streams):
-        async for part in stream.parts():
-            ended: Finish | None = None
-            extra = SolutionReport(step=step_report(part.step)) if part.step and wants_steps else None
-            if part.solution is not None:
-                solutions.append(part.solution)
-                ended, extra = finish_of(part.solution), report(part.solution, None)
-            choice = CompletionChoice(part.text, index, ended, arbiter=extra)
-            yield event(Completion(name, created, body.model, [choice]))
+    async for index, part in answers.parts():
+        ended: Finish | None = None
+        extra = reporter.step(part.step)
+        if part.solution is not None:
+            solutions.append(part.solution)
+            ended, extra = finish_of(part.solution), reporter.ended(part.solution)
+        choice = CompletionChoice(part.text, index, ended, arbiter=extra)
+        yield event(Completion(name, created, body.model, [choice]))
     if body.stream_options and body.stream_options.include_usage:
         yield event(Completion(name, created, body.model, [], usage_of(solutions)))
     yield DONE

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from arbiter.gateway.admission import Admission
+from arbiter.gateway.cost_totals import Costs
 from arbiter.gateway.detokenizer import Detokenizer
 from arbiter.gateway.model_names import ModelNames
 from arbiter.library.arbiter import Arbiter
@@ -13,13 +14,14 @@ from arbiter.library.arbiter import Arbiter
 class GatewayContext:
     """The state that all requests of an endpoint share.
 
-    ``left`` is called with the id of each problem whose client disconnected before it was solved. A client that reads
-    nothing of its stream for ``patience`` seconds is disconnected.
+    ``left`` is called with the id and the sample of each problem whose client disconnected before it was solved.
+    A client that reads nothing of its stream for ``patience`` seconds is disconnected.
     """
 
     arbiter: Arbiter
     names: ModelNames
     admission: Admission
     detokenizer: Detokenizer
-    left: Callable[[str], None]
+    left: Callable[[str, int], None]
     patience: float
+    costs: Costs

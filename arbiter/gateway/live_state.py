@@ -50,8 +50,8 @@ class LiveState(EventFolder):
         """
         now = time.monotonic()
         open_ones = [
-            {**shown.render(), "seconds": round(now - shown.began, 3), "doing": self._open[name].doing}
-            for name, shown in islice(reversed(self._shown.items()), SHOWN)
+            {**shown.render(), "seconds": round(now - shown.began, 3), "doing": shown.doing}
+            for shown in islice(reversed(self._shown.values()), SHOWN)
         ]
         return {
             "totals": self._totals(now),
@@ -70,7 +70,7 @@ class LiveState(EventFolder):
     def call_retried(self, call: events.CallStarted, retried: events.CallRetried) -> None:
         self._health_of(call).retried_after(retried.error)
 
-    def call_ended(self, call: events.CallStarted, outcome: events.Outcome) -> None:
+    def call_ended(self, live: LiveProblem, call: events.CallStarted, outcome: events.Outcome) -> None:
         match outcome:
             case events.CallCancelled():
                 return
@@ -155,6 +155,11 @@ class _Shown:
         self.began = began
         self.steps: deque[dict[str, Any]] = deque(maxlen=STEPS)
         self._live = live
+
+    @property
+    def doing(self) -> str:
+        """What the problem is waiting for."""
+        return self._live.doing
 
     def render(self) -> dict[str, Any]:
         live, task = self._live, self._live.task

@@ -1,9 +1,14 @@
 """Convert the body of a request into tasks."""
 
+import re
 import secrets
 from collections.abc import Sequence
 from typing import Any, cast
 
+from msgspec.structs import replace
+
+from arbiter.actors.seeds import sample_seed
+from arbiter.gateway.call_schemas import add_call, calls_and_thought, result_of
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import closing
 from arbiter.gateway.schemas import (
@@ -23,25 +28,31 @@ from arbiter.protocols.errors import ClosedError, ConfigError, DataError, Reques
 from arbiter.protocols.messages import Task
 
 _NONE = Extras()
+_TOOL_FIELD = re.compile(r"tools(?:\[\d+\])?|tool_choice")  # at the beginning of an error
 _TEXTS = ("text", "input_text", "output_text")
 _OTHER_PARTS = ("image_url", "input_audio", "file", "file_id", "detail")
-_CONTENTS = ("tool_calls", "function_call", "audio", "tool_call_id", "images")
-_ROLES = ("system", "developer", "user", "assistant")
+_CONTENTS = ("function_call", "audio", "images")
+_ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
-def chat_task(context: GatewayContext, body: ChatBody) -> Task:
-    """Return the task of a ``/v1/chat/completions`` body. Raises ``RequestError``."""
+def chat_tasks(context: GatewayContext, body: ChatBody) -> list[Task]:
+    """Return the tasks of a ``/v1/chat/completions`` body, one per answer. Raises ``RequestError``."""
     if body.max_tokens and body.max_completion_tokens and body.max_tokens != body.max_completion_tokens:
         raise RequestError("max_tokens and max_completion_tokens differ: send only one of them", param="max_tokens")
     question = [_message(message, f"messages[{index}]") for index, message in enumerate(body.messages)]
     most = body.max_completion_tokens or body.max_tokens
-    return _task(context.arbiter, question, _overrides(context, body, most, body.stop, body.seed))
+    task = _task(context.arbiter, question, _overrides(context, body, most, body.stop, body.seed))
+    return _samples(context, task, body.n)
 
 
 def completion_tasks(context: GatewayContext, body: CompletionBody, prompts: Sequence[str]) -> list[Task]:
-    """Return the tasks of a ``/v1/completions`` body, one per prompt. Raises ``RequestError``."""
+    """Return the tasks of a ``/v1/completions`` body: all answers to a prompt, then those to the next one.
+
+    Raises ``RequestError``.
+    """
     overrides = _overrides(context, body, body.max_tokens, body.stop, body.seed)
-    return [_task(context.arbiter, prompt, overrides) for prompt in prompts]
+    tasks = [_task(context.arbiter, prompt, overrides) for prompt in prompts]
+    return [sample for task in tasks for sample in _samples(context, task, body.n)]
 
 
 def response_task(context: GatewayContext, body: ResponseBody) -> Task:
@@ -56,7 +67,20 @@ def _task(arbiter: Arbiter, question: Question, overrides: Overrides) -> Task:
     except ClosedError as error:
         raise closing() from error
     except (ConfigError, DataError) as error:
-        raise RequestError(str(error), code="invalid_value") from error
+        field = _TOOL_FIELD.match(str(error))
+        raise RequestError(str(error), code="invalid_value", param=field[0] if field else None) from error
+
+
+def _samples(context: GatewayContext, task: Task, number: int | None) -> list[Task]:
+    """Return the samples of a task, which differ by their seeds. Raises ``RequestError`` if there are too many."""
+    most = context.arbiter.config.serve.choices
+    if number is not None and number > most:
+        raise RequestError(
+            f"n is {number}, and this endpoint gives at most {most} answers to a question (serve.choices)",
+            code="invalid_value",
+            param="n",
+        )
+    return [replace(task, sample=sample, seed=sample_seed(task.seed, sample)) for sample in range(number or 1)]
 
 
 def _overrides(
@@ -96,17 +120,28 @@ def _overrides(
         "deadline": _narrower(limits.deadline, extras.deadline),
         "stop": (stop,) if isinstance(stop, str) else stop,
         "tags": _tags(body, extras),
+        **({} if isinstance(body, CompletionBody) else _tools(body)),
     }
     return cast("Overrides", {name: value for name, value in given.items() if value is not None})
 
 
+def _tools(body: CommonBody) -> dict[str, Any]:
+    return {name: getattr(body, name, None) for name in ("tools", "tool_choice", "parallel_tool_calls")}
+
+
 def _conversation(items: str | Sequence[InputItem], instructions: str | None) -> Question:
-    messages: list[Message] = [] if instructions is None else [{"role": "system", "content": instructions}]
+    messages: list[dict[str, Any]] = [] if instructions is None else [{"role": "system", "content": instructions}]
     if isinstance(items, str):
         return [*messages, {"role": "user", "content": items}]
     for index, item in enumerate(items):
         path = f"input[{index}]"
         if item.type == "reasoning":  # what a model thought before an earlier answer is no part of the conversation
+            continue
+        if item.type == "function_call":
+            add_call(messages, item, path)
+            continue
+        if item.type == "function_call_output":
+            messages.append(result_of(item, _text(item.output, path, "tool", "output"), path))
             continue
         if item.type not in (None, "message"):
             raise _refused(f"{path}.type", f"an item of the type {item.type!r}")
@@ -116,12 +151,18 @@ def _conversation(items: str | Sequence[InputItem], instructions: str | None) ->
 
 
 def _message(message: ChatMessage, path: str) -> Message:
-    descriptions = () if message.role == "assistant" else ("name", "refusal", "annotations")
+    descriptions = {
+        "assistant": (),
+        "tool": ("refusal", "annotations", "tool_calls", "reasoning_content"),
+    }.get(message.role, ("name", "refusal", "annotations", "tool_calls", "tool_call_id", "reasoning_content"))
     for name in (*_CONTENTS, *descriptions):
         if getattr(message, name):
             raise _refused(f"{path}.{name}", name)
     role = _role(message.role, path)
-    return {"role": role, "content": _text(message.content or message.refusal or message.content, path, role)}
+    text = _text(message.content or message.refusal or message.content, path, role)
+    if role == "tool":
+        return {"role": role, "content": text, "tool_call_id": message.tool_call_id}
+    return {"role": role, "content": text, **(calls_and_thought(message) if role == "assistant" else {})}
 
 
 def _role(role: str | None, path: str) -> str:
@@ -132,8 +173,8 @@ def _role(role: str | None, path: str) -> str:
     return role
 
 
-def _text(content: str | list[ContentPart] | None, path: str, role: str) -> str:
-    """Return the text of a message. An earlier answer may have none; it may also be a refusal."""
+def _text(content: str | list[ContentPart] | None, path: str, role: str, field: str = "content") -> str:
+    """Return the text of a message, which is in ``field``. An earlier answer may have none, or be a refusal."""
     if isinstance(content, str):
         return content
     texts: list[str] = []
@@ -141,13 +182,13 @@ def _text(content: str | list[ContentPart] | None, path: str, role: str) -> str:
         refusal = part.refusal if (role, part.type) == ("assistant", "refusal") else None
         text = part.text if part.type in _TEXTS else refusal
         if text is None:
-            raise _refused(f"{path}.content[{number}]", f"a part of the type {part.type!r}")
+            raise _refused(f"{path}.{field}[{number}]", f"a part of the type {part.type!r}")
         for name in _OTHER_PARTS:
             if getattr(part, name):
-                raise _refused(f"{path}.content[{number}].{name}", name)
+                raise _refused(f"{path}.{field}[{number}].{name}", name)
         texts.append(text)
     if not texts and role != "assistant":
-        raise RequestError(f"{path}.content is missing", code="missing_required_parameter", param=f"{path}.content")
+        raise RequestError(f"{path}.{field} is missing", code="missing_required_parameter", param=f"{path}.{field}")
     return "".join(texts)
 
 

@@ -1,7 +1,7 @@
 """``POST /v1/responses``: nothing is stored, so each request must contain its whole conversation."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from itertools import count
 from typing import Any, Literal
 
@@ -10,12 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
 
 from arbiter.gateway.body_decoding import read
+from arbiter.gateway.call_schemas import CallItem, call_items
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import answer, shape
 from arbiter.gateway.request_mapping import response_task
-from arbiter.gateway.response_schemas import ModelUsage, SolutionReport, finish_of, report, step_report, usage_of
+from arbiter.gateway.response_schemas import ModelUsage, Reporter, SolutionReport, finish_of, usage_of
 from arbiter.gateway.schemas import ResponseBody
-from arbiter.gateway.streaming import AnswerStream, EventStream, answer_streams, event, solutions_of
+from arbiter.gateway.spend_caps import at_cap, is_capped
+from arbiter.gateway.streaming import AnswerStreams, EventStream, answer_streams, event, solutions_of
 from arbiter.protocols.errors import RequestError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Solution
@@ -33,7 +35,7 @@ class OutputText(msgspec.Struct, frozen=True):
 
 
 class OutputMessage(msgspec.Struct, frozen=True):
-    """The only item of the output."""
+    """The text of an answer as an item of the output."""
 
     id: str
     status: Status
@@ -80,6 +82,9 @@ class ResponseError(msgspec.Struct, frozen=True):
     code: str
 
 
+OutputItem = OutputMessage | CallItem
+
+
 class Response(msgspec.Struct, frozen=True):
     """A complete answer, or the state of an answer in progress."""
 
@@ -87,7 +92,7 @@ class Response(msgspec.Struct, frozen=True):
     created_at: int
     model: str
     status: Status
-    output: list[OutputMessage]
+    output: list[OutputItem]
     usage: ResponseUsage | None = None
     incomplete_details: Reason | None = None
     error: ResponseError | None = None
@@ -100,8 +105,8 @@ class Response(msgspec.Struct, frozen=True):
     arbiter: SolutionReport | None = None
     object: Literal["response"] = "response"
     parallel_tool_calls: bool = False
-    tool_choice: Literal["none"] = "none"
-    tools: list[str] = []
+    tool_choice: str | dict[str, Any] = "none"
+    tools: list[dict[str, Any]] = []
     store: bool = False
     background: bool = False
     previous_response_id: None = None
@@ -114,13 +119,15 @@ class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     type: str
     sequence_number: int
     response: Response | None = None
-    item: OutputMessage | None = None
+    item: OutputItem | None = None
     part: OutputText | None = None
     item_id: str | None = None
     output_index: int | None = None
     content_index: int | None = None
     delta: str | None = None
     text: str | None = None
+    name: str | None = None
+    arguments: str | None = None
     logprobs: list[str] | None = None
     arbiter: SolutionReport | None = None
     code: str | None = None
@@ -131,43 +138,90 @@ class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
 async def responses(context: GatewayContext, request: Request, raw: bytes) -> HttpResponse:
     """Solve the problem of a conversation and return the response. Raises ``RequestError``."""
     body = read(raw, ResponseBody)
-    task = response_task(context, body)
+    (task,) = at_cap(request, [response_task(context, body)])
+    reporter = Reporter(body.arbiter, context.costs.prices, is_capped(request))
     if body.stream:
-        (stream,) = await answer_streams(context, request, [task])
-        return EventStream(_events(body, task, stream), context.patience)
+        answers = await answer_streams(context, request, [task])
+        return EventStream(_events(body, task, answers, reporter), context.patience, answers.forward)
     (solution,) = await solutions_of(context, request, [task])
-    return answer(_ended(_begun(body, task), task, solution, body))
+    return answer(_ended(_begun(body, task), task, solution, reporter))
 
 
-async def _events(body: ResponseBody, task: Task, stream: AnswerStream) -> AsyncIterator[bytes]:
+async def _events(body: ResponseBody, task: Task, answers: AnswerStreams, reporter: Reporter) -> AsyncIterator[bytes]:
     """Yield the events in the order that clients of this API expect, with one text delta per step."""
-    numbers, begun, name, text = count(), _begun(body, task), _item(task), ""
-    wants_steps = body.arbiter is not None and body.arbiter.steps
+    numbers, begun, text = count(), _begun(body, task), ""
 
     def emit(kind: str, **fields: Any) -> bytes:  # noqa: ANN401
         return event(ResponseEvent(f"response.{kind}", next(numbers), **fields), f"response.{kind}")
 
-    path = {"item_id": name, "output_index": 0, "content_index": 0}
     yield emit("created", response=begun)
     yield emit("in_progress", response=begun)
-    yield emit("output_item.added", item=OutputMessage(name, "in_progress", []), output_index=0)
-    yield emit("content_part.added", part=OutputText(""), **path)
+    message = _MessageEvents(emit, _item(task))
     try:
-        async for part in stream.parts():
+        async for _, part in answers.parts():
             text += part.text
-            extra = SolutionReport(step=step_report(part.step)) if part.step and wants_steps else None
-            if part.text or extra:
-                yield emit("output_text.delta", delta=part.text, logprobs=[], arbiter=extra, **path)
+            extra = reporter.step(part.step)
+            for data in message.added(part.text, extra):
+                yield data
             if part.solution is not None:
-                ended = _ended(begun, task, part.solution, body)
-                yield emit("output_text.done", text=text, logprobs=[], **path)
-                yield emit("content_part.done", part=OutputText(text), **path)
-                yield emit("output_item.done", item=ended.output[0], output_index=0)
+                ended = _ended(begun, task, part.solution, reporter)
+                for data in (*message.done(text, ended.output), *_call_events(emit, ended.output)):
+                    yield data
                 yield emit(ended.status, response=ended)
     except RequestError as error:
         body_of = shape(error).error
         failed = ResponseError(body_of.message, body_of.code or body_of.type)
         yield emit("failed", response=msgspec.structs.replace(begun, status="failed", error=failed))
+
+
+Emit = Callable[..., bytes]
+"""Makes an event of a kind, with fields."""
+
+
+class _MessageEvents:
+    """The events of the text of an answer. Its item begins with the first text, or with the end of an empty answer."""
+
+    def __init__(self, emit: Emit, name: str) -> None:
+        self._emit = emit
+        self._name = name
+        self._path = {"item_id": name, "output_index": 0, "content_index": 0}
+        self._is_open = False
+
+    def added(self, text: str, extra: SolutionReport | None) -> Iterator[bytes]:
+        """Yield the events for further text, and for the record of a step."""
+        if text or extra:
+            yield from self._open()
+            yield self._emit("output_text.delta", delta=text, logprobs=[], arbiter=extra, **self._path)
+
+    def done(self, text: str, output: Sequence[OutputItem]) -> Iterator[bytes]:
+        """Yield the events for the end of the text, if the ``output`` has one or an event of it was sent."""
+        item = output[0] if isinstance(output[0], OutputMessage) else None
+        if item is None and not self._is_open:
+            return
+        yield from self._open()
+        yield self._emit("output_text.done", text=text, logprobs=[], **self._path)
+        yield self._emit("content_part.done", part=OutputText(text), **self._path)
+        ended = item or OutputMessage(self._name, "completed", [OutputText(text)])
+        yield self._emit("output_item.done", item=ended, output_index=0)
+
+    def _open(self) -> Iterator[bytes]:
+        if not self._is_open:
+            self._is_open = True
+            yield self._emit("output_item.added", item=OutputMessage(self._name, "in_progress", []), output_index=0)
+            yield self._emit("content_part.added", part=OutputText(""), **self._path)
+
+
+def _call_events(emit: Emit, output: Sequence[OutputItem]) -> Iterator[bytes]:
+    """Yield the events of the calls in ``output``: each has one delta."""
+    for index, item in enumerate(output):
+        if not isinstance(item, CallItem):
+            continue
+        path = {"item_id": item.id, "output_index": index}
+        begun = msgspec.structs.replace(item, arguments="", status="in_progress")
+        yield emit("output_item.added", item=begun, output_index=index)
+        yield emit("function_call_arguments.delta", delta=item.arguments, **path)
+        yield emit("function_call_arguments.done", arguments=item.arguments, name=item.name, **path)
+        yield emit("output_item.done", item=item, output_index=index)
 
 
 def _begun(body: ResponseBody, task: Task) -> Response:
@@ -183,16 +237,27 @@ def _begun(body: ResponseBody, task: Task) -> Response:
         temperature=task.sampling.temperature,
         top_p=task.sampling.top_p,
         user=body.user,
+        **_tools_of(body),
     )
 
 
-def _ended(begun: Response, task: Task, solution: Solution, body: ResponseBody) -> Response:
-    is_whole, usage = finish_of(solution) == "stop", usage_of([solution])
+def _tools_of(body: ResponseBody) -> dict[str, Any]:
+    """Return the fields of the answer that repeat the tools of the request."""
+    if not body.tools:
+        return {}
+    parallel = body.parallel_tool_calls is not False
+    return {"tools": body.tools, "tool_choice": body.tool_choice or "auto", "parallel_tool_calls": parallel}
+
+
+def _ended(begun: Response, task: Task, solution: Solution, reporter: Reporter) -> Response:
+    is_whole, usage = finish_of(solution) != "length", usage_of([solution])
     status: Status = "completed" if is_whole else "incomplete"
+    calls, text = call_items(solution), solution.text
+    said = [OutputMessage(_item(task), status, [OutputText(text)])] if text or not calls else []
     return msgspec.structs.replace(
         begun,
         status=status,
-        output=[OutputMessage(_item(task), status, [OutputText(solution.text)])],
+        output=[*said, *calls],
         usage=ResponseUsage(
             usage.prompt_tokens,
             usage.completion_tokens,
@@ -202,7 +267,7 @@ def _ended(begun: Response, task: Task, solution: Solution, body: ResponseBody) 
             usage.arbiter,
         ),
         incomplete_details=None if is_whole else Reason(),
-        arbiter=report(solution, body.arbiter),
+        arbiter=reporter.whole(solution),
     )
 
 

@@ -66,16 +66,17 @@ class ChatMessage(RequestBody, frozen=True, kw_only=True):
     annotations: Any = None
     audio: Any = None
     function_call: Any = None
-    tool_calls: Any = None
-    tool_call_id: Any = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+    reasoning_content: Any = None
     images: Any = None
 
 
 class InputItem(RequestBody, frozen=True, kw_only=True):
     """An item of the ``input`` of ``/v1/responses``.
 
-    Only messages are supported; reasoning items are skipped. A message of the assistant may have further fields, which
-    are not read.
+    Messages, calls of functions and their results are supported; reasoning items are skipped. A message of the
+    assistant may have further fields, which are not read.
     """
 
     type: str | None = None
@@ -84,6 +85,10 @@ class InputItem(RequestBody, frozen=True, kw_only=True):
     id: Any = None
     status: Any = None
     phase: Any = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    output: str | list[ContentPart] | None = None
 
 
 class CommonBody(RequestBody, frozen=True, kw_only=True):
@@ -109,15 +114,15 @@ class ChatBody(CommonBody, frozen=True, kw_only=True):
     seed: Seed | None = None
     prompt_cache_key: str | None = None
     safety_identifier: str | None = None
-    n: Any = None
+    n: Count | None = None
     logprobs: Any = None
     top_logprobs: Any = None
     logit_bias: Any = None
     frequency_penalty: Any = None
     presence_penalty: Any = None
-    tools: Any = None
-    tool_choice: Any = None
-    parallel_tool_calls: Any = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
     functions: Any = None
     function_call: Any = None
     response_format: Any = None
@@ -138,7 +143,7 @@ class CompletionBody(CommonBody, frozen=True, kw_only=True):
     max_tokens: Count | None = None
     stop: Stop | Stops | None = None
     seed: Seed | None = None
-    n: Any = None
+    n: Count | None = None
     best_of: Any = None
     echo: Any = None
     suffix: Any = None
@@ -161,15 +166,15 @@ class ResponseBody(CommonBody, frozen=True, kw_only=True):
     conversation: Any = None
     include: Any = None
     max_tool_calls: Any = None
-    parallel_tool_calls: Any = None
+    parallel_tool_calls: bool | None = None
     previous_response_id: Any = None
     prompt: Any = None
     reasoning: Any = None
     service_tier: Any = None
     store: Any = None
     text: Any = None
-    tool_choice: Any = None
-    tools: Any = None
+    tool_choice: str | dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
     top_logprobs: Any = None
     truncation: Any = None
 

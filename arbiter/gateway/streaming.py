@@ -1,6 +1,8 @@
 """Stream answers as server-sent events, one per step."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any
 
 import anyio
 import msgspec
@@ -12,8 +14,9 @@ from arbiter.actors.supervision import services
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.disconnect import cancel_when_gone, while_connected
 from arbiter.gateway.error_responses import closing, shape
-from arbiter.gateway.middleware import after
+from arbiter.gateway.middleware import after, key_of
 from arbiter.gateway.response_schemas import TextSoFar, check
+from arbiter.gateway.spend_caps import is_capped
 from arbiter.protocols.errors import ClosedError, RequestError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Solution, StepRecord
@@ -39,9 +42,13 @@ class AnswerStream:
         self._steps = context.arbiter.steps(task)
         self._text = TextSoFar(task.separator, task.stop)
         self._first: AnswerPart | None = None
+        self._is_capped = False
 
     async def start(self, request: Request) -> None:
         """Start to solve the problem."""
+        self._context.costs.shadows.make_room()
+        self._context.costs.spending.pays(key_of(request), self._task.id)
+        self._is_capped = is_capped(request)
         after(request).callback(self._end)
         await after(request).enter_async_context(self._steps)
 
@@ -68,10 +75,15 @@ class AnswerStream:
         return part.solution
 
     def _end(self) -> None:
+        self._context.costs.spending.paid(self._task.id)
         try:
-            self._context.admission.solved(self._steps.solution)
+            solution = self._steps.solution
         except ClosedError:
-            self._context.left(self._task.id)
+            self._context.left(self._task.id, self._task.sample)
+            return
+        self._context.admission.solved(solution)
+        if not self._is_capped:
+            self._context.costs.shadows.offer(self._task, solution)
 
     async def _next(self) -> AnswerPart:
         try:
@@ -84,7 +96,55 @@ class AnswerStream:
         return AnswerPart(self._text.end(solution), None, solution)
 
 
-async def answer_streams(context: GatewayContext, request: Request, tasks: Sequence[Task]) -> list[AnswerStream]:
+class AnswerStreams:
+    """The parts of all answers to a request, each with the index of its answer, in the order in which they are final.
+
+    ``forward`` must run while ``parts`` is iterated over.
+    """
+
+    def __init__(self, streams: Sequence[AnswerStream]) -> None:
+        self._streams = streams
+        self._ready: deque[tuple[int, AnswerPart | RequestError]] = deque()
+        self._more = anyio.Event()
+
+    async def forward(self) -> None:
+        """Read all streams to their ends. One alone is read by ``parts``, as fast as its client reads."""
+        if len(self._streams) == 1:
+            return
+        async with anyio.create_task_group() as tasks:
+            for index, stream in enumerate(self._streams):
+                tasks.start_soon(self._forward, index, stream)
+
+    async def parts(self) -> AsyncIterator[tuple[int, AnswerPart]]:
+        """Yield the parts; the last one of each answer has its solution. Raises ``RequestError`` if a problem fails."""
+        remaining = len(self._streams)
+        if remaining == 1:
+            async for part in self._streams[0].parts():
+                yield 0, part
+            return
+        while remaining:
+            if not self._ready:
+                self._more = anyio.Event()
+                await self._more.wait()
+            index, part = self._ready.popleft()
+            if isinstance(part, RequestError):
+                raise part
+            remaining -= part.solution is not None
+            yield index, part
+
+    async def _forward(self, index: int, stream: AnswerStream) -> None:
+        try:
+            async for part in stream.parts():
+                self._put(index, part)
+        except RequestError as error:
+            self._put(index, error)
+
+    def _put(self, index: int, part: AnswerPart | RequestError) -> None:
+        self._ready.append((index, part))
+        self._more.set()
+
+
+async def answer_streams(context: GatewayContext, request: Request, tasks: Sequence[Task]) -> AnswerStreams:
     """Start all tasks, wait for the first part of each, and return their streams.
 
     Raises ``RequestError`` if a problem fails before its first step, and ``GoneError`` if the client disconnects.
@@ -96,7 +156,7 @@ async def answer_streams(context: GatewayContext, request: Request, tasks: Seque
             await stream.first()
 
     await while_connected(request.receive, first)
-    return streams
+    return AnswerStreams(streams)
 
 
 async def solutions_of(context: GatewayContext, request: Request, tasks: Sequence[Task]) -> list[Solution]:
@@ -113,7 +173,7 @@ async def solutions_of(context: GatewayContext, request: Request, tasks: Sequenc
 
 
 async def _start_all(context: GatewayContext, request: Request, tasks: Sequence[Task]) -> list[AnswerStream]:
-    request.state.problems = [task.id for task in tasks]
+    request.state.problems = list(dict.fromkeys(task.id for task in tasks))
     streams = [AnswerStream(context, task) for task in tasks]
     for stream in streams:
         await stream.start(request)
@@ -134,13 +194,17 @@ _HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 class EventStream(StreamingResponse):
     """Send events as they arrive. Stop if the client disconnects, or reads nothing for ``patience`` seconds.
 
-    The server closes the connection of a stream that stops early (``client_connections.py``).
+    ``forward`` runs until the last event is sent. The server closes the connection of a stream that stops early
+    (``client_connections.py``).
 
     An error after the first event is sent as OpenAI does: as an event that has an ``error``.
     """
 
-    def __init__(self, events: AsyncIterator[bytes], patience: float) -> None:
+    def __init__(
+        self, events: AsyncIterator[bytes], patience: float, forward: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
         self._patience = patience
+        self._forward = forward
         super().__init__(_with_error(events), headers=_HEADERS, media_type="text/event-stream")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -159,6 +223,7 @@ class EventStream(StreamingResponse):
             async with services() as tasks:
                 tasks.start_soon(cancel_when_gone, receive, tasks.cancel_scope)
                 tasks.start_soon(_ping, patient)
+                tasks.start_soon(self._forward)
                 await self.stream_response(patient)
         except* (TimeoutError, OSError):  # of the answer, or from the group of a ping: the connection is unusable
             pass

@@ -9,7 +9,7 @@ import msgspec
 
 from arbiter.grading.answers import Reference
 from arbiter.protocols.events import Graded
-from arbiter.protocols.records import Record
+from arbiter.protocols.records import Judgement, Record
 from arbiter.structured.thoughts import text_after_thought
 
 LONGEST = 2000
@@ -26,18 +26,21 @@ class Grade(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A grade. ``right`` is None if the answer could not be judged.
 
     ``reason`` says why it could not be judged, or why it is wrong. ``found_by`` is the rule that found the answer
-    (``FoundBy``). It is None without an answer, and for grades of earlier versions.
+    (``FoundBy``). It is None without an answer, and for grades of earlier versions. ``judgement`` is the request to
+    the model that graded; without one it is not set, and not stored.
     """
 
     right: bool | None
     answer: str | None = None
     reason: str | None = None
     found_by: str | None = None
+    judgement: Judgement | msgspec.UnsetType = msgspec.UNSET
 
     @classmethod
     def recorded(cls, graded: Graded) -> Self:
         """Return the grade that a log has."""
-        return cls(graded.right, graded.answer, graded.reason, graded.found_by)
+        judgement = graded.judgement or msgspec.UNSET
+        return cls(graded.right, graded.answer, graded.reason, graded.found_by, judgement)
 
 
 class GradingRequest(Record, frozen=True):

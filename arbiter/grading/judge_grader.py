@@ -7,8 +7,8 @@ import anyio
 
 from arbiter.grading.grader import LONGEST, NO_END, Grade, GradingRequest
 from arbiter.protocols.errors import BackendError, ConfigError
-from arbiter.protocols.ports import Generation, GenerationRequest, Generator
-from arbiter.protocols.records import Transcript
+from arbiter.protocols.ports import GenerationRequest, Generator
+from arbiter.protocols.records import Judgement, Transcript, Usage
 from arbiter.structured.thoughts import text_after_thought
 
 PLACEHOLDERS = ("{question}", "{rubric}", "{answer}")
@@ -72,12 +72,21 @@ class JudgeGrader:
         answer = request.conclusion.strip()
         filled = {"question": request.question, "rubric": rubric, "answer": answer}
         text = _PLACEHOLDER.sub(lambda found: filled[found[1]], self._prompt)
-        try:
-            async with self._places:
-                written = await self._judge.generate(self._request(request.problem, text))
-        except BackendError as error:
-            return Grade(right=None, answer=answer[:LONGEST], reason=f"the judge failed: {error}")
-        return self._grade(written, answer[:LONGEST])
+        judgement = await self._judgement(request.problem, text)
+        right, reason = self._verdict(judgement)
+        return Grade(right, answer[:LONGEST], reason, judgement=judgement)
+
+    async def _judgement(self, problem: str, text: str) -> Judgement:
+        """Return what the judge writes after ``text``, or the error with which it failed."""
+        async with self._places:
+            started = anyio.current_time()
+            try:
+                written = await self._judge.generate(self._request(problem, text))
+            except BackendError as error:
+                taken = round(anyio.current_time() - started, 6)
+                return Judgement(text, "", None, Usage(), taken, f"{type(error).__name__}: {error}")
+            seconds = round(anyio.current_time() - started, 6)
+        return Judgement(text, written.text, written.stop_reason, written.usage + written.overhead, seconds)
 
     def _request(self, problem: str, text: str) -> GenerationRequest:
         return GenerationRequest(
@@ -93,18 +102,18 @@ class JudgeGrader:
             seed=0,
         )
 
-    def _grade(self, written: Generation, answer: str) -> Grade:
-        verdict = verdict_of(written.text, self._in_thought)
-        conclusion = text_after_thought(written.text, self._in_thought) or written.text
+    def _verdict(self, judgement: Judgement) -> tuple[bool | None, str | None]:
+        """Return whether the judge finds the answer right, and the reason."""
+        if judgement.error is not None:
+            return None, f"the judge failed: {judgement.error}"
+        verdict = verdict_of(judgement.text, self._in_thought)
+        conclusion = text_after_thought(judgement.text, self._in_thought) or judgement.text
         if verdict is not None:
-            reason = None if verdict else f"the judge says: {_last_words(conclusion)}"
-            return Grade(right=verdict, answer=answer, reason=reason)
-        if written.stop_reason == "limit":
-            reason = f"the judge gave no verdict within {self._max_tokens} tokens"
-        else:
-            said = _last_words(conclusion)
-            reason = f"the judge did not end with GRADE: CORRECT or GRADE: INCORRECT, but with {said!r}"
-        return Grade(right=None, answer=answer, reason=reason)
+            return verdict, None if verdict else f"the judge says: {_last_words(conclusion)}"
+        if judgement.stop_reason == "limit":
+            return None, f"the judge gave no verdict within {self._max_tokens} tokens"
+        said = _last_words(conclusion)
+        return None, f"the judge did not end with GRADE: CORRECT or GRADE: INCORRECT, but with {said!r}"
 
 
 def verdict_of(text: str, in_thought: bool = False) -> bool | None:

@@ -20,7 +20,7 @@ has the ``tool_call_id`` of the call that it answers.
 _ROLES: dict[str, ChatRole] = {**{role: role for role in get_args(ChatRole)}, "developer": "system"}
 
 
-class Conversation(NamedTuple):
+class DividedConversation(NamedTuple):
     """The last message of the user, ``question``, and the turns before and after it.
 
     The turns after it are calls of tools and their results.
@@ -31,7 +31,7 @@ class Conversation(NamedTuple):
     after: tuple[Turn, ...]
 
 
-def conversation(messages: Sequence[Message]) -> Conversation:
+def conversation(messages: Sequence[Message]) -> DividedConversation:
     """Return the turns of a conversation, divided at the last message of the user.
 
     Several instructions at the beginning become one turn. Raises ``DataError`` naming the message that is invalid: also
@@ -50,7 +50,7 @@ def conversation(messages: Sequence[Message]) -> Conversation:
     last = max((index for index, turn in enumerate(turns) if turn.role == "user"), default=None)
     if last is None:
         raise DataError("there is no message of the user, which is the question")
-    return Conversation(tuple(turns[:last]), turns[last].text, tuple(turns[last + 1 :]))
+    return DividedConversation(tuple(turns[:last]), turns[last].text, tuple(turns[last + 1 :]))
 
 
 def texts_of(turns: Iterable[Turn]) -> list[str]:
@@ -60,6 +60,11 @@ def texts_of(turns: Iterable[Turn]) -> list[str]:
         texts += [turn.text, turn.call_id, turn.thought]
         texts += [text for call in turn.calls for text in (call.id, call.name, call.arguments)]
     return texts
+
+
+def object_of(value: object) -> Mapping[str, object]:
+    """Return ``value`` if it is an object of JSON; else an empty one."""
+    return cast("Mapping[str, object]", value) if isinstance(value, Mapping) else {}
 
 
 def _turn(index: int, message: object) -> Turn:
@@ -92,9 +97,8 @@ def _calls(index: int, calls: object) -> tuple[ToolCall, ...]:
 
 
 def _call(path: str, call: object) -> ToolCall:
-    given = cast("Mapping[str, object]", call) if isinstance(call, Mapping) else {}
-    function = given.get("function")
-    fields = cast("Mapping[str, object]", function) if isinstance(function, Mapping) else {}
+    given = object_of(call)
+    fields = object_of(given.get("function"))
     name, arguments, called = fields.get("name"), fields.get("arguments"), given.get("id")
     if not (isinstance(name, str) and isinstance(arguments, str) and isinstance(called, str) and called):
         raise DataError(f"{path} must have an id, and a function with a name and arguments, which are texts")

@@ -50,6 +50,12 @@ OPERATIONAL = (
     "models.*.server.tensor_parallel",
     "models.*.timeout",
     "models.*.url",
+    "serve.aliases.*",
+    "serve.caps.at_cap",
+    "serve.caps.per_day",
+    "serve.caps.per_minute",
+    "serve.choices",
+    "serve.shadow",
     "verify",
 )
 """Patterns of the keys that may change when a run is resumed. ``docs/reference/log.md`` gives the reason for each."""

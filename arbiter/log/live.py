@@ -1,9 +1,9 @@
 """Follow the problems in the ring, their steps and their requests, from the events of the ring as they happen.
 
-``Metrics`` and ``LiveState`` subclass ``EventFolder``. Only open problems are held in memory, each until its end.
+The endpoint's metrics, live page and costs subclass ``EventFolder``. Only open problems are held in memory, each until
+its end.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -16,15 +16,17 @@ _ASSEMBLER = "assembler"
 
 
 class LiveProblem:
-    """A problem in the ring.
+    """A problem in the ring, or one of its samples. ``problem`` is its id, to which ``id`` adds the
+    number of every sample but the first.
 
     ``calls`` are the requests in flight, by their ids. ``kept`` counts the kept steps. ``drafted`` counts the tokens
     that the draft has written, ``draft_kept`` those in kept steps. ``threshold`` is the last one that a budget set,
     None without a budget. ``doing`` describes what the problem is waiting for.
     """
 
-    def __init__(self, name: str, task: events.StartProblemEvent) -> None:
-        self.id = name
+    def __init__(self, name: str, task: events.StartProblemEvent, sample: int = 0) -> None:
+        self.problem = name
+        self.id = f"{name}#{sample}" if sample else name
         self.task = task
         self.calls: dict[str, events.CallStarted] = {}
         self.kept = 0
@@ -65,22 +67,24 @@ class LiveProblem:
         return chosen
 
 
-class EventFolder(ABC):
-    """A hook that receives the events of an ``Arbiter`` and calls a method of its subclass for what has happened.
+class EventFolder:
+    """A hook that receives the events of an ``Arbiter`` and calls a method for what has happened.
+
+    The methods do nothing here: subclasses override those that they need.
 
     No event reports that a client has abandoned its problem: the caller must call ``left``.
     """
 
     def __init__(self) -> None:
-        self._open: dict[str, LiveProblem] = {}
+        self._open: dict[tuple[str, int], LiveProblem] = {}
 
     def __call__(self, event: Event) -> None:
         if event.problem is None:
             return
         if isinstance(event.payload, events.StartProblemEvent):
-            self._start(event.problem, event.payload)
+            self._start(event.problem, event.sample, event.payload)
             return
-        live = self._open.get(event.problem)
+        live = self._open.get((event.problem, event.sample))
         if live is None:  # events after a problem's end are ignored
             return
         live.fold(event)
@@ -88,9 +92,9 @@ class EventFolder(ABC):
         if handler is not None:
             handler(self, live, event, event.payload)
 
-    def left(self, problem: str) -> None:
+    def left(self, problem: str, sample: int = 0) -> None:
         """Handle that the client has abandoned the problem. Does nothing unless the problem is in the ring."""
-        live = self._open.pop(problem, None)
+        live = self._open.pop((problem, sample), None)
         if live is not None:
             self._finish(live, None)
 
@@ -99,48 +103,41 @@ class EventFolder(ABC):
         """The number of problems that are followed: those in the ring."""
         return len(self._open)
 
-    @abstractmethod
     def started(self, live: LiveProblem) -> None:
         """Handle a problem that has entered the ring."""
 
-    @abstractmethod
     def call_started(self, call: events.CallStarted) -> None:
         """Handle a request that is sent to a model."""
 
-    @abstractmethod
     def call_retried(self, call: events.CallStarted, retried: events.CallRetried) -> None:
         """Handle a failed attempt of a request that is made again."""
 
-    @abstractmethod
-    def call_ended(self, call: events.CallStarted, outcome: events.Outcome) -> None:
+    def call_ended(self, live: LiveProblem, call: events.CallStarted, outcome: events.Outcome) -> None:
         """Handle the outcome of a request. A request that is in flight when its problem ends counts as cancelled."""
 
-    @abstractmethod
     def reused(self) -> None:
         """Handle the use of a draft that was written ahead."""
 
-    @abstractmethod
     def kept(self, live: LiveProblem, step: StepRecord, seconds: float) -> None:
         """Handle a step that is final, ``seconds`` after it was requested."""
 
-    @abstractmethod
     def ended(self, live: LiveProblem, end: events.ProblemEnded | None) -> None:
         """Handle the end of a problem; ``end`` is None if its client abandoned it."""
 
-    def _start(self, problem: str, task: events.StartProblemEvent) -> None:
-        self.left(problem)  # ids in the ring are unique: an older problem of this id was abandoned
-        live = self._open[problem] = LiveProblem(problem, task)
+    def _start(self, problem: str, sample: int, task: events.StartProblemEvent) -> None:
+        self.left(problem, sample)  # ids in the ring are unique: an older problem of this id was abandoned
+        live = self._open[problem, sample] = LiveProblem(problem, task, sample)
         self.started(live)
 
     def _end(self, live: LiveProblem, event: Event, payload: events.ProblemEnded) -> None:
-        del self._open[live.id]
+        del self._open[event.problem or "", event.sample]
         if payload.steps > live.kept:
             self._keep(live, live.keep())
         self._finish(live, payload)
 
     def _finish(self, live: LiveProblem, end: events.ProblemEnded | None) -> None:
         for call in live.calls.values():
-            self.call_ended(call, events.CallCancelled(0.0))
+            self.call_ended(live, call, events.CallCancelled(0.0))
         self.ended(live, end)
 
     def _keep(self, live: LiveProblem, chosen: tuple[StepRecord, float] | None) -> None:
@@ -177,7 +174,7 @@ class EventFolder(ABC):
             return
         if isinstance(payload, events.CallGenerated) and call.model == "draft":
             live.drafted += payload.cost.completion_tokens
-        self.call_ended(call, payload)
+        self.call_ended(live, call, payload)
 
     def _reuse(self, live: LiveProblem, event: Event, payload: events.Predrafted) -> None:
         live.doing = "using a draft written ahead"

@@ -7,7 +7,7 @@ import msgspec
 
 from arbiter.protocols import events
 from arbiter.protocols.events import Detail, Entry
-from arbiter.protocols.records import Solution, Step, Turn
+from arbiter.protocols.records import Judgement, Solution, Step, Turn
 from arbiter.protocols.tools import AnswerRules, ToolCall
 
 _NOT_DECISIONS = (
@@ -43,6 +43,12 @@ def without_text(solution: Solution) -> Solution:
     )
     error = solution.error and _kinds(solution.error)
     return replace(solution, question=redacted(solution.question), steps=steps, error=error)
+
+
+def judgement_without_text(judgement: Judgement) -> Judgement:
+    """Return ``judgement`` as a log without texts has it."""
+    prompt, text, error = redacted(judgement.prompt), redacted(judgement.text), judgement.error
+    return msgspec.structs.replace(judgement, prompt=prompt, text=text, error=error and _kinds(error))
 
 
 _PLACEHOLDER = re.compile(r"\[[0-9a-f]{16}, \d+ characters\]")
@@ -81,8 +87,9 @@ def _without_text(payload: events.AnyPayload) -> events.AnyPayload:
             )
         case events.CallGenerated(text=text, calls=calls, problem=problem):
             return replace(payload, text=redacted(text), calls=_hidden_calls(calls), problem=_hidden(problem))
-        case events.Graded():
-            return replace(payload, answer=None, reason=None, reference=None)
+        case events.Graded(judgement=judgement):
+            hidden_judgement = judgement and judgement_without_text(judgement)
+            return replace(payload, answer=None, reason=None, reference=None, judgement=hidden_judgement)
         case events.CallFailed(error=error) | events.CallRetried(error=error) | events.StepFailedEvent(error=error):
             return replace(payload, error=_kinds(error))
         case events.ProblemEnded(error=str(error)):

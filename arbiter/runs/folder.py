@@ -32,7 +32,7 @@ from arbiter.log.history import Key
 from arbiter.log.identity import identity
 from arbiter.log.reader import LOG
 from arbiter.log.recorder import Recorder
-from arbiter.log.redaction import without_text
+from arbiter.log.redaction import judgement_without_text, without_text
 from arbiter.log.resume import EarlierSessions
 from arbiter.log.run import SHARED
 from arbiter.log.sessions import check_same, open_journal
@@ -125,7 +125,8 @@ class RunFolder:
         solution, grade = self._timed(result.solution), result.grade
         if self._whole:
             return msgspec.structs.replace(result, solution=solution)
-        hidden = Grade(grade.right, found_by=grade.found_by)
+        judgement = judgement_without_text(grade.judgement) if grade.judgement else msgspec.UNSET
+        hidden = Grade(grade.right, found_by=grade.found_by, judgement=judgement)
         return msgspec.structs.replace(result, solution=without_text(solution), grade=hidden, reference=None)
 
     def _append(self, result: Result) -> None:
@@ -197,7 +198,14 @@ async def record_grade(journal: Recorder, result: Result) -> None:
     solution, grade = result.solution, result.grade
     reference = msgspec.to_builtins(result.reference)
     graded = Graded(
-        grade.right, grade.answer, grade.reason, reference, grade.found_by, result.grader, result.grader_name
+        grade.right,
+        grade.answer,
+        grade.reason,
+        reference,
+        grade.found_by,
+        result.grader,
+        result.grader_name,
+        grade.judgement or None,
     )
     await journal.record(graded_id(solution.problem, solution.sample), graded, solution.problem, solution.sample)
 

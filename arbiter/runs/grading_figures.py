@@ -6,13 +6,47 @@ A grade without a reference answer, which no grader could give, is in ``ungraded
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from arbiter.config.model_tables import PriceTable
 from arbiter.grading import Grade
 from arbiter.grading.grader import NO_REFERENCE
+from arbiter.protocols.records import Record, Usage
+from arbiter.runs.costs import priced
 from arbiter.runs.intervals import Interval
 
 _LONGEST_REASON = 120
 _WITHOUT_PHRASE = ("code block", "whole text")
 FAILED, NOT_RECORDED, NO_ANSWER = "failed", "not recorded", "no answer"
+
+
+class JudgeRequests(Record, frozen=True):
+    """The requests of the grader ``judge`` whose grades count, and how many of them failed.
+
+    They read ``prompt`` tokens, of which ``cached`` came from a prefix cache, and ``written`` ones were written.
+    ``cost`` is that of these tokens; None without a price.
+    """
+
+    requests: int
+    failed: int
+    prompt: int
+    cached: int
+    written: int
+    cost: float | None
+
+
+def judge_requests(grades: Iterable[Grade], price: PriceTable | None) -> JudgeRequests | None:
+    """Return the requests of a judge whose model has the ``price``; None if no model graded."""
+    judgements = [grade.judgement for grade in grades if grade.judgement]
+    if not judgements:
+        return None
+    usage = sum((judgement.usage for judgement in judgements), Usage())
+    return JudgeRequests(
+        requests=len(judgements),
+        failed=sum(judgement.error is not None for judgement in judgements),
+        prompt=usage.prompt_tokens,
+        cached=usage.cached_tokens,
+        written=usage.completion_tokens,
+        cost=priced(usage, price),
+    )
 
 
 def ungraded_reasons(grades: Iterable[tuple[Grade, bool]]) -> dict[str, int]:

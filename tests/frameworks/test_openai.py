@@ -161,8 +161,8 @@ def test_what_cannot_be_honoured_is_the_sdks_error_with_code_and_field(
     assert (error.status_code, error.code, error.param) == (400, "unsupported_parameter", "tools")
     assert error.type == "invalid_request_error"
     with pytest.raises(openai.BadRequestError) as refused:
-        client.completions.create(model="arbiter", prompt=question, n=2, stream=stream)
-    assert refused.value.param == "n"
+        client.completions.create(model="arbiter", prompt=question, best_of=2, stream=stream)
+    assert refused.value.param == "best_of"
     with pytest.raises(openai.BadRequestError) as refused:
         client.responses.create(model="arbiter", input=question, previous_response_id="resp_1", stream=stream)
     assert refused.value.param == "previous_response_id"

@@ -28,11 +28,7 @@ VALUES = st.recursive(
 )
 KEYS = st.text("abc_", min_size=1, max_size=4)
 NAMES = st.text("abcXYZ_-09", min_size=1, max_size=8)
-CALLS = st.lists(
-    st.builds(lambda name, values: (name, values), NAMES, st.dictionaries(KEYS, VALUES, max_size=3)),
-    min_size=1,
-    max_size=3,
-)
+CALLS = st.lists(st.tuples(NAMES, st.dictionaries(KEYS, VALUES, max_size=3)), min_size=1, max_size=3)
 CONTENT = st.sampled_from(["", "I look it up.", "Two.\nlines", "{", "\\boxed{5}"])
 BEFORE: dict[CallFormName, bool] = {"llama-3": False}
 """Whether a form allows text before its calls. The default is True."""

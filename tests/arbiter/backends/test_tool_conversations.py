@@ -25,24 +25,20 @@ TEMPLATES = Path(__file__).parent / "chat_templates"
 SCHEMA = '{"type": "object", "properties": {"a": {"type": "integer"}}}'
 RULES = AnswerRules((Tool("add", "Adds.", SCHEMA), Tool("now")))
 TEXT = st.sampled_from(["1+1?", "{question}", "", "two\nlines", "{", "<tool_call>"])
-CALLS = st.lists(
-    st.builds(
-        lambda name, a: ToolCall(f"call_{a}", name, json.dumps({"a": a})),
-        st.sampled_from(["add", "now"]),
-        st.integers(0, 9),
-    ),
-    min_size=1,
-    max_size=2,
-).map(tuple)
-ROUND = st.builds(
-    lambda text, calls, results: (
-        Turn("assistant", text, calls),
-        *(Turn("tool", result, call_id=call.id) for call, result in zip(calls, results, strict=False)),
-    ),
-    TEXT,
-    CALLS,
-    st.lists(TEXT, min_size=2, max_size=2),
-)
+
+
+def call(name: str, a: int) -> ToolCall:
+    return ToolCall(f"call_{a}", name, json.dumps({"a": a}))
+
+
+def in_a_row(text: str, calls: list[ToolCall], results: list[str]) -> tuple[Turn, ...]:
+    """A turn with calls, and their results."""
+    found = [Turn("tool", result, call_id=call.id) for call, result in zip(calls, results, strict=False)]
+    return (Turn("assistant", text, tuple(calls)), *found)
+
+
+CALLS = st.lists(st.builds(call, st.sampled_from(["add", "now"]), st.integers(0, 9)), min_size=1, max_size=2)
+ROUND = st.builds(in_a_row, TEXT, CALLS, st.lists(TEXT, min_size=2, max_size=2))
 TALK = st.lists(ROUND, max_size=2).map(lambda rounds: tuple(turn for one in rounds for turn in one))
 
 
@@ -65,7 +61,7 @@ def qwen(named: Callable[[str], str]) -> Callable[..., str]:
     reader = read_tokenizer(named("qwen2.5-tools"), "a test", "do without")
 
     def apply(transcript: Transcript) -> str:
-        tools = [
+        tools: list[dict[str, Any]] = [
             {"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": json.loads(SCHEMA)}},
             {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}},
         ]

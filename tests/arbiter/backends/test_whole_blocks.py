@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from os.path import commonprefix
 
 import msgspec
 import pytest
@@ -67,9 +66,9 @@ class Writer:
             return made
         proposed = request.proposal.text + (request.separator if request.proposal.stop_reason == "separator" else "")
         own = made.text + (request.separator if made.stop_reason == "separator" else "")
-        return msgspec.structs.replace(
-            made, prefix_match=PrefixMatch(len(proposed), len(commonprefix([proposed, own])))
-        )
+        pairs = enumerate(zip(proposed, own, strict=False))
+        matched = next((at for at, (one, other) in pairs if one != other), min(len(proposed), len(own)))
+        return msgspec.structs.replace(made, prefix_match=PrefixMatch(len(proposed), matched))
 
 
 def written(model: object, request: GenerationRequest) -> Generation:

@@ -236,7 +236,6 @@ async def test_an_answer_without_text_is_an_empty_turn(endpoint: Any, content: A
 @pytest.mark.parametrize(
     ("turn", "param"),
     [
-        ({"tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": ""}}]}, "tool_calls"),
         ({"function_call": {"name": "f", "arguments": ""}}, "function_call"),
         ({"audio": {"id": "audio_1"}}, "audio"),
         ({"images": [{"type": "image_url", "image_url": {"url": "data:"}}]}, "images"),
@@ -295,9 +294,9 @@ async def test_null_and_empty_settings_inside_a_refused_field_ask_for_nothing(en
 
 async def test_the_error_names_only_values_that_someone_would_send(endpoint: Any) -> None:
     async with endpoint() as served:
-        tools = (await served.chat(tools=[{"type": "function"}])).json()["error"]["message"]
-        several = (await served.chat(n=2)).json()["error"]["message"]
-    assert (tools, several) == (
-        "tools cannot be honoured: leave it out",
-        "n cannot be honoured: leave it out, or send 1",
+        expected = (await served.chat(prediction={"type": "content"})).json()["error"]["message"]
+        probable = (await served.chat(logprobs=True)).json()["error"]["message"]
+    assert (expected, probable) == (
+        "prediction cannot be honoured: leave it out",
+        "logprobs cannot be honoured: leave it out, or send false",
     )

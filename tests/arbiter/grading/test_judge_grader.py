@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from arbiter.grading.judge_grader import JUDGE_PROMPT, JudgeGrader, verdict_of
 from arbiter.log.identity import identity
 from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.protocols.ports import Generation, GenerationRequest
-from arbiter.protocols.records import Usage
+from arbiter.protocols.records import Judgement, Usage
 from arbiter.runs.graders import open_graders
 
 Configs = Callable[..., Config]
@@ -105,7 +106,34 @@ async def test_a_judge_that_fails_leaves_the_answer_ungraded() -> None:
         raise BackendError("the judge fell over")
 
     grade = await JudgeGrader(ScriptedGenerator(fall)).grade(QUESTION)
-    assert (grade.right, grade.reason) == (None, "the judge failed: the judge fell over")
+    assert (grade.right, grade.reason) == (None, "the judge failed: BackendError: the judge fell over")
+    assert grade.judgement
+    assert "It rained" in grade.judgement.prompt
+    told = grade.judgement.text, grade.judgement.stop_reason, grade.judgement.usage, grade.judgement.error
+    assert told == ("", None, Usage(), "BackendError: the judge fell over")
+
+
+@pytest.mark.asyncio
+async def test_a_grade_has_what_the_judge_read_and_wrote_and_all_tokens_of_it() -> None:
+    def write(_: GenerationRequest) -> Generation:
+        return Generation("Yes.\nGRADE: CORRECT", "end", Usage(5, 3, 2), Usage(5, 1))
+
+    grade = await JudgeGrader(ScriptedGenerator(write), "Q {question} R {rubric} A {answer}").grade(QUESTION)
+    assert grade.judgement
+    assert msgspec.structs.replace(grade.judgement, seconds=0.0) == Judgement(
+        "Q Why is it wet? R Names {answer}, the rain. A It rained {rubric}.",
+        "Yes.\nGRADE: CORRECT",
+        "end",
+        Usage(10, 4, 2),
+        0.0,
+    )
+
+
+@pytest.mark.asyncio
+async def test_a_grade_that_needed_no_request_has_none_and_is_stored_without_one() -> None:
+    grade, read = await graded("never asked", GradingRequest("an answer"))
+    assert (read, bool(grade.judgement)) == ([], False)
+    assert msgspec.json.decode(msgspec.json.encode(grade)).keys() == {"right", "answer", "reason", "found_by"}
 
 
 @pytest.mark.parametrize("prompt", ["{question} {answer}", JUDGE_PROMPT + "{answer}"])

@@ -10,7 +10,7 @@ from arbiter import Arbiter, ConfigError, DataError, Tool, ToolCall
 from arbiter.backends.calling import CallingGenerator
 from arbiter.extending import Generation, GenerationRequest, ModelHandle, Models, ScriptedGenerator
 from arbiter.library.conversation import conversation
-from arbiter.library.tools import answer_rules
+from arbiter.library.offered_tools import answer_rules
 from arbiter.protocols.records import Turn, Usage
 from arbiter.protocols.tools import NO_ARGUMENTS, AnswerRules
 
@@ -178,7 +178,7 @@ def test_an_agent_calls_a_tool_and_answers_with_its_result(in_virtual_time: Virt
         async with Arbiter(models=models) as arbiter:
             first = await arbiter.solve(messages, run_type="draft", tools=[ADD])
             assert first.finish_reason == "tool_calls"
-            calls = [
+            calls: list[dict[str, Any]] = [
                 {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
                 for call in first.tool_calls
             ]
@@ -198,7 +198,7 @@ def test_a_model_that_cannot_be_offered_tools_is_refused_with_the_way_out(
         plain = CallingGenerator(ScriptedGenerator(lambda _: "text"), None, "models.draft.prompt: set it")
         async with Arbiter(models=Models(ModelHandle(plain))) as arbiter:
             tools = [ADD] if question == "q" else []
-            with pytest.raises(ConfigError, match="which a model cannot be offered. models.draft.prompt: set it"):
+            with pytest.raises(ConfigError, match=r"which a model cannot be offered\. models\.draft\.prompt: set it"):
                 await arbiter.solve(question, run_type="draft", tools=tools)
 
     in_virtual_time(body)

@@ -181,7 +181,10 @@ def test_a_wrong_override_is_refused_by_name(overrides: dict[str, Any], message:
         ([{"role": "user", "content": ""}], "the question is empty"),
         ([{"role": "user"}], "message 0: content must be a text"),
         ([{"role": "user", "content": [{"type": "text"}]}], "message 0: content must be a text"),
-        ([{"role": "user", "content": "q"}, {"role": "tool", "content": "q"}], "message 1: role .* not 'tool'"),
+        (
+            [{"role": "user", "content": "q"}, {"role": "tool", "content": "q"}],
+            "message 1: tool_call_id must be a text",
+        ),
         ([{"role": ["user"], "content": "q"}], "message 0: role"),
         ([{"content": "q"}], "message 0: role .* not None"),
         (

@@ -6,6 +6,7 @@ from typing import Any, cast, get_args
 
 import msgspec
 
+from arbiter.library.conversation import object_of
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.tools import NO_ARGUMENTS, AnswerRules, Tool, ToolChoice
 from arbiter.structured.validation import checked_schema
@@ -95,8 +96,8 @@ def _chosen(choice: object, names: Sequence[str]) -> tuple[ToolChoice, tuple[str
     if given.get("type") == "function":
         return "required", (_known(_name(given), names),)
     if given.get("type") == "allowed_tools":
-        inner = given.get("allowed_tools", given)
-        mode, tools = (inner.get("mode"), inner.get("tools")) if isinstance(inner, Mapping) else (None, None)
+        inner = object_of(given.get("allowed_tools", given))
+        mode, tools = inner.get("mode"), inner.get("tools")
         if mode in ("auto", "required") and isinstance(tools, Sequence) and tools:
             allowed = tuple(_known(_name(tool), names) for tool in cast("Sequence[object]", tools))
             return _CHOICES[cast("str", mode)], allowed
@@ -108,9 +109,8 @@ def _chosen(choice: object, names: Sequence[str]) -> tuple[ToolChoice, tuple[str
 
 
 def _name(tool: object) -> object:
-    given = cast("Mapping[str, Any]", tool) if isinstance(tool, Mapping) else {}
-    function = given.get("function", given)
-    return cast("Mapping[str, Any]", function).get("name") if isinstance(function, Mapping) else None
+    given = object_of(tool)
+    return object_of(given.get("function", given)).get("name")
 
 
 def _known(name: object, names: Sequence[str]) -> str:
