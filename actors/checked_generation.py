@@ -59,10 +59,10 @@ class CheckedGenerator:
             return msgspec.structs.replace(answer, calls=calls)
         ends = answer.stop_reason == "end"
         problem, schema = problem_with(self._rules, calls, ends), self._rules.schema
-        is_answer = ends and not calls and schema is not None
-        if is_answer and problem is None:
-            problem = problem_of_answer(schema, _before(request) + answer.text)
-        valid = problem is None if calls or problem or is_answer else None
+        has_verdict = bool(calls) or problem is not None
+        if schema is not None and ends and not has_verdict:
+            problem, has_verdict = problem_of_answer(schema, _before(request) + answer.text), True
+        valid = problem is None if has_verdict else None
         return msgspec.structs.replace(answer, calls=calls, valid=valid, problem=problem)
 
     def _again(self, request: GenerationRequest, answer: Generation, attempt: int) -> GenerationRequest:

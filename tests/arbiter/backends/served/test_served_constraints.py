@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from arbiter.config.model_tables import ServedEngine
 
+    Engine = Callable[[str, Callable[[Asked], str]], Script]
+
 StepOf = Callable[..., Awaitable[Generation]]
 Requests = Callable[..., GenerationRequest]
 
@@ -29,7 +31,7 @@ REFUSED = {"status": 400, "body": {"error": {"message": "the schema is not suppo
 
 
 @pytest.fixture
-def written(engine: Callable[..., Script]) -> Script:
+def written(engine: Engine) -> Script:
     return engine("plain", lambda _: JSON)
 
 
@@ -104,7 +106,7 @@ async def test_a_refused_constraint_is_left_out_and_this_is_said_once(
     server: FakeServer,
     a_generator: AGenerator,
     generation: Requests,
-    engine: Callable[..., Script],
+    engine: Engine,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     server.replies(refusing(engine("sglang", lambda _: "First.\n\nSecond.")))
