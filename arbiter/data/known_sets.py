@@ -58,14 +58,28 @@ class KnownSet(msgspec.Struct, frozen=True, kw_only=True):
         if prompt is None:
             return problem.question
         values = {**problem.row, "question": problem.question, "letters": LETTERS[: len(problem.choices)]}
-        return _PLACE.sub(lambda place: _filled(place, values), prompt)
+        return filled(prompt, {name: _stripped(value) for name, value in values.items()})
 
 
-def _filled(place: re.Match[str], values: Mapping[str, Any]) -> str:
-    value = values.get(place["name"], place[0])
-    if place["first"] and isinstance(value, list):
-        value = next(iter(cast("list[object]", value)), "")
-    return str(value).strip()
+def filled(prompt: str, values: Mapping[str, Any]) -> str:
+    """Return ``prompt`` with a value in each ``{NAME}``, or the first item of a list in ``{NAME[0]}``.
+
+    Names without a value stay as they are.
+    """
+
+    def value_of(place: re.Match[str]) -> str:
+        value = values.get(place["name"], place[0])
+        if place["first"] and isinstance(value, list):
+            value = next(iter(cast("list[object]", value)), "")
+        return str(value)
+
+    return _PLACE.sub(value_of, prompt)
+
+
+def _stripped(value: object) -> object:
+    if isinstance(value, list):
+        return [_stripped(item) for item in cast("list[object]", value)]
+    return value.strip() if isinstance(value, str) else value
 
 
 _QWEN = "Qwen2.5-Math"

@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from arbiter.data.champ import CHAMP, champ_rows
 from arbiter.data.choices import LETTERS
 from arbiter.data.file_rows import STANDARD_INPUT, DataRow, file_rows, input_rows
 from arbiter.data.hub import Folder, Repository, folder_data, hub_repository, named_data, repository_rows
-from arbiter.data.known_sets import KNOWN, QUESTION, KnownSet, known_data
+from arbiter.data.known_sets import KNOWN, QUESTION, KnownSet, filled, known_data
+from arbiter.data.layout import DATA
 from arbiter.data.problems import QUESTIONS, Problem, problem_of
 from arbiter.pocket import world
 from arbiter.protocols.errors import ConfigError, DataError
@@ -22,9 +22,8 @@ __all__ = ["Fields", "Problem", "load_problems"]
 
 POCKET_SEED = 1
 _POCKET: dict[str, world.Split] = {"pocket": "test", "pocket-train": "train"}
-_PLACE = re.compile(r"\{(?:question|letters)\}")
 OpenHub = Callable[[str], Repository]
-_SUFFIXES = {".jsonl", ".json", ".ndjson", ".txt", ".csv", ".tsv", ".parquet"}
+_SUFFIXES = {*DATA, ".txt"}
 
 
 def load_problems(
@@ -85,8 +84,7 @@ def _completed(fields: Fields, usual: Fields) -> Fields:
 
 def _presented(problem: Problem, known: KnownSet | None, prompt: str | None) -> Problem:
     if prompt is not None:
-        values = {QUESTION: problem.question, "{letters}": LETTERS[: len(problem.choices)]}
-        question = _PLACE.sub(lambda place: values[place[0]], prompt)
+        question = filled(prompt, {"question": problem.question, "letters": LETTERS[: len(problem.choices)]})
     else:
         question = known.question(problem) if known is not None else problem.question
     return msgspec.structs.replace(problem, question=question)

@@ -57,6 +57,11 @@ def log_path(run: Path) -> Path:
     return found
 
 
+def has_log(folder: Path) -> bool:
+    """Return whether there is a log in ``folder``, compressed or not, under its own name or a longer one."""
+    return any(folder.glob(f"{LOG}*"))
+
+
 class LogFile:
     """The events of a log, read as a stream. The checksum of each line is verified.
 

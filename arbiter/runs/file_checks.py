@@ -12,7 +12,7 @@ from arbiter.data import Problem
 from arbiter.data.training_rows import TrainingRow
 from arbiter.log.checksums import has_checksum
 from arbiter.log.identity import check_unchanged
-from arbiter.log.reader import LOG, LogFile, log_path
+from arbiter.log.reader import LOG, LogFile, has_log, log_path
 from arbiter.log.run import Run
 from arbiter.protocols.errors import ArbiterError, RunError
 from arbiter.protocols.records import Record
@@ -81,11 +81,7 @@ def _of_folder(path: Path) -> Iterator[CheckedFile]:
 
 def _is_imported(path: Path) -> bool:
     """Return whether ``path`` holds a collection without a run: imported rows, or the plan of one not begun yet."""
-    return (path / "collection.json").is_file() and not _has_log(path) and not (path / "results.jsonl").exists()
-
-
-def _has_log(folder: Path) -> bool:
-    return any(folder.glob(f"{LOG}*"))
+    return (path / "collection.json").is_file() and not has_log(path) and not (path / "results.jsonl").exists()
 
 
 def _checked(path: Path, check: Callable[[Path], CheckedFile]) -> CheckedFile:
@@ -155,7 +151,7 @@ def _config(path: Path) -> CheckedFile:
     Without a log, as in the folder of a sweep, any valid configuration is accepted.
     """
     config = load_config(str(path))
-    if _has_log(path.parent):
+    if has_log(path.parent):
         check_unchanged(path, config, Run.open(path.parent).started.identity)
     return CheckedFile(path.name, 1)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from arbiter.log.reader import LOG
+from arbiter.log.reader import LOG, has_log
 from arbiter.log.run import Run
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.records import Author
@@ -102,7 +102,7 @@ def _last(kinds: tuple[Kind, ...]) -> Path:
 
 def _has_begun(run: FoundRun) -> bool:
     """Return whether a log begins in the folder, or there is none and none is needed: results can be without one."""
-    if any(run.path.glob(f"{LOG}*")):
+    if has_log(run.path):
         return _beginning(run.path)[0] is not None
     return run.kind != "run" or (run.path / "results.jsonl").exists()
 

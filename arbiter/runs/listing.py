@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 import msgspec
 
 from arbiter.log.lock import is_locked
-from arbiter.log.reader import LOG, log_path
+from arbiter.log.reader import LOG, has_log, log_path
 from arbiter.log.run import Run
 from arbiter.protocols.errors import ArbiterError, RunError
 from arbiter.protocols.records import Record
@@ -102,7 +102,7 @@ def _run(path: Path, plain: ListedRun) -> ListedRun:
     if summary is not None:
         stopped = "interrupted" if summary.stopped is None else "stopped early"
         state = stopped if summary.interrupted else "finished"
-    elif (path / "results.jsonl").exists() or any(path.glob(f"{LOG}*")):
+    elif (path / "results.jsonl").exists() or has_log(path):
         read = read_run(path)
         summary, state = read.summary, state if running or read.state == "unfinished" else read.state
     else:  # nothing has begun yet
@@ -121,7 +121,7 @@ def _run(path: Path, plain: ListedRun) -> ListedRun:
 def _collection(path: Path, plain: ListedRun) -> ListedRun:
     """Return ``plain`` with the figures of its run; a collection that was imported has none."""
     collection = read_collection(path)
-    if not any(path.glob(f"{LOG}*")):
+    if not has_log(path):
         imported = collection is not None and collection.complete
         return msgspec.structs.replace(plain, state="finished" if imported else "unfinished")
     return _run(path, plain)

@@ -4,7 +4,10 @@
 # it is not in the development extra, since its pins are those of an application of its own
 
 import asyncio
+import gc
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,10 +16,20 @@ from inspect_ai import Task
 from inspect_ai import eval as evaluate
 from inspect_ai.dataset import Sample
 from inspect_ai.log import EvalLog, read_eval_log
-from inspect_ai.model import ChatMessageSystem, ChatMessageUser, ContentImage, ContentText, GenerateConfig, get_model
+from inspect_ai.model import (
+    ChatMessageSystem,
+    ChatMessageUser,
+    ContentImage,
+    ContentText,
+    GenerateConfig,
+    ModelOutput,
+    ModelUsage,
+    get_model,
+)
 from inspect_ai.scorer import includes
 from inspect_ai.solver import generate, use_tools
 from inspect_ai.tool import tool
+from inspect_ai.util import sandbox
 
 
 @pytest.fixture
@@ -188,3 +201,37 @@ def test_the_provider_for_endpoints_answers_a_problem(
     assert log.results.scores[0].metrics["accuracy"].value == 1.0
     (usage,) = log.stats.model_usage.values()
     assert usage.output_tokens > 0
+
+
+@pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning")  # inspect's own process streams
+@pytest.mark.filterwarnings("ignore:The 'initial' parameter is deprecated:DeprecationWarning")  # inspect's own retries
+@pytest.mark.parametrize(
+    ("body", "value", "seconds"),
+    [("return a + b", "C", 60), ("return a - b", "I", 60), ("import time; time.sleep(9)", "I", 1)],
+)
+def test_programs_are_run_in_a_sandbox_of_inspect_as_the_documents_show(
+    body: str, value: str, seconds: int, tmp_path: Path
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "code-grader.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python \{\.fragment\}\n(import re\n.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    local = code.replace('sandbox="docker"', 'sandbox="local"').replace("timeout=60", f"timeout={seconds}")
+    exec(local, names)  # noqa: S102
+    text = f"So:\n\n```python\ndef add(a, b):\n    {body}\n```\n"
+    output = ModelOutput.from_content("mockllm/model", text)
+    output.usage = ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)  # else a tokenizer is downloaded
+    model = get_model("mockllm/model", custom_outputs=[output])
+    (log,) = evaluate(names["programs"](), model=model, log_dir=str(tmp_path), score_display=False)
+    (sample,) = log.samples
+    assert sample.error is None, sample.error.message
+    (score,) = sample.scores.values()
+    assert (score.value, score.answer) == (value, f"def add(a, b):\n    {body}\n")
+    gc.collect()  # while the warning about those streams is ignored
+
+
+def test_a_sandbox_of_inspect_is_only_there_while_inspect_runs_a_sample() -> None:
+    async def run() -> None:
+        await sandbox().exec(["true"])
+
+    with pytest.raises(ProcessLookupError):
+        asyncio.run(run())

@@ -9,7 +9,7 @@ import msgspec
 
 from arbiter.config.config import Config, load_config
 from arbiter.log.identity import check_unchanged
-from arbiter.log.reader import LOG
+from arbiter.log.reader import LOG, has_log
 from arbiter.log.run import Run as Recorded
 from arbiter.protocols.errors import ReportError, RunError
 from arbiter.runs.folder import check_count, read_results
@@ -115,20 +115,20 @@ def _runs_among(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in folders:
         is_sweep = (path / "sweep.json").is_file()
-        runs = {run.parent for name in ("results.jsonl", LOG) for run in path.glob(f"*/{name}")}
+        runs = {run.parent for name in ("results.jsonl", f"{LOG}*") for run in path.glob(f"*/{name}")}
         found += sorted(runs) if is_sweep else [path]
     return found
 
 
 def _holds_no_run(folder: Path) -> bool:
-    return folder.is_dir() and not any((folder / name).exists() for name in (LOG, "results.jsonl"))
+    return folder.is_dir() and not has_log(folder) and not (folder / "results.jsonl").exists()
 
 
 def read_run(folder: Path) -> ReportedRun:
     """Read the run in ``folder``. Raises ``RunError`` or ``ConfigError`` naming the file and how to fix it."""
     if not folder.is_dir():
         raise RunError(f"there is no run folder {str(folder)!r}: arbiter runs lists the runs")
-    if (folder / LOG).is_file() and not (folder / "results.jsonl").exists():
+    if has_log(folder) and not (folder / "results.jsonl").exists():
         return _read_log(folder)
     for name in ("config.toml", "results.jsonl"):
         if not (folder / name).is_file():

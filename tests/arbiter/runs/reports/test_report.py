@@ -1,6 +1,7 @@
 """Reports on several runs: reading, warnings and output files."""
 
 import csv
+import gzip
 import io
 import json
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.grading.math_grader import VERSION
 from arbiter.log.checksums import of_document
+from arbiter.log.reader import LOG
 from arbiter.protocols.errors import ConfigError, ReportError, RunError
 from arbiter.protocols.ports import KVMemory
 from arbiter.runs.folder import open_run
@@ -314,3 +316,15 @@ def test_a_report_that_cannot_be_written_names_its_folder(a_run: Runs, tmp_path:
     (tmp_path / "file").touch()
     with pytest.raises(ReportError, match=rf"cannot write the report into {tmp_path}/file/out: "):
         write_report(report_on([a_run("one")]), tmp_path / "file" / "out")
+
+
+def test_a_run_of_which_a_compressed_log_is_left_is_reported(a_run: Runs, tmp_path: Path) -> None:
+    folder, other = a_run("packed"), a_run("other", run_type="target")
+    (folder / "results.jsonl").unlink()
+    before, log = report_on([folder, other]), folder / LOG
+    log.with_name(f"{LOG}.gz").write_bytes(gzip.compress(log.read_bytes()))
+    log.unlink()
+    after = report_on([folder, other])
+    assert after.passed_over == []
+    assert after.runs == before.runs
+    assert len(after.runs) == 2
