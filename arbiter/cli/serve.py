@@ -16,6 +16,7 @@ from arbiter.cli.endings import say
 from arbiter.cli.model_options import NO_MODELS, ModelOptions, origin
 from arbiter.cli.overrides import RingOverrides
 from arbiter.cli.terminal import visible
+from arbiter.config.config import override
 from arbiter.config.run_tables import RunType
 from arbiter.exports.files import require
 from arbiter.gateway.host_names import is_loopback
@@ -44,6 +45,7 @@ def serve_command(
     drain: float = 30.0,
     out: Path | None = None,
     alias: list[str] | None = None,
+    shadow: float | None = None,
     allow_host: list[str] | None = None,
     debug: bool = False,
 ) -> int:
@@ -89,6 +91,10 @@ def serve_command(
     alias
         A further name of a model, as `NAME=MODEL`, for clients that insist on one: `gpt-4o=arbiter:router`. The option
         can be given several times.
+    shadow
+        The share of the requests, from 0 to 1, whose questions the target alone answers as well, in the background and
+        where there is free capacity. The metrics and the web page then have the measured ratio of the costs next to the
+        estimated one. All models need a price. Default: `serve.shadow` of the configuration (0).
     allow_host
         A further host name for which requests are answered. The option can be given several times. Without a key, only
         loopback names, `--host`, and the address of the connection are answered. With a key, every name is.
@@ -105,6 +111,8 @@ def serve_command(
         if out is not None:
             refuse_last(out)
         loaded = overrides.load(origin(config, models, overrides.run_type, "pocket"))
+        if shadow is not None:
+            loaded = override(loaded, {"serve": {"shadow": shadow}}, "--shadow")
         keys = _keys(api_key_env)
         if not keys and not is_loopback(host):
             say(f"warning: anybody who can reach {host} can use the models; set --api-key-env to require a key")
@@ -132,7 +140,7 @@ async def _serve(gateway: "Gateway", host: str, port: int, drain: float, out: Pa
         at = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
         say(f"loading {', '.join(config.models.configured()) or 'the models'} …")
         async with arbiter:
-            gateway.names.check_aliases()
+            gateway.check()
             types = ", ".join(arbiter.run_types)
             await serve(
                 gateway,

@@ -16,6 +16,7 @@ from arbiter.gateway.admission import Admission
 from arbiter.gateway.chat import chat_completions
 from arbiter.gateway.completions import completions
 from arbiter.gateway.context import GatewayContext
+from arbiter.gateway.cost_report import CostReport
 from arbiter.gateway.detokenizer import Detokenizer
 from arbiter.gateway.disconnect import GoneError
 from arbiter.gateway.error_responses import answer, refusal
@@ -30,8 +31,12 @@ from arbiter.gateway.openapi import document
 from arbiter.gateway.prometheus import Metrics
 from arbiter.gateway.request_body import BodyReader
 from arbiter.gateway.responses import responses
+from arbiter.gateway.shadows import Shadows
+from arbiter.gateway.spending import Spending
 from arbiter.library.arbiter import Arbiter
-from arbiter.protocols.errors import RequestError
+from arbiter.log.live import EventFolder
+from arbiter.protocols.errors import ConfigError, RequestError
+from arbiter.runs.costs import prices_of, require_prices
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -82,7 +87,10 @@ class Gateway:
     ``largest`` limits the size of a body in bytes. A client that does not send its body within ``patience`` seconds, or
     reads nothing of its stream for as long, is disconnected.
 
-    Raises ``ConfigError`` if the Arbiter is already open, or an alias is not allowed.
+    The table ``[serve]`` of the configuration has further settings.
+
+    Raises ``ConfigError`` if the Arbiter is already open, an alias is not allowed, or a setting needs prices that are
+    missing.
     """
 
     def __init__(
@@ -97,14 +105,25 @@ class Gateway:
         patience: float = PATIENCE,
     ) -> None:
         self.arbiter, self.names, self.patience = arbiter, ModelNames(arbiter, aliases or {}), patience
-        self._live_state, self._metrics = LiveState(arbiter), Metrics(arbiter)
-        arbiter.watch(self._live_state)
-        arbiter.watch(self._metrics)
-        at_once = arbiter.config.limits.problems
+        at_once, prices = arbiter.config.limits.problems, prices_of(arbiter.config)
         self._admission = Admission(at_once + queue, at_once)
+        shadow = arbiter.config.serve.shadow
+        if shadow:
+            require_prices(arbiter.config, prices, "serve.shadow")
+        self.shadows = Shadows(arbiter, self._admission, prices, shadow)
+        self._live_state, self._metrics, spending = LiveState(arbiter), Metrics(arbiter), Spending(prices)
+        self._folders: tuple[EventFolder, ...] = (self._live_state, self._metrics, spending)
+        self._costs = CostReport(spending, self.shadows)
+        self._metrics.add(self._costs)
+        for folder in self._folders:
+            arbiter.watch(self.shadows.others(folder))
+        arbiter.watch(self.shadows)
+        arbiter.on_close(self.shadows.cancel)
         self._bodies = BodyReader(largest, patience)
         detokenizer = Detokenizer(arbiter.config.models.draft)
-        self._context = GatewayContext(arbiter, self.names, self._admission, detokenizer, self._abandoned, patience)
+        self._context = GatewayContext(
+            arbiter, self.names, self._admission, detokenizer, self._abandoned, patience, prices, self.shadows
+        )
         starlette = Starlette(
             routes=self._routes(),
             exception_handlers={
@@ -116,6 +135,16 @@ class Gateway:
         )
         guarded = AuthMiddleware(starlette, keys) if keys else HostMiddleware(starlette, hosts)
         self.app = AccessLogMiddleware(AfterMiddleware(guarded))
+
+    def check(self) -> None:
+        """Check the settings of the open endpoint.
+
+        Raises ``ConfigError`` if an alias is not the name of an operating point, or shadows need a target that is not
+        open.
+        """
+        self.names.check_aliases()
+        if self.arbiter.config.serve.shadow and "target" not in self.arbiter.run_types:
+            raise ConfigError("serve.shadow needs the target, which is not open: add target to --run-types")
 
     @property
     def open(self) -> int:
@@ -151,11 +180,12 @@ class Gateway:
         return endpoint
 
     def _abandoned(self, problem: str, sample: int) -> None:
-        self._live_state.left(problem, sample)
-        self._metrics.left(problem, sample)
+        for folder in self._folders:
+            folder.left(problem, sample)
 
     async def _live(self, _request: Request) -> Response:
-        return answer(self._live_state.contents(), headers={"cache-control": "no-store"})
+        contents = {**self._live_state.contents(), "cost": self._costs.contents()}
+        return answer(contents, headers={"cache-control": "no-store"})
 
     async def _ready(self, _request: Request) -> Response:
         is_open = self.arbiter.is_open

@@ -16,11 +16,10 @@ from arbiter.gateway.middleware import after
 from arbiter.gateway.request_mapping import chat_tasks
 from arbiter.gateway.response_schemas import (
     Finish,
+    Reporter,
     SolutionReport,
     TokenUsage,
     finish_of,
-    report,
-    step_report,
     usage_of,
 )
 from arbiter.gateway.schemas import ChatBody
@@ -94,40 +93,40 @@ class ChatChunk(msgspec.Struct, frozen=True, omit_defaults=True):
 async def chat_completions(context: GatewayContext, request: Request, raw: bytes) -> Response:
     """Solve the problem of a conversation and return the response. Raises ``RequestError``."""
     body = read(raw, ChatBody)
-    tasks = chat_tasks(context, body)
+    tasks, reporter = chat_tasks(context, body), Reporter(body.arbiter, context.prices)
     context.admission.enter_rest(after(request), len(tasks))
     if body.stream:
         answers = await answer_streams(context, request, tasks)
-        return EventStream(_chunks(body, tasks, answers), context.patience, answers.forward)
+        return EventStream(_chunks(body, tasks, answers, reporter), context.patience, answers.forward)
     solutions = await solutions_of(context, request, tasks)
-    reports = [report(solution, body.arbiter) for solution in solutions]
+    reports = [reporter.whole(solution) for solution in solutions]
     choices = [
         ChatChoice(AnswerMessage(solution.text), finish_of(solution), index) for index, solution in enumerate(solutions)
     ]
     whole = reports[0]
     if len(choices) > 1:
         choices = [replace(choice, arbiter=reports[choice.index]) for choice in choices]
-        whole = SolutionReport(id=tasks[0].id)
+        whole = reporter.all_of(solutions)
     return answer(ChatCompletion(_name(tasks[0]), _now(), body.model, choices, usage_of(solutions), whole))
 
 
-async def _chunks(body: ChatBody, tasks: list[Task], answers: AnswerStreams) -> AsyncIterator[bytes]:
+async def _chunks(
+    body: ChatBody, tasks: list[Task], answers: AnswerStreams, reporter: Reporter
+) -> AsyncIterator[bytes]:
     name, created, model = _name(tasks[0]), _now(), body.model
     solutions: list[Solution] = []
 
     def chunk(choices: list[ChunkChoice], **fields: Any) -> bytes:  # noqa: ANN401
         return event(ChatChunk(name, created, model, choices, "chat.completion.chunk", **fields))
 
-    wants_steps = body.arbiter is not None and body.arbiter.steps
     for index in range(len(tasks)):
         yield chunk([ChunkChoice(Delta("assistant", ""), index=index)])
     async for index, part in answers.parts():
         if part.text or part.step:
-            extra = SolutionReport(step=step_report(part.step)) if part.step and wants_steps else None
-            yield chunk([ChunkChoice(Delta(content=part.text), index=index)], arbiter=extra)
+            yield chunk([ChunkChoice(Delta(content=part.text), index=index)], arbiter=reporter.step(part.step))
         if part.solution is not None:
             solutions.append(part.solution)
-            yield chunk([ChunkChoice(Delta(), finish_of(part.solution), index)], arbiter=report(part.solution, None))
+            yield chunk([ChunkChoice(Delta(), finish_of(part.solution), index)], arbiter=reporter.ended(part.solution))
     if body.stream_options and body.stream_options.include_usage:
         yield chunk([], usage=usage_of(solutions))
     yield DONE

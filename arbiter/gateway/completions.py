@@ -16,11 +16,10 @@ from arbiter.gateway.middleware import after
 from arbiter.gateway.request_mapping import completion_tasks
 from arbiter.gateway.response_schemas import (
     Finish,
+    Reporter,
     SolutionReport,
     TokenUsage,
     finish_of,
-    report,
-    step_report,
     usage_of,
 )
 from arbiter.gateway.schemas import CompletionBody
@@ -57,14 +56,15 @@ async def completions(context: GatewayContext, request: Request, raw: bytes) -> 
     Raises ``RequestError``. If one of several prompts fails, the whole request fails.
     """
     body = read(raw, CompletionBody)
+    reporter = Reporter(body.arbiter, context.prices)
     tasks = completion_tasks(context, body, await _prompts(context.detokenizer, body))
     context.admission.enter_rest(after(request), len(tasks))
     if body.stream:
         answers = await answer_streams(context, request, tasks)
-        return EventStream(_chunks(body, tasks, answers), context.patience, answers.forward)
+        return EventStream(_chunks(body, tasks, answers, reporter), context.patience, answers.forward)
     solutions = await solutions_of(context, request, tasks)
     choices = [
-        CompletionChoice(solution.text, index, finish_of(solution), arbiter=report(solution, body.arbiter))
+        CompletionChoice(solution.text, index, finish_of(solution), arbiter=reporter.whole(solution))
         for index, solution in enumerate(solutions)
     ]
     return answer(Completion(_name(tasks), int(time.time()), body.model, choices, usage_of(solutions)))
@@ -88,17 +88,18 @@ async def _prompts(detokenizer: Detokenizer, body: CompletionBody) -> list[str]:
     return questions
 
 
-async def _chunks(body: CompletionBody, tasks: list[Task], answers: AnswerStreams) -> AsyncIterator[bytes]:
+async def _chunks(
+    body: CompletionBody, tasks: list[Task], answers: AnswerStreams, reporter: Reporter
+) -> AsyncIterator[bytes]:
     """Yield the chunks of all answers, each as soon as its text is final."""
     name, created = _name(tasks), int(time.time())
-    wants_steps = body.arbiter is not None and body.arbiter.steps
     solutions: list[Solution] = []
     async for index, part in answers.parts():
         ended: Finish | None = None
-        extra = SolutionReport(step=step_report(part.step)) if part.step and wants_steps else None
+        extra = reporter.step(part.step)
         if part.solution is not None:
             solutions.append(part.solution)
-            ended, extra = finish_of(part.solution), report(part.solution, None)
+            ended, extra = finish_of(part.solution), reporter.ended(part.solution)
         choice = CompletionChoice(part.text, index, ended, arbiter=extra)
         yield event(Completion(name, created, body.model, [choice]))
     if body.stream_options and body.stream_options.include_usage:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from arbiter.gateway.admission import Admission
 from arbiter.gateway.detokenizer import Detokenizer
 from arbiter.gateway.model_names import ModelNames
+from arbiter.gateway.shadows import Shadows
 from arbiter.library.arbiter import Arbiter
+from arbiter.runs.costs import Prices
 
 
 @dataclass(frozen=True)
@@ -23,3 +25,5 @@ class GatewayContext:
     detokenizer: Detokenizer
     left: Callable[[str, int], None]
     patience: float
+    prices: Prices
+    shadows: Shadows

@@ -70,7 +70,7 @@ class LiveState(EventFolder):
     def call_retried(self, call: events.CallStarted, retried: events.CallRetried) -> None:
         self._health_of(call).retried_after(retried.error)
 
-    def call_ended(self, call: events.CallStarted, outcome: events.Outcome) -> None:
+    def call_ended(self, live: LiveProblem, call: events.CallStarted, outcome: events.Outcome) -> None:
         match outcome:
             case events.CallCancelled():
                 return

@@ -47,6 +47,10 @@ class Metrics(EventFolder):
         """Return the current metrics in Prometheus' text format, and their content type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
+    def add(self, collector: Collector) -> None:
+        """Add the metrics of ``collector``."""
+        self._registry.register(collector)
+
     def started(self, live: LiveProblem) -> None:
         self._started.inc()
 
@@ -57,7 +61,7 @@ class Metrics(EventFolder):
     def call_retried(self, call: events.CallStarted, retried: events.CallRetried) -> None:
         self._retries(model_of(call)).inc()
 
-    def call_ended(self, call: events.CallStarted, outcome: events.Outcome) -> None:
+    def call_ended(self, live: LiveProblem, call: events.CallStarted, outcome: events.Outcome) -> None:
         model = model_of(call)
         match outcome:
             case events.CallFailed():

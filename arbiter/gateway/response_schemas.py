@@ -1,13 +1,15 @@
 """The parts of a response that describe a solution: its text, finish reason, tokens and steps."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from arbiter.gateway.schemas import Extras
 from arbiter.protocols.errors import RequestError
 from arbiter.protocols.records import FinishReason, Solution, StepRecord, Usage
+from arbiter.runs.costs import Prices, solution_cost, target_alone
 
 Finish = Literal["stop", "length"]
 _ENDED: tuple[FinishReason, ...] = ("answered", "stop")
@@ -54,11 +56,21 @@ class TokenUsage(msgspec.Struct, frozen=True):
     arbiter: dict[str, ModelUsage] = {}
 
 
+class AnswerCost(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an answer cost at the configured prices, and what the target alone would have cost (estimated).
+
+    ``total`` includes steps that were not kept. The estimate takes the kept tokens, written in one request.
+    """
+
+    total: float
+    target_alone_estimated: float | None = None
+
+
 class SolutionReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """The field ``arbiter`` of an answer.
 
-    ``id`` is the problem's id in the log and ``acceptance_rate`` the share of steps that the draft wrote. ``steps`` is
-    there if requested. In a stream, the chunk of a step has only ``step``.
+    ``id`` is the problem's id in the log and ``acceptance_rate`` the share of steps that the draft wrote. ``cost`` is
+    there if all its models have prices, ``steps`` if requested. In a stream, the chunk of a step has only ``step``.
     """
 
     id: str | None = None
@@ -67,6 +79,7 @@ class SolutionReport(msgspec.Struct, frozen=True, omit_defaults=True):
     acceptance_rate: float | None = None
     steps: list[dict[str, Any]] | None = None
     step: dict[str, Any] | None = None
+    cost: AnswerCost | None = None
 
 
 class TextSoFar:
@@ -125,19 +138,47 @@ def finish_of(solution: Solution) -> Finish:
     return "stop" if solution.finish_reason in _ENDED else "length"
 
 
-def report(solution: Solution, extras: Extras | None) -> SolutionReport:
-    """Return the field ``arbiter`` for ``solution``, with its steps if ``extras`` requests them."""
-    drafted = sum(step.kept.author == "draft" for step in solution.steps)
-    return SolutionReport(
-        id=solution.problem,
-        finish_reason=solution.finish_reason,
-        seconds=solution.seconds,
-        acceptance_rate=drafted / len(solution.steps) if solution.steps else None,
-        steps=[step_report(step) for step in solution.steps] if extras and extras.steps else None,
-    )
+class Reporter:
+    """Makes the fields ``arbiter`` of the answers to a request with ``extras``."""
+
+    def __init__(self, extras: Extras | None, prices: Prices) -> None:
+        self._wants_steps = bool(extras and extras.steps)
+        self._prices = prices
+
+    def whole(self, solution: Solution) -> SolutionReport:
+        """Return the report of a solution, with the records of its steps if requested."""
+        ended = self.ended(solution)
+        return replace(ended, steps=[_record(step) for step in solution.steps]) if self._wants_steps else ended
+
+    def ended(self, solution: Solution) -> SolutionReport:
+        """Return the report of a solution whose steps have been sent."""
+        drafted = sum(step.kept.author == "draft" for step in solution.steps)
+        return SolutionReport(
+            id=solution.problem,
+            finish_reason=solution.finish_reason,
+            seconds=solution.seconds,
+            acceptance_rate=drafted / len(solution.steps) if solution.steps else None,
+            cost=self._cost([solution]),
+        )
+
+    def all_of(self, solutions: Sequence[Solution]) -> SolutionReport:
+        """Return the report of several answers to a question."""
+        return SolutionReport(id=solutions[0].problem, cost=self._cost(solutions))
+
+    def step(self, step: StepRecord | None) -> SolutionReport | None:
+        """Return the report of a step in a stream: its record, if requested."""
+        return SolutionReport(step=_record(step)) if step and self._wants_steps else None
+
+    def _cost(self, solutions: Sequence[Solution]) -> AnswerCost | None:
+        costs = [solution_cost(solution, self._prices) for solution in solutions]
+        known = [cost for cost in costs if cost is not None]
+        if not self._prices or len(known) < len(costs):
+            return None
+        alone = [estimate for one in solutions if (estimate := target_alone(one.steps, self._prices)) is not None]
+        return AnswerCost(sum(known), sum(alone) if len(alone) == len(solutions) else None)
 
 
-def step_report(step: StepRecord) -> dict[str, Any]:
+def _record(step: StepRecord) -> dict[str, Any]:
     """Return the complete record of a step (``arbiter.protocols.records.StepRecord``)."""
     record: dict[str, Any] = msgspec.to_builtins(step)
     return record

@@ -13,7 +13,7 @@ from arbiter.gateway.body_decoding import read
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import answer, shape
 from arbiter.gateway.request_mapping import response_task
-from arbiter.gateway.response_schemas import ModelUsage, SolutionReport, finish_of, report, step_report, usage_of
+from arbiter.gateway.response_schemas import ModelUsage, Reporter, SolutionReport, finish_of, usage_of
 from arbiter.gateway.schemas import ResponseBody
 from arbiter.gateway.streaming import AnswerStreams, EventStream, answer_streams, event, solutions_of
 from arbiter.protocols.errors import RequestError
@@ -131,18 +131,17 @@ class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
 async def responses(context: GatewayContext, request: Request, raw: bytes) -> HttpResponse:
     """Solve the problem of a conversation and return the response. Raises ``RequestError``."""
     body = read(raw, ResponseBody)
-    task = response_task(context, body)
+    task, reporter = response_task(context, body), Reporter(body.arbiter, context.prices)
     if body.stream:
         answers = await answer_streams(context, request, [task])
-        return EventStream(_events(body, task, answers), context.patience, answers.forward)
+        return EventStream(_events(body, task, answers, reporter), context.patience, answers.forward)
     (solution,) = await solutions_of(context, request, [task])
-    return answer(_ended(_begun(body, task), task, solution, body))
+    return answer(_ended(_begun(body, task), task, solution, reporter))
 
 
-async def _events(body: ResponseBody, task: Task, answers: AnswerStreams) -> AsyncIterator[bytes]:
+async def _events(body: ResponseBody, task: Task, answers: AnswerStreams, reporter: Reporter) -> AsyncIterator[bytes]:
     """Yield the events in the order that clients of this API expect, with one text delta per step."""
     numbers, begun, name, text = count(), _begun(body, task), _item(task), ""
-    wants_steps = body.arbiter is not None and body.arbiter.steps
 
     def emit(kind: str, **fields: Any) -> bytes:  # noqa: ANN401
         return event(ResponseEvent(f"response.{kind}", next(numbers), **fields), f"response.{kind}")
@@ -155,11 +154,11 @@ async def _events(body: ResponseBody, task: Task, answers: AnswerStreams) -> Asy
     try:
         async for _, part in answers.parts():
             text += part.text
-            extra = SolutionReport(step=step_report(part.step)) if part.step and wants_steps else None
+            extra = reporter.step(part.step)
             if part.text or extra:
                 yield emit("output_text.delta", delta=part.text, logprobs=[], arbiter=extra, **path)
             if part.solution is not None:
-                ended = _ended(begun, task, part.solution, body)
+                ended = _ended(begun, task, part.solution, reporter)
                 yield emit("output_text.done", text=text, logprobs=[], **path)
                 yield emit("content_part.done", part=OutputText(text), **path)
                 yield emit("output_item.done", item=ended.output[0], output_index=0)
@@ -186,7 +185,7 @@ def _begun(body: ResponseBody, task: Task) -> Response:
     )
 
 
-def _ended(begun: Response, task: Task, solution: Solution, body: ResponseBody) -> Response:
+def _ended(begun: Response, task: Task, solution: Solution, reporter: Reporter) -> Response:
     is_whole, usage = finish_of(solution) == "stop", usage_of([solution])
     status: Status = "completed" if is_whole else "incomplete"
     return msgspec.structs.replace(
@@ -202,7 +201,7 @@ def _ended(begun: Response, task: Task, solution: Solution, body: ResponseBody) 
             usage.arbiter,
         ),
         incomplete_details=None if is_whole else Reason(),
-        arbiter=report(solution, body.arbiter),
+        arbiter=reporter.whole(solution),
     )
 
 

@@ -43,6 +43,7 @@ class AnswerStream:
 
     async def start(self, request: Request) -> None:
         """Start to solve the problem."""
+        self._context.shadows.make_room()
         after(request).callback(self._end)
         await after(request).enter_async_context(self._steps)
 
@@ -70,9 +71,12 @@ class AnswerStream:
 
     def _end(self) -> None:
         try:
-            self._context.admission.solved(self._steps.solution)
+            solution = self._steps.solution
         except ClosedError:
             self._context.left(self._task.id, self._task.sample)
+            return
+        self._context.admission.solved(solution)
+        self._context.shadows.offer(self._task, solution)
 
     async def _next(self) -> AnswerPart:
         try:

@@ -90,6 +90,7 @@ class Arbiter:
         self._run_types = None if run_types is None else (self.config.run_type, *run_types)
         self._out = None if out is None else Path(out)
         self._hooks = tuple(hooks)
+        self._closing: tuple[Callable[[], object], ...] = ()
         self._leaving: Leaving = leaving
         self._tasks = TaskFactory(self.config)
         self._grader = grader_of(self.config)
@@ -244,6 +245,8 @@ class Arbiter:
         if opened is None:
             return
         opened.is_closed = True
+        for hook in self._closing:
+            hook()
         try:
             with anyio.move_on_after(within):
                 await opened.admission.all_gone()
@@ -255,6 +258,10 @@ class Arbiter:
         if self._opened is not None:
             raise ConfigError("add hooks before the Arbiter is opened: otherwise they miss events")
         self._hooks = (*self._hooks, hook)
+
+    def on_close(self, hook: Callable[[], object]) -> None:
+        """Call ``hook`` when the Arbiter begins to close, before it waits for running calls. It must not raise."""
+        self._closing = (*self._closing, hook)
 
     @property
     def run_types(self) -> tuple[RunType, ...]:

@@ -84,7 +84,7 @@ class Stream(Generic[Item]):
     async def __anext__(self) -> Item:
         work, was_closed = self._work, self._is_closed
         if not was_closed:
-            self._start()
+            self.start()
             try:
                 return await work.receive.receive()
             except (anyio.EndOfStream, anyio.ClosedResourceError):
@@ -100,7 +100,7 @@ class Stream(Generic[Item]):
         raise StopAsyncIteration
 
     async def __aenter__(self) -> Self:
-        self._start()
+        self.start()
         return self
 
     async def __aexit__(
@@ -125,7 +125,8 @@ class Stream(Generic[Item]):
     def __del__(self) -> None:
         self.release()
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start the work, if it has not started. Raises ``ClosedError`` if the Arbiter is closed."""
         if not self._work.is_started:
             self._begin(self._work.run)
             self._work.is_started = True

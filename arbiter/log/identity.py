@@ -51,6 +51,7 @@ OPERATIONAL = (
     "models.*.timeout",
     "models.*.url",
     "serve.choices",
+    "serve.shadow",
     "verify",
 )
 """Patterns of the keys that may change when a run is resumed. ``docs/reference/log.md`` gives the reason for each."""

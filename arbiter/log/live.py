@@ -1,9 +1,9 @@
 """Follow the problems in the ring, their steps and their requests, from the events of the ring as they happen.
 
-``Metrics`` and ``LiveState`` subclass ``EventFolder``. Only open problems are held in memory, each until its end.
+The endpoint's metrics, live page and costs subclass ``EventFolder``. Only open problems are held in memory, each until
+its end.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -65,8 +65,10 @@ class LiveProblem:
         return chosen
 
 
-class EventFolder(ABC):
-    """A hook that receives the events of an ``Arbiter`` and calls a method of its subclass for what has happened.
+class EventFolder:
+    """A hook that receives the events of an ``Arbiter`` and calls a method for what has happened.
+
+    The methods do nothing here: subclasses override those that they need.
 
     No event reports that a client has abandoned its problem: the caller must call ``left``.
     """
@@ -99,31 +101,24 @@ class EventFolder(ABC):
         """The number of problems that are followed: those in the ring."""
         return len(self._open)
 
-    @abstractmethod
     def started(self, live: LiveProblem) -> None:
         """Handle a problem that has entered the ring."""
 
-    @abstractmethod
     def call_started(self, call: events.CallStarted) -> None:
         """Handle a request that is sent to a model."""
 
-    @abstractmethod
     def call_retried(self, call: events.CallStarted, retried: events.CallRetried) -> None:
         """Handle a failed attempt of a request that is made again."""
 
-    @abstractmethod
-    def call_ended(self, call: events.CallStarted, outcome: events.Outcome) -> None:
+    def call_ended(self, live: LiveProblem, call: events.CallStarted, outcome: events.Outcome) -> None:
         """Handle the outcome of a request. A request that is in flight when its problem ends counts as cancelled."""
 
-    @abstractmethod
     def reused(self) -> None:
         """Handle the use of a draft that was written ahead."""
 
-    @abstractmethod
     def kept(self, live: LiveProblem, step: StepRecord, seconds: float) -> None:
         """Handle a step that is final, ``seconds`` after it was requested."""
 
-    @abstractmethod
     def ended(self, live: LiveProblem, end: events.ProblemEnded | None) -> None:
         """Handle the end of a problem; ``end`` is None if its client abandoned it."""
 
@@ -140,7 +135,7 @@ class EventFolder(ABC):
 
     def _finish(self, live: LiveProblem, end: events.ProblemEnded | None) -> None:
         for call in live.calls.values():
-            self.call_ended(call, events.CallCancelled(0.0))
+            self.call_ended(live, call, events.CallCancelled(0.0))
         self.ended(live, end)
 
     def _keep(self, live: LiveProblem, chosen: tuple[StepRecord, float] | None) -> None:
@@ -177,7 +172,7 @@ class EventFolder(ABC):
             return
         if isinstance(payload, events.CallGenerated) and call.model == "draft":
             live.drafted += payload.cost.completion_tokens
-        self.call_ended(call, payload)
+        self.call_ended(live, call, payload)
 
     def _reuse(self, live: LiveProblem, event: Event, payload: events.Predrafted) -> None:
         live.doing = "using a draft written ahead"

@@ -8,7 +8,7 @@ import msgspec
 
 from arbiter.actors.policies import best_target
 from arbiter.config.config import Config
-from arbiter.config.model_tables import DraftHeadTable, PriceTable
+from arbiter.config.model_tables import PriceTable
 from arbiter.config.run_tables import RunType
 from arbiter.grading import Grade
 from arbiter.grading.answers import Reference
@@ -24,6 +24,7 @@ from arbiter.protocols.records import (
     StepRecord,
 )
 from arbiter.runs.baselines import ComparedRun
+from arbiter.runs.costs import price_of, priced, prices_of
 from arbiter.runs.gathering_waits import GatheringWaits, gathering_waits
 from arbiter.runs.grading_figures import accuracy_bounds, found_by, grader_names, ungraded_reasons
 from arbiter.runs.intervals import quantile
@@ -188,14 +189,7 @@ def summary_of(
     """Return the summary of a run of ``config``, which took these seconds in total (None: not known)."""
     tables = config.models.configured()
     first = next((name for name in tables if name.startswith("targets.")), "target")
-    draft = config.models.draft
-    prices = {
-        name: price
-        for name, table in tables.items()
-        if (price := (draft and draft.price) if isinstance(table, DraftHeadTable) else table.price)
-    }
-    if first in prices:
-        prices["target"] = prices[first]  # if there are several, "target" is the first
+    prices = prices_of(config)
     samples = config.sampling.samples
     summary = summarise(results, config.run_type, config.threshold, wall_seconds, interrupted, samples, prices)
     caches = prefix_caches((result.solution for result in results), config.policy().score_kind)
@@ -280,7 +274,7 @@ def _cost(
     calls: Mapping[Model, RequestCounts], prices: Mapping[str, PriceTable], targets: Mapping[str, TargetSummary]
 ) -> Cost:
     models: dict[Model, float | None] = {
-        model: _priced(counts, prices.get("prm" if model == "audit" else model)) for model, counts in calls.items()
+        model: priced(counts.usage, price_of(model, prices)) for model, counts in calls.items()
     }
     if targets:
         each = [target.cost for target in targets.values() if target.cost is not None]
@@ -288,15 +282,6 @@ def _cost(
     counted = [cost for model, cost in models.items() if model != "audit"]
     known = [cost for cost in counted if cost is not None]
     return Cost(models, sum(known) if len(known) == len(counted) else None)
-
-
-def _priced(counts: RequestCounts, price: PriceTable | None) -> float | None:
-    if price is None:
-        return None
-    usage = counts.usage
-    cached = price.prompt if price.cached is None else price.cached
-    read = (usage.prompt_tokens - usage.cached_tokens) * price.prompt + usage.cached_tokens * cached
-    return (read + usage.completion_tokens * price.completion) / 1_000_000
 
 
 def _ratio(part: int, whole: int) -> float | None:
@@ -320,7 +305,7 @@ def _targets(
         name: TargetSummary(
             calls=ModelCalls(counts.requests, counts.failed, counts.cancelled),
             tokens=_tokens("target", counts, kept[name]),
-            cost=_priced(counts, prices.get(f"targets.{name}")),
+            cost=priced(counts.usage, prices.get(f"targets.{name}")),
         )
         for name, counts in sorted(calls.items())
     }

@@ -21,6 +21,7 @@
   const percent = (share) => (share === null ? "–" : `${(share * 100).toFixed(1)}%`);
   const count = (number, word) => `${whole.format(number)} ${word}${number === 1 ? "" : "s"}`;
   const digits = (value) => String(Math.round(value * 1000) / 1000);
+  const money = (value) => value.toPrecision(3);
   const words = (name) => name.replaceAll("_", " ");
 
   function seconds(value) {
@@ -102,6 +103,15 @@
     target.style.width = totals.steps ? `${(1 - totals.acceptance) * 100}%` : "0";
     mark($("split"), "aria-label", `${percent(totals.acceptance)} of the steps were written by the draft, the others by the target`);
     showCurve(totals);
+  }
+
+  // Show the costs, if the models have prices. The estimate comes with each answer, the measure from shadows.
+  function showCost(cost) {
+    if (!cost) return;
+    const alone = `Estimated cost of the target alone: ${money(cost.target_alone_estimated)}`;
+    figure("cost", money(cost.total), `Cost at the configured prices. ${alone}`);
+    figure("of target alone, estimated", percent(cost.ratio_estimated), alone);
+    if (cost.ratio_measured !== null) figure("of target alone, measured", percent(cost.ratio_measured), `Measured by ${count(cost.shadows, "shadow")}`);
   }
 
   function figure(name, value, title, alarm = false) {
@@ -296,6 +306,7 @@
     write($("up"), `· up for ${seconds(state.totals.seconds)}`); // outside the status, which is read aloud when it changes
     steadily(() => {
       showTotals(state.totals);
+      showCost(state.cost);
       showModels(state.models);
       showProblems(state);
     });

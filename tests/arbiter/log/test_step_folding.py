@@ -55,20 +55,8 @@ class StepCounter(EventFolder):
         super().__init__()
         self.steps = 0
 
-    def started(self, live: LiveProblem) -> None: ...
-
-    def call_started(self, call: events.CallStarted) -> None: ...
-
-    def call_retried(self, call: events.CallStarted, retried: events.CallRetried) -> None: ...
-
-    def call_ended(self, call: events.CallStarted, outcome: events.Outcome) -> None: ...
-
-    def reused(self) -> None: ...
-
     def kept(self, live: LiveProblem, step: StepRecord, seconds: float) -> None:
         self.steps += 1
-
-    def ended(self, live: LiveProblem, end: events.ProblemEnded | None) -> None: ...
 
 
 class AllSteps(StepCounter):
