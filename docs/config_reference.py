@@ -127,6 +127,8 @@ def _type(hint: Any, path: str) -> str:  # noqa: ANN401 - as above
         if Ellipsis in inner:
             return f"list of: {_type(inner[0], path)}"
         return f"list of {len(inner)}: {_type(inner[0], path)}"
+    if get_origin(hint) is dict and get_args(hint)[1] is str:
+        return "table of strings"
     if get_origin(hint) is dict:
         return f"tables [`[{path}.NAME]`](#{_anchor('models.NAME')})"
     if structs := _structs(hint):

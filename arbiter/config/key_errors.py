@@ -30,14 +30,19 @@ def describe(error: msgspec.ValidationError, tree: dict[str, Any], root: type[ms
 
 def _describe(message: str, tree: dict[str, Any], root: type[msgspec.Struct]) -> str:
     if unknown := _UNKNOWN.match(message):
-        parents = [part for part in (unknown["path"] or "").split(".") if part]
+        parents = [part for part in _parts(unknown["path"] or "") if part]
         known = _keys(parents, tree, root)
         near = difflib.get_close_matches(unknown["field"], known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
         return f"unknown key {'.'.join([*parents, unknown['field']])!r}; {hint}"
     if at_key := _AT_KEY.match(message):
-        return f"{at_key['path']}: {at_key['what']}{_choices(at_key['path'].split('.'), tree, root)}"
+        return f"{at_key['path']}: {at_key['what']}{_choices(_parts(at_key['path']), tree, root)}"
     return message
+
+
+def _parts(path: str) -> list[str]:
+    """The keys in a path of msgspec, which writes the items of a list or a table as ``[...]``."""
+    return path.replace("[...]", "[]").split(".")
 
 
 def _choices(path: list[str], tree: dict[str, Any], root: type[msgspec.Struct]) -> str:

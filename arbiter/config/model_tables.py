@@ -90,8 +90,8 @@ class ModelTable(ConfigTable, frozen=True, kw_only=True, tag_field="backend"):
     in_flight: Count = 128
     """The largest number of concurrent requests to the model."""
     price: PriceTable | None = None
-    """The prices of the model's tokens. With prices, the summary shows the cost of the run, and the endpoint that of each
-    answer."""
+    """The prices of the model's tokens. With prices, the summary shows the cost of the run, and the endpoint that
+    of each answer."""
     cost: Annotated[float, msgspec.Meta(gt=0, le=1e9)] | None = None
     """What a step of this target costs, relative to the other targets. Required in ``[models.targets.NAME]``, and
     refused elsewhere."""

@@ -1,11 +1,32 @@
 """The table ``[serve]`` of a configuration: what ``arbiter serve`` offers to its clients."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 from arbiter.config.base import ConfigTable
 from arbiter.config.run_tables import Share
+
+Cap = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+AtCap = Literal["refuse", "draft"]
+
+
+class CapsTable(ConfigTable, frozen=True):
+    """How much each API key may spend, at the prices of the models. Without keys, all clients spend together.
+
+    A cap needs the ``price`` of every model. What was spent is in memory, so a new start of the endpoint begins at 0.
+    """
+
+    per_minute: Cap | None = None
+    """The most that a key may spend within a minute, in the currency of the prices. Not set: no cap."""
+    per_day: Cap | None = None
+    """The most that a key may spend within 24 hours. Not set: no cap."""
+    at_cap: AtCap = "refuse"
+    """What happens to the requests of a key that has reached a cap, until its minute or day has passed.
+
+    ``refuse``: they get status 429. ``draft``: the draft alone answers them, which still costs the tokens of the draft.
+    """
 
 
 class ServeTable(ConfigTable, frozen=True):
@@ -18,3 +39,10 @@ class ServeTable(ConfigTable, frozen=True):
 
     They run in the background where there is free capacity, and cost tokens of the target. All models need a ``price``.
     """
+    aliases: dict[Name, str] = msgspec.field(default_factory=dict[Name, str])
+    """Further names of models, with the operating points that they stand for: ``{ gpt-4o = "arbiter:router@0.4" }``.
+
+    The option ``--alias`` adds to them, and replaces those of the same name.
+    """
+    caps: CapsTable = CapsTable()
+    """How much each API key may spend."""

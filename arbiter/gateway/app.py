@@ -16,7 +16,7 @@ from arbiter.gateway.admission import Admission
 from arbiter.gateway.chat import chat_completions
 from arbiter.gateway.completions import completions
 from arbiter.gateway.context import GatewayContext
-from arbiter.gateway.cost_report import CostReport
+from arbiter.gateway.costs import Costs
 from arbiter.gateway.detokenizer import Detokenizer
 from arbiter.gateway.disconnect import GoneError
 from arbiter.gateway.error_responses import answer, refusal
@@ -31,12 +31,9 @@ from arbiter.gateway.openapi import document
 from arbiter.gateway.prometheus import Metrics
 from arbiter.gateway.request_body import BodyReader
 from arbiter.gateway.responses import responses
-from arbiter.gateway.shadows import Shadows
-from arbiter.gateway.spending import Spending
 from arbiter.library.arbiter import Arbiter
 from arbiter.log.live import EventFolder
-from arbiter.protocols.errors import ConfigError, RequestError
-from arbiter.runs.costs import prices_of, require_prices
+from arbiter.protocols.errors import RequestError
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -82,7 +79,8 @@ class Gateway:
     Make the gateway before the Arbiter is opened, and keep the Arbiter open while the endpoint serves. ``queue``
     problems may wait to enter the ring; further ones are refused with 429. With ``keys``, a request must send one of
     them as a bearer token. Without, its ``Host`` must be the address at which it arrived, a loopback name, or one of
-    ``hosts``. ``aliases`` are further names of models, with the operating points that they stand for.
+    ``hosts``. ``aliases`` are further names of models, with the operating points that they stand for, besides those
+    of the configuration.
 
     ``largest`` limits the size of a body in bytes. A client that does not send its body within ``patience`` seconds, or
     reads nothing of its stream for as long, is disconnected.
@@ -104,25 +102,23 @@ class Gateway:
         largest: int = LARGEST,
         patience: float = PATIENCE,
     ) -> None:
-        self.arbiter, self.names, self.patience = arbiter, ModelNames(arbiter, aliases or {}), patience
-        at_once, prices = arbiter.config.limits.problems, prices_of(arbiter.config)
+        self.arbiter, self.names, self.patience = (
+            arbiter,
+            ModelNames(arbiter, {**arbiter.config.serve.aliases, **(aliases or {})}),
+            patience,
+        )
+        at_once = arbiter.config.limits.problems
         self._admission = Admission(at_once + queue, at_once)
-        shadow = arbiter.config.serve.shadow
-        if shadow:
-            require_prices(arbiter.config, prices, "serve.shadow")
-        self.shadows = Shadows(arbiter, self._admission, prices, shadow)
-        self._live_state, self._metrics, spending = LiveState(arbiter), Metrics(arbiter), Spending(prices)
-        self._folders: tuple[EventFolder, ...] = (self._live_state, self._metrics, spending)
-        self._costs = CostReport(spending, self.shadows)
-        self._metrics.add(self._costs)
+        self.costs = Costs(arbiter, self._admission)
+        self._live_state, self._metrics = LiveState(arbiter), Metrics(arbiter)
+        self._metrics.add(self.costs)
+        self._folders: tuple[EventFolder, ...] = (self._live_state, self._metrics, self.costs.spending)
         for folder in self._folders:
-            arbiter.watch(self.shadows.others(folder))
-        arbiter.watch(self.shadows)
-        arbiter.on_close(self.shadows.cancel)
+            arbiter.watch(self.costs.shadows.others(folder))
         self._bodies = BodyReader(largest, patience)
         detokenizer = Detokenizer(arbiter.config.models.draft)
         self._context = GatewayContext(
-            arbiter, self.names, self._admission, detokenizer, self._abandoned, patience, prices, self.shadows
+            arbiter, self.names, self._admission, detokenizer, self._abandoned, patience, self.costs
         )
         starlette = Starlette(
             routes=self._routes(),
@@ -139,12 +135,11 @@ class Gateway:
     def check(self) -> None:
         """Check the settings of the open endpoint.
 
-        Raises ``ConfigError`` if an alias is not the name of an operating point, or shadows need a target that is not
-        open.
+        Raises ``ConfigError`` if an alias is not the name of an operating point, or if shadows or caps need a model
+        that is not open.
         """
         self.names.check_aliases()
-        if self.arbiter.config.serve.shadow and "target" not in self.arbiter.run_types:
-            raise ConfigError("serve.shadow needs the target, which is not open: add target to --run-types")
+        self.costs.check()
 
     @property
     def open(self) -> int:
@@ -172,6 +167,7 @@ class Gateway:
 
     def _solving(self, handler: Handler) -> Endpoint:
         async def endpoint(request: Request) -> Response:
+            self.costs.caps.check(request)
             self._admission.check()  # the body of a refused request is not read
             body = await self._bodies.read(request)
             self._admission.enter(after(request))  # only now: a body that does not arrive takes no capacity
@@ -184,7 +180,7 @@ class Gateway:
             folder.left(problem, sample)
 
     async def _live(self, _request: Request) -> Response:
-        contents = {**self._live_state.contents(), "cost": self._costs.contents()}
+        contents = {**self._live_state.contents(), "cost": self.costs.contents()}
         return answer(contents, headers={"cache-control": "no-store"})
 
     async def _ready(self, _request: Request) -> Response:

@@ -23,6 +23,7 @@ from arbiter.gateway.response_schemas import (
     usage_of,
 )
 from arbiter.gateway.schemas import ChatBody
+from arbiter.gateway.spend_caps import at_cap, is_capped
 from arbiter.gateway.streaming import DONE, AnswerStreams, EventStream, answer_streams, event, solutions_of
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Solution
@@ -93,7 +94,8 @@ class ChatChunk(msgspec.Struct, frozen=True, omit_defaults=True):
 async def chat_completions(context: GatewayContext, request: Request, raw: bytes) -> Response:
     """Solve the problem of a conversation and return the response. Raises ``RequestError``."""
     body = read(raw, ChatBody)
-    tasks, reporter = chat_tasks(context, body), Reporter(body.arbiter, context.prices)
+    tasks = at_cap(request, chat_tasks(context, body))
+    reporter = Reporter(body.arbiter, context.costs.prices, is_capped(request))
     context.admission.enter_rest(after(request), len(tasks))
     if body.stream:
         answers = await answer_streams(context, request, tasks)

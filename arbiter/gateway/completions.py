@@ -23,6 +23,7 @@ from arbiter.gateway.response_schemas import (
     usage_of,
 )
 from arbiter.gateway.schemas import CompletionBody
+from arbiter.gateway.spend_caps import at_cap, is_capped
 from arbiter.gateway.streaming import DONE, AnswerStreams, EventStream, answer_streams, event, solutions_of
 from arbiter.protocols.errors import RequestError
 from arbiter.protocols.messages import Task
@@ -56,8 +57,8 @@ async def completions(context: GatewayContext, request: Request, raw: bytes) -> 
     Raises ``RequestError``. If one of several prompts fails, the whole request fails.
     """
     body = read(raw, CompletionBody)
-    reporter = Reporter(body.arbiter, context.prices)
-    tasks = completion_tasks(context, body, await _prompts(context.detokenizer, body))
+    reporter = Reporter(body.arbiter, context.costs.prices, is_capped(request))
+    tasks = at_cap(request, completion_tasks(context, body, await _prompts(context.detokenizer, body)))
     context.admission.enter_rest(after(request), len(tasks))
     if body.stream:
         answers = await answer_streams(context, request, tasks)

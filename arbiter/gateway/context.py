@@ -4,11 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from arbiter.gateway.admission import Admission
+from arbiter.gateway.costs import Costs
 from arbiter.gateway.detokenizer import Detokenizer
 from arbiter.gateway.model_names import ModelNames
-from arbiter.gateway.shadows import Shadows
 from arbiter.library.arbiter import Arbiter
-from arbiter.runs.costs import Prices
 
 
 @dataclass(frozen=True)
@@ -25,5 +24,4 @@ class GatewayContext:
     detokenizer: Detokenizer
     left: Callable[[str, int], None]
     patience: float
-    prices: Prices
-    shadows: Shadows
+    costs: Costs

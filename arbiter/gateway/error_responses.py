@@ -23,7 +23,7 @@ class ErrorShape(msgspec.Struct, frozen=True):
 
 def shape(error: RequestError) -> ErrorShape:
     """Return the response body for ``error``."""
-    return ErrorShape(ErrorBody(str(error), _kind(error.status), error.param, error.code))
+    return ErrorShape(ErrorBody(str(error), _kind(error), error.param, error.code))
 
 
 def refusal(error: RequestError) -> Response:
@@ -45,11 +45,13 @@ def answer(body: object, status: int = 200, headers: dict[str, str] | None = Non
     return Response(msgspec.json.encode(body), status, headers, "application/json")
 
 
-def _kind(status: int) -> str:
-    match status:
+def _kind(error: RequestError) -> str:
+    if error.code == "insufficient_quota":
+        return error.code
+    match error.status:
         case 401:
             return "authentication_error"
         case 429:
             return "rate_limit_error"
         case _:
-            return "server_error" if status >= 500 else "invalid_request_error"
+            return "server_error" if error.status >= 500 else "invalid_request_error"

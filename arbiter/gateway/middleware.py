@@ -85,21 +85,33 @@ class AuthMiddleware:
         self._keys = tuple(key.encode() for key in keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in _OPEN or self._is_known(Request(scope)):
+        if scope["type"] != "http" or scope["path"] in _OPEN:
+            await self._app(scope, receive, send)
+            return
+        position = self._position(Request(scope))
+        if position is not None:
+            _state(scope)["key"] = f"key {position}"
             await self._app(scope, receive, send)
         else:
             await refusal(_unknown())(scope, receive, send)
 
-    def _is_known(self, request: Request) -> bool:
+    def _position(self, request: Request) -> int | None:
+        """Return the position of the request's key among the keys, from 1; None if it has no valid key."""
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         token = given.strip().encode() if scheme.lower() == "bearer" else b""
-        return any([hmac.compare_digest(token, key) for key in self._keys])  # noqa: C419 - a list, so that every key is compared
+        same = [hmac.compare_digest(token, key) for key in self._keys]  # every key is compared
+        return same.index(True) + 1 if True in same else None
 
 
 def after(request: Request) -> AsyncExitStack:
     """Return the stack of callbacks that ``AfterMiddleware`` runs at the end of the request."""
     stack: AsyncExitStack = request.state.after
     return stack
+
+
+def key_of(request: Request) -> str:
+    """Return the name of the request's key: ``key`` and its position, or ``no key`` if the endpoint needs none."""
+    return getattr(request.state, "key", "no key")
 
 
 def _state(scope: Scope) -> dict[str, Any]:

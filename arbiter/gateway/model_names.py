@@ -34,7 +34,9 @@ class ModelNames:
         self._aliases = dict(aliases)
         for alias in aliases:
             if not alias or alias.partition(":")[0] == NAME:
-                raise ConfigError(f"the alias {alias!r} must be a name that does not begin with {NAME}")
+                raise ConfigError(
+                    f"the alias {alias!r} (serve.aliases, --alias) must be a name that does not begin with {NAME}"
+                )
 
     def listed(self) -> list[str]:
         """Return the names without thresholds: the configured point, each run type that is available, and the aliases.
@@ -49,7 +51,7 @@ class ModelNames:
             try:
                 self.operating_point(alias)
             except RequestError as error:
-                raise ConfigError(f"the alias {alias!r}: {error}") from error
+                raise ConfigError(f"the alias {alias!r} (serve.aliases, --alias): {error}") from error
 
     def operating_point(self, name: str) -> OperatingPoint:
         """Return the operating point of ``name``. Raises ``RequestError`` (404) if it is unknown or unavailable."""

@@ -25,7 +25,8 @@ _REFUSALS = {
     413: "The request body is too large.",
     415: "The content type is not application/json.",
     421: "The request is for a host that this endpoint, which has no keys, does not answer for.",
-    429: "The endpoint is at capacity. The header `retry-after` gives the seconds after which to try again.",
+    429: "The endpoint is at capacity, or the key has reached a spend cap. The header `retry-after` gives the seconds "
+    "after which to try again.",
     502: "A model failed.",
     503: "The server is shutting down.",
 }

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
+from arbiter.config.serve_tables import AtCap
 from arbiter.gateway.schemas import Extras
 from arbiter.protocols.errors import RequestError
 from arbiter.protocols.records import FinishReason, Solution, StepRecord, Usage
@@ -70,7 +71,8 @@ class SolutionReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """The field ``arbiter`` of an answer.
 
     ``id`` is the problem's id in the log and ``acceptance_rate`` the share of steps that the draft wrote. ``cost`` is
-    there if all its models have prices, ``steps`` if requested. In a stream, the chunk of a step has only ``step``.
+    there if all its models have prices, ``steps`` if requested. ``at_cap`` is there if the key has reached a spend cap
+    and the draft alone has answered. In a stream, the chunk of a step has only ``step``.
     """
 
     id: str | None = None
@@ -80,6 +82,7 @@ class SolutionReport(msgspec.Struct, frozen=True, omit_defaults=True):
     steps: list[dict[str, Any]] | None = None
     step: dict[str, Any] | None = None
     cost: AnswerCost | None = None
+    at_cap: AtCap | None = None
 
 
 class TextSoFar:
@@ -139,11 +142,15 @@ def finish_of(solution: Solution) -> Finish:
 
 
 class Reporter:
-    """Makes the fields ``arbiter`` of the answers to a request with ``extras``."""
+    """Makes the fields ``arbiter`` of the answers to a request with ``extras``.
 
-    def __init__(self, extras: Extras | None, prices: Prices) -> None:
+    ``is_capped`` says that the draft alone answers, because the request's key has reached a cap.
+    """
+
+    def __init__(self, extras: Extras | None, prices: Prices, is_capped: bool) -> None:
         self._wants_steps = bool(extras and extras.steps)
         self._prices = prices
+        self._at_cap: AtCap | None = "draft" if is_capped else None
 
     def whole(self, solution: Solution) -> SolutionReport:
         """Return the report of a solution, with the records of its steps if requested."""
@@ -159,11 +166,12 @@ class Reporter:
             seconds=solution.seconds,
             acceptance_rate=drafted / len(solution.steps) if solution.steps else None,
             cost=self._cost([solution]),
+            at_cap=self._at_cap,
         )
 
     def all_of(self, solutions: Sequence[Solution]) -> SolutionReport:
         """Return the report of several answers to a question."""
-        return SolutionReport(id=solutions[0].problem, cost=self._cost(solutions))
+        return SolutionReport(id=solutions[0].problem, cost=self._cost(solutions), at_cap=self._at_cap)
 
     def step(self, step: StepRecord | None) -> SolutionReport | None:
         """Return the report of a step in a stream: its record, if requested."""

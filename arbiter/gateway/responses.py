@@ -15,6 +15,7 @@ from arbiter.gateway.error_responses import answer, shape
 from arbiter.gateway.request_mapping import response_task
 from arbiter.gateway.response_schemas import ModelUsage, Reporter, SolutionReport, finish_of, usage_of
 from arbiter.gateway.schemas import ResponseBody
+from arbiter.gateway.spend_caps import at_cap, is_capped
 from arbiter.gateway.streaming import AnswerStreams, EventStream, answer_streams, event, solutions_of
 from arbiter.protocols.errors import RequestError
 from arbiter.protocols.messages import Task
@@ -131,7 +132,8 @@ class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
 async def responses(context: GatewayContext, request: Request, raw: bytes) -> HttpResponse:
     """Solve the problem of a conversation and return the response. Raises ``RequestError``."""
     body = read(raw, ResponseBody)
-    task, reporter = response_task(context, body), Reporter(body.arbiter, context.prices)
+    (task,) = at_cap(request, [response_task(context, body)])
+    reporter = Reporter(body.arbiter, context.costs.prices, is_capped(request))
     if body.stream:
         answers = await answer_streams(context, request, [task])
         return EventStream(_events(body, task, answers, reporter), context.patience, answers.forward)

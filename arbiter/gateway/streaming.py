@@ -1,7 +1,8 @@
 """Stream answers as server-sent events, one per step."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any
 
 import anyio
 import msgspec
@@ -13,8 +14,9 @@ from arbiter.actors.supervision import services
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.disconnect import cancel_when_gone, while_connected
 from arbiter.gateway.error_responses import closing, shape
-from arbiter.gateway.middleware import after
+from arbiter.gateway.middleware import after, key_of
 from arbiter.gateway.response_schemas import TextSoFar, check
+from arbiter.gateway.spend_caps import is_capped
 from arbiter.protocols.errors import ClosedError, RequestError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Solution, StepRecord
@@ -40,10 +42,13 @@ class AnswerStream:
         self._steps = context.arbiter.steps(task)
         self._text = TextSoFar(task.separator, task.stop)
         self._first: AnswerPart | None = None
+        self._is_capped = False
 
     async def start(self, request: Request) -> None:
         """Start to solve the problem."""
-        self._context.shadows.make_room()
+        self._context.costs.shadows.make_room()
+        self._context.costs.spending.pays(key_of(request), self._task.id)
+        self._is_capped = is_capped(request)
         after(request).callback(self._end)
         await after(request).enter_async_context(self._steps)
 
@@ -70,13 +75,15 @@ class AnswerStream:
         return part.solution
 
     def _end(self) -> None:
+        self._context.costs.spending.paid(self._task.id)
         try:
             solution = self._steps.solution
         except ClosedError:
             self._context.left(self._task.id, self._task.sample)
             return
         self._context.admission.solved(solution)
-        self._context.shadows.offer(self._task, solution)
+        if not self._is_capped:
+            self._context.costs.shadows.offer(self._task, solution)
 
     async def _next(self) -> AnswerPart:
         try:
@@ -193,7 +200,9 @@ class EventStream(StreamingResponse):
     An error after the first event is sent as OpenAI does: as an event that has an ``error``.
     """
 
-    def __init__(self, events: AsyncIterator[bytes], patience: float, forward: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, events: AsyncIterator[bytes], patience: float, forward: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
         self._patience = patience
         self._forward = forward
         super().__init__(_with_error(events), headers=_HEADERS, media_type="text/event-stream")

@@ -16,7 +16,8 @@ _ASSEMBLER = "assembler"
 
 
 class LiveProblem:
-    """A problem in the ring, or one of its samples. ``id`` has the number of every sample but the first.
+    """A problem in the ring, or one of its samples. ``problem`` is its id, to which ``id`` adds the
+    number of every sample but the first.
 
     ``calls`` are the requests in flight, by their ids. ``kept`` counts the kept steps. ``drafted`` counts the tokens
     that the draft has written, ``draft_kept`` those in kept steps. ``threshold`` is the last one that a budget set,
@@ -24,6 +25,7 @@ class LiveProblem:
     """
 
     def __init__(self, name: str, task: events.StartProblemEvent, sample: int = 0) -> None:
+        self.problem = name
         self.id = f"{name}#{sample}" if sample else name
         self.task = task
         self.calls: dict[str, events.CallStarted] = {}

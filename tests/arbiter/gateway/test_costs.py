@@ -213,4 +213,4 @@ async def test_a_share_out_of_range_is_refused_by_its_key(share: Any) -> None:
 
 def shadows(served: Any) -> Any:
     """The shadows of an endpoint, whose state no answer shows."""
-    return served.gateway.shadows
+    return served.gateway.costs.shadows

@@ -68,6 +68,23 @@ async def test_an_alias_is_listed_and_answers_as_its_operating_point_under_its_o
             await client.completions.create(model="gpt-4", prompt="q")
 
 
+async def test_the_configuration_has_aliases_and_the_option_replaces_those_of_the_same_name(endpoint: Any) -> None:
+    configured = {"serve": {"aliases": {**ALIASES, "mine": "arbiter:draft"}}}
+    async with endpoint(config=configured, aliases={"gpt-4o": "arbiter:draft"}) as served:
+        served.gateway.check()
+        names = [one["id"] for one in (await served.client.get("http://arbiter/v1/models")).json()["data"]]
+        assert names[-3:] == ["gpt-4o", "gpt-4o-mini", "mine"]
+        for name in ("gpt-4o", "mine"):
+            assert (await served.chat(model=name)).json()["model"] == name
+        assert (served.models.asked("draft"), served.models.asked("target")) == (6, 0)
+
+
+@pytest.mark.parametrize("aliases", [{"": "arbiter"}, {"mine": 1}, ["mine"], {"mine": None}, {"mine": {"a": "b"}}])
+async def test_aliases_of_the_wrong_form_are_refused_by_their_key(aliases: Any) -> None:
+    with pytest.raises(ConfigError, match=r"serve\.aliases"):
+        parse({"models": {}, "serve": {"aliases": aliases}}, "test")
+
+
 @pytest.mark.parametrize("alias", ["", "arbiter", "arbiter:router", "arbiter:mine"])
 async def test_an_alias_cannot_hide_an_operating_point(alias: str) -> None:
     with pytest.raises(ConfigError, match="must be a name"):
@@ -78,4 +95,4 @@ async def test_an_alias_cannot_hide_an_operating_point(alias: str) -> None:
 async def test_an_alias_of_no_operating_point_is_named_when_it_is_checked(endpoint: Any, point: str) -> None:
     async with endpoint(aliases={"mine": point}) as served:
         with pytest.raises(ConfigError, match=r"the alias 'mine'"):
-            served.gateway.names.check_aliases()
+            served.gateway.check()

@@ -38,9 +38,10 @@ def every_key(a_config: Configs) -> set[str]:
     hosted = {"backend": "openai", "model": "m", "prompt": "{question}"}
     served = [a_config(models={"draft": table}) for table in (SERVED, hosted, *started)]
     configs = [load_config("pocket"), *served]
-    priced = override(load_config("pocket"), {"models": {"draft": {"price": PRICE}}}, "test")
-    return {re.sub(r"^models\.\w+\.", "models.*.", key) for config in [*configs, priced] for key in flat(config)} - {
-        "models.draft", "models.target", "models.prm", "models.router", "models.judge",  # not configured
+    more = {"models": {"draft": {"price": PRICE}}, "serve": {"aliases": {"mine": "arbiter"}}}
+    keys = {key for config in [*configs, override(load_config("pocket"), more, "test")] for key in flat(config)}
+    return {re.sub(r"^(models|serve\.aliases)\.\w+", r"\1.*", key) for key in keys} - {
+        "models.*",  # those that are not configured
     }  # fmt: skip
 
 

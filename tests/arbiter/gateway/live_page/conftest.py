@@ -72,6 +72,7 @@ class Endpoint:
 
     def __init__(self, portal: BlockingPortal, arbiter: Arbiter, key: str | None) -> None:
         self.live_state = LiveState(arbiter)
+        self.cost: dict[str, Any] | None = None
         self.port = 0
         arbiter.watch(self.live_state)
         self._arbiter = arbiter
@@ -128,7 +129,7 @@ class Endpoint:
     async def _live(self, request: Request) -> Response:
         if self._key and request.headers.get("authorization") != f"Bearer {self._key}":
             return JSONResponse({"error": {"message": "no"}}, status_code=401)
-        return JSONResponse(self.live_state.contents(), headers={"cache-control": "no-store"})
+        return JSONResponse({**self.live_state.contents(), "cost": self.cost}, headers={"cache-control": "no-store"})
 
 
 class Window:

@@ -73,6 +73,23 @@ def test_the_acceptance_rate_is_a_number_a_bar_and_a_curve(look: Look) -> None:
     look(see)
 
 
+def test_the_costs_are_shown_once_there_are_some_with_the_measure_beside_the_estimate(look: Look) -> None:
+    def see(view: Page, endpoint: Endpoint) -> None:
+        figures = view.locator(".figures > div")
+        expect(figures.filter(has_text="ended")).to_be_visible()
+        expect(figures.filter(has_text="cost")).to_have_count(0)
+        cost = {"total": 0.0123456, "target_alone_estimated": 0.03, "ratio_estimated": 0.41152, "shadows": 0}
+        endpoint.cost = {**cost, "ratio_measured": None}
+        expect(figures.filter(has_text="cost")).to_contain_text("0.0123")
+        expect(figures.filter(has_text="of target alone, estimated")).to_contain_text("41.2%")
+        expect(figures.filter(has_text="of target alone, measured")).to_have_count(0)
+        endpoint.cost = {**cost, "ratio_measured": 0.5, "shadows": 3}
+        expect(figures.filter(has_text="of target alone, measured")).to_contain_text("50.0%")
+        expect(figures.filter(has_text="of target alone, measured")).to_have_attribute("title", "Measured by 3 shadows")
+
+    look(see)
+
+
 def test_a_failing_server_is_shown_with_its_address_and_error_until_it_answers(look: Look) -> None:
     def see(view: Page, endpoint: Endpoint) -> None:
         target = view.locator(".model", has_text="target")
