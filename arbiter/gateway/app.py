@@ -16,7 +16,7 @@ from arbiter.gateway.admission import Admission
 from arbiter.gateway.chat import chat_completions
 from arbiter.gateway.completions import completions
 from arbiter.gateway.context import GatewayContext
-from arbiter.gateway.costs import Costs
+from arbiter.gateway.cost_totals import Costs
 from arbiter.gateway.detokenizer import Detokenizer
 from arbiter.gateway.disconnect import GoneError
 from arbiter.gateway.error_responses import answer, refusal

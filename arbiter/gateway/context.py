@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from arbiter.gateway.admission import Admission
-from arbiter.gateway.costs import Costs
+from arbiter.gateway.cost_totals import Costs
 from arbiter.gateway.detokenizer import Detokenizer
 from arbiter.gateway.model_names import ModelNames
 from arbiter.library.arbiter import Arbiter

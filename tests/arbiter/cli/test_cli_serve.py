@@ -34,6 +34,30 @@ prompt = "plain"
 """
 
 
+PRICED = """
+run_type = "draft"
+
+[models.draft]
+model = "pocket:draft"
+prompt = "Problem: {question}\\nSolution:\\n"
+price = { prompt = 1.0, completion = 2.0 }
+
+[models.target]
+model = "pocket:target"
+prompt = "Problem: {question}\\nSolution:\\n"
+price = { prompt = 10.0, completion = 40.0 }
+
+[serve]
+choices = 2
+
+[serve.aliases]
+small = "arbiter:draft"
+
+[serve.caps]
+per_day = 1000
+"""
+
+
 class Process:
     """A running command, and its lines on standard error."""
 
@@ -133,6 +157,19 @@ def test_aliases_and_further_hosts_are_options(serve: Any) -> None:
     assert process.ended() == 0
 
 
+def test_the_table_serve_and_a_share_of_shadows_reach_the_endpoint(serve: Any, tmp_path: Path) -> None:
+    (tmp_path / "priced.toml").write_text(PRICED, encoding="utf-8")
+    process = serve("priced.toml", "--run-types", "target", "--shadow", "1")
+    answer = ask(process.url, model="small", n=2).json()
+    assert answer["arbiter"]["cost"]["target_alone_estimated"] > answer["arbiter"]["cost"]["total"] > 0
+    assert ask(process.url, n=3).json()["error"]["param"] == "n"
+    while 'arbiter_shadows_total{outcome="measured"} 2.0' not in httpx2.get(f"{process.url}/metrics").text:
+        pass
+    assert 0 < httpx2.get(f"{process.url}/live").json()["cost"]["ratio_measured"] < 1
+    process.process.terminate()
+    assert process.ended() == 0
+
+
 @pytest.fixture
 def slow_server() -> Iterator[str]:
     """A model server that accepts every request, but answers only the ones that list its models."""
@@ -197,10 +234,14 @@ def test_what_is_wrong_is_told_in_a_line_before_anything_is_loaded(arbiter: Any)
     malformed = arbiter("serve", "pocket", "--alias", "gpt-4o")
     hidden = arbiter("serve", "pocket", "--alias", "arbiter:mine=arbiter")
     nothing = arbiter("serve", "pocket", "--port", "0", "--run-types", "draft", "--alias", "gpt-4o=arbiter:wizard")
+    shares = [arbiter("serve", "pocket", "--port", "0", "--shadow", share) for share in ("2", "0.02")]
     judged = arbiter("serve", "pocket", "--port", "0", "--run-types", "judge")
     assert (in_use.returncode, "--port" in in_use.stderr) == (2, True)
     assert (without_key.returncode, "NO_SUCH_VARIABLE" in without_key.stderr) == (2, True)
     assert (unknown.returncode, "nowhere" in unknown.stderr) == (2, True)
     for refused in (malformed, hidden, nothing):
         assert (refused.returncode, "alias" in refused.stderr) == (2, True)
+    assert [refused.returncode for refused in shares] == [2, 2]
+    assert "--shadow: serve.shadow: Expected `float` <= 1.0" in shares[0].stderr
+    assert "serve.shadow needs the prices of all models" in shares[1].stderr
     assert (judged.returncode, "[models.judge]" in judged.stderr) == (2, True)
