@@ -101,6 +101,7 @@ class NumberTexts:
 
     end: int | None = None
     special: frozenset[str] = frozenset()
+    as_json: str | None = None
 
     def encode(self, text: str, special: bool = True) -> list[int]:
         return [int(word) for word in text.replace(SEPARATOR, "").split()]

@@ -35,7 +35,7 @@ class DeltaCall(msgspec.Struct, frozen=True):
     type: Literal["function"] = "function"
 
 
-class CallItem(msgspec.Struct, frozen=True):
+class CallItem(msgspec.Struct, frozen=True, tag_field="type", tag="function_call"):
     """A call as an item of the output of ``/v1/responses``."""
 
     id: str
@@ -43,7 +43,6 @@ class CallItem(msgspec.Struct, frozen=True):
     name: str
     arguments: str
     status: Literal["in_progress", "completed"] = "completed"
-    type: Literal["function_call"] = "function_call"
 
 
 def message_calls(solution: Solution) -> list[MessageCall]:

@@ -34,14 +34,13 @@ class OutputText(msgspec.Struct, frozen=True):
     type: Literal["output_text"] = "output_text"
 
 
-class OutputMessage(msgspec.Struct, frozen=True):
+class OutputMessage(msgspec.Struct, frozen=True, tag_field="type", tag="message"):
     """The text of an answer as an item of the output."""
 
     id: str
     status: Status
     content: list[OutputText]
     role: Literal["assistant"] = "assistant"
-    type: Literal["message"] = "message"
 
 
 class InputDetails(msgspec.Struct, frozen=True):

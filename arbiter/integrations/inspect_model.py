@@ -24,7 +24,7 @@ from rich.markup import escape
 from arbiter.config.config import Config, load_config
 from arbiter.config.run_tables import RunType
 from arbiter.exports.eval_usage import usage_of
-from arbiter.gateway.response_schemas import finish_of, report
+from arbiter.gateway.response_schemas import Reporter, finish_of
 from arbiter.gateway.response_schemas import usage_of as usage_by_model
 from arbiter.gateway.schemas import Extras
 from arbiter.integrations.arbiter_cache import SharedArbiter
@@ -33,6 +33,7 @@ from arbiter.library.conversation import Message
 from arbiter.library.questions import Overrides
 from arbiter.protocols.errors import ConfigError, DataError, ProblemError
 from arbiter.protocols.records import Solution
+from arbiter.runs.costs import prices_of
 
 _SAMPLING = {
     "max_tokens": "max_tokens",
@@ -106,6 +107,7 @@ class ArbiterAPI(ModelAPI):
         except ConfigError as error:
             raise PrerequisiteError(escape(str(error))) from error
         self._shared = SharedArbiter(lambda: Arbiter(self._config, run_types=()))
+        self._reporter = Reporter(Extras(steps=True), prices_of(self._config), is_capped=False)
 
     async def generate(
         self,
@@ -142,7 +144,7 @@ class ArbiterAPI(ModelAPI):
     def _output(self, solution: Solution, overrides: Overrides) -> ModelOutput:
         name = f"arbiter/{self.model_name}"
         message = ChatMessageAssistant(content=solution.text, model=name, source="generate")
-        details = msgspec.to_builtins(report(solution, Extras(steps=True)))
+        details = msgspec.to_builtins(self._reporter.whole(solution))
         details["usage"] = msgspec.to_builtins(usage_by_model([solution]).arbiter)
         details["seed"] = overrides.get("seed", self._config.seed)
         return ModelOutput(

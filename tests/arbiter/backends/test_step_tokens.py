@@ -29,6 +29,7 @@ class Tokenizer:
 
     end: int | None = END
     special: frozenset[str] = frozenset()
+    as_json: str | None = None
 
     def decode(self, tokens: Sequence[int]) -> str:
         return "".join(TEXTS[token] for token in tokens if token != END)

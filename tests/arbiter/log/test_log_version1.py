@@ -25,6 +25,7 @@ from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import SCHEMA, AnyPayload, CallStarted, Event
 from arbiter.protocols.ids import MessageKind, StepKind
 from arbiter.protocols.records import Limits, Sampling, Solution
+from arbiter.runs.call_checks import CallChecks
 from arbiter.runs.folder import read_results
 from arbiter.runs.gathering_waits import GatheringWaits
 from arbiter.runs.regrading import regrade
@@ -248,8 +249,8 @@ def test_a_report_has_the_figures_that_the_summary_had() -> None:
     run = read_run(FOLDER / "finished")
     assert run.state == "finished"
     summary = msgspec.json.decode(msgspec.json.encode(run.summary))
-    # version 1 had no gathering, memory, CPU time, comparison and cause, no figures about its grades, and prefix caches
-    # of served models alone
+    # version 1 had no gathering, memory, CPU time, comparison and cause, no figures about its grades and calls, and prefix
+    # caches of served models alone
     later: dict[str, Any] = {
         "gathering": msgspec.to_builtins(GatheringWaits()),
         "prefix_caches": summary["prefix_caches"],
@@ -261,6 +262,8 @@ def test_a_report_has_the_figures_that_the_summary_had() -> None:
         "accuracy_bounds": None,
         "found_by": {"not recorded": 6},
         "stopped": None,
+        "call_checks": msgspec.to_builtins(CallChecks()),
+        "grading": None,
     }
     assert summary == renamed(before, names) | later
 

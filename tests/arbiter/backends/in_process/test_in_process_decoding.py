@@ -16,6 +16,7 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from arbiter.actors.supervision import services
+from arbiter.backends.conversations import Tools, Turns
 from arbiter.backends.in_process.decoding import InProcessGenerator
 from arbiter.backends.in_process.model_loading import Loaded, open_model
 from arbiter.backends.prompts import PromptTemplate
@@ -252,7 +253,7 @@ def test_a_conversation_that_the_template_refuses_fails_alone(
     loaded: Loaded, served: Served, generation: Requests
 ) -> None:
     class Refusing:
-        def head(self, turns: tuple[Turn, ...], question: str, *more: object) -> str:
+        def head(self, turns: Turns, question: str, after: Turns = (), tools: Tools = ()) -> str:
             raise ConversationError("roles must alternate")
 
     refusing = PromptTemplate(TEMPLATE.before_steps, conversation=Refusing())
