@@ -18,6 +18,7 @@ from arbiter.actors.slots import Occupancy
 from arbiter.actors.supervision import services
 from arbiter.backends.opening import answer_form, required_tables
 from arbiter.config.config import Config
+from arbiter.config.model_tables import RouterTable
 from arbiter.data import Problem, load_problems
 from arbiter.data.tasks import make_task
 from arbiter.grading.found_graders import reads_row
@@ -39,8 +40,8 @@ from arbiter.runs.stored_summary import read_summary
 class Watcher(Protocol):
     """Receives the progress of a run as it happens."""
 
-    def loading(self, config: Config) -> None:
-        """The models are being loaded."""
+    def loading(self, config: Config, tables: Mapping[str, RouterTable] | None = None) -> None:
+        """The models are being loaded: those that ``config`` calls, or the ``tables`` of a sweep over run types."""
         ...
 
     def notice(self, text: str) -> None:
