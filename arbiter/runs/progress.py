@@ -10,6 +10,7 @@ from rich.text import Text
 
 from arbiter.actors.slots import Occupancy
 from arbiter.config.config import Config
+from arbiter.config.local_paths import shown
 from arbiter.config.model_tables import RouterTable, ServedTable
 from arbiter.protocols.records import StepRecord
 from arbiter.runs.results import Result
@@ -32,7 +33,7 @@ def loading_line(config: Config, tables: Mapping[str, RouterTable] | None = None
     """
     called = config.called_tables() if tables is None else tables
     names = [
-        f"{name} {table.model}" + (f" at {table.url}" if isinstance(table, ServedTable) else "")
+        f"{name} {shown(table.model)}" + (f" at {table.url}" if isinstance(table, ServedTable) else "")
         for name, table in called.items()
         if table is not None
     ]
@@ -215,7 +216,7 @@ class LiveWatcher:
         width, counts, total = options.max_width, self._tallies, self._solutions
         if total is None:
             seconds = int(time.monotonic() - self._since)
-            yield Text(f"{seconds} s  {self._loading}" if self._loading else "", no_wrap=True, overflow="ellipsis")
+            yield Text(f"{seconds} s  {self._loading}" if self._loading else "")
             return
         done = counts.solved
         line = Text(no_wrap=True, overflow="ellipsis")

@@ -249,3 +249,9 @@ def test_a_notice_on_a_terminal_breaks_between_words() -> None:
     LiveWatcher(Console(file=text, width=60, force_terminal=True, color_system=None)).notice(line)
     first, second = text.getvalue().splitlines()
     assert " ".join([first.rstrip(), second.rstrip()]) == line
+
+
+def test_a_narrow_terminal_has_the_names_of_all_models_that_are_loaded(a_config: Configs) -> None:
+    lines = on_a_terminal(40, lambda watcher: watcher.loading(a_config(run_type="oracle")))
+    assert len(lines) > 1
+    assert all(f"{name} nowhere" in " ".join(lines) for name in ("draft", "target", "prm"))
