@@ -214,8 +214,13 @@ def notices(folder: RunFolder, solutions: int) -> Iterator[str]:
     if earlier.sessions:
         unfinished = f", {len(earlier.unfinished)} continue where they stopped" if earlier.unfinished else ""
         yield f"resuming the run: {len(folder.results)} of {solutions} are done{unfinished}"
-    if earlier.torn:
-        yield f"removed the incomplete last line of the event log ({earlier.torn} bytes)"
+    yield from torn_notice(folder)
+
+
+def torn_notice(folder: RunFolder) -> Iterator[str]:
+    """Yield a line if the end of the run's event log was incomplete."""
+    if torn := folder.journal.earlier.torn:
+        yield f"removed the incomplete last line of the event log ({torn} bytes)"
 
 
 def grading_notices(problems: Sequence[Problem], graders: Graders) -> Iterator[str]:
