@@ -122,17 +122,18 @@ def print_rows(lines: Sequence[Sequence[str]]) -> None:
         rows = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines]
         write_text("\n".join([rows[0], "|" + "---|" * columns, *rows[1:]]) + "\n")
         return
-    whole = _drawn(lines)
-    if stdout.measure(whole, options=stdout.options.update(width=UNLIMITED)).maximum <= stdout.width:
-        stdout.print(whole)
-        return
+    for whole in (_drawn(lines), _drawn(lines, tight=True)):
+        if stdout.measure(whole, options=stdout.options.update(width=UNLIMITED)).maximum <= stdout.width:
+            stdout.print(whole)
+            return
     for column in range(1, columns):
         stdout.print(_drawn([(line[0], line[column]) for line in lines]))
 
 
-def _drawn(lines: Sequence[Sequence[str]]) -> Table:
+def _drawn(lines: Sequence[Sequence[str]], tight: bool = False) -> Table:
+    """Return the table. ``tight``: with less space between the columns, and none around them."""
     heading, *others = lines
-    table = Table(box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD, show_edge=not tight, pad_edge=not tight, padding=(0, 1, 0, 1 - tight))
     for column, name in enumerate(heading):
         table.add_column(name, justify="right" if column else "left", overflow="fold")
     for line in others:

@@ -73,7 +73,7 @@ def test_a_table_is_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None
     assert lines[2:] == [["auroc", "0.9"], ["a", "[b]", "–"]]
 
 
-@pytest.mark.parametrize(("width", "tables"), [(33, 1), (32, 2)])
+@pytest.mark.parametrize(("width", "tables"), [(33, 1), (27, 1), (26, 2)])
 def test_a_table_that_is_too_wide_is_a_table_for_each_column(
     width: int, tables: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
