@@ -7,6 +7,7 @@ import msgspec
 from arbiter.backends.call_formats.forms import FORMS
 from arbiter.backends.call_formats.reading import CallForm, ReadStep, read_step
 from arbiter.backends.prompts import CHAT, PromptTemplate
+from arbiter.backends.token_texts import TokenTexts
 from arbiter.backends.whole_blocks import WholeBlocks
 from arbiter.config.model_tables import AnyModelTable, is_chat
 from arbiter.protocols.ports import (
@@ -103,6 +104,17 @@ class CallingGenerator:
 def _before(request: GenerationRequest) -> str:
     """Return the steps before that of the request, as one text."""
     return "".join(step.text + request.separator for step in request.transcript.steps)
+
+
+def hidden_marks(texts: TokenTexts, form: CallForm, model: str) -> str | None:
+    """Return why a model in process, whose tokenizer is ``texts``, cannot write calls in ``form``; None if it can."""
+    hidden = [mark for mark in form.marks if mark in texts.special]
+    if not hidden:
+        return None
+    return (
+        f"{model}: its marks of calls are special tokens ({', '.join(hidden)}), which the texts of a model in "
+        "process leave out. Serve the model with sglang or vLLM"
+    )
 
 
 def unwrapped(generator: Generator) -> Generator:

@@ -3,13 +3,13 @@
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast, get_args
 
 import anyio.to_thread
 
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.call_formats.forms import FORMS
-from arbiter.backends.calling import CallingGenerator, unwrapped, without_tools
+from arbiter.backends.calling import CallingGenerator, hidden_marks, unwrapped, without_tools
 from arbiter.backends.head_opening import open_head
 from arbiter.backends.in_process.local_models import (
     load_side_by_side,
@@ -42,6 +42,7 @@ from arbiter.protocols.ports import Gather, Generator, ModelHandle, QueueDepth, 
 from arbiter.protocols.records import ScoreKind
 
 if TYPE_CHECKING:
+    from arbiter.backends.in_process.decoding import InProcessGenerator
     from arbiter.backends.in_process.model_loading import Loaded
 
 _TARGETS = "targets."
@@ -188,8 +189,10 @@ async def open_generator(
     else:
         opening = open_served_generator(name, table, template, separator, memory)
     async with opening as generator:
-        form = FORMS[template.calls] if template.calls else None
-        yield CallingGenerator(generator, form, without_tools(name, table, template), template.opens_thought)
+        form, refusal = FORMS[template.calls] if template.calls else None, without_tools(name, table, template)
+        if form is not None and isinstance(table, InProcessTable):
+            refusal = hidden_marks(cast("InProcessGenerator", generator).texts, form, f"models.{name}")
+        yield CallingGenerator(generator, form, refusal, template.opens_thought)
 
 
 @asynccontextmanager

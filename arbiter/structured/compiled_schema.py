@@ -4,7 +4,12 @@ import jsonschema_rs
 
 from arbiter.protocols.errors import ConfigError
 from arbiter.structured.json_text import Json
+from arbiter.structured.schema_size import LONGEST_CHAIN, SchemaSize
 
+MOST_PARTS = 1_000_000
+"""How many parts a schema may have if each reference is replaced by what it refers to."""
+
+_EXPLAINED_PARTS, _EXPLAINED_DEPTH = 10_000, 5  # finding the first error takes a thousand times as long as deciding
 _PATTERN_BYTES = 1024 * 1024
 _STEPS = 10_000
 _MESSAGE = 300
@@ -15,12 +20,20 @@ _Patterns = jsonschema_rs.RegexOptions | jsonschema_rs.FancyRegexOptions
 class CompiledSchema:
     """A schema. If ``backtracks``, a pattern of it needs an engine whose time is not linear in the text."""
 
-    def __init__(self, validator: jsonschema_rs.Validator, *, backtracks: bool) -> None:
+    def __init__(self, validator: jsonschema_rs.Validator, size: SchemaSize, *, backtracks: bool) -> None:
         self._validator = validator
+        self._size = size
         self.backtracks = backtracks
 
-    def problem_of(self, data: Json) -> str | None:
-        """Return why ``data`` does not fit, and where; None if it fits."""
+    def problem_of(self, data: Json, depth: int) -> str | None:
+        """Return why ``data`` does not fit, and where; None if it fits. ``depth`` is how deep its parts are nested.
+
+        The reason names no place where finding it could take long: the schema multiplies its parts, or is recursive.
+        """
+        if self._validator.is_valid(data):
+            return None
+        if self._size.parts > _EXPLAINED_PARTS or (self._size.is_recursive and depth > _EXPLAINED_DEPTH):
+            return "it does not fit the schema"
         try:
             self._validator.validate(data)  # stops at the first error; the list of all can take exponential time
         except jsonschema_rs.ValidationError as error:
@@ -28,20 +41,23 @@ class CompiledSchema:
         return None
 
 
-def compile_schema(text: str) -> CompiledSchema:
-    """Return the schema of a JSON text. Patterns are matched in linear time, if the schema's patterns allow it.
+def compile_schema(text: str, data: Json) -> CompiledSchema:
+    """Return the schema of a JSON text, and its ``data``. Patterns are matched in linear time, if they allow it.
 
     Raises ``ConfigError`` if the text has no schema that can be used.
     """
+    size = SchemaSize(data)
+    if size.is_too_long or size.parts > MOST_PARTS:
+        raise ConfigError(f"the schema has more than {MOST_PARTS} parts, or {LONGEST_CHAIN} of them in one another")
     linear = jsonschema_rs.RegexOptions(size_limit=_PATTERN_BYTES)
     try:
-        return CompiledSchema(_validator(text, linear, "the value"), backtracks=False)
+        return CompiledSchema(_validator(text, linear, "the value"), size, backtracks=False)
     except jsonschema_rs.ValidationError as error:
         if not _is_pattern(error):
             raise _no_schema(text, linear) from error
     bounded = jsonschema_rs.FancyRegexOptions(backtrack_limit=_STEPS, size_limit=_PATTERN_BYTES)
     try:
-        return CompiledSchema(_validator(text, bounded, "the value"), backtracks=True)
+        return CompiledSchema(_validator(text, bounded, "the value"), size, backtracks=True)
     except jsonschema_rs.ValidationError as error:
         raise _no_schema(text, bounded) from error
 

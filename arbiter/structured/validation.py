@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from arbiter.protocols.errors import ConfigError
-from arbiter.structured.json_text import NotJsonError, read_json
+from arbiter.structured.json_text import NotJsonError, depth_of, read_json
 
 if TYPE_CHECKING:
     from arbiter.structured.compiled_schema import CompiledSchema
@@ -45,7 +45,7 @@ def problem_of(schema: object, text: str) -> str | None:
         data = read_json(text)
     except NotJsonError as error:
         return str(error)
-    return compiled.problem_of(data)
+    return compiled.problem_of(data, depth_of(text))
 
 
 def _schema_text(schema: object) -> str:
@@ -65,9 +65,9 @@ def _compiled(text: str) -> "CompiledSchema":
     if len(text) > SCHEMA_LIMIT:
         raise ConfigError(f"the schema has {len(text)} characters; at most {SCHEMA_LIMIT} are read")
     try:
-        read_json(text)
+        data = read_json(text)
     except NotJsonError as error:
         raise ConfigError(f"the schema cannot be read: {error}") from error
     from arbiter.structured.compiled_schema import compile_schema  # its library is needed by few uses of Arbiter
 
-    return compile_schema(text)
+    return compile_schema(text, data)

@@ -12,6 +12,9 @@ FORMS: dict[CallFormName, CallForm] = {
     "mistral": Mistral(),
     "deepseek-v3": DeepSeekV3(),
 }
+SPECIAL_MARKS: frozenset[CallFormName] = frozenset({"llama-3", "mistral", "deepseek-v3"})
+"""The forms whose marks are special tokens in the models that write them. Servers leave those out by default."""
+
 _SIGNS: tuple[tuple[str, CallFormName], ...] = (
     ("<function=", "qwen-coder"),  # its template has <tool_call> as well
     ("<tool_call>", "hermes"),

@@ -18,6 +18,7 @@ class Hermes:
     """``<tool_call>{"name": …, "arguments": …}</tool_call>``, one after the other."""
 
     opening, closing = "<tool_call>", "</tool_call>"
+    marks = (opening, closing)
 
     def find(self, text: str, start: int) -> int | None:
         return _position(text.find(self.opening, start))
@@ -37,6 +38,7 @@ class Llama3:
     """
 
     mark = "<|python_tag|>"
+    marks = ()
     _begins = re.compile(r"\s*(?:<\|python_tag\|>|\{\s*\"name\"\s*:)")
 
     def find(self, text: str, start: int) -> int | None:
@@ -64,6 +66,7 @@ class Mistral:
     """``[TOOL_CALLS]`` and a list of calls or, from version 11 on, ``[TOOL_CALLS]name[ARGS]{…}`` for each call."""
 
     mark, arguments = "[TOOL_CALLS]", "[ARGS]"
+    marks = (mark,)
     _name = re.compile(r"[\w.-]+")
 
     def find(self, text: str, start: int) -> int | None:
@@ -90,6 +93,7 @@ class DeepSeekV3:
 
     opening, closing = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
     begin, sep, end = "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"
+    marks = (opening, begin, sep, end, closing)
     _fence = re.compile(r"\s*```json\s*")
 
     def find(self, text: str, start: int) -> int | None:

@@ -20,6 +20,7 @@ class QwenCoder:
     """
 
     opening, closing = "<tool_call>", "</tool_call>"
+    marks = (opening, closing)
 
     def find(self, text: str, start: int) -> int | None:
         found = text.find(self.opening, start)

@@ -39,7 +39,9 @@ class ReadStep(NamedTuple):
 
 
 class CallForm(Protocol):
-    """The form in which a family of models writes calls."""
+    """The form in which a family of models writes calls. ``marks`` are texts that its calls must contain."""
+
+    marks: tuple[str, ...]
 
     def find(self, text: str, start: int) -> int | None:
         """Return where the next call begins in ``text``, from ``start`` on; None if there is none."""

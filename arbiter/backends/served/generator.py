@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from arbiter.backends.call_formats.forms import SPECIAL_MARKS
 from arbiter.backends.full_context import full_context
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served import chat_hosts
@@ -128,7 +129,7 @@ class ServedGenerator:
         sampling |= {"top_p": request.top_p, "seed": request.seed} if request.temperature > 0 else self._greedily
         remembers = self._memory is not None and request.temperature == 0 and constraint is None
         ends = {"stop": [request.separator]} if constraint is None else constraint
-        options = {**ends, **self._logprobs(request, remembers), **sampling}
+        options = {**ends, **self._logprobs(request, remembers), **sampling, **self._marks(request)}
         try:
             choice, usage, spent = await self._complete(request, "", request.max_tokens, options)
         except ContextTooLongError:
@@ -156,6 +157,12 @@ class ServedGenerator:
         if not count:
             return {}
         return chat_hosts.chat_logprobs(count) if self._chats else alternatives_option(count, self._hosted)
+
+    def _marks(self, request: GenerationRequest) -> dict[str, bool]:
+        """Return the field that keeps special tokens in the answer, where the model's calls are marked with them."""
+        rules, has_field = request.transcript.rules, self._signs.engine in ("sglang", "vllm")
+        marked = rules is not None and rules.tools and self._template.calls in SPECIAL_MARKS
+        return {"skip_special_tokens": False} if marked and has_field else {}
 
     def _confidence(self, request: GenerationRequest, choice: CompletionAnswer, text: str) -> float:
         """Return the confidence in the step ``text``. Raises ``BackendError`` without log-probabilities."""

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from arbiter.backends.call_formats.forms import SPECIAL_MARKS
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.engine_logprobs import LOGPROB_DIALECTS, LogprobAnswer, LogprobQuery, read_answer
 from arbiter.backends.served.generator import ServedGenerator, priority_of
@@ -71,7 +72,8 @@ class VerifyingGenerator:
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step, or the rest of a proposed one. Raises as ``ServedGenerator``."""
-        if request.proposal is None or request.temperature > 0:
+        rules = request.transcript.rules
+        if request.proposal is None or request.temperature > 0 or (rules and self._template.calls in SPECIAL_MARKS):
             return await self._plain.generate(request)
         texts = self._checks.texts
         text = self._template.render(request.transcript, request.separator)

@@ -1,14 +1,18 @@
 """A model that calls tools returns its calls as data, and any other text unchanged."""
 
+from typing import Any
+
 import anyio
 import msgspec
 import pytest
+from tokenizers import Tokenizer, models
 
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.call_formats.forms import FORMS
-from arbiter.backends.calling import CallingGenerator, unwrapped
+from arbiter.backends.calling import CallingGenerator, hidden_marks, unwrapped
 from arbiter.backends.fences import open_fence
 from arbiter.backends.scripted import ScriptedGenerator
+from arbiter.backends.token_texts import FastTokenTexts
 from arbiter.backends.whole_blocks import in_whole_blocks
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
 from arbiter.protocols.records import Step, Transcript, Usage
@@ -149,10 +153,20 @@ def test_no_constraint_holds_within_a_thought() -> None:
 
 def test_blocks_of_code_and_calls_are_whole_together() -> None:
     model, calling = in_parts(f"```\na\n\nb\n```\n{CALL}")
-    models = in_whole_blocks(Models(ModelHandle(calling)), open_fence)
-    assert models.draft is not None
-    answer = anyio.run(models.draft.port.generate, a_request())
+    wrapped = in_whole_blocks(Models(ModelHandle(calling)), open_fence)
+    assert wrapped.draft is not None
+    answer = anyio.run(wrapped.draft.port.generate, a_request())
     assert (answer.text, len(answer.calls), model.calls) == ("```\na\n\nb\n```", 1, 2)
+
+
+def test_a_model_in_process_whose_marks_are_special_tokens_is_refused() -> None:
+    inner: Any = Tokenizer(models.WordLevel({"a": 0}, "a"))
+    inner.add_special_tokens(["[TOOL_CALLS]"])
+    texts = FastTokenTexts(inner, None)
+    assert hidden_marks(texts, FORMS["hermes"], "models.draft") is None
+    reason = hidden_marks(texts, FORMS["mistral"], "models.draft")
+    assert reason is not None
+    assert reason.startswith("models.draft: its marks of calls are special tokens ([TOOL_CALLS])")
 
 
 def test_a_model_without_a_form_says_why_it_cannot_be_offered_tools() -> None:

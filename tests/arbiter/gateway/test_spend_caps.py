@@ -93,7 +93,8 @@ def test_a_key_at_its_cap_is_refused_until_its_window_ends_and_no_other_key(
     cap: str, window: int, code: str, kind: str, in_virtual_time: InVirtualTime
 ) -> None:
     async def use() -> None:
-        async with opened(**{cap: 2 * ANSWER}) as served:
+        caps: dict[str, Any] = {cap: 2 * ANSWER}
+        async with opened(**caps) as served:
             assert (await served.chat()).status_code == 200
             await anyio.sleep(10)
             assert (await served.chat()).status_code == 200

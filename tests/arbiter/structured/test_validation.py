@@ -172,6 +172,32 @@ def test_a_recursive_schema_checks_each_level() -> None:
     assert problem_of({"$ref": "#"}, "1") is None
 
 
+def multiplied(levels: int, keyword: str = "anyOf", inside: str | None = None) -> dict[str, Any]:
+    """A schema of ``levels`` definitions, each of which refers twice to the next one."""
+    definitions: dict[str, Any] = {}
+    for level in range(levels):
+        both = {keyword: [{"$ref": f"#/$defs/{level + 1}"}] * 2}
+        definitions[str(level)] = both if inside is None else {inside: both}
+    return {"$defs": {**definitions, str(levels): {"type": "integer"}}, "$ref": "#/$defs/0"}
+
+
+@pytest.mark.parametrize("inside", [None, "items", "additionalProperties"])
+def test_a_schema_that_multiplies_its_parts_is_refused_before_any_text_is_checked(inside: str | None) -> None:
+    assert problem_of(multiplied(4, inside=inside), "1") is None
+    for levels in (30, 5000):
+        with pytest.raises(ConfigError, match="parts"):
+            checked_schema(multiplied(levels, inside=inside))
+
+
+def test_a_reason_names_no_place_where_finding_it_could_take_long() -> None:
+    assert problem_of(multiplied(14), '"x"') == "it does not fit the schema"
+    array = {"type": "array", "items": {"$ref": "#"}}
+    recursive = {"anyOf": [{"type": "integer"}, array, {**array, "minItems": 1}]}
+    assert problem_of(recursive, f"{'[' * 12}1{']' * 12}") is None
+    assert problem_of(recursive, f"{'[' * 12}null{']' * 12}") == "it does not fit the schema"
+    assert "anyOf" in (problem_of(recursive, "[null]") or "")
+
+
 def test_a_text_of_megabytes_is_checked() -> None:
     items = [{"city": f"city {i}", "days": i + 1} for i in range(50_000)]
     schema = {"items": ORDER}
