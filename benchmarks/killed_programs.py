@@ -20,6 +20,7 @@ from arbiter.actors.ring_setup import Models
 from arbiter.actors.slots import Occupancy
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import Config, parse
+from arbiter.config.model_tables import RouterTable
 from arbiter.data import Problem
 from arbiter.data.training_rows import TrainingRow
 from arbiter.library.arbiter import Arbiter
@@ -58,7 +59,7 @@ class Program(NamedTuple):
 class SilentWatcher:
     """A watcher that ignores everything."""
 
-    def loading(self, config: Config) -> None: ...
+    def loading(self, config: Config, tables: Mapping[str, RouterTable] | None = None) -> None: ...
 
     def notice(self, text: str) -> None: ...
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from arbiter.actors.slots import Occupancy
 from arbiter.config.config import Config
+from arbiter.config.model_tables import RouterTable
 from arbiter.protocols.records import StepRecord
 from arbiter.runs.results import Result
 
@@ -11,7 +12,7 @@ from arbiter.runs.results import Result
 class SilentWatcher:
     """A watcher that ignores everything."""
 
-    def loading(self, config: Config) -> None: ...
+    def loading(self, config: Config, tables: Mapping[str, RouterTable] | None = None) -> None: ...
 
     def notice(self, text: str) -> None: ...
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import anyio
 from cyclopts import Parameter
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from arbiter.cli.console import guarded, stderr, stdout
@@ -24,7 +25,6 @@ from arbiter.runs.bench import bench
 from arbiter.runs.collection import (
     NAME,
     Collection,
-    Counts,
     counted,
     imported,
     planned,
@@ -35,7 +35,7 @@ from arbiter.runs.collection import (
 from arbiter.runs.finding import resolve
 from arbiter.runs.folder import check_run, read_records, run_path
 from arbiter.runs.progress import watcher_for
-from arbiter.runs.reports.numbers import percent
+from arbiter.runs.reports.numbers import NOTHING, percent
 
 _SHARE = 0.1  # default share of the problems, both for validation and for test
 
@@ -218,30 +218,24 @@ def _print_collection(collection: Collection, folder: Path, as_json: bool) -> in
         write_json(collection)
     else:
         stdout.print(_table(collection))
+        better = f"the target is better (Δ > 0) in {percent(collection.better)} of the rows"
+        stdout.print(better, highlight=False, markup=False)
     say(f"the rows are in {folder}")
     say(f"to train a router on them: arbiter train router --data {folder} --base CHECKPOINT --out runs/trained")
     return 0
 
 
 def _table(collection: Collection) -> Table:
-    """Return a table of problems and rows, by source and split."""
-    table = Table("source", title="training rows", title_justify="left")
+    """Return a table of problems and rows: one row per split and source, without a source one row per split."""
+    sources = sorted({source for counts in collection.rows.values() for source in counts})
+    table = Table("split", *(["source"] if any(sources) else []), box=SIMPLE_HEAD)
+    table.add_column("problems", justify="right")
+    table.add_column("training rows", justify="right")
     for split in collection.rows:
-        table.add_column(f"{split}: problems", justify="right")
-        table.add_column(f"{split}: rows", justify="right")
-    for source in sorted({source for counts in collection.rows.values() for source in counts}):
-        cells = [
-            str(counts.get(split, {}).get(source, 0))
-            for split in collection.rows
-            for counts in (collection.problems, collection.rows)
-        ]
-        table.add_row(source or "–", *cells)
+        for source in sources:
+            counted = (counts.get(split, {}).get(source, 0) for counts in (collection.problems, collection.rows))
+            table.add_row(split, *([source or NOTHING] if any(sources) else []), *map(str, counted))
     table.add_section()
-    sums = [_sum(counts, split) for split in collection.rows for counts in (collection.problems, collection.rows)]
-    table.add_row("all", *map(str, sums))
-    table.caption = f"the target is better (Δ > 0) in {percent(collection.better)} of the rows"
+    sums = (sum(sum(split.values()) for split in counts.values()) for counts in (collection.problems, collection.rows))
+    table.add_row("all", *([""] if any(sources) else []), *map(str, sums))
     return table
-
-
-def _sum(counts: Counts, split: str) -> int:
-    return sum(counts.get(split, {}).values())

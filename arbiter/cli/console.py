@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import arbiter
-from arbiter.cli.terminal import SafeConsole, write_text
+from arbiter.cli.terminal import UNLIMITED, SafeConsole, write_text
 from arbiter.protocols.errors import ArbiterError
 
 if TYPE_CHECKING:
@@ -113,18 +113,32 @@ def print_error(error: str) -> int:
 
 
 def print_rows(lines: Sequence[Sequence[str]]) -> None:
-    """Print a table on standard output, as Markdown unless that is a terminal. The first line has the headings."""
-    heading, *others = lines
+    """Print a table on standard output, as Markdown unless that is a terminal. The first line has the headings.
+
+    On a terminal that is too narrow, each column after the first is a table of its own, next to the first column.
+    """
+    columns = len(lines[0])
     if not stdout.is_terminal:
         rows = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines]
-        write_text("\n".join([rows[0], "|" + "---|" * len(heading), *rows[1:]]) + "\n")
+        write_text("\n".join([rows[0], "|" + "---|" * columns, *rows[1:]]) + "\n")
         return
-    table = Table(box=SIMPLE_HEAD)
+    for whole in (_drawn(lines), _drawn(lines, tight=True)):
+        if stdout.measure(whole, options=stdout.options.update(width=UNLIMITED)).maximum <= stdout.width:
+            stdout.print(whole)
+            return
+    for column in range(1, columns):
+        stdout.print(_drawn([(line[0], line[column]) for line in lines]))
+
+
+def _drawn(lines: Sequence[Sequence[str]], tight: bool = False) -> Table:
+    """Return the table. ``tight``: with less space between the columns, and none around them."""
+    heading, *others = lines
+    table = Table(box=SIMPLE_HEAD, show_edge=not tight, pad_edge=not tight, padding=(0, 1, 0, 1 - tight))
     for column, name in enumerate(heading):
         table.add_column(name, justify="right" if column else "left", overflow="fold")
     for line in others:
         table.add_row(*map(escape, line))
-    stdout.print(table)
+    return table
 
 
 def guarded(debug: bool, action: Callable[[], int], again: Callable[[], str] = lambda: _AGAIN) -> int:

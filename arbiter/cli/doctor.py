@@ -1,9 +1,11 @@
 """``arbiter doctor``: check the models of a configuration with small requests."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import anyio
 from rich.markup import escape
 
-from arbiter.cli.console import FAILED, guarded, stdout
+from arbiter.cli.console import FAILED, guarded, stderr, stdout
 from arbiter.config.config import Config, load_config
 from arbiter.servers.doctor import examine
 
@@ -37,9 +39,17 @@ def doctor_command(config: str, /, *, debug: bool = False) -> int:
 
 async def _print_findings(config: Config) -> int:
     failed = False
-    async for finding in examine(config):
+    findings = examine(config)
+    for name in config.models.configured():
+        with _examining(name):
+            finding = await anext(findings)
         failed |= finding.state == "failed"
         for check in finding.checks:
             line = f"{_MARKS[check.state]} {finding.model:<8} {check.name:<10} {escape(check.text)}"
             stdout.print(line, highlight=False, soft_wrap=True)
     return FAILED if failed else 0
+
+
+def _examining(name: str) -> AbstractContextManager[object]:
+    """Say on a terminal which model is examined, until its lines are there."""
+    return stderr.status(f"examining {escape(name)}") if stderr.is_interactive else nullcontext()

@@ -4,11 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from arbiter.cli.collect import CollectOptions, collect_command
-from arbiter.cli.console import INTERRUPTED, guarded, stderr, stdout
+from arbiter.cli.console import INTERRUPTED, guarded, print_rows, stderr, stdout
 from arbiter.cli.endings import say
 from arbiter.cli.overrides import NOT_GIVEN, RunOverrides
 from arbiter.cli.simulate import HardwareOptions
@@ -160,14 +158,16 @@ def _reproduce(request: "PaperRequest", folder: Path) -> int:
 
 
 def _show(found: "Reproduction") -> None:
-    """Print the main table: accuracy at equal acceptance rates, and areas."""
+    """Print the accuracies at equal acceptance rates, and the areas."""
     comparison = found.comparison
-    table = Table(box=SIMPLE_HEAD, title=f"accuracy by acceptance rate, {comparison.problems} problems")
-    table.add_column("run type")
-    for rate in comparison.acceptances:
-        table.add_column(percent(rate), justify="right")
-    table.add_column("share of the oracle's area", justify="right")
-    for curve in comparison.curves:
-        accuracies = [percent(each.value) for each in curve.accuracy]
-        table.add_row(curve.run_type, *accuracies, with_interval(curve.area.value, curve.area.interval))
-    stdout.print(table)
+    stdout.print(f"accuracy by acceptance rate, {comparison.problems} problems", highlight=False)
+    types = [curve.run_type for curve in comparison.curves]
+    accuracies = zip(*([percent(each.value) for each in curve.accuracy] for curve in comparison.curves), strict=True)
+    rates = map(percent, comparison.acceptances)
+    print_rows([["acceptance", *types], *([rate, *row] for rate, row in zip(rates, accuracies, strict=True))])
+    areas = [(curve.run_type, curve.area.value, curve.area.interval) for curve in comparison.curves]
+    shares = [
+        [name, percent(value) if interval is None else with_interval(value, interval)]
+        for name, value, interval in areas
+    ]
+    print_rows([["run type", "share of the oracle's area"], *shares])

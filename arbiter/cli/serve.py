@@ -154,7 +154,8 @@ async def _serve(gateway: "Gateway", host: str, port: int, drain: float, out: Pa
 
 def _announce(at: str, run_type: str, types: str, has_keys: bool) -> None:
     """Print the addresses of the endpoint, and how OpenAI clients find it."""
-    say(f"serving {run_type} at {at}/v1 (run types: {types}); web page: {at}/")
+    say(f"serving {run_type} at {at}/v1 (run types: {types})")
+    say(f"web page: {at}/")
     key = "one of the keys" if has_keys else "none"
     say(f"for OpenAI clients: export OPENAI_BASE_URL={at}/v1 OPENAI_API_KEY={shlex.quote(key)}; Ctrl-C ends it")
 

@@ -107,5 +107,5 @@ def _conclude(solution: Solution) -> None:
         f"[dim]{solution.finish_reason}; {drafted} of {len(solution.steps)} steps from the draft; "
         f"tokens written: {tokens}; {solution.seconds:.2f} s[/dim]",
         highlight=False,
-        soft_wrap=True,
+        soft_wrap=not stdout.is_terminal,
     )

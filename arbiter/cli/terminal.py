@@ -15,7 +15,8 @@ from rich.text import Text
 BROKEN_PIPE = 141
 """The exit status if the reader closed standard output: that of a process which SIGPIPE ended."""
 
-_UNLIMITED = 100_000  # characters: no table is as wide
+UNLIMITED = 100_000
+"""The width, in characters, at which a table is measured: no table is as wide."""
 
 _OBEYED = (
     *(set(range(0x20)) - {ord("\t"), ord("\n")}),  # C0
@@ -55,7 +56,7 @@ class SafeConsole(Console):
 
 def print_table(console: Console, table: Table) -> None:
     """Print a table, wider than the console if a column that does not wrap would be cut otherwise."""
-    unlimited = console.options.update(width=_UNLIMITED)
+    unlimited = console.options.update(width=UNLIMITED)
     for column in table.columns:
         if column.no_wrap:
             cells = column.header, *column.cells

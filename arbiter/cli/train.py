@@ -243,7 +243,8 @@ def _annotated(annotate: bool | None, collection: Collection | None) -> bool:
 
 
 def _print_metadata(metadata: CheckpointMetadata, out: Path, as_json: bool) -> int:
-    did = f"{metadata.updates} updates on {metadata.rows['train']} rows"
+    updates = f"{metadata.updates} update{'' if metadata.updates == 1 else 's'}"
+    did = f"{updates} on {metadata.rows['train']} rows"
     return _print_recipe(metadata, did, {}, out, as_json)
 
 

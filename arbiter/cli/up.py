@@ -144,7 +144,7 @@ async def _while_they_run(
     while True:
         await anyio.sleep(_FIGURES_SECONDS)
         if not stderr.is_terminal:
-            stderr.print(StatusTable(fleet.servers, gpus).table())
+            stderr.print(StatusTable(fleet.servers, gpus).table(stderr.width))
 
 
 def _live(fleet: Fleet, gpus: Sequence[str], has_command: bool) -> AbstractContextManager[object]:
@@ -153,4 +153,5 @@ def _live(fleet: Fleet, gpus: Sequence[str], has_command: bool) -> AbstractConte
         return nullcontext()
     from rich.live import Live
 
-    return Live(console=stderr, get_renderable=StatusTable(fleet.servers, gpus).table, refresh_per_second=2)
+    status = StatusTable(fleet.servers, gpus)
+    return Live(console=stderr, get_renderable=lambda: status.table(stderr.width), refresh_per_second=2)

@@ -83,7 +83,8 @@ class ModelNames:
         known = ", ".join(self.listed())
         return RequestError(
             f"the model {name[:200]!r} does not exist: {why}. Available models: {known}. "
-            "To set a threshold, add it after the run type, as in arbiter:router@0.4",
+            "To set a threshold, add it after the run type, as in arbiter:router@0.4. "
+            "For another name, start the server with --alias NAME=MODEL",
             status=404,
             code="model_not_found",
             param="model",

@@ -18,6 +18,7 @@ from arbiter.actors.slots import Occupancy
 from arbiter.actors.supervision import services
 from arbiter.backends.opening import answer_form, required_tables
 from arbiter.config.config import Config
+from arbiter.config.model_tables import RouterTable
 from arbiter.data import Problem, load_problems
 from arbiter.data.tasks import make_task
 from arbiter.grading.found_graders import reads_row
@@ -39,8 +40,8 @@ from arbiter.runs.stored_summary import read_summary
 class Watcher(Protocol):
     """Receives the progress of a run as it happens."""
 
-    def loading(self, config: Config) -> None:
-        """The models are being loaded."""
+    def loading(self, config: Config, tables: Mapping[str, RouterTable] | None = None) -> None:
+        """The models are being loaded: those that ``config`` calls, or the ``tables`` of a sweep over run types."""
         ...
 
     def notice(self, text: str) -> None:
@@ -213,8 +214,13 @@ def notices(folder: RunFolder, solutions: int) -> Iterator[str]:
     if earlier.sessions:
         unfinished = f", {len(earlier.unfinished)} continue where they stopped" if earlier.unfinished else ""
         yield f"resuming the run: {len(folder.results)} of {solutions} are done{unfinished}"
-    if earlier.torn:
-        yield f"removed the incomplete last line of the event log ({earlier.torn} bytes)"
+    yield from torn_notice(folder)
+
+
+def torn_notice(folder: RunFolder) -> Iterator[str]:
+    """Yield a line if the end of the run's event log was incomplete."""
+    if torn := folder.journal.earlier.torn:
+        yield f"removed the incomplete last line of the event log ({torn} bytes)"
 
 
 def grading_notices(problems: Sequence[Problem], graders: Graders) -> Iterator[str]:

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from arbiter.actors.slots import Occupancy
 from arbiter.config.config import Config
-from arbiter.config.model_tables import ServedTable
+from arbiter.config.local_paths import shown
+from arbiter.config.model_tables import RouterTable, ServedTable
 from arbiter.protocols.records import StepRecord
 from arbiter.runs.results import Result
 
@@ -19,19 +20,24 @@ _SILENT = 60.0  # seconds: after them a plain watcher also prints a line while n
 _CAUSES = 5  # different failures that are shown during a run; results.jsonl has all of them
 _BAR, _NARROW_BAR, _NARROW = 20, 10, 70  # columns; on a terminal below the last one the bar is the narrow one
 _UNKNOWN = "-:--"
+_SWEEP = "the sweep"
 
 OccupancyOf = Callable[[], Mapping[str, Occupancy]]
 """Returns the slots of each model, by its configuration key after ``models.``, as they are at that moment."""
 
 
-def loading_line(config: Config) -> str:
-    """Return the line that says which models a run of ``config`` loads or connects to."""
+def loading_line(config: Config, tables: Mapping[str, RouterTable] | None = None) -> str:
+    """Return the line that says which models a run of ``config`` loads or connects to.
+
+    ``tables`` are the models of a sweep, which has several run types. None is for a single run.
+    """
+    called = config.called_tables() if tables is None else tables
     names = [
-        f"{name} {table.model}" + (f" at {table.url}" if isinstance(table, ServedTable) else "")
-        for name, table in config.called_tables().items()
+        f"{name} {shown(table.model)}" + (f" at {table.url}" if isinstance(table, ServedTable) else "")
+        for name, table in called.items()
         if table is not None
     ]
-    return f"loading models for {config.run_type}: {', '.join(names)}"
+    return f"loading models for {config.run_type if tables is None else _SWEEP}: {', '.join(names)}"
 
 
 class ProgressCounts:
@@ -124,9 +130,9 @@ class PlainWatcher:
         self._running = _Running()
         self._printed = time.monotonic()
 
-    def loading(self, config: Config) -> None:
+    def loading(self, config: Config, tables: Mapping[str, RouterTable] | None = None) -> None:
         self._running.most = config.limits.problems
-        self._print(loading_line(config))
+        self._print(loading_line(config, tables))
 
     def notice(self, text: str) -> None:
         self._print(text)
@@ -171,7 +177,7 @@ class LiveWatcher:
 
         self._console = console
         self._live = Live(self, console=console, refresh_per_second=4, auto_refresh=True)
-        self._run_type = ""
+        self._label = ""
         self._solutions: int | None = None
         self._loading, self._since = "", 0.0
         self._tallies = ProgressCounts()
@@ -184,12 +190,13 @@ class LiveWatcher:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def loading(self, config: Config) -> None:
-        self._run_type, self._running.most = config.run_type, config.limits.problems
-        self._loading, self._since = loading_line(config), time.monotonic()
+    def loading(self, config: Config, tables: Mapping[str, RouterTable] | None = None) -> None:
+        self._label, self._running.most = config.run_type if tables is None else "sweep", config.limits.problems
+        self._loading, self._since = loading_line(config, tables), time.monotonic()
 
     def notice(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        """Print a line above the bar, with line breaks between words."""
+        self._console.print(text, highlight=False, markup=False)
 
     def started(self, solutions: int, earlier: Sequence[Result]) -> None:
         self._tallies, self._solutions, self._loading = ProgressCounts(earlier), solutions, ""
@@ -209,11 +216,11 @@ class LiveWatcher:
         width, counts, total = options.max_width, self._tallies, self._solutions
         if total is None:
             seconds = int(time.monotonic() - self._since)
-            yield Text(f"{seconds} s  {self._loading}" if self._loading else "", no_wrap=True, overflow="ellipsis")
+            yield Text(f"{seconds} s  {self._loading}" if self._loading else "")
             return
         done = counts.solved
         line = Text(no_wrap=True, overflow="ellipsis")
-        line.append(f"{self._run_type} " if self._run_type else "")
+        line.append(f"{self._label} " if self._label else "")
         line.append_text(_bar(done, total, _NARROW_BAR if width < _NARROW else _BAR))
         line.append(f" {done}/{total}", "progress.download")
         line.append(f" {counts.left(total)} left", "progress.remaining")

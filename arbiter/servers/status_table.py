@@ -14,6 +14,7 @@ from arbiter.servers.fleet import ServerProcess, State
 
 NOTHING = "–"
 _COLUMNS = ("server", "state", "address", "GPUs", "memory", "tok/s", "running", "queue", "cached")
+_WIDE, _LEFT_OUT = 80, ("address", "GPUs", "cached")  # the addresses are in the lines about servers that are ready
 _STYLES: dict[State, str] = {"ready": "green", "starting": "cyan", "restarting": "yellow", "failed": "red"}
 _GIB = 2**30
 _SMI = ["nvidia-smi", "--query-gpu=index,uuid,memory.used,memory.total", "--format=csv,noheader,nounits"]
@@ -29,15 +30,17 @@ class StatusTable:
         self._on_gpus: dict[str, tuple[float, float]] = {}
         self._read_at = float("-inf")
 
-    def table(self) -> Table:
-        """Return the table with the current values."""
+    def table(self, width: int = 80) -> Table:
+        """Return the table with the current values. Below ``width`` 80, the columns that matter least are left out."""
         if any(server.launch.gpus for server in self._servers) and time.monotonic() - self._read_at > _SMI_SECONDS:
             self._on_gpus, self._read_at = _memory_of_gpus(), time.monotonic()
         table = Table(box=None, padding=(0, 2, 0, 0))  # nine columns in 80 characters
-        for index, column in enumerate(_COLUMNS):
-            table.add_column(column, justify="left" if index < 4 else "right", no_wrap=True)
+        shown = [index for index, column in enumerate(_COLUMNS) if width >= _WIDE or column not in _LEFT_OUT]
+        for index in shown:
+            table.add_column(_COLUMNS[index], justify="left" if index < 4 else "right", no_wrap=True)
         for server in self._servers:
-            table.add_row(*self._row(server))
+            row = self._row(server)
+            table.add_row(*(row[index] for index in shown))
         return table
 
     def _row(self, server: ServerProcess) -> tuple[str | Text, ...]:

@@ -21,7 +21,7 @@ from arbiter.log.writer import Show
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Solution
-from arbiter.runs.bench import Watcher, cancel_on_signal, grading_notices, notices, run_problems
+from arbiter.runs.bench import Watcher, cancel_on_signal, grading_notices, run_problems, torn_notice
 from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.folder import RunFolder, open_run, record_end
 from arbiter.runs.graders import Graders
@@ -155,10 +155,13 @@ class _Together:
         each = len(job.problems) * job.config.sampling.samples
         for line in grading_notices(job.problems, self._job.graders):
             job.watcher.notice(line)
+        whole = each * len(job.points)
+        if any(folder.journal.earlier.sessions for folder in self._folders):
+            job.watcher.notice(f"resuming the sweep: {len(earlier)} of {whole} are done")
         for point, folder in zip(job.points, self._folders, strict=True):
-            for line in notices(folder, each):
+            for line in torn_notice(folder):
                 job.watcher.notice(f"{point.name}: {line}")
-        job.watcher.started(each * len(job.points), earlier)
+        job.watcher.started(whole, earlier)
 
     async def _ring(self, stack: AsyncExitStack, store: AnswerStore, index: int) -> Ring:
         verify, journal = self._job.points[index].config.verify, self._folders[index].journal

@@ -76,7 +76,7 @@ def sweep(
     with locked(folder / ".sweep.lock", "sweep"):
         sweep_results.write(found_in(request.points, {}, {}, request.measure, interrupted=True), folder)
         stored_config.write(folder, request.config)
-        watcher.loading(request.config)
+        watcher.loading(request.config, tables)
         early = EarlyStop(request.fail_fast)
         job = SweepJob(request.points, problems, folder, watcher, show, request.retry_failed, early)
         interrupted = anyio.run(_run, job, tables, request.measure)

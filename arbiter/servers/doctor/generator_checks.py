@@ -113,16 +113,17 @@ async def _growth(patient: _Patient, before: int) -> Check | None:
 
 
 async def _step(patient: _Patient) -> tuple[Generation, list[Check]]:
-    started = anyio.current_time()
-    step = await patient.generator.generate(patient.request())
+    started, request = anyio.current_time(), patient.request()
+    step = await patient.generator.generate(request)
     wrote = f"wrote a step of {step.usage.completion_tokens} tokens in {anyio.current_time() - started:.2f} s"
     separator = patient.config.separator
     if step.stop_reason == "limit":
+        limit = ", the limit limits.step_tokens" if request.max_tokens < _STEP_TOKENS else ""
         text = (
-            f"did not stop within {_STEP_TOKENS} tokens: check that prompt = {patient.table.prompt!r} is the model's "
-            f"own template, and that the model writes {separator!r} between steps"
+            f"{wrote}{limit}, and did not stop: check that prompt = {patient.table.prompt!r} is the model's own "
+            f"template, and that the model writes {separator!r} between steps"
         )
-        checks = [Check("step", f"{wrote}; {text}", "warning")]
+        checks = [Check("step", text, "warning")]
     else:
         stopped = f"stopped at the separator {separator!r}" if step.stop_reason == "separator" else "ended its answer"
         checks = [Check("step", f"{wrote}, and {stopped}")]
@@ -132,7 +133,7 @@ async def _step(patient: _Patient) -> tuple[Generation, list[Check]]:
     if step.usage.prompt_tokens == 0:
         text = "the server reports no token counts: figures have 0 for prompts, and estimates for steps"
         checks.append(Check("usage", text, "warning"))
-    if counted := await count_check(patient.table, patient.request(), step.usage.prompt_tokens):
+    if counted := await count_check(patient.table, request, step.usage.prompt_tokens):
         checks.append(counted)
     if step.stop_reason == "end":
         checks += await _first_step(patient)
@@ -202,7 +203,8 @@ async def _end(patient: _Patient, first: Generation) -> Check:
         steps = (*steps, Step(made.text, patient.role))
     if made.stop_reason == "end":
         return Check("end", f"ended its answer with step {len(steps)}")
-    text = f"did not end its answer within {len(steps)} steps: is prompt = {patient.table.prompt!r} its own template?"
+    unended = f"step {len(steps)} did not stop" if made.stop_reason == "limit" else f"not within {len(steps)} steps"
+    text = f"did not end its answer ({unended}): is prompt = {patient.table.prompt!r} its own template?"
     return Check("end", text, "warning")
 
 

@@ -73,6 +73,18 @@ def test_a_table_is_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None
     assert lines[2:] == [["auroc", "0.9"], ["a", "[b]", "–"]]
 
 
+@pytest.mark.parametrize(("width", "tables"), [(33, 1), (27, 1), (26, 2)])
+def test_a_table_that_is_too_wide_is_a_table_for_each_column(
+    width: int, tables: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = io.StringIO()
+    monkeypatch.setattr(console, "stdout", SafeConsole(file=text, force_terminal=True, width=width, color_system=None))
+    print_rows([["", "router", "rsd"], ["gain", "0.2 (0.1 to 0.3)", "0.4"]])
+    lines = [line.split() for line in text.getvalue().splitlines() if line.strip()]
+    assert [line for line in lines if line[-1] == "rsd"] == ([["router", "rsd"]] if tables == 1 else [["rsd"]])
+    assert sum(line[0] == "gain" for line in lines) == tables
+
+
 @pytest.mark.parametrize(
     ("limit", "option", "trained"),
     [(None, None, True), (1000, None, True), (12, None, False), (12, True, True), (None, False, False)],

@@ -14,6 +14,7 @@ from arbiter.actors.ring_setup import Models
 from arbiter.actors.slots import Occupancy
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import Config, ModelTables
+from arbiter.config.model_tables import RouterTable
 from arbiter.data import Problem
 from arbiter.data.tasks import make_task
 from arbiter.data.training_rows import TrainingRow
@@ -43,7 +44,7 @@ class Diary:
         self.kept_steps: list[tuple[str, int, str]] = []
         self.occupancies: list[dict[str, Occupancy]] = []
 
-    def loading(self, config: Config) -> None:
+    def loading(self, config: Config, tables: Mapping[str, RouterTable] | None = None) -> None:
         self.lines.append(f"loading {config.run_type}")
 
     def notice(self, text: str) -> None:

@@ -17,6 +17,7 @@ from arbiter.actors.ring_setup import Models
 from arbiter.actors.slots import Occupancy
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.config.config import Config
+from arbiter.config.model_tables import RouterTable
 from arbiter.data import Problem
 from arbiter.log import lock
 from arbiter.log.reader import LOG
@@ -43,7 +44,7 @@ class Watching:
         self.count = 0
         self._after = after
 
-    def loading(self, config: Config) -> None: ...
+    def loading(self, config: Config, tables: Mapping[str, RouterTable] | None = None) -> None: ...
 
     def notice(self, text: str) -> None: ...
 

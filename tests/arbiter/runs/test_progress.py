@@ -229,3 +229,29 @@ def test_a_pipe_gets_a_line_a_minute_while_no_problem_ends(
 
 def test_rates_are_those_of_the_session(a_result: Results) -> None:
     assert "  0.0 steps/s  0 tokens/s" in ProgressCounts([a_result()] * 5).line()
+
+
+def test_a_sweep_names_the_models_of_all_its_run_types(a_config: Configs) -> None:
+    config = a_config(run_type="draft")
+    tables = {name: table for name, table in a_config(run_type="oracle").called_tables().items() if table is not None}
+    text = io.StringIO()
+    PlainWatcher(Console(file=text, width=200)).loading(config, tables)
+    assert text.getvalue().startswith("loading models for the sweep: ")
+    assert all(f"{name} nowhere" in text.getvalue() for name in ("draft", "target", "prm"))
+    first, *_ = on_a_terminal(
+        60, lambda watcher: watcher.loading(config, tables), lambda watcher: watcher.started(3, [])
+    )
+    assert first.startswith("sweep ─")
+
+
+def test_a_notice_on_a_terminal_breaks_between_words() -> None:
+    text, line = io.StringIO(), "10 problems, at most 128 at a time; limits of a problem: 12 steps, 300 tokens"
+    LiveWatcher(Console(file=text, width=60, force_terminal=True, color_system=None)).notice(line)
+    first, second = text.getvalue().splitlines()
+    assert " ".join([first.rstrip(), second.rstrip()]) == line
+
+
+def test_a_narrow_terminal_has_the_names_of_all_models_that_are_loaded(a_config: Configs) -> None:
+    lines = on_a_terminal(40, lambda watcher: watcher.loading(a_config(run_type="oracle")))
+    assert len(lines) > 1
+    assert all(f"{name} nowhere" in " ".join(lines) for name in ("draft", "target", "prm"))

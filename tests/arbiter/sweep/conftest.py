@@ -12,6 +12,7 @@ from arbiter.actors.ring_setup import Models
 from arbiter.actors.slots import Occupancy
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import Config
+from arbiter.config.model_tables import RouterTable
 from arbiter.data import Problem
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Score, Scorer, ScoreRequest
@@ -99,7 +100,7 @@ class Quiet:
         self.notices: list[str] = []
         self.solved_so_far = 0
 
-    def loading(self, config: Config) -> None: ...
+    def loading(self, config: Config, tables: Mapping[str, RouterTable] | None = None) -> None: ...
 
     def notice(self, text: str) -> None:
         self.notices.append(text)

@@ -84,7 +84,9 @@ async def test_a_model_that_never_stops_is_a_warning_that_names_its_prompt(
     server.replies(answer("and so on", finish_reason="length", matched_stop=None))
     finding = await found("draft")
     assert of(finding, "step").state == "warning"
+    assert ", and did not stop: " in of(finding, "step").text
     assert "prompt = 'plain'" in of(finding, "step").text
+    assert "(step 1 did not stop)" in of(finding, "end").text
 
 
 async def test_an_answer_that_never_ends_is_a_warning(
@@ -93,7 +95,7 @@ async def test_an_answer_that_never_ends_is_a_warning(
     server.replies(answer(STEPS[0]))
     finding = await found("draft")
     assert of(finding, "end").state == "warning"
-    assert "did not end its answer within 16 steps" in of(finding, "end").text
+    assert "did not end its answer (not within 16 steps): " in of(finding, "end").text
 
 
 async def test_a_server_that_ignores_seeds_is_found_out(
