@@ -249,8 +249,8 @@ def test_a_report_has_the_figures_that_the_summary_had() -> None:
     run = read_run(FOLDER / "finished")
     assert run.state == "finished"
     summary = msgspec.json.decode(msgspec.json.encode(run.summary))
-    # version 1 had no gathering, memory, CPU time, comparison and cause, no figures about its grades and calls, and prefix
-    # caches of served models alone
+    # version 1 had no gathering, memory, CPU time, comparison and cause, no figures about its grades and calls, and
+    # prefix caches of served models alone
     later: dict[str, Any] = {
         "gathering": msgspec.to_builtins(GatheringWaits()),
         "prefix_caches": summary["prefix_caches"],
