@@ -125,6 +125,7 @@ class Gateway:
             exception_handlers={
                 RequestError: _refused,
                 GoneError: _gone,
+                RecursionError: _nested,
                 HTTPException: _http_error,
                 Exception: _internal_error,
             },
@@ -223,6 +224,10 @@ async def _refused(_request: Request, error: Exception) -> Response:
 
 async def _gone(_request: Request, _error: Exception) -> Response:
     return Response(status_code=499)  # no client reads it; the access log has it
+
+
+async def _nested(_request: Request, _error: Exception) -> Response:
+    return refusal(RequestError("a value in the body is nested too deeply", code="invalid_value"))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
