@@ -36,7 +36,7 @@ def test_a_problem_is_in_the_docket_while_it_is_open() -> None:
 def test_a_docket_counts_its_open_problems() -> None:
     registry = opened(P, Q)
     registry.close(P)
-    assert len(registry) == 1
+    assert registry.deciding == 1
 
 
 def test_a_problem_cannot_be_opened_twice() -> None:
@@ -69,7 +69,7 @@ def test_closing_twice_is_closing() -> None:
     registry = opened(P)
     registry.close(P)
     registry.close(P)
-    assert len(registry) == 0
+    assert registry.deciding == 0
 
 
 def test_a_problem_opened_again_starts_with_no_calls() -> None:
@@ -183,7 +183,7 @@ def test_a_request_that_ends_after_its_problem_is_closed_harms_nothing() -> None
 
 def test_who_waits_for_all_problems_hears_of_every_close_once() -> None:
     registry, closed = opened(P, Q), list[tuple[Task, int]]()
-    registry.after_close(lambda task: closed.append((task, len(registry))))
+    registry.after_close(lambda task: closed.append((task, registry.deciding)))
     for task in (Q, Q, P):
         registry.close(task)
     assert closed == [(Q, 1), (P, 0)]
