@@ -6,7 +6,7 @@ import anyio
 import msgspec
 import pytest
 
-from arbiter.actors.policies import DraftOnly
+from arbiter.actors.policies import DraftOnly, RandomEscalation
 from arbiter.actors.registry import ProblemRegistry
 from arbiter.protocols.errors import ProblemError
 from arbiter.protocols.messages import Task
@@ -15,8 +15,9 @@ from arbiter.protocols.records import RequestCounts, Transcript, Usage
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 
 
-P = Task(id="p", transcript=Transcript("?"), policy=DraftOnly())
-Q = Task(id="q", transcript=Transcript("?"), policy=DraftOnly())
+P = Task(id="p", transcript=Transcript("?"), policy=RandomEscalation(0.5))
+Q = Task(id="q", transcript=Transcript("?"), policy=RandomEscalation(0.5))
+DRAFTED = Task(id="drafted", transcript=Transcript("?"), policy=DraftOnly())
 
 
 def opened(*tasks: Task) -> ProblemRegistry:
@@ -33,9 +34,11 @@ def test_a_problem_is_in_the_docket_while_it_is_open() -> None:
     assert (there, P in registry) == (True, False)
 
 
-def test_a_docket_counts_its_open_problems() -> None:
-    registry = opened(P, Q)
+def test_a_docket_counts_the_open_problems_whose_policies_decide() -> None:
+    registry = opened(P, Q, DRAFTED)
     registry.close(P)
+    assert registry.deciding == 1
+    registry.close(DRAFTED)
     assert registry.deciding == 1
 
 
