@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from arbiter.actors.seeds import sample_seed, step_seed
+from arbiter.library.arbiter import Arbiter
 from arbiter.log.run import Run
 from arbiter.protocols.ports import Generation, GenerationRequest
 from arbiter.protocols.records import Usage
@@ -157,6 +158,21 @@ async def test_each_choice_takes_the_capacity_of_a_problem(endpoint: Any, until:
             clients.cancel_scope.cancel()
         await until(lambda: served.gateway.open == 0)
     assert for_good.status_code == 400
+
+
+@pytest.mark.parametrize("n", [2, 9])
+async def test_a_request_of_too_many_answers_is_refused_before_any_task_is_made(endpoint: Any, n: int) -> None:
+    made: list[Any] = []
+
+    class Counted(Arbiter):
+        def task(self, question: Any, **overrides: Any) -> Any:
+            made.append(question)
+            return super().task(question, **overrides)
+
+    async with endpoint(config={"limits": {"problems": 2}}, queue=1, kind=Counted) as served:
+        several = await served.post("completions", prompt=["a", "b"], n=n)
+        one = await served.chat(n=2 * n)
+        assert (several.status_code, one.status_code, made, served.gateway.open) == (400, 400, [], 0)
 
 
 async def test_a_client_that_goes_away_ends_all_its_choices(endpoint: Any, until: Any) -> None:
