@@ -171,6 +171,7 @@ class Gateway:
             self.costs.caps.check(request)
             self._admission.check()  # the body of a refused request is not read
             body = await self._bodies.read(request)
+            self.costs.caps.check(request)  # again: other requests of the key may have reached a cap meanwhile
             self._admission.enter(after(request))  # only now: a body that does not arrive takes no capacity
             return await handler(self._context, request, body)
 

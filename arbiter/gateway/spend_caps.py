@@ -53,7 +53,12 @@ class SpendCaps:
             window.spent += cost
 
     def check(self, request: Request) -> None:
-        """Let the request pass, or have the draft alone answer it. Raises ``RequestError`` (429) if it is refused."""
+        """Let the request pass, or have the draft alone answer it. Raises ``RequestError`` (429) if it is refused.
+
+        A request that the draft alone must answer is not checked again.
+        """
+        if is_capped(request):
+            return
         key = key_of(request)
         reached = self._reached(key)
         if reached is None:
