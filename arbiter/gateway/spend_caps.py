@@ -18,6 +18,9 @@ from arbiter.protocols.messages import Task
 _SECONDS = {"minute": 60.0, "day": 86_400.0}
 _CODES = {"minute": "rate_limit_exceeded", "day": "insufficient_quota"}
 
+AT_CAP = "the key has reached a spend cap, so the draft alone answers: "
+"""The beginning of the error for a request that the draft alone cannot answer."""
+
 
 class _Window(msgspec.Struct):
     """A minute or a day, which begins with its first cost."""

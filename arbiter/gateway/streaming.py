@@ -16,8 +16,8 @@ from arbiter.gateway.disconnect import cancel_when_gone, while_connected
 from arbiter.gateway.error_responses import closing, shape
 from arbiter.gateway.middleware import after, key_of
 from arbiter.gateway.response_schemas import TextSoFar, check
-from arbiter.gateway.spend_caps import is_capped
-from arbiter.protocols.errors import ClosedError, RequestError
+from arbiter.gateway.spend_caps import AT_CAP, is_capped
+from arbiter.protocols.errors import ClosedError, ConfigError, RequestError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Solution, StepRecord
 
@@ -90,6 +90,8 @@ class AnswerStream:
             step = await anext(self._steps, None)
         except ClosedError as error:
             raise closing() from error
+        except ConfigError as error:  # the draft alone answers at a cap, but cannot be offered the tools
+            raise RequestError(f"{AT_CAP if self._is_capped else ''}{error}", code="invalid_value") from error
         if step is not None:
             return AnswerPart(self._text.add(step), step)
         solution = check(self._steps.solution)

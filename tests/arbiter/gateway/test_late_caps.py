@@ -7,6 +7,7 @@ import anyio
 import msgspec
 import pytest
 
+from arbiter.backends.scripted import ScriptedGenerator
 from tests.arbiter.gateway.test_spend_caps import ANSWER, KEYS, Endpoint, opened
 
 InVirtualTime = Callable[[Callable[[], Awaitable[None]]], None]
@@ -33,6 +34,32 @@ async def sent_in_parts(served: Endpoint, between: Callable[[], Awaitable[Any]])
     scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "query_string": b"", "headers": headers}
     await served.gateway.app(scope, receive, send)
     return sent[0]["status"], msgspec.json.decode(b"".join(message.get("body", b"") for message in sent[1:]))
+
+
+class WithoutTools(ScriptedGenerator):
+    """A model that cannot be offered tools."""
+
+    without_tools = "Its template has no tools."
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("n", [1, 2])
+def test_tools_that_the_draft_cannot_be_offered_are_refused_at_the_cap_with_the_reason(
+    stream: bool, n: int, in_virtual_time: InVirtualTime
+) -> None:
+    async def use() -> None:
+        tools = [{"type": "function", "function": {"name": "add"}}]
+        async with opened(per_day=ANSWER, at_cap="draft", kind=WithoutTools) as served:
+            assert (await served.chat(model="arbiter:target", tools=tools)).status_code == 200
+            refused = await served.chat(model="arbiter:target", tools=tools, stream=stream, n=n)
+            error = refused.json()["error"]
+            assert (refused.status_code, error["code"]) == (400, "invalid_value")
+            assert error["message"].startswith("the key has reached a spend cap, so the draft alone answers: ")
+            assert error["message"].endswith("a model cannot be offered. Its template has no tools.")
+            assert served.gateway.open == 0
+            assert (await served.chat(model="arbiter:target")).status_code == 200
+
+    in_virtual_time(use)
 
 
 @pytest.mark.parametrize("at_cap", ["refuse", "draft"])
