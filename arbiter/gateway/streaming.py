@@ -52,6 +52,16 @@ class AnswerStream:
         after(request).callback(self._end)
         await after(request).enter_async_context(self._steps)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether ``first`` does not wait."""
+        return self._steps.has_begun
+
+    async def begun(self, scope: anyio.CancelScope) -> None:
+        """Wait until ``has_begun``, then cancel ``scope``, in which others wait for the same."""
+        await self._steps.begun()
+        scope.cancel()
+
     async def first(self) -> None:
         """Wait for the first part, so that an early failure is reported by the status of the response.
 
@@ -147,15 +157,19 @@ class AnswerStreams:
 
 
 async def answer_streams(context: GatewayContext, request: Request, tasks: Sequence[Task]) -> AnswerStreams:
-    """Start all tasks, wait for the first part of each, and return their streams.
+    """Start all tasks, wait for the first part of any, and return their streams.
 
-    Raises ``RequestError`` if a problem fails before its first step, and ``GoneError`` if the client disconnects.
+    Raises ``RequestError`` if a problem fails before any has a step, and ``GoneError`` if the client disconnects.
     """
     streams = await _start_all(context, request, tasks)
 
     async def first() -> None:
+        async with anyio.create_task_group() as tasks:
+            for stream in streams:
+                tasks.start_soon(stream.begun, tasks.cancel_scope)
         for stream in streams:
-            await stream.first()
+            if stream.has_begun:
+                await stream.first()
 
     await while_connected(request.receive, first)
     return AnswerStreams(streams)
