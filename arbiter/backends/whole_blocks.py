@@ -22,6 +22,7 @@ from arbiter.protocols.ports import (
     KVMemory,
     ModelHandle,
     Proposal,
+    RefusesTools,
 )
 from arbiter.protocols.records import PrefixMatch, Step, StopReason, Transcript, Usage
 
@@ -64,6 +65,11 @@ class WholeBlocks:
     def context(self) -> int | None:
         """The size of the model's context in tokens; None if it is not known."""
         return self._inner.context if isinstance(self._inner, KnowsContext) else None
+
+    @property
+    def without_tools(self) -> str | None:
+        """Why the model cannot be offered tools; None if it can."""
+        return self._inner.without_tools if isinstance(self._inner, RefusesTools) else None
 
     @property
     def kv_memory(self) -> KVMemory | None:
@@ -112,6 +118,7 @@ class _Parts:
     def joined(self, ending: StopReason) -> Generation:
         """Return the whole step, which ended for the reason ``ending``."""
         first, *more = self._parts
+        last = self._parts[-1]
         if not more and ending == first.stop_reason:
             return first
         reread = (Usage(part.usage.prompt_tokens, 0, part.usage.cached_tokens) for part in more)
@@ -128,6 +135,9 @@ class _Parts:
             sum(seconds) if len(seconds) == len(self._parts) else None,
             all(part.fresh for part in self._parts),
             self._confidence(),
+            last.calls,
+            last.valid,
+            last.problem,
         )
 
     def _confidence(self) -> float | None:

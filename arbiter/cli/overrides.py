@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from arbiter.actors.controllers import Verify
 from arbiter.cli.model_options import NO_MODELS, ModelOptions, origin
+from arbiter.config import config_files
 from arbiter.config.config import Config, load_config
 from arbiter.config.data_names import is_drawn
 from arbiter.config.run_tables import Level, RunType
@@ -132,7 +133,8 @@ class RunOverrides(RingOverrides):
         config = super().load(name, log_level)
         if self.data is None or self.limit is not None or is_drawn(self.data):
             return config
-        if load_config(name).data.source == config.data.source:
+        tree = name if isinstance(name, Mapping) else config_files.read(config_files.find(name))
+        if tree.get("data", {}).get("source") == self.data:
             return config
         return msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, limit=None))
 

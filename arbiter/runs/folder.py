@@ -55,7 +55,10 @@ from arbiter.runs.stored_summary import write_summary
 Timed = Callable[[Solution], Solution]
 """A function that returns a solution with its seconds replaced, for runs whose times are simulated."""
 
-_PACKAGES = ("arbiter-reasoning", "anyio", "msgspec", "math-verify", "torch", "transformers", "tokenizers")
+_PACKAGES = (
+    *("arbiter-reasoning", "anyio", "msgspec", "math-verify", "jsonschema-rs"),
+    *("torch", "transformers", "tokenizers", "llguidance"),
+)
 
 
 class RunFolder:

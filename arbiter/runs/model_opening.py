@@ -9,6 +9,7 @@ from arbiter.backends.opening import open_tables, required_tables
 from arbiter.backends.whole_blocks import in_whole_blocks
 from arbiter.config.config import Config
 from arbiter.data.known_sets import has_whole_blocks
+from arbiter.structured.thoughts import CLOSE_THOUGHT
 
 
 @asynccontextmanager
@@ -25,4 +26,9 @@ async def open_models(config: Config) -> AsyncGenerator[Models]:
 
 def with_step_ends(models: Models, config: Config) -> Models:
     """Return ``models`` whose steps end as ``config`` says: at every separator, or only where no block is open."""
-    return in_whole_blocks(models, open_fence) if has_whole_blocks(config) else models
+    return in_whole_blocks(models, _is_open) if has_whole_blocks(config) else models
+
+
+def _is_open(answer: str) -> bool:
+    """Return whether a fenced block is open at the end of ``answer``. The end of a thought ends the blocks in it."""
+    return open_fence(answer.rpartition(CLOSE_THOUGHT)[2])

@@ -68,3 +68,8 @@ def test_no_block_is_open_after_its_last_line_or_where_none_began(text: str) -> 
 def test_a_text_ends_in_a_block_as_a_parser_of_commonmark_finds(text: str) -> None:
     blocks = [token for token in MarkdownIt().parse(text + "\nlast words") if token.type == "fence"]
     assert open_fence(text) == bool(blocks and blocks[-1].content.endswith("last words"))
+
+
+def test_lines_of_many_list_marks_take_no_time() -> None:
+    assert not open_fence("*    " * 400 + "x\n" + "1.   " * 400 + "x")
+    assert open_fence("*    " * 30 + "```\n")

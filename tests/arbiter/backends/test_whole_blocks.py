@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.actors.ring_setup import Models
+from arbiter.backends.calling import CallingGenerator
 from arbiter.backends.fences import open_fence
 from arbiter.backends.full_context import full_context
 from arbiter.backends.prompts import PromptTemplate
@@ -287,3 +288,9 @@ def test_the_models_that_write_are_wrapped_and_a_handle_of_two_names_stays_one()
     assert models.target is not None
     assert isinstance(models.target.port, WholeBlocks)
     assert models.target.in_flight == 3
+
+
+def test_a_model_that_cannot_be_offered_tools_still_says_so() -> None:
+    refusing = CallingGenerator(Writer(""), None, "set prompt")
+    assert WholeBlocks(refusing, open_fence).without_tools == "set prompt"
+    assert WholeBlocks(Writer(""), open_fence).without_tools is None

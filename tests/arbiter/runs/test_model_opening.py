@@ -148,3 +148,15 @@ async def test_models_of_your_own_write_whole_blocks_too() -> None:
     async with Arbiter(config, models=writing()) as arbiter:
         solution = await arbiter.solve("question")
     assert [step.kept.text for step in solution.steps][1] == BLOCK
+
+
+def test_the_end_of_a_thought_ends_the_blocks_in_it(a_config: Configs, tmp_path: Path) -> None:
+    parts = ["<think>\nTry\n```python\nx\n</think>", "So use a dict.", "\\boxed{7}"]
+
+    def write(request: GenerationRequest) -> Generation:
+        part = len(request.transcript.steps)
+        return Generation(parts[part], "end" if part == len(parts) - 1 else "separator", Usage(1, 1))
+
+    models = Models(draft=ModelHandle(ScriptedGenerator(write)))
+    run(a_config(run_type="draft", whole_blocks=True), models, tmp_path)
+    assert texts(tmp_path) == [parts, parts]
