@@ -47,8 +47,14 @@ OTHERS = {
     "run.data.rpartition('/')",
     "re.split('(\\\\*\\\\*/)', pattern)",
     "html.escape(prompt, quote=False).replace('`', '&#96;')",
+    "text.find('</parameter>', at)",
+    "str(part).replace('~', '~0').replace('/', '~1')",
+    "reference[2:].split('/')",
+    "reference.startswith('#/')",
+    "unquote(name).replace('~1', '/')",
 }
-"""Cuts of what is no id: addresses, paths, names of the hub, headings of tables, comments and entities."""
+"""Cuts of what is no id: addresses, paths, names of the hub, headings of tables, comments, entities, tags and JSON
+pointers."""
 
 
 def is_called(node: ast.expr, names: set[str]) -> bool:
