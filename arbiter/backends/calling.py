@@ -21,15 +21,16 @@ from arbiter.protocols.ports import (
 )
 from arbiter.protocols.records import Transcript
 from arbiter.protocols.tools import AnswerRules
-from arbiter.structured.thoughts import text_after_thought
+from arbiter.structured.thoughts import text_after_first_thought
 
 
 class CallingGenerator:
     """A ``Generator`` over ``inner`` that returns the calls in its steps as data.
 
     ``form`` is the form in which the model writes calls. None if it cannot be offered tools; ``without_tools`` then
-    says why, and how to change that. ``opens_thought`` is True if the answers begin within a thought. A thought has no
-    calls, whatever it says. An answer that must fit a schema is one step, after those of the thought.
+    says why, and how to change that. ``opens_thought`` is True if the answers begin within a thought. A thought is
+    at the beginning of an answer, and has no calls, whatever it says. An answer that must fit a schema is one step,
+    after those of the thought.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class CallingGenerator:
                 return True
             return form is not None and read_step(form, text, rules.tools).is_open
 
-        if text_after_thought(_before(request), self._opens_thought) is None:
+        if text_after_first_thought(_before(request), self._opens_thought) is None:
             request = msgspec.structs.replace(request, constraint=None)
         answer = await WholeBlocks(self.inner, is_open).generate(request)
         if form is None or (request.constraint is not None and request.constraint == rules.schema):
@@ -90,7 +91,7 @@ class CallingGenerator:
 
     def _divided(self, request: GenerationRequest, text: str) -> tuple[str, str]:
         """Return the part of a step that is a thought, and the part after it."""
-        after = text_after_thought(_before(request) + text, self._opens_thought)
+        after = text_after_first_thought(_before(request) + text, self._opens_thought)
         end = 0 if after is None else min(len(after), len(text))
         return text[: len(text) - end], text[len(text) - end :]
 

@@ -72,6 +72,14 @@ def test_a_thought_has_no_calls(before: tuple[str, ...], text: str, thinks: bool
     assert answer.text == (text if content is None else content)
 
 
+@pytest.mark.parametrize("mark", ["<think>", "</think>", "<think></think>"])
+@pytest.mark.parametrize(("thought", "thinks"), [("", False), ("<think>So.</think>\n", False), ("So.</think>\n", True)])
+def test_marks_of_a_thought_in_the_arguments_of_a_call_are_text(mark: str, thought: str, thinks: bool) -> None:
+    answer = written(thought + CALL.replace("1", f'"use {mark} tags"'), thinks=thinks)
+    assert [call.arguments for call in answer.calls] == [f'{{"a": "use {mark} tags"}}']
+    assert answer.text == thought.strip()
+
+
 def test_under_a_constraint_a_bare_object_is_a_call_too() -> None:
     assert written(BARE, constraint="{}").calls == written(CALL, constraint="{}").calls == written(CALL).calls
 
