@@ -119,6 +119,11 @@ ADD = '{"name": "add", "arguments": {"a": 1}}'
         (LLAMA, f'<|python_tag|>{ADD}; {{"name": "now", "parameters": {{}}}}', "", ["add", "now"]),
         (LLAMA, f"The answer is \\boxed{{{ADD}}}", f"The answer is \\boxed{{{ADD}}}", []),
         (LLAMA, "{1, 2}", "{1, 2}", []),
+        (LLAMA, '{"type": "function", "name": "add", "parameters": {"a": 1}}', "", ["add"]),
+        (LLAMA, '{"parameters": {"a": 1}, "name": "add"}', "", ["add"]),
+        (LLAMA, '{"name": "Alice", "age": 30}', '{"name": "Alice", "age": 30}', []),
+        (LLAMA, '{"name": "Alice", "age": }', '{"name": "Alice", "age": }', []),
+        (LLAMA, '{"name": "Alice"} is she.', '{"name": "Alice"} is she.', []),
         (MISTRAL, f"[TOOL_CALLS] [{ADD}, {ADD}]", "", ["add", "add"]),
         (MISTRAL, '[TOOL_CALLS]add[ARGS]{"a": 1}[TOOL_CALLS]now{}', "", ["add", "now"]),
         (
@@ -146,6 +151,8 @@ def test_calls_are_found_among_text(form: CallForm, text: str, content: str, nam
         (HERMES, f"<tool_call>[{ADD}]</tool_call>", "the call is no object"),
         (HERMES, f"<tool_call>{ADD}{ADD}</tool_call>", 'the call has \'{"name": '),
         (LLAMA, f"{ADD} is the call", "the call is followed by 'is the call'"),
+        (LLAMA, '{"type": "function", "name": "add", "parameters": {a: 1}}', "the call is not JSON"),
+        (LLAMA, '{"name": 5, "parameters": {}}', "the call is no object with a name"),
         (MISTRAL, "[TOOL_CALLS][]", "the list of calls is empty"),
         (
             FORMS["qwen-coder"],
@@ -184,6 +191,18 @@ def test_values_of_qwen_coder_are_texts_where_the_schema_says_so() -> None:
     )
     (call,) = read_step(FORMS["qwen-coder"], text, [tool]).calls
     assert json.loads(call.arguments) == {"s": "1", "n": 1, "o": [1], "t": "\nhello\n"}
+
+
+@pytest.mark.parametrize(
+    "end", ["{", '{"', '{"na', '{"name"', '{"name": "a', '{"name": "add",', '{"name": "add", "par']
+)
+def test_what_can_become_a_call_is_open(end: str) -> None:
+    assert read_step(LLAMA, end).is_open == (end != "{")
+
+
+@pytest.mark.parametrize("text", ['{"name": "Alice", "age":', '{"age": 30', "{1, 2"])
+def test_what_can_become_no_call_is_text(text: str) -> None:
+    assert read_step(LLAMA, text) == (text, (), None, False)
 
 
 @pytest.mark.parametrize(
