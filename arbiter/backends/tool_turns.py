@@ -100,7 +100,7 @@ def _given(call: ToolCall, form: CallFormName | None) -> object:
         return call.arguments
     try:
         return msgspec.json.decode(call.arguments)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return call.arguments
 
 

@@ -38,6 +38,7 @@ def writes(*answers: Generation) -> ScriptedGenerator:
 
 
 GOOD, BAD = '{"a": 1}', '{"a": "one"}'
+DEEP = '{"a": ' * 2000 + "1" + "}" * 2000
 KEEP, ESCALATE = LearnedRouter(1.0), LearnedRouter(0.0)
 
 
@@ -73,7 +74,12 @@ def test_the_router_reads_a_call_as_json(solved: Solve, make_models: MakeModels)
 @pytest.mark.parametrize("policy", [KEEP, RewardThreshold(0.0), LearnedRouter(1.0, budget=0.5)])
 @pytest.mark.parametrize(
     "draft",
-    [calls(BAD), calls(GOOD, name="subtract"), Generation("<tool_call>", "end", Usage(), valid=False, problem="cut")],
+    [
+        calls(BAD),
+        calls(DEEP),
+        calls(GOOD, name="subtract"),
+        Generation("<tool_call>", "end", Usage(), valid=False, problem="cut"),
+    ],
 )
 def test_a_draft_that_breaks_the_rules_escalates_without_a_request_to_a_scorer(
     solved: Solve, make_models: MakeModels, policy: Policy, draft: Generation

@@ -39,7 +39,11 @@ class QwenCoder:
             values[key] = _value(_unwrapped(text[at:end]), schemas.get(key))
             at = end + len("</parameter>")
         end = expect(text, expect(text, at, "</function>"), self.closing)
-        return [ToolCall("", name, json.dumps(values, ensure_ascii=False))], end
+        try:
+            arguments = json.dumps(values, ensure_ascii=False)
+        except RecursionError as error:
+            raise UnreadableError("the call is nested too deeply") from error
+        return [ToolCall("", name, arguments)], end
 
     def written(self, calls: Sequence[ToolCall]) -> str:
         return "\n".join(map(_written, calls))

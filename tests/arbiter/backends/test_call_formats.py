@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from arbiter.backends.call_formats.forms import FORMS, form_of_template
 from arbiter.backends.call_formats.reading import CallForm, read_step
 from arbiter.config.model_tables import CallFormName
-from arbiter.protocols.tools import Tool, ToolCall
+from arbiter.protocols.tools import Tool, ToolCall, step_text
 
 TEXTS = st.lists(
     st.sampled_from(
@@ -101,6 +101,33 @@ def test_any_text_can_be_read(name: CallFormName, text: str) -> None:
     assert step.content == text or step.calls
     assert not (step.problem and step.calls)
     assert step.problem is not None or not step.is_open
+
+
+def nested(depth: int) -> str:
+    return '{"a": ' * depth + "1" + "}" * depth
+
+
+@pytest.mark.parametrize("depth", [900, 2000, 100_000])
+@pytest.mark.parametrize("name", FORMS)
+def test_a_call_of_any_depth_is_read_or_is_a_problem(name: CallFormName, depth: int) -> None:
+    as_string = f'<tool_call>{{"name": "add", "arguments": {json.dumps(nested(depth))}}}</tool_call>'
+    as_value = f"<tool_call><function=add><parameter=a>{nested(depth)}</parameter></function></tool_call>"
+    form = FORMS[name]
+    texts = [form.written([ToolCall("", "add", nested(depth))]) if name != "qwen-coder" else as_value, as_string]
+    for text in texts:
+        step = read_step(form, text)
+        assert "add" in step_text(step.content, step.calls)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("qwen-coder", '<tool_call><function=f><parameter=a>["\\ud800"]</parameter></function></tool_call>'),
+        ("mistral", '[TOOL_CALLS]f{"a": "\ud800"}'),
+    ],
+)
+def test_a_call_with_half_of_a_surrogate_pair_cannot_be_read(name: CallFormName, text: str) -> None:
+    assert read_step(FORMS[name], text) == (text, (), "the call has half of a surrogate pair", False)
 
 
 HERMES, LLAMA, MISTRAL = FORMS["hermes"], FORMS["llama-3"], FORMS["mistral"]
