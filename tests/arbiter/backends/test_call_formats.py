@@ -241,6 +241,7 @@ def test_what_can_become_no_call_is_text(text: str) -> None:
         ("{{'<｜tool▁calls▁begin｜>'}}", "deepseek-v3"),
         ('Respond in the format {"name": function name, "parameters": dictionary', "llama-3"),
         ("{{ messages[0].content }}", None),
+        ("<tool_call>{function-name}\n<arg_key>{arg-key}</arg_key>\n<arg_value>{arg-value}</arg_value>", None),
     ],
 )
 def test_the_chat_template_shows_the_form(template: str, name: str | None) -> None:
