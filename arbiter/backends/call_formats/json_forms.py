@@ -79,11 +79,15 @@ class Llama3:
 
 
 class Mistral:
-    """``[TOOL_CALLS]`` and a list of calls or, from version 11 on, ``[TOOL_CALLS]name[ARGS]{…}`` for each call."""
+    """``[TOOL_CALLS]`` and a list of calls or, from version 11 on, ``[TOOL_CALLS]name[ARGS]{…}`` for each call.
+
+    ``[CALL_ID]`` and an id may precede ``[ARGS]``; the id is skipped.
+    """
 
     mark, arguments = "[TOOL_CALLS]", "[ARGS]"
     marks = (mark,)
     _name = re.compile(r"[\w.-]+")
+    _id = re.compile(r"\[CALL_ID\][\w.-]*")
 
     def find(self, text: str, start: int) -> int | None:
         return _position(text.find(self.mark, start))
@@ -95,6 +99,8 @@ class Mistral:
             written, end = json_object(text, at)
             return _calls_of(written), end
         at = name.end()
+        if found := self._id.match(text, at):
+            at = found.end()
         if text.startswith("[", at):
             at = expect(text, at, self.arguments)
         written, end = json_object(text, at)

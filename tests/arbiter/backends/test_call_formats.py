@@ -153,6 +153,7 @@ ADD = '{"name": "add", "arguments": {"a": 1}}'
         (LLAMA, '{"name": "Alice"} is she.', '{"name": "Alice"} is she.', []),
         (MISTRAL, f"[TOOL_CALLS] [{ADD}, {ADD}]", "", ["add", "add"]),
         (MISTRAL, '[TOOL_CALLS]add[ARGS]{"a": 1}[TOOL_CALLS]now{}', "", ["add", "now"]),
+        (MISTRAL, '[TOOL_CALLS]add[CALL_ID]aB3[ARGS]{"a": 1}[TOOL_CALLS]now[ARGS]{}', "", ["add", "now"]),
         (
             FORMS["deepseek-v3"],
             '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>add<｜tool▁sep｜>{"a": 1}'
