@@ -130,6 +130,28 @@ def test_a_call_with_half_of_a_surrogate_pair_cannot_be_read(name: CallFormName,
     assert read_step(FORMS[name], text) == (text, (), "the call has half of a surrogate pair", False)
 
 
+@pytest.mark.parametrize(
+    ("schema", "text", "value"),
+    [
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "2024", "2024"),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "null", None),
+        ({"type": ["string", "null"]}, "true", "true"),
+        ({"type": ["string", "integer"]}, "2024", 2024),
+        ({"enum": ["1", "2"]}, "1", "1"),
+        ({"$ref": "#/$defs/year"}, "2024", "2024"),
+        ({"anyOf": [{"type": "boolean"}, {"type": "null"}]}, "2024", 2024),
+        ({"type": "integer"}, "2024", 2024),
+        ({}, "2024", 2024),
+        ({"anyOf": 5}, "2024", 2024),
+    ],
+)
+def test_without_quotes_a_value_is_a_text_where_only_a_text_fits(schema: object, text: str, value: object) -> None:
+    whole = {"properties": {"a": schema}, "required": ["a", "b"], "$defs": {"year": {"type": "string"}}}
+    called = f"<tool_call><function=f><parameter=a>\n{text}\n</parameter></function></tool_call>"
+    (call,) = read_step(FORMS["qwen-coder"], called, [Tool("f", parameters=json.dumps(whole))]).calls
+    assert json.loads(call.arguments) == {"a": value}
+
+
 HERMES, LLAMA, MISTRAL = FORMS["hermes"], FORMS["llama-3"], FORMS["mistral"]
 ADD = '{"name": "add", "arguments": {"a": 1}}'
 
