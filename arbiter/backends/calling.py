@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from arbiter.backends.call_formats.forms import FORMS
+from arbiter.backends.call_formats.forms import FORMS, SPECIAL_MARKS
 from arbiter.backends.call_formats.reading import CallForm, ReadStep, read_step
 from arbiter.backends.prompts import CHAT, PromptTemplate
 from arbiter.backends.token_texts import TokenTexts
 from arbiter.backends.whole_blocks import WholeBlocks
-from arbiter.config.model_tables import AnyModelTable, is_chat
+from arbiter.config.model_tables import AnyModelTable, CallFormName, is_chat
 from arbiter.protocols.ports import (
     CountsPrompts,
     Generation,
@@ -115,6 +115,16 @@ def hidden_marks(texts: TokenTexts, form: CallForm, model: str) -> str | None:
     return (
         f"{model}: its marks of calls are special tokens ({', '.join(hidden)}), which the texts of a model in "
         "process leave out. Serve the model with sglang or vLLM"
+    )
+
+
+def dropped_marks(calls: CallFormName | None, model: str) -> str | None:
+    """Return why a model behind a server that drops special tokens cannot write calls in a form; None if it can."""
+    if calls not in SPECIAL_MARKS or not FORMS[calls].marks:
+        return None
+    return (
+        f"{model}: its marks of calls are special tokens ({', '.join(FORMS[calls].marks)}), which only sglang and vLLM "
+        "are known to keep in their texts. Serve the model with one of them, and name it with the key engine"
     )
 
 
