@@ -47,7 +47,7 @@ class CallingGenerator:
         Within a thought, no constraint holds. Raises as ``inner``.
         """
         rules = request.transcript.rules
-        form = self._form if rules is not None and rules.tools else None
+        form = self._form if rules is not None and rules.offered else None
         if rules is None or (form is None and rules.schema is None):
             return await self.inner.generate(request)
 
@@ -55,7 +55,7 @@ class CallingGenerator:
             _, text = self._divided(request, written[len(_before(request)) :])
             if rules.schema is not None and text.strip():
                 return True
-            return form is not None and read_step(form, text, rules.tools).is_open
+            return form is not None and read_step(form, text, rules.offered).is_open
 
         if text_after_first_thought(_before(request), self._opens_thought) is None:
             request = msgspec.structs.replace(request, constraint=None)
@@ -99,7 +99,7 @@ class CallingGenerator:
         """Return the calls in ``text``. Under a constraint, an engine writes a bare JSON object, as Llama does."""
         if request.constraint is not None and (bare := read_step(FORMS["llama-3"], text)).calls:
             return bare
-        return read_step(form, text, rules.tools)
+        return read_step(form, text, rules.offered)
 
 
 def _before(request: GenerationRequest) -> str:

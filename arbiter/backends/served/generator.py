@@ -166,7 +166,7 @@ class ServedGenerator:
     def _marks(self, request: GenerationRequest) -> dict[str, bool]:
         """Return the field that keeps special tokens in the answer, where the model's calls are marked with them."""
         rules = request.transcript.rules
-        marked = rules is not None and rules.tools and self._template.calls in SPECIAL_MARKS
+        marked = rules is not None and rules.offered and self._template.calls in SPECIAL_MARKS
         return {"skip_special_tokens": False} if marked and self.keeps_marks else {}
 
     def _confidence(self, request: GenerationRequest, choice: CompletionAnswer, text: str) -> float:

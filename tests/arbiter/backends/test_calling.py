@@ -55,6 +55,11 @@ def test_without_tools_a_call_is_text() -> None:
     assert written(CALL, rules=None).text == CALL
 
 
+@pytest.mark.parametrize("text", [CALL, CALL[:-5], "<tool_call>"])
+def test_where_no_tool_may_be_called_a_call_is_text(text: str) -> None:
+    assert written(text, rules=AnswerRules(RULES.tools, "none")) == written(text, rules=None)
+
+
 @pytest.mark.parametrize(
     ("before", "text", "thinks", "content"),
     [
