@@ -130,7 +130,7 @@ class Gatherings:
         """Release what the rule releases, at every target."""
         present = sum(gathering.present for gathering in self._gatherings)
         for gathering in self._gatherings:
-            gathering.check(len(self._registry) - present + gathering.present)
+            gathering.check(self._registry.deciding - present + gathering.present)
 
     def _closed(self, task: Task) -> None:
         for gathering in self._gatherings:

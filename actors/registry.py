@@ -23,11 +23,15 @@ _NO_LOOKAHEAD = LookaheadStats()
 
 
 class ProblemRegistry:
-    """The open problems, shared by the actors of one ring."""
+    """The open problems, shared by the actors of one ring.
+
+    ``deciding`` is the number of those whose policies decide, so that their steps may be escalated.
+    """
 
     def __init__(self) -> None:
         self._open: dict[Task, OpenProblem] = {}
         self._ids: set[tuple[str, int]] = set()
+        self.deciding = 0
         self._numbers = count()
         self._after_close: list[Callable[[Task], object]] = []
 
@@ -37,6 +41,7 @@ class ProblemRegistry:
             raise ProblemError(f"problem {task.id!r} is already being solved: give each problem a unique id")
         self._open[task] = OpenProblem(next(self._numbers))
         self._ids.add((task.id, task.sample))
+        self.deciding += task.policy.decides
 
     def close(self, task: Task) -> None:
         """Close a problem and cancel all its work. Closing it again does nothing."""
@@ -44,6 +49,7 @@ class ProblemRegistry:
         if entry is None:
             return
         self._ids.discard((task.id, task.sample))
+        self.deciding -= task.policy.decides
         entry.outbox.clear()
         for scope in tuple(entry.scopes):
             scope.cancel()
@@ -52,9 +58,6 @@ class ProblemRegistry:
 
     def __contains__(self, task: Task) -> bool:
         return task in self._open
-
-    def __len__(self) -> int:
-        return len(self._open)
 
     def when_closed(self, task: Task, forget: Callable[[Task], object]) -> None:
         """Call ``forget(task)`` when ``task`` is closed, so that an actor can drop its state."""

@@ -125,6 +125,7 @@ class Gateway:
             exception_handlers={
                 RequestError: _refused,
                 GoneError: _gone,
+                RecursionError: _nested,
                 HTTPException: _http_error,
                 Exception: _internal_error,
             },
@@ -170,6 +171,7 @@ class Gateway:
             self.costs.caps.check(request)
             self._admission.check()  # the body of a refused request is not read
             body = await self._bodies.read(request)
+            self.costs.caps.check(request)  # again: other requests of the key may have reached a cap meanwhile
             self._admission.enter(after(request))  # only now: a body that does not arrive takes no capacity
             return await handler(self._context, request, body)
 
@@ -223,6 +225,10 @@ async def _refused(_request: Request, error: Exception) -> Response:
 
 async def _gone(_request: Request, _error: Exception) -> Response:
     return Response(status_code=499)  # no client reads it; the access log has it
+
+
+async def _nested(_request: Request, _error: Exception) -> Response:
+    return refusal(RequestError("a value in the body is nested too deeply", code="invalid_value"))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

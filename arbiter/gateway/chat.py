@@ -14,7 +14,7 @@ from arbiter.gateway.call_schemas import DeltaCall, MessageCall, delta_calls, me
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import answer
 from arbiter.gateway.middleware import after
-from arbiter.gateway.request_mapping import chat_tasks
+from arbiter.gateway.request_mapping import chat_tasks, number_of_answers
 from arbiter.gateway.response_schemas import (
     Finish,
     Reporter,
@@ -97,9 +97,9 @@ class ChatChunk(msgspec.Struct, frozen=True, omit_defaults=True):
 async def chat_completions(context: GatewayContext, request: Request, raw: bytes) -> Response:
     """Solve the problem of a conversation and return the response. Raises ``RequestError``."""
     body = read(raw, ChatBody)
+    context.admission.enter_rest(after(request), number_of_answers(context, 1, body.n))
     tasks = at_cap(request, chat_tasks(context, body))
     reporter = Reporter(body.arbiter, context.costs.prices, is_capped(request))
-    context.admission.enter_rest(after(request), len(tasks))
     if body.stream:
         answers = await answer_streams(context, request, tasks)
         return EventStream(_chunks(body, tasks, answers, reporter), context.patience, answers.forward)

@@ -13,7 +13,7 @@ from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.detokenizer import Detokenizer
 from arbiter.gateway.error_responses import answer
 from arbiter.gateway.middleware import after
-from arbiter.gateway.request_mapping import completion_tasks
+from arbiter.gateway.request_mapping import completion_tasks, number_of_answers
 from arbiter.gateway.response_schemas import (
     Finish,
     Reporter,
@@ -58,8 +58,9 @@ async def completions(context: GatewayContext, request: Request, raw: bytes) -> 
     """
     body = read(raw, CompletionBody)
     reporter = Reporter(body.arbiter, context.costs.prices, is_capped(request))
-    tasks = at_cap(request, completion_tasks(context, body, await _prompts(context.detokenizer, body)))
-    context.admission.enter_rest(after(request), len(tasks))
+    prompts = await _prompts(context.detokenizer, body)
+    context.admission.enter_rest(after(request), number_of_answers(context, len(prompts), body.n))
+    tasks = at_cap(request, completion_tasks(context, body, prompts))
     if body.stream:
         answers = await answer_streams(context, request, tasks)
         return EventStream(_chunks(body, tasks, answers, reporter), context.patience, answers.forward)

@@ -35,6 +35,18 @@ _CONTENTS = ("function_call", "audio", "images")
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
+def number_of_answers(context: GatewayContext, questions: int, number: int | None) -> int:
+    """Return how many answers a request has with ``number`` to each question. Raises ``RequestError`` if too many."""
+    most = context.arbiter.config.serve.choices
+    if number is not None and number > most:
+        raise RequestError(
+            f"n is {number}, and this endpoint gives at most {most} answers to a question (serve.choices)",
+            code="invalid_value",
+            param="n",
+        )
+    return questions * (number or 1)
+
+
 def chat_tasks(context: GatewayContext, body: ChatBody) -> list[Task]:
     """Return the tasks of a ``/v1/chat/completions`` body, one per answer. Raises ``RequestError``."""
     if body.max_tokens and body.max_completion_tokens and body.max_tokens != body.max_completion_tokens:
@@ -42,7 +54,7 @@ def chat_tasks(context: GatewayContext, body: ChatBody) -> list[Task]:
     question = [_message(message, f"messages[{index}]") for index, message in enumerate(body.messages)]
     most = body.max_completion_tokens or body.max_tokens
     task = _task(context.arbiter, question, _overrides(context, body, most, body.stop, body.seed))
-    return _samples(context, task, body.n)
+    return _samples(task, body.n)
 
 
 def completion_tasks(context: GatewayContext, body: CompletionBody, prompts: Sequence[str]) -> list[Task]:
@@ -52,7 +64,7 @@ def completion_tasks(context: GatewayContext, body: CompletionBody, prompts: Seq
     """
     overrides = _overrides(context, body, body.max_tokens, body.stop, body.seed)
     tasks = [_task(context.arbiter, prompt, overrides) for prompt in prompts]
-    return [sample for task in tasks for sample in _samples(context, task, body.n)]
+    return [sample for task in tasks for sample in _samples(task, body.n)]
 
 
 def response_task(context: GatewayContext, body: ResponseBody) -> Task:
@@ -71,15 +83,8 @@ def _task(arbiter: Arbiter, question: Question, overrides: Overrides) -> Task:
         raise RequestError(str(error), code="invalid_value", param=field[0] if field else None) from error
 
 
-def _samples(context: GatewayContext, task: Task, number: int | None) -> list[Task]:
-    """Return the samples of a task, which differ by their seeds. Raises ``RequestError`` if there are too many."""
-    most = context.arbiter.config.serve.choices
-    if number is not None and number > most:
-        raise RequestError(
-            f"n is {number}, and this endpoint gives at most {most} answers to a question (serve.choices)",
-            code="invalid_value",
-            param="n",
-        )
+def _samples(task: Task, number: int | None) -> list[Task]:
+    """Return the samples of a task, which differ by their seeds."""
     return [replace(task, sample=sample, seed=sample_seed(task.seed, sample)) for sample in range(number or 1)]
 
 

@@ -163,7 +163,7 @@ async def _events(body: ResponseBody, task: Task, answers: AnswerStreams, report
             for data in message.added(part.text, extra):
                 yield data
             if part.solution is not None:
-                ended = _ended(begun, task, part.solution, reporter)
+                ended = _ended(begun, task, part.solution, reporter, message.is_open)
                 for data in (*message.done(text, ended.output), *_call_events(emit, ended.output)):
                     yield data
                 yield emit(ended.status, response=ended)
@@ -178,13 +178,17 @@ Emit = Callable[..., bytes]
 
 
 class _MessageEvents:
-    """The events of the text of an answer. Its item begins with the first text, or with the end of an empty answer."""
+    """The events of the text of an answer.
+
+    Its item begins with the first text or record of a step, or with the end of an empty answer. ``is_open`` says
+    whether it has begun.
+    """
 
     def __init__(self, emit: Emit, name: str) -> None:
         self._emit = emit
         self._name = name
         self._path = {"item_id": name, "output_index": 0, "content_index": 0}
-        self._is_open = False
+        self.is_open = False
 
     def added(self, text: str, extra: SolutionReport | None) -> Iterator[bytes]:
         """Yield the events for further text, and for the record of a step."""
@@ -193,19 +197,18 @@ class _MessageEvents:
             yield self._emit("output_text.delta", delta=text, logprobs=[], arbiter=extra, **self._path)
 
     def done(self, text: str, output: Sequence[OutputItem]) -> Iterator[bytes]:
-        """Yield the events for the end of the text, if the ``output`` has one or an event of it was sent."""
-        item = output[0] if isinstance(output[0], OutputMessage) else None
-        if item is None and not self._is_open:
+        """Yield the events for the end of the text, if the ``output`` has one."""
+        item = output[0]
+        if not isinstance(item, OutputMessage):
             return
         yield from self._open()
         yield self._emit("output_text.done", text=text, logprobs=[], **self._path)
         yield self._emit("content_part.done", part=OutputText(text), **self._path)
-        ended = item or OutputMessage(self._name, "completed", [OutputText(text)])
-        yield self._emit("output_item.done", item=ended, output_index=0)
+        yield self._emit("output_item.done", item=item, output_index=0)
 
     def _open(self) -> Iterator[bytes]:
-        if not self._is_open:
-            self._is_open = True
+        if not self.is_open:
+            self.is_open = True
             yield self._emit("output_item.added", item=OutputMessage(self._name, "in_progress", []), output_index=0)
             yield self._emit("content_part.added", part=OutputText(""), **self._path)
 
@@ -248,11 +251,14 @@ def _tools_of(body: ResponseBody) -> dict[str, Any]:
     return {"tools": body.tools, "tool_choice": body.tool_choice or "auto", "parallel_tool_calls": parallel}
 
 
-def _ended(begun: Response, task: Task, solution: Solution, reporter: Reporter) -> Response:
+def _ended(
+    begun: Response, task: Task, solution: Solution, reporter: Reporter, is_text_begun: bool = False
+) -> Response:
+    """Return the answer. An answer of calls alone has a message, without text, if its events were sent already."""
     is_whole, usage = finish_of(solution) != "length", usage_of([solution])
     status: Status = "completed" if is_whole else "incomplete"
     calls, text = call_items(solution), solution.text
-    said = [OutputMessage(_item(task), status, [OutputText(text)])] if text or not calls else []
+    said = [OutputMessage(_item(task), status, [OutputText(text)])] if text or is_text_begun or not calls else []
     return msgspec.structs.replace(
         begun,
         status=status,

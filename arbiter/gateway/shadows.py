@@ -93,8 +93,8 @@ class Shadows(EventFolder):
             self.cancel()
 
     def offer(self, task: Task, solution: Solution) -> None:
-        """Start the shadow of an answered question, if it is drawn and there is capacity."""
-        if not self._is_drawn(task) or isinstance(task.policy, TargetOnly):
+        """Start the shadow of an answered question, if it is drawn and there is capacity; none if it failed."""
+        if solution.error or not self._is_drawn(task) or isinstance(task.policy, TargetOnly):
             return
         cost, estimated = solution_cost(solution, self._prices), target_alone(solution.steps, self._prices)
         if cost is None or estimated is None:

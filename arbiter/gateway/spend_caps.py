@@ -18,6 +18,9 @@ from arbiter.protocols.messages import Task
 _SECONDS = {"minute": 60.0, "day": 86_400.0}
 _CODES = {"minute": "rate_limit_exceeded", "day": "insufficient_quota"}
 
+AT_CAP = "the key has reached a spend cap, so the draft alone answers: "
+"""The beginning of the error for a request that the draft alone cannot answer."""
+
 
 class _Window(msgspec.Struct):
     """A minute or a day, which begins with its first cost."""
@@ -53,7 +56,12 @@ class SpendCaps:
             window.spent += cost
 
     def check(self, request: Request) -> None:
-        """Let the request pass, or have the draft alone answer it. Raises ``RequestError`` (429) if it is refused."""
+        """Let the request pass, or have the draft alone answer it. Raises ``RequestError`` (429) if it is refused.
+
+        A request that the draft alone must answer is not checked again.
+        """
+        if is_capped(request):
+            return
         key = key_of(request)
         reached = self._reached(key)
         if reached is None:

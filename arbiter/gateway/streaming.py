@@ -16,8 +16,8 @@ from arbiter.gateway.disconnect import cancel_when_gone, while_connected
 from arbiter.gateway.error_responses import closing, shape
 from arbiter.gateway.middleware import after, key_of
 from arbiter.gateway.response_schemas import TextSoFar, check
-from arbiter.gateway.spend_caps import is_capped
-from arbiter.protocols.errors import ClosedError, RequestError
+from arbiter.gateway.spend_caps import AT_CAP, is_capped
+from arbiter.protocols.errors import ClosedError, ConfigError, RequestError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Solution, StepRecord
 
@@ -51,6 +51,16 @@ class AnswerStream:
         self._is_capped = is_capped(request)
         after(request).callback(self._end)
         await after(request).enter_async_context(self._steps)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether ``first`` does not wait."""
+        return self._steps.has_begun
+
+    async def begun(self, scope: anyio.CancelScope) -> None:
+        """Wait until ``has_begun``, then cancel ``scope``, in which others wait for the same."""
+        await self._steps.begun()
+        scope.cancel()
 
     async def first(self) -> None:
         """Wait for the first part, so that an early failure is reported by the status of the response.
@@ -90,6 +100,8 @@ class AnswerStream:
             step = await anext(self._steps, None)
         except ClosedError as error:
             raise closing() from error
+        except ConfigError as error:  # the draft alone answers at a cap, but cannot be offered the tools
+            raise RequestError(f"{AT_CAP if self._is_capped else ''}{error}", code="invalid_value") from error
         if step is not None:
             return AnswerPart(self._text.add(step), step)
         solution = check(self._steps.solution)
@@ -145,15 +157,19 @@ class AnswerStreams:
 
 
 async def answer_streams(context: GatewayContext, request: Request, tasks: Sequence[Task]) -> AnswerStreams:
-    """Start all tasks, wait for the first part of each, and return their streams.
+    """Start all tasks, wait for the first part of any, and return their streams.
 
-    Raises ``RequestError`` if a problem fails before its first step, and ``GoneError`` if the client disconnects.
+    Raises ``RequestError`` if a problem fails before any has a step, and ``GoneError`` if the client disconnects.
     """
     streams = await _start_all(context, request, tasks)
 
     async def first() -> None:
+        async with anyio.create_task_group() as tasks:
+            for stream in streams:
+                tasks.start_soon(stream.begun, tasks.cancel_scope)
         for stream in streams:
-            await stream.first()
+            if stream.has_begun:
+                await stream.first()
 
     await while_connected(request.receive, first)
     return AnswerStreams(streams)

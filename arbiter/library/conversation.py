@@ -107,6 +107,8 @@ def _call(path: str, call: object) -> ToolCall:
             raise DataError(f"{path}: the arguments are not a JSON object")
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
         raise DataError(f"{path}: the arguments are not JSON: {error}") from error
+    except RecursionError as error:
+        raise DataError(f"{path}: the arguments are nested too deeply") from error
     return ToolCall(called, name, arguments or "{}")
 
 

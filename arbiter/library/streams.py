@@ -146,18 +146,32 @@ class Steps(Stream[StepRecord]):
 
     def __init__(self, begin: Begin, soon: Soon, solve: Callable[[Watch], Awaitable[Solution]]) -> None:
         self._found: list[Solution] = []
-        found = self._found
+        self._begun = anyio.Event()
+        found, begun = self._found, self._begun
 
         async def run(work: StreamWork[StepRecord]) -> None:
             def put(step: StepRecord) -> None:
                 with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # the iterator is closed
                     work.send.send_nowait(step)
+                begun.set()
 
-            found.append(await solve(put))
+            try:
+                found.append(await solve(put))
+            finally:
+                begun.set()
 
         super().__init__(
             begin, soon, StreamWork(run, math.inf)
         )  # unbounded: the problem's limits bound the number of steps
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the first step was kept, or the problem has ended."""
+        return self._begun.is_set()
+
+    async def begun(self) -> None:
+        """Wait until ``has_begun``. Takes no step; a cancellation of the wait leaves the iterator open."""
+        await self._begun.wait()
 
     @property
     def solution(self) -> Solution:

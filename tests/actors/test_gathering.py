@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from arbiter.actors.gathering import releases
 from arbiter.actors.journal import NoJournal
 from arbiter.actors.policies import (
+    DraftOnly,
     GenerateRows,
     LearnedRouter,
     Oracle,
@@ -211,6 +212,16 @@ def test_the_others_do_not_wait_for_a_problem_that_ends_without_an_escalation(
     world = World(in_virtual_time, open_ring)
     world.solve(*(a_task(name, policy=ALL_REJECTED) for name in ("1", "2")), a_task("4", policy=RandomEscalation(0.0)))
     assert world.starts() == [("1", 4.0), ("2", 4.0)]
+
+
+@pytest.mark.parametrize("policy", [TargetOnly(), DraftOnly()])
+def test_the_others_do_not_wait_for_a_problem_that_is_never_escalated(
+    in_virtual_time: Virtual, a_task: Tasks, policy: Policy, open_ring: OpenRing
+) -> None:
+    world = World(in_virtual_time, open_ring, steps=9)
+    solutions = world.solve(a_task("1", policy=ALL_REJECTED), a_task("2", policy=policy))
+    assert all(step.kept.gathered is None for step in solutions["1"].steps)
+    assert solutions["1"].seconds == pytest.approx(9 * (1.0 + 1.0))
 
 
 def test_a_cancelled_problem_leaves_the_gathering_and_the_others_do_not_wait_for_it(

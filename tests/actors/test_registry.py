@@ -6,7 +6,7 @@ import anyio
 import msgspec
 import pytest
 
-from arbiter.actors.policies import DraftOnly
+from arbiter.actors.policies import DraftOnly, RandomEscalation
 from arbiter.actors.registry import ProblemRegistry
 from arbiter.protocols.errors import ProblemError
 from arbiter.protocols.messages import Task
@@ -15,8 +15,9 @@ from arbiter.protocols.records import RequestCounts, Transcript, Usage
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 
 
-P = Task(id="p", transcript=Transcript("?"), policy=DraftOnly())
-Q = Task(id="q", transcript=Transcript("?"), policy=DraftOnly())
+P = Task(id="p", transcript=Transcript("?"), policy=RandomEscalation(0.5))
+Q = Task(id="q", transcript=Transcript("?"), policy=RandomEscalation(0.5))
+DRAFTED = Task(id="drafted", transcript=Transcript("?"), policy=DraftOnly())
 
 
 def opened(*tasks: Task) -> ProblemRegistry:
@@ -33,10 +34,12 @@ def test_a_problem_is_in_the_docket_while_it_is_open() -> None:
     assert (there, P in registry) == (True, False)
 
 
-def test_a_docket_counts_its_open_problems() -> None:
-    registry = opened(P, Q)
+def test_a_docket_counts_the_open_problems_whose_policies_decide() -> None:
+    registry = opened(P, Q, DRAFTED)
     registry.close(P)
-    assert len(registry) == 1
+    assert registry.deciding == 1
+    registry.close(DRAFTED)
+    assert registry.deciding == 1
 
 
 def test_a_problem_cannot_be_opened_twice() -> None:
@@ -69,7 +72,7 @@ def test_closing_twice_is_closing() -> None:
     registry = opened(P)
     registry.close(P)
     registry.close(P)
-    assert len(registry) == 0
+    assert registry.deciding == 0
 
 
 def test_a_problem_opened_again_starts_with_no_calls() -> None:
@@ -183,7 +186,7 @@ def test_a_request_that_ends_after_its_problem_is_closed_harms_nothing() -> None
 
 def test_who_waits_for_all_problems_hears_of_every_close_once() -> None:
     registry, closed = opened(P, Q), list[tuple[Task, int]]()
-    registry.after_close(lambda task: closed.append((task, len(registry))))
+    registry.after_close(lambda task: closed.append((task, registry.deciding)))
     for task in (Q, Q, P):
         registry.close(task)
     assert closed == [(Q, 1), (P, 0)]

@@ -291,6 +291,6 @@ def test_the_models_that_write_are_wrapped_and_a_handle_of_two_names_stays_one()
 
 
 def test_a_model_that_cannot_be_offered_tools_still_says_so() -> None:
-    refusing = CallingGenerator(ScriptedGenerator(), None, "set prompt")
+    refusing = CallingGenerator(Writer(""), None, "set prompt")
     assert WholeBlocks(refusing, open_fence).without_tools == "set prompt"
-    assert WholeBlocks(ScriptedGenerator(), open_fence).without_tools is None
+    assert WholeBlocks(Writer(""), open_fence).without_tools is None

@@ -44,6 +44,8 @@ def test_a_limit_in_the_configuration_is_for_its_own_data(
 
 
 def test_other_data_and_keys_that_need_each_other_can_be_set_together(tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text("[sampling]\nsamples = 4\n[data]\nlimit = 3\n")  # needs a temperature
+    draft = ["[models.draft]", 'model = "pocket:draft"', 'prompt = "chatml"']
+    tables = ["[sampling]", "samples = 4", "[data]", "limit = 3", *draft]
+    (tmp_path / "mine.toml").write_text("\n".join(['run_type = "draft"', *tables]))  # samples need a temperature
     config = RunOverrides(temperature=0.7, data="gsm8k").load(str(tmp_path / "mine.toml"))
     assert (config.sampling.samples, config.data.limit) == (4, None)

@@ -8,6 +8,8 @@ import anyio
 import pytest
 
 from arbiter.actors.seeds import sample_seed, step_seed
+from arbiter.gateway.inprocess_client import BASE
+from arbiter.library.arbiter import Arbiter
 from arbiter.log.run import Run
 from arbiter.protocols.ports import Generation, GenerationRequest
 from arbiter.protocols.records import Usage
@@ -101,6 +103,41 @@ async def test_a_slow_choice_holds_up_no_other(endpoint: Any) -> None:
     assert ends == [1, 0]
 
 
+async def test_a_stream_begins_with_the_first_choice_that_has_a_step(endpoint: Any) -> None:
+    def seconds(request: GenerationRequest) -> float:
+        return 3600.0 if request.seed == step_seed(5, key[0], request.step, "draft", 0) else 0.0
+
+    key: list[str] = []
+    body = {"model": "arbiter", "messages": [{"role": "user", "content": "q"}], "n": 2, "temperature": 0.5, "seed": 5}
+    async with endpoint(seeded, seconds=seconds, config={"run_type": "draft"}) as served:
+        key.append(served.gateway.arbiter.task([{"role": "user", "content": "q"}]).seed_name)
+        with anyio.fail_after(20):
+            async with served.client.stream(
+                "POST", f"{BASE}/v1/chat/completions", json={**body, "stream": True}
+            ) as got:
+                async for line in got.aiter_lines():
+                    if '"content":"0: ' in line:
+                        break
+        assert (got.status_code, '"index":1' in line) == (200, True)
+
+
+async def test_a_choice_that_fails_before_any_step_fails_the_request_by_its_status(endpoint: Any) -> None:
+    def write(request: GenerationRequest) -> Generation:
+        if request.seed == step_seed(5, key[0], request.step, "draft", 0):
+            return Generation("slow", "end", Usage(0, 1))
+        raise OSError("no")
+
+    def seconds(request: GenerationRequest) -> float:
+        return 3600.0 if request.seed == step_seed(5, key[0], request.step, "draft", 0) else 0.0
+
+    key: list[str] = []
+    async with endpoint(write, seconds=seconds, config={"run_type": "draft"}) as served:
+        key.append(served.gateway.arbiter.task([{"role": "user", "content": "q"}]).seed_name)
+        with anyio.fail_after(20):
+            failed = await served.chat(n=2, temperature=0.5, seed=5, stream=True)
+    assert (failed.status_code, failed.json()["error"]["code"]) == (502, "model_failed")
+
+
 async def test_several_prompts_have_all_their_choices_one_prompt_after_the_other(endpoint: Any) -> None:
     async with endpoint() as served:
         answer = (await served.post("completions", prompt=["a", "b"], n=2)).json()
@@ -157,6 +194,21 @@ async def test_each_choice_takes_the_capacity_of_a_problem(endpoint: Any, until:
             clients.cancel_scope.cancel()
         await until(lambda: served.gateway.open == 0)
     assert for_good.status_code == 400
+
+
+@pytest.mark.parametrize("n", [2, 9])
+async def test_a_request_of_too_many_answers_is_refused_before_any_task_is_made(endpoint: Any, n: int) -> None:
+    made: list[Any] = []
+
+    class Counted(Arbiter):
+        def task(self, question: Any, **overrides: Any) -> Any:
+            made.append(question)
+            return super().task(question, **overrides)
+
+    async with endpoint(config={"limits": {"problems": 2}}, queue=1, kind=Counted) as served:
+        several = await served.post("completions", prompt=["a", "b"], n=n)
+        one = await served.chat(n=2 * n)
+        assert (several.status_code, one.status_code, made, served.gateway.open) == (400, 400, [], 0)
 
 
 async def test_a_client_that_goes_away_ends_all_its_choices(endpoint: Any, until: Any) -> None:

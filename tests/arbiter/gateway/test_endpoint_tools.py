@@ -133,6 +133,26 @@ async def test_a_streamed_response_has_the_items_of_a_whole_one(endpoint: Any, r
 
 
 @pytest.mark.asyncio
+async def test_a_streamed_response_of_a_call_alone_with_records_of_steps_numbers_its_items_once(endpoint: Any) -> None:
+    called = {"type": "function_call", "call_id": "c", "name": "add", "arguments": '{"a": 1}'}
+    items: list[Any] = [QUESTION, called, {"type": "function_call_output", "call_id": "c", "output": "2"}]
+    async with (
+        endpoint(agent) as served,
+        AsyncOpenAI(base_url=f"{BASE}/v1", api_key="-", http_client=served.client) as openai,
+        openai.responses.stream(
+            model="arbiter", input=items, tools=[FLAT], extra_body={"arbiter": {"steps": True}}
+        ) as stream,
+    ):
+        events: list[Any] = [event async for event in stream]
+        final = await stream.get_final_response()
+    for kind in ("added", "done"):
+        sent = [event for event in events if event.type == f"response.output_item.{kind}"]
+        assert [(event.output_index, event.item.type) for event in sent] == [(0, "message"), (1, "function_call")]
+    assert [item.type for item in final.output] == ["message", "function_call"]
+    assert (final.output_text, json.loads(final.output[1].arguments)) == ("", {"a": 2})
+
+
+@pytest.mark.asyncio
 async def test_the_draft_that_breaks_the_rules_costs_no_request_to_the_router(endpoint: Any) -> None:
     async with endpoint(agent) as served:
         answer = (

@@ -208,3 +208,35 @@ async def sent(served: Any, raw: bytes) -> httpx2.Response:
     return await served.client.post(
         f"{BASE}/v1/chat/completions", content=raw, headers={"content-type": "application/json"}
     )
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """An object of objects, ``depth`` deep."""
+    value: dict[str, Any] = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+ARGUMENTS = '{"a":' * 5000 + "1" + "}" * 5000
+CALL = {"id": "c", "type": "function", "function": {"name": "add", "arguments": ARGUMENTS}}
+QUESTION = {"role": "user", "content": "q"}
+RESULT = {"role": "tool", "tool_call_id": "c", "content": "1"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [QUESTION, {"role": "assistant", "tool_calls": [CALL]}, RESULT]},
+        {"messages": [QUESTION], "response_format": {"type": "json_schema", "json_schema": nested(600)}},
+        {"messages": [QUESTION], "tools": [{"type": "function", "function": {"name": "f", "parameters": nested(600)}}]},
+    ],
+    ids=["arguments", "response_format", "tools"],
+)
+@pytest.mark.asyncio
+async def test_a_value_that_is_nested_too_deeply_is_refused_as_invalid(endpoint: Any, body: dict[str, Any]) -> None:
+    async with endpoint() as served:
+        refused = await served.post("chat/completions", **body)
+        assert refused.status_code == 400, refused.text
+        assert refused.json()["error"]["type"] == "invalid_request_error"
+        assert (await served.chat()).status_code == 200

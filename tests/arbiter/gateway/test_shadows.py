@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from arbiter.actors.ring_setup import Models
@@ -11,7 +12,7 @@ from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import Config, parse
 from arbiter.gateway.admission import Admission
 from arbiter.gateway.app import Gateway
-from arbiter.gateway.shadows import Shadows
+from arbiter.gateway.shadows import Shadows, ShadowSums
 from arbiter.library.arbiter import Arbiter
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, ScoreRequest
@@ -86,6 +87,15 @@ def test_no_shadow_starts_while_the_target_has_no_free_slot(in_virtual_time: InV
         assert (shadows.running, shadows.sums.skipped) == (0, 1)
 
     in_virtual_time(lambda: shadowed(use, slots=1))
+
+
+def test_a_failed_answer_has_no_shadow(in_virtual_time: InVirtualTime) -> None:
+    async def use(arbiter: Arbiter, shadows: Shadows) -> None:
+        task = arbiter.task("one")
+        shadows.offer(task, msgspec.structs.replace(await arbiter.run(task), finish_reason="failed", error="no"))
+        assert (shadows.running, shadows.sums) == (0, ShadowSums())
+
+    in_virtual_time(lambda: shadowed(use))
 
 
 def test_the_events_of_a_shadow_reach_no_other_hook_even_after_it_was_cancelled(

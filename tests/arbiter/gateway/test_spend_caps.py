@@ -68,10 +68,13 @@ class Endpoint:
 
 
 @asynccontextmanager
-async def opened(keys: tuple[str, ...] = KEYS, **caps: Any) -> AsyncGenerator[Endpoint]:
+async def opened(
+    keys: tuple[str, ...] = KEYS, kind: type[ScriptedGenerator] = ScriptedGenerator, **caps: Any
+) -> AsyncGenerator[Endpoint]:
+    """Open an endpoint with caps, whose draft is of a ``kind``."""
     target = ScriptedGenerator(write, seconds)
     models = Models(
-        draft=ModelHandle(ScriptedGenerator(write, seconds)),
+        draft=ModelHandle(kind(write, seconds)),
         target=ModelHandle(target),
         scorers={"router": ModelHandle(ScriptedScorer(lambda request: 0.9 if request.step == 1 else 0.1))},
     )

@@ -150,17 +150,13 @@ async def test_models_of_your_own_write_whole_blocks_too() -> None:
     assert [step.kept.text for step in solution.steps][1] == BLOCK
 
 
-def test_the_end_of_a_thought_ends_the_blocks_in_it(configs: Configs) -> None:
+def test_the_end_of_a_thought_ends_the_blocks_in_it(a_config: Configs, tmp_path: Path) -> None:
     parts = ["<think>\nTry\n```python\nx\n</think>", "So use a dict.", "\\boxed{7}"]
 
     def write(request: GenerationRequest) -> Generation:
         part = len(request.transcript.steps)
         return Generation(parts[part], "end" if part == len(parts) - 1 else "separator", Usage(1, 1))
 
-    async def body() -> None:
-        models = Models(draft=ModelHandle(ScriptedGenerator(write)))
-        async with Arbiter(configs(run_type="draft", whole_blocks=True), models=models) as arbiter:
-            solution = await arbiter.solve("q")
-        assert [step.kept.text for step in solution.steps] == parts
-
-    anyio.run(body)
+    models = Models(draft=ModelHandle(ScriptedGenerator(write)))
+    run(a_config(run_type="draft", whole_blocks=True), models, tmp_path)
+    assert texts(tmp_path) == [parts, parts]

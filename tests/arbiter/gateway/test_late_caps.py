@@ -1,0 +1,84 @@
+"""Caps that are reached while a body arrives, and what the draft alone cannot answer at a cap."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+
+from arbiter.backends.scripted import ScriptedGenerator
+from tests.arbiter.gateway.test_spend_caps import ANSWER, KEYS, Endpoint, opened
+
+InVirtualTime = Callable[[Callable[[], Awaitable[None]]], None]
+Message = MutableMapping[str, Any]
+QUESTION = {"model": "arbiter", "messages": [{"role": "user", "content": "q"}]}
+
+
+async def sent_in_parts(served: Endpoint, between: Callable[[], Awaitable[Any]]) -> tuple[int, Any]:
+    """Send the question in two parts, with ``between`` called in between; return the status and the answer."""
+    body, sent, parts = msgspec.json.encode(QUESTION), list[Message](), iter((0, 1))
+
+    async def receive() -> Message:
+        part = next(parts, None)
+        if part is None:
+            await anyio.sleep_forever()
+        if part == 1:
+            await between()
+        return {"type": "http.request", "body": body[9:] if part else body[:9], "more_body": not part}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json"), (b"authorization", f"Bearer {KEYS[0]}".encode())]
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "query_string": b"", "headers": headers}
+    await served.gateway.app(scope, receive, send)
+    return sent[0]["status"], msgspec.json.decode(b"".join(message.get("body", b"") for message in sent[1:]))
+
+
+class WithoutTools(ScriptedGenerator):
+    """A model that cannot be offered tools."""
+
+    without_tools = "Its template has no tools."
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("n", [1, 2])
+def test_tools_that_the_draft_cannot_be_offered_are_refused_at_the_cap_with_the_reason(
+    stream: bool, n: int, in_virtual_time: InVirtualTime
+) -> None:
+    async def use() -> None:
+        tools = [{"type": "function", "function": {"name": "add"}}]
+        async with opened(per_day=ANSWER, at_cap="draft", kind=WithoutTools) as served:
+            assert (await served.chat(model="arbiter:target", tools=tools)).status_code == 200
+            refused = await served.chat(model="arbiter:target", tools=tools, stream=stream, n=n)
+            error = refused.json()["error"]
+            assert (refused.status_code, error["code"]) == (400, "invalid_value")
+            assert error["message"].startswith("the key has reached a spend cap, so the draft alone answers: ")
+            assert error["message"].endswith("a model cannot be offered. Its template has no tools.")
+            assert served.gateway.open == 0
+            assert (await served.chat(model="arbiter:target")).status_code == 200
+
+    in_virtual_time(use)
+
+
+@pytest.mark.parametrize("at_cap", ["refuse", "draft"])
+@pytest.mark.parametrize("spent", ["before", "while the body arrives"])
+def test_a_cap_counts_when_the_body_has_arrived_and_a_request_meets_it_once(
+    at_cap: str, spent: str, in_virtual_time: InVirtualTime
+) -> None:
+    async def use() -> None:
+        async with opened(per_day=ANSWER, at_cap=at_cap) as served:
+            if spent == "before":
+                await served.chat()
+                status, answer = await sent_in_parts(served, lambda: anyio.sleep(1))
+            else:
+                status, answer = await sent_in_parts(served, served.chat)
+            if at_cap == "refuse":
+                assert (status, answer["error"]["code"]) == (429, "insufficient_quota")
+            else:
+                assert (status, answer["arbiter"]["at_cap"]) == (200, "draft")
+            assert served.target.calls == 1
+            assert 'arbiter_capped_requests_total{key="key 1"} 1.0' in await served.metrics()
+
+    in_virtual_time(use)
