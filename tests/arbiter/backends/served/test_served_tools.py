@@ -68,7 +68,10 @@ async def test_special_tokens_are_requested_only_with_tools_whose_calls_need_the
 async def test_a_model_whose_server_drops_the_marks_of_its_calls_is_not_offered_tools(
     kind: str, form: str, server: FakeServer, a_generator: AGenerator, engine: Callable[..., Script]
 ) -> None:
-    server.replies(engine(kind, lambda _: "text"))
+    def rest(asked: Asked) -> str:
+        return "text"
+
+    server.replies(engine(kind, rest))
     keys: dict[str, Any] = {"prompt": "chat", "tokenizer": "pocket:draft", "calls": form}
     async with a_generator(**keys, **({} if kind == "plain" else {"engine": kind})) as generator:
         assert isinstance(generator, RefusesTools)
