@@ -24,10 +24,12 @@ def problem_with(rules: AnswerRules, calls: tuple[ToolCall, ...], ends: bool) ->
 
 def problem_of_answer(schema: str, text: str) -> str | None:
     """Return why an answer is no JSON that fits ``schema``; None if it is. ``text`` is the whole answer."""
+    if (problem := problem_of(schema, text)) is None:
+        return None  # marks of a thought within its texts mean nothing
     content = text_after_thought(text)
     if content is None:
         return "it ends within a thought"
-    problem = problem_of(schema, content)
+    problem = problem if content == text else problem_of(schema, content)
     return f"the answer does not fit its schema: {problem}" if problem else None
 
 

@@ -19,7 +19,8 @@ class CheckedGenerator:
     """A ``Generator`` over ``inner`` that says of each step whether it keeps the ``rules`` of the answer.
 
     A step that breaks them is written again if ``is_final``, that is, if no other model can replace it: ``TRIES``
-    times in all, with other seeds, at a temperature above 0, and with the rules as a constraint.
+    times in all, with other seeds, at a temperature above 0, and with the rules as a constraint. One that its limit cut
+    within a call is kept: it calls nothing, and ends the problem as any step that is cut.
 
     If the answer must fit a schema, and can be nothing else, that is the constraint of each step after a thought.
     """
@@ -35,14 +36,14 @@ class CheckedGenerator:
             request = msgspec.structs.replace(request, constraint=self._rules.schema)
         answer = await self._write(request)
         for attempt in range(1, self._tries):
-            if answer.valid is not False:
+            if answer.valid is not False or _is_cut(answer):
                 break
             note_retry(attempt, 0.0, f"broken rules: {answer.problem}")
             again = await self._write(self._again(request, answer, attempt))
             spent = again.overhead + answer.usage + answer.overhead
             seconds = None if again.seconds is None or answer.seconds is None else again.seconds + answer.seconds
             answer = msgspec.structs.replace(again, overhead=spent, seconds=seconds)
-        if answer.valid is False and self._tries > 1:
+        if answer.valid is False and self._tries > 1 and not _is_cut(answer):
             raise BackendError(
                 f"the {request.author} model broke the rules of the answer in each of {TRIES} tries: {answer.problem}"
             )
@@ -75,6 +76,11 @@ class CheckedGenerator:
             proposal=None,
             constraint=call_schema(self._rules) if is_call else self._rules.schema,
         )
+
+
+def _is_cut(answer: Generation) -> bool:
+    """Return whether the token limit cut a step within its call, which is then no call."""
+    return answer.stop_reason == "limit" and not answer.calls
 
 
 def _before(request: GenerationRequest) -> str:

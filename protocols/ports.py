@@ -48,7 +48,8 @@ class GenerationRequest(Record, frozen=True):
     - ``target`` is the name of the target, if the policy has several.
     - ``constraint`` is a JSON schema, as JSON text, where an earlier answer to the request broke the rules of the
       transcript. A model whose engine constrains decoding then writes one JSON value that fits it, and nothing else.
-      Other models write freely.
+      Other models write freely. A model in process that lacks the extra ``structured`` raises ``BackendError``, which
+      says what to install.
 
     These fields do not change the answer:
 

@@ -73,10 +73,13 @@ class AnswerRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 
 
 def one_line(arguments: str) -> str:
-    """Return JSON text on one line, its strings and numbers unchanged. A text that is no JSON becomes a JSON string."""
+    """Return JSON text on one line, its strings and numbers unchanged.
+
+    A text that is no JSON, or is nested too deeply to be read, becomes a JSON string.
+    """
     try:
         return msgspec.json.format(arguments, indent=0)
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return _string(arguments)
 
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from arbiter.backends.call_formats.forms import FORMS
+from arbiter.backends.call_formats.forms import FORMS, SPECIAL_MARKS
 from arbiter.backends.call_formats.reading import CallForm, ReadStep, read_step
 from arbiter.backends.prompts import CHAT, PromptTemplate
 from arbiter.backends.token_texts import TokenTexts
 from arbiter.backends.whole_blocks import WholeBlocks
-from arbiter.config.model_tables import AnyModelTable, is_chat
+from arbiter.config.model_tables import AnyModelTable, CallFormName, is_chat
 from arbiter.protocols.ports import (
     CountsPrompts,
     Generation,
@@ -21,15 +21,16 @@ from arbiter.protocols.ports import (
 )
 from arbiter.protocols.records import Transcript
 from arbiter.protocols.tools import AnswerRules
-from arbiter.structured.thoughts import text_after_thought
+from arbiter.structured.thoughts import text_after_first_thought
 
 
 class CallingGenerator:
     """A ``Generator`` over ``inner`` that returns the calls in its steps as data.
 
     ``form`` is the form in which the model writes calls. None if it cannot be offered tools; ``without_tools`` then
-    says why, and how to change that. ``opens_thought`` is True if the answers begin within a thought. A thought has no
-    calls, whatever it says. An answer that must fit a schema is one step, after those of the thought.
+    says why, and how to change that. ``opens_thought`` is True if the answers begin within a thought. A thought is
+    at the beginning of an answer, and has no calls, whatever it says. An answer that must fit a schema is one step,
+    after those of the thought.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class CallingGenerator:
         Within a thought, no constraint holds. Raises as ``inner``.
         """
         rules = request.transcript.rules
-        form = self._form if rules is not None and rules.tools else None
+        form = self._form if rules is not None and rules.offered else None
         if rules is None or (form is None and rules.schema is None):
             return await self.inner.generate(request)
 
@@ -54,9 +55,9 @@ class CallingGenerator:
             _, text = self._divided(request, written[len(_before(request)) :])
             if rules.schema is not None and text.strip():
                 return True
-            return form is not None and read_step(form, text, rules.tools).is_open
+            return form is not None and read_step(form, text, rules.offered).is_open
 
-        if text_after_thought(_before(request), self._opens_thought) is None:
+        if text_after_first_thought(_before(request), self._opens_thought) is None:
             request = msgspec.structs.replace(request, constraint=None)
         answer = await WholeBlocks(self.inner, is_open).generate(request)
         if form is None or (request.constraint is not None and request.constraint == rules.schema):
@@ -90,7 +91,7 @@ class CallingGenerator:
 
     def _divided(self, request: GenerationRequest, text: str) -> tuple[str, str]:
         """Return the part of a step that is a thought, and the part after it."""
-        after = text_after_thought(_before(request) + text, self._opens_thought)
+        after = text_after_first_thought(_before(request) + text, self._opens_thought)
         end = 0 if after is None else min(len(after), len(text))
         return text[: len(text) - end], text[len(text) - end :]
 
@@ -98,7 +99,7 @@ class CallingGenerator:
         """Return the calls in ``text``. Under a constraint, an engine writes a bare JSON object, as Llama does."""
         if request.constraint is not None and (bare := read_step(FORMS["llama-3"], text)).calls:
             return bare
-        return read_step(form, text, rules.tools)
+        return read_step(form, text, rules.offered)
 
 
 def _before(request: GenerationRequest) -> str:
@@ -114,6 +115,16 @@ def hidden_marks(texts: TokenTexts, form: CallForm, model: str) -> str | None:
     return (
         f"{model}: its marks of calls are special tokens ({', '.join(hidden)}), which the texts of a model in "
         "process leave out. Serve the model with sglang or vLLM"
+    )
+
+
+def dropped_marks(calls: CallFormName | None, model: str) -> str | None:
+    """Return why a model behind a server that drops special tokens cannot write calls in a form; None if it can."""
+    if calls not in SPECIAL_MARKS or not FORMS[calls].marks:
+        return None
+    return (
+        f"{model}: its marks of calls are special tokens ({', '.join(FORMS[calls].marks)}), which only sglang and vLLM "
+        "are known to keep in their texts. Serve the model with one of them, and name it with the key engine"
     )
 
 

@@ -9,7 +9,7 @@ import anyio.to_thread
 
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.call_formats.forms import FORMS
-from arbiter.backends.calling import CallingGenerator, hidden_marks, unwrapped, without_tools
+from arbiter.backends.calling import CallingGenerator, dropped_marks, hidden_marks, unwrapped, without_tools
 from arbiter.backends.head_opening import open_head
 from arbiter.backends.in_process.local_models import (
     load_side_by_side,
@@ -21,6 +21,7 @@ from arbiter.backends.judge_prompts import JudgePrompt, judge_message, judge_pro
 from arbiter.backends.prompts import PromptTemplate, message_template, prompt_template
 from arbiter.backends.served.decoding_pauses import pauses_decoding
 from arbiter.backends.served.draft_memory import DraftMemory
+from arbiter.backends.served.generator import ServedGenerator
 from arbiter.backends.served.queue_depth import open_queue_depth
 from arbiter.backends.served.served_models import open_served_generator, open_served_judge, open_served_scorer
 from arbiter.config.config import SEPARATOR, Config
@@ -192,6 +193,8 @@ async def open_generator(
         form, refusal = FORMS[template.calls] if template.calls else None, without_tools(name, table, template)
         if form is not None and isinstance(table, InProcessTable):
             refusal = hidden_marks(cast("InProcessGenerator", generator).texts, form, f"models.{name}")
+        elif isinstance(generator, ServedGenerator) and not generator.keeps_marks:
+            refusal = refusal or dropped_marks(template.calls, f"models.{name}")
         yield CallingGenerator(generator, form, refusal, template.opens_thought)
 
 

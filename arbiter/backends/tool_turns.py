@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -70,8 +71,28 @@ def as_plain_turns(turns: Iterable[Turn], thoughts: bool = False) -> tuple[Turn,
 
 
 def chat_messages_of(turns: Iterable[Turn], form: CallFormName | None) -> list[dict[str, Any]]:
-    """Return the turns as messages for a chat template that writes calls in ``form``."""
-    return [_message(turn, form) for turn in turns]
+    """Return the turns as messages for a chat template that writes calls in ``form``.
+
+    The template of Llama 3 refuses a message with several calls. So there, each call has its own, before its results.
+    """
+    return [_message(turn, form) for turn in (_one_call_each(turns) if form == "llama-3" else turns)]
+
+
+def _one_call_each(turns: Iterable[Turn]) -> Iterator[Turn]:
+    """Yield the turns, those with several calls as one per call. The first of them has the text."""
+    left = deque(turns)
+    while left:
+        turn, results = left.popleft(), list[Turn]()
+        if len(turn.calls) < 2:
+            yield turn
+            continue
+        while left and left[0].role == "tool":
+            results.append(left.popleft())
+        for index, call in enumerate(turn.calls):
+            yield msgspec.structs.replace(Turn(turn.role, "") if index else turn, calls=(call,))
+            yield from [result for result in results if result.call_id == call.id]
+            results = [result for result in results if result.call_id != call.id]
+        yield from results
 
 
 def _message(turn: Turn, form: CallFormName | None) -> dict[str, Any]:
@@ -100,7 +121,7 @@ def _given(call: ToolCall, form: CallFormName | None) -> object:
         return call.arguments
     try:
         return msgspec.json.decode(call.arguments)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return call.arguments
 
 

@@ -35,7 +35,12 @@ def without_text(solution: Solution) -> Solution:
         replace(
             step,
             candidates=tuple(
-                replace(one, text=redacted(one.text), calls=_hidden_calls(one.calls), problem=_hidden(one.problem))
+                replace(
+                    one,
+                    text=redacted(one.text),
+                    calls=_hidden_calls(one.calls, bool(one.valid)),
+                    problem=_hidden(one.problem),
+                )
                 for one in step.candidates
             ),
         )
@@ -79,14 +84,15 @@ def _without_text(payload: events.AnyPayload) -> events.AnyPayload:
                 payload,
                 question=redacted(question),
                 steps=tuple(Step(redacted(step.text), step.author) for step in steps),
-                turns=tuple(map(_hidden_turn, payload.turns)),
-                after=tuple(map(_hidden_turn, payload.after)),
+                turns=tuple(_hidden_turn(turn, rules) for turn in payload.turns),
+                after=tuple(_hidden_turn(turn, rules) for turn in payload.after),
                 rules=rules and _hidden_rules(rules),
                 stop=(),
                 tags={},
             )
-        case events.CallGenerated(text=text, calls=calls, problem=problem):
-            return replace(payload, text=redacted(text), calls=_hidden_calls(calls), problem=_hidden(problem))
+        case events.CallGenerated(text=text, calls=calls, valid=valid, problem=problem):
+            hidden_calls = _hidden_calls(calls, bool(valid))
+            return replace(payload, text=redacted(text), calls=hidden_calls, problem=_hidden(problem))
         case events.Graded(judgement=judgement):
             hidden_judgement = judgement and judgement_without_text(judgement)
             return replace(payload, answer=None, reason=None, reference=None, judgement=hidden_judgement)
@@ -98,13 +104,21 @@ def _without_text(payload: events.AnyPayload) -> events.AnyPayload:
             return payload
 
 
-def _hidden_turn(turn: Turn) -> Turn:
-    return Turn(turn.role, redacted(turn.text), _hidden_calls(turn.calls), turn.call_id, redacted(turn.thought))
+def _hidden_turn(turn: Turn, rules: AnswerRules | None) -> Turn:
+    offered = {tool.name for tool in rules.tools} if rules else set[str]()
+    calls = (call for one in turn.calls for call in _hidden_calls((one,), one.name in offered))
+    return Turn(turn.role, redacted(turn.text), tuple(calls), turn.call_id, redacted(turn.thought))
 
 
-def _hidden_calls(calls: tuple[ToolCall, ...]) -> tuple[ToolCall, ...]:
-    """Return the calls with placeholders for their arguments. The names of tools stay."""
-    return tuple(ToolCall(call.id, call.name, redacted(call.arguments)) for call in calls)
+def _hidden_calls(calls: tuple[ToolCall, ...], named: bool) -> tuple[ToolCall, ...]:
+    """Return the calls with placeholders for their arguments, and for their names if these are not ``named``.
+
+    ``named`` is True if the names are those of offered tools. A model can write any text in place of a name, and only
+    calls that keep the rules are known to have none.
+    """
+    return tuple(
+        ToolCall(call.id, call.name if named else redacted(call.name), redacted(call.arguments)) for call in calls
+    )
 
 
 def _hidden_rules(rules: AnswerRules) -> AnswerRules:

@@ -106,6 +106,15 @@ def test_an_answer_that_ends_within_a_thought_does_not_fit(solved: Solve, make_m
     assert (step.draft.problem, step.kept.author) == ("it ends within a thought", "target")
 
 
+@pytest.mark.parametrize("mark", ["<think>", "</think>"])
+def test_marks_of_a_thought_within_an_answer_that_fits_are_text(
+    solved: Solve, make_models: MakeModels, mark: str
+) -> None:
+    answer = f'{{"sum": 2, "how": "{mark}"}}'
+    (solution,) = solved(make_models(Writes(answer)), [a_task(KEEP)])
+    assert (solution.text, solution.steps[0].kept.author) == (answer, "draft")
+
+
 def test_with_tools_an_answer_calls_one_or_fits_and_no_first_try_is_constrained(
     solved: Solve, make_models: MakeModels
 ) -> None:

@@ -12,7 +12,7 @@ from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Evidence, Generation, GenerationRequest, ModelHandle, Policy
-from arbiter.protocols.records import Solution, Target, Transcript, Usage, Verdict
+from arbiter.protocols.records import Limits, Solution, Target, Transcript, Usage, Verdict
 from arbiter.protocols.tools import AnswerRules, Tool, ToolCall
 
 Script = Callable[[GenerationRequest], Generation]
@@ -38,6 +38,7 @@ def writes(*answers: Generation) -> ScriptedGenerator:
 
 
 GOOD, BAD = '{"a": 1}', '{"a": "one"}'
+DEEP = '{"a": ' * 2000 + "1" + "}" * 2000
 KEEP, ESCALATE = LearnedRouter(1.0), LearnedRouter(0.0)
 
 
@@ -73,7 +74,12 @@ def test_the_router_reads_a_call_as_json(solved: Solve, make_models: MakeModels)
 @pytest.mark.parametrize("policy", [KEEP, RewardThreshold(0.0), LearnedRouter(1.0, budget=0.5)])
 @pytest.mark.parametrize(
     "draft",
-    [calls(BAD), calls(GOOD, name="subtract"), Generation("<tool_call>", "end", Usage(), valid=False, problem="cut")],
+    [
+        calls(BAD),
+        calls(DEEP),
+        calls(GOOD, name="subtract"),
+        Generation("<tool_call>", "end", Usage(), valid=False, problem="cut"),
+    ],
 )
 def test_a_draft_that_breaks_the_rules_escalates_without_a_request_to_a_scorer(
     solved: Solve, make_models: MakeModels, policy: Policy, draft: Generation
@@ -155,6 +161,28 @@ def test_where_no_model_keeps_the_rules_the_problem_fails_with_the_reason(
     reason = f"the {author} model broke the rules of the answer in each of 3 tries: the arguments of add"
     assert reason in (solution.error or "")
     assert {"draft": draft, "target": target}[author].calls == TRIES
+
+
+CUT = Generation('<tool_call>\n{"name": "add"', "limit", Usage(10, 4), valid=False, problem="the call is cut")
+
+
+@pytest.mark.parametrize(("limit", "reason"), [(9, "step_limit"), (4, "max_tokens")])
+@pytest.mark.parametrize("policy", [KEEP, TargetOnly(), DraftOnly()])
+def test_a_call_that_the_limit_cuts_is_no_call_and_ends_the_problem_at_the_limit_without_another_try(
+    solved: Solve, make_models: MakeModels, policy: Policy, limit: int, reason: str
+) -> None:
+    draft, target = writes(CUT), writes(CUT)
+    (solution,) = solved(make_models(draft, target), [a_task(policy, limits=Limits(max_tokens=limit))])
+    assert (solution.finish_reason, solution.tool_calls, solution.error) == (reason, (), None)
+    assert (draft.calls, target.calls) == (int(policy != TargetOnly()), int(policy != DraftOnly()))
+
+
+def test_a_whole_call_that_breaks_the_rules_is_written_again_also_at_the_limit(
+    solved: Solve, make_models: MakeModels
+) -> None:
+    bad = msgspec.structs.replace(calls(BAD), stop_reason="limit")
+    (solution,) = solved(make_models(target=writes(bad, calls(GOOD))), [a_task(TargetOnly())])
+    assert [call.arguments for call in solution.tool_calls] == [GOOD]
 
 
 def test_an_answer_without_the_call_that_it_needs_is_replaced(solved: Solve, make_models: MakeModels) -> None:

@@ -41,6 +41,13 @@ def test_arguments_that_are_no_json_are_a_string(text: str) -> None:
     assert json.loads(ToolCall("", "add", text).text) == {"name": "add", "arguments": text}
 
 
+@pytest.mark.parametrize("depth", [100, 2000, 100_000])
+def test_arguments_of_any_depth_have_a_text(depth: int) -> None:
+    nested = '{"a": ' * depth + "1" + "}" * depth
+    expected = json.loads(nested) if depth == 100 else nested
+    assert json.loads(ToolCall("", "add", nested).text) == {"name": "add", "arguments": expected}
+
+
 @given(content=st.text(), made=st.lists(calls, max_size=3))
 def test_the_content_of_a_step_is_found_again(content: str, made: list[ToolCall]) -> None:
     assert content_of(step_text(content, made), made) == content

@@ -23,8 +23,11 @@ _SIGNS: tuple[tuple[str, CallFormName], ...] = (
     ('{"name": function name, "parameters":', "llama-3"),
 )
 """Texts of chat templates that show the form of their calls. The first one that is there decides."""
+_OTHER_FORM = "<arg_key>"  # of GLM, whose calls are no JSON within the marks of Hermes
 
 
 def form_of_template(template: str) -> CallFormName | None:
     """Return the form in which ``template``, the text of a chat template, writes calls; None if it is not known."""
+    if _OTHER_FORM in template:
+        return None
     return next((name for sign, name in _SIGNS if sign in template), None)

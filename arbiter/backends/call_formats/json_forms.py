@@ -1,5 +1,6 @@
 """Forms whose calls are JSON: Hermes and Qwen, Llama 3, Mistral, DeepSeek V3."""
 
+import json
 import re
 from collections.abc import Sequence
 
@@ -34,15 +35,30 @@ class Hermes:
 class Llama3:
     """``{"name": …, "parameters": …}``, and nothing else but the mark ``<|python_tag|>`` before it.
 
-    Several calls are separated by semicolons. JSON anywhere else, such as after a sentence, is text.
+    Its keys have any order, ``arguments`` may be in place of ``parameters``, and there may be others, such as ``type``.
+    Several calls are separated by semicolons. Any other JSON, and JSON after a sentence, is text.
     """
 
     mark = "<|python_tag|>"
     marks = ()
-    _begins = re.compile(r"\s*(?:<\|python_tag\|>|\{\s*\"name\"\s*:)")
+    _named = r'\s*\{\s*(?:"(?:type|name)"\s*:\s*"[^"]*"\s*,\s*)*'
+    _begun = re.compile(_named + r'"(?:parameters|arguments)"\s*:')
+    _cut = re.compile(_named + r'"(?:[^":]*"?\s*|(?:type|name)"\s*:\s*(?:"[^"]*"?)?\s*)\Z|' + _named + r"(?<!\{)\Z")
 
     def find(self, text: str, start: int) -> int | None:
-        return 0 if start == 0 and self._begins.match(text) else None
+        return 0 if start == 0 and self._begins_with_call(text) else None
+
+    def _begins_with_call(self, text: str) -> bool:
+        """Return whether a call is the first thing in ``text``, or can be, if the text ends within it."""
+        at = after_space(text, 0)
+        if not text.startswith("{", at):
+            return text.startswith(self.mark, at)
+        try:
+            written, _ = json_object(text, at)
+        except UnreadableError as error:
+            return bool(self._begun.match(text) or (error.is_cut and self._cut.match(text)))
+        keys = json.loads(written).keys()
+        return "name" in keys and not keys.isdisjoint({"parameters", "arguments"})
 
     def take(self, text: str, start: int, tools: Sequence[Tool]) -> tuple[list[ToolCall], int]:
         at, calls = after_space(text, start), list[ToolCall]()
@@ -63,11 +79,15 @@ class Llama3:
 
 
 class Mistral:
-    """``[TOOL_CALLS]`` and a list of calls or, from version 11 on, ``[TOOL_CALLS]name[ARGS]{…}`` for each call."""
+    """``[TOOL_CALLS]`` and a list of calls or, from version 11 on, ``[TOOL_CALLS]name[ARGS]{…}`` for each call.
+
+    ``[CALL_ID]`` and an id may precede ``[ARGS]``; the id is skipped.
+    """
 
     mark, arguments = "[TOOL_CALLS]", "[ARGS]"
     marks = (mark,)
     _name = re.compile(r"[\w.-]+")
+    _id = re.compile(r"\[CALL_ID\][\w.-]*")
 
     def find(self, text: str, start: int) -> int | None:
         return _position(text.find(self.mark, start))
@@ -79,6 +99,8 @@ class Mistral:
             written, end = json_object(text, at)
             return _calls_of(written), end
         at = name.end()
+        if found := self._id.match(text, at):
+            at = found.end()
         if text.startswith("[", at):
             at = expect(text, at, self.arguments)
         written, end = json_object(text, at)

@@ -8,7 +8,9 @@ from typing import Any, cast
 import msgspec
 
 from arbiter.backends.call_formats.reading import UnreadableError, after_space, expect
+from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.tools import Tool, ToolCall
+from arbiter.structured.validation import problem_of
 
 _NAME = re.compile(r"([^>\n]*)>")
 
@@ -16,7 +18,8 @@ _NAME = re.compile(r"([^>\n]*)>")
 class QwenCoder:
     """``<tool_call><function=NAME><parameter=KEY>VALUE</parameter></function></tool_call>``.
 
-    Values are texts. One whose schema is not a string's is read as JSON where it is JSON.
+    Values are texts. One whose schema is not a string's is read as JSON where it is JSON, unless the schema admits the
+    text and not what the JSON says.
     """
 
     opening, closing = "<tool_call>", "</tool_call>"
@@ -28,7 +31,7 @@ class QwenCoder:
 
     def take(self, text: str, start: int, tools: Sequence[Tool]) -> tuple[list[ToolCall], int]:
         name, at = _named(text, expect(text, start + len(self.opening), "<function="))
-        schemas, values = _schemas(name, tools), dict[str, Any]()
+        schema, values = _schema(name, tools), dict[str, Any]()
         while text.startswith("<parameter=", begin := after_space(text, at)):
             key, at = _named(text, begin + len("<parameter="))
             end = text.find("</parameter>", at)
@@ -36,10 +39,14 @@ class QwenCoder:
                 raise UnreadableError(f"the call is cut within {key}", is_cut=True)
             if key in values:
                 raise UnreadableError(f"the call has two values of {key}")
-            values[key] = _value(_unwrapped(text[at:end]), schemas.get(key))
+            values[key] = _value(_unwrapped(text[at:end]), key, schema)
             at = end + len("</parameter>")
         end = expect(text, expect(text, at, "</function>"), self.closing)
-        return [ToolCall("", name, json.dumps(values, ensure_ascii=False))], end
+        try:
+            arguments = json.dumps(values, ensure_ascii=False)
+        except RecursionError as error:
+            raise UnreadableError("the call is nested too deeply") from error
+        return [ToolCall("", name, arguments)], end
 
     def written(self, calls: Sequence[ToolCall]) -> str:
         return "\n".join(map(_written, calls))
@@ -67,19 +74,31 @@ def _unwrapped(text: str) -> str:
     return text.removeprefix("\n").removesuffix("\n")
 
 
-def _schemas(name: str, tools: Sequence[Tool]) -> Mapping[str, Any]:
-    """Return the schemas of a tool's arguments by name; empty if it is not known or says none."""
+def _schema(name: str, tools: Sequence[Tool]) -> Mapping[str, Any]:
+    """Return the schema of a tool's arguments; empty if it is not known or says nothing."""
     tool = next((tool for tool in tools if tool.name == name), None)
     schema: Any = {} if tool is None else msgspec.json.decode(tool.parameters)
-    properties = cast("dict[str, Any]", schema).get("properties") if isinstance(schema, dict) else None
-    return cast("dict[str, Any]", properties) if isinstance(properties, dict) else {}
+    return cast("dict[str, Any]", schema) if isinstance(schema, dict) else {}
 
 
-def _value(text: str, schema: object) -> object:
-    kind = cast("dict[str, Any]", schema).get("type") if isinstance(schema, dict) else None
+def _value(text: str, key: str, schema: Mapping[str, Any]) -> object:
+    properties: Any = schema.get("properties")
+    own: Any = cast("dict[str, Any]", properties).get(key) if isinstance(properties, dict) else None
+    kind = cast("dict[str, Any]", own).get("type") if isinstance(own, dict) else None
     if kind == "string":
         return text
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return text
+    is_certain = not own or isinstance(kind, str) or isinstance(value, str)
+    return value if is_certain or _fits(text, key, schema) or not _fits(json.dumps(text), key, schema) else text
+
+
+def _fits(value: str, key: str, schema: Mapping[str, Any]) -> bool:
+    """Return whether ``value``, as JSON text, may be the argument ``key``, whichever others there are."""
+    try:
+        alone = {name: said for name, said in schema.items() if name != "required"}
+        return problem_of(alone, f"{{{json.dumps(key)}: {value}}}") is None
+    except ConfigError:
+        return False

@@ -63,6 +63,7 @@ def read_step(form: CallForm, text: str, tools: Sequence[Tool] = ()) -> ReadStep
         while (start := form.find(text, end)) is not None:
             content.append(text[end:start])
             taken, end = form.take(text, start, tools)
+            _refuse_half_pairs(taken)
             calls += taken
     except UnreadableError as error:
         return ReadStep(text, (), str(error), error.is_cut)
@@ -71,6 +72,14 @@ def read_step(form: CallForm, text: str, tools: Sequence[Tool] = ()) -> ReadStep
     first, *more = [*content, text[end:]]
     parts = [first.rstrip(), *(part.strip() for part in more)]
     return ReadStep("\n".join(part for part in parts if part), tuple(calls))
+
+
+def _refuse_half_pairs(calls: Sequence[ToolCall]) -> None:
+    """Raise ``UnreadableError`` for half of a surrogate pair, which no text that is sent or logged can have."""
+    try:
+        "".join(call.name + call.arguments for call in calls).encode()
+    except UnicodeEncodeError as error:
+        raise UnreadableError("the call has half of a surrogate pair") from error
 
 
 def json_object(text: str, start: int) -> tuple[str, int]:
@@ -111,7 +120,7 @@ def call_of(written: str) -> ToolCall:
         arguments = call.arguments if call.arguments is not msgspec.UNSET else call.parameters
         text = "{}" if arguments is msgspec.UNSET else bytes(arguments).decode()
         return ToolCall(call.id, call.name, msgspec.json.decode(text, type=str) if text.startswith('"') else text)
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
         raise UnreadableError(f"the call is no object with a name and arguments: {error}") from error
 
 

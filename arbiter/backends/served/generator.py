@@ -99,6 +99,11 @@ class ServedGenerator:
         return chat_hosts.PATH if self._chats else PATH
 
     @property
+    def keeps_marks(self) -> bool:
+        """Whether the server can be requested to keep special tokens in its texts."""
+        return self._signs.engine in ("sglang", "vllm")
+
+    @property
     def continued(self) -> chat_hosts.Continued | None:
         """How a host of chat completions continues a partial answer; None for ``/v1/completions``."""
         return self._chats.continued if self._chats else None
@@ -160,9 +165,9 @@ class ServedGenerator:
 
     def _marks(self, request: GenerationRequest) -> dict[str, bool]:
         """Return the field that keeps special tokens in the answer, where the model's calls are marked with them."""
-        rules, has_field = request.transcript.rules, self._signs.engine in ("sglang", "vllm")
-        marked = rules is not None and rules.tools and self._template.calls in SPECIAL_MARKS
-        return {"skip_special_tokens": False} if marked and has_field else {}
+        rules = request.transcript.rules
+        marked = rules is not None and rules.offered and self._template.calls in SPECIAL_MARKS
+        return {"skip_special_tokens": False} if marked and self.keeps_marks else {}
 
     def _confidence(self, request: GenerationRequest, choice: CompletionAnswer, text: str) -> float:
         """Return the confidence in the step ``text``. Raises ``BackendError`` without log-probabilities."""

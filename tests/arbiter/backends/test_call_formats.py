@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from arbiter.backends.call_formats.forms import FORMS, form_of_template
 from arbiter.backends.call_formats.reading import CallForm, read_step
 from arbiter.config.model_tables import CallFormName
-from arbiter.protocols.tools import Tool, ToolCall
+from arbiter.protocols.tools import Tool, ToolCall, step_text
 
 TEXTS = st.lists(
     st.sampled_from(
@@ -103,6 +103,55 @@ def test_any_text_can_be_read(name: CallFormName, text: str) -> None:
     assert step.problem is not None or not step.is_open
 
 
+def nested(depth: int) -> str:
+    return '{"a": ' * depth + "1" + "}" * depth
+
+
+@pytest.mark.parametrize("depth", [900, 2000, 100_000])
+@pytest.mark.parametrize("name", FORMS)
+def test_a_call_of_any_depth_is_read_or_is_a_problem(name: CallFormName, depth: int) -> None:
+    as_string = f'<tool_call>{{"name": "add", "arguments": {json.dumps(nested(depth))}}}</tool_call>'
+    as_value = f"<tool_call><function=add><parameter=a>{nested(depth)}</parameter></function></tool_call>"
+    form = FORMS[name]
+    texts = [form.written([ToolCall("", "add", nested(depth))]) if name != "qwen-coder" else as_value, as_string]
+    for text in texts:
+        step = read_step(form, text)
+        assert "add" in step_text(step.content, step.calls)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("qwen-coder", '<tool_call><function=f><parameter=a>["\\ud800"]</parameter></function></tool_call>'),
+        ("mistral", '[TOOL_CALLS]f{"a": "\ud800"}'),
+    ],
+)
+def test_a_call_with_half_of_a_surrogate_pair_cannot_be_read(name: CallFormName, text: str) -> None:
+    assert read_step(FORMS[name], text) == (text, (), "the call has half of a surrogate pair", False)
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "value"),
+    [
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "2024", "2024"),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "null", None),
+        ({"type": ["string", "null"]}, "true", "true"),
+        ({"type": ["string", "integer"]}, "2024", 2024),
+        ({"enum": ["1", "2"]}, "1", "1"),
+        ({"$ref": "#/$defs/year"}, "2024", "2024"),
+        ({"anyOf": [{"type": "boolean"}, {"type": "null"}]}, "2024", 2024),
+        ({"type": "integer"}, "2024", 2024),
+        ({}, "2024", 2024),
+        ({"anyOf": 5}, "2024", 2024),
+    ],
+)
+def test_without_quotes_a_value_is_a_text_where_only_a_text_fits(schema: object, text: str, value: object) -> None:
+    whole = {"properties": {"a": schema}, "required": ["a", "b"], "$defs": {"year": {"type": "string"}}}
+    called = f"<tool_call><function=f><parameter=a>\n{text}\n</parameter></function></tool_call>"
+    (call,) = read_step(FORMS["qwen-coder"], called, [Tool("f", parameters=json.dumps(whole))]).calls
+    assert json.loads(call.arguments) == {"a": value}
+
+
 HERMES, LLAMA, MISTRAL = FORMS["hermes"], FORMS["llama-3"], FORMS["mistral"]
 ADD = '{"name": "add", "arguments": {"a": 1}}'
 
@@ -119,8 +168,14 @@ ADD = '{"name": "add", "arguments": {"a": 1}}'
         (LLAMA, f'<|python_tag|>{ADD}; {{"name": "now", "parameters": {{}}}}', "", ["add", "now"]),
         (LLAMA, f"The answer is \\boxed{{{ADD}}}", f"The answer is \\boxed{{{ADD}}}", []),
         (LLAMA, "{1, 2}", "{1, 2}", []),
+        (LLAMA, '{"type": "function", "name": "add", "parameters": {"a": 1}}', "", ["add"]),
+        (LLAMA, '{"parameters": {"a": 1}, "name": "add"}', "", ["add"]),
+        (LLAMA, '{"name": "Alice", "age": 30}', '{"name": "Alice", "age": 30}', []),
+        (LLAMA, '{"name": "Alice", "age": }', '{"name": "Alice", "age": }', []),
+        (LLAMA, '{"name": "Alice"} is she.', '{"name": "Alice"} is she.', []),
         (MISTRAL, f"[TOOL_CALLS] [{ADD}, {ADD}]", "", ["add", "add"]),
         (MISTRAL, '[TOOL_CALLS]add[ARGS]{"a": 1}[TOOL_CALLS]now{}', "", ["add", "now"]),
+        (MISTRAL, '[TOOL_CALLS]add[CALL_ID]aB3[ARGS]{"a": 1}[TOOL_CALLS]now[ARGS]{}', "", ["add", "now"]),
         (
             FORMS["deepseek-v3"],
             '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>add<｜tool▁sep｜>{"a": 1}'
@@ -146,6 +201,8 @@ def test_calls_are_found_among_text(form: CallForm, text: str, content: str, nam
         (HERMES, f"<tool_call>[{ADD}]</tool_call>", "the call is no object"),
         (HERMES, f"<tool_call>{ADD}{ADD}</tool_call>", 'the call has \'{"name": '),
         (LLAMA, f"{ADD} is the call", "the call is followed by 'is the call'"),
+        (LLAMA, '{"type": "function", "name": "add", "parameters": {a: 1}}', "the call is not JSON"),
+        (LLAMA, '{"name": 5, "parameters": {}}', "the call is no object with a name"),
         (MISTRAL, "[TOOL_CALLS][]", "the list of calls is empty"),
         (
             FORMS["qwen-coder"],
@@ -187,6 +244,18 @@ def test_values_of_qwen_coder_are_texts_where_the_schema_says_so() -> None:
 
 
 @pytest.mark.parametrize(
+    "end", ["{", '{"', '{"na', '{"name"', '{"name": "a', '{"name": "add",', '{"name": "add", "par']
+)
+def test_what_can_become_a_call_is_open(end: str) -> None:
+    assert read_step(LLAMA, end).is_open == (end != "{")
+
+
+@pytest.mark.parametrize("text", ['{"name": "Alice", "age":', '{"age": 30', "{1, 2"])
+def test_what_can_become_no_call_is_text(text: str) -> None:
+    assert read_step(LLAMA, text) == (text, (), None, False)
+
+
+@pytest.mark.parametrize(
     ("template", "name"),
     [
         ("… <tool_call>\n{{ … }}", "hermes"),
@@ -195,6 +264,7 @@ def test_values_of_qwen_coder_are_texts_where_the_schema_says_so() -> None:
         ("{{'<｜tool▁calls▁begin｜>'}}", "deepseek-v3"),
         ('Respond in the format {"name": function name, "parameters": dictionary', "llama-3"),
         ("{{ messages[0].content }}", None),
+        ("<tool_call>{function-name}\n<arg_key>{arg-key}</arg_key>\n<arg_value>{arg-value}</arg_value>", None),
     ],
 )
 def test_the_chat_template_shows_the_form(template: str, name: str | None) -> None:

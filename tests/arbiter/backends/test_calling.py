@@ -55,6 +55,11 @@ def test_without_tools_a_call_is_text() -> None:
     assert written(CALL, rules=None).text == CALL
 
 
+@pytest.mark.parametrize("text", [CALL, CALL[:-5], "<tool_call>"])
+def test_where_no_tool_may_be_called_a_call_is_text(text: str) -> None:
+    assert written(text, rules=AnswerRules(RULES.tools, "none")) == written(text, rules=None)
+
+
 @pytest.mark.parametrize(
     ("before", "text", "thinks", "content"),
     [
@@ -70,6 +75,14 @@ def test_a_thought_has_no_calls(before: tuple[str, ...], text: str, thinks: bool
     answer = written(text, *before, thinks=thinks)
     assert len(answer.calls) == (content is not None)
     assert answer.text == (text if content is None else content)
+
+
+@pytest.mark.parametrize("mark", ["<think>", "</think>", "<think></think>"])
+@pytest.mark.parametrize(("thought", "thinks"), [("", False), ("<think>So.</think>\n", False), ("So.</think>\n", True)])
+def test_marks_of_a_thought_in_the_arguments_of_a_call_are_text(mark: str, thought: str, thinks: bool) -> None:
+    answer = written(thought + CALL.replace("1", f'"use {mark} tags"'), thinks=thinks)
+    assert [call.arguments for call in answer.calls] == [f'{{"a": "use {mark} tags"}}']
+    assert answer.text == thought.strip()
 
 
 def test_under_a_constraint_a_bare_object_is_a_call_too() -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import arbiter.pocket
 from arbiter.backends.prompts import PromptTemplate, prompt_template
 from arbiter.backends.tokenizers import read_tokenizer
+from arbiter.backends.tool_turns import chat_messages_of
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.records import Transcript, Turn
 from arbiter.protocols.tools import AnswerRules, Tool, ToolCall
@@ -124,6 +125,17 @@ def test_ids_have_the_form_that_mistrals_template_demands(named: Callable[[str],
     assert (made["name"], made["arguments"]) == ("add", {"a": 1})
     assert f'"call_id": "{made["id"]}"' in text
     assert "AVAILABLE_TOOLS" in text
+
+
+def test_llamas_template_gets_one_call_per_message_before_its_result() -> None:
+    first, second = call("add", 1), call("now", 2)
+    results = [Turn("tool", text, call_id=one) for text, one in (("b", second.id), ("a", first.id), ("?", "lost"))]
+    turns = (Turn("assistant", "I add.", (first, second)), *results, Turn("user", "And?"))
+    messages = chat_messages_of(turns, "llama-3")
+    assert all(len(message.get("tool_calls", ())) <= 1 for message in messages)
+    assert [message["content"] for message in messages] == ["I add.", "a", "", "b", "?", "And?"]
+    assert [message["tool_calls"][0]["id"] for message in messages if "tool_calls" in message] == [first.id, second.id]
+    assert [message["content"] for message in chat_messages_of(turns, "hermes")] == ["I add.", "b", "a", "?", "And?"]
 
 
 def test_a_thought_goes_before_the_calls_that_followed_it() -> None:

@@ -138,7 +138,7 @@ def with_tools() -> list[AnyPayload]:
     turns = (Turn("assistant", "quoted", (call,), thought="secret"), Turn("tool", "Nobody", call_id="c1"))
     rules = AnswerRules((Tool("look_up", "quoted", schema),), schema=schema)
     start = StartProblemEvent("Whose?", {}, Limits(), Sampling(), "|", 0, turns=turns, after=turns, rules=rules)
-    return [start, CallGenerated(call.text, "end", Usage(), 0.0, calls=(call,), valid=False, problem="quoted: secret")]
+    return [start, CallGenerated(call.text, "end", Usage(), 0.0, calls=(call,), valid=True)]
 
 
 @pytest.mark.parametrize("detail", WITHOUT_TEXT)
@@ -152,9 +152,33 @@ def test_arguments_results_and_schemas_are_hidden_and_the_names_of_tools_stay(de
         assert msgspec.json.decode(written, type=type(payload)) == kept.payload
 
 
+@pytest.mark.parametrize("detail", WITHOUT_TEXT)
+def test_names_that_no_offered_tool_has_are_hidden(detail: Detail) -> None:
+    start, made = with_tools()
+    assert isinstance(start, StartProblemEvent)
+    assert isinstance(made, CallGenerated)
+    turns = tuple(
+        msgspec.structs.replace(turn, calls=tuple(ToolCall(call.id, "Nobody", "{}") for call in turn.calls))
+        for turn in start.turns
+    )
+    named = (ToolCall("c1", "Nobody knows", "{}"),)
+    written = msgspec.structs.replace(made, calls=named, valid=False, problem="quoted: secret")
+    for payload in (
+        written,
+        msgspec.structs.replace(start, turns=turns, after=turns),
+        msgspec.structs.replace(start, turns=turns, after=turns, rules=None),
+    ):
+        kept = reduced(Entry("id", "drafter", payload), detail)
+        assert kept is not None
+        assert [secret for secret in SECRETS if secret in msgspec.json.encode(kept.payload)] == []
+        assert kept == reduced(kept, detail)
+
+
 def test_a_solution_without_texts_has_no_arguments() -> None:
     call = ToolCall("c1", "look_up", '{"who": "Nobody knows"}')
-    candidate = Candidate("draft", call.text, "end", Usage(), 0.0, calls=(call,), valid=False, problem="quoted")
-    hidden = without_text(Solution("p", "Whose?", (StepRecord((candidate,), 0),), "tool_calls", 0.0, {}))
+    kept = Candidate("target", call.text, "end", Usage(), 0.0, calls=(call,), valid=True)
+    named = ToolCall("c2", "Nobody", "{}")
+    draft = Candidate("draft", named.text, "end", Usage(), 0.0, calls=(named,), valid=False, problem="quoted")
+    hidden = without_text(Solution("p", "Whose?", (StepRecord((draft, kept), 1),), "tool_calls", 0.0, {}))
     assert [secret for secret in SECRETS if secret in msgspec.json.encode(hidden)] == []
     assert [(one.id, one.name) for one in hidden.tool_calls] == [("c1", "look_up")]

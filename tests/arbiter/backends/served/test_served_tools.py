@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from arbiter.protocols.ports import Generation
+from arbiter.protocols.ports import Generation, RefusesTools
 from arbiter.protocols.records import Step, Transcript
 from arbiter.protocols.tools import AnswerRules, Tool
 
 if TYPE_CHECKING:
-    from conftest import Asked, FakeServer, Script
+    from conftest import AGenerator, Asked, FakeServer, Script
 
 StepOf = Callable[..., Awaitable[Generation]]
 
@@ -59,3 +59,22 @@ async def test_special_tokens_are_requested_only_with_tools_whose_calls_need_the
     plain = await step(keys, max_tokens=500)
     assert "skip_special_tokens" not in server.asked[-1].body
     assert (plain.text, plain.calls) == (MISTRAL, ())
+
+
+@pytest.mark.parametrize("backend", ["http"])
+@pytest.mark.parametrize("form", ["mistral", "deepseek-v3", "llama-3", "hermes"])
+@pytest.mark.parametrize("kind", ["sglang", "vllm", "llama.cpp", "plain"])
+@pytest.mark.asyncio
+async def test_a_model_whose_server_drops_the_marks_of_its_calls_is_not_offered_tools(
+    kind: str, form: str, server: FakeServer, a_generator: AGenerator, engine: Callable[..., Script]
+) -> None:
+    def rest(asked: Asked) -> str:
+        return "text"
+
+    server.replies(engine(kind, rest))
+    keys: dict[str, Any] = {"prompt": "chat", "tokenizer": "pocket:draft", "calls": form}
+    async with a_generator(**keys, **({} if kind == "plain" else {"engine": kind})) as generator:
+        assert isinstance(generator, RefusesTools)
+        reason = generator.without_tools
+    assert (reason is None) == (kind in ("sglang", "vllm") or form in ("llama-3", "hermes"))
+    assert reason is None or "Serve the model with one of them, and name it with the key engine" in reason
