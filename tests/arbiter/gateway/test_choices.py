@@ -115,6 +115,7 @@ async def test_a_stream_begins_with_the_first_choice_that_has_a_step(endpoint: A
             async with served.client.stream(
                 "POST", f"{BASE}/v1/chat/completions", json={**body, "stream": True}
             ) as got:
+                line = ""
                 async for line in got.aiter_lines():
                     if '"content":"0: ' in line:
                         break

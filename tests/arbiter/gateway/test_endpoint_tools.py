@@ -144,7 +144,7 @@ async def test_a_streamed_response_of_a_call_alone_with_records_of_steps_numbers
         ) as stream,
     ):
         events: list[Any] = [event async for event in stream]
-        final = await stream.get_final_response()
+        final: Any = await stream.get_final_response()
     for kind in ("added", "done"):
         sent = [event for event in events if event.type == f"response.output_item.{kind}"]
         assert [(event.output_index, event.item.type) for event in sent] == [(0, "message"), (1, "function_call")]
