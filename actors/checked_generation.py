@@ -32,7 +32,7 @@ class CheckedGenerator:
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step. Raises as ``inner``, and ``BackendError`` if it is final and no try keeps the rules."""
-        if not self._rules.offered and is_after_thought(_before(request)):
+        if not self._rules.offered and is_after_thought(request.written):
             request = msgspec.structs.replace(request, constraint=self._rules.schema)
         answer = await self._write(request)
         for attempt in range(1, self._tries):
@@ -62,7 +62,7 @@ class CheckedGenerator:
         problem, schema = problem_with(self._rules, calls, ends), self._rules.schema
         has_verdict = bool(calls) or problem is not None
         if schema is not None and ends and not has_verdict:
-            problem, has_verdict = problem_of_answer(schema, _before(request) + answer.text), True
+            problem, has_verdict = problem_of_answer(schema, request.written + answer.text), True
         valid = problem is None if has_verdict else None
         return msgspec.structs.replace(answer, calls=calls, valid=valid, problem=problem)
 
@@ -81,8 +81,3 @@ class CheckedGenerator:
 def _is_cut(answer: Generation) -> bool:
     """Return whether the token limit cut a step within its call, which is then no call."""
     return answer.stop_reason == "limit" and not answer.calls
-
-
-def _before(request: GenerationRequest) -> str:
-    """Return the steps before that of the request, as one text."""
-    return "".join(step.text + request.separator for step in request.transcript.steps)

@@ -79,6 +79,11 @@ class GenerationRequest(Record, frozen=True):
     target: str = ""
     constraint: str | None = None
 
+    @property
+    def written(self) -> str:
+        """The steps before this one as one text, each with the separator after it."""
+        return "".join(step.text + self.separator for step in self.transcript.steps)
+
 
 class Generation(Record, frozen=True):
     """The step that a model wrote: its text without the separator, and why the model stopped.

@@ -52,12 +52,12 @@ class CallingGenerator:
             return await self.inner.generate(request)
 
         def is_open(written: str) -> bool:
-            _, text = self._divided(request, written[len(_before(request)) :])
+            _, text = self._divided(request, written[len(request.written) :])
             if rules.schema is not None and text.strip():
                 return True
             return form is not None and read_step(form, text, rules.offered).is_open
 
-        if text_after_first_thought(_before(request), self._opens_thought) is None:
+        if text_after_first_thought(request.written, self._opens_thought) is None:
             request = msgspec.structs.replace(request, constraint=None)
         answer = await WholeBlocks(self.inner, is_open).generate(request)
         if form is None or (request.constraint is not None and request.constraint == rules.schema):
@@ -91,7 +91,7 @@ class CallingGenerator:
 
     def _divided(self, request: GenerationRequest, text: str) -> tuple[str, str]:
         """Return the part of a step that is a thought, and the part after it."""
-        after = text_after_first_thought(_before(request) + text, self._opens_thought)
+        after = text_after_first_thought(request.written + text, self._opens_thought)
         end = 0 if after is None else min(len(after), len(text))
         return text[: len(text) - end], text[len(text) - end :]
 
@@ -100,11 +100,6 @@ class CallingGenerator:
         if request.constraint is not None and (bare := read_step(FORMS["llama-3"], text)).calls:
             return bare
         return read_step(form, text, rules.offered)
-
-
-def _before(request: GenerationRequest) -> str:
-    """Return the steps before that of the request, as one text."""
-    return "".join(step.text + request.separator for step in request.transcript.steps)
 
 
 def hidden_marks(texts: TokenTexts, form: CallForm, model: str) -> str | None:

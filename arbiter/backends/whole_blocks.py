@@ -51,7 +51,7 @@ class WholeBlocks:
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step, with as many requests as its blocks need. Raises as ``inner``."""
-        before = "".join(step.text + request.separator for step in request.transcript.steps)
+        before = request.written
         step = _Parts(request)
         while True:
             part = await self._inner.generate(step.next_request())
