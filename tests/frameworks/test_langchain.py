@@ -80,7 +80,7 @@ def test_the_first_answer_can_be_appended_for_a_second_turn(use_responses_api: b
 
 
 @apis
-def test_tools_are_refused_by_the_fields_name(use_responses_api: bool, endpoint, question: str) -> None:
+def test_tools_are_refused_where_prompts_cannot_offer_them(use_responses_api: bool, endpoint, question: str) -> None:
     def add(left: int, right: int) -> int:
         """Add two numbers."""
         return left + right
@@ -88,4 +88,4 @@ def test_tools_are_refused_by_the_fields_name(use_responses_api: bool, endpoint,
     chat = ChatOpenAI(model="arbiter", use_responses_api=use_responses_api, **endpoint).bind_tools([add])
     with pytest.raises(BadRequestError) as refused:
         chat.invoke(question)
-    assert refused.value.param == "tools"
+    assert "cannot be offered" in str(refused.value)

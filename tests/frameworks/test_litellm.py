@@ -95,7 +95,7 @@ def test_settings_are_honoured(endpoint, messages) -> None:
 
 def test_what_cannot_be_honoured_and_unknown_models_are_litellms_own_errors(endpoint, messages) -> None:
     tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
-    with pytest.raises(litellm.BadRequestError, match="tools cannot be honoured"):
+    with pytest.raises(litellm.BadRequestError, match="cannot be offered"):
         litellm.completion(model="openai/arbiter", messages=messages, tools=tools, **endpoint)
     with pytest.raises(litellm.NotFoundError):
         litellm.completion(model="openai/arbiter:nobody", messages=messages, **endpoint)

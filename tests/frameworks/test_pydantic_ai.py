@@ -68,7 +68,7 @@ def test_settings_of_an_agent_are_honoured(provider: OpenAIProvider, question: s
 
 
 @both
-def test_an_agent_with_a_tool_is_refused_by_the_fields_name(kind, provider: OpenAIProvider, question: str) -> None:
+def test_a_tool_is_refused_where_prompts_cannot_offer_it(kind, provider: OpenAIProvider, question: str) -> None:
     agent = Agent(kind("arbiter", provider=provider))
 
     @agent.tool_plain
@@ -78,4 +78,4 @@ def test_an_agent_with_a_tool_is_refused_by_the_fields_name(kind, provider: Open
     with pytest.raises(ModelHTTPError) as refused:
         asyncio.run(agent.run(question))
     assert refused.value.status_code == 400
-    assert "tools cannot be honoured" in str(refused.value)
+    assert "cannot be offered" in str(refused.value)
