@@ -149,7 +149,9 @@ async def test_a_streamed_response_of_a_call_alone_with_records_of_steps_numbers
         sent = [event for event in events if event.type == f"response.output_item.{kind}"]
         assert [(event.output_index, event.item.type) for event in sent] == [(0, "message"), (1, "function_call")]
     assert [item.type for item in final.output] == ["message", "function_call"]
-    assert (final.output_text, json.loads(final.output[1].arguments)) == ("", {"a": 2})
+    call = final.output[1]
+    assert call.type == "function_call"
+    assert (final.output_text, json.loads(call.arguments)) == ("", {"a": 2})
 
 
 @pytest.mark.asyncio
