@@ -9,22 +9,18 @@ from arbiter.backends.call_formats.reading import CallForm, ReadStep, read_step
 from arbiter.backends.prompts import CHAT, PromptTemplate
 from arbiter.backends.token_texts import TokenTexts
 from arbiter.backends.whole_blocks import WholeBlocks
+from arbiter.backends.wrapped_generator import WrappedGenerator
 from arbiter.config.model_tables import AnyModelTable, CallFormName, is_chat
 from arbiter.protocols.ports import (
-    CountsPrompts,
     Generation,
     GenerationRequest,
     Generator,
-    KeepsKeysAndValues,
-    KnowsContext,
-    KVMemory,
 )
-from arbiter.protocols.records import Transcript
 from arbiter.protocols.tools import AnswerRules
 from arbiter.structured.thoughts import text_after_first_thought
 
 
-class CallingGenerator:
+class CallingGenerator(WrappedGenerator):
     """A ``Generator`` over ``inner`` that returns the calls in its steps as data.
 
     ``form`` is the form in which the model writes calls. None if it cannot be offered tools; ``without_tools`` then
@@ -36,8 +32,8 @@ class CallingGenerator:
     def __init__(
         self, inner: Generator, form: CallForm | None, without_tools: str | None = None, opens_thought: bool = False
     ) -> None:
-        self.inner = inner
-        self.without_tools = without_tools
+        super().__init__(inner)
+        self._without_tools = without_tools
         self._form = form
         self._opens_thought = opens_thought
 
@@ -73,21 +69,12 @@ class CallingGenerator:
 
     def over(self, wrap: Callable[[Generator], Generator]) -> "CallingGenerator":
         """Return a generator that reads the calls of ``wrap(inner)`` in the same form."""
-        return CallingGenerator(wrap(self.inner), self._form, self.without_tools, self._opens_thought)
+        return CallingGenerator(wrap(self.inner), self._form, self._without_tools, self._opens_thought)
 
     @property
-    def context(self) -> int | None:
-        """The size of the model's context in tokens; None if it is not known."""
-        return self.inner.context if isinstance(self.inner, KnowsContext) else None
-
-    @property
-    def kv_memory(self) -> KVMemory | None:
-        """The memory of keys and values; None if ``inner`` keeps none itself."""
-        return self.inner.kv_memory if isinstance(self.inner, KeepsKeysAndValues) else None
-
-    def prompt_tokens(self, transcript: Transcript, separator: str) -> int | None:
-        """Return the number of tokens in the prompt; None if they cannot be counted."""
-        return self.inner.prompt_tokens(transcript, separator) if isinstance(self.inner, CountsPrompts) else None
+    def without_tools(self) -> str | None:
+        """Why the model cannot be offered tools, and how to change that; None if it can."""
+        return self._without_tools
 
     def _divided(self, request: GenerationRequest, text: str) -> tuple[str, str]:
         """Return the part of a step that is a thought, and the part after it."""

@@ -12,19 +12,15 @@ import msgspec
 from arbiter.actors.ring_setup import Models
 from arbiter.actors.seeds import part_seed
 from arbiter.backends.confidence import joined_confidence
+from arbiter.backends.wrapped_generator import WrappedGenerator
 from arbiter.protocols.ports import (
-    CountsPrompts,
     Generation,
     GenerationRequest,
     Generator,
-    KeepsKeysAndValues,
-    KnowsContext,
-    KVMemory,
     ModelHandle,
     Proposal,
-    RefusesTools,
 )
-from arbiter.protocols.records import PrefixMatch, Step, StopReason, Transcript, Usage
+from arbiter.protocols.records import PrefixMatch, Step, StopReason, Usage
 
 IsOpen = Callable[[str], bool]
 """Returns whether a block is open at the end of a text. The text is an answer so far, from its beginning."""
@@ -39,14 +35,14 @@ class ReadsAnswers(Protocol):
         ...
 
 
-class WholeBlocks:
+class WholeBlocks(WrappedGenerator):
     """A ``Generator`` over ``inner``. Its steps end at a separator only where ``is_open`` says that no block is open.
 
     A step that reaches its token limit is cut there, within a block if need be.
     """
 
     def __init__(self, inner: Generator, is_open: IsOpen) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._is_open = is_open
 
     async def generate(self, request: GenerationRequest) -> Generation:
@@ -54,31 +50,12 @@ class WholeBlocks:
         before = request.written
         step = _Parts(request)
         while True:
-            part = await self._inner.generate(step.next_request())
+            part = await self.inner.generate(step.next_request())
             step.add(part)
             if part.stop_reason != "separator" or not self._is_open(before + step.text + request.separator):
                 return step.joined(part.stop_reason)
             if step.left < 1:
                 return step.joined("limit")
-
-    @property
-    def context(self) -> int | None:
-        """The size of the model's context in tokens; None if it is not known."""
-        return self._inner.context if isinstance(self._inner, KnowsContext) else None
-
-    @property
-    def without_tools(self) -> str | None:
-        """Why the model cannot be offered tools; None if it can."""
-        return self._inner.without_tools if isinstance(self._inner, RefusesTools) else None
-
-    @property
-    def kv_memory(self) -> KVMemory | None:
-        """The memory of keys and values; None if ``inner`` keeps none itself."""
-        return self._inner.kv_memory if isinstance(self._inner, KeepsKeysAndValues) else None
-
-    def prompt_tokens(self, transcript: Transcript, separator: str) -> int | None:
-        """Return the number of tokens in the prompt; None if they cannot be counted."""
-        return self._inner.prompt_tokens(transcript, separator) if isinstance(self._inner, CountsPrompts) else None
 
 
 class _Parts:

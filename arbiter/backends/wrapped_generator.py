@@ -1,0 +1,30 @@
+"""What a ``Generator`` over another one tells about the model: what the inner one tells."""
+
+from arbiter.protocols.ports import CountsPrompts, Generator, KeepsKeysAndValues, KnowsContext, KVMemory, RefusesTools
+from arbiter.protocols.records import Transcript
+
+
+class WrappedGenerator:
+    """Base of generators over ``inner``. A subclass implements ``generate``."""
+
+    def __init__(self, inner: Generator) -> None:
+        self.inner = inner
+
+    @property
+    def context(self) -> int | None:
+        """The size of the model's context in tokens; None if it is not known."""
+        return self.inner.context if isinstance(self.inner, KnowsContext) else None
+
+    @property
+    def kv_memory(self) -> KVMemory | None:
+        """The memory of keys and values; None if ``inner`` keeps none itself."""
+        return self.inner.kv_memory if isinstance(self.inner, KeepsKeysAndValues) else None
+
+    @property
+    def without_tools(self) -> str | None:
+        """Why the model cannot be offered tools, and how to change that; None if it can."""
+        return self.inner.without_tools if isinstance(self.inner, RefusesTools) else None
+
+    def prompt_tokens(self, transcript: Transcript, separator: str) -> int | None:
+        """Return the number of tokens in the prompt; None if they cannot be counted."""
+        return self.inner.prompt_tokens(transcript, separator) if isinstance(self.inner, CountsPrompts) else None
