@@ -53,7 +53,7 @@ def call_schema(rules: AnswerRules) -> str | None:
 def _problem_of_call(rules: AnswerRules, tools: dict[str, Tool], call: ToolCall) -> str | None:
     tool = tools.get(call.name)
     if tool is None:
-        return f"it calls {call.name!r}, which is no tool; there are {', '.join(tools) or 'none'}"
+        return f"it calls {call.name!r}, which is no tool that was offered; offered: {', '.join(tools) or 'none'}"
     if rules.allowed and call.name not in rules.allowed:
         return f"it calls {call.name}, but may call only {', '.join(rules.allowed)}"
     if not call.arguments.lstrip().startswith("{"):

@@ -54,7 +54,7 @@ class Models(msgspec.Struct, frozen=True):
         for handle in [*([self.draft] if "draft" in writing else []), *(targets if "target" in writing else [])]:
             if handle is not None and isinstance(handle.port, RefusesTools) and handle.port.without_tools is not None:
                 raise ConfigError(
-                    f"the question has tools, which a model cannot be offered. {handle.port.without_tools}"
+                    f"the question offers tools, but a model cannot be offered tools. {handle.port.without_tools}"
                 )
 
 

@@ -19,14 +19,12 @@ NO_ARGUMENTS = '{"type":"object","properties":{}}'
 class Tool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A tool that the models may call.
 
-    ``parameters`` is the JSON schema of its arguments, as JSON text. ``strict`` is the caller's wish that arguments
-    fit it; they are always checked.
+    ``parameters`` is the JSON schema of its arguments, as JSON text. Arguments are always checked against it.
     """
 
     name: str
     description: str = ""
     parameters: str = NO_ARGUMENTS
-    strict: bool = False
 
 
 class ToolCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

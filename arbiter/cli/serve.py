@@ -92,8 +92,8 @@ def serve_command(
         A further name of a model, as `NAME=MODEL`, for clients that insist on one: `gpt-4o=arbiter:router`. The option
         can be given several times.
     shadow
-        The share of the requests, from 0 to 1, whose questions the target alone answers as well, in the background and
-        where there is free capacity. The metrics and the web page then have the measured ratio of the costs next to the
+        The share of the requests, from 0 to 1, that the target alone also answers, in the background, when capacity is
+        free. The metrics and the web page then have the measured ratio of the costs next to the
         estimated one. All models need a price. Default: `serve.shadow` of the configuration (0).
     allow_host
         A further host name for which requests are answered. The option can be given several times. Without a key, only

@@ -4,6 +4,7 @@
 """
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -318,6 +319,11 @@ class ModelTables(ConfigTable, frozen=True, omit_defaults=True):
 def is_target(name: str) -> bool:
     """Whether ``name``, a key below ``models.``, is a target or one of several."""
     return name == "target" or name.startswith("targets.")
+
+
+def first_target(tables: Iterable[str]) -> str:
+    """Return the key below ``models.`` of the target, or of the first of several, among the keys of ``tables``."""
+    return next((name for name in tables if name.startswith("targets.")), "target")
 
 
 def is_chat(table: AnyModelTable) -> bool:

@@ -40,7 +40,7 @@ class ServeTable(ConfigTable, frozen=True):
     They run in the background where there is free capacity, and cost tokens of the target. All models need a ``price``.
     """
     aliases: dict[Name, str] = msgspec.field(default_factory=dict[Name, str])
-    """Further names of models, with the operating points that they stand for: ``{ gpt-4o = "arbiter:router@0.4" }``.
+    """Further names of models, with the operating points that they name: ``{ gpt-4o = "arbiter:router@0.4" }``.
 
     The option ``--alias`` adds to them, and replaces those of the same name.
     """

@@ -73,7 +73,7 @@ class Costs(Collector):
         outcomes = {name: getattr(sums, name) for name in ("measured", "failed", "displaced", "skipped")}
         yield _counter("shadows", "Answered questions drawn for the target alone, by outcome", "outcome", outcomes)
         costs = {name: getattr(sums, name) for name in ("answers", "estimated", "target_alone", "spent")}
-        text = "Costs of measured shadows: the answers, the estimate and the measure of the target alone; all spent"
+        text = "Costs of measured shadows: of their answers, of the target alone (estimated, measured), of all shadows"
         yield _counter("shadow_cost", text, "kind", costs)
         text = "Cost of the requests with each key; keys are named by their position"
         yield _counter("key_cost", text, "key", self.caps.spent)

@@ -1,6 +1,5 @@
 """Measure what the target alone costs: send a share of the requests to it as well, in the background."""
 
-import hashlib
 import secrets
 from collections.abc import Callable
 
@@ -8,6 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from arbiter.actors.policies import TargetOnly
+from arbiter.actors.seeds import unit_draw
 from arbiter.gateway.admission import Admission
 from arbiter.library.arbiter import Arbiter
 from arbiter.library.streams import Steps
@@ -158,9 +158,8 @@ class Shadows(EventFolder):
         self.sums.displaced += 1
 
     def _is_drawn(self, task: Task) -> bool:
-        """Whether the problem is in the share. The draw is the hash of its id, in [0, 1)."""
-        digest = hashlib.blake2b(f"{task.id}#{task.sample}".encode(), digest_size=6).digest()
-        return int.from_bytes(digest) / 2**48 < self._share
+        """Whether the problem is in the share."""
+        return unit_draw(task.sample, task.id, 0, "shadow") < self._share
 
     def _has_room(self) -> bool:
         """Whether a shadow takes nothing that a client waits for. The answered problem still counts as open."""

@@ -101,7 +101,7 @@ def _call(path: str, call: object) -> ToolCall:
     fields = object_of(given.get("function"))
     name, arguments, called = fields.get("name"), fields.get("arguments"), given.get("id")
     if not (isinstance(name, str) and isinstance(arguments, str) and isinstance(called, str) and called):
-        raise DataError(f"{path} must have an id, and a function with a name and arguments, which are texts")
+        raise DataError(f"{path} must have an id, and a function with a name and arguments, which are strings")
     try:
         if not isinstance(msgspec.json.decode(arguments or "{}"), dict):
             raise DataError(f"{path}: the arguments are not a JSON object")
@@ -128,5 +128,5 @@ def _check_results(turns: Sequence[Turn]) -> None:
 
 def _text(index: int, key: str, value: object) -> str:
     if not isinstance(value, str):
-        raise DataError(f"message {index}: {key} must be a text")
+        raise DataError(f"message {index}: {key} must be a string")
     return value

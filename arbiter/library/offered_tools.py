@@ -63,12 +63,12 @@ def _tool(path: str, tool: object) -> Tool:
     if not isinstance(name, str):
         raise ConfigError(f"{path}: the function has no name")
     if not isinstance(description, str | None):
-        raise ConfigError(f"{path}: the description of {name} must be a text")
+        raise ConfigError(f"{path}: the description of {name} must be a string")
     try:
         schema = NO_ARGUMENTS if parameters is None else msgspec.json.encode(parameters).decode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: the parameters of {name} are no JSON: {error}") from error
-    return _checked(path, Tool(name, description or "", schema, bool(fields.get("strict"))))
+    return _checked(path, Tool(name, description or "", schema))
 
 
 def _checked(path: str, tool: Tool) -> Tool:
@@ -91,7 +91,7 @@ def _chosen(choice: object, names: Sequence[str]) -> tuple[ToolChoice, tuple[str
     if isinstance(choice, str):
         return (_CHOICES[choice], ()) if choice in _CHOICES else ("required", (_known(choice, names),))
     if not isinstance(choice, Mapping):
-        raise ConfigError(f"tool_choice: {choice!r} is neither a text nor an object")
+        raise ConfigError(f"tool_choice: {choice!r} is neither a string nor an object")
     given = cast("Mapping[str, Any]", choice)
     if given.get("type") == "function":
         return "required", (_known(_name(given), names),)

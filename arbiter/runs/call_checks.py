@@ -9,7 +9,7 @@ class CallChecks(Record, frozen=True):
     """The drafts of kept steps that were checked against the rules of their answers (``AnswerRules``).
 
     ``checked`` of them had a verdict. ``valid`` of these kept the rules, and ``kept`` of the valid ones were kept: the
-    target was not needed. The others were replaced by the target's step without a request to a scorer (``forced``).
+    target was not needed. The target's step replaced ``forced`` drafts that broke the rules.
     """
 
     checked: int = 0
@@ -23,4 +23,5 @@ def call_checks(steps: Iterable[StepRecord]) -> CallChecks:
     checked = [step for step in steps if step.draft is not None and step.draft.valid is not None]
     valid = [step for step in checked if step.draft is not None and step.draft.valid]
     kept = sum(step.kept.author == "draft" for step in valid)
-    return CallChecks(len(checked), len(valid), kept, len(checked) - len(valid))
+    forced = sum(step.draft is not None and not step.draft.valid and step.kept.author == "target" for step in checked)
+    return CallChecks(len(checked), len(valid), kept, forced)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from arbiter.config.config import Config
-from arbiter.config.model_tables import DraftHeadTable, PriceTable
+from arbiter.config.model_tables import DraftHeadTable, PriceTable, first_target
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.records import Candidate, Solution, StepRecord, Usage
 
@@ -14,7 +14,7 @@ Prices = Mapping[str, PriceTable]
 def prices_of(config: Config) -> dict[str, PriceTable]:
     """Return the configured prices. A head on the draft has those of the draft."""
     tables = config.models.configured()
-    first = next((name for name in tables if name.startswith("targets.")), "target")
+    first = first_target(tables)
     draft = config.models.draft
     prices = {
         name: price

@@ -8,7 +8,7 @@ import msgspec
 
 from arbiter.actors.policies import best_target
 from arbiter.config.config import Config
-from arbiter.config.model_tables import PriceTable
+from arbiter.config.model_tables import PriceTable, first_target
 from arbiter.config.run_tables import RunType
 from arbiter.grading import Grade
 from arbiter.grading.answers import Reference
@@ -201,7 +201,7 @@ def summary_of(
 ) -> Summary:
     """Return the summary of a run of ``config``, which took these seconds in total (None: not known)."""
     tables = config.models.configured()
-    first = next((name for name in tables if name.startswith("targets.")), "target")
+    first = first_target(tables)
     prices = prices_of(config)
     samples = config.sampling.samples
     summary = summarise(results, config.run_type, config.threshold, wall_seconds, interrupted, samples, prices)

@@ -30,7 +30,7 @@ class StatusTable:
         self._on_gpus: dict[str, tuple[float, float]] = {}
         self._read_at = float("-inf")
 
-    def table(self, width: int = 80) -> Table:
+    def table(self, width: int) -> Table:
         """Return the table with the current values. Below ``width`` 80, the columns that matter least are left out."""
         if any(server.launch.gpus for server in self._servers) and time.monotonic() - self._read_at > _SMI_SECONDS:
             self._on_gpus, self._read_at = _memory_of_gpus(), time.monotonic()

@@ -48,7 +48,7 @@ def compile_schema(text: str, data: Json) -> CompiledSchema:
     """
     size = SchemaSize(data)
     if size.is_too_long or size.parts > MOST_PARTS:
-        raise ConfigError(f"the schema has more than {MOST_PARTS} parts, or {LONGEST_CHAIN} of them in one another")
+        raise ConfigError(f"the schema has more than {MOST_PARTS} parts or {LONGEST_CHAIN} levels of nesting")
     linear = jsonschema_rs.RegexOptions(size_limit=_PATTERN_BYTES)
     try:
         return CompiledSchema(_validator(text, linear, "the value"), size, backtracks=False)
@@ -79,7 +79,7 @@ def _no_schema(text: str, patterns: _Patterns) -> ConfigError:
         reason = f"{_at(error)}{error.message}"
         if _is_pattern(error):
             reason = f"{_at(error)}no pattern that can be compiled within {_PATTERN_BYTES} bytes"
-        return ConfigError(_short(f"it is no JSON Schema that can be used: {reason}"))
+        return ConfigError(_short(f"it is not a usable JSON Schema: {reason}"))
     raise AssertionError("a schema compiles only without a mask")
 
 

@@ -53,7 +53,7 @@ def read_json(text: str) -> Json:
             text, parse_int=_integer, parse_float=_decimal, parse_constant=_no_number, object_pairs_hook=_object
         )
     except json.JSONDecodeError as error:
-        raise NotJsonError(f"it is no JSON: {error.msg} (character {error.pos + 1} of {len(text)})") from error
+        raise NotJsonError(f"it is not valid JSON: {error.msg} (character {error.pos + 1} of {len(text)})") from error
     if _HALF_PAIRS.search(text):
         _check_text(data)
     return data
@@ -78,7 +78,7 @@ def _decimal(digits: str) -> Decimal:
 
 
 def _no_number(name: str) -> None:
-    raise NotJsonError(f"it is no JSON: {name} is no number of JSON")
+    raise NotJsonError(f"it is not valid JSON: {name} is no number of JSON")
 
 
 def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
@@ -91,11 +91,11 @@ def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 
 
 def _check_text(data: Json) -> None:
-    """Raise ``NotJsonError`` if a key or a string has half of a surrogate pair."""
+    """Raise ``NotJsonError`` if a key or a string has a lone surrogate."""
     match data:
         case str() if not data.isascii():
             if any("\ud800" <= character <= "\udfff" for character in data):
-                raise NotJsonError("a string in it has half of a surrogate pair")
+                raise NotJsonError("a string in it has a lone surrogate")
         case list():
             for one in data:
                 _check_text(one)

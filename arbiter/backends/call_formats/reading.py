@@ -75,11 +75,11 @@ def read_step(form: CallForm, text: str, tools: Sequence[Tool] = ()) -> ReadStep
 
 
 def _refuse_half_pairs(calls: Sequence[ToolCall]) -> None:
-    """Raise ``UnreadableError`` for half of a surrogate pair, which no text that is sent or logged can have."""
+    """Raise ``UnreadableError`` for a lone surrogate, which no text that is sent or logged can have."""
     try:
         "".join(call.name + call.arguments for call in calls).encode()
     except UnicodeEncodeError as error:
-        raise UnreadableError("the call has half of a surrogate pair") from error
+        raise UnreadableError("the call has a lone surrogate") from error
 
 
 def json_object(text: str, start: int) -> tuple[str, int]:

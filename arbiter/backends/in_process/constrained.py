@@ -35,7 +35,7 @@ class TokenMask:
         """
         bits = torch.frombuffer(bytearray(self._matcher.compute_bitmask()), dtype=torch.uint8)
         if self._matcher.is_error():
-            raise BackendError(f"the constraint cannot be kept: {self._matcher.get_error()}")
+            raise BackendError(f"the constraint cannot be enforced: {self._matcher.get_error()}")
         known = ((bits[:, None] >> torch.arange(8)) & 1).flatten()[: len(logits)].bool()
         mask = torch.zeros(len(logits), dtype=torch.bool)  # tokens beyond the tokenizer's are not allowed
         mask[: len(known)] = known
@@ -44,7 +44,7 @@ class TokenMask:
     def take(self, token: int) -> bool:
         """Note the next token. Return True if nothing can follow it. Raises ``BackendError`` if it was not allowed."""
         if not self._matcher.consume_token(token):
-            raise BackendError(f"the constraint cannot be kept: {self._matcher.get_error()}")
+            raise BackendError(f"the constraint cannot be enforced: {self._matcher.get_error()}")
         return self._matcher.is_stopped()
 
 

@@ -50,7 +50,7 @@ class ServerConstraints:
             return None
         fields = constraint_fields(schema, self._engine, self._is_chat)
         if fields is None:
-            self._say("no way to constrain its answers is known. Set engine to the engine that is served there")
+            self._say("its engine is not known. Set engine to the engine that is served there")
         return fields
 
     def refused(self, error: Exception) -> None:

@@ -127,7 +127,7 @@ def test_a_call_of_any_depth_is_read_or_is_a_problem(name: CallFormName, depth: 
     ],
 )
 def test_a_call_with_half_of_a_surrogate_pair_cannot_be_read(name: CallFormName, text: str) -> None:
-    assert read_step(FORMS[name], text) == (text, (), "the call has half of a surrogate pair", False)
+    assert read_step(FORMS[name], text) == (text, (), "the call has a lone surrogate", False)
 
 
 @pytest.mark.parametrize(

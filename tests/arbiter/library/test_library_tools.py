@@ -150,12 +150,12 @@ def test_a_thought_of_an_earlier_answer_is_kept_apart() -> None:
         ([USER, assistant("c1", "c2"), result("c1")], "the call 'c2' has no result"),
         ([USER, assistant("c1")], "the last message must be the user's"),
         ([assistant("c1"), result("c1")], "there is no message of the user"),
-        ([USER, {"role": "tool", "content": "noon"}], "message 1: tool_call_id must be a text"),
+        ([USER, {"role": "tool", "content": "noon"}], "message 1: tool_call_id must be a string"),
         ([USER, assistant("c1", arguments="{"), result("c1")], "the arguments are not JSON"),
         ([USER, assistant("c1", arguments="[]"), result("c1")], "the arguments are not a JSON object"),
         ([USER, {"role": "assistant", "tool_calls": [{"id": "c1"}]}, result("c1")], "must have an id, and a function"),
         ([USER, {"role": "assistant", "tool_calls": "c1"}, result("c1")], "tool_calls must be a list"),
-        ([USER, {"role": "assistant", "content": None}, USER], "message 1: content must be a text"),
+        ([USER, {"role": "assistant", "content": None}, USER], "message 1: content must be a string"),
     ],
 )
 def test_a_conversation_whose_calls_and_results_do_not_fit_is_refused(messages: Any, reason: str) -> None:
@@ -198,7 +198,7 @@ def test_a_model_that_cannot_be_offered_tools_is_refused_with_the_way_out(
         plain = CallingGenerator(ScriptedGenerator(lambda _: "text"), None, "models.draft.prompt: set it")
         async with Arbiter(models=Models(ModelHandle(plain))) as arbiter:
             tools = [ADD] if question == "q" else []
-            with pytest.raises(ConfigError, match=r"which a model cannot be offered\. models\.draft\.prompt: set it"):
+            with pytest.raises(ConfigError, match=r"a model cannot be offered tools\. models\.draft\.prompt: set it"):
                 await arbiter.solve(question, run_type="draft", tools=tools)
 
     in_virtual_time(body)

@@ -20,3 +20,8 @@ def test_a_run_counts_what_the_check_forced_and_let_pass() -> None:
         StepRecord((TARGET,), 0),
     ]
     assert call_checks(steps) == CallChecks(checked=3, valid=2, kept=1, forced=1)
+
+
+def test_a_draft_that_breaks_the_rules_and_is_kept_forced_no_escalation() -> None:
+    cut = StepRecord((draft(False),), 0)  # a call that a token limit cut, in a run of the draft alone
+    assert call_checks([cut]) == CallChecks(checked=1, valid=0, kept=0, forced=0)

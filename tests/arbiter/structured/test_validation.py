@@ -32,7 +32,7 @@ def test_a_text_that_fits_has_no_problem() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("Oslo", "it is no JSON: Expecting value (character 1 of 4)"),
+        ("Oslo", "it is not valid JSON: Expecting value (character 1 of 4)"),
         ("[]", 'the value is not of type "object"'),
         ("{}", '"city" is a required property'),
         ('{"city": 5}', 'at /city: the value is not of type "string"'),
@@ -75,7 +75,7 @@ def test_the_place_of_a_problem_is_a_json_pointer() -> None:
     [
         (None, "of type NoneType"),
         ([], "of type list"),
-        ("", "it is no JSON"),
+        ("", "it is not valid JSON"),
         ('{"type": "string", "type": "null"}', 'the key "type" twice'),
         ("[]", "is not of types"),
         ({"type": "strin"}, "at /type"),
@@ -86,7 +86,7 @@ def test_the_place_of_a_problem_is_a_json_pointer() -> None:
         ({"$schema": "https://example.com/my-own", "type": "string"}, "Unknown meta-schema"),
         ({"$ref": "#/$defs/none"}, "'/$defs/none' does not exist"),
         ({"const": float("nan")}, "no JSON data"),
-        ({"const": "\ud800"}, "half of a surrogate pair"),
+        ({"const": "\ud800"}, "a lone surrogate"),
         ({"const": {1, 2}}, "no JSON data"),
         ({"const": json.loads(nested(DEPTH))}, f"deeper than {DEPTH}"),
         ({"description": "x" * SCHEMA_LIMIT}, f"at most {SCHEMA_LIMIT}"),
@@ -306,4 +306,4 @@ def test_whatever_is_given_as_a_schema_is_used_or_refused_by_one_error(schema: o
         with pytest.raises(ConfigError):
             problem_of(schema, "{}")
     else:
-        assert "no JSON" in (problem_of(schema, "{") or "")
+        assert "not valid JSON" in (problem_of(schema, "{") or "")
