@@ -29,7 +29,7 @@ from arbiter.runs.folder import open_run, read_results
 from arbiter.runs.graders import Graders, open_graders
 from arbiter.runs.regrading import regrade
 from arbiter.runs.results import Summary
-from tests.silent_watcher import SilentWatcher
+from benchmarks.silent_watcher import SilentWatcher
 
 Configs = Callable[..., Config]
 
