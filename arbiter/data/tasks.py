@@ -11,7 +11,7 @@ def make_task(config: Config, problem: Problem, sample: int = 0) -> Task:
     """Return the ring's task for ``problem`` and the sample with the number ``sample``."""
     return Task(
         id=problem.id,
-        transcript=Transcript(problem.question),
+        transcript=Transcript(problem.question, turns=problem.turns, after=problem.after, rules=problem.rules),
         policy=config.policy(),
         limits=config.problem_limits(),
         sampling=config.problem_sampling(),

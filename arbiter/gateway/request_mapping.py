@@ -8,6 +8,7 @@ from typing import Any, cast
 from msgspec.structs import replace
 
 from arbiter.actors.seeds import sample_seed
+from arbiter.data.conversation import Message
 from arbiter.gateway.call_schemas import add_call, calls_and_thought, result_of
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import closing
@@ -22,7 +23,6 @@ from arbiter.gateway.schemas import (
     ResponseBody,
 )
 from arbiter.library.arbiter import Arbiter
-from arbiter.library.conversation import Message
 from arbiter.library.questions import Overrides, Question
 from arbiter.protocols.errors import ArbiterError, ClosedError, ConfigError, DataError, RequestError
 from arbiter.protocols.messages import Task

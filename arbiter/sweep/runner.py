@@ -20,6 +20,7 @@ from arbiter.log.run import Run
 from arbiter.log.writer import Show
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Generation
 from arbiter.protocols.records import Solution
 from arbiter.runs.bench import Watcher, cancel_on_signal, grading_notices, run_problems, torn_notice
 from arbiter.runs.early_stop import EarlyStop
@@ -94,8 +95,10 @@ async def _opened(stack: AsyncExitStack, job: SweepJob, point: SweepPoint) -> Ru
 def _refill(store: AnswerStore, folder: RunFolder) -> None:
     if folder.journal.earlier.sessions:
         for problem in Run.open(folder.path).problems():
-            for answered in answers_of(problem):
-                store.keep(answered.request, answered.answer)
+            for request, answer in ((one.request, one.answer) for one in answers_of(problem)):
+                is_rewritten = isinstance(answer, Generation) and answer.tries > 1
+                if not (is_rewritten and request.author == "draft"):  # a policy would have rejected its first try
+                    store.keep(request, answer)
 
 
 def _occupancy(rings: Sequence[Ring]) -> dict[str, Occupancy]:
