@@ -23,7 +23,7 @@ from arbiter.data.written_numbers import WrittenNumber, plain
 from arbiter.grading.answers import Reference, extract_answer, split_answers
 from arbiter.grading.call_grader import calls_in
 from arbiter.protocols.errors import DataError
-from arbiter.protocols.records import Turn
+from arbiter.protocols.records import Transcript, Turn
 from arbiter.protocols.tools import AnswerRules
 
 QUESTIONS = ("question", "problem", "input", "prompt", "content")
@@ -75,6 +75,11 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     turns: tuple[Turn, ...] = ()
     after: tuple[Turn, ...] = ()
     rules: AnswerRules | None = None
+
+    @property
+    def transcript(self) -> Transcript:
+        """The conversation that an answer continues."""
+        return Transcript(self.question, turns=self.turns, after=self.after, rules=self.rules)
 
     @property
     def expects_calls(self) -> bool:
