@@ -111,13 +111,20 @@ class TokenizerConversation:
         alone = not instructed(turns) and not tools
         last = f"{question}\n\n{self._instruction}" if alone else question
         try:
-            return chat_text(self._tokenizer, (*turns, Turn("user", last), *after), tools, self._form)
+            text = chat_text(self._tokenizer, (*turns, Turn("user", last), *after), tools, self._form)
         except Exception as error:  # a template may raise anything
             raise ConversationError(
                 f"the chat template of {self._name} refuses the conversation: "
                 f"{str(error).strip().partition(chr(10))[0].rstrip('.')}. Send turns that it accepts, or set the "
                 "model's prompt to another template"
             ) from error
+        called = [*(tool.name for tool in tools), *(call.name for turn in (*turns, *after) for call in turn.calls)]
+        if unwritten := next((name for name in called if name not in text), None):
+            raise ConversationError(
+                f"the chat template of {self._name} leaves out the tool {unwritten}: it has no place for tools. Set "
+                "the model's prompt to a template that has one, such as qwen3"
+            )
+        return text
 
 
 def chat_text(
