@@ -18,7 +18,7 @@ from arbiter.log.run import Run
 from arbiter.pocket.program_world import program_problems
 from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
-from arbiter.protocols.records import Usage
+from arbiter.protocols.records import Model, Usage
 from arbiter.replay.whatif import what_if
 from arbiter.runs.bench import bench, configured_problems, run_problems
 from arbiter.runs.folder import open_run, read_results
@@ -111,7 +111,7 @@ async def test_the_world_of_programs_is_graded_by_text_and_by_code_in_a_run_its_
         summary = await run_problems(config, problems, models, folder, SilentWatcher(), graders=graders)
     assert (summary.accuracy, summary.graded, summary.grader) == (4 / 6, 6, grader)
     assert (await regrade(run)).changes == ()
-    replayed = await anyio.to_thread.run_sync(what_if, Run.open(run), config, config, {})
+    replayed = await anyio.to_thread.run_sync(what_if, Run.open(run), config, config, dict[Model, float]())
     assert (replayed.exact, replayed.replayed.accuracy, replayed.replayed.grader) == (6, 4 / 6, grader)
 
 
