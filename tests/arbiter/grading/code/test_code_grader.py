@@ -25,7 +25,7 @@ from arbiter.runs.folder import open_run, read_results
 from arbiter.runs.graders import open_graders
 from arbiter.runs.regrading import regrade
 from arbiter.runs.results import Summary
-from tests.silent_watcher import SilentWatcher
+from benchmarks.silent_watcher import SilentWatcher
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
 
