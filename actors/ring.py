@@ -76,8 +76,7 @@ class Ring:
         closed before the problem is solved.
         """
         self._models.require(task.policy, task.audit, self._factories.replaced_models)
-        if task.transcript.has_tools:
-            self._models.require_tools(task.policy)
+        self._models.require_tools(task.policy, task.transcript)
         if task.transcript.rules and task.transcript.rules.effort:
             self._models.require_effort(task.policy, task.transcript.rules.effort)
         if self._closed:

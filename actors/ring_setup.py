@@ -19,7 +19,7 @@ from arbiter.protocols.ports import (
     ThoughtOpening,
     WritesThoughts,
 )
-from arbiter.protocols.records import Model, ScoreKind
+from arbiter.protocols.records import Model, ScoreKind, Transcript
 from arbiter.protocols.tools import Effort
 
 
@@ -58,13 +58,15 @@ class Models(msgspec.Struct, frozen=True):
                     f"the run calls the target {name!r}, but it is not configured: add a table [models.targets.{name}]"
                 )
 
-    def require_tools(self, policy: Policy) -> None:
-        """Raise ``ConfigError`` if a model that writes steps for ``policy`` cannot be offered tools."""
+    def require_tools(self, policy: Policy, transcript: Transcript) -> None:
+        """Raise ``ConfigError`` if ``transcript`` has tools, and a model that writes steps for ``policy`` cannot."""
+        if not transcript.has_tools:
+            return
+        offers = transcript.rules is not None and bool(transcript.rules.tools)
+        subject = "tools: the question offers them" if offers else "the conversation calls tools"
         for model in self.writers(policy):
             if isinstance(model, RefusesTools) and model.without_tools is not None:
-                raise ConfigError(
-                    f"the question offers tools, but a model cannot be offered tools. {model.without_tools}"
-                )
+                raise ConfigError(f"{subject}, but a model cannot be offered tools. {model.without_tools}")
 
     def require_effort(self, policy: Policy, effort: Effort) -> None:
         """Raise ``ConfigError`` if a model that writes steps for ``policy`` is known not to take ``effort``."""

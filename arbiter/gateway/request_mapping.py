@@ -8,10 +8,10 @@ from typing import Any, cast
 from msgspec.structs import replace
 
 from arbiter.actors.seeds import sample_seed
+from arbiter.data.conversation import Message
 from arbiter.gateway.call_schemas import add_call, calls_and_thought, result_of
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import closing
-from arbiter.gateway.reasoning import effort_of
 from arbiter.gateway.reasoning_items import add_thought, thought_of
 from arbiter.gateway.schemas import (
     ChatBody,
@@ -24,10 +24,10 @@ from arbiter.gateway.schemas import (
     ResponseBody,
 )
 from arbiter.library.arbiter import Arbiter
-from arbiter.library.conversation import Message
 from arbiter.library.questions import Overrides, Question
-from arbiter.protocols.errors import ClosedError, ConfigError, DataError, RequestError
+from arbiter.protocols.errors import ArbiterError, ClosedError, ConfigError, DataError, RequestError
 from arbiter.protocols.messages import Task
+from arbiter.protocols.tools import Effort
 
 _NONE = Extras()
 _FIELD = re.compile(r"tools(?:\[\d+\])?|tool_choice|reasoning[._]effort")  # at the beginning of an error
@@ -82,9 +82,16 @@ def _task(arbiter: Arbiter, question: Question, overrides: Overrides, effort_fie
     except ClosedError as error:
         raise closing() from error
     except (ConfigError, DataError) as error:
+        field = named_field(error)
         message = re.sub("^reasoning_effort", effort_field, str(error))
-        field = _FIELD.match(message)
-        raise RequestError(message, code="invalid_value", param=field[0] if field else None) from error
+        param = effort_field if field == "reasoning_effort" else field
+        raise RequestError(message, code="invalid_value", param=param) from error
+
+
+def named_field(error: ArbiterError) -> str | None:
+    """Return the field that the text of ``error`` begins with; None if it begins with no field."""
+    field = _FIELD.match(str(error))
+    return field[0] if field else None
 
 
 def _samples(task: Task, number: int | None) -> list[Task]:
@@ -129,7 +136,7 @@ def _overrides(
         "deadline": _narrower(limits.deadline, extras.deadline),
         "stop": (stop,) if isinstance(stop, str) else stop,
         "tags": _tags(body, extras),
-        "reasoning_effort": effort_of(body),
+        "reasoning_effort": _effort(body),
         **({} if isinstance(body, CompletionBody) else _tools(body)),
     }
     return cast("Overrides", {name: value for name, value in given.items() if value is not None})
@@ -137,6 +144,27 @@ def _overrides(
 
 def _tools(body: CommonBody) -> dict[str, Any]:
     return {name: getattr(body, name, None) for name in ("tools", "tool_choice", "parallel_tool_calls")}
+
+
+def _effort(body: CommonBody) -> Effort | None:
+    """Return the effort that a request asks for.
+
+    Raises ``RequestError`` if it asks for a summary in a form that nothing writes.
+    """
+    if isinstance(body, ChatBody):
+        return body.reasoning_effort
+    options = body.reasoning if isinstance(body, ResponseBody) else None
+    if options is None:
+        return None
+    for name, summary in (("summary", options.summary), ("generate_summary", options.generate_summary)):
+        if summary in ("concise", "detailed"):
+            raise RequestError(
+                f"reasoning.{name}: {summary!r} cannot be honoured, because no model writes summaries: reasoning items "
+                'have the whole thought in their content. Leave it out, or send "auto"',
+                code="unsupported_parameter",
+                param=f"reasoning.{name}",
+            )
+    return options.effort
 
 
 def _conversation(items: str | Sequence[InputItem], instructions: str | None) -> Question:
