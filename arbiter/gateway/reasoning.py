@@ -27,9 +27,8 @@ class Thoughts:
 
     def __init__(self, context: GatewayContext, body: CommonBody, task: Task) -> None:
         chosen = (body.arbiter and body.arbiter.reasoning) or context.arbiter.config.serve.reasoning
-        self._known = context.arbiter.thought_opening(task)
-        if self._known is None and chosen == "separate":
-            self._known = "answer"
+        assumed: ThoughtOpening | None = "answer" if chosen == "separate" else None
+        self._known: ThoughtOpening | None = context.arbiter.thought_opening(task) or assumed
         self._separated: ThoughtOpening | None = None if chosen == "inline" else self._known
 
     @property

@@ -23,7 +23,7 @@ PIECES = st.sampled_from(["<think>", "</think>", "</thi", "nk>", "\n", "\n\n", "
 def test_the_parts_of_a_stream_join_to_the_divided_answer(
     opening: ThoughtOpening, texts: list[str], separator: str, stop: tuple[str, ...], ends: StopReason
 ) -> None:
-    stops: list[StopReason] = ["separator"] * (len(texts) - 1) + [ends]
+    stops: list[StopReason] = [*("separator" for _ in texts[1:]), ends]
     records = [
         StepRecord((Candidate("draft", text, reason, Usage(), 0.0),), 0)
         for text, reason in zip(texts, stops, strict=True)

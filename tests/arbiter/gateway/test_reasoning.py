@@ -7,10 +7,9 @@ import msgspec
 import pytest
 
 from arbiter.actors.ring_setup import Models
-from arbiter.backends.wrapped_generator import WrappedGenerator
 from arbiter.config.config import Config
 from arbiter.library.arbiter import Arbiter
-from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle
 from arbiter.protocols.records import StopReason, Usage
 from arbiter.protocols.tools import Effort, ToolCall
 
@@ -35,15 +34,18 @@ def steps(*texts: str, last: StopReason = "end", calls: tuple[ToolCall, ...] = (
     return write
 
 
-class Thinker(WrappedGenerator):
+class Thinker:
     """A model that says that it thinks."""
 
     opens_thought = False
     thinks = True
     efforts: Mapping[Effort, bool] | None = {"none": False, "medium": False}
 
+    def __init__(self, inner: Generator) -> None:
+        self._inner = inner
+
     async def generate(self, request: GenerationRequest) -> Generation:
-        return await self.inner.generate(request)
+        return await self._inner.generate(request)
 
 
 class Opened(Thinker):
