@@ -6,7 +6,7 @@ Pure functions.
 import msgspec
 
 from arbiter.protocols.tools import AnswerRules, Tool, ToolCall
-from arbiter.structured.thoughts import text_after_thought
+from arbiter.structured.thoughts import divided_answer
 from arbiter.structured.validation import problem_of
 
 
@@ -22,20 +22,16 @@ def problem_with(rules: AnswerRules, calls: tuple[ToolCall, ...], ends: bool) ->
     return next((problem for call in calls if (problem := _problem_of_call(rules, tools, call))), None)
 
 
-def problem_of_answer(schema: str, text: str) -> str | None:
-    """Return why an answer is no JSON that fits ``schema``; None if it is. ``text`` is the whole answer."""
-    if (problem := problem_of(schema, text)) is None:
-        return None  # marks of a thought within its texts mean nothing
-    content = text_after_thought(text)
+def problem_of_answer(schema: str, text: str, in_thought: bool = False) -> str | None:
+    """Return why an answer is no JSON that fits ``schema``; None if it is. ``text`` is the whole answer.
+
+    A thought at its beginning is no part of it. ``in_thought`` is True if a prompt has opened one.
+    """
+    content = divided_answer(text, in_thought).content
     if content is None:
         return "it ends within a thought"
-    problem = problem if content == text else problem_of(schema, content)
+    problem = problem_of(schema, content)
     return f"the answer does not fit its schema: {problem}" if problem else None
-
-
-def is_after_thought(text: str) -> bool:
-    """Return whether a thought has ended before the end of ``text``, the beginning of an answer."""
-    return text_after_thought(text) not in {None, text}
 
 
 def call_schema(rules: AnswerRules) -> str | None:

@@ -12,11 +12,18 @@ from arbiter.protocols.records import Author, Candidate
 class StepGenerator:
     """Requests candidates from one model, with at most ``in_flight`` concurrent requests.
 
-    ``target`` is the name of the model, if it is one of several targets.
+    ``target`` is the name of the model, if it is one of several targets. ``in_thought`` is True if answers begin within
+    a thought.
     """
 
     def __init__(
-        self, role: Author, actor: str, handle: ModelHandle[Generator], calls: RequestExecutor, target: str = ""
+        self,
+        role: Author,
+        actor: str,
+        handle: ModelHandle[Generator],
+        calls: RequestExecutor,
+        target: str = "",
+        in_thought: bool = False,
     ) -> None:
         self._role: Author = role
         self._actor = actor
@@ -24,6 +31,7 @@ class StepGenerator:
         self._generator = handle.port
         self._limiter = calls.limiter(f"targets.{target}" if target else role, handle)
         self._calls = calls
+        self._in_thought = in_thought
 
     @property
     def load(self) -> float:
@@ -81,10 +89,11 @@ class StepGenerator:
             self._calls.order(task),
             task.policy.confidence if is_draft else None,
             self._target,
+            in_thought=self._in_thought,
         )
         generator, rules = self._generator, context.transcript.rules
         if rules is not None:
-            generator = CheckedGenerator(generator, rules, not is_draft or not task.policy.decides)
+            generator = CheckedGenerator(generator, rules, not is_draft or not task.policy.decides, task.stop)
         answer = await self._calls.generate(call, generator, self._limiter, request, gathering)
         return Candidate(
             self._role,

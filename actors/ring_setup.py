@@ -7,7 +7,8 @@ import msgspec
 from arbiter.actors.controllers import Verify
 from arbiter.actors.policies import called_models, check_policy, target_names
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.ports import Generator, ModelHandle, Policy, RefusesTools, Scorer
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Generator, ModelHandle, Policy, RefusesConstraints, RefusesTools, Scorer, WritesThoughts
 from arbiter.protocols.records import Model, ScoreKind
 
 
@@ -46,16 +47,33 @@ class Models(msgspec.Struct, frozen=True):
                     f"the run calls the target {name!r}, but it is not configured: add a table [models.targets.{name}]"
                 )
 
-    def require_tools(self, policy: Policy) -> None:
-        """Raise ``ConfigError`` if a model that writes steps for ``policy`` cannot be offered tools."""
+    def require_rules(self, task: Task) -> None:
+        """Raise ``ConfigError`` if a model that writes steps cannot keep the rules of the task's answer.
+
+        It cannot be offered tools, or fails under the constraint of a schema.
+        """
+        transcript = task.transcript
+        for model in self._writers(task.policy) if transcript.has_tools else ():
+            if isinstance(model, RefusesTools) and model.without_tools is not None:
+                raise ConfigError(f"the question offers tools, but a model cannot be offered tools. {model.without_tools}")
+        for model in self._writers(task.policy) if transcript.rules and transcript.rules.schema else ():
+            if isinstance(model, RefusesConstraints) and model.without_constraints is not None:
+                raise ConfigError(f"schema: {model.without_constraints}")
+
+    @property
+    def opens_thought(self) -> bool:
+        """Whether answers begin within a thought: the prompt of a model that writes steps opens one."""
+        handles = [self.draft, self.target, *self.targets.values()]
+        ports = [handle.port for handle in handles if handle is not None]
+        return any(isinstance(port, WritesThoughts) and port.opens_thought for port in ports)
+
+    def _writers(self, policy: Policy) -> list[Generator]:
+        """Return the models that write steps for ``policy``."""
         writing = [model for model in called_models(policy, 0.0) if model in ("draft", "target")]
         names = target_names(policy.targets)
         targets = [self.targets[name] for name in names] if names else [self.target]
-        for handle in [*([self.draft] if "draft" in writing else []), *(targets if "target" in writing else [])]:
-            if handle is not None and isinstance(handle.port, RefusesTools) and handle.port.without_tools is not None:
-                raise ConfigError(
-                    f"the question offers tools, but a model cannot be offered tools. {handle.port.without_tools}"
-                )
+        handles = [*([self.draft] if "draft" in writing else []), *(targets if "target" in writing else [])]
+        return [handle.port for handle in handles if handle is not None]
 
 
 class RingSettings(msgspec.Struct, frozen=True):

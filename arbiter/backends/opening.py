@@ -195,7 +195,7 @@ async def open_generator(
             refusal = hidden_marks(cast("InProcessGenerator", generator).texts, form, f"models.{name}")
         elif isinstance(generator, ServedGenerator) and not generator.keeps_marks:
             refusal = refusal or dropped_marks(template.calls, f"models.{name}")
-        yield CallingGenerator(generator, form, refusal, template.opens_thought)
+        yield CallingGenerator(generator, form, refusal, template.opens_thought, template.thinks)
 
 
 @asynccontextmanager

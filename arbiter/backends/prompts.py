@@ -25,7 +25,7 @@ from arbiter.backends.tokenizers import read_tokenizer
 from arbiter.config.model_tables import CallFormName
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.records import Author, Step, Transcript, Turn
-from arbiter.structured.thoughts import text_after_thought
+from arbiter.structured.thoughts import CLOSE_THOUGHT, text_after_thought
 
 QUESTION = "{question}"
 CHAT = "chat"
@@ -84,6 +84,7 @@ FAMILIES: dict[str, Markup] = {
 
 Without a family they are plain text before the question."""
 
+_THINKING = ("qwen3-thinking",)
 _INSTEAD = f"name a template: {', '.join(TEMPLATES)}"
 _MODEL_NUMBER: dict[Author, int] = {"draft": 0, "target": 1}
 
@@ -96,7 +97,7 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     the target), as the router is trained to read them. ``conversation`` renders a question with turns before it;
     without it, turns and question replace ``{question}`` as text, separated by blank lines. ``calls`` is the form in
     which a model with this template writes calls of tools; None if it cannot. Raises ``ConfigError`` if ``{question}``
-    is missing or repeated.
+    is missing or repeated. ``thinks`` is True if the model may begin an answer with a thought that it opens itself.
     """
 
     before_steps: str
@@ -104,6 +105,7 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     conversation: Conversation | None = None
     turns: Turns = ()
     calls: CallFormName | None = None
+    thinks: bool = False
 
     def __post_init__(self) -> None:
         if self.before_steps.count(QUESTION) != 1:
@@ -181,8 +183,10 @@ def prompt_template(
     if prompt == CHAT:
         reader = _reader(tokenizer)
         text = _user_turn(tokenizer, reader, f"{QUESTION}\n\n{_BOXED}")
-        form = calls or form_of_template(reader.get_chat_template(tools=[{}]))
-        return PromptTemplate(text, annotate, TokenizerConversation(tokenizer, reader, _BOXED, form), turns, form)
+        source: str = reader.get_chat_template(tools=[{}])
+        form, thinks = calls or form_of_template(source), CLOSE_THOUGHT in source and CLOSE_THOUGHT not in text
+        conversation = TokenizerConversation(tokenizer, reader, _BOXED, form)
+        return PromptTemplate(text, annotate, conversation, turns, form, thinks)
     if calls is not None:
         raise ConfigError(
             f'calls = "{calls}" is for models whose prompt is "{CHAT}", which writes tools in their own template: set '
@@ -193,7 +197,7 @@ def prompt_template(
     family = FAMILIES.get(prompt)
     form: CallFormName | None = "hermes" if family is CHATML else None
     conversation = MarkedConversation(before, after, family, form is not None) if family else None
-    return PromptTemplate(text, annotate, conversation, turns, form)
+    return PromptTemplate(text, annotate, conversation, turns, form, prompt in _THINKING)
 
 
 def message_template(prompt: str, annotate: bool, turns: Turns = ()) -> PromptTemplate:

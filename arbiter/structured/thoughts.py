@@ -1,5 +1,7 @@
 """Thoughts of a model: the part of an answer that precedes what it says."""
 
+from typing import NamedTuple
+
 _OPEN_THOUGHT, CLOSE_THOUGHT = "<think>", "</think>"
 
 
@@ -22,3 +24,28 @@ def text_after_first_thought(text: str, in_thought: bool = False) -> str | None:
         return text
     _, closed, after = text.partition(CLOSE_THOUGHT)
     return after if closed else None
+
+
+class DividedAnswer(NamedTuple):
+    """The thought at the beginning of an answer, and the text after it.
+
+    ``reasoning`` is empty if there is no thought. ``content`` is None if the thought has not ended.
+    """
+
+    reasoning: str
+    content: str | None
+
+
+def divided_answer(text: str, in_thought: bool = False) -> DividedAnswer:
+    """Divide ``text``, an answer from its beginning, at the first closing mark of its thought.
+
+    Marks, and newlines next to them, belong to neither part. A text without a thought is content, unchanged.
+    ``in_thought`` is as in ``text_after_thought``.
+    """
+    bare = text.lstrip()
+    is_marked = bare.startswith(_OPEN_THOUGHT)
+    if not (is_marked or in_thought):
+        return DividedAnswer("", text)
+    inner = bare.removeprefix(_OPEN_THOUGHT) if is_marked else text
+    thought, closed, after = inner.partition(CLOSE_THOUGHT)
+    return DividedAnswer(thought.strip("\n"), after.lstrip("\n") if closed else None)
