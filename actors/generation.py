@@ -3,6 +3,7 @@
 from arbiter.actors.checked_generation import CheckedGenerator
 from arbiter.actors.gathering import Gathering
 from arbiter.actors.requests import ModelRequest, RequestExecutor
+from arbiter.actors.ring_setup import Models
 from arbiter.actors.seeds import step_seed
 from arbiter.protocols.messages import Context, DraftStep, EscalateStep
 from arbiter.protocols.ports import GenerationRequest, Generator, ModelHandle, Proposal
@@ -12,8 +13,8 @@ from arbiter.protocols.records import Author, Candidate
 class StepGenerator:
     """Requests candidates from one model, with at most ``in_flight`` concurrent requests.
 
-    ``target`` is the name of the model, if it is one of several targets. ``in_thought`` is True if answers begin within
-    a thought.
+    ``target`` is the name of the model, if it is one of several targets. ``models`` are all those of the
+    ring.
     """
 
     def __init__(
@@ -22,8 +23,8 @@ class StepGenerator:
         actor: str,
         handle: ModelHandle[Generator],
         calls: RequestExecutor,
+        models: Models,
         target: str = "",
-        in_thought: bool = False,
     ) -> None:
         self._role: Author = role
         self._actor = actor
@@ -31,7 +32,7 @@ class StepGenerator:
         self._generator = handle.port
         self._limiter = calls.limiter(f"targets.{target}" if target else role, handle)
         self._calls = calls
-        self._in_thought = in_thought
+        self._models = models
 
     @property
     def load(self) -> float:
@@ -89,7 +90,7 @@ class StepGenerator:
             self._calls.order(task),
             task.policy.confidence if is_draft else None,
             self._target,
-            in_thought=self._in_thought,
+            in_thought=context.transcript.rules is not None and self._models.opens_thought(task),
         )
         generator, rules = self._generator, context.transcript.rules
         if rules is not None:

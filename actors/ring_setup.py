@@ -8,7 +8,15 @@ from arbiter.actors.controllers import Verify
 from arbiter.actors.policies import called_models, check_policy, target_names
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generator, ModelHandle, Policy, RefusesConstraints, RefusesTools, Scorer, WritesThoughts
+from arbiter.protocols.ports import (
+    Generator,
+    ModelHandle,
+    Policy,
+    RefusesConstraints,
+    RefusesTools,
+    Scorer,
+    WritesThoughts,
+)
 from arbiter.protocols.records import Model, ScoreKind
 
 
@@ -55,23 +63,22 @@ class Models(msgspec.Struct, frozen=True):
         transcript = task.transcript
         for model in self._writers(task.policy) if transcript.has_tools else ():
             if isinstance(model, RefusesTools) and model.without_tools is not None:
-                raise ConfigError(f"the question offers tools, but a model cannot be offered tools. {model.without_tools}")
+                raise ConfigError(
+                    f"the question offers tools, but a model cannot be offered tools. {model.without_tools}"
+                )
         for model in self._writers(task.policy) if transcript.rules and transcript.rules.schema else ():
             if isinstance(model, RefusesConstraints) and model.without_constraints is not None:
                 raise ConfigError(f"schema: {model.without_constraints}")
 
-    @property
-    def opens_thought(self) -> bool:
-        """Whether answers begin within a thought: the prompt of a model that writes steps opens one."""
-        handles = [self.draft, self.target, *self.targets.values()]
-        ports = [handle.port for handle in handles if handle is not None]
-        return any(isinstance(port, WritesThoughts) and port.opens_thought for port in ports)
+    def opens_thought(self, task: Task) -> bool:
+        """Return whether the answer begins within a thought: the prompt of a model that writes its steps opens one."""
+        return any(isinstance(model, WritesThoughts) and model.opens_thought for model in self._writers(task.policy))
 
     def _writers(self, policy: Policy) -> list[Generator]:
         """Return the models that write steps for ``policy``."""
         writing = [model for model in called_models(policy, 0.0) if model in ("draft", "target")]
         names = target_names(policy.targets)
-        targets = [self.targets[name] for name in names] if names else [self.target]
+        targets = [self.targets.get(name) for name in names] if names else [self.target]
         handles = [*([self.draft] if "draft" in writing else []), *(targets if "target" in writing else [])]
         return [handle.port for handle in handles if handle is not None]
 

@@ -399,8 +399,8 @@ class Solution(Record, frozen=True):
     def text(self) -> str:
         """The whole answer: the kept steps joined by the separator. It ends before the first complete stop text.
 
-        Calls of tools are not in it, but a thought is. A model that stopped at the separator has written the separator. So a stop text
-        may also end within the separator after the last step.
+        Calls of tools are not in it, but a thought is. A model that stopped at the separator has written the separator.
+        So a stop text may also end within the separator after the last step.
         """
         texts = [step.kept.content for step in self.steps]
         if self.tool_calls and not texts[-1]:

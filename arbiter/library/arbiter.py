@@ -303,7 +303,7 @@ class Arbiter:
         opened = self._open()
         async with opened.admission.entered():
             solution = await opened.ring.solve(task, watch)
-        return with_answer(solution, question, self._grader, opened.form)
+        return with_answer(solution, question, self._grader, opened.form, opened.models.opens_thought(task))
 
     def _steps(self, question: Question | None, task: Task) -> Steps:
         opened = self._open()

@@ -12,18 +12,20 @@ from arbiter.runs.graders import grading_request
 from arbiter.structured.thoughts import divided_answer
 
 
-def with_answer(solution: Solution, question: object, grader: str | None, form: AnswerForm) -> Solution:
+def with_answer(
+    solution: Solution, question: object, grader: str | None, form: AnswerForm, in_thought: bool = False
+) -> Solution:
     """Return ``solution`` with its ``answer`` and its ``json``; those of a failed problem stay None.
 
     ``question`` is what was asked; a ``Problem`` may have choices. ``grader`` is the name of the configured grader;
-    None for that of the problem.
+    None for that of the problem. ``in_thought`` is True if the answer begins within a thought.
     """
     if solution.finish_reason == "failed":
         return solution
     problem = question if isinstance(question, Problem) else Problem(solution.problem, solution.question)
     found = _found(solution, problem, grader or (ChoiceGrader.name if problem.choices else None), form)
     answer = None if found is None else found.text
-    return msgspec.structs.replace(solution, answer=answer, json=_json_of(solution, form.in_thought))
+    return msgspec.structs.replace(solution, answer=answer, json=_json_of(solution, in_thought))
 
 
 def _json_of(solution: Solution, in_thought: bool) -> str | None:

@@ -79,9 +79,7 @@ async def open_given(
             {**opened.scorers, **given.scorers},
             {**opened.targets, **given.targets},
         )
-        form = await form_of(tables)
-        in_thought = form.in_thought or models.opens_thought
-        yield with_step_ends(models, config), AnswerForm(in_thought, form.prompt)
+        yield with_step_ends(models, config), await form_of(tables)
 
 
 @asynccontextmanager

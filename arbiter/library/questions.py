@@ -12,9 +12,9 @@ from arbiter.config.config import Config
 from arbiter.config.run_tables import RunType
 from arbiter.data import Problem
 from arbiter.data.tasks import make_task
+from arbiter.library.answer_schema import Schema, schema_text
 from arbiter.library.conversation import Message, conversation, texts_of
 from arbiter.library.offered_tools import ToolLike, answer_rules
-from arbiter.library.answer_schema import Schema, schema_text
 from arbiter.protocols.errors import ConfigError, DataError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Policy

@@ -130,8 +130,8 @@ def test_a_rejected_draft_is_no_proposal_under_a_constraint(solved: Solve, make_
 
 @pytest.mark.parametrize("closes", [True, False])
 def test_a_closing_mark_after_the_first_is_text(solved: Solve, make_models: MakeModels, closes: bool) -> None:
-    answer = f"<think>So</think>{GOOD}</think>{GOOD}" if closes else f"<think>So</think>{GOOD[:-1]}, \"a\": \"</think>\"}}"
-    (solution,) = solved(make_models(target=Writes(answer)), [a_task(TargetOnly())])
+    answer = f"{GOOD}</think>{GOOD}" if closes else '{"sum": 2, "a": "</think>"}'
+    (solution,) = solved(make_models(target=Writes(f"<think>So</think>{answer}")), [a_task(TargetOnly())])
     assert solution.finish_reason == ("failed" if closes else "answered")
 
 

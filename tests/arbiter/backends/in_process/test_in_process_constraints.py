@@ -150,9 +150,7 @@ def test_without_the_extra_a_constraint_is_refused_with_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "llguidance", None)
     monkeypatch.delitem(sys.modules, "arbiter.backends.in_process.constrained", raising=False)
-    assert "pip install -e '.[structured]'" in (
-        InProcessGenerator(loaded, TEMPLATE, 8).without_constraints or ""
-    )
+    assert "pip install -e '.[structured]'" in (InProcessGenerator(loaded, TEMPLATE, 8).without_constraints or "")
     refused, free = write([generation(constraint="{}"), generation(max_tokens=2)])
     assert isinstance(refused, BackendError)
     assert "pip install -e '.[structured]'" in str(refused)
