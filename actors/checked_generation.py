@@ -34,7 +34,7 @@ class CheckedGenerator:
         self._rules = rules
         self._tries = TRIES if is_final else 1
         self._stop = stop
-        self._thinks = isinstance(inner, WritesThoughts) and inner.thinks
+        self._thinks = _may_think(inner, rules)
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step. Raises as ``inner``, and ``BackendError`` if it is final and no try keeps the rules."""
@@ -110,6 +110,13 @@ class CheckedGenerator:
     def _is_cut(self, request: GenerationRequest, answer: Generation) -> bool:
         """Return whether the token limit cut a step, which then calls nothing, and may be the beginning of JSON."""
         return answer.stop_reason == "limit" and not answer.calls and self._before_stop(request, answer) is None
+
+
+def _may_think(model: Generator, rules: AnswerRules) -> bool:
+    """Return whether a model may begin an answer with a thought that it opens itself."""
+    if rules.effort is not None:
+        return rules.effort not in ("none", "minimal")
+    return isinstance(model, WritesThoughts) and model.thinks
 
 
 def _under(request: GenerationRequest, constraint: str | None) -> GenerationRequest:

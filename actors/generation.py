@@ -90,7 +90,7 @@ class StepGenerator:
             self._calls.order(task),
             task.policy.confidence if is_draft else None,
             self._target,
-            in_thought=context.transcript.rules is not None and self._models.opens_thought(task),
+            in_thought=context.transcript.rules is not None and self._models.thought_opening(task) == "prompt",
         )
         generator, rules = self._generator, context.transcript.rules
         if rules is not None:

@@ -366,8 +366,11 @@ class Solution(Record, frozen=True):
     - ``answer`` is the answer alone, as the grader finds it in ``text``: what is in the last box, or follows a phrase
       such as "The final answer is", or a whole text that is nothing but an answer, if the grader ``choice`` or ``text``
       takes it. It is None if there is none, and in run folders, where the grade has it.
-    - ``json`` is the answer as JSON text, without a thought before it, if it had to fit a JSON schema and does. It is
-      None for an answer that a limit cut, for one that calls tools, and in run folders.
+    - ``reasoning`` is the thought at the beginning of ``text``, and ``content`` the text after it. ``content`` is None
+      if the thought has not ended. Without a thought, ``reasoning`` is empty and ``content`` is ``text``. Thoughts are
+      known where the model's template has them. Both are None in run folders, and if the problem failed.
+    - ``json`` is the ``content``, if it had to fit a JSON schema and does. It is None for an answer that a limit cut,
+      for one that calls tools, and in run folders.
 
     Example::
 
@@ -388,6 +391,8 @@ class Solution(Record, frozen=True):
     separator: str = "\n\n"
     stop: tuple[str, ...] = ()
     answer: str | None = None
+    reasoning: str | None = None
+    content: str | None = None
     json: str | None = None
 
     @property

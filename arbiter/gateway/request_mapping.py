@@ -11,6 +11,8 @@ from arbiter.actors.seeds import sample_seed
 from arbiter.gateway.call_schemas import add_call, calls_and_thought, result_of
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import closing
+from arbiter.gateway.reasoning import effort_of
+from arbiter.gateway.reasoning_items import add_thought, thought_of
 from arbiter.gateway.schemas import (
     ChatBody,
     ChatMessage,
@@ -28,7 +30,7 @@ from arbiter.protocols.errors import ClosedError, ConfigError, DataError, Reques
 from arbiter.protocols.messages import Task
 
 _NONE = Extras()
-_TOOL_FIELD = re.compile(r"tools(?:\[\d+\])?|tool_choice")  # at the beginning of an error
+_FIELD = re.compile(r"tools(?:\[\d+\])?|tool_choice|reasoning[._]effort")  # at the beginning of an error
 _TEXTS = ("text", "input_text", "output_text")
 _OTHER_PARTS = ("image_url", "input_audio", "file", "file_id", "detail")
 _CONTENTS = ("function_call", "audio", "images")
@@ -70,17 +72,19 @@ def completion_tasks(context: GatewayContext, body: CompletionBody, prompts: Seq
 def response_task(context: GatewayContext, body: ResponseBody) -> Task:
     """Return the task of a ``/v1/responses`` body. Raises ``RequestError``."""
     question = _conversation(body.input, body.instructions)
-    return _task(context.arbiter, question, _overrides(context, body, body.max_output_tokens, None, None))
+    overrides = _overrides(context, body, body.max_output_tokens, None, None)
+    return _task(context.arbiter, question, overrides, "reasoning.effort")
 
 
-def _task(arbiter: Arbiter, question: Question, overrides: Overrides) -> Task:
+def _task(arbiter: Arbiter, question: Question, overrides: Overrides, effort_field: str = "reasoning_effort") -> Task:
     try:
         return arbiter.task(question, **overrides)
     except ClosedError as error:
         raise closing() from error
     except (ConfigError, DataError) as error:
-        field = _TOOL_FIELD.match(str(error))
-        raise RequestError(str(error), code="invalid_value", param=field[0] if field else None) from error
+        message = re.sub("^reasoning_effort", effort_field, str(error))
+        field = _FIELD.match(message)
+        raise RequestError(message, code="invalid_value", param=field[0] if field else None) from error
 
 
 def _samples(task: Task, number: int | None) -> list[Task]:
@@ -125,6 +129,7 @@ def _overrides(
         "deadline": _narrower(limits.deadline, extras.deadline),
         "stop": (stop,) if isinstance(stop, str) else stop,
         "tags": _tags(body, extras),
+        "reasoning_effort": effort_of(body),
         **({} if isinstance(body, CompletionBody) else _tools(body)),
     }
     return cast("Overrides", {name: value for name, value in given.items() if value is not None})
@@ -138,12 +143,15 @@ def _conversation(items: str | Sequence[InputItem], instructions: str | None) ->
     messages: list[dict[str, Any]] = [] if instructions is None else [{"role": "system", "content": instructions}]
     if isinstance(items, str):
         return [*messages, {"role": "user", "content": items}]
+    thought = ""
     for index, item in enumerate(items):
         path = f"input[{index}]"
-        if item.type == "reasoning":  # what a model thought before an earlier answer is no part of the conversation
+        if item.type == "reasoning":
+            thought = thought_of(item)
             continue
         if item.type == "function_call":
             add_call(messages, item, path)
+            thought = _with_thought(messages, thought)
             continue
         if item.type == "function_call_output":
             messages.append(result_of(item, _text(item.output, path, "tool", "output"), path))
@@ -152,7 +160,18 @@ def _conversation(items: str | Sequence[InputItem], instructions: str | None) ->
             raise _refused(f"{path}.type", f"an item of the type {item.type!r}")
         role = _role(item.role, path)
         messages.append({"role": role, "content": _text(item.content, path, role)})
+        thought = _with_thought(messages, thought)
     return messages
+
+
+def _with_thought(messages: list[dict[str, Any]], thought: str) -> str:
+    """Add a thought to the last message, which followed it. Return the thought that waits for the next one: none.
+
+    Only the assistant thinks: before the message of another role, a thought is left out.
+    """
+    if thought and messages[-1]["role"] == "assistant":
+        add_thought(messages, thought)
+    return ""
 
 
 def _message(message: ChatMessage, path: str) -> Message:
