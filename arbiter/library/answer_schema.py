@@ -19,11 +19,10 @@ def schema_text(schema: object, name: str = "schema") -> str:
     elif isinstance(schema, Mapping):
         text = _encoded(cast("Mapping[str, Any]", schema), name)
     else:
-        of_class = (
-            ". Use msgspec.json.schema(…), or model_json_schema() of pydantic" if isinstance(schema, type) else ""
-        )
-        kind = "a class" if of_class else type(schema).__name__
-        raise ConfigError(f"{name} must be a JSON schema, as a dictionary or as JSON text, not {kind}{of_class}")
+        kind = type(schema).__name__
+        if isinstance(schema, type):
+            kind = "a class. Use msgspec.json.schema(…), or model_json_schema() of pydantic"
+        raise ConfigError(f"{name} must be a JSON schema, as a dictionary or as JSON text, not {kind}")
     try:
         text.encode()
         checked_schema(text)
